@@ -1,0 +1,50 @@
+"""skfusion: fuse medical images with EHR data, the scikit-learn way.
+
+The public names are resolved on first use, so that ``import skfusion`` loads neither
+torch nor xgboost nor shap. Read next: `skfusion.modality`, the data contract.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+try:
+    __version__ = version("skfusion")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
+
+# public name -> the module that defines it
+_EXPORTS = {
+    "EarlyFusionClassifier": "skfusion.fusion.early",
+    "EarlyFusionRegressor": "skfusion.fusion.early",
+    "EmbeddingStore": "skfusion.image.store",
+    "FusionComparison": "skfusion.evaluation.comparison",
+    "ImageEmbedder": "skfusion.image.embedding",
+    "JointFusionClassifier": "skfusion.fusion.joint",
+    "JointFusionRegressor": "skfusion.fusion.joint",
+    "LateFusionClassifier": "skfusion.fusion.late",
+    "LateFusionRegressor": "skfusion.fusion.late",
+    "TabularEncoder": "skfusion.ehr.tabular",
+    "compare_fusion": "skfusion.evaluation.comparison",
+    "read_image": "skfusion.image.reading",
+}
+_SUBPACKAGES = ("datasets", "ehr", "evaluation", "fusion", "image", "modality")
+
+__all__ = sorted([*_EXPORTS, "datasets"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    elif name in _SUBPACKAGES:
+        value = importlib.import_module(f"skfusion.{name}")
+    else:
+        raise AttributeError(f"module 'skfusion' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXPORTS, *_SUBPACKAGES})
