@@ -1,0 +1,1 @@
+"""Early, late and joint fusion estimators. Read next: `skfusion.fusion.base`."""

@@ -1,0 +1,531 @@
+"""What early, late and joint fusion share: the cohort, the groups, the parameters.
+
+A fusion estimator checks its input here, then fits. Read next: `skfusion.fusion.early`,
+the shortest of the three.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.preprocessing import LabelEncoder
+from sklearn.utils import Tags, assert_all_finite, compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+
+from skfusion.ehr.tabular import TabularEncoder
+from skfusion.modality import (
+    Modality,
+    check_modalities,
+    infer_columns,
+    missing_column_message,
+    presence_mask,
+)
+
+logger = logging.getLogger("skfusion")
+
+MISSING_POLICIES = ("auto", "error", "complete_case")
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A checked cohort, ready to be fitted.
+
+    Attributes
+    ----------
+    X : DataFrame of shape (n_samples, n_columns)
+        The columns that the modalities use, with a positional index.
+    y : ndarray of shape (n_samples,)
+        The target; class numbers for a classifier.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights, class weights included.
+    groups : ndarray of shape (n_samples,) or None
+        Numbers of the groups (patients).
+    presence : ndarray of bool of shape (n_samples, M)
+        Which modality is there in which row.
+    """
+
+    X: pd.DataFrame
+    y: np.ndarray
+    sample_weight: np.ndarray | None
+    groups: np.ndarray | None
+    presence: np.ndarray
+
+    def rows(self, index: np.ndarray) -> TrainingData:
+        """Return the same data for some rows only."""
+        return TrainingData(
+            self.X.iloc[index].reset_index(drop=True),
+            self.y[index],
+            None if self.sample_weight is None else self.sample_weight[index],
+            None if self.groups is None else self.groups[index],
+            self.presence[index],
+        )
+
+
+class BaseFusion(TransformerMixin, BaseEstimator):
+    """Input checks and parameter handling of every fusion estimator.
+
+    Subclasses have the parameters ``modalities``, ``missing``, ``groups`` and
+    ``random_state`` and implement ``_fit(data)``.
+    """
+
+    # The groups are always of use, so they are requested without asking the user to.
+    __metadata_request__fit = {"groups": True}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters, those of each modality's transformer by its name.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to include nested parameters, e.g. ``cxr__backbone``.
+
+        Returns
+        -------
+        dict of str to any
+        """
+        params = super().get_params(deep=deep)
+        if deep:
+            for name, transformer in self._named_transformers():
+                params[name] = transformer
+                nested = transformer.get_params(deep=True)
+                params.update({f"{name}__{key}": nested[key] for key in nested})
+        return params
+
+    def set_params(self, **params: Any) -> BaseFusion:
+        """Set parameters; a modality's name sets its transformer.
+
+        Parameters
+        ----------
+        **params : any
+            Parameters by name, e.g. ``cxr__backbone="resnet18"``.
+
+        Returns
+        -------
+        BaseFusion
+            The estimator itself.
+        """
+        if "modalities" in params:
+            self.modalities = params.pop("modalities")
+        own = super().get_params(deep=False)
+        replaced = {
+            name: params.pop(name)
+            for name, _ in self._named_transformers()
+            if name in params and name not in own
+        }
+        if replaced:
+            self.modalities = [
+                (name, replaced.get(name, transformer), columns)
+                for name, transformer, columns in self.modalities
+            ]
+        super().set_params(**params)
+        return self
+
+    def _named_transformers(self) -> list[tuple[str, Any]]:
+        # A malformed list is reported by fit, not by get_params or repr.
+        if isinstance(self.modalities, str) or not hasattr(self.modalities, "__iter__"):
+            return []
+        return [
+            (entry[0], entry[1])
+            for entry in self.modalities
+            if isinstance(entry, (tuple, list))
+            and len(entry) == 3
+            and isinstance(entry[0], str)
+            and hasattr(entry[1], "get_params")
+            and not isinstance(entry[1], type)
+        ]
+
+    def presence(self, X: Any) -> pd.DataFrame:
+        """Tell which modality is there in which row.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            A cohort.
+
+        Returns
+        -------
+        DataFrame of bool of shape (n_samples, M)
+            One column per modality; a modality is absent where all its cells are null.
+        """
+        check_is_fitted(self, "modalities_")
+        names = [modality.name for modality in self._modalities]
+        mask = presence_mask(self._modalities, self._read_cohort(X))
+        return pd.DataFrame(mask, columns=names, index=getattr(X, "index", None))
+
+    # -- fitting ------------------------------------------------------------------
+
+    def _start_fit(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any
+    ) -> TrainingData:
+        """Check everything that `fit` was given; set what describes the input."""
+        owner = type(self).__name__
+        if self.missing not in MISSING_POLICIES:
+            raise ValueError(
+                f"{owner}: missing must be one of {MISSING_POLICIES}, got "
+                f"{self.missing!r}."
+            )
+        frame = self._as_frame(X, y, reset=True)
+        check_consistent_length(frame, y)
+        patients = self._check_groups(frame, groups)
+        modalities = self._find_modalities(frame)
+        used = [column for m in modalities for column in m.columns]
+        cohort = frame[[column for column in frame.columns if column in set(used)]]
+        validate_data(self, cohort, skip_check_array=True, reset=True)
+        self._columns = list(cohort.columns)
+        self._modalities = modalities
+        target = self._check_target(y)
+        weights = self._check_weights(sample_weight, target, len(cohort))
+        data = TrainingData(
+            cohort.reset_index(drop=True),
+            target,
+            weights,
+            patients,
+            presence_mask(modalities, cohort),
+        )
+        return self._apply_missing_policy(data)
+
+    def _find_modalities(self, frame: pd.DataFrame) -> list[Modality]:
+        if isinstance(self.modalities, str) and self.modalities == "auto":
+            triples = self._infer_modalities(frame)
+        else:
+            triples = self.modalities
+        reserved = set(super().get_params(deep=False))
+        modalities = check_modalities(
+            triples, frame, owner=type(self).__name__, reserved=reserved
+        )
+        for modality in modalities:
+            if isinstance(self.groups, str) and self.groups in modality.columns:
+                raise ValueError(
+                    f"{type(self).__name__}: column {self.groups!r} is the groups "
+                    f"column and cannot be a feature of modality {modality.name!r} "
+                    "too: a model would learn the patients by heart."
+                )
+        return modalities
+
+    def _infer_modalities(self, frame: pd.DataFrame) -> list[tuple[str, Any, Any]]:
+        images, ehr, identifiers = infer_columns(frame)
+        ehr = [column for column in ehr if column != self.groups]
+        dropped = [column for column in identifiers if column != self.groups]
+        if dropped:
+            warnings.warn(
+                f"{type(self).__name__}: modalities='auto' leaves out the identifier "
+                f"column(s) {dropped}; name the modalities to use them as features.",
+                UserWarning,
+                stacklevel=5,
+            )
+        triples: list[tuple[str, Any, Any]] = []
+        if images:
+            from skfusion.image.embedding import ImageEmbedder
+
+            triples += [(str(name), ImageEmbedder(), name) for name in images]
+        if ehr:
+            name = "ehr" if "ehr" not in map(str, images) else "ehr_table"
+            triples.append((name, TabularEncoder(), ehr))
+        logger.info(
+            "%s: modalities='auto' found %d image column(s) %s and %d EHR column(s).",
+            type(self).__name__,
+            len(images),
+            images,
+            len(ehr),
+        )
+        return triples
+
+    def _check_groups(self, frame: pd.DataFrame, groups: Any) -> np.ndarray | None:
+        owner = type(self).__name__
+        if groups is None and self.groups is None:
+            _warn_repeated_ids(frame, owner)
+            return None
+        if groups is None:
+            if self.groups not in frame.columns:
+                raise ValueError(
+                    missing_column_message(
+                        self.groups, frame, owner=owner, name="groups"
+                    ).replace("modality 'groups' needs", "groups= names")
+                )
+            groups = frame[self.groups]
+        values = pd.Series(column_or_1d(groups))
+        if len(values) != len(frame):
+            raise ValueError(
+                f"{owner}: groups has {len(values)} entries but X has {len(frame)} "
+                "rows. Give one patient id per row."
+            )
+        unknown = np.flatnonzero(values.isna())
+        if len(unknown):
+            raise ValueError(
+                f"{owner}: the patient id (groups) is missing in {len(unknown)} of "
+                f"{len(values)} rows, first at row position(s) "
+                f"{unknown[:5].tolist()}. Fill or drop them: a row without a patient "
+                "cannot be kept on one side of a split."
+            )
+        return pd.factorize(values)[0]
+
+    def _check_weights(
+        self, sample_weight: Any, target: np.ndarray, n_rows: int
+    ) -> np.ndarray | None:
+        weights = None
+        if sample_weight is not None:
+            weights = _valid_weights(sample_weight, n_rows, type(self).__name__)
+        class_weight = getattr(self, "class_weight", None)
+        if class_weight is None:
+            return weights
+        if isinstance(class_weight, dict):
+            numbers = {label: i for i, label in enumerate(self.classes_)}
+            class_weight = {
+                numbers[label]: weight
+                for label, weight in class_weight.items()
+                if label in numbers
+            }
+            class_weight = {i: class_weight.get(i, 1.0) for i in numbers.values()}
+        extra = compute_sample_weight(class_weight, target)
+        return extra if weights is None else weights * extra
+
+    def _check_target(self, y: Any) -> np.ndarray:
+        raise NotImplementedError
+
+    def _apply_missing_policy(self, data: TrainingData) -> TrainingData:
+        incomplete = ~data.presence.all(axis=1)
+        if not incomplete.any() or self.missing == "auto":
+            return data
+        if self.missing == "error":
+            self._raise_incomplete(data.presence)
+        if incomplete.all():
+            raise ValueError(
+                f"{type(self).__name__}: missing='complete_case' would drop all "
+                f"{len(incomplete)} rows: none has every modality. Use missing='auto'."
+            )
+        warnings.warn(
+            f"{type(self).__name__}: missing='complete_case' drops "
+            f"{incomplete.sum()} of {len(incomplete)} rows "
+            f"({_absences(self._modalities, data.presence)}).",
+            UserWarning,
+            stacklevel=4,
+        )
+        return data.rows(np.flatnonzero(~incomplete))
+
+    def _raise_incomplete(self, presence: np.ndarray) -> None:
+        rows = np.flatnonzero(~presence.all(axis=1))
+        raise ValueError(
+            f"{type(self).__name__}: {len(rows)} of {len(presence)} rows lack a "
+            f"modality ({_absences(self._modalities, presence)}), first at row "
+            f"position(s) {rows[:5].tolist()}, and missing={self.missing!r} does not "
+            "bear that. Use missing='auto', or leave those rows out."
+        )
+
+    # -- predicting ---------------------------------------------------------------
+
+    def _read_cohort(self, X: Any) -> pd.DataFrame:
+        """Check the input of a prediction; return the columns that are used."""
+        check_is_fitted(self, "modalities_")
+        frame = self._as_frame(X, None, reset=False)
+        if self.modalities == "auto":
+            # sklearn's own check also minds the order of columns
+            known = [column for column in frame.columns if column in self._columns]
+            if len(known) == len(self._columns):
+                frame = frame[known]
+        else:
+            for modality in self._modalities:
+                for column in modality.columns:
+                    if column not in frame.columns:
+                        raise ValueError(
+                            missing_column_message(
+                                column,
+                                frame,
+                                owner=type(self).__name__,
+                                name=modality.name,
+                            )
+                        )
+            frame = frame[self._columns]
+        validate_data(self, frame, skip_check_array=True, reset=False)
+        return frame.reset_index(drop=True)
+
+    def _check_predictable(self, presence: np.ndarray) -> np.ndarray:
+        """Apply the missing policy to a prediction; return the rows that have nothing.
+
+        Raises
+        ------
+        ValueError
+            If a modality is absent although `missing` is not ``"auto"``.
+        """
+        if self.missing != "auto" and not presence.all():
+            self._raise_incomplete(presence)
+        nothing = ~presence.any(axis=1)
+        if nothing.any():
+            warnings.warn(
+                f"{type(self).__name__}: {nothing.sum()} of {len(nothing)} rows have "
+                "no modality at all; their prediction is that of the training data as "
+                "a whole.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return nothing
+
+    def _as_frame(self, X: Any, y: Any, *, reset: bool) -> pd.DataFrame:
+        target = y if reset else "no_validation"
+        frame = _frame_or_none(X)
+        if frame is None:
+            array = validate_data(
+                self,
+                X,
+                dtype="numeric",
+                ensure_all_finite="allow-nan",
+                reset=reset,
+            )
+            if reset and y is None:
+                validate_data(self, X, y, skip_check_array=True)
+            frame = pd.DataFrame(array)
+            if not reset:
+                frame.columns = self._columns
+            return frame
+        if reset:
+            validate_data(self, frame, target, skip_check_array=True)
+        if len(frame) == 0:
+            raise ValueError(
+                f"{type(self).__name__}: X has 0 sample(s) while a minimum of 1 is "
+                "required."
+            )
+        duplicated = frame.columns[frame.columns.duplicated()]
+        if len(duplicated):
+            raise ValueError(
+                f"{type(self).__name__}: X has more than one column named "
+                f"{duplicated[0]!r}. Column names must be unique."
+            )
+        return frame
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        return tags
+
+
+class ClassifierTarget:
+    """Checks a classifier's target and turns labels into class numbers."""
+
+    classes_: np.ndarray
+
+    def _check_target(self, y: Any) -> np.ndarray:
+        owner = type(self).__name__
+        values = _valid_target(y, owner)
+        check_classification_targets(values)
+        self._label_encoder = LabelEncoder().fit(values)
+        self.classes_ = self._label_encoder.classes_
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"{owner}: y holds one class only, so there is nothing to tell apart. "
+                "A classifier needs at least two classes."
+            )
+        return self._label_encoder.transform(values)
+
+
+class RegressorTarget:
+    """Checks a regressor's target."""
+
+    def _check_target(self, y: Any) -> np.ndarray:
+        values = _valid_target(y, type(self).__name__)
+        try:
+            return np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{type(self).__name__}: y must hold numbers, found {values.dtype}."
+            ) from error
+
+
+def _valid_target(y: Any, owner: str) -> np.ndarray:
+    values = column_or_1d(y, warn=True)
+    unknown = np.flatnonzero(pd.isna(pd.Series(values)))
+    if len(unknown):
+        raise ValueError(
+            f"{owner}: Input y contains NaN in {len(unknown)} of {len(values)} rows, "
+            f"first at row position(s) {unknown[:5].tolist()}. Drop rows whose outcome "
+            "is unknown."
+        )
+    if values.dtype.kind == "f":
+        assert_all_finite(values, input_name="y")
+    return values
+
+
+def _valid_weights(sample_weight: Any, n_rows: int, owner: str) -> np.ndarray:
+    if np.isscalar(sample_weight):
+        return np.full(n_rows, float(sample_weight))  # type: ignore[arg-type]
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (n_rows,):
+        raise ValueError(
+            f"{owner}: sample_weight.shape == {weights.shape}, expected {(n_rows,)}!"
+        )
+    assert_all_finite(weights, input_name="sample_weight")
+    if (weights < 0).any():
+        raise ValueError(
+            f"{owner}: Negative values in sample_weight at {(weights < 0).sum()} rows. "
+            "Weights must be 0 or more."
+        )
+    if not weights.any():
+        raise ValueError(f"{owner}: all entries of sample_weight are zero.")
+    return weights
+
+
+def _absences(modalities: list[Modality], presence: np.ndarray) -> str:
+    lacking = (~presence).sum(axis=0)
+    return ", ".join(
+        f"{modality.name} absent in {count}"
+        for modality, count in zip(modalities, lacking, strict=True)
+        if count
+    )
+
+
+def _warn_repeated_ids(frame: pd.DataFrame, owner: str) -> None:
+    _, _, identifiers = infer_columns(frame.iloc[:0])
+    # patients come first: a lesion or study id is the finer unit
+    identifiers.sort(key=lambda c: not any(w in str(c) for w in ("patient", "subject")))
+    for column in identifiers:
+        n_values = frame[column].nunique()
+        if n_values < frame[column].notna().sum():
+            warnings.warn(
+                f"{owner}: column {column!r} looks like a patient id and repeats "
+                f"({len(frame)} rows, {n_values} values), but no groups were given, so "
+                f"one patient can end up on both sides of a split. Pass "
+                f"groups={column!r}.",
+                UserWarning,
+                stacklevel=5,
+            )
+            return
+
+
+def _frame_or_none(X: Any) -> pd.DataFrame | None:
+    if isinstance(X, pd.DataFrame):
+        return X
+    if type(X).__module__.partition(".")[0] == "polars" and hasattr(X, "get_column"):
+        columns = {}
+        for name in X.columns:
+            column = X.get_column(name)
+            numeric = column.dtype.is_numeric()
+            columns[name] = column.to_numpy() if numeric else column.to_list()
+        return pd.DataFrame(columns)
+    return None
+
+
+def with_transformers(
+    modalities: list[Modality], fitted: Callable[[Modality], Any]
+) -> list[tuple[str, Any, Any]]:
+    """Return triples as the user gave them, with the fitted parts in place."""
+    return [
+        (
+            modality.name,
+            fitted(modality),
+            modality.columns[0] if modality.scalar else list(modality.columns),
+        )
+        for modality in (replace(m) for m in modalities)
+    ]

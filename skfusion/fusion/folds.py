@@ -1,0 +1,148 @@
+"""Inner splits that keep every patient on one side, and what is fitted on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+)
+
+__all__ = ["inner_folds"]
+
+Fold = tuple[np.ndarray, np.ndarray]
+
+
+def inner_folds(
+    cv: Any,
+    y: np.ndarray,
+    groups: np.ndarray | None,
+    *,
+    classifier: bool,
+    random_state: int,
+    owner: str,
+) -> list[Fold]:
+    """Split rows for out-of-fold predictions, patients kept together.
+
+    Parameters
+    ----------
+    cv : int or splitter
+        Number of folds, or a scikit-learn splitter. An int gives stratified folds
+        for a classifier; with `groups`, folds of whole patients.
+    y : ndarray of shape (n_samples,)
+        The target.
+    groups : ndarray of shape (n_samples,) or None
+        Patients.
+    classifier : bool
+        Whether `y` holds classes.
+    random_state : int
+        Seed of the shuffling.
+    owner : str
+        Name of the estimator that asks, for the messages.
+
+    Returns
+    -------
+    list of (ndarray, ndarray)
+        Row positions of the training and the held-out part of each fold.
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows or patients, a patient is on both sides of a fold,
+        or a class is missing from the training part of a fold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.folds import inner_folds
+    >>> y, groups = np.tile([0, 1], 6), np.repeat(np.arange(6), 2)
+    >>> folds = inner_folds(3, y, groups, classifier=True, random_state=0, owner="me")
+    >>> [sorted(set(groups[test])) for _, test in folds]
+    [[2, 5], [0, 4], [1, 3]]
+    """
+    units = len(y) if groups is None else len(np.unique(groups))
+    what = "rows" if groups is None else "patients (groups)"
+    if isinstance(cv, (int, np.integer)):
+        if cv < 2 or units < cv:
+            raise ValueError(
+                f"{owner}: cv={cv} folds need at least 2 folds and as many {what}; "
+                f"there are {units} {what}. Give more data or fewer folds."
+            )
+        cv = _splitter(int(cv), groups is not None, classifier, random_state)
+    elif not hasattr(cv, "split"):
+        raise TypeError(
+            f"{owner}: cv must be a number of folds or a scikit-learn splitter, got "
+            f"{type(cv).__name__}."
+        )
+    if classifier:
+        _check_class_sizes(cv, y, groups, owner)
+    folds = [
+        (np.asarray(train), np.asarray(test))
+        for train, test in cv.split(np.zeros((len(y), 1)), y, groups)
+    ]
+    _check_folds(folds, y, groups, classifier=classifier, owner=owner)
+    return folds
+
+
+def _splitter(n_splits: int, grouped: bool, classifier: bool, seed: int) -> Any:
+    kinds = {
+        (True, True): StratifiedGroupKFold,
+        (True, False): GroupKFold,
+        (False, True): StratifiedKFold,
+        (False, False): KFold,
+    }
+    kind = kinds[grouped, classifier]
+    return kind(n_splits=n_splits, shuffle=True, random_state=seed)
+
+
+def _check_class_sizes(
+    cv: Any, y: np.ndarray, groups: np.ndarray | None, owner: str
+) -> None:
+    units = np.arange(len(y)) if groups is None else groups
+    what = "row" if groups is None else "patient"
+    for number in np.unique(y):
+        count = len(np.unique(units[y == number]))
+        if count < 2:
+            raise ValueError(
+                f"{owner}: class number {number} (in sorted order) has {count} {what} "
+                "only, so the fold that holds it out would be trained without that "
+                "class. Merge it with another class, or leave it out."
+            )
+
+
+def _check_folds(
+    folds: list[Fold],
+    y: np.ndarray,
+    groups: np.ndarray | None,
+    *,
+    classifier: bool,
+    owner: str,
+) -> None:
+    n_classes = len(np.unique(y)) if classifier else 0
+    held_out = np.zeros(len(y), dtype=int)
+    for number, (train, test) in enumerate(folds):
+        held_out[test] += 1
+        if groups is not None:
+            shared = np.intersect1d(groups[train], groups[test])
+            if len(shared):
+                raise ValueError(
+                    f"{owner}: {len(shared)} patient(s) are on both sides of inner "
+                    f"fold {number}. Use a splitter that minds groups, such as "
+                    "StratifiedGroupKFold, or give cv as a number."
+                )
+        if classifier and len(np.unique(y[train])) < n_classes:
+            raise ValueError(
+                f"{owner}: a class is missing from the training part of inner fold "
+                f"{number} ({len(train)} rows, {len(np.unique(y[train]))} of "
+                f"{n_classes} classes). Use fewer folds, or merge rare classes."
+            )
+    if (held_out != 1).any():
+        raise ValueError(
+            f"{owner}: the inner folds must hold out every row exactly once, but "
+            f"{(held_out != 1).sum()} of {len(y)} rows are held out another number of "
+            "times. Use a K-fold splitter."
+        )

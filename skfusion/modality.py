@@ -1,0 +1,513 @@
+"""The data contract: a cohort table in, modalities, presence and feature blocks out.
+
+A cohort is a table with one row per case. A *modality* is a named part of it: a
+triple ``(name, transformer_or_estimator, columns)``, as in scikit-learn's
+`ColumnTransformer`. Read next: `skfusion.fusion.base`, which puts it to use.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+from sklearn.base import clone
+
+__all__ = [
+    "Blocks",
+    "Modality",
+    "ModalityBlocks",
+    "check_modalities",
+    "infer_columns",
+    "is_image_cell",
+    "presence_mask",
+]
+
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif"),
+    *(".dcm", ".dicom", ".nii", ".nii.gz", ".mha", ".nrrd"),
+)
+IMAGE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"BM", b"RIFF")
+ID_NAMES = ("id", "mrn", "pid", "patient", "subject", "person", "case", "accession")
+ID_SUFFIXES = ("_id", "_uid", "_mrn", "_key")
+N_CELLS_INSPECTED = 50
+
+
+@dataclass(frozen=True)
+class Modality:
+    """One named part of a cohort table.
+
+    Attributes
+    ----------
+    name : str
+        Name of the modality, the prefix of its features and parameters.
+    transformer : estimator
+        Transformer, or an estimator that ends in a predictor (late fusion only).
+    columns : tuple of column labels
+        Labels of the columns of the cohort that belong to the modality.
+    scalar : bool
+        Whether the columns were given as one scalar, so that the transformer is
+        handed a 1-D `Series` rather than a frame.
+    """
+
+    name: str
+    transformer: Any
+    columns: tuple[Any, ...]
+    scalar: bool = False
+
+    def select(self, X: pd.DataFrame) -> pd.DataFrame | pd.Series:
+        """Return the modality's part of `X`: a series if `scalar`, else a frame."""
+        return X[self.columns[0]] if self.scalar else X[list(self.columns)]
+
+    @property
+    def label(self) -> str:
+        """How messages name the modality: its name, transformer and columns."""
+        columns = ", ".join(repr(column) for column in self.columns[:3])
+        more = f" and {len(self.columns) - 3} more" if len(self.columns) > 3 else ""
+        kind = type(self.transformer).__name__
+        return f"modality {self.name!r} ({kind} on {columns}{more})"
+
+
+def check_modalities(
+    modalities: Iterable[Any], X: pd.DataFrame, *, owner: str, reserved: Iterable[str]
+) -> list[Modality]:
+    """Check triples against a cohort and resolve their columns.
+
+    Parameters
+    ----------
+    modalities : list of (str, estimator, columns)
+        The columns are a label (scalar string or position), a list of labels, a
+        slice, a boolean mask or a callable that is given `X`.
+    X : DataFrame of shape (n_samples, n_columns)
+        The cohort.
+    owner : str
+        Name of the estimator that asks, for the messages.
+    reserved : iterable of str
+        Names that a modality may not have: the parameters of the estimator.
+
+    Returns
+    -------
+    list of Modality
+
+    Raises
+    ------
+    ValueError
+        If there is no modality, a name is used twice or cannot be used, a column
+        does not exist, or two modalities claim one column.
+    TypeError
+        If an entry is no triple, or its second part is no estimator.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion.modality import check_modalities
+    >>> X = pd.DataFrame({"age": [61, 48], "crp": [3.0, 12.0], "site": ["a", "b"]})
+    >>> check_modalities([("labs", StandardScaler(), ["age", "crp"])], X,
+    ...                  owner="EarlyFusionClassifier", reserved=())[0].columns
+    ('age', 'crp')
+    """
+    entries = _check_triples(modalities, owner=owner, reserved=set(reserved))
+    resolved: list[Modality] = []
+    claimed: dict[Any, str] = {}
+    for name, transformer, columns in entries:
+        labels, scalar = _resolve_columns(columns, X, owner=owner, name=name)
+        for label in labels:
+            if label in claimed:
+                raise ValueError(
+                    f"{owner}: column {label!r} belongs to both modality "
+                    f"{claimed[label]!r} and modality {name!r}. A column can feed one "
+                    "modality only; remove it from one of them."
+                )
+            claimed[label] = name
+        resolved.append(Modality(name, transformer, labels, scalar))
+    return resolved
+
+
+def _check_triples(
+    modalities: Iterable[Any], *, owner: str, reserved: set[str]
+) -> list[tuple[str, Any, Any]]:
+    if isinstance(modalities, str) or not isinstance(modalities, Iterable):
+        raise TypeError(
+            f"{owner}: modalities must be 'auto' or a list of triples (name, "
+            f"transformer, columns), got {type(modalities).__name__}."
+        )
+    entries = list(modalities)
+    if not entries:
+        raise ValueError(
+            f"{owner}: the list of modalities is empty. Give at least one triple "
+            "(name, transformer, columns), or modalities='auto'."
+        )
+    names: set[str] = set()
+    for position, entry in enumerate(entries):
+        if not isinstance(entry, (tuple, list)) or len(entry) != 3:
+            raise TypeError(
+                f"{owner}: modality number {position} must be a triple (name, "
+                f"transformer, columns), got {type(entry).__name__}"
+                + (f" of length {len(entry)}." if hasattr(entry, "__len__") else ".")
+            )
+        name, transformer, _ = entry
+        _check_name(name, owner=owner, taken=names, reserved=reserved)
+        names.add(name)
+        if not hasattr(transformer, "fit") or not hasattr(transformer, "get_params"):
+            raise TypeError(
+                f"{owner}: modality {name!r} needs a scikit-learn transformer or "
+                f"estimator as its second part, got {type(transformer).__name__}."
+            )
+    return [(name, transformer, columns) for name, transformer, columns in entries]
+
+
+def _check_name(name: Any, *, owner: str, taken: set[str], reserved: set[str]) -> None:
+    if not isinstance(name, str) or not name:
+        raise TypeError(
+            f"{owner}: the name of a modality must be a non-empty string, got "
+            f"{type(name).__name__}."
+        )
+    if name in taken:
+        raise ValueError(
+            f"{owner}: two modalities are named {name!r}. Names must be unique: they "
+            "are the prefix of features and parameters."
+        )
+    if "__" in name or name in reserved:
+        why = "contains '__'" if "__" in name else "is also a parameter's name"
+        raise ValueError(
+            f"{owner}: modality name {name!r} {why}, so its parameters could not be "
+            "set. Choose another name."
+        )
+
+
+def _resolve_columns(
+    columns: Any, X: pd.DataFrame, *, owner: str, name: str
+) -> tuple[tuple[Any, ...], bool]:
+    if callable(columns):
+        columns = columns(X)
+    scalar = isinstance(columns, (str, int, np.integer)) or (
+        np.isscalar(columns) and not isinstance(columns, bool)
+    )
+    if scalar:
+        labels = [_one_label(columns, X, owner=owner, name=name)]
+    elif isinstance(columns, slice):
+        labels = _slice_labels(columns, X)
+    else:
+        parts = list(columns)
+        if parts and all(isinstance(part, (bool, np.bool_)) for part in parts):
+            labels = list(X.columns[np.asarray(parts, dtype=bool)])
+        else:
+            labels = [_one_label(part, X, owner=owner, name=name) for part in parts]
+    if not labels:
+        raise ValueError(
+            f"{owner}: modality {name!r} selects no column of X. Name at least one of "
+            f"its {X.shape[1]} columns."
+        )
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"{owner}: modality {name!r} names a column more than once.")
+    return tuple(labels), scalar
+
+
+def _slice_labels(columns: slice, X: pd.DataFrame) -> list[Any]:
+    if isinstance(columns.start, str) or isinstance(columns.stop, str):
+        return list(X.loc[:, columns].columns)
+    return list(X.columns[columns])
+
+
+def _one_label(column: Any, X: pd.DataFrame, *, owner: str, name: str) -> Any:
+    if column in X.columns:
+        return column
+    if isinstance(column, (int, np.integer)) and -X.shape[1] <= column < X.shape[1]:
+        return X.columns[column]
+    raise ValueError(missing_column_message(column, X, owner=owner, name=name))
+
+
+def missing_column_message(
+    column: Any, X: pd.DataFrame, *, owner: str, name: str
+) -> str:
+    """Say which column a modality misses, what there is, and what may be meant."""
+    known = [str(label) for label in X.columns]
+    close = difflib.get_close_matches(str(column), known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    shown = ", ".join(repr(label) for label in known[:10])
+    more = f" and {len(known) - 10} more" if len(known) > 10 else ""
+    return (
+        f"{owner}: modality {name!r} needs column {column!r}, which X does not have."
+        f"{hint} X has {len(known)} columns: {shown}{more}."
+    )
+
+
+def is_image_cell(cell: Any) -> bool:
+    """Tell whether a cell holds an image: a path, array, PIL image, bytes or a bag.
+
+    Parameters
+    ----------
+    cell : object
+        The cell of a table.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.modality import is_image_cell
+    >>> is_image_cell("scan_01.PNG"), is_image_cell(np.zeros((8, 8)))
+    (True, True)
+    >>> is_image_cell("female"), is_image_cell(np.zeros(8))
+    (False, False)
+    """
+    if isinstance(cell, (str, os.PathLike)):
+        return os.fspath(cell).lower().endswith(IMAGE_SUFFIXES)
+    if isinstance(cell, (bytes, bytearray)):
+        return bytes(cell[:4]).startswith(IMAGE_MAGIC)
+    if isinstance(cell, np.ndarray) and cell.dtype != object:
+        return cell.ndim >= 2
+    if isinstance(cell, (list, tuple)):
+        return len(cell) > 0 and all(is_image_cell(part) for part in cell)
+    return type(cell).__module__.partition(".")[0] == "PIL"
+
+
+def infer_columns(X: pd.DataFrame) -> tuple[list[Any], list[Any], list[Any]]:
+    """Sort the columns of a cohort into images, EHR and identifiers.
+
+    A column holds images when every one of its first 50 filled cells does. An
+    identifier is a column named like one (``patient_id``, ``mrn`` ...); it is no
+    feature.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n_samples, n_columns)
+        The cohort.
+
+    Returns
+    -------
+    images, ehr, identifiers : list of column labels
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.modality import infer_columns
+    >>> X = pd.DataFrame({"patient_id": [1, 2], "cxr": ["a.png", None], "age": [4, 9]})
+    >>> infer_columns(X)
+    (['cxr'], ['age'], ['patient_id'])
+    """
+    images, ehr, identifiers = [], [], []
+    for column in X.columns:
+        if _is_identifier(column):
+            identifiers.append(column)
+        elif _holds_images(X[column]):
+            images.append(column)
+        else:
+            ehr.append(column)
+    return images, ehr, identifiers
+
+
+def _is_identifier(column: Any) -> bool:
+    name = str(column).lower()
+    return name in ID_NAMES or name.endswith(ID_SUFFIXES)
+
+
+def _holds_images(column: pd.Series) -> bool:
+    if not (
+        pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)
+    ):
+        return False
+    filled = column[cell_presence(column)].iloc[:N_CELLS_INSPECTED]
+    return len(filled) > 0 and all(is_image_cell(cell) for cell in filled)
+
+
+def cell_presence(column: pd.Series) -> np.ndarray:
+    """Tell which cells are filled: not null, no empty string, no empty bag."""
+    filled = column.notna().to_numpy()
+    if column.dtype == object or pd.api.types.is_string_dtype(column):
+        empty = [
+            isinstance(cell, (str, bytes, list, tuple)) and len(cell) == 0
+            for cell in column
+        ]
+        filled = filled & ~np.asarray(empty, dtype=bool)
+    return np.asarray(filled, dtype=bool)
+
+
+def presence_mask(modalities: Sequence[Modality], X: pd.DataFrame) -> np.ndarray:
+    """Tell which modality is there in which row.
+
+    A modality is absent in a row where all its cells are null.
+
+    Parameters
+    ----------
+    modalities : list of Modality
+        The M modalities.
+    X : DataFrame of shape (n_samples, n_columns)
+        The cohort.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples, M)
+        True where the modality is present.
+    """
+    mask = np.zeros((len(X), len(modalities)), dtype=bool)
+    for j, modality in enumerate(modalities):
+        for column in modality.columns:
+            mask[:, j] |= cell_presence(X[column])
+    return mask
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """One 2-D block of features per modality, and which rows have it.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray of shape (n_samples, n_features_m)
+        Features of each modality; rows where it is absent are NaN.
+    presence : ndarray of bool of shape (n_samples, M)
+        Which modality is there in which row.
+    """
+
+    arrays: dict[str, np.ndarray]
+    presence: np.ndarray
+
+
+class ModalityBlocks:
+    """Fit one transformer per modality, on the rows that have it.
+
+    Parameters
+    ----------
+    modalities : list of Modality
+        The modalities; their transformers are cloned before they are fitted.
+    prepare : callable, optional
+        Called with each cloned transformer before it is fitted, e.g. to seed it.
+
+    Attributes
+    ----------
+    modalities_ : list of Modality
+        The modalities with their fitted transformers.
+    feature_names_ : dict of str to ndarray of str
+        Names of the features of each block, without the modality's prefix.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion.modality import Modality, ModalityBlocks
+    >>> X = pd.DataFrame({"age": [40.0, 60.0, None]})
+    >>> blocks = ModalityBlocks([Modality("ehr", StandardScaler(), ("age",))])
+    >>> blocks.fit_transform(X).arrays["ehr"].ravel()
+    array([-1.,  1., nan])
+    """
+
+    def __init__(
+        self,
+        modalities: Sequence[Modality],
+        prepare: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.modalities = list(modalities)
+        self.prepare = prepare
+
+    def fit_transform(self, X: pd.DataFrame, y: Any = None) -> Blocks:
+        """Fit every transformer on its present rows; return the blocks of `X`."""
+        mask = presence_mask(self.modalities, X)
+        self.modalities_: list[Modality] = []
+        self.feature_names_: dict[str, np.ndarray] = {}
+        arrays: dict[str, np.ndarray] = {}
+        for j, modality in enumerate(self.modalities):
+            rows = np.flatnonzero(mask[:, j])
+            if len(rows) == 0:
+                raise ValueError(
+                    f"{modality.label} is absent in all {len(X)} rows, so its "
+                    "transformer has nothing to learn from. Check the column, or "
+                    "leave the modality out."
+                )
+            fitted = clone(modality.transformer)
+            if self.prepare is not None:
+                self.prepare(fitted)
+            part = modality.select(X.iloc[rows])
+            target = None if y is None else np.asarray(y)[rows]
+            with located_errors(modality, rows):
+                values = _fit_transform(fitted, part, target)
+            modality = replace(modality, transformer=fitted)
+            self.modalities_.append(modality)
+            arrays[modality.name] = _scatter(values, rows, len(X), modality)
+            self.feature_names_[modality.name] = _feature_names(
+                fitted, arrays[modality.name].shape[1]
+            )
+        return Blocks(arrays, _refine(mask, arrays))
+
+    def transform(self, X: pd.DataFrame) -> Blocks:
+        """Return the blocks of `X`; absent rows are NaN."""
+        mask = presence_mask(self.modalities_, X)
+        arrays: dict[str, np.ndarray] = {}
+        for j, modality in enumerate(self.modalities_):
+            rows = np.flatnonzero(mask[:, j])
+            width = len(self.feature_names_[modality.name])
+            if len(rows) == 0:
+                arrays[modality.name] = np.full((len(X), width), np.nan)
+                continue
+            with located_errors(modality, rows):
+                values = modality.transformer.transform(modality.select(X.iloc[rows]))
+            arrays[modality.name] = _scatter(values, rows, len(X), modality)
+        return Blocks(arrays, _refine(mask, arrays))
+
+
+@contextmanager
+def located_errors(modality: Modality, rows: np.ndarray) -> Iterator[None]:
+    """Add the modality, and the row of the whole cohort, to a transformer's error."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        row = getattr(error, "row", None)
+        if row is not None:
+            # The transformer saw only the rows that have the modality.
+            error.row = int(rows[row])  # type: ignore[union-attr]
+        error.args = (f"In {modality.label}: {error}",)
+        raise
+
+
+def _fit_transform(transformer: Any, part: Any, target: Any) -> Any:
+    if hasattr(transformer, "fit_transform"):
+        return transformer.fit_transform(part, target)
+    return transformer.fit(part, target).transform(part)
+
+
+def _scatter(
+    values: Any, rows: np.ndarray, n_rows: int, modality: Modality
+) -> np.ndarray:
+    if scipy.sparse.issparse(values):
+        values = values.toarray()
+    values = np.asarray(values)
+    if values.ndim == 1:
+        values = values[:, None]
+    if values.ndim != 2 or len(values) != len(rows):
+        raise ValueError(
+            f"{modality.label} must give one row of features per case: expected "
+            f"({len(rows)}, n_features), got an array of shape {values.shape}."
+        )
+    if values.dtype not in (np.float32, np.float64):
+        values = values.astype(np.float64)
+    if len(rows) == n_rows:
+        return values
+    block = np.full((n_rows, values.shape[1]), np.nan, dtype=values.dtype)
+    block[rows] = values
+    return block
+
+
+def _refine(mask: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    # An image that could not be read (on_error="missing") is absent although its
+    # cell is filled.
+    refined = mask.copy()
+    for j, block in enumerate(arrays.values()):
+        if block.shape[1]:
+            refined[:, j] &= ~np.isnan(block).all(axis=1)
+    return refined
+
+
+def _feature_names(transformer: Any, width: int) -> np.ndarray:
+    if hasattr(transformer, "get_feature_names_out"):
+        names = np.asarray(transformer.get_feature_names_out(), dtype=object)
+        if len(names) == width:
+            return names
+    return np.asarray([f"x{i}" for i in range(width)], dtype=object)
