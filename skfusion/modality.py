@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -379,8 +379,6 @@ class ModalityBlocks:
     ----------
     modalities : list of Modality
         The modalities; their transformers are cloned before they are fitted.
-    prepare : callable, optional
-        Called with each cloned transformer before it is fitted, e.g. to seed it.
 
     Attributes
     ----------
@@ -400,13 +398,8 @@ class ModalityBlocks:
     array([-1.,  1., nan])
     """
 
-    def __init__(
-        self,
-        modalities: Sequence[Modality],
-        prepare: Callable[[Any], Any] | None = None,
-    ) -> None:
+    def __init__(self, modalities: Sequence[Modality]) -> None:
         self.modalities = list(modalities)
-        self.prepare = prepare
 
     def fit_transform(self, X: pd.DataFrame, y: Any = None) -> Blocks:
         """Fit every transformer on its present rows; return the blocks of `X`."""
@@ -423,8 +416,6 @@ class ModalityBlocks:
                     "leave the modality out."
                 )
             fitted = clone(modality.transformer)
-            if self.prepare is not None:
-                self.prepare(fitted)
             part = modality.select(X.iloc[rows])
             target = None if y is None else np.asarray(y)[rows]
             with located_errors(modality, rows):

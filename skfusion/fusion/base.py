@@ -165,6 +165,13 @@ class BaseFusion(TransformerMixin, BaseEstimator):
         mask = presence_mask(self._modalities, self._read_cohort(X))
         return pd.DataFrame(mask, columns=names, index=getattr(X, "index", None))
 
+    def _log(self, message: str) -> None:
+        if self.verbose:
+            if not logger.hasHandlers():
+                logger.addHandler(logging.StreamHandler())
+            logger.setLevel(logging.INFO)
+            logger.info("[%s] %s", type(self).__name__, message)
+
     # -- fitting ------------------------------------------------------------------
 
     def _start_fit(
@@ -195,7 +202,7 @@ class BaseFusion(TransformerMixin, BaseEstimator):
             patients,
             presence_mask(modalities, cohort),
         )
-        return self._apply_missing_policy(data)
+        return data.rows(self._usable_rows(data.presence))
 
     def _find_modalities(self, frame: pd.DataFrame) -> list[Modality]:
         if isinstance(self.modalities, str) and self.modalities == "auto":
@@ -295,25 +302,28 @@ class BaseFusion(TransformerMixin, BaseEstimator):
     def _check_target(self, y: Any) -> np.ndarray:
         raise NotImplementedError
 
-    def _apply_missing_policy(self, data: TrainingData) -> TrainingData:
-        incomplete = ~data.presence.all(axis=1)
-        if not incomplete.any() or self.missing == "auto":
-            return data
+    def _usable_rows(self, presence: np.ndarray) -> np.ndarray:
+        """Apply the missing policy to training rows; return those that stay."""
+        complete = presence.all(axis=1)
+        usable = presence.any(axis=1) if self.missing == "auto" else complete
+        if usable.all():
+            return np.arange(len(usable))
         if self.missing == "error":
-            self._raise_incomplete(data.presence)
-        if incomplete.all():
+            self._raise_incomplete(presence)
+        what = "no modality at all" if self.missing == "auto" else "not every modality"
+        if not usable.any():
             raise ValueError(
-                f"{type(self).__name__}: missing='complete_case' would drop all "
-                f"{len(incomplete)} rows: none has every modality. Use missing='auto'."
+                f"{type(self).__name__}: all {len(usable)} rows have {what}, so "
+                f"nothing is left to learn from with missing={self.missing!r}."
             )
         warnings.warn(
-            f"{type(self).__name__}: missing='complete_case' drops "
-            f"{incomplete.sum()} of {len(incomplete)} rows "
-            f"({_absences(self._modalities, data.presence)}).",
+            f"{type(self).__name__}: missing={self.missing!r} drops {(~usable).sum()} "
+            f"of {len(usable)} rows, which have {what} "
+            f"({_absences(self._modalities, presence)}).",
             UserWarning,
             stacklevel=4,
         )
-        return data.rows(np.flatnonzero(~incomplete))
+        return np.flatnonzero(usable)
 
     def _raise_incomplete(self, presence: np.ndarray) -> None:
         rows = np.flatnonzero(~presence.all(axis=1))
@@ -372,6 +382,22 @@ class BaseFusion(TransformerMixin, BaseEstimator):
             )
         return nothing
 
+    def _warn_untrained(self, presence: np.ndarray) -> None:
+        """Warn where a modality is absent that was never absent in training."""
+        count = (~presence).sum(axis=0)
+        new = [j for j in np.flatnonzero(count) if j not in self._flagged]
+        if new:
+            absences = ", ".join(
+                f"{self._modalities[j].name} absent in {count[j]}" for j in new
+            )
+            warnings.warn(
+                f"{type(self).__name__}: {absences} of {len(presence)} rows, but never "
+                "in the training data, so the model has not learned to do without. "
+                "Late fusion predicts from the modalities that are there.",
+                UserWarning,
+                stacklevel=4,
+            )
+
     def _as_frame(self, X: Any, y: Any, *, reset: bool) -> pd.DataFrame:
         target = y if reset else "no_validation"
         frame = _frame_or_none(X)
@@ -416,6 +442,12 @@ class ClassifierTarget:
     """Checks a classifier's target and turns labels into class numbers."""
 
     classes_: np.ndarray
+    _is_classifier = True
+
+    def _set_fallback(self, data: TrainingData) -> None:
+        """Keep the class shares: the prediction where nothing is known."""
+        shares = np.bincount(data.y, data.sample_weight, minlength=len(self.classes_))
+        self._fallback = shares / shares.sum()
 
     def _check_target(self, y: Any) -> np.ndarray:
         owner = type(self).__name__
@@ -433,6 +465,12 @@ class ClassifierTarget:
 
 class RegressorTarget:
     """Checks a regressor's target."""
+
+    _is_classifier = False
+
+    def _set_fallback(self, data: TrainingData) -> None:
+        """Keep the mean: the prediction where nothing is known."""
+        self._fallback = np.average(data.y, weights=data.sample_weight)
 
     def _check_target(self, y: Any) -> np.ndarray:
         values = _valid_target(y, type(self).__name__)
