@@ -90,6 +90,7 @@ def is_missing(cell: Any) -> bool:
 
 
 def is_pil(source: Any) -> bool:
+    """Tell a PIL image without importing Pillow."""
     module = sys.modules.get("PIL.Image")  # nobody made a PIL image without it
     return module is not None and isinstance(source, module.Image)
 

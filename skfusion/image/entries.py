@@ -1,0 +1,168 @@
+"""What the store's tables hold: arrays as checked bytes, their last use, file digests.
+
+Functions of an open connection, called by `skfusion.image.store` only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from skfusion.image import claims
+
+__all__ = [
+    "Row",
+    "as_float32",
+    "delete_all",
+    "delete_damaged",
+    "delete_oldest",
+    "figures",
+    "insert",
+    "note_digest",
+    "note_use",
+    "packed",
+    "select",
+    "select_digest",
+    "shrink",
+    "unpacked",
+]
+
+Row = tuple[int, str, str, bytes, bytes]  # id, key, shape, checksum, data
+
+
+def as_float32(value: Any) -> np.ndarray:
+    """Copy a numeric value to a float32 array of the same shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "buif":
+        raise TypeError(
+            f"The store keeps numeric arrays as float32; got dtype {array.dtype}."
+        )
+    return np.array(array, dtype=np.float32, order="C")
+
+
+def packed(key: str, array: np.ndarray) -> tuple[str, bytes, bytes]:
+    """Give shape, checksum and data of an array as they are stored."""
+    shape = ",".join(str(length) for length in array.shape)
+    # little-endian on every machine, as a cache may move with its disk
+    data = array.astype("<f4", copy=False).tobytes()
+    return shape, _checksum(key, shape, data), data
+
+
+def unpacked(row: Row) -> np.ndarray | None:
+    """Give the array of a row, or None if the row is damaged."""
+    _, key, shape, checksum, data = row
+    try:
+        if _checksum(key, shape, data) != checksum:
+            return None
+        lengths = tuple(int(length) for length in shape.split(",") if length)
+        return np.frombuffer(data, dtype="<f4").reshape(lengths).astype(np.float32)
+    except (TypeError, ValueError, AttributeError):
+        return None  # damage can change the type of a column, too
+
+
+def _checksum(key: str, shape: str, data: bytes) -> bytes:
+    digest = hashlib.blake2b(f"{key}|{shape}|".encode(), digest_size=16)
+    digest.update(data)
+    return digest.digest()
+
+
+def select(connection: sqlite3.Connection, keys: Iterable[str]) -> list[Row]:
+    """Fetch the rows of the keys that are there."""
+    rows: list[Row] = []
+    for batch, marks in claims.batches(keys):
+        query = (
+            f"SELECT id, key, shape, checksum, data FROM arrays WHERE key IN {marks}"
+        )
+        rows += connection.execute(query, batch).fetchall()
+    return rows
+
+
+def insert(
+    connection: sqlite3.Connection,
+    rows: list[tuple[str, str, bytes, bytes]],
+    owner: str | None,
+) -> None:
+    """Put rows of (key, shape, checksum, data) and end the claims of the owner."""
+    now = time.time()
+    for row in rows:
+        connection.execute("DELETE FROM arrays WHERE key = ?", row[:1])
+        insert = "INSERT INTO arrays (key, shape, checksum, data) VALUES (?, ?, ?, ?)"
+        new_id = connection.execute(insert, row).lastrowid
+        connection.execute(
+            "INSERT OR REPLACE INTO usage VALUES (?, ?, ?)", (new_id, now, len(row[3]))
+        )
+    connection.execute(
+        "UPDATE counters SET value = value + ? WHERE name = 'computed'", (len(rows),)
+    )
+    if owner is not None:
+        claims.release(connection, owner)
+
+
+def note_use(connection: sqlite3.Connection, ids: list[int]) -> None:
+    """Note that arrays are used now."""
+    now = time.time()
+    statement = "UPDATE usage SET used = ? WHERE id = ?"
+    connection.executemany(statement, [(now, row_id) for row_id in ids])
+
+
+def delete_damaged(connection: sqlite3.Connection, rows: list[Row]) -> None:
+    """Delete rows as long as they are what was read."""
+    # all columns: another process may have put a sound array there meanwhile
+    connection.executemany(
+        "DELETE FROM arrays WHERE id = ? AND key = ? AND shape IS ? AND checksum IS ?"
+        " AND data IS ?",
+        rows,
+    )
+
+
+def delete_oldest(connection: sqlite3.Connection, max_bytes: int) -> int:
+    """Delete what was used least recently until the rest fits."""
+    rows = connection.execute("SELECT id, size FROM usage ORDER BY used, id").fetchall()
+    excess = sum(size for _, size in rows) - max_bytes
+    removed: list[tuple[int]] = []
+    for row_id, size in rows:
+        if excess <= 0:
+            break
+        removed.append((row_id,))
+        excess -= size
+    connection.executemany("DELETE FROM arrays WHERE id = ?", removed)
+    return len(removed)
+
+
+def delete_all(connection: sqlite3.Connection) -> None:
+    """Delete arrays and file digests; claims and counters stay."""
+    connection.execute("DELETE FROM arrays")
+    connection.execute("DELETE FROM digests")
+
+
+def shrink(connection: sqlite3.Connection) -> None:
+    """Give freed pages back to the file system."""
+    connection.execute("PRAGMA incremental_vacuum").fetchall()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def figures(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Count entries, their bytes, and arrays ever put."""
+    query = (
+        "SELECT COUNT(*), IFNULL(SUM(size), 0),"
+        " (SELECT value FROM counters WHERE name = 'computed') FROM usage"
+    )
+    entries, size, computed = connection.execute(query).fetchone()
+    return entries, size, computed
+
+
+def select_digest(connection: sqlite3.Connection, place: str, stamp: str) -> str | None:
+    """Look up the digest of a file that has not changed."""
+    query = "SELECT digest FROM digests WHERE path = ? AND stamp = ?"
+    row = connection.execute(query, (place, stamp)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def note_digest(connection: sqlite3.Connection, row: tuple[str, str, str]) -> None:
+    """Remember (digest of the path, stamp, digest of the content)."""
+    connection.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", row)
