@@ -1,0 +1,62 @@
+# Every target sets up what it needs: .venv is made on demand, and a stamp in it says
+# which extras are installed, so that a second call starts at once.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast coverage lint type docs clean
+
+help:
+	@echo "make demo       compare single modalities and fusions on real data, write a report"
+	@echo "make test       all tests and the examples in the docstrings"
+	@echo "make test-fast  the same without the slow ones"
+	@echo "make coverage   the fast tests with branch coverage"
+	@echo "make lint       ruff and the import rules"
+	@echo "make type       mypy"
+	@echo "make docs       the documentation, into docs/_build/html"
+	@echo "make clean      remove .venv and everything that was built"
+
+# An environment whose making was interrupted has no working pip: it is made anew.
+$(VENV)/.stamp-venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "skfusion needs Python 3.11 or newer, and $(PYTHON) is" \
+	    "$$($(PYTHON) --version 2>&1): name another with make PYTHON=..." >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || \
+	    $(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+# .venv/.stamp-demo, -dev and -docs: one for each extra that a target installs.
+$(VENV)/.stamp-%: pyproject.toml constraints.txt $(VENV)/.stamp-venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[$*]"
+	@touch $@
+
+demo: $(VENV)/.stamp-demo
+	$(BIN)/skfusion demo $(ARGS)
+
+test: $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest -m "not slow and not network" $(ARGS)
+
+coverage: $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest -m "not slow and not network" \
+	    --cov --cov-report=term --cov-report=xml $(ARGS)
+
+lint: $(VENV)/.stamp-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+type: $(VENV)/.stamp-dev
+	$(BIN)/mypy
+
+docs: $(VENV)/.stamp-docs
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* coverage.xml htmlcov
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf docs/_build docs/auto_examples docs/generated docs/public_names.rst
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,33 @@
+"""The surroundings of every test, those inside the docstrings of skfusion included.
+
+Set here rather than in ``tests/`` because ``pytest skfusion`` reads this file too.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+
+import pytest
+
+# One thread a process: on few cores the nets' threads slow each other down, and sums
+# in another order would differ in the last digit. Read when torch or numpy loads.
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[name] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+
+_cache = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        return  # a worker of pytest-xdist inherits the folder of the main process
+    folder = tempfile.mkdtemp(prefix="skfusion-test-cache-")
+    config.stash[_cache] = folder
+    os.environ["SKFUSION_CACHE"] = folder  # never the user's own cache
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _cache in config.stash:
+        shutil.rmtree(config.stash[_cache], ignore_errors=True)

@@ -1,0 +1,32 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    """Start every test from the same state of the global generators."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - scikit-learn's checks draw from this one
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def skfusion_data() -> Path:
+    """Folder of the real data sets, from the environment variable SKFUSION_DATA."""
+    value = os.environ.get("SKFUSION_DATA")
+    if not value:
+        pytest.skip("SKFUSION_DATA is not set: it names the folder of real data sets")
+    folder = Path(value)
+    if not folder.is_dir():
+        pytest.skip("SKFUSION_DATA does not name a folder")
+    return folder
