@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
 
 __all__ = [
     "Blocks",
@@ -401,8 +402,13 @@ class ModalityBlocks:
     def __init__(self, modalities: Sequence[Modality]) -> None:
         self.modalities = list(modalities)
 
-    def fit_transform(self, X: pd.DataFrame, y: Any = None) -> Blocks:
-        """Fit every transformer on its present rows; return the blocks of `X`."""
+    def fit_transform(
+        self, X: pd.DataFrame, y: Any = None, sample_weight: np.ndarray | None = None
+    ) -> Blocks:
+        """Fit every transformer on its present rows; return the blocks of `X`.
+
+        Transformers whose `fit` takes ``sample_weight`` get the weights.
+        """
         mask = presence_mask(self.modalities, X)
         self.modalities_: list[Modality] = []
         self.feature_names_: dict[str, np.ndarray] = {}
@@ -419,7 +425,12 @@ class ModalityBlocks:
             part = modality.select(X.iloc[rows])
             target = None if y is None else np.asarray(y)[rows]
             with located_errors(modality, rows):
-                values = _fit_transform(fitted, part, target)
+                keywords = {}
+                if sample_weight is not None and has_fit_parameter(
+                    fitted, "sample_weight"
+                ):
+                    keywords["sample_weight"] = sample_weight[rows]
+                values = _fit_transform(fitted, part, target, **keywords)
             modality = replace(modality, transformer=fitted)
             self.modalities_.append(modality)
             arrays[modality.name] = _scatter(values, rows, len(X), modality)
@@ -458,10 +469,10 @@ def located_errors(modality: Modality, rows: np.ndarray) -> Iterator[None]:
         raise
 
 
-def _fit_transform(transformer: Any, part: Any, target: Any) -> Any:
+def _fit_transform(transformer: Any, part: Any, target: Any, **keywords: Any) -> Any:
     if hasattr(transformer, "fit_transform"):
-        return transformer.fit_transform(part, target)
-    return transformer.fit(part, target).transform(part)
+        return transformer.fit_transform(part, target, **keywords)
+    return transformer.fit(part, target, **keywords).transform(part)
 
 
 def _scatter(

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skfusion._validation import check_weights
 
 __all__ = ["TabularEncoder"]
 
@@ -32,7 +33,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     impute : {"median", "mean"} or None, default="median"
-        How gaps in numbers are filled; gaps in booleans get the commonest value.
+        How gaps in numbers are filled (the median is the lower one, a value that
+        occurs); gaps in booleans get the commoner value.
         None keeps NaN, for learners that take it, such as XGBoost.
     scale : bool, default=True
         Whether numbers and intervals are standardised (mean 0, variance 1).
@@ -82,7 +84,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     >>> list(encoder.get_feature_names_out())
     ['age', 'age_missing', 'sex_f', 'sex_m']
     >>> encoder.transform(X).round(2).tolist()[2]
-    [0.0, 1.0, 1.0, 0.0]
+    [-0.71, 1.0, 1.0, 0.0]
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self.max_categories = max_categories
         self.index_time = index_time
 
-    def fit(self, X: Any, y: Any = None) -> TabularEncoder:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> TabularEncoder:
         """Learn kinds, medians, scales and categories.
 
         Parameters
@@ -111,6 +113,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             The EHR columns.
         y : ignored
             Present for the API's sake.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights for medians, means and scales. Categories are counted unweighted,
+            over the rows of positive weight.
 
         Returns
         -------
@@ -123,25 +128,25 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
                 f"{self.impute!r}."
             )
         frame = self._as_frame(X, reset=True)
+        weights = check_weights(
+            1.0 if sample_weight is None else sample_weight, len(frame), "TabularEncoder"
+        )
+        frame, weights = frame[weights > 0], weights[weights > 0]
         self.kinds_ = self._sort_columns(frame)
         numbers = self._numbers(frame)
         gaps = numbers.isna()
         self._indicated = [
             column for column in numbers if self.missing_indicator and gaps[column].any()
         ]
-        if self.kinds_["boolean"] and self.impute is not None:
-            self._boolean_imputer = SimpleImputer(
-                strategy="most_frequent", keep_empty_features=True
-            ).fit(numbers[self.kinds_["boolean"]].to_numpy())
-        measured = self.kinds_["number"] + self.kinds_["date"]
-        if measured:
-            values = numbers[measured].to_numpy()
-            if self.impute is not None:
-                self._imputer = SimpleImputer(
-                    strategy=self.impute, keep_empty_features=True
-                ).fit(values)
-            if self.scale:
-                self._scaler = StandardScaler().fit(values)
+        values = numbers.to_numpy()
+        self._fill = self._typical(values, weights)
+        if self.impute is not None:
+            values = np.where(np.isnan(values), self._fill, values)
+        n_measured = self._n_measured()
+        if self.scale and n_measured:
+            self._scaler = StandardScaler().fit(
+                values[:, :n_measured], sample_weight=weights
+            )
         if self.kinds_["category"]:
             self._one_hot = OneHotEncoder(
                 handle_unknown="infrequent_if_exist",
@@ -169,25 +174,18 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         frame = self._as_frame(X, reset=False)
         numbers = self._numbers(frame)
-        parts = []
-        measured = self.kinds_["number"] + self.kinds_["date"]
-        if measured:
-            values = numbers[measured].to_numpy()
-            if self.impute is not None:
-                values = self._imputer.transform(values)
-            parts.append(self._scaler.transform(values) if self.scale else values)
-        if self.kinds_["boolean"]:
-            values = numbers[self.kinds_["boolean"]].to_numpy()
-            if self.impute is not None:
-                values = self._boolean_imputer.transform(values)
-            parts.append(values)
+        values = numbers.to_numpy(copy=True)
+        if self.impute is not None:
+            values = np.where(np.isnan(values), self._fill, values)
+        n_measured = self._n_measured()
+        if self.scale and n_measured:
+            values[:, :n_measured] = self._scaler.transform(values[:, :n_measured])
+        parts = [values]
         if self._indicated:
             parts.append(numbers[self._indicated].isna().to_numpy(dtype=np.float64))
         if self.kinds_["category"]:
             categories = _as_categories(frame[self.kinds_["category"]])
             parts.append(self._one_hot.transform(categories))
-        if not parts:
-            return np.empty((len(frame), 0))
         return np.hstack(parts)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -284,13 +282,34 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             )
         return kinds
 
+    def _n_measured(self) -> int:
+        return len(self.kinds_["number"]) + len(self.kinds_["date"])
+
+    def _typical(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return what fills the gaps of each column; 0 where nothing was measured."""
+        typical = np.zeros(values.shape[1])
+        for j, column in enumerate(values.T):
+            known = ~np.isnan(column)
+            if not known.any():
+                continue
+            if j < self._n_measured() and self.impute == "mean":
+                typical[j] = np.average(column[known], weights=weights[known])
+            else:
+                # The lower median: a value that occurs, so booleans stay booleans.
+                typical[j] = np.quantile(
+                    column[known], 0.5, weights=weights[known], method="inverted_cdf"
+                )
+        return typical
+
     def _numbers(self, frame: pd.DataFrame) -> pd.DataFrame:
         columns = {}
-        for column in self.kinds_["number"] + self.kinds_["boolean"]:
+        for column in self.kinds_["number"]:
             columns[column] = _to_float(frame[column])
         for column in self.kinds_["date"]:
             interval = _to_time(frame[column]) - _to_time(frame[self.index_time])
             columns[column] = interval.dt.total_seconds() / SECONDS_PER_DAY
+        for column in self.kinds_["boolean"]:
+            columns[column] = _to_float(frame[column])
         return pd.DataFrame(columns, index=frame.index, dtype=np.float64)
 
     def __sklearn_tags__(self) -> Tags:

@@ -25,6 +25,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skfusion._validation import check_weights
 from skfusion.ehr.tabular import TabularEncoder
 from skfusion.modality import (
     Modality,
@@ -284,7 +285,7 @@ class BaseFusion(TransformerMixin, BaseEstimator):
     ) -> np.ndarray | None:
         weights = None
         if sample_weight is not None:
-            weights = _valid_weights(sample_weight, n_rows, type(self).__name__)
+            weights = check_weights(sample_weight, n_rows, type(self).__name__)
         class_weight = getattr(self, "class_weight", None)
         if class_weight is None:
             return weights
@@ -494,25 +495,6 @@ def _valid_target(y: Any, owner: str) -> np.ndarray:
     if values.dtype.kind == "f":
         assert_all_finite(values, input_name="y")
     return values
-
-
-def _valid_weights(sample_weight: Any, n_rows: int, owner: str) -> np.ndarray:
-    if np.isscalar(sample_weight):
-        return np.full(n_rows, float(sample_weight))  # type: ignore[arg-type]
-    weights = np.asarray(sample_weight, dtype=np.float64)
-    if weights.shape != (n_rows,):
-        raise ValueError(
-            f"{owner}: sample_weight.shape == {weights.shape}, expected {(n_rows,)}!"
-        )
-    assert_all_finite(weights, input_name="sample_weight")
-    if (weights < 0).any():
-        raise ValueError(
-            f"{owner}: Negative values in sample_weight at {(weights < 0).sum()} rows. "
-            "Weights must be 0 or more."
-        )
-    if not weights.any():
-        raise ValueError(f"{owner}: all entries of sample_weight are zero.")
-    return weights
 
 
 def _absences(modalities: list[Modality], presence: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.model_selection import (
     KFold,
     StratifiedGroupKFold,
     StratifiedKFold,
+    check_cv,
 )
 
 __all__ = ["inner_folds"]
@@ -31,7 +33,7 @@ def inner_folds(
     Parameters
     ----------
     cv : int or splitter
-        Number of folds, or a scikit-learn splitter. An int gives stratified folds
+        Number of folds, a scikit-learn splitter, or the folds themselves. An int gives stratified folds
         for a classifier; with `groups`, folds of whole patients.
     y : ndarray of shape (n_samples,)
         The target.
@@ -61,8 +63,8 @@ def inner_folds(
     >>> from skfusion.fusion.folds import inner_folds
     >>> y, groups = np.tile([0, 1], 6), np.repeat(np.arange(6), 2)
     >>> folds = inner_folds(3, y, groups, classifier=True, random_state=0, owner="me")
-    >>> [sorted(set(groups[test])) for _, test in folds]
-    [[2, 5], [0, 4], [1, 3]]
+    >>> [len(set(groups[train]) & set(groups[test])) for train, test in folds]
+    [0, 0, 0]
     """
     units = len(y) if groups is None else len(np.unique(groups))
     what = "rows" if groups is None else "patients (groups)"
@@ -70,14 +72,17 @@ def inner_folds(
         if cv < 2 or units < cv:
             raise ValueError(
                 f"{owner}: cv={cv} folds need at least 2 folds and as many {what}; "
-                f"there are {units} {what}. Give more data or fewer folds."
+                f"there are {units} {what} (n_samples = {len(y)}). Give more data or "
+                "fewer folds."
             )
         cv = _splitter(int(cv), groups is not None, classifier, random_state)
-    elif not hasattr(cv, "split"):
+    elif not hasattr(cv, "split") and not isinstance(cv, Iterable):
         raise TypeError(
-            f"{owner}: cv must be a number of folds or a scikit-learn splitter, got "
-            f"{type(cv).__name__}."
+            f"{owner}: cv must be a number of folds, a scikit-learn splitter or a list "
+            f"of (train, test) row positions, got {type(cv).__name__}."
         )
+    else:
+        cv = check_cv(cv)
     if classifier:
         _check_class_sizes(cv, y, groups, owner)
     folds = [

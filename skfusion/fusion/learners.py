@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn import get_config
+import scipy.sparse
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
@@ -99,10 +99,14 @@ def fit_learner(
 ) -> Any:
     """Fit an estimator with the weights, and the groups if it knows them.
 
+    In a `Pipeline`, every step whose `fit` takes them gets the weights and groups, and
+    rows that the first step turns into NaN only (an image that could not be read) are
+    kept from the steps behind it.
+
     Parameters
     ----------
     estimator : estimator
-        The (cloned) estimator to fit; a `Pipeline` hands both to its last step.
+        The (cloned) estimator to fit.
     X : array-like of shape (n_samples, n_features)
         Features.
     y : ndarray of shape (n_samples,)
@@ -120,44 +124,64 @@ def fit_learner(
     Raises
     ------
     TypeError
-        If weights are given but the estimator cannot take them.
+        If weights are given but the estimator that predicts cannot take them.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn.base import clone
-from sklearn.linear_model import LinearRegression
+    >>> from sklearn.linear_model import LinearRegression
     >>> from skfusion.fusion.learners import fit_learner
     >>> X, y = np.array([[0.0], [1.0], [1.0]]), np.array([0.0, 1.0, 3.0])
     >>> model = fit_learner(LinearRegression(), X, y, sample_weight=np.array([1, 1, 0]))
     >>> round(float(model.predict([[1.0]])[0]), 6)
     1.0
     """
-    target, prefix = _last_step(estimator)
-    keywords: dict[str, Any] = {}
-    if sample_weight is not None:
-        if not has_fit_parameter(target, "sample_weight"):
-            raise TypeError(
-                f"{type(target).__name__} does not support sample_weight, so neither "
-                "weights nor class_weight can be used with it. Choose another "
-                "estimator or leave the weights out."
-            )
-        keywords["sample_weight"] = sample_weight
-    if groups is not None and has_fit_parameter(target, "groups"):
-        keywords["groups"] = groups
-    if prefix and get_config()["enable_metadata_routing"]:
-        if keywords:
-            target.set_fit_request(**dict.fromkeys(keywords, True))
-        return estimator.fit(X, y, **keywords)
-    return estimator.fit(X, y, **{prefix + name: keywords[name] for name in keywords})
+    given = {"sample_weight": sample_weight, "groups": groups}
+    if isinstance(estimator, Pipeline) and len(estimator.steps) > 1:
+        first, rest = _first_step(estimator)
+        Z = first.fit_transform(X, y, **_accepted(first, given))
+        rows = np.flatnonzero(~_unreadable(Z))
+        part = {k: None if v is None else v[rows] for k, v in given.items()}
+        fit_learner(rest, _take(Z, rows), y[rows], **part)
+        return estimator
+    if isinstance(estimator, Pipeline):
+        fit_learner(estimator.steps[0][1], X, y, **given)
+        return estimator
+    if sample_weight is not None and not has_fit_parameter(estimator, "sample_weight"):
+        raise TypeError(
+            f"{type(estimator).__name__} does not support sample_weight, so neither "
+            "weights nor class_weight can be used with it. Choose another estimator or "
+            "leave the weights out."
+        )
+    return estimator.fit(X, y, **_accepted(estimator, given))
 
 
-def _last_step(estimator: Any) -> tuple[Any, str]:
-    prefix = ""
-    while isinstance(estimator, Pipeline):
-        name, estimator = estimator.steps[-1]
-        prefix += f"{name}__"
-    return estimator, prefix
+def _first_step(pipeline: Pipeline) -> tuple[Any, Pipeline]:
+    first = pipeline.steps[0][1]
+    if first is None or first == "passthrough":
+        first = FunctionTransformer()
+    return first, Pipeline(pipeline.steps[1:])
+
+
+def _accepted(estimator: Any, given: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in given.items()
+        if value is not None and has_fit_parameter(estimator, name)
+    }
+
+
+def _unreadable(Z: Any) -> np.ndarray:
+    if scipy.sparse.issparse(Z) or getattr(Z, "ndim", 0) != 2 or Z.shape[1] == 0:
+        return np.zeros(Z.shape[0], dtype=bool)
+    values = np.asarray(Z)
+    if values.dtype.kind != "f":
+        return np.zeros(len(values), dtype=bool)
+    return np.isnan(values).all(axis=1)
+
+
+def _take(Z: Any, rows: np.ndarray) -> Any:
+    return Z.iloc[rows] if hasattr(Z, "iloc") else Z[rows]
 
 
 def scores_of(estimator: Any, X: Any, n_classes: int | None) -> np.ndarray:
@@ -175,18 +199,26 @@ def scores_of(estimator: Any, X: Any, n_classes: int | None) -> np.ndarray:
     Returns
     -------
     ndarray of float64 of shape (n_samples, n_classes) or (n_samples, 1)
+        NaN for rows that the first step of a `Pipeline` could not read.
 
     Raises
     ------
     TypeError
         If a classifier has no ``predict_proba``.
     """
+    if isinstance(estimator, Pipeline) and len(estimator.steps) > 1:
+        first, rest = _first_step(estimator)
+        Z = first.transform(X)
+        scores = np.full((Z.shape[0], n_classes or 1), np.nan)
+        rows = np.flatnonzero(~_unreadable(Z))
+        if len(rows):
+            scores[rows] = scores_of(rest, _take(Z, rows), n_classes)
+        return scores
     if n_classes is None:
         return np.asarray(estimator.predict(X), dtype=np.float64).reshape(-1, 1)
     if not hasattr(estimator, "predict_proba"):
         raise TypeError(
-            f"{type(_last_step(estimator)[0]).__name__} gives no probabilities, which "
-            "fusion needs. Wrap it in sklearn.calibration.CalibratedClassifierCV."
+            f"{type(estimator).__name__} gives no probabilities, which fusion needs. "
+            "Wrap it in sklearn.calibration.CalibratedClassifierCV."
         )
     return np.asarray(estimator.predict_proba(X), dtype=np.float64)
-

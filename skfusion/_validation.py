@@ -1,0 +1,55 @@
+"""Checks that several parts of the package make of what they are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils import assert_all_finite
+
+__all__ = ["check_weights"]
+
+
+def check_weights(sample_weight: Any, n_rows: int, owner: str) -> np.ndarray:
+    """Check the weights of rows.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_rows,) or float
+        The weights; one number stands for all rows.
+    n_rows : int
+        How many there must be.
+    owner : str
+        Name of the estimator that asks, for the messages.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_rows,)
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, or weights are negative, not finite or all zero.
+
+    Examples
+    --------
+    >>> from skfusion._validation import check_weights
+    >>> check_weights([1, 0, 2], 3, "EarlyFusionClassifier").tolist()
+    [1.0, 0.0, 2.0]
+    """
+    if np.isscalar(sample_weight):
+        return np.full(n_rows, float(sample_weight))  # type: ignore[arg-type]
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (n_rows,):
+        raise ValueError(
+            f"{owner}: sample_weight.shape == {weights.shape}, expected {(n_rows,)}!"
+        )
+    assert_all_finite(weights, input_name="sample_weight")
+    if (weights < 0).any():
+        raise ValueError(
+            f"{owner}: Negative values in sample_weight at {(weights < 0).sum()} rows. "
+            "Weights must be 0 or more."
+        )
+    if not weights.any():
+        raise ValueError(f"{owner}: all entries of sample_weight are zero.")
+    return weights
