@@ -146,8 +146,7 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        _make_private(self.path)
         self._opened_file = _file_identity(self.path)
         connection = _connect(self.path)
         try:
@@ -162,23 +161,27 @@ class Database:
 
     def _open_read_only(self) -> sqlite3.Connection:
         uri = f"{self.path.as_uri()}?mode=ro"
-        connection = _connect(uri, uri=True)
-        try:
-            _schema_version(connection)
-        except sqlite3.Error:
+        wal = self.path.with_name(f"{self.path.name}-wal")
+        # A folder that is read-only has no room for sqlite's shared memory file. All is
+        # in the file itself, then, unless a log lies beside it.
+        complete = not wal.exists() or wal.stat().st_size == 0
+        for target in (uri, f"{uri}&immutable=1")[: 2 if complete else 1]:
+            connection = _connect(target, uri=True)
+            try:
+                if _schema_version(connection) == SCHEMA_VERSION:
+                    return connection
+            except sqlite3.OperationalError:
+                pass
             connection.close()
-            wal = self.path.with_name(f"{self.path.name}-wal")
-            if wal.exists() and wal.stat().st_size:
-                raise
-            # a read-only folder has no room for sqlite's shared memory file
-            connection = _connect(f"{uri}&immutable=1", uri=True)
-        return connection
+        raise OSError("the file cannot be read")
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
         """Keep other processes from making or replacing the file at the same time."""
         # a lock of sqlite's goes with its process, however that ends, on any platform
-        lock = _connect(self.folder / "embeddings.lock")
+        path = self.folder / "embeddings.lock"
+        _make_private(path)
+        lock = _connect(path)
         try:
             lock.execute("BEGIN EXCLUSIVE")
             yield
@@ -245,6 +248,12 @@ def _connect(target: Path | str, uri: bool = False) -> sqlite3.Connection:
         check_same_thread=False,
         uri=uri,
     )
+
+
+def _make_private(path: Path) -> None:
+    """Make an empty file for its owner only; sqlite would ask the umask."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _transact(

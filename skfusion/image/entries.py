@@ -142,7 +142,8 @@ def delete_all(connection: sqlite3.Connection) -> None:
 
 def shrink(connection: sqlite3.Connection) -> None:
     """Give freed pages back to the file system."""
-    connection.execute("PRAGMA incremental_vacuum").fetchall()
+    # execute() would take the first step of this pragma only, which frees one page
+    connection.executescript("PRAGMA incremental_vacuum")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
