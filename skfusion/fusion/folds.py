@@ -14,7 +14,7 @@ from sklearn.model_selection import (
     check_cv,
 )
 
-__all__ = ["inner_folds"]
+__all__ = ["inner_folds", "validation_rows"]
 
 Fold = tuple[np.ndarray, np.ndarray]
 
@@ -91,6 +91,71 @@ def inner_folds(
     ]
     _check_folds(folds, y, groups, classifier=classifier, owner=owner)
     return folds
+
+
+def validation_rows(
+    fraction: float,
+    y: np.ndarray,
+    groups: np.ndarray | None,
+    *,
+    classifier: bool,
+    random_state: int,
+    owner: str,
+) -> np.ndarray:
+    """Choose the rows that early stopping watches, patients kept together.
+
+    Parameters
+    ----------
+    fraction : float
+        Share of the rows (or patients) to hold out; 0 holds out none.
+    y : ndarray of shape (n_samples,)
+        The target.
+    groups : ndarray of shape (n_samples,) or None
+        Patients.
+    classifier : bool
+        Whether `y` holds classes, which are then held out in proportion.
+    random_state : int
+        Seed.
+    owner : str
+        Name of the estimator that asks, for the messages.
+
+    Returns
+    -------
+    ndarray of int
+        Positions of the rows held out. None are where there are fewer than 40 rows or
+        a class would be lost: too little to stop on.
+
+    Raises
+    ------
+    ValueError
+        If all rows belong to one patient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.folds import validation_rows
+    >>> y, groups = np.tile([0, 1], 40), np.repeat(np.arange(40), 2)
+    >>> rows = validation_rows(0.2, y, groups, classifier=True, random_state=0,
+    ...                        owner="me")
+    >>> len(rows)
+    16
+    """
+    if groups is not None and len(np.unique(groups)) < 2 and fraction > 0:
+        raise ValueError(
+            f"{owner}: all {len(y)} rows belong to one patient (group), so none can be "
+            "held out for early stopping. Give more patients, or set "
+            "validation_fraction=0."
+        )
+    n_folds = max(2, round(1 / fraction)) if fraction > 0 else 0
+    units = len(y) if groups is None else len(np.unique(groups))
+    rarest = np.bincount(y).min() if classifier else len(y)
+    if not n_folds or len(y) < 40 or units < n_folds or rarest < n_folds:
+        return np.empty(0, dtype=int)
+    splitter = _splitter(n_folds, groups is not None, classifier, random_state)
+    train, held_out = next(splitter.split(np.zeros((len(y), 1)), y, groups))
+    if classifier and len(np.unique(y[train])) < len(np.unique(y)):
+        return np.empty(0, dtype=int)
+    return np.sort(held_out)
 
 
 def _splitter(n_splits: int, grouped: bool, classifier: bool, seed: int) -> Any:

@@ -362,7 +362,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, _LateFusion):
         each column of images is a modality and the other columns are one EHR modality.
     estimator : classifier or None, default=None
         Model of the modalities whose entry is a transformer; None is a standardised
-        logistic regression with C=0.1.
+        logistic regression with C=0.01.
     aggregation : {"mean", "weighted", "vote", "stacking"}, default="mean"
         Mean of the probabilities; weighted mean; majority vote; or a meta-model on the
         members' out-of-fold log-odds, with flags for absent members.
