@@ -1,0 +1,4 @@
+"""Does fusion help? Statistics, `compare_fusion` and its report.
+
+Read next: `skfusion.evaluation.comparison`.
+"""
