@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import Tags, assert_all_finite, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
@@ -133,6 +134,13 @@ class BaseFusion(TransformerMixin, BaseEstimator):
             ]
         super().set_params(**params)
         return self
+
+    def _sk_visual_block_(self) -> Any:
+        # Drawn like a ColumnTransformer: one column per modality, with its columns.
+        triples = getattr(self, "modalities_", self.modalities)
+        if isinstance(triples, str):
+            raise ValueError("nothing to draw before fit")  # scikit-learn draws a box
+        return ColumnTransformer(list(triples))._sk_visual_block_()
 
     def _named_transformers(self) -> list[tuple[str, Any]]:
         # A malformed list is reported by fit, not by get_params or repr.

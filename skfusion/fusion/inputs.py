@@ -15,8 +15,10 @@ import pandas as pd
 from sklearn.base import clone
 from torch import nn
 
-from skfusion.image.backbones import Backbone
+from skfusion.image.backbones import Backbone, build_backbone
+from skfusion.image.encoding import encode_cells, load_pixels
 from skfusion.image.splitting import SplitBackbone, split_backbone
+from skfusion.image.store import resolve_store
 from skfusion.modality import Modality, ModalityBlocks, cell_presence, located_errors
 
 __all__ = ["BlockInput", "ImageInput"]
@@ -107,10 +109,28 @@ class ImageInput:
         presence : ndarray of bool of shape (n,)
         """
         backbone, split = self._parts()
+        embedder = self.modality.transformer
+        reading: dict[str, Any] = {
+            "scaling": embedder.scaling,
+            "n_jobs": embedder.n_jobs,
+            "on_error": embedder.on_error,
+            "column": self.modality.columns[0],
+        }
         cells = X[self.modality.columns[0]]
         with located_errors(self.modality, np.arange(len(X))):
-            array, presence = self.modality.transformer.encode_with(
-                cells, split.trunk, backbone.fingerprint + split.fingerprint_suffix
+            if split.trunk is None:
+                pixels, presence = load_pixels(cells, backbone.preprocessing, **reading)
+                return pixels.numpy(), presence
+            array, presence = encode_cells(
+                cells,
+                split.trunk,
+                backbone.preprocessing,
+                backbone.fingerprint + split.fingerprint_suffix,
+                store=resolve_store(embedder.store),
+                batch_size=embedder.batch_size,
+                device=embedder.device,
+                verbose=embedder.verbose,
+                **reading,
             )
         return np.nan_to_num(array, nan=0.0), presence
 
@@ -122,7 +142,14 @@ class ImageInput:
         # Rebuilt where it is needed rather than pickled with every fitted model: the
         # trunk is the same file of weights everywhere.
         if self._cached is None:
-            backbone = self.modality.transformer.build()
+            embedder = self.modality.transformer
+            backbone = build_backbone(
+                embedder.backbone,
+                weights=embedder.weights,
+                layer=embedder.layer,
+                pooling=embedder.pooling,
+                input_size=embedder.input_size,
+            )
             self._cached = backbone, split_backbone(backbone.module, self.trainable)
         return self._cached
 
