@@ -30,8 +30,8 @@ from skfusion.image.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 __all__ = ["examples_of", "load", "load_weights_file"]
 
 DEFAULT = "efficientnet_lite0"
-# Architecture and weights are under the Apache License 2.0, and neither is part of
-# this package. The weights were converted from TensorFlow, where the network was trained on
+# Architecture and weights are under the Apache License 2.0; neither is part of this
+# package. The weights were converted from TensorFlow, where the network was trained on
 # (pixel - 127) / 128. With ImageNet's mean and standard deviation, as the example of
 # the PyTorch package has it, the converted weights call scikit-learn's sample image
 # flower.jpg (centre crop) a lampshade at 14 %; with the original scale a daisy at

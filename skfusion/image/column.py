@@ -1,0 +1,174 @@
+"""A column of image cells: what a user passes in, the cells and their reading out.
+
+Read next: `skfusion.image.encoding`, which feeds a network from it.
+"""
+
+from __future__ import annotations
+
+import numbers
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import effective_n_jobs
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from skfusion.image.reading import ImageReadError, is_missing
+
+__all__ = ["ImageColumn", "as_cells", "check_cells"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def as_cells(X: Any) -> tuple[list[Any], object]:
+    """Return the cells of one column of images, and the label of the column."""
+    if isinstance(X, str | bytes | os.PathLike):
+        raise TypeError(
+            "ImageEmbedder takes a column of images, found a single path or image. "
+            "Put it into a list."
+        )
+    shape: Any = getattr(X, "shape", None)
+    if hasattr(X, "columns"):  # a frame of pandas or polars
+        if shape[1] != 1:
+            raise ValueError(
+                f"ImageEmbedder takes one column of images, found {shape[1]} columns. "
+                "Use one embedder for each image column."
+            )
+        name = X.columns[0]
+        return list(X[name]), name
+    if isinstance(X, list | tuple) or (shape is not None and len(shape) == 1):
+        return list(X), getattr(X, "name", None)
+    if isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] == 1:
+        return list(X[:, 0]), None
+    if isinstance(X, np.ndarray) and X.ndim in (3, 4):
+        return list(X), None
+    found = type(X).__name__ + ("" if shape is None else f" of shape {shape}")
+    raise ValueError(
+        "ImageEmbedder takes one column of images: a Series, a list, a frame or array "
+        f"with one column, or an array (n, H, W[, C]); found {found}."
+    )
+
+
+def check_cells(cells: list[Any], name: object) -> None:
+    """Refuse a column without images, or of something that is clearly no image."""
+    place = "X" if name is None else f"column {name!r}"
+    present = [i for i, cell in enumerate(cells) if not is_missing(cell)]
+    if not present:
+        raise ValueError(
+            f"ImageEmbedder: all {len(cells)} cells of {place} are missing; expected "
+            "at least one image. Check the column, or leave it out."
+        )
+    for row in present:
+        cell = cells[row]
+        if isinstance(cell, bool | numbers.Number | list | tuple | dict | pd.Timestamp):
+            raise TypeError(
+                f"ImageEmbedder: found {type(cell).__name__} in {place}, row position "
+                f"{row}; expected an image: a path, bytes, an array or a PIL image."
+            )
+
+
+class ImageColumn:
+    """The cells of one column, and what went wrong with them."""
+
+    def __init__(self, cells: Iterable[Any], name: object, on_error: str) -> None:
+        if on_error not in ("raise", "missing"):
+            raise ValueError(
+                f"on_error must be 'raise' or 'missing', found {on_error!r}."
+            )
+        self.cells = list(cells)
+        self.place = "the image column" if name is None else f"column {name!r}"
+        self.on_error = on_error
+        self.failures: dict[int, ImageReadError] = {}
+
+    def present_rows(self) -> list[int]:
+        """Rows that hold an image, as far as is known by now."""
+        rows = (i for i, cell in enumerate(self.cells) if not is_missing(cell))
+        return [row for row in rows if row not in self.failures]
+
+    def presence(self) -> np.ndarray:
+        """Say for each row whether it holds a readable image, as a bool array."""
+        mask = np.zeros(len(self.cells), dtype=bool)
+        mask[self.present_rows()] = True
+        return mask
+
+    def read_ahead(
+        self,
+        read: Callable[[int], R],
+        items: Iterable[T],
+        rows_of: Callable[[T], list[int]],
+        n_jobs: int | None,
+        n_ahead: int,
+    ) -> Iterator[tuple[T, R]]:
+        """Read the first row of each item in threads; skip or raise what fails."""
+
+        def read_first(item: T) -> R:
+            return read(rows_of(item)[0])
+
+        for item, future in _ahead(read_first, items, n_jobs, n_ahead):
+            try:
+                result = future.result()
+            except (ImageReadError, TypeError) as error:
+                self._fail(rows_of(item), error)
+            else:
+                yield item, result
+
+    def _fail(self, rows: list[int], error: ImageReadError | TypeError) -> None:
+        where = f"{self.place}, row position {rows[0]}"
+        if isinstance(error, TypeError):  # a wrong column, not a bad image
+            raise TypeError(f"In {where}: {error}") from error
+        if self.on_error == "raise":
+            raise ImageReadError(
+                f"In {where}: {error} Replace the image, or pass on_error='missing' "
+                "to treat unreadable images as absent."
+            ) from error
+        self.failures |= dict.fromkeys(rows, error)
+
+    def warn(self) -> None:
+        """Count the unreadable images in one warning."""
+        if not self.failures:
+            return
+        rows = sorted(self.failures)
+        first = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+        warnings.warn(
+            f"{len(rows)} of the {len(self.cells)} cells of {self.place} hold an image "
+            f"that cannot be read and count as absent (row positions {first}). "
+            f"The first: {self.failures[rows[0]]}",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _ahead(
+    function: Callable[[T], R], items: Iterable[T], n_jobs: int | None, n_ahead: int
+) -> Iterator[tuple[T, Future[R]]]:
+    """Apply a function in threads, in order, a bounded number of items ahead."""
+    pool = ThreadPoolExecutor(
+        effective_n_jobs(n_jobs), "skfusion-read", initializer=_leave_cores_alone
+    )
+    try:
+        pending: deque[tuple[T, Future[R]]] = deque()
+        for item in items:
+            pending.append((item, pool.submit(function, item)))
+            if len(pending) >= n_ahead:
+                yield pending.popleft()
+        while pending:
+            yield pending.popleft()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _leave_cores_alone() -> None:
+    """Keep a reading thread from resizing with a team of threads of its own.
+
+    OpenMP's limit belongs to the thread that sets it, so the network keeps its threads.
+    torch must have set its own before.
+    """
+    torch.get_num_threads()
+    threadpool_limits(1, user_api="openmp")

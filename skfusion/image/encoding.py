@@ -1,0 +1,333 @@
+"""Encoding: a column of image cells and a network in, one array per image out.
+
+Each image is read once, however often it occurs, and only where the store does not
+hold its result. Threads read ahead while the network computes. Read next:
+`skfusion.image.embedding`, the transformer around this.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skfusion.image.column import ImageColumn
+from skfusion.image.preprocessing import Preprocessing
+from skfusion.image.reading import content_digest, read_image
+from skfusion.image.store import EmbeddingStore
+
+__all__ = ["encode_cells", "load_pixels", "resolve_device"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_BATCHES_PER_CLAIM = 4  # of the store: what a killed process loses at most
+_SECONDS_BETWEEN_LOGS = 10.0
+
+
+def encode_cells(
+    cells: Iterable[Any],
+    module: nn.Module,
+    preprocessing: Preprocessing,
+    fingerprint: str,
+    *,
+    store: EmbeddingStore | None = None,
+    batch_size: int = 32,
+    scaling: str = "auto",
+    device: str | torch.device = "auto",
+    n_jobs: int | None = None,
+    on_error: str = "raise",
+    verbose: int = 0,
+    column: object = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run a network over a column of images, through the store.
+
+    Images of equal content are computed once. The result for an image does not depend
+    on the images around it, but for rounding in the last digits.
+
+    Parameters
+    ----------
+    cells : iterable of n cells
+        What `skfusion.image.reading.read_image` takes, or a missing value.
+    module : torch.nn.Module
+        In evaluation mode; maps (B, 3, H, W) to (B, *shape): a backbone, or the trunk
+        of a split one.
+    preprocessing : Preprocessing
+        What the network's weights expect.
+    fingerprint : str
+        Identifies network, cut and preprocessing in the store.
+    store : EmbeddingStore or None, default=None
+        None computes every distinct image.
+    batch_size : int, default=32
+        Images per forward pass.
+    scaling : str, default="auto"
+        How `read_image` scales intensities. Part of the store's keys.
+    device : str or torch.device, default="auto"
+        ``"auto"`` is CUDA where it is available, else the CPU.
+    n_jobs : int or None, default=None
+        Number of threads that read images ahead of the network; None is 1 outside a
+        `joblib.parallel_config` context.
+    on_error : {"raise", "missing"}, default="raise"
+        ``"missing"`` treats an unreadable image as absent, with one warning.
+    verbose : int, default=0
+        More than 0 shows progress on standard error.
+    column : object, default=None
+        Label of the column, for messages.
+
+    Returns
+    -------
+    values : ndarray of shape (n, *shape), float32
+        NaN in the rows without an image.
+    presence : ndarray of shape (n,), bool
+        True where there is an image that could be read.
+
+    Raises
+    ------
+    ImageReadError
+        If an image cannot be read and `on_error` is ``"raise"``; the message names
+        the column and the row position.
+    TypeError
+        If a cell is nothing that could hold an image.
+    ValueError
+        If `module` is in training mode or `device` is not available.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.image.backbones import build_backbone
+    >>> from skfusion.image.embedding import encode_cells
+    >>> net = build_backbone(input_size=32)
+    >>> cells = [np.zeros((40, 30), dtype=np.uint8), None]
+    >>> values, presence = encode_cells(
+    ...     cells, net.module, net.preprocessing, net.fingerprint
+    ... )
+    >>> values.shape, presence
+    ((2, 1280), array([ True, False]))
+    """
+    if any(part.training for part in module.modules()):
+        raise ValueError(
+            "The network is in training mode, where an embedding depends on the other "
+            "images of its batch. Call module.eval() first."
+        )
+    images = ImageColumn(cells, column, on_error)
+    rows_of = _rows_by_key(images, f"{fingerprint} {scaling}", n_jobs, store)
+    network = _Network(module, resolve_device(device))
+
+    def read(row: int) -> Tensor:
+        return preprocessing([read_image(images.cells[row], scaling=scaling)])
+
+    def compute(keys: Sequence[str]) -> dict[str, np.ndarray]:
+        """Encode the first image of each key; keys that cannot be read are left out."""
+        encoded: dict[str, np.ndarray] = {}
+        readable = images.read_ahead(
+            read, keys, lambda key: rows_of[key], n_jobs, 2 * batch_size
+        )
+        for batch in _batches(readable, batch_size):
+            arrays = network(torch.cat([pixels for _, pixels in batch]))
+            encoded |= {key: a for (key, _), a in zip(batch, arrays, strict=True)}
+            advance(len(batch))
+        return encoded
+
+    found = {} if store is None else store.get_many(rows_of)
+    wanted = [key for key in rows_of if key not in found]
+    with _progress(len(wanted), verbose, column) as advance:
+        if store is None:
+            found = compute(wanted)
+        elif wanted:
+            chunk_size = _BATCHES_PER_CLAIM * batch_size
+            found |= store.get_or_compute(wanted, compute, chunk_size=chunk_size)
+    images.warn()
+    if found:
+        shape = next(iter(found.values())).shape
+    else:
+        size = preprocessing.input_size
+        shape = network(torch.zeros(1, 3, size, size))[0].shape
+    values = np.full((len(images.cells), *shape), np.nan, dtype=np.float32)
+    for key, array in found.items():
+        values[rows_of[key]] = array
+    return values, images.presence()
+
+
+def load_pixels(
+    cells: Iterable[Any],
+    preprocessing: Preprocessing,
+    *,
+    scaling: str = "auto",
+    n_jobs: int | None = None,
+    on_error: str = "raise",
+    column: object = None,
+) -> tuple[Tensor, np.ndarray]:
+    """Read a column of images into one tensor, for a network that is trained whole.
+
+    Parameters
+    ----------
+    cells : iterable of n cells
+        As in `encode_cells`.
+    preprocessing : Preprocessing
+        What the network's weights expect.
+    scaling, n_jobs, on_error, column
+        As in `encode_cells`.
+
+    Returns
+    -------
+    pixels : torch.Tensor of shape (n, 3, H, W), float32
+        Zero in the rows without an image. 600 kB per image of 224 pixels.
+    presence : ndarray of shape (n,), bool
+        True where there is an image that could be read.
+
+    Raises
+    ------
+    ImageReadError, TypeError
+        As in `encode_cells`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.image.backbones import build_backbone
+    >>> from skfusion.image.embedding import load_pixels
+    >>> preprocessing = build_backbone(input_size=32).preprocessing
+    >>> cells = [None, np.zeros((40, 30), dtype=np.uint8)]
+    >>> pixels, presence = load_pixels(cells, preprocessing)
+    >>> pixels.shape, presence
+    (torch.Size([2, 3, 32, 32]), array([False,  True]))
+    """
+    images = ImageColumn(cells, column, on_error)
+
+    def read(row: int) -> Tensor:
+        return preprocessing([read_image(images.cells[row], scaling=scaling)])
+
+    size = preprocessing.input_size
+    pixels = torch.zeros(len(images.cells), 3, size, size)
+    rows = images.present_rows()
+    for row, image in images.read_ahead(read, rows, lambda row: [row], n_jobs, 64):
+        pixels[row] = image[0]
+    images.warn()
+    return pixels, images.presence()
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """Resolve a device, or say what is wrong with it.
+
+    Parameters
+    ----------
+    device : str or torch.device, default="auto"
+        ``"auto"`` is CUDA where it is available, else the CPU.
+
+    Returns
+    -------
+    torch.device
+        A device that is there.
+
+    Raises
+    ------
+    ValueError
+        If the device is unknown or not available.
+
+    Examples
+    --------
+    >>> from skfusion.image.encoding import resolve_device
+    >>> resolve_device("cpu")
+    device(type='cpu')
+    """
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device={device!r} is not available here ({str(error).splitlines()[0]}). "
+            "Expected 'auto', 'cpu', or an accelerator that this torch supports."
+        ) from error
+    return resolved
+
+
+class _Network:
+    """A network on its device, from a batch of pixels to float32 arrays."""
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        self.module = module
+        self.device = device
+        self._is_ready = device.type == "cpu"
+
+    def __call__(self, pixels: Tensor) -> np.ndarray:
+        if not self._is_ready:
+            # A copy: the module is shared with others, who expect it on the CPU.
+            self.module = copy.deepcopy(self.module).to(self.device)
+            self._is_ready = True
+        with torch.inference_mode(), self._full_precision():
+            batch = pixels.to(self.device, memory_format=torch.channels_last)
+            return self.module(batch).float().cpu().numpy()
+
+    def _full_precision(self) -> AbstractContextManager[None]:
+        """Keep convolutions in float32, whose embeddings the store promises."""
+        if self.device.type != "cuda":
+            return nullcontext()
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+
+
+def _rows_by_key(
+    images: ImageColumn, prefix: str, n_jobs: int | None, store: EmbeddingStore | None
+) -> dict[str, list[int]]:
+    """Group the rows that hold the same image under its key in the store."""
+    memo = None if store is None else store.digest_file
+
+    def digest(row: int) -> str:
+        return content_digest(images.cells[row], memo)
+
+    rows_of: dict[str, list[int]] = {}
+    rows = images.present_rows()
+    for row, found in images.read_ahead(digest, rows, lambda row: [row], n_jobs, 256):
+        rows_of.setdefault(f"{prefix} {found}", []).append(row)
+    return rows_of
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    batch: list[T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+@contextmanager
+def _progress(
+    total: int, verbose: int, column: object
+) -> Iterator[Callable[[int], object]]:
+    """Show progress on standard error, by tqdm if installed, else by log lines."""
+    name = "images" if column is None else f"images of {column!r}"
+    if not verbose or not total:
+        yield lambda n: None
+        return
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield _logged(total, name)
+        return
+    with tqdm(total=total, desc=f"Embed {name}", unit="image", file=sys.stderr) as bar:
+        yield bar.update
+
+
+def _logged(total: int, name: str) -> Callable[[int], None]:
+    done, last = 0, time.monotonic()
+
+    def advance(n: int) -> None:
+        nonlocal done, last
+        done += n
+        if done >= total or time.monotonic() - last > _SECONDS_BETWEEN_LOGS:
+            last = time.monotonic()
+            logger.info("Embedded %d of %d %s.", done, total, name)
+
+    return advance
