@@ -5,15 +5,20 @@ Functions of an open transaction, called by `skfusion.image.store` only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sqlite3
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-__all__ = ["batches", "new_owner", "refresh", "release", "take"]
+from skfusion.image.database import Database
+
+__all__ = ["batches", "new_owner", "refresh", "release", "signs_of_life", "take"]
 
 _BATCH = 500  # keys in one statement; sqlite takes 999 variables or more
 _HAS_PROC = os.path.exists("/proc/self/stat")
@@ -73,6 +78,27 @@ def refresh(connection: sqlite3.Connection, owner: str, lease_seconds: float) ->
 def release(connection: sqlite3.Connection, owner: str) -> None:
     """Give up all claims of an owner."""
     connection.execute("DELETE FROM claims WHERE owner = ?", (owner,))
+
+
+@contextlib.contextmanager
+def signs_of_life(
+    database: Database, owner: str, lease_seconds: float
+) -> Iterator[None]:
+    """Renew the owner's claims from a thread, however long computing takes."""
+    renew = partial(refresh, owner=owner, lease_seconds=lease_seconds)
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(lease_seconds / 3):
+            database.run(renew, write=True)
+
+    thread = threading.Thread(target=beat, name="skfusion-claims", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def batches(keys: Iterable[str]) -> Iterator[tuple[list[str], str]]:

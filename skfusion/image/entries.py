@@ -6,9 +6,10 @@ Functions of an open connection, called by `skfusion.image.store` only.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from skfusion.image import claims
 __all__ = [
     "Row",
     "as_float32",
+    "checked_result",
     "delete_all",
     "delete_damaged",
     "delete_oldest",
@@ -29,6 +31,7 @@ __all__ = [
     "select",
     "select_digest",
     "shrink",
+    "stamp",
     "unpacked",
 ]
 
@@ -43,6 +46,22 @@ def as_float32(value: Any) -> np.ndarray:
             f"The store keeps numeric arrays as float32; got dtype {array.dtype}."
         )
     return np.array(array, dtype=np.float32, order="C")
+
+
+def checked_result(result: Any, asked: list[str]) -> dict[str, np.ndarray]:
+    """Check what a compute function gave; make it float32."""
+    if not isinstance(result, Mapping):
+        raise TypeError(
+            f"compute gave {type(result).__name__}; expected a mapping from key to "
+            f"array."
+        )
+    n_strange = len(set(result).difference(asked))
+    if n_strange:
+        raise ValueError(
+            f"compute gave {n_strange} keys that it was not asked for; expected some "
+            f"of the {len(asked)} keys it was called with."
+        )
+    return {key: as_float32(result[key]) for key in asked if key in result}
 
 
 def packed(key: str, array: np.ndarray) -> tuple[str, bytes, bytes]:
@@ -167,3 +186,12 @@ def select_digest(connection: sqlite3.Connection, place: str, stamp: str) -> str
 def note_digest(connection: sqlite3.Connection, row: tuple[str, str, str]) -> None:
     """Remember (digest of the path, stamp, digest of the content)."""
     connection.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", row)
+
+
+def stamp(path: str | os.PathLike[str]) -> str:
+    """Say when a file changed last; empty if it is no file that can be remembered."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return ""
+    return f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size}"

@@ -202,16 +202,15 @@ def content_digest(cell: Any, memo: Callable[[Any], str] | None = None) -> str:
 
 
 def _digest_pil(image: Any) -> str:
-    # getexif() keeps the orientation that read_image will undo
-    describe = (
-        image.mode,
-        image.size,
-        image.info.get("transparency"),
-        image.getpalette() if image.mode in ("P", "PA") else None,
-        image.getexif().get(EXIF_ORIENTATION),
-    )
     with as_read_errors():
         content = image.tobytes()
+        describe = (
+            image.mode,
+            image.size,
+            image.info.get("transparency"),
+            image.getpalette() if image.mode in ("P", "PA") else None,
+            image.getexif().get(EXIF_ORIENTATION),  # which read_image will undo
+        )
     return hashlib.sha256(f"PIL {describe} ".encode() + content).hexdigest()
 
 

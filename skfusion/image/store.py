@@ -6,14 +6,12 @@ how one is made. Read next: `skfusion.image.database`, where the arrays lie.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import sys
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -183,7 +181,7 @@ class EmbeddingStore:
         if not pending:
             return found
         owner = claims.new_owner()
-        with self._signs_of_life(owner):
+        with claims.signs_of_life(self._database, owner, self.lease_seconds):
             while pending:
                 done = self._compute_some(list(pending), compute, owner, chunk_size)
                 if done is None:  # all that is left is claimed by others
@@ -216,7 +214,7 @@ class EmbeddingStore:
             If the file is missing or cannot be read.
         """
         place = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()
-        stamp = _stamp(path)
+        stamp = entries.stamp(path)
         look = partial(entries.select_digest, place=place, stamp=stamp)
         known = self._database.run(look)
         if known is None and self._database.in_memory:
@@ -224,7 +222,7 @@ class EmbeddingStore:
         if known is not None and stamp:
             return known
         digest = content_digest(path)
-        if stamp and stamp == _stamp(path):  # else it changed while it was read
+        if stamp and stamp == entries.stamp(path):  # else it changed while it was read
             note = partial(entries.note_digest, row=(place, stamp, digest))
             self._database.attempt(note, write=True)
         return digest
@@ -239,12 +237,12 @@ class EmbeddingStore:
             ``computed`` (arrays ever put, by all processes), ``in_memory`` (True when
             the file could not be used; the figures are then those of this process).
         """
-        figures = self._database.run(entries.figures)
-        names = ("entries", "bytes", "computed")
-        figures_by_name = dict(zip(names, figures, strict=True))
+        n_entries, n_bytes, n_computed = self._database.run(entries.figures)
         return {
             "path": str(self.path),
-            **figures_by_name,
+            "entries": n_entries,
+            "bytes": n_bytes,
+            "computed": n_computed,
             "in_memory": self._database.in_memory,
         }
 
@@ -296,30 +294,12 @@ class EmbeddingStore:
         if not taken:
             return None
         try:
-            arrays = _checked_result(compute(list(taken)), taken)
+            arrays = entries.checked_result(compute(list(taken)), taken)
             self._put(arrays, owner)
         except BaseException:
             self._database.run(partial(claims.release, owner=owner), write=True)
             raise
         return {key: arrays.get(key) for key in taken}
-
-    @contextlib.contextmanager
-    def _signs_of_life(self, owner: str) -> Iterator[None]:
-        """Renew the owner's claims from a thread, however long computing takes."""
-        renew = partial(claims.refresh, owner=owner, lease_seconds=self.lease_seconds)
-        stop = threading.Event()
-
-        def beat() -> None:
-            while not stop.wait(self.lease_seconds / 3):
-                self._database.run(renew, write=True)
-
-        thread = threading.Thread(target=beat, name="skfusion-claims", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
 
     def _put(self, arrays: Mapping[str, np.ndarray], owner: str | None = None) -> None:
         rows = [(key, *entries.packed(key, array)) for key, array in arrays.items()]
@@ -410,27 +390,3 @@ def _checked_keys(keys: Iterable[str]) -> list[str]:
         if not isinstance(key, str):
             raise TypeError(f"Keys of the store are str; got {type(key).__name__}.")
     return unique
-
-
-def _checked_result(result: Any, asked: list[str]) -> dict[str, np.ndarray]:
-    if not isinstance(result, Mapping):
-        raise TypeError(
-            f"compute gave {type(result).__name__}; expected a mapping from key to "
-            f"array."
-        )
-    n_strange = len(set(result).difference(asked))
-    if n_strange:
-        raise ValueError(
-            f"compute gave {n_strange} keys that it was not asked for; expected some "
-            f"of the {len(asked)} keys it was called with."
-        )
-    return {key: entries.as_float32(result[key]) for key in asked if key in result}
-
-
-def _stamp(path: str | os.PathLike[str]) -> str:
-    """Say when a file changed last; empty if it is no file that can be remembered."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return ""
-    return f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size}"
