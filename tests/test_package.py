@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import re
 import subprocess
 import sys
 import tomllib
@@ -20,13 +21,25 @@ HEAVY = {
     *("pyarrow", "pydicom", "pylidc", "scipy", "shap", "skimage", "sklearn", "skorch"),
     *("numpy", "openvino", "pandas", "torch", "torchvision", "xgboost"),
 }
-TORCH_ROOMS = {
-    "image/_torchvision.py",
-    "image/backbones.py",
-    "image/embedding.py",
-    "fusion/joint.py",
-    "fusion/networks.py",
-}
+
+
+def canonical(requirement: str) -> str:
+    name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def calls(*names: str) -> list[tuple[str, list[object]]]:
+    """(module, constant arguments) of every call in the package to one of `names`."""
+    found = []
+    for path in sorted((ROOT / "skfusion").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func).rpartition(".")[2]
+                constants = [a.value for a in node.args if isinstance(a, ast.Constant)]
+                if name in names and constants:
+                    found.append((module, constants))
+    return found
 
 
 def loaded_by(code: str) -> set[str]:
@@ -90,35 +103,32 @@ def test_setup_cfg_holds_no_metadata():
     assert [s for s in config.sections() if not s.startswith(allowed)] == []
 
 
-def test_torch_is_required_by_name_only_in_its_rooms():
-    # import-linter sees import statements; this sees `require("torch", ...)`.
-    found = set()
-    for path in (ROOT / "skfusion").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call) or not node.args:
-                continue
-            name, first = ast.unparse(node.func), node.args[0]
-            if name.endswith(("require", "import_module")) and isinstance(
-                first, ast.Constant
-            ):
-                top = str(first.value).partition(".")[0]
-                if top in {"torch", "torchvision", "skorch"}:
-                    found.add(path.relative_to(ROOT / "skfusion").as_posix())
-    assert found <= TORCH_ROOMS
+def test_nets_are_required_by_name_only_where_torch_is_imported():
+    # import-linter sees import statements; this sees `require("torchvision", ...)`.
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    contracts = settings["importlinter"]["contracts"]
+    (torch_contract,) = (c for c in contracts if c["id"] == "torch")
+    rooms = {edge.partition(" ")[0] for edge in torch_contract["ignore_imports"]}
+    nets = set(torch_contract["forbidden_modules"])
+    found = {
+        module
+        for module, arguments in calls("require", "import_module")
+        if str(arguments[0]).partition(".")[0] in nets
+    }
+    assert found <= rooms
 
 
 def test_every_extra_named_in_an_error_exists():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = set(project["optional-dependencies"])
-    asked = set()
-    for path in (ROOT / "skfusion").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if (
-                isinstance(node, ast.Call)
-                and ast.unparse(node.func).endswith("require")
-                and len(node.args) == 2
-                and isinstance(node.args[1], ast.Constant)
-            ):
-                asked.add(node.args[1].value)
+    asked = {arguments[1] for _, arguments in calls("require") if len(arguments) > 1}
     assert asked
-    assert asked <= extras
+    assert asked <= set(project["optional-dependencies"])
+
+
+def test_every_requirement_has_a_tested_pin():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    wanted = {canonical(name) for requirements in lists for name in requirements}
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {canonical(pin) for pin in pins if pin and not pin.startswith("#")}
+    assert wanted - {"skfusion"} <= pinned
