@@ -238,3 +238,26 @@ def test_forks_of_a_process_that_is_using_the_store(tmp_path, launch, finish):
     connection = sqlite3.connect(the_file(EmbeddingStore(tmp_path / "store")))
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     connection.close()
+
+
+@posix
+def test_a_parent_that_closes_does_not_cut_its_child_off(tmp_path, launch, finish):
+    # sqlite's locks do not pass to a child: it must not go on with an open file
+    script = """
+    store = EmbeddingStore(folder)
+    store.put_many(arrays(["0"]))
+    child = os.fork()
+    if child == 0:
+        store.put_many(arrays(["1"]))
+        (signals / "child-wrote").touch()
+        wait_for("parent-closed")
+        store.put_many(arrays(["2"]))
+        os._exit(0)
+    wait_for("child-wrote")
+    store.close()
+    (signals / "parent-closed").touch()
+    os.waitpid(child, 0)
+    print(list(store.get_many(["0", "1", "2"])))
+    """
+    out = finish(launch(script, tmp_path, tmp_path / "store"))
+    assert out == "['0', '1', '2']\n"
