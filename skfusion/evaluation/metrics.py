@@ -1,0 +1,257 @@
+"""What strategies are scored by: names or scorers in, metrics with a direction out.
+
+Read next: `skfusion.evaluation.comparison`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import get_scorer
+
+__all__ = ["Metric", "Predictions", "resolve_metrics"]
+
+LABELS = {
+    "roc_auc": "AUROC",
+    "roc_auc_ovr": "AUROC (one vs rest)",
+    "roc_auc_ovo": "AUROC (one vs one)",
+    "average_precision": "Average precision",
+    "brier": "Brier score",
+    "log_loss": "Log loss",
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "f1": "F1",
+    "r2": "R²",
+    "mae": "Mean absolute error",
+    "mse": "Mean squared error",
+    "rmse": "Root mean squared error",
+}
+# our name -> scikit-learn's, whose sign is turned back so that a loss is a loss
+LOSSES = {
+    "log_loss": "neg_log_loss",
+    "mae": "neg_mean_absolute_error",
+    "mse": "neg_mean_squared_error",
+    "rmse": "neg_root_mean_squared_error",
+}
+BRIER_NAMES = ("brier", "neg_brier_score", "brier_score")
+FROM_PROBABILITIES = ("roc_auc", "average_precision", "brier", "log_loss")
+UNIT_INTERVAL = ("roc_auc", "average_precision", "accuracy", "balanced_accuracy", "f1")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one fitted strategy predicts for the test part of one fold.
+
+    Attributes
+    ----------
+    scores : ndarray of shape (n_test, n_classes) or (n_test,)
+        Probabilities of the classes in sorted order, or predicted numbers.
+    labels : ndarray of shape (n_test,) or None
+        Predicted classes as the user names them; None if no metric needs them.
+    """
+
+    scores: np.ndarray
+    labels: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score, its direction and its range.
+
+    Attributes
+    ----------
+    name : str
+        Short name, the key in tables.
+    label : str
+        How reports write it.
+    greater_is_better : bool
+        False for a loss.
+    lowest, highest : float
+        The range of possible values; intervals are cut there.
+    needs_labels : bool
+        Whether predicted classes are needed besides probabilities.
+    score : callable
+        Takes ``(predictions, X, y, classes)`` of the test part of a fold; `classes`
+        are the sorted class labels, None for a regression.
+    """
+
+    name: str
+    label: str
+    greater_is_better: bool
+    lowest: float
+    highest: float
+    needs_labels: bool
+    score: Callable[[Predictions, Any, np.ndarray, np.ndarray | None], float]
+
+    @property
+    def heading(self) -> str:
+        """The label, with the direction where it is not the usual one."""
+        return self.label if self.greater_is_better else f"{self.label} (lower better)"
+
+
+def resolve_metrics(scoring: Any, n_classes: int | None) -> list[Metric]:
+    """Turn the `scoring` parameter into metrics; the first one is the primary one.
+
+    Parameters
+    ----------
+    scoring : str, callable, list of str, dict of str to str or callable, or None
+        Names of scikit-learn's scorers, or ``"brier"``, ``"log_loss"``, ``"mae"``,
+        ``"mse"``, ``"rmse"`` for the losses themselves (``neg_...`` names are turned
+        into these). Callables take ``(estimator, X, y)``. None: AUROC, average
+        precision and Brier score, or R² and mean absolute error for a regression.
+    n_classes : int or None
+        Number of classes; None for a regression.
+
+    Returns
+    -------
+    list of Metric
+
+    Raises
+    ------
+    ValueError
+        If a scorer is not known, or nothing is asked for.
+
+    Examples
+    --------
+    >>> from skfusion.evaluation.metrics import resolve_metrics
+    >>> [metric.heading for metric in resolve_metrics(None, 2)]
+    ['AUROC', 'Average precision', 'Brier score (lower better)']
+    """
+    if scoring is None:
+        names = ["roc_auc", "average_precision", "brier"]
+        scoring = ["r2", "mae"] if n_classes is None else names
+    if isinstance(scoring, str):
+        scoring = [scoring]
+    elif callable(scoring):
+        scoring = {getattr(scoring, "__name__", "score"): scoring}
+    if not isinstance(scoring, Mapping):
+        scoring = {_own_name(name, n_classes): name for name in scoring}
+    if not scoring:
+        raise ValueError(
+            "scoring is empty. Name at least one score, or leave it out for the usual "
+            "ones."
+        )
+    return [_metric(str(name), given, n_classes) for name, given in scoring.items()]
+
+
+def _own_name(name: Any, n_classes: int | None) -> str:
+    if not isinstance(name, str):
+        raise ValueError(
+            f"scoring holds a {type(name).__name__} where a name is expected. Give "
+            "callables in a dict, {name: callable}, so that they can be told apart."
+        )
+    if name in BRIER_NAMES:
+        return "brier"
+    if name == "roc_auc" and n_classes is not None and n_classes > 2:
+        return "roc_auc_ovr"
+    ours = {theirs: own for own, theirs in LOSSES.items()}
+    return ours.get(name, name.removeprefix("neg_"))
+
+
+def _metric(name: str, given: Any, n_classes: int | None) -> Metric:
+    if callable(given):
+        score = _user_score(given)
+        return Metric(name, name, True, -np.inf, np.inf, True, score)
+    own = _own_name(given, n_classes)
+    label = LABELS.get(name, LABELS.get(own, own) if name == own else name)
+    known = own.startswith(FROM_PROBABILITIES)
+    if own == "brier":
+        _refuse_regression(given, n_classes)
+        return Metric(name, label, False, 0.0, np.inf, False, _brier)
+    loss = own in LOSSES or given.startswith("neg_")
+    theirs = LOSSES.get(own, f"neg_{own}" if loss else own)
+    try:
+        scorer = get_scorer(theirs)
+    except ValueError as error:
+        raise ValueError(
+            f"scoring={given!r} is no score that scikit-learn knows, nor one of "
+            f"{['brier', *LOSSES]}. sklearn.metrics.get_scorer_names() lists them."
+        ) from error
+    if known:
+        _refuse_regression(given, n_classes)
+    # r2 has an upper end only, losses a lower one only
+    lowest = 0.0 if loss or own.startswith(UNIT_INTERVAL) else -np.inf
+    highest = 1.0 if own == "r2" or own.startswith(UNIT_INTERVAL) else np.inf
+    score = _named_score(scorer, -1.0 if loss else 1.0)
+    return Metric(name, label, not loss, lowest, highest, not known, score)
+
+
+def _refuse_regression(name: str, n_classes: int | None) -> None:
+    if n_classes is None:
+        raise ValueError(
+            f"scoring={name!r} needs classes, but the target is a number. Use scores "
+            "of a regression such as 'r2', 'mae' or 'rmse', or task='classification'."
+        )
+
+
+def _brier(
+    predictions: Predictions, X: Any, y: np.ndarray, classes: np.ndarray | None
+) -> float:
+    # For two classes that of the second one, else the sum over the classes: as in
+    # scikit-learn, which knows more than two classes only since 1.7.
+    observed = y[:, None] == classes
+    squares = (predictions.scores - observed) ** 2
+    return float((squares[:, 1] if squares.shape[1] == 2 else squares.sum(1)).mean())
+
+
+def _named_score(
+    scorer: Callable[[Any, Any, Any], float], sign: float
+) -> Callable[[Predictions, Any, np.ndarray, np.ndarray | None], float]:
+    def score(
+        predictions: Predictions, X: Any, y: np.ndarray, classes: np.ndarray | None
+    ) -> float:
+        if classes is None:
+            return sign * float(scorer(_RecordedRegressor(predictions), X, y))
+        # Numbers of classes, whose greater one is the positive one for every scorer.
+        labels = predictions.labels
+        numbered = Predictions(
+            predictions.scores,
+            None if labels is None else np.searchsorted(classes, labels),
+        )
+        recorded = _RecordedClassifier(numbered, np.arange(len(classes)))
+        return sign * float(scorer(recorded, X, np.searchsorted(classes, y)))
+
+    return score
+
+
+def _user_score(
+    scorer: Callable[[Any, Any, Any], float],
+) -> Callable[[Predictions, Any, np.ndarray, np.ndarray | None], float]:
+    def score(
+        predictions: Predictions, X: Any, y: np.ndarray, classes: np.ndarray | None
+    ) -> float:
+        if classes is None:
+            return float(scorer(_RecordedRegressor(predictions), X, y))
+        return float(scorer(_RecordedClassifier(predictions, classes), X, y))
+
+    return score
+
+
+class _RecordedClassifier(ClassifierMixin, BaseEstimator):
+    """Answers a scorer from predictions that were made before."""
+
+    def __init__(self, predictions: Predictions, classes: np.ndarray) -> None:
+        self.predictions = predictions
+        self.classes = classes
+        self.classes_ = classes
+
+    def predict(self, X: Any) -> np.ndarray | None:
+        return self.predictions.labels
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        return self.predictions.scores
+
+
+class _RecordedRegressor(RegressorMixin, BaseEstimator):
+    """Answers a scorer from predictions that were made before."""
+
+    def __init__(self, predictions: Predictions) -> None:
+        self.predictions = predictions
+        self.fitted_ = True
+
+    def predict(self, X: Any) -> np.ndarray:
+        return self.predictions.scores
