@@ -66,8 +66,8 @@ def check_groups(groups: Any, X: pd.DataFrame) -> np.ndarray | None:
         raise ValueError(
             f"compare_fusion: the patient id (groups) is missing in {len(unknown)} of "
             f"{len(values)} rows, first at row position(s) {unknown[:5].tolist()}. "
-            "Fill or drop them: a row without a patient cannot be kept on one side of a "
-            "split."
+            "Fill or drop them: a row without a patient cannot be kept on one side of "
+            "a split."
         )
     return pd.factorize(values)[0]
 
