@@ -393,6 +393,8 @@ class BaseFusion(TransformerMixin, BaseEstimator):
 
     def _warn_untrained(self, presence: np.ndarray) -> None:
         """Warn where a modality is absent that was never absent in training."""
+        if self.missing != "auto":
+            return  # absences are an error there
         count = (~presence).sum(axis=0)
         new = [j for j in np.flatnonzero(count) if j not in self._flagged]
         if new:

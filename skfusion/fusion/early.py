@@ -20,7 +20,14 @@ from skfusion.fusion.base import (
     RegressorTarget,
     with_transformers,
 )
-from skfusion.fusion.learners import accepts_nan, default_learner, fit_learner, seed, seeded
+from skfusion.fusion.learners import (
+    accepts_nan,
+    default_learner,
+    fit_learner,
+    scores_of,
+    seed,
+    seeded,
+)
 from skfusion.modality import ModalityBlocks
 
 __all__ = ["EarlyFusionClassifier", "EarlyFusionRegressor"]
@@ -172,14 +179,10 @@ class _EarlyFusion(BaseFusion):
     ) -> np.ndarray:
         nothing = self._check_predictable(presence)
         joined = self._joined(arrays, presence)
-        if self._is_classifier:
-            scores = self.estimator_.predict_proba(joined)
-        else:
-            scores = np.asarray(self.estimator_.predict(joined), dtype=np.float64)
-        if nothing.any():
-            scores = scores.copy()
-            scores[nothing] = self._fallback
-        return scores
+        n_classes = len(self._fallback) if self._is_classifier else None
+        scores = scores_of(self.estimator_, joined, n_classes)
+        scores[nothing] = self._fallback
+        return scores if self._is_classifier else scores[:, 0]
 
     def _joined(
         self, arrays: dict[str, np.ndarray], presence: np.ndarray

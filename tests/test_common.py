@@ -1,0 +1,68 @@
+"""scikit-learn's own checks, on every public estimator."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.utils.estimator_checks import (
+    estimator_checks_generator,
+    parametrize_with_checks,
+)
+
+import skfusion
+
+WEIGHTS = (
+    "check_sample_weight_equivalence_on_dense_data",
+    "check_sample_weight_equivalence_on_sparse_data",
+)
+XGBOOST = (
+    "XGBoost bins and samples rows before it weighs them, so that a row of weight 2 is "
+    "not the same as the row twice"
+)
+MINI_BATCHES = (
+    "a row of weight 2 falls into one mini-batch, the row twice into two: the steps "
+    "of stochastic gradient descent differ"
+)
+EXPECTED_FAILURES = {
+    "EarlyFusionClassifier": dict.fromkeys(WEIGHTS, XGBOOST),
+    "EarlyFusionRegressor": dict.fromkeys(WEIGHTS, XGBOOST),
+    "JointFusionClassifier": dict.fromkeys(WEIGHTS, MINI_BATCHES),
+    "JointFusionRegressor": dict.fromkeys(WEIGHTS, MINI_BATCHES),
+}
+FUSION = [
+    f"{strategy}Fusion{kind}"
+    for strategy in ("Early", "Late", "Joint")
+    for kind in ("Classifier", "Regressor")
+]
+
+
+def public_estimators() -> list[type]:
+    public = [getattr(skfusion, name) for name in skfusion.__all__]
+    return [
+        part
+        for part in public
+        if inspect.isclass(part) and issubclass(part, BaseEstimator)
+    ]
+
+
+def expected_failed_checks(estimator: BaseEstimator) -> dict[str, str]:
+    return EXPECTED_FAILURES.get(type(estimator).__name__, {})
+
+
+@parametrize_with_checks(
+    [kind() for kind in public_estimators()],
+    expected_failed_checks=expected_failed_checks,
+)
+def test_sklearn_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("name", FUSION)
+def test_the_whole_suite_runs(name):
+    """Tags that do not fit would silently switch most checks off."""
+    estimator = getattr(skfusion, name)()
+    checks = list(estimator_checks_generator(estimator))
+    assert len(checks) >= 60
+    assert type(estimator) in public_estimators()

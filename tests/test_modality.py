@@ -1,0 +1,180 @@
+"""The data contract: triples, presence, blocks, and errors that say where."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_selector
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from skfusion.modality import (
+    Modality,
+    ModalityBlocks,
+    check_modalities,
+    infer_columns,
+    is_image_cell,
+    presence_mask,
+)
+
+X = pd.DataFrame(
+    {
+        "patient_id": ["a", "a", "b"],
+        "cxr": ["1.png", None, "3.png"],
+        "age": [60.0, 41.0, np.nan],
+        "crp": [3.0, np.nan, np.nan],
+        "note": ["fever and cough", "cough", None],
+    }
+)
+
+
+def resolve(modalities, frame=X, reserved=("estimator",)):
+    return check_modalities(
+        modalities, frame, owner="EarlyFusionClassifier", reserved=reserved
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "labels", "scalar"),
+    [
+        ("age", ("age",), True),
+        (2, ("age",), True),
+        (-1, ("note",), True),
+        (["crp", "age"], ("crp", "age"), False),
+        ([2, 3], ("age", "crp"), False),
+        (slice(2, 4), ("age", "crp"), False),
+        (slice("age", "crp"), ("age", "crp"), False),
+        ([False, False, True, True, False], ("age", "crp"), False),
+        (make_column_selector(dtype_include="number"), ("age", "crp"), False),
+        (pd.Index(["age"]), ("age",), False),
+    ],
+)
+def test_columns_have_the_semantics_of_column_transformer(columns, labels, scalar):
+    (modality,) = resolve([("ehr", StandardScaler(), columns)])
+    assert modality.columns == labels
+    assert modality.scalar == scalar
+    part = modality.select(X)
+    assert part.ndim == (1 if scalar else 2)
+
+
+@pytest.mark.parametrize(
+    ("modalities", "error", "words"),
+    [
+        ([], ValueError, "list of modalities is empty"),
+        ("images", TypeError, "must be 'auto' or a list of triples"),
+        (7, TypeError, "must be 'auto' or a list of triples"),
+        ([("ehr", StandardScaler())], TypeError, "number 0 must be a triple.*length 2"),
+        ([(3, StandardScaler(), "age")], TypeError, "non-empty string, got int"),
+        ([("ehr", "scale", "age")], TypeError, "'ehr' needs a scikit-learn.*got str"),
+        ([("a__b", StandardScaler(), "age")], ValueError, "contains '__'"),
+        ([("estimator", StandardScaler(), "age")], ValueError, "parameter's name"),
+        ([("ehr", StandardScaler(), "agee")], ValueError, "'agee'.*mean 'age'.*5 col"),
+        ([("ehr", StandardScaler(), [9])], ValueError, "'ehr' needs column 9"),
+        ([("ehr", StandardScaler(), [])], ValueError, "'ehr' selects no column"),
+        ([("e", StandardScaler(), ["age", "age"])], ValueError, "more than once"),
+    ],
+)
+def test_malformed_modalities_say_what_was_found(modalities, error, words):
+    with pytest.raises(error, match=f"EarlyFusionClassifier: .*{words}"):
+        resolve(modalities)
+
+
+def test_duplicate_names_and_overlapping_columns():
+    scaler = StandardScaler()
+    with pytest.raises(ValueError, match="two modalities are named 'ehr'"):
+        resolve([("ehr", scaler, "age"), ("ehr", scaler, "crp")])
+    with pytest.raises(ValueError, match="'age' belongs to both.*'labs'.*'ehr'"):
+        resolve([("labs", scaler, ["crp", "age"]), ("ehr", scaler, ["age"])])
+
+
+def test_presence_is_not_the_same_as_a_gap():
+    modalities = resolve(
+        [("cxr", StandardScaler(), "cxr"), ("ehr", StandardScaler(), ["age", "crp"])]
+    )
+    expected = [[True, True], [False, True], [True, False]]
+    np.testing.assert_array_equal(presence_mask(modalities, X), expected)
+
+
+def test_empty_strings_and_empty_bags_are_absent():
+    cells = pd.DataFrame({"cxr": ["a.png", "", None, [], ["a.png"], np.zeros((2, 2))]})
+    modality = Modality("cxr", FunctionTransformer(), ("cxr",))
+    expected = [True, False, False, False, True, True]
+    assert presence_mask([modality], cells)[:, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("scan.JPEG", True),
+        ("study/scan.nii.gz", True),
+        ("female", False),
+        (b"\x89PNG\r\n", True),
+        (b"plain text", False),
+        (np.zeros((3, 4)), True),
+        (np.zeros(3), False),
+        (["a.png", "b.png"], True),
+        (["a.png", "female"], False),
+        (3.5, False),
+    ],
+)
+def test_image_cells_are_told_from_others(cell, expected):
+    assert is_image_cell(cell) is expected
+
+
+def test_columns_are_inferred_with_care():
+    images, ehr, identifiers = infer_columns(X)
+    assert images == ["cxr"]
+    assert ehr == ["age", "crp", "note"]
+    assert identifiers == ["patient_id"]
+    mixed = pd.DataFrame({"finding": ["a.png", "opacity"], "empty": [None, None]})
+    assert infer_columns(mixed) == ([], ["finding", "empty"], [])
+
+
+def test_blocks_fit_on_present_rows_only_and_leave_absent_ones_nan():
+    modality = Modality("ehr", StandardScaler(), ("age", "crp"))
+    frame = pd.DataFrame({"age": [1.0, 3.0, np.nan], "crp": [0.0, 2.0, np.nan]})
+    blocks = ModalityBlocks([modality])
+    fitted = blocks.fit_transform(frame)
+    np.testing.assert_allclose(fitted.arrays["ehr"][:2], [[-1, -1], [1, 1]])
+    assert np.isnan(fitted.arrays["ehr"][2]).all()
+    assert list(blocks.feature_names_["ehr"]) == ["age", "crp"]
+    again = blocks.transform(frame.iloc[[2, 0]].reset_index(drop=True))
+    np.testing.assert_array_equal(again.presence[:, 0], [False, True])
+    np.testing.assert_allclose(again.arrays["ehr"][1], [-1, -1])
+    assert not hasattr(modality.transformer, "mean_")  # the user's own is untouched
+
+
+def test_sparse_text_blocks_and_scalar_columns():
+    blocks = ModalityBlocks([Modality("note", TfidfVectorizer(), ("note",), True)])
+    fitted = blocks.fit_transform(X)
+    assert list(blocks.feature_names_["note"]) == ["and", "cough", "fever"]
+    assert fitted.arrays["note"].shape == (3, 3)
+    np.testing.assert_array_equal(fitted.presence[:, 0], [True, True, False])
+
+
+def test_weights_reach_the_transformers_that_take_them():
+    frame = pd.DataFrame({"age": [0.0, 10.0]})
+    blocks = ModalityBlocks([Modality("ehr", StandardScaler(), ("age",))])
+    blocks.fit_transform(frame, sample_weight=np.array([3.0, 1.0]))
+    assert blocks.modalities_[0].transformer.mean_ == [2.5]
+
+
+def test_a_modality_that_is_nowhere_is_an_error():
+    frame = pd.DataFrame({"cxr": [None, None]})
+    with pytest.raises(ValueError, match="'cxr'.* is absent in all 2 rows"):
+        ModalityBlocks([Modality("cxr", StandardScaler(), ("cxr",))]).fit_transform(frame)
+
+
+def test_errors_of_a_transformer_name_the_modality():
+    frame = pd.DataFrame({"age": ["sixty", "forty"]})
+    with pytest.raises(ValueError, match=r"In modality 'ehr' \(StandardScaler on 'age'"):
+        ModalityBlocks([Modality("ehr", StandardScaler(), ("age",))]).fit_transform(frame)
+
+
+def test_a_transformer_that_loses_rows_is_refused():
+    loses = FunctionTransformer(lambda frame: frame.iloc[1:])
+    with pytest.raises(ValueError, match=r"one row of features per case.*\(2, 1\)"):
+        ModalityBlocks([Modality("ehr", loses, ("crp",))]).fit_transform(
+            pd.DataFrame({"crp": [1.0, 2.0, 3.0]})
+        )
