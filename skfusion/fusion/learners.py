@@ -214,6 +214,8 @@ def scores_of(estimator: Any, X: Any, n_classes: int | None) -> np.ndarray:
         if len(rows):
             scores[rows] = scores_of(rest, _take(Z, rows), n_classes)
         return scores
+    if isinstance(estimator, Pipeline):
+        return scores_of(estimator.steps[0][1], X, n_classes)
     if n_classes is None:
         return np.asarray(estimator.predict(X), dtype=np.float64).reshape(-1, 1)
     if not hasattr(estimator, "predict_proba"):
