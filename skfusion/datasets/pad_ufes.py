@@ -1,0 +1,259 @@
+"""PAD-UFES-20: smartphone photos of skin lesions with clinical data.
+
+Goes in: a folder that the user has downloaded, as Mendeley Data lays it out, or a
+subset of it. Comes out: one row per photo. Read next: `skfusion.datasets.synthetic`.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import Bunch
+
+__all__ = ["load_pad_ufes_20"]
+
+# table in the folder -> its column of image file names
+_LAYOUTS = {"metadata.csv": "img_id", "data.csv": "image"}
+_DIAGNOSES = ["ACK", "BCC", "MEL", "NEV", "SCC", "SEK"]
+_CANCERS = ["BCC", "MEL", "SCC"]
+# asked of every patient: no value is missing in either class
+_CLEAN_WORDS = ["region", "itch", "grew", "hurt", "changed", "bleed", "elevation"]
+_LEAKY_NUMBERS = ["fitspatrick", "diameter_1", "diameter_2"]
+_LEAKY_WORDS = [
+    "gender",
+    "smoke",
+    "drink",
+    "pesticide",
+    "background_father",
+    "background_mother",
+    "skin_cancer_history",
+    "cancer_history",
+    "has_piped_water",
+    "has_sewage_system",
+    "biopsed",
+]
+_IDS = ["patient_id", "lesion_id"]
+
+_DESCR = """\
+PAD-UFES-20: skin lesions photographed with smartphones, with clinical variables
+================================================================================
+One row per photo; a lesion can have several photos and a patient several lesions.
+Six diagnoses: actinic keratosis (ACK), basal cell carcinoma (BCC), melanoma (MEL),
+nevus (NEV), squamous cell carcinoma (SCC, Bowen's disease included) and seborrheic
+keratosis (SEK); BCC, MEL and SCC are malignant. All cancers are proven by biopsy.
+Some photos show a surgeon's pen marks round the lesion, a known short cut.
+"""
+_LICENCE = "CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)"
+_CITATION = """\
+Pacheco AGC, Lima GR, Salomao AS, et al. PAD-UFES-20: a skin lesion dataset composed of
+patient data and clinical images collected from smartphones. Data in Brief 32:106221,
+2020. doi:10.1016/j.dib.2020.106221. Data: Mendeley Data V1, doi:10.17632/zr7vgbcyr2.1
+"""
+
+
+def load_pad_ufes_20(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    target: Literal["malignant", "diagnostic"] = "malignant",
+    include_leaky: bool = False,
+) -> Bunch:
+    """Load PAD-UFES-20: paths of skin lesion photos, clinical table, diagnosis.
+
+    Parameters
+    ----------
+    path : path-like, default=None
+        Folder of the data: either Mendeley's layout (``metadata.csv`` and the
+        folders ``imgs_part_1`` to ``imgs_part_3``, directly or below ``images``), or
+        a subset (``data.csv`` and ``images``). None looks for ``pad_ufes_20`` and
+        then ``pad_ufes_20_subset`` in the folder that the environment variable
+        ``SKFUSION_DATA`` names.
+    target : {"malignant", "diagnostic"}, default="malignant"
+        Malignant (BCC, MEL, SCC) or not, or which of the six diagnoses.
+    include_leaky : bool, default=False
+        Also give the columns that leak the outcome. ``biopsed`` does so by design:
+        every cancer was biopsied. ``gender``, ``fitspatrick``, ``diameter_1``,
+        ``diameter_2``, ``smoke``, ``drink``, ``pesticide``, ``background_*``,
+        ``*_history`` and ``has_*`` do so by their gaps: they are missing for most of
+        the lesions that were not biopsied, all of them benign, and hardly ever for
+        the others, so that a model learns who was biopsied.
+
+    Returns
+    -------
+    sklearn.utils.Bunch
+        With the fields
+
+        - ``data``: DataFrame, one row per photo: ``patient_id``; ``image``, a path
+          or None where the file is missing; ``age`` (years); ``region``, ``itch``,
+          ``grew``, ``hurt``, ``changed``, ``bleed``, ``elevation`` as words
+          (``"UNK"``: the patient did not know)
+        - ``target``: int ndarray, the position in ``target_names``
+        - ``groups``: ndarray of patient ids, to keep a patient on one side of a split
+        - ``target_names``, ``image_columns``, ``ehr_columns``, ``group_column``
+        - ``DESCR``, ``licence``, ``citation``
+
+    Raises
+    ------
+    ValueError
+        If no folder is given or found, its layout is not known, a column is missing,
+        a diagnosis is unknown, a patient id is empty, or there is no photo at all.
+
+    Warns
+    -----
+    UserWarning
+        If photos that the table names are missing, with their number.
+
+    References
+    ----------
+    Pacheco et al., Data in Brief 32:106221, 2020, doi:10.1016/j.dib.2020.106221.
+    Data: doi:10.17632/zr7vgbcyr2.1 (CC BY 4.0).
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from pathlib import Path
+    >>> from skfusion.datasets import load_pad_ufes_20
+    >>> header = "patient_id,lesion_id,img_id,age,region,itch,grew,hurt,changed,"
+    >>> header += "bleed,elevation,diagnostic"
+    >>> row = "PAT_1,2,PAT_1_2_3.png,61,NOSE,True,UNK,False,True,False,True,BCC"
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     photos = Path(folder) / "imgs_part_1"
+    ...     photos.mkdir()
+    ...     _ = (photos / "PAT_1_2_3.png").write_bytes(b"a photo")
+    ...     _ = (Path(folder) / "metadata.csv").write_text(header + os.linesep + row)
+    ...     lesions = load_pad_ufes_20(folder)
+    >>> lesions.data[["age", "grew"]]
+        age grew
+    0  61.0  UNK
+    >>> lesions.target
+    array([1])
+    """
+    if target not in ("malignant", "diagnostic"):
+        raise ValueError(
+            f"target must be 'malignant' or 'diagnostic', but is {target!r}."
+        )
+    folder, table = _find_table(path)
+    numbers = ["age", *(_LEAKY_NUMBERS if include_leaky else [])]
+    words = [*_CLEAN_WORDS, *(_LEAKY_WORDS if include_leaky else [])]
+    frame = _read_table(folder / table, _LAYOUTS[table], numbers, words)
+    names = frame[_LAYOUTS[table]].map(lambda name: Path(name).name)
+    ehr_columns = [numbers[0], *words[: len(_CLEAN_WORDS)]]
+    ehr_columns += [*numbers[1:], *words[len(_CLEAN_WORDS) :]]
+    data = frame[["patient_id", *ehr_columns]].copy()
+    data.insert(1, "image", _find_photos(folder, names))
+    diagnosis = frame["diagnostic"]
+    if target == "malignant":
+        codes = diagnosis.isin(_CANCERS).to_numpy(dtype=np.int64)
+        target_names = ["benign", "malignant"]
+    else:
+        codes = diagnosis.map(_DIAGNOSES.index).to_numpy(dtype=np.int64)
+        target_names = list(_DIAGNOSES)
+    return Bunch(
+        data=data,
+        target=codes,
+        groups=data["patient_id"].to_numpy(dtype=object),
+        target_names=target_names,
+        image_columns=["image"],
+        ehr_columns=ehr_columns,
+        group_column="patient_id",
+        DESCR=_DESCR,
+        licence=_LICENCE,
+        citation=_CITATION,
+    )
+
+
+def _find_table(path: str | os.PathLike[str] | None) -> tuple[Path, str]:
+    """Return the folder of the data and the name of its table."""
+    if path is not None:
+        candidates = [Path(path)]
+        where = "the given folder"
+    elif os.environ.get("SKFUSION_DATA"):
+        root = Path(os.environ["SKFUSION_DATA"])
+        candidates = [root / "pad_ufes_20", root / "pad_ufes_20_subset"]
+        where = "'pad_ufes_20' or 'pad_ufes_20_subset' in the folder of SKFUSION_DATA"
+    else:
+        raise ValueError(
+            "load_pad_ufes_20 needs the folder of the data: give path=..., or set the "
+            "environment variable SKFUSION_DATA to the folder that holds "
+            "'pad_ufes_20'. The data are at https://doi.org/10.17632/zr7vgbcyr2.1"
+        )
+    for folder in candidates:
+        for table in _LAYOUTS:
+            if (folder / table).is_file():
+                return folder, table
+    there = any(folder.is_dir() for folder in candidates)
+    raise ValueError(
+        f"PAD-UFES-20 not found in {where}, which "
+        f"{'has' if there else 'does not exist. Expected'} "
+        f"{'neither metadata.csv nor data.csv. Expected ' if there else ''}"
+        "metadata.csv with the folders imgs_part_1 to imgs_part_3 (as downloaded and "
+        "unpacked), or data.csv with the folder images."
+    )
+
+
+def _read_table(
+    path: Path, name_column: str, numbers: list[str], words: list[str]
+) -> pd.DataFrame:
+    # words are read as text: a column of True, False and UNK has no other type, and
+    # one without UNK shall not differ from it
+    text = [*_IDS, name_column, *words, "diagnostic"]
+    frame = pd.read_csv(path, dtype=dict.fromkeys(text, "str"))
+    missing = [c for c in [*text, *numbers] if c not in frame]
+    if missing:
+        raise ValueError(
+            f"{path.name} lacks the columns {missing}; it has {frame.shape[1]} columns "
+            "and is not the table of PAD-UFES-20."
+        )
+    for column in ["patient_id", name_column, "diagnostic"]:
+        empty = np.flatnonzero(frame[column].isna())
+        if len(empty):
+            raise ValueError(
+                f"{path.name}: column {column!r} is empty in {len(empty)} rows, first "
+                f"at positions {empty[:5].tolist()}. Remove these rows."
+            )
+    unknown = np.flatnonzero(~frame["diagnostic"].isin(_DIAGNOSES))
+    if len(unknown):
+        raise ValueError(
+            f"{path.name}: the diagnosis of {len(unknown)} rows is none of "
+            f"{_DIAGNOSES}, first at positions {unknown[:5].tolist()}."
+        )
+    for column in numbers:
+        # coerced and compared, because the error of to_numeric would quote the cell
+        values = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
+        broken = np.flatnonzero(values.isna() & frame[column].notna())
+        if len(broken):
+            raise ValueError(
+                f"{path.name}: column {column!r} holds no number in {len(broken)} "
+                f"rows, first at positions {broken[:5].tolist()}."
+            )
+        frame[column] = values
+    return frame
+
+
+def _find_photos(folder: Path, names: pd.Series) -> pd.Series:
+    """Return the path of each photo, None where there is none."""
+    # by file name, because the parts unpack to differently nested folders; the names
+    # are unique over all parts
+    roots = [folder / "images", *sorted(folder.glob("imgs_part_*"))]
+    files = {f.name: str(f) for root in roots for f in sorted(root.rglob("*.*"))}
+    paths = np.array([files.get(name) for name in names], dtype=object)
+    absent = np.flatnonzero([path is None for path in paths])
+    if len(absent) == len(paths):
+        raise ValueError(
+            f"None of the {len(paths)} photos that the table names is there; found "
+            f"{len(files)} other files below images and imgs_part_*. Unpack the "
+            "folders imgs_part_1 to imgs_part_3 (or images) beside the table."
+        )
+    if len(absent):
+        warnings.warn(
+            f"{len(absent)} of {len(paths)} photos are missing, first at row positions "
+            f"{absent[:5].tolist()}: their cells are None. Is a folder imgs_part_* "
+            "not unpacked?",
+            UserWarning,
+            stacklevel=3,
+        )
+    return pd.Series(paths, index=names.index, dtype=object)
