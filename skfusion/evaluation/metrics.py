@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,16 +20,16 @@ LABELS = {
     "roc_auc": "AUROC",
     "roc_auc_ovr": "AUROC (one vs rest)",
     "roc_auc_ovo": "AUROC (one vs one)",
-    "average_precision": "Average precision",
+    "average_precision": "average precision",
     "brier": "Brier score",
-    "log_loss": "Log loss",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
+    "log_loss": "log loss",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
     "f1": "F1",
     "r2": "R²",
-    "mae": "Mean absolute error",
-    "mse": "Mean squared error",
-    "rmse": "Root mean squared error",
+    "mae": "mean absolute error",
+    "mse": "mean squared error",
+    "rmse": "root mean squared error",
 }
 # our name -> scikit-learn's, whose sign is turned back so that a loss is a loss
 LOSSES = {
@@ -89,8 +90,23 @@ class Metric:
 
     @property
     def heading(self) -> str:
-        """The label, with the direction where it is not the usual one."""
-        return self.label if self.greater_is_better else f"{self.label} (lower better)"
+        """The label as a heading, with the direction where it is not the usual one."""
+        label = self.label[:1].upper() + self.label[1:]
+        return label if self.greater_is_better else f"{label} (lower better)"
+
+    def text(self, value: float, *, signed: bool = False) -> str:
+        """Write a value: three decimals in [0, 1], else three significant digits."""
+        bounded = (self.lowest, self.highest) == (0.0, 1.0) or self.name == "brier"
+        kind = ".3f" if bounded or self.name == "r2" else ".3g"
+        return format(value, f"{'+' if signed else ''}{kind}")
+
+    def clip(self, value: float) -> float:
+        """Cut a limit of an interval at the range of the metric."""
+        return min(max(value, self.lowest), self.highest)
+
+    def favours(self, difference: float) -> bool:
+        """Tell whether a difference of scores is an improvement."""
+        return difference > 0 if self.greater_is_better else difference < 0
 
 
 def resolve_metrics(scoring: Any, n_classes: int | None) -> list[Metric]:
@@ -154,7 +170,7 @@ def _own_name(name: Any, n_classes: int | None) -> str:
 
 def _metric(name: str, given: Any, n_classes: int | None) -> Metric:
     if callable(given):
-        score = _user_score(given)
+        score = partial(_user_score, given)
         return Metric(name, name, True, -np.inf, np.inf, True, score)
     own = _own_name(given, n_classes)
     label = LABELS.get(name, LABELS.get(own, own) if name == own else name)
@@ -176,7 +192,7 @@ def _metric(name: str, given: Any, n_classes: int | None) -> Metric:
     # r2 has an upper end only, losses a lower one only
     lowest = 0.0 if loss or own.startswith(UNIT_INTERVAL) else -np.inf
     highest = 1.0 if own == "r2" or own.startswith(UNIT_INTERVAL) else np.inf
-    score = _named_score(scorer, -1.0 if loss else 1.0)
+    score = partial(_named_score, scorer, -1.0 if loss else 1.0)
     return Metric(name, label, not loss, lowest, highest, not known, score)
 
 
@@ -199,36 +215,35 @@ def _brier(
 
 
 def _named_score(
-    scorer: Callable[[Any, Any, Any], float], sign: float
-) -> Callable[[Predictions, Any, np.ndarray, np.ndarray | None], float]:
-    def score(
-        predictions: Predictions, X: Any, y: np.ndarray, classes: np.ndarray | None
-    ) -> float:
-        if classes is None:
-            return sign * float(scorer(_RecordedRegressor(predictions), X, y))
-        # Numbers of classes, whose greater one is the positive one for every scorer.
-        labels = predictions.labels
-        numbered = Predictions(
-            predictions.scores,
-            None if labels is None else np.searchsorted(classes, labels),
-        )
-        recorded = _RecordedClassifier(numbered, np.arange(len(classes)))
-        return sign * float(scorer(recorded, X, np.searchsorted(classes, y)))
-
-    return score
+    scorer: Callable[[Any, Any, Any], float],
+    sign: float,
+    predictions: Predictions,
+    X: Any,
+    y: np.ndarray,
+    classes: np.ndarray | None,
+) -> float:
+    if classes is None:
+        return sign * float(scorer(_RecordedRegressor(predictions), X, y))
+    # Numbers of classes, whose greater one is the positive one for every scorer.
+    labels = predictions.labels
+    numbered = Predictions(
+        predictions.scores,
+        None if labels is None else np.searchsorted(classes, labels),
+    )
+    recorded = _RecordedClassifier(numbered, np.arange(len(classes)))
+    return sign * float(scorer(recorded, X, np.searchsorted(classes, y)))
 
 
 def _user_score(
     scorer: Callable[[Any, Any, Any], float],
-) -> Callable[[Predictions, Any, np.ndarray, np.ndarray | None], float]:
-    def score(
-        predictions: Predictions, X: Any, y: np.ndarray, classes: np.ndarray | None
-    ) -> float:
-        if classes is None:
-            return float(scorer(_RecordedRegressor(predictions), X, y))
-        return float(scorer(_RecordedClassifier(predictions, classes), X, y))
-
-    return score
+    predictions: Predictions,
+    X: Any,
+    y: np.ndarray,
+    classes: np.ndarray | None,
+) -> float:
+    if classes is None:
+        return float(scorer(_RecordedRegressor(predictions), X, y))
+    return float(scorer(_RecordedClassifier(predictions, classes), X, y))
 
 
 class _RecordedClassifier(ClassifierMixin, BaseEstimator):

@@ -1,0 +1,177 @@
+"""Forest plots of a comparison: readable in grey and by the colour-blind.
+
+Read next: `skfusion.evaluation.report`.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from skfusion._dependencies import require
+from skfusion.evaluation.metrics import Metric
+
+if TYPE_CHECKING:
+    from skfusion.evaluation.results import FusionComparison
+
+__all__ = ["difference_svg", "draw_scores", "score_svg"]
+
+# Okabe and Ito's blue and vermilion: apart for every kind of colour vision, and one of
+# them darker. Shape and filling say the same once more.
+SINGLE, FUSION = "#D55E00", "#0072B2"
+INK, FAINT = "#222222", "#8a8f98"
+ROW_INCHES = 0.34
+
+
+def draw_scores(result: FusionComparison, metrics: list[Metric]) -> Any:
+    """Draw the scores of all strategies, one panel per metric.
+
+    Parameters
+    ----------
+    result : FusionComparison
+        What to draw.
+    metrics : list of Metric
+        Which metrics.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    pyplot = require("matplotlib.pyplot", "report")
+    height = 1.1 + ROW_INCHES * len(result.strategies_)
+    figure, axes = pyplot.subplots(
+        1,
+        len(metrics),
+        figsize=(1.2 + 3.2 * len(metrics), height),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        _draw_panel(axis, result, metric)
+        axis.set_title(metric.heading, fontsize=10, color=INK)
+    return figure
+
+
+def score_svg(result: FusionComparison, metric: Metric) -> str:
+    """Draw the scores of one metric as SVG text, for a page.
+
+    Parameters
+    ----------
+    result : FusionComparison
+        What to draw.
+    metric : Metric
+        Which metric.
+
+    Returns
+    -------
+    str
+        An ``<svg>`` element.
+    """
+    figure, axis = _new_figure(len(result.strategies_))
+    _draw_panel(axis, result, metric)
+    return _as_svg(figure, f"scores-{metric.name}")
+
+
+def difference_svg(result: FusionComparison, metric: Metric) -> str:
+    """Draw the differences to the best single modality as SVG text.
+
+    Parameters
+    ----------
+    result : FusionComparison
+        What to draw.
+    metric : Metric
+        Which metric. Better is always to the right: the axis of a loss is reversed.
+
+    Returns
+    -------
+    str
+        An ``<svg>`` element.
+    """
+    table = result.differences_
+    rows = table[table["metric"] == metric.name].set_index("strategy")
+    figure, axis = _new_figure(len(rows))
+    axis.axvline(0.0, color=INK, linewidth=1.0)
+    labels = result.strategies_["label"].loc[rows.index]
+    _draw_rows(axis, rows, labels, [False] * len(rows))
+    if not metric.greater_is_better:
+        axis.invert_xaxis()
+    return _as_svg(figure, f"differences-{metric.name}")
+
+
+def _new_figure(n_rows: int) -> tuple[Any, Any]:
+    # No pyplot: a page needs no window, and no figure stays registered.
+    require("matplotlib", "report")
+    from matplotlib.figure import Figure
+
+    height = 0.45 + ROW_INCHES * n_rows
+    figure = Figure(figsize=(4.6, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _draw_panel(axis: Any, result: FusionComparison, metric: Metric) -> None:
+    table, folds = result.scores_, result.folds_
+    rows = table[table["metric"] == metric.name].set_index("strategy")
+    rows = rows.loc[result.strategies_.index]
+    of_folds = folds[folds["metric"] == metric.name]
+    for position, name in enumerate(rows.index):
+        values = of_folds.loc[of_folds["strategy"] == name, "score"]
+        axis.plot(
+            values,
+            [position + 0.24] * len(values),
+            linestyle="none",
+            marker="o",
+            markersize=2.6,
+            markeredgewidth=0,
+            color=FAINT,
+        )
+    single = result.strategies_["single"].tolist()
+    if any(single):
+        best = rows.loc[single, "estimate"]
+        best_value = best.max() if metric.greater_is_better else best.min()
+        axis.axvline(best_value, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
+    _draw_rows(axis, rows, result.strategies_["label"], single)
+
+
+def _draw_rows(
+    axis: Any, rows: pd.DataFrame, labels: pd.Series, single: list[bool]
+) -> None:
+    for position, (row, alone) in enumerate(
+        zip(rows.to_dict("records"), single, strict=True)
+    ):
+        colour = SINGLE if alone else FUSION
+        axis.plot(
+            [row["low"], row["high"]], [position] * 2, color=colour, linewidth=1.8
+        )
+        axis.plot(
+            row["estimate"],
+            position,
+            marker="o" if alone else "D",
+            markersize=7 if alone else 6.5,
+            markerfacecolor="white" if alone else colour,
+            markeredgecolor=colour,
+            markeredgewidth=1.6,
+        )
+    axis.set_yticks(range(len(rows)), labels, fontsize=9.5, color=INK)
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.tick_params(axis="x", labelsize=8.5, colors=INK)
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="x", color="#e3e5e8", linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.spines["bottom"].set_color(FAINT)
+
+
+def _as_svg(figure: Any, salt: str) -> str:
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    # Ids from a salt of its own: several figures share a page, and the same comparison
+    # gives the same bytes. Text as paths looks alike on machines without the font.
+    with rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}):
+        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,173 @@
+"""The sentence at the end: whether fusion helps, by how much, and how surely.
+
+Read next: `skfusion.evaluation.comparison`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from skfusion.evaluation.metrics import Metric
+
+__all__ = ["Verdict", "format_p", "judge"]
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a comparison says about fusion.
+
+    Attributes
+    ----------
+    outcome : {"helps", "unclear", "worse", "untested"}
+        By the primary metric, at a family-wise error of 5 %.
+    text : str
+        The same in words, with the figures.
+    """
+
+    outcome: str
+    text: str
+
+
+def judge(
+    differences: pd.DataFrame,
+    scores: pd.DataFrame,
+    metrics: Sequence[Metric],
+    labels: Mapping[str, str],
+) -> Verdict:
+    """Put a comparison into words.
+
+    Parameters
+    ----------
+    differences : DataFrame
+        As `FusionComparison.differences_`; empty if there was nothing to compare.
+    scores : DataFrame
+        As `FusionComparison.scores_`.
+    metrics : list of Metric
+        The first one decides.
+    labels : dict of str to str
+        How each strategy is written.
+
+    Returns
+    -------
+    Verdict
+    """
+    if differences.empty:
+        return Verdict(
+            "untested",
+            "Nothing can be said about whether fusion helps: that takes at least one "
+            "fusion and at least one single modality in the comparison.",
+        )
+    primary, *others = metrics
+    outcome, text = _primary(differences, scores, primary, labels)
+    for metric in others:
+        text += " " + _secondary(differences, metric, labels)
+    return Verdict(outcome, text)
+
+
+def format_p(value: float) -> str:
+    """Write a p-value the way journals do.
+
+    Parameters
+    ----------
+    value : float
+        The p-value.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from skfusion.evaluation.verdict import format_p
+    >>> format_p(0.0000123), format_p(0.0312), format_p(0.5)
+    ('p < 0.001', 'p = 0.031', 'p = 0.50')
+    """
+    if np.isnan(value):
+        return "p not defined"
+    if value < 0.001:
+        return "p < 0.001"
+    return f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
+
+
+def _primary(
+    differences: pd.DataFrame,
+    scores: pd.DataFrame,
+    metric: Metric,
+    labels: Mapping[str, str],
+) -> tuple[str, str]:
+    rows = _rows(differences, metric)
+    better, worse = _significant(rows, metric)
+    leading = (better if len(better) else rows).iloc[0]
+    both = scores[scores["metric"] == metric.name].set_index("strategy")["estimate"]
+    reference = labels[leading["reference"]]
+    figures = (
+        f"{metric.label} {metric.text(both[leading['strategy']])} against "
+        f"{metric.text(both[leading['reference']])}, difference "
+        f"{metric.text(leading['estimate'], signed=True)} (95 % interval "
+        f"{metric.text(leading['low'], signed=True)} to "
+        f"{metric.text(leading['high'], signed=True)}; {format_p(leading['p_holm'])}"
+        f"{' after Holm' if len(rows) > 1 else ''})"
+    )
+    name = labels[leading["strategy"]]
+    if len(better):
+        text = f"Fusion helps: {name} beats the best single modality, {reference}. "
+        text += f"{figures}."
+        if len(better) > 1:
+            text += f" So do: {_names(better[1:], labels)}."
+        if len(worse):
+            text += f" Worse than {reference}: {_names(worse, labels)}."
+        return "helps", text
+    if len(worse) == len(rows):
+        return "worse", (
+            f"Fusion is worse than the best single modality, {reference}. The best of "
+            f"the fusions, {name}: {figures}."
+        )
+    text = (
+        f"No evidence that fusion helps: the best of the fusions, {name}, cannot be "
+        f"told from the best single modality, {reference}. {figures}."
+    )
+    if len(worse):
+        text += f" Worse than {reference}: {_names(worse, labels)}."
+    return "unclear", text
+
+
+def _secondary(
+    differences: pd.DataFrame, metric: Metric, labels: Mapping[str, str]
+) -> str:
+    rows = _rows(differences, metric)
+    better, worse = _significant(rows, metric)
+    reference = labels[rows.iloc[0]["reference"]]
+    parts = []
+    if len(better):
+        parts.append(f"better than {reference}: {_names(better, labels)}")
+    if len(worse):
+        parts.append(f"worse than {reference}: {_names(worse, labels)}")
+    if not parts:
+        parts.append(f"no fusion can be told from the best single one, {reference}")
+    return f"By {metric.label}, {'; '.join(parts)}."
+
+
+def _rows(differences: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """Return the differences of one metric, the most favourable one first."""
+    rows = differences[differences["metric"] == metric.name]
+    return rows.sort_values(
+        "estimate", ascending=not metric.greater_is_better, kind="stable"
+    )
+
+
+def _significant(
+    rows: pd.DataFrame, metric: Metric
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    sure = (rows["p_holm"] < ALPHA).to_numpy()
+    good = np.array([metric.favours(value) for value in rows["estimate"]], dtype=bool)
+    return rows[sure & good], rows[sure & ~good]
+
+
+def _names(rows: pd.DataFrame, labels: Mapping[str, str]) -> str:
+    return ", ".join(labels[name] for name in rows["strategy"])
