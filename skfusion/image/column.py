@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from skfusion.image.reading import ImageReadError, is_missing
 
-__all__ = ["ImageColumn", "as_cells", "check_cells"]
+__all__ = ["ImageColumn", "ahead", "as_cells", "check_cells"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -111,7 +111,7 @@ class ImageColumn:
         def read_first(item: T) -> R:
             return read(rows_of(item)[0])
 
-        for item, future in _ahead(read_first, items, n_jobs, n_ahead):
+        for item, future in ahead(read_first, items, effective_n_jobs(n_jobs), n_ahead):
             try:
                 result = future.result()
             except (ImageReadError, TypeError) as error:
@@ -145,12 +145,20 @@ class ImageColumn:
         )
 
 
-def _ahead(
-    function: Callable[[T], R], items: Iterable[T], n_jobs: int | None, n_ahead: int
+def ahead(
+    function: Callable[[T], R],
+    items: Iterable[T],
+    n_workers: int,
+    n_ahead: int,
+    *,
+    one_core: bool = True,
 ) -> Iterator[tuple[T, Future[R]]]:
-    """Apply a function in threads, in order, a bounded number of items ahead."""
+    """Apply a function in threads, in order, a bounded number of items ahead.
+
+    With `one_core`, none of the threads starts a team of threads of its own.
+    """
     pool = ThreadPoolExecutor(
-        effective_n_jobs(n_jobs), "skfusion-read", initializer=_leave_cores_alone
+        n_workers, "skfusion", initializer=_use_one_core if one_core else None
     )
     try:
         pending: deque[tuple[T, Future[R]]] = deque()
@@ -164,11 +172,11 @@ def _ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _leave_cores_alone() -> None:
-    """Keep a reading thread from resizing with a team of threads of its own.
+def _use_one_core() -> None:
+    """Limit OpenMP in the calling thread.
 
-    OpenMP's limit belongs to the thread that sets it, so the network keeps its threads.
-    torch must have set its own before.
+    The limit belongs to the thread that sets it: torch's setting for the process, and
+    for other threads, stays. torch must have made its own setting before.
     """
     torch.get_num_threads()
     threadpool_limits(1, user_api="openmp")

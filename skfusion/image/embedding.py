@@ -17,7 +17,8 @@ from torch import nn
 
 from skfusion.image.backbones import Backbone, build_backbone
 from skfusion.image.column import as_cells, check_cells
-from skfusion.image.encoding import encode_cells, load_pixels, resolve_device
+from skfusion.image.encoding import encode_cells, load_pixels
+from skfusion.image.inference import resolve_device
 from skfusion.image.reading import SCALINGS
 from skfusion.image.store import EmbeddingStore, resolve_store
 
@@ -52,7 +53,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
     scaling : {"auto", "dtype", "minmax", "none"}, default="auto"
         How intensities come to [0, 1], see `skfusion.read_image`.
     batch_size : int, default=32
-        Images per forward pass.
+        Images per forward pass, but no more than 4 on a CPU, where that is fastest.
     device : str or torch.device, default="auto"
         ``"auto"`` is CUDA where it is available, else the CPU.
     n_jobs : int or None, default=None

@@ -7,24 +7,24 @@ hold its result. Threads read ahead while the network computes. Read next:
 
 from __future__ import annotations
 
-import copy
 import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skfusion.image.column import ImageColumn
+from skfusion.image.column import ImageColumn, ahead
+from skfusion.image.inference import Network, resolve_device
 from skfusion.image.preprocessing import Preprocessing
 from skfusion.image.reading import content_digest, read_image
 from skfusion.image.store import EmbeddingStore
 
-__all__ = ["encode_cells", "load_pixels", "resolve_device"]
+__all__ = ["encode_cells", "load_pixels"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def encode_cells(
     store : EmbeddingStore or None, default=None
         None computes every distinct image.
     batch_size : int, default=32
-        Images per forward pass.
+        Images per forward pass, but no more than 4 on a CPU, where that is fastest.
     scaling : str, default="auto"
         How `read_image` scales intensities. Part of the store's keys.
     device : str or torch.device, default="auto"
@@ -120,7 +120,7 @@ def encode_cells(
         )
     images = ImageColumn(cells, column, on_error)
     rows_of = _rows_by_key(images, f"{fingerprint} {scaling}", n_jobs, store)
-    network = _Network(module, resolve_device(device))
+    where = resolve_device(device)
 
     def read(row: int) -> Tensor:
         return preprocessing([read_image(images.cells[row], scaling=scaling)])
@@ -128,12 +128,21 @@ def encode_cells(
     def compute(keys: Sequence[str]) -> dict[str, np.ndarray]:
         """Encode the first image of each key; keys that cannot be read are left out."""
         encoded: dict[str, np.ndarray] = {}
+        network = Network(module, where, batch_size)
         readable = images.read_ahead(
             read, keys, lambda key: rows_of[key], n_jobs, 2 * batch_size
         )
-        for batch in _batches(readable, batch_size):
-            arrays = network(torch.cat([pixels for _, pixels in batch]))
-            encoded |= {key: a for (key, _), a in zip(batch, arrays, strict=True)}
+
+        def run(batch: list[tuple[str, Tensor]]) -> np.ndarray:
+            return network(torch.cat([pixels for _, pixels in batch]))
+
+        batches = _batches(readable, network.batch_size)
+        one_core = network.is_parallel
+        for batch, arrays in ahead(
+            run, batches, network.n_workers, network.n_workers + 1, one_core=one_core
+        ):
+            pairs = zip(batch, arrays.result(), strict=True)
+            encoded |= {key: array for (key, _), array in pairs}
             advance(len(batch))
         return encoded
 
@@ -150,7 +159,8 @@ def encode_cells(
         shape = next(iter(found.values())).shape
     else:
         size = preprocessing.input_size
-        shape = network(torch.zeros(1, 3, size, size))[0].shape
+        with torch.inference_mode():
+            shape = module(torch.zeros(1, 3, size, size))[0].shape
     values = np.full((len(images.cells), *shape), np.nan, dtype=np.float32)
     for key, array in found.items():
         values[rows_of[key]] = array
@@ -212,67 +222,6 @@ def load_pixels(
         pixels[row] = image[0]
     images.warn()
     return pixels, images.presence()
-
-
-def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """Resolve a device, or say what is wrong with it.
-
-    Parameters
-    ----------
-    device : str or torch.device, default="auto"
-        ``"auto"`` is CUDA where it is available, else the CPU.
-
-    Returns
-    -------
-    torch.device
-        A device that is there.
-
-    Raises
-    ------
-    ValueError
-        If the device is unknown or not available.
-
-    Examples
-    --------
-    >>> from skfusion.image.encoding import resolve_device
-    >>> resolve_device("cpu")
-    device(type='cpu')
-    """
-    if isinstance(device, str) and device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"device={device!r} is not available here ({str(error).splitlines()[0]}). "
-            "Expected 'auto', 'cpu', or an accelerator that this torch supports."
-        ) from error
-    return resolved
-
-
-class _Network:
-    """A network on its device, from a batch of pixels to float32 arrays."""
-
-    def __init__(self, module: nn.Module, device: torch.device) -> None:
-        self.module = module
-        self.device = device
-        self._is_ready = device.type == "cpu"
-
-    def __call__(self, pixels: Tensor) -> np.ndarray:
-        if not self._is_ready:
-            # A copy: the module is shared with others, who expect it on the CPU.
-            self.module = copy.deepcopy(self.module).to(self.device)
-            self._is_ready = True
-        with torch.inference_mode(), self._full_precision():
-            batch = pixels.to(self.device, memory_format=torch.channels_last)
-            return self.module(batch).float().cpu().numpy()
-
-    def _full_precision(self) -> AbstractContextManager[None]:
-        """Keep convolutions in float32, whose embeddings the store promises."""
-        if self.device.type != "cuda":
-            return nullcontext()
-        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def _rows_by_key(
