@@ -22,7 +22,7 @@ __all__ = ["difference_svg", "draw_scores", "score_svg"]
 # them darker. Shape and filling say the same once more.
 SINGLE, FUSION = "#D55E00", "#0072B2"
 INK, FAINT = "#222222", "#8a8f98"
-ROW_INCHES = 0.34
+ROW_INCHES = 0.36
 
 
 def draw_scores(result: FusionComparison, metrics: list[Metric]) -> Any:
@@ -44,14 +44,14 @@ def draw_scores(result: FusionComparison, metrics: list[Metric]) -> Any:
     figure, axes = pyplot.subplots(
         1,
         len(metrics),
-        figsize=(1.2 + 3.2 * len(metrics), height),
+        figsize=(1.3 + 3.2 * len(metrics), height),
         sharey=True,
         squeeze=False,
         layout="constrained",
     )
     for axis, metric in zip(axes[0], metrics, strict=True):
         _draw_panel(axis, result, metric)
-        axis.set_title(metric.heading, fontsize=10, color=INK)
+        axis.set_title(metric.heading, fontsize=11, color=INK)
     return figure
 
 
@@ -107,7 +107,7 @@ def _new_figure(n_rows: int) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     height = 0.45 + ROW_INCHES * n_rows
-    figure = Figure(figsize=(4.6, height), layout="constrained")
+    figure = Figure(figsize=(4.0, height), layout="constrained")
     return figure, figure.subplots()
 
 
@@ -154,12 +154,13 @@ def _draw_rows(
             markeredgecolor=colour,
             markeredgewidth=1.6,
         )
-    axis.set_yticks(range(len(rows)), labels, fontsize=9.5, color=INK)
+    axis.set_yticks(range(len(rows)), labels, fontsize=11, color=INK)
     axis.set_ylim(len(rows) - 0.5, -0.5)
-    axis.tick_params(axis="x", labelsize=8.5, colors=INK)
+    axis.tick_params(axis="x", labelsize=9.5, colors=INK)
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", color="#e3e5e8", linewidth=0.8)
     axis.set_axisbelow(True)
+    axis.locator_params(axis="x", nbins=6)
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.spines["bottom"].set_color(FAINT)
 

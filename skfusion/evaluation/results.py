@@ -26,7 +26,7 @@ class FusionComparison:
     ----------
     scores_ : DataFrame
         One row per strategy and metric: ``strategy``, ``metric``, ``estimate`` (mean
-        over the folds), ``low`` and ``high`` (95 % interval by Nadeau and Bengio, cut
+        over the folds), ``low`` and ``high`` (95% interval by Nadeau and Bengio, cut
         at the range of the metric), ``n_folds``.
     differences_ : DataFrame
         Each fusion minus the best single modality, by metric: ``strategy``,

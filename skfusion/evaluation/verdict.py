@@ -16,6 +16,11 @@ from skfusion.evaluation.metrics import Metric
 __all__ = ["Verdict", "format_p", "judge"]
 
 ALPHA = 0.05
+HEADLINES = {
+    "helps": "Fusion helps",
+    "unclear": "No evidence that fusion helps",
+    "worse": "Fusion is worse",
+}
 
 
 @dataclass(frozen=True)
@@ -25,13 +30,21 @@ class Verdict:
     Attributes
     ----------
     outcome : {"helps", "unclear", "worse", "untested"}
-        By the primary metric, at a family-wise error of 5 %.
-    text : str
-        The same in words, with the figures.
+        By the primary metric, at a family-wise error of 5%.
+    headline : str
+        The same in words.
+    details : str
+        The figures, and what the other scores say.
     """
 
     outcome: str
-    text: str
+    headline: str
+    details: str
+
+    @property
+    def text(self) -> str:
+        """Headline and details."""
+        return f"{self.headline}. {self.details}"
 
 
 def judge(
@@ -60,14 +73,15 @@ def judge(
     if differences.empty:
         return Verdict(
             "untested",
-            "Nothing can be said about whether fusion helps: that takes at least one "
-            "fusion and at least one single modality in the comparison.",
+            "Nothing can be said about whether fusion helps",
+            "That takes at least one fusion and at least one single modality in the "
+            "comparison.",
         )
     primary, *others = metrics
-    outcome, text = _primary(differences, scores, primary, labels)
+    outcome, details = _primary(differences, scores, primary, labels)
     for metric in others:
-        text += " " + _secondary(differences, metric, labels)
-    return Verdict(outcome, text)
+        details += " " + _secondary(differences, metric, labels)
+    return Verdict(outcome, HEADLINES[outcome], details)
 
 
 def format_p(value: float) -> str:
@@ -107,34 +121,31 @@ def _primary(
     both = scores[scores["metric"] == metric.name].set_index("strategy")["estimate"]
     reference = labels[leading["reference"]]
     figures = (
-        f"{metric.label} {metric.text(both[leading['strategy']])} against "
+        f"{metric.text(both[leading['strategy']])} against "
         f"{metric.text(both[leading['reference']])}, difference "
-        f"{metric.text(leading['estimate'], signed=True)} (95 % interval "
+        f"{metric.text(leading['estimate'], signed=True)} (95% interval "
         f"{metric.text(leading['low'], signed=True)} to "
         f"{metric.text(leading['high'], signed=True)}; {format_p(leading['p_holm'])}"
         f"{' after Holm' if len(rows) > 1 else ''})"
     )
     name = labels[leading["strategy"]]
     if len(better):
-        text = f"Fusion helps: {name} beats the best single modality, {reference}. "
-        text += f"{figures}."
-        if len(better) > 1:
-            text += f" So do: {_names(better[1:], labels)}."
-        if len(worse):
-            text += f" Worse than {reference}: {_names(worse, labels)}."
-        return "helps", text
-    if len(worse) == len(rows):
-        return "worse", (
-            f"Fusion is worse than the best single modality, {reference}. The best of "
-            f"the fusions, {name}: {figures}."
-        )
-    text = (
-        f"No evidence that fusion helps: the best of the fusions, {name}, cannot be "
-        f"told from the best single modality, {reference}. {figures}."
-    )
-    if len(worse):
+        outcome = "helps"
+        text = f"By {metric.label}, {name} beats the best single modality, {reference}"
+    elif len(worse) == len(rows):
+        outcome = "worse"
+        text = f"By {metric.label}, even the best of the fusions, {name}, falls behind "
+        text += f"the best single modality, {reference}"
+    else:
+        outcome = "unclear"
+        text = f"By {metric.label}, the best of the fusions, {name}, cannot be told "
+        text += f"from the best single modality, {reference}"
+    text += f": {figures}."
+    if len(better) > 1:
+        text += f" So does {_names(better[1:], labels)}."
+    if len(worse) and outcome != "worse":
         text += f" Worse than {reference}: {_names(worse, labels)}."
-    return "unclear", text
+    return outcome, text
 
 
 def _secondary(
