@@ -333,7 +333,7 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, _JointFusion):
         Rows per step.
     lr : float, default=3e-3
         Learning rate of AdamW.
-    encoder_lr_factor : float, default=0.05
+    encoder_lr_factor : float, default=0.1
         What the learning rate is multiplied with for the layers of a backbone.
     weight_decay : float, default=1e-2
         Weight decay of AdamW.
@@ -418,7 +418,7 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, _JointFusion):
         max_epochs: int = 50,
         batch_size: int = 32,
         lr: float = 3e-3,
-        encoder_lr_factor: float = 0.05,
+        encoder_lr_factor: float = 0.1,
         weight_decay: float = 1e-2,
         validation_fraction: float = 0.15,
         patience: int = 8,
@@ -519,7 +519,7 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, _JointFusion):
         Rows per step.
     lr : float, default=3e-3
         Learning rate of AdamW.
-    encoder_lr_factor : float, default=0.05
+    encoder_lr_factor : float, default=0.1
         What the learning rate is multiplied with for the layers of a backbone.
     weight_decay : float, default=1e-2
         Weight decay of AdamW.
@@ -596,7 +596,7 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, _JointFusion):
         max_epochs: int = 50,
         batch_size: int = 32,
         lr: float = 3e-3,
-        encoder_lr_factor: float = 0.05,
+        encoder_lr_factor: float = 0.1,
         weight_decay: float = 1e-2,
         validation_fraction: float = 0.15,
         patience: int = 8,
