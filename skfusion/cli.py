@@ -1,0 +1,384 @@
+"""The command line: ``skfusion demo | compare | cache``.
+
+argparse over the public functions. Nothing heavy is imported before a command runs.
+Read next: `skfusion.evaluation.comparison`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import skfusion
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["main"]
+
+# What a user can bring about; anything else is a fault of the program.
+USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str or None, default=None
+        Arguments without the program's name; None takes those of the process.
+
+    Returns
+    -------
+    int
+        0; 2 after an error that the user can mend; 1 after a fault of the program.
+
+    Examples
+    --------
+    >>> from skfusion.cli import main
+    >>> main(["cache", "prune", "--max-size", "2GB", "--path", "no/such/folder"])
+    2
+    """
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.print_help()
+        return 0
+    try:
+        with _warnings_in_a_line():
+            arguments.run(arguments)
+    except KeyboardInterrupt:
+        print("skfusion: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if arguments.debug:
+            traceback.print_exc()
+        expected = isinstance(error, USER_ERRORS)
+        kind = "" if expected else f"{type(error).__name__}: "
+        hint = "" if expected else " (run again with --debug to see where)"
+        text = " ".join(str(error).split())
+        print(f"skfusion: error: {kind}{text}{hint}", file=sys.stderr)
+        return 2 if expected else 1
+    return 0
+
+
+# -- arguments ------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="skfusion",
+        description="Fuse medical images with electronic health records.",
+    )
+    version = f"skfusion {skfusion.__version__}"
+    parser.add_argument("--version", action="version", version=version)
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback of an error"
+    )
+    # SUPPRESS: a subcommand's default would undo an option given before its name.
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--debug",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_demo(commands, common)
+    _add_compare(commands, common)
+    _add_cache(commands, common)
+    return parser
+
+
+def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
+    demo = commands.add_parser(
+        "demo",
+        parents=[common],
+        help="compare strategies on real data: lung nodules of LIDC-IDRI",
+        description="Compare each modality alone with early, late and joint fusion on "
+        "the nodules of LIDC-IDRI: outlines drawn by radiologists as images, scan and "
+        "reading as record, malignancy as outcome, folds by patient.",
+    )
+    _add_run_options(demo, out="skfusion_demo.html")
+    demo.add_argument(
+        "--quick",
+        action="store_true",
+        help="a quarter of the patients and 3 folds: a look, not a result",
+    )
+    demo.set_defaults(run=_demo)
+
+
+def _add_compare(commands: Any, common: argparse.ArgumentParser) -> None:
+    compare = commands.add_parser(
+        "compare",
+        parents=[common],
+        help="compare strategies on your own table",
+        description="Compare each modality alone with early, late and joint fusion. "
+        "The table has one row per case; image columns hold paths, relative to the "
+        "table's folder or absolute.",
+    )
+    add = compare.add_argument
+    add("table", metavar="cohort.csv", help="the cohort (.tsv is read as well)")
+    add(
+        "--image",
+        action="append",
+        default=[],
+        metavar="COL",
+        help="column of image paths, a modality of its own; may be repeated",
+    )
+    add("--target", required=True, metavar="COL", help="column of the outcome")
+    add("--groups", metavar="COL", help="column of patient ids")
+    add(
+        "--ehr",
+        nargs="+",
+        metavar="COL",
+        help="EHR columns; by default all others that do not look like an id",
+    )
+    add("--drop", nargs="+", default=[], metavar="COL", help="columns to leave out")
+    add("--task", choices=["auto", "classification", "regression"], default="auto")
+    add("--cv", type=int, default=5, metavar="K", help="folds (default: 5)")
+    _add_run_options(compare, out="skfusion_report.html")
+    compare.set_defaults(run=_compare)
+
+
+def _add_run_options(parser: argparse.ArgumentParser, *, out: str) -> None:
+    add = parser.add_argument
+    add("--out", default=out, metavar="FILE", help=f"the report (default: {out})")
+    add("--seed", type=int, default=0, help="of folds and models (default: 0)")
+    add(
+        "--n-jobs", type=int, default=1, metavar="N", help="fits at a time (default: 1)"
+    )
+
+
+def _add_cache(commands: Any, common: argparse.ArgumentParser) -> None:
+    cache = commands.add_parser(
+        "cache", help="look at or shrink the store of image embeddings"
+    )
+    actions = cache.add_subparsers(dest="action", metavar="ACTION", required=True)
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument(
+        "--path", metavar="FOLDER", help="a store other than the default"
+    )
+    parents = [common, where]
+    actions.add_parser("info", parents=parents, help="its path, entries and size")
+    actions.add_parser("clear", parents=parents, help="forget everything")
+    prune = actions.add_parser(
+        "prune", parents=parents, help="remove what was used least recently"
+    )
+    prune.add_argument(
+        "--max-size",
+        type=_size,
+        required=True,
+        metavar="SIZE",
+        help="what may stay, e.g. 500MB or 2GB",
+    )
+    cache.set_defaults(run=_cache)
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size; write it like 500MB or 2GB"
+        )
+    return int(float(match[1]) * UNITS[match[2].upper()])
+
+
+# -- commands -------------------------------------------------------------------------
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    _check_report(arguments.out)
+    import numpy as np
+
+    from skfusion import ImageEmbedder, TabularEncoder
+    from skfusion.datasets import load_lidc_nodules
+
+    _say("Reading the annotations of LIDC-IDRI and drawing the outlines ...")
+    lidc = load_lidc_nodules()
+    X, y = lidc.data, lidc.target
+    if arguments.quick:
+        patients = np.unique(lidc.groups)
+        rng = np.random.default_rng(arguments.seed)
+        kept = rng.choice(patients, len(patients) // 4, replace=False)
+        rows = np.flatnonzero(np.isin(lidc.groups, kept))
+        X, y = X.iloc[rows].reset_index(drop=True), y[rows]
+    modalities = [
+        ("image", ImageEmbedder(), lidc.image_columns[0]),
+        ("ehr", TabularEncoder(), lidc.ehr_columns),
+    ]
+    _say(f"{len(y)} nodules of {X[lidc.group_column].nunique()} patients.")
+    _run(
+        modalities,
+        X,
+        y,
+        arguments,
+        title="Lung nodules of LIDC-IDRI: does fusion help?",
+        groups=lidc.group_column,
+        cv=3 if arguments.quick else 5,
+    )
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    _check_report(arguments.out)
+    from skfusion import ImageEmbedder, TabularEncoder
+    from skfusion.evaluation.tables import check_columns, read_cohort
+
+    X = read_cohort(arguments.table, image_columns=arguments.image)
+    check_columns(
+        X,
+        {
+            "--target": [arguments.target],
+            "--groups": [arguments.groups] if arguments.groups else [],
+            "--image": arguments.image,
+            "--ehr": arguments.ehr or [],
+            "--drop": arguments.drop,
+        },
+    )
+    ehr = _ehr_columns(X, arguments)
+    y = X[arguments.target]
+    modalities: list[Any] = [(name, ImageEmbedder(), name) for name in arguments.image]
+    if ehr:
+        name = "ehr" if "ehr" not in arguments.image else "ehr_table"
+        modalities.append((name, TabularEncoder(), ehr))
+    _run(
+        modalities,
+        X.drop(columns=arguments.target),
+        y,
+        arguments,
+        title=None,
+        groups=arguments.groups,
+        cv=arguments.cv,
+        task=arguments.task,
+    )
+
+
+def _cache(arguments: argparse.Namespace) -> None:
+    from skfusion.image.store import EmbeddingStore, default_store_path
+
+    path = Path(arguments.path or default_store_path())
+    if arguments.path and not path.is_dir():
+        raise FileNotFoundError(f"there is no folder {arguments.path!r}")
+    if not path.is_dir():
+        print(f"{path}: nothing stored yet")
+        return
+    store = EmbeddingStore(path)
+    if arguments.action == "clear":
+        n_entries = store.info()["entries"]
+        store.clear()
+        print(f"{path}: {n_entries} embeddings removed")
+    elif arguments.action == "prune":
+        n_removed = store.prune(arguments.max_size)
+        left = store.info()
+        print(
+            f"{path}: {n_removed} embeddings removed, {left['entries']} left "
+            f"({_megabytes(left['bytes'])})"
+        )
+    else:
+        facts = store.info()
+        print(f"folder:    {path}")
+        print(f"entries:   {facts['entries']}")
+        print(f"size:      {_megabytes(facts['bytes'])}")
+        print(f"computed:  {facts['computed']} since the store was made")
+
+
+def _megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.1f} MB"
+
+
+# -- the comparison -------------------------------------------------------------------
+
+
+def _run(
+    modalities: list[Any],
+    X: pd.DataFrame,
+    y: Any,
+    arguments: argparse.Namespace,
+    *,
+    title: str | None,
+    **options: Any,
+) -> None:
+    """Embed the images with progress, compare, print the table, write the report."""
+    from sklearn.base import clone
+
+    from skfusion import ImageEmbedder, compare_fusion
+
+    for _, transformer, column in modalities:
+        if isinstance(transformer, ImageEmbedder):
+            # Fills the store once, so that no fold computes an embedding again.
+            loud = clone(transformer).set_params(verbose=1)
+            loud.fit_transform(X[column])
+    result = compare_fusion(
+        modalities,
+        X,
+        y,
+        random_state=arguments.seed,
+        n_jobs=arguments.n_jobs,
+        verbose=1,
+        **options,
+    )
+    print(result.summary())
+    result.to_html(arguments.out, title=title)
+    print(f"\nReport: {Path(arguments.out).resolve()}")
+
+
+def _check_report(out: str) -> None:
+    """Find out before minutes of work whether the report can be written."""
+    from skfusion._dependencies import require
+
+    require("jinja2", "report")
+    require("matplotlib", "report")
+    path = Path(out)
+    if path.is_dir():
+        raise IsADirectoryError(f"--out: {out!r} is a folder; name a file in it")
+    if not path.resolve().parent.is_dir():
+        raise FileNotFoundError(f"--out: the folder of {out!r} does not exist")
+    if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+        raise PermissionError(f"--out: {out!r} may not be written")
+
+
+def _ehr_columns(X: pd.DataFrame, arguments: argparse.Namespace) -> list[str]:
+    """Take the EHR columns that were named, or all that are nothing else."""
+    if arguments.ehr is not None:
+        return list(arguments.ehr)
+    from skfusion.modality import infer_columns
+
+    taken = {arguments.target, arguments.groups, *arguments.image, *arguments.drop}
+    images, ehr, identifiers = infer_columns(X.drop(columns=list(taken - {None})))
+    _say(f"EHR columns: {', '.join(ehr) or 'none'}")
+    if identifiers:
+        _say(f"Left out as ids: {', '.join(identifiers)}")
+    if images:
+        _say(f"Left out, image paths not named by --image: {', '.join(images)}")
+    return ehr
+
+
+# -- messages -------------------------------------------------------------------------
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Show warnings as one line each, without the source line they come from."""
+
+    def show(message: Any, category: type[Warning], *place: Any) -> None:
+        print(f"skfusion: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    usual = warnings.showwarning
+    warnings.showwarning = show  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        warnings.showwarning = usual

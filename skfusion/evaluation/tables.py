@@ -1,0 +1,114 @@
+"""A cohort in a file: read it, find its images, check the columns that are named.
+
+Read next: `skfusion.cli`, which compares strategies on it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+__all__ = ["check_columns", "read_cohort"]
+
+MOST_NAMES = 15
+
+
+def read_cohort(
+    path: str | os.PathLike[str], *, image_columns: Iterable[str] = ()
+) -> pd.DataFrame:
+    """Read a table of cases whose image paths are relative to its folder.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        A ``.csv`` or ``.tsv`` file with a header.
+    image_columns : iterable of str, default=()
+        Columns of paths, relative to the folder of the table or absolute; an empty
+        cell is an absent image.
+
+    Returns
+    -------
+    DataFrame of shape (n_samples, n_columns)
+        With absolute paths; None where there is no image.
+
+    Raises
+    ------
+    ValueError
+        If the file is no table, has no rows, or lacks a column.
+    FileNotFoundError
+        If the table or one of the images does not exist.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> from skfusion.evaluation.tables import read_cohort
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = pathlib.Path(folder, "cohort.csv")
+    ...     _ = table.write_text("age,outcome\\n61,1\\n48,0\\n")
+    ...     read_cohort(table).shape
+    (2, 2)
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}")
+    try:
+        X = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
+    except ValueError as error:  # pandas' and Unicode's own errors are ValueErrors
+        raise ValueError(f"{path.name} cannot be read as a table: {error}") from error
+    if len(X) == 0:
+        raise ValueError(f"{path.name} has a header but no rows")
+    check_columns(X, {"image_columns": list(image_columns)})
+    for column in image_columns:
+        X[column] = _resolve_paths(X[column], path.parent)
+    return X
+
+
+def check_columns(X: pd.DataFrame, named: Mapping[str, Sequence[str]]) -> None:
+    """Check that columns exist, and that each is named for one purpose only.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n_samples, n_columns)
+        The table.
+    named : dict of str to list of str
+        Purpose to column names.
+
+    Raises
+    ------
+    ValueError
+        If a column does not exist or is named twice.
+    """
+    purposes: dict[str, str] = {}
+    for purpose, columns in named.items():
+        for column in columns:
+            if column not in X.columns:
+                shown = ", ".join(map(str, X.columns[:MOST_NAMES]))
+                more = X.shape[1] - MOST_NAMES
+                raise ValueError(
+                    f"{purpose} names the column {column!r}, which the table does not "
+                    f"have; it has {shown}{f' and {more} more' if more > 0 else ''}"
+                )
+            if column in purposes:
+                raise ValueError(
+                    f"column {column!r} is named by {purposes[column]} and by "
+                    f"{purpose}; name it once"
+                )
+            purposes[column] = purpose
+
+
+def _resolve_paths(cells: pd.Series, folder: Path) -> pd.Series:
+    base = folder.resolve()
+    paths = [
+        None if pd.isna(cell) or cell == "" else str(base / str(cell)) for cell in cells
+    ]
+    lost = [i for i, path in enumerate(paths) if path and not os.path.isfile(path)]
+    if lost:
+        raise FileNotFoundError(
+            f"column {cells.name!r}: {len(lost)} of {len(paths)} cells name no file, "
+            f"first at row position(s) {lost[:5]}. Paths are relative to the folder of "
+            "the table; leave a cell empty where there is no image"
+        )
+    return pd.Series(paths, index=cells.index, dtype=object, name=cells.name)
