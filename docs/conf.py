@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -111,8 +112,19 @@ def _skip_member(app, what, name, obj, skip, options):
     return skip
 
 
+def _escape_shapes(app, what, name, obj, options, lines):
+    """Let docstrings say ``of shape (n_features_in_,)`` without a reST reference."""
+    for number, line in enumerate(lines):
+        lines[number] = re.sub(
+            r"of shape \([^)]*\)",
+            lambda shape: re.sub(r"(_\b|\*)", r"\\\1", shape.group()),
+            line,
+        )
+
+
 def setup(app):
     app.connect("autodoc-skip-member", _skip_member)
+    app.connect("autodoc-process-docstring", _escape_shapes, priority=400)
 
 
 _write_public_names(HERE / "public_names.rst")

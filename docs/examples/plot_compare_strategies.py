@@ -2,10 +2,10 @@
 Early, late and joint fusion against a known optimum
 ====================================================
 
-When does it matter how two modalities are fused? In this synthetic cohort the answer is
-known in closed form: the best AUROC that any model can reach from the image alone, the
-EHR alone, from two separate predictions (late) and from all features at once (joint, and
-early fusion as well).
+When does it matter how two modalities are fused? In this synthetic cohort the answer
+is known in closed form: the best AUROC that any model can reach from the image alone,
+from the EHR alone, from two separate predictions (late fusion), and from all features
+at once (early and joint fusion).
 """
 
 # %%
@@ -91,7 +91,7 @@ for ax, (name, cohort) in zip(axes, cohorts.items(), strict=True):
     ax.bar(place, scores.estimate, yerr=error, color="C0", alpha=0.6, capsize=4)
     best = [cohort.truth[optimum_of.get(n, n)] for n in names]
     ax.hlines(best, place - 0.45, place + 0.45, color="black", label="optimum")
-    ax.set(title=name, xticks=place, xticklabels=names, ylim=(0.5, 0.9))
+    ax.set(title=name, xticks=place, xticklabels=names, ylim=(0.5, 1))
 axes[0].set_ylabel("AUROC")
 axes[0].legend(loc="upper left")
 plt.show()
