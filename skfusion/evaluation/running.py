@@ -107,10 +107,11 @@ def run_strategies(
     running = Parallel(n_jobs=n_jobs, return_as="generator")(
         delayed(_run_one)(s, study, k, labels) for s, k in tasks
     )
+    steps = [f"{s.label}, fold {k + 1} of {n_folds}" for s, k in tasks]
     outcomes = []
-    with _progress(len(tasks), verbose) as advance:
-        for (strategy, k), outcome in zip(tasks, running, strict=True):
-            advance(f"{strategy.label}, fold {k + 1} of {n_folds}")
+    with _progress(steps, verbose) as advance:
+        for outcome in running:
+            advance()
             outcomes.append(outcome)
     by_strategy = [outcomes[i : i + n_folds] for i in range(0, len(outcomes), n_folds)]
     _warn_once(strategies, by_strategy)
@@ -187,21 +188,29 @@ def _warn_once(strategies: list[Strategy], outcomes: list[list[Outcome]]) -> Non
 
 
 @contextmanager
-def _progress(total: int, verbose: int) -> Iterator[Callable[[str], None]]:
-    """Show how many fits are done, by tqdm if installed, else line by line."""
+def _progress(steps: list[str], verbose: int) -> Iterator[Callable[[], None]]:
+    """Show which fit is under way, by tqdm if installed, else line by line."""
     if not verbose:
-        yield lambda text: None
+        yield lambda: None
         return
+    under_way = iter([*steps, "finished"])
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:
-        done = iter(range(1, total + 1))
-        yield lambda text: print(f"{next(done)}/{total} {text}", file=sys.stderr)
-        return
-    with tqdm(total=total, desc="Compare", unit="fit", file=sys.stderr) as bar:
+        done = iter(range(len(steps) + 1))
 
-        def advance(text: str) -> None:
-            bar.set_postfix_str(text, refresh=False)
+        def say() -> None:
+            text = f"{next(done)} of {len(steps)} fits done; {next(under_way)}"
+            print(text, file=sys.stderr)
+
+        say()
+        yield say
+        return
+    with tqdm(total=len(steps), desc="Compare", unit="fit", file=sys.stderr) as bar:
+        bar.set_postfix_str(next(under_way))
+
+        def advance() -> None:
+            bar.set_postfix_str(next(under_way), refresh=False)
             bar.update()
 
         yield advance

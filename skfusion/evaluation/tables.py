@@ -19,7 +19,7 @@ MOST_NAMES = 15
 def read_cohort(
     path: str | os.PathLike[str], *, image_columns: Iterable[str] = ()
 ) -> pd.DataFrame:
-    """Read a table of cases whose image paths are relative to its folder.
+    r"""Read a table of cases whose image paths are relative to its folder.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def read_cohort(
     >>> from skfusion.evaluation.tables import read_cohort
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     table = pathlib.Path(folder, "cohort.csv")
-    ...     _ = table.write_text("age,outcome\\n61,1\\n48,0\\n")
+    ...     _ = table.write_text("age,outcome\n61,1\n48,0\n")
     ...     read_cohort(table).shape
     (2, 2)
     """
