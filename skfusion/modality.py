@@ -461,11 +461,13 @@ def located_errors(modality: Modality, rows: np.ndarray) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError) as error:
+        text = str(error)
         row = getattr(error, "row", None)
         if row is not None:
-            # The transformer saw only the rows that have the modality.
+            # The transformer saw only some rows; the user counts in all of them.
             error.row = int(rows[row])  # type: ignore[union-attr]
-        error.args = (f"In {modality.label}: {error}",)
+            text = text.replace(f"row position {row}:", f"row position {rows[row]}:")
+        error.args = (f"In {modality.label}: {text}",)
         raise
 
 

@@ -426,8 +426,6 @@ class BaseFusion(TransformerMixin, BaseEstimator):
             if not reset:
                 frame.columns = self._columns
             return frame
-        if reset:
-            validate_data(self, frame, target, skip_check_array=True)
         if len(frame) == 0:
             raise ValueError(
                 f"{type(self).__name__}: X has 0 sample(s) while a minimum of 1 is "
@@ -439,6 +437,8 @@ class BaseFusion(TransformerMixin, BaseEstimator):
                 f"{type(self).__name__}: X has more than one column named "
                 f"{duplicated[0]!r}. Column names must be unique."
             )
+        if reset:
+            validate_data(self, frame, target, skip_check_array=True)
         return frame
 
     def __sklearn_tags__(self) -> Tags:

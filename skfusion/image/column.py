@@ -124,10 +124,12 @@ class ImageColumn:
         if isinstance(error, TypeError):  # a wrong column, not a bad image
             raise TypeError(f"In {where}: {error}") from error
         if self.on_error == "raise":
-            raise ImageReadError(
+            raised = ImageReadError(
                 f"In {where}: {error} Replace the image, or pass on_error='missing' "
                 "to treat unreadable images as absent."
-            ) from error
+            )
+            raised.row = rows[0]
+            raise raised from error
         self.failures |= dict.fromkeys(rows, error)
 
     def warn(self) -> None:

@@ -54,6 +54,11 @@ EXIF_ORIENTATION = 0x0112
 class ImageReadError(ValueError):
     """An image cannot be read; the message says why, never which file it was.
 
+    Attributes
+    ----------
+    row : int or None
+        Position of the image among the cells that were read, where there were several.
+
     Examples
     --------
     >>> from skfusion.image.reading import ImageReadError, read_image
@@ -63,6 +68,8 @@ class ImageReadError(ValueError):
     ...     print(error)
     The image is empty (0 bytes).
     """
+
+    row: int | None = None
 
 
 def is_missing(cell: Any) -> bool:
