@@ -1,0 +1,134 @@
+"""TabularEncoder, against tables worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.preprocessing import StandardScaler
+
+from skfusion import TabularEncoder
+
+
+def encoded(encoder, frame):
+    return encoder.set_output(transform="pandas").transform(frame)
+
+
+@pytest.fixture
+def frame():
+    return pd.DataFrame(
+        {
+            "age": [40.0, 60.0, np.nan, 50.0],
+            "smoker": pd.array([True, False, None, True], dtype="boolean"),
+            "sex": ["f", "m", None, "f"],
+            "born": pd.to_datetime(["2000-01-01", None, "2000-01-03", "1999-12-31"]),
+            "scan": pd.to_datetime(["2000-01-11"] * 4),
+        }
+    )
+
+
+def test_each_kind_of_column(frame):
+    encoder = TabularEncoder(scale=False, index_time="scan").fit(frame)
+    assert encoder.kinds_ == {
+        "number": ["age"],
+        "boolean": ["smoker"],
+        "category": ["sex"],
+        "date": ["born"],
+    }
+    expected = pd.DataFrame(
+        {
+            "age": [40.0, 60.0, 50.0, 50.0],
+            "born_days": [-10.0, -10.0, -8.0, -11.0],
+            "smoker": [1.0, 0.0, 1.0, 1.0],
+            "age_missing": [0.0, 0.0, 1.0, 0.0],
+            "born_missing": [0.0, 1.0, 0.0, 0.0],
+            "smoker_missing": [0.0, 0.0, 1.0, 0.0],
+            "sex_f": [1.0, 0.0, 0.0, 1.0],
+            "sex_m": [0.0, 1.0, 0.0, 0.0],
+            "sex_missing": [0.0, 0.0, 1.0, 0.0],
+        }
+    )
+    pd.testing.assert_frame_equal(encoded(encoder, frame), expected)
+
+
+def test_numbers_are_scaled_as_scikit_learn_does():
+    X = np.random.default_rng(0).normal(3, 2, (50, 3))
+    expected = StandardScaler().fit_transform(X)
+    np.testing.assert_allclose(TabularEncoder().fit_transform(X), expected)
+
+
+def test_everything_is_learned_in_fit():
+    train = pd.DataFrame({"crp": [1.0, 3.0, np.nan], "site": ["a", "b", "a"]})
+    new = pd.DataFrame({"crp": [np.nan, 1000.0], "site": ["new", None]})
+    encoder = TabularEncoder(scale=False).fit(train)
+    table = encoded(encoder, new)
+    assert table["crp"].tolist() == [1.0, 1000.0]
+    assert table["crp_missing"].tolist() == [1.0, 0.0]
+    assert table[["site_a", "site_b"]].to_numpy().tolist() == [[0, 0], [0, 0]]
+
+
+def test_gaps_without_a_gap_in_training_are_filled_and_not_flagged():
+    encoder = TabularEncoder(scale=False).fit(pd.DataFrame({"crp": [1.0, 3.0]}))
+    table = encoded(encoder, pd.DataFrame({"crp": [np.nan]}))
+    assert list(table.columns) == ["crp"]
+    assert table.loc[0, "crp"] == 1.0
+
+
+def test_nan_is_kept_on_request():
+    X = pd.DataFrame({"crp": [1.0, np.nan, 3.0]})
+    values = TabularEncoder(impute=None, missing_indicator=False).fit_transform(X)
+    np.testing.assert_allclose(values[:, 0], [-1, np.nan, 1])
+
+
+def test_mean_imputation_and_weights():
+    X = pd.DataFrame({"crp": [0.0, 10.0, np.nan]})
+    for weights, mean in ((None, 5.0), ([3.0, 1.0, 1.0], 2.5), ([1.0, 0.0, 1.0], 0.0)):
+        encoder = TabularEncoder(impute="mean", scale=False)
+        encoder.fit(X, sample_weight=weights)
+        assert encoder.transform(X)[2, 0] == mean
+
+
+def test_a_column_that_is_empty_in_training_says_nothing():
+    X = pd.DataFrame({"crp": [1.0, 2.0], "never": [np.nan, np.nan], "none": [None] * 2})
+    table = encoded(TabularEncoder().fit(X), X)
+    assert (table[["never", "none"]] == 0).all(axis=None)
+    assert (table[["never_missing", "none_missing"]] == 1).all(axis=None)
+
+
+def test_rare_categories_are_merged_and_unseen_ones_join_them():
+    X = pd.DataFrame({"site": ["a"] * 50 + ["b"] * 48 + ["c", "d"]})
+    encoder = TabularEncoder(min_frequency=5).fit(X)
+    assert list(encoder.get_feature_names_out()) == [
+        "site_a",
+        "site_b",
+        "site_infrequent_sklearn",
+    ]
+    new = pd.DataFrame({"site": ["c", "unseen"]})
+    assert encoder.transform(new).tolist() == [[0, 0, 1], [0, 0, 1]]
+
+
+def test_objects_that_hold_numbers_or_booleans_are_recognised():
+    X = pd.DataFrame(
+        {"n": [1, None, 2.5], "b": [True, None, False], "mixed": [1, "1", "x"]},
+        dtype=object,
+    )
+    kinds = TabularEncoder().fit(X).kinds_
+    assert kinds["number"] == ["n"]
+    assert kinds["boolean"] == ["b"]
+    assert kinds["category"] == ["mixed"]
+
+
+def test_what_cannot_be_encoded_says_why(frame):
+    with pytest.raises(ValueError, match="'born' holds dates.*index_time="):
+        TabularEncoder().fit(frame.drop(columns="scan"))
+    with pytest.raises(ValueError, match="index_time='when' is not among the 5 columns"):
+        TabularEncoder(index_time="when").fit(frame)
+    with pytest.raises(ValueError, match="'sex' must hold dates"):
+        TabularEncoder(index_time="sex").fit(frame)
+    with pytest.raises(ValueError, match="impute must be"):
+        TabularEncoder(impute="guess").fit(frame[["age"]])
+    with pytest.raises(ValueError, match=r"'crp' holds infinity in 1 row.*position 1"):
+        TabularEncoder().fit(pd.DataFrame({"crp": [1.0, np.inf]}))
+    encoder = TabularEncoder().fit(frame[["age"]])
+    with pytest.raises(ValueError, match="'age' held numbers in fit but now holds"):
+        encoder.transform(pd.DataFrame({"age": ["forty"]}))
