@@ -304,13 +304,16 @@ def _find_cut(module: nn.Module, names: set[str]) -> fx.Node | None:
         return None
     wanted = {id(p) for name, p in module.named_parameters() if name in names}
     position = {node: i for i, node in enumerate(nodes)}
-    best, last_needed = None, -1
+    best, last_needed, has_parameters = None, -1, False
     for i, node in enumerate(nodes):
-        if any(id(parameter) in wanted for parameter in _parameters_of(node, module)):
+        parameters = [id(parameter) for parameter in _parameters_of(node, module)]
+        if wanted.intersection(parameters):
             break
+        # A trunk without parameters, such as padding, is not worth storing.
+        has_parameters = has_parameters or bool(parameters)
         if node.op == "get_attr":  # a constant, which the tail can hold as well
             continue
-        if last_needed <= i and _is_tensor(node):
+        if last_needed <= i and has_parameters and _is_tensor(node):
             best = node
         last_needed = max([last_needed, *(position[user] for user in node.users)])
     return best
