@@ -19,6 +19,7 @@ from skfusion.image.backbones import Backbone, build_backbone
 from skfusion.image.column import as_cells, check_cells
 from skfusion.image.encoding import encode_cells, load_pixels
 from skfusion.image.inference import resolve_device
+from skfusion.image.preprocessing import Preprocessing
 from skfusion.image.reading import SCALINGS
 from skfusion.image.store import EmbeddingStore, resolve_store
 
@@ -197,7 +198,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
                 f"{backbone.fingerprint[:8]}, expected: {self.fingerprint_[:8]}). "
                 "Call fit again, and whatever was trained on its embeddings."
             )
-        return self.encode_with(X, backbone.module, backbone.fingerprint)[0]
+        key = backbone.fingerprint
+        return self._encode(X, backbone.module, backbone.preprocessing, key)[0]
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the columns of the embedding.
@@ -256,8 +258,16 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         presence : ndarray of shape (n,), bool
             True where there is an image that could be read.
         """
+        return self._encode(X, module, self.build().preprocessing, fingerprint)
+
+    def _encode(
+        self,
+        X: Any,
+        module: nn.Module | None,
+        preprocessing: Preprocessing,
+        fingerprint: str,
+    ) -> tuple[np.ndarray, np.ndarray]:
         cells, name = as_cells(X)
-        preprocessing = self.build().preprocessing
         options: dict[str, Any] = {
             "scaling": self.scaling,
             "n_jobs": self.n_jobs,
