@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import is_classifier, is_regressor
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
@@ -23,7 +22,7 @@ from skfusion.evaluation.metrics import resolve_metrics
 from skfusion.evaluation.results import FusionComparison
 from skfusion.evaluation.running import Study, run_strategies
 from skfusion.evaluation.splits import check_groups, outer_folds
-from skfusion.fusion.base import _frame_or_none, _warn_repeated_ids
+from skfusion.fusion.cohort import as_pandas, warn_repeated_ids
 from skfusion.modality import Modality, presence_mask
 
 __all__ = ["FusionComparison", "compare_fusion"]
@@ -177,7 +176,7 @@ def compare_fusion(
 
 
 def _as_frame(X: Any) -> pd.DataFrame:
-    frame = _frame_or_none(X)
+    frame = as_pandas(X)
     if frame is None:
         array = np.asarray(X)
         if array.ndim != 2:
@@ -200,7 +199,7 @@ def _check_target(y: Any, n_rows: int) -> np.ndarray:
         )
     unknown = pd.isna(pd.Series(values)).to_numpy()
     if values.dtype.kind == "f":
-        unknown |= np.isinf(values)
+        unknown = unknown | np.isinf(values)
     rows = np.flatnonzero(unknown)
     if len(rows):
         raise ValueError(
@@ -218,15 +217,8 @@ def _is_classification(task: str, y: np.ndarray, given: Any) -> bool:
             f"got {task!r}."
         )
     if isinstance(given, Mapping) and given:
-        kinds = {
-            "classifier"
-            if is_classifier(e)
-            else "regressor"
-            if is_regressor(e)
-            else "?"
-            for e in given.values()
-        }
-        if len(kinds) > 1 or "?" in kinds:
+        kinds = {builders.kind_of(name, part) for name, part in given.items()}
+        if len(kinds) > 1:
             raise ValueError(
                 "compare_fusion: the estimators must all be classifiers, or all "
                 f"regressors; found {sorted(kinds)}."
@@ -289,7 +281,7 @@ def _warn_before(study: Study, modalities: list[Modality]) -> None:
     if study.groups is None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            _warn_repeated_ids(study.X, "compare_fusion")
+            warn_repeated_ids(study.X, "compare_fusion")
         for warning in caught:
             warnings.warn(str(warning.message), warning.category, stacklevel=3)
     if not modalities:

@@ -12,12 +12,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier, is_regressor
 
 from skfusion.fusion.learners import ends_in_predictor, seed
 from skfusion.modality import Modality, check_modalities, infer_columns
 
-__all__ = ["STRATEGIES", "Strategy", "find_modalities", "from_estimators", "standard"]
+__all__ = [
+    "STRATEGIES",
+    "Strategy",
+    "find_modalities",
+    "from_estimators",
+    "kind_of",
+    "standard",
+]
 
 STRATEGIES = ("single", "early", "late", "joint")
 
@@ -150,7 +157,7 @@ def _check_names(strategies: Iterable[str]) -> list[str]:
     if unknown or not names:
         raise ValueError(
             f"compare_fusion: strategies must be some of {STRATEGIES}, got "
-            f"{unknown[0] if unknown else names!r}."
+            f"{(unknown or names)!r}."
         )
     return names
 
@@ -235,8 +242,8 @@ def from_estimators(
 
     Raises
     ------
-    ValueError, TypeError
-        If there is none, or an entry is no estimator.
+    ValueError
+        If there is none.
     """
     if not given:
         raise ValueError(
@@ -246,11 +253,6 @@ def from_estimators(
     built: list[Strategy] = []
     known: dict[str, Modality] = {}
     for name, estimator in given.items():
-        if not hasattr(estimator, "fit") or not hasattr(estimator, "get_params"):
-            raise TypeError(
-                f"compare_fusion: {name!r} must be an estimator, got "
-                f"{type(estimator).__name__}."
-            )
         triples = _modalities_within(estimator)
         found = [] if triples is None else find_modalities(triples, X, groups=groups)
         for modality in found:
@@ -271,6 +273,36 @@ def from_estimators(
         )
         built = [*added, *built]
     return built, modalities
+
+
+def kind_of(name: str, estimator: Any) -> str:
+    """Tell whether an estimator of a dict is a classifier or a regressor.
+
+    Parameters
+    ----------
+    name : str
+        Its name, for the message.
+    estimator : estimator
+        What the user gave.
+
+    Returns
+    -------
+    {"classifier", "regressor"}
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    """
+    if hasattr(estimator, "fit") and hasattr(estimator, "get_params"):
+        if is_classifier(estimator):
+            return "classifier"
+        if is_regressor(estimator):
+            return "regressor"
+    raise TypeError(
+        f"compare_fusion: {name!r} must be a classifier or a regressor, got "
+        f"{type(estimator).__name__}."
+    )
 
 
 def _modalities_within(estimator: Any) -> Any:

@@ -141,6 +141,10 @@ def _primary(
         text = f"By {metric.label}, the best of the fusions, {name}, cannot be told "
         text += f"from the best single modality, {reference}"
     text += f": {figures}."
+    if outcome == "unclear":
+        most = leading["high" if metric.greater_is_better else "low"]
+        if metric.favours(most):
+            text += f" A gain of up to {metric.text(abs(most))} is not excluded."
     if len(better) > 1:
         text += f" So does {_names(better[1:], labels)}."
     if len(worse) and outcome != "worse":
