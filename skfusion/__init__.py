@@ -30,7 +30,15 @@ _EXPORTS = {
     "compare_fusion": "skfusion.evaluation.comparison",
     "read_image": "skfusion.image.reading",
 }
-_SUBPACKAGES = ("datasets", "ehr", "evaluation", "fusion", "image", "modality")
+_SUBPACKAGES = (
+    "blocks",
+    "datasets",
+    "ehr",
+    "evaluation",
+    "fusion",
+    "image",
+    "modality",
+)
 
 __all__ = sorted([*_EXPORTS, "datasets"])
 

@@ -9,9 +9,9 @@ from sklearn.compose import make_column_selector
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from skfusion.blocks import ModalityBlocks
 from skfusion.modality import (
     Modality,
-    ModalityBlocks,
     check_modalities,
     infer_columns,
     is_image_cell,
@@ -163,13 +163,19 @@ def test_weights_reach_the_transformers_that_take_them():
 def test_a_modality_that_is_nowhere_is_an_error():
     frame = pd.DataFrame({"cxr": [None, None]})
     with pytest.raises(ValueError, match="'cxr'.* is absent in all 2 rows"):
-        ModalityBlocks([Modality("cxr", StandardScaler(), ("cxr",))]).fit_transform(frame)
+        ModalityBlocks([Modality("cxr", StandardScaler(), ("cxr",))]).fit_transform(
+            frame
+        )
 
 
 def test_errors_of_a_transformer_name_the_modality():
     frame = pd.DataFrame({"age": ["sixty", "forty"]})
-    with pytest.raises(ValueError, match=r"In modality 'ehr' \(StandardScaler on 'age'"):
-        ModalityBlocks([Modality("ehr", StandardScaler(), ("age",))]).fit_transform(frame)
+    with pytest.raises(
+        ValueError, match=r"In modality 'ehr' \(StandardScaler on 'age'"
+    ):
+        ModalityBlocks([Modality("ehr", StandardScaler(), ("age",))]).fit_transform(
+            frame
+        )
 
 
 def test_a_transformer_that_loses_rows_is_refused():

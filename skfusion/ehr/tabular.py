@@ -129,14 +129,18 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             )
         frame = self._as_frame(X, reset=True)
         weights = check_weights(
-            1.0 if sample_weight is None else sample_weight, len(frame), "TabularEncoder"
+            1.0 if sample_weight is None else sample_weight,
+            len(frame),
+            "TabularEncoder",
         )
         frame, weights = frame[weights > 0], weights[weights > 0]
         self.kinds_ = self._sort_columns(frame)
         numbers = self._numbers(frame)
         gaps = numbers.isna()
         self._indicated = [
-            column for column in numbers if self.missing_indicator and gaps[column].any()
+            column
+            for column in numbers
+            if self.missing_indicator and gaps[column].any()
         ]
         values = numbers.to_numpy()
         self._fill = self._typical(values, weights)
@@ -307,7 +311,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             columns[column] = _to_float(frame[column])
         for column in self.kinds_["date"]:
             interval = _to_time(frame[column]) - _to_time(frame[self.index_time])
-            columns[column] = interval.dt.total_seconds() / SECONDS_PER_DAY
+            columns[column] = interval.dt.total_seconds().to_numpy() / SECONDS_PER_DAY
         for column in self.kinds_["boolean"]:
             columns[column] = _to_float(frame[column])
         return pd.DataFrame(columns, index=frame.index, dtype=np.float64)

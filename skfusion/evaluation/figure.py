@@ -6,6 +6,7 @@ Read next: `skfusion.evaluation.report`.
 from __future__ import annotations
 
 import io
+import re
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -165,14 +166,21 @@ def _draw_rows(
     axis.spines["bottom"].set_color(FAINT)
 
 
-def _as_svg(figure: Any, salt: str) -> str:
+def _as_svg(figure: Any, name: str) -> str:
     from matplotlib import rc_context
 
     buffer = io.StringIO()
-    # Ids from a salt of its own: several figures share a page, and the same comparison
-    # gives the same bytes. Text as paths looks alike on machines without the font.
-    with rc_context({"svg.hashsalt": salt, "svg.fonttype": "path"}):
+    # The same comparison gives the same bytes. Text as paths looks alike on machines
+    # that lack the font.
+    with rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    text = text[text.index("<svg") :]
+    # Several figures share a page, where an id may stand once only.
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{_slug(name)}-", text)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^0-9A-Za-z-]", "-", name)

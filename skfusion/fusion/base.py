@@ -9,25 +9,23 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
-from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import Tags, assert_all_finite, compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import Tags, compute_sample_weight
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
-    column_or_1d,
     validate_data,
 )
 
 from skfusion._validation import check_weights
 from skfusion.ehr.tabular import TabularEncoder
+from skfusion.fusion.cohort import TrainingData, as_pandas, check_groups
 from skfusion.modality import (
     Modality,
     check_modalities,
@@ -39,41 +37,6 @@ from skfusion.modality import (
 logger = logging.getLogger("skfusion")
 
 MISSING_POLICIES = ("auto", "error", "complete_case")
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """A checked cohort, ready to be fitted.
-
-    Attributes
-    ----------
-    X : DataFrame of shape (n_samples, n_columns)
-        The columns that the modalities use, with a positional index.
-    y : ndarray of shape (n_samples,)
-        The target; class numbers for a classifier.
-    sample_weight : ndarray of shape (n_samples,) or None
-        Weights, class weights included.
-    groups : ndarray of shape (n_samples,) or None
-        Numbers of the groups (patients).
-    presence : ndarray of bool of shape (n_samples, M)
-        Which modality is there in which row.
-    """
-
-    X: pd.DataFrame
-    y: np.ndarray
-    sample_weight: np.ndarray | None
-    groups: np.ndarray | None
-    presence: np.ndarray
-
-    def rows(self, index: np.ndarray) -> TrainingData:
-        """Return the same data for some rows only."""
-        return TrainingData(
-            self.X.iloc[index].reset_index(drop=True),
-            self.y[index],
-            None if self.sample_weight is None else self.sample_weight[index],
-            None if self.groups is None else self.groups[index],
-            self.presence[index],
-        )
 
 
 class BaseFusion(TransformerMixin, BaseEstimator):
@@ -195,7 +158,7 @@ class BaseFusion(TransformerMixin, BaseEstimator):
             )
         frame = self._as_frame(X, y, reset=True)
         check_consistent_length(frame, y)
-        patients = self._check_groups(frame, groups)
+        patients = check_groups(groups, frame, column=self.groups, owner=owner)
         modalities = self._find_modalities(frame)
         used = [column for m in modalities for column in m.columns]
         cohort = frame[[column for column in frame.columns if column in set(used)]]
@@ -259,35 +222,6 @@ class BaseFusion(TransformerMixin, BaseEstimator):
         )
         return triples
 
-    def _check_groups(self, frame: pd.DataFrame, groups: Any) -> np.ndarray | None:
-        owner = type(self).__name__
-        if groups is None and self.groups is None:
-            _warn_repeated_ids(frame, owner)
-            return None
-        if groups is None:
-            if self.groups not in frame.columns:
-                raise ValueError(
-                    missing_column_message(
-                        self.groups, frame, owner=owner, name="groups"
-                    ).replace("modality 'groups' needs", "groups= names")
-                )
-            groups = frame[self.groups]
-        values = pd.Series(column_or_1d(groups))
-        if len(values) != len(frame):
-            raise ValueError(
-                f"{owner}: groups has {len(values)} entries but X has {len(frame)} "
-                "rows. Give one patient id per row."
-            )
-        unknown = np.flatnonzero(values.isna())
-        if len(unknown):
-            raise ValueError(
-                f"{owner}: the patient id (groups) is missing in {len(unknown)} of "
-                f"{len(values)} rows, first at row position(s) "
-                f"{unknown[:5].tolist()}. Fill or drop them: a row without a patient "
-                "cannot be kept on one side of a split."
-            )
-        return pd.factorize(values)[0]
-
     def _check_weights(
         self, sample_weight: Any, target: np.ndarray, n_rows: int
     ) -> np.ndarray | None:
@@ -313,8 +247,8 @@ class BaseFusion(TransformerMixin, BaseEstimator):
 
     def _usable_rows(self, presence: np.ndarray) -> np.ndarray:
         """Apply the missing policy to training rows; return those that stay."""
-        complete = presence.all(axis=1)
-        usable = presence.any(axis=1) if self.missing == "auto" else complete
+        enough = np.any if self.missing == "auto" else np.all
+        usable = np.asarray(enough(presence, axis=1))
         if usable.all():
             return np.arange(len(usable))
         if self.missing == "error":
@@ -380,7 +314,7 @@ class BaseFusion(TransformerMixin, BaseEstimator):
         """
         if self.missing != "auto" and not presence.all():
             self._raise_incomplete(presence)
-        nothing = ~presence.any(axis=1)
+        nothing = np.asarray(~presence.any(axis=1))
         if nothing.any():
             warnings.warn(
                 f"{type(self).__name__}: {nothing.sum()} of {len(nothing)} rows have "
@@ -411,7 +345,7 @@ class BaseFusion(TransformerMixin, BaseEstimator):
 
     def _as_frame(self, X: Any, y: Any, *, reset: bool) -> pd.DataFrame:
         target = y if reset else "no_validation"
-        frame = _frame_or_none(X)
+        frame = as_pandas(X)
         if frame is None:
             array = validate_data(
                 self,
@@ -449,64 +383,6 @@ class BaseFusion(TransformerMixin, BaseEstimator):
         return tags
 
 
-class ClassifierTarget:
-    """Checks a classifier's target and turns labels into class numbers."""
-
-    classes_: np.ndarray
-    _is_classifier = True
-
-    def _set_fallback(self, data: TrainingData) -> None:
-        """Keep the class shares: the prediction where nothing is known."""
-        shares = np.bincount(data.y, data.sample_weight, minlength=len(self.classes_))
-        self._fallback = shares / shares.sum()
-
-    def _check_target(self, y: Any) -> np.ndarray:
-        owner = type(self).__name__
-        values = _valid_target(y, owner)
-        check_classification_targets(values)
-        self._label_encoder = LabelEncoder().fit(values)
-        self.classes_ = self._label_encoder.classes_
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"{owner}: y holds one class only, so there is nothing to tell apart. "
-                "A classifier needs at least two classes."
-            )
-        return self._label_encoder.transform(values)
-
-
-class RegressorTarget:
-    """Checks a regressor's target."""
-
-    _is_classifier = False
-
-    def _set_fallback(self, data: TrainingData) -> None:
-        """Keep the mean: the prediction where nothing is known."""
-        self._fallback = np.average(data.y, weights=data.sample_weight)
-
-    def _check_target(self, y: Any) -> np.ndarray:
-        values = _valid_target(y, type(self).__name__)
-        try:
-            return np.asarray(values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"{type(self).__name__}: y must hold numbers, found {values.dtype}."
-            ) from error
-
-
-def _valid_target(y: Any, owner: str) -> np.ndarray:
-    values = column_or_1d(y, warn=True)
-    unknown = np.flatnonzero(pd.isna(pd.Series(values)))
-    if len(unknown):
-        raise ValueError(
-            f"{owner}: Input y contains NaN in {len(unknown)} of {len(values)} rows, "
-            f"first at row position(s) {unknown[:5].tolist()}. Drop rows whose outcome "
-            "is unknown."
-        )
-    if values.dtype.kind == "f":
-        assert_all_finite(values, input_name="y")
-    return values
-
-
 def _absences(modalities: list[Modality], presence: np.ndarray) -> str:
     lacking = (~presence).sum(axis=0)
     return ", ".join(
@@ -514,37 +390,6 @@ def _absences(modalities: list[Modality], presence: np.ndarray) -> str:
         for modality, count in zip(modalities, lacking, strict=True)
         if count
     )
-
-
-def _warn_repeated_ids(frame: pd.DataFrame, owner: str) -> None:
-    _, _, identifiers = infer_columns(frame.iloc[:0])
-    # patients come first: a lesion or study id is the finer unit
-    identifiers.sort(key=lambda c: not any(w in str(c) for w in ("patient", "subject")))
-    for column in identifiers:
-        n_values = frame[column].nunique()
-        if n_values < frame[column].notna().sum():
-            warnings.warn(
-                f"{owner}: column {column!r} looks like a patient id and repeats "
-                f"({len(frame)} rows, {n_values} values), but no groups were given, so "
-                f"one patient can end up on both sides of a split. Pass "
-                f"groups={column!r}.",
-                UserWarning,
-                stacklevel=5,
-            )
-            return
-
-
-def _frame_or_none(X: Any) -> pd.DataFrame | None:
-    if isinstance(X, pd.DataFrame):
-        return X
-    if type(X).__module__.partition(".")[0] == "polars" and hasattr(X, "get_column"):
-        columns = {}
-        for name in X.columns:
-            column = X.get_column(name)
-            numeric = column.dtype.is_numeric()
-            columns[name] = column.to_numpy() if numeric else column.to_list()
-        return pd.DataFrame(columns)
-    return None
 
 
 def with_transformers(

@@ -14,12 +14,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skfusion.fusion.base import (
-    BaseFusion,
-    ClassifierTarget,
-    RegressorTarget,
-    with_transformers,
-)
+from skfusion.blocks import ModalityBlocks
+from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.learners import (
     accepts_nan,
     default_learner,
@@ -28,7 +24,7 @@ from skfusion.fusion.learners import (
     seed,
     seeded,
 )
-from skfusion.modality import ModalityBlocks
+from skfusion.fusion.targets import ClassifierTarget, RegressorTarget
 
 __all__ = ["EarlyFusionClassifier", "EarlyFusionRegressor"]
 

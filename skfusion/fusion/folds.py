@@ -63,7 +63,7 @@ def inner_folds(
     >>> from skfusion.fusion.folds import inner_folds
     >>> y, groups = np.tile([0, 1], 6), np.repeat(np.arange(6), 2)
     >>> folds = inner_folds(3, y, groups, classifier=True, random_state=0, owner="me")
-    >>> [len(set(groups[train]) & set(groups[test])) for train, test in folds]
+    >>> [len(np.intersect1d(groups[train], groups[test])) for train, test in folds]
     [0, 0, 0]
     """
     units = len(y) if groups is None else len(np.unique(groups))

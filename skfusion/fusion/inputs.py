@@ -15,11 +15,12 @@ import pandas as pd
 from sklearn.base import clone
 from torch import nn
 
+from skfusion.blocks import ModalityBlocks, located_errors
 from skfusion.image.backbones import Backbone, build_backbone
 from skfusion.image.encoding import encode_cells, load_pixels
 from skfusion.image.splitting import SplitBackbone, split_backbone
 from skfusion.image.store import resolve_store
-from skfusion.modality import Modality, ModalityBlocks, cell_presence, located_errors
+from skfusion.modality import Modality, cell_presence
 
 __all__ = ["BlockInput", "ImageInput"]
 

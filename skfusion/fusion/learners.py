@@ -48,7 +48,9 @@ def default_learner(*, classifier: bool, n_jobs: int | None) -> Any:
 def default_member(*, classifier: bool) -> Any:
     """Return the learner of one modality in a late fusion: a linear model."""
     if classifier:
-        return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
+        return make_pipeline(
+            StandardScaler(), LogisticRegression(C=0.01, max_iter=1000)
+        )
     return make_pipeline(StandardScaler(), Ridge(alpha=10.0))
 
 

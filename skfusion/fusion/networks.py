@@ -139,9 +139,7 @@ class JointNetwork(nn.Module):
 
     def represent(self, inputs: Mapping[str, Tensor], present: Tensor) -> Tensor:
         """Return the representations (B, M, D), tokens where a modality is absent."""
-        encoded = [
-            encoder(inputs[name[2:]]) for name, encoder in self.encoders.items()
-        ]
+        encoded = [encoder(inputs[name[2:]]) for name, encoder in self.encoders.items()]
         stacked = torch.stack(encoded, dim=1)  # (B, M, D)
         return torch.where(present[:, :, None], stacked, self.tokens)
 

@@ -121,7 +121,9 @@ def test_objects_that_hold_numbers_or_booleans_are_recognised():
 def test_what_cannot_be_encoded_says_why(frame):
     with pytest.raises(ValueError, match="'born' holds dates.*index_time="):
         TabularEncoder().fit(frame.drop(columns="scan"))
-    with pytest.raises(ValueError, match="index_time='when' is not among the 5 columns"):
+    with pytest.raises(
+        ValueError, match="index_time='when' is not among the 5 columns"
+    ):
         TabularEncoder(index_time="when").fit(frame)
     with pytest.raises(ValueError, match="'sex' must hold dates"):
         TabularEncoder(index_time="sex").fit(frame)

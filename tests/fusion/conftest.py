@@ -40,7 +40,7 @@ def disc(radius: float, rng: np.random.Generator, size: int = 32) -> np.ndarray:
 @pytest.fixture(scope="session")
 def store_path(tmp_path_factory) -> Path:
     """A store that all tests of fusion share: the images are the same."""
-    return tmp_path_factory.mktemp("store") 
+    return tmp_path_factory.mktemp("store")
 
 
 @pytest.fixture

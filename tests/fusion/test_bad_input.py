@@ -153,7 +153,9 @@ def test_groups_that_cannot_be_used(kind, cohort, make):
     with pytest.raises(ValueError, match="groups has 3 entries but X has 48 rows"):
         make(kind).fit(cohort.X, cohort.y, groups=[1, 2, 3])
     modalities = [("ehr", TabularEncoder(), ["age", "patient_id"])]
-    with pytest.raises(ValueError, match="'patient_id' is the groups column and cannot"):
+    with pytest.raises(
+        ValueError, match="'patient_id' is the groups column and cannot"
+    ):
         make(kind, modalities=modalities).fit(cohort.X, cohort.y)
 
 
@@ -165,7 +167,9 @@ def test_one_patient_for_grouped_folds(cohort, make):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_repeated_patient_id_without_groups_warns(kind, cohort, make):
-    with pytest.warns(UserWarning, match=r"'patient_id' looks like.*48 rows, 24 values"):
+    with pytest.warns(
+        UserWarning, match=r"'patient_id' looks like.*48 rows, 24 values"
+    ):
         make(kind, groups=None).fit(cohort.X, cohort.y)
 
 
@@ -184,7 +188,9 @@ def test_weights_and_policies_that_make_no_sense(kind, cohort, make):
 
 def test_a_modality_that_was_never_absent_in_training_warns(cohort, make):
     model = make(EarlyFusionClassifier).fit(cohort.X, cohort.y)
-    with pytest.warns(UserWarning, match="cxr absent in 1 of 48 rows, but never in the"):
+    with pytest.warns(
+        UserWarning, match="cxr absent in 1 of 48 rows, but never in the"
+    ):
         model.predict(with_scan(cohort, 3, None))
 
 

@@ -61,9 +61,12 @@ def weights_before_and_after(model, cohort):
 
 
 @pytest.mark.parametrize(
-    ("trainable", "n_moved"), [("last_block", 3), (2, 6), ("all", 9), (["blocks.2.0"], 1)]
+    ("trainable", "n_moved"),
+    [("last_block", 3), (2, 6), ("all", 9), (["blocks.2.0"], 1)],
 )
-def test_every_trainable_weight_moves_and_no_frozen_one(build, cohort, trainable, n_moved):
+def test_every_trainable_weight_moves_and_no_frozen_one(
+    build, cohort, trainable, n_moved
+):
     model = build(trainable=trainable)
     original, fitted = weights_before_and_after(model, cohort)
     moved = {
@@ -128,7 +131,9 @@ def test_the_frozen_trunk_runs_once_per_image(build, cohort, tmp_path):
     assert store.info()["computed"] == len(cohort.y)
 
 
-def test_a_net_that_cannot_be_cut_gives_the_same_as_the_cut_one(build, cohort, store_path):
+def test_a_net_that_cannot_be_cut_gives_the_same_as_the_cut_one(
+    build, cohort, store_path
+):
     class Opaque(nn.Module):
         """The same net behind a branch that tracing cannot follow."""
 

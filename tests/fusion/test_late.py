@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.ensemble import StackingClassifier
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import StackingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
@@ -27,7 +27,10 @@ def table():
     return X, y, rng.integers(0, 40, 120)
 
 
-MODALITIES = [("ab", StandardScaler(), ["a", "b"]), ("cd", StandardScaler(), ["c", "d"])]
+MODALITIES = [
+    ("ab", StandardScaler(), ["a", "b"]),
+    ("cd", StandardScaler(), ["c", "d"]),
+]
 
 
 def test_mean_is_the_mean_of_the_members(table):
@@ -53,7 +56,9 @@ def test_given_weights(table, weights):
 def test_learned_weights_leave_out_noise():
     rng = np.random.default_rng(0)
     y = rng.normal(size=300)
-    X = pd.DataFrame({"good": y + rng.normal(0, 0.3, 300), "noise": rng.normal(size=300)})
+    X = pd.DataFrame(
+        {"good": y + rng.normal(0, 0.3, 300), "noise": rng.normal(size=300)}
+    )
     modalities = [(name, LinearRegression(), [name]) for name in X]
     model = LateFusionRegressor(modalities, aggregation="weighted", random_state=0)
     assert model.fit(X, y).weights_[0] > 0.95
@@ -156,7 +161,9 @@ def fingerprint_cohort(seed: int):
     identity = rng.normal(size=(2 * n_patients, 16))
     image = identity[patient] + rng.normal(0, 0.1, (len(y), 16))
     ehr = (0.9 * label + rng.normal(size=2 * n_patients))[patient][:, None]
-    X = pd.DataFrame(np.hstack([image, ehr]), columns=[f"i{j}" for j in range(16)] + ["e"])
+    X = pd.DataFrame(
+        np.hstack([image, ehr]), columns=[f"i{j}" for j in range(16)] + ["e"]
+    )
     X["patient_id"] = patient
     # Rows of a patient lie apart, as they do in a table sorted by date.
     order = rng.permutation(len(y))
@@ -177,7 +184,10 @@ def test_grouped_stacking_beats_row_wise_stacking_on_new_patients():
         ).fit(X[is_old], y[is_old])
         theirs = StackingClassifier(
             [
-                (name, make_pipeline(ColumnTransformer([(name, "passthrough", cols)]), m))
+                (
+                    name,
+                    make_pipeline(ColumnTransformer([(name, "passthrough", cols)]), m),
+                )
                 for name, m, cols in members
             ],
             cv=5,
@@ -194,7 +204,10 @@ def test_grouped_stacking_beats_row_wise_stacking_on_new_patients():
 def test_each_modality_can_have_an_estimator_of_its_own(table):
     X, y, _ = table
     model = LateFusionClassifier(
-        [("ab", KNeighborsClassifier(), ["a", "b"]), ("cd", StandardScaler(), ["c", "d"])]
+        [
+            ("ab", KNeighborsClassifier(), ["a", "b"]),
+            ("cd", StandardScaler(), ["c", "d"]),
+        ]
     ).fit(X, y)
     kinds = [type(member).__name__ for _, member, _ in model.modalities_]
     assert kinds == ["KNeighborsClassifier", "Pipeline"]
@@ -248,7 +261,9 @@ def test_settings_that_make_no_sense(table):
             model.fit(X, y)
     with pytest.raises(TypeError, match="LinearSVC gives no probabilities"):
         LateFusionClassifier(MODALITIES, estimator=LinearSVC()).fit(X, y).predict(X)
-    with pytest.raises(TypeError, match="KNeighborsClassifier does not support sample_w"):
+    with pytest.raises(
+        TypeError, match="KNeighborsClassifier does not support sample_w"
+    ):
         LateFusionClassifier(
             MODALITIES, estimator=KNeighborsClassifier(), class_weight="balanced"
         ).fit(X, y)

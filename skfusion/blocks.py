@@ -1,0 +1,183 @@
+"""A cohort and its modalities in, one block of features per modality out.
+
+Each transformer is fitted on the rows that have its modality; absent rows are NaN.
+Read next: `skfusion.fusion.base`, which puts it to use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+from sklearn.base import clone
+from sklearn.utils.validation import has_fit_parameter
+
+from skfusion.modality import Modality, presence_mask
+
+__all__ = ["Blocks", "ModalityBlocks", "located_errors"]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """One 2-D block of features per modality, and which rows have it.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray of shape (n_samples, n_features_m)
+        Features of each modality; rows where it is absent are NaN.
+    presence : ndarray of bool of shape (n_samples, M)
+        Which modality is there in which row.
+    """
+
+    arrays: dict[str, np.ndarray]
+    presence: np.ndarray
+
+
+class ModalityBlocks:
+    """Fit one transformer per modality, on the rows that have it.
+
+    Parameters
+    ----------
+    modalities : list of Modality
+        The modalities; their transformers are cloned before they are fitted.
+
+    Attributes
+    ----------
+    modalities_ : list of Modality
+        The modalities with their fitted transformers.
+    feature_names_ : dict of str to ndarray of str
+        Names of the features of each block, without the modality's prefix.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion.blocks import ModalityBlocks
+    >>> from skfusion.modality import Modality
+    >>> X = pd.DataFrame({"age": [40.0, 60.0, None]})
+    >>> blocks = ModalityBlocks([Modality("ehr", StandardScaler(), ("age",))])
+    >>> blocks.fit_transform(X).arrays["ehr"].ravel()
+    array([-1.,  1., nan])
+    """
+
+    def __init__(self, modalities: Sequence[Modality]) -> None:
+        self.modalities = list(modalities)
+
+    def fit_transform(
+        self, X: pd.DataFrame, y: Any = None, sample_weight: np.ndarray | None = None
+    ) -> Blocks:
+        """Fit every transformer on its present rows; return the blocks of `X`.
+
+        Transformers whose `fit` takes ``sample_weight`` get the weights.
+        """
+        mask = presence_mask(self.modalities, X)
+        self.modalities_: list[Modality] = []
+        self.feature_names_: dict[str, np.ndarray] = {}
+        arrays: dict[str, np.ndarray] = {}
+        for j, modality in enumerate(self.modalities):
+            rows = np.flatnonzero(mask[:, j])
+            if len(rows) == 0:
+                raise ValueError(
+                    f"{modality.label} is absent in all {len(X)} rows, so its "
+                    "transformer has nothing to learn from. Check the column, or "
+                    "leave the modality out."
+                )
+            fitted = clone(modality.transformer)
+            part = modality.select(X.iloc[rows])
+            target = None if y is None else np.asarray(y)[rows]
+            with located_errors(modality, rows):
+                keywords = {}
+                if sample_weight is not None and has_fit_parameter(
+                    fitted, "sample_weight"
+                ):
+                    keywords["sample_weight"] = sample_weight[rows]
+                values = _fit_transform(fitted, part, target, **keywords)
+            modality = replace(modality, transformer=fitted)
+            self.modalities_.append(modality)
+            arrays[modality.name] = _scatter(values, rows, len(X), modality)
+            self.feature_names_[modality.name] = _feature_names(
+                fitted, arrays[modality.name].shape[1]
+            )
+        return Blocks(arrays, _refine(mask, arrays))
+
+    def transform(self, X: pd.DataFrame) -> Blocks:
+        """Return the blocks of `X`; absent rows are NaN."""
+        mask = presence_mask(self.modalities_, X)
+        arrays: dict[str, np.ndarray] = {}
+        for j, modality in enumerate(self.modalities_):
+            rows = np.flatnonzero(mask[:, j])
+            width = len(self.feature_names_[modality.name])
+            if len(rows) == 0:
+                arrays[modality.name] = np.full((len(X), width), np.nan)
+                continue
+            with located_errors(modality, rows):
+                values = modality.transformer.transform(modality.select(X.iloc[rows]))
+            arrays[modality.name] = _scatter(values, rows, len(X), modality)
+        return Blocks(arrays, _refine(mask, arrays))
+
+
+@contextmanager
+def located_errors(modality: Modality, rows: np.ndarray) -> Iterator[None]:
+    """Add the modality, and the row of the whole cohort, to a transformer's error."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        text = str(error)
+        row = getattr(error, "row", None)
+        if row is not None:
+            # The transformer saw only some rows; the user counts in all of them.
+            error.row = int(rows[row])  # type: ignore[union-attr]
+            text = text.replace(f"row position {row}:", f"row position {rows[row]}:")
+        error.args = (f"In {modality.label}: {text}",)
+        raise
+
+
+def _fit_transform(transformer: Any, part: Any, target: Any, **keywords: Any) -> Any:
+    if hasattr(transformer, "fit_transform"):
+        return transformer.fit_transform(part, target, **keywords)
+    return transformer.fit(part, target, **keywords).transform(part)
+
+
+def _scatter(
+    values: Any, rows: np.ndarray, n_rows: int, modality: Modality
+) -> np.ndarray:
+    if scipy.sparse.issparse(values):
+        values = values.toarray()
+    values = np.asarray(values)
+    if values.ndim == 1:
+        values = values[:, None]
+    if values.ndim != 2 or len(values) != len(rows):
+        raise ValueError(
+            f"{modality.label} must give one row of features per case: expected "
+            f"({len(rows)}, n_features), got an array of shape {values.shape}."
+        )
+    if values.dtype not in (np.float32, np.float64):
+        values = values.astype(np.float64)
+    if len(rows) == n_rows:
+        return values
+    block = np.full((n_rows, values.shape[1]), np.nan, dtype=values.dtype)
+    block[rows] = values
+    return block
+
+
+def _refine(mask: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    # An image that could not be read (on_error="missing") is absent although its
+    # cell is filled.
+    refined = mask.copy()
+    for j, block in enumerate(arrays.values()):
+        if block.shape[1]:
+            refined[:, j] &= ~np.isnan(block).all(axis=1)
+    return refined
+
+
+def _feature_names(transformer: Any, width: int) -> np.ndarray:
+    if hasattr(transformer, "get_feature_names_out"):
+        names = np.asarray(transformer.get_feature_names_out(), dtype=object)
+        if len(names) == width:
+            return names
+    return np.asarray([f"x{i}" for i in range(width)], dtype=object)

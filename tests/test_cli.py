@@ -1,0 +1,278 @@
+"""The command line, in-process: what it prints, writes, refuses and returns."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import skfusion
+from skfusion.cli import main
+from skfusion.image.store import EmbeddingStore
+
+N_PATIENTS = 24
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    """A table beside a folder of tiny images, a bright half and a dark half."""
+    folder = tmp_path_factory.mktemp("cohort")
+    (folder / "scans").mkdir()
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(2 * N_PATIENTS):
+        sick = i % 4 in (0, 3)
+        pixels = rng.integers(0, 120, (24, 24)) + (100 if sick else 0)
+        name = f"scans/scan_{i}.png"
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
+        age = 50 + 10 * sick + 8 * rng.normal()
+        rows.append(
+            {
+                "patient_id": f"MRN-{i // 2}",
+                "scan": name if i != 5 else None,
+                "age": round(age, 1),
+                "sex": "fm"[i % 2],
+                "sick": int(sick),
+                "score": age + 5 * sick,
+            }
+        )
+    pd.DataFrame(rows).to_csv(folder / "cohort.csv", index=False)
+    return folder / "cohort.csv"
+
+
+@pytest.fixture(scope="module")
+def compared(cohort, tmp_path_factory):
+    """What one comparison, on the command line, printed and wrote."""
+    report = tmp_path_factory.mktemp("out") / "report.html"
+    options = [
+        *("--image", "scan", "--target", "sick", "--groups", "patient_id"),
+        *("--drop", "score", "--cv", "2", "--out", str(report)),
+    ]
+    result = subprocess.run(
+        [
+            *(sys.executable, "-W", "ignore", "-c"),
+            "import sys; from skfusion.cli import main; sys.exit(main())",
+            *("compare", str(cohort), *options),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return result, report
+
+
+def refused(capsys, *arguments):
+    """Run what must fail; return its one line."""
+    code = main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    lines = err.strip().split("\n")
+    assert lines[-1].startswith("skfusion: error: ")
+    assert "Traceback" not in err
+    return lines[-1]
+
+
+# -- compare ----------------------------------------------------------------------
+
+
+def test_compare_prints_the_table_and_says_where_the_report_is(compared):
+    result, report = compared
+    assert result.returncode == 0, result.stderr
+    for label in ("scan alone", "ehr alone", "early fusion", "late fusion", "joint"):
+        assert label in result.stdout
+    assert "48 rows of 24 patients" in result.stdout
+    assert "scan is absent in 1 of 48 rows" in result.stdout
+    assert result.stdout.strip().endswith(f"Report: {report}")
+
+
+def test_compare_says_which_columns_it_takes_and_shows_progress(compared):
+    result, _ = compared
+    assert "EHR columns: age, sex\n" in result.stderr
+    assert "Embed images" in result.stderr
+    assert "10/10" in result.stderr
+
+
+def test_compare_writes_a_report_without_patients(compared):
+    page = compared[1].read_text(encoding="utf-8")
+    assert "scan alone" in page
+    assert "MRN" not in page
+    assert "scan_" not in page
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--image", "xray"], "--image names the column 'xray'"),
+        (["--groups", "mrn"], "--groups names the column 'mrn'"),
+        (["--ehr", "age", "sick"], "named by --target and by --ehr"),
+        (["--cv", "40"], "40 folds need at least as many patients"),
+        (["--out", "no/such/folder/report.html"], "folder of 'no/such/folder/rep"),
+        (["--ehr", "age", "--drop", "age"], "named by --ehr and by --drop"),
+    ],
+)
+def test_compare_refuses_in_one_line(change, message, cohort, capsys):
+    base = ["compare", cohort, "--target", "sick", "--groups", "patient_id"]
+    assert message in refused(capsys, *base, *change)
+
+
+def test_compare_needs_two_modalities(cohort, capsys, tmp_path):
+    line = refused(
+        capsys,
+        *("compare", cohort, "--target", "sick", "--groups", "patient_id"),
+        *("--drop", "scan", "--out", tmp_path / "report.html"),
+    )
+    assert (
+        "1 modality was given or found ('ehr'), but fusion needs at least two" in line
+    )
+
+
+def test_compare_refuses_lost_images_and_unreadable_ones(capsys, tmp_path):
+    table = tmp_path / "cohort.csv"
+    table.write_text("scan,age,sick\nsecret.png,1,0\nsecret.png,2,1\n")
+    base = ["compare", table, "--image", "scan", "--target", "sick"]
+    base += ["--out", tmp_path / "report.html"]
+    line = refused(capsys, *base)
+    assert "2 of 2 cells name no file" in line
+    (tmp_path / "secret.png").write_text("no image at all")
+    line = refused(capsys, *base)
+    assert "image" in line
+    assert "secret" not in line
+
+
+def test_compare_without_table_or_with_an_unknown_outcome(capsys, tmp_path):
+    line = refused(capsys, "compare", tmp_path / "none.csv", "--target", "sick")
+    assert "there is no file" in line
+    table = tmp_path / "cohort.csv"
+    rows = "\n".join(f"{i},{i % 3},{'' if i == 7 else i % 2}" for i in range(20))
+    table.write_text(f"age,dose,sick\n{rows}\n")
+    line = refused(
+        capsys,
+        *("compare", table, "--target", "sick", "--out", tmp_path / "report.html"),
+    )
+    assert "y is NaN, missing or infinite in 1 of 20 rows" in line
+
+
+def test_debug_shows_the_traceback(capsys, tmp_path):
+    for place in (["--debug", "compare"], ["compare", "--debug"]):
+        code = main([*place, str(tmp_path / "none.csv"), "--target", "y"])
+        _, err = capsys.readouterr()
+        assert code == 2
+        assert "Traceback" in err
+        assert "there is no file" in err.strip().split("\n")[-1]
+
+
+# -- demo -------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_demo_compares_all_strategies_on_real_data(tmp_path, capsys):
+    pytest.importorskip("skfusion.datasets")
+    report = tmp_path / "demo.html"
+    assert main(["demo", "--quick", "--out", str(report)]) == 0
+    out, err = capsys.readouterr()
+    for label in ("image alone", "ehr alone", "early fusion", "late fusion", "joint"):
+        assert label in out
+    assert "15/15" in err
+    assert "LIDC" in report.read_text(encoding="utf-8")
+
+
+def test_demo_finds_out_early_that_it_cannot_write(capsys, tmp_path):
+    assert "is a folder" in refused(capsys, "demo", "--out", tmp_path)
+
+
+# -- cache ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = EmbeddingStore(tmp_path / "store")
+    store.put_many({f"key{i}": np.zeros(250, dtype=np.float32) for i in range(5)})
+    return store
+
+
+def test_cache_info_prune_clear(store, tmp_path, capsys):
+    path = ["--path", str(tmp_path / "store")]
+    assert main(["cache", "info", *path]) == 0
+    out = capsys.readouterr().out
+    assert "entries:   5" in out
+    assert "computed:  5" in out
+    assert main(["cache", "prune", "--max-size", "2.5KB", *path]) == 0
+    assert "3 embeddings removed, 2 left" in capsys.readouterr().out
+    assert store.info()["entries"] == 2
+    assert main(["cache", "clear", *path]) == 0
+    assert "2 embeddings removed" in capsys.readouterr().out
+    assert store.info()["entries"] == 0
+
+
+def test_cache_takes_the_default_store(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SKFUSION_CACHE", str(tmp_path / "mine"))
+    assert main(["cache", "info"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'mine'}: nothing stored yet\n"
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [("0", 0), ("500", 500), ("2GB", 2 * 10**9), ("1.5 kb", 1500), ("3M", 3 * 10**6)],
+)
+def test_sizes(text, n_bytes):
+    from skfusion.cli import _size
+
+    assert _size(text) == n_bytes
+
+
+# -- the program ------------------------------------------------------------------
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"skfusion {skfusion.__version__}\n"
+
+
+def test_help_without_a_command(capsys):
+    assert main([]) == 0
+    assert "demo" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fuse"],
+        ["cache"],
+        ["cache", "prune", "--max-size", "big"],
+        ["compare", "cohort.csv"],
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "error: " in capsys.readouterr().err
+
+
+def test_a_fault_of_the_program_is_told_from_an_error(monkeypatch, capsys):
+    def fail(arguments):
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr("skfusion.cli._cache", fail)
+    assert main(["cache", "info"]) == 1
+    err = capsys.readouterr().err
+    assert err == (
+        "skfusion: error: RuntimeError: two lines (run again with --debug to see "
+        "where)\n"
+    )
+
+
+def test_cli_module_loads_nothing_heavy():
+    code = "import skfusion.cli, sys; print('numpy' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "False\n"
