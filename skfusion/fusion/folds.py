@@ -33,8 +33,8 @@ def inner_folds(
     Parameters
     ----------
     cv : int or splitter
-        Number of folds, a scikit-learn splitter, or the folds themselves. An int gives stratified folds
-        for a classifier; with `groups`, folds of whole patients.
+        Number of folds, a scikit-learn splitter, or the folds themselves. An int gives
+        stratified folds for a classifier; with `groups`, folds of whole patients.
     y : ndarray of shape (n_samples,)
         The target.
     groups : ndarray of shape (n_samples,) or None
