@@ -112,7 +112,7 @@ def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
     demo.add_argument(
         "--quick",
         action="store_true",
-        help="a quarter of the patients and 3 folds: a look, not a result",
+        help="a sixth of the patients and 3 folds: a look, not a result",
     )
     demo.set_defaults(run=_demo)
 
@@ -209,7 +209,7 @@ def _demo(arguments: argparse.Namespace) -> None:
     if arguments.quick:
         patients = np.unique(lidc.groups)
         rng = np.random.default_rng(arguments.seed)
-        kept = rng.choice(patients, len(patients) // 4, replace=False)
+        kept = rng.choice(patients, len(patients) // 6, replace=False)
         rows = np.flatnonzero(np.isin(lidc.groups, kept))
         X, y = X.iloc[rows].reset_index(drop=True), y[rows]
     modalities = [
@@ -231,9 +231,9 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _compare(arguments: argparse.Namespace) -> None:
     _check_report(arguments.out)
     from skfusion import ImageEmbedder, TabularEncoder
-    from skfusion.evaluation.tables import check_columns, read_cohort
+    from skfusion.evaluation.tables import check_columns, read_cohort, resolve_paths
 
-    X = read_cohort(arguments.table, image_columns=arguments.image)
+    X = read_cohort(arguments.table)
     check_columns(
         X,
         {
@@ -246,6 +246,8 @@ def _compare(arguments: argparse.Namespace) -> None:
     )
     ehr = _ehr_columns(X, arguments)
     y = X[arguments.target]
+    for column in arguments.image:
+        X[column] = resolve_paths(X[column], Path(arguments.table).parent)
     modalities: list[Any] = [(name, ImageEmbedder(), name) for name in arguments.image]
     if ehr:
         name = "ehr" if "ehr" not in arguments.image else "ehr_table"
@@ -307,24 +309,22 @@ def _run(
     title: str | None,
     **options: Any,
 ) -> None:
-    """Embed the images with progress, compare, print the table, write the report."""
+    """Check, embed the images with progress, compare, print and write the result."""
     from sklearn.base import clone
 
     from skfusion import ImageEmbedder, compare_fusion
+    from skfusion.evaluation.comparison import plan_comparison
 
+    options["random_state"] = arguments.seed
+    # What is wrong with the table shall come out before minutes of embedding.
+    plan_comparison(modalities, X, y, **options)
     for _, transformer, column in modalities:
         if isinstance(transformer, ImageEmbedder):
             # Fills the store once, so that no fold computes an embedding again.
             loud = clone(transformer).set_params(verbose=1)
             loud.fit_transform(X[column])
     result = compare_fusion(
-        modalities,
-        X,
-        y,
-        random_state=arguments.seed,
-        n_jobs=arguments.n_jobs,
-        verbose=1,
-        **options,
+        modalities, X, y, n_jobs=arguments.n_jobs, verbose=1, **options
     )
     print(result.summary())
     result.to_html(arguments.out, title=title)

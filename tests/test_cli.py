@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -52,17 +55,15 @@ def compared(cohort, tmp_path_factory):
         *("--image", "scan", "--target", "sick", "--groups", "patient_id"),
         *("--drop", "score", "--cv", "2", "--out", str(report)),
     ]
-    result = subprocess.run(
-        [
-            *(sys.executable, "-W", "ignore", "-c"),
-            "import sys; from skfusion.cli import main; sys.exit(main())",
-            *("compare", str(cohort), *options),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return result, report
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("always")
+        code = main(["compare", str(cohort), *options])
+    return code, out.getvalue(), err.getvalue(), report
 
 
 def refused(capsys, *arguments):
@@ -81,24 +82,34 @@ def refused(capsys, *arguments):
 
 
 def test_compare_prints_the_table_and_says_where_the_report_is(compared):
-    result, report = compared
-    assert result.returncode == 0, result.stderr
+    code, out, err, report = compared
+    assert code == 0, err
     for label in ("scan alone", "ehr alone", "early fusion", "late fusion", "joint"):
-        assert label in result.stdout
-    assert "48 rows of 24 patients" in result.stdout
-    assert "scan is absent in 1 of 48 rows" in result.stdout
-    assert result.stdout.strip().endswith(f"Report: {report}")
+        assert label in out
+    assert "48 rows of 24 patients" in out
+    assert "scan is absent in 1 of 48 rows" in out
+    assert out.strip().endswith(f"Report: {report}")
 
 
 def test_compare_says_which_columns_it_takes_and_shows_progress(compared):
-    result, _ = compared
-    assert "EHR columns: age, sex\n" in result.stderr
-    assert "Embed images" in result.stderr
-    assert "10/10" in result.stderr
+    err = compared[2]
+    assert "EHR columns: age, sex\n" in err
+    assert "Embed images" in err
+    assert "10/10" in err
+
+
+def test_warnings_are_one_line_each(compared):
+    lines = [
+        line for line in compared[2].split("\n") if "never in the training" in line
+    ]
+    # the one absent image is in the test part of one fold
+    assert [line.partition("warned")[0] for line in lines] == [
+        "skfusion: warning: compare_fusion, 'early' "
+    ]
 
 
 def test_compare_writes_a_report_without_patients(compared):
-    page = compared[1].read_text(encoding="utf-8")
+    page = compared[3].read_text(encoding="utf-8")
     assert "scan alone" in page
     assert "MRN" not in page
     assert "scan_" not in page
@@ -110,7 +121,7 @@ def test_compare_writes_a_report_without_patients(compared):
         (["--image", "xray"], "--image names the column 'xray'"),
         (["--groups", "mrn"], "--groups names the column 'mrn'"),
         (["--ehr", "age", "sick"], "named by --target and by --ehr"),
-        (["--cv", "40"], "40 folds need at least as many patients"),
+        (["--image", "scan", "--cv", "40"], "40 folds need at least as many patients"),
         (["--out", "no/such/folder/report.html"], "folder of 'no/such/folder/rep"),
         (["--ehr", "age", "--drop", "age"], "named by --ehr and by --drop"),
     ],
@@ -133,14 +144,16 @@ def test_compare_needs_two_modalities(cohort, capsys, tmp_path):
 
 def test_compare_refuses_lost_images_and_unreadable_ones(capsys, tmp_path):
     table = tmp_path / "cohort.csv"
-    table.write_text("scan,age,sick\nsecret.png,1,0\nsecret.png,2,1\n")
+    rows = "\n".join(f"secret.png,{i},{i % 2}" for i in range(20))
+    table.write_text(f"scan,age,sick\n{rows}\n")
     base = ["compare", table, "--image", "scan", "--target", "sick"]
     base += ["--out", tmp_path / "report.html"]
     line = refused(capsys, *base)
-    assert "2 of 2 cells name no file" in line
+    assert "20 of 20 cells name no file" in line
     (tmp_path / "secret.png").write_text("no image at all")
     line = refused(capsys, *base)
-    assert "image" in line
+    assert "'scan'" in line
+    assert "row" in line
     assert "secret" not in line
 
 
@@ -170,6 +183,7 @@ def test_debug_shows_the_traceback(capsys, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_demo_compares_all_strategies_on_real_data(tmp_path, capsys):
     pytest.importorskip("skfusion.datasets")
     report = tmp_path / "demo.html"

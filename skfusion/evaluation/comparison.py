@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from sklearn.utils.validation import column_or_1d
 
 from skfusion.evaluation import strategies as builders
 from skfusion.evaluation.collecting import collect
-from skfusion.evaluation.metrics import resolve_metrics
+from skfusion.evaluation.metrics import Metric, resolve_metrics
 from skfusion.evaluation.results import FusionComparison
 from skfusion.evaluation.running import Study, run_strategies
 from skfusion.evaluation.splits import check_groups, outer_folds
@@ -143,10 +144,92 @@ def compare_fusion(
     >>> result.verdict_.outcome
     'helps'
     """
+    plan = plan_comparison(
+        modalities_or_estimators,
+        X,
+        y,
+        groups=groups,
+        cv=cv,
+        scoring=scoring,
+        strategies=strategies,
+        task=task,
+        random_state=random_state,
+    )
+    _warn_before(plan.study, plan.modalities)
+    outcomes = run_strategies(
+        plan.strategies,
+        plan.study,
+        labels=any(metric.needs_labels for metric in plan.metrics),
+        n_jobs=n_jobs,
+        verbose=verbose,
+    )
+    return collect(
+        plan.strategies,
+        outcomes,
+        plan.metrics,
+        plan.modalities,
+        plan.study,
+        cv=cv,
+        seed=plan.seed,
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that `compare_fusion` decides before the first fit.
+
+    Attributes
+    ----------
+    strategies : list of Strategy
+        What is compared.
+    modalities : list of Modality
+        What the cohort consists of.
+    study : Study
+        The checked cohort and the folds.
+    metrics : list of Metric
+        What is scored.
+    seed : int
+        Of the folds and the estimators.
+    """
+
+    strategies: list[builders.Strategy]
+    modalities: list[Modality]
+    study: Study
+    metrics: list[Metric]
+    seed: int
+
+
+def plan_comparison(
+    modalities_or_estimators: Any,
+    X: Any,
+    y: Any,
+    *,
+    groups: Any = None,
+    cv: Any = None,
+    scoring: Any = None,
+    strategies: Iterable[str] = builders.STRATEGIES,
+    task: str = "auto",
+    random_state: Any = None,
+) -> Plan:
+    """Check the arguments of `compare_fusion`, which describes them; fit nothing.
+
+    Parameters
+    ----------
+    modalities_or_estimators, X, y, groups, cv, scoring, strategies, task, random_state
+        As in `compare_fusion`.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `compare_fusion`, before anything costly has begun.
+    """
     frame = _as_frame(X)
     target = _check_target(y, len(frame))
     patients = check_groups(groups, frame)
-    column = groups if isinstance(groups, str) else None
     given = modalities_or_estimators
     classifier = _is_classification(task, target, given)
     classes = np.unique(target) if classifier else None
@@ -159,20 +242,13 @@ def compare_fusion(
         target = target.astype(np.float64)
     metrics = resolve_metrics(scoring, None if classes is None else len(classes))
     seed = _draw_seed(random_state)
+    column = groups if isinstance(groups, str) else None
     built, modalities = _build(
         given, frame, strategies, classifier=classifier, groups=column, seed=seed
     )
     folds = outer_folds(cv, target, patients, classifier=classifier, random_state=seed)
     study = Study(frame, target, classes, patients, folds)
-    _warn_before(study, modalities)
-    outcomes = run_strategies(
-        built,
-        study,
-        labels=any(metric.needs_labels for metric in metrics),
-        n_jobs=n_jobs,
-        verbose=verbose,
-    )
-    return collect(built, outcomes, metrics, modalities, study, cv=cv, seed=seed)
+    return Plan(built, modalities, study, metrics, seed)
 
 
 def _as_frame(X: Any) -> pd.DataFrame:

@@ -6,40 +6,34 @@ Read next: `skfusion.cli`, which compares strategies on it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-__all__ = ["check_columns", "read_cohort"]
+__all__ = ["check_columns", "read_cohort", "resolve_paths"]
 
 MOST_NAMES = 15
 
 
-def read_cohort(
-    path: str | os.PathLike[str], *, image_columns: Iterable[str] = ()
-) -> pd.DataFrame:
-    r"""Read a table of cases whose image paths are relative to its folder.
+def read_cohort(path: str | os.PathLike[str]) -> pd.DataFrame:
+    r"""Read a table with one row per case.
 
     Parameters
     ----------
     path : str or PathLike
         A ``.csv`` or ``.tsv`` file with a header.
-    image_columns : iterable of str, default=()
-        Columns of paths, relative to the folder of the table or absolute; an empty
-        cell is an absent image.
 
     Returns
     -------
     DataFrame of shape (n_samples, n_columns)
-        With absolute paths; None where there is no image.
 
     Raises
     ------
     ValueError
-        If the file is no table, has no rows, or lacks a column.
+        If the file is no table, or has no rows.
     FileNotFoundError
-        If the table or one of the images does not exist.
+        If there is no such file.
 
     Examples
     --------
@@ -60,9 +54,6 @@ def read_cohort(
         raise ValueError(f"{path.name} cannot be read as a table: {error}") from error
     if len(X) == 0:
         raise ValueError(f"{path.name} has a header but no rows")
-    check_columns(X, {"image_columns": list(image_columns)})
-    for column in image_columns:
-        X[column] = _resolve_paths(X[column], path.parent)
     return X
 
 
@@ -99,8 +90,27 @@ def check_columns(X: pd.DataFrame, named: Mapping[str, Sequence[str]]) -> None:
             purposes[column] = purpose
 
 
-def _resolve_paths(cells: pd.Series, folder: Path) -> pd.Series:
-    base = folder.resolve()
+def resolve_paths(cells: pd.Series, folder: str | os.PathLike[str]) -> pd.Series:
+    """Make the image paths of a column absolute.
+
+    Parameters
+    ----------
+    cells : Series of shape (n_samples,)
+        Paths, relative to `folder` or absolute; an empty cell is an absent image.
+    folder : str or PathLike
+        The folder of the table.
+
+    Returns
+    -------
+    Series of shape (n_samples,)
+        None where there is no image.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a cell names no file.
+    """
+    base = Path(folder).resolve()
     paths = [
         None if pd.isna(cell) or cell == "" else str(base / str(cell)) for cell in cells
     ]

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from skfusion.evaluation.tables import check_columns, read_cohort
+from skfusion.evaluation.tables import check_columns, read_cohort, resolve_paths
+
+
+def read_scans(path):
+    X = read_cohort(path)
+    check_columns(X, {"--image": ["scan"]})
+    return resolve_paths(X["scan"], path.parent)
 
 
 def test_paths_are_relative_to_the_table(tmp_path, monkeypatch):
@@ -15,8 +21,9 @@ def test_paths_are_relative_to_the_table(tmp_path, monkeypatch):
     absolute = tmp_path / "b.png"
     table.write_text(f"scan,age\nimages/a.png,1\n,2\n{absolute},3\n")
     monkeypatch.chdir(tmp_path / "images")
-    X = read_cohort("../cohort.csv", image_columns=["scan"])
-    assert X["scan"].tolist() == [
+    X = read_cohort("../cohort.csv")
+    paths = resolve_paths(X["scan"], "..")
+    assert paths.tolist() == [
         str(tmp_path / "images" / "a.png"),
         None,
         str(absolute),
@@ -49,7 +56,7 @@ def test_refusals(content, error, message, tmp_path):
     if content is not None:
         path.write_text(content)
     with pytest.raises(error, match=message) as caught:
-        read_cohort(path, image_columns=["scan"])
+        read_scans(path)
     assert "secret" not in str(caught.value)
 
 
