@@ -98,7 +98,13 @@ class Metric:
         """Write a value: three decimals in [0, 1], else three significant digits."""
         bounded = (self.lowest, self.highest) == (0.0, 1.0) or self.name == "brier"
         kind = ".3f" if bounded or self.name == "r2" else ".3g"
-        return format(value, f"{'+' if signed else ''}{kind}")
+        if not bounded and abs(value) >= 1000:
+            kind = ",.0f"
+        text = format(value, f"{'+' if signed else ''}{kind}")
+        # what rounds to nothing has no sign
+        return (
+            text if any(digit in text for digit in "123456789") else text.lstrip("+-")
+        )
 
     def clip(self, value: float) -> float:
         """Cut a limit of an interval at the range of the metric."""

@@ -144,7 +144,10 @@ def _primary(
     if outcome == "unclear":
         most = leading["high" if metric.greater_is_better else "low"]
         if metric.favours(most):
-            text += f" A gain of up to {metric.text(abs(most))} is not excluded."
+            # no further than to the end of the score's range
+            start = both[leading["reference"]]
+            gain = metric.text(abs(metric.clip(start + most) - start))
+            text += f" A gain of up to {gain} is not excluded."
     if len(better) > 1:
         text += f" So does {_names(better[1:], labels)}."
     if len(worse) and outcome != "worse":

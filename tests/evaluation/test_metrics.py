@@ -123,3 +123,13 @@ def test_callables_see_the_users_labels(binary):
 def test_bad_scoring(scoring, n_classes, message):
     with pytest.raises(ValueError, match=message):
         resolve_metrics(scoring, n_classes)
+
+
+def test_values_as_text():
+    auroc, mae = one("roc_auc", 2), one("mae", None)
+    assert [auroc.text(v, signed=True) for v in (0.0124, -0.2, -0.0001, 0.0)] == [
+        *("+0.012", "-0.200", "0.000", "0.000")
+    ]
+    assert mae.text(1234.5) == "1,234"
+    assert mae.text(0.00123) == "0.00123"
+    assert (auroc.clip(1.2), auroc.clip(-0.2), mae.clip(7.0)) == (1, 0, 7)

@@ -111,7 +111,8 @@ def test_page_says_what_the_tables_say(page, result):
             estimate, low, high = frame.loc[name, metric]
             assert f"{estimate:.3f} {low:.3f} to {high:.3f}" in text
     for row in result.differences_.to_dict("records"):
-        assert f"{row['estimate']:+.3f}".replace("-", "\N{MINUS SIGN}") in text
+        assert f"{row['estimate']:+.3f}".lstrip("+-") in text
+        assert f"{row['low']:+.3f}".replace("-", "\N{MINUS SIGN}") in text
     assert result.verdict_.headline in text
     assert result.verdict_.details in text
     assert "120 rows 60 patients" in text
