@@ -34,8 +34,6 @@ class BlockInput:
         The modality; `fit` replaces its transformer by a fitted clone.
     """
 
-    is_trained = False
-
     def __init__(self, modality: Modality) -> None:
         self.modality = modality
 
@@ -95,9 +93,8 @@ class ImageInput:
         with located_errors(self.modality, np.arange(len(X))):
             embedder.fit(self.modality.select(X), y)
         self.modality = replace(self.modality, transformer=embedder)
-        backbone, split = self._parts()
+        backbone, _ = self._parts()
         self.n_features = backbone.n_features
-        self.is_trained = bool(split.trainable)
 
     def encode(self, X: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """Return what the trainable tail is fed, and the rows that have it.

@@ -59,7 +59,7 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
     validation_fraction : float, default=0.15
         Share of the rows (of the patients, where groups are given) held out to stop
         early and to choose the epoch; none are below 40 rows.
-    patience : int, default=8
+    patience : int, default=5
         Epochs without a better validation loss before training stops.
     device : str, default="auto"
         Torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
@@ -70,6 +70,9 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         row is dropped in `fit` with a warning (and refused in prediction).
     groups : str or None, default=None
         Name of the column with patient ids; it is no feature.
+    n_jobs : int or None, default=None
+        Threads in which the network is trained and asked; None is 1. The last digits
+        of a trained backbone depend on it.
     random_state : int, RandomState or None, default=None
         Seeds initial weights, dropout, batches and the validation split.
     verbose : int, default=0
@@ -99,10 +102,9 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
 
     Notes
     -----
-    Without images everything is computed in float64, in one thread. With trained
-    backbone layers torch uses its own number of threads, and its sums may differ in
-    the last digits between numbers of threads; with the same number, the same
-    `random_state` gives the same network.
+    Without images everything is computed in float64. The frozen trunk of a backbone is
+    run through the embedder's store, so that folds, candidates of a search and epochs
+    share its outputs.
 
     References
     ----------
@@ -140,11 +142,12 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         encoder_lr_factor: float = 0.1,
         weight_decay: float = 1e-2,
         validation_fraction: float = 0.15,
-        patience: int = 8,
+        patience: int = 5,
         device: str = "auto",
         callbacks: Any = None,
         missing: str = "auto",
         groups: str | None = None,
+        n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -166,6 +169,7 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         self.callbacks = callbacks
         self.missing = missing
         self.groups = groups
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
 
@@ -245,7 +249,7 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
     validation_fraction : float, default=0.15
         Share of the rows (of the patients, where groups are given) held out to stop
         early and to choose the epoch; none are below 40 rows.
-    patience : int, default=8
+    patience : int, default=5
         Epochs without a better validation loss before training stops.
     device : str, default="auto"
         Torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
@@ -256,6 +260,9 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         row is dropped in `fit` with a warning (and refused in prediction).
     groups : str or None, default=None
         Name of the column with patient ids; it is no feature.
+    n_jobs : int or None, default=None
+        Threads in which the network is trained and asked; None is 1. The last digits
+        of a trained backbone depend on it.
     random_state : int, RandomState or None, default=None
         Seeds initial weights, dropout, batches and the validation split.
     verbose : int, default=0
@@ -283,10 +290,9 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
 
     Notes
     -----
-    Without images everything is computed in float64, in one thread. With trained
-    backbone layers torch uses its own number of threads, and its sums may differ in
-    the last digits between numbers of threads; with the same number, the same
-    `random_state` gives the same network.
+    Without images everything is computed in float64. The frozen trunk of a backbone is
+    run through the embedder's store, so that folds, candidates of a search and epochs
+    share its outputs.
 
     References
     ----------
@@ -318,11 +324,12 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         encoder_lr_factor: float = 0.1,
         weight_decay: float = 1e-2,
         validation_fraction: float = 0.15,
-        patience: int = 8,
+        patience: int = 5,
         device: str = "auto",
         callbacks: Any = None,
         missing: str = "auto",
         groups: str | None = None,
+        n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -343,6 +350,7 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         self.callbacks = callbacks
         self.missing = missing
         self.groups = groups
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
 

@@ -7,13 +7,16 @@ The network is in `skfusion.fusion.networks`, its training in
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from joblib import effective_n_jobs
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.cohort import TrainingData
@@ -26,6 +29,7 @@ from skfusion.fusion.training import (
     TrainingSettings,
     outputs_of,
     seeded_torch,
+    torch_threads,
     train,
 )
 from skfusion.image.embedding import ImageEmbedder
@@ -103,7 +107,7 @@ class BaseJointFusion(BaseFusion):
             The representations side by side, learned tokens where absent.
         """
         inputs = self._read_inputs(X)
-        joined = outputs_of(
+        joined = self._run(
             lambda batch, present: self.network_.represent(batch, present).flatten(1),
             inputs,
         )
@@ -143,7 +147,7 @@ class BaseJointFusion(BaseFusion):
             Rows where the modality is absent are NaN.
         """
         inputs = self._read_inputs(X)
-        encoded = outputs_of(self.network_.represent, inputs)  # (n, M, D)
+        encoded = self._run(self.network_.represent, inputs)  # (n, M, D)
         encoded[~inputs.presence] = np.nan
         return {m.name: encoded[:, j] for j, m in enumerate(self._modalities)}
 
@@ -165,13 +169,17 @@ class BaseJointFusion(BaseFusion):
         present = ~np.isnan(stacked).all(axis=2)
         inputs = NetInputs({"all": np.nan_to_num(stacked)}, present)
         network = self.network_
-        outputs = outputs_of(
+        outputs = self._run(
             lambda batch, here: network.join(
                 torch.where(here[:, :, None], batch["all"], network.tokens)
             ),
             inputs,
         )
         return self._finish(outputs, present)
+
+    def _run(self, function: Callable[..., Tensor], inputs: NetInputs) -> np.ndarray:
+        with torch_threads(effective_n_jobs(self.n_jobs)):
+            return outputs_of(function, inputs)
 
     # -- inputs -------------------------------------------------------------------
 
@@ -207,10 +215,10 @@ class BaseJointFusion(BaseFusion):
             owner=type(self).__name__,
         )
         target = self._network_target(data.y, weight)
-        is_deep = any(part.is_trained for part in self._inputs)
-        # Small layers are faster in one thread, and then give the same weights in a
-        # worker process as in the main one.
-        with seeded_torch(int(torch_seed), None if is_deep else 1):
+        with (
+            torch_threads(effective_n_jobs(self.n_jobs)),
+            seeded_torch(int(torch_seed)),
+        ):
             self.network_ = self._new_network(inputs)
             self.history_ = train(
                 self.network_,
@@ -283,7 +291,7 @@ class BaseJointFusion(BaseFusion):
 
     def _outputs(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         inputs = self._read_inputs(X)
-        return outputs_of(self.network_, inputs), inputs.presence
+        return self._run(self.network_, inputs), inputs.presence
 
     def _finish(self, outputs: np.ndarray, presence: np.ndarray) -> np.ndarray:
         nothing = self._check_predictable(presence)
@@ -301,7 +309,5 @@ def find_device(device: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _run_tail(
-    tail: torch.nn.Module, batch: dict[str, torch.Tensor], _: torch.Tensor
-) -> torch.Tensor:
+def _run_tail(tail: torch.nn.Module, batch: dict[str, Tensor], _: Tensor) -> Tensor:
     return tail(batch["x"])

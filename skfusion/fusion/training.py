@@ -19,7 +19,14 @@ from torch import Tensor, nn
 
 from skfusion.fusion.networks import JointNetwork
 
-__all__ = ["NetInputs", "TrainingSettings", "outputs_of", "seeded_torch", "train"]
+__all__ = [
+    "NetInputs",
+    "TrainingSettings",
+    "outputs_of",
+    "seeded_torch",
+    "torch_threads",
+    "train",
+]
 
 PREDICTION_BATCH_SIZE = 256
 
@@ -215,25 +222,32 @@ def outputs_of(function: Callable[..., Tensor], inputs: NetInputs) -> np.ndarray
 
 
 @contextmanager
-def seeded_torch(seed: int, n_threads: int | None) -> Iterator[None]:
-    """Seed torch, and restore its generator and thread count afterwards.
+def seeded_torch(seed: int) -> Iterator[None]:
+    """Seed torch, and restore the state of its generator afterwards.
 
     Parameters
     ----------
     seed : int
         Seed of initial weights, dropout and the order of the batches.
-    n_threads : int or None
-        Threads within; None leaves them.
     """
-    before = torch.get_num_threads()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        try:
-            if n_threads is not None:
-                torch.set_num_threads(n_threads)
-            yield
-        finally:
-            torch.set_num_threads(before)
+        yield
+
+
+@contextmanager
+def torch_threads(n_threads: int) -> Iterator[None]:
+    """Let torch use so many threads, and restore their number afterwards.
+
+    The number decides in which order torch adds, and thus the last digits of what is
+    trained: it must not depend on whether a fit runs in a worker process.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _to_device(x: Any, device: str) -> Any:

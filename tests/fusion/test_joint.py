@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from skorch.callbacks import Callback
 from torch import nn
 
@@ -116,6 +117,22 @@ def test_two_fits_with_one_seed_are_identical_and_leave_torch_alone(build, cohor
     assert not torch.equal(first.network_.tokens, other.network_.tokens)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
+
+
+def test_same_network_in_a_worker_process_as_here(build, cohort):
+    here, there = (
+        cross_val_predict(
+            build(trainable=2),
+            cohort.X,
+            cohort.y,
+            cv=StratifiedGroupKFold(2),
+            groups=cohort.groups,
+            method="predict_proba",
+            n_jobs=n_jobs,
+        )
+        for n_jobs in (1, 2)
+    )
+    np.testing.assert_array_equal(here, there)
 
 
 def test_the_frozen_trunk_runs_once_per_image(build, cohort, tmp_path):
