@@ -26,6 +26,8 @@ __all__ = ["main"]
 
 # What a user can bring about; anything else is a fault of the program.
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
+# Every worker holds the cohort and a network of its own.
+MOST_JOBS = 4
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -155,7 +157,11 @@ def _add_run_options(parser: argparse.ArgumentParser, *, out: str) -> None:
     add("--out", default=out, metavar="FILE", help=f"the report (default: {out})")
     add("--seed", type=int, default=0, help="of folds and models (default: 0)")
     add(
-        "--n-jobs", type=int, default=1, metavar="N", help="fits at a time (default: 1)"
+        "--n-jobs",
+        type=int,
+        default=min(os.cpu_count() or 1, MOST_JOBS),
+        metavar="N",
+        help=f"fits at a time (default: one per core, at most {MOST_JOBS})",
     )
 
 
