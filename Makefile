@@ -5,13 +5,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast coverage lint type docs clean
+.PHONY: help demo test test-slow coverage lint type docs clean
 
 help:
 	@echo "make demo       compare single modalities and fusions on real data, write a report"
-	@echo "make test       all tests and the examples in the docstrings"
-	@echo "make test-fast  the same without the slow ones"
-	@echo "make coverage   the fast tests with branch coverage"
+	@echo "make test       the tests and the examples in the docstrings"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make coverage   the tests with branch coverage"
 	@echo "make lint       ruff and the import rules"
 	@echo "make type       mypy"
 	@echo "make docs       the documentation, into docs/_build/html"
@@ -37,12 +37,11 @@ demo: $(VENV)/.stamp-demo
 test: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest $(ARGS)
 
-test-fast: $(VENV)/.stamp-dev
-	$(BIN)/python -m pytest -m "not slow and not network" $(ARGS)
+test-slow: $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest -m "slow and not network" $(ARGS)
 
 coverage: $(VENV)/.stamp-dev
-	$(BIN)/python -m pytest -m "not slow and not network" \
-	    --cov --cov-report=term --cov-report=xml $(ARGS)
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=xml $(ARGS)
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .

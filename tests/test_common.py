@@ -6,6 +6,7 @@ import inspect
 
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import (
     estimator_checks_generator,
     parametrize_with_checks,
@@ -51,8 +52,13 @@ def expected_failed_checks(estimator: BaseEstimator) -> dict[str, str]:
     return EXPECTED_FAILURES.get(type(estimator).__name__, {})
 
 
+def takes_tables(kind: type) -> bool:
+    """Tell whether scikit-learn has checks for an estimator's kind of input."""
+    return get_tags(kind()).input_tags.two_d_array
+
+
 @parametrize_with_checks(
-    [kind() for kind in public_estimators()],
+    [kind() for kind in public_estimators() if takes_tables(kind)],
     expected_failed_checks=expected_failed_checks,
 )
 def test_sklearn_check(estimator, check):
@@ -66,3 +72,9 @@ def test_the_whole_suite_runs(name):
     checks = list(estimator_checks_generator(estimator))
     assert len(checks) >= 60
     assert type(estimator) in public_estimators()
+
+
+def test_only_the_image_embedder_is_beyond_scikit_learns_checks():
+    """It has checks of its own in tests/image/test_embedding.py."""
+    others = [kind.__name__ for kind in public_estimators() if not takes_tables(kind)]
+    assert others == ["ImageEmbedder"]
