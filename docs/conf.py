@@ -112,14 +112,17 @@ def _skip_member(app, what, name, obj, skip, options):
     return skip
 
 
+# In prose and in the place of a type: (n_features_in_,) and (B, *shape).
+SHAPE = re.compile(r"of shape \([^)]*\)|\(\w+, \*\w+\)")
+
+
 def _escape_shapes(app, what, name, obj, options, lines):
-    """Let docstrings say ``of shape (n_features_in_,)`` without a reST reference."""
+    """Let docstrings give shapes as Python does, without a meaning in reST."""
     for number, line in enumerate(lines):
-        lines[number] = re.sub(
-            r"of shape \([^)]*\)",
-            lambda shape: re.sub(r"(_\b|\*)", r"\\\1", shape.group()),
-            line,
-        )
+        if not line.lstrip().startswith((">>>", "...")):
+            lines[number] = SHAPE.sub(
+                lambda shape: re.sub(r"(_\b|\*)", r"\\\1", shape.group()), line
+            )
 
 
 def setup(app):
