@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
 
 import pytest
 from sklearn.base import BaseEstimator
@@ -78,3 +81,18 @@ def test_only_the_image_embedder_is_beyond_scikit_learns_checks():
     """It has checks of its own in tests/image/test_embedding.py."""
     others = [kind.__name__ for kind in public_estimators() if not takes_tables(kind)]
     assert others == ["ImageEmbedder"]
+
+
+def test_the_checks_that_scikit_learn_skips_by_default_run_too():
+    """Those of other array libraries want a variable before scipy is imported."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    result = subprocess.run(
+        [*command, __file__, "-k", "check_array_api"],
+        env={**os.environ, "SCIPY_ARRAY_API": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    n_estimators = sum(takes_tables(kind) for kind in public_estimators())
+    assert f"{n_estimators} passed" in result.stdout
+    assert "skipped" not in result.stdout

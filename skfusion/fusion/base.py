@@ -42,8 +42,9 @@ MISSING_POLICIES = ("auto", "error", "complete_case")
 class BaseFusion(TransformerMixin, BaseEstimator):
     """Input checks and parameter handling of every fusion estimator.
 
-    Subclasses have the parameters ``modalities``, ``missing``, ``groups`` and
-    ``random_state`` and implement ``_fit(data)``.
+    Subclasses have the parameters ``modalities``, ``missing``, ``groups``,
+    ``random_state`` and ``verbose``. Their `fit` begins with `_start_fit`, their
+    predictions with `_read_cohort`.
     """
 
     # The groups are always of use, so they are requested without asking the user to.
