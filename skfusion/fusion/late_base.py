@@ -74,6 +74,10 @@ class BaseLateFusion(BaseFusion):
         fold_seed = int(rng.randint(np.iinfo(np.int32).max))
         folds = self._folds(data, fold_seed) if learned else []
         everything = np.arange(len(data.y))
+        self._log(
+            f"{len(data.y)} rows, {len(members)} members, each fitted once and in "
+            f"{len(folds)} inner folds"
+        )
         tasks = [(everything, everything[:0]), *folds]
         results = Parallel(n_jobs=self.n_jobs)(
             delayed(_fit_member)(member, data, j, train, test, self._n_outputs)
