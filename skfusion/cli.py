@@ -142,10 +142,18 @@ def _add_compare(commands: Any, common: argparse.ArgumentParser) -> None:
     add(
         "--ehr",
         nargs="+",
+        action="extend",
         metavar="COL",
         help="EHR columns; by default all others that do not look like an id",
     )
-    add("--drop", nargs="+", default=[], metavar="COL", help="columns to leave out")
+    add(
+        "--drop",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="COL",
+        help="columns to leave out",
+    )
     add("--task", choices=["auto", "classification", "regression"], default="auto")
     add("--cv", type=int, default=5, metavar="K", help="folds (default: 5)")
     _add_run_options(compare, out="skfusion_report.html")
@@ -356,6 +364,7 @@ def _check_report(out: str) -> None:
 def _ehr_columns(X: pd.DataFrame, arguments: argparse.Namespace) -> list[str]:
     """Take the EHR columns that were named, or all that are nothing else."""
     if arguments.ehr is not None:
+        _say(f"EHR columns: {', '.join(arguments.ehr)}")
         return list(arguments.ehr)
     from skfusion.modality import infer_columns
 

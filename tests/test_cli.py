@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import skfusion
-from skfusion.cli import main
+from skfusion.cli import _parser, main
 from skfusion.image.store import EmbeddingStore
 
 N_PATIENTS = 24
@@ -290,3 +290,13 @@ def test_cli_module_loads_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    "ehr", [["--ehr", "age", "sex"], ["--ehr", "age", "--ehr", "sex"]]
+)
+def test_columns_can_be_listed_or_named_one_by_one(ehr):
+    required = ["compare", "cohort.csv", "--image", "scan", "--target", "sick"]
+    arguments = _parser().parse_args([*required, *ehr, "--drop", "a", "--drop", "b"])
+    assert arguments.ehr == ["age", "sex"]
+    assert arguments.drop == ["a", "b"]
