@@ -248,6 +248,13 @@ class BaseFusion(TransformerMixin, BaseEstimator):
 
     def _usable_rows(self, presence: np.ndarray) -> np.ndarray:
         """Apply the missing policy to training rows; return those that stay."""
+        for modality, present in zip(self._modalities, presence.T, strict=True):
+            if not present.any():
+                raise ValueError(
+                    f"{type(self).__name__}: {modality.label} is absent in all "
+                    f"{len(present)} rows, so there is nothing to learn from. Check "
+                    "the column, or leave the modality out."
+                )
         enough = np.any if self.missing == "auto" else np.all
         usable = np.asarray(enough(presence, axis=1))
         if usable.all():

@@ -16,11 +16,9 @@ from sklearn.base import clone
 from torch import nn
 
 from skfusion.blocks import ModalityBlocks, located_errors
-from skfusion.image.backbones import Backbone, build_backbone
-from skfusion.image.encoding import encode_cells, load_pixels
+from skfusion.image.backbones import Backbone
 from skfusion.image.splitting import SplitBackbone, split_backbone
-from skfusion.image.store import resolve_store
-from skfusion.modality import Modality, cell_presence
+from skfusion.modality import Modality
 
 __all__ = ["BlockInput", "ImageInput"]
 
@@ -84,12 +82,6 @@ class ImageInput:
     ) -> None:
         """Check the images and split the backbone."""
         embedder = clone(self.modality.transformer)
-        rows = np.flatnonzero(cell_presence(X[self.modality.columns[0]]))
-        if len(rows) == 0:
-            raise ValueError(
-                f"{self.modality.label} is absent in all {len(X)} rows, so there is "
-                "nothing to learn from. Check the column, or leave the modality out."
-            )
         with located_errors(self.modality, np.arange(len(X))):
             embedder.fit(self.modality.select(X), y)
         self.modality = replace(self.modality, transformer=embedder)
@@ -107,30 +99,13 @@ class ImageInput:
         presence : ndarray of bool of shape (n,)
         """
         backbone, split = self._parts()
-        embedder = self.modality.transformer
-        reading: dict[str, Any] = {
-            "scaling": embedder.scaling,
-            "n_jobs": embedder.n_jobs,
-            "on_error": embedder.on_error,
-            "column": self.modality.columns[0],
-        }
-        cells = X[self.modality.columns[0]]
         with located_errors(self.modality, np.arange(len(X))):
-            if split.trunk is None:
-                pixels, presence = load_pixels(cells, backbone.preprocessing, **reading)
-                return pixels.numpy(), presence
-            array, presence = encode_cells(
-                cells,
+            array, presence = self.modality.transformer.encode_with(
+                X[self.modality.columns[0]],
                 split.trunk,
-                backbone.preprocessing,
                 backbone.fingerprint + split.fingerprint_suffix,
-                store=resolve_store(embedder.store),
-                batch_size=embedder.batch_size,
-                device=embedder.device,
-                verbose=embedder.verbose,
-                **reading,
             )
-        return np.nan_to_num(array, nan=0.0), presence
+        return np.nan_to_num(array, copy=False, nan=0.0), presence
 
     def new_tail(self) -> nn.Module:
         """Return a copy of the tail, to be trained."""
@@ -140,14 +115,7 @@ class ImageInput:
         # Rebuilt where it is needed rather than pickled with every fitted model: the
         # trunk is the same file of weights everywhere.
         if self._cached is None:
-            embedder = self.modality.transformer
-            backbone = build_backbone(
-                embedder.backbone,
-                weights=embedder.weights,
-                layer=embedder.layer,
-                pooling=embedder.pooling,
-                input_size=embedder.input_size,
-            )
+            backbone = self.modality.transformer.build()
             self._cached = backbone, split_backbone(backbone.module, self.trainable)
         return self._cached
 

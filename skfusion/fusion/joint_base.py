@@ -82,7 +82,8 @@ class BaseJointFusion(BaseFusion):
         self._dtype = np.dtype(np.float32 if has_images else np.float64)
         inputs = self._encode_inputs(data.X)
         kept = self._usable_rows(inputs.presence)
-        data, inputs = data.rows(kept), inputs.rows(kept)
+        if len(kept) < len(inputs):
+            data, inputs = data.rows(kept), inputs.rows(kept)
         self._flagged = np.flatnonzero(~inputs.presence.all(axis=0))
         self._set_fallback(data)
         self._fit_network(inputs, data, rng)

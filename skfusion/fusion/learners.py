@@ -143,6 +143,11 @@ def fit_learner(
         first, rest = _first_step(estimator)
         Z = first.fit_transform(X, y, **_accepted(first, given))
         rows = np.flatnonzero(~_unreadable(Z))
+        if len(rows) == 0:
+            raise ValueError(
+                f"{type(first).__name__} could read none of the {len(y)} rows, so "
+                "there is nothing to learn from. Check the images of the modality."
+            )
         part = {k: None if v is None else v[rows] for k, v in given.items()}
         fit_learner(rest, _take(Z, rows), y[rows], **part)
         return estimator

@@ -117,6 +117,15 @@ def test_all_images_absent_in_fit(kind, cohort, make):
         make(kind).fit(X, cohort.y)
 
 
+@pytest.mark.filterwarnings("ignore:.*cannot be read")
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_images_unreadable_in_fit(kind, cohort, make, tmp_path):
+    X = cohort.X.assign(scan=str(empty(tmp_path)))
+    model = make(kind).set_params(cxr__on_error="missing")
+    with pytest.raises(ValueError, match="'cxr'.*(in all|none of the) 48 rows"):
+        model.fit(X, cohort.y)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_targets_that_cannot_be_learned(kind, cohort, make):
     unknown = cohort.y.astype(float)
