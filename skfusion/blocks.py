@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 from sklearn.base import clone
-from sklearn.utils.validation import has_fit_parameter
 
 from skfusion.modality import Modality, presence_mask
+from skfusion.pipelines import fit_transform_steps, scatter_rows, transform_steps
 
 __all__ = ["Blocks", "ModalityBlocks", "located_errors"]
 
@@ -69,11 +69,16 @@ class ModalityBlocks:
         self.modalities = list(modalities)
 
     def fit_transform(
-        self, X: pd.DataFrame, y: Any = None, sample_weight: np.ndarray | None = None
+        self,
+        X: pd.DataFrame,
+        y: Any = None,
+        sample_weight: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
     ) -> Blocks:
         """Fit every transformer on its present rows; return the blocks of `X`.
 
-        Transformers whose `fit` takes ``sample_weight`` get the weights.
+        Transformers, and steps of a `Pipeline`, get the weights and the groups that
+        their `fit` takes.
         """
         mask = presence_mask(self.modalities, X)
         self.modalities_: list[Modality] = []
@@ -90,13 +95,12 @@ class ModalityBlocks:
             fitted = clone(modality.transformer)
             part = modality.select(X.iloc[rows])
             target = None if y is None else np.asarray(y)[rows]
+            metadata = {
+                key: None if value is None else value[rows]
+                for key, value in (("sample_weight", sample_weight), ("groups", groups))
+            }
             with located_errors(modality, rows):
-                keywords = {}
-                if sample_weight is not None and has_fit_parameter(
-                    fitted, "sample_weight"
-                ):
-                    keywords["sample_weight"] = sample_weight[rows]
-                values = _fit_transform(fitted, part, target, **keywords)
+                values = fit_transform_steps(fitted, part, target, metadata)
             modality = replace(modality, transformer=fitted)
             self.modalities_.append(modality)
             arrays[modality.name] = _scatter(values, rows, len(X), modality)
@@ -116,7 +120,8 @@ class ModalityBlocks:
                 arrays[modality.name] = np.full((len(X), width), np.nan)
                 continue
             with located_errors(modality, rows):
-                values = modality.transformer.transform(modality.select(X.iloc[rows]))
+                part = modality.select(X.iloc[rows])
+                values = transform_steps(modality.transformer, part, width=width)
             arrays[modality.name] = _scatter(values, rows, len(X), modality)
         return Blocks(arrays, _refine(mask, arrays))
 
@@ -137,12 +142,6 @@ def located_errors(modality: Modality, rows: np.ndarray) -> Iterator[None]:
         raise
 
 
-def _fit_transform(transformer: Any, part: Any, target: Any, **keywords: Any) -> Any:
-    if hasattr(transformer, "fit_transform"):
-        return transformer.fit_transform(part, target, **keywords)
-    return transformer.fit(part, target, **keywords).transform(part)
-
-
 def _scatter(
     values: Any, rows: np.ndarray, n_rows: int, modality: Modality
 ) -> np.ndarray:
@@ -160,9 +159,7 @@ def _scatter(
         values = values.astype(np.float64)
     if len(rows) == n_rows:
         return values
-    block = np.full((n_rows, values.shape[1]), np.nan, dtype=values.dtype)
-    block[rows] = values
-    return block
+    return scatter_rows(values, rows, n_rows)
 
 
 def _refine(mask: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:
@@ -176,8 +173,10 @@ def _refine(mask: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _feature_names(transformer: Any, width: int) -> np.ndarray:
-    if hasattr(transformer, "get_feature_names_out"):
+    try:
         names = np.asarray(transformer.get_feature_names_out(), dtype=object)
-        if len(names) == width:
-            return names
+    except AttributeError:  # it, or a step of a Pipeline, names nothing
+        names = np.empty(0, dtype=object)
+    if len(names) == width:
+        return names
     return np.asarray([f"x{i}" for i in range(width)], dtype=object)

@@ -62,7 +62,9 @@ class _EarlyFusion(BaseFusion):
         data = self._start_fit(X, y, sample_weight, groups)
         rng = check_random_state(self.random_state)
         self._blocks = ModalityBlocks(seeded(self._modalities, rng))
-        blocks = self._blocks.fit_transform(data.X, data.y, data.sample_weight)
+        blocks = self._blocks.fit_transform(
+            data.X, data.y, data.sample_weight, data.groups
+        )
         # Unreadable images count as absent, which only the transformers find out.
         kept = self._usable_rows(blocks.presence)
         self._flagged = np.flatnonzero(~blocks.presence.all(axis=0))

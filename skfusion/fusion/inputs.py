@@ -36,11 +36,15 @@ class BlockInput:
         self.modality = modality
 
     def fit(
-        self, X: pd.DataFrame, y: np.ndarray, sample_weight: np.ndarray | None
+        self,
+        X: pd.DataFrame,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        groups: np.ndarray | None = None,
     ) -> None:
         """Fit the transformer on the rows that have the modality."""
         self._blocks = ModalityBlocks([self.modality])
-        blocks = self._blocks.fit_transform(X, y, sample_weight)
+        blocks = self._blocks.fit_transform(X, y, sample_weight, groups)
         self.modality = self._blocks.modalities_[0]
         block = blocks.arrays[self.modality.name]
         known = ~np.isnan(block)
@@ -78,7 +82,11 @@ class ImageInput:
         self.trainable = trainable
 
     def fit(
-        self, X: pd.DataFrame, y: np.ndarray, sample_weight: np.ndarray | None
+        self,
+        X: pd.DataFrame,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        groups: np.ndarray | None = None,
     ) -> None:
         """Check the images and split the backbone."""
         embedder = clone(self.modality.transformer)

@@ -76,7 +76,7 @@ class BaseJointFusion(BaseFusion):
             for modality in seeded(self._modalities, rng)
         ]
         for part in self._inputs:
-            part.fit(data.X, data.y, data.sample_weight)
+            part.fit(data.X, data.y, data.sample_weight, data.groups)
         has_images = any(isinstance(part, ImageInput) for part in self._inputs)
         # Numbers alone are cheap enough to be computed as exactly as elsewhere.
         self._dtype = np.dtype(np.float32 if has_images else np.float64)

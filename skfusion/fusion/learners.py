@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -16,6 +15,14 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._dependencies import require
 from skfusion.modality import Modality
+from skfusion.pipelines import (
+    accepted_metadata,
+    fit_transform_steps,
+    is_passthrough,
+    take_rows,
+    transform_steps,
+    unreadable_rows,
+)
 
 __all__ = [
     "accepts_nan",
@@ -141,15 +148,15 @@ def fit_learner(
     given = {"sample_weight": sample_weight, "groups": groups}
     if isinstance(estimator, Pipeline) and len(estimator.steps) > 1:
         first, rest = _first_step(estimator)
-        Z = first.fit_transform(X, y, **_accepted(first, given))
-        rows = np.flatnonzero(~_unreadable(Z))
+        Z = fit_transform_steps(first, X, y, given)
+        rows = np.flatnonzero(~unreadable_rows(Z))
         if len(rows) == 0:
             raise ValueError(
                 f"{type(first).__name__} could read none of the {len(y)} rows, so "
                 "there is nothing to learn from. Check the images of the modality."
             )
         part = {k: None if v is None else v[rows] for k, v in given.items()}
-        fit_learner(rest, _take(Z, rows), y[rows], **part)
+        fit_learner(rest, take_rows(Z, rows), y[rows], **part)
         return estimator
     if isinstance(estimator, Pipeline):
         fit_learner(estimator.steps[0][1], X, y, **given)
@@ -160,35 +167,14 @@ def fit_learner(
             "weights nor class_weight can be used with it. Choose another estimator or "
             "leave the weights out."
         )
-    return estimator.fit(X, y, **_accepted(estimator, given))
+    return estimator.fit(X, y, **accepted_metadata(estimator, given))
 
 
 def _first_step(pipeline: Pipeline) -> tuple[Any, Pipeline]:
     first = pipeline.steps[0][1]
-    if first is None or first == "passthrough":
+    if is_passthrough(first):
         first = FunctionTransformer()
     return first, Pipeline(pipeline.steps[1:])
-
-
-def _accepted(estimator: Any, given: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in given.items()
-        if value is not None and has_fit_parameter(estimator, name)
-    }
-
-
-def _unreadable(Z: Any) -> np.ndarray:
-    if scipy.sparse.issparse(Z) or getattr(Z, "ndim", 0) != 2 or Z.shape[1] == 0:
-        return np.zeros(Z.shape[0], dtype=bool)
-    values = np.asarray(Z)
-    if values.dtype.kind != "f":
-        return np.zeros(len(values), dtype=bool)
-    return np.isnan(values).all(axis=1)
-
-
-def _take(Z: Any, rows: np.ndarray) -> Any:
-    return Z.iloc[rows] if hasattr(Z, "iloc") else Z[rows]
 
 
 def scores_of(estimator: Any, X: Any, n_classes: int | None) -> np.ndarray:
@@ -215,11 +201,11 @@ def scores_of(estimator: Any, X: Any, n_classes: int | None) -> np.ndarray:
     """
     if isinstance(estimator, Pipeline) and len(estimator.steps) > 1:
         first, rest = _first_step(estimator)
-        Z = first.transform(X)
+        Z = transform_steps(first, X)
         scores = np.full((Z.shape[0], n_classes or 1), np.nan)
-        rows = np.flatnonzero(~_unreadable(Z))
+        rows = np.flatnonzero(~unreadable_rows(Z))
         if len(rows):
-            scores[rows] = scores_of(rest, _take(Z, rows), n_classes)
+            scores[rows] = scores_of(rest, take_rows(Z, rows), n_classes)
         return scores
     if isinstance(estimator, Pipeline):
         return scores_of(estimator.steps[0][1], X, n_classes)
