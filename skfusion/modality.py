@@ -95,8 +95,8 @@ def check_modalities(
     Raises
     ------
     ValueError
-        If there is no modality, a name is used twice or cannot be used, a column
-        does not exist, or two modalities claim one column.
+        If there is no modality, a name is used twice or cannot be used, or a column
+        does not exist. A column may belong to several modalities.
     TypeError
         If an entry is no triple, or its second part is no estimator.
 
@@ -112,17 +112,8 @@ def check_modalities(
     """
     entries = _check_triples(modalities, owner=owner, reserved=set(reserved))
     resolved: list[Modality] = []
-    claimed: dict[Any, str] = {}
     for name, transformer, columns in entries:
         labels, scalar = _resolve_columns(columns, X, owner=owner, name=name)
-        for label in labels:
-            if label in claimed:
-                raise ValueError(
-                    f"{owner}: column {label!r} belongs to both modality "
-                    f"{claimed[label]!r} and modality {name!r}. A column can feed one "
-                    "modality only; remove it from one of them."
-                )
-            claimed[label] = name
         resolved.append(Modality(name, transformer, labels, scalar))
     return resolved
 

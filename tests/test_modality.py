@@ -80,12 +80,12 @@ def test_malformed_modalities_say_what_was_found(modalities, error, words):
         resolve(modalities)
 
 
-def test_duplicate_names_and_overlapping_columns():
+def test_names_are_unique_but_columns_may_be_shared():
     scaler = StandardScaler()
     with pytest.raises(ValueError, match="two modalities are named 'ehr'"):
         resolve([("ehr", scaler, "age"), ("ehr", scaler, "crp")])
-    with pytest.raises(ValueError, match="'age' belongs to both.*'labs'.*'ehr'"):
-        resolve([("labs", scaler, ["crp", "age"]), ("ehr", scaler, ["age"])])
+    shared = resolve([("labs", scaler, ["crp", "age"]), ("ehr", scaler, ["age"])])
+    assert [modality.columns for modality in shared] == [("crp", "age"), ("age",)]
 
 
 def test_presence_is_not_the_same_as_a_gap():

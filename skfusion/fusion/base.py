@@ -166,7 +166,7 @@ class BaseFusion(TransformerMixin, BaseEstimator):
         validate_data(self, cohort, skip_check_array=True, reset=True)
         self._columns = list(cohort.columns)
         self._modalities = modalities
-        target = self._check_target(y)
+        target = self._new_target(y)
         weights = self._check_weights(sample_weight, target, len(cohort))
         data = TrainingData(
             cohort.reset_index(drop=True),
@@ -232,7 +232,7 @@ class BaseFusion(TransformerMixin, BaseEstimator):
         class_weight = getattr(self, "class_weight", None)
         if class_weight is None:
             return weights
-        if isinstance(class_weight, dict):
+        if isinstance(class_weight, dict) and self._target.kind == "classes":
             numbers = {label: i for i, label in enumerate(self.classes_)}
             class_weight = {
                 numbers[label]: weight
@@ -243,7 +243,8 @@ class BaseFusion(TransformerMixin, BaseEstimator):
         extra = compute_sample_weight(class_weight, target)
         return extra if weights is None else weights * extra
 
-    def _check_target(self, y: Any) -> np.ndarray:
+    def _new_target(self, y: Any) -> np.ndarray:
+        """Set ``_target`` and return the encoded `y`."""
         raise NotImplementedError
 
     def _usable_rows(self, presence: np.ndarray) -> np.ndarray:
@@ -333,12 +334,25 @@ class BaseFusion(TransformerMixin, BaseEstimator):
             )
         return nothing
 
+    def _set_support(self, trained: np.ndarray) -> None:
+        """Declare of which modalities the model has learned the absence.
+
+        `trained` is a boolean mask (M,): absent in some training row, hidden in
+        training, or needing no training.
+        """
+        bears = self.missing == "auto" and len(self._modalities) > 1
+        self.supports_missing_ = {
+            modality.name: bool(bears and learned)
+            for modality, learned in zip(self._modalities, trained, strict=True)
+        }
+
     def _warn_untrained(self, presence: np.ndarray) -> None:
         """Warn where a modality is absent that was never absent in training."""
-        if self.missing != "auto":
-            return  # absences are an error there
+        if self.missing != "auto" or presence.shape[1] < 2:
+            return  # an error there, and nothing to predict from here
         count = (~presence).sum(axis=0)
-        new = [j for j in np.flatnonzero(count) if j not in self._flagged]
+        learned = list(self.supports_missing_.values())
+        new = [j for j in np.flatnonzero(count) if not learned[j]]
         if new:
             absences = ", ".join(
                 f"{self._modalities[j].name} absent in {count[j]}" for j in new

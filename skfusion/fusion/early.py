@@ -67,20 +67,22 @@ class _EarlyFusion(BaseFusion):
         )
         # Unreadable images count as absent, which only the transformers find out.
         kept = self._usable_rows(blocks.presence)
-        self._flagged = np.flatnonzero(~blocks.presence.all(axis=0))
+        varies = np.asarray(~blocks.presence.all(axis=0))
+        self._flagged = np.flatnonzero(varies)
+        self._set_support(varies)
         self._log(
             "; ".join(f"{k}: {v.shape[1]} features" for k, v in blocks.arrays.items())
         )
         joined = self._join(blocks.arrays, blocks.presence)[kept]
         data = data.rows(kept)
-        self._set_fallback(data)
+        self._target.summarise(data.y, data.sample_weight)
         estimator = self._new_estimator()
         self._imputer = None
         if not accepts_nan(estimator):
             self._imputer = SimpleImputer(keep_empty_features=True).fit(joined)
             joined = self._imputer.transform(joined)
         self.estimator_ = fit_learner(
-            seed(estimator, rng),
+            self._target.adapt(seed(estimator, rng)),
             joined,
             data.y,
             sample_weight=data.sample_weight,
@@ -177,10 +179,9 @@ class _EarlyFusion(BaseFusion):
     ) -> np.ndarray:
         nothing = self._check_predictable(presence)
         joined = self._joined(arrays, presence)
-        n_classes = len(self._fallback) if self._is_classifier else None
-        scores = scores_of(self.estimator_, joined, n_classes)
-        scores[nothing] = self._fallback
-        return scores if self._is_classifier else scores[:, 0]
+        scores = scores_of(self.estimator_, joined, self._target)
+        scores[nothing] = self._target.fallback
+        return self._target.result(scores)
 
     def _joined(
         self, arrays: dict[str, np.ndarray], presence: np.ndarray
@@ -194,7 +195,7 @@ class _EarlyFusion(BaseFusion):
     def _new_estimator(self) -> Any:
         if self.estimator is not None:
             return clone(self.estimator)
-        return default_learner(classifier=self._is_classifier, n_jobs=self.n_jobs)
+        return default_learner(self._target.kind, n_jobs=self.n_jobs)
 
 
 class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, _EarlyFusion):
@@ -234,6 +235,9 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, _EarlyFusion):
         The fitted estimator.
     classes_ : ndarray of shape (n_classes,)
         The class labels.
+    supports_missing_ : dict of str to bool
+        Whether the model has learned to do without the modality: it was absent in some
+        training row, and ``missing="auto"``.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
@@ -315,8 +319,9 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, _EarlyFusion):
         """
         check_is_fitted(self, "modalities_")
         if hasattr(self.estimator_, "predict_proba"):
-            return self.classes_[self.predict_proba(X).argmax(axis=1)]
-        return self.classes_[self.estimator_.predict(self.transform(X))]
+            return self._target.decide(self.predict_proba(X))
+        predicted = self.estimator_.predict(self.transform(X))
+        return self.classes_[predicted] if predicted.ndim == 1 else predicted
 
 
 class EarlyFusionRegressor(RegressorTarget, RegressorMixin, _EarlyFusion):
@@ -352,6 +357,9 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, _EarlyFusion):
         The modalities that are used, inferred ones included.
     estimator_ : regressor
         The fitted estimator.
+    supports_missing_ : dict of str to bool
+        Whether the model has learned to do without the modality: it was absent in some
+        training row, and ``missing="auto"``.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)

@@ -21,10 +21,10 @@ Fold = tuple[np.ndarray, np.ndarray]
 
 def inner_folds(
     cv: Any,
-    y: np.ndarray,
+    strata: np.ndarray | None,
     groups: np.ndarray | None,
     *,
-    classifier: bool,
+    n_rows: int,
     random_state: int,
     owner: str,
 ) -> list[Fold]:
@@ -34,13 +34,15 @@ def inner_folds(
     ----------
     cv : int or splitter
         Number of folds, a scikit-learn splitter, or the folds themselves. An int gives
-        stratified folds for a classifier; with `groups`, folds of whole patients.
-    y : ndarray of shape (n_samples,)
-        The target.
+        folds stratified by `strata`; with `groups`, folds of whole patients.
+    strata : ndarray of shape (n_samples,) or (n_samples, n_labels) or None
+        Class numbers, in proportion in every fold and none missing in a training part.
+        Of an indicator matrix each label keeps both its values in every training
+        part, without being stratified.
     groups : ndarray of shape (n_samples,) or None
         Patients.
-    classifier : bool
-        Whether `y` holds classes.
+    n_rows : int
+        Number of rows, n_samples.
     random_state : int
         Seed of the shuffling.
     owner : str
@@ -62,20 +64,21 @@ def inner_folds(
     >>> import numpy as np
     >>> from skfusion.fusion.folds import inner_folds
     >>> y, groups = np.tile([0, 1], 6), np.repeat(np.arange(6), 2)
-    >>> folds = inner_folds(3, y, groups, classifier=True, random_state=0, owner="me")
+    >>> folds = inner_folds(3, y, groups, n_rows=12, random_state=0, owner="me")
     >>> [len(np.intersect1d(groups[train], groups[test])) for train, test in folds]
     [0, 0, 0]
     """
-    units = len(y) if groups is None else len(np.unique(groups))
+    units = n_rows if groups is None else len(np.unique(groups))
     what = "rows" if groups is None else "patients (groups)"
     if isinstance(cv, (int, np.integer)):
         if cv < 2 or units < cv:
             raise ValueError(
                 f"{owner}: cv={cv} folds need at least 2 folds and as many {what}; "
-                f"there are {units} {what} (n_samples = {len(y)}). Give more data or "
+                f"there are {units} {what} (n_samples = {n_rows}). Give more data or "
                 "fewer folds."
             )
-        cv = _splitter(int(cv), groups is not None, classifier, random_state)
+        stratified = strata is not None and strata.ndim == 1
+        cv = _splitter(int(cv), groups is not None, stratified, random_state)
     elif not hasattr(cv, "split") and not isinstance(cv, Iterable):
         raise TypeError(
             f"{owner}: cv must be a number of folds, a scikit-learn splitter or a list "
@@ -83,22 +86,22 @@ def inner_folds(
         )
     else:
         cv = check_cv(cv)
-    if classifier:
-        _check_class_sizes(cv, y, groups, owner)
+    if strata is not None and strata.ndim == 1:
+        _check_class_sizes(strata, groups, owner)
     folds = [
         (np.asarray(train), np.asarray(test))
-        for train, test in cv.split(np.zeros((len(y), 1)), y, groups)
+        for train, test in cv.split(np.zeros((n_rows, 1)), strata, groups)
     ]
-    _check_folds(folds, y, groups, classifier=classifier, owner=owner)
+    _check_folds(folds, strata, groups, n_rows=n_rows, owner=owner)
     return folds
 
 
 def validation_rows(
     fraction: float,
-    y: np.ndarray,
+    strata: np.ndarray | None,
     groups: np.ndarray | None,
     *,
-    classifier: bool,
+    n_rows: int,
     random_state: int,
     owner: str,
 ) -> np.ndarray:
@@ -108,12 +111,12 @@ def validation_rows(
     ----------
     fraction : float
         Share of the rows (or patients) to hold out; 0 holds out none.
-    y : ndarray of shape (n_samples,)
-        The target.
+    strata : ndarray of shape (n_samples,) or (n_samples, n_labels) or None
+        Class numbers, which are held out in proportion, or an indicator matrix.
     groups : ndarray of shape (n_samples,) or None
         Patients.
-    classifier : bool
-        Whether `y` holds classes, which are then held out in proportion.
+    n_rows : int
+        Number of rows, n_samples.
     random_state : int
         Seed.
     owner : str
@@ -135,43 +138,48 @@ def validation_rows(
     >>> import numpy as np
     >>> from skfusion.fusion.folds import validation_rows
     >>> y, groups = np.tile([0, 1], 40), np.repeat(np.arange(40), 2)
-    >>> rows = validation_rows(0.2, y, groups, classifier=True, random_state=0,
-    ...                        owner="me")
+    >>> rows = validation_rows(0.2, y, groups, n_rows=80, random_state=0, owner="me")
     >>> len(rows)
     16
     """
     if groups is not None and len(np.unique(groups)) < 2 and fraction > 0:
         raise ValueError(
-            f"{owner}: all {len(y)} rows belong to one patient (group), so none can be "
+            f"{owner}: all {n_rows} rows belong to one patient (group), so none can be "
             "held out for early stopping. Give more patients, or set "
             "validation_fraction=0."
         )
     n_folds = max(2, round(1 / fraction)) if fraction > 0 else 0
-    units = len(y) if groups is None else len(np.unique(groups))
-    rarest = np.bincount(y).min() if classifier else len(y)
-    if not n_folds or len(y) < 40 or units < n_folds or rarest < n_folds:
+    units = n_rows if groups is None else len(np.unique(groups))
+    stratified = strata is not None and strata.ndim == 1
+    rarest = n_rows
+    if strata is not None and strata.ndim == 1:
+        rarest = np.bincount(strata).min()
+    if not n_folds or n_rows < 40 or units < n_folds or rarest < n_folds:
         return np.empty(0, dtype=int)
-    splitter = _splitter(n_folds, groups is not None, classifier, random_state)
-    train, held_out = next(splitter.split(np.zeros((len(y), 1)), y, groups))
-    if classifier and len(np.unique(y[train])) < len(np.unique(y)):
+    splitter = _splitter(n_folds, groups is not None, stratified, random_state)
+    train, held_out = next(splitter.split(np.zeros((n_rows, 1)), strata, groups))
+    if strata is not None and _n_classes(strata[train]) < _n_classes(strata):
         return np.empty(0, dtype=int)
     return np.sort(held_out)
 
 
-def _splitter(n_splits: int, grouped: bool, classifier: bool, seed: int) -> Any:
+def _splitter(n_splits: int, grouped: bool, stratified: bool, seed: int) -> Any:
     kinds = {
         (True, True): StratifiedGroupKFold,
         (True, False): GroupKFold,
         (False, True): StratifiedKFold,
         (False, False): KFold,
     }
-    kind = kinds[grouped, classifier]
+    kind = kinds[grouped, stratified]
     return kind(n_splits=n_splits, shuffle=True, random_state=seed)
 
 
-def _check_class_sizes(
-    cv: Any, y: np.ndarray, groups: np.ndarray | None, owner: str
-) -> None:
+def _n_classes(strata: np.ndarray) -> int:
+    """Count the classes, over all columns."""
+    return sum(len(np.unique(column)) for column in strata.reshape(len(strata), -1).T)
+
+
+def _check_class_sizes(y: np.ndarray, groups: np.ndarray | None, owner: str) -> None:
     units = np.arange(len(y)) if groups is None else groups
     what = "row" if groups is None else "patient"
     for number in np.unique(y):
@@ -186,14 +194,14 @@ def _check_class_sizes(
 
 def _check_folds(
     folds: list[Fold],
-    y: np.ndarray,
+    strata: np.ndarray | None,
     groups: np.ndarray | None,
     *,
-    classifier: bool,
+    n_rows: int,
     owner: str,
 ) -> None:
-    n_classes = len(np.unique(y)) if classifier else 0
-    held_out = np.zeros(len(y), dtype=int)
+    n_classes = 0 if strata is None else _n_classes(strata)
+    held_out = np.zeros(n_rows, dtype=int)
     for number, (train, test) in enumerate(folds):
         held_out[test] += 1
         if groups is not None:
@@ -204,15 +212,15 @@ def _check_folds(
                     f"fold {number}. Use a splitter that minds groups, such as "
                     "StratifiedGroupKFold, or give cv as a number."
                 )
-        if classifier and len(np.unique(y[train])) < n_classes:
+        if strata is not None and _n_classes(strata[train]) < n_classes:
             raise ValueError(
                 f"{owner}: a class is missing from the training part of inner fold "
-                f"{number} ({len(train)} rows, {len(np.unique(y[train]))} of "
+                f"{number} ({len(train)} rows, {_n_classes(strata[train])} of "
                 f"{n_classes} classes). Use fewer folds, or merge rare classes."
             )
     if (held_out != 1).any():
         raise ValueError(
             f"{owner}: the inner folds must hold out every row exactly once, but "
-            f"{(held_out != 1).sum()} of {len(y)} rows are held out another number of "
+            f"{(held_out != 1).sum()} of {n_rows} rows are held out another number of "
             "times. Use a K-fold splitter."
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
 
 from skfusion.fusion.joint_base import BaseJointFusion
@@ -90,6 +90,9 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         Number of epochs trained.
     classes_ : ndarray of shape (n_classes,)
         The class labels.
+    supports_missing_ : dict of str to bool
+        Whether the model has learned to do without the modality: it was absent or
+        hidden in some training row, and ``missing="auto"``.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
@@ -200,13 +203,13 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         ndarray of shape (n_samples,)
         """
         proba = self.predict_proba(X)
-        return self.classes_[proba.argmax(axis=1)]
+        return self._target.decide(proba)
 
     def _network_target(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
         return y.astype(np.int64)
 
     def _from_network(self, outputs: np.ndarray) -> np.ndarray:
-        return softmax(outputs, axis=1)
+        return expit(outputs) if self._target.kind == "labels" else softmax(outputs, 1)
 
 
 class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
@@ -278,6 +281,9 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         Losses and duration (s) of every epoch.
     n_epochs_ : int
         Number of epochs trained.
+    supports_missing_ : dict of str to bool
+        Whether the model has learned to do without the modality: it was absent or
+        hidden in some training row, and ``missing="auto"``.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
@@ -370,10 +376,13 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
 
     def _network_target(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
         # The loss is a squared error, whose size must not depend on the target's unit.
-        self._center = np.average(y, weights=weight)
-        spread = np.sqrt(np.average((y - self._center) ** 2, weights=weight))
-        self._spread = spread if spread > 0 else 1.0
-        return ((y - self._center) / self._spread).astype(self._dtype)
+        values = y.reshape(len(y), -1)
+        self._center = np.average(values, axis=0, weights=weight)
+        spread = np.sqrt(
+            np.average((values - self._center) ** 2, axis=0, weights=weight)
+        )
+        self._spread = np.where(spread > 0, spread, 1.0)
+        return ((values - self._center) / self._spread).astype(self._dtype)
 
     def _from_network(self, outputs: np.ndarray) -> np.ndarray:
-        return outputs[:, 0] * self._spread + self._center
+        return outputs * self._spread + self._center

@@ -84,8 +84,9 @@ class BaseJointFusion(BaseFusion):
         kept = self._usable_rows(inputs.presence)
         if len(kept) < len(inputs):
             data, inputs = data.rows(kept), inputs.rows(kept)
-        self._flagged = np.flatnonzero(~inputs.presence.all(axis=0))
-        self._set_fallback(data)
+        varies = ~inputs.presence.all(axis=0)
+        self._set_support(varies | (self.modality_dropout > 0))
+        self._target.summarise(data.y, data.sample_weight)
         self._fit_network(inputs, data, rng)
         self.modalities_ = with_transformers(
             [part.modality for part in self._inputs],
@@ -195,8 +196,7 @@ class BaseJointFusion(BaseFusion):
 
     def _read_inputs(self, X: Any) -> NetInputs:
         inputs = self._encode_inputs(self._read_cohort(X))
-        if self.modality_dropout == 0:
-            self._warn_untrained(inputs.presence)
+        self._warn_untrained(inputs.presence)
         return inputs
 
     # -- the network --------------------------------------------------------------
@@ -209,9 +209,9 @@ class BaseJointFusion(BaseFusion):
         weight = np.ones(len(data.y)) if weight is None else weight
         validation = validation_rows(
             self.validation_fraction,
-            data.y,
+            self._target.strata(data.y),
             data.groups,
-            classifier=self._is_classifier,
+            n_rows=len(data.y),
             random_state=int(split_seed),
             owner=type(self).__name__,
         )
@@ -247,7 +247,7 @@ class BaseJointFusion(BaseFusion):
         network = JointNetwork(
             encoders,
             self.hidden_dims,
-            len(self._fallback) if self._is_classifier else 1,
+            self._target.n_outputs,
             self.dropout,
             self.modality_dropout,
         )
@@ -297,8 +297,8 @@ class BaseJointFusion(BaseFusion):
     def _finish(self, outputs: np.ndarray, presence: np.ndarray) -> np.ndarray:
         nothing = self._check_predictable(presence)
         values = self._from_network(outputs.astype(np.float64))
-        values[nothing] = self._fallback
-        return values
+        values[nothing] = self._target.fallback
+        return self._target.result(values)
 
 
 def find_device(device: str) -> str:

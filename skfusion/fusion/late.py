@@ -69,6 +69,9 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         The fitted meta-model, for ``aggregation="stacking"``.
     classes_ : ndarray of shape (n_classes,)
         The class labels.
+    supports_missing_ : dict of str to bool
+        Whether the model has learned to do without the modality: always with
+        ``missing="auto"`` and two or more members.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
@@ -163,7 +166,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         ndarray of shape (n_samples,)
         """
         proba = self.predict_proba(X)
-        return self.classes_[proba.argmax(axis=1)]
+        return self._target.decide(proba)
 
 
 class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
@@ -214,6 +217,9 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         The weights, for ``aggregation="weighted"``.
     final_estimator_ : regressor
         The fitted meta-model, for ``aggregation="stacking"``.
+    supports_missing_ : dict of str to bool
+        Whether the model has learned to do without the modality: always with
+        ``missing="auto"`` and two or more members.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)

@@ -15,6 +15,7 @@ from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -30,6 +31,7 @@ from skfusion.fusion.learners import (
     scores_of,
     seed,
 )
+from skfusion.fusion.targets import Target
 from skfusion.modality import Modality, presence_mask
 
 __all__ = ["BaseLateFusion"]
@@ -64,8 +66,7 @@ class BaseLateFusion(BaseFusion):
         """
         self._check_rule()
         data = self._start_fit(X, y, sample_weight, groups)
-        self._set_fallback(data)
-        self._n_outputs = len(self._fallback) if self._is_classifier else 1
+        self._target.summarise(data.y, data.sample_weight)
         rng = check_random_state(self.random_state)
         members = [self._new_member(modality, rng) for modality in self._modalities]
         learned = self.aggregation == "stacking" or (
@@ -80,7 +81,7 @@ class BaseLateFusion(BaseFusion):
         )
         tasks = [(everything, everything[:0]), *folds]
         results = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_member)(member, data, j, train, test, self._n_outputs)
+            delayed(_fit_member)(member, data, j, train, test, self._target)
             for train, test in tasks
             for j, member in enumerate(members)
         )
@@ -91,7 +92,7 @@ class BaseLateFusion(BaseFusion):
             )
         ]
         if learned:
-            P = np.full((len(data.y), len(members), self._n_outputs), np.nan)
+            P = np.full((len(data.y), len(members), self._target.n_outputs), np.nan)
             held_out = iter(results[len(members) :])
             for _, test in folds:
                 for j in range(len(members)):
@@ -102,6 +103,8 @@ class BaseLateFusion(BaseFusion):
         self.modalities_ = with_transformers(
             self._members, lambda member: member.transformer
         )
+        # every member does without the others
+        self._set_support(np.ones(len(members), dtype=bool))
         self._n_features_out = len(self.get_feature_names_out())
         return self
 
@@ -120,8 +123,7 @@ class BaseLateFusion(BaseFusion):
             or the predicted number; NaN where the modality is absent.
         """
         P, _ = self._predict_members(X)
-        kept = P[:, :, 1:] if self._n_outputs == 2 else P
-        return kept.reshape(len(P), -1)
+        return self._target.informative(P).reshape(len(P), -1)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the members' predictions.
@@ -137,12 +139,10 @@ class BaseLateFusion(BaseFusion):
             ``modality__class``, or ``modality__prediction`` for a regression.
         """
         check_is_fitted(self, "modalities_")
-        outputs = ["prediction"]
-        if self._n_outputs > 1:
-            outputs = [str(label) for label in self.classes_]
-        shown = outputs[1:] if self._n_outputs == 2 else outputs
         names = [
-            f"{member.name}__{output}" for member in self._members for output in shown
+            f"{member.name}__{output}"
+            for member in self._members
+            for output in self._target.output_names
         ]
         return np.asarray(names, dtype=object)
 
@@ -185,21 +185,22 @@ class BaseLateFusion(BaseFusion):
         part = clone(modality.transformer)
         if not ends_in_predictor(part):
             learner = (
-                default_member(classifier=self._is_classifier)
+                default_member(self._target.kind)
                 if self.estimator is None
                 else clone(self.estimator)
             )
             part = make_pipeline(part, learner)
-        return replace(modality, transformer=seed(part, rng))
+        part = self._target.adapt(seed(part, rng))
+        return replace(modality, transformer=part)
 
     def _predict_members(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         cohort = self._read_cohort(X)
         present = presence_mask(self._modalities, cohort)
-        P = np.full((len(cohort), len(self._members), self._n_outputs), np.nan)
+        P = np.full((len(cohort), len(self._members), self._target.n_outputs), np.nan)
         for j, member in enumerate(self._members):
             rows = np.flatnonzero(present[:, j])
-            P[rows, j] = _ask_member(member, cohort, rows, self._n_outputs)
-        return P, ~np.isnan(P).all(axis=2)
+            P[rows, j] = _ask_member(member, cohort, rows, self._target)
+        return P, np.asarray(~np.isnan(P).all(axis=2))
 
     # -- combination --------------------------------------------------------------
 
@@ -237,9 +238,9 @@ class BaseLateFusion(BaseFusion):
     def _folds(self, data: TrainingData, fold_seed: int) -> list[Any]:
         return inner_folds(
             self.cv,
-            data.y,
+            self._target.strata(data.y),
             data.groups,
-            classifier=self._is_classifier,
+            n_rows=len(data.y),
             random_state=fold_seed,
             owner=type(self).__name__,
         )
@@ -253,19 +254,27 @@ class BaseLateFusion(BaseFusion):
         rows = np.flatnonzero(present.any(axis=1))
         P, present, data = P[rows], present[rows], data.rows(rows)
         if self.aggregation == "weighted":
-            self.weights_ = rules.learn_weights(P, present, data.y, data.sample_weight)
+            y, weight = data.y, data.sample_weight
+            if y.ndim == 2 and self._target.kind == "numbers":
+                spread = np.maximum(np.std(y, axis=0), np.finfo(float).tiny)
+                P, y = P / spread, y / spread  # no unit may outweigh the others
+            flat = _as_single_questions(self._target, P, present)
+            if weight is not None and y.ndim == 2:
+                weight = weight.repeat(y.shape[1])
+            self.weights_ = rules.learn_weights(*flat, y.reshape(-1), weight)
             return
         self._flagged = np.flatnonzero(~present.all(axis=0))
         # Where a member is silent, it says what it says on average.
         self._neutral = np.nanmean(self._evidence(P), axis=0)
         if self.final_estimator is not None:
             final = clone(self.final_estimator)
-        elif self._is_classifier:
+        elif self._target.kind != "numbers":
             final = LogisticRegression()
         else:
-            final = RidgeCV(alphas=np.logspace(-3, 3, 13))
+            ridge = RidgeCV(np.logspace(-3, 3, 13), alpha_per_target=True)
+            final = make_pipeline(StandardScaler(), ridge)
         self.final_estimator_ = fit_learner(
-            seed(final, rng),
+            self._target.adapt(seed(final, rng)),
             self._meta_features(P, present),
             data.y,
             sample_weight=data.sample_weight,
@@ -273,7 +282,11 @@ class BaseLateFusion(BaseFusion):
         )
 
     def _evidence(self, P: np.ndarray) -> np.ndarray:
-        return rules.log_odds(P) if self._is_classifier else P
+        if self._target.kind == "numbers":
+            return P
+        if self._target.kind == "labels":
+            return rules.log_odds(np.stack([1 - P, P], axis=-1))[..., 0]
+        return rules.log_odds(P)
 
     def _meta_features(self, P: np.ndarray, present: np.ndarray) -> np.ndarray:
         evidence = np.where(present[:, :, None], self._evidence(P), self._neutral)
@@ -281,21 +294,23 @@ class BaseLateFusion(BaseFusion):
 
     def _combine(self, P: np.ndarray, present: np.ndarray) -> np.ndarray:
         nothing = self._check_predictable(present)
-        fused = np.empty((len(P), self._n_outputs))
-        fused[nothing] = self._fallback
+        fused = np.empty((len(P), self._target.n_outputs))
+        fused[nothing] = self._target.fallback
         some = ~nothing
         if some.any():
             fused[some] = self._apply_rule(P[some], present[some])
-        return fused if self._is_classifier else fused[:, 0]
+        return self._target.result(fused)
 
     def _apply_rule(self, P: np.ndarray, present: np.ndarray) -> np.ndarray:
         if self.aggregation == "stacking":
             features = self._meta_features(P, present)
-            n_classes = self._n_outputs if self._is_classifier else None
-            return scores_of(self.final_estimator_, features, n_classes)
+            return scores_of(self.final_estimator_, features, self._target)
+        flat = _as_single_questions(self._target, P, present)
         if self.aggregation == "weighted":
-            return rules.weighted_mean(P, present, self.weights_)
-        return getattr(rules, self.aggregation)(P, present)
+            fused = rules.weighted_mean(*flat, self.weights_)
+        else:
+            fused = getattr(rules, self.aggregation)(*flat)
+        return fused[:, -1].reshape(len(P), -1) if len(fused) > len(P) else fused
 
 
 def _fit_member(
@@ -304,7 +319,7 @@ def _fit_member(
     j: int,
     train: np.ndarray,
     test: np.ndarray,
-    n_outputs: int,
+    target: Target,
 ) -> tuple[Any, np.ndarray]:
     """Fit one member on the training rows that have it; predict the held-out rows."""
     rows = train[data.presence[train, j]]
@@ -313,12 +328,12 @@ def _fit_member(
             f"{member.label} is absent in all {len(train)} rows that its model should "
             "learn from. Check the column, or leave the modality out."
         )
-    if n_outputs > 1 and len(np.unique(data.y[rows])) < n_outputs:
+    problem = target.problem(data.y[rows])
+    if problem:
         raise ValueError(
-            f"{member.label}: of {n_outputs} classes only "
-            f"{len(np.unique(data.y[rows]))} are left among the {len(rows)} rows that "
-            "have it (whole training data or one inner fold). Use fewer folds, merge "
-            "rare classes, or leave the modality out."
+            f"{member.label}: {problem} among the {len(rows)} rows that have it (whole "
+            "training data or one inner fold). Use fewer folds, merge rare classes, or "
+            "leave the modality out."
         )
     part = data.rows(rows)
     with located_errors(member, rows):
@@ -329,22 +344,31 @@ def _fit_member(
             sample_weight=part.sample_weight,
             groups=part.groups,
         )
-    predicted = np.full((len(test), n_outputs), np.nan)
+    predicted = np.full((len(test), target.n_outputs), np.nan)
     has = data.presence[test, j]
     predicted[has] = _ask_member(
-        replace(member, transformer=fitted), data.X, test[has], n_outputs
+        replace(member, transformer=fitted), data.X, test[has], target
     )
     return fitted, predicted
 
 
 def _ask_member(
-    member: Modality, X: pd.DataFrame, rows: np.ndarray, n_outputs: int
+    member: Modality, X: pd.DataFrame, rows: np.ndarray, target: Target
 ) -> np.ndarray:
     if len(rows) == 0:
-        return np.empty((0, n_outputs))
+        return np.empty((0, target.n_outputs))
     with located_errors(member, rows):
-        return scores_of(
-            member.transformer,
-            member.select(X.iloc[rows]),
-            n_outputs if n_outputs > 1 else None,
-        )
+        return scores_of(member.transformer, member.select(X.iloc[rows]), target)
+
+
+def _as_single_questions(
+    target: Target, P: np.ndarray, present: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lay several labels or numbers out as rows: rules know one question a row."""
+    n_rows, n_members, n_outputs = P.shape
+    if target.kind == "classes" or (target.kind == "numbers" and n_outputs == 1):
+        return P, present
+    single = np.moveaxis(P, 2, 1).reshape(n_rows * n_outputs, n_members, 1)
+    if target.kind == "labels":
+        single = np.concatenate([1 - single, single], axis=2)
+    return single, present.repeat(n_outputs, axis=0)

@@ -14,6 +14,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._dependencies import require
+from skfusion.fusion.targets import Target
 from skfusion.modality import Modality
 from skfusion.pipelines import (
     accepted_metadata,
@@ -36,13 +37,16 @@ __all__ = [
 ]
 
 
-def default_learner(*, classifier: bool, n_jobs: int | None) -> Any:
-    """Return the learner of an early fusion: XGBoost, which takes NaN natively."""
+def default_learner(kind: str, *, n_jobs: int | None) -> Any:
+    """Return the learner of an early fusion: XGBoost, which takes NaN natively.
+
+    `kind` is that of the target, e.g. ``"classes"``.
+    """
     xgboost = require("xgboost", "xgboost")
-    kind = xgboost.XGBClassifier if classifier else xgboost.XGBRegressor
+    learner = xgboost.XGBRegressor if kind == "numbers" else xgboost.XGBClassifier
     # One thread unless asked for more: XGBoost's threads spin, and two of them on a
     # busy machine cost 2.6 times the processor time for no gain.
-    return kind(
+    return learner(
         n_estimators=200,
         learning_rate=0.05,
         max_depth=4,
@@ -52,9 +56,12 @@ def default_learner(*, classifier: bool, n_jobs: int | None) -> Any:
     )
 
 
-def default_member(*, classifier: bool) -> Any:
-    """Return the learner of one modality in a late fusion: a linear model."""
-    if classifier:
+def default_member(kind: str) -> Any:
+    """Return the learner of one modality in a late fusion: a linear model.
+
+    `kind` is that of the target, e.g. ``"classes"``.
+    """
+    if kind != "numbers":
         return make_pipeline(
             StandardScaler(), LogisticRegression(C=0.01, max_iter=1000)
         )
@@ -177,21 +184,21 @@ def _first_step(pipeline: Pipeline) -> tuple[Any, Pipeline]:
     return first, Pipeline(pipeline.steps[1:])
 
 
-def scores_of(estimator: Any, X: Any, n_classes: int | None) -> np.ndarray:
-    """Ask a fitted member for probabilities, or for the prediction of a regressor.
+def scores_of(estimator: Any, X: Any, target: Target) -> np.ndarray:
+    """Ask a fitted learner what it predicts, as its target wants to know it.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted on class numbers ``0 ... n_classes - 1``, or a regressor.
+        Fitted on an encoded target.
     X : array-like of shape (n_samples, n_features)
         Features.
-    n_classes : int or None
-        Number of classes; None for a regressor.
+    target : Target
+        The task.
 
     Returns
     -------
-    ndarray of float64 of shape (n_samples, n_classes) or (n_samples, 1)
+    ndarray of float64 of shape (n_samples, n_outputs)
         NaN for rows that the first step of a `Pipeline` could not read.
 
     Raises
@@ -202,18 +209,11 @@ def scores_of(estimator: Any, X: Any, n_classes: int | None) -> np.ndarray:
     if isinstance(estimator, Pipeline) and len(estimator.steps) > 1:
         first, rest = _first_step(estimator)
         Z = transform_steps(first, X)
-        scores = np.full((Z.shape[0], n_classes or 1), np.nan)
+        scores = np.full((Z.shape[0], target.n_outputs), np.nan)
         rows = np.flatnonzero(~unreadable_rows(Z))
         if len(rows):
-            scores[rows] = scores_of(rest, take_rows(Z, rows), n_classes)
+            scores[rows] = scores_of(rest, take_rows(Z, rows), target)
         return scores
     if isinstance(estimator, Pipeline):
-        return scores_of(estimator.steps[0][1], X, n_classes)
-    if n_classes is None:
-        return np.asarray(estimator.predict(X), dtype=np.float64).reshape(-1, 1)
-    if not hasattr(estimator, "predict_proba"):
-        raise TypeError(
-            f"{type(estimator).__name__} gives no probabilities, which fusion needs. "
-            "Wrap it in sklearn.calibration.CalibratedClassifierCV."
-        )
-    return np.asarray(estimator.predict_proba(X), dtype=np.float64)
+        return scores_of(estimator.steps[0][1], X, target)
+    return target.ask(estimator, X)

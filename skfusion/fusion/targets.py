@@ -1,74 +1,396 @@
-"""Targets: labels or numbers in, what a learner is given out."""
+"""Targets: what a user passes as `y` in, what learners are given and asked for out.
+
+A target knows one task: how its `y` is checked and encoded, by what its rows are
+stratified, what a fitted learner is asked for, and what is predicted where nothing is
+known.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+import scipy.sparse
+from sklearn.base import clone
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import assert_all_finite
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import Tags, assert_all_finite, get_tags
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
-from skfusion.fusion.cohort import TrainingData
+__all__ = [
+    "Classes",
+    "ClassifierTarget",
+    "Labels",
+    "Numbers",
+    "RegressorTarget",
+    "Target",
+    "classifier_target",
+]
 
-__all__ = ["ClassifierTarget", "RegressorTarget"]
+
+class Target(ABC):
+    """One task: reads `y`, asks learners, knows what to say where nothing is known.
+
+    Attributes
+    ----------
+    kind : {"classes", "labels", "numbers", "survival"}
+        Classes that exclude each other; labels that do not (multilabel indicator);
+        one or more numbers; times to an event.
+    n_outputs : int
+        Width of the scores: number of classes, labels or numbers, 1 for a risk.
+    fallback : ndarray of shape (n_outputs,)
+        What is predicted where nothing is known; set by `summarise`.
+    """
+
+    kind: ClassVar[str]
+    n_outputs: int
+    fallback: np.ndarray
+
+    @abstractmethod
+    def encode(self, y: Any) -> np.ndarray:
+        """Check `y` and return it as learners get it, one row per case."""
+
+    @abstractmethod
+    def ask(self, estimator: Any, X: Any) -> np.ndarray:
+        """Return what a fitted learner predicts, (n_samples, n_outputs)."""
+
+    def summarise(self, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
+        """Take the (weighted) mean of encoded `y` as the fallback."""
+        mean = np.average(y, axis=0, weights=sample_weight)
+        self.fallback = np.atleast_1d(np.asarray(mean, dtype=np.float64))
+
+    def strata(self, y: np.ndarray) -> np.ndarray | None:
+        """Return the classes of which every training part needs some; None for none.
+
+        1-D class numbers are kept in proportion by folds; of a 2-D array each column
+        is checked, but not stratified.
+        """
+        return None
+
+    def problem(self, y: np.ndarray) -> str | None:
+        """Say why encoded `y` cannot be learned from, or None."""
+        return None
+
+    def adapt(self, estimator: Any) -> Any:
+        """Return the estimator, made to bear this kind of target where it does not."""
+        return estimator
+
+    def result(self, scores: np.ndarray) -> np.ndarray:
+        """Return scores (n_samples, n_outputs) in the shape a user expects."""
+        return scores
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs that `informative` keeps."""
+        return [str(i) for i in range(self.n_outputs)]
+
+    def informative(self, scores: np.ndarray) -> np.ndarray:
+        """Leave out the outputs that follow from the others, along the last axis."""
+        return scores
+
+
+def classifier_target(y: Any, owner: str) -> Classes | Labels:
+    """Return the target of a classifier: classes, or labels for an indicator matrix.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, n_labels)
+        What the user passed.
+    owner : str
+        Name of the estimator that asks, for the messages.
+
+    Returns
+    -------
+    Classes or Labels
+
+    Raises
+    ------
+    ValueError
+        If `y` holds neither.
+
+    Examples
+    --------
+    >>> from skfusion.fusion.targets import classifier_target
+    >>> classifier_target(["b", "a", "b"], "me").kind
+    'classes'
+    >>> classifier_target([[0, 1], [1, 1], [0, 0]], "me").kind
+    'labels'
+    """
+    matrix = _several_columns(y)
+    if matrix is None:
+        return Classes(owner)
+    if type_of_target(matrix) != "multilabel-indicator":
+        raise ValueError(
+            f"{owner}: y has {matrix.shape[1]} columns, so it must be an indicator "
+            "matrix of 0 and 1 (one column a label), found "
+            f"{type_of_target(matrix)!r}. Fit one model per column for several "
+            "multiclass outcomes."
+        )
+    return Labels(owner, matrix.shape[1])
+
+
+class Classes(Target):
+    """Classes that exclude each other, two or more.
+
+    Parameters
+    ----------
+    owner : str
+        Name of the estimator that asks, for the messages.
+    """
+
+    kind = "classes"
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+
+    def encode(self, y: Any) -> np.ndarray:
+        """Return class numbers; the labels are in ``classes``."""
+        values = _valid_column(y, self.owner)
+        check_classification_targets(values)
+        encoder = LabelEncoder().fit(values)
+        self.classes = encoder.classes_
+        self.n_outputs = len(self.classes)
+        if self.n_outputs < 2:
+            raise ValueError(
+                f"{self.owner}: y holds one class only, so there is nothing to tell "
+                "apart. A classifier needs at least two classes."
+            )
+        return encoder.transform(values)
+
+    def ask(self, estimator: Any, X: Any) -> np.ndarray:
+        """Return the probability of each class."""
+        return np.asarray(_probabilities(estimator, X), dtype=np.float64)
+
+    def summarise(self, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
+        """Take the class shares as the fallback."""
+        shares = np.bincount(y, sample_weight, minlength=self.n_outputs)
+        self.fallback = shares / shares.sum()
+
+    def strata(self, y: np.ndarray) -> np.ndarray:
+        """Return the class numbers."""
+        return y
+
+    def problem(self, y: np.ndarray) -> str | None:
+        """Say so where a class is missing."""
+        n_left = len(np.unique(y))
+        if n_left == self.n_outputs:
+            return None
+        return f"of {self.n_outputs} classes only {n_left} are left"
+
+    def decide(self, scores: np.ndarray) -> np.ndarray:
+        """Return the label of the most probable class, shape (n_samples,)."""
+        return self.classes[scores.argmax(axis=1)]
+
+    @property
+    def output_names(self) -> list[str]:
+        """The classes; of two, the second."""
+        names = [str(label) for label in self.classes]
+        return names[1:] if self.n_outputs == 2 else names
+
+    def informative(self, scores: np.ndarray) -> np.ndarray:
+        """Of two probabilities keep the second."""
+        return scores[..., 1:] if self.n_outputs == 2 else scores
+
+
+class Labels(Target):
+    """Labels that do not exclude each other, each a question of its own.
+
+    Parameters
+    ----------
+    owner : str
+        Name of the estimator that asks, for the messages.
+    n_outputs : int
+        Number of labels.
+    """
+
+    kind = "labels"
+
+    def __init__(self, owner: str, n_outputs: int) -> None:
+        self.owner = owner
+        self.n_outputs = n_outputs
+        self.classes = np.arange(n_outputs)
+
+    def encode(self, y: Any) -> np.ndarray:
+        """Return the indicator matrix as int64."""
+        values = np.asarray(_several_columns(y), dtype=np.int64)
+        constant = [j for j in range(values.shape[1]) if np.ptp(values[:, j]) == 0]
+        if constant:
+            raise ValueError(
+                f"{self.owner}: label(s) {constant[:5]} (columns of y) have one value "
+                "in all rows, so there is nothing to tell apart. Leave them out."
+            )
+        return values
+
+    def adapt(self, estimator: Any) -> Any:
+        """Fit one clone per label where the estimator takes one label only."""
+        if get_tags(_last_step(estimator)).classifier_tags.multi_label:
+            return estimator
+        return _with_last_step(estimator, MultiOutputClassifier)
+
+    def ask(self, estimator: Any, X: Any) -> np.ndarray:
+        """Return the probability of each label."""
+        given = _probabilities(estimator, X)
+        if not isinstance(given, list):
+            return np.asarray(given, dtype=np.float64)
+        known = estimator.classes_  # one array a label
+        columns = [
+            np.asarray(proba)[:, list(classes).index(1)]
+            if 1 in classes
+            else np.zeros(len(proba))
+            for proba, classes in zip(given, known, strict=True)
+        ]
+        return np.column_stack(columns).astype(np.float64)
+
+    def strata(self, y: np.ndarray) -> np.ndarray:
+        """Return the indicator matrix: each label needs both values."""
+        return y
+
+    def problem(self, y: np.ndarray) -> str | None:
+        """Say so where a label has one value only."""
+        n_constant = int((np.ptp(y, axis=0) == 0).sum())
+        if not n_constant:
+            return None
+        return f"{n_constant} of {self.n_outputs} labels have one value only"
+
+    def decide(self, scores: np.ndarray) -> np.ndarray:
+        """Return the labels more probable than not, an indicator matrix."""
+        return (scores > 0.5).astype(np.int64)
+
+
+class Numbers(Target):
+    """One number, or several.
+
+    Parameters
+    ----------
+    owner : str
+        Name of the estimator that asks, for the messages.
+    """
+
+    kind = "numbers"
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+
+    def encode(self, y: Any) -> np.ndarray:
+        """Return floats, 1-D for one number and (n_samples, n_outputs) for several."""
+        matrix = _several_columns(y)
+        several = matrix is not None
+        values = matrix if matrix is not None else _valid_column(y, self.owner)
+        self.n_outputs = values.shape[1] if several else 1
+        try:
+            numbers = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self.owner}: y must hold numbers, found {values.dtype}."
+            ) from error
+        if several:
+            _check_known(pd.DataFrame(numbers).isna().any(axis=1), self.owner)
+            assert_all_finite(numbers, input_name="y")
+        return numbers
+
+    def adapt(self, estimator: Any) -> Any:
+        """Fit one clone per number where the estimator predicts one only."""
+        last = _last_step(estimator)
+        if self.n_outputs == 1 or get_tags(last).target_tags.multi_output:
+            return estimator
+        return _with_last_step(estimator, MultiOutputRegressor)
+
+    def ask(self, estimator: Any, X: Any) -> np.ndarray:
+        """Return the predicted numbers."""
+        predicted = np.asarray(estimator.predict(X), dtype=np.float64)
+        return predicted.reshape(-1, self.n_outputs)
+
+    def result(self, scores: np.ndarray) -> np.ndarray:
+        """Return one number per row as a 1-D array."""
+        return scores[:, 0] if self.n_outputs == 1 else scores
+
+    @property
+    def output_names(self) -> list[str]:
+        """``prediction``, or ``prediction0``, ``prediction1`` ..."""
+        if self.n_outputs == 1:
+            return ["prediction"]
+        return [f"prediction{i}" for i in range(self.n_outputs)]
 
 
 class ClassifierTarget:
-    """Checks a classifier's target and turns labels into class numbers."""
+    """Mixin of the classifiers: makes their target and publishes the classes."""
 
     classes_: np.ndarray
-    _is_classifier = True
+    _target: Any
 
-    def _set_fallback(self, data: TrainingData) -> None:
-        """Keep the class shares: the prediction where nothing is known."""
-        shares = np.bincount(data.y, data.sample_weight, minlength=len(self.classes_))
-        self._fallback = shares / shares.sum()
+    def _new_target(self, y: Any) -> np.ndarray:
+        self._target = classifier_target(y, type(self).__name__)
+        encoded = self._target.encode(y)
+        self.classes_ = self._target.classes
+        return encoded
 
-    def _check_target(self, y: Any) -> np.ndarray:
-        owner = type(self).__name__
-        values = _valid_target(y, owner)
-        check_classification_targets(values)
-        self._label_encoder = LabelEncoder().fit(values)
-        self.classes_ = self._label_encoder.classes_
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"{owner}: y holds one class only, so there is nothing to tell apart. "
-                "A classifier needs at least two classes."
-            )
-        return self._label_encoder.transform(values)
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.classifier_tags.multi_label = True
+        return tags
 
 
 class RegressorTarget:
-    """Checks a regressor's target."""
+    """Mixin of the regressors: makes their target."""
 
-    _is_classifier = False
+    _target: Any
 
-    def _set_fallback(self, data: TrainingData) -> None:
-        """Keep the mean: the prediction where nothing is known."""
-        self._fallback = np.average(data.y, weights=data.sample_weight)
+    def _new_target(self, y: Any) -> np.ndarray:
+        self._target = Numbers(type(self).__name__)
+        return self._target.encode(y)
 
-    def _check_target(self, y: Any) -> np.ndarray:
-        values = _valid_target(y, type(self).__name__)
-        try:
-            return np.asarray(values, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"{type(self).__name__}: y must hold numbers, found {values.dtype}."
-            ) from error
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.target_tags.multi_output = True
+        return tags
 
 
-def _valid_target(y: Any, owner: str) -> np.ndarray:
-    values = column_or_1d(y, warn=True)
-    unknown = np.flatnonzero(pd.isna(pd.Series(values)))
-    if len(unknown):
-        raise ValueError(
-            f"{owner}: Input y contains NaN in {len(unknown)} of {len(values)} rows, "
-            f"first at row position(s) {unknown[:5].tolist()}. Drop rows whose outcome "
-            "is unknown."
+def _probabilities(estimator: Any, X: Any) -> Any:
+    if not hasattr(estimator, "predict_proba"):
+        raise TypeError(
+            f"{type(estimator).__name__} gives no probabilities, which fusion needs. "
+            "Wrap it in sklearn.calibration.CalibratedClassifierCV."
         )
+    return estimator.predict_proba(X)
+
+
+def _last_step(estimator: Any) -> Any:
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    return estimator
+
+
+def _with_last_step(estimator: Any, wrapper: Any) -> Any:
+    # Only the learner is multiplied: the steps before it are fitted once.
+    if not isinstance(estimator, Pipeline):
+        return wrapper(clone(estimator))
+    name, last = estimator.steps[-1]
+    return clone(estimator).set_params(**{name: _with_last_step(last, wrapper)})
+
+
+def _several_columns(y: Any) -> np.ndarray | None:
+    """Return a `y` of two or more columns as a dense array, and None for any other."""
+    dense = y.toarray() if scipy.sparse.issparse(y) else np.asarray(y)
+    return dense if dense.ndim == 2 and dense.shape[1] > 1 else None
+
+
+def _valid_column(y: Any, owner: str) -> np.ndarray:
+    values = column_or_1d(y, warn=True)
+    _check_known(pd.isna(pd.Series(values)), owner)
     if values.dtype.kind == "f":
         assert_all_finite(values, input_name="y")
     return values
+
+
+def _check_known(unknown: Any, owner: str) -> None:
+    rows = np.flatnonzero(unknown)
+    if len(rows):
+        raise ValueError(
+            f"{owner}: Input y contains NaN in {len(rows)} of {len(unknown)} rows, "
+            f"first at row position(s) {rows[:5].tolist()}. Drop rows whose outcome "
+            "is unknown."
+        )

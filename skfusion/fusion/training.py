@@ -118,7 +118,16 @@ class _Net(NeuralNet):
 class _SquaredError(nn.Module):
     def forward(self, predicted: Tensor, actual: Tensor) -> Tensor:
         """Return the squared error of each row."""
-        return (predicted[:, 0] - actual) ** 2
+        return ((predicted - actual) ** 2).mean(dim=1)
+
+
+class _LabelLoss(nn.Module):
+    def forward(self, predicted: Tensor, actual: Tensor) -> Tensor:
+        """Return the mean cross-entropy of the labels of each row."""
+        losses = nn.functional.binary_cross_entropy_with_logits(
+            predicted, actual.to(predicted.dtype), reduction="none"
+        )
+        return losses.mean(dim=1)
 
 
 def train(
@@ -137,8 +146,9 @@ def train(
         The network; its parameters that require gradients are trained with AdamW.
     inputs : NetInputs
         Inputs of all rows.
-    y : ndarray of shape (n_samples,)
-        Class numbers (int64), or standardised numbers.
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Class numbers (int64), an indicator matrix of labels (int64, 2-D), or
+        standardised numbers (2-D).
     weight : ndarray of shape (n_samples,)
         Weights of the rows, above 0.
     validation : ndarray of int
@@ -153,10 +163,11 @@ def train(
         One entry per epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``dur`` in s.
     """
     fitted = np.setdiff1d(np.arange(len(y)), validation)
-    criterion = _SquaredError() if y.dtype.kind == "f" else nn.CrossEntropyLoss
-    arguments: dict[str, Any] = {}
-    if y.dtype.kind != "f":
-        arguments["criterion__reduction"] = "none"
+    criterion: Any = nn.CrossEntropyLoss(reduction="none")
+    if y.dtype.kind == "f":
+        criterion = _SquaredError()
+    elif y.ndim == 2:
+        criterion = _LabelLoss()
     callbacks = list(settings.callbacks or [])
     held_out = None
     if len(validation):
@@ -185,7 +196,6 @@ def train(
         callbacks=callbacks,
         device=settings.device,
         verbose=settings.verbose,
-        **arguments,
     )
     net.fit(_Rows(inputs.rows(fitted), y[fitted], weight[fitted]), y=None)
     network.to("cpu").eval()

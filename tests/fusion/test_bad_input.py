@@ -40,15 +40,6 @@ def test_a_column_that_is_not_there(cohort, make):
         model.predict(cohort.X.drop(columns="sex"))
 
 
-def test_columns_of_two_modalities_overlap(cohort, make):
-    modalities = [
-        ("labs", TabularEncoder(), ["age"]),
-        ("ehr", TabularEncoder(), ["age", "sex"]),
-    ]
-    with pytest.raises(ValueError, match="'age' belongs to both modality 'labs' and"):
-        make(EarlyFusionClassifier, modalities=modalities).fit(cohort.X, cohort.y)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_modality_and_one_name_twice(kind, cohort, make):
     with pytest.raises(ValueError, match="list of modalities is empty"):

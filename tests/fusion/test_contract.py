@@ -279,3 +279,16 @@ def test_prediction_needs_only_the_columns_of_the_modalities(kind, cohort, make)
     model = make(kind).fit(cohort.X, cohort.y)
     reordered = cohort.X[["sex", "scan", "age"]].assign(site="a")
     np.testing.assert_allclose(outputs(model, reordered), outputs(model, cohort.X))
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_fitted_models_declare_which_absence_they_bear(kind, cohort, make):
+    gaps = cohort.X.copy()
+    gaps.loc[::5, "scan"] = None
+    learned = make(kind).fit(gaps, cohort.y).supports_missing_
+    assert learned["cxr"] is True
+    settings = {"modality_dropout": 0.0} if kind.__name__.startswith("Joint") else {}
+    complete = make(kind, **settings).fit(cohort.X, cohort.y).supports_missing_
+    assert complete == dict.fromkeys(["cxr", "ehr"], kind.__name__.startswith("Late"))
+    strict = make(kind, missing="error").fit(cohort.X, cohort.y).supports_missing_
+    assert strict == {"cxr": False, "ehr": False}

@@ -13,8 +13,9 @@ Y = np.tile([0, 1, 1], 20)
 
 
 def folds(cv, y=Y, groups=GROUPS, classifier=True):
+    strata = y if classifier else None
     return inner_folds(
-        cv, y, groups, classifier=classifier, random_state=0, owner="LateFusion"
+        cv, strata, groups, n_rows=len(y), random_state=0, owner="LateFusion"
     )
 
 
@@ -65,8 +66,9 @@ def test_cv_of_another_kind_is_refused():
 
 
 def rows(fraction, y=Y, groups=GROUPS, classifier=True):
+    strata = y if classifier else None
     return validation_rows(
-        fraction, y, groups, classifier=classifier, random_state=0, owner="JointFusion"
+        fraction, strata, groups, n_rows=len(y), random_state=0, owner="JointFusion"
     )
 
 
