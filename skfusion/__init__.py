@@ -23,7 +23,7 @@ _EXPORTS = {
     "FusionComparison": "skfusion.evaluation.comparison",
     "ImageEmbedder": "skfusion.image.embedding",
     "JointFusionClassifier": "skfusion.fusion.joint",
-    "JointFusionRegressor": "skfusion.fusion.joint",
+    "JointFusionRegressor": "skfusion.fusion.joint_regressor",
     "LateFusionClassifier": "skfusion.fusion.late",
     "LateFusionRegressor": "skfusion.fusion.late",
     "TabularEncoder": "skfusion.ehr.tabular",

@@ -1,0 +1,192 @@
+"""Joint fusion that predicts numbers: the regressor beside the classifier.
+
+Its parameters are those of `skfusion.fusion.joint`, but for the class weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import RegressorMixin
+
+from skfusion.fusion.joint_base import BaseJointFusion
+from skfusion.fusion.targets import RegressorTarget
+
+__all__ = ["JointFusionRegressor"]
+
+
+class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
+    """Predict a number with one network, encoders fine-tuned together (joint fusion).
+
+    Each modality has an encoder; their representations are concatenated and a head
+    predicts from them. The loss is propagated back into every encoder, which is what
+    sets joint fusion apart from early fusion [1]_. For images the encoder is the
+    backbone of their `ImageEmbedder`, trained from a chosen depth; for anything else
+    it is a layer on the transformer's features.
+
+    Parameters
+    ----------
+    modalities : list of (str, transformer, columns) or "auto", default="auto"
+        The modalities, as in `ColumnTransformer`. With ``"auto"``, each column of
+        images is a modality and the other columns are one EHR modality.
+    fusion : {"concat"}, default="concat"
+        How representations are joined.
+    trainable : {"head", "last_block", "all"}, int or list of str, default="last_block"
+        What is trained of an image backbone: nothing, its last block, everything, its
+        last so many blocks, or the layers below these names. The part before it is
+        run once per image and kept in the embedder's store.
+    hidden_dims : tuple of int, default=(64, 32)
+        Width of each modality's representation, then of the head's hidden layers.
+    dropout : float, default=0.2
+        Share of features dropped before each layer in training.
+    modality_dropout : float, default=0.1
+        Share of present modalities hidden in training (one always stays), so that the
+        learned token for an absent modality is worth something.
+    max_epochs : int, default=50
+        Most passes over the training rows.
+    batch_size : int, default=32
+        Rows per step.
+    lr : float, default=3e-3
+        Learning rate of AdamW.
+    encoder_lr_factor : float, default=0.1
+        What the learning rate is multiplied with for the layers of a backbone.
+    weight_decay : float, default=1e-2
+        Weight decay of AdamW.
+    validation_fraction : float, default=0.15
+        Share of the rows (of the patients, where groups are given) held out to stop
+        early and to choose the epoch; none are below 40 rows.
+    patience : int, default=5
+        Epochs without a better validation loss before training stops.
+    device : str, default="auto"
+        Torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
+    callbacks : list of (str, skorch callback) or None, default=None
+        More skorch callbacks, e.g. learning-rate schedulers and checkpoints.
+    missing : {"auto", "error", "complete_case"}, default="auto"
+        What an absent modality does: a learned token stands for it, an error, or its
+        row is dropped in `fit` with a warning (and refused in prediction).
+    groups : str or None, default=None
+        Name of the column with patient ids; it is no feature.
+    n_jobs : int or None, default=None
+        Threads in which the network is trained and asked; None is 1. The last digits
+        of a trained backbone depend on it.
+    random_state : int, RandomState or None, default=None
+        Seeds initial weights, dropout, batches and the validation split.
+    verbose : int, default=0
+        Not 0: print a line per epoch.
+
+    Attributes
+    ----------
+    modalities_ : list of (str, fitted transformer, columns)
+        The modalities that are used, inferred ones included.
+    network_ : torch.nn.Module
+        The trained network, on the CPU and in evaluation mode.
+    history_ : list of dict
+        Losses and duration (s) of every epoch.
+    n_epochs_ : int
+        Number of epochs trained.
+    supports_missing_ : dict of str to bool
+        Whether the model has learned to do without the modality: it was absent or
+        hidden in some training row, and ``missing="auto"``.
+    n_features_in_ : int
+        Number of columns that the modalities use.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Their names.
+
+    See Also
+    --------
+    EarlyFusionRegressor : One model on the joined features.
+    LateFusionRegressor : One model per modality, predictions combined.
+
+    Notes
+    -----
+    Without images everything is computed in float64. The frozen trunk of a backbone is
+    run through the embedder's store, so that folds, candidates of a search and epochs
+    share its outputs.
+
+    References
+    ----------
+    .. [1] Huang S-C et al. (2020). Fusion of medical imaging and electronic health
+       records using deep learning. npj Digital Medicine 3:136.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion import JointFusionRegressor
+    >>> X = np.random.default_rng(0).normal(size=(200, 4))
+    >>> model = JointFusionRegressor(random_state=0).fit(X, X[:, 0] - X[:, 3])
+    >>> model.score(X, X[:, 0] - X[:, 3]) > 0.9
+    True
+    """
+
+    def __init__(
+        self,
+        modalities: Any = "auto",
+        *,
+        fusion: str = "concat",
+        trainable: Any = "last_block",
+        hidden_dims: Any = (64, 32),
+        dropout: float = 0.2,
+        modality_dropout: float = 0.1,
+        max_epochs: int = 50,
+        batch_size: int = 32,
+        lr: float = 3e-3,
+        encoder_lr_factor: float = 0.1,
+        weight_decay: float = 1e-2,
+        validation_fraction: float = 0.15,
+        patience: int = 5,
+        device: str = "auto",
+        callbacks: Any = None,
+        missing: str = "auto",
+        groups: str | None = None,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.modalities = modalities
+        self.fusion = fusion
+        self.trainable = trainable
+        self.hidden_dims = hidden_dims
+        self.dropout = dropout
+        self.modality_dropout = modality_dropout
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.encoder_lr_factor = encoder_lr_factor
+        self.weight_decay = weight_decay
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.device = device
+        self.callbacks = callbacks
+        self.missing = missing
+        self.groups = groups
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the target of each case.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            A cohort; modalities may be absent.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n_samples,)
+        """
+        return self._finish(*self._outputs(X))
+
+    def _network_target(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        # The loss is a squared error, whose size must not depend on the target's unit.
+        values = y.reshape(len(y), -1)
+        self._center = np.average(values, axis=0, weights=weight)
+        spread = np.sqrt(
+            np.average((values - self._center) ** 2, axis=0, weights=weight)
+        )
+        self._spread = np.where(spread > 0, spread, 1.0)
+        return ((values - self._center) / self._spread).astype(self._dtype)
+
+    def _from_network(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs * self._spread + self._center
