@@ -157,7 +157,7 @@ def make_fusion_cohort(
     >>> image.shape, image.dtype
     ((30, 48), dtype('uint8'))
     """
-    _check_ranges(
+    check_ranges(
         n_samples=(n_samples, 1, np.inf),
         correlation=(correlation, 0, 1 - 1e-9),
         prevalence=(prevalence, 0, 1),
@@ -172,7 +172,7 @@ def make_fusion_cohort(
     patient = np.arange(n_samples) // rows_per_patient
     outcome = _outcomes(patient[-1] + 1, task, prevalence, rng)[patient]
     # the nuisance first, then one noise for each feature
-    draws = _clustered_normals(patient, 1 + len(design.shift), patient_correlation, rng)
+    draws = clustered_normals(patient, 1 + len(design.shift), patient_correlation, rng)
     features = np.outer(outcome, design.shift) + draws[:, 1:]
     features += np.outer(draws[:, 0], design.nuisance)
     blocks = {
@@ -200,7 +200,7 @@ def make_fusion_cohort(
     )
 
 
-def _check_ranges(**ranges: tuple[float, float, float]) -> None:
+def check_ranges(**ranges: tuple[float, float, float]) -> None:
     for name, (value, low, high) in ranges.items():
         if not low <= value <= high:
             limits = f"at least {low}" if high == np.inf else f"{low} to {high:g}"
@@ -219,7 +219,7 @@ def _missing_rates(missing_rate: float | Mapping[str, float]) -> dict[str, float
     else:
         rates = {"image": missing_rate, "ehr": missing_rate}
     for name, rate in rates.items():
-        _check_ranges(**{f"missing_rate of {name!r}": (rate, 0, 1)})
+        check_ranges(**{f"missing_rate of {name!r}": (rate, 0, 1)})
     if sum(rates.values()) > 1:
         raise ValueError(
             f"The missing rates sum to {sum(rates.values())}, more than 1: some rows "
@@ -275,7 +275,7 @@ def _outcomes(
     return rng.standard_normal(n_patients)
 
 
-def _clustered_normals(
+def clustered_normals(
     patient: NDArray[np.intp], n_columns: int, share: float, rng: np.random.RandomState
 ) -> NDArray[np.float64]:
     """Draw standard normals of which a patient's rows have a share in common."""
