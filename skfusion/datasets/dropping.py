@@ -154,16 +154,18 @@ def _find_modalities(X: Any, modalities: Any) -> list[Modality]:
         )
     if isinstance(modalities, str) and modalities == "auto":
         images, ehr, _ = infer_columns(X)
-        named: list[tuple[Any, Any]] = [(str(column), [column]) for column in images]
+        modalities = {str(column): [column] for column in images}
         if ehr:
-            taken = "ehr" in [name for name, _ in named]
-            named.append(("ehr_table" if taken else "ehr", ehr))
-    elif isinstance(modalities, Mapping):
-        named = list(modalities.items())
-    else:
-        triple = (tuple, list)
-        named = [m[::2] if isinstance(m, triple) else (m, None) for m in modalities]
-    triples = [(name, FunctionTransformer(), columns) for name, columns in named]
+            modalities["ehr_table" if "ehr" in modalities else "ehr"] = ehr
+    if isinstance(modalities, Mapping):
+        modalities = [(name, None, columns) for name, columns in modalities.items()]
+    # what stands in the middle of a triple is of no matter here
+    triples = [
+        (m[0], FunctionTransformer(), m[2])
+        if isinstance(m, (tuple, list)) and len(m) == 3
+        else m
+        for m in modalities
+    ]
     return check_modalities(triples, X, owner=_OWNER, reserved=())
 
 
