@@ -19,6 +19,7 @@ except PackageNotFoundError:  # a source tree that was never installed
 _EXPORTS = {
     "EarlyFusionClassifier": "skfusion.fusion.early",
     "EarlyFusionRegressor": "skfusion.fusion.early",
+    "EarlyFusionSurvival": "skfusion.fusion.early_survival",
     "EmbeddingStore": "skfusion.image.store",
     "FusionComparison": "skfusion.evaluation.comparison",
     "ImageEmbedder": "skfusion.image.embedding",
@@ -27,6 +28,7 @@ _EXPORTS = {
     "LateFusionClassifier": "skfusion.fusion.late",
     "LateFusionRegressor": "skfusion.fusion.late",
     "TabularEncoder": "skfusion.ehr.tabular",
+    "XGBoostSurvival": "skfusion.fusion.boosted_survival",
     "compare_fusion": "skfusion.evaluation.comparison",
     "read_image": "skfusion.image.reading",
 }

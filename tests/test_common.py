@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.utils import get_tags
@@ -14,6 +15,7 @@ from sklearn.utils.estimator_checks import (
     estimator_checks_generator,
     parametrize_with_checks,
 )
+from sklearn.utils.validation import column_or_1d
 
 import skfusion
 
@@ -32,6 +34,8 @@ MINI_BATCHES = (
 EXPECTED_FAILURES = {
     "EarlyFusionClassifier": dict.fromkeys(WEIGHTS, XGBOOST),
     "EarlyFusionRegressor": dict.fromkeys(WEIGHTS, XGBOOST),
+    "EarlyFusionSurvival": dict.fromkeys(WEIGHTS, XGBOOST),
+    "XGBoostSurvival": dict.fromkeys(WEIGHTS, XGBOOST),
     "JointFusionClassifier": dict.fromkeys(WEIGHTS, MINI_BATCHES),
     "JointFusionRegressor": dict.fromkeys(WEIGHTS, MINI_BATCHES),
 }
@@ -55,13 +59,45 @@ def expected_failed_checks(estimator: BaseEstimator) -> dict[str, str]:
     return EXPECTED_FAILURES.get(type(estimator).__name__, {})
 
 
+class NumbersAsTimes:
+    """Read the numbers of scikit-learn's checks as times to an event."""
+
+    def fit(self, X, y=None, sample_weight=None, **groups):
+        return super().fit(X, as_times(y), sample_weight, **groups)
+
+    def score(self, X, y=None, sample_weight=None):
+        return super().score(X, as_times(y), sample_weight)
+
+
+def as_times(y):
+    if y is None:
+        return None
+    numbers = column_or_1d(y, warn=True)
+    if numbers.dtype.kind not in "fiu":
+        numbers = np.unique(numbers, return_inverse=True)[1]
+    times = np.empty(len(numbers), dtype=[("event", bool), ("time", float)])
+    times["event"] = True
+    times["time"] = numbers - numbers.min() + 1 if len(numbers) else numbers
+    return times
+
+
+def for_checks(kind: type) -> BaseEstimator:
+    """Return an estimator that the checks can fit."""
+    if kind.__name__.endswith("Survival"):
+        kind = type(kind.__name__, (NumbersAsTimes, kind), {"__module__": __name__})
+        globals()[kind.__name__] = kind  # so that it can be pickled
+        if "cv" in inspect.signature(kind).parameters:
+            return kind(cv=None)
+    return kind()
+
+
 def takes_tables(kind: type) -> bool:
     """Tell whether scikit-learn has checks for an estimator's kind of input."""
     return get_tags(kind()).input_tags.two_d_array
 
 
 @parametrize_with_checks(
-    [kind() for kind in public_estimators() if takes_tables(kind)],
+    [for_checks(kind) for kind in public_estimators() if takes_tables(kind)],
     expected_failed_checks=expected_failed_checks,
 )
 def test_sklearn_check(estimator, check):

@@ -350,7 +350,8 @@ class BaseFusion(TransformerMixin, BaseEstimator):
         """Warn where a modality is absent that was never absent in training."""
         if self.missing != "auto" or presence.shape[1] < 2:
             return  # an error there, and nothing to predict from here
-        count = (~presence).sum(axis=0)
+        some = presence.any(axis=1)  # rows with nothing are another warning's
+        count = (~presence[some]).sum(axis=0)
         learned = list(self.supports_missing_.values())
         new = [j for j in np.flatnonzero(count) if not learned[j]]
         if new:

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skfusion.blocks import ModalityBlocks
 from skfusion.fusion.base import BaseFusion, with_transformers
+from skfusion.fusion.cohort import TrainingData
 from skfusion.fusion.learners import (
     accepts_nan,
     default_learner,
@@ -92,7 +93,11 @@ class _EarlyFusion(BaseFusion):
             self._blocks.modalities_, lambda modality: modality.transformer
         )
         self._n_features_out = joined.shape[1]
+        self._finish_fit(data, joined)
         return self
+
+    def _finish_fit(self, data: TrainingData, joined: np.ndarray) -> None:
+        """Learn what a task needs beside the estimator: nothing for most."""
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the joined features, as the estimator is given them.

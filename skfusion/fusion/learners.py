@@ -14,6 +14,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._dependencies import require
+from skfusion.fusion.boosted_survival import XGBoostSurvival
 from skfusion.fusion.targets import Target
 from skfusion.modality import Modality
 from skfusion.pipelines import (
@@ -42,6 +43,8 @@ def default_learner(kind: str, *, n_jobs: int | None) -> Any:
 
     `kind` is that of the target, e.g. ``"classes"``.
     """
+    if kind == "survival":
+        return XGBoostSurvival(n_jobs=n_jobs)
     xgboost = require("xgboost", "xgboost")
     learner = xgboost.XGBRegressor if kind == "numbers" else xgboost.XGBClassifier
     # One thread unless asked for more: XGBoost's threads spin, and two of them on a
@@ -59,8 +62,10 @@ def default_learner(kind: str, *, n_jobs: int | None) -> Any:
 def default_member(kind: str) -> Any:
     """Return the learner of one modality in a late fusion: a linear model.
 
-    `kind` is that of the target, e.g. ``"classes"``.
+    For survival it is XGBoost. `kind` is that of the target, e.g. ``"classes"``.
     """
+    if kind == "survival":
+        return XGBoostSurvival()
     if kind != "numbers":
         return make_pipeline(
             StandardScaler(), LogisticRegression(C=0.01, max_iter=1000)
@@ -97,7 +102,10 @@ def ends_in_predictor(estimator: Any) -> bool:
     if isinstance(estimator, Pipeline):
         return ends_in_predictor(estimator.steps[-1][1])
     kind = get_tags(estimator).estimator_type
-    return kind in ("classifier", "regressor") and hasattr(estimator, "predict")
+    if kind in ("classifier", "regressor"):
+        return hasattr(estimator, "predict")
+    # survival analyses have no type of their own; clusterings transform as well
+    return hasattr(estimator, "predict") and not hasattr(estimator, "transform")
 
 
 def accepts_nan(estimator: Any) -> bool:

@@ -1,0 +1,164 @@
+"""Early fusion for censored times.
+
+The strategy is that of `skfusion.fusion.early`; risks, curves and concordance are in
+`skfusion.fusion.survival_target`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+
+from skfusion.fusion.cohort import TrainingData
+from skfusion.fusion.early import _EarlyFusion
+from skfusion.fusion.folds import inner_folds
+from skfusion.fusion.survival_target import SurvivalFusion
+
+__all__ = ["EarlyFusionSurvival"]
+
+
+class EarlyFusionSurvival(SurvivalFusion, _EarlyFusion):
+    """Predict censored times from the joined features of all modalities.
+
+    Early fusion [1]_ whose target is a time to an event. `predict` gives a risk,
+    greater where the event is expected sooner; survival curves come from Cox's model
+    of out-of-fold risks.
+
+    Parameters
+    ----------
+    modalities : list of (str, transformer, columns) or "auto", default="auto"
+        The modalities, as in `ColumnTransformer`. With ``"auto"``, each column of
+        images is a modality and the other columns are one EHR modality.
+    estimator : survival estimator or None, default=None
+        Learns from the joined vector: anything whose `fit` takes scikit-survival's
+        structured `y` and whose `predict` gives a risk. None is `XGBoostSurvival`.
+    cv : int, splitter or None, default=5
+        Folds in which the whole model is fitted again for the risks that the curves
+        are learned from; whole patients where groups are given. None takes the risks
+        of the training rows themselves: one fit instead of six, but curves that are
+        too sure of themselves.
+    missing : {"auto", "error", "complete_case"}, default="auto"
+        What an absent modality does: NaN block and flag, an error, or its row is
+        dropped in `fit` with a warning (and refused in prediction).
+    groups : str or None, default=None
+        Name of the column with patient ids; it is no feature.
+    n_jobs : int or None, default=None
+        Threads of the default estimator; None is 1.
+    random_state : int, RandomState or None, default=None
+        Seeds the folds and every part that has chance in it and no seed of its own.
+    verbose : int, default=0
+        Not 0: log what is fitted.
+
+    Attributes
+    ----------
+    modalities_ : list of (str, fitted transformer, columns)
+        The modalities that are used, inferred ones included.
+    estimator_ : survival estimator
+        The fitted estimator.
+    supports_missing_ : dict of str to bool
+        Whether the model has learned to do without the modality.
+    n_features_in_ : int
+        Number of columns that the modalities use.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Their names.
+
+    See Also
+    --------
+    LateFusionSurvival : One model per modality, risks combined.
+    JointFusionSurvival : One network, encoders fine-tuned together.
+
+    References
+    ----------
+    .. [1] Huang S-C et al. (2020). Fusion of medical imaging and electronic health
+       records using deep learning. npj Digital Medicine 3:136.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion import EarlyFusionSurvival
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> cohort = make_fusion_cohort(200, task="regression", random_state=0)
+    >>> y = np.array([(True, time) for time in np.exp(-cohort.target)],
+    ...              dtype=[("event", bool), ("time", float)])
+    >>> model = EarlyFusionSurvival(
+    ...     [("image", StandardScaler(), cohort.image_columns),
+    ...      ("ehr", StandardScaler(), cohort.ehr_columns)],
+    ...     cv=2, random_state=0,
+    ... ).fit(cohort.data, y)
+    >>> model.predict_survival_function(cohort.data, times=[0.5, 1, 2]).shape
+    (200, 3)
+    """
+
+    def __init__(
+        self,
+        modalities: Any = "auto",
+        *,
+        estimator: Any = None,
+        cv: Any = 5,
+        missing: str = "auto",
+        groups: str | None = None,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.modalities = modalities
+        self.estimator = estimator
+        self.cv = cv
+        self.missing = missing
+        self.groups = groups
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the risk of each case.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            A cohort; modalities may be absent.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n_samples,)
+            Greater where the event is expected sooner.
+        """
+        return self._scores(*self._encode(X))
+
+    def _finish_fit(self, data: TrainingData, joined: np.ndarray) -> None:
+        if self.cv is None:
+            risk = self._target.ask(self.estimator_, joined)[:, 0]
+        else:
+            risk = self._out_of_fold_risk(data)
+        self._set_curves(risk, data.y, data.sample_weight)
+
+    def _out_of_fold_risk(self, data: TrainingData) -> np.ndarray:
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        folds = inner_folds(
+            self.cv,
+            self._target.strata(data.y),
+            data.groups,
+            n_rows=len(data.y),
+            random_state=int(seed),
+            owner=type(self).__name__,
+        )
+        risk = np.empty(len(data.y))
+        for train, test in folds:
+            part = data.rows(train)
+            model = clone(self).set_params(
+                cv=None,
+                groups=None,
+                modalities=self.modalities_,
+                random_state=int(seed),
+            )
+            with warnings.catch_warnings():
+                # the fit on all rows has already said what there is to say
+                warnings.simplefilter("ignore", UserWarning)
+                model.fit(part.X, part.y, part.sample_weight, part.groups)
+                risk[test] = model.predict(data.X.iloc[test])
+        return risk

@@ -1,0 +1,229 @@
+"""Survival: checked times, curves and risks, against other libraries."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.preprocessing import StandardScaler
+from sksurv.ensemble import RandomSurvivalForest
+from sksurv.linear_model import CoxPHSurvivalAnalysis
+from sksurv.metrics import concordance_index_censored, integrated_brier_score
+from sksurv.util import Surv
+
+from skfusion import EarlyFusionSurvival, XGBoostSurvival
+from skfusion.datasets import make_fusion_cohort
+from skfusion.fusion.survival_target import SurvivalCurves, check_survival
+
+
+@pytest.fixture(scope="module")
+def follow_up():
+    """600 rows whose log hazard is known; 35 % are censored; times are tied."""
+    cohort = make_fusion_cohort(
+        600,
+        task="regression",
+        rows_per_patient=2,
+        patient_correlation=0,
+        random_state=0,
+    )
+    rng = np.random.default_rng(0)
+    hazard = 1.5 * cohort.target
+    time = rng.exponential(np.exp(-hazard))
+    censoring = rng.exponential(2.0, len(time))
+    days = np.ceil(np.minimum(time, censoring) * 50)
+    cohort.y = Surv.from_arrays(time <= censoring, days)
+    cohort.hazard = hazard
+    cohort.modalities = [
+        ("image", StandardScaler(), cohort.image_columns),
+        ("ehr", StandardScaler(), cohort.ehr_columns),
+    ]
+    return cohort
+
+
+def test_curves_equal_cox_and_breslow_of_scikit_survival(follow_up):
+    risk, y = follow_up.hazard, check_survival(follow_up.y, "me")
+    reference = CoxPHSurvivalAnalysis(ties="breslow").fit(risk[:, None], follow_up.y)
+    curves = SurvivalCurves().fit(risk, y)
+    assert curves.slope_ / curves.scale_ == pytest.approx(reference.coef_[0], rel=1e-3)
+    times = reference.unique_times_
+    expected = reference.predict_survival_function(risk[:, None], return_array=True)
+    np.testing.assert_allclose(curves.predict(risk, times), expected, atol=1e-4)
+
+
+def test_a_weight_of_two_is_the_row_twice(follow_up):
+    risk, y = follow_up.hazard, check_survival(follow_up.y, "me")
+    rng = np.random.default_rng(1)
+    weight = rng.integers(0, 3, len(y)).astype(float)
+    twice = np.repeat(np.arange(len(y)), weight.astype(int))
+    times = np.quantile(y["time"], [0.1, 0.5, 0.9])
+    np.testing.assert_allclose(
+        SurvivalCurves().fit(risk, y, weight).predict(risk, times),
+        SurvivalCurves().fit(risk[twice], y[twice]).predict(risk, times),
+        rtol=1e-9,
+    )
+
+
+def test_a_risk_that_orders_everything_keeps_a_finite_slope():
+    y = check_survival(Surv.from_arrays(np.ones(50, bool), np.arange(50, 0, -1)), "me")
+    curves = SurvivalCurves().fit(np.arange(50.0), y)
+    assert 1 < curves.slope_ < 1000
+    assert np.isfinite(curves.predict(np.arange(50.0), np.arange(60.0))).all()
+
+
+@pytest.mark.parametrize("loss", ["cox", "aft"])
+def test_boosting_orders_new_cases_nearly_as_well_as_the_truth(loss, follow_up):
+    X = follow_up.data[follow_up.image_columns + follow_up.ehr_columns].to_numpy()
+    X = np.column_stack([X, follow_up.hazard])
+    model = XGBoostSurvival(loss, random_state=0).fit(X[:400], follow_up.y[:400])
+    new = follow_up.y[400:]
+    best = concordance_index_censored(new["event"], new["time"], follow_up.hazard[400:])
+    found = model.score(X[400:], new)
+    assert (
+        found
+        == concordance_index_censored(
+            new["event"], new["time"], model.predict(X[400:])
+        )[0]
+    )
+    assert best[0] - 0.05 < found
+    restored = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(restored.predict(X), model.predict(X))
+
+
+def test_censored_times_are_not_events(follow_up):
+    """Calling every time an event would change the trees."""
+    X = follow_up.hazard[:, None]
+    all_seen = follow_up.y.copy()
+    all_seen["event"] = True
+    for loss in ("cox", "aft"):
+        right = XGBoostSurvival(loss, random_state=0).fit(X, follow_up.y).predict(X)
+        wrong = XGBoostSurvival(loss, random_state=0).fit(X, all_seen).predict(X)
+        assert np.abs(right - wrong).max() > 0.05
+
+
+@pytest.fixture(params=[EarlyFusionSurvival])
+def kind(request):
+    return request.param
+
+
+def build(kind, cohort, **parameters):
+    settings = {"groups": "patient_id", "random_state": 0, "cv": 3}
+    return kind(cohort.modalities, **{**settings, **parameters})
+
+
+def test_fusion_orders_new_patients_and_its_curves_are_honest(kind, follow_up):
+    X, y = follow_up.data, follow_up.y
+    model = build(kind, follow_up).fit(X[:450], y[:450])
+    best = concordance_index_censored(
+        y["event"][450:], y["time"][450:], follow_up.hazard[450:]
+    )[0]
+    assert 0.6 < model.score(X[450:], y[450:]) < best
+    times = np.quantile(y["time"][450:], np.linspace(0.1, 0.8, 8))
+    curves = model.predict_survival_function(X[450:], times)
+    assert ((curves >= 0) & (curves <= 1)).all()
+    assert (np.diff(curves, axis=1) <= 0).all()
+    risk = model.predict(X[450:])
+    middle = curves[:, 4]
+    np.testing.assert_array_equal(np.argsort(-middle, kind="stable")[:1], risk.argmin())
+    everybody = np.tile(
+        SurvivalCurves()
+        .fit(np.zeros(450), check_survival(y[:450], "me"))
+        .predict(np.zeros(1), times),
+        (150, 1),
+    )
+    scores = [
+        integrated_brier_score(y[:450], y[450:], shown, times)
+        for shown in (curves, everybody)
+    ]
+    assert scores[0] < scores[1]
+
+
+def test_out_of_fold_curves_are_less_sure_than_those_of_training_rows(follow_up):
+    flat, steep = (
+        build(EarlyFusionSurvival, follow_up, cv=cv).fit(follow_up.data, follow_up.y)
+        for cv in (3, None)
+    )
+    assert flat._curves.slope_ / flat._curves.scale_ < (
+        0.7 * steep._curves.slope_ / steep._curves.scale_
+    )
+
+
+def test_absent_modalities_groups_and_cross_validation(kind, follow_up):
+    X = follow_up.data.copy()
+    X.loc[::5, follow_up.image_columns] = np.nan
+    model = build(kind, follow_up)
+    scores = cross_val_score(
+        model, X, follow_up.y, cv=GroupKFold(3), groups=follow_up.groups
+    )
+    assert (scores > 0.55).all()
+    fitted = clone(model).fit(X, follow_up.y)
+    nothing = X.iloc[[0]].copy()
+    nothing.loc[:, follow_up.image_columns + follow_up.ehr_columns] = np.nan
+    with pytest.warns(UserWarning, match="no modality at all"):
+        risk = fitted.predict(nothing)
+    everyone = fitted.predict(X)
+    assert everyone.min() < risk[0] < everyone.max()
+    again = clone(model).fit(X, follow_up.y)
+    np.testing.assert_array_equal(again.predict(X), everyone)
+    np.testing.assert_allclose(
+        fitted.predict_encoded(fitted.encode_modalities(X)), everyone
+    )
+
+
+def test_a_table_of_two_columns_is_taken(kind, follow_up):
+    table = pd.DataFrame(
+        {"died": follow_up.y["event"], "days": follow_up.y["time"]},
+        index=follow_up.data.index,
+    )
+    by_table = build(kind, follow_up).fit(follow_up.data, table)
+    by_array = build(kind, follow_up).fit(follow_up.data, follow_up.y)
+    np.testing.assert_array_equal(
+        by_table.predict(follow_up.data), by_array.predict(follow_up.data)
+    )
+
+
+def test_estimators_of_scikit_survival(follow_up):
+    forest = RandomSurvivalForest(30, min_samples_leaf=10, random_state=0)
+    model = build(EarlyFusionSurvival, follow_up, estimator=forest)
+    assert (
+        model.fit(follow_up.data, follow_up.y).score(follow_up.data, follow_up.y) > 0.7
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda y: y["time"], "structured array.*found an array of dtype float64"),
+        (lambda y: y[["time", "event"]], "found the field 'time' of dtype float64"),
+        (lambda y: set_time(y, [3, 8], 0.0), r"2 of 600 times .* 0 or less.*\[3, 8\]"),
+        (lambda y: set_time(y, [3], np.nan), "y contains NaN"),
+        (lambda y: set_event(y, False), "all 600 rows of y are censored"),
+    ],
+)
+def test_times_that_cannot_be_used(kind, change, words, follow_up):
+    with pytest.raises(ValueError, match=words):
+        build(kind, follow_up).fit(follow_up.data, change(follow_up.y.copy()))
+
+
+def test_a_fold_without_events_says_so(kind, follow_up):
+    y = set_event(follow_up.y.copy(), False)
+    y["event"][:4] = True
+    folds = [
+        (np.arange(300, 600), np.arange(300)),
+        (np.arange(300), np.arange(300, 600)),
+    ]
+    with pytest.raises(ValueError, match="missing from the training part"):
+        build(kind, follow_up, cv=folds).fit(follow_up.data, y)
+
+
+def set_time(y, rows, value):
+    y["time"][rows] = value
+    return y
+
+
+def set_event(y, value):
+    y["event"] = value
+    return y
