@@ -13,10 +13,9 @@ from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.metrics import check_scoring
 from sklearn.utils import Tags, check_random_state, get_tags
-from sklearn.utils.multiclass import check_classification_targets
 
 from skfusion.fusion.folds import inner_folds
-from skfusion.fusion.learners import default_member, fit_learner, seed
+from skfusion.fusion.learners import default_member, fit_learner, seed, target_for
 from skfusion.fusion.selection import TargetSelector, check_n_features
 
 __all__ = ["GeneticSelector"]
@@ -146,7 +145,8 @@ class GeneticSelector(TargetSelector):
         X : array-like of shape (n_samples, n_features)
             Features; NaN where the estimator takes it.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Classes or numbers; floats are numbers.
+            Classes or labels for a classifier, else numbers; without an estimator,
+            floats are numbers.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights for fitting the estimator; the score is unweighted.
         groups : array-like of shape (n_samples,) or None, default=None
@@ -207,24 +207,22 @@ class GeneticSelector(TargetSelector):
         groups: Any,
         rng: np.random.RandomState,
     ) -> dict[str, Any]:
-        classifier = y.dtype.kind != "f"
-        if classifier:
-            check_classification_targets(y)
+        target = target_for(self.estimator, y, type(self).__name__)
+        y = target.encode(y)
         estimator = (
-            default_member(classifier=classifier)
+            default_member(target.kind)
             if self.estimator is None
             else clone(self.estimator)
         )
-        numbered = np.unique(y, return_inverse=True)[1] if classifier else y
         folds = inner_folds(
             self.cv,
-            numbered,
+            target.strata(y),
             None if groups is None else np.unique(groups, return_inverse=True)[1],
-            classifier=classifier,
+            n_rows=len(y),
             random_state=int(rng.randint(np.iinfo(np.int32).max)),
             owner=type(self).__name__,
         )
-        estimator = seed(estimator, rng)
+        estimator = seed(target.adapt(estimator), rng)
         scorer = check_scoring(estimator, scoring=self.scoring)
         return {
             "estimator": estimator,
@@ -316,7 +314,7 @@ class GeneticSelector(TargetSelector):
             value = getattr(self, name)
             if name == "mutation_rate" and value is None:
                 continue
-            if not isinstance(value, numbers.Real) or not 0 <= value <= 1:
+            if not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
                 raise ValueError(
                     f"GeneticSelector: {name} must be a number in [0, 1], got "
                     f"{value!r}."

@@ -199,18 +199,21 @@ def check_n_features(wanted: Any, n_features: int, owner: str) -> int:
     """
     if wanted is None:
         return max(1, n_features // 2)
-    real = isinstance(wanted, numbers.Real) and not isinstance(wanted, bool)
-    if real and isinstance(wanted, numbers.Integral) and wanted >= 1:
-        if wanted > n_features:
+    if isinstance(wanted, numbers.Integral) and not isinstance(wanted, bool):
+        count = int(wanted)
+        if count > n_features:
             warnings.warn(
-                f"{owner}: n_features_to_select={wanted} is more than the "
+                f"{owner}: n_features_to_select={count} is more than the "
                 f"{n_features} features there are; all are kept.",
                 UserWarning,
                 stacklevel=3,
             )
-        return min(int(wanted), n_features)
-    if real and not isinstance(wanted, numbers.Integral) and 0 < wanted <= 1:
-        return max(1, int(float(wanted) * n_features))
+        if count >= 1:
+            return min(count, n_features)
+    elif isinstance(wanted, numbers.Real) and not isinstance(wanted, bool):
+        share = float(wanted)
+        if 0 < share <= 1:
+            return max(1, int(share * n_features))
     raise ValueError(
         f"{owner}: n_features_to_select must be a number of features (an integer of 1 "
         f"or more), a share of them (a float in (0, 1]) or None, got {wanted!r}."
