@@ -199,7 +199,8 @@ def check_n_features(wanted: Any, n_features: int, owner: str) -> int:
     """
     if wanted is None:
         return max(1, n_features // 2)
-    if isinstance(wanted, numbers.Integral) and not isinstance(wanted, bool):
+    kind = type(wanted)  # True and False are integers too, but no number of features
+    if issubclass(kind, numbers.Integral) and kind is not bool:
         count = int(wanted)
         if count > n_features:
             warnings.warn(
@@ -210,7 +211,7 @@ def check_n_features(wanted: Any, n_features: int, owner: str) -> int:
             )
         if count >= 1:
             return min(count, n_features)
-    elif isinstance(wanted, numbers.Real) and not isinstance(wanted, bool):
+    elif issubclass(kind, numbers.Real) and kind is not bool:
         share = float(wanted)
         if 0 < share <= 1:
             return max(1, int(share * n_features))
