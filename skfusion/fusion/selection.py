@@ -199,8 +199,8 @@ def check_n_features(wanted: Any, n_features: int, owner: str) -> int:
     """
     if wanted is None:
         return max(1, n_features // 2)
-    kind = type(wanted)  # True and False are integers too, but no number of features
-    if issubclass(kind, numbers.Integral) and kind is not bool:
+    is_bool = type(wanted) is bool  # an integer too, but no number of features
+    if isinstance(wanted, numbers.Integral) and not is_bool:
         count = int(wanted)
         if count > n_features:
             warnings.warn(
@@ -211,7 +211,7 @@ def check_n_features(wanted: Any, n_features: int, owner: str) -> int:
             )
         if count >= 1:
             return min(count, n_features)
-    elif issubclass(kind, numbers.Real) and kind is not bool:
+    elif isinstance(wanted, numbers.Real) and not is_bool:
         share = float(wanted)
         if 0 < share <= 1:
             return max(1, int(share * n_features))
