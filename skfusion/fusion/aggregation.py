@@ -1,19 +1,31 @@
 """The rules of late fusion: predictions of the members in, one prediction out.
 
 Pure functions on arrays. ``P`` has shape (n_samples, n_members, n_outputs):
-probabilities of the classes, or one number for a regression. ``present`` is the
-boolean mask (n_samples, n_members); entries of absent members are ignored, whatever
-they hold. Every row must have at least one member.
+probabilities of the classes, or one number (a prediction, a risk) each. ``present`` is
+the boolean mask (n_samples, n_members); entries of absent members are ignored, whatever
+they hold. Every row must have at least one member. A row is combined by itself: no rule
+looks at the other rows. Read next: `skfusion.fusion.combination`, which learns what a
+rule needs and applies it.
 """
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
-from scipy.optimize import minimize
 
-__all__ = ["learn_weights", "log_odds", "mean", "vote", "weighted_mean"]
+__all__ = [
+    "ballots",
+    "bayes",
+    "log_odds",
+    "maximum",
+    "mean",
+    "median",
+    "minimum",
+    "normalised",
+    "product",
+    "vote",
+    "weighted_mean",
+    "weighted_vote",
+]
 
 # Probabilities of 0 and 1 have no finite logarithm; float32 models do give them.
 SMALLEST_PROBABILITY = 1e-6
@@ -78,6 +90,163 @@ def weighted_mean(
     return np.einsum("nm,nmc->nc", shares, np.where(present[:, :, None], P, 0.0))
 
 
+def maximum(P: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Take each output's largest prediction.
+
+    Of probabilities, each class's largest one is taken and the row is divided by its
+    sum: the most probable class is that of the surest member. No class is special. Of
+    two classes the second gets ``max(p) / (max(p) + 1 - min(p))``, with `p` the
+    members' probabilities of it; that is not ``max(p)``, "as soon as one member says
+    so", which would depend on which class is called the second.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_samples, n_members, n_outputs)
+        Predictions.
+    present : ndarray of bool of shape (n_samples, n_members)
+        Which member predicted.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_outputs)
+
+    References
+    ----------
+    Kittler, Hatef, Duin and Matas, On combining classifiers, IEEE Transactions on
+    Pattern Analysis and Machine Intelligence 20:226-239, 1998: the max, min, median,
+    product and sum rule.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.aggregation import maximum
+    >>> P = np.array([[[0.1, 0.9], [0.7, 0.3]]])
+    >>> maximum(P, np.array([[True, True]])).round(4).tolist()
+    [[0.4375, 0.5625]]
+    """
+    return normalised(np.where(present[:, :, None], P, -np.inf).max(axis=1))
+
+
+def minimum(P: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Take each output's smallest prediction.
+
+    Of probabilities, each class's smallest one is taken and the row is divided by its
+    sum; where every class has a member that rules it out, all are equally probable.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_samples, n_members, n_outputs)
+        Predictions.
+    present : ndarray of bool of shape (n_samples, n_members)
+        Which member predicted.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_outputs)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.aggregation import minimum
+    >>> P = np.array([[[0.1, 0.9], [0.7, 0.3]]])
+    >>> minimum(P, np.array([[True, True]])).round(4).tolist()
+    [[0.25, 0.75]]
+    """
+    return normalised(np.where(present[:, :, None], P, np.inf).min(axis=1))
+
+
+def median(P: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Take each output's median prediction; probabilities are divided by their sum.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_samples, n_members, n_outputs)
+        Predictions.
+    present : ndarray of bool of shape (n_samples, n_members)
+        Which member predicted.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_outputs)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.aggregation import median
+    >>> P = np.array([[[1.0], [2.0], [60.0]]])
+    >>> median(P, np.array([[True, True, True]])).tolist()
+    [[2.0]]
+    """
+    return normalised(np.nanmedian(np.where(present[:, :, None], P, np.nan), axis=1))
+
+
+def product(P: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Multiply the members' probabilities and divide by their sum.
+
+    Each member brings the shares of the classes with it, so that with M members the
+    prior counts M times; `bayes` takes the M - 1 superfluous ones out.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_samples, n_members, n_classes)
+        Probabilities.
+    present : ndarray of bool of shape (n_samples, n_members)
+        Which member predicted.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.aggregation import product
+    >>> P = np.array([[[0.2, 0.8], [0.4, 0.6]]])
+    >>> product(P, np.array([[True, True]])).round(3).tolist()
+    [[0.143, 0.857]]
+    """
+    return bayes(P, present, np.ones(P.shape[2]))
+
+
+def bayes(P: np.ndarray, present: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    r"""Multiply the members' evidence as Bayes' rule does.
+
+    The probability of class c is proportional to
+    :math:`\prod_m p_{mc} / \pi_c^{M - 1}`, with M the members that are present in the
+    row; for two classes that is
+    :math:`\mathrm{logit}\, p = \sum_m \mathrm{logit}\, p_m
+    - (M - 1)\, \mathrm{logit}\, \pi`. It is exact where the members are calibrated and
+    the modalities independent given the class; where they are not, shared evidence is
+    counted twice.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_samples, n_members, n_classes)
+        Probabilities.
+    present : ndarray of bool of shape (n_samples, n_members)
+        Which member predicted.
+    prior : ndarray of shape (n_classes,) or (n_samples, n_classes)
+        Share of each class in the data that the members learned from.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.aggregation import bayes
+    >>> P = np.array([[[0.8, 0.2], [0.8, 0.2]]])
+    >>> bayes(P, np.array([[True, True]]), np.array([0.8, 0.2])).round(3).tolist()
+    [[0.8, 0.2]]
+    """
+    surplus = present.sum(axis=1, keepdims=True) - 1
+    logs = np.where(present[:, :, None], _safe_log(P), 0.0).sum(axis=1)
+    logs = logs - surplus * _safe_log(np.asarray(prior))
+    odds = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
 def vote(P: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Majority vote: the share of the present members that choose each class.
 
@@ -87,7 +256,7 @@ def vote(P: np.ndarray, present: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     P : ndarray of shape (n_samples, n_members, n_classes)
-        Probabilities.
+        Probabilities, or 1 for the chosen class and 0 for the others.
     present : ndarray of bool of shape (n_samples, n_members)
         Which member predicted.
 
@@ -105,16 +274,70 @@ def vote(P: np.ndarray, present: np.ndarray) -> np.ndarray:
     >>> vote(P, np.array([[True, True, True], [True, True, False]])).round(2).tolist()
     [[0.67, 0.33], [0.35, 0.65]]
     """
-    n_classes = P.shape[2]
-    filled = np.where(present[:, :, None], P, 0.0)
-    ballots = np.eye(n_classes)[filled.argmax(axis=2)]  # (n, M, C)
-    shares = mean(ballots, present)
+    return weighted_vote(P, present, np.ones(P.shape[1]))
+
+
+def weighted_vote(
+    P: np.ndarray, present: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Weighted vote: the weight of the present members that choose each class.
+
+    Ties are broken as in `vote`, by the weighted mean of the probabilities.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_samples, n_members, n_classes)
+        Probabilities, or 1 for the chosen class and 0 for the others.
+    present : ndarray of bool of shape (n_samples, n_members)
+        Which member predicted.
+    weights : ndarray of shape (n_members,)
+        Weights, as in `weighted_mean`.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_classes)
+        Rows sum to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.aggregation import weighted_vote
+    >>> P = np.array([[[0.6, 0.4], [0.55, 0.45], [0.1, 0.9]]])
+    >>> weighted_vote(P, np.array([[True] * 3]), np.array([1.0, 1.0, 3.0])).tolist()
+    [[0.4, 0.6]]
+    """
+    shares = weighted_mean(ballots(P, present), present, weights)
     leading = np.isclose(shares, shares.max(axis=1, keepdims=True))
     tied = leading.sum(axis=1) > 1
-    averages = np.where(leading, mean(P, present), 0.0)
+    averages = np.where(leading, weighted_mean(P, present, weights), 0.0)
     pot = np.where(leading, shares, 0.0).sum(axis=1, keepdims=True)
     split = averages / averages.sum(axis=1, keepdims=True) * pot
     return np.where(tied[:, None] & leading, split, shares)
+
+
+def ballots(P: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Return 1 for the most probable class of each member and 0 for the others.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_samples, n_members, n_classes)
+        Probabilities.
+    present : ndarray of bool of shape (n_samples, n_members)
+        Which member predicted.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_members, n_classes)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.aggregation import ballots
+    >>> ballots(np.array([[[0.6, 0.4], [0.1, 0.9]]]), np.array([[True, True]])).tolist()
+    [[[1.0, 0.0], [0.0, 1.0]]]
+    """
+    filled = np.where(present[:, :, None], P, 0.0)
+    return np.eye(P.shape[2])[filled.argmax(axis=2)]
 
 
 def log_odds(P: np.ndarray) -> np.ndarray:
@@ -142,68 +365,32 @@ def log_odds(P: np.ndarray) -> np.ndarray:
     return np.log(clipped) - np.log1p(-clipped)
 
 
-def learn_weights(
-    P: np.ndarray,
-    present: np.ndarray,
-    y: np.ndarray,
-    sample_weight: np.ndarray | None = None,
-) -> np.ndarray:
-    """Find the weights of the mean that lose least on out-of-fold predictions.
+def _safe_log(P: np.ndarray) -> np.ndarray:
+    return np.log(np.clip(P, SMALLEST_PROBABILITY, None))
 
-    The loss is the log-loss for classes and the squared error for numbers; the
-    weights are 0 or more and sum to 1.
+
+def normalised(scores: np.ndarray) -> np.ndarray:
+    """Divide probabilities by their sum; one number a row stays what it is.
 
     Parameters
     ----------
-    P : ndarray of shape (n_samples, n_members, n_outputs)
-        Out-of-fold predictions.
-    present : ndarray of bool of shape (n_samples, n_members)
-        Which member predicted.
-    y : ndarray of shape (n_samples,)
-        Class numbers, or numbers if ``n_outputs`` is 1.
-    sample_weight : ndarray of shape (n_samples,) or None, default=None
-        Weights of the rows.
+    scores : ndarray of shape (n_samples, n_outputs)
+        Numbers of 0 or more, or one number a row.
 
     Returns
     -------
-    ndarray of shape (n_members,)
+    ndarray of shape (n_samples, n_outputs)
+        Where all are 0, every class gets the same.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from skfusion.fusion.aggregation import learn_weights
-    >>> y = np.array([1.0, 2.0, 3.0, 4.0])
-    >>> P = np.column_stack([y, 5 - y])[:, :, None]
-    >>> learn_weights(P, np.ones((4, 2), dtype=bool), y).round(3).tolist()
-    [1.0, 0.0]
+    >>> from skfusion.fusion.aggregation import normalised
+    >>> normalised(np.array([[1.0, 3.0], [0.0, 0.0]])).tolist()
+    [[0.25, 0.75], [0.5, 0.5]]
     """
-    n_members = P.shape[1]
-
-    def loss(weights: np.ndarray) -> float:
-        fused = weighted_mean(P, present, np.clip(weights, 0.0, None))
-        if P.shape[2] == 1:
-            errors = (fused[:, 0] - y) ** 2 / scale
-        else:
-            errors = -np.log(
-                np.clip(fused[np.arange(len(y)), y], SMALLEST_PROBABILITY, None)
-            )
-        return float(np.average(errors, weights=sample_weight))
-
-    scale = max(float(np.var(y)), np.finfo(float).tiny)
-    start = np.full(n_members, 1.0 / n_members)
-    result = minimize(
-        loss,
-        start,
-        method="SLSQP",
-        bounds=[(0.0, 1.0)] * n_members,
-        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1.0},
-    )
-    if not result.success:
-        warnings.warn(
-            f"The weights of the members could not be learned ({result.message}); they "
-            "count equally. Give weights=, or use another aggregation.",
-            UserWarning,
-            stacklevel=3,
-        )
-    weights = np.clip(result.x if result.success else start, 0.0, None)
-    return weights / weights.sum()
+    if scores.shape[1] == 1:
+        return scores
+    totals = scores.sum(axis=1, keepdims=True)
+    even = np.full_like(scores, 1.0 / scores.shape[1])
+    return np.divide(scores, totals, out=even, where=totals > 0)

@@ -14,7 +14,7 @@ from sklearn.model_selection import (
     check_cv,
 )
 
-__all__ = ["inner_folds", "validation_rows"]
+__all__ = ["Fold", "inner_folds", "validation_rows"]
 
 Fold = tuple[np.ndarray, np.ndarray]
 

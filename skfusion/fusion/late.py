@@ -33,14 +33,27 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
     estimator : classifier or None, default=None
         Model of the modalities whose entry is a transformer; None is a standardised
         logistic regression with C=0.01.
-    aggregation : {"mean", "weighted", "vote", "stacking"}, default="mean"
-        Mean of the probabilities; weighted mean; majority vote; or a meta-model on the
-        members' out-of-fold log-odds, with flags for absent members.
-    weights : dict, array-like of shape (n_modalities,) or None, default=None
-        Weights for ``aggregation="weighted"``; None learns those with the least
-        log-loss out of fold. They are renormalised over the members that are present.
+    aggregation : str or callable, default="mean"
+        How the members' probabilities become one. Notes says what each rule does:
+        ``"mean"``, ``"weighted"``, ``"max"``, ``"min"``, ``"median"``, ``"product"``,
+        ``"bayes"``, ``"vote"``, ``"weighted_vote"``, ``"rank"``, ``"stacking"``, or a
+        function ``rule(P, present)``.
+    weights : dict, array-like of shape (n_modalities,), str, callable or None, \
+            default=None
+        For ``"weighted"`` and ``"weighted_vote"``: the weights, or how they are learned
+        out of fold. None: the least log-loss; the name of a scikit-learn scorer, such
+        as ``"roc_auc"``, or a scorer: the highest score. They are renormalised over
+        the members that are present.
     final_estimator : classifier or None, default=None
         Meta-model for ``aggregation="stacking"``; None is a logistic regression.
+    calibration : {"sigmoid", "isotonic", "temperature"}, dict or None, default=None
+        Calibrates each member's probabilities before they are combined, by its
+        out-of-fold predictions; a dict names the modalities that want it, such as
+        ``{"cxr": "isotonic"}``. What is then learned from them gets cross-fitted ones.
+    final_calibration : {"sigmoid", "isotonic", "temperature"} or None, default=None
+        Calibrates the fused probabilities, by out-of-fold ones. The mean of calibrated
+        members is not calibrated itself: it is too timid where they know different
+        things.
     cv : int or splitter, default=5
         Inner folds for whatever is learned from the members' predictions. With groups
         given, every patient is on one side of each fold.
@@ -64,9 +77,13 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
     modalities_ : list of (str, fitted estimator, columns)
         The members, fitted on all rows that have the modality.
     weights_ : ndarray of shape (n_modalities,)
-        The weights, for ``aggregation="weighted"``.
+        The weights, for ``aggregation="weighted"`` and ``"weighted_vote"``.
     final_estimator_ : classifier
         The fitted meta-model, for ``aggregation="stacking"``.
+    calibrators_ : dict of str to Calibrator
+        By modality, where `calibration` asks for some; has a method ``predict``.
+    final_calibrator_ : Calibrator
+        That of the fused prediction, where `final_calibration` asks for it.
     classes_ : ndarray of shape (n_classes,)
         The class labels.
     supports_missing_ : dict of str to bool
@@ -84,6 +101,32 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
 
     Notes
     -----
+    The rules, on the members that are present in the row; each predicts from any of
+    them, and a row alone decides about itself:
+
+    - ``"mean"``, ``"weighted"``: the (weighted) mean of the probabilities.
+    - ``"max"``, ``"min"``, ``"median"``: that of each class's probabilities, divided by
+      the row's sum. With ``"max"`` the surest member decides, whichever class it
+      chooses.
+    - ``"product"``: the product of the probabilities, divided by its sum.
+    - ``"bayes"``: the same less the surplus prior,
+      ``logit p = sum(logit p_m) - (M - 1) logit prior`` with M members and the class
+      shares of the training data: exact for calibrated members of modalities that are
+      independent given the class.
+    - ``"vote"``, ``"weighted_vote"``: the share (or weight) of the members that choose
+      the class; ties go by the mean probability. Members need no ``predict_proba``.
+    - ``"rank"``: the mean of the ranks that the probabilities have among out-of-fold
+      ones. It orders cases of members with unlike scales; it is no probability, and
+      0.5 is an average case.
+    - ``"stacking"``: `final_estimator` on the members' out-of-fold log-odds. Where a
+      member is absent in training rows, its log-odds are NaN if `final_estimator`
+      accepts that, else their mean with a flag beside.
+    - a function: gets ``P`` of shape (n_samples, n_members, n_classes), NaN where
+      absent, and the mask ``present`` of shape (n_samples, n_members); returns
+      probabilities of shape (n_samples, n_classes).
+
+    Of several labels each is such a question of two classes; the weights are shared.
+
     A meta-model on probabilities alone is late fusion; a model on the probabilities of
     one modality and the features of another is early fusion of type II [1]_.
 
@@ -107,16 +150,30 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
     (1, 2)
     """
 
-    _rules = ("mean", "weighted", "vote", "stacking")
+    _rules = (
+        "mean",
+        "weighted",
+        "max",
+        "min",
+        "median",
+        "product",
+        "bayes",
+        "vote",
+        "weighted_vote",
+        "rank",
+        "stacking",
+    )
 
     def __init__(
         self,
         modalities: Any = "auto",
         *,
         estimator: Any = None,
-        aggregation: str = "mean",
+        aggregation: Any = "mean",
         weights: Any = None,
         final_estimator: Any = None,
+        calibration: Any = None,
+        final_calibration: str | None = None,
         cv: Any = 5,
         class_weight: Any = None,
         missing: str = "auto",
@@ -130,6 +187,8 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         self.aggregation = aggregation
         self.weights = weights
         self.final_estimator = final_estimator
+        self.calibration = calibration
+        self.final_calibration = final_calibration
         self.cv = cv
         self.class_weight = class_weight
         self.missing = missing
@@ -149,9 +208,9 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            For ``aggregation="vote"``, the shares of the votes.
+            For votes their shares, for ``aggregation="rank"`` mean ranks.
         """
-        return self._combine(*self._predict_members(X))
+        return self._combine(self._predict_members(X))
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the class of each case.
@@ -186,11 +245,17 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
     estimator : regressor or None, default=None
         Model of the modalities whose entry is a transformer; None is a standardised
         ridge regression.
-    aggregation : {"mean", "weighted", "stacking"}, default="mean"
-        Mean, weighted mean, or a meta-model on out-of-fold predictions.
-    weights : dict, array-like of shape (n_modalities,) or None, default=None
-        Weights for ``aggregation="weighted"``; None learns those with the least
-        squared error out of fold.
+    aggregation : str or callable, default="mean"
+        ``"mean"``, ``"weighted"``, ``"max"``, ``"min"``, ``"median"`` of the
+        predictions that are there; ``"stacking"``: a meta-model on out-of-fold
+        predictions; or a function that gets ``P`` of shape (n_samples, n_members, 1),
+        NaN where absent, and the mask ``present`` of shape (n_samples, n_members), and
+        returns an array of shape (n_samples, 1).
+    weights : dict, array-like of shape (n_modalities,), str, callable or None, \
+            default=None
+        For ``"weighted"``: the weights, or how they are learned out of fold. None: the
+        least squared error; the name of a scikit-learn scorer, such as
+        ``"neg_median_absolute_error"``, or a scorer: the highest score.
     final_estimator : regressor or None, default=None
         Meta-model for ``aggregation="stacking"``; None is a ridge regression.
     cv : int or splitter, default=5
@@ -250,14 +315,14 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
     [8.0, 18.0, 12.0, 24.0]
     """
 
-    _rules = ("mean", "weighted", "stacking")
+    _rules = ("mean", "weighted", "max", "min", "median", "stacking")
 
     def __init__(
         self,
         modalities: Any = "auto",
         *,
         estimator: Any = None,
-        aggregation: str = "mean",
+        aggregation: Any = "mean",
         weights: Any = None,
         final_estimator: Any = None,
         cv: Any = 5,
@@ -291,4 +356,4 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         -------
         ndarray of float64 of shape (n_samples,)
         """
-        return self._combine(*self._predict_members(X))
+        return self._combine(self._predict_members(X))

@@ -5,16 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
+from scipy.special import logit
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import StackingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, StackingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.model_selection import (
+    GridSearchCV,
+    StratifiedGroupKFold,
+    cross_val_predict,
+)
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.svm import LinearSVC
 
 from skfusion import LateFusionClassifier, LateFusionRegressor
 
@@ -214,18 +218,79 @@ def test_each_modality_can_have_an_estimator_of_its_own(table):
     assert "ab__n_neighbors" in model.get_params()
 
 
-def test_late_fusions_nest(table):
-    X, y, groups = table
+def test_late_fusions_nest():
+    """Three rules over the same three slices, then a vote with clinical models."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 240)
+    X = pd.DataFrame(rng.normal(size=(240, 5)), columns=["s1", "s2", "s3", "e1", "e2"])
+    X += 0.7 * y[:, None]
+    X["patient_id"] = rng.integers(0, 80, 240)
+    X.loc[::4, "s2"] = None  # a part inside an inner fusion
+    X.loc[::6, ["s1", "s2", "s3"]] = None  # all of it
+    slices = [(name, StandardScaler(), [name]) for name in ("s1", "s2", "s3")]
+    members = [
+        (rule, LateFusionClassifier(slices, aggregation=rule), ["s1", "s2", "s3"])
+        for rule in ("max", "mean", "vote")
+    ]
+    images = LateFusionClassifier(members, aggregation="vote")
+    model = LateFusionClassifier(
+        [
+            ("images", images, ["s1", "s2", "s3"]),
+            ("e1", LogisticRegression(), ["e1"]),
+            ("e2", LogisticRegression(), ["e2"]),
+        ],
+        aggregation="vote",
+        groups="patient_id",
+        random_state=0,
+    ).fit(X, y)
+    assert roc_auc_score(y, model.predict_proba(X)[:, 1]) > 0.65
+    # by hand: the vote of a vote
+    inner = model.modalities_[0][1]
+    ballots = [inner.predict(X.loc[[5]])] + [
+        part.predict(X.loc[[5], [name]]) for name, part, _ in model.modalities_[1:]
+    ]
+    assert model.predict(X.loc[[5]])[0] == round(float(np.mean(ballots)))
+    assert "images__max__s1" in model.get_params()
+
+
+def test_groups_and_weights_reach_an_inner_late_fusion():
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(30), 4)
+    X = pd.DataFrame({"p1": patients, "p2": patients, "patient_id": patients})
+    y = rng.integers(0, 2, len(X))
     inner = LateFusionClassifier(
-        [(name, StandardScaler(), [name]) for name in "ab"], aggregation="vote"
+        [("one", Recorder(), ["p1"]), ("two", Recorder(), ["p2"])],
+        aggregation="stacking",
+    )
+    outer = LateFusionClassifier(
+        [("inner", inner, ["p1", "p2"]), ("alone", Recorder(), ["p1"])],
+        aggregation="stacking",
+        groups="patient_id",
+        random_state=0,
+    )
+    Recorder.log.clear()
+    outer.fit(X, y)
+    # 5 outer folds and the whole, 5 inner folds each for two members; then the outer
+    # folds ask all three
+    assert len(Recorder.log) == 6 * 5 * 2 + 5 * 3
+    for fitted_on, asked_about in Recorder.log:
+        assert not fitted_on & asked_about
+
+
+def test_row_weights_reach_an_inner_late_fusion(table):
+    X, y, _ = table
+    inner = LateFusionClassifier(
+        [(name, StandardScaler(), [name]) for name in "ab"],
+        estimator=LogisticRegression(),
+        aggregation="bayes",
     )
     model = LateFusionClassifier(
-        [("images", inner, ["a", "b"]), ("cd", StandardScaler(), ["c", "d"])],
-        aggregation="stacking",
-        random_state=0,
-    ).fit(X, y, groups=groups)
-    assert [name for name, _, _ in model.modalities_[0][1].modalities_] == ["a", "b"]
-    assert model.score(X, y) > 0.6
+        [("ab", inner, ["a", "b"]), ("cd", LogisticRegression(), ["c", "d"])]
+    )
+    weights = np.where(y == 1, 3.0, 1.0)
+    found = model.fit(X, y, sample_weight=weights).transform(X)[:, 0]
+    alone = clone(inner).fit(X[["a", "b"]], y, sample_weight=weights)
+    np.testing.assert_allclose(found, alone.predict_proba(X[["a", "b"]])[:, 1])
 
 
 def test_same_model_whatever_n_jobs(table):
@@ -239,34 +304,6 @@ def test_same_model_whatever_n_jobs(table):
         for n_jobs in (1, 2)
     ]
     np.testing.assert_array_equal(*fused)
-
-
-def test_settings_that_make_no_sense(table):
-    X, y, _ = table
-    with pytest.raises(ValueError, match="aggregation must be one of.*got 'median'"):
-        LateFusionClassifier(MODALITIES, aggregation="median").fit(X, y)
-    with pytest.raises(ValueError, match="aggregation must be one of.*got 'vote'"):
-        LateFusionRegressor(MODALITIES, aggregation="vote").fit(X, y)
-    with pytest.raises(ValueError, match="has no use for them"):
-        LateFusionClassifier(MODALITIES, weights=[1, 2]).fit(X, y)
-    for weights, words in (
-        ([1, 2, 3], "2 numbers"),
-        ([-1, 2], "0 or more"),
-        ({"ab": 1}, "name every modality once"),
-    ):
-        model = LateFusionClassifier(
-            MODALITIES, aggregation="weighted", weights=weights
-        )
-        with pytest.raises(ValueError, match=words):
-            model.fit(X, y)
-    with pytest.raises(TypeError, match="LinearSVC gives no probabilities"):
-        LateFusionClassifier(MODALITIES, estimator=LinearSVC()).fit(X, y).predict(X)
-    with pytest.raises(
-        TypeError, match="KNeighborsClassifier does not support sample_w"
-    ):
-        LateFusionClassifier(
-            MODALITIES, estimator=KNeighborsClassifier(), class_weight="balanced"
-        ).fit(X, y)
 
 
 def test_a_class_that_a_member_never_sees(table):
@@ -283,3 +320,66 @@ def test_members_see_their_own_columns_only(table):
     spy = FunctionTransformer(lambda frame: seen.append(list(frame.columns)) or frame)
     LateFusionClassifier([("ab", spy, ["a", "b"]), MODALITIES[1]]).fit(X, y)
     assert set(map(tuple, seen)) == {("a", "b")}
+
+
+def test_the_meta_model_can_be_searched(table):
+    X, y, groups = table
+    model = LateFusionClassifier(
+        MODALITIES,
+        aggregation="stacking",
+        final_estimator=LogisticRegression(),
+        random_state=0,
+    )
+    grid = {"final_estimator__C": [1e-4, 1.0], "aggregation": ["stacking", "mean"]}
+    search = GridSearchCV(model, grid, cv=StratifiedGroupKFold(3)).fit(
+        X, y, groups=groups
+    )
+    assert len(search.cv_results_["params"]) == 4
+    small, large = (
+        clone(model).set_params(final_estimator__C=C).fit(X, y, groups=groups)
+        for C in (1e-4, 1.0)
+    )
+    sizes = [np.abs(m.final_estimator_.coef_).max() for m in (small, large)]
+    assert sizes[0] < 0.1 * sizes[1]
+
+
+def test_a_meta_model_that_takes_nan_needs_no_fill(table):
+    X, y, _ = table
+    X = X.copy()
+    X.loc[::3, ["a", "b"]] = np.nan
+    model = LateFusionClassifier(
+        MODALITIES,
+        aggregation="stacking",
+        final_estimator=HistGradientBoostingClassifier(max_iter=20),
+        cv=3,
+        random_state=0,
+    ).fit(X, y)
+    assert model.final_estimator_.n_features_in_ == 2  # and no flag beside
+    odds = logit(model.transform(X))
+    assert np.isnan(odds[::3, 0]).all()
+    expected = model.final_estimator_.predict_proba(odds)
+    np.testing.assert_allclose(model.predict_proba(X), expected)
+    # never absent in training: NaN would mean nothing to the meta-model
+    gone = X.copy()
+    gone[["c", "d"]] = np.nan
+    assert np.isfinite(model.predict_proba(gone.iloc[1:2])).all()
+
+
+def test_xgboost_as_meta_model():
+    xgboost = pytest.importorskip("xgboost")
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=200)
+    X = pd.DataFrame(y[:, None] + rng.normal(size=(200, 3)), columns=list("abc"))
+    X.loc[::4, "a"] = np.nan
+    final = xgboost.XGBRegressor(n_estimators=20, n_jobs=1)
+    model = LateFusionRegressor(
+        [(name, LinearRegression(), [name]) for name in X],
+        aggregation="stacking",
+        final_estimator=final,
+        random_state=0,
+    ).fit(X, y)
+    assert model.final_estimator_.n_features_in_ == 3
+    np.testing.assert_allclose(
+        model.predict(X), model.final_estimator_.predict(model.transform(X))
+    )
+    assert model.score(X, y) > 0.4
