@@ -21,6 +21,8 @@ __all__ = [
     "accepted_metadata",
     "fit_transform_steps",
     "is_passthrough",
+    "is_sampler",
+    "resample",
     "scatter_rows",
     "take_rows",
     "transform_steps",
@@ -107,6 +109,12 @@ def fit_transform_steps(
     for position, (name, step) in enumerate(transformer.steps):
         if is_passthrough(step):
             continue
+        if is_sampler(step):
+            raise TypeError(
+                f"the step {name!r} ({type(step).__name__}) changes which rows there "
+                "are, so it cannot stand among a modality's transformers. Put it right "
+                "before the learner: imblearn.pipeline.make_pipeline(sampler, learner)."
+            )
         if rows is not None and len(rows) == 0:
             raise ValueError(
                 f"the steps before {name!r} could read none of the {n_rows} rows, so "
@@ -167,6 +175,70 @@ def transform_steps(transformer: Any, X: Any, *, width: int = 1) -> Any:
 def is_passthrough(step: Any) -> bool:
     """Tell whether a step of a `Pipeline` is none."""
     return step is None or (isinstance(step, str) and step == "passthrough")
+
+
+def is_sampler(step: Any) -> bool:
+    """Tell whether a step changes which rows there are (imbalanced-learn's samplers).
+
+    They work in `fit` only: a prediction passes them by.
+    """
+    return hasattr(step, "fit_resample") and not isinstance(step, Pipeline)
+
+
+def resample(
+    sampler: Any, X: Any, y: Any, metadata: Metadata
+) -> tuple[Any, Any, Metadata]:
+    """Let a sampler choose or make the rows to learn from.
+
+    Parameters
+    ----------
+    sampler : sampler
+        With the `fit_resample` of imbalanced-learn.
+    X, y : array-like of n_samples rows
+        Features and target.
+    metadata : dict of str to ndarray or None
+        ``sample_weight`` and ``groups``.
+
+    Returns
+    -------
+    X, y : array-like of n_resampled rows
+        What to learn from.
+    metadata : dict of str to ndarray or None
+        Of the chosen rows; without ``groups`` where the sampler made new rows, which
+        belong to no patient.
+
+    Raises
+    ------
+    ValueError
+        If weights are given and the sampler makes new rows, which have none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imblearn.under_sampling import RandomUnderSampler
+    >>> from skfusion.pipelines import resample
+    >>> X, y = np.arange(5.0)[:, None], np.array([0, 0, 0, 1, 1])
+    >>> sampler = RandomUnderSampler(random_state=0)
+    >>> X, y, rest = resample(sampler, X, y, {"groups": np.array(list("aabcc"))})
+    >>> X.ravel().tolist(), y.tolist(), rest["groups"].tolist()
+    ([2.0, 1.0, 3.0, 4.0], [0, 0, 1, 1], ['b', 'a', 'c', 'c'])
+    """
+    X, y = sampler.fit_resample(X, y)
+    chosen = getattr(sampler, "sample_indices_", None)
+    if chosen is None and metadata.get("sample_weight") is not None:
+        raise ValueError(
+            f"{type(sampler).__name__} makes new rows, which have no weight, so "
+            "neither sample_weight nor class_weight can be used with it. Leave the "
+            "weights out, or take a sampler that only chooses rows."
+        )
+    return (
+        X,
+        y,
+        {
+            name: None if value is None or chosen is None else value[chosen]
+            for name, value in metadata.items()
+        },
+    )
 
 
 def unreadable_rows(Z: Any) -> np.ndarray:

@@ -21,6 +21,8 @@ from skfusion.pipelines import (
     accepted_metadata,
     fit_transform_steps,
     is_passthrough,
+    is_sampler,
+    resample,
     take_rows,
     transform_steps,
     unreadable_rows,
@@ -125,7 +127,8 @@ def fit_learner(
 
     In a `Pipeline`, every step whose `fit` takes them gets the weights and groups, and
     rows that the first step turns into NaN only (an image that could not be read) are
-    kept from the steps behind it.
+    kept from the steps behind it. A sampler of imbalanced-learn changes the rows that
+    the steps behind it learn from, and nothing else.
 
     Parameters
     ----------
@@ -149,6 +152,9 @@ def fit_learner(
     ------
     TypeError
         If weights are given but the estimator that predicts cannot take them.
+    ValueError
+        If no row can be read, or a sampler makes rows without the weights or groups
+        that are needed behind it.
 
     Examples
     --------
@@ -163,6 +169,11 @@ def fit_learner(
     given = {"sample_weight": sample_weight, "groups": groups}
     if isinstance(estimator, Pipeline) and len(estimator.steps) > 1:
         first, rest = _first_step(estimator)
+        if is_sampler(first):
+            X, y, part = resample(first, X, y, given)
+            _check_groups_kept(first, rest, groups, part["groups"])
+            fit_learner(rest, X, y, **part)
+            return estimator
         Z = fit_transform_steps(first, X, y, given)
         rows = np.flatnonzero(~unreadable_rows(Z))
         if len(rows) == 0:
@@ -192,6 +203,18 @@ def _first_step(pipeline: Pipeline) -> tuple[Any, Pipeline]:
     return first, Pipeline(pipeline.steps[1:])
 
 
+def _check_groups_kept(
+    sampler: Any, rest: Pipeline, before: np.ndarray | None, after: np.ndarray | None
+) -> None:
+    takers = [step for _, step in rest.steps if has_fit_parameter(step, "groups")]
+    if before is not None and after is None and takers:
+        raise ValueError(
+            f"{type(sampler).__name__} makes new rows, which belong to no patient, but "
+            f"{type(takers[0]).__name__} behind it keeps patients (groups) together. "
+            "Take a sampler that only chooses rows, or put it inside that estimator."
+        )
+
+
 def scores_of(estimator: Any, X: Any, target: Target) -> np.ndarray:
     """Ask a fitted learner what it predicts, as its target wants to know it.
 
@@ -216,6 +239,8 @@ def scores_of(estimator: Any, X: Any, target: Target) -> np.ndarray:
     """
     if isinstance(estimator, Pipeline) and len(estimator.steps) > 1:
         first, rest = _first_step(estimator)
+        if is_sampler(first):
+            return scores_of(rest, X, target)
         Z = transform_steps(first, X)
         scores = np.full((Z.shape[0], target.n_outputs), np.nan)
         rows = np.flatnonzero(~unreadable_rows(Z))
