@@ -39,6 +39,8 @@ EXPECTED_FAILURES = {
     "JointFusionClassifier": dict.fromkeys(WEIGHTS, MINI_BATCHES),
     "JointFusionRegressor": dict.fromkeys(WEIGHTS, MINI_BATCHES),
 }
+# What makes the checks quick; everything else is the default.
+SMALL = {"GeneticSelector": {"population_size": 4, "n_generations": 2, "cv": 2}}
 FUSION = [
     f"{strategy}Fusion{kind}"
     for strategy in ("Early", "Late", "Joint")
@@ -88,7 +90,7 @@ def for_checks(kind: type) -> BaseEstimator:
         globals()[kind.__name__] = kind  # so that it can be pickled
         if "cv" in inspect.signature(kind).parameters:
             return kind(cv=None)
-    return kind()
+    return kind(**SMALL.get(kind.__name__, {}))
 
 
 def takes_tables(kind: type) -> bool:

@@ -11,6 +11,7 @@ import importlib.util
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
 
 from skfusion import (
@@ -20,7 +21,8 @@ from skfusion import (
     LateFusionClassifier,
     TabularEncoder,
 )
-from skfusion.datasets import load_lidc_nodules, load_pad_ufes_20
+from skfusion.datasets import drop_modality, load_lidc_nodules, load_pad_ufes_20
+from skfusion.evaluation.statistics import corrected_resampled_interval
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +96,50 @@ def test_joint_fusion_on_skin_lesions(skin, store):
 @pytest.mark.timeout(400)
 def test_early_and_late_fusion_on_lung_nodules(nodules, store):
     assert_fusion_helps(nodules, store, floor=0.93)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_without_images_no_strategy_falls_below_the_record_alone(skin, store):
+    """Trained on complete rows, asked with 0, 25, 50 and 100 % of the images gone."""
+    parts = modalities(skin, store)
+    settings = {"groups": skin.group_column, "random_state": 0}
+    models = {
+        "record": LateFusionClassifier(parts[1:], **settings),
+        "record, boosted": EarlyFusionClassifier(parts[1:], **settings),
+        "early": EarlyFusionClassifier(parts, **settings),
+        "late": LateFusionClassifier(parts, **settings),
+        "joint": JointFusionClassifier(parts, **settings),
+    }
+    scores = missing_image_curves(models, skin, shares=(0.0, 0.25, 0.5, 1.0))
+    for name, found in scores.items():
+        print(f"{name:16s}", found.mean(axis=0).round(3))
+    alone = max(scores["record"], scores["record, boosted"], key=np.mean)[:, -1]
+    for name in ("early", "late", "joint"):
+        complete, gone = scores[name][:, 0], scores[name][:, -1]
+        lost = corrected_resampled_interval(gone - alone, n_train=4, n_test=1)
+        assert lost.high > 0, name
+        assert complete.mean() > gone.mean()
+
+
+def missing_image_curves(models, cohort, shares):
+    """AUROC (n_folds, n_shares) of each model on test rows that lose their images."""
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+    X, y = cohort.data, cohort.target
+    scores = {name: [] for name in models}
+    for number, (train, test) in enumerate(folds.split(X, y, cohort.groups)):
+        versions = [
+            drop_modality(
+                X.iloc[test],
+                {"image": share},
+                modalities={"image": list(cohort.image_columns)},
+                random_state=number,
+            )
+            for share in shares
+        ]
+        for name, model in models.items():
+            model.fit(X.iloc[train], y[train])
+            scores[name].append(
+                [roc_auc_score(y[test], model.predict_proba(v)[:, 1]) for v in versions]
+            )
+    return {name: np.asarray(found) for name, found in scores.items()}

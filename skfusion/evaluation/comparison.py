@@ -267,6 +267,14 @@ def _as_frame(X: Any) -> pd.DataFrame:
 
 
 def _check_target(y: Any, n_rows: int) -> np.ndarray:
+    given = np.asarray(y)
+    if given.dtype.names or (given.ndim == 2 and given.shape[1] > 1):
+        found = "events and times" if given.dtype.names else f"{given.shape[1]} columns"
+        raise ValueError(
+            f"compare_fusion: y must be one column of classes or numbers, found {found}"
+            ". Score the fusion estimators by sklearn.model_selection.cross_validate "
+            "instead, or compare one outcome at a time."
+        )
     values = np.asarray(column_or_1d(y, warn=True))
     if len(values) != n_rows:
         raise ValueError(

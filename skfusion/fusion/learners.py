@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -15,7 +15,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._dependencies import require
 from skfusion.fusion.boosted_survival import XGBoostSurvival
-from skfusion.fusion.targets import Target
+from skfusion.fusion.targets import Numbers, Target, classifier_target
 from skfusion.modality import Modality
 from skfusion.pipelines import (
     accepted_metadata,
@@ -37,6 +37,7 @@ __all__ = [
     "scores_of",
     "seed",
     "seeded",
+    "target_for",
 ]
 
 
@@ -73,6 +74,37 @@ def default_member(kind: str) -> Any:
             StandardScaler(), LogisticRegression(C=0.01, max_iter=1000)
         )
     return make_pipeline(StandardScaler(), Ridge(alpha=10.0))
+
+
+def target_for(estimator: Any, y: Any, owner: str) -> Target:
+    """Return the target that an estimator is to be fitted on.
+
+    Parameters
+    ----------
+    estimator : estimator or None
+        A classifier or regressor; None lets `y` decide: floats are numbers,
+        everything else is classes or labels.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        What the user passed.
+    owner : str
+        Name of the estimator that asks, for the messages.
+
+    Returns
+    -------
+    Target
+        Not yet encoded.
+
+    Examples
+    --------
+    >>> from skfusion.fusion.learners import target_for
+    >>> target_for(None, [0, 1, 1], "me").kind, target_for(None, [0.5, 1.0], "me").kind
+    ('classes', 'numbers')
+    """
+    if estimator is None:
+        classes = np.asarray(y).dtype.kind != "f"
+    else:
+        classes = is_classifier(estimator)
+    return classifier_target(y, owner) if classes else Numbers(owner)
 
 
 def seed(estimator: Any, rng: np.random.RandomState) -> Any:

@@ -625,3 +625,17 @@ def test_progress_is_shown_on_demand(cohort, capsys):
     assert "10/10" in err
     assert "image alone, fold 1 of 5" in err
     assert "finished" in err
+
+
+@pytest.mark.parametrize(
+    ("y", "found"),
+    [
+        (np.zeros((40, 2), dtype=int), "2 columns"),
+        (np.zeros(40, dtype=[("event", bool), ("time", float)]), "events and times"),
+    ],
+)
+def test_outcomes_of_several_columns_are_refused(y, found):
+    X = pd.DataFrame({"lesion_mm": np.arange(40.0), "age": np.arange(40.0)})
+    modalities = [("image", StandardScaler(), ["lesion_mm"])]
+    with pytest.raises(ValueError, match=f"found {found}.*cross_validate"):
+        compare_fusion(modalities, X, y, strategies=("single",))
