@@ -2,17 +2,20 @@
 
 One encoder per modality, a learned token where a modality is absent, a join, a head.
 B is the batch size, M the number of modalities, D the width of a representation.
-Read next: `skfusion.fusion.training`, which fits them.
+Read next: `skfusion.fusion.joins`, then `skfusion.fusion.training`, which fits them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["JointNetwork", "ModalityEncoder"]
+from skfusion.fusion.joins import Concatenation
+
+__all__ = ["DirectEncoder", "JointNetwork", "JointOutputs", "ModalityEncoder"]
 
 # AUROC on 842 skin photos with 8 clinical columns, frozen backbone, 5 folds of whole
 # patients: 0.885 unscaled, 0.904 at 128, 0.904 at 32, 0.906 at 8.
@@ -76,6 +79,7 @@ class ModalityEncoder(nn.Module):
         backbone: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.width = width
         self.backbone = nn.Identity() if backbone is None else backbone
         self.standardize = Standardize(n_features)
         self.project = nn.Sequential(
@@ -96,22 +100,71 @@ class ModalityEncoder(nn.Module):
         return self.project(self.standardize(features))  # (B, D)
 
 
-class JointNetwork(nn.Module):
-    """Encoders, learned tokens for the absent, concatenation, head.
+class DirectEncoder(nn.Module):
+    """Let the features of a modality enter as they are, standardised: joint type II.
 
     Parameters
     ----------
-    encoders : mapping of str to ModalityEncoder
-        One per modality, in the order of the columns of `present`.
+    n_features : int
+        Number of features.
+    replicate : int, default=1
+        How often they stand side by side, against an embedding that has many more
+        (Yoo et al. 2019).
+    """
+
+    def __init__(self, n_features: int, replicate: int = 1) -> None:
+        super().__init__()
+        self.width = n_features * replicate
+        self.replicate = replicate
+        self.backbone = nn.Identity()
+        self.standardize = Standardize(n_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, replicate * n_features) for features (B, n_features)."""
+        return self.standardize(x).repeat(1, self.replicate)
+
+
+class JointOutputs(NamedTuple):
+    """What a joint net says in training.
+
+    Attributes
+    ----------
+    fused : Tensor of shape (B, n_outputs)
+        From all modalities together.
+    single : list of Tensor of shape (B, n_outputs)
+        From each modality alone; empty where the net has no such heads.
+    auxiliary : Tensor of shape (B, n_auxiliary) or None
+        The auxiliary target.
+    """
+
+    fused: Tensor
+    single: list[Tensor]
+    auxiliary: Tensor | None
+
+
+class JointNetwork(nn.Module):
+    """Encoders, learned tokens for the absent, a join, a head.
+
+    Parameters
+    ----------
+    encoders : mapping of str to torch.nn.Module
+        One per modality, in the order of the columns of `present`. Each has the
+        attribute ``width``: how wide its representation is.
     hidden_dims : sequence of int
         Widths: of every representation first, then of the head's hidden layers.
     n_outputs : int
-        Number of classes, or 1 for a regression.
+        Number of classes, of labels, or of numbers to predict.
     dropout : float
         Dropout before each layer of the head.
     modality_dropout : float
         Share of the present modalities that is hidden in training, so that the network
         learns to do without; one modality always stays.
+    join : torch.nn.Module or None, default=None
+        One of `skfusion.fusion.joins`, or like them; None concatenates.
+    modality_heads : bool, default=False
+        Whether each modality also predicts alone, by one layer on its representation.
+    n_auxiliary : int, default=0
+        Number of outputs for an auxiliary target; 0 for none.
     """
 
     def __init__(
@@ -121,37 +174,68 @@ class JointNetwork(nn.Module):
         n_outputs: int,
         dropout: float,
         modality_dropout: float,
+        *,
+        join: nn.Module | None = None,
+        modality_heads: bool = False,
+        n_auxiliary: int = 0,
     ) -> None:
         super().__init__()
-        width = hidden_dims[0]
+        self.widths = {name: int(encoder.width) for name, encoder in encoders.items()}
+        widths = list(self.widths.values())
         # "x_" because a module's name may not clash with nn.Module's attributes
         self.encoders = nn.ModuleDict({f"x_{k}": e for k, e in encoders.items()})
-        self.tokens = nn.Parameter(torch.zeros(len(encoders), width))
+        self.tokens = nn.ParameterList(torch.zeros(width) for width in widths)
         self.modality_dropout = modality_dropout
+        self.fuse = Concatenation(widths) if join is None else join
         layers: list[nn.Module] = []
-        n_inputs = width * len(encoders)
+        n_inputs = n_joined = int(self.fuse.n_features)
         for n_hidden in hidden_dims[1:]:
             layers += [nn.Dropout(dropout), nn.Linear(n_inputs, n_hidden), nn.ReLU()]
             n_inputs = n_hidden
         self.head = nn.Sequential(
             *layers, nn.Dropout(dropout), nn.Linear(n_inputs, n_outputs)
         )
+        self.modality_heads = nn.ModuleList(
+            nn.Linear(width, n_outputs) for width in widths if modality_heads
+        )
+        self.auxiliary_head = nn.Linear(n_joined, n_auxiliary) if n_auxiliary else None
 
-    def represent(self, inputs: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """Return the representations (B, M, D), tokens where a modality is absent."""
-        encoded = [encoder(inputs[name[2:]]) for name, encoder in self.encoders.items()]
-        stacked = torch.stack(encoded, dim=1)  # (B, M, D)
-        return torch.where(present[:, :, None], stacked, self.tokens)
+    def encode(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return M representations (B, D_m), of no meaning in rows that lack one."""
+        return [encoder(inputs[name[2:]]) for name, encoder in self.encoders.items()]
 
-    def join(self, representations: Tensor) -> Tensor:
-        """Return the outputs (B, n_outputs) for representations (B, M, D)."""
-        return self.head(representations.flatten(start_dim=1))
+    def put_tokens(self, encoded: Sequence[Tensor], present: Tensor) -> list[Tensor]:
+        """Return M representations (B, D_m), tokens where a modality is absent."""
+        return [
+            torch.where(there[:, None], part, token)
+            for part, there, token in zip(encoded, present.T, self.tokens, strict=True)
+        ]
 
-    def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """Return the outputs (B, n_outputs): log-odds of classes, or a number."""
+    def join(self, representations: Sequence[Tensor], present: Tensor) -> Tensor:
+        """Return the joined vector (B, J) for M representations (B, D_m)."""
+        if isinstance(self.fuse, Concatenation):  # widths may differ
+            return self.fuse(representations, present)
+        return self.fuse(torch.stack(list(representations), dim=1), present)
+
+    def predict_single(self, encoded: Sequence[Tensor]) -> list[Tensor]:
+        """Return what each modality says alone: M outputs (B, n_outputs), or none."""
+        heads = self.modality_heads
+        return [head(part) for head, part in zip(heads, encoded, strict=False)]
+
+    def outputs(self, inputs: Mapping[str, Tensor], present: Tensor) -> JointOutputs:
+        """Return everything that a loss is taken of."""
+        encoded = self.encode(inputs)
         if self.training and self.modality_dropout > 0:
             present = self._hide_some(present)
-        return self.join(self.represent(inputs, present))
+        joined = self.join(self.put_tokens(encoded, present), present)
+        auxiliary = None
+        if self.auxiliary_head is not None:
+            auxiliary = self.auxiliary_head(joined)
+        return JointOutputs(self.head(joined), self.predict_single(encoded), auxiliary)
+
+    def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """Return the outputs (B, n_outputs): log-odds of classes, or numbers."""
+        return self.outputs(inputs, present).fused
 
     def _hide_some(self, present: Tensor) -> Tensor:
         chance = torch.rand(present.shape, device=present.device)
