@@ -174,6 +174,7 @@ class BaseFusion(TransformerMixin, BaseEstimator):
             weights,
             patients,
             presence_mask(modalities, cohort),
+            self._auxiliary_values(frame),
         )
         return data.rows(self._usable_rows(data.presence))
 
@@ -186,19 +187,30 @@ class BaseFusion(TransformerMixin, BaseEstimator):
         modalities = check_modalities(
             triples, frame, owner=type(self).__name__, reserved=reserved
         )
-        for modality in modalities:
-            if isinstance(self.groups, str) and self.groups in modality.columns:
-                raise ValueError(
-                    f"{type(self).__name__}: column {self.groups!r} is the groups "
-                    f"column and cannot be a feature of modality {modality.name!r} "
-                    "too: a model would learn the patients by heart."
-                )
+        for role, column in self._set_aside().items():
+            for modality in modalities:
+                if column in modality.columns:
+                    raise ValueError(
+                        f"{type(self).__name__}: column {column!r} is given as {role} "
+                        f"and cannot be a feature of modality {modality.name!r} too: "
+                        "a model would learn the patients, or the answer, by heart."
+                    )
         return modalities
+
+    def _set_aside(self) -> dict[str, Any]:
+        """Return the columns that are no features, by the parameter that says so."""
+        return {"groups": self.groups} if isinstance(self.groups, str) else {}
+
+    def _auxiliary_values(self, frame: pd.DataFrame) -> pd.Series | None:
+        """Return a second thing to predict, if the strategy has one."""
+        return None
 
     def _infer_modalities(self, frame: pd.DataFrame) -> list[tuple[str, Any, Any]]:
         images, ehr, identifiers = infer_columns(frame)
-        ehr = [column for column in ehr if column != self.groups]
-        dropped = [column for column in identifiers if column != self.groups]
+        aside = set(self._set_aside().values())
+        images = [column for column in images if column not in aside]
+        ehr = [column for column in ehr if column not in aside]
+        dropped = [column for column in identifiers if column not in aside]
         if dropped:
             warnings.warn(
                 f"{type(self).__name__}: modalities='auto' leaves out the identifier "

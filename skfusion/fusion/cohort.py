@@ -31,6 +31,8 @@ class TrainingData:
         Numbers of the groups (patients).
     presence : ndarray of bool of shape (n_samples, M)
         Which modality is there in which row.
+    auxiliary : Series of shape (n_samples,) or None
+        A second thing to predict, for a strategy that takes one.
     """
 
     X: pd.DataFrame
@@ -38,6 +40,7 @@ class TrainingData:
     sample_weight: np.ndarray | None
     groups: np.ndarray | None
     presence: np.ndarray
+    auxiliary: pd.Series | None = None
 
     def rows(self, index: np.ndarray) -> TrainingData:
         """Return the same data for some rows only."""
@@ -47,6 +50,7 @@ class TrainingData:
             None if self.sample_weight is None else self.sample_weight[index],
             None if self.groups is None else self.groups[index],
             self.presence[index],
+            None if self.auxiliary is None else self.auxiliary.iloc[index],
         )
 
 

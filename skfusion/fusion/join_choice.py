@@ -63,8 +63,8 @@ def check_fusion(
         if fusion not in OPTIONS:
             raise ValueError(
                 f"{owner}: fusion={fusion!r} is unknown.{did_you_mean(fusion, OPTIONS)}"
-                f" It must be one of {tuple(OPTIONS)}, nested tuples of modality names, "
-                "or a callable (n_modalities, width) -> torch.nn.Module."
+                f" It must be one of {tuple(OPTIONS)}, nested tuples of modality "
+                "names, or a callable (n_modalities, width) -> torch.nn.Module."
             )
         _check_options(fusion, given, names, owner)
     elif isinstance(fusion, (tuple, list)):
@@ -77,7 +77,7 @@ def check_fusion(
     elif isinstance(fusion, nn.Module) or not callable(fusion):
         raise TypeError(
             f"{owner}: fusion must be a name, nested tuples of modality names, or a "
-            "callable (n_modalities, width) -> torch.nn.Module that makes a new module, "
+            "callable (n_modalities, width) -> torch.nn.Module that makes a new one, "
             f"got {type(fusion).__name__}."
         )
 

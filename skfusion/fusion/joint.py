@@ -21,7 +21,7 @@ __all__ = ["JointFusionClassifier"]
 class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
     """Classify with one network, encoders fine-tuned together (joint fusion).
 
-    Each modality has an encoder; their representations are concatenated and a head
+    Each modality has an encoder; their representations are joined and a head
     predicts from them. The loss is propagated back into every encoder, which is what
     sets joint fusion apart from early fusion [1]_. For images the encoder is the
     backbone of their `ImageEmbedder`, trained from a chosen depth; for anything else
@@ -32,8 +32,26 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
     modalities : list of (str, transformer, columns) or "auto", default="auto"
         The modalities, as in `ColumnTransformer`. With ``"auto"``, each column of
         images is a modality and the other columns are one EHR modality.
-    fusion : {"concat"}, default="concat"
-        How representations are joined.
+    fusion : str, nested tuple of str or callable, default="concat"
+        How representations are joined: ``"concat"`` side by side; ``"sum"``;
+        ``"gated"``, a gated multimodal unit; ``"low_rank"``, the products of features
+        across modalities (bilinear for two); ``"film"``, one modality scaled and
+        shifted by the others; ``"attention"``, transformer layers over one token per
+        modality. Nested names of modalities join them gradually, inner groups first:
+        ``(("ct", "cxr"), ("labs", "vitals"), "notes")``. A callable ``(n_modalities,
+        width) -> torch.nn.Module`` makes a join of your own, from representations (B,
+        M, D) and presence (B, M) to (B, J). See `skfusion.fusion.joins`.
+    fusion_params : dict or None, default=None
+        Options of the join: ``rank`` (4) of ``"low_rank"``; ``conditioned`` (the first
+        modality that brings a network, else the first) and ``bottleneck`` (half the
+        width) of ``"film"``; ``heads`` (4) and ``layers`` (1) of ``"attention"``;
+        ``replicate`` (1) of ``"concat"``, how often features that enter without an
+        encoder stand side by side. A callable gets them as keywords.
+    encoders : {"all", "networks"} or list of str, default="all"
+        Which modalities have a trained encoder: all (joint fusion type I), those that
+        bring a network (an `ImageEmbedder`, a `TorchEncoder`), or these. The features
+        of the others enter the join as they are, standardised (type II), which only
+        ``"concat"`` can take.
     trainable : {"head", "last_block", "all"}, int or list of str, default="last_block"
         What is trained of an image backbone: nothing, its last block, everything, its
         last so many blocks, or the layers below these names. The part before it is
@@ -45,6 +63,21 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
     modality_dropout : float, default=0.1
         Share of present modalities hidden in training (one always stays), so that the
         learned token for an absent modality is worth something.
+    loss : {"auto", "cross_entropy", "focal"} or callable, default="auto"
+        ``"auto"`` is the cross-entropy, of each label for several labels. A callable
+        ``(outputs, target)`` returns one value per row.
+    loss_params : dict or None, default=None
+        Options of the loss: ``gamma`` (2.0) of ``"focal"``.
+    auxiliary_loss : float, default=0.0
+        Above 0, each modality also predicts alone, by a layer on its representation,
+        and this times the sum of their losses (each over the rows that have the
+        modality) is added [2]_. `predict_modalities` gives their predictions.
+    auxiliary_target : str or None, default=None
+        Column with a second thing to predict from the joined representation [3]_. It
+        is no feature and needed in `fit` only; rows without a value have no part in
+        its loss. Text, booleans and two-valued numbers are classes, others numbers.
+    auxiliary_target_weight : float, default=1.0
+        What the loss of the auxiliary target is multiplied with.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes in the loss.
     max_epochs : int, default=50
@@ -81,6 +114,8 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
 
     Attributes
     ----------
+    fusion_type_ : {"I", "II"}
+        Joint fusion type I if every modality has a trained encoder, else type II.
     modalities_ : list of (str, fitted transformer, columns)
         The modalities that are used, inferred ones included.
     network_ : torch.nn.Module
@@ -114,6 +149,12 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
     ----------
     .. [1] Huang S-C et al. (2020). Fusion of medical imaging and electronic health
        records using deep learning. npj Digital Medicine 3:136.
+    .. [2] Kawahara J et al. (2019). Seven-point checklist and skin lesion
+       classification using multitask multimodal neural nets. IEEE J Biomed Health
+       Inform 23:538-546.
+    .. [3] Spasov S et al. (2019). A parameter-efficient deep learning approach to
+       predict conversion from mild cognitive impairment to Alzheimer's disease.
+       NeuroImage 189:276-287.
 
     Examples
     --------
@@ -134,11 +175,18 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         self,
         modalities: Any = "auto",
         *,
-        fusion: str = "concat",
+        fusion: Any = "concat",
+        fusion_params: Any = None,
+        encoders: Any = "all",
         trainable: Any = "last_block",
         hidden_dims: Any = (64, 32),
         dropout: float = 0.2,
         modality_dropout: float = 0.1,
+        loss: Any = "auto",
+        loss_params: Any = None,
+        auxiliary_loss: float = 0.0,
+        auxiliary_target: Any = None,
+        auxiliary_target_weight: float = 1.0,
         class_weight: Any = None,
         max_epochs: int = 50,
         batch_size: int = 32,
@@ -157,10 +205,17 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
     ) -> None:
         self.modalities = modalities
         self.fusion = fusion
+        self.fusion_params = fusion_params
+        self.encoders = encoders
         self.trainable = trainable
         self.hidden_dims = hidden_dims
         self.dropout = dropout
         self.modality_dropout = modality_dropout
+        self.loss = loss
+        self.loss_params = loss_params
+        self.auxiliary_loss = auxiliary_loss
+        self.auxiliary_target = auxiliary_target
+        self.auxiliary_target_weight = auxiliary_target_weight
         self.class_weight = class_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size

@@ -6,7 +6,6 @@ The network is in `skfusion.fusion.networks`, its training in
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,12 +17,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from skfusion.fusion.assembly import Architecture, build_network, with_encoder
+from skfusion.fusion.auxiliary_target import AuxiliaryTarget
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.cohort import TrainingData
 from skfusion.fusion.folds import validation_rows
 from skfusion.fusion.inputs import BlockInput, ImageInput
+from skfusion.fusion.join_choice import check_fusion, joined_names
 from skfusion.fusion.learners import seeded
-from skfusion.fusion.networks import JointNetwork, ModalityEncoder
+from skfusion.fusion.losses import JointLoss, build_loss
 from skfusion.fusion.training import (
     NetInputs,
     TrainingSettings,
@@ -33,10 +35,9 @@ from skfusion.fusion.training import (
     train,
 )
 from skfusion.image.embedding import ImageEmbedder
+from skfusion.modality import missing_column_message
 
 __all__ = ["BaseJointFusion"]
-
-JOINS = ("concat",)
 
 
 class BaseJointFusion(BaseFusion):
@@ -65,7 +66,12 @@ class BaseJointFusion(BaseFusion):
             The fitted estimator.
         """
         self._check_settings()
+        architecture = self._architecture()
         data = self._start_fit(X, y, sample_weight, groups)
+        owner = type(self).__name__
+        names = [modality.name for modality in self._modalities]
+        check_fusion(self.fusion, self.fusion_params, names, owner)
+        loss = build_loss(self.loss, self.loss_params, self._target.kind, owner)
         if data.sample_weight is not None:
             data = data.rows(np.flatnonzero(data.sample_weight > 0))
         rng = check_random_state(self.random_state)
@@ -75,6 +81,8 @@ class BaseJointFusion(BaseFusion):
             else BlockInput(modality)
             for modality in seeded(self._modalities, rng)
         ]
+        encoded = with_encoder(self.encoders, self._inputs, owner)
+        self.fusion_type_ = "I" if len(encoded) == len(names) else "II"
         for part in self._inputs:
             part.fit(data.X, data.y, data.sample_weight, data.groups)
         has_images = any(isinstance(part, ImageInput) for part in self._inputs)
@@ -87,12 +95,12 @@ class BaseJointFusion(BaseFusion):
         varies = ~inputs.presence.all(axis=0)
         self._set_support(varies | (self.modality_dropout > 0))
         self._target.summarise(data.y, data.sample_weight)
-        self._fit_network(inputs, data, rng)
+        self._fit_network(inputs, data, architecture, loss, rng)
         self.modalities_ = with_transformers(
             [part.modality for part in self._inputs],
             lambda modality: modality.transformer,
         )
-        self._n_features_out = len(self._inputs) * self.hidden_dims[0]
+        self._n_features_out = self.network_.n_joined
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -105,12 +113,16 @@ class BaseJointFusion(BaseFusion):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_modalities * hidden_dims[0])
-            The representations side by side, learned tokens where absent.
+        ndarray of shape (n_samples, n_joined)
+            What the join makes of the representations, learned tokens where absent;
+            for a concatenation they stand side by side.
         """
         inputs = self._read_inputs(X)
+        network = self.network_
         joined = self._run(
-            lambda batch, present: self.network_.represent(batch, present).flatten(1),
+            lambda batch, here: network.join(
+                network.put_tokens(network.encode(batch), here), here
+            ),
             inputs,
         )
         return joined.astype(np.float64)
@@ -126,14 +138,13 @@ class BaseJointFusion(BaseFusion):
         Returns
         -------
         ndarray of str of shape (n_features,)
-            ``modality__h0``, ``modality__h1`` ...
+            ``modality__h0``, ``modality__h1`` ... for a concatenation, else
+            ``joined0``, ``joined1`` ...
         """
         check_is_fitted(self, "modalities_")
-        width = self._n_features_out // len(self._inputs)
-        return np.asarray(
-            [f"{m.name}__h{i}" for m in self._modalities for i in range(width)],
-            dtype=object,
-        )
+        widths = self.network_.widths
+        names = joined_names(self.fusion, widths, self._n_features_out)
+        return np.asarray(names, dtype=object)
 
     def encode_modalities(self, X: Any) -> dict[str, np.ndarray]:
         """Return the representation of each modality, the costly half of a prediction.
@@ -145,20 +156,26 @@ class BaseJointFusion(BaseFusion):
 
         Returns
         -------
-        dict of str to ndarray of shape (n_samples, hidden_dims[0])
+        dict of str to ndarray of shape (n_samples, width of the representation)
             Rows where the modality is absent are NaN.
         """
         inputs = self._read_inputs(X)
-        encoded = self._run(self.network_.represent, inputs)  # (n, M, D)
-        encoded[~inputs.presence] = np.nan
-        return {m.name: encoded[:, j] for j, m in enumerate(self._modalities)}
+        network = self.network_
+        encoded = self._run(
+            lambda batch, _: torch.cat(network.encode(batch), 1), inputs
+        )
+        widths = list(network.widths.values())
+        parts = np.split(encoded, np.cumsum(widths)[:-1], axis=1)
+        for j, part in enumerate(parts):
+            part[~inputs.presence[:, j]] = np.nan
+        return dict(zip(network.widths, parts, strict=True))
 
     def predict_encoded(self, Z: dict[str, np.ndarray]) -> np.ndarray:
         """Predict from the representations that `encode_modalities` gave.
 
         Parameters
         ----------
-        Z : dict of str to ndarray of shape (n_samples, hidden_dims[0])
+        Z : dict of str to ndarray of shape (n_samples, width of the representation)
             One entry per modality; an all-NaN row is an absent modality.
 
         Returns
@@ -167,17 +184,56 @@ class BaseJointFusion(BaseFusion):
             What ``predict_proba`` (classifier) or ``predict`` (regressor) gives.
         """
         check_is_fitted(self, "modalities_")
-        stacked = np.stack([np.asarray(Z[m.name]) for m in self._modalities], axis=1)
-        present = ~np.isnan(stacked).all(axis=2)
-        inputs = NetInputs({"all": np.nan_to_num(stacked)}, present)
         network = self.network_
+        parts = {name: np.asarray(Z[name], self._dtype) for name in network.widths}
+        absent = [np.isnan(part).all(axis=1) for part in parts.values()]
+        present = ~np.column_stack(absent)
+        filled = {name: np.nan_to_num(part) for name, part in parts.items()}
         outputs = self._run(
-            lambda batch, here: network.join(
-                torch.where(here[:, :, None], batch["all"], network.tokens)
-            ),
-            inputs,
+            lambda batch, here: network.decide(list(batch.values()), here),
+            NetInputs(filled, present),
         )
         return self._finish(outputs, present)
+
+    def predict_modalities(self, X: Any) -> dict[str, np.ndarray]:
+        """Predict from each modality alone, by the heads of the auxiliary losses.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            A cohort.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples, n_outputs) or (n_samples,)
+            What ``predict_proba`` (classifier) or ``predict`` (regressor) gives, from
+            one modality only. Rows where it is absent are NaN.
+
+        Raises
+        ------
+        ValueError
+            If the model was fitted with ``auxiliary_loss=0``, so that there are none.
+        """
+        inputs = self._read_inputs(X)
+        network = self.network_
+        if not network.modality_heads:
+            raise ValueError(
+                f"{type(self).__name__}: predict_modalities needs heads of single "
+                "modalities, which auxiliary_loss=0 does not train. Fit with "
+                "auxiliary_loss=1.0, for example."
+            )
+        outputs = self._run(
+            lambda batch, _: torch.stack(
+                network.predict_single(network.encode(batch)), dim=1
+            ),
+            inputs,
+        )  # (n, M, O)
+        predicted = {}
+        for j, name in enumerate(network.widths):
+            values = self._from_network(outputs[:, j].astype(np.float64))
+            values[~inputs.presence[:, j]] = np.nan
+            predicted[name] = self._target.result(values)
+        return predicted
 
     def _run(self, function: Callable[..., Tensor], inputs: NetInputs) -> np.ndarray:
         with torch_threads(effective_n_jobs(self.n_jobs)):
@@ -202,7 +258,12 @@ class BaseJointFusion(BaseFusion):
     # -- the network --------------------------------------------------------------
 
     def _fit_network(
-        self, inputs: NetInputs, data: TrainingData, rng: np.random.RandomState
+        self,
+        inputs: NetInputs,
+        data: TrainingData,
+        architecture: Architecture,
+        task: torch.nn.Module,
+        rng: np.random.RandomState,
     ) -> None:
         split_seed, torch_seed = rng.randint(np.iinfo(np.int32).max, size=2)
         weight = data.sample_weight
@@ -216,42 +277,80 @@ class BaseJointFusion(BaseFusion):
             owner=type(self).__name__,
         )
         target = self._network_target(data.y, weight)
+        loss, auxiliary = self._joint_loss(task, data)
         with (
             torch_threads(effective_n_jobs(self.n_jobs)),
             seeded_torch(int(torch_seed)),
         ):
-            self.network_ = self._new_network(inputs)
+            network = build_network(
+                self._inputs,
+                inputs,
+                architecture,
+                self._target.n_outputs,
+                0 if auxiliary is None else auxiliary.n_outputs,
+            )
+            if self._dtype == np.float64:
+                network = network.double()
+            self.network_ = network
             self.history_ = train(
-                self.network_,
+                network,
                 inputs,
                 target,
                 weight.astype(self._dtype),
                 validation,
                 self._settings(),
+                loss,
+                None if auxiliary is None else auxiliary.encoded,
             )
         self.n_epochs_ = len(self.history_)
 
-    def _new_network(self, inputs: NetInputs) -> JointNetwork:
-        encoders = {}
-        for j, part in enumerate(self._inputs):
-            encoder = ModalityEncoder(
-                part.n_features, self.hidden_dims[0], self.dropout, part.new_tail()
+    def _joint_loss(
+        self, task: torch.nn.Module, data: TrainingData
+    ) -> tuple[JointLoss, AuxiliaryTarget | None]:
+        if data.auxiliary is None:
+            return JointLoss(task, self.auxiliary_loss), None
+        owner = type(self).__name__
+        auxiliary = AuxiliaryTarget(data.auxiliary, owner)
+        if auxiliary.kind == "numbers":
+            auxiliary.encoded = auxiliary.encoded.astype(self._dtype)
+        extra = build_loss("auto", None, auxiliary.kind, owner)
+        weight = self.auxiliary_target_weight
+        return JointLoss(task, self.auxiliary_loss, extra, weight), auxiliary
+
+    def _set_aside(self) -> dict[str, Any]:
+        aside = super()._set_aside()
+        if self.auxiliary_target is not None:
+            aside["auxiliary_target"] = self.auxiliary_target
+        return aside
+
+    def _auxiliary_values(self, frame: pd.DataFrame) -> pd.Series | None:
+        if self.auxiliary_target is None:
+            return None
+        if self.auxiliary_target not in frame.columns:
+            raise ValueError(
+                missing_column_message(
+                    self.auxiliary_target,
+                    frame,
+                    owner=type(self).__name__,
+                    name="auxiliary_target",
+                ).replace(
+                    "modality 'auxiliary_target' needs", "auxiliary_target= names"
+                )
             )
-            array = inputs.arrays[part.modality.name][inputs.presence[:, j]]
-            features = outputs_of(
-                functools.partial(_run_tail, encoder.backbone.eval()),
-                NetInputs({"x": array}, np.ones((len(array), 1), dtype=bool)),
-            )
-            encoder.standardize.calibrate(torch.from_numpy(features))
-            encoders[part.modality.name] = encoder
-        network = JointNetwork(
-            encoders,
-            self.hidden_dims,
-            self._target.n_outputs,
-            self.dropout,
-            self.modality_dropout,
+        return pd.Series(frame[self.auxiliary_target]).reset_index(drop=True)
+
+    def _architecture(self) -> Architecture:
+        return Architecture(
+            owner=type(self).__name__,
+            fusion=self.fusion,
+            fusion_params=self.fusion_params,
+            encoders=self.encoders,
+            hidden_dims=self.hidden_dims,
+            dropout=self.dropout,
+            modality_dropout=self.modality_dropout,
+            auxiliary_loss=self.auxiliary_loss,
+            auxiliary_target_weight=self.auxiliary_target_weight,
         )
-        return network.double() if self._dtype == np.float64 else network
 
     def _settings(self) -> TrainingSettings:
         return TrainingSettings(
@@ -268,22 +367,11 @@ class BaseJointFusion(BaseFusion):
 
     def _check_settings(self) -> None:
         owner = type(self).__name__
-        if self.fusion not in JOINS:
+        if not 0 <= self.validation_fraction < 1:
             raise ValueError(
-                f"{owner}: fusion must be one of {JOINS}, got {self.fusion!r}."
+                f"{owner}: validation_fraction must be at least 0 and below 1, got "
+                f"{self.validation_fraction!r}."
             )
-        widths = self.hidden_dims
-        if not len(widths) or any(int(width) < 1 for width in widths):
-            raise ValueError(
-                f"{owner}: hidden_dims must be one or more positive numbers (width of "
-                f"a representation, then of the head's layers), got {widths!r}."
-            )
-        for name in ("dropout", "modality_dropout", "validation_fraction"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise ValueError(
-                    f"{owner}: {name} must be at least 0 and below 1, got {value!r}."
-                )
         for name in ("max_epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(
@@ -308,7 +396,3 @@ def find_device(device: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _run_tail(tail: torch.nn.Module, batch: dict[str, Tensor], _: Tensor) -> Tensor:
-    return tail(batch["x"])

@@ -8,18 +8,22 @@ Read next: `skfusion.fusion.training`, which minimises them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skfusion.fusion.join_choice import did_you_mean
 from skfusion.fusion.networks import JointOutputs
 
 __all__ = [
     "CoxLoss",
     "JointLoss",
     "RowMean",
+    "build_loss",
     "cox_loss",
     "cross_entropy",
     "focal",
@@ -72,7 +76,7 @@ def focal(outputs: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
 
 
 def label_focal(outputs: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
-    """Return the focal loss, mean over labels (B,), for (B, L) and indicators (B, L)."""
+    """Return the focal loss (B,), mean over labels, of (B, L) and indicators."""
     sign = 2 * target.to(outputs.dtype) - 1
     return _focus(functional.logsigmoid(sign * outputs), gamma).mean(dim=1)
 
@@ -269,3 +273,67 @@ class JointLoss(nn.Module):
             )
             loss = loss + self.auxiliary_target_weight * part
         return loss
+
+
+# By kind of target: name, loss, its options. The first is what "auto" means.
+LOSSES: dict[str, dict[str, tuple[RowLoss, tuple[str, ...]]]] = {
+    "classes": {"cross_entropy": (cross_entropy, ()), "focal": (focal, ("gamma",))},
+    "labels": {
+        "cross_entropy": (label_cross_entropy, ()),
+        "focal": (label_focal, ("gamma",)),
+    },
+    "numbers": {"squared_error": (squared_error, ()), "huber": (huber, ("delta",))},
+}
+
+
+def build_loss(
+    loss: Any, params: Mapping[str, Any] | None, kind: str, owner: str
+) -> nn.Module:
+    """Return the loss that a user chose for a kind of target.
+
+    Parameters
+    ----------
+    loss : str or callable
+        ``"auto"``, a name in `LOSSES`, or a row loss.
+    params : mapping or None
+        Options of the loss, numbers of 0 or more.
+    kind : {"classes", "labels", "numbers"}
+        The kind of target.
+    owner : str
+        Name of the estimator, for the messages.
+
+    Returns
+    -------
+    torch.nn.Module
+        Outputs, target and weights of a batch in, its loss out.
+
+    Raises
+    ------
+    ValueError
+        If there is no such loss or option, or the option has no such value.
+    """
+    options = dict(params or {})
+    if callable(loss):
+        return RowMean(functools.partial(loss, **options))
+    known = LOSSES[kind]
+    name = next(iter(known)) if loss == "auto" else loss
+    if name not in known:
+        raise ValueError(
+            f"{owner}: loss={loss!r} is unknown here.{did_you_mean(loss, known)} It "
+            f"must be 'auto', one of {tuple(known)}, or a callable (outputs, target) "
+            "-> one value per row."
+        )
+    row_loss, allowed = known[name]
+    for option, value in options.items():
+        if option not in allowed:
+            raise ValueError(
+                f"{owner}: loss={loss!r} has no option {option!r} in loss_params."
+                f"{did_you_mean(option, allowed)} It knows "
+                f"{', '.join(allowed) or 'none'}."
+            )
+        if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+            raise ValueError(
+                f"{owner}: loss_params[{option!r}] must be a number of 0 or more, got "
+                f"{value!r}."
+            )
+    return RowMean(functools.partial(row_loss, **options))

@@ -8,7 +8,7 @@ Read next: `skfusion.fusion.joins`, then `skfusion.fusion.training`, which fits 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -169,7 +169,7 @@ class JointNetwork(nn.Module):
 
     def __init__(
         self,
-        encoders: Mapping[str, nn.Module],
+        encoders: Mapping[str, Any],
         hidden_dims: Sequence[int],
         n_outputs: int,
         dropout: float,
@@ -186,9 +186,10 @@ class JointNetwork(nn.Module):
         self.encoders = nn.ModuleDict({f"x_{k}": e for k, e in encoders.items()})
         self.tokens = nn.ParameterList(torch.zeros(width) for width in widths)
         self.modality_dropout = modality_dropout
-        self.fuse = Concatenation(widths) if join is None else join
+        fuse: Any = Concatenation(widths) if join is None else join
+        self.fuse = fuse
         layers: list[nn.Module] = []
-        n_inputs = n_joined = int(self.fuse.n_features)
+        self.n_joined = n_inputs = int(fuse.n_features)
         for n_hidden in hidden_dims[1:]:
             layers += [nn.Dropout(dropout), nn.Linear(n_inputs, n_hidden), nn.ReLU()]
             n_inputs = n_hidden
@@ -198,7 +199,9 @@ class JointNetwork(nn.Module):
         self.modality_heads = nn.ModuleList(
             nn.Linear(width, n_outputs) for width in widths if modality_heads
         )
-        self.auxiliary_head = nn.Linear(n_joined, n_auxiliary) if n_auxiliary else None
+        self.auxiliary_head: nn.Module | None = None
+        if n_auxiliary:
+            self.auxiliary_head = nn.Linear(self.n_joined, n_auxiliary)
 
     def encode(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """Return M representations (B, D_m), of no meaning in rows that lack one."""
@@ -216,6 +219,10 @@ class JointNetwork(nn.Module):
         if isinstance(self.fuse, Concatenation):  # widths may differ
             return self.fuse(representations, present)
         return self.fuse(torch.stack(list(representations), dim=1), present)
+
+    def decide(self, encoded: Sequence[Tensor], present: Tensor) -> Tensor:
+        """Return the outputs (B, n_outputs) for M representations (B, D_m)."""
+        return self.head(self.join(self.put_tokens(encoded, present), present))
 
     def predict_single(self, encoded: Sequence[Tensor]) -> list[Tensor]:
         """Return what each modality says alone: M outputs (B, n_outputs), or none."""

@@ -15,9 +15,10 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping
 from skorch.helper import predefined_split
-from torch import Tensor, nn
+from torch import Tensor
 
-from skfusion.fusion.networks import JointNetwork
+from skfusion.fusion.losses import JointLoss
+from skfusion.fusion.networks import JointNetwork, JointOutputs
 
 __all__ = [
     "NetInputs",
@@ -75,11 +76,18 @@ class TrainingSettings:
 class _Rows(torch.utils.data.Dataset):
     """Rows of a training set, fetched a batch at a time."""
 
-    def __init__(self, inputs: NetInputs, y: np.ndarray, weight: np.ndarray) -> None:
+    def __init__(
+        self,
+        inputs: NetInputs,
+        y: np.ndarray,
+        weight: np.ndarray,
+        auxiliary: np.ndarray | None = None,
+    ) -> None:
         self.arrays = {k: torch.from_numpy(v) for k, v in inputs.arrays.items()}
         self.presence = torch.from_numpy(inputs.presence)
         self.y = torch.from_numpy(y)
         self.weight = torch.from_numpy(weight)
+        self.auxiliary = None if auxiliary is None else torch.from_numpy(auxiliary)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -93,6 +101,8 @@ class _Rows(torch.utils.data.Dataset):
             "present": self.presence[rows],
             "weight": self.weight[rows],
         }
+        if self.auxiliary is not None:
+            batch["auxiliary"] = self.auxiliary[rows]
         return batch, self.y[rows]
 
 
@@ -101,33 +111,25 @@ def _as_is(batch: Any) -> Any:
 
 
 class _Net(NeuralNet):
-    """A skorch net whose loss is weighted by row."""
+    """A skorch net with the losses of joint fusion, weighted by row."""
 
-    def infer(self, x: dict[str, Any], **fit_params: Any) -> Tensor:
+    def infer(self, x: dict[str, Any], **fit_params: Any) -> JointOutputs:
         x = _to_device(x, self.device)
-        return self.module_(x["inputs"], x["present"])
+        return self.module_.outputs(x["inputs"], x["present"])
 
     def get_loss(
-        self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
+        self,
+        y_pred: JointOutputs,
+        y_true: Tensor,
+        X: Any = None,
+        training: bool = False,
     ) -> Tensor:
-        losses = self.criterion_(y_pred, y_true.to(y_pred.device))
-        weight = X["weight"].to(y_pred.device)
-        return (losses * weight).sum() / weight.sum()
-
-
-class _SquaredError(nn.Module):
-    def forward(self, predicted: Tensor, actual: Tensor) -> Tensor:
-        """Return the squared error of each row."""
-        return ((predicted - actual) ** 2).mean(dim=1)
-
-
-class _LabelLoss(nn.Module):
-    def forward(self, predicted: Tensor, actual: Tensor) -> Tensor:
-        """Return the mean cross-entropy of the labels of each row."""
-        losses = nn.functional.binary_cross_entropy_with_logits(
-            predicted, actual.to(predicted.dtype), reduction="none"
-        )
-        return losses.mean(dim=1)
+        rows = {name: part for name, part in X.items() if name != "inputs"}
+        rows = _to_device(rows, self.device)
+        y_true = y_true.to(y_pred.fused.device)
+        if not training:  # early stopping minds the task alone
+            return self.criterion_.task(y_pred.fused, y_true, rows["weight"])
+        return self.criterion_(y_pred, y_true, **rows)
 
 
 def train(
@@ -137,6 +139,8 @@ def train(
     weight: np.ndarray,
     validation: np.ndarray,
     settings: TrainingSettings,
+    loss: JointLoss,
+    auxiliary: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """Train a network in place.
 
@@ -156,6 +160,10 @@ def train(
         the weights of the epoch with the least validation loss are kept.
     settings : TrainingSettings
         The rest.
+    loss : JointLoss
+        What is minimised. Early stopping minds the loss of the task alone.
+    auxiliary : ndarray of shape (n_samples,) or None, default=None
+        An auxiliary target, as `AuxiliaryTarget` encodes it.
 
     Returns
     -------
@@ -163,11 +171,6 @@ def train(
         One entry per epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``dur`` in s.
     """
     fitted = np.setdiff1d(np.arange(len(y)), validation)
-    criterion: Any = nn.CrossEntropyLoss(reduction="none")
-    if y.dtype.kind == "f":
-        criterion = _SquaredError()
-    elif y.ndim == 2:
-        criterion = _LabelLoss()
     callbacks = list(settings.callbacks or [])
     held_out = None
     if len(validation):
@@ -179,7 +182,7 @@ def train(
         )
     net = _Net(
         network,
-        criterion=criterion,
+        criterion=loss,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=settings.weight_decay,
         # the first pattern that matches a parameter decides
@@ -197,7 +200,9 @@ def train(
         device=settings.device,
         verbose=settings.verbose,
     )
-    net.fit(_Rows(inputs.rows(fitted), y[fitted], weight[fitted]), y=None)
+    extra = None if auxiliary is None else auxiliary[fitted]
+    rows = _Rows(inputs.rows(fitted), y[fitted], weight[fitted], extra)
+    net.fit(rows, y=None)
     network.to("cpu").eval()
     kept = ("epoch", "train_loss", "valid_loss", "dur")
     return [{k: row[k] for k in kept if k in row} for row in net.history]
