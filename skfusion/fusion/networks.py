@@ -231,9 +231,9 @@ class JointNetwork(nn.Module):
 
     def outputs(self, inputs: Mapping[str, Tensor], present: Tensor) -> JointOutputs:
         """Return everything that a loss is taken of."""
-        encoded = self.encode(inputs)
         if self.training and self.modality_dropout > 0:
             present = self._hide_some(present)
+        encoded = self.encode(inputs)
         joined = self.join(self.put_tokens(encoded, present), present)
         auxiliary = None
         if self.auxiliary_head is not None:
