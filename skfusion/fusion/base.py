@@ -191,7 +191,7 @@ class BaseFusion(TransformerMixin, BaseEstimator):
             for modality in modalities:
                 if column in modality.columns:
                     raise ValueError(
-                        f"{type(self).__name__}: column {column!r} is given as {role} "
+                        f"{type(self).__name__}: column {column!r} is the {role} column "
                         f"and cannot be a feature of modality {modality.name!r} too: "
                         "a model would learn the patients, or the answer, by heart."
                     )
