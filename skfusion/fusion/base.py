@@ -191,8 +191,8 @@ class BaseFusion(TransformerMixin, BaseEstimator):
             for modality in modalities:
                 if column in modality.columns:
                     raise ValueError(
-                        f"{type(self).__name__}: column {column!r} is the {role} column "
-                        f"and cannot be a feature of modality {modality.name!r} too: "
+                        f"{type(self).__name__}: column {column!r} is the {role} "
+                        f"column and cannot be a feature of modality {modality.name!r} too: "
                         "a model would learn the patients, or the answer, by heart."
                     )
         return modalities
