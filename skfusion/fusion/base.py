@@ -192,8 +192,9 @@ class BaseFusion(TransformerMixin, BaseEstimator):
                 if column in modality.columns:
                     raise ValueError(
                         f"{type(self).__name__}: column {column!r} is the {role} "
-                        f"column and cannot be a feature of modality {modality.name!r} too: "
-                        "a model would learn the patients, or the answer, by heart."
+                        f"column and cannot be a feature of modality "
+                        f"{modality.name!r} too: a model would learn the patients, "
+                        "or the answer, by heart."
                     )
         return modalities
 
