@@ -30,6 +30,7 @@ _EXPORTS = {
     "LateFusionClassifier": "skfusion.fusion.late",
     "LateFusionRegressor": "skfusion.fusion.late",
     "MRMRSelector": "skfusion.fusion.mrmr",
+    "ModelFeatures": "skfusion.fusion.model_features",
     "TabularEncoder": "skfusion.ehr.tabular",
     "XGBoostSurvival": "skfusion.fusion.boosted_survival",
     "compare_fusion": "skfusion.evaluation.comparison",

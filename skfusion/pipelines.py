@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_memory, has_fit_parameter
 
 __all__ = [
     "accepted_metadata",
+    "count_rows",
     "fit_transform_steps",
     "is_passthrough",
     "is_sampler",
@@ -105,7 +106,7 @@ def fit_transform_steps(
     memory = check_memory(transformer.memory)
     cached = memory.cache(_fit_and_transform)
     rows = None
-    n_rows = _n_rows(X)
+    n_rows = count_rows(X)
     for position, (name, step) in enumerate(transformer.steps):
         if is_passthrough(step):
             continue
@@ -159,7 +160,7 @@ def transform_steps(transformer: Any, X: Any, *, width: int = 1) -> Any:
     if not isinstance(transformer, Pipeline):
         return transformer.transform(X)
     rows = None
-    n_rows = _n_rows(X)
+    n_rows = count_rows(X)
     steps = [step for _, step in transformer.steps if not is_passthrough(step)]
     for position, step in enumerate(steps):
         if rows is not None and len(rows) == 0:
@@ -255,7 +256,7 @@ def unreadable_rows(Z: Any) -> np.ndarray:
         All False where `Z` is sparse, not 2-D or holds no floats.
     """
     if scipy.sparse.issparse(Z) or getattr(Z, "ndim", 0) != 2 or Z.shape[1] == 0:
-        return np.zeros(_n_rows(Z), dtype=bool)
+        return np.zeros(count_rows(Z), dtype=bool)
     values = np.asarray(Z)
     if values.dtype.kind != "f":
         return np.zeros(len(values), dtype=bool)
@@ -306,7 +307,8 @@ def _readable(Z: Any) -> tuple[Any, np.ndarray | None]:
     return take_rows(Z, rows), rows
 
 
-def _n_rows(X: Any) -> int:
+def count_rows(X: Any) -> int:
+    """Return the number of rows of an array, frame, sparse matrix or list."""
     return int(X.shape[0]) if hasattr(X, "shape") else len(X)
 
 

@@ -31,10 +31,18 @@ MINI_BATCHES = (
     "a row of weight 2 falls into one mini-batch, the row twice into two: the steps "
     "of stochastic gradient descent differ"
 )
+OUT_OF_FOLD = (
+    "fit_transform predicts out of fold, as TargetEncoder's does, so that it is not "
+    "what fit and then transform give"
+)
 EXPECTED_FAILURES = {
     "EarlyFusionClassifier": dict.fromkeys(WEIGHTS, XGBOOST),
     "EarlyFusionRegressor": dict.fromkeys(WEIGHTS, XGBOOST),
     "EarlyFusionSurvival": dict.fromkeys(WEIGHTS, XGBOOST),
+    "ModelFeatures": {
+        "check_transformer_data_not_an_array": OUT_OF_FOLD,
+        "check_transformer_general": OUT_OF_FOLD,
+    },
     "XGBoostSurvival": dict.fromkeys(WEIGHTS, XGBOOST),
     "JointFusionClassifier": dict.fromkeys(WEIGHTS, MINI_BATCHES),
     "JointFusionRegressor": dict.fromkeys(WEIGHTS, MINI_BATCHES),

@@ -15,6 +15,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._dependencies import require
 from skfusion.fusion.boosted_survival import XGBoostSurvival
+from skfusion.fusion.survival_target import SurvivalTimes
 from skfusion.fusion.targets import Numbers, Target, classifier_target
 from skfusion.modality import Modality
 from skfusion.pipelines import (
@@ -83,7 +84,7 @@ def target_for(estimator: Any, y: Any, owner: str) -> Target:
     ----------
     estimator : estimator or None
         A classifier or regressor; None lets `y` decide: floats are numbers,
-        everything else is classes or labels.
+        everything else is classes or labels. A structured `y` holds survival times.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         What the user passed.
     owner : str
@@ -100,6 +101,8 @@ def target_for(estimator: Any, y: Any, owner: str) -> Target:
     >>> target_for(None, [0, 1, 1], "me").kind, target_for(None, [0.5, 1.0], "me").kind
     ('classes', 'numbers')
     """
+    if np.asarray(y).dtype.names or isinstance(estimator, XGBoostSurvival):
+        return SurvivalTimes(owner)
     if estimator is None:
         classes = np.asarray(y).dtype.kind != "f"
     else:
