@@ -39,6 +39,8 @@ EXPECTED_FAILURES = {
     "EarlyFusionClassifier": dict.fromkeys(WEIGHTS, XGBOOST),
     "EarlyFusionRegressor": dict.fromkeys(WEIGHTS, XGBOOST),
     "EarlyFusionSurvival": dict.fromkeys(WEIGHTS, XGBOOST),
+    "JointFusionSurvival": dict.fromkeys(WEIGHTS, MINI_BATCHES),
+    "LateFusionSurvival": dict.fromkeys(WEIGHTS, XGBOOST),
     "ModelFeatures": {
         "check_transformer_data_not_an_array": OUT_OF_FOLD,
         "check_transformer_general": OUT_OF_FOLD,
@@ -48,11 +50,16 @@ EXPECTED_FAILURES = {
     "JointFusionRegressor": dict.fromkeys(WEIGHTS, MINI_BATCHES),
 }
 # What makes the checks quick; everything else is the default.
-SMALL = {"GeneticSelector": {"population_size": 4, "n_generations": 2, "cv": 2}}
+SMALL = {
+    "EarlyFusionSurvival": {"cv": None},
+    "GeneticSelector": {"population_size": 4, "n_generations": 2, "cv": 2},
+    "JointFusionSurvival": {"max_epochs": 10},
+    "LateFusionSurvival": {"cv": 2},
+}
 FUSION = [
     f"{strategy}Fusion{kind}"
     for strategy in ("Early", "Late", "Joint")
-    for kind in ("Classifier", "Regressor")
+    for kind in ("Classifier", "Regressor", "Survival")
 ]
 
 
@@ -96,8 +103,6 @@ def for_checks(kind: type) -> BaseEstimator:
     if kind.__name__.endswith("Survival"):
         kind = type(kind.__name__, (NumbersAsTimes, kind), {"__module__": __name__})
         globals()[kind.__name__] = kind  # so that it can be pickled
-        if "cv" in inspect.signature(kind).parameters:
-            return kind(cv=None)
     return kind(**SMALL.get(kind.__name__, {}))
 
 
@@ -119,7 +124,8 @@ def test_the_whole_suite_runs(name):
     """Tags that do not fit would silently switch most checks off."""
     estimator = getattr(skfusion, name)()
     checks = list(estimator_checks_generator(estimator))
-    assert len(checks) >= 60
+    # survival estimators have no type of their own, hence no checks for one
+    assert len(checks) >= (50 if name.endswith("Survival") else 60)
     assert type(estimator) in public_estimators()
 
 

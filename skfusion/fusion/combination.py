@@ -18,13 +18,15 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skfusion._dependencies import require
 from skfusion.fusion import aggregation as rules
 from skfusion.fusion.cohort import TrainingData
 from skfusion.fusion.folds import Fold
 from skfusion.fusion.learners import accepts_nan, fit_learner, scores_of
 from skfusion.fusion.ranking import RankTable, rank_average
+from skfusion.fusion.survival_target import concordance
 from skfusion.fusion.targets import Target
-from skfusion.fusion.weighting import learn_weights, score_function
+from skfusion.fusion.weighting import learn_weights, score_function, search_weights
 
 __all__ = [
     "RULES",
@@ -218,6 +220,12 @@ class Combination:
         y: np.ndarray,
         sample_weight: np.ndarray | None,
     ) -> None:
+        if self.target.kind == "survival":
+            self.weights_ = search_weights(
+                lambda w: concordance(y, rules.weighted_mean(P, present, w)[:, 0]),
+                P.shape[1],
+            )
+            return
         answers, row_weight = y, sample_weight
         if y.ndim == 2:
             row_weight = None if row_weight is None else row_weight.repeat(y.shape[1])
@@ -309,6 +317,9 @@ def cross_combine(
 
 def default_meta_model(kind: str) -> Any:
     """Return the meta-model of a stacking, by the kind of the target."""
+    if kind == "survival":
+        cox = require("sksurv.linear_model", "survival").CoxPHSurvivalAnalysis
+        return cox(alpha=1e-3)  # keeps the weights finite where a risk is perfect
     if kind != "numbers":
         return LogisticRegression()
     ridge = RidgeCV(np.logspace(-3, 3, 13), alpha_per_target=True)

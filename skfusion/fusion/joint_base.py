@@ -286,7 +286,7 @@ class BaseJointFusion(BaseFusion):
                 self._inputs,
                 inputs,
                 architecture,
-                self._target.n_outputs,
+                self._n_network_outputs(),
                 0 if auxiliary is None else auxiliary.n_outputs,
             )
             if self._dtype == np.float64:
@@ -303,6 +303,15 @@ class BaseJointFusion(BaseFusion):
                 None if auxiliary is None else auxiliary.encoded,
             )
         self.n_epochs_ = len(self.history_)
+        self._finish_fit(inputs, data, validation)
+
+    def _n_network_outputs(self) -> int:
+        return self._target.n_outputs
+
+    def _finish_fit(
+        self, inputs: NetInputs, data: TrainingData, validation: np.ndarray
+    ) -> None:
+        """Learn what a task needs beside the network: nothing for most."""
 
     def _joint_loss(
         self, task: torch.nn.Module, data: TrainingData

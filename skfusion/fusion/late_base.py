@@ -235,18 +235,27 @@ class BaseLateFusion(BaseFusion):
         for j, member in enumerate(self._members):
             method = methods.get(member.name)
             if method:
-                self._calibrators[member.name], P[:, j] = cross_calibrate(
+                self._calibrators[member.name], P[:, j] = self._calibrate(
                     method, P[:, j], y, folds, weights, what=member.label
                 )
         self._combination.fit(P, y, weights, data.groups)
+        self._finish_learning(P, data, folds)
+
+    def _calibrate(self, *arguments: Any, what: str) -> tuple[Any, np.ndarray]:
+        return cross_calibrate(*arguments, what=what)
+
+    def _finish_learning(
+        self, P: np.ndarray, data: TrainingData, folds: list[Fold]
+    ) -> None:
+        """Learn what comes behind the rule."""
         if self._final_calibration:
             fused = cross_combine(self._combination, P, data, folds)
             self._final_calibrator, _ = cross_calibrate(
                 self._final_calibration,
                 fused,
-                y,
+                data.y,
                 folds,
-                weights,
+                data.sample_weight,
                 what="the fused prediction",
             )
 

@@ -276,13 +276,14 @@ class JointLoss(nn.Module):
 
 
 # By kind of target: name, loss, its options. The first is what "auto" means.
-LOSSES: dict[str, dict[str, tuple[RowLoss, tuple[str, ...]]]] = {
+LOSSES: dict[str, dict[str, tuple[Callable[..., Tensor], tuple[str, ...]]]] = {
     "classes": {"cross_entropy": (cross_entropy, ()), "focal": (focal, ("gamma",))},
     "labels": {
         "cross_entropy": (label_cross_entropy, ()),
         "focal": (label_focal, ("gamma",)),
     },
     "numbers": {"squared_error": (squared_error, ()), "huber": (huber, ("delta",))},
+    "survival": {"hazard": (hazard_loss, ("n_intervals",)), "cox": (cox_loss, ())},
 }
 
 
@@ -297,7 +298,7 @@ def build_loss(
         ``"auto"``, a name in `LOSSES`, or a row loss.
     params : mapping or None
         Options of the loss, numbers of 0 or more.
-    kind : {"classes", "labels", "numbers"}
+    kind : {"classes", "labels", "numbers", "survival"}
         The kind of target.
     owner : str
         Name of the estimator, for the messages.
@@ -336,4 +337,8 @@ def build_loss(
                 f"{owner}: loss_params[{option!r}] must be a number of 0 or more, got "
                 f"{value!r}."
             )
+    if row_loss is cox_loss:
+        return CoxLoss()
+    if row_loss is hazard_loss:
+        options = {}  # their number is the network's concern
     return RowMean(functools.partial(row_loss, **options))

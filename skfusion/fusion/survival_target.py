@@ -21,6 +21,7 @@ __all__ = [
     "SurvivalFusion",
     "SurvivalTimes",
     "check_survival",
+    "concordance",
 ]
 
 SURVIVAL_DTYPE = np.dtype([("event", bool), ("time", np.float64)])
@@ -89,6 +90,29 @@ def check_survival(y: Any, owner: str) -> np.ndarray:
             "to learn from."
         )
     return checked
+
+
+def concordance(y: np.ndarray, risk: np.ndarray) -> float:
+    """Return Harrell's concordance, as scikit-survival computes it.
+
+    Parameters
+    ----------
+    y : structured ndarray of shape (n_samples,)
+        Fields ``event`` and ``time``.
+    risk : ndarray of shape (n_samples,)
+        Risks.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ImportError
+        If scikit-survival is not installed.
+    """
+    metrics = require("sksurv.metrics", "survival")
+    return float(metrics.concordance_index_censored(y["event"], y["time"], risk)[0])
 
 
 class SurvivalTimes(Target):
@@ -275,9 +299,7 @@ class ConcordanceScore:
                 "use a scorer of your own."
             )
         truth = check_survival(y, owner)
-        concordance = require("sksurv.metrics", "survival").concordance_index_censored
-        risk = self.predict(X)  # type: ignore[attr-defined]
-        return float(concordance(truth["event"], truth["time"], risk)[0])
+        return concordance(truth, self.predict(X))  # type: ignore[attr-defined]
 
 
 class SurvivalFusion(ConcordanceScore):
