@@ -222,15 +222,42 @@ def test_a_net_without_any_encoder_is_early_fusion():
         joint(modalities, "concat", encoders="networks").fit(X, y)
 
 
-class Detached(nn.Module):
-    """A net whose output the loss cannot be traced back from."""
+class Colours(nn.Module):
+    """A net of one convolution."""
 
     def __init__(self):
         super().__init__()
-        self.layer = nn.Linear(3, 4)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layer = nn.Conv2d(3, 6, 3)
 
     def forward(self, images):
-        return self.layer(images.mean(dim=(2, 3))).detach()
+        return torch.relu(self.layer(images)).mean(dim=(2, 3))
+
+
+class Detached(Colours):
+    """A net whose output the loss cannot be traced back from."""
+
+    def forward(self, images):
+        return super().forward(images).detach()
+
+
+@pytest.mark.parametrize("fusion", [*NAMED, (("cxr", "ehr"),)], ids=str)
+def test_gradients_reach_the_net_of_an_image(fusion, cohort, make, store_path):
+    embedder = ImageEmbedder(Colours(), input_size=32, store=store_path)
+    modalities = [("cxr", embedder, "scan"), cohort.modalities[1]]
+    settings = {"trainable": "all", "max_epochs": 2, "hidden_dims": (8, 8)}
+    model = make(
+        JointFusionClassifier, modalities=modalities, fusion=fusion, **settings
+    ).fit(cohort.X, cohort.y)
+    tail = model.network_.encoders["x_cxr"].backbone
+    before = Colours()
+    assert all(
+        not torch.equal(weights, original)
+        for weights, original in zip(
+            tail.parameters(), before.parameters(), strict=True
+        )
+    )
 
 
 def test_an_encoder_that_returns_no_gradient(cohort, make, store_path):
