@@ -314,3 +314,34 @@ def test_hazards_of_intervals_are_those_of_kaplan_and_meier(follow_up):
     inside = times <= np.quantile(y["time"][y["event"]], 0.9)
     found = model.predict_survival_function(X, times[inside])
     assert np.abs(found - expected[inside]).max() < 0.06
+
+
+@pytest.mark.parametrize(
+    "kind", [EarlyFusionSurvival, LateFusionSurvival, JointFusionSurvival]
+)
+def test_survival_with_images_keeps_the_contract(kind, cohort, make):
+    X = cohort.X.copy()
+    X.loc[::5, "scan"] = None
+    y = np.zeros(48, dtype=[("event", bool), ("time", float)])
+    y["event"] = np.arange(48) % 3 > 0
+    y["time"] = 30 - 10 * cohort.y + np.arange(48) % 7
+    settings = {"max_epochs": 40} if kind is JointFusionSurvival else {"cv": 2}
+    model = make(kind, **settings).fit(X, y)
+    risk = model.predict(X)
+    assert model.score(X, y) > 0.7
+    order = np.random.default_rng(0).permutation(48)
+    np.testing.assert_allclose(model.predict(X.iloc[order]), risk[order], rtol=1e-4)
+    np.testing.assert_allclose(model.predict(X.iloc[[7]]), risk[[7]], rtol=1e-4)
+    restored = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(restored.predict(X), risk)
+    times = np.array([15.0, 25.0])
+    np.testing.assert_array_equal(
+        restored.predict_survival_function(X, times),
+        model.predict_survival_function(X, times),
+    )
+    again = clone(model).set_params(n_jobs=2 if kind is LateFusionSurvival else None)
+    np.testing.assert_array_equal(again.fit(X, y).predict(X), risk)
+    names = [name.partition("__")[0] for name in model.get_feature_names_out()]
+    assert {"cxr", "ehr"} <= set(names)
+    with pytest.raises(ValueError, match="drop|absent in"):
+        make(kind, missing="error", **settings).fit(X, y)
