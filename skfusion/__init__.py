@@ -34,6 +34,7 @@ _EXPORTS = {
     "MRMRSelector": "skfusion.fusion.mrmr",
     "ModelFeatures": "skfusion.fusion.model_features",
     "TabularEncoder": "skfusion.ehr.tabular",
+    "TorchEncoder": "skfusion.fusion.torch_encoder",
     "XGBoostSurvival": "skfusion.fusion.boosted_survival",
     "compare_fusion": "skfusion.evaluation.comparison",
     "read_image": "skfusion.image.reading",

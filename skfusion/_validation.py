@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from typing import Any
 
 import numpy as np
 from sklearn.utils import assert_all_finite
 
-__all__ = ["check_weights"]
+__all__ = ["check_weights", "is_number"]
 
 
 def check_weights(sample_weight: Any, n_rows: int, owner: str) -> np.ndarray:
@@ -53,3 +55,17 @@ def check_weights(sample_weight: Any, n_rows: int, owner: str) -> np.ndarray:
     if not weights.any():
         raise ValueError(f"{owner}: all entries of sample_weight are zero.")
     return weights
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a parameter is a finite real number, and no boolean.
+
+    Examples
+    --------
+    >>> from skfusion._validation import is_number
+    >>> is_number(0.5), is_number(True), is_number("1"), is_number(float("nan"))
+    (True, False, False, False)
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    return math.isfinite(value)

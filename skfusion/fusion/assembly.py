@@ -6,7 +6,6 @@ Read next: `skfusion.fusion.networks`, which holds the parts.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skfusion.fusion.inputs import BlockInput
 from skfusion.fusion.join_choice import build_join, did_you_mean
 from skfusion.fusion.networks import DirectEncoder, JointNetwork, ModalityEncoder
-from skfusion.fusion.training import NetInputs, outputs_of
+from skfusion.fusion.rows import NetInputs
+from skfusion.fusion.training import outputs_of
 
 __all__ = ["Architecture", "build_network", "with_encoder"]
 
@@ -70,7 +69,7 @@ def with_encoder(encoders: Any, parts: Sequence[Any], owner: str) -> set[str]:
     encoders : {"all", "networks"} or list of str
         The user's choice.
     parts : sequence of BlockInput, ImageInput and the like
-        One per modality. All but a `BlockInput` bring a network of their own.
+        One per modality; some bring a network of their own.
     owner : str
         Name of the estimator, for the messages.
 
@@ -85,7 +84,7 @@ def with_encoder(encoders: Any, parts: Sequence[Any], owner: str) -> set[str]:
         that it brings, or leaves the loss no encoder to reach.
     """
     names = [part.modality.name for part in parts]
-    networks = {p.modality.name for p in parts if not isinstance(p, BlockInput)}
+    networks = {p.modality.name for p in parts if p.brings_network}
     if isinstance(encoders, str):
         if encoders not in ("all", "networks"):
             raise ValueError(
@@ -121,6 +120,9 @@ def build_network(
     architecture: Architecture,
     n_outputs: int,
     n_auxiliary: int,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
 ) -> JointNetwork:
     """Make an untrained network whose encoders are calibrated to the training rows.
 
@@ -136,10 +138,15 @@ def build_network(
         Number of classes, labels or numbers.
     n_auxiliary : int
         Number of outputs for an auxiliary target; 0 for none.
+    dtype : torch.dtype
+        Precision of the inputs, and then of all weights.
+    device : torch.device or str, default="cpu"
+        Where to compute what encoders give for the training rows.
 
     Returns
     -------
     JointNetwork
+        On the CPU.
 
     Raises
     ------
@@ -158,17 +165,18 @@ def build_network(
                 part.n_features,
                 architecture.hidden_dims[0],
                 architecture.dropout,
-                part.new_tail(),
+                part.new_tail().to(dtype),
+                follows_data=part.follows_data,
             )
         else:
             encoder = DirectEncoder(part.n_features, params.get("replicate", 1))
-        array = inputs.arrays[name][inputs.presence[:, j]]
-        features = outputs_of(
-            functools.partial(_run_tail, encoder.backbone.eval()),
-            NetInputs({"x": array}, np.ones((len(array), 1), dtype=bool)),
-        )
+        rows = NetInputs(
+            {"x": inputs.arrays[name]}, np.ones((len(inputs), 1), dtype=bool)
+        ).rows(np.flatnonzero(inputs.presence[:, j]))
+        tail = encoder.backbone.eval()
+        features = outputs_of(tail, _run_tail, rows, device)
         encoder.standardize.calibrate(torch.from_numpy(features))
-        _check_gradient(encoder.backbone, array[:2], part, architecture.owner)
+        _check_gradient(tail, rows, part, architecture.owner)
         encoders[name] = encoder
     join = build_join(
         architecture.fusion,
@@ -178,7 +186,7 @@ def build_network(
         conditioned=_conditioned(parts),
         owner=architecture.owner,
     )
-    return JointNetwork(
+    network = JointNetwork(
         encoders,
         architecture.hidden_dims,
         n_outputs,
@@ -188,20 +196,22 @@ def build_network(
         modality_heads=architecture.auxiliary_loss > 0,
         n_auxiliary=n_auxiliary,
     )
+    return network.to(dtype)
 
 
 def _conditioned(parts: Sequence[Any]) -> str:
     """Return the modality that FiLM modulates: the first with a network, or first."""
-    own = [part for part in parts if not isinstance(part, BlockInput)]
+    own = [part for part in parts if part.brings_network]
     return str((own or list(parts))[0].modality.name)
 
 
-def _check_gradient(tail: nn.Module, rows: np.ndarray, part: Any, owner: str) -> None:
+def _check_gradient(tail: nn.Module, rows: NetInputs, part: Any, owner: str) -> None:
     trained = [weights for weights in tail.parameters() if weights.requires_grad]
     if not trained:
         return
     with torch.enable_grad():
-        features = tail(torch.from_numpy(rows))
+        two = np.arange(min(2, len(rows)))
+        features = tail(rows.fetch(two)[0]["x"])
         reached = features.requires_grad and any(
             slope is not None
             for slope in torch.autograd.grad(features.sum(), trained, allow_unused=True)

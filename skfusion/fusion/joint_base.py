@@ -18,23 +18,24 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skfusion.fusion.assembly import Architecture, build_network, with_encoder
+from skfusion.fusion.augmentation import batch_augmentation
 from skfusion.fusion.auxiliary_target import AuxiliaryTarget
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.cohort import TrainingData
 from skfusion.fusion.folds import validation_rows
-from skfusion.fusion.inputs import BlockInput, ImageInput
+from skfusion.fusion.inputs import ImageInput, augmented, make_input
 from skfusion.fusion.join_choice import check_fusion, joined_names
 from skfusion.fusion.learners import seeded
 from skfusion.fusion.losses import JointLoss, build_loss
-from skfusion.fusion.training import (
-    NetInputs,
-    TrainingSettings,
-    outputs_of,
-    seeded_torch,
-    torch_threads,
-    train,
+from skfusion.fusion.networks import JointNetwork
+from skfusion.fusion.rows import NetInputs, Sample
+from skfusion.fusion.seeding import find_device, seeded_torch, torch_threads
+from skfusion.fusion.training import Precision, outputs_of, train
+from skfusion.fusion.training_options import (
+    check_training,
+    network_dtype,
+    training_settings,
 )
-from skfusion.image.embedding import ImageEmbedder
 from skfusion.modality import missing_column_message
 
 __all__ = ["BaseJointFusion"]
@@ -65,7 +66,17 @@ class BaseJointFusion(BaseFusion):
         self
             The fitted estimator.
         """
-        self._check_settings()
+        # A fit that fails, or is interrupted, leaves the estimator as it was.
+        before = dict(self.__dict__)
+        try:
+            return self._fit(X, y, sample_weight, groups)
+        except BaseException:
+            self.__dict__ = before
+            raise
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> BaseJointFusion:
+        check_training(self)
+        device = find_device(self.device)
         architecture = self._architecture()
         data = self._start_fit(X, y, sample_weight, groups)
         owner = type(self).__name__
@@ -76,18 +87,15 @@ class BaseJointFusion(BaseFusion):
             data = data.rows(np.flatnonzero(data.sample_weight > 0))
         rng = check_random_state(self.random_state)
         self._inputs = [
-            ImageInput(modality, self.trainable)
-            if isinstance(modality.transformer, ImageEmbedder)
-            else BlockInput(modality)
+            make_input(modality, self.trainable)
             for modality in seeded(self._modalities, rng)
         ]
         encoded = with_encoder(self.encoders, self._inputs, owner)
         self.fusion_type_ = "I" if len(encoded) == len(names) else "II"
         for part in self._inputs:
             part.fit(data.X, data.y, data.sample_weight, data.groups)
-        has_images = any(isinstance(part, ImageInput) for part in self._inputs)
-        # Numbers alone are cheap enough to be computed as exactly as elsewhere.
-        self._dtype = np.dtype(np.float32 if has_images else np.float64)
+        dtype = network_dtype(self._inputs, self.precision, device)
+        self._dtype = np.dtype(str(dtype).removeprefix("torch."))
         inputs = self._encode_inputs(data.X)
         kept = self._usable_rows(inputs.presence)
         if len(kept) < len(inputs):
@@ -95,7 +103,7 @@ class BaseJointFusion(BaseFusion):
         varies = ~inputs.presence.all(axis=0)
         self._set_support(varies | (self.modality_dropout > 0))
         self._target.summarise(data.y, data.sample_weight)
-        self._fit_network(inputs, data, architecture, loss, rng)
+        self._fit_network(inputs, data, architecture, loss, rng, device)
         self.modalities_ = with_transformers(
             [part.modality for part in self._inputs],
             lambda modality: modality.transformer,
@@ -117,13 +125,11 @@ class BaseJointFusion(BaseFusion):
             What the join makes of the representations, learned tokens where absent;
             for a concatenation they stand side by side.
         """
-        inputs = self._read_inputs(X)
-        network = self.network_
         joined = self._run(
-            lambda batch, here: network.join(
+            lambda network, batch, here: network.join(
                 network.put_tokens(network.encode(batch), here), here
             ),
-            inputs,
+            self._read_inputs(X),
         )
         return joined.astype(np.float64)
 
@@ -162,7 +168,7 @@ class BaseJointFusion(BaseFusion):
         inputs = self._read_inputs(X)
         network = self.network_
         encoded = self._run(
-            lambda batch, _: torch.cat(network.encode(batch), 1), inputs
+            lambda network, batch, _: torch.cat(network.encode(batch), 1), inputs
         )
         widths = list(network.widths.values())
         parts = np.split(encoded, np.cumsum(widths)[:-1], axis=1)
@@ -190,7 +196,7 @@ class BaseJointFusion(BaseFusion):
         present = ~np.column_stack(absent)
         filled = {name: np.nan_to_num(part) for name, part in parts.items()}
         outputs = self._run(
-            lambda batch, here: network.decide(list(batch.values()), here),
+            lambda network, batch, here: network.decide(list(batch.values()), here),
             NetInputs(filled, present),
         )
         return self._finish(outputs, present)
@@ -223,7 +229,7 @@ class BaseJointFusion(BaseFusion):
                 "auxiliary_loss=1.0, for example."
             )
         outputs = self._run(
-            lambda batch, _: torch.stack(
+            lambda network, batch, _: torch.stack(
                 network.predict_single(network.encode(batch)), dim=1
             ),
             inputs,
@@ -237,7 +243,7 @@ class BaseJointFusion(BaseFusion):
 
     def _run(self, function: Callable[..., Tensor], inputs: NetInputs) -> np.ndarray:
         with torch_threads(effective_n_jobs(self.n_jobs)):
-            return outputs_of(function, inputs)
+            return outputs_of(self.network_, function, inputs, find_device(self.device))
 
     # -- inputs -------------------------------------------------------------------
 
@@ -245,7 +251,8 @@ class BaseJointFusion(BaseFusion):
         arrays, presence = {}, []
         for part in self._inputs:
             array, present = part.encode(X)
-            array = np.ascontiguousarray(array.astype(self._dtype, copy=False))
+            if isinstance(array, np.ndarray):
+                array = np.ascontiguousarray(array.astype(self._dtype, copy=False))
             arrays[part.modality.name] = array
             presence.append(present)
         return NetInputs(arrays, np.column_stack(presence))
@@ -264,6 +271,7 @@ class BaseJointFusion(BaseFusion):
         architecture: Architecture,
         task: torch.nn.Module,
         rng: np.random.RandomState,
+        device: torch.device,
     ) -> None:
         split_seed, torch_seed = rng.randint(np.iinfo(np.int32).max, size=2)
         weight = data.sample_weight
@@ -276,8 +284,17 @@ class BaseJointFusion(BaseFusion):
             random_state=int(split_seed),
             owner=type(self).__name__,
         )
-        target = self._network_target(data.y, weight)
         loss, auxiliary = self._joint_loss(task, data)
+        sample = Sample(
+            inputs,
+            self._network_target(data.y, weight),
+            weight.astype(self._dtype),
+            None if auxiliary is None else auxiliary.encoded,
+        )
+        fitted = np.setdiff1d(np.arange(len(sample)), validation)
+        light = not any(isinstance(part, ImageInput) for part in self._inputs)
+        precision = Precision.resolve(self.precision, device, is_light=light)
+        settings = training_settings(self, self._inputs, precision)
         with (
             torch_threads(effective_n_jobs(self.n_jobs)),
             seeded_torch(int(torch_seed)),
@@ -288,21 +305,25 @@ class BaseJointFusion(BaseFusion):
                 architecture,
                 self._n_network_outputs(),
                 0 if auxiliary is None else auxiliary.n_outputs,
+                dtype=getattr(torch, self._dtype.name),
+                device=device,
             )
-            if self._dtype == np.float64:
-                network = network.double()
             self.network_ = network
             self.history_ = train(
                 network,
-                inputs,
-                target,
-                weight.astype(self._dtype),
-                validation,
-                self._settings(),
+                augmented(
+                    self._inputs,
+                    sample.rows(fitted),
+                    data.X.iloc[fitted],
+                    batch_augmentation(self.augmentation, type(self).__name__),
+                    precision,
+                ),
+                sample.rows(validation) if len(validation) else None,
+                settings,
                 loss,
-                None if auxiliary is None else auxiliary.encoded,
             )
         self.n_epochs_ = len(self.history_)
+        self.callbacks_ = list(settings.callbacks)
         self._finish_fit(inputs, data, validation)
 
     def _n_network_outputs(self) -> int:
@@ -361,47 +382,12 @@ class BaseJointFusion(BaseFusion):
             auxiliary_target_weight=self.auxiliary_target_weight,
         )
 
-    def _settings(self) -> TrainingSettings:
-        return TrainingSettings(
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            encoder_lr_factor=self.encoder_lr_factor,
-            weight_decay=self.weight_decay,
-            patience=self.patience,
-            device=find_device(self.device),
-            callbacks=self.callbacks,
-            verbose=self.verbose,
-        )
-
-    def _check_settings(self) -> None:
-        owner = type(self).__name__
-        if not 0 <= self.validation_fraction < 1:
-            raise ValueError(
-                f"{owner}: validation_fraction must be at least 0 and below 1, got "
-                f"{self.validation_fraction!r}."
-            )
-        for name in ("max_epochs", "batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{owner}: {name} must be 1 or more, got {getattr(self, name)!r}."
-                )
-
     def _outputs(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         inputs = self._read_inputs(X)
-        return self._run(self.network_, inputs), inputs.presence
+        return self._run(JointNetwork.__call__, inputs), inputs.presence
 
     def _finish(self, outputs: np.ndarray, presence: np.ndarray) -> np.ndarray:
         nothing = self._check_predictable(presence)
         values = self._from_network(outputs.astype(np.float64))
         values[nothing] = self._target.fallback
         return self._target.result(values)
-
-
-def find_device(device: str) -> str:
-    """Return the torch device to use: the one named, or the best that is there."""
-    if device != "auto":
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -83,9 +83,33 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
     lr : float, default=3e-3
         Learning rate of AdamW.
     encoder_lr_factor : float, default=0.1
-        What the learning rate is multiplied with for the layers of a backbone.
+        What the learning rate is multiplied with for the layers of an image backbone; a
+        `TorchEncoder` has a factor of its own.
+    encoder_lr_decay : float, default=1.0
+        What it is multiplied with once more for each block further from the output of
+        an encoder; 0.38 is what Howard and Ruder [4]_ use.
+    unfreeze_every : int or None, default=None
+        Gradual unfreezing [4]_: of the blocks that `trainable` names, training begins
+        with the last of each encoder and adds one more every so many epochs. None
+        trains all from the start.
     weight_decay : float, default=1e-2
         Weight decay of AdamW.
+    scheduler : None, "cosine", "plateau" or skorch LRScheduler, default=None
+        How the learning rates fall: along a cosine over `max_epochs`, or to a tenth
+        where the validation loss stands still.
+    gradient_clip : float or None, default=None
+        Greatest norm of the gradient of a step.
+    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        In what most of the network is computed in training (autocast). ``"auto"`` is
+        float32, but on a GPU bfloat16 (float16 where it has none) if there are images.
+        Weights, losses and predictions are never less than float32.
+    augmentation : None, "default" or callable, default=None
+        Random changes of the images that are trained on; validation and prediction
+        see them as they are. ``"default"`` is `ImageAugmentation`: small shifts,
+        turns, zooms and changes of exposure, no flips. A callable is given an image
+        (3, H, W), for most in [0, 1], and returns one of that shape, e.g. a transform
+        of torchvision; what it draws from torch is seeded. The frozen trunk of a
+        backbone is then run in every epoch.
     validation_fraction : float, default=0.15
         Share of the rows (of the patients, where groups are given) held out to stop
         early and to choose the epoch; none are below 40 rows.
@@ -94,7 +118,9 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
     device : str, default="auto"
         Torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
     callbacks : list of (str, skorch callback) or None, default=None
-        More skorch callbacks, e.g. learning-rate schedulers and checkpoints.
+        More skorch callbacks, e.g. checkpoints or scores of every epoch. Each fit
+        works with copies; one that raises ends the fit, which leaves the estimator as
+        it was.
     missing : {"auto", "error", "complete_case"}, default="auto"
         What an absent modality does: a learned token stands for it, an error, or its
         row is dropped in `fit` with a warning (and refused in prediction).
@@ -117,9 +143,11 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
     network_ : torch.nn.Module
         The trained network, on the CPU and in evaluation mode.
     history_ : list of dict
-        Losses and duration (s) of every epoch.
+        Losses and duration (s) of every epoch, and what callbacks recorded.
     n_epochs_ : int
         Number of epochs trained.
+    callbacks_ : list of (str, skorch callback)
+        The copies of `callbacks` that the fit worked with.
     supports_missing_ : dict of str to bool
         Whether the model has learned to do without the modality: it was absent or
         hidden in some training row, and ``missing="auto"``.
@@ -149,6 +177,8 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
     .. [3] Spasov S et al. (2019). A parameter-efficient deep learning approach to
        predict conversion from mild cognitive impairment to Alzheimer's disease.
        NeuroImage 189:276-287.
+    .. [4] Howard J, Ruder S (2018). Universal language model fine-tuning for text
+       classification. ACL.
 
     Examples
     --------
@@ -180,7 +210,13 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         batch_size: int = 32,
         lr: float = 3e-3,
         encoder_lr_factor: float = 0.1,
+        encoder_lr_decay: float = 1.0,
+        unfreeze_every: int | None = None,
         weight_decay: float = 1e-2,
+        scheduler: Any = None,
+        gradient_clip: float | None = None,
+        precision: str = "auto",
+        augmentation: Any = None,
         validation_fraction: float = 0.15,
         patience: int = 5,
         device: str = "auto",
@@ -208,7 +244,13 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         self.batch_size = batch_size
         self.lr = lr
         self.encoder_lr_factor = encoder_lr_factor
+        self.encoder_lr_decay = encoder_lr_decay
+        self.unfreeze_every = unfreeze_every
         self.weight_decay = weight_decay
+        self.scheduler = scheduler
+        self.gradient_clip = gradient_clip
+        self.precision = precision
+        self.augmentation = augmentation
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.device = device

@@ -67,8 +67,11 @@ class ModalityEncoder(nn.Module):
         Share of the features that is dropped in training, before the projection.
     backbone : torch.nn.Module or None, default=None
         What comes first, e.g. the trainable tail of a CNN; its output is (B,
-        n_features). Its batch norms keep their running statistics: a clinical cohort
-        is too small to estimate them again in batches of 32.
+        n_features).
+    follows_data : bool, default=False
+        Whether batch norms of the backbone learn from the batches. Else they keep
+        their running statistics: a clinical cohort is too small to estimate those of a
+        pretrained network again in batches of 32.
     """
 
     def __init__(
@@ -77,9 +80,12 @@ class ModalityEncoder(nn.Module):
         width: int,
         dropout: float,
         backbone: nn.Module | None = None,
+        *,
+        follows_data: bool = False,
     ) -> None:
         super().__init__()
         self.width = width
+        self.follows_data = follows_data
         self.backbone = nn.Identity() if backbone is None else backbone
         self.standardize = Standardize(n_features)
         self.project = nn.Sequential(
@@ -87,8 +93,10 @@ class ModalityEncoder(nn.Module):
         )
 
     def train(self, mode: bool = True) -> ModalityEncoder:
-        """Set the mode of everything but the backbone's batch norms."""
+        """Set the mode of everything but batch norms that keep their statistics."""
         super().train(mode)
+        if self.follows_data:
+            return self
         for part in self.backbone.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.eval()
@@ -140,6 +148,12 @@ class JointOutputs(NamedTuple):
     fused: Tensor
     single: list[Tensor]
     auxiliary: Tensor | None
+
+    def float(self) -> JointOutputs:
+        """Return the same in float32, in which losses are computed."""
+        auxiliary = None if self.auxiliary is None else self.auxiliary.float()
+        single = [part.float() for part in self.single]
+        return JointOutputs(self.fused.float(), single, auxiliary)
 
 
 class JointNetwork(nn.Module):

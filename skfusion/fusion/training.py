@@ -1,93 +1,132 @@
-"""Training of joint nets: arrays and a network in, a fitted network out.
+"""Training of joint nets: rows and a network in, a fitted network out.
 
-Runs on skorch, so that its callbacks, schedulers and checkpoints can be used.
+Runs on skorch, so that its callbacks, schedulers and checkpoints can be used. What
+happens between epochs is in `skfusion.fusion.schedules`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import EarlyStopping
 from skorch.helper import predefined_split
-from torch import Tensor
+from torch import Tensor, nn
 
 from skfusion.fusion.losses import JointLoss
 from skfusion.fusion.networks import JointNetwork, JointOutputs
+from skfusion.fusion.rows import NetInputs, Sample
+from skfusion.fusion.schedules import Unfreezing, make_callbacks
 
 __all__ = [
-    "NetInputs",
+    "Precision",
     "TrainingSettings",
     "outputs_of",
-    "seeded_torch",
-    "torch_threads",
     "train",
 ]
 
 PREDICTION_BATCH_SIZE = 256
+MAP_BATCH_SIZE = 32  # an image, or a feature map, is as large as thousands of features
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
-class NetInputs:
-    """What a joint net is given: one array per modality, and who has it.
+class Precision:
+    """In which precision a network is trained; it is asked in its own.
 
     Attributes
     ----------
-    arrays : dict of str to ndarray of shape (n_samples, ...)
-        Finite everywhere; what stands in an absent row is never used.
-    presence : ndarray of bool of shape (n_samples, M)
-        Which modality is there in which row.
+    device : torch.device
+        Where it is trained.
+    dtype : torch.dtype or None
+        What autocast computes in; None leaves everything as it is.
     """
 
-    arrays: dict[str, np.ndarray]
-    presence: np.ndarray
+    device: torch.device
+    dtype: torch.dtype | None
 
-    def rows(self, index: np.ndarray) -> NetInputs:
-        """Return the same inputs for some rows only."""
-        return NetInputs(
-            {name: array[index] for name, array in self.arrays.items()},
-            self.presence[index],
-        )
+    @classmethod
+    def resolve(
+        cls, precision: str, device: torch.device, *, is_light: bool
+    ) -> Precision:
+        """Return what a parameter means on a device.
 
-    def __len__(self) -> int:
-        return len(self.presence)
+        Parameters
+        ----------
+        precision : {"auto", "float32", "bfloat16", "float16"}
+            ``"auto"`` is float32, but on CUDA bfloat16 where it has it, else float16.
+        device : torch.device
+            Where the network is trained.
+        is_light : bool
+            Whether the network is so small that ``"auto"`` saves nothing.
+        """
+        if precision == "auto" and device.type == "cuda" and not is_light:
+            half = torch.cuda.is_bf16_supported(including_emulation=False)
+            return cls(device, torch.bfloat16 if half else torch.float16)
+        if precision in ("auto", "float32"):
+            return cls(device, None)
+        return cls(device, getattr(torch, precision))
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context in which a network is run."""
+        if self.dtype is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """Return what keeps small gradients of float16 from vanishing, or None."""
+        if self.dtype is not torch.float16:
+            return None
+        # torch begins at 65536 and throws away the dozen steps that overflow, which is
+        # a large part of a short training.
+        return torch.amp.GradScaler(self.device.type, init_scale=1024.0)
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The parameters of `JointFusionClassifier` that concern training."""
+    """The parameters of `JointFusionClassifier` that concern training.
+
+    Attributes
+    ----------
+    encoder_rates : sequence of (list of str, float)
+        Parameters of the network that are not learned at the rate `lr`, and their
+        rates.
+    precision : Precision
+        How it is computed, and where.
+    unfreezing : Unfreezing or None
+        Gradual unfreezing.
+    callbacks : sequence of (str, callback) or callback
+        The user's, copied already.
+    """
 
     max_epochs: int
     batch_size: int
     lr: float
-    encoder_lr_factor: float
     weight_decay: float
     patience: int
-    device: str
-    callbacks: Any
-    verbose: int
+    precision: Precision
+    encoder_rates: Sequence[tuple[list[str], float]] = ()
+    unfreezing: Unfreezing | None = None
+    scheduler: Any = None
+    gradient_clip: float | None = None
+    callbacks: Sequence[Any] = ()
+    verbose: int = 0
 
 
 class _Rows(torch.utils.data.Dataset):
     """Rows of a training set, fetched a batch at a time."""
 
-    def __init__(
-        self,
-        inputs: NetInputs,
-        y: np.ndarray,
-        weight: np.ndarray,
-        auxiliary: np.ndarray | None = None,
-    ) -> None:
-        self.arrays = {k: torch.from_numpy(v) for k, v in inputs.arrays.items()}
-        self.presence = torch.from_numpy(inputs.presence)
-        self.y = torch.from_numpy(y)
-        self.weight = torch.from_numpy(weight)
-        self.auxiliary = None if auxiliary is None else torch.from_numpy(auxiliary)
+    def __init__(self, sample: Sample) -> None:
+        self.inputs = sample.inputs
+        self.y = torch.from_numpy(sample.y)
+        self.weight = torch.from_numpy(sample.weight)
+        extra = sample.auxiliary
+        self.auxiliary = None if extra is None else torch.from_numpy(extra)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -96,26 +135,54 @@ class _Rows(torch.utils.data.Dataset):
         return self.__getitems__([index])
 
     def __getitems__(self, rows: list[int]) -> Any:
-        batch = {
-            "inputs": {name: array[rows] for name, array in self.arrays.items()},
-            "present": self.presence[rows],
-            "weight": self.weight[rows],
-        }
+        index = np.asarray(rows)
+        arrays, present = self.inputs.fetch(index)
+        batch = {"inputs": arrays, "present": present, "weight": self.weight[index]}
         if self.auxiliary is not None:
-            batch["auxiliary"] = self.auxiliary[rows]
-        return batch, self.y[rows]
+            batch["auxiliary"] = self.auxiliary[index]
+        return batch, self.y[index]
 
 
 def _as_is(batch: Any) -> Any:
     return batch
 
 
+class _Stopped(Exception):
+    """A callback asked to stop; skorch's callbacks do that by KeyboardInterrupt."""
+
+
 class _Net(NeuralNet):
-    """A skorch net with the losses of joint fusion, weighted by row."""
+    """A skorch net with the losses of joint fusion, in a chosen precision."""
+
+    def __init__(
+        self,
+        *args: Any,
+        precision: Precision,
+        encoder_rates: Sequence[tuple[list[str], float]],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.precision = precision
+        self.encoder_rates = encoder_rates
+        self._scaler = precision.scaler()
+
+    def get_params_for_optimizer(
+        self, prefix: str, named_parameters: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Group the parameters by their learning rate."""
+        named = dict(named_parameters)
+        _, kwargs = super().get_params_for_optimizer(prefix, [])
+        groups: list[dict[str, Any]] = [
+            {"params": [named.pop(name) for name in names], "lr": rate}
+            for names, rate in self.encoder_rates
+        ]
+        return ([*groups, {"params": list(named.values())}],), kwargs
 
     def infer(self, x: dict[str, Any], **fit_params: Any) -> JointOutputs:
         x = _to_device(x, self.device)
-        return self.module_.outputs(x["inputs"], x["present"])
+        with self.precision.autocast():
+            outputs = self.module_.outputs(x["inputs"], x["present"])
+        return outputs if self.precision.dtype is None else outputs.float()
 
     def get_loss(
         self,
@@ -131,16 +198,41 @@ class _Net(NeuralNet):
             return self.criterion_.task(y_pred.fused, y_true, rows["weight"])
         return self.criterion_(y_pred, y_true, **rows)
 
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Take one step; that of float16 is left out where a gradient overflows."""
+        if self._scaler is None:
+            return super().train_step(batch, **fit_params)
+        self.optimizer_.zero_grad()
+        self.module_.train()
+        inputs, y = batch
+        y_pred = self.infer(inputs, **fit_params)
+        loss = self.get_loss(y_pred, y, X=inputs, training=True)
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self.optimizer_)
+        self.notify(
+            "on_grad_computed",
+            named_parameters=list(self.module_.named_parameters()),
+            batch=batch,
+            training=True,
+        )
+        self._scaler.step(self.optimizer_)
+        self._scaler.update()
+        return {"loss": loss, "y_pred": y_pred}
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Call the callbacks; what they raise to stop is told from a real Ctrl-C."""
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt as error:
+            raise _Stopped from error
+
 
 def train(
     network: JointNetwork,
-    inputs: NetInputs,
-    y: np.ndarray,
-    weight: np.ndarray,
-    validation: np.ndarray,
+    fitted: Sample,
+    held_out: Sample | None,
     settings: TrainingSettings,
     loss: JointLoss,
-    auxiliary: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """Train a network in place.
 
@@ -148,124 +240,124 @@ def train(
     ----------
     network : JointNetwork
         The network; its parameters that require gradients are trained with AdamW.
-    inputs : NetInputs
-        Inputs of all rows.
-    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        Class numbers (int64), an indicator matrix of labels (int64, 2-D), or
-        standardised numbers (2-D).
-    weight : ndarray of shape (n_samples,)
-        Weights of the rows, above 0.
-    validation : ndarray of int
-        Positions of the rows held out for early stopping; empty for none. With some,
-        the weights of the epoch with the least validation loss are kept.
+    fitted : Sample
+        The rows to train on.
+    held_out : Sample or None
+        The rows for early stopping. With some, the weights of the epoch with the least
+        validation loss are kept.
     settings : TrainingSettings
         The rest.
     loss : JointLoss
         What is minimised. Early stopping minds the loss of the task alone.
-    auxiliary : ndarray of shape (n_samples,) or None, default=None
-        An auxiliary target, as `AuxiliaryTarget` encodes it.
 
     Returns
     -------
     list of dict
-        One entry per epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``dur`` in s.
+        One entry per epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``dur`` in s,
+        and what callbacks recorded.
     """
-    fitted = np.setdiff1d(np.arange(len(y)), validation)
-    callbacks = list(settings.callbacks or [])
-    held_out = None
-    if len(validation):
-        held_out = predefined_split(
-            _Rows(inputs.rows(validation), y[validation], weight[validation])
-        )
-        callbacks.append(
-            EarlyStopping(patience=settings.patience, load_best=True, sink=_no_sink)
-        )
+    callbacks = [
+        *settings.callbacks,
+        *make_callbacks(
+            scheduler=settings.scheduler,
+            gradient_clip=settings.gradient_clip,
+            max_epochs=settings.max_epochs,
+            patience=settings.patience,
+            has_validation=held_out is not None,
+            unfreezing=settings.unfreezing,
+        ),
+    ]
     net = _Net(
         network,
         criterion=loss,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=settings.weight_decay,
-        # the first pattern that matches a parameter decides
-        optimizer__param_groups=[
-            ("encoders.*.backbone.*", {"lr": settings.lr * settings.encoder_lr_factor})
-        ],
+        encoder_rates=settings.encoder_rates,
         lr=settings.lr,
         max_epochs=settings.max_epochs,
         batch_size=settings.batch_size,
-        train_split=held_out,
+        train_split=None if held_out is None else predefined_split(_Rows(held_out)),
         iterator_train__shuffle=True,
+        iterator_train__drop_last=_must_drop(network, len(fitted), settings.batch_size),
         iterator_train__collate_fn=_as_is,
         iterator_valid__collate_fn=_as_is,
         callbacks=callbacks,
-        device=settings.device,
+        device=settings.precision.device,
+        precision=settings.precision,
         verbose=settings.verbose,
     )
-    extra = None if auxiliary is None else auxiliary[fitted]
-    rows = _Rows(inputs.rows(fitted), y[fitted], weight[fitted], extra)
-    net.fit(rows, y=None)
+    _fit(net, _Rows(fitted))
     network.to("cpu").eval()
-    kept = ("epoch", "train_loss", "valid_loss", "dur")
-    return [{k: row[k] for k in kept if k in row} for row in net.history]
+    return [
+        {key: value for key, value in epoch.items() if _is_told(key)}
+        for epoch in net.history
+    ]
 
 
-def _no_sink(message: str) -> None:
-    """Swallow skorch's word on early stopping; the history tells."""
+def _fit(net: NeuralNet, rows: _Rows) -> None:
+    # not net.fit, which would take a real Ctrl-C for the end of training
+    net.initialize()
+    net.notify("on_train_begin", X=rows, y=None)
+    with suppress(_Stopped):
+        net.fit_loop(rows, None)
+    net.notify("on_train_end", X=rows, y=None)
 
 
-def outputs_of(function: Callable[..., Tensor], inputs: NetInputs) -> np.ndarray:
+def _must_drop(network: JointNetwork, n_rows: int, batch_size: int) -> bool:
+    """Tell whether the last batch is one row, of which no batch norm can learn."""
+    if n_rows % batch_size != 1 or n_rows == 1:
+        return False
+    network.train()
+    return any(
+        isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training
+        for part in network.modules()
+    )
+
+
+def _is_told(key: str) -> bool:
+    return key != "batches" and not key.endswith(("_batch_count", "_best"))
+
+
+def outputs_of(
+    network: nn.Module,
+    function: Callable[..., Tensor],
+    inputs: NetInputs,
+    device: torch.device | str = "cpu",
+) -> np.ndarray:
     """Run a function of a network over rows, in batches and without gradients.
 
     Parameters
     ----------
+    network : torch.nn.Module
+        In evaluation mode, on the CPU, where it stays.
     function : callable
-        Called with a dict of tensors and the presence tensor of a batch.
+        Called with the network, a dict of tensors and the presence tensor of a batch.
     inputs : NetInputs
         The rows.
+    device : torch.device or str, default="cpu"
+        Where to compute.
 
     Returns
     -------
     ndarray of shape (n_samples, ...)
     """
+    device = torch.device(device)
+    if device.type != "cpu":
+        network = copy.deepcopy(network).to(device)
+    has_maps = any(len(array.shape) > 2 for array in inputs.arrays.values())
+    size = MAP_BATCH_SIZE if has_maps else PREDICTION_BATCH_SIZE
     parts = []
     with torch.inference_mode():
-        for start in range(0, len(inputs), PREDICTION_BATCH_SIZE):
-            rows = slice(start, start + PREDICTION_BATCH_SIZE)
-            batch = {k: torch.from_numpy(v[rows]) for k, v in inputs.arrays.items()}
-            present = torch.from_numpy(inputs.presence[rows])
-            parts.append(function(batch, present).numpy())
+        for start in range(0, len(inputs), size):
+            rows = np.arange(start, min(start + size, len(inputs)))
+            batch, present = _to_device(inputs.fetch(rows), device)
+            parts.append(function(network, batch, present).cpu().numpy())
     return np.concatenate(parts)
 
 
-@contextmanager
-def seeded_torch(seed: int) -> Iterator[None]:
-    """Seed torch, and restore the state of its generator afterwards.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of initial weights, dropout and the order of the batches.
-    """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def torch_threads(n_threads: int) -> Iterator[None]:
-    """Let torch use so many threads, and restore their number afterwards.
-
-    The number decides in which order torch adds, and thus the last digits of what is
-    trained: it must not depend on whether a fit runs in a worker process.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _to_device(x: Any, device: str) -> Any:
+def _to_device(x: Any, device: Any) -> Any:
     if isinstance(x, dict):
         return {name: _to_device(value, device) for name, value in x.items()}
+    if isinstance(x, tuple):
+        return tuple(_to_device(value, device) for value in x)
     return x.to(device)

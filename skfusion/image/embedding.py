@@ -17,8 +17,9 @@ from torch import nn
 
 from skfusion.image.backbones import Backbone, build_backbone
 from skfusion.image.column import as_cells, check_cells
-from skfusion.image.encoding import encode_cells, load_pixels
+from skfusion.image.encoding import encode_cells
 from skfusion.image.inference import resolve_device
+from skfusion.image.pixels import PixelFile, load_pixels
 from skfusion.image.preprocessing import Preprocessing
 from skfusion.image.reading import SCALINGS
 from skfusion.image.store import EmbeddingStore, resolve_store
@@ -235,7 +236,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         )
 
     def encode_with(
-        self, X: Any, module: nn.Module | None, fingerprint: str
+        self, X: Any, module: nn.Module, fingerprint: str, *, fold: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
         """Run another network, e.g. the trunk of a split backbone, over the images.
 
@@ -245,38 +246,52 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         ----------
         X : one column of n images
             As in `fit`.
-        module : torch.nn.Module or None
-            In evaluation mode, from (B, 3, H, W) to (B, *shape). None gives the
-            preprocessed pixels themselves, which are not stored.
+        module : torch.nn.Module
+            In evaluation mode, from (B, 3, H, W) to (B, *shape).
         fingerprint : str
             Identifies `module` and its preprocessing in the store.
+        fold : bool, default=True
+            Whether batch norms are folded into the convolutions before them, which is
+            faster and rounds differently.
 
         Returns
         -------
         values : ndarray of shape (n, *shape), float32
-            NaN in the rows of absent images; pixels are 0 there.
+            NaN in the rows of absent images.
         presence : ndarray of shape (n,), bool
             True where there is an image that could be read.
         """
-        return self._encode(X, module, self.build().preprocessing, fingerprint)
+        preprocessing = self.build().preprocessing
+        return self._encode(X, module, preprocessing, fingerprint, fold=fold)
+
+    def read_pixels(self, X: Any) -> tuple[PixelFile, np.ndarray]:
+        """Read and resize the images themselves, for a network that is trained whole.
+
+        Parameters
+        ----------
+        X : one column of n images
+            As in `fit`.
+
+        Returns
+        -------
+        pixels : PixelFile of n rows
+            On disk, and not yet normalised (``build().preprocessing.normalise``).
+        presence : ndarray of shape (n,), bool
+            True where there is an image that could be read.
+        """
+        cells, name = as_cells(X)
+        return load_pixels(cells, self.build().preprocessing, **self._reading(name))
 
     def _encode(
         self,
         X: Any,
-        module: nn.Module | None,
+        module: nn.Module,
         preprocessing: Preprocessing,
         fingerprint: str,
+        *,
+        fold: bool = True,
     ) -> tuple[np.ndarray, np.ndarray]:
         cells, name = as_cells(X)
-        options: dict[str, Any] = {
-            "scaling": self.scaling,
-            "n_jobs": self.n_jobs,
-            "on_error": self.on_error,
-            "column": name,
-        }
-        if module is None:
-            pixels, presence = load_pixels(cells, preprocessing, **options)
-            return pixels.numpy(), presence
         return encode_cells(
             cells,
             module,
@@ -286,8 +301,17 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             batch_size=self.batch_size,
             device=self.device,
             verbose=self.verbose,
-            **options,
+            fold=fold,
+            **self._reading(name),
         )
+
+    def _reading(self, name: object) -> dict[str, Any]:
+        return {
+            "scaling": self.scaling,
+            "n_jobs": self.n_jobs,
+            "on_error": self.on_error,
+            "column": name,
+        }
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

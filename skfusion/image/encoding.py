@@ -24,7 +24,7 @@ from skfusion.image.preprocessing import Preprocessing
 from skfusion.image.reading import content_digest, read_image
 from skfusion.image.store import EmbeddingStore
 
-__all__ = ["encode_cells", "load_pixels"]
+__all__ = ["encode_cells"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ def encode_cells(
     on_error: str = "raise",
     verbose: int = 0,
     column: object = None,
+    fold: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run a network over a column of images, through the store.
 
@@ -82,6 +83,9 @@ def encode_cells(
         More than 0 shows progress on standard error.
     column : object, default=None
         Label of the column, for messages.
+    fold : bool, default=True
+        Whether batch norms are folded into the convolutions before them, which is
+        faster and rounds differently.
 
     Returns
     -------
@@ -128,7 +132,7 @@ def encode_cells(
     def compute(keys: Sequence[str]) -> dict[str, np.ndarray]:
         """Encode the first image of each key; keys that cannot be read are left out."""
         encoded: dict[str, np.ndarray] = {}
-        network = Network(module, where, batch_size)
+        network = Network(module, where, batch_size, fold=fold)
         readable = images.read_ahead(
             read, keys, lambda key: rows_of[key], n_jobs, 2 * batch_size
         )
@@ -165,63 +169,6 @@ def encode_cells(
     for key, array in found.items():
         values[rows_of[key]] = array
     return values, images.presence()
-
-
-def load_pixels(
-    cells: Iterable[Any],
-    preprocessing: Preprocessing,
-    *,
-    scaling: str = "auto",
-    n_jobs: int | None = None,
-    on_error: str = "raise",
-    column: object = None,
-) -> tuple[Tensor, np.ndarray]:
-    """Read a column of images into one tensor, for a network that is trained whole.
-
-    Parameters
-    ----------
-    cells : iterable of n cells
-        As in `encode_cells`.
-    preprocessing : Preprocessing
-        What the network's weights expect.
-    scaling, n_jobs, on_error, column
-        As in `encode_cells`.
-
-    Returns
-    -------
-    pixels : torch.Tensor of shape (n, 3, H, W), float32
-        Zero in the rows without an image. 600 kB per image of 224 pixels.
-    presence : ndarray of shape (n,), bool
-        True where there is an image that could be read.
-
-    Raises
-    ------
-    ImageReadError, TypeError
-        As in `encode_cells`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skfusion.image.backbones import build_backbone
-    >>> from skfusion.image.embedding import load_pixels
-    >>> preprocessing = build_backbone(input_size=32).preprocessing
-    >>> cells = [None, np.zeros((40, 30), dtype=np.uint8)]
-    >>> pixels, presence = load_pixels(cells, preprocessing)
-    >>> pixels.shape, presence
-    (torch.Size([2, 3, 32, 32]), array([False,  True]))
-    """
-    images = ImageColumn(cells, column, on_error)
-
-    def read(row: int) -> Tensor:
-        return preprocessing([read_image(images.cells[row], scaling=scaling)])
-
-    size = preprocessing.input_size
-    pixels = torch.zeros(len(images.cells), 3, size, size)
-    rows = images.present_rows()
-    for row, image in images.read_ahead(read, rows, lambda row: [row], n_jobs, 64):
-        pixels[row] = image[0]
-    images.warn()
-    return pixels, images.presence()
 
 
 def _rows_by_key(

@@ -37,6 +37,10 @@ class Network:
         Where to run.
     batch_size : int
         Images per pass at most.
+    fold : bool, default=True
+        Whether batch norms are folded into convolutions: faster, rounded differently.
+        Without, every pass is filled up to `batch_size` images, since kernels for one
+        or two images may round differently too.
 
     Attributes
     ----------
@@ -49,9 +53,14 @@ class Network:
     """
 
     def __init__(
-        self, module: nn.Module, device: torch.device, batch_size: int
+        self,
+        module: nn.Module,
+        device: torch.device,
+        batch_size: int,
+        *,
+        fold: bool = True,
     ) -> None:
-        folded = fold_batch_norms(module)
+        folded = fold_batch_norms(module) if fold else _traced(module)
         is_cpu = device.type == "cpu"
         # Traced code keeps nothing between calls; other code might, and is then not
         # safe to call from several threads.
@@ -60,15 +69,19 @@ class Network:
         self.batch_size = (
             min(batch_size, _IMAGES_PER_CPU_PASS) if is_cpu else batch_size
         )
+        self._fills_up = not fold
         self._device = device
         self._module = folded if folded is not None else copy.deepcopy(module)
         cast(Any, self._module).to(device, memory_format=torch.channels_last)
 
     def __call__(self, pixels: Tensor) -> np.ndarray:
         """Run the network on pixels (B, 3, H, W); any thread may call."""
+        n_images, n_missing = len(pixels), self.batch_size - len(pixels)
+        if self._fills_up and n_missing > 0:
+            pixels = torch.cat([pixels, pixels[-1:].expand(n_missing, -1, -1, -1)])
         with torch.inference_mode(), self._full_precision():
             batch = pixels.to(self._device, memory_format=torch.channels_last)
-            return self._module(batch).float().cpu().numpy()
+            return self._module(batch)[:n_images].float().cpu().numpy()
 
     def _full_precision(self) -> AbstractContextManager[object]:
         """Keep convolutions in float32, whose embeddings the store promises."""
@@ -129,6 +142,11 @@ def fold_batch_norms(module: nn.Module) -> nn.Module | None:
     folded.delete_all_unused_submodules()
     folded.recompile()
     return folded.eval()
+
+
+def _traced(module: nn.Module) -> nn.Module | None:
+    """Return a copy of a module of which torch.fx made the code, else None."""
+    return copy.deepcopy(module) if isinstance(module, fx.GraphModule) else None
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:

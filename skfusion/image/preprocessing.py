@@ -89,17 +89,44 @@ class Preprocessing:
         if not images:
             return torch.empty(0, 3, size, size)
         # One by one: an image's pixels must not depend on its neighbours in a batch.
-        return torch.stack([self._prepare(image) for image in images])
+        return torch.stack([self.normalise(self.resize(image)) for image in images])
 
-    def _prepare(self, image: MedicalImage) -> Tensor:
+    def resize(self, image: MedicalImage) -> Tensor:
+        """Turn an image into a tensor of the network's size, on the image's own scale.
+
+        Parameters
+        ----------
+        image : MedicalImage
+            Grey or colour, of any size.
+
+        Returns
+        -------
+        torch.Tensor of shape (C, input_size, input_size), float32
+            C is 1 for a grey image, else 3.
+        """
         # torch refuses to share memory that it may not write to
         pixels = torch.from_numpy(
             np.require(image.array, dtype=np.float32, requirements=["C", "W"])
         )
         pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
-        pixels = self._resize(pixels)  # (C, S, S), C = 1 or 3
-        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
-        return (pixels - mean[:, None, None]) / std[:, None, None]  # (3, S, S)
+        return self._resize(pixels)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Shift and scale pixels as the weights expect.
+
+        Parameters
+        ----------
+        pixels : torch.Tensor of shape (..., C, input_size, input_size)
+            Resized images, C = 1 or 3.
+
+        Returns
+        -------
+        torch.Tensor of shape (..., 3, input_size, input_size)
+            A grey image is repeated.
+        """
+        mean = torch.tensor(self.mean, device=pixels.device)
+        std = torch.tensor(self.std, device=pixels.device)
+        return (pixels - mean[:, None, None]) / std[:, None, None]
 
     def _resize(self, pixels: Tensor) -> Tensor:
         size = (self.input_size, self.input_size)

@@ -21,7 +21,13 @@ from torch import fx, nn
 
 from skfusion.image.pretrained import examples_of
 
-__all__ = ["SplitBackbone", "parameter_blocks", "split_backbone", "trainable_names"]
+__all__ = [
+    "SplitBackbone",
+    "parameter_blocks",
+    "parameter_groups",
+    "split_backbone",
+    "trainable_names",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +95,7 @@ def parameter_blocks(module: nn.Module) -> list[str]:
     >>> parameter_blocks(build_backbone("resnet18", weights=None).module)[-3:]
     ['layer3.1', 'layer4.0', 'layer4.1']
     """
-    return list(_grouped_parameters(module))
+    return list(parameter_groups(module))
 
 
 def trainable_names(module: nn.Module, trainable: Trainable) -> set[str]:
@@ -215,8 +221,26 @@ def _in_evaluation(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module).eval() if is_training else module
 
 
-def _grouped_parameters(module: nn.Module) -> dict[str, list[str]]:
-    """Group the names of all parameters by block."""
+def parameter_groups(module: nn.Module) -> dict[str, list[str]]:
+    """Group the names of all parameters by block.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        As in `parameter_blocks`.
+
+    Returns
+    -------
+    dict of str to list of str
+        Names of the parameters of each block, first to last.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skfusion.image.splitting import parameter_groups
+    >>> parameter_groups(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)))
+    {'0': ['0.weight', '0.bias'], '1': ['1.weight', '1.bias']}
+    """
     units = list(_units(module, "", is_outer=True))
     # A block has two weights at least, unless the network is a chain of lone layers.
     least = 2 if any(_n_weights(part) > 1 for _, part in units) else 1
@@ -260,7 +284,7 @@ def _n_weights(part: Any) -> int:
 
 
 def _last_blocks(module: nn.Module, n_blocks: int) -> set[str]:
-    groups = _grouped_parameters(module)
+    groups = parameter_groups(module)
     if not 0 <= n_blocks <= len(groups):
         raise ValueError(
             f"trainable={n_blocks}: the network has {len(groups)} blocks. Expected a "

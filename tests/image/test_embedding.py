@@ -23,7 +23,8 @@ from torch import nn
 
 from skfusion import EmbeddingStore, ImageEmbedder
 from skfusion.image.backbones import build_backbone
-from skfusion.image.embedding import encode_cells, load_pixels
+from skfusion.image.embedding import encode_cells
+from skfusion.image.pixels import PixelFile, load_pixels
 from skfusion.image.reading import ImageReadError
 from skfusion.image.splitting import split_backbone
 
@@ -94,7 +95,8 @@ def test_embeddings_are_what_the_network_gives(paths):
     backbone = build_backbone(input_size=32)
     pixels, presence = load_pixels(paths, backbone.preprocessing)
     with torch.inference_mode():
-        expected = backbone.module(pixels).numpy()
+        images = backbone.preprocessing.normalise(pixels.read(np.arange(12)))
+        expected = backbone.module(images).numpy()
     assert presence.all()
     assert values.shape == (12, 1280)
     assert values.dtype == np.float32
@@ -398,11 +400,33 @@ def test_pixels_of_absent_images_are_zero(damaged):
         )
     assert pixels.shape == (7, 3, 16, 16)
     assert presence.tolist() == [True, False, False, False, False, True, False]
-    assert not pixels[~presence].any()
-    assert pixels[presence].std() > 0.1
-    values, same = small().encode_with(damaged[:1], None, "")
-    assert values.shape == (1, 3, 32, 32)
+    assert not pixels.read(np.flatnonzero(~presence)).any()
+    assert pixels.read(np.flatnonzero(presence)).std() > 0.1
+    whole, same = small().read_pixels(damaged[:1])
+    assert whole.shape == (1, 3, 32, 32)
     assert same.all()
+
+
+def test_pixels_come_back_from_disk_as_they_were_written():
+    pixels = PixelFile(4, 8)
+    images = torch.rand(3, 3, 8, 8)
+    for row, image in zip((3, 0), images, strict=False):
+        pixels.write(row, image)
+    pixels.write(1, images[2, :1])
+    read = pixels.read(np.array([0, 1, 2, 3, 3]))
+    assert torch.equal(read[0], images[1])
+    assert torch.equal(read[1], images[2, :1].expand(3, 8, 8))  # grey
+    assert not read[2].any()
+    assert torch.equal(read[3], images[0])
+    assert torch.equal(read[4], images[0])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="has no /dev/full")
+def test_a_full_disk_says_how_much_room_the_pixels_need():
+    pixels = PixelFile(1000, 100)
+    pixels._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
+    with pixels._file, pytest.raises(OSError, match=r"1000 images need up to 0\.1 GB"):
+        pixels.write(0, torch.zeros(3, 100, 100))
 
 
 def test_sixteen_bits_are_not_clipped():

@@ -1,0 +1,326 @@
+"""TorchEncoder: columns of numbers in, what a torch module makes of them out.
+
+Read next: `skfusion.fusion.inputs`, which makes the module part of a joint net.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+
+from skfusion._validation import is_number
+from skfusion.fusion.seeding import seeded_torch, torch_threads
+from skfusion.image.splitting import parameter_groups, trainable_names
+
+__all__ = ["TorchEncoder", "small_mlp"]
+
+BATCH_SIZE = 1024
+HIDDEN_WIDTH = 32
+
+
+class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Turn columns of numbers into the output of a torch module.
+
+    In joint fusion the module is the encoder of its modality and is trained together
+    with the rest of the network (the loss reaches it). Everywhere else it is a
+    transformer whose weights stay as they are: a frozen feature extractor.
+
+    Parameters
+    ----------
+    module : torch.nn.Module, callable or None, default=None
+        From (B, n_features_in_) to (B, n_features_out): the encoder itself, which is
+        copied, never changed, or a function that makes one of the number of columns,
+        ``module(n_features) -> torch.nn.Module``. None makes a small network of two
+        layers, which is of use only where it is trained, in joint fusion. A network
+        for sequences begins with ``torch.nn.Unflatten``.
+    trainable : {"head", "last_block", "all"}, int or list of str, default="all"
+        What joint fusion trains of the module: nothing, its last block, everything,
+        its last so many blocks, or the layers below these names. Its batch norms
+        follow the data with ``"all"``, and else keep their running statistics.
+    lr_factor : float, default=1.0
+        What joint fusion multiplies its learning rate with for this module. A module
+        with pretrained weights wants less than 1.
+    standardize : bool, default=True
+        Whether columns are brought to mean 0 and standard deviation 1 of the training
+        rows before the module sees them.
+    random_state : int, RandomState or None, default=None
+        Seeds the weights of a module that is made in `fit`.
+
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+        The module, in evaluation mode.
+    means_ : ndarray of shape (n_features_in_,)
+        Mean of each column; it fills a gap inside a row that has other values.
+    scales_ : ndarray of shape (n_features_in_,)
+        What each column is divided by.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Their names, if all are strings.
+
+    See Also
+    --------
+    skfusion.ImageEmbedder : The same for images.
+    skfusion.JointFusionClassifier : Trains the module.
+
+    Notes
+    -----
+    A row in which every column is NaN is an absent modality: its output is NaN.
+
+    Examples
+    --------
+    A recurrent net over five visits of one measurement each:
+
+    >>> import numpy as np
+    >>> import torch
+    >>> from torch import nn
+    >>> from skfusion import TorchEncoder
+    >>> class Recurrent(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.cell = nn.GRU(input_size=1, hidden_size=8, batch_first=True)
+    ...
+    ...     def forward(self, visits):  # (B, 5)
+    ...         return self.cell(visits[:, :, None])[1][-1]  # (B, 8)
+    >>> visits = np.random.default_rng(0).normal(size=(20, 5))
+    >>> TorchEncoder(Recurrent()).fit_transform(visits).shape
+    (20, 8)
+    """
+
+    module_: nn.Module
+    means_: np.ndarray
+    scales_: np.ndarray
+    _n_features_out: int
+
+    def __init__(
+        self,
+        module: nn.Module | Callable[[int], nn.Module] | None = None,
+        *,
+        trainable: Any = "all",
+        lr_factor: float = 1.0,
+        standardize: bool = True,
+        random_state: Any = None,
+    ) -> None:
+        self.module = module
+        self.trainable = trainable
+        self.lr_factor = lr_factor
+        self.standardize = standardize
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn means and scales, make the module and check it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Numbers; NaN is a gap.
+        y : ignored
+            Present for the API.
+
+        Returns
+        -------
+        self
+            The fitted encoder.
+
+        Raises
+        ------
+        TypeError
+            If `module` is neither a module nor makes one.
+        ValueError
+            If a parameter makes no sense, or the module does not take rows of these
+            columns or does not return one vector for each.
+        """
+        values = self._check_values(X, reset=True)
+        if not is_number(self.lr_factor) or self.lr_factor < 0:
+            raise ValueError(
+                f"TorchEncoder: lr_factor must be 0 or more, got {self.lr_factor!r}."
+            )
+        known = ~np.isnan(values)
+        counts = np.maximum(known.sum(axis=0), 1)
+        self.means_ = np.where(known, values, 0.0).sum(axis=0) / counts
+        deviations = np.where(known, values - self.means_, 0.0)
+        spread = np.sqrt((deviations**2).sum(axis=0) / counts)
+        # rounding leaves a constant column a spread that is no information
+        informative = spread > 1e-12 * np.maximum(np.abs(self.means_), 1e-300)
+        self.scales_ = np.where(informative & bool(self.standardize), spread, 1.0)
+        self.module_ = self._make_module(values.shape[1])
+        trainable_names(self.module_, self.trainable)  # refuses what it cannot find
+        self._n_features_out = self._try_module(values.shape[1])
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the module's output for each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features_in_)
+            Numbers; NaN is a gap.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_out)
+            Of the module's own precision; NaN in the rows that hold nothing.
+        """
+        inputs = self.prepare(X)
+        present = np.flatnonzero(~np.isnan(inputs).any(axis=1))
+        outputs = np.full(
+            (len(inputs), self._n_features_out), np.nan, dtype=inputs.dtype
+        )
+        with torch.inference_mode(), torch_threads(1):
+            for start in range(0, len(present), BATCH_SIZE):
+                rows = present[start : start + BATCH_SIZE]
+                outputs[rows] = self.module_(torch.from_numpy(inputs[rows])).numpy()
+        return outputs
+
+    def prepare(self, X: Any) -> np.ndarray:
+        """Return what the module is fed: gaps filled, columns standardised.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features_in_)
+            Numbers; NaN is a gap.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_)
+            Of the module's own precision; NaN in the rows that hold nothing.
+        """
+        check_is_fitted(self, "module_")
+        values = self._check_values(X, reset=False)
+        gaps = np.isnan(values)
+        filled = np.where(gaps, self.means_, values)
+        if self.standardize:
+            filled = (filled - self.means_) / self.scales_
+        filled[gaps.all(axis=1)] = np.nan
+        return filled.astype(self.dtype, copy=False)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Precision of the fitted module's weights."""
+        tensor = torch.empty(0, dtype=_precision(self.module_))
+        return tensor.numpy().dtype
+
+    def trainable_module(self) -> nn.Module:
+        """Return a copy of the fitted module in which only `trainable` is trained.
+
+        Returns
+        -------
+        torch.nn.Module
+            Its frozen parameters do not require gradients.
+        """
+        module = copy.deepcopy(self.module_)
+        names = trainable_names(module, self.trainable)
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(name in names)
+        return module
+
+    def trainable_blocks(self) -> list[list[str]]:
+        """Return the names of the trainable parameters by block, the first one first.
+
+        Returns
+        -------
+        list of list of str
+        """
+        names = trainable_names(self.module_, self.trainable)
+        groups = parameter_groups(self.module_).values()
+        blocks = [[name for name in group if name in names] for group in groups]
+        return [block for block in blocks if block]
+
+    def _check_values(self, X: Any, *, reset: bool) -> np.ndarray:
+        return validate_data(
+            self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=reset
+        )
+
+    def _make_module(self, n_features: int) -> nn.Module:
+        if isinstance(self.module, nn.Module):
+            return copy.deepcopy(self.module).eval()
+        factory = small_mlp if self.module is None else self.module
+        if not callable(factory):
+            raise TypeError(
+                "TorchEncoder: module must be a torch.nn.Module, a function that makes "
+                f"one of the number of columns, or None; got {factory!r}."
+            )
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        with seeded_torch(int(seed)):
+            module = factory(n_features)
+        if not isinstance(module, nn.Module):
+            raise TypeError(
+                f"TorchEncoder: module({n_features}) returned "
+                f"{type(module).__name__}, expected a torch.nn.Module."
+            )
+        return module.eval()
+
+    def _try_module(self, n_features: int) -> int:
+        """Return the width of the module's output, found with two rows of zeros."""
+        kind = type(self.module_).__name__
+        rows = torch.zeros(2, n_features, dtype=_precision(self.module_))
+        try:
+            with torch.inference_mode():
+                output = self.module_(rows)
+        except Exception as error:
+            raise ValueError(
+                f"TorchEncoder: the module {kind} fails on rows of {n_features} "
+                f"columns: {error}. It must take a tensor (B, {n_features}); a "
+                "function module(n_features) can make one to measure."
+            ) from error
+        if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != 2:
+            is_tensor = isinstance(output, Tensor)
+            what = tuple(output.shape) if is_tensor else type(output).__name__
+            raise ValueError(
+                f"TorchEncoder: the module {kind} turns 2 rows into {what}; expected "
+                "one tensor of shape (2, n_features_out). Wrap it in a module that "
+                "returns one vector a row."
+            )
+        return output.shape[1]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def small_mlp(n_features: int) -> nn.Module:
+    """Return the module that `TorchEncoder` makes by default.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of inputs.
+
+    Returns
+    -------
+    torch.nn.Module
+        From (B, n_features) to (B, 32), through one hidden layer of 32.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfusion.fusion.torch_encoder import small_mlp
+    >>> small_mlp(5)(torch.zeros(2, 5, dtype=torch.float64)).shape
+    torch.Size([2, 32])
+    """
+    return nn.Sequential(
+        nn.Linear(n_features, HIDDEN_WIDTH, dtype=torch.float64),
+        nn.ReLU(),
+        nn.Linear(HIDDEN_WIDTH, HIDDEN_WIDTH, dtype=torch.float64),
+        nn.ReLU(),
+    )
+
+
+def _precision(module: nn.Module) -> torch.dtype:
+    floats = (p.dtype for p in module.parameters() if p.is_floating_point())
+    return next(floats, torch.float32)
