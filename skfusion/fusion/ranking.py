@@ -17,14 +17,14 @@ __all__ = ["RankTable", "rank_average"]
 
 @dataclass(frozen=True)
 class RankTable:
-    """Scores seen in training, and the share of them up to each.
+    """Scores seen in training, and how many there are up to each.
 
     Attributes
     ----------
     scores : list of ndarray of shape (n_scores,)
         Sorted scores of each output.
-    shares : list of ndarray of shape (n_scores + 1,)
-        Weight of the first 0, 1, 2 ... of them, as shares of the whole weight.
+    weight : list of ndarray of shape (n_scores + 1,)
+        Weight of the first 0, 1, 2 ... of them; without weights, their number.
 
     Examples
     --------
@@ -32,11 +32,11 @@ class RankTable:
     >>> from skfusion.fusion.ranking import RankTable
     >>> table = RankTable.learn(np.array([[10.0], [20.0], [20.0], [40.0]]))
     >>> table.ranks(np.array([[10.0], [20.0], [30.0], [99.0]])).ravel().tolist()
-    [0.125, 0.5, 0.75, 1.0]
+    [0.2, 0.5, 0.7, 0.9]
     """
 
     scores: list[np.ndarray]
-    shares: list[np.ndarray]
+    weight: list[np.ndarray]
 
     @classmethod
     def learn(
@@ -46,18 +46,22 @@ class RankTable:
         weights = np.ones(len(scores)) if sample_weight is None else sample_weight
         order = np.argsort(scores, axis=0, kind="stable")
         running = np.cumsum(weights[order], axis=0)
-        running = np.vstack([np.zeros(scores.shape[1]), running]) / running[-1]
+        running = np.vstack([np.zeros(scores.shape[1]), running])
         return cls(list(np.take_along_axis(scores, order, axis=0).T), list(running.T))
 
     def ranks(self, scores: np.ndarray) -> np.ndarray:
-        """Return mid-rank shares in [0, 1]: half of the ties count as smaller."""
+        """Return mid-rank shares, above 0 and below 1.
+
+        Half of the ties count as smaller, and the case itself as its own tie, so that
+        one beyond all that was seen is not certain.
+        """
         columns = []
-        for column, known, shares in zip(
-            scores.T, self.scores, self.shares, strict=True
+        for column, known, weight in zip(
+            scores.T, self.scores, self.weight, strict=True
         ):
-            below = shares[np.searchsorted(known, column, side="left")]
-            up_to = shares[np.searchsorted(known, column, side="right")]
-            columns.append((below + up_to) / 2)
+            below = weight[np.searchsorted(known, column, side="left")]
+            up_to = weight[np.searchsorted(known, column, side="right")]
+            columns.append((below + up_to + 1) / (2 * weight[-1] + 2))
         return np.column_stack(columns)
 
 

@@ -307,7 +307,7 @@ def test_ranks_are_those_among_out_of_fold_predictions(table):
             clone(member), X[columns], y, cv=FOLDS, method="predict_proba"
         )[:, 1]
         new = member.predict_proba(X[columns])[:, 1]
-        shares.append(percentileofscore(seen, new, kind="mean") / 100)
+        shares.append((percentileofscore(seen, new, kind="mean") * 1.2 + 0.5) / 121)
     np.testing.assert_allclose(
         model.predict_proba(X)[:, 1], np.mean(shares, axis=0), atol=1e-12
     )

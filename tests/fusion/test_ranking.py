@@ -16,15 +16,17 @@ def seen():
 
 def test_ranks_of_training_scores_are_mid_ranks(seen):
     ranks = RankTable.learn(seen).ranks(seen)
-    np.testing.assert_allclose(ranks, (rankdata(seen, axis=0) - 0.5) / 50)
+    np.testing.assert_allclose(ranks, rankdata(seen, axis=0) / 51)
 
 
 def test_ranks_of_new_scores(seen):
     new = np.linspace(-1, 9, 21)
     ranks = RankTable.learn(seen).ranks(np.column_stack([new, new]))
     for c in range(2):
-        expected = percentileofscore(seen[:, c], new, kind="mean") / 100
-        np.testing.assert_allclose(ranks[:, c], expected)
+        share = percentileofscore(seen[:, c], new, kind="mean") / 100
+        np.testing.assert_allclose(ranks[:, c], (share * 50 + 0.5) / 51)
+    assert ranks.min() > 0
+    assert ranks.max() < 1
 
 
 def test_a_weight_of_two_is_the_row_twice(seen):
@@ -52,5 +54,5 @@ def test_one_risk_score_per_member_and_weights(seen):
     tables = [RankTable.learn(P[:, j]) for j in range(2)]
     present = np.ones((50, 2), dtype=bool)
     fused = rank_average(P, present, tables, np.array([3.0, 1.0]))
-    ranks = (rankdata(seen, axis=0) - 0.5) / 50
+    ranks = rankdata(seen, axis=0) / 51
     np.testing.assert_allclose(fused[:, 0], ranks @ [0.75, 0.25])
