@@ -1,6 +1,7 @@
 """Early fusion: one model learns from the joined features of all modalities.
 
-Read next: `skfusion.fusion.late`, then `skfusion.fusion.joint`.
+How is in `skfusion.fusion.early_base`. Read next: `skfusion.fusion.late`, then
+`skfusion.fusion.joint`.
 """
 
 from __future__ import annotations
@@ -8,23 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin, RegressorMixin, clone
-from sklearn.impute import SimpleImputer
-from sklearn.utils import check_random_state
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skfusion.blocks import ModalityBlocks
-from skfusion.fusion.base import BaseFusion, with_transformers
-from skfusion.fusion.cohort import TrainingData
-from skfusion.fusion.learners import (
-    accepts_nan,
-    default_learner,
-    fit_learner,
-    scores_of,
-    seed,
-    seeded,
-)
+from skfusion.fusion.early_base import BaseEarlyFusion
 from skfusion.fusion.targets import ClassifierTarget, RegressorTarget
 
 __all__ = ["EarlyFusionClassifier", "EarlyFusionRegressor"]
@@ -35,175 +24,7 @@ def _gives_probabilities(model: Any) -> bool:
     return estimator is None or hasattr(estimator, "predict_proba")
 
 
-class _EarlyFusion(BaseFusion):
-    """Join the blocks of all modalities and fit one estimator on them."""
-
-    def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
-    ) -> _EarlyFusion:
-        """Fit the transformers, join their blocks, fit the estimator.
-
-        Parameters
-        ----------
-        X : DataFrame or ndarray of shape (n_samples, n_columns)
-            The cohort, one row per case.
-        y : array-like of shape (n_samples,)
-            The target.
-        sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights, handed to the estimator.
-        groups : array-like of shape (n_samples,) or None, default=None
-            Patient ids; they override the column named by the parameter `groups`.
-            Handed to the estimator if its `fit` takes them.
-
-        Returns
-        -------
-        self
-            The fitted estimator.
-        """
-        data = self._start_fit(X, y, sample_weight, groups)
-        rng = check_random_state(self.random_state)
-        self._blocks = ModalityBlocks(seeded(self._modalities, rng))
-        blocks = self._blocks.fit_transform(
-            data.X, data.y, data.sample_weight, data.groups
-        )
-        # Unreadable images count as absent, which only the transformers find out.
-        kept = self._usable_rows(blocks.presence)
-        varies = np.asarray(~blocks.presence.all(axis=0))
-        self._flagged = np.flatnonzero(varies)
-        self._set_support(varies)
-        self._log(
-            "; ".join(f"{k}: {v.shape[1]} features" for k, v in blocks.arrays.items())
-        )
-        joined = self._join(blocks.arrays, blocks.presence)[kept]
-        data = data.rows(kept)
-        self._target.summarise(data.y, data.sample_weight)
-        estimator = self._new_estimator()
-        self._imputer = None
-        if not accepts_nan(estimator):
-            self._imputer = SimpleImputer(keep_empty_features=True).fit(joined)
-            joined = self._imputer.transform(joined)
-        self.estimator_ = fit_learner(
-            self._target.adapt(seed(estimator, rng)),
-            joined,
-            data.y,
-            sample_weight=data.sample_weight,
-            groups=data.groups,
-        )
-        self.modalities_ = with_transformers(
-            self._blocks.modalities_, lambda modality: modality.transformer
-        )
-        self._n_features_out = joined.shape[1]
-        self._finish_fit(data, joined)
-        return self
-
-    def _finish_fit(self, data: TrainingData, joined: np.ndarray) -> None:
-        """Learn what a task needs beside the estimator: nothing for most."""
-
-    def transform(self, X: Any) -> np.ndarray:
-        """Return the joined features, as the estimator is given them.
-
-        Parameters
-        ----------
-        X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            The blocks side by side, then a 0/1 presence flag for each modality that
-            was absent in some training row.
-        """
-        arrays, presence = self._encode(X)
-        return self._joined(arrays, presence)
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the joined features.
-
-        Parameters
-        ----------
-        input_features : ignored
-            The names are known from `fit`.
-
-        Returns
-        -------
-        ndarray of str of shape (n_features,)
-            ``modality__feature``, then ``modality__present``.
-        """
-        check_is_fitted(self, "modalities_")
-        names = [
-            f"{name}__{feature}"
-            for name, features in self._blocks.feature_names_.items()
-            for feature in features
-        ]
-        flags = [f"{self._modalities[j].name}__present" for j in self._flagged]
-        return np.asarray(names + flags, dtype=object)
-
-    def encode_modalities(self, X: Any) -> dict[str, np.ndarray]:
-        """Return the block of each modality, the costly half of a prediction.
-
-        Parameters
-        ----------
-        X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort.
-
-        Returns
-        -------
-        dict of str to ndarray of shape (n_samples, n_features_m)
-            Rows where the modality is absent are NaN.
-        """
-        return self._encode(X)[0]
-
-    def predict_encoded(self, Z: dict[str, np.ndarray]) -> np.ndarray:
-        """Predict from the blocks that `encode_modalities` gave.
-
-        Parameters
-        ----------
-        Z : dict of str to ndarray of shape (n_samples, n_features_m)
-            One block per modality; an all-NaN row is an absent modality.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes) or (n_samples,)
-            What ``predict_proba`` (classifier) or ``predict`` (regressor) gives.
-        """
-        check_is_fitted(self, "modalities_")
-        arrays = {name: np.asarray(Z[name]) for name in self._blocks.feature_names_}
-        presence = np.column_stack(
-            [~np.isnan(block).all(axis=1) for block in arrays.values()]
-        )
-        return self._scores(arrays, presence)
-
-    def _encode(self, X: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        cohort = self._read_cohort(X)
-        blocks = self._blocks.transform(cohort)
-        self._warn_untrained(blocks.presence)
-        return blocks.arrays, blocks.presence
-
-    def _scores(
-        self, arrays: dict[str, np.ndarray], presence: np.ndarray
-    ) -> np.ndarray:
-        nothing = self._check_predictable(presence)
-        joined = self._joined(arrays, presence)
-        scores = scores_of(self.estimator_, joined, self._target)
-        scores[nothing] = self._target.fallback
-        return self._target.result(scores)
-
-    def _joined(
-        self, arrays: dict[str, np.ndarray], presence: np.ndarray
-    ) -> np.ndarray:
-        joined = self._join(arrays, presence)
-        return joined if self._imputer is None else self._imputer.transform(joined)
-
-    def _join(self, arrays: dict[str, np.ndarray], presence: np.ndarray) -> np.ndarray:
-        return np.hstack([*arrays.values(), presence[:, self._flagged]])
-
-    def _new_estimator(self) -> Any:
-        if self.estimator is not None:
-            return clone(self.estimator)
-        return default_learner(self._target.kind, n_jobs=self.n_jobs)
-
-
-class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, _EarlyFusion):
+class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
     """Classify from the joined features of all modalities (early fusion).
 
     Each modality's transformer turns its columns into a block of features; the blocks
@@ -216,8 +37,13 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, _EarlyFusion):
         The modalities, as in `ColumnTransformer`. With ``"auto"``, each column of
         images is a modality and the other columns are one EHR modality.
     estimator : classifier or None, default=None
-        Learns from the joined vector; None is XGBoost (200 trees of depth 4). Where it
-        does not take NaN, gaps are filled with the training means.
+        Learns from the joined vector; None is XGBoost (200 trees of depth 4,
+        64 bins). Where it does not take NaN, gaps are filled with the training means.
+    modality_dropout : float or "auto", default="auto"
+        Share of a training row's weight that goes to a copy in which one of its
+        modalities, at random, is hidden, so that the model learns to do without;
+        0 for none. ``"auto"`` is 0.33 for an estimator that takes NaN, unless it splits
+        its rows again (``cv``, ``early_stopping``), and 0 for others.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, turned into sample weights.
     missing : {"auto", "error", "complete_case"}, default="auto"
@@ -241,8 +67,8 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, _EarlyFusion):
     classes_ : ndarray of shape (n_classes,)
         The class labels.
     supports_missing_ : dict of str to bool
-        Whether the model has learned to do without the modality: it was absent in some
-        training row, and ``missing="auto"``.
+        Whether the model has learned to do without the modality: it was absent or
+        hidden in some training row, and ``missing="auto"``.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
@@ -279,6 +105,7 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, _EarlyFusion):
         modalities: Any = "auto",
         *,
         estimator: Any = None,
+        modality_dropout: Any = "auto",
         class_weight: Any = None,
         missing: str = "auto",
         groups: str | None = None,
@@ -288,6 +115,7 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, _EarlyFusion):
     ) -> None:
         self.modalities = modalities
         self.estimator = estimator
+        self.modality_dropout = modality_dropout
         self.class_weight = class_weight
         self.missing = missing
         self.groups = groups
@@ -329,7 +157,7 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, _EarlyFusion):
         return self.classes_[predicted] if predicted.ndim == 1 else predicted
 
 
-class EarlyFusionRegressor(RegressorTarget, RegressorMixin, _EarlyFusion):
+class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
     """Predict a number from the joined features of all modalities (early fusion).
 
     Each modality's transformer turns its columns into a block of features; the blocks
@@ -342,8 +170,13 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, _EarlyFusion):
         The modalities, as in `ColumnTransformer`. With ``"auto"``, each column of
         images is a modality and the other columns are one EHR modality.
     estimator : regressor or None, default=None
-        Learns from the joined vector; None is XGBoost (200 trees of depth 4). Where it
-        does not take NaN, gaps are filled with the training means.
+        Learns from the joined vector; None is XGBoost (200 trees of depth 4,
+        64 bins). Where it does not take NaN, gaps are filled with the training means.
+    modality_dropout : float or "auto", default="auto"
+        Share of a training row's weight that goes to a copy in which one of its
+        modalities, at random, is hidden, so that the model learns to do without;
+        0 for none. ``"auto"`` is 0.33 for an estimator that takes NaN, unless it splits
+        its rows again (``cv``, ``early_stopping``), and 0 for others.
     missing : {"auto", "error", "complete_case"}, default="auto"
         What an absent modality does: NaN block and flag, an error, or its row is
         dropped in `fit` with a warning (and refused in prediction).
@@ -363,8 +196,8 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, _EarlyFusion):
     estimator_ : regressor
         The fitted estimator.
     supports_missing_ : dict of str to bool
-        Whether the model has learned to do without the modality: it was absent in some
-        training row, and ``missing="auto"``.
+        Whether the model has learned to do without the modality: it was absent or
+        hidden in some training row, and ``missing="auto"``.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
@@ -402,6 +235,7 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, _EarlyFusion):
         modalities: Any = "auto",
         *,
         estimator: Any = None,
+        modality_dropout: Any = "auto",
         missing: str = "auto",
         groups: str | None = None,
         n_jobs: int | None = None,
@@ -410,6 +244,7 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, _EarlyFusion):
     ) -> None:
         self.modalities = modalities
         self.estimator = estimator
+        self.modality_dropout = modality_dropout
         self.missing = missing
         self.groups = groups
         self.n_jobs = n_jobs

@@ -14,14 +14,14 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skfusion.fusion.cohort import TrainingData
-from skfusion.fusion.early import _EarlyFusion
+from skfusion.fusion.early_base import BaseEarlyFusion
 from skfusion.fusion.folds import inner_folds
 from skfusion.fusion.survival_target import SurvivalFusion
 
 __all__ = ["EarlyFusionSurvival"]
 
 
-class EarlyFusionSurvival(SurvivalFusion, _EarlyFusion):
+class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
     """Predict censored times from the joined features of all modalities.
 
     Early fusion [1]_ whose target is a time to an event. `predict` gives a risk,
@@ -36,6 +36,11 @@ class EarlyFusionSurvival(SurvivalFusion, _EarlyFusion):
     estimator : survival estimator or None, default=None
         Learns from the joined vector: anything whose `fit` takes scikit-survival's
         structured `y` and whose `predict` gives a risk. None is `XGBoostSurvival`.
+    modality_dropout : float or "auto", default="auto"
+        Share of a training row's weight that goes to a copy in which one of its
+        modalities, at random, is hidden, so that the model learns to do without;
+        0 for none. ``"auto"`` is 0.33 for an estimator that takes NaN, unless it splits
+        its rows again (``cv``, ``early_stopping``), and 0 for others.
     cv : int, splitter or None, default=5
         Folds in which the whole model is fitted again for the risks that the curves
         are learned from; whole patients where groups are given. None takes the risks
@@ -99,6 +104,7 @@ class EarlyFusionSurvival(SurvivalFusion, _EarlyFusion):
         modalities: Any = "auto",
         *,
         estimator: Any = None,
+        modality_dropout: Any = "auto",
         cv: Any = 5,
         missing: str = "auto",
         groups: str | None = None,
@@ -108,6 +114,7 @@ class EarlyFusionSurvival(SurvivalFusion, _EarlyFusion):
     ) -> None:
         self.modalities = modalities
         self.estimator = estimator
+        self.modality_dropout = modality_dropout
         self.cv = cv
         self.missing = missing
         self.groups = groups

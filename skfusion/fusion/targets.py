@@ -29,6 +29,7 @@ __all__ = [
     "RegressorTarget",
     "Target",
     "classifier_target",
+    "last_step",
 ]
 
 
@@ -227,7 +228,7 @@ class Labels(Target):
 
     def adapt(self, estimator: Any) -> Any:
         """Fit one clone per label where the estimator takes one label only."""
-        if get_tags(_last_step(estimator)).classifier_tags.multi_label:
+        if get_tags(last_step(estimator)).classifier_tags.multi_label:
             return estimator
         return _with_last_step(estimator, MultiOutputClassifier)
 
@@ -294,7 +295,7 @@ class Numbers(Target):
 
     def adapt(self, estimator: Any) -> Any:
         """Fit one clone per number where the estimator predicts one only."""
-        last = _last_step(estimator)
+        last = last_step(estimator)
         if self.n_outputs == 1 or get_tags(last).target_tags.multi_output:
             return estimator
         return _with_last_step(estimator, MultiOutputRegressor)
@@ -358,7 +359,8 @@ def _probabilities(estimator: Any, X: Any) -> Any:
     return estimator.predict_proba(X)
 
 
-def _last_step(estimator: Any) -> Any:
+def last_step(estimator: Any) -> Any:
+    """Return what predicts at the end of a `Pipeline`, or the estimator itself."""
     while isinstance(estimator, Pipeline):
         estimator = estimator.steps[-1][1]
     return estimator

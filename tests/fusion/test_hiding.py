@@ -1,0 +1,129 @@
+"""Copies of rows with a modality hidden: what they hold, and what they are good for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from skfusion import EarlyFusionClassifier
+from skfusion.datasets import make_fusion_cohort
+from skfusion.fusion.cohort import TrainingData
+from skfusion.fusion.hiding import add_hidden_copies, dropout_share
+
+
+def rows(presence, weight=None):
+    n = len(presence)
+    return TrainingData(
+        pd.DataFrame({"a": range(n)}), np.arange(n), weight, None, presence
+    )
+
+
+def test_copies_hide_one_modality_that_was_there_and_share_the_weight():
+    presence = np.ones((200, 3), dtype=bool)
+    presence[:50, 0] = False
+    presence[50:60, 1:] = False  # one modality left: no copy
+    arrays = {name: np.full((200, 2), float(j)) for j, name in enumerate("abc")}
+    for j, block in enumerate(arrays.values()):
+        block[~presence[:, j]] = np.nan
+    weight = np.linspace(1, 3, 200)
+    extended, data = add_hidden_copies(
+        arrays,
+        rows(presence, weight),
+        0.25,
+        LogisticRegression(),
+        np.random.RandomState(0),
+    )
+    assert len(data.y) == 200 + 190
+    copies = data.y[200:]
+    np.testing.assert_array_equal(
+        data.presence[200:].sum(axis=1), presence[copies].sum(axis=1) - 1
+    )
+    for j, block in enumerate(extended.values()):
+        np.testing.assert_array_equal(np.isnan(block).all(axis=1), ~data.presence[:, j])
+    total = np.bincount(data.y, data.sample_weight)
+    np.testing.assert_allclose(total, weight)
+    np.testing.assert_allclose(data.sample_weight[200:], 0.25 * weight[copies])
+    hidden = (presence[copies] & ~data.presence[200:]).sum(axis=0)
+    assert (hidden > 30).all()
+
+
+def test_an_estimator_without_weights_gets_none():
+    presence = np.ones((20, 2), dtype=bool)
+    arrays = {"a": np.zeros((20, 1)), "b": np.zeros((20, 1))}
+    _, data = add_hidden_copies(
+        arrays, rows(presence), 0.5, KNeighborsClassifier(), np.random.RandomState(0)
+    )
+    assert data.sample_weight is None
+    assert len(data.y) == 40
+
+
+@pytest.mark.parametrize(
+    ("estimator", "share"),
+    [
+        (DecisionTreeClassifier(), 0.33),
+        (LogisticRegression(), 0.0),
+        (GridSearchCV(DecisionTreeClassifier(), {"max_depth": [2, 3]}, cv=3), 0.0),
+    ],
+)
+def test_auto_asks_for_nan_and_for_no_second_split(estimator, share):
+    assert dropout_share("auto", estimator, owner="me") == share
+    assert dropout_share(0.1, estimator, owner="me") == 0.1
+
+
+@pytest.mark.parametrize("value", [1.0, -0.1, "always", None])
+def test_impossible_shares_are_refused(value, cohort, make):
+    with pytest.raises(ValueError, match="modality_dropout must be 'auto' or"):
+        make(EarlyFusionClassifier, modality_dropout=value).fit(cohort.X, cohort.y)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    cohort, test = (make_fusion_cohort(1500, random_state=seed) for seed in (0, 1))
+    modalities = [
+        ("image", StandardScaler(), cohort.image_columns),
+        ("ehr", StandardScaler(), cohort.ehr_columns),
+    ]
+    models = {
+        share: EarlyFusionClassifier(
+            modalities, modality_dropout=share, random_state=0
+        ).fit(cohort.data, cohort.target)
+        for share in ("auto", 0.0)
+    }
+    models["ehr alone"] = EarlyFusionClassifier(modalities[1:], random_state=0).fit(
+        cohort.data, cohort.target
+    )
+    return models, test
+
+
+def auroc(model, X, y):
+    return roc_auc_score(y, model.predict_proba(X)[:, 1])
+
+
+def test_without_images_the_record_is_still_used(trained):
+    models, test = trained
+    gone = test.data.copy()
+    gone[test.image_columns] = np.nan
+    alone = auroc(models["ehr alone"], test.data, test.target)
+    with_copies = auroc(models["auto"], gone, test.target)
+    assert with_copies > alone - 0.02
+    with pytest.warns(UserWarning, match="has not learned to do without"):
+        without = auroc(models[0.0], gone, test.target)
+    assert with_copies > without
+
+
+def test_complete_rows_lose_little(trained):
+    models, test = trained
+    scores = [auroc(models[share], test.data, test.target) for share in ("auto", 0.0)]
+    assert scores[0] > scores[1] - 0.02
+    assert models["auto"].supports_missing_ == {"image": True, "ehr": True}
+    assert models[0.0].supports_missing_ == {"image": False, "ehr": False}
+    names = list(models["auto"].get_feature_names_out())
+    assert names[-2:] == ["image__present", "ehr__present"]
+    assert models["auto"].transform(test.data).shape == (1500, 50)
