@@ -90,15 +90,15 @@ def _write_public_names(path: Path) -> None:
         else:
             (classes if inspect.isclass(value) else functions).append(name)
     # Public without being at the top: what a study needs beside `compare_fusion`.
-    modules["evaluation.statistics"] = importlib.import_module(
-        "skfusion.evaluation.statistics"
-    )
+    for name in ("evaluation.statistics", "evaluation.studies"):
+        modules[name] = importlib.import_module(f"skfusion.{name}")
     lines = [".. currentmodule:: skfusion", ""]
     lines += [".. rubric:: Classes", "", *_summary(classes)]
     lines += [".. rubric:: Functions", "", *_summary(functions)]
     for name, module in modules.items():
         lines += [f".. rubric:: skfusion.{name}", ""]
-        lines += _summary([f"{name}.{member}" for member in module.__all__])
+        members = [m for m in module.__all__ if callable(getattr(module, m))]
+        lines += _summary([f"{name}.{member}" for member in members])
     path.write_text("\n".join(lines), encoding="utf-8")
 
 

@@ -68,11 +68,11 @@ def make_multimodal_cohort(
         The modalities by name: a number of columns, or the shape ``(H, W)`` or
         ``(H, W, C)`` of an image. None is ``{"mri": 93, "clinical": 5,
         "cxr": (32, 32)}``.
-    task : {"classification", "multiclass", "multilabel", "regression", "survival"}, \
-            default="classification"
-        The outcome: 0 or 1; one of `n_outputs` classes; `n_outputs` labels, each 0 or
-        1 and independent of the others; standard normal numbers; or times to an
-        event, some censored.
+    task : str, default="classification"
+        The outcome: ``"classification"``, 0 or 1; ``"multiclass"``, one of `n_outputs`
+        classes; ``"multilabel"``, `n_outputs` labels, each 0 or 1 and independent of
+        the others; ``"regression"``, standard normal numbers; or ``"survival"``, times
+        to an event, some censored.
     n_outputs : int or None, default=None
         Number of classes (at least 3), labels (at least 2) or numbers; None is 3, 3
         and 1. The other tasks have one outcome.

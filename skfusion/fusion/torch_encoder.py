@@ -40,10 +40,10 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     Parameters
     ----------
     module : torch.nn.Module, callable or None, default=None
-        From (B, n_features_in_) to (B, n_features_out): the encoder itself, which is
-        copied, never changed, or a function that makes one of the number of columns,
-        ``module(n_features) -> torch.nn.Module``. None makes a small network of two
-        layers, which is of use only where it is trained, in joint fusion. A network
+        From ``(B, n_features_in_)`` to ``(B, n_features_out)``: the encoder itself,
+        which is copied, never changed, or a function ``module(n_features) ->
+        torch.nn.Module`` that makes one of the number of columns. None makes a small
+        network of two layers, of use only where it is trained, in joint fusion. One
         for sequences begins with ``torch.nn.Unflatten``.
     trainable : {"head", "last_block", "all"}, int or list of str, default="all"
         What joint fusion trains of the module: nothing, its last block, everything,

@@ -11,6 +11,7 @@ from skfusion import LateFusionClassifier, LateFusionRegressor
 LONELY_CLASS = "one class has a single row, which no inner fold can hold out"
 FEW_ROWS = "a class has fewer rows beside one fold than a calibration needs"
 ONLY_ORDER = "a rank is an order, which no weight of a class moves"
+UNANIMOUS = "a vote of one member is unanimous: 0 or 1"
 ONE_ROW_CLASSES = (
     "check_dict_unchanged",
     "check_dont_overwrite_parameters",
@@ -27,6 +28,8 @@ def expected_failed_checks(estimator):
     failed = dict.fromkeys(ONE_ROW_CLASSES, LONELY_CLASS)
     if estimator.aggregation == "rank":
         failed["check_class_weight_classifiers"] = ONLY_ORDER
+    if estimator.aggregation == "weighted_vote":
+        failed["check_classifiers_multilabel_output_format_predict_proba"] = UNANIMOUS
     if getattr(estimator, "calibration", None):
         failed["check_fit2d_1feature"] = FEW_ROWS
     return failed

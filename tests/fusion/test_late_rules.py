@@ -217,8 +217,15 @@ def ask(model, X):
 @pytest.mark.parametrize(
     ("kind", "aggregation"),
     [
-        *product(["two classes", "three classes", "labels"], CLASS_RULES),
-        *product(["number", "numbers"], NUMBER_RULES),
+        *product(["two classes"], CLASS_RULES),
+        *product(["number"], NUMBER_RULES),
+        *(
+            pytest.param(kind, rule, marks=pytest.mark.slow)
+            for kind, rule in [
+                *product(["three classes", "labels"], CLASS_RULES),
+                *product(["numbers"], NUMBER_RULES),
+            ]
+        ),
     ],
 )
 def test_every_rule_predicts_from_any_subset_as_it_would_alone(kind, aggregation):

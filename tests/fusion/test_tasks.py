@@ -120,7 +120,9 @@ def test_late_rules_on_numbers_do_not_depend_on_the_unit(aggregation, numbers):
 def test_any_classifier_takes_labels_in_early_fusion(estimator, numbers):
     X, Y, modalities = numbers
     labels = (np.median(Y, axis=0) < Y).astype(int)
-    model = fast(EarlyFusionClassifier, modalities, estimator=estimator)
+    model = fast(
+        EarlyFusionClassifier, modalities, estimator=estimator, modality_dropout=0.0
+    )
     found = model.fit(X, labels).predict_proba(X)
     joined = model.transform(X)
     if isinstance(estimator, RandomForestClassifier):
