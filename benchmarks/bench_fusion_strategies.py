@@ -58,9 +58,7 @@ def strategies(cohort: Bunch) -> dict[str, Any]:
         f"{part[0]} alone": LateFusionClassifier([part]) for part in parts
     }
     models["early concat"] = EarlyFusionClassifier(parts)
-    for balance in ("scale", "replicate"):
-        models[f"early {balance}"] = EarlyFusionClassifier(parts, balance=balance)
-    models["early gated"] = EarlyFusionClassifier(parts, join="gated")
+    models["early, no dropout"] = EarlyFusionClassifier(parts, modality_dropout=0.0)
     for rule in RULES:
         models[f"late {rule}"] = LateFusionClassifier(parts, aggregation=rule)
     models["late mean, calibrated"] = LateFusionClassifier(parts, calibration="sigmoid")
