@@ -25,6 +25,7 @@ _EXPORTS = {
     "GeneticSelector": "skfusion.fusion.genetic",
     "GiniSelector": "skfusion.fusion.selection",
     "ImageEmbedder": "skfusion.image.embedding",
+    "ImageSaliency": "skfusion.inspection.saliency",
     "JointFusionClassifier": "skfusion.fusion.joint",
     "JointFusionRegressor": "skfusion.fusion.joint_regressor",
     "JointFusionSurvival": "skfusion.fusion.joint_survival",
@@ -37,6 +38,7 @@ _EXPORTS = {
     "TorchEncoder": "skfusion.fusion.torch_encoder",
     "XGBoostSurvival": "skfusion.fusion.boosted_survival",
     "compare_fusion": "skfusion.evaluation.comparison",
+    "explain_images": "skfusion.inspection.saliency",
     "read_image": "skfusion.image.reading",
 }
 _SUBPACKAGES = (
@@ -46,6 +48,7 @@ _SUBPACKAGES = (
     "evaluation",
     "fusion",
     "image",
+    "inspection",
     "modality",
 )
 

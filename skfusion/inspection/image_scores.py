@@ -1,0 +1,368 @@
+"""A fitted model and a case in; the score of the case as a function of its pixels out.
+
+The other modalities keep what they are in the case. A joint net, and whatever is linear
+in the embedding, is a function that torch can differentiate; anything else can still be
+asked. Read next: `skfusion.inspection.saliency`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import softmax
+from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from skfusion.fusion.base import BaseFusion
+from skfusion.fusion.early_base import BaseEarlyFusion
+from skfusion.fusion.inputs import ImageInput
+from skfusion.fusion.joint_base import BaseJointFusion
+from skfusion.fusion.late_base import BaseLateFusion
+from skfusion.fusion.networks import JointNetwork
+from skfusion.image.backbones import Backbone
+from skfusion.image.embedding import ImageEmbedder
+from skfusion.inspection.cases import having, unwrapped
+from skfusion.inspection.margins import (
+    class_margins,
+    class_margins_of_logits,
+    log_odds,
+)
+from skfusion.pipelines import transform_steps
+
+__all__ = ["ImageScores", "image_scores"]
+
+Ask = Callable[[np.ndarray], np.ndarray]  # embeddings (B, d) -> scores (B, C)
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """What a model says about cases, as a function of their images.
+
+    Attributes
+    ----------
+    embedder : ImageEmbedder
+        Reads the images.
+    cells : list of n cells
+        The images of the cases that have one.
+    rows : ndarray of int of shape (n,)
+        Their row positions in the cohort.
+    module_for : callable
+        From the number of a case, and whether gradients are wanted, to a torch module
+        that maps pixels (B, 3, H, W), resized and on their own scale, to scores (B,
+        n_outputs): margins of the classes, log-odds of labels, numbers, or a risk. Its
+        attribute
+        ``roots`` lists the parts that see the image.
+    outputs : list
+        What the outputs are: the classes, or positions.
+    decides : bool
+        Whether the outputs are classes that exclude each other.
+    """
+
+    embedder: ImageEmbedder
+    cells: list[Any]
+    rows: np.ndarray
+    module_for: Callable[[int, bool], nn.Module]
+    outputs: list[Any]
+    decides: bool
+
+
+def image_scores(estimator: Any, X: Any, modality: str | None) -> ImageScores:
+    """Find the images of a cohort, and what a model makes of them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted: a fusion, or a `Pipeline` that begins with an `ImageEmbedder`.
+    X : DataFrame or column of images
+        What the estimator predicts from.
+    modality : str or None
+        The modality of images; None where there is one only.
+
+    Returns
+    -------
+    ImageScores
+
+    Raises
+    ------
+    ValueError
+        If there is no such modality, or several and none is named.
+    TypeError
+        If the estimator has no `ImageEmbedder`.
+    """
+    estimator, X = unwrapped(estimator, X)
+    if not isinstance(estimator, BaseFusion):
+        return _pipeline_scores(estimator, X)
+    name = _image_modality(estimator, modality)
+    rows, cases = having(estimator, X, name)
+    entry = next(e for e in estimator.modalities_ if e[0] == name)
+    embedder, rest = _first_and_rest(entry[1])
+    column = entry[2] if np.isscalar(entry[2]) else entry[2][0]
+    module_for: Callable[[int, bool], nn.Module]
+    if isinstance(estimator, BaseJointFusion):
+        module_for = _joint_modules(estimator, cases, name)
+    else:
+        ask_for = _questions(estimator, cases, name, rest)
+        module_for = _embedding_modules(embedder, ask_for, list(cases[column]))
+    target = estimator._target
+    decides = target.kind == "classes"
+    outputs = list(target.classes) if decides else list(range(target.n_outputs))
+    return ImageScores(
+        embedder, list(cases[column]), rows, module_for, outputs, decides
+    )
+
+
+def _pipeline_scores(estimator: Any, X: Any) -> ImageScores:
+    if not isinstance(estimator, Pipeline):
+        raise TypeError(
+            "Saliency needs a fusion, or a Pipeline that begins with an "
+            f"ImageEmbedder; found {type(estimator).__name__}."
+        )
+    embedder, rest = _first_and_rest(estimator)
+    cells = list(X.iloc[:, 0] if hasattr(X, "columns") else X)
+    rows = np.flatnonzero(~pd.isna(pd.Series(cells, dtype=object)))
+    cells = [cells[row] for row in rows]
+    decides = is_classifier(estimator)
+    outputs = list(estimator.classes_) if decides else [0]
+    modules = _embedding_modules(embedder, lambda i: _question(rest), cells)
+    return ImageScores(embedder, cells, rows, modules, outputs, decides)
+
+
+def _image_modality(estimator: BaseFusion, modality: str | None) -> str:
+    images = [
+        name
+        for name, entry, _ in estimator.modalities_
+        if isinstance(_first_and_rest(entry, strict=False)[0], ImageEmbedder)
+    ]
+    if modality is None and len(images) == 1:
+        return images[0]
+    if modality in images:
+        return str(modality)
+    found = f"modalities with an ImageEmbedder: {images}" if images else "none"
+    raise ValueError(
+        f"Saliency needs one modality of images that an ImageEmbedder reads; "
+        f"{type(estimator).__name__} has {found}; modality={modality!r}."
+    )
+
+
+def _first_and_rest(model: Any, *, strict: bool = True) -> tuple[Any, Any]:
+    """Return the first step of nested pipelines, and a pipeline of all others."""
+    rest: list[Any] = []
+    while isinstance(model, Pipeline):
+        rest = [step for _, step in model.steps[1:]] + rest
+        model = model.steps[0][1]
+    if strict and not isinstance(model, ImageEmbedder):
+        raise TypeError(
+            "Saliency needs a model that begins with an ImageEmbedder, found "
+            f"{type(model).__name__}."
+        )
+    return model, make_pipeline(*rest) if rest else None
+
+
+# -- what is predicted from an embedding ------------------------------------------
+
+
+def _question(model: Any) -> Ask:
+    """Return what scores a model, or the part of a pipeline behind the embedder."""
+
+    def ask(X: np.ndarray) -> np.ndarray:
+        if not hasattr(model, "predict_proba"):
+            if not hasattr(model, "decision_function"):
+                return np.asarray(model.predict(X)).reshape(len(X), -1)
+            found = np.asarray(model.decision_function(X))
+            return np.column_stack([-found, found]) if found.ndim == 1 else found
+        probabilities = np.asarray(model.predict_proba(X))
+        if hasattr(model, "decision_function"):
+            # the same on its own scale, where nothing has been rounded to 0 or 1
+            found = np.asarray(model.decision_function(X))
+            if found.ndim == 1:
+                found = np.column_stack([-found, found]) / 2
+            if np.allclose(softmax(found, axis=1), probabilities, atol=1e-8):
+                return class_margins_of_logits(found)
+        return class_margins(probabilities)
+
+    return ask
+
+
+def _questions(
+    estimator: BaseFusion, cases: pd.DataFrame, name: str, rest: Any
+) -> Callable[[int], Ask]:
+    """Return what scores the embeddings of a modality, case by case."""
+    if isinstance(estimator, BaseLateFusion):
+        return lambda i: _question(rest)
+    assert isinstance(estimator, BaseEarlyFusion)
+    encoded = estimator.encode_modalities(cases)
+    target = estimator._target
+
+    def ask_for(i: int) -> Ask:
+        def ask(embeddings: np.ndarray) -> np.ndarray:
+            own = embeddings if rest is None else transform_steps(rest, embeddings)
+            n = len(own)
+            Z = {key: np.repeat(part[[i]], n, axis=0) for key, part in encoded.items()}
+            Z[name] = own
+            if target.kind == "classes":
+                there = ~np.column_stack([np.isnan(z).all(axis=1) for z in Z.values()])
+                return _question(estimator.estimator_)(estimator._joined(Z, there))
+            answers = estimator.predict_encoded(Z).reshape(n, -1)
+            return log_odds(answers) if target.kind == "labels" else answers
+
+        return ask
+
+    return ask_for
+
+
+def _embedding_modules(
+    embedder: ImageEmbedder, ask_for: Callable[[int], Ask], cells: list[Any]
+) -> Callable[[int, bool], nn.Module]:
+    backbone = embedder.build()
+    body = copy.deepcopy(backbone.module)  # hooks will be put on it
+    embeddings = embedder.transform(cells).astype(np.float64)
+
+    def module_for(i: int, differentiable: bool) -> nn.Module:
+        ask = ask_for(i)
+        head = _linear_head(ask, embeddings[i]) if differentiable else _Asked(ask)
+        return _Scored(backbone, body, head)
+
+    return module_for
+
+
+def _linear_head(ask: Ask, at: np.ndarray) -> nn.Module:
+    """Return a layer equal to `ask`, which must be linear in the embedding.
+
+    The weights are found by moving one feature at a time; whether they tell everything
+    is tried at embeddings that are as unlike this one as its shuffled self.
+    """
+    d = len(at)
+    step = float(np.abs(at).mean()) or 1.0
+    answers = ask(np.vstack([at, at + step * np.eye(d)]).astype(np.float64))
+    weight = (answers[1:] - answers[0]).T / step  # (C, d)
+    rng = np.random.RandomState(0)
+    mixed = np.stack([(at + rng.permutation(at)) / 2 for _ in range(16)])
+    expected = answers[0] + (mixed - at) @ weight.T
+    found = ask(mixed)
+    unit = max(1.0, float(np.abs(answers[0]).max()), float(np.ptp(found)))
+    if np.abs(found - expected).max() > 1e-3 * unit:
+        raise ValueError(
+            "What is predicted from the embedding is not linear in it (trees, "
+            "kernels or neurons behind the embedder), so it has no gradient that "
+            "would tell about the image. Use method='occlusion', which needs none."
+        )
+    head = nn.Linear(d, len(weight)).double()
+    with torch.no_grad():
+        head.weight[:] = torch.from_numpy(weight)
+        head.bias[:] = torch.from_numpy(answers[0] - weight @ at)
+    return head
+
+
+class _Asked(nn.Module):
+    """Something outside of torch, asked for scores; there is no gradient."""
+
+    def __init__(self, ask: Ask) -> None:
+        super().__init__()
+        self.ask = ask
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        return torch.from_numpy(
+            np.asarray(self.ask(embeddings.detach().numpy()), np.float64)
+        )
+
+
+class _Scored(nn.Module):
+    """From pixels over the embedding to scores."""
+
+    def __init__(self, backbone: Backbone, body: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.normalise = backbone.preprocessing.normalise
+        self.body, self.head = body, head
+        self.roots = [body]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.head(self.body(self.normalise(pixels)).double())
+
+
+# -- joint nets ---------------------------------------------------------------------
+
+
+def _joint_modules(
+    estimator: BaseJointFusion, cases: pd.DataFrame, name: str
+) -> Callable[[int, bool], nn.Module]:
+    part = next(p for p in estimator._inputs if p.modality.name == name)
+    if not isinstance(part, ImageInput):
+        raise TypeError(
+            f"Modality {name!r} of {type(estimator).__name__} enters as features that "
+            "were computed beforehand, so the net has no image of it to look at."
+        )
+    backbone, split = part._parts()
+    inputs = estimator._encode_inputs(cases)
+    trunk = nn.Identity() if split.trunk is None else copy.deepcopy(split.trunk)
+    network = copy.deepcopy(estimator.network_)
+    finish = _finisher(estimator)
+
+    def module_for(i: int, differentiable: bool) -> nn.Module:
+        others, present = inputs.fetch(np.array([i]))
+        del others[name]
+        return _JointScored(backbone, trunk, network, others, present, name, finish)
+
+    return module_for
+
+
+class _JointScored(nn.Module):
+    """From the pixels of one modality, beside the others of a case, to scores."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        trunk: nn.Module,
+        network: JointNetwork,
+        others: dict[str, Tensor],
+        present: Tensor,
+        name: str,
+        finish: Callable[[Tensor], Tensor],
+    ) -> None:
+        super().__init__()
+        self.normalise = backbone.preprocessing.normalise
+        self.trunk, self.network = trunk, network
+        self.others, self.present = others, present
+        self.name, self.finish = name, finish
+        self.roots = [trunk, network.encoders[f"x_{name}"].backbone]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        n = len(pixels)
+        inputs = {
+            key: part.expand(n, *part.shape[1:]) for key, part in self.others.items()
+        }
+        inputs[self.name] = self.trunk(self.normalise(pixels))
+        outputs = self.network(inputs, self.present.expand(n, -1))
+        return self.finish(outputs.double())
+
+
+def _finisher(estimator: BaseJointFusion) -> Callable[[Tensor], Tensor]:
+    """Return what turns outputs of the net into log-odds, numbers or a risk."""
+    kind = estimator._target.kind
+    if kind == "classes":
+        return class_margins_of_logits
+    if kind == "numbers":
+        spread, centre = (
+            torch.from_numpy(np.asarray(value, np.float64))
+            for value in (estimator._spread, estimator._center)
+        )
+        return lambda outputs: outputs * spread + centre
+    if kind == "survival" and estimator._in_intervals:
+        knots = torch.from_numpy(np.r_[0.0, estimator._ends])
+        return lambda outputs: _survival_risk(outputs, knots)
+    return lambda outputs: outputs  # log-odds of labels, a log hazard ratio
+
+
+def _survival_risk(outputs: Tensor, knots: Tensor) -> Tensor:
+    """Return minus the expected time without event, up to the last knot."""
+    hazard = torch.cumsum(softplus(outputs), dim=1)
+    start = torch.zeros(len(outputs), 1, dtype=outputs.dtype)
+    survival = torch.exp(-torch.cat([start, hazard], dim=1))
+    return -torch.trapezoid(survival, knots, dim=1)[:, None]
