@@ -1,0 +1,286 @@
+"""What each modality adds to each prediction: the result of `explain`.
+
+Read next: `skfusion.inspection.importance`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import check_random_state
+
+from skfusion._dependencies import require
+from skfusion.inspection.resampling import percentile_interval, resampled_rows
+from skfusion.inspection.shapley import moebius_matrix
+
+__all__ = ["ModalityExplanation"]
+
+SHARES = ("centred_abs", "variance", "covariance", "abs")
+
+
+@dataclass(frozen=True, eq=False)
+class ModalityExplanation:
+    """What each modality adds to each prediction (reliance).
+
+    A prediction is the base value plus what its modalities add. n is the number of
+    cases, M of modalities, C of outputs; the last axis is left out where there is one
+    output, as for two classes.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n, M[, C])
+        Shapley values, in the unit of `output`.
+    base_values : ndarray of shape () or (C,)
+        Prediction where no modality is known.
+    modalities : tuple of str
+        Their names.
+    output : str
+        What is explained, in words, such as ``"log-odds of 1"``.
+    classes : tuple or None
+        What the C outputs stand for; None where there is one output.
+    coalition_values : ndarray of shape (n, 2**M[, C]) or None
+        Predictions from each set of modalities, in the order of
+        `skfusion.inspection.shapley.all_coalitions`; None where sets were sampled.
+    interactions : dict of (str, str) to ndarray of shape (n[, C])
+        Shapley interaction index of each pair: above 0 the two say more together than
+        apart. Empty where sets were sampled.
+    standard_errors : ndarray of shape (n, M[, C]) or None
+        Uncertainty of sampled values; None where they are exact.
+    presence : DataFrame of bool of shape (n, M)
+        Which modality is there in which case; its index is that of the cases.
+    outcome : ndarray of shape (n,) or None
+        What happened, if it was given.
+    """
+
+    values: np.ndarray
+    base_values: np.ndarray
+    modalities: tuple[str, ...]
+    output: str
+    classes: tuple[Any, ...] | None
+    coalition_values: np.ndarray | None
+    interactions: dict[tuple[str, str], np.ndarray]
+    standard_errors: np.ndarray | None
+    presence: pd.DataFrame
+    outcome: np.ndarray | None = None
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """The predictions that are explained, of shape (n[, C])."""
+        return self.base_values + self.values.sum(axis=1)
+
+    def share(self, kind: str = "centred_abs", *, per_class: bool = False) -> Any:
+        """Return the share of each modality in what is explained, over all cases.
+
+        Parameters
+        ----------
+        kind : {"centred_abs", "variance", "covariance", "abs"}, default="centred_abs"
+            What is compared: the mean distance of the values from their own mean,
+            which does not depend on which cases the background happened to hold; their
+            variance; their covariance with the prediction (below 0 for a modality that
+            works against it); or the mean of their absolute values.
+        per_class : bool, default=False
+            Whether each output gets shares of its own. Else they are summed first.
+
+        Returns
+        -------
+        Series of shape (M,), or DataFrame of shape (M, C) if `per_class`
+            Shares, which sum to 1; NaN where no modality moves any prediction.
+
+        Raises
+        ------
+        ValueError
+            If the kind is unknown, or spread is asked of a single case.
+        """
+        _check_kind(kind, len(self.values))
+        sizes = _sizes(self._three_dimensional(), kind)  # (M, C)
+        if not per_class or self.classes is None:
+            sizes = sizes.sum(axis=1, keepdims=True)
+        shares = _normalised(sizes)
+        names = pd.Index(self.modalities, name="modality")
+        if per_class and self.classes is not None:
+            return pd.DataFrame(shares, index=names, columns=list(self.classes))
+        return pd.Series(shares[:, 0], index=names, name="share")
+
+    def share_interval(
+        self,
+        kind: str = "centred_abs",
+        *,
+        groups: Any = None,
+        confidence_level: float = 0.95,
+        n_resamples: int = 1000,
+        random_state: Any = 0,
+    ) -> pd.DataFrame:
+        """Return the shares with bootstrap intervals over cases, or whole patients.
+
+        The model and the background stay as they are: the intervals say how far the
+        choice of cases moves the shares.
+
+        Parameters
+        ----------
+        kind : str, default="centred_abs"
+            As in `share`.
+        groups : array-like of shape (n,) or None, default=None
+            Patient ids; whole patients are drawn.
+        confidence_level : float, default=0.95
+            Coverage.
+        n_resamples : int, default=1000
+            Number of draws.
+        random_state : int, RandomState or None, default=0
+            Seed of the draws.
+
+        Returns
+        -------
+        DataFrame of shape (M, 3)
+            ``estimate``, ``low`` and ``high``, by modality.
+        """
+        estimate = self.share(kind)
+        values = self._three_dimensional()
+        rng = check_random_state(random_state)
+        drawn = np.stack(
+            [
+                _normalised(_sizes(values[rows], kind).sum(axis=1, keepdims=True))[:, 0]
+                for rows in resampled_rows(len(values), groups, n_resamples, rng)
+            ]
+        )
+        low, high = percentile_interval(drawn, confidence_level)
+        return pd.DataFrame(
+            {"estimate": estimate, "low": low, "high": high}, index=estimate.index
+        )
+
+    def moebius(self) -> dict[tuple[str, ...], np.ndarray]:
+        """Return what each set of modalities adds beyond all its subsets.
+
+        Returns
+        -------
+        dict of tuple of str to ndarray of shape (n[, C])
+            Möbius terms; those of all sets sum to the prediction less the base value.
+
+        Raises
+        ------
+        ValueError
+            If sets were sampled, so that most are not known.
+        """
+        if self.coalition_values is None:
+            raise ValueError(
+                f"Permutations of {len(self.modalities)} modalities were sampled, so "
+                "the values of most sets are not known. Leave n_permutations at None, "
+                "or join modalities until there are 8 at most."
+            )
+        n_players = len(self.modalities)
+        terms = np.tensordot(moebius_matrix(n_players), self.coalition_values, (1, 1))
+        return {
+            tuple(m for j, m in enumerate(self.modalities) if number >> j & 1): terms[
+                number
+            ]
+            for number in range(1, 2**n_players)
+        }
+
+    def interaction_share(self) -> float:
+        """Return how much of what moves predictions needs two modalities or more.
+
+        Returns
+        -------
+        float
+            Variance over the cases of the Möbius terms of two modalities and more,
+            divided by that of all terms: 0 for a model that adds its modalities up, 1
+            for an exclusive or. NaN where nothing moves.
+
+        Raises
+        ------
+        ValueError
+            If sets were sampled, or there is a single case.
+        """
+        _check_kind("variance", len(self.values))
+        sizes = {
+            names: term.var(axis=0).sum() for names, term in self.moebius().items()
+        }
+        total = sum(sizes.values())
+        shared = sum(size for names, size in sizes.items() if len(names) > 1)
+        return float(shared / total) if total > 0 else float("nan")
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per case: the base value, the modalities, the prediction.
+
+        Returns
+        -------
+        DataFrame of shape (n, M + 2)
+            Where there are several outputs the columns have two levels, the output
+            first.
+        """
+        names = ["base", *self.modalities, "prediction"]
+        values, base = self._three_dimensional(), np.atleast_1d(self.base_values)
+        columns = np.concatenate(
+            [
+                np.broadcast_to(base, (len(values), 1, len(base))),
+                values,
+                (base + values.sum(axis=1))[:, None],
+            ],
+            axis=1,
+        )
+        if self.classes is None:
+            return pd.DataFrame(
+                columns[:, :, 0], index=self.presence.index, columns=names
+            )
+        wide = np.moveaxis(columns, 1, 2).reshape(len(values), -1)
+        levels = pd.MultiIndex.from_product([list(self.classes), names])
+        return pd.DataFrame(wide, index=self.presence.index, columns=levels)
+
+    def to_shap(self) -> Any:
+        """Return the same as a `shap.Explanation`, which shap's own plots take.
+
+        Returns
+        -------
+        shap.Explanation
+            Its features are the modalities; their data is 1 where the modality is
+            there and 0 where it is absent.
+
+        Raises
+        ------
+        ImportError
+            If shap is not installed.
+        """
+        n_cases = len(self.values)
+        base = np.broadcast_to(self.base_values, (n_cases, *self.base_values.shape))
+        classes = self.classes
+        return require("shap", "explain").Explanation(
+            values=self.values,
+            base_values=np.array(base),
+            data=self.presence.to_numpy().astype(np.float64),
+            feature_names=list(self.modalities),
+            output_names=None if classes is None else [str(c) for c in classes],
+        )
+
+    def _three_dimensional(self) -> np.ndarray:
+        return self.values if self.values.ndim == 3 else self.values[:, :, None]
+
+
+def _check_kind(kind: str, n_cases: int) -> None:
+    if kind not in SHARES:
+        raise ValueError(f"kind must be one of {SHARES}, got {kind!r}.")
+    if n_cases < 2 and kind != "abs":
+        raise ValueError(
+            f"The spread of the values ({kind!r}) needs two cases or more, got "
+            f"{n_cases}. Explain more cases, or take kind='abs'."
+        )
+
+
+def _sizes(values: np.ndarray, kind: str) -> np.ndarray:
+    """Return how large the values (n, M, C) are, of shape (M, C)."""
+    if kind == "abs":
+        return np.abs(values).mean(axis=0)
+    centred = values - values.mean(axis=0)
+    if kind == "centred_abs":
+        return np.abs(centred).mean(axis=0)
+    if kind == "variance":
+        return (centred**2).mean(axis=0)
+    return (centred * centred.sum(axis=1, keepdims=True)).mean(axis=0)
+
+
+def _normalised(sizes: np.ndarray) -> np.ndarray:
+    total = sizes.sum(axis=0)
+    return np.divide(
+        sizes, total, out=np.full_like(sizes, np.nan), where=np.abs(total) > 0
+    )
