@@ -7,7 +7,7 @@ Read next: `skfusion.fusion.networks`, which holds the parts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,13 @@ class Architecture:
                     f"{self.owner}: {name} must be a number of 0 or more, got "
                     f"{value!r}."
                 )
+
+    @classmethod
+    def of(cls, model: Any) -> Architecture:
+        """Collect the parameters of an estimator."""
+        names = [field.name for field in fields(cls) if field.name != "owner"]
+        chosen = {name: getattr(model, name) for name in names}
+        return cls(owner=type(model).__name__, **chosen)
 
 
 def with_encoder(encoders: Any, parts: Sequence[Any], owner: str) -> set[str]:

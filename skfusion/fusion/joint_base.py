@@ -28,6 +28,11 @@ from skfusion.fusion.join_choice import check_fusion, joined_names
 from skfusion.fusion.learners import seeded
 from skfusion.fusion.losses import JointLoss, build_loss
 from skfusion.fusion.networks import JointNetwork
+from skfusion.fusion.progress import (
+    CallbackSupportMixin,
+    FitReports,
+    with_callbacks,
+)
 from skfusion.fusion.rows import NetInputs, Sample
 from skfusion.fusion.seeding import find_device, seeded_torch, torch_threads
 from skfusion.fusion.training import Precision, outputs_of, train
@@ -41,7 +46,7 @@ from skfusion.modality import missing_column_message
 __all__ = ["BaseJointFusion"]
 
 
-class BaseJointFusion(BaseFusion):
+class BaseJointFusion(CallbackSupportMixin, BaseFusion):
     """Encode every modality, join the representations, train all together."""
 
     def fit(
@@ -74,10 +79,12 @@ class BaseJointFusion(BaseFusion):
             self.__dict__ = before
             raise
 
+    @with_callbacks
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> BaseJointFusion:
         check_training(self)
         device = find_device(self.device)
-        architecture = self._architecture()
+        architecture = Architecture.of(self)
+        reports = FitReports(self, X, y, sample_weight)
         data = self._start_fit(X, y, sample_weight, groups)
         owner = type(self).__name__
         names = [modality.name for modality in self._modalities]
@@ -103,12 +110,12 @@ class BaseJointFusion(BaseFusion):
         varies = ~inputs.presence.all(axis=0)
         self._set_support(varies | (self.modality_dropout > 0))
         self._target.summarise(data.y, data.sample_weight)
-        self._fit_network(inputs, data, architecture, loss, rng, device)
         self.modalities_ = with_transformers(
             [part.modality for part in self._inputs],
             lambda modality: modality.transformer,
         )
-        self._n_features_out = self.network_.n_joined
+        self._fit_network(inputs, data, architecture, loss, rng, device, reports)
+        reports.end()
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -272,6 +279,7 @@ class BaseJointFusion(BaseFusion):
         task: torch.nn.Module,
         rng: np.random.RandomState,
         device: torch.device,
+        reports: FitReports,
     ) -> None:
         split_seed, torch_seed = rng.randint(np.iinfo(np.int32).max, size=2)
         weight = data.sample_weight
@@ -294,7 +302,7 @@ class BaseJointFusion(BaseFusion):
         fitted = np.setdiff1d(np.arange(len(sample)), validation)
         light = not any(isinstance(part, ImageInput) for part in self._inputs)
         precision = Precision.resolve(self.precision, device, is_light=light)
-        settings = training_settings(self, self._inputs, precision)
+        settings = training_settings(self, self._inputs, precision, reports.hooks())
         with (
             torch_threads(effective_n_jobs(self.n_jobs)),
             seeded_torch(int(torch_seed)),
@@ -309,6 +317,7 @@ class BaseJointFusion(BaseFusion):
                 device=device,
             )
             self.network_ = network
+            self._n_features_out = network.n_joined
             self.history_ = train(
                 network,
                 augmented(
@@ -368,19 +377,6 @@ class BaseJointFusion(BaseFusion):
                 )
             )
         return pd.Series(frame[self.auxiliary_target]).reset_index(drop=True)
-
-    def _architecture(self) -> Architecture:
-        return Architecture(
-            owner=type(self).__name__,
-            fusion=self.fusion,
-            fusion_params=self.fusion_params,
-            encoders=self.encoders,
-            hidden_dims=self.hidden_dims,
-            dropout=self.dropout,
-            modality_dropout=self.modality_dropout,
-            auxiliary_loss=self.auxiliary_loss,
-            auxiliary_target_weight=self.auxiliary_target_weight,
-        )
 
     def _outputs(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         inputs = self._read_inputs(X)

@@ -18,7 +18,13 @@ from skorch.callbacks import (
 )
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
-__all__ = ["EpochHook", "Unfreezing", "check_callbacks", "make_callbacks"]
+__all__ = [
+    "EpochHook",
+    "StopIfWanted",
+    "Unfreezing",
+    "check_callbacks",
+    "make_callbacks",
+]
 
 SCHEDULERS = ("cosine", "plateau")
 
@@ -67,7 +73,8 @@ class EpochHook(Callback):
     begin : callable
         Called with the net.
     end : callable
-        Called with the net; training stops if it returns True.
+        Called with the net; training stops if it returns True, after the callbacks
+        behind this one have been called.
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class EpochHook(Callback):
     ) -> None:
         self.begin = begin
         self.end = end
+        self.wants_stop_ = False
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Call the one."""
@@ -82,7 +90,24 @@ class EpochHook(Callback):
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Call the other."""
-        if self.end(net):
+        self.wants_stop_ = bool(self.end(net))
+
+
+class StopIfWanted(Callback):
+    """Stop training where an `EpochHook` asked for it; the last of all callbacks.
+
+    Parameters
+    ----------
+    hooks : sequence of (str, EpochHook)
+        Whom to ask.
+    """
+
+    def __init__(self, hooks: Sequence[tuple[str, EpochHook]]) -> None:
+        self.hooks = hooks
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Stop as skorch's callbacks do."""
+        if any(hook.wants_stop_ for _, hook in self.hooks):
             raise KeyboardInterrupt
 
 

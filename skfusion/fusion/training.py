@@ -21,7 +21,12 @@ from torch import Tensor, nn
 from skfusion.fusion.losses import JointLoss
 from skfusion.fusion.networks import JointNetwork, JointOutputs
 from skfusion.fusion.rows import NetInputs, Sample
-from skfusion.fusion.schedules import Unfreezing, make_callbacks
+from skfusion.fusion.schedules import (
+    EpochHook,
+    StopIfWanted,
+    Unfreezing,
+    make_callbacks,
+)
 
 __all__ = [
     "Precision",
@@ -102,6 +107,8 @@ class TrainingSettings:
         Gradual unfreezing.
     callbacks : sequence of (str, callback) or callback
         The user's, copied already.
+    hooks : sequence of (str, EpochHook)
+        Called before those, which may stop training.
     """
 
     max_epochs: int
@@ -115,6 +122,7 @@ class TrainingSettings:
     scheduler: Any = None
     gradient_clip: float | None = None
     callbacks: Sequence[Any] = ()
+    hooks: Sequence[tuple[str, EpochHook]] = ()
     verbose: int = 0
 
 
@@ -257,6 +265,7 @@ def train(
         and what callbacks recorded.
     """
     callbacks = [
+        *settings.hooks,
         *settings.callbacks,
         *make_callbacks(
             scheduler=settings.scheduler,
@@ -267,6 +276,8 @@ def train(
             unfreezing=settings.unfreezing,
         ),
     ]
+    if settings.hooks:
+        callbacks.append(("joint_stop", StopIfWanted(settings.hooks)))
     net = _Net(
         network,
         criterion=loss,

@@ -14,7 +14,7 @@ import torch
 
 from skfusion._validation import is_number
 from skfusion.fusion.augmentation import batch_augmentation
-from skfusion.fusion.schedules import Unfreezing, check_callbacks
+from skfusion.fusion.schedules import EpochHook, Unfreezing, check_callbacks
 from skfusion.fusion.training import PRECISIONS, Precision, TrainingSettings
 
 __all__ = ["check_training", "network_dtype", "training_settings"]
@@ -72,7 +72,10 @@ def check_training(model: Any) -> None:
 
 
 def training_settings(
-    model: Any, parts: Sequence[Any], precision: Precision
+    model: Any,
+    parts: Sequence[Any],
+    precision: Precision,
+    hooks: Sequence[tuple[str, EpochHook]] = (),
 ) -> TrainingSettings:
     """Make the settings of one training.
 
@@ -84,6 +87,8 @@ def training_settings(
         One per modality, fitted.
     precision : Precision
         How and where to compute.
+    hooks : sequence of (str, EpochHook), default=()
+        Who is told of epochs beside the user's callbacks.
 
     Returns
     -------
@@ -103,6 +108,7 @@ def training_settings(
         callbacks=check_callbacks(
             model.callbacks, model.scheduler, type(model).__name__
         ),
+        hooks=hooks,
         verbose=model.verbose,
     )
 
