@@ -34,6 +34,7 @@ _EXPORTS = {
     "LateFusionSurvival": "skfusion.fusion.late_survival",
     "MRMRSelector": "skfusion.fusion.mrmr",
     "ModelFeatures": "skfusion.fusion.model_features",
+    "ObservedScaler": "skfusion.ehr.observed",
     "TabularEncoder": "skfusion.ehr.tabular",
     "TorchEncoder": "skfusion.fusion.torch_encoder",
     "XGBoostSurvival": "skfusion.fusion.boosted_survival",

@@ -1,11 +1,13 @@
 """TabularEncoder: static EHR columns in, one numeric block out.
 
-Numbers, booleans, categories and dates are told apart by the columns' types; all
-that is learned (medians, scales, categories) is learned in `fit`.
+The kind of a column is told by its type; all that is learned (medians, scales,
+categories, terms) is learned in `fit`. Read next: `skfusion.ehr.columns`.
 """
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,19 +18,29 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion._validation import check_weights
+from skfusion.ehr.columns import (
+    days_between,
+    sort_columns,
+    to_float,
+    to_ranks,
+    typical_values,
+    within_bounds,
+)
+from skfusion.ehr.indicators import check_indicators, go_with_target
+from skfusion.ehr.words import MultiHot, Terms, to_words
 
 __all__ = ["TabularEncoder"]
 
-SECONDS_PER_DAY = 86_400.0
+MEASURED = ("number", "date", "ordered")
 
 
 class TabularEncoder(TransformerMixin, BaseEstimator):
     """Turn static EHR columns into one numeric block.
 
-    Numbers are imputed and scaled, booleans become 0 and 1, categories are one-hot
-    encoded (rare ones merged, unseen ones ignored), dates become days before or
-    after an index time. Columns with gaps in the training rows get a missing
-    indicator.
+    Numbers are imputed and scaled, ordered categories become their rank, booleans 0 and
+    1, dates days before or after an index time. Other categories are one-hot encoded,
+    cells that hold several values too (rare ones merged, unseen ones ignored). Columns
+    with gaps in the training rows get a missing indicator.
 
     Parameters
     ----------
@@ -37,18 +49,33 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         occurs); gaps in booleans get the commoner value.
         None keeps NaN, for learners that take it, such as XGBoost.
     scale : bool, default=True
-        Whether numbers and intervals are standardised (mean 0, variance 1).
-    missing_indicator : bool, default=True
-        Whether a column with gaps in the training rows gets a 0/1 column that says
-        where they are.
+        Whether numbers, intervals and ranks are standardised (mean 0, variance 1).
+    missing_indicator : bool, "all" or "selective", default=True
+        Which columns with gaps in the training rows get a 0/1 column that says where
+        they are: all of them (True is the same), or those of which the gaps go with
+        the target (false discovery rate 0.1).
     min_frequency : int, float or None, default=0.01
-        Categories rarer than this (a count, or a share of the rows) are merged into
-        one. None merges none.
+        Categories, and values of cells with several, that are rarer than this (a
+        count, or a share of the rows) are merged into one; rarer terms of texts are
+        left out. None merges none.
     max_categories : int or None, default=30
-        Most columns that one categorical column may turn into.
+        Most columns that one categorical or multi-valued column may turn into.
     index_time : str or None, default=None
         Name of the column that holds the moment of prediction. Other date columns
         become days from it (negative: before). The column itself is no feature.
+    orders : mapping of str to sequence, or None, default=None
+        The categories of a column from low to high. A pandas column of an ordered
+        categorical type needs no entry. A value that is not listed is a gap.
+    multivalued : mapping of str to str, or None, default=None
+        What stands between the values of a column's cells, such as ``"&"``. Columns
+        of lists or sets need no entry.
+    text : sequence of str, default=()
+        Columns of free text, turned into TF-IDF weights of their words.
+    max_terms : int, default=100
+        Most words of a text column.
+    bounds : mapping of str to (float, float), or None, default=None
+        Least and greatest plausible number of a column. What lies outside becomes a
+        gap, with a warning that counts.
 
     Attributes
     ----------
@@ -57,13 +84,18 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
         Names of those columns, where all are strings.
     kinds_ : dict of str to list
-        The columns by kind: ``"number"``, ``"boolean"``, ``"category"``, ``"date"``.
+        The columns by kind: ``"number"``, ``"date"``, ``"ordered"``, ``"boolean"``,
+        ``"category"``, ``"multivalued"``, ``"text"``.
 
     Raises
     ------
     ValueError
         If there are date columns but no `index_time`, or a column mixes kinds that
         cannot be encoded.
+
+    See Also
+    --------
+    ObservedScaler : Standardises events for linear models.
 
     Notes
     -----
@@ -85,6 +117,18 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     ['age', 'age_missing', 'sex_f', 'sex_m']
     >>> encoder.transform(X).round(2).tolist()[2]
     [-0.71, 1.0, 1.0, 0.0]
+
+    Several diagnoses in one cell, and a stage with an order:
+
+    >>> X = pd.DataFrame({"stage": ["II", "I", "III"], "icd": ["I10&E11", "I10", None]})
+    >>> encoder = TabularEncoder(
+    ...     orders={"stage": ["I", "II", "III"]}, multivalued={"icd": "&"}, scale=False
+    ... )
+    >>> encoder.set_output(transform="pandas").fit_transform(X)
+       stage  icd_missing  icd_E11  icd_I10
+    0    1.0          0.0      1.0      1.0
+    1    0.0          0.0      0.0      1.0
+    2    2.0          1.0      0.0      0.0
     """
 
     def __init__(
@@ -92,10 +136,15 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         *,
         impute: str | None = "median",
         scale: bool = True,
-        missing_indicator: bool = True,
+        missing_indicator: bool | str | None = True,
         min_frequency: int | float | None = 0.01,
         max_categories: int | None = 30,
         index_time: str | None = None,
+        orders: Mapping[str, Sequence[Any]] | None = None,
+        multivalued: Mapping[str, str] | None = None,
+        text: Sequence[str] = (),
+        max_terms: int = 100,
+        bounds: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         self.impute = impute
         self.scale = scale
@@ -103,16 +152,21 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.index_time = index_time
+        self.orders = orders
+        self.multivalued = multivalued
+        self.text = text
+        self.max_terms = max_terms
+        self.bounds = bounds
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> TabularEncoder:
-        """Learn kinds, medians, scales and categories.
+        """Learn kinds, medians, scales, categories and terms.
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
             The EHR columns.
-        y : ignored
-            Present for the API's sake.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
+            The target; used by ``missing_indicator="selective"`` alone.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights for medians, means and scales. Categories are counted unweighted,
             over the rows of positive weight.
@@ -127,38 +181,28 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
                 "TabularEncoder: impute must be 'median', 'mean' or None, got "
                 f"{self.impute!r}."
             )
+        choice = check_indicators(
+            self.missing_indicator, "TabularEncoder", "missing_indicator"
+        )
         frame = self._as_frame(X, reset=True)
         weights = check_weights(
             1.0 if sample_weight is None else sample_weight,
             len(frame),
             "TabularEncoder",
         )
-        frame, weights = frame[weights > 0], weights[weights > 0]
-        self.kinds_ = self._sort_columns(frame)
+        kept = weights > 0
+        frame, weights = frame[kept], weights[kept]
+        self._sort_columns(frame)
         numbers = self._numbers(frame)
-        gaps = numbers.isna()
-        self._indicated = [
-            column
-            for column in numbers
-            if self.missing_indicator and gaps[column].any()
-        ]
-        values = numbers.to_numpy()
-        self._fill = self._typical(values, weights)
-        if self.impute is not None:
-            values = np.where(np.isnan(values), self._fill, values)
-        n_measured = self._n_measured()
-        if self.scale and n_measured:
-            self._scaler = StandardScaler().fit(
-                values[:, :n_measured], sample_weight=weights
-            )
-        if self.kinds_["category"]:
-            self._one_hot = OneHotEncoder(
-                handle_unknown="infrequent_if_exist",
-                min_frequency=self.min_frequency,
-                max_categories=self.max_categories,
-                sparse_output=False,
-            )
-            self._one_hot.fit(_as_categories(frame[self.kinds_["category"]]))
+        gaps = self._gaps(frame, numbers)
+        indicated = np.full(gaps.shape[1], choice is not None)
+        indicated &= gaps.to_numpy().any(axis=0)
+        if choice == "selective":
+            target = None if y is None else np.asarray(y)[kept]
+            indicated = go_with_target(gaps.to_numpy(), target, "TabularEncoder")
+        self._indicated = list(gaps.columns[indicated])
+        self._fit_numbers(numbers.to_numpy(), weights)
+        self._fit_words(frame)
         self._n_features_out = len(self.get_feature_names_out())
         return self
 
@@ -186,10 +230,13 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             values[:, :n_measured] = self._scaler.transform(values[:, :n_measured])
         parts = [values]
         if self._indicated:
-            parts.append(numbers[self._indicated].isna().to_numpy(dtype=np.float64))
+            gaps = self._gaps(frame, numbers)
+            parts.append(gaps[self._indicated].to_numpy(dtype=np.float64))
         if self.kinds_["category"]:
-            categories = _as_categories(frame[self.kinds_["category"]])
+            categories = to_words(frame[self.kinds_["category"]])
             parts.append(self._one_hot.transform(categories))
+        for column, encoder in self._words.items():
+            parts.append(encoder.transform(frame[column]))
         return np.hstack(parts)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -203,13 +250,14 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of str of shape (n_features,)
-            ``column`` for numbers and booleans, ``column_days`` for dates,
-            ``column_missing`` for indicators and ``column_category`` for categories.
+            ``column`` for numbers, ordered categories and booleans, ``column_days`` for
+            dates, ``column_missing`` for indicators, ``column_value`` for the rest.
         """
         check_is_fitted(self, "kinds_")
         named = self._check_input_features(input_features)
         names = [named[column] for column in self.kinds_["number"]]
         names += [f"{named[column]}_days" for column in self.kinds_["date"]]
+        names += [named[column] for column in self.kinds_["ordered"]]
         names += [named[column] for column in self.kinds_["boolean"]]
         names += [f"{named[column]}_missing" for column in self._indicated]
         if self.kinds_["category"]:
@@ -218,6 +266,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
                     [named[column] for column in self.kinds_["category"]]
                 )
             )
+        for column, encoder in self._words.items():
+            names += encoder.names(named[column])
         return np.asarray(names, dtype=object)
 
     def _check_input_features(self, input_features: Any) -> dict[Any, str]:
@@ -248,73 +298,88 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
                 )
             frame = X
         else:
-            frame = pd.DataFrame(
-                validate_data(
-                    self,
-                    X,
-                    reset=reset,
-                    dtype="numeric",
-                    ensure_all_finite="allow-nan",
-                )
+            values = validate_data(
+                self, X, reset=reset, dtype="numeric", ensure_all_finite="allow-nan"
             )
+            frame = pd.DataFrame(values)
             if not reset and hasattr(self, "feature_names_in_"):
                 frame.columns = self.feature_names_in_
         if reset:
             self._columns = list(frame.columns)
         return frame
 
-    def _sort_columns(self, frame: pd.DataFrame) -> dict[str, list[Any]]:
-        kinds: dict[str, list[Any]] = {
-            "number": [],
-            "boolean": [],
-            "category": [],
-            "date": [],
+    def _sort_columns(self, frame: pd.DataFrame) -> None:
+        """Tell the kind of each column, by what the user says and then by its type."""
+        said = {
+            "ordered": ("orders", self.orders or {}),
+            "multivalued": ("multivalued", self.multivalued or {}),
+            "text": ("text", self.text),
+            "number": ("bounds", self.bounds or {}),
         }
-        for column in frame.columns:
-            if column != self.index_time:
-                kinds[_kind(frame[column])].append(column)
-        if self.index_time is not None and self.index_time not in frame.columns:
-            raise ValueError(
-                f"TabularEncoder: index_time={self.index_time!r} is not among the "
-                f"{frame.shape[1]} columns. Add it to the columns of the modality."
-            )
-        if kinds["date"] and self.index_time is None:
-            raise ValueError(
-                f"TabularEncoder: column {kinds['date'][0]!r} holds dates, which only "
-                "mean something as intervals. Give the name of the column with the "
-                "moment of prediction as index_time=, or leave the column out."
-            )
-        return kinds
+        self.kinds_ = sort_columns(frame, said, self.index_time)
+        self._orders = {
+            column: list((self.orders or {}).get(column, ()))
+            or list(frame[column].cat.categories)
+            for column in self.kinds_["ordered"]
+        }
 
     def _n_measured(self) -> int:
-        return len(self.kinds_["number"]) + len(self.kinds_["date"])
+        return sum(len(self.kinds_[kind]) for kind in MEASURED)
 
-    def _typical(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Return what fills the gaps of each column; 0 where nothing was measured."""
-        typical = np.zeros(values.shape[1])
-        for j, column in enumerate(values.T):
-            known = ~np.isnan(column)
-            if not known.any():
-                continue
-            if j < self._n_measured() and self.impute == "mean":
-                typical[j] = np.average(column[known], weights=weights[known])
-            else:
-                # The lower median: a value that occurs, so booleans stay booleans.
-                typical[j] = np.quantile(
-                    column[known], 0.5, weights=weights[known], method="inverted_cdf"
-                )
-        return typical
+    def _fit_numbers(self, values: np.ndarray, weights: np.ndarray) -> None:
+        n_measured = self._n_measured()
+        use_mean = np.arange(values.shape[1]) < n_measured
+        self._fill = typical_values(values, weights, use_mean & (self.impute == "mean"))
+        if self.impute is not None:
+            values = np.where(np.isnan(values), self._fill, values)
+        if self.scale and n_measured:
+            self._scaler = StandardScaler().fit(
+                values[:, :n_measured], sample_weight=weights
+            )
+
+    def _fit_words(self, frame: pd.DataFrame) -> None:
+        if self.kinds_["category"]:
+            self._one_hot = OneHotEncoder(
+                handle_unknown="infrequent_if_exist",
+                min_frequency=self.min_frequency,
+                max_categories=self.max_categories,
+                sparse_output=False,
+            )
+            self._one_hot.fit(to_words(frame[self.kinds_["category"]]))
+        separators = self.multivalued or {}
+        self._words: dict[Any, MultiHot | Terms] = {}
+        for column in self.kinds_["multivalued"]:
+            self._words[column] = MultiHot(
+                separators.get(column), self.min_frequency, self.max_categories
+            ).fit(frame[column])
+        for column in self.kinds_["text"]:
+            terms = Terms(self.min_frequency, self.max_terms)
+            self._words[column] = terms.fit(frame[column])
 
     def _numbers(self, frame: pd.DataFrame) -> pd.DataFrame:
-        columns = {}
+        columns, outside = {}, {}
         for column in self.kinds_["number"]:
-            columns[column] = _to_float(frame[column])
+            columns[column] = to_float(frame[column])
+        for column, bounds in (self.bounds or {}).items():
+            columns[column], outside[column] = within_bounds(columns[column], bounds)
+        if any(outside.values()):
+            counts = ", ".join(f"{name!r}: {n}" for name, n in outside.items() if n)
+            warnings.warn(
+                f"TabularEncoder: values outside their bounds became gaps ({counts}).",
+                stacklevel=3,
+            )
         for column in self.kinds_["date"]:
-            interval = _to_time(frame[column]) - _to_time(frame[self.index_time])
-            columns[column] = interval.dt.total_seconds().to_numpy() / SECONDS_PER_DAY
+            columns[column] = days_between(frame[column], frame[self.index_time])
+        for column, order in self._orders.items():
+            columns[column] = to_ranks(frame[column], order)
         for column in self.kinds_["boolean"]:
-            columns[column] = _to_float(frame[column])
+            columns[column] = to_float(frame[column])
         return pd.DataFrame(columns, index=frame.index, dtype=np.float64)
+
+    def _gaps(self, frame: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
+        """Return where cells are empty; a category has a value for it instead."""
+        words = self.kinds_["multivalued"] + self.kinds_["text"]
+        return pd.concat([numbers.isna(), frame[words].isna()], axis=1)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -323,64 +388,3 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         tags.input_tags.categorical = True
         tags.transformer_tags.preserves_dtype = ["float64"]
         return tags
-
-
-def _kind(column: pd.Series) -> str:
-    if column.dtype == object:
-        column = column.infer_objects()
-        filled = column.dropna()
-        if len(filled) and all(isinstance(cell, (bool, np.bool_)) for cell in filled):
-            return "boolean"
-        if len(filled) and all(_is_real(cell) for cell in filled):
-            return "number"
-        if len(filled) == 0:
-            return "number"
-    if pd.api.types.is_bool_dtype(column):
-        return "boolean"
-    if pd.api.types.is_numeric_dtype(column):
-        if pd.api.types.is_complex_dtype(column):
-            raise ValueError(
-                f"Complex data not supported: TabularEncoder found complex numbers in "
-                f"column {column.name!r}."
-            )
-        return "number"
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return "date"
-    return "category"
-
-
-def _is_real(cell: Any) -> bool:
-    return isinstance(cell, (int, float, np.integer, np.floating))
-
-
-def _to_float(column: pd.Series) -> np.ndarray:
-    try:
-        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"TabularEncoder: column {column.name!r} held numbers in fit but now holds "
-            f"{column.dtype} values that are none. Convert it as it was in fit."
-        ) from error
-    if np.isinf(values).any():
-        rows = np.flatnonzero(np.isinf(values))
-        raise ValueError(
-            f"TabularEncoder: column {column.name!r} holds infinity in {len(rows)} "
-            f"row(s), first at row position {rows[0]}. Replace it by NaN or a bound."
-        )
-    return values
-
-
-def _to_time(column: pd.Series) -> pd.Series:
-    if not pd.api.types.is_datetime64_any_dtype(column):
-        raise ValueError(
-            f"TabularEncoder: column {column.name!r} must hold dates, found "
-            f"{column.dtype}. Convert it with pandas.to_datetime."
-        )
-    return column
-
-
-def _as_categories(frame: pd.DataFrame) -> np.ndarray:
-    # One type for all, so that 1 and "1" in one column do not break the sorting;
-    # a gap is a category of its own, called "missing".
-    text = frame.astype(object).where(frame.notna(), "missing")
-    return text.map(str).to_numpy(dtype=object)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import TabularEncoder
@@ -31,9 +34,12 @@ def test_each_kind_of_column(frame):
     encoder = TabularEncoder(scale=False, index_time="scan").fit(frame)
     assert encoder.kinds_ == {
         "number": ["age"],
+        "date": ["born"],
+        "ordered": [],
         "boolean": ["smoker"],
         "category": ["sex"],
-        "date": ["born"],
+        "multivalued": [],
+        "text": [],
     }
     expected = pd.DataFrame(
         {
@@ -134,3 +140,115 @@ def test_what_cannot_be_encoded_says_why(frame):
     encoder = TabularEncoder().fit(frame[["age"]])
     with pytest.raises(ValueError, match="'age' held numbers in fit but now holds"):
         encoder.transform(pd.DataFrame({"age": ["forty"]}))
+
+
+def test_ordered_categories_become_ranks():
+    grades = pd.Categorical(
+        ["low", "high", None, "mid"], categories=["low", "mid", "high"], ordered=True
+    )
+    X = pd.DataFrame({"grade": grades, "stage": ["II", "I", "X", "III"]})
+    encoder = TabularEncoder(
+        scale=False, orders={"stage": ["I", "II", "III"]}, impute=None
+    ).fit(X)
+    table = encoded(encoder, X)
+    assert encoder.kinds_["ordered"] == ["grade", "stage"]
+    np.testing.assert_array_equal(table["grade"], [0, 2, np.nan, 1])
+    np.testing.assert_array_equal(table["stage"], [1, 0, np.nan, 2])
+    assert table["stage_missing"].tolist() == [0, 0, 1, 0]
+    new = pd.DataFrame({"grade": ["high"], "stage": ["I"]})  # the order was learned
+    assert encoded(encoder, new)["grade"].tolist() == [2]
+
+
+def test_cells_with_several_values():
+    X = pd.DataFrame(
+        {
+            "icd": ["I10&E11", " E11 & E11 ", None, "J45", "E11"],
+            "drugs": [["aspirin"], ["aspirin", "insulin"], [], None, {"aspirin"}],
+        }
+    )
+    encoder = TabularEncoder(multivalued={"icd": "&"}, min_frequency=2).fit(X)
+    table = encoded(encoder, X)
+    expected = pd.DataFrame(
+        {
+            "icd_missing": [0.0, 0, 1, 0, 0],
+            "drugs_missing": [0.0, 0, 0, 1, 0],
+            "icd_E11": [1.0, 1, 0, 0, 1],
+            "icd_infrequent": [1.0, 0, 0, 1, 0],
+            "drugs_aspirin": [1.0, 1, 0, 0, 1],
+            "drugs_infrequent": [0.0, 1, 0, 0, 0],
+        }
+    )
+    pd.testing.assert_frame_equal(table, expected)
+    new = pd.DataFrame({"icd": ["unseen&E11"], "drugs": [["unseen"]]})
+    assert encoded(encoder, new).loc[0].tolist() == [0, 0, 1, 1, 0, 1]
+
+
+def test_the_most_frequent_values_are_kept():
+    X = pd.DataFrame({"icd": ["a&b&c", "b&c", "c&d", "c"]})
+    for most, names in ((2, ["c", "infrequent"]), (4, ["a", "b", "c", "d"])):
+        encoder = TabularEncoder(
+            multivalued={"icd": "&"}, min_frequency=None, max_categories=most
+        )
+        encoder.fit(X)
+        assert list(encoder.get_feature_names_out()) == [f"icd_{n}" for n in names]
+    unseen = pd.DataFrame({"icd": ["new"]})
+    assert encoder.transform(unseen).tolist() == [[0, 0, 0, 0]]
+
+
+def test_texts_are_tfidf_weights():
+    notes = ["no effusion", "large effusion", "no pneumothorax", None]
+    X = pd.DataFrame({"note": notes, "age": [1.0, 2, 3, 4]})
+    encoder = TabularEncoder(text=["note"], min_frequency=2).fit(X)
+    table = encoded(encoder, X)
+    filled = [note or "" for note in notes]
+    vectors = TfidfVectorizer(vocabulary=["effusion", "no"]).fit_transform(filled)
+    np.testing.assert_allclose(table[["note_effusion", "note_no"]], vectors.toarray())
+    assert table["note_missing"].tolist() == [0, 0, 0, 1]
+    rare = TabularEncoder(text=["note"], min_frequency=3).fit(X)
+    assert list(rare.get_feature_names_out()) == ["age", "note_missing"]
+
+
+def test_selective_indicators_need_the_target():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 300)
+    X = pd.DataFrame({"tells": rng.normal(size=300), "not": rng.normal(size=300)})
+    X.loc[(y == 1) & (rng.random(300) < 0.5), "tells"] = np.nan
+    X.loc[rng.random(300) < 0.3, "not"] = np.nan
+    encoder = TabularEncoder(missing_indicator="selective").fit(X, y)
+    assert list(encoder.get_feature_names_out()) == ["tells", "not", "tells_missing"]
+    with pytest.raises(ValueError, match="selective .* Pass y"):
+        TabularEncoder(missing_indicator="selective").fit(X)
+
+
+def test_implausible_numbers_become_gaps_and_are_counted():
+    X = pd.DataFrame({"age": [40.0, -1.0, 999.0, 120.0], "crp": [1.0, 2, 3, np.nan]})
+    encoder = TabularEncoder(
+        scale=False, impute=None, bounds={"age": (0, 120), "crp": (0, 500)}
+    )
+    with pytest.warns(UserWarning, match=r"became gaps \('age': 2\)"):
+        encoder.fit(X)
+    with pytest.warns(UserWarning, match="'age': 2"):
+        table = encoded(encoder, X)
+    np.testing.assert_array_equal(table["age"], [40, np.nan, np.nan, 120])
+    assert table["age_missing"].tolist() == [0, 1, 1, 0]
+
+
+def test_dates_as_objects_and_across_time_zones():
+    day = datetime.date(2020, 1, 11)
+    X = pd.DataFrame({"born": [datetime.date(2020, 1, 1), None], "scan": [day, day]})
+    encoder = TabularEncoder(scale=False, index_time="scan").fit(X)
+    assert encoded(encoder, X)["born_days"].tolist() == [-10, -10]
+    utc = X.assign(scan=pd.to_datetime(X["scan"]).dt.tz_localize("UTC"))
+    with pytest.raises(ValueError, match="'scan' has a time zone and 'born' has none"):
+        encoder.transform(utc)
+
+
+def test_what_the_user_says_must_fit(frame):
+    for parameters, message in (
+        ({"orders": {"grade": [1, 2]}}, "orders='grade' is not among the 5 columns"),
+        ({"text": ["note"]}, "text='note' is not among"),
+        ({"bounds": {"sex": (0, 1)}}, "'sex' is category by its cells, and bounds"),
+        ({"text": ["sex"], "multivalued": {"sex": "&"}}, "multivalued and text says"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TabularEncoder(index_time="scan", **parameters).fit(frame)

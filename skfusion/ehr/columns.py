@@ -1,0 +1,294 @@
+"""What kind a column of a record is, and its cells as numbers.
+
+Read next: `skfusion.ehr.tabular`, which encodes each kind.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+__all__ = [
+    "SECONDS_PER_DAY",
+    "days_between",
+    "kind_of",
+    "sort_columns",
+    "to_float",
+    "to_ranks",
+    "typical_values",
+    "within_bounds",
+]
+
+SECONDS_PER_DAY = 86_400.0
+KINDS = ("number", "date", "ordered", "boolean", "category", "multivalued", "text")
+
+
+def kind_of(column: pd.Series) -> str:
+    """Tell the kind of a column by its type, and by its cells where that says little.
+
+    Parameters
+    ----------
+    column : Series
+        Any column of a cohort table.
+
+    Returns
+    -------
+    {"number", "boolean", "ordered", "category", "date", "multivalued"}
+
+    Raises
+    ------
+    ValueError
+        If the column holds complex numbers.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr.columns import kind_of
+    >>> kind_of(pd.Series(["f", "m"])), kind_of(pd.Series([["I10", "E11"], []]))
+    ('category', 'multivalued')
+    """
+    if column.dtype == object:
+        column = column.infer_objects()
+    if column.dtype == object:
+        return _kind_of_cells(column.dropna())
+    types = pd.api.types
+    if types.is_bool_dtype(column):
+        return "boolean"
+    if types.is_complex_dtype(column):
+        raise ValueError(
+            f"Complex data not supported: TabularEncoder found complex numbers in "
+            f"column {column.name!r}."
+        )
+    if types.is_numeric_dtype(column):
+        return "number"
+    if types.is_datetime64_any_dtype(column):
+        return "date"
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
+        return "ordered"
+    return "category"
+
+
+def _kind_of_cells(filled: pd.Series) -> str:
+    kinds = {
+        "number": (int, float, np.integer, np.floating),
+        "date": (datetime.date, np.datetime64),
+        "multivalued": (list, tuple, set, frozenset),
+    }
+    if len(filled) and all(isinstance(cell, (bool, np.bool_)) for cell in filled):
+        return "boolean"
+    for kind, types in kinds.items():  # an empty column counts as numbers
+        if all(isinstance(cell, types) for cell in filled):
+            return kind
+    return "category"
+
+
+def sort_columns(
+    frame: pd.DataFrame,
+    said: Mapping[str, tuple[str, Collection[Any]]],
+    index_time: str | None,
+) -> dict[str, list[Any]]:
+    """Sort the columns of a table by kind.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The table.
+    said : mapping of str to (str, collection of str)
+        Kind -> the parameter by which the user says so, and the columns named there.
+    index_time : str or None
+        Name of the column with the moment of prediction, which is no feature.
+
+    Returns
+    -------
+    dict of str to list
+        Kind -> columns in the order of the table.
+
+    Raises
+    ------
+    ValueError
+        If a column that the user names does not exist or is of another kind, or there
+        are dates and no index time.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr.columns import sort_columns
+    >>> kinds = sort_columns(pd.DataFrame({"age": [40], "note": ["ok"]}), {}, None)
+    >>> kinds["number"], kinds["category"]
+    (['age'], ['note'])
+    """
+    named = {"index_time": [] if index_time is None else [index_time]}
+    for parameter, columns in [*named.items(), *said.values()]:
+        for column in columns:
+            if column not in frame.columns:
+                raise ValueError(
+                    f"TabularEncoder: {parameter}={column!r} is not among the "
+                    f"{frame.shape[1]} columns. Add it to the columns of the modality."
+                )
+    kinds: dict[str, list[Any]] = {kind: [] for kind in KINDS}
+    for column in frame.columns.drop(named["index_time"]):
+        wanted = [kind for kind, (_, columns) in said.items() if column in columns]
+        kind = wanted[0] if wanted else kind_of(frame[column])
+        if len(wanted) > 1 or (kind == "number" and kind_of(frame[column]) != kind):
+            raise ValueError(
+                f"TabularEncoder: column {column!r} is {kind_of(frame[column])} by its "
+                f"cells, and {' and '.join(said[kind][0] for kind in wanted)} says "
+                "otherwise. Name it in one parameter that fits."
+            )
+        kinds[kind].append(column)
+    if kinds["date"] and index_time is None:
+        raise ValueError(
+            f"TabularEncoder: column {kinds['date'][0]!r} holds dates, which only mean "
+            "something as intervals. Give the name of the column with the moment of "
+            "prediction as index_time=, or leave the column out."
+        )
+    return kinds
+
+
+def to_float(column: pd.Series) -> np.ndarray:
+    """Return a column of numbers or booleans as float64, gaps as NaN.
+
+    Raises
+    ------
+    ValueError
+        If a cell is no number, or infinite.
+    """
+    try:
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"TabularEncoder: column {column.name!r} held numbers in fit but now holds "
+            f"{column.dtype} values that are none. Convert it as it was in fit."
+        ) from error
+    if np.isinf(values).any():
+        rows = np.flatnonzero(np.isinf(values))
+        raise ValueError(
+            f"TabularEncoder: column {column.name!r} holds infinity in {len(rows)} "
+            f"row(s), first at row position {rows[0]}. Replace it by NaN or a bound."
+        )
+    return values
+
+
+def within_bounds(
+    values: np.ndarray, bounds: tuple[float, float]
+) -> tuple[np.ndarray, int]:
+    """Make gaps of values that cannot be true.
+
+    Parameters
+    ----------
+    values : ndarray of float64
+        Measurements.
+    bounds : (float, float)
+        Least and greatest plausible value, both plausible themselves.
+
+    Returns
+    -------
+    values : ndarray of float64
+        A copy, NaN where the value lay outside.
+    n_outside : int
+        How many there were.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.ehr.columns import within_bounds
+    >>> within_bounds(np.array([-1.0, 40.0, np.nan]), (0, 120))
+    (array([nan, 40., nan]), 1)
+    """
+    outside = (values < bounds[0]) | (values > bounds[1])
+    return np.where(outside, np.nan, values), int(outside.sum())
+
+
+def days_between(column: pd.Series, index_time: pd.Series) -> np.ndarray:
+    """Return days from the index time to the dates of a column, negative before it.
+
+    Raises
+    ------
+    ValueError
+        If one of both holds no dates, or one has a time zone and the other has none.
+    """
+    times, origin = _to_time(column), _to_time(index_time)
+    if (times.dt.tz is None) != (origin.dt.tz is None):
+        with_zone, without = (
+            (column, index_time) if origin.dt.tz is None else (index_time, column)
+        )
+        raise ValueError(
+            f"TabularEncoder: column {with_zone.name!r} has a time zone and "
+            f"{without.name!r} has none, so that hours may lie between them. Give "
+            "both one with .dt.tz_localize."
+        )
+    interval = times - origin
+    return interval.dt.total_seconds().to_numpy(np.float64) / SECONDS_PER_DAY
+
+
+def _to_time(column: pd.Series) -> pd.Series:
+    if kind_of(column) == "date" and column.dtype == object:
+        return pd.to_datetime(column)
+    empty = column.isna().all()
+    if not (pd.api.types.is_datetime64_any_dtype(column) or empty):
+        raise ValueError(
+            f"TabularEncoder: column {column.name!r} must hold dates, found "
+            f"{column.dtype}. Convert it with pandas.to_datetime."
+        )
+    return pd.to_datetime(column)
+
+
+def typical_values(
+    values: np.ndarray, weights: np.ndarray, use_mean: np.ndarray
+) -> np.ndarray:
+    """Return what fills the gaps of each column; 0 where nothing was measured.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_samples, n_columns)
+        Numbers; NaN is a gap.
+    weights : ndarray of shape (n_samples,)
+        Weights of the rows, above 0.
+    use_mean : ndarray of bool of shape (n_columns,)
+        Where the mean is taken; the lower median elsewhere.
+
+    Returns
+    -------
+    ndarray of shape (n_columns,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.ehr.columns import typical_values
+    >>> values = np.array([[0.0, 0.0], [3.0, 3.0]])
+    >>> typical_values(values, np.ones(2), np.array([True, False]))
+    array([1.5, 0. ])
+    """
+    typical = np.zeros(values.shape[1])
+    for j, column in enumerate(values.T):
+        known = ~np.isnan(column)
+        if not known.any():
+            continue
+        if use_mean[j]:
+            typical[j] = np.average(column[known], weights=weights[known])
+        else:
+            # A value that occurs, so that booleans stay booleans.
+            typical[j] = np.quantile(
+                column[known], 0.5, weights=weights[known], method="inverted_cdf"
+            )
+    return typical
+
+
+def to_ranks(column: pd.Series, order: Sequence[Any]) -> np.ndarray:
+    """Return the place of each cell in an order: 0, 1, ...; NaN where it has none.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr.columns import to_ranks
+    >>> to_ranks(pd.Series(["II", "I", "X", None]), ["I", "II", "III"])
+    array([ 1.,  0., nan, nan])
+    """
+    places: Mapping[Any, int] = {value: place for place, value in enumerate(order)}
+    cells = column.astype(object)
+    return np.array([places.get(cell, np.nan) for cell in cells], dtype=np.float64)
