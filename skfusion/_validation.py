@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.utils import assert_all_finite
 
-__all__ = ["check_weights", "is_number"]
+__all__ = ["check_weights", "did_you_mean", "is_number"]
 
 
 def check_weights(sample_weight: Any, n_rows: int, owner: str) -> np.ndarray:
@@ -69,3 +71,16 @@ def is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False
     return math.isfinite(value)
+
+
+def did_you_mean(word: Any, known: Sequence[str] | Mapping[str, Any]) -> str:
+    """Return " Did you mean 'x'?" where a known word is near, else nothing.
+
+    Examples
+    --------
+    >>> from skfusion._validation import did_you_mean
+    >>> did_you_mean("concatt", ["concat", "pool"])
+    " Did you mean 'concat'?"
+    """
+    close = difflib.get_close_matches(str(word), list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

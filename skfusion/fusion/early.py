@@ -28,8 +28,8 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
     """Classify from the joined features of all modalities (early fusion).
 
     Each modality's transformer turns its columns into a block of features; the blocks
-    are concatenated into one vector, from which one estimator learns [1]_. An absent
-    modality is a block of NaN plus a presence flag.
+    are joined into one vector, from which one estimator learns [1]_. An absent modality
+    is a block of NaN, which a join leaves out, plus a presence flag.
 
     Parameters
     ----------
@@ -39,6 +39,20 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
     estimator : classifier or None, default=None
         Learns from the joined vector; None is XGBoost (200 trees of depth 4,
         64 bins). Where it does not take NaN, gaps are filled with the training means.
+    join : {"concat", "pool", "gated"} or join object, default="concat"
+        What becomes of the blocks: ``"concat"`` puts them side by side; ``"pool"``
+        pools equally wide blocks feature by feature over the modalities present;
+        ``"gated"`` learns a gated multimodal unit (needs torch). An object with the
+        methods of `skfusion.fusion.early_joins.Pool` is a join of your own.
+    join_params : dict or None, default=None
+        Options of the join: ``pooling`` ("mean", or "max", "min", "sum") of
+        ``"pool"``; ``n_units`` (16), ``weight_decay`` (0.01) and ``max_iter`` (200) of
+        ``"gated"``.
+    balance : {"scale", "replicate"} or None, default=None
+        Against blocks of unlike width: multiply each by one number, so that all have
+        the total variance of the one that varies most; or put copies of a narrow block
+        side by side until it is about as wide as the widest. Trees, and the gated unit,
+        are indifferent to the scale.
     modality_dropout : float or "auto", default="auto"
         Share of a training row's weight that goes to a copy in which one of its
         modalities, at random, is hidden, so that the model learns to do without;
@@ -66,6 +80,12 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         The fitted estimator.
     classes_ : ndarray of shape (n_classes,)
         The class labels.
+    fusion_type_ : {"I", "II"}
+        Early fusion type I if only original features are joined: every feature bears
+        the name of a column (scaled, filled, chosen, encoded). Type II if some were
+        extracted: components, embeddings, measurements, a model's predictions.
+    join_ : join object
+        The fitted join.
     supports_missing_ : dict of str to bool
         Whether the model has learned to do without the modality: it was absent or
         hidden in some training row, and ``missing="auto"``.
@@ -105,6 +125,9 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         modalities: Any = "auto",
         *,
         estimator: Any = None,
+        join: Any = "concat",
+        join_params: Any = None,
+        balance: str | None = None,
         modality_dropout: Any = "auto",
         class_weight: Any = None,
         missing: str = "auto",
@@ -115,6 +138,9 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
     ) -> None:
         self.modalities = modalities
         self.estimator = estimator
+        self.join = join
+        self.join_params = join_params
+        self.balance = balance
         self.modality_dropout = modality_dropout
         self.class_weight = class_weight
         self.missing = missing
@@ -161,8 +187,8 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
     """Predict a number from the joined features of all modalities (early fusion).
 
     Each modality's transformer turns its columns into a block of features; the blocks
-    are concatenated into one vector, from which one estimator learns [1]_. An absent
-    modality is a block of NaN plus a presence flag.
+    are joined into one vector, from which one estimator learns [1]_. An absent modality
+    is a block of NaN, which a join leaves out, plus a presence flag.
 
     Parameters
     ----------
@@ -172,6 +198,20 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
     estimator : regressor or None, default=None
         Learns from the joined vector; None is XGBoost (200 trees of depth 4,
         64 bins). Where it does not take NaN, gaps are filled with the training means.
+    join : {"concat", "pool", "gated"} or join object, default="concat"
+        What becomes of the blocks: ``"concat"`` puts them side by side; ``"pool"``
+        pools equally wide blocks feature by feature over the modalities present;
+        ``"gated"`` learns a gated multimodal unit (needs torch). An object with the
+        methods of `skfusion.fusion.early_joins.Pool` is a join of your own.
+    join_params : dict or None, default=None
+        Options of the join: ``pooling`` ("mean", or "max", "min", "sum") of
+        ``"pool"``; ``n_units`` (16), ``weight_decay`` (0.01) and ``max_iter`` (200) of
+        ``"gated"``.
+    balance : {"scale", "replicate"} or None, default=None
+        Against blocks of unlike width: multiply each by one number, so that all have
+        the total variance of the one that varies most; or put copies of a narrow block
+        side by side until it is about as wide as the widest. Trees, and the gated unit,
+        are indifferent to the scale.
     modality_dropout : float or "auto", default="auto"
         Share of a training row's weight that goes to a copy in which one of its
         modalities, at random, is hidden, so that the model learns to do without;
@@ -195,6 +235,12 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         The modalities that are used, inferred ones included.
     estimator_ : regressor
         The fitted estimator.
+    fusion_type_ : {"I", "II"}
+        Early fusion type I if only original features are joined: every feature bears
+        the name of a column (scaled, filled, chosen, encoded). Type II if some were
+        extracted: components, embeddings, measurements, a model's predictions.
+    join_ : join object
+        The fitted join.
     supports_missing_ : dict of str to bool
         Whether the model has learned to do without the modality: it was absent or
         hidden in some training row, and ``missing="auto"``.
@@ -235,6 +281,9 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         modalities: Any = "auto",
         *,
         estimator: Any = None,
+        join: Any = "concat",
+        join_params: Any = None,
+        balance: str | None = None,
         modality_dropout: Any = "auto",
         missing: str = "auto",
         groups: str | None = None,
@@ -244,6 +293,9 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
     ) -> None:
         self.modalities = modalities
         self.estimator = estimator
+        self.join = join
+        self.join_params = join_params
+        self.balance = balance
         self.modality_dropout = modality_dropout
         self.missing = missing
         self.groups = groups

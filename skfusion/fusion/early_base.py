@@ -14,9 +14,11 @@ from sklearn.impute import SimpleImputer
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skfusion.blocks import ModalityBlocks
+from skfusion.blocks import Blocks, ModalityBlocks
+from skfusion.fusion.balance import Balance, check_balance
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.cohort import TrainingData
+from skfusion.fusion.early_joins import check_joined, make_join
 from skfusion.fusion.hiding import add_hidden_copies, dropout_share
 from skfusion.fusion.learners import (
     accepts_nan,
@@ -26,6 +28,7 @@ from skfusion.fusion.learners import (
     seed,
     seeded,
 )
+from skfusion.fusion.origins import early_fusion_type
 
 __all__ = ["BaseEarlyFusion"]
 
@@ -55,6 +58,8 @@ class BaseEarlyFusion(BaseFusion):
         self
             The fitted estimator.
         """
+        join = make_join(self.join, self.join_params, type(self).__name__)
+        check_balance(self.balance, type(self).__name__)
         data = self._start_fit(X, y, sample_weight, groups)
         rng = check_random_state(self.random_state)
         self._blocks = ModalityBlocks(seeded(self._modalities, rng))
@@ -74,7 +79,7 @@ class BaseEarlyFusion(BaseFusion):
         varies = np.asarray(~shown.presence.all(axis=0))
         self._flagged = np.flatnonzero(varies)
         self._set_support(varies)
-        joined = self._join(arrays, shown.presence)
+        joined = self._fit_join(join, arrays, shown, rng)
         self._imputer = None
         if not accepts_nan(estimator):
             self._imputer = SimpleImputer(keep_empty_features=True).fit(joined)
@@ -89,9 +94,32 @@ class BaseEarlyFusion(BaseFusion):
         self.modalities_ = with_transformers(
             self._blocks.modalities_, lambda modality: modality.transformer
         )
+        self.fusion_type_ = early_fusion_type(self._blocks.modalities_)
         self._n_features_out = joined.shape[1]
         self._finish_fit(data, joined[: len(data.y)])
         return self
+
+    def _fit_join(
+        self,
+        join: Any,
+        arrays: dict[str, np.ndarray],
+        data: TrainingData,
+        rng: np.random.RandomState,
+    ) -> np.ndarray:
+        """Fit the balance and the join; return the joined training rows."""
+        blocks = Blocks(arrays, data.presence)
+        self._balance = Balance(self.balance).fit(
+            blocks, self._blocks.feature_names_, data.sample_weight
+        )
+        self.join_ = join.fit(
+            self._balance.apply(blocks),
+            data.y,
+            names=self._balance.feature_names_,
+            target=self._target,
+            sample_weight=data.sample_weight,
+            random_state=rng,
+        )
+        return self._join(arrays, data.presence)
 
     def _augment(
         self,
@@ -121,8 +149,8 @@ class BaseEarlyFusion(BaseFusion):
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            The blocks side by side, then a 0/1 presence flag for each modality that
-            was absent in some training row.
+            What the join makes of the blocks (side by side by default), then a 0/1
+            presence flag for each modality that was absent in some training row.
         """
         arrays, presence = self._encode(X)
         return self._joined(arrays, presence)
@@ -138,16 +166,13 @@ class BaseEarlyFusion(BaseFusion):
         Returns
         -------
         ndarray of str of shape (n_features,)
-            ``modality__feature``, then ``modality__present``.
+            ``modality__feature`` of blocks side by side or ``joined0`` ... of another
+            join, then ``modality__present``.
         """
         check_is_fitted(self, "modalities_")
-        names = [
-            f"{name}__{feature}"
-            for name, features in self._blocks.feature_names_.items()
-            for feature in features
-        ]
         flags = [f"{self._modalities[j].name}__present" for j in self._flagged]
-        return np.asarray(names + flags, dtype=object)
+        names = [*self.join_.get_feature_names_out(), *flags]
+        return np.asarray(names, dtype=object)
 
     def encode_modalities(self, X: Any) -> dict[str, np.ndarray]:
         """Return the block of each modality, the costly half of a prediction.
@@ -206,7 +231,11 @@ class BaseEarlyFusion(BaseFusion):
         return joined if self._imputer is None else self._imputer.transform(joined)
 
     def _join(self, arrays: dict[str, np.ndarray], presence: np.ndarray) -> np.ndarray:
-        return np.hstack([*arrays.values(), presence[:, self._flagged]])
+        blocks = self._balance.apply(Blocks(arrays, presence))
+        joined = check_joined(
+            self.join_.transform(blocks), len(presence), self.join_, type(self).__name__
+        )
+        return np.hstack([joined, presence[:, self._flagged]])
 
     def _new_estimator(self) -> Any:
         if self.estimator is not None:

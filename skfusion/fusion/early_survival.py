@@ -36,6 +36,20 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
     estimator : survival estimator or None, default=None
         Learns from the joined vector: anything whose `fit` takes scikit-survival's
         structured `y` and whose `predict` gives a risk. None is `XGBoostSurvival`.
+    join : {"concat", "pool", "gated"} or join object, default="concat"
+        What becomes of the blocks: ``"concat"`` puts them side by side; ``"pool"``
+        pools equally wide blocks feature by feature over the modalities present;
+        ``"gated"`` learns a gated multimodal unit (needs torch). An object with the
+        methods of `skfusion.fusion.early_joins.Pool` is a join of your own.
+    join_params : dict or None, default=None
+        Options of the join: ``pooling`` ("mean", or "max", "min", "sum") of
+        ``"pool"``; ``n_units`` (16), ``weight_decay`` (0.01) and ``max_iter`` (200) of
+        ``"gated"``.
+    balance : {"scale", "replicate"} or None, default=None
+        Against blocks of unlike width: multiply each by one number, so that all have
+        the total variance of the one that varies most; or put copies of a narrow block
+        side by side until it is about as wide as the widest. Trees, and the gated unit,
+        are indifferent to the scale.
     modality_dropout : float or "auto", default="auto"
         Share of a training row's weight that goes to a copy in which one of its
         modalities, at random, is hidden, so that the model learns to do without;
@@ -64,6 +78,12 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         The modalities that are used, inferred ones included.
     estimator_ : survival estimator
         The fitted estimator.
+    fusion_type_ : {"I", "II"}
+        Early fusion type I if only original features are joined: every feature bears
+        the name of a column (scaled, filled, chosen, encoded). Type II if some were
+        extracted: components, embeddings, measurements, a model's predictions.
+    join_ : join object
+        The fitted join.
     supports_missing_ : dict of str to bool
         Whether the model has learned to do without the modality.
     n_features_in_ : int
@@ -104,6 +124,9 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         modalities: Any = "auto",
         *,
         estimator: Any = None,
+        join: Any = "concat",
+        join_params: Any = None,
+        balance: str | None = None,
         modality_dropout: Any = "auto",
         cv: Any = 5,
         missing: str = "auto",
@@ -114,6 +137,9 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
     ) -> None:
         self.modalities = modalities
         self.estimator = estimator
+        self.join = join
+        self.join_params = join_params
+        self.balance = balance
         self.modality_dropout = modality_dropout
         self.cv = cv
         self.missing = missing

@@ -6,13 +6,13 @@ line in `OPTIONS` and one in `_named_join`.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from skfusion._validation import did_you_mean
 from skfusion.fusion import joins
 
 __all__ = ["OPTIONS", "build_join", "check_fusion", "joined_names"]
@@ -165,12 +165,6 @@ def joined_names(fusion: Any, widths: Mapping[str, int], n_features: int) -> lis
     if fusion == "concat":
         return [f"{name}__h{i}" for name, width in widths.items() for i in range(width)]
     return [f"joined{i}" for i in range(n_features)]
-
-
-def did_you_mean(word: Any, known: Sequence[str] | Mapping[str, Any]) -> str:
-    """Return " Did you mean 'x'?" where a known word is near, else nothing."""
-    close = difflib.get_close_matches(str(word), list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def _named_join(fusion: str) -> Callable[..., nn.Module]:

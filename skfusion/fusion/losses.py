@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skfusion.fusion.join_choice import did_you_mean
+from skfusion._validation import did_you_mean
 from skfusion.fusion.networks import JointOutputs
 
 __all__ = [
