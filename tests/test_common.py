@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import (
     estimator_checks_generator,
@@ -18,6 +19,7 @@ from sklearn.utils.estimator_checks import (
 from sklearn.utils.validation import column_or_1d
 
 import skfusion
+from skfusion import EarlyFusionClassifier, EarlyFusionRegressor, TabularEncoder
 
 WEIGHTS = (
     "check_sample_weight_equivalence_on_dense_data",
@@ -56,6 +58,14 @@ SMALL = {
     "JointFusionSurvival": {"max_epochs": 10},
     "LateFusionSurvival": {"cv": 2},
 }
+# All columns twice, because every join but concatenation wants two modalities.
+TWICE = [(name, TabularEncoder(), slice(None)) for name in ("image", "ehr")]
+EARLY_VARIANTS = (
+    {"join": "pool"},
+    {"join": "gated", "join_params": {"n_units": 2, "max_iter": 20}},
+    {"balance": "scale"},
+    {"balance": "replicate"},
+)
 FUSION = [
     f"{strategy}Fusion{kind}"
     for strategy in ("Early", "Late", "Joint")
@@ -73,6 +83,8 @@ def public_estimators() -> list[type]:
 
 
 def expected_failed_checks(estimator: BaseEstimator) -> dict[str, str]:
+    if getattr(estimator, "modalities", None) is TWICE:
+        return {}  # no XGBoost in there
     return EXPECTED_FAILURES.get(type(estimator).__name__, {})
 
 
@@ -106,13 +118,28 @@ def for_checks(kind: type) -> BaseEstimator:
     return kind(**SMALL.get(kind.__name__, {}))
 
 
+def early_variants() -> list[BaseEstimator]:
+    """Return an early fusion with each join and balance, on a quick learner."""
+    return [
+        kind(TWICE, estimator=learner, **variant)
+        for kind, learner in (
+            (EarlyFusionClassifier, LogisticRegression()),
+            (EarlyFusionRegressor, Ridge()),
+        )
+        for variant in EARLY_VARIANTS
+    ]
+
+
 def takes_tables(kind: type) -> bool:
     """Tell whether scikit-learn has checks for an estimator's kind of input."""
     return get_tags(kind()).input_tags.two_d_array
 
 
 @parametrize_with_checks(
-    [for_checks(kind) for kind in public_estimators() if takes_tables(kind)],
+    [
+        *[for_checks(kind) for kind in public_estimators() if takes_tables(kind)],
+        *early_variants(),
+    ],
     expected_failed_checks=expected_failed_checks,
 )
 def test_sklearn_check(estimator, check):
@@ -146,5 +173,6 @@ def test_the_checks_that_scikit_learn_skips_by_default_run_too():
         check=False,
     )
     n_estimators = sum(takes_tables(kind) for kind in public_estimators())
+    n_estimators += len(early_variants())
     assert f"{n_estimators} passed" in result.stdout
     assert "skipped" not in result.stdout

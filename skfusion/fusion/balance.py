@@ -7,7 +7,9 @@ features; both are here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +57,7 @@ class Balance:
     >>> from skfusion.fusion.balance import Balance
     >>> blocks = Blocks({"ct": np.eye(4), "ehr": np.arange(8.0).reshape(4, 2)},
     ...                 np.ones((4, 2), dtype=bool))
-    >>> names = {"ct": np.array(list("abcd")), "ehr": np.array(["age", "bmi"])}
+    >>> names = {"ct": list("abcd"), "ehr": ["age", "bmi"]}
     >>> balance = Balance("replicate").fit(blocks, names)
     >>> balance.apply(blocks).arrays["ehr"].shape
     (4, 4)
@@ -69,7 +71,7 @@ class Balance:
     def fit(
         self,
         blocks: Blocks,
-        names: Mapping[str, np.ndarray],
+        names: Mapping[str, Any],
         sample_weight: np.ndarray | None = None,
     ) -> Balance:
         """Learn the factor or the number of copies of each block.
@@ -78,7 +80,7 @@ class Balance:
         ----------
         blocks : Blocks
             One block per modality; gaps do not count.
-        names : mapping of str to ndarray of str
+        names : mapping of str to array of str
             Names of their features.
         sample_weight : ndarray of shape (n_samples,) or None, default=None
             Weights in the variances.
@@ -129,9 +131,9 @@ class Balance:
         return Blocks(arrays, blocks.presence)
 
 
-def _copied_names(names: np.ndarray, n_copies: int) -> np.ndarray:
+def _copied_names(names: Iterable[str], n_copies: int) -> np.ndarray:
     copied = [[f"{x}__copy{i}" for x in names] for i in range(2, n_copies + 1)]
-    return np.asarray(sum(copied, list(names)), dtype=object)
+    return np.asarray([*names, *chain.from_iterable(copied)], dtype=object)
 
 
 def _total_variance(block: np.ndarray, sample_weight: np.ndarray | None) -> float:
@@ -143,4 +145,6 @@ def _total_variance(block: np.ndarray, sample_weight: np.ndarray | None) -> floa
     share = share / np.where(total > 0, total, 1.0)
     values = np.where(here, block, 0.0)
     mean = (share * values).sum(axis=0)
-    return float((share * (values - mean) ** 2).sum())
+    variance = (share * (values - mean) ** 2).sum(axis=0)
+    constant = variance <= (1e-10 * np.abs(mean)) ** 2  # but for rounding
+    return float(variance[~constant].sum())

@@ -54,10 +54,10 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         side by side until it is about as wide as the widest. Trees, and the gated unit,
         are indifferent to the scale.
     modality_dropout : float or "auto", default="auto"
-        Share of a training row's weight that goes to a copy in which one of its
-        modalities, at random, is hidden, so that the model learns to do without;
-        0 for none. ``"auto"`` is 0.33 for an estimator that takes NaN, unless it splits
-        its rows again (``cv``, ``early_stopping``), and 0 for others.
+        Weight, relative to that of their row, of two copies of each training row that
+        share its modalities between them, so that the model learns to do without; 0
+        for none. ``"auto"`` is 1 for an estimator that takes NaN, unless it splits its
+        rows again (``cv``, ``early_stopping``), and 0 for others.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, turned into sample weights.
     missing : {"auto", "error", "complete_case"}, default="auto"
@@ -213,10 +213,10 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         side by side until it is about as wide as the widest. Trees, and the gated unit,
         are indifferent to the scale.
     modality_dropout : float or "auto", default="auto"
-        Share of a training row's weight that goes to a copy in which one of its
-        modalities, at random, is hidden, so that the model learns to do without;
-        0 for none. ``"auto"`` is 0.33 for an estimator that takes NaN, unless it splits
-        its rows again (``cv``, ``early_stopping``), and 0 for others.
+        Weight, relative to that of their row, of two copies of each training row that
+        share its modalities between them, so that the model learns to do without; 0
+        for none. ``"auto"`` is 1 for an estimator that takes NaN, unless it splits its
+        rows again (``cv``, ``early_stopping``), and 0 for others.
     missing : {"auto", "error", "complete_case"}, default="auto"
         What an absent modality does: NaN block and flag, an error, or its row is
         dropped in `fit` with a warning (and refused in prediction).

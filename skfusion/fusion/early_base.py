@@ -19,7 +19,7 @@ from skfusion.fusion.balance import Balance, check_balance
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.cohort import TrainingData
 from skfusion.fusion.early_joins import check_joined, make_join
-from skfusion.fusion.hiding import add_hidden_copies, dropout_share
+from skfusion.fusion.hiding import add_hidden_copies, copy_weight
 from skfusion.fusion.learners import (
     accepts_nan,
     default_learner,
@@ -130,10 +130,10 @@ class BaseEarlyFusion(BaseFusion):
     ) -> tuple[dict[str, np.ndarray], TrainingData]:
         """Teach the absence of modalities by copies of rows, where that is wanted."""
         owner = type(self).__name__
-        share = dropout_share(self.modality_dropout, estimator, owner=owner)
-        if self.missing != "auto" or len(self._modalities) < 2 or share == 0:
+        weight = copy_weight(self.modality_dropout, estimator, owner=owner)
+        if self.missing != "auto" or len(self._modalities) < 2 or weight == 0:
             return arrays, data
-        return add_hidden_copies(arrays, data, share, estimator, rng)
+        return add_hidden_copies(arrays, data, weight, estimator, rng)
 
     def _finish_fit(self, data: TrainingData, joined: np.ndarray) -> None:
         """Learn what a task needs beside the estimator: nothing for most."""

@@ -51,10 +51,10 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         side by side until it is about as wide as the widest. Trees, and the gated unit,
         are indifferent to the scale.
     modality_dropout : float or "auto", default="auto"
-        Share of a training row's weight that goes to a copy in which one of its
-        modalities, at random, is hidden, so that the model learns to do without;
-        0 for none. ``"auto"`` is 0.33 for an estimator that takes NaN, unless it splits
-        its rows again (``cv``, ``early_stopping``), and 0 for others.
+        Weight, relative to that of their row, of two copies of each training row that
+        share its modalities between them, so that the model learns to do without; 0
+        for none. ``"auto"`` is 1 for an estimator that takes NaN, unless it splits its
+        rows again (``cv``, ``early_stopping``), and 0 for others.
     cv : int, splitter or None, default=5
         Folds in which the whole model is fitted again for the risks that the curves
         are learned from; whole patients where groups are given. None takes the risks

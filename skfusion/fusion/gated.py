@@ -216,7 +216,7 @@ class GatedUnit(BaseEstimator):
             return loss
 
         optimizer.step(closure)
-        self.loss_ = float(closure())
+        self.loss_ = float(closure().detach())
         self.n_iter_ = int(optimizer.state[parameters[0]]["func_evals"])
         found = [parameter.detach().numpy() for parameter in units]
         self._hidden = [(found[i], found[i + 1]) for i in range(0, len(found), 4)]

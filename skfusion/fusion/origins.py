@@ -7,6 +7,7 @@ from typing import Any
 
 from sklearn.feature_selection import SelectorMixin
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from skfusion.fusion.model_features import ModelFeatures
 from skfusion.modality import Modality
@@ -69,6 +70,8 @@ def keeps_columns(modality: Modality) -> bool:
         steps = [step for _, step in transformer.steps]
     if any(_predicts(step) for step in steps):
         return False
+    if isinstance(transformer, FunctionTransformer) and transformer.func is None:
+        return True
     try:
         features = transformer.get_feature_names_out()
     except AttributeError:  # it, or a step of a Pipeline, names nothing
