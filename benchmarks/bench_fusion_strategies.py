@@ -25,6 +25,10 @@ from typing import Any
 import sklearn
 import torch
 import xgboost
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Bunch
 
 import skfusion
@@ -57,8 +61,7 @@ def strategies(cohort: Bunch) -> dict[str, Any]:
     models: dict[str, Any] = {
         f"{part[0]} alone": LateFusionClassifier([part]) for part in parts
     }
-    models["early concat"] = EarlyFusionClassifier(parts)
-    models["early, no dropout"] = EarlyFusionClassifier(parts, modality_dropout=0.0)
+    models |= early_strategies(parts)
     for rule in RULES:
         models[f"late {rule}"] = LateFusionClassifier(parts, aggregation=rule)
     models["late mean, calibrated"] = LateFusionClassifier(parts, calibration="sigmoid")
@@ -67,6 +70,41 @@ def strategies(cohort: Bunch) -> dict[str, Any]:
     models["joint, focal loss"] = JointFusionClassifier(parts, loss="focal")
     models["joint, auxiliary loss"] = JointFusionClassifier(parts, auxiliary_loss=0.3)
     return models
+
+
+def early_strategies(parts: list[tuple[str, Any, Any]]) -> dict[str, Any]:
+    """Return every join and balance of early fusion, on trees and on a linear model."""
+    # pooling wants as many features of each modality
+    equal = [
+        (name, make_pipeline(encoder, StandardScaler(), PCA(8)), columns)
+        for name, encoder, columns in parts
+    ]
+    linear = LogisticRegression(C=0.01, max_iter=1000)
+    standardised = make_pipeline(StandardScaler(), linear)
+    scaled = [
+        (name, make_pipeline(encoder, StandardScaler()), columns)
+        for name, encoder, columns in parts
+    ]
+    return {
+        "early concat": EarlyFusionClassifier(parts),
+        "early, no dropout": EarlyFusionClassifier(parts, modality_dropout=0.0),
+        "early, replicated": EarlyFusionClassifier(parts, balance="replicate"),
+        "early pool": EarlyFusionClassifier(equal, join="pool"),
+        "early gated": EarlyFusionClassifier(parts, join="gated"),
+        "early linear": EarlyFusionClassifier(scaled, estimator=linear),
+        "early linear, scaled": EarlyFusionClassifier(
+            scaled, estimator=linear, balance="scale"
+        ),
+        "early linear, replicated": EarlyFusionClassifier(
+            scaled, estimator=linear, balance="replicate"
+        ),
+        "early linear, pool": EarlyFusionClassifier(
+            equal, estimator=standardised, join="pool"
+        ),
+        "early linear, gated": EarlyFusionClassifier(
+            parts, estimator=standardised, join="gated"
+        ),
+    }
 
 
 def cohorts(wanted: list[str]) -> dict[str, Bunch]:

@@ -2,7 +2,9 @@
 
 A model that never saw a modality absent has no idea what absence means: with the images
 of 842 skin photos gone, XGBoost on NaN fell to an AUROC of 0.25, against 0.88 for the
-record alone and 0.91 with both. Copies teach it.
+record alone and 0.91 with both. Copies teach it, and the model is then one on the whole,
+on the image alone and on the record alone at once, each with as many rows as if it were
+the only one.
 """
 
 from __future__ import annotations
@@ -21,7 +23,12 @@ from skfusion.fusion.targets import last_step
 __all__ = ["add_hidden_copies", "copy_weight"]
 
 DEFAULT_WEIGHT = 1.0
-# figures
+# AUROC over five folds of whole patients with three seeds, XGBoost, copies of weight
+# 0 | 0.5 | 1. Complete rows: LIDC .949 .950 .951, PAD-UFES-20 .910 .913 .913. Without
+# images: LIDC (record alone .920) .920 and .920, PAD (.883) .886 and .885. Without the
+# record: LIDC (images alone .908) .910 and .910, PAD (.822) .822 and .825. One copy per
+# row of half its weight, with one modality hidden at random, stayed below the record
+# alone on LIDC (.913).
 
 
 def copy_weight(modality_dropout: Any, estimator: Any, *, owner: str) -> float:
