@@ -76,7 +76,7 @@ def early_strategies(parts: list[tuple[str, Any, Any]]) -> dict[str, Any]:
     """Return every join and balance of early fusion, on trees and on a linear model."""
     # pooling wants as many features of each modality
     equal = [
-        (name, make_pipeline(encoder, StandardScaler(), PCA(8)), columns)
+        (name, make_pipeline(encoder, StandardScaler(), PCA(4)), columns)
         for name, encoder, columns in parts
     ]
     linear = LogisticRegression(C=0.01, max_iter=1000)

@@ -24,6 +24,7 @@ OTHERS = {  # recipes that are of no reviewed study
         "pe-late-meta",
     ],
     "haim.md": ["haim"],
+    "early.md": ["early-joins"],
 }
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
-from skfusion._dependencies import require
 from skfusion._validation import did_you_mean
 from skfusion.blocks import Blocks
 
@@ -86,7 +85,6 @@ def make_join(join: Any, params: Mapping[str, Any] | None, owner: str) -> Any:
                 f"{', '.join(OPTIONS[join]) or 'none'}."
             )
     if join == "gated":
-        require("torch", "torch")
         from skfusion.fusion.gated import GatedUnit
 
         return GatedUnit(**given)

@@ -39,7 +39,7 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
     join : {"concat", "pool", "gated"} or join object, default="concat"
         What becomes of the blocks: ``"concat"`` puts them side by side; ``"pool"``
         pools equally wide blocks feature by feature over the modalities present;
-        ``"gated"`` learns a gated multimodal unit (needs torch). An object with the
+        ``"gated"`` learns a gated multimodal unit, by torch. An object with the
         methods of `skfusion.fusion.early_joins.Pool` is a join of your own.
     join_params : dict or None, default=None
         Options of the join: ``pooling`` ("mean", or "max", "min", "sum") of

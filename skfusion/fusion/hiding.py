@@ -2,8 +2,8 @@
 
 A model that never saw a modality absent has no idea what absence means: with the images
 of 842 skin photos gone, XGBoost on NaN fell to an AUROC of 0.25, against 0.88 for the
-record alone and 0.91 with both. Copies teach it, and the model is then one on the whole,
-on the image alone and on the record alone at once, each with as many rows as if it were
+record alone and 0.91 with both. Copies teach it: the model learns from the whole, from
+the image alone and from the record alone at once, from as many rows each as if it were
 the only one.
 """
 

@@ -21,7 +21,8 @@ def early_fusion_type(modalities: Iterable[Modality]) -> str:
     Type I joins original features; type II extracted ones: measured by software or by
     a network, reduced to components, or a model's predicted probabilities (Huang et
     al., npj Digital Medicine 3:136, 2020). One modality with extracted features makes
-    it type II. `keeps_columns` says how a modality is judged.
+    it type II. `keeps_columns` says how a modality is judged; what was measured before
+    it became a column of the table cannot be known, and counts as original.
 
     Parameters
     ----------
