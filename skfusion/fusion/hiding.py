@@ -28,7 +28,8 @@ DEFAULT_WEIGHT = 1.0
 # images: LIDC (record alone .920) .920 and .920, PAD (.883) .886 and .885. Without the
 # record: LIDC (images alone .908) .910 and .910, PAD (.822) .822 and .825. One copy per
 # row of half its weight, with one modality hidden at random, stayed below the record
-# alone on LIDC (.913).
+# alone on LIDC (.913). With 150 training rows (12 draws), copies of weight 0 | 1 on
+# complete rows: LIDC .913 .938, PAD .856 .879.
 
 
 def copy_weight(modality_dropout: Any, estimator: Any, *, owner: str) -> float:

@@ -174,14 +174,16 @@ def test_string_labels_and_three_classes(kind, cohort, make):
 @pytest.mark.parametrize("kind", CLASSIFIERS)
 def test_class_weight_moves_the_probabilities(kind, cohort, make):
     y = np.where(np.arange(48) % 4 == 0, "rare", "common")
+    # copies would let trees learn these labels, which are noise, by heart
+    settings = {} if kind.__name__.startswith("Late") else {"modality_dropout": 0.0}
     means = [
-        make(kind, class_weight=weight)
+        make(kind, class_weight=weight, **settings)
         .fit(cohort.X, y)
         .predict_proba(cohort.X)[:, 1]
         .mean()
         for weight in (None, "balanced", {"rare": 30.0})
     ]
-    assert means[0] + 0.01 < means[1] < means[2]
+    assert means[0] + 0.02 < means[1] < means[2]
 
 
 @pytest.mark.parametrize("kind", CLASSIFIERS)
