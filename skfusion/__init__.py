@@ -17,6 +17,7 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 # public name -> the module that defines it
 _EXPORTS = {
+    "ComorbidityEncoder": "skfusion.ehr.comorbidity_encoder",
     "EarlyFusionClassifier": "skfusion.fusion.early",
     "EarlyFusionRegressor": "skfusion.fusion.early",
     "EarlyFusionSurvival": "skfusion.fusion.early_survival",
