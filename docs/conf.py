@@ -89,8 +89,9 @@ def _write_public_names(path: Path) -> None:
             modules[name] = value
         else:
             (classes if inspect.isclass(value) else functions).append(name)
-    # Public without being at the top: what a study needs beside `compare_fusion`.
-    for name in ("evaluation.statistics", "evaluation.studies"):
+    # Public without being at the top: what a study or a record needs besides.
+    rooms = ("ehr.codes", "ehr.comorbidity", "ehr.analytes", "ehr.units", "ehr.values")
+    for name in ("evaluation.statistics", "evaluation.studies", *rooms):
         modules[name] = importlib.import_module(f"skfusion.{name}")
     lines = [".. currentmodule:: skfusion", ""]
     lines += [".. rubric:: Classes", "", *_summary(classes)]

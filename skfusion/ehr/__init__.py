@@ -1,1 +1,26 @@
 """The EHR side: tables in, numeric features out. Read next: `skfusion.ehr.tabular`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# public name -> the module that defines it, imported on first use
+_EXPORTS = {
+    "CHARLSON": "skfusion.ehr.comorbidity",
+    "CodeMap": "skfusion.ehr.codes",
+    "ComorbidityEncoder": "skfusion.ehr.comorbidity_encoder",
+    "ELIXHAUSER": "skfusion.ehr.comorbidity",
+    "ObservedScaler": "skfusion.ehr.observed",
+    "TabularEncoder": "skfusion.ehr.tabular",
+    "Units": "skfusion.ehr.units",
+    "parse_values": "skfusion.ehr.values",
+}
+
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'skfusion.ehr' has no attribute {name!r}")
+    return getattr(importlib.import_module(_EXPORTS[name]), name)

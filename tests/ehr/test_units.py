@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -180,3 +182,20 @@ def test_values_that_text_hides():
     assert pairs["numeric_value"].isna().all()  # no single number
     with pytest.raises(ValueError, match="decimal must be"):
         parse_values(pd.Series(["1"]), decimal=" ")
+
+
+def test_synthetic_hospital_has_no_unit_that_is_unknown(skfusion_data):
+    archive = skfusion_data / "ehr" / "synthea27nj_omop" / "Synthea27Nj_5.4.zip"
+    if not archive.exists():
+        pytest.skip(f"no {archive.name}")
+    with zipfile.ZipFile(archive) as tables, tables.open("MEASUREMENT.csv") as file:
+        table = pd.read_csv(file, low_memory=False)
+    report = Units.loinc().report(
+        table["measurement_source_value"].astype(str),
+        table["value_as_number"],
+        table["unit_source_value"],
+    )
+    listed = report[report["not listed"] == 0]
+    assert len(listed) >= 30
+    assert listed["canonical"].sum() > 5000
+    assert listed[["unknown", "out of bounds"]].to_numpy().sum() == 0
