@@ -91,7 +91,8 @@ def _write_public_names(path: Path) -> None:
             (classes if inspect.isclass(value) else functions).append(name)
     # Public without being at the top: what a study or a record needs besides.
     rooms = ("ehr.codes", "ehr.comorbidity", "ehr.analytes", "ehr.units", "ehr.values")
-    for name in ("evaluation.statistics", "evaluation.studies", *rooms):
+    rooms += ("evaluation.auroc", "evaluation.statistics", "evaluation.studies")
+    for name in rooms:
         modules[name] = importlib.import_module(f"skfusion.{name}")
     lines = [".. currentmodule:: skfusion", ""]
     lines += [".. rubric:: Classes", "", *_summary(classes)]

@@ -33,6 +33,7 @@ _EXPORTS = {
     "LateFusionClassifier": "skfusion.fusion.late",
     "LateFusionRegressor": "skfusion.fusion.late",
     "LateFusionSurvival": "skfusion.fusion.late_survival",
+    "ModalityImportance": "skfusion.inspection.importance",
     "MRMRSelector": "skfusion.fusion.mrmr",
     "ModelFeatures": "skfusion.fusion.model_features",
     "ObservedScaler": "skfusion.ehr.observed",

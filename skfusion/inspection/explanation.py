@@ -5,6 +5,7 @@ Read next: `skfusion.inspection.importance`.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,18 @@ import pandas as pd
 from sklearn.utils import check_random_state
 
 from skfusion._dependencies import require
+from skfusion.inspection.games import Cases
+from skfusion.inspection.interactions import interaction_matrix, moebius_matrix
+from skfusion.inspection.margins import log_odds
+from skfusion.inspection.models import Output
 from skfusion.inspection.resampling import percentile_interval, resampled_rows
-from skfusion.inspection.shapley import moebius_matrix
+from skfusion.inspection.scores import named_pairs
+from skfusion.inspection.shapley import CoalitionPlan, check_efficiency
 
-__all__ = ["ModalityExplanation"]
+__all__ = ["ModalityExplanation", "make_explanation"]
 
+# What the log-odds of a probability of 1 are cut at
+LARGEST = float(log_odds(np.ones(1))[0])
 SHARES = ("centred_abs", "variance", "covariance", "abs")
 
 
@@ -39,6 +47,8 @@ class ModalityExplanation:
         Their names.
     output : str
         What is explained, in words, such as ``"log-odds of 1"``.
+    scale : {"link", "proba", "custom"}
+        On which scale; see `interaction_share`.
     classes : tuple or None
         What the C outputs stand for; None where there is one output.
     coalition_values : ndarray of shape (n, 2**M[, C]) or None
@@ -59,6 +69,7 @@ class ModalityExplanation:
     base_values: np.ndarray
     modalities: tuple[str, ...]
     output: str
+    scale: str
     classes: tuple[Any, ...] | None
     coalition_values: np.ndarray | None
     interactions: dict[tuple[str, str], np.ndarray]
@@ -192,8 +203,21 @@ class ModalityExplanation:
         ------
         ValueError
             If sets were sampled, or there is a single case.
+
+        Warns
+        -----
+        UserWarning
+            If probabilities were explained. They are bent at both ends, so that
+            modalities whose log-odds add up seem to interact.
         """
         _check_kind("variance", len(self.values))
+        if self.scale == "proba":
+            warnings.warn(
+                "Interactions of probabilities are no property of the model: where "
+                "log-odds add up they are not 0. Explain output='link'.",
+                UserWarning,
+                stacklevel=2,
+            )
         sizes = {
             names: term.var(axis=0).sum() for names, term in self.moebius().items()
         }
@@ -255,6 +279,72 @@ class ModalityExplanation:
 
     def _three_dimensional(self) -> np.ndarray:
         return self.values if self.values.ndim == 3 else self.values[:, :, None]
+
+
+def make_explanation(
+    cases: Cases, plan: CoalitionPlan, output: Output, table: np.ndarray, y: Any
+) -> ModalityExplanation:
+    """Turn what a model predicts from sets of modalities into an explanation.
+
+    Parameters
+    ----------
+    cases : Cases
+        The n cases.
+    plan : CoalitionPlan
+        The sets.
+    output : Output
+        What was asked.
+    table : ndarray of shape (n_coalitions, n, C)
+        What was answered.
+    y : array-like of shape (n,) or None
+        The outcome.
+
+    Returns
+    -------
+    ModalityExplanation
+    """
+    if output.scale == "link" and cases.model.kind == "classes":
+        _warn_cut(table[-1])
+    phi = plan.shapley(table)
+    check_efficiency(phi, table[0], table[-1])
+    names, n_outputs = cases.model.modalities, table.shape[-1]
+
+    def shaped(array: np.ndarray) -> np.ndarray:
+        """Put the cases first, and leave out the axis of a single output."""
+        array = np.moveaxis(array, 1, 0)
+        return array[..., 0] if n_outputs == 1 else array
+
+    pairs: dict[tuple[str, str], np.ndarray] = {}
+    if plan.is_exact and len(names) > 1:
+        index = np.tensordot(interaction_matrix(len(names)), table, axes=1)
+        pairs = named_pairs(names, np.moveaxis(shaped(index), 1, 0))
+    errors = plan.standard_errors(table)
+    return ModalityExplanation(
+        values=shaped(phi),
+        # the same for every case, of which nothing is known
+        base_values=np.asarray(shaped(table)[0, 0]),
+        modalities=names,
+        output=output.name,
+        scale=output.scale,
+        classes=None if n_outputs == 1 else output.classes or tuple(range(n_outputs)),
+        coalition_values=shaped(table) if plan.is_exact else None,
+        interactions=pairs,
+        standard_errors=None if errors is None else shaped(errors),
+        presence=cases.presence,
+        outcome=None if y is None else np.asarray(y),
+    )
+
+
+def _warn_cut(margins: np.ndarray) -> None:
+    count = int(np.isclose(np.abs(margins), LARGEST, atol=1e-3).any(axis=1).sum())
+    if count:
+        warnings.warn(
+            f"The predicted probability is 0 or 1 in {count} of {len(margins)} cases, "
+            f"whose log-odds are cut at {LARGEST:.1f} and weigh heavily. Explain "
+            "output='proba', or calibrate the model.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def _check_kind(kind: str, n_cases: int) -> None:

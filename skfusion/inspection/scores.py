@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
-from skfusion.inspection.shapley import player_pairs
+from skfusion.inspection.interactions import interaction_matrix, player_pairs
+from skfusion.inspection.shapley import CoalitionPlan
 
-__all__ = ["ModalityScores", "coalition_name", "named_pairs"]
+__all__ = ["ModalityScores", "coalition_name", "make_scores", "named_pairs"]
 
 
 def coalition_name(members: np.ndarray, modalities: tuple[str, ...]) -> str:
@@ -90,3 +92,74 @@ def named_pairs(
         (modalities[i], modalities[j]): value
         for (i, j), value in zip(pairs, values, strict=True)
     }
+
+
+def make_scores(
+    game: str,
+    scoring: str,
+    modalities: tuple[str, ...],
+    plan: CoalitionPlan,
+    values: np.ndarray,
+    *,
+    limits: tuple[np.ndarray, np.ndarray],
+    errors: np.ndarray,
+    method: str,
+    confidence_level: float,
+) -> ModalityScores:
+    """Put together what a game of scores found.
+
+    Parameters
+    ----------
+    game, scoring, modalities, method, confidence_level
+        As in `ModalityScores`.
+    plan : CoalitionPlan
+        The sets of modalities that were asked.
+    values : ndarray of shape (n_coalitions,)
+        Their scores.
+    limits : tuple of two ndarrays of shape (M,)
+        Limits of the Shapley values' intervals, which know nothing of sampled sets:
+        where sets were sampled, they are widened by what that leaves uncertain.
+    errors : ndarray of shape (M,)
+        Standard errors, likewise.
+
+    Returns
+    -------
+    ModalityScores
+    """
+    estimate = plan.shapley(values)
+    low, high = limits
+    sampling = plan.standard_errors(values)
+    if sampling is not None:
+        reach = norm.ppf(0.5 + confidence_level / 2.0) * sampling
+        low = estimate - np.hypot(estimate - low, reach)
+        high = estimate + np.hypot(high - estimate, reach)
+        errors = np.hypot(errors, sampling)
+    pairs: dict[tuple[str, str], np.ndarray] = {}
+    if plan.is_exact:
+        pairs = named_pairs(modalities, interaction_matrix(len(modalities)) @ values)
+    names = [coalition_name(members, modalities) for members in plan.coalitions]
+    return ModalityScores(
+        game=game,
+        scoring=scoring,
+        modalities=modalities,
+        estimate=estimate,
+        low=low,
+        high=high,
+        standard_errors=errors,
+        method=method,
+        confidence_level=confidence_level,
+        coalition_scores=pd.Series(values, index=names, name=scoring),
+        interactions={pair: float(value) for pair, value in pairs.items()},
+        drop_one=_drop_one(plan, values),
+    )
+
+
+def _drop_one(plan: CoalitionPlan, values: np.ndarray) -> np.ndarray:
+    n_players = plan.coalitions.shape[1]
+    lost = np.full(n_players, np.nan)
+    for player in range(n_players):
+        others = np.arange(n_players) != player
+        found = np.flatnonzero((plan.coalitions == others).all(axis=1))
+        if len(found):
+            lost[player] = values[-1] - values[found[0]]
+    return lost

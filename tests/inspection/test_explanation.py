@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from skfusion.inspection.explanation import ModalityExplanation
+from skfusion.inspection.interactions import interaction_matrix
 from skfusion.inspection.scores import named_pairs
-from skfusion.inspection.shapley import all_coalitions, exact_plan, interaction_matrix
+from skfusion.inspection.shapley import all_coalitions, exact_plan
 
 
 def explanation(terms, *, base=0.0, classes=None):
@@ -28,6 +29,7 @@ def explanation(terms, *, base=0.0, classes=None):
         base_values=np.asarray(values[0, 0], dtype=float),
         modalities=names,
         output="number",
+        scale="link",
         classes=classes,
         coalition_values=np.moveaxis(values, 0, 1),
         interactions=named_pairs(

@@ -1,0 +1,284 @@
+"""A fitted model of any kind, asked in one way: modalities in, predictions out.
+
+A fusion estimator encodes its modalities once and predicts from what it encoded; of
+any other estimator the modalities are columns. Read next: `skfusion.inspection.games`,
+which mixes the modalities of different cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import is_classifier
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.validation import check_is_fitted
+
+from skfusion.fusion.base import BaseFusion
+from skfusion.fusion.cohort import as_pandas
+from skfusion.inspection.cases import unwrapped
+from skfusion.inspection.margins import (
+    class_margins,
+    class_margins_of_logits,
+    log_odds,
+)
+from skfusion.modality import Modality, check_modalities, presence_mask
+
+__all__ = ["FusionModel", "Output", "Parts", "TableModel", "find_model", "make_output"]
+
+OWNER = "ModalityImportance"
+Parts = dict[str, Any]
+
+
+class FusionModel:
+    """An early, late or joint fusion, whose modalities are encoded once.
+
+    Parameters
+    ----------
+    estimator : early, late or joint fusion
+        Fitted.
+    """
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+        self.modalities = tuple(name for name, *_ in estimator.modalities_)
+        target = estimator._target
+        self.kind: str = target.kind
+        self.labels = getattr(target, "classes", None)
+        self.n_outputs: int = target.n_outputs
+        #: Of which modalities the model has learned the absence.
+        self.bears: Mapping[str, bool] = estimator.supports_missing_
+
+    def encode(self, X: Any) -> tuple[Parts, np.ndarray]:
+        """Return the encoded modalities of the cases, and their presence (n, M)."""
+        encoded = self.estimator.encode_modalities(X)
+        parts = {name: np.asarray(encoded[name]) for name in self.modalities}
+        present = [~np.isnan(part).all(axis=1) for part in parts.values()]
+        return parts, np.column_stack(present)
+
+    def predict(self, parts: Parts) -> np.ndarray:
+        """Return probabilities, numbers or risks (n, n_outputs)."""
+        predicted = np.asarray(self.estimator.predict_encoded(parts), dtype=np.float64)
+        return predicted.reshape(len(predicted), -1)
+
+    def margins(self, parts: Parts) -> np.ndarray:
+        """Return what the model adds up (n, n_outputs): log-odds, numbers, risks."""
+        predicted = self.predict(parts)
+        if self.kind == "classes":
+            return class_margins(predicted)
+        return log_odds(predicted) if self.kind == "labels" else predicted
+
+
+class TableModel:
+    """Any estimator of a table, whose modalities are columns.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    modalities : dict of str to list of column labels or positions
+        The columns of each modality.
+    """
+
+    bears: Mapping[str, bool] = {}
+
+    def __init__(self, estimator: Any, modalities: Mapping[str, Any]) -> None:
+        check_is_fitted(estimator)
+        self.estimator = estimator
+        self.columns = dict(modalities)
+        self.modalities = tuple(self.columns)
+        self.labels = None
+        self.kind = "numbers"
+        if is_classifier(estimator):
+            self.kind, self.labels = "classes", np.asarray(estimator.classes_)
+
+    def encode(self, X: Any) -> tuple[Parts, np.ndarray]:
+        """Return the columns of each modality, and their presence (n, M)."""
+        frame = as_pandas(X)
+        self._is_frame = frame is not None
+        table = pd.DataFrame(np.asarray(X)) if frame is None else frame
+        resolved = self.resolve(table)
+        self._order = list(table.columns)
+        table = table.reset_index(drop=True)
+        parts: Parts = {m.name: table[list(m.columns)] for m in resolved}
+        if not self._is_frame:
+            parts = {name: part.to_numpy() for name, part in parts.items()}
+        return parts, presence_mask(resolved, table)
+
+    def resolve(self, table: pd.DataFrame) -> list[Modality]:
+        """Check the columns against a table; each must be of one modality."""
+        triples = [(k, FunctionTransformer(), c) for k, c in self.columns.items()]
+        triples = [(k, t, [c] if np.isscalar(c) else c) for k, t, c in triples]
+        found = check_modalities(triples, table, owner=OWNER, reserved=())
+        named = [column for modality in found for column in modality.columns]
+        shared = {column for column in named if named.count(column) > 1}
+        rest = [column for column in table.columns if column not in named]
+        if shared or rest:
+            what = "are in several modalities" if shared else "are in no modality"
+            which = sorted(map(str, shared or rest))
+            raise ValueError(
+                f"{OWNER}: {len(which)} of {table.shape[1]} columns of X {what}: "
+                f"{which[:5]}. Name each column that the estimator is given in one "
+                "modality, so that what they add is counted once."
+            )
+        self._positions = [list(table.columns).index(column) for column in named]
+        return found
+
+    def predict(self, parts: Parts) -> np.ndarray:
+        """Return probabilities or numbers (n, n_outputs)."""
+        X = self._table(parts)
+        if self.kind != "classes":
+            predicted = np.asarray(self.estimator.predict(X), dtype=np.float64)
+        elif hasattr(self.estimator, "predict_proba"):
+            predicted = np.asarray(self.estimator.predict_proba(X), dtype=np.float64)
+        else:
+            raise TypeError(
+                f"{OWNER}: {type(self.estimator).__name__} gives no probabilities. "
+                "Take output='link' and scoring='roc_auc' if it has a "
+                "decision_function, or wrap it in "
+                "sklearn.calibration.CalibratedClassifierCV."
+            )
+        return predicted.reshape(len(predicted), -1)
+
+    def margins(self, parts: Parts) -> np.ndarray:
+        """Return what the model adds up (n, n_outputs): log-odds or numbers."""
+        # exact where a model has it: probabilities close to 1 have lost digits
+        if self.kind == "classes" and hasattr(self.estimator, "decision_function"):
+            X = self._table(parts)
+            margin = np.asarray(self.estimator.decision_function(X), dtype=np.float64)
+            if margin.ndim == 1:
+                return np.column_stack([-margin, margin])
+            return class_margins_of_logits(margin)
+        predicted = self.predict(parts)
+        return class_margins(predicted) if self.kind == "classes" else predicted
+
+    def _table(self, parts: Parts) -> Any:
+        if self._is_frame:
+            return pd.concat(list(parts.values()), axis=1)[self._order]
+        joined = np.concatenate(list(parts.values()), axis=1)
+        if self._positions == sorted(self._positions):
+            return joined
+        ordered = np.empty_like(joined)
+        ordered[:, self._positions] = joined
+        return ordered
+
+
+@dataclass(frozen=True)
+class Output:
+    """What of a model is explained.
+
+    Attributes
+    ----------
+    name : str
+        In words.
+    scale : {"link", "proba", "custom"}
+        On which scale.
+    classes : tuple or None
+        What several outputs stand for; None for one.
+    ask : callable
+        From the modalities of n cases to their outputs (n, C).
+    """
+
+    name: str
+    scale: str
+    classes: tuple[Any, ...] | None
+    ask: Callable[[Parts], np.ndarray]
+
+
+def find_model(
+    estimator: Any, modalities: Any, *tables: Any
+) -> tuple[FusionModel | TableModel, list[Any]]:
+    """Find out how an estimator is asked about its modalities.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted; a search, or a `Pipeline` that ends in a fusion, is opened.
+    modalities : dict of str to list of column labels, or None
+        None for a fusion, which knows them.
+    tables : DataFrame, ndarray or None
+        What the estimator predicts from.
+
+    Returns
+    -------
+    model : FusionModel or TableModel
+    tables : list
+        What the model takes: they have gone through the steps before a fusion.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    TypeError
+        If it is no fusion and no modalities are named, or they are no dict.
+    """
+    if modalities is None:
+        inner, *inside = unwrapped(estimator, *tables)
+        if isinstance(inner, BaseFusion):
+            return FusionModel(inner), inside
+        raise TypeError(
+            f"{OWNER}: {type(inner).__name__} has no modalities of its own. Name the "
+            "columns of each, as in modalities={'image': [...], 'ehr': [...]}, or give "
+            "an early, late or joint fusion."
+        )
+    if not isinstance(modalities, Mapping) or not modalities:
+        raise TypeError(
+            f"{OWNER}: modalities must be a dict from names to columns, got "
+            f"{type(modalities).__name__}. A fusion needs none: it knows its own."
+        )
+    return TableModel(estimator, modalities), list(tables)
+
+
+def make_output(model: FusionModel | TableModel, output: Any) -> Output:
+    """Choose what of a model is explained.
+
+    Parameters
+    ----------
+    model : FusionModel or TableModel
+        The model.
+    output : {"link", "proba"} or callable
+        Log-odds (numbers and risks as they are), probabilities, or a function of the
+        predictions (n, n_outputs).
+
+    Returns
+    -------
+    Output
+
+    Raises
+    ------
+    ValueError
+        If the output is unknown, or probabilities are asked of a regression.
+    """
+    if callable(output):
+        name = getattr(output, "__name__", "output")
+
+        def ask(parts: Parts) -> np.ndarray:
+            values = np.asarray(output(model.predict(parts)), dtype=np.float64)
+            return values.reshape(len(values), -1)
+
+        return Output(name, "custom", None, ask)
+    if output not in ("link", "proba"):
+        raise ValueError(
+            f"{OWNER}: output must be 'link', 'proba' or a function of the "
+            f"predictions, got {output!r}."
+        )
+    if model.kind in ("numbers", "survival"):
+        if output == "proba":
+            raise ValueError(
+                f"{OWNER}: output='proba' needs a classifier, but the estimator "
+                "predicts numbers. Leave output at 'link': they are taken as they are."
+            )
+        name = "risk" if model.kind == "survival" else "prediction"
+        return Output(name, "link", None, model.predict)
+    assert model.labels is not None  # noqa: S101 - true of classifiers
+    labels = model.labels.tolist()
+    what = "log-odds" if output == "link" else "probability"
+    answer = model.margins if output == "link" else model.predict
+    if model.kind == "classes" and len(labels) == 2:
+        return Output(
+            f"{what} of {labels[1]}", output, None, lambda parts: answer(parts)[:, 1:]
+        )
+    return Output(what, output, tuple(labels), answer)

@@ -1,0 +1,231 @@
+"""The retrain game: the model is fitted again on every set of modalities.
+
+It asks what the data hold, not what one model made of them (the game of HAIM). Read
+next: `skfusion.inspection.reporting`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator, clone
+
+from skfusion.evaluation.statistics import corrected_resampled_interval
+from skfusion.fusion.base import BaseFusion
+from skfusion.fusion.folds import Fold, inner_folds
+from skfusion.fusion.learners import fit_learner
+from skfusion.inspection.models import OWNER, FusionModel, TableModel
+from skfusion.inspection.preparing import table_of
+from skfusion.inspection.scores import ModalityScores, make_scores
+from skfusion.inspection.scoring import Scoring, ask_for
+from skfusion.inspection.shapley import CoalitionPlan
+from skfusion.pipelines import take_rows
+
+__all__ = ["refit_scores", "with_modalities"]
+
+# Parameters of fusions that speak of single modalities
+BY_MODALITY = ("calibration", "encoders", "weights")
+
+
+def refit_scores(
+    model: FusionModel | TableModel,
+    X: Any,
+    y: Any,
+    plan: CoalitionPlan,
+    scoring: Scoring,
+    *,
+    cv: Any,
+    groups: np.ndarray | None,
+    confidence_level: float,
+    n_jobs: int | None,
+    random_state: int,
+) -> ModalityScores:
+    """Fit and score the model on every set of modalities, in every fold.
+
+    Parameters
+    ----------
+    model : FusionModel or TableModel
+        The fitted model; clones of it are fitted.
+    X, y : DataFrame or ndarray of n rows, array-like of n rows
+        Cases and outcome.
+    plan : CoalitionPlan
+        The sets of modalities.
+    scoring : Scoring
+        The score, of the outcome of these cases.
+    cv : int or splitter
+        The folds.
+    groups : ndarray of int of shape (n,) or None
+        Patients, who are kept on one side.
+    confidence_level : float
+        Coverage of the intervals.
+    n_jobs : int or None
+        Fits at a time.
+    random_state : int
+        Seed of the folds.
+
+    Returns
+    -------
+    ModalityScores
+    """
+    table, outcome = table_of(X), scoring.y
+    strata = None
+    if model.kind == "classes":
+        strata = np.searchsorted(np.asarray(model.labels), outcome)
+    elif model.kind == "labels":
+        strata = np.asarray(outcome)
+    elif outcome.dtype.names is not None and not outcome["event"].all():
+        strata = outcome["event"].astype(np.int64)
+    folds = inner_folds(
+        cv, strata, groups, n_rows=len(table), random_state=random_state, owner=OWNER
+    )
+    jobs = [(members, fold) for fold in folds for members in plan.coalitions[1:]]
+    scores = Parallel(n_jobs=n_jobs)(
+        delayed(_fit_and_score)(model, table, y, members, fold, groups, scoring)
+        for members, fold in jobs
+    )
+    values = np.empty((len(folds), len(plan.coalitions)))
+    values[:, 1:] = np.reshape(scores, (len(folds), -1))
+    values[:, 0] = [_chance(model, scoring, fold) for fold in folds]
+    contributions = plan.shapley(values.T).T  # (folds, M)
+    train, test = (
+        [
+            len(side) if groups is None else len(np.unique(groups[side]))
+            for side in sides
+        ]
+        for sides in zip(*folds, strict=True)
+    )
+    found = [
+        corrected_resampled_interval(
+            column, train, test, confidence_level=confidence_level
+        )
+        for column in contributions.T
+    ]
+    spread = contributions.var(axis=0, ddof=1)
+    ratio = np.mean(np.divide(test, train))
+    return make_scores(
+        "retrain",
+        scoring.name,
+        model.modalities,
+        plan,
+        values.mean(axis=0),
+        limits=(
+            np.array([interval.low for interval in found]),
+            np.array([interval.high for interval in found]),
+        ),
+        errors=np.sqrt((1 / len(folds) + ratio) * spread),
+        method=f"{len(folds)} folds, corrected (Nadeau-Bengio)",
+        confidence_level=confidence_level,
+    )
+
+
+def with_modalities(estimator: Any, kept: list[str]) -> Any:
+    """Return an unfitted clone of a fusion that has some of its modalities only.
+
+    Parameters
+    ----------
+    estimator : early, late or joint fusion
+        Fitted.
+    kept : list of str
+        Names of the modalities to keep.
+
+    Returns
+    -------
+    estimator
+    """
+    triples = [
+        (m.name, m.transformer, m.columns[0] if m.scalar else list(m.columns))
+        for m in estimator._modalities
+    ]
+    chosen = [triple for triple in triples if triple[0] in kept]
+    changed: dict[str, Any] = {"modalities": chosen}
+    names = [name for name, *_ in triples]
+    given = estimator.get_params(deep=False)
+    for parameter in BY_MODALITY:
+        value = given.get(parameter)
+        if isinstance(value, dict):
+            changed[parameter] = {k: v for k, v in value.items() if k in kept}
+        elif isinstance(value, (list, tuple, np.ndarray)) and parameter == "weights":
+            pairs = zip(names, value, strict=True)
+            changed[parameter] = [weight for name, weight in pairs if name in kept]
+        elif isinstance(value, (list, tuple)):
+            changed[parameter] = [name for name in value if name in kept]
+    if "encoders" in given and not _encoded(estimator, changed, kept):
+        changed["encoders"] = "all"  # a net of features alone needs a layer to train
+    return clone(estimator).set_params(**changed)
+
+
+def _encoded(estimator: Any, changed: dict[str, Any], kept: list[str]) -> bool:
+    encoders = changed.get("encoders", estimator.encoders)
+    if encoders == "networks":
+        networks = [p.modality.name for p in estimator._inputs if p.brings_network]
+        return bool(set(networks) & set(kept))
+    return bool(encoders)
+
+
+def _fit_and_score(
+    model: FusionModel | TableModel,
+    table: Any,
+    y: Any,
+    members: np.ndarray,
+    fold: Fold,
+    groups: np.ndarray | None,
+    scoring: Scoring,
+) -> float:
+    train, test = fold
+    kept = [m for m, inside in zip(model.modalities, members, strict=True) if inside]
+    if isinstance(model, FusionModel):
+        estimator = with_modalities(model.estimator, kept)
+    else:
+        estimator = clone(_inside(model.estimator))
+        table = _columns_of(model, table, kept)
+    outcome = take_rows(y if hasattr(y, "iloc") else np.asarray(y), train)
+    part = None if groups is None else groups[train]
+    with warnings.catch_warnings():
+        # of cases without any modality of the set: that is what the game asks
+        warnings.filterwarnings("ignore", ".*no modality at all.*", UserWarning)
+        if isinstance(estimator, BaseFusion):
+            estimator.fit(take_rows(table, train), outcome, groups=part)
+        else:
+            fit_learner(estimator, take_rows(table, train), outcome, groups=part)
+        asked: FusionModel | TableModel
+        if isinstance(estimator, BaseFusion):
+            asked = FusionModel(estimator)
+        else:
+            asked = TableModel(estimator, {"all": list(pd.DataFrame(table).columns)})
+        parts, _ = asked.encode(take_rows(table, test))
+        predicted = ask_for(asked, scoring)(parts)
+    return scoring.score(predicted, test)
+
+
+def _inside(estimator: Any) -> BaseEstimator:
+    """Take the best model out of a search, which would search again."""
+    return getattr(estimator, "best_estimator_", estimator)
+
+
+def _columns_of(model: TableModel, table: Any, kept: list[str]) -> Any:
+    frame = pd.DataFrame(table)
+    chosen = [
+        column
+        for modality in model.resolve(frame)
+        if modality.name in kept
+        for column in modality.columns
+    ]
+    ordered = [column for column in frame.columns if column in chosen]
+    return frame[ordered] if hasattr(table, "iloc") else frame[ordered].to_numpy()
+
+
+def _chance(model: FusionModel | TableModel, scoring: Scoring, fold: Fold) -> float:
+    """Score the same answer to all: what the training part holds on average."""
+    train, test = fold
+    y = scoring.y[train]
+    if scoring.is_auroc or y.dtype.names is not None:
+        return 0.5
+    if model.kind == "classes":
+        answer = (y[:, None] == np.asarray(model.labels)).mean(axis=0)
+    else:
+        answer = np.atleast_1d(y.mean(axis=0))
+    return scoring.score(np.tile(answer, (len(test), 1)), test)

@@ -1,0 +1,200 @@
+"""What the figures of the games mean together, in words; what is known to mislead.
+
+Read next: `skfusion.inspection.importance`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skfusion.evaluation.auroc import estimate_aurocs
+from skfusion.inspection.explanation import ModalityExplanation
+from skfusion.inspection.games import Cases
+from skfusion.inspection.scores import ModalityScores
+from skfusion.inspection.scoring import Scoring
+
+__all__ = ["describe", "find_pitfalls"]
+
+# Shares below are a twentieth of what moves the predictions.
+HARDLY = 0.05
+# Of a score between 0 and 1: a gain that is at most this is said to be none.
+NOTHING = 0.02
+# Of what two modalities say alone, over the cases.
+CORRELATED = 0.5
+FEW_PATIENTS = 30
+
+
+def describe(
+    reliance: ModalityExplanation,
+    performance: ModalityScores,
+    retrain: ModalityScores | None,
+    *,
+    is_bounded: bool,
+    cases: str = "new patients",
+) -> dict[str, str]:
+    """Say what the figures mean, one sentence or two for each modality.
+
+    Parameters
+    ----------
+    reliance, performance, retrain
+        Results of the three games.
+    is_bounded : bool
+        Whether the score lies between 0 and 1.
+    cases : str, default="new patients"
+        Whom the score is about.
+
+    Returns
+    -------
+    dict of str to str
+    """
+    share = reliance.share("centred_abs" if len(reliance.values) > 1 else "abs")
+    said = {}
+    for j, name in enumerate(reliance.modalities):
+        low, high = float(performance.low[j]), float(performance.high[j])
+        is_little = is_bounded and high <= NOTHING
+        what = f"{performance.scoring} on {cases}"
+        relies, much = _relies(name, float(share.iloc[j]))
+        text = f"{relies}{_adds(much, low, high, what, is_little)}."
+        lost = performance.drop_one[j]
+        if low > 0 and lost < 0.25 * performance.estimate[j]:
+            text += (
+                f" Withheld alone it costs {lost:.3f} only: others say much of the "
+                "same."
+            )
+        if retrain is not None:
+            text += _again(name, low, retrain, j)
+        said[name] = text
+    return said
+
+
+def _relies(name: str, share: float) -> tuple[str, bool]:
+    if not np.isfinite(share):
+        return f"No modality moves any prediction; {name}", False
+    if share < HARDLY:
+        return f"The model hardly relies on {name} ({share:.2f})", False
+    return f"The model relies on {name} ({share:.2f})", True
+
+
+def _adds(relies: bool, low: float, high: float, score: str, is_little: bool) -> str:
+    interval = f"({low:.3f} to {high:.3f})"
+    if low > 0:
+        link = ", and it" if relies else ", yet it"
+        return f"{link} improves the {score} {interval}"
+    link = " although" if relies else ", and"
+    if high < 0:
+        return f"{link} it makes the {score} worse {interval}"
+    if is_little:
+        _, _, cases = score.partition(" on ")
+        return f"{link} it carries no information that helps on {cases} {interval}"
+    return f"{link} no gain in {score} can be shown {interval}"
+
+
+def _again(name: str, low: float, retrain: ModalityScores, j: int) -> str:
+    """Say what the retrain game adds, and whether it disagrees."""
+    interval = f"({retrain.low[j]:.3f} to {retrain.high[j]:.3f})"
+    gains = retrain.low[j] > 0
+    if gains and low <= 0:
+        return (
+            f" Models fitted again do gain by {name} {interval}: the data hold "
+            "something that this model does not use."
+        )
+    if gains:
+        return f" So do models fitted again {interval}."
+    return (
+        f" Models fitted again show no gain either {interval}."
+        if low <= 0
+        else (f" Models fitted again show no such gain {interval}.")
+    )
+
+
+def find_pitfalls(
+    cases: Cases,
+    scoring: Scoring,
+    reliance: ModalityExplanation,
+    performance: ModalityScores,
+    patients: np.ndarray | None,
+) -> list[str]:
+    """Look for what is known to mislead.
+
+    Parameters
+    ----------
+    cases : Cases
+        The cases that were explained.
+    scoring : Scoring
+        The score.
+    reliance, performance
+        Results of the games.
+    patients : ndarray of int of shape (n,) or None
+        Patients of the cases.
+
+    Returns
+    -------
+    list of str
+    """
+    found = [
+        *_chance(scoring, reliance, performance, patients),
+        *_correlated(reliance),
+    ]
+    if reliance.scale == "proba":
+        found.append(
+            "Probabilities were explained: they are bent at both ends, so that "
+            "modalities whose log-odds add up seem to interact. output='link' is the "
+            "scale of the model."
+        )
+    n_patients = len(cases) if patients is None else int(patients.max()) + 1
+    if n_patients < FEW_PATIENTS:
+        found.append(f"There are {n_patients} patients only: intervals hold for many.")
+    if performance.low[0] != performance.low[0]:
+        found.append("Some intervals are not defined: too few cases of a class.")
+    return found
+
+
+def _chance(
+    scoring: Scoring,
+    reliance: ModalityExplanation,
+    performance: ModalityScores,
+    patients: np.ndarray | None,
+) -> list[str]:
+    if scoring.positive is None or scoring.positive.ndim > 1:
+        return []
+    predictions = reliance.predictions
+    if predictions.ndim > 1 or reliance.scale == "custom":
+        return []
+    whole = estimate_aurocs(scoring.positive, predictions[None], patients)
+    value, error = float(whole.values[0]), float(np.sqrt(whole.covariance[0, 0]))
+    if value - 1.96 * error > 0.5:
+        return []
+    return [
+        f"The AUROC of the model is {value:.3f} ({value - 1.96 * error:.3f} to "
+        f"{value + 1.96 * error:.3f}), not above chance: what it relies on says "
+        "nothing about the disease."
+    ]
+
+
+def _correlated(reliance: ModalityExplanation) -> list[str]:
+    """Compare what each modality says alone, over the cases."""
+    values, names = reliance.coalition_values, reliance.modalities
+    if values is None or len(values) < 3:
+        return []
+    flat = values.reshape(*values.shape[:2], -1)
+    found = []
+    for i in range(len(names)):
+        for j in range(i):
+            both = [flat[:, 2**k] for k in (i, j)]
+            columns = zip(both[0].T, both[1].T, strict=True)
+            strongest = max(abs(_correlation(a, b)) for a, b in columns)
+            if strongest > CORRELATED:
+                found.append(
+                    f"What {names[j]} and {names[i]} say alone goes together (r = "
+                    f"{strongest:.2f}): mixed with others' they are cases that nobody "
+                    "has, and either can stand for the other. Read the retrain game "
+                    "and the interactions, not what one alone costs."
+                )
+    return found
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    spread = a.std() * b.std()
+    if spread < 1e-12:
+        return 0.0
+    return float(((a - a.mean()) * (b - b.mean())).mean() / spread)

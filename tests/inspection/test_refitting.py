@@ -1,0 +1,218 @@
+"""The retrain game: redundancy, noise, what is fitted, and on what."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from known_models import noise_image_cohort
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from skfusion import (
+    EarlyFusionClassifier,
+    JointFusionClassifier,
+    LateFusionClassifier,
+    LateFusionSurvival,
+    ModalityImportance,
+)
+from skfusion.inspection.refitting import with_modalities
+
+TWO = {"a": [0, 1], "b": [2, 3]}
+
+
+def redundant(seed, n_cases=800):
+    """Two modalities that are noisy copies of the same thing."""
+    rng = np.random.default_rng(seed)
+    latent = rng.normal(size=n_cases)
+    X = np.repeat(latent[:, None], 4, axis=1) + 0.1 * rng.normal(size=(n_cases, 4))
+    y = (rng.random(n_cases) < 1 / (1 + np.exp(-1.5 * latent))).astype(int)
+    return X, y
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_two_that_say_the_same_each_gets_half(seed):
+    X, y = redundant(seed)
+    model = LogisticRegression().fit(X, y)
+    found = ModalityImportance(model, modalities=TWO).refit(X, y)
+    assert np.abs(found.drop_one).max() < 0.02  # leave-one-out: both useless
+    assert (found.estimate > 0.10).all()
+    assert found.interactions["a", "b"] < -0.2
+    auroc = found.coalition_scores["a + b"]
+    assert found.estimate.sum() == pytest.approx(auroc - 0.5, abs=1e-12)
+    assert (found.low > 0.05).all()
+
+
+def test_scores_are_those_of_cross_validation():
+    X, y = redundant(0, 200)
+    cv = StratifiedKFold(4)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    found = ModalityImportance(model, modalities=TWO).refit(X, y, cv=cv)
+    for columns, name in (([0, 1], "a"), ([2, 3], "b"), ([0, 1, 2, 3], "a + b")):
+        expected = cross_val_score(model, X[:, columns], y, cv=cv, scoring="roc_auc")
+        assert found.coalition_scores[name] == pytest.approx(expected.mean())
+    losses = ModalityImportance(model, modalities=TWO).refit(
+        X, y, cv=cv, scoring="log_loss"
+    )
+    expected = cross_val_score(model, X, y, cv=cv, scoring="neg_log_loss")
+    assert losses.coalition_scores["a + b"] == pytest.approx(expected.mean())
+    assert losses.coalition_scores["none"] == pytest.approx(-np.log(2), abs=0.02)
+
+
+def test_interval_is_corrected_for_overlap():
+    X, y = redundant(0, 200)
+    model = LogisticRegression().fit(X, y)
+    found = ModalityImportance(model, modalities={"all": [0, 1, 2, 3]}).refit(X, y)
+    # one modality: what it adds is the AUROC above chance; Nadeau and Bengio
+    scores = found.coalition_scores["all"] - 0.5
+    assert found.estimate[0] == pytest.approx(scores)
+    assert "Nadeau" in found.method
+    reach = found.high[0] - found.estimate[0]
+    from scipy.stats import t
+
+    assert reach == pytest.approx(t.ppf(0.975, 4) * found.standard_errors[0])
+
+
+def test_noise_adds_nothing_whatever_the_model_relies_on():
+    X, y, images, records = noise_image_cohort(600, 0, n_image=64)
+    model = LogisticRegression(C=0.1, max_iter=500).fit(X, y)
+    found = ModalityImportance(
+        model, modalities={"image": images, "ehr": records}
+    ).refit(X, y)
+    assert found.low[0] < 0.01
+    assert abs(found.estimate[0]) < 0.04
+    assert found.low[1] > 0.1
+
+
+def test_same_result_in_parallel_and_in_folds_of_patients():
+    X, y = redundant(0, 240)
+    patients = np.repeat(np.arange(60), 4)
+    model = LogisticRegression().fit(X, y)
+    scores = [
+        ModalityImportance(model, modalities=TWO, n_jobs=n_jobs).refit(
+            X, y, groups=patients
+        )
+        for n_jobs in (1, 2)
+    ]
+    np.testing.assert_array_equal(scores[0].low, scores[1].low)
+    mixed = StratifiedKFold(4, shuffle=True, random_state=0)
+    with pytest.raises(ValueError, match=r"patient\(s\) are on both sides"):
+        ModalityImportance(model, modalities=TWO).refit(
+            X, y, groups=patients, cv=list(mixed.split(X, y))
+        )
+    ModalityImportance(model, modalities=TWO).refit(
+        X, y, groups=patients, cv=GroupKFold(3)
+    )
+
+
+def test_regression():
+    X = np.random.default_rng(0).normal(size=(200, 4))
+    y = X[:, 0] + 0.5 * np.random.default_rng(1).normal(size=200)
+    model = LinearRegression().fit(X, y)
+    found = ModalityImportance(model, modalities=TWO).refit(X, y)
+    assert found.estimate[0] == pytest.approx(0.8, abs=0.07)
+    assert abs(found.estimate[1]) < 0.03
+
+
+# -- fusions ----------------------------------------------------------------------
+
+
+def fusion_cohort():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(240, 4)), columns=list("abcd"))
+    y = np.where(frame["a"] + frame["c"] + rng.normal(size=240) > 0, "yes", "no")
+    frame.loc[:20, ["c", "d"]] = np.nan
+    frame["patient_id"] = np.repeat(np.arange(120), 2)
+    return frame, y
+
+
+MODALITIES = [
+    ("image", StandardScaler(), ["a", "b"]),
+    ("ehr", StandardScaler(), ["c", "d"]),
+]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        EarlyFusionClassifier(
+            MODALITIES, estimator=LogisticRegression(), groups="patient_id"
+        ),
+        LateFusionClassifier(
+            MODALITIES,
+            aggregation="weighted",
+            weights={"image": 0.7, "ehr": 0.3},
+            calibration={"image": "sigmoid"},
+            cv=2,
+            groups="patient_id",
+        ),
+        JointFusionClassifier(
+            MODALITIES,
+            encoders=["image"],
+            max_epochs=15,
+            groups="patient_id",
+            random_state=0,
+        ),
+    ],
+    ids=["early", "late", "joint"],
+)
+def test_fusions_are_fitted_again_on_each_set(model):
+    X, y = fusion_cohort()
+    model.fit(X, y)
+    before = model.predict_proba(X)
+    found = ModalityImportance(model).refit(X, y, cv=3, groups="patient_id")
+    np.testing.assert_array_equal(model.predict_proba(X), before)
+    assert found.modalities == ("image", "ehr")
+    assert set(found.coalition_scores.index) == {"none", "image", "ehr", "image + ehr"}
+    assert (found.estimate > 0.08).all()
+
+
+def test_inferred_modalities_are_fitted_again():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(80, 3)), columns=list("abc"))
+    y = (X["a"] > 0).astype(int)
+    model = LateFusionClassifier().fit(X, y)
+    (triple,) = with_modalities(model, ["ehr"]).modalities
+    assert triple[0] == "ehr"
+    assert triple[2] == ["a", "b", "c"]
+    assert ModalityImportance(model).refit(X, y).estimate[0] > 0.3
+
+
+def test_pipelines_before_a_fusion_are_passed_through():
+    X, y = fusion_cohort()
+    X = X.drop(columns="patient_id")
+    keep = FunctionTransformer()
+    model = make_pipeline(keep, LateFusionClassifier(MODALITIES)).fit(X, y)
+    found = ModalityImportance(model).refit(X, y, cv=3)
+    direct = ModalityImportance(model[-1]).refit(X, y, cv=3)
+    np.testing.assert_array_equal(found.estimate, direct.estimate)
+
+
+def test_censored_times():
+    pytest.importorskip("sksurv")
+    pytest.importorskip("xgboost")
+    X, _ = fusion_cohort()
+    X = X.drop(columns="patient_id").fillna(0.0)
+    time = np.exp(-X["a"].to_numpy()) + 0.01
+    y = np.array([(True, t) for t in time], dtype=[("event", bool), ("time", float)])
+    y["event"][::5] = False
+    model = LateFusionSurvival(MODALITIES, cv=2, random_state=0).fit(X, y)
+    found = ModalityImportance(model).refit(X, y, cv=2)
+    assert found.scoring == "concordance"
+    assert found.coalition_scores["none"] == 0.5
+    assert found.estimate[0] > 0.2
+    assert found.estimate[1] < 0.05
+
+
+def test_bad_requests():
+    X, y = redundant(0, 60)
+    model = LogisticRegression().fit(X, y)
+    with pytest.raises(ValueError, match="cv=99 folds need"):
+        ModalityImportance(model, modalities=TWO).refit(X, y, cv=99)
+    nine = {f"m{j}": [j] for j in range(9)}
+    wide = np.random.default_rng(0).normal(size=(60, 9))
+    model = LogisticRegression().fit(wide, y)
+    with pytest.raises(ValueError, match="costs one fit in every fold"):
+        ModalityImportance(model, modalities=nine).refit(wide, y)

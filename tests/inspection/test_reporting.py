@@ -1,0 +1,139 @@
+"""What the report says where the truth is known, and what it warns of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from known_models import noise_image_cohort
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.preprocessing import FunctionTransformer
+
+from skfusion import EarlyFusionClassifier, LateFusionClassifier, ModalityImportance
+
+RAW = FunctionTransformer()
+
+
+@pytest.fixture(scope="module")
+def noise():
+    """A model that overfits the noise of an image; training and held-out cases."""
+    pytest.importorskip("xgboost")
+    X, y, images, records = noise_image_cohort(2000, 1, n_image=64)
+    modalities = [("image", RAW, images), ("ehr", RAW, records)]
+    model = EarlyFusionClassifier(modalities, random_state=0).fit(X[:600], y[:600])
+    return model, X, y
+
+
+def test_reliance_without_information_is_said(noise):
+    model, X, y = noise
+    report = ModalityImportance(model, background=X[:600], n_background=30).report(
+        X[600:], y[600:], cv=2, train=(X[:600], y[:600])
+    )
+    said = report.sentences["image"]
+    assert said.startswith("The model relies on image (0.")
+    assert "although it carries no information that helps on new patients (-0.0" in said
+    assert "no gain either" in said
+    assert "improves the AUROC on new patients (0." in report.sentences["ehr"]
+    assert "So do models fitted again (0." in report.sentences["ehr"]
+    assert report.pitfalls == []
+    frame = report.to_frame()
+    assert list(frame.index) == ["image", "ehr"]
+    assert set(frame.columns.get_level_values(0)) == {
+        "reliance",
+        "performance",
+        "retrain",
+        "drop_one",
+        "permutation",
+    }
+    assert frame.loc["image", ("reliance", "share")] > 0.15
+    assert abs(frame.loc["image", ("permutation", "fall")]) < 0.02
+    assert frame.loc["ehr", ("permutation", "fall")] > 0.1
+    assert said in str(report)
+
+
+def test_games_of_the_report_are_those_asked_alone(noise):
+    model, X, y = noise
+    importance = ModalityImportance(model, background=X[:600], n_background=10)
+    report = importance.report(X[600:900], y[600:900], cv=None, n_repeats=2)
+    np.testing.assert_array_equal(
+        report.reliance.values, importance.explain(X[600:900]).values
+    )
+    np.testing.assert_array_equal(
+        report.performance.low, importance.score(X[600:900], y[600:900]).low
+    )
+    assert report.retrain is None
+
+
+def test_training_cases_are_noticed(noise):
+    model, X, y = noise
+    importance = ModalityImportance(model, background=X[:600], n_background=20)
+    with pytest.warns(UserWarning, match="20 of 20 background cases are among the 600"):
+        trained = importance.explain(X[:600])
+    # this is why: on training cases the noise seems to matter more
+    assert (
+        trained.share()["image"] > importance.explain(X[600:]).share()["image"] + 0.05
+    )
+    report = importance.report(X[:600], y[:600], cv=None)
+    assert "Explain held-out cases" in report.pitfalls[0]
+    assert "new patients" not in "".join(report.sentences.values())
+    assert "these training cases" in report.sentences["image"]
+
+
+def test_modalities_that_say_the_same_are_noticed():
+    rng = np.random.default_rng(0)
+    latent = rng.normal(size=600)
+    X = pd.DataFrame({"a": latent, "b": latent}) + 0.2 * rng.normal(size=(600, 2))
+    y = (latent + rng.normal(size=600) > 0).astype(int)
+    model = LateFusionClassifier(
+        [("a", RAW, ["a"]), ("b", RAW, ["b"])], aggregation="product"
+    ).fit(X[:300], y[:300])
+    report = ModalityImportance(model, background=X[:300]).report(
+        X[300:], y[300:], cv=None
+    )
+    assert any("goes together (r = 0.9" in pitfall for pitfall in report.pitfalls)
+    for name in "ab":
+        assert "Withheld alone it costs" in report.sentences[name]
+
+
+def test_model_that_is_not_above_chance_is_noticed():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(400, 2)), rng.integers(0, 2, 400)
+    model = LogisticRegression().fit(X[:100], y[:100])
+    report = ModalityImportance(
+        model, modalities={"a": [0], "b": [1]}, background=X[:100]
+    ).report(X[100:], y[100:], cv=None)
+    assert any("not above chance" in pitfall for pitfall in report.pitfalls)
+
+
+def test_few_patients_and_probabilities_are_noticed():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 2))
+    y = (X[:, 0] + rng.normal(size=300) > 0).astype(int)
+    model = LogisticRegression().fit(X[:200], y[:200])
+    report = ModalityImportance(
+        model,
+        modalities={"a": [0], "b": [1]},
+        background=X[:200],
+        output="proba",
+    ).report(X[200:], y[200:], groups=np.repeat(np.arange(10), 10), cv=None)
+    assert any("10 patients only" in pitfall for pitfall in report.pitfalls)
+    assert any("Probabilities were explained" in p for p in report.pitfalls)
+
+
+def test_a_modality_that_is_hardly_used():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 2))
+    y = 5 * X[:, 0] + 0.01 * X[:, 1] + rng.normal(size=400)
+    model = LinearRegression().fit(X[:200], y[:200])
+    report = ModalityImportance(
+        model, modalities={"a": [0], "b": [1]}, background=X[:200]
+    ).report(X[200:], y[200:], cv=None, n_resamples=50)
+    assert report.sentences["b"].startswith("The model hardly relies on b (0.0")
+    assert "improves the R² on new patients" in report.sentences["a"]
+
+
+def test_one_case_cannot_be_scored_but_several_patients_can(noise):
+    model, X, y = noise
+    importance = ModalityImportance(model, background=X[:600], n_background=10)
+    with pytest.raises(ValueError, match="one value in all 1 cases"):
+        importance.report(X[600:601], y[600:601], cv=None)
