@@ -7,7 +7,9 @@ from typing import Any
 
 # on first use only: they load torch
 _EXPORTS = {
+    "GRUDEncoder": "skfusion.fusion.sequence_encoders",
     "ImageAugmentation": "skfusion.fusion.augmentation",
+    "SequenceTransformer": "skfusion.fusion.sequence_encoders",
     "TorchEncoder": "skfusion.fusion.torch_encoder",
 }
 
