@@ -184,7 +184,7 @@ def _n_codes(n_features: int, n_steps: int, owner: str) -> int:
         raise ValueError(
             f"{owner}: {n_features} inputs are no grid of {n_steps} steps with value, "
             "presence and time since last for each code. Is n_steps that of the "
-            "EventGrid?"
+            "grid?"
         )
     return n_codes
 

@@ -44,7 +44,8 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         which is copied, never changed, or a function ``module(n_features) ->
         torch.nn.Module`` that makes one of the number of columns. None makes a small
         network of two layers, of use only where it is trained, in joint fusion. One
-        for sequences begins with ``torch.nn.Unflatten``.
+        for sequences begins with ``torch.nn.Unflatten``; `skfusion.fusion` has a
+        ``GRUDEncoder`` and a ``SequenceTransformer``.
     trainable : {"head", "last_block", "all"}, int or list of str, default="all"
         What joint fusion trains of the module: nothing, its last block, everything,
         its last so many blocks, or the layers below these names. Its batch norms
