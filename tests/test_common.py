@@ -146,6 +146,21 @@ def test_sklearn_check(estimator, check):
     check(estimator)
 
 
+@pytest.mark.slow
+@parametrize_with_checks(
+    [
+        for_checks(skfusion.JointFusionSurvival).set_params(fusion=fusion, loss=loss)
+        for fusion, loss in (
+            *(("sum", "cox"), ("gated", "hazard"), ("low_rank", "cox")),
+            *(("film", "hazard"), ("attention", "cox"), (("ehr",), "hazard")),
+        )
+    ],
+    expected_failed_checks=lambda _: EXPECTED_FAILURES["JointFusionSurvival"],
+)
+def test_sklearn_check_of_every_join_for_survival(estimator, check):
+    check(estimator)
+
+
 @pytest.mark.parametrize("name", FUSION)
 def test_the_whole_suite_runs(name):
     """Tags that do not fit would silently switch most checks off."""

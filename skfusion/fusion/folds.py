@@ -125,8 +125,9 @@ def validation_rows(
     Returns
     -------
     ndarray of int
-        Positions of the rows held out. None are where there are fewer than 40 rows or
-        a class would be lost: too little to stop on.
+        Positions of the rows held out. None are where there are fewer than 40 rows, or
+        where a class, label or event would be missing from the rest, or a class or
+        event from them: too little to stop on.
 
     Raises
     ------
@@ -157,10 +158,14 @@ def validation_rows(
     if not n_folds or n_rows < 40 or units < n_folds or rarest < n_folds:
         return np.empty(0, dtype=int)
     splitter = _splitter(n_folds, groups is not None, stratified, random_state)
-    train, held_out = next(splitter.split(np.zeros((n_rows, 1)), strata, groups))
-    if strata is not None and _n_classes(strata[train]) < _n_classes(strata):
-        return np.empty(0, dtype=int)
-    return np.sort(held_out)
+    for train, held_out in splitter.split(np.zeros((n_rows, 1)), strata, groups):
+        # a loss over rows of one class, or without any event, says nothing of the model
+        sides = [train, held_out] if stratified else [train]
+        if strata is None or all(
+            _n_classes(strata[side]) == _n_classes(strata) for side in sides
+        ):
+            return np.sort(held_out)
+    return np.empty(0, dtype=int)
 
 
 def _splitter(n_splits: int, grouped: bool, stratified: bool, seed: int) -> Any:

@@ -86,6 +86,21 @@ def test_nothing_is_held_out_of_little():
     assert len(rows(0.1, np.r_[np.zeros(57, int), 1, 1, 1], None)) == 0
 
 
+@pytest.mark.parametrize("n_patients", [1, 2, 3])
+def test_both_sides_have_every_class_or_nothing_is_held_out(n_patients):
+    """All rows of a class, or all events, may be of a patient or two."""
+    y = np.zeros(60, int)
+    y[: 3 * n_patients] = 1
+    groups = np.r_[np.repeat(np.arange(n_patients), 3), np.arange(9, 69)][:60]
+    for seed in range(5):
+        held_out = validation_rows(
+            1 / 3, y, groups, n_rows=60, random_state=seed, owner="JointFusion"
+        )
+        assert (len(held_out) > 0) == (n_patients > 1)
+        if len(held_out):
+            assert 0 < y[held_out].sum() < y.sum()
+
+
 def test_one_patient_cannot_be_split():
     with pytest.raises(ValueError, match="belong to one patient"):
         rows(0.2, groups=np.zeros(60))

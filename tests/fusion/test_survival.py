@@ -229,6 +229,19 @@ def test_a_fold_without_events_says_so(kind, follow_up):
         build(kind, follow_up, cv=folds).fit(follow_up.data, y)
 
 
+@pytest.mark.parametrize("n_patients", [1, 3])
+def test_early_stopping_never_watches_rows_without_events(n_patients, follow_up):
+    """Cox's loss is 0 there, in the first epoch as in the best."""
+    y = set_event(follow_up.y.copy(), False)
+    ill = np.unique(follow_up.groups)[:n_patients]
+    y["event"][np.isin(follow_up.groups, ill)] = True
+    for seed in range(3):
+        model = build(JointFusionSurvival, follow_up, loss="cox", max_epochs=1)
+        model.set_params(random_state=seed, validation_fraction=0.5)
+        model.fit(follow_up.data, y)
+        assert model.history_[0].get("valid_loss", 1) > 0
+
+
 def set_time(y, rows, value):
     y["time"][rows] = value
     return y

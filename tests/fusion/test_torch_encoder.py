@@ -175,6 +175,15 @@ def test_batch_norms_follow_the_data_where_all_is_trained(visits, trainable, fol
     assert bool(mean.any()) == follows
 
 
+def test_a_module_that_lets_no_gradient_through(visits):
+    class Detached(Recurrent):
+        def forward(self, x):
+            return super().forward(x).detach()
+
+    with pytest.raises(ValueError, match="'visits'.* carries no gradient"):
+        joint(TorchEncoder(Detached(), trainable="all"), *visits)
+
+
 def test_the_encoder_has_a_learning_rate_of_its_own(visits):
     X, y = visits
     torch.manual_seed(0)

@@ -8,7 +8,13 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback, Checkpoint, EpochScoring, LRScheduler
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EpochScoring,
+    LoadInitState,
+    LRScheduler,
+)
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
 
@@ -356,6 +362,24 @@ def test_checkpoints_and_scores_of_skorch(build, cohort, tmp_path):
         assert torch.equal(saved[name], weights), name
     assert 0 <= model.history_[-1]["valid_accuracy"] <= 1
     pickle.loads(pickle.dumps(model)).predict(cohort.X)
+
+
+def test_training_goes_on_from_a_checkpoint(build, cohort, tmp_path):
+    folder = tmp_path / "checkpoints"
+    whole = {"validation_fraction": 0.0, "lr": 1e-2}
+    saved = Checkpoint(dirname=folder, monitor="train_loss_best", load_best=True)
+    first = build(callbacks=[saved], **whole).fit(cohort.X, cohort.y)
+    best = min(first.history_, key=lambda epoch: epoch["train_loss"])
+    assert best["event_cp"]
+    begin = LoadInitState(Checkpoint(dirname=folder))
+    look = Recorder(lambda net: net.history[-1, "train_loss"])
+    more = build(callbacks=[begin, look], **whole).fit(cohort.X, cohort.y)
+    assert len(Recorder.seen) == 3
+    assert Recorder.seen[0] < first.history_[0]["train_loss"]
+    assert more.n_epochs_ == 6
+    weights = LoadInitState(Checkpoint(dirname=folder, f_optimizer=None))
+    unchanged = build(callbacks=[weights], **{**whole, "lr": 0.0}, max_epochs=1)
+    assert same_weights(unchanged.fit(cohort.X, cohort.y), first)
 
 
 def accuracy(net, dataset, y=None):
