@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import (
@@ -135,11 +135,15 @@ def takes_tables(kind: type) -> bool:
     return get_tags(kind()).input_tags.two_d_array
 
 
+ESTIMATORS = {
+    kind.__name__: for_checks(kind)
+    for kind in public_estimators()
+    if takes_tables(kind)
+}
+
+
 @parametrize_with_checks(
-    [
-        *[for_checks(kind) for kind in public_estimators() if takes_tables(kind)],
-        *early_variants(),
-    ],
+    [*ESTIMATORS.values(), *early_variants()],
     expected_failed_checks=expected_failed_checks,
 )
 def test_sklearn_check(estimator, check):
@@ -149,13 +153,13 @@ def test_sklearn_check(estimator, check):
 @pytest.mark.slow
 @parametrize_with_checks(
     [
-        for_checks(skfusion.JointFusionSurvival).set_params(fusion=fusion, loss=loss)
+        clone(ESTIMATORS["JointFusionSurvival"]).set_params(fusion=fusion, loss=loss)
         for fusion, loss in (
             *(("sum", "cox"), ("gated", "hazard"), ("low_rank", "cox")),
             *(("film", "hazard"), ("attention", "cox"), (("ehr",), "hazard")),
         )
     ],
-    expected_failed_checks=lambda _: EXPECTED_FAILURES["JointFusionSurvival"],
+    expected_failed_checks=expected_failed_checks,
 )
 def test_sklearn_check_of_every_join_for_survival(estimator, check):
     check(estimator)
