@@ -9,9 +9,8 @@ from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from skfusion import EarlyFusionClassifier, EmbeddingStore, ImageEmbedder
 
 GRID = {
-    "estimator__C": [0.01, 0.1, 1.0],
+    "estimator__C": [0.01, 1.0],
     "ehr__scale": [True, False],
-    "class_weight": [None, "balanced"],
 }
 
 
@@ -31,7 +30,7 @@ def test_a_search_embeds_every_image_once_and_a_second_one_none(
         search = GridSearchCV(
             model, GRID, cv=StratifiedGroupKFold(5), scoring="roc_auc", n_jobs=n_jobs
         ).fit(cohort.X, cohort.y, groups=cohort.groups)
-        assert len(search.cv_results_["params"]) == 12
+        assert len(search.cv_results_["params"]) == 4
         assert search.n_splits_ == 5
         assert store.info()["computed"] == len(cohort.y)
 
@@ -40,7 +39,8 @@ def test_another_backbone_is_another_set_of_embeddings(cohort, make, tmp_path):
     folder = tmp_path / "store"
     embedder = ImageEmbedder(input_size=32, store=folder)
     modalities = [("cxr", embedder, "scan"), cohort.modalities[1]]
-    model = make(EarlyFusionClassifier, modalities=modalities)
+    learner = LogisticRegression(max_iter=1000)
+    model = make(EarlyFusionClassifier, modalities=modalities, estimator=learner)
     search = GridSearchCV(
         model,
         {"cxr__pooling": ["mean"], "cxr__input_size": [32, 48]},

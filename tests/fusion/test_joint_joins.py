@@ -55,7 +55,7 @@ def joint(modalities, fusion, **parameters):
 def test_every_join_learns_what_no_modality_shows_alone(fusion):
     X, y, modalities = xor_cohort(600, 2, seed=0)
     fresh, actual, _ = xor_cohort(2000, 2, seed=1)
-    model = joint(modalities, fusion).fit(X, y)
+    model = joint(modalities, fusion, lr=1e-2, max_epochs=12).fit(X, y)
     assert model.score(fresh, actual) > 0.95
 
 

@@ -222,9 +222,9 @@ def test_joint_training_learns_what_frozen_random_features_do_not():
     y = np.abs(np.diff(X, axis=1)).max(axis=1)  # the greatest jump
     model = JointFusionRegressor(
         [("visits", TorchEncoder(Recurrent(24), random_state=0), list(range(8)))],
-        max_epochs=60,
-        lr=1e-2,
-        patience=60,
+        max_epochs=35,
+        lr=2e-2,
+        patience=35,
         dropout=0.0,
         modality_dropout=0.0,
         random_state=0,
