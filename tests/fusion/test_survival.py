@@ -168,7 +168,8 @@ def test_out_of_fold_curves_are_less_sure_than_those_of_training_rows(follow_up)
 def test_absent_modalities_groups_and_cross_validation(kind, follow_up):
     X = follow_up.data.copy()
     X.loc[::5, follow_up.image_columns] = np.nan
-    quick = {"max_epochs": 10} if kind is JointFusionSurvival else {"cv": 2}
+    steps = {"max_epochs": 15, "batch_size": 64, "lr": 0.01}
+    quick = steps if kind is JointFusionSurvival else {"cv": 2}
     model = build(kind, follow_up, **quick)
     scores = cross_val_score(
         model, X, follow_up.y, cv=GroupKFold(3), groups=follow_up.groups
@@ -263,7 +264,8 @@ def set_event(y, value):
 )
 def test_late_rules_combine_standardised_risks(aggregation, follow_up):
     X, y = follow_up.data, follow_up.y
-    model = build(LateFusionSurvival, follow_up, aggregation=aggregation).fit(X, y)
+    model = build(LateFusionSurvival, follow_up, aggregation=aggregation, cv=2)
+    model.fit(X, y)
     risks = model.encode_modalities(X)
     for scale in model.calibrators_.values():
         assert scale.spread > 0
