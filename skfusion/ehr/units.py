@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from skfusion.ehr.analytes import (
 
 __all__ = ["Units", "conversion", "plain_unit"]
 
-OUTPUT = ["code", "numeric_value", "unit"]
+NO_BOUNDS = (-np.inf, np.inf)
 
 
 @dataclass(frozen=True)
@@ -202,72 +202,66 @@ class Units:
     def _convert(
         self, code: pd.Series, value: pd.Series, unit: pd.Series
     ) -> tuple[pd.DataFrame, np.ndarray]:
+        """Return converted measurements, and what became of each."""
+        written = unit.astype(object).where(unit.notna(), "")
+        code_number, codes = pd.factorize(code.to_numpy(object), use_na_sentinel=False)
+        unit_number, units = pd.factorize(written.to_numpy(object))
+        # each pair of code and unit is looked up once
+        both, pairs = pd.factorize(code_number * len(units) + unit_number)
+        rules = [
+            self._rule(codes[pair // len(units)], units[pair % len(units)])
+            for pair in pairs
+        ]
+        table = pd.DataFrame(rules, columns=list(_Rule._fields), dtype=object)
+        kind = table["kind"].to_numpy()[both]
+        numbers = value.to_numpy(np.float64, na_value=np.nan)
+        factor, summand, low, high = (
+            table[name].to_numpy(np.float64)[both]
+            for name in ("factor", "summand", "low", "high")
+        )
+        numbers = numbers * factor + summand
+        outside = (numbers < low) | (numbers > high)
+        kind[outside] = "out of bounds"
         result = pd.DataFrame(
             {
-                "code": code.astype(object).to_numpy(),
-                "numeric_value": value.to_numpy(np.float64, na_value=np.nan),
-                "unit": unit.astype(object).where(unit.notna(), None).to_numpy(),
+                "code": table["code"].to_numpy()[both],
+                "numeric_value": np.where(outside, np.nan, numbers),
+                "unit": table["unit"].to_numpy()[both],
             },
             index=code.index,
         )
-        status = np.full(len(code), "not listed", dtype=object)
-        rows = result.groupby(
-            [result["code"], result["unit"].fillna("")], sort=False
-        ).indices
-        for key, group in rows.items():
-            name, written = map(str, key)  # type: ignore[call-overload]
-            analyte, places = self._analytes.get(name), np.asarray(group)
-            if analyte is not None:
-                values = result["numeric_value"].to_numpy()[places]
-                values, kinds = self._convert_group(analyte, written, values)
-                status[places] = kinds
-                self._write(result, places, (name, written), analyte, values, kinds)
-        return result, status
+        return result, kind
 
-    def _convert_group(
-        self, analyte: Analyte, written: str, values: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return converted values, and what became of each."""
-        if not written.strip():
+    def _rule(self, code: Any, unit: str) -> _Rule:
+        """Return what becomes of the values of one code in one unit."""
+        analyte = self._analytes.get(code)
+        kept = _Rule("not listed", code, unit or None)
+        if analyte is None:
+            return kept
+        no_unit = not unit.strip()
+        known = conversion(unit, analyte)
+        if no_unit:
             known = (1.0, 0.0) if self.no_unit == "canonical" else None
-            kind = "assumed" if known else "unknown"
-        else:
-            known = conversion(written, analyte)
-            kind = "converted" if known else "unknown"
-            if known == (1.0, 0.0):
-                kind = "canonical"
-        kinds = np.full(len(values), kind, dtype=object)
         if known is None:
-            return values, kinds
-        values = values * known[0] + known[1]
-        if self.bounds and analyte.bounds is not None:
-            low, high = analyte.bounds
-            outside = (values < low) | (values > high)
-            kinds[outside] = "out of bounds"
-            values = np.where(outside, np.nan, values)
-        return values, kinds
+            policy = self.no_unit if no_unit else self.on_unknown
+            if policy == "split":
+                code = f"{code}//{plain_unit(unit) or 'no unit'}"
+            factor = np.nan if policy == "gap" else 1.0
+            return kept._replace(kind="unknown", code=code, factor=factor)
+        same = plain_unit(unit) == plain_unit(analyte.unit)
+        kind = "assumed" if no_unit else "canonical" if same else "converted"
+        bounds = analyte.bounds if self.bounds else None
+        return _Rule(kind, code, analyte.unit, *known, *(bounds or NO_BOUNDS))
 
-    def _write(
-        self,
-        result: pd.DataFrame,
-        places: np.ndarray,
-        key: tuple[str, str],
-        analyte: Analyte,
-        values: np.ndarray,
-        kinds: np.ndarray,
-    ) -> None:
-        name, written = key
-        positions = {column: j for j, column in enumerate(OUTPUT)}
-        if kinds[0] != "unknown":
-            result.iloc[places, positions["numeric_value"]] = values
-            result.iloc[places, positions["unit"]] = analyte.unit
-            return
-        policy = self.on_unknown if written.strip() else self.no_unit
-        if policy == "gap":
-            result.iloc[places, positions["numeric_value"]] = np.nan
-        elif policy == "split":
-            suffix = plain_unit(written) or "no unit"
-            result.iloc[places, positions["code"]] = f"{name}//{suffix}"
+
+class _Rule(NamedTuple):
+    kind: str
+    code: Any
+    unit: str | None
+    factor: float = 1.0
+    summand: float = 0.0
+    low: float = -np.inf
+    high: float = np.inf
 
 
 def plain_unit(unit: str) -> str:

@@ -151,6 +151,14 @@ def test_what_a_user_may_want_instead(labs):
         Units({}, on_unknown="keep")
 
 
+def test_a_null_code_stays_one():
+    code = pd.Series(["crea", None])
+    units = Units({"crea": "creatinine"})
+    result = units(code, pd.Series([88.4, 2.0]), pd.Series(["umol/L"] * 2))
+    assert result["code"].isna().tolist() == [False, True]
+    np.testing.assert_allclose(result["numeric_value"], [1, 2], rtol=1e-4)
+
+
 def test_values_that_text_hides():
     cases = {
         "<0.1": (0.1, "<", ""),
