@@ -104,7 +104,13 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
             If ``indicators`` makes no sense, or wants a target and there is none.
         """
         choice = check_indicators(self.indicators, "ObservedScaler", "indicators")
-        cells = self._observed(X, reset=True)
+        X = self._check(X, reset=True)
+        if scipy.sparse.issparse(X):
+            cells = X.tocoo()
+        else:
+            rows, columns = np.nonzero(~np.isnan(X))
+            places = X[rows, columns], (rows, columns)
+            cells = scipy.sparse.coo_array(places, shape=X.shape)
         counts = np.maximum(np.bincount(cells.col, minlength=cells.shape[1]), 1)
         self.mean_ = _sums(cells.data, cells) / counts
         deviations = _sums((cells.data - self.mean_[cells.col]) ** 2, cells)
@@ -130,18 +136,16 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
             Sparse if `X` is. Of the precision of `X` if that is float32, else float64.
         """
         check_is_fitted(self)
-        cells = self._observed(X, reset=False)
-        values = (cells.data - self.mean_[cells.col]) / self.scale_[cells.col]
-        place = np.full(cells.shape[1], -1)
-        place[self.indicated_] = cells.shape[1] + np.arange(len(self.indicated_))
-        flagged = place[cells.col] >= 0
-        data = np.concatenate([values, np.ones(flagged.sum())])
-        rows = np.concatenate([cells.row, cells.row[flagged]])
-        columns = np.concatenate([cells.col, place[cells.col[flagged]]])
-        shape = (cells.shape[0], self._n_features_out)
-        block = scipy.sparse.coo_array((data, (rows, columns)), shape=shape)
-        block = block.astype(cells.data.dtype)
-        return block.tocsr() if scipy.sparse.issparse(X) else block.toarray()
+        X = self._check(X, reset=False)
+        if not scipy.sparse.issparse(X):
+            seen = ~np.isnan(X)
+            values = np.where(seen, (X - self.mean_) / self.scale_, 0.0)
+            flags = seen[:, self.indicated_]
+            return np.hstack([values, flags], dtype=X.dtype, casting="unsafe")
+        scaled = (X.data - self.mean_[X.indices]) / self.scale_[X.indices]
+        values = _like(X, scaled.astype(X.dtype, copy=False))
+        flags = _like(X, np.ones_like(X.data))[:, self.indicated_]
+        return scipy.sparse.hstack([values, flags], format="csr")
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns.
@@ -176,8 +180,8 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
             raise ValueError("input_features is not equal to feature_names_in_")
         return names
 
-    def _observed(self, X: Any, *, reset: bool) -> scipy.sparse.coo_array:
-        """Return the observed cells, measured zeros among them."""
+    def _check(self, X: Any, *, reset: bool) -> Any:
+        """Return a dense array, or a CSR array that stores what was observed."""
         X = validate_data(
             self,
             X,
@@ -186,14 +190,18 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
             dtype=(np.float64, np.float32),
             ensure_all_finite="allow-nan",
         )
-        if scipy.sparse.issparse(X):
-            cells = scipy.sparse.coo_array(X)
+        if not scipy.sparse.issparse(X):
+            return X
+        X = scipy.sparse.csr_array(X)
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        if np.isnan(X.data).any():
+            cells = X.tocoo()
             kept = ~np.isnan(cells.data)
-            rows, columns, data = cells.row[kept], cells.col[kept], cells.data[kept]
-        else:
-            rows, columns = np.nonzero(~np.isnan(X))
-            data = X[rows, columns]
-        return scipy.sparse.coo_array((data, (rows, columns)), shape=X.shape)
+            places = cells.row[kept], cells.col[kept]
+            X = scipy.sparse.csr_array((cells.data[kept], places), shape=X.shape)
+        return X
 
     def _choose_indicators(
         self, cells: scipy.sparse.coo_array, y: Any, choice: str | None
@@ -225,3 +233,7 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
 
 def _sums(values: np.ndarray, cells: scipy.sparse.coo_array) -> np.ndarray:
     return np.bincount(cells.col, weights=values, minlength=cells.shape[1])
+
+
+def _like(X: scipy.sparse.csr_array, data: np.ndarray) -> scipy.sparse.csr_array:
+    return scipy.sparse.csr_array((data, X.indices, X.indptr), shape=X.shape)

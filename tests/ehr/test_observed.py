@@ -53,6 +53,18 @@ def test_sparse_and_dense_agree_and_measured_zeros_are_no_gaps(measured):
     assert scaler.transform(zero)[0, 6] == 1
 
 
+def test_every_kind_of_sparse_matrix(measured):
+    X, sparse = measured
+    scaler = ObservedScaler().fit(X)
+    expected = scaler.transform(X)
+    rows, columns = np.nonzero(np.ones_like(X))
+    with_nan = scipy.sparse.coo_matrix((X.ravel(), (rows, columns)))
+    for kind in (sparse, sparse.tocsc(), sparse.tocoo(), with_nan):
+        before = kind.copy()
+        np.testing.assert_array_equal(scaler.transform(kind).toarray(), expected)
+        np.testing.assert_array_equal(before.data, kind.data)  # nothing was written
+
+
 def test_nothing_is_learned_from_new_rows(measured):
     X, _ = measured
     scaler = ObservedScaler().fit(X[:150])
