@@ -11,9 +11,9 @@ of several rounds:
   timed too, but that works for two modalities only;
 - shap's `KernelExplainer`, as it comes, on one case.
 
-The ratio is that of the partition explainer, as it comes, to ours, per case. Besides: a joint net is
-shown each image once, against a prediction for each mixed row (rows counted, and time),
-and the mixed rows that exist at a time stay below a bound.
+The ratio is that of the partition explainer, as it comes, to ours, per case. Besides:
+a joint net is shown each image once, against a prediction for each mixed row (rows
+counted, and time), and the mixed rows that exist at a time stay below a bound.
 
 Run: python benchmarks/bench_importance.py [--cases 2000] [--rounds 3]
 """
