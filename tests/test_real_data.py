@@ -19,6 +19,7 @@ from skfusion import (
     ImageEmbedder,
     JointFusionClassifier,
     LateFusionClassifier,
+    ModalityImportance,
     TabularEncoder,
 )
 from skfusion.datasets import drop_modality, load_lidc_nodules, load_pad_ufes_20
@@ -96,6 +97,32 @@ def test_joint_fusion_on_skin_lesions(skin, store):
 @pytest.mark.timeout(400)
 def test_early_and_late_fusion_on_lung_nodules(nodules, store):
     assert_fusion_helps(nodules, store, floor=0.93)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", ["skin", "nodules"])
+def test_importance_agrees_with_models_of_one_modality(name, store, request):
+    cohort = request.getfixturevalue(name)
+    X, y, groups = cohort.data, cohort.target, np.asarray(cohort.groups)
+    folds = StratifiedGroupKFold(2, shuffle=True, random_state=0)
+    train, test = next(folds.split(X, y, groups))
+    parts = modalities(cohort, store)
+    settings = {"groups": cohort.group_column, "random_state": 0}
+    tolerance = {LateFusionClassifier: 1e-12, EarlyFusionClassifier: 0.02}
+    for kind, gap in tolerance.items():
+        model = kind(parts, **settings).fit(X.iloc[train], y[train])
+        report = ModalityImportance(model, background=X.iloc[train]).report(
+            X.iloc[test], y[test], groups=groups[test], cv=None
+        )
+        found = report.performance.coalition_scores
+        for part in parts:
+            # a late fusion whose other members are withheld orders cases by this one
+            alone = kind([part], **settings).fit(X.iloc[train], y[train])
+            expected = roc_auc_score(y[test], alone.predict_proba(X.iloc[test])[:, 1])
+            assert found[part[0]] == pytest.approx(expected, abs=gap)
+            assert "improves the AUROC on new patients" in report.sentences[part[0]]
+        assert (report.performance.low > 0.1).all()
 
 
 @pytest.mark.slow

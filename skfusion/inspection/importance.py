@@ -212,7 +212,7 @@ class ModalityImportance:
             As in `explain`; if `y` has one value only, or all cases are of one patient.
         """
         check_level(confidence_level)
-        patients = find_patients(groups, X)
+        patients, X = find_patients(groups, X, self.modalities)
         check_consistent_length(table_of(X), y)
         cases, plan = self._prepare(X)
         scored = make_scoring(cases.model, y, scoring)
@@ -268,7 +268,7 @@ class ModalityImportance:
             little to fit or score on.
         """
         check_level(confidence_level)
-        patients = find_patients(groups, X)
+        patients, X = find_patients(groups, X, self.modalities)
         check_consistent_length(table_of(X), y)
         model, (inside,) = find_model(self.estimator, self.modalities, X)
         rng = check_random_state(self.random_state)
@@ -335,11 +335,11 @@ class ModalityImportance:
             As in `score` and `refit`.
         """
         check_level(confidence_level)
-        patients = find_patients(groups, X)
+        patients, cohort = find_patients(groups, X, self.modalities)
         check_consistent_length(table_of(X), y)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            cases, plan = self._prepare(X)
+            cases, plan = self._prepare(cohort)
         scored = make_scoring(cases.model, y, scoring)
         reliance = self._reliance(cases, plan, y)
         performance = play_scores(

@@ -93,7 +93,7 @@ def prepare(
     return Cases(model, parts, drawn, presence), plan
 
 
-def find_patients(groups: Any, X: Any) -> np.ndarray | None:
+def find_patients(groups: Any, X: Any, modalities: Any) -> tuple[Any, Any]:
     """Give each case the number of its patient.
 
     Parameters
@@ -102,11 +102,16 @@ def find_patients(groups: Any, X: Any) -> np.ndarray | None:
         The column that holds their ids, or the ids.
     X : DataFrame or ndarray of shape (n, n_columns)
         The cases.
+    modalities : dict of str to list of column labels, or None
+        Columns of the modalities; None for a fusion, which takes its own.
 
     Returns
     -------
-    ndarray of int of shape (n,) or None
+    patients : ndarray of int of shape (n,) or None
         None where no groups are given.
+    X : DataFrame or ndarray
+        The cases, without the column of ids where the modalities are columns: the
+        estimator knows no patients.
 
     Raises
     ------
@@ -114,18 +119,20 @@ def find_patients(groups: Any, X: Any) -> np.ndarray | None:
         If an id is missing, there is not one per case, or all are the same.
     """
     if groups is None:
-        return None
+        return None, X
     column = groups if isinstance(groups, str) else None
-    frame = pd.DataFrame(table_of(X))
+    table = table_of(X)
     given = groups if column is None else None
-    patients = check_groups(given, frame, column=column, owner=OWNER)
+    patients = check_groups(given, pd.DataFrame(table), column=column, owner=OWNER)
     assert patients is not None  # noqa: S101 - groups were given
     if patients.max(initial=0) == 0:
         raise ValueError(
             f"{OWNER}: all {len(patients)} cases belong to one patient (group), which "
             "says nothing about how far patients differ. Give cases of more patients."
         )
-    return patients
+    if column is not None and modalities is not None:
+        X = table.drop(columns=column)
+    return patients, X
 
 
 def check_level(confidence_level: float) -> None:

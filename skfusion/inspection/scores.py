@@ -49,8 +49,8 @@ class ModalityScores:
         The score of each set of modalities that was asked, named like ``"cxr + ehr"``;
         greater is better. ``"none"`` is chance.
     interactions : dict of (str, str) to float
-        Shapley interaction index of each pair: below 0 the two repeat each other.
-        Empty where sets were sampled.
+        Shapley interaction index of each pair: below 0 the two repeat each other, or
+        come near the ceiling of the score. Empty where sets were sampled.
     drop_one : ndarray of shape (M,)
         What the score loses when the modality alone is withheld; NaN where that set
         was not sampled. Of two that repeat each other, neither loses anything.

@@ -6,6 +6,7 @@ Read next: `skfusion.inspection.importance`.
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import norm
 
 from skfusion.evaluation.auroc import estimate_aurocs
 from skfusion.inspection.explanation import ModalityExplanation
@@ -55,16 +56,33 @@ def describe(
         what = f"{performance.scoring} on {cases}"
         relies, much = _relies(name, float(share.iloc[j]))
         text = f"{relies}{_adds(much, low, high, what, is_little)}."
-        lost = performance.drop_one[j]
-        if low > 0 and lost < 0.25 * performance.estimate[j]:
+        if low > 0 and _repeats(performance, j):
             text += (
-                f" Withheld alone it costs {lost:.3f} only: others say much of the "
-                "same."
+                f" Withheld alone it costs {performance.drop_one[j]:.3f} only: others "
+                "say much of the same."
             )
         if retrain is not None:
             text += _again(name, low, retrain, j)
         said[name] = text
     return said
+
+
+def _repeats(performance: ModalityScores, j: int) -> bool:
+    """Tell whether a modality adds less than half of what news would add to the others.
+
+    AUROCs of independent evidence do not add up: there is a ceiling. For two normal
+    scores the squares of ``sqrt(2) * norm.ppf(AUROC)`` do.
+    """
+    scores, names = performance.coalition_scores, performance.modalities
+    others = " + ".join(name for name in names if name != names[j])
+    if performance.coalition_scores.iloc[0] != 0.5 or not {
+        names[j],
+        others,
+    } <= set(scores.index):
+        return False  # another score, or sets that were not sampled
+    apart = np.clip(scores[[names[j], others]], 0.5, 1 - 1e-6)
+    expected = norm.cdf(np.hypot(*norm.ppf(apart)))
+    return bool(performance.drop_one[j] < 0.5 * (expected - apart.iloc[1]))
 
 
 def _relies(name: str, share: float) -> tuple[str, bool]:

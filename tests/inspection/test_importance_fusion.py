@@ -315,6 +315,15 @@ def test_pipeline_that_ends_in_a_fusion():
     np.testing.assert_allclose(found.predictions, np.log(p / (1 - p)), atol=1e-9)
 
 
+def test_frames_of_polars():
+    polars = pytest.importorskip("polars")
+    X, y = cohort()
+    model = LateFusionClassifier(TWO).fit(X[:300], y[:300])
+    importance = ModalityImportance(model, background=X[:300])
+    found = importance.explain(polars.from_pandas(X[300:])).values
+    np.testing.assert_array_equal(found, importance.explain(X[300:]).values)
+
+
 def test_single_modality():
     X, y = cohort()
     model = EarlyFusionClassifier(
