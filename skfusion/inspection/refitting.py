@@ -27,9 +27,6 @@ from skfusion.pipelines import take_rows
 
 __all__ = ["refit_scores", "with_modalities"]
 
-# Parameters of fusions that speak of single modalities
-BY_MODALITY = ("calibration", "encoders", "weights")
-
 
 def refit_scores(
     model: FusionModel | TableModel,
@@ -141,21 +138,39 @@ def with_modalities(estimator: Any, kept: list[str]) -> Any:
         for m in estimator._modalities
     ]
     chosen = [triple for triple in triples if triple[0] in kept]
-    changed: dict[str, Any] = {"modalities": chosen}
     names = [name for name, *_ in triples]
     given = estimator.get_params(deep=False)
-    for parameter in BY_MODALITY:
-        value = given.get(parameter)
-        if isinstance(value, dict):
-            changed[parameter] = {k: v for k, v in value.items() if k in kept}
-        elif isinstance(value, (list, tuple, np.ndarray)) and parameter == "weights":
-            pairs = zip(names, value, strict=True)
-            changed[parameter] = [weight for name, weight in pairs if name in kept]
-        elif isinstance(value, (list, tuple)):
-            changed[parameter] = [name for name in value if name in kept]
+    changed = {
+        parameter: _restricted(value, names, kept)
+        for parameter, value in given.items()
+        if parameter != "groups" and _is_by_modality(parameter, value, names)
+    }
+    changed["modalities"] = chosen
     if "encoders" in given and not _encoded(estimator, changed, kept):
         changed["encoders"] = "all"  # a net of features alone needs a layer to train
     return clone(estimator).set_params(**changed)
+
+
+def _is_by_modality(parameter: str, value: Any, names: list[str]) -> bool:
+    """Tell whether a parameter speaks of single modalities."""
+    if isinstance(value, dict):
+        return bool(value) and set(value) <= set(names)
+    if parameter == "weights":  # late fusion's, one number each
+        return isinstance(value, (list, tuple, np.ndarray))
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) > 0
+        and all(isinstance(part, str) and part in names for part in value)
+    )
+
+
+def _restricted(value: Any, names: list[str], kept: list[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: part for name, part in value.items() if name in kept}
+    if all(isinstance(part, str) for part in value):
+        return [name for name in value if name in kept]
+    pairs = zip(names, value, strict=True)
+    return [weight for name, weight in pairs if name in kept]
 
 
 def _encoded(estimator: Any, changed: dict[str, Any], kept: list[str]) -> bool:

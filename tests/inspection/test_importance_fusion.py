@@ -75,6 +75,17 @@ def test_predictions_are_explained_and_add_up(strategy):
     assert score.low[0] > 0.1
 
 
+@pytest.mark.parametrize("options", [{"join": "pool"}, {"balance": "replicate"}])
+def test_joins_of_early_fusion_are_explained(options):
+    X, y = cohort()
+    model = EarlyFusionClassifier(TWO, estimator=LogisticRegression(), **options)
+    model.fit(X[:300], y[:300])
+    found = ModalityImportance(model, background=X[:300]).explain(X[300:])
+    p = model.predict_proba(X[300:])[:, 1]
+    np.testing.assert_allclose(found.predictions, np.log(p / (1 - p)), atol=1e-10)
+    assert (found.share() > 0.1).all()
+
+
 @pytest.mark.parametrize("strategy", ["early", "late"])
 def test_log_odds_that_add_up_do_not_interact(strategy):
     X, y = cohort()

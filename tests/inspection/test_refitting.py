@@ -169,6 +169,28 @@ def test_fusions_are_fitted_again_on_each_set(model):
     assert (found.estimate > 0.08).all()
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        EarlyFusionClassifier(estimator=LogisticRegression()),
+        LateFusionClassifier(aggregation="weighted", weights=[0.5, 0.5]),
+        pytest.param(
+            JointFusionClassifier(max_epochs=20, random_state=0),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["early", "late", "joint"],
+)
+def test_fusions_of_two_that_say_the_same(model):
+    X, y = redundant(0)
+    X = pd.DataFrame(X, columns=list("abcd"))
+    model.set_params(modalities=MODALITIES).fit(X, y)
+    found = ModalityImportance(model).refit(X, y)
+    assert np.abs(found.drop_one).max() < 0.02
+    assert (found.estimate > 0.10).all()
+    assert found.interactions["image", "ehr"] < -0.2
+
+
 def test_inferred_modalities_are_fitted_again():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(80, 3)), columns=list("abc"))
