@@ -133,7 +133,7 @@ def test_noise_image_adds_nothing(strategy):
     model = fusions(modalities)[strategy].fit(X[:800], y[:800])
     importance = ModalityImportance(model, background=X[:800], n_background=50)
     score = importance.score(X[800:], y[800:])
-    assert score.estimate[0] <= 0.02
+    assert score.estimate[0] <= (0.01 if strategy == "late" else 0.02)
     assert score.low[1] > 0.15
     assert importance.explain(X[800:]).share()["image"] < 0.5
 
