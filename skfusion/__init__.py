@@ -41,6 +41,7 @@ _EXPORTS = {
     "TorchEncoder": "skfusion.fusion.torch_encoder",
     "XGBoostSurvival": "skfusion.fusion.boosted_survival",
     "compare_fusion": "skfusion.evaluation.comparison",
+    "explain_features": "skfusion.inspection.drilldown",
     "explain_images": "skfusion.inspection.saliency",
     "read_image": "skfusion.image.reading",
 }

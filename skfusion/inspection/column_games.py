@@ -1,0 +1,220 @@
+"""Any fitted model and one modality in, Shapley values of the modality's columns out.
+
+A column that is not in the coalition takes the cells of background cases; what belongs
+to the other modalities stays as it is in the case, and is encoded once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import is_classifier
+from sklearn.utils import check_random_state
+
+from skfusion._dependencies import require
+from skfusion.fusion.base import BaseFusion
+from skfusion.fusion.late_base import BaseLateFusion
+from skfusion.inspection.cases import having
+from skfusion.inspection.margins import class_margins, log_odds
+from skfusion.inspection.shapley import exact_plan, sampled_plan
+from skfusion.pipelines import scatter_rows
+
+__all__ = ["explain_columns", "mix_rows"]
+
+MAX_EXACT = 8  # columns, 2**8 coalitions
+N_PERMUTATIONS = 10  # and their reverses
+MAX_ROWS = 20_000
+
+Score = Callable[[pd.DataFrame, int], np.ndarray]
+
+
+def explain_columns(
+    estimator: Any,
+    X: Any,
+    background: Any,
+    name: str,
+    columns: Sequence[Any],
+    n_background: int,
+    random_state: Any,
+) -> Any:
+    """Compute Shapley values of the columns of one modality, for any model.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    X, background : DataFrame or ndarray of n_samples and any number of rows
+        The cases to explain, and those that stand for what is not known.
+    name : str
+        The modality.
+    columns : sequence of column labels
+        Its columns: the players.
+    n_background : int
+        How many cases of the background are used, drawn at random.
+    random_state : int, RandomState or None
+        Seed of the draws.
+
+    Returns
+    -------
+    shap.Explanation
+        ``values`` of shape (n_samples, n_columns_m[, n_outputs]); NaN in the rows that
+        lack the modality.
+    """
+    rng = check_random_state(random_state)
+    if isinstance(estimator, BaseFusion):
+        rows, cases = having(estimator, X, name)
+        _, others = having(estimator, background, name)
+    else:
+        cases, others = pd.DataFrame(X), pd.DataFrame(background)
+        rows = np.arange(len(cases))
+    if len(others) > n_background:
+        chosen = np.sort(rng.choice(len(others), n_background, replace=False))
+        others = others.iloc[chosen]
+    others = others.reset_index(drop=True)
+    as_array = not hasattr(X, "columns")
+    score = _score_of(estimator, cases, name, columns, as_array)
+    if len(columns) <= MAX_EXACT:
+        plan = exact_plan(len(columns))
+    else:
+        plan = sampled_plan(len(columns), N_PERMUTATIONS, rng)
+    found = [
+        _worth(score, cases, others, list(columns), plan.coalitions, i)
+        for i in range(len(cases))
+    ]
+    values = np.stack([plan.shapley(worth) for worth in found])
+    base = np.stack([worth[0] for worth in found])  # of the empty coalition
+    if values.shape[-1] == 1:
+        values, base = values[..., 0], base[..., 0]
+    n_rows = len(pd.DataFrame(X))
+    return require("shap", "explain").Explanation(
+        scatter_rows(values, rows, n_rows),
+        scatter_rows(base, rows, n_rows),
+        pd.DataFrame(X)[list(columns)].to_numpy(),
+        feature_names=[str(column) for column in columns],
+    )
+
+
+def _worth(
+    score: Score,
+    cases: pd.DataFrame,
+    others: pd.DataFrame,
+    columns: list[Any],
+    coalitions: np.ndarray,
+    i: int,
+) -> np.ndarray:
+    """Return the mean scores (n_coalitions, n_outputs) of a case over the background.
+
+    A few coalitions at a time: their rows would fill the memory.
+    """
+    step = max(1, MAX_ROWS // len(others))
+    worth = []
+    for start in range(0, len(coalitions), step):
+        part = coalitions[start : start + step]
+        scores = score(mix_rows(cases.iloc[[i]], others, columns, part), i)
+        worth.append(scores.reshape(len(part), len(others), -1).mean(axis=1))
+    return np.concatenate(worth)
+
+
+def mix_rows(
+    case: pd.DataFrame,
+    others: pd.DataFrame,
+    columns: Sequence[Any],
+    coalitions: np.ndarray,
+) -> pd.DataFrame:
+    """Return a case whose columns outside of each coalition are taken from others.
+
+    Parameters
+    ----------
+    case : DataFrame of shape (1, n_columns)
+        The case.
+    others : DataFrame of shape (K, n_columns)
+        The background.
+    columns : sequence of d column labels
+        The players; all other columns are those of the case.
+    coalitions : ndarray of bool of shape (n_coalitions, d)
+        Which columns are the case's own.
+
+    Returns
+    -------
+    DataFrame of shape (n_coalitions * K, n_columns)
+        K rows for each coalition in turn.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skfusion.inspection.column_games import mix_rows
+    >>> case = pd.DataFrame({"age": [60], "sex": ["f"]})
+    >>> others = pd.DataFrame({"age": [40, 50], "sex": ["m", "m"]})
+    >>> mixed = mix_rows(case, others, ["age", "sex"], np.array([[True, False]]))
+    >>> mixed.to_numpy().tolist()
+    [[60, 'm'], [60, 'm']]
+    """
+    n_others = len(others)
+    n_rows = len(coalitions) * n_others
+    mixed = case.iloc[np.zeros(n_rows, dtype=int)].reset_index(drop=True)
+    # position n_others of the pool is the case itself
+    pool = pd.concat([others, case], ignore_index=True)
+    borrowed = np.tile(np.arange(n_others), len(coalitions))
+    for j, column in enumerate(columns):
+        own = np.repeat(coalitions[:, j], n_others)
+        positions = np.where(own, n_others, borrowed)
+        mixed[column] = pool[column].take(positions).reset_index(drop=True)
+    return mixed
+
+
+def _score_of(
+    estimator: Any,
+    cases: pd.DataFrame,
+    name: str,
+    columns: Sequence[Any],
+    as_array: bool,
+) -> Score:
+    """Return what scores rows that stand for case `i`: log-odds, or numbers."""
+    if not isinstance(estimator, BaseFusion):
+        # as it is given X, or it would warn of names that it has not seen
+        return lambda rows, i: _ask(estimator, rows.to_numpy() if as_array else rows)
+    target = estimator._target
+
+    def finish(answers: np.ndarray) -> np.ndarray:
+        answers = answers.reshape(len(answers), -1)
+        if target.kind == "classes":
+            return target.informative(class_margins(answers))
+        return log_odds(answers) if target.kind == "labels" else answers
+
+    if isinstance(estimator, BaseLateFusion):
+        return lambda rows, i: finish(_encode_alone(estimator, rows, columns)[name])
+    encoded = estimator.encode_modalities(cases)
+
+    def score(rows: pd.DataFrame, i: int) -> np.ndarray:
+        own = _encode_alone(estimator, rows, columns)[name]
+        Z = {key: np.repeat(part[[i]], len(rows), 0) for key, part in encoded.items()}
+        return finish(estimator.predict_encoded({**Z, name: own}))
+
+    return score
+
+
+def _encode_alone(
+    estimator: BaseFusion, rows: pd.DataFrame, columns: Sequence[Any]
+) -> dict[str, np.ndarray]:
+    """Encode one modality only: the others, images above all, are taken away."""
+    alone = rows.copy()
+    for column in alone.columns.difference(list(columns)):
+        alone[column] = np.full(len(alone), None, dtype=object)
+    with warnings.catch_warnings():
+        # "absent, but never in training" is true of rows that nobody is shown
+        warnings.simplefilter("ignore", UserWarning)
+        return estimator.encode_modalities(alone)
+
+
+def _ask(model: Any, X: Any) -> np.ndarray:
+    if hasattr(model, "predict_proba"):
+        answers = class_margins(np.asarray(model.predict_proba(X)))
+        return answers[:, 1:] if answers.shape[1] == 2 else answers
+    ask = model.decision_function if is_classifier(model) else model.predict
+    answers = np.asarray(ask(X), dtype=np.float64)
+    return answers.reshape(len(X), -1)
