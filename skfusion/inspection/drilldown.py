@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline
 from skfusion._dependencies import require
 from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.early_base import BaseEarlyFusion
+from skfusion.fusion.early_joins import Concatenation
 from skfusion.fusion.late_base import BaseLateFusion
 from skfusion.inspection.cases import having, unwrapped
 from skfusion.inspection.column_games import explain_columns
@@ -182,6 +183,8 @@ def _explain_joined(
     estimator: BaseEarlyFusion, X: Any, background: Any, method: str, wanted: list[str]
 ) -> dict[str, Any]:
     """Explain the joined features, which the names of the modalities tell apart."""
+    if not isinstance(estimator.join_, Concatenation):
+        return {}  # a joined feature is of several modalities
     names = estimator.get_feature_names_out()
     learner, Z, kept = _reach_learner(
         estimator.estimator_, estimator.transform(X), names

@@ -277,6 +277,17 @@ class ModalityExplanation:
             output_names=None if classes is None else [str(c) for c in classes],
         )
 
+    def plot(self, kind: str = "share", **options: Any) -> Any:
+        """Draw, see `skfusion.inspection.display.ModalityDisplay.plot`.
+
+        Returns
+        -------
+        ModalityDisplay
+        """
+        from skfusion.inspection.display import ModalityDisplay
+
+        return ModalityDisplay(self).plot(kind, **options)
+
     def _three_dimensional(self) -> np.ndarray:
         return self.values if self.values.ndim == 3 else self.values[:, :, None]
 

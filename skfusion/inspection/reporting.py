@@ -6,10 +6,12 @@ Read next: `skfusion.inspection.importance`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from skfusion._dependencies import require
 from skfusion.inspection.explanation import ModalityExplanation
 from skfusion.inspection.games import Cases, permuted
 from skfusion.inspection.scores import ModalityScores
@@ -69,6 +71,30 @@ class ModalityReport:
         parts["drop_one"] = drop
         parts["permutation"] = self.permutation.to_frame("fall")
         return pd.concat(parts, axis=1)
+
+    def plot(self) -> Any:
+        """Draw the games side by side.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            What moves the predictions, what helps on these cases and, if it was
+            played, what there is to learn.
+        """
+        pyplot = require("matplotlib.pyplot", "report")
+        games = [g for g in (self.performance, self.retrain) if g is not None]
+        n_panels, n_rows = 1 + len(games), len(self.permutation)
+        figure, axes = pyplot.subplots(
+            1,
+            n_panels,
+            figsize=(4.6 * n_panels, 1.1 + 0.5 * n_rows),
+            sharey=True,
+            layout="constrained",
+        )
+        self.reliance.plot("share", ax=axes[0])
+        for axis, game in zip(axes[1:], games, strict=True):
+            game.plot(ax=axis)
+        return figure
 
     def __str__(self) -> str:
         scores = self.performance.coalition_scores

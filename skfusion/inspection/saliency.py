@@ -78,6 +78,17 @@ class ImageSaliency:
         coarse = torch.from_numpy(self.values[i])[None, None]
         return interpolate(coarse, size, mode="bilinear")[0, 0].numpy()
 
+    def plot(self, **options: Any) -> Any:
+        """Draw, see `skfusion.inspection.saliency_display.SaliencyDisplay.plot`.
+
+        Returns
+        -------
+        SaliencyDisplay
+        """
+        from skfusion.inspection.saliency_display import SaliencyDisplay
+
+        return SaliencyDisplay(self).plot(**options)
+
 
 def explain_images(
     estimator: Any,

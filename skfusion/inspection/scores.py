@@ -6,6 +6,7 @@ Read next: `skfusion.inspection.performance`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -81,6 +82,17 @@ class ModalityScores:
             {"estimate": self.estimate, "low": self.low, "high": self.high},
             index=pd.Index(self.modalities, name="modality"),
         )
+
+    def plot(self, kind: str = "bars", **options: Any) -> Any:
+        """Draw, see `skfusion.inspection.display.ModalityScoresDisplay.plot`.
+
+        Returns
+        -------
+        ModalityScoresDisplay
+        """
+        from skfusion.inspection.display import ModalityScoresDisplay
+
+        return ModalityScoresDisplay(self).plot(kind, **options)
 
 
 def named_pairs(

@@ -283,6 +283,19 @@ def test_steps_that_mix_features_fall_back_on_columns(cohort, new, modalities):
         explain_features(model, new, method="linear")
 
 
+@pytest.mark.parametrize("options", [{"balance": "replicate"}, {"join": "gated"}])
+def test_features_of_any_join_go_to_their_modality(cohort, new, modalities, options):
+    learner = LogisticRegression(max_iter=1000)
+    model = EarlyFusionClassifier(
+        modalities, estimator=learner, random_state=0, **options
+    ).fit(cohort.data, cohort.target)
+    found = explain_features(model, new[:2], background=cohort.data, n_background=2)
+    predicted = logit(model.predict_proba(new[:2])[:, 1])
+    for name, columns in (("image", 40), ("ehr", 8)):
+        assert found[name].shape[1] % columns == 0
+        assert total(found[name]) == pytest.approx(predicted, abs=1e-7)
+
+
 def test_any_model_of_a_table_can_be_explained(cohort, new):
     columns = {"image": cohort.image_columns[:3], "ehr": cohort.ehr_columns[:2]}
     names = [*columns["image"], *columns["ehr"]]

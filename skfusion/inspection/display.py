@@ -1,0 +1,399 @@
+"""Pictures of what modalities contribute, in the way of scikit-learn's displays.
+
+The pictures need matplotlib. Read next: `skfusion.inspection.drawing`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pandas as pd
+
+from skfusion._dependencies import require
+from skfusion.inspection.drawing import (
+    draw_bars,
+    draw_matrix,
+    draw_plane,
+    draw_swarm,
+    draw_triangle,
+    draw_waterfall,
+)
+
+if TYPE_CHECKING:
+    from skfusion.inspection.explanation import ModalityExplanation
+    from skfusion.inspection.scores import ModalityScores
+
+__all__ = ["ModalityDisplay", "ModalityScoresDisplay"]
+
+KINDS = ("share", "waterfall", "beeswarm", "interactions", "outcome")
+SCORE_KINDS = ("bars", "interactions")
+
+
+class ModalityDisplay:
+    """What each modality adds to predictions, as a picture.
+
+    Use `from_explanation` or `from_estimator`.
+
+    Parameters
+    ----------
+    explanation : ModalityExplanation
+        What is drawn.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it was drawn.
+    figure_ : matplotlib Figure
+        The figure of the axes.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion import LateFusionClassifier
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> from skfusion.inspection.display import ModalityDisplay
+    >>> cohort = make_fusion_cohort(n_samples=400, random_state=0)
+    >>> model = LateFusionClassifier(
+    ...     [("image", StandardScaler(), cohort.image_columns),
+    ...      ("ehr", StandardScaler(), cohort.ehr_columns)],
+    ... ).fit(cohort.data[:200], cohort.target[:200])
+    >>> display = ModalityDisplay.from_estimator(
+    ...     model, cohort.data[200:], kind="beeswarm", background=cohort.data[:200])
+    >>> [label.get_text() for label in display.ax_.get_yticklabels()]
+    ['image', 'ehr']
+    """
+
+    def __init__(self, explanation: ModalityExplanation) -> None:
+        self.explanation = explanation
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        kind: str = "share",
+        case: int = 0,
+        output: Any = None,
+        groups: Any = None,
+        ax: Any = None,
+        **parameters: Any,
+    ) -> Self:
+        """Explain cases and draw what was found.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted, see `skfusion.ModalityImportance`.
+        X : DataFrame or ndarray of shape (n, n_columns)
+            The cases.
+        y : array-like of shape (n,) or None, default=None
+            The outcome, told apart by the marks of ``"beeswarm"`` and ``"outcome"``.
+        kind, case, output, groups, ax
+            As in `plot`.
+        **parameters : any
+            Those of `skfusion.ModalityImportance`, such as ``background``.
+
+        Returns
+        -------
+        ModalityDisplay
+        """
+        from skfusion.inspection.importance import ModalityImportance
+
+        explanation = ModalityImportance(estimator, **parameters).explain(X, y)
+        return cls(explanation).plot(
+            kind, case=case, output=output, groups=groups, ax=ax
+        )
+
+    @classmethod
+    def from_explanation(
+        cls,
+        explanation: ModalityExplanation,
+        *,
+        kind: str = "share",
+        case: int = 0,
+        output: Any = None,
+        groups: Any = None,
+        ax: Any = None,
+    ) -> Self:
+        """Draw an explanation.
+
+        Parameters
+        ----------
+        explanation : ModalityExplanation
+            From `ModalityImportance.explain`.
+        kind, case, output, groups, ax
+            As in `plot`.
+
+        Returns
+        -------
+        ModalityDisplay
+        """
+        return cls(explanation).plot(
+            kind, case=case, output=output, groups=groups, ax=ax
+        )
+
+    def plot(
+        self,
+        kind: str = "share",
+        *,
+        case: int = 0,
+        output: Any = None,
+        groups: Any = None,
+        ax: Any = None,
+    ) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        kind : {"share", "waterfall", "beeswarm", "interactions", "outcome"}, \
+                default="share"
+            Shares with bootstrap intervals over cases; how one prediction comes about;
+            every case in the row of each modality; what modalities add alone and
+            together; two modalities against each other or the shares of three in a
+            triangle, by outcome.
+        case : int, default=0
+            Row position of the case of ``"waterfall"``.
+        output : class label, int or None, default=None
+            Which of several outputs; None is the first, and for ``"share"`` all.
+        groups : array-like of shape (n,) or None, default=None
+            Patient ids, for the intervals of ``"share"``.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If `kind`, `case` or `output` is unknown, or the picture does not exist for
+            this number of modalities.
+        ImportError
+            If matplotlib is not installed.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {KINDS}, got {kind!r}.")
+        names = self.explanation.modalities
+        if kind == "outcome" and len(names) not in (2, 3):
+            raise ValueError(
+                "kind='outcome' draws two modalities in a plane or three in a "
+                f"triangle, but there are {len(names)}. Take kind='beeswarm'."
+            )
+        number = self._output_number(output)
+        n_cases = len(self.explanation.values)
+        if not -n_cases <= case < n_cases:
+            raise ValueError(
+                f"case={case} is no row position: there are {n_cases} cases."
+            )
+        row = 0.85 if kind == "beeswarm" else 0.5
+        height = 1.1 + row * (len(names) + (2 if kind == "waterfall" else 0))
+        square = kind in ("interactions", "outcome")
+        size = (5.4, 4.4) if square else (6.4, max(height, 2.2))
+        self.figure_, self.ax_ = axes_for(ax, size)
+        if kind == "share":
+            self._plot_share(groups)
+        else:
+            getattr(self, f"_plot_{kind}")(number, case)
+        return self
+
+    def _plot_share(self, groups: Any) -> None:
+        found = self.explanation
+        if len(found.values) > 1:
+            table = found.share_interval(groups=groups)
+        else:
+            table = found.share("abs").to_frame("estimate")
+        draw_bars(self.ax_, table, f"share of what moves the {found.output}")
+
+    def _plot_waterfall(self, number: int, case: int) -> None:
+        found = self.explanation
+        there = found.presence.to_numpy()[case]
+        names = [
+            name if here else f"{name} (absent)"
+            for name, here in zip(found.modalities, there, strict=True)
+        ]
+        draw_waterfall(
+            self.ax_,
+            names,
+            self._values(number)[case],
+            float(np.atleast_1d(found.base_values)[number]),
+            self._label(number),
+            as_probability=found.output.startswith("log-odds of "),
+        )
+
+    def _plot_beeswarm(self, number: int, case: int) -> None:
+        found = self.explanation
+        draw_swarm(
+            self.ax_,
+            found.modalities,
+            self._values(number),
+            f"adds to the {self._label(number)}",
+            outcome=found.outcome,
+            presence=found.presence.to_numpy(),
+        )
+
+    def _plot_interactions(self, number: int, case: int) -> None:
+        found = self.explanation
+        if found.coalition_values is None:
+            raise ValueError(
+                "kind='interactions' needs all sets of modalities, but permutations of "
+                f"{len(found.modalities)} were sampled. Take kind='share'."
+            )
+        sizes = np.abs(self._values(number)).mean(axis=0)
+        pairs = {
+            pair: np.abs(value.reshape(len(value), -1)[:, number]).mean()
+            for pair, value in found.interactions.items()
+        }
+        names, label = found.modalities, f"mean size in the {self._label(number)}"
+        table = pair_table(names, sizes, pairs)
+        draw_matrix(self.ax_, names, table, label, signed=False)
+
+    def _plot_outcome(self, number: int, case: int) -> None:
+        found, values = self.explanation, self._values(number)
+        if len(found.modalities) == 2:
+            label = self._label(number)
+            draw_plane(self.ax_, found.modalities, values, label, found.outcome)
+        else:
+            draw_triangle(self.ax_, found.modalities, values, found.outcome)
+
+    def _output_number(self, output: Any) -> int:
+        classes = self.explanation.classes
+        if output is None:
+            return 0
+        if classes is None or output not in classes:
+            known = "there is one output only" if classes is None else f"{classes}"
+            raise ValueError(f"output={output!r} is unknown: {known}.")
+        return list(classes).index(output)
+
+    def _values(self, number: int) -> np.ndarray:
+        values = self.explanation.values
+        return values if values.ndim == 2 else values[:, :, number]
+
+    def _label(self, number: int) -> str:
+        found = self.explanation
+        if found.classes is None:
+            return found.output
+        return f"{found.output} of {found.classes[number]}"
+
+
+class ModalityScoresDisplay:
+    """What each modality adds to a score, as a picture.
+
+    Use `from_scores`.
+
+    Parameters
+    ----------
+    scores : ModalityScores
+        What is drawn.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Where it was drawn.
+    figure_ : matplotlib Figure
+        The figure of the axes.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion import LateFusionClassifier, ModalityImportance
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> cohort = make_fusion_cohort(n_samples=400, random_state=0)
+    >>> X, y = cohort.data, cohort.target
+    >>> model = LateFusionClassifier(
+    ...     [("image", StandardScaler(), cohort.image_columns),
+    ...      ("ehr", StandardScaler(), cohort.ehr_columns)],
+    ... ).fit(X[:200], y[:200])
+    >>> scores = ModalityImportance(model, background=X[:200]).score(X[200:], y[200:])
+    >>> scores.plot().ax_.get_xlabel()
+    'adds to AUROC (95 % intervals)'
+    """
+
+    def __init__(self, scores: ModalityScores) -> None:
+        self.scores = scores
+
+    @classmethod
+    def from_scores(
+        cls, scores: ModalityScores, *, kind: str = "bars", ax: Any = None
+    ) -> Self:
+        """Draw scores.
+
+        Parameters
+        ----------
+        scores : ModalityScores
+            From `ModalityImportance.score` or `refit`.
+        kind, ax
+            As in `plot`.
+
+        Returns
+        -------
+        ModalityScoresDisplay
+        """
+        return cls(scores).plot(kind, ax=ax)
+
+    def plot(self, kind: str = "bars", *, ax: Any = None) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        kind : {"bars", "interactions"}, default="bars"
+            What each adds, with its interval; or the diagonal of a matrix, below which
+            stands what pairs add together.
+        ax : matplotlib Axes or None, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If `kind` is unknown, or sets of modalities were sampled so that
+            interactions are not known.
+        ImportError
+            If matplotlib is not installed.
+        """
+        if kind not in SCORE_KINDS:
+            raise ValueError(f"kind must be one of {SCORE_KINDS}, got {kind!r}.")
+        found = self.scores
+        names = found.modalities
+        if kind == "interactions" and len(names) > 1 and not found.interactions:
+            raise ValueError(
+                "kind='interactions' needs all sets of modalities, but permutations of "
+                f"{len(names)} were sampled. Take kind='bars'."
+            )
+        bars = kind == "bars"
+        size = (6.4, max(2.2, 1.1 + 0.5 * len(names))) if bars else (5.4, 4.4)
+        self.figure_, self.ax_ = axes_for(ax, size)
+        again = ", fitted again" if found.game == "retrain" else ""
+        if bars:
+            level = f"{100 * found.confidence_level:g} % intervals{again}"
+            label = f"adds to {found.scoring} ({level})"
+            draw_bars(self.ax_, found.to_frame(), label)
+        else:
+            table = pair_table(names, found.estimate, found.interactions)
+            label = f"adds to {found.scoring}{again}"
+            draw_matrix(self.ax_, names, table, label, signed=True)
+        return self
+
+
+def axes_for(ax: Any, size: tuple[float, float]) -> tuple[Any, Any]:
+    """Return the figure and the axes to draw on, new ones of a size in inches."""
+    pyplot = require("matplotlib.pyplot", "report")
+    if ax is None:
+        return pyplot.subplots(figsize=size, layout="constrained")
+    return ax.figure, ax
+
+
+def pair_table(
+    names: tuple[str, ...], alone: np.ndarray, pairs: dict[tuple[str, str], Any]
+) -> np.ndarray:
+    """Put what M modalities add on the diagonal and their interactions below it."""
+    table = pd.DataFrame(np.diag(alone), index=list(names), columns=list(names))
+    for (first, second), value in pairs.items():
+        table.loc[second, first] = float(value)
+    return table.to_numpy()

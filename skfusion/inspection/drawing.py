@@ -1,0 +1,367 @@
+"""Drawings of contributions on matplotlib axes: arrays in, a picture out.
+
+Read next: `skfusion.inspection.display`, which knows what is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, logit
+
+from skfusion.inspection.marks import (
+    ABOVE,
+    FAINT,
+    GRID,
+    INK,
+    MARKS,
+    OUTSIDE,
+    draw_bar,
+    draw_cases,
+    legend_handle,
+    name_rows,
+    outcome_groups,
+    outcome_handles,
+    swarm_offsets,
+)
+
+__all__ = [
+    "draw_bars",
+    "draw_matrix",
+    "draw_plane",
+    "draw_swarm",
+    "draw_triangle",
+    "draw_waterfall",
+]
+
+
+DASHES = (0, (4, 4))
+PROBABILITIES = (
+    *(1e-6, 1e-4, 0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5),
+    *(0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 0.999999),
+)
+
+
+def draw_bars(axis: Any, table: pd.DataFrame, label: str) -> None:
+    """Draw a bar from 0 for each row, with its interval and figures.
+
+    Parameters
+    ----------
+    axis : matplotlib Axes
+        Where to draw.
+    table : DataFrame of shape (M, 1 to 3)
+        ``estimate`` and, where they are known, ``low`` and ``high``, by name.
+    label : str
+        What the bars measure.
+    """
+    has_interval = "low" in table
+    ends = table.to_numpy()
+    span = max(np.nanmax(ends), 0.0) - min(np.nanmin(ends), 0.0)
+    for row, (_, found) in enumerate(table.iterrows()):
+        value = float(found["estimate"])
+        draw_bar(axis, row, 0.0, value, pale=has_interval)
+        text, end = f"{value:.2f}", max(value, 0.0)
+        if has_interval:
+            low, high = float(found["low"]), float(found["high"])
+            axis.plot([low, high], [row, row], color=INK, linewidth=1.6, zorder=3)
+            for limit in (low, high):
+                axis.plot(
+                    [limit] * 2, [row - 0.12, row + 0.12], color=INK, lw=1.6, zorder=3
+                )
+            text, end = f"{text} ({low:.2f} to {high:.2f})", max(high, 0.0)
+        axis.annotate(
+            text,
+            (end, row),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=INK,
+        )
+    low_end = min(np.nanmin(ends), 0.0)
+    room = 0.75 if has_interval else 0.25  # for the figures
+    axis.set_xlim(low_end - 0.04 * span, low_end + span * (1.04 + room))
+    ticks = [t for t in axis.get_xticks() if low_end <= t <= low_end + 1.04 * span]
+    axis.set_xticks(ticks)
+    axis.axvline(0.0, color=INK, linewidth=1.0)
+    name_rows(axis, list(table.index))
+    axis.set_xlabel(label, color=INK)
+
+
+def draw_waterfall(
+    axis: Any,
+    names: Sequence[str],
+    values: np.ndarray,
+    base: float,
+    label: str,
+    *,
+    as_probability: bool = False,
+) -> None:
+    """Draw how a prediction comes about, from the base value down to it.
+
+    Parameters
+    ----------
+    axis : matplotlib Axes
+        Where to draw.
+    names : sequence of M str
+        What adds something, in this order.
+    values : ndarray of shape (M,)
+        What each adds.
+    base : float
+        Where it starts.
+    label : str
+        What is predicted.
+    as_probability : bool, default=False
+        Whether a second axis turns log-odds into probabilities.
+    """
+    steps = np.concatenate([[base], base + np.cumsum(values)])
+    span = max(float(np.ptp(steps)), 1e-9)
+    for row, value in enumerate(values, start=1):
+        start, end = steps[row - 1], steps[row]
+        draw_bar(axis, row, start, end)
+        axis.plot([start] * 2, [row - 1, row], color=FAINT, linewidth=0.9, zorder=1)
+        right = value >= 0
+        axis.annotate(
+            f"{value:+.2f}",
+            (end, row),
+            xytext=(5 if right else -5, 0),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            va="center",
+            fontsize=9.5,
+            color=INK,
+        )
+    last = len(values) + 1
+    axis.plot([steps[-1]] * 2, [last - 1, last], color=FAINT, linewidth=0.9, zorder=1)
+    for row, value in ((0, base), (last, steps[-1])):
+        axis.plot(value, row, marker="D", color=INK, markersize=6, zorder=3)
+        axis.annotate(
+            f"{value:.2f}",
+            (value, row),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9.5,
+            color=INK,
+        )
+    name_rows(axis, ["base value", *names, "prediction"])
+    axis.set_xlim(steps.min() - 0.22 * span, steps.max() + 0.22 * span)
+    axis.set_xlabel(label, color=INK)
+    if as_probability:
+        _probability_axis(axis)
+
+
+def _probability_axis(axis: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    ends = np.array(axis.get_xlim())
+    inside = [p for p in PROBABILITIES if ends[0] < logit(p) < ends[1]]
+    if len(inside) < 3:
+        inside = list(MaxNLocator(5).tick_values(*expit(ends)))
+    shown: list[float] = []
+    for p in inside:
+        place = _log_odds_of(p)
+        far = not shown or place - _log_odds_of(shown[-1]) > 0.09 * np.ptp(ends)
+        if far and ends[0] < place < ends[1]:
+            shown.append(p)
+    top = axis.secondary_xaxis("top", functions=(expit, _log_odds_of))
+    top.set_xticks(shown, [f"{p:g}" for p in shown])
+    top.tick_params(labelsize=8.5, colors=FAINT)
+    top.set_xlabel("probability", color=FAINT, fontsize=9)
+    top.spines["top"].set_color(FAINT)
+
+
+def _log_odds_of(probability: Any) -> Any:
+    # the axis is drawn a little beyond what is asked
+    return logit(np.clip(probability, 1e-9, 1 - 1e-9))
+
+
+def draw_swarm(
+    axis: Any,
+    names: Sequence[str],
+    values: np.ndarray,
+    label: str,
+    *,
+    outcome: np.ndarray | None = None,
+    presence: np.ndarray | None = None,
+) -> None:
+    """Draw each case as a mark in the row of each modality.
+
+    Parameters
+    ----------
+    axis : matplotlib Axes
+        Where to draw.
+    names : sequence of M str
+        The modalities.
+    values : ndarray of shape (n, M)
+        What each adds in each case.
+    label : str
+        What is predicted.
+    outcome : ndarray of shape (n,) or None, default=None
+        What happened, told apart by the marks.
+    presence : ndarray of bool of shape (n, M) or None, default=None
+        Where a modality is absent the mark is a cross.
+    """
+    axis.axvline(0.0, color=INK, linewidth=1.0)
+    there = np.ones(values.shape, bool) if presence is None else presence
+    groups = outcome_groups(outcome, len(values))
+    for j in range(len(names)):
+        places = j + swarm_offsets(values[:, j])
+        for mark, (_, members) in zip(MARKS, groups, strict=False):
+            shown = members & there[:, j]
+            draw_cases(axis, values[shown, j], places[shown], mark)
+        gone = ~there[:, j]
+        axis.scatter(
+            values[gone, j], places[gone], marker="x", s=16, color=FAINT, linewidth=0.9
+        )
+    name_rows(axis, list(names))
+    axis.set_xlabel(label, color=INK)
+    handles = outcome_handles(groups)
+    if not there.all():
+        handles.append(legend_handle("modality absent", marker="x", color=FAINT))
+    if handles:
+        axis.legend(handles=handles, fontsize=9, frameon=False, **OUTSIDE)
+
+
+def draw_matrix(
+    axis: Any, names: Sequence[str], table: np.ndarray, label: str, *, signed: bool
+) -> None:
+    """Draw what modalities add alone (diagonal) and by acting together (below it).
+
+    Parameters
+    ----------
+    axis : matplotlib Axes
+        Where to draw.
+    names : sequence of M str
+        The modalities.
+    table : ndarray of shape (M, M)
+        Only the diagonal and what lies below it is drawn; darker is larger, the
+        figures have the sign.
+    label : str
+        What the figures measure.
+    signed : bool
+        Whether interactions are given their sign; else all figures are sizes.
+    """
+    n_names = len(names)
+    shown = np.tril(np.ones((n_names, n_names), dtype=bool))
+    sizes = np.ma.masked_array(np.abs(table), mask=~shown)
+    largest = float(sizes.max()) or 1.0
+    axis.imshow(sizes, cmap="Blues", vmin=0, vmax=1.25 * largest)
+    for i, j in zip(*np.nonzero(shown), strict=True):
+        dark = abs(table[i, j]) > 0.55 * largest
+        axis.text(
+            j,
+            i,
+            f"{table[i, j]:+.2f}" if signed else f"{table[i, j]:.2f}",
+            ha="center",
+            va="center",
+            color="white" if dark else INK,
+            fontsize=11,
+            fontweight="bold" if i == j else "normal",
+        )
+    axis.set_xticks(range(n_names), names)
+    axis.set_yticks(range(n_names), names)
+    axis.tick_params(length=0, labelsize=10.5, colors=INK)
+    axis.spines[:].set_visible(False)
+    axis.set_xlabel(
+        f"{label}\n(diagonal: the modality; below: the interaction)", color=INK
+    )
+
+
+def draw_plane(
+    axis: Any,
+    names: Sequence[str],
+    values: np.ndarray,
+    label: str,
+    outcome: np.ndarray | None,
+) -> None:
+    """Draw two modalities against each other, one mark a case.
+
+    Parameters
+    ----------
+    axis : matplotlib Axes
+        Where to draw.
+    names : sequence of 2 str
+        The modalities.
+    values : ndarray of shape (n, 2)
+        What each adds. On a dashed line both together add the same.
+    label : str
+        What is predicted.
+    outcome : ndarray of shape (n,) or None
+        What happened, told apart by the marks.
+    """
+    reach = 1.08 * float(np.abs(values).max() or 1.0)
+    for level in np.linspace(-2, 2, 9) * reach:
+        ends = np.array([-3.0, 3.0]) * reach
+        axis.plot(ends, level - ends, color=FAINT, linewidth=0.6, linestyle=DASHES)
+    axis.axhline(0.0, color=FAINT, linewidth=0.9)
+    axis.axvline(0.0, color=FAINT, linewidth=0.9)
+    groups = outcome_groups(outcome, len(values))
+    for mark, (_, members) in zip(MARKS, groups, strict=False):
+        draw_cases(axis, values[members, 0], values[members, 1], mark)
+    room = 0.06 * reach
+    for set_limits, column in ((axis.set_xlim, 0), (axis.set_ylim, 1)):
+        found = values[:, column]
+        set_limits(min(found.min(), 0.0) - room, max(found.max(), 0.0) + room)
+    axis.set_aspect("equal")
+    axis.set_xlabel(f"{names[0]}: adds to the {label}", color=INK)
+    axis.set_ylabel(f"{names[1]}: adds", color=INK)
+    axis.spines[["top", "right"]].set_visible(False)
+    line = legend_handle("same prediction", color=FAINT, linestyle=DASHES)
+    handles = [*outcome_handles(groups), line]
+    axis.legend(handles=handles, fontsize=9, frameon=False, **ABOVE)
+
+
+def draw_triangle(
+    axis: Any, names: Sequence[str], values: np.ndarray, outcome: np.ndarray | None
+) -> None:
+    """Draw the shares of three modalities in each case as a point in a triangle.
+
+    Parameters
+    ----------
+    axis : matplotlib Axes
+        Where to draw.
+    names : sequence of 3 str
+        The modalities, one a corner.
+    values : ndarray of shape (n, 3)
+        What each adds. The share is that of the absolute value; cases to which none
+        adds anything are left out.
+    outcome : ndarray of shape (n,) or None
+        What happened, told apart by the marks.
+    """
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])
+    for level in (0.25, 0.5, 0.75):
+        for j in range(3):
+            a, b = np.delete(np.arange(3), j)
+            ends = np.full((2, 3), 0.0)
+            ends[:, j] = level
+            ends[0, a] = ends[1, b] = 1 - level
+            axis.plot(*(ends @ corners).T, color=GRID, linewidth=0.9)
+    outline = np.vstack([corners, corners[:1]])
+    axis.plot(*outline.T, color=FAINT, linewidth=1.0)
+    sizes = np.abs(values)
+    moved = sizes.sum(axis=1) > 0
+    places = np.zeros((len(values), 2))
+    places[moved] = sizes[moved] / sizes[moved].sum(axis=1, keepdims=True) @ corners
+    groups = outcome_groups(outcome, len(values))
+    for mark, (_, members) in zip(MARKS, groups, strict=False):
+        x, y = places[members & moved].T
+        draw_cases(axis, x, y, mark)
+    for j, (name, (x, y)) in enumerate(zip(names, corners, strict=True)):
+        axis.annotate(
+            f"all {name}",
+            (x, y),
+            xytext=(0, 8 if j == 2 else -8),
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if j == 2 else "top",
+            color=INK,
+        )
+    axis.set(xlim=(-0.12, 1.12), ylim=(-0.1, 0.98), aspect="equal")
+    axis.set_axis_off()
+    handles = outcome_handles(groups)
+    if handles:
+        axis.legend(handles=handles, fontsize=9, frameon=False, **OUTSIDE)
