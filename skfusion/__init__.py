@@ -22,6 +22,8 @@ _EXPORTS = {
     "EarlyFusionRegressor": "skfusion.fusion.early",
     "EarlyFusionSurvival": "skfusion.fusion.early_survival",
     "EmbeddingStore": "skfusion.image.store",
+    "EventStore": "skfusion.ehr.events",
+    "EventWindows": "skfusion.ehr.windows",
     "FusionComparison": "skfusion.evaluation.comparison",
     "GeneticSelector": "skfusion.fusion.genetic",
     "GiniSelector": "skfusion.fusion.selection",

@@ -11,9 +11,12 @@ _EXPORTS = {
     "CodeMap": "skfusion.ehr.codes",
     "ComorbidityEncoder": "skfusion.ehr.comorbidity_encoder",
     "ELIXHAUSER": "skfusion.ehr.comorbidity",
+    "EventStore": "skfusion.ehr.events",
+    "EventWindows": "skfusion.ehr.windows",
     "ObservedScaler": "skfusion.ehr.observed",
     "TabularEncoder": "skfusion.ehr.tabular",
     "Units": "skfusion.ehr.units",
+    "parse_feature": "skfusion.ehr.window_plan",
     "parse_values": "skfusion.ehr.values",
 }
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from skfusion._paths import cache_folder
 from skfusion.image import claims, entries
 from skfusion.image.database import StoreWarning, shared_database
 from skfusion.image.reading import content_digest
@@ -332,16 +332,7 @@ def default_store_path() -> Path:
     >>> default_store_path().is_absolute()
     True
     """
-    chosen = os.environ.get("SKFUSION_CACHE")
-    if chosen:
-        return Path(os.path.abspath(os.path.expanduser(chosen)))
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.abspath(os.path.expanduser(base))) / "skfusion"
+    return cache_folder()
 
 
 def resolve_store(store: Any) -> EmbeddingStore | None:

@@ -1,0 +1,409 @@
+"""EventStore: a long table of timed events in, an immutable handle to it out.
+
+Read next: `skfusion.ehr.windows`, which makes features of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from skfusion._paths import cache_folder
+from skfusion.ehr.event_changes import (
+    Change,
+    converting,
+    grouping,
+    lagging,
+    parsing,
+)
+from skfusion.ehr.event_columns import (
+    NO_TIME,
+    EventColumns,
+    Labels,
+    as_pandas,
+    as_series,
+    event_columns,
+)
+from skfusion.ehr.event_files import EventFiles, EventWriter
+from skfusion.ehr.event_report import report_events
+
+__all__ = ["EventStore"]
+
+PIECE = 2_000_000  # events that are changed at a time
+
+
+class EventStore:
+    """An immutable handle to events: who, when, what, and the number if there is one.
+
+    The events lie in a folder, sorted by subject and time; what is handed about is its
+    path and the fingerprint of its content. Clones are the same object, a pickle is
+    some bytes, all processes read the same files. Make one with `from_frame`,
+    `from_meds`, `from_omop`, `from_fhir` or `from_mimic`.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        Folder that one of these wrote.
+    fingerprint : str or None, default=None
+        What its content must be; None takes it as it is.
+
+    Attributes
+    ----------
+    path : Path
+        The folder. It holds data of patients; remove it when it is no longer needed.
+    fingerprint : str
+        Digest of its content.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no events at `path`.
+    ValueError
+        If they are others than `fingerprint` says.
+
+    Notes
+    -----
+    The columns are those of MEDS [1]_. An event may be known later than it happened, a
+    diagnosis at discharge, a laboratory value when it is reported:
+    ``available_time``, or `with_lags`. Events with a date and no time are moved to the
+    last microsecond of their day, as otherwise a feature would know in the morning
+    what happened in the evening.
+
+    References
+    ----------
+    .. [1] Medical Event Data Standard 0.4. https://github.com/Medical-Event-Data-Standard
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion import EventStore
+    >>> store = EventStore.from_frame(pd.DataFrame({
+    ...     "subject_id": [7, 7, 9],
+    ...     "time": pd.to_datetime(["2024-03-01 08:30", "2024-03-02 07:10",
+    ...                             "2024-03-05 16:40"]),
+    ...     "code": ["LAB//creatinine", "LAB//creatinine", "LAB//lactate"],
+    ...     "numeric_value": [1.1, 1.4, 2.0],
+    ... }))
+    >>> store
+    EventStore(3 events, 2 subjects, 2 codes)
+    """
+
+    path: Path
+    fingerprint: str
+
+    def __init__(
+        self, path: str | os.PathLike[str], fingerprint: str | None = None
+    ) -> None:
+        place = Path(os.path.abspath(os.path.expanduser(path)))
+        found = EventFiles(place).fingerprint
+        if fingerprint is not None and fingerprint != found:
+            raise ValueError(
+                f"EventStore: the events in {place} are not those that this store, or "
+                "a model that holds it, was made with. Write those again, or give the "
+                "model the new store with set_params."
+            )
+        object.__setattr__(self, "path", place)
+        object.__setattr__(self, "fingerprint", found)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        no_time: str = "error",
+        date_only: str | None = "end_of_day",
+    ) -> EventStore:
+        """Write a table of events into a folder.
+
+        Parameters
+        ----------
+        frame : DataFrame of pandas, polars or pyarrow, or an iterable of such
+            Columns ``subject_id`` (whole numbers or text), ``time``, ``code``, and any
+            of ``numeric_value``, ``available_time``, ``unit`` and ``text_value``, in
+            any order of rows. An iterable is written part by part.
+        path : str or PathLike or None, default=None
+            Folder to write. None takes one below ``$SKFUSION_CACHE`` (or the user's
+            cache folder), named by the content: the same events are there once.
+        no_time : {"error", "static", "drop"}, default="error"
+            What becomes of events without time. Static ones are kept, and in no window.
+        date_only : {"end_of_day", None}, default="end_of_day"
+            What becomes of events of a code that only ever happens at midnight.
+
+        Returns
+        -------
+        EventStore
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a column is missing or holds something else than it must. Nothing is
+            left behind then.
+        """
+        for name, value, allowed in (
+            ("no_time", no_time, ("error", "static", "drop")),
+            ("date_only", date_only, ("end_of_day", None)),
+        ):
+            if value not in allowed:
+                raise ValueError(
+                    f"EventStore: {name} must be one of {allowed}, got {value!r}."
+                )
+        single = isinstance(frame, pd.DataFrame) or hasattr(frame, "columns")
+        parts = [frame] if single else frame
+
+        def columns() -> Iterator[EventColumns]:
+            n_rows = 0
+            for part in parts:
+                table = as_pandas(part)
+                yield event_columns(table, no_time=no_time, first_row=n_rows)
+                n_rows += len(table)
+
+        return cls._write(columns(), path, date_only=date_only is not None)
+
+    @classmethod
+    def _write(
+        cls,
+        parts: Iterable[EventColumns],
+        path: str | os.PathLike[str] | None = None,
+        *,
+        date_only: bool = False,
+        moved: Iterable[str] = (),
+    ) -> EventStore:
+        target = None if path is None else Path(os.path.abspath(path))
+        folder = cache_folder() / "events" if target is None else target.parent
+        with EventWriter(folder, date_only=date_only, moved=moved) as writer:
+            for part in parts:
+                writer.add(part)
+            return cls(*writer.finish(target))
+
+    @property
+    def subjects(self) -> pd.Index:
+        """All subjects, in the order of the files."""
+        return self.files.subjects
+
+    @property
+    def codes(self) -> list[str]:
+        """All codes."""
+        return list(self.files.words("code"))
+
+    @property
+    def has_time_zone(self) -> bool:
+        """Whether the times have a time zone; those of cases must have one then too."""
+        return self.files.zone
+
+    def of_subjects(self, subjects: Any) -> pd.DataFrame:
+        """Return the events of some subjects.
+
+        Parameters
+        ----------
+        subjects : array-like
+            Their ids. Those without events are left out.
+
+        Returns
+        -------
+        DataFrame
+            The columns that the store has, in the order of `subjects` and of time.
+        """
+        places = self.subjects.get_indexer(pd.Index(subjects))
+        places = places[places >= 0]
+        start = self.files.offsets[places]
+        n_events = self.files.offsets[places + 1] - start
+        shift = start - np.concatenate([[0], n_events.cumsum()[:-1]])[: len(start)]
+        rows = np.arange(n_events.sum()) + np.repeat(shift, n_events)
+        return self._frame(rows)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return all events; see `of_subjects`."""
+        return self.of_subjects(self.subjects)
+
+    def report(self) -> pd.DataFrame:
+        """Count what is there, code by code.
+
+        Returns
+        -------
+        DataFrame
+            Indexed by code: ``n_events``, ``n_subjects``, ``n_values`` (events with a
+            number), ``units`` (how many events have which), ``date_only`` (whether
+            they were moved to the end of their day).
+        """
+        return report_events(self.files)
+
+    def with_lags(self, lags: Mapping[str, Any]) -> EventStore:
+        """Return the events, available later than they happened.
+
+        Parameters
+        ----------
+        lags : mapping of str to timedelta or str
+            What a code begins with (the longest one counts) -> after how long an event
+            is known, such as ``"2h"``. A later ``available_time`` stays.
+
+        Returns
+        -------
+        EventStore
+            A new one.
+
+        Examples
+        --------
+        >>> def as_reported(store):  # results come two hours after the blood is drawn
+        ...     return store.with_lags({"LAB//": "2h", "DIAGNOSIS//": "30d"})
+        """
+        return self._changed(lagging(self.codes, lags))
+
+    def map_codes(self, mapping: Mapping[str, Any] | Callable[..., Any]) -> EventStore:
+        """Return the events under other codes.
+
+        Parameters
+        ----------
+        mapping : mapping, CodeMap or callable
+            Code -> code, a list of codes (the event then counts for each) or None (it
+            is dropped); codes that are not in a mapping stay. An object with a method
+            ``table``, such as `skfusion.ehr.CodeMap`, gives all groups of each code; a
+            function is called with a Series of codes and returns one.
+
+        Returns
+        -------
+        EventStore
+            A new one.
+
+        Examples
+        --------
+        >>> def by_group(store):
+        ...     return store.map_codes({"LAB//1742-6": "LAB//alt", "ADMIN//7": None})
+        """
+        return self._changed(grouping(self.codes, mapping))
+
+    def convert_units(self, units: Callable[..., pd.DataFrame]) -> EventStore:
+        """Return the events in other units.
+
+        Parameters
+        ----------
+        units : callable
+            Given Series of codes, numbers and units it returns a DataFrame with the
+            columns ``code``, ``numeric_value`` and ``unit``, such as
+            `skfusion.ehr.Units` does.
+
+        Returns
+        -------
+        EventStore
+            A new one.
+        """
+        return self._changed(converting(units))
+
+    def read_text(self, parser: Callable[..., pd.DataFrame]) -> EventStore:
+        """Return the events with numbers read out of their values as text.
+
+        Parameters
+        ----------
+        parser : callable
+            Given a Series of texts it returns a DataFrame with the columns
+            ``numeric_value`` and, if it likes, ``unit``, such as
+            `skfusion.ehr.parse_values` does. What an event has already stays.
+
+        Returns
+        -------
+        EventStore
+            A new one. The texts stay, so that what was "<0.1" can still be told.
+        """
+        return self._changed(parsing(parser))
+
+    @property
+    def files(self) -> EventFiles:
+        """Return the files, after a look at whether they changed."""
+        files = _opened(self.path, self.fingerprint)
+        files.check()
+        return files
+
+    def _changed(self, change: Change) -> EventStore:
+        """Return a store of changed events, made piece by piece."""
+        n_events = self.files.n_events
+        starts = range(0, n_events, PIECE)
+        pieces = (self._columns(np.arange(a, min(a + PIECE, n_events))) for a in starts)
+        moved = self.files.date_only
+        return self._write((change(piece) for piece in pieces), moved=moved)
+
+    def _columns(self, rows: np.ndarray) -> EventColumns:
+        """Return some events, by their positions."""
+        files = self.files
+
+        def labels(name: str) -> Labels | None:
+            if name not in files.columns:
+                return None
+            return Labels(files.column(name)[rows], files.words(name))
+
+        owner = np.searchsorted(files.offsets, rows, "right") - 1
+        code = labels("code")
+        assert code is not None  # every event has one
+        return EventColumns(
+            self.subjects.to_numpy()[owner],
+            files.column("time")[rows],
+            code,
+            files.column("value")[rows],
+            np.zeros(len(rows), dtype=bool),
+            files.column("available")[rows] if "available" in files.columns else None,
+            labels("unit"),
+            labels("text"),
+            files.zone,
+        )
+
+    def _frame(self, rows: np.ndarray) -> pd.DataFrame:
+        columns = self._columns(rows)
+        table: dict[str, Any] = {
+            "subject_id": columns.subject,
+            "time": self._as_times(columns.time),
+            "code": as_series(columns.code).to_numpy(),
+            "numeric_value": columns.value,
+        }
+        if columns.available is not None:
+            known = columns.available
+            known = np.where(known == NO_TIME, columns.time, known)
+            table["available_time"] = self._as_times(known)
+        for name, labels in (("unit", columns.unit), ("text_value", columns.text)):
+            if labels is not None:
+                table[name] = as_series(labels).to_numpy()
+        return pd.DataFrame(table)
+
+    def _as_times(self, times: np.ndarray) -> pd.Series:
+        column = pd.Series(times.view("datetime64[us]"))
+        return column.dt.tz_localize("UTC") if self.has_time_zone else column
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("An EventStore cannot be changed; make another one.")
+
+    def __sklearn_clone__(self) -> Self:
+        return self
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EventStore, (str(self.path), self.fingerprint)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, EventStore):
+            return NotImplemented
+        return self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        n_events, n_codes = self.files.n_events, len(self.files.words("code"))
+        return (
+            f"EventStore({n_events:,} events, {len(self.subjects):,} subjects, "
+            f"{n_codes:,} codes)"
+        )
+
+
+@lru_cache(maxsize=32)
+def _opened(path: Path, fingerprint: str) -> EventFiles:
+    """Return the files of a store, opened once in a process."""
+    return EventFiles(path)

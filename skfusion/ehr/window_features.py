@@ -1,0 +1,117 @@
+"""Some rows and the events in, their features out.
+
+Read next: `skfusion.ehr.window_kernel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from skfusion.ehr.event_files import EventFiles
+from skfusion.ehr.window_kernel import (
+    BandSums,
+    WindowEvents,
+    join_bands,
+    sum_bands,
+    window_statistics,
+)
+from skfusion.ehr.window_output import Block
+from skfusion.ehr.window_plan import FeaturePlan
+from skfusion.ehr.window_rows import Cases, Sight, visible_events
+
+__all__ = ["row_features"]
+
+
+def row_features(
+    files: EventFiles,
+    sight: Sight,
+    group: np.ndarray,
+    plan: FeaturePlan,
+    engine: str,
+    rows: slice,
+    cases: Cases,
+) -> Iterator[Block]:
+    """Compute the features of some rows.
+
+    Parameters
+    ----------
+    files : EventFiles
+        The events.
+    sight : Sight
+        What may be seen.
+    group : ndarray of int of shape (n_codes,)
+        Place in `plan` of each code of the store, -1 for none.
+    plan : FeaturePlan
+        The features.
+    engine : {"numpy", "numba"}
+        What computes.
+    rows : slice
+        Where in the result the rows are.
+    cases : Cases
+        The rows.
+
+    Yields
+    ------
+    Block
+    """
+    for events in visible_events(files, cases, sight):
+        block = _block(events, sight, group, plan, engine)
+        yield Block(rows, *block)
+
+
+def _block(
+    events: WindowEvents,
+    sight: Sight,
+    group: np.ndarray,
+    plan: FeaturePlan,
+    engine: str,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    windows = sight.windows
+    n_bands = len(windows.labels)
+    row, code, sums = sum_bands(events, len(group), n_bands)
+    if windows.nested:
+        sums = join_bands(sums)
+    chosen = group[code]
+    kept = chosen >= 0
+    parts = sums if kept.all() else BandSums(*(table[:, kept] for table in sums))
+    values = window_statistics(parts, plan.statistics, windows.widths)
+    columns = plan.place[chosen[kept]]
+    known = ~np.isnan(values) & (columns >= 0)
+    per_pair = known.reshape(len(known), -1).sum(axis=1)
+    cells = np.repeat(row[kept], per_pair), columns[known], values[known]
+    if not plan.totals:
+        return cells
+    return _with_totals(cells, _totals(row, sums, plan), plan.n_of_codes)
+
+
+def _totals(
+    row: np.ndarray, sums: BandSums, plan: FeaturePlan
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return statistics over all codes of each row that has events, and the rows."""
+    start = np.flatnonzero(np.diff(row, prepend=-1))
+    tables = []
+    if "count" in plan.totals:
+        tables.append(np.add.reduceat(sums.n, start, axis=1))
+    if "n_codes" in plan.totals:
+        tables.append(np.add.reduceat((sums.n > 0).astype(float), start, axis=1))
+    if "history" in plan.totals:
+        tables.append(np.fmax.reduceat(np.fmax.reduce(sums.oldest), start)[None])
+    return row[start], np.concatenate(tables).T
+
+
+def _with_totals(
+    cells: tuple[np.ndarray, np.ndarray, np.ndarray],
+    totals: tuple[np.ndarray, np.ndarray],
+    first_column: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Put totals behind the other features of their rows."""
+    rows, values = totals
+    row, column = np.nonzero(values)
+    more = rows[row], column + first_column, values[row, column].astype(np.float32)
+    row, column, value = (
+        np.concatenate(pair) for pair in zip(cells, more, strict=True)
+    )
+    order = np.argsort(row, kind="stable")
+    return row[order], column[order], value[order]

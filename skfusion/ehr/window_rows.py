@@ -1,0 +1,200 @@
+"""Cases with a subject and an index time in, the events that each may see out.
+
+Read next: `skfusion.ehr.window_kernel`, which sums them up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from skfusion.ehr.event_columns import DAY, NO_TIME
+from skfusion.ehr.event_files import EventFiles
+from skfusion.ehr.window_kernel import WindowEvents
+from skfusion.ehr.window_plan import UNBOUNDED, Windows
+
+__all__ = ["Cases", "Sight", "row_chunks", "visible_events"]
+
+CHUNK = 250_000  # events at a time: what is made of them stays in the cache
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Rows of a table of cases.
+
+    Attributes
+    ----------
+    subject : ndarray of int of shape (n_rows,)
+        Position of the subject in the store, -1 for one without events.
+    end : ndarray of int64 of shape (n_rows,)
+        Where its windows end, in microseconds since 1970.
+    """
+
+    subject: np.ndarray
+    end: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What may be seen of the events.
+
+    Attributes
+    ----------
+    windows : Windows
+        The windows.
+    closed : str
+        Whether what is available exactly at the end is seen ("right") or not ("left").
+    codes : ndarray of bool of shape (n_codes,)
+        Which codes.
+    bounds : ndarray of float32 of shape (2, n_codes) or None
+        What numbers are clipped to.
+    days : bool
+        Whether calendar days are needed.
+    """
+
+    windows: Windows
+    closed: str
+    codes: np.ndarray
+    bounds: np.ndarray | None = None
+    days: bool = True
+
+
+def row_chunks(files: EventFiles, subject: np.ndarray) -> Iterator[slice]:
+    """Cut rows into chunks of about `CHUNK` events.
+
+    Parameters
+    ----------
+    files : EventFiles
+        The events.
+    subject : ndarray of int of shape (n_rows,)
+        Position of each row's subject, -1 for none.
+
+    Yields
+    ------
+    slice
+        Rows. Neighbouring rows of one subject are in one chunk.
+    """
+    n_events = np.diff(files.offsets, append=files.offsets[-1])[subject]
+    changes = np.ones(len(subject), dtype=bool)
+    changes[1:] = subject[1:] != subject[:-1]
+    loaded = np.cumsum(np.where(changes & (subject >= 0), n_events, 0))
+    start = 0
+    while start < len(subject):
+        before = loaded[start - 1] if start else 0
+        stop = int(np.searchsorted(loaded, before + CHUNK, "right"))
+        stop = max(stop, start + 1)
+        while stop < len(subject) and not changes[stop]:
+            stop += 1
+        yield slice(start, stop)
+        start = stop
+
+
+def visible_events(
+    files: EventFiles, cases: Cases, sight: Sight
+) -> Iterator[WindowEvents]:
+    """Return the events that rows may see, some rows at a time.
+
+    Parameters
+    ----------
+    files : EventFiles
+        The events.
+    cases : Cases
+        Rows, few enough that all events of their subjects fit into memory.
+    sight : Sight
+        What may be seen.
+
+    Yields
+    ------
+    WindowEvents
+        Of rows that were in none before; row 0 is the first one of `cases`.
+    """
+    known = cases.subject >= 0
+    rows = np.flatnonzero(known)
+    if not len(rows):
+        return
+    subjects, owner = np.unique(cases.subject[rows], return_inverse=True)
+    start, stop = files.offsets[subjects], files.offsets[subjects + 1]
+    local = np.concatenate([[0], np.cumsum(stop - start)])
+    time = files.take("time", start, stop)
+    end = cases.end[rows]
+    low, high = _slices(time, local[owner], local[owner + 1], end, sight)
+    columns = {"time": time}
+    for name in ("code", "value", "available"):
+        if name in files.columns:
+            columns[name] = files.take(name, start, stop)
+    total = np.cumsum(high - low)
+    cuts = np.searchsorted(total, np.arange(CHUNK, total[-1] + CHUNK, CHUNK), "left")
+    first = 0
+    for cut in np.unique(np.minimum(cuts + 1, len(rows))):
+        some = slice(first, int(cut))
+        yield _events(columns, rows[some], end[some], low[some], high[some], sight)
+        first = int(cut)
+
+
+def _slices(
+    time: np.ndarray,
+    start: np.ndarray,
+    stop: np.ndarray,
+    end: np.ndarray,
+    sight: Sight,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where in the events each row's longest window begins and ends."""
+    longest = sight.windows.lengths[-1]
+    side = sight.closed
+    if longest == UNBOUNDED:
+        low = _search(time, start, stop, np.full(len(end), NO_TIME), "right")
+    else:
+        low = _search(time, start, stop, end - longest, side)
+    return low, _search(time, low, stop, end, side)
+
+
+def _search(
+    time: np.ndarray, low: np.ndarray, high: np.ndarray, target: np.ndarray, side: str
+) -> np.ndarray:
+    """Search each target in its own sorted part of the times, all at once."""
+    low, high = low.copy(), high.copy()
+    while (open_ := low < high).any():
+        middle = (low + high) // 2
+        there = time[np.minimum(middle, len(time) - 1)]
+        right = open_ & ((there < target) if side == "left" else (there <= target))
+        low = np.where(right, middle + 1, low)
+        high = np.where(open_ & ~right, middle, high)
+    return low
+
+
+def _events(
+    columns: dict[str, np.ndarray],
+    rows: np.ndarray,
+    end: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    sight: Sight,
+) -> WindowEvents:
+    n_events = high - low
+    before = np.cumsum(n_events) - n_events
+    place = np.arange(n_events.sum()) + np.repeat(low - before, n_events)
+    row = np.repeat(rows, n_events)
+    ends = np.repeat(end, n_events)
+    time, code = columns["time"][place], columns["code"][place]
+    keep = sight.codes[code]
+    if "available" in columns:
+        # NO_TIME, known when it happened, is before any end
+        known = columns["available"][place]
+        keep &= known < ends if sight.closed == "left" else known <= ends
+    if not keep.all():
+        place, row, ends = place[keep], row[keep], ends[keep]
+        time, code = time[keep], code[keep]
+    ahead = ends - time
+    value = columns["value"][place]
+    if sight.bounds is not None:
+        value = np.clip(value, sight.bounds[0][code], sight.bounds[1][code])
+    return WindowEvents(
+        row,
+        code,
+        sight.windows.band(ahead, sight.closed),
+        ahead / DAY,
+        time // DAY if sight.days else np.zeros(len(time), dtype=np.int64),
+        value,
+    )
