@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfusion.ehr.durations import as_microseconds
 from skfusion.ehr.event_columns import (
     NO_TIME,
     EventColumns,
@@ -42,13 +43,13 @@ def lagging(codes: Sequence[str], lags: Mapping[str, Any]) -> Change:
     """
     wait = np.zeros(len(codes), dtype=np.int64)
     for start in sorted(lags, key=len):
-        lag = pd.Timedelta(lags[start])
-        if lag < pd.Timedelta(0):
+        lag = as_microseconds(lags[start])
+        if lag < 0:
             raise ValueError(
-                f"EventStore: the lag of {start!r} is {lag}; nothing is known before "
+                f"EventStore: the lag of {start!r} is {lags[start]!r}; nothing is known before "
                 "it happened."
             )
-        wait[[code.startswith(start) for code in codes]] = lag // pd.Timedelta(1, "us")
+        wait[[code.startswith(start) for code in codes]] = lag
 
     def change(events: EventColumns) -> EventColumns:
         timed = events.time != NO_TIME
@@ -117,7 +118,7 @@ def parsing(parser: Callable[..., pd.DataFrame]) -> Change:
         if "unit" not in table:
             return replace(events, value=value)
         words = table["unit"].astype(object).where(table["unit"] != "", None)
-        found = np.append(words.to_numpy(object), None)[events.text.numbers]
+        found = np.array([*words, None], dtype=object)[events.text.numbers]
         unit = _words(events.unit, len(value)).to_numpy(object)
         unit = np.where(unknown & pd.isna(unit), found, unit)
         return replace(events, value=value, unit=as_labels(pd.Series(unit), "unit"))
@@ -127,7 +128,7 @@ def parsing(parser: Callable[..., pd.DataFrame]) -> Change:
 
 def take(events: EventColumns, rows: np.ndarray) -> EventColumns:
     """Return some rows of all columns."""
-    optional = {
+    optional: dict[str, Any] = {
         name: None if column is None else Labels(column.numbers[rows], column.words)
         for name, column in (("unit", events.unit), ("text", events.text))
     }

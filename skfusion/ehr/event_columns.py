@@ -162,11 +162,9 @@ def event_columns(
         _values(frame),
         midnight,
         available,
-        *(
-            as_labels(frame[name], name) if _filled(frame, name) else None
-            for name in ("unit", "text_value")
-        ),
-        zone=zone,
+        _optional(frame, "unit"),
+        _optional(frame, "text_value"),
+        zone,
     )
 
 
@@ -175,8 +173,10 @@ def _places(mask: np.ndarray, first_row: int) -> str:
     return f"{mask.sum()} of {len(mask)} events (row positions {places})"
 
 
-def _filled(frame: pd.DataFrame, name: str) -> bool:
-    return name in frame and bool(frame[name].notna().any())
+def _optional(frame: pd.DataFrame, name: str) -> Labels | None:
+    if name in frame and frame[name].notna().any():
+        return as_labels(frame[name], name)
+    return None
 
 
 def _subjects(column: pd.Series, first_row: int) -> np.ndarray:
@@ -262,10 +262,10 @@ def as_labels(column: pd.Series, name: str) -> Labels:
         If it holds something else than text.
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
-        numbers, words = column.cat.codes.to_numpy(), column.cat.categories
+        numbers, found = column.cat.codes.to_numpy(), column.cat.categories
     else:
-        numbers, words = pd.factorize(column)
-    words = list(words)
+        numbers, found = pd.factorize(column)
+    words = list(found)
     if not all(isinstance(word, str) for word in words):
         raise TypeError(
             f"EventStore: column {name!r} must hold text, found {column.dtype}. "
@@ -276,5 +276,5 @@ def as_labels(column: pd.Series, name: str) -> Labels:
 
 def as_series(labels: Labels) -> pd.Series:
     """Return the words of a column, None where there is none."""
-    words = np.append(np.asarray(labels.words, dtype=object), None)
+    words = np.array([*labels.words, None], dtype=object)
     return pd.Series(words[labels.numbers], dtype=object)

@@ -22,16 +22,11 @@ from skfusion.ehr.event_changes import (
     lagging,
     parsing,
 )
-from skfusion.ehr.event_columns import (
-    NO_TIME,
-    EventColumns,
-    Labels,
-    as_pandas,
-    as_series,
-    event_columns,
-)
-from skfusion.ehr.event_files import EventFiles, EventWriter
+from skfusion.ehr.event_columns import EventColumns, as_pandas, event_columns
+from skfusion.ehr.event_files import EventFiles
 from skfusion.ehr.event_report import report_events
+from skfusion.ehr.event_rows import event_rows, event_table
+from skfusion.ehr.event_writer import EventWriter
 
 __all__ = ["EventStore"]
 
@@ -43,13 +38,12 @@ class EventStore:
 
     The events lie in a folder, sorted by subject and time; what is handed about is its
     path and the fingerprint of its content. Clones are the same object, a pickle is
-    some bytes, all processes read the same files. Make one with `from_frame`,
-    `from_meds`, `from_omop`, `from_fhir` or `from_mimic`.
+    some bytes, all processes read the same files. Make one with `from_frame`.
 
     Parameters
     ----------
     path : str or PathLike
-        Folder that one of these wrote.
+        Folder that it wrote.
     fingerprint : str or None, default=None
         What its content must be; None takes it as it is.
 
@@ -180,7 +174,9 @@ class EventStore:
         with EventWriter(folder, date_only=date_only, moved=moved) as writer:
             for part in parts:
                 writer.add(part)
-            return cls(*writer.finish(target))
+            place = writer.finish(target)
+        _opened.cache_clear()  # what was there before may have been damaged
+        return cls(*place)
 
     @property
     def subjects(self) -> pd.Index:
@@ -216,7 +212,7 @@ class EventStore:
         n_events = self.files.offsets[places + 1] - start
         shift = start - np.concatenate([[0], n_events.cumsum()[:-1]])[: len(start)]
         rows = np.arange(n_events.sum()) + np.repeat(shift, n_events)
-        return self._frame(rows)
+        return event_table(self.files, rows)
 
     def to_frame(self) -> pd.DataFrame:
         """Return all events; see `of_subjects`."""
@@ -323,54 +319,12 @@ class EventStore:
         """Return a store of changed events, made piece by piece."""
         n_events = self.files.n_events
         starts = range(0, n_events, PIECE)
-        pieces = (self._columns(np.arange(a, min(a + PIECE, n_events))) for a in starts)
-        moved = self.files.date_only
-        return self._write((change(piece) for piece in pieces), moved=moved)
-
-    def _columns(self, rows: np.ndarray) -> EventColumns:
-        """Return some events, by their positions."""
         files = self.files
-
-        def labels(name: str) -> Labels | None:
-            if name not in files.columns:
-                return None
-            return Labels(files.column(name)[rows], files.words(name))
-
-        owner = np.searchsorted(files.offsets, rows, "right") - 1
-        code = labels("code")
-        assert code is not None  # every event has one
-        return EventColumns(
-            self.subjects.to_numpy()[owner],
-            files.column("time")[rows],
-            code,
-            files.column("value")[rows],
-            np.zeros(len(rows), dtype=bool),
-            files.column("available")[rows] if "available" in files.columns else None,
-            labels("unit"),
-            labels("text"),
-            files.zone,
+        pieces = (
+            event_rows(files, np.arange(a, min(a + PIECE, n_events))) for a in starts
         )
-
-    def _frame(self, rows: np.ndarray) -> pd.DataFrame:
-        columns = self._columns(rows)
-        table: dict[str, Any] = {
-            "subject_id": columns.subject,
-            "time": self._as_times(columns.time),
-            "code": as_series(columns.code).to_numpy(),
-            "numeric_value": columns.value,
-        }
-        if columns.available is not None:
-            known = columns.available
-            known = np.where(known == NO_TIME, columns.time, known)
-            table["available_time"] = self._as_times(known)
-        for name, labels in (("unit", columns.unit), ("text_value", columns.text)):
-            if labels is not None:
-                table[name] = as_series(labels).to_numpy()
-        return pd.DataFrame(table)
-
-    def _as_times(self, times: np.ndarray) -> pd.Series:
-        column = pd.Series(times.view("datetime64[us]"))
-        return column.dt.tz_localize("UTC") if self.has_time_zone else column
+        moved = files.date_only
+        return self._write((change(piece) for piece in pieces), moved=moved)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("An EventStore cannot be changed; make another one.")

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from skfusion._validation import did_you_mean
+from skfusion.ehr.durations import as_microseconds
 from skfusion.ehr.events import EventStore
 from skfusion.ehr.window_rows import Cases
 
@@ -77,7 +78,7 @@ def read_cases(
 
 def check_gap(gap: Any, owner: str) -> int:
     """Return a gap in microseconds."""
-    length = pd.Timedelta(gap) // pd.Timedelta(1, "us")
+    length = as_microseconds(gap)
     if length < 0:
         raise ValueError(
             f"{owner}: gap={gap!r} is negative, so that windows would end after the "
@@ -122,7 +123,7 @@ def _places(
             f"{owner}: column {name!r} holds {ids.dtype}, the events have subjects of "
             f"{known.dtype}. Convert one of them, e.g. with astype(str)."
         )
-    places = known.get_indexer(pd.Index(ids.to_numpy(known.dtype)))
+    places = known.get_indexer(pd.Index(ids.astype(known.dtype)))
     missing = places < 0
     if missing.any() and unknown == "error":
         positions = ", ".join(map(str, np.flatnonzero(missing)[:5]))

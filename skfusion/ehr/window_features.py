@@ -29,7 +29,6 @@ def row_features(
     sight: Sight,
     group: np.ndarray,
     plan: FeaturePlan,
-    engine: str,
     rows: slice,
     cases: Cases,
 ) -> Iterator[Block]:
@@ -45,8 +44,6 @@ def row_features(
         Place in `plan` of each code of the store, -1 for none.
     plan : FeaturePlan
         The features.
-    engine : {"numpy", "numba"}
-        What computes.
     rows : slice
         Where in the result the rows are.
     cases : Cases
@@ -57,7 +54,7 @@ def row_features(
     Block
     """
     for events in visible_events(files, cases, sight):
-        block = _block(events, sight, group, plan, engine)
+        block = _block(events, sight, group, plan)
         yield Block(rows, *block)
 
 
@@ -66,7 +63,6 @@ def _block(
     sight: Sight,
     group: np.ndarray,
     plan: FeaturePlan,
-    engine: str,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     windows = sight.windows
     n_bands = len(windows.labels)
@@ -108,10 +104,10 @@ def _with_totals(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Put totals behind the other features of their rows."""
     rows, values = totals
-    row, column = np.nonzero(values)
-    more = rows[row], column + first_column, values[row, column].astype(np.float32)
-    row, column, value = (
-        np.concatenate(pair) for pair in zip(cells, more, strict=True)
-    )
+    place, column = np.nonzero(values)
+    known = values[place, column].astype(np.float32)
+    row = np.concatenate([cells[0], rows[place]])
+    column = np.concatenate([cells[1], column + first_column])
+    value = np.concatenate([cells[2], known])
     order = np.argsort(row, kind="stable")
     return row[order], column[order], value[order]

@@ -11,9 +11,9 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from skfusion._validation import did_you_mean
+from skfusion.ehr.durations import as_duration, as_microseconds
 from skfusion.ehr.window_kernel import COUNTS, STATISTICS
 
 __all__ = ["OUTCOME_CODES", "Feature", "FeaturePlan", "Windows", "parse_feature"]
@@ -135,7 +135,7 @@ def _length(window: Any) -> int:
     if window is None:
         return int(UNBOUNDED)
     try:
-        length = pd.Timedelta(window) // pd.Timedelta(1, "us")
+        length = as_microseconds(window)
     except (ValueError, TypeError):
         length = 0
     if length <= 0:
@@ -151,7 +151,7 @@ def _label(window: Any) -> str:
         return ALL
     if isinstance(window, str):
         return window.strip()
-    return pd.Timedelta(window).isoformat()
+    return as_duration(window).isoformat()
 
 
 def check_statistics(

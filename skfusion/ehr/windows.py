@@ -36,7 +36,6 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "unknown_subject": ("error", "empty"),
     "shared_subjects": ("warn", "ignore"),
     "output": ("dense", "sparse"),
-    "engine": ("auto", "numpy", "numba"),
 }
 
 
@@ -97,9 +96,6 @@ class EventWindows(TransformerMixin, BaseEstimator):
         Dense: NaN where nothing is known. Sparse: a CSR array that does not store it,
         and stores measured zeros; `ObservedScaler` and XGBoost read it so, other
         estimators (and a fusion, to which it must not be given as it is) take 0.
-    engine : {"auto", "numpy", "numba"}, default="auto"
-        What computes: "auto" takes numba where it is installed (extra ``fast``). Both
-        give the same bits.
     n_jobs : int or None, default=None
         Threads.
 
@@ -121,7 +117,6 @@ class EventWindows(TransformerMixin, BaseEstimator):
     See Also
     --------
     EventGrid : The same events on a grid of time, for nets.
-    LeakageAudit : Tries whether features know what comes after the index time.
 
     Notes
     -----
@@ -172,7 +167,6 @@ class EventWindows(TransformerMixin, BaseEstimator):
         unknown_subject: str = "error",
         shared_subjects: str = "warn",
         output: str = "dense",
-        engine: str = "auto",
         n_jobs: int | None = None,
     ) -> None:
         self.events = events
@@ -193,7 +187,6 @@ class EventWindows(TransformerMixin, BaseEstimator):
         self.unknown_subject = unknown_subject
         self.shared_subjects = shared_subjects
         self.output = output
-        self.engine = engine
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -267,9 +260,7 @@ class EventWindows(TransformerMixin, BaseEstimator):
         kind = SparseOutput if self.output == "sparse" else DenseOutput
         plan, files = self._plan(), store.files
         output = kind(len(cases.end), plan)
-        work = partial(
-            row_features, files, *self._sight(store, plan), plan, self.engine
-        )
+        work = partial(row_features, files, *self._sight(store, plan), plan)
         chunks = row_chunks(files, cases.subject)
         tasks = ((rows, Cases(cases.subject[rows], cases.end[rows])) for rows in chunks)
         if self.n_jobs in (None, 1):
