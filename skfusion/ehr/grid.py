@@ -1,0 +1,134 @@
+"""Timed events in, a regular grid of time steps out: for encoders of sequences.
+
+Read next: `skfusion.fusion.sequence_encoders`, which read such grids.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["CHANNELS", "GridEvents", "bin_events", "steps_before"]
+
+CHANNELS = ("value", "observed", "since")
+
+
+class GridEvents(NamedTuple):
+    """Events that fall into the grids of some rows, in the order of time.
+
+    Attributes
+    ----------
+    row : ndarray of int of shape (n_events,)
+        Whose grid.
+    step : ndarray of int of shape (n_events,)
+        Which step of time, 0 the earliest.
+    code : ndarray of int of shape (n_events,)
+        Which code.
+    value : ndarray of float of shape (n_events,)
+        The number; NaN where the event has none.
+    """
+
+    row: np.ndarray
+    step: np.ndarray
+    code: np.ndarray
+    value: np.ndarray
+
+
+def steps_before(
+    time: np.ndarray, end: np.ndarray, step: np.timedelta64, n_steps: int
+) -> np.ndarray:
+    """Return the step of a grid that each event falls into.
+
+    The grid ends at `end`; a step holds its beginning and not its end, but the last
+    one holds both. 0 is the earliest step.
+
+    Parameters
+    ----------
+    time : ndarray of datetime64 of shape (n_events,)
+        When each event was.
+    end : ndarray of datetime64 of shape (n_events,)
+        Where the grid of its row ends.
+    step : timedelta64
+        Length of a step.
+    n_steps : int
+        Number of steps.
+
+    Returns
+    -------
+    ndarray of int of shape (n_events,)
+        -1 where the event is outside the grid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.ehr.grid import steps_before
+    >>> time = np.array(["2020-01-01T10:00", "2020-01-01T11:00"], "datetime64[us]")
+    >>> end = np.array(["2020-01-01T12:00"] * 2, "datetime64[us]")
+    >>> steps_before(time, end, np.timedelta64(1, "h"), 2)
+    array([0, 1])
+    """
+    ahead = (end - time).astype("timedelta64[us]").astype(np.int64)
+    length = int(step / np.timedelta64(1, "us"))
+    # rounded up, so that what is one step before the end is still in the last one
+    place = n_steps - np.maximum(-(-ahead // length), 1)
+    return np.where((ahead >= 0) & (place >= 0), place, -1)
+
+
+def bin_events(
+    events: GridEvents,
+    shape: tuple[int, int, int],
+    aggregation: str = "mean",
+    counted: np.ndarray | None = None,
+) -> np.ndarray:
+    """Put events on grids.
+
+    Parameters
+    ----------
+    events : GridEvents
+        The events.
+    shape : (int, int, int)
+        Number of rows, of steps T and of codes C.
+    aggregation : {"mean", "last"}, default="mean"
+        Which number stands for several of one code in one step.
+    counted : ndarray of bool of shape (C,) or None, default=None
+        Codes without numbers, of which the value is how many there were. Of the others
+        an event without a number says nothing.
+
+    Returns
+    -------
+    ndarray of float32 of shape (n_rows, T, 3, C)
+        The value, 0 where there is none; whether there is one; for how many steps,
+        as a share of T, there had been none before (0 in the first step).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.ehr.grid import GridEvents, bin_events
+    >>> events = GridEvents(*np.array([[0, 0], [0, 0], [0, 0]]), np.array([1.0, 3.0]))
+    >>> bin_events(events, (1, 2, 1))[0, :, :, 0]
+    array([[2. , 1. , 0. ],
+           [0. , 0. , 0.5]], dtype=float32)
+    """
+    n_rows, n_steps, n_codes = shape
+    if counted is None:
+        counted = np.zeros(n_codes, dtype=bool)
+    is_counted = counted[events.code]
+    told = is_counted | ~np.isnan(events.value)
+    row, step, code, value = (part[told] for part in events)
+    value = np.where(is_counted[told], 1.0, value)
+    cell = (row * n_steps + step) * n_codes + code
+    size = n_rows * n_steps * n_codes
+    number = np.bincount(cell, minlength=size)
+    total = np.bincount(cell, weights=value, minlength=size)
+    averaged = total / np.maximum(number, 1)
+    if aggregation == "last":
+        averaged[cell] = value  # NumPy keeps the last of several
+    counts = np.tile(counted, n_rows * n_steps)
+    grid = np.zeros((n_rows, n_steps, len(CHANNELS), n_codes), dtype=np.float32)
+    grid[:, :, 0] = np.where(counts, total, averaged).reshape(shape)
+    grid[:, :, 1] = (number > 0).reshape(shape)
+    for t in range(1, n_steps):
+        before = grid[:, t - 1]
+        grid[:, t, 2] = np.where(before[:, 1] > 0, 0.0, before[:, 2]) + 1 / n_steps
+    return grid
