@@ -175,10 +175,10 @@ def test_the_whole_suite_runs(name):
     assert type(estimator) in public_estimators()
 
 
-def test_only_the_image_embedder_is_beyond_scikit_learns_checks():
-    """It has checks of its own in tests/image/test_embedding.py."""
+def test_only_images_and_events_are_beyond_scikit_learns_checks():
+    """They have tests of their own: test_embedding.py and test_event_grid.py."""
     others = [kind.__name__ for kind in public_estimators() if not takes_tables(kind)]
-    assert others == ["ImageEmbedder"]
+    assert others == ["EventGrid", "ImageEmbedder"]
 
 
 def test_the_checks_that_scikit_learn_skips_by_default_run_too():

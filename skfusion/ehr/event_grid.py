@@ -6,7 +6,7 @@ Read next: `skfusion.ehr.grid`, the arithmetic.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ __all__ = ["EventGrid"]
 
 # rows at a time, so that what is counted in 64 bit stays small
 CHUNK = 512
+SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 
 
 class EventGrid(TransformerMixin, BaseEstimator):
@@ -33,7 +34,8 @@ class EventGrid(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     events : EventStore
-        The events: an immutable handle, shared by clones.
+        The events: an immutable handle, shared by clones. All that is asked of it is
+        ``of_subjects(subjects)``, a DataFrame of the events of some subjects.
     subject, time : str, default="subject_id" and "index_time"
         Columns of `X` that hold whose events, and the moment of prediction.
     horizon, step : str or timedelta, default="48h" and "1h"
@@ -246,30 +248,57 @@ class EventGrid(TransformerMixin, BaseEstimator):
                 f"EventGrid: column {self.time!r} is null in {len(places)} of "
                 f"{len(X)} rows, first at row position {places[0]}."
             )
-        end = time.to_numpy("datetime64[us]") - pd.Timedelta(self.gap).to_timedelta64()
+        end = (time - pd.Timedelta(self.gap)).reset_index(drop=True)
         return pd.DataFrame({"subject_id": X[self.subject].to_numpy(), "end": end})
 
     def _visible(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Return row, step, code and number of what each row may see on its grid."""
-        events = self.events.of_subjects(rows["subject_id"].unique())
-        available = events.get("available_time", events["time"])
-        events = events.assign(available=available.fillna(events["time"]))
-        numbered = rows.assign(row=np.arange(len(rows)))
-        pairs = numbered.merge(events, on="subject_id", how="inner", sort=False)
-        ends, known = pairs["end"], pairs["available"]
-        seen = known <= ends if self.closed == "right" else known < ends
-        pairs = pairs[seen & (pairs["time"] <= ends)]
-        step = np.timedelta64(pd.Timedelta(self.step).value, "ns")
-        pairs = pairs.assign(
-            step=steps_before(
-                pairs["time"].to_numpy("datetime64[us]"),
-                pairs["end"].to_numpy("datetime64[us]"),
-                step,
-                self.n_steps_,
-            )
+        subjects = pd.Index(rows["subject_id"].unique())
+        events = self.events.of_subjects(subjects)
+        events = events[events["time"].notna()]
+        _check_zones(rows["end"], events["time"])
+        owner = subjects.get_indexer(pd.Index(events["subject_id"]))
+        time = events["time"].to_numpy("datetime64[us]")
+        order = np.lexsort((time, owner))  # stable: ties stay in the order of the file
+        end = rows["end"].to_numpy("datetime64[us]")
+        first, last = self._slices(
+            subjects.get_indexer(pd.Index(rows["subject_id"])),
+            end,
+            owner[order],
+            time[order],
         )
-        pairs = pairs[pairs["step"] >= 0]
-        return pairs.sort_values(["row", "time"], kind="stable")
+        n_events = last - first
+        row = np.repeat(np.arange(len(rows)), n_events)
+        shift = np.repeat(
+            first - np.concatenate([[0], n_events.cumsum()[:-1]]), n_events
+        )
+        part = events.iloc[order[np.arange(len(row)) + shift]]
+        known = part["time"]
+        if "available_time" in part:
+            known = part["available_time"].fillna(known)
+        available, ends = known.to_numpy("datetime64[us]"), end[row]
+        seen = available <= ends if self.closed == "right" else available < ends
+        length = np.timedelta64(pd.Timedelta(self.step).value, "ns")
+        step = steps_before(
+            part["time"].to_numpy("datetime64[us]"), ends, length, self.n_steps_
+        )
+        visible = part[["subject_id", "code", "numeric_value"]].assign(
+            row=row, step=step
+        )
+        return visible[seen]
+
+    def _slices(
+        self, wanted: np.ndarray, end: np.ndarray, owner: np.ndarray, time: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return where in the sorted events each row's grid begins and ends."""
+        begin = end - pd.Timedelta(self.horizon).to_timedelta64()
+        starts, stops = (np.searchsorted(owner, wanted, side) for side in SIDES)
+        first, last = starts.copy(), stops.copy()
+        for i, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+            history = time[start:stop]
+            first[i] = start + np.searchsorted(history, begin[i], "left")
+            last[i] = start + np.searchsorted(history, end[i], "right")
+        return first, last
 
     def _choose_codes(self, rows: pd.DataFrame, visible: pd.DataFrame) -> list[str]:
         if self.codes is not None:
@@ -305,3 +334,14 @@ class EventGrid(TransformerMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _check_zones(end: pd.Series, time: pd.Series) -> None:
+    if (end.dt.tz is None) != (time.dt.tz is None):
+        with_zone, without = "events", "index times"
+        if time.dt.tz is None:
+            with_zone, without = without, with_zone
+        raise ValueError(
+            f"EventGrid: the {with_zone} have a time zone and the {without} have none, "
+            "so that hours may lie between them. Give both one."
+        )

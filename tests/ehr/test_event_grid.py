@@ -209,6 +209,15 @@ def test_only_training_rows_choose_codes():
     np.testing.assert_array_equal(encoder.scale_, alone.scale_)
 
 
+def test_events_without_a_time_are_on_no_grid(case):
+    X, events = case
+    encoder = EventGrid(Events(events), horizon="4h", min_subjects=1).fit(X)
+    static = pd.DataFrame({"subject_id": [1], "code": ["hr"], "numeric_value": [7.0]})
+    more = Events(pd.concat([events, static], ignore_index=True))
+    again = clone(encoder).set_params(events=more).fit(X)
+    np.testing.assert_array_equal(again.transform(X), encoder.transform(X))
+
+
 def test_names_tell_the_cell(case):
     X, events = case
     encoder = EventGrid(Events(events), horizon="4h", min_subjects=1).fit(X)
@@ -240,5 +249,8 @@ def test_what_cannot_be_read_says_why(case):
         encoder.fit(X[["subject_id"]])
     with pytest.raises(ValueError, match="must hold times, found"):
         encoder.fit(X.assign(index_time="2020"))
+    zone = X["index_time"].dt.tz_localize("UTC")
+    with pytest.raises(ValueError, match="the index times have a time zone and the ev"):
+        encoder.fit(X.assign(index_time=zone))
     with pytest.raises(TypeError, match="X must be a DataFrame"):
         encoder.fit(X.to_numpy())
