@@ -23,3 +23,58 @@ _EXPORTS = {
     "EarlyFusionSurvival": "skfusion.fusion.early_survival",
     "EmbeddingStore": "skfusion.image.store",
     "EventGrid": "skfusion.ehr.event_grid",
+    "EventStore": "skfusion.ehr.events",
+    "EventWindows": "skfusion.ehr.windows",
+    "FusionComparison": "skfusion.evaluation.comparison",
+    "GeneticSelector": "skfusion.fusion.genetic",
+    "GiniSelector": "skfusion.fusion.selection",
+    "ImageEmbedder": "skfusion.image.embedding",
+    "ImageSaliency": "skfusion.inspection.saliency",
+    "JointFusionClassifier": "skfusion.fusion.joint",
+    "JointFusionRegressor": "skfusion.fusion.joint_regressor",
+    "JointFusionSurvival": "skfusion.fusion.joint_survival",
+    "LateFusionClassifier": "skfusion.fusion.late",
+    "LateFusionRegressor": "skfusion.fusion.late",
+    "LateFusionSurvival": "skfusion.fusion.late_survival",
+    "ModalityDisplay": "skfusion.inspection.display",
+    "ModalityImportance": "skfusion.inspection.importance",
+    "MRMRSelector": "skfusion.fusion.mrmr",
+    "ModalityScoresDisplay": "skfusion.inspection.display",
+    "ModelFeatures": "skfusion.fusion.model_features",
+    "ObservedScaler": "skfusion.ehr.observed",
+    "SaliencyDisplay": "skfusion.inspection.saliency_display",
+    "TabularEncoder": "skfusion.ehr.tabular",
+    "TorchEncoder": "skfusion.fusion.torch_encoder",
+    "XGBoostSurvival": "skfusion.fusion.boosted_survival",
+    "compare_fusion": "skfusion.evaluation.comparison",
+    "explain_features": "skfusion.inspection.drilldown",
+    "explain_images": "skfusion.inspection.saliency",
+    "read_image": "skfusion.image.reading",
+}
+_SUBPACKAGES = (
+    "blocks",
+    "datasets",
+    "ehr",
+    "evaluation",
+    "fusion",
+    "image",
+    "inspection",
+    "modality",
+)
+
+__all__ = sorted([*_EXPORTS, "datasets"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _EXPORTS:
+        value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    elif name in _SUBPACKAGES:
+        value = importlib.import_module(f"skfusion.{name}")
+    else:
+        raise AttributeError(f"module 'skfusion' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_EXPORTS, *_SUBPACKAGES})

@@ -23,6 +23,7 @@ __all__ = [
     "fit_transform_steps",
     "is_passthrough",
     "is_sampler",
+    "looks_up_by",
     "resample",
     "scatter_rows",
     "take_rows",
@@ -184,6 +185,19 @@ def is_sampler(step: Any) -> bool:
     They work in `fit` only: a prediction passes them by.
     """
     return hasattr(step, "fit_resample") and not isinstance(step, Pipeline)
+
+
+def looks_up_by(transformer: Any, column: Any) -> bool:
+    """Tell whether a transformer looks rows up by a column, which is no feature then.
+
+    Its parameter ``subject`` names the column (`EventWindows`, `EventGrid`); of a
+    `Pipeline` the first step counts, which alone sees the columns of the table.
+    """
+    while isinstance(transformer, Pipeline):
+        transformer = next(
+            (step for _, step in transformer.steps if not is_passthrough(step)), None
+        )
+    return bool(getattr(transformer, "subject", None) == column)
 
 
 def resample(

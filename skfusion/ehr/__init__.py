@@ -11,6 +11,7 @@ _EXPORTS = {
     "CodeMap": "skfusion.ehr.codes",
     "ComorbidityEncoder": "skfusion.ehr.comorbidity_encoder",
     "ELIXHAUSER": "skfusion.ehr.comorbidity",
+    "EventGrid": "skfusion.ehr.event_grid",
     "EventStore": "skfusion.ehr.events",
     "EventWindows": "skfusion.ehr.windows",
     "ObservedScaler": "skfusion.ehr.observed",

@@ -37,7 +37,7 @@ def as_duration(length: Any) -> pd.Timedelta:
     if isinstance(length, str):
         length = re.sub(r"(?<=[\d\s])d(?![a-z])", "D", length)
     duration = pd.Timedelta(length)
-    if duration is pd.NaT:
+    if pd.isna(duration):
         raise ValueError("NaT is no length of time")
     return duration
 

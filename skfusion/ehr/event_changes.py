@@ -46,8 +46,8 @@ def lagging(codes: Sequence[str], lags: Mapping[str, Any]) -> Change:
         lag = as_microseconds(lags[start])
         if lag < 0:
             raise ValueError(
-                f"EventStore: the lag of {start!r} is {lags[start]!r}; nothing is known before "
-                "it happened."
+                f"EventStore: the lag of {start!r} is {lags[start]!r}; nothing is "
+                "known before it happened."
             )
         wait[[code.startswith(start) for code in codes]] = lag
 

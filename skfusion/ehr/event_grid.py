@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skfusion.ehr.durations import as_duration
 from skfusion.ehr.grid import CHANNELS, GridEvents, bin_events, steps_before
 
 __all__ = ["EventGrid"]
@@ -215,7 +216,7 @@ class EventGrid(TransformerMixin, BaseEstimator):
                 )
         if self.events is None:
             raise ValueError("EventGrid: events must be an EventStore, got None.")
-        horizon, step = pd.Timedelta(self.horizon), pd.Timedelta(self.step)
+        horizon, step = as_duration(self.horizon), as_duration(self.step)
         if not pd.Timedelta(0) < step <= horizon or horizon % step:
             raise ValueError(
                 f"EventGrid: horizon={self.horizon!r} must be a positive multiple of "
@@ -248,7 +249,7 @@ class EventGrid(TransformerMixin, BaseEstimator):
                 f"EventGrid: column {self.time!r} is null in {len(places)} of "
                 f"{len(X)} rows, first at row position {places[0]}."
             )
-        end = (time - pd.Timedelta(self.gap)).reset_index(drop=True)
+        end = (time - as_duration(self.gap)).reset_index(drop=True)
         return pd.DataFrame({"subject_id": X[self.subject].to_numpy(), "end": end})
 
     def _visible(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -278,7 +279,7 @@ class EventGrid(TransformerMixin, BaseEstimator):
             known = part["available_time"].fillna(known)
         available, ends = known.to_numpy("datetime64[us]"), end[row]
         seen = available <= ends if self.closed == "right" else available < ends
-        length = np.timedelta64(pd.Timedelta(self.step).value, "ns")
+        length = np.timedelta64(as_duration(self.step).value, "ns")
         step = steps_before(
             part["time"].to_numpy("datetime64[us]"), ends, length, self.n_steps_
         )
@@ -291,7 +292,7 @@ class EventGrid(TransformerMixin, BaseEstimator):
         self, wanted: np.ndarray, end: np.ndarray, owner: np.ndarray, time: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return where in the sorted events each row's grid begins and ends."""
-        begin = end - pd.Timedelta(self.horizon).to_timedelta64()
+        begin = end - as_duration(self.horizon).to_timedelta64()
         starts, stops = (np.searchsorted(owner, wanted, side) for side in SIDES)
         first, last = starts.copy(), stops.copy()
         for i, (start, stop) in enumerate(zip(starts, stops, strict=True)):

@@ -33,6 +33,7 @@ from skfusion.modality import (
     missing_column_message,
     presence_mask,
 )
+from skfusion.pipelines import looks_up_by
 
 logger = logging.getLogger("skfusion")
 
@@ -119,7 +120,8 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         )
         for role, column in self._set_aside().items():
             for modality in modalities:
-                if column in modality.columns:
+                key = role == "groups" and looks_up_by(modality.transformer, column)
+                if column in modality.columns and not key:
                     raise ValueError(
                         f"{type(self).__name__}: column {column!r} is the {role} "
                         f"column and cannot be a feature of modality "

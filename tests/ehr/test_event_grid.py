@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
+from skfusion import EventStore
 from skfusion.ehr.event_grid import EventGrid
 
 
@@ -254,3 +255,13 @@ def test_what_cannot_be_read_says_why(case):
         encoder.fit(X.assign(index_time=zone))
     with pytest.raises(TypeError, match="X must be a DataFrame"):
         encoder.fit(X.to_numpy())
+
+
+def test_a_store_on_disk_gives_the_grid_of_its_table(case, tmp_path):
+    X, table = case
+    store = EventStore.from_frame(table, tmp_path / "events")
+    grids = [
+        EventGrid(events, horizon="4h", step="1h", min_subjects=1).fit_transform(X)
+        for events in (store, Events(table))
+    ]
+    np.testing.assert_allclose(*grids, rtol=1e-6)
