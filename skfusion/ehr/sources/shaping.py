@@ -1,0 +1,184 @@
+"""Cells as a source has them in, columns of events out: times, ids, what is lost.
+
+Read next: `skfusion.ehr.sources.sql_tables`, where most of the cells come from.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
+__all__ = ["EVENT_COLUMNS", "Losses", "as_ids", "as_times", "end_of_day", "later_of"]
+
+EVENT_COLUMNS = (
+    *("subject_id", "time", "code", "numeric_value"),
+    *("available_time", "unit", "text_value"),
+)
+DAY = pd.Timedelta(1, "D") - pd.Timedelta(1, "us")
+
+
+class Losses:
+    """Leave out rows that are no event, and say at the end how many they were.
+
+    Parameters
+    ----------
+    owner : str
+        Who reads, for the message.
+    source : str
+        What is read: a table, a kind of resource.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr.sources.shaping import Losses
+    >>> losses = Losses("read_omop", "measurement")
+    >>> table = pd.DataFrame({"subject_id": [1, 2], "code": ["LAB//LOINC//718-7", None]})
+    >>> len(losses.keep(table, table["code"].notna(), "have no code"))
+    1
+    >>> losses.counts["have no code"]
+    1
+    """
+
+    def __init__(self, owner: str, source: str) -> None:
+        self._owner, self._source = owner, source
+        self.counts: Counter[str] = Counter()
+        self.n_rows = 0
+
+    def keep(self, frame: pd.DataFrame, wanted: pd.Series, reason: str) -> pd.DataFrame:
+        """Return the wanted rows; the others are lost for that reason."""
+        n_lost = len(frame) - int(wanted.sum())
+        if not n_lost:
+            return frame
+        self.counts[reason] += n_lost
+        return frame[wanted]
+
+    def keep_events(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return rows that have a subject, a time and a code, in columns of events."""
+        self.n_rows += len(frame)
+        for name, reason in (
+            ("subject_id", "have no subject"),
+            ("time", "have no time"),
+            ("code", "have no code"),
+        ):
+            frame = self.keep(frame, frame[name].notna(), reason)
+        return frame[[name for name in EVENT_COLUMNS if name in frame]]
+
+    def warn(self) -> None:
+        """Warn of what was lost, if anything was."""
+        if self.counts:
+            lost = ", ".join(f"{n} {reason}" for reason, n in self.counts.items())
+            warnings.warn(
+                f"{self._owner}: {self._source}: left out {self.counts.total()} of "
+                f"{self.n_rows} rows: {lost}.",
+                stacklevel=2,
+            )
+
+
+def as_times(column: pd.Series, where: str) -> pd.Series:
+    """Return a column of dates, times or ISO 8601 texts as times.
+
+    Parameters
+    ----------
+    column : Series
+        Dates, times or texts, all with a time zone or all without.
+    where : str
+        Who reads what, for the message.
+
+    Returns
+    -------
+    Series of datetime64[us]
+
+    Raises
+    ------
+    ValueError
+        If a cell is no time, or some have a time zone and others none.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr.sources.shaping import as_times
+    >>> as_times(pd.Series(["2024-05-01", None]), "read_omop: person").dt.year.tolist()
+    [2024.0, nan]
+    """
+    if not pd.api.types.is_datetime64_any_dtype(column):
+        texts = column.astype(object).where(column.notna(), None)
+        try:
+            column = pd.to_datetime(texts, format="ISO8601")
+        except (ValueError, TypeError):  # the message of pandas holds the cell
+            bad = [i for i, cell in enumerate(texts) if not _is_time(cell)]
+            raise ValueError(
+                f"{where}: {len(bad) or 'some'} of {len(texts)} cells are no times "
+                f"(row positions {', '.join(map(str, bad[:5])) or 'unknown'} of this "
+                "chunk), or time zones are mixed. Expected ISO 8601 such as "
+                "2024-05-01 12:30:00."
+            ) from None
+    if column.dt.tz is None:
+        return column.astype("datetime64[us]")
+    return column.dt.tz_convert("UTC").astype("datetime64[us, UTC]")
+
+
+def _is_time(cell: Any) -> bool:
+    try:
+        pd.to_datetime(cell, format="ISO8601")
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def end_of_day(times: pd.Series, where: pd.Series | None = None) -> pd.Series:
+    """Move dates without a time to the last microsecond of their day.
+
+    Parameters
+    ----------
+    times : Series of datetime64[us]
+        When something happened.
+    where : Series of bool or None, default=None
+        Which of them are dates; None takes those at midnight.
+
+    Returns
+    -------
+    Series of datetime64[us]
+
+    Notes
+    -----
+    A date read as midnight would let a feature of the morning know of the evening.
+    """
+    if where is None:
+        where = times == times.dt.normalize()
+    return times.where(~where, times + DAY)
+
+
+def later_of(times: pd.Series, others: pd.Series) -> pd.Series:
+    """Return the later of two times; the first one where there is no second."""
+    return times.where(~(others > times), others)
+
+
+def as_ids(column: pd.Series, where: str) -> pd.Series:
+    """Return a column of whole numbers, as numbers or as text, with gaps.
+
+    Raises
+    ------
+    ValueError
+        If a cell is something else.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr.sources.shaping import as_ids
+    >>> as_ids(pd.Series(["8507", None]), "read_omop: person").tolist()
+    [8507, <NA>]
+    """
+    if pd.api.types.is_integer_dtype(column):
+        return column.astype("Int64")
+    numbers = pd.to_numeric(column, errors="coerce")
+    bad = (numbers.isna() & column.notna()) | (numbers % 1 > 0)
+    if bad.any():
+        places = ", ".join(str(i) for i in bad.to_numpy().nonzero()[0][:5])
+        raise ValueError(
+            f"{where}: {bad.sum()} of {len(bad)} cells are no whole numbers (row "
+            f"positions {places} of this chunk)."
+        )
+    return numbers.astype("Int64")
