@@ -1,0 +1,404 @@
+"""An OMOP database in, chunks of events out.
+
+Read next: `skfusion.ehr.sources.omop_tables`, which tables and columns.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from skfusion._validation import did_you_mean
+from skfusion.ehr.sources.omop_tables import (
+    CLINICAL_TABLES,
+    INPATIENT_VISITS,
+    ClinicalTable,
+)
+from skfusion.ehr.sources.shaping import (
+    Losses,
+    as_ids,
+    as_times,
+    end_of_day,
+    later_of,
+)
+from skfusion.ehr.sources.sql_tables import Tables, open_tables
+from skfusion.ehr.sources.vocabularies import VITAL_SIGNS
+
+__all__ = ["read_omop"]
+
+TABLES = ("person", *CLINICAL_TABLES, "visit_occurrence", "death")
+VISIT = "visit_occurrence"
+
+
+def read_omop(
+    source: Any,
+    *,
+    schema: str | None = None,
+    tables: Sequence[str] | None = None,
+    concepts: str = "standard",
+    chunk_size: int = 200_000,
+) -> Iterator[pd.DataFrame]:
+    """Read the events of a database in OMOP's Common Data Model, version 5.
+
+    Parameters
+    ----------
+    source : connection, engine, str or PathLike
+        A connection of DB-API 2.0 or duckdb, a connection or an engine of SQLAlchemy
+        (results are streamed where the database can), a file of duckdb, or a folder of
+        CSV or Parquet files named like the tables.
+    schema : str or None, default=None
+        Schema of the tables, such as ``"cdm"``.
+    tables : sequence of str or None, default=None
+        Of ``person``, ``condition_occurrence``, ``procedure_occurrence``,
+        ``drug_exposure``, ``measurement``, ``observation``, ``device_exposure``,
+        ``visit_occurrence`` and ``death``. None takes those that are there.
+    concepts : {"standard", "source"}, default="standard"
+        Standard concepts (SNOMED, RxNorm, LOINC), or those of the source (such as
+        ICD10CM) where there are any.
+    chunk_size : int, default=200_000
+        About how many events a chunk has.
+
+    Yields
+    ------
+    DataFrame
+        Columns of events. Codes are ``DIAGNOSIS//``, ``PROCEDURE//``, ``LAB//``,
+        ``VITAL//``, ``OBSERVATION//``, ``DEVICE//``, ``MEDICATION//INPATIENT//`` or
+        ``MEDICATION//OUTPATIENT//``, then vocabulary and code (``LOINC//718-7``);
+        ``SOURCE//`` and what the source has where no concept is known. Beside them
+        ``VISIT//``, ``VISIT_END//``, ``MEDS_BIRTH``, ``MEDS_DEATH``, and, without time,
+        ``GENDER//``, ``RACE//`` and ``ETHNICITY//``.
+
+    Raises
+    ------
+    ValueError
+        If a table or column is missing, or a cell is not what it must be.
+    ConnectionError
+        If the database fails.
+
+    Warns
+    -----
+    UserWarning
+        If rows are left out, or a table that is there lacks columns.
+
+    Notes
+    -----
+    When events are known: conditions and procedures of a visit at its end, as codes
+    are assigned at discharge; all others when they happened. OMOP has no column for
+    when a result was reported: `skfusion.EventStore.with_lags`. A time of midnight is a
+    date without time, as the model's conventions say, and is moved to the end of its
+    day. A drug is an inpatient's if its visit is.
+
+    References
+    ----------
+    .. [1] OMOP Common Data Model v5.4. https://ohdsi.github.io/CommonDataModel/
+
+    Examples
+    --------
+    >>> import sqlite3
+    >>> from skfusion.ehr.sources import read_omop
+    >>> db = sqlite3.connect(":memory:")
+    >>> _ = db.execute("create table person (person_id, gender_concept_id, "
+    ...                "year_of_birth)")
+    >>> _ = db.execute("insert into person values (1, 8532, 1950)")
+    >>> [chunk["code"].tolist() for chunk in read_omop(db)]
+    [['MEDS_BIRTH', 'GENDER//F']]
+    >>> db.close()
+    """
+    if concepts not in ("standard", "source"):
+        raise ValueError(
+            f"read_omop: concepts must be 'standard' or 'source', got {concepts!r}."
+        )
+    if schema is not None and not re.fullmatch(r"\w+(\.\w+)*", schema):
+        raise ValueError(
+            f"read_omop: schema must be a name such as 'cdm', got {schema!r}."
+        )
+    for table in tables or ():
+        if table not in TABLES:
+            raise ValueError(
+                f"read_omop: there are no events in a table {table!r}."
+                f"{did_you_mean(table, TABLES)} Those read are {', '.join(TABLES)}."
+            )
+    opened = open_tables(source, "read_omop", chunk_size)
+    try:
+        reader = _Reader(opened, schema, concepts)
+        chosen = reader.chosen(tables)
+    except BaseException:
+        opened.close()
+        raise
+    return reader.events(chosen)
+
+
+class _Reader:
+    """Read one table of a database after the other."""
+
+    def __init__(self, tables: Tables, schema: str | None, concepts: str) -> None:
+        self._tables = tables
+        self._start = f"{schema}." if schema else ""
+        self._concepts = concepts
+        self._columns = {
+            name: tables.columns(self._start + name) for name in (*TABLES, "concept")
+        }
+
+    def chosen(self, tables: Sequence[str] | None) -> list[str]:
+        """Return the tables to read; all that are asked for must be whole."""
+        missing = [name for name in tables or ("person",) if not self._columns[name]]
+        if missing:
+            there = [name for name in TABLES if self._columns[name]]
+            raise ValueError(
+                f"read_omop: there is no table {missing} (or it may not be read); of "
+                f"OMOP's there are {there}. Pass the schema if it has another one."
+            )
+        chosen = []
+        for name in tables or [name for name in TABLES if self._columns[name]]:
+            lacking = [c for c in _required(name) if c not in self._columns[name]]
+            if lacking and (tables or name == "person"):
+                raise ValueError(
+                    f"read_omop: the table {name!r} has no column {lacking}; it has "
+                    f"{self._columns[name]}."
+                )
+            if lacking:
+                warnings.warn(
+                    f"read_omop: left out the table {name!r}, which has no column "
+                    f"{lacking}. Name the tables to read to be rid of this warning.",
+                    stacklevel=3,
+                )
+                continue
+            chosen.append(name)
+        needing = [n for n in chosen if n in CLINICAL_TABLES and n != "measurement"]
+        if needing and not self._columns[VISIT]:
+            warnings.warn(
+                "read_omop: there is no table 'visit_occurrence': diagnoses and "
+                "procedures count as known when they happened, which may be before "
+                "they were coded, and all medication as outpatients'.",
+                stacklevel=3,
+            )
+        return chosen
+
+    def events(self, chosen: list[str]) -> Iterator[pd.DataFrame]:
+        """Yield the events of the tables."""
+        special: dict[str, Callable[[], Iterator[pd.DataFrame]]] = {
+            "person": self._persons,
+            VISIT: self._visits,
+            "death": self._deaths,
+        }
+        try:
+            for name in chosen:
+                losses = Losses("read_omop", name)
+                chunks = special[name]() if name in special else self._clinical(name)
+                for chunk in chunks:
+                    if name == "person":  # with static events
+                        yield chunk
+                    else:
+                        yield losses.keep_events(chunk)
+                losses.warn()
+        finally:
+            self._tables.close()
+
+    def _chunks(
+        self, name: str, columns: Sequence[str], with_visit: bool = False
+    ) -> Iterator[pd.DataFrame]:
+        """Yield some columns of a table, empty ones where it has no such."""
+        there = [column for column in columns if column in self._columns[name]]
+        query = ", ".join(f"t.{column}" for column in there)
+        join = ""
+        if with_visit and self._columns[VISIT]:
+            extra = ("visit_concept_id", "visit_end_datetime", "visit_end_date")
+            chosen = [c for c in extra if c in self._columns[VISIT]]
+            there += chosen
+            query = ", ".join([query, *(f"v.{column}" for column in chosen)])
+            join = (
+                f" LEFT JOIN {self._start}{VISIT} v"
+                " ON v.visit_occurrence_id = t.visit_occurrence_id"
+            )
+            columns = [*columns, *extra]
+        query = f"SELECT {query} FROM {self._start}{name} t{join}"
+        for chunk in self._tables.chunks(query, name):
+            yield chunk.reindex(columns=list(dict.fromkeys(columns)))
+
+    def _words(self, name: str, column: str, *wanted: str) -> Mapping[int, str]:
+        """Return what the concepts of a column are, in columns of `concept`."""
+        there = self._columns["concept"]
+        if column not in self._columns[name] or "concept_id" not in there:
+            return {}
+        query = (
+            f"SELECT concept_id, {', '.join(wanted)} FROM {self._start}concept WHERE "
+            f"concept_id IN (SELECT DISTINCT {column} FROM {self._start}{name})"
+        )
+        words: dict[int, str] = {}
+        for chunk in self._tables.chunks(query, "concept"):
+            ids = as_ids(chunk["concept_id"], "read_omop: concept.concept_id")
+            parts = chunk[list(wanted)].astype(str).agg("//".join, axis=1)
+            words.update(zip(ids, parts, strict=True))
+        return words
+
+    def _clinical(self, name: str) -> Iterator[pd.DataFrame]:
+        """Yield the events of a table of conditions, drugs, measurements or the like."""
+        table = CLINICAL_TABLES[name]
+        concept = f"{table.stem}_concept_id"
+        source = f"{table.stem}_source_concept_id"
+        order = [concept, source] if self._concepts == "standard" else [source, concept]
+        words = {c: self._words(name, c, "vocabulary_id", "concept_code") for c in order}
+        units = self._words(name, "unit_concept_id", "concept_code")
+        columns = ["person_id", *order, f"{table.stem}_source_value"]
+        columns += [f"{table.start}_datetime", f"{table.start}_date"]
+        if table.with_value:
+            columns += ["value_as_number", "unit_concept_id", "unit_source_value"]
+            columns += [table.text] if table.text else []
+        visits = "visit_occurrence_id" in self._columns[name]
+        for chunk in self._chunks(name, columns, with_visit=visits):
+            code = pd.Series(None, index=chunk.index, dtype=object)
+            for column in order:
+                code = code.fillna(_coded(chunk[column], words[column], name))
+            given = chunk[f"{table.stem}_source_value"]
+            code = code.fillna("SOURCE//" + given.astype(object).map(str, "ignore"))
+            code = code.fillna("OMOP//0")
+            frame = pd.DataFrame({"subject_id": _persons(chunk, name)})
+            frame["time"] = _when(chunk, table.start, name)
+            frame["code"] = _domain(chunk, code, table, name) + code
+            if table.after_visit and "visit_end_date" in chunk:
+                ends = _when(chunk, "visit_end", VISIT)
+                frame["available_time"] = later_of(frame["time"], ends)
+            if table.with_value:
+                frame = frame.join(_values(chunk, table, units, name))
+            yield frame
+
+    def _persons(self) -> Iterator[pd.DataFrame]:
+        """Yield births, and what holds always."""
+        words = {
+            kind: self._words("person", f"{kind}_concept_id", "concept_name")
+            for kind in ("race", "ethnicity")
+        }
+        columns = ["person_id", "birth_datetime", "year_of_birth", "month_of_birth"]
+        columns += ["day_of_birth", "gender_concept_id", "gender_source_value"]
+        for kind in words:
+            columns += [f"{kind}_concept_id", f"{kind}_source_value"]
+        for chunk in self._chunks("person", columns):
+            subject = _persons(chunk, "person")
+            births = pd.DataFrame({"subject_id": subject, "time": _births(chunk)})
+            parts = [births.assign(code="MEDS_BIRTH").dropna(subset="time")]
+            genders = _coded(
+                chunk["gender_concept_id"], {8507: "M", 8532: "F"}, "person"
+            )
+            genders = genders.where(~genders.astype(str).str.startswith("OMOP"), None)
+            facts = {"GENDER": genders.fillna(chunk["gender_source_value"])}
+            for kind, known in words.items():
+                ids = as_ids(chunk[f"{kind}_concept_id"], f"read_omop: person.{kind}")
+                named = ids.map(known).astype(object).where(ids.fillna(0) != 0)
+                facts[kind.upper()] = named.fillna(chunk[f"{kind}_source_value"])
+            for kind, fact in facts.items():
+                fact = fact.astype(object)
+                code = (f"{kind}//" + fact.map(str, "ignore")).where(fact.notna(), None)
+                frame = pd.DataFrame({"subject_id": subject, "code": code})
+                frame["time"] = pd.Series(pd.NaT, frame.index, dtype="datetime64[us]")
+                parts.append(frame.dropna(subset="code"))
+            yield pd.concat([part[["subject_id", "time", "code"]] for part in parts])
+
+    def _visits(self) -> Iterator[pd.DataFrame]:
+        """Yield the beginning and the end of each visit."""
+        words = self._words(VISIT, "visit_concept_id", "concept_name")
+        columns = ["person_id", "visit_concept_id"]
+        columns += [
+            f"visit_{side}_{kind}"
+            for side in ("start", "end")
+            for kind in ("datetime", "date")
+        ]
+        for chunk in self._chunks(VISIT, columns):
+            ids = as_ids(chunk["visit_concept_id"], "read_omop: visit_concept_id")
+            named = ids.map(words).astype(object).fillna("OMOP//" + ids.astype(str))
+            subject = _persons(chunk, VISIT)
+            for start, side in (("VISIT", "start"), ("VISIT_END", "end")):
+                time = _when(chunk, f"visit_{side}", VISIT)
+                frame = {"subject_id": subject, "time": time, "code": f"{start}//" + named}
+                yield pd.DataFrame(frame)
+
+    def _deaths(self) -> Iterator[pd.DataFrame]:
+        for chunk in self._chunks("death", ["person_id", "death_datetime", "death_date"]):
+            frame = pd.DataFrame({"subject_id": _persons(chunk, "death")})
+            frame["time"] = _when(chunk, "death", "death")
+            yield frame.assign(code="MEDS_DEATH")
+
+
+def _required(name: str) -> list[str]:
+    if name == "person":
+        return ["person_id", "gender_concept_id", "year_of_birth"]
+    if name == "death":
+        return ["person_id", "death_date"]
+    if name == VISIT:
+        dates = ["visit_start_date", "visit_end_date"]
+        return ["visit_occurrence_id", "person_id", "visit_concept_id", *dates]
+    table = CLINICAL_TABLES[name]
+    return ["person_id", f"{table.stem}_concept_id", f"{table.start}_date"]
+
+
+def _persons(chunk: pd.DataFrame, name: str) -> pd.Series:
+    ids = as_ids(chunk["person_id"], f"read_omop: {name}.person_id")
+    return ids if ids.isna().any() else ids.astype("int64")
+
+
+def _coded(column: pd.Series, words: Mapping[int, str], name: str) -> pd.Series:
+    """Return the codes of concepts; null for none, which is concept 0."""
+    ids = as_ids(column, f"read_omop: {name}.{column.name}")
+    unnamed = ("OMOP//" + ids.astype(str)).where(ids.fillna(0) != 0, None)
+    return ids.map(words).astype(object).where(ids.fillna(0) != 0).fillna(unnamed)
+
+
+def _when(chunk: pd.DataFrame, start: str, name: str) -> pd.Series:
+    """Return the time, or the end of the day where only that is known."""
+    where = f"read_omop: {name}.{start}"
+    times = as_times(chunk[f"{start}_datetime"], f"{where}_datetime")
+    dates = as_times(chunk[f"{start}_date"], f"{where}_date")
+    if times.dt.tz is not None and dates.dt.tz is None:
+        dates = dates.dt.tz_localize("UTC")
+    return end_of_day(times.fillna(dates))
+
+
+def _births(chunk: pd.DataFrame) -> pd.Series:
+    given = as_times(chunk["birth_datetime"], "read_omop: person.birth_datetime")
+    parts = {
+        part: pd.to_numeric(chunk[f"{part}_of_birth"], errors="coerce")
+        for part in ("year", "month", "day")
+    }
+    parts = {part: column.astype("float64") for part, column in parts.items()}
+    parts["month"], parts["day"] = parts["month"].fillna(1), parts["day"].fillna(1)
+    dates = pd.to_datetime(pd.DataFrame(parts), errors="coerce")
+    if given.dt.tz is not None:
+        dates = dates.dt.tz_localize("UTC")
+    return given.fillna(dates.astype(given.dtype))
+
+
+def _domain(
+    chunk: pd.DataFrame, code: pd.Series, table: ClinicalTable, name: str
+) -> pd.Series:
+    """Return what the codes begin with."""
+    start = pd.Series(f"{table.domain}//", index=chunk.index, dtype=object)
+    if name == "measurement":
+        return start.mask(code.isin(VITAL_SIGNS), "VITAL//")
+    if name == "drug_exposure":
+        inside = pd.Series(False, index=chunk.index)
+        if "visit_concept_id" in chunk:
+            visits = as_ids(chunk["visit_concept_id"], "read_omop: visit_concept_id")
+            inside = visits.isin(INPATIENT_VISITS)
+        setting = inside.map({True: "INPATIENT//", False: "OUTPATIENT//"})
+        return start + setting.astype(object)
+    return start
+
+
+def _values(
+    chunk: pd.DataFrame, table: ClinicalTable, units: Mapping[int, str], name: str
+) -> pd.DataFrame:
+    """Return the number, its unit, and the text where there is no number."""
+    given = chunk["value_as_number"]
+    numbers = pd.to_numeric(given, errors="coerce").astype("float64")
+    frame = pd.DataFrame({"numeric_value": numbers})
+    ids = as_ids(chunk["unit_concept_id"], f"read_omop: {name}.unit_concept_id")
+    unit = ids.map(units).astype(object).where(ids.fillna(0) != 0)
+    frame["unit"] = unit.fillna(chunk["unit_source_value"].astype(object))
+    text = given.astype(object).where(numbers.isna())
+    if table.text:
+        text = text.fillna(chunk[table.text].astype(object).where(numbers.isna()))
+    frame["text_value"] = text.map(str, "ignore")
+    return frame
