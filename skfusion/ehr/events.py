@@ -27,6 +27,7 @@ from skfusion.ehr.event_files import EventFiles
 from skfusion.ehr.event_report import report_events
 from skfusion.ehr.event_rows import event_rows, event_table
 from skfusion.ehr.event_writer import EventWriter
+from skfusion.ehr.sources import read_meds, read_mimic, read_omop
 
 __all__ = ["EventStore"]
 
@@ -38,7 +39,8 @@ class EventStore:
 
     The events lie in a folder, sorted by subject and time; what is handed about is its
     path and the fingerprint of its content. Clones are the same object, a pickle is
-    some bytes, all processes read the same files. Make one with `from_frame`.
+    some bytes, all processes read the same files. Make one with `from_frame`,
+    `from_meds`, `from_omop` or `from_mimic`.
 
     Parameters
     ----------
@@ -161,6 +163,39 @@ class EventStore:
         return cls._write(columns(), path, date_only=date_only is not None)
 
     @classmethod
+    def from_omop(
+        cls, source: Any, path: str | os.PathLike[str] | None = None, **reading: Any
+    ) -> EventStore:
+        """Write the events of an OMOP database into a folder.
+
+        `source` and `reading` are those of `skfusion.ehr.sources.read_omop`, `path` is
+        that of `from_frame`.
+        """
+        return cls.from_frame(read_omop(source, **reading), path, no_time="static")
+
+    @classmethod
+    def from_mimic(
+        cls, folder: Any, path: str | os.PathLike[str] | None = None, **reading: Any
+    ) -> EventStore:
+        """Write the events of MIMIC-III or MIMIC-IV into a folder.
+
+        `folder` and `reading` are those of `skfusion.ehr.sources.read_mimic`, `path` is
+        that of `from_frame`.
+        """
+        return cls.from_frame(read_mimic(folder, **reading), path, no_time="static")
+
+    @classmethod
+    def from_meds(
+        cls, source: Any, path: str | os.PathLike[str] | None = None, **reading: Any
+    ) -> EventStore:
+        """Write a MEDS data set into a folder.
+
+        `source` and `reading` are those of `skfusion.ehr.sources.read_meds`, `path` is
+        that of `from_frame`.
+        """
+        return cls.from_frame(read_meds(source, **reading), path, no_time="static")
+
+    @classmethod
     def _write(
         cls,
         parts: Iterable[EventColumns],
@@ -243,11 +278,6 @@ class EventStore:
         -------
         EventStore
             A new one.
-
-        Examples
-        --------
-        >>> def as_reported(store):  # results come two hours after the blood is drawn
-        ...     return store.with_lags({"LAB//": "2h", "DIAGNOSIS//": "30d"})
         """
         return self._changed(lagging(self.codes, lags))
 
@@ -266,11 +296,6 @@ class EventStore:
         -------
         EventStore
             A new one.
-
-        Examples
-        --------
-        >>> def by_group(store):
-        ...     return store.map_codes({"LAB//1742-6": "LAB//alt", "ADMIN//7": None})
         """
         return self._changed(grouping(self.codes, mapping))
 

@@ -6,21 +6,8 @@ next: `skfusion.ehr.sources.meds`, the shortest, then `shaping`, what all share.
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from skfusion.ehr.sources.meds import read_meds
+from skfusion.ehr.sources.mimic import read_mimic
+from skfusion.ehr.sources.omop import read_omop
 
-# public name -> the module that defines it, imported on first use
-_EXPORTS = {
-    "read_fhir": "skfusion.ehr.sources.fhir",
-    "read_meds": "skfusion.ehr.sources.meds",
-    "read_mimic": "skfusion.ehr.sources.mimic",
-    "read_omop": "skfusion.ehr.sources.omop",
-}
-
-__all__ = sorted(_EXPORTS)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'skfusion.ehr.sources' has no attribute {name!r}")
-    return getattr(importlib.import_module(_EXPORTS[name]), name)
+__all__ = ["read_meds", "read_mimic", "read_omop"]

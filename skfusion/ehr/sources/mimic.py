@@ -103,8 +103,8 @@ def _chosen(opened: DuckTables, tables: Sequence[str] | None) -> list[EventQuery
     for name in ("patients", "admissions"):
         if not opened.columns(name):
             raise ValueError(
-                f"read_mimic: there is no table {name!r}. Pass the folder of MIMIC-III, "
-                "or that of MIMIC-IV above 'hosp' and 'icu'."
+                f"read_mimic: there is no table {name!r}. Pass the folder of "
+                "MIMIC-III, or that of MIMIC-IV above 'hosp' and 'icu'."
             )
     about = opened.columns("patients")
     layout = "iv" if "anchor_age" in about else "iii" if "dob" in about else None

@@ -11,7 +11,8 @@ from typing import NamedTuple
 __all__ = ["LAYOUTS", "EventQuery"]
 
 END = "+ INTERVAL 1 DAY - INTERVAL 1 MICROSECOND"  # of the day, for a date
-STAY = " JOIN admissions a ON a.hadm_id = t.hadm_id"
+# what is of no stay that there is has no time then, and is counted
+STAY = " LEFT JOIN admissions a ON a.hadm_id = t.hadm_id"
 
 
 class EventQuery(NamedTuple):
@@ -238,7 +239,7 @@ MIMIC_IV = (
                                "org_name"),
         "coalesce(" + at("charttime") + ", " + on("chartdate") + ")", CULTURE,
         f"coalesce({at('storetime')}, {DISCHARGED})",
-        join=" LEFT" + STAY, uses=("admissions",),
+        join=STAY, uses=("admissions",),
     ),
 )  # fmt: skip
 

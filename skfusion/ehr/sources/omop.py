@@ -13,20 +13,17 @@ from typing import Any
 import pandas as pd
 
 from skfusion._validation import did_you_mean
-from skfusion.ehr.sources.omop_tables import (
-    CLINICAL_TABLES,
-    INPATIENT_VISITS,
-    ClinicalTable,
+from skfusion.ehr.sources.omop_cells import (
+    births_of,
+    coded,
+    domain_of,
+    persons_of,
+    values_of,
+    when,
 )
-from skfusion.ehr.sources.shaping import (
-    Losses,
-    as_ids,
-    as_times,
-    end_of_day,
-    later_of,
-)
+from skfusion.ehr.sources.omop_tables import CLINICAL_TABLES
+from skfusion.ehr.sources.shaping import Losses, as_ids, later_of, prefixed
 from skfusion.ehr.sources.sql_tables import Tables, open_tables
-from skfusion.ehr.sources.vocabularies import VITAL_SIGNS
 
 __all__ = ["read_omop"]
 
@@ -236,12 +233,15 @@ class _Reader:
         return words
 
     def _clinical(self, name: str) -> Iterator[pd.DataFrame]:
-        """Yield the events of a table of conditions, drugs, measurements or the like."""
+        """Yield the events of a table of conditions, drugs, results or the like."""
         table = CLINICAL_TABLES[name]
         concept = f"{table.stem}_concept_id"
         source = f"{table.stem}_source_concept_id"
-        order = [concept, source] if self._concepts == "standard" else [source, concept]
-        words = {c: self._words(name, c, "vocabulary_id", "concept_code") for c in order}
+        order = [concept, source]
+        if self._concepts == "source":
+            order.reverse()
+        wanted = "vocabulary_id", "concept_code"
+        words = {column: self._words(name, column, *wanted) for column in order}
         units = self._words(name, "unit_concept_id", "concept_code")
         columns = ["person_id", *order, f"{table.stem}_source_value"]
         columns += [f"{table.start}_datetime", f"{table.start}_date"]
@@ -252,18 +252,18 @@ class _Reader:
         for chunk in self._chunks(name, columns, with_visit=visits):
             code = pd.Series(None, index=chunk.index, dtype=object)
             for column in order:
-                code = code.fillna(_coded(chunk[column], words[column], name))
+                code = code.fillna(coded(chunk[column], words[column], name))
             given = chunk[f"{table.stem}_source_value"]
-            code = code.fillna("SOURCE//" + given.astype(object).map(str, "ignore"))
+            code = code.fillna(prefixed("SOURCE//", given))
             code = code.fillna("OMOP//0")
-            frame = pd.DataFrame({"subject_id": _persons(chunk, name)})
-            frame["time"] = _when(chunk, table.start, name)
-            frame["code"] = _domain(chunk, code, table, name) + code
+            frame = pd.DataFrame({"subject_id": persons_of(chunk, name)})
+            frame["time"] = when(chunk, table.start, name)
+            frame["code"] = domain_of(chunk, code, table, name) + code
             if table.after_visit and "visit_end_date" in chunk:
-                ends = _when(chunk, "visit_end", VISIT)
+                ends = when(chunk, "visit_end", VISIT)
                 frame["available_time"] = later_of(frame["time"], ends)
             if table.with_value:
-                frame = frame.join(_values(chunk, table, units, name))
+                frame = frame.join(values_of(chunk, table, units, name))
             yield frame
 
     def _persons(self) -> Iterator[pd.DataFrame]:
@@ -277,10 +277,10 @@ class _Reader:
         for kind in words:
             columns += [f"{kind}_concept_id", f"{kind}_source_value"]
         for chunk in self._chunks("person", columns):
-            subject = _persons(chunk, "person")
-            births = pd.DataFrame({"subject_id": subject, "time": _births(chunk)})
+            subject = persons_of(chunk, "person")
+            births = pd.DataFrame({"subject_id": subject, "time": births_of(chunk)})
             parts = [births.assign(code="MEDS_BIRTH").dropna(subset="time")]
-            genders = _coded(
+            genders = coded(
                 chunk["gender_concept_id"], {8507: "M", 8532: "F"}, "person"
             )
             genders = genders.where(~genders.astype(str).str.startswith("OMOP"), None)
@@ -290,8 +290,7 @@ class _Reader:
                 named = ids.map(known).astype(object).where(ids.fillna(0) != 0)
                 facts[kind.upper()] = named.fillna(chunk[f"{kind}_source_value"])
             for kind, fact in facts.items():
-                fact = fact.astype(object)
-                code = (f"{kind}//" + fact.map(str, "ignore")).where(fact.notna(), None)
+                code = prefixed(f"{kind}//", fact)
                 frame = pd.DataFrame({"subject_id": subject, "code": code})
                 frame["time"] = pd.Series(pd.NaT, frame.index, dtype="datetime64[us]")
                 parts.append(frame.dropna(subset="code"))
@@ -309,16 +308,18 @@ class _Reader:
         for chunk in self._chunks(VISIT, columns):
             ids = as_ids(chunk["visit_concept_id"], "read_omop: visit_concept_id")
             named = ids.map(words).astype(object).fillna("OMOP//" + ids.astype(str))
-            subject = _persons(chunk, VISIT)
+            subject = persons_of(chunk, VISIT)
             for start, side in (("VISIT", "start"), ("VISIT_END", "end")):
-                time = _when(chunk, f"visit_{side}", VISIT)
-                frame = {"subject_id": subject, "time": time, "code": f"{start}//" + named}
-                yield pd.DataFrame(frame)
+                time = when(chunk, f"visit_{side}", VISIT)
+                codes = f"{start}//" + named
+                yield pd.DataFrame({"subject_id": subject, "time": time, "code": codes})
 
     def _deaths(self) -> Iterator[pd.DataFrame]:
-        for chunk in self._chunks("death", ["person_id", "death_datetime", "death_date"]):
-            frame = pd.DataFrame({"subject_id": _persons(chunk, "death")})
-            frame["time"] = _when(chunk, "death", "death")
+        for chunk in self._chunks(
+            "death", ["person_id", "death_datetime", "death_date"]
+        ):
+            frame = pd.DataFrame({"subject_id": persons_of(chunk, "death")})
+            frame["time"] = when(chunk, "death", "death")
             yield frame.assign(code="MEDS_DEATH")
 
 
@@ -332,73 +333,3 @@ def _required(name: str) -> list[str]:
         return ["visit_occurrence_id", "person_id", "visit_concept_id", *dates]
     table = CLINICAL_TABLES[name]
     return ["person_id", f"{table.stem}_concept_id", f"{table.start}_date"]
-
-
-def _persons(chunk: pd.DataFrame, name: str) -> pd.Series:
-    ids = as_ids(chunk["person_id"], f"read_omop: {name}.person_id")
-    return ids if ids.isna().any() else ids.astype("int64")
-
-
-def _coded(column: pd.Series, words: Mapping[int, str], name: str) -> pd.Series:
-    """Return the codes of concepts; null for none, which is concept 0."""
-    ids = as_ids(column, f"read_omop: {name}.{column.name}")
-    unnamed = ("OMOP//" + ids.astype(str)).where(ids.fillna(0) != 0, None)
-    return ids.map(words).astype(object).where(ids.fillna(0) != 0).fillna(unnamed)
-
-
-def _when(chunk: pd.DataFrame, start: str, name: str) -> pd.Series:
-    """Return the time, or the end of the day where only that is known."""
-    where = f"read_omop: {name}.{start}"
-    times = as_times(chunk[f"{start}_datetime"], f"{where}_datetime")
-    dates = as_times(chunk[f"{start}_date"], f"{where}_date")
-    if times.dt.tz is not None and dates.dt.tz is None:
-        dates = dates.dt.tz_localize("UTC")
-    return end_of_day(times.fillna(dates))
-
-
-def _births(chunk: pd.DataFrame) -> pd.Series:
-    given = as_times(chunk["birth_datetime"], "read_omop: person.birth_datetime")
-    parts = {
-        part: pd.to_numeric(chunk[f"{part}_of_birth"], errors="coerce")
-        for part in ("year", "month", "day")
-    }
-    parts = {part: column.astype("float64") for part, column in parts.items()}
-    parts["month"], parts["day"] = parts["month"].fillna(1), parts["day"].fillna(1)
-    dates = pd.to_datetime(pd.DataFrame(parts), errors="coerce")
-    if given.dt.tz is not None:
-        dates = dates.dt.tz_localize("UTC")
-    return given.fillna(dates.astype(given.dtype))
-
-
-def _domain(
-    chunk: pd.DataFrame, code: pd.Series, table: ClinicalTable, name: str
-) -> pd.Series:
-    """Return what the codes begin with."""
-    start = pd.Series(f"{table.domain}//", index=chunk.index, dtype=object)
-    if name == "measurement":
-        return start.mask(code.isin(VITAL_SIGNS), "VITAL//")
-    if name == "drug_exposure":
-        inside = pd.Series(False, index=chunk.index)
-        if "visit_concept_id" in chunk:
-            visits = as_ids(chunk["visit_concept_id"], "read_omop: visit_concept_id")
-            inside = visits.isin(INPATIENT_VISITS)
-        setting = inside.map({True: "INPATIENT//", False: "OUTPATIENT//"})
-        return start + setting.astype(object)
-    return start
-
-
-def _values(
-    chunk: pd.DataFrame, table: ClinicalTable, units: Mapping[int, str], name: str
-) -> pd.DataFrame:
-    """Return the number, its unit, and the text where there is no number."""
-    given = chunk["value_as_number"]
-    numbers = pd.to_numeric(given, errors="coerce").astype("float64")
-    frame = pd.DataFrame({"numeric_value": numbers})
-    ids = as_ids(chunk["unit_concept_id"], f"read_omop: {name}.unit_concept_id")
-    unit = ids.map(units).astype(object).where(ids.fillna(0) != 0)
-    frame["unit"] = unit.fillna(chunk["unit_source_value"].astype(object))
-    text = given.astype(object).where(numbers.isna())
-    if table.text:
-        text = text.fillna(chunk[table.text].astype(object).where(numbers.isna()))
-    frame["text_value"] = text.map(str, "ignore")
-    return frame

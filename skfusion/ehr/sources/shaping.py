@@ -11,7 +11,15 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["EVENT_COLUMNS", "Losses", "as_ids", "as_times", "end_of_day", "later_of"]
+__all__ = [
+    "EVENT_COLUMNS",
+    "Losses",
+    "as_ids",
+    "as_times",
+    "end_of_day",
+    "later_of",
+    "prefixed",
+]
 
 EVENT_COLUMNS = (
     *("subject_id", "time", "code", "numeric_value"),
@@ -35,7 +43,7 @@ class Losses:
     >>> import pandas as pd
     >>> from skfusion.ehr.sources.shaping import Losses
     >>> losses = Losses("read_omop", "measurement")
-    >>> table = pd.DataFrame({"subject_id": [1, 2], "code": ["LAB//LOINC//718-7", None]})
+    >>> table = pd.DataFrame({"subject_id": [1, 2], "code": ["LAB//1", None]})
     >>> len(losses.keep(table, table["code"].notna(), "have no code"))
     1
     >>> losses.counts["have no code"]
@@ -149,6 +157,12 @@ def end_of_day(times: pd.Series, where: pd.Series | None = None) -> pd.Series:
     if where is None:
         where = times == times.dt.normalize()
     return times.where(~where, times + DAY)
+
+
+def prefixed(start: str, column: pd.Series) -> pd.Series:
+    """Put something before each cell; null stays null."""
+    words = column.astype(object).map(lambda cell: f"{start}{cell}", "ignore")
+    return words.astype(object).where(column.notna(), None)
 
 
 def later_of(times: pd.Series, others: pd.Series) -> pd.Series:

@@ -221,9 +221,21 @@ class SqlTables:
             names, result = self._execute(f"SELECT * FROM {table} WHERE 1 = 0")
             result.close()
         except Exception:  # each driver has exceptions of its own
-            self._rollback()
+            self._recover()
             return []
         return [name.lower() for name in names]
+
+    def _recover(self) -> None:
+        """Go on after a query that failed.
+
+        Some databases do nothing more before a rollback. Others do, and what the user
+        has not committed yet must not be lost there.
+        """
+        try:
+            _, result = self._execute("SELECT 1")
+            result.close()
+        except Exception:  # as above
+            self._rollback()
 
     def chunks(self, query: str, table: str) -> Iterator[pd.DataFrame]:
         """Yield what a query finds, its columns in small letters.
@@ -312,6 +324,6 @@ def open_tables(source: Any, owner: str, chunk_size: int) -> Tables:
     if hasattr(source, "cursor"):
         return SqlTables.of_dbapi(source, owner, chunk_size)
     raise TypeError(
-        f"{owner}: expected a connection of DB-API 2.0, SQLAlchemy or duckdb, a file of "
-        f"duckdb or a folder of tables, got {type(source).__name__}."
+        f"{owner}: expected a connection of DB-API 2.0, SQLAlchemy or duckdb, a file "
+        f"of duckdb or a folder of tables, got {type(source).__name__}."
     )

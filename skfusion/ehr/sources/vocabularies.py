@@ -1,27 +1,8 @@
-"""Names of code systems in, the beginning of a code out; which codes are vital signs.
-
-Read next: `skfusion.ehr.sources.fhir_resources`.
-"""
+"""Which codes are vital signs."""
 
 from __future__ import annotations
 
-__all__ = ["FHIR_SYSTEMS", "VITAL_SIGNS"]
-
-# the vocabularies have the names of OMOP's, in all readers
-FHIR_SYSTEMS = {
-    "http://loinc.org": "LOINC",
-    "http://snomed.info/sct": "SNOMED",
-    "http://hl7.org/fhir/sid/icd-10-cm": "ICD10CM",
-    "http://hl7.org/fhir/sid/icd-10": "ICD10",
-    "http://hl7.org/fhir/sid/icd-9-cm": "ICD9CM",
-    "http://www.cms.gov/Medicare/Coding/ICD10": "ICD10PCS",
-    "http://www.nlm.nih.gov/research/umls/rxnorm": "RxNorm",
-    "http://hl7.org/fhir/sid/ndc": "NDC",
-    "http://hl7.org/fhir/sid/cvx": "CVX",
-    "http://www.whocc.no/atc": "ATC",
-    "http://www.ama-assn.org/go/cpt": "CPT4",
-    "http://unitsofmeasure.org": "UCUM",
-}
+__all__ = ["VITAL_SIGNS"]
 
 # those of the FHIR profile of vital signs, and their concepts in SNOMED CT
 VITAL_SIGNS = frozenset(

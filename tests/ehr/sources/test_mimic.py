@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import warnings
+
+import pandas as pd
+import pytest
+
+from skfusion import EventStore
+from skfusion.ehr.sources import read_mimic
+
+pytest.importorskip("duckdb")
+
+FOUR = {
+    "hosp/patients": {
+        "subject_id": [1, 2],
+        "gender": ["F", "M"],
+        "anchor_age": [60, 40],
+        "anchor_year": [2150, 2160],
+        "dod": [None, "2160-02-03"],
+    },
+    "hosp/admissions": {
+        "subject_id": [1, 2],
+        "hadm_id": [11, 12],
+        "admittime": ["2150-03-01 10:00:00", "2160-02-01 09:00:00"],
+        "dischtime": ["2150-03-05 12:00:00", "2160-02-03 18:00:00"],
+        "deathtime": [None, "2160-02-03 17:30:00"],
+        "admission_type": ["URGENT", "EW EMER."],
+        "discharge_location": ["HOME", None],
+        "race": ["WHITE", "ASIAN"],
+    },
+    "hosp/diagnoses_icd": {
+        "subject_id": [1, 2],
+        "hadm_id": [11, 12],
+        "icd_code": ["4019 ", "I10"],
+        "icd_version": [9, 10],
+    },
+    "hosp/labevents": {
+        "subject_id": [1, 1],
+        "itemid": [50912, 50912],
+        "charttime": ["2150-03-01 11:00:00", "2150-03-02 06:00:00"],
+        "storetime": ["2150-03-01 12:30:00", "2150-03-02 08:00:00"],
+        "value": ["1.2", "<0.1"],
+        "valuenum": [1.2, None],
+        "valueuom": ["mg/dL", "mg/dL"],
+    },
+    "icu/icustays": {
+        "subject_id": [2],
+        "intime": ["2160-02-01 10:00:00"],
+        "outtime": ["2160-02-02 10:00:00"],
+        "first_careunit": ["MICU"],
+        "last_careunit": ["SICU"],
+    },
+}
+
+
+def write(folder, tables):
+    for name, columns in tables.items():
+        place = folder / f"{name}.csv.gz"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(columns).to_csv(place, index=False)
+    return folder
+
+
+@pytest.fixture
+def four(tmp_path):
+    return write(tmp_path / "mimiciv", FOUR)
+
+
+def read(folder, **parameters):
+    events = pd.concat(read_mimic(folder, **parameters), ignore_index=True)
+    return events.set_index("code").sort_index()
+
+
+def test_the_fourth_says_what_was_known_when(four):
+    events = read(four)
+    labs = events.loc["LAB//MIMIC//50912"]
+    assert labs["numeric_value"].tolist()[0] == 1.2
+    assert labs["text_value"].tolist()[1] == "<0.1"
+    assert labs["available_time"].astype(str).str[:16].tolist() == [
+        "2150-03-01 12:30",
+        "2150-03-02 08:00",
+    ]
+    for code, time in (
+        ("DIAGNOSIS//ICD9CM//4019", "2150-03-05 12:00"),
+        ("DIAGNOSIS//ICD10CM//I10", "2160-02-03 18:00"),
+        ("MEDS_DEATH", "2160-02-03 17:30"),
+        ("ICU//MICU", "2160-02-01 10:00"),
+        ("ICU_END//SICU", "2160-02-02 10:00"),
+        ("DISCHARGE//HOME", "2150-03-05 12:00"),
+    ):
+        assert str(events.loc[code, "time"])[:16] == time
+    births = events.loc["MEDS_BIRTH"]
+    assert sorted(births["time"].dt.year) == [2090, 2120]
+    assert len(events.loc[["GENDER//F", "GENDER//M"]]) == 2
+
+
+def test_a_store_of_the_fourth(four, tmp_path):
+    store = EventStore.from_mimic(four, tmp_path / "store", tables=["labevents"])
+    assert store.codes == ["LAB//MIMIC//50912"]
+
+
+def test_what_is_no_mimic(four, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        list(read_mimic(tmp_path / "nothing"))
+    with pytest.raises(ValueError, match="no events are read from a table 'labs'"):
+        list(read_mimic(four, tables=["labs"]))
+    with pytest.raises(ValueError, match="no table 'omr' in the folder"):
+        list(read_mimic(four, tables=["omr"]))
+    neither = {**FOUR, "hosp/patients": {"subject_id": [1], "gender": ["F"]}}
+    with pytest.raises(ValueError, match="neither MIMIC-III nor MIMIC-IV"):
+        list(read_mimic(write(tmp_path / "neither", neither)))
+    lacking = {**FOUR, "hosp/diagnoses_icd": {"subject_id": [1], "hadm_id": [11]}}
+    with pytest.raises(ValueError, match=r"'diagnoses_icd' has no column \['icd_code'"):
+        list(read_mimic(write(tmp_path / "lacking", lacking)))
+
+
+def test_the_third_has_the_rows_of_its_files(skfusion_data):
+    folder = skfusion_data / "ehr" / "mimic3_demo"
+    if not folder.is_dir():
+        pytest.skip("SKFUSION_DATA has no ehr/mimic3_demo")
+    stays = pd.read_csv(folder / "ADMISSIONS.csv.gz", dtype=str)["hadm_id"]
+    for name, start in (
+        ("diagnoses_icd", "DIAGNOSIS//ICD9CM//"),
+        ("prescriptions", "MEDICATION//INPATIENT//"),
+        ("outputevents", "OUTPUT//MIMIC//"),
+    ):
+        rows = pd.read_csv(folder / f"{name.upper()}.csv.gz", dtype=str)
+        dated = {"prescriptions": "startdate", "outputevents": "charttime"}
+        if name in dated:
+            kept = rows[rows[dated[name]].notna()]
+        else:  # when they were known is when the stay ended
+            kept = rows[rows["hadm_id"].isin(stays)]
+        lost = len(rows) - len(kept)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            events = pd.concat(read_mimic(folder, tables=[name]))
+        assert len(events) == len(kept)
+        assert any(f"left out {lost} of" in str(w.message) for w in said) == (lost > 0)
+        assert events["code"].str.startswith(start).all()
+        assert set(events["subject_id"]) == set(kept["subject_id"].astype(int))
