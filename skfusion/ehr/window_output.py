@@ -39,8 +39,8 @@ class DenseOutput:
     """A dense matrix: NaN where nothing is known, 0 where nothing is counted."""
 
     def __init__(self, n_rows: int, plan: FeaturePlan) -> None:
-        self._matrix = np.full((n_rows, len(plan.names)), np.nan, dtype=np.float32)
-        self._matrix[:, plan.is_count] = 0
+        empty = np.where(plan.is_count, np.float32(0), np.float32(np.nan))
+        self._matrix = np.tile(empty, (n_rows, 1))
 
     def add(self, block: Block) -> None:
         """Write a block."""
