@@ -251,7 +251,7 @@ def is_image_cell(cell: Any) -> bool:
     if isinstance(cell, (str, os.PathLike)):
         return os.fspath(cell).lower().endswith(IMAGE_SUFFIXES)
     if isinstance(cell, (bytes, bytearray)):
-        return bytes(cell[:4]).startswith(IMAGE_MAGIC)
+        return bytes(cell[:4]).startswith(IMAGE_MAGIC) or cell[128:132] == b"DICM"
     if isinstance(cell, np.ndarray) and cell.dtype != object:
         return cell.ndim >= 2
     if isinstance(cell, (list, tuple)):
@@ -312,12 +312,15 @@ def cell_presence(column: pd.Series) -> np.ndarray:
     """Tell which cells are filled: not null, no empty string, no empty bag."""
     filled = column.notna().to_numpy()
     if column.dtype == object or pd.api.types.is_string_dtype(column):
-        empty = [
-            isinstance(cell, (str, bytes, list, tuple)) and len(cell) == 0
-            for cell in column
-        ]
+        empty = [_is_empty(cell) for cell in column]
         filled = filled & ~np.asarray(empty, dtype=bool)
     return np.asarray(filled, dtype=bool)
+
+
+def _is_empty(cell: Any) -> bool:
+    if isinstance(cell, (list, tuple)):  # a bag, of which parts may be missing
+        return all(pd.api.types.is_scalar(part) and pd.isna(part) for part in cell)
+    return isinstance(cell, (str, bytes)) and len(cell) == 0
 
 
 def presence_mask(modalities: Sequence[Modality], X: pd.DataFrame) -> np.ndarray:

@@ -25,7 +25,16 @@ from torch import Tensor, fx, nn
 
 from skfusion.image import pretrained
 from skfusion.image._torchvision import prepare_torchvision
-from skfusion.image.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from skfusion.image.inference import fast_layout
+from skfusion.image.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    KINETICS_MEAN,
+    KINETICS_STD,
+    Preprocessing,
+    VolumePreprocessing,
+)
+from skfusion.image.weights import load_weights_file
 
 __all__ = ["Backbone", "Preprocessing", "build_backbone"]
 
@@ -63,7 +72,7 @@ class Backbone:
 
     name: str
     module: nn.Module
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | VolumePreprocessing
     n_features: int
     fingerprint: str
 
@@ -75,8 +84,9 @@ def build_backbone(
     layer: str = "pool",
     pooling: str = "mean",
     input_size: int | None = None,
+    depth: int | None = None,
 ) -> Backbone:
-    """Build a network that embeds images.
+    """Build a network that embeds images, or volumes.
 
     Named backbones are built once per process and shared.
 
@@ -103,7 +113,11 @@ def build_backbone(
         vector of length C.
     input_size : int or None, default=None
         Height and width in pixels of the network's input; None takes the size that
-        the weights were trained for, 224 for a module.
+        the weights were trained for, 224 for a module (112 with `depth`).
+    depth : int or None, default=None
+        Number of slices of a network for volumes: one of torchvision's for films
+        (``torchvision.models.list_models(torchvision.models.video)``), or a module
+        that takes (B, 3, depth, H, W). None asks for a network for images.
 
     Returns
     -------
@@ -133,13 +147,15 @@ def build_backbone(
     """
     _check_arguments(backbone, layer, pooling, input_size)
     if isinstance(backbone, nn.Module):
-        return _build_passed(backbone, weights, layer, pooling, input_size)
-    key = (backbone, _weights_key(weights), layer, pooling, input_size)
+        return _build_passed(backbone, weights, layer, pooling, (input_size, depth))
+    key = (backbone, _weights_key(weights), layer, pooling, input_size, depth)
     with _cache_lock:
         if key not in _cache:
             while len(_cache) >= _CACHE_SIZE:  # the one built first goes first
                 del _cache[next(iter(_cache))]
-            module, preprocessing = pretrained.load(backbone, weights, input_size)
+            module, preprocessing = pretrained.load(
+                backbone, weights, input_size, depth
+            )
             _cache[key] = _finish(
                 backbone, module, preprocessing, layer, pooling, described=backbone
             )
@@ -181,7 +197,7 @@ def _build_passed(
     weights: str | os.PathLike[str] | None,
     layer: str,
     pooling: str,
-    input_size: int | None,
+    size: tuple[int | None, int | None],
 ) -> Backbone:
     name = type(backbone).__name__
     module = copy.deepcopy(backbone)
@@ -192,20 +208,30 @@ def _build_passed(
                 "its own. Leave weights='DEFAULT' to use those."
             )
     else:
-        pretrained.load_weights_file(module, weights, name)
-    preprocessing = getattr(backbone, "preprocessing", None)
-    if not isinstance(preprocessing, Preprocessing):
-        preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
-    if input_size is not None:
-        preprocessing = replace(preprocessing, input_size=int(input_size))
+        load_weights_file(module, weights, name)
+    preprocessing = _passed_preprocessing(backbone, *size)
     described = _describe_architecture(backbone)
     return _finish(name, module, preprocessing, layer, pooling, described=described)
+
+
+def _passed_preprocessing(
+    module: nn.Module, input_size: int | None, depth: int | None
+) -> Preprocessing | VolumePreprocessing:
+    own: Any = getattr(module, "preprocessing", None)
+    if depth is None:
+        if not isinstance(own, Preprocessing):
+            own = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
+    elif isinstance(own, VolumePreprocessing):
+        own = replace(own, depth=int(depth))
+    else:
+        own = VolumePreprocessing(112, int(depth), KINETICS_MEAN, KINETICS_STD)
+    return own if input_size is None else replace(own, input_size=int(input_size))
 
 
 def _finish(
     name: str,
     module: nn.Module,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | VolumePreprocessing,
     layer: str,
     pooling: str,
     *,
@@ -224,7 +250,7 @@ def _finish(
             f"layer={layer!r} is one vector per image already. Choose a layer with "
             "positions or tokens, or leave pooling='mean'."
         )
-    cast(Any, module.eval()).to(memory_format=torch.channels_last)
+    cast(Any, module.eval()).to(memory_format=fast_layout(module))
     digest = hashlib.sha256()
     settings = (_FINGERPRINT_VERSION, described, layer, pooling, preprocessing)
     digest.update(repr((*settings, "float32")).encode())
@@ -237,7 +263,7 @@ def _finish(
 
 
 class _Pooled(nn.Module):
-    """A network followed by pooling over positions (B, C, H, W) or tokens (B, N, C)."""
+    """A network, then pooling over positions (B, C[, D], H, W) or tokens (B, N, C)."""
 
     def __init__(self, body: nn.Module, pooling: str, *, ndim: int) -> None:
         super().__init__()
@@ -290,19 +316,21 @@ def _cut_at(module: nn.Module, layer: str, name: str) -> nn.Module:
 
 
 def _output_shape(
-    module: nn.Module, preprocessing: Preprocessing, name: str
+    module: nn.Module, preprocessing: Preprocessing | VolumePreprocessing, name: str
 ) -> tuple[int, ...]:
     """Shape of one image's output, found by embedding two black images."""
-    size = preprocessing.input_size
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    blank = preprocessing.blank(2).to(device)
     try:
         with torch.inference_mode():
-            output = module(torch.zeros(2, 3, size, size, device=device))
+            output = module(blank)
     except Exception as error:
+        kind = "images" if blank.ndim == 4 else "volumes"
         raise ValueError(
-            f"The backbone {name} fails on images of shape (3, {size}, {size}): "
+            f"The backbone {name} fails on {kind} of shape {tuple(blank.shape[1:])}: "
             f"{error}. Set input_size to the size that it was made for; it must take "
-            "three channels."
+            "three channels. Networks for volumes need volume='3d', others "
+            "volume='slices'."
         ) from error
     if not isinstance(output, Tensor):
         raise ValueError(
@@ -310,7 +338,7 @@ def _output_shape(
             "(images, features), (images, channels, height, width) or (images, "
             "tokens, features). Wrap it so that it returns one tensor."
         )
-    if output.ndim not in (2, 3, 4) or output.shape[0] != 2:
+    if output.ndim not in (2, 3, 4, 5) or output.shape[0] != 2:
         raise ValueError(
             f"The backbone {name} turns 2 images into an output of shape "
             f"{tuple(output.shape)}; expected (2, features), (2, channels, height, "
@@ -344,8 +372,8 @@ def _describe_architecture(module: nn.Module) -> str:
 def _is_plain(value: object) -> bool:
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return all(_is_plain(item) for item in value)
-    plain = (bool, int, float, str, bytes, np.generic, Preprocessing, type(None))
-    return isinstance(value, plain)
+    plain = (bool, int, float, str, bytes, np.generic, type(None))
+    return isinstance(value, (*plain, Preprocessing, VolumePreprocessing))
 
 
 def _source_of(kind: type) -> str:

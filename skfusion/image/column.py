@@ -19,6 +19,7 @@ import torch
 from joblib import effective_n_jobs
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from skfusion.image.bags import unpack
 from skfusion.image.reading import ImageReadError, is_missing
 
 __all__ = ["ImageColumn", "ahead", "as_cells", "check_cells"]
@@ -47,26 +48,27 @@ def as_cells(X: Any) -> tuple[list[Any], object]:
         return list(X), getattr(X, "name", None)
     if isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] == 1:
         return list(X[:, 0]), None
-    if isinstance(X, np.ndarray) and X.ndim in (3, 4):
+    if isinstance(X, np.ndarray) and X.ndim in (3, 4, 5):
         return list(X), None
     found = type(X).__name__ + ("" if shape is None else f" of shape {shape}")
     raise ValueError(
         "ImageEmbedder takes one column of images: a Series, a list, a frame or array "
-        f"with one column, or an array (n, H, W[, C]); found {found}."
+        f"with one column, or an array (n[, D], H, W[, C]); found {found}."
     )
 
 
 def check_cells(cells: list[Any], name: object) -> None:
     """Refuse a column without images, or of something that is clearly no image."""
     place = "X" if name is None else f"column {name!r}"
-    present = [i for i, cell in enumerate(cells) if not is_missing(cell)]
+    bags = unpack(cells)
+    present = [i for i, cell in enumerate(bags.images) if not is_missing(cell)]
     if not present:
         raise ValueError(
             f"ImageEmbedder: all {len(cells)} cells of {place} are missing; expected "
             "at least one image. Check the column, or leave it out."
         )
-    for row in present:
-        cell = cells[row]
+    for i in present:
+        cell, row = bags.images[i], bags.rows[i]
         if isinstance(cell, bool | numbers.Number | list | tuple | dict | pd.Timestamp):
             raise TypeError(
                 f"ImageEmbedder: found {type(cell).__name__} in {place}, row position "
@@ -75,14 +77,25 @@ def check_cells(cells: list[Any], name: object) -> None:
 
 
 class ImageColumn:
-    """The cells of one column, and what went wrong with them."""
+    """The cells of one column, and what went wrong with them.
 
-    def __init__(self, cells: Iterable[Any], name: object, on_error: str) -> None:
+    `positions` are the rows of the user's table that the cells stand in, where that
+    is not one cell per row.
+    """
+
+    def __init__(
+        self,
+        cells: Iterable[Any],
+        name: object,
+        on_error: str,
+        positions: np.ndarray | None = None,
+    ) -> None:
         if on_error not in ("raise", "missing"):
             raise ValueError(
                 f"on_error must be 'raise' or 'missing', found {on_error!r}."
             )
         self.cells = list(cells)
+        self.positions = np.arange(len(self.cells)) if positions is None else positions
         self.place = "the image column" if name is None else f"column {name!r}"
         self.on_error = on_error
         self.failures: dict[int, ImageReadError] = {}
@@ -120,7 +133,8 @@ class ImageColumn:
                 yield item, result
 
     def _fail(self, rows: list[int], error: ImageReadError | TypeError) -> None:
-        where = f"{self.place}, row position {rows[0]}"
+        row = int(self.positions[rows[0]])
+        where = f"{self.place}, row position {row}"
         if isinstance(error, TypeError):  # a wrong column, not a bad image
             raise TypeError(f"In {where}: {error}") from error
         if self.on_error == "raise":
@@ -128,7 +142,7 @@ class ImageColumn:
                 f"In {where}: {error} Replace the image, or pass on_error='missing' "
                 "to treat unreadable images as absent."
             )
-            raised.row = rows[0]
+            raised.row = row
             raise raised from error
         self.failures |= dict.fromkeys(rows, error)
 
@@ -136,12 +150,13 @@ class ImageColumn:
         """Count the unreadable images in one warning."""
         if not self.failures:
             return
-        rows = sorted(self.failures)
+        rows = self.positions[sorted(self.failures)].tolist()
+        what = "cells" if len(set(self.positions)) == len(self.cells) else "images"
         first = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
         warnings.warn(
-            f"{len(rows)} of the {len(self.cells)} cells of {self.place} hold an image "
-            f"that cannot be read and count as absent (row positions {first}). "
-            f"The first: {self.failures[rows[0]]}",
+            f"{len(rows)} of the {len(self.cells)} {what} of {self.place} cannot be "
+            f"read and count as absent (row positions {first}). "
+            f"The first: {self.failures[min(self.failures)]}",
             UserWarning,
             stacklevel=4,
         )

@@ -15,19 +15,18 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from skfusion.image.backbones import Backbone, build_backbone
+from skfusion.image.bags import check_bag_pooling
+from skfusion.image.cell_encoder import CellEncoder
 from skfusion.image.column import as_cells, check_cells
 from skfusion.image.encoding import encode_cells
 from skfusion.image.inference import resolve_device
-from skfusion.image.pixels import PixelFile, load_pixels
-from skfusion.image.preprocessing import Preprocessing
-from skfusion.image.reading import SCALINGS
+from skfusion.image.pixels import load_pixels
 from skfusion.image.store import EmbeddingStore, resolve_store
 
 __all__ = ["ImageEmbedder", "encode_cells", "load_pixels"]
 
 
-class ImageEmbedder(TransformerMixin, BaseEstimator):
+class ImageEmbedder(CellEncoder, TransformerMixin, BaseEstimator):
     """Turn a column of images into embeddings of a pretrained network.
 
     Nothing is learned from the images: an embedding depends on its image and the
@@ -52,8 +51,33 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
     input_size : int or None, default=None
         Height and width in pixels to which the whole image is resized; None takes the
         size of the weights. A smaller one is faster.
-    scaling : {"auto", "dtype", "minmax", "none"}, default="auto"
+    scaling : str, default="auto"
         How intensities come to [0, 1], see `skfusion.read_image`.
+    window : {"lung", "bone", "soft", "brain"}, (centre, width) or None, default=None
+        Window of grey images in their own units, see `skfusion.read_image`.
+    volume : {"slices", "3d"}, default="slices"
+        Whether a volume is shown to a network for images slice by slice (2.5-D), or as
+        a whole to a 3-D network: ``"r3d_18"`` and the like of torchvision, or a module
+        that takes (B, 3, n_slices, H, W).
+    n_slices : int or None, default=16
+        Slices of a volume that are shown, None for all; of a 3-D network, the number
+        that volumes are resized to.
+    slice_selection : {"even", "largest"}, default="even"
+        Evenly over the volume, or neighbours around the slice with the largest bright
+        area.
+    slice_pooling : {"mean", "max"} or int, default="mean"
+        How the embeddings of slices are pooled; a number averages that many of the
+        largest values of each feature.
+    voxel_size : float or None, default=None
+        Edge in mm of the cubes that volumes are resampled to first.
+    bag_pooling : {"mean", "max", "recent"}, default="mean"
+        How the embeddings of a cell with several images (a list) are pooled.
+        ``"recent"`` takes pairs (image, time): the weight of an image halves with every
+        `bag_half_life` that it is older than the last one in its cell.
+    bag_half_life : str or timedelta, default="30D"
+        Of ``bag_pooling="recent"``.
+    bag_count : bool, default=False
+        Whether the number of images in a cell is one more feature, ``"n_images"``.
     batch_size : int, default=32
         Images per forward pass, but no more than 4 on a CPU, where that is fastest.
     device : str or torch.device, default="auto"
@@ -114,6 +138,15 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         pooling: str = "mean",
         input_size: int | None = None,
         scaling: str = "auto",
+        window: str | tuple[float, float] | None = None,
+        volume: str = "slices",
+        n_slices: int | None = 16,
+        slice_selection: str = "even",
+        slice_pooling: str | int = "mean",
+        voxel_size: float | None = None,
+        bag_pooling: str = "mean",
+        bag_half_life: Any = "30D",
+        bag_count: bool = False,
         batch_size: int = 32,
         device: Any = "auto",
         n_jobs: int | None = None,
@@ -127,6 +160,15 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         self.pooling = pooling
         self.input_size = input_size
         self.scaling = scaling
+        self.window = window
+        self.volume = volume
+        self.n_slices = n_slices
+        self.slice_selection = slice_selection
+        self.slice_pooling = slice_pooling
+        self.voxel_size = voxel_size
+        self.bag_pooling = bag_pooling
+        self.bag_half_life = bag_half_life
+        self.bag_count = bag_count
         self.batch_size = batch_size
         self.device = device
         self.n_jobs = n_jobs
@@ -141,7 +183,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         ----------
         X : one column of n images
             A Series, a list, a frame or object array with one column, or a numeric
-            array (n, H, W[, C]).
+            array (n[, D], H, W[, C]). A cell is what `skfusion.read_image` takes, a
+            list of those, or missing.
         y : ignored
             Present for the API.
 
@@ -166,7 +209,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             self.feature_names_in_ = np.array([name], dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-        self.n_features_out_ = backbone.n_features
+        self.n_features_out_ = backbone.n_features + bool(self.bag_count)
         self.fingerprint_ = backbone.fingerprint
         return self
 
@@ -200,7 +243,12 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
                 "Call fit again, and whatever was trained on its embeddings."
             )
         key = backbone.fingerprint
-        return self._encode(X, backbone.module, backbone.preprocessing, key)[0]
+        values, counts = self._encode(X, backbone.module, backbone.preprocessing, key)
+        if not self.bag_count:
+            return values
+        return np.column_stack([values, np.where(counts > 0, counts, np.nan)]).astype(
+            np.float32
+        )
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the columns of the embedding.
@@ -213,105 +261,13 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of str objects
-            ``"emb0"``, ``"emb1"``, ...
+            ``"emb0"``, ``"emb1"``, ...; with `bag_count`, ``"n_images"`` last.
         """
         check_is_fitted(self, "n_features_out_")
-        return np.array([f"emb{i}" for i in range(self.n_features_out_)], dtype=object)
-
-    def build(self) -> Backbone:
-        """Build the network that the parameters describe.
-
-        Returns
-        -------
-        Backbone
-            Shared by all that ask for the same named backbone; do not train it in
-            place, see `skfusion.image.splitting.split_backbone`.
-        """
-        return build_backbone(
-            self.backbone,
-            weights=self.weights,
-            layer=self.layer,
-            pooling=self.pooling,
-            input_size=self.input_size,
-        )
-
-    def encode_with(
-        self, X: Any, module: nn.Module, fingerprint: str, *, fold: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Run another network, e.g. the trunk of a split backbone, over the images.
-
-        Images are read, preprocessed, batched and stored as `transform` does.
-
-        Parameters
-        ----------
-        X : one column of n images
-            As in `fit`.
-        module : torch.nn.Module
-            In evaluation mode, from (B, 3, H, W) to (B, *shape).
-        fingerprint : str
-            Identifies `module` and its preprocessing in the store.
-        fold : bool, default=True
-            Whether batch norms are folded into the convolutions before them, which is
-            faster and rounds differently.
-
-        Returns
-        -------
-        values : ndarray of shape (n, *shape), float32
-            NaN in the rows of absent images.
-        presence : ndarray of shape (n,), bool
-            True where there is an image that could be read.
-        """
-        preprocessing = self.build().preprocessing
-        return self._encode(X, module, preprocessing, fingerprint, fold=fold)
-
-    def read_pixels(self, X: Any) -> tuple[PixelFile, np.ndarray]:
-        """Read and resize the images themselves, for a network that is trained whole.
-
-        Parameters
-        ----------
-        X : one column of n images
-            As in `fit`.
-
-        Returns
-        -------
-        pixels : PixelFile of n rows
-            On disk, and not yet normalised (``build().preprocessing.normalise``).
-        presence : ndarray of shape (n,), bool
-            True where there is an image that could be read.
-        """
-        cells, name = as_cells(X)
-        return load_pixels(cells, self.build().preprocessing, **self._reading(name))
-
-    def _encode(
-        self,
-        X: Any,
-        module: nn.Module,
-        preprocessing: Preprocessing,
-        fingerprint: str,
-        *,
-        fold: bool = True,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        cells, name = as_cells(X)
-        return encode_cells(
-            cells,
-            module,
-            preprocessing,
-            fingerprint,
-            store=resolve_store(self.store),
-            batch_size=self.batch_size,
-            device=self.device,
-            verbose=self.verbose,
-            fold=fold,
-            **self._reading(name),
-        )
-
-    def _reading(self, name: object) -> dict[str, Any]:
-        return {
-            "scaling": self.scaling,
-            "n_jobs": self.n_jobs,
-            "on_error": self.on_error,
-            "column": name,
-        }
+        counted = ["n_images"] if self.bag_count else []
+        n_values = self.n_features_out_ - len(counted)
+        names = [f"emb{i}" for i in range(n_values)] + counted
+        return np.array(names, dtype=object)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -329,14 +285,12 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"ImageEmbedder: batch_size must be a positive integer, found {size!r}."
             )
-        for name, allowed in (
-            ("scaling", SCALINGS),
-            ("on_error", ("raise", "missing")),
-        ):
-            value: Any = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(
-                    f"ImageEmbedder: {name} must be one of {allowed}, found {value!r}."
-                )
+        self.reading.check("ImageEmbedder")
+        check_bag_pooling("ImageEmbedder", self.bag_pooling, self.bag_half_life)
+        if self.on_error not in ("raise", "missing"):
+            raise ValueError(
+                "ImageEmbedder: on_error must be 'raise' or 'missing', found "
+                f"{self.on_error!r}."
+            )
         resolve_device(self.device)
         resolve_store(self.store)

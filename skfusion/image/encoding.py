@@ -8,6 +8,7 @@ hold its result. Threads read ahead while the network computes. Read next:
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,9 +21,10 @@ from torch import Tensor, nn
 
 from skfusion.image.column import ImageColumn, ahead
 from skfusion.image.inference import Network, resolve_device
-from skfusion.image.preprocessing import Preprocessing
-from skfusion.image.reading import content_digest, read_image
+from skfusion.image.preprocessing import Preprocessing, VolumePreprocessing
+from skfusion.image.reading import ImageReadError, content_digest
 from skfusion.image.store import EmbeddingStore
+from skfusion.image.volumes import Reading, pool_slices
 
 __all__ = ["encode_cells"]
 
@@ -30,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_READING = Reading()
 _BATCHES_PER_CLAIM = 4  # of the store: what a killed process loses at most
 _SECONDS_BETWEEN_LOGS = 10.0
 
@@ -37,18 +40,19 @@ _SECONDS_BETWEEN_LOGS = 10.0
 def encode_cells(
     cells: Iterable[Any],
     module: nn.Module,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | VolumePreprocessing,
     fingerprint: str,
     *,
     store: EmbeddingStore | None = None,
     batch_size: int = 32,
-    scaling: str = "auto",
+    reading: Reading = _READING,
     device: str | torch.device = "auto",
     n_jobs: int | None = None,
     on_error: str = "raise",
     verbose: int = 0,
     column: object = None,
     fold: bool = True,
+    positions: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run a network over a column of images, through the store.
 
@@ -62,16 +66,17 @@ def encode_cells(
     module : torch.nn.Module
         In evaluation mode; maps (B, 3, H, W) to (B, *shape): a backbone, or the trunk
         of a split one.
-    preprocessing : Preprocessing
-        What the network's weights expect.
+    preprocessing : Preprocessing or VolumePreprocessing
+        What the network's weights expect; the latter shows it whole volumes.
     fingerprint : str
         Identifies network, cut and preprocessing in the store.
     store : EmbeddingStore or None, default=None
         None computes every distinct image.
     batch_size : int, default=32
         Images per forward pass, but no more than 4 on a CPU, where that is fastest.
-    scaling : str, default="auto"
-        How `read_image` scales intensities. Part of the store's keys.
+    reading : Reading, default=Reading()
+        How a cell becomes planes, and how those of a volume are pooled. Part of the
+        store's keys.
     device : str or torch.device, default="auto"
         ``"auto"`` is CUDA where it is available, else the CPU.
     n_jobs : int or None, default=None
@@ -86,6 +91,8 @@ def encode_cells(
     fold : bool, default=True
         Whether batch norms are folded into the convolutions before them, which is
         faster and rounds differently.
+    positions : ndarray of shape (n,) or None, default=None
+        Rows of the user's table that the cells stand in, for messages.
 
     Returns
     -------
@@ -122,23 +129,34 @@ def encode_cells(
             "The network is in training mode, where an embedding depends on the other "
             "images of its batch. Call module.eval() first."
         )
-    images = ImageColumn(cells, column, on_error)
-    rows_of = _rows_by_key(images, f"{fingerprint} {scaling}", n_jobs, store)
+    images = ImageColumn(cells, column, on_error, positions)
+    rows_of = _rows_by_key(images, f"{fingerprint} {reading.key}", n_jobs, store)
     where = resolve_device(device)
 
+    key_of = {rows[0]: key for key, rows in rows_of.items()}
+
     def read(row: int) -> Tensor:
-        return preprocessing([read_image(images.cells[row], scaling=scaling)])
+        pixels = _pixels(images.cells[row], reading, preprocessing)
+        if store is not None:
+            _check_unchanged(images.cells[row], key_of[row], store)
+        return pixels
 
     def compute(keys: Sequence[str]) -> dict[str, np.ndarray]:
         """Encode the first image of each key; keys that cannot be read are left out."""
         encoded: dict[str, np.ndarray] = {}
         network = Network(module, where, batch_size, fold=fold)
         readable = images.read_ahead(
-            read, keys, lambda key: rows_of[key], n_jobs, 2 * batch_size
+            read, keys, lambda key: rows_of[key], n_jobs, 2 * network.batch_size
         )
 
-        def run(batch: list[tuple[str, Tensor]]) -> np.ndarray:
-            return network(torch.cat([pixels for _, pixels in batch]))
+        def run(batch: list[tuple[str, Tensor]]) -> list[np.ndarray]:
+            planes = torch.cat([pixels for _, pixels in batch])
+            passes = [network(part) for part in planes.split(network.batch_size)]
+            ends = np.cumsum([len(pixels) for _, pixels in batch])[:-1]
+            return [
+                pool_slices(part, reading.slice_pooling)
+                for part in np.split(np.concatenate(passes), ends)
+            ]
 
         batches = _batches(readable, network.batch_size)
         one_core = network.is_parallel
@@ -159,16 +177,42 @@ def encode_cells(
             chunk_size = _BATCHES_PER_CLAIM * batch_size
             found |= store.get_or_compute(wanted, compute, chunk_size=chunk_size)
     images.warn()
-    if found:
-        shape = next(iter(found.values())).shape
-    else:
-        size = preprocessing.input_size
-        with torch.inference_mode():
-            shape = module(torch.zeros(1, 3, size, size))[0].shape
+    shape = _shape_of_one(found, module, preprocessing)
     values = np.full((len(images.cells), *shape), np.nan, dtype=np.float32)
     for key, array in found.items():
         values[rows_of[key]] = array
     return values, images.presence()
+
+
+def _shape_of_one(
+    found: dict[str, np.ndarray],
+    module: nn.Module,
+    preprocessing: Preprocessing | VolumePreprocessing,
+) -> tuple[int, ...]:
+    if found:
+        return next(iter(found.values())).shape
+    with torch.inference_mode():
+        return tuple(module(preprocessing.blank(1))[0].shape)
+
+
+def _pixels(
+    cell: Any, reading: Reading, preprocessing: Preprocessing | VolumePreprocessing
+) -> Tensor:
+    """Read a cell as what the network takes: planes of images, or one whole volume."""
+    if isinstance(preprocessing, VolumePreprocessing):
+        return preprocessing([reading.image(cell)])
+    return preprocessing(reading.planes(cell))
+
+
+def _check_unchanged(cell: Any, key: str, store: EmbeddingStore) -> None:
+    """Refuse a file that is no longer the one whose digest the key holds."""
+    if not isinstance(cell, str | os.PathLike):
+        return
+    if not key.endswith(content_digest(cell, store.digest_file)):
+        raise ImageReadError(
+            "The image file changed while it was being read; run again when nothing "
+            "writes to it any more."
+        )
 
 
 def _rows_by_key(

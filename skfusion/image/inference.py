@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["Network", "fold_batch_norms", "resolve_device"]
+__all__ = ["Network", "fast_layout", "fold_batch_norms", "resolve_device"]
 
 # On a CPU more images per pass push each other out of the caches. Seen on one core, in
 # ms per image: efficientnet_lite0 13 in passes of 4, 16 in passes of 8, 20 of 32;
 # resnet18 25, 23 and 26 in passes of 4, 8 and 16.
 _IMAGES_PER_CPU_PASS = 4
+# by the number of axes of pixels and of the weights of convolutions
+_LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class Network:
@@ -72,15 +74,18 @@ class Network:
         self._fills_up = not fold
         self._device = device
         self._module = folded if folded is not None else copy.deepcopy(module)
-        cast(Any, self._module).to(device, memory_format=torch.channels_last)
+        self._layout = fast_layout(self._module)
+        cast(Any, self._module).to(device, memory_format=self._layout)
 
     def __call__(self, pixels: Tensor) -> np.ndarray:
-        """Run the network on pixels (B, 3, H, W); any thread may call."""
+        """Run the network on pixels (B, 3[, D], H, W); any thread may call."""
         n_images, n_missing = len(pixels), self.batch_size - len(pixels)
         if self._fills_up and n_missing > 0:
-            pixels = torch.cat([pixels, pixels[-1:].expand(n_missing, -1, -1, -1)])
+            last = pixels[-1:].expand(n_missing, *pixels.shape[1:])
+            pixels = torch.cat([pixels, last])
         with torch.inference_mode(), self._full_precision():
-            batch = pixels.to(self._device, memory_format=torch.channels_last)
+            layout = _LAYOUTS.get(pixels.ndim, torch.preserve_format)
+            batch = pixels.to(self._device, memory_format=layout)
             return self._module(batch)[:n_images].float().cpu().numpy()
 
     def _full_precision(self) -> AbstractContextManager[object]:
@@ -88,6 +93,30 @@ class Network:
         if self._device.type != "cuda":
             return nullcontext()
         return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+
+
+def fast_layout(module: nn.Module) -> torch.memory_format:
+    """Choose the layout in which the convolutions of a network are fastest.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A network for images or for volumes.
+
+    Returns
+    -------
+    torch.memory_format
+        Channels last; as it is where a network has weights of both kinds.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skfusion.image.inference import fast_layout
+    >>> fast_layout(nn.Conv3d(3, 8, 3))
+    torch.channels_last_3d
+    """
+    kinds = {p.dim() for p in module.parameters()} & set(_LAYOUTS)
+    return _LAYOUTS[kinds.pop()] if len(kinds) == 1 else torch.preserve_format
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module | None:

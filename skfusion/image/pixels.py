@@ -18,10 +18,11 @@ from torch import Tensor
 
 from skfusion.image.column import ImageColumn
 from skfusion.image.preprocessing import Preprocessing
-from skfusion.image.reading import read_image
+from skfusion.image.volumes import Reading
 
 __all__ = ["PixelFile", "load_pixels"]
 
+_READING = Reading()
 _ITEM_BYTES = 4  # float32
 
 
@@ -109,10 +110,11 @@ def load_pixels(
     cells: Iterable[Any],
     preprocessing: Preprocessing,
     *,
-    scaling: str = "auto",
+    reading: Reading = _READING,
     n_jobs: int | None = None,
     on_error: str = "raise",
     column: object = None,
+    positions: np.ndarray | None = None,
 ) -> tuple[PixelFile, np.ndarray]:
     """Read and resize a column of images, for a network that is trained whole.
 
@@ -123,7 +125,7 @@ def load_pixels(
     preprocessing : Preprocessing
         What the network's weights expect. Images are resized, not yet normalised:
         augmentation comes between the two.
-    scaling, n_jobs, on_error, column
+    reading, n_jobs, on_error, column, positions
         As in `skfusion.image.encoding.encode_cells`.
 
     Returns
@@ -137,6 +139,8 @@ def load_pixels(
     ------
     ImageReadError, TypeError
         As in `skfusion.image.encoding.encode_cells`.
+    ValueError
+        If an image is a volume of several planes.
 
     Examples
     --------
@@ -149,10 +153,18 @@ def load_pixels(
     >>> preprocessing.normalise(pixels.read([0, 1])).shape, presence
     (torch.Size([2, 3, 32, 32]), array([False,  True]))
     """
-    images = ImageColumn(cells, column, on_error)
+    images = ImageColumn(cells, column, on_error, positions)
 
     def read(row: int) -> Tensor:
-        return preprocessing.resize(read_image(images.cells[row], scaling=scaling))
+        planes = reading.planes(images.cells[row])
+        if len(planes) > 1:
+            raise ValueError(
+                f"In {images.place}, row position {images.positions[row]}: found a "
+                f"volume; a network that is trained on pixels takes one plane per row. "
+                f"Freeze its trunk (trainable='head' or 'last_block', and no "
+                f"augmentation), or choose the plane beforehand."
+            )
+        return preprocessing.resize(planes[0])
 
     pixels = PixelFile(len(images.cells), preprocessing.input_size)
     rows = images.present_rows()

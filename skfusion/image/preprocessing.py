@@ -13,12 +13,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from skfusion.image.reading import MedicalImage
+from skfusion.image.reading import ImageReadError, MedicalImage
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "Preprocessing"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "KINETICS_MEAN",
+    "KINETICS_STD",
+    "Preprocessing",
+    "VolumePreprocessing",
+]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# of the films that torchvision's 3-D networks were trained on (its documentation)
+KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
+KINETICS_STD = (0.22803, 0.22145, 0.216989)
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 
 
@@ -91,6 +101,10 @@ class Preprocessing:
         # One by one: an image's pixels must not depend on its neighbours in a batch.
         return torch.stack([self.normalise(self.resize(image)) for image in images])
 
+    def blank(self, n_images: int) -> Tensor:
+        """Return black pixels of the shape that the network takes."""
+        return torch.zeros(n_images, 3, self.input_size, self.input_size)
+
     def resize(self, image: MedicalImage) -> Tensor:
         """Turn an image into a tensor of the network's size, on the image's own scale.
 
@@ -141,3 +155,87 @@ class Preprocessing:
             low, high = torch.aminmax(pixels)
             resized = resized.clamp(low, high)
         return resized
+
+
+@dataclass(frozen=True)
+class VolumePreprocessing:
+    """Resize and normalise volumes as the weights of a 3-D network expect.
+
+    Slices are resized as `Preprocessing` does; their number is brought to `depth`
+    linearly, by averages where there are more. Grey volumes are repeated to three
+    channels, which is the same as summing the first layer's weights over the channels
+    of a network that was trained on films.
+
+    Parameters
+    ----------
+    input_size : int
+        Height and width of the result in pixels.
+    depth : int
+        Number of slices of the result.
+    mean, std : tuple of three floats
+        Of the channels, on the scale of images in [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.image.preprocessing import VolumePreprocessing
+    >>> from skfusion.image.reading import read_image
+    >>> volume = read_image(np.zeros((9, 40, 30), dtype=np.uint8))
+    >>> VolumePreprocessing(8, 4, mean=(0.5,) * 3, std=(0.5,) * 3)([volume]).shape
+    torch.Size([1, 3, 4, 8, 8])
+    """
+
+    input_size: int
+    depth: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, images: Sequence[MedicalImage]) -> Tensor:
+        """Turn volumes of any size into one batch.
+
+        Parameters
+        ----------
+        images : sequence of MedicalImage
+            Grey or colour volumes.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_images, 3, depth, input_size, input_size), float32
+
+        Raises
+        ------
+        ImageReadError
+            If an image has a single plane.
+        """
+        if not images:
+            return self.blank(0)
+        return torch.stack([self._one(image) for image in images])
+
+    def blank(self, n_images: int) -> Tensor:
+        """Return black voxels of the shape that the network takes."""
+        return torch.zeros(n_images, 3, self.depth, self.input_size, self.input_size)
+
+    def _one(self, image: MedicalImage) -> Tensor:
+        if image.axes[0] == "Y" or len(image.array) == 1:
+            raise ImageReadError(
+                "The image has a single plane, and volume='3d' needs volumes; use a "
+                "network for images with volume='slices'."
+            )
+        voxels = torch.from_numpy(np.require(image.array, np.float32, ["C", "W"]))
+        # (D, H, W[, C]) -> (D, C, H, W)
+        voxels = voxels[:, None] if voxels.ndim == 3 else voxels.permute(0, 3, 1, 2)
+        size = (self.input_size, self.input_size)
+        small = interpolate(voxels, size, mode="bilinear", antialias=True)
+        small = small.movedim(0, 1)[None]  # (1, C, D, size, size)
+        target = (self.depth, *size)
+        if len(voxels) > self.depth:
+            small = interpolate(small, target, mode="area")
+        elif len(voxels) < self.depth:
+            small = interpolate(small, target, mode="trilinear", align_corners=False)
+        return self.normalise(small[0])
+
+    def normalise(self, voxels: Tensor) -> Tensor:
+        """Shift and scale voxels (..., C, depth, H, W); grey ones are repeated."""
+        mean = torch.tensor(self.mean, device=voxels.device)
+        std = torch.tensor(self.std, device=voxels.device)
+        return (voxels - mean[:, None, None, None]) / std[:, None, None, None]

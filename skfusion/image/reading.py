@@ -1,7 +1,9 @@
 """One cell of an image column in, one float32 array with its meaning out.
 
 The content decides what an image is, never the suffix of its name, and no value is
-clipped on the way. Read next: `skfusion.image.store`, which keeps what is computed.
+clipped unless a window or a percentile asks for it. Read next:
+`skfusion.image.intensity`, which scales, and `skfusion.image.store`, which keeps what
+is computed.
 """
 
 from __future__ import annotations
@@ -14,28 +16,38 @@ from typing import Any
 
 import numpy as np
 
-from skfusion.image.decoding import (
-    EXIF_ORIENTATION,
+from skfusion.image.dicom import decode_dicom
+from skfusion.image.intensity import (
+    SCALINGS,
+    WINDOWS,
+    Decoded,
+    check_intensity,
+    scaled,
+)
+from skfusion.image.nifti import decode_nifti
+from skfusion.image.raster import EXIF_ORIENTATION, decode_pil, decode_raster
+from skfusion.image.series import decode_series, folder_files
+from skfusion.image.sources import (
     MAX_PIXELS,
     ImageReadError,
     as_read_errors,
-    decode_file,
-    decode_pil,
+    is_folder,
     is_missing,
     is_pil,
     opened,
+    recognise,
 )
 
 __all__ = [
     "MAX_PIXELS",
+    "SCALINGS",
+    "WINDOWS",
     "ImageReadError",
     "MedicalImage",
     "content_digest",
     "is_missing",
     "read_image",
 ]
-
-SCALINGS = ("auto", "dtype", "minmax", "none")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,21 +56,27 @@ class MedicalImage:
 
     Attributes
     ----------
-    array : ndarray of shape (H, W) or (H, W, 3), float32
-        The pixels, scaled as `read_image` was asked to.
+    array : ndarray, float32
+        The pixels, scaled as `read_image` was asked to; larger is brighter. Its axes
+        are those that `axes` names.
     axes : str
-        ``"YX"`` for a grey image, ``"YXC"`` for a colour image.
+        ``"YX"``: one plane, rows then columns. ``"ZYX"``: planes that are neighbours
+        in space. ``"TYX"``: planes whose places are not known, such as the frames of a
+        film. A colour image has ``"C"`` (red, green, blue) behind.
     spacing : tuple of float or None
-        Distance of neighbouring pixels in mm along the spatial axes. None where the
-        format does not measure anatomy: the print resolution that a PNG, JPEG or TIFF
-        may state is not taken for it.
+        Distance of neighbouring pixels in mm, along the axes Z, Y and X that there
+        are. None where the format does not measure anatomy: the print resolution that
+        a PNG, JPEG or TIFF may state is not taken for it.
     photometric : str
-        ``"grey"`` (larger is brighter) or ``"rgb"``.
+        ``"grey"`` or ``"rgb"``.
     metadata : dict
-        ``format``, ``mode`` (as stored), ``dtype`` (of the decoded pixels),
-        ``value_range`` (smallest and largest decoded value), ``alpha`` (``"none"``,
-        ``"opaque"`` or ``"composited"``, i.e. laid over black), ``orientation`` (the
-        EXIF value that was undone; 1 is upright). Nothing about the patient.
+        ``format``; ``mode`` (as stored); ``dtype`` and ``value_range`` (of the decoded
+        values); ``scaling`` (what was applied), ``limits`` (the values that became 0
+        and 1) and ``saturated`` (the shares of pixels below and above them);
+        ``alpha`` (``"none"``, ``"opaque"`` or ``"composited"``, i.e. laid over black);
+        ``orientation`` (the EXIF value that was undone; 1 is upright). Of DICOM also
+        ``modality``, ``unit`` (``"HU"``), ``transfer_syntax``, ``n_padded``,
+        ``n_missing_slices``, ``n_repeated_slices``. Nothing about the patient.
 
     Examples
     --------
@@ -77,27 +95,51 @@ class MedicalImage:
 
 
 def read_image(
-    source: Any, *, scaling: str = "auto", max_pixels: int = MAX_PIXELS
+    source: Any,
+    *,
+    window: str | tuple[float, float] | None = None,
+    scaling: str = "auto",
+    max_pixels: int = MAX_PIXELS,
 ) -> MedicalImage:
     """Read one image, from wherever it is.
 
-    PNG, JPEG, TIFF, BMP and WebP are recognised by their content. Grey images of up to
-    32 bits keep every level; palette, CMYK and 1-bit images become RGB or grey; an
-    EXIF orientation is undone; transparent pixels are laid over black.
+    DICOM, NIfTI (also gzipped), PNG, JPEG, TIFF, BMP and WebP are recognised by their
+    content. A folder is read as a DICOM series, sorted by the slices' place in the
+    patient; the pages of a TIFF are the planes of a volume. Grey images of up to 32
+    bits keep every level; palettes, CMYK and YBR become RGB; an EXIF orientation is
+    undone; transparent pixels are laid over black. Where small values are meant to be
+    bright (``MONOCHROME1``), the image is inverted; where a scanner padded, it is
+    black.
 
     Parameters
     ----------
     source : str, PathLike, bytes, file object, PIL image or ndarray
-        The image. Arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) with the
-        channels last: RGB, then alpha.
-    scaling : {"auto", "dtype", "minmax", "none"}, default="auto"
-        ``"auto"`` takes 8-bit and boolean pixels to [0, 1] by their type, leaves floats
-        in [0, 1], and all else takes to [0, 1] by the smallest and largest value of the
-        image: a 12-bit image neither saturates nor turns black. ``"dtype"`` takes
-        integers to [0, 1] by the range of their type and leaves floats. ``"minmax"``
-        goes by the values of the image. ``"none"`` leaves all values.
+        The image. Arrays are (H, W), (D, H, W), (H, W, C) or (D, H, W, C): a last axis
+        of 1, 3 or 4 is taken for the channels (grey; RGB; RGB and alpha).
+    window : {"lung", "bone", "soft", "brain"}, (centre, width) or None, default=None
+        Window of a grey image, in its own units; the names are in Hounsfield units:
+        lung -600/1500, bone 400/1800, soft tissue 40/400, brain 40/80.
+    scaling : str, default="auto"
+        How values become intensities: ``"auto"``, ``"window"``, ``"percentile"``,
+        ``"minmax"``, ``"zscore"``, ``"dtype"`` or ``"none"``.
+
+        - ``"auto"``: `window` if given. Else CT in Hounsfield units from -1024 to 3071,
+          the same for every scan (the windows that headers of CT propose differ from
+          scan to scan and hide most of the range; pass the one that your question
+          needs). Else the window or the table (VOI LUT) that the header proposes;
+          else 8-bit and boolean pixels by their type, floats in [0, 1] as they are, and
+          all others by their smallest and largest value: a 12-bit image neither
+          saturates nor turns black.
+        - ``"window"``: `window` if given, else that of the header; an image without a
+          window is an error.
+        - ``"percentile"``: from the 0.5th to the 99.5th percentile.
+        - ``"minmax"``: from the smallest to the largest value.
+        - ``"zscore"``: mean 0 and standard deviation 1; no longer in [0, 1].
+        - ``"dtype"``: integers by the range that could be stored, floats as they are.
+        - ``"none"``: values as they are, e.g. in Hounsfield units.
     max_pixels : int, default=89478485
-        Larger images are refused before they are decoded. Above this default, Pillow's
+        Images with more pixels per plane, or eight times as many in all planes, are
+        refused before they are decoded. Above this default, Pillow's
         ``PIL.Image.MAX_IMAGE_PIXELS`` must be raised as well.
 
     Returns
@@ -108,11 +150,17 @@ def read_image(
     Raises
     ------
     ImageReadError
-        If the image is absent, empty, damaged, too large, unknown or no 2-D image.
+        If the image is absent, empty, damaged, too large or unknown, no decoder for it
+        is installed, or the window does not fit it.
     TypeError
         If `source` is nothing that could hold an image.
     ValueError
-        If `scaling` is unknown.
+        If `scaling` or `window` is unknown.
+
+    Warns
+    -----
+    UserWarning
+        If a series lacks slices or has some twice; if 16-bit colours lose depth.
 
     Examples
     --------
@@ -120,29 +168,28 @@ def read_image(
     >>> from skfusion import read_image
     >>> read_image(np.arange(4096, dtype=np.uint16).reshape(64, 64)).array.max()
     np.float32(1.0)
+    >>> ct = np.array([[-1000, 40, 240]], dtype=np.int16)
+    >>> read_image(ct, window="soft").array.tolist()
+    [[0.0, 0.5, 1.0]]
     """
-    if scaling not in SCALINGS:
-        raise ValueError(
-            f"scaling={scaling!r} is unknown; choose one of {', '.join(SCALINGS)}."
-        )
-    pixels, metadata = _plain(source, max_pixels)
-    metadata["dtype"] = str(pixels.dtype)
-    metadata["value_range"] = (pixels.min().item(), pixels.max().item())
-    grey = pixels.ndim == 2
+    check_intensity(window, scaling)
+    image = _checked(_decoded(source, max_pixels))
+    image.metadata |= {"dtype": str(image.pixels.dtype)}
+    array = scaled(image, window, scaling)
     return MedicalImage(
-        array=_scaled(pixels, scaling),
-        axes="YX" if grey else "YXC",
-        spacing=None,
-        photometric="grey" if grey else "rgb",
-        metadata=metadata,
+        array=array,
+        axes=image.axes,
+        spacing=image.spacing,
+        photometric="rgb" if image.axes.endswith("C") else "grey",
+        metadata=image.metadata,
     )
 
 
 def content_digest(cell: Any, memo: Callable[[Any], str] | None = None) -> str:
     """Digest what a cell holds: equal content gives an equal digest.
 
-    Files and bytes are digested as they are stored, arrays by dtype, shape and values,
-    PIL images by what decides their pixels.
+    Files and bytes are digested as they are stored, folders by their files, arrays by
+    dtype, shape and values, PIL images by what decides their pixels.
 
     Parameters
     ----------
@@ -174,9 +221,15 @@ def content_digest(cell: Any, memo: Callable[[Any], str] | None = None) -> str:
         if cell.dtype.hasobject:
             raise TypeError("An array of objects is no image; give a numeric array.")
         head = f"array {cell.dtype.str} {cell.shape} ".encode()
-        return hashlib.sha256(head + np.ascontiguousarray(cell).tobytes()).hexdigest()
+        digest = hashlib.sha256(head)
+        digest.update(np.ascontiguousarray(cell).reshape(-1).view(np.uint8).data)
+        return digest.hexdigest()
     if is_pil(cell):
         return _digest_pil(cell)
+    if is_folder(cell):
+        # of all files and whatever their order: names do not matter to a series
+        digests = sorted(content_digest(path, memo) for path in folder_files(cell))
+        return hashlib.sha256(f"folder {digests}".encode()).hexdigest()
     if memo is not None and isinstance(cell, str | os.PathLike) and cell != "":
         return memo(cell)
     with opened(cell) as handle:
@@ -196,40 +249,46 @@ def _digest_pil(image: Any) -> str:
     return hashlib.sha256(f"PIL {describe} ".encode() + content).hexdigest()
 
 
-def _plain(source: Any, max_pixels: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """Give grey or RGB pixels of any depth, and how they came about."""
-    metadata: dict[str, Any]
+def _decoded(source: Any, max_pixels: int) -> Decoded:
+    """Decode by whichever reader the content asks for."""
     if isinstance(source, np.ndarray):
-        pixels, metadata = source, {"format": "array", "mode": str(source.dtype)}
-    elif is_pil(source):
-        pixels, metadata = decode_pil(source, max_pixels)
-    else:
-        with opened(source) as handle:
-            pixels, metadata = decode_file(handle, max_pixels)
-    metadata = {"alpha": "none", "orientation": 1, **metadata}
-    pixels = _checked(pixels)
-    if pixels.ndim == 3 and pixels.shape[2] == 4:
-        pixels, metadata["alpha"] = _flatten(pixels)
-        if metadata["mode"] in ("L", "LA", "La"):  # grey with transparent parts
-            pixels = pixels[:, :, 0]
-    return pixels, metadata
+        return _from_array(source)
+    if is_pil(source):
+        return decode_pil(source, max_pixels)
+    if is_folder(source):
+        return decode_series(source, max_pixels)
+    with opened(source) as handle:
+        name = recognise(handle)
+        if name == "DICOM":
+            return decode_dicom(handle, max_pixels)
+        if name in ("NIfTI", "gzip"):
+            return decode_nifti(handle, max_pixels, compressed=name == "gzip")
+        return decode_raster(handle, name, max_pixels)
 
 
-def _checked(pixels: np.ndarray) -> np.ndarray:
-    """Check kind and shape; give (H, W), (H, W, 3) or (H, W, 4)."""
+def _from_array(pixels: np.ndarray) -> Decoded:
+    """Tell planes from channels."""
     if pixels.dtype.kind not in "buif":
         raise ImageReadError(
             f"An array of dtype {pixels.dtype} is no image; expected booleans, "
             f"integers or floats."
         )
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    if pixels.ndim != 2 and not (pixels.ndim == 3 and pixels.shape[2] in (3, 4)):
+    metadata = {"format": "array", "mode": str(pixels.dtype)}
+    has_channels = pixels.ndim in (3, 4) and pixels.shape[-1] in (1, 3, 4)
+    if pixels.ndim not in (2, 3) and not (pixels.ndim == 4 and has_channels):
         raise ImageReadError(
-            f"An array of shape {pixels.shape} is no two-dimensional image; expected "
-            f"(H, W), (H, W, 1), (H, W, 3) or (H, W, 4), channels last. Volumes "
-            f"(D, H, W) are not supported."
+            f"An array of shape {pixels.shape} is no image; expected (H, W), (D, H, W) "
+            f"or one of these with 1, 3 or 4 channels last."
         )
+    if has_channels and pixels.shape[-1] == 1:
+        pixels, has_channels = pixels[..., 0], False
+    axes = "ZYX"[-(pixels.ndim - has_channels) :] + ("C" if has_channels else "")
+    return Decoded(pixels, axes, metadata=metadata)
+
+
+def _checked(image: Decoded) -> Decoded:
+    """Check the values; lay what is transparent over black."""
+    pixels = image.pixels
     if pixels.size == 0:
         raise ImageReadError(f"The image holds no pixels: its shape is {pixels.shape}.")
     if pixels.dtype.kind == "f":
@@ -239,12 +298,17 @@ def _checked(pixels: np.ndarray) -> np.ndarray:
                 f"The image holds {n_bad} NaN or infinite values of {pixels.size}; "
                 f"replace them before reading."
             )
-    return pixels
+    image.metadata = {"alpha": "none", "orientation": 1, **image.metadata}
+    if image.axes.endswith("C") and pixels.shape[-1] == 4:
+        image.pixels, image.metadata["alpha"] = _flatten(pixels)
+        if image.metadata["mode"] in ("L", "LA", "La"):  # grey with transparent parts
+            image.pixels, image.axes = image.pixels[..., 0], image.axes[:-1]
+    return image
 
 
 def _flatten(pixels: np.ndarray) -> tuple[np.ndarray, str]:
     """Lay RGBA over black; the type stays, and opaque pixels stay exact."""
-    colour, alpha = pixels[:, :, :3], pixels[:, :, 3:]
+    colour, alpha = pixels[..., :3], pixels[..., 3:]
     opaque = 1 if pixels.dtype.kind in "bf" else np.iinfo(pixels.dtype).max
     if (alpha == opaque).all():
         return colour, "opaque"
@@ -252,25 +316,3 @@ def _flatten(pixels: np.ndarray) -> tuple[np.ndarray, str]:
     if pixels.dtype.kind != "f":
         blended = np.rint(blended)
     return blended.astype(pixels.dtype), "composited"
-
-
-def _scaled(pixels: np.ndarray, scaling: str) -> np.ndarray:
-    low, high = float(pixels.min()), float(pixels.max())
-    kind = pixels.dtype.kind
-    if scaling == "auto":
-        unit_floats = kind == "f" and low >= 0 and high <= 1
-        scaling = "minmax"
-        if kind == "b" or pixels.dtype == np.uint8 or unit_floats:
-            scaling = "dtype"
-    if scaling == "none" or (scaling == "dtype" and kind in "bf"):
-        return np.array(pixels, dtype=np.float32, order="C")
-    if scaling == "dtype":
-        low, high = (float(v) for v in _integer_range(pixels.dtype))
-    span = high - low if high > low else 1.0
-    # float64 in between: float32 would merge levels of deep integers
-    return np.ascontiguousarray((pixels.astype(np.float64) - low) / span, np.float32)
-
-
-def _integer_range(dtype: np.dtype) -> tuple[int, int]:
-    limits = np.iinfo(dtype)
-    return int(limits.min), int(limits.max)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from skfusion._validation import is_number
-from skfusion.image.reading import read_image
+from skfusion.image.bags import unpack
 from skfusion.inspection.attribution import grad_cam, integrated_gradients, occlusion
 from skfusion.inspection.image_scores import image_scores
 
@@ -211,10 +211,11 @@ def explain_images(
     both, values = np.array(scores), np.stack(maps).astype(np.float64)
     if method == "integrated_gradients":
         _warn_incomplete(values, both, n_steps)
-    scaling = found.embedder.scaling
+    reading = found.embedder.reading
+    cells = unpack(found.cells).images  # one in each, as read_pixels has checked
     return ImageSaliency(
         values=values,
-        images=[read_image(found.cells[i], scaling=scaling).array for i in numbers],
+        images=[reading.planes(cells[i])[0].array for i in numbers],
         rows=found.rows[numbers],
         targets=targets,
         scores=both[:, 0],

@@ -137,12 +137,12 @@ def test_a_cached_trunk_gives_the_weights_of_the_uncached_run_to_the_last_bit(
 
 def test_whole_networks_are_trained_from_pixels_on_disk(build, cohort, monkeypatch):
     """Every image is read once per fit, whatever the number of epochs."""
-    from skfusion.image import pixels
+    from skfusion.image import volumes
 
     n_read = []
-    read_image = pixels.read_image
+    read_image = volumes.read_image
     monkeypatch.setattr(
-        pixels, "read_image", lambda *a, **k: n_read.append(1) or read_image(*a, **k)
+        volumes, "read_image", lambda *a, **k: n_read.append(1) or read_image(*a, **k)
     )
     net = Chain()
     model = build(net, trainable="all").fit(cohort.X, cohort.y)

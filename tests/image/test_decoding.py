@@ -146,8 +146,8 @@ BAD_CONTENT = {
     "empty": (b"", "empty .0 bytes"),
     "text": (b"patient,age\n1,63\n" * 20, "looks like text"),
     "zeros": (bytes(1000), "starts with unknown bytes"),
-    "dicom": (bytes(128) + b"DICM" + bytes(500), "is DICOM, which is not supported"),
-    "nifti": (bytes(344) + b"n+1\0" + bytes(50), "is NIfTI"),
+    "dicom": (bytes(128) + b"DICM" + bytes(500), "holds no pixel data"),
+    "nifti": (bytes(344) + b"n+1\0" + bytes(50), "is damaged"),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n" * 9, "looks like text"),
     "signature only": (b"\x89PNG\r\n\x1a\n", "damaged|truncated"),
     "truncated PNG": (large("PNG")[:50_000], "is truncated"),
@@ -161,9 +161,9 @@ BAD_CONTENT = {
             Image.new("L", (4, 4)),
             "TIFF",
             save_all=True,
-            append_images=[Image.new("L", (4, 4))] * 2,
+            append_images=[Image.new("L", (5, 4))] * 2,
         ),
-        "3 pages; volumes",
+        r"3 pages .* differ in size or kind \(4 x 4 \(L\), 4 x 5 \(L\)\)",
     ),
 }
 
@@ -198,7 +198,7 @@ def test_bad_paths(tmp_path):
     (tmp_path / "folder").mkdir()
     cases = {
         tmp_path / "Doe-absent.png": "does not exist",
-        tmp_path / "folder": "is a folder",
+        tmp_path / "folder": "folder holds no DICOM image",
         "Doe\0.png": "not a valid path",
         str(tmp_path / ("Doe" * 200)): "cannot be reached",
     }
@@ -208,8 +208,9 @@ def test_bad_paths(tmp_path):
         with pytest.raises(ImageReadError, match=match) as caught:
             read_image(path)
         assert "Doe" not in str(caught.value)
-        with pytest.raises(ImageReadError, match=match):
-            content_digest(path)
+        if path != tmp_path / "folder":  # an empty one has a digest, too
+            with pytest.raises(ImageReadError, match=match):
+                content_digest(path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
