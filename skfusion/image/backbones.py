@@ -26,6 +26,7 @@ from torch import Tensor, fx, nn
 from skfusion.image import pretrained
 from skfusion.image._torchvision import prepare_torchvision
 from skfusion.image.inference import fast_layout
+from skfusion.image.layers import ENDS, cut_at
 from skfusion.image.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -44,6 +45,7 @@ POOLINGS = ("mean", "max")
 # Part of every fingerprint: raise it when the same arguments give other vectors.
 _FINGERPRINT_VERSION = "skfusion-backbone-1"
 
+_IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
 _CACHE_SIZE = 8  # networks per process; a large one holds some hundred megabytes
 _cache: dict[tuple[Any, ...], Backbone] = {}
 _cache_lock = threading.RLock()
@@ -95,10 +97,14 @@ def build_backbone(
     backbone : str or torch.nn.Module, default="efficientnet_lite0"
         ``"efficientnet_lite0"`` [1]_, whose ImageNet weights are a package and need
         no download, or the name of any classification network that torchvision
-        knows (``torchvision.models.list_models()``). A module is deep-copied; its
+        knows (``torchvision.models.list_models()``); or of another package that is
+        installed: ``"timm:..."``, ``"xrv:..."`` (torchxrayvision's weights, trained on
+        films of the chest), ``"monai:..."`` (its DenseNet and SEResNet classes). A
+        module is deep-copied; its
         output is the embedding, pooled over positions or tokens where it has them.
         A module with an attribute ``preprocessing`` (a `Preprocessing`) is fed
-        accordingly, any other with ImageNet's mean and standard deviation.
+        accordingly, one whose first convolution takes a single channel with grey
+        pixels in [-1, 1], any other with ImageNet's mean and standard deviation.
     weights : str, path or None, default="DEFAULT"
         ``"DEFAULT"`` takes the best published weights of a named backbone and the
         own weights of a module; another name, e.g. ``"IMAGENET1K_V1"``, one of
@@ -106,8 +112,10 @@ def build_backbone(
         code; None, random weights, the same ones every time (named backbones only).
     layer : str, default="pool"
         ``"pool"`` is the input of the final classification layer of a named
-        backbone, the output of a module. The dotted name of a submodule takes its
-        output instead, and nothing behind it is computed.
+        backbone, the output of a module; ``"logits"`` is the output of that layer.
+        ``"block1"`` to ``"block4"`` are the last layers at a stride of 4, 8, 16 and 32
+        pixels, the stages of most networks. The dotted name of a submodule takes its
+        output instead. Nothing behind the layer is computed.
     pooling : {"mean", "max"}, default="mean"
         How an output with positions (B, C, H, W) or tokens (B, N, C) becomes a
         vector of length C.
@@ -154,7 +162,7 @@ def build_backbone(
             while len(_cache) >= _CACHE_SIZE:  # the one built first goes first
                 del _cache[next(iter(_cache))]
             module, preprocessing = pretrained.load(
-                backbone, weights, input_size, depth
+                backbone, weights, input_size, depth, keep_final=layer == "logits"
             )
             _cache[key] = _finish(
                 backbone, module, preprocessing, layer, pooling, described=backbone
@@ -220,7 +228,9 @@ def _passed_preprocessing(
     own: Any = getattr(module, "preprocessing", None)
     if depth is None:
         if not isinstance(own, Preprocessing):
-            own = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
+            first = next((p for p in module.modules() if type(p) is nn.Conv2d), None)
+            is_grey = first is not None and first.in_channels == 1
+            own = Preprocessing(224, *(((0.5,), (0.5,)) if is_grey else _IMAGENET))
     elif isinstance(own, VolumePreprocessing):
         own = replace(own, depth=int(depth))
     else:
@@ -239,8 +249,8 @@ def _finish(
 ) -> Backbone:
     """Cut at the layer, pool, and take the fingerprint."""
     module.eval().requires_grad_(False)
-    if layer != "pool":
-        module = _cut_at(module, layer, name)
+    if layer not in ENDS:
+        module = cut_at(module, layer, name, preprocessing.blank(1))
     shape = _output_shape(module, preprocessing, name)
     if len(shape) > 1:
         module = _Pooled(module, pooling, ndim=len(shape) + 1)
@@ -276,45 +286,6 @@ class _Pooled(nn.Module):
         return pool(self.body(images), dim=self.dims)  # (B, C)
 
 
-class _LayerTracer(fx.Tracer):
-    """Trace a module without entering the layer whose output is wanted."""
-
-    def __init__(self, layer: str) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        is_wanted = qualified_name == self.layer
-        return is_wanted or super().is_leaf_module(module, qualified_name)
-
-
-def _cut_at(module: nn.Module, layer: str, name: str) -> nn.Module:
-    """Return the part of a module that computes the output of one of its layers."""
-    names = [key for key, _ in module.named_modules() if key]
-    if layer not in names:
-        raise ValueError(
-            f"{name} has no layer {layer!r}. Expected 'pool' or one of its "
-            f"{len(names)} submodules, e.g. {pretrained.examples_of(names, layer)}."
-        )
-    try:
-        graph = _LayerTracer(layer).trace(module)
-    except Exception as error:
-        raise ValueError(
-            f"{name} cannot be cut at layer={layer!r}, because its forward is not "
-            f"traceable: {error}. Pass a module that ends at that layer."
-        ) from error
-    calls = [node for node in graph.nodes if node.target == layer]
-    if not calls:
-        raise ValueError(
-            f"The forward of {name} never calls the layer {layer!r}; choose another."
-        )
-    nodes = list(graph.nodes)
-    for node in reversed(nodes[nodes.index(calls[-1]) + 1 :]):
-        graph.erase_node(node)
-    graph.output(calls[-1])
-    return fx.GraphModule(module, graph)
-
-
 def _output_shape(
     module: nn.Module, preprocessing: Preprocessing | VolumePreprocessing, name: str
 ) -> tuple[int, ...]:
@@ -329,7 +300,7 @@ def _output_shape(
         raise ValueError(
             f"The backbone {name} fails on {kind} of shape {tuple(blank.shape[1:])}: "
             f"{error}. Set input_size to the size that it was made for; it must take "
-            "three channels. Networks for volumes need volume='3d', others "
+            "these channels. Networks for volumes need volume='3d', others "
             "volume='slices'."
         ) from error
     if not isinstance(output, Tensor):

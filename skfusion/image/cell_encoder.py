@@ -44,6 +44,8 @@ class CellEncoder:
     bag_pooling: str
     bag_half_life: Any
     batch_size: int
+    engine: str
+    precision: str
     device: Any
     n_jobs: int | None
     store: str | os.PathLike[str] | EmbeddingStore | None
@@ -165,6 +167,8 @@ class CellEncoder:
             batch_size=self.batch_size,
             device=self.device,
             verbose=self.verbose,
+            engine=self.engine,
+            precision=self.precision,
             fold=fold,
             **self._options(name, bags),
         )

@@ -19,6 +19,7 @@ from skfusion.image.bags import check_bag_pooling
 from skfusion.image.cell_encoder import CellEncoder
 from skfusion.image.column import as_cells, check_cells
 from skfusion.image.encoding import encode_cells
+from skfusion.image.engines import check_engine
 from skfusion.image.inference import resolve_device
 from skfusion.image.pixels import load_pixels
 from skfusion.image.store import EmbeddingStore, resolve_store
@@ -38,14 +39,17 @@ class ImageEmbedder(CellEncoder, TransformerMixin, BaseEstimator):
     backbone : str or torch.nn.Module, default="efficientnet_lite0"
         The network. The default comes with ImageNet weights that are a package, so it
         needs no download. Any classification network of torchvision by name, e.g.
-        ``"resnet18"`` or ``"densenet121"``, or a module whose output is the embedding.
+        ``"resnet18"`` or ``"densenet121"``; ``"timm:..."``, ``"xrv:..."`` and
+        ``"monai:..."`` where these packages are installed; or a module whose output is
+        the embedding.
     weights : str, path or None, default="DEFAULT"
         ``"DEFAULT"``: the best published weights, or a module's own. A name of
         torchvision's weights, the path of a state dict, or None for random weights,
         the same ones every time.
     layer : str, default="pool"
-        ``"pool"``: the input of the final classification layer. Otherwise the name of
-        a submodule whose output is pooled.
+        ``"pool"``: the input of the final classification layer; ``"logits"``: its
+        output; ``"block1"`` to ``"block4"``: the stages at a stride of 4 to 32 pixels.
+        Otherwise the name of a submodule. What has positions is pooled.
     pooling : {"mean", "max"}, default="mean"
         How positions or tokens of the layer's output are pooled.
     input_size : int or None, default=None
@@ -80,8 +84,14 @@ class ImageEmbedder(CellEncoder, TransformerMixin, BaseEstimator):
         Whether the number of images in a cell is one more feature, ``"n_images"``.
     batch_size : int, default=32
         Images per forward pass, but no more than 4 on a CPU, where that is fastest.
+    engine : {"torch", "openvino"}, default="torch"
+        What computes on a processor. OpenVINO (extra ``openvino``) is faster; it takes
+        some seconds to compile a network, and its embeddings are kept apart.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        ``"auto"`` is float32, on every device. ``"bfloat16"`` is faster where the
+        hardware has it, and embeddings differ by a few percent.
     device : str or torch.device, default="auto"
-        ``"auto"`` is CUDA where it is available, else the CPU.
+        ``"auto"`` is CUDA where it is available, then MPS, else the CPU.
     n_jobs : int or None, default=None
         Number of threads that read images while the network computes. None is 1
         outside a `joblib.parallel_config` context; more help where reading is slower
@@ -148,6 +158,8 @@ class ImageEmbedder(CellEncoder, TransformerMixin, BaseEstimator):
         bag_half_life: Any = "30D",
         bag_count: bool = False,
         batch_size: int = 32,
+        engine: str = "torch",
+        precision: str = "auto",
         device: Any = "auto",
         n_jobs: int | None = None,
         store: str | os.PathLike[str] | EmbeddingStore | None = "default",
@@ -170,6 +182,8 @@ class ImageEmbedder(CellEncoder, TransformerMixin, BaseEstimator):
         self.bag_half_life = bag_half_life
         self.bag_count = bag_count
         self.batch_size = batch_size
+        self.engine = engine
+        self.precision = precision
         self.device = device
         self.n_jobs = n_jobs
         self.store = store
@@ -286,6 +300,7 @@ class ImageEmbedder(CellEncoder, TransformerMixin, BaseEstimator):
                 f"ImageEmbedder: batch_size must be a positive integer, found {size!r}."
             )
         self.reading.check("ImageEmbedder")
+        check_engine("ImageEmbedder", self.engine, self.precision)
         check_bag_pooling("ImageEmbedder", self.bag_pooling, self.bag_half_life)
         if self.on_error not in ("raise", "missing"):
             raise ValueError(

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from skfusion.image.column import ImageColumn, ahead
-from skfusion.image.inference import Network, resolve_device
+from skfusion.image.engines import engine_key, make_network
+from skfusion.image.inference import resolve_device
 from skfusion.image.preprocessing import Preprocessing, VolumePreprocessing
 from skfusion.image.reading import ImageReadError, content_digest
 from skfusion.image.store import EmbeddingStore
@@ -51,6 +52,8 @@ def encode_cells(
     on_error: str = "raise",
     verbose: int = 0,
     column: object = None,
+    engine: str = "torch",
+    precision: str = "auto",
     fold: bool = True,
     positions: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -88,6 +91,8 @@ def encode_cells(
         More than 0 shows progress on standard error.
     column : object, default=None
         Label of the column, for messages.
+    engine, precision : str
+        As in `skfusion.image.engines.make_network`. Part of the store's keys.
     fold : bool, default=True
         Whether batch norms are folded into the convolutions before them, which is
         faster and rounds differently.
@@ -130,7 +135,9 @@ def encode_cells(
             "images of its batch. Call module.eval() first."
         )
     images = ImageColumn(cells, column, on_error, positions)
-    rows_of = _rows_by_key(images, f"{fingerprint} {reading.key}", n_jobs, store)
+    arithmetic = engine_key(engine, precision) if fold else ""
+    prefix = f"{fingerprint} {reading.key}{arithmetic}"
+    rows_of = _rows_by_key(images, prefix, n_jobs, store)
     where = resolve_device(device)
 
     key_of = {rows[0]: key for key, rows in rows_of.items()}
@@ -144,7 +151,16 @@ def encode_cells(
     def compute(keys: Sequence[str]) -> dict[str, np.ndarray]:
         """Encode the first image of each key; keys that cannot be read are left out."""
         encoded: dict[str, np.ndarray] = {}
-        network = Network(module, where, batch_size, fold=fold)
+        network = make_network(
+            module,
+            where,
+            batch_size,
+            engine=engine,
+            precision=precision,
+            fold=fold,
+            blank=preprocessing.blank(1),
+            key=fingerprint,
+        )
         readable = images.read_ahead(
             read, keys, lambda key: rows_of[key], n_jobs, 2 * network.batch_size
         )
@@ -261,13 +277,19 @@ def _progress(
 
 
 def _logged(total: int, name: str) -> Callable[[int], None]:
-    done, last = 0, time.monotonic()
+    done, start = 0, time.monotonic()
+    last = start
 
     def advance(n: int) -> None:
         nonlocal done, last
         done += n
         if done >= total or time.monotonic() - last > _SECONDS_BETWEEN_LOGS:
             last = time.monotonic()
-            logger.info("Embedded %d of %d %s.", done, total, name)
+            rate = done / max(last - start, 1e-9)
+            left = (total - done) / rate
+            logger.info(
+                "Embedded %d of %d %s, %.1f images/s, %.0f s left.",
+                *(done, total, name, rate, left),
+            )
 
     return advance

@@ -39,6 +39,8 @@ class Network:
         Where to run.
     batch_size : int
         Images per pass at most.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Of the arithmetic; the result is float32.
     fold : bool, default=True
         Whether batch norms are folded into convolutions: faster, rounded differently.
         Without, every pass is filled up to `batch_size` images, since kernels for one
@@ -60,6 +62,7 @@ class Network:
         device: torch.device,
         batch_size: int,
         *,
+        precision: str = "float32",
         fold: bool = True,
     ) -> None:
         folded = fold_batch_norms(module) if fold else _traced(module)
@@ -72,6 +75,7 @@ class Network:
             min(batch_size, _IMAGES_PER_CPU_PASS) if is_cpu else batch_size
         )
         self._fills_up = not fold
+        self._precision = precision
         self._device = device
         self._module = folded if folded is not None else copy.deepcopy(module)
         self._layout = fast_layout(self._module)
@@ -83,13 +87,15 @@ class Network:
         if self._fills_up and n_missing > 0:
             last = pixels[-1:].expand(n_missing, *pixels.shape[1:])
             pixels = torch.cat([pixels, last])
-        with torch.inference_mode(), self._full_precision():
+        with torch.inference_mode(), self._arithmetic():
             layout = _LAYOUTS.get(pixels.ndim, torch.preserve_format)
             batch = pixels.to(self._device, memory_format=layout)
             return self._module(batch)[:n_images].float().cpu().numpy()
 
-    def _full_precision(self) -> AbstractContextManager[object]:
+    def _arithmetic(self) -> AbstractContextManager[object]:
         """Keep convolutions in float32, whose embeddings the store promises."""
+        if self._precision == "bfloat16":
+            return torch.autocast(self._device.type, torch.bfloat16)
         if self._device.type != "cuda":
             return nullcontext()
         return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
@@ -184,7 +190,7 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     Parameters
     ----------
     device : str or torch.device, default="auto"
-        ``"auto"`` is CUDA where it is available, else the CPU.
+        ``"auto"`` is CUDA where it is available, then MPS, else the CPU.
 
     Returns
     -------
@@ -203,7 +209,9 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     device(type='cpu')
     """
     if isinstance(device, str) and device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         resolved = torch.device(device)
         torch.empty(0, device=resolved)

@@ -32,7 +32,10 @@ _LITE_SIZE = 224
 
 
 def load_lite(
-    weights: str | os.PathLike[str] | None, input_size: int | None
+    weights: str | os.PathLike[str] | None,
+    input_size: int | None,
+    *,
+    keep_final: bool = False,
 ) -> tuple[nn.Module, Preprocessing]:
     """Build the network without its final layer, with the package's weights.
 
@@ -42,6 +45,8 @@ def load_lite(
         The weights of the package, a file, or random ones.
     input_size : int or None
         Height and width of the input in pixels; None takes 224.
+    keep_final : bool, default=False
+        Whether the final classification layer stays.
 
     Returns
     -------
@@ -62,7 +67,7 @@ def load_lite(
         net = package.EfficientNet.from_name("efficientnet-lite0", image_size=size)
     if weights is not None:
         path = _lite_weights_file() if weights == "DEFAULT" else weights
-        load_weights_file(net, path, DEFAULT, ignore="_fc")
+        load_weights_file(net, path, DEFAULT, ignore=None if keep_final else "_fc")
     _use_plain_convolutions(net)
     # Plain containers: traceable, and each layer under a name that says what it is.
     # The blocks lose their stochastic depth, a matter of training from scratch.
@@ -79,6 +84,8 @@ def load_lite(
             flatten=nn.Flatten(),
         )
     )
+    if keep_final:
+        module.add_module("final", net._fc)
     return module, Preprocessing(size, _LITE_MEAN, _LITE_STD, "bicubic")
 
 

@@ -26,6 +26,7 @@ __all__ = [
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LUMA = (0.299, 0.587, 0.114)
 # of the films that torchvision's 3-D networks were trained on (its documentation)
 KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
 KINETICS_STD = (0.22803, 0.22145, 0.216989)
@@ -42,14 +43,16 @@ class Preprocessing:
     the aspect ratio is not kept, and that objects appear slightly smaller than in
     training (by the ratio of crop to resize, 224 to 256 for most networks).
 
-    A grey image is repeated to three channels.
+    A grey image is repeated to the three channels of a network for colour, which is the
+    same as summing the weights of its first layer over the channels. A colour image
+    becomes grey (ITU-R BT.601 luma) for a network with one channel.
 
     Parameters
     ----------
     input_size : int
         Height and width of the result in pixels.
-    mean, std : tuple of three floats
-        Of the channels, on the scale of images in [0, 1].
+    mean, std : tuple of one or three floats
+        Of the channels that the network takes, on the scale of images in [0, 1].
     interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
         With antialiasing (but for ``"nearest"``). Bicubic values are clipped to the
         range of the image.
@@ -65,8 +68,8 @@ class Preprocessing:
     """
 
     input_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
@@ -76,9 +79,14 @@ class Preprocessing:
                 f"interpolation must be one of {INTERPOLATIONS}, found "
                 f"{self.interpolation!r}."
             )
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+        n_channels = len(self.mean)
+        if (
+            n_channels not in (1, 3)
+            or len(self.std) != n_channels
+            or min(self.std) <= 0
+        ):
             raise ValueError(
-                "mean and std must hold three numbers each, and std positive ones; "
+                "mean and std must hold one or three numbers each, std positive ones; "
                 f"found mean={self.mean!r}, std={self.std!r}."
             )
 
@@ -92,18 +100,18 @@ class Preprocessing:
 
         Returns
         -------
-        torch.Tensor of shape (n_images, 3, input_size, input_size), float32
-            The batch, on the CPU.
+        torch.Tensor of shape (n_images, C, input_size, input_size), float32
+            The batch, on the CPU; C is the number of the network's channels.
         """
-        size = self.input_size
         if not images:
-            return torch.empty(0, 3, size, size)
+            return self.blank(0)
         # One by one: an image's pixels must not depend on its neighbours in a batch.
         return torch.stack([self.normalise(self.resize(image)) for image in images])
 
     def blank(self, n_images: int) -> Tensor:
         """Return black pixels of the shape that the network takes."""
-        return torch.zeros(n_images, 3, self.input_size, self.input_size)
+        size = self.input_size
+        return torch.zeros(n_images, len(self.mean), size, size)
 
     def resize(self, image: MedicalImage) -> Tensor:
         """Turn an image into a tensor of the network's size, on the image's own scale.
@@ -135,9 +143,12 @@ class Preprocessing:
 
         Returns
         -------
-        torch.Tensor of shape (..., 3, input_size, input_size)
-            A grey image is repeated.
+        torch.Tensor of shape (..., len(mean), input_size, input_size)
+            A grey image is repeated, a colour image made grey for one channel.
         """
+        if len(self.mean) == 1 and pixels.shape[-3] == 3:
+            luma = torch.tensor(LUMA, device=pixels.device)
+            pixels = (pixels * luma[:, None, None]).sum(dim=-3, keepdim=True)
         mean = torch.tensor(self.mean, device=pixels.device)
         std = torch.tensor(self.std, device=pixels.device)
         return (pixels - mean[:, None, None]) / std[:, None, None]

@@ -8,12 +8,10 @@ to `load`. Read next: `skfusion.image.weights` (files) and `skfusion.image.backb
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import os
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,8 @@ from torch import nn
 
 from skfusion._dependencies import require
 from skfusion.image._torchvision import prepare_torchvision
+from skfusion.image.catalogues import CATALOGUES, load_from_catalogue
+from skfusion.image.layers import examples_of
 from skfusion.image.lite import DEFAULT, load_lite
 from skfusion.image.preprocessing import (
     IMAGENET_MEAN,
@@ -31,7 +31,7 @@ from skfusion.image.preprocessing import (
 )
 from skfusion.image.weights import load_weights_file, reproducible_random
 
-__all__ = ["examples_of", "load"]
+__all__ = ["load"]
 
 # torchvision warns about these two unless told how to draw their weights, and builds
 # the auxiliary classifiers of training into them.
@@ -47,6 +47,8 @@ def load(
     weights: str | os.PathLike[str] | None,
     input_size: int | None,
     depth: int | None = None,
+    *,
+    keep_final: bool = False,
 ) -> tuple[nn.Module, Preprocessing | VolumePreprocessing]:
     """Build a named network without its final classification layer.
 
@@ -61,6 +63,8 @@ def load(
         Size of the input in pixels; None takes that of the weights.
     depth : int or None, default=None
         Number of slices, for a network of torchvision for films.
+    keep_final : bool, default=False
+        Whether the final classification layer stays.
 
     Returns
     -------
@@ -84,31 +88,26 @@ def load(
     224
     """
     if name == DEFAULT and depth is None:
-        return load_lite(weights, input_size)
-    return _load_torchvision(name, weights, input_size, depth)
-
-
-def examples_of(names: Sequence[str], near: str, n: int = 5) -> str:
-    """Name a few of the possible names, those like a wrong one first."""
-    close = difflib.get_close_matches(near, names, n=n, cutoff=0.5)
-    rest = [name for name in names if name not in close]
-    return ", ".join([*close, *rest][:n])
+        return load_lite(weights, input_size, keep_final=keep_final)
+    if name.partition(":")[0] in CATALOGUES:
+        return load_from_catalogue(
+            name, weights, (input_size, depth), keep_final=keep_final
+        )
+    return _load_torchvision(name, weights, (input_size, depth), keep_final)
 
 
 def _load_torchvision(
     name: str,
     weights: str | os.PathLike[str] | None,
-    input_size: int | None,
-    depth: int | None,
+    size: tuple[int | None, int | None],
+    keep_final: bool,
 ) -> tuple[nn.Module, Preprocessing | VolumePreprocessing]:
     prepare_torchvision()
     models = require("torchvision.models", "torch")
-    _check_name(models, name, depth)
+    _check_name(models, name, size[1])
     published = models.get_model_weights(name)
     chosen, path = _choose_weights(name, weights, published)
-    preprocessing = _torchvision_preprocessing(
-        chosen or published.DEFAULT, input_size, depth
-    )
+    preprocessing = _torchvision_preprocessing(chosen or published.DEFAULT, *size)
     if chosen is not None:
         _fetch_weights(name, chosen)
         module = models.get_model(name, weights=chosen, progress=False)
@@ -120,7 +119,9 @@ def _load_torchvision(
             module = models.get_model(name, weights=None, **options)
     final = _final_layer(module, name)
     if path is not None:
-        load_weights_file(module, path, name, ignore=final)
+        load_weights_file(module, path, name, ignore=None if keep_final else final)
+    if keep_final:
+        return module, preprocessing
     parent, _, child = final.rpartition(".")
     setattr(module.get_submodule(parent), child, nn.Identity())
     return module, preprocessing
@@ -145,7 +146,8 @@ def _check_name(models: Any, name: str, depth: int | None) -> None:
     if name not in names:
         raise ValueError(
             f"Unknown backbone {name!r}. Expected {first} of the {len(names)} {kind} "
-            f"networks of torchvision, e.g. {examples_of(names, name)}."
+            f"networks of torchvision, e.g. {examples_of(names, name)}; or a network "
+            f"of {', '.join(CATALOGUES)} as 'timm:NAME' and the like."
         )
 
 

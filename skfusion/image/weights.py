@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from skfusion._dependencies import require
+
 __all__ = ["load_weights_file", "reproducible_random"]
 
 _RANDOM_SEED = 0
@@ -27,13 +29,14 @@ def load_weights_file(
     """Load the state dict in a file into a module, without executing code.
 
     A checkpoint that holds the tensors under ``"state_dict"`` is understood.
+    Files named ``.safetensors`` are read with that package.
 
     Parameters
     ----------
     module : torch.nn.Module
         Changed in place.
     path : path
-        A file that `torch.save` wrote.
+        A file that `torch.save` or safetensors wrote.
     name : str
         Of the network, for messages.
     ignore : str or None, default=None
@@ -76,7 +79,12 @@ def load_weights_file(
 
 def _read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        if os.fspath(path).endswith(".safetensors"):
+            state = require("safetensors.torch", "torch").load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except ImportError:
+        raise
     except FileNotFoundError as error:
         raise ValueError(
             f"weights={os.fspath(path)!r}: there is no such file. Expected 'DEFAULT', "
@@ -85,7 +93,7 @@ def _read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     except Exception as error:  # bytes that are no pickle fail in any way
         raise ValueError(
             f"The weights file {os.fspath(path)!r} is no state dict that loads without "
-            "executing code (truncated, no torch file, or holding other objects than "
+            "executing code (truncated, of another kind, or holding other objects than "
             "tensors). Save it anew with torch.save(module.state_dict(), path)."
         ) from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
