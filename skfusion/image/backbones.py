@@ -43,7 +43,7 @@ prepare_torchvision()  # here, so that every process that unpickles an embedder 
 
 POOLINGS = ("mean", "max")
 # Part of every fingerprint: raise it when the same arguments give other vectors.
-_FINGERPRINT_VERSION = "skfusion-backbone-1"
+_FINGERPRINT_VERSION = "skfusion-backbone-2"
 
 _IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
 _CACHE_SIZE = 8  # networks per process; a large one holds some hundred megabytes

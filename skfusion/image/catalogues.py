@@ -159,7 +159,8 @@ def _monai(name: str, wanted: str, weights: Weights, size: Size, final: bool) ->
     n_axes = 2 if depth is None else 3
     classes = "out_channels" if wanted.startswith("DenseNet") else "num_classes"
     with reproducible_random():
-        module = kind(spatial_dims=n_axes, in_channels=3, **{classes: 2})
+        build: Any = kind
+        module: nn.Module = build(spatial_dims=n_axes, in_channels=3, **{classes: 2})
     if weights == "DEFAULT":
         raise ValueError(
             f"The backbone {name!r} has no published weights; pass the path of a state "

@@ -6,6 +6,7 @@ Read next: `skfusion.image.encoding`.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections import OrderedDict
 from typing import Any
 
@@ -179,7 +180,9 @@ _compiled_lock = threading.Lock()
 def _compile(module: nn.Module, blank: Tensor, precision: str, threads: int) -> Any:
     openvino = require("openvino", "openvino")
     try:
-        model = openvino.convert_model(module, example_input=blank)
+        with warnings.catch_warnings():  # torch's tracer warns of every Python number
+            warnings.simplefilter("ignore")
+            model = openvino.convert_model(module, example_input=blank)
     except Exception as error:  # whatever its tracer stumbles over
         raise ValueError(
             f"OpenVINO cannot convert the network ({type(error).__name__}); use "

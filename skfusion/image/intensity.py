@@ -20,7 +20,9 @@ __all__ = [
     "Decoded",
     "LookupTable",
     "Window",
+    "as_floats",
     "check_intensity",
+    "is_byte_scaled",
     "scaled",
 ]
 
@@ -172,6 +174,23 @@ def check_intensity(window: Any, scaling: str) -> Window | None:
             "pair (centre, width) with a positive width."
         )
     return Window(centre, width)
+
+
+def is_byte_scaled(image: Decoded, window: Any, scaling: str) -> bool:
+    """Tell whether scaling an image would do no more than divide its bytes by 255."""
+    is_plain = image.pixels.dtype == np.uint8 and not image.white_is_low
+    has_curve = image.window is not None and not image.axes.endswith("C")
+    by_type = scaling == "dtype" or (scaling == "auto" and not has_curve)
+    is_whole = image.type_range in (None, (0.0, 255.0)) and image.valid is None
+    is_hounsfield = image.metadata.get("unit") == "HU"
+    return is_plain and by_type and is_whole and window is None and not is_hounsfield
+
+
+def as_floats(pixels: np.ndarray) -> np.ndarray:
+    """Take bytes to [0, 1]; leave floats."""
+    if pixels.dtype != np.uint8:
+        return pixels
+    return pixels.astype(np.float32) / np.float32(255)
 
 
 def scaled(image: Decoded, window: Any, scaling: str) -> np.ndarray:

@@ -67,7 +67,8 @@ def cut_at(module: nn.Module, layer: str, name: str, blank: Tensor) -> nn.Module
     if layer not in names:
         raise ValueError(
             f"{name} has no layer {layer!r}. Expected 'pool', 'logits', 'block1' to "
-            f"'block4', or one of its {len(names)} submodules, e.g. {examples_of(names, layer)}."
+            f"'block4', or one of its {len(names)} submodules, e.g. "
+            f"{examples_of(names, layer)}."
         )
     try:
         graph = _LayerTracer(layer).trace(module)
@@ -115,4 +116,6 @@ def _last_at_stride(module: nn.Module, stage: str, name: str, blank: Tensor) -> 
             f"{wanted} positions, a stride of {STAGES[stage]} of {blank.shape[-1]} "
             "pixels. Name a submodule instead."
         )
-    return names[-1]
+    # the outermost one: inside a block, the next one may begin at the same resolution
+    depth = min(key.count(".") for key in names)
+    return [key for key in names if key.count(".") == depth][-1]

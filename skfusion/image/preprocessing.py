@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from skfusion.image.intensity import as_floats
 from skfusion.image.reading import ImageReadError, MedicalImage
 
 __all__ = [
@@ -96,7 +97,7 @@ class Preprocessing:
         Parameters
         ----------
         images : sequence of MedicalImage
-            Grey or colour images, of any sizes.
+            Grey or colour images, of any sizes; bytes count as 255ths.
 
         Returns
         -------
@@ -126,12 +127,10 @@ class Preprocessing:
         torch.Tensor of shape (C, input_size, input_size), float32
             C is 1 for a grey image, else 3.
         """
-        # torch refuses to share memory that it may not write to
-        pixels = torch.from_numpy(
-            np.require(image.array, dtype=np.float32, requirements=["C", "W"])
-        )
+        pixels = _shared(image.array)
         pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
-        return self._resize(pixels)
+        resized = self._resize(pixels)
+        return resized if resized.is_floating_point() else resized.float() / 255
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Shift and scale pixels as the weights expect.
@@ -162,7 +161,7 @@ class Preprocessing:
         resized = interpolate(
             pixels[None], size, mode=self.interpolation, antialias=True
         )[0]
-        if self.interpolation == "bicubic":
+        if self.interpolation == "bicubic" and pixels.is_floating_point():
             low, high = torch.aminmax(pixels)
             resized = resized.clamp(low, high)
         return resized
@@ -232,7 +231,7 @@ class VolumePreprocessing:
                 "The image has a single plane, and volume='3d' needs volumes; use a "
                 "network for images with volume='slices'."
             )
-        voxels = torch.from_numpy(np.require(image.array, np.float32, ["C", "W"]))
+        voxels = _shared(as_floats(image.array))
         # (D, H, W[, C]) -> (D, C, H, W)
         voxels = voxels[:, None] if voxels.ndim == 3 else voxels.permute(0, 3, 1, 2)
         size = (self.input_size, self.input_size)
@@ -250,3 +249,9 @@ class VolumePreprocessing:
         mean = torch.tensor(self.mean, device=voxels.device)
         std = torch.tensor(self.std, device=voxels.device)
         return (voxels - mean[:, None, None, None]) / std[:, None, None, None]
+
+
+def _shared(array: np.ndarray) -> Tensor:
+    """Give torch an array; it refuses to share memory that it may not write to."""
+    dtype = np.uint8 if array.dtype == np.uint8 else np.float32
+    return torch.from_numpy(np.require(array, dtype=dtype, requirements=["C", "W"]))

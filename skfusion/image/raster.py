@@ -6,8 +6,10 @@ pixels to floats.
 
 from __future__ import annotations
 
+import importlib
 import io
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,13 +32,34 @@ def decode_raster(handle: io.BufferedIOBase, name: str, max_pixels: int) -> Deco
     """
     with as_read_errors():
         image = require("PIL.Image", "images").open(handle, formats=[name])
+    fast = _simplejpeg() if name == "JPEG" else None
+    if fast is not None and image.mode in ("L", "RGB"):
+        handle.seek(0)
+        return decode_pil(image, max_pixels, lambda: fast(handle.read(), image.mode))
     return decode_pil(image, max_pixels)
 
 
-def decode_pil(image: Any, max_pixels: int) -> Decoded:
+def _simplejpeg() -> Callable[[bytes, str], np.ndarray] | None:
+    """Give the decoder of JPEGs that is twice as fast, bit for bit, if installed."""
+    try:
+        simplejpeg = importlib.import_module("simplejpeg")
+    except ImportError:
+        return None
+
+    def decode(content: bytes, mode: str) -> np.ndarray:
+        pixels = simplejpeg.decode_jpeg(content, "GRAY" if mode == "L" else "RGB")
+        return pixels[:, :, 0] if mode == "L" else pixels
+
+    return decode
+
+
+def decode_pil(
+    image: Any, max_pixels: int, decode: Callable[[], np.ndarray] | None = None
+) -> Decoded:
     """Check the size; decode to upright grey, RGB or RGBA; say what was read.
 
-    The pages of a TIFF become the planes of a volume.
+    The pages of a TIFF become the planes of a volume. `decode` is asked for the pixels
+    in place of Pillow.
     """
     with as_read_errors():
         width, height = image.size
@@ -49,9 +72,11 @@ def decode_pil(image: Any, max_pixels: int) -> Decoded:
         reduced = image.mode in ("RGB", "RGBA", "CMYK") and any(
             ";16" in str(tile[3]) for tile in getattr(image, "tile", ())
         )
-        image.load()
+        if decode is None:
+            image.load()
+        pixels = _pixels(image) if decode is None else decode()
+        # in a PNG it may stand behind the pixels
         metadata["orientation"] = image.getexif().get(EXIF_ORIENTATION, 1)
-        pixels = _pixels(image)
     if reduced:
         warnings.warn(
             "A colour image with 16 bits per channel was read with 8 bits per channel, "

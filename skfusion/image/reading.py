@@ -22,6 +22,7 @@ from skfusion.image.intensity import (
     WINDOWS,
     Decoded,
     check_intensity,
+    is_byte_scaled,
     scaled,
 )
 from skfusion.image.nifti import decode_nifti
@@ -46,6 +47,7 @@ __all__ = [
     "MedicalImage",
     "content_digest",
     "is_missing",
+    "read_bytes_image",
     "read_image",
 ]
 
@@ -172,10 +174,27 @@ def read_image(
     >>> read_image(ct, window="soft").array.tolist()
     [[0.0, 0.5, 1.0]]
     """
+    return _read(source, window, scaling, max_pixels)
+
+
+def read_bytes_image(source: Any, *, window: Any, scaling: str) -> MedicalImage:
+    """Read an image as `read_image` does, but leave 8-bit pixels as they are stored.
+
+    Where `scaling` takes them to [0, 1] by their type, the array stays ``uint8``: it is
+    a quarter of the memory, and is resized several times faster. Dividing by 255 gives
+    what `read_image` gives.
+    """
+    return _read(source, window, scaling, MAX_PIXELS, keep_bytes=True)
+
+
+def _read(
+    source: Any, window: Any, scaling: str, max_pixels: int, *, keep_bytes: bool = False
+) -> MedicalImage:
     check_intensity(window, scaling)
     image = _checked(_decoded(source, max_pixels))
     image.metadata |= {"dtype": str(image.pixels.dtype)}
-    array = scaled(image, window, scaling)
+    is_plain = keep_bytes and is_byte_scaled(image, window, scaling)
+    array = image.pixels if is_plain else scaled(image, window, scaling)
     return MedicalImage(
         array=array,
         axes=image.axes,

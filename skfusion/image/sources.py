@@ -34,6 +34,8 @@ MAX_PIXELS = 89_478_485
 MAX_PLANES = 8
 
 _HEAD_BYTES = 352
+# what readers say of a file that ends too early
+_CUT_OFF = ("truncated", "less than expected", "Premature end")
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
@@ -239,7 +241,7 @@ def as_read_errors() -> Iterator[None]:
                 "(decompression bomb?); it was not decoded."
             ) from None
         words = str(error)
-        if "truncated" in words or "less than expected" in words:
+        if any(part in words for part in _CUT_OFF):
             raise ImageReadError("The image is truncated.") from None
         raise ImageReadError(
             f"The image is damaged: its reader failed with {type(error).__name__}."

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from skfusion.image.intensity import check_intensity
-from skfusion.image.reading import ImageReadError, MedicalImage, read_image
+from skfusion.image.intensity import as_floats, check_intensity
+from skfusion.image.reading import ImageReadError, MedicalImage, read_bytes_image
 
 __all__ = ["Reading", "pool_slices", "resample", "select_slices"]
 
@@ -47,7 +47,7 @@ class Reading:
     >>> import numpy as np
     >>> from skfusion.image.volumes import Reading
     >>> volume = np.arange(40, dtype=np.uint8).reshape(10, 2, 2)
-    >>> [int(p.array[0, 0] * 255) for p in Reading(n_slices=2).planes(volume)]
+    >>> [int(p.array[0, 0]) for p in Reading(n_slices=2).planes(volume)]
     [8, 28]
     """
 
@@ -113,8 +113,8 @@ class Reading:
         return f"{self.scaling} {replace(self, scaling='')}"
 
     def image(self, cell: Any) -> MedicalImage:
-        """Read a cell, resampled where that was asked for."""
-        image = read_image(cell, scaling=self.scaling, window=self.window)
+        """Read a cell, resampled where that was asked for; 8-bit pixels stay so."""
+        image = read_bytes_image(cell, scaling=self.scaling, window=self.window)
         if self.voxel_size is not None and _n_planes(image) > 1:
             image = resample(image, self.voxel_size)
         return image
@@ -220,7 +220,7 @@ def resample(image: MedicalImage, voxel_size: float) -> MedicalImage:
             f"The volume would have {' x '.join(map(str, wanted))} voxels of "
             f"{voxel_size} mm, more than {_MAX_VOXELS}; choose larger ones."
         )
-    array = image.array
+    array = as_floats(image.array)
     for axis, length in enumerate(wanted):
         array = _resized(array, axis, length)
     spacing = tuple(side / n for side, n in zip(extent, wanted, strict=True))

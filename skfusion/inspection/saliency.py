@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate
 
 from skfusion._validation import is_number
 from skfusion.image.bags import unpack
+from skfusion.image.intensity import as_floats
 from skfusion.inspection.attribution import grad_cam, integrated_gradients, occlusion
 from skfusion.inspection.image_scores import image_scores
 
@@ -215,7 +216,7 @@ def explain_images(
     cells = unpack(found.cells).images  # one in each, as read_pixels has checked
     return ImageSaliency(
         values=values,
-        images=[reading.planes(cells[i])[0].array for i in numbers],
+        images=[as_floats(reading.planes(cells[i])[0].array) for i in numbers],
         rows=found.rows[numbers],
         targets=targets,
         scores=both[:, 0],

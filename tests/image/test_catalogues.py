@@ -1,4 +1,4 @@
-"""Networks of other packages, layers by their usual names, grey networks, safetensors."""
+"""Networks of other packages, layers by usual names, grey networks, safetensors."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_an_absent_package_is_named(monkeypatch):
     ("name", "n_features"),
     [
         ("resnet18", [64, 128, 256, 512]),
-        ("densenet121", [128, 256, 512, 1024]),
+        ("densenet121", [256, 512, 1024, 1024]),
         ("mobilenet_v3_small", [16, 24, 48, 576]),
         ("efficientnet_lite0", [24, 40, 112, 1280]),
     ],

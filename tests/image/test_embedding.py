@@ -359,7 +359,7 @@ def test_progress_is_logged_without_tqdm(paths, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     with caplog.at_level(logging.INFO, logger="skfusion"):
         small(verbose=1).fit_transform(paths)
-    assert "Embedded 12 of 12 images." in caplog.text
+    assert "Embedded 12 of 12 images, " in caplog.text
 
 
 def test_a_trunk_is_encoded_and_stored_with_its_shape(tmp_path, paths):

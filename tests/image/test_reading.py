@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -14,11 +15,13 @@ import pytest
 from PIL import Image
 
 from skfusion import read_image
+from skfusion.image.intensity import as_floats
 from skfusion.image.reading import (
     ImageReadError,
     MedicalImage,
     content_digest,
     is_missing,
+    read_bytes_image,
 )
 
 RNG = np.random.default_rng(0)
@@ -337,6 +340,31 @@ def test_digests_of_pil_images_follow_what_is_seen():
     broken = Image.open(io.BytesIO(encoded(COLOUR, "PNG")[:200]))
     with pytest.raises(ImageReadError, match="is truncated"):
         content_digest(broken)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("quality", [30, 75, 95])
+def test_the_fast_decoder_of_jpegs_gives_what_pillow_gives(monkeypatch, mode, quality):
+    pytest.importorskip("simplejpeg")
+    smooth = Image.fromarray(COLOUR).resize((97, 61)).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(smooth, "JPEG", quality=quality, exif=exif)
+    fast = read_image(content)
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    slow = read_image(content)
+    np.testing.assert_array_equal(fast.array, slow.array)
+    assert fast.metadata == slow.metadata
+
+
+@pytest.mark.parametrize("scaling", ["auto", "dtype", "minmax", "none"])
+@pytest.mark.parametrize("pixels", [GREY, COLOUR, RAMP[:5]], ids=["L", "RGB", "I;16"])
+def test_bytes_stay_bytes_where_that_says_the_same(scaling, pixels):
+    kept = read_bytes_image(pixels, window=None, scaling=scaling)
+    is_kept = pixels.dtype == np.uint8 and scaling in ("auto", "dtype")
+    assert (kept.array.dtype == np.uint8) is is_kept
+    expected = read_image(pixels, scaling=scaling).array
+    np.testing.assert_array_equal(as_floats(kept.array), expected)
 
 
 # ---------------------------------------------------------------- real images
