@@ -140,9 +140,11 @@ def test_whole_networks_are_trained_from_pixels_on_disk(build, cohort, monkeypat
     from skfusion.image import volumes
 
     n_read = []
-    read_image = volumes.read_image
+    read_image = volumes.read_bytes_image
     monkeypatch.setattr(
-        volumes, "read_image", lambda *a, **k: n_read.append(1) or read_image(*a, **k)
+        volumes,
+        "read_bytes_image",
+        lambda *a, **k: n_read.append(1) or read_image(*a, **k),
     )
     net = Chain()
     model = build(net, trainable="all").fit(cohort.X, cohort.y)
