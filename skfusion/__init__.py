@@ -43,6 +43,7 @@ _EXPORTS = {
     "ModelFeatures": "skfusion.fusion.model_features",
     "ObservedScaler": "skfusion.ehr.observed",
     "SaliencyDisplay": "skfusion.inspection.saliency_display",
+    "RadiomicsEncoder": "skfusion.image.radiomics",
     "TabularEncoder": "skfusion.ehr.tabular",
     "TorchEncoder": "skfusion.fusion.torch_encoder",
     "XGBoostSurvival": "skfusion.fusion.boosted_survival",

@@ -178,7 +178,7 @@ def test_the_whole_suite_runs(name):
 def test_only_images_and_events_are_beyond_scikit_learns_checks():
     """They have tests of their own: test_embedding, test_event_grid, test_windows."""
     others = [kind.__name__ for kind in public_estimators() if not takes_tables(kind)]
-    assert others == ["EventGrid", "EventWindows", "ImageEmbedder"]
+    assert others == ["EventGrid", "EventWindows", "ImageEmbedder", "RadiomicsEncoder"]
 
 
 def test_the_checks_that_scikit_learn_skips_by_default_run_too():

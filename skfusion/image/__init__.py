@@ -14,6 +14,7 @@ _EXPORTS = {
     "ImageEmbedder": "skfusion.image.embedding",
     "ImageReadError": "skfusion.image.reading",
     "MedicalImage": "skfusion.image.reading",
+    "RadiomicsEncoder": "skfusion.image.radiomics",
     "read_image": "skfusion.image.reading",
     "read_metadata": "skfusion.image.header",
 }

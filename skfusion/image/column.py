@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numbers
 import os
+import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-import torch
 from joblib import effective_n_jobs
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -28,19 +28,19 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def as_cells(X: Any) -> tuple[list[Any], object]:
+def as_cells(X: Any, owner: str = "ImageEmbedder") -> tuple[list[Any], object]:
     """Return the cells of one column of images, and the label of the column."""
     if isinstance(X, str | bytes | os.PathLike):
         raise TypeError(
-            "ImageEmbedder takes a column of images, found a single path or image. "
+            f"{owner} takes a column of images, found a single path or image. "
             "Put it into a list."
         )
     shape: Any = getattr(X, "shape", None)
     if hasattr(X, "columns"):  # a frame of pandas or polars
         if shape[1] != 1:
             raise ValueError(
-                f"ImageEmbedder takes one column of images, found {shape[1]} columns. "
-                "Use one embedder for each image column."
+                f"{owner} takes one column of images, found {shape[1]} columns. "
+                "Use one of these for each image column."
             )
         name = X.columns[0]
         return list(X[name]), name
@@ -52,26 +52,26 @@ def as_cells(X: Any) -> tuple[list[Any], object]:
         return list(X), None
     found = type(X).__name__ + ("" if shape is None else f" of shape {shape}")
     raise ValueError(
-        "ImageEmbedder takes one column of images: a Series, a list, a frame or array "
+        f"{owner} takes one column of images: a Series, a list, a frame or array "
         f"with one column, or an array (n[, D], H, W[, C]); found {found}."
     )
 
 
-def check_cells(cells: list[Any], name: object) -> None:
+def check_cells(cells: list[Any], name: object, owner: str = "ImageEmbedder") -> None:
     """Refuse a column without images, or of something that is clearly no image."""
     place = "X" if name is None else f"column {name!r}"
     bags = unpack(cells)
     present = [i for i, cell in enumerate(bags.images) if not is_missing(cell)]
     if not present:
         raise ValueError(
-            f"ImageEmbedder: all {len(cells)} cells of {place} are missing; expected "
+            f"{owner}: all {len(cells)} cells of {place} are missing; expected "
             "at least one image. Check the column, or leave it out."
         )
     for i in present:
         cell, row = bags.images[i], bags.rows[i]
         if isinstance(cell, bool | numbers.Number | list | tuple | dict | pd.Timestamp):
             raise TypeError(
-                f"ImageEmbedder: found {type(cell).__name__} in {place}, row position "
+                f"{owner}: found {type(cell).__name__} in {place}, row position "
                 f"{row}; expected an image: a path, bytes, an array or a PIL image."
             )
 
@@ -195,5 +195,7 @@ def _use_one_core() -> None:
     The limit belongs to the thread that sets it: torch's setting for the process, and
     for other threads, stays. torch must have made its own setting before.
     """
-    torch.get_num_threads()
+    torch = sys.modules.get("torch")  # not everything that reads images needs it
+    if torch is not None:
+        torch.get_num_threads()
     threadpool_limits(1, user_api="openmp")

@@ -15,6 +15,7 @@ import numpy as np
 from skfusion.image.sources import ImageReadError
 
 __all__ = [
+    "LUMA",
     "SCALINGS",
     "WINDOWS",
     "Decoded",
@@ -36,6 +37,8 @@ WINDOWS = {
 }
 #: What 12 bits hold of a CT: from air to dense bone; metal lies above.
 HOUNSFIELD = (-1024.0, 3071.0)
+#: Weights of red, green and blue in grey (ITU-R BT.601).
+LUMA = (0.299, 0.587, 0.114)
 PERCENTILES = (0.5, 99.5)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from skfusion.image.intensity import as_floats
+from skfusion.image.intensity import LUMA, as_floats
 from skfusion.image.reading import ImageReadError, MedicalImage
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-LUMA = (0.299, 0.587, 0.114)
 # of the films that torchvision's 3-D networks were trained on (its documentation)
 KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
 KINETICS_STD = (0.22803, 0.22145, 0.216989)
