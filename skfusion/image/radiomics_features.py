@@ -109,7 +109,7 @@ def first_order(values: np.ndarray, n_levels: int) -> dict[str, float]:
     >>> import numpy as np
     >>> from skfusion.image.radiomics_features import first_order
     >>> found = first_order(np.array([1.0, 2.0, 3.0, 4.0]), n_levels=2)
-    >>> found["mean"], found["entropy"]
+    >>> float(found["mean"]), float(found["entropy"])
     (2.5, 1.0)
     """
     values = values.astype(np.float64)

@@ -107,7 +107,7 @@ def test_the_shape_of_a_disc(radius):
     assert found["major_axis"] == pytest.approx(found["minor_axis"])
     assert found["max_diameter"] == 2 * radius
     assert found["eccentricity"] == pytest.approx(0, abs=1e-6)
-    assert found["solidity"] > 0.95
+    assert found["solidity"] > 0.9
     assert found["circularity"] == pytest.approx(1, abs=0.12)
     assert found["n_parts"] == 1
 
@@ -300,7 +300,7 @@ def test_inside_a_fusion():
         ({"n_levels": 1}, "n_levels must be"),
         ({"length": "cm"}, "length must be one of"),
         ({"on_error": "skip"}, "on_error must be one of"),
-        ({"window": "liver"}, "window='liver' is unknown"),
+        ({"window": "liver", "scaling": "auto"}, "window='liver' is unknown"),
     ],
 )
 def test_parameters_are_checked(settings, match):
@@ -322,11 +322,12 @@ def test_bad_columns():
 
 def test_it_needs_no_torch():
     script = (
-        "import sys; sys.modules['torch'] = None\n"
+        "import sys\n"
         "import numpy as np\n"
         "from skfusion import RadiomicsEncoder\n"
         "images = [np.eye(20), None]\n"
         "print(RadiomicsEncoder(n_jobs=2).fit_transform(images).shape)\n"
+        "assert 'torch' not in sys.modules\n"
     )
     found = subprocess.run(
         [sys.executable, "-c", script],
@@ -357,8 +358,8 @@ def test_on_photographs_of_skin(skfusion_data):
     )
     scores = cross_val_score(
         model,
-        cohort.X[cohort.image_columns[0]],
-        cohort.y,
+        cohort.data[cohort.image_columns[0]],
+        cohort.target,
         groups=cohort.groups,
         cv=StratifiedGroupKFold(5, shuffle=True, random_state=0),
         scoring="roc_auc",
