@@ -7,6 +7,7 @@ hold its result. Threads read ahead while the network computes. Read next:
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -20,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from skfusion.image.column import ImageColumn, ahead
-from skfusion.image.engines import engine_key, make_network
-from skfusion.image.inference import resolve_device
+from skfusion.image.engines import OpenVINONetwork, engine_key, make_network
+from skfusion.image.inference import Network, resolve_device
 from skfusion.image.preprocessing import Preprocessing, VolumePreprocessing
 from skfusion.image.reading import ImageReadError, content_digest
 from skfusion.image.store import EmbeddingStore
@@ -148,10 +149,10 @@ def encode_cells(
             _check_unchanged(images.cells[row], key_of[row], store)
         return pixels
 
-    def compute(keys: Sequence[str]) -> dict[str, np.ndarray]:
-        """Encode the first image of each key; keys that cannot be read are left out."""
-        encoded: dict[str, np.ndarray] = {}
-        network = make_network(
+    # one network for all the parts that a store asks for
+    made = functools.cache(
+        functools.partial(
+            make_network,
             module,
             where,
             batch_size,
@@ -161,19 +162,17 @@ def encode_cells(
             blank=preprocessing.blank(1),
             key=fingerprint,
         )
+    )
+
+    def compute(keys: Sequence[str]) -> dict[str, np.ndarray]:
+        """Encode the first image of each key; keys that cannot be read are left out."""
+        encoded: dict[str, np.ndarray] = {}
+        network = made()
         readable = images.read_ahead(
             read, keys, lambda key: rows_of[key], n_jobs, 2 * network.batch_size
         )
 
-        def run(batch: list[tuple[str, Tensor]]) -> list[np.ndarray]:
-            planes = torch.cat([pixels for _, pixels in batch])
-            passes = [network(part) for part in planes.split(network.batch_size)]
-            ends = np.cumsum([len(pixels) for _, pixels in batch])[:-1]
-            return [
-                pool_slices(part, reading.slice_pooling)
-                for part in np.split(np.concatenate(passes), ends)
-            ]
-
+        run = functools.partial(_encode_batch, network, reading.slice_pooling)
         batches = _batches(readable, network.batch_size)
         one_core = network.is_parallel
         for batch, arrays in ahead(
@@ -198,6 +197,19 @@ def encode_cells(
     for key, array in found.items():
         values[rows_of[key]] = array
     return values, images.presence()
+
+
+def _encode_batch(
+    network: Network | OpenVINONetwork,
+    pooling: str | int,
+    batch: list[tuple[str, Tensor]],
+) -> list[np.ndarray]:
+    """Run a network over the planes of some images, and pool those of each image."""
+    planes = torch.cat([pixels for _, pixels in batch])
+    passes = [network(part) for part in planes.split(network.batch_size)]
+    ends = np.cumsum([len(pixels) for _, pixels in batch])[:-1]
+    parts = np.split(np.concatenate(passes), ends)
+    return [pool_slices(part, pooling) for part in parts]
 
 
 def _shape_of_one(
