@@ -1,7 +1,7 @@
 """Augmentation: images of a training batch in, slightly changed ones out.
 
-Only rows that are trained on are augmented; validation and prediction see the images
-as they are.
+Only rows that are trained on are augmented; validation sees the images as they are, and
+so does prediction unless it averages over views. Read next: `skfusion.fusion.views`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ImageAugmentation:
     translation : float, default=0.05
         Most of the image's width or height, in each direction.
     scale : float, default=0.1
-        Most relative change of size.
+        Most relative change of size; what grows beyond the border is cropped.
     brightness : float, default=0.1
         Most shift of all intensities, in standard deviations of the image's own.
     contrast : float, default=0.1

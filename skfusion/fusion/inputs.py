@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
 from skfusion.blocks import ModalityBlocks, located_errors
-from skfusion.fusion.rows import PixelRows, Sample
+from skfusion.fusion.rows import NetInputs, PixelRows
 from skfusion.fusion.torch_encoder import TorchEncoder
 from skfusion.fusion.training import Precision
 from skfusion.image.backbones import Backbone
@@ -307,19 +307,19 @@ class ImageInput:
 
 def augmented(
     parts: Sequence[Any],
-    sample: Sample,
+    inputs: NetInputs,
     X: pd.DataFrame,
     augment: Callable[[Tensor], Tensor] | None,
     precision: Precision,
-) -> Sample:
-    """Replace the images of a training sample by ones that change in each epoch.
+) -> NetInputs:
+    """Replace the images by ones that change whenever they are read.
 
     Parameters
     ----------
     parts : sequence of BlockInput, ImageInput and the like
         One per modality, fitted.
-    sample : Sample of n rows
-        The rows to train on.
+    inputs : NetInputs of n rows
+        What the network is given of these rows.
     X : DataFrame of shape (n, n_columns)
         The same rows of the cohort.
     augment : callable or None
@@ -329,15 +329,15 @@ def augmented(
 
     Returns
     -------
-    Sample
+    NetInputs
     """
     if augment is None:
-        return sample
-    arrays = dict(sample.inputs.arrays)
-    for part, there in zip(parts, sample.inputs.presence.T, strict=True):
+        return inputs
+    arrays = dict(inputs.arrays)
+    for part, there in zip(parts, inputs.presence.T, strict=True):
         if isinstance(part, ImageInput):
             arrays[part.modality.name] = part.augmented(X, there, augment, precision)
-    return replace(sample, inputs=replace(sample.inputs, arrays=arrays))
+    return replace(inputs, arrays=arrays)
 
 
 def _last_step(transformer: Any) -> Any:

@@ -114,6 +114,10 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         (3, H, W), for most in [0, 1], and returns one of that shape, e.g. a transform
         of torchvision; what it draws from torch is seeded. The frozen trunk of a
         backbone is then run in every epoch.
+    test_time_views : int, default=0
+        Changed images, by `augmentation`, over which the outputs of the network are
+        averaged in prediction, beside that of the image as it is. The changes are the
+        same for every image and in every run.
     validation_fraction : float, default=0.15
         Share of the rows (of the patients, where groups are given) held out to stop
         early and to choose the epoch; none are below 40 rows.
@@ -229,6 +233,7 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         gradient_clip: float | None = None,
         precision: str = "auto",
         augmentation: Any = None,
+        test_time_views: int = 0,
         validation_fraction: float = 0.15,
         patience: int = 5,
         device: str = "auto",
@@ -264,6 +269,7 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         self.gradient_clip = gradient_clip
         self.precision = precision
         self.augmentation = augmentation
+        self.test_time_views = test_time_views
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.device = device

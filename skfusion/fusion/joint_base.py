@@ -18,12 +18,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skfusion.fusion.assembly import Architecture, build_network, with_encoder
-from skfusion.fusion.augmentation import batch_augmentation
 from skfusion.fusion.auxiliary_target import AuxiliaryTarget
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.cohort import TrainingData
 from skfusion.fusion.folds import validation_rows
-from skfusion.fusion.inputs import ImageInput, augmented, make_input
+from skfusion.fusion.inputs import ImageInput, make_input
 from skfusion.fusion.join_choice import check_fusion, joined_names
 from skfusion.fusion.learners import seeded
 from skfusion.fusion.losses import JointLoss, build_loss
@@ -41,6 +40,7 @@ from skfusion.fusion.training_options import (
     network_dtype,
     training_settings,
 )
+from skfusion.fusion.views import augmented_sample, test_time_views
 from skfusion.modality import missing_column_message
 
 __all__ = ["BaseJointFusion"]
@@ -320,11 +320,11 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
             self._n_features_out = network.n_joined
             self.history_ = train(
                 network,
-                augmented(
+                augmented_sample(
+                    self,
                     self._inputs,
                     sample.rows(fitted),
                     data.X.iloc[fitted],
-                    batch_augmentation(self.augmentation, type(self).__name__),
                     precision,
                 ),
                 sample.rows(validation) if len(validation) else None,
@@ -379,8 +379,12 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         return pd.Series(frame[self.auxiliary_target]).reset_index(drop=True)
 
     def _outputs(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        inputs = self._read_inputs(X)
-        return self._run(JointNetwork.__call__, inputs), inputs.presence
+        frame = self._read_cohort(X)
+        inputs = self._encode_inputs(frame)
+        self._warn_untrained(inputs.presence)
+        views = [inputs, *test_time_views(self, self._inputs, inputs, frame)]
+        outputs = [self._run(JointNetwork.__call__, view) for view in views]
+        return np.mean(outputs, axis=0), inputs.presence
 
     def _finish(self, outputs: np.ndarray, presence: np.ndarray) -> np.ndarray:
         nothing = self._check_predictable(presence)

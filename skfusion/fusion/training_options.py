@@ -67,8 +67,22 @@ def check_training(model: Any) -> None:
         raise ValueError(
             f"{owner}: precision must be one of {PRECISIONS}, got {model.precision!r}."
         )
-    batch_augmentation(model.augmentation, owner)
+    _check_views(model, owner)
     check_callbacks(model.callbacks, model.scheduler, owner)
+
+
+def _check_views(model: Any, owner: str) -> None:
+    augment = batch_augmentation(model.augmentation, owner)
+    views = model.test_time_views
+    if not isinstance(views, numbers.Integral) or views < 0:
+        raise ValueError(
+            f"{owner}: test_time_views must be a number of views from 0, got {views!r}."
+        )
+    if views and augment is None:
+        raise ValueError(
+            f"{owner}: test_time_views={views} needs an augmentation, and there is "
+            "none; pass augmentation='default' or one of your own."
+        )
 
 
 def training_settings(

@@ -489,6 +489,33 @@ def test_an_augmentation_that_changes_the_shape_is_refused(build, cohort):
         model.fit(cohort.X, cohort.y)
 
 
+def test_predictions_are_averaged_over_views(build, cohort):
+    """Of the image as it is and of the changed ones, whatever rows are around it."""
+    X = cohort.X.copy()
+    X["scan"] = X["scan"].where(np.arange(48) % 5 > 0, None)
+    model = build(augmentation="default", trainable="last_block").fit(X, cohort.y)
+    plain = model.predict_proba(X)
+    model.set_params(test_time_views=3)
+    views = model.predict_proba(X)
+    np.testing.assert_array_equal(views, model.predict_proba(X))
+    np.testing.assert_allclose(
+        views[10:14], model.predict_proba(X.iloc[10:14]), rtol=1e-4
+    )
+    here = X["scan"].notna().to_numpy()
+    assert not np.allclose(views[here], plain[here], rtol=1e-3)
+    np.testing.assert_allclose(views[~here], plain[~here], rtol=1e-5)
+    model.set_params(augmentation=lambda image: image)
+    np.testing.assert_allclose(model.predict_proba(X), plain, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("views", "match"), [(-1, "a number of views from 0"), (2, "needs an augmentation")]
+)
+def test_views_are_checked(build, cohort, views, match):
+    with pytest.raises(ValueError, match=f"test_time_views.*{match}"):
+        build(test_time_views=views).fit(cohort.X, cohort.y)
+
+
 def test_numbers_beside_images_are_encoded_by_modules(build, cohort, store_path):
     embedder = ImageEmbedder(Chain(), input_size=32, store=store_path)
     modalities = [

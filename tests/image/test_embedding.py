@@ -502,3 +502,31 @@ def test_bytes_io_is_left_where_it_was(pictures):
     buffer.seek(0)
     values = small().fit_transform([buffer])
     np.testing.assert_array_equal(small().fit_transform([buffer]), values)
+
+
+# ---------------------------------------------------------------- files that change
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_kept(tmp_path, monkeypatch):
+    """The key is that of other bytes: nothing may be stored under it."""
+    from skfusion.image import volumes
+
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 256, (2, 40, 40, 3), dtype=np.uint8)
+    path = tmp_path / "image.png"
+    Image.fromarray(first).save(path)
+    read = volumes.read_bytes_image
+
+    def change_then_read(cell, **settings):
+        Image.fromarray(second).save(path, compress_level=1)
+        return read(cell, **settings)
+
+    store = EmbeddingStore(tmp_path / "store")
+    embedder = ImageEmbedder(input_size=32, store=store).fit([path])
+    monkeypatch.setattr(volumes, "read_bytes_image", change_then_read)
+    with pytest.raises(ImageReadError, match="changed while it was being read"):
+        embedder.transform([path])
+    monkeypatch.undo()
+    assert store.info()["entries"] == 0
+    expected = ImageEmbedder(input_size=32, store=None).fit_transform([second])
+    np.testing.assert_allclose(embedder.transform([path]), expected, rtol=1e-4)

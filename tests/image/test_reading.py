@@ -239,6 +239,7 @@ def test_reading_does_not_change_the_array():
 @pytest.mark.parametrize(
     ("array", "match"),
     [
+        (np.zeros((8, 8, 2)), "has 2 channels; expected 1"),
         (np.zeros((2, 5, 8, 8)), r"shape \(2, 5, 8, 8\).*channels last"),
         (np.zeros(8), r"shape \(8,\)"),
         (np.zeros((0, 8)), "holds no pixels"),
