@@ -295,8 +295,8 @@ def _from_array(pixels: np.ndarray) -> Decoded:
     metadata = {"format": "array", "mode": str(pixels.dtype)}
     if pixels.ndim > 2 and pixels.shape[-1] in (2, 5):  # no volume is so narrow
         raise ImageReadError(
-            f"An array of shape {pixels.shape} has {pixels.shape[-1]} channels; expected "
-            f"1 (grey), 3 (RGB) or 4 (RGB and alpha), channels last."
+            f"An array of shape {pixels.shape} has {pixels.shape[-1]} channels; "
+            f"expected 1 (grey), 3 (RGB) or 4 (RGB and alpha), channels last."
         )
     has_channels = pixels.ndim in (3, 4) and pixels.shape[-1] in (1, 3, 4)
     if pixels.ndim not in (2, 3) and not (pixels.ndim == 4 and has_channels):
