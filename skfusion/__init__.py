@@ -36,6 +36,7 @@ _EXPORTS = {
     "LateFusionClassifier": "skfusion.fusion.late",
     "LateFusionRegressor": "skfusion.fusion.late",
     "LateFusionSurvival": "skfusion.fusion.late_survival",
+    "LeakageAudit": "skfusion.ehr.audit",
     "ModalityDisplay": "skfusion.inspection.display",
     "ModalityImportance": "skfusion.inspection.importance",
     "MRMRSelector": "skfusion.fusion.mrmr",

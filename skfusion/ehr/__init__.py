@@ -14,6 +14,7 @@ _EXPORTS = {
     "EventGrid": "skfusion.ehr.event_grid",
     "EventStore": "skfusion.ehr.events",
     "EventWindows": "skfusion.ehr.windows",
+    "LeakageAudit": "skfusion.ehr.audit",
     "ObservedScaler": "skfusion.ehr.observed",
     "TabularEncoder": "skfusion.ehr.tabular",
     "Units": "skfusion.ehr.units",

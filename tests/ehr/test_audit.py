@@ -1,0 +1,240 @@
+"""The audit passes what is honest, and finds each planted leak by its kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from skfusion import (
+    EarlyFusionClassifier,
+    EventStore,
+    EventWindows,
+    LeakageAudit,
+    ObservedScaler,
+    TabularEncoder,
+)
+from skfusion.ehr.audit_events import CHANGES
+
+INDEX = pd.Timestamp("2026-06-01")
+N = 40
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    """Events of a year around the index time, some known later than they happened."""
+    rng = np.random.default_rng(0)
+    subjects = np.repeat(np.arange(N), 30)
+    n = len(subjects)
+    time = INDEX + pd.to_timedelta(rng.uniform(-180, 180, n), unit="D").floor("us")
+    return pd.DataFrame(
+        {
+            "subject_id": subjects,
+            "time": time,
+            "available_time": time
+            + pd.to_timedelta(rng.uniform(0, 60, n), unit="D").floor("us"),
+            "code": rng.choice(["LAB//crp", "LAB//hb", "DIAGNOSIS//J18"], n),
+            "numeric_value": rng.normal(size=n),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def store(frame, tmp_path_factory) -> EventStore:
+    return EventStore.from_frame(frame, tmp_path_factory.mktemp("events") / "store")
+
+
+@pytest.fixture
+def X() -> pd.DataFrame:
+    """Two rows of each subject, of which the later may see more."""
+    rows = pd.DataFrame({"subject_id": np.arange(N), "index_time": INDEX, "age": 60.0})
+    earlier = rows.assign(index_time=INDEX - pd.Timedelta("90D"))
+    return pd.concat([rows, earlier], ignore_index=True)
+
+
+def windows(store, **settings):
+    options = {"windows": ("60d", None), "min_subjects": 3, "shared_subjects": "ignore"}
+    return EventWindows(store, **(options | settings))
+
+
+def audit(features, X, y=None, **settings):
+    return LeakageAudit(random_state=0, **settings).run(features, X, y)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"output": "sparse"}, {"gap": "2d"}, {"nested": False}]
+)
+def test_windows_pass(store, X, settings):
+    report = audit(windows(store, **settings), X)
+    assert report.passed
+    assert report.n_rows == len(X)
+    assert report.changes["change"].tolist() == list(CHANGES)
+    assert (report.changes["n_rows"] == 0).all()
+    assert str(report).startswith("LeakageAudit: passed (80 rows, ")
+    assert report.to_frame()["passed"].all()
+
+
+def test_an_event_at_the_index_time_is_a_matter_of_the_definition(store, X):
+    right = windows(store, closed="right")
+    assert not audit(right, X).passed
+    assert audit(right, X, closed="right").passed
+
+
+def test_pipelines_and_fusions_pass(store, X):
+    y = np.arange(len(X)) % 2
+    pipeline = make_pipeline(windows(store), ObservedScaler(), LogisticRegression())
+    assert audit(pipeline, X, y).passed
+    fusion = EarlyFusionClassifier(
+        [
+            ("events", windows(store), ["subject_id", "index_time"]),
+            ("ehr", TabularEncoder(), ["age"]),
+        ],
+        estimator=LogisticRegression(max_iter=2000),
+    )
+    assert audit(fusion, X, y).passed
+
+
+# ---------------------------------------------------------------- planted leaks
+
+
+class Careless(TransformerMixin, BaseEstimator):
+    """Means of each code of events before the index time, in one careless way."""
+
+    def __init__(self, events=None, *, leak="none"):
+        self.events = events
+        self.leak = leak
+
+    def fit(self, X, y=None):
+        self.codes_ = ["DIAGNOSIS//J18", "LAB//crp", "LAB//hb"]
+        if self.leak == "codes":
+            self.codes_ = sorted(self.events.to_frame()["code"].unique())
+        self.mean_ = self.events.to_frame()["numeric_value"].mean()
+        return self
+
+    def transform(self, X):
+        events = self.events.to_frame()
+        rows = []
+        for subject, index_time in zip(X["subject_id"], X["index_time"], strict=True):
+            own = events[events["subject_id"] == subject]
+            column = "time" if self.leak == "event time" else "available_time"
+            seen = own[own[column] < index_time]
+            if self.leak == "whole record":
+                seen = own
+            means = seen.groupby("code")["numeric_value"].mean().reindex(self.codes_)
+            rows.append(means.to_numpy())
+        values = np.array(rows)
+        return np.nan_to_num(values, nan=self.mean_) if self.leak == "fit" else values
+
+
+@pytest.mark.parametrize(
+    ("leak", "found"),
+    [
+        ("none", ()),
+        ("event time", ("deleted", "perturbed", "inserted late")),
+        ("whole record", ("deleted", "perturbed", "inserted", "inserted late")),
+        ("fit", ("deleted", "perturbed", "inserted", "inserted late")),
+        ("codes", ("deleted",)),
+    ],
+)
+def test_planted_leaks_are_found(store, leak, found):
+    X = pd.DataFrame(
+        {"subject_id": np.arange(10), "index_time": INDEX - pd.Timedelta("170D")}
+    )
+    report = audit(Careless(store, leak=leak), X)
+    changed = report.changes.set_index("change")["n_features"]
+    assert set(changed.index[changed > 0]) == set(found)
+    assert report.passed is (not found)
+    if found:
+        text = str(report)
+        assert "LEAKAGE FOUND" in text
+        assert f"events after the index time {found[0]}" in text
+        assert not report.to_frame()["passed"].all()
+        assert "<table" in report._repr_html_()
+
+
+def test_functions_are_audited(store, X):
+    def honest(events, rows):
+        return windows(events).fit_transform(rows)
+
+    def whole_record(events, rows):
+        later = rows.assign(index_time=rows["index_time"] + pd.Timedelta("900D"))
+        return windows(events).fit_transform(later)
+
+    check = LeakageAudit(random_state=0)
+    assert check.run(honest, X, events=store).passed
+    assert not check.run(whole_record, X, events=store).passed
+
+
+# ---------------------------------------------------------------- suspicious features
+
+
+def test_a_feature_that_is_the_outcome_is_named(frame, X, tmp_path):
+    rows = X.iloc[:N]
+    y = np.arange(N) % 2
+    told = pd.DataFrame(
+        {
+            "subject_id": np.flatnonzero(y),
+            "time": INDEX - pd.Timedelta("3D"),
+            "available_time": INDEX - pd.Timedelta("3D"),
+            "code": "LAB//outcome",
+            "numeric_value": 1.0,
+        }
+    )
+    store = EventStore.from_frame(pd.concat([frame, told]), tmp_path / "store")
+    report = audit(windows(store), rows, y)
+    assert (report.changes["n_features"] == 0).all()
+    assert not report.passed
+    assert report.suspects["feature"].str.startswith("LAB//outcome").sum() > 5
+    assert report.suspects["auroc"].max() == 1
+    assert "tells the outcome alone (AUROC 1.000)" in str(report)
+    assert audit(windows(store), rows).passed  # no outcome, no search
+
+
+def test_codes_that_say_how_a_stay_ended_are_named(frame, X, tmp_path):
+    ended = frame.assign(code=frame["code"].replace("DIAGNOSIS//J18", "MEDS_DEATH"))
+    store = EventStore.from_frame(ended, tmp_path / "store")
+    assert audit(windows(store), X).passed  # left out by default
+    report = audit(windows(store, exclude=None), X)
+    assert report.suspects["reason"].str.contains("how a stay ended").all()
+    assert len(report.suspects) > 0
+
+
+# ---------------------------------------------------------------- the audit itself
+
+
+def test_it_is_repeatable_draws_rows_and_leaves_nothing(
+    store, X, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SKFUSION_CACHE", str(tmp_path))
+    careless = Careless(store, leak="whole record")
+    first, again = (audit(careless, X, n_rows=15) for _ in range(2))
+    assert first.n_rows == 15
+    pd.testing.assert_frame_equal(first.changes, again.changes)
+    assert list(tmp_path.iterdir()) == []
+    assert store.fingerprint == EventStore(store.path).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"closed": "both"}, "closed must be"),
+        ({"threshold": 0.5}, "threshold must be above 0.5"),
+    ],
+)
+def test_bad_settings(store, X, settings, match):
+    with pytest.raises(ValueError, match=f"LeakageAudit: {match}"):
+        audit(windows(store), X, **settings)
+
+
+def test_bad_input(store, X):
+    with pytest.raises(ValueError, match="TabularEncoder has no parameter that is an"):
+        audit(TabularEncoder(), X)
+    with pytest.raises(ValueError, match="a function needs events="):
+        audit(lambda events, rows: rows, X)
+    with pytest.raises(ValueError, match="X must be a DataFrame, found ndarray"):
+        audit(windows(store), X.to_numpy())
+    with pytest.raises(ValueError, match="no events of any of the rows' subjects"):
+        audit(windows(store), X.assign(subject_id=np.arange(len(X)) + 1000))
