@@ -10,6 +10,7 @@ _EXPORTS = {
     "CHARLSON": "skfusion.ehr.comorbidity",
     "CodeMap": "skfusion.ehr.codes",
     "ComorbidityEncoder": "skfusion.ehr.comorbidity_encoder",
+    "DOMAINS": "skfusion.ehr.domains",
     "ELIXHAUSER": "skfusion.ehr.comorbidity",
     "EventGrid": "skfusion.ehr.event_grid",
     "EventStore": "skfusion.ehr.events",
@@ -18,6 +19,7 @@ _EXPORTS = {
     "ObservedScaler": "skfusion.ehr.observed",
     "TabularEncoder": "skfusion.ehr.tabular",
     "Units": "skfusion.ehr.units",
+    "domain_modalities": "skfusion.ehr.domains",
     "parse_feature": "skfusion.ehr.window_plan",
     "parse_values": "skfusion.ehr.values",
 }

@@ -27,7 +27,7 @@ from skfusion.ehr.event_files import EventFiles
 from skfusion.ehr.event_report import report_events
 from skfusion.ehr.event_rows import event_rows, event_table
 from skfusion.ehr.event_writer import EventWriter
-from skfusion.ehr.sources import read_meds, read_mimic, read_omop
+from skfusion.ehr.sources import read_fhir, read_meds, read_mimic, read_omop
 
 __all__ = ["EventStore"]
 
@@ -40,7 +40,7 @@ class EventStore:
     The events lie in a folder, sorted by subject and time; what is handed about is its
     path and the fingerprint of its content. Clones are the same object, a pickle is
     some bytes, all processes read the same files. Make one with `from_frame`,
-    `from_meds`, `from_omop` or `from_mimic`.
+    `from_meds`, `from_omop`, `from_fhir` or `from_mimic`.
 
     Parameters
     ----------
@@ -183,6 +183,18 @@ class EventStore:
         that of `from_frame`.
         """
         return cls.from_frame(read_mimic(folder, **reading), path, no_time="static")
+
+    @classmethod
+    def from_fhir(
+        cls, source: Any, path: str | os.PathLike[str] | None = None, **reading: Any
+    ) -> EventStore:
+        """Write the events of a FHIR bulk export into a folder.
+
+        `source` and `reading` are those of `skfusion.ehr.sources.read_fhir`, `path` is
+        that of `from_frame`.
+        """
+        frames = read_fhir(source, **reading)
+        return cls.from_frame(frames, path, no_time="static", date_only=None)
 
     @classmethod
     def from_meds(

@@ -46,9 +46,9 @@ class Reading:
     --------
     >>> import numpy as np
     >>> from skfusion.image.volumes import Reading
-    >>> volume = np.arange(40, dtype=np.uint8).reshape(10, 2, 2)
+    >>> volume = np.repeat(np.arange(10, dtype=np.uint8), 64).reshape(10, 8, 8)
     >>> [int(p.array[0, 0]) for p in Reading(n_slices=2).planes(volume)]
-    [8, 28]
+    [2, 7]
     """
 
     scaling: str = "auto"

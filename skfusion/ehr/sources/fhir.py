@@ -1,0 +1,268 @@
+"""A FHIR bulk export in, chunks of events out.
+
+Read next: `skfusion.ehr.sources.fhir_resources`, what each kind of resource says.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from skfusion.ehr.sources.fhir_resources import (
+    RESOURCES,
+    Event,
+    Known,
+    coding_of,
+    encounter_class,
+    is_retracted,
+)
+from skfusion.ehr.sources.shaping import Losses, later_of
+
+__all__ = ["read_fhir"]
+
+SUFFIXES = (".ndjson", ".ndjson.gz", ".jsonl", ".jsonl.gz")
+_DATE = r"^\d{4}(?:-\d{2}(?:-\d{2})?)?$"
+
+
+def read_fhir(
+    source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    time_zone: str = "UTC",
+    chunk_size: int = 200_000,
+) -> Iterator[pd.DataFrame]:
+    """Read a FHIR bulk export: files with one resource a line (R4 or R5).
+
+    Parameters
+    ----------
+    source : str, PathLike or iterable of those
+        Folder with ``.ndjson`` files, also gzipped, at any depth; or such files.
+    time_zone : str, default="UTC"
+        Where dates without a time are days. Times state their zone.
+    chunk_size : int, default=200_000
+        About how many events a chunk has.
+
+    Yields
+    ------
+    DataFrame
+        Columns of events, times in UTC. Codes are ``LAB//``, ``VITAL//`` and
+        ``OBSERVATION//`` (Observation and its components), ``DIAGNOSIS//``
+        (Condition), ``PROCEDURE//``, ``MEDICATION//INPATIENT//`` and
+        ``MEDICATION//OUTPATIENT//`` (MedicationRequest and MedicationAdministration),
+        then vocabulary and code (``LOINC//718-7``), or ``SOURCE//`` and what the
+        resource has. Beside them ``VISIT//`` and ``VISIT_END//`` and the class
+        (Encounter), ``MEDS_BIRTH``, ``MEDS_DEATH`` and, without time, ``GENDER//``
+        (Patient). Ids are texts.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a line is no JSON (the message has its number), a file is cut off, or the
+        time zone is unknown.
+
+    Warns
+    -----
+    UserWarning
+        With the numbers of resources that were retracted (entered in error, refuted,
+        cancelled, not done), have no subject, time or code, or are of other types.
+
+    Notes
+    -----
+    When events are known: an Observation when it was issued, a Condition when it was
+    recorded, all others when they happened. A date counts from the end of its day, a
+    month or a year from its end. Values with a comparator ("<0.1") are texts:
+    `skfusion.EventStore.read_text`.
+
+    Examples
+    --------
+    >>> import json, tempfile
+    >>> from pathlib import Path
+    >>> from skfusion.ehr.sources import read_fhir
+    >>> resource = {
+    ...     "resourceType": "Observation", "subject": {"reference": "Patient/7"},
+    ...     "category": [{"coding": [{"code": "laboratory"}]}],
+    ...     "code": {"coding": [{"system": "http://loinc.org", "code": "718-7"}]},
+    ...     "effectiveDateTime": "2024-05-01T08:00:00+02:00",
+    ...     "valueQuantity": {"value": 13.1, "code": "g/dL"},
+    ... }
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "Observation.ndjson").write_text(json.dumps(resource))
+    ...     chunk = next(read_fhir(folder))
+    >>> chunk["code"][0], chunk["time"][0].isoformat()
+    ('LAB//LOINC//718-7', '2024-05-01T06:00:00+00:00')
+    """
+    try:
+        ZoneInfo(time_zone)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(
+            f"read_fhir: time_zone={time_zone!r} is unknown; expected a name such as "
+            "'Europe/Berlin'."
+        ) from None
+    files = _files(source)
+    return _chunks(files, time_zone, chunk_size)
+
+
+def _files(source: Any) -> list[Path]:
+    is_one = isinstance(source, str | os.PathLike)
+    places = [Path(part).expanduser() for part in ([source] if is_one else source)]
+    files: list[Path] = []
+    for place in places:
+        if place.is_dir():
+            found = (p for p in place.rglob("*") if p.name.lower().endswith(SUFFIXES))
+            files += sorted(path for path in found if path.is_file())
+        elif place.is_file():
+            files.append(place)
+    if not files:
+        raise FileNotFoundError(
+            f"read_fhir: there is no file with one resource a line at {places[:3]}; "
+            f"expected names that end in {', '.join(SUFFIXES)}, as a bulk export has "
+            "them."
+        )
+    return files
+
+
+def _resources(path: Path) -> Iterator[dict[str, Any]]:
+    """Read a file line by line; say which line is broken."""
+    opened: Any = gzip.open if path.name.lower().endswith(".gz") else open
+    number = 0
+    try:
+        with opened(path, "rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _parsed(line, path, number)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(
+            f"read_fhir: {path.name} is damaged or cut off behind line {number} "
+            f"({type(error).__name__}). Nothing was kept: export it again."
+        ) from None
+
+
+def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        resource = json.loads(line)
+    except ValueError as error:  # its message holds the place, never the text
+        reason = getattr(error, "msg", type(error).__name__)
+        raise ValueError(
+            f"read_fhir: line {number} of {path.name} is no JSON ({reason}). Nothing "
+            "was kept: expected one resource a line. Repair or remove the line."
+        ) from None
+    if not isinstance(resource, dict) or "resourceType" not in resource:
+        raise ValueError(
+            f"read_fhir: line {number} of {path.name} is no FHIR resource: it has no "
+            "resourceType. Nothing was kept."
+        )
+    return resource
+
+
+def _chunks(
+    files: list[Path], time_zone: str, chunk_size: int
+) -> Iterator[pd.DataFrame]:
+    known = _known(files)
+    losses = {name: Losses("read_fhir", name) for name in RESOURCES}
+    retracted: Counter[str] = Counter()
+    others: Counter[str] = Counter()
+    waiting: dict[str, list[Event]] = {name: [] for name in RESOURCES}
+    n_waiting = 0
+    for path in files:
+        for resource in _resources(path):
+            name = str(resource["resourceType"])
+            if name not in RESOURCES:
+                others[name] += 1
+                continue
+            if is_retracted(resource):
+                retracted[name] += 1
+                continue
+            events = list(RESOURCES[name](resource, known))
+            waiting[name] += events
+            n_waiting += len(events)
+            if n_waiting >= chunk_size:
+                yield from _tables(waiting, losses, time_zone)
+                n_waiting = 0
+    yield from _tables(waiting, losses, time_zone)
+    for loss in losses.values():
+        loss.warn()
+    others.pop("Medication", None)  # what requests refer to
+    for counts, what in (
+        (retracted, "resources were retracted and left out"),
+        (others, "resources of other types were left out"),
+    ):
+        if counts:
+            listed = ", ".join(f"{name} {n}" for name, n in counts.most_common(8))
+            warnings.warn(
+                f"read_fhir: {counts.total()} {what}: {listed}.", stacklevel=2
+            )
+
+
+def _known(files: list[Path]) -> Known:
+    """Read what others refer to: classes of encounters, codes of medications."""
+    known = Known({}, {})
+    for path in files:
+        for resource in _resources(path):
+            name = resource["resourceType"]
+            if name not in ("Encounter", "Medication"):
+                break  # a bulk export has one type a file
+            found: Any = known.encounters if name == "Encounter" else known.medications
+            value = (
+                encounter_class(resource)
+                if name == "Encounter"
+                else coding_of(resource.get("code"))
+            )
+            if value is not None:
+                found[str(resource.get("id"))] = value
+    return known
+
+
+def _tables(
+    waiting: Mapping[str, list[Event]], losses: Mapping[str, Losses], time_zone: str
+) -> Iterator[pd.DataFrame]:
+    for name, events in waiting.items():
+        if not events:
+            continue
+        table = pd.DataFrame(events, columns=list(Event._fields))
+        events.clear()
+        for column in ("time", "available_time"):
+            table[column] = _as_utc(table[column], time_zone)
+        table["available_time"] = later_of(table["time"], table["available_time"])
+        table["numeric_value"] = table["numeric_value"].astype(float)
+        static = table["code"].str.startswith("GENDER//").fillna(False).astype(bool)
+        kept = losses[name].keep_events(table[~static])
+        parts = [part for part in (kept, table[static]) if len(part)]
+        if parts:
+            yield pd.concat(parts, ignore_index=True)
+
+
+def _as_utc(column: pd.Series, time_zone: str) -> pd.Series:
+    """Read FHIR's times; a date is the end of its day, a month or a year its end."""
+    texts = column.astype("string")
+    is_date = texts.str.match(_DATE).fillna(False).astype(bool)
+    found = pd.to_datetime(
+        texts.where(~is_date), format="ISO8601", utc=True, errors="coerce"
+    ).astype("datetime64[us, UTC]")
+    if is_date.any():
+        found = found.where(~is_date, _ends(texts[is_date], time_zone))
+    return found
+
+
+def _ends(texts: pd.Series, time_zone: str) -> pd.Series:
+    lengths = texts.str.len()
+    start = pd.to_datetime(texts, format="ISO8601", errors="coerce")
+    ends = start + pd.Timedelta(1, "D")
+    for length, step in ((7, pd.DateOffset(months=1)), (4, pd.DateOffset(years=1))):
+        chosen = (lengths == length).to_numpy(dtype=bool)
+        if chosen.any():
+            ends = ends.where(~chosen, start + step)
+    local = (ends - pd.Timedelta(1, "us")).dt.tz_localize(
+        time_zone, ambiguous=False, nonexistent="shift_forward"
+    )
+    return local.dt.tz_convert("UTC").astype("datetime64[us, UTC]")

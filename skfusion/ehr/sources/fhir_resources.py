@@ -1,0 +1,257 @@
+"""One FHIR resource in, events out: its code, its times, its value.
+
+The elements are those of FHIR R4, with the names of R5 where these differ. Read next:
+`skfusion.ehr.sources.fhir`, which reads the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from skfusion.ehr.sources.vocabularies import VITAL_SIGNS
+
+__all__ = ["RESOURCES", "Event", "Known", "identifier"]
+
+#: Uniform name of a code system -> its name among OMOP's vocabularies.
+SYSTEMS = {
+    "http://loinc.org": "LOINC",
+    "http://snomed.info/sct": "SNOMED",
+    "http://hl7.org/fhir/sid/icd-10-cm": "ICD10CM",
+    "http://hl7.org/fhir/sid/icd-10": "ICD10",
+    "http://hl7.org/fhir/sid/icd-9-cm": "ICD9CM",
+    "http://www.cms.gov/Medicare/Coding/ICD10": "ICD10PCS",
+    "http://www.nlm.nih.gov/research/umls/rxnorm": "RxNorm",
+    "http://www.whocc.no/atc": "ATC",
+    "http://hl7.org/fhir/sid/ndc": "NDC",
+    "http://hl7.org/fhir/sid/cvx": "CVX",
+    "http://www.ama-assn.org/go/cpt": "CPT4",
+}
+_INPATIENT = {"IMP", "ACUTE", "NONAC", "EMER", "SS", "OBSENC"}
+_RETRACTED = {"entered-in-error", "cancelled", "not-done", "registered", "draft"}
+_DENIED = {"entered-in-error", "refuted"}
+
+
+class Event(NamedTuple):
+    """An event as a resource states it; times are texts."""
+
+    subject_id: str | None
+    time: str | None
+    code: str | None
+    numeric_value: float | None = None
+    available_time: str | None = None
+    unit: str | None = None
+    text_value: str | None = None
+
+
+class Known(NamedTuple):
+    """What other resources say: the class of encounters, the codes of medications."""
+
+    encounters: Mapping[str, str]
+    medications: Mapping[str, str]
+
+
+def identifier(reference: Any) -> str | None:
+    """Return the id that a reference ends in: of ``Patient/12``, ``urn:uuid:12``.
+
+    Examples
+    --------
+    >>> from skfusion.ehr.sources.fhir_resources import identifier
+    >>> identifier({"reference": "Patient/12"}), identifier({"reference": "urn:uuid:a"})
+    ('12', 'a')
+    """
+    text = (reference or {}).get("reference")
+    if not text:
+        return None
+    text = text.partition("/_history/")[0]
+    return str(text.rpartition(":" if text.startswith("urn:") else "/")[2]) or None
+
+
+def coding_of(concept: Any) -> str | None:
+    """Return vocabulary and code of a concept; of several the first that is known."""
+    codings = [c for c in (concept or {}).get("coding", []) if c.get("code")]
+    for coding in codings:
+        if coding.get("system") in SYSTEMS:
+            return f"{SYSTEMS[coding['system']]}//{coding['code']}"
+    if codings:
+        return f"SOURCE//{codings[0]['code']}"
+    text = (concept or {}).get("text")
+    return f"SOURCE//{text}" if text else None
+
+
+def _domain(domain: str, coded: str | None) -> str | None:
+    return None if coded is None else f"{domain}//{coded}"
+
+
+def _when(resource: Mapping[str, Any], *names: str) -> str | None:
+    """Find the first time; of a period its end, since what it says is known then."""
+    for name in names:
+        for kind in ("DateTime", "Instant", "Date", ""):
+            value = resource.get(name + kind)
+            if isinstance(value, str):
+                return value
+        period = resource.get(name + "Period")
+        if isinstance(period, dict):
+            found = period.get("end") or period.get("start")
+            if found:
+                return str(found)
+    return None
+
+
+def _value(element: Mapping[str, Any]) -> tuple[float | None, str | None, str | None]:
+    """Return number, unit and text of a value."""
+    quantity = element.get("valueQuantity")
+    if isinstance(quantity, dict):
+        unit = quantity.get("code") or quantity.get("unit")
+        number = quantity.get("value")
+        if number is not None and quantity.get("comparator"):
+            return None, unit, f"{quantity['comparator']}{number}"
+        return (None if number is None else float(number)), unit, None
+    for name in ("valueInteger", "valueBoolean"):
+        if element.get(name) is not None:
+            return float(element[name]), None, None
+    if element.get("valueCodeableConcept"):
+        return None, None, coding_of(element["valueCodeableConcept"])
+    text = element.get("valueString")
+    return None, None, None if text is None else str(text)
+
+
+def _categories(resource: Mapping[str, Any]) -> set[str]:
+    categories = resource.get("category") or []
+    listed = categories if isinstance(categories, list) else [categories]
+    codings = [coding for part in listed for coding in part.get("coding", [])]
+    return {str(coding.get("code", "")).lower() for coding in codings}
+
+
+def _observation(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
+    subject, time = identifier(resource.get("subject")), _when(resource, "effective")
+    issued = resource.get("issued")
+    categories = _categories(resource)
+    parts = [resource, *(resource.get("component") or [])]
+    for part in parts:
+        coded = coding_of(part.get("code"))
+        number, unit, text = _value(part)
+        if part is resource and len(parts) > 1 and (number, text) == (None, None):
+            continue  # a panel, whose values are those of its components
+        domain = "OBSERVATION"
+        if "laboratory" in categories:
+            domain = "LAB"
+        elif "vital-signs" in categories or coded in VITAL_SIGNS:
+            domain = "VITAL"
+        code = _domain(domain, coded)
+        yield Event(subject, time or issued, code, number, issued, unit, text)
+
+
+def _condition(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
+    recorded = resource.get("recordedDate")
+    onset = resource.get("onsetDateTime") or resource.get("onsetPeriod", {}).get(
+        "start"
+    )
+    yield Event(
+        identifier(resource.get("subject")),
+        onset or recorded,
+        _domain("DIAGNOSIS", coding_of(resource.get("code"))),
+        available_time=recorded,
+    )
+
+
+def _procedure(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
+    yield Event(
+        identifier(resource.get("subject")),
+        _when(resource, "performed", "occurrence"),
+        _domain("PROCEDURE", coding_of(resource.get("code"))),
+    )
+
+
+def _drug(resource: Mapping[str, Any], known: Known) -> str | None:
+    concept = resource.get("medicationCodeableConcept")
+    medication = resource.get("medication")  # R5
+    if concept is None and isinstance(medication, dict):
+        concept = medication.get("concept")
+    if concept is not None:
+        return coding_of(concept)
+    reference = resource.get("medicationReference")
+    if reference is None and isinstance(medication, dict):
+        reference = medication.get("reference")
+    text = (reference or {}).get("reference", "")
+    if text.startswith("#"):
+        for part in resource.get("contained", []):
+            if part.get("id") == text[1:]:
+                return coding_of(part.get("code"))
+    return known.medications.get(identifier(reference) or "")
+
+
+def _request(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
+    encounter = known.encounters.get(identifier(resource.get("encounter")) or "")
+    categories = _categories(resource)
+    is_inpatient = "inpatient" in categories or (
+        not categories & {"outpatient", "community", "discharge"}
+        and encounter in _INPATIENT
+    )
+    place = "INPATIENT" if is_inpatient else "OUTPATIENT"
+    yield Event(
+        identifier(resource.get("subject")),
+        resource.get("authoredOn"),
+        _domain(f"MEDICATION//{place}", _drug(resource, known)),
+    )
+
+
+def _administration(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
+    quantity = (resource.get("dosage") or {}).get("dose") or {}
+    number, unit, text = _value({"valueQuantity": quantity})
+    yield Event(
+        identifier(resource.get("subject")),
+        _when(resource, "effective", "occurrence", "occurence"),
+        _domain("MEDICATION//INPATIENT", _drug(resource, known)),
+        number,
+        unit=unit,
+        text_value=text,
+    )
+
+
+def encounter_class(resource: Mapping[str, Any]) -> str:
+    """Return the class of an encounter, such as ``IMP`` for inpatient."""
+    found = resource.get("class")
+    if isinstance(found, list):  # R5
+        found = found[0] if found else None
+    if isinstance(found, dict) and "coding" in found:
+        found = found["coding"][0] if found["coding"] else None
+    return str((found or {}).get("code") or "UNKNOWN")
+
+
+def _encounter(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
+    subject, kind = identifier(resource.get("subject")), encounter_class(resource)
+    period = resource.get("period") or resource.get("actualPeriod") or {}
+    yield Event(subject, period.get("start"), f"VISIT//{kind}")
+    if period.get("end"):
+        yield Event(subject, period["end"], f"VISIT_END//{kind}")
+
+
+def _patient(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
+    subject = resource.get("id")
+    if resource.get("birthDate"):
+        yield Event(subject, resource["birthDate"], "MEDS_BIRTH")
+    if resource.get("deceasedDateTime"):
+        yield Event(subject, resource["deceasedDateTime"], "MEDS_DEATH")
+    if resource.get("gender"):
+        yield Event(subject, None, f"GENDER//{resource['gender']}")
+
+
+def is_retracted(resource: Mapping[str, Any]) -> bool:
+    """Tell whether a resource says that what it says did not happen."""
+    verified = resource.get("verificationStatus")
+    codings = verified.get("coding", []) if isinstance(verified, dict) else []
+    denied = any(coding.get("code") in _DENIED for coding in codings)
+    return denied or resource.get("status") in _RETRACTED
+
+
+#: Type of a resource -> what makes events of it.
+RESOURCES: dict[str, Callable[[Mapping[str, Any], Known], Iterator[Event]]] = {
+    "Condition": _condition,
+    "Encounter": _encounter,
+    "MedicationAdministration": _administration,
+    "MedicationRequest": _request,
+    "Observation": _observation,
+    "Patient": _patient,
+    "Procedure": _procedure,
+}

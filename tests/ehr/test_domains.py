@@ -1,0 +1,116 @@
+"""One call gives a modality of each domain, which any fusion takes beside images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from xgboost import XGBClassifier
+
+from skfusion import (
+    EarlyFusionClassifier,
+    EventStore,
+    JointFusionClassifier,
+    LateFusionClassifier,
+)
+from skfusion.ehr import DOMAINS, domain_modalities
+
+CODES = {
+    "vitals": "VITAL//LOINC//8867-4",
+    "labs": "LAB//LOINC//718-7",
+    "inpatient_medication": "MEDICATION//INPATIENT//RxNorm//7052",
+    "outpatient_medication": "MEDICATION//OUTPATIENT//RxNorm//7052",
+    "diagnoses": "DIAGNOSIS//ICD10CM//I26",
+    "procedures": "PROCEDURE//CPT4//71275",
+}
+INDEX = pd.Timestamp("2026-06-01")
+N = 40
+
+
+def make_store(codes) -> EventStore:
+    rng = np.random.default_rng(0)
+    n = N * 12
+    return EventStore.from_frame(
+        pd.DataFrame(
+            {
+                "subject_id": np.repeat(np.arange(N), 12),
+                "time": INDEX
+                - pd.to_timedelta(rng.uniform(1, 300, n), unit="D").floor("us"),
+                "code": rng.choice(codes, n),
+                "numeric_value": rng.normal(size=n),
+            }
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def store() -> EventStore:
+    return make_store(list(CODES.values()))
+
+
+@pytest.fixture
+def cohort() -> tuple[pd.DataFrame, np.ndarray]:
+    rng = np.random.default_rng(1)
+    X = pd.DataFrame({"subject_id": np.arange(N), "index_time": INDEX})
+    X["age"], X["scan"] = rng.normal(60, 9, N), rng.normal(size=N)
+    return X, np.arange(N) % 2
+
+
+def test_each_domain_has_its_own_modality_and_codes(store, cohort):
+    made = domain_modalities(store, demographics=["age"], min_subjects=1)
+    assert [name for name, _, _ in made] == ["demographics", *DOMAINS]
+    for name, encoder, columns in made[1:]:
+        assert columns == ["subject_id", "index_time"]
+        encoder.fit(cohort[0][columns])
+        assert encoder.codes_ == [CODES[name]]
+        names = " ".join(encoder.get_feature_names_out())
+        assert ("__mean" in names) == (name in ("vitals", "labs"))
+        assert encoder.windows == ("365d",)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("strategy", ["early", "late", "joint"])
+def test_every_fusion_takes_them_beside_another_modality(store, cohort, strategy):
+    X, y = cohort
+    modalities = [
+        *domain_modalities(store, demographics=["age"], min_subjects=1),
+        ("image", StandardScaler(), ["scan"]),
+    ]
+    linear = LogisticRegression(max_iter=500)
+    model = {
+        "early": EarlyFusionClassifier(modalities, estimator=linear),
+        "late": LateFusionClassifier(
+            modalities, estimator=XGBClassifier(n_estimators=5)
+        ),
+        "joint": JointFusionClassifier(modalities, max_epochs=1, random_state=0),
+    }[strategy]
+    probabilities = model.fit(X, y).predict_proba(X)
+    assert np.isfinite(probabilities).all()
+    assert list(model.presence(X).columns) == [name for name, _, _ in modalities]
+
+
+def test_settings_reach_every_domain(store):
+    made = domain_modalities(store, windows=("30d", None), aggs=("last",), gap="1h")
+    for _, encoder, _ in made:
+        assert (encoder.windows, encoder.aggs, encoder.gap) == (
+            ("30d", None),
+            ("last",),
+            "1h",
+        )
+
+
+def test_domains_without_codes_are_named():
+    store = make_store([CODES["labs"], CODES["vitals"]])
+    with pytest.warns(
+        UserWarning, match="no code of inpatient_medication, outpatient_"
+    ):
+        made = domain_modalities(store)
+    assert [name for name, _, _ in made] == ["vitals", "labs"]
+    blood = domain_modalities(store, domains={"blood": "LAB//LOINC//718*"})
+    assert [name for name, _, _ in blood] == ["blood"]
+    with pytest.raises(
+        ValueError, match="none of the 2 codes of the store is of a domain"
+    ):
+        domain_modalities(store, demographics=["age"], domains={"notes": ("NOTE//*",)})
