@@ -66,7 +66,7 @@ def _block(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     windows = sight.windows
     n_bands = len(windows.labels)
-    row, code, sums = sum_bands(events, len(group), n_bands)
+    row, code, sums = sum_bands(events, len(group), n_bands, plan.engine)
     if windows.nested:
         sums = join_bands(sums)
     chosen = group[code]

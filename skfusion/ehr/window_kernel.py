@@ -1,4 +1,4 @@
-"""Events of some rows in, statistics of each code in windows out: pure NumPy.
+"""Events of some rows in, statistics of each code in windows out, by NumPy.
 
 Windows reach back from an end. Events are put into disjoint bands, from one window's
 length to the next, summed there, and the bands joined to nested windows by formulas
@@ -12,6 +12,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+
+from skfusion.ehr.window_fast import compiled_sums, uses_numba
 
 __all__ = ["STATISTICS", "BandSums", "WindowEvents", "sum_bands", "window_statistics"]
 
@@ -82,7 +84,7 @@ class BandSums(NamedTuple):
 
 
 def sum_bands(
-    events: WindowEvents, n_codes: int, n_bands: int
+    events: WindowEvents, n_codes: int, n_bands: int, engine: str = "numpy"
 ) -> tuple[np.ndarray, np.ndarray, BandSums]:
     """Sum up the events of each row, code and band.
 
@@ -92,6 +94,8 @@ def sum_bands(
         The events.
     n_codes, n_bands : int
         Numbers of codes and of bands.
+    engine : {"auto", "numpy", "numba"}, default="numpy"
+        What sums up; all give the same bits.
 
     Returns
     -------
@@ -120,6 +124,10 @@ def sum_bands(
         table[place] = values
         return table
 
+    if uses_numba(engine, len(key)):
+        numbers = compiled_sums(start, stop, -ahead, value)
+    else:
+        numbers = _sum_values(cell, start, stop, -ahead, value)
     sums = BandSums(
         n=spread(stop - start, 0),
         newest=spread(ahead[stop - 1], np.nan),
@@ -128,7 +136,7 @@ def sum_bands(
         split=spread(~new_day[start], 0),
         **{
             name: spread(values, 0 if name in ZERO_WHERE_EMPTY else np.nan)
-            for name, values in _sum_values(cell, start, stop, -ahead, value).items()
+            for name, values in numbers.items()
         },
     )
     return pairs // n_codes, pairs % n_codes, sums

@@ -223,6 +223,8 @@ class FeaturePlan:
         What a code begins with -> its statistics in place of those; the longest counts.
     totals : sequence of str
         Statistics over all codes.
+    engine : {"auto", "numpy", "numba"}, default="auto"
+        What sums up.
 
     Attributes
     ----------
@@ -243,7 +245,9 @@ class FeaturePlan:
         aggs: Any,
         aggs_by_prefix: Mapping[str, Any] | None,
         totals: Any,
+        engine: str = "auto",
     ) -> None:
+        self.engine = engine
         default = check_statistics(aggs, "aggs", STATISTICS)
         special = {
             start: check_statistics(names, f"aggs_by_prefix[{start!r}]", STATISTICS)

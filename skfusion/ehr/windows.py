@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion.ehr.events import EventStore
 from skfusion.ehr.window_cases import Seen, read_cases
+from skfusion.ehr.window_fast import ENGINES
 from skfusion.ehr.window_features import row_features
 from skfusion.ehr.window_output import DenseOutput, SparseOutput
 from skfusion.ehr.window_plan import FeaturePlan, Windows, chosen_codes
@@ -36,6 +37,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "unknown_subject": ("error", "empty"),
     "shared_subjects": ("warn", "ignore"),
     "output": ("dense", "sparse"),
+    "engine": ENGINES,
 }
 
 
@@ -96,6 +98,8 @@ class EventWindows(TransformerMixin, BaseEstimator):
         Dense: NaN where nothing is known. Sparse: a CSR array that does not store it,
         and stores measured zeros; `ObservedScaler` and XGBoost read it so, other
         estimators (and a fusion, to which it must not be given as it is) take 0.
+    engine : {"auto", "numpy", "numba"}, default="auto"
+        What sums up, bit for bit the same: numba (extra ``fast``) for many events.
     n_jobs : int or None, default=None
         Threads.
 
@@ -167,6 +171,7 @@ class EventWindows(TransformerMixin, BaseEstimator):
         unknown_subject: str = "error",
         shared_subjects: str = "warn",
         output: str = "dense",
+        engine: str = "auto",
         n_jobs: int | None = None,
     ) -> None:
         self.events = events
@@ -187,6 +192,7 @@ class EventWindows(TransformerMixin, BaseEstimator):
         self.unknown_subject = unknown_subject
         self.shared_subjects = shared_subjects
         self.output = output
+        self.engine = engine
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -359,9 +365,8 @@ class EventWindows(TransformerMixin, BaseEstimator):
 
     def _plan(self) -> FeaturePlan:
         windows = Windows.parse(self.windows, self.nested)
-        return FeaturePlan(
-            self.codes_, windows, self.aggs, self.aggs_by_prefix, self.totals
-        )
+        chosen = self.aggs, self.aggs_by_prefix, self.totals
+        return FeaturePlan(self.codes_, windows, *chosen, self.engine)
 
     def _warn_of_size(self, n_rows: int, plan: FeaturePlan) -> None:
         size = 4 * n_rows * len(plan.names)
