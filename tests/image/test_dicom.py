@@ -78,9 +78,9 @@ def test_every_transfer_syntax(syntax, name):
     image = read_image(FOLDER / name, scaling="none")
     assert image.metadata["transfer_syntax"] == syntax
     assert image.metadata["transfer_syntax"] == header.file_meta.TransferSyntaxUID.name
-    # decoders of lossy JPEG may round differently: which one the reference takes depends
-    # on what is installed
-    level = 1 if syntax.startswith("JPEG Baseline") else 0
+    # Decoders of lossy JPEG may round by a level, which is up to 1.8 in blue (PS3.3
+    # C.7.6.3.1.2); which one the reference takes depends on what is installed.
+    level = 2 if syntax.startswith("JPEG Baseline") else 0
     np.testing.assert_allclose(image.array, reference(header), rtol=1e-6, atol=level)
 
 
@@ -94,7 +94,7 @@ def test_every_photometric_interpretation(kind):
         line = float(header.RescaleSlope), float(header.RescaleIntercept)
         ends = line[1], line[0] * (2**header.BitsStored - 1) + line[1]
         expected = sum(ends) - expected
-    level = 1 if kind == "YBR_FULL" else 0  # lossy JPEG, as above
+    level = 2 if kind == "YBR_FULL" else 0  # lossy JPEG, as above
     np.testing.assert_allclose(image.array, expected, rtol=2e-6, atol=level)
     assert image.photometric == ("grey" if kind.startswith("MONO") else "rgb")
 
