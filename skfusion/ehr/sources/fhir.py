@@ -12,6 +12,7 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,15 +23,15 @@ from skfusion.ehr.sources.fhir_resources import (
     RESOURCES,
     Event,
     Known,
-    coding_of,
-    encounter_class,
     is_retracted,
+    note,
 )
 from skfusion.ehr.sources.shaping import Losses, later_of
 
 __all__ = ["read_fhir"]
 
 SUFFIXES = (".ndjson", ".ndjson.gz", ".jsonl", ".jsonl.gz")
+_ZONE = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
 _DATE = r"^\d{4}(?:-\d{2}(?:-\d{2})?)?$"
 
 
@@ -47,7 +48,7 @@ def read_fhir(
     source : str, PathLike or iterable of those
         Folder with ``.ndjson`` files, also gzipped, at any depth; or such files.
     time_zone : str, default="UTC"
-        Where dates without a time are days. Times state their zone.
+        Of dates, and of times that do not state theirs.
     chunk_size : int, default=200_000
         About how many events a chunk has.
 
@@ -68,20 +69,24 @@ def read_fhir(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a line is no JSON (the message has its number), a file is cut off, or the
-        time zone is unknown.
+        If a line is no JSON or no such resource (the message has its number), a file
+        is cut off, or the time zone is unknown.
 
     Warns
     -----
     UserWarning
         With the numbers of resources that were retracted (entered in error, refuted,
-        cancelled, not done), have no subject, time or code, or are of other types.
+        cancelled, not done) or are not final (preliminary, planned, suspected), have
+        no patient, readable time or code, or are of other types; of Conditions of
+        which nothing says when they were known.
 
     Notes
     -----
-    When events are known: an Observation when it was issued, a Condition when it was
-    recorded, all others when they happened. A date counts from the end of its day, a
-    month or a year from its end. Values with a comparator ("<0.1") are texts:
+    When events are known: an Observation when it was issued; a Condition or Procedure
+    when it was recorded, else when its encounter ended, as codes are assigned then;
+    all others when they happened. Encounters and Medications are kept in memory, and
+    the files read twice for them. A date counts from the end of its day, a month or a
+    year from its end. Values with a comparator ("<0.1") are texts:
     `skfusion.EventStore.read_text`.
 
     Examples
@@ -132,15 +137,20 @@ def _files(source: Any) -> list[Path]:
     return files
 
 
-def _resources(path: Path) -> Iterator[dict[str, Any]]:
-    """Read a file line by line; say which line is broken."""
+def _resources(
+    path: Path, only: tuple[bytes, ...] = ()
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read a file line by line, with their numbers; say which line is broken.
+
+    With `only`, lines that have none of these words are passed over unread.
+    """
     opened: Any = gzip.open if path.name.lower().endswith(".gz") else open
     number = 0
     try:
         with opened(path, "rb") as lines:
             for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _parsed(line, path, number)
+                if line.strip() and (not only or any(word in line for word in only)):
+                    yield number, _parsed(line, path, number)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(
             f"read_fhir: {path.name} is damaged or cut off behind line {number} "
@@ -173,18 +183,21 @@ def _chunks(
     retracted: Counter[str] = Counter()
     others: Counter[str] = Counter()
     waiting: dict[str, list[Event]] = {name: [] for name in RESOURCES}
-    n_waiting = 0
+    n_waiting = n_early = 0
     for path in files:
-        for resource in _resources(path):
+        for number, resource in _resources(path):
             name = str(resource["resourceType"])
             if name not in RESOURCES:
                 others[name] += 1
                 continue
-            if is_retracted(resource):
+            with _shaped(name, path, number):
+                events = _events(name, resource, known)
+            if events is None:
                 retracted[name] += 1
                 continue
-            events = list(RESOURCES[name](resource, known))
             waiting[name] += events
+            if name == "Condition":
+                n_early += sum(event.available_time is None for event in events)
             n_waiting += len(events)
             if n_waiting >= chunk_size:
                 yield from _tables(waiting, losses, time_zone)
@@ -192,34 +205,51 @@ def _chunks(
     yield from _tables(waiting, losses, time_zone)
     for loss in losses.values():
         loss.warn()
+    if n_early:
+        warnings.warn(
+            f"read_fhir: {n_early} events of Condition say neither when they were "
+            "recorded nor in which encounter that ended: they count as known when they "
+            "began, which may be before. Delay them with EventStore.with_lags.",
+            stacklevel=2,
+        )
+    _warn_of(retracted, "resources were retracted or not final and left out")
     others.pop("Medication", None)  # what requests refer to
-    for counts, what in (
-        (retracted, "resources were retracted and left out"),
-        (others, "resources of other types were left out"),
-    ):
-        if counts:
-            listed = ", ".join(f"{name} {n}" for name, n in counts.most_common(8))
-            warnings.warn(
-                f"read_fhir: {counts.total()} {what}: {listed}.", stacklevel=2
-            )
+    _warn_of(others, "resources of other types were left out")
+
+
+def _warn_of(counts: Counter[str], what: str) -> None:
+    if counts:
+        listed = ", ".join(f"{name} {n}" for name, n in counts.most_common(8))
+        warnings.warn(f"read_fhir: {counts.total()} {what}: {listed}.", stacklevel=3)
+
+
+def _events(name: str, resource: dict[str, Any], known: Known) -> list[Event] | None:
+    """Return the events of a resource, None where it says that they are none."""
+    if is_retracted(resource):
+        return None
+    return list(RESOURCES[name](resource, known))
+
+
+@contextmanager
+def _shaped(name: str, path: Path, number: int) -> Iterator[None]:
+    """Say which resource is not built as it must be, and nothing of its content."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        raise ValueError(
+            f"read_fhir: line {number} of {path.name} is no {name} as FHIR R4 or R5 "
+            "describes it: an element has another type. Nothing was kept. Repair or "
+            "remove the line."
+        ) from None
 
 
 def _known(files: list[Path]) -> Known:
-    """Read what others refer to: classes of encounters, codes of medications."""
+    """Read what others refer to; it may stand behind them, and in any file."""
     known = Known({}, {})
     for path in files:
-        for resource in _resources(path):
-            name = resource["resourceType"]
-            if name not in ("Encounter", "Medication"):
-                break  # a bulk export has one type a file
-            found: Any = known.encounters if name == "Encounter" else known.medications
-            value = (
-                encounter_class(resource)
-                if name == "Encounter"
-                else coding_of(resource.get("code"))
-            )
-            if value is not None:
-                found[str(resource.get("id"))] = value
+        for number, resource in _resources(path, (b'"Encounter"', b'"Medication"')):
+            with _shaped(str(resource["resourceType"]), path, number):
+                note(resource, known)
     return known
 
 
@@ -231,8 +261,11 @@ def _tables(
             continue
         table = pd.DataFrame(events, columns=list(Event._fields))
         events.clear()
+        stated = table["available_time"].notna()
         for column in ("time", "available_time"):
             table[column] = _as_utc(table[column], time_zone)
+        # when it was known cannot be read: nobody can say in which windows it is
+        table["time"] = table["time"].mask(stated & table["available_time"].isna())
         table["available_time"] = later_of(table["time"], table["available_time"])
         table["numeric_value"] = table["numeric_value"].astype(float)
         static = table["code"].str.startswith("GENDER//").fillna(False).astype(bool)
@@ -249,9 +282,25 @@ def _as_utc(column: pd.Series, time_zone: str) -> pd.Series:
     found = pd.to_datetime(
         texts.where(~is_date), format="ISO8601", utc=True, errors="coerce"
     ).astype("datetime64[us, UTC]")
+    # no zone, which FHIR forbids: as dates, of the place
+    is_local = ~is_date & texts.notna() & ~texts.str.contains(_ZONE, na=False)
+    if is_local.any():
+        found = found.where(~is_local, _local(texts[is_local], time_zone))
     if is_date.any():
         found = found.where(~is_date, _ends(texts[is_date], time_zone))
     return found
+
+
+def _local(texts: pd.Series, time_zone: str) -> pd.Series:
+    times = pd.to_datetime(texts, format="ISO8601", errors="coerce")
+    return _zoned(times, time_zone)
+
+
+def _zoned(times: pd.Series, time_zone: str) -> pd.Series:
+    local = times.dt.tz_localize(
+        time_zone, ambiguous=False, nonexistent="shift_forward"
+    )
+    return local.dt.tz_convert("UTC").astype("datetime64[us, UTC]")
 
 
 def _ends(texts: pd.Series, time_zone: str) -> pd.Series:
@@ -262,7 +311,4 @@ def _ends(texts: pd.Series, time_zone: str) -> pd.Series:
         chosen = (lengths == length).to_numpy(dtype=bool)
         if chosen.any():
             ends = ends.where(~chosen, start + step)
-    local = (ends - pd.Timedelta(1, "us")).dt.tz_localize(
-        time_zone, ambiguous=False, nonexistent="shift_forward"
-    )
-    return local.dt.tz_convert("UTC").astype("datetime64[us, UTC]")
+    return _zoned(ends - pd.Timedelta(1, "us"), time_zone)

@@ -11,7 +11,15 @@ from typing import Any, NamedTuple
 
 from skfusion.ehr.sources.vocabularies import VITAL_SIGNS
 
-__all__ = ["RESOURCES", "Event", "Known", "identifier"]
+__all__ = [
+    "RESOURCES",
+    "Event",
+    "Known",
+    "identifier",
+    "is_retracted",
+    "note",
+    "subject_of",
+]
 
 #: Uniform name of a code system -> its name among OMOP's vocabularies.
 SYSTEMS = {
@@ -28,8 +36,12 @@ SYSTEMS = {
     "http://www.ama-assn.org/go/cpt": "CPT4",
 }
 _INPATIENT = {"IMP", "ACUTE", "NONAC", "EMER", "SS", "OBSENC"}
-_RETRACTED = {"entered-in-error", "cancelled", "not-done", "registered", "draft"}
+_GENDERS = {"female": "F", "male": "M"}  # as from the other formats
+_RETRACTED = {"entered-in-error", "cancelled", "not-done"}
+_NOT_FINAL = {"registered", "preliminary", "draft", "planned", "preparation"}
+_NO_ORDERS = {"proposal", "plan", "option"}
 _DENIED = {"entered-in-error", "refuted"}
+_SUSPECTED = {"unconfirmed", "provisional", "differential"}
 
 
 class Event(NamedTuple):
@@ -45,10 +57,10 @@ class Event(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What other resources say: the class of encounters, the codes of medications."""
+    """What others refer to: class and end of encounters, codes of medications."""
 
-    encounters: Mapping[str, str]
-    medications: Mapping[str, str]
+    encounters: dict[str, tuple[str, str | None]]
+    medications: dict[str, str]
 
 
 def identifier(reference: Any) -> str | None:
@@ -65,6 +77,22 @@ def identifier(reference: Any) -> str | None:
         return None
     text = text.partition("/_history/")[0]
     return str(text.rpartition(":" if text.startswith("urn:") else "/")[2]) or None
+
+
+def subject_of(resource: Mapping[str, Any]) -> str | None:
+    """Return whose the resource is; None unless that is a patient of the export."""
+    subject = resource.get("subject")
+    text = (subject or {}).get("reference") or ""
+    kind = text.partition("/_history/")[0].rpartition("/")[0].rpartition("/")[2]
+    if text.startswith("#") or kind not in ("", "Patient"):
+        return None
+    return identifier(subject)
+
+
+def _known_at(resource: Mapping[str, Any], known: Known, name: str) -> str | None:
+    """Return when it was recorded, else when its encounter ended."""
+    encounter = identifier(resource.get("encounter")) or ""
+    return resource.get(name) or known.encounters.get(encounter, ("", None))[1]
 
 
 def coding_of(concept: Any) -> str | None:
@@ -124,7 +152,7 @@ def _categories(resource: Mapping[str, Any]) -> set[str]:
 
 
 def _observation(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
-    subject, time = identifier(resource.get("subject")), _when(resource, "effective")
+    subject, time = subject_of(resource), _when(resource, "effective")
     issued = resource.get("issued")
     categories = _categories(resource)
     parts = [resource, *(resource.get("component") or [])]
@@ -148,18 +176,19 @@ def _condition(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
         "start"
     )
     yield Event(
-        identifier(resource.get("subject")),
+        subject_of(resource),
         onset or recorded,
         _domain("DIAGNOSIS", coding_of(resource.get("code"))),
-        available_time=recorded,
+        available_time=_known_at(resource, known, "recordedDate"),
     )
 
 
 def _procedure(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
     yield Event(
-        identifier(resource.get("subject")),
+        subject_of(resource),
         _when(resource, "performed", "occurrence"),
         _domain("PROCEDURE", coding_of(resource.get("code"))),
+        available_time=_known_at(resource, known, "recorded"),
     )
 
 
@@ -182,7 +211,8 @@ def _drug(resource: Mapping[str, Any], known: Known) -> str | None:
 
 
 def _request(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
-    encounter = known.encounters.get(identifier(resource.get("encounter")) or "")
+    reference = identifier(resource.get("encounter")) or ""
+    encounter, _ = known.encounters.get(reference, (None, None))
     categories = _categories(resource)
     is_inpatient = "inpatient" in categories or (
         not categories & {"outpatient", "community", "discharge"}
@@ -190,7 +220,7 @@ def _request(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
     )
     place = "INPATIENT" if is_inpatient else "OUTPATIENT"
     yield Event(
-        identifier(resource.get("subject")),
+        subject_of(resource),
         resource.get("authoredOn"),
         _domain(f"MEDICATION//{place}", _drug(resource, known)),
     )
@@ -200,7 +230,7 @@ def _administration(resource: Mapping[str, Any], known: Known) -> Iterator[Event
     quantity = (resource.get("dosage") or {}).get("dose") or {}
     number, unit, text = _value({"valueQuantity": quantity})
     yield Event(
-        identifier(resource.get("subject")),
+        subject_of(resource),
         _when(resource, "effective", "occurrence", "occurence"),
         _domain("MEDICATION//INPATIENT", _drug(resource, known)),
         number,
@@ -219,9 +249,25 @@ def encounter_class(resource: Mapping[str, Any]) -> str:
     return str((found or {}).get("code") or "UNKNOWN")
 
 
+def _period(resource: Mapping[str, Any]) -> Mapping[str, Any]:
+    return resource.get("period") or resource.get("actualPeriod") or {}
+
+
+def note(resource: Mapping[str, Any], known: Known) -> None:
+    """Keep of a resource what others refer to."""
+    name, key = resource["resourceType"], str(resource.get("id"))
+    if name == "Encounter":
+        stay = encounter_class(resource), _period(resource).get("end")
+        known.encounters[key] = stay
+    elif name == "Medication":
+        coded = coding_of(resource.get("code"))
+        if coded is not None:
+            known.medications[key] = coded
+
+
 def _encounter(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
-    subject, kind = identifier(resource.get("subject")), encounter_class(resource)
-    period = resource.get("period") or resource.get("actualPeriod") or {}
+    subject, kind = subject_of(resource), encounter_class(resource)
+    period = _period(resource)
     yield Event(subject, period.get("start"), f"VISIT//{kind}")
     if period.get("end"):
         yield Event(subject, period["end"], f"VISIT_END//{kind}")
@@ -233,16 +279,19 @@ def _patient(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
         yield Event(subject, resource["birthDate"], "MEDS_BIRTH")
     if resource.get("deceasedDateTime"):
         yield Event(subject, resource["deceasedDateTime"], "MEDS_DEATH")
-    if resource.get("gender"):
-        yield Event(subject, None, f"GENDER//{resource['gender']}")
+    gender = resource.get("gender")
+    if gender:
+        yield Event(subject, None, f"GENDER//{_GENDERS.get(gender, gender)}")
 
 
 def is_retracted(resource: Mapping[str, Any]) -> bool:
-    """Tell whether a resource says that what it says did not happen."""
+    """Tell whether what a resource says did not happen, or is not final."""
     verified = resource.get("verificationStatus")
     codings = verified.get("coding", []) if isinstance(verified, dict) else []
-    denied = any(coding.get("code") in _DENIED for coding in codings)
-    return denied or resource.get("status") in _RETRACTED
+    denied = any(coding.get("code") in _DENIED | _SUSPECTED for coding in codings)
+    no_order = resource.get("doNotPerform") or resource.get("intent") in _NO_ORDERS
+    outside = resource.get("status") in _RETRACTED | _NOT_FINAL
+    return bool(denied or no_order or outside)
 
 
 #: Type of a resource -> what makes events of it.

@@ -214,8 +214,8 @@ def test_patients(tmp_path):
     }
     write(tmp_path, Patient=[patient])
     events = read(tmp_path).set_index("code")["time"]
-    assert set(events.index) == {"GENDER//female", "MEDS_BIRTH", "MEDS_DEATH"}
-    assert pd.isna(events["GENDER//female"])
+    assert set(events.index) == {"GENDER//F", "MEDS_BIRTH", "MEDS_DEATH"}
+    assert pd.isna(events["GENDER//F"])
     assert events["MEDS_DEATH"] == utc("2024-01-02 03:04:05")
 
 
@@ -260,11 +260,101 @@ def test_what_is_left_out_is_counted(tmp_path):
     assert "Observation: left out 4 of 5 rows: 1 have no subject" in said
     assert "2 have no time" in said
     assert "1 have no code" in said
-    assert "2 resources were retracted and left out: Observation 1, Condition 1" in said
+    assert "2 resources were retracted or not final and left out: Obs" in said
     assert "1 resources of other types were left out: Claim 1" in said
 
 
+SUSPECTED = concept("x", "provisional")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {**observation("1-1", "2024-05-01T08:00:00Z"), "status": "preliminary"},
+        resource("Condition", recordedDate="2024-05-01", verificationStatus=SUSPECTED),
+        resource("Encounter", id="e", status="planned", period={"start": "2024-05-01"}),
+        resource("MedicationRequest", authoredOn="2024-05-01", intent="plan"),
+        resource("MedicationRequest", authoredOn="2024-05-01", doNotPerform=True),
+        resource("Procedure", status="preparation", performedDateTime="2024-05-01"),
+    ],
+)
+def test_what_is_not_final_is_counted(tmp_path, made):
+    write(tmp_path, file=[made])
+    kind = made["resourceType"]
+    with pytest.warns(UserWarning, match=f"1 resources were .* not final .*{kind} 1"):
+        assert list(read_fhir(tmp_path)) == []
+
+
+@pytest.mark.parametrize("reference", ["#p1", "Group/1", "https://x.org/Device/1"])
+def test_subjects_are_patients(tmp_path, reference):
+    made = observation("1-1", "2024-05-01T08:00:00Z")
+    write(tmp_path, file=[{**made, "subject": {"reference": reference}}])
+    with pytest.warns(UserWarning, match="left out 1 of 1 rows: 1 have no subject"):
+        assert list(read_fhir(tmp_path)) == []
+    for known in ("https://x.org/Patient/7/_history/2", "urn:uuid:7"):
+        found = one(tmp_path, {**made, "subject": {"reference": known}})
+        assert found["subject_id"] == "7"
+
+
+def test_what_was_known_at_a_time_that_cannot_be_read_is_left_out(tmp_path):
+    made = observation("1-1", "2024-05-01T08:00:00Z", issued="2024-05-01T25:00:00Z")
+    write(tmp_path, file=[made])
+    with pytest.warns(UserWarning, match="1 have no time"):
+        assert list(read_fhir(tmp_path)) == []
+
+
+def test_times_without_a_zone_are_of_the_place(tmp_path):
+    made = observation("1-1", "2024-05-01T08:00:00")
+    found = one(tmp_path, made, time_zone="America/New_York")
+    assert found["time"] == utc("2024-05-01 12:00")
+
+
+# ---------------------------------------------------------------- encounters
+
+
+def test_codes_of_a_stay_are_known_at_its_end(tmp_path):
+    at = {"encounter": {"reference": "Encounter/e1"}}
+    period = {"start": "2024-05-01T08:00:00Z", "end": "2024-05-09T11:00:00Z"}
+    stay = resource("Encounter", id="e1", period=period, **{"class": {"code": "IMP"}})
+    code = {"code": concept(SNOMED, "1"), **at}
+    began = "2024-05-01T09:00:00Z"
+    # all in one file, what refers to the stay before it
+    write(
+        tmp_path,
+        export=[
+            resource("Condition", onsetDateTime=began, **code),
+            resource("Procedure", performedDateTime=began, **code),
+            resource("Condition", onsetDateTime=began, recordedDate=began, **code),
+            request(medicationCodeableConcept=concept(RXNORM, "7052"), **at),
+            stay,
+        ],
+    )
+    events = read(tmp_path)
+    known = events.groupby("code")["available_time"].agg(list)
+    early, late = utc("2024-05-01 09:00"), utc("2024-05-09 11:00")
+    assert known["DIAGNOSIS//SNOMED//1"] == [late, early]
+    assert known["PROCEDURE//SNOMED//1"] == [late]
+    assert "MEDICATION//INPATIENT//RxNorm//7052" in known
+
+
+def test_conditions_of_which_nothing_says_when_they_were_known(tmp_path):
+    made = resource("Condition", code=concept(SNOMED, "1"), onsetDateTime="2024-05-01")
+    with pytest.warns(UserWarning, match="1 events of Condition say neither"):
+        one(tmp_path, made)
+
+
 # ---------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize(
+    "elements", [{"subject": "Doe"}, {"valueQuantity": {"value": "Doe"}}]
+)
+def test_resources_of_another_shape_are_named_without_their_content(tmp_path, elements):
+    made = observation("1-1", "2024-05-01T08:00:00Z")
+    write(tmp_path, x=[made, made, {**made, **elements}])
+    with pytest.raises(ValueError, match=r"line 3 of x\.ndjson is no Obs") as caught:
+        read(tmp_path)
+    assert "Doe" not in str(caught.value)
 
 
 def test_chunks_folders_and_gzip_say_the_same(tmp_path):
