@@ -37,11 +37,12 @@ SYSTEMS = {
 }
 _INPATIENT = {"IMP", "ACUTE", "NONAC", "EMER", "SS", "OBSENC"}
 _GENDERS = {"female": "F", "male": "M"}  # as from the other formats
-_RETRACTED = {"entered-in-error", "cancelled", "not-done"}
-_NOT_FINAL = {"registered", "preliminary", "draft", "planned", "preparation"}
+_OUTSIDE = {
+    *("entered-in-error", "cancelled", "not-done"),
+    *("registered", "preliminary", "draft", "planned", "preparation"),
+}
 _NO_ORDERS = {"proposal", "plan", "option"}
-_DENIED = {"entered-in-error", "refuted"}
-_SUSPECTED = {"unconfirmed", "provisional", "differential"}
+_DENIED = {"entered-in-error", "refuted", "unconfirmed", "provisional", "differential"}
 
 
 class Event(NamedTuple):
@@ -288,9 +289,9 @@ def is_retracted(resource: Mapping[str, Any]) -> bool:
     """Tell whether what a resource says did not happen, or is not final."""
     verified = resource.get("verificationStatus")
     codings = verified.get("coding", []) if isinstance(verified, dict) else []
-    denied = any(coding.get("code") in _DENIED | _SUSPECTED for coding in codings)
+    denied = any(coding.get("code") in _DENIED for coding in codings)
     no_order = resource.get("doNotPerform") or resource.get("intent") in _NO_ORDERS
-    outside = resource.get("status") in _RETRACTED | _NOT_FINAL
+    outside = resource.get("status") in _OUTSIDE
     return bool(denied or no_order or outside)
 
 
