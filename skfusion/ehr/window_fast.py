@@ -1,31 +1,31 @@
-"""The sums of `skfusion.ehr.window_kernel`, compiled by numba: the same bits, sooner.
+"""Events of some rows in, their features out, by code that numba compiled.
 
-Every sum runs over the same events in the same order, in double precision and without
-rearranging, so that no digit depends on whether numba is installed.
+Read next: `skfusion.ehr.window_compiled`, the code.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from skfusion._dependencies import require
+from skfusion.ehr.window_kernel import (
+    STATISTICS,
+    WindowEvents,
+    shortest_spans,
+    sorted_keys,
+)
+from skfusion.ehr.window_plan import FeaturePlan, Windows
 
-__all__ = ["ENGINES", "compiled_sums", "uses_numba"]
+__all__ = ["ENGINES", "compiled_cells", "uses_numba"]
 
 ENGINES = ("auto", "numpy", "numba")
-NAMES = (
-    *("n_values", "v_last", "v_first", "t_last", "t_first", "v_min", "v_max"),
-    *("v_mean", "t_mean", "m2_v", "m2_t", "co_tv"),
-)
-_ENOUGH = 200_000  # events that are worth the compiler's start
+ENOUGH = 5_000_000  # events at which numba saves more time than it takes to load
 
 
 def uses_numba(engine: str, n_events: int) -> bool:
-    """Tell whether an engine's sums are those of numba.
+    """Tell whether an engine is numba.
 
     Parameters
     ----------
@@ -46,81 +46,70 @@ def uses_numba(engine: str, n_events: int) -> bool:
     if engine == "numba":
         require("numba", "fast")
         return True
-    is_worth_it = engine == "auto" and n_events >= _ENOUGH
+    is_worth_it = engine == "auto" and n_events >= ENOUGH
     return is_worth_it and importlib.util.find_spec("numba") is not None
 
 
-def compiled_sums(
-    start: np.ndarray, stop: np.ndarray, time: np.ndarray, value: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Sum up the numbers of each cell.
+def compiled_cells(
+    events: WindowEvents, windows: Windows, group: np.ndarray, plan: FeaturePlan
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute the features of some rows.
 
     Parameters
     ----------
-    start, stop : ndarray of int of shape (n_cells,)
-        Where the events of each cell begin and end.
-    time : ndarray of float64 of shape (n_events,)
-        Days, negative before the end.
-    value : ndarray of float32 of shape (n_events,)
-        The numbers, NaN for none.
+    events : WindowEvents
+        What the rows see.
+    windows : Windows
+        The windows.
+    group : ndarray of int of shape (n_codes,)
+        Place in `plan` of each code of the store, -1 for none.
+    plan : FeaturePlan
+        The features.
 
     Returns
     -------
-    dict from str to ndarray of shape (n_cells,)
-        As the NumPy path gives it.
+    row, column : ndarray of int of shape (n_cells,)
+        Places of what is known, ordered by row.
+    value : ndarray of float32 of shape (n_cells,)
+        What is known.
     """
-    table = np.empty((len(NAMES), len(start)), dtype=np.float64)
-    _loop()(start, stop, time, value, table)
-    return dict(zip(NAMES, table, strict=True))
+    from skfusion.ehr.window_compiled import window_cells
+
+    key, order = sorted_keys(events.row, events.code, len(group))
+    starts = np.flatnonzero(np.diff(key, prepend=-1))
+    row, code = np.divmod(key[starts], len(group))
+    starts = np.append(starts, len(key))
+    kinds = np.array([STATISTICS.index(name) for name in plan.statistics], dtype=int)
+    columns = _total_columns(plan, len(windows.labels))
+    most = (group[code] >= 0).sum() * plan.place[:1].size
+    most += (columns >= 0).sum() * (1 + np.count_nonzero(np.diff(row)))
+    types = np.int32, np.int32, np.float32
+    cells = tuple(np.empty(most, dtype=kind) for kind in types)
+    size = window_cells(
+        order,
+        starts,
+        (row, group[code]),
+        events[2:],
+        (windows.nested, shortest_spans(windows.widths)),
+        (kinds, plan.place),
+        columns,
+        cells,
+    )
+    row, column, value = (part[:size] for part in cells)
+    return row, column, value
 
 
-@lru_cache(maxsize=1)
-def _loop() -> Any:
-    numba = require("numba", "fast")
-    return numba.njit(cache=True, nogil=True)(_sum_cells)
-
-
-def _sum_cells(
-    start: np.ndarray,
-    stop: np.ndarray,
-    time: np.ndarray,
-    value: np.ndarray,
-    table: np.ndarray,
-) -> None:  # pragma: no cover - compiled
-    for cell in range(len(start)):
-        n = 0
-        v_sum = t_sum = 0.0
-        v_last = v_first = t_last = t_first = np.nan
-        v_min = v_max = np.nan
-        for i in range(start[cell], stop[cell]):
-            v = np.float64(value[i])
-            if np.isnan(v):
-                continue
-            if n == 0:
-                v_first, t_first = v, time[i]
-                v_min = v_max = v
-            elif v < v_min:
-                v_min = v
-            elif v > v_max:
-                v_max = v
-            v_last, t_last = v, time[i]
-            v_sum += v
-            t_sum += time[i]
-            n += 1
-        divisor = max(n, 1)
-        v_mean, t_mean = v_sum / divisor, t_sum / divisor
-        m2_v = m2_t = co_tv = 0.0
-        for i in range(start[cell], stop[cell]):
-            v = np.float64(value[i])
-            if np.isnan(v):
-                continue
-            dv, dt = v - v_mean, time[i] - t_mean
-            m2_v += dv * dv
-            m2_t += dt * dt
-            co_tv += dt * dv
-        table[0, cell] = n
-        table[1, cell], table[2, cell] = v_last, v_first
-        table[3, cell], table[4, cell] = t_last, t_first
-        table[5, cell], table[6, cell] = v_min, v_max
-        table[7, cell], table[8, cell] = v_mean, t_mean
-        table[9, cell], table[10, cell], table[11, cell] = m2_v, m2_t, co_tv
+def _total_columns(plan: FeaturePlan, n_windows: int) -> np.ndarray:
+    """Return the columns of count and n_codes in each window, and of history."""
+    columns = np.full(2 * n_windows + 1, -1)
+    place = plan.n_of_codes
+    parts = {
+        "count": slice(0, n_windows),
+        "n_codes": slice(n_windows, 2 * n_windows),
+        "history": slice(2 * n_windows, None),
+    }
+    for name in plan.totals:
+        n = len(columns[parts[name]])
+        columns[parts[name]] = np.arange(place, place + n)
+        place += n
+    return columns

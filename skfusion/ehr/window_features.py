@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from skfusion.ehr.event_files import EventFiles
+from skfusion.ehr.window_fast import compiled_cells
 from skfusion.ehr.window_kernel import (
     BandSums,
     WindowEvents,
@@ -18,7 +19,7 @@ from skfusion.ehr.window_kernel import (
     window_statistics,
 )
 from skfusion.ehr.window_output import Block
-from skfusion.ehr.window_plan import FeaturePlan
+from skfusion.ehr.window_plan import FeaturePlan, Windows
 from skfusion.ehr.window_rows import Cases, Sight, visible_events
 
 __all__ = ["row_features"]
@@ -29,6 +30,7 @@ def row_features(
     sight: Sight,
     group: np.ndarray,
     plan: FeaturePlan,
+    compiled: bool,
     rows: slice,
     cases: Cases,
 ) -> Iterator[Block]:
@@ -44,6 +46,8 @@ def row_features(
         Place in `plan` of each code of the store, -1 for none.
     plan : FeaturePlan
         The features.
+    compiled : bool
+        Whether by numba; the numbers are the same.
     rows : slice
         Where in the result the rows are.
     cases : Cases
@@ -54,19 +58,17 @@ def row_features(
     Block
     """
     for events in visible_events(files, cases, sight):
-        block = _block(events, sight, group, plan)
-        yield Block(rows, *block)
+        if compiled:
+            cells = compiled_cells(events, sight.windows, group, plan)
+        else:
+            cells = _cells(events, sight.windows, group, plan)
+        yield Block(rows, *cells)
 
 
-def _block(
-    events: WindowEvents,
-    sight: Sight,
-    group: np.ndarray,
-    plan: FeaturePlan,
+def _cells(
+    events: WindowEvents, windows: Windows, group: np.ndarray, plan: FeaturePlan
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    windows = sight.windows
-    n_bands = len(windows.labels)
-    row, code, sums = sum_bands(events, len(group), n_bands, plan.engine)
+    row, code, sums = sum_bands(events, len(group), len(windows.labels))
     if windows.nested:
         sums = join_bands(sums)
     chosen = group[code]
@@ -79,35 +81,37 @@ def _block(
     cells = np.repeat(row[kept], per_pair), columns[known], values[known]
     if not plan.totals:
         return cells
-    return _with_totals(cells, _totals(row, sums, plan), plan.n_of_codes)
+    return _with_totals(cells, *_totals(row, sums, plan), plan.n_of_codes)
 
 
 def _totals(
     row: np.ndarray, sums: BandSums, plan: FeaturePlan
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return statistics over all codes of each row that has events, and the rows."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows that have events, statistics over all codes, and which are known."""
     start = np.flatnonzero(np.diff(row, prepend=-1))
     tables = []
     if "count" in plan.totals:
         tables.append(np.add.reduceat(sums.n, start, axis=1))
     if "n_codes" in plan.totals:
         tables.append(np.add.reduceat((sums.n > 0).astype(float), start, axis=1))
+    known = [table > 0 for table in tables]
     if "history" in plan.totals:
         tables.append(np.fmax.reduceat(np.fmax.reduce(sums.oldest), start)[None])
-    return row[start], np.concatenate(tables).T
+        known.append(np.ones((1, len(start)), dtype=bool))
+    return row[start], np.concatenate(tables).T, np.concatenate(known).T
 
 
 def _with_totals(
     cells: tuple[np.ndarray, np.ndarray, np.ndarray],
-    totals: tuple[np.ndarray, np.ndarray],
+    rows: np.ndarray,
+    values: np.ndarray,
+    known: np.ndarray,
     first_column: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Put totals behind the other features of their rows."""
-    rows, values = totals
-    place, column = np.nonzero(values)
-    known = values[place, column].astype(np.float32)
+    place, column = np.nonzero(known)
     row = np.concatenate([cells[0], rows[place]])
     column = np.concatenate([cells[1], column + first_column])
-    value = np.concatenate([cells[2], known])
+    value = np.concatenate([cells[2], values[known].astype(np.float32)])
     order = np.argsort(row, kind="stable")
     return row[order], column[order], value[order]

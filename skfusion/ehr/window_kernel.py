@@ -13,9 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skfusion.ehr.window_fast import compiled_sums, uses_numba
-
-__all__ = ["STATISTICS", "BandSums", "WindowEvents", "sum_bands", "window_statistics"]
+__all__ = [
+    "STATISTICS",
+    "BandSums",
+    "WindowEvents",
+    "join_bands",
+    "shortest_spans",
+    "sorted_keys",
+    "sum_bands",
+    "window_statistics",
+]
 
 STATISTICS = (
     *("present", "count", "n_days", "last", "first", "mean", "min", "max"),
@@ -84,7 +91,7 @@ class BandSums(NamedTuple):
 
 
 def sum_bands(
-    events: WindowEvents, n_codes: int, n_bands: int, engine: str = "numpy"
+    events: WindowEvents, n_codes: int, n_bands: int
 ) -> tuple[np.ndarray, np.ndarray, BandSums]:
     """Sum up the events of each row, code and band.
 
@@ -94,8 +101,6 @@ def sum_bands(
         The events.
     n_codes, n_bands : int
         Numbers of codes and of bands.
-    engine : {"auto", "numpy", "numba"}, default="numpy"
-        What sums up; all give the same bits.
 
     Returns
     -------
@@ -104,7 +109,7 @@ def sum_bands(
     BandSums
         The sums.
     """
-    key, order = _sorted_keys(events.row, events.code, n_codes)
+    key, order = sorted_keys(events.row, events.code, n_codes)
     band, ahead, day, value = (part[order] for part in events[2:])
     new_pair = np.ones(len(key), dtype=bool)
     new_pair[1:] = key[1:] != key[:-1]
@@ -124,10 +129,6 @@ def sum_bands(
         table[place] = values
         return table
 
-    if uses_numba(engine, len(key)):
-        numbers = compiled_sums(start, stop, -ahead, value)
-    else:
-        numbers = _sum_values(cell, start, stop, -ahead, value)
     sums = BandSums(
         n=spread(stop - start, 0),
         newest=spread(ahead[stop - 1], np.nan),
@@ -136,7 +137,7 @@ def sum_bands(
         split=spread(~new_day[start], 0),
         **{
             name: spread(values, 0 if name in ZERO_WHERE_EMPTY else np.nan)
-            for name, values in numbers.items()
+            for name, values in _sum_values(cell, start, stop, -ahead, value).items()
         },
     )
     return pairs // n_codes, pairs % n_codes, sums
@@ -145,10 +146,25 @@ def sum_bands(
 ZERO_WHERE_EMPTY = ("n_values", "v_mean", "t_mean", "m2_v", "m2_t", "co_tv")
 
 
-def _sorted_keys(
+def sorted_keys(
     row: np.ndarray, code: np.ndarray, n_codes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return row and code as one number, sorted, and the stable order of that."""
+    """Return row and code as one number, sorted, and the stable order of that.
+
+    Parameters
+    ----------
+    row, code : ndarray of int of shape (n_events,)
+        Rows and codes.
+    n_codes : int
+        Number of codes.
+
+    Returns
+    -------
+    key : ndarray of int64 of shape (n_events,)
+        ``row * n_codes + code``, sorted.
+    order : ndarray of int64 of shape (n_events,)
+        Where each was.
+    """
     key = row.astype(np.int64) * n_codes + code
     bits = max(len(key) - 1, 1).bit_length()
     if not len(key) or int(key.max()) >> (62 - bits):
@@ -325,11 +341,23 @@ def _statistic(name: str, sums: BandSums, spans: np.ndarray) -> np.ndarray:
     return np.where(enough, np.sqrt(variance), np.nan)
 
 
+def shortest_spans(spans: np.ndarray) -> np.ndarray:
+    """Return how far, in days, the numbers in windows must reach for a slope.
+
+    Parameters
+    ----------
+    spans : ndarray of shape (n_windows,)
+        Lengths of the windows in days, infinite for a whole history.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_windows,)
+    """
+    return np.maximum(HOUR, 0.01 * np.where(np.isfinite(spans), spans, 0.0))
+
+
 def _slope(sums: BandSums, spans: np.ndarray) -> np.ndarray:
     """Return the slope, NaN where times are too near to each other to tell one."""
-    shortest = np.full(len(spans), HOUR)
-    bounded = np.isfinite(spans)
-    shortest[bounded] = np.maximum(HOUR, 0.01 * spans[bounded])
-    long = sums.t_last - sums.t_first >= shortest[:, None]
+    long = sums.t_last - sums.t_first >= shortest_spans(spans)[:, None]
     divisor = np.where(long, sums.m2_t, 1.0)
     return np.where(long, sums.co_tv / divisor, np.nan)

@@ -223,8 +223,6 @@ class FeaturePlan:
         What a code begins with -> its statistics in place of those; the longest counts.
     totals : sequence of str
         Statistics over all codes.
-    engine : {"auto", "numpy", "numba"}, default="auto"
-        What sums up.
 
     Attributes
     ----------
@@ -232,7 +230,7 @@ class FeaturePlan:
         Names of the columns.
     statistics : tuple of str
         All statistics that are needed.
-    place : ndarray of int of shape (n_codes, n_windows, n_statistics)
+    place : ndarray of int32 of shape (n_codes, n_windows, n_statistics)
         The column; -1 for none.
     is_count : ndarray of bool of shape (n_columns,)
         Columns that are 0, and not unknown, where nothing happened.
@@ -245,9 +243,7 @@ class FeaturePlan:
         aggs: Any,
         aggs_by_prefix: Mapping[str, Any] | None,
         totals: Any,
-        engine: str = "auto",
     ) -> None:
-        self.engine = engine
         default = check_statistics(aggs, "aggs", STATISTICS)
         special = {
             start: check_statistics(names, f"aggs_by_prefix[{start!r}]", STATISTICS)
@@ -258,7 +254,7 @@ class FeaturePlan:
         used = {name for names in wanted for name in names}
         self.statistics = tuple(name for name in STATISTICS if name in used)
         shape = len(codes), len(windows.labels), len(self.statistics)
-        self.place = np.full(shape, -1, dtype=np.int64)
+        self.place = np.full(shape, -1, dtype=np.int32)
         self.names: list[str] = []
         for c, code in enumerate(codes):
             columns = [self.statistics.index(name) for name in wanted[c]]

@@ -15,9 +15,9 @@ from skfusion.ehr.event_files import EventFiles
 from skfusion.ehr.window_kernel import WindowEvents
 from skfusion.ehr.window_plan import UNBOUNDED, Windows
 
-__all__ = ["Cases", "Sight", "row_chunks", "visible_events"]
+__all__ = ["Cases", "Sight", "events_of", "row_chunks", "visible_events"]
 
-CHUNK = 250_000  # events at a time: what is made of them stays in the cache
+CHUNK = 100_000  # events at a time: what is made of them stays in the cache
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ class Sight:
     days: bool = True
 
 
+def events_of(files: EventFiles, subject: np.ndarray) -> np.ndarray:
+    """Return how many events the subject of each row has; 0 for -1."""
+    return np.diff(files.offsets, append=files.offsets[-1])[subject]
+
+
 def row_chunks(files: EventFiles, subject: np.ndarray) -> Iterator[slice]:
     """Cut rows into chunks of about `CHUNK` events.
 
@@ -76,7 +81,7 @@ def row_chunks(files: EventFiles, subject: np.ndarray) -> Iterator[slice]:
     slice
         Rows. Neighbouring rows of one subject are in one chunk.
     """
-    n_events = np.diff(files.offsets, append=files.offsets[-1])[subject]
+    n_events = events_of(files, subject)
     changes = np.ones(len(subject), dtype=bool)
     changes[1:] = subject[1:] != subject[:-1]
     loaded = np.cumsum(np.where(changes & (subject >= 0), n_events, 0))

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import importlib.util
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
 from window_oracle import DAY, HOUR, oracle
 
 from skfusion import EventStore, EventWindows
@@ -20,6 +23,9 @@ NUMBERS = st.one_of(
     st.sampled_from([0.0, -1.0, 7.5, 1e4]),
     st.floats(-1e3, 1e3, width=32),
 )
+OTHERS = [("numpy", "sparse"), ("numba", "dense"), ("numba", "sparse")]
+if importlib.util.find_spec("numba") is None:
+    OTHERS = OTHERS[:1]
 EXACT = ("present", "count", "n_days", "last", "first", "min", "max")
 
 
@@ -114,6 +120,7 @@ def test_every_statistic_is_that_of_the_oracle(rows, cases, closed, nested):
         min_subjects=1,
         closed=closed,
         unknown_subject="empty",
+        engine="numpy",
     )
     table = cases_of(cases)
     if not any(sees(rows, case, closed) for case in cases):
@@ -121,11 +128,26 @@ def test_every_statistic_is_that_of_the_oracle(rows, cases, closed, nested):
             windows.fit(table)
         return
     found = windows.fit_transform(table)
+    for engine, output in OTHERS:
+        other = clone(windows).set_params(engine=engine, output=output)
+        np.testing.assert_array_equal(filled(other.fit_transform(table), other), found)
     names = windows.get_feature_names_out()
     for row, case in zip(found, cases, strict=True):
         for name, value in zip(names, row, strict=True):
             wanted = expected(rows, case, name, closed)
             assert_same(value, wanted, name)
+
+
+def filled(found, windows):
+    """Make a sparse result dense: nothing is counted, or nothing is known."""
+    if not scipy.sparse.issparse(found):
+        return found
+    statistics = [parse_feature(n).statistic for n in windows.get_feature_names_out()]
+    empty = np.where(np.isin(statistics, EXACT[:3]), 0, np.nan).astype(np.float32)
+    dense = np.tile(empty, (found.shape[0], 1))
+    cells = found.tocoo()
+    dense[cells.row, cells.col] = cells.data
+    return dense
 
 
 def assert_same(value, wanted, name):

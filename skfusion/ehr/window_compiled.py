@@ -1,0 +1,196 @@
+"""The arithmetic of `skfusion.ehr.window_kernel`, one event after the other, by numba.
+
+Each number is the result of the same operations on the same events in the same order,
+in double precision and without rearranging, so that none depends on whether numba is
+installed. What is gained is that nothing between events and features is written down.
+Imported where it is used: it needs numba.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+
+from skfusion.ehr.window_kernel import STATISTICS, BandSums
+
+__all__ = ["window_cells"]
+
+# places of the sums of a band or window: the fields of BandSums, in their order
+N, NEWEST, OLDEST, DAYS, SPLIT, N_VALUES = range(6)
+V_LAST, V_FIRST, T_LAST, T_FIRST, V_MIN, V_MAX = range(6, 12)
+V_MEAN, T_MEAN, M2_V, M2_T, CO_TV = range(12, 17)
+N_SUMS = len(BandSums._fields)
+PRESENT, COUNT, N_DAYS, LAST, FIRST, MEAN, MIN, MAX = range(8)
+RANGE, STD, SLOPE, SINCE_LAST, SINCE_FIRST, DELTA = range(8, 14)
+N_STATISTICS = len(STATISTICS)
+
+
+def _compiled(function: Callable[..., Any]) -> Any:
+    try:
+        return numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # there is no folder that the machine code could be kept in
+        return numba.njit(nogil=True)(function)
+
+
+@_compiled
+def _sum_times(order, start, stop, is_oldest, ahead, day, sums):  # type: ignore[no-untyped-def]
+    """Sum up when the events of a band were, from the oldest to the newest."""
+    sums[N] = stop - start
+    sums[NEWEST], sums[OLDEST] = ahead[order[stop - 1]], ahead[order[start]]
+    goes_on = not is_oldest and day[order[start]] == day[order[start - 1]]
+    sums[DAYS], sums[SPLIT] = not goes_on, goes_on
+    for i in range(start + 1, stop):
+        sums[DAYS] += day[order[i]] != day[order[i - 1]]
+
+
+@_compiled
+def _sum_values(order, start, stop, ahead, value, sums):  # type: ignore[no-untyped-def]
+    """Sum up the numbers of a band, from the oldest to the newest."""
+    n = 0
+    v_sum = t_sum = 0.0
+    for i in range(start, stop):
+        v, t = np.float64(value[order[i]]), -ahead[order[i]]
+        if np.isnan(v):
+            continue
+        if n == 0:
+            sums[V_FIRST], sums[T_FIRST] = v, t
+            sums[V_MIN] = sums[V_MAX] = v
+        sums[V_MIN], sums[V_MAX] = min(v, sums[V_MIN]), max(v, sums[V_MAX])
+        sums[V_LAST], sums[T_LAST] = v, t
+        v_sum += v
+        t_sum += t
+        n += 1
+    v_mean, t_mean = v_sum / max(n, 1), t_sum / max(n, 1)
+    m2_v = m2_t = co_tv = 0.0
+    for i in range(start, stop):
+        v = np.float64(value[order[i]])
+        if n == 1 or np.isnan(v):
+            continue
+        dv, dt = v - v_mean, -ahead[order[i]] - t_mean
+        m2_v += dv * dv
+        m2_t += dt * dt
+        co_tv += dt * dv
+    sums[N_VALUES], sums[V_MEAN], sums[T_MEAN] = n, v_mean, t_mean
+    sums[M2_V], sums[M2_T], sums[CO_TV] = m2_v, m2_t, co_tv
+
+
+@_compiled
+def _join(sums, band):  # type: ignore[no-untyped-def]
+    """Join the next band to the sums over those before it, as `join_bands`."""
+    n_a, n_b = sums[N_VALUES], band[N_VALUES]
+    if sums[N] == 0:
+        sums[:] = band
+        return
+    sums[N] += band[N]
+    sums[DAYS] += band[DAYS]
+    sums[SPLIT], sums[OLDEST] = band[SPLIT], band[OLDEST]
+    if n_b == 0:
+        return
+    if n_a == 0:
+        sums[N_VALUES:] = band[N_VALUES:]
+        return
+    dv, dt = band[V_MEAN] - sums[V_MEAN], band[T_MEAN] - sums[T_MEAN]
+    weight = n_a * n_b / (n_a + n_b)
+    sums[M2_V] = band[M2_V] + (sums[M2_V] + dv * dv * weight)
+    sums[M2_T] = band[M2_T] + (sums[M2_T] + dt * dt * weight)
+    sums[CO_TV] = band[CO_TV] + (sums[CO_TV] + dt * dv * weight)
+    share = n_b / (n_a + n_b)
+    sums[V_MEAN] += dv * share
+    sums[T_MEAN] += dt * share
+    sums[N_VALUES] += n_b
+    sums[V_FIRST], sums[T_FIRST] = band[V_FIRST], band[T_FIRST]
+    sums[V_MIN] = min(sums[V_MIN], band[V_MIN])
+    sums[V_MAX] = max(sums[V_MAX], band[V_MAX])
+
+
+@_compiled
+def _statistics(sums, shortest, found):  # type: ignore[no-untyped-def]
+    """Compute the statistics of a window in which something happened."""
+    found[PRESENT], found[COUNT] = 1, sums[N]
+    found[N_DAYS] = sums[DAYS] + sums[SPLIT]
+    found[SINCE_LAST], found[SINCE_FIRST] = sums[NEWEST], sums[OLDEST]
+    n = sums[N_VALUES]
+    if n == 0:
+        for k in (LAST, FIRST, MEAN, MIN, MAX, RANGE, STD, SLOPE, DELTA):
+            found[k] = np.nan
+        return
+    found[LAST], found[FIRST], found[MEAN] = sums[V_LAST], sums[V_FIRST], sums[V_MEAN]
+    found[MIN], found[MAX] = sums[V_MIN], sums[V_MAX]
+    found[RANGE] = sums[V_MAX] - sums[V_MIN]
+    found[DELTA] = sums[V_LAST] - sums[V_MEAN]
+    found[STD] = found[SLOPE] = np.nan
+    if n > 1:
+        found[STD] = np.sqrt(sums[M2_V] / (n - 1))
+        if sums[T_LAST] - sums[T_FIRST] >= shortest:
+            found[SLOPE] = sums[CO_TV] / sums[M2_T]
+
+
+@_compiled
+def _write(row, columns, kinds, values, cells, size):  # type: ignore[no-untyped-def]
+    """Append what is known and has a column; return the new size."""
+    of_row, of_column, of_value = cells
+    for k in range(len(kinds)):
+        value = values[kinds[k]]
+        if columns[k] >= 0 and not np.isnan(value):
+            of_row[size], of_column[size], of_value[size] = row, columns[k], value
+            size += 1
+    return size
+
+
+@_compiled
+def _pair_cells(p, order, starts, pairs, events, windows, plan, room, cells, size):  # type: ignore[no-untyped-def]
+    """Write the statistics of a row and code, window after window."""
+    row, group = pairs
+    band, ahead, day, value = events
+    nested, shortest = windows
+    kinds, place = plan
+    sums, joined, found, totals = room
+    joined[N] = 0
+    high = starts[p + 1]
+    for w in range(len(shortest)):
+        low = high
+        while low > starts[p] and band[order[low - 1]] == w:
+            low -= 1
+        if not nested:
+            joined[N] = 0
+        if low < high:
+            _sum_times(order, low, high, low == starts[p], ahead, day, sums)
+            _sum_values(order, low, high, ahead, value, sums)
+            _join(joined, sums)
+            high = low
+        if joined[N] == 0:
+            continue
+        totals[w] += joined[N]
+        totals[len(shortest) + w] += 1
+        totals[-1] = max(totals[-1], joined[OLDEST])
+        if group[p] >= 0:
+            _statistics(joined, shortest[w], found)
+            columns = place[group[p], w]
+            size = _write(row[p], columns, kinds, found, cells, size)
+    return size
+
+
+@_compiled
+def window_cells(  # type: ignore[no-untyped-def]
+    order, starts, pairs, events, windows, plan, total_columns, cells
+):
+    """Write the features of some rows, as `compiled_cells` says, and count them."""
+    row, shortest = pairs[0], windows[1]
+    n_windows = len(shortest)
+    totals = np.zeros(2 * n_windows + 1)
+    every = np.arange(len(totals))
+    room = np.empty(N_SUMS), np.empty(N_SUMS), np.empty(N_STATISTICS), totals
+    size = 0
+    for p in range(len(row)):
+        size = _pair_cells(
+            p, order, starts, pairs, events, windows, plan, room, cells, size
+        )
+        if p + 1 == len(row) or row[p + 1] != row[p]:
+            for i in range(2 * n_windows):
+                totals[i] = totals[i] if totals[i] > 0 else np.nan
+            size = _write(row[p], total_columns, every, totals, cells, size)
+            totals[:] = 0
+    return size
