@@ -289,19 +289,20 @@ def _cache(arguments: argparse.Namespace) -> None:
         print(f"{path}: nothing stored yet")
         return
     store = EmbeddingStore(path)
+    facts = store.info()
     if arguments.action == "clear":
-        n_entries = store.info()["entries"]
         store.clear()
-        print(f"{path}: {n_entries} embeddings removed")
     elif arguments.action == "prune":
         n_removed = store.prune(arguments.max_size)
-        left = store.info()
-        print(
-            f"{path}: {n_removed} embeddings removed, {left['entries']} left "
-            f"({_megabytes(left['bytes'])})"
-        )
+    left = store.info()
+    if left["in_memory"]:  # a warning has said why
+        raise OSError(f"the store in {path} cannot be used; it was left as it is")
+    if arguments.action == "clear":
+        print(f"{path}: {facts['entries']} embeddings removed")
+    elif arguments.action == "prune":
+        kept = f"{left['entries']} left ({_megabytes(left['bytes'])})"
+        print(f"{path}: {n_removed} embeddings removed, {kept}")
     else:
-        facts = store.info()
         print(f"folder:    {path}")
         print(f"entries:   {facts['entries']}")
         print(f"size:      {_megabytes(facts['bytes'])}")

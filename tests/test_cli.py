@@ -218,6 +218,24 @@ def test_cache_info_prune_clear(store, tmp_path, capsys):
     assert store.info()["entries"] == 0
 
 
+@pytest.mark.parametrize("action", [["clear"], ["prune", "--max-size", "0"], ["info"]])
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_cache_does_not_claim_what_it_could_not_do(tmp_path, capsys, action):
+    """A store of another schema is left alone, and nobody is told otherwise."""
+    (tmp_path / "embeddings-v1.sqlite").mkdir()
+    assert main(["cache", *action, "--path", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert "cannot be used; it was left as it is" in shown.err
+    assert "removed" not in shown.out
+
+
+def test_cache_clear_removes_damaged_copies(store, tmp_path):
+    damaged = tmp_path / "store" / "embeddings-v1.sqlite.corrupt-20260101-000000-1"
+    damaged.write_bytes(b"embeddings")
+    assert main(["cache", "clear", "--path", str(tmp_path / "store")]) == 0
+    assert not damaged.exists()
+
+
 def test_cache_takes_the_default_store(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SKFUSION_CACHE", str(tmp_path / "mine"))
     assert main(["cache", "info"]) == 0

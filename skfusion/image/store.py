@@ -247,9 +247,11 @@ class EmbeddingStore:
         }
 
     def clear(self) -> None:
-        """Forget all arrays and file digests."""
+        """Forget all arrays and file digests, and damaged files that were set aside."""
         self._database.run(entries.delete_all, write=True)
         self._database.attempt(entries.shrink)
+        for damaged in self.path.glob("*.corrupt-*"):
+            damaged.unlink(missing_ok=True)
 
     def prune(self, max_bytes: int) -> int:
         """Remove the arrays used least recently, until the rest fits.
