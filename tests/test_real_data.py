@@ -95,6 +95,7 @@ def test_joint_fusion_on_skin_lesions(skin, store):
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_early_and_late_fusion_on_lung_nodules(nodules, store):
     assert_fusion_helps(nodules, store, floor=0.93)
 
