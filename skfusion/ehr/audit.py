@@ -23,6 +23,7 @@ from sklearn.utils import check_random_state
 from skfusion.ehr.audit_events import CHANGES, changed, rows_as_subjects
 from skfusion.ehr.events import EventStore
 from skfusion.ehr.window_plan import OUTCOME_CODES
+from skfusion.ehr.window_prepared import PreparedWindows
 
 __all__ = ["LeakageAudit", "LeakageReport"]
 
@@ -267,7 +268,11 @@ class LeakageAudit:
                 (self.subject, self.time),
             )
         parameters = features.get_params(deep=True)
-        stores = {k: v for k, v in parameters.items() if isinstance(v, EventStore)}
+        stores = {
+            k: v.store if isinstance(v, PreparedWindows) else v
+            for k, v in parameters.items()
+            if isinstance(v, EventStore | PreparedWindows)
+        }
         if not stores:
             raise ValueError(
                 f"LeakageAudit: {type(features).__name__} has no parameter that is an "

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from skfusion.ehr.event_files import EventFiles
 from skfusion.ehr.event_report import report_events
 from skfusion.ehr.event_rows import event_rows, event_table
 from skfusion.ehr.event_writer import EventWriter
+from skfusion.ehr.handle import FolderHandle
 from skfusion.ehr.sources import read_fhir, read_meds, read_mimic, read_omop
 
 __all__ = ["EventStore"]
@@ -34,7 +35,7 @@ __all__ = ["EventStore"]
 PIECE = 2_000_000  # events that are changed at a time
 
 
-class EventStore:
+class EventStore(FolderHandle):
     """An immutable handle to events: who, when, what, and the number if there is one.
 
     The events lie in a folder, sorted by subject and time; what is handed about is its
@@ -90,9 +91,6 @@ class EventStore:
     EventStore(3 events, 2 subjects, 2 codes)
     """
 
-    path: Path
-    fingerprint: str
-
     def __init__(
         self, path: str | os.PathLike[str], fingerprint: str | None = None
     ) -> None:
@@ -104,8 +102,7 @@ class EventStore:
                 "a model that holds it, was made with. Write those again, or give the "
                 "model the new store with set_params."
             )
-        object.__setattr__(self, "path", place)
-        object.__setattr__(self, "fingerprint", found)
+        self._point_to(place, found)
 
     @classmethod
     def from_frame(
@@ -362,29 +359,6 @@ class EventStore:
         )
         moved = files.date_only
         return self._write((change(piece) for piece in pieces), moved=moved)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("An EventStore cannot be changed; make another one.")
-
-    def __sklearn_clone__(self) -> Self:
-        return self
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return EventStore, (str(self.path), self.fingerprint)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, EventStore):
-            return NotImplemented
-        return self.fingerprint == other.fingerprint
-
-    def __hash__(self) -> int:
-        return hash(self.fingerprint)
 
     def __repr__(self) -> str:
         n_events, n_codes = self.files.n_events, len(self.files.words("code"))

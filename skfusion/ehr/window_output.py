@@ -5,6 +5,7 @@ Read next: `skfusion.ehr.windows`.
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,21 @@ import scipy.sparse
 
 from skfusion.ehr.window_plan import FeaturePlan
 
-__all__ = ["Block", "DenseOutput", "SparseOutput"]
+__all__ = ["Block", "DenseOutput", "SparseOutput", "warn_of_size"]
+
+LARGE = 2**30  # bytes of a dense result that are worth a warning
+
+
+def warn_of_size(n_rows: int, plan: FeaturePlan) -> None:
+    """Warn where a dense result is large."""
+    size = 4 * n_rows * len(plan.names)
+    if size > LARGE:
+        warnings.warn(
+            f"EventWindows: {len(plan.place)} codes give {len(plan.names)} features, "
+            f"for {n_rows} rows {size / 2**30:.1f} GiB. Raise min_subjects, pass "
+            "max_codes, or output='sparse' with a learner that takes it.",
+            stacklevel=3,
+        )
 
 
 class Block(NamedTuple):

@@ -112,6 +112,25 @@ class Windows:
             labels[1:] = [f"{a}-{b}" for a, b in zip(labels, labels[1:], strict=False)]
         return cls(lengths, tuple(labels), nested)
 
+    def union(self, other: Windows) -> Windows:
+        """Return all windows of both, which must be nested.
+
+        Raises
+        ------
+        ValueError
+            If they are disjoint.
+        """
+        if not self.nested:
+            raise ValueError(
+                "EventWindows: where windows are disjoint, each depends on the others, "
+                "so that they are prepared one setting at a time; pass windows=None."
+            )
+        labels = dict(zip(other.lengths.tolist(), other.labels, strict=True))
+        labels |= dict(zip(self.lengths.tolist(), self.labels, strict=True))
+        lengths = sorted(labels)
+        names = tuple(labels[length] for length in lengths)
+        return Windows(np.array(lengths, dtype=np.int64), names, self.nested)
+
     @property
     def days(self) -> np.ndarray:
         """Return the lengths in days, infinite for a whole history."""
@@ -157,7 +176,7 @@ def _label(window: Any) -> str:
 def check_statistics(
     names: Any, parameter: str, known: Sequence[str]
 ) -> tuple[str, ...]:
-    """Check names of statistics."""
+    """Return names of statistics, each known, once and in their order."""
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise ValueError(
             f"EventWindows: {parameter} must be a tuple of statistics, got {names!r}."

@@ -15,7 +15,14 @@ from skfusion.ehr.event_files import EventFiles
 from skfusion.ehr.window_kernel import WindowEvents
 from skfusion.ehr.window_plan import UNBOUNDED, Windows
 
-__all__ = ["Cases", "Sight", "events_of", "row_chunks", "visible_events"]
+__all__ = [
+    "Cases",
+    "Sight",
+    "events_of",
+    "row_chunks",
+    "search_within",
+    "visible_events",
+]
 
 CHUNK = 100_000  # events at a time: what is made of them stays in the cache
 
@@ -149,16 +156,33 @@ def _slices(
     longest = sight.windows.lengths[-1]
     side = sight.closed
     if longest == UNBOUNDED:
-        low = _search(time, start, stop, np.full(len(end), NO_TIME), "right")
+        low = search_within(time, start, stop, np.full(len(end), NO_TIME), "right")
     else:
-        low = _search(time, start, stop, end - longest, side)
-    return low, _search(time, low, stop, end, side)
+        low = search_within(time, start, stop, end - longest, side)
+    return low, search_within(time, low, stop, end, side)
 
 
-def _search(
+def search_within(
     time: np.ndarray, low: np.ndarray, high: np.ndarray, target: np.ndarray, side: str
 ) -> np.ndarray:
-    """Search each target in its own sorted part of the times, all at once."""
+    """Search each target in its own sorted part of the times, all at once.
+
+    Parameters
+    ----------
+    time : ndarray of shape (n_times,)
+        Times, sorted in each part.
+    low, high : ndarray of int of shape (n,)
+        Where each target's part begins and ends.
+    target : ndarray of shape (n,)
+        What to search for.
+    side : {"left", "right"}
+        Before or behind what equals it, as in `numpy.searchsorted`.
+
+    Returns
+    -------
+    ndarray of int of shape (n,)
+        Places in `time`.
+    """
     low, high = low.copy(), high.copy()
     while (open_ := low < high).any():
         middle = (low + high) // 2

@@ -13,7 +13,55 @@ from skfusion.ehr.event_files import EventFiles
 from skfusion.ehr.window_kernel import WindowEvents
 from skfusion.ehr.window_rows import Cases, Sight, row_chunks, visible_events
 
-__all__ = ["count_subjects", "learn_bounds"]
+__all__ = ["choose_codes", "count_subjects", "learn_bounds"]
+
+
+def choose_codes(
+    codes: list[str],
+    counts: np.ndarray,
+    *,
+    min_subjects: int,
+    max_codes: int | None,
+    n_subjects: int,
+    blind: tuple[int, int],
+) -> np.ndarray:
+    """Choose codes that are seen often.
+
+    Parameters
+    ----------
+    codes : list of str
+        All codes.
+    counts : ndarray of int of shape (n_codes,)
+        Of how many subjects each is seen.
+    min_subjects : int
+        Of how many it must be.
+    max_codes : int or None
+        How many codes are taken at most.
+    n_subjects : int
+        How many subjects there are.
+    blind : (int, int)
+        How many rows see no event, of how many.
+
+    Returns
+    -------
+    ndarray of int of shape (n_chosen,)
+        Their places, in the order of their names.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    often = np.flatnonzero(counts >= min_subjects)
+    if not len(often):
+        raise ValueError(
+            f"EventWindows: of {(counts > 0).sum()} codes that the training rows may "
+            f"see none is of at least min_subjects={min_subjects} of their "
+            f"{n_subjects} subjects; {blind[0]} of {blind[1]} rows see no event. Check "
+            "index times, include and exclude, or lower min_subjects."
+        )
+    ranked = sorted(often, key=lambda i: (-counts[i], codes[i]))
+    return np.array(sorted(ranked[:max_codes], key=lambda i: codes[i]))
 
 
 def count_subjects(

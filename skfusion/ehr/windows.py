@@ -7,38 +7,25 @@ Read next: `skfusion.ehr.window_rows`, which events a row may see, then
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion.ehr.events import EventStore
 from skfusion.ehr.window_cases import Seen, read_cases
-from skfusion.ehr.window_fast import ENGINES, uses_numba
-from skfusion.ehr.window_features import row_features
-from skfusion.ehr.window_output import DenseOutput, SparseOutput
+from skfusion.ehr.window_output import DenseOutput, SparseOutput, warn_of_size
 from skfusion.ehr.window_plan import FeaturePlan, Windows, chosen_codes
-from skfusion.ehr.window_rows import Cases, Sight, events_of, row_chunks
-from skfusion.ehr.window_vocabulary import count_subjects, learn_bounds
+from skfusion.ehr.window_prepared import Preparation, PreparedWindows
+from skfusion.ehr.window_rows import Cases, Sight
+from skfusion.ehr.window_source import Source, check_settings, open_source
+from skfusion.ehr.window_vocabulary import choose_codes, learn_bounds
 
 __all__ = ["EventWindows"]
-
-LARGE = 2**30  # bytes of a dense result that are worth a warning
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "closed": ("left", "right"),
-    "unknown_subject": ("error", "empty"),
-    "shared_subjects": ("warn", "ignore"),
-    "output": ("dense", "sparse"),
-    "engine": ENGINES,
-}
 
 
 class EventWindows(TransformerMixin, BaseEstimator):
@@ -218,8 +205,9 @@ class EventWindows(TransformerMixin, BaseEstimator):
             If a parameter makes no sense, or no code is seen of enough subjects, or
             see `transform`.
         """
-        self._check_parameters()
-        store = self._store()
+        check_settings(self)
+        source = self._source()
+        store = source.store
         validate_data(self, X, skip_check_array=True)
         cases = self._cases(X, store)
         if not len(cases.end):
@@ -227,15 +215,23 @@ class EventWindows(TransformerMixin, BaseEstimator):
         windows = Windows.parse(self.windows, self.nested)
         allowed = chosen_codes(store.codes, self.include, self.exclude)
         sight = Sight(windows, self.closed, allowed, days=False)
-        files = store.files
-        counts, self.n_rows_without_events_ = count_subjects(files, cases, sight)
-        self._choose_codes(store.codes, counts, cases)
+        counts, self.n_rows_without_events_ = source.count(cases, sight)
+        chosen = choose_codes(
+            store.codes,
+            counts,
+            min_subjects=self.min_subjects,
+            max_codes=self.max_codes,
+            n_subjects=len(np.unique(cases.subject)),
+            blind=(self.n_rows_without_events_, len(cases.end)),
+        )
+        self.codes_ = [store.codes[i] for i in chosen]
+        self.code_counts_ = counts[chosen]
         if self.clip is not None:
-            numbers = np.array([store.codes.index(code) for code in self.codes_])
-            bounds = learn_bounds(files, cases, sight, numbers, self.clip)
+            bounds = learn_bounds(store.files, cases, sight, chosen, self.clip)
             self.clip_bounds_ = bounds
         self._seen = Seen(X[self.subject], cases.end)
-        self._warn_of_size(len(cases.end), self._plan())
+        if self.output == "dense":
+            warn_of_size(len(cases.end), self._plan())
         return self
 
     def transform(self, X: Any) -> Any:
@@ -261,26 +257,87 @@ class EventWindows(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         validate_data(self, X, reset=False, skip_check_array=True)
-        store = self._store()
-        cases = self._cases(X, store)
+        source = self._source()
+        cases = self._cases(X, source.store)
         if self.shared_subjects == "warn":
             self._seen.warn_of_shared(X[self.subject], cases.end, "EventWindows")
         kind = SparseOutput if self.output == "sparse" else DenseOutput
-        plan, files = self._plan(), store.files
+        plan = self._plan()
         output = kind(len(cases.end), plan)
-        compiled = uses_numba(self.engine, events_of(files, cases.subject).sum())
-        work = partial(row_features, files, *self._sight(store, plan), plan, compiled)
-        chunks = row_chunks(files, cases.subject)
-        tasks = ((rows, Cases(cases.subject[rows], cases.end[rows])) for rows in chunks)
-        if self.n_jobs in (None, 1):
-            blocks = (block for task in tasks for block in work(*task))
-        else:
-            threads = Parallel(self.n_jobs, prefer="threads", return_as="generator")
-            lists = threads(delayed(_listed)(work, *task) for task in tasks)
-            blocks = (block for each in lists for block in each)
-        for block in blocks:
+        sight, group = self._sight(source.store, plan)
+        for block in source.features(cases, sight, group, plan):
             output.add(block)
         return output.finish()
+
+    def prepare(
+        self,
+        X: Any,
+        *,
+        windows: Sequence[Any] | None = None,
+        aggs: Sequence[str] = (),
+        path: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """Compute what a search tries once, for all its settings and folds.
+
+        What is computed of a row depends on its own events alone. What is learned,
+        which codes there are, stays in the folds.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_samples, n_columns)
+            All rows of the search. Others can be transformed too, and are computed.
+        windows : tuple of str, timedelta or None, default=None
+            Windows that the search tries, beside those of the transformer.
+        aggs : tuple of str, default=()
+            Statistics that it tries, beside those of the transformer.
+        path : str or PathLike or None, default=None
+            Folder to write. None takes one below ``$SKFUSION_CACHE`` (or the user's
+            cache folder), named by the content: the same is computed once.
+
+        Returns
+        -------
+        EventWindows
+            A clone whose `events` are a handle to what was computed. It may vary
+            `windows`, `aggs`, `aggs_by_prefix`, `totals`, `min_subjects`, `max_codes`,
+            `include` and `exclude` as far as they were prepared, and refuses others.
+            Its numbers are those of this transformer within float32 rounding.
+
+        Raises
+        ------
+        ValueError
+            If `clip` is given, or `windows` where they are disjoint.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skfusion import EventStore, EventWindows
+        >>> store = EventStore.from_frame(pd.DataFrame({
+        ...     "subject_id": [1, 1, 2],
+        ...     "time": pd.to_datetime(["2024-05-01", "2024-05-09", "2024-05-02"]),
+        ...     "code": "crp",
+        ...     "numeric_value": [40.0, 10.0, 99.0],
+        ... }), date_only=None)
+        >>> X = pd.DataFrame({"subject_id": [1, 2],
+        ...                   "index_time": pd.Timestamp("2024-05-10")})
+        >>> windows = EventWindows(store, windows=("30d",), min_subjects=1)
+        >>> prepared = windows.prepare(X, windows=("7d", "30d", "90d"))
+        >>> prepared.set_params(windows=("7d", "90d")).fit_transform(X).shape
+        (2, 19)
+        """
+        check_settings(self)
+        source = self._source()
+        store = source.store
+        cases = self._cases(X, store)
+        union = Windows.parse(self.windows, self.nested)
+        if windows is not None:
+            union = union.union(Windows.parse(windows, self.nested))
+        by_prefix = (self.aggs_by_prefix or {}).values()
+        names = [*aggs, *self.aggs, *(name for some in by_prefix for name in some)]
+        codes = chosen_codes(store.codes, self.include, self.exclude)
+        what = Preparation(union, names, codes, self.closed)
+        how = {"engine": self.engine, "n_jobs": self.n_jobs}
+        handle = PreparedWindows.write(store, cases, what, path, **how)
+        return clone(self).set_params(events=handle)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names ``<code>__<window>__<statistic>``.
@@ -297,32 +354,9 @@ class EventWindows(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return np.asarray(self._plan().names, dtype=object)
 
-    def _check_parameters(self) -> None:
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"EventWindows: {name} must be one of {allowed}, got "
-                    f"{getattr(self, name)!r}."
-                )
-        for name in ("min_subjects", "max_codes"):
-            value = getattr(self, name)
-            if value is None and name == "max_codes":
-                continue
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(
-                    f"EventWindows: {name} must be a whole number of at least 1, got "
-                    f"{value!r}."
-                )
-
-    def _store(self) -> EventStore:
-        if isinstance(self.events, EventStore):
-            return self.events
-        if isinstance(self.events, str | os.PathLike):
-            return EventStore(self.events)
-        raise TypeError(
-            "EventWindows: events must be an EventStore or the path of one, got "
-            f"{type(self.events).__name__}. Make one of a table with "
-            "EventStore.from_frame(table)."
+    def _source(self) -> Source:
+        return open_source(
+            self.events, clip=self.clip, engine=self.engine, n_jobs=self.n_jobs
         )
 
     def _cases(self, X: Any, store: EventStore) -> Cases:
@@ -335,21 +369,6 @@ class EventWindows(TransformerMixin, BaseEstimator):
             unknown_subject=self.unknown_subject,
             owner="EventWindows",
         )
-
-    def _choose_codes(self, codes: list[str], counts: np.ndarray, cases: Cases) -> None:
-        often = np.flatnonzero(counts >= self.min_subjects)
-        if not len(often):
-            raise ValueError(
-                f"EventWindows: of {(counts > 0).sum()} codes that the training rows "
-                f"may see none is of at least min_subjects={self.min_subjects} of "
-                f"their {len(np.unique(cases.subject))} subjects; "
-                f"{self.n_rows_without_events_} of {len(cases.end)} rows see no event. "
-                "Check index times, include and exclude, or lower min_subjects."
-            )
-        ranked = sorted(often, key=lambda i: (-counts[i], codes[i]))
-        chosen = sorted(ranked[: self.max_codes], key=lambda i: codes[i])
-        self.codes_ = [codes[i] for i in chosen]
-        self.code_counts_ = counts[chosen]
 
     def _sight(self, store: EventStore, plan: FeaturePlan) -> tuple[Sight, np.ndarray]:
         """Return what is seen, and the column group of each code of the store."""
@@ -371,24 +390,9 @@ class EventWindows(TransformerMixin, BaseEstimator):
         chosen = self.aggs, self.aggs_by_prefix, self.totals
         return FeaturePlan(self.codes_, windows, *chosen)
 
-    def _warn_of_size(self, n_rows: int, plan: FeaturePlan) -> None:
-        size = 4 * n_rows * len(plan.names)
-        if self.output == "dense" and size > LARGE:
-            warnings.warn(
-                f"EventWindows: {len(self.codes_)} codes give {len(plan.names)} "
-                f"features, for {n_rows} rows {size / 2**30:.1f} GiB. Raise "
-                "min_subjects, pass max_codes, or output='sparse' with a learner that "
-                "takes it.",
-                stacklevel=3,
-            )
-
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _listed(work: Any, *task: Any) -> list[Any]:
-    return list(work(*task))

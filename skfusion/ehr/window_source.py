@@ -1,0 +1,147 @@
+"""Events, or features prepared of them, in; counts and features of rows out.
+
+Read next: `skfusion.ehr.windows`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from numbers import Integral
+from typing import Any, Protocol
+
+import numpy as np
+
+from skfusion.ehr.events import EventStore
+from skfusion.ehr.window_choice import check_prepared, chosen_features, count_prepared
+from skfusion.ehr.window_fast import ENGINES
+from skfusion.ehr.window_features import computed_features
+from skfusion.ehr.window_output import Block
+from skfusion.ehr.window_plan import FeaturePlan
+from skfusion.ehr.window_prepared import PreparedWindows
+from skfusion.ehr.window_rows import Cases, Sight
+from skfusion.ehr.window_vocabulary import count_subjects
+
+__all__ = ["Source", "check_settings", "open_source"]
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "closed": ("left", "right"),
+    "unknown_subject": ("error", "empty"),
+    "shared_subjects": ("warn", "ignore"),
+    "output": ("dense", "sparse"),
+    "engine": ENGINES,
+}
+
+
+def check_settings(windows: Any) -> None:
+    """Raise ValueError if a parameter of an `EventWindows` makes no sense."""
+    for name, allowed in CHOICES.items():
+        if getattr(windows, name) not in allowed:
+            raise ValueError(
+                f"EventWindows: {name} must be one of {allowed}, got "
+                f"{getattr(windows, name)!r}."
+            )
+    for name in ("min_subjects", "max_codes"):
+        value = getattr(windows, name)
+        if value is None and name == "max_codes":
+            continue
+        if not isinstance(value, Integral) or value < 1:
+            raise ValueError(
+                f"EventWindows: {name} must be a whole number of at least 1, got "
+                f"{value!r}."
+            )
+
+
+class Source(Protocol):
+    """Where features come from."""
+
+    store: EventStore
+
+    def count(self, cases: Cases, sight: Sight) -> tuple[np.ndarray, int]:
+        """Count of how many subjects each code is seen, and rows that see none."""
+
+    def features(
+        self, cases: Cases, sight: Sight, group: np.ndarray, plan: FeaturePlan
+    ) -> Iterator[Block]:
+        """Return features, some rows at a time; see `computed_features`."""
+
+
+class _Events:
+    """Features are computed of the events."""
+
+    def __init__(self, store: EventStore, how: dict[str, Any]) -> None:
+        self.store = store
+        self._how = how
+
+    def count(self, cases: Cases, sight: Sight) -> tuple[np.ndarray, int]:
+        return count_subjects(self.store.files, cases, sight)
+
+    def features(
+        self, cases: Cases, sight: Sight, group: np.ndarray, plan: FeaturePlan
+    ) -> Iterator[Block]:
+        files = self.store.files
+        return computed_features(files, cases, sight, group, plan, **self._how)
+
+
+class _Prepared:
+    """Features are chosen of those that were prepared."""
+
+    def __init__(self, prepared: PreparedWindows, how: dict[str, Any]) -> None:
+        self.store = prepared.store
+        self._files = prepared.files
+        self._how = how
+
+    def count(self, cases: Cases, sight: Sight) -> tuple[np.ndarray, int]:
+        check_prepared(self._files, sight)
+        return count_prepared(self._files, cases, sight, **self._how)
+
+    def features(
+        self, cases: Cases, sight: Sight, group: np.ndarray, plan: FeaturePlan
+    ) -> Iterator[Block]:
+        check_prepared(self._files, sight)
+        return chosen_features(self._files, cases, sight, group, plan, **self._how)
+
+
+def open_source(events: Any, *, clip: Any, engine: str, n_jobs: int | None) -> Source:
+    """Return what to ask for features.
+
+    Parameters
+    ----------
+    events : EventStore, PreparedWindows or path
+        The events, the path of their store, or what was prepared of them.
+    clip : (float, float) or None
+        Quantiles that numbers are clipped to.
+    engine : {"auto", "numpy", "numba"}
+        What computes.
+    n_jobs : int or None
+        Threads.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    ValueError
+        If numbers are to be clipped and were summed up before.
+    """
+    how = {"engine": engine, "n_jobs": n_jobs}
+    if isinstance(events, PreparedWindows):
+        if clip is not None:
+            raise ValueError(
+                f"EventWindows: clip={clip!r} changes the numbers before they are "
+                "summed up, which was done when they were prepared. Pass clip=None, "
+                "or the events themselves (events=prepared.store)."
+            )
+        return _Prepared(events, how)
+    if isinstance(events, EventStore):
+        return _Events(events, how)
+    if isinstance(events, str | os.PathLike):
+        return _Events(EventStore(events), how)
+    raise TypeError(
+        "EventWindows: events must be an EventStore or the path of one, got "
+        f"{type(events).__name__}. Make one of a table with "
+        "EventStore.from_frame(table)."
+    )
