@@ -206,7 +206,8 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         if self.standardize:
             filled = (filled - self.means_) / self.scales_
         filled[gaps.all(axis=1)] = np.nan
-        return filled.astype(self.dtype, copy=False)
+        # row by row in memory, whatever X was: kernels round by the layout
+        return filled.astype(self.dtype, order="C", copy=False)
 
     @property
     def dtype(self) -> np.dtype:

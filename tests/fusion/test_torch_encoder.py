@@ -86,6 +86,15 @@ def test_rows_without_a_value_are_absent(visits):
     assert np.flatnonzero(np.isnan(Z).any(axis=1)).tolist() == [5, 6]
 
 
+def test_the_layout_of_the_input_does_not_matter(visits):
+    X, _ = visits
+    rows, columns = (np.array(X, order=order) for order in "CF")
+    encoder = TorchEncoder(mlp(6)).fit(rows)
+    assert encoder.prepare(rows).flags.c_contiguous
+    assert encoder.prepare(columns).flags.c_contiguous
+    np.testing.assert_array_equal(encoder.prepare(rows), encoder.prepare(columns))
+
+
 def test_the_module_is_copied_and_its_state_kept(visits):
     X, _ = visits
     module = mlp(6)
