@@ -11,6 +11,7 @@ _EXPORTS = {
     "CodeMap": "skfusion.ehr.codes",
     "ComorbidityEncoder": "skfusion.ehr.comorbidity_encoder",
     "DOMAINS": "skfusion.ehr.domains",
+    "Demographics": "skfusion.ehr.demographics",
     "ELIXHAUSER": "skfusion.ehr.comorbidity",
     "EventGrid": "skfusion.ehr.event_grid",
     "EventStore": "skfusion.ehr.events",

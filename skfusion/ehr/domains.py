@@ -15,6 +15,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
+from skfusion.ehr.demographics import Demographics, has_demographics
 from skfusion.ehr.events import EventStore
 from skfusion.ehr.tabular import TabularEncoder
 from skfusion.ehr.windows import EventWindows
@@ -38,7 +39,7 @@ _OF_CODES = ("present", "count", "since_last")
 def domain_modalities(
     events: EventStore,
     *,
-    demographics: Sequence[Any] | None = None,
+    demographics: Sequence[Any] | str | None = "events",
     domains: Mapping[str, Iterable[str]] | None = None,
     subject: str = "subject_id",
     time: str = "index_time",
@@ -51,8 +52,9 @@ def domain_modalities(
     ----------
     events : EventStore
         The events, of which the codes begin with their domain.
-    demographics : sequence of labels or None, default=None
-        Columns of the cohort for a modality ``"demographics"``; None makes none.
+    demographics : sequence of labels, "events" or None, default="events"
+        Columns of the cohort for a modality ``"demographics"``. "events" takes age, sex
+        and the like out of the events, where there are any; None makes none.
     domains : mapping of str to patterns, default=None
         Domains and their codes; None takes `DOMAINS`.
     subject, time : str, default="subject_id" and "index_time"
@@ -72,7 +74,7 @@ def domain_modalities(
     Raises
     ------
     ValueError
-        If the store has no code of any domain.
+        If the store has no code of any domain, or `demographics` is another text.
 
     Warns
     -----
@@ -94,9 +96,9 @@ def domain_modalities(
     >>> [name for name, _, _ in made]
     ['demographics', 'labs', 'diagnoses']
     """
-    made: list[tuple[str, BaseEstimator, list[Any]]] = []
-    if demographics is not None:
-        made.append(("demographics", TabularEncoder(), list(demographics)))
+    unknown = settings.get("unknown_subject", "error")
+    made = _demographics(events, demographics, subject, time, unknown)
+    n_before = len(made)
     absent = []
     for name, patterns in (DOMAINS if domains is None else domains).items():
         include = (patterns,) if isinstance(patterns, str) else tuple(patterns)
@@ -110,7 +112,7 @@ def domain_modalities(
             events, subject=subject, time=time, windows=windows, include=include, **own
         )
         made.append((name, encoder, [subject, time]))
-    if len(made) == (demographics is not None):
+    if len(made) == n_before:
         raise ValueError(
             f"domain_modalities: none of the {len(events.codes)} codes of the store is "
             f"of a domain ({', '.join(absent)}); expected codes that begin with their "
@@ -124,3 +126,24 @@ def domain_modalities(
             stacklevel=2,
         )
     return made
+
+
+def _demographics(
+    events: EventStore, chosen: Any, subject: str, time: str, unknown_subject: str
+) -> list[tuple[str, BaseEstimator, list[Any]]]:
+    """Make a modality of columns or of events, or none."""
+    if isinstance(chosen, str) and chosen != "events":
+        raise ValueError(
+            "domain_modalities: demographics must be columns of the cohort, 'events' "
+            f"or None, got {chosen!r}."
+        )
+    if isinstance(chosen, str):
+        if not has_demographics(events):
+            return []
+        encoder = Demographics(
+            events, subject=subject, time=time, unknown_subject=unknown_subject
+        )
+        return [("demographics", encoder, [subject, time])]
+    if chosen is None:
+        return []
+    return [("demographics", TabularEncoder(), list(chosen))]

@@ -5,8 +5,9 @@ Read next: `skfusion.ehr.grid`, the arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, Self
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -14,14 +15,20 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skfusion.ehr.durations import as_duration
-from skfusion.ehr.grid import CHANNELS, GridEvents, bin_events, steps_before
+from skfusion._validation import did_you_mean
+from skfusion.ehr.durations import as_microseconds
+from skfusion.ehr.events import EventStore, as_store
+from skfusion.ehr.grid import CHANNELS, GridEvents, bin_events, events_on_grids
+from skfusion.ehr.window_cases import Seen, check_settings, read_cases
+from skfusion.ehr.window_plan import Windows, chosen_codes
+from skfusion.ehr.window_rows import Cases, Sight
+from skfusion.ehr.window_vocabulary import (
+    choose_codes,
+    count_subjects,
+    warn_of_early,
+)
 
 __all__ = ["EventGrid"]
-
-# rows at a time, so that what is counted in 64 bit stays small
-CHUNK = 512
-SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 
 
 class EventGrid(TransformerMixin, BaseEstimator):
@@ -34,9 +41,8 @@ class EventGrid(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    events : EventStore
-        The events: an immutable handle, shared by clones. All that is asked of it is
-        ``of_subjects(subjects)``, a DataFrame of the events of some subjects.
+    events : EventStore or path, default=None
+        The events: a handle, which clones and processes share.
     subject, time : str, default="subject_id" and "index_time"
         Columns of `X` that hold whose events, and the moment of prediction.
     horizon, step : str or timedelta, default="48h" and "1h"
@@ -44,6 +50,10 @@ class EventGrid(TransformerMixin, BaseEstimator):
         multiple of the step.
     codes : sequence of str or None, default=None
         Codes of the grid. None takes those of most training subjects.
+    include : tuple of str or None, default=None
+        Patterns of codes to take from, such as ``"LAB//*"``; None takes all.
+    exclude : tuple of str, "outcomes" or None, default="outcomes"
+        Patterns of codes left out; see `EventWindows`.
     min_subjects : int, default=10
         In how many subjects of the training rows a code must be seen.
     max_codes : int or None, default=50
@@ -52,9 +62,15 @@ class EventGrid(TransformerMixin, BaseEstimator):
         Which number stands for several of one code in one step. For codes that never
         have a number in the training rows it is how many events there are.
     closed : {"left", "right"}, default="left"
-        Whether an event available exactly at the end of the grid is left out.
+        Left: steps hold ``[begin, end)``, and an event must be available before the end
+        of the grid. Right: ``(begin, end]``, and at the end is early enough.
     gap : str or timedelta, default="0h"
         The grid ends this long before the index time.
+    unknown_subject : {"error", "empty"}, default="error"
+        What becomes of subjects that the store does not have.
+    shared_subjects : {"warn", "ignore"}, default="warn"
+        Whether to warn when rows to transform are of subjects of the training rows, at
+        other index times.
 
     Attributes
     ----------
@@ -89,18 +105,22 @@ class EventGrid(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        events: Any = None,
+        events: EventStore | str | os.PathLike[str] | None = None,
         *,
         subject: str = "subject_id",
         time: str = "index_time",
         horizon: Any = "48h",
         step: Any = "1h",
         codes: Sequence[str] | None = None,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | str | None = "outcomes",
         min_subjects: int = 10,
         max_codes: int | None = 50,
         aggregation: str = "mean",
         closed: str = "left",
         gap: Any = "0h",
+        unknown_subject: str = "error",
+        shared_subjects: str = "warn",
     ) -> None:
         self.events = events
         self.subject = subject
@@ -108,13 +128,17 @@ class EventGrid(TransformerMixin, BaseEstimator):
         self.horizon = horizon
         self.step = step
         self.codes = codes
+        self.include = include
+        self.exclude = exclude
         self.min_subjects = min_subjects
         self.max_codes = max_codes
         self.aggregation = aggregation
         self.closed = closed
         self.gap = gap
+        self.unknown_subject = unknown_subject
+        self.shared_subjects = shared_subjects
 
-    def fit(self, X: pd.DataFrame, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn codes, means and deviations from what the training rows may see.
 
         Parameters
@@ -132,19 +156,24 @@ class EventGrid(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter makes no sense, a column or an index time is missing, or no
-            code is seen in enough subjects.
+            If a parameter makes no sense, no code is seen of enough subjects, one of
+            `codes` is not among the events, or see `transform`.
         """
-        self._check_parameters()
-        rows = self._rows(X, reset=True)
-        visible = self._visible(rows)
-        self.codes_ = self._choose_codes(rows, visible)
-        visible = visible[visible["code"].isin(self.codes_)]
-        numbers = visible.groupby("code")["numeric_value"].count()
-        self.counted_ = numbers.reindex(self.codes_, fill_value=0).to_numpy() == 0
+        check_settings(self, aggregation=("mean", "last"))
+        windows = self._windows()
+        store = as_store(self.events, "EventGrid")
+        validate_data(self, X, skip_check_array=True)
+        cases = self._cases(X, store)
+        self.n_steps_ = len(windows.lengths)
+        self.codes_ = self._choose_codes(store, cases, windows)
+        self.counted_ = np.zeros(len(self.codes_), dtype=bool)
+        numbers = np.zeros(len(self.codes_), dtype=np.int64)
+        for _, events in self._events(store, cases):
+            known = events.code[~np.isnan(events.value)]
+            numbers += np.bincount(known, minlength=len(numbers))
+        self.counted_ = numbers == 0
         totals = np.zeros((3, len(self.codes_)))
-        for start in range(0, len(rows), CHUNK):
-            grid = self._bin(visible, start, min(start + CHUNK, len(rows)))
+        for _, grid in self._grids(store, cases):
             value, seen = grid[:, :, 0].astype(np.float64), grid[:, :, 1]
             totals += [(part * seen).sum(axis=(0, 1)) for part in (1, value, value**2)]
         number = np.maximum(totals[0], 1)
@@ -154,9 +183,10 @@ class EventGrid(TransformerMixin, BaseEstimator):
         self.scale_ = np.where(spread > 1e-6 * np.abs(self.mean_), spread, 1.0)
         # a count is always the mean where it is always 1: then it is left as it is
         self.mean_ = np.where(self.counted_, 0.0, self.mean_)
+        self._seen = Seen(X[self.subject], cases.end)
         return self
 
-    def transform(self, X: pd.DataFrame) -> np.ndarray:
+    def transform(self, X: Any) -> np.ndarray:
         """Return the grids of rows.
 
         Parameters
@@ -168,19 +198,28 @@ class EventGrid(TransformerMixin, BaseEstimator):
         -------
         ndarray of float32 of shape (n_samples, n_steps * 3 * n_codes)
             Step by step, the earliest first: values, presences, times since.
+
+        Raises
+        ------
+        ValueError
+            If a column or an index time is missing, time zones are mixed, subjects are
+            unknown (see `unknown_subject`), or the events changed.
+        TypeError
+            If ids or times are of another kind than in the events.
         """
         check_is_fitted(self)
-        rows = self._rows(X, reset=False)
-        visible = self._visible(rows)
-        visible = visible[visible["code"].isin(self.codes_)]
+        validate_data(self, X, reset=False, skip_check_array=True)
+        store = as_store(self.events, "EventGrid")
+        cases = self._cases(X, store)
+        if self.shared_subjects == "warn":
+            self._seen.warn_of_shared(X[self.subject], cases.end, "EventGrid")
         width = self.n_steps_ * len(CHANNELS) * len(self.codes_)
-        result = np.full((len(rows), width), np.nan, dtype=np.float32)
-        for start in range(0, len(rows), CHUNK):
-            grid = self._bin(visible, start, min(start + CHUNK, len(rows)))
+        result = np.full((len(cases.end), width), np.nan, dtype=np.float32)
+        for rows, grid in self._grids(store, cases):
             seen = grid[:, :, 1]
             grid[:, :, 0] = (grid[:, :, 0] - self.mean_) / self.scale_ * seen
-            there = np.flatnonzero(seen.any(axis=(1, 2)))
-            result[start + there] = grid[there].reshape(len(there), width)
+            there = seen.any(axis=(1, 2))
+            result[rows][there] = grid[there].reshape(-1, width)
         return result
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -204,130 +243,74 @@ class EventGrid(TransformerMixin, BaseEstimator):
         ]
         return np.asarray(names, dtype=object)
 
-    def _check_parameters(self) -> None:
-        for name, allowed in (
-            ("aggregation", ("mean", "last")),
-            ("closed", ("left", "right")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"EventGrid: {name} must be one of {allowed}, got "
-                    f"{getattr(self, name)!r}."
-                )
-        if self.events is None:
-            raise ValueError("EventGrid: events must be an EventStore, got None.")
-        horizon, step = as_duration(self.horizon), as_duration(self.step)
-        if not pd.Timedelta(0) < step <= horizon or horizon % step:
+    def _windows(self) -> Windows:
+        """Return a band for each step, the nearest to the end first."""
+        horizon, step = as_microseconds(self.horizon), as_microseconds(self.step)
+        if not 0 < step <= horizon or horizon % step:
             raise ValueError(
                 f"EventGrid: horizon={self.horizon!r} must be a positive multiple of "
                 f"step={self.step!r}."
             )
-        self.n_steps_ = int(horizon / step)
+        lengths = np.arange(step, horizon + 1, step)
+        return Windows(lengths, tuple(map(str, range(len(lengths)))), nested=False)
 
-    def _rows(self, X: pd.DataFrame, *, reset: bool) -> pd.DataFrame:
-        """Return subject and end of the grid of each row, numbered."""
-        if not isinstance(X, pd.DataFrame):
-            raise TypeError(
-                f"EventGrid: X must be a DataFrame with the columns {self.subject!r} "
-                f"and {self.time!r}, got {type(X).__name__}."
-            )
-        validate_data(self, X, reset=reset, skip_check_array=True)
-        for column in (self.subject, self.time):
-            if column not in X.columns:
-                raise ValueError(
-                    f"EventGrid: X has no column {column!r}; it has {list(X.columns)}."
-                )
-        time = X[self.time]
-        if not pd.api.types.is_datetime64_any_dtype(time):
-            raise ValueError(
-                f"EventGrid: column {self.time!r} must hold times, found {time.dtype}. "
-                "Convert it with pandas.to_datetime."
-            )
-        if time.isna().any():
-            places = np.flatnonzero(time.isna())
-            raise ValueError(
-                f"EventGrid: column {self.time!r} is null in {len(places)} of "
-                f"{len(X)} rows, first at row position {places[0]}."
-            )
-        end = (time - as_duration(self.gap)).reset_index(drop=True)
-        return pd.DataFrame({"subject_id": X[self.subject].to_numpy(), "end": end})
+    def _cases(self, X: Any, store: EventStore) -> Cases:
+        return read_cases(
+            X,
+            store,
+            subject=self.subject,
+            time=self.time,
+            gap=self.gap,
+            unknown_subject=self.unknown_subject,
+            owner="EventGrid",
+        )
 
-    def _visible(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return row, step, code and number of what each row may see on its grid."""
-        subjects = pd.Index(rows["subject_id"].unique())
-        events = self.events.of_subjects(subjects)
-        events = events[events["time"].notna()]
-        _check_zones(rows["end"], events["time"])
-        owner = subjects.get_indexer(pd.Index(events["subject_id"]))
-        time = events["time"].to_numpy("datetime64[us]")
-        order = np.lexsort((time, owner))  # stable: ties stay in the order of the file
-        end = rows["end"].to_numpy("datetime64[us]")
-        first, last = self._slices(
-            subjects.get_indexer(pd.Index(rows["subject_id"])),
-            end,
-            owner[order],
-            time[order],
-        )
-        n_events = last - first
-        row = np.repeat(np.arange(len(rows)), n_events)
-        shift = np.repeat(
-            first - np.concatenate([[0], n_events.cumsum()[:-1]]), n_events
-        )
-        part = events.iloc[order[np.arange(len(row)) + shift]]
-        known = part["time"]
-        if "available_time" in part:
-            known = part["available_time"].fillna(known)
-        available, ends = known.to_numpy("datetime64[us]"), end[row]
-        seen = available <= ends if self.closed == "right" else available < ends
-        length = np.timedelta64(as_duration(self.step).value, "ns")
-        step = steps_before(
-            part["time"].to_numpy("datetime64[us]"), ends, length, self.n_steps_
-        )
-        visible = part[["subject_id", "code", "numeric_value"]].assign(
-            row=row, step=step
-        )
-        return visible[seen]
-
-    def _slices(
-        self, wanted: np.ndarray, end: np.ndarray, owner: np.ndarray, time: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return where in the sorted events each row's grid begins and ends."""
-        begin = end - as_duration(self.horizon).to_timedelta64()
-        starts, stops = (np.searchsorted(owner, wanted, side) for side in SIDES)
-        first, last = starts.copy(), stops.copy()
-        for i, (start, stop) in enumerate(zip(starts, stops, strict=True)):
-            history = time[start:stop]
-            first[i] = start + np.searchsorted(history, begin[i], "left")
-            last[i] = start + np.searchsorted(history, end[i], "right")
-        return first, last
-
-    def _choose_codes(self, rows: pd.DataFrame, visible: pd.DataFrame) -> list[str]:
+    def _choose_codes(
+        self, store: EventStore, cases: Cases, windows: Windows
+    ) -> list[str]:
         if self.codes is not None:
+            absent = [code for code in self.codes if code not in set(store.codes)]
+            if absent:
+                raise ValueError(
+                    f"EventGrid: {len(absent)} of {len(self.codes)} codes are not "
+                    f"among the {len(store.codes)} of the events, the first is "
+                    f"{absent[0]!r}.{did_you_mean(absent[0], store.codes)}"
+                )
             return list(self.codes)
-        subjects = visible.groupby("code")["subject_id"].nunique()
-        often = subjects[subjects >= self.min_subjects].sort_index()
-        often = often.sort_values(ascending=False, kind="stable")[: self.max_codes]
-        if not len(often):
-            raise ValueError(
-                f"EventGrid: none of {len(subjects)} codes is on the grids of at least "
-                f"min_subjects={self.min_subjects} of the "
-                f"{rows['subject_id'].nunique()} subjects of the training rows."
-            )
-        return sorted(often.index)
-
-    def _bin(self, visible: pd.DataFrame, start: int, stop: int) -> np.ndarray:
-        """Return grids (n, T, 3, C) of the rows from `start` to `stop`."""
-        first, last = np.searchsorted(visible["row"], [start, stop])
-        part = visible.iloc[first:last]
-        code = pd.Index(self.codes_).get_indexer(pd.Index(part["code"]))
-        events = GridEvents(
-            part["row"].to_numpy() - start,
-            part["step"].to_numpy(),
-            code,
-            part["numeric_value"].to_numpy(np.float64),
+        allowed = chosen_codes(store.codes, self.include, self.exclude)
+        sight = Sight(windows, self.closed, allowed, days=False)
+        counts, blind = count_subjects(store.files, cases, sight)
+        warn_of_early(store.files, cases, blind, self.closed, "EventGrid")
+        chosen = choose_codes(
+            store.codes,
+            counts,
+            min_subjects=self.min_subjects,
+            max_codes=self.max_codes,
+            n_subjects=len(np.unique(cases.subject)),
+            blind=blind,
+            owner="EventGrid",
         )
-        shape = (stop - start, self.n_steps_, len(self.codes_))
-        return bin_events(events, shape, self.aggregation, self.counted_)
+        return [store.codes[i] for i in chosen]
+
+    def _events(
+        self, store: EventStore, cases: Cases
+    ) -> Iterator[tuple[int, GridEvents]]:
+        group = pd.Index(self.codes_).get_indexer(pd.Index(store.codes))
+        sight = Sight(self._windows(), self.closed, group >= 0, days=False)
+        return events_on_grids(store.files, cases, sight, group)
+
+    def _grids(
+        self, store: EventStore, cases: Cases
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield rows and their grids (n, T, 3, C), leaving out what sees nothing."""
+        for start, events in self._events(store, cases):
+            if not len(events.row):
+                continue
+            first, last = int(events.row[0]), int(events.row[-1]) + 1
+            part = events._replace(row=events.row - first)
+            shape = last - first, self.n_steps_, len(self.codes_)
+            grid = bin_events(part, shape, self.aggregation, self.counted_)
+            yield slice(start + first, start + last), grid
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -335,14 +318,3 @@ class EventGrid(TransformerMixin, BaseEstimator):
         tags.input_tags.string = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _check_zones(end: pd.Series, time: pd.Series) -> None:
-    if (end.dt.tz is None) != (time.dt.tz is None):
-        with_zone, without = "events", "index times"
-        if time.dt.tz is None:
-            with_zone, without = without, with_zone
-        raise ValueError(
-            f"EventGrid: the {with_zone} have a time zone and the {without} have none, "
-            "so that hours may lie between them. Give both one."
-        )

@@ -30,7 +30,7 @@ from skfusion.ehr.event_writer import EventWriter
 from skfusion.ehr.handle import FolderHandle
 from skfusion.ehr.sources import read_fhir, read_meds, read_mimic, read_omop
 
-__all__ = ["EventStore"]
+__all__ = ["EventStore", "as_store"]
 
 PIECE = 2_000_000  # events that are changed at a time
 
@@ -366,6 +366,36 @@ class EventStore(FolderHandle):
             f"EventStore({n_events:,} events, {len(self.subjects):,} subjects, "
             f"{n_codes:,} codes)"
         )
+
+
+def as_store(events: Any, owner: str) -> EventStore:
+    """Return the store that a parameter names.
+
+    Parameters
+    ----------
+    events : EventStore or path
+        A store or its folder.
+    owner : str
+        Whose parameter it is, for the message.
+
+    Returns
+    -------
+    EventStore
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if isinstance(events, EventStore):
+        return events
+    if isinstance(events, str | os.PathLike):
+        return EventStore(events)
+    raise TypeError(
+        f"{owner}: events must be an EventStore or the path of one, got "
+        f"{type(events).__name__}. Make one of a table with "
+        "EventStore.from_frame(table)."
+    )
 
 
 @lru_cache(maxsize=32)

@@ -5,13 +5,18 @@ Read next: `skfusion.fusion.sequence_encoders`, which read such grids.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["CHANNELS", "GridEvents", "bin_events", "steps_before"]
+from skfusion.ehr.event_files import EventFiles
+from skfusion.ehr.window_rows import Cases, Sight, row_chunks, visible_events
+
+__all__ = ["CHANNELS", "GridEvents", "bin_events", "events_on_grids"]
 
 CHANNELS = ("value", "observed", "since")
+CHUNK = 512  # rows at a time, so that what is counted in 64 bit stays small
 
 
 class GridEvents(NamedTuple):
@@ -35,44 +40,37 @@ class GridEvents(NamedTuple):
     value: np.ndarray
 
 
-def steps_before(
-    time: np.ndarray, end: np.ndarray, step: np.timedelta64, n_steps: int
-) -> np.ndarray:
-    """Return the step of a grid that each event falls into.
-
-    The grid ends at `end`; a step holds its beginning and not its end, but the last
-    one holds both. 0 is the earliest step.
+def events_on_grids(
+    files: EventFiles, cases: Cases, sight: Sight, group: np.ndarray
+) -> Iterator[tuple[int, GridEvents]]:
+    """Return the events on the grids of some rows, some rows at a time.
 
     Parameters
     ----------
-    time : ndarray of datetime64 of shape (n_events,)
-        When each event was.
-    end : ndarray of datetime64 of shape (n_events,)
-        Where the grid of its row ends.
-    step : timedelta64
-        Length of a step.
-    n_steps : int
-        Number of steps.
+    files : EventFiles
+        The events.
+    cases : Cases
+        The rows.
+    sight : Sight
+        What they may see; each band of its windows is a step of the grid.
+    group : ndarray of int of shape (n_codes,)
+        Place on the grid of each code of the store.
 
-    Returns
-    -------
-    ndarray of int of shape (n_events,)
-        -1 where the event is outside the grid.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skfusion.ehr.grid import steps_before
-    >>> time = np.array(["2020-01-01T10:00", "2020-01-01T11:00"], "datetime64[us]")
-    >>> end = np.array(["2020-01-01T12:00"] * 2, "datetime64[us]")
-    >>> steps_before(time, end, np.timedelta64(1, "h"), 2)
-    array([0, 1])
+    Yields
+    ------
+    int
+        Which row is row 0.
+    GridEvents
+        Of at most `CHUNK` rows.
     """
-    ahead = (end - time).astype("timedelta64[us]").astype(np.int64)
-    length = int(step / np.timedelta64(1, "us"))
-    # rounded up, so that what is one step before the end is still in the last one
-    place = n_steps - np.maximum(-(-ahead // length), 1)
-    return np.where((ahead >= 0) & (place >= 0), place, -1)
+    last_step = len(sight.windows.lengths) - 1
+    for rows in row_chunks(files, cases.subject):
+        for start in range(rows.start, rows.stop, CHUNK):
+            some = slice(start, min(start + CHUNK, rows.stop))
+            part = Cases(cases.subject[some], cases.end[some])
+            for seen in visible_events(files, part, sight):
+                step = last_step - seen.band
+                yield start, GridEvents(seen.row, step, group[seen.code], seen.value)
 
 
 def bin_events(

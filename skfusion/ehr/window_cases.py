@@ -6,6 +6,8 @@ Read next: `skfusion.ehr.window_rows`.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,20 @@ from skfusion.ehr.durations import as_microseconds
 from skfusion.ehr.events import EventStore
 from skfusion.ehr.window_rows import Cases
 
-__all__ = ["Seen", "check_gap", "read_cases"]
+__all__ = [
+    "Seen",
+    "check_choices",
+    "check_gap",
+    "check_settings",
+    "read_cases",
+]
+
+# what every estimator of events lets choose
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "closed": ("left", "right"),
+    "unknown_subject": ("error", "empty"),
+    "shared_subjects": ("warn", "ignore"),
+}
 
 
 def read_cases(
@@ -74,6 +89,43 @@ def read_cases(
     index_time = X[time] if isinstance(X, pd.DataFrame) else X[time].to_pandas()
     end = _ends(index_time, store, time, owner) - check_gap(gap, owner)
     return Cases(_places(ids, store, subject, unknown_subject, owner), end)
+
+
+def check_choices(estimator: Any, choices: Mapping[str, tuple[Any, ...]]) -> None:
+    """Raise ValueError if a parameter is none of those that it may be."""
+    for name, allowed in choices.items():
+        if getattr(estimator, name) not in allowed:
+            raise ValueError(
+                f"{type(estimator).__name__}: {name} must be one of {allowed}, got "
+                f"{getattr(estimator, name)!r}."
+            )
+
+
+def check_settings(estimator: Any, **choices: tuple[Any, ...]) -> None:
+    """Check the parameters of an estimator that chooses codes of events.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With the parameters of `CHOICES`, ``min_subjects`` and ``max_codes``.
+    **choices : tuple
+        What further parameters may be.
+
+    Raises
+    ------
+    ValueError
+        If one makes no sense.
+    """
+    check_choices(estimator, {**CHOICES, **choices})
+    for name in ("min_subjects", "max_codes"):
+        value = getattr(estimator, name)
+        if value is None and name == "max_codes":
+            continue
+        if not isinstance(value, Integral) or value < 1:
+            raise ValueError(
+                f"{type(estimator).__name__}: {name} must be a whole number of at "
+                f"least 1, got {value!r}."
+            )
 
 
 def check_gap(gap: Any, owner: str) -> int:

@@ -23,7 +23,7 @@ __all__ = ["check_prepared", "chosen_features", "count_prepared"]
 
 def count_prepared(
     files: PreparedFiles, cases: Cases, sight: Sight, **how: Any
-) -> tuple[np.ndarray, int]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Count of how many subjects each code is seen; see `count_subjects`.
 
     Parameters
@@ -41,8 +41,8 @@ def count_prepared(
     -------
     ndarray of int of shape (n_codes,)
         Number of subjects.
-    int
-        How many rows see nothing.
+    ndarray of bool of shape (n_rows,)
+        Which rows see nothing.
     """
     new = (files.places(cases) < 0) & (cases.subject >= 0)
     if new.any():
@@ -59,7 +59,7 @@ def count_prepared(
     n_codes = len(sight.codes)
     order = np.argsort(cases.subject, kind="stable")
     found = np.zeros(n_codes, dtype=np.int64)
-    n_seeing = 0
+    blind = np.ones(len(order), dtype=bool)
     subject, end = cases.subject[order], cases.end[order]
     for rows in row_chunks(files.store.files, subject):
         part = Cases(subject[rows], end[rows])
@@ -67,8 +67,8 @@ def count_prepared(
         row, seen = _cells(table, counts >= 0)[:2]
         pairs = np.unique(part.subject[row] * n_codes + code_of[seen])
         found += np.bincount(pairs % n_codes, minlength=n_codes)
-        n_seeing += len(np.unique(row))
-    return found, len(cases.end) - n_seeing
+        blind[order[rows][row]] = False
+    return found, blind
 
 
 def chosen_features(

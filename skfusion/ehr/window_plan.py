@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ OUTCOME_CODES = (
     *("DRG*", "*//DRG//*", "*BILLING*"),
 )
 UNBOUNDED = np.iinfo(np.int64).max
+MANY = 8  # windows from which on a binary search is faster than comparing with each
 ALL = "all"  # the window without a beginning
 EVERY = "*"  # the code of what is counted over all codes
 TOTALS = ("count", "n_codes", "history")
@@ -144,6 +145,9 @@ class Windows:
 
     def band(self, ahead: np.ndarray, closed: str) -> np.ndarray:
         """Return which band lies that many microseconds before the end."""
+        if len(self.lengths) > MANY:
+            side: Literal["left", "right"] = "left" if closed == "left" else "right"
+            return np.searchsorted(self.lengths[:-1], ahead, side)
         band = np.zeros(len(ahead), dtype=np.intp)
         for length in self.lengths[:-1]:
             band += ahead > length if closed == "left" else ahead >= length

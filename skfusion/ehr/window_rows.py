@@ -19,6 +19,7 @@ __all__ = [
     "Cases",
     "Sight",
     "events_of",
+    "first_times",
     "row_chunks",
     "search_within",
     "visible_events",
@@ -71,6 +72,31 @@ class Sight:
 def events_of(files: EventFiles, subject: np.ndarray) -> np.ndarray:
     """Return how many events the subject of each row has; 0 for -1."""
     return np.diff(files.offsets, append=files.offsets[-1])[subject]
+
+
+def first_times(files: EventFiles, subject: np.ndarray) -> np.ndarray:
+    """Return when the first event with a time of each row's subject was.
+
+    Parameters
+    ----------
+    files : EventFiles
+        The events.
+    subject : ndarray of int of shape (n_rows,)
+        Position of each row's subject; few enough that their events fit into memory.
+
+    Returns
+    -------
+    ndarray of int64 of shape (n_rows,)
+        `NO_TIME` for none.
+    """
+    subjects, owner = np.unique(subject, return_inverse=True)
+    start, stop = files.offsets[subjects], files.offsets[subjects + 1]
+    local = np.concatenate([[0], np.cumsum(stop - start)])
+    time = files.take("time", start, stop)
+    none = np.full(len(subjects), NO_TIME)
+    place = search_within(time, local[:-1], local[1:], none, "right")
+    first = np.append(time, NO_TIME)[np.where(place < local[1:], place, len(time))]
+    return first[owner]
 
 
 def row_chunks(files: EventFiles, subject: np.ndarray) -> Iterator[slice]:

@@ -5,16 +5,13 @@ Read next: `skfusion.ehr.windows`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from numbers import Integral
 from typing import Any, Protocol
 
 import numpy as np
 
-from skfusion.ehr.events import EventStore
+from skfusion.ehr.events import EventStore, as_store
 from skfusion.ehr.window_choice import check_prepared, chosen_features, count_prepared
-from skfusion.ehr.window_fast import ENGINES
 from skfusion.ehr.window_features import computed_features
 from skfusion.ehr.window_output import Block
 from skfusion.ehr.window_plan import FeaturePlan
@@ -22,34 +19,7 @@ from skfusion.ehr.window_prepared import PreparedWindows
 from skfusion.ehr.window_rows import Cases, Sight
 from skfusion.ehr.window_vocabulary import count_subjects
 
-__all__ = ["Source", "check_settings", "open_source"]
-
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "closed": ("left", "right"),
-    "unknown_subject": ("error", "empty"),
-    "shared_subjects": ("warn", "ignore"),
-    "output": ("dense", "sparse"),
-    "engine": ENGINES,
-}
-
-
-def check_settings(windows: Any) -> None:
-    """Raise ValueError if a parameter of an `EventWindows` makes no sense."""
-    for name, allowed in CHOICES.items():
-        if getattr(windows, name) not in allowed:
-            raise ValueError(
-                f"EventWindows: {name} must be one of {allowed}, got "
-                f"{getattr(windows, name)!r}."
-            )
-    for name in ("min_subjects", "max_codes"):
-        value = getattr(windows, name)
-        if value is None and name == "max_codes":
-            continue
-        if not isinstance(value, Integral) or value < 1:
-            raise ValueError(
-                f"EventWindows: {name} must be a whole number of at least 1, got "
-                f"{value!r}."
-            )
+__all__ = ["Source", "open_source"]
 
 
 class Source(Protocol):
@@ -57,8 +27,8 @@ class Source(Protocol):
 
     store: EventStore
 
-    def count(self, cases: Cases, sight: Sight) -> tuple[np.ndarray, int]:
-        """Count of how many subjects each code is seen, and rows that see none."""
+    def count(self, cases: Cases, sight: Sight) -> tuple[np.ndarray, np.ndarray]:
+        """Count of how many subjects each code is seen, and which rows see none."""
 
     def features(
         self, cases: Cases, sight: Sight, group: np.ndarray, plan: FeaturePlan
@@ -73,7 +43,7 @@ class _Events:
         self.store = store
         self._how = how
 
-    def count(self, cases: Cases, sight: Sight) -> tuple[np.ndarray, int]:
+    def count(self, cases: Cases, sight: Sight) -> tuple[np.ndarray, np.ndarray]:
         return count_subjects(self.store.files, cases, sight)
 
     def features(
@@ -91,7 +61,7 @@ class _Prepared:
         self._files = prepared.files
         self._how = how
 
-    def count(self, cases: Cases, sight: Sight) -> tuple[np.ndarray, int]:
+    def count(self, cases: Cases, sight: Sight) -> tuple[np.ndarray, np.ndarray]:
         check_prepared(self._files, sight)
         return count_prepared(self._files, cases, sight, **self._how)
 
@@ -136,12 +106,4 @@ def open_source(events: Any, *, clip: Any, engine: str, n_jobs: int | None) -> S
                 "or the events themselves (events=prepared.store)."
             )
         return _Prepared(events, how)
-    if isinstance(events, EventStore):
-        return _Events(events, how)
-    if isinstance(events, str | os.PathLike):
-        return _Events(EventStore(events), how)
-    raise TypeError(
-        "EventWindows: events must be an EventStore or the path of one, got "
-        f"{type(events).__name__}. Make one of a table with "
-        "EventStore.from_frame(table)."
-    )
+    return _Events(as_store(events, "EventWindows"), how)

@@ -5,15 +5,25 @@ Read next: `skfusion.ehr.windows`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
 
+from skfusion.ehr.event_columns import NO_TIME
 from skfusion.ehr.event_files import EventFiles
 from skfusion.ehr.window_kernel import WindowEvents
-from skfusion.ehr.window_rows import Cases, Sight, row_chunks, visible_events
+from skfusion.ehr.window_rows import (
+    Cases,
+    Sight,
+    first_times,
+    row_chunks,
+    visible_events,
+)
 
-__all__ = ["choose_codes", "count_subjects", "learn_bounds"]
+__all__ = ["choose_codes", "count_subjects", "learn_bounds", "warn_of_early"]
+
+USUAL = 0.5  # of the rows may be of patients of whom nothing is known yet
 
 
 def choose_codes(
@@ -23,7 +33,8 @@ def choose_codes(
     min_subjects: int,
     max_codes: int | None,
     n_subjects: int,
-    blind: tuple[int, int],
+    blind: np.ndarray,
+    owner: str,
 ) -> np.ndarray:
     """Choose codes that are seen often.
 
@@ -39,8 +50,10 @@ def choose_codes(
         How many codes are taken at most.
     n_subjects : int
         How many subjects there are.
-    blind : (int, int)
-        How many rows see no event, of how many.
+    blind : ndarray of bool of shape (n_rows,)
+        Which rows see no event.
+    owner : str
+        Who asks, for the message.
 
     Returns
     -------
@@ -55,10 +68,10 @@ def choose_codes(
     often = np.flatnonzero(counts >= min_subjects)
     if not len(often):
         raise ValueError(
-            f"EventWindows: of {(counts > 0).sum()} codes that the training rows may "
+            f"{owner}: of {(counts > 0).sum()} codes that the training rows may "
             f"see none is of at least min_subjects={min_subjects} of their "
-            f"{n_subjects} subjects; {blind[0]} of {blind[1]} rows see no event. Check "
-            "index times, include and exclude, or lower min_subjects."
+            f"{n_subjects} subjects; {blind.sum()} of {len(blind)} rows see no event. "
+            "Check index times, include and exclude, or lower min_subjects."
         )
     ranked = sorted(often, key=lambda i: (-counts[i], codes[i]))
     return np.array(sorted(ranked[:max_codes], key=lambda i: codes[i]))
@@ -66,7 +79,7 @@ def choose_codes(
 
 def count_subjects(
     files: EventFiles, cases: Cases, sight: Sight
-) -> tuple[np.ndarray, int]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Count of how many subjects each code is seen.
 
     Parameters
@@ -82,32 +95,75 @@ def count_subjects(
     -------
     ndarray of int of shape (n_codes,)
         Number of subjects.
-    int
-        How many rows see nothing.
+    ndarray of bool of shape (n_rows,)
+        Which rows see nothing.
     """
     n_codes = len(sight.codes)
     counts = np.zeros(n_codes, dtype=np.int64)
-    n_seeing = 0
-    for subject, parts in _by_subject(files, cases, sight):
+    blind = np.ones(len(cases.end), dtype=bool)
+    for rows, parts in _by_subject(files, cases, sight):
         pairs = np.unique(
-            np.concatenate([subject[part.row] * n_codes + part.code for part in parts])
+            np.concatenate(
+                [cases.subject[rows[part.row]] * n_codes + part.code for part in parts]
+            )
         )
         counts += np.bincount(pairs % n_codes, minlength=n_codes)
-        n_seeing += sum(len(np.unique(part.row)) for part in parts)
-    return counts, len(cases.end) - n_seeing
+        for part in parts:
+            blind[rows[part.row]] = False
+    return counts, blind
+
+
+def warn_of_early(
+    files: EventFiles, cases: Cases, blind: np.ndarray, closed: str, owner: str
+) -> None:
+    """Warn where the index times of most rows are before all their subjects' events.
+
+    A new patient has no past, but most of a cohort rarely is new: ids, index times or
+    time zones are wrong then.
+
+    Parameters
+    ----------
+    files : EventFiles
+        The events.
+    cases : Cases
+        The training rows.
+    blind : ndarray of bool of shape (n_rows,)
+        Which of them see nothing.
+    closed : {"left", "right"}
+        Whether an event at the end is seen ("right") or not.
+    owner : str
+        Who asks, for the message.
+    """
+    if blind.sum() <= USUAL * len(blind):
+        return
+    blind_rows = np.flatnonzero(blind & (cases.subject >= 0))
+    n_early = 0
+    for rows in row_chunks(files, cases.subject[blind_rows]):
+        some = blind_rows[rows]
+        subject, end = cases.subject[some], cases.end[some]
+        first = first_times(files, subject)
+        late = first >= end if closed == "left" else first > end
+        n_early += int((late & (first != NO_TIME)).sum())
+    if n_early > USUAL * len(blind):
+        warnings.warn(
+            f"{owner}: the index times of {n_early} of {len(blind)} training rows are "
+            "before all events of their subjects, so that nothing is known of them. "
+            "Check ids, index times and time zones.",
+            stacklevel=3,
+        )
 
 
 def _by_subject(
     files: EventFiles, cases: Cases, sight: Sight
 ) -> Iterator[tuple[np.ndarray, list[WindowEvents]]]:
-    """Yield subjects of some rows and what they see; no subject is in two parts."""
+    """Yield some rows and what they see; no subject is in two parts."""
     order = np.argsort(cases.subject, kind="stable")
     subject, end = cases.subject[order], cases.end[order]
     for rows in row_chunks(files, subject):
         part = Cases(subject[rows], end[rows])
         seen = list(visible_events(files, part, sight))
         if seen:
-            yield part.subject, seen
+            yield order[rows], seen
 
 
 def learn_bounds(

@@ -17,13 +17,18 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion.ehr.events import EventStore
-from skfusion.ehr.window_cases import Seen, read_cases
+from skfusion.ehr.window_cases import Seen, check_settings, read_cases
+from skfusion.ehr.window_fast import ENGINES
 from skfusion.ehr.window_output import DenseOutput, SparseOutput, warn_of_size
 from skfusion.ehr.window_plan import FeaturePlan, Windows, chosen_codes
 from skfusion.ehr.window_prepared import Preparation, PreparedWindows
 from skfusion.ehr.window_rows import Cases, Sight
-from skfusion.ehr.window_source import Source, check_settings, open_source
-from skfusion.ehr.window_vocabulary import choose_codes, learn_bounds
+from skfusion.ehr.window_source import Source, open_source
+from skfusion.ehr.window_vocabulary import (
+    choose_codes,
+    learn_bounds,
+    warn_of_early,
+)
 
 __all__ = ["EventWindows"]
 
@@ -205,7 +210,7 @@ class EventWindows(TransformerMixin, BaseEstimator):
             If a parameter makes no sense, or no code is seen of enough subjects, or
             see `transform`.
         """
-        check_settings(self)
+        self._check()
         source = self._source()
         store = source.store
         validate_data(self, X, skip_check_array=True)
@@ -215,14 +220,17 @@ class EventWindows(TransformerMixin, BaseEstimator):
         windows = Windows.parse(self.windows, self.nested)
         allowed = chosen_codes(store.codes, self.include, self.exclude)
         sight = Sight(windows, self.closed, allowed, days=False)
-        counts, self.n_rows_without_events_ = source.count(cases, sight)
+        counts, blind = source.count(cases, sight)
+        self.n_rows_without_events_ = int(blind.sum())
+        warn_of_early(store.files, cases, blind, self.closed, "EventWindows")
         chosen = choose_codes(
             store.codes,
             counts,
             min_subjects=self.min_subjects,
             max_codes=self.max_codes,
             n_subjects=len(np.unique(cases.subject)),
-            blind=(self.n_rows_without_events_, len(cases.end)),
+            blind=blind,
+            owner="EventWindows",
         )
         self.codes_ = [store.codes[i] for i in chosen]
         self.code_counts_ = counts[chosen]
@@ -324,7 +332,7 @@ class EventWindows(TransformerMixin, BaseEstimator):
         >>> prepared.set_params(windows=("7d", "90d")).fit_transform(X).shape
         (2, 19)
         """
-        check_settings(self)
+        self._check()
         source = self._source()
         store = source.store
         cases = self._cases(X, store)
@@ -353,6 +361,9 @@ class EventWindows(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return np.asarray(self._plan().names, dtype=object)
+
+    def _check(self) -> None:
+        check_settings(self, output=("dense", "sparse"), engine=ENGINES)
 
     def _source(self) -> Source:
         return open_source(

@@ -91,6 +91,25 @@ def test_every_fusion_takes_them_beside_another_modality(store, cohort, strategy
     assert list(model.presence(X).columns) == [name for name, _, _ in modalities]
 
 
+def test_demographics_are_those_of_the_events_unless_columns_are_named(cohort):
+    X, y = cohort
+    people = pd.DataFrame({"subject_id": np.arange(N), "code": "MEDS_BIRTH"})
+    people["time"] = INDEX - pd.to_timedelta(365 * (20 + 40 * y), unit="D")
+    labs = people.assign(code=CODES["labs"], time=INDEX - pd.Timedelta("9D"))
+    store = EventStore.from_frame(pd.concat([people, labs]))
+    only = {"labs": DOMAINS["labs"]}
+    made = domain_modalities(store, domains=only, subject="subject_id")
+    assert [name for name, _, _ in made] == ["demographics", "labs"]
+    model = EarlyFusionClassifier(made, estimator=LogisticRegression()).fit(X, y)
+    assert model.score(X, y) == 1
+    for chosen, names in ((None, ["labs"]), (["age"], ["demographics", "labs"])):
+        made = domain_modalities(store, demographics=chosen, domains=only)
+        assert [name for name, _, _ in made] == names
+    assert made[0][2] == ["age"]
+    with pytest.raises(ValueError, match="demographics must be columns of the cohort"):
+        domain_modalities(store, demographics="age")
+
+
 def test_settings_reach_every_domain(store):
     made = domain_modalities(store, windows=("30d", None), aggs=("last",), gap="1h")
     for _, encoder, _ in made:

@@ -8,20 +8,16 @@ import pytest
 from sklearn.base import clone
 
 from skfusion import EventStore
-from skfusion.ehr.event_grid import EventGrid
+from skfusion.ehr import EventGrid, grid, window_rows
 
 
-class Events:
-    """A handle to a table in memory."""
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKFUSION_CACHE", str(tmp_path))
 
-    def __init__(self, table):
-        self.table = table
 
-    def of_subjects(self, subjects):
-        return self.table[self.table["subject_id"].isin(subjects)]
-
-    def __sklearn_clone__(self):
-        return self
+def stored(table):
+    return EventStore.from_frame(table, date_only=None, no_time="static")
 
 
 def at(text):
@@ -67,7 +63,7 @@ def grids(encoder, X):
 
 def test_events_fall_into_steps(case):
     X, events = case
-    encoder = EventGrid(Events(events), horizon="4h", step="1h", min_subjects=1).fit(X)
+    encoder = EventGrid(stored(events), horizon="4h", step="1h", min_subjects=1).fit(X)
     assert encoder.codes_ == ["crp", "hr", "visit"]
     assert encoder.counted_.tolist() == [False, False, True]
     result = grids(encoder, X)
@@ -91,7 +87,7 @@ def test_events_fall_into_steps(case):
     np.testing.assert_allclose(result[1, :, 2, 1], np.array(since[1]) / 4)
     np.testing.assert_allclose(result[2, :, 2, 1], np.array([0, 1, 2, 3]) / 4)
     last = EventGrid(
-        Events(events), horizon="4h", min_subjects=1, aggregation="last"
+        stored(events), horizon="4h", min_subjects=1, aggregation="last"
     ).fit(X)
     values = grids(last, X)[:, :, 0] * last.scale_ + last.mean_
     np.testing.assert_allclose(values[0, 3, :2], [5, 80])
@@ -139,7 +135,9 @@ def slow_grid(X, table, codes, n_steps, hours, closed, gap):
                 begin = end - pd.Timedelta(hours=hours * (n_steps - step))
                 stop = begin + pd.Timedelta(hours=hours)
                 inside = begin <= event.time < stop
-                if inside or (step == n_steps - 1 and event.time == stop):
+                if closed == "right":
+                    inside = begin < event.time <= stop
+                if inside:
                     place = row, step, codes.index(event.code)
                     cells.setdefault(place, []).append(event.numeric_value)
     value = np.zeros((len(X), n_steps, len(codes)))
@@ -156,7 +154,7 @@ def test_a_plain_loop_gives_the_same(closed, gap):
     X, table = random_case(0)
     X = X[:12]
     encoder = EventGrid(
-        Events(table),
+        stored(table),
         horizon="24h",
         step="6h",
         min_subjects=1,
@@ -178,20 +176,20 @@ def test_a_plain_loop_gives_the_same(closed, gap):
 
 def test_nothing_after_the_index_time_gets_in():
     X, table = random_case(1)
-    encoder = EventGrid(Events(table), horizon="24h", min_subjects=1)
+    encoder = EventGrid(stored(table), horizon="24h", min_subjects=1)
     before = encoder.fit_transform(X)
     latest = X.groupby("subject_id")["index_time"].max()
     late = table["available_time"] >= table["subject_id"].map(latest)
     changed = table.copy()
     changed.loc[late, "numeric_value"] = 1e9
     changed = pd.concat([changed, changed[late].assign(code="new")])
-    after = clone(encoder).set_params(events=Events(changed)).fit_transform(X)
+    after = clone(encoder).set_params(events=stored(changed)).fit_transform(X)
     np.testing.assert_array_equal(after, before)
 
 
 def test_rows_are_independent_and_in_their_order():
     X, table = random_case(2)
-    encoder = EventGrid(Events(table), horizon="24h", min_subjects=1).fit(X)
+    encoder = EventGrid(stored(table), horizon="24h", min_subjects=1).fit(X)
     whole = encoder.transform(X)
     order = np.random.default_rng(0).permutation(len(X))
     np.testing.assert_array_equal(encoder.transform(X.iloc[order]), whole[order])
@@ -201,9 +199,9 @@ def test_rows_are_independent_and_in_their_order():
 def test_only_training_rows_choose_codes():
     X, table = random_case(3)
     train = X[X["subject_id"] < 20]
-    encoder = EventGrid(Events(table), horizon="24h", max_codes=2).fit(train)
+    encoder = EventGrid(stored(table), horizon="24h", max_codes=2).fit(train)
     kept = table[table["subject_id"] < 20]
-    alone = clone(encoder).set_params(events=Events(kept)).fit(train)
+    alone = clone(encoder).set_params(events=stored(kept)).fit(train)
     assert encoder.codes_ == alone.codes_
     assert len(encoder.codes_) == 2
     np.testing.assert_array_equal(encoder.mean_, alone.mean_)
@@ -212,16 +210,16 @@ def test_only_training_rows_choose_codes():
 
 def test_events_without_a_time_are_on_no_grid(case):
     X, events = case
-    encoder = EventGrid(Events(events), horizon="4h", min_subjects=1).fit(X)
+    encoder = EventGrid(stored(events), horizon="4h", min_subjects=1).fit(X)
     static = pd.DataFrame({"subject_id": [1], "code": ["hr"], "numeric_value": [7.0]})
-    more = Events(pd.concat([events, static], ignore_index=True))
+    more = stored(pd.concat([events, static], ignore_index=True))
     again = clone(encoder).set_params(events=more).fit(X)
     np.testing.assert_array_equal(again.transform(X), encoder.transform(X))
 
 
 def test_names_tell_the_cell(case):
     X, events = case
-    encoder = EventGrid(Events(events), horizon="4h", min_subjects=1).fit(X)
+    encoder = EventGrid(stored(events), horizon="4h", min_subjects=1).fit(X)
     table = encoder.set_output(transform="pandas").transform(X)
     assert table.loc[10, "hr__0__observed"] == 1
     assert table.loc[10, "visit__2__value"] > 0
@@ -231,25 +229,29 @@ def test_names_tell_the_cell(case):
 
 def test_what_cannot_be_read_says_why(case):
     X, events = case
-    store = Events(events)
+    store = stored(events)
     for parameters, message in (
         ({"horizon": "90min"}, "horizon='90min' must be a positive multiple of step"),
         ({"aggregation": "max"}, "aggregation must be one of"),
         ({"closed": "both"}, "closed must be one of"),
-        ({"min_subjects": 3}, "none of 3 codes is on the grids of at least .*=3 of"),
-        ({"events": None}, "events must be an EventStore"),
+        ({"min_subjects": 3}, "EventGrid: of 3 codes .* none is of at least .*=3 of"),
+        ({"min_subjects": 0}, "EventGrid: min_subjects must be a whole number"),
+        ({"codes": ["hr", "crb"]}, "1 of 2 codes are not .* Did you mean 'crp'"),
+        ({"unknown_subject": "skip"}, "unknown_subject must be one of"),
     ):
         with pytest.raises(ValueError, match=message):
             EventGrid(**{"events": store, "horizon": "4h", **parameters}).fit(X)
     encoder = EventGrid(store, horizon="4h", min_subjects=1)
-    with pytest.raises(
-        ValueError, match="null in 1 of 4 rows, first at row position 2"
-    ):
+    with pytest.raises(ValueError, match=r"null in 1 of 4 rows \(row positions 2\)"):
         encoder.fit(X.assign(index_time=X["index_time"].where(X.index != 12)))
     with pytest.raises(ValueError, match="no column 'index_time'"):
         encoder.fit(X[["subject_id"]])
-    with pytest.raises(ValueError, match="must hold times, found"):
+    with pytest.raises(TypeError, match="must hold times, found"):
         encoder.fit(X.assign(index_time="2020"))
+    with pytest.raises(TypeError, match="EventGrid: events must be an EventStore"):
+        EventGrid().fit(X)
+    with pytest.raises(ValueError, match="the subjects of 1 of 4 rows have no events"):
+        encoder.fit(X.assign(subject_id=[1, 1, 2, 3]))
     zone = X["index_time"].dt.tz_localize("UTC")
     with pytest.raises(ValueError, match="the index times have a time zone and the ev"):
         encoder.fit(X.assign(index_time=zone))
@@ -257,11 +259,39 @@ def test_what_cannot_be_read_says_why(case):
         encoder.fit(X.to_numpy())
 
 
-def test_a_store_on_disk_gives_the_grid_of_its_table(case, tmp_path):
-    X, table = case
-    store = EventStore.from_frame(table, tmp_path / "events")
-    grids = [
-        EventGrid(events, horizon="4h", step="1h", min_subjects=1).fit_transform(X)
-        for events in (store, Events(table))
-    ]
-    np.testing.assert_allclose(*grids, rtol=1e-6)
+def test_subjects_without_events_may_be_empty(case):
+    X, events = case
+    X = X.assign(subject_id=[1, 1, 2, 3])
+    encoder = EventGrid(
+        stored(events), horizon="4h", min_subjects=1, unknown_subject="empty"
+    )
+    assert np.isnan(encoder.fit_transform(X)[3]).all()
+
+
+def test_codes_of_outcomes_are_on_no_grid_unless_asked_for(case):
+    X, events = case
+    events = events.replace({"code": {"visit": "DISCHARGE//HOME"}})
+    encoder = EventGrid(stored(events), horizon="4h", min_subjects=1).fit(X)
+    assert encoder.codes_ == ["crp", "hr"]
+    asked = clone(encoder).set_params(exclude=None).fit(X)
+    assert asked.codes_ == ["DISCHARGE//HOME", "crp", "hr"]
+    only = clone(encoder).set_params(include=("c*",)).fit(X)
+    assert only.codes_ == ["crp"]
+
+
+def test_other_rows_of_the_same_subjects_are_counted(case):
+    X, events = case
+    encoder = EventGrid(stored(events), horizon="4h", min_subjects=1).fit(X[:2])
+    later = X[:1].assign(index_time=at("2020-01-01 13:00"))
+    with pytest.warns(UserWarning, match="EventGrid: 1 of 1 rows are of subjects"):
+        encoder.transform(later)
+    encoder.set_params(shared_subjects="ignore").transform(later)
+
+
+def test_many_rows_are_binned_in_parts(monkeypatch):
+    X, table = random_case(4)
+    encoder = EventGrid(stored(table), horizon="24h", min_subjects=1).fit(X)
+    whole = encoder.transform(X)
+    monkeypatch.setattr(grid, "CHUNK", 7)
+    monkeypatch.setattr(window_rows, "CHUNK", 50)
+    np.testing.assert_array_equal(encoder.transform(X), whole)

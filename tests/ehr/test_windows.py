@@ -99,6 +99,7 @@ def expected(rows, case, name, closed):
     return oracle(of_code, end, LENGTHS[near or "0"], LENGTHS[far], closed, statistic)
 
 
+@pytest.mark.filterwarnings("ignore:EventWindows. the index times of")
 @settings(
     max_examples=60,
     deadline=None,

@@ -404,6 +404,28 @@ def test_subjects_on_both_sides_of_a_split_are_counted(store):
     part.transform(X[:80])  # the training rows themselves: no warning
 
 
+@pytest.mark.parametrize("closed", ["left", "right"])
+@pytest.mark.parametrize("known", [START, pd.NaT])
+def test_cohorts_that_are_before_their_events_are_warned_of(closed, known):
+    who = np.arange(8)
+    frame = pd.DataFrame({"subject_id": who, "time": START + HOUR, "code": "a"})
+    static = frame.assign(time=known, code="b")  # before, or without time
+    static = static[(static["subject_id"] < 3) | static["time"].isna()]
+    store = EventStore.from_frame(
+        pd.concat([frame, static]), no_time="static", date_only=None
+    )
+    X = pd.DataFrame({"subject_id": who, "index_time": START + 2 * HOUR})
+    X.loc[2:6, "index_time"] = START + HOUR / 2
+    part = windows(store, aggs=("count",), min_subjects=1, closed=closed)
+    n_early = 5 if pd.isna(known) else 4
+    if pd.isna(known):
+        with pytest.warns(UserWarning, match=f"of {n_early} of 8 training rows are be"):
+            part.fit(X)
+    else:
+        part.fit(X)  # no more than half
+    assert part.n_rows_without_events_ == n_early
+
+
 def test_rows_that_see_nothing_are_counted_and_unknown_subjects_said(store):
     X = cases()
     X.loc[[2, 5], "index_time"] = START - HOUR

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 
 from skfusion import (  # noqa: E402
     EventGrid,
+    EventStore,
     ImageEmbedder,
     JointFusionClassifier,
     TorchEncoder,
@@ -24,17 +25,9 @@ from skfusion.fusion import GRUDEncoder, SequenceTransformer  # noqa: E402
 N_STEPS = 8
 
 
-class Events:
-    """A handle to a table in memory."""
-
-    def __init__(self, table):
-        self.table = table
-
-    def of_subjects(self, subjects):
-        return self.table[self.table["subject_id"].isin(subjects)]
-
-    def __sklearn_clone__(self):
-        return self
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SKFUSION_CACHE", str(tmp_path))
 
 
 def trends(n, rng):
@@ -60,7 +53,8 @@ def trends(n, rng):
 
 
 def labs(events, kind, **parameters):
-    grid = EventGrid(Events(events), horizon="16h", step="2h")
+    store = EventStore.from_frame(events, date_only=None)
+    grid = EventGrid(store, horizon="16h", step="2h", unknown_subject="empty")
     module = partial(kind, n_steps=N_STEPS, **parameters)
     encoder = TorchEncoder(module, standardize=False, random_state=0)
     return "labs", make_pipeline(grid, encoder), ["subject_id", "index_time"]
