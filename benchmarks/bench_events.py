@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ["POLARS_MAX_THREADS"] = "1"
 
@@ -68,92 +68,106 @@ def make(n_events: int, n_codes: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     return events, cases
 
 
-def spread(
-    row: np.ndarray, code: np.ndarray, columns: list, n_rows: int, n_codes: int
-) -> Any:
-    """Put statistics of pairs into a dense matrix, as `EventWindows` does."""
-    shape = n_rows, n_codes, len(DAYS), len(STATISTICS)
-    matrix = np.full(shape, np.nan, dtype=np.float32)
+class Bands(NamedTuple):
+    """What a query finds of each row, code and band between two windows' lengths."""
+
+    row: np.ndarray
+    code: np.ndarray
+    band: np.ndarray
+    n: np.ndarray
+    last: np.ndarray
+    newest: np.ndarray  # days to the index time
+    oldest: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    v: np.ndarray  # sums: of numbers, times, their squares and products
+    t: np.ndarray
+    tt: np.ndarray
+    tv: np.ndarray
+
+
+def assemble(found: Bands, n_rows: int, n_codes: int) -> np.ndarray:
+    """Join bands to nested windows and put them into a matrix like `EventWindows`'."""
+    key = found.row.astype(np.int64) * n_codes + found.code
+    pairs, pair = np.unique(key, return_inverse=True)
+    place = found.band, pair
+
+    def table(values: np.ndarray, empty: float = np.nan) -> np.ndarray:
+        filled = np.full((len(DAYS), len(pairs)), empty, dtype=np.float64)
+        filled[place] = values
+        return filled
+
+    sums = (table(x, 0).cumsum(axis=0) for x in (found.n, *found[9:]))
+    n, v, t, tt, tv = sums
+    newest = np.fmin.accumulate(table(found.newest))
+    reach = np.fmax.accumulate(table(found.oldest)) - newest
+    last = table(found.last)
+    for w in range(1, len(DAYS)):
+        last[w] = np.where(np.isnan(last[w - 1]), last[w], last[w - 1])
+    shortest = np.array([[max(1 / 24, 0.01 * (days or 0))] for days in DAYS])
+    long = reach >= shortest
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slope = np.where(long, (n * tv - t * v) / (n * tt - t * t), np.nan)
+        mean = v / n
+    low = np.fmin.accumulate(table(found.low))
+    high = np.fmax.accumulate(table(found.high))
+    matrix = np.full(
+        (n_rows * n_codes, len(DAYS), len(STATISTICS)), np.nan, dtype=np.float32
+    )
     matrix[..., 0] = 0
-    for place, column in enumerate(columns):
-        window, statistic = divmod(place, len(STATISTICS))
-        matrix[row, code, window, statistic] = column
+    values = n, last, mean, low, high, slope, newest
+    for k, columns in enumerate(values):
+        matrix[pairs, :, k] = columns.T
     return matrix.reshape(n_rows, -1)
-
-
-def shortest(days: int | None) -> float:
-    """Return over how many days numbers must reach for a slope."""
-    return max(1 / 24, 0.01 * (days or 0))
 
 
 def by_polars(
     events: polars.DataFrame, cases: polars.DataFrame, n_codes: int
 ) -> np.ndarray:
-    """Join, filter, group and spread."""
-    day = 86_400_000_000.0
-    ahead = (polars.col("index_time") - polars.col("time")).dt.total_microseconds()
-    wanted = []
-    for i, days in enumerate(DAYS):
-        inside = polars.lit(True) if days is None else polars.col("ahead") <= days
-        value = polars.col("numeric_value").filter(inside).cast(polars.Float64)
-        time_ = -polars.col("ahead").filter(inside)
-        reach = time_.max() - time_.min()
-        slope = polars.cov(value, time_) / time_.var()
-        count = polars.len() if days is None else inside.sum()
-        wanted += [
-            count.cast(polars.Float32).alias(f"count{i}"),
-            value.last().alias(f"last{i}"),
-            value.mean().alias(f"mean{i}"),
-            value.min().alias(f"min{i}"),
-            value.max().alias(f"max{i}"),
-            polars.when(reach >= shortest(days)).then(slope).alias(f"slope{i}"),
-            (-time_.max()).alias(f"since{i}"),
-        ]
+    """Join, group into bands, and assemble."""
+    ahead, time, value = (polars.col(n) for n in ("ahead", "time", "numeric_value"))
+    between = (polars.col("index_time") - time).dt.total_microseconds()
+    band = sum((ahead > days).cast(polars.Int8) for days in DAYS[:-1])
+    v, t = value.cast(polars.Float64), -ahead
     found = (
         events.lazy()
         .join(cases.lazy().with_row_index("row"), on="subject_id")
-        .filter(polars.col("time") < polars.col("index_time"))
-        .with_columns((ahead / day).alias("ahead"))
-        .sort("row", "number", "time")
-        .group_by("row", "number", maintain_order=True)
-        .agg(wanted)
+        .filter(time < polars.col("index_time"))
+        .with_columns((between / 86_400_000_000.0).alias("ahead"))
+        .with_columns(band.alias("band"))
+        .group_by("row", "number", "band")
+        .agg(
+            polars.len(),
+            value.last().alias("last"),  # the events are sorted by time
+            ahead.min().alias("newest"),
+            ahead.max().alias("oldest"),
+            value.min().alias("low"),
+            value.max().alias("high"),
+            v.sum().alias("v"),
+            t.sum().alias("t"),
+            (t * t).sum().alias("tt"),
+            (t * v).sum().alias("tv"),
+        )
         .collect()
     )
-    columns = [found[name].to_numpy() for name in found.columns[2:]]
-    return spread(
-        found["row"].to_numpy(),
-        found["number"].to_numpy(),
-        columns,
-        len(cases),
-        n_codes,
-    )
+    bands = Bands(*(found[name].to_numpy() for name in found.columns))
+    return assemble(bands, len(cases), n_codes)
 
 
 def by_duckdb(connection: Any, n_rows: int, n_codes: int) -> np.ndarray:
-    """Join, filter, group and spread."""
-    wanted = []
-    for i, days in enumerate(DAYS):
-        only = "" if days is None else f" FILTER (ahead <= {days})"
-        reach = f"max(ahead){only} - min(ahead){only}"
-        wanted += [
-            f"count(*){only} AS count{i}",
-            f"arg_min(numeric_value, ahead){only} AS last{i}",
-            f"avg(numeric_value){only} AS mean{i}",
-            f"min(numeric_value){only} AS min{i}",
-            f"max(numeric_value){only} AS max{i}",
-            f"CASE WHEN {reach} >= {shortest(days)} THEN "
-            f"regr_slope(numeric_value, -ahead){only} END AS slope{i}",
-            f"min(ahead){only} AS since{i}",
-        ]
+    """Join, group into bands, and assemble."""
+    band = " + ".join(f"(ahead > {days})::TINYINT" for days in DAYS[:-1])
     found = connection.execute(
-        "WITH seen AS (SELECT c.subject_id AS row, number, numeric_value, "
+        "WITH seen AS (SELECT c.subject_id AS row, number, numeric_value AS value, "
         "(epoch_us(c.index_time) - epoch_us(e.time)) / 86400000000.0 AS ahead "
         "FROM events e JOIN cases c ON c.subject_id = e.subject_id "
         "WHERE e.time < c.index_time) "
-        f"SELECT row, number, {', '.join(wanted)} FROM seen GROUP BY ALL"
+        f"SELECT row, number, {band} AS band, count(*), arg_min(value, ahead), "
+        "min(ahead), max(ahead), min(value), max(value), sum(value::DOUBLE), "
+        "sum(-ahead), sum(ahead * ahead), sum(-ahead * value) FROM seen GROUP BY ALL"
     ).fetchnumpy()
-    columns = [np.ma.filled(found[n].astype(float), np.nan) for n in list(found)[2:]]
-    return spread(found["row"], found["number"], columns, n_rows, n_codes)
+    bands = Bands(*(np.ma.getdata(column) for column in found.values()))
+    return assemble(bands, n_rows, n_codes)
 
 
 def floor(parquet: Path) -> float:
@@ -217,7 +231,7 @@ def main() -> int:
         np.testing.assert_array_equal(tasks["skfusion, numba"](), wanted)
         for name in ("polars", "duckdb"):
             found = tasks[name]()[:, used]
-            np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
         times: dict[str, list[float]] = {name: [] for name in tasks}
         for _ in range(arguments.rounds):
             for name, task in tasks.items():

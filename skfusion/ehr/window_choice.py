@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from skfusion.ehr.window_features import with_totals
-from skfusion.ehr.window_output import Block
+from skfusion.ehr.window_output import Block, Totals, with_totals
 from skfusion.ehr.window_plan import FeaturePlan, Windows
 from skfusion.ehr.window_prepared import PreparedFiles
 from skfusion.ehr.window_rows import Cases, Sight, row_chunks
@@ -113,10 +112,10 @@ def chosen_features(
         part = Cases(cases.subject[rows], cases.end[rows])
         table = files.features(part, **how)
         row, place, value = _cells(table, column >= 0)
-        cells = row, column[place], value
+        block = Block(rows, row, column[place], value)
         if totals is not None:
-            cells = with_totals(cells, *totals.of(table), plan.n_of_codes)
-        yield Block(rows, *cells)
+            block = with_totals(block, totals.of(table), plan.n_of_codes)
+        yield block
 
 
 def check_prepared(files: PreparedFiles, sight: Sight) -> None:
@@ -218,10 +217,8 @@ class _Totals:
         self._counts = _columns(files, "count", windows, sight.codes)
         self._oldest = _columns(files, "since_first", windows, sight.codes)
 
-    def of(
-        self, table: scipy.sparse.csr_array
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return rows that have events, their totals, and which are known."""
+    def of(self, table: scipy.sparse.csr_array) -> Totals:
+        """Return the totals of the rows that have events."""
         row, place, value = _cells(table, self._counts >= 0)
         shape = table.shape[0], self._n_windows
         where = row * self._n_windows + self._counts[place]
@@ -236,4 +233,4 @@ class _Totals:
         rows = np.flatnonzero(np.isfinite(oldest))
         known = np.hstack([parts[name] > 0 for name in self._names])
         known[:, values.shape[1] - 1] |= "history" in self._names
-        return rows, values[rows], known[rows]
+        return Totals(rows, values[rows], known[rows])

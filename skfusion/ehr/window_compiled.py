@@ -129,19 +129,26 @@ def _statistics(sums, shortest, found):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _write(row, columns, kinds, values, cells, size):  # type: ignore[no-untyped-def]
-    """Append what is known and has a column; return the new size."""
-    of_row, of_column, of_value = cells
+def _write(row, columns, kinds, values, target, size):  # type: ignore[no-untyped-def]
+    """Write what is known and has a column: into a matrix, or behind other cells.
+
+    Returns how many cells there are then.
+    """
+    matrix, of_row, of_column, of_value = target
     for k in range(len(kinds)):
-        value = values[kinds[k]]
-        if columns[k] >= 0 and not np.isnan(value):
-            of_row[size], of_column[size], of_value[size] = row, columns[k], value
+        column, value = columns[k], values[kinds[k]]
+        if column < 0 or np.isnan(value):
+            continue
+        if len(matrix) > 0:
+            matrix[row, column] = value
+        else:
+            of_row[size], of_column[size], of_value[size] = row, column, value
             size += 1
     return size
 
 
 @_compiled
-def _pair_cells(p, order, starts, pairs, events, windows, plan, room, cells, size):  # type: ignore[no-untyped-def]
+def _pair_cells(p, order, starts, pairs, events, windows, plan, room, target, size):  # type: ignore[no-untyped-def]
     """Write the statistics of a row and code, window after window."""
     row, group = pairs
     band, ahead, day, value = events
@@ -169,15 +176,15 @@ def _pair_cells(p, order, starts, pairs, events, windows, plan, room, cells, siz
         if group[p] >= 0:
             _statistics(joined, shortest[w], found)
             columns = place[group[p], w]
-            size = _write(row[p], columns, kinds, found, cells, size)
+            size = _write(row[p], columns, kinds, found, target, size)
     return size
 
 
 @_compiled
 def window_cells(  # type: ignore[no-untyped-def]
-    order, starts, pairs, events, windows, plan, total_columns, cells
+    order, starts, pairs, events, windows, plan, total_columns, target
 ):
-    """Write the features of some rows, as `compiled_cells` says, and count them."""
+    """Write the features of some rows and count the cells, as `window_fast` says."""
     row, shortest = pairs[0], windows[1]
     n_windows = len(shortest)
     totals = np.zeros(2 * n_windows + 1)
@@ -186,11 +193,11 @@ def window_cells(  # type: ignore[no-untyped-def]
     size = 0
     for p in range(len(row)):
         size = _pair_cells(
-            p, order, starts, pairs, events, windows, plan, room, cells, size
+            p, order, starts, pairs, events, windows, plan, room, target, size
         )
         if p + 1 == len(row) or row[p + 1] != row[p]:
             for i in range(2 * n_windows):
                 totals[i] = totals[i] if totals[i] > 0 else np.nan
-            size = _write(row[p], total_columns, every, totals, cells, size)
+            size = _write(row[p], total_columns, every, totals, target, size)
             totals[:] = 0
     return size

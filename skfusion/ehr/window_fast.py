@@ -6,6 +6,7 @@ Read next: `skfusion.ehr.window_compiled`, the code.
 from __future__ import annotations
 
 import importlib.util
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from skfusion.ehr.window_kernel import (
 )
 from skfusion.ehr.window_plan import FeaturePlan, Windows
 
-__all__ = ["ENGINES", "compiled_cells", "uses_numba"]
+__all__ = ["ENGINES", "compiled_cells", "uses_numba", "write_compiled"]
 
 ENGINES = ("auto", "numpy", "numba")
 ENOUGH = 5_000_000  # events at which numba saves more time than it takes to load
@@ -73,30 +74,75 @@ def compiled_cells(
     value : ndarray of float32 of shape (n_cells,)
         What is known.
     """
+    pairs = _Pairs.of(events, len(group))
+    n_totals = (_total_columns(plan, len(windows.labels)) >= 0).sum()
+    most = (group[pairs.code] >= 0).sum() * plan.place[:1].size
+    most += n_totals * (1 + np.count_nonzero(np.diff(pairs.row)))
+    cells = [np.empty(most, dtype=kind) for kind in (np.int32, np.int32, np.float32)]
+    nowhere = np.empty((0, 0), dtype=np.float32)
+    size = _compute(events, windows, group, plan, pairs, (nowhere, *cells))
+    row, column, value = (part[:size] for part in cells)
+    return row, column, value
+
+
+def write_compiled(
+    events: WindowEvents,
+    windows: Windows,
+    group: np.ndarray,
+    plan: FeaturePlan,
+    matrix: np.ndarray,
+) -> None:
+    """Compute the features of some rows into a matrix.
+
+    Parameters
+    ----------
+    events, windows, group, plan
+        As in `compiled_cells`.
+    matrix : ndarray of float32 of shape (n_rows, n_columns)
+        Where what is known is written.
+    """
+    none = (np.empty(0, dtype=kind) for kind in (np.int32, np.int32, np.float32))
+    pairs = _Pairs.of(events, len(group))
+    _compute(events, windows, group, plan, pairs, (matrix, *none))
+
+
+class _Pairs(NamedTuple):
+    """Rows and codes that they have events of, and where these events are."""
+
+    order: np.ndarray
+    starts: np.ndarray
+    row: np.ndarray
+    code: np.ndarray
+
+    @classmethod
+    def of(cls, events: WindowEvents, n_codes: int) -> _Pairs:
+        key, order = sorted_keys(events.row, events.code, n_codes)
+        starts = np.flatnonzero(np.diff(key, prepend=-1))
+        row, code = np.divmod(key[starts], n_codes)
+        return cls(order, np.append(starts, len(key)), row, code)
+
+
+def _compute(
+    events: WindowEvents,
+    windows: Windows,
+    group: np.ndarray,
+    plan: FeaturePlan,
+    pairs: _Pairs,
+    target: tuple[np.ndarray, ...],
+) -> int:
     from skfusion.ehr.window_compiled import window_cells
 
-    key, order = sorted_keys(events.row, events.code, len(group))
-    starts = np.flatnonzero(np.diff(key, prepend=-1))
-    row, code = np.divmod(key[starts], len(group))
-    starts = np.append(starts, len(key))
     kinds = np.array([STATISTICS.index(name) for name in plan.statistics], dtype=int)
-    columns = _total_columns(plan, len(windows.labels))
-    most = (group[code] >= 0).sum() * plan.place[:1].size
-    most += (columns >= 0).sum() * (1 + np.count_nonzero(np.diff(row)))
-    types = np.int32, np.int32, np.float32
-    cells = tuple(np.empty(most, dtype=kind) for kind in types)
-    size = window_cells(
-        order,
-        starts,
-        (row, group[code]),
+    return window_cells(
+        pairs.order,
+        pairs.starts,
+        (pairs.row, group[pairs.code]),
         events[2:],
         (windows.nested, shortest_spans(windows.widths)),
         (kinds, plan.place),
-        columns,
-        cells,
+        _total_columns(plan, len(windows.labels)),
+        target,
     )
-    row, column, value = (part[:size] for part in cells)
-    return row, column, value
 
 
 def _total_columns(plan: FeaturePlan, n_windows: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from skfusion.ehr.event_files import EventFiles
-from skfusion.ehr.window_fast import compiled_cells, uses_numba
+from skfusion.ehr.window_fast import compiled_cells, uses_numba, write_compiled
 from skfusion.ehr.window_kernel import (
     BandSums,
     WindowEvents,
@@ -21,11 +21,11 @@ from skfusion.ehr.window_kernel import (
     sum_bands,
     window_statistics,
 )
-from skfusion.ehr.window_output import Block
+from skfusion.ehr.window_output import Block, PairBlock, Totals
 from skfusion.ehr.window_plan import FeaturePlan, Windows
 from skfusion.ehr.window_rows import Cases, Sight, events_of, row_chunks, visible_events
 
-__all__ = ["computed_features", "with_totals"]
+__all__ = ["computed_features"]
 
 
 def computed_features(
@@ -37,7 +37,8 @@ def computed_features(
     *,
     engine: str,
     n_jobs: int | None,
-) -> Iterator[Block]:
+    matrix: np.ndarray | None = None,
+) -> Iterator[Block | PairBlock]:
     """Compute features, some rows at a time.
 
     Parameters
@@ -56,14 +57,17 @@ def computed_features(
         What computes.
     n_jobs : int or None
         Threads.
+    matrix : ndarray of float32 of shape (n_rows, n_columns) or None, default=None
+        Where what is known may be written at once; it is in no block then.
 
     Yields
     ------
-    Block
+    Block or PairBlock
         In the order of the rows.
     """
     compiled = uses_numba(engine, events_of(files, cases.subject).sum())
-    work = partial(row_features, files, sight, group, plan, compiled)
+    into = matrix if compiled else None
+    work = partial(row_features, files, sight, group, plan, compiled, into)
     chunks = row_chunks(files, cases.subject)
     tasks = ((rows, Cases(cases.subject[rows], cases.end[rows])) for rows in chunks)
     if n_jobs in (None, 1):
@@ -75,7 +79,7 @@ def computed_features(
         yield from blocks
 
 
-def _listed(work: Any, *task: Any) -> list[Block]:
+def _listed(work: Any, *task: Any) -> list[Block | PairBlock]:
     return list(work(*task))
 
 
@@ -85,9 +89,10 @@ def row_features(
     group: np.ndarray,
     plan: FeaturePlan,
     compiled: bool,
+    matrix: np.ndarray | None,
     rows: slice,
     cases: Cases,
-) -> Iterator[Block]:
+) -> Iterator[Block | PairBlock]:
     """Compute the features of some rows.
 
     Parameters
@@ -102,6 +107,8 @@ def row_features(
         The features.
     compiled : bool
         Whether by numba; the numbers are the same.
+    matrix : ndarray of float32 of shape (n_all_rows, n_columns) or None
+        Where numba writes them; nothing is yielded then.
     rows : slice
         Where in the result the rows are.
     cases : Cases
@@ -109,19 +116,25 @@ def row_features(
 
     Yields
     ------
-    Block
+    Block or PairBlock
     """
     for events in visible_events(files, cases, sight):
+        if matrix is not None:
+            write_compiled(events, sight.windows, group, plan, matrix[rows])
+            continue
         if compiled:
-            cells = compiled_cells(events, sight.windows, group, plan)
+            yield Block(rows, *compiled_cells(events, sight.windows, group, plan))
         else:
-            cells = _cells(events, sight.windows, group, plan)
-        yield Block(rows, *cells)
+            yield _pairs(rows, events, sight.windows, group, plan)
 
 
-def _cells(
-    events: WindowEvents, windows: Windows, group: np.ndarray, plan: FeaturePlan
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pairs(
+    rows: slice,
+    events: WindowEvents,
+    windows: Windows,
+    group: np.ndarray,
+    plan: FeaturePlan,
+) -> PairBlock:
     row, code, sums = sum_bands(events, len(group), len(windows.labels))
     if windows.nested:
         sums = join_bands(sums)
@@ -129,19 +142,12 @@ def _cells(
     kept = chosen >= 0
     parts = sums if kept.all() else BandSums(*(table[:, kept] for table in sums))
     values = window_statistics(parts, plan.statistics, windows.widths)
-    columns = plan.place[chosen[kept]]
-    known = ~np.isnan(values) & (columns >= 0)
-    per_pair = known.reshape(len(known), -1).sum(axis=1)
-    cells = np.repeat(row[kept], per_pair), columns[known], values[known]
-    if not plan.totals:
-        return cells
-    return with_totals(cells, *_totals(row, sums, plan), plan.n_of_codes)
+    totals = _totals(row, sums, plan) if plan.totals else None
+    return PairBlock(rows, row[kept], chosen[kept], values, totals)
 
 
-def _totals(
-    row: np.ndarray, sums: BandSums, plan: FeaturePlan
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return rows that have events, statistics over all codes, and which are known."""
+def _totals(row: np.ndarray, sums: BandSums, plan: FeaturePlan) -> Totals:
+    """Sum up over the codes of each row."""
     start = np.flatnonzero(np.diff(row, prepend=-1))
     tables = []
     if "count" in plan.totals:
@@ -152,39 +158,4 @@ def _totals(
     if "history" in plan.totals:
         tables.append(np.fmax.reduceat(np.fmax.reduce(sums.oldest), start)[None])
         known.append(np.ones((1, len(start)), dtype=bool))
-    return row[start], np.concatenate(tables).T, np.concatenate(known).T
-
-
-def with_totals(
-    cells: tuple[np.ndarray, np.ndarray, np.ndarray],
-    rows: np.ndarray,
-    values: np.ndarray,
-    known: np.ndarray,
-    first_column: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Put totals behind the other features of their rows.
-
-    Parameters
-    ----------
-    cells : tuple of ndarray of shape (n_cells,)
-        Row, column and value of what is known, ordered by row.
-    rows : ndarray of int of shape (n_rows,)
-        Rows that have totals.
-    values : ndarray of shape (n_rows, n_totals)
-        The totals.
-    known : ndarray of bool of shape (n_rows, n_totals)
-        Which are known.
-    first_column : int
-        The column of the first one.
-
-    Returns
-    -------
-    row, column, value : ndarray
-        Cells and totals, ordered by row.
-    """
-    place, column = np.nonzero(known)
-    row = np.concatenate([cells[0], rows[place]])
-    column = np.concatenate([cells[1], column + first_column])
-    value = np.concatenate([cells[2], values[known].astype(np.float32)])
-    order = np.argsort(row, kind="stable")
-    return row[order], column[order], value[order]
+    return Totals(row[start], np.concatenate(tables).T, np.concatenate(known).T)

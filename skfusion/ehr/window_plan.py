@@ -255,6 +255,10 @@ class FeaturePlan:
         All statistics that are needed.
     place : ndarray of int32 of shape (n_codes, n_windows, n_statistics)
         The column; -1 for none.
+    n_of_codes : int
+        How many columns are of single codes; those over all codes follow.
+    is_regular : bool
+        Whether all codes have the same statistics, side by side.
     is_count : ndarray of bool of shape (n_columns,)
         Columns that are 0, and not unknown, where nothing happened.
     """
@@ -286,6 +290,7 @@ class FeaturePlan:
                     self.place[c, w, k] = len(self.names)
                     self.names.append(f"{code}__{window}__{self.statistics[k]}")
         self.n_of_codes = len(self.names)
+        self.is_regular = self.n_of_codes == self.place.size
         for name in self.totals:
             labels = (ALL,) if name == "history" else windows.labels
             self.names += [f"{EVERY}__{label}__{name}" for label in labels]

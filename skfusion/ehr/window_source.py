@@ -13,7 +13,7 @@ import numpy as np
 from skfusion.ehr.events import EventStore, as_store
 from skfusion.ehr.window_choice import check_prepared, chosen_features, count_prepared
 from skfusion.ehr.window_features import computed_features
-from skfusion.ehr.window_output import Block
+from skfusion.ehr.window_output import Block, PairBlock
 from skfusion.ehr.window_plan import FeaturePlan
 from skfusion.ehr.window_prepared import PreparedWindows
 from skfusion.ehr.window_rows import Cases, Sight
@@ -31,8 +31,13 @@ class Source(Protocol):
         """Count of how many subjects each code is seen, and which rows see none."""
 
     def features(
-        self, cases: Cases, sight: Sight, group: np.ndarray, plan: FeaturePlan
-    ) -> Iterator[Block]:
+        self,
+        cases: Cases,
+        sight: Sight,
+        group: np.ndarray,
+        plan: FeaturePlan,
+        matrix: np.ndarray | None,
+    ) -> Iterator[Block | PairBlock]:
         """Return features, some rows at a time; see `computed_features`."""
 
 
@@ -47,10 +52,16 @@ class _Events:
         return count_subjects(self.store.files, cases, sight)
 
     def features(
-        self, cases: Cases, sight: Sight, group: np.ndarray, plan: FeaturePlan
-    ) -> Iterator[Block]:
+        self,
+        cases: Cases,
+        sight: Sight,
+        group: np.ndarray,
+        plan: FeaturePlan,
+        matrix: np.ndarray | None,
+    ) -> Iterator[Block | PairBlock]:
         files = self.store.files
-        return computed_features(files, cases, sight, group, plan, **self._how)
+        how = {**self._how, "matrix": matrix}
+        return computed_features(files, cases, sight, group, plan, **how)
 
 
 class _Prepared:
@@ -66,8 +77,13 @@ class _Prepared:
         return count_prepared(self._files, cases, sight, **self._how)
 
     def features(
-        self, cases: Cases, sight: Sight, group: np.ndarray, plan: FeaturePlan
-    ) -> Iterator[Block]:
+        self,
+        cases: Cases,
+        sight: Sight,
+        group: np.ndarray,
+        plan: FeaturePlan,
+        matrix: np.ndarray | None,
+    ) -> Iterator[Block | PairBlock]:
         check_prepared(self._files, sight)
         return chosen_features(self._files, cases, sight, group, plan, **self._how)
 

@@ -273,7 +273,7 @@ class EventWindows(TransformerMixin, BaseEstimator):
         plan = self._plan()
         output = kind(len(cases.end), plan)
         sight, group = self._sight(source.store, plan)
-        for block in source.features(cases, sight, group, plan):
+        for block in source.features(cases, sight, group, plan, output.matrix):
             output.add(block)
         return output.finish()
 

@@ -77,7 +77,7 @@ def test_many_events_are_numbas_by_default(store, monkeypatch):
         raise ArithmeticError
 
     windows = EventWindows(store).fit(X)
-    monkeypatch.setattr(window_features, "compiled_cells", compiled)
+    monkeypatch.setattr(window_features, "write_compiled", compiled)
     windows.transform(X)
     monkeypatch.setattr(window_fast, "ENOUGH", 1000)
     with pytest.raises(ArithmeticError):
