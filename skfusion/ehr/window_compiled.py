@@ -30,9 +30,9 @@ N_STATISTICS = len(STATISTICS)
 
 def _compiled(function: Callable[..., Any]) -> Any:
     try:
-        return numba.njit(cache=True, nogil=True)(function)
+        return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:  # there is no folder that the machine code could be kept in
-        return numba.njit(nogil=True)(function)
+        return numba.njit(nogil=True, error_model="numpy")(function)
 
 
 @_compiled
@@ -40,6 +40,9 @@ def _sum_times(order, start, stop, is_oldest, ahead, day, sums):  # type: ignore
     """Sum up when the events of a band were, from the oldest to the newest."""
     sums[N] = stop - start
     sums[NEWEST], sums[OLDEST] = ahead[order[stop - 1]], ahead[order[start]]
+    if len(day) == 0:  # nobody asks for days
+        sums[DAYS] = sums[SPLIT] = 0
+        return
     goes_on = not is_oldest and day[order[start]] == day[order[start - 1]]
     sums[DAYS], sums[SPLIT] = not goes_on, goes_on
     for i in range(start + 1, stop):
@@ -51,23 +54,27 @@ def _sum_values(order, start, stop, ahead, value, sums):  # type: ignore[no-unty
     """Sum up the numbers of a band, from the oldest to the newest."""
     n = 0
     v_sum = t_sum = 0.0
+    # held here, as what is written to an array is read from it again each time
+    v = t = v_first = t_first = v_last = t_last = v_min = v_max = np.nan
     for i in range(start, stop):
         v, t = np.float64(value[order[i]]), -ahead[order[i]]
         if np.isnan(v):
             continue
         if n == 0:
-            sums[V_FIRST], sums[T_FIRST] = v, t
-            sums[V_MIN] = sums[V_MAX] = v
-        sums[V_MIN], sums[V_MAX] = min(v, sums[V_MIN]), max(v, sums[V_MAX])
-        sums[V_LAST], sums[T_LAST] = v, t
+            v_first, t_first, v_min, v_max = v, t, v, v
+        v_min, v_max = min(v, v_min), max(v, v_max)
+        v_last, t_last = v, t
         v_sum += v
         t_sum += t
         n += 1
+    sums[V_FIRST], sums[T_FIRST] = v_first, t_first
+    sums[V_LAST], sums[T_LAST] = v_last, t_last
+    sums[V_MIN], sums[V_MAX] = v_min, v_max
     v_mean, t_mean = v_sum / max(n, 1), t_sum / max(n, 1)
     m2_v = m2_t = co_tv = 0.0
-    for i in range(start, stop):
+    for i in range(start, stop if n > 1 else start):
         v = np.float64(value[order[i]])
-        if n == 1 or np.isnan(v):
+        if np.isnan(v):
             continue
         dv, dt = v - v_mean, -ahead[order[i]] - t_mean
         m2_v += dv * dv
@@ -81,16 +88,14 @@ def _sum_values(order, start, stop, ahead, value, sums):  # type: ignore[no-unty
 def _join(sums, band):  # type: ignore[no-untyped-def]
     """Join the next band to the sums over those before it, as `join_bands`."""
     n_a, n_b = sums[N_VALUES], band[N_VALUES]
-    if sums[N] == 0:
-        sums[:] = band
-        return
     sums[N] += band[N]
     sums[DAYS] += band[DAYS]
     sums[SPLIT], sums[OLDEST] = band[SPLIT], band[OLDEST]
     if n_b == 0:
         return
     if n_a == 0:
-        sums[N_VALUES:] = band[N_VALUES:]
+        for k in range(N_VALUES, N_SUMS):
+            sums[k] = band[k]
         return
     dv, dt = band[V_MEAN] - sums[V_MEAN], band[T_MEAN] - sums[T_MEAN]
     weight = n_a * n_b / (n_a + n_b)
@@ -164,9 +169,12 @@ def _pair_cells(p, order, starts, pairs, events, windows, plan, room, target, si
         if not nested:
             joined[N] = 0
         if low < high:
-            _sum_times(order, low, high, low == starts[p], ahead, day, sums)
-            _sum_values(order, low, high, ahead, value, sums)
-            _join(joined, sums)
+            first = joined[N] == 0
+            into = joined if first else sums
+            _sum_times(order, low, high, low == starts[p], ahead, day, into)
+            _sum_values(order, low, high, ahead, value, into)
+            if not first:
+                _join(joined, sums)
             high = low
         if joined[N] == 0:
             continue

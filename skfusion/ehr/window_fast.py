@@ -132,6 +132,8 @@ def _compute(
 ) -> int:
     from skfusion.ehr.window_compiled import window_cells
 
+    if "n_days" not in plan.statistics:
+        events = events._replace(day=events.day[:0])
     kinds = np.array([STATISTICS.index(name) for name in plan.statistics], dtype=int)
     return window_cells(
         pairs.order,

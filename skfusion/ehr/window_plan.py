@@ -283,19 +283,22 @@ class FeaturePlan:
         shape = len(codes), len(windows.labels), len(self.statistics)
         self.place = np.full(shape, -1, dtype=np.int32)
         self.names: list[str] = []
+        counts: list[bool] = []
         for c, code in enumerate(codes):
-            columns = [self.statistics.index(name) for name in wanted[c]]
-            for w, window in enumerate(windows.labels):
-                for k in columns:
-                    self.place[c, w, k] = len(self.names)
-                    self.names.append(f"{code}__{window}__{self.statistics[k]}")
+            kinds = [self.statistics.index(name) for name in wanted[c]]
+            ends = [f"{w}__{name}" for w in windows.labels for name in wanted[c]]
+            first = len(self.names)
+            columns = np.arange(first, first + len(ends)).reshape(shape[1], -1)
+            self.place[c, :, kinds] = columns.T
+            self.names += [f"{code}__{end}" for end in ends]
+            counts += [name in COUNTS for name in wanted[c]] * shape[1]
         self.n_of_codes = len(self.names)
         self.is_regular = self.n_of_codes == self.place.size
         for name in self.totals:
             labels = (ALL,) if name == "history" else windows.labels
             self.names += [f"{EVERY}__{label}__{name}" for label in labels]
-        last = [name.rpartition("__")[2] for name in self.names]
-        self.is_count = np.isin(last, (*COUNTS, "n_codes"))
+            counts += [name != "history"] * len(labels)
+        self.is_count = np.array(counts, dtype=bool)
 
 
 def _for_code(
