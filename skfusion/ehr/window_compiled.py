@@ -88,6 +88,10 @@ def _sum_values(order, start, stop, ahead, value, sums):  # type: ignore[no-unty
 def _join(sums, band):  # type: ignore[no-untyped-def]
     """Join the next band to the sums over those before it, as `join_bands`."""
     n_a, n_b = sums[N_VALUES], band[N_VALUES]
+    if sums[N] == 0:
+        for k in range(N_SUMS):
+            sums[k] = band[k]
+        return
     sums[N] += band[N]
     sums[DAYS] += band[DAYS]
     sums[SPLIT], sums[OLDEST] = band[SPLIT], band[OLDEST]
@@ -134,12 +138,13 @@ def _statistics(sums, shortest, found):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _write(row, columns, kinds, values, target, size):  # type: ignore[no-untyped-def]
+def _write(  # type: ignore[no-untyped-def]
+    row, columns, kinds, values, matrix, of_row, of_column, of_value, size
+):
     """Write what is known and has a column: into a matrix, or behind other cells.
 
     Returns how many cells there are then.
     """
-    matrix, of_row, of_column, of_value = target
     for k in range(len(kinds)):
         column, value = columns[k], values[kinds[k]]
         if column < 0 or np.isnan(value):
@@ -153,59 +158,52 @@ def _write(row, columns, kinds, values, target, size):  # type: ignore[no-untype
 
 
 @_compiled
-def _pair_cells(p, order, starts, pairs, events, windows, plan, room, target, size):  # type: ignore[no-untyped-def]
-    """Write the statistics of a row and code, window after window."""
-    row, group = pairs
-    band, ahead, day, value = events
-    nested, shortest = windows
-    kinds, place = plan
-    sums, joined, found, totals = room
-    joined[N] = 0
-    high = starts[p + 1]
-    for w in range(len(shortest)):
-        low = high
-        while low > starts[p] and band[order[low - 1]] == w:
-            low -= 1
-        if not nested:
-            joined[N] = 0
-        if low < high:
-            first = joined[N] == 0
-            into = joined if first else sums
-            _sum_times(order, low, high, low == starts[p], ahead, day, into)
-            _sum_values(order, low, high, ahead, value, into)
-            if not first:
-                _join(joined, sums)
-            high = low
-        if joined[N] == 0:
-            continue
-        totals[w] += joined[N]
-        totals[len(shortest) + w] += 1
-        totals[-1] = max(totals[-1], joined[OLDEST])
-        if group[p] >= 0:
-            _statistics(joined, shortest[w], found)
-            columns = place[group[p], w]
-            size = _write(row[p], columns, kinds, found, target, size)
-    return size
-
-
-@_compiled
 def window_cells(  # type: ignore[no-untyped-def]
     order, starts, pairs, events, windows, plan, total_columns, target
 ):
     """Write the features of some rows and count the cells, as `window_fast` says."""
-    row, shortest = pairs[0], windows[1]
+    # taken apart once: it costs more than the sums of a pair
+    row, group = pairs
+    band, ahead, day, value = events
+    nested, shortest = windows
+    kinds, place = plan
+    matrix, of_row, of_column, of_value = target
     n_windows = len(shortest)
     totals = np.zeros(2 * n_windows + 1)
     every = np.arange(len(totals))
-    room = np.empty(N_SUMS), np.empty(N_SUMS), np.empty(N_STATISTICS), totals
+    sums, joined, found = np.empty(N_SUMS), np.empty(N_SUMS), np.empty(N_STATISTICS)
     size = 0
     for p in range(len(row)):
-        size = _pair_cells(
-            p, order, starts, pairs, events, windows, plan, room, target, size
-        )
+        joined[N] = 0
+        high = starts[p + 1]
+        for w in range(n_windows):
+            low = high
+            while low > starts[p] and band[order[low - 1]] == w:
+                low -= 1
+            if not nested:
+                joined[N] = 0
+            if low < high:
+                _sum_times(order, low, high, low == starts[p], ahead, day, sums)
+                _sum_values(order, low, high, ahead, value, sums)
+                _join(joined, sums)
+                high = low
+            if joined[N] == 0:
+                continue
+            totals[w] += joined[N]
+            totals[n_windows + w] += 1
+            totals[-1] = max(totals[-1], joined[OLDEST])
+            if group[p] >= 0:
+                _statistics(joined, shortest[w], found)
+                size = _write(
+                    row[p], place[group[p], w], kinds, found,
+                    matrix, of_row, of_column, of_value, size,
+                )  # fmt: skip
         if p + 1 == len(row) or row[p + 1] != row[p]:
             for i in range(2 * n_windows):
                 totals[i] = totals[i] if totals[i] > 0 else np.nan
-            size = _write(row[p], total_columns, every, totals, target, size)
+            size = _write(
+                row[p], total_columns, every, totals,
+                matrix, of_row, of_column, of_value, size,
+            )  # fmt: skip
             totals[:] = 0
     return size
