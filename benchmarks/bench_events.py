@@ -1,15 +1,21 @@
-"""Claim: windows of events are computed faster than by polars and duckdb.
+"""Claim: windows of events are computed 1.5 times as fast as by polars and duckdb.
 
 Synthetic events of skewed codes; each subject has one index time. The default windows
 and statistics of each code (count, last, mean, minimum, maximum, slope, time since the
 last), as one dense float32 matrix with NaN where nothing is known: the same matrix from
-all three, which is checked. Each has one thread. Polars and duckdb have their tables in
-memory; ours reads its store from disk (from the page cache). Medians of interleaved
-rounds. The claim is that of the NumPy path; the numba path, which gives the same bits,
-and the practical floor (decoding the events from Parquet, and one pass over them) stand
-beside it.
+all, which is checked. Each has one thread. Polars and duckdb have their tables in
+memory, group the events once into bands from one window's length to the next, and have
+NumPy join the bands to windows, which is faster than asking them for each window. Ours
+reads its store from disk (from the page cache). Medians of interleaved rounds; of
+several sizes the worst ratio counts.
 
-Run: python benchmarks/bench_events.py [--events 1000000] [--codes 200]
+The claim is that of the NumPy path against the better of the two; with `--engine numba`
+it is that of the numba path, which gives the same bits, against polars, and the goal is
+3. The practical floor (decoding the events from Parquet, and one pass over them) stands
+beside them.
+
+Run: python benchmarks/bench_events.py [--events 1000000 10000000] [--codes 200]
+     python benchmarks/bench_events.py --engine numba
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ import platform
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -37,7 +44,7 @@ from sklearn.base import clone
 import skfusion
 from skfusion import EventStore, EventWindows
 
-GOAL = 1.5
+GOALS = {"numpy": 1.5, "numba": 3.0}
 STATISTICS = ("count", "last", "mean", "min", "max", "slope", "since_last")
 DAYS = (1, 30, 365, None)
 
@@ -184,27 +191,16 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def main() -> int:
-    """Measure, print, and return 1 if the claim does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--codes", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    machine = platform.processor() or platform.machine()
-    print(f"{machine}, Python {platform.python_version()}")
-    print(
-        f"skfusion {skfusion.__version__}, NumPy {np.__version__}, polars "
-        f"{polars.__version__}, duckdb {duckdb.__version__}; one thread each"
-    )
-    events, cases = make(arguments.events, arguments.codes)
-    print(f"{len(events):,} events, {len(cases):,} rows, {arguments.codes} codes")
+def measure(n_events: int, n_codes: int, rounds: int) -> dict[str, float]:
+    """Give the median seconds of each, interleaved, after a look at the matrices."""
+    events, cases = make(n_events, n_codes)
+    print(f"{len(events):,} events, {len(cases):,} rows, {n_codes} codes")
     connection = duckdb.connect(config={"threads": 1})
     connection.execute("CREATE TABLE events AS SELECT * FROM events")
     connection.execute("CREATE TABLE cases AS SELECT * FROM cases")
     tables = polars.from_pandas(events), polars.from_pandas(cases)
     with tempfile.TemporaryDirectory() as folder:
-        names = np.array([f"c{i:03d}" for i in range(arguments.codes)], dtype=object)
+        names = np.array([f"c{i:03d}" for i in range(n_codes)], dtype=object)
         table = events.assign(code=names[events["number"]]).drop(columns="number")
         store = EventStore.from_frame(table, f"{folder}/store")
         windows = EventWindows(
@@ -221,31 +217,57 @@ def main() -> int:
         events.to_parquet(parquet)
         used = np.isin(names, windows.codes_).repeat(len(DAYS) * len(STATISTICS))
         tasks = {
-            "skfusion": lambda: windows.transform(cases),
-            "skfusion, numba": lambda: compiled.transform(cases),
-            "polars": lambda: by_polars(*tables, arguments.codes),
-            "duckdb": lambda: by_duckdb(connection, len(cases), arguments.codes),
+            "numpy": lambda: windows.transform(cases),
+            "numba": lambda: compiled.transform(cases),
+            "polars": lambda: by_polars(*tables, n_codes),
+            "duckdb": lambda: by_duckdb(connection, len(cases), n_codes),
             "floor": lambda: floor(parquet),
         }
-        wanted = tasks["skfusion"]()
-        np.testing.assert_array_equal(tasks["skfusion, numba"](), wanted)
+        wanted = tasks["numpy"]()
+        np.testing.assert_array_equal(tasks["numba"](), wanted)
         for name in ("polars", "duckdb"):
             found = tasks[name]()[:, used]
             np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+            del found
+        del wanted
         times: dict[str, list[float]] = {name: [] for name in tasks}
-        for _ in range(arguments.rounds):
+        for _ in range(rounds):
             for name, task in tasks.items():
                 times[name].append(seconds(task))
     for name, taken in times.items():
-        print(f"{name}: {median(taken):.3f} s ({min(taken):.3f} to {max(taken):.3f})")
-    ours, polars_s = median(times["skfusion, numba"]), median(times["polars"])
-    print(f"numba is {polars_s / ours:.2f} times as fast as polars")
-    shortfall = median(times["skfusion"]) / median(times["floor"])
-    print(f"the NumPy path takes {shortfall:.1f} times the practical floor")
-    best = min(median(times[name]) for name in ("polars", "duckdb"))
-    ratio = best / median(times["skfusion"])
-    print(f"events: ratio {ratio:.2f} (goal {GOAL:.2f})")
-    return int(ratio < GOAL)
+        print(f"  {name}: {median(taken):.3f} s ({min(taken):.3f} to {max(taken):.3f})")
+    medians = {name: median(taken) for name, taken in times.items()}
+    for engine in GOALS:
+        shortfall = medians[engine] / medians["floor"]
+        print(f"  {engine} takes {shortfall:.1f} times the practical floor")
+    return medians
+
+
+def main() -> int:
+    """Measure, print, and return 1 if the claim does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--events", type=int, nargs="+", default=[1_000_000])
+    parser.add_argument("--codes", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--engine", choices=GOALS, default="numpy")
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore", "EventWindows: .* features")  # their size
+    machine = platform.processor() or platform.machine()
+    print(f"{machine}, Python {platform.python_version()}")
+    print(
+        f"skfusion {skfusion.__version__}, NumPy {np.__version__}, polars "
+        f"{polars.__version__}, duckdb {duckdb.__version__}; one thread each"
+    )
+    engine = arguments.engine
+    rivals = ("polars", "duckdb") if engine == "numpy" else ("polars",)
+    ratios = []
+    for n_events in arguments.events:
+        times = measure(n_events, arguments.codes, arguments.rounds)
+        ratios.append(min(times[name] for name in rivals) / times[engine])
+        print(f"  {engine}: {ratios[-1]:.2f} times as fast as {' and '.join(rivals)}")
+    name = "events" if engine == "numpy" else "events_numba"
+    print(f"{name}: ratio {min(ratios):.2f} (goal {GOALS[engine]:.2f})")
+    return int(min(ratios) < GOALS[engine])
 
 
 if __name__ == "__main__":
