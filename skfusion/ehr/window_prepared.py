@@ -193,6 +193,7 @@ class PreparedWindows(FolderHandle):
             "what": what.as_json(),
         }
         _write(folder, dict(zip(ARRAYS, arrays, strict=True)), about)
+        _opened.cache_clear()  # another one may have been there before
         return cls(folder, fingerprint)
 
     @property
