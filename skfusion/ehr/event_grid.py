@@ -268,21 +268,22 @@ class EventGrid(TransformerMixin, BaseEstimator):
     def _choose_codes(
         self, store: EventStore, cases: Cases, windows: Windows
     ) -> list[str]:
+        known = store.codes
         if self.codes is not None:
-            absent = [code for code in self.codes if code not in set(store.codes)]
+            absent = sorted(set(self.codes) - set(known))
             if absent:
                 raise ValueError(
                     f"EventGrid: {len(absent)} of {len(self.codes)} codes are not "
-                    f"among the {len(store.codes)} of the events, the first is "
-                    f"{absent[0]!r}.{did_you_mean(absent[0], store.codes)}"
+                    f"among the {len(known)} of the events, the first is "
+                    f"{absent[0]!r}.{did_you_mean(absent[0], known)}"
                 )
             return list(self.codes)
-        allowed = chosen_codes(store.codes, self.include, self.exclude)
+        allowed = chosen_codes(known, self.include, self.exclude)
         sight = Sight(windows, self.closed, allowed, days=False)
         counts, blind = count_subjects(store.files, cases, sight)
         warn_of_early(store.files, cases, blind, self.closed, "EventGrid")
         chosen = choose_codes(
-            store.codes,
+            known,
             counts,
             min_subjects=self.min_subjects,
             max_codes=self.max_codes,
@@ -290,7 +291,7 @@ class EventGrid(TransformerMixin, BaseEstimator):
             blind=blind,
             owner="EventGrid",
         )
-        return [store.codes[i] for i in chosen]
+        return [known[i] for i in chosen]
 
     def _events(
         self, store: EventStore, cases: Cases

@@ -6,15 +6,14 @@ Read next: `skfusion.ehr.windows`.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
-from skfusion.ehr.window_output import Block, Totals, with_totals
+from skfusion.ehr.window_output import Block, Totals
 from skfusion.ehr.window_plan import FeaturePlan, Windows
-from skfusion.ehr.window_prepared import PreparedFiles
+from skfusion.ehr.window_prepared import PreparedFiles, PreparedPairs
 from skfusion.ehr.window_rows import Cases, Sight, row_chunks
 
 __all__ = ["check_prepared", "chosen_features", "count_prepared"]
@@ -51,10 +50,7 @@ def count_prepared(
             "each time. Prepare these too.",
             stacklevel=4,
         )
-    windows = _window_places(files.what.windows, sight.windows)
-    counts = _columns(files, "count", windows, sight.codes)
-    per_code = files.plan.place[:1].size
-    code_of = np.repeat(np.flatnonzero(files.what.codes), per_code)
+    choice = _Choice(files, sight)
     n_codes = len(sight.codes)
     order = np.argsort(cases.subject, kind="stable")
     found = np.zeros(n_codes, dtype=np.int64)
@@ -62,10 +58,12 @@ def count_prepared(
     subject, end = cases.subject[order], cases.end[order]
     for rows in row_chunks(files.store.files, subject):
         part = Cases(subject[rows], end[rows])
-        table = files.features(part, **how)
-        row, seen = _cells(table, counts >= 0)[:2]
-        pairs = np.unique(part.subject[row] * n_codes + code_of[seen])
-        found += np.bincount(pairs % n_codes, minlength=n_codes)
+        pairs = files.pairs(part, **how)
+        seen = choice.seen(pairs).any(axis=1)
+        row, code = pairs.row[seen], choice.codes[pairs.place[seen]]
+        if len(np.unique(part.subject)) < len(part.subject):
+            code = np.unique(part.subject[row] * n_codes + code) % n_codes
+        found += np.bincount(code, minlength=n_codes)
         blind[order[rows][row]] = False
     return found, blind
 
@@ -105,17 +103,16 @@ def chosen_features(
     ValueError
         If something is asked that was not prepared.
     """
-    windows = _window_places(files.what.windows, sight.windows)
-    column = _plan_columns(files, windows, group, plan)
-    totals = _Totals(files, windows, sight, plan) if plan.totals else None
+    choice = _Choice(files, sight)
+    kinds = choice.kinds(plan.statistics)
     for rows in row_chunks(files.store.files, cases.subject):
         part = Cases(cases.subject[rows], cases.end[rows])
-        table = files.features(part, **how)
-        row, place, value = _cells(table, column >= 0)
-        block = Block(rows, row, column[place], value)
-        if totals is not None:
-            block = with_totals(block, totals.of(table), plan.n_of_codes)
-        yield block
+        pairs = files.pairs(part, **how)
+        place = group[choice.codes][pairs.place]
+        kept = np.flatnonzero(place >= 0)
+        value = pairs.value[kept][:, choice.windows][:, :, kinds]
+        totals = choice.totals(pairs, plan.totals) if plan.totals else None
+        yield Block(rows, pairs.row[kept], place[kept], value, totals)
 
 
 def check_prepared(files: PreparedFiles, sight: Sight) -> None:
@@ -166,71 +163,61 @@ def _extents(windows: Windows) -> list[tuple[int | None, int]]:
     return list(zip(begins, ends, strict=True))
 
 
-def _columns(
-    files: PreparedFiles, name: str, windows: np.ndarray, codes: np.ndarray
-) -> np.ndarray:
-    """Return, for each prepared column, of which of the windows it is a statistic."""
-    result = np.full(len(files.plan.names), -1, dtype=np.int32)
-    group = files.what.group[codes]
-    k = files.plan.statistics.index(name)
-    for place, w in enumerate(windows):
-        result[files.plan.place[group, w, k]] = place
-    return result
+class _Choice:
+    """What a setting sees of what was prepared.
 
+    Attributes
+    ----------
+    codes : ndarray of int
+        Which code of the store each prepared one is.
+    windows : ndarray of int
+        Which of the prepared windows each one of the setting is.
+    """
 
-def _plan_columns(
-    files: PreparedFiles, windows: np.ndarray, group: np.ndarray, plan: FeaturePlan
-) -> np.ndarray:
-    """Return the column in the plan of each prepared one, -1 for none."""
-    there = files.plan.statistics
-    missing = [name for name in plan.statistics if name not in there]
-    if missing:
-        raise ValueError(
-            f"EventWindows: the statistics {missing} were not prepared; prepared are "
-            f"{list(there)}. Prepare all that a search tries."
+    def __init__(self, files: PreparedFiles, sight: Sight) -> None:
+        self.codes = np.flatnonzero(files.what.codes)
+        self.windows = _window_places(files.what.windows, sight.windows)
+        self._statistics = files.plan.statistics
+        self._allowed = sight.codes[self.codes]
+
+    def kinds(self, names: Sequence[str]) -> np.ndarray:
+        """Return which of the prepared statistics each one is.
+
+        Raises
+        ------
+        ValueError
+            If one was not prepared.
+        """
+        there = self._statistics
+        missing = [name for name in names if name not in there]
+        if missing:
+            raise ValueError(
+                f"EventWindows: the statistics {missing} were not prepared; prepared "
+                f"are {list(there)}. Prepare all that a search tries."
+            )
+        return np.array([there.index(name) for name in names], dtype=int)
+
+    def seen(self, pairs: PreparedPairs) -> np.ndarray:
+        """Tell in which windows (n_pairs, n_windows) there are events."""
+        count = pairs.value[:, self.windows, self._statistics.index("count")]
+        return (count > 0) & self._allowed[pairs.place][:, None]
+
+    def totals(self, pairs: PreparedPairs, names: tuple[str, ...]) -> Totals:
+        """Sum up over all codes that may be seen."""
+        seen = self.seen(pairs)
+        kept = np.flatnonzero(seen.any(axis=1))
+        row, seen = pairs.row[kept], seen[kept]
+        start = np.flatnonzero(np.diff(row, prepend=-1))
+        count, oldest = (
+            pairs.value[kept][:, self.windows, kind].astype(np.float64)
+            for kind in self.kinds(("count", "since_first"))
         )
-    result = np.full(len(files.plan.names), -1, dtype=np.int32)
-    chosen = group >= 0
-    codes = files.what.group[chosen]
-    kinds = np.array([there.index(name) for name in plan.statistics], dtype=int)
-    result[files.plan.place[np.ix_(codes, windows, kinds)]] = plan.place[group[chosen]]
-    return result
-
-
-def _cells(
-    table: scipy.sparse.csr_array, wanted: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return row, prepared column and value of what is stored in some columns."""
-    kept = wanted[table.indices]
-    row = np.repeat(np.arange(table.shape[0]), np.diff(table.indptr))
-    return row[kept], table.indices[kept], table.data[kept]
-
-
-class _Totals:
-    """Statistics over all codes, made of those of each."""
-
-    def __init__(
-        self, files: PreparedFiles, windows: np.ndarray, sight: Sight, plan: FeaturePlan
-    ) -> None:
-        self._names = plan.totals
-        self._n_windows = len(windows)
-        self._counts = _columns(files, "count", windows, sight.codes)
-        self._oldest = _columns(files, "since_first", windows, sight.codes)
-
-    def of(self, table: scipy.sparse.csr_array) -> Totals:
-        """Return the totals of the rows that have events."""
-        row, place, value = _cells(table, self._counts >= 0)
-        shape = table.shape[0], self._n_windows
-        where = row * self._n_windows + self._counts[place]
-        size = int(np.prod(shape))
-        n = np.bincount(where, weights=value, minlength=size).reshape(shape)
-        different = np.bincount(where, minlength=size).reshape(shape)
-        oldest = np.full(shape[0], -np.inf)
-        since, column, days = _cells(table, self._oldest >= 0)
-        np.maximum.at(oldest, since, days)
-        parts = {"count": n, "n_codes": different, "history": oldest[:, None]}
-        values = np.hstack([parts[name] for name in self._names])
-        rows = np.flatnonzero(np.isfinite(oldest))
-        known = np.hstack([parts[name] > 0 for name in self._names])
-        known[:, values.shape[1] - 1] |= "history" in self._names
-        return Totals(rows, values[rows], known[rows])
+        count = np.where(seen, count, 0)
+        oldest = np.fmax.reduce(oldest, axis=1)
+        return Totals.of(
+            names,
+            row[start],
+            np.add.reduceat(count, start),
+            np.add.reduceat(seen.astype(float), start),
+            np.fmax.reduceat(oldest, start)[:, None],
+        )

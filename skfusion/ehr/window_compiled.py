@@ -16,7 +16,7 @@ import numpy as np
 
 from skfusion.ehr.window_kernel import STATISTICS, BandSums
 
-__all__ = ["window_cells"]
+__all__ = ["write_statistics"]
 
 # places of the sums of a band or window: the fields of BandSums, in their order
 N, NEWEST, OLDEST, DAYS, SPLIT, N_VALUES = range(6)
@@ -138,41 +138,27 @@ def _statistics(sums, shortest, found):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def _write(  # type: ignore[no-untyped-def]
-    row, columns, kinds, values, matrix, of_row, of_column, of_value, size
-):
-    """Write what is known and has a column: into a matrix, or behind other cells.
-
-    Returns how many cells there are then.
-    """
+def _write(values, kinds, columns, cells):  # type: ignore[no-untyped-def]
+    """Write what is known and has a column."""
     for k in range(len(kinds)):
-        column, value = columns[k], values[kinds[k]]
-        if column < 0 or np.isnan(value):
-            continue
-        if len(matrix) > 0:
-            matrix[row, column] = value
-        else:
-            of_row[size], of_column[size], of_value[size] = row, column, value
-            size += 1
-    return size
+        value = values[kinds[k]]
+        if columns[k] >= 0 and not np.isnan(value):
+            cells[columns[k]] = value
 
 
 @_compiled
-def window_cells(  # type: ignore[no-untyped-def]
-    order, starts, pairs, events, windows, plan, total_columns, target
+def write_statistics(  # type: ignore[no-untyped-def]
+    order, starts, pairs, events, windows, plan, target
 ):
-    """Write the features of some rows and count the cells, as `window_fast` says."""
+    """Write the statistics of each pair and window, as `window_fast` says."""
     # taken apart once: it costs more than the sums of a pair
-    row, group = pairs
+    row, place_of, total_row = pairs
     band, ahead, day, value = events
     nested, shortest = windows
     kinds, place = plan
-    matrix, of_row, of_column, of_value = target
+    matrix, totals = target
     n_windows = len(shortest)
-    totals = np.zeros(2 * n_windows + 1)
-    every = np.arange(len(totals))
     sums, joined, found = np.empty(N_SUMS), np.empty(N_SUMS), np.empty(N_STATISTICS)
-    size = 0
     for p in range(len(row)):
         joined[N] = 0
         high = starts[p + 1]
@@ -189,21 +175,10 @@ def window_cells(  # type: ignore[no-untyped-def]
                 high = low
             if joined[N] == 0:
                 continue
-            totals[w] += joined[N]
-            totals[n_windows + w] += 1
-            totals[-1] = max(totals[-1], joined[OLDEST])
-            if group[p] >= 0:
+            r = total_row[p]
+            totals[r, w] += joined[N]
+            totals[r, n_windows + w] += 1
+            totals[r, -1] = max(totals[r, -1], joined[OLDEST])
+            if place_of[p] >= 0:
                 _statistics(joined, shortest[w], found)
-                size = _write(
-                    row[p], place[group[p], w], kinds, found,
-                    matrix, of_row, of_column, of_value, size,
-                )  # fmt: skip
-        if p + 1 == len(row) or row[p + 1] != row[p]:
-            for i in range(2 * n_windows):
-                totals[i] = totals[i] if totals[i] > 0 else np.nan
-            size = _write(
-                row[p], total_columns, every, totals,
-                matrix, of_row, of_column, of_value, size,
-            )  # fmt: skip
-            totals[:] = 0
-    return size
+                _write(found, kinds, place[place_of[p], w], matrix[row[p]])

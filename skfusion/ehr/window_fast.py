@@ -17,9 +17,10 @@ from skfusion.ehr.window_kernel import (
     shortest_spans,
     sorted_keys,
 )
+from skfusion.ehr.window_output import Block, Totals
 from skfusion.ehr.window_plan import FeaturePlan, Windows
 
-__all__ = ["ENGINES", "compiled_cells", "uses_numba", "write_compiled"]
+__all__ = ["ENGINES", "compiled_pairs", "uses_numba", "write_compiled"]
 
 ENGINES = ("auto", "numpy", "numba")
 ENOUGH = 5_000_000  # events at which numba saves more time than it takes to load
@@ -51,15 +52,21 @@ def uses_numba(engine: str, n_events: int) -> bool:
     return is_worth_it and importlib.util.find_spec("numba") is not None
 
 
-def compiled_cells(
-    events: WindowEvents, windows: Windows, group: np.ndarray, plan: FeaturePlan
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def compiled_pairs(
+    rows: slice,
+    events: WindowEvents,
+    windows: Windows,
+    group: np.ndarray,
+    plan: FeaturePlan,
+) -> Block:
     """Compute the features of some rows.
 
     Parameters
     ----------
+    rows : slice
+        Which rows.
     events : WindowEvents
-        What the rows see.
+        What they see.
     windows : Windows
         The windows.
     group : ndarray of int of shape (n_codes,)
@@ -69,20 +76,19 @@ def compiled_cells(
 
     Returns
     -------
-    row, column : ndarray of int of shape (n_cells,)
-        Places of what is known, ordered by row.
-    value : ndarray of float32 of shape (n_cells,)
-        What is known.
+    Block
     """
     pairs = _Pairs.of(events, len(group))
-    n_totals = (_total_columns(plan, len(windows.labels)) >= 0).sum()
-    most = (group[pairs.code] >= 0).sum() * plan.place[:1].size
-    most += n_totals * (1 + np.count_nonzero(np.diff(pairs.row)))
-    cells = [np.empty(most, dtype=kind) for kind in (np.int32, np.int32, np.float32)]
-    nowhere = np.empty((0, 0), dtype=np.float32)
-    size = _compute(events, windows, group, plan, pairs, (nowhere, *cells))
-    row, column, value = (part[:size] for part in cells)
-    return row, column, value
+    chosen = group[pairs.code]
+    kept = chosen >= 0
+    shape = plan.place.shape[1:]
+    value = np.full((kept.sum(), *shape), np.nan, dtype=np.float32)
+    # one pair a row of the matrix, all of one code
+    place = np.arange(shape[0] * shape[1], dtype=np.int32).reshape(1, *shape)
+    where = np.cumsum(kept) - 1, np.where(kept, 0, -1)
+    matrix = value.reshape(len(value), -1)
+    totals = _compute(events, windows, plan, pairs, where, place, matrix)
+    return Block(rows, pairs.row[kept], chosen[kept], value, totals)
 
 
 def write_compiled(
@@ -97,13 +103,15 @@ def write_compiled(
     Parameters
     ----------
     events, windows, group, plan
-        As in `compiled_cells`.
+        As in `compiled_pairs`.
     matrix : ndarray of float32 of shape (n_rows, n_columns)
         Where what is known is written.
     """
-    none = (np.empty(0, dtype=kind) for kind in (np.int32, np.int32, np.float32))
     pairs = _Pairs.of(events, len(group))
-    _compute(events, windows, group, plan, pairs, (matrix, *none))
+    where = pairs.row, group[pairs.code]
+    totals = _compute(events, windows, plan, pairs, where, plan.place, matrix)
+    if totals is not None:
+        matrix[totals.row, plan.n_of_codes :] = totals.value
 
 
 class _Pairs(NamedTuple):
@@ -125,39 +133,31 @@ class _Pairs(NamedTuple):
 def _compute(
     events: WindowEvents,
     windows: Windows,
-    group: np.ndarray,
     plan: FeaturePlan,
     pairs: _Pairs,
-    target: tuple[np.ndarray, ...],
-) -> int:
-    from skfusion.ehr.window_compiled import window_cells
+    where: tuple[np.ndarray, np.ndarray],
+    place: np.ndarray,
+    matrix: np.ndarray,
+) -> Totals | None:
+    """Write statistics of pairs: `where` are rows of the matrix, and of `place`."""
+    from skfusion.ehr.window_compiled import write_statistics
 
     if "n_days" not in plan.statistics:
         events = events._replace(day=events.day[:0])
     kinds = np.array([STATISTICS.index(name) for name in plan.statistics], dtype=int)
-    return window_cells(
+    is_first = np.diff(pairs.row, prepend=-1) > 0
+    n_windows = len(windows.labels)
+    totals = np.zeros((is_first.sum(), 2 * n_windows + 1))
+    write_statistics(
         pairs.order,
         pairs.starts,
-        (pairs.row, group[pairs.code]),
+        (*where, np.cumsum(is_first) - 1),
         events[2:],
         (windows.nested, shortest_spans(windows.widths)),
-        (kinds, plan.place),
-        _total_columns(plan, len(windows.labels)),
-        target,
+        (kinds, place),
+        (matrix, totals),
     )
-
-
-def _total_columns(plan: FeaturePlan, n_windows: int) -> np.ndarray:
-    """Return the columns of count and n_codes in each window, and of history."""
-    columns = np.full(2 * n_windows + 1, -1)
-    place = plan.n_of_codes
-    parts = {
-        "count": slice(0, n_windows),
-        "n_codes": slice(n_windows, 2 * n_windows),
-        "history": slice(2 * n_windows, None),
-    }
-    for name in plan.totals:
-        n = len(columns[parts[name]])
-        columns[parts[name]] = np.arange(place, place + n)
-        place += n
-    return columns
+    if not plan.totals:
+        return None
+    parts = np.split(totals, [n_windows, 2 * n_windows], axis=1)
+    return Totals.of(plan.totals, pairs.row[is_first], *parts)

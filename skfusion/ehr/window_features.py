@@ -13,7 +13,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from skfusion.ehr.event_files import EventFiles
-from skfusion.ehr.window_fast import compiled_cells, uses_numba, write_compiled
+from skfusion.ehr.window_fast import compiled_pairs, uses_numba, write_compiled
 from skfusion.ehr.window_kernel import (
     BandSums,
     WindowEvents,
@@ -21,7 +21,7 @@ from skfusion.ehr.window_kernel import (
     sum_bands,
     window_statistics,
 )
-from skfusion.ehr.window_output import Block, PairBlock, Totals
+from skfusion.ehr.window_output import Block, Totals
 from skfusion.ehr.window_plan import FeaturePlan, Windows
 from skfusion.ehr.window_rows import Cases, Sight, events_of, row_chunks, visible_events
 
@@ -38,7 +38,7 @@ def computed_features(
     engine: str,
     n_jobs: int | None,
     matrix: np.ndarray | None = None,
-) -> Iterator[Block | PairBlock]:
+) -> Iterator[Block]:
     """Compute features, some rows at a time.
 
     Parameters
@@ -62,7 +62,7 @@ def computed_features(
 
     Yields
     ------
-    Block or PairBlock
+    Block
         In the order of the rows.
     """
     compiled = uses_numba(engine, events_of(files, cases.subject).sum())
@@ -79,7 +79,7 @@ def computed_features(
         yield from blocks
 
 
-def _listed(work: Any, *task: Any) -> list[Block | PairBlock]:
+def _listed(work: Any, *task: Any) -> list[Block]:
     return list(work(*task))
 
 
@@ -92,7 +92,7 @@ def row_features(
     matrix: np.ndarray | None,
     rows: slice,
     cases: Cases,
-) -> Iterator[Block | PairBlock]:
+) -> Iterator[Block]:
     """Compute the features of some rows.
 
     Parameters
@@ -116,14 +116,13 @@ def row_features(
 
     Yields
     ------
-    Block or PairBlock
+    Block
     """
     for events in visible_events(files, cases, sight):
         if matrix is not None:
             write_compiled(events, sight.windows, group, plan, matrix[rows])
-            continue
-        if compiled:
-            yield Block(rows, *compiled_cells(events, sight.windows, group, plan))
+        elif compiled:
+            yield compiled_pairs(rows, events, sight.windows, group, plan)
         else:
             yield _pairs(rows, events, sight.windows, group, plan)
 
@@ -134,7 +133,7 @@ def _pairs(
     windows: Windows,
     group: np.ndarray,
     plan: FeaturePlan,
-) -> PairBlock:
+) -> Block:
     row, code, sums = sum_bands(events, len(group), len(windows.labels))
     if windows.nested:
         sums = join_bands(sums)
@@ -143,19 +142,13 @@ def _pairs(
     parts = sums if kept.all() else BandSums(*(table[:, kept] for table in sums))
     values = window_statistics(parts, plan.statistics, windows.widths)
     totals = _totals(row, sums, plan) if plan.totals else None
-    return PairBlock(rows, row[kept], chosen[kept], values, totals)
+    return Block(rows, row[kept], chosen[kept], values, totals)
 
 
 def _totals(row: np.ndarray, sums: BandSums, plan: FeaturePlan) -> Totals:
     """Sum up over the codes of each row."""
     start = np.flatnonzero(np.diff(row, prepend=-1))
-    tables = []
-    if "count" in plan.totals:
-        tables.append(np.add.reduceat(sums.n, start, axis=1))
-    if "n_codes" in plan.totals:
-        tables.append(np.add.reduceat((sums.n > 0).astype(float), start, axis=1))
-    known = [table > 0 for table in tables]
-    if "history" in plan.totals:
-        tables.append(np.fmax.reduceat(np.fmax.reduce(sums.oldest), start)[None])
-        known.append(np.ones((1, len(start)), dtype=bool))
-    return Totals(row[start], np.concatenate(tables).T, np.concatenate(known).T)
+    count = np.add.reduceat(sums.n, start, axis=1)
+    n_codes = np.add.reduceat((sums.n > 0).astype(float), start, axis=1)
+    history = np.fmax.reduceat(np.fmax.reduce(sums.oldest), start)
+    return Totals.of(plan.totals, row[start], count.T, n_codes.T, history[:, None])

@@ -17,11 +17,10 @@ from skfusion.ehr.window_plan import FeaturePlan
 __all__ = [
     "Block",
     "DenseOutput",
-    "PairBlock",
+    "PairOutput",
     "SparseOutput",
     "Totals",
     "warn_of_size",
-    "with_totals",
 ]
 
 LARGE = 2**30  # bytes of a dense result that are worth a warning
@@ -39,26 +38,6 @@ def warn_of_size(n_rows: int, plan: FeaturePlan) -> None:
         )
 
 
-class Block(NamedTuple):
-    """Features of some neighbouring rows.
-
-    Attributes
-    ----------
-    rows : slice
-        Which rows.
-    row, column : ndarray of int of shape (n_cells,)
-        Places of what is known, ordered by row and then column; row 0 is the first of
-        `rows`.
-    value : ndarray of float32 of shape (n_cells,)
-        What is known, and measured zeros with it.
-    """
-
-    rows: slice
-    row: np.ndarray
-    column: np.ndarray
-    value: np.ndarray
-
-
 class Totals(NamedTuple):
     """Statistics over all codes.
 
@@ -67,18 +46,44 @@ class Totals(NamedTuple):
     row : ndarray of int of shape (n_rows,)
         Rows that have events.
     value : ndarray of shape (n_rows, n_totals)
-        The statistics.
-    known : ndarray of bool of shape (n_rows, n_totals)
-        Which are known; of a count 0 is not.
+        The statistics; of a count 0 is not known.
     """
 
     row: np.ndarray
     value: np.ndarray
-    known: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        names: tuple[str, ...],
+        row: np.ndarray,
+        count: np.ndarray,
+        n_codes: np.ndarray,
+        history: np.ndarray,
+    ) -> Totals:
+        """Take those that are asked for.
+
+        Parameters
+        ----------
+        names : tuple of str
+            Of ``"count"``, ``"n_codes"`` and ``"history"``.
+        row : ndarray of int of shape (n_rows,)
+            The rows.
+        count, n_codes : ndarray of shape (n_rows, n_windows)
+            How many events, and of how many codes, there are in each window.
+        history : ndarray of shape (n_rows, 1)
+            Days from the oldest event.
+
+        Returns
+        -------
+        Totals
+        """
+        all_ = {"count": count, "n_codes": n_codes, "history": history}
+        return cls(row, np.concatenate([all_[name] for name in names], axis=1))
 
 
-class PairBlock(NamedTuple):
-    """The same, of all statistics of some pairs of a row and a code.
+class Block(NamedTuple):
+    """Features of some neighbouring rows: of pairs of a row and a code.
 
     Attributes
     ----------
@@ -99,41 +104,24 @@ class PairBlock(NamedTuple):
     value: np.ndarray
     totals: Totals | None
 
-    def cells(self, plan: FeaturePlan) -> Block:
-        """Return what is known and has a column, cell by cell."""
+    def cells(self, plan: FeaturePlan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return row, column and value of what is known, ordered by row."""
         columns = plan.place[self.place]
         known = ~np.isnan(self.value) & (columns >= 0)
-        n_cells = known.reshape(len(known), -1).sum(axis=1)
-        row = np.repeat(self.row, n_cells)
-        block = Block(self.rows, row, columns[known], self.value[known])
+        row = np.repeat(self.row, known.reshape(len(known), -1).sum(axis=1))
+        column, value = columns[known], self.value[known]
         if self.totals is None:
-            return block
-        return with_totals(block, self.totals, plan.n_of_codes)
-
-
-def with_totals(block: Block, totals: Totals, first_column: int) -> Block:
-    """Put totals behind the other features of their rows.
-
-    Parameters
-    ----------
-    block : Block
-        Features.
-    totals : Totals
-        Totals of the same rows.
-    first_column : int
-        The column of the first one.
-
-    Returns
-    -------
-    Block
-    """
-    place, column = np.nonzero(totals.known)
-    row = np.concatenate([block.row, totals.row[place]])
-    column = np.concatenate([block.column, column + first_column])
-    known = totals.value[totals.known].astype(np.float32)
-    value = np.concatenate([block.value, known])
-    order = np.argsort(row, kind="stable")
-    return Block(block.rows, row[order], column[order], value[order])
+            return row, column, value
+        total = self.totals.value
+        is_known = total > 0
+        if "history" in plan.totals:
+            is_known[:, -1] = True
+        place, extra = np.nonzero(is_known)
+        row = np.concatenate([row, self.totals.row[place]])
+        column = np.concatenate([column, extra + plan.n_of_codes])
+        value = np.concatenate([value, total[is_known].astype(np.float32)])
+        order = np.argsort(row, kind="stable")
+        return row[order], column[order], value[order]
 
 
 class DenseOutput:
@@ -141,28 +129,23 @@ class DenseOutput:
 
     def __init__(self, n_rows: int, plan: FeaturePlan) -> None:
         self._plan = plan
-        empty = np.where(plan.is_count, np.float32(0), np.float32(np.nan))
-        self.matrix: np.ndarray = np.tile(empty, (n_rows, 1))
+        self.matrix: np.ndarray = np.tile(plan.empty, (n_rows, 1))
 
-    def add(self, block: Block | PairBlock) -> None:
+    def add(self, block: Block) -> None:
         """Write a block."""
         matrix = self.matrix[block.rows]
-        if isinstance(block, PairBlock):
-            if self._plan.is_regular:
-                self._add_pairs(matrix, block)
-                return
-            block = block.cells(self._plan)
-        matrix[block.row, block.column] = block.value
-
-    def _add_pairs(self, matrix: np.ndarray, block: PairBlock) -> None:
-        """Write all columns of a row and code at once, as they lie side by side."""
+        if not self._plan.is_regular:
+            row, column, value = block.cells(self._plan)
+            matrix[row, column] = value
+            return
+        # all columns of a row and code at once, as they lie side by side
         plan, value = self._plan, block.value
         for k, name in enumerate(plan.statistics):
             if name in COUNTS:
                 np.nan_to_num(value[:, :, k], copy=False)
         codes = matrix[:, : plan.n_of_codes].reshape(len(matrix), *plan.place.shape)
         codes[block.row, block.place] = value
-        if block.totals is not None:  # of which those that are not known are 0
+        if block.totals is not None:
             matrix[block.totals.row, plan.n_of_codes :] = block.totals.value
 
     def finish(self) -> np.ndarray:
@@ -170,43 +153,74 @@ class DenseOutput:
         return self.matrix
 
 
+class _Growing:
+    """An array that grows in place, so that it is never there twice."""
+
+    def __init__(self, dtype: type, *shape: int) -> None:
+        self._values: np.ndarray = np.empty((0, *shape), dtype=dtype)
+        self._size = 0
+
+    def append(self, values: np.ndarray) -> None:
+        size = self._size + len(values)
+        if size > len(self._values):
+            self._resize(size + size // 4)
+        self._values[self._size : size] = values
+        self._size = size
+
+    def finish(self) -> np.ndarray:
+        self._resize(self._size)
+        return self._values
+
+    def _resize(self, size: int) -> None:
+        self._values.resize((size, *self._values.shape[1:]), refcheck=False)
+
+
 class SparseOutput:
-    """A CSR matrix: what is not stored is unknown; a zero that is stored was measured.
+    """A CSR matrix: what is not stored is unknown, a stored zero was measured."""
 
-    Its arrays grow in place, so that it is never there twice.
-    """
-
-    matrix = None  # in which one could write
+    matrix = None  # there is none to write into
 
     def __init__(self, n_rows: int, plan: FeaturePlan) -> None:
         self._plan = plan
         self._shape = n_rows, len(plan.names)
-        self._size = 0
-        self._values = np.empty(0, dtype=np.float32)
-        self._columns = np.empty(0, dtype=np.int32)
+        self._values, self._columns = _Growing(np.float32), _Growing(np.int32)
         self._counts = np.zeros(n_rows, dtype=np.int64)
 
-    def add(self, block: Block | PairBlock) -> None:
+    def add(self, block: Block) -> None:
         """Append a block, whose rows come after those of the blocks before."""
-        if isinstance(block, PairBlock):
-            block = block.cells(self._plan)
+        row, column, value = block.cells(self._plan)
         n_rows = block.rows.stop - block.rows.start
-        self._counts[block.rows] += np.bincount(block.row, minlength=n_rows)
-        size = self._size + len(block.value)
-        if size > len(self._values):
-            room = size + size // 4
-            self._values.resize(room, refcheck=False)
-            self._columns.resize(room, refcheck=False)
-        self._values[self._size : size] = block.value
-        self._columns[self._size : size] = block.column
-        self._size = size
+        self._counts[block.rows] += np.bincount(row, minlength=n_rows)
+        self._values.append(value)
+        self._columns.append(column)
 
     def finish(self) -> scipy.sparse.csr_array:
         """Return the matrix."""
-        self._values.resize(self._size, refcheck=False)
-        self._columns.resize(self._size, refcheck=False)
+        parts = self._values.finish(), self._columns.finish()
         starts = np.concatenate([[0], np.cumsum(self._counts)])
-        if self._size < np.iinfo(np.int32).max:
+        if len(parts[0]) < np.iinfo(np.int32).max:
             starts = starts.astype(np.int32)
-        parts = self._values, self._columns, starts
-        return scipy.sparse.csr_array(parts, shape=self._shape)
+        return scipy.sparse.csr_array((*parts, starts), shape=self._shape)
+
+
+class PairOutput:
+    """All features of pairs of a row and a code, row after row."""
+
+    matrix = None  # as above
+
+    def __init__(self, n_rows: int, plan: FeaturePlan) -> None:
+        self._counts = np.zeros(n_rows, dtype=np.int64)
+        self._places = _Growing(np.int32)
+        self._values = _Growing(np.float32, *plan.place.shape[1:])
+
+    def add(self, block: Block) -> None:
+        """Append a block, whose rows come after those of the blocks before."""
+        n_rows = block.rows.stop - block.rows.start
+        self._counts[block.rows] += np.bincount(block.row, minlength=n_rows)
+        self._places.append(block.place)
+        self._values.append(block.value)
+
+    def finish(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return where rows begin and end, codes and values of the pairs."""
+        starts = np.concatenate([[0], np.cumsum(self._counts)])
+        return starts, self._places.finish(), self._values.finish()

@@ -259,8 +259,8 @@ class FeaturePlan:
         How many columns are of single codes; those over all codes follow.
     is_regular : bool
         Whether all codes have the same statistics, side by side.
-    is_count : ndarray of bool of shape (n_columns,)
-        Columns that are 0, and not unknown, where nothing happened.
+    empty : ndarray of float32 of shape (n_columns,)
+        What stands in each column where nothing happened: 0 for counts, else NaN.
     """
 
     def __init__(
@@ -298,7 +298,7 @@ class FeaturePlan:
             labels = (ALL,) if name == "history" else windows.labels
             self.names += [f"{EVERY}__{label}__{name}" for label in labels]
             counts += [name != "history"] * len(labels)
-        self.is_count = np.array(counts, dtype=bool)
+        self.empty = np.where(counts, np.float32(0), np.float32(np.nan))
 
 
 def _for_code(

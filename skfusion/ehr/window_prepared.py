@@ -15,23 +15,22 @@ import shutil
 import uuid
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse
 
 from skfusion._paths import cache_folder
 from skfusion.ehr.events import EventStore
 from skfusion.ehr.handle import FolderHandle
 from skfusion.ehr.window_features import computed_features
 from skfusion.ehr.window_kernel import STATISTICS
-from skfusion.ehr.window_output import SparseOutput
+from skfusion.ehr.window_output import PairOutput
 from skfusion.ehr.window_plan import FeaturePlan, Windows, check_statistics
 from skfusion.ehr.window_rows import Cases, Sight, search_within
 
-__all__ = ["Preparation", "PreparedFiles", "PreparedWindows"]
+__all__ = ["Preparation", "PreparedFiles", "PreparedPairs", "PreparedWindows"]
 
-ARRAYS = ("subject", "end", "start", "column", "value")
+ARRAYS = ("subject", "end", "start", "place", "value")
 # of which all totals and the choice of codes are made
 ALWAYS = ("count", "since_first")
 
@@ -180,13 +179,7 @@ class PreparedWindows(FolderHandle):
             )
         single = Cases(*rows)
         plan = what.plan(store.codes)
-        output = SparseOutput(rows.shape[1], plan)
-        for block in computed_features(
-            store.files, single, what.sight, what.group, plan, **how
-        ):
-            output.add(block)
-        table = output.finish()
-        arrays = *rows, table.indptr, table.indices, table.data
+        arrays = *rows, *_computed(store, single, what, plan, **how)
         about = {
             "fingerprint": fingerprint,
             "events": [str(store.path), store.fingerprint],
@@ -210,8 +203,44 @@ class PreparedWindows(FolderHandle):
 
     def __repr__(self) -> str:
         files = self.files
-        n_rows, n_columns = files.table.shape
-        return f"PreparedWindows({n_rows:,} rows, {n_columns:,} features)"
+        return (
+            f"PreparedWindows({files.n_rows:,} rows, {len(files.plan.names):,} "
+            "features)"
+        )
+
+
+class PreparedPairs(NamedTuple):
+    """What was prepared of rows and codes, ordered by row.
+
+    Attributes
+    ----------
+    row : ndarray of int of shape (n_pairs,)
+        Which row.
+    place : ndarray of int of shape (n_pairs,)
+        Which of the codes that were prepared.
+    value : ndarray of float32 of shape (n_pairs, n_windows, n_statistics)
+        NaN where nothing is known, or nothing counted.
+    """
+
+    row: np.ndarray
+    place: np.ndarray
+    value: np.ndarray
+
+
+def _computed(
+    store: EventStore,
+    cases: Cases,
+    what: Preparation,
+    plan: FeaturePlan,
+    **how: Any,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compute where the pairs of each row begin and end, their codes and values."""
+    output = PairOutput(len(cases.end), plan)
+    for block in computed_features(
+        store.files, cases, what.sight, what.group, plan, **how
+    ):
+        output.add(block)
+    return output.finish()
 
 
 def _write(folder: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
@@ -297,13 +326,10 @@ class PreparedFiles:
             name: np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS
         }
 
-    @cached_property
-    def table(self) -> scipy.sparse.csr_array:
-        """The features of the rows, mapped and not read."""
-        arrays = self._arrays
-        parts = arrays["value"], arrays["column"], arrays["start"]
-        shape = len(arrays["end"]), len(self.plan.names)
-        return scipy.sparse.csr_array(parts, shape=shape)
+    @property
+    def n_rows(self) -> int:
+        """How many rows there are."""
+        return len(self._arrays["end"])
 
     def places(self, cases: Cases) -> np.ndarray:
         """Return where rows are in the table, -1 for those that are not."""
@@ -316,8 +342,8 @@ class PreparedFiles:
         found = (place < high) & (end[np.minimum(place, len(end) - 1)] == cases.end)
         return np.where(found, place, -1)
 
-    def features(self, cases: Cases, **how: Any) -> scipy.sparse.csr_array:
-        """Return features of rows; those that are not there are computed.
+    def pairs(self, cases: Cases, **how: Any) -> PreparedPairs:
+        """Return what was prepared of rows; of those that are not there it is computed.
 
         Parameters
         ----------
@@ -328,23 +354,25 @@ class PreparedFiles:
 
         Returns
         -------
-        csr_array of shape (n_rows, n_columns)
-            What is not stored is unknown.
+        PreparedPairs
         """
         place = self.places(cases)
-        new = place < 0
-        if not new.any():
-            return self.table[place]
-        output = SparseOutput(new.sum(), self.plan)
+        known, new = np.flatnonzero(place >= 0), np.flatnonzero(place < 0)
+        start, stop = (self._arrays["start"][place[known] + i] for i in (0, 1))
+        n_pairs = stop - start
+        shift = np.repeat(start - (np.cumsum(n_pairs) - n_pairs), n_pairs)
+        where = np.arange(n_pairs.sum()) + shift
+        row = np.repeat(known, n_pairs)
+        codes, values = (self._arrays[name][where] for name in ("place", "value"))
+        if not (cases.subject[new] >= 0).any():
+            return PreparedPairs(row, codes, values)
         rest = Cases(cases.subject[new], cases.end[new])
-        what = self.what
-        for block in computed_features(
-            self.store.files, rest, what.sight, what.group, self.plan, **how
-        ):
-            output.add(block)
-        both = scipy.sparse.vstack([self.table[place[~new]], output.finish()])
-        order = np.where(new, np.cumsum(new) - 1 + (~new).sum(), np.cumsum(~new) - 1)
-        return scipy.sparse.csr_array(both)[order]
+        starts, *others = _computed(self.store, rest, self.what, self.plan, **how)
+        row = np.concatenate([row, np.repeat(new, np.diff(starts))])
+        order = np.argsort(row, kind="stable")
+        both = zip((codes, values), others, strict=True)
+        codes, values = (np.concatenate(parts)[order] for parts in both)
+        return PreparedPairs(row[order], codes, values)
 
 
 @lru_cache(maxsize=32)

@@ -13,7 +13,7 @@ import numpy as np
 from skfusion.ehr.events import EventStore, as_store
 from skfusion.ehr.window_choice import check_prepared, chosen_features, count_prepared
 from skfusion.ehr.window_features import computed_features
-from skfusion.ehr.window_output import Block, PairBlock
+from skfusion.ehr.window_output import Block
 from skfusion.ehr.window_plan import FeaturePlan
 from skfusion.ehr.window_prepared import PreparedWindows
 from skfusion.ehr.window_rows import Cases, Sight
@@ -37,7 +37,7 @@ class Source(Protocol):
         group: np.ndarray,
         plan: FeaturePlan,
         matrix: np.ndarray | None,
-    ) -> Iterator[Block | PairBlock]:
+    ) -> Iterator[Block]:
         """Return features, some rows at a time; see `computed_features`."""
 
 
@@ -58,7 +58,7 @@ class _Events:
         group: np.ndarray,
         plan: FeaturePlan,
         matrix: np.ndarray | None,
-    ) -> Iterator[Block | PairBlock]:
+    ) -> Iterator[Block]:
         files = self.store.files
         how = {**self._how, "matrix": matrix}
         return computed_features(files, cases, sight, group, plan, **how)
@@ -83,7 +83,7 @@ class _Prepared:
         group: np.ndarray,
         plan: FeaturePlan,
         matrix: np.ndarray | None,
-    ) -> Iterator[Block | PairBlock]:
+    ) -> Iterator[Block]:
         check_prepared(self._files, sight)
         return chosen_features(self._files, cases, sight, group, plan, **self._how)
 

@@ -218,13 +218,14 @@ class EventWindows(TransformerMixin, BaseEstimator):
         if not len(cases.end):
             raise ValueError("EventWindows: X has no rows, at least one is needed.")
         windows = Windows.parse(self.windows, self.nested)
-        allowed = chosen_codes(store.codes, self.include, self.exclude)
+        codes = store.codes
+        allowed = chosen_codes(codes, self.include, self.exclude)
         sight = Sight(windows, self.closed, allowed, days=False)
         counts, blind = source.count(cases, sight)
         self.n_rows_without_events_ = int(blind.sum())
         warn_of_early(store.files, cases, blind, self.closed, "EventWindows")
         chosen = choose_codes(
-            store.codes,
+            codes,
             counts,
             min_subjects=self.min_subjects,
             max_codes=self.max_codes,
@@ -232,7 +233,7 @@ class EventWindows(TransformerMixin, BaseEstimator):
             blind=blind,
             owner="EventWindows",
         )
-        self.codes_ = [store.codes[i] for i in chosen]
+        self.codes_ = [codes[i] for i in chosen]
         self.code_counts_ = counts[chosen]
         if self.clip is not None:
             bounds = learn_bounds(store.files, cases, sight, chosen, self.clip)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import warnings
 
 import numpy as np
@@ -196,6 +197,23 @@ def test_the_handle_is_small_and_knows_when_files_changed(store, tmp_path):
     (handle.path / "prepared.json").unlink()
     with pytest.raises(FileNotFoundError, match="no prepared features"):
         PreparedWindows(handle.path)
+
+
+def test_a_folder_that_was_removed_is_prepared_again(store, tmp_path):
+    X, place = cases(), tmp_path / "kept"
+    one = windows(store)
+    wanted = one.prepare(X, path=place).fit_transform(X)
+    shutil.rmtree(place)
+    pd.testing.assert_frame_equal(one.prepare(X, path=place).fit_transform(X), wanted)
+
+
+def test_rows_that_see_nothing_are_empty_in_every_setting(store):
+    X = cases(60)
+    early = cases(5).assign(index_time=START - pd.Timedelta("1D"))
+    one = windows(store)
+    prepared = one.prepare(pd.concat([X, early])).fit(X)
+    found, wanted = prepared.transform(early), one.fit(X).transform(early)
+    pd.testing.assert_frame_equal(found, wanted)
 
 
 def test_nothing_is_left_of_a_preparation_that_failed(store, tmp_path, monkeypatch):
