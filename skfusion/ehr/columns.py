@@ -6,6 +6,7 @@ Read next: `skfusion.ehr.tabular`, which encodes each kind.
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import pandas as pd
 
 __all__ = [
     "SECONDS_PER_DAY",
+    "check_ages",
     "days_between",
     "kind_of",
     "sort_columns",
@@ -24,6 +26,8 @@ __all__ = [
 ]
 
 SECONDS_PER_DAY = 86_400.0
+# "age", "Age", "patient_age", "age_at_scan", "age_years"; no "image", "age_gap"
+AGES = re.compile(r"(.*[\W_])?age([\W_](at|in|years|months|days)([\W_].*)?)?", re.I)
 KINDS = ("number", "date", "ordered", "boolean", "category", "multivalued", "text")
 
 
@@ -202,6 +206,32 @@ def within_bounds(
     """
     outside = (values < bounds[0]) | (values > bounds[1])
     return np.where(outside, np.nan, values), int(outside.sum())
+
+
+def check_ages(values: np.ndarray, name: Any) -> None:
+    """Raise ValueError where a column that is named as an age holds negative numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.ehr.columns import check_ages
+    >>> check_ages(np.array([40.0, -1.0]), "image_quality")
+    >>> check_ages(np.array([40.0, -1.0]), "age_at_scan")
+    Traceback (most recent call last):
+    ...
+    ValueError: TabularEncoder: column 'age_at_scan' holds negative ages in 1 of 2 ...
+    """
+    if not AGES.fullmatch(str(name).strip()):
+        return
+    negative = np.flatnonzero(values < 0)
+    if len(negative):
+        raise ValueError(
+            f"TabularEncoder: column {name!r} holds negative ages in {len(negative)} "
+            f"of {len(values)} rows (row positions "
+            f"{', '.join(map(str, negative[:5]))}). Correct them; make them gaps with "
+            f"bounds={{{name!r}: (0, 130)}}; or, if the column is standardised or is "
+            f"no age, say so with bounds={{{name!r}: (-np.inf, np.inf)}}."
+        )
 
 
 def days_between(column: pd.Series, index_time: pd.Series) -> np.ndarray:

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion._validation import check_weights
 from skfusion.ehr.columns import (
+    check_ages,
     days_between,
     sort_columns,
     to_float,
@@ -75,7 +76,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         Most words of a text column.
     bounds : mapping of str to (float, float), or None, default=None
         Least and greatest plausible number of a column. What lies outside becomes a
-        gap, with a warning that counts.
+        gap, with a warning that counts. Columns named as ages without bounds may hold
+        no negative number.
 
     Attributes
     ----------
@@ -90,8 +92,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     Raises
     ------
     ValueError
-        If there are date columns but no `index_time`, or a column mixes kinds that
-        cannot be encoded.
+        If there are date columns but no `index_time`, a column mixes kinds that cannot
+        be encoded, or ages are negative.
 
     See Also
     --------
@@ -360,6 +362,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         columns, outside = {}, {}
         for column in self.kinds_["number"]:
             columns[column] = to_float(frame[column])
+            if column not in (self.bounds or {}):
+                check_ages(columns[column], column)
         for column, bounds in (self.bounds or {}).items():
             columns[column], outside[column] = within_bounds(columns[column], bounds)
         if any(outside.values()):

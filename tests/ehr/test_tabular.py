@@ -252,3 +252,24 @@ def test_what_the_user_says_must_fit(frame):
     ):
         with pytest.raises(ValueError, match=message):
             TabularEncoder(index_time="scan", **parameters).fit(frame)
+
+
+@pytest.mark.parametrize("name", ["age", "Age", "patient_age", "age_at_scan", "AGE"])
+def test_negative_ages_are_refused(name):
+    X = pd.DataFrame({name: [40.0, -3.0, 50.0, np.nan, -1.0]})
+    message = r"holds negative ages in 2 of 5 rows \(row positions 1, 4\)"
+    with pytest.raises(ValueError, match=message) as caught:
+        TabularEncoder().fit(X)
+    assert "-3" not in str(caught.value)
+    fitted = TabularEncoder().fit(X[:1])
+    with pytest.raises(ValueError, match="negative ages in 1 of 1 rows"):
+        fitted.transform(X[1:2])
+    with pytest.warns(UserWarning, match="outside their bounds became gaps"):
+        TabularEncoder(bounds={name: (0, 130)}).fit(X)
+    TabularEncoder(bounds={name: (-np.inf, np.inf)}).fit(X)
+
+
+@pytest.mark.parametrize("name", ["image", "stage", "age_gap", "usage", "agency", 0])
+def test_other_columns_may_be_negative(name):
+    X = pd.DataFrame({name: [1.0, -1.0]})
+    assert TabularEncoder(scale=False).fit_transform(X).min() == -1

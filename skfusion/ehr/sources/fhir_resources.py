@@ -98,14 +98,18 @@ def _known_at(resource: Mapping[str, Any], known: Known, name: str) -> str | Non
 
 def coding_of(concept: Any) -> str | None:
     """Return vocabulary and code of a concept; of several the first that is known."""
-    codings = [c for c in (concept or {}).get("coding", []) if c.get("code")]
-    for coding in codings:
-        if coding.get("system") in SYSTEMS:
-            return f"{SYSTEMS[coding['system']]}//{coding['code']}"
-    if codings:
-        return f"SOURCE//{codings[0]['code']}"
-    text = (concept or {}).get("text")
-    return f"SOURCE//{text}" if text else None
+    concept = concept or {}
+    first = None
+    for coding in concept.get("coding", ()):
+        code = coding.get("code")
+        if not code:
+            continue
+        system = SYSTEMS.get(coding.get("system"))
+        if system is not None:
+            return f"{system}//{code}"
+        first = first or code
+    first = first or concept.get("text")
+    return f"SOURCE//{first}" if first else None
 
 
 def _domain(domain: str, coded: str | None) -> str | None:

@@ -11,7 +11,7 @@ import pytest
 
 from skfusion import EventStore, EventWindows
 from skfusion.ehr import parse_values
-from skfusion.ehr.sources import read_fhir
+from skfusion.ehr.sources import fhir, read_fhir
 
 LOINC, SNOMED = "http://loinc.org", "http://snomed.info/sct"
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
@@ -357,6 +357,17 @@ def test_resources_of_another_shape_are_named_without_their_content(tmp_path, el
     assert "Doe" not in str(caught.value)
 
 
+def test_either_reader_of_json_will_do(tmp_path, monkeypatch):
+    made = [
+        observation(f"{i % 7}-ä", f"2024-05-01T08:{i:02d}:00Z", valueInteger=i)
+        for i in range(50)
+    ]
+    write(tmp_path, x=made)
+    first = read(tmp_path)
+    monkeypatch.setattr(fhir, "_loads", json.loads)
+    pd.testing.assert_frame_equal(read(tmp_path), first)
+
+
 def test_chunks_folders_and_gzip_say_the_same(tmp_path):
     made = [
         observation(f"{i % 7}-1", f"2024-05-01T08:{i:02d}:00Z", valueInteger=i)
@@ -382,7 +393,11 @@ def test_chunks_folders_and_gzip_say_the_same(tmp_path):
         ("\x00\xff", r"line 12 of x\.ndjson is no JSON"),
     ],
 )
-def test_a_broken_line_is_named_and_nothing_is_kept(tmp_path, broken, match):
+@pytest.mark.parametrize("loads", [fhir._loads, json.loads])
+def test_a_broken_line_is_named_and_nothing_is_kept(
+    tmp_path, monkeypatch, broken, match, loads
+):
+    monkeypatch.setattr(fhir, "_loads", loads)
     lines = [json.dumps(observation("1-1", "2024-05-01T08:00:00Z"))] * 20
     lines[5] = ""  # empty lines are allowed and counted
     lines[11] = broken
