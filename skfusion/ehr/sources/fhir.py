@@ -277,7 +277,7 @@ def _tables(
         table["time"] = table["time"].mask(stated & table["available_time"].isna())
         table["available_time"] = later_of(table["time"], table["available_time"])
         table["numeric_value"] = table["numeric_value"].astype(float)
-        static = table["code"].str.startswith("GENDER//").fillna(False).astype(bool)
+        static = table["code"].str.startswith("GENDER//", na=False).astype(bool)
         kept = losses[name].keep_events(table[~static])
         parts = [part for part in (kept, table[static]) if len(part)]
         if parts:

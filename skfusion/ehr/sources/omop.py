@@ -288,7 +288,8 @@ class _Reader:
             for kind, known in words.items():
                 ids = as_ids(chunk[f"{kind}_concept_id"], f"read_omop: person.{kind}")
                 named = ids.map(known).astype(object).where(ids.fillna(0) != 0)
-                facts[kind.upper()] = named.fillna(chunk[f"{kind}_source_value"])
+                given = chunk[f"{kind}_source_value"].astype(object)
+                facts[kind.upper()] = named.where(named.notna(), given)
             for kind, fact in facts.items():
                 code = prefixed(f"{kind}//", fact)
                 frame = pd.DataFrame({"subject_id": subject, "code": code})

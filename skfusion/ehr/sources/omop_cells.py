@@ -83,6 +83,7 @@ def values_of(
     frame["unit"] = unit.fillna(chunk["unit_source_value"].astype(object))
     text = given.astype(object).where(numbers.isna())
     if table.text:
-        text = text.fillna(chunk[table.text].astype(object).where(numbers.isna()))
+        words = chunk[table.text].astype(object).where(numbers.isna())
+        text = text.where(text.notna(), words)
     frame["text_value"] = text.map(str, "ignore")
     return frame
