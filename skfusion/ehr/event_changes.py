@@ -20,8 +20,16 @@ from skfusion.ehr.event_columns import (
     as_labels,
     as_series,
 )
+from skfusion.ehr.units import Tally, Units
 
-__all__ = ["Change", "converting", "grouping", "lagging", "parsing"]
+__all__ = [
+    "Change",
+    "UnitChange",
+    "grouping",
+    "lagging",
+    "measurements",
+    "parsing",
+]
 
 Change = Callable[[EventColumns], EventColumns]
 
@@ -88,12 +96,27 @@ def grouping(codes: Sequence[str], mapping: Any) -> Change:
     return change
 
 
-def converting(units: Callable[..., pd.DataFrame]) -> Change:
-    """Return what brings values to other units; see `EventStore.convert_units`."""
+def measurements(events: EventColumns) -> tuple[pd.Series, pd.Series, pd.Series]:
+    """Return code, number and unit of each event, as `Units` takes them."""
+    value = pd.Series(events.value.astype(np.float64))
+    return as_series(events.code), value, _words(events.unit, len(value))
 
-    def change(events: EventColumns) -> EventColumns:
-        value = pd.Series(events.value.astype(np.float64))
-        table = units(as_series(events.code), value, _words(events.unit, len(value)))
+
+class UnitChange:
+    """Bring values to other units; see `EventStore.convert_units`."""
+
+    def __init__(self, units: Callable[..., pd.DataFrame]) -> None:
+        self._units = units
+        self._tally = Tally()
+
+    def __call__(self, events: EventColumns) -> EventColumns:
+        """Convert a part of the events."""
+        given = measurements(events)
+        if isinstance(self._units, Units):  # one warning for all parts
+            table, tally = self._units.convert(*given)
+            self._tally = self._tally.join(tally)
+        else:
+            table = self._units(*given)
         return replace(
             events,
             code=as_labels(table["code"], "code"),
@@ -101,7 +124,10 @@ def converting(units: Callable[..., pd.DataFrame]) -> Change:
             unit=as_labels(table["unit"], "unit"),
         )
 
-    return change
+    def warn(self) -> None:
+        """Warn of what was found in all parts."""
+        if isinstance(self._units, Units):
+            self._units.warn(self._tally)
 
 
 def parsing(parser: Callable[..., pd.DataFrame]) -> Change:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from skfusion.ehr.event_changes import measurements
 from skfusion.ehr.event_files import EventFiles
+from skfusion.ehr.event_rows import event_pieces
+from skfusion.ehr.units import Units
 
-__all__ = ["report_events"]
+__all__ = ["report_events", "report_units"]
 
 
 def report_events(files: EventFiles) -> pd.DataFrame:
@@ -28,6 +31,12 @@ def report_events(files: EventFiles) -> pd.DataFrame:
         index=pd.Index(codes, name="code"),
     )
     return table.sort_index()
+
+
+def report_units(files: EventFiles, units: Units) -> pd.DataFrame:
+    """Count what would become of the numbers, by code and unit; see `Units.report`."""
+    tables = [units.report(*measurements(piece)) for piece in event_pieces(files)]
+    return pd.concat(tables).groupby(level=["code", "unit"]).sum()
 
 
 def _units(files: EventFiles, code: np.ndarray, n_codes: int) -> list[dict[str, int]]:

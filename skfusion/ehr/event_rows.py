@@ -5,6 +5,7 @@ Read next: `skfusion.ehr.events`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,15 @@ import pandas as pd
 from skfusion.ehr.event_columns import NO_TIME, EventColumns, Labels, as_series
 from skfusion.ehr.event_files import EventFiles
 
-__all__ = ["event_rows", "event_table"]
+__all__ = ["event_pieces", "event_rows", "event_table"]
+
+PIECE = 2_000_000  # events at a time
+
+
+def event_pieces(files: EventFiles) -> Iterator[EventColumns]:
+    """Yield all events, some at a time."""
+    for start in range(0, files.n_events, PIECE):
+        yield event_rows(files, np.arange(start, min(start + PIECE, files.n_events)))
 
 
 def event_rows(files: EventFiles, rows: np.ndarray) -> EventColumns:

@@ -17,22 +17,21 @@ import pandas as pd
 from skfusion._paths import cache_folder
 from skfusion.ehr.event_changes import (
     Change,
-    converting,
+    UnitChange,
     grouping,
     lagging,
     parsing,
 )
 from skfusion.ehr.event_columns import EventColumns, as_pandas, event_columns
 from skfusion.ehr.event_files import EventFiles
-from skfusion.ehr.event_report import report_events
-from skfusion.ehr.event_rows import event_rows, event_table
+from skfusion.ehr.event_report import report_events, report_units
+from skfusion.ehr.event_rows import event_pieces, event_table
 from skfusion.ehr.event_writer import EventWriter
 from skfusion.ehr.handle import FolderHandle
 from skfusion.ehr.sources import read_fhir, read_meds, read_mimic, read_omop
+from skfusion.ehr.units import Units
 
 __all__ = ["EventStore", "as_store"]
-
-PIECE = 2_000_000  # events that are changed at a time
 
 
 class EventStore(FolderHandle):
@@ -262,8 +261,13 @@ class EventStore(FolderHandle):
         """Return all events; see `of_subjects`."""
         return self.of_subjects(self.subjects)
 
-    def report(self) -> pd.DataFrame:
+    def report(self, units: Units | None = None) -> pd.DataFrame:
         """Count what is there, code by code.
+
+        Parameters
+        ----------
+        units : Units or None, default=None
+            Gives what would become of the numbers instead; see `Units.report`.
 
         Returns
         -------
@@ -272,6 +276,8 @@ class EventStore(FolderHandle):
             number), ``units`` (how many events have which), ``date_only`` (whether
             they were moved to the end of their day).
         """
+        if units is not None:
+            return report_units(self.files, units)
         return report_events(self.files)
 
     def with_lags(self, lags: Mapping[str, Any]) -> EventStore:
@@ -323,7 +329,10 @@ class EventStore(FolderHandle):
         EventStore
             A new one.
         """
-        return self._changed(converting(units))
+        change = UnitChange(units)
+        store = self._changed(change)
+        change.warn()
+        return store
 
     def read_text(self, parser: Callable[..., pd.DataFrame]) -> EventStore:
         """Return the events with numbers read out of their values as text.
@@ -351,14 +360,8 @@ class EventStore(FolderHandle):
 
     def _changed(self, change: Change) -> EventStore:
         """Return a store of changed events, made piece by piece."""
-        n_events = self.files.n_events
-        starts = range(0, n_events, PIECE)
-        files = self.files
-        pieces = (
-            event_rows(files, np.arange(a, min(a + PIECE, n_events))) for a in starts
-        )
-        moved = files.date_only
-        return self._write((change(piece) for piece in pieces), moved=moved)
+        pieces = (change(piece) for piece in event_pieces(self.files))
+        return self._write(pieces, moved=self.files.date_only)
 
     def __repr__(self) -> str:
         n_events, n_codes = self.files.n_events, len(self.files.words("code"))

@@ -21,9 +21,21 @@ from skfusion.ehr.analytes import (
     Analyte,
 )
 
-__all__ = ["Units", "conversion", "plain_unit"]
+__all__ = ["Tally", "Units", "conversion", "plain_unit"]
 
 NO_BOUNDS = (-np.inf, np.inf)
+
+
+class Tally(NamedTuple):
+    """How many values there are, of unknown units, and not plausible."""
+
+    n: int = 0
+    unknown: int = 0
+    outside: int = 0
+
+    def join(self, other: Tally) -> Tally:
+        """Return what both counted."""
+        return Tally(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -146,24 +158,54 @@ class Units:
         ValueError
             If a unit is unknown and ``on_unknown="error"``.
         """
-        result, status = self._convert(code, value, unit)
-        n_unknown = int((status == "unknown").sum())
-        n_outside = int((status == "out of bounds").sum())
-        if n_unknown and self.on_unknown == "error":
-            first = int(np.argmax(status == "unknown"))
-            raise ValueError(
-                f"Units: {n_unknown} of {len(code)} values have a unit that is not "
-                f"known for their code, first at position {first}. Units.report lists "
-                "them; extend the Analyte, or pass on_unknown='split' or 'gap'."
-            )
-        if n_unknown or n_outside:
-            warnings.warn(
-                f"Units: of {len(code)} values {n_unknown} have an unknown unit "
-                f"({'kept apart' if self.on_unknown == 'split' else 'now gaps'}) and "
-                f"{n_outside} are not plausible (now gaps). Units.report lists them.",
-                stacklevel=2,
-            )
+        result, tally = self.convert(code, value, unit)
+        self.warn(tally)
         return result
+
+    def convert(
+        self, code: pd.Series, value: pd.Series, unit: pd.Series
+    ) -> tuple[pd.DataFrame, Tally]:
+        """Convert measurements that are part of more, and count instead of warning.
+
+        Parameters
+        ----------
+        code, value, unit : Series
+            As in a call.
+
+        Returns
+        -------
+        DataFrame of shape (n_events, 3)
+            As in a call.
+        Tally
+            What `warn` needs; those of several parts can be joined.
+        """
+        result, status = self._convert(code, value, unit)
+        unknown, outside = (status == kind for kind in ("unknown", "out of bounds"))
+        if unknown.any() and self.on_unknown == "error":
+            raise ValueError(
+                f"Units: {unknown.sum()} of {len(code)} values have a unit that is not "
+                f"known for their code, first at position {int(np.argmax(unknown))}. "
+                "Units.report lists them; extend the Analyte, or pass "
+                "on_unknown='split' or 'gap'."
+            )
+        return result, Tally(len(code), int(unknown.sum()), int(outside.sum()))
+
+    def warn(self, tally: Tally) -> None:
+        """Warn of what was counted, if there was anything.
+
+        Parameters
+        ----------
+        tally : Tally
+            As `convert` counts.
+        """
+        if tally.unknown or tally.outside:
+            warnings.warn(
+                f"Units: of {tally.n} values {tally.unknown} have an unknown unit "
+                f"({'kept apart' if self.on_unknown == 'split' else 'now gaps'}) and "
+                f"{tally.outside} are not plausible (now gaps). Units.report lists "
+                "them.",
+                stacklevel=3,
+            )
 
     def report(
         self, code: pd.Series, value: pd.Series, unit: pd.Series

@@ -12,7 +12,7 @@ from pandas.testing import assert_frame_equal
 from sklearn.base import clone
 
 from skfusion import EventStore
-from skfusion.ehr import CodeMap, Units, event_writer, parse_values
+from skfusion.ehr import CodeMap, Units, event_rows, event_writer, parse_values
 
 NIGHT = pd.Timestamp("2024-03-01")
 CODES = ("LAB//a", "LAB//b", "DIAGNOSIS//c")
@@ -268,6 +268,28 @@ def test_the_units_of_the_package_fit():
     units = Units({"glucose": "glucose"})
     found = EventStore.from_frame(frame).convert_units(units).to_frame()
     assert found["numeric_value"].tolist() == pytest.approx([90.0, 90.0], rel=0.01)
+
+
+def test_units_are_reported_and_warned_of_once(monkeypatch):
+    monkeypatch.setattr(event_rows, "PIECE", 3)
+    frame = pd.DataFrame(
+        {
+            "subject_id": range(8),
+            "time": NIGHT + pd.Timedelta("1h"),
+            "code": ["glucose"] * 7 + ["other"],
+            "numeric_value": [5.0, 90.0, 80.0, 1.0, 2.0, 1e7, 70.0, 1.0],
+            "unit": ["mmol/L", "mg/dL", "mg/dL", "drops", "drops", "mg/dL", None, "x"],
+        }
+    )
+    store, units = EventStore.from_frame(frame), Units({"glucose": "glucose"})
+    report = store.report(units)
+    wanted = units.report(frame["code"], frame["numeric_value"], frame["unit"])
+    pd.testing.assert_frame_equal(report, wanted, check_dtype=False)
+    message = "of 8 values 2 have an unknown unit .* and 1 are not plausible"
+    with pytest.warns(UserWarning, match=message) as caught:
+        found = store.convert_units(units)
+    assert len(caught) == 1
+    assert found.codes == ["glucose", "glucose//drops", "other"]
 
 
 def test_numbers_are_read_out_of_text():
