@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone, is_classifier
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -69,15 +70,19 @@ def default_learner(kind: str, *, n_jobs: int | None) -> Any:
 def default_member(kind: str) -> Any:
     """Return the learner of one modality in a late fusion: a linear model.
 
-    For survival it is XGBoost. `kind` is that of the target, e.g. ``"classes"``.
+    It takes gaps, as records have them. For survival it is XGBoost. `kind` is that of
+    the target, e.g. ``"classes"``.
     """
     if kind == "survival":
         return XGBoostSurvival()
+    linear: Any = Ridge(alpha=10.0)
     if kind != "numbers":
-        return make_pipeline(
-            StandardScaler(), LogisticRegression(C=0.01, max_iter=1000)
-        )
-    return make_pipeline(StandardScaler(), Ridge(alpha=10.0))
+        linear = LogisticRegression(C=0.01, max_iter=1000)
+    # a gap becomes the mean, and a feature says that it was one
+    gaps = SimpleImputer(
+        strategy="constant", fill_value=0, add_indicator=True, keep_empty_features=True
+    )
+    return make_pipeline(StandardScaler(), gaps, linear)
 
 
 def target_for(estimator: Any, y: Any, owner: str) -> Target:

@@ -55,7 +55,7 @@ EXTRACTED = [
 @pytest.fixture
 def table():
     rng = np.random.default_rng(0)
-    X = pd.DataFrame(rng.normal(size=(40, 3)), columns=["proba", "crp", "age"])
+    X = pd.DataFrame(rng.normal(size=(40, 3)), columns=["proba", "crp", "bmi"])
     X.loc[3, "proba"] = X["proba"].mean()
     return X, np.arange(40) % 2
 
