@@ -91,6 +91,7 @@ def _write_public_names(path: Path) -> None:
             (classes if inspect.isclass(value) else functions).append(name)
     # Public without being at the top: what a study or a record needs besides.
     rooms = ("ehr.codes", "ehr.comorbidity", "ehr.analytes", "ehr.units", "ehr.values")
+    rooms += ("ehr.demographics", "ehr.domains", "ehr.sources")
     rooms += ("evaluation.auroc", "evaluation.statistics", "evaluation.studies")
     for name in rooms:
         modules[name] = importlib.import_module(f"skfusion.{name}")

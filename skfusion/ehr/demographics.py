@@ -24,7 +24,7 @@ from skfusion.ehr.tabular import TabularEncoder
 from skfusion.ehr.window_cases import CHOICES, check_choices, read_cases
 from skfusion.ehr.window_rows import row_chunks
 
-__all__ = ["BIRTH", "Demographics", "has_demographics"]
+__all__ = ["Demographics", "has_demographics"]
 
 BIRTH = "MEDS_BIRTH"
 FACTS = ("GENDER", "RACE", "ETHNICITY")

@@ -32,7 +32,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         each column of images is a modality and the other columns are one EHR modality.
     estimator : classifier or None, default=None
         Model of the modalities whose entry is a transformer; None is a standardised
-        logistic regression with C=0.01.
+        logistic regression with C=0.01, for which gaps are filled and flagged.
     aggregation : str or callable, default="mean"
         How the members' probabilities become one. Notes says what each rule does:
         ``"mean"``, ``"weighted"``, ``"max"``, ``"min"``, ``"median"``, ``"product"``,

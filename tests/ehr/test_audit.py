@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from skfusion import (
     EarlyFusionClassifier,
+    EventGrid,
     EventStore,
     EventWindows,
     LeakageAudit,
@@ -75,6 +76,15 @@ def test_windows_pass(store, X, settings):
     assert (report.changes["n_rows"] == 0).all()
     assert str(report).startswith("LeakageAudit: passed (80 rows, ")
     assert report.to_frame()["passed"].all()
+
+
+def test_grids_pass(store, X):
+    grid = EventGrid(
+        store, horizon="60d", step="5d", min_subjects=3, shared_subjects="ignore"
+    )
+    assert audit(grid, X).passed
+    seeing = clone(grid).set_params(closed="right")
+    assert not audit(seeing, X).passed
 
 
 def test_an_event_at_the_index_time_is_a_matter_of_the_definition(store, X):

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from xgboost import XGBClassifier
 
 from skfusion import (
     EarlyFusionClassifier,
@@ -81,9 +80,7 @@ def test_every_fusion_takes_them_beside_another_modality(store, cohort, strategy
     linear = LogisticRegression(max_iter=500)
     model = {
         "early": EarlyFusionClassifier(modalities, estimator=linear),
-        "late": LateFusionClassifier(
-            modalities, estimator=XGBClassifier(n_estimators=5)
-        ),
+        "late": LateFusionClassifier(modalities),
         "joint": JointFusionClassifier(modalities, max_epochs=1, random_state=0),
     }[strategy]
     probabilities = model.fit(X, y).predict_proba(X)

@@ -99,6 +99,55 @@ def test_a_store_of_the_fourth(four, tmp_path):
     assert store.codes == ["LAB//MIMIC//50912"]
 
 
+THREE = {
+    "PATIENTS": {
+        "SUBJECT_ID": [1], "GENDER": ["F"], "DOB": ["2090-05-01 00:00:00"],
+        "DOD": [None],
+    },
+    "ADMISSIONS": {
+        "SUBJECT_ID": [1], "HADM_ID": [11],
+        "ADMITTIME": ["2150-03-01 10:00:00"], "DISCHTIME": ["2150-03-05 12:00:00"],
+        "DEATHTIME": [None], "ADMISSION_TYPE": ["URGENT"],
+        "DISCHARGE_LOCATION": ["HOME"], "ETHNICITY": ["ASIAN"],
+    },
+    "D_LABITEMS": {"ITEMID": [50912, 1], "LOINC_CODE": ["2160-0", None]},
+    "LABEVENTS": {
+        "SUBJECT_ID": [1, 1, 1], "ITEMID": [50912, 50912, 1],
+        "CHARTTIME": ["2150-03-01 11:00:00", "2150-03-02 06:00:00",
+                      "2150-03-02 06:00:00"],
+        "VALUE": ["1.2", "<0.1", "3"], "VALUENUM": [1.2, None, 3.0],
+        "VALUEUOM": ["mg/dL", "mg/dL", None],
+    },
+    "CHARTEVENTS": {
+        "SUBJECT_ID": [1, 1], "ITEMID": [220045, 227443],
+        "CHARTTIME": ["2150-03-01 12:00:00", "2150-03-01 12:00:00"],
+        "STORETIME": ["2150-03-01 12:20:00", "2150-03-01 13:00:00"],
+        "VALUE": ["88", "alert"], "VALUENUM": [88.0, None], "VALUEUOM": ["bpm", None],
+    },
+    "INPUTEVENTS_CV": {
+        "SUBJECT_ID": [1], "ITEMID": [30018], "CHARTTIME": ["2150-03-01 13:00:00"],
+        "STORETIME": ["2150-03-01 14:00:00"], "AMOUNT": [250.0], "AMOUNTUOM": ["ml"],
+    },
+}  # fmt: skip
+
+
+def test_laboratory_and_charts_of_the_third(tmp_path):
+    events = read(write(tmp_path / "mimiciii", THREE))
+    creatinine = events.loc["LAB//LOINC//2160-0"]
+    assert creatinine["numeric_value"].tolist()[0] == 1.2
+    assert creatinine["text_value"].tolist()[1] == "<0.1"
+    assert creatinine["unit"].tolist() == ["mg/dL"] * 2
+    assert events.loc["LAB//MIMIC//1", "numeric_value"] == 3.0
+    for code, known in (
+        ("VITAL//MIMIC//220045", "2150-03-01 12:20"),
+        ("CHART//MIMIC//227443", "2150-03-01 13:00"),
+        ("MEDICATION//INPATIENT//MIMIC//30018", "2150-03-01 14:00"),
+    ):
+        assert str(events.loc[code, "available_time"])[:16] == known
+    assert events.loc["CHART//MIMIC//227443", "text_value"] == "alert"
+    assert str(events.loc["RACE//ASIAN", "time"])[:16] == "2150-03-01 10:00"
+
+
 def test_what_is_no_mimic(four, tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder"):
         list(read_mimic(tmp_path / "nothing"))
