@@ -10,8 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.utils import Tags
+from sklearn.base import clone
 from sklearn.utils.validation import (
     check_is_fitted,
     has_fit_parameter,
@@ -19,9 +18,10 @@ from sklearn.utils.validation import (
 )
 
 from skfusion.ehr.event_columns import NO_TIME
+from skfusion.ehr.event_transformer import EventTransformer
 from skfusion.ehr.events import EventStore, as_store
 from skfusion.ehr.tabular import TabularEncoder
-from skfusion.ehr.window_cases import CHOICES, check_choices, read_cases
+from skfusion.ehr.window_cases import CHOICES, check_choices
 from skfusion.ehr.window_rows import row_chunks
 
 __all__ = ["Demographics", "has_demographics"]
@@ -32,7 +32,7 @@ YEAR = 365.25 * 86_400_000_000.0  # in microseconds
 SEPARATOR = "//"
 
 
-class Demographics(TransformerMixin, BaseEstimator):
+class Demographics(EventTransformer):
     """Take age, sex and what else holds for a person out of the events.
 
     The age is that at the index time, in years, from the first event ``MEDS_BIRTH``. A
@@ -196,15 +196,7 @@ class Demographics(TransformerMixin, BaseEstimator):
 
     def _table(self, X: Any, store: EventStore) -> pd.DataFrame:
         """Return age and facts of each row."""
-        cases = read_cases(
-            X,
-            store,
-            subject=self.subject,
-            time=self.time,
-            gap="0h",
-            unknown_subject=self.unknown_subject,
-            owner=type(self).__name__,
-        )
+        cases = self._cases(X, store)
         kinds = _kinds(store.codes, self.facts)
         found = _personal_events(store, cases.subject, kinds)
         rows = pd.DataFrame({"subject": cases.subject, "end": cases.end})
@@ -236,13 +228,6 @@ class Demographics(TransformerMixin, BaseEstimator):
         ages = np.full(n_rows, np.nan)
         ages[births["row"]] = (births["end"] - births["time"]) / YEAR
         return ages
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.string = True
-        tags.transformer_tags.preserves_dtype = []
-        return tags
 
 
 def has_demographics(store: EventStore) -> bool:

@@ -11,15 +11,14 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion._validation import did_you_mean
 from skfusion.ehr.durations import as_microseconds
+from skfusion.ehr.event_transformer import EventTransformer
 from skfusion.ehr.events import EventStore, as_store
 from skfusion.ehr.grid import CHANNELS, GridEvents, bin_events, events_on_grids
-from skfusion.ehr.window_cases import Seen, check_settings, read_cases
+from skfusion.ehr.window_cases import Seen, check_settings
 from skfusion.ehr.window_plan import Windows, chosen_codes
 from skfusion.ehr.window_rows import Cases, Sight
 from skfusion.ehr.window_vocabulary import (
@@ -31,7 +30,7 @@ from skfusion.ehr.window_vocabulary import (
 __all__ = ["EventGrid"]
 
 
-class EventGrid(TransformerMixin, BaseEstimator):
+class EventGrid(EventTransformer):
     """Put the events before an index time on a grid of time steps and codes.
 
     Each cell holds the value (standardised by the training rows, 0 where there is
@@ -254,17 +253,6 @@ class EventGrid(TransformerMixin, BaseEstimator):
         lengths = np.arange(step, horizon + 1, step)
         return Windows(lengths, tuple(map(str, range(len(lengths)))), nested=False)
 
-    def _cases(self, X: Any, store: EventStore) -> Cases:
-        return read_cases(
-            X,
-            store,
-            subject=self.subject,
-            time=self.time,
-            gap=self.gap,
-            unknown_subject=self.unknown_subject,
-            owner="EventGrid",
-        )
-
     def _choose_codes(
         self, store: EventStore, cases: Cases, windows: Windows
     ) -> list[str]:
@@ -312,10 +300,3 @@ class EventGrid(TransformerMixin, BaseEstimator):
             shape = last - first, self.n_steps_, len(self.codes_)
             grid = bin_events(part, shape, self.aggregation, self.counted_)
             yield slice(start + first, start + last), grid
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.string = True
-        tags.transformer_tags.preserves_dtype = []
-        return tags

@@ -12,17 +12,17 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.utils import Tags
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skfusion.ehr.event_transformer import EventTransformer
 from skfusion.ehr.events import EventStore
-from skfusion.ehr.window_cases import Seen, check_settings, read_cases
+from skfusion.ehr.window_cases import Seen, check_settings
 from skfusion.ehr.window_fast import ENGINES
 from skfusion.ehr.window_output import DenseOutput, SparseOutput, warn_of_size
 from skfusion.ehr.window_plan import FeaturePlan, Windows, chosen_codes
 from skfusion.ehr.window_prepared import Preparation, PreparedWindows
-from skfusion.ehr.window_rows import Cases, Sight
+from skfusion.ehr.window_rows import Sight
 from skfusion.ehr.window_source import Source, open_source
 from skfusion.ehr.window_vocabulary import (
     choose_codes,
@@ -33,7 +33,7 @@ from skfusion.ehr.window_vocabulary import (
 __all__ = ["EventWindows"]
 
 
-class EventWindows(TransformerMixin, BaseEstimator):
+class EventWindows(EventTransformer):
     """Compute statistics of each code in windows that end at an index time.
 
     Each row of `X` is a case: a subject and the moment of prediction. An event enters
@@ -371,17 +371,6 @@ class EventWindows(TransformerMixin, BaseEstimator):
             self.events, clip=self.clip, engine=self.engine, n_jobs=self.n_jobs
         )
 
-    def _cases(self, X: Any, store: EventStore) -> Cases:
-        return read_cases(
-            X,
-            store,
-            subject=self.subject,
-            time=self.time,
-            gap=self.gap,
-            unknown_subject=self.unknown_subject,
-            owner="EventWindows",
-        )
-
     def _sight(self, store: EventStore, plan: FeaturePlan) -> tuple[Sight, np.ndarray]:
         """Return what is seen, and the column group of each code of the store."""
         codes = store.codes
@@ -401,10 +390,3 @@ class EventWindows(TransformerMixin, BaseEstimator):
         windows = Windows.parse(self.windows, self.nested)
         chosen = self.aggs, self.aggs_by_prefix, self.totals
         return FeaturePlan(self.codes_, windows, *chosen)
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.string = True
-        tags.transformer_tags.preserves_dtype = []
-        return tags
