@@ -73,7 +73,7 @@ class Demographics(EventTransformer):
     Examples
     --------
     >>> import pandas as pd
-    >>> from skfusion.ehr import Demographics, EventStore
+    >>> from skfusion.ehr import Demographics, EventStore, TabularEncoder
     >>> events = pd.DataFrame({
     ...     "subject_id": [1, 1, 2, 2],
     ...     "time": pd.to_datetime(["1960-05-01", None, "1990-05-01", None]),
