@@ -121,6 +121,9 @@ class EventWindows(EventTransformer):
     Features are named ``<code>__<window>__<statistic>``, those over all codes have the
     code ``*``; `skfusion.ehr.parse_feature` reads a name back. Events with the same
     time are in the order of the source. Static events (without time) are in no window.
+    A feature can be NaN in all training rows, such as a slope in a short window:
+    XGBoost takes that, HistGradientBoosting of scikit-learn 1.9 does not;
+    `ObservedScaler` makes it 0.
 
     Examples
     --------
