@@ -165,7 +165,6 @@ class EventGrid(EventTransformer):
         cases = self._cases(X, store)
         self.n_steps_ = len(windows.lengths)
         self.codes_ = self._choose_codes(store, cases, windows)
-        self.counted_ = np.zeros(len(self.codes_), dtype=bool)
         numbers = np.zeros(len(self.codes_), dtype=np.int64)
         for _, events in self._events(store, cases):
             known = events.code[~np.isnan(events.value)]

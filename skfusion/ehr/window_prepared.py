@@ -30,6 +30,7 @@ from skfusion.ehr.window_rows import Cases, Sight, search_within
 
 __all__ = ["Preparation", "PreparedFiles", "PreparedPairs", "PreparedWindows"]
 
+VERSION = b"2"  # of the arrays
 ARRAYS = ("subject", "end", "start", "place", "value")
 # of which all totals and the choice of codes are made
 ALWAYS = ("count", "since_first")
@@ -164,7 +165,7 @@ class PreparedWindows(FolderHandle):
         """
         rows = np.unique(np.stack([cases.subject, cases.end]), axis=1)
         rows = rows[:, rows[0] >= 0]
-        digest = hashlib.blake2b(store.fingerprint.encode(), digest_size=16)
+        digest = hashlib.blake2b(VERSION + store.fingerprint.encode(), digest_size=16)
         for part in (what.as_json().encode(), rows.tobytes()):
             digest.update(part)
         fingerprint = digest.hexdigest()
