@@ -84,6 +84,7 @@ def assert_fusion_helps(cohort, store, floor):
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_early_and_late_fusion_on_skin_lesions(skin, store):
     assert_fusion_helps(skin, store, floor=0.89)
 

@@ -316,7 +316,9 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
-        if hasattr(self.estimator, "__sklearn_tags__"):
+        if self.estimator is None:
+            tags.input_tags.allow_nan = True  # as `default_member` does
+        elif hasattr(self.estimator, "__sklearn_tags__"):
             tags.input_tags = get_tags(self.estimator).input_tags
         tags.transformer_tags.preserves_dtype = []
         return tags

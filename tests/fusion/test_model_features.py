@@ -212,3 +212,12 @@ def test_targets_and_patients_that_do_not_fit(data):
         ModelFeatures().fit_transform(X, y, groups=groups[:3])
     with pytest.raises(ValueError, match="cv=5 folds.*there are 2 patients"):
         ModelFeatures().fit_transform(X, y, groups=np.arange(90) % 2)
+
+
+def test_the_default_model_takes_gaps_and_knows_where_they_are():
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 2
+    X = rng.normal(size=(200, 3))
+    X[(y == 1) & (rng.random(200) < 0.7), 1] = np.nan  # absence says the most
+    features = ModelFeatures(cv=3, random_state=0).fit_transform(X, y)
+    assert roc_auc_score(y, features[:, -1]) > 0.8
