@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skfusion.ehr.event_columns import NO_TIME
+from skfusion.ehr.event_columns import DAY, NO_TIME
 from skfusion.ehr.event_transformer import EventTransformer
 from skfusion.ehr.events import EventStore, as_store
 from skfusion.ehr.tabular import TabularEncoder
@@ -28,7 +28,7 @@ __all__ = ["Demographics", "has_demographics"]
 
 BIRTH = "MEDS_BIRTH"
 FACTS = ("GENDER", "RACE", "ETHNICITY")
-YEAR = 365.25 * 86_400_000_000.0  # in microseconds
+YEAR = 365.25 * DAY  # in microseconds
 SEPARATOR = "//"
 
 
@@ -126,8 +126,8 @@ class Demographics(EventTransformer):
         Raises
         ------
         ValueError
-            If the store has no births and no facts, somebody is born after the index
-            time, or see `transform`.
+            If the store has no births and no facts, somebody is born a day or more
+            after the index time, or see `transform`.
         """
         check_choices(self, {"unknown_subject": CHOICES["unknown_subject"]})
         store = as_store(self.events, type(self).__name__)
@@ -157,7 +157,8 @@ class Demographics(EventTransformer):
         ------
         ValueError
             If a column or an index time is missing, time zones are mixed, subjects are
-            unknown (see `unknown_subject`), or somebody is born after the index time.
+            unknown (see `unknown_subject`), or somebody is born a day or more after
+            the index time.
         TypeError
             If ids or times are of another kind than in the events.
         """
@@ -216,7 +217,9 @@ class Demographics(EventTransformer):
 
     def _ages(self, births: pd.DataFrame, n_rows: int) -> np.ndarray:
         births = births.drop_duplicates("row", keep="first")
-        unborn = births.loc[births["time"] > births["end"], "row"].to_numpy()
+        age = births["end"] - births["time"]
+        # a birth of which the date is known is stored at the end of its day
+        unborn = births.loc[age <= -DAY, "row"].to_numpy()
         if len(unborn):
             places = ", ".join(map(str, unborn[:5]))
             raise ValueError(
@@ -226,7 +229,7 @@ class Demographics(EventTransformer):
                 "drop these rows."
             )
         ages = np.full(n_rows, np.nan)
-        ages[births["row"]] = (births["end"] - births["time"]) / YEAR
+        ages[births["row"]] = age.clip(lower=0) / YEAR
         return ages
 
 

@@ -116,6 +116,18 @@ def test_ages_that_would_be_negative_are_refused(store):
         fitted.transform(X[1:2])
 
 
+def test_the_newborn_are_of_age_zero_on_their_day():
+    # of the date alone the time is the end of the day, behind the index time
+    born = pd.DataFrame({"subject_id": [1], "code": ["MEDS_BIRTH"]})
+    born["time"] = INDEX.normalize()
+    store = EventStore.from_frame(born)
+    assert (store.to_frame()["time"] > INDEX).all()
+    assert table(store, cases(1))["age"].tolist() == [0.0]
+    before = cases(1).assign(index_time=INDEX.normalize() - pd.Timedelta("1h"))
+    with pytest.raises(ValueError, match="1 of 1 rows .* are born after"):
+        table(store, before)
+
+
 def test_bad_input_says_why(store):
     none = stored([(1, "2020-01-01", "LAB//crp")])
     with pytest.raises(ValueError, match="none of the 1 codes of the store is"):
