@@ -21,11 +21,7 @@ from skfusion.ehr.grid import CHANNELS, GridEvents, bin_events, events_on_grids
 from skfusion.ehr.window_cases import Seen, check_settings
 from skfusion.ehr.window_plan import Windows, chosen_codes
 from skfusion.ehr.window_rows import Cases, Sight
-from skfusion.ehr.window_vocabulary import (
-    choose_codes,
-    count_subjects,
-    warn_of_early,
-)
+from skfusion.ehr.window_vocabulary import count_subjects, learn_codes
 
 __all__ = ["EventGrid"]
 
@@ -268,16 +264,7 @@ class EventGrid(EventTransformer):
         allowed = chosen_codes(known, self.include, self.exclude)
         sight = Sight(windows, self.closed, allowed, days=False)
         counts, blind = count_subjects(store.files, cases, sight)
-        warn_of_early(store.files, cases, blind, self.closed, "EventGrid")
-        chosen = choose_codes(
-            known,
-            counts,
-            min_subjects=self.min_subjects,
-            max_codes=self.max_codes,
-            n_subjects=len(np.unique(cases.subject)),
-            blind=blind,
-            owner="EventGrid",
-        )
+        chosen = learn_codes(self, store, cases, counts, blind)
         return [known[i] for i in chosen]
 
     def _events(

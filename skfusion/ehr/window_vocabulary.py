@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from skfusion.ehr.event_columns import NO_TIME
 from skfusion.ehr.event_files import EventFiles
+from skfusion.ehr.events import EventStore
 from skfusion.ehr.window_kernel import WindowEvents
 from skfusion.ehr.window_rows import (
     Cases,
@@ -21,9 +23,47 @@ from skfusion.ehr.window_rows import (
     visible_events,
 )
 
-__all__ = ["choose_codes", "count_subjects", "learn_bounds", "warn_of_early"]
+__all__ = ["count_subjects", "learn_bounds", "learn_codes"]
 
 USUAL = 0.5  # of the rows may be of patients of whom nothing is known yet
+
+
+def learn_codes(
+    estimator: Any,
+    store: EventStore,
+    cases: Cases,
+    counts: np.ndarray,
+    blind: np.ndarray,
+) -> np.ndarray:
+    """Choose the codes of an estimator, after a look at rows that see nothing.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With the parameters ``closed``, ``min_subjects`` and ``max_codes``.
+    store : EventStore
+        The events.
+    cases : Cases
+        The training rows.
+    counts, blind : ndarray
+        As `count_subjects` returns them.
+
+    Returns
+    -------
+    ndarray of int of shape (n_chosen,)
+        As `choose_codes`.
+    """
+    owner = type(estimator).__name__
+    warn_of_early(store.files, cases, blind, estimator.closed, owner)
+    return choose_codes(
+        store.codes,
+        counts,
+        min_subjects=estimator.min_subjects,
+        max_codes=estimator.max_codes,
+        n_subjects=len(np.unique(cases.subject)),
+        blind=blind,
+        owner=owner,
+    )
 
 
 def choose_codes(
@@ -149,7 +189,7 @@ def warn_of_early(
             f"{owner}: the index times of {n_early} of {len(blind)} training rows are "
             "before all events of their subjects, so that nothing is known of them. "
             "Check ids, index times and time zones.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -24,11 +24,7 @@ from skfusion.ehr.window_plan import FeaturePlan, Windows, chosen_codes
 from skfusion.ehr.window_prepared import Preparation, PreparedWindows
 from skfusion.ehr.window_rows import Sight
 from skfusion.ehr.window_source import Source, open_source
-from skfusion.ehr.window_vocabulary import (
-    choose_codes,
-    learn_bounds,
-    warn_of_early,
-)
+from skfusion.ehr.window_vocabulary import learn_bounds, learn_codes
 
 __all__ = ["EventWindows"]
 
@@ -226,16 +222,7 @@ class EventWindows(EventTransformer):
         sight = Sight(windows, self.closed, allowed, days=False)
         counts, blind = source.count(cases, sight)
         self.n_rows_without_events_ = int(blind.sum())
-        warn_of_early(store.files, cases, blind, self.closed, "EventWindows")
-        chosen = choose_codes(
-            codes,
-            counts,
-            min_subjects=self.min_subjects,
-            max_codes=self.max_codes,
-            n_subjects=len(np.unique(cases.subject)),
-            blind=blind,
-            owner="EventWindows",
-        )
+        chosen = learn_codes(self, store, cases, counts, blind)
         self.codes_ = [codes[i] for i in chosen]
         self.code_counts_ = counts[chosen]
         if self.clip is not None:
