@@ -1,40 +1,39 @@
-"""Make torchvision importable where its compiled operators cannot load.
-
-In: the installed torch and torchvision; out: an import of torchvision that works.
-Read next: `skfusion.image.backbones`, which calls this before it needs torchvision.
-"""
+"""Make torchvision importable where its compiled operators cannot load."""
 
 from __future__ import annotations
 
-import importlib.util
-from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
+import importlib
+import re
+import sys
 
 import torch
 
 __all__ = ["prepare_torchvision"]
 
-# The operators that torchvision describes to torch at import, compiled or not.
+# The operators that torchvision's Python code names at import, compiled or not.
 _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
+_MISSING_OPERATOR = re.compile(rf"torchvision::({'|'.join(_SCHEMAS)}) does not exist")
 # torch forgets a schema when the Library object that defined it is collected.
 _libraries: list[torch.library.Library] = []
 
 
 def prepare_torchvision() -> bool:
-    """Register the operator schemas that torchvision's import needs, if it must.
+    """Import torchvision, and register missing operator schemas if that fails.
 
     A torchvision that was built for another torch (a CUDA build beside a CPU-only
     torch is the usual pair) cannot load its compiled operators. Its import then
     fails with ``operator torchvision::nms does not exist``, although only the
-    detection operators are out of reach: models, transforms and feature extraction
+    detection operators are unavailable: models, transforms and feature extraction
     are plain Python. Declaring the two schemas is enough for the import. Calling
     one of the missing operators still fails, with torch's own message.
 
-    Nothing is registered when torchvision is not installed, when its operators load,
-    or when the schemas are there already; a second call does nothing.
+    Nothing is registered unless the import failed in exactly that way: a schema that
+    is declared before torchvision declares it itself aborts the process. An import
+    that fails for another reason is left alone; it fails again, with its own message,
+    where torchvision is used.
 
     Returns
     -------
@@ -48,36 +47,25 @@ def prepare_torchvision() -> bool:
     >>> prepare_torchvision()  # the second call finds nothing to do
     False
     """
-    if all(_is_registered(name) for name in _SCHEMAS) or _load_compiled_operators():
-        return False
-    missing = [name for name in _SCHEMAS if not _is_registered(name)]
-    # FRAGMENT, not DEF: somebody else may own, or later define, the namespace.
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in missing:
-        library.define(_SCHEMAS[name])
-    _libraries.append(library)
-    return bool(missing)
-
-
-def _is_registered(name: str) -> bool:
-    return hasattr(torch.ops.torchvision, name)
-
-
-def _load_compiled_operators() -> bool:
-    """Load torchvision's operators without importing it; True when none is wanting."""
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None or spec.submodule_search_locations is None:
-        return True
-    candidates = (
-        Path(folder) / f"_C{suffix}"
-        for folder in spec.submodule_search_locations
-        for suffix in EXTENSION_SUFFIXES
-    )
-    library = next((path for path in candidates if path.is_file()), None)
-    if library is None:  # a build without compiled operators
+    if "torchvision" in sys.modules:
         return False
     try:
-        torch.ops.load_library(library)
-    except OSError:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if not _MISSING_OPERATOR.search(str(error)):
+            return False
+    except (ImportError, OSError):  # absent, or what it needs is
         return False
-    return all(_is_registered(name) for name in _SCHEMAS)
+    else:
+        return False
+    # FRAGMENT, not DEF: somebody else may own, or later define, the namespace.
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name, schema in _SCHEMAS.items():
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(schema)
+    _libraries.append(library)
+    # The failed import left some submodules behind, half of them never executed.
+    for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    importlib.import_module("torchvision")
+    return True
