@@ -1,4 +1,4 @@
-"""The EHR side: tables in, numeric features out. Read next: `skfusion.ehr.tabular`."""
+"""The EHR side: tables and timed events as numeric features."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 
 # public name -> the module that defines it, imported on first use
 _EXPORTS = {
-    "CHARLSON": "skfusion.ehr.comorbidity",
-    "CodeMap": "skfusion.ehr.codes",
-    "ComorbidityEncoder": "skfusion.ehr.comorbidity_encoder",
+    "CHARLSON": "skfusion.ehr.codes.comorbidity",
+    "CodeMap": "skfusion.ehr.codes.code_map",
+    "ComorbidityEncoder": "skfusion.ehr.tabular.comorbidity_encoder",
     "DOMAINS": "skfusion.ehr.domains",
     "Demographics": "skfusion.ehr.demographics",
-    "ELIXHAUSER": "skfusion.ehr.comorbidity",
+    "ELIXHAUSER": "skfusion.ehr.codes.comorbidity",
     "EventGrid": "skfusion.ehr.event_grid",
-    "EventStore": "skfusion.ehr.events",
-    "EventWindows": "skfusion.ehr.windows",
+    "EventStore": "skfusion.ehr.events.store",
+    "EventWindows": "skfusion.ehr.windows.event_windows",
     "LeakageAudit": "skfusion.ehr.audit",
-    "ObservedScaler": "skfusion.ehr.observed",
-    "TabularEncoder": "skfusion.ehr.tabular",
-    "Units": "skfusion.ehr.units",
+    "ObservedScaler": "skfusion.ehr.tabular.observed",
+    "TabularEncoder": "skfusion.ehr.tabular.encoder",
+    "Units": "skfusion.ehr.measurements.units",
     "domain_modalities": "skfusion.ehr.domains",
-    "parse_feature": "skfusion.ehr.window_plan",
-    "parse_values": "skfusion.ehr.values",
+    "parse_feature": "skfusion.ehr.windows.plan",
+    "parse_values": "skfusion.ehr.measurements.text_values",
 }
 
 __all__ = sorted(_EXPORTS)

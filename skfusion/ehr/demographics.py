@@ -11,20 +11,16 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from sklearn.utils.validation import (
-    check_is_fitted,
-    has_fit_parameter,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
-from skfusion.ehr.event_columns import DAY, NO_TIME
-from skfusion.ehr.event_transformer import EventTransformer
-from skfusion.ehr.events import EventStore, as_store
-from skfusion.ehr.tabular import TabularEncoder
-from skfusion.ehr.window_cases import CHOICES, check_choices
-from skfusion.ehr.window_rows import row_chunks
+from skfusion.ehr.events.columns import DAY, NO_TIME
+from skfusion.ehr.events.store import EventStore, as_store
+from skfusion.ehr.point_in_time.cases import CHOICES, EventTransformer, check_choices
+from skfusion.ehr.point_in_time.visibility import row_chunks
+from skfusion.ehr.tabular.encoder import TabularEncoder
 
 __all__ = ["Demographics", "has_demographics"]
+
 
 BIRTH = "MEDS_BIRTH"
 FACTS = ("GENDER", "RACE", "ETHNICITY")

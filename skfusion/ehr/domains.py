@@ -16,11 +16,12 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from skfusion.ehr.demographics import Demographics, has_demographics
-from skfusion.ehr.events import EventStore
-from skfusion.ehr.tabular import TabularEncoder
-from skfusion.ehr.windows import EventWindows
+from skfusion.ehr.events.store import EventStore
+from skfusion.ehr.tabular.encoder import TabularEncoder
+from skfusion.ehr.windows.event_windows import EventWindows
 
 __all__ = ["DOMAINS", "domain_modalities"]
+
 
 #: Name of a domain -> the codes that are of it, as the readers of hospital formats
 #: begin them.

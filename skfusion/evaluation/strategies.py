@@ -83,7 +83,7 @@ def find_modalities(
 
 
 def _inferred(X: pd.DataFrame, groups: str | None) -> list[tuple[str, Any, Any]]:
-    from skfusion.ehr.tabular import TabularEncoder
+    from skfusion.ehr.tabular.encoder import TabularEncoder
 
     images, ehr, _ = infer_columns(X)
     triples: list[tuple[str, Any, Any]] = []

@@ -23,7 +23,7 @@ from sklearn.utils.validation import (
 )
 
 from skfusion._validation import check_weights
-from skfusion.ehr.tabular import TabularEncoder
+from skfusion.ehr.tabular.encoder import TabularEncoder
 from skfusion.fusion.cohort import TrainingData, as_pandas, check_groups
 from skfusion.fusion.parameters import ModalityParameters
 from skfusion.modality import (

@@ -18,7 +18,7 @@ from skfusion import (
     ObservedScaler,
     TabularEncoder,
 )
-from skfusion.ehr.audit_events import CHANGES
+from skfusion.ehr.audit import CHANGES
 
 INDEX = pd.Timestamp("2026-06-01")
 N = 40

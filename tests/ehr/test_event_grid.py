@@ -8,7 +8,8 @@ import pytest
 from sklearn.base import clone
 
 from skfusion import EventStore
-from skfusion.ehr import EventGrid, grid, window_rows
+from skfusion.ehr import EventGrid, event_grid
+from skfusion.ehr.point_in_time import visibility
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,7 @@ def at(text):
 
 @pytest.fixture
 def case():
-    """Two rows of one subject, one of another, one without events on its grid."""
+    """Two rows of one subject, one of another, one without events on its event_grid."""
     X = pd.DataFrame(
         {
             "subject_id": [1, 1, 2, 2],
@@ -292,6 +293,6 @@ def test_many_rows_are_binned_in_parts(monkeypatch):
     X, table = random_case(4)
     encoder = EventGrid(stored(table), horizon="24h", min_subjects=1).fit(X)
     whole = encoder.transform(X)
-    monkeypatch.setattr(grid, "CHUNK", 7)
-    monkeypatch.setattr(window_rows, "CHUNK", 50)
+    monkeypatch.setattr(event_grid, "CHUNK", 7)
+    monkeypatch.setattr(visibility, "CHUNK", 50)
     np.testing.assert_array_equal(encoder.transform(X), whole)

@@ -27,14 +27,15 @@ from skfusion.ehr.sources.fhir_resources import (
 )
 from skfusion.ehr.sources.shaping import Losses, later_of
 
+__all__ = ["read_fhir"]
+
+
 try:
     import orjson
 
     _loads: Callable[[bytes], Any] = orjson.loads
 except ImportError:  # three times slower, and otherwise the same
     _loads = json.loads
-
-__all__ = ["read_fhir"]
 
 # what the code of a resource raises where an element has another type
 MISSHAPEN = (AttributeError, IndexError, KeyError, TypeError, ValueError)

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from skfusion.ehr.sources.vocabularies import VITAL_SIGNS
+from skfusion.ehr.sources.shaping import VITAL_SIGNS
 
 __all__ = [
-    "RESOURCES",
     "Event",
     "Known",
+    "RESOURCES",
     "identifier",
     "is_retracted",
     "note",
     "subject_of",
 ]
+
 
 #: Uniform name of a code system -> its name among OMOP's vocabularies.
 SYSTEMS = {

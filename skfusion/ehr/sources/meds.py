@@ -14,6 +14,7 @@ from skfusion.ehr.sources.shaping import EVENT_COLUMNS
 
 __all__ = ["read_meds"]
 
+
 REQUIRED = ("subject_id", "time", "code")
 
 

@@ -1,6 +1,6 @@
 """A folder of MIMIC-III or MIMIC-IV in, chunks of events out.
 
-Read next: `skfusion.ehr.sources.mimic_tables`, which tables, and known when.
+Read next: `skfusion.ehr.sources.mimic`, which tables, and known when.
 """
 
 from __future__ import annotations
@@ -9,15 +9,251 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from skfusion._validation import did_you_mean
-from skfusion.ehr.sources.mimic_tables import LAYOUTS, EventQuery
+from skfusion.ehr.sources.databases import DuckTables
 from skfusion.ehr.sources.shaping import Losses
-from skfusion.ehr.sources.sql_tables import DuckTables
 
-__all__ = ["read_mimic"]
+__all__ = ["EventQuery", "LAYOUTS", "read_mimic"]
+
+
+END = "+ INTERVAL 1 DAY - INTERVAL 1 MICROSECOND"  # of the day, for a date
+# what is of no stay that there is has no time then, and is counted
+STAY = " LEFT JOIN admissions a ON a.hadm_id = t.hadm_id"
+
+
+class EventQuery(NamedTuple):
+    """Events of one table: what they are made of, each an expression of SQL."""
+
+    table: str
+    needs: tuple[str, ...]  # columns that must be there
+    time: str
+    code: str
+    available: str | None = None
+    value: str | None = None
+    unit: str | None = None
+    text: str | None = None
+    join: str = ""
+    uses: tuple[str, ...] = ()  # other tables
+
+    def sql(self) -> str:
+        """Return the query."""
+        parts = ["CAST(t.subject_id AS BIGINT) AS subject_id"]
+        parts += [f"{self.time} AS time", f"{self.code} AS code"]
+        if self.value:
+            parts.append(f"TRY_CAST({self.value} AS DOUBLE) AS numeric_value")
+        if self.available:
+            known = f"greatest({self.time}, {self.available})"
+            parts.append(f"{known} AS available_time")
+        if self.unit:
+            parts.append(f"{self.unit} AS unit")
+        if self.text:
+            text = f"CASE WHEN TRY_CAST({self.value} AS DOUBLE) IS NULL"
+            parts.append(f"{text} THEN {self.text} END AS text_value")
+        return f"SELECT {', '.join(parts)} FROM {self.table} t{self.join}"
+
+
+def at(column: str, alias: str = "t") -> str:
+    """Return a column as a time."""
+    return f"CAST({alias}.{column} AS TIMESTAMP)"
+
+
+def on(column: str) -> str:
+    """Return a date as the end of its day."""
+    return f"(date_trunc('day', {at(column)}) {END})"
+
+
+DISCHARGED = at("dischtime", "a")
+# vital signs in CareVue, and in MetaVision where no category says so
+VITAL_ITEMS = (
+    *(211, 220045, 51, 442, 455, 6701, 220179, 220050, 8368, 8440, 8441, 8555),
+    *(220180, 220051, 456, 52, 6702, 443, 220052, 220181, 225312, 615, 618, 220210),
+    *(224690, 223761, 678, 223762, 676, 646, 220277),
+)
+CHARTED = (
+    f"CASE WHEN CAST(t.itemid AS INTEGER) IN {VITAL_ITEMS} THEN 'VITAL' "
+    "ELSE 'CHART' END || '//MIMIC//' || t.itemid"
+)
+DRUG = "'MEDICATION//INPATIENT//MIMIC//' || trim(t.drug)"
+ITEM = "'MEDICATION//INPATIENT//MIMIC//' || t.itemid"
+CULTURE = (
+    "'MICROBIOLOGY//' || t.spec_type_desc || '//' || coalesce(t.org_name, 'NEGATIVE')"
+)
+
+SHARED = (
+    EventQuery(
+        "admissions", ("hadm_id", "admission_type", "admittime", "dischtime"),
+        at("admittime"), "'VISIT//' || t.admission_type",
+    ),
+    EventQuery(
+        "admissions", ("discharge_location",),
+        at("dischtime"), "'DISCHARGE//' || coalesce(t.discharge_location, 'UNKNOWN')",
+    ),
+    EventQuery(
+        "icustays", ("intime", "first_careunit"),
+        at("intime"), "'ICU//' || t.first_careunit",
+    ),
+    EventQuery(
+        "icustays", ("outtime", "last_careunit"),
+        at("outtime"), "'ICU_END//' || t.last_careunit",
+    ),
+    EventQuery(
+        "services", ("transfertime", "curr_service"),
+        at("transfertime"), "'SERVICE//' || t.curr_service",
+    ),
+    EventQuery(
+        "drgcodes", ("hadm_id", "drg_type", "drg_code"),
+        DISCHARGED, "'DRG//' || t.drg_type || '//' || t.drg_code",
+        join=STAY, uses=("admissions",),
+    ),
+    EventQuery(
+        "chartevents", ("itemid", "charttime", "storetime", "value", "valuenum"),
+        at("charttime"), CHARTED, at("storetime"),
+        "t.valuenum", "t.valueuom", "t.value",
+    ),
+    EventQuery(
+        "outputevents", ("itemid", "charttime", "storetime", "value"),
+        at("charttime"), "'OUTPUT//MIMIC//' || t.itemid", at("storetime"),
+        "t.value", "t.valueuom",
+    ),
+)  # fmt: skip
+
+MIMIC_III = (
+    EventQuery("patients", ("gender",), "CAST(NULL AS TIMESTAMP)",
+               "'GENDER//' || t.gender"),
+    # ages above 89 are hidden by births 300 years back; 91.4 years is their median
+    EventQuery(
+        "patients", ("dob",),
+        "CASE WHEN a.first - " + at("dob") + " > INTERVAL 54750 DAY THEN a.first - "
+        "INTERVAL 33384 DAY ELSE " + at("dob") + " END", "'MEDS_BIRTH'",
+        join=" LEFT JOIN (SELECT subject_id, min(CAST(admittime AS TIMESTAMP)) AS first"
+        " FROM admissions GROUP BY subject_id) a ON a.subject_id = t.subject_id",
+        uses=("admissions",),
+    ),
+    EventQuery(
+        "patients", ("dod",),
+        "coalesce(d.deathtime, " + on("dod") + ")",
+        "CASE WHEN t.dod IS NOT NULL OR d.deathtime IS NOT NULL THEN 'MEDS_DEATH' END",
+        join=" LEFT JOIN (SELECT subject_id, max(CAST(deathtime AS TIMESTAMP)) AS "
+        "deathtime FROM admissions GROUP BY subject_id) d ON d.subject_id = "
+        "t.subject_id",
+        uses=("admissions",),
+    ),
+    EventQuery("admissions", ("ethnicity",), at("admittime"),
+               "'RACE//' || t.ethnicity"),
+    EventQuery(
+        "diagnoses_icd", ("hadm_id", "icd9_code"),
+        DISCHARGED, "'DIAGNOSIS//ICD9CM//' || t.icd9_code", join=STAY,
+        uses=("admissions",),
+    ),
+    EventQuery(
+        "procedures_icd", ("hadm_id", "icd9_code"),
+        DISCHARGED, "'PROCEDURE//ICD9Proc//' || t.icd9_code", join=STAY,
+        uses=("admissions",),
+    ),
+    EventQuery(
+        "cptevents", ("hadm_id", "chartdate", "cpt_cd"),
+        "coalesce(" + on("chartdate") + f", {DISCHARGED})",
+        "'PROCEDURE//CPT4//' || t.cpt_cd", DISCHARGED, join=STAY, uses=("admissions",),
+    ),
+    EventQuery(
+        "labevents", ("itemid", "charttime", "value", "valuenum"), at("charttime"),
+        "'LAB//' || coalesce('LOINC//' || d.loinc_code, 'MIMIC//' || t.itemid)", None,
+        "t.valuenum", "t.valueuom", "t.value",
+        " LEFT JOIN d_labitems d ON d.itemid = t.itemid", ("d_labitems",),
+    ),
+    EventQuery(
+        "prescriptions", ("startdate", "drug"), on("startdate"), DRUG, None,
+        "t.dose_val_rx", "t.dose_unit_rx",
+    ),
+    *(
+        EventQuery(f"inputevents_{system}", ("itemid", start, "storetime", "amount"),
+                   at(start), ITEM, at("storetime"), "t.amount", "t.amountuom")
+        for system, start in (("mv", "starttime"), ("cv", "charttime"))
+    ),
+    EventQuery(
+        "procedureevents_mv", ("itemid", "starttime", "storetime"), at("starttime"),
+        "'PROCEDURE//MIMIC//' || t.itemid", at("storetime"),
+    ),
+    # when a culture was reported is not there: not later than at discharge
+    EventQuery(
+        "microbiologyevents", ("hadm_id", "chartdate", "charttime", "spec_type_desc",
+                               "org_name"),
+        "coalesce(" + at("charttime") + ", " + on("chartdate") + ")", CULTURE,
+        DISCHARGED, join=STAY, uses=("admissions",),
+    ),
+)  # fmt: skip
+
+ICD = "CASE t.icd_version WHEN '9' THEN '{}' ELSE '{}' END || '//' || trim(t.icd_code)"
+
+MIMIC_IV = (
+    EventQuery("patients", ("gender",), "CAST(NULL AS TIMESTAMP)",
+               "'GENDER//' || t.gender"),
+    EventQuery(
+        "patients", ("anchor_year", "anchor_age"),
+        "make_timestamp(CAST(t.anchor_year AS BIGINT) - CAST(t.anchor_age AS BIGINT), "
+        "1, 1, 0, 0, 0)", "'MEDS_BIRTH'",
+    ),
+    EventQuery(
+        "patients", ("dod",),
+        "coalesce(d.deathtime, " + on("dod") + ")",
+        "CASE WHEN t.dod IS NOT NULL OR d.deathtime IS NOT NULL THEN 'MEDS_DEATH' END",
+        join=" LEFT JOIN (SELECT subject_id, max(CAST(deathtime AS TIMESTAMP)) AS "
+        "deathtime FROM admissions GROUP BY subject_id) d ON d.subject_id = "
+        "t.subject_id",
+        uses=("admissions",),
+    ),
+    EventQuery("admissions", ("race",), at("admittime"), "'RACE//' || t.race"),
+    EventQuery(
+        "diagnoses_icd", ("hadm_id", "icd_code", "icd_version"), DISCHARGED,
+        "'DIAGNOSIS//' || " + ICD.format("ICD9CM", "ICD10CM"), join=STAY,
+        uses=("admissions",),
+    ),
+    EventQuery(
+        "procedures_icd", ("hadm_id", "chartdate", "icd_code", "icd_version"),
+        on("chartdate"), "'PROCEDURE//' || " + ICD.format("ICD9Proc", "ICD10PCS"),
+        DISCHARGED, join=STAY, uses=("admissions",),
+    ),
+    EventQuery(
+        "hcpcsevents", ("hadm_id", "chartdate", "hcpcs_cd"), on("chartdate"),
+        "'PROCEDURE//HCPCS//' || t.hcpcs_cd", DISCHARGED, join=STAY,
+        uses=("admissions",),
+    ),
+    EventQuery(
+        "labevents", ("itemid", "charttime", "storetime", "value", "valuenum"),
+        at("charttime"), "'LAB//MIMIC//' || t.itemid", at("storetime"),
+        "t.valuenum", "t.valueuom", "t.value",
+    ),
+    EventQuery(
+        "omr", ("chartdate", "result_name", "result_value"), on("chartdate"),
+        "'VITAL//MIMIC//' || t.result_name", None, "t.result_value",
+        text="t.result_value",
+    ),
+    EventQuery(
+        "prescriptions", ("starttime", "drug"), at("starttime"), DRUG, None,
+        "t.dose_val_rx", "t.dose_unit_rx",
+    ),
+    EventQuery(
+        "inputevents", ("itemid", "starttime", "storetime", "amount"),
+        at("starttime"), ITEM, at("storetime"), "t.amount", "t.amountuom",
+    ),
+    EventQuery(
+        "procedureevents", ("itemid", "starttime", "storetime"), at("starttime"),
+        "'PROCEDURE//MIMIC//' || t.itemid", at("storetime"),
+    ),
+    EventQuery(
+        "microbiologyevents", ("chartdate", "charttime", "storetime", "spec_type_desc",
+                               "org_name"),
+        "coalesce(" + at("charttime") + ", " + on("chartdate") + ")", CULTURE,
+        f"coalesce({at('storetime')}, {DISCHARGED})",
+        join=STAY, uses=("admissions",),
+    ),
+)  # fmt: skip
+
+LAYOUTS = {"iii": (*MIMIC_III, *SHARED), "iv": (*MIMIC_IV, *SHARED)}
 
 
 def read_mimic(

@@ -1,6 +1,6 @@
 """An OMOP database in, chunks of events out.
 
-Read next: `skfusion.ehr.sources.omop_tables`, which tables and columns.
+Read next: `skfusion.ehr.sources.omop`, which tables and columns.
 """
 
 from __future__ import annotations
@@ -8,24 +8,148 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from skfusion._validation import did_you_mean
-from skfusion.ehr.sources.omop_cells import (
-    births_of,
-    coded,
-    domain_of,
-    persons_of,
-    values_of,
-    when,
+from skfusion.ehr.sources.databases import Tables, open_tables
+from skfusion.ehr.sources.shaping import (
+    VITAL_SIGNS,
+    Losses,
+    as_ids,
+    as_times,
+    end_of_day,
+    later_of,
+    prefixed,
 )
-from skfusion.ehr.sources.omop_tables import CLINICAL_TABLES
-from skfusion.ehr.sources.shaping import Losses, as_ids, later_of, prefixed
-from skfusion.ehr.sources.sql_tables import Tables, open_tables
 
-__all__ = ["read_omop"]
+__all__ = [
+    "CLINICAL_TABLES",
+    "ClinicalTable",
+    "INPATIENT_VISITS",
+    "births_of",
+    "coded",
+    "domain_of",
+    "persons_of",
+    "read_omop",
+    "values_of",
+    "when",
+]
+
+
+# concepts of visits: inpatient, emergency, both, intensive care, inpatient hospital
+INPATIENT_VISITS = frozenset({9201, 9203, 262, 32037, 8717})
+
+
+class ClinicalTable(NamedTuple):
+    """Where a table says what happened, when, and what was found.
+
+    `after_visit` are codes that are assigned when a visit ends.
+    """
+
+    domain: str
+    stem: str  # what the columns of concepts begin with
+    start: str  # what the columns of the time begin with
+    after_visit: bool = False
+    with_value: bool = False
+    text: str | None = None
+
+
+CLINICAL_TABLES = {
+    "condition_occurrence": ClinicalTable(
+        "DIAGNOSIS", "condition", "condition_start", after_visit=True
+    ),
+    "procedure_occurrence": ClinicalTable(
+        "PROCEDURE", "procedure", "procedure", after_visit=True
+    ),
+    "drug_exposure": ClinicalTable("MEDICATION", "drug", "drug_exposure_start"),
+    "measurement": ClinicalTable(
+        "LAB", "measurement", "measurement", with_value=True, text="value_source_value"
+    ),
+    "observation": ClinicalTable(
+        "OBSERVATION",
+        "observation",
+        "observation",
+        with_value=True,
+        text="value_as_string",
+    ),
+    "device_exposure": ClinicalTable("DEVICE", "device", "device_exposure_start"),
+}
+
+
+def persons_of(chunk: pd.DataFrame, name: str) -> pd.Series:
+    """Return whose the rows are."""
+    ids = as_ids(chunk["person_id"], f"read_omop: {name}.person_id")
+    return ids if ids.isna().any() else ids.astype("int64")
+
+
+def coded(column: pd.Series, words: Mapping[int, str], name: str) -> pd.Series:
+    """Return the codes of concepts; null for none, which is concept 0."""
+    ids = as_ids(column, f"read_omop: {name}.{column.name}")
+    unnamed = ("OMOP//" + ids.astype(str)).where(ids.fillna(0) != 0, None)
+    return ids.map(words).astype(object).where(ids.fillna(0) != 0).fillna(unnamed)
+
+
+def when(chunk: pd.DataFrame, start: str, name: str) -> pd.Series:
+    """Return the time, or the end of the day where only that is known."""
+    where = f"read_omop: {name}.{start}"
+    times = as_times(chunk[f"{start}_datetime"], f"{where}_datetime")
+    dates = as_times(chunk[f"{start}_date"], f"{where}_date")
+    if times.dt.tz is not None and dates.dt.tz is None:
+        dates = dates.dt.tz_localize("UTC")
+    return end_of_day(times.fillna(dates))
+
+
+def births_of(chunk: pd.DataFrame) -> pd.Series:
+    """Return when persons were born, as well as it is known."""
+    given = as_times(chunk["birth_datetime"], "read_omop: person.birth_datetime")
+    parts = {
+        part: pd.to_numeric(chunk[f"{part}_of_birth"], errors="coerce")
+        for part in ("year", "month", "day")
+    }
+    parts = {part: column.astype("float64") for part, column in parts.items()}
+    parts["month"], parts["day"] = parts["month"].fillna(1), parts["day"].fillna(1)
+    dates = pd.to_datetime(pd.DataFrame(parts), errors="coerce")
+    if given.dt.tz is not None:
+        dates = dates.dt.tz_localize("UTC")
+    return given.fillna(dates.astype(given.dtype))
+
+
+def domain_of(
+    chunk: pd.DataFrame, code: pd.Series, table: ClinicalTable, name: str
+) -> pd.Series:
+    """Return what the codes begin with."""
+    start = pd.Series(f"{table.domain}//", index=chunk.index, dtype=object)
+    if name == "measurement":
+        return start.mask(code.isin(VITAL_SIGNS), "VITAL//")
+    if name == "drug_exposure":
+        inside = pd.Series(False, index=chunk.index)
+        if "visit_concept_id" in chunk:
+            visits = as_ids(chunk["visit_concept_id"], "read_omop: visit_concept_id")
+            inside = visits.isin(INPATIENT_VISITS)
+        setting = inside.map({True: "INPATIENT//", False: "OUTPATIENT//"})
+        return start + setting.astype(object)
+    return start
+
+
+def values_of(
+    chunk: pd.DataFrame, table: ClinicalTable, units: Mapping[int, str], name: str
+) -> pd.DataFrame:
+    """Return the number, its unit, and the text where there is no number."""
+    given = chunk["value_as_number"]
+    numbers = pd.to_numeric(given, errors="coerce").astype("float64")
+    frame = pd.DataFrame({"numeric_value": numbers})
+    ids = as_ids(chunk["unit_concept_id"], f"read_omop: {name}.unit_concept_id")
+    unit = ids.map(units).astype(object).where(ids.fillna(0) != 0)
+    frame["unit"] = unit.fillna(chunk["unit_source_value"].astype(object))
+    text = given.astype(object).where(numbers.isna())
+    if table.text:
+        words = chunk[table.text].astype(object).where(numbers.isna())
+        text = text.where(text.notna(), words)
+    frame["text_value"] = text.map(str, "ignore")
+    return frame
+
 
 TABLES = ("person", *CLINICAL_TABLES, "visit_occurrence", "death")
 VISIT = "visit_occurrence"

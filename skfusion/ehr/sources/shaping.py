@@ -1,6 +1,6 @@
 """Cells as a source has them in, columns of events out: times, ids, what is lost.
 
-Read next: `skfusion.ehr.sources.sql_tables`, where most of the cells come from.
+Read next: `skfusion.ehr.sources.databases`, where most of the cells come from.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import pandas as pd
 __all__ = [
     "EVENT_COLUMNS",
     "Losses",
+    "VITAL_SIGNS",
     "as_ids",
     "as_times",
     "end_of_day",
     "later_of",
     "prefixed",
 ]
+
 
 EVENT_COLUMNS = (
     *("subject_id", "time", "code", "numeric_value"),
@@ -196,3 +198,19 @@ def as_ids(column: pd.Series, where: str) -> pd.Series:
             f"positions {places} of this chunk)."
         )
     return numbers.astype("Int64")
+
+
+# those of the FHIR profile of vital signs, and their concepts in SNOMED CT
+VITAL_SIGNS = frozenset(
+    f"LOINC//{code}"
+    for code in (
+        *("8867-4", "9279-1", "8310-5", "8302-2", "29463-7", "39156-5", "9843-4"),
+        *("8480-6", "8462-4", "8478-0", "85354-9", "85353-1", "2708-6", "59408-5"),
+    )
+) | frozenset(
+    f"SNOMED//{code}"
+    for code in (
+        *("364075005", "86290005", "386725007", "50373000", "27113001", "60621009"),
+        *("271649006", "271650006", "75367002", "431314004"),
+    )
+)

@@ -1,0 +1,1 @@
+"""Clinical codes: groups of codes and comorbidity indices."""

@@ -1,0 +1,1 @@
+"""Timed events on disk: the `EventStore` and its files."""

@@ -1,0 +1,50 @@
+"""What is large lies in a folder; clones, processes and pickles share a handle to it.
+
+Read next: `skfusion.ehr.events.store` and `skfusion.ehr.windows.prepared`, the handles.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+__all__ = ["FolderHandle"]
+
+
+class FolderHandle:
+    """An immutable handle to a folder whose content a fingerprint names.
+
+    A subclass takes ``(path, fingerprint)`` and refuses a folder of another content.
+    """
+
+    path: Path
+    fingerprint: str
+
+    def _point_to(self, path: Path, fingerprint: str) -> None:
+        object.__setattr__(self, "path", path)
+        object.__setattr__(self, "fingerprint", fingerprint)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(
+            f"{type(self).__name__} cannot be changed; make another one."
+        )
+
+    def __sklearn_clone__(self) -> Self:
+        return self
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self.path), self.fingerprint)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)

@@ -1,0 +1,442 @@
+"""EventStore: a long table of timed events in, an immutable handle to it out.
+
+Read next: `skfusion.ehr.windows.event_windows`, which makes features of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skfusion._paths import cache_folder
+from skfusion.ehr.events.columns import EventColumns, as_pandas, event_columns
+from skfusion.ehr.events.handle import FolderHandle
+from skfusion.ehr.events.reader import EventFiles, event_pieces, event_table
+from skfusion.ehr.events.transforms import (
+    Change,
+    UnitChange,
+    grouping,
+    lagging,
+    measurements,
+    parsing,
+)
+from skfusion.ehr.events.writer import EventWriter
+from skfusion.ehr.measurements.units import Units
+from skfusion.ehr.sources import read_fhir, read_meds, read_mimic, read_omop
+
+__all__ = ["EventStore", "as_store", "report_events", "report_units"]
+
+
+def report_events(files: EventFiles) -> pd.DataFrame:
+    """Count what is there, code by code; see `EventStore.report`."""
+    code = np.asarray(files.column("code"))
+    codes = files.words("code")
+    subject = np.repeat(np.arange(len(files.subjects)), np.diff(files.offsets))
+    pairs = np.unique(subject * len(codes) + code)
+    valued = ~np.isnan(files.column("value"))
+    table = pd.DataFrame(
+        {
+            "n_events": np.bincount(code, minlength=len(codes)),
+            "n_subjects": np.bincount(pairs % len(codes), minlength=len(codes)),
+            "n_values": np.bincount(code[valued], minlength=len(codes)),
+            "units": _units(files, code, len(codes)),
+            "date_only": np.isin(codes, files.date_only),
+        },
+        index=pd.Index(codes, name="code"),
+    )
+    return table.sort_index()
+
+
+def report_units(files: EventFiles, units: Units) -> pd.DataFrame:
+    """Count what would become of the numbers, by code and unit; see `Units.report`."""
+    tables = [units.report(*measurements(piece)) for piece in event_pieces(files)]
+    return pd.concat(tables).groupby(level=["code", "unit"]).sum()
+
+
+def _units(files: EventFiles, code: np.ndarray, n_codes: int) -> list[dict[str, int]]:
+    counts: list[dict[str, int]] = [{} for _ in range(n_codes)]
+    if "unit" in files.columns:
+        unit, words = np.asarray(files.column("unit")), files.words("unit")
+        both = code[unit >= 0].astype(np.int64) * len(words) + unit[unit >= 0]
+        for pair, number in zip(*np.unique(both, return_counts=True), strict=True):
+            counts[pair // len(words)][words[pair % len(words)]] = int(number)
+    return counts
+
+
+class EventStore(FolderHandle):
+    """An immutable handle to events: who, when, what, and the number if there is one.
+
+    The events lie in a folder, sorted by subject and time; what is handed about is its
+    path and the fingerprint of its content. Clones are the same object, a pickle is
+    some bytes, all processes read the same files. Make one with `from_frame`,
+    `from_meds`, `from_omop`, `from_fhir` or `from_mimic`.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        Folder that it wrote.
+    fingerprint : str or None, default=None
+        What its content must be; None takes it as it is.
+
+    Attributes
+    ----------
+    path : Path
+        The folder. It holds data of patients; remove it when it is no longer needed.
+    fingerprint : str
+        Digest of its content.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no events at `path`.
+    ValueError
+        If they are others than `fingerprint` says.
+
+    Notes
+    -----
+    The columns are those of MEDS [1]_. An event may be known later than it happened, a
+    diagnosis at discharge, a laboratory value when it is reported:
+    ``available_time``, or `with_lags`. Events with a date and no time are moved to the
+    last microsecond of their day, as otherwise a feature would know in the morning
+    what happened in the evening.
+
+    References
+    ----------
+    .. [1] Medical Event Data Standard 0.4. https://github.com/Medical-Event-Data-Standard
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion import EventStore
+    >>> store = EventStore.from_frame(pd.DataFrame({
+    ...     "subject_id": [7, 7, 9],
+    ...     "time": pd.to_datetime(["2024-03-01 08:30", "2024-03-02 07:10",
+    ...                             "2024-03-05 16:40"]),
+    ...     "code": ["LAB//creatinine", "LAB//creatinine", "LAB//lactate"],
+    ...     "numeric_value": [1.1, 1.4, 2.0],
+    ... }))
+    >>> store
+    EventStore(3 events, 2 subjects, 2 codes)
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], fingerprint: str | None = None
+    ) -> None:
+        place = Path(os.path.abspath(os.path.expanduser(path)))
+        found = EventFiles(place).fingerprint
+        if fingerprint is not None and fingerprint != found:
+            raise ValueError(
+                f"EventStore: the events in {place} are not those that this store, or "
+                "a model that holds it, was made with. Write those again, or give the "
+                "model the new store with set_params."
+            )
+        self._point_to(place, found)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        no_time: str = "error",
+        date_only: str | None = "end_of_day",
+    ) -> EventStore:
+        """Write a table of events into a folder.
+
+        Parameters
+        ----------
+        frame : DataFrame of pandas, polars or pyarrow, or an iterable of such
+            Columns ``subject_id`` (whole numbers or text), ``time``, ``code``, and any
+            of ``numeric_value``, ``available_time``, ``unit`` and ``text_value``, in
+            any order of rows. An iterable is written part by part.
+        path : str or PathLike or None, default=None
+            Folder to write. None takes one below ``$SKFUSION_CACHE`` (or the user's
+            cache folder), named by the content: the same events are there once.
+        no_time : {"error", "static", "drop"}, default="error"
+            What becomes of events without time. Static ones are kept, and in no window.
+        date_only : {"end_of_day", None}, default="end_of_day"
+            What becomes of events of a code that only ever happens at midnight.
+
+        Returns
+        -------
+        EventStore
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a column is missing or holds something else than it must. Nothing is
+            left behind then.
+        """
+        for name, value, allowed in (
+            ("no_time", no_time, ("error", "static", "drop")),
+            ("date_only", date_only, ("end_of_day", None)),
+        ):
+            if value not in allowed:
+                raise ValueError(
+                    f"EventStore: {name} must be one of {allowed}, got {value!r}."
+                )
+        single = isinstance(frame, pd.DataFrame) or hasattr(frame, "columns")
+        parts = [frame] if single else frame
+
+        def columns() -> Iterator[EventColumns]:
+            n_rows = 0
+            for part in parts:
+                table = as_pandas(part)
+                yield event_columns(table, no_time=no_time, first_row=n_rows)
+                n_rows += len(table)
+
+        return cls._write(columns(), path, date_only=date_only is not None)
+
+    @classmethod
+    def from_omop(
+        cls, source: Any, path: str | os.PathLike[str] | None = None, **reading: Any
+    ) -> EventStore:
+        """Write the events of an OMOP database into a folder.
+
+        `source` and `reading` are those of `skfusion.ehr.sources.read_omop`, `path` is
+        that of `from_frame`.
+        """
+        return cls.from_frame(read_omop(source, **reading), path, no_time="static")
+
+    @classmethod
+    def from_mimic(
+        cls, folder: Any, path: str | os.PathLike[str] | None = None, **reading: Any
+    ) -> EventStore:
+        """Write the events of MIMIC-III or MIMIC-IV into a folder.
+
+        `folder` and `reading` are those of `skfusion.ehr.sources.read_mimic`, `path` is
+        that of `from_frame`.
+        """
+        return cls.from_frame(read_mimic(folder, **reading), path, no_time="static")
+
+    @classmethod
+    def from_fhir(
+        cls, source: Any, path: str | os.PathLike[str] | None = None, **reading: Any
+    ) -> EventStore:
+        """Write the events of a FHIR bulk export into a folder.
+
+        `source` and `reading` are those of `skfusion.ehr.sources.read_fhir`, `path` is
+        that of `from_frame`.
+        """
+        frames = read_fhir(source, **reading)
+        return cls.from_frame(frames, path, no_time="static", date_only=None)
+
+    @classmethod
+    def from_meds(
+        cls, source: Any, path: str | os.PathLike[str] | None = None, **reading: Any
+    ) -> EventStore:
+        """Write a MEDS data set into a folder.
+
+        `source` and `reading` are those of `skfusion.ehr.sources.read_meds`, `path` is
+        that of `from_frame`.
+        """
+        return cls.from_frame(read_meds(source, **reading), path, no_time="static")
+
+    @classmethod
+    def _write(
+        cls,
+        parts: Iterable[EventColumns],
+        path: str | os.PathLike[str] | None = None,
+        *,
+        date_only: bool = False,
+        moved: Iterable[str] = (),
+    ) -> EventStore:
+        target = None if path is None else Path(os.path.abspath(path))
+        folder = cache_folder() / "events" if target is None else target.parent
+        with EventWriter(folder, date_only=date_only, moved=moved) as writer:
+            for part in parts:
+                writer.add(part)
+            place = writer.finish(target)
+        _opened.cache_clear()  # what was there before may have been damaged
+        return cls(*place)
+
+    @property
+    def subjects(self) -> pd.Index:
+        """All subjects, in the order of the files."""
+        return self.files.subjects
+
+    @property
+    def codes(self) -> list[str]:
+        """All codes."""
+        return list(self.files.words("code"))
+
+    @property
+    def has_time_zone(self) -> bool:
+        """Whether the times have a time zone; those of cases must have one then too."""
+        return self.files.zone
+
+    def of_subjects(self, subjects: Any) -> pd.DataFrame:
+        """Return the events of some subjects.
+
+        Parameters
+        ----------
+        subjects : array-like
+            Their ids. Those without events are left out.
+
+        Returns
+        -------
+        DataFrame
+            The columns that the store has, in the order of `subjects` and of time.
+        """
+        places = self.subjects.get_indexer(pd.Index(subjects))
+        places = places[places >= 0]
+        start = self.files.offsets[places]
+        n_events = self.files.offsets[places + 1] - start
+        shift = start - np.concatenate([[0], n_events.cumsum()[:-1]])[: len(start)]
+        rows = np.arange(n_events.sum()) + np.repeat(shift, n_events)
+        return event_table(self.files, rows)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return all events; see `of_subjects`."""
+        return self.of_subjects(self.subjects)
+
+    def report(self, units: Units | None = None) -> pd.DataFrame:
+        """Count what is there, code by code.
+
+        Parameters
+        ----------
+        units : Units or None, default=None
+            Gives what would become of the numbers instead; see `Units.report`.
+
+        Returns
+        -------
+        DataFrame
+            Indexed by code: ``n_events``, ``n_subjects``, ``n_values`` (events with a
+            number), ``units`` (how many events have which), ``date_only`` (whether
+            they were moved to the end of their day).
+        """
+        if units is not None:
+            return report_units(self.files, units)
+        return report_events(self.files)
+
+    def with_lags(self, lags: Mapping[str, Any]) -> EventStore:
+        """Return the events, available later than they happened.
+
+        Parameters
+        ----------
+        lags : mapping of str to timedelta or str
+            What a code begins with (the longest one counts) -> after how long an event
+            is known, such as ``"2h"``. A later ``available_time`` stays.
+
+        Returns
+        -------
+        EventStore
+            A new one.
+        """
+        return self._changed(lagging(self.codes, lags))
+
+    def map_codes(self, mapping: Mapping[str, Any] | Callable[..., Any]) -> EventStore:
+        """Return the events under other codes.
+
+        Parameters
+        ----------
+        mapping : mapping, CodeMap or callable
+            Code -> code, a list of codes (the event then counts for each) or None (it
+            is dropped); codes that are not in a mapping stay. An object with a method
+            ``table``, such as `skfusion.ehr.CodeMap`, gives all groups of each code; a
+            function is called with a Series of codes and returns one.
+
+        Returns
+        -------
+        EventStore
+            A new one.
+        """
+        return self._changed(grouping(self.codes, mapping))
+
+    def convert_units(self, units: Callable[..., pd.DataFrame]) -> EventStore:
+        """Return the events in other units.
+
+        Parameters
+        ----------
+        units : callable
+            Given Series of codes, numbers and units it returns a DataFrame with the
+            columns ``code``, ``numeric_value`` and ``unit``, such as
+            `skfusion.ehr.Units` does.
+
+        Returns
+        -------
+        EventStore
+            A new one.
+        """
+        change = UnitChange(units)
+        store = self._changed(change)
+        change.warn()
+        return store
+
+    def read_text(self, parser: Callable[..., pd.DataFrame]) -> EventStore:
+        """Return the events with numbers read out of their values as text.
+
+        Parameters
+        ----------
+        parser : callable
+            Given a Series of texts it returns a DataFrame with the columns
+            ``numeric_value`` and, if it likes, ``unit``, such as
+            `skfusion.ehr.parse_values` does. What an event has already stays.
+
+        Returns
+        -------
+        EventStore
+            A new one. The texts stay, so that what was "<0.1" can still be told.
+        """
+        return self._changed(parsing(parser))
+
+    @property
+    def files(self) -> EventFiles:
+        """Return the files, after a look at whether they changed."""
+        files = _opened(self.path, self.fingerprint)
+        files.check()
+        return files
+
+    def _changed(self, change: Change) -> EventStore:
+        """Return a store of changed events, made piece by piece."""
+        pieces = (change(piece) for piece in event_pieces(self.files))
+        return self._write(pieces, moved=self.files.date_only)
+
+    def __repr__(self) -> str:
+        n_events, n_codes = self.files.n_events, len(self.files.words("code"))
+        return (
+            f"EventStore({n_events:,} events, {len(self.subjects):,} subjects, "
+            f"{n_codes:,} codes)"
+        )
+
+
+def as_store(events: Any, owner: str) -> EventStore:
+    """Return the store that a parameter names.
+
+    Parameters
+    ----------
+    events : EventStore or path
+        A store or its folder.
+    owner : str
+        Whose parameter it is, for the message.
+
+    Returns
+    -------
+    EventStore
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if isinstance(events, EventStore):
+        return events
+    if isinstance(events, str | os.PathLike):
+        return EventStore(events)
+    raise TypeError(
+        f"{owner}: events must be an EventStore or the path of one, got "
+        f"{type(events).__name__}. Make one of a table with "
+        "EventStore.from_frame(table)."
+    )
+
+
+@lru_cache(maxsize=32)
+def _opened(path: Path, fingerprint: str) -> EventFiles:
+    """Return the files of a store, opened once in a process."""
+    return EventFiles(path)

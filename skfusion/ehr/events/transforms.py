@@ -1,0 +1,188 @@
+"""Rules of a user in, functions that change columns of events out.
+
+Lags, groups of codes, units, values as text. Read next: `skfusion.ehr.events.store`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skfusion._durations import as_microseconds
+from skfusion.ehr.events.columns import (
+    NO_TIME,
+    EventColumns,
+    Labels,
+    as_labels,
+    as_series,
+)
+from skfusion.ehr.measurements.units import Tally, Units
+
+__all__ = ["Change", "UnitChange", "grouping", "lagging", "measurements", "parsing"]
+
+
+Change = Callable[[EventColumns], EventColumns]
+
+
+def lagging(codes: Sequence[str], lags: Mapping[str, Any]) -> Change:
+    """Return what makes events available later than they happened.
+
+    Parameters
+    ----------
+    codes : sequence of str
+        The words that codes are numbered by.
+    lags : mapping of str to timedelta or str
+        What a code begins with -> after how long it is known.
+
+    Raises
+    ------
+    ValueError
+        If a lag is negative.
+    """
+    wait = np.zeros(len(codes), dtype=np.int64)
+    for start in sorted(lags, key=len):
+        lag = as_microseconds(lags[start])
+        if lag < 0:
+            raise ValueError(
+                f"EventStore: the lag of {start!r} is {lags[start]!r}; nothing is "
+                "known before it happened."
+            )
+        wait[[code.startswith(start) for code in codes]] = lag
+
+    def change(events: EventColumns) -> EventColumns:
+        timed = events.time != NO_TIME
+        known = events.time + wait[events.code.numbers] * timed
+        if events.available is not None:
+            known = np.maximum(known, events.available)
+        return replace(events, available=known)
+
+    return change
+
+
+def grouping(codes: Sequence[str], mapping: Any) -> Change:
+    """Return what puts events under the groups of their codes.
+
+    Parameters
+    ----------
+    codes : sequence of str
+        The words that codes are numbered by.
+    mapping : mapping, object with a method ``table``, or callable
+        See `EventStore.map_codes`.
+    """
+    groups = _groups(codes, mapping)
+    words = list(dict.fromkeys(group for each in groups for group in each))
+    number = {word: i for i, word in enumerate(words)}
+    targets = np.array([number[g] for each in groups for g in each], dtype=np.int32)
+    n_groups = np.array([len(each) for each in groups], dtype=np.int64)
+    first = np.concatenate([[0], n_groups.cumsum()])
+
+    def change(events: EventColumns) -> EventColumns:
+        old = events.code.numbers
+        row = np.repeat(np.arange(len(old)), n_groups[old])
+        before = np.concatenate([[0], n_groups[old].cumsum()])
+        place = np.arange(len(row)) - before[row] + first[old[row]]
+        return replace(take(events, row), code=Labels(targets[place], words))
+
+    return change
+
+
+def measurements(events: EventColumns) -> tuple[pd.Series, pd.Series, pd.Series]:
+    """Return code, number and unit of each event, as `Units` takes them."""
+    value = pd.Series(events.value.astype(np.float64))
+    return as_series(events.code), value, _words(events.unit, len(value))
+
+
+class UnitChange:
+    """Bring values to other units; see `EventStore.convert_units`."""
+
+    def __init__(self, units: Callable[..., pd.DataFrame]) -> None:
+        self._units = units
+        self._tally = Tally()
+
+    def __call__(self, events: EventColumns) -> EventColumns:
+        """Convert a part of the events."""
+        given = measurements(events)
+        if isinstance(self._units, Units):  # one warning for all parts
+            table, tally = self._units.convert(*given)
+            self._tally = self._tally.join(tally)
+        else:
+            table = self._units(*given)
+        return replace(
+            events,
+            code=as_labels(table["code"], "code"),
+            value=table["numeric_value"].to_numpy(np.float32),
+            unit=as_labels(table["unit"], "unit"),
+        )
+
+    def warn(self) -> None:
+        """Warn of what was found in all parts."""
+        if isinstance(self._units, Units):
+            self._units.warn(self._tally)
+
+
+def parsing(parser: Callable[..., pd.DataFrame]) -> Change:
+    """Return what reads numbers out of texts; see `EventStore.read_text`."""
+
+    def change(events: EventColumns) -> EventColumns:
+        if events.text is None:
+            return events
+        table = parser(pd.Series(events.text.words, dtype=object))
+        numbers = np.append(table["numeric_value"].to_numpy(np.float32), np.nan)
+        read = numbers[events.text.numbers]
+        unknown = np.isnan(events.value)
+        value = np.where(unknown, read, events.value).astype(np.float32)
+        if "unit" not in table:
+            return replace(events, value=value)
+        words = table["unit"].astype(object).where(table["unit"] != "", None)
+        found = np.array([*words, None], dtype=object)[events.text.numbers]
+        unit = _words(events.unit, len(value)).to_numpy(object)
+        unit = np.where(unknown & pd.isna(unit), found, unit)
+        return replace(events, value=value, unit=as_labels(pd.Series(unit), "unit"))
+
+    return change
+
+
+def take(events: EventColumns, rows: np.ndarray) -> EventColumns:
+    """Return some rows of all columns."""
+    optional: dict[str, Any] = {
+        name: None if column is None else Labels(column.numbers[rows], column.words)
+        for name, column in (("unit", events.unit), ("text", events.text))
+    }
+    return replace(
+        events,
+        subject=events.subject[rows],
+        time=events.time[rows],
+        code=Labels(events.code.numbers[rows], events.code.words),
+        value=events.value[rows],
+        midnight=events.midnight[rows],
+        available=None if events.available is None else events.available[rows],
+        **optional,
+    )
+
+
+def _words(labels: Labels | None, n: int) -> pd.Series:
+    if labels is None:
+        return pd.Series([None] * n, dtype=object)
+    return as_series(labels)
+
+
+def _groups(codes: Sequence[str], mapping: Any) -> list[Sequence[str]]:
+    """Return the groups of each code."""
+    column = pd.Series(list(codes), dtype=object)
+    if hasattr(mapping, "table"):
+        table = mapping.table(column)
+        found = table.groupby("code", sort=False)["group"].agg(list)
+        return [found.get(code, []) for code in codes]
+    if isinstance(mapping, Mapping):
+        return [_as_list(mapping.get(code, code)) for code in codes]
+    return [_as_list(group) for group in mapping(column)]
+
+
+def _as_list(group: Any) -> Sequence[str]:
+    if group is None or isinstance(group, float):  # NaN is none
+        return []
+    return [group] if isinstance(group, str) else list(group)

@@ -1,0 +1,1 @@
+"""Values and units of laboratory tests and vital signs."""

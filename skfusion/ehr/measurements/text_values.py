@@ -1,0 +1,88 @@
+"""Values as text in, numbers and what limits them out.
+
+Read next: `skfusion.ehr.measurements.units`, which brings the numbers to one unit.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["parse_values"]
+
+
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+COMPARATORS = {
+    "<": "<",
+    "<=": "<=",
+    "≤": "<=",
+    "=<": "<=",
+    "less than": "<",
+    "below": "<",
+    "under": "<",
+    ">": ">",
+    ">=": ">=",
+    "≥": ">=",
+    "=>": ">=",
+    "greater than": ">",
+    "more than": ">",
+    "above": ">",
+    "over": ">",
+}
+
+
+def parse_values(text: pd.Series, *, decimal: Literal[".", ","] = ".") -> pd.DataFrame:
+    """Read numbers out of text values, such as ``"<0.1"`` or ``"GREATER THAN 300"``.
+
+    Parameters
+    ----------
+    text : Series of str
+        Values as a laboratory reports them.
+    decimal : {".", ","}, default="."
+        What stands before the decimals; the other one separates thousands.
+
+    Returns
+    -------
+    DataFrame of shape (n_values, 3)
+        ``numeric_value``, NaN where the text is no number (a range or a date is none);
+        ``comparator``, ``"<"``, ``"<="``, ``">"``, ``">="`` or ``""``: beyond which
+        limit the true value lies, the number being that limit; ``unit``, what follows
+        the number.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr.measurements.text_values import parse_values
+    >>> parse_values(pd.Series(["<0.1", "1,200 mg/dL", "negative", None]))
+       numeric_value comparator   unit
+    0            0.1          <
+    1         1200.0             mg/dL
+    2            NaN
+    3            NaN
+    """
+    if decimal not in (".", ","):
+        raise ValueError(f"parse_values: decimal must be '.' or ',', got {decimal!r}.")
+    thousands = "," if decimal == "." else "."
+    cells = text.dropna().unique()
+    different = {cell: _parse(str(cell), decimal, thousands) for cell in cells}
+    rows = [different.get(cell, (np.nan, "", "")) for cell in text]
+    columns = ["numeric_value", "comparator", "unit"]
+    return pd.DataFrame(rows, columns=columns, index=text.index)
+
+
+def _parse(cell: str, decimal: str, thousands: str) -> tuple[float, str, str]:
+    words = "|".join(sorted(map(re.escape, COMPARATORS), key=len, reverse=True))
+    grouped = rf"(?<=\d){re.escape(thousands)}(?=\d{{3}}(?!\d))"
+    plain = re.sub(grouped, "", cell.strip()).replace(decimal, ".")
+    found = re.fullmatch(
+        rf"({words})?\s*({NUMBER})\s*([^\W\d].*|[%°\[{{(].*)?",
+        plain,
+        flags=re.IGNORECASE,
+    )
+    if found is None:
+        return np.nan, "", ""
+    comparator = COMPARATORS.get((found[1] or "").lower(), "")
+    return float(found[2]), comparator, (found[3] or "").strip()

@@ -1,0 +1,1 @@
+"""Point-in-time visibility: the events that each case may see."""

@@ -1,0 +1,1 @@
+"""Static EHR columns as numeric features."""

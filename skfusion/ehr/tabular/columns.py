@@ -1,0 +1,489 @@
+"""What kind a column of a record is, and its cells as numbers.
+
+Read next: `skfusion.ehr.tabular.encoder`, which encodes each kind.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+__all__ = [
+    "MultiHot",
+    "SECONDS_PER_DAY",
+    "Terms",
+    "check_ages",
+    "days_between",
+    "kind_of",
+    "sort_columns",
+    "split_cell",
+    "to_float",
+    "to_ranks",
+    "to_words",
+    "typical_values",
+    "within_bounds",
+]
+
+
+SECONDS_PER_DAY = 86_400.0
+# "age", "Age", "patient_age", "age_at_scan", "age_years"; no "image", "age_gap"
+AGES = re.compile(r"(.*[\W_])?age([\W_](at|in|years|months|days)([\W_].*)?)?", re.I)
+KINDS = ("number", "date", "ordered", "boolean", "category", "multivalued", "text")
+
+
+def kind_of(column: pd.Series) -> str:
+    """Tell the kind of a column by its type, and by its cells where that says little.
+
+    Parameters
+    ----------
+    column : Series
+        Any column of a cohort table.
+
+    Returns
+    -------
+    {"number", "boolean", "ordered", "category", "date", "multivalued"}
+
+    Raises
+    ------
+    ValueError
+        If the column holds complex numbers.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr.tabular.columns import kind_of
+    >>> kind_of(pd.Series(["f", "m"])), kind_of(pd.Series([["I10", "E11"], []]))
+    ('category', 'multivalued')
+    """
+    if column.dtype == object:
+        column = column.infer_objects()
+    if column.dtype == object:
+        return _kind_of_cells(column.dropna())
+    types = pd.api.types
+    if types.is_bool_dtype(column):
+        return "boolean"
+    if types.is_complex_dtype(column):
+        raise ValueError(
+            f"Complex data not supported: TabularEncoder found complex numbers in "
+            f"column {column.name!r}."
+        )
+    if types.is_numeric_dtype(column):
+        return "number"
+    if types.is_datetime64_any_dtype(column):
+        return "date"
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype) and dtype.ordered:
+        return "ordered"
+    return "category"
+
+
+def _kind_of_cells(filled: pd.Series) -> str:
+    kinds = {
+        "number": (int, float, np.integer, np.floating),
+        "date": (datetime.date, np.datetime64),
+        "multivalued": (list, tuple, set, frozenset),
+    }
+    if len(filled) and all(isinstance(cell, (bool, np.bool_)) for cell in filled):
+        return "boolean"
+    for kind, types in kinds.items():  # an empty column counts as numbers
+        if all(isinstance(cell, types) for cell in filled):
+            return kind
+    return "category"
+
+
+def sort_columns(
+    frame: pd.DataFrame,
+    said: Mapping[str, tuple[str, Collection[Any]]],
+    index_time: str | None,
+) -> dict[str, list[Any]]:
+    """Sort the columns of a table by kind.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The table.
+    said : mapping of str to (str, collection of str)
+        Kind -> the parameter by which the user says so, and the columns named there.
+    index_time : str or None
+        Name of the column with the moment of prediction, which is no feature.
+
+    Returns
+    -------
+    dict of str to list
+        Kind -> columns in the order of the table.
+
+    Raises
+    ------
+    ValueError
+        If a column that the user names does not exist or is of another kind, or there
+        are dates and no index time.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr.tabular.columns import sort_columns
+    >>> kinds = sort_columns(pd.DataFrame({"age": [40], "note": ["ok"]}), {}, None)
+    >>> kinds["number"], kinds["category"]
+    (['age'], ['note'])
+    """
+    named = {"index_time": [] if index_time is None else [index_time]}
+    for parameter, columns in [*named.items(), *said.values()]:
+        for column in columns:
+            if column not in frame.columns:
+                raise ValueError(
+                    f"TabularEncoder: {parameter}={column!r} is not among the "
+                    f"{frame.shape[1]} columns. Add it to the columns of the modality."
+                )
+    kinds: dict[str, list[Any]] = {kind: [] for kind in KINDS}
+    for column in frame.columns.drop(named["index_time"]):
+        wanted = [kind for kind, (_, columns) in said.items() if column in columns]
+        kind = wanted[0] if wanted else kind_of(frame[column])
+        if len(wanted) > 1 or (kind == "number" and kind_of(frame[column]) != kind):
+            raise ValueError(
+                f"TabularEncoder: column {column!r} is {kind_of(frame[column])} by its "
+                f"cells, and {' and '.join(said[kind][0] for kind in wanted)} says "
+                "otherwise. Name it in one parameter that fits."
+            )
+        kinds[kind].append(column)
+    if kinds["date"] and index_time is None:
+        raise ValueError(
+            f"TabularEncoder: column {kinds['date'][0]!r} holds dates, which only mean "
+            "something as intervals. Give the name of the column with the moment of "
+            "prediction as index_time=, or leave the column out."
+        )
+    return kinds
+
+
+def to_float(column: pd.Series) -> np.ndarray:
+    """Return a column of numbers or booleans as float64, gaps as NaN.
+
+    Raises
+    ------
+    ValueError
+        If a cell is no number, or infinite.
+    """
+    try:
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"TabularEncoder: column {column.name!r} held numbers in fit but now holds "
+            f"{column.dtype} values that are none. Convert it as it was in fit."
+        ) from error
+    if np.isinf(values).any():
+        rows = np.flatnonzero(np.isinf(values))
+        raise ValueError(
+            f"TabularEncoder: column {column.name!r} holds infinity in {len(rows)} "
+            f"row(s), first at row position {rows[0]}. Replace it by NaN or a bound."
+        )
+    return values
+
+
+def within_bounds(
+    values: np.ndarray, bounds: tuple[float, float]
+) -> tuple[np.ndarray, int]:
+    """Make gaps of values that cannot be true.
+
+    Parameters
+    ----------
+    values : ndarray of float64
+        Measurements.
+    bounds : (float, float)
+        Least and greatest plausible value, both plausible themselves.
+
+    Returns
+    -------
+    values : ndarray of float64
+        A copy, NaN where the value lay outside.
+    n_outside : int
+        How many there were.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.ehr.tabular.columns import within_bounds
+    >>> within_bounds(np.array([-1.0, 40.0, np.nan]), (0, 120))
+    (array([nan, 40., nan]), 1)
+    """
+    outside = (values < bounds[0]) | (values > bounds[1])
+    return np.where(outside, np.nan, values), int(outside.sum())
+
+
+def check_ages(values: np.ndarray, name: Any) -> None:
+    """Raise ValueError where a column that is named as an age holds negative numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.ehr.tabular.columns import check_ages
+    >>> check_ages(np.array([40.0, -1.0]), "image_quality")
+    >>> check_ages(np.array([40.0, -1.0]), "age_at_scan")
+    Traceback (most recent call last):
+    ...
+    ValueError: TabularEncoder: column 'age_at_scan' holds negative ages in 1 of 2 ...
+    """
+    if not AGES.fullmatch(str(name).strip()):
+        return
+    negative = np.flatnonzero(values < 0)
+    if len(negative):
+        raise ValueError(
+            f"TabularEncoder: column {name!r} holds negative ages in {len(negative)} "
+            f"of {len(values)} rows (row positions "
+            f"{', '.join(map(str, negative[:5]))}). Correct them; make them gaps with "
+            f"bounds={{{name!r}: (0, 130)}}; or, if the column is standardised or is "
+            f"no age, say so with bounds={{{name!r}: (-np.inf, np.inf)}}."
+        )
+
+
+def days_between(column: pd.Series, index_time: pd.Series) -> np.ndarray:
+    """Return days from the index time to the dates of a column, negative before it.
+
+    Raises
+    ------
+    ValueError
+        If one of both holds no dates, or one has a time zone and the other has none.
+    """
+    times, origin = _to_time(column), _to_time(index_time)
+    if (times.dt.tz is None) != (origin.dt.tz is None):
+        with_zone, without = (
+            (column, index_time) if origin.dt.tz is None else (index_time, column)
+        )
+        raise ValueError(
+            f"TabularEncoder: column {with_zone.name!r} has a time zone and "
+            f"{without.name!r} has none, so that hours may lie between them. Give "
+            "both one with .dt.tz_localize."
+        )
+    interval = times - origin
+    return interval.dt.total_seconds().to_numpy(np.float64) / SECONDS_PER_DAY
+
+
+def _to_time(column: pd.Series) -> pd.Series:
+    if kind_of(column) == "date" and column.dtype == object:
+        return pd.to_datetime(column)
+    empty = column.isna().all()
+    if not (pd.api.types.is_datetime64_any_dtype(column) or empty):
+        raise ValueError(
+            f"TabularEncoder: column {column.name!r} must hold dates, found "
+            f"{column.dtype}. Convert it with pandas.to_datetime."
+        )
+    return pd.to_datetime(column)
+
+
+def typical_values(
+    values: np.ndarray, weights: np.ndarray, use_mean: np.ndarray
+) -> np.ndarray:
+    """Return what fills the gaps of each column; 0 where nothing was measured.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_samples, n_columns)
+        Numbers; NaN is a gap.
+    weights : ndarray of shape (n_samples,)
+        Weights of the rows, above 0.
+    use_mean : ndarray of bool of shape (n_columns,)
+        Where the mean is taken; the lower median elsewhere.
+
+    Returns
+    -------
+    ndarray of shape (n_columns,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.ehr.tabular.columns import typical_values
+    >>> values = np.array([[0.0, 0.0], [3.0, 3.0]])
+    >>> typical_values(values, np.ones(2), np.array([True, False]))
+    array([1.5, 0. ])
+    """
+    typical = np.zeros(values.shape[1])
+    for j, column in enumerate(values.T):
+        known = ~np.isnan(column)
+        if not known.any():
+            continue
+        if use_mean[j]:
+            typical[j] = np.average(column[known], weights=weights[known])
+        else:
+            # A value that occurs, so that booleans stay booleans.
+            typical[j] = np.quantile(
+                column[known], 0.5, weights=weights[known], method="inverted_cdf"
+            )
+    return typical
+
+
+def to_ranks(column: pd.Series, order: Sequence[Any]) -> np.ndarray:
+    """Return the place of each cell in an order: 0, 1, ...; NaN where it has none.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr.tabular.columns import to_ranks
+    >>> to_ranks(pd.Series(["II", "I", "X", None]), ["I", "II", "III"])
+    array([ 1.,  0., nan, nan])
+    """
+    places: Mapping[Any, int] = {value: place for place, value in enumerate(order)}
+    cells = column.astype(object)
+    return np.array([places.get(cell, np.nan) for cell in cells], dtype=np.float64)
+
+
+class MultiHot:
+    """One 0/1 column for each value that occurs often enough, one for all others.
+
+    Parameters
+    ----------
+    separator : str or None
+        What stands between the values of a text cell; None where cells are lists.
+    min_frequency : int, float or None
+        Values in fewer rows than this (a count, or a share of the rows) are merged
+        into one column.
+    max_values : int or None
+        Most columns; the values in most rows are kept.
+
+    Attributes
+    ----------
+    values_ : list of str
+        Values that have a column of their own, sorted.
+    has_infrequent_ : bool
+        Whether there is a last column for the merged ones. Unseen values join them, and
+        are ignored where there are none.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr.tabular.columns import MultiHot
+    >>> cells = pd.Series(["left arm & back", "back", None])
+    >>> hot = MultiHot("&", min_frequency=None, max_values=None).fit(cells)
+    >>> hot.values_, hot.transform(cells).tolist()
+    (['back', 'left arm'], [[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    """
+
+    def __init__(
+        self,
+        separator: str | None,
+        min_frequency: int | float | None,
+        max_values: int | None,
+    ) -> None:
+        self.separator = separator
+        self.min_frequency = min_frequency
+        self.max_values = max_values
+
+    def fit(self, column: pd.Series) -> Self:
+        """Count in how many rows each value stands."""
+        counts = Counter(
+            value for cell in column for value in split_cell(cell, self.separator)
+        )
+        least = self.min_frequency or 1
+        if isinstance(least, float):
+            least *= len(column)
+        # by frequency, then by name, so that a tie does not depend on the row order
+        frequent = sorted(
+            (value for value in counts if counts[value] >= least),
+            key=lambda value: (-counts[value], value),
+        )
+        if self.max_values is not None and (
+            len(frequent) > self.max_values
+            or (len(frequent) == self.max_values and len(counts) > len(frequent))
+        ):
+            frequent = frequent[: self.max_values - 1]
+        self.values_ = sorted(frequent)
+        self.has_infrequent_ = len(counts) > len(frequent)
+        return self
+
+    def transform(self, column: pd.Series) -> np.ndarray:
+        """Return a 0/1 array of shape (n_rows, n_columns)."""
+        places = {value: place for place, value in enumerate(self.values_)}
+        width = len(self.values_)
+        hot = np.zeros((len(column), width + 1))
+        for row, cell in enumerate(column):
+            for value in split_cell(cell, self.separator):
+                hot[row, places.get(value, width)] = 1.0
+        return hot if self.has_infrequent_ else hot[:, :width]
+
+    def names(self, column: str) -> list[str]:
+        """Return the names of the columns: ``column_value``."""
+        merged = ["infrequent"] * self.has_infrequent_
+        return [f"{column}_{value}" for value in [*self.values_, *merged]]
+
+
+def split_cell(cell: Any, separator: str | None) -> set[str]:
+    """Return the different values in one cell, without the spaces around them.
+
+    Examples
+    --------
+    >>> from skfusion.ehr.tabular.columns import split_cell
+    >>> sorted(split_cell("I10& E11&I10", "&")), split_cell(None, "&")
+    (['E11', 'I10'], set())
+    """
+    if isinstance(cell, (list, tuple, set, frozenset, np.ndarray)):
+        parts: Iterable[Any] = (part for part in cell if not pd.isna(part))
+    elif pd.isna(cell):
+        return set()
+    else:
+        parts = [cell] if separator is None else str(cell).split(separator)
+    return {word for part in parts if (word := str(part).strip())}
+
+
+class Terms:
+    """TF-IDF weights of the words of a text column.
+
+    Parameters
+    ----------
+    min_frequency : int, float or None
+        Words in fewer rows than this (a count, or a share of the rows) are left out.
+    max_terms : int
+        Most words; the commonest are kept.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr.tabular.columns import Terms
+    >>> column = pd.Series(["no effusion", "large effusion", None])
+    >>> Terms(2, 10).fit(column).transform(column).tolist()
+    [[1.0], [1.0], [0.0]]
+    """
+
+    def __init__(self, min_frequency: int | float | None, max_terms: int) -> None:
+        self.min_frequency = min_frequency
+        self.max_terms = max_terms
+
+    def fit(self, column: pd.Series) -> Self:
+        """Learn the words and in how many rows they stand."""
+        least = 1 if self.min_frequency is None else self.min_frequency
+        vectorizer = TfidfVectorizer(min_df=least, max_features=self.max_terms)
+        text = _as_text(column)
+        count_words = vectorizer.build_analyzer()
+        n_rows = Counter(word for cell in text for word in set(count_words(cell)))
+        least_rows = least * len(text) if isinstance(least, float) else least
+        # scikit-learn refuses a vocabulary of none; here the column then says nothing
+        self._vectorizer = None
+        if any(count >= least_rows for count in n_rows.values()):
+            self._vectorizer = vectorizer.fit(text)
+        return self
+
+    def transform(self, column: pd.Series) -> np.ndarray:
+        """Return weights of shape (n_rows, n_words)."""
+        if self._vectorizer is None:
+            return np.empty((len(column), 0))
+        return self._vectorizer.transform(_as_text(column)).toarray()
+
+    def names(self, column: str) -> list[str]:
+        """Return the names of the columns: ``column_word``."""
+        if self._vectorizer is None:
+            return []
+        return [f"{column}_{w}" for w in self._vectorizer.get_feature_names_out()]
+
+
+def _as_text(column: pd.Series) -> pd.Series:
+    return column.astype(object).where(column.notna(), "").map(str)
+
+
+def to_words(frame: pd.DataFrame) -> np.ndarray:
+    """Return categories as text, a gap as the category "missing"."""
+    # One type for all, so that 1 and "1" in one column do not break the sorting.
+    text = frame.astype(object).where(frame.notna(), "missing")
+    return text.map(str).to_numpy(dtype=object)

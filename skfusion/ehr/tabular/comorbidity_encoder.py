@@ -1,0 +1,182 @@
+"""ComorbidityEncoder: cells of diagnosis codes in, conditions and a score out.
+
+Read next: `skfusion.ehr.codes.comorbidity`, the definitions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skfusion.ehr.codes.comorbidity import CHARLSON, ELIXHAUSER, VERSIONS
+from skfusion.ehr.tabular.columns import split_cell
+
+__all__ = ["ComorbidityEncoder"]
+
+
+INDICES = {"charlson": CHARLSON, "elixhauser": ELIXHAUSER}
+
+
+class ComorbidityEncoder(TransformerMixin, BaseEstimator):
+    """Turn diagnoses into the conditions of Charlson or Elixhauser and their score.
+
+    Nothing is learned; the definitions are those of Quan et al. 2005 [1]_.
+
+    Parameters
+    ----------
+    index : {"charlson", "elixhauser"}, default="charlson"
+        Which conditions.
+    version : {"icd10", "icd9"}, default="icd10"
+        Which classification the codes are from; ``"icd9"`` is ICD-9-CM.
+    separator : str or None, default="&"
+        What stands between the codes of a text cell. None is for cells that are lists
+        or hold one code.
+    weights : str or None, default=None
+        Which weights add up to the score: ``"charlson"`` [2]_ (the default) or
+        ``"quan"`` [3]_, ``"van_walraven"`` [4]_ for Elixhauser.
+    flags : bool, default=True
+        Whether each condition is a 0/1 column beside the score.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Their names, if all are strings.
+
+    Notes
+    -----
+    Give it diagnoses that were coded before the moment of prediction. Those of the
+    same stay are coded at discharge and know how it ended.
+
+    References
+    ----------
+    .. [1] Quan H et al. (2005). Coding algorithms for defining comorbidities in
+       ICD-9-CM and ICD-10 administrative data. Medical Care 43:1130-1139.
+    .. [2] Charlson ME et al. (1987). A new method of classifying prognostic
+       comorbidity in longitudinal studies. Journal of Chronic Diseases 40:373-383.
+    .. [3] Quan H et al. (2011). Updating and validating the Charlson comorbidity index
+       and score. American Journal of Epidemiology 173:676-682.
+    .. [4] van Walraven C et al. (2009). A modification of the Elixhauser comorbidity
+       measures into a point system for hospital death. Medical Care 47:626-633.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion import ComorbidityEncoder
+    >>> X = pd.DataFrame({"icd": ["I50.9&E11.2", "I10", None]})
+    >>> ComorbidityEncoder(flags=False).fit_transform(X).ravel().tolist()
+    [3.0, 0.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        index: str = "charlson",
+        *,
+        version: str = "icd10",
+        separator: str | None = "&",
+        weights: str | None = None,
+        flags: bool = True,
+    ) -> None:
+        self.index = index
+        self.version = version
+        self.separator = separator
+        self.weights = weights
+        self.flags = flags
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Check parameters and columns.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_samples, n_columns)
+            Cells of codes; those of one row belong to one case.
+        y : ignored
+            Present for the API.
+
+        Returns
+        -------
+        self
+            The encoder.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is none of the words that it may be.
+        """
+        choices: dict[str, Any] = {"index": list(INDICES), "version": list(VERSIONS)}
+        if self.index in INDICES:
+            choices["weights"] = [None, *INDICES[self.index].weights]
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"ComorbidityEncoder: {name} must be one of {allowed}, got "
+                    f"{getattr(self, name)!r}."
+                )
+        self._cells(X, reset=True)
+        self._n_features_out = len(self.get_feature_names_out())
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Look the codes up.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_samples, n_columns)
+            Cells of codes.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n_samples, n_features)
+            The score last.
+        """
+        check_is_fitted(self)
+        index = INDICES[self.index]
+        rows = self._cells(X, reset=False)
+        codes = [
+            {None}.union(*(split_cell(cell, self.separator) for cell in row))
+            for row in rows
+        ]
+        owners = np.repeat(np.arange(len(codes)), [len(row) for row in codes])
+        column = pd.Series([code for row in codes for code in row], index=owners)
+        flags = index.flags(column, self.version)
+        score = index.score(flags, self.weights).to_numpy(np.float64)
+        return np.column_stack([flags, score]) if self.flags else score[:, None]
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the conditions, and ``<index>_score``.
+
+        Parameters
+        ----------
+        input_features : ignored
+            Present for the API: the columns are looked at together.
+
+        Returns
+        -------
+        ndarray of str of shape (n_features,)
+        """
+        check_is_fitted(self, "n_features_in_")
+        conditions = INDICES[self.index].conditions if self.flags else []
+        names = [f"{self.index}_{name}" for name in [*conditions, "score"]]
+        return np.asarray(names, dtype=object)
+
+    def _cells(self, X: Any, *, reset: bool) -> np.ndarray:
+        if isinstance(X, pd.DataFrame):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            return X.to_numpy(dtype=object)
+        return validate_data(
+            self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan"
+        )
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags

@@ -1,0 +1,1 @@
+"""Statistics of events in time windows: `EventWindows`."""
