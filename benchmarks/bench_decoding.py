@@ -25,8 +25,12 @@ from photographs import jpegs
 from PIL import Image
 
 import skfusion
-from skfusion.image.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from skfusion.image.volumes import Reading
+from skfusion.image.cells.volumes import Reading
+from skfusion.image.networks.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+)
 
 GOAL = 2.0
 SIZE = 224

@@ -32,8 +32,8 @@ from torch import nn
 
 import skfusion
 from skfusion import ImageEmbedder
-from skfusion.image.inference import Network
-from skfusion.image.volumes import Reading
+from skfusion.image.cells.volumes import Reading
+from skfusion.image.networks.inference import Network
 
 GOAL, BOUND = 1.5, 0.95
 SIZE = 224

@@ -40,8 +40,8 @@ from torch import nn
 
 import skfusion
 from skfusion import ImageEmbedder, JointFusionClassifier, TabularEncoder, read_image
-from skfusion.image.backbones import build_backbone
-from skfusion.image.splitting import split_backbone
+from skfusion.image.networks.backbones import build_backbone
+from skfusion.image.networks.freezing import split_backbone
 
 GOAL = 1.9
 BACKBONE = {"backbone": "resnet18", "weights": None}

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 import skfusion
 from skfusion import ImageEmbedder, JointFusionClassifier, TabularEncoder
-from skfusion.image.store import EmbeddingStore
+from skfusion.store.embedding_store import EmbeddingStore
 
 GOAL = 1.02
 BATCH_SIZE = 32

@@ -22,9 +22,8 @@ import openvino
 import torch
 
 import skfusion
-from skfusion.image.backbones import build_backbone
-from skfusion.image.engines import OpenVINONetwork
-from skfusion.image.inference import Network
+from skfusion.image.networks.backbones import build_backbone
+from skfusion.image.networks.inference import Network, OpenVINONetwork
 
 GOALS = {"resnet18": 1.6, "resnet50": 1.6, "mobilenet_v3_small": 2.0}
 N_IMAGES = 16

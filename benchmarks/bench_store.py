@@ -26,8 +26,8 @@ import torch
 
 import skfusion
 from skfusion import EmbeddingStore
-from skfusion.image.backbones import build_backbone
-from skfusion.image.inference import Network
+from skfusion.image.networks.backbones import build_backbone
+from skfusion.image.networks.inference import Network
 
 GOAL = 0.005
 FILE_BYTES = 300_000  # of a JPEG of 1024 pixels

@@ -280,7 +280,7 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 
 def _cache(arguments: argparse.Namespace) -> None:
-    from skfusion.image.store import EmbeddingStore, default_store_path
+    from skfusion.store.embedding_store import EmbeddingStore, default_store_path
 
     path = Path(arguments.path or default_store_path())
     if arguments.path and not path.is_dir():

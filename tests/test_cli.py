@@ -15,7 +15,7 @@ from PIL import Image
 
 import skfusion
 from skfusion.cli import _parser, main
-from skfusion.image.store import EmbeddingStore
+from skfusion.store.embedding_store import EmbeddingStore
 
 N_PATIENTS = 24
 

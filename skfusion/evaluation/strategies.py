@@ -88,7 +88,7 @@ def _inferred(X: pd.DataFrame, groups: str | None) -> list[tuple[str, Any, Any]]
     images, ehr, _ = infer_columns(X)
     triples: list[tuple[str, Any, Any]] = []
     if images:
-        from skfusion.image.embedding import ImageEmbedder
+        from skfusion.image.embedding.embedder import ImageEmbedder
 
         triples += [(str(column), ImageEmbedder(), column) for column in images]
     ehr = [column for column in ehr if column != groups]

@@ -153,7 +153,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
             )
         triples: list[tuple[str, Any, Any]] = []
         if images:
-            from skfusion.image.embedding import ImageEmbedder
+            from skfusion.image.embedding.embedder import ImageEmbedder
 
             triples += [(str(name), ImageEmbedder(), name) for name in images]
         if ehr:

@@ -23,9 +23,13 @@ from skfusion.blocks import ModalityBlocks, located_errors
 from skfusion.fusion.rows import NetInputs, PixelRows
 from skfusion.fusion.torch_encoder import TorchEncoder
 from skfusion.fusion.training import Precision
-from skfusion.image.backbones import Backbone
-from skfusion.image.embedding import ImageEmbedder
-from skfusion.image.splitting import SplitBackbone, parameter_groups, split_backbone
+from skfusion.image.embedding.embedder import ImageEmbedder
+from skfusion.image.networks.backbones import Backbone
+from skfusion.image.networks.freezing import (
+    SplitBackbone,
+    parameter_groups,
+    split_backbone,
+)
 from skfusion.modality import Modality, presence_mask
 from skfusion.pipelines import transform_steps
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skfusion.image.pixels import PixelFile
+from skfusion.image.embedding.pixels import PixelFile
 
 __all__ = ["NetInputs", "PixelRows", "Sample"]
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from skfusion.image.inference import resolve_device
+from skfusion.image.networks.inference import resolve_device
 
 __all__ = ["find_device", "seeded_torch", "torch_threads"]
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from skfusion._validation import is_number
 from skfusion.fusion.seeding import seeded_torch, torch_threads
-from skfusion.image.splitting import parameter_groups, trainable_names
+from skfusion.image.networks.freezing import parameter_groups, trainable_names
 
 __all__ = ["TorchEncoder", "small_mlp"]
 

@@ -1,4 +1,4 @@
-"""Images: from a cell of a table to an embedding. Read next: `skfusion.image.reading`.
+"""Images: from a cell of a table to an embedding.
 
 Importing this package loads neither torch nor Pillow nor pydicom.
 """
@@ -10,13 +10,13 @@ from typing import Any
 
 # public name -> the module that defines it, imported on first use
 _EXPORTS = {
-    "EmbeddingStore": "skfusion.image.store",
-    "ImageEmbedder": "skfusion.image.embedding",
-    "ImageReadError": "skfusion.image.reading",
-    "MedicalImage": "skfusion.image.reading",
-    "RadiomicsEncoder": "skfusion.image.radiomics",
-    "read_image": "skfusion.image.reading",
-    "read_metadata": "skfusion.image.header",
+    "EmbeddingStore": "skfusion.store.embedding_store",
+    "ImageEmbedder": "skfusion.image.embedding.embedder",
+    "ImageReadError": "skfusion.image.reading.files",
+    "MedicalImage": "skfusion.image.reading.read",
+    "RadiomicsEncoder": "skfusion.image.radiomics.encoder",
+    "read_image": "skfusion.image.reading.read",
+    "read_metadata": "skfusion.image.reading.metadata",
 }
 
 __all__ = sorted(_EXPORTS)

@@ -27,8 +27,8 @@ from skfusion.fusion.inputs import ImageInput
 from skfusion.fusion.joint_base import BaseJointFusion
 from skfusion.fusion.late_base import BaseLateFusion
 from skfusion.fusion.networks import JointNetwork
-from skfusion.image.backbones import Backbone
-from skfusion.image.embedding import ImageEmbedder
+from skfusion.image.embedding.embedder import ImageEmbedder
+from skfusion.image.networks.backbones import Backbone
 from skfusion.inspection.cases import having, unwrapped
 from skfusion.inspection.margins import (
     class_margins,

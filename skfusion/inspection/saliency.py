@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from skfusion._validation import is_number
-from skfusion.image.bags import unpack
-from skfusion.image.intensity import as_floats
+from skfusion.image.cells.bags import unpack
+from skfusion.image.reading.intensity import as_floats
 from skfusion.inspection.attribution import grad_cam, integrated_gradients, occlusion
 from skfusion.inspection.image_scores import image_scores
 

@@ -15,7 +15,8 @@ from skfusion import (
     LateFusionClassifier,
     TabularEncoder,
 )
-from skfusion.image.store import EmbeddingStore, StoreWarning
+from skfusion.store.embedding_store import EmbeddingStore
+from skfusion.store.sqlite_file import StoreWarning
 
 KINDS = (EarlyFusionClassifier, LateFusionClassifier, JointFusionClassifier)
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from skfusion import ImageEmbedder, JointFusionClassifier, JointFusionRegressor
 from skfusion.fusion.networks import JointNetwork, ModalityEncoder
-from skfusion.image.backbones import build_backbone
+from skfusion.image.networks.backbones import build_backbone
 
 
 class SmallNet(nn.Module):
@@ -136,7 +136,7 @@ def test_same_network_in_a_worker_process_as_here(build, cohort):
 
 
 def test_the_frozen_trunk_runs_once_per_image(build, cohort, tmp_path):
-    from skfusion.image.store import EmbeddingStore
+    from skfusion.store.embedding_store import EmbeddingStore
 
     embedder = ImageEmbedder(SmallNet(), input_size=32, store=tmp_path / "store")
     modalities = [("cxr", embedder, "scan"), cohort.modalities[1]]

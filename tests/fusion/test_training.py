@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import StepLR
 
 from skfusion import ImageEmbedder, JointFusionClassifier, TorchEncoder
 from skfusion.fusion.training import Precision
-from skfusion.image.backbones import build_backbone
+from skfusion.image.networks.backbones import build_backbone
 
 
 class Opaque(nn.Module):
@@ -137,7 +137,7 @@ def test_a_cached_trunk_gives_the_weights_of_the_uncached_run_to_the_last_bit(
 
 def test_whole_networks_are_trained_from_pixels_on_disk(build, cohort, monkeypatch):
     """Every image is read once per fit, whatever the number of epochs."""
-    from skfusion.image import volumes
+    from skfusion.image.cells import volumes
 
     n_read = []
     read_image = volumes.read_bytes_image

@@ -1,0 +1,1 @@
+"""The cells of an image column: missing ones, bags and volumes."""

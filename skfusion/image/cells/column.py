@@ -1,0 +1,202 @@
+"""A column of image cells: what a user passes in, the cells and their reading out.
+
+Read next: `skfusion.image.embedding.encode`, which feeds a network from it.
+"""
+
+from __future__ import annotations
+
+import numbers
+import os
+import sys
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from joblib import effective_n_jobs
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from skfusion.image.cells.bags import unpack
+from skfusion.image.reading.files import ImageReadError, is_missing
+
+__all__ = ["ImageColumn", "ahead", "as_cells", "check_cells"]
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def as_cells(X: Any, owner: str = "ImageEmbedder") -> tuple[list[Any], object]:
+    """Return the cells of one column of images, and the label of the column."""
+    if isinstance(X, str | bytes | os.PathLike):
+        raise TypeError(
+            f"{owner} takes a column of images, found a single path or image. "
+            "Put it into a list."
+        )
+    shape: Any = getattr(X, "shape", None)
+    if hasattr(X, "columns"):  # a frame of pandas or polars
+        if shape[1] != 1:
+            raise ValueError(
+                f"{owner} takes one column of images, found {shape[1]} columns. "
+                "Use one of these for each image column."
+            )
+        name = X.columns[0]
+        return list(X[name]), name
+    if isinstance(X, list | tuple) or (shape is not None and len(shape) == 1):
+        return list(X), getattr(X, "name", None)
+    if isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] == 1:
+        return list(X[:, 0]), None
+    if isinstance(X, np.ndarray) and X.ndim in (3, 4, 5):
+        return list(X), None
+    found = type(X).__name__ + ("" if shape is None else f" of shape {shape}")
+    raise ValueError(
+        f"{owner} takes one column of images: a Series, a list, a frame or array "
+        f"with one column, or an array (n[, D], H, W[, C]); found {found}."
+    )
+
+
+def check_cells(cells: list[Any], name: object, owner: str = "ImageEmbedder") -> None:
+    """Refuse a column without images, or of something that is clearly no image."""
+    place = "X" if name is None else f"column {name!r}"
+    bags = unpack(cells)
+    present = [i for i, cell in enumerate(bags.images) if not is_missing(cell)]
+    if not present:
+        raise ValueError(
+            f"{owner}: all {len(cells)} cells of {place} are missing; expected "
+            "at least one image. Check the column, or leave it out."
+        )
+    for i in present:
+        cell, row = bags.images[i], bags.rows[i]
+        if isinstance(cell, bool | numbers.Number | list | tuple | dict | pd.Timestamp):
+            raise TypeError(
+                f"{owner}: found {type(cell).__name__} in {place}, row position "
+                f"{row}; expected an image: a path, bytes, an array or a PIL image."
+            )
+
+
+class ImageColumn:
+    """The cells of one column, and what went wrong with them.
+
+    `positions` are the rows of the user's table that the cells stand in, where that
+    is not one cell per row.
+    """
+
+    def __init__(
+        self,
+        cells: Iterable[Any],
+        name: object,
+        on_error: str,
+        positions: np.ndarray | None = None,
+    ) -> None:
+        if on_error not in ("raise", "missing"):
+            raise ValueError(
+                f"on_error must be 'raise' or 'missing', found {on_error!r}."
+            )
+        self.cells = list(cells)
+        self.positions = np.arange(len(self.cells)) if positions is None else positions
+        self.place = "the image column" if name is None else f"column {name!r}"
+        self.on_error = on_error
+        self.failures: dict[int, ImageReadError] = {}
+
+    def present_rows(self) -> list[int]:
+        """Rows that hold an image, as far as is known by now."""
+        rows = (i for i, cell in enumerate(self.cells) if not is_missing(cell))
+        return [row for row in rows if row not in self.failures]
+
+    def presence(self) -> np.ndarray:
+        """Say for each row whether it holds a readable image, as a bool array."""
+        mask = np.zeros(len(self.cells), dtype=bool)
+        mask[self.present_rows()] = True
+        return mask
+
+    def read_ahead(
+        self,
+        read: Callable[[int], R],
+        items: Iterable[T],
+        rows_of: Callable[[T], list[int]],
+        n_jobs: int | None,
+        n_ahead: int,
+    ) -> Iterator[tuple[T, R]]:
+        """Read the first row of each item in threads; skip or raise what fails."""
+
+        def read_first(item: T) -> R:
+            return read(rows_of(item)[0])
+
+        for item, future in ahead(read_first, items, effective_n_jobs(n_jobs), n_ahead):
+            try:
+                result = future.result()
+            except (ImageReadError, TypeError) as error:
+                self._fail(rows_of(item), error)
+            else:
+                yield item, result
+
+    def _fail(self, rows: list[int], error: ImageReadError | TypeError) -> None:
+        row = int(self.positions[rows[0]])
+        where = f"{self.place}, row position {row}"
+        if isinstance(error, TypeError):  # a wrong column, not a bad image
+            raise TypeError(f"In {where}: {error}") from error
+        if self.on_error == "raise":
+            raised = ImageReadError(
+                f"In {where}: {error} Replace the image, or pass on_error='missing' "
+                "to treat unreadable images as absent."
+            )
+            raised.row = row
+            raise raised from error
+        self.failures |= dict.fromkeys(rows, error)
+
+    def warn(self) -> None:
+        """Count the unreadable images in one warning."""
+        if not self.failures:
+            return
+        rows = self.positions[sorted(self.failures)].tolist()
+        what = "cells" if len(set(self.positions)) == len(self.cells) else "images"
+        first = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+        warnings.warn(
+            f"{len(rows)} of the {len(self.cells)} {what} of {self.place} cannot be "
+            f"read and count as absent (row positions {first}). "
+            f"The first: {self.failures[min(self.failures)]}",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def ahead(
+    function: Callable[[T], R],
+    items: Iterable[T],
+    n_workers: int,
+    n_ahead: int,
+    *,
+    one_core: bool = True,
+) -> Iterator[tuple[T, Future[R]]]:
+    """Apply a function in threads, in order, a bounded number of items ahead.
+
+    With `one_core`, none of the threads starts a team of threads of its own.
+    """
+    pool = ThreadPoolExecutor(
+        n_workers, "skfusion", initializer=_use_one_core if one_core else None
+    )
+    try:
+        pending: deque[tuple[T, Future[R]]] = deque()
+        for item in items:
+            pending.append((item, pool.submit(function, item)))
+            if len(pending) >= n_ahead:
+                yield pending.popleft()
+        while pending:
+            yield pending.popleft()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _use_one_core() -> None:
+    """Limit OpenMP in the calling thread.
+
+    The limit belongs to the thread that sets it: torch's setting for the process, and
+    for other threads, stays. torch must have made its own setting before.
+    """
+    torch = sys.modules.get("torch")  # not everything that reads images needs it
+    if torch is not None:
+        torch.get_num_threads()
+    threadpool_limits(1, user_api="openmp")

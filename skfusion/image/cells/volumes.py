@@ -1,0 +1,295 @@
+"""Volumes in, what a network takes out: some of their slices, or a block of one size.
+
+2.5-D: a network for images sees single slices, and its answers are pooled, as PENet
+and Qiu et al. (two of the studies that Huang et al. 2020 review) do. 3-D: a network
+for volumes sees the whole. Read next: `skfusion.image.embedding.encode`.
+"""
+
+from __future__ import annotations
+
+import numbers
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from skfusion.image.reading.files import ImageReadError
+from skfusion.image.reading.intensity import as_floats, check_intensity
+from skfusion.image.reading.read import MedicalImage, read_bytes_image
+
+__all__ = ["Reading", "pool_slices", "resample", "select_slices"]
+
+
+SELECTIONS = ("even", "largest")
+VOLUMES = ("slices", "3d")
+_MAX_VOXELS = 1 << 29  # 2 GB: what a resampled volume may take
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a cell becomes what a network is shown.
+
+    Parameters
+    ----------
+    scaling, window
+        As in `skfusion.read_image`.
+    volume : {"slices", "3d"}, default="slices"
+        Whether a volume is shown slice by slice or as a whole.
+    n_slices : int or None, default=16
+        Slices of a volume that are shown; None shows all.
+    slice_selection : {"even", "largest"}, default="even"
+        As in `select_slices`.
+    slice_pooling : {"mean", "max"} or int, default="mean"
+        As in `pool_slices`.
+    voxel_size : float or None, default=None
+        Edge in mm of the cubes that volumes are resampled to; None leaves them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.image.cells.volumes import Reading
+    >>> volume = np.repeat(np.arange(10, dtype=np.uint8), 64).reshape(10, 8, 8)
+    >>> [int(p.array[0, 0]) for p in Reading(n_slices=2).planes(volume)]
+    [2, 7]
+    """
+
+    scaling: str = "auto"
+    window: Any = None
+    volume: str = "slices"
+    n_slices: int | None = 16
+    slice_selection: str = "even"
+    slice_pooling: str | int = "mean"
+    voxel_size: float | None = None
+
+    def check(self, owner: str) -> None:
+        """Refuse what can not be; `owner` is named in the message.
+
+        Raises
+        ------
+        ValueError
+            If a setting is unknown or does not go with another.
+        """
+        try:
+            check_intensity(self.window, self.scaling)
+        except ValueError as error:
+            raise ValueError(f"{owner}: {error}") from None
+        for name, allowed in (
+            ("volume", VOLUMES),
+            ("slice_selection", SELECTIONS),
+        ):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(
+                    f"{owner}: {name} must be one of {allowed}, found {value!r}."
+                )
+        pooling = self.slice_pooling
+        if pooling not in ("mean", "max") and not _is_positive_integer(pooling):
+            raise ValueError(
+                f"{owner}: slice_pooling must be 'mean', 'max' or how many of the "
+                f"largest values are averaged, found {pooling!r}."
+            )
+        if self.n_slices is not None and not _is_positive_integer(self.n_slices):
+            raise ValueError(
+                f"{owner}: n_slices must be a positive integer or None, found "
+                f"{self.n_slices!r}."
+            )
+        if self.volume == "3d" and self.n_slices is None:
+            raise ValueError(
+                f"{owner}: volume='3d' needs a number of slices, found n_slices=None."
+            )
+        size: Any = self.voxel_size
+        if size is not None and not (
+            isinstance(size, int | float | np.number) and size > 0
+        ):
+            raise ValueError(
+                f"{owner}: voxel_size must be a positive number of mm or None, found "
+                f"{size!r}."
+            )
+
+    @property
+    def key(self) -> str:
+        """What of the settings decides the pixels, as part of keys in the store."""
+        default = Reading(scaling=self.scaling)
+        if self == default:
+            return self.scaling
+        return f"{self.scaling} {replace(self, scaling='')}"
+
+    def image(self, cell: Any) -> MedicalImage:
+        """Read a cell, resampled where that was asked for; 8-bit pixels stay so."""
+        image = read_bytes_image(cell, scaling=self.scaling, window=self.window)
+        if self.voxel_size is not None and _n_planes(image) > 1:
+            image = resample(image, self.voxel_size)
+        return image
+
+    def planes(self, cell: Any) -> list[MedicalImage]:
+        """Read a cell as the planes that a network for images is shown.
+
+        Returns
+        -------
+        list of MedicalImage
+            The image itself, or the chosen slices of a volume.
+        """
+        image = self.image(cell)
+        if _n_planes(image) == 1:
+            return [image if image.axes[0] == "Y" else _plane(image, 0)]
+        chosen = select_slices(image, self.n_slices, self.slice_selection)
+        return [_plane(image, int(number)) for number in chosen]
+
+
+def select_slices(
+    image: MedicalImage, n_slices: int | None, selection: str = "even"
+) -> np.ndarray:
+    """Choose slices of a volume.
+
+    Parameters
+    ----------
+    image : MedicalImage
+        Axes ``"ZYX"``, ``"TYX"`` or one of these in colour.
+    n_slices : int or None
+        How many; None, or as many as there are or more, chooses all.
+    selection : {"even", "largest"}, default="even"
+        ``"even"``: the middle slices of `n_slices` equal parts. ``"largest"``:
+        neighbours, around the slice where most pixels are brighter than the mean of
+        the volume, e.g. where a lesion that was cut out is largest.
+
+    Returns
+    -------
+    ndarray of int
+        Numbers of slices, rising.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion import read_image
+    >>> from skfusion.image.cells.volumes import select_slices
+    >>> image = read_image(np.zeros((9, 8, 8), dtype=np.uint8))
+    >>> select_slices(image, 3)
+    array([1, 4, 7])
+    """
+    depth = _n_planes(image)
+    if n_slices is None or depth <= n_slices:
+        return np.arange(depth)
+    if selection == "even":
+        return ((np.arange(n_slices) + 0.5) * depth / n_slices).astype(np.intp)
+    bright = image.array > image.array.mean(dtype=np.float64)
+    areas = bright.sum(axis=tuple(range(1, image.array.ndim)))
+    first = int(areas.argmax()) - (n_slices - 1) // 2
+    first = min(max(first, 0), depth - n_slices)
+    return np.arange(first, first + n_slices)
+
+
+def resample(image: MedicalImage, voxel_size: float) -> MedicalImage:
+    """Resample a volume to cubes, linearly; over areas where it becomes coarser.
+
+    Parameters
+    ----------
+    image : MedicalImage
+        A grey volume with a spacing.
+    voxel_size : float
+        Edge of the cubes in mm.
+
+    Returns
+    -------
+    MedicalImage
+        Of the same extent, up to half a voxel; its `spacing` says what was reached.
+
+    Raises
+    ------
+    ImageReadError
+        If the volume states no spacing, is in colour, or would become too large.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.image.reading.read import MedicalImage
+    >>> from skfusion.image.cells.volumes import resample
+    >>> volume = MedicalImage(np.zeros((4, 8, 8), "f4"), "ZYX", (2.0, 0.5, 0.5), "grey")
+    >>> resample(volume, 1.0).array.shape
+    (8, 4, 4)
+    """
+    if image.axes != "ZYX" or image.spacing is None or len(image.spacing) != 3:
+        raise ImageReadError(
+            f"The volume cannot be resampled to {voxel_size} mm: expected a grey "
+            f"volume whose header states the distance of slices, rows and columns, "
+            f"found axes {image.axes} and spacing {image.spacing}. Leave "
+            f"voxel_size=None."
+        )
+    shape = image.array.shape
+    extent = [n * step for n, step in zip(shape, image.spacing, strict=True)]
+    wanted = [max(1, round(length / voxel_size)) for length in extent]
+    if np.prod([float(n) for n in wanted]) > _MAX_VOXELS:
+        raise ImageReadError(
+            f"The volume would have {' x '.join(map(str, wanted))} voxels of "
+            f"{voxel_size} mm, more than {_MAX_VOXELS}; choose larger ones."
+        )
+    array = as_floats(image.array)
+    for axis, length in enumerate(wanted):
+        array = _resized(array, axis, length)
+    spacing = tuple(side / n for side, n in zip(extent, wanted, strict=True))
+    return replace(image, array=np.ascontiguousarray(array), spacing=spacing)
+
+
+def _resized(array: np.ndarray, axis: int, length: int) -> np.ndarray:
+    """Resize along one axis: triangles that are as wide as the coarser grid.
+
+    The kernel of Pillow's and torch's antialiased bilinear resize.
+    """
+    n_before = array.shape[axis]
+    if n_before == length:
+        return array
+    scale = n_before / length
+    support = max(scale, 1.0)
+    centres = (np.arange(length) + 0.5) * scale - 0.5
+    distance = np.abs(np.arange(n_before)[None] - centres[:, None]) / support
+    weights = np.clip(1 - distance, 0, None)
+    weights /= weights.sum(axis=1, keepdims=True)
+    moved = np.tensordot(weights.astype(np.float32), array, axes=(1, axis))
+    return np.moveaxis(moved, 0, axis)
+
+
+def pool_slices(values: np.ndarray, pooling: str | int) -> np.ndarray:
+    """Pool what a network says of the slices of one volume.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_slices, ...)
+        One array per slice.
+    pooling : {"mean", "max"} or int
+        ``"max"`` as PENet does over its windows; a number averages that many of the
+        largest values, each feature by itself.
+
+    Returns
+    -------
+    ndarray of shape (...)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.image.cells.volumes import pool_slices
+    >>> pool_slices(np.array([[1.0, 8.0], [2.0, 4.0], [3.0, 0.0]]), 2)
+    array([2.5, 6. ])
+    """
+    if len(values) == 1:
+        return values[0]
+    if pooling == "mean":
+        return values.mean(axis=0)
+    if pooling == "max":
+        return values.max(axis=0)
+    k = min(int(pooling), len(values))
+    return np.partition(values, len(values) - k, axis=0)[-k:].mean(axis=0)
+
+
+def _n_planes(image: MedicalImage) -> int:
+    return 1 if image.axes[0] == "Y" else len(image.array)
+
+
+def _plane(image: MedicalImage, number: int) -> MedicalImage:
+    spacing = None if image.spacing is None else image.spacing[-2:]
+    return replace(
+        image, array=image.array[number], axes=image.axes[1:], spacing=spacing
+    )
+
+
+def _is_positive_integer(value: Any) -> bool:
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return is_integer and int(value) > 0

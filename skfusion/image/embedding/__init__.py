@@ -1,0 +1,1 @@
+"""Embeddings of an image column: `ImageEmbedder`."""

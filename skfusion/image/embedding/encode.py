@@ -1,0 +1,314 @@
+"""Encoding: a column of image cells and a network in, one array per image out.
+
+Each image is read once, however often it occurs, and only where the store does not
+hold its result. Threads read ahead while the network computes. Read next:
+`skfusion.image.embedding.embedder`, the transformer around this.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skfusion.image.cells.column import ImageColumn, ahead
+from skfusion.image.cells.volumes import Reading, pool_slices
+from skfusion.image.networks.inference import (
+    Network,
+    OpenVINONetwork,
+    engine_key,
+    make_network,
+    resolve_device,
+)
+from skfusion.image.networks.preprocessing import Preprocessing, VolumePreprocessing
+from skfusion.image.reading.files import ImageReadError
+from skfusion.image.reading.read import content_digest
+from skfusion.store.embedding_store import EmbeddingStore
+
+__all__ = ["encode_cells"]
+
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_READING = Reading()
+_BATCHES_PER_CLAIM = 4  # of the store: what a killed process loses at most
+_SECONDS_BETWEEN_LOGS = 10.0
+
+
+def encode_cells(
+    cells: Iterable[Any],
+    module: nn.Module,
+    preprocessing: Preprocessing | VolumePreprocessing,
+    fingerprint: str,
+    *,
+    store: EmbeddingStore | None = None,
+    batch_size: int = 32,
+    reading: Reading = _READING,
+    device: str | torch.device = "auto",
+    n_jobs: int | None = None,
+    on_error: str = "raise",
+    verbose: int = 0,
+    column: object = None,
+    engine: str = "torch",
+    precision: str = "auto",
+    fold: bool = True,
+    positions: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run a network over a column of images, through the store.
+
+    Images of equal content are computed once. The result for an image does not depend
+    on the images around it, but for rounding in the last digits.
+
+    Parameters
+    ----------
+    cells : iterable of n cells
+        What `skfusion.image.reading.read.read_image` takes, or a missing value.
+    module : torch.nn.Module
+        In evaluation mode; maps (B, 3, H, W) to (B, *shape): a backbone, or the trunk
+        of a split one.
+    preprocessing : Preprocessing or VolumePreprocessing
+        What the network's weights expect; the latter shows it whole volumes.
+    fingerprint : str
+        Identifies network, cut and preprocessing in the store.
+    store : EmbeddingStore or None, default=None
+        None computes every distinct image.
+    batch_size : int, default=32
+        Images per forward pass, but no more than 4 on a CPU, where that is fastest.
+    reading : Reading, default=Reading()
+        How a cell becomes planes, and how those of a volume are pooled. Part of the
+        store's keys.
+    device : str or torch.device, default="auto"
+        ``"auto"`` is CUDA where it is available, else the CPU.
+    n_jobs : int or None, default=None
+        Number of threads that read images ahead of the network; None is 1 outside a
+        `joblib.parallel_config` context.
+    on_error : {"raise", "missing"}, default="raise"
+        ``"missing"`` treats an unreadable image as absent, with one warning.
+    verbose : int, default=0
+        More than 0 shows progress on standard error.
+    column : object, default=None
+        Label of the column, for messages.
+    engine, precision : str
+        As in `skfusion.image.networks.inference.make_network`. Part of the store's keys.
+    fold : bool, default=True
+        Whether batch norms are folded into the convolutions before them, which is
+        faster and rounds differently.
+    positions : ndarray of shape (n,) or None, default=None
+        Rows of the user's table that the cells stand in, for messages.
+
+    Returns
+    -------
+    values : ndarray of shape (n, *shape), float32
+        NaN in the rows without an image.
+    presence : ndarray of shape (n,), bool
+        True where there is an image that could be read.
+
+    Raises
+    ------
+    ImageReadError
+        If an image cannot be read and `on_error` is ``"raise"``; the message names
+        the column and the row position.
+    TypeError
+        If a cell is nothing that could hold an image.
+    ValueError
+        If `module` is in training mode or `device` is not available.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.image.networks.backbones import build_backbone
+    >>> from skfusion.image.embedding.encode import encode_cells
+    >>> net = build_backbone(input_size=32)
+    >>> cells = [np.zeros((40, 30), dtype=np.uint8), None]
+    >>> values, presence = encode_cells(
+    ...     cells, net.module, net.preprocessing, net.fingerprint
+    ... )
+    >>> values.shape, presence
+    ((2, 1280), array([ True, False]))
+    """
+    if any(part.training for part in module.modules()):
+        raise ValueError(
+            "The network is in training mode, where an embedding depends on the other "
+            "images of its batch. Call module.eval() first."
+        )
+    images = ImageColumn(cells, column, on_error, positions)
+    arithmetic = engine_key(engine, precision) if fold else ""
+    prefix = f"{fingerprint} {reading.key}{arithmetic}"
+    rows_of = _rows_by_key(images, prefix, n_jobs, store)
+    where = resolve_device(device)
+
+    key_of = {rows[0]: key for key, rows in rows_of.items()}
+
+    def read(row: int) -> Tensor:
+        pixels = _pixels(images.cells[row], reading, preprocessing)
+        if store is not None:
+            _check_unchanged(images.cells[row], key_of[row], store)
+        return pixels
+
+    # one network for all the parts that a store asks for
+    made = functools.cache(
+        functools.partial(
+            make_network,
+            module,
+            where,
+            batch_size,
+            engine=engine,
+            precision=precision,
+            fold=fold,
+            blank=preprocessing.blank(1),
+            key=fingerprint,
+        )
+    )
+
+    def compute(keys: Sequence[str]) -> dict[str, np.ndarray]:
+        """Encode the first image of each key; keys that cannot be read are left out."""
+        encoded: dict[str, np.ndarray] = {}
+        network = made()
+        readable = images.read_ahead(
+            read, keys, lambda key: rows_of[key], n_jobs, 2 * network.batch_size
+        )
+
+        run = functools.partial(_encode_batch, network, reading.slice_pooling)
+        batches = _batches(readable, network.batch_size)
+        one_core = network.is_parallel
+        for batch, arrays in ahead(
+            run, batches, network.n_workers, network.n_workers + 1, one_core=one_core
+        ):
+            pairs = zip(batch, arrays.result(), strict=True)
+            encoded |= {key: array for (key, _), array in pairs}
+            advance(len(batch))
+        return encoded
+
+    found = {} if store is None else store.get_many(rows_of)
+    wanted = [key for key in rows_of if key not in found]
+    with _progress(len(wanted), verbose, column) as advance:
+        if store is None:
+            found = compute(wanted)
+        elif wanted:
+            chunk_size = _BATCHES_PER_CLAIM * batch_size
+            found |= store.get_or_compute(wanted, compute, chunk_size=chunk_size)
+    images.warn()
+    shape = _shape_of_one(found, module, preprocessing)
+    values = np.full((len(images.cells), *shape), np.nan, dtype=np.float32)
+    for key, array in found.items():
+        values[rows_of[key]] = array
+    return values, images.presence()
+
+
+def _encode_batch(
+    network: Network | OpenVINONetwork,
+    pooling: str | int,
+    batch: list[tuple[str, Tensor]],
+) -> list[np.ndarray]:
+    """Run a network over the planes of some images, and pool those of each image."""
+    planes = torch.cat([pixels for _, pixels in batch])
+    passes = [network(part) for part in planes.split(network.batch_size)]
+    ends = np.cumsum([len(pixels) for _, pixels in batch])[:-1]
+    parts = np.split(np.concatenate(passes), ends)
+    return [pool_slices(part, pooling) for part in parts]
+
+
+def _shape_of_one(
+    found: dict[str, np.ndarray],
+    module: nn.Module,
+    preprocessing: Preprocessing | VolumePreprocessing,
+) -> tuple[int, ...]:
+    if found:
+        return next(iter(found.values())).shape
+    with torch.inference_mode():
+        return tuple(module(preprocessing.blank(1))[0].shape)
+
+
+def _pixels(
+    cell: Any, reading: Reading, preprocessing: Preprocessing | VolumePreprocessing
+) -> Tensor:
+    """Read a cell as what the network takes: planes of images, or one whole volume."""
+    if isinstance(preprocessing, VolumePreprocessing):
+        return preprocessing([reading.image(cell)])
+    return preprocessing(reading.planes(cell))
+
+
+def _check_unchanged(cell: Any, key: str, store: EmbeddingStore) -> None:
+    """Refuse a file that is no longer the one whose digest the key holds."""
+    if not isinstance(cell, str | os.PathLike):
+        return
+    if not key.endswith(content_digest(cell, store.digest_file)):
+        raise ImageReadError(
+            "The image file changed while it was being read; run again when nothing "
+            "writes to it any more."
+        )
+
+
+def _rows_by_key(
+    images: ImageColumn, prefix: str, n_jobs: int | None, store: EmbeddingStore | None
+) -> dict[str, list[int]]:
+    """Group the rows that hold the same image under its key in the store."""
+    memo = None if store is None else store.digest_file
+
+    def digest(row: int) -> str:
+        return content_digest(images.cells[row], memo)
+
+    rows_of: dict[str, list[int]] = {}
+    rows = images.present_rows()
+    for row, found in images.read_ahead(digest, rows, lambda row: [row], n_jobs, 256):
+        rows_of.setdefault(f"{prefix} {found}", []).append(row)
+    return rows_of
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    batch: list[T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+@contextmanager
+def _progress(
+    total: int, verbose: int, column: object
+) -> Iterator[Callable[[int], object]]:
+    """Show progress on standard error, by tqdm if installed, else by log lines."""
+    name = "images" if column is None else f"images of {column!r}"
+    if not verbose or not total:
+        yield lambda n: None
+        return
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield _logged(total, name)
+        return
+    with tqdm(total=total, desc=f"Embed {name}", unit="image", file=sys.stderr) as bar:
+        yield bar.update
+
+
+def _logged(total: int, name: str) -> Callable[[int], None]:
+    done, start = 0, time.monotonic()
+    last = start
+
+    def advance(n: int) -> None:
+        nonlocal done, last
+        done += n
+        if done >= total or time.monotonic() - last > _SECONDS_BETWEEN_LOGS:
+            last = time.monotonic()
+            rate = done / max(last - start, 1e-9)
+            left = (total - done) / rate
+            logger.info(
+                "Embedded %d of %d %s, %.1f images/s, %.0f s left.",
+                *(done, total, name, rate, left),
+            )
+
+    return advance

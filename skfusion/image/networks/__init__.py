@@ -1,0 +1,1 @@
+"""Networks: names, weights, preprocessing, freezing and batched inference."""

@@ -1,0 +1,388 @@
+"""Splitting: a network in, its frozen trunk and its trainable tail out.
+
+What is frozen gives the same output for an image in every epoch, fold and candidate,
+so it is worth computing once and storing. Read next: `skfusion.image.networks.backbones`, where
+the networks come from, and `skfusion.image.embedding.embedder.encode_cells`, which runs a trunk
+over a column of images and stores its outputs.
+"""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import logging
+import numbers
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx, nn
+
+from skfusion.image.networks.layers import examples_of
+
+__all__ = [
+    "SplitBackbone",
+    "parameter_blocks",
+    "parameter_groups",
+    "split_backbone",
+    "trainable_names",
+]
+
+
+logger = logging.getLogger(__name__)
+
+Trainable = str | int | Sequence[str]
+
+# Exactly these types hold parts and compute nothing of their own; nn.Module itself is
+# what torch.fx makes of the parents of the layers that it keeps.
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Module)
+
+
+@dataclass(frozen=True)
+class SplitBackbone:
+    """The two parts of a network: ``tail(trunk(images)) == module(images)``.
+
+    Attributes
+    ----------
+    trunk : torch.nn.Module or None
+        The part before the first trainable parameter, in evaluation mode; with
+        ``trainable="head"`` it is the network that was split, otherwise a copy. None
+        when everything is trainable, or when the network cannot be cut.
+    tail : torch.nn.Module
+        The rest, a copy in evaluation mode, that takes the trunk's output (the images
+        when there is no trunk). Frozen parameters do not require gradients. Its
+        batch norms and dropouts are layers still, so that batch norms can be left in
+        evaluation mode while the tail is trained.
+    fingerprint_suffix : str
+        Names the cut. The fingerprint of the network and this suffix together
+        identify the trunk's outputs; empty when the trunk is the whole network.
+    trainable, frozen : tuple of str
+        Names of the tail's parameters that require gradients, and of those that do
+        not.
+    """
+
+    trunk: nn.Module | None
+    tail: nn.Module
+    fingerprint_suffix: str
+    trainable: tuple[str, ...]
+    frozen: tuple[str, ...]
+
+
+def parameter_blocks(module: nn.Module) -> list[str]:
+    """List the blocks of a network in order, each by the name of its first part.
+
+    A block is what the network repeats: a residual block, a dense block, a transformer
+    layer, with the lone layers behind it (a final norm, a convolution before the
+    pooling). The layers before the first block count as one block. In a network
+    without such structure every layer with a weight is a block, together with the
+    norm behind it.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Its submodules are taken in the order of their registration, which in all
+        usual networks is the order of computation.
+
+    Returns
+    -------
+    list of str
+        Names of submodules or parameters, first to last.
+
+    Examples
+    --------
+    >>> from skfusion.image.networks.backbones import build_backbone
+    >>> from skfusion.image.networks.freezing import parameter_blocks
+    >>> parameter_blocks(build_backbone("resnet18", weights=None).module)[-3:]
+    ['layer3.1', 'layer4.0', 'layer4.1']
+    """
+    return list(parameter_groups(module))
+
+
+def trainable_names(module: nn.Module, trainable: Trainable) -> set[str]:
+    """Resolve what to train into names of parameters.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+    trainable : {"head", "last_block", "all"}, int or list of str
+        ``"head"``: nothing of the network, only what comes after it. An int: the last
+        so many blocks of `parameter_blocks`; ``"last_block"`` is 1. A list: the
+        parameters whose name is, or lies below, one of these names.
+
+    Returns
+    -------
+    set of str
+        Names as in ``module.named_parameters()``.
+
+    Raises
+    ------
+    ValueError
+        If a name matches no parameter or there are fewer blocks; the message lists
+        the valid names.
+    TypeError
+        If `trainable` is something else.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skfusion.image.networks.freezing import trainable_names
+    >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    >>> sorted(trainable_names(net, "last_block"))
+    ['2.bias', '2.weight']
+    """
+    if isinstance(trainable, str):
+        if trainable == "head":
+            return set()
+        if trainable == "all":
+            return {name for name, _ in module.named_parameters()}
+        if trainable == "last_block":
+            return _last_blocks(module, 1)
+        raise ValueError(
+            f"trainable={trainable!r} is unknown. Expected 'head', 'last_block', "
+            "'all', a number of blocks, or a list of names of layers (a list even for "
+            f"one name). Blocks: {', '.join(parameter_blocks(module))}."
+        )
+    given: Any = trainable  # what a user passes is not always what is declared
+    if issubclass(type(given), numbers.Integral) and type(given) is not bool:
+        return _last_blocks(module, int(given))
+    if isinstance(trainable, Iterable):
+        return _named(module, list(trainable))
+    raise TypeError(
+        "trainable must be 'head', 'last_block', 'all', a number of blocks or a list "
+        f"of names of layers, found {type(trainable).__name__}."
+    )
+
+
+def split_backbone(module: nn.Module, trainable: Trainable) -> SplitBackbone:
+    """Split a network at the last point before its first trainable parameter.
+
+    The network is traced (`torch.fx`) in evaluation mode, and cut where one single
+    tensor passes from the frozen part to the rest. Stochastic depth and dropout that a
+    network applies as a function, not as a layer, are therefore fixed to evaluation in
+    a tail behind a trunk.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network. It is not changed.
+    trainable : {"head", "last_block", "all"}, int or list of str
+        As in `trainable_names`.
+
+    Returns
+    -------
+    SplitBackbone
+        Trunk, tail and the names of their parameters. With ``"head"`` the trunk is
+        the network itself and the tail passes its output on.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `trainable_names`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfusion.image.networks.backbones import build_backbone
+    >>> from skfusion.image.networks.freezing import split_backbone
+    >>> net = build_backbone(input_size=64).module
+    >>> split = split_backbone(net, "last_block")
+    >>> images = torch.rand(2, 3, 64, 64)
+    >>> features = split.trunk(images)
+    >>> features.shape
+    torch.Size([2, 192, 2, 2])
+    >>> torch.equal(split.tail(features), net(images))
+    True
+    """
+    names = trainable_names(module, trainable)
+    if not names:
+        return SplitBackbone(_in_evaluation(module), nn.Identity(), "", (), ())
+    tail = copy.deepcopy(module).eval()  # tracing may add constants to what it traces
+    for name, parameter in tail.named_parameters():
+        parameter.requires_grad_(name in names)
+    trunk, suffix = None, ""
+    cut = _find_cut(tail, names)
+    if cut is not None:
+        trunk = fx.GraphModule(tail, _graph_until(cut)).eval()
+        tail = fx.GraphModule(tail, _graph_after(cut)).eval()
+        suffix = f":until {cut.name}"
+    in_tail = [name for name, _ in tail.named_parameters()]
+    return SplitBackbone(
+        trunk,
+        tail,
+        suffix,
+        trainable=tuple(name for name in in_tail if name in names),
+        frozen=tuple(name for name in in_tail if name not in names),
+    )
+
+
+def _in_evaluation(module: nn.Module) -> nn.Module:
+    is_training = any(part.training for part in module.modules())
+    return copy.deepcopy(module).eval() if is_training else module
+
+
+def parameter_groups(module: nn.Module) -> dict[str, list[str]]:
+    """Group the names of all parameters by block.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        As in `parameter_blocks`.
+
+    Returns
+    -------
+    dict of str to list of str
+        Names of the parameters of each block, first to last.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skfusion.image.networks.freezing import parameter_groups
+    >>> parameter_groups(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)))
+    {'0': ['0.weight', '0.bias'], '1': ['1.weight', '1.bias']}
+    """
+    units = list(_units(module, "", is_outer=True))
+    # A block has two weights at least, unless the network is a chain of lone layers.
+    least = 2 if any(_n_weights(part) > 1 for _, part in units) else 1
+    groups: dict[str, list[str]] = {}
+    for name, part in units:
+        if not groups or _n_weights(part) >= least:
+            groups[name] = []
+        block = groups[next(reversed(groups))]
+        if isinstance(part, nn.Parameter):
+            block.append(name)
+        else:
+            block.extend(f"{name}.{key}" for key, _ in part.named_parameters())
+    return groups
+
+
+def _units(
+    module: nn.Module, prefix: str, *, is_outer: bool
+) -> Iterator[tuple[str, Any]]:
+    """Walk the smallest parts that a block is made of: modules and lone parameters."""
+    for name, parameter in module.named_parameters(recurse=False):
+        yield prefix + name, parameter
+    children = [
+        (name, part)
+        for name, part in module.named_children()
+        if next(part.parameters(), None) is not None
+    ]
+    composites = [part for _, part in children if _n_weights(part) > 1]
+    for name, part in children:
+        # What holds nearly all the weights of the network is a wrapper, not a block.
+        is_wrapper = is_outer and len(composites) == 1 and part is composites[0]
+        if type(part) in _CONTAINERS or is_wrapper:
+            yield from _units(part, f"{prefix}{name}.", is_outer=is_wrapper)
+        else:
+            yield prefix + name, part
+
+
+def _n_weights(part: Any) -> int:
+    """Count the tensors that are more than one number per channel."""
+    tensors = [part] if isinstance(part, nn.Parameter) else part.parameters()
+    return sum(tensor.ndim > 1 for tensor in tensors)
+
+
+def _last_blocks(module: nn.Module, n_blocks: int) -> set[str]:
+    groups = parameter_groups(module)
+    if not 0 <= n_blocks <= len(groups):
+        raise ValueError(
+            f"trainable={n_blocks}: the network has {len(groups)} blocks. Expected a "
+            f"number from 0 to {len(groups)}. Blocks: {', '.join(groups)}."
+        )
+    chosen = list(groups.values())[len(groups) - n_blocks :]
+    return {name for block in chosen for name in block}
+
+
+def _named(module: nn.Module, prefixes: list[Any]) -> set[str]:
+    names = [name for name, _ in module.named_parameters()]
+    found: set[str] = set()
+    for prefix in prefixes:
+        if not isinstance(prefix, str):
+            raise TypeError(
+                f"trainable must list names of layers, found {type(prefix).__name__}."
+            )
+        matches = {n for n in names if n == prefix or n.startswith(f"{prefix}.")}
+        if not matches:
+            near = examples_of(names, prefix, n=3)
+            raise ValueError(
+                f"trainable: no parameter is called {prefix!r} or lies below it. The "
+                f"network has {len(names)} parameters, e.g. {near}, in the blocks "
+                f"{', '.join(parameter_blocks(module))}."
+            )
+        found |= matches
+    return found
+
+
+def _find_cut(module: nn.Module, names: set[str]) -> fx.Node | None:
+    """Find the last node before training whose value is all that the rest needs."""
+    try:
+        nodes = list(fx.Tracer().trace(module).nodes)
+    except Exception as error:
+        # The result is the same without a trunk, only slower.
+        logger.info(
+            "%s cannot be traced (%s), so its frozen part is computed in every epoch.",
+            type(module).__name__,
+            error,
+        )
+        return None
+    wanted = {id(p) for name, p in module.named_parameters() if name in names}
+    position = {node: i for i, node in enumerate(nodes)}
+    best, last_needed, has_parameters = None, -1, False
+    for i, node in enumerate(nodes):
+        parameters = [id(parameter) for parameter in _parameters_of(node, module)]
+        if wanted.intersection(parameters):
+            break
+        # A trunk without parameters, such as padding, is not worth storing.
+        has_parameters = has_parameters or bool(parameters)
+        if node.op == "get_attr":  # a constant, which the tail can hold as well
+            continue
+        if last_needed <= i and has_parameters and _is_tensor(node):
+            best = node
+        last_needed = max([last_needed, *(position[user] for user in node.users)])
+    return best
+
+
+def _parameters_of(node: fx.Node, module: nn.Module) -> Iterator[nn.Parameter]:
+    if node.op == "call_module":
+        yield from module.get_submodule(str(node.target)).parameters()
+    elif node.op == "get_attr":
+        parent, _, name = str(node.target).rpartition(".")
+        value = getattr(module.get_submodule(parent), name)
+        if isinstance(value, nn.Parameter):
+            yield value
+
+
+def _is_tensor(node: fx.Node) -> bool:
+    """Tell computed feature maps from the input, sizes and tuples."""
+    is_size = node.target in (builtins.getattr, operator.getitem, "size", "dim")
+    is_tuple = any(user.target is operator.getitem for user in node.users)
+    is_computed = node.op in ("call_module", "call_function", "call_method")
+    return is_computed and bool(node.users) and not is_size and not is_tuple
+
+
+def _graph_until(cut: fx.Node) -> fx.Graph:
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in cut.graph.nodes:
+        copies[node] = graph.node_copy(node, copies.__getitem__)
+        if node is cut:
+            break
+    graph.output(copies[cut])
+    return graph
+
+
+def _graph_after(cut: fx.Node) -> fx.Graph:
+    graph = fx.Graph()
+    copies = {cut: graph.placeholder("features")}
+
+    def copy_of(node: fx.Node) -> fx.Node:
+        if node not in copies:  # a constant or parameter that was fetched early
+            copies[node] = graph.node_copy(node)
+        return copies[node]
+
+    nodes = list(cut.graph.nodes)
+    for node in nodes[nodes.index(cut) + 1 :]:
+        copies[node] = graph.node_copy(node, copy_of)
+    return graph

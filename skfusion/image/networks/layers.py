@@ -1,0 +1,122 @@
+"""A network and the name of one of its layers in, the network up to there out.
+
+Read next: `skfusion.image.networks.backbones`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, fx, nn
+
+__all__ = ["ENDS", "cut_at", "examples_of"]
+
+
+#: Names of the end of a network: before and behind its final layer.
+ENDS = ("pool", "logits")
+#: Names of stages, and the stride in pixels of what they give.
+STAGES = {"block1": 4, "block2": 8, "block3": 16, "block4": 32}
+
+
+def examples_of(names: Sequence[str], near: str, n: int = 5) -> str:
+    """Name a few of the possible names, those like a wrong one first."""
+    close = difflib.get_close_matches(near, names, n=n, cutoff=0.5)
+    rest = [name for name in names if name not in close]
+    return ", ".join([*close, *rest][:n])
+
+
+class _LayerTracer(fx.Tracer):
+    """Trace a module without entering the layer whose output is wanted."""
+
+    def __init__(self, layer: str) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
+        is_wanted = qualified_name == self.layer
+        return is_wanted or super().is_leaf_module(module, qualified_name)
+
+
+def cut_at(module: nn.Module, layer: str, name: str, blank: Tensor) -> nn.Module:
+    """Return the part of a module that computes the output of one of its layers.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        In evaluation mode.
+    layer : str
+        ``"block1"`` to ``"block4"``, or the dotted name of a submodule.
+    name : str
+        Of the network, for messages.
+    blank : Tensor of shape (1, C[, D], H, W)
+        An image that the network takes.
+
+    Returns
+    -------
+    torch.nn.Module
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer, or the network cannot be cut there.
+    """
+    names = [key for key, _ in module.named_modules() if key]
+    if layer in STAGES and layer not in names:
+        layer = _last_at_stride(module, layer, name, blank)
+    if layer not in names:
+        raise ValueError(
+            f"{name} has no layer {layer!r}. Expected 'pool', 'logits', 'block1' to "
+            f"'block4', or one of its {len(names)} submodules, e.g. "
+            f"{examples_of(names, layer)}."
+        )
+    try:
+        graph = _LayerTracer(layer).trace(module)
+    except Exception as error:
+        raise ValueError(
+            f"{name} cannot be cut at layer={layer!r}, because its forward is not "
+            f"traceable: {error}. Pass a module that ends at that layer."
+        ) from error
+    calls = [node for node in graph.nodes if node.target == layer]
+    if not calls:
+        raise ValueError(
+            f"The forward of {name} never calls the layer {layer!r}; choose another."
+        )
+    nodes = list(graph.nodes)
+    for node in reversed(nodes[nodes.index(calls[-1]) + 1 :]):
+        graph.erase_node(node)
+    graph.output(calls[-1])
+    return fx.GraphModule(module, graph)
+
+
+def _last_at_stride(module: nn.Module, stage: str, name: str, blank: Tensor) -> str:
+    """Name the layer whose output is the last one of a stage's resolution."""
+    wanted = -(-blank.shape[-1] // STAGES[stage])
+    found: list[tuple[str, int]] = []
+
+    def note(key: str, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == blank.ndim:
+            found.append((key, output.shape[-1]))
+
+    handles = [
+        part.register_forward_hook(lambda _m, _i, out, key=key: note(key, out))
+        for key, part in module.named_modules()
+        if key
+    ]
+    try:
+        with torch.inference_mode():
+            module(blank)
+    finally:
+        for handle in handles:
+            handle.remove()
+    names = [key for key, size in found if size == wanted]
+    if not names or wanted == 1:
+        raise ValueError(
+            f"{name} has no layer {stage!r}: none of its layers gives {wanted} x "
+            f"{wanted} positions, a stride of {STAGES[stage]} of {blank.shape[-1]} "
+            "pixels. Name a submodule instead."
+        )
+    # the outermost one: inside a block, the next one may begin at the same resolution
+    depth = min(key.count(".") for key in names)
+    return [key for key in names if key.count(".") == depth][-1]

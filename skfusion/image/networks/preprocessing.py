@@ -1,0 +1,258 @@
+"""Preprocessing: images in, the batch of tensors that a network was trained on out.
+
+Read next: `skfusion.image.networks.backbones`, where each network brings its preprocessing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from skfusion.image.reading.files import ImageReadError
+from skfusion.image.reading.intensity import LUMA, as_floats
+from skfusion.image.reading.read import MedicalImage
+
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "KINETICS_MEAN",
+    "KINETICS_STD",
+    "Preprocessing",
+    "VolumePreprocessing",
+]
+
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+# of the films that torchvision's 3-D networks were trained on (its documentation)
+KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
+KINETICS_STD = (0.22803, 0.22145, 0.216989)
+INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize and normalise images as the weights of a network expect.
+
+    The whole image is resized to a square. The evaluation transforms of published
+    ImageNet weights resize the shorter side and then cut out the centre instead; a
+    finding at the border of a medical image would be lost that way. The price is that
+    the aspect ratio is not kept, and that objects appear slightly smaller than in
+    training (by the ratio of crop to resize, 224 to 256 for most networks).
+
+    A grey image is repeated to the three channels of a network for colour, which is the
+    same as summing the weights of its first layer over the channels. A colour image
+    becomes grey (ITU-R BT.601 luma) for a network with one channel.
+
+    Parameters
+    ----------
+    input_size : int
+        Height and width of the result in pixels.
+    mean, std : tuple of one or three floats
+        Of the channels that the network takes, on the scale of images in [0, 1].
+    interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
+        With antialiasing (but for ``"nearest"``). Bicubic values are clipped to the
+        range of the image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.image.networks.preprocessing import Preprocessing
+    >>> from skfusion.image.reading.read import read_image
+    >>> image = read_image(np.zeros((40, 30), dtype=np.uint8))
+    >>> Preprocessing(8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))([image]).shape
+    torch.Size([1, 3, 8, 8])
+    """
+
+    input_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        """Refuse settings that would only fail later, far from their cause."""
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"interpolation must be one of {INTERPOLATIONS}, found "
+                f"{self.interpolation!r}."
+            )
+        n_channels = len(self.mean)
+        if (
+            n_channels not in (1, 3)
+            or len(self.std) != n_channels
+            or min(self.std) <= 0
+        ):
+            raise ValueError(
+                "mean and std must hold one or three numbers each, std positive ones; "
+                f"found mean={self.mean!r}, std={self.std!r}."
+            )
+
+    def __call__(self, images: Sequence[MedicalImage]) -> Tensor:
+        """Turn images of any size into one batch.
+
+        Parameters
+        ----------
+        images : sequence of MedicalImage
+            Grey or colour images, of any sizes; bytes count as 255ths.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_images, C, input_size, input_size), float32
+            The batch, on the CPU; C is the number of the network's channels.
+        """
+        if not images:
+            return self.blank(0)
+        # One by one: an image's pixels must not depend on its neighbours in a batch.
+        return torch.stack([self.normalise(self.resize(image)) for image in images])
+
+    def blank(self, n_images: int) -> Tensor:
+        """Return black pixels of the shape that the network takes."""
+        size = self.input_size
+        return torch.zeros(n_images, len(self.mean), size, size)
+
+    def resize(self, image: MedicalImage) -> Tensor:
+        """Turn an image into a tensor of the network's size, on the image's own scale.
+
+        Parameters
+        ----------
+        image : MedicalImage
+            Grey or colour, of any size.
+
+        Returns
+        -------
+        torch.Tensor of shape (C, input_size, input_size), float32
+            C is 1 for a grey image, else 3.
+        """
+        pixels = _shared(image.array)
+        pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+        resized = self._resize(pixels)
+        return resized if resized.is_floating_point() else resized.float() / 255
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Shift and scale pixels as the weights expect.
+
+        Parameters
+        ----------
+        pixels : torch.Tensor of shape (..., C, input_size, input_size)
+            Resized images, C = 1 or 3.
+
+        Returns
+        -------
+        torch.Tensor of shape (..., len(mean), input_size, input_size)
+            A grey image is repeated, a colour image made grey for one channel.
+        """
+        if len(self.mean) == 1 and pixels.shape[-3] == 3:
+            luma = torch.tensor(LUMA, device=pixels.device)
+            pixels = (pixels * luma[:, None, None]).sum(dim=-3, keepdim=True)
+        mean = torch.tensor(self.mean, device=pixels.device)
+        std = torch.tensor(self.std, device=pixels.device)
+        return (pixels - mean[:, None, None]) / std[:, None, None]
+
+    def _resize(self, pixels: Tensor) -> Tensor:
+        size = (self.input_size, self.input_size)
+        if pixels.shape[1:] == size:
+            return pixels
+        if self.interpolation == "nearest":
+            return interpolate(pixels[None], size, mode="nearest-exact")[0]
+        resized = interpolate(
+            pixels[None], size, mode=self.interpolation, antialias=True
+        )[0]
+        if self.interpolation == "bicubic" and pixels.is_floating_point():
+            low, high = torch.aminmax(pixels)
+            resized = resized.clamp(low, high)
+        return resized
+
+
+@dataclass(frozen=True)
+class VolumePreprocessing:
+    """Resize and normalise volumes as the weights of a 3-D network expect.
+
+    Slices are resized as `Preprocessing` does; their number is brought to `depth`
+    linearly, by averages where there are more. Grey volumes are repeated to three
+    channels, which is the same as summing the first layer's weights over the channels
+    of a network that was trained on films.
+
+    Parameters
+    ----------
+    input_size : int
+        Height and width of the result in pixels.
+    depth : int
+        Number of slices of the result.
+    mean, std : tuple of three floats
+        Of the channels, on the scale of images in [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.image.networks.preprocessing import VolumePreprocessing
+    >>> from skfusion.image.reading.read import read_image
+    >>> volume = read_image(np.zeros((9, 40, 30), dtype=np.uint8))
+    >>> VolumePreprocessing(8, 4, mean=(0.5,) * 3, std=(0.5,) * 3)([volume]).shape
+    torch.Size([1, 3, 4, 8, 8])
+    """
+
+    input_size: int
+    depth: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, images: Sequence[MedicalImage]) -> Tensor:
+        """Turn volumes of any size into one batch.
+
+        Parameters
+        ----------
+        images : sequence of MedicalImage
+            Grey or colour volumes.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_images, 3, depth, input_size, input_size), float32
+
+        Raises
+        ------
+        ImageReadError
+            If an image has a single plane.
+        """
+        if not images:
+            return self.blank(0)
+        return torch.stack([self._one(image) for image in images])
+
+    def blank(self, n_images: int) -> Tensor:
+        """Return black voxels of the shape that the network takes."""
+        return torch.zeros(n_images, 3, self.depth, self.input_size, self.input_size)
+
+    def _one(self, image: MedicalImage) -> Tensor:
+        if image.axes[0] == "Y" or len(image.array) == 1:
+            raise ImageReadError(
+                "The image has a single plane, and volume='3d' needs volumes; use a "
+                "network for images with volume='slices'."
+            )
+        voxels = _shared(as_floats(image.array))
+        # (D, H, W[, C]) -> (D, C, H, W)
+        voxels = voxels[:, None] if voxels.ndim == 3 else voxels.permute(0, 3, 1, 2)
+        size = (self.input_size, self.input_size)
+        small = interpolate(voxels, size, mode="bilinear", antialias=True)
+        small = small.movedim(0, 1)[None]  # (1, C, D, size, size)
+        target = (self.depth, *size)
+        if len(voxels) > self.depth:
+            small = interpolate(small, target, mode="area")
+        elif len(voxels) < self.depth:
+            small = interpolate(small, target, mode="trilinear", align_corners=False)
+        return self.normalise(small[0])
+
+    def normalise(self, voxels: Tensor) -> Tensor:
+        """Shift and scale voxels (..., C, depth, H, W); grey ones are repeated."""
+        mean = torch.tensor(self.mean, device=voxels.device)
+        std = torch.tensor(self.std, device=voxels.device)
+        return (voxels - mean[:, None, None, None]) / std[:, None, None, None]
+
+
+def _shared(array: np.ndarray) -> Tensor:
+    """Give torch an array; it refuses to share memory that it may not write to."""
+    dtype = np.uint8 if array.dtype == np.uint8 else np.float32
+    return torch.from_numpy(np.require(array, dtype=dtype, requirements=["C", "W"]))

@@ -1,0 +1,403 @@
+"""Networks by name: an architecture and its published weights in, a module out.
+
+The default is efficientnet_lite0, whose weights are a package; the others come from
+torchvision, through its own registry of weights. To add a source of networks, add it
+to `load`. Read next: `skfusion.image.networks.weights` (files) and `skfusion.image.networks.backbones`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from skfusion._dependencies import require
+from skfusion.image.networks._torchvision import prepare_torchvision
+from skfusion.image.networks.efficientnet_lite import DEFAULT, load_lite
+from skfusion.image.networks.layers import examples_of
+from skfusion.image.networks.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    KINETICS_MEAN,
+    KINETICS_STD,
+    Preprocessing,
+    VolumePreprocessing,
+)
+from skfusion.image.networks.weights import load_weights_file, reproducible_random
+
+__all__ = ["CATALOGUES", "load", "load_from_catalogue"]
+
+
+# torchvision warns about these two unless told how to draw their weights, and builds
+# the auxiliary classifiers of training into them.
+_BUILD_OPTIONS: dict[str, dict[str, Any]] = {
+    "googlenet": {"init_weights": True, "aux_logits": False},
+    "inception_v3": {"init_weights": True, "aux_logits": False},
+}
+_HASH_IN_NAME = re.compile(r"-([a-f0-9]{8,})\.")
+
+
+def load(
+    name: str,
+    weights: str | os.PathLike[str] | None,
+    input_size: int | None,
+    depth: int | None = None,
+    *,
+    keep_final: bool = False,
+) -> tuple[nn.Module, Preprocessing | VolumePreprocessing]:
+    """Build a named network without its final classification layer.
+
+    Parameters
+    ----------
+    name : str
+        ``"efficientnet_lite0"`` or the name of a classification network of
+        torchvision.
+    weights : str, path or None
+        ``"DEFAULT"``, a name of torchvision's weights, a file, or None for random.
+    input_size : int or None
+        Size of the input in pixels; None takes that of the weights.
+    depth : int or None, default=None
+        Number of slices, for a network of torchvision for films.
+    keep_final : bool, default=False
+        Whether the final classification layer stays.
+
+    Returns
+    -------
+    module : torch.nn.Module
+        Maps (B, 3[, depth], H, W) to the input of what was the final layer, (B, d).
+    preprocessing : Preprocessing
+        What the weights expect.
+
+    Raises
+    ------
+    ValueError
+        If the name or the weights are unknown or cannot be had.
+    ImportError
+        If a package that holds the network or its weights is not installed.
+
+    Examples
+    --------
+    >>> from skfusion.image.networks.pretrained import load
+    >>> module, preprocessing = load("resnet18", weights=None, input_size=None)
+    >>> preprocessing.input_size
+    224
+    """
+    if name == DEFAULT and depth is None:
+        return load_lite(weights, input_size, keep_final=keep_final)
+    if name.partition(":")[0] in CATALOGUES:
+        return load_from_catalogue(
+            name, weights, (input_size, depth), keep_final=keep_final
+        )
+    return _load_torchvision(name, weights, (input_size, depth), keep_final)
+
+
+def _load_torchvision(
+    name: str,
+    weights: str | os.PathLike[str] | None,
+    size: tuple[int | None, int | None],
+    keep_final: bool,
+) -> tuple[nn.Module, Preprocessing | VolumePreprocessing]:
+    prepare_torchvision()
+    models = require("torchvision.models", "torch")
+    _check_name(models, name, size[1])
+    published = models.get_model_weights(name)
+    chosen, path = _choose_weights(name, weights, published)
+    preprocessing = _torchvision_preprocessing(chosen or published.DEFAULT, *size)
+    if chosen is not None:
+        _fetch_weights(name, chosen)
+        module = models.get_model(name, weights=chosen, progress=False)
+    else:
+        options = dict(_BUILD_OPTIONS.get(name, {}))
+        if name.startswith("vit_"):  # its position embeddings depend on the size
+            options["image_size"] = preprocessing.input_size
+        with reproducible_random():
+            module = models.get_model(name, weights=None, **options)
+    final = _final_layer(module, name)
+    if path is not None:
+        load_weights_file(module, path, name, ignore=None if keep_final else final)
+    if keep_final:
+        return module, preprocessing
+    parent, _, child = final.rpartition(".")
+    setattr(module.get_submodule(parent), child, nn.Identity())
+    return module, preprocessing
+
+
+def _classification_names(models: Any) -> list[str]:
+    """List the networks that classify images, those registered by others included."""
+    tasks = ("detection", "optical_flow", "quantization", "segmentation", "video")
+    others = {
+        name for task in tasks for name in models.list_models(getattr(models, task))
+    }
+    return [name for name in models.list_models() if name not in others]
+
+
+def _check_name(models: Any, name: str, depth: int | None) -> None:
+    if depth is None:
+        names, kind = _classification_names(models), "classification"
+        first = f"{DEFAULT!r}, a torch.nn.Module, or one"
+    else:
+        names, kind = models.list_models(models.video), "3-D (volume='3d')"
+        first = "a torch.nn.Module, or one"
+    if name not in names:
+        raise ValueError(
+            f"Unknown backbone {name!r}. Expected {first} of the {len(names)} {kind} "
+            f"networks of torchvision, e.g. {examples_of(names, name)}; or a network "
+            f"of {', '.join(CATALOGUES)} as 'timm:NAME' and the like."
+        )
+
+
+def _choose_weights(
+    name: str, weights: str | os.PathLike[str] | None, published: Any
+) -> tuple[Any, str | os.PathLike[str] | None]:
+    """Return the published weights that are meant, or the path of a file."""
+    if weights is None:
+        return None, None
+    if isinstance(weights, str) and weights in published.__members__:
+        return published[weights], None
+    if isinstance(weights, str) and not Path(weights).is_file():
+        raise ValueError(
+            f"weights={weights!r} is neither a file nor the name of published weights "
+            f"of {name}; expected one of {', '.join(published.__members__)}, the path "
+            "of a state dict, or None for random weights."
+        )
+    return None, weights
+
+
+def _torchvision_preprocessing(
+    weights: Any, input_size: int | None, depth: int | None
+) -> Preprocessing | VolumePreprocessing:
+    settings = weights.transforms()
+    if depth is not None:
+        size = settings.crop_size[0] if input_size is None else input_size
+        return VolumePreprocessing(
+            int(size), int(depth), tuple(settings.mean), tuple(settings.std)
+        )
+    crop = getattr(settings, "crop_size", [224])
+    interpolation = getattr(settings, "interpolation", None)
+    return Preprocessing(
+        input_size=int(crop[0]) if input_size is None else int(input_size),
+        mean=tuple(getattr(settings, "mean", IMAGENET_MEAN)),
+        std=tuple(getattr(settings, "std", IMAGENET_STD)),
+        interpolation=getattr(interpolation, "value", "bilinear"),
+    )
+
+
+def _fetch_weights(name: str, weights: Any) -> None:
+    """See to it that a sound file of the weights lies where torchvision looks."""
+    filename = weights.url.rpartition("/")[2]
+    folder = Path(torch.hub.get_dir(), "checkpoints")
+    match = _HASH_IN_NAME.search(filename)
+    prefix = "" if match is None else match.group(1)
+    path = folder / filename
+    if path.is_file() and not _sha256(path).startswith(prefix):
+        raise ValueError(
+            f"The weights file {str(path)!r} of {name} is damaged: its SHA-256 does "
+            f"not start with {prefix}. Delete it, so that it is downloaded again."
+        )
+    try:
+        # torchvision itself would unpickle the file without restriction; what loads
+        # here is known to hold tensors only. Standard output belongs to the caller.
+        with contextlib.redirect_stdout(sys.stderr):
+            weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except Exception as error:  # no network, full disk, wrong hash, damaged file
+        raise ValueError(
+            f"The weights {weights.name} of {name} are not on this machine and cannot "
+            f"be downloaded ({type(error).__name__}: {error}). Expected the file "
+            f"{filename} in {str(folder)!r}"
+            + (f", with a SHA-256 that starts with {prefix}" if prefix else "")
+            + f". Download it elsewhere from {weights.url} and put it there, pass its "
+            "path as weights=..., use weights=None for random weights, or the "
+            f"backbone {DEFAULT!r}, which needs no download."
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _final_layer(module: nn.Module, name: str) -> str:
+    """Name the layer that gives the class scores: the last one with weights."""
+    layers = [
+        key
+        for key, part in module.named_modules()
+        if key and isinstance(part, nn.Linear | nn.Conv2d | nn.Conv3d)
+    ]
+    if not layers:
+        raise ValueError(
+            f"The network {name} has no linear or convolutional layer, so its final "
+            "layer is unknown. Pass the network itself as backbone."
+        )
+    return layers[-1]
+
+
+Built = tuple[nn.Module, Preprocessing | VolumePreprocessing]
+Weights = str | os.PathLike[str] | None
+Size = tuple[int | None, int | None]
+
+#: Prefix of a name -> the package that has the network.
+CATALOGUES = {"timm": "timm", "xrv": "torchxrayvision", "monai": "monai"}
+
+
+def load_from_catalogue(
+    name: str, weights: Weights, size: Size, *, keep_final: bool = False
+) -> Built:
+    """Build a network of another package.
+
+    Parameters
+    ----------
+    name : str
+        ``"timm:NAME"``; ``"xrv:WEIGHTS"``, e.g. ``"xrv:densenet121-res224-all"``;
+        ``"monai:CLASS"`` of `monai.networks.nets`, e.g. ``"monai:DenseNet121"``.
+    weights : "DEFAULT", path or None
+        The published weights (those of timm and torchxrayvision are downloaded, MONAI
+        has none), a file, or random ones.
+    size : (input_size, depth)
+        In pixels and slices, None for what the network is made for. Only MONAI has
+        networks with a depth.
+    keep_final : bool, default=False
+        Whether the final classification layer stays.
+
+    Returns
+    -------
+    module : torch.nn.Module
+    preprocessing : Preprocessing or VolumePreprocessing
+
+    Raises
+    ------
+    ImportError
+        If the package is not installed.
+    ValueError
+        If the name is unknown, or the weights cannot be had.
+    """
+    prefix, _, wanted = name.partition(":")
+    prepare_torchvision()
+    load = {"timm": _timm, "xrv": _xrv, "monai": _monai}[prefix]
+    if size[1] is not None and prefix != "monai":
+        raise ValueError(
+            f"The backbone {name!r} takes images; volume='3d' needs a network for "
+            "volumes, e.g. 'r3d_18' of torchvision or 'monai:DenseNet121'."
+        )
+    return load(name, wanted, weights, size, keep_final)
+
+
+def _timm(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> Built:
+    timm = require("timm", "timm")
+    known = timm.list_models()
+    if wanted.partition(".")[0] not in known:
+        raise ValueError(
+            f"Unknown backbone {name!r}; timm has {len(known)} networks, e.g. "
+            f"{examples_of(known, wanted)}."
+        )
+    is_published = weights == "DEFAULT"
+    options: dict[str, Any] = {} if final else {"num_classes": 0}
+    with reproducible_random():
+        module = _had(
+            name,
+            lambda: timm.create_model(wanted, pretrained=is_published, **options),
+        )
+    if weights is not None and not is_published:
+        head = module.pretrained_cfg.get("classifier")
+        load_weights_file(module, weights, name, ignore=None if final else head)
+    config = timm.data.resolve_model_data_config(module)
+    side = config["input_size"][-1] if size[0] is None else size[0]
+    interpolation = config["interpolation"]
+    return module, Preprocessing(
+        int(side),
+        tuple(config["mean"]),
+        tuple(config["std"]),
+        interpolation if interpolation in ("bilinear", "bicubic") else "bilinear",
+    )
+
+
+def _xrv(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> Built:
+    xrv = require("torchxrayvision", "xrv")
+    known = list(xrv.models.model_urls)
+    if wanted not in known:
+        raise ValueError(
+            f"Unknown backbone {name!r}; torchxrayvision has {len(known)} sets of "
+            f"weights, e.g. {examples_of(known, wanted)}."
+        )
+    family = xrv.models.ResNet if wanted.startswith("resnet50") else xrv.models.DenseNet
+    if family is xrv.models.ResNet and weights != "DEFAULT":
+        raise ValueError(
+            f"The backbone {name!r} has published weights only; pass weights='DEFAULT'."
+        )
+    chosen = wanted if weights == "DEFAULT" else None
+    with reproducible_random():
+        module = _had(name, lambda: family(weights=chosen))
+    if weights is not None and weights != "DEFAULT":
+        load_weights_file(module, weights, name, ignore="classifier")
+    side = (512 if "res512" in wanted else 224) if size[0] is None else size[0]
+    # the package takes pixels in [-1024, 1024]
+    preprocessing = Preprocessing(int(side), mean=(0.5,), std=(1 / 2048,))
+    return _FeaturesOf(module, final), preprocessing
+
+
+class _FeaturesOf(nn.Module):
+    """torchxrayvision's features, without its normalisation of the answers."""
+
+    def __init__(self, module: nn.Module, final: bool) -> None:
+        super().__init__()
+        self.net = module
+        self.final = final
+
+    def forward(self, images: Any) -> Any:
+        net: Any = self.net
+        features = net.features(images)
+        if features.ndim == 4:
+            features = nn.functional.relu(features).mean(dim=(2, 3))
+        return net.classifier(features) if self.final else features
+
+
+def _monai(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> Built:
+    nets = require("monai.networks.nets", "monai")
+    kind: Any = getattr(nets, wanted, None)
+    known = [key for key in dir(nets) if key.startswith(("DenseNet", "SEResN"))]
+    if not (inspect.isclass(kind) and wanted in known):
+        raise ValueError(
+            f"Unknown backbone {name!r}; expected one of these networks of MONAI: "
+            f"{', '.join(known)}."
+        )
+    side, depth = size
+    n_axes = 2 if depth is None else 3
+    classes = "out_channels" if wanted.startswith("DenseNet") else "num_classes"
+    with reproducible_random():
+        build: Any = kind
+        module: nn.Module = build(spatial_dims=n_axes, in_channels=3, **{classes: 2})
+    if weights == "DEFAULT":
+        raise ValueError(
+            f"The backbone {name!r} has no published weights; pass the path of a state "
+            "dict, or weights=None for random ones."
+        )
+    layer = "class_layers.out" if wanted.startswith("DenseNet") else "last_linear"
+    if weights is not None:
+        load_weights_file(module, weights, name, ignore=None if final else layer)
+    if not final:
+        parent, _, child = layer.rpartition(".")
+        setattr(module.get_submodule(parent), child, nn.Identity())
+    if depth is None:
+        return module, Preprocessing(int(side or 224), IMAGENET_MEAN, IMAGENET_STD)
+    return module, VolumePreprocessing(
+        int(side or 112), int(depth), KINETICS_MEAN, KINETICS_STD
+    )
+
+
+def _had(name: str, build: Any) -> Any:
+    """Build with downloaded weights; say what to do where there is no network."""
+    try:
+        return build()
+    except Exception as error:  # each client has errors of its own
+        raise ValueError(
+            f"The weights of {name!r} are not on this machine and cannot be downloaded "
+            f"({type(error).__name__}). Download them elsewhere and pass their path as "
+            "weights=..., or use weights=None for random weights."
+        ) from error

@@ -1,0 +1,1 @@
+"""Radiomics features of an image column: `RadiomicsEncoder`."""

@@ -1,0 +1,337 @@
+"""RadiomicsEncoder: a column of images in, named features of intensity and form out.
+
+The route of Huang et al. (2020) for features by image-analysis software; it needs no
+network. Read next: `skfusion.image.radiomics.features`.
+"""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from skfusion._dependencies import require
+from skfusion.image.cells.column import ImageColumn, as_cells, check_cells
+from skfusion.image.cells.volumes import select_slices
+from skfusion.image.radiomics import features as compute
+from skfusion.image.reading.files import ImageReadError, is_missing
+from skfusion.image.reading.intensity import LUMA, as_floats, check_intensity
+from skfusion.image.reading.read import MedicalImage, read_image
+
+__all__ = ["RadiomicsEncoder"]
+
+
+LENGTHS = ("pixel", "mm")
+
+
+class RadiomicsEncoder(TransformerMixin, BaseEstimator):
+    """Turn a column of images into features of intensity, texture and form.
+
+    Parameters
+    ----------
+    features : tuple of str, default=("first_order", "texture", "shape")
+        Groups of features: ``"first_order"`` (mean, deviations, percentiles, skewness,
+        kurtosis, entropy ...), ``"texture"`` (grey-level co-occurrence, local binary
+        patterns, orientations of gradients), ``"shape"`` (area, perimeter, axes ...),
+        which needs a column of masks and is left out without one, and ``"colour"``.
+    n_levels : int, default=32
+        Grey levels of equal width, between the smallest and the largest value of each
+        region, for entropy and co-occurrence.
+    length : {"pixel", "mm"}, default="pixel"
+        Unit of the shapes. ``"mm"`` needs images that state their spacing.
+    scaling : str, default="none"
+        As in `skfusion.read_image`: by default values stay in their own units, e.g.
+        Hounsfield units.
+    window : str, (centre, width) or None, default=None
+        As in `skfusion.read_image`; with it, `scaling` must be ``"auto"``.
+    n_jobs : int or None, default=None
+        Number of threads; None is 1 outside a `joblib.parallel_config` context.
+    on_error : {"raise", "missing"}, default="raise"
+        ``"missing"`` treats unreadable images, and images whose mask does not fit or is
+        empty, as absent, with a warning that counts them.
+
+    Attributes
+    ----------
+    feature_units_ : dict from str to str
+        Unit of each feature: ``"intensity"`` (that of the image's values),
+        ``"pixel"``, ``"mm^2"``, ``"bit"``, ... ``"1"`` has no dimension.
+    n_features_in_ : int
+        1, or 2 with masks.
+    feature_names_in_ : ndarray of str
+        Labels of the columns, if they were strings.
+
+    See Also
+    --------
+    skfusion.ImageEmbedder : Embeddings of a pretrained network.
+
+    Notes
+    -----
+    Absent images give rows of NaN; so do, in the shapes alone, images without a mask,
+    whose other features are those of the whole image. Colours become grey by ITU-R
+    BT.601. Of a volume the slice with the largest mask counts, or without a mask the
+    one with the largest bright area.
+
+    Texture depends on the size of a pixel: bring images to one spacing first where it
+    varies.
+
+    References
+    ----------
+    A. Zwanenburg et al., "The Image Biomarker Standardization Initiative", Radiology
+    2020; 295:328-338.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion import RadiomicsEncoder
+    >>> images = list(np.random.default_rng(0).integers(0, 255, (3, 40, 50), "uint8"))
+    >>> encoder = RadiomicsEncoder(features=("first_order",)).fit(images)
+    >>> encoder.transform(images).shape
+    (3, 15)
+    >>> encoder.feature_units_["entropy"]
+    'bit'
+    """
+
+    def __init__(
+        self,
+        features: tuple[str, ...] = ("first_order", "texture", "shape"),
+        *,
+        n_levels: int = 32,
+        length: str = "pixel",
+        scaling: str = "none",
+        window: str | tuple[float, float] | None = None,
+        n_jobs: int | None = None,
+        on_error: str = "raise",
+    ) -> None:
+        self.features = features
+        self.n_levels = n_levels
+        self.length = length
+        self.scaling = scaling
+        self.window = window
+        self.n_jobs = n_jobs
+        self.on_error = on_error
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Check the parameters and the kinds of the cells; nothing is read or learned.
+
+        Parameters
+        ----------
+        X : one or two columns of n images
+            The images, and their masks: images of the same height and width, in which
+            every value but 0 marks the region. One column may be a Series or a list,
+            two are a frame or an array of objects.
+        y : ignored
+            Present for the API.
+
+        Returns
+        -------
+        self
+            The fitted encoder.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is invalid, `X` has another number of columns or no image.
+        TypeError
+            If a cell is nothing that could hold an image.
+        """
+        self._check_parameters()
+        require("skimage", "radiomics")
+        columns = _columns(X)
+        for cells, name in columns:
+            check_cells(cells, name, "RadiomicsEncoder")
+        groups = self._groups(len(columns) == 2)
+        self.n_features_in_ = len(columns)
+        names = [name for _, name in columns]
+        if all(isinstance(name, str) for name in names):
+            self.feature_names_in_ = np.array(names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        self.feature_units_ = compute.names_and_units(groups, self.length)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Compute the features of each image.
+
+        Parameters
+        ----------
+        X : one or two columns of n images
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_features), float64
+            NaN where an image is absent.
+
+        Raises
+        ------
+        ImageReadError
+            If an image or a mask cannot be read, a mask is empty or of another size,
+            or a spacing is not stated, and ``on_error="raise"``.
+        ValueError
+            If `X` has another number of columns than in `fit`.
+
+        Warns
+        -----
+        UserWarning
+            If images have no mask although there is a column of masks.
+        """
+        check_is_fitted(self, "feature_units_")
+        columns = _columns(X)
+        if len(columns) != self.n_features_in_:
+            raise ValueError(
+                f"RadiomicsEncoder: found {len(columns)} columns, expected "
+                f"{self.n_features_in_} as in fit."
+            )
+        cells, name = columns[0]
+        masks = columns[1][0] if len(columns) == 2 else [None] * len(cells)
+        images = ImageColumn(cells, name, self.on_error)
+        groups = self._groups(len(columns) == 2)
+        values = np.full((len(cells), len(self.feature_units_)), np.nan)
+
+        def describe(row: int) -> list[float]:
+            found = self._describe(cells[row], masks[row], groups)
+            return [found[name] for name in self.feature_units_]
+
+        rows = images.present_rows()
+        if len(columns) == 2:
+            _warn_unmasked(sum(is_missing(masks[row]) for row in rows), columns[1][1])
+        for row, found in images.read_ahead(
+            describe, rows, lambda row: [row], self.n_jobs, 32
+        ):
+            values[row] = found
+        images.warn()
+        return values
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name the features.
+
+        Parameters
+        ----------
+        input_features : ignored
+            Present for the API.
+
+        Returns
+        -------
+        ndarray of str objects
+            ``"mean"``, ``"glcm_contrast"``, ``"area"``, ...
+        """
+        check_is_fitted(self, "feature_units_")
+        return np.array(list(self.feature_units_), dtype=object)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _describe(
+        self, cell: Any, mask: Any, groups: tuple[str, ...]
+    ) -> dict[str, float]:
+        image = read_image(cell, scaling=self.scaling, window=self.window)
+        marked = None if is_missing(mask) else read_image(mask, scaling="none")
+        pixels, region = _plane(image, marked)
+        grey = pixels if pixels.ndim == 2 else pixels @ np.array(LUMA, np.float32)
+        found: dict[str, float] = {}
+        for group in groups:
+            if group == "first_order":
+                found |= compute.first_order(grey[region], self.n_levels)
+            elif group == "texture":
+                found |= compute.texture(grey, region, self.n_levels)
+            elif group == "colour":
+                found |= compute.colour(pixels, region)
+            elif marked is None:
+                found |= dict.fromkeys(compute.GROUPS["shape"], np.nan)
+            else:
+                found |= compute.shape(region, self._spacing(image))
+        return found
+
+    def _spacing(self, image: MedicalImage) -> tuple[float, float]:
+        if self.length == "pixel":
+            return 1.0, 1.0
+        if image.spacing is None:
+            raise ImageReadError(
+                "The image does not state the distance of its pixels, which length='mm'"
+                " needs; use length='pixel'."
+            )
+        return image.spacing[-2], image.spacing[-1]
+
+    def _groups(self, has_masks: bool) -> tuple[str, ...]:
+        return tuple(g for g in self.features if g != "shape" or has_masks)
+
+    def _check_parameters(self) -> None:
+        known = tuple(compute.GROUPS)
+        groups: Any = self.features
+        wrong = [group for group in groups if group not in known]
+        if isinstance(groups, str) or wrong or len(groups) == 0:
+            raise ValueError(
+                f"RadiomicsEncoder: features must be some of {known}, found "
+                f"{self.features!r}."
+            )
+        levels: Any = self.n_levels
+        if not isinstance(levels, numbers.Integral) or not 2 <= int(levels) <= 256:
+            raise ValueError(
+                f"RadiomicsEncoder: n_levels must be from 2 to 256, found {levels!r}."
+            )
+        for name, allowed in (("length", LENGTHS), ("on_error", ("raise", "missing"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"RadiomicsEncoder: {name} must be one of {allowed}, found "
+                    f"{getattr(self, name)!r}."
+                )
+        try:
+            check_intensity(self.window, self.scaling)
+        except ValueError as error:
+            raise ValueError(f"RadiomicsEncoder: {error}") from None
+
+
+def _columns(X: Any) -> list[tuple[list[Any], object]]:
+    """Split one or two columns into their cells and labels."""
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2:
+        X = pd.DataFrame(X)
+    shape: Any = getattr(X, "shape", (0,))
+    if hasattr(X, "columns") and shape[1] == 2:
+        return [(list(X[name]), name) for name in X.columns]
+    return [as_cells(X, "RadiomicsEncoder")]
+
+
+def _plane(
+    image: MedicalImage, marked: MedicalImage | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the plane of a volume, and the region in it."""
+    pixels = as_floats(image.array)
+    mask = None if marked is None else marked.array != 0
+    if mask is not None and marked is not None and marked.photometric == "rgb":
+        mask = mask.any(axis=-1)
+    n_spatial = 2 if image.axes[0] == "Y" else 3
+    if mask is not None and mask.shape != pixels.shape[:n_spatial]:
+        raise ImageReadError(
+            f"The mask has the shape {mask.shape} and the image "
+            f"{pixels.shape[:n_spatial]}; expected the same."
+        )
+    if mask is not None and not mask.any():
+        raise ImageReadError("The mask marks no pixel.")
+    if n_spatial == 3:
+        if mask is None:
+            number = int(select_slices(image, 1, "largest")[0])
+        else:
+            number = int(mask.sum(axis=(1, 2)).argmax())
+        pixels, mask = pixels[number], None if mask is None else mask[number]
+    return pixels, np.ones(pixels.shape[:2], dtype=bool) if mask is None else mask
+
+
+def _warn_unmasked(n_unmasked: int, name: object) -> None:
+    if n_unmasked:
+        warnings.warn(
+            f"RadiomicsEncoder: {n_unmasked} images have no mask in column {name!r}; "
+            "their features are those of the whole image, and their shapes are NaN.",
+            UserWarning,
+            stacklevel=4,
+        )

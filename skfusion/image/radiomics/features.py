@@ -1,0 +1,324 @@
+"""One grey plane and a region of it in, first-order, texture and shape features out.
+
+First-order features follow the definitions of the Image Biomarker Standardisation
+Initiative (Zwanenburg et al., Radiology 2020;295:328-338); texture and shape are
+scikit-image's. Read next: `skfusion.image.radiomics.encoder`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from skfusion._dependencies import require
+from skfusion.image.reading.files import ImageReadError
+
+__all__ = ["GROUPS", "colour", "first_order", "names_and_units", "shape", "texture"]
+
+
+N_NEIGHBOURS, N_ORIENTATIONS = 8, 9
+_ANGLES = (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
+_GLCM = ("contrast", "dissimilarity", "homogeneity", "ASM", "correlation", "entropy")
+_HOG_SIDE = 64  # pixels to which a region is resized for its orientations
+
+#: Name of a feature -> its unit; "I" is that of the image's values, "L" of length.
+GROUPS: dict[str, dict[str, str]] = {
+    "first_order": {
+        "mean": "I",
+        "std": "I",
+        "min": "I",
+        "p10": "I",
+        "median": "I",
+        "p90": "I",
+        "max": "I",
+        "range": "I",
+        "iqr": "I",
+        "mad": "I",
+        "rms": "I",
+        "skewness": "1",
+        "kurtosis": "1",
+        "entropy": "bit",
+        "uniformity": "1",
+    },
+    "texture": {
+        **{f"glcm_{name.lower()}": "1" for name in _GLCM[:-1]},
+        "glcm_entropy": "bit",
+        **{f"lbp_{i}": "1" for i in range(N_NEIGHBOURS + 2)},
+        **{f"hog_{i}": "1" for i in range(N_ORIENTATIONS)},
+    },
+    "shape": {
+        "area": "L2",
+        "perimeter": "L",
+        "equivalent_diameter": "L",
+        "major_axis": "L",
+        "minor_axis": "L",
+        "max_diameter": "L",
+        "eccentricity": "1",
+        "solidity": "1",
+        "extent": "1",
+        "circularity": "1",
+        "n_parts": "1",
+    },
+    "colour": {
+        f"{channel}_{kind}": "I"
+        for channel in ("red", "green", "blue")
+        for kind in ("mean", "std")
+    },
+}
+
+
+def names_and_units(groups: tuple[str, ...], length: str) -> dict[str, str]:
+    """List the features of some groups, with their units.
+
+    Parameters
+    ----------
+    groups : tuple of str
+        Keys of `GROUPS`.
+    length : {"pixel", "mm"}
+        Unit of length.
+
+    Returns
+    -------
+    dict from name to unit
+        ``"intensity"`` is the unit of the image's values, ``"1"`` has no dimension.
+    """
+    units = {"I": "intensity", "L": length, "L2": f"{length}^2", "1": "1", "bit": "bit"}
+    return {
+        name: units[unit] for group in groups for name, unit in GROUPS[group].items()
+    }
+
+
+def first_order(values: np.ndarray, n_levels: int) -> dict[str, float]:
+    """Describe the distribution of values.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_pixels,)
+        Of the region.
+    n_levels : int
+        Bins between smallest and largest value, for entropy and uniformity.
+
+    Returns
+    -------
+    dict
+        ``kurtosis`` is the excess over the normal distribution's; skewness and kurtosis
+        of constant values are 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.image.radiomics.features import first_order
+    >>> found = first_order(np.array([1.0, 2.0, 3.0, 4.0]), n_levels=2)
+    >>> float(found["mean"]), float(found["entropy"])
+    (2.5, 1.0)
+    """
+    values = values.astype(np.float64)
+    low, p10, q1, median, q3, p90, high = np.percentile(
+        values, [0, 10, 25, 50, 75, 90, 100]
+    )
+    mean, std = values.mean(), values.std()
+    scaled = (values - mean) / std if std > 0 else np.zeros_like(values)
+    share = np.bincount(levels(values, n_levels), minlength=n_levels) / len(values)
+    filled = share[share > 0]
+    return {
+        "mean": mean,
+        "std": std,
+        "min": low,
+        "p10": p10,
+        "median": median,
+        "p90": p90,
+        "max": high,
+        "range": high - low,
+        "iqr": q3 - q1,
+        "mad": np.abs(values - mean).mean(),
+        "rms": np.sqrt((values**2).mean()),
+        "skewness": (scaled**3).mean(),
+        "kurtosis": (scaled**4).mean() - 3 if std > 0 else 0.0,
+        "entropy": -(filled * np.log2(filled)).sum() + 0.0,
+        "uniformity": (share**2).sum(),
+    }
+
+
+def levels(values: np.ndarray, n_levels: int) -> np.ndarray:
+    """Bin values between their smallest and largest into levels of equal width."""
+    low, high = values.min(), values.max()
+    width = (high - low) / n_levels if high > low else 1.0
+    return np.minimum(((values - low) / width).astype(np.intp), n_levels - 1)
+
+
+def texture(plane: np.ndarray, region: np.ndarray, n_levels: int) -> dict[str, float]:
+    """Describe how values lie beside each other.
+
+    Parameters
+    ----------
+    plane : ndarray of shape (H, W), float
+        Grey values.
+    region : ndarray of shape (H, W), bool
+        Which pixels count; pairs with a pixel outside do not.
+    n_levels : int
+        Grey levels of the co-occurrence matrix.
+
+    Returns
+    -------
+    dict
+        ``glcm_*``: of the symmetric co-occurrence matrix of neighbours, averaged over
+        four directions (Haralick et al. 1973). ``lbp_*``: shares of the uniform local
+        binary patterns of 8 neighbours (Ojala et al. 2002). ``hog_*``: shares of nine
+        orientations of gradients (Dalal and Triggs 2005), of the region's bounding box.
+    """
+    return {
+        **_glcm(plane, region, n_levels),
+        **_lbp(plane, region),
+        **_hog(plane, region),
+    }
+
+
+def _glcm(plane: np.ndarray, region: np.ndarray, n_levels: int) -> dict[str, float]:
+    feature = require("skimage.feature", "radiomics")
+    binned = np.zeros(plane.shape, dtype=np.uint16)
+    binned[region] = levels(plane[region], n_levels) + 1  # 0 is outside
+    box = _box(region)
+    counts = feature.graycomatrix(
+        binned[box], [1], list(_ANGLES), levels=n_levels + 1, symmetric=True
+    )[1:, 1:].astype(np.float64)
+    pairs = counts.sum(axis=(0, 1))
+    if not pairs.all():  # a region without neighbours in some direction
+        return dict.fromkeys((f"glcm_{name.lower()}" for name in _GLCM), np.nan)
+    counts /= pairs
+    found = {
+        f"glcm_{name.lower()}": float(feature.graycoprops(counts, name).mean())
+        for name in _GLCM[:-1]
+    }
+    logs = np.log2(counts, where=counts > 0, out=np.zeros_like(counts))
+    found["glcm_entropy"] = float(-(counts * logs).sum(axis=(0, 1)).mean()) + 0.0
+    return found
+
+
+def _lbp(plane: np.ndarray, region: np.ndarray) -> dict[str, float]:
+    feature = require("skimage.feature", "radiomics")
+    # patterns compare values only: ranks as integers are exact where floats may not be
+    _, ranks = np.unique(plane, return_inverse=True)
+    ranked = ranks.reshape(plane.shape).astype(np.int64)
+    codes = feature.local_binary_pattern(ranked, N_NEIGHBOURS, 1, method="uniform")
+    counts = np.bincount(codes[region].astype(np.intp), minlength=N_NEIGHBOURS + 2)
+    return {f"lbp_{i}": float(n / region.sum()) for i, n in enumerate(counts)}
+
+
+def _hog(plane: np.ndarray, region: np.ndarray) -> dict[str, float]:
+    feature = require("skimage.feature", "radiomics")
+    transform = require("skimage.transform", "radiomics")
+    part = plane[_box(region)].astype(np.float64)
+    spread = part.max() - part.min()
+    part = (part - part.min()) / (spread if spread > 0 else 1.0)
+    square = transform.resize(part, (_HOG_SIDE, _HOG_SIDE), anti_aliasing=True)
+    cell = (_HOG_SIDE // 4, _HOG_SIDE // 4)
+    found = feature.hog(
+        square,
+        orientations=N_ORIENTATIONS,
+        pixels_per_cell=cell,
+        cells_per_block=(1, 1),
+        feature_vector=False,
+    )
+    shares = found.reshape(-1, N_ORIENTATIONS).mean(axis=0)
+    total = shares.sum()
+    shares = shares / total if total > 0 else shares
+    return {f"hog_{i}": float(share) for i, share in enumerate(shares)}
+
+
+def shape(region: np.ndarray, spacing: tuple[float, float]) -> dict[str, float]:
+    """Describe the form of a region.
+
+    Parameters
+    ----------
+    region : ndarray of shape (H, W), bool
+        With at least one pixel. Several parts are taken together.
+    spacing : (float, float)
+        Distance of rows and of columns.
+
+    Returns
+    -------
+    dict
+        In the unit of `spacing`. The axes are those of the ellipse with the same second
+        moments; ``circularity`` is 4 pi area / perimeter^2. The perimeter is that of
+        pixels of the mean of both distances where these differ.
+    """
+    measure = require("skimage.measure", "radiomics")
+    step = float(np.sqrt(spacing[0] * spacing[1]))
+    regions = measure.regionprops(region.astype(np.uint8), spacing=spacing)
+    found: Any = regions[0]
+    area = float(found.area)
+    perimeter = float(measure.perimeter(region)) * step
+    rows, columns = np.nonzero(region)
+    return {
+        "area": area,
+        "perimeter": perimeter,
+        "equivalent_diameter": float(np.sqrt(4 * area / np.pi)),
+        "major_axis": float(found.axis_major_length),
+        "minor_axis": float(found.axis_minor_length),
+        "max_diameter": _widest(rows * spacing[0], columns * spacing[1]),
+        "eccentricity": float(found.eccentricity),
+        "solidity": _solidity(region),
+        "extent": float(region[_box(region)].mean()),
+        "circularity": 4 * np.pi * area / perimeter**2 if perimeter > 0 else np.nan,
+        "n_parts": float(measure.label(region, connectivity=2).max()),
+    }
+
+
+def _widest(rows: np.ndarray, columns: np.ndarray) -> float:
+    """Greatest distance of two pixels' centres, of those at the ends of rows."""
+    first = np.unique(rows)
+    points = []
+    for row in first:
+        inside = columns[rows == row]
+        points += [(row, inside.min()), (row, inside.max())]
+    ends = np.array(points)
+    gaps = ends[:, None] - ends[None]
+    return float(np.sqrt((gaps**2).sum(axis=2)).max())
+
+
+def _solidity(region: np.ndarray) -> float:
+    morphology = require("skimage.morphology", "radiomics")
+    part = region[_box(region)]
+    if min(part.shape) < 2 or np.linalg.matrix_rank(_centred(part)) < 2:
+        return 1.0  # a line is its own hull
+    return float(part.sum() / morphology.convex_hull_image(part).sum())
+
+
+def _centred(part: np.ndarray) -> np.ndarray:
+    points = np.argwhere(part).astype(np.float64)
+    return points - points.mean(axis=0)
+
+
+def colour(pixels: np.ndarray, region: np.ndarray) -> dict[str, float]:
+    """Describe the colours of a region; NaN where the image is grey.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (H, W) or (H, W, 3)
+        The image.
+    region : ndarray of shape (H, W), bool
+        Which pixels count.
+
+    Returns
+    -------
+    dict
+        Mean and standard deviation of red, green and blue.
+    """
+    if pixels.ndim == 2:
+        return dict.fromkeys(GROUPS["colour"], np.nan)
+    found: dict[str, float] = {}
+    for i, channel in enumerate(("red", "green", "blue")):
+        values = pixels[:, :, i][region].astype(np.float64)
+        found |= {f"{channel}_mean": values.mean(), f"{channel}_std": values.std()}
+    return found
+
+
+def _box(region: np.ndarray) -> tuple[slice, slice]:
+    rows, columns = (
+        np.flatnonzero(region.any(axis=1)),
+        np.flatnonzero(region.any(axis=0)),
+    )
+    if len(rows) == 0:
+        raise ImageReadError("The mask marks no pixel.")
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

@@ -1,0 +1,1 @@
+"""Image files as arrays in their own units: `read_image`."""

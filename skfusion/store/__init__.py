@@ -1,0 +1,1 @@
+"""What is computed once for all folds, searches and processes: `EmbeddingStore`."""

@@ -1,0 +1,386 @@
+"""Keys in, float32 arrays out: what was computed once is not computed again.
+
+The key says everything that the array depends on; `ImageEmbedder` makes
+its keys of the image, the network and the preprocessing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skfusion._files import open_file
+from skfusion._paths import cache_folder
+from skfusion.store import tables
+from skfusion.store.sqlite_file import StoreWarning, shared_database
+
+__all__ = ["EmbeddingStore", "StoreWarning", "default_store_path", "resolve_store"]
+
+
+class EmbeddingStore:
+    """Arrays kept on disk under a key, shared by clones, folds, threads and processes.
+
+    One sqlite file in a folder of its own. Values are plain float32 with a checksum:
+    nothing that is read back can run code, and a damaged entry counts as absent, with a
+    warning. A damaged file is moved aside; where no file can be written the store
+    works in memory until the process ends, with one warning. A pickle of a store holds
+    its path only.
+
+    Parameters
+    ----------
+    path : str or PathLike or None, default=None
+        Folder of the store, made with mode 0700 if it is not there. It must be on a
+        local disk: sqlite's locks do not hold on network file systems. None takes
+        `default_store_path`.
+    lease_seconds : float, default=60.0
+        How long a claim on a key outlives its last sign of life. A process that was
+        killed on the same machine is noticed at once; the lease covers the rest.
+    poll_seconds : float, default=0.1
+        How often to look for keys that another process computes.
+
+    Attributes
+    ----------
+    path : Path
+        The absolute folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from skfusion import EmbeddingStore
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = EmbeddingStore(folder)
+    ...     ask = lambda keys: {key: np.full(2, len(key)) for key in keys}
+    ...     found = store.get_or_compute(["a", "bb"], ask)
+    ...     found = store.get_or_compute(["a", "bb"], ask)
+    ...     store.close()
+    >>> found["bb"], store.path.is_absolute()
+    (array([2., 2.], dtype=float32), True)
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        lease_seconds: float = 60.0,
+        poll_seconds: float = 0.1,
+    ) -> None:
+        folder = default_store_path() if path is None else Path(path)
+        self.path = Path(os.path.abspath(folder.expanduser()))
+        self.lease_seconds = lease_seconds
+        self.poll_seconds = poll_seconds
+        self._database = shared_database(self.path)
+
+    def __repr__(self) -> str:
+        return f"EmbeddingStore({str(self.path)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        settings = (self.lease_seconds, self.poll_seconds)
+        return _rebuilt, (str(self.path), *settings)
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, np.ndarray]:
+        """Look up what is stored.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            Keys, in any order.
+
+        Returns
+        -------
+        dict of str to ndarray
+            The float32 arrays that are there; absent keys are left out.
+        """
+        wanted = _checked_keys(keys)
+        rows = self._database.run(partial(tables.select, keys=wanted))
+        n_current = len(rows)
+        if self._database.in_memory:
+            rest = partial(
+                tables.select, keys=set(wanted).difference(row[1] for row in rows)
+            )
+            rows = rows + (self._database.read_given_up_file(rest) or [])
+        found: dict[str, np.ndarray] = {}
+        damaged: list[tables.Row] = []
+        for row in rows:
+            array = tables.unpacked(row)
+            if array is None:
+                damaged.append(row)
+            else:
+                found[row[1]] = array
+        used = [row[0] for row in rows[:n_current]]
+        self._database.attempt(partial(tables.note_use, ids=used), write=True)
+        if damaged:
+            self._discard(damaged)
+        return {key: found[key] for key in wanted if key in found}
+
+    def put_many(self, arrays: Mapping[str, Any]) -> None:
+        """Store arrays as float32, in one transaction; what was there is replaced.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array-like
+            Numeric arrays of any shape.
+
+        Raises
+        ------
+        TypeError
+            If a key is no str or a value is not numeric.
+        """
+        packed = {key: tables.as_float32(arrays[key]) for key in _checked_keys(arrays)}
+        self._put(packed)
+
+    def get_or_compute(
+        self,
+        keys: Iterable[str],
+        compute: Callable[[list[str]], Mapping[str, Any]],
+        *,
+        chunk_size: int = 64,
+    ) -> dict[str, np.ndarray]:
+        """Look up what is stored and compute the rest, each key by one caller only.
+
+        Callers that ask for the same keys at the same time, in whatever thread or
+        process, share the work: each claims some keys, computes them, and waits for
+        what the others claimed. What a killed process had claimed is taken over.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            Keys; repeated ones are computed once.
+        compute : callable
+            Called with a list of keys, gives a mapping from key to numeric array. A
+            key that it leaves out counts as failed: it is neither stored nor returned.
+            If it raises, the claims are given up and the error goes on.
+        chunk_size : int, default=64
+            Number of keys to claim at once.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Float32 arrays, in the order of the keys.
+
+        Raises
+        ------
+        ValueError
+            If `chunk_size` is less than 1, or `compute` gives a key it was not asked.
+        TypeError
+            If a key is no str, or `compute` gives no mapping to numeric arrays.
+        """
+        if chunk_size < 1:
+            raise ValueError(f"chunk_size={chunk_size!r} must be at least 1.")
+        wanted = _checked_keys(keys)
+        found = self.get_many(wanted)
+        pending = dict.fromkeys(key for key in wanted if key not in found)
+        if not pending:
+            return found
+        owner = tables.new_owner()
+        with tables.signs_of_life(self._database, owner, self.lease_seconds):
+            while pending:
+                done = self._compute_some(list(pending), compute, owner, chunk_size)
+                if done is None:  # all that is left is claimed by others
+                    done = {**self.get_many(pending)}
+                    if not done:
+                        time.sleep(self.poll_seconds)
+                for key, array in done.items():
+                    del pending[key]
+                    if array is not None:
+                        found[key] = array
+        return {key: found[key] for key in wanted if key in found}
+
+    def digest_file(self, path: str | os.PathLike[str]) -> str:
+        """Digest a file's bytes, or remember the digest if the file is unchanged.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            An image file. Only a digest of its path is kept.
+
+        Returns
+        -------
+        str
+            SHA-256 of the bytes, 64 hexadecimal digits. It is remembered by path, size
+            and the times of the last change.
+
+        Raises
+        ------
+        FileReadError
+            If the file is missing or cannot be read. It is a ValueError.
+        """
+        place = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()
+        stamp = tables.stamp(path)
+        look = partial(tables.select_digest, place=place, stamp=stamp)
+        known = self._database.run(look)
+        if known is None and self._database.in_memory:
+            known = self._database.read_given_up_file(look)
+        if known is not None and stamp:
+            return known
+        with open_file(path) as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if stamp and stamp == tables.stamp(path):  # else it changed while it was read
+            note = partial(tables.note_digest, row=(place, stamp, digest))
+            self._database.attempt(note, write=True)
+        return digest
+
+    def info(self) -> dict[str, Any]:
+        """Describe the store.
+
+        Returns
+        -------
+        dict
+            ``path`` (str), ``entries`` (arrays stored), ``bytes`` (of these arrays),
+            ``computed`` (arrays ever put, by all processes), ``in_memory`` (True when
+            the file could not be used; the figures are then those of this process).
+        """
+        n_entries, n_bytes, n_computed = self._database.run(tables.figures)
+        return {
+            "path": str(self.path),
+            "entries": n_entries,
+            "bytes": n_bytes,
+            "computed": n_computed,
+            "in_memory": self._database.in_memory,
+        }
+
+    def clear(self) -> None:
+        """Forget all arrays and file digests, and damaged files that were set aside."""
+        self._database.run(tables.delete_all, write=True)
+        self._database.attempt(tables.shrink)
+        for damaged in self.path.glob("*.corrupt-*"):
+            damaged.unlink(missing_ok=True)
+
+    def prune(self, max_bytes: int) -> int:
+        """Remove the arrays used least recently, until the rest fits.
+
+        Parameters
+        ----------
+        max_bytes : int
+            Bytes that the arrays may take.
+
+        Returns
+        -------
+        int
+            The number of arrays removed.
+        """
+        if max_bytes < 0:
+            raise ValueError(f"max_bytes={max_bytes!r} must not be negative.")
+        oldest = partial(tables.delete_oldest, max_bytes=max_bytes)
+        n_removed = self._database.run(oldest, write=True)
+        self._database.attempt(tables.shrink)
+        return n_removed
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        self._database.close()
+
+    def _compute_some(
+        self,
+        pending: list[str],
+        compute: Callable[[list[str]], Mapping[str, Any]],
+        owner: str,
+        limit: int,
+    ) -> dict[str, np.ndarray | None] | None:
+        """Claim, compute and store a few keys; None if there was nothing to claim."""
+        claim = partial(
+            tables.take,
+            keys=pending,
+            owner=owner,
+            limit=limit,
+            lease_seconds=self.lease_seconds,
+        )
+        taken = self._database.run(claim, write=True)
+        if not taken:
+            return None
+        try:
+            arrays = tables.checked_result(compute(list(taken)), taken)
+            self._put(arrays, owner)
+        except BaseException:
+            self._database.run(partial(tables.release, owner=owner), write=True)
+            raise
+        return {key: arrays.get(key) for key in taken}
+
+    def _put(self, arrays: Mapping[str, np.ndarray], owner: str | None = None) -> None:
+        rows = [(key, *tables.packed(key, array)) for key, array in arrays.items()]
+        insert = partial(tables.insert, rows=rows, owner=owner)
+        self._database.run(insert, write=True)
+
+    def _discard(self, rows: list[tables.Row]) -> None:
+        self._database.run(partial(tables.delete_damaged, rows=rows), write=True)
+        warnings.warn(
+            f"{len(rows)} damaged entries of the embedding store in "
+            f"{str(self.path)!r} were discarded; they are computed again.",
+            StoreWarning,
+            stacklevel=3,
+        )
+
+
+def default_store_path() -> Path:
+    """Give the folder of the default store.
+
+    Returns
+    -------
+    Path
+        ``$SKFUSION_CACHE`` if it is set, else the folder ``skfusion`` among the user's
+        caches: ``$XDG_CACHE_HOME`` or ``~/.cache`` (``~/Library/Caches`` on macOS,
+        ``%LOCALAPPDATA%`` on Windows).
+
+    Examples
+    --------
+    >>> from skfusion.store.embedding_store import default_store_path
+    >>> default_store_path().is_absolute()
+    True
+    """
+    return cache_folder()
+
+
+def resolve_store(store: Any) -> EmbeddingStore | None:
+    """Turn the `store` parameter of an estimator into a store.
+
+    Parameters
+    ----------
+    store : "default", str, PathLike, EmbeddingStore or None
+        The default store, the folder of another one, a store, or no store.
+
+    Returns
+    -------
+    EmbeddingStore or None
+        None if nothing shall be stored.
+
+    Raises
+    ------
+    TypeError
+        If `store` is none of these.
+
+    Examples
+    --------
+    >>> from skfusion.store.embedding_store import resolve_store
+    >>> resolve_store(None) is None
+    True
+    """
+    if store is None or isinstance(store, EmbeddingStore):
+        return store
+    if isinstance(store, str) and store == "default":
+        return EmbeddingStore()
+    if isinstance(store, str | os.PathLike):
+        return EmbeddingStore(store)
+    raise TypeError(
+        f"store must be 'default', a folder, an EmbeddingStore or None; "
+        f"got {type(store).__name__}."
+    )
+
+
+def _rebuilt(path: str, lease_seconds: float, poll_seconds: float) -> EmbeddingStore:
+    return EmbeddingStore(path, lease_seconds=lease_seconds, poll_seconds=poll_seconds)
+
+
+def _checked_keys(keys: Iterable[str]) -> list[str]:
+    unique = list(dict.fromkeys(keys))
+    for key in unique:
+        if not isinstance(key, str):
+            raise TypeError(f"Keys of the store are str; got {type(key).__name__}.")
+    return unique

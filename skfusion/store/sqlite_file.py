@@ -1,0 +1,338 @@
+"""One sqlite file for many processes and threads, or memory where a file cannot be had.
+
+Transactions in, results out; damage, full disks and read-only folders are met here.
+Read next: `skfusion.store.tables`, who computes what, and `skfusion.store.embedding_store`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+__all__ = ["Database", "StoreWarning", "shared_database"]
+
+
+SCHEMA_VERSION = 1
+BUSY_SECONDS = 60.0  # how long to wait for another process's transaction
+
+# "usage" is apart from "arrays" so that noting a use rewrites 16 bytes, not an array
+_SCHEMA = (
+    "CREATE TABLE arrays (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,"
+    " shape TEXT NOT NULL, checksum BLOB NOT NULL, data BLOB NOT NULL)",
+    "CREATE TABLE usage (id INTEGER PRIMARY KEY, used REAL NOT NULL,"
+    " size INTEGER NOT NULL)",
+    "CREATE TRIGGER array_gone AFTER DELETE ON arrays"
+    " BEGIN DELETE FROM usage WHERE id = OLD.id; END",
+    "CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL,"
+    " expires REAL NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE digests (path TEXT PRIMARY KEY, stamp TEXT NOT NULL,"
+    " digest TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
+    "INSERT INTO counters VALUES ('computed', 0)",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+
+T = TypeVar("T")
+Operation = Callable[[sqlite3.Connection], T]
+
+# One lock for all stores of the process: operations are short, and a fork can wait for
+# all of them by taking a single lock.
+_LOCK = threading.RLock()
+_SHARED: weakref.WeakValueDictionary[Path, Database] = weakref.WeakValueDictionary()
+_KEPT: list[object] = []  # what must live as long as the process
+
+
+class StoreWarning(UserWarning):
+    """The embedding store met damage or cannot write; no result is lost by it.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from skfusion.store.sqlite_file import StoreWarning
+    >>> warnings.simplefilter("error", StoreWarning)
+    """
+
+
+class Database:
+    """The sqlite file of one folder, as this process sees it.
+
+    Parameters
+    ----------
+    folder : Path
+        Absolute folder of the file; made at the first use, for its owner only.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / f"embeddings-v{SCHEMA_VERSION}.sqlite"
+        self._disk: sqlite3.Connection | None = None
+        self._memory: sqlite3.Connection | None = None
+        self._opened_in: int | None = None  # process that opened the file
+        self._opened_file: tuple[int, int] | None = None  # device and inode
+
+    def __del__(self) -> None:
+        self.close()
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the file was given up for the rest of the process."""
+        return self._memory is not None
+
+    def run(self, operation: Operation[T], *, write: bool = False) -> T:
+        """Run an operation, as one immediate transaction if it writes.
+
+        It may run again after a repair, so it must change nothing but the database.
+        """
+        with _LOCK:
+            problem: Exception | None = None
+            for _ in range(3):
+                try:
+                    return _transact(self._current(), operation, write)
+                except (sqlite3.Error, OSError) as error:
+                    problem = error
+                    if self._memory is not None:
+                        raise
+                    if not (_is_corrupt(error) and self._set_aside()):
+                        break
+            return _transact(self._fall_back(problem), operation, write)
+
+    def attempt(self, operation: Operation[T], *, write: bool = False) -> T | None:
+        """Run an operation that may fail: then it gives None, and nothing is said."""
+        with _LOCK:
+            try:
+                return _transact(self._current(), operation, write)
+            except (sqlite3.Error, OSError):
+                return None
+
+    def read_given_up_file(self, operation: Operation[T]) -> T | None:
+        """Read what the file still gives after it was given up, else None."""
+        with _LOCK:
+            try:
+                if self._disk is None or self._opened_in != os.getpid():
+                    self._disk = self._open_read_only()
+                    self._opened_in = os.getpid()
+                return operation(self._disk)
+            except (sqlite3.Error, OSError):
+                return None
+
+    def close(self) -> None:
+        """Close the file; the next operation opens it again."""
+        connection, self._disk = self._disk, None
+        if connection is None:
+            return
+        if self._opened_in == os.getpid():
+            connection.close()
+        else:
+            # closing a connection that came through a fork would break the parent's
+            _KEPT.append(connection)
+
+    def _current(self) -> sqlite3.Connection:
+        if self._memory is not None:
+            return self._memory
+        moved = self._opened_file != _file_identity(self.path)
+        if self._disk is None or moved or self._opened_in != os.getpid():
+            self.close()
+            self._disk = self._open()
+            self._opened_in = os.getpid()
+        return self._disk
+
+    def _open(self) -> sqlite3.Connection:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(self.path)
+        self._opened_file = _file_identity(self.path)
+        connection = _connect(self.path)
+        try:
+            if _schema_version(connection) != SCHEMA_VERSION:
+                with self._exclusive():
+                    _initialise(connection)
+            connection.execute("PRAGMA synchronous = NORMAL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _open_read_only(self) -> sqlite3.Connection:
+        uri = f"{self.path.as_uri()}?mode=ro"
+        wal = self.path.with_name(f"{self.path.name}-wal")
+        # A folder that is read-only has no room for sqlite's shared memory file. All is
+        # in the file itself, then, unless a log lies beside it.
+        complete = not wal.exists() or wal.stat().st_size == 0
+        for target in (uri, f"{uri}&immutable=1")[: 2 if complete else 1]:
+            connection = _connect(target, uri=True)
+            try:
+                if _schema_version(connection) == SCHEMA_VERSION:
+                    return connection
+            except sqlite3.OperationalError:
+                pass
+            connection.close()
+        raise OSError("the file cannot be read")
+
+    @contextlib.contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """Keep other processes from making or replacing the file at the same time."""
+        # a lock of sqlite's goes with its process, however that ends, on any platform
+        path = self.folder / "embeddings.lock"
+        _make_private(path)
+        lock = _connect(path)
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+            yield
+        finally:
+            lock.close()
+
+    def _set_aside(self) -> bool:
+        """Move a corrupt file away, once among all processes; say if that worked."""
+        self.close()
+        name = (
+            f"{self.path.name}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        )
+        try:
+            with self._exclusive():
+                if not self.path.exists() or _is_healthy(self.path):
+                    return True  # another process has been here
+                for suffix in ("-wal", "-shm", ""):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.replace(
+                            f"{self.path}{suffix}", self.folder / (name + suffix)
+                        )
+        except (sqlite3.Error, OSError):
+            return False
+        warnings.warn(
+            f"The embedding store file was corrupt. It was moved aside as {name!r} in "
+            f"{str(self.folder)!r}, and a new one was started; embeddings are computed "
+            f"again.",
+            StoreWarning,
+            stacklevel=5,
+        )
+        return True
+
+    def _fall_back(self, problem: Exception | None) -> sqlite3.Connection:
+        memory = _connect(":memory:")
+        _initialise(memory)
+        self._memory = memory
+        _KEPT.append(self)
+        reason = getattr(problem, "strerror", None) or str(problem)
+        warnings.warn(
+            f"The embedding store in {str(self.folder)!r} cannot be used ({reason}). "
+            f"New embeddings are kept in memory and end with this process. Give a "
+            f"folder that can be written, with space left, on a local disk: "
+            f"store=<path>, or the environment variable SKFUSION_CACHE.",
+            StoreWarning,
+            stacklevel=5,
+        )
+        return memory
+
+
+def shared_database(folder: Path) -> Database:
+    """Give the one `Database` that this process has for a folder."""
+    with _LOCK:
+        database = _SHARED.get(folder)
+        if database is None:
+            database = _SHARED[folder] = Database(folder)
+        return database
+
+
+def _connect(target: Path | str, uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(
+        target,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=uri,
+    )
+
+
+def _make_private(path: Path) -> None:
+    """Make an empty file for its owner only; sqlite would ask the umask."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _transact(
+    connection: sqlite3.Connection, operation: Operation[T], write: bool
+) -> T:
+    if not write:
+        return operation(connection)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = operation(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _initialise(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA page_size = 16384")  # 512 floats fit without slack
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    _transact(connection, _create_tables, write=True)
+
+
+def _create_tables(connection: sqlite3.Connection) -> None:
+    found = _schema_version(connection)
+    if found == 0:
+        for statement in _SCHEMA:
+            connection.execute(statement)
+    elif found != SCHEMA_VERSION:
+        raise OSError(f"schema version {found} found, {SCHEMA_VERSION} expected")
+
+
+def _schema_version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _is_corrupt(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _is_healthy(path: Path) -> bool:
+    connection = _connect(f"{path.as_uri()}?mode=rw", uri=True)
+    try:
+        return connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok"
+    except sqlite3.DatabaseError as error:
+        if _is_corrupt(error):
+            return False
+        raise
+    finally:
+        connection.close()
+
+
+def _file_identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _close_all() -> None:
+    for database in list(_SHARED.values()):
+        database.close()
+
+
+def _before_fork() -> None:
+    # sqlite's locks do not survive a fork: nothing may be open while it happens
+    _LOCK.acquire()
+    _close_all()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_LOCK.release,
+        after_in_child=_LOCK.release,
+    )
+atexit.register(_close_all)

@@ -1,0 +1,334 @@
+"""What the store's tables hold: arrays as checked bytes, their last use, file digests.
+
+Functions of an open connection, called by `skfusion.store.embedding_store` only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skfusion.store.sqlite_file import Database
+
+__all__ = [
+    "Row",
+    "as_float32",
+    "batches",
+    "checked_result",
+    "delete_all",
+    "delete_damaged",
+    "delete_oldest",
+    "figures",
+    "insert",
+    "new_owner",
+    "note_digest",
+    "note_use",
+    "packed",
+    "refresh",
+    "release",
+    "select",
+    "select_digest",
+    "shrink",
+    "signs_of_life",
+    "stamp",
+    "take",
+    "unpacked",
+]
+
+
+Row = tuple[int, str, str, bytes, bytes]  # id, key, shape, checksum, data
+
+
+def as_float32(value: Any) -> np.ndarray:
+    """Copy a numeric value to a float32 array of the same shape."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "buif":
+        raise TypeError(
+            f"The store keeps numeric arrays as float32; got dtype {array.dtype}."
+        )
+    return np.array(array, dtype=np.float32, order="C")
+
+
+def checked_result(result: Any, asked: list[str]) -> dict[str, np.ndarray]:
+    """Check what a compute function gave; make it float32."""
+    if not isinstance(result, Mapping):
+        raise TypeError(
+            f"compute gave {type(result).__name__}; expected a mapping from key to "
+            f"array."
+        )
+    n_strange = len(set(result).difference(asked))
+    if n_strange:
+        raise ValueError(
+            f"compute gave {n_strange} keys that it was not asked for; expected some "
+            f"of the {len(asked)} keys it was called with."
+        )
+    return {key: as_float32(result[key]) for key in asked if key in result}
+
+
+def packed(key: str, array: np.ndarray) -> tuple[str, bytes, bytes]:
+    """Give shape, checksum and data of an array as they are stored."""
+    shape = ",".join(str(length) for length in array.shape)
+    # little-endian on every machine, as a cache may move with its disk
+    data = array.astype("<f4", copy=False).tobytes()
+    return shape, _checksum(key, shape, data), data
+
+
+def unpacked(row: Row) -> np.ndarray | None:
+    """Give the array of a row, or None if the row is damaged."""
+    _, key, shape, checksum, data = row
+    try:
+        if _checksum(key, shape, data) != checksum:
+            return None
+        lengths = tuple(int(length) for length in shape.split(",") if length)
+        return np.frombuffer(data, dtype="<f4").reshape(lengths).astype(np.float32)
+    except (TypeError, ValueError, AttributeError):
+        return None  # damage can change the type of a column, too
+
+
+def _checksum(key: str, shape: str, data: bytes) -> bytes:
+    digest = hashlib.blake2b(f"{key}|{shape}|".encode(), digest_size=16)
+    digest.update(data)
+    return digest.digest()
+
+
+def select(connection: sqlite3.Connection, keys: Iterable[str]) -> list[Row]:
+    """Fetch the rows of the keys that are there."""
+    rows: list[Row] = []
+    for batch, marks in batches(keys):
+        query = (
+            f"SELECT id, key, shape, checksum, data FROM arrays WHERE key IN {marks}"
+        )
+        rows += connection.execute(query, batch).fetchall()
+    return rows
+
+
+def insert(
+    connection: sqlite3.Connection,
+    rows: list[tuple[str, str, bytes, bytes]],
+    owner: str | None,
+) -> None:
+    """Put rows of (key, shape, checksum, data) and end the claims of the owner."""
+    now = time.time()
+    for row in rows:
+        connection.execute("DELETE FROM arrays WHERE key = ?", row[:1])
+        insert = "INSERT INTO arrays (key, shape, checksum, data) VALUES (?, ?, ?, ?)"
+        new_id = connection.execute(insert, row).lastrowid
+        connection.execute(
+            "INSERT OR REPLACE INTO usage VALUES (?, ?, ?)", (new_id, now, len(row[3]))
+        )
+    connection.execute(
+        "UPDATE counters SET value = value + ? WHERE name = 'computed'", (len(rows),)
+    )
+    if owner is not None:
+        release(connection, owner)
+
+
+def note_use(connection: sqlite3.Connection, ids: list[int]) -> None:
+    """Note that arrays are used now."""
+    now = time.time()
+    statement = "UPDATE usage SET used = ? WHERE id = ?"
+    connection.executemany(statement, [(now, row_id) for row_id in ids])
+
+
+def delete_damaged(connection: sqlite3.Connection, rows: list[Row]) -> None:
+    """Delete rows as long as they are what was read."""
+    # all columns: another process may have put a sound array there meanwhile
+    connection.executemany(
+        "DELETE FROM arrays WHERE id = ? AND key = ? AND shape IS ? AND checksum IS ?"
+        " AND data IS ?",
+        rows,
+    )
+
+
+def delete_oldest(connection: sqlite3.Connection, max_bytes: int) -> int:
+    """Delete what was used least recently until the rest fits."""
+    rows = connection.execute("SELECT id, size FROM usage ORDER BY used, id").fetchall()
+    excess = sum(size for _, size in rows) - max_bytes
+    removed: list[tuple[int]] = []
+    for row_id, size in rows:
+        if excess <= 0:
+            break
+        removed.append((row_id,))
+        excess -= size
+    connection.executemany("DELETE FROM arrays WHERE id = ?", removed)
+    return len(removed)
+
+
+def delete_all(connection: sqlite3.Connection) -> None:
+    """Delete arrays and file digests; claims and counters stay."""
+    connection.execute("DELETE FROM arrays")
+    connection.execute("DELETE FROM digests")
+
+
+def shrink(connection: sqlite3.Connection) -> None:
+    """Give freed pages back to the file system."""
+    # execute() would take the first step of this pragma only, which frees one page
+    connection.executescript("PRAGMA incremental_vacuum")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def figures(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Count entries, their bytes, and arrays ever put."""
+    query = (
+        "SELECT COUNT(*), IFNULL(SUM(size), 0),"
+        " (SELECT value FROM counters WHERE name = 'computed') FROM usage"
+    )
+    entries, size, computed = connection.execute(query).fetchone()
+    return entries, size, computed
+
+
+def select_digest(connection: sqlite3.Connection, place: str, stamp: str) -> str | None:
+    """Look up the digest of a file that has not changed."""
+    query = "SELECT digest FROM digests WHERE path = ? AND stamp = ?"
+    row = connection.execute(query, (place, stamp)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def note_digest(connection: sqlite3.Connection, row: tuple[str, str, str]) -> None:
+    """Remember (digest of the path, stamp, digest of the content)."""
+    connection.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", row)
+
+
+def stamp(path: str | os.PathLike[str]) -> str:
+    """Say when a file changed last; empty if it is no file that can be remembered."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return ""
+    return f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size}"
+
+
+_BATCH = 500  # keys in one statement; sqlite takes 999 variables or more
+_HAS_PROC = os.path.exists("/proc/self/stat")
+
+
+def new_owner() -> str:
+    """Name one caller: machine, process, start of the process, and a number."""
+    pid = os.getpid()
+    return f"{_machine()}|{pid}|{_started(pid)}|{uuid.uuid4().hex}"
+
+
+def take(
+    connection: sqlite3.Connection,
+    keys: Sequence[str],
+    owner: str,
+    limit: int,
+    lease_seconds: float,
+) -> list[str]:
+    """Claim up to `limit` keys that are neither stored nor claimed by somebody alive.
+
+    Must run inside an immediate transaction: nobody else looks while we choose.
+    """
+    now = time.time()
+    alive: dict[str, bool] = {}
+    taken: list[str] = []
+    for batch, marks in batches(keys):
+        rows = connection.execute(f"SELECT key FROM arrays WHERE key IN {marks}", batch)
+        busy = {key for (key,) in rows}
+        rows = connection.execute(
+            f"SELECT key, owner FROM claims WHERE key IN {marks} AND expires > ?",
+            [*batch, now],
+        )
+        for key, other in rows:
+            if other not in alive:
+                alive[other] = _is_alive(other)
+            if alive[other]:
+                busy.add(key)
+        taken += [key for key in batch if key not in busy]
+        if len(taken) >= limit:
+            break
+    del taken[limit:]
+    connection.executemany(
+        "INSERT OR REPLACE INTO claims VALUES (?, ?, ?)",
+        [(key, owner, now + lease_seconds) for key in taken],
+    )
+    return taken
+
+
+def refresh(connection: sqlite3.Connection, owner: str, lease_seconds: float) -> None:
+    """Tell the others that the owner is still at work."""
+    connection.execute(
+        "UPDATE claims SET expires = ? WHERE owner = ?",
+        (time.time() + lease_seconds, owner),
+    )
+
+
+def release(connection: sqlite3.Connection, owner: str) -> None:
+    """Give up all claims of an owner."""
+    connection.execute("DELETE FROM claims WHERE owner = ?", (owner,))
+
+
+@contextlib.contextmanager
+def signs_of_life(
+    database: Database, owner: str, lease_seconds: float
+) -> Iterator[None]:
+    """Renew the owner's claims from a thread, however long computing takes."""
+    renew = partial(refresh, owner=owner, lease_seconds=lease_seconds)
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(lease_seconds / 3):
+            database.run(renew, write=True)
+
+    thread = threading.Thread(target=beat, name="skfusion-claims", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def batches(keys: Iterable[str]) -> Iterator[tuple[list[str], str]]:
+    """Cut keys into lists that fit one statement, each with its ``(?, ?, ...)``."""
+    keys = list(keys)
+    for start in range(0, len(keys), _BATCH):
+        batch = keys[start : start + _BATCH]
+        yield batch, f"({', '.join('?' * len(batch))})"
+
+
+def _machine() -> str:
+    """Name what makes a process number unique: the host and its process namespace."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return f"{socket.gethostname()}{namespace}".replace("|", "")
+
+
+def _is_alive(owner: str) -> bool:
+    """Say if an owner may still work; in doubt its lease decides, so yes."""
+    machine, pid, started, _ = owner.split("|")
+    return machine != _machine() or _started(int(pid)) == started
+
+
+def _started(pid: int) -> str:
+    """Give the start of a process, "gone" if it has ended, "running" if unknown."""
+    if _HAS_PROC:
+        try:
+            status = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return "gone"
+        # the name in brackets may hold anything; state is field 3, start field 22
+        fields = status.rpartition(")")[2].split()
+        return "gone" if fields[0] in "ZX" else fields[19]
+    if os.name == "posix":
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return "gone"
+        except OSError:
+            return "running"
+    return "running"
