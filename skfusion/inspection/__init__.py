@@ -1,4 +1,1 @@
-"""What a fitted model relies on: modalities, features inside one, regions of images.
-
-Read next: `skfusion.inspection.saliency`.
-"""
+"""What a fitted model relies on: modalities, features and image regions."""

@@ -1,7 +1,7 @@
 """A fitted model of any kind, asked in one way: modalities in, predictions out.
 
 A fusion estimator encodes its modalities once and predicts from what it encoded; of
-any other estimator the modalities are columns. Read next: `skfusion.inspection.games`,
+any other estimator the modalities are columns. Read next: `skfusion.inspection.modalities.coalitions`,
 which mixes the modalities of different cases.
 """
 
@@ -13,21 +13,140 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import logit
 from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 
 from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.cohort import as_pandas
-from skfusion.inspection.cases import unwrapped
-from skfusion.inspection.margins import (
-    class_margins,
-    class_margins_of_logits,
-    log_odds,
-)
 from skfusion.modality import Modality, check_modalities, presence_mask
 
-__all__ = ["FusionModel", "Output", "Parts", "TableModel", "find_model", "make_output"]
+__all__ = [
+    "FusionModel",
+    "Output",
+    "Parts",
+    "TableModel",
+    "class_margins",
+    "class_margins_of_logits",
+    "find_model",
+    "having",
+    "log_odds",
+    "make_output",
+    "unwrapped",
+]
+
+
+def unwrapped(estimator: Any, *tables: Any) -> tuple[Any, ...]:
+    """Go to the fusion, or the model, inside searches and pipelines.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    tables : DataFrame, ndarray or None
+        What the estimator predicts from.
+
+    Returns
+    -------
+    estimator, *tables
+        A `Pipeline` stays one unless it ends in a fusion; then the tables have gone
+        through the steps before it.
+    """
+    check_is_fitted(estimator)
+    if hasattr(estimator, "best_estimator_"):
+        return unwrapped(estimator.best_estimator_, *tables)
+    if isinstance(estimator, Pipeline) and isinstance(estimator[-1], BaseFusion):
+        before = estimator[:-1]
+        through = (None if t is None else before.transform(t) for t in tables)
+        return estimator[-1], *(through if len(before) else tables)
+    return estimator, *tables
+
+
+def having(estimator: BaseFusion, X: Any, name: str) -> tuple[np.ndarray, pd.DataFrame]:
+    """Return the rows that have a modality, and these rows of the cohort.
+
+    Parameters
+    ----------
+    estimator : early, late or joint fusion
+        Fitted.
+    X : DataFrame or ndarray of shape (n_samples, n_columns)
+        A cohort.
+    name : str
+        The modality.
+
+    Returns
+    -------
+    rows : ndarray of int
+        Row positions.
+    cases : DataFrame of shape (len(rows), n_columns)
+        The columns that the estimator uses.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    frame = estimator._read_cohort(X)
+    rows = np.flatnonzero(estimator.presence(X)[name])
+    if len(rows) == 0:
+        raise ValueError(
+            f"Modality {name!r} is absent in all {len(frame)} rows, so there is "
+            "nothing to explain. Leave it out, or give rows that have it."
+        )
+    return rows, frame.iloc[rows].reset_index(drop=True)
+
+
+SMALLEST = 1e-12  # a probability of 0 has no log-odds
+
+
+def log_odds(probabilities: np.ndarray) -> np.ndarray:
+    """Return log-odds, of probabilities cut to [1e-12, 1 - 1e-12].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.inspection.models import log_odds
+    >>> log_odds(np.array([[0.5], [0.75]])).round(4).tolist()
+    [[0.0], [1.0986]]
+    """
+    clipped = np.clip(np.asarray(probabilities, np.float64), SMALLEST, 1 - SMALLEST)
+    return logit(clipped)
+
+
+def class_margins(probabilities: np.ndarray) -> np.ndarray:
+    """Return margins, on which what a model adds up stays a sum.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (n_samples, n_classes)
+        Of classes that exclude each other.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_samples, n_classes)
+        Of two classes the log-odds of each; of more, the logarithms of the
+        probabilities less their mean over the classes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.inspection.models import class_margins
+    >>> class_margins(np.array([[0.25, 0.75]])).round(4).tolist()
+    [[-1.0986, 1.0986]]
+    """
+    if probabilities.shape[1] == 2:
+        return log_odds(probabilities)
+    return class_margins_of_logits(np.log(np.maximum(probabilities, SMALLEST)))
+
+
+def class_margins_of_logits(logits: Any) -> Any:
+    """Return the same of the inputs (n_samples, n_classes) of a softmax."""
+    if logits.shape[1] == 2:
+        return logits - logits[:, [1, 0]]
+    return logits - logits.mean(1)[:, None]
+
 
 OWNER = "ModalityImportance"
 Parts = dict[str, Any]

@@ -7,15 +7,13 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 
-from skfusion.inspection.interactions import (
-    interaction_matrix,
-    moebius_matrix,
-    player_pairs,
-)
 from skfusion.inspection.shapley import (
     all_coalitions,
     check_efficiency,
     exact_plan,
+    interaction_matrix,
+    moebius_matrix,
+    player_pairs,
     sampled_plan,
     shapley_matrix,
     shapley_values,

@@ -11,8 +11,8 @@ from sklearn.metrics import log_loss, r2_score, roc_auc_score
 from sklearn.naive_bayes import GaussianNB
 
 from skfusion import ModalityImportance
-from skfusion.inspection.games import coalition_table
-from skfusion.inspection.scoring import ask_for, make_scoring
+from skfusion.inspection.modalities.coalitions import coalition_table
+from skfusion.inspection.modalities.scoring import ask_for, make_scoring
 
 TWO = {"a": [0], "b": [1]}
 

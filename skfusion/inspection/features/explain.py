@@ -4,7 +4,7 @@ A fitted model and a cohort in, one `shap.Explanation` per modality out. Feature
 different modalities are never put into one ranking: with the same signal in 1 and in
 512 columns, the sum of their absolute values gives the 512 columns 96 %. What the
 modalities contribute is for `skfusion.ModalityImportance`. Read next:
-`skfusion.inspection.contributions`.
+`skfusion.inspection.features.closed_form`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.early_base import BaseEarlyFusion
 from skfusion.fusion.early_joins import Concatenation
 from skfusion.fusion.late_base import BaseLateFusion
-from skfusion.inspection.cases import having, unwrapped
-from skfusion.inspection.column_games import explain_columns
-from skfusion.inspection.contributions import Contributions, learner_contributions
+from skfusion.inspection.features.closed_form import (
+    Contributions,
+    learner_contributions,
+)
+from skfusion.inspection.features.sampling import explain_columns
+from skfusion.inspection.models import having, unwrapped
 from skfusion.pipelines import (
     is_passthrough,
     is_sampler,
@@ -33,6 +36,7 @@ from skfusion.pipelines import (
 )
 
 __all__ = ["explain_features"]
+
 
 METHODS = ("auto", "tree", "linear", "columns")
 
@@ -99,7 +103,7 @@ def explain_features(
       prediction (of the member, in late fusion). Exact up to 8 columns, sampled
       permutations beyond [2]_.
 
-    For the regions of an image, see `skfusion.inspection.saliency.explain_images`.
+    For the regions of an image, see `skfusion.inspection.images.saliency.explain_images`.
 
     References
     ----------
@@ -113,7 +117,7 @@ def explain_features(
     >>> from sklearn.preprocessing import StandardScaler
     >>> from skfusion import LateFusionClassifier
     >>> from skfusion.datasets import make_fusion_cohort
-    >>> from skfusion.inspection.drilldown import explain_features
+    >>> from skfusion.inspection.features.explain import explain_features
     >>> cohort = make_fusion_cohort(n_samples=400, random_state=0)
     >>> model = LateFusionClassifier(
     ...     [("image", StandardScaler(), cohort.image_columns),

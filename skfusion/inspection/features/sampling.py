@@ -18,12 +18,12 @@ from sklearn.utils import check_random_state
 from skfusion._dependencies import require
 from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.late_base import BaseLateFusion
-from skfusion.inspection.cases import having
-from skfusion.inspection.margins import class_margins, log_odds
+from skfusion.inspection.models import class_margins, having, log_odds
 from skfusion.inspection.shapley import exact_plan, sampled_plan
 from skfusion.pipelines import scatter_rows
 
 __all__ = ["explain_columns", "mix_rows"]
+
 
 MAX_EXACT = 8  # columns, 2**8 coalitions
 N_PERMUTATIONS = 10  # and their reverses
@@ -147,7 +147,7 @@ def mix_rows(
     --------
     >>> import numpy as np
     >>> import pandas as pd
-    >>> from skfusion.inspection.column_games import mix_rows
+    >>> from skfusion.inspection.features.sampling import mix_rows
     >>> case = pd.DataFrame({"age": [60], "sex": ["f"]})
     >>> others = pd.DataFrame({"age": [40, 50], "sex": ["m", "m"]})
     >>> mixed = mix_rows(case, others, ["age", "sex"], np.array([[True, False]]))

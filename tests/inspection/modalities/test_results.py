@@ -6,10 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skfusion.inspection.explanation import ModalityExplanation
-from skfusion.inspection.interactions import interaction_matrix
-from skfusion.inspection.scores import named_pairs
-from skfusion.inspection.shapley import all_coalitions, exact_plan
+from skfusion.inspection.modalities.results import ModalityExplanation, named_pairs
+from skfusion.inspection.shapley import all_coalitions, exact_plan, interaction_matrix
 
 
 def explanation(terms, *, base=0.0, classes=None):

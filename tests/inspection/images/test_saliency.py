@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from corner_images import SIZE, corner_cohort, small_net
 from scipy.special import expit
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -22,9 +23,7 @@ from skfusion import (
     JointFusionSurvival,
     LateFusionClassifier,
 )
-from skfusion.inspection.saliency import explain_images
-
-from .conftest import SIZE, corner_cohort, small_net
+from skfusion.inspection.images.saliency import explain_images
 
 GRADIENTS = ("grad_cam", "integrated_gradients")
 METHODS = (*GRADIENTS, "occlusion")

@@ -1,7 +1,7 @@
 """What each modality contributes, in three games over the same modalities.
 
-The games are in `skfusion.inspection.games`, `performance` and `refitting`. Read next:
-`skfusion.inspection.reporting`, which puts them side by side.
+The games are in `skfusion.inspection.modalities.coalitions`, `performance` and `refitting`. Read next:
+`skfusion.inspection.modalities.report`, which puts them side by side.
 """
 
 from __future__ import annotations
@@ -12,20 +12,26 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_consistent_length, check_random_state
 
-from skfusion.inspection.explanation import ModalityExplanation, make_explanation
-from skfusion.inspection.games import Cases, coalition_table, make_plan
-from skfusion.inspection.models import find_model, make_output
-from skfusion.inspection.performance import play_scores
-from skfusion.inspection.preparing import (
+from skfusion.inspection.modalities.coalitions import (
+    Cases,
     check_level,
+    coalition_table,
     find_patients,
+    make_plan,
     prepare,
     table_of,
 )
-from skfusion.inspection.refitting import refit_scores
-from skfusion.inspection.reporting import ModalityReport, make_report
-from skfusion.inspection.scores import ModalityScores
-from skfusion.inspection.scoring import make_scoring
+from skfusion.inspection.modalities.performance import play_scores
+from skfusion.inspection.modalities.report import ModalityReport, make_report
+from skfusion.inspection.modalities.results import (
+    ModalityExplanation,
+    ModalityScores,
+    make_explanation,
+)
+from skfusion.inspection.modalities.retrain import refit_scores
+from skfusion.inspection.modalities.scoring import make_scoring
+from skfusion.inspection.models import find_model, make_output
+from skfusion.inspection.plots.display import ModalityDisplay
 from skfusion.inspection.shapley import CoalitionPlan
 
 __all__ = ["ModalityImportance"]
@@ -396,3 +402,45 @@ class ModalityImportance:
         output = make_output(cases.model, self.output)
         table = coalition_table(cases, plan, output.ask)
         return make_explanation(cases, plan, output, table, y)
+
+
+def _display_from_estimator(
+    cls: type[ModalityDisplay],
+    estimator: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    kind: str = "share",
+    case: int = 0,
+    output: Any = None,
+    groups: Any = None,
+    ax: Any = None,
+    **parameters: Any,
+) -> ModalityDisplay:
+    """Explain cases and draw what was found.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted, see `skfusion.ModalityImportance`.
+    X : DataFrame or ndarray of shape (n, n_columns)
+        The cases.
+    y : array-like of shape (n,) or None, default=None
+        The outcome, told apart by the marks of ``"beeswarm"`` and ``"outcome"``.
+    kind, case, output, groups, ax
+        As in `plot`.
+    **parameters : any
+        Those of `skfusion.ModalityImportance`, such as ``background``.
+
+    Returns
+    -------
+    ModalityDisplay
+    """
+    explanation = ModalityImportance(estimator, **parameters).explain(X, y)
+    return cls(explanation).plot(kind, case=case, output=output, groups=groups, ax=ax)
+
+
+# Here and not in the class, because the display is below `ModalityImportance`.
+ModalityDisplay.from_estimator = classmethod(  # type: ignore[attr-defined]
+    _display_from_estimator
+)

@@ -1,17 +1,17 @@
 """Pictures of what modalities contribute, in the way of scikit-learn's displays.
 
-The pictures need matplotlib. Read next: `skfusion.inspection.drawing`.
+The pictures need matplotlib. Read next: `skfusion.inspection.plots.drawing`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
 
 from skfusion._dependencies import require
-from skfusion.inspection.drawing import (
+from skfusion.inspection.plots.drawing import (
     draw_bars,
     draw_matrix,
     draw_plane,
@@ -20,20 +20,77 @@ from skfusion.inspection.drawing import (
     draw_waterfall,
 )
 
-if TYPE_CHECKING:
-    from skfusion.inspection.explanation import ModalityExplanation
-    from skfusion.inspection.scores import ModalityScores
-
 __all__ = ["ModalityDisplay", "ModalityScoresDisplay"]
+
 
 KINDS = ("share", "waterfall", "beeswarm", "interactions", "outcome")
 SCORE_KINDS = ("bars", "interactions")
 
 
+class Explanation(Protocol):
+    """What is drawn of a `ModalityExplanation`."""
+
+    @property
+    def modalities(self) -> tuple[str, ...]: ...
+
+    @property
+    def values(self) -> np.ndarray: ...
+
+    @property
+    def base_values(self) -> Any: ...
+
+    @property
+    def presence(self) -> pd.DataFrame: ...
+
+    @property
+    def output(self) -> str: ...
+
+    @property
+    def classes(self) -> Any: ...
+
+    @property
+    def outcome(self) -> Any: ...
+
+    @property
+    def coalition_values(self) -> Any: ...
+
+    @property
+    def interactions(self) -> dict[tuple[str, str], np.ndarray]: ...
+
+    def share(self, by: str = ...) -> pd.Series: ...
+
+    def share_interval(self, *, groups: Any = ...) -> pd.DataFrame: ...
+
+
+class Scores(Protocol):
+    """What is drawn of `ModalityScores`."""
+
+    @property
+    def modalities(self) -> tuple[str, ...]: ...
+
+    @property
+    def estimate(self) -> np.ndarray: ...
+
+    @property
+    def interactions(self) -> dict[tuple[str, str], float]: ...
+
+    @property
+    def game(self) -> str: ...
+
+    @property
+    def scoring(self) -> str: ...
+
+    @property
+    def confidence_level(self) -> float: ...
+
+    def to_frame(self) -> pd.DataFrame: ...
+
+
 class ModalityDisplay:
     """What each modality adds to predictions, as a picture.
 
-    Use `from_explanation` or `from_estimator`.
+    Use `from_explanation`, or `from_estimator`, which
+    `skfusion.inspection.modalities.importance` adds.
 
     Parameters
     ----------
@@ -50,9 +107,8 @@ class ModalityDisplay:
     Examples
     --------
     >>> from sklearn.preprocessing import StandardScaler
-    >>> from skfusion import LateFusionClassifier
+    >>> from skfusion import LateFusionClassifier, ModalityDisplay
     >>> from skfusion.datasets import make_fusion_cohort
-    >>> from skfusion.inspection.display import ModalityDisplay
     >>> cohort = make_fusion_cohort(n_samples=400, random_state=0)
     >>> model = LateFusionClassifier(
     ...     [("image", StandardScaler(), cohort.image_columns),
@@ -64,53 +120,13 @@ class ModalityDisplay:
     ['image', 'ehr']
     """
 
-    def __init__(self, explanation: ModalityExplanation) -> None:
+    def __init__(self, explanation: Explanation) -> None:
         self.explanation = explanation
-
-    @classmethod
-    def from_estimator(
-        cls,
-        estimator: Any,
-        X: Any,
-        y: Any = None,
-        *,
-        kind: str = "share",
-        case: int = 0,
-        output: Any = None,
-        groups: Any = None,
-        ax: Any = None,
-        **parameters: Any,
-    ) -> Self:
-        """Explain cases and draw what was found.
-
-        Parameters
-        ----------
-        estimator : estimator
-            Fitted, see `skfusion.ModalityImportance`.
-        X : DataFrame or ndarray of shape (n, n_columns)
-            The cases.
-        y : array-like of shape (n,) or None, default=None
-            The outcome, told apart by the marks of ``"beeswarm"`` and ``"outcome"``.
-        kind, case, output, groups, ax
-            As in `plot`.
-        **parameters : any
-            Those of `skfusion.ModalityImportance`, such as ``background``.
-
-        Returns
-        -------
-        ModalityDisplay
-        """
-        from skfusion.inspection.importance import ModalityImportance
-
-        explanation = ModalityImportance(estimator, **parameters).explain(X, y)
-        return cls(explanation).plot(
-            kind, case=case, output=output, groups=groups, ax=ax
-        )
 
     @classmethod
     def from_explanation(
         cls,
-        explanation: ModalityExplanation,
+        explanation: Explanation,
         *,
         kind: str = "share",
         case: int = 0,
@@ -312,13 +328,11 @@ class ModalityScoresDisplay:
     'adds to AUROC (95 % intervals)'
     """
 
-    def __init__(self, scores: ModalityScores) -> None:
+    def __init__(self, scores: Scores) -> None:
         self.scores = scores
 
     @classmethod
-    def from_scores(
-        cls, scores: ModalityScores, *, kind: str = "bars", ax: Any = None
-    ) -> Self:
+    def from_scores(cls, scores: Scores, *, kind: str = "bars", ax: Any = None) -> Self:
         """Draw scores.
 
         Parameters

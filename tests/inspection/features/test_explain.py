@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import shap
+from corner_images import SIZE, corner_cohort
 from scipy.special import logit
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
@@ -37,8 +38,6 @@ from skfusion import (
     explain_features,
 )
 from skfusion.datasets import make_fusion_cohort
-
-from .conftest import SIZE, corner_cohort
 
 QUICK = {"n_estimators": 20, "max_depth": 3, "n_jobs": 1, "random_state": 0}
 

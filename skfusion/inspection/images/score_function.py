@@ -2,7 +2,7 @@
 
 The other modalities keep what they are in the case. A joint net, and whatever is linear
 in the embedding, is a function that torch can differentiate; anything else can still be
-asked. Read next: `skfusion.inspection.saliency`.
+asked. Read next: `skfusion.inspection.images.saliency`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,17 @@ from skfusion.fusion.late_base import BaseLateFusion
 from skfusion.fusion.networks import JointNetwork
 from skfusion.image.embedding.embedder import ImageEmbedder
 from skfusion.image.networks.backbones import Backbone
-from skfusion.inspection.cases import having, unwrapped
-from skfusion.inspection.margins import (
+from skfusion.inspection.models import (
     class_margins,
     class_margins_of_logits,
+    having,
     log_odds,
+    unwrapped,
 )
 from skfusion.pipelines import transform_steps
 
 __all__ = ["ImageScores", "image_scores"]
+
 
 Ask = Callable[[np.ndarray], np.ndarray]  # embeddings (B, d) -> scores (B, C)
 

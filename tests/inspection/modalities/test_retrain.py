@@ -18,7 +18,7 @@ from skfusion import (
     LateFusionSurvival,
     ModalityImportance,
 )
-from skfusion.inspection.refitting import with_modalities
+from skfusion.inspection.modalities.retrain import with_modalities
 
 TWO = {"a": [0, 1], "b": [2, 3]}
 

@@ -21,7 +21,7 @@ from skfusion import (
     SaliencyDisplay,
 )
 from skfusion.datasets import make_fusion_cohort
-from skfusion.inspection.marks import AGAINST, FOR, MARKS, PALE
+from skfusion.inspection.plots.drawing import AGAINST, FOR, MARKS, PALE
 
 mpl.use("Agg")
 

@@ -1,7 +1,7 @@
 """A fitted learner and its features in, the contribution of each feature out.
 
 Exact for trees and linear models; what is neither is for the coalitions of
-`skfusion.inspection.drilldown`.
+`skfusion.inspection.features.explain`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def learner_contributions(
     --------
     >>> import numpy as np
     >>> from sklearn.linear_model import LinearRegression
-    >>> from skfusion.inspection.contributions import learner_contributions
+    >>> from skfusion.inspection.features.closed_form import learner_contributions
     >>> X = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
     >>> model = LinearRegression().fit(X, X @ [3.0, 1.0])
     >>> learner_contributions(model, X, X).values.round(3).tolist()[1]

@@ -1,7 +1,7 @@
 """The retrain game: the model is fitted again on every set of modalities.
 
 It asks what the data hold, not what one model made of them (the game of HAIM). Read
-next: `skfusion.inspection.reporting`.
+next: `skfusion.inspection.modalities.report`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from skfusion.evaluation.statistics import corrected_resampled_interval
 from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.folds import Fold, inner_folds
 from skfusion.fusion.learners import fit_learner
+from skfusion.inspection.modalities.coalitions import table_of
+from skfusion.inspection.modalities.results import ModalityScores, make_scores
+from skfusion.inspection.modalities.scoring import Scoring, ask_for
 from skfusion.inspection.models import OWNER, FusionModel, TableModel
-from skfusion.inspection.preparing import table_of
-from skfusion.inspection.scores import ModalityScores, make_scores
-from skfusion.inspection.scoring import Scoring, ask_for
 from skfusion.inspection.shapley import CoalitionPlan
 from skfusion.pipelines import take_rows
 

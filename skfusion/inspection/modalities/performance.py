@@ -1,7 +1,7 @@
 """The performance game: what each modality adds to a score on held-out cases.
 
 Values of coalitions come from one fitted model, so that intervals are about the cases
-alone. Read next: `skfusion.inspection.refitting`, in which the model is fitted again.
+alone. Read next: `skfusion.inspection.modalities.retrain`, in which the model is fitted again.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ import numpy as np
 from scipy.stats import norm
 
 from skfusion.evaluation.auroc import estimate_aurocs
-from skfusion.inspection.games import Cases, coalition_table
-from skfusion.inspection.resampling import percentile_interval, resampled_rows
-from skfusion.inspection.scores import ModalityScores, make_scores
-from skfusion.inspection.scoring import Scoring, ask_for
+from skfusion.inspection.modalities.coalitions import Cases, coalition_table
+from skfusion.inspection.modalities.results import ModalityScores, make_scores
+from skfusion.inspection.modalities.scoring import (
+    Scoring,
+    ask_for,
+    percentile_interval,
+    resampled_rows,
+)
 from skfusion.inspection.shapley import CoalitionPlan
 
 __all__ = ["auroc_scores", "bootstrap_scores", "play_scores"]

@@ -1,0 +1,1 @@
+"""SHAP values of the features inside one modality: `explain_features`."""

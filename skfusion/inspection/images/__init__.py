@@ -1,0 +1,1 @@
+"""Saliency maps of images: `explain_images`."""

@@ -1,0 +1,379 @@
+"""A model and cases in, what it predicts from every set of modalities out.
+
+A modality outside of the set is withheld: replaced by those of background cases, over
+which the output is averaged, or left out where the model has learned to do without.
+Nothing is encoded here, and only a chunk of mixed rows exists at a time. Read next:
+`skfusion.inspection.modalities.importance`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skfusion.fusion.cohort import as_pandas, check_groups
+from skfusion.inspection.models import OWNER, FusionModel, Parts, TableModel, find_model
+from skfusion.inspection.shapley import CoalitionPlan, exact_plan, sampled_plan
+from skfusion.pipelines import take_rows
+
+__all__ = [
+    "Cases",
+    "check_level",
+    "coalition_table",
+    "find_patients",
+    "make_plan",
+    "permuted",
+    "prepare",
+    "table_of",
+    "take_parts",
+]
+
+
+MOST_EXACT = 8
+CHUNK_BYTES = 64 * 2**20
+CHUNK_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Cases to explain, their modalities taken apart.
+
+    Attributes
+    ----------
+    model : FusionModel or TableModel
+        What predicts.
+    parts : dict of str to array of n rows
+        The modalities of the cases, encoded.
+    background : dict of str to array of K rows, or None
+        Those that stand for what is withheld; None where it is left out.
+    presence : DataFrame of bool of shape (n, M)
+        Which modality is there in which case.
+    """
+
+    model: FusionModel | TableModel
+    parts: Parts
+    background: Parts | None
+    presence: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.presence)
+
+
+def make_plan(
+    n_players: int, n_permutations: int | None, rng: np.random.RandomState, cost: str
+) -> CoalitionPlan:
+    """Plan the game of M modalities: exact, or by sampled permutations.
+
+    Parameters
+    ----------
+    n_players : int
+        Number of modalities, M.
+    n_permutations : int or None
+        Pairs of permutations to sample; None asks all 2**M coalitions.
+    rng : RandomState
+        Draws them.
+    cost : str
+        What each coalition costs, for the message.
+
+    Returns
+    -------
+    CoalitionPlan
+
+    Raises
+    ------
+    ValueError
+        If there are more than 8 modalities and none are to be sampled.
+    """
+    if n_permutations is not None:
+        return sampled_plan(n_players, n_permutations, rng)
+    if n_players > MOST_EXACT:
+        raise ValueError(
+            f"{OWNER}: {n_players} modalities have 2**{n_players} = "
+            f"{2**n_players:,} sets, each of which costs {cost}; exact games are "
+            f"played with {MOST_EXACT} at most. Give n_permutations=100 to sample "
+            "orders, or join modalities."
+        )
+    return exact_plan(n_players)
+
+
+def coalition_table(
+    cases: Cases, plan: CoalitionPlan, ask: Callable[[Parts], np.ndarray]
+) -> np.ndarray:
+    """Ask the model what it predicts from each set of modalities.
+
+    Parameters
+    ----------
+    cases : Cases
+        n cases with M modalities.
+    plan : CoalitionPlan
+        The sets to ask; the first is empty, the last holds all.
+    ask : callable
+        From modalities of any number of cases to outputs (n, C).
+
+    Returns
+    -------
+    ndarray of shape (n_coalitions, n, C)
+
+    Raises
+    ------
+    ValueError
+        If an output is not finite.
+    """
+    with _expected_absences():
+        full = ask(cases.parts)
+        table = np.empty((len(plan.coalitions), *full.shape))
+        table[-1] = full
+        if cases.background is None:
+            for number, members in enumerate(plan.coalitions[:-1]):
+                table[number] = ask(_hidden(cases, members))
+        else:
+            table[0] = ask(cases.background).mean(axis=0)
+            for number, members in enumerate(plan.coalitions[1:-1], start=1):
+                table[number] = _marginal(cases, members, ask)
+    bad = int((~np.isfinite(table)).any(axis=(0, 2)).sum())
+    if bad:
+        raise ValueError(
+            f"{OWNER}: the output is not finite in {bad} of {len(cases)} cases. Check "
+            "what the estimator, or the function given as output=, returns."
+        )
+    return table
+
+
+def permuted(cases: Cases, name: str, rng: np.random.RandomState) -> Parts:
+    """Return the modalities of the cases with one of them shuffled between cases."""
+    order = rng.permutation(len(cases))
+    return {**cases.parts, name: _take(cases.parts[name], order)}
+
+
+def take_parts(parts: Parts, rows: np.ndarray) -> Parts:
+    """Return some rows of every modality."""
+    return {name: _take(part, rows) for name, part in parts.items()}
+
+
+def _marginal(
+    cases: Cases, members: np.ndarray, ask: Callable[[Parts], np.ndarray]
+) -> np.ndarray:
+    """Average the output over the background in place of what is withheld."""
+    background = cases.background
+    assert background is not None  # noqa: S101 - the caller's branch
+    names = cases.model.modalities
+    n_background = len(background[names[0]])
+    step = max(1, _most_rows(cases.parts) // n_background)
+    means = []
+    for start in range(0, len(cases), step):
+        own = np.arange(start, min(start + step, len(cases)))
+        own_rows = np.repeat(own, n_background)
+        other_rows = np.tile(np.arange(n_background), len(own))
+        mixed = {
+            name: _take(cases.parts[name], own_rows)
+            if inside
+            else _take(background[name], other_rows)
+            for name, inside in zip(names, members, strict=True)
+        }
+        outputs = ask(mixed)
+        means.append(outputs.reshape(len(own), n_background, -1).mean(axis=1))
+    return np.concatenate(means)
+
+
+def _hidden(cases: Cases, members: np.ndarray) -> Parts:
+    return {
+        name: part if inside else np.full_like(part, np.nan)
+        for (name, part), inside in zip(cases.parts.items(), members, strict=True)
+    }
+
+
+def _most_rows(parts: Parts) -> int:
+    """Return how many mixed rows may exist at a time."""
+    row = sum(
+        part.shape[1] * (part.dtype.itemsize if isinstance(part, np.ndarray) else 8)
+        for part in parts.values()
+    )
+    return min(CHUNK_ROWS, CHUNK_BYTES // max(1, row))
+
+
+def _take(part: Any, rows: np.ndarray) -> Any:
+    if isinstance(part, np.ndarray):
+        return part[rows]
+    taken = part.take(rows)
+    taken.index = pd.RangeIndex(len(taken))
+    return taken
+
+
+@contextmanager
+def _expected_absences() -> Iterator[None]:
+    # A case with the image only, its image withheld, has nothing left: that is what
+    # the game asks, and no news for the user.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*have no modality at all.*", UserWarning)
+        yield
+
+
+REMOVALS = ("background", "native")
+FEWEST_BACKGROUND = 2
+# Two cases can be equal by chance, above all where there are few columns.
+CHANCE_EQUALS = 0.05
+
+
+def prepare(
+    X: Any,
+    estimator: Any,
+    modalities: Any,
+    *,
+    removal: str,
+    background: Any,
+    n_background: int,
+    n_permutations: int | None,
+    rng: np.random.RandomState,
+) -> tuple[Cases, CoalitionPlan]:
+    """Encode the cases and their background, each once, and plan the game.
+
+    Parameters
+    ----------
+    X : DataFrame or ndarray of shape (n, n_columns)
+        The cases.
+    estimator, modalities, removal, background, n_background, n_permutations
+        As in `ModalityImportance`.
+    rng : RandomState
+        Draws the background and the permutations.
+
+    Returns
+    -------
+    cases : Cases
+    plan : CoalitionPlan
+
+    Raises
+    ------
+    ValueError
+        If a setting is unknown, the background is too small, there are too many
+        modalities, or the model has not learned to do without one.
+    """
+    if removal not in REMOVALS:
+        raise ValueError(
+            f"{OWNER}: removal must be one of {REMOVALS}, got {removal!r}."
+        )
+    model, (inside, others) = find_model(estimator, modalities, X, background)
+    cost = f"up to {n_background} predictions for every case"
+    plan = make_plan(len(model.modalities), n_permutations, rng, cost)
+    if removal == "native":
+        _check_bears(model)
+    else:
+        n_others = len(table_of(inside if others is None else others))
+        _check_background(n_others, n_background)
+    parts, present = model.encode(inside)
+    drawn: Parts | None = None
+    if removal == "background":
+        rows = np.arange(n_others)
+        if n_others > n_background:
+            rows = np.sort(rng.choice(n_others, n_background, replace=False))
+        if others is None:
+            drawn = take_parts(parts, rows)
+        else:
+            chosen = take_rows(table_of(others), rows)
+            _warn_trained(table_of(inside), chosen)
+            drawn, _ = model.encode(chosen)
+    index = X.index if isinstance(X, pd.DataFrame) else None
+    presence = pd.DataFrame(present, columns=list(model.modalities), index=index)
+    return Cases(model, parts, drawn, presence), plan
+
+
+def find_patients(groups: Any, X: Any, modalities: Any) -> tuple[Any, Any]:
+    """Give each case the number of its patient.
+
+    Parameters
+    ----------
+    groups : str, array-like of shape (n,) or None
+        The column that holds their ids, or the ids.
+    X : DataFrame or ndarray of shape (n, n_columns)
+        The cases.
+    modalities : dict of str to list of column labels, or None
+        Columns of the modalities; None for a fusion, which takes its own.
+
+    Returns
+    -------
+    patients : ndarray of int of shape (n,) or None
+        None where no groups are given.
+    X : DataFrame or ndarray
+        The cases, without the column of ids where the modalities are columns: the
+        estimator knows no patients.
+
+    Raises
+    ------
+    ValueError
+        If an id is missing, there is not one per case, or all are the same.
+    """
+    if groups is None:
+        return None, X
+    column = groups if isinstance(groups, str) else None
+    table = table_of(X)
+    given = groups if column is None else None
+    patients = check_groups(given, pd.DataFrame(table), column=column, owner=OWNER)
+    assert patients is not None  # noqa: S101 - groups were given
+    if patients.max(initial=0) == 0:
+        raise ValueError(
+            f"{OWNER}: all {len(patients)} cases belong to one patient (group), which "
+            "says nothing about how far patients differ. Give cases of more patients."
+        )
+    if column is not None and modalities is not None:
+        X = table.drop(columns=column)
+    return patients, X
+
+
+def check_level(confidence_level: float) -> None:
+    """Refuse a coverage that does not lie between 0 and 1."""
+    if not 0.0 < confidence_level < 1.0:
+        raise ValueError(
+            f"confidence_level must lie between 0 and 1, got {confidence_level!r}."
+        )
+
+
+def table_of(X: Any) -> Any:
+    """Return a frame as pandas', and anything else as an array."""
+    frame = as_pandas(X)
+    return np.asarray(X) if frame is None else frame
+
+
+def _check_bears(model: FusionModel | TableModel) -> None:
+    lacking = [name for name in model.modalities if not model.bears.get(name, False)]
+    if lacking:
+        raise ValueError(
+            f"{OWNER}: removal='native' leaves modalities out, but the estimator has "
+            f"not learned to do without {lacking} (supports_missing_ of a fusion says "
+            "so), and what it would answer means nothing. Use removal='background', "
+            "or fit a fusion of several modalities with modality_dropout."
+        )
+
+
+def _check_background(n_others: int, n_background: int) -> None:
+    if min(n_others, n_background) < FEWEST_BACKGROUND:
+        raise ValueError(
+            f"{OWNER}: the background has {min(n_others, n_background)} case(s), but "
+            "one case cannot stand for all others. Give background=X_train, of which "
+            "n_background=100 are drawn."
+        )
+
+
+def _warn_trained(cases: Any, background: Any) -> None:
+    n_seen = int(np.isin(_row_keys(background), _row_keys(cases)).sum())
+    if n_seen > CHANCE_EQUALS * len(background):
+        warnings.warn(
+            f"{OWNER}: {n_seen} of {len(background)} background cases are among the "
+            f"{len(cases)} cases to explain. If the background is training data, these "
+            "are training cases, where a model relies most on what it has learned by "
+            "heart. Explain held-out cases.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _row_keys(table: Any) -> np.ndarray:
+    """Return one number per row, the same for equal rows."""
+    frame = pd.DataFrame(table)
+    texts = frame.select_dtypes(exclude="number").columns
+    frame = frame.astype(dict.fromkeys(texts, str))
+    return pd.util.hash_pandas_object(frame, index=False).to_numpy()
