@@ -38,7 +38,7 @@ from skfusion import (
     LeakageAudit,
     TabularEncoder,
 )
-from skfusion.evaluation.auroc import estimate_aurocs
+from skfusion.evaluation.statistics.auroc import estimate_aurocs
 
 GOAL = 0.02
 FIVE_YEARS = 1826  # days

@@ -23,7 +23,7 @@ from skfusion import (
     TabularEncoder,
 )
 from skfusion.datasets import drop_modality, load_lidc_nodules, load_pad_ufes_20
-from skfusion.evaluation.statistics import corrected_resampled_interval
+from skfusion.evaluation.statistics.resampling import corrected_resampled_interval
 
 
 @pytest.fixture(scope="module")

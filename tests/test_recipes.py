@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from skfusion.evaluation.studies import REVIEWED_STUDIES
+from skfusion.datasets.reviewed_studies import REVIEWED_STUDIES
 
 FOLDER = Path(__file__).parents[1] / "docs/recipes"
 MOST_LINES = 20

@@ -8,8 +8,8 @@ data that needs no download.
 
 from __future__ import annotations
 
-from skfusion.datasets.dropping import drop_modality
 from skfusion.datasets.lidc import load_lidc_nodules
+from skfusion.datasets.missingness import drop_modality
 from skfusion.datasets.multimodal import make_multimodal_cohort
 from skfusion.datasets.pad_ufes import load_pad_ufes_20
 from skfusion.datasets.synthetic import make_fusion_cohort

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import Bunch, check_random_state
 
-from skfusion.datasets.dropping import drop_modality
+from skfusion.datasets.missingness import drop_modality
 from skfusion.datasets.synthetic import check_ranges, clustered_normals
 
 __all__ = ["make_multimodal_cohort"]

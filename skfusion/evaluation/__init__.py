@@ -1,4 +1,1 @@
-"""Does fusion help? Statistics, `compare_fusion` and its report.
-
-Read next: `skfusion.evaluation.comparison`.
-"""
+"""Statistics, the comparison of fusion strategies and its report."""

@@ -1,6 +1,6 @@
 """What strategies are scored by: names or scorers in, metrics with a direction out.
 
-Read next: `skfusion.evaluation.comparison`.
+Read next: `skfusion.evaluation.comparison.comparison`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer
 
-__all__ = ["Metric", "Predictions", "resolve_metrics"]
+__all__ = ["Metric", "Predictions", "format_p", "resolve_metrics"]
+
 
 LABELS = {
     "roc_auc": "AUROC",
@@ -276,3 +277,28 @@ class _RecordedRegressor(RegressorMixin, BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         return self.predictions.scores
+
+
+def format_p(value: float) -> str:
+    """Write a p-value the way journals do.
+
+    Parameters
+    ----------
+    value : float
+        The p-value.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from skfusion.evaluation.metrics import format_p
+    >>> format_p(0.0000123), format_p(0.0312), format_p(0.5)
+    ('p < 0.001', 'p = 0.031', 'p = 0.50')
+    """
+    if np.isnan(value):
+        return "p not defined"
+    if value < 0.001:
+        return "p < 0.001"
+    return f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"

@@ -1,6 +1,6 @@
 """The outer folds that every strategy shares, and what may go wrong with them.
 
-Read next: `skfusion.evaluation.comparison`.
+Read next: `skfusion.evaluation.comparison.comparison`.
 """
 
 from __future__ import annotations

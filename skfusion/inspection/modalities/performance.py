@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from skfusion.evaluation.auroc import estimate_aurocs
+from skfusion.evaluation.statistics.auroc import estimate_aurocs
 from skfusion.inspection.modalities.coalitions import Cases, coalition_table
 from skfusion.inspection.modalities.results import ModalityScores, make_scores
 from skfusion.inspection.modalities.scoring import (

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from skfusion._dependencies import require
-from skfusion.evaluation.auroc import estimate_aurocs
+from skfusion.evaluation.statistics.auroc import estimate_aurocs
 from skfusion.inspection.modalities.coalitions import Cases, permuted
 from skfusion.inspection.modalities.results import ModalityExplanation, ModalityScores
 from skfusion.inspection.modalities.scoring import Scoring, ask_for

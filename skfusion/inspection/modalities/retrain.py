@@ -14,7 +14,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone
 
-from skfusion.evaluation.statistics import corrected_resampled_interval
+from skfusion.evaluation.statistics.resampling import corrected_resampled_interval
 from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.folds import Fold, inner_folds
 from skfusion.fusion.learners import fit_learner

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skfusion.evaluation.auroc import estimate_aurocs
 from skfusion.evaluation.metrics import LABELS, Metric, Predictions, resolve_metrics
+from skfusion.evaluation.statistics.auroc import estimate_aurocs
 from skfusion.fusion.survival_target import check_survival, concordance
 from skfusion.inspection.models import (
     OWNER,

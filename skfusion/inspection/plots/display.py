@@ -27,7 +27,7 @@ KINDS = ("share", "waterfall", "beeswarm", "interactions", "outcome")
 SCORE_KINDS = ("bars", "interactions")
 
 
-class Explanation(Protocol):
+class _Explanation(Protocol):
     """What is drawn of a `ModalityExplanation`."""
 
     @property
@@ -62,7 +62,7 @@ class Explanation(Protocol):
     def share_interval(self, *, groups: Any = ...) -> pd.DataFrame: ...
 
 
-class Scores(Protocol):
+class _Scores(Protocol):
     """What is drawn of `ModalityScores`."""
 
     @property
@@ -120,13 +120,13 @@ class ModalityDisplay:
     ['image', 'ehr']
     """
 
-    def __init__(self, explanation: Explanation) -> None:
+    def __init__(self, explanation: _Explanation) -> None:
         self.explanation = explanation
 
     @classmethod
     def from_explanation(
         cls,
-        explanation: Explanation,
+        explanation: _Explanation,
         *,
         kind: str = "share",
         case: int = 0,
@@ -328,11 +328,13 @@ class ModalityScoresDisplay:
     'adds to AUROC (95 % intervals)'
     """
 
-    def __init__(self, scores: Scores) -> None:
+    def __init__(self, scores: _Scores) -> None:
         self.scores = scores
 
     @classmethod
-    def from_scores(cls, scores: Scores, *, kind: str = "bars", ax: Any = None) -> Self:
+    def from_scores(
+        cls, scores: _Scores, *, kind: str = "bars", ax: Any = None
+    ) -> Self:
         """Draw scores.
 
         Parameters

@@ -1,6 +1,6 @@
 """Fit every strategy on every fold, in parallel, with progress and counted warnings.
 
-Read next: `skfusion.evaluation.comparison`.
+Read next: `skfusion.evaluation.comparison.comparison`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
+from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.metrics import Predictions
-from skfusion.evaluation.strategies import Strategy
 
 __all__ = ["Outcome", "Study", "run_strategies"]
+
 
 # Said once for all fits, before the first of them. What is "no modality at all" for a
 # baseline is an absent modality by design; notes count those.

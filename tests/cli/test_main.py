@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import skfusion
-from skfusion.cli import _parser, main
+from skfusion.cli.main import _parser, main
 from skfusion.store.embedding_store import EmbeddingStore
 
 N_PATIENTS = 24
@@ -248,7 +248,7 @@ def test_cache_takes_the_default_store(tmp_path, monkeypatch, capsys):
     [("0", 0), ("500", 500), ("2GB", 2 * 10**9), ("1.5 kb", 1500), ("3M", 3 * 10**6)],
 )
 def test_sizes(text, n_bytes):
-    from skfusion.cli import _size
+    from skfusion.cli.main import _size
 
     assert _size(text) == n_bytes
 
@@ -288,7 +288,7 @@ def test_a_fault_of_the_program_is_told_from_an_error(monkeypatch, capsys):
     def fail(arguments):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("skfusion.cli._cache", fail)
+    monkeypatch.setattr("skfusion.cli.main._cache", fail)
     assert main(["cache", "info"]) == 1
     err = capsys.readouterr().err
     assert err == (
@@ -298,7 +298,7 @@ def test_a_fault_of_the_program_is_told_from_an_error(monkeypatch, capsys):
 
 
 def test_cli_module_loads_nothing_heavy():
-    code = "import skfusion.cli, sys; print('numpy' in sys.modules)"
+    code = "import skfusion.cli.main, sys; print('numpy' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from skfusion.evaluation.tables import check_columns, read_cohort, resolve_paths
+from skfusion.cli.tables import check_columns, read_cohort, resolve_paths
 
 
 def read_scans(path):

@@ -1,6 +1,6 @@
 """Inference from the scores of cross-validation folds: numbers in, intervals out.
 
-Pure numpy and scipy. Read next: `skfusion.evaluation.comparison`, which uses it.
+Pure numpy and scipy. Read next: `skfusion.evaluation.comparison.comparison`, which uses it.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def corrected_resampled_interval(
 
     Examples
     --------
-    >>> from skfusion.evaluation.statistics import corrected_resampled_interval
+    >>> from skfusion.evaluation.statistics.resampling import corrected_resampled_interval
     >>> interval = corrected_resampled_interval([0.8, 0.9, 0.85, 0.95], 75, 25)
     >>> print(f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]")
     0.875 [0.718, 1.032]
@@ -159,7 +159,7 @@ def corrected_resampled_ttest(
 
     Examples
     --------
-    >>> from skfusion.evaluation.statistics import corrected_resampled_ttest
+    >>> from skfusion.evaluation.statistics.resampling import corrected_resampled_ttest
     >>> test = corrected_resampled_ttest(
     ...     [0.84, 0.86, 0.83, 0.87, 0.85], [0.80, 0.85, 0.80, 0.84, 0.81], 80, 20)
     >>> print(f"{test.difference:.3f}, p = {test.pvalue:.4f}")
@@ -223,7 +223,7 @@ def holm_adjust(pvalues: Any) -> np.ndarray:
 
     Examples
     --------
-    >>> from skfusion.evaluation.statistics import holm_adjust
+    >>> from skfusion.evaluation.statistics.resampling import holm_adjust
     >>> holm_adjust([0.01, 0.04, 0.03]).round(4).tolist()
     [0.03, 0.06, 0.06]
     """

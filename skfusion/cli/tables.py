@@ -1,6 +1,6 @@
 """A cohort in a file: read it, find its images, check the columns that are named.
 
-Read next: `skfusion.cli`, which compares strategies on it.
+Read next: `skfusion.cli.main`, which compares strategies on it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 __all__ = ["check_columns", "read_cohort", "resolve_paths"]
+
 
 MOST_NAMES = 15
 
@@ -38,7 +39,7 @@ def read_cohort(path: str | os.PathLike[str]) -> pd.DataFrame:
     Examples
     --------
     >>> import tempfile, pathlib
-    >>> from skfusion.evaluation.tables import read_cohort
+    >>> from skfusion.cli.tables import read_cohort
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     table = pathlib.Path(folder, "cohort.csv")
     ...     _ = table.write_text("age,outcome\n61,1\n48,0\n")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from skfusion.evaluation.auroc import estimate_aurocs
+from skfusion.evaluation.statistics.auroc import estimate_aurocs
 
 
 def brute_force(y, scores, groups):

@@ -1,7 +1,7 @@
 """The command line: ``skfusion demo | compare | cache``.
 
 argparse over the public functions. Nothing heavy is imported before a command runs.
-Read next: `skfusion.evaluation.comparison`.
+Read next: `skfusion.evaluation.comparison.comparison`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["main"]
+
 
 # What a user can bring about; anything else is a fault of the program.
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Examples
     --------
-    >>> from skfusion.cli import main
+    >>> from skfusion.cli.main import main
     >>> main(["cache", "prune", "--max-size", "2GB", "--path", "no/such/folder"])
     2
     """
@@ -246,7 +247,7 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _compare(arguments: argparse.Namespace) -> None:
     _check_report(arguments.out)
     from skfusion import ImageEmbedder, TabularEncoder
-    from skfusion.evaluation.tables import check_columns, read_cohort, resolve_paths
+    from skfusion.cli.tables import check_columns, read_cohort, resolve_paths
 
     X = read_cohort(arguments.table)
     check_columns(
@@ -329,7 +330,7 @@ def _run(
     from sklearn.base import clone
 
     from skfusion import ImageEmbedder, compare_fusion
-    from skfusion.evaluation.comparison import plan_comparison
+    from skfusion.evaluation.comparison.comparison import plan_comparison
 
     options["random_state"] = arguments.seed
     # What is wrong with the table shall come out before minutes of embedding.

@@ -10,20 +10,17 @@ import platform
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 import skfusion
 from skfusion._dependencies import require
-from skfusion.evaluation.figure import difference_svg, score_svg
-from skfusion.evaluation.metrics import Metric
-from skfusion.evaluation.verdict import format_p
-
-if TYPE_CHECKING:
-    from skfusion.evaluation.results import FusionComparison
+from skfusion.evaluation.metrics import Metric, format_p
+from skfusion.evaluation.report.figure import _Comparison, difference_svg, score_svg
 
 __all__ = ["render"]
+
 
 TEMPLATE = Path(__file__).with_name("report.html")
 PACKAGES = (
@@ -33,12 +30,12 @@ PACKAGES = (
 MOST_COLUMNS = 12
 
 
-def render(result: FusionComparison, *, title: str | None = None) -> str:
+def render(result: _Comparison, *, title: str | None = None) -> str:
     """Render a comparison as HTML.
 
     Parameters
     ----------
-    result : FusionComparison
+    result : _Comparison
         What to report.
     title : str or None, default=None
         Heading of the page.
@@ -77,7 +74,7 @@ def render(result: FusionComparison, *, title: str | None = None) -> str:
     return text
 
 
-def _facts(result: FusionComparison) -> list[tuple[str, str]]:
+def _facts(result: _Comparison) -> list[tuple[str, str]]:
     """Return what the page says of the cohort, as (value, caption)."""
     cohort = result.cohort_
     facts = [(f"{cohort['n_rows']:,}", "rows")]
@@ -98,7 +95,7 @@ def _facts(result: FusionComparison) -> list[tuple[str, str]]:
     return facts
 
 
-def _modalities(result: FusionComparison) -> list[dict[str, Any]]:
+def _modalities(result: _Comparison) -> list[dict[str, Any]]:
     n_rows = result.cohort_["n_rows"]
     rows = []
     for modality in result.cohort_["modalities"]:
@@ -116,7 +113,7 @@ def _modalities(result: FusionComparison) -> list[dict[str, Any]]:
     return rows
 
 
-def _panel(result: FusionComparison, metric: Metric) -> dict[str, Any]:
+def _panel(result: _Comparison, metric: Metric) -> dict[str, Any]:
     tested = (result.differences_["metric"] == metric.name).any()
     return {
         "name": metric.name,
@@ -130,7 +127,7 @@ def _panel(result: FusionComparison, metric: Metric) -> dict[str, Any]:
     }
 
 
-def _score_table(result: FusionComparison) -> list[dict[str, Any]]:
+def _score_table(result: _Comparison) -> list[dict[str, Any]]:
     table = result.to_frame()
     best = {
         metric.name: (
@@ -157,7 +154,7 @@ def _score_table(result: FusionComparison) -> list[dict[str, Any]]:
     return rows
 
 
-def _seconds(result: FusionComparison, strategy: Any) -> str:
+def _seconds(result: _Comparison, strategy: Any) -> str:
     folds = result.folds_
     first = folds[
         (folds["strategy"] == strategy) & (folds["metric"] == result.metrics_[0].name)
@@ -166,7 +163,7 @@ def _seconds(result: FusionComparison, strategy: Any) -> str:
     return f"{mean:.1f}" if mean >= 1 else f"{mean:.2f}"
 
 
-def _difference_table(result: FusionComparison) -> list[dict[str, Any]]:
+def _difference_table(result: _Comparison) -> list[dict[str, Any]]:
     labels = dict(result.strategies_["label"])
     known = {metric.name: metric for metric in result.metrics_}
     rows = []
@@ -196,7 +193,7 @@ def _signed(metric: Metric, value: float) -> str:
     return metric.text(value, signed=True).replace("-", "\N{MINUS SIGN}")
 
 
-def _fold_table(result: FusionComparison) -> list[dict[str, Any]]:
+def _fold_table(result: _Comparison) -> list[dict[str, Any]]:
     """Return size of each fold, and the primary metric of each strategy on it."""
     primary = result.metrics_[0]
     folds = result.folds_[result.folds_["metric"] == primary.name]

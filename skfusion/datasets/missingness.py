@@ -26,6 +26,7 @@ from skfusion.modality import (
 
 __all__ = ["drop_modality"]
 
+
 _OWNER = "drop_modality"
 _MECHANISMS = ("mcar", "mar", "mnar")
 

@@ -1,23 +1,54 @@
 """Forest plots of a comparison: readable in grey and by the colour-blind.
 
-Read next: `skfusion.evaluation.report`.
+Read next: `skfusion.evaluation.report.report`.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import pandas as pd
 
 from skfusion._dependencies import require
 from skfusion.evaluation.metrics import Metric
 
-if TYPE_CHECKING:
-    from skfusion.evaluation.results import FusionComparison
-
 __all__ = ["difference_svg", "draw_scores", "score_svg"]
+
+
+class _Comparison(Protocol):
+    """The tables of a `skfusion.FusionComparison` that figures and the page show."""
+
+    @property
+    def scores_(self) -> pd.DataFrame: ...
+
+    @property
+    def differences_(self) -> pd.DataFrame: ...
+
+    @property
+    def folds_(self) -> pd.DataFrame: ...
+
+    @property
+    def strategies_(self) -> pd.DataFrame: ...
+
+    @property
+    def metrics_(self) -> list[Metric]: ...
+
+    @property
+    def verdict_(self) -> Any: ...
+
+    @property
+    def cohort_(self) -> dict[str, Any]: ...
+
+    @property
+    def settings_(self) -> dict[str, Any]: ...
+
+    @property
+    def notes_(self) -> list[str]: ...
+
+    def to_frame(self) -> pd.DataFrame: ...
+
 
 # Okabe and Ito's blue and vermilion: apart for every kind of colour vision, and one of
 # them darker. Shape and filling say the same once more.
@@ -26,12 +57,12 @@ INK, FAINT = "#222222", "#8a8f98"
 ROW_INCHES = 0.36
 
 
-def draw_scores(result: FusionComparison, metrics: list[Metric]) -> Any:
+def draw_scores(result: _Comparison, metrics: list[Metric]) -> Any:
     """Draw the scores of all strategies, one panel per metric.
 
     Parameters
     ----------
-    result : FusionComparison
+    result : _Comparison
         What to draw.
     metrics : list of Metric
         Which metrics.
@@ -56,12 +87,12 @@ def draw_scores(result: FusionComparison, metrics: list[Metric]) -> Any:
     return figure
 
 
-def score_svg(result: FusionComparison, metric: Metric) -> str:
+def score_svg(result: _Comparison, metric: Metric) -> str:
     """Draw the scores of one metric as SVG text, for a page.
 
     Parameters
     ----------
-    result : FusionComparison
+    result : _Comparison
         What to draw.
     metric : Metric
         Which metric.
@@ -76,12 +107,12 @@ def score_svg(result: FusionComparison, metric: Metric) -> str:
     return _as_svg(figure, f"scores-{metric.name}")
 
 
-def difference_svg(result: FusionComparison, metric: Metric) -> str:
+def difference_svg(result: _Comparison, metric: Metric) -> str:
     """Draw the differences to the best single modality as SVG text.
 
     Parameters
     ----------
-    result : FusionComparison
+    result : _Comparison
         What to draw.
     metric : Metric
         Which metric. Better is always to the right: the axis of a loss is reversed.
@@ -112,7 +143,7 @@ def _new_figure(n_rows: int) -> tuple[Any, Any]:
     return figure, figure.subplots()
 
 
-def _draw_panel(axis: Any, result: FusionComparison, metric: Metric) -> None:
+def _draw_panel(axis: Any, result: _Comparison, metric: Metric) -> None:
     table, folds = result.scores_, result.folds_
     rows = table[table["metric"] == metric.name].set_index("strategy")
     rows = rows.loc[result.strategies_.index]

@@ -12,7 +12,7 @@ from typing import Literal
 
 import pandas as pd
 
-__all__ = ["REVIEWED_STUDIES", "Fact", "Study", "studies_frame"]
+__all__ = ["Fact", "REVIEWED_STUDIES", "Study", "studies_frame"]
 
 
 @dataclass(frozen=True)
@@ -376,7 +376,7 @@ def studies_frame() -> pd.DataFrame:
 
     Examples
     --------
-    >>> from skfusion.evaluation.studies import studies_frame
+    >>> from skfusion.datasets.reviewed_studies import studies_frame
     >>> table = studies_frame()
     >>> table["study"].nunique()
     17

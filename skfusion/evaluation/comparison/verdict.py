@@ -1,6 +1,6 @@
 """The sentence at the end: whether fusion helps, by how much, and how surely.
 
-Read next: `skfusion.evaluation.comparison`.
+Read next: `skfusion.evaluation.comparison.comparison`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from skfusion.evaluation.metrics import Metric
+from skfusion.evaluation.metrics import Metric, format_p
 
-__all__ = ["Verdict", "format_p", "judge"]
+__all__ = ["Verdict", "judge"]
+
 
 ALPHA = 0.05
 HEADLINES = {
@@ -82,31 +83,6 @@ def judge(
     for metric in others:
         details += " " + _secondary(differences, metric, labels)
     return Verdict(outcome, HEADLINES[outcome], details)
-
-
-def format_p(value: float) -> str:
-    """Write a p-value the way journals do.
-
-    Parameters
-    ----------
-    value : float
-        The p-value.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> from skfusion.evaluation.verdict import format_p
-    >>> format_p(0.0000123), format_p(0.0312), format_p(0.5)
-    ('p < 0.001', 'p = 0.031', 'p = 0.50')
-    """
-    if np.isnan(value):
-        return "p not defined"
-    if value < 0.001:
-        return "p < 0.001"
-    return f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
 
 
 def _primary(

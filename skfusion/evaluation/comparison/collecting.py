@@ -1,6 +1,6 @@
 """From predictions to tables: scores by fold, intervals, differences, cohort facts.
 
-Read next: `skfusion.evaluation.results`.
+Read next: `skfusion.evaluation.comparison.results`.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfusion.evaluation.comparison.results import FusionComparison
+from skfusion.evaluation.comparison.running import Outcome, Study
+from skfusion.evaluation.comparison.strategies import Strategy
+from skfusion.evaluation.comparison.verdict import judge
 from skfusion.evaluation.metrics import Metric
-from skfusion.evaluation.results import FusionComparison
-from skfusion.evaluation.running import Outcome, Study
-from skfusion.evaluation.statistics import (
+from skfusion.evaluation.statistics.resampling import (
     corrected_resampled_interval,
     corrected_resampled_ttest,
     holm_adjust,
 )
-from skfusion.evaluation.strategies import Strategy
-from skfusion.evaluation.verdict import judge
 from skfusion.modality import Modality, presence_mask
 
 __all__ = ["collect"]
+
 
 Sizes = tuple[np.ndarray, np.ndarray]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skfusion.evaluation.statistics import (
+from skfusion.evaluation.statistics.resampling import (
     corrected_resampled_interval,
     corrected_resampled_ttest,
     holm_adjust,

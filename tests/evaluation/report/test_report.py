@@ -133,7 +133,7 @@ def test_names_are_escaped():
         names=("<img src=x>", "ehr"),
         scoring="roc_auc",
     )
-    from skfusion.evaluation.report import render
+    from skfusion.evaluation.report.report import render
 
     page = render(result, title="<b>Title</b>")
     parsed = Page(page)

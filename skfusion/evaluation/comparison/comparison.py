@@ -1,7 +1,7 @@
 """compare_fusion: a cohort and its modalities in, an honest comparison out.
 
 Every strategy is fitted and scored on the same folds. Read next:
-`skfusion.evaluation.results`, what it returns, and `skfusion.evaluation.statistics`.
+`skfusion.evaluation.comparison.results`, what it returns, and `skfusion.evaluation.statistics.resampling`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
-from skfusion.evaluation import strategies as builders
-from skfusion.evaluation.collecting import collect
+from skfusion.evaluation.comparison import strategies as builders
+from skfusion.evaluation.comparison.collecting import collect
+from skfusion.evaluation.comparison.results import FusionComparison
+from skfusion.evaluation.comparison.running import Study, run_strategies
 from skfusion.evaluation.metrics import Metric, resolve_metrics
-from skfusion.evaluation.results import FusionComparison
-from skfusion.evaluation.running import Study, run_strategies
 from skfusion.evaluation.splits import check_groups, outer_folds
 from skfusion.fusion.cohort import as_pandas, warn_repeated_ids
 from skfusion.modality import Modality, presence_mask
 
 __all__ = ["FusionComparison", "compare_fusion"]
+
 
 # Whole numbers of more values than this are taken for a quantity, not for classes.
 MOST_CLASSES = 20

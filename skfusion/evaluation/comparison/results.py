@@ -1,6 +1,6 @@
 """FusionComparison: what `compare_fusion` found, as tables, text, figure and report.
 
-Read next: `skfusion.evaluation.verdict`, `skfusion.evaluation.report`.
+Read next: `skfusion.evaluation.comparison.verdict`, `skfusion.evaluation.report.report`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skfusion.evaluation.metrics import Metric
-from skfusion.evaluation.verdict import Verdict, format_p
+from skfusion.evaluation.comparison.verdict import Verdict
+from skfusion.evaluation.metrics import Metric, format_p
 
 __all__ = ["FusionComparison"]
 
@@ -123,7 +123,7 @@ class FusionComparison:
         ValueError
             If a metric was not computed.
         """
-        from skfusion.evaluation.figure import draw_scores
+        from skfusion.evaluation.report.figure import draw_scores
 
         known = {metric.name: metric for metric in self.metrics_}
         chosen = list(known) if metrics is None else list(metrics)
@@ -152,7 +152,7 @@ class FusionComparison:
         ImportError
             If jinja2 or matplotlib is not installed.
         """
-        from skfusion.evaluation.report import render
+        from skfusion.evaluation.report.report import render
 
         page = render(self, title=title)
         with open(path, "w", encoding="utf-8") as file:

@@ -22,7 +22,7 @@ from skfusion import (
     LateFusionClassifier,
     compare_fusion,
 )
-from skfusion.evaluation.statistics import (
+from skfusion.evaluation.statistics.resampling import (
     corrected_resampled_interval,
     corrected_resampled_ttest,
     holm_adjust,

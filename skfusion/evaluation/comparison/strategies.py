@@ -1,6 +1,6 @@
 """What is compared: each modality alone, then early, late and joint fusion.
 
-Read next: `skfusion.evaluation.comparison`.
+Read next: `skfusion.evaluation.comparison.comparison`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ __all__ = [
     "kind_of",
     "standard",
 ]
+
 
 STRATEGIES = ("single", "early", "late", "joint")
 

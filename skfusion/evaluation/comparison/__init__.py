@@ -1,0 +1,1 @@
+"""`compare_fusion`: strategies on the same folds."""

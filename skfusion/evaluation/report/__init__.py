@@ -1,0 +1,1 @@
+"""The HTML page and the figures of a comparison."""
