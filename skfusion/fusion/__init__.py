@@ -1,4 +1,4 @@
-"""Early, late and joint fusion estimators. Read next: `skfusion.fusion.base`."""
+"""Early, late and joint fusion estimators."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 # on first use only: they load torch
 _EXPORTS = {
-    "GRUDEncoder": "skfusion.fusion.sequence_encoders",
-    "ImageAugmentation": "skfusion.fusion.augmentation",
-    "SequenceTransformer": "skfusion.fusion.sequence_encoders",
-    "TorchEncoder": "skfusion.fusion.torch_encoder",
+    "GRUDEncoder": "skfusion.fusion.joint.encoders",
+    "ImageAugmentation": "skfusion.fusion.joint.augmentation",
+    "SequenceTransformer": "skfusion.fusion.joint.encoders",
+    "TorchEncoder": "skfusion.fusion.joint.encoders",
 }
 
 __all__ = sorted(_EXPORTS)

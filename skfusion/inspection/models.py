@@ -19,8 +19,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 
+from skfusion.cohort import as_pandas
 from skfusion.fusion.base import BaseFusion
-from skfusion.fusion.cohort import as_pandas
 from skfusion.modality import Modality, check_modalities, presence_mask
 
 __all__ = [

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from skfusion.fusion import losses
-from skfusion.fusion.networks import JointOutputs
+from skfusion.fusion.joint import objective
+from skfusion.fusion.joint.network import JointOutputs
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_cox_loss_is_the_partial_likelihood(rng, ties):
     order = rng.permutation(60)
     shuffled = losses.cox_loss(*(part[order] for part in arguments), ties=ties).item()
     assert shuffled == pytest.approx(found)
-    assert losses.CoxLoss(ties)(*arguments).item() == found
+    assert objective.CoxLoss(ties)(*arguments).item() == found
 
 
 def test_cox_loss_agrees_with_the_fit_of_a_known_hazard(rng):
@@ -152,11 +153,11 @@ def test_hazard_loss_is_the_likelihood_of_discrete_times(rng):
 def test_loss_is_the_mean_weighted_by_row(rng):
     outputs, target = numbers(rng, 4, 1), numbers(rng, 4)
     weight = torch.tensor([1.0, 2.0, 0.5, 1.0], dtype=torch.float64)
-    found = losses.RowMean(losses.squared_error)(outputs, target, weight).item()
+    found = objective.RowMean(losses.squared_error)(outputs, target, weight).item()
     errors = (outputs[:, 0] - target).numpy() ** 2
     assert found == pytest.approx(np.average(errors, weights=weight.numpy()))
     with pytest.raises(ValueError, match="one value per row, of shape"):
-        losses.RowMean(lambda o, t: o)(outputs, target, weight)
+        objective.RowMean(lambda o, t: o)(outputs, target, weight)
 
 
 def test_joint_loss_is_the_sum_of_its_parts_over_the_rows_that_have_them(rng):
@@ -166,8 +167,8 @@ def test_joint_loss_is_the_sum_of_its_parts_over_the_rows_that_have_them(rng):
     target, weight = numbers(rng, 4), torch.tensor([1.0, 2.0, 1.0, 3.0]).double()
     present = torch.tensor([[1, 1], [1, 0], [0, 0], [1, 0]]).bool()
     auxiliary = torch.tensor([0.5, torch.nan, 1.0, torch.nan]).double()
-    task = losses.RowMean(losses.squared_error)
-    found = losses.JointLoss(task, 0.5, task, 0.25)(
+    task = objective.RowMean(losses.squared_error)
+    found = objective.JointLoss(task, 0.5, task, 0.25)(
         outputs, target, weight, present, auxiliary
     )
 
@@ -185,9 +186,9 @@ def test_joint_loss_is_the_sum_of_its_parts_over_the_rows_that_have_them(rng):
 def test_joint_loss_bears_a_batch_in_which_nothing_extra_is_known(rng):
     outputs = JointOutputs(numbers(rng, 3, 2), [numbers(rng, 3, 2)], numbers(rng, 3, 2))
     target, weight = torch.tensor([0, 1, 0]), torch.ones(3).double()
-    task = losses.RowMean(losses.cross_entropy)
+    task = objective.RowMean(losses.cross_entropy)
     nothing = torch.zeros(3, 1, dtype=torch.bool), torch.tensor([-1, -1, -1])
-    found = losses.JointLoss(task, 1.0, task, 1.0)(outputs, target, weight, *nothing)
+    found = objective.JointLoss(task, 1.0, task, 1.0)(outputs, target, weight, *nothing)
     assert torch.equal(found, task(outputs.fused, target, weight))
 
 
@@ -204,4 +205,4 @@ def test_joint_loss_bears_a_batch_in_which_nothing_extra_is_known(rng):
 )
 def test_losses_that_do_not_exist(loss, params, kind, words):
     with pytest.raises(ValueError, match=words):
-        losses.build_loss(loss, params, kind, "Net")
+        objective.build_loss(loss, params, kind, "Net")

@@ -24,7 +24,7 @@ from skfusion import (
     XGBoostSurvival,
 )
 from skfusion.datasets import make_fusion_cohort
-from skfusion.fusion.survival_target import SurvivalCurves, check_survival
+from skfusion.fusion.survival import SurvivalCurves, check_survival
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
+from skfusion.cohort import as_pandas, warn_repeated_ids
 from skfusion.evaluation.comparison import strategies as builders
 from skfusion.evaluation.comparison.collecting import collect
 from skfusion.evaluation.comparison.results import FusionComparison
 from skfusion.evaluation.comparison.running import Study, run_strategies
 from skfusion.evaluation.metrics import Metric, resolve_metrics
-from skfusion.evaluation.splits import check_groups, outer_folds
-from skfusion.fusion.cohort import as_pandas, warn_repeated_ids
 from skfusion.modality import Modality, presence_mask
+from skfusion.splits import check_groups, outer_folds
 
 __all__ = ["FusionComparison", "compare_fusion"]
 

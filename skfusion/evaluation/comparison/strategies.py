@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone, is_classifier, is_regressor
 
-from skfusion.fusion.learners import ends_in_predictor, seed
+from skfusion.fusion.inner_estimators import ends_in_predictor, seed
 from skfusion.modality import Modality, check_modalities, infer_columns
 
 __all__ = [
@@ -170,7 +170,7 @@ def _triple(modality: Modality) -> tuple[str, Any, Any]:
 
 def _fusion_class(name: str, classifier: bool) -> Any:
     # joint fusion is imported only when asked for: it loads torch
-    module = importlib.import_module(f"skfusion.fusion.{name}")
+    module = importlib.import_module(f"skfusion.fusion.{name}.estimators")
     kind = "Classifier" if classifier else "Regressor"
     return getattr(module, f"{name.capitalize()}Fusion{kind}")
 

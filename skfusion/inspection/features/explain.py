@@ -18,9 +18,9 @@ from sklearn.pipeline import Pipeline
 
 from skfusion._dependencies import require
 from skfusion.fusion.base import BaseFusion
-from skfusion.fusion.early_base import BaseEarlyFusion
-from skfusion.fusion.early_joins import Concatenation
-from skfusion.fusion.late_base import BaseLateFusion
+from skfusion.fusion.early.base import BaseEarlyFusion
+from skfusion.fusion.early.joins import Concatenation
+from skfusion.fusion.late.base import BaseLateFusion
 from skfusion.inspection.features.closed_form import (
     Contributions,
     learner_contributions,

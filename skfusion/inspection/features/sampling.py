@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 
 from skfusion._dependencies import require
 from skfusion.fusion.base import BaseFusion
-from skfusion.fusion.late_base import BaseLateFusion
+from skfusion.fusion.late.base import BaseLateFusion
 from skfusion.inspection.models import class_margins, having, log_odds
 from skfusion.inspection.shapley import exact_plan, sampled_plan
 from skfusion.pipelines import scatter_rows

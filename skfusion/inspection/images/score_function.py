@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from skfusion.fusion.base import BaseFusion
-from skfusion.fusion.early_base import BaseEarlyFusion
-from skfusion.fusion.inputs import ImageInput
-from skfusion.fusion.joint_base import BaseJointFusion
-from skfusion.fusion.late_base import BaseLateFusion
-from skfusion.fusion.networks import JointNetwork
+from skfusion.fusion.early.base import BaseEarlyFusion
+from skfusion.fusion.joint.base import BaseJointFusion
+from skfusion.fusion.joint.inputs import ImageInput
+from skfusion.fusion.joint.network import JointNetwork
+from skfusion.fusion.late.base import BaseLateFusion
 from skfusion.image.embedding.embedder import ImageEmbedder
 from skfusion.image.networks.backbones import Backbone
 from skfusion.inspection.models import (

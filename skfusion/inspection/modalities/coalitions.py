@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skfusion.fusion.cohort import as_pandas, check_groups
+from skfusion.cohort import as_pandas, check_groups
 from skfusion.inspection.models import OWNER, FusionModel, Parts, TableModel, find_model
 from skfusion.inspection.shapley import CoalitionPlan, exact_plan, sampled_plan
 from skfusion.pipelines import take_rows

@@ -16,14 +16,14 @@ from sklearn.base import BaseEstimator, clone
 
 from skfusion.evaluation.statistics.resampling import corrected_resampled_interval
 from skfusion.fusion.base import BaseFusion
-from skfusion.fusion.folds import Fold, inner_folds
-from skfusion.fusion.learners import fit_learner
+from skfusion.fusion.inner_estimators import fit_learner
 from skfusion.inspection.modalities.coalitions import table_of
 from skfusion.inspection.modalities.results import ModalityScores, make_scores
 from skfusion.inspection.modalities.scoring import Scoring, ask_for
 from skfusion.inspection.models import OWNER, FusionModel, TableModel
 from skfusion.inspection.shapley import CoalitionPlan
 from skfusion.pipelines import take_rows
+from skfusion.splits import Fold, inner_folds
 
 __all__ = ["refit_scores", "with_modalities"]
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from skfusion.evaluation.metrics import LABELS, Metric, Predictions, resolve_metrics
 from skfusion.evaluation.statistics.auroc import estimate_aurocs
-from skfusion.fusion.survival_target import check_survival, concordance
+from skfusion.fusion.survival import check_survival, concordance
 from skfusion.inspection.models import (
     OWNER,
     FusionModel,

@@ -1,0 +1,150 @@
+"""A cohort that has been checked: its table, target, weights, patients and presence."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import column_or_1d
+
+from skfusion.modality import infer_columns, missing_column_message
+
+__all__ = ["TrainingData", "as_pandas", "check_groups", "warn_repeated_ids"]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A checked cohort, ready to be fitted.
+
+    Attributes
+    ----------
+    X : DataFrame of shape (n_samples, n_columns)
+        The columns that the modalities use, with a positional index.
+    y : ndarray of shape (n_samples,)
+        The target; class numbers for a classifier.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights, class weights included.
+    groups : ndarray of shape (n_samples,) or None
+        Numbers of the groups (patients).
+    presence : ndarray of bool of shape (n_samples, M)
+        Which modality is there in which row.
+    auxiliary : Series of shape (n_samples,) or None
+        A second thing to predict, for a strategy that takes one.
+    """
+
+    X: pd.DataFrame
+    y: np.ndarray
+    sample_weight: np.ndarray | None
+    groups: np.ndarray | None
+    presence: np.ndarray
+    auxiliary: pd.Series | None = None
+
+    def rows(self, index: np.ndarray) -> TrainingData:
+        """Return the same data for some rows only."""
+        return TrainingData(
+            self.X.iloc[index].reset_index(drop=True),
+            self.y[index],
+            None if self.sample_weight is None else self.sample_weight[index],
+            None if self.groups is None else self.groups[index],
+            self.presence[index],
+            None if self.auxiliary is None else self.auxiliary.iloc[index],
+        )
+
+
+def check_groups(
+    groups: Any, frame: pd.DataFrame, *, column: str | None, owner: str
+) -> np.ndarray | None:
+    """Check patient ids and number them.
+
+    Parameters
+    ----------
+    groups : array-like of shape (n_samples,) or None
+        Patient ids; None takes them from the column.
+    frame : DataFrame of shape (n_samples, n_columns)
+        The cohort.
+    column : str or None
+        Name of the column that holds them.
+    owner : str
+        Name of the estimator that asks, for the messages.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples,) or None
+        None where there are neither ids nor a column; if a column then looks like a
+        repeated id, a warning says so.
+
+    Raises
+    ------
+    ValueError
+        If the column does not exist, an id is missing or there is not one per row.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.cohort import check_groups
+    >>> X = pd.DataFrame({"patient_id": ["b", "a", "b"]})
+    >>> check_groups(None, X, column="patient_id", owner="me").tolist()
+    [0, 1, 0]
+    """
+    if groups is None and column is None:
+        warn_repeated_ids(frame, owner)
+        return None
+    if groups is None:
+        if column not in frame.columns:
+            raise ValueError(
+                missing_column_message(
+                    column, frame, owner=owner, name="groups"
+                ).replace("modality 'groups' needs", "groups= names")
+            )
+        groups = frame[column]
+    values = pd.Series(column_or_1d(groups))
+    if len(values) != len(frame):
+        raise ValueError(
+            f"{owner}: groups has {len(values)} entries but X has {len(frame)} "
+            "rows. Give one patient id per row."
+        )
+    unknown = np.flatnonzero(values.isna())
+    if len(unknown):
+        raise ValueError(
+            f"{owner}: the patient id (groups) is missing in {len(unknown)} of "
+            f"{len(values)} rows, first at row position(s) "
+            f"{unknown[:5].tolist()}. Fill or drop them: a row without a patient "
+            "cannot be kept on one side of a split."
+        )
+    return pd.factorize(values)[0]
+
+
+def warn_repeated_ids(frame: pd.DataFrame, owner: str) -> None:
+    """Warn about a column that looks like a patient id and repeats."""
+    _, _, identifiers = infer_columns(frame.iloc[:0])
+    # patients come first: a lesion or study id is the finer unit
+    identifiers.sort(key=lambda c: not any(w in str(c) for w in ("patient", "subject")))
+    for column in identifiers:
+        n_values = frame[column].nunique()
+        if n_values < frame[column].notna().sum():
+            warnings.warn(
+                f"{owner}: column {column!r} looks like a patient id and repeats "
+                f"({len(frame)} rows, {n_values} values), but no groups were given, so "
+                f"one patient can end up on both sides of a split. Pass "
+                f"groups={column!r}.",
+                UserWarning,
+                stacklevel=5,
+            )
+            return
+
+
+def as_pandas(X: Any) -> pd.DataFrame | None:
+    """Return a pandas or polars frame as a pandas one, and None for anything else."""
+    if isinstance(X, pd.DataFrame):
+        return X
+    if type(X).__module__.partition(".")[0] == "polars" and hasattr(X, "get_column"):
+        columns = {}
+        for name in X.columns:
+            column = X.get_column(name)
+            numeric = column.dtype.is_numeric()
+            columns[name] = column.to_numpy() if numeric else column.to_list()
+        return pd.DataFrame(columns)
+    return None

@@ -1,0 +1,1 @@
+"""Early fusion: one estimator on the joined features of all modalities."""

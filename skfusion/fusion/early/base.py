@@ -1,0 +1,325 @@
+"""What early fusion does: blocks are joined, one estimator learns from them.
+
+The estimators are in `skfusion.fusion.early.estimators`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.feature_selection import SelectorMixin
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skfusion.blocks import Blocks, ModalityBlocks
+from skfusion.cohort import TrainingData
+from skfusion.fusion.base import BaseFusion, with_transformers
+from skfusion.fusion.early.block_scaling import Balance, check_balance
+from skfusion.fusion.early.joins import check_joined, make_join
+from skfusion.fusion.early.modality_dropout import add_hidden_copies, copy_weight
+from skfusion.fusion.early.model_features import ModelFeatures
+from skfusion.fusion.inner_estimators import (
+    accepts_nan,
+    default_learner,
+    fit_learner,
+    scores_of,
+    seed,
+    seeded,
+)
+from skfusion.modality import Modality
+
+__all__ = ["BaseEarlyFusion", "early_fusion_type", "keeps_columns"]
+
+
+def early_fusion_type(modalities: Iterable[Modality]) -> str:
+    """Return ``"I"`` where only original features are joined, else ``"II"``.
+
+    Type I joins original features; type II extracted ones: measured by software or by
+    a network, reduced to components, or a model's predicted probabilities (Huang et
+    al., npj Digital Medicine 3:136, 2020). One modality with extracted features makes
+    it type II. `keeps_columns` says how a modality is judged; what was measured before
+    it became a column of the table cannot be known, and counts as original.
+
+    Parameters
+    ----------
+    modalities : iterable of Modality
+        With their fitted transformers.
+
+    Returns
+    -------
+    {"I", "II"}
+    """
+    return "I" if all(keeps_columns(modality) for modality in modalities) else "II"
+
+
+def keeps_columns(modality: Modality) -> bool:
+    """Tell whether a fitted transformer hands on the columns that it was given.
+
+    It does where every feature bears the name of a column, alone or with something
+    before or after it, as scaled, filled, chosen and one-hot encoded columns do:
+    ``age``, ``missingindicator_age``, ``sex_female``. Features with names of their own
+    (``emb0``, ``pca3``) or none are extracted, and so is whatever a model predicts.
+
+    Parameters
+    ----------
+    modality : Modality
+        With its fitted transformer.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion.fusion.early.base import keeps_columns
+    >>> from skfusion.modality import Modality
+    >>> X = pd.DataFrame({"age": [40.0, 60.0], "bmi": [20.0, 30.0]})
+    >>> [keeps_columns(Modality("ehr", transformer.fit(X), ("age", "bmi")))
+    ...  for transformer in (StandardScaler(), PCA(1))]
+    [True, False]
+    """
+    transformer = modality.transformer
+    steps = [transformer]
+    if isinstance(transformer, Pipeline):
+        steps = [step for _, step in transformer.steps]
+    if any(_predicts(step) for step in steps):
+        return False
+    if isinstance(transformer, FunctionTransformer) and transformer.func is None:
+        return True
+    try:
+        features = transformer.get_feature_names_out()
+    except AttributeError:  # it, or a step of a Pipeline, names nothing
+        return False
+    columns = list(modality.columns)
+    if not all(isinstance(column, str) for column in columns):
+        columns = [f"x{i}" for i in range(len(columns))]  # as scikit-learn names them
+    return all(
+        any(f"_{column}_" in f"_{feature}_" for column in columns)
+        for feature in features
+    )
+
+
+def _predicts(step: Any) -> bool:
+    if isinstance(step, SelectorMixin):  # some can predict too, but choose columns
+        return False
+    return isinstance(step, ModelFeatures) or hasattr(step, "predict")
+
+
+class BaseEarlyFusion(BaseFusion):
+    """Join the blocks of all modalities and fit one estimator on them."""
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
+    ) -> BaseEarlyFusion:
+        """Fit the transformers, join their blocks, fit the estimator.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            The cohort, one row per case.
+        y : array-like of shape (n_samples,)
+            The target.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights, handed to the estimator.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Patient ids; they override the column named by the parameter `groups`.
+            Handed to the estimator if its `fit` takes them.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+        """
+        join = make_join(self.join, self.join_params, type(self).__name__)
+        check_balance(self.balance, type(self).__name__)
+        data = self._start_fit(X, y, sample_weight, groups)
+        rng = check_random_state(self.random_state)
+        self._blocks = ModalityBlocks(seeded(self._modalities, rng))
+        blocks = self._blocks.fit_transform(
+            data.X, data.y, data.sample_weight, data.groups
+        )
+        # Unreadable images count as absent, which only the transformers find out.
+        kept = self._usable_rows(blocks.presence)
+        self._log(
+            "; ".join(f"{k}: {v.shape[1]} features" for k, v in blocks.arrays.items())
+        )
+        data = replace(data.rows(kept), presence=blocks.presence[kept])
+        arrays = {name: block[kept] for name, block in blocks.arrays.items()}
+        self._target.summarise(data.y, data.sample_weight)
+        estimator = self._new_estimator()
+        arrays, shown = self._augment(arrays, data, estimator, rng)
+        varies = np.asarray(~shown.presence.all(axis=0))
+        self._flagged = np.flatnonzero(varies)
+        self._set_support(varies)
+        joined = self._fit_join(join, arrays, shown, rng)
+        self._imputer = None
+        if not accepts_nan(estimator):
+            self._imputer = SimpleImputer(keep_empty_features=True).fit(joined)
+            joined = self._imputer.transform(joined)
+        self.estimator_ = fit_learner(
+            self._target.adapt(seed(estimator, rng)),
+            joined,
+            shown.y,
+            sample_weight=shown.sample_weight,
+            groups=shown.groups,
+        )
+        self.modalities_ = with_transformers(
+            self._blocks.modalities_, lambda modality: modality.transformer
+        )
+        self.fusion_type_ = early_fusion_type(self._blocks.modalities_)
+        self._n_features_out = joined.shape[1]
+        self._finish_fit(data, joined[: len(data.y)])
+        return self
+
+    def _fit_join(
+        self,
+        join: Any,
+        arrays: dict[str, np.ndarray],
+        data: TrainingData,
+        rng: np.random.RandomState,
+    ) -> np.ndarray:
+        """Fit the balance and the join; return the joined training rows."""
+        blocks = Blocks(arrays, data.presence)
+        self._balance = Balance(self.balance).fit(
+            blocks, self._blocks.feature_names_, data.sample_weight
+        )
+        self.join_ = join.fit(
+            self._balance.apply(blocks),
+            data.y,
+            names=self._balance.feature_names_,
+            target=self._target,
+            sample_weight=data.sample_weight,
+            random_state=rng,
+        )
+        return self._join(arrays, data.presence)
+
+    def _augment(
+        self,
+        arrays: dict[str, np.ndarray],
+        data: TrainingData,
+        estimator: Any,
+        rng: np.random.RandomState,
+    ) -> tuple[dict[str, np.ndarray], TrainingData]:
+        """Teach the absence of modalities by copies of rows, where that is wanted."""
+        owner = type(self).__name__
+        weight = copy_weight(self.modality_dropout, estimator, owner=owner)
+        if self.missing != "auto" or len(self._modalities) < 2 or weight == 0:
+            return arrays, data
+        return add_hidden_copies(arrays, data, weight, estimator, rng)
+
+    def _finish_fit(self, data: TrainingData, joined: np.ndarray) -> None:
+        """Learn what a task needs beside the estimator: nothing for most."""
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the joined features, as the estimator is given them.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            A cohort.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            What the join makes of the blocks (side by side by default), then a 0/1
+            presence flag for each modality that was absent in some training row.
+        """
+        arrays, presence = self._encode(X)
+        return self._joined(arrays, presence)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the joined features.
+
+        Parameters
+        ----------
+        input_features : ignored
+            The names are known from `fit`.
+
+        Returns
+        -------
+        ndarray of str of shape (n_features,)
+            ``modality__feature`` of blocks side by side or ``joined0`` ... of another
+            join, then ``modality__present``.
+        """
+        check_is_fitted(self, "modalities_")
+        flags = [f"{self._modalities[j].name}__present" for j in self._flagged]
+        names = [*self.join_.get_feature_names_out(), *flags]
+        return np.asarray(names, dtype=object)
+
+    def encode_modalities(self, X: Any) -> dict[str, np.ndarray]:
+        """Return the block of each modality, the costly half of a prediction.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            A cohort.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples, n_features_m)
+            Rows where the modality is absent are NaN.
+        """
+        return self._encode(X)[0]
+
+    def predict_encoded(self, Z: dict[str, np.ndarray]) -> np.ndarray:
+        """Predict from the blocks that `encode_modalities` gave.
+
+        Parameters
+        ----------
+        Z : dict of str to ndarray of shape (n_samples, n_features_m)
+            One block per modality; an all-NaN row is an absent modality.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples,)
+            What ``predict_proba`` (classifier) or ``predict`` (regressor) gives.
+        """
+        check_is_fitted(self, "modalities_")
+        arrays = {name: np.asarray(Z[name]) for name in self._blocks.feature_names_}
+        presence = np.column_stack(
+            [~np.isnan(block).all(axis=1) for block in arrays.values()]
+        )
+        return self._scores(arrays, presence)
+
+    def _encode(self, X: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        cohort = self._read_cohort(X)
+        blocks = self._blocks.transform(cohort)
+        self._warn_untrained(blocks.presence)
+        return blocks.arrays, blocks.presence
+
+    def _scores(
+        self, arrays: dict[str, np.ndarray], presence: np.ndarray
+    ) -> np.ndarray:
+        nothing = self._check_predictable(presence)
+        joined = self._joined(arrays, presence)
+        scores = scores_of(self.estimator_, joined, self._target)
+        scores[nothing] = self._target.fallback
+        return self._target.result(scores)
+
+    def _joined(
+        self, arrays: dict[str, np.ndarray], presence: np.ndarray
+    ) -> np.ndarray:
+        joined = self._join(arrays, presence)
+        return joined if self._imputer is None else self._imputer.transform(joined)
+
+    def _join(self, arrays: dict[str, np.ndarray], presence: np.ndarray) -> np.ndarray:
+        blocks = self._balance.apply(Blocks(arrays, presence))
+        joined = check_joined(
+            self.join_.transform(blocks), len(presence), self.join_, type(self).__name__
+        )
+        return np.hstack([joined, presence[:, self._flagged]])
+
+    def _new_estimator(self) -> Any:
+        if self.estimator is not None:
+            return clone(self.estimator)
+        return default_learner(self._target.kind, n_jobs=self.n_jobs)

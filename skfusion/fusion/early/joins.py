@@ -1,0 +1,259 @@
+"""Joins of early fusion: blocks of features in, one vector per row out.
+
+To add one: a class like `Pool`, and a line in `OPTIONS` and `make_join`. The gated unit
+is in `skfusion.fusion.early.gated_unit`, because it needs torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+
+from skfusion._validation import did_you_mean
+from skfusion.blocks import Blocks
+
+__all__ = ["Concatenation", "OPTIONS", "Pool", "check_joined", "make_join"]
+
+
+# What `join_params` may hold.
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "concat": (),
+    "pool": ("pooling",),
+    "gated": ("n_units", "weight_decay", "max_iter"),
+}
+POOLINGS = ("mean", "max", "min", "sum")
+
+
+def make_join(join: Any, params: Mapping[str, Any] | None, owner: str) -> Any:
+    """Return the untrained join that a user asks for.
+
+    Parameters
+    ----------
+    join : str or join object
+        One of `OPTIONS`, or an object with ``fit``, ``transform`` and
+        ``get_feature_names_out`` as `Pool` has them; it is cloned.
+    params : mapping or None
+        Options of a join that is named.
+    owner : str
+        Name of the estimator, for the messages.
+
+    Returns
+    -------
+    join object
+
+    Raises
+    ------
+    ValueError
+        If there is no such join or option.
+    TypeError
+        If `join` is neither a name nor a join object.
+
+    Examples
+    --------
+    >>> from skfusion.fusion.early.joins import make_join
+    >>> make_join("pool", {"pooling": "max"}, "EarlyFusionClassifier")
+    Pool(pooling='max')
+    """
+    given = dict(params or {})
+    if not isinstance(join, str):
+        needed = ("fit", "transform", "get_feature_names_out", "get_params")
+        lacking = [name for name in needed if not hasattr(join, name)]
+        if isinstance(join, type) or lacking:
+            raise TypeError(
+                f"{owner}: join must be one of {tuple(OPTIONS)} or an object with "
+                f"{', '.join(needed)} (see skfusion.fusion.early.joins.Pool), got "
+                f"{join if isinstance(join, type) else type(join).__name__}."
+            )
+        if given:
+            raise ValueError(
+                f"{owner}: join_params are for a join that is named; set the "
+                f"parameters of the {type(join).__name__} that was given itself."
+            )
+        return clone(join)
+    if join not in OPTIONS:
+        raise ValueError(
+            f"{owner}: join={join!r} is unknown.{did_you_mean(join, OPTIONS)} It must "
+            f"be one of {tuple(OPTIONS)} or a join object."
+        )
+    for option in given:
+        if option not in OPTIONS[join]:
+            raise ValueError(
+                f"{owner}: join={join!r} has no option {option!r} in join_params."
+                f"{did_you_mean(option, OPTIONS[join])} It knows "
+                f"{', '.join(OPTIONS[join]) or 'none'}."
+            )
+    if join == "gated":
+        from skfusion.fusion.early.gated_unit import GatedUnit
+
+        return GatedUnit(**given)
+    return Pool(**given) if join == "pool" else Concatenation()
+
+
+def check_joined(joined: Any, n_rows: int, join: Any, owner: str) -> np.ndarray:
+    """Return what a join gave, if it is one row of numbers per case."""
+    joined = np.asarray(joined)
+    if joined.ndim != 2 or len(joined) != n_rows or joined.dtype.kind != "f":
+        raise ValueError(
+            f"{owner}: the join {type(join).__name__} must give one row of floats per "
+            f"case, ({n_rows}, n_features); it gave {joined.shape} of {joined.dtype}."
+        )
+    return joined
+
+
+class Concatenation(BaseEstimator):
+    """Put the blocks side by side; an absent one is NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.blocks import Blocks
+    >>> from skfusion.fusion.early.joins import Concatenation
+    >>> blocks = Blocks({"ct": np.ones((1, 2)), "ehr": np.zeros((1, 1))},
+    ...                 np.array([[True, True]]))
+    >>> join = Concatenation().fit(blocks, names={"ct": ["a", "b"], "ehr": ["age"]})
+    >>> join.transform(blocks), join.get_feature_names_out().tolist()
+    (array([[1., 1., 0.]]), ['ct__a', 'ct__b', 'ehr__age'])
+    """
+
+    def fit(
+        self,
+        blocks: Blocks,
+        y: np.ndarray | None = None,
+        *,
+        names: Mapping[str, Any],
+        **learning: Any,
+    ) -> Concatenation:
+        """Take the names of the features.
+
+        Parameters
+        ----------
+        blocks : Blocks
+            One block per modality.
+        y : ndarray of n_samples rows or None, default=None
+            Ignored.
+        names : mapping of str to array of str
+            Names of the features of each block.
+        **learning : any
+            Ignored: the target, the weights and the generator.
+
+        Returns
+        -------
+        self
+            The fitted join.
+        """
+        self._names = [f"{name}__{x}" for name in blocks.arrays for x in names[name]]
+        return self
+
+    def transform(self, blocks: Blocks) -> np.ndarray:
+        """Return the blocks side by side.
+
+        Parameters
+        ----------
+        blocks : Blocks
+            One block per modality.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        return np.hstack(list(blocks.arrays.values()))
+
+    def get_feature_names_out(self) -> np.ndarray:
+        """Return ``modality__feature`` for every feature."""
+        return np.asarray(self._names, dtype=object)
+
+
+class Pool(BaseEstimator):
+    """Pool blocks of one width feature by feature, over the modalities present.
+
+    The first features of all modalities become one feature, and so on, so equal
+    positions should mean equal things: the same measurement in two scans, or equally
+    many components of each. What only a comparison of modalities tells is lost.
+
+    Parameters
+    ----------
+    pooling : {"mean", "max", "min", "sum"}, default="mean"
+        What is taken over the values that are there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.blocks import Blocks
+    >>> from skfusion.fusion.early.joins import Pool
+    >>> blocks = Blocks({"left": np.array([[1.0, 5.0], [np.nan, np.nan]]),
+    ...                  "right": np.array([[3.0, 4.0], [7.0, 8.0]])},
+    ...                 np.array([[True, True], [False, True]]))
+    >>> Pool("max").fit(blocks).transform(blocks)
+    array([[3., 5.],
+           [7., 8.]])
+    """
+
+    def __init__(self, pooling: str = "mean") -> None:
+        self.pooling = pooling
+
+    def fit(self, blocks: Blocks, y: np.ndarray | None = None, **learning: Any) -> Pool:
+        """Check that the blocks are equally wide.
+
+        Parameters
+        ----------
+        blocks : Blocks
+            One block per modality.
+        y : ndarray of n_samples rows or None, default=None
+            Ignored.
+        **learning : any
+            Ignored: the target, the weights, the generator, the names.
+
+        Returns
+        -------
+        self
+            The fitted join.
+
+        Raises
+        ------
+        ValueError
+            If the widths differ, or there is no such pooling.
+        """
+        if self.pooling not in POOLINGS:
+            raise ValueError(
+                f"Pool: pooling must be one of {POOLINGS}, got {self.pooling!r}."
+            )
+        widths = {name: block.shape[1] for name, block in blocks.arrays.items()}
+        if len(set(widths.values())) > 1:
+            found = ", ".join(f"{name} has {width}" for name, width in widths.items())
+            raise ValueError(
+                "join='pool' needs equally many features of every modality, but "
+                f"{found}. End the Pipelines of the wide ones in the same number of "
+                f"features, such as PCA({min(widths.values())}), or use join='concat' "
+                "or 'gated', which take any."
+            )
+        self._width = next(iter(widths.values()))
+        return self
+
+    def transform(self, blocks: Blocks) -> np.ndarray:
+        """Return the pooled features.
+
+        Parameters
+        ----------
+        blocks : Blocks
+            One block per modality.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            NaN where no modality has the feature.
+        """
+        stacked = np.stack(list(blocks.arrays.values()))  # (M, n_samples, n_features)
+        if self.pooling == "max":
+            return np.fmax.reduce(stacked)
+        if self.pooling == "min":
+            return np.fmin.reduce(stacked)
+        count = (~np.isnan(stacked)).sum(axis=0)
+        total = np.where(count > 0, np.nansum(stacked, axis=0), np.nan)
+        return total / np.maximum(count, 1) if self.pooling == "mean" else total
+
+    def get_feature_names_out(self) -> np.ndarray:
+        """Return ``joined0``, ``joined1`` and so on."""
+        return np.asarray([f"joined{i}" for i in range(self._width)], dtype=object)

@@ -1,0 +1,348 @@
+"""A model's predictions as features: out of fold for the rows that it was trained on.
+
+Read next: `skfusion.fusion.early.estimators`, in which the features of other modalities stand
+beside them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+from joblib import Parallel, delayed
+from scipy.special import logit
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.utils import Tags, check_random_state, get_tags
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
+
+from skfusion._validation import check_weights
+from skfusion.cohort import check_groups
+from skfusion.fusion.inner_estimators import (
+    default_member,
+    fit_learner,
+    scores_of,
+    seed,
+    target_for,
+)
+from skfusion.fusion.targets import Classes, Labels, Target
+from skfusion.pipelines import count_rows, take_rows
+from skfusion.splits import inner_folds
+
+__all__ = ["ModelFeatures"]
+
+
+METHODS = ("auto", "predict_proba", "log_odds", "predict")
+SMALLEST = 1e-6  # probability, so that log-odds stay finite
+
+
+class ModelFeatures(TransformerMixin, BaseEstimator):
+    """Turn columns into a model's predictions, to stand beside other features.
+
+    Predicted probabilities of one modality beside the features of another are early
+    fusion of type II [1]_. A model has seen the answers of the rows it was trained on,
+    so that its predictions of them are too good: what learns from them would trust
+    them too much. `fit_transform` therefore gives out-of-fold predictions, each from a
+    model that has seen neither the row nor another row of the same patient;
+    `transform` asks the model that was fitted on all rows.
+
+    Parameters
+    ----------
+    estimator : classifier, regressor, Pipeline or None, default=None
+        The model. It may begin with an `ImageEmbedder`; None is a regularised linear
+        model on standardised features.
+    cv : int, splitter or iterable, default=5
+        The folds; a number gives folds stratified by class, of whole patients where
+        `fit` was given groups.
+    method : {"auto", "predict_proba", "log_odds", "predict"}, default="auto"
+        What is asked for: probabilities, their log-odds (of probabilities cut to
+        [1e-6, 1 - 1e-6]), or predicted numbers. ``"auto"``: probabilities of a
+        classifier, numbers of a regressor.
+    n_jobs : int or None, default=None
+        Processes that fit the folds; the result does not depend on it.
+    random_state : int, RandomState or None, default=None
+        Seeds the folds, and every part of the estimator that has no seed of its own.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The model fitted on all rows.
+    classes_ : ndarray of shape (n_classes,)
+        The classes, for a classifier.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Their names, where all are strings.
+
+    See Also
+    --------
+    skfusion.LateFusionClassifier : Learns from the predictions of all modalities only.
+
+    Notes
+    -----
+    `fit` followed by `transform` of the same rows is not what `fit_transform` gives,
+    as with `sklearn.preprocessing.TargetEncoder`.
+
+    References
+    ----------
+    .. [1] Huang S-C et al. (2020). Fusion of medical imaging and electronic health
+       records using deep learning. npj Digital Medicine 3:136.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.tree import DecisionTreeClassifier
+    >>> from skfusion import ModelFeatures
+    >>> rng = np.random.default_rng(0)
+    >>> X, y = rng.normal(size=(200, 2)), rng.integers(0, 2, 200)  # nothing to learn
+    >>> features = ModelFeatures(DecisionTreeClassifier(), random_state=0)
+    >>> held_out = features.fit_transform(X, y)
+    >>> ((held_out[:, 0] > 0.5) == y).mean().round(2)
+    np.float64(0.56)
+    >>> ((features.transform(X)[:, 0] > 0.5) == y).mean()  # it knows them by heart
+    np.float64(1.0)
+    """
+
+    # The groups are always of use, so they are requested without asking the user to.
+    __metadata_request__fit = {"groups": True}
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        cv: Any = 5,
+        method: str = "auto",
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.cv = cv
+        self.method = method
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, groups: Any = None
+    ) -> Self:
+        """Fit the model on all rows.
+
+        Parameters
+        ----------
+        X : array-like of n_samples rows
+            What the estimator takes, e.g. one column of images.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The target.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights, handed to the estimator.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Patients. They are of use to `fit_transform` only.
+
+        Returns
+        -------
+        self
+            The fitted transformer.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range.
+        """
+        self._fit(X, y, sample_weight, groups, held_out=False)
+        return self
+
+    def fit_transform(
+        self, X: Any, y: Any = None, sample_weight: Any = None, groups: Any = None
+    ) -> np.ndarray:
+        """Fit the model on all rows, and predict each row out of fold.
+
+        Parameters
+        ----------
+        X : array-like of n_samples rows
+            What the estimator takes, e.g. one column of images.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The target.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights, handed to the estimator.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Patients, kept on one side of every fold.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n_samples, n_features)
+            Out-of-fold predictions; NaN in rows that the estimator cannot read.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or there are too few rows or patients.
+        """
+        scores = self._fit(X, y, sample_weight, groups, held_out=True)
+        return self._features(scores)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Predict with the model that was fitted on all rows.
+
+        Parameters
+        ----------
+        X : array-like of n_samples rows
+            As in `fit`, of other patients.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n_samples, n_features)
+            Predictions; NaN in rows that the estimator cannot read.
+        """
+        check_is_fitted(self, "estimator_")
+        X = self._check_X(X, reset=False)
+        return self._features(scores_of(self.estimator_, X, self._target))
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name the predictions.
+
+        Parameters
+        ----------
+        input_features : ignored
+            The names are known from `fit`.
+
+        Returns
+        -------
+        ndarray of str of shape (n_features,)
+            ``proba_<class>`` (of two classes the second), ``log_odds_<class>``, or
+            ``prediction``.
+        """
+        check_is_fitted(self, "estimator_")
+        names = self._target.output_names
+        if self._probabilities:
+            prefix = "log_odds" if self.method == "log_odds" else "proba"
+            names = [f"{prefix}_{name}" for name in names]
+        return np.asarray(names, dtype=object)
+
+    # -- fitting ------------------------------------------------------------------
+
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, *, held_out: bool
+    ) -> np.ndarray:
+        """Fit on all rows; if `held_out`, return the out-of-fold scores too."""
+        owner = type(self).__name__
+        X = self._check_X(X, reset=True)
+        n_rows = count_rows(X)
+        encoded = self._check_target(X, y)
+        weights = None
+        if sample_weight is not None:
+            weights = check_weights(sample_weight, n_rows, owner)
+        patients = None
+        if groups is not None:
+            rows = pd.DataFrame(index=range(n_rows))
+            patients = check_groups(groups, rows, column=None, owner=owner)
+        rng = check_random_state(self.random_state)
+        estimator = seed(self._new_estimator(), rng)
+        everything = np.arange(n_rows)
+        tasks = [(everything, everything[:0])]
+        if held_out:
+            tasks += inner_folds(
+                self.cv,
+                self._target.strata(encoded),
+                patients,
+                n_rows=n_rows,
+                random_state=int(rng.randint(np.iinfo(np.int32).max)),
+                owner=owner,
+            )
+        results = Parallel(n_jobs=self.n_jobs)(
+            delayed(_fit_part)(
+                estimator, X, encoded, weights, patients, train, test, self._target
+            )
+            for train, test in tasks
+        )
+        self.estimator_ = results[0][0]
+        scores = np.full((n_rows, self._target.n_outputs), np.nan)
+        for (_, test), (_, found) in zip(tasks, results, strict=True):
+            scores[test] = found
+        return scores
+
+    def _check_X(self, X: Any, *, reset: bool) -> Any:
+        if scipy.sparse.issparse(X):
+            X = X.tocsr()  # the others have no rows to take
+        elif not hasattr(X, "iloc") and not isinstance(X, list):
+            X = np.asarray(X)
+        if getattr(X, "ndim", 1) == 2:
+            validate_data(self, X, skip_check_array=True, reset=reset)
+        elif reset:
+            self.n_features_in_ = 1
+        return X
+
+    def _check_target(self, X: Any, y: Any) -> np.ndarray:
+        owner = type(self).__name__
+        if y is None:
+            raise ValueError(
+                f"{owner} requires y to be passed, but the target y is None."
+            )
+        check_consistent_length(X, y)
+        if self.estimator is not None and not hasattr(self.estimator, "get_params"):
+            raise TypeError(
+                f"{owner}: estimator must be a scikit-learn estimator or None, got "
+                f"{type(self.estimator).__name__}."
+            )
+        self._target: Target = target_for(self.estimator, y, owner)
+        encoded = self._target.encode(y)
+        self._probabilities = self._target.kind in ("classes", "labels")
+        known = METHODS[:3] if self._probabilities else METHODS[::3]
+        if self.method not in known:
+            raise ValueError(
+                f"{owner}: method must be one of {known} for a target of "
+                f"{self._target.kind}, got {self.method!r}."
+            )
+        if isinstance(self._target, (Classes, Labels)):
+            self.classes_ = self._target.classes
+        return encoded
+
+    def _new_estimator(self) -> Any:
+        estimator = (
+            default_member(self._target.kind)
+            if self.estimator is None
+            else clone(self.estimator)
+        )
+        return self._target.adapt(estimator)
+
+    def _features(self, scores: np.ndarray) -> np.ndarray:
+        kept = self._target.informative(scores)
+        if self.method != "log_odds":
+            return kept
+        return logit(np.clip(kept, SMALLEST, 1 - SMALLEST))
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        if self.estimator is None:
+            tags.input_tags.allow_nan = True  # as `default_member` does
+        elif hasattr(self.estimator, "__sklearn_tags__"):
+            tags.input_tags = get_tags(self.estimator).input_tags
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _fit_part(
+    estimator: Any,
+    X: Any,
+    y: np.ndarray,
+    weights: np.ndarray | None,
+    patients: np.ndarray | None,
+    train: np.ndarray,
+    test: np.ndarray,
+    target: Target,
+) -> tuple[Any, np.ndarray]:
+    """Fit on the training rows; return the model and its scores of the others."""
+    fitted = fit_learner(
+        clone(estimator),
+        take_rows(X, train),
+        y[train],
+        sample_weight=None if weights is None else weights[train],
+        groups=None if patients is None else patients[train],
+    )
+    if not len(test):
+        return fitted, np.empty((0, target.n_outputs))
+    return fitted, scores_of(fitted, take_rows(X, test), target)

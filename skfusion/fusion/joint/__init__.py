@@ -1,0 +1,1 @@
+"""Joint fusion: one network whose loss reaches every trainable encoder."""

@@ -1,0 +1,645 @@
+"""What joint fusion does: cohorts become the inputs of one network.
+
+The network is in `skfusion.fusion.joint.network`, its training in
+`skfusion.fusion.joint.training`, the estimators in `skfusion.fusion.joint.estimators`.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import effective_n_jobs
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from skfusion._validation import is_number
+from skfusion.cohort import TrainingData
+from skfusion.fusion.base import BaseFusion, with_transformers
+from skfusion.fusion.inner_estimators import seeded
+from skfusion.fusion.joint.augmentation import batch_augmentation
+from skfusion.fusion.joint.callbacks import (
+    CallbackSupportMixin,
+    EpochHook,
+    FitReports,
+    Unfreezing,
+    check_callbacks,
+    with_callbacks,
+)
+from skfusion.fusion.joint.data import NetInputs, Sample, outputs_of
+from skfusion.fusion.joint.inputs import ImageInput, augmented, make_input
+from skfusion.fusion.joint.joins import check_fusion, joined_names
+from skfusion.fusion.joint.network import (
+    Architecture,
+    JointNetwork,
+    build_network,
+    with_encoder,
+)
+from skfusion.fusion.joint.objective import AuxiliaryTarget, JointLoss, build_loss
+from skfusion.fusion.joint.training import TrainingSettings, train
+from skfusion.fusion.torch_runtime import (
+    PRECISIONS,
+    Precision,
+    find_device,
+    seeded_torch,
+    torch_threads,
+)
+from skfusion.modality import missing_column_message
+from skfusion.splits import validation_rows
+
+__all__ = [
+    "BaseJointFusion",
+    "augmented_sample",
+    "check_training",
+    "network_dtype",
+    "test_time_views",
+    "training_settings",
+]
+
+
+def check_training(model: Any) -> None:
+    """Refuse parameters that no training could follow, before anything is computed.
+
+    Parameters
+    ----------
+    model : JointFusionClassifier or JointFusionRegressor
+        Its parameters are looked at.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    TypeError
+        If callbacks are none.
+    """
+    owner = type(model).__name__
+    if not 0 <= model.validation_fraction < 1:
+        raise ValueError(
+            f"{owner}: validation_fraction must be at least 0 and below 1, got "
+            f"{model.validation_fraction!r}."
+        )
+    for name in ("max_epochs", "batch_size", "patience"):
+        if getattr(model, name) < 1:
+            raise ValueError(
+                f"{owner}: {name} must be 1 or more, got {getattr(model, name)!r}."
+            )
+    for name in ("lr", "encoder_lr_factor", "encoder_lr_decay", "weight_decay"):
+        if not is_number(getattr(model, name)) or getattr(model, name) < 0:
+            raise ValueError(
+                f"{owner}: {name} must be a number of 0 or more, got "
+                f"{getattr(model, name)!r}."
+            )
+    every = model.unfreeze_every
+    if every is not None and (not isinstance(every, numbers.Integral) or every < 1):
+        raise ValueError(
+            f"{owner}: unfreeze_every must be None or a number of epochs from 1, got "
+            f"{every!r}."
+        )
+    clip = model.gradient_clip
+    if clip is not None and (not is_number(clip) or clip <= 0):
+        raise ValueError(
+            f"{owner}: gradient_clip must be None or a norm above 0, got {clip!r}."
+        )
+    if model.precision not in PRECISIONS:
+        raise ValueError(
+            f"{owner}: precision must be one of {PRECISIONS}, got {model.precision!r}."
+        )
+    _check_views(model, owner)
+    check_callbacks(model.callbacks, model.scheduler, owner)
+
+
+def _check_views(model: Any, owner: str) -> None:
+    augment = batch_augmentation(model.augmentation, owner)
+    views = model.test_time_views
+    if not isinstance(views, numbers.Integral) or views < 0:
+        raise ValueError(
+            f"{owner}: test_time_views must be a number of views from 0, got {views!r}."
+        )
+    if views and augment is None:
+        raise ValueError(
+            f"{owner}: test_time_views={views} needs an augmentation, and there is "
+            "none; pass augmentation='default' or one of your own."
+        )
+
+
+def training_settings(
+    model: Any,
+    parts: Sequence[Any],
+    precision: Precision,
+    hooks: Sequence[tuple[str, EpochHook]] = (),
+) -> TrainingSettings:
+    """Make the settings of one training.
+
+    Parameters
+    ----------
+    model : JointFusionClassifier or JointFusionRegressor
+        Its parameters have been checked.
+    parts : sequence of BlockInput, ImageInput and the like
+        One per modality, fitted.
+    precision : Precision
+        How and where to compute.
+    hooks : sequence of (str, EpochHook), default=()
+        Who is told of epochs beside the user's callbacks.
+
+    Returns
+    -------
+    TrainingSettings
+    """
+    return TrainingSettings(
+        max_epochs=model.max_epochs,
+        batch_size=model.batch_size,
+        lr=model.lr,
+        weight_decay=model.weight_decay,
+        patience=model.patience,
+        precision=precision,
+        encoder_rates=_encoder_rates(model, parts),
+        unfreezing=_unfreezing(model.unfreeze_every, parts),
+        scheduler=model.scheduler,
+        gradient_clip=model.gradient_clip,
+        callbacks=check_callbacks(
+            model.callbacks, model.scheduler, type(model).__name__
+        ),
+        hooks=hooks,
+        verbose=model.verbose,
+    )
+
+
+def _encoder_rates(model: Any, parts: Sequence[Any]) -> list[tuple[list[str], float]]:
+    """Learning rate by block: the deeper into the encoder, the smaller."""
+    rates = []
+    for part in parts:
+        rate = model.lr * part.lr_factor(model.encoder_lr_factor)
+        for depth, block in enumerate(reversed(_blocks(part))):
+            rates.append((block, rate * model.encoder_lr_decay**depth))
+    return rates
+
+
+def _unfreezing(every: int | None, parts: Sequence[Any]) -> Unfreezing | None:
+    if every is None:
+        return None
+    stages = [
+        [name for block in blocks for name in block]
+        for blocks in zip_longest(
+            *(reversed(_blocks(part)) for part in parts), fillvalue=[]
+        )
+    ]
+    return Unfreezing(stages, int(every))
+
+
+def _blocks(part: Any) -> list[list[str]]:
+    """Names in the joint net of the blocks that are trained, the first one first."""
+    prefix = f"encoders.x_{part.modality.name}.backbone."
+    return [[prefix + name for name in block] for block in part.trainable_blocks()]
+
+
+def network_dtype(
+    parts: Sequence[Any], precision: str, device: torch.device
+) -> torch.dtype:
+    """Return the precision of a network's weights.
+
+    Parameters
+    ----------
+    parts : sequence of BlockInput, ImageInput and the like
+        One per modality, fitted.
+    precision : str
+        The user's choice.
+    device : torch.device
+        Where it is trained.
+
+    Returns
+    -------
+    torch.dtype
+        float64 where all is numbers: they are cheap enough to be computed as exactly
+        as elsewhere. Else float32.
+    """
+    exact = all(part.dtype == "float64" for part in parts)
+    if exact and precision in ("auto", "float32") and device.type != "mps":
+        return torch.float64
+    return torch.float32
+
+
+def augmented_sample(
+    model: Any,
+    parts: Sequence[Any],
+    sample: Sample,
+    X: pd.DataFrame,
+    precision: Precision,
+) -> Sample:
+    """Replace the images of a training sample by ones that change in each epoch.
+
+    Parameters
+    ----------
+    model : joint fusion estimator
+        Its `augmentation` is asked for.
+    parts : sequence of BlockInput, ImageInput and the like
+        One per modality, fitted.
+    sample : Sample of n rows
+        The rows to train on.
+    X : DataFrame of shape (n, n_columns)
+        The same rows of the cohort.
+    precision : Precision
+        How and where frozen trunks are run.
+
+    Returns
+    -------
+    Sample
+    """
+    augment = batch_augmentation(model.augmentation, type(model).__name__)
+    return replace(
+        sample, inputs=augmented(parts, sample.inputs, X, augment, precision)
+    )
+
+
+def test_time_views(
+    model: Any, parts: Sequence[Any], inputs: NetInputs, X: pd.DataFrame
+) -> Iterator[NetInputs]:
+    """Give the inputs with images changed, once for each view.
+
+    A view changes every image in the same way, so that what is predicted of a row does
+    not depend on the rows around it.
+
+    Parameters
+    ----------
+    model : joint fusion estimator
+        Its `augmentation` and `test_time_views` are asked for.
+    parts, inputs, X
+        As in `skfusion.fusion.joint.inputs.augmented`.
+
+    Yields
+    ------
+    NetInputs
+    """
+    augment = batch_augmentation(model.augmentation, type(model).__name__)
+    if augment is None:
+        return
+    precision = Precision.resolve("float32", find_device(model.device), is_light=False)
+    for view in range(model.test_time_views):
+        change = _same_for_all(augment, view)
+        yield augmented(parts, inputs, X, change, precision)
+
+
+def _same_for_all(
+    augment: Callable[[Tensor], Tensor], seed: int
+) -> Callable[[Tensor], Tensor]:
+    def change(images: Tensor) -> Tensor:
+        changed = []
+        for image in images:
+            with seeded_torch(seed):
+                changed.append(augment(image[None]))
+        return torch.cat(changed)
+
+    return change
+
+
+class BaseJointFusion(CallbackSupportMixin, BaseFusion):
+    """Encode every modality, join the representations, train all together."""
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
+    ) -> BaseJointFusion:
+        """Fit the transformers, then train encoders and head together.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            The cohort, one row per case.
+        y : array-like of shape (n_samples,)
+            The target.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows in the loss; rows of weight 0 are left out.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Patient ids; they override the column named by the parameter `groups`.
+            The split for early stopping keeps a patient on one side.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+        """
+        # A fit that fails, or is interrupted, leaves the estimator as it was.
+        before = dict(self.__dict__)
+        try:
+            return self._fit(X, y, sample_weight, groups)
+        except BaseException:
+            self.__dict__ = before
+            raise
+
+    @with_callbacks
+    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> BaseJointFusion:
+        check_training(self)
+        device = find_device(self.device)
+        architecture = Architecture.of(self)
+        reports = FitReports(self, X, y, sample_weight)
+        data = self._start_fit(X, y, sample_weight, groups)
+        owner = type(self).__name__
+        names = [modality.name for modality in self._modalities]
+        check_fusion(self.fusion, self.fusion_params, names, owner)
+        loss = build_loss(self.loss, self.loss_params, self._target.kind, owner)
+        if data.sample_weight is not None:
+            data = data.rows(np.flatnonzero(data.sample_weight > 0))
+        rng = check_random_state(self.random_state)
+        self._inputs = [
+            make_input(modality, self.trainable)
+            for modality in seeded(self._modalities, rng)
+        ]
+        encoded = with_encoder(self.encoders, self._inputs, owner)
+        self.fusion_type_ = "I" if len(encoded) == len(names) else "II"
+        for part in self._inputs:
+            part.fit(data.X, data.y, data.sample_weight, data.groups)
+        dtype = network_dtype(self._inputs, self.precision, device)
+        self._dtype = np.dtype(str(dtype).removeprefix("torch."))
+        inputs = self._encode_inputs(data.X)
+        kept = self._usable_rows(inputs.presence)
+        if len(kept) < len(inputs):
+            data, inputs = data.rows(kept), inputs.rows(kept)
+        varies = ~inputs.presence.all(axis=0)
+        self._set_support(varies | (self.modality_dropout > 0))
+        self._target.summarise(data.y, data.sample_weight)
+        self.modalities_ = with_transformers(
+            [part.modality for part in self._inputs],
+            lambda modality: modality.transformer,
+        )
+        self._fit_network(inputs, data, architecture, loss, rng, device, reports)
+        reports.end()
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the joined representation, which the head of the network is given.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            A cohort.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_joined)
+            What the join makes of the representations, learned tokens where absent;
+            for a concatenation they stand side by side.
+        """
+        joined = self._run(
+            lambda network, batch, here: network.join(
+                network.put_tokens(network.encode(batch), here), here
+            ),
+            self._read_inputs(X),
+        )
+        return joined.astype(np.float64)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the joined representation.
+
+        Parameters
+        ----------
+        input_features : ignored
+            The names are known from `fit`.
+
+        Returns
+        -------
+        ndarray of str of shape (n_features,)
+            ``modality__h0``, ``modality__h1`` ... for a concatenation, else
+            ``joined0``, ``joined1`` ...
+        """
+        check_is_fitted(self, "modalities_")
+        widths = self.network_.widths
+        names = joined_names(self.fusion, widths, self._n_features_out)
+        return np.asarray(names, dtype=object)
+
+    def encode_modalities(self, X: Any) -> dict[str, np.ndarray]:
+        """Return the representation of each modality, the costly half of a prediction.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            A cohort.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples, width of the representation)
+            Rows where the modality is absent are NaN.
+        """
+        inputs = self._read_inputs(X)
+        network = self.network_
+        encoded = self._run(
+            lambda network, batch, _: torch.cat(network.encode(batch), 1), inputs
+        )
+        widths = list(network.widths.values())
+        parts = np.split(encoded, np.cumsum(widths)[:-1], axis=1)
+        for j, part in enumerate(parts):
+            part[~inputs.presence[:, j]] = np.nan
+        return dict(zip(network.widths, parts, strict=True))
+
+    def predict_encoded(self, Z: dict[str, np.ndarray]) -> np.ndarray:
+        """Predict from the representations that `encode_modalities` gave.
+
+        Parameters
+        ----------
+        Z : dict of str to ndarray of shape (n_samples, width of the representation)
+            One entry per modality; an all-NaN row is an absent modality.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples,)
+            What ``predict_proba`` (classifier) or ``predict`` (regressor) gives.
+        """
+        check_is_fitted(self, "modalities_")
+        network = self.network_
+        parts = {name: np.asarray(Z[name], self._dtype) for name in network.widths}
+        absent = [np.isnan(part).all(axis=1) for part in parts.values()]
+        present = ~np.column_stack(absent)
+        filled = {name: np.nan_to_num(part) for name, part in parts.items()}
+        outputs = self._run(
+            lambda network, batch, here: network.decide(list(batch.values()), here),
+            NetInputs(filled, present),
+        )
+        return self._finish(outputs, present)
+
+    def predict_modalities(self, X: Any) -> dict[str, np.ndarray]:
+        """Predict from each modality alone, by the heads of the auxiliary losses.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            A cohort.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples, n_outputs) or (n_samples,)
+            What ``predict_proba`` (classifier) or ``predict`` (regressor) gives, from
+            one modality only. Rows where it is absent are NaN.
+
+        Raises
+        ------
+        ValueError
+            If the model was fitted with ``auxiliary_loss=0``, so that there are none.
+        """
+        inputs = self._read_inputs(X)
+        network = self.network_
+        if not network.modality_heads:
+            raise ValueError(
+                f"{type(self).__name__}: predict_modalities needs heads of single "
+                "modalities, which auxiliary_loss=0 does not train. Fit with "
+                "auxiliary_loss=1.0, for example."
+            )
+        outputs = self._run(
+            lambda network, batch, _: torch.stack(
+                network.predict_single(network.encode(batch)), dim=1
+            ),
+            inputs,
+        )  # (n, M, O)
+        predicted = {}
+        for j, name in enumerate(network.widths):
+            values = self._from_network(outputs[:, j].astype(np.float64))
+            values[~inputs.presence[:, j]] = np.nan
+            predicted[name] = self._target.result(values)
+        return predicted
+
+    def _run(self, function: Callable[..., Tensor], inputs: NetInputs) -> np.ndarray:
+        with torch_threads(effective_n_jobs(self.n_jobs)):
+            return outputs_of(self.network_, function, inputs, find_device(self.device))
+
+    # -- inputs -------------------------------------------------------------------
+
+    def _encode_inputs(self, X: pd.DataFrame) -> NetInputs:
+        arrays, presence = {}, []
+        for part in self._inputs:
+            array, present = part.encode(X)
+            if isinstance(array, np.ndarray):
+                array = np.ascontiguousarray(array.astype(self._dtype, copy=False))
+            arrays[part.modality.name] = array
+            presence.append(present)
+        return NetInputs(arrays, np.column_stack(presence))
+
+    def _read_inputs(self, X: Any) -> NetInputs:
+        inputs = self._encode_inputs(self._read_cohort(X))
+        self._warn_untrained(inputs.presence)
+        return inputs
+
+    # -- the network --------------------------------------------------------------
+
+    def _fit_network(
+        self,
+        inputs: NetInputs,
+        data: TrainingData,
+        architecture: Architecture,
+        task: torch.nn.Module,
+        rng: np.random.RandomState,
+        device: torch.device,
+        reports: FitReports,
+    ) -> None:
+        split_seed, torch_seed = rng.randint(np.iinfo(np.int32).max, size=2)
+        weight = data.sample_weight
+        weight = np.ones(len(data.y)) if weight is None else weight
+        validation = validation_rows(
+            self.validation_fraction,
+            self._target.strata(data.y),
+            data.groups,
+            n_rows=len(data.y),
+            random_state=int(split_seed),
+            owner=type(self).__name__,
+        )
+        loss, auxiliary = self._joint_loss(task, data)
+        sample = Sample(
+            inputs,
+            self._network_target(data.y, weight),
+            weight.astype(self._dtype),
+            None if auxiliary is None else auxiliary.encoded,
+        )
+        fitted = np.setdiff1d(np.arange(len(sample)), validation)
+        light = not any(isinstance(part, ImageInput) for part in self._inputs)
+        precision = Precision.resolve(self.precision, device, is_light=light)
+        settings = training_settings(self, self._inputs, precision, reports.hooks())
+        with (
+            torch_threads(effective_n_jobs(self.n_jobs)),
+            seeded_torch(int(torch_seed)),
+        ):
+            network = build_network(
+                self._inputs,
+                inputs,
+                architecture,
+                self._n_network_outputs(),
+                0 if auxiliary is None else auxiliary.n_outputs,
+                dtype=getattr(torch, self._dtype.name),
+                device=device,
+            )
+            self.network_ = network
+            self._n_features_out = network.n_joined
+            self.history_ = train(
+                network,
+                augmented_sample(
+                    self,
+                    self._inputs,
+                    sample.rows(fitted),
+                    data.X.iloc[fitted],
+                    precision,
+                ),
+                sample.rows(validation) if len(validation) else None,
+                settings,
+                loss,
+            )
+        self.n_epochs_ = len(self.history_)
+        self.callbacks_ = list(settings.callbacks)
+        self._finish_fit(inputs, data, validation)
+
+    def _n_network_outputs(self) -> int:
+        return self._target.n_outputs
+
+    def _finish_fit(
+        self, inputs: NetInputs, data: TrainingData, validation: np.ndarray
+    ) -> None:
+        """Learn what a task needs beside the network: nothing for most."""
+
+    def _joint_loss(
+        self, task: torch.nn.Module, data: TrainingData
+    ) -> tuple[JointLoss, AuxiliaryTarget | None]:
+        if data.auxiliary is None:
+            return JointLoss(task, self.auxiliary_loss), None
+        owner = type(self).__name__
+        auxiliary = AuxiliaryTarget(data.auxiliary, owner)
+        if auxiliary.kind == "numbers":
+            auxiliary.encoded = auxiliary.encoded.astype(self._dtype)
+        extra = build_loss("auto", None, auxiliary.kind, owner)
+        weight = self.auxiliary_target_weight
+        return JointLoss(task, self.auxiliary_loss, extra, weight), auxiliary
+
+    def _set_aside(self) -> dict[str, Any]:
+        aside = super()._set_aside()
+        if self.auxiliary_target is not None:
+            aside["auxiliary_target"] = self.auxiliary_target
+        return aside
+
+    def _auxiliary_values(self, frame: pd.DataFrame) -> pd.Series | None:
+        if self.auxiliary_target is None:
+            return None
+        if self.auxiliary_target not in frame.columns:
+            raise ValueError(
+                missing_column_message(
+                    self.auxiliary_target,
+                    frame,
+                    owner=type(self).__name__,
+                    name="auxiliary_target",
+                ).replace(
+                    "modality 'auxiliary_target' needs", "auxiliary_target= names"
+                )
+            )
+        return pd.Series(frame[self.auxiliary_target]).reset_index(drop=True)
+
+    def _outputs(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        frame = self._read_cohort(X)
+        inputs = self._encode_inputs(frame)
+        self._warn_untrained(inputs.presence)
+        views = [inputs, *test_time_views(self, self._inputs, inputs, frame)]
+        outputs = [self._run(JointNetwork.__call__, view) for view in views]
+        return np.mean(outputs, axis=0), inputs.presence
+
+    def _finish(self, outputs: np.ndarray, presence: np.ndarray) -> np.ndarray:
+        nothing = self._check_predictable(presence)
+        values = self._from_network(outputs.astype(np.float64))
+        values[nothing] = self._target.fallback
+        return self._target.result(values)

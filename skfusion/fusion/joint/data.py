@@ -1,0 +1,176 @@
+"""What a joint net is fed: the rows of a cohort, in memory or read when asked for.
+
+Read next: `skfusion.fusion.joint.training`, which draws batches of them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skfusion.image.embedding.pixels import PixelFile
+
+__all__ = ["NetInputs", "PixelRows", "Sample"]
+
+
+class PixelRows:
+    """Images on disk, which are read and prepared when a batch asks for them.
+
+    Parameters
+    ----------
+    pixels : PixelFile
+        The images.
+    prepare : callable
+        From images (B, 3, H, W) on their own scale to what the network is fed.
+    index : ndarray of int or None, default=None
+        Which images are the rows; None is all.
+    """
+
+    def __init__(
+        self,
+        pixels: PixelFile,
+        prepare: Callable[[Tensor], Tensor],
+        index: np.ndarray | None = None,
+    ) -> None:
+        self.pixels = pixels
+        self.prepare = prepare
+        self.index = np.arange(len(pixels)) if index is None else index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of rows, and the shape of an image."""
+        return (len(self), *self.pixels.shape[1:])
+
+    def rows(self, index: np.ndarray) -> PixelRows:
+        """Return some of the rows; nothing is read."""
+        return PixelRows(self.pixels, self.prepare, self.index[index])
+
+    def fetch(self, rows: np.ndarray) -> Tensor:
+        """Read some rows."""
+        return self.prepare(self.pixels.read(self.index[rows]))
+
+
+@dataclass(frozen=True)
+class NetInputs:
+    """What a joint net is given: one array per modality, and who has it.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray of shape (n_samples, ...) or PixelRows
+        Finite everywhere; what stands in an absent row is never used.
+    presence : ndarray of bool of shape (n_samples, M)
+        Which modality is there in which row.
+    """
+
+    arrays: dict[str, np.ndarray | PixelRows]
+    presence: np.ndarray
+
+    def rows(self, index: np.ndarray) -> NetInputs:
+        """Return the same inputs for some rows only."""
+        arrays = {
+            name: array.rows(index) if isinstance(array, PixelRows) else array[index]
+            for name, array in self.arrays.items()
+        }
+        return NetInputs(arrays, self.presence[index])
+
+    def fetch(self, rows: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
+        """Return a batch as tensors: the arrays by name, and the presence."""
+        batch = {
+            name: array.fetch(rows)
+            if isinstance(array, PixelRows)
+            else torch.from_numpy(array[rows])
+            for name, array in self.arrays.items()
+        }
+        return batch, torch.from_numpy(self.presence[rows])
+
+    def __len__(self) -> int:
+        return len(self.presence)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows to train on or to validate with.
+
+    Attributes
+    ----------
+    inputs : NetInputs
+        What the network is given.
+    y : ndarray of shape (n_samples, ...)
+        The target as the loss takes it.
+        Class numbers or an indicator matrix (int64), or standardised numbers.
+    weight : ndarray of shape (n_samples,)
+        Weights of the rows, above 0.
+    auxiliary : ndarray of shape (n_samples,) or None
+        An auxiliary target, as `AuxiliaryTarget` encodes it.
+    """
+
+    inputs: NetInputs
+    y: np.ndarray
+    weight: np.ndarray
+    auxiliary: np.ndarray | None = None
+
+    def rows(self, index: np.ndarray) -> Sample:
+        """Return some of the rows."""
+        extra = None if self.auxiliary is None else self.auxiliary[index]
+        return Sample(self.inputs.rows(index), self.y[index], self.weight[index], extra)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+PREDICTION_BATCH_SIZE = 256
+MAP_BATCH_SIZE = 32  # an image, or a feature map, is as large as thousands of features
+
+
+def outputs_of(
+    network: nn.Module,
+    function: Callable[..., Tensor],
+    inputs: NetInputs,
+    device: torch.device | str = "cpu",
+) -> np.ndarray:
+    """Run a function of a network over rows, in batches and without gradients.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In evaluation mode, on the CPU, where it stays.
+    function : callable
+        Called with the network, a dict of tensors and the presence tensor of a batch.
+    inputs : NetInputs
+        The rows.
+    device : torch.device or str, default="cpu"
+        Where to compute.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, ...)
+    """
+    device = torch.device(device)
+    if device.type != "cpu":
+        network = copy.deepcopy(network).to(device)
+    has_maps = any(len(array.shape) > 2 for array in inputs.arrays.values())
+    size = MAP_BATCH_SIZE if has_maps else PREDICTION_BATCH_SIZE
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(inputs), size):
+            rows = np.arange(start, min(start + size, len(inputs)))
+            batch, present = _to_device(inputs.fetch(rows), device)
+            parts.append(function(network, batch, present).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _to_device(x: Any, device: Any) -> Any:
+    if isinstance(x, dict):
+        return {name: _to_device(value, device) for name, value in x.items()}
+    if isinstance(x, tuple):
+        return tuple(_to_device(value, device) for value in x)
+    return x.to(device)

@@ -1,0 +1,518 @@
+"""TorchEncoder: columns of numbers in, what a torch module makes of them out.
+
+Read next: `skfusion.fusion.joint.inputs`, which makes the module part of a joint net.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+
+from skfusion._validation import is_number
+from skfusion.fusion.torch_runtime import seeded_torch, torch_threads
+from skfusion.image.networks.freezing import parameter_groups, trainable_names
+
+__all__ = ["GRUDEncoder", "SequenceTransformer", "TorchEncoder", "small_mlp"]
+
+
+BATCH_SIZE = 1024
+HIDDEN_WIDTH = 32
+
+
+class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Turn columns of numbers into the output of a torch module.
+
+    In joint fusion the module is the encoder of its modality and is trained together
+    with the rest of the network (the loss reaches it). Everywhere else it is a
+    transformer whose weights stay as they are: a frozen feature extractor.
+
+    Parameters
+    ----------
+    module : torch.nn.Module, callable or None, default=None
+        From ``(B, n_features_in_)`` to ``(B, n_features_out)``: the encoder itself,
+        which is copied, never changed, or a function ``module(n_features) ->
+        torch.nn.Module`` that makes one of the number of columns. None makes a small
+        network of two layers, of use only where it is trained, in joint fusion. One
+        for sequences begins with ``torch.nn.Unflatten``; `skfusion.fusion` has a
+        ``GRUDEncoder`` and a ``SequenceTransformer``.
+    trainable : {"head", "last_block", "all"}, int or list of str, default="all"
+        What joint fusion trains of the module: nothing, its last block, everything,
+        its last so many blocks, or the layers below these names. Its batch norms
+        follow the data with ``"all"``, and else keep their running statistics.
+    lr_factor : float, default=1.0
+        What joint fusion multiplies its learning rate with for this module. A module
+        with pretrained weights wants less than 1.
+    standardize : bool, default=True
+        Whether columns are brought to mean 0 and standard deviation 1 of the training
+        rows before the module sees them.
+    random_state : int, RandomState or None, default=None
+        Seeds the weights of a module that is made in `fit`.
+
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+        The module, in evaluation mode.
+    means_ : ndarray of shape (n_features_in_,)
+        Mean of each column; it fills a gap inside a row that has other values.
+    scales_ : ndarray of shape (n_features_in_,)
+        What each column is divided by.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Their names, if all are strings.
+
+    See Also
+    --------
+    skfusion.ImageEmbedder : The same for images.
+    skfusion.JointFusionClassifier : Trains the module.
+
+    Notes
+    -----
+    A row in which every column is NaN is an absent modality: its output is NaN.
+
+    Examples
+    --------
+    A recurrent net over five visits of one measurement each:
+
+    >>> import numpy as np
+    >>> import torch
+    >>> from torch import nn
+    >>> from skfusion import TorchEncoder
+    >>> class Recurrent(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.cell = nn.GRU(input_size=1, hidden_size=8, batch_first=True)
+    ...
+    ...     def forward(self, visits):  # (B, 5)
+    ...         return self.cell(visits[:, :, None])[1][-1]  # (B, 8)
+    >>> visits = np.random.default_rng(0).normal(size=(20, 5))
+    >>> TorchEncoder(Recurrent()).fit_transform(visits).shape
+    (20, 8)
+    """
+
+    module_: nn.Module
+    means_: np.ndarray
+    scales_: np.ndarray
+    _n_features_out: int
+
+    def __init__(
+        self,
+        module: nn.Module | Callable[[int], nn.Module] | None = None,
+        *,
+        trainable: Any = "all",
+        lr_factor: float = 1.0,
+        standardize: bool = True,
+        random_state: Any = None,
+    ) -> None:
+        self.module = module
+        self.trainable = trainable
+        self.lr_factor = lr_factor
+        self.standardize = standardize
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn means and scales, make the module and check it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Numbers; NaN is a gap.
+        y : ignored
+            Present for the API.
+
+        Returns
+        -------
+        self
+            The fitted encoder.
+
+        Raises
+        ------
+        TypeError
+            If `module` is neither a module nor makes one.
+        ValueError
+            If a parameter makes no sense, or the module does not take rows of these
+            columns or does not return one vector for each.
+        """
+        values = self._check_values(X, reset=True)
+        if not is_number(self.lr_factor) or self.lr_factor < 0:
+            raise ValueError(
+                f"TorchEncoder: lr_factor must be 0 or more, got {self.lr_factor!r}."
+            )
+        known = ~np.isnan(values)
+        counts = np.maximum(known.sum(axis=0), 1)
+        self.means_ = np.where(known, values, 0.0).sum(axis=0) / counts
+        deviations = np.where(known, values - self.means_, 0.0)
+        spread = np.sqrt((deviations**2).sum(axis=0) / counts)
+        # rounding leaves a constant column a spread that is no information
+        informative = spread > 1e-12 * np.maximum(np.abs(self.means_), 1e-300)
+        self.scales_ = np.where(informative & bool(self.standardize), spread, 1.0)
+        self.module_ = self._make_module(values.shape[1])
+        trainable_names(self.module_, self.trainable)  # refuses what it cannot find
+        self._n_features_out = self._try_module(values.shape[1])
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the module's output for each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features_in_)
+            Numbers; NaN is a gap.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_out)
+            Of the module's own precision; NaN in the rows that hold nothing.
+        """
+        inputs = self.prepare(X)
+        present = np.flatnonzero(~np.isnan(inputs).any(axis=1))
+        outputs = np.full(
+            (len(inputs), self._n_features_out), np.nan, dtype=inputs.dtype
+        )
+        with torch.inference_mode(), torch_threads(1):
+            for start in range(0, len(present), BATCH_SIZE):
+                rows = present[start : start + BATCH_SIZE]
+                outputs[rows] = self.module_(torch.from_numpy(inputs[rows])).numpy()
+        return outputs
+
+    def prepare(self, X: Any) -> np.ndarray:
+        """Return what the module is fed: gaps filled, columns standardised.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features_in_)
+            Numbers; NaN is a gap.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_in_)
+            Of the module's own precision; NaN in the rows that hold nothing.
+        """
+        check_is_fitted(self, "module_")
+        values = self._check_values(X, reset=False)
+        gaps = np.isnan(values)
+        filled = np.where(gaps, self.means_, values)
+        if self.standardize:
+            filled = (filled - self.means_) / self.scales_
+        filled[gaps.all(axis=1)] = np.nan
+        # row by row in memory, whatever X was: kernels round by the layout
+        return filled.astype(self.dtype, order="C", copy=False)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Precision of the fitted module's weights."""
+        tensor = torch.empty(0, dtype=_precision(self.module_))
+        return tensor.numpy().dtype
+
+    def trainable_module(self) -> nn.Module:
+        """Return a copy of the fitted module in which only `trainable` is trained.
+
+        Returns
+        -------
+        torch.nn.Module
+            Its frozen parameters do not require gradients.
+        """
+        module = copy.deepcopy(self.module_)
+        names = trainable_names(module, self.trainable)
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(name in names)
+        return module
+
+    def trainable_blocks(self) -> list[list[str]]:
+        """Return the names of the trainable parameters by block, the first one first.
+
+        Returns
+        -------
+        list of list of str
+        """
+        names = trainable_names(self.module_, self.trainable)
+        groups = parameter_groups(self.module_).values()
+        blocks = [[name for name in group if name in names] for group in groups]
+        return [block for block in blocks if block]
+
+    def _check_values(self, X: Any, *, reset: bool) -> np.ndarray:
+        return validate_data(
+            self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=reset
+        )
+
+    def _make_module(self, n_features: int) -> nn.Module:
+        if isinstance(self.module, nn.Module):
+            return copy.deepcopy(self.module).eval()
+        factory = small_mlp if self.module is None else self.module
+        if not callable(factory):
+            raise TypeError(
+                "TorchEncoder: module must be a torch.nn.Module, a function that makes "
+                f"one of the number of columns, or None; got {factory!r}."
+            )
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        with seeded_torch(int(seed)):
+            module = factory(n_features)
+        if not isinstance(module, nn.Module):
+            raise TypeError(
+                f"TorchEncoder: module({n_features}) returned "
+                f"{type(module).__name__}, expected a torch.nn.Module."
+            )
+        return module.eval()
+
+    def _try_module(self, n_features: int) -> int:
+        """Return the width of the module's output, found with two rows of zeros."""
+        kind = type(self.module_).__name__
+        rows = torch.zeros(2, n_features, dtype=_precision(self.module_))
+        try:
+            with torch.inference_mode():
+                output = self.module_(rows)
+        except Exception as error:
+            raise ValueError(
+                f"TorchEncoder: the module {kind} fails on rows of {n_features} "
+                f"columns: {error}. It must take a tensor (B, {n_features}); a "
+                "function module(n_features) can make one to measure."
+            ) from error
+        if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != 2:
+            is_tensor = isinstance(output, Tensor)
+            what = tuple(output.shape) if is_tensor else type(output).__name__
+            raise ValueError(
+                f"TorchEncoder: the module {kind} turns 2 rows into {what}; expected "
+                "one tensor of shape (2, n_features_out). Wrap it in a module that "
+                "returns one vector a row."
+            )
+        return output.shape[1]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def small_mlp(n_features: int) -> nn.Module:
+    """Return the module that `TorchEncoder` makes by default.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of inputs.
+
+    Returns
+    -------
+    torch.nn.Module
+        From (B, n_features) to (B, 32), through one hidden layer of 32.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfusion.fusion.joint.encoders import small_mlp
+    >>> small_mlp(5)(torch.zeros(2, 5, dtype=torch.float64)).shape
+    torch.Size([2, 32])
+    """
+    return nn.Sequential(
+        nn.Linear(n_features, HIDDEN_WIDTH, dtype=torch.float64),
+        nn.ReLU(),
+        nn.Linear(HIDDEN_WIDTH, HIDDEN_WIDTH, dtype=torch.float64),
+        nn.ReLU(),
+    )
+
+
+def _precision(module: nn.Module) -> torch.dtype:
+    floats = (p.dtype for p in module.parameters() if p.is_floating_point())
+    return next(floats, torch.float32)
+
+
+#: Channels of a cell: value, observed (0 or 1), time since it last was.
+N_CHANNELS = 3
+
+
+class GRUDEncoder(nn.Module):
+    """A gated recurrent unit whose memory of what it does not see decays: GRU-D [1]_.
+
+    A value that is missing is replaced by the last one, which fades towards the mean
+    (0, as values are standardised) the longer ago it was. So does the hidden state.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of inputs in a row: ``n_steps * 3 * n_codes``.
+    n_steps : int
+        Number of steps of time T.
+    width : int, default=32
+        Width H of the hidden state, and of the output.
+    dropout : float, default=0.0
+        Share of the output that is dropped in training.
+
+    Raises
+    ------
+    ValueError
+        If the inputs are no grid of that many steps.
+
+    References
+    ----------
+    .. [1] Che Z et al. (2018). Recurrent neural networks for multivariate time series
+       with missing values. Scientific Reports 8:6085.
+
+    Examples
+    --------
+    With `functools.partial` it is a module for `TorchEncoder`, which knows the number
+    of inputs in `fit`:
+
+    >>> from functools import partial
+    >>> import numpy as np
+    >>> from skfusion import TorchEncoder
+    >>> from skfusion.fusion import GRUDEncoder
+    >>> grids = np.random.default_rng(0).random((20, 6 * 3 * 2))  # 6 steps, 2 codes
+    >>> module = partial(GRUDEncoder, n_steps=6, width=8)
+    >>> TorchEncoder(module, standardize=False).fit_transform(grids).shape
+    (20, 8)
+    """
+
+    def __init__(
+        self, n_features: int, n_steps: int, width: int = 32, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.n_steps = n_steps
+        n_codes = _n_codes(n_features, n_steps, "GRUDEncoder")
+        # one rate of decay per code for its value, any mixture for the hidden state
+        self.value_decay = nn.Parameter(torch.zeros(2, n_codes))
+        self.state_decay = nn.Linear(n_codes, width)
+        self.cell = nn.GRUCell(2 * n_codes, width)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.uniform_(self.value_decay[0], 0.0, 1.0)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Return the last hidden state (B, H) for grids (B, T * 3 * C)."""
+        value, observed, since = _channels(grid, self.n_steps)  # (B, T, C) each
+        weight, bias = self.value_decay
+        value_decay = torch.exp(-torch.relu(weight * since + bias))  # (B, T, C)
+        state_decay = torch.exp(-torch.relu(self.state_decay(since)))  # (B, T, H)
+        last = torch.zeros_like(value[:, 0])  # (B, C)
+        state = torch.zeros_like(state_decay[:, 0])  # (B, H)
+        for step in range(self.n_steps):
+            there = observed[:, step]
+            # the value itself where it is there, else what is left of the last one
+            filled = torch.where(there > 0, value[:, step], value_decay[:, step] * last)
+            last = torch.where(there > 0, value[:, step], last)
+            inputs = torch.cat([filled, there], dim=1)  # (B, 2 C)
+            state = self.cell(inputs, state_decay[:, step] * state)
+        return self.dropout(state)
+
+
+class SequenceTransformer(nn.Module):
+    """A small transformer over the steps of a grid.
+
+    Each step is a token; steps in which nothing was observed are left out of the
+    attention. The output is that of a learned first token.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of inputs in a row: ``n_steps * 3 * n_codes``.
+    n_steps : int
+        Number of steps of time T.
+    width : int, default=32
+        Width H of a token, and of the output; even, a multiple of `n_heads`.
+    n_heads : int, default=4
+        Number of attention heads.
+    n_layers : int, default=2
+        Number of layers.
+    dropout : float, default=0.1
+        Share that is dropped in training within each layer.
+
+    Raises
+    ------
+    ValueError
+        If the inputs are no grid of that many steps, or the width does not fit.
+
+    See Also
+    --------
+    GRUDEncoder : Fewer weights, and gaps fade with time.
+
+    References
+    ----------
+    .. [1] Vaswani A et al. (2017). Attention is all you need. NeurIPS 30.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfusion.fusion import SequenceTransformer
+    >>> encoder = SequenceTransformer(6 * 3 * 2, n_steps=6, width=8)
+    >>> encoder(torch.zeros(5, 36)).shape
+    torch.Size([5, 8])
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        n_features: int,
+        n_steps: int,
+        width: int = 32,
+        n_heads: int = 4,
+        n_layers: int = 2,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.n_steps = n_steps
+        n_codes = _n_codes(n_features, n_steps, "SequenceTransformer")
+        if width % 2 or width % n_heads:
+            raise ValueError(
+                f"SequenceTransformer: width must be even and a multiple of "
+                f"n_heads={n_heads}, got {width}."
+            )
+        self.embed = nn.Linear(N_CHANNELS * n_codes, width)
+        self.summary = nn.Parameter(torch.zeros(width))
+        self.register_buffer("positions", _waves(n_steps, width))
+        layer = nn.TransformerEncoderLayer(
+            width, n_heads, 2 * width, dropout, batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(
+            layer, n_layers, nn.LayerNorm(width), enable_nested_tensor=False
+        )
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Return the first token (B, H) for grids (B, T * 3 * C)."""
+        value, observed, since = _channels(grid, self.n_steps)  # (B, T, C) each
+        steps = torch.cat([value * observed, observed, since], dim=2)  # (B, T, 3 C)
+        tokens = self.embed(steps) + self.positions  # (B, T, H)
+        summary = self.summary.expand(len(grid), 1, -1)  # (B, 1, H)
+        empty = observed.sum(dim=2) == 0  # (B, T)
+        ignored = torch.cat([torch.zeros_like(empty[:, :1]), empty], dim=1)
+        encoded = self.layers(
+            torch.cat([summary, tokens], dim=1), src_key_padding_mask=ignored
+        )
+        return encoded[:, 0]
+
+
+def _n_codes(n_features: int, n_steps: int, owner: str) -> int:
+    n_codes, rest = divmod(n_features, N_CHANNELS * n_steps)
+    if rest or not n_codes:
+        raise ValueError(
+            f"{owner}: {n_features} inputs are no grid of {n_steps} steps with value, "
+            "presence and time since last for each code. Is n_steps that of the "
+            "grid?"
+        )
+    return n_codes
+
+
+def _channels(grid: Tensor, n_steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return value, observed and since, each (B, T, C)."""
+    cells = grid.reshape(len(grid), n_steps, N_CHANNELS, -1)
+    return cells[:, :, 0], cells[:, :, 1], cells[:, :, 2]
+
+
+def _waves(n_steps: int, width: int) -> Tensor:
+    """Return sines and cosines of falling frequency (T, H)."""
+    step = torch.arange(n_steps)[:, None]  # (T, 1)
+    frequency = torch.exp(torch.arange(0, width, 2) * (-math.log(1e4) / width))
+    angle = step * frequency  # (T, H / 2)
+    return torch.stack([angle.sin(), angle.cos()], dim=2).reshape(n_steps, width)

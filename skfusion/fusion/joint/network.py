@@ -1,0 +1,495 @@
+"""The networks of joint fusion: pure torch, no scikit-learn and no tables.
+
+One encoder per modality, a learned token where a modality is absent, a join, a head.
+B is the batch size, M the number of modalities, D the width of a representation.
+Read next: `skfusion.fusion.joint.joins`, then `skfusion.fusion.joint.training`, which fits them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skfusion._validation import did_you_mean
+from skfusion.fusion.joint.data import NetInputs, outputs_of
+from skfusion.fusion.joint.joins import Concatenation, build_join
+
+__all__ = [
+    "Architecture",
+    "DirectEncoder",
+    "JointNetwork",
+    "JointOutputs",
+    "ModalityEncoder",
+    "build_network",
+    "with_encoder",
+]
+
+
+# AUROC on 842 skin photos with 8 clinical columns, frozen backbone, 5 folds of whole
+# patients: 0.885 unscaled, 0.904 at 128, 0.904 at 32, 0.906 at 8.
+BALANCED_WIDTH = 32
+
+
+class Standardize(nn.Module):
+    """Shift and scale features by fixed numbers; start as the identity.
+
+    Features are standardised. A block of more than 32 features is then scaled down to
+    the total variance of 32, so that an embedding of a thousand columns does not
+    drown twenty clinical ones: the optimiser moves every weight by the same amount,
+    whatever it multiplies.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of features.
+    """
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(n_features))
+
+    def calibrate(self, x: Tensor) -> None:
+        """Take mean and standard deviation from features of shape (B, n_features)."""
+        spread = x.std(dim=0, unbiased=False)
+        self.shift = x.mean(dim=0)
+        # A constant feature says nothing; dividing by its spread would blow up noise.
+        scale = torch.where(spread > 1e-6, spread, torch.ones_like(spread))
+        self.scale = scale * max(1.0, x.shape[1] / BALANCED_WIDTH) ** 0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features, shifted and scaled."""
+        return (x - self.shift) / self.scale
+
+
+class ModalityEncoder(nn.Module):
+    """Turn one modality into a representation of fixed width.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of features, or of outputs of the backbone.
+    width : int
+        Width D of the representation.
+    dropout : float
+        Share of the features that is dropped in training, before the projection.
+    backbone : torch.nn.Module or None, default=None
+        What comes first, e.g. the trainable tail of a CNN; its output is (B,
+        n_features).
+    follows_data : bool, default=False
+        Whether batch norms of the backbone learn from the batches. Else they keep
+        their running statistics: a clinical cohort is too small to estimate those of a
+        pretrained network again in batches of 32.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        width: int,
+        dropout: float,
+        backbone: nn.Module | None = None,
+        *,
+        follows_data: bool = False,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.follows_data = follows_data
+        self.backbone = nn.Identity() if backbone is None else backbone
+        self.standardize = Standardize(n_features)
+        self.project = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(n_features, width), nn.ReLU()
+        )
+
+    def train(self, mode: bool = True) -> ModalityEncoder:
+        """Set the mode of everything but batch norms that keep their statistics."""
+        super().train(mode)
+        if self.follows_data:
+            return self
+        for part in self.backbone.modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the representation (B, D) of features or backbone inputs."""
+        features = self.backbone(x)  # (B, n_features)
+        return self.project(self.standardize(features))  # (B, D)
+
+
+class DirectEncoder(nn.Module):
+    """Let the features of a modality enter as they are, standardised: joint type II.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of features.
+    replicate : int, default=1
+        How often they stand side by side, against an embedding that has many more
+        (Yoo et al. 2019).
+    """
+
+    def __init__(self, n_features: int, replicate: int = 1) -> None:
+        super().__init__()
+        self.width = n_features * replicate
+        self.replicate = replicate
+        self.backbone = nn.Identity()
+        self.standardize = Standardize(n_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, replicate * n_features) for features (B, n_features)."""
+        return self.standardize(x).repeat(1, self.replicate)
+
+
+class JointOutputs(NamedTuple):
+    """What a joint net says in training.
+
+    Attributes
+    ----------
+    fused : Tensor of shape (B, n_outputs)
+        From all modalities together.
+    single : list of Tensor of shape (B, n_outputs)
+        From each modality alone; empty where the net has no such heads.
+    auxiliary : Tensor of shape (B, n_auxiliary) or None
+        The auxiliary target.
+    """
+
+    fused: Tensor
+    single: list[Tensor]
+    auxiliary: Tensor | None
+
+    def float(self) -> JointOutputs:
+        """Return the same in float32, in which losses are computed."""
+        auxiliary = None if self.auxiliary is None else self.auxiliary.float()
+        single = [part.float() for part in self.single]
+        return JointOutputs(self.fused.float(), single, auxiliary)
+
+
+class JointNetwork(nn.Module):
+    """Encoders, learned tokens for the absent, a join, a head.
+
+    Parameters
+    ----------
+    encoders : mapping of str to torch.nn.Module
+        One per modality, in the order of the columns of `present`. Each has the
+        attribute ``width``: how wide its representation is.
+    hidden_dims : sequence of int
+        Widths: of every representation first, then of the head's hidden layers.
+    n_outputs : int
+        Number of classes, of labels, or of numbers to predict.
+    dropout : float
+        Dropout before each layer of the head.
+    modality_dropout : float
+        Share of the present modalities that is hidden in training, so that the network
+        learns to do without; one modality always stays.
+    join : torch.nn.Module or None, default=None
+        One of `skfusion.fusion.joint.joins`, or like them; None concatenates.
+    modality_heads : bool, default=False
+        Whether each modality also predicts alone, by one layer on its representation.
+    n_auxiliary : int, default=0
+        Number of outputs for an auxiliary target; 0 for none.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, Any],
+        hidden_dims: Sequence[int],
+        n_outputs: int,
+        dropout: float,
+        modality_dropout: float,
+        *,
+        join: nn.Module | None = None,
+        modality_heads: bool = False,
+        n_auxiliary: int = 0,
+    ) -> None:
+        super().__init__()
+        self.widths = {name: int(encoder.width) for name, encoder in encoders.items()}
+        widths = list(self.widths.values())
+        # "x_" because a module's name may not clash with nn.Module's attributes
+        self.encoders = nn.ModuleDict({f"x_{k}": e for k, e in encoders.items()})
+        self.tokens = nn.ParameterList(torch.zeros(width) for width in widths)
+        self.modality_dropout = modality_dropout
+        fuse: Any = Concatenation(widths) if join is None else join
+        self.fuse = fuse
+        layers: list[nn.Module] = []
+        self.n_joined = n_inputs = int(fuse.n_features)
+        for n_hidden in hidden_dims[1:]:
+            layers += [nn.Dropout(dropout), nn.Linear(n_inputs, n_hidden), nn.ReLU()]
+            n_inputs = n_hidden
+        self.head = nn.Sequential(
+            *layers, nn.Dropout(dropout), nn.Linear(n_inputs, n_outputs)
+        )
+        self.modality_heads = nn.ModuleList(
+            nn.Linear(width, n_outputs) for width in widths if modality_heads
+        )
+        self.auxiliary_head: nn.Module | None = None
+        if n_auxiliary:
+            self.auxiliary_head = nn.Linear(self.n_joined, n_auxiliary)
+
+    def encode(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return M representations (B, D_m), of no meaning in rows that lack one."""
+        return [encoder(inputs[name[2:]]) for name, encoder in self.encoders.items()]
+
+    def put_tokens(self, encoded: Sequence[Tensor], present: Tensor) -> list[Tensor]:
+        """Return M representations (B, D_m), tokens where a modality is absent."""
+        return [
+            torch.where(there[:, None], part, token)
+            for part, there, token in zip(encoded, present.T, self.tokens, strict=True)
+        ]
+
+    def join(self, representations: Sequence[Tensor], present: Tensor) -> Tensor:
+        """Return the joined vector (B, J) for M representations (B, D_m)."""
+        if isinstance(self.fuse, Concatenation):  # widths may differ
+            return self.fuse(representations, present)
+        return self.fuse(torch.stack(list(representations), dim=1), present)
+
+    def decide(self, encoded: Sequence[Tensor], present: Tensor) -> Tensor:
+        """Return the outputs (B, n_outputs) for M representations (B, D_m)."""
+        return self.head(self.join(self.put_tokens(encoded, present), present))
+
+    def predict_single(self, encoded: Sequence[Tensor]) -> list[Tensor]:
+        """Return what each modality says alone: M outputs (B, n_outputs), or none."""
+        heads = self.modality_heads
+        return [head(part) for head, part in zip(heads, encoded, strict=False)]
+
+    def outputs(self, inputs: Mapping[str, Tensor], present: Tensor) -> JointOutputs:
+        """Return everything that a loss is taken of."""
+        if self.training and self.modality_dropout > 0:
+            present = self._hide_some(present)
+        encoded = self.encode(inputs)
+        joined = self.join(self.put_tokens(encoded, present), present)
+        auxiliary = None
+        if self.auxiliary_head is not None:
+            auxiliary = self.auxiliary_head(joined)
+        return JointOutputs(self.head(joined), self.predict_single(encoded), auxiliary)
+
+    def forward(self, inputs: Mapping[str, Tensor], present: Tensor) -> Tensor:
+        """Return the outputs (B, n_outputs): log-odds of classes, or numbers."""
+        return self.outputs(inputs, present).fused
+
+    def _hide_some(self, present: Tensor) -> Tensor:
+        chance = torch.rand(present.shape, device=present.device)
+        kept = present & (chance >= self.modality_dropout)
+        # where all were hidden, the present one with the greatest chance comes back
+        last = torch.where(present, chance, -torch.ones_like(chance)).argmax(dim=1)
+        empty = ~kept.any(dim=1) & present.any(dim=1)
+        kept[empty, last[empty]] = True
+        return kept
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The parameters of a joint estimator that shape its network."""
+
+    owner: str
+    fusion: Any
+    fusion_params: Mapping[str, Any] | None
+    encoders: Any
+    hidden_dims: Sequence[int]
+    dropout: float
+    modality_dropout: float
+    auxiliary_loss: float
+    auxiliary_target_weight: float
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense, whatever the cohort."""
+        widths = self.hidden_dims
+        if not len(widths) or any(int(width) < 1 for width in widths):
+            raise ValueError(
+                f"{self.owner}: hidden_dims must be one or more positive numbers "
+                "(width of a representation, then of the head's layers), got "
+                f"{widths!r}."
+            )
+        for name in ("dropout", "modality_dropout"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise ValueError(
+                    f"{self.owner}: {name} must be at least 0 and below 1, got "
+                    f"{value!r}."
+                )
+        for name in ("auxiliary_loss", "auxiliary_target_weight"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise ValueError(
+                    f"{self.owner}: {name} must be a number of 0 or more, got "
+                    f"{value!r}."
+                )
+
+    @classmethod
+    def of(cls, model: Any) -> Architecture:
+        """Collect the parameters of an estimator."""
+        names = [field.name for field in fields(cls) if field.name != "owner"]
+        chosen = {name: getattr(model, name) for name in names}
+        return cls(owner=type(model).__name__, **chosen)
+
+
+def with_encoder(encoders: Any, parts: Sequence[Any], owner: str) -> set[str]:
+    """Return the names of the modalities that have a trained encoder.
+
+    Parameters
+    ----------
+    encoders : {"all", "networks"} or list of str
+        The user's choice.
+    parts : sequence of BlockInput, ImageInput and the like
+        One per modality; some bring a network of their own.
+    owner : str
+        Name of the estimator, for the messages.
+
+    Returns
+    -------
+    set of str
+
+    Raises
+    ------
+    ValueError
+        If the choice is unknown, names no modality, leaves one without the network
+        that it brings, or leaves the loss no encoder to reach.
+    """
+    names = [part.modality.name for part in parts]
+    networks = {p.modality.name for p in parts if p.brings_network}
+    if isinstance(encoders, str):
+        if encoders not in ("all", "networks"):
+            raise ValueError(
+                f"{owner}: encoders must be 'all', 'networks' or a list of modality "
+                f"names, got {encoders!r}."
+            )
+        chosen = set(names) if encoders == "all" else networks
+    else:
+        chosen = set(encoders)
+        unknown = sorted(chosen - set(names), key=str)
+        if unknown:
+            raise ValueError(
+                f"{owner}: encoders names {unknown[0]!r}, which is no modality."
+                f"{did_you_mean(unknown[0], names)} They are {names}."
+            )
+        if networks - chosen:
+            raise ValueError(
+                f"{owner}: modality {min(networks - chosen)!r} brings a network, which "
+                "is its encoder; name it in encoders too."
+            )
+    if not chosen:
+        raise ValueError(
+            f"{owner}: with encoders={encoders!r} no modality has an encoder, so there "
+            "is nothing that the loss could train: that is early fusion. Use "
+            "EarlyFusionClassifier, encoders='all', or name the modalities to encode."
+        )
+    return chosen
+
+
+def build_network(
+    parts: Sequence[Any],
+    inputs: NetInputs,
+    architecture: Architecture,
+    n_outputs: int,
+    n_auxiliary: int,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+) -> JointNetwork:
+    """Make an untrained network whose encoders are calibrated to the training rows.
+
+    Parameters
+    ----------
+    parts : sequence of BlockInput, ImageInput and the like
+        One per modality, fitted.
+    inputs : NetInputs
+        The training rows.
+    architecture : Architecture
+        The user's choices.
+    n_outputs : int
+        Number of classes, labels or numbers.
+    n_auxiliary : int
+        Number of outputs for an auxiliary target; 0 for none.
+    dtype : torch.dtype
+        Precision of the inputs, and then of all weights.
+    device : torch.device or str, default="cpu"
+        Where to compute what encoders give for the training rows.
+
+    Returns
+    -------
+    JointNetwork
+        On the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the representations cannot be joined, or what an encoder returns carries no
+        gradient although it has weights to train.
+    """
+    chosen = with_encoder(architecture.encoders, parts, architecture.owner)
+    params = architecture.fusion_params or {}
+    encoders: dict[str, ModalityEncoder | DirectEncoder] = {}
+    for j, part in enumerate(parts):
+        name = part.modality.name
+        encoder: ModalityEncoder | DirectEncoder
+        if name in chosen:
+            encoder = ModalityEncoder(
+                part.n_features,
+                architecture.hidden_dims[0],
+                architecture.dropout,
+                part.new_tail().to(dtype),
+                follows_data=part.follows_data,
+            )
+        else:
+            encoder = DirectEncoder(part.n_features, params.get("replicate", 1))
+        rows = NetInputs(
+            {"x": inputs.arrays[name]}, np.ones((len(inputs), 1), dtype=bool)
+        ).rows(np.flatnonzero(inputs.presence[:, j]))
+        tail = encoder.backbone.eval()
+        features = outputs_of(tail, _run_tail, rows, device)
+        encoder.standardize.calibrate(torch.from_numpy(features))
+        _check_gradient(tail, rows, part, architecture.owner)
+        encoders[name] = encoder
+    join = build_join(
+        architecture.fusion,
+        architecture.fusion_params,
+        {name: encoder.width for name, encoder in encoders.items()},
+        dropout=architecture.dropout,
+        conditioned=_conditioned(parts),
+        owner=architecture.owner,
+    )
+    network = JointNetwork(
+        encoders,
+        architecture.hidden_dims,
+        n_outputs,
+        architecture.dropout,
+        architecture.modality_dropout,
+        join=join,
+        modality_heads=architecture.auxiliary_loss > 0,
+        n_auxiliary=n_auxiliary,
+    )
+    return network.to(dtype)
+
+
+def _conditioned(parts: Sequence[Any]) -> str:
+    """Return the modality that FiLM modulates: the first with a network, or first."""
+    own = [part for part in parts if part.brings_network]
+    return str((own or list(parts))[0].modality.name)
+
+
+def _check_gradient(tail: nn.Module, rows: NetInputs, part: Any, owner: str) -> None:
+    trained = [weights for weights in tail.parameters() if weights.requires_grad]
+    if not trained:
+        return
+    with torch.enable_grad():
+        two = np.arange(min(2, len(rows)))
+        features = tail(rows.fetch(two)[0]["x"])
+        reached = features.requires_grad and any(
+            slope is not None
+            for slope in torch.autograd.grad(features.sum(), trained, allow_unused=True)
+        )
+    if not reached:
+        raise ValueError(
+            f"{owner}: {part.modality.label} has {len(trained)} weight tensor(s) to "
+            "train, but what its encoder returns carries no gradient to any of them, "
+            "so the loss cannot reach them. Does it detach its output, leave torch "
+            "for numpy, or run under torch.no_grad()?"
+        )
+
+
+def _run_tail(tail: nn.Module, batch: dict[str, Tensor], _: Tensor) -> Tensor:
+    return tail(batch["x"])

@@ -1,0 +1,280 @@
+"""Training of joint nets: rows and a network in, a fitted network out.
+
+Runs on skorch, so that its callbacks, schedulers and checkpoints can be used. What
+happens between epochs is in `skfusion.fusion.joint.callbacks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.helper import predefined_split
+from skorch.utils import TeeGenerator
+from torch import Tensor, nn
+
+from skfusion.fusion.joint.callbacks import (
+    EpochHook,
+    StopIfWanted,
+    Unfreezing,
+    make_callbacks,
+)
+from skfusion.fusion.joint.data import Sample, _to_device
+from skfusion.fusion.joint.network import JointNetwork, JointOutputs
+from skfusion.fusion.joint.objective import JointLoss
+from skfusion.fusion.torch_runtime import Precision
+
+__all__ = ["TrainingSettings", "train"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The parameters of `JointFusionClassifier` that concern training.
+
+    Attributes
+    ----------
+    encoder_rates : sequence of (list of str, float)
+        Parameters of the network that are not learned at the rate `lr`, and their
+        rates.
+    precision : Precision
+        How it is computed, and where.
+    unfreezing : Unfreezing or None
+        Gradual unfreezing.
+    callbacks : sequence of (str, callback) or callback
+        The user's, copied already.
+    hooks : sequence of (str, EpochHook)
+        Called before those, which may stop training.
+    """
+
+    max_epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float
+    patience: int
+    precision: Precision
+    encoder_rates: Sequence[tuple[list[str], float]] = ()
+    unfreezing: Unfreezing | None = None
+    scheduler: Any = None
+    gradient_clip: float | None = None
+    callbacks: Sequence[Any] = ()
+    hooks: Sequence[tuple[str, EpochHook]] = ()
+    verbose: int = 0
+
+
+class _Rows(torch.utils.data.Dataset):
+    """Rows of a training set, fetched a batch at a time."""
+
+    def __init__(self, sample: Sample) -> None:
+        self.inputs = sample.inputs
+        self.y = torch.from_numpy(sample.y)
+        self.weight = torch.from_numpy(sample.weight)
+        extra = sample.auxiliary
+        self.auxiliary = None if extra is None else torch.from_numpy(extra)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.__getitems__([index])
+
+    def __getitems__(self, rows: list[int]) -> Any:
+        index = np.asarray(rows)
+        arrays, present = self.inputs.fetch(index)
+        batch = {"inputs": arrays, "present": present, "weight": self.weight[index]}
+        if self.auxiliary is not None:
+            batch["auxiliary"] = self.auxiliary[index]
+        return batch, self.y[index]
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+class _Stopped(Exception):
+    """A callback asked to stop; skorch's callbacks do that by KeyboardInterrupt."""
+
+
+class _Net(NeuralNet):
+    """A skorch net with the losses of joint fusion, in a chosen precision."""
+
+    def __init__(
+        self,
+        *args: Any,
+        precision: Precision,
+        encoder_rates: Sequence[tuple[list[str], float]],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.precision = precision
+        self.encoder_rates = encoder_rates
+        self._scaler = precision.scaler()
+
+    def get_params_for_optimizer(
+        self, prefix: str, named_parameters: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Group the parameters by their learning rate."""
+        named = dict(named_parameters)
+        _, kwargs = super().get_params_for_optimizer(prefix, [])
+        groups: list[dict[str, Any]] = [
+            {"params": [named.pop(name) for name in names], "lr": rate}
+            for names, rate in self.encoder_rates
+        ]
+        return ([*groups, {"params": list(named.values())}],), kwargs
+
+    def infer(self, x: dict[str, Any], **fit_params: Any) -> JointOutputs:
+        x = _to_device(x, self.device)
+        with self.precision.autocast():
+            outputs = self.module_.outputs(x["inputs"], x["present"])
+        return outputs if self.precision.dtype is None else outputs.float()
+
+    def get_loss(
+        self,
+        y_pred: JointOutputs,
+        y_true: Tensor,
+        X: Any = None,
+        training: bool = False,
+    ) -> Tensor:
+        rows = {name: part for name, part in X.items() if name != "inputs"}
+        rows = _to_device(rows, self.device)
+        y_true = y_true.to(y_pred.fused.device)
+        if not training:  # early stopping minds the task alone
+            return self.criterion_.task(y_pred.fused, y_true, rows["weight"])
+        return self.criterion_(y_pred, y_true, **rows)
+
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Take one step; that of float16 is left out where a gradient overflows.
+
+        What skorch's does beside is for optimisers that ask for the loss repeatedly.
+        """
+        if not self.module_.training:  # to set it in every step costs 0.1 ms
+            self.module_.train()
+        self.optimizer_.zero_grad()
+        inputs, y = batch
+        y_pred = self.infer(inputs, **fit_params)
+        loss = self.get_loss(y_pred, y, X=inputs, training=True)
+        scaler = self._scaler
+        if scaler is None:
+            loss.backward()
+        else:
+            scaler.scale(loss).backward()
+            scaler.unscale_(self.optimizer_)
+        self.notify(
+            "on_grad_computed",
+            named_parameters=TeeGenerator(self.get_all_learnable_params()),
+            batch=batch,
+            training=True,
+        )
+        if scaler is None:
+            self.optimizer_.step()
+        else:
+            scaler.step(self.optimizer_)
+            scaler.update()
+        return {"loss": loss, "y_pred": y_pred}
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Call the callbacks; what they raise to stop is told from a real Ctrl-C."""
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt as error:
+            raise _Stopped from error
+
+
+def train(
+    network: JointNetwork,
+    fitted: Sample,
+    held_out: Sample | None,
+    settings: TrainingSettings,
+    loss: JointLoss,
+) -> list[dict[str, Any]]:
+    """Train a network in place.
+
+    Parameters
+    ----------
+    network : JointNetwork
+        The network; its parameters that require gradients are trained with AdamW.
+    fitted : Sample
+        The rows to train on.
+    held_out : Sample or None
+        The rows for early stopping. With some, the weights of the epoch with the least
+        validation loss are kept.
+    settings : TrainingSettings
+        The rest.
+    loss : JointLoss
+        What is minimised. Early stopping minds the loss of the task alone.
+
+    Returns
+    -------
+    list of dict
+        One entry per epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``dur`` in s,
+        and what callbacks recorded.
+    """
+    callbacks = [
+        *settings.hooks,
+        *settings.callbacks,
+        *make_callbacks(
+            scheduler=settings.scheduler,
+            gradient_clip=settings.gradient_clip,
+            max_epochs=settings.max_epochs,
+            patience=settings.patience,
+            has_validation=held_out is not None,
+            unfreezing=settings.unfreezing,
+        ),
+    ]
+    if settings.hooks:
+        callbacks.append(("joint_stop", StopIfWanted(settings.hooks)))
+    net = _Net(
+        network,
+        criterion=loss,
+        optimizer=torch.optim.AdamW,
+        optimizer__weight_decay=settings.weight_decay,
+        encoder_rates=settings.encoder_rates,
+        lr=settings.lr,
+        max_epochs=settings.max_epochs,
+        batch_size=settings.batch_size,
+        train_split=None if held_out is None else predefined_split(_Rows(held_out)),
+        iterator_train__shuffle=True,
+        iterator_train__drop_last=_must_drop(network, len(fitted), settings.batch_size),
+        iterator_train__collate_fn=_as_is,
+        iterator_valid__collate_fn=_as_is,
+        callbacks=callbacks,
+        device=settings.precision.device,
+        precision=settings.precision,
+        verbose=settings.verbose,
+        # it draws its table in every epoch, whether it prints it or not
+        **({} if settings.verbose else {"callbacks__print_log": None}),
+    )
+    _fit(net, _Rows(fitted))
+    network.to("cpu").eval()
+    return [
+        {key: value for key, value in epoch.items() if _is_told(key)}
+        for epoch in net.history
+    ]
+
+
+def _fit(net: NeuralNet, rows: _Rows) -> None:
+    # not net.fit, which would take a real Ctrl-C for the end of training
+    net.initialize()
+    net.notify("on_train_begin", X=rows, y=None)
+    with suppress(_Stopped):
+        net.fit_loop(rows, None)
+    net.notify("on_train_end", X=rows, y=None)
+
+
+def _must_drop(network: JointNetwork, n_rows: int, batch_size: int) -> bool:
+    """Tell whether the last batch is one row, of which no batch norm can learn."""
+    if n_rows % batch_size != 1 or n_rows == 1:
+        return False
+    network.train()
+    return any(
+        isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training
+        for part in network.modules()
+    )
+
+
+def _is_told(key: str) -> bool:
+    return key != "batches" and not key.endswith(("_batch_count", "_best"))

@@ -1,0 +1,502 @@
+"""What late fusion does: one member per modality, their predictions combined.
+
+The members are in `skfusion.fusion.late.members`, what combines them in
+`skfusion.fusion.late.combination`, the rules in `skfusion.fusion.late.aggregation`. The
+estimators are in `skfusion.fusion.late.estimators`.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.metrics import get_scorer
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from skfusion.cohort import TrainingData
+from skfusion.fusion.base import BaseFusion, with_transformers
+from skfusion.fusion.inner_estimators import seed
+from skfusion.fusion.late.calibration import METHODS, Calibrator, cross_calibrate
+from skfusion.fusion.late.combination import (
+    RULES,
+    VOTES,
+    WEIGHTED,
+    Combination,
+    cross_combine,
+    default_meta_model,
+)
+from skfusion.fusion.late.members import (
+    ask_members,
+    fit_members,
+    new_member,
+    predictor_name,
+)
+from skfusion.modality import Modality
+from skfusion.splits import Fold, inner_folds
+
+__all__ = [
+    "BaseLateFusion",
+    "check_calibration",
+    "check_probabilities",
+    "check_rule",
+    "given_weights",
+]
+
+
+def check_rule(
+    aggregation: Any, weights: Any, *, known: tuple[str, ...], owner: str
+) -> None:
+    """Check the parameters `aggregation` and `weights` before anything is fitted.
+
+    Parameters
+    ----------
+    aggregation, weights : any
+        What the user gave.
+    known : tuple of str
+        Names of the rules that suit the task.
+    owner : str
+        Name of the estimator that asks, for the messages.
+
+    Raises
+    ------
+    ValueError
+        If the rule is unknown or does not suit the task, weights are of no use to it,
+        or there is no scorer of that name.
+    """
+    if not callable(aggregation) and aggregation not in known:
+        guess = get_close_matches(str(aggregation), known, n=1)
+        hint = f" Did you mean {guess[0]!r}?" if guess else ""
+        if aggregation in RULES:
+            hint = " That rule combines classes, and there are none here."
+        raise ValueError(
+            f"{owner}: aggregation must be one of {known} or a callable, got "
+            f"{aggregation!r}.{hint}"
+        )
+    if weights is None:
+        return
+    if aggregation not in WEIGHTED:
+        raise ValueError(
+            f"{owner}: weights are given but aggregation={aggregation!r} has no use "
+            f"for them. Set aggregation to one of {[r for r in WEIGHTED if r in known]}"
+            "."
+        )
+    if isinstance(weights, str):
+        try:
+            get_scorer(weights)
+        except ValueError as error:
+            raise ValueError(
+                f"{owner}: weights={weights!r} is no scorer of scikit-learn. Give "
+                "numbers, None, or a name of sklearn.metrics.get_scorer_names()."
+            ) from error
+
+
+def given_weights(weights: Any, names: list[str], *, owner: str) -> Any:
+    """Check weights given by the user; return scorers and None as they are.
+
+    Parameters
+    ----------
+    weights : dict, array-like of shape (n_members,), str, callable or None
+        What the user gave.
+    names : list of str
+        Names of the members.
+    owner : str
+        Name of the estimator that asks, for the messages.
+
+    Returns
+    -------
+    ndarray of shape (n_members,), str, callable or None
+        Weights of sum 1.
+
+    Raises
+    ------
+    ValueError
+        If there is not one weight of 0 or more per member, or all are 0.
+
+    Examples
+    --------
+    >>> from skfusion.fusion.late.base import given_weights
+    >>> given_weights({"ehr": 1, "cxr": 3}, ["cxr", "ehr"], owner="me").tolist()
+    [0.75, 0.25]
+    """
+    if weights is None or isinstance(weights, str) or callable(weights):
+        return weights
+    if isinstance(weights, dict):
+        if set(weights) != set(names):
+            raise ValueError(
+                f"{owner}: weights must name every modality once: expected "
+                f"{sorted(names)}, got {sorted(weights)}."
+            )
+        weights = [weights[name] for name in names]
+    values = np.asarray(weights, dtype=np.float64)
+    # written so that NaN is refused too
+    if values.shape != (len(names),) or not (values.min() >= 0 and values.sum() > 0):
+        raise ValueError(
+            f"{owner}: weights must be {len(names)} numbers of 0 or more, one per "
+            f"modality and not all 0, got shape {values.shape}."
+        )
+    return values / values.sum()
+
+
+def check_calibration(
+    calibration: Any, final_calibration: Any, names: list[str], *, owner: str
+) -> dict[str, str]:
+    """Check the parameters `calibration` and `final_calibration`.
+
+    Parameters
+    ----------
+    calibration : str, dict or None
+        One method for all members, or one for each that is named.
+    final_calibration : str or None
+        Method for the fused prediction.
+    names : list of str
+        Names of the members.
+    owner : str
+        Name of the estimator that asks, for the messages.
+
+    Returns
+    -------
+    dict of str to str
+        The method of each member that is calibrated.
+
+    Raises
+    ------
+    ValueError
+        If a method or a member is unknown.
+
+    Examples
+    --------
+    >>> from skfusion.fusion.late.base import check_calibration
+    >>> check_calibration("sigmoid", None, ["cxr", "ehr"], owner="me")
+    {'cxr': 'sigmoid', 'ehr': 'sigmoid'}
+    """
+    if not isinstance(calibration, dict):
+        calibration = dict.fromkeys(names, calibration)
+    unknown = sorted(set(calibration) - set(names))
+    if unknown:
+        raise ValueError(
+            f"{owner}: calibration names {unknown}, but the modalities are {names}."
+        )
+    asked = {f"calibration of {name!r}": m for name, m in calibration.items()}
+    for what, method in (asked | {"final_calibration": final_calibration}).items():
+        if method is not None and method not in METHODS:
+            raise ValueError(
+                f"{owner}: {what} must be None or one of {METHODS}, got {method!r}."
+            )
+    return {name: method for name, method in calibration.items() if method}
+
+
+def check_probabilities(
+    members: list[Modality],
+    aggregation: Any,
+    calibrations: dict[str, str],
+    final_estimator: Any,
+    *,
+    owner: str,
+) -> None:
+    """Refuse classifiers without probabilities where these are needed.
+
+    Parameters
+    ----------
+    members : list of Modality
+        Unfitted members.
+    aggregation : str or callable
+        The rule.
+    calibrations : dict of str to str
+        The members that are calibrated, and how.
+    final_estimator : estimator or None
+        The meta-model of a stacking.
+    owner : str
+        Name of the estimator that asks, for the messages.
+
+    Raises
+    ------
+    TypeError
+        If a member, or the meta-model, has no ``predict_proba``.
+    """
+    name = aggregation if isinstance(aggregation, str) else "a callable"
+    remedy = (
+        "Wrap it in sklearn.calibration.CalibratedClassifierCV, or set "
+        "aggregation='vote', which is content with decisions."
+    )
+    for member in members:
+        needs = None if aggregation in VOTES else f"aggregation={name!r}"
+        if member.name in calibrations:
+            needs = f"calibration={calibrations[member.name]!r}"
+        if needs and not hasattr(member.transformer, "predict_proba"):
+            raise TypeError(
+                f"{owner}: {member.label}: {predictor_name(member)} gives no "
+                f"probabilities, which {needs} needs. {remedy}"
+            )
+    if (
+        aggregation == "stacking"
+        and final_estimator is not None
+        and not hasattr(final_estimator, "predict_proba")
+    ):
+        raise TypeError(
+            f"{owner}: final_estimator={type(final_estimator).__name__} gives no "
+            "probabilities. Wrap it in sklearn.calibration.CalibratedClassifierCV, or "
+            "choose another."
+        )
+
+
+class BaseLateFusion(BaseFusion):
+    """Fit one member per modality and combine what they predict."""
+
+    _rules: tuple[str, ...]
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
+    ) -> BaseLateFusion:
+        """Fit one member per modality, and what combines them.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            The cohort, one row per case.
+        y : array-like of shape (n_samples,)
+            The target.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights, handed to the members and to the meta-model.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Patient ids; they override the column named by the parameter `groups`.
+            The inner folds keep a patient on one side.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+        """
+        owner = type(self).__name__
+        check_rule(self.aggregation, self.weights, known=self._rules, owner=owner)
+        data = self._start_fit(X, y, sample_weight, groups)
+        self._target.summarise(data.y, data.sample_weight)
+        rng = check_random_state(self.random_state)
+        members = [
+            new_member(modality, self.estimator, self._target, rng)
+            for modality in self._modalities
+        ]
+        fold_seed = int(rng.randint(np.iinfo(np.int32).max))
+        self._combination = self._new_combination(members, rng)
+        methods = self._check_members(members)
+        learned = self._combination.learns or methods or self._final_calibration
+        folds = self._folds(data, fold_seed) if learned else []
+        self._log(
+            f"{len(data.y)} rows, {len(members)} members, each fitted once and in "
+            f"{len(folds)} inner folds"
+        )
+        self._members, P = fit_members(
+            members, data, folds, self._target, n_jobs=self.n_jobs
+        )
+        self._calibrators: dict[str, Calibrator] = {}
+        self._final_calibrator: Calibrator | None = None
+        if folds:
+            self._learn(P, data, folds, methods)
+        self._publish()
+        self.modalities_ = with_transformers(
+            self._members, lambda member: member.transformer
+        )
+        # every member does without the others
+        self._set_support(np.ones(len(members), dtype=bool))
+        self._n_features_out = len(self.get_feature_names_out())
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return what each member predicts.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            A cohort.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n_samples, n_members * n_outputs)
+            Probabilities of each class (of the second one only where there are two),
+            or the predicted number; NaN where the modality is absent.
+        """
+        P = self._predict_members(X)
+        return self._target.informative(P).reshape(len(P), -1)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the members' predictions.
+
+        Parameters
+        ----------
+        input_features : ignored
+            The names are known from `fit`.
+
+        Returns
+        -------
+        ndarray of str of shape (n_features,)
+            ``modality__class``, or ``modality__prediction`` for a regression.
+        """
+        check_is_fitted(self, "modalities_")
+        names = [
+            f"{member.name}__{output}"
+            for member in self._members
+            for output in self._target.output_names
+        ]
+        return np.asarray(names, dtype=object)
+
+    def encode_modalities(self, X: Any) -> dict[str, np.ndarray]:
+        """Return what each member predicts, by modality.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            A cohort.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (n_samples, n_outputs)
+            Probabilities of the classes, or one number; NaN where absent.
+        """
+        P = self._predict_members(X)
+        return {member.name: P[:, j] for j, member in enumerate(self._members)}
+
+    def predict_encoded(self, Z: dict[str, np.ndarray]) -> np.ndarray:
+        """Combine predictions of the members that `encode_modalities` gave.
+
+        Parameters
+        ----------
+        Z : dict of str to ndarray of shape (n_samples, n_outputs)
+            One entry per modality; an all-NaN row is an absent modality.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples,)
+            What ``predict_proba`` (classifier) or ``predict`` (regressor) gives.
+        """
+        check_is_fitted(self, "modalities_")
+        P = np.stack([np.asarray(Z[member.name]) for member in self._members], axis=1)
+        return self._combine(P)
+
+    # -- fitting ------------------------------------------------------------------
+
+    @property
+    def _final_calibration(self) -> str | None:
+        return getattr(self, "final_calibration", None)
+
+    def _new_combination(
+        self, members: list[Modality], rng: np.random.RandomState
+    ) -> Combination:
+        final = None
+        if self.aggregation == "stacking" and self.final_estimator is None:
+            final = seed(default_meta_model(self._target.kind), rng)
+        elif self.aggregation == "stacking":
+            final = seed(clone(self.final_estimator), rng)
+        names = [member.name for member in members]
+        weights = given_weights(self.weights, names, owner=type(self).__name__)
+        return Combination(
+            self.aggregation, self._target, weights=weights, final_estimator=final
+        )
+
+    def _check_members(self, members: list[Modality]) -> dict[str, str]:
+        """Return how each member is calibrated; refuse what cannot be combined."""
+        owner = type(self).__name__
+        methods = check_calibration(
+            getattr(self, "calibration", None),
+            self._final_calibration,
+            [member.name for member in members],
+            owner=owner,
+        )
+        if self._target.kind in ("classes", "labels"):
+            check_probabilities(
+                members, self.aggregation, methods, self.final_estimator, owner=owner
+            )
+        return methods
+
+    def _folds(self, data: TrainingData, fold_seed: int) -> list[Fold]:
+        return inner_folds(
+            self.cv,
+            self._target.strata(data.y),
+            data.groups,
+            n_rows=len(data.y),
+            random_state=fold_seed,
+            owner=type(self).__name__,
+        )
+
+    def _learn(
+        self,
+        P: np.ndarray,
+        data: TrainingData,
+        folds: list[Fold],
+        methods: dict[str, str],
+    ) -> None:
+        """Learn calibrators, combination, final calibrator, in this order."""
+        # A row whose every member is silent out of fold (unreadable image) teaches
+        # nothing.
+        spoken = ~np.isnan(P).all(axis=(1, 2))
+        number = np.cumsum(spoken) - 1
+        folds = [
+            (number[train[spoken[train]]], number[test[spoken[test]]])
+            for train, test in folds
+        ]
+        rows = np.flatnonzero(spoken)
+        P, data = P[rows], data.rows(rows)
+        y, weights = data.y, data.sample_weight
+        for j, member in enumerate(self._members):
+            method = methods.get(member.name)
+            if method:
+                self._calibrators[member.name], P[:, j] = self._calibrate(
+                    method, P[:, j], y, folds, weights, what=member.label
+                )
+        self._combination.fit(P, y, weights, data.groups)
+        self._finish_learning(P, data, folds)
+
+    def _calibrate(self, *arguments: Any, what: str) -> tuple[Any, np.ndarray]:
+        return cross_calibrate(*arguments, what=what)
+
+    def _finish_learning(
+        self, P: np.ndarray, data: TrainingData, folds: list[Fold]
+    ) -> None:
+        """Learn what comes behind the rule."""
+        if self._final_calibration:
+            fused = cross_combine(self._combination, P, data, folds)
+            self._final_calibrator, _ = cross_calibrate(
+                self._final_calibration,
+                fused,
+                data.y,
+                folds,
+                data.sample_weight,
+                what="the fused prediction",
+            )
+
+    def _publish(self) -> None:
+        """Show what was learned as attributes; those of an earlier rule go."""
+        found = {
+            "weights_": getattr(self._combination, "weights_", None),
+            "final_estimator_": getattr(self._combination, "final_estimator_", None),
+            "calibrators_": self._calibrators or None,
+            "final_calibrator_": self._final_calibrator,
+        }
+        for name, value in found.items():
+            if value is not None:
+                setattr(self, name, value)
+            elif hasattr(self, name):
+                delattr(self, name)
+
+    # -- predictions --------------------------------------------------------------
+
+    def _predict_members(self, X: Any) -> np.ndarray:
+        cohort = self._read_cohort(X)  # raises NotFittedError first
+        P = ask_members(self._members, cohort, self._target)
+        for j, member in enumerate(self._members):
+            rows = ~np.isnan(P[:, j]).all(axis=1)
+            if member.name in self._calibrators and rows.any():
+                P[rows, j] = self._calibrators[member.name].predict(P[rows, j])
+        return P
+
+    def _combine(self, P: np.ndarray) -> np.ndarray:
+        nothing = self._check_predictable(np.asarray(~np.isnan(P).all(axis=2)))
+        fused = np.empty((len(P), self._target.n_outputs))
+        fused[nothing] = self._target.fallback
+        some = ~nothing
+        if some.any():
+            fused[some] = self._combination.combine(P[some])
+            if self._final_calibrator is not None:
+                fused[some] = self._final_calibrator.predict(fused[some])
+        return self._target.result(fused)

@@ -1,0 +1,283 @@
+"""Predicted probabilities and outcomes in, calibrated probabilities out.
+
+A calibrator is learned from out-of-fold predictions. What is learned from calibrated
+predictions in turn must get those that `cross_calibrate` returns: there the outcome of
+a row had no part in its own calibration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from skfusion.fusion.late.aggregation import SMALLEST_PROBABILITY, log_odds
+from skfusion.splits import Fold
+
+__all__ = ["Calibrator", "METHODS", "cross_calibrate"]
+
+
+METHODS = ("sigmoid", "isotonic", "temperature")
+_Curve = Callable[[np.ndarray], np.ndarray]
+
+
+class Calibrator:
+    """Map predicted probabilities to calibrated ones.
+
+    Parameters
+    ----------
+    method : {"sigmoid", "isotonic", "temperature"}
+        ``"sigmoid"``: a logistic regression on the log-odds with Platt's targets; two
+        numbers a class, for any sample size. ``"isotonic"``: the best increasing
+        function of the probability; wants some 1000 cases. ``"temperature"``: one
+        factor on all log-probabilities, which leaves the most probable class the same.
+
+    Attributes
+    ----------
+    n_outputs_ : int
+        Width of the probabilities seen in `fit`.
+
+    Notes
+    -----
+    More than two classes are calibrated one against the rest and divided by their sum
+    (``"temperature"`` treats them at once); of several labels each has its own curve.
+    With weights, every count and mean is weighted.
+
+    References
+    ----------
+    Platt, Probabilistic outputs for support vector machines, 1999. Zadrozny and Elkan,
+    Transforming classifier scores into accurate multiclass probability estimates, 2002.
+    Guo et al., On calibration of modern neural networks, 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.late.calibration import Calibrator
+    >>> timid = np.tile([[0.6, 0.4], [0.4, 0.6]], (50, 1))
+    >>> y = np.tile([0, 1], 50)
+    >>> sure = Calibrator("temperature").fit(timid, y).predict(timid[:2])
+    >>> bool(sure[0, 0] > 0.99)
+    True
+    """
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+
+    def fit(
+        self, P: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None
+    ) -> Calibrator:
+        """Learn the curves.
+
+        Parameters
+        ----------
+        P : ndarray of shape (n_samples, n_outputs)
+            Probabilities of the classes, or of the labels if `y` has two dimensions.
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Class numbers, or an indicator matrix.
+        sample_weight : ndarray of shape (n_samples,) or None, default=None
+            Weights.
+
+        Returns
+        -------
+        Calibrator
+            Itself.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two rows with, or without, a class.
+        """
+        self.n_outputs_ = P.shape[1]
+        self._labels = y.ndim == 2
+        hits = y.astype(bool) if self._labels else y[:, None] == np.arange(P.shape[1])
+        _check_counts(hits, sample_weight, labels=self._labels)
+        if self.method == "temperature" and not self._labels:
+            self._curves: list[_Curve] = [_temperature(P, y, sample_weight)]
+            return self
+        first = 1 if not self._labels and P.shape[1] == 2 else 0
+        fit = {
+            "sigmoid": _sigmoid,
+            "isotonic": _isotonic,
+            "temperature": _label_temperature,
+        }[self.method]
+        self._curves = [
+            fit(P[:, c], hits[:, c], sample_weight) for c in range(first, P.shape[1])
+        ]
+        return self
+
+    def predict(self, P: np.ndarray) -> np.ndarray:
+        """Return calibrated probabilities of shape (n_samples, n_outputs)."""
+        if self.method == "temperature" and not self._labels:
+            return self._curves[0](P)
+        if not self._labels and self.n_outputs_ == 2:
+            second = self._curves[0](P[:, 1])
+            return np.column_stack([1 - second, second])
+        raw = np.column_stack([f(P[:, c]) for c, f in enumerate(self._curves)])
+        if self._labels:
+            return raw
+        totals = raw.sum(axis=1, keepdims=True)
+        even = np.full_like(raw, 1 / raw.shape[1])
+        return np.divide(raw, totals, out=even, where=totals > 0)
+
+
+def cross_calibrate(
+    method: str,
+    P: np.ndarray,
+    y: np.ndarray,
+    folds: list[Fold],
+    sample_weight: np.ndarray | None = None,
+    *,
+    what: str,
+) -> tuple[Calibrator, np.ndarray]:
+    """Learn a calibrator; calibrate each fold by one learned on the other folds.
+
+    Parameters
+    ----------
+    method : {"sigmoid", "isotonic", "temperature"}
+        How.
+    P : ndarray of shape (n_samples, n_outputs)
+        Out-of-fold probabilities; NaN in rows that have none.
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Class numbers, or an indicator matrix.
+    folds : list of (ndarray, ndarray)
+        Row positions outside and inside each fold.
+    sample_weight : ndarray of shape (n_samples,) or None, default=None
+        Weights.
+    what : str
+        Whose predictions they are, for the messages.
+
+    Returns
+    -------
+    calibrator : Calibrator
+        Learned on all rows, for new ones.
+    calibrated : ndarray of shape (n_samples, n_outputs)
+        Probabilities calibrated across the folds; NaN where `P` is.
+
+    Raises
+    ------
+    ValueError
+        If too few rows of a class are left to learn from, in all or beside one fold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.late.calibration import cross_calibrate
+    >>> P, y = np.tile([[0.6, 0.4], [0.4, 0.6]], (6, 1)), np.tile([0, 1], 6)
+    >>> halves = [(np.arange(6), np.arange(6, 12)), (np.arange(6, 12), np.arange(6))]
+    >>> calibrator, crossed = cross_calibrate("sigmoid", P, y, halves, what="'ehr'")
+    >>> bool(crossed[1, 1] > crossed[0, 1])
+    True
+    """
+    has = ~np.isnan(P).any(axis=1)
+
+    def learn(rows: np.ndarray, where: str) -> Calibrator:
+        weights = None if sample_weight is None else sample_weight[rows]
+        try:
+            return Calibrator(method).fit(P[rows], y[rows], weights)
+        except ValueError as error:
+            raise ValueError(
+                f"calibration={method!r} of {what}, {where}: {error} Use fewer folds, "
+                "merge rare classes, or do without."
+            ) from error
+
+    calibrated = np.full(P.shape, np.nan)
+    for number, (outside, inside) in enumerate(folds):
+        held_out = inside[has[inside]]
+        if len(held_out):
+            part = learn(outside[has[outside]], f"beside inner fold {number}")
+            calibrated[held_out] = part.predict(P[held_out])
+    return learn(np.flatnonzero(has), "on all rows"), calibrated
+
+
+def _check_counts(
+    hits: np.ndarray, sample_weight: np.ndarray | None, *, labels: bool
+) -> None:
+    counted = hits if sample_weight is None else hits[sample_weight > 0]
+    sides = [(counted, "has")] + ([(~counted, "lacks")] if labels else [])
+    kind = "label" if labels else "class number"
+    for side, verb in sides:
+        for c, count in enumerate(side.sum(axis=0)):
+            if count < 2:
+                raise ValueError(
+                    f"{count} of {len(counted)} row(s) {verb} {kind} {c}, and a "
+                    "calibration needs two."
+                )
+
+
+def _sigmoid(
+    p: np.ndarray, hit: np.ndarray, sample_weight: np.ndarray | None
+) -> _Curve:
+    weights = np.ones(len(p)) if sample_weight is None else sample_weight
+    n_hits, n_misses = weights[hit].sum(), weights[~hit].sum()
+    # Platt's targets: as if one more case of each kind had been seen
+    target = np.where(hit, (n_hits + 1) / (n_hits + 2), 1 / (n_misses + 2))
+    odds = _column_odds(p)
+    model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
+    # a target between 0 and 1 is a case of both kinds, in shares
+    model.fit(
+        np.vstack([odds, odds]),
+        np.repeat([1, 0], len(p)),
+        sample_weight=np.concatenate([weights * target, weights * (1 - target)]),
+    )
+    return partial(_on_sigmoid, model)
+
+
+def _on_sigmoid(model: LogisticRegression, p: np.ndarray) -> np.ndarray:
+    return model.predict_proba(_column_odds(p))[:, 1]
+
+
+def _isotonic(
+    p: np.ndarray, hit: np.ndarray, sample_weight: np.ndarray | None
+) -> _Curve:
+    model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
+    model.fit(p, hit.astype(np.float64), sample_weight=sample_weight)
+    return model.predict
+
+
+def _label_temperature(
+    p: np.ndarray, hit: np.ndarray, sample_weight: np.ndarray | None
+) -> _Curve:
+    number = hit.astype(np.int64)
+    return partial(_second, _temperature(_two_columns(p), number, sample_weight))
+
+
+def _second(curve: _Curve, p: np.ndarray) -> np.ndarray:
+    return curve(_two_columns(p))[:, 1]
+
+
+def _temperature(
+    P: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None
+) -> _Curve:
+    logs = _logs(P)
+    rows = np.arange(len(y))
+
+    def loss(log_factor: float) -> float:
+        likelihood = log_softmax(np.exp(log_factor) * logs, axis=1)[rows, y]
+        return -float(np.average(likelihood, weights=sample_weight))
+
+    found: Any = minimize_scalar(
+        loss, bounds=(-10.0, 10.0), method="bounded", options={"xatol": 1e-10}
+    )
+    return partial(_on_temperature, float(np.exp(found.x)))
+
+
+def _on_temperature(factor: float, P: np.ndarray) -> np.ndarray:
+    return softmax(factor * _logs(P), axis=1)
+
+
+def _logs(P: np.ndarray) -> np.ndarray:
+    return np.log(np.clip(P, SMALLEST_PROBABILITY, None))
+
+
+def _two_columns(p: np.ndarray) -> np.ndarray:
+    return np.column_stack([1 - p, p])
+
+
+def _column_odds(p: np.ndarray) -> np.ndarray:
+    return log_odds(_two_columns(p))

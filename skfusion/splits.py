@@ -1,0 +1,443 @@
+"""Inner splits that keep every patient on one side, and what is fitted on them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    check_cv,
+)
+from sklearn.utils.validation import column_or_1d
+
+__all__ = ["Fold", "check_groups", "inner_folds", "outer_folds", "validation_rows"]
+
+
+Fold = tuple[np.ndarray, np.ndarray]
+
+
+def inner_folds(
+    cv: Any,
+    strata: np.ndarray | None,
+    groups: np.ndarray | None,
+    *,
+    n_rows: int,
+    random_state: int,
+    owner: str,
+) -> list[Fold]:
+    """Split rows for out-of-fold predictions, patients kept together.
+
+    Parameters
+    ----------
+    cv : int or splitter
+        Number of folds, a scikit-learn splitter, or the folds themselves. An int gives
+        folds stratified by `strata`; with `groups`, folds of whole patients.
+    strata : ndarray of shape (n_samples,) or (n_samples, n_labels) or None
+        Class numbers, in proportion in every fold and none missing in a training part.
+        Of an indicator matrix each label keeps both its values in every training
+        part, without being stratified.
+    groups : ndarray of shape (n_samples,) or None
+        Patients.
+    n_rows : int
+        Number of rows, n_samples.
+    random_state : int
+        Seed of the shuffling.
+    owner : str
+        Name of the estimator that asks, for the messages.
+
+    Returns
+    -------
+    list of (ndarray, ndarray)
+        Row positions of the training and the held-out part of each fold.
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows or patients, a patient is on both sides of a fold,
+        or a class is missing from the training part of a fold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.splits import inner_folds
+    >>> y, groups = np.tile([0, 1], 6), np.repeat(np.arange(6), 2)
+    >>> folds = inner_folds(3, y, groups, n_rows=12, random_state=0, owner="me")
+    >>> [len(np.intersect1d(groups[train], groups[test])) for train, test in folds]
+    [0, 0, 0]
+    """
+    units = n_rows if groups is None else len(np.unique(groups))
+    what = "rows" if groups is None else "patients (groups)"
+    if isinstance(cv, (int, np.integer)):
+        if cv < 2 or units < cv:
+            raise ValueError(
+                f"{owner}: cv={cv} folds need at least 2 folds and as many {what}; "
+                f"there are {units} {what} (n_samples = {n_rows}). Give more data or "
+                "fewer folds."
+            )
+        stratified = strata is not None and strata.ndim == 1
+        cv = _splitter(int(cv), groups is not None, stratified, random_state)
+    elif not hasattr(cv, "split") and not isinstance(cv, Iterable):
+        raise TypeError(
+            f"{owner}: cv must be a number of folds, a scikit-learn splitter or a list "
+            f"of (train, test) row positions, got {type(cv).__name__}."
+        )
+    else:
+        cv = check_cv(cv)
+    if strata is not None and strata.ndim == 1:
+        _check_class_sizes(strata, groups, owner)
+    folds = [
+        (np.asarray(train), np.asarray(test))
+        for train, test in cv.split(np.zeros((n_rows, 1)), strata, groups)
+    ]
+    _check_folds(folds, strata, groups, n_rows=n_rows, owner=owner)
+    return folds
+
+
+def validation_rows(
+    fraction: float,
+    strata: np.ndarray | None,
+    groups: np.ndarray | None,
+    *,
+    n_rows: int,
+    random_state: int,
+    owner: str,
+) -> np.ndarray:
+    """Choose the rows that early stopping watches, patients kept together.
+
+    Parameters
+    ----------
+    fraction : float
+        Share of the rows (or patients) to hold out; 0 holds out none.
+    strata : ndarray of shape (n_samples,) or (n_samples, n_labels) or None
+        Class numbers, which are held out in proportion, or an indicator matrix.
+    groups : ndarray of shape (n_samples,) or None
+        Patients.
+    n_rows : int
+        Number of rows, n_samples.
+    random_state : int
+        Seed.
+    owner : str
+        Name of the estimator that asks, for the messages.
+
+    Returns
+    -------
+    ndarray of int
+        Positions of the rows held out. None are where there are fewer than 40 rows, or
+        where a class, label or event would be missing from the rest, or a class or
+        event from them: too little to stop on.
+
+    Raises
+    ------
+    ValueError
+        If all rows belong to one patient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.splits import validation_rows
+    >>> y, groups = np.tile([0, 1], 40), np.repeat(np.arange(40), 2)
+    >>> rows = validation_rows(0.2, y, groups, n_rows=80, random_state=0, owner="me")
+    >>> len(rows)
+    16
+    """
+    if groups is not None and len(np.unique(groups)) < 2 and fraction > 0:
+        raise ValueError(
+            f"{owner}: all {n_rows} rows belong to one patient (group), so none can be "
+            "held out for early stopping. Give more patients, or set "
+            "validation_fraction=0."
+        )
+    n_folds = max(2, round(1 / fraction)) if fraction > 0 else 0
+    units = n_rows if groups is None else len(np.unique(groups))
+    stratified = strata is not None and strata.ndim == 1
+    rarest = n_rows
+    if strata is not None and strata.ndim == 1:
+        rarest = np.bincount(strata).min()
+    if not n_folds or n_rows < 40 or units < n_folds or rarest < n_folds:
+        return np.empty(0, dtype=int)
+    splitter = _splitter(n_folds, groups is not None, stratified, random_state)
+    for train, held_out in splitter.split(np.zeros((n_rows, 1)), strata, groups):
+        # a loss over rows of one class, or without any event, says nothing of the model
+        sides = [train, held_out] if stratified else [train]
+        if strata is None or all(
+            _n_classes(strata[side]) == _n_classes(strata) for side in sides
+        ):
+            return np.sort(held_out)
+    return np.empty(0, dtype=int)
+
+
+def _splitter(n_splits: int, grouped: bool, stratified: bool, seed: int) -> Any:
+    kinds = {
+        (True, True): StratifiedGroupKFold,
+        (True, False): GroupKFold,
+        (False, True): StratifiedKFold,
+        (False, False): KFold,
+    }
+    kind = kinds[grouped, stratified]
+    return kind(n_splits=n_splits, shuffle=True, random_state=seed)
+
+
+def _n_classes(strata: np.ndarray) -> int:
+    """Count the classes, over all columns."""
+    return sum(len(np.unique(column)) for column in strata.reshape(len(strata), -1).T)
+
+
+def _check_class_sizes(y: np.ndarray, groups: np.ndarray | None, owner: str) -> None:
+    units = np.arange(len(y)) if groups is None else groups
+    what = "row" if groups is None else "patient"
+    for number in np.unique(y):
+        count = len(np.unique(units[y == number]))
+        if count < 2:
+            raise ValueError(
+                f"{owner}: class number {number} (in sorted order) has {count} {what} "
+                "only, so the fold that holds it out would be trained without that "
+                "class. Merge it with another class, or leave it out."
+            )
+
+
+def _check_folds(
+    folds: list[Fold],
+    strata: np.ndarray | None,
+    groups: np.ndarray | None,
+    *,
+    n_rows: int,
+    owner: str,
+) -> None:
+    n_classes = 0 if strata is None else _n_classes(strata)
+    held_out = np.zeros(n_rows, dtype=int)
+    for number, (train, test) in enumerate(folds):
+        held_out[test] += 1
+        if groups is not None:
+            shared = np.intersect1d(groups[train], groups[test])
+            if len(shared):
+                raise ValueError(
+                    f"{owner}: {len(shared)} patient(s) are on both sides of inner "
+                    f"fold {number}. Use a splitter that minds groups, such as "
+                    "StratifiedGroupKFold, or give cv as a number."
+                )
+        if strata is not None and _n_classes(strata[train]) < n_classes:
+            raise ValueError(
+                f"{owner}: a class is missing from the training part of inner fold "
+                f"{number} ({len(train)} rows, {_n_classes(strata[train])} of "
+                f"{n_classes} classes). Use fewer folds, or merge rare classes."
+            )
+    if (held_out != 1).any():
+        raise ValueError(
+            f"{owner}: the inner folds must hold out every row exactly once, but "
+            f"{(held_out != 1).sum()} of {n_rows} rows are held out another number of "
+            "times. Use a K-fold splitter."
+        )
+
+
+def check_groups(groups: Any, X: pd.DataFrame) -> np.ndarray | None:
+    """Find the patient of each row.
+
+    Parameters
+    ----------
+    groups : str, array-like of shape (n_samples,) or None
+        Name of a column of `X`, or the patient ids themselves.
+    X : DataFrame of shape (n_samples, n_columns)
+        The cohort.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples,) or None
+        Numbers of the patients in order of appearance.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, the length differs, or an id is missing.
+    """
+    if groups is None:
+        return None
+    if isinstance(groups, str):
+        if groups not in X.columns:
+            shown = ", ".join(repr(str(column)) for column in X.columns[:10])
+            raise ValueError(
+                f"compare_fusion: groups={groups!r} names no column of X. X has "
+                f"{X.shape[1]} columns: {shown}{' ...' if X.shape[1] > 10 else ''}."
+            )
+        groups = X[groups]
+    values = pd.Series(column_or_1d(groups))
+    if len(values) != len(X):
+        raise ValueError(
+            f"compare_fusion: groups has {len(values)} entries but X has {len(X)} "
+            "rows. Give one patient id per row."
+        )
+    unknown = np.flatnonzero(values.isna())
+    if len(unknown):
+        raise ValueError(
+            f"compare_fusion: the patient id (groups) is missing in {len(unknown)} of "
+            f"{len(values)} rows, first at row position(s) {unknown[:5].tolist()}. "
+            "Fill or drop them: a row without a patient cannot be kept on one side of "
+            "a split."
+        )
+    return pd.factorize(values)[0]
+
+
+def outer_folds(
+    cv: Any,
+    y: np.ndarray,
+    groups: np.ndarray | None,
+    *,
+    classifier: bool,
+    random_state: int,
+) -> list[Fold]:
+    """Split the cohort once, for all strategies.
+
+    Parameters
+    ----------
+    cv : None, int, splitter or iterable of (train, test)
+        None is 5. A number gives shuffled folds: of whole patients with `groups`,
+        stratified for a classifier.
+    y : ndarray of shape (n_samples,)
+        The target.
+    groups : ndarray of int of shape (n_samples,) or None
+        Patients.
+    classifier : bool
+        Whether `y` holds classes.
+    random_state : int
+        Seed of the shuffling.
+
+    Returns
+    -------
+    list of (ndarray, ndarray)
+        Row positions of the training and test part of each fold.
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows, patients or cases of a class, a patient is on both
+        sides of a fold, or a class is missing from a part of a fold.
+    TypeError
+        If `cv` is nothing that splits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.splits import outer_folds
+    >>> y, groups = np.tile([0, 1], 10), np.repeat(np.arange(10), 2)
+    >>> folds = outer_folds(None, y, groups, classifier=True, random_state=0)
+    >>> [len(test) for _, test in folds]
+    [4, 4, 4, 4, 4]
+    """
+    cv = 5 if cv is None else cv
+    if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
+        _check_enough(int(cv), y, groups, classifier=classifier)
+        cv = _splitter(int(cv), groups is not None, classifier, random_state)
+    elif isinstance(cv, (bool, str)) or not (
+        hasattr(cv, "split") or isinstance(cv, Iterable)
+    ):
+        raise TypeError(
+            "compare_fusion: cv must be a number of folds, a scikit-learn splitter or "
+            f"a list of (train, test) row positions, got {type(cv).__name__}."
+        )
+    if groups is not None:
+        _check_patients(groups)
+    with warnings.catch_warnings():
+        # whether it matters that they are ignored is checked below
+        warnings.filterwarnings("ignore", "The groups parameter is ignored")
+        splits = list(check_cv(cv).split(np.zeros((len(y), 1)), y, groups))
+    folds = [(np.asarray(train), np.asarray(test)) for train, test in splits]
+    if len(folds) < 2:
+        raise ValueError(
+            f"compare_fusion: cv gives {len(folds)} fold, but intervals need at least "
+            "2. Use a K-fold splitter, or cv=5."
+        )
+    for number, (train, test) in enumerate(folds, start=1):
+        where = f"fold {number} of {len(folds)}"
+        _check_sides(train, test, groups, where)
+        if classifier:
+            _check_classes(train, test, y, where)
+        elif len(test) < 2:
+            raise ValueError(
+                f"compare_fusion: {where} has {len(test)} test row; scores such as R² "
+                "need at least 2. Use fewer folds."
+            )
+    return folds
+
+
+def _check_patients(groups: np.ndarray) -> None:
+    if len(np.unique(groups)) == 1:
+        raise ValueError(
+            f"compare_fusion: all {len(groups)} rows belong to one single patient "
+            "(group), so no fold can be tested on a patient it was not trained on. "
+            "Check the groups column, or leave groups out if rows are independent."
+        )
+
+
+def _check_enough(
+    n_folds: int, y: np.ndarray, groups: np.ndarray | None, *, classifier: bool
+) -> None:
+    if n_folds < 2:
+        raise ValueError(f"compare_fusion: cv must be at least 2 folds, got {n_folds}.")
+    units = np.arange(len(y)) if groups is None else groups
+    what = "rows" if groups is None else "patients (groups)"
+    if groups is not None:
+        _check_patients(groups)
+    n_units = len(np.unique(units))
+    if n_units < n_folds:
+        raise ValueError(
+            f"compare_fusion: {n_folds} folds need at least as many {what}, but there "
+            f"are {n_units}. Use cv={max(n_units, 2)} or fewer, or more data."
+        )
+    if not classifier:
+        return
+    for number, label in enumerate(np.unique(y)):
+        count = len(np.unique(units[y == label]))
+        if count < n_folds:
+            raise ValueError(
+                f"compare_fusion: class number {number} (in sorted order) has {count} "
+                f"{what}, fewer than the {n_folds} folds, so it would be missing from "
+                "the test part of a fold and scores such as AUROC undefined there. Use "
+                f"cv={count if count > 1 else 2} or fewer, merge rare classes, or "
+                "leave the class out."
+            )
+
+
+def _check_sides(
+    train: np.ndarray, test: np.ndarray, groups: np.ndarray | None, where: str
+) -> None:
+    if len(train) == 0 or len(test) == 0:
+        raise ValueError(
+            f"compare_fusion: {where} has {len(train)} training and {len(test)} test "
+            "rows; both parts need some."
+        )
+    shared = np.intersect1d(train, test)
+    if len(shared):
+        raise ValueError(
+            f"compare_fusion: {len(shared)} row(s) are in the training and the test "
+            f"part of {where}."
+        )
+    if groups is None:
+        return
+    shared = np.intersect1d(groups[train], groups[test])
+    if len(shared):
+        raise ValueError(
+            f"compare_fusion: {len(shared)} patient(s) are on both sides of {where}. "
+            "Use a splitter that minds groups, such as StratifiedGroupKFold, or give "
+            "cv as a number."
+        )
+
+
+def _check_classes(
+    train: np.ndarray, test: np.ndarray, y: np.ndarray, where: str
+) -> None:
+    classes = np.unique(y)
+    for part, rows in (("training", train), ("test", test)):
+        lacking = np.flatnonzero(~np.isin(classes, y[rows]))
+        if len(lacking):
+            raise ValueError(
+                f"compare_fusion: class number {lacking[0]} (in sorted order) of "
+                f"{len(classes)} is missing from the {part} part of {where} "
+                f"({len(rows)} rows), so scores such as AUROC are undefined there. Use "
+                "fewer folds, another random_state, a stratified splitter, or merge "
+                "rare classes."
+            )
