@@ -10,7 +10,8 @@ import hashlib
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,15 @@ from skfusion._paths import cache_folder
 from skfusion.store import tables
 from skfusion.store.sqlite_file import StoreWarning, shared_database
 
-__all__ = ["EmbeddingStore", "StoreWarning", "default_store_path", "resolve_store"]
+__all__ = [
+    "EmbeddingStore",
+    "LeasedWork",
+    "StoreWarning",
+    "Work",
+    "default_store_path",
+    "missing_from",
+    "resolve_store",
+]
 
 
 class EmbeddingStore:
@@ -41,8 +50,8 @@ class EmbeddingStore:
         local disk: sqlite's locks do not hold on network file systems. None takes
         `default_store_path`.
     lease_seconds : float, default=60.0
-        How long a claim on a key outlives its last sign of life. A process that was
-        killed on the same machine is noticed at once; the lease covers the rest.
+        Lease duration in seconds without a heartbeat. A process that was killed on the
+        same machine is noticed at once; the lease covers the rest.
     poll_seconds : float, default=0.1
         How often to look for keys that another process computes.
 
@@ -147,8 +156,7 @@ class EmbeddingStore:
         """Look up what is stored and compute the rest, each key by one caller only.
 
         Callers that ask for the same keys at the same time, in whatever thread or
-        process, share the work: each claims some keys, computes them, and waits for
-        what the others claimed. What a killed process had claimed is taken over.
+        process, share the work, see `missing`.
 
         Parameters
         ----------
@@ -157,9 +165,9 @@ class EmbeddingStore:
         compute : callable
             Called with a list of keys, gives a mapping from key to numeric array. A
             key that it leaves out counts as failed: it is neither stored nor returned.
-            If it raises, the claims are given up and the error goes on.
+            If it raises, the leases are given up and the error goes on.
         chunk_size : int, default=64
-            Number of keys to claim at once.
+            Number of keys to lease at once.
 
         Returns
         -------
@@ -173,26 +181,71 @@ class EmbeddingStore:
         TypeError
             If a key is no str, or `compute` gives no mapping to numeric arrays.
         """
+        keys = list(keys)
+        with self.missing(keys, chunk_size=chunk_size) as work:
+            for chunk in work:
+                work.put(compute(chunk))
+        return {key: work.found[key] for key in keys if key in work.found}
+
+    @contextmanager
+    def missing(
+        self, keys: Iterable[str], *, chunk_size: int = 64
+    ) -> Iterator[LeasedWork]:
+        """Look up what is stored and give out the rest as work, chunk by chunk.
+
+        Each key is computed by one caller only, in whatever thread or process: a chunk
+        holds keys that are leased to this caller. The loop over the work waits for
+        what others have leased, and takes over what a killed process had leased.
+
+        Parameters
+        ----------
+        keys : iterable of str
+            Keys; repeated ones are computed once.
+        chunk_size : int, default=64
+            Number of keys to lease at once.
+
+        Yields
+        ------
+        LeasedWork
+            ``missing``, the keys that were not stored; chunks of keys when it is
+            iterated over; ``put(arrays)`` to store the results of a chunk; ``found``,
+            the arrays known by now. A key of a chunk that is not put counts as failed.
+
+        Raises
+        ------
+        ValueError
+            If `chunk_size` is less than 1.
+        TypeError
+            If a key is no str.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from skfusion import EmbeddingStore
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     store = EmbeddingStore(folder)
+        ...     with store.missing(["a", "bb"], chunk_size=1) as work:
+        ...         for keys in work:
+        ...             work.put({key: np.full(2, len(key)) for key in keys})
+        ...     with store.missing(["a", "bb", "c"]) as again:
+        ...         print(again.missing)
+        ...     store.close()
+        ['c']
+        """
         if chunk_size < 1:
             raise ValueError(f"chunk_size={chunk_size!r} must be at least 1.")
         wanted = _checked_keys(keys)
-        found = self.get_many(wanted)
-        pending = dict.fromkeys(key for key in wanted if key not in found)
-        if not pending:
-            return found
-        owner = tables.new_owner()
-        with tables.signs_of_life(self._database, owner, self.lease_seconds):
-            while pending:
-                done = self._compute_some(list(pending), compute, owner, chunk_size)
-                if done is None:  # all that is left is claimed by others
-                    done = {**self.get_many(pending)}
-                    if not done:
-                        time.sleep(self.poll_seconds)
-                for key, array in done.items():
-                    del pending[key]
-                    if array is not None:
-                        found[key] = array
-        return {key: found[key] for key in wanted if key in found}
+        work = LeasedWork(self, wanted, self.get_many(wanted), chunk_size)
+        if not work.missing:
+            yield work
+            return
+        with tables.heartbeat(self._database, work.owner, self.lease_seconds):
+            try:
+                yield work
+            finally:
+                if work.leased:
+                    self._release(work.owner)
 
     def digest_file(self, path: str | os.PathLike[str]) -> str:
         """Digest a file's bytes, or remember the digest if the file is unchanged.
@@ -278,33 +331,23 @@ class EmbeddingStore:
         """Close the file; the next use opens it again."""
         self._database.close()
 
-    def _compute_some(
-        self,
-        pending: list[str],
-        compute: Callable[[list[str]], Mapping[str, Any]],
-        owner: str,
-        limit: int,
-    ) -> dict[str, np.ndarray | None] | None:
-        """Claim, compute and store a few keys; None if there was nothing to claim."""
-        claim = partial(
+    def _lease(self, keys: list[str], owner: str, limit: int) -> list[str]:
+        """Lease up to `limit` keys that are neither stored nor leased by others."""
+        take = partial(
             tables.take,
-            keys=pending,
+            keys=keys,
             owner=owner,
             limit=limit,
             lease_seconds=self.lease_seconds,
         )
-        taken = self._database.run(claim, write=True)
-        if not taken:
-            return None
-        try:
-            arrays = tables.checked_result(compute(list(taken)), taken)
-            self._put(arrays, owner)
-        except BaseException:
-            self._database.run(partial(tables.release, owner=owner), write=True)
-            raise
-        return {key: arrays.get(key) for key in taken}
+        return self._database.run(take, write=True)
+
+    def _release(self, owner: str) -> None:
+        """Give up all leases of an owner."""
+        self._database.run(partial(tables.release, owner=owner), write=True)
 
     def _put(self, arrays: Mapping[str, np.ndarray], owner: str | None = None) -> None:
+        """Store float32 arrays and end the leases of the owner."""
         rows = [(key, *tables.packed(key, array)) for key, array in arrays.items()]
         insert = partial(tables.insert, rows=rows, owner=owner)
         self._database.run(insert, write=True)
@@ -317,6 +360,106 @@ class EmbeddingStore:
             StoreWarning,
             stacklevel=3,
         )
+
+
+class Work:
+    """Keys to compute, all in one chunk, and what was computed; kept nowhere else.
+
+    Attributes
+    ----------
+    missing : list of str
+        The keys to compute.
+    found : dict of str to ndarray
+        The arrays that are known by now.
+    """
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self.missing = _checked_keys(keys)
+        self.found: dict[str, np.ndarray] = {}
+
+    def __iter__(self) -> Iterator[list[str]]:
+        """Give out chunks of keys."""
+        if self.missing:
+            yield list(self.missing)
+
+    def put(self, arrays: Mapping[str, Any]) -> None:
+        """Take the results of a chunk."""
+        self.found |= arrays
+
+
+class LeasedWork(Work):
+    """Keys that a store lacks, given out as chunks that are leased to one caller.
+
+    Made by `EmbeddingStore.missing`.
+    """
+
+    def __init__(
+        self,
+        store: EmbeddingStore,
+        keys: list[str],
+        found: dict[str, np.ndarray],
+        chunk_size: int,
+    ) -> None:
+        super().__init__(key for key in keys if key not in found)
+        self.found = found
+        self.owner = tables.new_owner()
+        self.leased: list[str] = []
+        self._store = store
+        self._chunk_size = chunk_size
+        self._pending = dict.fromkeys(self.missing)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        """Give out chunks of leased keys; wait for what others have leased."""
+        store = self._store
+        while self._pending:
+            pending = list(self._pending)
+            self.leased = store._lease(pending, self.owner, self._chunk_size)
+            if self.leased:
+                yield list(self.leased)
+                if self.leased:  # nothing was put
+                    self.put({})
+                continue
+            arrays = store.get_many(pending)
+            self._settle(arrays, arrays)
+            if not arrays:
+                time.sleep(store.poll_seconds)
+
+    def put(self, arrays: Mapping[str, Any]) -> None:
+        """Store the results of the chunk given out last, and end its leases.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array-like
+            Numeric arrays. Keys of the chunk that are left out count as failed.
+
+        Raises
+        ------
+        ValueError
+            If there is a key that is not of the chunk.
+        TypeError
+            If this is no mapping to numeric arrays.
+        """
+        checked = tables.checked_result(arrays, self.leased)
+        self._store._put(checked, self.owner)
+        self._settle(self.leased, checked)
+        self.leased = []
+
+    def _settle(self, keys: Iterable[str], arrays: dict[str, np.ndarray]) -> None:
+        for key in keys:
+            del self._pending[key]
+        self.found |= arrays
+
+
+@contextmanager
+def missing_from(
+    store: EmbeddingStore | None, keys: Iterable[str], *, chunk_size: int
+) -> Iterator[Work]:
+    """Give out what a store lacks, as `EmbeddingStore.missing`; without one, all."""
+    if store is None:
+        yield Work(keys)
+        return
+    with store.missing(keys, chunk_size=chunk_size) as work:
+        yield work
 
 
 def default_store_path() -> Path:

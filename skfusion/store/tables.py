@@ -31,6 +31,7 @@ __all__ = [
     "delete_damaged",
     "delete_oldest",
     "figures",
+    "heartbeat",
     "insert",
     "new_owner",
     "note_digest",
@@ -41,7 +42,6 @@ __all__ = [
     "select",
     "select_digest",
     "shrink",
-    "signs_of_life",
     "stamp",
     "take",
     "unpacked",
@@ -119,7 +119,7 @@ def insert(
     rows: list[tuple[str, str, bytes, bytes]],
     owner: str | None,
 ) -> None:
-    """Put rows of (key, shape, checksum, data) and end the claims of the owner."""
+    """Put rows of (key, shape, checksum, data) and end the leases of the owner."""
     now = time.time()
     for row in rows:
         connection.execute("DELETE FROM arrays WHERE key = ?", row[:1])
@@ -167,7 +167,7 @@ def delete_oldest(connection: sqlite3.Connection, max_bytes: int) -> int:
 
 
 def delete_all(connection: sqlite3.Connection) -> None:
-    """Delete arrays and file digests; claims and counters stay."""
+    """Delete arrays and file digests; leases and counters stay."""
     connection.execute("DELETE FROM arrays")
     connection.execute("DELETE FROM digests")
 
@@ -227,7 +227,7 @@ def take(
     limit: int,
     lease_seconds: float,
 ) -> list[str]:
-    """Claim up to `limit` keys that are neither stored nor claimed by somebody alive.
+    """Lease up to `limit` keys that are neither stored nor leased by somebody alive.
 
     Must run inside an immediate transaction: nobody else looks while we choose.
     """
@@ -258,7 +258,7 @@ def take(
 
 
 def refresh(connection: sqlite3.Connection, owner: str, lease_seconds: float) -> None:
-    """Tell the others that the owner is still at work."""
+    """Renew the leases of an owner."""
     connection.execute(
         "UPDATE claims SET expires = ? WHERE owner = ?",
         (time.time() + lease_seconds, owner),
@@ -266,15 +266,13 @@ def refresh(connection: sqlite3.Connection, owner: str, lease_seconds: float) ->
 
 
 def release(connection: sqlite3.Connection, owner: str) -> None:
-    """Give up all claims of an owner."""
+    """Give up all leases of an owner."""
     connection.execute("DELETE FROM claims WHERE owner = ?", (owner,))
 
 
 @contextlib.contextmanager
-def signs_of_life(
-    database: Database, owner: str, lease_seconds: float
-) -> Iterator[None]:
-    """Renew the owner's claims from a thread, however long computing takes."""
+def heartbeat(database: Database, owner: str, lease_seconds: float) -> Iterator[None]:
+    """Renew the owner's leases from a thread, however long computing takes."""
     renew = partial(refresh, owner=owner, lease_seconds=lease_seconds)
     stop = threading.Event()
 
@@ -282,7 +280,7 @@ def signs_of_life(
         while not stop.wait(lease_seconds / 3):
             database.run(renew, write=True)
 
-    thread = threading.Thread(target=beat, name="skfusion-claims", daemon=True)
+    thread = threading.Thread(target=beat, name="skfusion-leases", daemon=True)
     thread.start()
     try:
         yield

@@ -21,6 +21,7 @@ from skfusion.image.reading.read import content_digest
 from skfusion.store.embedding_store import (
     EmbeddingStore,
     default_store_path,
+    missing_from,
     resolve_store,
 )
 
@@ -124,7 +125,53 @@ def test_failed_keys_are_left_out_and_asked_again_next_time(tmp_path):
     assert asked == ["0", "1", "2", "1"]
 
 
-def test_an_exception_gives_the_claims_up(tmp_path, recorder):
+def test_missing_gives_out_chunks_of_what_is_not_stored(tmp_path):
+    store = EmbeddingStore(tmp_path)
+    store.put_many(arrays(["1"]))
+    chunks = []
+    with store.missing(names(6), chunk_size=2) as work:
+        assert work.missing == ["0", "2", "3", "4", "5"]
+        assert list(work.found) == ["1"]
+        for keys in work:
+            chunks.append(keys)
+            work.put(arrays(keys))
+    assert chunks == [["0", "2"], ["3", "4"], ["5"]]
+    assert sorted(work.found) == names(6)
+    with store.missing(names(6)) as work:
+        assert work.missing == list(work) == []
+    assert store.info()["computed"] == 6
+
+
+def test_a_chunk_that_is_not_put_counts_as_failed(tmp_path):
+    store = EmbeddingStore(tmp_path)
+    with store.missing(names(4), chunk_size=2) as work:
+        for keys in work:
+            if "0" not in keys:
+                work.put(arrays(keys))
+    assert sorted(work.found) == ["2", "3"]
+    with store.missing(names(4)) as work:
+        assert work.missing == ["0", "1"]
+
+
+def test_leaving_the_loop_early_gives_the_leases_up(tmp_path, recorder):
+    store = EmbeddingStore(tmp_path, lease_seconds=60)
+    with store.missing(names(4), chunk_size=2) as work:
+        for _ in work:
+            break
+    began = time.monotonic()
+    assert len(store.get_or_compute(names(4), recorder())) == 4
+    assert time.monotonic() - began < 10
+
+
+def test_without_a_store_all_is_missing_and_comes_in_one_chunk():
+    with missing_from(None, names(3), chunk_size=1) as work:
+        for keys in work:
+            assert keys == names(3)
+            work.put(arrays(keys))
+    assert list(work.found) == names(3)
+
+
+def test_an_exception_gives_the_leases_up(tmp_path, recorder):
     store = EmbeddingStore(tmp_path, lease_seconds=60)
 
     def fail(keys):

@@ -114,18 +114,14 @@ class ImageColumn:
 
     def read_ahead(
         self,
-        read: Callable[[int], R],
+        read: Callable[[T], R],
         items: Iterable[T],
         rows_of: Callable[[T], list[int]],
         n_jobs: int | None,
         n_ahead: int,
     ) -> Iterator[tuple[T, R]]:
-        """Read the first row of each item in threads; skip or raise what fails."""
-
-        def read_first(item: T) -> R:
-            return read(rows_of(item)[0])
-
-        for item, future in ahead(read_first, items, effective_n_jobs(n_jobs), n_ahead):
+        """Read each item in threads; skip the rows of what fails, or raise."""
+        for item, future in ahead(read, items, effective_n_jobs(n_jobs), n_ahead):
             try:
                 result = future.result()
             except (ImageReadError, TypeError) as error:

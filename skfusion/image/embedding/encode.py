@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -32,7 +32,7 @@ from skfusion.image.networks.inference import (
 from skfusion.image.networks.preprocessing import Preprocessing, VolumePreprocessing
 from skfusion.image.reading.files import ImageReadError
 from skfusion.image.reading.read import content_digest
-from skfusion.store.embedding_store import EmbeddingStore
+from skfusion.store.embedding_store import EmbeddingStore, missing_from
 
 __all__ = ["encode_cells"]
 
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _READING = Reading()
-_BATCHES_PER_CLAIM = 4  # of the store: what a killed process loses at most
+_BATCHES_PER_LEASE = 4  # of the store: what a killed process loses at most
 _SECONDS_BETWEEN_LOGS = 10.0
 
 
@@ -148,75 +148,73 @@ def encode_cells(
     rows_of = _rows_by_key(images, prefix, n_jobs, store)
     where = resolve_device(device)
 
-    key_of = {rows[0]: key for key, rows in rows_of.items()}
-
-    def read(row: int) -> Tensor:
-        pixels = _pixels(images.cells[row], reading, preprocessing)
+    def read(key: str) -> Tensor:
+        cell = images.cells[rows_of[key][0]]
+        pixels = _pixels(cell, reading, preprocessing)
         if store is not None:
-            _check_unchanged(images.cells[row], key_of[row], store)
+            _check_unchanged(cell, key, store)
         return pixels
 
-    # one network for all the parts that a store asks for
-    made = functools.cache(
-        functools.partial(
-            make_network,
-            module,
-            where,
-            batch_size,
-            engine=engine,
-            precision=precision,
-            fold=fold,
-            blank=preprocessing.blank(1),
-            key=fingerprint,
-        )
-    )
-
-    def compute(keys: Sequence[str]) -> dict[str, np.ndarray]:
-        """Encode the first image of each key; keys that cannot be read are left out."""
-        encoded: dict[str, np.ndarray] = {}
-        network = made()
-        readable = images.read_ahead(
-            read, keys, lambda key: rows_of[key], n_jobs, 2 * network.batch_size
-        )
-
-        run = functools.partial(_encode_batch, network, reading.slice_pooling)
-        batches = _batches(readable, network.batch_size)
-        one_core = network.is_parallel
-        for batch, arrays in ahead(
-            run, batches, network.n_workers, network.n_workers + 1, one_core=one_core
-        ):
-            pairs = zip(batch, arrays.result(), strict=True)
-            encoded |= {key: array for (key, _), array in pairs}
-            advance(len(batch))
-        return encoded
-
-    found = {} if store is None else store.get_many(rows_of)
-    wanted = [key for key in rows_of if key not in found]
-    with _progress(len(wanted), verbose, column) as advance:
-        if store is None:
-            found = compute(wanted)
-        elif wanted:
-            chunk_size = _BATCHES_PER_CLAIM * batch_size
-            found |= store.get_or_compute(wanted, compute, chunk_size=chunk_size)
+    chunk_size = _BATCHES_PER_LEASE * batch_size
+    with missing_from(store, rows_of, chunk_size=chunk_size) as work:
+        if work.missing:
+            network = make_network(
+                module,
+                where,
+                batch_size,
+                engine=engine,
+                precision=precision,
+                fold=fold,
+                blank=preprocessing.blank(1),
+                key=fingerprint,
+            )
+            encode = functools.partial(_encode_batch, network, reading.slice_pooling)
+        with _progress(len(work.missing), verbose, column) as advance:
+            for keys in work:
+                arrays: dict[str, np.ndarray] = {}
+                pixels = images.read_ahead(
+                    read, keys, rows_of.__getitem__, n_jobs, 2 * network.batch_size
+                )
+                batches = _batches(pixels, network.batch_size)
+                for encoded in _computed_ahead(network, encode, batches):
+                    arrays |= encoded
+                    advance(len(encoded))
+                work.put(arrays)
     images.warn()
-    shape = _shape_of_one(found, module, preprocessing)
+    shape = _shape_of_one(work.found, module, preprocessing)
     values = np.full((len(images.cells), *shape), np.nan, dtype=np.float32)
-    for key, array in found.items():
+    for key, array in work.found.items():
         values[rows_of[key]] = array
     return values, images.presence()
+
+
+def _computed_ahead(
+    network: Network | OpenVINONetwork,
+    encode: Callable[[list[tuple[str, Tensor]]], dict[str, np.ndarray]],
+    batches: Iterable[list[tuple[str, Tensor]]],
+) -> Iterator[dict[str, np.ndarray]]:
+    """Encode batches in as many threads as the network takes, in order."""
+    n_workers, one_core = network.n_workers, network.is_parallel
+    for _, encoded in ahead(
+        encode, batches, n_workers, n_workers + 1, one_core=one_core
+    ):
+        yield encoded.result()
 
 
 def _encode_batch(
     network: Network | OpenVINONetwork,
     pooling: str | int,
     batch: list[tuple[str, Tensor]],
-) -> list[np.ndarray]:
+) -> dict[str, np.ndarray]:
     """Run a network over the planes of some images, and pool those of each image."""
     planes = torch.cat([pixels for _, pixels in batch])
     passes = [network(part) for part in planes.split(network.batch_size)]
     ends = np.cumsum([len(pixels) for _, pixels in batch])[:-1]
     parts = np.split(np.concatenate(passes), ends)
-    return [pool_slices(part, pooling) for part in parts]
+    return {
+        key: pool_slices(part, pooling)
+        for (key, _), part in zip(batch, parts, strict=True)
+    }
 
 
 def _shape_of_one(
