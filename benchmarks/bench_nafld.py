@@ -31,13 +31,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 import skfusion
-from skfusion import (
-    EarlyFusionClassifier,
-    EventStore,
-    EventWindows,
-    LeakageAudit,
-    TabularEncoder,
-)
+from skfusion import EarlyFusionClassifier, EventStore, EventWindows, TabularEncoder
+from skfusion.ehr import LeakageAudit
 from skfusion.evaluation.statistics.auroc import estimate_aurocs
 
 GOAL = 0.02

@@ -1,82 +1,90 @@
 """skfusion: fuse medical images with EHR data, the scikit-learn way.
 
 The public names are resolved on first use, so that ``import skfusion`` loads neither
-torch nor xgboost nor shap. Read next: `skfusion.modality`, the data contract.
+torch nor xgboost nor shap. What a first study needs is here; the rest is exported by
+`skfusion.fusion`, `skfusion.image`, `skfusion.ehr`, `skfusion.evaluation`,
+`skfusion.inspection`, `skfusion.survival`, `skfusion.feature_selection` and
+`skfusion.datasets`.
 """
 
 from __future__ import annotations
 
-import importlib
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING
+
+from skfusion._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from skfusion.ehr.events.store import EventStore as EventStore
+    from skfusion.ehr.tabular.encoder import TabularEncoder as TabularEncoder
+    from skfusion.ehr.windows.event_windows import EventWindows as EventWindows
+    from skfusion.evaluation.comparison.comparison import (
+        compare_fusion as compare_fusion,
+    )
+    from skfusion.fusion.early.estimators import (
+        EarlyFusionClassifier as EarlyFusionClassifier,
+        EarlyFusionRegressor as EarlyFusionRegressor,
+    )
+    from skfusion.fusion.joint.estimators import (
+        JointFusionClassifier as JointFusionClassifier,
+        JointFusionRegressor as JointFusionRegressor,
+    )
+    from skfusion.fusion.late.estimators import (
+        LateFusionClassifier as LateFusionClassifier,
+        LateFusionRegressor as LateFusionRegressor,
+    )
+    from skfusion.image.embedding.embedder import ImageEmbedder as ImageEmbedder
+    from skfusion.image.reading.read import read_image as read_image
+    from skfusion.inspection.features.explain import (
+        explain_features as explain_features,
+    )
+    from skfusion.inspection.images.saliency import explain_images as explain_images
+    from skfusion.inspection.modalities.importance import (
+        ModalityImportance as ModalityImportance,
+    )
+    from skfusion.store.embedding_store import EmbeddingStore as EmbeddingStore
 
 try:
     __version__ = version("skfusion")
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-# public name -> the module that defines it
-_EXPORTS = {
-    "ComorbidityEncoder": "skfusion.ehr.tabular.comorbidity_encoder",
-    "EarlyFusionClassifier": "skfusion.fusion.early.estimators",
-    "EarlyFusionRegressor": "skfusion.fusion.early.estimators",
-    "EarlyFusionSurvival": "skfusion.fusion.early.estimators",
-    "EmbeddingStore": "skfusion.store.embedding_store",
-    "EventGrid": "skfusion.ehr.event_grid",
-    "EventStore": "skfusion.ehr.events.store",
-    "EventWindows": "skfusion.ehr.windows.event_windows",
-    "FusionComparison": "skfusion.evaluation.comparison.results",
-    "GeneticSelector": "skfusion.fusion.selection.genetic",
-    "GiniSelector": "skfusion.fusion.selection.univariate",
-    "ImageEmbedder": "skfusion.image.embedding.embedder",
-    "ImageSaliency": "skfusion.inspection.images.saliency",
-    "JointFusionClassifier": "skfusion.fusion.joint.estimators",
-    "JointFusionRegressor": "skfusion.fusion.joint.estimators",
-    "JointFusionSurvival": "skfusion.fusion.joint.estimators",
-    "LateFusionClassifier": "skfusion.fusion.late.estimators",
-    "LateFusionRegressor": "skfusion.fusion.late.estimators",
-    "LateFusionSurvival": "skfusion.fusion.late.estimators",
-    "LeakageAudit": "skfusion.ehr.audit",
-    "ModalityDisplay": "skfusion.inspection.modalities.importance",
-    "ModalityImportance": "skfusion.inspection.modalities.importance",
-    "MRMRSelector": "skfusion.fusion.selection.mrmr",
-    "ModalityScoresDisplay": "skfusion.inspection.plots.display",
-    "ModelFeatures": "skfusion.fusion.early.model_features",
-    "ObservedScaler": "skfusion.ehr.tabular.observed",
-    "SaliencyDisplay": "skfusion.inspection.images.saliency",
-    "RadiomicsEncoder": "skfusion.image.radiomics.encoder",
-    "TabularEncoder": "skfusion.ehr.tabular.encoder",
-    "TorchEncoder": "skfusion.fusion.joint.encoders",
-    "XGBoostSurvival": "skfusion.fusion.survival",
-    "compare_fusion": "skfusion.evaluation.comparison.comparison",
-    "explain_features": "skfusion.inspection.features.explain",
-    "explain_images": "skfusion.inspection.images.saliency",
-    "read_image": "skfusion.image.reading.read",
-}
-_SUBPACKAGES = (
-    "blocks",
-    "datasets",
-    "ehr",
-    "evaluation",
-    "fusion",
-    "image",
-    "inspection",
-    "modality",
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "skfusion.ehr.events.store": ["EventStore"],
+        "skfusion.ehr.tabular.encoder": ["TabularEncoder"],
+        "skfusion.ehr.windows.event_windows": ["EventWindows"],
+        "skfusion.evaluation.comparison.comparison": ["compare_fusion"],
+        "skfusion.fusion.early.estimators": [
+            "EarlyFusionClassifier",
+            "EarlyFusionRegressor",
+        ],
+        "skfusion.fusion.joint.estimators": [
+            "JointFusionClassifier",
+            "JointFusionRegressor",
+        ],
+        "skfusion.fusion.late.estimators": [
+            "LateFusionClassifier",
+            "LateFusionRegressor",
+        ],
+        "skfusion.image.embedding.embedder": ["ImageEmbedder"],
+        "skfusion.image.reading.read": ["read_image"],
+        "skfusion.inspection.features.explain": ["explain_features"],
+        "skfusion.inspection.images.saliency": ["explain_images"],
+        "skfusion.inspection.modalities.importance": ["ModalityImportance"],
+        "skfusion.store.embedding_store": ["EmbeddingStore"],
+    },
+    submodules=[
+        "datasets",
+        "ehr",
+        "evaluation",
+        "feature_selection",
+        "fusion",
+        "image",
+        "inspection",
+        "modality",
+        "store",
+        "survival",
+    ],
 )
-
-__all__ = sorted([*_EXPORTS, "datasets"])
-
-
-def __getattr__(name: str) -> Any:
-    if name in _EXPORTS:
-        value = getattr(importlib.import_module(_EXPORTS[name]), name)
-    elif name in _SUBPACKAGES:
-        value = importlib.import_module(f"skfusion.{name}")
-    else:
-        raise AttributeError(f"module 'skfusion' has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_EXPORTS, *_SUBPACKAGES})

@@ -1,7 +1,6 @@
 """A cohort and its modalities in, one block of features per modality out.
 
 Each transformer is fitted on the rows that have its modality; absent rows are NaN.
-Read next: `skfusion.fusion.base`, which puts it to use.
 """
 
 from __future__ import annotations

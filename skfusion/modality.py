@@ -2,7 +2,7 @@
 
 A cohort is a table with one row per case. A *modality* is a named part of it: a
 triple ``(name, transformer_or_estimator, columns)``, as in scikit-learn's
-`ColumnTransformer`. Read next: `skfusion.blocks`, which turns it into features.
+`ColumnTransformer`.
 """
 
 from __future__ import annotations

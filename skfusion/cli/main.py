@@ -1,7 +1,6 @@
 """The command line: ``skfusion demo | compare | cache``.
 
 argparse over the public functions. Nothing heavy is imported before a command runs.
-Read next: `skfusion.evaluation.comparison.comparison`.
 """
 
 from __future__ import annotations

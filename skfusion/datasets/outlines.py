@@ -2,7 +2,6 @@
 
 Goes in: contours in mm, as polygons of one slice or as point clouds of one reader.
 Comes out: a group number per reader, a diameter, a drawn image. Knows no database.
-Read next: `skfusion.datasets.lidc`, which uses it.
 """
 
 from __future__ import annotations

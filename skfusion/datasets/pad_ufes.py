@@ -1,7 +1,7 @@
 """PAD-UFES-20: smartphone photos of skin lesions with clinical data.
 
 Goes in: a folder that the user has downloaded, as Mendeley Data lays it out, or a
-subset of it. Comes out: one row per photo. Read next: `skfusion.datasets.synthetic`.
+subset of it. Comes out: one row per photo.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 Goes in: size, correlation, gaps. Comes out: a cohort and, by closed form, what the
 best image, EHR, late and joint model can reach on it.
-Read next: `skfusion.evaluation`, which measures what a model does reach.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""LeakageAudit: features of events in; whether they see past the prediction time out.
-
-Read next: `skfusion.ehr.audit`, which changes what lies after each index time.
-"""
+"""Audit features of events for leakage: `LeakageAudit`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Demographics: rows with a subject and an index time in, age, sex and the like out.
-
-Read next: `skfusion.ehr.domains`, which makes a modality of it.
-"""
+"""Demographics: rows with a subject and an index time in, age, sex and the like out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""EventGrid: rows with a subject and an index time in, grids of their events out.
-
-Read next: `skfusion.ehr.event_grid`, the arithmetic.
-"""
+"""EventGrid: rows with a subject and an index time in, grids of their events out."""
 
 from __future__ import annotations
 
@@ -219,7 +216,8 @@ class EventGrid(EventTransformer):
     --------
     >>> from functools import partial
     >>> from sklearn.pipeline import make_pipeline
-    >>> from skfusion import EventGrid, TorchEncoder
+    >>> from skfusion.ehr import EventGrid
+    >>> from skfusion.fusion import TorchEncoder
     >>> from skfusion.fusion import GRUDEncoder
     >>> def labs_modality(store):
     ...     grid = EventGrid(store, horizon="48h", step="2h")

@@ -1,1 +1,43 @@
 """Statistics, the comparison of fusion strategies and its report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skfusion._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from skfusion.evaluation.comparison.comparison import (
+        compare_fusion as compare_fusion,
+    )
+    from skfusion.evaluation.comparison.results import (
+        FusionComparison as FusionComparison,
+    )
+    from skfusion.evaluation.statistics.auroc import (
+        AurocEstimates as AurocEstimates,
+        estimate_aurocs as estimate_aurocs,
+    )
+    from skfusion.evaluation.statistics.resampling import (
+        Interval as Interval,
+        ResampledTest as ResampledTest,
+        corrected_resampled_interval as corrected_resampled_interval,
+        corrected_resampled_ttest as corrected_resampled_ttest,
+        holm_adjust as holm_adjust,
+    )
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "skfusion.evaluation.comparison.comparison": ["compare_fusion"],
+        "skfusion.evaluation.comparison.results": ["FusionComparison"],
+        "skfusion.evaluation.statistics.auroc": ["AurocEstimates", "estimate_aurocs"],
+        "skfusion.evaluation.statistics.resampling": [
+            "Interval",
+            "ResampledTest",
+            "corrected_resampled_interval",
+            "corrected_resampled_ttest",
+            "holm_adjust",
+        ],
+    },
+    submodules=["comparison", "report", "statistics"],
+)

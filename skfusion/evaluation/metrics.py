@@ -1,7 +1,4 @@
-"""What strategies are scored by: names or scorers in, metrics with a direction out.
-
-Read next: `skfusion.evaluation.comparison.comparison`.
-"""
+"""What strategies are scored by: names or scorers in, metrics with a direction out."""
 
 from __future__ import annotations
 

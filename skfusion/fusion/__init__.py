@@ -2,21 +2,61 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
-# on first use only: they load torch
-_EXPORTS = {
-    "GRUDEncoder": "skfusion.fusion.joint.encoders",
-    "ImageAugmentation": "skfusion.fusion.joint.augmentation",
-    "SequenceTransformer": "skfusion.fusion.joint.encoders",
-    "TorchEncoder": "skfusion.fusion.joint.encoders",
-}
+from skfusion._lazy import lazy_exports
 
-__all__ = sorted(_EXPORTS)
+if TYPE_CHECKING:
+    from skfusion.fusion.early.estimators import (
+        EarlyFusionClassifier as EarlyFusionClassifier,
+        EarlyFusionRegressor as EarlyFusionRegressor,
+        EarlyFusionSurvival as EarlyFusionSurvival,
+    )
+    from skfusion.fusion.early.model_features import ModelFeatures as ModelFeatures
+    from skfusion.fusion.joint.augmentation import (
+        ImageAugmentation as ImageAugmentation,
+    )
+    from skfusion.fusion.joint.encoders import (
+        GRUDEncoder as GRUDEncoder,
+        SequenceTransformer as SequenceTransformer,
+        TorchEncoder as TorchEncoder,
+    )
+    from skfusion.fusion.joint.estimators import (
+        JointFusionClassifier as JointFusionClassifier,
+        JointFusionRegressor as JointFusionRegressor,
+        JointFusionSurvival as JointFusionSurvival,
+    )
+    from skfusion.fusion.late.estimators import (
+        LateFusionClassifier as LateFusionClassifier,
+        LateFusionRegressor as LateFusionRegressor,
+        LateFusionSurvival as LateFusionSurvival,
+    )
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'skfusion.fusion' has no attribute {name!r}")
-    return getattr(importlib.import_module(_EXPORTS[name]), name)
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "skfusion.fusion.early.estimators": [
+            "EarlyFusionClassifier",
+            "EarlyFusionRegressor",
+            "EarlyFusionSurvival",
+        ],
+        "skfusion.fusion.early.model_features": ["ModelFeatures"],
+        "skfusion.fusion.joint.augmentation": ["ImageAugmentation"],
+        "skfusion.fusion.joint.encoders": [
+            "GRUDEncoder",
+            "SequenceTransformer",
+            "TorchEncoder",
+        ],
+        "skfusion.fusion.joint.estimators": [
+            "JointFusionClassifier",
+            "JointFusionRegressor",
+            "JointFusionSurvival",
+        ],
+        "skfusion.fusion.late.estimators": [
+            "LateFusionClassifier",
+            "LateFusionRegressor",
+            "LateFusionSurvival",
+        ],
+    },
+    submodules=["early", "joint", "late", "selection"],
+)

@@ -1,7 +1,6 @@
 """What early, late and joint fusion share: the cohort, the groups, the parameters.
 
-A fusion estimator checks its input here, then fits. Read next: `skfusion.fusion.early.estimators`,
-the shortest of the three.
+A fusion estimator checks its input here, then fits.
 """
 
 from __future__ import annotations

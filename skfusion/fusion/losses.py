@@ -3,7 +3,6 @@
 A row loss takes outputs (B, O) and a target, and returns one value per row (B,), which
 is weighted afterwards. The partial likelihood of Cox compares rows with each other, so
 it takes the weights itself and returns one value.
-Read next: `skfusion.fusion.joint.training`, which minimises them.
 """
 
 from __future__ import annotations

@@ -394,7 +394,7 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
     Examples
     --------
     >>> import numpy as np
-    >>> from skfusion import XGBoostSurvival
+    >>> from skfusion.survival import XGBoostSurvival
     >>> X = np.arange(40.0)[:, None]
     >>> y = np.array([(True, 50 - x) for x in X[:, 0]],
     ...              dtype=[("event", bool), ("time", float)])

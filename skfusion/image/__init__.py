@@ -5,24 +5,30 @@ Importing this package loads neither torch nor Pillow nor pydicom.
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
-# public name -> the module that defines it, imported on first use
-_EXPORTS = {
-    "EmbeddingStore": "skfusion.store.embedding_store",
-    "ImageEmbedder": "skfusion.image.embedding.embedder",
-    "ImageReadError": "skfusion.image.reading.files",
-    "MedicalImage": "skfusion.image.reading.read",
-    "RadiomicsEncoder": "skfusion.image.radiomics.encoder",
-    "read_image": "skfusion.image.reading.read",
-    "read_metadata": "skfusion.image.reading.metadata",
-}
+from skfusion._lazy import lazy_exports
 
-__all__ = sorted(_EXPORTS)
+if TYPE_CHECKING:
+    from skfusion.image.embedding.embedder import ImageEmbedder as ImageEmbedder
+    from skfusion.image.radiomics.encoder import RadiomicsEncoder as RadiomicsEncoder
+    from skfusion.image.reading.files import ImageReadError as ImageReadError
+    from skfusion.image.reading.metadata import read_metadata as read_metadata
+    from skfusion.image.reading.read import (
+        MedicalImage as MedicalImage,
+        read_image as read_image,
+    )
+    from skfusion.store.embedding_store import EmbeddingStore as EmbeddingStore
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'skfusion.image' has no attribute {name!r}")
-    return getattr(importlib.import_module(_EXPORTS[name]), name)
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "skfusion.image.embedding.embedder": ["ImageEmbedder"],
+        "skfusion.image.radiomics.encoder": ["RadiomicsEncoder"],
+        "skfusion.image.reading.files": ["ImageReadError"],
+        "skfusion.image.reading.metadata": ["read_metadata"],
+        "skfusion.image.reading.read": ["MedicalImage", "read_image"],
+        "skfusion.store.embedding_store": ["EmbeddingStore"],
+    },
+    submodules=["embedding", "networks", "radiomics", "reading"],
+)

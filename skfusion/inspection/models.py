@@ -1,8 +1,7 @@
 """A fitted model of any kind, asked in one way: modalities in, predictions out.
 
 A fusion estimator encodes its modalities once and predicts from what it encoded; of
-any other estimator the modalities are columns. Read next: `skfusion.inspection.modalities.coalitions`,
-which mixes the modalities of different cases.
+any other estimator the modalities are columns.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 A *coalition* is a set of modalities that a prediction may use; its value is
 any number: a log-odds, an AUROC. The Shapley value of a modality is what it adds,
-averaged over all orders in which modalities can join. Read next:
-`skfusion.inspection.modalities.coalitions`, which asks a model for the values.
+averaged over all orders in which modalities can join.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """One sqlite file for many processes and threads, or memory where a file cannot be had.
 
 Transactions in, results out; damage, full disks and read-only folders are met here.
-Read next: `skfusion.store.tables`, who computes what, and `skfusion.store.embedding_store`.
 """
 
 from __future__ import annotations

@@ -9,15 +9,8 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from skfusion import (
-    EarlyFusionClassifier,
-    EventGrid,
-    EventStore,
-    EventWindows,
-    LeakageAudit,
-    ObservedScaler,
-    TabularEncoder,
-)
+from skfusion import EarlyFusionClassifier, EventStore, EventWindows, TabularEncoder
+from skfusion.ehr import EventGrid, LeakageAudit, ObservedScaler
 from skfusion.ehr.audit import CHANGES
 
 INDEX = pd.Timestamp("2026-06-01")

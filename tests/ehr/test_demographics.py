@@ -8,13 +8,8 @@ import pytest
 from sklearn.base import clone
 from sklearn.model_selection import cross_validate
 
-from skfusion import (
-    EarlyFusionClassifier,
-    EventStore,
-    LeakageAudit,
-    TabularEncoder,
-)
-from skfusion.ehr import Demographics
+from skfusion import EarlyFusionClassifier, EventStore, TabularEncoder
+from skfusion.ehr import Demographics, LeakageAudit
 
 INDEX = pd.Timestamp("2020-06-01 12:00")
 

@@ -14,8 +14,7 @@ from imblearn.ensemble import (
     RUSBoostClassifier,
 )
 from imblearn.over_sampling import ADASYN, SMOTE, RandomOverSampler
-from imblearn.pipeline import Pipeline as SamplingPipeline
-from imblearn.pipeline import make_pipeline
+from imblearn.pipeline import Pipeline as SamplingPipeline, make_pipeline
 from imblearn.under_sampling import RandomUnderSampler
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.impute import SimpleImputer

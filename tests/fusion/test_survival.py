@@ -17,14 +17,14 @@ from sksurv.metrics import concordance_index_censored, integrated_brier_score
 from sksurv.nonparametric import kaplan_meier_estimator
 from sksurv.util import Surv
 
-from skfusion import (
+from skfusion.datasets import make_fusion_cohort
+from skfusion.fusion.survival import SurvivalCurves, check_survival
+from skfusion.survival import (
     EarlyFusionSurvival,
     JointFusionSurvival,
     LateFusionSurvival,
     XGBoostSurvival,
 )
-from skfusion.datasets import make_fusion_cohort
-from skfusion.fusion.survival import SurvivalCurves, check_survival
 
 
 @pytest.fixture(scope="module")

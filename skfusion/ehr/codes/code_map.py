@@ -1,7 +1,4 @@
-"""Codes in, the groups that they belong to out: ICD, ATC, or any table of one's own.
-
-Read next: `skfusion.ehr.codes.comorbidity`, groups with a weight.
-"""
+"""Codes in, the groups that they belong to out: ICD, ATC, or any table of one's own."""
 
 from __future__ import annotations
 
@@ -409,7 +406,7 @@ class CodeMap:
         Parameters
         ----------
         index : ComorbidityIndex
-            `skfusion.ehr.codes.comorbidity.CHARLSON` or ``ELIXHAUSER``. A code may mean
+            `skfusion.ehr.CHARLSON` or ``ELIXHAUSER``. A code may mean
             several conditions; `table` gives them all.
         icd9, icd10, prefix, unmapped
             As in `icd`.

@@ -1,7 +1,6 @@
 """Charlson and Elixhauser: diagnosis codes in, conditions and their score out.
 
-The definitions are those of Quan et al. 2005 for ICD-9-CM and ICD-10 [1]_. Read next:
-`skfusion.ehr.codes.code_map`, which groups codes for other purposes.
+The definitions are those of Quan et al. 2005 for ICD-9-CM and ICD-10 [1]_.
 
 References
 ----------

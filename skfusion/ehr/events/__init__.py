@@ -1,1 +1,17 @@
 """Timed events on disk: the `EventStore` and its files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skfusion._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from skfusion.ehr.events.store import EventStore as EventStore
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "skfusion.ehr.events.store": ["EventStore"],
+    },
+)

@@ -1,7 +1,4 @@
-"""A table of events as others have it in, checked columns of numbers out.
-
-Read next: `skfusion.ehr.events.reader`, which keeps them.
-"""
+"""A table of events as others have it in, checked columns of numbers out."""
 
 from __future__ import annotations
 

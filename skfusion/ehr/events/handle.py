@@ -1,7 +1,4 @@
-"""What is large lies in a folder; clones, processes and pickles share a handle to it.
-
-Read next: `skfusion.ehr.events.store` and `skfusion.ehr.windows.prepared`, the handles.
-"""
+"""Handles to folders on disk, shared by clones, processes and pickles."""
 
 from __future__ import annotations
 

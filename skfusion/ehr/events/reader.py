@@ -1,7 +1,4 @@
-"""A folder of plain arrays in, columns of events out, checked against its fingerprint.
-
-Read next: `skfusion.ehr.events.writer`, which writes such folders.
-"""
+"""Read events from a folder of plain arrays and check them against its fingerprint."""
 
 from __future__ import annotations
 

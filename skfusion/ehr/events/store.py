@@ -1,7 +1,4 @@
-"""EventStore: a long table of timed events in, an immutable handle to it out.
-
-Read next: `skfusion.ehr.windows.event_windows`, which makes features of it.
-"""
+"""EventStore: a long table of timed events in, an immutable handle to it out."""
 
 from __future__ import annotations
 

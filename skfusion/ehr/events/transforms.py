@@ -1,6 +1,6 @@
 """Rules of a user in, functions that change columns of events out.
 
-Lags, groups of codes, units, values as text. Read next: `skfusion.ehr.events.store`.
+Lags, groups of codes, units, values as text.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 Each column is one file of fixed-width numbers, words are numbered, and where a
 subject's events begin is known: what a few subjects did is read without reading the
 rest, and whatever its order was, input is sorted in pieces that fit into memory.
-Read next: `skfusion.ehr.events.store`, the handle to such a folder.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Molar masses turn mg/dL into mmol/L. Bounds are those beyond which benchmarks on MIMIC
 discard a value [1]_ [2]_, where these name any; a saturation or a haematocrit ends at
-100 %, and a body weight at 700 kg. Read next: `skfusion.ehr.measurements.units`.
+100 %, and a body weight at 700 kg.
 
 References
 ----------

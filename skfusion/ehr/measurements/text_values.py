@@ -1,7 +1,4 @@
-"""Values as text in, numbers and what limits them out.
-
-Read next: `skfusion.ehr.measurements.units`, which brings the numbers to one unit.
-"""
+"""Values as text in, numbers and what limits them out."""
 
 from __future__ import annotations
 

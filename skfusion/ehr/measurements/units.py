@@ -1,7 +1,4 @@
-"""Units of measurements: codes, values and units in, values in one unit a code out.
-
-Read next: `skfusion.ehr.measurements.analytes`, the table of analytes.
-"""
+"""Units of measurements: codes, values and units in, values in one unit a code out."""
 
 from __future__ import annotations
 
@@ -47,7 +44,7 @@ class Units:
     ----------
     codes : mapping of str to str or Analyte
         Code -> what it measures: the name of an entry of
-        `skfusion.ehr.measurements.analytes.ANALYTES`, or an entry of your own.
+        `skfusion.ehr.ANALYTES`, or an entry of your own.
     on_unknown : {"split", "gap", "error"}, default="split"
         What becomes of a value whose unit is not known for its code: its code gets the
         unit appended (``"creatinine//drops"``), so that it never mixes with others; its

@@ -1,7 +1,4 @@
-"""A table of cases in, the subjects and the ends of their windows out, checked.
-
-Read next: `skfusion.ehr.point_in_time.visibility`.
-"""
+"""A table of cases in, the subjects and the ends of their windows out, checked."""
 
 from __future__ import annotations
 

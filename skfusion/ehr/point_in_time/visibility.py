@@ -1,7 +1,4 @@
-"""Cases with a subject and an index time in, the events that each may see out.
-
-Read next: `skfusion.ehr.windows.kernel`, which sums them up.
-"""
+"""Cases with a subject and an index time in, the events that each may see out."""
 
 from __future__ import annotations
 

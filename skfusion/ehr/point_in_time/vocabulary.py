@@ -1,7 +1,4 @@
-"""What the training rows may see in; how often each code is seen, its quantiles out.
-
-Read next: `skfusion.ehr.windows.event_windows`.
-"""
+"""What the training rows may see in; how often each code is seen, its quantiles out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A database or a folder of tables in, what a query finds out, chunk by chunk.
-
-Read next: `skfusion.ehr.sources.omop` and `skfusion.ehr.sources.mimic`, which ask.
-"""
+"""A database or a folder of tables in, what a query finds out, chunk by chunk."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A FHIR bulk export in, chunks of events out.
-
-Read next: `skfusion.ehr.sources.fhir_resources`, what each kind of resource says.
-"""
+"""A FHIR bulk export in, chunks of events out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """One FHIR resource in, events out: its code, its times, its value.
 
-The elements are those of FHIR R4, with the names of R5 where these differ. Read next:
-`skfusion.ehr.sources.fhir`, which reads the files.
+The elements are those of FHIR R4, with the names of R5 where these differ.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A folder of MIMIC-III or MIMIC-IV in, chunks of events out.
-
-Read next: `skfusion.ehr.sources.mimic`, which tables, and known when.
-"""
+"""A folder of MIMIC-III or MIMIC-IV in, chunks of events out."""
 
 from __future__ import annotations
 

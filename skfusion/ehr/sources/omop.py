@@ -1,7 +1,4 @@
-"""An OMOP database in, chunks of events out.
-
-Read next: `skfusion.ehr.sources.omop`, which tables and columns.
-"""
+"""An OMOP database in, chunks of events out."""
 
 from __future__ import annotations
 

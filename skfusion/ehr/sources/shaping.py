@@ -1,7 +1,4 @@
-"""Cells as a source has them in, columns of events out: times, ids, what is lost.
-
-Read next: `skfusion.ehr.sources.databases`, where most of the cells come from.
-"""
+"""Cells as a source has them in, columns of events out: times, ids, what is lost."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What kind a column of a record is, and its cells as numbers.
-
-Read next: `skfusion.ehr.tabular.encoder`, which encodes each kind.
-"""
+"""What kind a column of a record is, and its cells as numbers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""ComorbidityEncoder: cells of diagnosis codes in, conditions and a score out.
-
-Read next: `skfusion.ehr.codes.comorbidity`, the definitions.
-"""
+"""ComorbidityEncoder: cells of diagnosis codes in, conditions and a score out."""
 
 from __future__ import annotations
 
@@ -68,7 +65,7 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
     Examples
     --------
     >>> import pandas as pd
-    >>> from skfusion import ComorbidityEncoder
+    >>> from skfusion.ehr import ComorbidityEncoder
     >>> X = pd.DataFrame({"icd": ["I50.9&E11.2", "I10", None]})
     >>> ComorbidityEncoder(flags=False).fit_transform(X).ravel().tolist()
     [3.0, 0.0, 0.0]

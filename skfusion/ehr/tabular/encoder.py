@@ -1,7 +1,7 @@
 """TabularEncoder: static EHR columns in, one numeric block out.
 
 The kind of a column is told by its type; all that is learned (medians, scales,
-categories, terms) is learned in `fit`. Read next: `skfusion.ehr.tabular.columns`.
+categories, terms) is learned in `fit`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""ObservedScaler: gaps and numbers in, numbers for linear models and nets out.
-
-Read next: `skfusion.ehr.tabular.missing_indicators`, which chooses the indicators.
-"""
+"""ObservedScaler: gaps and numbers in, numbers for linear models and nets out."""
 
 from __future__ import annotations
 
@@ -69,7 +66,7 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
     Examples
     --------
     >>> import numpy as np
-    >>> from skfusion import ObservedScaler
+    >>> from skfusion.ehr import ObservedScaler
     >>> X = np.array([[1.0, 5.0], [3.0, np.nan], [5.0, np.nan]])
     >>> ObservedScaler().fit_transform(X).round(2)
     array([[-1.22,  0.  ,  1.  ],

@@ -1,7 +1,4 @@
-"""Events, or features prepared of them, in; counts and features of rows out.
-
-Read next: `skfusion.ehr.windows.event_windows`.
-"""
+"""Events, or features prepared of them, in; counts and features of rows out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Some rows and the events in, their features out.
-
-Read next: `skfusion.ehr.windows.kernel`.
-"""
+"""Some rows and the events in, their features out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Events of some rows in, their features out, by code that numba compiled.
-
-Read next: `skfusion.ehr.windows.numba_kernel`, the code.
-"""
+"""Events of some rows in, their features out, by code that numba compiled."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""EventWindows: rows with a subject and an index time in, statistics of events out.
-
-Read next: `skfusion.ehr.point_in_time.visibility`, which events a row may see, then
-`skfusion.ehr.windows.kernel`, what is computed of them.
-"""
+"""EventWindows: rows with a subject and an index time in, statistics of events out."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ Windows reach back from an end. Events are put into disjoint bands, from one win
 length to the next, summed there, and the bands joined to nested windows by formulas
 that lose no precision. Everything that a row's numbers depend on are its own events, in
 their order, so that they are the same bits whatever rows are beside it.
-Read next: `skfusion.ehr.windows.event_windows`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Statistics of rows, codes and windows in, a dense or sparse matrix out.
-
-Read next: `skfusion.ehr.windows.event_windows`.
-"""
+"""Statistics of rows, codes and windows in, a dense or sparse matrix out."""
 
 from __future__ import annotations
 

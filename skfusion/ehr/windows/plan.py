@@ -1,7 +1,4 @@
-"""Windows, statistics and codes as a user says them in; columns of features out.
-
-Read next: `skfusion.ehr.windows.event_windows`.
-"""
+"""Windows, statistics and codes as a user says them in; columns of features out."""
 
 from __future__ import annotations
 

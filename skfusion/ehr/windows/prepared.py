@@ -3,7 +3,6 @@
 A search over windows and statistics computes the same sums again in every fold. Here
 they are kept for each row, as a row's features depend on its own events alone; what is
 learned (which codes there are) stays in the folds.
-Read next: `skfusion.ehr.windows.backends`, how a setting's features are chosen of them.
 """
 
 from __future__ import annotations

@@ -1,1 +1,23 @@
 """`compare_fusion`: strategies on the same folds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skfusion._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from skfusion.evaluation.comparison.comparison import (
+        compare_fusion as compare_fusion,
+    )
+    from skfusion.evaluation.comparison.results import (
+        FusionComparison as FusionComparison,
+    )
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "skfusion.evaluation.comparison.comparison": ["compare_fusion"],
+        "skfusion.evaluation.comparison.results": ["FusionComparison"],
+    },
+)

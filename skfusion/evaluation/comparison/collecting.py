@@ -1,7 +1,4 @@
-"""From predictions to tables: scores by fold, intervals, differences, cohort facts.
-
-Read next: `skfusion.evaluation.comparison.results`.
-"""
+"""From predictions to tables: scores by fold, intervals, differences, cohort facts."""
 
 from __future__ import annotations
 

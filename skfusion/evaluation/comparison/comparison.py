@@ -1,7 +1,6 @@
 """compare_fusion: a cohort and its modalities in, an honest comparison out.
 
-Every strategy is fitted and scored on the same folds. Read next:
-`skfusion.evaluation.comparison.results`, what it returns, and `skfusion.evaluation.statistics.resampling`.
+Every strategy is fitted and scored on the same folds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""FusionComparison: what `compare_fusion` found, as tables, text, figure and report.
-
-Read next: `skfusion.evaluation.comparison.verdict`, `skfusion.evaluation.report.report`.
-"""
+"""FusionComparison: what `compare_fusion` found, as tables, text, figure and report."""
 
 from __future__ import annotations
 

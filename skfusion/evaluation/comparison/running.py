@@ -1,7 +1,4 @@
-"""Fit every strategy on every fold, in parallel, with progress and counted warnings.
-
-Read next: `skfusion.evaluation.comparison.comparison`.
-"""
+"""Fit every strategy on every fold, in parallel, with progress and counted warnings."""
 
 from __future__ import annotations
 

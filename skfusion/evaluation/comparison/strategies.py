@@ -1,7 +1,4 @@
-"""What is compared: each modality alone, then early, late and joint fusion.
-
-Read next: `skfusion.evaluation.comparison.comparison`.
-"""
+"""What is compared: each modality alone, then early, late and joint fusion."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The sentence at the end: whether fusion helps, by how much, and how surely.
-
-Read next: `skfusion.evaluation.comparison.comparison`.
-"""
+"""The sentence at the end: whether fusion helps, by how much, and how surely."""
 
 from __future__ import annotations
 

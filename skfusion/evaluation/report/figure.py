@@ -1,7 +1,4 @@
-"""Forest plots of a comparison: readable in grey and by the colour-blind.
-
-Read next: `skfusion.evaluation.report.report`.
-"""
+"""Forest plots of a comparison: readable in grey and by the colour-blind."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ __all__ = ["difference_svg", "draw_scores", "score_svg"]
 
 
 class _Comparison(Protocol):
-    """The tables of a `skfusion.FusionComparison` that figures and the page show."""
+    """The tables of a comparison that figures and the page show."""
 
     @property
     def scores_(self) -> pd.DataFrame: ...

@@ -1,7 +1,6 @@
 """One self-contained HTML page of a comparison: facts in, one template rendered.
 
-The page needs no network and holds no patient's values. Read next: `report.html`
-beside this file.
+The page needs no network and holds no patient's values.
 """
 
 from __future__ import annotations

@@ -1,1 +1,34 @@
 """Intervals and tests of scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skfusion._lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from skfusion.evaluation.statistics.auroc import (
+        AurocEstimates as AurocEstimates,
+        estimate_aurocs as estimate_aurocs,
+    )
+    from skfusion.evaluation.statistics.resampling import (
+        Interval as Interval,
+        ResampledTest as ResampledTest,
+        corrected_resampled_interval as corrected_resampled_interval,
+        corrected_resampled_ttest as corrected_resampled_ttest,
+        holm_adjust as holm_adjust,
+    )
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "skfusion.evaluation.statistics.auroc": ["AurocEstimates", "estimate_aurocs"],
+        "skfusion.evaluation.statistics.resampling": [
+            "Interval",
+            "ResampledTest",
+            "corrected_resampled_interval",
+            "corrected_resampled_ttest",
+            "holm_adjust",
+        ],
+    },
+)

@@ -1,6 +1,6 @@
 """AUROCs of several scores on the same cases, and how they vary together.
 
-Pure numpy and scipy. Read next: `skfusion.inspection.modalities.performance`, which uses it.
+Pure numpy and scipy.
 """
 
 from __future__ import annotations

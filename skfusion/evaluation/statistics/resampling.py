@@ -1,6 +1,6 @@
 """Inference from the scores of cross-validation folds: numbers in, intervals out.
 
-Pure numpy and scipy. Read next: `skfusion.evaluation.comparison.comparison`, which uses it.
+Pure numpy and scipy.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def corrected_resampled_interval(
 
     Examples
     --------
-    >>> from skfusion.evaluation.statistics.resampling import corrected_resampled_interval
+    >>> from skfusion.evaluation import corrected_resampled_interval
     >>> interval = corrected_resampled_interval([0.8, 0.9, 0.85, 0.95], 75, 25)
     >>> print(f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]")
     0.875 [0.718, 1.032]

@@ -1,7 +1,6 @@
 """Early fusion: one model learns from the joined features of all modalities.
 
-How is in `skfusion.fusion.early.base`. Read next: `skfusion.fusion.late.estimators`, then
-`skfusion.fusion.joint.estimators`.
+How is in `skfusion.fusion.early.base`.
 """
 
 from __future__ import annotations
@@ -407,7 +406,7 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
     --------
     >>> import numpy as np
     >>> from sklearn.preprocessing import StandardScaler
-    >>> from skfusion import EarlyFusionSurvival
+    >>> from skfusion.survival import EarlyFusionSurvival
     >>> from skfusion.datasets import make_fusion_cohort
     >>> cohort = make_fusion_cohort(200, task="regression", random_state=0)
     >>> y = np.array([(True, time) for time in np.exp(-cohort.target)],

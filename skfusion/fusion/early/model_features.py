@@ -1,8 +1,4 @@
-"""A model's predictions as features: out of fold for the rows that it was trained on.
-
-Read next: `skfusion.fusion.early.estimators`, in which the features of other modalities stand
-beside them.
-"""
+"""Out-of-fold predictions of a model as features: `ModelFeatures`."""
 
 from __future__ import annotations
 
@@ -97,7 +93,7 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
     --------
     >>> import numpy as np
     >>> from sklearn.tree import DecisionTreeClassifier
-    >>> from skfusion import ModelFeatures
+    >>> from skfusion.fusion import ModelFeatures
     >>> rng = np.random.default_rng(0)
     >>> X, y = rng.normal(size=(200, 2)), rng.integers(0, 2, 200)  # nothing to learn
     >>> features = ModelFeatures(DecisionTreeClassifier(), random_state=0)

@@ -1,7 +1,7 @@
 """Augmentation: images of a training batch in, slightly changed ones out.
 
 Only rows that are trained on are augmented; validation sees the images as they are, and
-so does prediction unless it averages over views. Read next: `skfusion.fusion.joint.base`.
+so does prediction unless it averages over views.
 """
 
 from __future__ import annotations

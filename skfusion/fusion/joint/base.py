@@ -54,248 +54,7 @@ from skfusion.fusion.torch_runtime import (
 from skfusion.modality import missing_column_message
 from skfusion.splits import validation_rows
 
-__all__ = [
-    "BaseJointFusion",
-    "augmented_sample",
-    "check_training",
-    "network_dtype",
-    "test_time_views",
-    "training_settings",
-]
-
-
-def check_training(model: Any) -> None:
-    """Refuse parameters that no training could follow, before anything is computed.
-
-    Parameters
-    ----------
-    model : JointFusionClassifier or JointFusionRegressor
-        Its parameters are looked at.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is out of range.
-    TypeError
-        If callbacks are none.
-    """
-    owner = type(model).__name__
-    if not 0 <= model.validation_fraction < 1:
-        raise ValueError(
-            f"{owner}: validation_fraction must be at least 0 and below 1, got "
-            f"{model.validation_fraction!r}."
-        )
-    for name in ("max_epochs", "batch_size", "patience"):
-        if getattr(model, name) < 1:
-            raise ValueError(
-                f"{owner}: {name} must be 1 or more, got {getattr(model, name)!r}."
-            )
-    for name in ("lr", "encoder_lr_factor", "encoder_lr_decay", "weight_decay"):
-        if not is_number(getattr(model, name)) or getattr(model, name) < 0:
-            raise ValueError(
-                f"{owner}: {name} must be a number of 0 or more, got "
-                f"{getattr(model, name)!r}."
-            )
-    every = model.unfreeze_every
-    if every is not None and (not isinstance(every, numbers.Integral) or every < 1):
-        raise ValueError(
-            f"{owner}: unfreeze_every must be None or a number of epochs from 1, got "
-            f"{every!r}."
-        )
-    clip = model.gradient_clip
-    if clip is not None and (not is_number(clip) or clip <= 0):
-        raise ValueError(
-            f"{owner}: gradient_clip must be None or a norm above 0, got {clip!r}."
-        )
-    if model.precision not in PRECISIONS:
-        raise ValueError(
-            f"{owner}: precision must be one of {PRECISIONS}, got {model.precision!r}."
-        )
-    _check_views(model, owner)
-    check_callbacks(model.callbacks, model.scheduler, owner)
-
-
-def _check_views(model: Any, owner: str) -> None:
-    augment = batch_augmentation(model.augmentation, owner)
-    views = model.test_time_views
-    if not isinstance(views, numbers.Integral) or views < 0:
-        raise ValueError(
-            f"{owner}: test_time_views must be a number of views from 0, got {views!r}."
-        )
-    if views and augment is None:
-        raise ValueError(
-            f"{owner}: test_time_views={views} needs an augmentation, and there is "
-            "none; pass augmentation='default' or one of your own."
-        )
-
-
-def training_settings(
-    model: Any,
-    parts: Sequence[Any],
-    precision: Precision,
-    hooks: Sequence[tuple[str, EpochHook]] = (),
-) -> TrainingSettings:
-    """Make the settings of one training.
-
-    Parameters
-    ----------
-    model : JointFusionClassifier or JointFusionRegressor
-        Its parameters have been checked.
-    parts : sequence of BlockInput, ImageInput and the like
-        One per modality, fitted.
-    precision : Precision
-        How and where to compute.
-    hooks : sequence of (str, EpochHook), default=()
-        Who is told of epochs beside the user's callbacks.
-
-    Returns
-    -------
-    TrainingSettings
-    """
-    return TrainingSettings(
-        max_epochs=model.max_epochs,
-        batch_size=model.batch_size,
-        lr=model.lr,
-        weight_decay=model.weight_decay,
-        patience=model.patience,
-        precision=precision,
-        encoder_rates=_encoder_rates(model, parts),
-        unfreezing=_unfreezing(model.unfreeze_every, parts),
-        scheduler=model.scheduler,
-        gradient_clip=model.gradient_clip,
-        callbacks=check_callbacks(
-            model.callbacks, model.scheduler, type(model).__name__
-        ),
-        hooks=hooks,
-        verbose=model.verbose,
-    )
-
-
-def _encoder_rates(model: Any, parts: Sequence[Any]) -> list[tuple[list[str], float]]:
-    """Learning rate by block: the deeper into the encoder, the smaller."""
-    rates = []
-    for part in parts:
-        rate = model.lr * part.lr_factor(model.encoder_lr_factor)
-        for depth, block in enumerate(reversed(_blocks(part))):
-            rates.append((block, rate * model.encoder_lr_decay**depth))
-    return rates
-
-
-def _unfreezing(every: int | None, parts: Sequence[Any]) -> Unfreezing | None:
-    if every is None:
-        return None
-    stages = [
-        [name for block in blocks for name in block]
-        for blocks in zip_longest(
-            *(reversed(_blocks(part)) for part in parts), fillvalue=[]
-        )
-    ]
-    return Unfreezing(stages, int(every))
-
-
-def _blocks(part: Any) -> list[list[str]]:
-    """Names in the joint net of the blocks that are trained, the first one first."""
-    prefix = f"encoders.x_{part.modality.name}.backbone."
-    return [[prefix + name for name in block] for block in part.trainable_blocks()]
-
-
-def network_dtype(
-    parts: Sequence[Any], precision: str, device: torch.device
-) -> torch.dtype:
-    """Return the precision of a network's weights.
-
-    Parameters
-    ----------
-    parts : sequence of BlockInput, ImageInput and the like
-        One per modality, fitted.
-    precision : str
-        The user's choice.
-    device : torch.device
-        Where it is trained.
-
-    Returns
-    -------
-    torch.dtype
-        float64 where all is numbers: they are cheap enough to be computed as exactly
-        as elsewhere. Else float32.
-    """
-    exact = all(part.dtype == "float64" for part in parts)
-    if exact and precision in ("auto", "float32") and device.type != "mps":
-        return torch.float64
-    return torch.float32
-
-
-def augmented_sample(
-    model: Any,
-    parts: Sequence[Any],
-    sample: Sample,
-    X: pd.DataFrame,
-    precision: Precision,
-) -> Sample:
-    """Replace the images of a training sample by ones that change in each epoch.
-
-    Parameters
-    ----------
-    model : joint fusion estimator
-        Its `augmentation` is asked for.
-    parts : sequence of BlockInput, ImageInput and the like
-        One per modality, fitted.
-    sample : Sample of n rows
-        The rows to train on.
-    X : DataFrame of shape (n, n_columns)
-        The same rows of the cohort.
-    precision : Precision
-        How and where frozen trunks are run.
-
-    Returns
-    -------
-    Sample
-    """
-    augment = batch_augmentation(model.augmentation, type(model).__name__)
-    return replace(
-        sample, inputs=augmented(parts, sample.inputs, X, augment, precision)
-    )
-
-
-def test_time_views(
-    model: Any, parts: Sequence[Any], inputs: NetInputs, X: pd.DataFrame
-) -> Iterator[NetInputs]:
-    """Give the inputs with images changed, once for each view.
-
-    A view changes every image in the same way, so that what is predicted of a row does
-    not depend on the rows around it.
-
-    Parameters
-    ----------
-    model : joint fusion estimator
-        Its `augmentation` and `test_time_views` are asked for.
-    parts, inputs, X
-        As in `skfusion.fusion.joint.inputs.augmented`.
-
-    Yields
-    ------
-    NetInputs
-    """
-    augment = batch_augmentation(model.augmentation, type(model).__name__)
-    if augment is None:
-        return
-    precision = Precision.resolve("float32", find_device(model.device), is_light=False)
-    for view in range(model.test_time_views):
-        change = _same_for_all(augment, view)
-        yield augmented(parts, inputs, X, change, precision)
-
-
-def _same_for_all(
-    augment: Callable[[Tensor], Tensor], seed: int
-) -> Callable[[Tensor], Tensor]:
-    def change(images: Tensor) -> Tensor:
-        changed = []
-        for image in images:
-            with seeded_torch(seed):
-                changed.append(augment(image[None]))
-        return torch.cat(changed)
-
-    return change
+__all__ = ["BaseJointFusion"]
 
 
 class BaseJointFusion(CallbackSupportMixin, BaseFusion):
@@ -333,28 +92,16 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
 
     @with_callbacks
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> BaseJointFusion:
-        check_training(self)
+        self._check_training()
         device = find_device(self.device)
         architecture = Architecture.of(self)
         reports = FitReports(self, X, y, sample_weight)
         data = self._start_fit(X, y, sample_weight, groups)
-        owner = type(self).__name__
-        names = [modality.name for modality in self._modalities]
-        check_fusion(self.fusion, self.fusion_params, names, owner)
-        loss = build_loss(self.loss, self.loss_params, self._target.kind, owner)
+        loss = self._task_loss()
         if data.sample_weight is not None:
             data = data.rows(np.flatnonzero(data.sample_weight > 0))
         rng = check_random_state(self.random_state)
-        self._inputs = [
-            make_input(modality, self.trainable)
-            for modality in seeded(self._modalities, rng)
-        ]
-        encoded = with_encoder(self.encoders, self._inputs, owner)
-        self.fusion_type_ = "I" if len(encoded) == len(names) else "II"
-        for part in self._inputs:
-            part.fit(data.X, data.y, data.sample_weight, data.groups)
-        dtype = network_dtype(self._inputs, self.precision, device)
-        self._dtype = np.dtype(str(dtype).removeprefix("torch."))
+        self._fit_inputs(data, rng, device)
         inputs = self._encode_inputs(data.X)
         kept = self._usable_rows(inputs.presence)
         if len(kept) < len(inputs):
@@ -362,13 +109,35 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         varies = ~inputs.presence.all(axis=0)
         self._set_support(varies | (self.modality_dropout > 0))
         self._target.summarise(data.y, data.sample_weight)
+        self._fit_network(inputs, data, architecture, loss, rng, device, reports)
+        reports.end()
+        return self
+
+    def _task_loss(self) -> torch.nn.Module:
+        """Build the loss, and check the join, before anything is computed."""
+        owner = type(self).__name__
+        names = [modality.name for modality in self._modalities]
+        check_fusion(self.fusion, self.fusion_params, names, owner)
+        return build_loss(self.loss, self.loss_params, self._target.kind, owner)
+
+    def _fit_inputs(
+        self, data: TrainingData, rng: np.random.RandomState, device: torch.device
+    ) -> None:
+        """Fit the transformer of each modality; choose who gets an encoder."""
+        self._inputs = [
+            make_input(modality, self.trainable)
+            for modality in seeded(self._modalities, rng)
+        ]
+        encoded = with_encoder(self.encoders, self._inputs, type(self).__name__)
+        self.fusion_type_ = "I" if len(encoded) == len(self._inputs) else "II"
+        for part in self._inputs:
+            part.fit(data.X, data.y, data.sample_weight, data.groups)
+        dtype = self._network_dtype(device)
+        self._dtype = np.dtype(str(dtype).removeprefix("torch."))
         self.modalities_ = with_transformers(
             [part.modality for part in self._inputs],
             lambda modality: modality.transformer,
         )
-        self._fit_network(inputs, data, architecture, loss, rng, device, reports)
-        reports.end()
-        return self
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the joined representation, which the head of the network is given.
@@ -504,6 +273,61 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         with torch_threads(effective_n_jobs(self.n_jobs)):
             return outputs_of(self.network_, function, inputs, find_device(self.device))
 
+    # -- parameters ---------------------------------------------------------------
+
+    def _check_training(self) -> None:
+        """Refuse parameters that no training could follow, before anything is run."""
+        owner = type(self).__name__
+        if not 0 <= self.validation_fraction < 1:
+            raise ValueError(
+                f"{owner}: validation_fraction must be at least 0 and below 1, got "
+                f"{self.validation_fraction!r}."
+            )
+        for name in ("max_epochs", "batch_size", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{owner}: {name} must be 1 or more, got {getattr(self, name)!r}."
+                )
+        for name in ("lr", "encoder_lr_factor", "encoder_lr_decay", "weight_decay"):
+            if not is_number(getattr(self, name)) or getattr(self, name) < 0:
+                raise ValueError(
+                    f"{owner}: {name} must be a number of 0 or more, got "
+                    f"{getattr(self, name)!r}."
+                )
+        every = self.unfreeze_every
+        if every is not None and (not isinstance(every, numbers.Integral) or every < 1):
+            raise ValueError(
+                f"{owner}: unfreeze_every must be None or a number of epochs from 1, "
+                f"got {every!r}."
+            )
+        clip = self.gradient_clip
+        if clip is not None and (not is_number(clip) or clip <= 0):
+            raise ValueError(
+                f"{owner}: gradient_clip must be None or a norm above 0, got {clip!r}."
+            )
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"{owner}: precision must be one of {PRECISIONS}, got "
+                f"{self.precision!r}."
+            )
+        self._check_views()
+        check_callbacks(self.callbacks, self.scheduler, owner)
+
+    def _check_views(self) -> None:
+        owner = type(self).__name__
+        augment = batch_augmentation(self.augmentation, owner)
+        views = self.test_time_views
+        if not isinstance(views, numbers.Integral) or views < 0:
+            raise ValueError(
+                f"{owner}: test_time_views must be a number of views from 0, got "
+                f"{views!r}."
+            )
+        if views and augment is None:
+            raise ValueError(
+                f"{owner}: test_time_views={views} needs an augmentation, and there is "
+                "none; pass augmentation='default' or one of your own."
+            )
+
     # -- inputs -------------------------------------------------------------------
 
     def _encode_inputs(self, X: pd.DataFrame) -> NetInputs:
@@ -554,7 +378,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         fitted = np.setdiff1d(np.arange(len(sample)), validation)
         light = not any(isinstance(part, ImageInput) for part in self._inputs)
         precision = Precision.resolve(self.precision, device, is_light=light)
-        settings = training_settings(self, self._inputs, precision, reports.hooks())
+        settings = self._training_settings(precision, reports.hooks())
         with (
             torch_threads(effective_n_jobs(self.n_jobs)),
             seeded_torch(int(torch_seed)),
@@ -572,13 +396,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
             self._n_features_out = network.n_joined
             self.history_ = train(
                 network,
-                augmented_sample(
-                    self,
-                    self._inputs,
-                    sample.rows(fitted),
-                    data.X.iloc[fitted],
-                    precision,
-                ),
+                self._augmented(sample.rows(fitted), data.X.iloc[fitted], precision),
                 sample.rows(validation) if len(validation) else None,
                 settings,
                 loss,
@@ -586,6 +404,63 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         self.n_epochs_ = len(self.history_)
         self.callbacks_ = list(settings.callbacks)
         self._finish_fit(inputs, data, validation)
+
+    def _network_dtype(self, device: torch.device) -> torch.dtype:
+        """Return float64 for numbers alone, which are cheap to compute exactly."""
+        exact = all(part.dtype == "float64" for part in self._inputs)
+        if exact and self.precision in ("auto", "float32") and device.type != "mps":
+            return torch.float64
+        return torch.float32
+
+    def _training_settings(
+        self, precision: Precision, hooks: Sequence[tuple[str, EpochHook]]
+    ) -> TrainingSettings:
+        return TrainingSettings(
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            patience=self.patience,
+            precision=precision,
+            encoder_rates=self._encoder_rates(),
+            unfreezing=self._unfreezing(),
+            scheduler=self.scheduler,
+            gradient_clip=self.gradient_clip,
+            callbacks=check_callbacks(
+                self.callbacks, self.scheduler, type(self).__name__
+            ),
+            hooks=hooks,
+            verbose=self.verbose,
+        )
+
+    def _encoder_rates(self) -> list[tuple[list[str], float]]:
+        """Return the learning rate of each block, smaller deeper in the encoder."""
+        rates = []
+        for part in self._inputs:
+            rate = self.lr * part.lr_factor(self.encoder_lr_factor)
+            for depth, block in enumerate(reversed(_blocks(part))):
+                rates.append((block, rate * self.encoder_lr_decay**depth))
+        return rates
+
+    def _unfreezing(self) -> Unfreezing | None:
+        if self.unfreeze_every is None:
+            return None
+        stages = [
+            [name for block in blocks for name in block]
+            for blocks in zip_longest(
+                *(reversed(_blocks(part)) for part in self._inputs), fillvalue=[]
+            )
+        ]
+        return Unfreezing(stages, int(self.unfreeze_every))
+
+    def _augmented(
+        self, sample: Sample, X: pd.DataFrame, precision: Precision
+    ) -> Sample:
+        """Replace the images of a training sample by ones that change each epoch."""
+        augment = batch_augmentation(self.augmentation, type(self).__name__)
+        return replace(
+            sample, inputs=augmented(self._inputs, sample.inputs, X, augment, precision)
+        )
 
     def _n_network_outputs(self) -> int:
         return self._target.n_outputs
@@ -630,11 +505,29 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
             )
         return pd.Series(frame[self.auxiliary_target]).reset_index(drop=True)
 
+    def _test_time_views(
+        self, inputs: NetInputs, X: pd.DataFrame
+    ) -> Iterator[NetInputs]:
+        """Give the inputs with images changed, once for each view.
+
+        A view changes every image in the same way, so that what is predicted of a row
+        does not depend on the rows around it.
+        """
+        augment = batch_augmentation(self.augmentation, type(self).__name__)
+        if augment is None:
+            return
+        precision = Precision.resolve(
+            "float32", find_device(self.device), is_light=False
+        )
+        for view in range(self.test_time_views):
+            change = _same_for_all(augment, view)
+            yield augmented(self._inputs, inputs, X, change, precision)
+
     def _outputs(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         frame = self._read_cohort(X)
         inputs = self._encode_inputs(frame)
         self._warn_untrained(inputs.presence)
-        views = [inputs, *test_time_views(self, self._inputs, inputs, frame)]
+        views = [inputs, *self._test_time_views(inputs, frame)]
         outputs = [self._run(JointNetwork.__call__, view) for view in views]
         return np.mean(outputs, axis=0), inputs.presence
 
@@ -643,3 +536,22 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         values = self._from_network(outputs.astype(np.float64))
         values[nothing] = self._target.fallback
         return self._target.result(values)
+
+
+def _blocks(part: Any) -> list[list[str]]:
+    """Names in the joint net of the blocks that are trained, the first one first."""
+    prefix = f"encoders.x_{part.modality.name}.backbone."
+    return [[prefix + name for name in block] for block in part.trainable_blocks()]
+
+
+def _same_for_all(
+    augment: Callable[[Tensor], Tensor], seed: int
+) -> Callable[[Tensor], Tensor]:
+    def change(images: Tensor) -> Tensor:
+        changed = []
+        for image in images:
+            with seeded_torch(seed):
+                changed.append(augment(image[None]))
+        return torch.cat(changed)
+
+    return change

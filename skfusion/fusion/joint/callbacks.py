@@ -1,7 +1,4 @@
-"""What happens between the epochs of a training: skorch callbacks, from parameters.
-
-Read next: `skfusion.fusion.joint.training`, which hands them to skorch.
-"""
+"""What happens between the epochs of a training: skorch callbacks, from parameters."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a joint net is fed: the rows of a cohort, in memory or read when asked for.
-
-Read next: `skfusion.fusion.joint.training`, which draws batches of them.
-"""
+"""What a joint net is fed: the rows of a cohort, in memory or read when asked for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""TorchEncoder: columns of numbers in, what a torch module makes of them out.
-
-Read next: `skfusion.fusion.joint.inputs`, which makes the module part of a joint net.
-"""
+"""TorchEncoder: columns of numbers in, what a torch module makes of them out."""
 
 from __future__ import annotations
 
@@ -90,7 +87,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     >>> import numpy as np
     >>> import torch
     >>> from torch import nn
-    >>> from skfusion import TorchEncoder
+    >>> from skfusion.fusion import TorchEncoder
     >>> class Recurrent(nn.Module):
     ...     def __init__(self):
     ...         super().__init__()
@@ -368,7 +365,7 @@ class GRUDEncoder(nn.Module):
 
     >>> from functools import partial
     >>> import numpy as np
-    >>> from skfusion import TorchEncoder
+    >>> from skfusion.fusion import TorchEncoder
     >>> from skfusion.fusion import GRUDEncoder
     >>> grids = np.random.default_rng(0).random((20, 6 * 3 * 2))  # 6 steps, 2 codes
     >>> module = partial(GRUDEncoder, n_steps=6, width=8)

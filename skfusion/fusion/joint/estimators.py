@@ -1,7 +1,6 @@
 """Joint fusion that classifies: one network, the loss reaches every encoder.
 
 How is in `skfusion.fusion.joint.base`, the network in `skfusion.fusion.joint.network`.
-Read next: `skfusion.fusion.joint.estimators`, the same for numbers.
 """
 
 from __future__ import annotations
@@ -778,7 +777,7 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
     Examples
     --------
     >>> import numpy as np
-    >>> from skfusion import JointFusionSurvival
+    >>> from skfusion.survival import JointFusionSurvival
     >>> X = np.random.default_rng(0).normal(size=(200, 4))
     >>> y = np.array([(True, time) for time in np.exp(X[:, 0])],
     ...              dtype=[("event", bool), ("time", float)])

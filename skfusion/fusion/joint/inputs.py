@@ -2,7 +2,7 @@
 
 An `ImageEmbedder` gives a CNN of which the frozen trunk is run once per image and the
 trainable tail becomes part of the net; a `TorchEncoder` gives its module; any other
-transformer gives a block of features. Read next: `skfusion.fusion.joint.base`.
+transformer gives a block of features.
 """
 
 from __future__ import annotations

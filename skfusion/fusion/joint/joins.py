@@ -4,7 +4,6 @@ Goes in: representations (B, M, D) and presence (B, M). Comes out: one vector (B
 row, with J in `n_features`. A learned token already stands where a modality is absent,
 so a join that makes no use of the presence is free to ignore it.
 B is the batch size, M the number of modalities, D the width of a representation.
-Read next: `skfusion.fusion.joint.joins`, which picks and checks one by its name.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 One encoder per modality, a learned token where a modality is absent, a join, a head.
 B is the batch size, M the number of modalities, D the width of a representation.
-Read next: `skfusion.fusion.joint.joins`, then `skfusion.fusion.joint.training`, which fits them.
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@ Pure functions on arrays. ``P`` has shape (n_samples, n_members, n_outputs):
 probabilities of the classes, or one number (a prediction, a risk) each. ``present`` is
 the boolean mask (n_samples, n_members); entries of absent members are ignored, whatever
 they hold. Every row must have at least one member. A row is combined by itself: no rule
-looks at the other rows. Read next: `skfusion.fusion.late.combination`, which learns what a
-rule needs and applies it.
+looks at the other rows.
 """
 
 from __future__ import annotations

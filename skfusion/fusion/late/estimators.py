@@ -1,6 +1,6 @@
 """Late fusion: one model per modality, their predictions combined.
 
-How is in `skfusion.fusion.late.base`. Read next: `skfusion.fusion.joint.estimators`.
+How is in `skfusion.fusion.late.base`.
 """
 
 from __future__ import annotations
@@ -474,7 +474,7 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
     --------
     >>> import numpy as np
     >>> from sklearn.preprocessing import StandardScaler
-    >>> from skfusion import LateFusionSurvival
+    >>> from skfusion.survival import LateFusionSurvival
     >>> from skfusion.datasets import make_fusion_cohort
     >>> cohort = make_fusion_cohort(200, task="regression", random_state=0)
     >>> y = np.array([(True, time) for time in np.exp(-cohort.target)],

@@ -1,8 +1,7 @@
 """The members of a late fusion: one model per modality, fitted, asked, held out.
 
 Goes in: modalities and a cohort. Comes out: fitted members and their predictions, of
-training rows by models that did not see the row's fold. Read next:
-`skfusion.fusion.late.combination`, which combines them.
+training rows by models that did not see the row's fold.
 """
 
 from __future__ import annotations

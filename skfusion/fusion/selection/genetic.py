@@ -98,7 +98,7 @@ class GeneticSelector(TargetSelector):
     Examples
     --------
     >>> import numpy as np
-    >>> from skfusion import GeneticSelector
+    >>> from skfusion.feature_selection import GeneticSelector
     >>> X = np.random.default_rng(0).normal(size=(120, 6))
     >>> y = X[:, 1] + X[:, 4] > 0
     >>> GeneticSelector(n_features_to_select=2, random_state=0).fit(X, y).get_support(

@@ -80,7 +80,7 @@ class MRMRSelector(TargetSelector):
     Examples
     --------
     >>> import numpy as np
-    >>> from skfusion import MRMRSelector
+    >>> from skfusion.feature_selection import MRMRSelector
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(2, 300))
     >>> X = np.column_stack([a, a, b])  # the second repeats the first

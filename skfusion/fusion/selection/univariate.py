@@ -1,8 +1,7 @@
 """Features and a target in, the features worth keeping out: what selectors share.
 
 They are fitted inside the fold like any transformer: put them into the `Pipeline` of a
-modality. Variance, PCA, LDA and mutual information are scikit-learn's own. Read next:
-`skfusion.fusion.selection.mrmr`, which minds redundancy, then `skfusion.fusion.selection.genetic`.
+modality. Variance, PCA, LDA and mutual information are scikit-learn's own.
 """
 
 from __future__ import annotations
@@ -123,7 +122,7 @@ class GiniSelector(TargetSelector):
 
     Examples
     --------
-    >>> from skfusion import GiniSelector
+    >>> from skfusion.feature_selection import GiniSelector
     >>> X = [[1.0, 5.0], [2.0, 3.0], [3.0, 4.0], [4.0, 5.0]]
     >>> selector = GiniSelector(n_features_to_select=1).fit(X, [0, 0, 1, 1])
     >>> selector.scores_.round(2).tolist(), selector.get_support().tolist()

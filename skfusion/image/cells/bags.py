@@ -1,8 +1,4 @@
-"""Cells with several images in: views, dates or slices of one patient; one row out.
-
-Read next: `skfusion.image.embedding.encode`, which encodes each image by itself, so that the
-store keeps it whatever the bag around it.
-"""
+"""Cells with several images in: views, dates or slices of one patient; one row out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A column of image cells: what a user passes in, the cells and their reading out.
-
-Read next: `skfusion.image.embedding.encode`, which feeds a network from it.
-"""
+"""A column of image cells: what a user passes in, the cells and their reading out."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 2.5-D: a network for images sees single slices, and its answers are pooled, as PENet
 and Qiu et al. (two of the studies that Huang et al. 2020 review) do. 3-D: a network
-for volumes sees the whole. Read next: `skfusion.image.embedding.encode`.
+for volumes sees the whole.
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""ImageEmbedder: a column of images in, one vector per image out.
-
-Read next: `skfusion.image.embedding.encode`, which reads the images and runs the network, and
-`skfusion.image.networks.backbones`, which builds it.
-"""
+"""ImageEmbedder: a column of images in, one vector per image out."""
 
 from __future__ import annotations
 

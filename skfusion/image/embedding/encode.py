@@ -1,8 +1,7 @@
 """Encoding: a column of image cells and a network in, one array per image out.
 
 Each image is read once, however often it occurs, and only where the store does not
-hold its result. Threads read ahead while the network computes. Read next:
-`skfusion.image.embedding.embedder`, the transformer around this.
+hold its result. Threads read ahead while the network computes.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ def encode_cells(
     Parameters
     ----------
     cells : iterable of n cells
-        What `skfusion.image.reading.read.read_image` takes, or a missing value.
+        What `skfusion.read_image` takes, or a missing value.
     module : torch.nn.Module
         In evaluation mode; maps (B, 3, H, W) to (B, *shape): a backbone, or the trunk
         of a split one.
@@ -100,7 +99,8 @@ def encode_cells(
     column : object, default=None
         Label of the column, for messages.
     engine, precision : str
-        As in `skfusion.image.networks.inference.make_network`. Part of the store's keys.
+        As in `skfusion.image.networks.inference.make_network`. Part of the keys of
+        the store.
     fold : bool, default=True
         Whether batch norms are folded into the convolutions before them, which is
         faster and rounds differently.

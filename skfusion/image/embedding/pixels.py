@@ -1,7 +1,7 @@
 """A column of images in, their pixels out, read from disk a batch at a time.
 
 Networks that are trained whole see the pixels in every epoch; thousands of images do
-not fit into memory. Read next: `skfusion.fusion.joint.data`, which feeds a network from it.
+not fit into memory.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """Backbones: a name or a torch module in, a network that embeds images out.
 
 A *backbone* turns a batch of images into one vector per image, together with the
-preprocessing that its weights expect. Read next: `skfusion.image.networks.pretrained` (where
-named networks and their weights come from), `skfusion.image.networks.freezing` (which part of
-a backbone is trained) and `skfusion.image.embedding.embedder` (which feeds it).
+preprocessing that its weights expect.
 """
 
 from __future__ import annotations

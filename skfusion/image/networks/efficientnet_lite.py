@@ -1,7 +1,4 @@
-"""efficientnet_lite0, the default backbone: its weights are a package, no download.
-
-Read next: `skfusion.image.networks.pretrained`, which has the networks of torchvision.
-"""
+"""efficientnet_lite0, the default backbone: its weights are a package, no download."""
 
 from __future__ import annotations
 

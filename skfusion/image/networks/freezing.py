@@ -1,9 +1,7 @@
 """Splitting: a network in, its frozen trunk and its trainable tail out.
 
 What is frozen gives the same output for an image in every epoch, fold and candidate,
-so it is worth computing once and storing. Read next: `skfusion.image.networks.backbones`, where
-the networks come from, and `skfusion.image.embedding.embedder.encode_cells`, which runs a trunk
-over a column of images and stores its outputs.
+so it is worth computing once and storing.
 """
 
 from __future__ import annotations

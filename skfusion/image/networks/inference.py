@@ -1,7 +1,4 @@
-"""Inference: a network in, the same function made fast out.
-
-Read next: `skfusion.image.embedding.encode`, which feeds it.
-"""
+"""Inference: a network in, the same function made fast out."""
 
 from __future__ import annotations
 

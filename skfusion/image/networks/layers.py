@@ -1,7 +1,4 @@
-"""A network and the name of one of its layers in, the network up to there out.
-
-Read next: `skfusion.image.networks.backbones`.
-"""
+"""A network and the name of one of its layers in, the network up to there out."""
 
 from __future__ import annotations
 

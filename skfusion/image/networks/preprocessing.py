@@ -1,7 +1,4 @@
-"""Preprocessing: images in, the batch of tensors that a network was trained on out.
-
-Read next: `skfusion.image.networks.backbones`, where each network brings its preprocessing.
-"""
+"""Preprocessing: images in, the batch of tensors that a network was trained on out."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 The default is efficientnet_lite0, whose weights are a package; the others come from
 torchvision, through its own registry of weights. To add a source of networks, add it
-to `load`. Read next: `skfusion.image.networks.weights` (files) and `skfusion.image.networks.backbones`.
+to `load`.
 """
 
 from __future__ import annotations

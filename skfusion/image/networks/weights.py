@@ -1,7 +1,4 @@
-"""A file of weights in, a network that holds them out; no code of the file is run.
-
-Read next: `skfusion.image.networks.pretrained`, where published weights come from.
-"""
+"""A file of weights in, a network that holds them out; no code of the file is run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """RadiomicsEncoder: a column of images in, named features of intensity and form out.
 
 The route of Huang et al. (2020) for features by image-analysis software; it needs no
-network. Read next: `skfusion.image.radiomics.features`.
+network.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
     Examples
     --------
     >>> import numpy as np
-    >>> from skfusion import RadiomicsEncoder
+    >>> from skfusion.image import RadiomicsEncoder
     >>> images = list(np.random.default_rng(0).integers(0, 255, (3, 40, 50), "uint8"))
     >>> encoder = RadiomicsEncoder(features=("first_order",)).fit(images)
     >>> encoder.transform(images).shape

@@ -2,7 +2,7 @@
 
 First-order features follow the definitions of the Image Biomarker Standardisation
 Initiative (Zwanenburg et al., Radiology 2020;295:328-338); texture and shape are
-scikit-image's. Read next: `skfusion.image.radiomics.encoder`.
+scikit-image's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A DICOM file in, its pixels in their own units out, and what the header says of them.
 
 The rules are those of DICOM PS3.3 C.7.6.3 (pixels), C.11.1 (modality LUT) and C.11.2
-(VOI LUT and window); pydicom decodes. Read next: `skfusion.image.reading.series`, which puts
-the files of a folder together.
+(VOI LUT and window); pydicom decodes.
 """
 
 from __future__ import annotations

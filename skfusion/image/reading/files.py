@@ -1,7 +1,7 @@
 """A cell in, its bytes and the name of its format out; what is missing, what is bad.
 
 Everything that can go wrong with a damaged or hostile file ends here, in words that
-hold no path. Read next: `skfusion.image.reading.read`, which asks each format's reader.
+hold no path.
 """
 
 from __future__ import annotations

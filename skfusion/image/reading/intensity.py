@@ -1,7 +1,7 @@
 """Decoded pixels in, float32 intensities out: windows and the other scalings.
 
 Nothing is clipped unless a window or a percentile asks for it, and how much was is
-reported. Read next: `skfusion.image.reading.dicom`, whose headers bring most windows.
+reported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A NIfTI file in, a volume seen as on a radiologist's screen out, through nibabel.
-
-Read next: `skfusion.image.reading.read`.
-"""
+"""A NIfTI file in, a volume seen as on a radiologist's screen out, through nibabel."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """PNG, JPEG, TIFF, BMP and WebP in, grey, RGB or RGBA pixels out, through Pillow.
 
-No value is clipped on the way. Read next: `skfusion.image.reading.intensity`, which takes the
-pixels to floats.
+No value is clipped on the way.
 """
 
 from __future__ import annotations

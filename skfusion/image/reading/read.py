@@ -1,9 +1,7 @@
 """One cell of an image column in, one float32 array with its meaning out.
 
 The content decides what an image is, never the suffix of its name, and no value is
-clipped unless a window or a percentile asks for it. Read next:
-`skfusion.image.reading.intensity`, which scales, and `skfusion.store.embedding_store`, which keeps what
-is computed.
+clipped unless a window or a percentile asks for it.
 """
 
 from __future__ import annotations

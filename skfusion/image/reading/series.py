@@ -1,7 +1,7 @@
 """A folder of DICOM files in, the one volume that they are in out.
 
 Slices are sorted by their place in the patient, never by name. What is missing or
-twice there is reported. Read next: `skfusion.image.reading.dicom`, which decodes each file.
+twice there is reported.
 """
 
 from __future__ import annotations

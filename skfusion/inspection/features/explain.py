@@ -3,8 +3,7 @@
 A fitted model and a cohort in, one `shap.Explanation` per modality out. Features of
 different modalities are never put into one ranking: with the same signal in 1 and in
 512 columns, the sum of their absolute values gives the 512 columns 96 %. What the
-modalities contribute is for `skfusion.ModalityImportance`. Read next:
-`skfusion.inspection.features.closed_form`.
+modalities contribute is for `skfusion.ModalityImportance`.
 """
 
 from __future__ import annotations
@@ -103,7 +102,7 @@ def explain_features(
       prediction (of the member, in late fusion). Exact up to 8 columns, sampled
       permutations beyond [2]_.
 
-    For the regions of an image, see `skfusion.inspection.images.saliency.explain_images`.
+    For the regions of an image, see `skfusion.explain_images`.
 
     References
     ----------

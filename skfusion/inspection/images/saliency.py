@@ -1,8 +1,7 @@
 """Saliency: which regions of an image a prediction rests on.
 
 A fitted model and cases in, one map per image out: Grad-CAM, integrated gradients or
-occlusion. Read next: `skfusion.inspection.images.score_function`, which makes the score of a
-case a function of its pixels, and `skfusion.inspection.images.attribution`.
+occlusion.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The other modalities keep what they are in the case. A joint net, and whatever is linear
 in the embedding, is a function that torch can differentiate; anything else can still be
-asked. Read next: `skfusion.inspection.images.saliency`.
+asked.
 """
 
 from __future__ import annotations

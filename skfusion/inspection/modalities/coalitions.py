@@ -2,8 +2,7 @@
 
 A modality outside of the set is withheld: replaced by those of background cases, over
 which the output is averaged, or left out where the model has learned to do without.
-Nothing is encoded here, and only a chunk of mixed rows exists at a time. Read next:
-`skfusion.inspection.modalities.importance`.
+Nothing is encoded here, and only a chunk of mixed rows exists at a time.
 """
 
 from __future__ import annotations

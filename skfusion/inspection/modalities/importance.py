@@ -1,7 +1,6 @@
 """What each modality contributes, in three games over the same modalities.
 
-The games are in `skfusion.inspection.modalities.coalitions`, `performance` and `refitting`. Read next:
-`skfusion.inspection.modalities.report`, which puts them side by side.
+The games are in the modules `coalitions`, `performance` and `retrain`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The performance game: what each modality adds to a score on held-out cases.
 
 Values of coalitions come from one fitted model, so that intervals are about the cases
-alone. Read next: `skfusion.inspection.modalities.retrain`, in which the model is fitted again.
+alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The three games side by side, in figures and in sentences.
-
-Read next: `skfusion.inspection.modalities.importance`.
-"""
+"""The three games side by side, in figures and in sentences."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What each modality adds to each prediction: the result of `explain`.
-
-Read next: `skfusion.inspection.modalities.importance`.
-"""
+"""What each modality adds to each prediction: the result of `explain`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The retrain game: the model is fitted again on every set of modalities.
 
-It asks what the data hold, not what one model made of them (the game of HAIM). Read
-next: `skfusion.inspection.modalities.report`.
+It asks what the data hold, not what one model made of them (the game of HAIM).
 """
 
 from __future__ import annotations

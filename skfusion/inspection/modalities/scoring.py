@@ -1,7 +1,4 @@
-"""What a model is scored by: a name in, a score of predictions and outcomes out.
-
-Read next: `skfusion.inspection.modalities.performance`.
-"""
+"""What a model is scored by: a name in, a score of predictions and outcomes out."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Pictures of what modalities contribute, in the way of scikit-learn's displays.
 
-The pictures need matplotlib. Read next: `skfusion.inspection.plots.drawing`.
+The pictures need matplotlib.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ class ModalityDisplay:
     Examples
     --------
     >>> from sklearn.preprocessing import StandardScaler
-    >>> from skfusion import LateFusionClassifier, ModalityDisplay
+    >>> from skfusion import LateFusionClassifier
+    >>> from skfusion.inspection import ModalityDisplay
     >>> from skfusion.datasets import make_fusion_cohort
     >>> cohort = make_fusion_cohort(n_samples=400, random_state=0)
     >>> model = LateFusionClassifier(

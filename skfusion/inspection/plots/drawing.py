@@ -1,7 +1,4 @@
-"""Drawings of contributions on matplotlib axes: arrays in, a picture out.
-
-Read next: `skfusion.inspection.plots.display`, which knows what is drawn.
-"""
+"""Drawings of contributions on matplotlib axes: arrays in, a picture out."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skfusion import ComorbidityEncoder
+from skfusion.ehr import ComorbidityEncoder
 from skfusion.ehr.codes.comorbidity import CHARLSON, ELIXHAUSER
 
 pycomorb = pytest.importorskip("pycomorb")

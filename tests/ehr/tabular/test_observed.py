@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skfusion import ObservedScaler
+from skfusion.ehr import ObservedScaler
 from skfusion.ehr.tabular.missing_indicators import association, go_with_target
 
 

@@ -22,10 +22,9 @@ from skfusion import (
     EventStore,
     EventWindows,
     LateFusionClassifier,
-    ObservedScaler,
     TabularEncoder,
 )
-from skfusion.ehr import parse_feature
+from skfusion.ehr import ObservedScaler, parse_feature
 from skfusion.ehr.point_in_time import visibility
 from skfusion.ehr.windows.kernel import STATISTICS
 

@@ -14,7 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 
-from skfusion import EventStore, EventWindows, LeakageAudit, ObservedScaler
+from skfusion import EventStore, EventWindows
+from skfusion.ehr import LeakageAudit, ObservedScaler
 from skfusion.ehr.windows import prepared as window_prepared
 from skfusion.ehr.windows.kernel import STATISTICS
 from skfusion.ehr.windows.prepared import PreparedWindows

@@ -16,12 +16,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skfusion import (
-    EarlyFusionClassifier,
-    FusionComparison,
-    LateFusionClassifier,
-    compare_fusion,
-)
+from skfusion import EarlyFusionClassifier, LateFusionClassifier, compare_fusion
+from skfusion.evaluation import FusionComparison
 from skfusion.evaluation.statistics.resampling import (
     corrected_resampled_interval,
     corrected_resampled_ttest,

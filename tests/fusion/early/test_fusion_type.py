@@ -15,15 +15,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from skfusion import (
-    EarlyFusionClassifier,
-    EarlyFusionRegressor,
-    EarlyFusionSurvival,
-    GiniSelector,
-    ModelFeatures,
-    MRMRSelector,
-    TabularEncoder,
-)
+from skfusion import EarlyFusionClassifier, EarlyFusionRegressor, TabularEncoder
+from skfusion.feature_selection import GiniSelector, MRMRSelector
+from skfusion.fusion import ModelFeatures
+from skfusion.survival import EarlyFusionSurvival
 
 FOREST = RandomForestClassifier(5, random_state=0)
 ORIGINAL = [

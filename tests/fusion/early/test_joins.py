@@ -14,15 +14,11 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skfusion import (
-    EarlyFusionClassifier,
-    EarlyFusionRegressor,
-    EarlyFusionSurvival,
-    LateFusionClassifier,
-)
+from skfusion import EarlyFusionClassifier, EarlyFusionRegressor, LateFusionClassifier
 from skfusion.blocks import Blocks
 from skfusion.datasets import make_fusion_cohort
 from skfusion.fusion.early.joins import Pool
+from skfusion.survival import EarlyFusionSurvival
 
 
 def xor_cohort(n_samples, seed):

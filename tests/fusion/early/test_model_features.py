@@ -17,7 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
-from skfusion import EarlyFusionClassifier, EarlyFusionRegressor, ModelFeatures
+from skfusion import EarlyFusionClassifier, EarlyFusionRegressor
+from skfusion.fusion import ModelFeatures
 
 FOREST = RandomForestClassifier(20, min_samples_leaf=1, random_state=0)
 

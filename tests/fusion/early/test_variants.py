@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 
-from skfusion import EarlyFusionClassifier, EarlyFusionRegressor, GiniSelector
+from skfusion import EarlyFusionClassifier, EarlyFusionRegressor
+from skfusion.feature_selection import GiniSelector
 
 VARIANTS = {
     "pool": {"join": "pool"},

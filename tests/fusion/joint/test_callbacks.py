@@ -10,7 +10,8 @@ import pytest
 from sklearn.metrics import log_loss
 
 import skfusion.fusion.joint
-from skfusion import JointFusionClassifier, JointFusionRegressor, JointFusionSurvival
+from skfusion import JointFusionClassifier, JointFusionRegressor
+from skfusion.survival import JointFusionSurvival
 
 callback = pytest.importorskip("sklearn.callback", reason="scikit-learn before 1.9")
 

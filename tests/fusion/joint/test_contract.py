@@ -10,7 +10,8 @@ import pytest
 from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
 
-from skfusion import JointFusionClassifier, JointFusionRegressor, JointFusionSurvival
+from skfusion import JointFusionClassifier, JointFusionRegressor
+from skfusion.survival import JointFusionSurvival
 
 JOINS = (
     "concat",

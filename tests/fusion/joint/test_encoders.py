@@ -22,8 +22,8 @@ from skfusion import (
     JointFusionRegressor,
     LateFusionClassifier,
     TabularEncoder,
-    TorchEncoder,
 )
+from skfusion.fusion import TorchEncoder
 
 
 class Recurrent(nn.Module):

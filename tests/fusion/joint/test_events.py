@@ -13,14 +13,13 @@ from sklearn.pipeline import make_pipeline
 
 torch = pytest.importorskip("torch")
 
-from skfusion import (  # noqa: E402
-    EventGrid,
-    EventStore,
-    ImageEmbedder,
-    JointFusionClassifier,
+from skfusion import EventStore, ImageEmbedder, JointFusionClassifier  # noqa: E402
+from skfusion.ehr import EventGrid  # noqa: E402
+from skfusion.fusion import (  # noqa: E402
+    GRUDEncoder,
+    SequenceTransformer,
     TorchEncoder,
 )
-from skfusion.fusion import GRUDEncoder, SequenceTransformer  # noqa: E402
 
 N_STEPS = 8
 

@@ -9,8 +9,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from skfusion import TorchEncoder  # noqa: E402
-from skfusion.fusion import GRUDEncoder, SequenceTransformer  # noqa: E402
+from skfusion.fusion import (  # noqa: E402
+    GRUDEncoder,
+    SequenceTransformer,
+    TorchEncoder,  # noqa: E402
+)
 
 T, C, H = 5, 3, 8
 ENCODERS = [GRUDEncoder, SequenceTransformer]

@@ -18,7 +18,8 @@ from skorch.callbacks import (
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
 
-from skfusion import ImageEmbedder, JointFusionClassifier, TorchEncoder
+from skfusion import ImageEmbedder, JointFusionClassifier
+from skfusion.fusion import TorchEncoder
 from skfusion.fusion.torch_runtime import Precision
 from skfusion.image.networks.backbones import build_backbone
 

@@ -21,12 +21,8 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, StandardScaler
 
-from skfusion import (
-    EarlyFusionClassifier,
-    GeneticSelector,
-    GiniSelector,
-    MRMRSelector,
-)
+from skfusion import EarlyFusionClassifier
+from skfusion.feature_selection import GeneticSelector, GiniSelector, MRMRSelector
 
 SELECTORS = [
     GiniSelector(),

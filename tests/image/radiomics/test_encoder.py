@@ -15,7 +15,8 @@ from scipy import stats
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
-from skfusion import EarlyFusionClassifier, RadiomicsEncoder, TabularEncoder
+from skfusion import EarlyFusionClassifier, TabularEncoder
+from skfusion.image import RadiomicsEncoder
 from skfusion.image.radiomics import features
 from skfusion.image.reading.files import ImageReadError
 

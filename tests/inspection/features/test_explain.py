@@ -28,16 +28,15 @@ from xgboost import XGBClassifier, XGBRegressor
 from skfusion import (
     EarlyFusionClassifier,
     EarlyFusionRegressor,
-    EarlyFusionSurvival,
     ImageEmbedder,
     JointFusionClassifier,
     LateFusionClassifier,
     LateFusionRegressor,
     TabularEncoder,
-    XGBoostSurvival,
     explain_features,
 )
 from skfusion.datasets import make_fusion_cohort
+from skfusion.survival import EarlyFusionSurvival, XGBoostSurvival
 
 QUICK = {"n_estimators": 20, "max_depth": 3, "n_jobs": 1, "random_state": 0}
 

@@ -20,10 +20,10 @@ from skfusion import (
     ImageEmbedder,
     JointFusionClassifier,
     JointFusionRegressor,
-    JointFusionSurvival,
     LateFusionClassifier,
 )
 from skfusion.inspection.images.saliency import explain_images
+from skfusion.survival import JointFusionSurvival
 
 GRADIENTS = ("grad_cam", "integrated_gradients")
 METHODS = (*GRADIENTS, "occlusion")

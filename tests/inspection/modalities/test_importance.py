@@ -20,15 +20,17 @@ from sklearn.preprocessing import (
 from skfusion import (
     EarlyFusionClassifier,
     EarlyFusionRegressor,
-    EarlyFusionSurvival,
     ImageEmbedder,
     JointFusionClassifier,
     JointFusionRegressor,
-    JointFusionSurvival,
     LateFusionClassifier,
     LateFusionRegressor,
-    LateFusionSurvival,
     ModalityImportance,
+)
+from skfusion.survival import (
+    EarlyFusionSurvival,
+    JointFusionSurvival,
+    LateFusionSurvival,
 )
 
 RAW = FunctionTransformer()

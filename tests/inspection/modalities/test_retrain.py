@@ -15,10 +15,10 @@ from skfusion import (
     EarlyFusionClassifier,
     JointFusionClassifier,
     LateFusionClassifier,
-    LateFusionSurvival,
     ModalityImportance,
 )
 from skfusion.inspection.modalities.retrain import with_modalities
+from skfusion.survival import LateFusionSurvival
 
 TWO = {"a": [0, 1], "b": [2, 3]}
 

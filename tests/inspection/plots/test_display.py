@@ -11,16 +11,14 @@ from scipy.special import logit
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from skfusion import (
-    EarlyFusionClassifier,
-    EarlyFusionRegressor,
+from skfusion import EarlyFusionClassifier, EarlyFusionRegressor, ModalityImportance
+from skfusion.datasets import make_fusion_cohort
+from skfusion.inspection import (
     ImageSaliency,
     ModalityDisplay,
-    ModalityImportance,
     ModalityScoresDisplay,
     SaliencyDisplay,
 )
-from skfusion.datasets import make_fusion_cohort
 from skfusion.inspection.plots.drawing import AGAINST, FOR, MARKS, PALE
 
 mpl.use("Agg")
