@@ -5,17 +5,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow coverage lint type docs clean
+.PHONY: help demo install test test-data test-slow test-newest coverage lint type docs clean
 
 help:
-	@echo "make demo       compare single modalities and fusions on real data, write a report"
-	@echo "make test       the tests and the examples in the docstrings"
-	@echo "make test-slow  the tests that take minutes"
-	@echo "make coverage   the tests with branch coverage"
-	@echo "make lint       ruff and the import rules"
-	@echo "make type       mypy"
-	@echo "make docs       the documentation, into docs/_build/html"
-	@echo "make clean      remove .venv and everything that was built"
+	@echo "make demo         compare single modalities and fusions on real data, write a report"
+	@echo "make test         the tests and the examples in the docstrings"
+	@echo "make test-data    the tests on real data, those of SKFUSION_DATA included"
+	@echo "make test-slow    the tests that take minutes"
+	@echo "make test-newest  the tests with the newest release of every package"
+	@echo "make coverage     the tests with branch coverage"
+	@echo "make lint         ruff and the import rules"
+	@echo "make type         mypy"
+	@echo "make docs         the documentation, into docs/_build/html"
+	@echo "make install      set up .venv for all of these"
+	@echo "make clean        remove .venv and everything that was built"
 
 # An environment whose making was interrupted has no working pip: it is made anew.
 $(VENV)/.stamp-venv:
@@ -37,8 +40,29 @@ demo: $(VENV)/.stamp-demo
 test: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest $(ARGS)
 
+install: $(VENV)/.stamp-dev $(VENV)/.stamp-docs
+
+test-data: $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest -m "data and not slow and not network" $(ARGS)
+
 test-slow: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest -m "slow and not network" $(ARGS)
+
+# Nothing is pinned, and the upper bounds of pyproject.toml do not hold for torch: this
+# shows what a release breaks before a user meets it. It takes an environment of its own.
+# NEWEST_TORCH names another pair, such as "torch==2.13.0 torchvision==0.28.0".
+NEWEST_VENV ?= .venv-newest
+NEWEST_TORCH ?= torch torchvision
+test-newest:
+	$(PYTHON) -m venv --clear $(NEWEST_VENV)
+	$(NEWEST_VENV)/bin/python -m pip install --quiet $(NEWEST_TORCH)
+	$(NEWEST_VENV)/bin/python -m pip install --quiet --upgrade \
+	    --upgrade-strategy eager $(NEWEST_TORCH) -e ".[test]" || { \
+	    $(NEWEST_VENV)/bin/python -m pip install --quiet -e ".[test]" && \
+	    $(NEWEST_VENV)/bin/python -m pip install --quiet --upgrade $(NEWEST_TORCH); }
+	$(NEWEST_VENV)/bin/python -m pip freeze | grep -i -E \
+	    "^(numpy|pandas|scikit-learn|scipy|skorch|torch|torchvision|xgboost)"
+	$(NEWEST_VENV)/bin/python -m pytest $(ARGS)
 
 coverage: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=xml $(ARGS)
@@ -55,7 +79,7 @@ docs: $(VENV)/.stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* coverage.xml htmlcov
+	rm -rf $(VENV) $(NEWEST_VENV) build dist *.egg-info .coverage .coverage.* coverage.xml htmlcov
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	rm -rf docs/_build docs/auto_examples docs/generated docs/public_names.rst
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

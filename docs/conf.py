@@ -7,7 +7,6 @@ import inspect
 import os
 import re
 from pathlib import Path
-from types import ModuleType
 
 # Examples must never fill the reader's own cache, nor fight over the cores.
 HERE = Path(__file__).parent
@@ -36,6 +35,7 @@ exclude_patterns = [
     "auto_examples/**.ipynb",
     "auto_examples/**.py",
     "examples/README.rst",
+    "map.md",
     "public_names.rst",
 ]
 templates_path = ["_templates"]
@@ -79,29 +79,28 @@ def _summary(names: list[str]) -> list[str]:
     return [*head, *(f"   {name}" for name in names), ""]
 
 
+# In this order each public name is listed once, where it is first found.
+FACES = (
+    *("skfusion", "skfusion.survival", "skfusion.feature_selection"),
+    *("skfusion.fusion", "skfusion.image", "skfusion.ehr", "skfusion.evaluation"),
+    *("skfusion.inspection", "skfusion.store", "skfusion.datasets"),
+)
+
+
 def _write_public_names(path: Path) -> None:
-    """Write the API page's tables from `skfusion.__all__`, nothing by hand."""
-    modules: dict[str, ModuleType] = {}
-    classes, functions = [], []
-    for name in skfusion.__all__:
-        value = getattr(skfusion, name)
-        if isinstance(value, ModuleType):
-            modules[name] = value
-        else:
-            (classes if inspect.isclass(value) else functions).append(name)
-    # Public without being at the top: what a study or a record needs besides.
-    rooms = ("ehr.codes", "ehr.comorbidity", "ehr.analytes", "ehr.units", "ehr.values")
-    rooms += ("ehr.demographics", "ehr.domains", "ehr.sources")
-    rooms += ("evaluation.auroc", "evaluation.statistics", "evaluation.studies")
-    for name in rooms:
-        modules[name] = importlib.import_module(f"skfusion.{name}")
-    lines = [".. currentmodule:: skfusion", ""]
-    lines += [".. rubric:: Classes", "", *_summary(classes)]
-    lines += [".. rubric:: Functions", "", *_summary(functions)]
-    for name, module in modules.items():
-        lines += [f".. rubric:: skfusion.{name}", ""]
-        members = [m for m in module.__all__ if callable(getattr(module, m))]
-        lines += _summary([f"{name}.{member}" for member in members])
+    """Write the API page's tables from what the packages export, nothing by hand."""
+    lines, listed = [], set()
+    for face in FACES:
+        module = importlib.import_module(face)
+        names = [name for name in module.__all__ if callable(getattr(module, name))]
+        new = [name for name in names if name not in listed]
+        listed |= set(new)
+        lines += [f".. currentmodule:: {face}", "", f".. rubric:: {face}", ""]
+        lines += [module.__doc__.splitlines()[0], ""]
+        classes = [name for name in new if inspect.isclass(getattr(module, name))]
+        functions = [name for name in new if name not in classes]
+        for group in (classes, functions):
+            lines += _summary(group) if group else []
     path.write_text("\n".join(lines), encoding="utf-8")
 
 

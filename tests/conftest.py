@@ -11,6 +11,14 @@ import numpy as np
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what reads the folder of real data."""
+    for item in items:
+        if "skfusion_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.data)
+
+
 @pytest.fixture(autouse=True)
 def _seeds() -> None:
     """Start every test from the same state of the global generators."""

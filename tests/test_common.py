@@ -6,6 +6,7 @@ import inspect
 import os
 import subprocess
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from sklearn.utils.estimator_checks import (
 )
 from sklearn.utils.validation import column_or_1d
 
-import skfusion
+import skfusion.fusion
 from skfusion import EarlyFusionClassifier, EarlyFusionRegressor, TabularEncoder
 
 WEIGHTS = (
@@ -66,6 +67,10 @@ EARLY_VARIANTS = (
     {"balance": "scale"},
     {"balance": "replicate"},
 )
+FACES = (
+    *("skfusion.ehr", "skfusion.feature_selection", "skfusion.fusion"),
+    *("skfusion.image", "skfusion.inspection", "skfusion.survival"),
+)
 FUSION = [
     f"{strategy}Fusion{kind}"
     for strategy in ("Early", "Late", "Joint")
@@ -74,12 +79,11 @@ FUSION = [
 
 
 def public_estimators() -> list[type]:
-    public = [getattr(skfusion, name) for name in skfusion.__all__]
-    return [
-        part
-        for part in public
-        if inspect.isclass(part) and issubclass(part, BaseEstimator)
-    ]
+    faces = map(import_module, FACES)
+    public = [getattr(face, name) for face in faces for name in face.__all__]
+    classes = {part for part in public if inspect.isclass(part)}
+    estimators = [part for part in classes if issubclass(part, BaseEstimator)]
+    return sorted(estimators, key=lambda part: part.__name__)
 
 
 def expected_failed_checks(estimator: BaseEstimator) -> dict[str, str]:
@@ -168,7 +172,7 @@ def test_sklearn_check_of_every_join_for_survival(estimator, check):
 @pytest.mark.parametrize("name", FUSION)
 def test_the_whole_suite_runs(name):
     """Tags that do not fit would silently switch most checks off."""
-    estimator = getattr(skfusion, name)()
+    estimator = getattr(skfusion.fusion, name)()
     checks = list(estimator_checks_generator(estimator))
     # survival estimators have no type of their own, hence no checks for one
     assert len(checks) >= (50 if name.endswith("Survival") else 60)
@@ -176,9 +180,12 @@ def test_the_whole_suite_runs(name):
 
 
 def test_only_images_and_events_are_beyond_scikit_learns_checks():
-    """They have tests of their own: test_embedding, test_event_grid, test_windows."""
+    """They have tests of their own, which fit them to images and events."""
     others = [kind.__name__ for kind in public_estimators() if not takes_tables(kind)]
-    assert others == ["EventGrid", "EventWindows", "ImageEmbedder", "RadiomicsEncoder"]
+    assert others == [
+        *("Demographics", "EventGrid", "EventWindows", "ImageEmbedder"),
+        "RadiomicsEncoder",
+    ]
 
 
 def test_the_checks_that_scikit_learn_skips_by_default_run_too():

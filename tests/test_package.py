@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
 
@@ -77,19 +78,6 @@ def test_names_that_need_no_net_load_no_torch(name):
     assert loaded & nets == set()
 
 
-def test_all_names_resolve_and_are_listed():
-    assert skfusion.__all__ == sorted(set(skfusion.__all__))
-    assert set(skfusion.__all__) <= set(dir(skfusion))
-    for name in skfusion.__all__:
-        assert getattr(skfusion, name) is not None
-        assert getattr(skfusion, name).__doc__, f"{name} has no docstring"
-
-
-def test_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'MiddleFusion'"):
-        skfusion.MiddleFusion  # noqa: B018 - the access is what is tested
-
-
 def test_version_is_that_of_the_project_file():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert skfusion.__version__ == project["version"] == metadata.version("skfusion")
@@ -108,14 +96,16 @@ def test_nets_are_required_by_name_only_where_torch_is_imported():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     contracts = settings["importlinter"]["contracts"]
     (torch_contract,) = (c for c in contracts if c["id"] == "torch")
-    rooms = {edge.partition(" ")[0] for edge in torch_contract["ignore_imports"]}
+    wings = {edge.partition(" ")[0] for edge in torch_contract["ignore_imports"]}
     nets = set(torch_contract["forbidden_modules"])
     found = {
         module
         for module, arguments in calls("require", "import_module")
         if str(arguments[0]).partition(".")[0] in nets
     }
-    assert found <= rooms
+    assert found
+    for module in found:
+        assert any(fnmatch(module, wing.replace("**", "*")) for wing in wings), module
 
 
 def test_every_extra_named_in_an_error_exists():

@@ -325,7 +325,7 @@ def test_it_needs_no_torch():
     script = (
         "import sys\n"
         "import numpy as np\n"
-        "from skfusion import RadiomicsEncoder\n"
+        "from skfusion.image import RadiomicsEncoder\n"
         "images = [np.eye(20), None]\n"
         "print(RadiomicsEncoder(n_jobs=2).fit_transform(images).shape)\n"
         "assert 'torch' not in sys.modules\n"
