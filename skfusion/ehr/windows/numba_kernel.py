@@ -151,7 +151,7 @@ def _write(values, kinds, columns, cells):  # type: ignore[no-untyped-def]
 def write_statistics(  # type: ignore[no-untyped-def]
     order, starts, pairs, events, windows, plan, target
 ):
-    """Write the statistics of each pair and window, as `window_fast` says."""
+    """Write the statistics of each pair and window, as `engines` asks."""
     # taken apart once: it costs more than the sums of a pair
     row, place_of, total_row = pairs
     band, ahead, day, value = events

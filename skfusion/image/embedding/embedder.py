@@ -21,173 +21,10 @@ from skfusion.image.networks.inference import check_engine, resolve_device
 from skfusion.image.networks.preprocessing import Preprocessing, VolumePreprocessing
 from skfusion.store.embedding_store import EmbeddingStore, resolve_store
 
-__all__ = ["CellEncoder", "ImageEmbedder", "encode_cells", "load_pixels"]
+__all__ = ["ImageEmbedder"]
 
 
-class CellEncoder:
-    """Runs networks over a column of images, as the parameters of an embedder say.
-
-    The parameters are those of `skfusion.ImageEmbedder`.
-    """
-
-    backbone: str | nn.Module
-    weights: str | os.PathLike[str] | None
-    layer: str
-    pooling: str
-    input_size: int | None
-    scaling: str
-    window: str | tuple[float, float] | None
-    volume: str
-    n_slices: int | None
-    slice_selection: str
-    slice_pooling: str | int
-    voxel_size: float | None
-    bag_pooling: str
-    bag_half_life: Any
-    batch_size: int
-    engine: str
-    precision: str
-    device: Any
-    n_jobs: int | None
-    store: str | os.PathLike[str] | EmbeddingStore | None
-    on_error: str
-    verbose: int
-
-    def build(self) -> Backbone:
-        """Build the network that the parameters describe.
-
-        Returns
-        -------
-        Backbone
-            Shared by all that ask for the same named backbone; do not train it in
-            place, see `skfusion.image.networks.freezing.split_backbone`.
-        """
-        return build_backbone(
-            self.backbone,
-            weights=self.weights,
-            layer=self.layer,
-            pooling=self.pooling,
-            input_size=self.input_size,
-            depth=self.n_slices if self.volume == "3d" else None,
-        )
-
-    @property
-    def reading(self) -> Reading:
-        """How a cell becomes what the network is shown."""
-        return Reading(
-            scaling=self.scaling,
-            window=self.window,
-            volume=self.volume,
-            n_slices=self.n_slices,
-            slice_selection=self.slice_selection,
-            slice_pooling=self.slice_pooling,
-            voxel_size=self.voxel_size,
-        )
-
-    def encode_with(
-        self, X: Any, module: nn.Module, fingerprint: str, *, fold: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Run another network, e.g. the trunk of a split backbone, over the images.
-
-        Images are read, preprocessed, batched, stored and pooled as `transform` does:
-        what a trunk makes of the slices of a volume, or of several views, is pooled
-        where it is cut, as in multi-view networks (Su et al., ICCV 2015).
-
-        Parameters
-        ----------
-        X : one column of n images
-            As in `fit`.
-        module : torch.nn.Module
-            In evaluation mode, from (B, 3, H, W) to (B, *shape).
-        fingerprint : str
-            Identifies `module` and its preprocessing in the store.
-        fold : bool, default=True
-            Whether batch norms are folded into the convolutions before them, which is
-            faster and rounds differently.
-
-        Returns
-        -------
-        values : ndarray of shape (n, *shape), float32
-            NaN in the rows of absent images.
-        presence : ndarray of shape (n,), bool
-            True where there is an image that could be read.
-        """
-        preprocessing = self.build().preprocessing
-        values, counts = self._encode(X, module, preprocessing, fingerprint, fold=fold)
-        return values, counts > 0
-
-    def read_pixels(self, X: Any) -> tuple[PixelFile, np.ndarray]:
-        """Read and resize the images themselves, for a network that is trained whole.
-
-        Parameters
-        ----------
-        X : one column of n images
-            As in `fit`.
-
-        Returns
-        -------
-        pixels : PixelFile of n rows
-            On disk, and not yet normalised (``build().preprocessing.normalise``).
-        presence : ndarray of shape (n,), bool
-            True where there is an image that could be read.
-
-        Raises
-        ------
-        ValueError
-            If a cell holds several images or a volume.
-        """
-        cells, name = as_cells(X)
-        bags = unpack(cells)
-        bags.check_single()
-        preprocessing = self.build().preprocessing
-        if isinstance(preprocessing, VolumePreprocessing):
-            raise ValueError(
-                "ImageEmbedder: a 3-D network (volume='3d') can be used frozen "
-                "(trainable='head'), and not be trained whole."
-            )
-        return load_pixels(bags.images, preprocessing, **self._options(name, bags))
-
-    def _encode(
-        self,
-        X: Any,
-        module: nn.Module,
-        preprocessing: Preprocessing | VolumePreprocessing,
-        fingerprint: str,
-        *,
-        fold: bool = True,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Give one array per row, and the number of its images."""
-        cells, name = as_cells(X)
-        bags = unpack(cells)
-        values, presence = encode_cells(
-            bags.images,
-            module,
-            preprocessing,
-            fingerprint,
-            store=resolve_store(self.store),
-            batch_size=self.batch_size,
-            device=self.device,
-            verbose=self.verbose,
-            engine=self.engine,
-            precision=self.precision,
-            fold=fold,
-            **self._options(name, bags),
-        )
-        counts = bags.counts(presence)
-        pooled = bags.pool(values, presence, self.bag_pooling, self.bag_half_life)
-        return pooled, counts
-
-    def _options(self, name: object, bags: Bags) -> dict[str, Any]:
-        return {
-            "reading": self.reading,
-            "n_jobs": self.n_jobs,
-            "on_error": self.on_error,
-            "column": name,
-            "positions": bags.rows if bags.has_several else None,
-        }
-
-
-class ImageEmbedder(CellEncoder, TransformerMixin, BaseEstimator):
+class ImageEmbedder(TransformerMixin, BaseEstimator):
     """Turn a column of images into embeddings of a pretrained network.
 
     Nothing is learned from the images: an embedding depends on its image and the
@@ -443,6 +280,100 @@ class ImageEmbedder(CellEncoder, TransformerMixin, BaseEstimator):
         names = [f"emb{i}" for i in range(n_values)] + counted
         return np.array(names, dtype=object)
 
+    def build(self) -> Backbone:
+        """Build the network that the parameters describe.
+
+        Returns
+        -------
+        Backbone
+            Shared by all that ask for the same named backbone; do not train it in
+            place, see `skfusion.image.networks.freezing.split_backbone`.
+        """
+        return build_backbone(
+            self.backbone,
+            weights=self.weights,
+            layer=self.layer,
+            pooling=self.pooling,
+            input_size=self.input_size,
+            depth=self.n_slices if self.volume == "3d" else None,
+        )
+
+    @property
+    def reading(self) -> Reading:
+        """How a cell becomes what the network is shown."""
+        return Reading(
+            scaling=self.scaling,
+            window=self.window,
+            volume=self.volume,
+            n_slices=self.n_slices,
+            slice_selection=self.slice_selection,
+            slice_pooling=self.slice_pooling,
+            voxel_size=self.voxel_size,
+        )
+
+    def encode_with(
+        self, X: Any, module: nn.Module, fingerprint: str, *, fold: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run another network, e.g. the trunk of a split backbone, over the images.
+
+        Images are read, preprocessed, batched, stored and pooled as `transform` does:
+        what a trunk makes of the slices of a volume, or of several views, is pooled
+        where it is cut, as in multi-view networks (Su et al., ICCV 2015).
+
+        Parameters
+        ----------
+        X : one column of n images
+            As in `fit`.
+        module : torch.nn.Module
+            In evaluation mode, from (B, 3, H, W) to (B, *shape).
+        fingerprint : str
+            Identifies `module` and its preprocessing in the store.
+        fold : bool, default=True
+            Whether batch norms are folded into the convolutions before them, which is
+            faster and rounds differently.
+
+        Returns
+        -------
+        values : ndarray of shape (n, *shape), float32
+            NaN in the rows of absent images.
+        presence : ndarray of shape (n,), bool
+            True where there is an image that could be read.
+        """
+        preprocessing = self.build().preprocessing
+        values, counts = self._encode(X, module, preprocessing, fingerprint, fold=fold)
+        return values, counts > 0
+
+    def read_pixels(self, X: Any) -> tuple[PixelFile, np.ndarray]:
+        """Read and resize the images themselves, for a network that is trained whole.
+
+        Parameters
+        ----------
+        X : one column of n images
+            As in `fit`.
+
+        Returns
+        -------
+        pixels : PixelFile of n rows
+            On disk, and not yet normalised (``build().preprocessing.normalise``).
+        presence : ndarray of shape (n,), bool
+            True where there is an image that could be read.
+
+        Raises
+        ------
+        ValueError
+            If a cell holds several images or a volume.
+        """
+        cells, name = as_cells(X)
+        bags = unpack(cells)
+        bags.check_single()
+        preprocessing = self.build().preprocessing
+        if isinstance(preprocessing, VolumePreprocessing):
+            raise ValueError(
+                "ImageEmbedder: a 3-D network (volume='3d') can be used frozen "
+                "(trainable='head'), and not be trained whole."
+            )
+        return load_pixels(bags.images, preprocessing, **self._options(name, bags))
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
@@ -451,6 +382,45 @@ class ImageEmbedder(CellEncoder, TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+    def _encode(
+        self,
+        X: Any,
+        module: nn.Module,
+        preprocessing: Preprocessing | VolumePreprocessing,
+        fingerprint: str,
+        *,
+        fold: bool = True,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Give one array per row, and the number of its images."""
+        cells, name = as_cells(X)
+        bags = unpack(cells)
+        values, presence = encode_cells(
+            bags.images,
+            module,
+            preprocessing,
+            fingerprint,
+            store=resolve_store(self.store),
+            batch_size=self.batch_size,
+            device=self.device,
+            verbose=self.verbose,
+            engine=self.engine,
+            precision=self.precision,
+            fold=fold,
+            **self._options(name, bags),
+        )
+        counts = bags.counts(presence)
+        pooled = bags.pool(values, presence, self.bag_pooling, self.bag_half_life)
+        return pooled, counts
+
+    def _options(self, name: object, bags: Bags) -> dict[str, Any]:
+        return {
+            "reading": self.reading,
+            "n_jobs": self.n_jobs,
+            "on_error": self.on_error,
+            "column": name,
+            "positions": bags.rows if bags.has_several else None,
+        }
 
     def _check_parameters(self) -> None:
         size: Any = self.batch_size
