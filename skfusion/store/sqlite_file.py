@@ -168,10 +168,11 @@ class Database:
         for target in (uri, f"{uri}&immutable=1")[: 2 if complete else 1]:
             connection = _connect(target, uri=True)
             try:
-                if _schema_version(connection) == SCHEMA_VERSION:
-                    return connection
-            except sqlite3.OperationalError:
-                pass
+                readable = _schema_version(connection) == SCHEMA_VERSION
+            except sqlite3.Error:
+                readable = False
+            if readable:
+                return connection
             connection.close()
         raise OSError("the file cannot be read")
 

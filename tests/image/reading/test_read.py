@@ -279,7 +279,7 @@ def test_things_that_hold_no_image():
         (np.float32("nan"), True),
         (pd.NA, True),
         (pd.NaT, True),
-        (np.datetime64("NaT"), True),
+        (np.datetime64("NaT", "D"), True),
         ("", True),
         (" ", False),
         ("nan", False),
