@@ -5,13 +5,19 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.utils import assert_all_finite
 
-__all__ = ["check_weights", "did_you_mean", "is_number"]
+__all__ = [
+    "check_option",
+    "check_weights",
+    "did_you_mean",
+    "examples_of",
+    "is_number",
+]
 
 
 def check_weights(sample_weight: Any, n_rows: int, owner: str) -> np.ndarray:
@@ -59,6 +65,54 @@ def check_weights(sample_weight: Any, n_rows: int, owner: str) -> np.ndarray:
     return weights
 
 
+def check_option(
+    value: Any,
+    name: str,
+    allowed: Iterable[Any],
+    estimator_name: str,
+    *,
+    also: str = "",
+) -> None:
+    """Check that a parameter is one of the values that it may have.
+
+    Parameters
+    ----------
+    value : object
+        What the user gave.
+    name : str
+        Name of the parameter.
+    allowed : iterable
+        The values that are allowed.
+    estimator_name : str
+        Name of the estimator or function, for the message.
+    also : str, default=""
+        What is allowed besides and has been checked before, for the message, e.g.
+        ``"a callable"``.
+
+    Raises
+    ------
+    ValueError
+        If `value` is not one of `allowed`.
+
+    Examples
+    --------
+    >>> from skfusion._validation import check_option
+    >>> check_option("mean", "pooling", ("mean", "max"), "ImageEmbedder")
+    >>> check_option("meen", "pooling", ("mean", "max"), "ImageEmbedder")
+    Traceback (most recent call last):
+    ValueError: ImageEmbedder: pooling must be one of ('mean', 'max'), got 'meen'. ...
+    """
+    known = tuple(allowed)
+    if isinstance(value, Hashable) and value in known:
+        return
+    other = f" or {also}" if also else ""
+    hint = did_you_mean(value, [option for option in known if isinstance(option, str)])
+    raise ValueError(
+        f"{estimator_name}: {name} must be one of {known}{other}, got {value!r}."
+        f"{hint if isinstance(value, str) else ''}"
+    )
+
+
 def is_number(value: Any) -> bool:
     """Tell whether a parameter is a finite real number, and no boolean.
 
@@ -84,3 +138,17 @@ def did_you_mean(word: Any, known: Sequence[str] | Mapping[str, Any]) -> str:
     """
     close = difflib.get_close_matches(str(word), list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def examples_of(names: Sequence[str], near: str, n: int = 5) -> str:
+    """Name a few of the possible names, those like a wrong one first.
+
+    Examples
+    --------
+    >>> from skfusion._validation import examples_of
+    >>> examples_of(["densenet121", "resnet18", "resnet50"], "resnet", n=2)
+    'resnet50, resnet18'
+    """
+    close = difflib.get_close_matches(near, names, n=n, cutoff=0.5)
+    rest = [name for name in names if name not in close]
+    return ", ".join([*close, *rest][:n])

@@ -7,7 +7,6 @@ triple ``(name, transformer_or_estimator, columns)``, as in scikit-learn's
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from skfusion._validation import did_you_mean
 
 __all__ = [
     "Modality",
@@ -217,13 +218,11 @@ def missing_column_message(
 ) -> str:
     """Say which column a modality misses, what there is, and what may be meant."""
     known = [str(label) for label in X.columns]
-    close = difflib.get_close_matches(str(column), known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
     shown = ", ".join(repr(label) for label in known[:10])
     more = f" and {len(known) - 10} more" if len(known) > 10 else ""
     return (
         f"{owner}: modality {name!r} needs column {column!r}, which X does not have."
-        f"{hint} X has {len(known)} columns: {shown}{more}."
+        f"{did_you_mean(column, known)} X has {len(known)} columns: {shown}{more}."
     )
 
 

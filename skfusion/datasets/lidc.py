@@ -178,12 +178,12 @@ def load_lidc_nodules(
 
 def _check_parameters(image_size: int, mm_per_pixel: float, min_readers: int) -> None:
     if image_size < 1:
-        raise ValueError(f"image_size must be at least 1 pixel, but is {image_size}.")
+        raise ValueError(f"image_size must be at least 1 pixel, got {image_size}.")
     if not 0 < mm_per_pixel < np.inf:
-        raise ValueError(f"mm_per_pixel must be above 0 mm, but is {mm_per_pixel}.")
+        raise ValueError(f"mm_per_pixel must be above 0 mm, got {mm_per_pixel}.")
     if not 1 <= min_readers <= 4:
         raise ValueError(
-            f"min_readers must be 1 to 4, the readers of a scan, but is {min_readers}."
+            f"min_readers must be 1 to 4, the readers of a scan, got {min_readers}."
         )
 
 

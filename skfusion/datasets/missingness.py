@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_random_state
 
+from skfusion._validation import check_option
 from skfusion.modality import (
     Modality,
     cell_presence,
@@ -186,19 +187,15 @@ def _check_rates(
     for name, value in rates.items():
         if isinstance(value, (bool, str)) or not 0 <= value <= 1:
             raise ValueError(
-                f"{_OWNER}: the rate of {name!r} must be 0 to 1, but is {value!r}."
+                f"{_OWNER}: the rate of {name!r} must be 0 to 1, got {value!r}."
             )
     return rates
 
 
 def _check_mechanism(mechanism: str, driver: Any, y: Any, strength: float) -> None:
-    if mechanism not in _MECHANISMS:
-        raise ValueError(
-            f"{_OWNER}: mechanism must be one of {list(_MECHANISMS)}, but is "
-            f"{mechanism!r}."
-        )
+    check_option(mechanism, "mechanism", _MECHANISMS, _OWNER)
     if not np.isfinite(strength):
-        raise ValueError(f"{_OWNER}: strength must be finite, but is {strength}.")
+        raise ValueError(f"{_OWNER}: strength must be finite, got {strength}.")
     if mechanism == "mcar" and (driver is not None or y is not None):
         raise ValueError(
             f"{_OWNER}: mechanism='mcar' is chance alone, so driver and y mean "

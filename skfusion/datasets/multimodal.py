@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import Bunch, check_random_state
 
+from skfusion._validation import check_option
 from skfusion.datasets.missingness import drop_modality
 from skfusion.datasets.synthetic import check_ranges, clustered_normals
 
@@ -213,15 +214,14 @@ def _check_modalities(modalities: Mapping[str, Width]) -> dict[str, Width]:
         if not whole or (image and len(shape) not in (2, 3)):
             raise ValueError(
                 f"modality {name!r} must be a number of columns, or the shape (H, W) "
-                f"or (H, W, C) of an image, but is {width!r}."
+                f"or (H, W, C) of an image, got {width!r}."
             )
         checked[name] = tuple(int(k) for k in shape) if image else int(shape[0])
     return checked
 
 
 def _check_outputs(task: str, n_outputs: int | None) -> int:
-    if task not in _TASKS:
-        raise ValueError(f"task must be one of {list(_TASKS)}, but is {task!r}.")
+    check_option(task, "task", _TASKS, "make_multimodal_cohort")
     least, usual = {"multiclass": (3, 3), "multilabel": (2, 3)}.get(task, (1, 1))
     n_outputs = usual if n_outputs is None else n_outputs
     if n_outputs < least or (task in ("classification", "survival") and n_outputs > 1):
@@ -276,7 +276,7 @@ def _shares(
     if len(shares) != n_outputs or not (inside or task == "multiclass"):
         raise ValueError(
             f"prevalence must be {n_outputs} share(s) between 0 and 1 for "
-            f"task={task!r}, but is {prevalence}."
+            f"task={task!r}, got {prevalence}."
         )
     if task == "multiclass":
         if not np.all(shares > 0):

@@ -15,6 +15,8 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
+from skfusion._validation import check_option
+
 __all__ = ["load_pad_ufes_20"]
 
 # table in the folder -> its column of image file names
@@ -132,10 +134,7 @@ def load_pad_ufes_20(
     >>> lesions.target
     array([1])
     """
-    if target not in ("malignant", "diagnostic"):
-        raise ValueError(
-            f"target must be 'malignant' or 'diagnostic', but is {target!r}."
-        )
+    check_option(target, "target", ("malignant", "diagnostic"), "load_pad_ufes_20")
     folder, table = _find_table(path)
     numbers = ["age", *(_LEAKY_NUMBERS if include_leaky else [])]
     words = [*_CLEAN_WORDS, *(_LEAKY_WORDS if include_leaky else [])]
@@ -244,7 +243,7 @@ def _find_photos(folder: Path, names: pd.Series) -> pd.Series:
     absent = np.flatnonzero([path is None for path in paths])
     if len(absent) == len(paths):
         raise ValueError(
-            f"None of the {len(paths)} photos that the table names is there; found "
+            f"None of the {len(paths)} photos that the table names is there; got "
             f"{len(files)} other files below images and imgs_part_*. Unpack the "
             "folders imgs_part_1 to imgs_part_3 (or images) beside the table."
         )

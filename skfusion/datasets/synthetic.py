@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.utils import Bunch, check_random_state
 
+from skfusion._validation import check_option
+
 __all__ = ["make_fusion_cohort"]
 
 _N_IMAGE, _N_EHR = 40, 8
@@ -163,8 +165,7 @@ def make_fusion_cohort(
         rows_per_patient=(rows_per_patient, 1, np.inf),
         patient_correlation=(patient_correlation, 0, 1),
     )
-    if task not in _METRICS:
-        raise ValueError(f"task must be one of {list(_METRICS)}, but is {task!r}.")
+    check_option(task, "task", _METRICS, "make_fusion_cohort")
     rates = _missing_rates(missing_rate)
     rng = check_random_state(random_state)
     design = _design(correlation)
@@ -203,7 +204,7 @@ def check_ranges(**ranges: tuple[float, float, float]) -> None:
     for name, (value, low, high) in ranges.items():
         if not low <= value <= high:
             limits = f"at least {low}" if high == np.inf else f"{low} to {high:g}"
-            raise ValueError(f"{name} must be {limits}, but is {value}.")
+            raise ValueError(f"{name} must be {limits}, got {value}.")
 
 
 def _missing_rates(missing_rate: float | Mapping[str, float]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
+from skfusion._validation import check_option
 from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.point_in_time.vocabulary import OUTCOME_CODES
 from skfusion.ehr.windows.prepared import PreparedWindows
@@ -364,22 +365,18 @@ class LeakageAudit:
     def _check(self, features: Any, X: Any, events: Any) -> None:
         if not isinstance(X, pd.DataFrame):
             raise ValueError(
-                f"LeakageAudit: X must be a DataFrame, found {type(X).__name__}."
+                f"LeakageAudit: X must be a DataFrame, got {type(X).__name__}."
             )
-        if self.closed not in ("left", "right"):
-            raise ValueError(
-                "LeakageAudit: closed must be 'left' or 'right', found "
-                f"{self.closed!r}."
-            )
+        check_option(self.closed, "closed", ("left", "right"), "LeakageAudit")
         if not 0.5 < self.threshold <= 1:
             raise ValueError(
-                "LeakageAudit: threshold must be above 0.5 and at most 1, found "
+                "LeakageAudit: threshold must be above 0.5 and at most 1, got "
                 f"{self.threshold!r}."
             )
         is_function = callable(features) and not hasattr(features, "get_params")
         if is_function and not isinstance(events, EventStore):
             raise ValueError(
-                "LeakageAudit: a function needs events=, an EventStore; found "
+                "LeakageAudit: a function needs events=, an EventStore; got "
                 f"{type(events).__name__}."
             )
 

@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skfusion._validation import check_weights
+from skfusion._validation import check_option, check_weights
 from skfusion.cohort import TrainingData, as_pandas, check_groups
 from skfusion.ehr.tabular.encoder import TabularEncoder
 from skfusion.modality import (
@@ -161,11 +161,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
     ) -> TrainingData:
         """Check everything that `fit` was given; set what describes the input."""
         owner = type(self).__name__
-        if self.missing not in MISSING_POLICIES:
-            raise ValueError(
-                f"{owner}: missing must be one of {MISSING_POLICIES}, got "
-                f"{self.missing!r}."
-            )
+        check_option(self.missing, "missing", MISSING_POLICIES, owner)
         frame = self._as_frame(X, y, reset=True)
         check_consistent_length(frame, y)
         patients = check_groups(groups, frame, column=self.groups, owner=owner)

@@ -15,7 +15,7 @@ from sklearn.utils import Tags, assert_all_finite, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion._dependencies import require
-from skfusion._validation import check_weights
+from skfusion._validation import check_option, check_weights
 from skfusion.fusion.targets import Target
 
 __all__ = [
@@ -72,11 +72,11 @@ def check_survival(y: Any, owner: str) -> np.ndarray:
         names = list(y.dtype.names or ())
     if len(names) != 2:
         found = f"{len(names)} fields" if names else f"an array of dtype {y.dtype}"
-        raise ValueError(f"{owner}: y must be {_FORM}; found {found}.")
+        raise ValueError(f"{owner}: y must be {_FORM}; got {found}.")
     event, time = np.asarray(y[names[0]]), np.asarray(y[names[1]])
     if event.dtype.kind != "b" or time.dtype.kind not in "fiu":
         raise ValueError(
-            f"{owner}: y must be {_FORM}; found the field {names[0]!r} of dtype "
+            f"{owner}: y must be {_FORM}; got the field {names[0]!r} of dtype "
             f"{event.dtype} and then {names[1]!r} of dtype {time.dtype}."
         )
     checked = np.empty(len(event), dtype=SURVIVAL_DTYPE)
@@ -446,8 +446,7 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
             The fitted estimator.
         """
         owner = type(self).__name__
-        if self.loss not in LOSSES:
-            raise ValueError(f"{owner}: loss must be one of {LOSSES}: {self.loss!r}.")
+        check_option(self.loss, "loss", LOSSES, owner)
         xgboost = require("xgboost", "xgboost")
         X = validate_data(self, X, dtype="numeric", ensure_all_finite="allow-nan")
         outcome = check_survival(y, owner)

@@ -127,7 +127,7 @@ def classifier_target(y: Any, owner: str) -> Classes | Labels:
     if type_of_target(matrix) != "multilabel-indicator":
         raise ValueError(
             f"{owner}: y has {matrix.shape[1]} columns, so it must be an indicator "
-            "matrix of 0 and 1 (one column a label), found "
+            "matrix of 0 and 1 (one column a label), got "
             f"{type_of_target(matrix)!r}. Fit one model per column for several "
             "multiclass outcomes."
         )
@@ -286,7 +286,7 @@ class Numbers(Target):
             numbers = np.asarray(values, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"{self.owner}: y must hold numbers, found {values.dtype}."
+                f"{self.owner}: y must hold numbers, got {values.dtype}."
             ) from error
         if several:
             _check_known(pd.DataFrame(numbers).isna().any(axis=1), self.owner)

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from skfusion.image.networks.inference import resolve_device
-
-__all__ = ["find_device", "seeded_torch", "torch_threads"]
+__all__ = ["seeded_torch", "torch_threads"]
 
 
 @contextmanager
@@ -45,34 +43,6 @@ def torch_threads(n_threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def find_device(device: str | torch.device) -> torch.device:
-    """Return the torch device to use: the one named, or the best that is there.
-
-    Parameters
-    ----------
-    device : str or torch.device
-        ``"auto"`` is CUDA, then MPS, then the CPU.
-
-    Returns
-    -------
-    torch.device
-
-    Raises
-    ------
-    ValueError
-        If the device is unknown or not available.
-
-    Examples
-    --------
-    >>> from skfusion.fusion.torch_runtime import find_device
-    >>> find_device("cpu")
-    device(type='cpu')
-    """
-    if device == "auto" and not torch.cuda.is_available():
-        device = "mps" if torch.backends.mps.is_available() else "cpu"
-    return resolve_device(device)
 
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")

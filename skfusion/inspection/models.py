@@ -18,6 +18,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 
+from skfusion._validation import check_option
 from skfusion.cohort import as_pandas
 from skfusion.fusion.base import BaseFusion
 from skfusion.modality import Modality, check_modalities, presence_mask
@@ -378,11 +379,9 @@ def make_output(model: FusionModel | TableModel, output: Any) -> Output:
             return values.reshape(len(values), -1)
 
         return Output(name, "custom", None, ask)
-    if output not in ("link", "proba"):
-        raise ValueError(
-            f"{OWNER}: output must be 'link', 'proba' or a function of the "
-            f"predictions, got {output!r}."
-        )
+    check_option(
+        output, "output", ("link", "proba"), OWNER, also="a function of the predictions"
+    )
     if model.kind in ("numbers", "survival"):
         if output == "proba":
             raise ValueError(

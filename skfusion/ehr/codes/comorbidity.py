@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfusion._validation import check_option
 from skfusion.ehr.codes.comorbidity_tables import (
     CHARLSON_CODES,
     CHARLSON_WEIGHTS,
@@ -101,10 +102,7 @@ class ComorbidityIndex:
         >>> ELIXHAUSER.conditions_of("I11.0")
         ['congestive_heart_failure', 'hypertension_complicated']
         """
-        if version not in VERSIONS:
-            raise ValueError(
-                f"{self.name}: version must be 'icd9' or 'icd10', got {version!r}."
-            )
+        check_option(version, "version", VERSIONS, self.name)
         bare = bare_code(code)
         return [
             condition
@@ -160,11 +158,7 @@ class ComorbidityIndex:
             If there are no such weights, or columns are missing.
         """
         name = next(iter(self.weights)) if weights is None else weights
-        if name not in self.weights:
-            raise ValueError(
-                f"{self.name}: weights must be one of {list(self.weights)}, got "
-                f"{weights!r}."
-            )
+        check_option(name, "weights", self.weights, self.name)
         missing = [part for part in self.conditions if part not in flags.columns]
         if missing:
             raise ValueError(

@@ -190,7 +190,7 @@ def _subjects(column: pd.Series, first_row: int) -> np.ndarray:
     if kinds <= {"str"}:
         return ids
     raise TypeError(
-        f"EventStore: subject_id must hold whole numbers or text, found {column.dtype} "
+        f"EventStore: subject_id must hold whole numbers or text, got {column.dtype} "
         f"with {sorted(kinds)}. Convert the column, e.g. with astype(str), in the "
         "events and in the table of cases alike."
     )
@@ -207,7 +207,7 @@ def _times(column: pd.Series, name: str) -> tuple[np.ndarray, np.ndarray, bool]:
         return np.full(len(column), NO_TIME), np.zeros(len(column), bool), False
     if not pd.api.types.is_datetime64_any_dtype(column):
         raise TypeError(
-            f"EventStore: column {name!r} must hold times, found {column.dtype}. "
+            f"EventStore: column {name!r} must hold times, got {column.dtype}. "
             "Convert it with pandas.to_datetime."
         )
     zone = column.dt.tz is not None
@@ -233,7 +233,7 @@ def _values(frame: pd.DataFrame) -> np.ndarray:
     column = frame["numeric_value"]
     if not pd.api.types.is_numeric_dtype(column) and column.notna().any():
         raise TypeError(
-            "EventStore: column 'numeric_value' must hold numbers, found "
+            "EventStore: column 'numeric_value' must hold numbers, got "
             f"{column.dtype}. Call the column text_value if it holds text such as "
             "'<0.1', and read it with EventStore.read_text(parse_values)."
         )
@@ -266,7 +266,7 @@ def as_labels(column: pd.Series, name: str) -> Labels:
     words = list(found)
     if not all(isinstance(word, str) for word in words):
         raise TypeError(
-            f"EventStore: column {name!r} must hold text, found {column.dtype}. "
+            f"EventStore: column {name!r} must hold text, got {column.dtype}. "
             "Convert it with astype(str)."
         )
     return Labels(numbers.astype(np.int32), words)

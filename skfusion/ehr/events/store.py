@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from skfusion._paths import cache_folder
+from skfusion._validation import check_option
 from skfusion.ehr.events.columns import EventColumns, as_pandas, event_columns
 from skfusion.ehr.events.handle import FolderHandle
 from skfusion.ehr.events.reader import EventFiles, event_pieces, event_table
@@ -174,10 +175,7 @@ class EventStore(FolderHandle):
             ("no_time", no_time, ("error", "static", "drop")),
             ("date_only", date_only, ("end_of_day", None)),
         ):
-            if value not in allowed:
-                raise ValueError(
-                    f"EventStore: {name} must be one of {allowed}, got {value!r}."
-                )
+            check_option(value, name, allowed, "EventStore")
         single = isinstance(frame, pd.DataFrame) or hasattr(frame, "columns")
         parts = [frame] if single else frame
 

@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from skfusion._validation import check_option
+
 __all__ = ["parse_values"]
 
 
@@ -60,8 +62,7 @@ def parse_values(text: pd.Series, *, decimal: Literal[".", ","] = ".") -> pd.Dat
     2            NaN
     3            NaN
     """
-    if decimal not in (".", ","):
-        raise ValueError(f"parse_values: decimal must be '.' or ',', got {decimal!r}.")
+    check_option(decimal, "decimal", (".", ","), "parse_values")
     thousands = "," if decimal == "." else "."
     cells = text.dropna().unique()
     different = {cell: _parse(str(cell), decimal, thousands) for cell in cells}

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from skfusion._validation import check_option
 from skfusion.ehr.measurements.analytes import (
     ANALYTES,
     BASE_UNITS,
@@ -87,11 +88,7 @@ class Units:
             ("on_unknown", ("split", "gap", "error")),
             ("no_unit", ("canonical", "split", "gap")),
         ):
-            if getattr(self, parameter) not in allowed:
-                raise ValueError(
-                    f"Units: {parameter} must be one of {allowed}, got "
-                    f"{getattr(self, parameter)!r}."
-                )
+            check_option(getattr(self, parameter), parameter, allowed, "Units")
         analytes = {}
         for code, analyte in self.codes.items():
             if not isinstance(analyte, Analyte) and analyte not in ANALYTES:

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
 from skfusion._durations import as_microseconds
-from skfusion._validation import did_you_mean
+from skfusion._validation import check_option, did_you_mean
 from skfusion.ehr.events.store import EventStore
 
 __all__ = [
@@ -111,11 +111,7 @@ def read_cases(
 def check_choices(estimator: Any, choices: Mapping[str, tuple[Any, ...]]) -> None:
     """Raise ValueError if a parameter is none of those that it may be."""
     for name, allowed in choices.items():
-        if getattr(estimator, name) not in allowed:
-            raise ValueError(
-                f"{type(estimator).__name__}: {name} must be one of {allowed}, got "
-                f"{getattr(estimator, name)!r}."
-            )
+        check_option(getattr(estimator, name), name, allowed, type(estimator).__name__)
 
 
 def check_settings(estimator: Any, **choices: tuple[Any, ...]) -> None:
@@ -166,7 +162,7 @@ def _ends(column: pd.Series, store: EventStore, name: str, owner: str) -> np.nda
         )
     if not pd.api.types.is_datetime64_any_dtype(column):
         raise TypeError(
-            f"{owner}: column {name!r} must hold times, found {column.dtype}. Convert "
+            f"{owner}: column {name!r} must hold times, got {column.dtype}. Convert "
             "it with pandas.to_datetime."
         )
     zone = column.dt.tz is not None

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from skfusion._validation import did_you_mean
+from skfusion._validation import check_option, did_you_mean
 from skfusion.ehr.sources.databases import Tables, open_tables
 from skfusion.ehr.sources.shaping import (
     VITAL_SIGNS,
@@ -226,10 +226,7 @@ def read_omop(
     [['MEDS_BIRTH', 'GENDER//F']]
     >>> db.close()
     """
-    if concepts not in ("standard", "source"):
-        raise ValueError(
-            f"read_omop: concepts must be 'standard' or 'source', got {concepts!r}."
-        )
+    check_option(concepts, "concepts", ("standard", "source"), "read_omop")
     if schema is not None and not re.fullmatch(r"\w+(\.\w+)*", schema):
         raise ValueError(
             f"read_omop: schema must be a name such as 'cdm', got {schema!r}."

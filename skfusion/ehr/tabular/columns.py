@@ -266,7 +266,7 @@ def _to_time(column: pd.Series) -> pd.Series:
     empty = column.isna().all()
     if not (pd.api.types.is_datetime64_any_dtype(column) or empty):
         raise ValueError(
-            f"TabularEncoder: column {column.name!r} must hold dates, found "
+            f"TabularEncoder: column {column.name!r} must hold dates, got "
             f"{column.dtype}. Convert it with pandas.to_datetime."
         )
     return pd.to_datetime(column)

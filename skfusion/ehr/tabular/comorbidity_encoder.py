@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skfusion._validation import check_option
 from skfusion.ehr.codes.comorbidity import CHARLSON, ELIXHAUSER, VERSIONS
 from skfusion.ehr.tabular.columns import split_cell
 
@@ -110,11 +111,7 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
         if self.index in INDICES:
             choices["weights"] = [None, *INDICES[self.index].weights]
         for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"ComorbidityEncoder: {name} must be one of {allowed}, got "
-                    f"{getattr(self, name)!r}."
-                )
+            check_option(getattr(self, name), name, allowed, "ComorbidityEncoder")
         self._cells(X, reset=True)
         self._n_features_out = len(self.get_feature_names_out())
         return self

@@ -17,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skfusion._validation import check_weights
+from skfusion._validation import check_option, check_weights
 from skfusion.ehr.tabular.columns import (
     MultiHot,
     Terms,
@@ -181,11 +181,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         TabularEncoder
             The fitted encoder.
         """
-        if self.impute not in ("median", "mean", None):
-            raise ValueError(
-                "TabularEncoder: impute must be 'median', 'mean' or None, got "
-                f"{self.impute!r}."
-            )
+        check_option(self.impute, "impute", ("median", "mean", None), "TabularEncoder")
         choice = check_indicators(
             self.missing_indicator, "TabularEncoder", "missing_indicator"
         )

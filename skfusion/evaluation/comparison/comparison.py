@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
+from skfusion._validation import check_option
 from skfusion.cohort import as_pandas, warn_repeated_ids
 from skfusion.evaluation.comparison import strategies as builders
 from skfusion.evaluation.comparison.collecting import collect
@@ -271,7 +272,7 @@ def _check_target(y: Any, n_rows: int) -> np.ndarray:
     if given.dtype.names or (given.ndim == 2 and given.shape[1] > 1):
         found = "events and times" if given.dtype.names else f"{given.shape[1]} columns"
         raise ValueError(
-            f"compare_fusion: y must be one column of classes or numbers, found {found}"
+            f"compare_fusion: y must be one column of classes or numbers, got {found}"
             ". Score the fusion estimators by sklearn.model_selection.cross_validate "
             "instead, or compare one outcome at a time."
         )
@@ -295,17 +296,15 @@ def _check_target(y: Any, n_rows: int) -> np.ndarray:
 
 
 def _is_classification(task: str, y: np.ndarray, given: Any) -> bool:
-    if task not in ("auto", "classification", "regression"):
-        raise ValueError(
-            "compare_fusion: task must be 'auto', 'classification' or 'regression', "
-            f"got {task!r}."
-        )
+    check_option(
+        task, "task", ("auto", "classification", "regression"), "compare_fusion"
+    )
     if isinstance(given, Mapping) and given:
         kinds = {builders.kind_of(name, part) for name, part in given.items()}
         if len(kinds) > 1:
             raise ValueError(
                 "compare_fusion: the estimators must all be classifiers, or all "
-                f"regressors; found {sorted(kinds)}."
+                f"regressors; got {sorted(kinds)}."
             )
         if task != "auto" and (task == "classification") != (kinds == {"classifier"}):
             raise ValueError(
@@ -315,8 +314,7 @@ def _is_classification(task: str, y: np.ndarray, given: Any) -> bool:
     if task != "auto":
         if task == "regression" and y.dtype.kind not in "biuf":
             raise ValueError(
-                "compare_fusion: y must hold numbers for a regression, found "
-                f"{y.dtype}."
+                f"compare_fusion: y must hold numbers for a regression, got {y.dtype}."
             )
         return task == "classification"
     if y.dtype.kind not in "biuf":

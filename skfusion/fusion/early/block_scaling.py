@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from skfusion._validation import check_option
 from skfusion.blocks import Blocks
 
 __all__ = ["Balance", "check_balance"]
@@ -23,10 +24,7 @@ BALANCES = (None, "scale", "replicate")
 
 def check_balance(balance: str | None, owner: str) -> None:
     """Raise ValueError if there is no such balance."""
-    if balance not in BALANCES:
-        raise ValueError(
-            f"{owner}: balance must be one of {BALANCES}, got {balance!r}."
-        )
+    check_option(balance, "balance", BALANCES, owner)
 
 
 class Balance:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
-from skfusion._validation import did_you_mean
+from skfusion._validation import check_option, did_you_mean
 from skfusion.blocks import Blocks
 
 __all__ = ["Concatenation", "OPTIONS", "Pool", "check_joined", "make_join"]
@@ -63,7 +63,7 @@ def make_join(join: Any, params: Mapping[str, Any] | None, owner: str) -> Any:
         lacking = [name for name in needed if not hasattr(join, name)]
         if isinstance(join, type) or lacking:
             raise TypeError(
-                f"{owner}: join must be one of {tuple(OPTIONS)} or an object with "
+                f"{owner}: join must be a name or an object with "
                 f"{', '.join(needed)} (see skfusion.fusion.early.joins.Pool), got "
                 f"{join if isinstance(join, type) else type(join).__name__}."
             )
@@ -73,11 +73,7 @@ def make_join(join: Any, params: Mapping[str, Any] | None, owner: str) -> Any:
                 f"parameters of the {type(join).__name__} that was given itself."
             )
         return clone(join)
-    if join not in OPTIONS:
-        raise ValueError(
-            f"{owner}: join={join!r} is unknown.{did_you_mean(join, OPTIONS)} It must "
-            f"be one of {tuple(OPTIONS)} or a join object."
-        )
+    check_option(join, "join", OPTIONS, owner, also="a join object")
     for option in given:
         if option not in OPTIONS[join]:
             raise ValueError(
@@ -216,10 +212,7 @@ class Pool(BaseEstimator):
         ValueError
             If the widths differ, or there is no such pooling.
         """
-        if self.pooling not in POOLINGS:
-            raise ValueError(
-                f"Pool: pooling must be one of {POOLINGS}, got {self.pooling!r}."
-            )
+        check_option(self.pooling, "pooling", POOLINGS, "Pool")
         widths = {name: block.shape[1] for name, block in blocks.arrays.items()}
         if len(set(widths.values())) > 1:
             found = ", ".join(f"{name} has {width}" for name, width in widths.items())

@@ -17,7 +17,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skfusion._validation import check_weights
+from skfusion._validation import check_option, check_weights
 from skfusion.cohort import check_groups
 from skfusion.fusion.inner_estimators import (
     default_member,
@@ -287,11 +287,7 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
         encoded = self._target.encode(y)
         self._probabilities = self._target.kind in ("classes", "labels")
         known = METHODS[:3] if self._probabilities else METHODS[::3]
-        if self.method not in known:
-            raise ValueError(
-                f"{owner}: method must be one of {known} for a target of "
-                f"{self._target.kind}, got {self.method!r}."
-            )
+        check_option(self.method, "method", known, f"{owner} ({self._target.kind})")
         if isinstance(self._target, (Classes, Labels)):
             self.classes_ = self._target.classes
         return encoded

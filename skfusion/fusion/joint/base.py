@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from skfusion._validation import is_number
+from skfusion._validation import check_option, is_number
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.inner_estimators import seeded
@@ -47,10 +47,10 @@ from skfusion.fusion.joint.training import TrainingSettings, train
 from skfusion.fusion.torch_runtime import (
     PRECISIONS,
     Precision,
-    find_device,
     seeded_torch,
     torch_threads,
 )
+from skfusion.image.networks.inference import resolve_device
 from skfusion.modality import missing_column_message
 from skfusion.splits import validation_rows
 
@@ -93,7 +93,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
     @with_callbacks
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> BaseJointFusion:
         self._check_training()
-        device = find_device(self.device)
+        device = resolve_device(self.device)
         architecture = Architecture.of(self)
         reports = FitReports(self, X, y, sample_weight)
         data = self._start_fit(X, y, sample_weight, groups)
@@ -271,7 +271,9 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
 
     def _run(self, function: Callable[..., Tensor], inputs: NetInputs) -> np.ndarray:
         with torch_threads(effective_n_jobs(self.n_jobs)):
-            return outputs_of(self.network_, function, inputs, find_device(self.device))
+            return outputs_of(
+                self.network_, function, inputs, resolve_device(self.device)
+            )
 
     # -- parameters ---------------------------------------------------------------
 
@@ -305,11 +307,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
             raise ValueError(
                 f"{owner}: gradient_clip must be None or a norm above 0, got {clip!r}."
             )
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"{owner}: precision must be one of {PRECISIONS}, got "
-                f"{self.precision!r}."
-            )
+        check_option(self.precision, "precision", PRECISIONS, owner)
         self._check_views()
         check_callbacks(self.callbacks, self.scheduler, owner)
 
@@ -517,7 +515,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         if augment is None:
             return
         precision = Precision.resolve(
-            "float32", find_device(self.device), is_light=False
+            "float32", resolve_device(self.device), is_light=False
         )
         for view in range(self.test_time_views):
             change = _same_for_all(augment, view)

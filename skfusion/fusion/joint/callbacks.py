@@ -148,7 +148,7 @@ def check_callbacks(callbacks: Any, scheduler: Any, owner: str) -> list[Any]:
         kind = callback if isinstance(callback, type) else type(callback)
         if not issubclass(kind, Callback):
             raise TypeError(
-                f"{owner}: callbacks must be a list of (name, skorch callback), found "
+                f"{owner}: callbacks must be a list of (name, skorch callback), got "
                 f"{entry!r}. Derive its class from skorch.callbacks.Callback."
             )
     try:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skfusion._validation import did_you_mean
+from skfusion._validation import check_option, did_you_mean
 
 __all__ = [
     "Attention",
@@ -366,12 +366,11 @@ def check_fusion(
         )
     given = dict(params or {})
     if isinstance(fusion, str):
-        if fusion not in OPTIONS:
-            raise ValueError(
-                f"{owner}: fusion={fusion!r} is unknown.{did_you_mean(fusion, OPTIONS)}"
-                f" It must be one of {tuple(OPTIONS)}, nested tuples of modality "
-                "names, or a callable (n_modalities, width) -> torch.nn.Module."
-            )
+        also = (
+            "nested tuples of modality names, or a callable (n_modalities, width) -> "
+            "torch.nn.Module"
+        )
+        check_option(fusion, "fusion", OPTIONS, owner, also=also)
         _check_options(fusion, given, names, owner)
     elif isinstance(fusion, (tuple, list)):
         if given:
@@ -547,7 +546,7 @@ def _leaves(fusion: Any, owner: str, *, outermost: bool = False) -> Iterator[str
         else:
             raise TypeError(
                 f"{owner}: nested fusion holds names of modalities and tuples of them, "
-                f"found {type(member).__name__}."
+                f"got {type(member).__name__}."
             )
 
 

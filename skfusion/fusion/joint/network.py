@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skfusion._validation import did_you_mean
+from skfusion._validation import check_option, did_you_mean
 from skfusion.fusion.joint.data import NetInputs, outputs_of
 from skfusion.fusion.joint.joins import Concatenation, build_join
 
@@ -351,11 +351,13 @@ def with_encoder(encoders: Any, parts: Sequence[Any], owner: str) -> set[str]:
     names = [part.modality.name for part in parts]
     networks = {p.modality.name for p in parts if p.brings_network}
     if isinstance(encoders, str):
-        if encoders not in ("all", "networks"):
-            raise ValueError(
-                f"{owner}: encoders must be 'all', 'networks' or a list of modality "
-                f"names, got {encoders!r}."
-            )
+        check_option(
+            encoders,
+            "encoders",
+            ("all", "networks"),
+            owner,
+            also="a list of modality names",
+        )
         chosen = set(names) if encoders == "all" else networks
     else:
         chosen = set(encoders)

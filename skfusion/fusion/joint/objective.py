@@ -16,7 +16,7 @@ import torch
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from torch import Tensor, nn
 
-from skfusion._validation import did_you_mean
+from skfusion._validation import check_option, did_you_mean
 from skfusion.fusion.joint.network import JointOutputs
 from skfusion.fusion.losses import (
     BatchLoss,
@@ -69,8 +69,7 @@ class CoxLoss(nn.Module):
 
     def __init__(self, ties: str = "efron") -> None:
         super().__init__()
-        if ties not in ("efron", "breslow"):
-            raise ValueError(f"ties must be 'efron' or 'breslow', got {ties!r}.")
+        check_option(ties, "ties", ("efron", "breslow"), "CoxLoss")
         self.ties = ties
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -190,13 +189,9 @@ def build_loss(
     if callable(loss):
         return RowMean(functools.partial(loss, **options))
     known = LOSSES[kind]
+    also = "a callable (outputs, target) -> one value per row"
+    check_option(loss, "loss", ("auto", *known), owner, also=also)
     name = next(iter(known)) if loss == "auto" else loss
-    if name not in known:
-        raise ValueError(
-            f"{owner}: loss={loss!r} is unknown here.{did_you_mean(loss, known)} It "
-            f"must be 'auto', one of {tuple(known)}, or a callable (outputs, target) "
-            "-> one value per row."
-        )
     row_loss, allowed = known[name]
     for option, value in options.items():
         if option not in allowed:

@@ -7,7 +7,6 @@ estimators are in `skfusion.fusion.late.estimators`.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skfusion._validation import check_option
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.inner_estimators import seed
@@ -66,15 +66,13 @@ def check_rule(
         If the rule is unknown or does not suit the task, weights are of no use to it,
         or there is no scorer of that name.
     """
-    if not callable(aggregation) and aggregation not in known:
-        guess = get_close_matches(str(aggregation), known, n=1)
-        hint = f" Did you mean {guess[0]!r}?" if guess else ""
-        if aggregation in RULES:
-            hint = " That rule combines classes, and there are none here."
-        raise ValueError(
-            f"{owner}: aggregation must be one of {known} or a callable, got "
-            f"{aggregation!r}.{hint}"
-        )
+    if not callable(aggregation):
+        if aggregation in RULES and aggregation not in known:
+            raise ValueError(
+                f"{owner}: aggregation={aggregation!r} combines classes, and the "
+                f"target has none. Choose one of {known}."
+            )
+        check_option(aggregation, "aggregation", known, owner, also="a callable")
     if weights is None:
         return
     if aggregation not in WEIGHTED:

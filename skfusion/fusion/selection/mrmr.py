@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 from sklearn.utils import Tags, check_random_state
 
+from skfusion._validation import check_option
 from skfusion.fusion.selection.univariate import TargetSelector, check_n_features
 
 __all__ = ["MRMRSelector"]
@@ -189,10 +190,7 @@ class MRMRSelector(TargetSelector):
             ("estimate", ("bins", "neighbors")),
         ):
             value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(
-                    f"MRMRSelector: {name} must be one of {allowed}, got {value!r}."
-                )
+            check_option(value, name, allowed, "MRMRSelector")
         for name, least in (("n_bins", 2), ("n_neighbors", 1)):
             value = getattr(self, name)
             if not isinstance(value, numbers.Integral) or value < least:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfusion._validation import check_option
 from skfusion.image.reading.files import is_missing
 
 __all__ = ["BAG_POOLINGS", "Bags", "check_bag_pooling", "is_bag", "unpack"]
@@ -54,7 +55,7 @@ class Bags:
         if self.has_several:
             row = int(self.rows[np.flatnonzero(np.diff(self.rows) == 0)[0]])
             raise ValueError(
-                f"ImageEmbedder: found several images at row position {row}; a network "
+                f"ImageEmbedder: got several images at row position {row}; a network "
                 "that is trained on pixels takes one per row. Freeze its trunk "
                 "(trainable='head' or 'last_block', and no augmentation), or give each "
                 "image a row of its own."
@@ -140,13 +141,10 @@ def check_bag_pooling(owner: str, pooling: Any, half_life: Any) -> None:
     ValueError
         If a setting is unknown, or the half-life not longer than 0.
     """
-    if pooling not in BAG_POOLINGS:
-        raise ValueError(
-            f"{owner}: bag_pooling must be one of {BAG_POOLINGS}, found {pooling!r}."
-        )
+    check_option(pooling, "bag_pooling", BAG_POOLINGS, owner)
     if pooling == "recent" and not pd.Timedelta(half_life) > pd.Timedelta(0):
         raise ValueError(
-            f"{owner}: bag_half_life must be longer than 0, found {half_life!r}."
+            f"{owner}: bag_half_life must be longer than 0, got {half_life!r}."
         )
 
 

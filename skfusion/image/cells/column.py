@@ -16,6 +16,7 @@ import pandas as pd
 from joblib import effective_n_jobs
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from skfusion._validation import check_option
 from skfusion.image.cells.bags import unpack
 from skfusion.image.reading.files import ImageReadError, is_missing
 
@@ -30,14 +31,14 @@ def as_cells(X: Any, owner: str = "ImageEmbedder") -> tuple[list[Any], object]:
     """Return the cells of one column of images, and the label of the column."""
     if isinstance(X, str | bytes | os.PathLike):
         raise TypeError(
-            f"{owner} takes a column of images, found a single path or image. "
+            f"{owner} takes a column of images, got a single path or image. "
             "Put it into a list."
         )
     shape: Any = getattr(X, "shape", None)
     if hasattr(X, "columns"):  # a frame of pandas or polars
         if shape[1] != 1:
             raise ValueError(
-                f"{owner} takes one column of images, found {shape[1]} columns. "
+                f"{owner} takes one column of images, got {shape[1]} columns. "
                 "Use one of these for each image column."
             )
         name = X.columns[0]
@@ -51,7 +52,7 @@ def as_cells(X: Any, owner: str = "ImageEmbedder") -> tuple[list[Any], object]:
     found = type(X).__name__ + ("" if shape is None else f" of shape {shape}")
     raise ValueError(
         f"{owner} takes one column of images: a Series, a list, a frame or array "
-        f"with one column, or an array (n[, D], H, W[, C]); found {found}."
+        f"with one column, or an array (n[, D], H, W[, C]); got {found}."
     )
 
 
@@ -69,7 +70,7 @@ def check_cells(cells: list[Any], name: object, owner: str = "ImageEmbedder") ->
         cell, row = bags.images[i], bags.rows[i]
         if isinstance(cell, bool | numbers.Number | list | tuple | dict | pd.Timestamp):
             raise TypeError(
-                f"{owner}: found {type(cell).__name__} in {place}, row position "
+                f"{owner}: got {type(cell).__name__} in {place}, row position "
                 f"{row}; expected an image: a path, bytes, an array or a PIL image."
             )
 
@@ -88,10 +89,7 @@ class ImageColumn:
         on_error: str,
         positions: np.ndarray | None = None,
     ) -> None:
-        if on_error not in ("raise", "missing"):
-            raise ValueError(
-                f"on_error must be 'raise' or 'missing', found {on_error!r}."
-            )
+        check_option(on_error, "on_error", ("raise", "missing"), "ImageColumn")
         self.cells = list(cells)
         self.positions = np.arange(len(self.cells)) if positions is None else positions
         self.place = "the image column" if name is None else f"column {name!r}"

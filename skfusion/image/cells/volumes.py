@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from skfusion._validation import check_option
 from skfusion.image.reading.files import ImageReadError
 from skfusion.image.reading.intensity import as_floats, check_intensity
 from skfusion.image.reading.read import MedicalImage, read_bytes_image
@@ -78,31 +79,28 @@ class Reading:
             ("slice_selection", SELECTIONS),
         ):
             value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(
-                    f"{owner}: {name} must be one of {allowed}, found {value!r}."
-                )
+            check_option(value, name, allowed, owner)
         pooling = self.slice_pooling
         if pooling not in ("mean", "max") and not _is_positive_integer(pooling):
             raise ValueError(
                 f"{owner}: slice_pooling must be 'mean', 'max' or how many of the "
-                f"largest values are averaged, found {pooling!r}."
+                f"largest values are averaged, got {pooling!r}."
             )
         if self.n_slices is not None and not _is_positive_integer(self.n_slices):
             raise ValueError(
-                f"{owner}: n_slices must be a positive integer or None, found "
+                f"{owner}: n_slices must be a positive integer or None, got "
                 f"{self.n_slices!r}."
             )
         if self.volume == "3d" and self.n_slices is None:
             raise ValueError(
-                f"{owner}: volume='3d' needs a number of slices, found n_slices=None."
+                f"{owner}: volume='3d' needs a number of slices, got n_slices=None."
             )
         size: Any = self.voxel_size
         if size is not None and not (
             isinstance(size, int | float | np.number) and size > 0
         ):
             raise ValueError(
-                f"{owner}: voxel_size must be a positive number of mm or None, found "
+                f"{owner}: voxel_size must be a positive number of mm or None, got "
                 f"{size!r}."
             )
 
@@ -211,7 +209,7 @@ def resample(image: MedicalImage, voxel_size: float) -> MedicalImage:
         raise ImageReadError(
             f"The volume cannot be resampled to {voxel_size} mm: expected a grey "
             f"volume whose header states the distance of slices, rows and columns, "
-            f"found axes {image.axes} and spacing {image.spacing}. Leave "
+            f"got axes {image.axes} and spacing {image.spacing}. Leave "
             f"voxel_size=None."
         )
     shape = image.array.shape

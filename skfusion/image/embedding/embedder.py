@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from skfusion._validation import check_option
 from skfusion.image.cells.bags import Bags, check_bag_pooling, unpack
 from skfusion.image.cells.column import as_cells, check_cells
 from skfusion.image.cells.volumes import Reading
@@ -427,15 +428,11 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         is_integer = issubclass(type(size), numbers.Integral) and type(size) is not bool
         if not is_integer or size < 1:
             raise ValueError(
-                f"ImageEmbedder: batch_size must be a positive integer, found {size!r}."
+                f"ImageEmbedder: batch_size must be a positive integer, got {size!r}."
             )
         self.reading.check("ImageEmbedder")
         check_engine("ImageEmbedder", self.engine, self.precision)
         check_bag_pooling("ImageEmbedder", self.bag_pooling, self.bag_half_life)
-        if self.on_error not in ("raise", "missing"):
-            raise ValueError(
-                "ImageEmbedder: on_error must be 'raise' or 'missing', found "
-                f"{self.on_error!r}."
-            )
+        check_option(self.on_error, "on_error", ("raise", "missing"), "ImageEmbedder")
         resolve_device(self.device)
         resolve_store(self.store)

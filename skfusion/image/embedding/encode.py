@@ -88,7 +88,7 @@ def encode_cells(
         How a cell becomes planes, and how those of a volume are pooled. Part of the
         store's keys.
     device : str or torch.device, default="auto"
-        ``"auto"`` is CUDA where it is available, else the CPU.
+        ``"auto"`` is CUDA, then MPS, then the CPU.
     n_jobs : int or None, default=None
         Number of threads that read images ahead of the network; None is 1 outside a
         `joblib.parallel_config` context.

@@ -160,7 +160,7 @@ def load_pixels(
         planes = reading.planes(images.cells[row])
         if len(planes) > 1:
             raise ValueError(
-                f"In {images.place}, row position {images.positions[row]}: found a "
+                f"In {images.place}, row position {images.positions[row]}: got a "
                 f"volume; a network that is trained on pixels takes one plane per row. "
                 f"Freeze its trunk (trainable='head' or 'last_block', and no "
                 f"augmentation), or choose the plane beforehand."

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from skfusion._validation import check_option
 from skfusion.image.networks import pretrained
 from skfusion.image.networks._torchvision import prepare_torchvision
 from skfusion.image.networks.inference import fast_layout
@@ -174,19 +175,18 @@ def _check_arguments(
 ) -> None:
     if not isinstance(backbone, str | nn.Module):
         raise TypeError(
-            "backbone must be a name or a torch.nn.Module, found "
+            "backbone must be a name or a torch.nn.Module, got "
             f"{type(backbone).__name__}."
         )
     if not isinstance(layer, str) or not layer:
         raise ValueError(
-            f"layer must be 'pool' or the name of a submodule, found {layer!r}."
+            f"layer must be 'pool' or the name of a submodule, got {layer!r}."
         )
-    if pooling not in POOLINGS:
-        raise ValueError(f"pooling must be one of {POOLINGS}, found {pooling!r}.")
+    check_option(pooling, "pooling", POOLINGS, "build_backbone")
     is_integer = isinstance(input_size, numbers.Integral)
     if input_size is not None and not (is_integer and int(cast(int, input_size)) > 0):
         raise ValueError(
-            "input_size must be a positive number of pixels or None, found "
+            "input_size must be a positive number of pixels or None, got "
             f"{input_size!r}."
         )
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from skfusion.image.networks.layers import examples_of
+from skfusion._validation import examples_of
 
 __all__ = [
     "SplitBackbone",
@@ -149,7 +149,7 @@ def trainable_names(module: nn.Module, trainable: Trainable) -> set[str]:
         return _named(module, list(trainable))
     raise TypeError(
         "trainable must be 'head', 'last_block', 'all', a number of blocks or a list "
-        f"of names of layers, found {type(trainable).__name__}."
+        f"of names of layers, got {type(trainable).__name__}."
     )
 
 
@@ -299,7 +299,7 @@ def _named(module: nn.Module, prefixes: list[Any]) -> set[str]:
     for prefix in prefixes:
         if not isinstance(prefix, str):
             raise TypeError(
-                f"trainable must list names of layers, found {type(prefix).__name__}."
+                f"trainable must list names of layers, got {type(prefix).__name__}."
             )
         matches = {n for n in names if n == prefix or n.startswith(f"{prefix}.")}
         if not matches:

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from skfusion._dependencies import require
+from skfusion._validation import check_option
 
 __all__ = [
     "ENGINES",
@@ -257,10 +258,7 @@ def check_engine(owner: str, engine: Any, precision: Any) -> None:
         ("engine", engine, ENGINES),
         ("precision", precision, PRECISIONS),
     ):
-        if value not in allowed:
-            raise ValueError(
-                f"{owner}: {name} must be one of {allowed}, found {value!r}."
-            )
+        check_option(value, name, allowed, owner)
     if engine == "openvino":
         require("openvino", "openvino")
 
@@ -329,7 +327,7 @@ def make_network(
         return Network(module, device, batch_size, precision=wanted, fold=fold)
     if device.type != "cpu":
         raise ValueError(
-            f"engine='openvino' runs on the processor, found device={str(device)!r}; "
+            f"engine='openvino' runs on the processor, got device={str(device)!r}; "
             "use engine='torch' there."
         )
     assert blank is not None

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, fx, nn
 
-__all__ = ["ENDS", "cut_at", "examples_of"]
+from skfusion._validation import examples_of
+
+__all__ = ["ENDS", "cut_at"]
 
 
 #: Names of the end of a network: before and behind its final layer.
 ENDS = ("pool", "logits")
 #: Names of stages, and the stride in pixels of what they give.
 STAGES = {"block1": 4, "block2": 8, "block3": 16, "block4": 32}
-
-
-def examples_of(names: Sequence[str], near: str, n: int = 5) -> str:
-    """Name a few of the possible names, those like a wrong one first."""
-    close = difflib.get_close_matches(near, names, n=n, cutoff=0.5)
-    rest = [name for name in names if name not in close]
-    return ", ".join([*close, *rest][:n])
 
 
 class _LayerTracer(fx.Tracer):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from skfusion._validation import check_option
 from skfusion.image.reading.files import ImageReadError
 from skfusion.image.reading.intensity import LUMA, as_floats
 from skfusion.image.reading.read import MedicalImage
@@ -73,11 +74,9 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         """Refuse settings that would only fail later, far from their cause."""
-        if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(
-                f"interpolation must be one of {INTERPOLATIONS}, found "
-                f"{self.interpolation!r}."
-            )
+        check_option(
+            self.interpolation, "interpolation", INTERPOLATIONS, "Preprocessing"
+        )
         n_channels = len(self.mean)
         if (
             n_channels not in (1, 3)
@@ -86,7 +85,7 @@ class Preprocessing:
         ):
             raise ValueError(
                 "mean and std must hold one or three numbers each, std positive ones; "
-                f"found mean={self.mean!r}, std={self.std!r}."
+                f"got mean={self.mean!r}, std={self.std!r}."
             )
 
     def __call__(self, images: Sequence[MedicalImage]) -> Tensor:

@@ -20,9 +20,9 @@ import torch
 from torch import nn
 
 from skfusion._dependencies import require
+from skfusion._validation import examples_of
 from skfusion.image.networks._torchvision import prepare_torchvision
 from skfusion.image.networks.efficientnet_lite import DEFAULT, load_lite
-from skfusion.image.networks.layers import examples_of
 from skfusion.image.networks.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,

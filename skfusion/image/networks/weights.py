@@ -57,7 +57,7 @@ def load_weights_file(
         "missing": [key for key in expected if key not in state],
         "unexpected": [key for key in state if key not in expected],
         "of another shape": [
-            f"{key} (found {tuple(state[key].shape)}, expected {tuple(value.shape)})"
+            f"{key} (got {tuple(state[key].shape)}, expected {tuple(value.shape)})"
             for key, value in expected.items()
             if key in state and state[key].shape != value.shape
         ],

@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from skfusion._dependencies import require
+from skfusion._validation import check_option
 from skfusion.image.cells.column import ImageColumn, as_cells, check_cells
 from skfusion.image.cells.volumes import select_slices
 from skfusion.image.radiomics import features as compute
@@ -184,7 +185,7 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
         columns = _columns(X)
         if len(columns) != self.n_features_in_:
             raise ValueError(
-                f"RadiomicsEncoder: found {len(columns)} columns, expected "
+                f"RadiomicsEncoder: got {len(columns)} columns, expected "
                 f"{self.n_features_in_} as in fit."
             )
         cells, name = columns[0]
@@ -272,20 +273,16 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
         wrong = [group for group in groups if group not in known]
         if isinstance(groups, str) or wrong or len(groups) == 0:
             raise ValueError(
-                f"RadiomicsEncoder: features must be some of {known}, found "
+                f"RadiomicsEncoder: features must be some of {known}, got "
                 f"{self.features!r}."
             )
         levels: Any = self.n_levels
         if not isinstance(levels, numbers.Integral) or not 2 <= int(levels) <= 256:
             raise ValueError(
-                f"RadiomicsEncoder: n_levels must be from 2 to 256, found {levels!r}."
+                f"RadiomicsEncoder: n_levels must be from 2 to 256, got {levels!r}."
             )
         for name, allowed in (("length", LENGTHS), ("on_error", ("raise", "missing"))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"RadiomicsEncoder: {name} must be one of {allowed}, found "
-                    f"{getattr(self, name)!r}."
-                )
+            check_option(getattr(self, name), name, allowed, "RadiomicsEncoder")
         try:
             check_intensity(self.window, self.scaling)
         except ValueError as error:

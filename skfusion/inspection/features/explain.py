@@ -16,6 +16,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from skfusion._dependencies import require
+from skfusion._validation import check_option
 from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.early.base import BaseEarlyFusion
 from skfusion.fusion.early.joins import Concatenation
@@ -126,8 +127,7 @@ def explain_features(
     >>> explanation.shape, explanation.feature_names[0]
     ((400, 8), 'ehr_0')
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {METHODS}, got {method!r}.")
+    check_option(method, "method", METHODS, "explain_features")
     background = X if background is None else background
     estimator, X, background = unwrapped(estimator, X, background)
     columns = _columns_of(estimator, X, modalities)

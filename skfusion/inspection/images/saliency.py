@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from skfusion._dependencies import require
-from skfusion._validation import is_number
+from skfusion._validation import check_option, is_number
 from skfusion.image.cells.bags import unpack
 from skfusion.image.reading.intensity import as_floats
 from skfusion.inspection.images.attribution import (
@@ -234,15 +234,9 @@ def explain_images(
 def _check_parameters(
     method: object, baseline: Any, n_steps: int, window: Any, stride: Any, size: int
 ) -> None:
-    if method not in METHODS:
-        raise ValueError(
-            f"explain_images: method must be one of {METHODS}, got {method!r}."
-        )
-    if baseline not in BASELINES and not is_number(baseline):
-        raise ValueError(
-            f"explain_images: baseline must be one of {BASELINES} or a number, got "
-            f"{baseline!r}."
-        )
+    check_option(method, "method", METHODS, "explain_images")
+    if not is_number(baseline):
+        check_option(baseline, "baseline", BASELINES, "explain_images", also="a number")
     for name, value in (
         ("n_steps", n_steps),
         ("window", window),

@@ -125,7 +125,7 @@ def _pipeline_scores(estimator: Any, X: Any) -> ImageScores:
     if not isinstance(estimator, Pipeline):
         raise TypeError(
             "Saliency needs a fusion, or a Pipeline that begins with an "
-            f"ImageEmbedder; found {type(estimator).__name__}."
+            f"ImageEmbedder; got {type(estimator).__name__}."
         )
     embedder, rest = _first_and_rest(estimator)
     cells = list(X.iloc[:, 0] if hasattr(X, "columns") else X)
@@ -162,7 +162,7 @@ def _first_and_rest(model: Any, *, strict: bool = True) -> tuple[Any, Any]:
         model = model.steps[0][1]
     if strict and not isinstance(model, ImageEmbedder):
         raise TypeError(
-            "Saliency needs a model that begins with an ImageEmbedder, found "
+            "Saliency needs a model that begins with an ImageEmbedder, got "
             f"{type(model).__name__}."
         )
     return model, make_pipeline(*rest) if rest else None

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfusion._validation import check_option
 from skfusion.cohort import as_pandas, check_groups
 from skfusion.inspection.models import OWNER, FusionModel, Parts, TableModel, find_model
 from skfusion.inspection.shapley import CoalitionPlan, exact_plan, sampled_plan
@@ -252,10 +253,7 @@ def prepare(
         If a setting is unknown, the background is too small, there are too many
         modalities, or the model has not learned to do without one.
     """
-    if removal not in REMOVALS:
-        raise ValueError(
-            f"{OWNER}: removal must be one of {REMOVALS}, got {removal!r}."
-        )
+    check_option(removal, "removal", REMOVALS, OWNER)
     model, (inside, others) = find_model(estimator, modalities, X, background)
     cost = f"up to {n_background} predictions for every case"
     plan = make_plan(len(model.modalities), n_permutations, rng, cost)

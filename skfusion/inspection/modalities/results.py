@@ -12,6 +12,7 @@ from scipy.stats import norm
 from sklearn.utils import check_random_state
 
 from skfusion._dependencies import require
+from skfusion._validation import check_option
 from skfusion.inspection.modalities.coalitions import Cases
 from skfusion.inspection.modalities.scoring import percentile_interval, resampled_rows
 from skfusion.inspection.models import Output, log_odds
@@ -527,8 +528,7 @@ def _warn_cut(margins: np.ndarray) -> None:
 
 
 def _check_kind(kind: str, n_cases: int) -> None:
-    if kind not in SHARES:
-        raise ValueError(f"kind must be one of {SHARES}, got {kind!r}.")
+    check_option(kind, "kind", SHARES, "ModalityExplanation")
     if n_cases < 2 and kind != "abs":
         raise ValueError(
             f"The spread of the values ({kind!r}) needs two cases or more, got "

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skfusion._dependencies import require
+from skfusion._validation import check_option
 from skfusion.inspection.plots.drawing import (
     draw_bars,
     draw_matrix,
@@ -192,8 +193,7 @@ class ModalityDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        if kind not in KINDS:
-            raise ValueError(f"kind must be one of {KINDS}, got {kind!r}.")
+        check_option(kind, "kind", KINDS, "ModalityDisplay")
         names = self.explanation.modalities
         if kind == "outcome" and len(names) not in (2, 3):
             raise ValueError(
@@ -374,8 +374,7 @@ class ModalityScoresDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        if kind not in SCORE_KINDS:
-            raise ValueError(f"kind must be one of {SCORE_KINDS}, got {kind!r}.")
+        check_option(kind, "kind", SCORE_KINDS, "ModalityScoresDisplay")
         found = self.scores
         names = found.modalities
         if kind == "interactions" and len(names) > 1 and not found.interactions:
