@@ -66,7 +66,7 @@ def strategies(cohort: Bunch) -> dict[str, Any]:
         models[f"late {rule}"] = LateFusionClassifier(parts, aggregation=rule)
     models["late mean, calibrated"] = LateFusionClassifier(parts, calibration="sigmoid")
     for join in JOINS:
-        models[f"joint {join}"] = JointFusionClassifier(parts, fusion=join)
+        models[f"joint {join}"] = JointFusionClassifier(parts, join=join)
     models["joint, focal loss"] = JointFusionClassifier(parts, loss="focal")
     models["joint, auxiliary loss"] = JointFusionClassifier(parts, auxiliary_loss=0.3)
     return models
@@ -87,7 +87,7 @@ def early_strategies(parts: list[tuple[str, Any, Any]]) -> dict[str, Any]:
     ]
     return {
         "early concat": EarlyFusionClassifier(parts),
-        "early, no dropout": EarlyFusionClassifier(parts, modality_dropout=0.0),
+        "early, no copies": EarlyFusionClassifier(parts, absence_copies=0.0),
         "early, replicated": EarlyFusionClassifier(parts, balance="replicate"),
         "early pool": EarlyFusionClassifier(equal, join="pool"),
         "early gated": EarlyFusionClassifier(parts, join="gated"),

@@ -73,7 +73,7 @@ def fitted_table(n_cases: int) -> tuple[Any, pd.DataFrame, pd.DataFrame]:
             ("record", FunctionTransformer(), names[N_IMAGE:]),
         ],
         estimator=xgboost.XGBClassifier(n_estimators=200, max_depth=6, n_jobs=1),
-        modality_dropout=0,
+        absence_copies=0,
         random_state=0,
     ).fit(X[:n_cases], y[:n_cases])
     return model, X[:n_cases], X[n_cases:]

@@ -5,7 +5,7 @@ Each transformer is fitted on the rows that have its modality; absent rows are N
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse
+from joblib import Parallel, delayed
 from sklearn.base import clone
 
 from skfusion.modality import Modality, presence_mask
@@ -44,6 +45,8 @@ class ModalityBlocks:
     ----------
     modalities : list of Modality
         The modalities; their transformers are cloned before they are fitted.
+    n_jobs : int or None, default=None
+        Number of modalities fitted at a time, by joblib.
 
     Attributes
     ----------
@@ -64,8 +67,11 @@ class ModalityBlocks:
     array([-1.,  1., nan])
     """
 
-    def __init__(self, modalities: Sequence[Modality]) -> None:
+    def __init__(
+        self, modalities: Sequence[Modality], n_jobs: int | None = None
+    ) -> None:
         self.modalities = list(modalities)
+        self.n_jobs = n_jobs
 
     def fit_transform(
         self,
@@ -80,32 +86,17 @@ class ModalityBlocks:
         their `fit` takes.
         """
         mask = presence_mask(self.modalities, X)
-        self.modalities_: list[Modality] = []
-        self.feature_names_: dict[str, np.ndarray] = {}
-        arrays: dict[str, np.ndarray] = {}
-        for j, modality in enumerate(self.modalities):
-            rows = np.flatnonzero(mask[:, j])
-            if len(rows) == 0:
-                raise ValueError(
-                    f"{modality.label} is absent in all {len(X)} rows, so its "
-                    "transformer has nothing to learn from. Check the column, or "
-                    "leave the modality out."
-                )
-            fitted = clone(modality.transformer)
-            part = modality.select(X.iloc[rows])
-            target = None if y is None else np.asarray(y)[rows]
-            metadata = {
-                key: None if value is None else value[rows]
-                for key, value in (("sample_weight", sample_weight), ("groups", groups))
-            }
-            with located_errors(modality, rows):
-                values = fit_transform_steps(fitted, part, target, metadata)
-            modality = replace(modality, transformer=fitted)
-            self.modalities_.append(modality)
-            arrays[modality.name] = _scatter(values, rows, len(X), modality)
-            self.feature_names_[modality.name] = _feature_names(
-                fitted, arrays[modality.name].shape[1]
-            )
+        metadata = {"sample_weight": sample_weight, "groups": groups}
+        fitted = Parallel(n_jobs=self.n_jobs)(
+            delayed(_fit_block)(modality, X, y, metadata, mask[:, j])
+            for j, modality in enumerate(self.modalities)
+        )
+        self.modalities_: list[Modality] = [modality for modality, _ in fitted]
+        arrays = {modality.name: block for modality, block in fitted}
+        self.feature_names_: dict[str, np.ndarray] = {
+            modality.name: _feature_names(modality.transformer, block.shape[1])
+            for modality, block in fitted
+        }
         return Blocks(arrays, _refine(mask, arrays))
 
     def transform(self, X: pd.DataFrame) -> Blocks:
@@ -123,6 +114,33 @@ class ModalityBlocks:
                 values = transform_steps(modality.transformer, part, width=width)
             arrays[modality.name] = _scatter(values, rows, len(X), modality)
         return Blocks(arrays, _refine(mask, arrays))
+
+
+def _fit_block(
+    modality: Modality,
+    X: pd.DataFrame,
+    y: Any,
+    metadata: Mapping[str, np.ndarray | None],
+    present: np.ndarray,
+) -> tuple[Modality, np.ndarray]:
+    """Fit the transformer of a modality on its present rows; return its block."""
+    rows = np.flatnonzero(present)
+    if len(rows) == 0:
+        raise ValueError(
+            f"{modality.label} is absent in all {len(X)} rows, so its transformer has "
+            "nothing to learn from. Check the column, or leave the modality out."
+        )
+    transformer = clone(modality.transformer)
+    target = None if y is None else np.asarray(y)[rows]
+    of_rows = {
+        key: None if value is None else value[rows] for key, value in metadata.items()
+    }
+    with located_errors(modality, rows):
+        values = fit_transform_steps(
+            transformer, modality.select(X.iloc[rows]), target, of_rows
+        )
+    modality = replace(modality, transformer=transformer)
+    return modality, _scatter(values, rows, len(X), modality)
 
 
 @contextmanager

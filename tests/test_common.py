@@ -157,7 +157,7 @@ def test_sklearn_check(estimator, check):
 @pytest.mark.slow
 @parametrize_with_checks(
     [
-        clone(ESTIMATORS["JointFusionSurvival"]).set_params(fusion=fusion, loss=loss)
+        clone(ESTIMATORS["JointFusionSurvival"]).set_params(join=fusion, loss=loss)
         for fusion, loss in (
             *(("sum", "cox"), ("gated", "hazard"), ("low_rank", "cox")),
             *(("film", "hazard"), ("attention", "cox"), (("ehr",), "hazard")),

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.utils import Tags, compute_sample_weight
 from sklearn.utils.validation import (
@@ -22,7 +22,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skfusion._validation import check_option, check_weights
+from skfusion._validation import check_option, check_weights, did_you_mean
 from skfusion.cohort import TrainingData, as_pandas, check_groups
 from skfusion.ehr.tabular.encoder import TabularEncoder
 from skfusion.modality import (
@@ -38,9 +38,23 @@ __all__ = ["ModalityParameters"]
 
 
 class ModalityParameters(BaseEstimator):
-    """An estimator whose `modalities` are triples, reached by the name of each."""
+    """An estimator whose `modalities` are triples, reached by the name of each.
+
+    A parameter of `_DEFAULTED` is an estimator, and None stands for the one that
+    `_default_of` makes. Its parameters can be set by name all the same.
+    """
 
     modalities: Any
+    _DEFAULTED: tuple[str, ...] = ()
+
+    def _default_of(self, name: str) -> Any:
+        """Return a new default estimator; it depends on the class alone."""
+        raise NotImplementedError(name)
+
+    def _estimator_of(self, name: str) -> Any:
+        """Return a clone of the user's estimator, or a new default one."""
+        given = getattr(self, name)
+        return self._default_of(name) if given is None else clone(given)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters, those of each modality's transformer by its name.
@@ -68,13 +82,21 @@ class ModalityParameters(BaseEstimator):
         Parameters
         ----------
         **params : any
-            Parameters by name, e.g. ``cxr__backbone="resnet18"``.
+            Parameters by name, e.g. ``cxr__backbone="resnet18"``. Those of a default
+            estimator, e.g. ``estimator__max_depth=3`` where `estimator` is None, make
+            it an explicit parameter with this value.
 
         Returns
         -------
         ModalityParameters
             The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter; the estimator is then unchanged.
         """
+        self._set_in_defaults(params)
         if "modalities" in params:
             self.modalities = params.pop("modalities")
         own = super().get_params(deep=False)
@@ -90,6 +112,26 @@ class ModalityParameters(BaseEstimator):
             ]
         super().set_params(**params)
         return self
+
+    def _set_in_defaults(self, params: dict[str, Any]) -> None:
+        """Replace parameters of default estimators by estimators that have them."""
+        for name in self._DEFAULTED:
+            prefix = f"{name}__"
+            nested = [key for key in params if key.startswith(prefix)]
+            if not nested or params.get(name, getattr(self, name)) is not None:
+                continue
+            default = self._default_of(name)
+            known = default.get_params(deep=True)
+            for key in nested:
+                if key.removeprefix(prefix) not in known:
+                    hint = did_you_mean(key, [prefix + part for part in known])
+                    raise ValueError(
+                        f"{type(self).__name__}: {key!r} is not a parameter of the "
+                        f"default {name}, {type(default).__name__}.{hint} Valid names "
+                        f"are {', '.join(prefix + part for part in sorted(known))}."
+                    )
+            values = {key.removeprefix(prefix): params.pop(key) for key in nested}
+            params[name] = default.set_params(**values)
 
     def _sk_visual_block_(self) -> Any:
         # Drawn like a ColumnTransformer: one column per modality, with its columns.

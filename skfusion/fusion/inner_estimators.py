@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
@@ -42,17 +42,20 @@ __all__ = [
 ]
 
 
-def default_learner(kind: str, *, n_jobs: int | None) -> Any:
-    """Return the learner of an early fusion: XGBoost, which takes NaN natively.
+def default_learner(task: str) -> Any:
+    """Return the default learner of early fusion: XGBoost, which takes NaN natively.
 
-    `kind` is that of the target, e.g. ``"classes"``.
+    Parameters
+    ----------
+    task : {"classes", "numbers", "survival"}
+        What is predicted.
     """
-    if kind == "survival":
-        return XGBoostSurvival(n_jobs=n_jobs)
+    if task == "survival":
+        return XGBoostSurvival()
     xgboost = require("xgboost", "xgboost")
-    learner = xgboost.XGBRegressor if kind == "numbers" else xgboost.XGBClassifier
-    # One thread unless asked for more: XGBoost's threads spin, and two of them on a
-    # busy machine cost 2.6 times the processor time for no gain.
+    learner = xgboost.XGBRegressor if task == "numbers" else xgboost.XGBClassifier
+    # One thread by default: XGBoost's threads spin, and two of them on a busy machine
+    # cost 2.6 times the processor time for no gain.
     return learner(
         n_estimators=200,
         learning_rate=0.05,
@@ -62,26 +65,32 @@ def default_learner(kind: str, *, n_jobs: int | None) -> Any:
         # 2.0 and 2.8 times faster than 256 on 1,280 embedding columns of LIDC and
         # PAD-UFES-20, at the same AUROC (.950 and .950, .912 and .912)
         max_bin=64,
-        n_jobs=n_jobs or 1,
+        n_jobs=1,
     )
 
 
-def default_member(kind: str) -> Any:
-    """Return the learner of one modality in a late fusion: a linear model.
+def default_member(task: str) -> Any:
+    """Return the default learner of one modality in late fusion: a linear model.
 
-    It takes gaps, as records have them. For survival it is XGBoost. `kind` is that of
-    the target, e.g. ``"classes"``.
+    It takes missing values. Its steps ``scale``, ``impute`` and ``model`` are public
+    names. For survival it is XGBoost.
+
+    Parameters
+    ----------
+    task : {"classes", "labels", "numbers", "survival"}
+        What is predicted.
     """
-    if kind == "survival":
+    if task == "survival":
         return XGBoostSurvival()
     linear: Any = Ridge(alpha=10.0)
-    if kind != "numbers":
+    if task != "numbers":
         linear = LogisticRegression(C=0.01, max_iter=1000)
     # a gap becomes the mean, and a feature says that it was one
     gaps = SimpleImputer(
         strategy="constant", fill_value=0, add_indicator=True, keep_empty_features=True
     )
-    return make_pipeline(StandardScaler(), gaps, linear)
+    steps = [("scale", StandardScaler()), ("impute", gaps), ("model", linear)]
+    return Pipeline(steps)
 
 
 def target_for(estimator: Any, y: Any, owner: str) -> Target:

@@ -320,6 +320,7 @@ class Numbers(Target):
 class ClassifierTarget:
     """Mixin of the classifiers: makes their target and publishes the classes."""
 
+    _task = "classes"
     classes_: np.ndarray
     _target: Any
 
@@ -338,6 +339,7 @@ class ClassifierTarget:
 class RegressorTarget:
     """Mixin of the regressors: makes their target."""
 
+    _task = "numbers"
     _target: Any
 
     def _new_target(self, y: Any) -> np.ndarray:

@@ -188,7 +188,7 @@ def test_weights_and_policies_that_make_no_sense(kind, cohort, make):
 
 
 def test_a_modality_that_was_never_absent_in_training_warns(cohort, make):
-    model = make(EarlyFusionClassifier, modality_dropout=0.0)
+    model = make(EarlyFusionClassifier, absence_copies=0.0)
     model.fit(cohort.X, cohort.y)
     with pytest.warns(
         UserWarning, match="cxr absent in 1 of 48 rows, but never in the"

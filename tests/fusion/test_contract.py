@@ -29,6 +29,8 @@ from skfusion import (
     LateFusionRegressor,
 )
 
+# How the strategies are kept from training with modalities left out.
+NEVER_ABSENT = {"Early": {"absence_copies": 0.0}, "Joint": {"modality_dropout": 0.0}}
 CLASSIFIERS = (EarlyFusionClassifier, LateFusionClassifier, JointFusionClassifier)
 REGRESSORS = (EarlyFusionRegressor, LateFusionRegressor, JointFusionRegressor)
 ALL = (*CLASSIFIERS, *REGRESSORS)
@@ -175,7 +177,7 @@ def test_string_labels_and_three_classes(kind, cohort, make):
 def test_class_weight_moves_the_probabilities(kind, cohort, make):
     y = np.where(np.arange(48) % 4 == 0, "rare", "common")
     # copies would let trees learn these labels, which are noise, by heart
-    settings = {} if kind.__name__.startswith("Late") else {"modality_dropout": 0.0}
+    settings = NEVER_ABSENT.get(kind.__name__[:5], {})
     means = [
         make(kind, class_weight=weight, **settings)
         .fit(cohort.X, y)
@@ -291,7 +293,7 @@ def test_fitted_models_declare_which_absence_they_bear(kind, cohort, make):
     gaps.loc[::5, "scan"] = None
     learned = make(kind).fit(gaps, cohort.y).supports_missing_
     assert learned["cxr"] is True
-    settings = {} if kind.__name__.startswith("Late") else {"modality_dropout": 0.0}
+    settings = NEVER_ABSENT.get(kind.__name__[:5], {})
     complete = make(kind, **settings).fit(cohort.X, cohort.y).supports_missing_
     assert complete == dict.fromkeys(["cxr", "ehr"], kind.__name__.startswith("Late"))
     strict = make(kind, missing="error").fit(cohort.X, cohort.y).supports_missing_

@@ -121,7 +121,7 @@ def test_any_classifier_takes_labels_in_early_fusion(estimator, numbers):
     X, Y, modalities = numbers
     labels = (np.median(Y, axis=0) < Y).astype(int)
     model = fast(
-        EarlyFusionClassifier, modalities, estimator=estimator, modality_dropout=0.0
+        EarlyFusionClassifier, modalities, estimator=estimator, absence_copies=0.0
     )
     found = model.fit(X, labels).predict_proba(X)
     joined = model.transform(X)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.feature_selection import SelectorMixin
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
@@ -21,9 +20,9 @@ from sklearn.utils.validation import check_is_fitted
 from skfusion.blocks import Blocks, ModalityBlocks
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
+from skfusion.fusion.early.absence_copies import add_absence_copies, copy_weight
 from skfusion.fusion.early.block_scaling import Balance, check_balance
 from skfusion.fusion.early.joins import check_joined, make_join
-from skfusion.fusion.early.modality_dropout import add_hidden_copies, copy_weight
 from skfusion.fusion.early.model_features import ModelFeatures
 from skfusion.fusion.inner_estimators import (
     accepts_nan,
@@ -118,6 +117,9 @@ def _predicts(step: Any) -> bool:
 class BaseEarlyFusion(BaseFusion):
     """Join the blocks of all modalities and fit one estimator on them."""
 
+    _DEFAULTED = ("estimator",)
+    _task: str
+
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> BaseEarlyFusion:
@@ -144,7 +146,7 @@ class BaseEarlyFusion(BaseFusion):
         check_balance(self.balance, type(self).__name__)
         data = self._start_fit(X, y, sample_weight, groups)
         rng = check_random_state(self.random_state)
-        self._blocks = ModalityBlocks(seeded(self._modalities, rng))
+        self._blocks = ModalityBlocks(seeded(self._modalities, rng), self.n_jobs)
         blocks = self._blocks.fit_transform(
             data.X, data.y, data.sample_weight, data.groups
         )
@@ -156,7 +158,7 @@ class BaseEarlyFusion(BaseFusion):
         data = replace(data.rows(kept), presence=blocks.presence[kept])
         arrays = {name: block[kept] for name, block in blocks.arrays.items()}
         self._target.summarise(data.y, data.sample_weight)
-        estimator = self._new_estimator()
+        estimator = self._estimator_of("estimator")
         arrays, shown = self._augment(arrays, data, estimator, rng)
         varies = np.asarray(~shown.presence.all(axis=0))
         self._flagged = np.flatnonzero(varies)
@@ -212,10 +214,10 @@ class BaseEarlyFusion(BaseFusion):
     ) -> tuple[dict[str, np.ndarray], TrainingData]:
         """Teach the absence of modalities by copies of rows, where that is wanted."""
         owner = type(self).__name__
-        weight = copy_weight(self.modality_dropout, estimator, owner=owner)
+        weight = copy_weight(self.absence_copies, estimator, owner=owner)
         if self.missing != "auto" or len(self._modalities) < 2 or weight == 0:
             return arrays, data
-        return add_hidden_copies(arrays, data, weight, estimator, rng)
+        return add_absence_copies(arrays, data, weight, estimator, rng)
 
     def _finish_fit(self, data: TrainingData, joined: np.ndarray) -> None:
         """Learn what a task needs beside the estimator: nothing for most."""
@@ -319,7 +321,5 @@ class BaseEarlyFusion(BaseFusion):
         )
         return np.hstack([joined, presence[:, self._flagged]])
 
-    def _new_estimator(self) -> Any:
-        if self.estimator is not None:
-            return clone(self.estimator)
-        return default_learner(self._target.kind, n_jobs=self.n_jobs)
+    def _default_of(self, name: str) -> Any:
+        return default_learner(self._task)

@@ -57,7 +57,7 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         the total variance of the one that varies most; or put copies of a narrow block
         side by side until it is about as wide as the widest. Trees, and the gated unit,
         are indifferent to the scale.
-    modality_dropout : float or "auto", default="auto"
+    absence_copies : float or "auto", default="auto"
         Weight, relative to that of their row, of two copies of each training row that
         share its modalities between them, so that the model learns to do without; 0
         for none. ``"auto"`` is 1 for an estimator that takes NaN, unless it splits its
@@ -132,7 +132,7 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         join: Any = "concat",
         join_params: Any = None,
         balance: str | None = None,
-        modality_dropout: Any = "auto",
+        absence_copies: Any = "auto",
         class_weight: Any = None,
         missing: str = "auto",
         groups: str | None = None,
@@ -145,7 +145,7 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         self.join = join
         self.join_params = join_params
         self.balance = balance
-        self.modality_dropout = modality_dropout
+        self.absence_copies = absence_copies
         self.class_weight = class_weight
         self.missing = missing
         self.groups = groups
@@ -216,7 +216,7 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         the total variance of the one that varies most; or put copies of a narrow block
         side by side until it is about as wide as the widest. Trees, and the gated unit,
         are indifferent to the scale.
-    modality_dropout : float or "auto", default="auto"
+    absence_copies : float or "auto", default="auto"
         Weight, relative to that of their row, of two copies of each training row that
         share its modalities between them, so that the model learns to do without; 0
         for none. ``"auto"`` is 1 for an estimator that takes NaN, unless it splits its
@@ -288,7 +288,7 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         join: Any = "concat",
         join_params: Any = None,
         balance: str | None = None,
-        modality_dropout: Any = "auto",
+        absence_copies: Any = "auto",
         missing: str = "auto",
         groups: str | None = None,
         n_jobs: int | None = None,
@@ -300,7 +300,7 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         self.join = join
         self.join_params = join_params
         self.balance = balance
-        self.modality_dropout = modality_dropout
+        self.absence_copies = absence_copies
         self.missing = missing
         self.groups = groups
         self.n_jobs = n_jobs
@@ -351,7 +351,7 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         the total variance of the one that varies most; or put copies of a narrow block
         side by side until it is about as wide as the widest. Trees, and the gated unit,
         are indifferent to the scale.
-    modality_dropout : float or "auto", default="auto"
+    absence_copies : float or "auto", default="auto"
         Weight, relative to that of their row, of two copies of each training row that
         share its modalities between them, so that the model learns to do without; 0
         for none. ``"auto"`` is 1 for an estimator that takes NaN, unless it splits its
@@ -420,6 +420,8 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
     (200, 3)
     """
 
+    _task = "survival"
+
     def __init__(
         self,
         modalities: Any = "auto",
@@ -428,7 +430,7 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         join: Any = "concat",
         join_params: Any = None,
         balance: str | None = None,
-        modality_dropout: Any = "auto",
+        absence_copies: Any = "auto",
         cv: Any = 5,
         missing: str = "auto",
         groups: str | None = None,
@@ -441,7 +443,7 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         self.join = join
         self.join_params = join_params
         self.balance = balance
-        self.modality_dropout = modality_dropout
+        self.absence_copies = absence_copies
         self.cv = cv
         self.missing = missing
         self.groups = groups

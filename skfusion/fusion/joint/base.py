@@ -35,7 +35,7 @@ from skfusion.fusion.joint.callbacks import (
 )
 from skfusion.fusion.joint.data import NetInputs, Sample, outputs_of
 from skfusion.fusion.joint.inputs import ImageInput, augmented, make_input
-from skfusion.fusion.joint.joins import check_fusion, joined_names
+from skfusion.fusion.joint.joins import check_join, joined_names
 from skfusion.fusion.joint.network import (
     Architecture,
     JointNetwork,
@@ -117,7 +117,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         """Build the loss, and check the join, before anything is computed."""
         owner = type(self).__name__
         names = [modality.name for modality in self._modalities]
-        check_fusion(self.fusion, self.fusion_params, names, owner)
+        check_join(self.join, self.join_params, names, owner)
         return build_loss(self.loss, self.loss_params, self._target.kind, owner)
 
     def _fit_inputs(
@@ -177,7 +177,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         """
         check_is_fitted(self, "modalities_")
         widths = self.network_.widths
-        names = joined_names(self.fusion, widths, self._n_features_out)
+        names = joined_names(self.join, widths, self._n_features_out)
         return np.asarray(names, dtype=object)
 
     def encode_modalities(self, X: Any) -> dict[str, np.ndarray]:

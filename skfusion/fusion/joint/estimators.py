@@ -35,7 +35,7 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
     modalities : list of (str, transformer, columns) or "auto", default="auto"
         The modalities, as in `ColumnTransformer`. With ``"auto"``, each column of
         images is a modality and the other columns are one EHR modality.
-    fusion : str, nested tuple of str or callable, default="concat"
+    join : str, nested tuple of str or callable, default="concat"
         How representations are joined: ``"concat"`` side by side; ``"sum"``;
         ``"gated"``, a gated multimodal unit; ``"low_rank"``, the products of features
         across modalities (bilinear for two); ``"film"``, one modality scaled and
@@ -44,7 +44,7 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         ``(("ct", "cxr"), ("labs", "vitals"), "notes")``. A callable ``(n_modalities,
         width) -> torch.nn.Module`` makes a join of your own, from representations (B,
         M, D) and presence (B, M) to (B, J). See `skfusion.fusion.joint.joins`.
-    fusion_params : dict or None, default=None
+    join_params : dict or None, default=None
         Options of the join: ``rank`` (4) of ``"low_rank"``; ``conditioned`` (the first
         modality that brings a network, else the first) and ``bottleneck`` (half the
         width) of ``"film"``; ``heads`` (4) and ``layers`` (1) of ``"attention"``;
@@ -212,8 +212,8 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         self,
         modalities: Any = "auto",
         *,
-        fusion: Any = "concat",
-        fusion_params: Any = None,
+        join: Any = "concat",
+        join_params: Any = None,
         encoders: Any = "all",
         trainable: Any = "last_block",
         hidden_dims: Any = (64, 32),
@@ -248,8 +248,8 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         verbose: int = 0,
     ) -> None:
         self.modalities = modalities
-        self.fusion = fusion
-        self.fusion_params = fusion_params
+        self.join = join
+        self.join_params = join_params
         self.encoders = encoders
         self.trainable = trainable
         self.hidden_dims = hidden_dims
@@ -333,7 +333,7 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
     modalities : list of (str, transformer, columns) or "auto", default="auto"
         The modalities, as in `ColumnTransformer`. With ``"auto"``, each column of
         images is a modality and the other columns are one EHR modality.
-    fusion : str, nested tuple of str or callable, default="concat"
+    join : str, nested tuple of str or callable, default="concat"
         How representations are joined: ``"concat"`` side by side; ``"sum"``;
         ``"gated"``, a gated multimodal unit; ``"low_rank"``, the products of features
         across modalities (bilinear for two); ``"film"``, one modality scaled and
@@ -342,7 +342,7 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         ``(("ct", "cxr"), ("labs", "vitals"), "notes")``. A callable ``(n_modalities,
         width) -> torch.nn.Module`` makes a join of your own, from representations (B,
         M, D) and presence (B, M) to (B, J). See `skfusion.fusion.joint.joins`.
-    fusion_params : dict or None, default=None
+    join_params : dict or None, default=None
         Options of the join: ``rank`` (4) of ``"low_rank"``; ``conditioned`` (the first
         modality that brings a network, else the first) and ``bottleneck`` (half the
         width) of ``"film"``; ``heads`` (4) and ``layers`` (1) of ``"attention"``;
@@ -501,8 +501,8 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         self,
         modalities: Any = "auto",
         *,
-        fusion: Any = "concat",
-        fusion_params: Any = None,
+        join: Any = "concat",
+        join_params: Any = None,
         encoders: Any = "all",
         trainable: Any = "last_block",
         hidden_dims: Any = (64, 32),
@@ -536,8 +536,8 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         verbose: int = 0,
     ) -> None:
         self.modalities = modalities
-        self.fusion = fusion
-        self.fusion_params = fusion_params
+        self.join = join
+        self.join_params = join_params
         self.encoders = encoders
         self.trainable = trainable
         self.hidden_dims = hidden_dims
@@ -613,7 +613,7 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
     modalities : list of (str, transformer, columns) or "auto", default="auto"
         The modalities, as in `ColumnTransformer`. With ``"auto"``, each column of
         images is a modality and the other columns are one EHR modality.
-    fusion : str, nested tuple of str or callable, default="concat"
+    join : str, nested tuple of str or callable, default="concat"
         How representations are joined: ``"concat"`` side by side; ``"sum"``;
         ``"gated"``, a gated multimodal unit; ``"low_rank"``, the products of features
         across modalities (bilinear for two); ``"film"``, one modality scaled and
@@ -622,7 +622,7 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         ``(("ct", "cxr"), ("labs", "vitals"), "notes")``. A callable ``(n_modalities,
         width) -> torch.nn.Module`` makes a join of your own, from representations (B,
         M, D) and presence (B, M) to (B, J). See `skfusion.fusion.joint.joins`.
-    fusion_params : dict or None, default=None
+    join_params : dict or None, default=None
         Options of the join: ``rank`` (4) of ``"low_rank"``; ``conditioned`` (the first
         modality that brings a network, else the first) and ``bottleneck`` (half the
         width) of ``"film"``; ``heads`` (4) and ``layers`` (1) of ``"attention"``;
@@ -790,8 +790,8 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         self,
         modalities: Any = "auto",
         *,
-        fusion: Any = "concat",
-        fusion_params: Any = None,
+        join: Any = "concat",
+        join_params: Any = None,
         encoders: Any = "all",
         trainable: Any = "last_block",
         hidden_dims: Any = (64, 32),
@@ -825,8 +825,8 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         verbose: int = 0,
     ) -> None:
         self.modalities = modalities
-        self.fusion = fusion
-        self.fusion_params = fusion_params
+        self.join = join
+        self.join_params = join_params
         self.encoders = encoders
         self.trainable = trainable
         self.hidden_dims = hidden_dims

@@ -285,8 +285,8 @@ class Architecture:
     """The parameters of a joint estimator that shape its network."""
 
     owner: str
-    fusion: Any
-    fusion_params: Mapping[str, Any] | None
+    join: Any
+    join_params: Mapping[str, Any] | None
     encoders: Any
     hidden_dims: Sequence[int]
     dropout: float
@@ -422,7 +422,7 @@ def build_network(
         gradient although it has weights to train.
     """
     chosen = with_encoder(architecture.encoders, parts, architecture.owner)
-    params = architecture.fusion_params or {}
+    params = architecture.join_params or {}
     encoders: dict[str, ModalityEncoder | DirectEncoder] = {}
     for j, part in enumerate(parts):
         name = part.modality.name
@@ -446,8 +446,8 @@ def build_network(
         _check_gradient(tail, rows, part, architecture.owner)
         encoders[name] = encoder
     join = build_join(
-        architecture.fusion,
-        architecture.fusion_params,
+        architecture.join,
+        architecture.join_params,
         {name: encoder.width for name, encoder in encoders.items()},
         dropout=architecture.dropout,
         conditioned=_conditioned(parts),

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -18,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from skfusion._validation import check_option
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
-from skfusion.fusion.inner_estimators import seed
+from skfusion.fusion.inner_estimators import default_member, seed
 from skfusion.fusion.late.calibration import METHODS, Calibrator, cross_calibrate
 from skfusion.fusion.late.combination import (
     RULES,
@@ -243,7 +242,13 @@ def check_probabilities(
 class BaseLateFusion(BaseFusion):
     """Fit one member per modality and combine what they predict."""
 
+    _DEFAULTED = ("estimator", "final_estimator")
     _rules: tuple[str, ...]
+    _task: str
+
+    def _default_of(self, name: str) -> Any:
+        make = default_member if name == "estimator" else default_meta_model
+        return make(self._task)
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
@@ -273,7 +278,7 @@ class BaseLateFusion(BaseFusion):
         self._target.summarise(data.y, data.sample_weight)
         rng = check_random_state(self.random_state)
         members = [
-            new_member(modality, self.estimator, self._target, rng)
+            new_member(modality, self._estimator_of("estimator"), self._target, rng)
             for modality in self._modalities
         ]
         fold_seed = int(rng.randint(np.iinfo(np.int32).max))
@@ -382,10 +387,8 @@ class BaseLateFusion(BaseFusion):
         self, members: list[Modality], rng: np.random.RandomState
     ) -> Combination:
         final = None
-        if self.aggregation == "stacking" and self.final_estimator is None:
-            final = seed(default_meta_model(self._target.kind), rng)
-        elif self.aggregation == "stacking":
-            final = seed(clone(self.final_estimator), rng)
+        if self.aggregation == "stacking":
+            final = seed(self._estimator_of("final_estimator"), rng)
         names = [member.name for member in members]
         weights = given_weights(self.weights, names, owner=type(self).__name__)
         return Combination(

@@ -488,6 +488,8 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
     np.float64(1.0)
     """
 
+    _task = "survival"
+
     _rules = ("mean", "weighted", "max", "min", "median", "rank", "stacking")
 
     def __init__(

@@ -18,7 +18,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from skfusion.blocks import located_errors
 from skfusion.cohort import TrainingData
 from skfusion.fusion.inner_estimators import (
-    default_member,
     ends_in_predictor,
     fit_learner,
     scores_of,
@@ -40,8 +39,8 @@ def new_member(
     ----------
     modality : Modality
         Its entry is a transformer, or ends in a predictor and is used as it is.
-    estimator : estimator or None
-        What is cloned behind a transformer; None is a linear model.
+    estimator : estimator
+        Fitted behind a transformer.
     target : Target
         The task.
     rng : RandomState
@@ -53,8 +52,7 @@ def new_member(
     """
     part = clone(modality.transformer)
     if not ends_in_predictor(part):
-        learner = default_member(target.kind) if estimator is None else clone(estimator)
-        part = make_pipeline(part, learner)
+        part = make_pipeline(part, estimator)
     return replace(modality, transformer=target.adapt(seed(part, rng)))
 
 

@@ -342,7 +342,7 @@ def _check_bears(model: FusionModel | TableModel) -> None:
             f"{OWNER}: removal='native' leaves modalities out, but the estimator has "
             f"not learned to do without {lacking} (supports_missing_ of a fusion says "
             "so), and what it would answer means nothing. Use removal='background', "
-            "or fit a fusion of several modalities with modality_dropout."
+            "or fit a fusion with absence_copies (early) or modality_dropout (joint)."
         )
 
 

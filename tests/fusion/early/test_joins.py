@@ -66,7 +66,7 @@ def test_pooling_loses_as_much_of_xor_as_theory_says(pooling):
         XOR,
         join="pool",
         join_params={"pooling": pooling},
-        modality_dropout=0.0,
+        absence_copies=0.0,
         random_state=0,
     )
     auroc, accuracy = scores_on_xor(model)

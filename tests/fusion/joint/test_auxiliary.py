@@ -68,7 +68,7 @@ def test_without_a_modality_it_is_as_good_as_the_other_alone(
     fusion, train, test, alone
 ):
     model = JointFusionClassifier(
-        parts(train), fusion=fusion, auxiliary_loss=1.0, **SETTINGS
+        parts(train), join=fusion, auxiliary_loss=1.0, **SETTINGS
     ).fit(train.data, train.target)
     single = model.predict_modalities(test.data)
     for gone, left in (("image", "ehr"), ("ehr", "image")):

@@ -77,7 +77,7 @@ def test_every_join_keeps_the_contract_for_every_task(fusion, task, cohort):
     kind, target, parameters = TASKS[task]
     y = target(signal)
     modalities = [(name, StandardScaler(), [f"{name}0", f"{name}1"]) for name in NAMES]
-    settings = {"fusion": fusion, "auxiliary_loss": 0.5, "max_epochs": 2, **parameters}
+    settings = {"join": fusion, "auxiliary_loss": 0.5, "max_epochs": 2, **parameters}
     model = kind(modalities, groups="patient", random_state=0, **settings).fit(X, y)
     assert "valid_loss" in model.history_[-1]
     whole = outputs(model, X)

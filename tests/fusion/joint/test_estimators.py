@@ -236,7 +236,7 @@ def test_modality_dropout_hides_its_share_and_leaves_one():
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"fusion": "add"}, "fusion='add' is unknown"),
+        ({"join": "add"}, "join must be one of"),
         ({"hidden_dims": ()}, "hidden_dims must be one or more positive"),
         ({"hidden_dims": (0,)}, "hidden_dims must be one or more positive"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),

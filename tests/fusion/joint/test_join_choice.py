@@ -47,7 +47,7 @@ def nested(n_modalities):
 
 def joint(modalities, fusion, **parameters):
     fusion = nested(len(modalities)) if fusion == "nested" else fusion
-    settings = {"fusion": fusion, "random_state": 0, **parameters}
+    settings = {"join": fusion, "random_state": 0, **parameters}
     return JointFusionClassifier(modalities, **settings)
 
 
@@ -116,7 +116,7 @@ def test_a_join_of_ones_own_is_given_the_presence():
     X, y, modalities = xor_cohort(200, 2, seed=0)
     gappy = X.copy()
     gappy.iloc[::4, :N_FEATURES] = np.nan
-    settings = {"fusion_params": {"scale": 2.0}, "max_epochs": 2}
+    settings = {"join_params": {"scale": 2.0}, "max_epochs": 2}
     model = joint(modalities, Mean, **settings).fit(gappy, y)
     encoded = model.encode_modalities(gappy)
     alone = 2 * encoded["cxr"][::4]
@@ -126,11 +126,11 @@ def test_a_join_of_ones_own_is_given_the_presence():
 def test_film_modulates_the_modality_with_a_network(cohort, make):
     turned = cohort.modalities[::-1]
     model = make(
-        JointFusionClassifier, modalities=turned, fusion="film", max_epochs=1
+        JointFusionClassifier, modalities=turned, join="film", max_epochs=1
     ).fit(cohort.X, cohort.y)
     assert list(model.network_.widths) == ["ehr", "cxr"]
     assert model.network_.fuse.conditioned == 1
-    model.set_params(fusion_params={"conditioned": "ehr"}).fit(cohort.X, cohort.y)
+    model.set_params(join_params={"conditioned": "ehr"}).fit(cohort.X, cohort.y)
     assert model.network_.fuse.conditioned == 0
 
 
@@ -151,7 +151,7 @@ def test_type_two_lets_features_enter_as_they_are(cohort, make):
     np.testing.assert_allclose(
         model.predict_encoded(encoded), model.predict_proba(cohort.X), atol=1e-6
     )
-    repeated = model.set_params(fusion_params={"replicate": 3}).fit(cohort.X, cohort.y)
+    repeated = model.set_params(join_params={"replicate": 3}).fit(cohort.X, cohort.y)
     columns = repeated.encode_modalities(cohort.X)["ehr"]
     np.testing.assert_array_equal(columns, np.tile(encoded["ehr"], 3))
     assert repeated.predict_encoded(repeated.encode_modalities(cohort.X)).shape[1] == 2
@@ -165,9 +165,9 @@ def test_type_two_lets_features_enter_as_they_are(cohort, make):
         ({"encoders": "images"}, "must be 'all', 'networks' or a list"),
         ({"encoders": ["ehr"]}, "'cxr' brings a network"),
         ({"encoders": ["cxr", "ekg"]}, "'ekg', which is no modality"),
-        ({"encoders": "networks", "fusion": "gated"}, "cxr has 64, ehr has 3"),
-        ({"fusion": ("cxr", "her")}, "Did you mean 'ehr'"),
-        ({"fusion": "attention", "fusion_params": {"heads": 5}}, "does not divide"),
+        ({"encoders": "networks", "join": "gated"}, "cxr has 64, ehr has 3"),
+        ({"join": ("cxr", "her")}, "Did you mean 'ehr'"),
+        ({"join": "attention", "join_params": {"heads": 5}}, "does not divide"),
         ({"auxiliary_loss": -1.0}, "auxiliary_loss must be a number of 0 or more"),
         ({"loss": "huber"}, "loss='huber' is unknown here"),
     ],
@@ -209,7 +209,7 @@ def test_gradients_reach_the_net_of_an_image(fusion, cohort, make, store_path):
     modalities = [("cxr", embedder, "scan"), cohort.modalities[1]]
     settings = {"trainable": "all", "max_epochs": 2, "hidden_dims": (8, 8)}
     model = make(
-        JointFusionClassifier, modalities=modalities, fusion=fusion, **settings
+        JointFusionClassifier, modalities=modalities, join=fusion, **settings
     ).fit(cohort.X, cohort.y)
     tail = model.network_.encoders["x_cxr"].backbone
     before = Colours()
@@ -240,7 +240,7 @@ MINI_BATCHES = dict.fromkeys(
 
 # "concat" is checked with the other estimators' defaults
 @parametrize_with_checks(
-    [JointFusionClassifier(fusion="low_rank", auxiliary_loss=0.5, max_epochs=10)],
+    [JointFusionClassifier(join="low_rank", auxiliary_loss=0.5, max_epochs=10)],
     expected_failed_checks=lambda _: MINI_BATCHES,
 )
 def test_sklearn_check(estimator, check):
@@ -250,7 +250,7 @@ def test_sklearn_check(estimator, check):
 @pytest.mark.slow
 @parametrize_with_checks(
     [
-        kind(fusion=fusion)
+        kind(join=fusion)
         for fusion in (*NAMED[1:], ("ehr",))
         for kind in (JointFusionClassifier, JointFusionRegressor)
     ],

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from skfusion.fusion.joint import joins
-from skfusion.fusion.joint.joins import build_join, check_fusion, joined_names
+from skfusion.fusion.joint.joins import build_join, check_join, joined_names
 
 WIDTH = 8
 NAMES = ("ct", "cxr", "labs", "vitals", "notes", "ecg", "demo")
@@ -27,7 +27,7 @@ def nested(n_modalities):
 def build(fusion, n_modalities=3, params=None, width=WIDTH, widths=None):
     torch.manual_seed(0)
     names = NAMES[:n_modalities]
-    check_fusion(fusion, params, names, "Net")
+    check_join(fusion, params, names, "Net")
     join = build_join(
         fusion,
         params,
@@ -224,7 +224,7 @@ def test_a_bad_join_of_ones_own_is_refused(change, words):
         (("ct", "cxr", "lab"), None, ValueError, "Did you mean 'labs'"),
         ((("ct",), "cxr", "labs"), None, ValueError, "inner group of fusion holds 1"),
         (("ct", "cxr", 3), None, TypeError, "found int"),
-        (("ct", "cxr", "labs"), {"rank": 2}, ValueError, "take no fusion_params"),
+        (("ct", "cxr", "labs"), {"rank": 2}, ValueError, "take no join_params"),
         (3, None, TypeError, "got int"),
         (Product(3, WIDTH), None, TypeError, "makes a new one, got Product"),
         (lambda m, d: None, None, TypeError, "it returned NoneType"),

@@ -176,7 +176,7 @@ def test_native_removal_leaves_modalities_out(strategy):
     X, y = cohort()
     model = fusions()[strategy]
     if strategy == "early":
-        model.set_params(modality_dropout=0.3)
+        model.set_params(absence_copies=0.3)
     model.fit(X[:300], y[:300])
     found = ModalityImportance(model, removal="native").explain(X[300:])
     alone = X[300:].copy()
@@ -193,7 +193,7 @@ def test_native_removal_leaves_modalities_out(strategy):
 def test_native_removal_is_refused_where_it_was_never_learned():
     X, y = cohort()
     models = [
-        EarlyFusionClassifier(TWO, modality_dropout=0, random_state=0),
+        EarlyFusionClassifier(TWO, absence_copies=0, random_state=0),
         JointFusionClassifier(TWO, modality_dropout=0.0, **JOINT),
         LateFusionClassifier(TWO, missing="error"),
     ]

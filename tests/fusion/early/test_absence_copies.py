@@ -15,7 +15,7 @@ from sklearn.tree import DecisionTreeClassifier
 from skfusion import EarlyFusionClassifier
 from skfusion.cohort import TrainingData
 from skfusion.datasets import make_fusion_cohort
-from skfusion.fusion.early.modality_dropout import add_hidden_copies, copy_weight
+from skfusion.fusion.early.absence_copies import add_absence_copies, copy_weight
 
 
 def rows(presence, weight=None):
@@ -33,7 +33,7 @@ def test_copies_share_the_modalities_of_their_row_between_them():
     for j, block in enumerate(arrays.values()):
         block[~presence[:, j]] = np.nan
     weight = np.linspace(1, 3, 200)
-    extended, data = add_hidden_copies(
+    extended, data = add_absence_copies(
         arrays,
         rows(presence, weight),
         0.25,
@@ -59,7 +59,7 @@ def test_copies_share_the_modalities_of_their_row_between_them():
 def test_of_two_modalities_each_copy_has_one():
     presence = np.ones((30, 2), dtype=bool)
     arrays = {"a": np.zeros((30, 1)), "b": np.zeros((30, 1))}
-    _, data = add_hidden_copies(
+    _, data = add_absence_copies(
         arrays, rows(presence), 1.0, LogisticRegression(), np.random.RandomState(0)
     )
     np.testing.assert_array_equal(data.presence[30:].sum(axis=0), [30, 30])
@@ -69,7 +69,7 @@ def test_of_two_modalities_each_copy_has_one():
 def test_an_estimator_without_weights_gets_none():
     presence = np.ones((20, 2), dtype=bool)
     arrays = {"a": np.zeros((20, 1)), "b": np.zeros((20, 1))}
-    _, data = add_hidden_copies(
+    _, data = add_absence_copies(
         arrays, rows(presence), 0.5, KNeighborsClassifier(), np.random.RandomState(0)
     )
     assert data.sample_weight is None
@@ -91,8 +91,8 @@ def test_auto_asks_for_nan_and_for_no_second_split(estimator, weight):
 
 @pytest.mark.parametrize("value", [1.5, -0.1, "always", None, True])
 def test_impossible_weights_are_refused(value, cohort, make):
-    with pytest.raises(ValueError, match="modality_dropout must be 'auto' or"):
-        make(EarlyFusionClassifier, modality_dropout=value).fit(cohort.X, cohort.y)
+    with pytest.raises(ValueError, match="absence_copies must be 'auto' or"):
+        make(EarlyFusionClassifier, absence_copies=value).fit(cohort.X, cohort.y)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def trained():
     ]
     models = {
         share: EarlyFusionClassifier(
-            modalities, modality_dropout=share, random_state=0
+            modalities, absence_copies=share, random_state=0
         ).fit(cohort.data, cohort.target)
         for share in ("auto", 0.0)
     }

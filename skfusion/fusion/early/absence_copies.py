@@ -20,7 +20,7 @@ from skfusion.cohort import TrainingData
 from skfusion.fusion.inner_estimators import accepts_nan
 from skfusion.fusion.targets import last_step
 
-__all__ = ["add_hidden_copies", "copy_weight"]
+__all__ = ["add_absence_copies", "copy_weight"]
 
 
 DEFAULT_WEIGHT = 1.0
@@ -33,12 +33,12 @@ DEFAULT_WEIGHT = 1.0
 # complete rows: LIDC .913 .938, PAD .856 .879.
 
 
-def copy_weight(modality_dropout: Any, estimator: Any, *, owner: str) -> float:
-    """Resolve the parameter `modality_dropout`.
+def copy_weight(absence_copies: Any, estimator: Any, *, owner: str) -> float:
+    """Resolve the parameter `absence_copies`.
 
     Parameters
     ----------
-    modality_dropout : float or "auto"
+    absence_copies : float or "auto"
         What the user gave.
     estimator : estimator
         What is to learn. ``"auto"`` leaves out an estimator that takes no NaN, because
@@ -58,7 +58,7 @@ def copy_weight(modality_dropout: Any, estimator: Any, *, owner: str) -> float:
     ValueError
         If it is no number from 0 to 1.
     """
-    if isinstance(modality_dropout, str) and modality_dropout == "auto":
+    if isinstance(absence_copies, str) and absence_copies == "auto":
         splits = any(
             bool(value)
             for name, value in estimator.get_params(deep=True).items()
@@ -66,15 +66,15 @@ def copy_weight(modality_dropout: Any, estimator: Any, *, owner: str) -> float:
             in ("cv", "early_stopping", "early_stopping_rounds")
         )
         return DEFAULT_WEIGHT if accepts_nan(estimator) and not splits else 0.0
-    if not is_number(modality_dropout) or not 0 <= modality_dropout <= 1:
+    if not is_number(absence_copies) or not 0 <= absence_copies <= 1:
         raise ValueError(
-            f"{owner}: modality_dropout must be 'auto' or a number from 0 to 1 (weight "
-            f"of a copy, relative to its row), got {modality_dropout!r}."
+            f"{owner}: absence_copies must be 'auto' or a number from 0 to 1 (weight "
+            f"of a copy, relative to its row), got {absence_copies!r}."
         )
-    return float(modality_dropout)
+    return float(absence_copies)
 
 
-def add_hidden_copies(
+def add_absence_copies(
     arrays: dict[str, np.ndarray],
     data: TrainingData,
     weight: float,
