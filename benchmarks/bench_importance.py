@@ -176,10 +176,9 @@ def encode_once(rounds: int) -> tuple[float, float]:
     images = rng.integers(0, 255, (n_rows, 64, 64)).astype(np.uint8)
     X = pd.DataFrame({"scan": list(images), "age": rng.normal(60, 9, n_rows)})
     torch.manual_seed(0)
-    embedder = ImageEmbedder(Counting(), input_size=64, store=None)
+    embedder = ImageEmbedder(Counting(), input_size=64, trainable="all", store=None)
     model = JointFusionClassifier(
         [("scan", embedder, "scan"), ("age", StandardScaler(), ["age"])],
-        trainable="all",
         max_epochs=1,
         random_state=0,
     ).fit(X, np.arange(n_rows) % 2)

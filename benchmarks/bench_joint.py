@@ -40,6 +40,7 @@ from torch import nn
 
 import skfusion
 from skfusion import ImageEmbedder, JointFusionClassifier, TabularEncoder, read_image
+from skfusion.fusion import TrainingSettings
 from skfusion.image.networks.backbones import build_backbone
 from skfusion.image.networks.freezing import split_backbone
 
@@ -100,16 +101,19 @@ def make_cohort(n_images: int, folder: Path) -> tuple[pd.DataFrame, np.ndarray]:
 def ours(X: pd.DataFrame, y: np.ndarray, size: int, epochs: int) -> nn.Module:
     """Fit the joint estimator from an empty store."""
     with tempfile.TemporaryDirectory() as store:
-        embedder = ImageEmbedder(**BACKBONE, input_size=size, store=store)
+        embedder = ImageEmbedder(
+            **BACKBONE, input_size=size, trainable=TRAINABLE, store=store
+        )
         model = JointFusionClassifier(
             [("cxr", embedder, "scan"), ("ehr", TabularEncoder(), ["age", "crp"])],
-            trainable=TRAINABLE,
             max_epochs=epochs,
-            patience=epochs,
+            training=TrainingSettings(
+                patience=epochs,
+                encoder_lr_factor=RATES["encoder"] / RATES["lr"],
+                weight_decay=RATES["weight_decay"],
+                callbacks=[("start", Start())],
+            ),
             lr=RATES["lr"],
-            encoder_lr_factor=RATES["encoder"] / RATES["lr"],
-            weight_decay=RATES["weight_decay"],
-            callbacks=[("start", Start())],
             random_state=0,
         )
         return model.fit(X, y).network_

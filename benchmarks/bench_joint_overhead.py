@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 import skfusion
 from skfusion import ImageEmbedder, JointFusionClassifier, TabularEncoder
+from skfusion.fusion import TrainingSettings
 from skfusion.store.embedding_store import EmbeddingStore
 
 GOAL = 1.02
@@ -86,17 +87,20 @@ def ours(
     X: pd.DataFrame, y: np.ndarray, trainable: str, epochs: int, store: EmbeddingStore
 ) -> tuple[nn.Module, float]:
     """Fit the joint estimator; return its network and the seconds of its loop."""
-    embedder = ImageEmbedder("efficientnet_lite0", weights=None, store=store)
+    embedder = ImageEmbedder(
+        "efficientnet_lite0", weights=None, trainable=trainable, store=store
+    )
     model = JointFusionClassifier(
         [("cxr", embedder, "scan"), ("ehr", TabularEncoder(), ["age", "crp"])],
-        trainable=trainable,
         max_epochs=epochs,
-        patience=epochs,
+        training=TrainingSettings(
+            patience=epochs,
+            encoder_lr_factor=RATES["encoder"] / RATES["lr"],
+            weight_decay=RATES["weight_decay"],
+            callbacks=[("clock", Clock())],
+        ),
         batch_size=BATCH_SIZE,
         lr=RATES["lr"],
-        encoder_lr_factor=RATES["encoder"] / RATES["lr"],
-        weight_decay=RATES["weight_decay"],
-        callbacks=[("clock", Clock())],
         random_state=0,
     )
     return model.fit(X, y).network_, Clock.seconds

@@ -82,7 +82,11 @@ def public_estimators() -> list[type]:
     faces = map(import_module, FACES)
     public = [getattr(face, name) for face in faces for name in face.__all__]
     classes = {part for part in public if inspect.isclass(part)}
-    estimators = [part for part in classes if issubclass(part, BaseEstimator)]
+    estimators = [
+        part
+        for part in classes
+        if issubclass(part, BaseEstimator) and hasattr(part, "fit")
+    ]
     return sorted(estimators, key=lambda part: part.__name__)
 
 

@@ -25,6 +25,7 @@ from skfusion import (
     explain_features,
     explain_images,
 )
+from skfusion.fusion import TrainingSettings
 
 rng = np.random.default_rng(0)
 n_cases = 240
@@ -48,12 +49,15 @@ net = nn.Sequential(
 )
 model = JointFusionClassifier(
     [
-        ("scan", ImageEmbedder(net, input_size=32, store=None), "scan"),
+        (
+            "scan",
+            ImageEmbedder(net, input_size=32, trainable="all", store=None),
+            "scan",
+        ),
         ("labs", StandardScaler(), ["crp", "sodium"]),
         ("history", StandardScaler(), ["age"]),
     ],
-    trainable="all",
-    encoder_lr_factor=1.0,
+    training=TrainingSettings(encoder_lr_factor=1.0),
     lr=3e-3,
     max_epochs=18,
     random_state=0,

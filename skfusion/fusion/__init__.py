@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         JointFusionRegressor as JointFusionRegressor,
         JointFusionSurvival as JointFusionSurvival,
     )
+    from skfusion.fusion.joint.settings import TrainingSettings as TrainingSettings
     from skfusion.fusion.late.estimators import (
         LateFusionClassifier as LateFusionClassifier,
         LateFusionRegressor as LateFusionRegressor,
@@ -47,6 +48,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "SequenceTransformer",
             "TorchEncoder",
         ],
+        "skfusion.fusion.joint.settings": ["TrainingSettings"],
         "skfusion.fusion.joint.estimators": [
             "JointFusionClassifier",
             "JointFusionRegressor",

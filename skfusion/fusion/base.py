@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,18 @@ class ModalityParameters(BaseEstimator):
 
     modalities: Any
     _DEFAULTED: tuple[str, ...] = ()
+    # Former name of a parameter -> what to write instead.
+    _RENAMED: Mapping[str, str] = {}
+
+    def __new__(cls, *args: Any, **params: Any) -> Self:
+        """Name the successor of a parameter that was renamed."""
+        for name in params:
+            if name in cls._RENAMED:
+                raise TypeError(
+                    f"{cls.__name__} got an unexpected keyword argument {name!r}. "
+                    f"Use {cls._RENAMED[name]} instead."
+                )
+        return super().__new__(cls)
 
     def _default_of(self, name: str) -> Any:
         """Return a new default estimator; it depends on the class alone."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from joint_parameters import joint_parameters
 
 from skfusion import ImageEmbedder, TabularEncoder
 
@@ -75,6 +76,7 @@ def make(cohort):
             "random_state": 0,
             **SMALL[strategy],
         }
-        return kind(**{**settings, **parameters})
+        settings |= parameters
+        return kind(**(joint_parameters(settings) if strategy == "Joint" else settings))
 
     return build

@@ -196,7 +196,7 @@ def test_joint_loss_bears_a_batch_in_which_nothing_extra_is_known(rng):
     ("loss", "params", "kind", "words"),
     [
         ("focall", None, "classes", "Did you mean 'focal'"),
-        ("huber", None, "classes", "must be 'auto', one of"),
+        ("huber", None, "classes", "must be one of .'auto'"),
         ("focal", {"gama": 1.0}, "labels", "Did you mean 'gamma'. It knows gamma"),
         ("auto", {"gamma": 1.0}, "classes", "no option 'gamma'.* It knows none"),
         ("focal", {"gamma": -1.0}, "classes", "a number of 0 or more, got -1.0"),

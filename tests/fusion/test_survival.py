@@ -18,6 +18,7 @@ from sksurv.nonparametric import kaplan_meier_estimator
 from sksurv.util import Surv
 
 from skfusion.datasets import make_fusion_cohort
+from skfusion.fusion import TrainingSettings
 from skfusion.fusion.survival import SurvivalCurves, check_survival
 from skfusion.survival import (
     EarlyFusionSurvival,
@@ -212,8 +213,8 @@ def test_estimators_of_scikit_survival(follow_up):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda y: y["time"], "structured array.*found an array of dtype float64"),
-        (lambda y: y[["time", "event"]], "found the field 'time' of dtype float64"),
+        (lambda y: y["time"], "structured array.*got an array of dtype float64"),
+        (lambda y: y[["time", "event"]], "got the field 'time' of dtype float64"),
         (lambda y: set_time(y, [3, 8], 0.0), r"2 of 600 times .* 0 or less.*\[3, 8\]"),
         (lambda y: set_time(y, [3], np.nan), "y contains NaN"),
         (lambda y: set_event(y, False), "all 600 rows of y are censored"),
@@ -244,7 +245,7 @@ def test_early_stopping_never_watches_rows_without_events(n_patients, follow_up)
     y["event"][np.isin(follow_up.groups, ill)] = True
     for seed in range(3):
         model = build(JointFusionSurvival, follow_up, loss="cox", max_epochs=1)
-        model.set_params(random_state=seed, validation_fraction=0.5)
+        model.set_params(random_state=seed, training__validation_fraction=0.5)
         model.fit(follow_up.data, y)
         assert model.history_[0].get("valid_loss", 1) > 0
 
@@ -325,10 +326,9 @@ def test_hazards_of_intervals_are_those_of_kaplan_and_meier(follow_up):
     model = JointFusionSurvival(
         max_epochs=60,
         dropout=0.0,
-        weight_decay=0.0,
+        training=TrainingSettings(weight_decay=0.0, validation_fraction=0.0),
         random_state=0,
         batch_size=600,
-        validation_fraction=0.0,
         lr=0.02,
     ).fit(X, y)
     times, expected = kaplan_meier_estimator(y["event"], y["time"])

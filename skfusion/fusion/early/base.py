@@ -118,6 +118,7 @@ class BaseEarlyFusion(BaseFusion):
     """Join the blocks of all modalities and fit one estimator on them."""
 
     _DEFAULTED = ("estimator",)
+    _RENAMED = {"modality_dropout": "absence_copies"}
     _task: str
 
     def fit(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         JointFusionRegressor as JointFusionRegressor,
         JointFusionSurvival as JointFusionSurvival,
     )
+    from skfusion.fusion.joint.settings import TrainingSettings as TrainingSettings
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -30,6 +31,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "SequenceTransformer",
             "TorchEncoder",
         ],
+        "skfusion.fusion.joint.settings": ["TrainingSettings"],
         "skfusion.fusion.joint.estimators": [
             "JointFusionClassifier",
             "JointFusionRegressor",

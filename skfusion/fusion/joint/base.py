@@ -6,7 +6,6 @@ The network is in `skfusion.fusion.joint.network`, its training in
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -15,12 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from joblib import effective_n_jobs
+from joblib import Parallel, delayed
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from skfusion._validation import check_option, is_number
+from skfusion._validation import is_number
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.inner_estimators import seeded
@@ -43,9 +42,9 @@ from skfusion.fusion.joint.network import (
     with_encoder,
 )
 from skfusion.fusion.joint.objective import AuxiliaryTarget, JointLoss, build_loss
-from skfusion.fusion.joint.training import TrainingSettings, train
+from skfusion.fusion.joint.settings import TrainingSettings
+from skfusion.fusion.joint.training import TrainingPlan, train
 from skfusion.fusion.torch_runtime import (
-    PRECISIONS,
     Precision,
     seeded_torch,
     torch_threads,
@@ -59,6 +58,18 @@ __all__ = ["BaseJointFusion"]
 
 class BaseJointFusion(CallbackSupportMixin, BaseFusion):
     """Encode every modality, join the representations, train all together."""
+
+    _DEFAULTED = ("training",)
+    _RENAMED = {
+        "fusion": "join",
+        "fusion_params": "join_params",
+        "trainable": "ImageEmbedder(trainable=...)",
+        **{
+            name: f"training=TrainingSettings({name}=...)"
+            for name in TrainingSettings().get_params()
+            if name != "n_threads"
+        },
+    }
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
@@ -125,13 +136,13 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
     ) -> None:
         """Fit the transformer of each modality; choose who gets an encoder."""
         self._inputs = [
-            make_input(modality, self.trainable)
-            for modality in seeded(self._modalities, rng)
+            make_input(modality) for modality in seeded(self._modalities, rng)
         ]
         encoded = with_encoder(self.encoders, self._inputs, type(self).__name__)
         self.fusion_type_ = "I" if len(encoded) == len(self._inputs) else "II"
-        for part in self._inputs:
-            part.fit(data.X, data.y, data.sample_weight, data.groups)
+        self._inputs = Parallel(n_jobs=self.n_jobs)(
+            delayed(_fit_input)(part, data) for part in self._inputs
+        )
         dtype = self._network_dtype(device)
         self._dtype = np.dtype(str(dtype).removeprefix("torch."))
         self.modalities_ = with_transformers(
@@ -270,61 +281,38 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         return predicted
 
     def _run(self, function: Callable[..., Tensor], inputs: NetInputs) -> np.ndarray:
-        with torch_threads(effective_n_jobs(self.n_jobs)):
+        with torch_threads(self._settings.n_threads):
             return outputs_of(
                 self.network_, function, inputs, resolve_device(self.device)
             )
 
     # -- parameters ---------------------------------------------------------------
 
+    @property
+    def _settings(self) -> TrainingSettings:
+        return self._default_of("training") if self.training is None else self.training
+
+    def _default_of(self, name: str) -> Any:
+        return TrainingSettings()
+
     def _check_training(self) -> None:
-        """Refuse parameters that no training could follow, before anything is run."""
+        """Check the parameters of the training before anything is computed."""
         owner = type(self).__name__
-        if not 0 <= self.validation_fraction < 1:
-            raise ValueError(
-                f"{owner}: validation_fraction must be at least 0 and below 1, got "
-                f"{self.validation_fraction!r}."
+        if not isinstance(self._settings, TrainingSettings):
+            raise TypeError(
+                f"{owner}: training must be a TrainingSettings or None, got "
+                f"{type(self.training).__name__}."
             )
-        for name in ("max_epochs", "batch_size", "patience"):
+        for name in ("max_epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"{owner}: {name} must be 1 or more, got {getattr(self, name)!r}."
                 )
-        for name in ("lr", "encoder_lr_factor", "encoder_lr_decay", "weight_decay"):
-            if not is_number(getattr(self, name)) or getattr(self, name) < 0:
-                raise ValueError(
-                    f"{owner}: {name} must be a number of 0 or more, got "
-                    f"{getattr(self, name)!r}."
-                )
-        every = self.unfreeze_every
-        if every is not None and (not isinstance(every, numbers.Integral) or every < 1):
+        if not is_number(self.lr) or self.lr < 0:
             raise ValueError(
-                f"{owner}: unfreeze_every must be None or a number of epochs from 1, "
-                f"got {every!r}."
+                f"{owner}: lr must be a number of 0 or more, got {self.lr!r}."
             )
-        clip = self.gradient_clip
-        if clip is not None and (not is_number(clip) or clip <= 0):
-            raise ValueError(
-                f"{owner}: gradient_clip must be None or a norm above 0, got {clip!r}."
-            )
-        check_option(self.precision, "precision", PRECISIONS, owner)
-        self._check_views()
-        check_callbacks(self.callbacks, self.scheduler, owner)
-
-    def _check_views(self) -> None:
-        owner = type(self).__name__
-        augment = batch_augmentation(self.augmentation, owner)
-        views = self.test_time_views
-        if not isinstance(views, numbers.Integral) or views < 0:
-            raise ValueError(
-                f"{owner}: test_time_views must be a number of views from 0, got "
-                f"{views!r}."
-            )
-        if views and augment is None:
-            raise ValueError(
-                f"{owner}: test_time_views={views} needs an augmentation, and there is "
-                "none; pass augmentation='default' or one of your own."
-            )
+        self._settings.check(owner)
 
     # -- inputs -------------------------------------------------------------------
 
@@ -359,7 +347,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         weight = data.sample_weight
         weight = np.ones(len(data.y)) if weight is None else weight
         validation = validation_rows(
-            self.validation_fraction,
+            self._settings.validation_fraction,
             self._target.strata(data.y),
             data.groups,
             n_rows=len(data.y),
@@ -375,10 +363,10 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         )
         fitted = np.setdiff1d(np.arange(len(sample)), validation)
         light = not any(isinstance(part, ImageInput) for part in self._inputs)
-        precision = Precision.resolve(self.precision, device, is_light=light)
-        settings = self._training_settings(precision, reports.hooks())
+        precision = Precision.resolve(self._settings.precision, device, is_light=light)
+        settings = self._training_plan(precision, reports.hooks())
         with (
-            torch_threads(effective_n_jobs(self.n_jobs)),
+            torch_threads(self._settings.n_threads),
             seeded_torch(int(torch_seed)),
         ):
             network = build_network(
@@ -406,26 +394,30 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
     def _network_dtype(self, device: torch.device) -> torch.dtype:
         """Return float64 for numbers alone, which are cheap to compute exactly."""
         exact = all(part.dtype == "float64" for part in self._inputs)
-        if exact and self.precision in ("auto", "float32") and device.type != "mps":
+        if (
+            exact
+            and self._settings.precision in ("auto", "float32")
+            and device.type != "mps"
+        ):
             return torch.float64
         return torch.float32
 
-    def _training_settings(
+    def _training_plan(
         self, precision: Precision, hooks: Sequence[tuple[str, EpochHook]]
-    ) -> TrainingSettings:
-        return TrainingSettings(
+    ) -> TrainingPlan:
+        return TrainingPlan(
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
             lr=self.lr,
-            weight_decay=self.weight_decay,
-            patience=self.patience,
+            weight_decay=self._settings.weight_decay,
+            patience=self._settings.patience,
             precision=precision,
             encoder_rates=self._encoder_rates(),
             unfreezing=self._unfreezing(),
-            scheduler=self.scheduler,
-            gradient_clip=self.gradient_clip,
+            scheduler=self._settings.scheduler,
+            gradient_clip=self._settings.gradient_clip,
             callbacks=check_callbacks(
-                self.callbacks, self.scheduler, type(self).__name__
+                self._settings.callbacks, self._settings.scheduler, type(self).__name__
             ),
             hooks=hooks,
             verbose=self.verbose,
@@ -435,13 +427,13 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         """Return the learning rate of each block, smaller deeper in the encoder."""
         rates = []
         for part in self._inputs:
-            rate = self.lr * part.lr_factor(self.encoder_lr_factor)
+            rate = self.lr * part.lr_factor(self._settings.encoder_lr_factor)
             for depth, block in enumerate(reversed(_blocks(part))):
-                rates.append((block, rate * self.encoder_lr_decay**depth))
+                rates.append((block, rate * self._settings.encoder_lr_decay**depth))
         return rates
 
     def _unfreezing(self) -> Unfreezing | None:
-        if self.unfreeze_every is None:
+        if self._settings.unfreeze_every is None:
             return None
         stages = [
             [name for block in blocks for name in block]
@@ -449,13 +441,13 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
                 *(reversed(_blocks(part)) for part in self._inputs), fillvalue=[]
             )
         ]
-        return Unfreezing(stages, int(self.unfreeze_every))
+        return Unfreezing(stages, int(self._settings.unfreeze_every))
 
     def _augmented(
         self, sample: Sample, X: pd.DataFrame, precision: Precision
     ) -> Sample:
         """Replace the images of a training sample by ones that change each epoch."""
-        augment = batch_augmentation(self.augmentation, type(self).__name__)
+        augment = batch_augmentation(self._settings.augmentation, type(self).__name__)
         return replace(
             sample, inputs=augmented(self._inputs, sample.inputs, X, augment, precision)
         )
@@ -478,7 +470,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         if auxiliary.kind == "numbers":
             auxiliary.encoded = auxiliary.encoded.astype(self._dtype)
         extra = build_loss("auto", None, auxiliary.kind, owner)
-        weight = self.auxiliary_target_weight
+        weight = self._settings.auxiliary_target_weight
         return JointLoss(task, self.auxiliary_loss, extra, weight), auxiliary
 
     def _set_aside(self) -> dict[str, Any]:
@@ -511,13 +503,13 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         A view changes every image in the same way, so that what is predicted of a row
         does not depend on the rows around it.
         """
-        augment = batch_augmentation(self.augmentation, type(self).__name__)
+        augment = batch_augmentation(self._settings.augmentation, type(self).__name__)
         if augment is None:
             return
         precision = Precision.resolve(
             "float32", resolve_device(self.device), is_light=False
         )
-        for view in range(self.test_time_views):
+        for view in range(self._settings.test_time_views):
             change = _same_for_all(augment, view)
             yield augmented(self._inputs, inputs, X, change, precision)
 
@@ -534,6 +526,11 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         values = self._from_network(outputs.astype(np.float64))
         values[nothing] = self._target.fallback
         return self._target.result(values)
+
+
+def _fit_input(part: Any, data: TrainingData) -> Any:
+    part.fit(data.X, data.y, data.sample_weight, data.groups)
+    return part
 
 
 def _blocks(part: Any) -> list[list[str]]:

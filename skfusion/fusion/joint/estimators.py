@@ -55,10 +55,6 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         bring a network (an `ImageEmbedder`, a `TorchEncoder`), or these. The features
         of the others enter the join as they are, standardised (type II), which only
         ``"concat"`` can take.
-    trainable : {"head", "last_block", "all"}, int or list of str, default="last_block"
-        What is trained of an image backbone: nothing, its last block, everything, its
-        last so many blocks, or the layers below these names. The part before it is
-        run once per image and kept in the embedder's store.
     hidden_dims : tuple of int, default=(64, 32)
         Width of each modality's representation, then of the head's hidden layers.
     dropout : float, default=0.2
@@ -79,8 +75,6 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         Column with a second thing to predict from the joined representation [3]_. It
         is no feature and needed in `fit` only; rows without a value have no part in
         its loss. Text, booleans and two-valued numbers are classes, others numbers.
-    auxiliary_target_weight : float, default=1.0
-        What the loss of the auxiliary target is multiplied with.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes in the loss.
     max_epochs : int, default=50
@@ -89,57 +83,21 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         Rows per step.
     lr : float, default=3e-3
         Learning rate of AdamW.
-    encoder_lr_factor : float, default=0.1
-        What the learning rate is multiplied with for the layers of an image backbone; a
-        `TorchEncoder` has a factor of its own.
-    encoder_lr_decay : float, default=1.0
-        What it is multiplied with once more for each block further from the output of
-        an encoder; 0.38 is what Howard and Ruder [4]_ use.
-    unfreeze_every : int or None, default=None
-        Gradual unfreezing [4]_: of the blocks that `trainable` names, training begins
-        with the last of each encoder and adds one more every so many epochs. None
-        trains all from the start.
-    weight_decay : float, default=1e-2
-        Weight decay of AdamW.
-    scheduler : None, "cosine", "plateau" or skorch LRScheduler, default=None
-        How the learning rates fall: along a cosine over `max_epochs`, or to a tenth
-        where the validation loss stands still.
-    gradient_clip : float or None, default=None
-        Greatest norm of the gradient of a step.
-    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
-        In what most of the network is computed in training (autocast). ``"auto"`` is
-        float32, but on a GPU bfloat16 (float16 where it has none) if there are images.
-        Weights, losses and predictions are never less than float32.
-    augmentation : None, "default" or callable, default=None
-        Random changes of the images that are trained on; validation and prediction
-        see them as they are. ``"default"`` is `ImageAugmentation`: small shifts,
-        turns, zooms and changes of exposure, no flips. A callable is given an image
-        (3, H, W), for most in [0, 1], and returns one of that shape, e.g. a transform
-        of torchvision; what it draws from torch is seeded. The frozen trunk of a
-        backbone is then run in every epoch.
-    test_time_views : int, default=0
-        Changed images, by `augmentation`, over which the outputs of the network are
-        averaged in prediction, beside that of the image as it is. The changes are the
-        same for every image and in every run.
-    validation_fraction : float, default=0.15
-        Share of the rows (of the patients, where groups are given) held out to stop
-        early and to choose the epoch; none are below 40 rows.
-    patience : int, default=5
-        Epochs without a better validation loss before training stops.
+    training : TrainingSettings or None, default=None
+        Settings of the training that rarely need to change, such as the patience of
+        early stopping, the schedule of the learning rate, augmentation and callbacks.
+        None is ``TrainingSettings()``. They can be set by name,
+        e.g. ``training__patience``.
     device : str, default="auto"
         Torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
-    callbacks : list of (str, skorch callback) or None, default=None
-        More skorch callbacks, e.g. checkpoints or scores of every epoch. Each fit
-        works with copies; one that raises ends the fit, which leaves the estimator as
-        it was.
     missing : {"auto", "error", "complete_case"}, default="auto"
         What an absent modality does: a learned token stands for it, an error, or its
         row is dropped in `fit` with a warning (and refused in prediction).
     groups : str or None, default=None
         Name of the column with patient ids; it is no feature.
     n_jobs : int or None, default=None
-        Threads in which the network is trained and asked; None is 1. The last digits
-        of a trained backbone depend on it.
+        Number of modalities whose transformers are fitted at a time, by joblib. Torch
+        threads are ``training__n_threads``.
     random_state : int, RandomState or None, default=None
         Seeds initial weights, dropout, batches and the validation split.
     verbose : int, default=0
@@ -158,7 +116,7 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
     n_epochs_ : int
         Number of epochs trained.
     callbacks_ : list of (str, skorch callback)
-        The copies of `callbacks` that the fit worked with.
+        The copies of the callbacks of `training` that the fit used.
     classes_ : ndarray of shape (n_classes,)
         The class labels.
     supports_missing_ : dict of str to bool
@@ -190,8 +148,6 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
     .. [3] Spasov S et al. (2019). A parameter-efficient deep learning approach to
        predict conversion from mild cognitive impairment to Alzheimer's disease.
        NeuroImage 189:276-287.
-    .. [4] Howard J, Ruder S (2018). Universal language model fine-tuning for text
-       classification. ACL.
 
     Examples
     --------
@@ -215,7 +171,6 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         join: Any = "concat",
         join_params: Any = None,
         encoders: Any = "all",
-        trainable: Any = "last_block",
         hidden_dims: Any = (64, 32),
         dropout: float = 0.2,
         modality_dropout: float = 0.1,
@@ -223,24 +178,12 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         loss_params: Any = None,
         auxiliary_loss: float = 0.0,
         auxiliary_target: Any = None,
-        auxiliary_target_weight: float = 1.0,
         class_weight: Any = None,
         max_epochs: int = 50,
         batch_size: int = 32,
         lr: float = 3e-3,
-        encoder_lr_factor: float = 0.1,
-        encoder_lr_decay: float = 1.0,
-        unfreeze_every: int | None = None,
-        weight_decay: float = 1e-2,
-        scheduler: Any = None,
-        gradient_clip: float | None = None,
-        precision: str = "auto",
-        augmentation: Any = None,
-        test_time_views: int = 0,
-        validation_fraction: float = 0.15,
-        patience: int = 5,
+        training: Any = None,
         device: str = "auto",
-        callbacks: Any = None,
         missing: str = "auto",
         groups: str | None = None,
         n_jobs: int | None = None,
@@ -251,7 +194,6 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         self.join = join
         self.join_params = join_params
         self.encoders = encoders
-        self.trainable = trainable
         self.hidden_dims = hidden_dims
         self.dropout = dropout
         self.modality_dropout = modality_dropout
@@ -259,24 +201,12 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         self.loss_params = loss_params
         self.auxiliary_loss = auxiliary_loss
         self.auxiliary_target = auxiliary_target
-        self.auxiliary_target_weight = auxiliary_target_weight
         self.class_weight = class_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
-        self.encoder_lr_factor = encoder_lr_factor
-        self.encoder_lr_decay = encoder_lr_decay
-        self.unfreeze_every = unfreeze_every
-        self.weight_decay = weight_decay
-        self.scheduler = scheduler
-        self.gradient_clip = gradient_clip
-        self.precision = precision
-        self.augmentation = augmentation
-        self.test_time_views = test_time_views
-        self.validation_fraction = validation_fraction
-        self.patience = patience
+        self.training = training
         self.device = device
-        self.callbacks = callbacks
         self.missing = missing
         self.groups = groups
         self.n_jobs = n_jobs
@@ -353,10 +283,6 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         bring a network (an `ImageEmbedder`, a `TorchEncoder`), or these. The features
         of the others enter the join as they are, standardised (type II), which only
         ``"concat"`` can take.
-    trainable : {"head", "last_block", "all"}, int or list of str, default="last_block"
-        What is trained of an image backbone: nothing, its last block, everything, its
-        last so many blocks, or the layers below these names. The part before it is
-        run once per image and kept in the embedder's store.
     hidden_dims : tuple of int, default=(64, 32)
         Width of each modality's representation, then of the head's hidden layers.
     dropout : float, default=0.2
@@ -377,65 +303,27 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         Column with a second thing to predict from the joined representation [3]_. It
         is no feature and needed in `fit` only; rows without a value have no part in
         its loss. Text, booleans and two-valued numbers are classes, others numbers.
-    auxiliary_target_weight : float, default=1.0
-        What the loss of the auxiliary target is multiplied with.
     max_epochs : int, default=50
         Most passes over the training rows.
     batch_size : int, default=32
         Rows per step.
     lr : float, default=3e-3
         Learning rate of AdamW.
-    encoder_lr_factor : float, default=0.1
-        What the learning rate is multiplied with for the layers of an image backbone; a
-        `TorchEncoder` has a factor of its own.
-    encoder_lr_decay : float, default=1.0
-        What it is multiplied with once more for each block further from the output of
-        an encoder; 0.38 is what Howard and Ruder [4]_ use.
-    unfreeze_every : int or None, default=None
-        Gradual unfreezing [4]_: of the blocks that `trainable` names, training begins
-        with the last of each encoder and adds one more every so many epochs. None
-        trains all from the start.
-    weight_decay : float, default=1e-2
-        Weight decay of AdamW.
-    scheduler : None, "cosine", "plateau" or skorch LRScheduler, default=None
-        How the learning rates fall: along a cosine over `max_epochs`, or to a tenth
-        where the validation loss stands still.
-    gradient_clip : float or None, default=None
-        Greatest norm of the gradient of a step.
-    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
-        In what most of the network is computed in training (autocast). ``"auto"`` is
-        float32, but on a GPU bfloat16 (float16 where it has none) if there are images.
-        Weights, losses and predictions are never less than float32.
-    augmentation : None, "default" or callable, default=None
-        Random changes of the images that are trained on; validation and prediction
-        see them as they are. ``"default"`` is `ImageAugmentation`: small shifts,
-        turns, zooms and changes of exposure, no flips. A callable is given an image
-        (3, H, W), for most in [0, 1], and returns one of that shape, e.g. a transform
-        of torchvision; what it draws from torch is seeded. The frozen trunk of a
-        backbone is then run in every epoch.
-    test_time_views : int, default=0
-        Changed images, by `augmentation`, over which the outputs of the network are
-        averaged in prediction, beside that of the image as it is. The changes are the
-        same for every image and in every run.
-    validation_fraction : float, default=0.15
-        Share of the rows (of the patients, where groups are given) held out to stop
-        early and to choose the epoch; none are below 40 rows.
-    patience : int, default=5
-        Epochs without a better validation loss before training stops.
+    training : TrainingSettings or None, default=None
+        Settings of the training that rarely need to change, such as the patience of
+        early stopping, the schedule of the learning rate, augmentation and callbacks.
+        None is ``TrainingSettings()``. They can be set by name,
+        e.g. ``training__patience``.
     device : str, default="auto"
         Torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
-    callbacks : list of (str, skorch callback) or None, default=None
-        More skorch callbacks, e.g. checkpoints or scores of every epoch. Each fit
-        works with copies; one that raises ends the fit, which leaves the estimator as
-        it was.
     missing : {"auto", "error", "complete_case"}, default="auto"
         What an absent modality does: a learned token stands for it, an error, or its
         row is dropped in `fit` with a warning (and refused in prediction).
     groups : str or None, default=None
         Name of the column with patient ids; it is no feature.
     n_jobs : int or None, default=None
-        Threads in which the network is trained and asked; None is 1. The last digits
-        of a trained backbone depend on it.
+        Number of modalities whose transformers are fitted at a time, by joblib. Torch
+        threads are ``training__n_threads``.
     random_state : int, RandomState or None, default=None
         Seeds initial weights, dropout, batches and the validation split.
     verbose : int, default=0
@@ -454,7 +342,7 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
     n_epochs_ : int
         Number of epochs trained.
     callbacks_ : list of (str, skorch callback)
-        The copies of `callbacks` that the fit worked with.
+        The copies of the callbacks of `training` that the fit used.
     supports_missing_ : dict of str to bool
         Whether the model has learned to do without the modality: it was absent or
         hidden in some training row, and ``missing="auto"``.
@@ -484,8 +372,6 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
     .. [3] Spasov S et al. (2019). A parameter-efficient deep learning approach to
        predict conversion from mild cognitive impairment to Alzheimer's disease.
        NeuroImage 189:276-287.
-    .. [4] Howard J, Ruder S (2018). Universal language model fine-tuning for text
-       classification. ACL.
 
     Examples
     --------
@@ -504,7 +390,6 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         join: Any = "concat",
         join_params: Any = None,
         encoders: Any = "all",
-        trainable: Any = "last_block",
         hidden_dims: Any = (64, 32),
         dropout: float = 0.2,
         modality_dropout: float = 0.1,
@@ -512,23 +397,11 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         loss_params: Any = None,
         auxiliary_loss: float = 0.0,
         auxiliary_target: Any = None,
-        auxiliary_target_weight: float = 1.0,
         max_epochs: int = 50,
         batch_size: int = 32,
         lr: float = 3e-3,
-        encoder_lr_factor: float = 0.1,
-        encoder_lr_decay: float = 1.0,
-        unfreeze_every: int | None = None,
-        weight_decay: float = 1e-2,
-        scheduler: Any = None,
-        gradient_clip: float | None = None,
-        precision: str = "auto",
-        augmentation: Any = None,
-        test_time_views: int = 0,
-        validation_fraction: float = 0.15,
-        patience: int = 5,
+        training: Any = None,
         device: str = "auto",
-        callbacks: Any = None,
         missing: str = "auto",
         groups: str | None = None,
         n_jobs: int | None = None,
@@ -539,7 +412,6 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         self.join = join
         self.join_params = join_params
         self.encoders = encoders
-        self.trainable = trainable
         self.hidden_dims = hidden_dims
         self.dropout = dropout
         self.modality_dropout = modality_dropout
@@ -547,23 +419,11 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         self.loss_params = loss_params
         self.auxiliary_loss = auxiliary_loss
         self.auxiliary_target = auxiliary_target
-        self.auxiliary_target_weight = auxiliary_target_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
-        self.encoder_lr_factor = encoder_lr_factor
-        self.encoder_lr_decay = encoder_lr_decay
-        self.unfreeze_every = unfreeze_every
-        self.weight_decay = weight_decay
-        self.scheduler = scheduler
-        self.gradient_clip = gradient_clip
-        self.precision = precision
-        self.augmentation = augmentation
-        self.test_time_views = test_time_views
-        self.validation_fraction = validation_fraction
-        self.patience = patience
+        self.training = training
         self.device = device
-        self.callbacks = callbacks
         self.missing = missing
         self.groups = groups
         self.n_jobs = n_jobs
@@ -633,10 +493,6 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         bring a network (an `ImageEmbedder`, a `TorchEncoder`), or these. The features
         of the others enter the join as they are, standardised (type II), which only
         ``"concat"`` can take.
-    trainable : {"head", "last_block", "all"}, int or list of str, default="last_block"
-        What is trained of an image backbone: nothing, its last block, everything, its
-        last so many blocks, or the layers below these names. The part before it is
-        run once per image and kept in the embedder's store.
     hidden_dims : tuple of int, default=(64, 32)
         Width of each modality's representation, then of the head's hidden layers.
     dropout : float, default=0.2
@@ -660,65 +516,27 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         Column with a second thing to predict from the joined representation [4]_. It
         is no feature and needed in `fit` only; rows without a value have no part in
         its loss. Text, booleans and two-valued numbers are classes, others numbers.
-    auxiliary_target_weight : float, default=1.0
-        What the loss of the auxiliary target is multiplied with.
     max_epochs : int, default=50
         Most passes over the training rows.
     batch_size : int, default=32
         Rows per step.
     lr : float, default=3e-3
         Learning rate of AdamW.
-    encoder_lr_factor : float, default=0.1
-        What the learning rate is multiplied with for the layers of an image backbone; a
-        `TorchEncoder` has a factor of its own.
-    encoder_lr_decay : float, default=1.0
-        What it is multiplied with once more for each block further from the output of
-        an encoder; 0.38 is what Howard and Ruder [5]_ use.
-    unfreeze_every : int or None, default=None
-        Gradual unfreezing [5]_: of the blocks that `trainable` names, training begins
-        with the last of each encoder and adds one more every so many epochs. None
-        trains all from the start.
-    weight_decay : float, default=1e-2
-        Weight decay of AdamW.
-    scheduler : None, "cosine", "plateau" or skorch LRScheduler, default=None
-        How the learning rates fall: along a cosine over `max_epochs`, or to a tenth
-        where the validation loss stands still.
-    gradient_clip : float or None, default=None
-        Greatest norm of the gradient of a step.
-    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
-        In what most of the network is computed in training (autocast). ``"auto"`` is
-        float32, but on a GPU bfloat16 (float16 where it has none) if there are images.
-        Weights, losses and predictions are never less than float32.
-    augmentation : None, "default" or callable, default=None
-        Random changes of the images that are trained on; validation and prediction
-        see them as they are. ``"default"`` is `ImageAugmentation`: small shifts,
-        turns, zooms and changes of exposure, no flips. A callable is given an image
-        (3, H, W), for most in [0, 1], and returns one of that shape, e.g. a transform
-        of torchvision; what it draws from torch is seeded. The frozen trunk of a
-        backbone is then run in every epoch.
-    test_time_views : int, default=0
-        Changed images, by `augmentation`, over which the outputs of the network are
-        averaged in prediction, beside that of the image as it is. The changes are the
-        same for every image and in every run.
-    validation_fraction : float, default=0.15
-        Share of the rows (of the patients, where groups are given) held out to stop
-        early and to choose the epoch; none are below 40 rows.
-    patience : int, default=5
-        Epochs without a better validation loss before training stops.
+    training : TrainingSettings or None, default=None
+        Settings of the training that rarely need to change, such as the patience of
+        early stopping, the schedule of the learning rate, augmentation and callbacks.
+        None is ``TrainingSettings()``. They can be set by name,
+        e.g. ``training__patience``.
     device : str, default="auto"
         Torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
-    callbacks : list of (str, skorch callback) or None, default=None
-        More skorch callbacks, e.g. checkpoints or scores of every epoch. Each fit
-        works with copies; one that raises ends the fit, which leaves the estimator as
-        it was.
     missing : {"auto", "error", "complete_case"}, default="auto"
         What an absent modality does: a learned token stands for it, an error, or its
         row is dropped in `fit` with a warning (and refused in prediction).
     groups : str or None, default=None
         Name of the column with patient ids; it is no feature.
     n_jobs : int or None, default=None
-        Threads in which the network is trained and asked; None is 1. The last digits
-        of a trained backbone depend on it.
+        Number of modalities whose transformers are fitted at a time, by joblib. Torch
+        threads are ``training__n_threads``.
     random_state : int, RandomState or None, default=None
         Seeds initial weights, dropout, batches and the validation split.
     verbose : int, default=0
@@ -737,7 +555,7 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
     n_epochs_ : int
         Number of epochs trained.
     callbacks_ : list of (str, skorch callback)
-        The copies of `callbacks` that the fit worked with.
+        The copies of the callbacks of `training` that the fit used.
     supports_missing_ : dict of str to bool
         Whether the model has learned to do without the modality: it was absent or
         hidden in some training row, and ``missing="auto"``.
@@ -771,8 +589,6 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
     .. [4] Spasov S et al. (2019). A parameter-efficient deep learning approach to
        predict conversion from mild cognitive impairment to Alzheimer's disease.
        NeuroImage 189:276-287.
-    .. [5] Howard J, Ruder S (2018). Universal language model fine-tuning for text
-       classification. ACL.
 
     Examples
     --------
@@ -793,7 +609,6 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         join: Any = "concat",
         join_params: Any = None,
         encoders: Any = "all",
-        trainable: Any = "last_block",
         hidden_dims: Any = (64, 32),
         dropout: float = 0.2,
         modality_dropout: float = 0.1,
@@ -801,23 +616,11 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         loss_params: Any = None,
         auxiliary_loss: float = 0.0,
         auxiliary_target: Any = None,
-        auxiliary_target_weight: float = 1.0,
         max_epochs: int = 50,
         batch_size: int = 32,
         lr: float = 3e-3,
-        encoder_lr_factor: float = 0.1,
-        encoder_lr_decay: float = 1.0,
-        unfreeze_every: int | None = None,
-        weight_decay: float = 1e-2,
-        scheduler: Any = None,
-        gradient_clip: float | None = None,
-        precision: str = "auto",
-        augmentation: Any = None,
-        test_time_views: int = 0,
-        validation_fraction: float = 0.15,
-        patience: int = 5,
+        training: Any = None,
         device: str = "auto",
-        callbacks: Any = None,
         missing: str = "auto",
         groups: str | None = None,
         n_jobs: int | None = None,
@@ -828,7 +631,6 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         self.join = join
         self.join_params = join_params
         self.encoders = encoders
-        self.trainable = trainable
         self.hidden_dims = hidden_dims
         self.dropout = dropout
         self.modality_dropout = modality_dropout
@@ -836,23 +638,11 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         self.loss_params = loss_params
         self.auxiliary_loss = auxiliary_loss
         self.auxiliary_target = auxiliary_target
-        self.auxiliary_target_weight = auxiliary_target_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
-        self.encoder_lr_factor = encoder_lr_factor
-        self.encoder_lr_decay = encoder_lr_decay
-        self.unfreeze_every = unfreeze_every
-        self.weight_decay = weight_decay
-        self.scheduler = scheduler
-        self.gradient_clip = gradient_clip
-        self.precision = precision
-        self.augmentation = augmentation
-        self.test_time_views = test_time_views
-        self.validation_fraction = validation_fraction
-        self.patience = patience
+        self.training = training
         self.device = device
-        self.callbacks = callbacks
         self.missing = missing
         self.groups = groups
         self.n_jobs = n_jobs

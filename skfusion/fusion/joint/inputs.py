@@ -36,22 +36,20 @@ from skfusion.pipelines import transform_steps
 __all__ = ["BlockInput", "ImageInput", "ModuleInput", "augmented", "make_input"]
 
 
-def make_input(modality: Modality, trainable: Any) -> BlockInput | ImageInput:
+def make_input(modality: Modality) -> BlockInput | ImageInput:
     """Choose what a modality brings to a joint net by its transformer.
 
     Parameters
     ----------
     modality : Modality
         The modality, unfitted.
-    trainable : {"head", "last_block", "all"}, int or list of str
-        What is trained of an image backbone.
 
     Returns
     -------
     BlockInput, ModuleInput or ImageInput
     """
     if isinstance(modality.transformer, ImageEmbedder):
-        return ImageInput(modality, trainable)
+        return ImageInput(modality)
     if isinstance(_last_step(modality.transformer), TorchEncoder):
         return ModuleInput(modality)
     return BlockInput(modality)
@@ -180,8 +178,6 @@ class ImageInput:
     ----------
     modality : Modality
         The modality; `fit` replaces its `ImageEmbedder` by a fitted clone.
-    trainable : str, int or list of str
-        What to train of the backbone.
     """
 
     dtype = np.dtype(np.float32)
@@ -189,9 +185,8 @@ class ImageInput:
     # A clinical cohort is too small to estimate batch norms again.
     follows_data = False
 
-    def __init__(self, modality: Modality, trainable: Any) -> None:
+    def __init__(self, modality: Modality) -> None:
         self.modality = modality
-        self.trainable = trainable
 
     def fit(
         self,
@@ -300,7 +295,12 @@ class ImageInput:
         # trunk is the same file of weights everywhere.
         if self._cached is None:
             backbone = self.modality.transformer.build()
-            self._cached = backbone, split_backbone(backbone.module, self.trainable)
+            self._cached = (
+                backbone,
+                split_backbone(
+                    backbone.module, self.modality.transformer.trainable_part()
+                ),
+            )
         return self._cached
 
     _cached: tuple[Backbone, SplitBackbone] | None = None

@@ -292,7 +292,6 @@ class Architecture:
     dropout: float
     modality_dropout: float
     auxiliary_loss: float
-    auxiliary_target_weight: float
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, whatever the cohort."""
@@ -310,13 +309,11 @@ class Architecture:
                     f"{self.owner}: {name} must be at least 0 and below 1, got "
                     f"{value!r}."
                 )
-        for name in ("auxiliary_loss", "auxiliary_target_weight"):
-            value = getattr(self, name)
-            if not 0 <= value < float("inf"):
-                raise ValueError(
-                    f"{self.owner}: {name} must be a number of 0 or more, got "
-                    f"{value!r}."
-                )
+        if not 0 <= self.auxiliary_loss < float("inf"):
+            raise ValueError(
+                f"{self.owner}: auxiliary_loss must be a number of 0 or more, got "
+                f"{self.auxiliary_loss!r}."
+            )
 
     @classmethod
     def of(cls, model: Any) -> Architecture:

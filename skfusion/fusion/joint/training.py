@@ -29,12 +29,12 @@ from skfusion.fusion.joint.network import JointNetwork, JointOutputs
 from skfusion.fusion.joint.objective import JointLoss
 from skfusion.fusion.torch_runtime import Precision
 
-__all__ = ["TrainingSettings", "train"]
+__all__ = ["TrainingPlan", "train"]
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """The parameters of `JointFusionClassifier` that concern training.
+class TrainingPlan:
+    """Everything that one training needs besides the network, rows and loss.
 
     Attributes
     ----------
@@ -188,7 +188,7 @@ def train(
     network: JointNetwork,
     fitted: Sample,
     held_out: Sample | None,
-    settings: TrainingSettings,
+    plan: TrainingPlan,
     loss: JointLoss,
 ) -> list[dict[str, Any]]:
     """Train a network in place.
@@ -202,7 +202,7 @@ def train(
     held_out : Sample or None
         The rows for early stopping. With some, the weights of the epoch with the least
         validation loss are kept.
-    settings : TrainingSettings
+    plan : TrainingPlan
         The rest.
     loss : JointLoss
         What is minimised. Early stopping minds the loss of the task alone.
@@ -214,39 +214,39 @@ def train(
         and what callbacks recorded.
     """
     callbacks = [
-        *settings.hooks,
-        *settings.callbacks,
+        *plan.hooks,
+        *plan.callbacks,
         *make_callbacks(
-            scheduler=settings.scheduler,
-            gradient_clip=settings.gradient_clip,
-            max_epochs=settings.max_epochs,
-            patience=settings.patience,
+            scheduler=plan.scheduler,
+            gradient_clip=plan.gradient_clip,
+            max_epochs=plan.max_epochs,
+            patience=plan.patience,
             has_validation=held_out is not None,
-            unfreezing=settings.unfreezing,
+            unfreezing=plan.unfreezing,
         ),
     ]
-    if settings.hooks:
-        callbacks.append(("joint_stop", StopIfWanted(settings.hooks)))
+    if plan.hooks:
+        callbacks.append(("joint_stop", StopIfWanted(plan.hooks)))
     net = _Net(
         network,
         criterion=loss,
         optimizer=torch.optim.AdamW,
-        optimizer__weight_decay=settings.weight_decay,
-        encoder_rates=settings.encoder_rates,
-        lr=settings.lr,
-        max_epochs=settings.max_epochs,
-        batch_size=settings.batch_size,
+        optimizer__weight_decay=plan.weight_decay,
+        encoder_rates=plan.encoder_rates,
+        lr=plan.lr,
+        max_epochs=plan.max_epochs,
+        batch_size=plan.batch_size,
         train_split=None if held_out is None else predefined_split(_Rows(held_out)),
         iterator_train__shuffle=True,
-        iterator_train__drop_last=_must_drop(network, len(fitted), settings.batch_size),
+        iterator_train__drop_last=_must_drop(network, len(fitted), plan.batch_size),
         iterator_train__collate_fn=_as_is,
         iterator_valid__collate_fn=_as_is,
         callbacks=callbacks,
-        device=settings.precision.device,
-        precision=settings.precision,
-        verbose=settings.verbose,
+        device=plan.precision.device,
+        precision=plan.precision,
+        verbose=plan.verbose,
         # it draws its table in every epoch, whether it prints it or not
-        **({} if settings.verbose else {"callbacks__print_log": None}),
+        **({} if plan.verbose else {"callbacks__print_log": None}),
     )
     _fit(net, _Rows(fitted))
     network.to("cpu").eval()

@@ -53,6 +53,13 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
     input_size : int or None, default=None
         Height and width in pixels to which the whole image is resized; None takes the
         size of the weights. A smaller one is faster.
+    trainable : {"auto", "head", "last_block", "all"}, int or list of str, \
+            default="auto"
+        Part of the network that joint fusion trains: nothing (``"head"``), its last
+        block, everything, a number of last blocks, or the layers below these names.
+        ``"auto"`` is ``"last_block"``, and ``"all"`` for ``weights=None``. The part
+        before it is run once per image and kept in the store. It has no effect on
+        `transform`, on the store and in early and late fusion.
     scaling : str, default="auto"
         How intensities come to [0, 1], see `skfusion.read_image`.
     window : {"lung", "bone", "soft", "brain"}, (centre, width) or None, default=None
@@ -145,6 +152,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         layer: str = "pool",
         pooling: str = "mean",
         input_size: int | None = None,
+        trainable: Any = "auto",
         scaling: str = "auto",
         window: str | tuple[float, float] | None = None,
         volume: str = "slices",
@@ -169,6 +177,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         self.layer = layer
         self.pooling = pooling
         self.input_size = input_size
+        self.trainable = trainable
         self.scaling = scaling
         self.window = window
         self.volume = volume
@@ -311,6 +320,18 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             slice_pooling=self.slice_pooling,
             voxel_size=self.voxel_size,
         )
+
+    def trainable_part(self) -> Any:
+        """Return the part of the network that joint fusion trains.
+
+        Returns
+        -------
+        {"head", "last_block", "all"}, int or list of str
+            The parameter `trainable`, ``"auto"`` resolved.
+        """
+        if isinstance(self.trainable, str) and self.trainable == "auto":
+            return "all" if self.weights is None else "last_block"
+        return self.trainable
 
     def encode_with(
         self, X: Any, module: nn.Module, fingerprint: str, *, fold: bool = True

@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skfusion import JointFusionClassifier, JointFusionRegressor
 from skfusion.datasets import make_fusion_cohort
+from skfusion.fusion import TrainingSettings
 from skfusion.fusion.joint.objective import AuxiliaryTarget
 
 FUSIONS = (
@@ -109,10 +110,16 @@ def staged(train):
 
 def test_auxiliary_target_is_learned_and_is_no_feature(train, staged):
     y = train.target[:300]
-    settings = {"max_epochs": 20, "validation_fraction": 0.0, "random_state": 0}
-    plain = JointFusionClassifier(parts(train), **settings).fit(staged, y)
+    settings = {"max_epochs": 20, "random_state": 0}
+    whole = TrainingSettings(validation_fraction=0.0)
+    plain = JointFusionClassifier(parts(train), training=whole, **settings).fit(
+        staged, y
+    )
     model = JointFusionClassifier(
-        parts(train), auxiliary_target="stage", auxiliary_target_weight=5.0, **settings
+        parts(train),
+        auxiliary_target="stage",
+        training=TrainingSettings(auxiliary_target_weight=5.0, validation_fraction=0.0),
+        **settings,
     ).fit(staged, y)
     assert "stage" not in model.feature_names_in_
     # without the column, and with wild values in it, the predictions are the same

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from joint_parameters import joint_parameters
 from sklearn.base import clone
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -23,7 +24,7 @@ from skfusion import (
     LateFusionClassifier,
     TabularEncoder,
 )
-from skfusion.fusion import TorchEncoder
+from skfusion.fusion import TorchEncoder, TrainingSettings
 
 
 class Recurrent(nn.Module):
@@ -62,8 +63,9 @@ def modalities(encoder):
 
 
 def joint(encoder, X, y, **parameters):
-    settings = {"max_epochs": 4, "random_state": 0, **parameters}
-    return JointFusionClassifier(modalities(encoder), **settings).fit(X, y)
+    settings = {"modalities": modalities(encoder), "max_epochs": 4, "random_state": 0}
+    settings = joint_parameters({**settings, **parameters})
+    return JointFusionClassifier(**settings).fit(X, y)
 
 
 def test_values_are_standardised_and_gaps_filled_with_the_mean(visits):
@@ -233,7 +235,7 @@ def test_joint_training_learns_what_frozen_random_features_do_not():
         [("visits", TorchEncoder(Recurrent(24), random_state=0), list(range(8)))],
         max_epochs=35,
         lr=2e-2,
-        patience=35,
+        training=TrainingSettings(patience=35),
         dropout=0.0,
         modality_dropout=0.0,
         random_state=0,

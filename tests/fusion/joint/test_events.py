@@ -19,6 +19,7 @@ from skfusion.fusion import (  # noqa: E402
     GRUDEncoder,
     SequenceTransformer,
     TorchEncoder,
+    TrainingSettings,
 )
 
 N_STEPS = 8
@@ -63,7 +64,11 @@ def labs(events, kind, **parameters):
 def test_a_trend_is_learned(kind):
     X, events, y = (part[1:] for part in trends(401, np.random.default_rng(0)))
     model = JointFusionClassifier(
-        [labs(events, kind)], max_epochs=25, lr=5e-3, patience=25, random_state=0
+        [labs(events, kind)],
+        max_epochs=25,
+        lr=5e-3,
+        training=TrainingSettings(patience=25),
+        random_state=0,
     )
     train = np.arange(400) < 300
     model.fit(X[train], y[train])
@@ -78,7 +83,6 @@ def test_events_and_images_train_together(store_path):
     image = ImageEmbedder(input_size=32, store=store_path)
     model = JointFusionClassifier(
         [("scan", image, "scan"), labs(events, GRUDEncoder)],
-        trainable="last_block",
         max_epochs=2,
         random_state=0,
     ).fit(X, y)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from joint_parameters import joint_parameters
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -47,8 +48,8 @@ def nested(n_modalities):
 
 def joint(modalities, fusion, **parameters):
     fusion = nested(len(modalities)) if fusion == "nested" else fusion
-    settings = {"join": fusion, "random_state": 0, **parameters}
-    return JointFusionClassifier(modalities, **settings)
+    settings = {"modalities": modalities, "join": fusion, "random_state": 0}
+    return JointFusionClassifier(**joint_parameters({**settings, **parameters}))
 
 
 @pytest.mark.parametrize("fusion", [*NAMED, "nested"])
@@ -162,14 +163,14 @@ def test_type_two_lets_features_enter_as_they_are(cohort, make):
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"encoders": "images"}, "must be 'all', 'networks' or a list"),
+        ({"encoders": "images"}, "must be one of .'all', 'networks'. or a list"),
         ({"encoders": ["ehr"]}, "'cxr' brings a network"),
         ({"encoders": ["cxr", "ekg"]}, "'ekg', which is no modality"),
         ({"encoders": "networks", "join": "gated"}, "cxr has 64, ehr has 3"),
         ({"join": ("cxr", "her")}, "Did you mean 'ehr'"),
         ({"join": "attention", "join_params": {"heads": 5}}, "does not divide"),
         ({"auxiliary_loss": -1.0}, "auxiliary_loss must be a number of 0 or more"),
-        ({"loss": "huber"}, "loss='huber' is unknown here"),
+        ({"loss": "huber"}, "loss must be one of .*got 'huber'"),
     ],
 )
 def test_choices_that_a_cohort_cannot_bear(cohort, make, parameters, words):

@@ -19,7 +19,7 @@ from torch import nn
 from torch.optim.lr_scheduler import StepLR
 
 from skfusion import ImageEmbedder, JointFusionClassifier
-from skfusion.fusion import TorchEncoder
+from skfusion.fusion import TorchEncoder, TrainingSettings
 from skfusion.fusion.torch_runtime import Precision
 from skfusion.image.networks.backbones import build_backbone
 
@@ -265,7 +265,7 @@ def test_precision_of_numbers_alone(cohort):
     exact = JointFusionClassifier(max_epochs=2, random_state=0).fit(X, y)
     assert exact.network_.head[1].weight.dtype == torch.float64
     rough = JointFusionClassifier(
-        max_epochs=2, random_state=0, precision="bfloat16"
+        max_epochs=2, random_state=0, training=TrainingSettings(precision="bfloat16")
     ).fit(X, y)
     assert rough.network_.head[1].weight.dtype == torch.float32
     np.testing.assert_allclose(
@@ -321,9 +321,9 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was(build, cohort, callback
     with pytest.raises(kind):
         model.fit(cohort.X, cohort.y)
     assert sorted(vars(model)) == before
-    model.set_params(callbacks=None).fit(cohort.X, cohort.y)
+    model.set_params(training__callbacks=None).fit(cohort.X, cohort.y)
     proba = model.predict_proba(cohort.X)
-    model.set_params(callbacks=[("fails", callback)], hidden_dims=(8,))
+    model.set_params(training__callbacks=[("fails", callback)], hidden_dims=(8,))
     with pytest.raises(kind):
         model.fit(cohort.X.iloc[:40], 1 - cohort.y[:40])
     np.testing.assert_array_equal(model.predict_proba(cohort.X), proba)
@@ -404,7 +404,7 @@ def accuracy(net, dataset, y=None):
         ({"scheduler": "steps"}, ValueError, "scheduler must be None, one of"),
         ({"scheduler": StepLR}, ValueError, "Wrap a scheduler of torch: LRScheduler"),
         ({"callbacks": Raises(ValueError)}, TypeError, "callbacks must be a list of"),
-        ({"callbacks": [("a", 3)]}, TypeError, "found .'a', 3.. Derive its class"),
+        ({"callbacks": [("a", 3)]}, TypeError, "got .'a', 3.. Derive its class"),
         (
             {"augmentation": "strong"},
             ValueError,
@@ -496,7 +496,7 @@ def test_predictions_are_averaged_over_views(build, cohort):
     X["scan"] = X["scan"].where(np.arange(48) % 5 > 0, None)
     model = build(augmentation="default", trainable="last_block").fit(X, cohort.y)
     plain = model.predict_proba(X)
-    model.set_params(test_time_views=3)
+    model.set_params(training__test_time_views=3)
     views = model.predict_proba(X)
     np.testing.assert_array_equal(views, model.predict_proba(X))
     np.testing.assert_allclose(
@@ -505,7 +505,7 @@ def test_predictions_are_averaged_over_views(build, cohort):
     here = X["scan"].notna().to_numpy()
     assert not np.allclose(views[here], plain[here], rtol=1e-3)
     np.testing.assert_allclose(views[~here], plain[~here], rtol=1e-5)
-    model.set_params(augmentation=lambda image: image)
+    model.set_params(training__augmentation=lambda image: image)
     np.testing.assert_allclose(model.predict_proba(X), plain, rtol=1e-3)
 
 

@@ -201,10 +201,9 @@ def mixed():
     """A joint net on an image and three columns of two kinds."""
     data = corner_cohort(32, seed=0).drop(columns="outcome")
     data["sex"] = np.random.default_rng(0).choice(["f", "m"], len(data))
-    embedder = ImageEmbedder(Counting(), input_size=SIZE, store=None)
+    embedder = ImageEmbedder(Counting(), input_size=SIZE, trainable="head", store=None)
     model = JointFusionClassifier(
         [("scan", embedder, "scan"), ("ehr", TabularEncoder(), ["age", "crp", "sex"])],
-        trainable="head",
         max_epochs=3,
         random_state=0,
     )

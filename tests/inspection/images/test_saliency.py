@@ -22,6 +22,7 @@ from skfusion import (
     JointFusionRegressor,
     LateFusionClassifier,
 )
+from skfusion.fusion import TrainingSettings
 from skfusion.inspection.images.saliency import explain_images
 from skfusion.survival import JointFusionSurvival
 
@@ -38,13 +39,12 @@ def modalities(embedder):
 def trained():
     """A joint net that has learned the corner."""
     data = corner_cohort(64, seed=0)
-    embedder = ImageEmbedder(small_net(), input_size=SIZE, store=None)
+    embedder = ImageEmbedder(small_net(), input_size=SIZE, trainable="all", store=None)
     model = JointFusionClassifier(
         modalities(embedder),
-        trainable="all",
         max_epochs=15,
         lr=3e-3,
-        encoder_lr_factor=1.0,
+        training=TrainingSettings(encoder_lr_factor=1.0),
         random_state=0,
     )
     return model.fit(data, data["outcome"])
@@ -156,7 +156,8 @@ def test_scores_of_numbers_and_times_are_the_predictions(embedder, corner, new):
 
 @pytest.mark.parametrize("trainable", ["all", "last_block", "head"])
 def test_integrated_gradients_add_up(embedder, corner, new, trainable):
-    model = JointFusionClassifier(modalities(embedder), trainable=trainable, **QUICK)
+    embedder.set_params(trainable=trainable)
+    model = JointFusionClassifier(modalities(embedder), **QUICK)
     model.fit(corner, corner["outcome"])
 
     def error(n_steps: int) -> float:
@@ -329,7 +330,7 @@ def test_models_that_see_no_image_are_named(corner, new):
     with pytest.raises(ValueError, match="has none"):
         explain_images(model, new)
     plain = LogisticRegression().fit(corner[["age", "crp"]], corner["outcome"])
-    with pytest.raises(TypeError, match="found LogisticRegression"):
+    with pytest.raises(TypeError, match="got LogisticRegression"):
         explain_images(plain, new)
     with pytest.raises(TypeError, match="begins with an ImageEmbedder"):
         explain_images(

@@ -384,9 +384,9 @@ def image_cohort(n_cases=60):
 def test_each_image_is_encoded_once(strategy, n_background):
     X, y = image_cohort()
     torch.manual_seed(0)
-    embedder = ImageEmbedder(Counting(), input_size=32, store=None)
+    embedder = ImageEmbedder(Counting(), input_size=32, trainable="all", store=None)
     modalities = [("scan", embedder, "scan"), ("age", StandardScaler(), ["age"])]
-    model = fusions(modalities, trainable="all", max_epochs=1)[strategy]
+    model = fusions(modalities, max_epochs=1)[strategy]
     model.fit(X[:40], y[:40])
     Counting.seen = 0
     model.encode_modalities(X[:1])

@@ -1,0 +1,188 @@
+"""Settings of the training of a joint network that rarely need to change."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+from sklearn.base import BaseEstimator
+
+from skfusion._validation import check_option, is_number
+from skfusion.fusion.joint.augmentation import batch_augmentation
+from skfusion.fusion.joint.callbacks import check_callbacks
+from skfusion.fusion.torch_runtime import PRECISIONS
+
+__all__ = ["TrainingSettings"]
+
+
+class TrainingSettings(BaseEstimator):
+    """Settings of the training of a joint fusion that rarely need to change.
+
+    They are the parameter `training` of `JointFusionClassifier`,
+    `JointFusionRegressor` and `JointFusionSurvival`. A search reaches them by name,
+    e.g. ``training__patience``, also where `training` is None.
+
+    Parameters
+    ----------
+    patience : int, default=5
+        Number of epochs without a better validation loss before training stops.
+    validation_fraction : float, default=0.15
+        Share of the rows (of the patients, where groups are given) that are held out
+        for early stopping and for the choice of the epoch. No rows are held out if
+        there are fewer than 40.
+    weight_decay : float, default=1e-2
+        Weight decay of AdamW.
+    encoder_lr_factor : float, default=0.1
+        Factor of the learning rate for the layers of an image backbone. A
+        `TorchEncoder` has a factor of its own.
+    encoder_lr_decay : float, default=1.0
+        Factor of the learning rate for each further block from the output of an
+        encoder. Howard and Ruder [1]_ use 0.38.
+    unfreeze_every : int or None, default=None
+        Number of epochs between two steps of gradual unfreezing [1]_. Training begins
+        with the last of the trainable blocks of each encoder and adds one more at each
+        step. None trains all of them from the start.
+    scheduler : None, "cosine", "plateau" or skorch LRScheduler, default=None
+        Schedule of the learning rates: a cosine over `max_epochs`, or a tenth whenever
+        the validation loss stops improving.
+    gradient_clip : float or None, default=None
+        Largest norm of the gradient of a step.
+    augmentation : None, "default" or callable, default=None
+        Random changes of the training images. Validation and prediction use the
+        unchanged images. ``"default"`` is `ImageAugmentation`: small shifts, rotations,
+        zooms and changes of exposure, no flips. A callable takes an image (3, H, W),
+        usually in [0, 1], and returns an image of the same shape, e.g. a transform of
+        torchvision. Its draws from torch are seeded. The frozen trunk of a backbone is
+        then run in every epoch.
+    test_time_views : int, default=0
+        Number of changed images, by `augmentation`, over which the outputs of the
+        network are averaged in prediction, in addition to the unchanged image. The
+        changes are the same for every image and in every run.
+    precision : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        Precision of most of the network in training (autocast). ``"auto"`` is float32,
+        and on a GPU bfloat16 (float16 where it is not supported) if there are images.
+        Weights, losses and predictions are float32 or float64.
+    callbacks : list of (str, skorch callback) or None, default=None
+        Additional skorch callbacks, e.g. checkpoints or scores of every epoch. Each fit
+        uses copies. A callback that raises ends the fit, which leaves the estimator
+        unchanged.
+    auxiliary_target_weight : float, default=1.0
+        Factor of the loss of the auxiliary target.
+    n_threads : int, default=1
+        Number of torch threads in training and prediction. The last digits of the
+        trained weights depend on it.
+
+    References
+    ----------
+    .. [1] Howard J, Ruder S (2018). Universal language model fine-tuning for text
+       classification. ACL.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion import JointFusionClassifier
+    >>> from skfusion.fusion import TrainingSettings
+    >>> model = JointFusionClassifier(
+    ...     [("ehr", StandardScaler(), ["age", "crp"])],
+    ...     training=TrainingSettings(patience=10, scheduler="cosine"))
+    >>> model.set_params(training__patience=20).training.patience
+    20
+    """
+
+    def __init__(
+        self,
+        *,
+        patience: int = 5,
+        validation_fraction: float = 0.15,
+        weight_decay: float = 1e-2,
+        encoder_lr_factor: float = 0.1,
+        encoder_lr_decay: float = 1.0,
+        unfreeze_every: int | None = None,
+        scheduler: Any = None,
+        gradient_clip: float | None = None,
+        augmentation: Any = None,
+        test_time_views: int = 0,
+        precision: str = "auto",
+        callbacks: Any = None,
+        auxiliary_target_weight: float = 1.0,
+        n_threads: int = 1,
+    ) -> None:
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.weight_decay = weight_decay
+        self.encoder_lr_factor = encoder_lr_factor
+        self.encoder_lr_decay = encoder_lr_decay
+        self.unfreeze_every = unfreeze_every
+        self.scheduler = scheduler
+        self.gradient_clip = gradient_clip
+        self.augmentation = augmentation
+        self.test_time_views = test_time_views
+        self.precision = precision
+        self.callbacks = callbacks
+        self.auxiliary_target_weight = auxiliary_target_weight
+        self.n_threads = n_threads
+
+    def check(self, estimator_name: str) -> None:
+        """Check the parameters before anything is computed.
+
+        Parameters
+        ----------
+        estimator_name : str
+            Name of the fusion estimator, for the messages.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range.
+        TypeError
+            If callbacks are of another kind.
+        """
+        if not 0 <= self.validation_fraction < 1:
+            raise ValueError(
+                f"{estimator_name}: validation_fraction must be at least 0 and below "
+                f"1, got {self.validation_fraction!r}."
+            )
+        for name in ("patience", "n_threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{estimator_name}: {name} must be 1 or more, got "
+                    f"{getattr(self, name)!r}."
+                )
+        for name in (
+            *("encoder_lr_factor", "encoder_lr_decay", "weight_decay"),
+            "auxiliary_target_weight",
+        ):
+            if not is_number(getattr(self, name)) or getattr(self, name) < 0:
+                raise ValueError(
+                    f"{estimator_name}: {name} must be a number of 0 or more, got "
+                    f"{getattr(self, name)!r}."
+                )
+        every: Any = self.unfreeze_every  # a user's value may be of any type
+        if every is not None and (not isinstance(every, numbers.Integral) or every < 1):
+            raise ValueError(
+                f"{estimator_name}: unfreeze_every must be None or a number of epochs "
+                f"from 1, got {every!r}."
+            )
+        clip = self.gradient_clip
+        if clip is not None and (not is_number(clip) or clip <= 0):
+            raise ValueError(
+                f"{estimator_name}: gradient_clip must be None or a norm above 0, got "
+                f"{clip!r}."
+            )
+        check_option(self.precision, "precision", PRECISIONS, estimator_name)
+        self._check_views(estimator_name)
+        check_callbacks(self.callbacks, self.scheduler, estimator_name)
+
+    def _check_views(self, estimator_name: str) -> None:
+        augment = batch_augmentation(self.augmentation, estimator_name)
+        views: Any = self.test_time_views
+        if not isinstance(views, numbers.Integral) or views < 0:
+            raise ValueError(
+                f"{estimator_name}: test_time_views must be a number of views from 0, "
+                f"got {views!r}."
+            )
+        if views and augment is None:
+            raise ValueError(
+                f"{estimator_name}: test_time_views={views} needs an augmentation, and "
+                "there is none. Pass augmentation='default' or a callable."
+            )
