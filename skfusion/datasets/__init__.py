@@ -1,8 +1,8 @@
-"""Cohorts to learn and to test with: real patients, and drawn ones of known truth.
+"""Loaders of real cohorts and generators of synthetic cohorts with known truth.
 
-Each function that makes or loads a cohort returns a `sklearn.utils.Bunch` with ``data``
-(a frame, one row per case), ``target``, ``groups``, and the columns of each modality;
-`drop_modality` takes modalities away again.
+Each function returns a `sklearn.utils.Bunch` with ``data`` (a frame, one row per case),
+``target``, ``groups`` and the columns of each modality. `drop_modality` removes
+modalities from a share of the rows.
 """
 
 from __future__ import annotations

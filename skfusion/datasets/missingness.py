@@ -1,8 +1,7 @@
-"""A cohort in, the same cohort with whole modalities taken away out.
+"""Removal of modalities from a cohort at a known rate and with a known mechanism.
 
-What is asked of a model that meets absent modalities, at a known rate and for a known
-reason. Which rows lose a modality is drawn here; what a model makes of it is measured
-in `skfusion.evaluation`.
+The result is used to test the robustness of models to missing modalities, which is
+measured with `skfusion.evaluation`.
 """
 
 from __future__ import annotations
@@ -44,66 +43,69 @@ def drop_modality(
     allow_empty: bool = False,
     random_state: int | np.random.RandomState | None = None,
 ) -> pd.DataFrame:
-    """Take whole modalities away from a share of the rows.
+    """Remove whole modalities from a share of the rows.
 
-    Of the rows that have a modality, exactly ``round(rate * n)`` lose all its cells.
-    Which ones follows one of Rubin's mechanisms [1]_: chance alone (MCAR), something
-    that stays observed (MAR), or the very thing that is taken away (MNAR). A row that
-    had a modality keeps one, unless `allow_empty` says otherwise.
+    Of the rows with a modality, exactly ``round(rate * n)`` lose all its cells. The
+    rows are drawn by one of Rubin's mechanisms [1]_: completely at random (MCAR),
+    depending on observed data (MAR), or depending on the removed data or the outcome
+    (MNAR). A row with a modality keeps at least one, unless `allow_empty` is True.
 
     Parameters
     ----------
     X : DataFrame of shape (n_samples, n_columns)
         The cohort. It is not changed.
     rate : float or mapping of str to float
-        Share of the rows that have the modality and lose it, in [0, 1]: of each
-        modality by name, or one number for all of `modalities`.
+        Share of the rows with the modality that lose it, in [0, 1]: one number for all
+        of `modalities`, or one for each modality by name.
     modalities : "auto", list of (str, any, columns) or mapping, default="auto"
-        The modalities: triples as the fusion estimators take them, or such as
-        ``{"image": "cxr_path", "ehr": ["age", "crp"]}``. With ``"auto"``, each column
-        of images is one and the other columns, identifiers aside, are ``"ehr"``.
-        Columns that are not named stay as they are.
+        The modalities: triples as in the fusion estimators, or a mapping such as
+        ``{"image": "cxr_path", "ehr": ["age", "crp"]}``. With ``"auto"``, each image
+        column is a modality, and the other columns except identifiers are ``"ehr"``.
+        Other columns are not changed.
     mechanism : {"mcar", "mar", "mnar"}, default="mcar"
-        What the chance of losing a modality depends on: nothing; `driver`, a column
-        outside the modality that is lost; or the lost modality's own values, or `y`.
+        Missingness mechanism. With ``"mcar"``, the rows are drawn completely at random.
+        With ``"mar"``, the probability depends on `driver`, a column outside of the
+        removed modality. With ``"mnar"``, it depends on the values of the removed
+        modality or on `y`.
     driver : column label, array-like of shape (n_samples,) or None, default=None
-        What the loss depends on, for ``"mar"`` and ``"mnar"``: a column of numbers,
-        booleans or ordered categories, or one number a row. None takes, for
-        ``"mar"``, the column of numbers with the fewest gaps outside the modalities
-        that are lost; for ``"mnar"``, the mean of the modality's standardised
-        numbers, or of an image's pixels where its cells are arrays.
+        Variable that the loss depends on, for ``"mar"`` and ``"mnar"``: a column of
+        numbers, booleans or ordered categories, or one number per row. For ``"mar"``,
+        None uses the numeric column with the fewest missing values outside of the
+        removed modalities. For ``"mnar"``, None uses the mean of the standardised
+        numbers of the modality, or the mean of the pixels if the cells are arrays.
     y : array-like of shape (n_samples,) or None, default=None
-        The outcome, instead of `driver`, for ``"mnar"``. Labels count in sorted order.
+        The outcome, instead of `driver`, for ``"mnar"``. Labels are ranked in sorted
+        order.
     strength : float, default=1.0
         Log of the factor by which one standard deviation of the driver (of its ranks)
-        multiplies the odds of being chosen first. Negative: low values are lost.
+        multiplies the odds of being drawn first. If negative, low values are removed.
     allow_empty : bool, default=False
-        Whether a row may lose the last thing it has.
+        Whether a row may lose its last modality.
     random_state : int, RandomState instance or None, default=None
-        Seed of the draws.
+        Seed of the random numbers.
 
     Returns
     -------
     DataFrame of shape (n_samples, n_columns)
         A copy with nulls: None in a column of objects, NaN, NaT or ``pd.NA`` in
-        others. Integers become floats and booleans pandas' ``boolean``, which can
-        hold a null, where one is needed.
+        others. Where a null is needed, integers become floats and booleans become the
+        pandas dtype ``boolean``.
 
     Raises
     ------
     TypeError
-        If `X` is no pandas frame, or the driver cannot be put in order.
+        If `X` is not a pandas frame, or the driver cannot be ordered.
     ValueError
-        If a rate is out of range or names no modality, the mechanism is unknown or
-        contradicts the driver, or the rates would leave rows with nothing.
+        If a rate is out of range or its modality is unknown, if the mechanism is
+        unknown or contradicts the driver, or if rows would have no modality left.
 
     Notes
     -----
     Rows are drawn without replacement with probabilities in proportion to
-    :math:`exp(strength * z)`, `z` being the standardised ranks of the driver (0 where
-    it is null): the k largest of ``strength * z`` plus a Gumbel variate [2]_. Where
-    rows would be left with nothing, they get a modality back, and the next in
-    that order lose it in their place.
+    :math:`exp(strength * z)`. Here `z` are the standardised ranks of the driver (0 for
+    nulls). These are the k largest of ``strength * z`` plus a Gumbel variate [2]_. Rows
+    without any modality left get one back, and the next rows in this order lose it
+    instead.
 
     References
     ----------
@@ -161,7 +163,7 @@ def _find_modalities(X: Any, modalities: Any) -> list[Modality]:
             modalities["ehr_table" if "ehr" in modalities else "ehr"] = ehr
     if isinstance(modalities, Mapping):
         modalities = [(name, None, columns) for name, columns in modalities.items()]
-    # what stands in the middle of a triple is of no matter here
+    # The estimator of a triple is not used here.
     triples = [
         (m[0], FunctionTransformer(), m[2])
         if isinstance(m, (tuple, list)) and len(m) == 3
@@ -179,7 +181,8 @@ def _check_rates(
         unknown = [name for name in rate if name not in names]
         if unknown:
             raise ValueError(
-                f"{_OWNER}: rate names {unknown}, but the modalities are {names}."
+                f"{_OWNER}: rate has the unknown names {unknown}, but the modalities "
+                f"are {names}."
             )
         rates = {name: rate.get(name, 0.0) for name in names}
     else:
@@ -198,22 +201,22 @@ def _check_mechanism(mechanism: str, driver: Any, y: Any, strength: float) -> No
         raise ValueError(f"{_OWNER}: strength must be finite, got {strength}.")
     if mechanism == "mcar" and (driver is not None or y is not None):
         raise ValueError(
-            f"{_OWNER}: mechanism='mcar' is chance alone, so driver and y mean "
-            "nothing. Leave them out, or choose 'mar' or 'mnar'."
+            f"{_OWNER}: mechanism='mcar' is completely at random, so driver and y have "
+            "no effect. Omit them, or choose 'mar' or 'mnar'."
         )
     if mechanism == "mar" and y is not None:
         raise ValueError(
-            f"{_OWNER}: a loss that depends on the outcome is mechanism='mnar': no "
-            "model sees the outcome when it predicts."
+            f"{_OWNER}: a loss that depends on y is mechanism='mnar', because the "
+            "outcome is not observed at prediction time."
         )
     if driver is not None and y is not None:
-        raise ValueError(f"{_OWNER}: give driver or y, not both.")
+        raise ValueError(f"{_OWNER}: got both driver and y. Pass only one of them.")
 
 
 def _presence(
     X: pd.DataFrame, parts: list[Modality], rates: Mapping[str, float]
 ) -> NDArray[np.bool_]:
-    """Return which modality is where; the last column: anything that nobody names."""
+    """Return the presence of each modality, and of the other columns as last column."""
     owners: dict[Any, list[str]] = {}
     for part in parts:
         for column in part.columns:
@@ -222,7 +225,8 @@ def _presence(
         if len(names) > 1 and any(rates[name] for name in names):
             raise ValueError(
                 f"{_OWNER}: column {column!r} belongs to the modalities {names}, so "
-                "one cannot be taken away without the other. Name it once."
+                "one cannot be removed without the other. Assign it to only one "
+                "modality."
             )
     rest = np.zeros(len(X), dtype=bool)
     _, _, identifiers = infer_columns(X)
@@ -240,7 +244,7 @@ def _choose(
     *,
     allow_empty: bool,
 ) -> NDArray[np.bool_]:
-    """Choose the rows with the largest keys, so that none is left with nothing."""
+    """Choose the rows with the largest keys, so that no row loses all modalities."""
     lost = np.zeros_like(presence)
     for j, count in enumerate(counts):
         rows = np.flatnonzero(presence[:, j])
@@ -249,7 +253,7 @@ def _choose(
     if allow_empty:
         return lost
     for row in np.flatnonzero(presence.any(axis=1) & ~(presence & ~lost).any(axis=1)):
-        # what was lost most narrowly is given back first
+        # The lost modality with the smallest key is restored first.
         mine = np.flatnonzero(lost[row])
         for part in mine[np.argsort(keys[row, mine], kind="stable")]:
             left = presence & ~lost
@@ -261,9 +265,9 @@ def _choose(
         else:
             dropped = {m.name: c for m, c in zip(parts, counts, strict=True) if c}
             raise ValueError(
-                f"{_OWNER}: taking {dropped} rows' modalities away leaves rows with "
-                "nothing, because too few rows have anything else. Lower the rates, "
-                "or pass allow_empty=True."
+                f"{_OWNER}: removing modalities (number of rows: {dropped}) would "
+                "leave rows without any modality, because too few rows have another "
+                "one. Decrease the rates, or pass allow_empty=True."
             )
     return lost
 
@@ -277,7 +281,7 @@ def _driver(
     driver: Any,
     y: Any,
 ) -> NDArray[np.float64]:
-    """Return the number, one a row, that the loss of a modality depends on."""
+    """Return the variable that the loss of a modality depends on, for each row."""
     if y is not None:
         return _as_numbers(y, "y", len(X))
     if driver is None:
@@ -287,14 +291,14 @@ def _driver(
     if not pd.api.types.is_hashable(driver):
         return _as_numbers(driver, "driver", len(X))
     if driver not in X.columns:
-        raise ValueError(f"{_OWNER}: driver {driver!r} is no column of X.")
+        raise ValueError(f"{_OWNER}: driver {driver!r} is not a column of X.")
     if mechanism == "mar":
         hidden = [p.name for p in parts if rates[p.name] and driver in p.columns]
         if hidden:
             raise ValueError(
-                f"{_OWNER}: driver {driver!r} belongs to {hidden[0]!r}, which is taken "
-                "away itself: that is mechanism='mnar'. For 'mar', name a column that "
-                "stays."
+                f"{_OWNER}: driver {driver!r} belongs to the removed modality "
+                f"{hidden[0]!r}, which is mechanism='mnar'. For 'mar', use a column of "
+                "another modality."
             )
     return _as_numbers(X[driver], repr(driver), len(X))
 
@@ -307,9 +311,9 @@ def _default_driver(
     numbers = [c for c in others if c not in hidden and _is_number(X[c])]
     if not numbers:
         raise ValueError(
-            f"{_OWNER}: mechanism='mar' needs something that stays observed, and X has "
-            "no column of numbers outside the modalities that are taken away. Give "
-            "driver=, or the rate of one modality only."
+            f"{_OWNER}: mechanism='mar' needs an observed driver, but X has no numeric "
+            "column outside of the removed modalities. Pass driver=, or the rate of "
+            "one modality only."
         )
     return min(numbers, key=lambda column: X[column].isna().sum())
 
@@ -328,8 +332,8 @@ def _own_values(X: pd.DataFrame, part: Modality) -> NDArray[np.float64]:
             means.append((numbers - np.nanmean(numbers)) / spread)
     if not means:
         raise ValueError(
-            f"{_OWNER}: modality {part.name!r} has no numbers and no pixels that its "
-            "loss could depend on. Give driver= or y= for mechanism='mnar'."
+            f"{_OWNER}: modality {part.name!r} has no numbers or pixels that its "
+            "loss could depend on. Pass driver= or y= for mechanism='mnar'."
         )
     table = np.stack(means)
     known = ~np.isnan(table)
@@ -369,7 +373,7 @@ def _as_numbers(values: Any, name: str, n_rows: int) -> NDArray[np.float64]:
         codes = pd.factorize(values, sort=True)[0].astype(np.float64)
         return np.where(codes < 0, np.nan, codes)
     raise TypeError(
-        f"{_OWNER}: {name} holds {values.dtype}, which has no order. Give numbers, "
+        f"{_OWNER}: {name} has dtype {values.dtype}, which has no order. Pass numbers, "
         "booleans or an ordered categorical as the driver."
     )
 

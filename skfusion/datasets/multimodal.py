@@ -1,8 +1,8 @@
-"""A synthetic cohort of any number of modalities, for any task.
+"""Synthetic cohort of any number of modalities, for any task.
 
-Where `skfusion.datasets.synthetic` knows the best possible score of one design, this
-one takes the shape of a study: how many modalities, how wide, which of them images,
-which outcome, who lacks what.
+`skfusion.datasets.synthetic` provides one design with known optimal scores. This module
+generates cohorts with the structure of a given study: number, width and type of the
+modalities, outcome and missing modalities.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = ["make_multimodal_cohort"]
 Width = int | tuple[int, ...]
 
 _TASKS = ("classification", "multiclass", "multilabel", "regression", "survival")
-_N_INFORMATIVE = 10  # features a modality whose mean an outcome moves, at most
-_PATIENT_SHARE = 0.5  # of the noise that the rows of one patient have in common
+_N_INFORMATIVE = 10  # maximum number of informative features per modality and output
+_PATIENT_SHARE = 0.5  # share of the noise that is common to the rows of one patient
 _GREY, _GREY_PER_UNIT, _GREY_NOISE = 128, 24, 8
 _WEIBULL_SHAPE = 1.5
 _CATEGORIES = ("high", "low", "medium")
@@ -34,8 +34,8 @@ _MEDIAN_MONTHS = 24.0
 _DESCR = """\
 Synthetic cohort of several modalities
 ======================================
-Every modality carries a signal of known size about the outcome, and its own noise.
-Nothing here is a patient, and no score reached here says anything about real data.
+Every modality contains a signal of known size about the outcome, and independent noise.
+The rows are not patients, and scores on them do not apply to real data.
 """
 
 
@@ -56,10 +56,10 @@ def make_multimodal_cohort(
     missing_rate: float | Mapping[str, float] = 0.0,
     random_state: int | np.random.RandomState | None = None,
 ) -> Bunch:
-    r"""Make a cohort of any number of modalities with signals of known size.
+    r"""Generate a cohort of any number of modalities with signals of known size.
 
-    A modality is a block of numbers or an image. Given the outcome the modalities are
-    independent, unless `interaction` says otherwise, so that each adds what it knows.
+    A modality is a block of numbers or an image. Given the outcome, the modalities are
+    independent unless `interaction` is above 0, so that each adds information.
 
     Parameters
     ----------
@@ -70,35 +70,35 @@ def make_multimodal_cohort(
         ``(H, W, C)`` of an image. None is ``{"mri": 93, "clinical": 5,
         "cxr": (32, 32)}``.
     task : str, default="classification"
-        The outcome: ``"classification"``, 0 or 1; ``"multiclass"``, one of `n_outputs`
-        classes; ``"multilabel"``, `n_outputs` labels, each 0 or 1 and independent of
-        the others; ``"regression"``, standard normal numbers; or ``"survival"``, times
-        to an event, some censored.
+        The outcome. ``"classification"`` is 0 or 1, and ``"multiclass"`` one of
+        `n_outputs` classes. ``"multilabel"`` is `n_outputs` independent labels, each 0
+        or 1. ``"regression"`` is standard normal numbers. ``"survival"`` is times to an
+        event, some of them censored.
     n_outputs : int or None, default=None
-        Number of classes (at least 3), labels (at least 2) or numbers; None is 3, 3
-        and 1. The other tasks have one outcome.
+        Number of classes (at least 3), labels (at least 2) or numbers. None is 3, 3
+        and 1, respectively. The other tasks have one outcome.
     prevalence : float, sequence of float or None, default=None
         Share of outcome 1 (0.5), of each label (0.5 each), or of each class
         (equal, the sequence is scaled to sum to 1).
     signal : float or mapping of str to float, default=1.0
-        How far the outcome moves a modality, in standard deviations of its noise along
-        the best direction: one number for all, or by name (1 where not named).
+        Shift of a modality by the outcome, in standard deviations of its noise along
+        the best direction: one number for all, or by name (1 for other names).
     interaction : float, default=0.0
-        Size, in standard deviations, of a second pattern in the first two modalities
-        whose product tells the outcome while neither does alone: above 0 late fusion
-        loses something that early and joint fusion can see.
+        Size, in standard deviations, of a second pattern in the first two modalities.
+        The product of the two patterns predicts the outcome, but neither does alone.
+        Above 0, early and joint fusion have an advantage over late fusion.
     categorical : mapping of str to int or None, default=None
-        How many columns of a block, the last ones, become categories "low", "medium"
-        and "high" of one third of the rows each.
+        Number of columns of a block, the last ones, that become categories "low",
+        "medium" and "high" of one third of the rows each.
     censoring : float, default=0.3
         Share of the rows that are censored, for ``task="survival"``.
     rows_per_patient : int, default=1
-        Rows of each patient, who has one outcome and half of the noise in common.
+        Number of rows per patient, with one outcome and half of the noise in common.
     missing_rate : float or mapping of str to float, default=0.0
-        Share of the rows without the modality, at random (see `drop_modality`); no
-        row loses everything.
+        Share of the rows without the modality, drawn at random (see `drop_modality`).
+        No row loses all modalities.
     random_state : int, RandomState instance or None, default=None
-        Seed of the draws.
+        Seed of the random numbers.
 
     Returns
     -------
@@ -106,35 +106,35 @@ def make_multimodal_cohort(
         With the fields
 
         - ``data``: DataFrame of n_samples rows: ``patient_id``, the columns
-          ``mri_00``, ``mri_01`` ... of each block, one column of uint8 arrays an image
+          ``mri_00``, ``mri_01`` ... of each block, one column of uint8 arrays per image
         - ``target``: ndarray of shape (n_samples,), (n_samples, n_outputs) for several
           labels or numbers, or a structured array with the fields ``event`` (bool)
-          and ``time`` (float, months), as scikit-survival takes it
+          and ``time`` (float, months), as in scikit-survival
         - ``groups``: ndarray of patient ids
-        - ``columns``: dict, the columns of each modality as a triple takes them: a
-          list, or the label of an image's column
-        - ``image_columns``, ``ehr_columns``: lists of all columns of images and of
-          all others
+        - ``columns``: dict, the columns of each modality for a modality triple: a
+          list, or the label of an image column
+        - ``image_columns``, ``ehr_columns``: lists of all image columns and of all
+          other columns
         - ``group_column``, ``DESCR``, ``licence``, ``citation``
 
     Raises
     ------
     ValueError
-        If a parameter is out of range or does not fit the task.
+        If a parameter is out of range or not valid for the task.
 
     Notes
     -----
-    With the signals :math:`s_m`, no interaction and no categories, the best AUROC of a
-    block for a binary outcome is :math:`\Phi(s_m/\sqrt 2)`, and that of all together
-    :math:`\Phi(\sqrt{\sum_m s_m^2}/\sqrt 2)`. Any two classes of several lie
-    :math:`s_m` apart. For a number, :math:`R^2 = s_m^2/(1 + s_m^2)`. In survival the
-    signal is about a standard normal log-hazard :math:`\eta`, the times are Weibull
-    with shape 1.5 and median :math:`24 e^{-\eta/1.5}` months, and censoring does not
-    depend on them.
+    With the signals :math:`s_m`, no interaction and no categories, the optimal AUROC of
+    a block for a binary outcome is :math:`\Phi(s_m/\sqrt 2)`. That of all modalities is
+    :math:`\Phi(\sqrt{\sum_m s_m^2}/\sqrt 2)`. In multiclass tasks, the distance between
+    any two classes is :math:`s_m`. In regression, :math:`R^2 = s_m^2/(1 + s_m^2)`. In
+    survival, the signal is a standard normal log-hazard :math:`\eta`. The times are
+    Weibull with shape 1.5 and median :math:`24 e^{-\eta/1.5}` months, and censoring is
+    independent of them.
 
-    In a block, ``min(10, width // outputs)`` features of each output carry its signal
-    in equal parts. An image shows a bright or dark spot an output, in grey levels
-    of 24 a standard deviation on 128, with pixel noise that costs little.
+    In a block, ``min(10, width // outputs)`` features of each output contain its signal
+    in equal parts. An image contains a bright or dark spot per output, with 24 grey
+    levels per standard deviation around 128, and pixel noise of little effect.
 
     Examples
     --------
@@ -160,7 +160,7 @@ def make_multimodal_cohort(
     signals = _by_name(signal, widths, name="signal", other=1.0)
     n_categories = _check_categories(categorical or {}, widths)
     if interaction and len(widths) < 2:
-        raise ValueError("interaction needs at least two modalities, but there is one.")
+        raise ValueError("interaction needs at least two modalities, got one.")
     rng = check_random_state(random_state)
     patient = np.arange(n_samples) // rows_per_patient
     shares = _shares(prevalence, task, n_outputs)
@@ -198,14 +198,14 @@ def make_multimodal_cohort(
         ehr_columns=[c for name in widths if name not in images for c in blocks[name]],
         group_column="patient_id",
         DESCR=_DESCR,
-        licence="none needed: drawn at random",
+        licence="none needed: generated at random",
         citation="skfusion, skfusion.datasets.make_multimodal_cohort",
     )
 
 
 def _check_modalities(modalities: Mapping[str, Width]) -> dict[str, Width]:
     if not modalities:
-        raise ValueError("modalities is empty. Name at least one.")
+        raise ValueError("modalities is empty. Pass at least one modality.")
     checked: dict[str, Width] = {}
     for name, width in modalities.items():
         shape = width if isinstance(width, (tuple, list)) else (width,)
@@ -225,7 +225,7 @@ def _check_outputs(task: str, n_outputs: int | None) -> int:
     least, usual = {"multiclass": (3, 3), "multilabel": (2, 3)}.get(task, (1, 1))
     n_outputs = usual if n_outputs is None else n_outputs
     if n_outputs < least or (task in ("classification", "survival") and n_outputs > 1):
-        raise ValueError(f"n_outputs={n_outputs} does not fit task={task!r}.")
+        raise ValueError(f"n_outputs={n_outputs} is not valid for task={task!r}.")
     return n_outputs
 
 
@@ -237,7 +237,7 @@ def _check_categories(
         width = widths[name]
         if count and (isinstance(width, tuple) or not 0 < count <= width):
             raise ValueError(
-                f"categorical asks for {count} columns of {name!r}, which is "
+                f"categorical requests {count} columns of modality {name!r}, which is "
                 + ("an image." if isinstance(width, tuple) else f"{width} wide.")
             )
     return {name: int(count) for name, count in counts.items()}
@@ -266,7 +266,7 @@ def _shares(
     """Return the share of outcome 1, of each label or of each class."""
     if task in ("regression", "survival"):
         if prevalence is not None:
-            raise ValueError(f"prevalence means nothing for task={task!r}.")
+            raise ValueError(f"prevalence is not valid for task={task!r}.")
         return np.empty(0)
     usual = 1 / n_outputs if task == "multiclass" else 0.5
     shares = np.atleast_1d(usual if prevalence is None else prevalence).astype(float)
@@ -292,16 +292,16 @@ def _outcomes(
     shares: NDArray[np.float64],
     rng: np.random.RandomState,
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Return the outcomes, and the numbers (n_patients, n_outputs) they move by."""
+    """Return the outcomes, and the shifts (n_patients, n_outputs) of the features."""
     if task in ("regression", "survival"):
         numbers = rng.standard_normal((n_patients, n_outputs))
         return (numbers[:, 0] if n_outputs == 1 else numbers), numbers
-    # evenly spaced ranks in random order: every share is met as exactly as can be
+    # Evenly spaced ranks in random order meet every share as exactly as possible.
     orders = [rng.permutation(n_patients) for _ in range(n_outputs)]
     ranks = (np.stack(orders, axis=1) + 0.5) / n_patients
     if task == "multiclass":
         classes = np.searchsorted(shares.cumsum()[:-1], ranks[:, 0], side="right")
-        # any two corners of this simplex are 1 apart
+        # The distance between any two corners of this simplex is 1.
         return classes.astype(np.int64), np.eye(n_outputs)[classes] / np.sqrt(2)
     labels = (ranks < shares).astype(np.int64)
     return (labels[:, 0] if task == "classification" else labels), labels.astype(float)
@@ -310,12 +310,12 @@ def _outcomes(
 def _times(
     log_hazard: NDArray[np.float64], censoring: float, rng: np.random.RandomState
 ) -> NDArray[Any]:
-    """Draw times to the event and cut them, so that the given share is censored."""
+    """Draw event times and censor them, so that the given share is censored."""
     n = len(log_hazard)
     unit = -np.log(rng.uniform(size=n)) / np.log(2)  # its median is 1
     time = _MEDIAN_MONTHS * (np.exp(-log_hazard) * unit) ** (1 / _WEIBULL_SHAPE)
     cut = rng.standard_exponential(n)
-    # a row is censored where time / cut is above the scale of the censoring times
+    # A row is censored if time / cut is above the scale of the censoring times.
     ratios = np.sort(time / cut)
     ratios = np.r_[ratios[0] / 2, ratios, ratios[-1] * 2]
     n_events = n - round(censoring * n)
@@ -332,7 +332,7 @@ def _means(
     interaction: float,
     rng: np.random.RandomState,
 ) -> dict[str, NDArray[np.float64]]:
-    """Return by how much each pattern of each modality is moved, row by row."""
+    """Return the shift of each pattern of each modality for each row."""
     means = {name: signal * scores for name, signal in signals.items()}
     if interaction:
         sign = np.where(rng.uniform(size=len(scores)) < 0.5, -1.0, 1.0)
@@ -376,7 +376,7 @@ def _images(
     patient: NDArray[np.intp],
     rng: np.random.RandomState,
 ) -> pd.DataFrame:
-    """Draw one spot a pattern; how bright it is carries the signal and the noise."""
+    """Draw one spot per pattern, with the signal and the noise as its brightness."""
     n_patterns = means.shape[1]
     brightness = means + clustered_normals(patient, n_patterns, _PATIENT_SHARE, rng)
     side = int(np.ceil(np.sqrt(n_patterns)))

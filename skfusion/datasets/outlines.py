@@ -1,7 +1,7 @@
-"""Outlines of one nodule by several readers: who drew the same, and how it looks.
+"""Lesion outlines of several readers: matching, diameter and rasterisation.
 
-Goes in: contours in mm, as polygons of one slice or as point clouds of one reader.
-Comes out: a group number per reader, a diameter, a drawn image. Knows no database.
+Contours are in mm, as polygons of one slice or as point clouds of one reader. The
+functions do not depend on a database.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from scipy.spatial.distance import pdist
 
 __all__ = ["Contour", "diameter_mm", "draw_outlines", "group_readers", "signed_area"]
 
-_SUBPIXELS = 4  # polygons are filled on a grid this much finer, then averaged
+_SUBPIXELS = 4  # factor of the finer grid on which polygons are filled, then averaged
 
 
 class Contour(NamedTuple):
-    """One closed polygon that a reader drew on one axial slice.
+    """Closed polygon that a reader drew on one axial slice.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Contour(NamedTuple):
     points : ndarray of shape (n_points, 2)
         Corners ``(x, y)`` in mm.
     inclusion : bool
-        False where the polygon cuts a hole out of the outline.
+        False if the polygon is a hole of the outline.
     """
 
     z: float
@@ -42,12 +42,12 @@ class Contour(NamedTuple):
 def group_readers(
     clouds: Sequence[NDArray[np.float64]], tolerance_mm: float, max_readers: int = 4
 ) -> NDArray[np.intp]:
-    """Say which outlines of one scan show the same lesion.
+    """Group the outlines of one scan that show the same lesion.
 
-    Two outlines are neighbours when their closest points lie within `tolerance_mm`;
-    a lesion is a connected component of neighbours. A component with more outlines
-    than there are readers is several lesions that touch: it is cut, by average
-    linkage of the centroids, into the fewest parts that none is too large.
+    Two outlines are neighbours if the distance of their closest points is at most
+    `tolerance_mm`. A lesion is a connected component of neighbours. A component with
+    more outlines than readers consists of several touching lesions. It is split by
+    average linkage of the centroids into the fewest parts of at most `max_readers`.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def group_readers(
     tolerance_mm : float
         Largest gap between two outlines of one lesion, in mm.
     max_readers : int, default=4
-        Number of readers of the scan, each of whom outlines a lesion once.
+        Number of readers of the scan. Each reader outlines a lesion at most once.
 
     Returns
     -------
@@ -87,8 +87,8 @@ def _neighbours(
 ) -> NDArray[np.bool_]:
     low = np.array([cloud.min(axis=0) for cloud in clouds])
     high = np.array([cloud.max(axis=0) for cloud in clouds])
-    # the gap between bounding boxes bounds the distance from below, and rules out
-    # nearly all pairs of a scan before any point is compared
+    # The gap between bounding boxes is a lower bound of the distance. It excludes
+    # nearly all pairs of a scan before points are compared.
     gap = np.maximum(low[:, None] - high[None], low[None] - high[:, None]).clip(0)
     near = np.linalg.norm(gap, axis=-1) <= tolerance_mm
     trees: dict[int, KDTree] = {}
@@ -96,7 +96,7 @@ def _neighbours(
     for i, j in np.argwhere(np.triu(near, 1)):
         if i not in trees:
             trees[i] = KDTree(clouds[i], balanced_tree=False, compact_nodes=False)
-        # most of these pairs are one lesion, which every eighth point tells already
+        # Most of these pairs are one lesion, so every eighth point is often sufficient.
         for points in (clouds[j][::8], clouds[j]):
             gaps = trees[i].query(points, distance_upper_bound=bound)[0]
             near[i, j] = near[j, i] = gaps.min() <= tolerance_mm
@@ -114,7 +114,7 @@ def _split(centroids: NDArray[np.float64], max_size: int) -> NDArray[np.intp]:
 
 
 def signed_area(contour: Contour) -> float:
-    """Return the area of a polygon in mm² (shoelace formula), a hole's as negative.
+    """Return the area of a polygon in mm² (shoelace formula), negative for a hole.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def diameter_mm(contours: Sequence[Contour]) -> float:
     Parameters
     ----------
     contours : sequence of Contour
-        What one reader drew of one lesion.
+        Contours of one lesion by one reader.
 
     Returns
     -------
@@ -169,27 +169,27 @@ def diameter_mm(contours: Sequence[Contour]) -> float:
 def draw_outlines(
     readers: Sequence[Sequence[Contour]], image_size: int, mm_per_pixel: float
 ) -> NDArray[np.uint8]:
-    """Draw the slice on which a lesion is largest, as the agreement of its readers.
+    """Draw the agreement of readers on the slice in which a lesion is largest.
 
     Parameters
     ----------
     readers : sequence of sequences of Contour
-        What each reader drew of one lesion.
+        Contours of one lesion by each reader.
     image_size : int
         Height and width of the image, in pixels.
     mm_per_pixel : float
-        Side of a pixel, in mm. What lies outside of the image is cut off.
+        Side of a pixel, in mm. Parts outside of the image are cropped.
 
     Returns
     -------
     ndarray of uint8, shape (image_size, image_size)
-        255 times the share of readers whose outline covers the pixel. The middle of
-        the outlines' bounding box is the middle of the image.
+        255 times the share of readers whose outline covers the pixel. The image is
+        centred on the bounding box of the outlines.
 
     Raises
     ------
     ValueError
-        If the readers have drawn nothing that is not a hole.
+        If the contours of all readers are holes.
 
     Examples
     --------
@@ -206,15 +206,15 @@ def draw_outlines(
     for contour in (c for contours in readers for c in contours):
         area = total_area.get(contour.z, 0.0)
         total_area[contour.z] = area + signed_area(contour)
-    # equal areas: the lower slice, whatever the last digit of the sums says
+    # For equal areas, use the lower slice. Rounding removes differences of summation.
     size = {z: (round(area, 6), -z) for z, area in total_area.items()}
     largest = max(size, key=size.__getitem__, default=None)
     drawn = [[c for c in contours if c.z == largest] for contours in readers]
     outer = [c.points for contours in drawn for c in contours if c.inclusion]
     if not outer:
         raise ValueError(
-            f"No outline to draw: {len(readers)} readers have {len(total_area)} "
-            "slices, none with a contour that is not a hole. Leave this lesion out."
+            f"No outline to draw: got {len(readers)} readers with {len(total_area)} "
+            "slices, none with a contour that is not a hole. Exclude this lesion."
         )
     corners = np.vstack(outer)
     centre = (corners.min(axis=0) + corners.max(axis=0)) / 2
@@ -229,7 +229,7 @@ def draw_outlines(
             else:
                 covered = np.minimum(covered, 1 - cover)
         agreement += covered
-    # + 0.5 and cut rounds half up; np.round would send 127.5 and 126.5 both to even
+    # Round half up. np.round would round half to even.
     return (agreement * (255 / len(readers)) + 0.5).astype(np.uint8)
 
 
@@ -238,7 +238,7 @@ def _fill(corners: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     fine = size * _SUBPIXELS
     x0, y0 = corners.T * _SUBPIXELS
     x1, y1 = np.roll(x0, -1), np.roll(y0, -1)
-    # an edge crosses the centre lines (row + 0.5) in [first, last)
+    # An edge crosses the centre lines (row + 0.5) of the rows [first, last).
     first = np.ceil(np.minimum(y0, y1) - 0.5).clip(0, fine).astype(int)
     last = np.ceil(np.maximum(y0, y1) - 0.5).clip(0, fine).astype(int)
     n_rows = last - first
@@ -252,8 +252,8 @@ def _fill(corners: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     share = np.zeros((size, size))
     if not len(edge):
         return share
-    # only the pixels of the polygon's bounding box are filled: most of an image is
-    # empty, and the cumulative sum below is what drawing costs
+    # Only the bounding box of the polygon is filled: most of an image is empty, and the
+    # cumulative sum below dominates the run time.
     top, bottom = row.min() // _SUBPIXELS, row.max() // _SUBPIXELS + 1
     left, right = column.min() // _SUBPIXELS, -(-column.max() // _SUBPIXELS)
     height, width = bottom - top, right - left

@@ -1,7 +1,7 @@
-"""PAD-UFES-20: smartphone photos of skin lesions with clinical data.
+"""Loader of PAD-UFES-20: smartphone photos of skin lesions with clinical data.
 
-Goes in: a folder that the user has downloaded, as Mendeley Data lays it out, or a
-subset of it. Comes out: one row per photo.
+The data are read from a folder that the user has downloaded from Mendeley Data, or
+from a subset of it. The result has one row per photo.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from skfusion._validation import check_option
 
 __all__ = ["load_pad_ufes_20"]
 
-# table in the folder -> its column of image file names
+# Name of the table in the folder -> its column of image file names.
 _LAYOUTS = {"metadata.csv": "img_id", "data.csv": "image"}
 _DIAGNOSES = ["ACK", "BCC", "MEL", "NEV", "SCC", "SEK"]
 _CANCERS = ["BCC", "MEL", "SCC"]
-# asked of every patient: no value is missing in either class
+# Recorded for every patient: no value is missing in either class.
 _CLEAN_WORDS = ["region", "itch", "grew", "hurt", "changed", "bleed", "elevation"]
 _LEAKY_NUMBERS = ["fitspatrick", "diameter_1", "diameter_2"]
 _LEAKY_WORDS = [
@@ -44,11 +44,11 @@ _IDS = ["patient_id", "lesion_id"]
 _DESCR = """\
 PAD-UFES-20: skin lesions photographed with smartphones, with clinical variables
 ================================================================================
-One row per photo; a lesion can have several photos and a patient several lesions.
+One row per photo. A lesion can have several photos, and a patient several lesions.
 Six diagnoses: actinic keratosis (ACK), basal cell carcinoma (BCC), melanoma (MEL),
 nevus (NEV), squamous cell carcinoma (SCC, Bowen's disease included) and seborrheic
-keratosis (SEK); BCC, MEL and SCC are malignant. All cancers are proven by biopsy.
-Some photos show a surgeon's pen marks round the lesion, a known short cut.
+keratosis (SEK). BCC, MEL and SCC are malignant. All cancers are proven by biopsy.
+Some photos show a surgeon's pen marks around the lesion, a known shortcut for models.
 """
 _LICENCE = "CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)"
 _CITATION = """\
@@ -64,7 +64,7 @@ def load_pad_ufes_20(
     target: Literal["malignant", "diagnostic"] = "malignant",
     include_leaky: bool = False,
 ) -> Bunch:
-    """Load PAD-UFES-20: paths of skin lesion photos, clinical table, diagnosis.
+    """Load PAD-UFES-20: skin lesion photos (paths), clinical data and diagnoses.
 
     Parameters
     ----------
@@ -75,39 +75,40 @@ def load_pad_ufes_20(
         then ``pad_ufes_20_subset`` in the folder that the environment variable
         ``SKFUSION_DATA`` names.
     target : {"malignant", "diagnostic"}, default="malignant"
-        Malignant (BCC, MEL, SCC) or not, or which of the six diagnoses.
+        ``"malignant"`` is 1 for BCC, MEL and SCC. ``"diagnostic"`` is one of the six
+        diagnoses.
     include_leaky : bool, default=False
-        Also give the columns that leak the outcome. ``biopsed`` does so by design:
-        every cancer was biopsied. ``gender``, ``fitspatrick``, ``diameter_1``,
+        Whether to include columns that leak the outcome. ``biopsed`` leaks by design,
+        because every cancer was biopsied. ``gender``, ``fitspatrick``, ``diameter_1``,
         ``diameter_2``, ``smoke``, ``drink``, ``pesticide``, ``background_*``,
-        ``*_history`` and ``has_*`` do so by their gaps: they are missing for most of
-        the lesions that were not biopsied, all of them benign, and hardly ever for
-        the others, so that a model learns who was biopsied.
+        ``*_history`` and ``has_*`` leak by their missing values. They are missing for
+        most lesions without a biopsy, all of them benign, and rarely for others. A
+        model therefore learns who was biopsied.
 
     Returns
     -------
     sklearn.utils.Bunch
         With the fields
 
-        - ``data``: DataFrame, one row per photo: ``patient_id``; ``image``, a path
-          or None where the file is missing; ``age`` (years); ``region``, ``itch``,
-          ``grew``, ``hurt``, ``changed``, ``bleed``, ``elevation`` as words
-          (``"UNK"``: the patient did not know)
+        - ``data``: DataFrame, one row per photo: ``patient_id``, ``image`` (a path,
+          or None if the file is missing), ``age`` (years), and ``region``, ``itch``,
+          ``grew``, ``hurt``, ``changed``, ``bleed`` and ``elevation`` as text
+          (``"UNK"`` if the patient did not know)
         - ``target``: int ndarray, the position in ``target_names``
-        - ``groups``: ndarray of patient ids, to keep a patient on one side of a split
+        - ``groups``: ndarray of patient ids, for group-aware splits
         - ``target_names``, ``image_columns``, ``ehr_columns``, ``group_column``
         - ``DESCR``, ``licence``, ``citation``
 
     Raises
     ------
     ValueError
-        If no folder is given or found, its layout is not known, a column is missing,
-        a diagnosis is unknown, a patient id is empty, or there is no photo at all.
+        If no folder is given or found, its layout is unknown, a column is missing, a
+        diagnosis is unknown, a patient id is empty, or no photo is found.
 
     Warns
     -----
     UserWarning
-        If photos that the table names are missing, with their number.
+        If photos in the table are missing, with their number.
 
     References
     ----------
@@ -176,8 +177,8 @@ def _find_table(path: str | os.PathLike[str] | None) -> tuple[Path, str]:
         where = "'pad_ufes_20' or 'pad_ufes_20_subset' in the folder of SKFUSION_DATA"
     else:
         raise ValueError(
-            "load_pad_ufes_20 needs the folder of the data: give path=..., or set the "
-            "environment variable SKFUSION_DATA to the folder that holds "
+            "load_pad_ufes_20 needs the folder of the data: pass path=..., or set the "
+            "environment variable SKFUSION_DATA to the folder that contains "
             "'pad_ufes_20'. The data are at https://doi.org/10.17632/zr7vgbcyr2.1"
         )
     for folder in candidates:
@@ -197,14 +198,14 @@ def _find_table(path: str | os.PathLike[str] | None) -> tuple[Path, str]:
 def _read_table(
     path: Path, name_column: str, numbers: list[str], words: list[str]
 ) -> pd.DataFrame:
-    # words are read as text: a column of True, False and UNK has no other type, and
-    # one without UNK shall not differ from it
+    # Answers are read as text, because columns contain True, False and UNK. Columns
+    # without UNK must have the same type.
     text = [*_IDS, name_column, *words, "diagnostic"]
     frame = pd.read_csv(path, dtype=dict.fromkeys(text, "str"))
     missing = [c for c in [*text, *numbers] if c not in frame]
     if missing:
         raise ValueError(
-            f"{path.name} lacks the columns {missing}; it has {frame.shape[1]} columns "
+            f"{path.name} lacks the columns {missing}. It has {frame.shape[1]} columns "
             "and is not the table of PAD-UFES-20."
         )
     for column in ["patient_id", name_column, "diagnostic"]:
@@ -217,35 +218,35 @@ def _read_table(
     unknown = np.flatnonzero(~frame["diagnostic"].isin(_DIAGNOSES))
     if len(unknown):
         raise ValueError(
-            f"{path.name}: the diagnosis of {len(unknown)} rows is none of "
+            f"{path.name}: the diagnosis of {len(unknown)} rows is not one of "
             f"{_DIAGNOSES}, first at positions {unknown[:5].tolist()}."
         )
     for column in numbers:
-        # coerced and compared, because the error of to_numeric would quote the cell
+        # Coerced and compared, because the error of to_numeric would quote the cell.
         values = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
         broken = np.flatnonzero(values.isna() & frame[column].notna())
         if len(broken):
             raise ValueError(
-                f"{path.name}: column {column!r} holds no number in {len(broken)} "
-                f"rows, first at positions {broken[:5].tolist()}."
+                f"{path.name}: column {column!r} must be numeric, got other values in "
+                f"{len(broken)} rows, first at positions {broken[:5].tolist()}."
             )
         frame[column] = values
     return frame
 
 
 def _find_photos(folder: Path, names: pd.Series) -> pd.Series:
-    """Return the path of each photo, None where there is none."""
-    # by file name, because the parts unpack to differently nested folders; the names
-    # are unique over all parts
+    """Return the path of each photo, or None if it is missing."""
+    # Matched by file name, because the archives unpack to different folder depths. The
+    # names are unique over all archives.
     roots = [folder / "images", *sorted(folder.glob("imgs_part_*"))]
     files = {f.name: str(f) for root in roots for f in sorted(root.rglob("*.*"))}
     paths = np.array([files.get(name) for name in names], dtype=object)
     absent = np.flatnonzero([path is None for path in paths])
     if len(absent) == len(paths):
         raise ValueError(
-            f"None of the {len(paths)} photos that the table names is there; got "
+            f"None of the {len(paths)} photos in the table was found, got "
             f"{len(files)} other files below images and imgs_part_*. Unpack the "
-            "folders imgs_part_1 to imgs_part_3 (or images) beside the table."
+            "folders imgs_part_1 to imgs_part_3 (or images) next to the table."
         )
     if len(absent):
         warnings.warn(

@@ -1,7 +1,7 @@
-"""The studies that the review of fusion counted, as data: what is known, and whence.
+"""Fusion studies of the review by Huang et al. (2020) as data with sources.
 
-Each fact has its source or is marked as unverified. The recipes in the documentation
-rebuild the designs.
+Each fact has a source or is marked as unverified. The recipes in the documentation
+reproduce the designs.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ["Fact", "REVIEWED_STUDIES", "Study", "studies_frame"]
 
 @dataclass(frozen=True)
 class Fact:
-    """One statement about a study.
+    """Statement about a study, with its source.
 
     Attributes
     ----------
     value : str
         The statement.
     source : str or None
-        Where it was read; None: it is remembered, and nobody has looked it up.
+        Where the statement was read. None means that it is from memory and unverified.
     """
 
     value: str
@@ -38,7 +38,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Study:
-    """One study of fusion.
+    """Fusion study of the review.
 
     Attributes
     ----------
@@ -47,17 +47,17 @@ class Study:
     title : str
         First author, year and journal.
     strategies : tuple of str
-        Under which strategies the review is remembered to count it: ``"early"``,
-        ``"joint"``, ``"late"``. Not verified against the review.
+        Strategies to which the review assigns the study: ``"early"``, ``"joint"``,
+        ``"late"``. From memory, not verified against the review.
     membership : {"confident", "fair", "doubtful"}
-        How sure it is that the review counts the study at all. Not verified either.
+        Confidence that the review includes the study. Not verified either.
     identifiers : tuple of str
-        DOI, arXiv, PubMed or PMC numbers of what was read.
+        DOI, arXiv, PubMed or PMC numbers of the sources.
     recipes : tuple of str
-        Pages of the documentation that rebuild the design, ``page.md#anchor``.
+        Pages of the documentation that reproduce the design, ``page.md#anchor``.
     facts : dict of str to Fact
-        What is known: ``task``, ``imaging``, ``records``, ``cases``, ``model``; only
-        what there is. A figure without a source is left out.
+        Known facts, with the keys ``task``, ``imaging``, ``records``, ``cases`` and
+        ``model``. Unknown facts and numbers without a source are omitted.
     """
 
     key: str
@@ -70,7 +70,7 @@ class Study:
 
 
 def _facts(source: str, **values: str | Fact) -> dict[str, Fact]:
-    """Return facts that share a source, unless they come with one or none."""
+    """Return facts with a common source, and `Fact` values unchanged."""
     return {
         name: value if isinstance(value, Fact) else Fact(value, source)
         for name, value in values.items()
@@ -359,15 +359,15 @@ REVIEWED_STUDIES: tuple[Study, ...] = (
 
 
 def studies_frame() -> pd.DataFrame:
-    """Return the facts about the reviewed studies as a table, one row a fact.
+    """Return the facts about the reviewed studies as a table, one row per fact.
 
     Returns
     -------
     DataFrame
         With the columns ``study``, ``title``, ``strategies``, ``membership``,
         ``field``, ``value``, ``verified`` and ``source``. `membership` and
-        `strategies` say what is remembered of the review [1]_: its table of studies
-        has not been looked up.
+        `strategies` are from memory and not verified against the table of studies in
+        the review [1]_.
 
     References
     ----------

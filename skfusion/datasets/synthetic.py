@@ -1,7 +1,7 @@
-"""A synthetic cohort of two modalities whose best possible scores are known.
+"""Synthetic cohort of two modalities whose optimal scores are known.
 
-Goes in: size, correlation, gaps. Comes out: a cohort and, by closed form, what the
-best image, EHR, late and joint model can reach on it.
+The optimal scores of an image, EHR, late and joint model are computed in closed form
+from the correlation of the modalities.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _N_IMAGE, _N_EHR = 40, 8
 _N_CLASSES = 3  # of task="multiclass"
 _METRICS = {"classification": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
 _GREY_PER_UNIT = 20  # as_images: grey levels for one standard deviation of noise
-_TILES = (5, 8)  # as_images: rows and columns of tiles, one tile a feature
+_TILES = (5, 8)  # as_images: rows and columns of tiles, one tile per feature
 _TILE_PIXELS = 6
 
 _DESCR = """\
 Synthetic cohort of an image and an EHR modality with known best scores
 =======================================================================
-Both modalities carry signal about the outcome and, when `correlation` is above 0, one
-shared nuisance. `truth` holds the score that the best model of each kind reaches on
-new rows, by closed form. Nothing here is a patient.
+Both modalities contain signal about the outcome and, if `correlation` is above 0, a
+shared nuisance. `truth` contains the optimal score of each kind of model on new rows,
+computed in closed form. The rows are not patients.
 """
 
 
@@ -55,20 +55,20 @@ def make_fusion_cohort(
     as_images: bool = False,
     random_state: int | np.random.RandomState | None = None,
 ) -> Bunch:
-    r"""Make a cohort of images and EHR whose best possible scores are known.
+    r"""Generate an image and EHR cohort whose optimal scores are known.
 
-    A row is :math:`x = \delta y + \tau z u + \varepsilon`: the outcome `y` shifts the
-    features by :math:`\delta`, a nuisance `z` that has nothing to do with the outcome
-    moves both modalities along `u`, and :math:`\varepsilon` is independent noise; `z`
-    and :math:`\varepsilon` are standard normal. The image has 40 features:
-    :math:`\delta` is 0.35 on the first ten and 0.25 on the next ten, `u` is
-    :math:`1/\sqrt{10}` on the first ten. The EHR has 8: `u` is 1/2 on the first four,
-    :math:`\delta` is 0.25 on the last four, which makes the first four useless alone
-    and a measurement of the nuisance beside the image.
+    A row is :math:`x = \delta y + \tau z u + \varepsilon`. The outcome `y` shifts the
+    features by :math:`\delta`. A nuisance `z`, independent of the outcome, shifts both
+    modalities along `u`. :math:`\varepsilon` is independent noise. `z` and
+    :math:`\varepsilon` are standard normal. The image has 40 features:
+    :math:`\delta` is 0.35 on the first ten and 0.25 on the next ten, and `u` is
+    :math:`1/\sqrt{10}` on the first ten. The EHR has 8 features: `u` is 1/2 on the
+    first four and :math:`\delta` is 0.25 on the last four. The first four EHR features
+    are therefore uninformative alone, but measure the nuisance in the image.
 
-    With `correlation` 0 the modalities are independent given the outcome, and late
-    fusion loses nothing. Above 0 only a model that sees both modalities' features
-    can subtract the nuisance, and early or joint fusion is better.
+    With ``correlation=0`` the modalities are independent given the outcome, and late
+    fusion is optimal. With a higher correlation, only a model of the features of both
+    modalities can subtract the nuisance, and early or joint fusion is better.
 
     Parameters
     ----------
@@ -79,45 +79,48 @@ def make_fusion_cohort(
         :math:`r = \tau^2/(1 + \tau^2)`, in [0, 1). In terms of the variance ratio
         :math:`\rho = \tau^2/3` it is :math:`r = 3\rho/(1 + 3\rho)`.
     task : {"classification", "multiclass", "regression"}, default="classification"
-        The outcome: 0 or 1; 0, 1 or 2, equally frequent; or standard normal.
+        The outcome is 0 or 1 for ``"classification"``, 0, 1 or 2 with equal frequency
+        for ``"multiclass"``, and standard normal for ``"regression"``.
     prevalence : float, default=0.3
         Probability of outcome 1, for ``task="classification"`` only.
     rows_per_patient : int, default=1
-        Rows of each patient, who has one outcome. The last patient can have fewer.
+        Number of rows per patient, with one outcome per patient. The last patient can
+        have fewer rows.
     patient_correlation : float, default=0.5
-        Share of the variance of `z` and of the noise that the rows of one patient
-        have in common, in [0, 1]: above 0 the features identify the patient. The
-        distribution of a single row, and so the truth about new patients, stays.
+        Share of the variance of `z` and of the noise that is common to the rows of one
+        patient, in [0, 1]. Above 0 the features identify the patient. The distribution
+        of a single row, and therefore the truth for new patients, does not change.
     missing_rate : float or mapping, default=0.0
-        Share of the rows without the modality: one number for both, or such as
-        ``{"image": 0.3, "ehr": 0.1}``. Which rows is drawn at random, each rate is met
-        as exactly as the number of rows allows, and no row loses both.
+        Share of the rows without the modality: one number for both, or a mapping such
+        as ``{"image": 0.3, "ehr": 0.1}``. The rows are drawn at random, each rate is
+        met as exactly as the number of rows allows, and no row loses both.
     as_images : bool, default=False
-        Draw the image features as one grey image a row, in a column ``image``: uint8
-        arrays of 30 x 48 pixels with one tile of 6 x 6 a feature, of grey level
-        ``128 + 20 x``, rounded and cut to 0 to 255. A reader of the tiles loses next
-        to nothing against `truth`; a net that was made for photos will lose much.
+        Whether to draw the image features as one grey image per row, in a column
+        ``image``. The images are uint8 arrays of 30 x 48 pixels with one tile of 6 x 6
+        per feature. Its grey level is ``128 + 20 x``, rounded and clipped to 0 to 255.
+        A model of the tiles reaches nearly the scores in `truth`, but a network
+        pretrained on photos has a much lower score.
     random_state : int, RandomState instance or None, default=None
-        Seed of the draws.
+        Seed of the random numbers.
 
     Returns
     -------
     sklearn.utils.Bunch
         With the fields
 
-        - ``data``: DataFrame of n_samples rows: ``patient_id``; ``image_00`` to
-          ``image_39``, or ``image``; ``ehr_0`` to ``ehr_7``. A missing modality is
+        - ``data``: DataFrame of n_samples rows: ``patient_id``, ``image_00`` to
+          ``image_39``, or ``image``, and ``ehr_0`` to ``ehr_7``. A missing modality is
           NaN in all its columns (None in ``image``)
         - ``target``: ndarray of shape (n_samples,)
         - ``groups``: ndarray of patient ids
-        - ``truth``: dict, the best score on complete new rows with the keys
-          ``"image"`` and ``"ehr"`` (one modality alone), ``"late"`` (the best rule
-          that sees only the two modalities' own best scores) and ``"joint"`` (the
-          best rule on all features)
-        - ``truth_metric``: what `truth` is, the name of a scikit-learn scorer:
-          ``"roc_auc"``, ``"accuracy"`` or ``"r2"``, by the task
-        - ``weights``: dict, an ndarray of shape (48,) a key of `truth`: the features'
-          weights (image first) in the linear score that reaches it
+        - ``truth``: dict, the optimal score on complete new rows with the keys
+          ``"image"`` and ``"ehr"`` (one modality alone), ``"late"`` (optimal
+          combination of the optimal scores of the two modalities) and ``"joint"``
+          (optimal model of all features)
+        - ``truth_metric``: name of the scikit-learn scorer of `truth`, ``"roc_auc"``,
+          ``"accuracy"`` or ``"r2"`` depending on the task
+        - ``weights``: dict, an ndarray of shape (48,) for each key of `truth`: the
+          weights of the features (image first) in the optimal linear score
         - ``image_columns``, ``ehr_columns``, ``group_column``, ``DESCR``,
           ``licence``, ``citation``
 
@@ -128,12 +131,12 @@ def make_fusion_cohort(
 
     Notes
     -----
-    With the within-class covariance :math:`\Sigma = I + \tau^2 u u^T`, the best score
-    of a modality is its linear discriminant
-    :math:`s_m = \delta_m^T \Sigma_{mm}^{-1} x_m`; late fusion is the discriminant of
+    With the within-class covariance :math:`\Sigma = I + \tau^2 u u^T`, the optimal
+    score of a modality is its linear discriminant
+    :math:`s_m = \delta_m^T \Sigma_{mm}^{-1} x_m`. Late fusion is the discriminant of
     :math:`(s_{image}, s_{ehr})`, joint fusion that of all features. A linear score
-    with weights `b` separates by
-    :math:`d = (b^T \delta)^2 / (b^T \Sigma b)`, and reaches
+    with weights `b` has the separation
+    :math:`d = (b^T \delta)^2 / (b^T \Sigma b)` and reaches
 
     - the AUROC :math:`\Phi(\sqrt{d/2})`,
     - with three equally frequent outcomes the accuracy
@@ -171,7 +174,7 @@ def make_fusion_cohort(
     design = _design(correlation)
     patient = np.arange(n_samples) // rows_per_patient
     outcome = _outcomes(patient[-1] + 1, task, prevalence, rng)[patient]
-    # the nuisance first, then one noise for each feature
+    # The nuisance is first, followed by the noise of each feature.
     draws = clustered_normals(patient, 1 + len(design.shift), patient_correlation, rng)
     features = np.outer(outcome, design.shift) + draws[:, 1:]
     features += np.outer(draws[:, 0], design.nuisance)
@@ -195,7 +198,7 @@ def make_fusion_cohort(
         ehr_columns=list(blocks["ehr"]),
         group_column="patient_id",
         DESCR=_DESCR,
-        licence="none needed: drawn at random",
+        licence="none needed: generated at random",
         citation="skfusion, skfusion.datasets.make_fusion_cohort",
     )
 
@@ -223,7 +226,7 @@ def _missing_rates(missing_rate: float | Mapping[str, float]) -> dict[str, float
     if sum(rates.values()) > 1:
         raise ValueError(
             f"The missing rates sum to {sum(rates.values())}, more than 1: some rows "
-            "would have no modality. Lower one of them."
+            "would have no modality. Decrease one of them."
         )
     return rates
 
@@ -239,9 +242,9 @@ def _design(correlation: float) -> _Design:
 
 
 def _weights(design: _Design) -> dict[str, NDArray[np.float64]]:
-    """Return the best linear score of each kind of model."""
+    """Return the weights of the optimal linear score of each kind of model."""
     shift, covariance, _ = design
-    own = np.zeros((2, len(shift)))  # of each modality, zero on the other's features
+    own = np.zeros((2, len(shift)))  # weights of each modality, zero for the other one
     for row, part in zip(own, (slice(_N_IMAGE), slice(_N_IMAGE, None)), strict=True):
         row[part] = np.linalg.solve(covariance[part, part], shift[part])
     late = np.linalg.solve(own @ covariance @ own.T, own @ shift)
@@ -258,7 +261,7 @@ def _score(weights: NDArray[np.float64], design: _Design, task: str) -> float:
     if task == "classification":
         return float(norm.cdf(np.sqrt(d / 2)))
     if task == "multiclass":
-        # each class is told from a neighbour half way; the inner ones have two
+        # Thresholds lie half way between neighbouring classes. The inner class has two.
         correct = norm.cdf(np.sqrt(d) / 2)
         inner = _N_CLASSES - 2
         return float((2 * correct + inner * (2 * correct - 1)) / _N_CLASSES)
@@ -278,10 +281,10 @@ def _outcomes(
 def clustered_normals(
     patient: NDArray[np.intp], n_columns: int, share: float, rng: np.random.RandomState
 ) -> NDArray[np.float64]:
-    """Draw standard normals of which a patient's rows have a share in common."""
+    """Draw standard normals with a given share common to the rows of a patient."""
     own = rng.standard_normal((len(patient), n_columns))
     if len(patient) == patient[-1] + 1:
-        return own  # one row a patient: nothing to have in common
+        return own  # one row per patient, so there is no common part
     common = rng.standard_normal((patient[-1] + 1, n_columns))[patient]
     return np.sqrt(share) * common + np.sqrt(1 - share) * own
 
@@ -304,7 +307,7 @@ def _remove(
     rng: np.random.RandomState,
 ) -> None:
     order = rng.permutation(len(blocks["ehr"]))
-    start = 0  # the rows that lose one modality are not those that lose the other
+    start = 0  # the rows that lose a modality are disjoint between modalities
     for name, block in blocks.items():
         rows = order[start : start + round(rates[name] * len(order))]
         start += len(rows)

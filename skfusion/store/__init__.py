@@ -1,4 +1,4 @@
-"""What is computed once for all folds, searches and processes: `EmbeddingStore`."""
+"""Persistent cache shared by folds, searches and processes: `EmbeddingStore`."""
 
 from __future__ import annotations
 

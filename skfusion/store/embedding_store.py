@@ -1,7 +1,7 @@
-"""Keys in, float32 arrays out: what was computed once is not computed again.
+"""Persistent store of float32 arrays by key, shared by threads and processes.
 
-The key says everything that the array depends on; `ImageEmbedder` makes
-its keys of the image, the network and the preprocessing.
+A key must identify everything that its array depends on. `ImageEmbedder` derives its
+keys from the image, the network and the preprocessing.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ __all__ = [
 
 
 class EmbeddingStore:
-    """Arrays kept on disk under a key, shared by clones, folds, threads and processes.
+    """On-disk cache of arrays, shared by clones, folds, threads and processes.
 
-    One sqlite file in a folder of its own. Values are plain float32 with a checksum:
-    nothing that is read back can run code, and a damaged entry counts as absent, with a
-    warning. A damaged file is moved aside; where no file can be written the store
-    works in memory until the process ends, with one warning. A pickle of a store holds
-    its path only.
+    The store is one sqlite file in a separate folder. Values are float32 with a
+    checksum, so reading them cannot execute code. A damaged entry is treated as
+    missing, with a warning. A damaged file is moved aside. If no file can be written,
+    the store works in memory until the process ends, with one warning. A pickle of a
+    store contains its path and settings only.
 
     Parameters
     ----------
     path : str or PathLike or None, default=None
-        Folder of the store, made with mode 0700 if it is not there. It must be on a
-        local disk: sqlite's locks do not hold on network file systems. None takes
-        `default_store_path`.
+        Folder of the store, created with mode 0700 if missing. It must be on a local
+        disk, because the locks of sqlite are not reliable on network file systems.
+        None uses `default_store_path`.
     lease_seconds : float, default=60.0
-        Lease duration in seconds without a heartbeat. A process that was killed on the
-        same machine is noticed at once; the lease covers the rest.
+        Lease duration in seconds without a heartbeat. A killed process on the same
+        machine is detected immediately, in other cases its leases expire.
     poll_seconds : float, default=0.1
-        How often to look for keys that another process computes.
+        Interval in seconds between checks for keys that another process computes.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class EmbeddingStore:
         return _rebuilt, (str(self.path), *settings)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, np.ndarray]:
-        """Look up what is stored.
+        """Return the stored arrays of some keys.
 
         Parameters
         ----------
@@ -106,7 +106,7 @@ class EmbeddingStore:
         Returns
         -------
         dict of str to ndarray
-            The float32 arrays that are there; absent keys are left out.
+            The stored float32 arrays, without the keys that are not stored.
         """
         wanted = _checked_keys(keys)
         rows = self._database.run(partial(tables.select, keys=wanted))
@@ -131,7 +131,7 @@ class EmbeddingStore:
         return {key: found[key] for key in wanted if key in found}
 
     def put_many(self, arrays: Mapping[str, Any]) -> None:
-        """Store arrays as float32, in one transaction; what was there is replaced.
+        """Store arrays as float32 in one transaction, replacing existing ones.
 
         Parameters
         ----------
@@ -141,7 +141,7 @@ class EmbeddingStore:
         Raises
         ------
         TypeError
-            If a key is no str or a value is not numeric.
+            If a key is not a str or a value is not numeric.
         """
         packed = {key: tables.as_float32(arrays[key]) for key in _checked_keys(arrays)}
         self._put(packed)
@@ -153,21 +153,22 @@ class EmbeddingStore:
         *,
         chunk_size: int = 64,
     ) -> dict[str, np.ndarray]:
-        """Look up what is stored and compute the rest, each key by one caller only.
+        """Return stored arrays and compute the missing ones, each in one caller only.
 
-        Callers that ask for the same keys at the same time, in whatever thread or
-        process, share the work, see `missing`.
+        Concurrent callers with the same keys, in any thread or process, share the work
+        (see `missing`).
 
         Parameters
         ----------
         keys : iterable of str
-            Keys; repeated ones are computed once.
+            Keys. Repeated keys are computed once.
         compute : callable
-            Called with a list of keys, gives a mapping from key to numeric array. A
-            key that it leaves out counts as failed: it is neither stored nor returned.
-            If it raises, the leases are given up and the error goes on.
+            Function of a list of keys that returns a mapping from key to numeric array.
+            A key that it omits counts as failed and is neither stored nor returned. If
+            it raises an exception, the leases are released and the exception
+            propagates.
         chunk_size : int, default=64
-            Number of keys to lease at once.
+            Maximum number of keys per lease.
 
         Returns
         -------
@@ -177,9 +178,11 @@ class EmbeddingStore:
         Raises
         ------
         ValueError
-            If `chunk_size` is less than 1, or `compute` gives a key it was not asked.
+            If `chunk_size` is less than 1, or `compute` returns a key that was not
+            requested.
         TypeError
-            If a key is no str, or `compute` gives no mapping to numeric arrays.
+            If a key is not a str, or `compute` does not return a mapping to numeric
+            arrays.
         """
         keys = list(keys)
         with self.missing(keys, chunk_size=chunk_size) as work:
@@ -191,32 +194,33 @@ class EmbeddingStore:
     def missing(
         self, keys: Iterable[str], *, chunk_size: int = 64
     ) -> Iterator[LeasedWork]:
-        """Look up what is stored and give out the rest as work, chunk by chunk.
+        """Look up stored arrays and lease the missing keys, chunk by chunk.
 
-        Each key is computed by one caller only, in whatever thread or process: a chunk
-        holds keys that are leased to this caller. The loop over the work waits for
-        what others have leased, and takes over what a killed process had leased.
+        Each key is computed by one caller only, in any thread or process: a chunk
+        contains keys that are leased to this caller. The loop over the work waits for
+        keys leased to others, and takes over keys leased to a killed process.
 
         Parameters
         ----------
         keys : iterable of str
-            Keys; repeated ones are computed once.
+            Keys. Repeated keys are computed once.
         chunk_size : int, default=64
-            Number of keys to lease at once.
+            Maximum number of keys per lease.
 
         Yields
         ------
         LeasedWork
-            ``missing``, the keys that were not stored; chunks of keys when it is
-            iterated over; ``put(arrays)`` to store the results of a chunk; ``found``,
-            the arrays known by now. A key of a chunk that is not put counts as failed.
+            The attribute ``missing`` contains the keys that were not stored. Iteration
+            yields chunks of keys, and ``put(arrays)`` stores the results of a chunk.
+            The attribute ``found`` contains the arrays known so far. A key of a chunk
+            that is not put counts as failed.
 
         Raises
         ------
         ValueError
             If `chunk_size` is less than 1.
         TypeError
-            If a key is no str.
+            If a key is not a str.
 
         Examples
         --------
@@ -234,7 +238,7 @@ class EmbeddingStore:
         ['c']
         """
         if chunk_size < 1:
-            raise ValueError(f"chunk_size={chunk_size!r} must be at least 1.")
+            raise ValueError(f"chunk_size must be at least 1, got {chunk_size!r}.")
         wanted = _checked_keys(keys)
         work = LeasedWork(self, wanted, self.get_many(wanted), chunk_size)
         if not work.missing:
@@ -248,18 +252,18 @@ class EmbeddingStore:
                     self._release(work.owner)
 
     def digest_file(self, path: str | os.PathLike[str]) -> str:
-        """Digest a file's bytes, or remember the digest if the file is unchanged.
+        """Compute the digest of a file, or return the cached digest if unchanged.
 
         Parameters
         ----------
         path : str or PathLike
-            An image file. Only a digest of its path is kept.
+            An image file. Only a digest of its path is stored.
 
         Returns
         -------
         str
-            SHA-256 of the bytes, 64 hexadecimal digits. It is remembered by path, size
-            and the times of the last change.
+            SHA-256 of the bytes, 64 hexadecimal digits. It is cached by path, size and
+            the times of the last change.
 
         Raises
         ------
@@ -276,20 +280,21 @@ class EmbeddingStore:
             return known
         with open_file(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if stamp and stamp == tables.stamp(path):  # else it changed while it was read
+        if stamp and stamp == tables.stamp(path):  # unchanged while it was read
             note = partial(tables.note_digest, row=(place, stamp, digest))
             self._database.attempt(note, write=True)
         return digest
 
     def info(self) -> dict[str, Any]:
-        """Describe the store.
+        """Return the path and the statistics of the store.
 
         Returns
         -------
         dict
-            ``path`` (str), ``entries`` (arrays stored), ``bytes`` (of these arrays),
-            ``computed`` (arrays ever put, by all processes), ``in_memory`` (True when
-            the file could not be used; the figures are then those of this process).
+            ``path`` (str), ``entries`` (number of stored arrays), ``bytes`` (size of
+            these arrays), ``computed`` (number of arrays ever put by all processes) and
+            ``in_memory`` (True if the file could not be used). In memory, the numbers
+            are those of this process.
         """
         n_entries, n_bytes, n_computed = self._database.run(tables.figures)
         return {
@@ -301,19 +306,19 @@ class EmbeddingStore:
         }
 
     def clear(self) -> None:
-        """Forget all arrays and file digests, and damaged files that were set aside."""
+        """Remove all arrays, file digests and damaged files that were moved aside."""
         self._database.run(tables.delete_all, write=True)
         self._database.attempt(tables.shrink)
         for damaged in self.path.glob("*.corrupt-*"):
             damaged.unlink(missing_ok=True)
 
     def prune(self, max_bytes: int) -> int:
-        """Remove the arrays used least recently, until the rest fits.
+        """Remove the least recently used arrays until the rest fits `max_bytes`.
 
         Parameters
         ----------
         max_bytes : int
-            Bytes that the arrays may take.
+            Maximum total size of the arrays in bytes.
 
         Returns
         -------
@@ -321,14 +326,14 @@ class EmbeddingStore:
             The number of arrays removed.
         """
         if max_bytes < 0:
-            raise ValueError(f"max_bytes={max_bytes!r} must not be negative.")
+            raise ValueError(f"max_bytes must not be negative, got {max_bytes!r}.")
         oldest = partial(tables.delete_oldest, max_bytes=max_bytes)
         n_removed = self._database.run(oldest, write=True)
         self._database.attempt(tables.shrink)
         return n_removed
 
     def close(self) -> None:
-        """Close the file; the next use opens it again."""
+        """Close the file, which the next use opens again."""
         self._database.close()
 
     def _lease(self, keys: list[str], owner: str, limit: int) -> list[str]:
@@ -343,7 +348,7 @@ class EmbeddingStore:
         return self._database.run(take, write=True)
 
     def _release(self, owner: str) -> None:
-        """Give up all leases of an owner."""
+        """Release all leases of an owner."""
         self._database.run(partial(tables.release, owner=owner), write=True)
 
     def _put(self, arrays: Mapping[str, np.ndarray], owner: str | None = None) -> None:
@@ -356,21 +361,21 @@ class EmbeddingStore:
         self._database.run(partial(tables.delete_damaged, rows=rows), write=True)
         warnings.warn(
             f"{len(rows)} damaged entries of the embedding store in "
-            f"{str(self.path)!r} were discarded; they are computed again.",
+            f"{str(self.path)!r} were discarded. They are computed again.",
             StoreWarning,
             stacklevel=3,
         )
 
 
 class Work:
-    """Keys to compute, all in one chunk, and what was computed; kept nowhere else.
+    """Keys to compute in one chunk, with their arrays, without a store.
 
     Attributes
     ----------
     missing : list of str
         The keys to compute.
     found : dict of str to ndarray
-        The arrays that are known by now.
+        The arrays known so far.
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
@@ -378,19 +383,19 @@ class Work:
         self.found: dict[str, np.ndarray] = {}
 
     def __iter__(self) -> Iterator[list[str]]:
-        """Give out chunks of keys."""
+        """Iterate over chunks of keys."""
         if self.missing:
             yield list(self.missing)
 
     def put(self, arrays: Mapping[str, Any]) -> None:
-        """Take the results of a chunk."""
+        """Add the results of a chunk to `found`."""
         self.found |= arrays
 
 
 class LeasedWork(Work):
-    """Keys that a store lacks, given out as chunks that are leased to one caller.
+    """Keys missing from a store, in chunks that are leased to one caller.
 
-    Made by `EmbeddingStore.missing`.
+    Created by `EmbeddingStore.missing`.
     """
 
     def __init__(
@@ -409,14 +414,14 @@ class LeasedWork(Work):
         self._pending = dict.fromkeys(self.missing)
 
     def __iter__(self) -> Iterator[list[str]]:
-        """Give out chunks of leased keys; wait for what others have leased."""
+        """Iterate over chunks of leased keys, and wait for keys leased to others."""
         store = self._store
         while self._pending:
             pending = list(self._pending)
             self.leased = store._lease(pending, self.owner, self._chunk_size)
             if self.leased:
                 yield list(self.leased)
-                if self.leased:  # nothing was put
+                if self.leased:  # `put` was not called for this chunk
                     self.put({})
                 continue
             arrays = store.get_many(pending)
@@ -425,19 +430,19 @@ class LeasedWork(Work):
                 time.sleep(store.poll_seconds)
 
     def put(self, arrays: Mapping[str, Any]) -> None:
-        """Store the results of the chunk given out last, and end its leases.
+        """Store the results of the last chunk, and release its leases.
 
         Parameters
         ----------
         arrays : mapping of str to array-like
-            Numeric arrays. Keys of the chunk that are left out count as failed.
+            Numeric arrays. Omitted keys of the chunk count as failed.
 
         Raises
         ------
         ValueError
-            If there is a key that is not of the chunk.
+            If a key is not in the chunk.
         TypeError
-            If this is no mapping to numeric arrays.
+            If `arrays` is not a mapping to numeric arrays.
         """
         checked = tables.checked_result(arrays, self.leased)
         self._store._put(checked, self.owner)
@@ -454,7 +459,7 @@ class LeasedWork(Work):
 def missing_from(
     store: EmbeddingStore | None, keys: Iterable[str], *, chunk_size: int
 ) -> Iterator[Work]:
-    """Give out what a store lacks, as `EmbeddingStore.missing`; without one, all."""
+    """Yield the work of `EmbeddingStore.missing`, or all keys if `store` is None."""
     if store is None:
         yield Work(keys)
         return
@@ -463,7 +468,7 @@ def missing_from(
 
 
 def default_store_path() -> Path:
-    """Give the folder of the default store.
+    """Return the folder of the default store.
 
     Returns
     -------
@@ -482,17 +487,17 @@ def default_store_path() -> Path:
 
 
 def resolve_store(store: Any) -> EmbeddingStore | None:
-    """Turn the `store` parameter of an estimator into a store.
+    """Resolve the `store` parameter of an estimator to a store.
 
     Parameters
     ----------
     store : "default", str, PathLike, EmbeddingStore or None
-        The default store, the folder of another one, a store, or no store.
+        The default store, the folder of another store, a store, or no store.
 
     Returns
     -------
     EmbeddingStore or None
-        None if nothing shall be stored.
+        None if embeddings are not stored.
 
     Raises
     ------
@@ -512,7 +517,7 @@ def resolve_store(store: Any) -> EmbeddingStore | None:
     if isinstance(store, str | os.PathLike):
         return EmbeddingStore(store)
     raise TypeError(
-        f"store must be 'default', a folder, an EmbeddingStore or None; "
+        f"store must be 'default', a folder, an EmbeddingStore or None, "
         f"got {type(store).__name__}."
     )
 
@@ -525,5 +530,5 @@ def _checked_keys(keys: Iterable[str]) -> list[str]:
     unique = list(dict.fromkeys(keys))
     for key in unique:
         if not isinstance(key, str):
-            raise TypeError(f"Keys of the store are str; got {type(key).__name__}.")
+            raise TypeError(f"Keys of the store must be str, got {type(key).__name__}.")
     return unique

@@ -1,6 +1,7 @@
-"""One sqlite file for many processes and threads, or memory where a file cannot be had.
+"""Access to the sqlite file of a store by many processes and threads.
 
-Transactions in, results out; damage, full disks and read-only folders are met here.
+This module runs the transactions and handles damaged files, full disks and read-only
+folders. If no file can be used, it falls back to memory.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ __all__ = ["Database", "StoreWarning", "shared_database"]
 
 
 SCHEMA_VERSION = 1
-BUSY_SECONDS = 60.0  # how long to wait for another process's transaction
+BUSY_SECONDS = 60.0  # timeout for the transaction of another process
 
-# "usage" is apart from "arrays" so that noting a use rewrites 16 bytes, not an array
+# "usage" is separate from "arrays", so that recording a use rewrites 16 bytes only.
 _SCHEMA = (
     "CREATE TABLE arrays (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,"
     " shape TEXT NOT NULL, checksum BLOB NOT NULL, data BLOB NOT NULL)",
@@ -43,15 +44,17 @@ _SCHEMA = (
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
 
-# One lock for all stores of the process: operations are short, and a fork can wait for
-# all of them by taking a single lock.
+# One lock for all stores of the process. Operations are short, and a fork can wait for
+# all of them by acquiring a single lock.
 _LOCK = threading.RLock()
 _SHARED: weakref.WeakValueDictionary[Path, Database] = weakref.WeakValueDictionary()
-_KEPT: list[object] = []  # what must live as long as the process
+_KEPT: list[object] = []  # objects that must not be garbage collected
 
 
 class StoreWarning(UserWarning):
-    """The embedding store met damage or cannot write; no result is lost by it.
+    """Warning that the embedding store is damaged or not writable.
+
+    Results are not affected, but embeddings may be computed again.
 
     Examples
     --------
@@ -62,12 +65,13 @@ class StoreWarning(UserWarning):
 
 
 class Database:
-    """The sqlite file of one folder, as this process sees it.
+    """Connection of this process to the sqlite file in one folder.
 
     Parameters
     ----------
     folder : Path
-        Absolute folder of the file; made at the first use, for its owner only.
+        Absolute folder of the file. It is created at the first use, accessible by its
+        owner only.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -83,13 +87,14 @@ class Database:
 
     @property
     def in_memory(self) -> bool:
-        """Whether the file was given up for the rest of the process."""
+        """Whether this process uses memory instead of the file until it ends."""
         return self._memory is not None
 
     def run(self, operation: Operation[T], *, write: bool = False) -> T:
         """Run an operation, as one immediate transaction if it writes.
 
-        It may run again after a repair, so it must change nothing but the database.
+        It may run again after a repair, so it must not change any other state than the
+        database.
         """
         with _LOCK:
             problem: Exception | None = None
@@ -105,7 +110,7 @@ class Database:
             return _transact(self._fall_back(problem), operation, write)
 
     def attempt(self, operation: Operation[T], *, write: bool = False) -> T | None:
-        """Run an operation that may fail: then it gives None, and nothing is said."""
+        """Run an operation and return its result, or None if it fails."""
         with _LOCK:
             try:
                 return _transact(self._current(), operation, write)
@@ -113,7 +118,7 @@ class Database:
                 return None
 
     def read_given_up_file(self, operation: Operation[T]) -> T | None:
-        """Read what the file still gives after it was given up, else None."""
+        """Read from the file after the fallback to memory, or return None."""
         with _LOCK:
             try:
                 if self._disk is None or self._opened_in != os.getpid():
@@ -124,14 +129,14 @@ class Database:
                 return None
 
     def close(self) -> None:
-        """Close the file; the next operation opens it again."""
+        """Close the file, which the next operation opens again."""
         connection, self._disk = self._disk, None
         if connection is None:
             return
         if self._opened_in == os.getpid():
             connection.close()
         else:
-            # closing a connection that came through a fork would break the parent's
+            # Closing a connection inherited by a fork would break the parent's one.
             _KEPT.append(connection)
 
     def _current(self) -> sqlite3.Connection:
@@ -162,8 +167,8 @@ class Database:
     def _open_read_only(self) -> sqlite3.Connection:
         uri = f"{self.path.as_uri()}?mode=ro"
         wal = self.path.with_name(f"{self.path.name}-wal")
-        # A folder that is read-only has no room for sqlite's shared memory file. All is
-        # in the file itself, then, unless a log lies beside it.
+        # sqlite cannot create its shared memory file in a read-only folder. The main
+        # file is then complete, unless a write-ahead log exists.
         complete = not wal.exists() or wal.stat().st_size == 0
         for target in (uri, f"{uri}&immutable=1")[: 2 if complete else 1]:
             connection = _connect(target, uri=True)
@@ -178,8 +183,8 @@ class Database:
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Keep other processes from making or replacing the file at the same time."""
-        # a lock of sqlite's goes with its process, however that ends, on any platform
+        """Prevent other processes from creating or replacing the file concurrently."""
+        # A lock of sqlite is released when its process ends, on any platform.
         path = self.folder / "embeddings.lock"
         _make_private(path)
         lock = _connect(path)
@@ -190,7 +195,7 @@ class Database:
             lock.close()
 
     def _set_aside(self) -> bool:
-        """Move a corrupt file away, once among all processes; say if that worked."""
+        """Move a corrupt file aside, once for all processes, and return the success."""
         self.close()
         name = (
             f"{self.path.name}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -198,7 +203,7 @@ class Database:
         try:
             with self._exclusive():
                 if not self.path.exists() or _is_healthy(self.path):
-                    return True  # another process has been here
+                    return True  # another process has already replaced the file
                 for suffix in ("-wal", "-shm", ""):
                     with contextlib.suppress(FileNotFoundError):
                         os.replace(
@@ -208,7 +213,7 @@ class Database:
             return False
         warnings.warn(
             f"The embedding store file was corrupt. It was moved aside as {name!r} in "
-            f"{str(self.folder)!r}, and a new one was started; embeddings are computed "
+            f"{str(self.folder)!r}, and a new one was started. Embeddings are computed "
             f"again.",
             StoreWarning,
             stacklevel=5,
@@ -223,9 +228,9 @@ class Database:
         reason = getattr(problem, "strerror", None) or str(problem)
         warnings.warn(
             f"The embedding store in {str(self.folder)!r} cannot be used ({reason}). "
-            f"New embeddings are kept in memory and end with this process. Give a "
-            f"folder that can be written, with space left, on a local disk: "
-            f"store=<path>, or the environment variable SKFUSION_CACHE.",
+            f"New embeddings are kept in memory and are lost when this process ends. "
+            f"Use a writable folder with free space on a local disk: store=<path>, or "
+            f"the environment variable SKFUSION_CACHE.",
             StoreWarning,
             stacklevel=5,
         )
@@ -233,7 +238,7 @@ class Database:
 
 
 def shared_database(folder: Path) -> Database:
-    """Give the one `Database` that this process has for a folder."""
+    """Return the shared `Database` of this process for a folder."""
     with _LOCK:
         database = _SHARED.get(folder)
         if database is None:
@@ -252,7 +257,7 @@ def _connect(target: Path | str, uri: bool = False) -> sqlite3.Connection:
 
 
 def _make_private(path: Path) -> None:
-    """Make an empty file for its owner only; sqlite would ask the umask."""
+    """Create an empty file for its owner only, because sqlite would use the umask."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
@@ -324,7 +329,7 @@ def _close_all() -> None:
 
 
 def _before_fork() -> None:
-    # sqlite's locks do not survive a fork: nothing may be open while it happens
+    # The locks of sqlite do not survive a fork, so all files must be closed before.
     _LOCK.acquire()
     _close_all()
 

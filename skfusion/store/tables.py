@@ -1,6 +1,7 @@
-"""What the store's tables hold: arrays as checked bytes, their last use, file digests.
+"""SQL operations on the tables of a store: arrays, usage, digests and leases.
 
-Functions of an open connection, called by `skfusion.store.embedding_store` only.
+The functions take an open connection and are used by `skfusion.store.embedding_store`
+only.
 """
 
 from __future__ import annotations
@@ -55,38 +56,36 @@ def as_float32(value: Any) -> np.ndarray:
     """Copy a numeric value to a float32 array of the same shape."""
     array = np.asarray(value)
     if array.dtype.kind not in "buif":
-        raise TypeError(
-            f"The store keeps numeric arrays as float32; got dtype {array.dtype}."
-        )
+        raise TypeError(f"The store requires numeric arrays, got dtype {array.dtype}.")
     return np.array(array, dtype=np.float32, order="C")
 
 
 def checked_result(result: Any, asked: list[str]) -> dict[str, np.ndarray]:
-    """Check what a compute function gave; make it float32."""
+    """Check the result of a compute function, and convert it to float32."""
     if not isinstance(result, Mapping):
         raise TypeError(
-            f"compute gave {type(result).__name__}; expected a mapping from key to "
-            f"array."
+            f"compute must return a mapping from key to array, got "
+            f"{type(result).__name__}."
         )
     n_strange = len(set(result).difference(asked))
     if n_strange:
         raise ValueError(
-            f"compute gave {n_strange} keys that it was not asked for; expected some "
-            f"of the {len(asked)} keys it was called with."
+            f"compute returned {n_strange} unknown keys; expected only the "
+            f"{len(asked)} keys that it was called with."
         )
     return {key: as_float32(result[key]) for key in asked if key in result}
 
 
 def packed(key: str, array: np.ndarray) -> tuple[str, bytes, bytes]:
-    """Give shape, checksum and data of an array as they are stored."""
+    """Serialise an array to its shape, checksum and data."""
     shape = ",".join(str(length) for length in array.shape)
-    # little-endian on every machine, as a cache may move with its disk
+    # Little-endian on every machine, because a disk can move to another machine.
     data = array.astype("<f4", copy=False).tobytes()
     return shape, _checksum(key, shape, data), data
 
 
 def unpacked(row: Row) -> np.ndarray | None:
-    """Give the array of a row, or None if the row is damaged."""
+    """Return the array of a row, or None if the row is damaged."""
     _, key, shape, checksum, data = row
     try:
         if _checksum(key, shape, data) != checksum:
@@ -94,7 +93,7 @@ def unpacked(row: Row) -> np.ndarray | None:
         lengths = tuple(int(length) for length in shape.split(",") if length)
         return np.frombuffer(data, dtype="<f4").reshape(lengths).astype(np.float32)
     except (TypeError, ValueError, AttributeError):
-        return None  # damage can change the type of a column, too
+        return None  # damage can also change the type of a column
 
 
 def _checksum(key: str, shape: str, data: bytes) -> bytes:
@@ -104,7 +103,7 @@ def _checksum(key: str, shape: str, data: bytes) -> bytes:
 
 
 def select(connection: sqlite3.Connection, keys: Iterable[str]) -> list[Row]:
-    """Fetch the rows of the keys that are there."""
+    """Fetch the rows of the stored keys."""
     rows: list[Row] = []
     for batch, marks in batches(keys):
         query = (
@@ -119,7 +118,7 @@ def insert(
     rows: list[tuple[str, str, bytes, bytes]],
     owner: str | None,
 ) -> None:
-    """Put rows of (key, shape, checksum, data) and end the leases of the owner."""
+    """Insert rows (key, shape, checksum, data), and release the owner's leases."""
     now = time.time()
     for row in rows:
         connection.execute("DELETE FROM arrays WHERE key = ?", row[:1])
@@ -136,15 +135,15 @@ def insert(
 
 
 def note_use(connection: sqlite3.Connection, ids: list[int]) -> None:
-    """Note that arrays are used now."""
+    """Record the current time as the last use of arrays."""
     now = time.time()
     statement = "UPDATE usage SET used = ? WHERE id = ?"
     connection.executemany(statement, [(now, row_id) for row_id in ids])
 
 
 def delete_damaged(connection: sqlite3.Connection, rows: list[Row]) -> None:
-    """Delete rows as long as they are what was read."""
-    # all columns: another process may have put a sound array there meanwhile
+    """Delete rows that are unchanged since they were read."""
+    # Compares all columns, because another process may have replaced the array.
     connection.executemany(
         "DELETE FROM arrays WHERE id = ? AND key = ? AND shape IS ? AND checksum IS ?"
         " AND data IS ?",
@@ -153,7 +152,7 @@ def delete_damaged(connection: sqlite3.Connection, rows: list[Row]) -> None:
 
 
 def delete_oldest(connection: sqlite3.Connection, max_bytes: int) -> int:
-    """Delete what was used least recently until the rest fits."""
+    """Delete the least recently used arrays until the rest fits `max_bytes`."""
     rows = connection.execute("SELECT id, size FROM usage ORDER BY used, id").fetchall()
     excess = sum(size for _, size in rows) - max_bytes
     removed: list[tuple[int]] = []
@@ -167,20 +166,20 @@ def delete_oldest(connection: sqlite3.Connection, max_bytes: int) -> int:
 
 
 def delete_all(connection: sqlite3.Connection) -> None:
-    """Delete arrays and file digests; leases and counters stay."""
+    """Delete arrays and file digests, but not leases and counters."""
     connection.execute("DELETE FROM arrays")
     connection.execute("DELETE FROM digests")
 
 
 def shrink(connection: sqlite3.Connection) -> None:
-    """Give freed pages back to the file system."""
-    # execute() would take the first step of this pragma only, which frees one page
+    """Return freed pages to the file system."""
+    # execute() would run only the first step of this pragma, which frees one page.
     connection.executescript("PRAGMA incremental_vacuum")
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def figures(connection: sqlite3.Connection) -> tuple[int, int, int]:
-    """Count entries, their bytes, and arrays ever put."""
+    """Return the number of entries, their bytes, and the number of arrays ever put."""
     query = (
         "SELECT COUNT(*), IFNULL(SUM(size), 0),"
         " (SELECT value FROM counters WHERE name = 'computed') FROM usage"
@@ -190,19 +189,19 @@ def figures(connection: sqlite3.Connection) -> tuple[int, int, int]:
 
 
 def select_digest(connection: sqlite3.Connection, place: str, stamp: str) -> str | None:
-    """Look up the digest of a file that has not changed."""
+    """Return the digest of an unchanged file, or None."""
     query = "SELECT digest FROM digests WHERE path = ? AND stamp = ?"
     row = connection.execute(query, (place, stamp)).fetchone()
     return None if row is None else str(row[0])
 
 
 def note_digest(connection: sqlite3.Connection, row: tuple[str, str, str]) -> None:
-    """Remember (digest of the path, stamp, digest of the content)."""
+    """Store (digest of the path, stamp, digest of the content)."""
     connection.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", row)
 
 
 def stamp(path: str | os.PathLike[str]) -> str:
-    """Say when a file changed last; empty if it is no file that can be remembered."""
+    """Return the change times and size of a file, or "" if it cannot be cached."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -210,12 +209,12 @@ def stamp(path: str | os.PathLike[str]) -> str:
     return f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size}"
 
 
-_BATCH = 500  # keys in one statement; sqlite takes 999 variables or more
+_BATCH = 500  # keys in one statement (sqlite accepts at least 999 variables)
 _HAS_PROC = os.path.exists("/proc/self/stat")
 
 
 def new_owner() -> str:
-    """Name one caller: machine, process, start of the process, and a number."""
+    """Return a new owner name: machine, process, process start and a number."""
     pid = os.getpid()
     return f"{_machine()}|{pid}|{_started(pid)}|{uuid.uuid4().hex}"
 
@@ -227,9 +226,10 @@ def take(
     limit: int,
     lease_seconds: float,
 ) -> list[str]:
-    """Lease up to `limit` keys that are neither stored nor leased by somebody alive.
+    """Lease up to `limit` keys that are neither stored nor leased by a live owner.
 
-    Must run inside an immediate transaction: nobody else looks while we choose.
+    It must run inside an immediate transaction, so that no other process can lease the
+    same keys.
     """
     now = time.time()
     alive: dict[str, bool] = {}
@@ -266,13 +266,13 @@ def refresh(connection: sqlite3.Connection, owner: str, lease_seconds: float) ->
 
 
 def release(connection: sqlite3.Connection, owner: str) -> None:
-    """Give up all leases of an owner."""
+    """Release all leases of an owner."""
     connection.execute("DELETE FROM claims WHERE owner = ?", (owner,))
 
 
 @contextlib.contextmanager
 def heartbeat(database: Database, owner: str, lease_seconds: float) -> Iterator[None]:
-    """Renew the owner's leases from a thread, however long computing takes."""
+    """Renew the leases of an owner in a background thread."""
     renew = partial(refresh, owner=owner, lease_seconds=lease_seconds)
     stop = threading.Event()
 
@@ -290,7 +290,7 @@ def heartbeat(database: Database, owner: str, lease_seconds: float) -> Iterator[
 
 
 def batches(keys: Iterable[str]) -> Iterator[tuple[list[str], str]]:
-    """Cut keys into lists that fit one statement, each with its ``(?, ?, ...)``."""
+    """Split keys into lists that fit one statement, each with its ``(?, ?, ...)``."""
     keys = list(keys)
     for start in range(0, len(keys), _BATCH):
         batch = keys[start : start + _BATCH]
@@ -298,7 +298,7 @@ def batches(keys: Iterable[str]) -> Iterator[tuple[list[str], str]]:
 
 
 def _machine() -> str:
-    """Name what makes a process number unique: the host and its process namespace."""
+    """Return the host and process namespace, in which process ids are unique."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -307,19 +307,19 @@ def _machine() -> str:
 
 
 def _is_alive(owner: str) -> bool:
-    """Say if an owner may still work; in doubt its lease decides, so yes."""
+    """Return whether an owner may be alive, True if unknown until its lease expires."""
     machine, pid, started, _ = owner.split("|")
     return machine != _machine() or _started(int(pid)) == started
 
 
 def _started(pid: int) -> str:
-    """Give the start of a process, "gone" if it has ended, "running" if unknown."""
+    """Return the start of a process, "gone" if it has ended, "running" if unknown."""
     if _HAS_PROC:
         try:
             status = Path(f"/proc/{pid}/stat").read_text()
         except OSError:
             return "gone"
-        # the name in brackets may hold anything; state is field 3, start field 22
+        # The name in brackets can contain any text. State is field 3, start field 22.
         fields = status.rpartition(")")[2].split()
         return "gone" if fields[0] in "ZX" else fields[19]
     if os.name == "posix":

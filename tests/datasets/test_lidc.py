@@ -123,7 +123,7 @@ def test_parameters_out_of_range(
 
 
 def test_files_that_are_no_lidc_database(tmp_path: Path, database: Path) -> None:
-    with pytest.raises(ValueError, match="is no file"):
+    with pytest.raises(ValueError, match="is not a file"):
         load_lidc_nodules(database=tmp_path / "absent.sqlite")
     text = tmp_path / "text.sqlite"
     text.write_text("no database " * 100)
@@ -141,7 +141,7 @@ def test_a_damaged_contour_is_named_as_such(database: Path) -> None:
     connection.execute("UPDATE contours SET coords = '1,2\n3' WHERE id = 0")
     connection.commit()
     connection.close()
-    with pytest.raises(ValueError, match="no list of x,y corners"):
+    with pytest.raises(ValueError, match="not a list of x,y corners"):
         load_lidc_nodules(database=database)
 
 

@@ -64,7 +64,9 @@ def test_six_diagnoses(tmp_path: Path, table: pd.DataFrame) -> None:
     lesions = load_pad_ufes_20(tmp_path, target="diagnostic")
     names = [lesions.target_names[code] for code in lesions.target]
     assert names == table["diagnostic"].tolist()
-    with pytest.raises(ValueError, match="'malignant' or 'diagnostic'"):
+    with pytest.raises(
+        ValueError, match="target must be one of .*'malignant', 'diagnostic'"
+    ):
         load_pad_ufes_20(tmp_path, target="cancer")  # type: ignore[arg-type]
 
 
@@ -100,10 +102,10 @@ def test_no_photo_at_all(tmp_path: Path, table: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("diagnostic", "XYZ", r"none of .* positions \[3\]"),
+        ("diagnostic", "XYZ", r"not one of .* positions \[3\]"),
         ("diagnostic", None, r"'diagnostic' is empty in 1 rows.* \[3\]"),
         ("patient_id", None, r"'patient_id' is empty in 1 rows.* \[3\]"),
-        ("age", "XYZ", r"'age' holds no number in 1 rows.* \[3\]"),
+        ("age", "XYZ", r"'age' must be numeric.* in 1 rows.* \[3\]"),
     ],
 )
 def test_bad_cells_are_named_by_position_not_value(

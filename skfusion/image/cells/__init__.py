@@ -1,1 +1,1 @@
-"""The cells of an image column: missing ones, bags and volumes."""
+"""Cells of an image column: missing values, bags of images and volumes."""

@@ -1,4 +1,4 @@
-"""Cells with several images in: views, dates or slices of one patient; one row out."""
+"""Bags: several images (views, dates or slices) in one cell, pooled to one row."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ BAG_POOLINGS = ("mean", "max", "recent")
 
 @dataclass(frozen=True)
 class Bags:
-    """The images of a column, one by one, and the rows that they belong to.
+    """Images of a column and the rows that they belong to.
 
     Attributes
     ----------
     images : list of n_images cells
-        Missing where a row has no image at all.
+        The images. A row without any image contributes one missing value.
     rows : ndarray of shape (n_images,), int
         Position of the row of each image.
     times : list of n_images
-        When each image was taken, None where that is not said.
+        Time of each image, None if unknown.
     n_rows : int
         Number of rows.
     """
@@ -45,47 +45,47 @@ class Bags:
         return len(self.images) > self.n_rows
 
     def check_single(self) -> None:
-        """Refuse rows with several images.
+        """Check that no row has more than one image.
 
         Raises
         ------
         ValueError
-            If there are any.
+            If a row has several images.
         """
         if self.has_several:
             row = int(self.rows[np.flatnonzero(np.diff(self.rows) == 0)[0]])
             raise ValueError(
-                f"ImageEmbedder: got several images at row position {row}; a network "
+                f"ImageEmbedder: got several images at row position {row}. A network "
                 "that is trained on pixels takes one per row. Freeze its trunk "
-                "(trainable='head' or 'last_block', and no augmentation), or give each "
-                "image a row of its own."
+                "(trainable='head' or 'last_block', and no augmentation), or pass each "
+                "image in a separate row."
             )
 
     def counts(self, presence: np.ndarray) -> np.ndarray:
-        """Count the images of each row that are there, as float32."""
+        """Count the present images of each row, as float32."""
         return np.bincount(self.rows[presence], minlength=self.n_rows).astype("f4")
 
     def pool(
         self, values: np.ndarray, presence: np.ndarray, pooling: str, half_life: Any
     ) -> np.ndarray:
-        """Pool what was computed of each image to one array per row.
+        """Pool the arrays of the images to one array per row.
 
         Parameters
         ----------
         values : ndarray of shape (n_images, ...)
             One array per image.
         presence : ndarray of shape (n_images,), bool
-            Which of them are there.
+            Which images are present.
         pooling : {"mean", "max", "recent"}
-            ``"recent"`` is a mean whose weights halve with every `half_life` that an
-            image is older than the last one of its bag.
+            ``"recent"`` is a weighted mean. The weight of an image halves with every
+            `half_life` of its age relative to the latest image of its bag.
         half_life : timedelta or str
-            Of ``"recent"``.
+            Half-life of ``pooling="recent"``.
 
         Returns
         -------
         ndarray of shape (n_rows, ...)
-            NaN where no image is there.
+            NaN for rows without a present image.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class Bags:
         starts = np.flatnonzero(np.diff(self.rows[order], prepend=-1))
         for part in np.split(order, starts[1:]) if len(order) else []:
             row = self.rows[part[0]]
-            if len(part) == 1:  # to the last digit
+            if len(part) == 1:  # exact, without the rounding of an average
                 pooled[row] = values[part[0]]
             elif pooling == "max":
                 pooled[row] = values[part].max(axis=0)
@@ -119,9 +119,9 @@ class Bags:
         ]
         if untimed:
             raise ValueError(
-                f"ImageEmbedder: bag_pooling='recent' needs the time of every image; "
-                f"{len(untimed)} images have none (first at row position {untimed[0]})."
-                " Give each image of a bag as a pair (image, time)."
+                f"ImageEmbedder: bag_pooling='recent' needs the time of every image, "
+                f"got {len(untimed)} images without one (first at row position "
+                f"{untimed[0]}). Pass each image of a bag as a pair (image, time)."
             )
         weights = np.ones(len(self.images))
         times = pd.Series([self.times[i] for i in np.flatnonzero(wanted)])
@@ -134,12 +134,12 @@ class Bags:
 
 
 def check_bag_pooling(owner: str, pooling: Any, half_life: Any) -> None:
-    """Refuse settings that cannot be; `owner` is named in the message.
+    """Check the pooling parameters, with the estimator name `owner` in messages.
 
     Raises
     ------
     ValueError
-        If a setting is unknown, or the half-life not longer than 0.
+        If `pooling` is unknown, or the half-life is not longer than 0.
     """
     check_option(pooling, "bag_pooling", BAG_POOLINGS, owner)
     if pooling == "recent" and not pd.Timedelta(half_life) > pd.Timedelta(0):
@@ -149,7 +149,7 @@ def check_bag_pooling(owner: str, pooling: Any, half_life: Any) -> None:
 
 
 def is_bag(cell: Any) -> bool:
-    """Tell a cell that holds several images: a list, a tuple, an array of objects.
+    """Return whether a cell is a bag: a list, a tuple or an array of objects.
 
     Examples
     --------
@@ -163,13 +163,13 @@ def is_bag(cell: Any) -> bool:
 
 
 def unpack(cells: Sequence[Any]) -> Bags:
-    """Take the images out of the bags of a column.
+    """Flatten the bags of a column into single images.
 
     Parameters
     ----------
     cells : sequence of n cells
-        An image, a missing value, or a bag: a list of images, of which some may be
-        missing, or of pairs (image, time).
+        Each cell is an image, a missing value, or a bag. A bag is a list of images or
+        of pairs (image, time), some of which may be missing.
 
     Returns
     -------
@@ -196,7 +196,7 @@ def unpack(cells: Sequence[Any]) -> Bags:
 
 
 def _timed(part: Any) -> tuple[Any, Any]:
-    """Split a pair (image, time); two images are no pair."""
+    """Split a pair (image, time), but not a tuple of two images."""
     if isinstance(part, tuple) and len(part) == 2:
         time = part[1]
         if (

@@ -1,4 +1,4 @@
-"""A column of image cells: what a user passes in, the cells and their reading out."""
+"""Image columns: input validation, threaded reading and handling of read errors."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def as_cells(X: Any, owner: str = "ImageEmbedder") -> tuple[list[Any], object]:
     if isinstance(X, str | bytes | os.PathLike):
         raise TypeError(
             f"{owner} takes a column of images, got a single path or image. "
-            "Put it into a list."
+            "Pass it in a list."
         )
     shape: Any = getattr(X, "shape", None)
     if hasattr(X, "columns"):  # a frame of pandas or polars
         if shape[1] != 1:
             raise ValueError(
                 f"{owner} takes one column of images, got {shape[1]} columns. "
-                "Use one of these for each image column."
+                "Use a separate encoder for each image column."
             )
         name = X.columns[0]
         return list(X[name]), name
@@ -57,14 +57,14 @@ def as_cells(X: Any, owner: str = "ImageEmbedder") -> tuple[list[Any], object]:
 
 
 def check_cells(cells: list[Any], name: object, owner: str = "ImageEmbedder") -> None:
-    """Refuse a column without images, or of something that is clearly no image."""
+    """Check that a column contains images, and no cells of another kind."""
     place = "X" if name is None else f"column {name!r}"
     bags = unpack(cells)
     present = [i for i, cell in enumerate(bags.images) if not is_missing(cell)]
     if not present:
         raise ValueError(
             f"{owner}: all {len(cells)} cells of {place} are missing; expected "
-            "at least one image. Check the column, or leave it out."
+            "at least one image. Check the column, or omit it."
         )
     for i in present:
         cell, row = bags.images[i], bags.rows[i]
@@ -76,10 +76,10 @@ def check_cells(cells: list[Any], name: object, owner: str = "ImageEmbedder") ->
 
 
 class ImageColumn:
-    """The cells of one column, and what went wrong with them.
+    """Cells of one image column, with the read errors of unreadable cells.
 
-    `positions` are the rows of the user's table that the cells stand in, where that
-    is not one cell per row.
+    `positions` are the row positions of the cells in the user's table. They differ
+    from the positions of the cells if a row has several images.
     """
 
     def __init__(
@@ -97,12 +97,12 @@ class ImageColumn:
         self.failures: dict[int, ImageReadError] = {}
 
     def present_rows(self) -> list[int]:
-        """Rows that hold an image, as far as is known by now."""
+        """Return the rows with an image, without those that failed so far."""
         rows = (i for i, cell in enumerate(self.cells) if not is_missing(cell))
         return [row for row in rows if row not in self.failures]
 
     def presence(self) -> np.ndarray:
-        """Say for each row whether it holds a readable image, as a bool array."""
+        """Return for each row whether it contains a readable image, as a bool array."""
         mask = np.zeros(len(self.cells), dtype=bool)
         mask[self.present_rows()] = True
         return mask
@@ -115,7 +115,7 @@ class ImageColumn:
         n_jobs: int | None,
         n_ahead: int,
     ) -> Iterator[tuple[T, R]]:
-        """Read each item in threads; skip the rows of what fails, or raise."""
+        """Read items in threads, and skip the rows of failed items or raise."""
         for item, future in ahead(read, items, effective_n_jobs(n_jobs), n_ahead):
             try:
                 result = future.result()
@@ -132,14 +132,14 @@ class ImageColumn:
         if self.on_error == "raise":
             raised = ImageReadError(
                 f"In {where}: {error} Replace the image, or pass on_error='missing' "
-                "to treat unreadable images as absent."
+                "to treat unreadable images as missing."
             )
             raised.row = row
             raise raised from error
         self.failures |= dict.fromkeys(rows, error)
 
     def warn(self) -> None:
-        """Count the unreadable images in one warning."""
+        """Issue one warning with the number of unreadable images."""
         if not self.failures:
             return
         rows = self.positions[sorted(self.failures)].tolist()
@@ -147,8 +147,8 @@ class ImageColumn:
         first = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
         warnings.warn(
             f"{len(rows)} of the {len(self.cells)} {what} of {self.place} cannot be "
-            f"read and count as absent (row positions {first}). "
-            f"The first: {self.failures[min(self.failures)]}",
+            f"read and are treated as missing (row positions {first}). "
+            f"First error: {self.failures[min(self.failures)]}",
             UserWarning,
             stacklevel=4,
         )
@@ -164,7 +164,7 @@ def ahead(
 ) -> Iterator[tuple[T, Future[R]]]:
     """Apply a function in threads, in order, a bounded number of items ahead.
 
-    With `one_core`, none of the threads starts a team of threads of its own.
+    With `one_core`, the OpenMP libraries use one thread in each worker thread.
     """
     pool = ThreadPoolExecutor(
         n_workers, "skfusion", initializer=_use_one_core if one_core else None
@@ -182,12 +182,12 @@ def ahead(
 
 
 def _use_one_core() -> None:
-    """Limit OpenMP in the calling thread.
+    """Limit OpenMP to one thread in the calling thread.
 
-    The limit belongs to the thread that sets it: torch's setting for the process, and
-    for other threads, stays. torch must have made its own setting before.
+    The limit applies only to the thread that sets it. torch's setting for the process
+    and for other threads does not change, but must have been initialised before.
     """
-    torch = sys.modules.get("torch")  # not everything that reads images needs it
+    torch = sys.modules.get("torch")  # reading of images does not require torch
     if torch is not None:
         torch.get_num_threads()
     threadpool_limits(1, user_api="openmp")

@@ -1,8 +1,8 @@
-"""Volumes in, what a network takes out: some of their slices, or a block of one size.
+"""Slice selection, resampling and pooling of volumes for 2.5-D and 3-D networks.
 
-2.5-D: a network for images sees single slices, and its answers are pooled, as PENet
-and Qiu et al. (two of the studies that Huang et al. 2020 review) do. 3-D: a network
-for volumes sees the whole.
+In the 2.5-D approach, a 2-D network processes single slices and its outputs are pooled,
+as in PENet and Qiu et al. (both reviewed by Huang et al. 2020). In the 3-D approach, a
+network processes the whole volume.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ __all__ = ["Reading", "pool_slices", "resample", "select_slices"]
 
 SELECTIONS = ("even", "largest")
 VOLUMES = ("slices", "3d")
-_MAX_VOXELS = 1 << 29  # 2 GB: what a resampled volume may take
+_MAX_VOXELS = 1 << 29  # 2 GB: maximum size of a resampled volume
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a cell becomes what a network is shown.
+    """Settings for reading a cell as the input of a network.
 
     Parameters
     ----------
     scaling, window
         As in `skfusion.read_image`.
     volume : {"slices", "3d"}, default="slices"
-        Whether a volume is shown slice by slice or as a whole.
+        Whether the network processes single slices of a volume or the whole.
     n_slices : int or None, default=16
-        Slices of a volume that are shown; None shows all.
+        Number of slices of a volume to use. None uses all.
     slice_selection : {"even", "largest"}, default="even"
         As in `select_slices`.
     slice_pooling : {"mean", "max"} or int, default="mean"
         As in `pool_slices`.
     voxel_size : float or None, default=None
-        Edge in mm of the cubes that volumes are resampled to; None leaves them.
+        Edge in mm of the cubic voxels after resampling. None does not resample.
 
     Examples
     --------
@@ -63,12 +63,12 @@ class Reading:
     voxel_size: float | None = None
 
     def check(self, owner: str) -> None:
-        """Refuse what can not be; `owner` is named in the message.
+        """Check the settings, with the estimator name `owner` in messages.
 
         Raises
         ------
         ValueError
-            If a setting is unknown or does not go with another.
+            If a setting is unknown or contradicts another.
         """
         try:
             check_intensity(self.window, self.scaling)
@@ -83,8 +83,8 @@ class Reading:
         pooling = self.slice_pooling
         if pooling not in ("mean", "max") and not _is_positive_integer(pooling):
             raise ValueError(
-                f"{owner}: slice_pooling must be 'mean', 'max' or how many of the "
-                f"largest values are averaged, got {pooling!r}."
+                f"{owner}: slice_pooling must be 'mean', 'max' or the number of "
+                f"largest values to average, got {pooling!r}."
             )
         if self.n_slices is not None and not _is_positive_integer(self.n_slices):
             raise ValueError(
@@ -106,26 +106,26 @@ class Reading:
 
     @property
     def key(self) -> str:
-        """What of the settings decides the pixels, as part of keys in the store."""
+        """Return the settings that determine the pixels, as part of store keys."""
         default = Reading(scaling=self.scaling)
         if self == default:
             return self.scaling
         return f"{self.scaling} {replace(self, scaling='')}"
 
     def image(self, cell: Any) -> MedicalImage:
-        """Read a cell, resampled where that was asked for; 8-bit pixels stay so."""
+        """Read a cell, resampled if `voxel_size` is set, with 8-bit pixels kept."""
         image = read_bytes_image(cell, scaling=self.scaling, window=self.window)
         if self.voxel_size is not None and _n_planes(image) > 1:
             image = resample(image, self.voxel_size)
         return image
 
     def planes(self, cell: Any) -> list[MedicalImage]:
-        """Read a cell as the planes that a network for images is shown.
+        """Read a cell as a list of planes for a 2-D network.
 
         Returns
         -------
         list of MedicalImage
-            The image itself, or the chosen slices of a volume.
+            The image itself, or the selected slices of a volume.
         """
         image = self.image(cell)
         if _n_planes(image) == 1:
@@ -137,23 +137,24 @@ class Reading:
 def select_slices(
     image: MedicalImage, n_slices: int | None, selection: str = "even"
 ) -> np.ndarray:
-    """Choose slices of a volume.
+    """Select slices of a volume.
 
     Parameters
     ----------
     image : MedicalImage
         Axes ``"ZYX"``, ``"TYX"`` or one of these in colour.
     n_slices : int or None
-        How many; None, or as many as there are or more, chooses all.
+        Number of slices. None, or at least the number of slices of the volume,
+        selects all.
     selection : {"even", "largest"}, default="even"
         ``"even"``: the middle slices of `n_slices` equal parts. ``"largest"``:
-        neighbours, around the slice where most pixels are brighter than the mean of
-        the volume, e.g. where a lesion that was cut out is largest.
+        neighbours of the slice in which most pixels are brighter than the mean of the
+        volume, e.g. the slice with the largest area of a cropped lesion.
 
     Returns
     -------
     ndarray of int
-        Numbers of slices, rising.
+        Indices of the slices, in ascending order.
 
     Examples
     --------
@@ -177,24 +178,25 @@ def select_slices(
 
 
 def resample(image: MedicalImage, voxel_size: float) -> MedicalImage:
-    """Resample a volume to cubes, linearly; over areas where it becomes coarser.
+    """Resample a volume to cubic voxels, with antialiased linear interpolation.
 
     Parameters
     ----------
     image : MedicalImage
         A grey volume with a spacing.
     voxel_size : float
-        Edge of the cubes in mm.
+        Edge of the voxels in mm.
 
     Returns
     -------
     MedicalImage
-        Of the same extent, up to half a voxel; its `spacing` says what was reached.
+        Volume of the same extent, up to half a voxel. `spacing` is the spacing that
+        was reached.
 
     Raises
     ------
     ImageReadError
-        If the volume states no spacing, is in colour, or would become too large.
+        If the volume has no spacing, is in colour, or would become too large.
 
     Examples
     --------
@@ -208,8 +210,8 @@ def resample(image: MedicalImage, voxel_size: float) -> MedicalImage:
     if image.axes != "ZYX" or image.spacing is None or len(image.spacing) != 3:
         raise ImageReadError(
             f"The volume cannot be resampled to {voxel_size} mm: expected a grey "
-            f"volume whose header states the distance of slices, rows and columns, "
-            f"got axes {image.axes} and spacing {image.spacing}. Leave "
+            f"volume whose header contains the distance of slices, rows and columns, "
+            f"got axes {image.axes} and spacing {image.spacing}. Use "
             f"voxel_size=None."
         )
     shape = image.array.shape
@@ -218,7 +220,7 @@ def resample(image: MedicalImage, voxel_size: float) -> MedicalImage:
     if np.prod([float(n) for n in wanted]) > _MAX_VOXELS:
         raise ImageReadError(
             f"The volume would have {' x '.join(map(str, wanted))} voxels of "
-            f"{voxel_size} mm, more than {_MAX_VOXELS}; choose larger ones."
+            f"{voxel_size} mm, more than {_MAX_VOXELS}. Increase voxel_size."
         )
     array = as_floats(image.array)
     for axis, length in enumerate(wanted):
@@ -228,9 +230,9 @@ def resample(image: MedicalImage, voxel_size: float) -> MedicalImage:
 
 
 def _resized(array: np.ndarray, axis: int, length: int) -> np.ndarray:
-    """Resize along one axis: triangles that are as wide as the coarser grid.
+    """Resize along one axis with a triangular kernel as wide as the coarser grid.
 
-    The kernel of Pillow's and torch's antialiased bilinear resize.
+    Pillow and torch use the same kernel in their antialiased bilinear resize.
     """
     n_before = array.shape[axis]
     if n_before == length:
@@ -246,15 +248,15 @@ def _resized(array: np.ndarray, axis: int, length: int) -> np.ndarray:
 
 
 def pool_slices(values: np.ndarray, pooling: str | int) -> np.ndarray:
-    """Pool what a network says of the slices of one volume.
+    """Pool the outputs of a network for the slices of one volume.
 
     Parameters
     ----------
     values : ndarray of shape (n_slices, ...)
         One array per slice.
     pooling : {"mean", "max"} or int
-        ``"max"`` as PENet does over its windows; a number averages that many of the
-        largest values, each feature by itself.
+        ``"max"`` is the pooling of PENet over its windows. A number averages that many
+        of the largest values, separately for each feature.
 
     Returns
     -------

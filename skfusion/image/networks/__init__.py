@@ -1,4 +1,4 @@
-"""Networks: names, weights, preprocessing, freezing and batched inference."""
+"""Image networks: backbones, weights, preprocessing, freezing and inference."""
 
 from __future__ import annotations
 

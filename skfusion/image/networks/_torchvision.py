@@ -1,4 +1,4 @@
-"""Make torchvision importable where its compiled operators cannot load."""
+"""Import of torchvision when its compiled operators cannot be loaded."""
 
 from __future__ import annotations
 
@@ -11,30 +11,29 @@ import torch
 __all__ = ["prepare_torchvision"]
 
 
-# The operators that torchvision's Python code names at import, compiled or not.
+# Operators that torchvision's Python code references at import.
 _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
 _MISSING_OPERATOR = re.compile(rf"torchvision::({'|'.join(_SCHEMAS)}) does not exist")
-# torch forgets a schema when the Library object that defined it is collected.
+# torch removes a schema when the Library object that defined it is garbage collected.
 _libraries: list[torch.library.Library] = []
 
 
 def prepare_torchvision() -> bool:
     """Import torchvision, and register missing operator schemas if that fails.
 
-    A torchvision that was built for another torch (a CUDA build beside a CPU-only
-    torch is the usual pair) cannot load its compiled operators. Its import then
+    A torchvision that was built for another torch cannot load its compiled operators.
+    Usually this is a CUDA build of torchvision with a CPU-only torch. Its import then
     fails with ``operator torchvision::nms does not exist``, although only the
-    detection operators are unavailable: models, transforms and feature extraction
-    are plain Python. Declaring the two schemas is enough for the import. Calling
-    one of the missing operators still fails, with torch's own message.
+    detection operators are unavailable. Models, transforms and feature extraction
+    are plain Python, so declaring the two schemas is sufficient for the import.
+    Calling one of the missing operators still fails, with torch's own message.
 
-    Nothing is registered unless the import failed in exactly that way: a schema that
-    is declared before torchvision declares it itself aborts the process. An import
-    that fails for another reason is left alone; it fails again, with its own message,
-    where torchvision is used.
+    Schemas are registered only if the import failed with this error, because a schema
+    that is declared before torchvision declares it aborts the process. An import that
+    fails for another reason is ignored here and fails again where torchvision is used.
 
     Returns
     -------
@@ -45,7 +44,7 @@ def prepare_torchvision() -> bool:
     --------
     >>> from skfusion.image.networks._torchvision import prepare_torchvision
     >>> registered = prepare_torchvision()
-    >>> prepare_torchvision()  # the second call finds nothing to do
+    >>> prepare_torchvision()  # no effect in the second call
     False
     """
     if "torchvision" in sys.modules:
@@ -55,17 +54,17 @@ def prepare_torchvision() -> bool:
     except RuntimeError as error:
         if not _MISSING_OPERATOR.search(str(error)):
             return False
-    except (ImportError, OSError):  # absent, or what it needs is
+    except (ImportError, OSError):  # torchvision or one of its dependencies is missing
         return False
     else:
         return False
-    # FRAGMENT, not DEF: somebody else may own, or later define, the namespace.
+    # FRAGMENT instead of DEF, because other code may define the namespace.
     library = torch.library.Library("torchvision", "FRAGMENT")
     for name, schema in _SCHEMAS.items():
         if not hasattr(torch.ops.torchvision, name):
             library.define(schema)
     _libraries.append(library)
-    # The failed import left some submodules behind, half of them never executed.
+    # The failed import left partially executed submodules in sys.modules.
     for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
     importlib.import_module("torchvision")

@@ -1,6 +1,6 @@
-"""Backbones: a name or a torch module in, a network that embeds images out.
+"""Backbones: networks that embed images, with preprocessing and fingerprint.
 
-A *backbone* turns a batch of images into one vector per image, together with the
+A *backbone* maps a batch of images to one vector per image. It includes the
 preprocessing that its weights expect.
 """
 
@@ -39,37 +39,38 @@ from skfusion.image.networks.weights import load_weights_file
 __all__ = ["Backbone", "Preprocessing", "build_backbone"]
 
 
-prepare_torchvision()  # here, so that every process that unpickles an embedder has it
+prepare_torchvision()  # at import, so that it runs wherever an embedder is unpickled
 
 POOLINGS = ("mean", "max")
-# Part of every fingerprint: raise it when the same arguments give other vectors.
+# Part of every fingerprint. Increment it when the same arguments give other vectors.
 _FINGERPRINT_VERSION = "skfusion-backbone-2"
 
 _IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
-_CACHE_SIZE = 8  # networks per process; a large one holds some hundred megabytes
+_CACHE_SIZE = 8  # networks per process, each up to some hundred megabytes
 _cache: dict[tuple[Any, ...], Backbone] = {}
 _cache_lock = threading.RLock()
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network that embeds images, and how it wants them.
+    """Network that embeds images, with its preprocessing and fingerprint.
 
     Attributes
     ----------
     name : str
         Name of the architecture, or the class name of a module that was passed.
     module : torch.nn.Module
-        In evaluation mode; maps images (B, 3, H, W) to embeddings (B, n_features).
-        Shared by all who ask for the same named backbone: never train it in place,
-        `skfusion.image.networks.freezing.split_backbone` gives a copy for that.
+        Network in evaluation mode that maps images (B, 3, H, W) to embeddings
+        (B, n_features). It is shared by all users of the same named backbone. Do not
+        train it in place, use a copy from
+        `skfusion.image.networks.freezing.split_backbone`.
     preprocessing : Preprocessing
-        What turns images into the batches that `module` was trained on.
+        Conversion of images to the batches that `module` expects.
     n_features : int
         Length of an embedding.
     fingerprint : str
-        SHA-256 over architecture, weights, layer, pooling, preprocessing and
-        precision: equal fingerprints give equal embeddings.
+        SHA-256 of architecture, weights, layer, pooling, preprocessing and precision.
+        Equal fingerprints imply equal embeddings.
     """
 
     name: str
@@ -88,44 +89,46 @@ def build_backbone(
     input_size: int | None = None,
     depth: int | None = None,
 ) -> Backbone:
-    """Build a network that embeds images, or volumes.
+    """Build a network that embeds images or volumes.
 
     Named backbones are built once per process and shared.
 
     Parameters
     ----------
     backbone : str or torch.nn.Module, default="efficientnet_lite0"
-        ``"efficientnet_lite0"`` [1]_, whose ImageNet weights are a package and need
-        no download, or the name of any classification network that torchvision
-        knows (``torchvision.models.list_models()``); or of another package that is
-        installed: ``"timm:..."``, ``"xrv:..."`` (torchxrayvision's weights, trained on
-        films of the chest), ``"monai:..."`` (its DenseNet and SEResNet classes). A
-        module is deep-copied; its
-        output is the embedding, pooled over positions or tokens where it has them.
-        A module with an attribute ``preprocessing`` (a `Preprocessing`) is fed
-        accordingly, one whose first convolution takes a single channel with grey
-        pixels in [-1, 1], any other with ImageNet's mean and standard deviation.
+        ``"efficientnet_lite0"`` [1]_, whose ImageNet weights are installed as a package
+        and need no download, or the name of any classification network of torchvision
+        (``torchvision.models.list_models()``). Networks of other installed packages
+        are ``"timm:..."``, ``"xrv:..."`` (torchxrayvision, trained on chest
+        radiographs) and ``"monai:..."`` (DenseNet and SEResNet classes).
+
+        A module is deep-copied. Its output is the embedding, pooled over positions or
+        tokens if it has them. If the module has an attribute ``preprocessing`` (a
+        `Preprocessing`), it is used. Otherwise, if its first convolution has a single
+        input channel, the input is grey pixels in [-1, 1]. The input of all other
+        modules is normalised with the mean and standard deviation of ImageNet.
     weights : str, path or None, default="DEFAULT"
-        ``"DEFAULT"`` takes the best published weights of a named backbone and the
-        own weights of a module; another name, e.g. ``"IMAGENET1K_V1"``, one of
-        torchvision's; a path, a file of the state dict, read without executing
-        code; None, random weights, the same ones every time (named backbones only).
+        ``"DEFAULT"`` uses the best published weights of a named backbone, and the
+        existing weights of a module. Another name, e.g. ``"IMAGENET1K_V1"``, selects
+        weights of torchvision. A path is the file of a state dict, read without
+        executing code. None uses the same random weights every time (named backbones
+        only).
     layer : str, default="pool"
         ``"pool"`` is the input of the final classification layer of a named
-        backbone, the output of a module; ``"logits"`` is the output of that layer.
+        backbone, or the output of a module. ``"logits"`` is the output of that layer.
         ``"block1"`` to ``"block4"`` are the last layers at a stride of 4, 8, 16 and 32
-        pixels, the stages of most networks. The dotted name of a submodule takes its
-        output instead. Nothing behind the layer is computed.
+        pixels, the stages of most networks. The dotted name of a submodule selects
+        its output. Layers after the selected layer are not computed.
     pooling : {"mean", "max"}, default="mean"
-        How an output with positions (B, C, H, W) or tokens (B, N, C) becomes a
+        Pooling of an output with positions (B, C, H, W) or tokens (B, N, C) to a
         vector of length C.
     input_size : int or None, default=None
-        Height and width in pixels of the network's input; None takes the size that
-        the weights were trained for, 224 for a module (112 with `depth`).
+        Height and width in pixels of the network's input. None uses the size that the
+        weights were trained with, or 224 for a module (112 with `depth`).
     depth : int or None, default=None
-        Number of slices of a network for volumes: one of torchvision's for films
-        (``torchvision.models.list_models(torchvision.models.video)``), or a module
-        that takes (B, 3, depth, H, W). None asks for a network for images.
+        Number of slices of a network for volumes. This is a video network of
+        torchvision (``torchvision.models.list_models(torchvision.models.video)``), or
+        a module that takes (B, 3, depth, H, W). None builds a network for images.
 
     Returns
     -------
@@ -135,15 +138,16 @@ def build_backbone(
     Raises
     ------
     ValueError
-        If the name, the weights, the layer or the pooling is unknown, the file of
-        weights does not fit, or the network cannot take images of `input_size`.
+        If the name, the weights, the layer or the pooling is unknown, if the weights
+        file does not match the network, or if the network does not accept images of
+        size `input_size`.
     TypeError
         If `backbone` is neither a name nor a module.
 
     References
     ----------
     .. [1] M. Tan and Q. Le, "EfficientNet: Rethinking Model Scaling for Convolutional
-       Neural Networks", ICML 2019; the Lite variants have neither squeeze-and-excite
+       Neural Networks", ICML 2019. The Lite variants have neither squeeze-and-excite
        blocks nor swish.
 
     Examples
@@ -159,7 +163,7 @@ def build_backbone(
     key = (backbone, _weights_key(weights), layer, pooling, input_size, depth)
     with _cache_lock:
         if key not in _cache:
-            while len(_cache) >= _CACHE_SIZE:  # the one built first goes first
+            while len(_cache) >= _CACHE_SIZE:  # first in, first out
                 del _cache[next(iter(_cache))]
             module, preprocessing = pretrained.load(
                 backbone, weights, input_size, depth, keep_final=layer == "logits"
@@ -192,7 +196,7 @@ def _check_arguments(
 
 
 def _weights_key(weights: str | os.PathLike[str] | None) -> tuple[Any, ...]:
-    """Identify weights; a file by its state, since it can be written anew."""
+    """Return a cache key for weights, for files including size and change time."""
     if weights is None or not Path(weights).is_file():
         return (str(weights),)
     status = os.stat(weights)
@@ -211,8 +215,8 @@ def _build_passed(
     if weights is None or (weights == "DEFAULT" and isinstance(weights, str)):
         if weights is None:
             raise ValueError(
-                f"weights=None asks for random weights, but the module {name} brings "
-                "its own. Leave weights='DEFAULT' to use those."
+                f"weights=None requests random weights, but the module {name} already "
+                "has weights. Use weights='DEFAULT' to keep them."
             )
     else:
         load_weights_file(module, weights, name)
@@ -246,7 +250,7 @@ def _finish(
     *,
     described: str,
 ) -> Backbone:
-    """Cut at the layer, pool, and take the fingerprint."""
+    """Cut the network at the layer, add pooling and compute the fingerprint."""
     module.eval().requires_grad_(False)
     if layer not in ENDS:
         module = cut_at(module, layer, name, preprocessing.blank(1))
@@ -255,9 +259,9 @@ def _finish(
         module = _Pooled(module, pooling, ndim=len(shape) + 1)
     elif pooling != "mean":
         raise ValueError(
-            f"pooling={pooling!r} has nothing to pool: the output of {name} at "
-            f"layer={layer!r} is one vector per image already. Choose a layer with "
-            "positions or tokens, or leave pooling='mean'."
+            f"pooling={pooling!r} has no effect: the output of {name} at "
+            f"layer={layer!r} is already one vector per image. Choose a layer with "
+            "positions or tokens, or use pooling='mean'."
         )
     cast(Any, module.eval()).to(memory_format=fast_layout(module))
     digest = hashlib.sha256()
@@ -272,7 +276,7 @@ def _finish(
 
 
 class _Pooled(nn.Module):
-    """A network, then pooling over positions (B, C[, D], H, W) or tokens (B, N, C)."""
+    """Network with pooling over positions (B, C[, D], H, W) or tokens (B, N, C)."""
 
     def __init__(self, body: nn.Module, pooling: str, *, ndim: int) -> None:
         super().__init__()
@@ -288,7 +292,7 @@ class _Pooled(nn.Module):
 def _output_shape(
     module: nn.Module, preprocessing: Preprocessing | VolumePreprocessing, name: str
 ) -> tuple[int, ...]:
-    """Shape of one image's output, found by embedding two black images."""
+    """Return the output shape of one image, computed with two black images."""
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     blank = preprocessing.blank(2).to(device)
     try:
@@ -298,9 +302,9 @@ def _output_shape(
         kind = "images" if blank.ndim == 4 else "volumes"
         raise ValueError(
             f"The backbone {name} fails on {kind} of shape {tuple(blank.shape[1:])}: "
-            f"{error}. Set input_size to the size that it was made for; it must take "
-            "these channels. Networks for volumes need volume='3d', others "
-            "volume='slices'."
+            f"{error}. Set input_size to the size that it expects, and use a network "
+            "for this number of channels. Networks for volumes need volume='3d', "
+            "others volume='slices'."
         ) from error
     if not isinstance(output, Tensor):
         raise ValueError(
@@ -310,18 +314,19 @@ def _output_shape(
         )
     if output.ndim not in (2, 3, 4, 5) or output.shape[0] != 2:
         raise ValueError(
-            f"The backbone {name} turns 2 images into an output of shape "
-            f"{tuple(output.shape)}; expected (2, features), (2, channels, height, "
-            "width) or (2, tokens, features)."
+            f"The backbone {name} returns an output of shape {tuple(output.shape)} for "
+            "2 images; expected (2, features), (2, channels, height, width) or "
+            "(2, tokens, features)."
         )
     return tuple(output.shape[1:])
 
 
 def _describe_architecture(module: nn.Module) -> str:
-    """Describe what a module computes, apart from its tensors, as text.
+    """Describe the computation of a module, apart from its tensors, as text.
 
-    The settings of every submodule (strides, probabilities, ...) and the source of
-    classes that are not torch's count: an edited forward is another backbone.
+    The text includes the settings of every submodule (strides, probabilities, ...) and
+    the source code of classes outside of torch. A changed forward therefore changes
+    the fingerprint.
     """
     lines = []
     classes: dict[type, None] = {}
@@ -348,9 +353,9 @@ def _is_plain(value: object) -> bool:
 
 def _source_of(kind: type) -> str:
     if kind.__module__.partition(".")[0] in ("torch", "torchvision"):
-        return ""  # an upgrade of these is no other architecture
+        return ""  # an upgrade of these packages does not change the architecture
     try:
         return inspect.getsource(kind)
-    except (OSError, TypeError):  # typed at a prompt, or generated
+    except (OSError, TypeError):  # entered at a prompt, or generated
         code = getattr(getattr(kind, "forward", None), "__code__", None)
         return "" if code is None else code.co_code.hex()

@@ -1,7 +1,7 @@
-"""Splitting: a network in, its frozen trunk and its trainable tail out.
+"""Split of a network into a frozen trunk and a trainable tail.
 
-What is frozen gives the same output for an image in every epoch, fold and candidate,
-so it is worth computing once and storing.
+The trunk has the same output for an image in every epoch, fold and candidate, so its
+output can be computed once and stored.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ logger = logging.getLogger(__name__)
 
 Trainable = str | int | Sequence[str]
 
-# Exactly these types hold parts and compute nothing of their own; nn.Module itself is
-# what torch.fx makes of the parents of the layers that it keeps.
+# Modules of exactly these types only contain other modules. torch.fx replaces the
+# parents of the layers that it keeps with nn.Module.
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Module)
 
 
 @dataclass(frozen=True)
 class SplitBackbone:
-    """The two parts of a network: ``tail(trunk(images)) == module(images)``.
+    """Trunk and tail of a network, with ``tail(trunk(images)) == module(images)``.
 
     Attributes
     ----------
     trunk : torch.nn.Module or None
-        The part before the first trainable parameter, in evaluation mode; with
-        ``trainable="head"`` it is the network that was split, otherwise a copy. None
-        when everything is trainable, or when the network cannot be cut.
+        The part before the first trainable parameter, in evaluation mode. With
+        ``trainable="head"`` it is the original network, otherwise a copy. None if
+        all parameters are trainable or if the network cannot be cut.
     tail : torch.nn.Module
-        The rest, a copy in evaluation mode, that takes the trunk's output (the images
-        when there is no trunk). Frozen parameters do not require gradients. Its
-        batch norms and dropouts are layers still, so that batch norms can be left in
-        evaluation mode while the tail is trained.
+        A copy of the remaining part in evaluation mode. Its input is the output of the
+        trunk, or the images if there is no trunk. Frozen parameters do not require
+        gradients. Batch norms and dropouts remain layers, so that batch norms can stay
+        in evaluation mode during training of the tail.
     fingerprint_suffix : str
-        Names the cut. The fingerprint of the network and this suffix together
-        identify the trunk's outputs; empty when the trunk is the whole network.
+        Identifier of the cut. The fingerprint of the network and this suffix together
+        identify the outputs of the trunk. Empty if the trunk is the whole network.
     trainable, frozen : tuple of str
         Names of the tail's parameters that require gradients, and of those that do
         not.
@@ -70,22 +70,22 @@ class SplitBackbone:
 def parameter_blocks(module: nn.Module) -> list[str]:
     """List the blocks of a network in order, each by the name of its first part.
 
-    A block is what the network repeats: a residual block, a dense block, a transformer
-    layer, with the lone layers behind it (a final norm, a convolution before the
-    pooling). The layers before the first block count as one block. In a network
-    without such structure every layer with a weight is a block, together with the
-    norm behind it.
+    A block is the repeated unit of the network, e.g. a residual block, a dense block
+    or a transformer layer. It includes the single layers after it, such as a final norm
+    or a convolution before the pooling. The layers before the first block count as one
+    block. In a network without repeated units, every layer with a weight is a block,
+    together with the norm after it.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Its submodules are taken in the order of their registration, which in all
-        usual networks is the order of computation.
+        The network. Its submodules are used in the order of their registration, which
+        is the order of computation in all common networks.
 
     Returns
     -------
     list of str
-        Names of submodules or parameters, first to last.
+        Names of submodules or parameters, from first to last.
 
     Examples
     --------
@@ -98,16 +98,16 @@ def parameter_blocks(module: nn.Module) -> list[str]:
 
 
 def trainable_names(module: nn.Module, trainable: Trainable) -> set[str]:
-    """Resolve what to train into names of parameters.
+    """Resolve `trainable` to the names of the trainable parameters.
 
     Parameters
     ----------
     module : torch.nn.Module
         The network.
     trainable : {"head", "last_block", "all"}, int or list of str
-        ``"head"``: nothing of the network, only what comes after it. An int: the last
-        so many blocks of `parameter_blocks`; ``"last_block"`` is 1. A list: the
-        parameters whose name is, or lies below, one of these names.
+        ``"head"``: no parameter of the network, only the head after it. An int: the
+        number of last blocks of `parameter_blocks`, 1 for ``"last_block"``. A list:
+        the parameters with one of these names or in one of these submodules.
 
     Returns
     -------
@@ -117,10 +117,10 @@ def trainable_names(module: nn.Module, trainable: Trainable) -> set[str]:
     Raises
     ------
     ValueError
-        If a name matches no parameter or there are fewer blocks; the message lists
+        If a name matches no parameter, or if there are fewer blocks. The message lists
         the valid names.
     TypeError
-        If `trainable` is something else.
+        If `trainable` has another type.
 
     Examples
     --------
@@ -142,7 +142,7 @@ def trainable_names(module: nn.Module, trainable: Trainable) -> set[str]:
             "'all', a number of blocks, or a list of names of layers (a list even for "
             f"one name). Blocks: {', '.join(parameter_blocks(module))}."
         )
-    given: Any = trainable  # what a user passes is not always what is declared
+    given: Any = trainable  # may have another type than declared
     if issubclass(type(given), numbers.Integral) and type(given) is not bool:
         return _last_blocks(module, int(given))
     if isinstance(trainable, Iterable):
@@ -156,10 +156,10 @@ def trainable_names(module: nn.Module, trainable: Trainable) -> set[str]:
 def split_backbone(module: nn.Module, trainable: Trainable) -> SplitBackbone:
     """Split a network at the last point before its first trainable parameter.
 
-    The network is traced (`torch.fx`) in evaluation mode, and cut where one single
-    tensor passes from the frozen part to the rest. Stochastic depth and dropout that a
-    network applies as a function, not as a layer, are therefore fixed to evaluation in
-    a tail behind a trunk.
+    The network is traced (`torch.fx`) in evaluation mode, and cut where a single
+    tensor passes from the frozen part to the rest. Stochastic depth and dropout that
+    are applied as functions instead of layers therefore stay in evaluation mode in a
+    tail after a trunk.
 
     Parameters
     ----------
@@ -172,12 +172,12 @@ def split_backbone(module: nn.Module, trainable: Trainable) -> SplitBackbone:
     -------
     SplitBackbone
         Trunk, tail and the names of their parameters. With ``"head"`` the trunk is
-        the network itself and the tail passes its output on.
+        the network itself and the tail is the identity.
 
     Raises
     ------
     ValueError, TypeError
-        As `trainable_names`.
+        As in `trainable_names`.
 
     Examples
     --------
@@ -196,7 +196,7 @@ def split_backbone(module: nn.Module, trainable: Trainable) -> SplitBackbone:
     names = trainable_names(module, trainable)
     if not names:
         return SplitBackbone(_in_evaluation(module), nn.Identity(), "", (), ())
-    tail = copy.deepcopy(module).eval()  # tracing may add constants to what it traces
+    tail = copy.deepcopy(module).eval()  # tracing may add constants to the module
     for name, parameter in tail.named_parameters():
         parameter.requires_grad_(name in names)
     trunk, suffix = None, ""
@@ -231,7 +231,7 @@ def parameter_groups(module: nn.Module) -> dict[str, list[str]]:
     Returns
     -------
     dict of str to list of str
-        Names of the parameters of each block, first to last.
+        Names of the parameters of each block, from first to last.
 
     Examples
     --------
@@ -241,7 +241,7 @@ def parameter_groups(module: nn.Module) -> dict[str, list[str]]:
     {'0': ['0.weight', '0.bias'], '1': ['1.weight', '1.bias']}
     """
     units = list(_units(module, "", is_outer=True))
-    # A block has two weights at least, unless the network is a chain of lone layers.
+    # A block has at least two weights, unless the network is a chain of single layers.
     least = 2 if any(_n_weights(part) > 1 for _, part in units) else 1
     groups: dict[str, list[str]] = {}
     for name, part in units:
@@ -258,7 +258,7 @@ def parameter_groups(module: nn.Module) -> dict[str, list[str]]:
 def _units(
     module: nn.Module, prefix: str, *, is_outer: bool
 ) -> Iterator[tuple[str, Any]]:
-    """Walk the smallest parts that a block is made of: modules and lone parameters."""
+    """Iterate over the units of blocks: modules and parameters outside of modules."""
     for name, parameter in module.named_parameters(recurse=False):
         yield prefix + name, parameter
     children = [
@@ -268,7 +268,7 @@ def _units(
     ]
     composites = [part for _, part in children if _n_weights(part) > 1]
     for name, part in children:
-        # What holds nearly all the weights of the network is a wrapper, not a block.
+        # A module with nearly all weights of the network is a wrapper, not a block.
         is_wrapper = is_outer and len(composites) == 1 and part is composites[0]
         if type(part) in _CONTAINERS or is_wrapper:
             yield from _units(part, f"{prefix}{name}.", is_outer=is_wrapper)
@@ -277,7 +277,7 @@ def _units(
 
 
 def _n_weights(part: Any) -> int:
-    """Count the tensors that are more than one number per channel."""
+    """Count the parameters with more than one number per channel."""
     tensors = [part] if isinstance(part, nn.Parameter) else part.parameters()
     return sum(tensor.ndim > 1 for tensor in tensors)
 
@@ -305,8 +305,8 @@ def _named(module: nn.Module, prefixes: list[Any]) -> set[str]:
         if not matches:
             near = examples_of(names, prefix, n=3)
             raise ValueError(
-                f"trainable: no parameter is called {prefix!r} or lies below it. The "
-                f"network has {len(names)} parameters, e.g. {near}, in the blocks "
+                f"trainable: no parameter has the name {prefix!r} or is part of it. "
+                f"The network has {len(names)} parameters, e.g. {near}, in the blocks "
                 f"{', '.join(parameter_blocks(module))}."
             )
         found |= matches
@@ -314,11 +314,11 @@ def _named(module: nn.Module, prefixes: list[Any]) -> set[str]:
 
 
 def _find_cut(module: nn.Module, names: set[str]) -> fx.Node | None:
-    """Find the last node before training whose value is all that the rest needs."""
+    """Find the last node before training whose value is the only input of the rest."""
     try:
         nodes = list(fx.Tracer().trace(module).nodes)
     except Exception as error:
-        # The result is the same without a trunk, only slower.
+        # Training without a trunk has the same result but is slower.
         logger.info(
             "%s cannot be traced (%s), so its frozen part is computed in every epoch.",
             type(module).__name__,
@@ -334,7 +334,7 @@ def _find_cut(module: nn.Module, names: set[str]) -> fx.Node | None:
             break
         # A trunk without parameters, such as padding, is not worth storing.
         has_parameters = has_parameters or bool(parameters)
-        if node.op == "get_attr":  # a constant, which the tail can hold as well
+        if node.op == "get_attr":  # a constant, which the tail can contain as well
             continue
         if last_needed <= i and has_parameters and _is_tensor(node):
             best = node
@@ -353,7 +353,7 @@ def _parameters_of(node: fx.Node, module: nn.Module) -> Iterator[nn.Parameter]:
 
 
 def _is_tensor(node: fx.Node) -> bool:
-    """Tell computed feature maps from the input, sizes and tuples."""
+    """Return whether a node is a feature map, not the input, a size or a tuple."""
     is_size = node.target in (builtins.getattr, operator.getitem, "size", "dim")
     is_tuple = any(user.target is operator.getitem for user in node.users)
     is_computed = node.op in ("call_module", "call_function", "call_method")
@@ -376,7 +376,7 @@ def _graph_after(cut: fx.Node) -> fx.Graph:
     copies = {cut: graph.placeholder("features")}
 
     def copy_of(node: fx.Node) -> fx.Node:
-        if node not in copies:  # a constant or parameter that was fetched early
+        if node not in copies:  # a constant or parameter fetched before the cut
             copies[node] = graph.node_copy(node)
         return copies[node]
 

@@ -1,4 +1,4 @@
-"""Inference: a network in, the same function made fast out."""
+"""Optimized batched inference with torch or OpenVINO."""
 
 from __future__ import annotations
 
@@ -31,44 +31,44 @@ __all__ = [
 ]
 
 
-# On a CPU more images per pass push each other out of the caches. Seen on one core, in
-# ms per image: efficientnet_lite0 13 in passes of 4, 16 in passes of 8, 20 of 32;
-# resnet18 25, 23 and 26 in passes of 4, 8 and 16.
+# On a CPU, larger batches exceed the caches. Measured on one core, in ms per image:
+# efficientnet_lite0 13, 16 and 20 in batches of 4, 8 and 32, resnet18 25, 23 and 26 in
+# batches of 4, 8 and 16.
 _IMAGES_PER_CPU_PASS = 4
-# by the number of axes of pixels and of the weights of convolutions
+# Memory format by the number of axes of the pixels and of the convolution weights.
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class Network:
-    """A network ready to run, from a batch of pixels to float32 arrays.
+    """Network for inference that maps a batch of pixels to float32 arrays.
 
-    On a CPU several batches are computed at once, each by one thread, rather than one
-    batch by a team of threads that wait for each other in every layer. The number of
-    threads is torch's own (``torch.get_num_threads()``: one in a joblib worker).
+    On a CPU, several batches run in parallel with one thread each. This avoids that
+    the threads of one batch wait for each other in every layer. The number of threads
+    is ``torch.get_num_threads()``, which is 1 in a joblib worker.
 
     Parameters
     ----------
     module : torch.nn.Module
-        In evaluation mode. It is copied, not changed.
+        Network in evaluation mode. It is copied, not changed.
     device : torch.device
-        Where to run.
+        Device to run on.
     batch_size : int
-        Images per pass at most.
+        Maximum number of images per batch.
     precision : {"float32", "bfloat16"}, default="float32"
-        Of the arithmetic; the result is float32.
+        Precision of the arithmetic. The result is float32.
     fold : bool, default=True
-        Whether batch norms are folded into convolutions: faster, rounded differently.
-        Without, every pass is filled up to `batch_size` images, since kernels for one
-        or two images may round differently too.
+        Whether to fold batch norms into convolutions, which is faster but rounds
+        differently. With False, every batch is padded to `batch_size` images, because
+        kernels for one or two images can round differently.
 
     Attributes
     ----------
     batch_size : int
-        Images per pass that suit the device.
+        Number of images per batch that suits the device.
     is_parallel : bool
-        Whether several threads may call at once, each using one core.
+        Whether several threads may call the network in parallel, one core each.
     n_workers : int
-        Number of passes to run at once.
+        Number of batches to run in parallel.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class Network:
     ) -> None:
         folded = fold_batch_norms(module) if fold else _traced(module)
         is_cpu = device.type == "cpu"
-        # Traced code keeps nothing between calls; other code might, and is then not
-        # safe to call from several threads.
+        # Traced code has no state between calls. Other code may have state and is
+        # then not thread-safe.
         self.is_parallel = is_cpu and folded is not None
         self.n_workers = torch.get_num_threads() if self.is_parallel else 1
         self.batch_size = (
@@ -97,7 +97,7 @@ class Network:
         cast(Any, self._module).to(device, memory_format=self._layout)
 
     def __call__(self, pixels: Tensor) -> np.ndarray:
-        """Run the network on pixels (B, 3[, D], H, W); any thread may call."""
+        """Run the network on pixels (B, 3[, D], H, W), in any thread."""
         n_images, n_missing = len(pixels), self.batch_size - len(pixels)
         if self._fills_up and n_missing > 0:
             last = pixels[-1:].expand(n_missing, *pixels.shape[1:])
@@ -108,7 +108,7 @@ class Network:
             return self._module(batch)[:n_images].float().cpu().numpy()
 
     def _arithmetic(self) -> AbstractContextManager[object]:
-        """Keep convolutions in float32, whose embeddings the store promises."""
+        """Disable TF32 in convolutions, so that stored embeddings are float32."""
         if self._precision == "bfloat16":
             return torch.autocast(self._device.type, torch.bfloat16)
         if self._device.type != "cuda":
@@ -117,7 +117,7 @@ class Network:
 
 
 def fast_layout(module: nn.Module) -> torch.memory_format:
-    """Choose the layout in which the convolutions of a network are fastest.
+    """Return the memory format in which the convolutions of a network are fastest.
 
     Parameters
     ----------
@@ -127,7 +127,8 @@ def fast_layout(module: nn.Module) -> torch.memory_format:
     Returns
     -------
     torch.memory_format
-        Channels last; as it is where a network has weights of both kinds.
+        Channels last. ``torch.preserve_format`` if the network has both 2-D and 3-D
+        convolutions.
 
     Examples
     --------
@@ -141,17 +142,17 @@ def fast_layout(module: nn.Module) -> torch.memory_format:
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module | None:
-    """Fold each batch norm behind a convolution into the convolution's weights.
+    """Fold each batch norm after a convolution into the weights of the convolution.
 
     Parameters
     ----------
     module : torch.nn.Module
-        In evaluation mode. It is not changed.
+        Network in evaluation mode. It is not changed.
 
     Returns
     -------
     torch.nn.Module or None
-        A copy that computes the same up to rounding (relative errors of some 1e-6);
+        A copy with the same output up to rounding (relative errors of about 1e-6), or
         None if the module cannot be traced.
 
     Examples
@@ -166,7 +167,7 @@ def fold_batch_norms(module: nn.Module) -> nn.Module | None:
     module = copy.deepcopy(module)
     try:
         graph = fx.Tracer().trace(module)
-    except Exception:  # whatever the forward does with what is not a tensor
+    except Exception:  # the forward may raise any exception on proxies
         return None
     folded = fx.GraphModule(module, graph)
     calls = [str(node.target) for node in graph.nodes if node.op == "call_module"]
@@ -195,22 +196,22 @@ def fold_batch_norms(module: nn.Module) -> nn.Module | None:
 
 
 def _traced(module: nn.Module) -> nn.Module | None:
-    """Return a copy of a module of which torch.fx made the code, else None."""
+    """Return a copy of a module traced by torch.fx, or None if tracing fails."""
     return copy.deepcopy(module) if isinstance(module, fx.GraphModule) else None
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """Resolve a device, or say what is wrong with it.
+    """Resolve a device name and check that the device is available.
 
     Parameters
     ----------
     device : str or torch.device, default="auto"
-        ``"auto"`` is CUDA where it is available, then MPS, else the CPU.
+        ``"auto"`` is CUDA if available, then MPS, else the CPU.
 
     Returns
     -------
     torch.device
-        A device that is there.
+        An available device.
 
     Raises
     ------
@@ -241,18 +242,18 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
 ENGINES = ("torch", "openvino")
 PRECISIONS = ("auto", "float32", "bfloat16")
 _CACHE_SIZE = 4  # compiled networks per process
-_IMAGES_PER_PASS = 4  # as in torch: seen on one core, 54 images/s of resnet18, 51 by 8
+_IMAGES_PER_PASS = 4  # resnet18 on one core: 54 images/s, 51 in batches of 8
 
 
 def check_engine(owner: str, engine: Any, precision: Any) -> None:
-    """Refuse an unknown engine or precision; `owner` is named in the message.
+    """Check the engine and precision, with the estimator name `owner` in messages.
 
     Raises
     ------
     ValueError
         If `engine` or `precision` is unknown.
     ImportError
-        If OpenVINO is asked for and not installed.
+        If OpenVINO is requested but not installed.
     """
     for name, value, allowed in (
         ("engine", engine, ENGINES),
@@ -264,9 +265,9 @@ def check_engine(owner: str, engine: Any, precision: Any) -> None:
 
 
 def engine_key(engine: str, precision: str) -> str:
-    """Say what of the arithmetic is not the default, for keys in the store.
+    """Return the non-default engine and precision as a part of store keys.
 
-    Embeddings of another engine or precision are other embeddings.
+    Embeddings of different engines or precisions are stored under different keys.
 
     Examples
     --------
@@ -290,27 +291,27 @@ def make_network(
     blank: Tensor | None = None,
     key: str = "",
 ) -> Network | OpenVINONetwork:
-    """Make a network ready to run.
+    """Prepare a network for inference with torch or OpenVINO.
 
     Parameters
     ----------
     module : torch.nn.Module
-        In evaluation mode.
+        Network in evaluation mode.
     device : torch.device
-        Where to run; OpenVINO runs on the processor only.
+        Device to run on. OpenVINO runs on the CPU only.
     batch_size : int
-        Images per pass at most.
+        Maximum number of images per batch.
     engine : {"torch", "openvino"}, default="torch"
-        What computes.
+        Inference engine.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the arithmetic; ``"auto"`` is float32 everywhere, so that embeddings are the
-        same on every machine.
+        Precision of the arithmetic. ``"auto"`` is float32 everywhere, so that
+        embeddings are the same on every machine.
     fold : bool, default=True
-        As in `Network`. Without, torch computes, in float32.
+        As in `Network`. With False, torch is used in float32.
     blank : Tensor of shape (1, C[, D], H, W) or None
-        An image, for OpenVINO.
+        Example input for OpenVINO.
     key : str
-        Identifies the network, for OpenVINO, which compiles it once per process.
+        Identifier of the network for OpenVINO, which compiles it once per process.
 
     Returns
     -------
@@ -319,7 +320,7 @@ def make_network(
     Raises
     ------
     ValueError
-        If OpenVINO is asked for another device, or cannot convert the network.
+        If OpenVINO is requested on another device, or cannot convert the network.
     """
     chosen = "bfloat16" if precision == "bfloat16" else "float32"
     if engine == "torch" or not fold:
@@ -327,31 +328,31 @@ def make_network(
         return Network(module, device, batch_size, precision=wanted, fold=fold)
     if device.type != "cpu":
         raise ValueError(
-            f"engine='openvino' runs on the processor, got device={str(device)!r}; "
-            "use engine='torch' there."
+            f"engine='openvino' runs on the CPU only, got device={str(device)!r}. "
+            "Use engine='torch' for this device."
         )
     assert blank is not None
     return OpenVINONetwork(module, blank, batch_size, chosen, key)
 
 
 class OpenVINONetwork:
-    """A network compiled by OpenVINO, called as `Network` is.
+    """Network compiled by OpenVINO, with the interface of `Network`.
 
-    OpenVINO would choose bfloat16 where the processor has it, and embeddings would
-    differ between machines by up to a tenth; the precision is therefore always set.
+    By default, OpenVINO uses bfloat16 on CPUs that support it. Embeddings would then
+    differ between machines by up to a tenth, so the precision is always set.
 
     Parameters
     ----------
     module : torch.nn.Module
-        In evaluation mode. It is not changed.
+        Network in evaluation mode. It is not changed.
     blank : Tensor of shape (1, C[, D], H, W)
-        An image.
+        Example input.
     batch_size : int
-        Images per pass at most.
+        Maximum number of images per batch.
     precision : {"float32", "bfloat16"}
-        Of the arithmetic; the result is float32.
+        Precision of the arithmetic. The result is float32.
     key : str
-        Identifies the network among those compiled before.
+        Identifier of the network in the cache of compiled networks.
     """
 
     is_parallel = False
@@ -377,7 +378,7 @@ class OpenVINONetwork:
             self._request = _compiled[name].create_infer_request()
 
     def __call__(self, pixels: Tensor) -> np.ndarray:
-        """Run the network on pixels (B, C[, D], H, W); one thread at a time."""
+        """Run the network on pixels (B, C[, D], H, W), in one thread at a time."""
         result = self._request.infer([pixels.contiguous().numpy()], share_inputs=True)
         return np.array(result[0], dtype=np.float32)
 
@@ -389,12 +390,12 @@ _compiled_lock = threading.Lock()
 def _compile(module: nn.Module, blank: Tensor, precision: str, threads: int) -> Any:
     openvino = require("openvino", "openvino")
     try:
-        with warnings.catch_warnings():  # torch's tracer warns of every Python number
+        with warnings.catch_warnings():  # torch's tracer warns about Python numbers
             warnings.simplefilter("ignore")
             model = openvino.convert_model(module, example_input=blank)
-    except Exception as error:  # whatever its tracer stumbles over
+    except Exception as error:  # the tracer can raise any exception
         raise ValueError(
-            f"OpenVINO cannot convert the network ({type(error).__name__}); use "
+            f"OpenVINO cannot convert the network ({type(error).__name__}). Use "
             "engine='torch'."
         ) from error
     model.reshape([-1, *blank.shape[1:]])

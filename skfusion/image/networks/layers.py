@@ -1,4 +1,4 @@
-"""A network and the name of one of its layers in, the network up to there out."""
+"""Truncation of a network at one of its layers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from skfusion._validation import examples_of
 __all__ = ["ENDS", "cut_at"]
 
 
-#: Names of the end of a network: before and behind its final layer.
+#: Names of the end of a network: before and after its final layer.
 ENDS = ("pool", "logits")
-#: Names of stages, and the stride in pixels of what they give.
+#: Names of stages, and the stride in pixels of their output.
 STAGES = {"block1": 4, "block2": 8, "block3": 16, "block4": 32}
 
 
 class _LayerTracer(fx.Tracer):
-    """Trace a module without entering the layer whose output is wanted."""
+    """Tracer that does not enter the layer whose output is requested."""
 
     def __init__(self, layer: str) -> None:
         super().__init__()
@@ -38,9 +38,9 @@ def cut_at(module: nn.Module, layer: str, name: str, blank: Tensor) -> nn.Module
     layer : str
         ``"block1"`` to ``"block4"``, or the dotted name of a submodule.
     name : str
-        Of the network, for messages.
+        Name of the network, for messages.
     blank : Tensor of shape (1, C[, D], H, W)
-        An image that the network takes.
+        Example input of the network.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def cut_at(module: nn.Module, layer: str, name: str, blank: Tensor) -> nn.Module
     Raises
     ------
     ValueError
-        If there is no such layer, or the network cannot be cut there.
+        If the layer does not exist, or the network cannot be cut there.
     """
     names = [key for key, _ in module.named_modules() if key]
     if layer in STAGES and layer not in names:
@@ -70,7 +70,7 @@ def cut_at(module: nn.Module, layer: str, name: str, blank: Tensor) -> nn.Module
     calls = [node for node in graph.nodes if node.target == layer]
     if not calls:
         raise ValueError(
-            f"The forward of {name} never calls the layer {layer!r}; choose another."
+            f"The forward of {name} does not call the layer {layer!r}. Choose another."
         )
     nodes = list(graph.nodes)
     for node in reversed(nodes[nodes.index(calls[-1]) + 1 :]):
@@ -80,7 +80,7 @@ def cut_at(module: nn.Module, layer: str, name: str, blank: Tensor) -> nn.Module
 
 
 def _last_at_stride(module: nn.Module, stage: str, name: str, blank: Tensor) -> str:
-    """Name the layer whose output is the last one of a stage's resolution."""
+    """Return the name of the last layer with the output resolution of a stage."""
     wanted = -(-blank.shape[-1] // STAGES[stage])
     found: list[tuple[str, int]] = []
 
@@ -102,10 +102,10 @@ def _last_at_stride(module: nn.Module, stage: str, name: str, blank: Tensor) -> 
     names = [key for key, size in found if size == wanted]
     if not names or wanted == 1:
         raise ValueError(
-            f"{name} has no layer {stage!r}: none of its layers gives {wanted} x "
-            f"{wanted} positions, a stride of {STAGES[stage]} of {blank.shape[-1]} "
-            "pixels. Name a submodule instead."
+            f"{name} has no layer {stage!r}: none of its layers has an output of "
+            f"{wanted} x {wanted} positions, which is a stride of {STAGES[stage]} for "
+            f"{blank.shape[-1]} pixels. Pass the name of a submodule instead."
         )
-    # the outermost one: inside a block, the next one may begin at the same resolution
+    # Outermost modules only: a block can contain later layers of the same resolution.
     depth = min(key.count(".") for key in names)
     return [key for key in names if key.count(".") == depth][-1]

@@ -1,4 +1,4 @@
-"""Preprocessing: images in, the batch of tensors that a network was trained on out."""
+"""Preprocessing of images and volumes to the input batches of a network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ __all__ = [
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# of the films that torchvision's 3-D networks were trained on (its documentation)
+# Statistics of the videos that torchvision's 3-D networks were trained on (from its
+# documentation).
 KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
 KINETICS_STD = (0.22803, 0.22145, 0.216989)
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
@@ -35,27 +36,27 @@ INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize and normalise images as the weights of a network expect.
+    """Resizing and normalisation of images as expected by the weights of a network.
 
     The whole image is resized to a square. The evaluation transforms of published
-    ImageNet weights resize the shorter side and then cut out the centre instead; a
-    finding at the border of a medical image would be lost that way. The price is that
-    the aspect ratio is not kept, and that objects appear slightly smaller than in
-    training (by the ratio of crop to resize, 224 to 256 for most networks).
+    ImageNet weights resize the shorter side and crop the centre, which would remove
+    findings at the border of a medical image. As a consequence, the aspect ratio is not
+    kept. Objects appear slightly smaller than in training, by the ratio of crop to
+    resize (224 to 256 for most networks).
 
-    A grey image is repeated to the three channels of a network for colour, which is the
-    same as summing the weights of its first layer over the channels. A colour image
-    becomes grey (ITU-R BT.601 luma) for a network with one channel.
+    A grey image is repeated to the three channels of a colour network, which is
+    equivalent to summing the weights of its first layer over the channels. A colour
+    image is converted to grey (ITU-R BT.601 luma) for a network with one channel.
 
     Parameters
     ----------
     input_size : int
         Height and width of the result in pixels.
     mean, std : tuple of one or three floats
-        Of the channels that the network takes, on the scale of images in [0, 1].
+        Mean and standard deviation of the input channels, for images in [0, 1].
     interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
-        With antialiasing (but for ``"nearest"``). Bicubic values are clipped to the
-        range of the image.
+        Interpolation, with antialiasing except for ``"nearest"``. Bicubic values are
+        clipped to the range of the image.
 
     Examples
     --------
@@ -73,7 +74,7 @@ class Preprocessing:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        """Refuse settings that would only fail later, far from their cause."""
+        """Check the settings."""
         check_option(
             self.interpolation, "interpolation", INTERPOLATIONS, "Preprocessing"
         )
@@ -84,35 +85,35 @@ class Preprocessing:
             or min(self.std) <= 0
         ):
             raise ValueError(
-                "mean and std must hold one or three numbers each, std positive ones; "
-                f"got mean={self.mean!r}, std={self.std!r}."
+                "mean and std must contain one or three numbers each, and std positive "
+                f"numbers, got mean={self.mean!r}, std={self.std!r}."
             )
 
     def __call__(self, images: Sequence[MedicalImage]) -> Tensor:
-        """Turn images of any size into one batch.
+        """Convert images of any size to one batch.
 
         Parameters
         ----------
         images : sequence of MedicalImage
-            Grey or colour images, of any sizes; bytes count as 255ths.
+            Grey or colour images of any size. Bytes are divided by 255.
 
         Returns
         -------
         torch.Tensor of shape (n_images, C, input_size, input_size), float32
-            The batch, on the CPU; C is the number of the network's channels.
+            The batch, on the CPU. C is the number of input channels of the network.
         """
         if not images:
             return self.blank(0)
-        # One by one: an image's pixels must not depend on its neighbours in a batch.
+        # One by one, so that the result does not depend on the other images.
         return torch.stack([self.normalise(self.resize(image)) for image in images])
 
     def blank(self, n_images: int) -> Tensor:
-        """Return black pixels of the shape that the network takes."""
+        """Return black images with the input shape of the network."""
         size = self.input_size
         return torch.zeros(n_images, len(self.mean), size, size)
 
     def resize(self, image: MedicalImage) -> Tensor:
-        """Turn an image into a tensor of the network's size, on the image's own scale.
+        """Resize an image to a tensor of the network's input size, without scaling.
 
         Parameters
         ----------
@@ -122,7 +123,7 @@ class Preprocessing:
         Returns
         -------
         torch.Tensor of shape (C, input_size, input_size), float32
-            C is 1 for a grey image, else 3.
+            The pixels, on the scale of the image. C is 1 for a grey image, else 3.
         """
         pixels = _shared(image.array)
         pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
@@ -130,17 +131,18 @@ class Preprocessing:
         return resized if resized.is_floating_point() else resized.float() / 255
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Shift and scale pixels as the weights expect.
+        """Normalise pixels as expected by the weights.
 
         Parameters
         ----------
         pixels : torch.Tensor of shape (..., C, input_size, input_size)
-            Resized images, C = 1 or 3.
+            Resized images, with C = 1 or 3.
 
         Returns
         -------
         torch.Tensor of shape (..., len(mean), input_size, input_size)
-            A grey image is repeated, a colour image made grey for one channel.
+            A grey image is repeated over three channels. A colour image is converted
+            to grey for one channel.
         """
         if len(self.mean) == 1 and pixels.shape[-3] == 3:
             luma = torch.tensor(LUMA, device=pixels.device)
@@ -166,12 +168,12 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class VolumePreprocessing:
-    """Resize and normalise volumes as the weights of a 3-D network expect.
+    """Resizing and normalisation of volumes as expected by a 3-D network.
 
-    Slices are resized as `Preprocessing` does; their number is brought to `depth`
-    linearly, by averages where there are more. Grey volumes are repeated to three
-    channels, which is the same as summing the first layer's weights over the channels
-    of a network that was trained on films.
+    Slices are resized as in `Preprocessing`. The number of slices is changed to `depth`
+    by linear interpolation, with averaging if there are more. Grey volumes are
+    repeated to three channels, which is equivalent to summing the weights of the first
+    layer of a video network over the channels.
 
     Parameters
     ----------
@@ -180,7 +182,7 @@ class VolumePreprocessing:
     depth : int
         Number of slices of the result.
     mean, std : tuple of three floats
-        Of the channels, on the scale of images in [0, 1].
+        Mean and standard deviation of the channels, for images in [0, 1].
 
     Examples
     --------
@@ -198,7 +200,7 @@ class VolumePreprocessing:
     std: tuple[float, float, float]
 
     def __call__(self, images: Sequence[MedicalImage]) -> Tensor:
-        """Turn volumes of any size into one batch.
+        """Convert volumes of any size to one batch.
 
         Parameters
         ----------
@@ -219,13 +221,13 @@ class VolumePreprocessing:
         return torch.stack([self._one(image) for image in images])
 
     def blank(self, n_images: int) -> Tensor:
-        """Return black voxels of the shape that the network takes."""
+        """Return black volumes with the input shape of the network."""
         return torch.zeros(n_images, 3, self.depth, self.input_size, self.input_size)
 
     def _one(self, image: MedicalImage) -> Tensor:
         if image.axes[0] == "Y" or len(image.array) == 1:
             raise ImageReadError(
-                "The image has a single plane, and volume='3d' needs volumes; use a "
+                "The image has a single plane, but volume='3d' needs volumes. Use a "
                 "network for images with volume='slices'."
             )
         voxels = _shared(as_floats(image.array))
@@ -242,13 +244,13 @@ class VolumePreprocessing:
         return self.normalise(small[0])
 
     def normalise(self, voxels: Tensor) -> Tensor:
-        """Shift and scale voxels (..., C, depth, H, W); grey ones are repeated."""
+        """Normalise voxels (..., C, depth, H, W), with grey repeated to 3 channels."""
         mean = torch.tensor(self.mean, device=voxels.device)
         std = torch.tensor(self.std, device=voxels.device)
         return (voxels - mean[:, None, None, None]) / std[:, None, None, None]
 
 
 def _shared(array: np.ndarray) -> Tensor:
-    """Give torch an array; it refuses to share memory that it may not write to."""
+    """Convert an array to a tensor, with a copy if the array is read-only."""
     dtype = np.uint8 if array.dtype == np.uint8 else np.float32
     return torch.from_numpy(np.require(array, dtype=dtype, requirements=["C", "W"]))

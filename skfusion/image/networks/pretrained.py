@@ -1,8 +1,8 @@
-"""Networks by name: an architecture and its published weights in, a module out.
+"""Construction of named networks with published, local or random weights.
 
-The default is efficientnet_lite0, whose weights are a package; the others come from
-torchvision, through its own registry of weights. To add a source of networks, add it
-to `load`.
+The default is efficientnet_lite0, whose weights are installed as a package. The other
+networks are those of torchvision, timm, torchxrayvision and MONAI. To add a source of
+networks, extend `load`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from skfusion.image.networks.weights import load_weights_file, reproducible_rand
 __all__ = ["CATALOGUES", "load", "load_from_catalogue"]
 
 
-# torchvision warns about these two unless told how to draw their weights, and builds
-# the auxiliary classifiers of training into them.
+# By default torchvision warns about the weight initialisation of these two networks,
+# and adds the auxiliary classifiers for training.
 _BUILD_OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": {"init_weights": True, "aux_logits": False},
     "inception_v3": {"init_weights": True, "aux_logits": False},
@@ -61,27 +61,28 @@ def load(
         ``"efficientnet_lite0"`` or the name of a classification network of
         torchvision.
     weights : str, path or None
-        ``"DEFAULT"``, a name of torchvision's weights, a file, or None for random.
+        ``"DEFAULT"``, the name of weights of torchvision, the path of a file, or None
+        for random weights.
     input_size : int or None
-        Size of the input in pixels; None takes that of the weights.
+        Size of the input in pixels. None uses the size of the weights.
     depth : int or None, default=None
-        Number of slices, for a network of torchvision for films.
+        Number of slices, for the video networks of torchvision.
     keep_final : bool, default=False
-        Whether the final classification layer stays.
+        Whether to keep the final classification layer.
 
     Returns
     -------
     module : torch.nn.Module
-        Maps (B, 3[, depth], H, W) to the input of what was the final layer, (B, d).
+        Maps (B, 3[, depth], H, W) to the input of the removed final layer, (B, d).
     preprocessing : Preprocessing
-        What the weights expect.
+        Preprocessing that the weights expect.
 
     Raises
     ------
     ValueError
-        If the name or the weights are unknown or cannot be had.
+        If the name or the weights are unknown, or the weights are not available.
     ImportError
-        If a package that holds the network or its weights is not installed.
+        If a package with the network or its weights is not installed.
 
     Examples
     --------
@@ -131,7 +132,7 @@ def _load_torchvision(
 
 
 def _classification_names(models: Any) -> list[str]:
-    """List the networks that classify images, those registered by others included."""
+    """List the classification networks, including those registered by users."""
     tasks = ("detection", "optical_flow", "quantization", "segmentation", "video")
     others = {
         name for task in tasks for name in models.list_models(getattr(models, task))
@@ -149,15 +150,15 @@ def _check_name(models: Any, name: str, depth: int | None) -> None:
     if name not in names:
         raise ValueError(
             f"Unknown backbone {name!r}. Expected {first} of the {len(names)} {kind} "
-            f"networks of torchvision, e.g. {examples_of(names, name)}; or a network "
-            f"of {', '.join(CATALOGUES)} as 'timm:NAME' and the like."
+            f"networks of torchvision, e.g. {examples_of(names, name)}, or a network "
+            f"of {', '.join(CATALOGUES)} with a prefix such as 'timm:NAME'."
         )
 
 
 def _choose_weights(
     name: str, weights: str | os.PathLike[str] | None, published: Any
 ) -> tuple[Any, str | os.PathLike[str] | None]:
-    """Return the published weights that are meant, or the path of a file."""
+    """Return the selected published weights, or the path of a file."""
     if weights is None:
         return None, None
     if isinstance(weights, str) and weights in published.__members__:
@@ -191,7 +192,7 @@ def _torchvision_preprocessing(
 
 
 def _fetch_weights(name: str, weights: Any) -> None:
-    """See to it that a sound file of the weights lies where torchvision looks."""
+    """Ensure that torchvision's cache contains an undamaged file of the weights."""
     filename = weights.url.rpartition("/")[2]
     folder = Path(torch.hub.get_dir(), "checkpoints")
     match = _HASH_IN_NAME.search(filename)
@@ -200,11 +201,11 @@ def _fetch_weights(name: str, weights: Any) -> None:
     if path.is_file() and not _sha256(path).startswith(prefix):
         raise ValueError(
             f"The weights file {str(path)!r} of {name} is damaged: its SHA-256 does "
-            f"not start with {prefix}. Delete it, so that it is downloaded again."
+            f"not start with {prefix}. Delete it to download it again."
         )
     try:
-        # torchvision itself would unpickle the file without restriction; what loads
-        # here is known to hold tensors only. Standard output belongs to the caller.
+        # torchvision would unpickle the file without restriction. This call loads
+        # tensors only. The progress bar must not use the caller's standard output.
         with contextlib.redirect_stdout(sys.stderr):
             weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:  # no network, full disk, wrong hash, damaged file
@@ -213,8 +214,8 @@ def _fetch_weights(name: str, weights: Any) -> None:
             f"be downloaded ({type(error).__name__}: {error}). Expected the file "
             f"{filename} in {str(folder)!r}"
             + (f", with a SHA-256 that starts with {prefix}" if prefix else "")
-            + f". Download it elsewhere from {weights.url} and put it there, pass its "
-            "path as weights=..., use weights=None for random weights, or the "
+            + f". Download it elsewhere from {weights.url} and copy it there, pass its "
+            "path as weights=..., use weights=None for random weights, or use the "
             f"backbone {DEFAULT!r}, which needs no download."
         ) from error
 
@@ -225,7 +226,7 @@ def _sha256(path: Path) -> str:
 
 
 def _final_layer(module: nn.Module, name: str) -> str:
-    """Name the layer that gives the class scores: the last one with weights."""
+    """Return the name of the final layer: the last one with weights."""
     layers = [
         key
         for key, part in module.named_modules()
@@ -243,28 +244,28 @@ Built = tuple[nn.Module, Preprocessing | VolumePreprocessing]
 Weights = str | os.PathLike[str] | None
 Size = tuple[int | None, int | None]
 
-#: Prefix of a name -> the package that has the network.
+#: Prefix of a name -> package that provides the network.
 CATALOGUES = {"timm": "timm", "xrv": "torchxrayvision", "monai": "monai"}
 
 
 def load_from_catalogue(
     name: str, weights: Weights, size: Size, *, keep_final: bool = False
 ) -> Built:
-    """Build a network of another package.
+    """Build a network of timm, torchxrayvision or MONAI.
 
     Parameters
     ----------
     name : str
-        ``"timm:NAME"``; ``"xrv:WEIGHTS"``, e.g. ``"xrv:densenet121-res224-all"``;
-        ``"monai:CLASS"`` of `monai.networks.nets`, e.g. ``"monai:DenseNet121"``.
+        ``"timm:NAME"``, ``"xrv:WEIGHTS"`` (e.g. ``"xrv:densenet121-res224-all"``), or
+        ``"monai:CLASS"`` of `monai.networks.nets` (e.g. ``"monai:DenseNet121"``).
     weights : "DEFAULT", path or None
-        The published weights (those of timm and torchxrayvision are downloaded, MONAI
-        has none), a file, or random ones.
+        ``"DEFAULT"`` for the published weights (downloaded for timm and
+        torchxrayvision, not available for MONAI), a file, or None for random weights.
     size : (input_size, depth)
-        In pixels and slices, None for what the network is made for. Only MONAI has
+        In pixels and slices. None uses the default of the network. Only MONAI has
         networks with a depth.
     keep_final : bool, default=False
-        Whether the final classification layer stays.
+        Whether to keep the final classification layer.
 
     Returns
     -------
@@ -276,14 +277,14 @@ def load_from_catalogue(
     ImportError
         If the package is not installed.
     ValueError
-        If the name is unknown, or the weights cannot be had.
+        If the name is unknown, or the weights are not available.
     """
     prefix, _, wanted = name.partition(":")
     prepare_torchvision()
     load = {"timm": _timm, "xrv": _xrv, "monai": _monai}[prefix]
     if size[1] is not None and prefix != "monai":
         raise ValueError(
-            f"The backbone {name!r} takes images; volume='3d' needs a network for "
+            f"The backbone {name!r} takes images, but volume='3d' needs a network for "
             "volumes, e.g. 'r3d_18' of torchvision or 'monai:DenseNet121'."
         )
     return load(name, wanted, weights, size, keep_final)
@@ -329,7 +330,7 @@ def _xrv(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> B
     family = xrv.models.ResNet if wanted.startswith("resnet50") else xrv.models.DenseNet
     if family is xrv.models.ResNet and weights != "DEFAULT":
         raise ValueError(
-            f"The backbone {name!r} has published weights only; pass weights='DEFAULT'."
+            f"The backbone {name!r} has published weights only. Use weights='DEFAULT'."
         )
     chosen = wanted if weights == "DEFAULT" else None
     with reproducible_random():
@@ -337,13 +338,13 @@ def _xrv(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> B
     if weights is not None and weights != "DEFAULT":
         load_weights_file(module, weights, name, ignore="classifier")
     side = (512 if "res512" in wanted else 224) if size[0] is None else size[0]
-    # the package takes pixels in [-1024, 1024]
+    # torchxrayvision expects pixels in [-1024, 1024].
     preprocessing = Preprocessing(int(side), mean=(0.5,), std=(1 / 2048,))
     return _FeaturesOf(module, final), preprocessing
 
 
 class _FeaturesOf(nn.Module):
-    """torchxrayvision's features, without its normalisation of the answers."""
+    """Features of a torchxrayvision network, without its output normalisation."""
 
     def __init__(self, module: nn.Module, final: bool) -> None:
         super().__init__()
@@ -375,8 +376,8 @@ def _monai(name: str, wanted: str, weights: Weights, size: Size, final: bool) ->
         module: nn.Module = build(spatial_dims=n_axes, in_channels=3, **{classes: 2})
     if weights == "DEFAULT":
         raise ValueError(
-            f"The backbone {name!r} has no published weights; pass the path of a state "
-            "dict, or weights=None for random ones."
+            f"The backbone {name!r} has no published weights. Pass the path of a state "
+            "dict, or weights=None for random weights."
         )
     layer = "class_layers.out" if wanted.startswith("DenseNet") else "last_linear"
     if weights is not None:
@@ -392,10 +393,10 @@ def _monai(name: str, wanted: str, weights: Weights, size: Size, final: bool) ->
 
 
 def _had(name: str, build: Any) -> Any:
-    """Build with downloaded weights; say what to do where there is no network."""
+    """Build a network with downloaded weights, or raise an error with the remedy."""
     try:
         return build()
-    except Exception as error:  # each client has errors of its own
+    except Exception as error:  # each client has different exceptions
         raise ValueError(
             f"The weights of {name!r} are not on this machine and cannot be downloaded "
             f"({type(error).__name__}). Download them elsewhere and pass their path as "

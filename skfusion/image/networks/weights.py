@@ -1,4 +1,4 @@
-"""A file of weights in, a network that holds them out; no code of the file is run."""
+"""Safe loading of weights files and reproducible random weights."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ def load_weights_file(
 ) -> None:
     """Load the state dict in a file into a module, without executing code.
 
-    A checkpoint that holds the tensors under ``"state_dict"`` is understood.
-    Files named ``.safetensors`` are read with that package.
+    A checkpoint with the tensors under the key ``"state_dict"`` is supported. Files
+    with the suffix ``.safetensors`` are read with the safetensors package.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Changed in place.
+        The network, changed in place.
     path : path
-        A file that `torch.save` or safetensors wrote.
+        A file written by `torch.save` or safetensors.
     name : str
-        Of the network, for messages.
+        Name of the network, for messages.
     ignore : str or None, default=None
-        Name of a submodule whose tensors may be missing or of another shape: the
-        final layer that is dropped anyway.
+        Name of a submodule whose tensors may be missing or of another shape, for a
+        final layer that is removed later.
 
     Raises
     ------
     ValueError
-        If there is no such file, it holds something other than tensors, or its
-        tensors do not fit; the message lists those that do not.
+        If the file does not exist, contains other objects than tensors, or its tensors
+        do not match the network. The message lists tensors that do not match.
     """
     state = _read_state(path)
     expected = module.state_dict()
@@ -69,7 +69,7 @@ def load_weights_file(
     ]
     if found:
         raise ValueError(
-            f"The weights file {os.fspath(path)!r} does not fit the network {name} "
+            f"The weights file {os.fspath(path)!r} does not match the network {name} "
             f"({len(expected)} tensors). {'; '.join(found)}."
         )
     module.load_state_dict(state, strict=False)
@@ -85,14 +85,15 @@ def _read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         raise
     except FileNotFoundError as error:
         raise ValueError(
-            f"weights={os.fspath(path)!r}: there is no such file. Expected 'DEFAULT', "
-            "a name of published weights, None, or the path of a state dict."
+            f"weights={os.fspath(path)!r}: the file does not exist. Expected "
+            "'DEFAULT', a name of published weights, None, or the path of a state dict."
         ) from error
-    except Exception as error:  # bytes that are no pickle fail in any way
+    except Exception as error:  # damaged pickles raise any exception
         raise ValueError(
-            f"The weights file {os.fspath(path)!r} is no state dict that loads without "
-            "executing code (truncated, of another kind, or holding other objects than "
-            "tensors). Save it anew with torch.save(module.state_dict(), path)."
+            f"The weights file {os.fspath(path)!r} is not a state dict that loads "
+            "without executing code (it is truncated, has another format, or contains "
+            "other objects than tensors). Save it again with "
+            "torch.save(module.state_dict(), path)."
         ) from error
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
@@ -101,16 +102,17 @@ def _read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items())
     ):
         raise ValueError(
-            f"The weights file {os.fspath(path)!r} holds {type(state).__name__}; "
-            "expected a mapping from names to tensors, as module.state_dict() gives."
+            f"The weights file {os.fspath(path)!r} contains {type(state).__name__}; "
+            "expected a mapping from names to tensors, as returned by "
+            "module.state_dict()."
         )
     return dict(state)
 
 
 @contextlib.contextmanager
 def reproducible_random() -> Iterator[None]:
-    """Draw random weights that are the same every time, and leave no trace."""
-    # Networks draw on the CPU; torch.manual_seed would also reseed the accelerators.
+    """Draw the same random weights every time, and restore the generator state."""
+    # Networks are initialised on the CPU. torch.manual_seed would also reseed the GPUs.
     state = torch.random.get_rng_state()
     torch.default_generator.manual_seed(_RANDOM_SEED)
     try:

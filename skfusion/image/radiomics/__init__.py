@@ -1,4 +1,4 @@
-"""Radiomics features of an image column: `RadiomicsEncoder`."""
+"""Radiomics features of image columns: `RadiomicsEncoder`."""
 
 from __future__ import annotations
 

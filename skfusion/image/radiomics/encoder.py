@@ -1,7 +1,7 @@
-"""RadiomicsEncoder: a column of images in, named features of intensity and form out.
+"""Transformer that computes radiomics features of an image column.
 
-The route of Huang et al. (2020) for features by image-analysis software; it needs no
-network.
+Huang et al. (2020) describe features from image-analysis software as an input of
+fusion models. No network is needed.
 """
 
 from __future__ import annotations
@@ -31,40 +31,40 @@ LENGTHS = ("pixel", "mm")
 
 
 class RadiomicsEncoder(TransformerMixin, BaseEstimator):
-    """Turn a column of images into features of intensity, texture and form.
+    """Transformer from images to features of intensity, texture and shape.
 
     Parameters
     ----------
     features : tuple of str, default=("first_order", "texture", "shape")
         Groups of features: ``"first_order"`` (mean, deviations, percentiles, skewness,
         kurtosis, entropy ...), ``"texture"`` (grey-level co-occurrence, local binary
-        patterns, orientations of gradients), ``"shape"`` (area, perimeter, axes ...),
-        which needs a column of masks and is left out without one, and ``"colour"``.
+        patterns, orientations of gradients), ``"shape"`` (area, perimeter, axes ...)
+        and ``"colour"``. ``"shape"`` is omitted without a column of masks.
     n_levels : int, default=32
         Grey levels of equal width, between the smallest and the largest value of each
         region, for entropy and co-occurrence.
     length : {"pixel", "mm"}, default="pixel"
-        Unit of the shapes. ``"mm"`` needs images that state their spacing.
+        Unit of length of the shape features. ``"mm"`` requires images with a spacing.
     scaling : str, default="none"
-        As in `skfusion.read_image`: by default values stay in their own units, e.g.
+        As in `skfusion.read_image`. By default, values stay in their own units, e.g.
         Hounsfield units.
     window : str, (centre, width) or None, default=None
-        As in `skfusion.read_image`; with it, `scaling` must be ``"auto"``.
+        As in `skfusion.read_image`. A window requires ``scaling="auto"``.
     n_jobs : int or None, default=None
-        Number of threads; None is 1 outside a `joblib.parallel_config` context.
+        Number of threads. None means 1 unless in a `joblib.parallel_config` context.
     on_error : {"raise", "missing"}, default="raise"
-        ``"missing"`` treats unreadable images, and images whose mask does not fit or is
-        empty, as absent, with a warning that counts them.
+        ``"missing"`` treats unreadable images, and images whose mask is empty or of
+        another size, as missing. A warning gives their number.
 
     Attributes
     ----------
     feature_units_ : dict from str to str
-        Unit of each feature: ``"intensity"`` (that of the image's values),
-        ``"pixel"``, ``"mm^2"``, ``"bit"``, ... ``"1"`` has no dimension.
+        Unit of each feature: ``"intensity"`` (the unit of the image values),
+        ``"pixel"``, ``"mm^2"``, ``"bit"``, ... ``"1"`` means dimensionless.
     n_features_in_ : int
-        1, or 2 with masks.
+        Number of columns seen in `fit`: 1, or 2 with masks.
     feature_names_in_ : ndarray of str
-        Labels of the columns, if they were strings.
+        Labels of the columns seen in `fit`, if they were strings.
 
     See Also
     --------
@@ -72,13 +72,13 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    Absent images give rows of NaN; so do, in the shapes alone, images without a mask,
-    whose other features are those of the whole image. Colours become grey by ITU-R
-    BT.601. Of a volume the slice with the largest mask counts, or without a mask the
-    one with the largest bright area.
+    Missing images give rows of NaN. Images without a mask have NaN shape features, and
+    their other features are computed from the whole image. Colour images are converted
+    to grey (ITU-R BT.601). For a volume, the slice with the largest mask is used, or
+    without a mask the slice with the largest bright area.
 
-    Texture depends on the size of a pixel: bring images to one spacing first where it
-    varies.
+    Texture features depend on the pixel size. Resample the images to a common spacing
+    first if the spacing varies.
 
     References
     ----------
@@ -117,16 +117,16 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
         self.on_error = on_error
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the parameters and the kinds of the cells; nothing is read or learned.
+        """Check the parameters and the types of the cells, without reading images.
 
         Parameters
         ----------
         X : one or two columns of n images
-            The images, and their masks: images of the same height and width, in which
-            every value but 0 marks the region. One column may be a Series or a list,
-            two are a frame or an array of objects.
-        y : ignored
-            Present for the API.
+            The images, and optionally their masks. A mask is an image of the same
+            height and width whose nonzero values mark the region. One column may be a
+            Series or a list. Two columns are a frame or an array of objects.
+        y : None
+            Ignored. Present for API consistency.
 
         Returns
         -------
@@ -136,9 +136,10 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is invalid, `X` has another number of columns or no image.
+            If a parameter is invalid, `X` has another number of columns, or `X`
+            contains no image.
         TypeError
-            If a cell is nothing that could hold an image.
+            If a cell has a type that cannot contain an image.
         """
         self._check_parameters()
         require("skimage", "radiomics")
@@ -166,20 +167,20 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n, n_features), float64
-            NaN where an image is absent.
+            NaN for missing images.
 
         Raises
         ------
         ImageReadError
-            If an image or a mask cannot be read, a mask is empty or of another size,
-            or a spacing is not stated, and ``on_error="raise"``.
+            If ``on_error="raise"`` and an image or a mask cannot be read, a mask is
+            empty or of another size, or a required spacing is unknown.
         ValueError
             If `X` has another number of columns than in `fit`.
 
         Warns
         -----
         UserWarning
-            If images have no mask although there is a column of masks.
+            If images have no mask although a column of masks is given.
         """
         check_is_fitted(self, "feature_units_")
         columns = _columns(X)
@@ -209,12 +210,12 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
         return values
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Name the features.
+        """Return the names of the output features.
 
         Parameters
         ----------
-        input_features : ignored
-            Present for the API.
+        input_features : None
+            Ignored. Present for API consistency.
 
         Returns
         -------
@@ -259,8 +260,8 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
             return 1.0, 1.0
         if image.spacing is None:
             raise ImageReadError(
-                "The image does not state the distance of its pixels, which length='mm'"
-                " needs; use length='pixel'."
+                "The image has no pixel spacing, which length='mm' requires. Use "
+                "length='pixel'."
             )
         return image.spacing[-2], image.spacing[-1]
 
@@ -302,7 +303,7 @@ def _columns(X: Any) -> list[tuple[list[Any], object]]:
 def _plane(
     image: MedicalImage, marked: MedicalImage | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the plane of a volume, and the region in it."""
+    """Return the grey or colour plane of an image, and the mask of its region."""
     pixels = as_floats(image.array)
     mask = None if marked is None else marked.array != 0
     if mask is not None and marked is not None and marked.photometric == "rgb":
@@ -311,7 +312,7 @@ def _plane(
     if mask is not None and mask.shape != pixels.shape[:n_spatial]:
         raise ImageReadError(
             f"The mask has the shape {mask.shape} and the image "
-            f"{pixels.shape[:n_spatial]}; expected the same."
+            f"{pixels.shape[:n_spatial]}; expected the same shape."
         )
     if mask is not None and not mask.any():
         raise ImageReadError("The mask marks no pixel.")
@@ -327,8 +328,9 @@ def _plane(
 def _warn_unmasked(n_unmasked: int, name: object) -> None:
     if n_unmasked:
         warnings.warn(
-            f"RadiomicsEncoder: {n_unmasked} images have no mask in column {name!r}; "
-            "their features are those of the whole image, and their shapes are NaN.",
+            f"RadiomicsEncoder: {n_unmasked} images have no mask in column {name!r}. "
+            "Their features are computed from the whole image, and their shape "
+            "features are NaN.",
             UserWarning,
             stacklevel=4,
         )

@@ -1,8 +1,8 @@
-"""One grey plane and a region of it in, first-order, texture and shape features out.
+"""First-order, texture, shape and colour features of an image region.
 
 First-order features follow the definitions of the Image Biomarker Standardisation
-Initiative (Zwanenburg et al., Radiology 2020;295:328-338); texture and shape are
-scikit-image's.
+Initiative (Zwanenburg et al., Radiology 2020;295:328-338). Texture and shape features
+are computed with scikit-image.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__ = ["GROUPS", "colour", "first_order", "names_and_units", "shape", "textu
 N_NEIGHBOURS, N_ORIENTATIONS = 8, 9
 _ANGLES = (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
 _GLCM = ("contrast", "dissimilarity", "homogeneity", "ASM", "correlation", "entropy")
-_HOG_SIDE = 64  # pixels to which a region is resized for its orientations
+_HOG_SIDE = 64  # side in pixels of the resized region for gradient orientations
 
-#: Name of a feature -> its unit; "I" is that of the image's values, "L" of length.
+#: Feature name -> unit by group. "I" is the unit of the image values, "L" of length.
 GROUPS: dict[str, dict[str, str]] = {
     "first_order": {
         "mean": "I",
@@ -69,7 +69,7 @@ GROUPS: dict[str, dict[str, str]] = {
 
 
 def names_and_units(groups: tuple[str, ...], length: str) -> dict[str, str]:
-    """List the features of some groups, with their units.
+    """Return the names and units of the features of some groups.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def names_and_units(groups: tuple[str, ...], length: str) -> dict[str, str]:
     Returns
     -------
     dict from name to unit
-        ``"intensity"`` is the unit of the image's values, ``"1"`` has no dimension.
+        ``"intensity"`` is the unit of the image values, ``"1"`` means dimensionless.
     """
     units = {"I": "intensity", "L": length, "L2": f"{length}^2", "1": "1", "bit": "bit"}
     return {
@@ -90,20 +90,21 @@ def names_and_units(groups: tuple[str, ...], length: str) -> dict[str, str]:
 
 
 def first_order(values: np.ndarray, n_levels: int) -> dict[str, float]:
-    """Describe the distribution of values.
+    """Compute first-order features: statistics of the distribution of values.
 
     Parameters
     ----------
     values : ndarray of shape (n_pixels,)
-        Of the region.
+        Values of the region.
     n_levels : int
-        Bins between smallest and largest value, for entropy and uniformity.
+        Number of bins between the smallest and largest value, for entropy and
+        uniformity.
 
     Returns
     -------
     dict
-        ``kurtosis`` is the excess over the normal distribution's; skewness and kurtosis
-        of constant values are 0.
+        Value of each feature. ``kurtosis`` is the excess kurtosis. Skewness and
+        kurtosis of constant values are 0.
 
     Examples
     --------
@@ -141,31 +142,32 @@ def first_order(values: np.ndarray, n_levels: int) -> dict[str, float]:
 
 
 def levels(values: np.ndarray, n_levels: int) -> np.ndarray:
-    """Bin values between their smallest and largest into levels of equal width."""
+    """Discretise values into levels of equal width between minimum and maximum."""
     low, high = values.min(), values.max()
     width = (high - low) / n_levels if high > low else 1.0
     return np.minimum(((values - low) / width).astype(np.intp), n_levels - 1)
 
 
 def texture(plane: np.ndarray, region: np.ndarray, n_levels: int) -> dict[str, float]:
-    """Describe how values lie beside each other.
+    """Compute texture features: co-occurrence, local binary patterns and gradients.
 
     Parameters
     ----------
     plane : ndarray of shape (H, W), float
         Grey values.
     region : ndarray of shape (H, W), bool
-        Which pixels count; pairs with a pixel outside do not.
+        Mask of the region. Pairs with a pixel outside are not counted.
     n_levels : int
-        Grey levels of the co-occurrence matrix.
+        Number of grey levels of the co-occurrence matrix.
 
     Returns
     -------
     dict
-        ``glcm_*``: of the symmetric co-occurrence matrix of neighbours, averaged over
-        four directions (Haralick et al. 1973). ``lbp_*``: shares of the uniform local
-        binary patterns of 8 neighbours (Ojala et al. 2002). ``hog_*``: shares of nine
-        orientations of gradients (Dalal and Triggs 2005), of the region's bounding box.
+        ``glcm_*``: features of the symmetric co-occurrence matrix of neighbours,
+        averaged over four directions (Haralick et al. 1973). ``lbp_*``: shares of the
+        uniform local binary patterns of 8 neighbours (Ojala et al. 2002). ``hog_*``:
+        shares of nine gradient orientations in the bounding box of the region (Dalal
+        and Triggs 2005).
     """
     return {
         **_glcm(plane, region, n_levels),
@@ -197,7 +199,7 @@ def _glcm(plane: np.ndarray, region: np.ndarray, n_levels: int) -> dict[str, flo
 
 def _lbp(plane: np.ndarray, region: np.ndarray) -> dict[str, float]:
     feature = require("skimage.feature", "radiomics")
-    # patterns compare values only: ranks as integers are exact where floats may not be
+    # The patterns only compare values, and integer ranks avoid rounding differences.
     _, ranks = np.unique(plane, return_inverse=True)
     ranked = ranks.reshape(plane.shape).astype(np.int64)
     codes = feature.local_binary_pattern(ranked, N_NEIGHBOURS, 1, method="uniform")
@@ -227,21 +229,22 @@ def _hog(plane: np.ndarray, region: np.ndarray) -> dict[str, float]:
 
 
 def shape(region: np.ndarray, spacing: tuple[float, float]) -> dict[str, float]:
-    """Describe the form of a region.
+    """Compute shape features of a region.
 
     Parameters
     ----------
     region : ndarray of shape (H, W), bool
-        With at least one pixel. Several parts are taken together.
+        Mask of the region with at least one pixel. Several parts count as one region.
     spacing : (float, float)
-        Distance of rows and of columns.
+        Distance between rows and between columns.
 
     Returns
     -------
     dict
-        In the unit of `spacing`. The axes are those of the ellipse with the same second
-        moments; ``circularity`` is 4 pi area / perimeter^2. The perimeter is that of
-        pixels of the mean of both distances where these differ.
+        Value of each feature, in the unit of `spacing`. The axes are those of the
+        ellipse with the same second moments. ``circularity`` is
+        4 pi area / perimeter^2. If the two spacings differ, the perimeter is computed
+        with their geometric mean.
     """
     measure = require("skimage.measure", "radiomics")
     step = float(np.sqrt(spacing[0] * spacing[1]))
@@ -266,7 +269,10 @@ def shape(region: np.ndarray, spacing: tuple[float, float]) -> dict[str, float]:
 
 
 def _widest(rows: np.ndarray, columns: np.ndarray) -> float:
-    """Greatest distance of two pixels' centres, of those at the ends of rows."""
+    """Return the largest distance between the centres of two pixels of a region.
+
+    Only the first and last pixel of each row can have this distance.
+    """
     first = np.unique(rows)
     points = []
     for row in first:
@@ -281,7 +287,7 @@ def _solidity(region: np.ndarray) -> float:
     morphology = require("skimage.morphology", "radiomics")
     part = region[_box(region)]
     if min(part.shape) < 2 or np.linalg.matrix_rank(_centred(part)) < 2:
-        return 1.0  # a line is its own hull
+        return 1.0  # the convex hull of a line is the line
     return float(part.sum() / morphology.convex_hull_image(part).sum())
 
 
@@ -291,14 +297,14 @@ def _centred(part: np.ndarray) -> np.ndarray:
 
 
 def colour(pixels: np.ndarray, region: np.ndarray) -> dict[str, float]:
-    """Describe the colours of a region; NaN where the image is grey.
+    """Compute colour features of a region, NaN for a grey image.
 
     Parameters
     ----------
     pixels : ndarray of shape (H, W) or (H, W, 3)
         The image.
     region : ndarray of shape (H, W), bool
-        Which pixels count.
+        Mask of the region.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Image files as arrays in their own units: `read_image`."""
+"""Readers of DICOM, NIfTI, PNG, JPEG, TIFF, BMP and WebP images: `read_image`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A DICOM file in, its pixels in their own units out, and what the header says of them.
+"""Decoding of DICOM files with pydicom: pixels, rescale, window and geometry.
 
 The rules are those of DICOM PS3.3 C.7.6.3 (pixels), C.11.1 (modality LUT) and C.11.2
-(VOI LUT and window); pydicom decodes.
+(VOI LUT and window).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 
 
 def frame_item(dataset: Any, frame: int, name: str) -> Any:
-    """Return what a frame's functional group says, else what all frames share."""
+    """Return an item of a frame's functional groups, else of the shared ones."""
     for groups, number in (
         ("PerFrameFunctionalGroupsSequence", frame),
         ("SharedFunctionalGroupsSequence", 0),
@@ -51,10 +51,10 @@ def frame_item(dataset: Any, frame: int, name: str) -> Any:
 
 
 def plane_spacing(dataset: Any) -> tuple[float, float] | None:
-    """Distance of rows and of columns in mm; None where it is not stated.
+    """Return the distance between rows and between columns in mm, or None if unknown.
 
-    Of projections the spacing at the detector, which is larger than in the patient by
-    the geometric magnification.
+    For projection radiographs this is the spacing at the detector. It exceeds the
+    spacing in the patient by the geometric magnification.
     """
     measures = frame_item(dataset, 0, "PixelMeasuresSequence")
     for source, name in (
@@ -71,7 +71,7 @@ def plane_spacing(dataset: Any) -> tuple[float, float] | None:
 
 
 def plane_position(dataset: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Orientation (6 direction cosines) and position (x, y, z in mm) of a plane."""
+    """Return the orientation (6 cosines) and position (x, y, z in mm) of a plane."""
     orientation = _numbers(dataset.get("ImageOrientationPatient"), 6)
     position = _numbers(dataset.get("ImagePositionPatient"), 3)
     if orientation is None or position is None:
@@ -80,12 +80,12 @@ def plane_position(dataset: Any) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def along_normal(orientation: np.ndarray, position: np.ndarray) -> float:
-    """Place of a plane along its normal in mm, growing towards the patient's head."""
+    """Return the position of a plane along its normal in mm, increasing to the head."""
     return float(np.cross(orientation[:3], orientation[3:]) @ position)
 
 
 def frame_positions(dataset: Any, n_frames: int) -> np.ndarray | None:
-    """Place of each frame along the normal in mm; None where they have none."""
+    """Return the position of each frame along the normal in mm, or None if unknown."""
     offsets = _numbers(dataset.get("GridFrameOffsetVector"), n_frames)
     if offsets is not None:  # radiotherapy doses
         return offsets
@@ -119,8 +119,8 @@ _BASELINE = (("pillow", "pylibjpeg"), "pillow")
 _LIBJPEG = (("pylibjpeg",), "pylibjpeg-libjpeg")
 _JPEG_LS = (("pyjpegls", "pylibjpeg"), "pyjpegls")
 _JPEG_2000 = (("pylibjpeg", "pillow"), "pylibjpeg-openjpeg")
-# transfer syntax -> the decoders of pydicom that may try, the fastest measured first,
-# and the package that brings it. GDCM is left out: damaged bytes abort the process.
+# Transfer syntax -> pydicom's decoders to use, the fastest (as measured) first, and the
+# package that provides it. GDCM is excluded because damaged bytes abort the process.
 _DECODERS = {
     "1.2.840.10008.1.2.5": _RLE,
     "1.2.840.10008.1.2.4.50": _BASELINE,
@@ -138,17 +138,17 @@ _DECODERS = {
 
 
 def stored_pixels(dataset: Any) -> np.ndarray:
-    """Decompress the pixels of a dataset; colour comes out as RGB.
+    """Decompress the pixels of a dataset, with colours as RGB.
 
     Raises
     ------
     ImageReadError
-        If there is no decoder, or none can read the pixels. Other failures are those
-        of pydicom.
+        If no decoder is installed, or none can read the pixels. Other exceptions of
+        pydicom are not converted.
     """
     pixels = require("pydicom.pixels", "images")
     syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if not syntax:  # files without a preamble; PS3.5 A.1
+    if not syntax:  # a file without a preamble (PS3.5 A.1)
         uid = require("pydicom.uid", "images")
         dataset.file_meta.TransferSyntaxUID = syntax = uid.ImplicitVRLittleEndian
     if syntax not in _DECODERS:
@@ -160,17 +160,17 @@ def stored_pixels(dataset: Any) -> np.ndarray:
         try:
             return pixels.pixel_array(dataset, decoding_plugin=plugin)
         except (RuntimeError, ValueError) as error:
-            # other decoders fill up what is cut off, and say nothing
+            # Other decoders would pad truncated data without an error.
             if "truncated" in str(error):
                 break
-    remedy = f"`pip install {package}` brings a decoder for it"
+    remedy = f"`pip install {package}` installs a decoder for it"
     if not usable:
         raise ImageReadError(
-            f"No decoder for the transfer syntax {syntax.name} is installed; {remedy}."
+            f"No decoder for the transfer syntax {syntax.name} is installed: {remedy}."
         )
     raise ImageReadError(
-        f"No installed decoder can read the pixel data ({syntax.name}): they are "
-        f"damaged or truncated, or of a rarer kind ({remedy})."
+        f"No installed decoder can read the pixel data ({syntax.name}): the data are "
+        f"damaged, truncated, or use a rare variant of the format ({remedy})."
     )
 
 
@@ -180,8 +180,8 @@ def _uncompressed(dataset: Any, syntax: Any) -> np.ndarray:
         return pixels.pixel_array(dataset)
     except NotImplementedError:
         raise ImageReadError(
-            f"The transfer syntax {syntax.name} is not supported; convert the file to "
-            "an uncompressed one, e.g. with `gdcmconv --raw`."
+            f"The transfer syntax {syntax.name} is not supported. Convert the file to "
+            "an uncompressed transfer syntax, e.g. with `gdcmconv --raw`."
         ) from None
 
 
@@ -190,10 +190,10 @@ _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 class _Lenient:
-    """Keep pydicom from quoting a header's invalid values in warnings.
+    """Context manager that stops pydicom from quoting header values in warnings.
 
-    Its setting and Python's filters are one for the process: the first reader sets
-    them and the last one sets them back, whatever the threads.
+    pydicom's setting and Python's warning filters are global to the process. The first
+    reader in any thread changes them and the last one restores them.
     """
 
     def __init__(self) -> None:
@@ -225,7 +225,7 @@ class _Lenient:
 
     def _leave(self, settings: Any) -> None:
         settings.reading_validation_mode = self._mode
-        # not catch_warnings: it would undo what other threads have set meanwhile
+        # catch_warnings would also revert the filters that other threads have added.
         with contextlib.suppress(ValueError):
             warnings.filters.remove(self._filter)  # type: ignore[attr-defined]
 
@@ -241,7 +241,8 @@ def decode_dicom(handle: io.BufferedIOBase, max_pixels: int) -> Decoded:
     handle : binary file object
         At the start of the file.
     max_pixels : int
-        Per plane; all planes together may have eight times as many.
+        Maximum number of pixels per plane. All planes together may have eight times
+        as many.
 
     Returns
     -------
@@ -259,7 +260,7 @@ def decode_dicom(handle: io.BufferedIOBase, max_pixels: int) -> Decoded:
 def open_dataset(
     handle: io.BufferedIOBase, max_pixels: int, *, header_only: bool = False
 ) -> Any:
-    """Parse an open DICOM file; give pydicom's Dataset."""
+    """Parse an open DICOM file and return pydicom's Dataset."""
     pydicom = require("pydicom", "images")
     _check_deflated(handle, max_pixels)
     with lenient(), as_read_errors():
@@ -267,7 +268,7 @@ def open_dataset(
 
 
 def decode_dataset(dataset: Any, max_pixels: int) -> Decoded:
-    """Decode the pixels of a dataset, as `decode_dicom`."""
+    """Decode the pixels of a dataset as in `decode_dicom`."""
     with lenient(), as_read_errors():
         n_frames = _checked_size(dataset, max_pixels)
         stored = stored_pixels(dataset)
@@ -291,14 +292,15 @@ def _checked_size(dataset: Any, max_pixels: int) -> int:
     if not any(name in dataset for name in _PIXELS):
         kind = dataset.get("Modality") or "unknown modality"
         raise ImageReadError(
-            f"The DICOM file holds no pixel data (modality: {kind}): it is a report, a "
-            "presentation state or a header alone, or was cut off before its pixels."
+            f"The DICOM file contains no pixel data (modality: {kind}): it is a "
+            "report, a presentation state or a header only, or was truncated before "
+            "its pixels."
         )
     missing = [name for name in ("Rows", "Columns") if dataset.get(name) is None]
     if missing:
         raise ImageReadError(
-            f"The DICOM header lacks {' and '.join(missing)}; the pixels cannot be "
-            "decoded without."
+            f"The DICOM header lacks {' and '.join(missing)}. The pixels cannot be "
+            "decoded without these attributes."
         )
     n_frames = int(dataset.get("NumberOfFrames") or 1)
     check_size(int(dataset.Rows), int(dataset.Columns), n_frames, max_pixels)
@@ -324,7 +326,7 @@ def _grey(
 
 
 def _valid(dataset: Any, stored: np.ndarray) -> np.ndarray | None:
-    """Tell the pixels from what pads the image, where the header marks it."""
+    """Return a mask of the pixels that are not padding, or None without padding."""
     if dataset.get("PixelPaddingValue") is None:
         return None
     ends = [
@@ -332,12 +334,15 @@ def _valid(dataset: Any, stored: np.ndarray) -> np.ndarray | None:
         for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")
     ]
     padded = (stored >= min(ends)) & (stored <= max(ends))
-    # an image of padding alone has lost its meaning, and the header is wrong
+    # If every pixel counts as padding, the padding value in the header is wrong.
     return None if padded.all() or not padded.any() else ~padded
 
 
 def _as_stored(dataset: Any, value: Any) -> int:
-    """Read a 16-bit header value with the sign of the pixels, which writers forget."""
+    """Reinterpret a 16-bit header value with the signedness of the pixels.
+
+    Some writers store the value with the wrong signedness.
+    """
     number = int(value)
     signed = dataset.get("PixelRepresentation", 0) == 1
     if signed and number > 0x7FFF:
@@ -381,7 +386,7 @@ def _line(dataset: Any, frame: int) -> tuple[float, float]:
         return float(dataset.DoseGridScaling), 0.0
     source = frame_item(dataset, frame, "PixelValueTransformationSequence") or dataset
     slope, shift = source.get("RescaleSlope"), source.get("RescaleIntercept")
-    # a slope of 0 would erase the image: writers that mean "none"
+    # A slope of 0 would erase the image. Writers use it for "no rescale".
     return float(slope or 1), float(shift or 0)
 
 
@@ -395,7 +400,7 @@ def _stored_range(dataset: Any, stored: np.ndarray) -> tuple[float, float] | Non
 
 
 def _window(dataset: Any, stored: np.ndarray) -> Window | LookupTable | None:
-    """Find the first VOI LUT or window that the header proposes."""
+    """Return the first VOI LUT or window in the header, or None."""
     if dataset.get("VOILUTSequence"):
         return _table(dataset, stored)
     source = frame_item(dataset, 0, "FrameVOILUTSequence") or dataset
@@ -406,7 +411,7 @@ def _window(dataset: Any, stored: np.ndarray) -> Window | LookupTable | None:
         return None
     function = str(source.get("VOILUTFunction") or "LINEAR")
     if width <= 0 or (function == "LINEAR" and width < 1):
-        return None  # not allowed by C.11.2.1.2; there is nothing that it could mean
+        return None  # invalid according to C.11.2.1.2, without a defined meaning
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         function = "LINEAR"
     return Window(centre, width, function)
@@ -416,7 +421,7 @@ def _table(dataset: Any, stored: np.ndarray) -> LookupTable:
     pixels = require("pydicom.pixels", "images")
     n_entries, first, bits = (int(v) for v in dataset.VOILUTSequence[0].LUTDescriptor)
     first = _as_stored(dataset, first)
-    n_entries = n_entries or 2**16  # C.11.2.1.1: 0 stands for 2^16
+    n_entries = n_entries or 2**16  # C.11.2.1.1: 0 means 2^16
     inputs = np.arange(first, first + n_entries).astype(
         np.int32 if first < 0 else np.uint32
     )
@@ -441,7 +446,7 @@ def _colour(dataset: Any, stored: np.ndarray, metadata: dict[str, Any]) -> Decod
         return Decoded(stored, metadata=metadata)
     shown = pixels.apply_color_lut(stored, dataset)
     if shown.dtype == np.uint16:
-        # C.7.9.2: 8-bit entries in 16-bit words stand in the lower or the upper byte
+        # C.7.9.2: 8-bit entries occupy the lower or the upper byte of 16-bit words.
         bits = int(dataset.RedPaletteColorLookupTableDescriptor[2])
         low_byte = bits == 16 and shown.max() <= 0xFF
         shown = shown.astype(np.uint8) if low_byte or bits == 8 else shown
@@ -449,7 +454,7 @@ def _colour(dataset: Any, stored: np.ndarray, metadata: dict[str, Any]) -> Decod
 
 
 def _ordered(dataset: Any, image: Decoded, n_frames: int) -> Decoded:
-    """Sort the frames of a volume in space; leave those of a film in time."""
+    """Sort the frames of a volume in space, and keep the order of a time series."""
     image.axes = "TYXC" if image.pixels.ndim == 4 else "TYX"
     spacing = plane_spacing(dataset)
     image.spacing = spacing
@@ -458,7 +463,7 @@ def _ordered(dataset: Any, image: Decoded, n_frames: int) -> Decoded:
         return image
     order = np.argsort(positions, kind="stable")
     steps = np.diff(positions[order])
-    if steps.min() <= 0:  # phases, echoes or diffusion directions at one place
+    if steps.min() <= 0:  # phases, echoes or diffusion directions at one position
         return image
     image.axes = image.axes.replace("T", "Z")
     image.pixels = image.pixels[order]
@@ -475,7 +480,7 @@ def _metadata(dataset: Any) -> dict[str, Any]:
     if dataset.get("DoseGridScaling") is not None:
         unit = str(dataset.get("DoseUnits") or "")
     if not unit and modality == "CT" and dataset.get("RescaleIntercept") is not None:
-        unit = "HU"  # C.8.2.1: what a CT is in when it does not say
+        unit = "HU"  # C.8.2.1: the default unit of CT
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     return {
         "format": "DICOM",
@@ -487,7 +492,7 @@ def _metadata(dataset: Any) -> dict[str, Any]:
 
 
 def _check_deflated(handle: io.BufferedIOBase, max_pixels: int) -> None:
-    """Refuse a deflated file that would unpack to more than any image may take."""
+    """Raise an error for a deflated file that unpacks to more than the size limit."""
     start = handle.tell()
     head = handle.read(1024)
     if _DEFLATED.encode() in head and head[132:140] == b"\x02\x00\x00\x00UL\x04\x00":
@@ -502,6 +507,6 @@ def _check_deflated(handle: io.BufferedIOBase, max_pixels: int) -> None:
                 if n_bytes > limit:
                     raise ImageReadError(
                         f"The deflated DICOM file unpacks to more than {limit} bytes "
-                        "(decompression bomb?); it was not read."
+                        "(decompression bomb?). It was not read."
                     )
     handle.seek(start)

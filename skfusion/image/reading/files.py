@@ -1,7 +1,7 @@
-"""A cell in, its bytes and the name of its format out; what is missing, what is bad.
+"""Opening of image cells, format detection, size limits and read errors.
 
-Everything that can go wrong with a damaged or hostile file ends here, in words that
-hold no path.
+Errors of damaged or malicious files are converted to `ImageReadError`, whose messages
+do not contain paths.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ __all__ = [
 ]
 
 
-#: Images with more pixels are refused before they are decoded (Pillow's own limit).
+#: Images with more pixels are rejected before decoding (the same limit as Pillow's).
 MAX_PIXELS = 89_478_485
-#: Planes of `MAX_PIXELS` that a volume may hold: 715 million voxels, 2.9 GB.
+#: Maximum number of planes of `MAX_PIXELS` in a volume: 715 million voxels, 2.9 GB.
 MAX_PLANES = 8
 
 _HEAD_BYTES = 352
-# what readers say of a file that ends too early
+# Parts of the error messages of readers for truncated files.
 _CUT_OFF = ("truncated", "less than expected", "Premature end")
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -48,7 +48,7 @@ _SIGNATURES = (
     (b"MM\x00+", "TIFF"),
     (b"BM", "BMP"),
     (b"\x1f\x8b", "gzip"),
-    # DICOM without its preamble begins with an element of group 2 or 8
+    # DICOM files without a preamble begin with an element of group 2 or 8.
     (b"\x02\x00\x00\x00", "DICOM"),
     (b"\x02\x00\x10\x00", "DICOM"),
     (b"\x08\x00\x00\x00", "DICOM"),
@@ -59,12 +59,14 @@ _SIGNATURES = (
 
 
 class ImageReadError(FileReadError):
-    """An image cannot be read; the message says why, never which file it was.
+    """Error for an image that cannot be read.
+
+    The message contains the reason, but not the path of the file.
 
     Attributes
     ----------
     row : int or None
-        Position of the image among the cells that were read, where there were several.
+        Position of the image among the cells that were read, if there were several.
 
     Examples
     --------
@@ -81,7 +83,7 @@ class ImageReadError(FileReadError):
 
 
 def is_missing(cell: Any) -> bool:
-    """Tell whether a cell holds no image: None, NaN, NA, NaT or an empty string.
+    """Return whether a cell is missing: None, NaN, NA, NaT or an empty string.
 
     Parameters
     ----------
@@ -91,7 +93,7 @@ def is_missing(cell: Any) -> bool:
     Returns
     -------
     bool
-        True if there is no image. An unreadable image is not a missing one.
+        True if there is no image. An unreadable image does not count as missing.
 
     Examples
     --------
@@ -105,24 +107,24 @@ def is_missing(cell: Any) -> bool:
 
 
 def is_pil(source: Any) -> bool:
-    """Tell a PIL image without importing Pillow."""
-    module = sys.modules.get("PIL.Image")  # nobody made a PIL image without it
+    """Return whether an object is a PIL image, without importing Pillow."""
+    module = sys.modules.get("PIL.Image")  # imported if any PIL image exists
     return module is not None and isinstance(source, module.Image)
 
 
 def is_folder(source: Any) -> bool:
-    """Tell the path of a folder, which is read as a series."""
+    """Return whether an object is the path of a folder, which is read as a series."""
     if not isinstance(source, str | os.PathLike) or is_missing(source):
         return False
     try:
         return stat.S_ISDIR(os.stat(source).st_mode)
     except (OSError, ValueError):
-        return False  # `opened` says what is wrong with it
+        return False  # `opened` raises the error for an invalid path
 
 
 @contextlib.contextmanager
 def opened(source: Any) -> Iterator[io.BufferedIOBase]:
-    """Give the bytes of a path, of bytes or of a file object, which is not moved."""
+    """Open a path, bytes or a file object, whose position is restored, for reading."""
     if isinstance(source, bytes | bytearray | memoryview):
         yield io.BytesIO(source)
     elif isinstance(source, str | os.PathLike) and not is_missing(source):
@@ -133,19 +135,19 @@ def opened(source: Any) -> Iterator[io.BufferedIOBase]:
         content = source.read()
         source.seek(start)
         if not isinstance(content, bytes):
-            raise ImageReadError("The file object is open as text; open it as 'rb'.")
+            raise ImageReadError("The file object is in text mode. Open it with 'rb'.")
         yield io.BytesIO(content)
     elif is_missing(source):
         raise ImageReadError("The cell is missing (None, NaN or an empty string).")
     else:
         raise TypeError(
-            f"A cell of type {type(source).__name__} is no image; expected a path, "
+            f"A cell of type {type(source).__name__} is not an image; expected a path, "
             f"bytes, a file object, a PIL image or an array."
         )
 
 
 def recognise(handle: io.BufferedIOBase) -> str:
-    """Name the format that the first bytes ask for; the handle is not moved.
+    """Detect the format from the first bytes, without moving the handle.
 
     Returns
     -------
@@ -156,14 +158,14 @@ def recognise(handle: io.BufferedIOBase) -> str:
     Raises
     ------
     ImageReadError
-        If the bytes are none of these.
+        If the format is none of these.
     """
     start = handle.tell()
     head = handle.read(_HEAD_BYTES)
     handle.seek(start)
     if not head:
         raise ImageReadError("The image is empty (0 bytes).")
-    if head[128:132] == b"DICM":  # first: the preamble may look like anything
+    if head[128:132] == b"DICM":  # first, because the preamble can contain any bytes
         return "DICOM"
     if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
         return "NIfTI"
@@ -175,46 +177,47 @@ def recognise(handle: io.BufferedIOBase) -> str:
     is_text = all(byte in b"\t\n\r\f" or byte >= 32 for byte in head)
     found = "looks like text" if is_text else "starts with unknown bytes"
     raise ImageReadError(
-        f"The content is no image: it {found}; expected DICOM, NIfTI, PNG, JPEG, TIFF, "
-        f"BMP or WebP (the content counts, not the suffix)."
+        f"The content is not an image: it {found}; expected DICOM, NIfTI, PNG, JPEG, "
+        f"TIFF, BMP or WebP. The content determines the format, not the suffix."
     )
 
 
 def check_size(height: int, width: int, n_planes: int, max_pixels: int) -> None:
-    """Refuse an image that is empty or too large, before it is decoded.
+    """Check before decoding that an image is neither empty nor too large.
 
     Raises
     ------
     ImageReadError
-        If a plane has more than `max_pixels` pixels, or all planes together more than
-        eight times as many.
+        If the image is empty, if a plane has more than `max_pixels` pixels, or if all
+        planes together have more than eight times as many.
     """
     if min(height, width, n_planes) < 1:
         raise ImageReadError(
-            f"The image holds no pixels: {n_planes} planes of {height} x {width}."
+            f"The image has no pixels: {n_planes} planes of {height} x {width}."
         )
     if height * width > max_pixels:
         raise ImageReadError(
             f"The image has {height} x {width} pixels, more than "
-            f"max_pixels={max_pixels} (decompression bomb?); it was not decoded."
+            f"max_pixels={max_pixels} (decompression bomb?). It was not decoded."
         )
     if height * width * n_planes > MAX_PLANES * max_pixels:
         raise ImageReadError(
             f"The volume has {n_planes} planes of {height} x {width} pixels, more than "
-            f"{MAX_PLANES} times max_pixels={max_pixels} (decompression bomb?); it was "
+            f"{MAX_PLANES} times max_pixels={max_pixels} (decompression bomb?). It was "
             f"not decoded."
         )
 
 
 @contextlib.contextmanager
 def as_read_errors() -> Iterator[None]:
-    """Turn what the reader of a format raises on damaged bytes into ImageReadError."""
+    """Convert exceptions that a reader raises on damaged bytes to ImageReadError."""
     try:
         yield
     except (ImageReadError, MemoryError, ImportError):
         raise
-    # hostile bytes raise almost anything in the readers (struct.error, IndexError ...),
-    # and readers written in Rust panic, which is no Exception
+    # Malicious bytes raise almost any exception in the readers (struct.error,
+    # IndexError, ...). Readers written in Rust raise PanicException, which is not a
+    # subclass of Exception.
     except BaseException as error:
         is_panic = type(error).__name__ == "PanicException"
         if not isinstance(error, Exception) and not is_panic:
@@ -222,7 +225,7 @@ def as_read_errors() -> Iterator[None]:
         if type(error).__name__.startswith("DecompressionBomb"):  # Pillow's
             raise ImageReadError(
                 "The image has more pixels than PIL.Image.MAX_IMAGE_PIXELS allows "
-                "(decompression bomb?); it was not decoded."
+                "(decompression bomb?). It was not decoded."
             ) from None
         words = str(error)
         if any(part in words for part in _CUT_OFF):

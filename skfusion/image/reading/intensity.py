@@ -1,7 +1,7 @@
-"""Decoded pixels in, float32 intensities out: windows and the other scalings.
+"""Intensity scaling of decoded pixels: windows, lookup tables, ranges and z-scores.
 
-Nothing is clipped unless a window or a percentile asks for it, and how much was is
-reported.
+Values are clipped only by a window, a fixed range or percentiles. The share of clipped
+pixels is reported.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ __all__ = [
 
 
 SCALINGS = ("auto", "window", "percentile", "minmax", "zscore", "dtype", "none")
-#: (centre, width) in Hounsfield units, as they are usual for reading CT.
+#: (centre, width) in Hounsfield units, as commonly used for reading CT.
 WINDOWS = {
     "lung": (-600.0, 1500.0),
     "bone": (400.0, 1800.0),
     "soft": (40.0, 400.0),
     "brain": (40.0, 80.0),
 }
-#: What 12 bits hold of a CT: from air to dense bone; metal lies above.
+#: 12-bit range of CT, from air to dense bone. Metal lies above.
 HOUNSFIELD = (-1024.0, 3071.0)
-#: Weights of red, green and blue in grey (ITU-R BT.601).
+#: Weights of red, green and blue for conversion to grey (ITU-R BT.601).
 LUMA = (0.299, 0.587, 0.114)
 PERCENTILES = (0.5, 99.5)
 
 
 class Curve(Protocol):
-    """What takes values to [0, 1]."""
+    """Protocol of functions that map values to [0, 1]."""
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The values that become 0 and 1."""
+        """Values that are mapped to 0 and 1."""
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Take float64 values to [0, 1]."""
+        """Map float64 values to [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A window: values below it are black, values above it white.
+    """Intensity window: values below it are black, values above it white.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ class Window:
         In the units of the image, e.g. Hounsfield units.
     function : {"LINEAR_EXACT", "LINEAR", "SIGMOID"}, default="LINEAR_EXACT"
         The formulas of DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3, for an output from 0
-        to 1. ``"LINEAR"`` is what a header means that names none: its ramp is one
-        unit narrower and half a unit lower.
+        to 1. ``"LINEAR"`` is the default of DICOM headers. Its ramp is one unit
+        narrower and half a unit lower.
     """
 
     centre: float
@@ -74,18 +74,18 @@ class Window:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The values that become 0 and 1; a sigmoid is only near them there."""
+        """Values that are mapped to 0 and 1 (approximately, for a sigmoid)."""
         centre, width = self._ramp()
         return centre - width / 2, centre + width / 2
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Take values to [0, 1]."""
+        """Map values to [0, 1]."""
         centre, width = self._ramp()
         if self.function == "SIGMOID":
-            # beyond 700 the exponential overflows, where the result is 0 or 1 anyway
+            # The exponential overflows beyond 700, where the result is 0 or 1.
             power = np.clip(-4 * (values - centre) / width, -700, 700)
             return 1 / (1 + np.exp(power))
-        if width == 0:  # a step, as LINEAR with a width of 1 is defined
+        if width == 0:  # LINEAR with a width of 1 is defined as a step
             return (values > centre).astype(np.float64)
         return np.clip((values - centre) / width + 0.5, 0, 1)
 
@@ -97,43 +97,43 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class LookupTable:
-    """A value-of-interest table: the first value it maps, and its output in [0, 1]."""
+    """Value-of-interest table: the first value it maps, and its output in [0, 1]."""
 
     first: int
     table: np.ndarray
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The first and the last value of the table."""
+        """First and last value of the table."""
         return float(self.first), float(self.first + len(self.table) - 1)
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Look values up; those beyond an end take the value there."""
+        """Look values up, clipped to the range of the table."""
         index = np.clip(values - self.first, 0, len(self.table) - 1)
         return self.table[index.astype(np.intp)]
 
 
 @dataclass
 class Decoded:
-    """What the reader of a format hands over: values that have a meaning.
+    """Decoded image in its own units, as returned by the reader of a format.
 
     Attributes
     ----------
     pixels : ndarray
-        Booleans, integers or floats, of the layout that `axes` names.
+        Booleans, integers or floats, with the axes in `axes`.
     axes : str
-        ``"YX"`` or ``"ZYX"``, with ``"T"`` for ``"Z"`` where the planes are not known
-        to be neighbours in space, and a ``"C"`` behind for colour.
+        ``"YX"`` or ``"ZYX"``. ``"T"`` replaces ``"Z"`` if the planes are not known to
+        be neighbours in space, and ``"C"`` is appended for colour.
     spacing : tuple of float or None
         In mm, along the spatial axes.
     type_range : tuple of float or None
-        Smallest and largest value that could be stored; None takes the dtype's.
+        Smallest and largest value of the stored type. None uses the range of the dtype.
     window : Window, LookupTable or None
-        What the header proposes.
+        Window or lookup table in the header.
     white_is_low : bool
-        Whether small values are meant to be bright.
+        Whether small values are displayed as bright.
     valid : ndarray of bool or None
-        False where the scanner padded; None where it did not.
+        False for padding of the scanner. None if there is no padding.
     metadata : dict
         As in `MedicalImage`.
     """
@@ -149,12 +149,12 @@ class Decoded:
 
 
 def check_intensity(window: Any, scaling: str) -> Window | None:
-    """Check what a user asks for; give the window, if one was given.
+    """Check the parameters `window` and `scaling`, and return the window, if given.
 
     Raises
     ------
     ValueError
-        If `scaling` or `window` is unknown, or both say how to scale.
+        If `scaling` or `window` is unknown, or if they contradict each other.
     """
     if not isinstance(scaling, str) or scaling not in SCALINGS:
         raise ValueError(
@@ -165,7 +165,7 @@ def check_intensity(window: Any, scaling: str) -> Window | None:
     if scaling not in ("auto", "window"):
         raise ValueError(
             f"window={window!r} and scaling={scaling!r} contradict each other: a "
-            "window takes values to [0, 1] by itself. Leave one of them out."
+            "window already maps values to [0, 1]. Omit one of them."
         )
     pair = WINDOWS.get(window) if isinstance(window, str) else window
     try:
@@ -181,7 +181,7 @@ def check_intensity(window: Any, scaling: str) -> Window | None:
 
 
 def is_byte_scaled(image: Decoded, window: Any, scaling: str) -> bool:
-    """Tell whether scaling an image would do no more than divide its bytes by 255."""
+    """Return whether scaling an image only divides its bytes by 255."""
     is_plain = image.pixels.dtype == np.uint8 and not image.white_is_low
     has_curve = image.window is not None and not image.axes.endswith("C")
     by_type = scaling == "dtype" or (scaling == "auto" and not has_curve)
@@ -191,21 +191,21 @@ def is_byte_scaled(image: Decoded, window: Any, scaling: str) -> bool:
 
 
 def as_floats(pixels: np.ndarray) -> np.ndarray:
-    """Take bytes to [0, 1]; leave floats."""
+    """Convert bytes to floats in [0, 1], and return floats unchanged."""
     if pixels.dtype != np.uint8:
         return pixels
     return pixels.astype(np.float32) / np.float32(255)
 
 
 def scaled(image: Decoded, window: Any, scaling: str) -> np.ndarray:
-    """Take decoded pixels to float32, and note in the metadata how.
+    """Scale decoded pixels to float32, and record the scaling in the metadata.
 
     Parameters
     ----------
     image : Decoded
-        Its metadata gain ``"value_range"``, ``"scaling"`` (what ``"auto"`` came to),
-        ``"limits"`` (the values that became 0 and 1, where there are such) and
-        ``"saturated"`` (the share of pixels below and above them).
+        The image. Added to its metadata are ``"value_range"``, ``"scaling"`` (with
+        ``"auto"`` resolved), ``"limits"`` (the values mapped to 0 and 1, if defined)
+        and ``"saturated"`` (the shares of pixels below and above them).
     window, scaling
         As in `skfusion.read_image`.
 
@@ -216,22 +216,22 @@ def scaled(image: Decoded, window: Any, scaling: str) -> np.ndarray:
     Raises
     ------
     ImageReadError
-        If ``scaling="window"`` and there is none, or the image is in colour or not in
-        the units of a window that was named.
+        If ``scaling="window"`` and there is no window, if a window is given for a
+        colour image, or if a named window is not in the units of the image.
     """
     given = check_intensity(window, scaling)
     curve = image.window if given is None else given
     if image.axes.endswith("C"):
         if given is not None:
             raise ImageReadError(
-                "A window is for grey images, and this one is in colour; leave it out."
+                "A window requires a grey image, got a colour image. Omit the window."
             )
         curve = None
     unit = image.metadata.get("unit")
     if isinstance(window, str) and unit not in (None, "HU"):
         raise ImageReadError(
-            f"The window {window!r} is in Hounsfield units, and the image in {unit}; "
-            "pass window=(centre, width) in its own units, or None."
+            f"The window {window!r} is in Hounsfield units, but the image is in "
+            f"{unit}. Pass window=(centre, width) in the units of the image, or None."
         )
     values = image.pixels if image.valid is None else image.pixels[image.valid]
     low, high = float(values.min()), float(values.max())
@@ -256,8 +256,8 @@ def scaled(image: Decoded, window: Any, scaling: str) -> np.ndarray:
 def _resolved(image: Decoded, curve: Any, scaling: str, low: float, high: float) -> str:
     if scaling == "window" and curve is None:
         raise ImageReadError(
-            "scaling='window' needs a window, and the header of the image names none; "
-            "pass window=(centre, width), or scaling='auto'."
+            "scaling='window' needs a window, but the header of the image has none. "
+            "Pass window=(centre, width), or scaling='auto'."
         )
     if scaling != "auto":
         return scaling
@@ -285,7 +285,7 @@ def _type_range(image: Decoded) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Ramp:
-    """A straight line from 0 to 1, flat outside."""
+    """Linear ramp from 0 to 1, constant outside its limits."""
 
     limits: tuple[float, float]
 
@@ -300,7 +300,7 @@ def _curved(image: Decoded, curve: Curve, low: float, high: float) -> np.ndarray
     image.metadata["saturated"] = _saturated(image, bottom, top, low, high)
     result = np.empty(image.pixels.shape, dtype=np.float32)
     for plane, out in _planes(image, result):
-        # float64 in between: float32 would merge levels of deep integers
+        # Computed in float64, because float32 would merge levels of deep integers.
         out[...] = curve(plane.astype(np.float64))
     if image.white_is_low:
         np.subtract(1, result, out=result)
@@ -335,7 +335,7 @@ def _standardised(image: Decoded, values: np.ndarray) -> np.ndarray:
 def _as_measured(image: Decoded, low: float, high: float) -> np.ndarray:
     result = np.array(image.pixels, dtype=np.float32, order="C")
     if image.white_is_low:
-        # within the range of the type, so that images of a cohort stay comparable
+        # Inverted within the range of the type, so that images stay comparable.
         ends = (low, high) if _is_unbounded(image) else _type_range(image)
         np.subtract(sum(ends), result, out=result)
     if image.valid is not None:
@@ -346,7 +346,7 @@ def _as_measured(image: Decoded, low: float, high: float) -> np.ndarray:
 def _planes(
     image: Decoded, result: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Go plane by plane: a volume in float64 would need three times its memory."""
+    """Iterate over planes, because a whole volume in float64 needs too much memory."""
     if image.axes[0] == "Y":
         yield image.pixels, result
     else:

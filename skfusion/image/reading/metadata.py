@@ -1,6 +1,6 @@
-"""Image files in, a frame of what their headers say that may matter to a model out.
+"""Reading of de-identified image header metadata as a DataFrame.
 
-Nothing that identifies a patient is taken over: no name, number, birth date, place,
+Attributes that identify a patient are not read: no name, number, birth date, address,
 institution, physician, free text or unique identifier.
 """
 
@@ -53,39 +53,38 @@ _NUMBERS = {
 
 
 def read_metadata(source: Any) -> pd.DataFrame:
-    """Read what the header of images says, without their pixels.
+    """Read the headers of images, without their pixels.
 
     Parameters
     ----------
     source : path, bytes, file object, or a list, Series or array of those
-        DICOM files, or folders of a series (the first file by name speaks for all).
-        Other formats give a row that says their format and no more; missing cells
-        give an empty row.
+        DICOM files, or folders of a series (the first file by name is used). Other
+        formats give a row with their format only. Missing cells give an empty row.
 
     Returns
     -------
     DataFrame of one row per image
         Columns ``format``, ``modality``, ``body_part``, ``view`` (position),
-        ``laterality``, ``sex``, ``age`` (years; 90 for all above), ``acquired``
+        ``laterality``, ``sex``, ``age`` (years, capped at 90), ``acquired``
         (date and time, local to the scanner), ``rows``, ``columns``, ``n_frames`` (of
         a folder: files), ``spacing_y`` and ``spacing_x`` (mm), ``slice_thickness``
         (mm), ``photometric``, ``bits_stored``, ``manufacturer``, ``model``, ``kvp``
         (kV), ``tube_current`` (mA), ``exposure`` (mAs), ``contrast`` (whether an agent
         is named), ``echo_time`` and ``repetition_time`` (ms), ``field_strength`` (T).
-        The index is that of a Series, else counts from 0.
+        The index is that of a Series, else a range from 0.
 
     Raises
     ------
     ImageReadError
-        If a file is absent, damaged or no image.
+        If a file is missing, damaged or not an image.
 
     Notes
     -----
-    Dates and ages come from the patient's record. Treat the frame as such: it holds no
-    direct identifiers, and acquisition times may still single a patient out.
+    Dates and ages come from the patient's record. Treat the frame as patient data: it
+    contains no direct identifiers, but acquisition times can still identify a patient.
 
-    Some of this leaks the outcome: portable films (``view="AP"``) are taken of sicker
-    patients, and models learn the scanner. See `skfusion.advise`.
+    Some columns leak the outcome. Portable radiographs (``view="AP"``) are taken of
+    sicker patients, and models learn to recognise the scanner.
 
     Examples
     --------
@@ -140,11 +139,11 @@ def _series_row(folder: Any) -> dict[str, Any]:
         try:
             row = _row(path)
         except ImageReadError:
-            continue  # not an image; reading the folder says more
+            continue  # `read_image` reports unreadable files
         if row["format"] == "DICOM" and row["rows"] is not None:
             rows.append(row)
     if not rows:
-        raise ImageReadError("The folder holds no DICOM image.")
+        raise ImageReadError("The folder contains no DICOM image.")
     return rows[0] | {"n_frames": max(len(rows), rows[0]["n_frames"])}
 
 
@@ -211,7 +210,7 @@ def _contrast(dataset: Any) -> bool:
 
 
 def _acquired(dataset: Any) -> pd.Timestamp | None:
-    """Date and time of the acquisition, else of the content, else of the study."""
+    """Return the time of the acquisition, else of the content, series or study."""
     whole = (_text(dataset.get("AcquisitionDateTime")) or "").split("+")[0]
     candidates = [whole.split("-")[0]]
     for name in ("Acquisition", "Content", "Series", "Study"):

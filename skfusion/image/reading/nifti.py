@@ -1,4 +1,4 @@
-"""A NIfTI file in, a volume seen as on a radiologist's screen out, through nibabel."""
+"""Decoding of NIfTI files with nibabel, in the orientation of a DICOM series."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from skfusion.image.reading.intensity import Decoded
 __all__ = ["decode_nifti"]
 
 
-_HEADER_BYTES = 540  # of NIfTI-2, the longer one
+_HEADER_BYTES = 540  # of NIfTI-2, whose header is longer than that of NIfTI-1
 
 
 def decode_nifti(
@@ -26,19 +26,19 @@ def decode_nifti(
 ) -> Decoded:
     """Decode an open NIfTI-1 or NIfTI-2 file.
 
-    The volume is turned to its closest canonical orientation by its affine, and laid
-    out as the slices of a DICOM series: planes from foot to head, rows from front to
-    back, columns from the patient's right to the left. Values are in their own units
-    (``scl_slope`` and ``scl_inter`` applied).
+    The affine determines the closest canonical orientation. The axes are then arranged
+    as in a DICOM series: planes from foot to head, rows from front to back, columns
+    from the patient's right to the left. ``scl_slope`` and ``scl_inter`` are applied.
 
     Parameters
     ----------
     handle : binary file object
         At the start of the file.
     max_pixels : int
-        Per plane; all planes together may have eight times as many.
+        Maximum number of pixels per plane. All planes together may have eight times
+        as many.
     compressed : bool
-        Whether the bytes are gzip's.
+        Whether the bytes are compressed with gzip.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def decode_nifti(
     Raises
     ------
     ImageReadError
-        If the volume has a fourth dimension, is damaged, or is no NIfTI.
+        If the volume has a fourth dimension, is damaged, or is not a NIfTI file.
     """
     nibabel = require("nibabel", "images")
     with _unpacked(handle) if compressed else contextlib.nullcontext(handle) as source:
@@ -74,11 +74,11 @@ def _kind(nibabel: Any, head: bytes) -> Any:
         return nibabel.Nifti2Image
     if head[344:347] == b"ni1" or head[4:7] == b"ni2":
         raise ImageReadError(
-            "The NIfTI header has its voxels in a second file (.hdr and .img); store "
+            "The NIfTI header has its voxels in a second file (.hdr and .img). Store "
             "both in one .nii file, e.g. with nibabel."
         )
     raise ImageReadError(
-        "The content is compressed with gzip and is no NIfTI inside; unpack it first."
+        "The content is compressed with gzip but is not a NIfTI file. Unpack it first."
     )
 
 
@@ -91,7 +91,9 @@ def _checked_shape(header: Any, max_pixels: int) -> int:
             f"nibabel.four_to_three, and pass the volumes to be used, one or a list."
         )
     if len(shape) < 2:
-        raise ImageReadError(f"The NIfTI image of shape {shape} is no image.")
+        raise ImageReadError(
+            f"The NIfTI image has the shape {shape}; expected at least 2 dimensions."
+        )
     width, height, n_planes = (*shape[:3], 1)[:3]
     check_size(height, width, n_planes, max_pixels)
     return width * height * n_planes
@@ -101,9 +103,9 @@ def _decoded(volume: Any) -> Decoded:
     proxy = volume.dataobj
     if np.dtype(volume.get_data_dtype()).fields or volume.get_data_dtype() == "c":
         raise ImageReadError(
-            "The NIfTI image holds colours or complex numbers; expected grey values."
+            "The NIfTI image contains colours or complex numbers; expected grey values."
         )
-    raw = np.asarray(proxy)  # scaled where the header scales, else as stored
+    raw = np.asarray(proxy)  # scaled if the header contains a scale, else as stored
     if raw.dtype == np.float64:
         raw = raw.astype(np.float32)
     raw = raw.reshape((*raw.shape, 1)[:3])
@@ -117,7 +119,7 @@ def _decoded(volume: Any) -> Decoded:
 
 
 def _unpacked(handle: io.BufferedIOBase) -> Any:
-    # read() of a GzipFile unpacks what is asked for and no more
+    # GzipFile.read(n) unpacks no more than n bytes.
     return gzip.GzipFile(fileobj=handle)
 
 
@@ -131,5 +133,5 @@ def _as_nifti_errors(compressed: bool) -> Iterator[None]:
         if not compressed:
             raise
         raise ImageReadError(
-            "The image is damaged: its bytes begin as gzip and cannot be unpacked."
+            "The image is damaged: it starts with a gzip header but cannot be unpacked."
         ) from None

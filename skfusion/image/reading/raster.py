@@ -1,6 +1,6 @@
-"""PNG, JPEG, TIFF, BMP and WebP in, grey, RGB or RGBA pixels out, through Pillow.
+"""Decoding of PNG, JPEG, TIFF, BMP and WebP images with Pillow.
 
-No value is clipped on the way.
+Values are not clipped.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ EXIF_ORIENTATION = 0x0112
 
 
 def decode_raster(handle: io.BufferedIOBase, name: str, max_pixels: int) -> Decoded:
-    """Decode an open file by the one reader of Pillow that its first bytes name.
+    """Decode an open file with the Pillow reader of one format.
 
-    Formats with interpreters of their own (PostScript) or readers nobody asked for
-    stay shut that way.
+    All other readers of Pillow stay disabled, in particular those that run an
+    interpreter (PostScript).
     """
     with as_read_errors():
         image = require("PIL.Image", "images").open(handle, formats=[name])
@@ -40,7 +40,7 @@ def decode_raster(handle: io.BufferedIOBase, name: str, max_pixels: int) -> Deco
 
 
 def _simplejpeg() -> Callable[[bytes, str], np.ndarray] | None:
-    """Give the decoder of JPEGs that is twice as fast, bit for bit, if installed."""
+    """Return simplejpeg's decoder if installed: bit-identical and twice as fast."""
     try:
         simplejpeg = importlib.import_module("simplejpeg")
     except ImportError:
@@ -56,14 +56,14 @@ def _simplejpeg() -> Callable[[bytes, str], np.ndarray] | None:
 def decode_pil(
     image: Any, max_pixels: int, decode: Callable[[], np.ndarray] | None = None
 ) -> Decoded:
-    """Check the size; decode to upright grey, RGB or RGBA; say what was read.
+    """Decode a PIL image to upright grey, RGB or RGBA pixels after a size check.
 
-    The pages of a TIFF become the planes of a volume. `decode` is asked for the pixels
-    in place of Pillow.
+    The pages of a TIFF become the planes of a volume. If `decode` is given, it
+    replaces Pillow's decoder.
     """
     with as_read_errors():
         width, height = image.size
-        # MPO is a JPEG whose further frames are previews of the first
+        # The further frames of an MPO (a JPEG variant) are previews of the first.
         n_pages = getattr(image, "n_frames", 1) if image.format != "MPO" else 1
         check_size(height, width, n_pages, max_pixels)
         metadata = {"format": image.format or "PIL", "mode": image.mode}
@@ -75,12 +75,12 @@ def decode_pil(
         if decode is None:
             image.load()
         pixels = _pixels(image) if decode is None else decode()
-        # in a PNG it may stand behind the pixels
+        # Read after decoding: in a PNG, EXIF data can follow the pixels.
         metadata["orientation"] = image.getexif().get(EXIF_ORIENTATION, 1)
     if reduced:
         warnings.warn(
             "A colour image with 16 bits per channel was read with 8 bits per channel, "
-            "which is what Pillow decodes; pass an array to keep all levels.",
+            "the limit of Pillow. Pass an array to keep all levels.",
             UserWarning,
             stacklevel=3,
         )
@@ -91,8 +91,8 @@ def decode_pil(
 def _volume(image: Any, n_pages: int, metadata: dict[str, Any]) -> Decoded:
     if image.format != "TIFF":
         raise ImageReadError(
-            f"The image is an animation of {n_pages} frames, not a medical volume; "
-            f"store the frame to be used as an image of its own."
+            f"The image is an animation of {n_pages} frames, not a medical volume. "
+            f"Store the frame to be used as a separate image."
         )
     pages, shapes = [], set()
     for number in range(n_pages):
@@ -101,8 +101,9 @@ def _volume(image: Any, n_pages: int, metadata: dict[str, Any]) -> Decoded:
         if len(shapes) > 1:
             listed = ", ".join(f"{h} x {w} ({mode})" for h, w, mode in sorted(shapes))
             raise ImageReadError(
-                f"The {n_pages} pages of the image are no volume: they differ in size "
-                f"or kind ({listed}). Store the page to be used as an image of its own."
+                f"The {n_pages} pages of the image do not form a volume: they differ "
+                f"in size or mode ({listed}). Store the page to be used as a separate "
+                "image."
             )
         image.load()
         pages.append(_pixels(image))
@@ -127,14 +128,14 @@ def _pixels(image: Any) -> np.ndarray:
 
 
 def _to_rgba(image: Any) -> Any:
-    # Pillow converts these two only by way of the plain mode
+    # Pillow converts these two modes only via their non-premultiplied mode.
     if image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
     return image.convert("RGBA")
 
 
 def _white_is_high(pixels: np.ndarray, image: Any) -> np.ndarray:
-    """Invert deep TIFFs that store white as zero; Pillow inverts only the others."""
+    """Invert deep TIFFs that store white as zero, which Pillow does not invert."""
     tags = getattr(image, "tag_v2", {})
     if tags.get(_TIFF_PHOTOMETRIC) != 0:
         return pixels
@@ -144,7 +145,7 @@ def _white_is_high(pixels: np.ndarray, image: Any) -> np.ndarray:
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo an EXIF orientation: 2 to 8 are the mirrored and turned ones."""
+    """Undo an EXIF orientation (values 2 to 8 are flips and rotations)."""
     if orientation in (5, 6, 7, 8):
         pixels = np.swapaxes(pixels, 0, 1)
     if orientation in (3, 4, 7, 8):

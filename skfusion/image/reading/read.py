@@ -1,7 +1,7 @@
-"""One cell of an image column in, one float32 array with its meaning out.
+"""Reading of one image as a float32 array with axes, spacing and metadata.
 
-The content decides what an image is, never the suffix of its name, and no value is
-clipped unless a window or a percentile asks for it.
+The content of a file determines its format, not the suffix of its name. Values are
+clipped only by a window or by percentiles.
 """
 
 from __future__ import annotations
@@ -47,31 +47,31 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class MedicalImage:
-    """Pixels and what they mean.
+    """Image array with its axes, voxel spacing and metadata.
 
     Attributes
     ----------
     array : ndarray, float32
-        The pixels, scaled as `read_image` was asked to; larger is brighter. Its axes
-        are those that `axes` names.
+        The pixels, scaled according to the arguments of `read_image`. Larger values
+        are brighter. The axes are those in `axes`.
     axes : str
         ``"YX"``: one plane, rows then columns. ``"ZYX"``: planes that are neighbours
-        in space. ``"TYX"``: planes whose places are not known, such as the frames of a
-        film. A colour image has ``"C"`` (red, green, blue) behind.
+        in space. ``"TYX"``: planes whose positions are not known, such as the frames of
+        a video. For a colour image, ``"C"`` (red, green, blue) is appended.
     spacing : tuple of float or None
-        Distance of neighbouring pixels in mm, along the axes Z, Y and X that there
-        are. None where the format does not measure anatomy: the print resolution that
-        a PNG, JPEG or TIFF may state is not taken for it.
+        Distance between neighbouring pixels in mm, along those of the axes Z, Y and X
+        that are present. None if the format does not measure anatomy. The print
+        resolution in a PNG, JPEG or TIFF is not used as a spacing.
     photometric : str
         ``"grey"`` or ``"rgb"``.
     metadata : dict
-        ``format``; ``mode`` (as stored); ``dtype`` and ``value_range`` (of the decoded
-        values); ``scaling`` (what was applied), ``limits`` (the values that became 0
-        and 1) and ``saturated`` (the shares of pixels below and above them);
-        ``alpha`` (``"none"``, ``"opaque"`` or ``"composited"``, i.e. laid over black);
-        ``orientation`` (the EXIF value that was undone; 1 is upright). Of DICOM also
+        ``format``, ``mode`` (as stored), ``dtype`` and ``value_range`` (of the decoded
+        values), ``scaling`` (as applied), ``limits`` (the values mapped to 0 and 1),
+        ``saturated`` (the shares of pixels below and above them),
+        ``alpha`` (``"none"``, ``"opaque"`` or ``"composited"``, i.e. over black),
+        ``orientation`` (the EXIF value that was undone, 1 for upright). DICOM adds
         ``modality``, ``unit`` (``"HU"``), ``transfer_syntax``, ``n_padded``,
-        ``n_missing_slices``, ``n_repeated_slices``. Nothing about the patient.
+        ``n_missing_slices`` and ``n_repeated_slices``. No patient attributes.
 
     Examples
     --------
@@ -96,66 +96,67 @@ def read_image(
     scaling: str = "auto",
     max_pixels: int = MAX_PIXELS,
 ) -> MedicalImage:
-    """Read one image, from wherever it is.
+    """Read an image from a path, bytes, a file object, a PIL image or an array.
 
     DICOM, NIfTI (also gzipped), PNG, JPEG, TIFF, BMP and WebP are recognised by their
-    content. A folder is read as a DICOM series, sorted by the slices' place in the
-    patient; the pages of a TIFF are the planes of a volume. Grey images of up to 32
-    bits keep every level; palettes, CMYK and YBR become RGB; an EXIF orientation is
-    undone; transparent pixels are laid over black. Where small values are meant to be
-    bright (``MONOCHROME1``), the image is inverted; where a scanner padded, it is
-    black.
+    content. A folder is read as a DICOM series, sorted by the position of the slices
+    in the patient. The pages of a TIFF are the planes of a volume.
+
+    Grey images of up to 32 bits keep every level. Palettes, CMYK and YBR become RGB.
+    An EXIF orientation is undone. Transparent pixels are composited over black. Images
+    in which small values are bright (``MONOCHROME1``) are inverted. Padding of the
+    scanner is black.
 
     Parameters
     ----------
     source : str, PathLike, bytes, file object, PIL image or ndarray
-        The image. Arrays are (H, W), (D, H, W), (H, W, C) or (D, H, W, C): a last axis
-        of 1, 3 or 4 is taken for the channels (grey; RGB; RGB and alpha).
+        The image. Arrays are (H, W), (D, H, W), (H, W, C) or (D, H, W, C). A last axis
+        of length 1, 3 or 4 is interpreted as channels (grey, RGB, or RGB and alpha).
     window : {"lung", "bone", "soft", "brain"}, (centre, width) or None, default=None
-        Window of a grey image, in its own units; the names are in Hounsfield units:
-        lung -600/1500, bone 400/1800, soft tissue 40/400, brain 40/80.
+        Window of a grey image, in its own units. The named windows are in Hounsfield
+        units: lung -600/1500, bone 400/1800, soft tissue 40/400, brain 40/80.
     scaling : str, default="auto"
         How values become intensities: ``"auto"``, ``"window"``, ``"percentile"``,
         ``"minmax"``, ``"zscore"``, ``"dtype"`` or ``"none"``.
 
-        - ``"auto"``: `window` if given. Else CT in Hounsfield units from -1024 to 3071,
-          the same for every scan (the windows that headers of CT propose differ from
-          scan to scan and hide most of the range; pass the one that your question
-          needs). Else the window or the table (VOI LUT) that the header proposes;
-          else 8-bit and boolean pixels by their type, floats in [0, 1] as they are, and
-          all others by their smallest and largest value: a 12-bit image neither
-          saturates nor turns black.
-        - ``"window"``: `window` if given, else that of the header; an image without a
-          window is an error.
+        - ``"auto"``: `window` if given. Otherwise CT in Hounsfield units is scaled
+          from -1024 to 3071, the same for every scan. The windows in CT headers differ
+          between scans and clip most of the range, so pass the window that your task
+          needs. For other images, the window or table (VOI LUT) in the header is used.
+          Without one, 8-bit and boolean pixels are scaled by their type, floats in
+          [0, 1] are unchanged, and all others are scaled by their smallest and largest
+          value. A 12-bit image is therefore neither saturated nor black.
+        - ``"window"``: `window` if given, else that of the header. An image without a
+          window raises an error.
         - ``"percentile"``: from the 0.5th to the 99.5th percentile.
         - ``"minmax"``: from the smallest to the largest value.
-        - ``"zscore"``: mean 0 and standard deviation 1; no longer in [0, 1].
-        - ``"dtype"``: integers by the range that could be stored, floats as they are.
-        - ``"none"``: values as they are, e.g. in Hounsfield units.
+        - ``"zscore"``: mean 0 and standard deviation 1, not limited to [0, 1].
+        - ``"dtype"``: integers by the range of the stored type, floats unchanged.
+        - ``"none"``: values unchanged, e.g. in Hounsfield units.
     max_pixels : int, default=89478485
         Images with more pixels per plane, or eight times as many in all planes, are
-        refused before they are decoded. Above this default, Pillow's
+        rejected before decoding. Above this default, Pillow's
         ``PIL.Image.MAX_IMAGE_PIXELS`` must be raised as well.
 
     Returns
     -------
     MedicalImage
-        The pixels as float32, and what they mean.
+        The pixels as float32, with axes, spacing and metadata.
 
     Raises
     ------
     ImageReadError
-        If the image is absent, empty, damaged, too large or unknown, no decoder for it
-        is installed, or the window does not fit it.
+        If the image is missing, empty, damaged, too large or of an unknown format, if
+        no decoder for it is installed, or if the window is not valid for it.
     TypeError
-        If `source` is nothing that could hold an image.
+        If `source` has a type that cannot contain an image.
     ValueError
         If `scaling` or `window` is unknown.
 
     Warns
     -----
     UserWarning
-        If a series lacks slices or has some twice; if 16-bit colours lose depth.
+        If a series has missing or duplicate slices, or if 16-bit colours lose depth.
 
     Examples
     --------
@@ -171,11 +172,11 @@ def read_image(
 
 
 def read_bytes_image(source: Any, *, window: Any, scaling: str) -> MedicalImage:
-    """Read an image as `read_image` does, but leave 8-bit pixels as they are stored.
+    """Read an image as `read_image` does, but keep 8-bit pixels as stored.
 
-    Where `scaling` takes them to [0, 1] by their type, the array stays ``uint8``: it is
-    a quarter of the memory, and is resized several times faster. Dividing by 255 gives
-    what `read_image` gives.
+    If `scaling` only maps the pixels to [0, 1] by their type, the array stays
+    ``uint8``. It needs a quarter of the memory and is resized several times faster.
+    Division by 255 gives the result of `read_image`.
     """
     return _read(source, window, scaling, MAX_PIXELS, keep_bytes=True)
 
@@ -198,18 +199,18 @@ def _read(
 
 
 def content_digest(cell: Any, memo: Callable[[Any], str] | None = None) -> str:
-    """Digest what a cell holds: equal content gives an equal digest.
+    """Compute a digest of the content of a cell, equal for equal content.
 
-    Files and bytes are digested as they are stored, folders by their files, arrays by
-    dtype, shape and values, PIL images by what decides their pixels.
+    Files and bytes are digested as stored, folders by their files, arrays by dtype,
+    shape and values, and PIL images by all attributes that determine their pixels.
 
     Parameters
     ----------
     cell : str, PathLike, bytes, file object, PIL image or ndarray
         An image that is not missing.
     memo : callable or None, default=None
-        Called with a path in place of reading the file, e.g.
-        `EmbeddingStore.digest_file`, which remembers files it has seen.
+        Called with a path instead of reading the file, e.g.
+        `EmbeddingStore.digest_file`, which caches the digests of files.
 
     Returns
     -------
@@ -219,9 +220,9 @@ def content_digest(cell: Any, memo: Callable[[Any], str] | None = None) -> str:
     Raises
     ------
     ImageReadError
-        If there is nothing to digest: missing cell or file, unreadable file.
+        If the cell or file is missing, or the file cannot be read.
     TypeError
-        If the cell is nothing that could hold an image.
+        If the cell has a type that cannot contain an image.
 
     Examples
     --------
@@ -231,7 +232,7 @@ def content_digest(cell: Any, memo: Callable[[Any], str] | None = None) -> str:
     """
     if isinstance(cell, np.ndarray):
         if cell.dtype.hasobject:
-            raise TypeError("An array of objects is no image; give a numeric array.")
+            raise TypeError("Got an array of objects; expected a numeric array.")
         head = f"array {cell.dtype.str} {cell.shape} ".encode()
         digest = hashlib.sha256(head)
         digest.update(np.ascontiguousarray(cell).reshape(-1).view(np.uint8).data)
@@ -239,14 +240,14 @@ def content_digest(cell: Any, memo: Callable[[Any], str] | None = None) -> str:
     if is_pil(cell):
         return _digest_pil(cell)
     if is_folder(cell):
-        # of all files and whatever their order: names do not matter to a series
+        # Sorted digests, because file names do not matter to a series.
         digests = sorted(content_digest(path, memo) for path in folder_files(cell))
         return hashlib.sha256(f"folder {digests}".encode()).hexdigest()
     if memo is not None and isinstance(cell, str | os.PathLike) and cell != "":
         try:
             return memo(cell)
         except FileReadError:
-            with opened(cell):  # which says of an image what is wrong with its file
+            with opened(cell):  # raises an error that describes the problem of the file
                 raise
     with opened(cell) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
@@ -260,13 +261,13 @@ def _digest_pil(image: Any) -> str:
             image.size,
             image.info.get("transparency"),
             image.getpalette() if image.mode in ("P", "PA") else None,
-            image.getexif().get(EXIF_ORIENTATION),  # which read_image will undo
+            image.getexif().get(EXIF_ORIENTATION),  # undone by `read_image`
         )
     return hashlib.sha256(f"PIL {describe} ".encode() + content).hexdigest()
 
 
 def _decoded(source: Any, max_pixels: int) -> Decoded:
-    """Decode by whichever reader the content asks for."""
+    """Decode an image with the reader for its format."""
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if is_pil(source):
@@ -283,23 +284,23 @@ def _decoded(source: Any, max_pixels: int) -> Decoded:
 
 
 def _from_array(pixels: np.ndarray) -> Decoded:
-    """Tell planes from channels."""
+    """Infer the axes of an array: planes, rows, columns and channels."""
     if pixels.dtype.kind not in "buif":
         raise ImageReadError(
-            f"An array of dtype {pixels.dtype} is no image; expected booleans, "
-            f"integers or floats."
+            f"Got an array of dtype {pixels.dtype}; expected booleans, integers or "
+            f"floats."
         )
     metadata = {"format": "array", "mode": str(pixels.dtype)}
-    if pixels.ndim > 2 and pixels.shape[-1] in (2, 5):  # no volume is so narrow
+    if pixels.ndim > 2 and pixels.shape[-1] in (2, 5):  # too narrow for a volume
         raise ImageReadError(
-            f"An array of shape {pixels.shape} has {pixels.shape[-1]} channels; "
+            f"Got an array of shape {pixels.shape} with {pixels.shape[-1]} channels; "
             f"expected 1 (grey), 3 (RGB) or 4 (RGB and alpha), channels last."
         )
     has_channels = pixels.ndim in (3, 4) and pixels.shape[-1] in (1, 3, 4)
     if pixels.ndim not in (2, 3) and not (pixels.ndim == 4 and has_channels):
         raise ImageReadError(
-            f"An array of shape {pixels.shape} is no image; expected (H, W), (D, H, W) "
-            f"or one of these with 1, 3 or 4 channels last."
+            f"Got an array of shape {pixels.shape}; expected (H, W), (D, H, W) or one "
+            f"of these with 1, 3 or 4 channels last."
         )
     if has_channels and pixels.shape[-1] == 1:
         pixels, has_channels = pixels[..., 0], False
@@ -308,27 +309,27 @@ def _from_array(pixels: np.ndarray) -> Decoded:
 
 
 def _checked(image: Decoded) -> Decoded:
-    """Check the values; lay what is transparent over black."""
+    """Check the values and composite transparent pixels over black."""
     pixels = image.pixels
     if pixels.size == 0:
-        raise ImageReadError(f"The image holds no pixels: its shape is {pixels.shape}.")
+        raise ImageReadError(f"The image has no pixels: its shape is {pixels.shape}.")
     if pixels.dtype.kind == "f":
         n_bad = int(pixels.size - np.isfinite(pixels).sum())
         if n_bad:
             raise ImageReadError(
-                f"The image holds {n_bad} NaN or infinite values of {pixels.size}; "
-                f"replace them before reading."
+                f"The image contains {n_bad} NaN or infinite values of {pixels.size}. "
+                f"Replace them before reading."
             )
     image.metadata = {"alpha": "none", "orientation": 1, **image.metadata}
     if image.axes.endswith("C") and pixels.shape[-1] == 4:
         image.pixels, image.metadata["alpha"] = _flatten(pixels)
-        if image.metadata["mode"] in ("L", "LA", "La"):  # grey with transparent parts
+        if image.metadata["mode"] in ("L", "LA", "La"):  # grey with transparency
             image.pixels, image.axes = image.pixels[..., 0], image.axes[:-1]
     return image
 
 
 def _flatten(pixels: np.ndarray) -> tuple[np.ndarray, str]:
-    """Lay RGBA over black; the type stays, and opaque pixels stay exact."""
+    """Composite RGBA over black, with the same dtype and exact opaque pixels."""
     colour, alpha = pixels[..., :3], pixels[..., 3:]
     opaque = 1 if pixels.dtype.kind in "bf" else np.iinfo(pixels.dtype).max
     if (alpha == opaque).all():

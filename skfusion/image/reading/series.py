@@ -1,7 +1,7 @@
-"""A folder of DICOM files in, the one volume that they are in out.
+"""Decoding of a folder of DICOM files as one volume.
 
-Slices are sorted by their place in the patient, never by name. What is missing or
-twice there is reported.
+Slices are sorted by their position along the slice normal, not by file name. Missing
+and duplicate slices are reported.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["decode_series", "folder_files"]
 
 
 _SAME_PLACE = 1e-3  # mm
-_GAP = 1.5  # times the usual distance of slices
+_GAP = 1.5  # times the median distance between slices
 
 
 @dataclass
@@ -45,7 +45,7 @@ class _Slice:
 
 
 def folder_files(folder: Any) -> list[str]:
-    """List the regular files of a folder, not of the folders in it.
+    """List the regular files of a folder, without its subfolders.
 
     Raises
     ------
@@ -64,41 +64,45 @@ def folder_files(folder: Any) -> list[str]:
 def _is_file(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_file()
-    except OSError:  # a link that leads back to itself
+    except OSError:  # e.g. a symbolic link that refers to itself
         return False
 
 
 def decode_series(folder: Any, max_pixels: int) -> Decoded:
-    """Decode the DICOM series that a folder holds.
+    """Decode the DICOM series in a folder.
 
     Parameters
     ----------
     folder : path
-        Its files, in any order and under any names; other files are passed over.
+        Folder with the files, in any order and under any names. Files that are not
+        DICOM images are ignored.
     max_pixels : int
-        Per slice; all together may have eight times as many.
+        Maximum number of pixels per slice. All slices together may have eight times
+        as many.
 
     Returns
     -------
     Decoded
-        Axes ``"ZYX"`` where the slices have a place in the patient, else ``"TYX"``, in
-        the order of their numbers. One file alone is what `decode_dicom` gives.
+        Axes ``"ZYX"`` if the slices have a position in the patient, else ``"TYX"``, in
+        the order of their instance numbers. A single file is decoded as by
+        `decode_dicom`.
 
     Raises
     ------
     ImageReadError
-        If there is no series, or more than one, or the slices do not fit together.
+        If there is no series, if there is more than one, or if the slices do not
+        match.
 
     Warns
     -----
     UserWarning
-        If slices are missing between others, or are there twice.
+        If slices are missing between others, or are duplicated.
     """
     slices, n_other = _headers(folder, max_pixels)
     if not slices:
         raise ImageReadError(
-            f"The folder holds no DICOM image (other files: {n_other}); expected the "
-            "files of one series. Pass the folder that they are in."
+            f"The folder contains no DICOM image (other files: {n_other}); expected "
+            "the files of one series. Pass the folder that contains them."
         )
     with lenient(), as_read_errors():
         _check_one_series(slices)
@@ -128,7 +132,7 @@ def _headers(folder: Any, max_pixels: int) -> tuple[list[_Slice], int]:
                     continue
                 header = open_dataset(handle, max_pixels, header_only=True)
         except ImageReadError as error:
-            if "no image" in str(error) or "0 bytes" in str(error):
+            if "not an image" in str(error) or "0 bytes" in str(error):
                 n_other += 1
                 continue
             raise ImageReadError(f"In one file of the folder: {error}") from None
@@ -149,23 +153,23 @@ def _check_one_series(slices: list[_Slice]) -> None:
             for uid, n in found.most_common(5)
         )
         raise ImageReadError(
-            f"The folder holds {len(found)} series ({listed}"
-            f"{'; ...' if len(found) > 5 else ''}); expected one. Give each series a "
-            "folder of its own, or pass a list of its files' folders."
+            f"The folder contains {len(found)} series ({listed}"
+            f"{'; ...' if len(found) > 5 else ''}); expected one. Put each series "
+            "into a separate folder, or pass a list of these folders."
         )
     n_frames = [int(part.header.get("NumberOfFrames") or 1) for part in slices]
     if len(slices) > 1 and max(n_frames) > 1:
         raise ImageReadError(
-            f"The folder holds {len(slices)} files with up to {max(n_frames)} frames "
-            "each; expected one multi-frame file, or files of one slice each. Pass "
-            "the files themselves."
+            f"The folder contains {len(slices)} files with up to {max(n_frames)} "
+            "frames each; expected one multi-frame file, or files of one slice each. "
+            "Pass the files themselves."
         )
 
 
 def _check_alike(slices: list[_Slice]) -> None:
     for what, names in (
         ("sizes", ("Rows", "Columns")),
-        ("kinds of pixels", ("PhotometricInterpretation", "SamplesPerPixel")),
+        ("pixel formats", ("PhotometricInterpretation", "SamplesPerPixel")),
     ):
         kinds = Counter(
             " x ".join(str(part.header.get(name)) for name in names) for part in slices
@@ -174,7 +178,8 @@ def _check_alike(slices: list[_Slice]) -> None:
             listed = ", ".join(f"{n} of {kind}" for kind, n in kinds.most_common(5))
             raise ImageReadError(
                 f"The {len(slices)} slices of the series differ in their {what} "
-                f"({listed}); expected one kind. Take the others out of the folder."
+                f"({listed}); expected the same for all. Remove the other files from "
+                "the folder."
             )
 
 
@@ -187,8 +192,8 @@ def _sorted(slices: list[_Slice]) -> tuple[list[_Slice], bool]:
         if n_turned:
             raise ImageReadError(
                 f"{n_turned} of the {len(slices)} slices of the series are not "
-                "parallel to the first, e.g. those of a scout; they make no volume. "
-                "Take the others out of the folder."
+                "parallel to the first, e.g. those of a scout, and do not form a "
+                "volume. Remove these files from the folder."
             )
         for part, (_, position) in zip(slices, known, strict=True):
             part.place = along_normal(first, position)
@@ -197,8 +202,8 @@ def _sorted(slices: list[_Slice]) -> tuple[list[_Slice], bool]:
     if len(set(numbers)) < len(numbers):
         raise ImageReadError(
             f"{len(slices) - len(known)} of the {len(slices)} files of the series have "
-            "no place in the patient and no number of their own; their order is "
-            "unknown. Pass the files as a list instead."
+            "no position in the patient and no unique instance number, so their order "
+            "is unknown. Pass the files as a list instead."
         )
     return sorted(slices, key=_number), False
 
@@ -209,7 +214,7 @@ def _number(part: _Slice) -> float:
 
 
 def _without_copies(slices: list[_Slice]) -> tuple[list[_Slice], int]:
-    """Drop slices that lie where another one lies and are the same object."""
+    """Drop duplicate slices: same position and same SOP instance."""
     kept: list[_Slice] = []
     for part in slices:
         if not kept or _place(part) - _place(kept[-1]) > _SAME_PLACE:
@@ -217,9 +222,9 @@ def _without_copies(slices: list[_Slice]) -> tuple[list[_Slice], int]:
         elif part.header.get("SOPInstanceUID") != kept[-1].header.get("SOPInstanceUID"):
             n_places = len({round(_place(p) / _SAME_PLACE) for p in slices})
             raise ImageReadError(
-                f"The {len(slices)} slices of the series lie at {n_places} places "
-                "only: several volumes in one, e.g. phases, echoes or repetitions. "
-                "Give each its own folder."
+                f"The {len(slices)} slices of the series have only {n_places} distinct "
+                "positions: the series contains several volumes, e.g. phases, echoes "
+                "or repetitions. Put each volume into a separate folder."
             )
     return kept, len(slices) - len(kept)
 
@@ -243,10 +248,10 @@ def _stacked(slices: list[_Slice], in_space: bool, max_pixels: int) -> Decoded:
     shapes = {part.pixels.shape for part in parts}
     if len(shapes) > 1:
         raise ImageReadError(
-            f"The slices of the series were decoded to {len(shapes)} different sizes; "
-            "some of the files are damaged."
+            f"The slices of the series were decoded to {len(shapes)} different sizes. "
+            "Some of the files are damaged."
         )
-    # one type for all: the rescale may differ from slice to slice, as it does in PET
+    # One dtype for all slices: the rescale can differ between slices, as in PET.
     dtype = np.result_type(*(part.pixels.dtype for part in parts))
     first.axes = ("Z" if in_space else "T") + first.axes
     if any(part.valid is not None for part in parts):
@@ -263,7 +268,7 @@ def _stacked(slices: list[_Slice], in_space: bool, max_pixels: int) -> Decoded:
             max(high for _, high in ranges),
         )
     if any(part.window != first.window for part in parts):
-        # a window that changes from slice to slice would make steps in the volume
+        # A window that changes between slices would create steps in the volume.
         first.window = None
     first.pixels = np.stack([part.pixels for part in parts]).astype(dtype, copy=False)
     if in_space and first.spacing is not None:
@@ -282,7 +287,7 @@ def _warn(n_slices: int, n_missing: int, n_twice: int) -> None:
     if n_missing:
         said.append(f"{n_missing} slices are missing between the {n_slices} others")
     if n_twice:
-        said.append(f"{n_twice} slices are there twice and were taken once")
+        said.append(f"{n_twice} slices are duplicates and were dropped")
     if said:
         warnings.warn(
             f"In a DICOM series {' and '.join(said)}.", UserWarning, stacklevel=5

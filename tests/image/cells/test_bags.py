@@ -78,7 +78,7 @@ def test_recent_images_weigh_more():
     plain = embedder().fit_transform(column(cell))
     np.testing.assert_allclose(plain[0], SINGLE[:3].mean(axis=0), rtol=1e-5)
     with pytest.raises(
-        ValueError, match="needs the time of every image; 2 images have"
+        ValueError, match="needs the time of every image, got 2 images without"
     ):
         embedder(bag_pooling="recent").fit_transform(column(A, [B, C]))
 
@@ -120,10 +120,11 @@ def cohort() -> tuple[pd.DataFrame, np.ndarray]:
     return pd.DataFrame({"views": cells, "age": RNG.normal(60, 9, n)}), y
 
 
-def modalities():
+def modalities(trainable="auto"):
     net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    embedder = ImageEmbedder(net, input_size=16, trainable=trainable, store=None)
     return [
-        ("image", ImageEmbedder(net, input_size=16, store=None), "views"),
+        ("image", embedder, "views"),
         ("ehr", TabularEncoder(), ["age"]),
     ]
 
@@ -142,7 +143,7 @@ def test_bags_inside_fusion():
 def test_bags_inside_joint_fusion():
     X, y = cohort()
     options = {"max_epochs": 1, "random_state": 0, "device": "cpu"}
-    model = JointFusionClassifier(modalities(), trainable="head", **options).fit(X, y)
+    model = JointFusionClassifier(modalities(trainable="head"), **options).fit(X, y)
     assert np.isfinite(model.predict_proba(X)).all()
     with pytest.raises(ValueError, match="several images at row position 1"):
-        JointFusionClassifier(modalities(), trainable="all", **options).fit(X, y)
+        JointFusionClassifier(modalities(trainable="all"), **options).fit(X, y)

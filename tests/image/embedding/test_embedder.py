@@ -241,15 +241,15 @@ def test_a_wrong_column_is_an_error_even_where_bad_images_are_not(paths):
     [
         ("scan.png", TypeError, "single path"),
         (b"scan", TypeError, "single path"),
-        (pd.DataFrame({"a": ["x"], "b": ["y"]}), ValueError, "found 2 columns"),
+        (pd.DataFrame({"a": ["x"], "b": ["y"]}), ValueError, "got 2 columns"),
         (np.zeros((4, 7)), ValueError, r"shape \(4, 7\)"),
         (np.zeros((2, 3, 4, 5, 6, 7)), ValueError, "one column of images"),
-        (3, ValueError, "found int"),
+        (3, ValueError, "got int"),
         ([None, np.nan], ValueError, "all 2 cells of X are missing"),
         (pd.Series([None], name="scan"), ValueError, "column 'scan' are missing"),
         ([], ValueError, "all 0 cells"),
         (pd.Series([np.nan, 7.0], name="age"), TypeError, "'age', row position 1"),
-        ([["a.png", 7.0]], TypeError, "found float in X, row position 0"),
+        ([["a.png", 7.0]], TypeError, "got float in X, row position 0"),
         ([[], [None]], ValueError, "all 2 cells of X are missing"),
     ],
 )

@@ -221,12 +221,12 @@ def test_weights_that_do_not_fit_are_listed(tmp_path):
     state = conv_net(out=5).state_dict()
     state["3.weight"] = state.pop("0.bias")
     torch.save(state, path)
-    with pytest.raises(ValueError, match="does not fit") as caught:
+    with pytest.raises(ValueError, match="does not match the network") as caught:
         build_backbone(conv_net(), weights=path)
     message = str(caught.value)
     assert "1 missing: 0.bias" in message
     assert "1 unexpected: 3.weight" in message
-    assert "found (5, 3, 3, 3), expected (4, 3, 3, 3)" in message
+    assert "got (5, 3, 3, 3), expected (4, 3, 3, 3)" in message
 
 
 class Harmful:
@@ -244,7 +244,11 @@ def test_weights_files_execute_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "no state dict"), (b"text", "no state dict"), (None, "no such file")],
+    [
+        (b"", "not a state dict"),
+        (b"text", "not a state dict"),
+        (None, "file does not exist"),
+    ],
 )
 def test_files_that_are_no_weights(tmp_path, content, message):
     path = tmp_path / "weights.pt"
@@ -257,7 +261,7 @@ def test_files_that_are_no_weights(tmp_path, content, message):
 def test_a_list_is_no_state_dict(tmp_path):
     path = tmp_path / "weights.pt"
     torch.save([torch.zeros(2)], path)
-    with pytest.raises(ValueError, match="holds list"):
+    with pytest.raises(ValueError, match="contains list"):
         build_backbone(conv_net(), weights=path)
 
 
@@ -270,12 +274,12 @@ def test_a_list_is_no_state_dict(tmp_path):
         ({"layer": "blocks.99"}, "no layer 'blocks.99'.*blocks"),
         ({"layer": ""}, "layer must be"),
         ({"pooling": "median"}, "pooling must be one of"),
-        ({"pooling": "max"}, "nothing to pool"),
+        ({"pooling": "max"}, "has no effect"),
         ({"input_size": 0}, "input_size must be a positive"),
         ({"input_size": 2.5}, "input_size must be a positive"),
         ({"backbone": nn.Linear(3, 2)}, "fails on images of shape"),
         ({"backbone": nn.Flatten(0)}, "output of shape"),
-        ({"backbone": nn.Identity(), "weights": None}, "brings its own"),
+        ({"backbone": nn.Identity(), "weights": None}, "already has weights"),
         ({"backbone": "vit_b_16", "weights": None, "layer": "heads"}, ""),
     ],
 )
@@ -288,7 +292,7 @@ def test_bad_arguments(arguments, message):
 
 
 def test_a_backbone_is_a_name_or_a_module():
-    with pytest.raises(TypeError, match="found int"):
+    with pytest.raises(TypeError, match="got int"):
         build_backbone(18)
 
 

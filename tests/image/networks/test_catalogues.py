@@ -92,7 +92,7 @@ def test_stages_of_a_resnet_are_its_layers():
 
 
 def test_a_network_without_such_a_stage():
-    with pytest.raises(ValueError, match="no layer 'block4': none of its layers gives"):
+    with pytest.raises(ValueError, match="no layer 'block4': none of its layers has"):
         build_backbone(nn.Sequential(nn.Conv2d(3, 2, 3)), layer="block4", input_size=64)
 
 
@@ -159,5 +159,5 @@ def test_weights_of_safetensors(tmp_path):
     loaded = build_backbone(fresh, weights=path, input_size=16)
     assert loaded.fingerprint == build_backbone(net, input_size=16).fingerprint
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(ValueError, match="is no state dict that loads without"):
+    with pytest.raises(ValueError, match="is not a state dict that loads without"):
         build_backbone(fresh, weights=path, input_size=17)

@@ -96,7 +96,7 @@ def test_bad_settings():
         embedder(engine="onnx").fit(IMAGES)
     with pytest.raises(ValueError, match="precision must be one of"):
         embedder(precision="float16").fit(IMAGES)
-    with pytest.raises(ValueError, match="runs on the processor"):
+    with pytest.raises(ValueError, match="runs on the CPU only"):
         make_network(torch.nn.ReLU(), torch.device("meta"), 4, engine="openvino")
 
 

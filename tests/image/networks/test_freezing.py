@@ -252,10 +252,10 @@ def test_a_network_in_training_mode_is_not_touched():
         (-1, ValueError, "number from 0 to 9"),
         (["layer9"], ValueError, "'layer9'.*Blocks|'layer9'.*layer4.1"),
         (["layer4", "lay"], ValueError, "'lay'"),
-        ([4], TypeError, "found int"),
-        (True, TypeError, "found bool"),
-        (None, TypeError, "found NoneType"),
-        (1.5, TypeError, "found float"),
+        ([4], TypeError, "got int"),
+        (True, TypeError, "got bool"),
+        (None, TypeError, "got NoneType"),
+        (1.5, TypeError, "got float"),
     ],
 )
 def test_bad_choices_name_the_valid_ones(trainable, kind, message):

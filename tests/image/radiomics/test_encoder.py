@@ -145,7 +145,7 @@ def test_shapes_in_mm(tmp_path):
     assert found["area"] == pytest.approx(6 * 0.5 * 0.25)
     assert encoder.feature_units_["area"] == "mm^2"
     assert encoder.feature_units_["major_axis"] == "mm"
-    with pytest.raises(ImageReadError, match="does not state the distance"):
+    with pytest.raises(ImageReadError, match="has no pixel spacing"):
         encoder.transform(table([IMAGES[0]], [IMAGES[0]]))
 
 
@@ -311,12 +311,12 @@ def test_parameters_are_checked(settings, match):
 
 def test_bad_columns():
     encoder = RadiomicsEncoder().fit(IMAGES)
-    with pytest.raises(ValueError, match="found 2 columns, expected 1 as in fit"):
+    with pytest.raises(ValueError, match="got 2 columns, expected 1 as in fit"):
         encoder.transform(table(IMAGES, IMAGES))
     with pytest.raises(ValueError, match="RadiomicsEncoder takes one column"):
         encoder.fit(pd.DataFrame({"a": IMAGES, "b": IMAGES, "c": IMAGES}))
     with pytest.raises(
-        TypeError, match="RadiomicsEncoder: found float in column 'age'"
+        TypeError, match="RadiomicsEncoder: got float in column 'age'"
     ):
         encoder.fit(pd.Series([1.0], name="age"))
 

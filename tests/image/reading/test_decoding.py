@@ -144,7 +144,7 @@ BAD_CONTENT = {
     "empty": (b"", "empty .0 bytes"),
     "text": (b"patient,age\n1,63\n" * 20, "looks like text"),
     "zeros": (bytes(1000), "starts with unknown bytes"),
-    "dicom": (bytes(128) + b"DICM" + bytes(500), "holds no pixel data"),
+    "dicom": (bytes(128) + b"DICM" + bytes(500), "contains no pixel data"),
     "nifti": (bytes(344) + b"n+1\0" + bytes(50), "is damaged"),
     "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n" * 9, "looks like text"),
     "signature only": (b"\x89PNG\r\n\x1a\n", "damaged|truncated"),
@@ -161,7 +161,7 @@ BAD_CONTENT = {
             save_all=True,
             append_images=[Image.new("L", (5, 4))] * 2,
         ),
-        r"3 pages .* differ in size or kind \(4 x 4 \(L\), 4 x 5 \(L\)\)",
+        r"3 pages .* differ in size or mode \(4 x 4 \(L\), 4 x 5 \(L\)\)",
     ),
 }
 
@@ -196,7 +196,7 @@ def test_bad_paths(tmp_path):
     (tmp_path / "folder").mkdir()
     cases = {
         tmp_path / "Doe-absent.png": "does not exist",
-        tmp_path / "folder": "folder holds no DICOM image",
+        tmp_path / "folder": "folder contains no DICOM image",
         "Doe\0.png": "not a valid path",
         str(tmp_path / ("Doe" * 200)): "cannot be reached",
     }

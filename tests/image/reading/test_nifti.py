@@ -121,7 +121,7 @@ def large() -> bytes:
         (header_only, "is truncated"),
         (lambda: as_bytes(volume())[:-20], "is truncated"),
         (lambda: gzip.compress(as_bytes(volume()))[:-30], "is truncated|damaged"),
-        (lambda: gzip.compress(b"patient,age"), "is no NIfTI inside"),
+        (lambda: gzip.compress(b"patient,age"), "is not a NIfTI file"),
         (lambda: b"\x1f\x8b" + bytes(500), "cannot be unpacked"),
         (pair, r"second file \(.hdr and .img\)"),
         (colours, "colours or complex"),

@@ -63,7 +63,7 @@ def test_gaps_and_repeated_slices_are_reported(tmp_path):
     write_series(tmp_path / "x", [*planes, planes[1]], [*"abcde", "copy"])
     with pytest.warns(
         UserWarning,
-        match="2 slices are missing between the 5 others and 1 slices are there twice",
+        match="2 slices are missing between the 5 others and 1 slices are duplicates",
     ):
         image = read_image(tmp_path / "x")
     assert image.array.shape == (5, 4, 5)
@@ -138,11 +138,14 @@ def films() -> list:
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (mixed, r"holds 2 series \(CT of 4 images, 4 x 5; MR of 1 images, 4 x 5\)"),
+        (mixed, r"contains 2 series \(CT of 4 images, 4 x 5; MR of 1 images, 4 x 5\)"),
         (other_shape, r"differ in their sizes \(4 of 4 x 5, 1 of 6 x 5\)"),
         (scout, "1 of the 5 slices of the series are not parallel"),
-        (phases, "8 slices of the series lie at 4 places only: several volumes"),
-        (unplaced, "3 of the 3 files .* no place in the patient and no number"),
+        (
+            phases,
+            "8 slices of the series have only 4 distinct positions: .* several volumes",
+        ),
+        (unplaced, "3 of the 3 files .* no position in the patient and no unique"),
         (films, "2 files with up to 2 frames each"),
         (list, r"no DICOM image \(other files: 0\)"),
     ],
