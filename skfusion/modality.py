@@ -8,6 +8,7 @@ triple ``(name, transformer_or_estimator, columns)``, as in scikit-learn's
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ __all__ = [
     "cell_presence",
     "check_modalities",
     "infer_columns",
+    "infer_modality_columns",
     "is_image_cell",
     "missing_column_message",
     "presence_mask",
@@ -291,6 +293,57 @@ def infer_columns(X: pd.DataFrame) -> tuple[list[Any], list[Any], list[Any]]:
         else:
             ehr.append(column)
     return images, ehr, identifiers
+
+
+def infer_modality_columns(
+    X: pd.DataFrame, *, aside: Iterable[Any], estimator_name: str, stacklevel: int = 2
+) -> dict[str, tuple[str, list[Any]]]:
+    """Group the columns of a cohort into modalities, as ``modalities="auto"`` does.
+
+    Each column of images is a modality of its own, named like the column. The other
+    columns are one modality, ``"ehr"`` (``"ehr_table"`` if a column of images has that
+    name). Identifiers are left out, with a warning.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n_samples, n_columns)
+        The cohort.
+    aside : iterable of column labels
+        Columns with another role, such as the groups.
+    estimator_name : str
+        Name of the estimator or function, for the warning.
+    stacklevel : int, default=2
+        Of the warning, as seen from the caller.
+
+    Returns
+    -------
+    dict of str to (str, list of column labels)
+        Kind of each modality, ``"image"`` or ``"ehr"``, and its columns.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.modality import infer_modality_columns
+    >>> X = pd.DataFrame({"cxr": ["a.png", None], "age": [4, 9], "crp": [1, 2]})
+    >>> infer_modality_columns(X, aside=(), estimator_name="compare_fusion")
+    {'cxr': ('image', ['cxr']), 'ehr': ('ehr', ['age', 'crp'])}
+    """
+    aside = set(aside)
+    images, ehr, identifiers = (
+        [column for column in columns if column not in aside]
+        for columns in infer_columns(X)
+    )
+    if identifiers:
+        warnings.warn(
+            f"{estimator_name}: modalities='auto' leaves out the identifier column(s) "
+            f"{identifiers}. Name the modalities to use them as features.",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+    found = {str(column): ("image", [column]) for column in images}
+    if ehr:
+        found["ehr_table" if "ehr" in found else "ehr"] = ("ehr", ehr)
+    return found
 
 
 def _is_identifier(column: Any) -> bool:

@@ -122,3 +122,55 @@ def test_every_requirement_has_a_tested_pin():
     pins = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {canonical(pin) for pin in pins if pin and not pin.startswith("#")}
     assert wanted - {"skfusion"} <= pinned
+
+
+def test_licences_of_the_extras_are_listed_and_none_of_all_is_gpl():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    kinds = {
+        **{"Apache": "Apache", "MIT": "MIT", "BSD": "BSD", "MPL": "MPL"},
+        **{"PSF": "PSF", "Python Software Foundation": "PSF"},
+        **{"(?<!L)GPL": "GPL", "GNU General Public": "GPL"},
+    }
+
+    def kinds_in(text: str) -> set[str]:
+        return {kind for pattern, kind in kinds.items() if re.search(pattern, text)}
+
+    def licence(package: str) -> set[str]:
+        found = metadata.distribution(package)
+        about = found.metadata
+        stated = about.get("License-Expression") or " ".join(
+            c for c in about.get_all("Classifier", []) if c.startswith("License")
+        )
+        # The text of a licence mentions others, so its first line alone counts.
+        texts = (about.get("License"), found.read_text("LICENSE"))
+        titles = [text.strip().partition("\n")[0] for text in texts if text]
+        return kinds_in(stated) or kinds_in(" ".join(titles))
+
+    def packages(extra: str) -> set[str]:
+        names = set()
+        for requirement in extras[extra]:
+            nested = re.match(r"skfusion\[(.*)\]", requirement)
+            if nested:
+                names |= set().union(*map(packages, nested[1].split(",")))
+            else:
+                names.add(canonical(requirement))
+        return names
+
+    installed = {canonical(d.metadata["Name"]) for d in metadata.distributions()}
+    assert licence("scikit-survival") == licence("pylibjpeg-libjpeg") == {"GPL"}
+    in_all = packages("all") & installed
+    assert len(in_all) > 20
+    assert {name for name in in_all if "GPL" in licence(name)} == set()
+
+    lines = (ROOT / "docs/install.md").read_text(encoding="utf-8").splitlines()
+    rows = [[c.strip() for c in x.split("|")[1:-1]] for x in lines if x[:3] == "| `"]
+    assert {e for row in rows for e in re.findall(r"`(.+?)`", row[0])} == set(extras)
+    for extra_cell, _, package_cell, licence_cell in rows:
+        own = set().union(*map(packages, re.findall(r"`(.+?)`", extra_cell)))
+        if "`" in package_cell:  # other extras, which have rows of their own
+            continue
+        named = {canonical(w) for w in re.findall(r"[\w.-]+", package_cell)} & own
+        assert named, extra_cell
+        for name in named & installed:
+            assert licence(name) & kinds_in(licence_cell), (name, licence_cell)

@@ -6,6 +6,7 @@ measured with `skfusion.evaluation`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from skfusion.modality import (
     cell_presence,
     check_modalities,
     infer_columns,
+    infer_modality_columns,
     presence_mask,
 )
 
@@ -157,10 +159,11 @@ def _find_modalities(X: Any, modalities: Any) -> list[Modality]:
             "X.to_pandas() or pandas.DataFrame(X)."
         )
     if isinstance(modalities, str) and modalities == "auto":
-        images, ehr, _ = infer_columns(X)
-        modalities = {str(column): [column] for column in images}
-        if ehr:
-            modalities["ehr_table" if "ehr" in modalities else "ehr"] = ehr
+        with warnings.catch_warnings():
+            # Identifiers belong to no modality and are never removed.
+            warnings.filterwarnings("ignore", ".*leaves out the identifier")
+            found = infer_modality_columns(X, aside=(), estimator_name=_OWNER)
+        modalities = {name: columns for name, (_, columns) in found.items()}
     if isinstance(modalities, Mapping):
         modalities = [(name, None, columns) for name, columns in modalities.items()]
     # The estimator of a triple is not used here.

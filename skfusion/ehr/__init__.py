@@ -1,4 +1,4 @@
-"""The EHR side: tables and timed events as numeric features."""
+"""Electronic health records: numeric features from tables and timed events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Audit features of events for leakage: `LeakageAudit`."""
+"""Look-ahead leakage tests for event features, with `LeakageAudit`."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from skfusion.ehr.windows.prepared import PreparedWindows
 __all__ = ["CHANGES", "LeakageAudit", "LeakageReport", "changed", "rows_as_subjects"]
 
 
-#: What is done to events that were not available before the index time.
+#: Changes of events that were not available before the index time.
 CHANGES = ("deleted", "perturbed", "inserted", "inserted late")
-N_INSERTED = 5  # events for each row
+N_INSERTED = 5  # Inserted events per row.
 LONGEST = pd.Timedelta(days=365)
 
 
 def rows_as_subjects(store: EventStore, subjects: pd.Series) -> pd.DataFrame:
-    """Copy the events of each row's subject under the number of the row.
+    """Return copies of the events of each row's subject, with one subject per row.
 
     Parameters
     ----------
     store : EventStore
         The events.
     subjects : Series of shape (n,)
-        The subject of each row; those that the store does not have get no events.
+        Subject of each row. Subjects that are not in the store get no events.
 
     Returns
     -------
     DataFrame
-        Events, of which ``subject_id`` is the position of the row.
+        Events whose ``subject_id`` is the position of the row.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def rows_as_subjects(store: EventStore, subjects: pd.Series) -> pd.DataFrame:
     known = subjects[subjects.isin(store.subjects)]
     if known.empty:
         raise ValueError(
-            "LeakageAudit: the store has no events of any of the rows' subjects."
+            "LeakageAudit: got rows without a subject that has events in the store."
         )
     events = store.of_subjects(known.unique())
     rows = pd.DataFrame(
@@ -74,20 +74,21 @@ def changed(
     closed: str,
     rng: np.random.RandomState,
 ) -> pd.DataFrame:
-    """Change what no row may see.
+    """Return a copy of the events with a change of those that no row may see.
 
     Parameters
     ----------
     events : DataFrame
-        As `rows_as_subjects` gives them.
+        Events as returned by `rows_as_subjects`.
     times : Series of shape (n,)
         Index time of each row.
     change : str
         One of `CHANGES`.
     closed : {"left", "right"}
-        Whether what becomes available at the index time itself is in the future.
+        Whether an event that becomes available exactly at the index time is visible
+        ("right") or not ("left").
     rng : RandomState
-        Draws the changes.
+        Random number generator of the changes.
 
     Returns
     -------
@@ -110,7 +111,7 @@ def changed(
 def _perturbed(
     events: pd.DataFrame, future: np.ndarray, rng: np.random.RandomState
 ) -> pd.DataFrame:
-    """Give events of the future other values and each other's codes."""
+    """Return events with random values and permuted codes in the future."""
     events = events.copy()
     places = np.flatnonzero(future)
     codes = events["code"].to_numpy(dtype=object).copy()
@@ -130,9 +131,9 @@ def _inserted(
     closed: str,
     rng: np.random.RandomState,
 ) -> pd.DataFrame:
-    """Make events of known codes: after the index time, or known only after it."""
+    """Return new events of known codes that become available after the index time."""
     rows = np.repeat(np.arange(len(index_time)), N_INSERTED)
-    # the first of each row becomes available at the index time, or right behind it
+    # The first event of each row becomes available at the index time or right after it.
     seconds = rng.uniform(0, LONGEST.total_seconds(), len(rows))
     ahead = (1e6 * seconds).astype("timedelta64[us]")
     ahead[::N_INSERTED] = np.timedelta64(1 if closed == "right" else 0, "us")
@@ -155,12 +156,12 @@ def _inserted(
 
 
 N_SHOWN = 5
-SMALLEST_CLASS = 10  # rows of a class below which an AUROC says nothing
+SMALLEST_CLASS = 10  # Rows of a class below which an AUROC is not informative.
 
 
 @dataclass(frozen=True)
 class LeakageReport:
-    """What an audit found.
+    """Result of a leakage audit.
 
     Attributes
     ----------
@@ -168,11 +169,12 @@ class LeakageReport:
         ``change``, ``n_rows`` (rows whose features changed), ``n_features`` (features
         that changed) and ``features`` (their names).
     suspects : DataFrame of one row per suspicious feature
-        ``feature``, ``auroc`` (alone, of the direction that is better) and ``reason``.
+        ``feature``, ``auroc`` (of the single feature, in the better direction) and
+        ``reason``.
     n_rows : int
-        Rows that were looked at.
+        Number of audited rows.
     n_features : int
-        Features of each.
+        Number of features.
     """
 
     changes: pd.DataFrame
@@ -182,11 +184,11 @@ class LeakageReport:
 
     @property
     def passed(self) -> bool:
-        """Whether no change had an effect, and no feature is suspicious."""
+        """Return whether no change had an effect and no feature is suspicious."""
         return bool((self.changes["n_features"] == 0).all()) and self.suspects.empty
 
     def to_frame(self) -> pd.DataFrame:
-        """List what was found, one row per change and per suspicious feature."""
+        """Return the findings, with one row per change and suspicious feature."""
         changes = pd.DataFrame(
             {
                 "check": "events after the index time " + self.changes["change"],
@@ -232,37 +234,37 @@ class LeakageReport:
 
 
 class LeakageAudit:
-    """Try whether features of events see past the prediction time.
+    """Test event features for look-ahead leakage.
 
-    For each row, what was not available before its index time is deleted, changed or
-    added to, the features are fitted and computed again, and must not change by a bit.
-    Features that tell the outcome almost alone, and codes that say how a stay ended,
-    are named as well.
+    For each row, events that were not available before its index time are deleted,
+    perturbed or inserted. The features are fitted and computed again, and must be
+    bitwise identical. The audit also lists features that predict the outcome almost
+    alone, and codes that reveal the end of a stay.
 
     Parameters
     ----------
     threshold : float, default=0.95
         AUROC of a single feature above which it is suspicious.
     n_rows : int, default=300
-        Rows that are drawn for the audit, where there are more.
+        Maximum number of rows in the audit, drawn at random.
     closed : {"left", "right"}, default="left"
-        Whether events that become available exactly at the index time may count
-        ("right") or not.
+        Whether an event that becomes available exactly at the index time is visible
+        ("right") or not ("left").
     subject, time : str, default="subject_id" and "index_time"
-        Columns of `X`: whose events, and the moment of prediction. Steps with
-        parameters of these names, such as `EventWindows`, use their own.
+        Columns of `X` with the subject and the index time. Steps with parameters of
+        these names, such as `EventWindows`, use their own values.
     random_state : int, RandomState or None, default=None
-        Draws the rows and the changes.
+        Seed of the drawn rows and changes.
 
     See Also
     --------
-    EventWindows : Passes by construction.
+    EventWindows : Features without look-ahead leakage by construction.
 
     Notes
     -----
-    Every row becomes a subject of its own in the copies that are compared, so that a
-    later row of a patient may see what an earlier one must not. Passing is no proof:
-    it says that nothing was found in the rows that were drawn.
+    In the compared copies, every row is a separate subject. A later row of a patient
+    may therefore see events that an earlier row must not see. A passed audit is not a
+    proof. It means that no leakage was found in the drawn rows.
 
     Examples
     --------
@@ -303,19 +305,20 @@ class LeakageAudit:
     def run(
         self, features: Any, X: pd.DataFrame, y: Any = None, *, events: Any = None
     ) -> LeakageReport:
-        """Audit features.
+        """Audit features for look-ahead leakage.
 
         Parameters
         ----------
         features : estimator or callable
-            A transformer, a `Pipeline` or a fusion with parameters that are an
-            `EventStore`; or a function of (`EventStore`, `X`) that gives a table.
+            A transformer, a `Pipeline` or a fusion estimator with an `EventStore` among
+            its parameters. Alternatively a function of (`EventStore`, `X`) that returns
+            a table.
         X : DataFrame of shape (n, n_columns)
             The rows.
         y : array-like of shape (n,) or None, default=None
-            A binary outcome, for the search of features that tell it alone.
+            A binary outcome, to find features that predict it alone.
         events : EventStore or None, default=None
-            The events that a function is given.
+            The events passed to a function.
 
         Returns
         -------
@@ -324,7 +327,7 @@ class LeakageAudit:
         Raises
         ------
         ValueError
-            If no events are found, or the parameters make no sense.
+            If no events are found, or a parameter is invalid.
         """
         self._check(features, X, events)
         rng = check_random_state(self.random_state)
@@ -376,14 +379,14 @@ class LeakageAudit:
         is_function = callable(features) and not hasattr(features, "get_params")
         if is_function and not isinstance(events, EventStore):
             raise ValueError(
-                "LeakageAudit: a function needs events=, an EventStore; got "
-                f"{type(events).__name__}."
+                "LeakageAudit: events must be an EventStore if features is a function, "
+                f"got {type(events).__name__}."
             )
 
     def _takes(
         self, features: Any, events: Any
     ) -> tuple[Callable[..., Any], dict[str, EventStore], tuple[str, str]]:
-        """Say how features are computed, of which stores, by which columns."""
+        """Return a function that computes the features, its stores and its columns."""
         if not hasattr(features, "get_params"):
             return (
                 lambda stores, X, _y: features(stores["events"], X),
@@ -398,8 +401,8 @@ class LeakageAudit:
         }
         if not stores:
             raise ValueError(
-                f"LeakageAudit: {type(features).__name__} has no parameter that is an "
-                "EventStore; expected one such as EventWindows(events=store)."
+                f"LeakageAudit: got {type(features).__name__} without an EventStore "
+                "among its parameters. Expected one such as EventWindows(events=store)."
             )
         keys = {
             tuple(
@@ -410,8 +413,8 @@ class LeakageAudit:
         }
         if len(keys) > 1:
             raise ValueError(
-                f"LeakageAudit: the steps take their subjects and times from different "
-                f"columns ({sorted(keys)}); audit them one by one."
+                "LeakageAudit: got steps with different columns of subjects and times "
+                f"({sorted(keys)}). Audit them separately."
             )
 
         def compute(given: dict[str, EventStore], X: pd.DataFrame, y: Any) -> Any:
@@ -426,7 +429,7 @@ class LeakageAudit:
         for name in table.columns:
             code = str(name).upper()
             if any(fnmatchcase(code, f"*{p.strip('*')}*") for p in OUTCOME_CODES):
-                reason = "its code says how a stay ended, or is written for the bill"
+                reason = "code of death, discharge or billing, which leaks the outcome"
                 found.append((name, np.nan, reason))
         labels, counts = np.unique([] if y is None else y, return_counts=True)
         if len(labels) == 2 and counts.min() >= SMALLEST_CLASS:
@@ -434,13 +437,13 @@ class LeakageAudit:
             for name in table.columns:
                 auroc = _auroc(target, table[name].to_numpy(dtype=float))
                 if auroc > self.threshold:
-                    reason = f"tells the outcome alone (AUROC {auroc:.3f})"
+                    reason = f"predicts the outcome alone (AUROC {auroc:.3f})"
                     found.append((name, auroc, reason))
         return pd.DataFrame(found, columns=["feature", "auroc", "reason"])
 
 
 def _features_of(model: Any, X: pd.DataFrame, y: Any) -> Any:
-    """Fit, and give what is learned from."""
+    """Fit a model and return its features, or else its predictions."""
     if isinstance(model, Pipeline) and not hasattr(model[-1], "transform"):
         model = model[:-1]
     if hasattr(model, "encode_modalities"):
@@ -464,7 +467,7 @@ def _features_of(model: Any, X: pd.DataFrame, y: Any) -> Any:
 
 
 def _dense(values: Any) -> np.ndarray:
-    """Make a table dense: what it does not store is missing, zeros were measured."""
+    """Return a dense array in which unstored cells of a sparse array are NaN."""
     if not sp.issparse(values):
         return np.asarray(values)
     stored = sp.coo_array(values)
@@ -488,7 +491,7 @@ def _written(tables: dict[str, pd.DataFrame], folder: Path) -> dict[str, EventSt
 
 
 def _differences(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Tell which features of which rows are not the same bits; absent ones differ."""
+    """Return which cells differ bitwise, including features of one table only."""
     names = [*before.columns, *after.columns.difference(before.columns)]
     same = {}
     for name in names:
@@ -502,7 +505,7 @@ def _differences(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 
 
 def _auroc(target: np.ndarray, values: np.ndarray) -> float:
-    """AUROC of a feature alone, as it is or missing, of the better direction."""
+    """Return the AUROC of a single feature or its missingness, in either direction."""
     missing = np.isnan(values)
     found = [roc_auc_score(target, missing)]
     for fill in (-np.inf, np.inf):

@@ -1,4 +1,4 @@
-"""Demographics: rows with a subject and an index time in, age, sex and the like out."""
+"""Age, sex and similar facts from events, with `Demographics`."""
 
 from __future__ import annotations
 
@@ -21,47 +21,46 @@ __all__ = ["Demographics", "has_demographics"]
 
 BIRTH = "MEDS_BIRTH"
 FACTS = ("GENDER", "RACE", "ETHNICITY")
-YEAR = 365.25 * DAY  # in microseconds
+YEAR = 365.25 * DAY  # A year in microseconds.
 SEPARATOR = "//"
 
 
 class Demographics(EventTransformer):
-    """Take age, sex and what else holds for a person out of the events.
+    """Transformer that extracts age, sex and similar facts from events.
 
-    The age is that at the index time, in years, from the first event ``MEDS_BIRTH``. A
-    fact is what follows its name in a code, such as ``F`` in ``GENDER//F``: one without
-    a time holds always, one with a time from then on, and of several the latest that
-    was available before the index time counts.
+    The age is the age at the index time in years, from the first event ``MEDS_BIRTH``.
+    The value of a fact follows its name in the code, such as ``F`` in ``GENDER//F``. A
+    fact without a time is always valid, and a fact with a time is valid from then on.
+    Of several values, the latest one available before the index time is used.
 
     Parameters
     ----------
     events : EventStore or path, default=None
-        The events, as `EventStore.from_omop` and its sisters read them.
+        The events, with the codes that `EventStore.from_omop` and the other readers
+        use.
     subject, time : str, default="subject_id" and "index_time"
-        Columns of `X`: whose events, and the moment of prediction.
+        Columns of `X` with the subject and the index time.
     facts : tuple of str, default=("GENDER", "RACE", "ETHNICITY")
-        What codes of facts begin with. Those of which the store has no code are left
-        out.
+        Code prefixes of the facts. Facts without a code in the store are skipped.
     encoder : transformer or None, default=None
-        What makes numbers of the table of age and facts; None is a `TabularEncoder`.
+        Encoder of the table of age and facts. None is a `TabularEncoder`.
     unknown_subject : {"error", "empty"}, default="error"
-        What becomes of subjects that the store does not have.
+        Treatment of subjects that are not in the store.
 
     Attributes
     ----------
     encoder_ : transformer
         The fitted encoder.
     columns_ : list of str
-        Columns of the table that it was given: ``"age"`` and the facts in small
-        letters.
+        Columns of the encoded table: ``"age"`` and the facts in lower case.
     n_features_in_ : int
         Number of columns of `X`.
     feature_names_in_ : ndarray of str
-        Their names.
+        Names of the columns of `X`.
 
     See Also
     --------
-    TabularEncoder : For columns of the cohort.
+    TabularEncoder : Encoder of columns of the cohort table.
 
     Examples
     --------
@@ -100,16 +99,16 @@ class Demographics(EventTransformer):
         self.unknown_subject = unknown_subject
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Learn categories, the typical age and its scale.
+        """Fit the encoder on the age and the facts of the rows.
 
         Parameters
         ----------
         X : DataFrame of shape (n_samples, n_columns)
-            With a column of subjects and one of index times.
+            Cohort table with a column of subjects and one of index times.
         y : array-like of shape (n_samples,), default=None
-            Handed to the encoder.
+            Passed to the encoder.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Handed to the encoder, if it takes weights.
+            Passed to the encoder, if it supports weights.
 
         Returns
         -------
@@ -119,8 +118,8 @@ class Demographics(EventTransformer):
         Raises
         ------
         ValueError
-            If the store has no births and no facts, somebody is born a day or more
-            after the index time, or see `transform`.
+            If the store has no births and no facts, a birth is a day or more after the
+            index time, or for the reasons given in `transform`.
         """
         check_choices(self, {"unknown_subject": CHOICES["unknown_subject"]})
         store = as_store(self.events, type(self).__name__)
@@ -134,26 +133,26 @@ class Demographics(EventTransformer):
         return self
 
     def transform(self, X: Any) -> Any:
-        """Encode age and facts.
+        """Encode the age and the facts of the rows.
 
         Parameters
         ----------
         X : DataFrame of shape (n_samples, n_columns)
-            With a column of subjects and one of index times.
+            Cohort table with a column of subjects and one of index times.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            What the encoder makes.
+            Output of the encoder.
 
         Raises
         ------
         ValueError
             If a column or an index time is missing, time zones are mixed, subjects are
-            unknown (see `unknown_subject`), or somebody is born a day or more after
-            the index time.
+            unknown (see `unknown_subject`), or a birth is a day or more after the index
+            time.
         TypeError
-            If ids or times are of another kind than in the events.
+            If ids or times are of another dtype than in the events.
         """
         check_is_fitted(self)
         validate_data(self, X, reset=False, skip_check_array=True)
@@ -161,12 +160,12 @@ class Demographics(EventTransformer):
         return self.encoder_.transform(self._table(X, store))
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names that the encoder gives.
+        """Return the feature names of the encoder.
 
         Parameters
         ----------
         input_features : ignored
-            Present for the API.
+            Present for API consistency.
 
         Returns
         -------
@@ -176,20 +175,21 @@ class Demographics(EventTransformer):
         return self.encoder_.get_feature_names_out()
 
     def _known_columns(self, store: EventStore) -> list[str]:
-        """Return the age and those facts that the store has codes of."""
+        """Return the columns of the age and of the facts with codes in the store."""
         kinds = _kinds(store.codes, self.facts)
         there = [name for i, name in enumerate((BIRTH, *self.facts)) if i in kinds]
         if not there:
             raise ValueError(
-                f"Demographics: none of the {len(store.codes)} codes of the store is "
-                f"{BIRTH!r} or begins with {' or '.join(map(repr, self.facts))} and "
-                f"{SEPARATOR!r}. Pass facts= with what yours begin with, or encode "
-                "columns of the cohort by TabularEncoder."
+                f"Demographics: got {len(store.codes)} codes in the store, but none of "
+                f"them is {BIRTH!r} or starts with "
+                f"{' or '.join(map(repr, self.facts))} and {SEPARATOR!r}. Pass facts= "
+                "with the prefixes of the store, or encode columns of the cohort table "
+                "with TabularEncoder."
             )
         return ["age" if name == BIRTH else name.lower() for name in there]
 
     def _table(self, X: Any, store: EventStore) -> pd.DataFrame:
-        """Return age and facts of each row."""
+        """Return a table of the age and the facts of each row."""
         cases = self._cases(X, store)
         kinds = _kinds(store.codes, self.facts)
         found = _personal_events(store, cases.subject, kinds)
@@ -211,15 +211,15 @@ class Demographics(EventTransformer):
     def _ages(self, births: pd.DataFrame, n_rows: int) -> np.ndarray:
         births = births.drop_duplicates("row", keep="first")
         age = births["end"] - births["time"]
-        # a birth of which the date is known is stored at the end of its day
+        # A birth with a date only is stored at the end of its day.
         unborn = births.loc[age <= -DAY, "row"].to_numpy()
         if len(unborn):
             places = ", ".join(map(str, unborn[:5]))
             raise ValueError(
-                f"Demographics: the subjects of {len(unborn)} of {n_rows} rows (row "
-                f"positions {places}) are born after the index time, so that their age "
-                f"would be negative. Correct {self.time!r} or the events {BIRTH!r}, or "
-                "drop these rows."
+                f"Demographics: got a birth after the index time in {len(unborn)} of "
+                f"{n_rows} rows (row positions {places}), so that the age would be "
+                f"negative. Correct {self.time!r} or the events {BIRTH!r}, or drop "
+                "these rows."
             )
         ages = np.full(n_rows, np.nan)
         ages[births["row"]] = age.clip(lower=0) / YEAR
@@ -227,12 +227,12 @@ class Demographics(EventTransformer):
 
 
 def has_demographics(store: EventStore) -> bool:
-    """Tell whether a store has births, or any of the usual facts."""
+    """Return whether a store has births or any of the default facts."""
     return bool(_kinds(store.codes, FACTS))
 
 
 def _kinds(codes: Sequence[str], facts: Sequence[str]) -> dict[int, np.ndarray]:
-    """Return the codes of births (0) and of each fact (1, ...), where there are any."""
+    """Return the positions of the codes of births (0) and of each fact (1, ...)."""
     words = pd.Series(codes, dtype=object)
     chosen = [words == BIRTH]
     chosen += [words.str.startswith(name + SEPARATOR) for name in facts]
@@ -243,7 +243,7 @@ def _kinds(codes: Sequence[str], facts: Sequence[str]) -> dict[int, np.ndarray]:
 def _personal_events(
     store: EventStore, subject: np.ndarray, kinds: dict[int, np.ndarray]
 ) -> pd.DataFrame:
-    """Return births and facts of some subjects, in the order of time."""
+    """Return births and facts of some subjects, in order of time."""
     kind_of = np.full(len(store.codes), -1)
     for kind, places in kinds.items():
         kind_of[places] = kind

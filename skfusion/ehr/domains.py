@@ -1,8 +1,8 @@
-"""A store of events in, a modality for each domain of the record out, in one call.
+"""Modalities for the clinical domains of an event store.
 
 The domains are those of Huang et al., "Multimodal fusion with deep neural networks for
 leveraging CT imaging and electronic health record: a case-study in pulmonary embolism
-detection", Scientific Reports 2020;10:22147: demographics, vital signs, laboratory
+detection", Scientific Reports 10:22147 (2020): demographics, vital signs, laboratory
 tests, inpatient and outpatient medication, diagnoses and procedures.
 """
 
@@ -23,8 +23,8 @@ from skfusion.ehr.windows.event_windows import EventWindows
 __all__ = ["DOMAINS", "domain_modalities"]
 
 
-#: Name of a domain -> the codes that are of it, as the readers of hospital formats
-#: begin them.
+#: Name of a domain -> patterns of its codes, with the prefixes that the readers of
+#: hospital formats use.
 DOMAINS: dict[str, tuple[str, ...]] = {
     "vitals": ("VITAL//*",),
     "labs": ("LAB//*",),
@@ -47,30 +47,31 @@ def domain_modalities(
     windows: tuple[Any, ...] = ("365d",),
     **settings: Any,
 ) -> list[tuple[str, BaseEstimator, list[Any]]]:
-    """Make one modality of each domain of the record.
+    """Return one modality for each clinical domain of an event store.
 
     Parameters
     ----------
     events : EventStore
-        The events, of which the codes begin with their domain.
+        The events, with codes that start with their domain.
     demographics : sequence of labels, "events" or None, default="events"
-        Columns of the cohort for a modality ``"demographics"``. "events" takes age, sex
-        and the like out of the events, where there are any; None makes none.
+        Columns of the cohort table for a modality ``"demographics"``. "events" extracts
+        age, sex and similar facts from the events, if available. None adds no such
+        modality.
     domains : mapping of str to patterns, default=None
-        Domains and their codes; None takes `DOMAINS`.
+        Domain -> patterns of its codes. None uses `DOMAINS`.
     subject, time : str, default="subject_id" and "index_time"
-        Columns of the cohort: whose events, and the moment of prediction.
+        Columns of the cohort table with the subject and the index time.
     windows : tuple, default=("365d",)
-        As in `EventWindows`; the study looked back one year.
+        As in `EventWindows`. The default is the look-back of one year of the study.
     **settings
         Other parameters of `EventWindows`, for all domains. Without `aggs`, vital
-        signs, laboratory tests and domains of your own get its default statistics, the
-        other domains presence, count and time since the last event.
+        signs, laboratory tests and custom domains use its default statistics. The
+        other domains use presence, count and time since the last event.
 
     Returns
     -------
     list of (str, transformer, columns)
-        Modalities, for any fusion; add the images.
+        Modalities for any fusion estimator, to which images can be added.
 
     Raises
     ------
@@ -80,7 +81,7 @@ def domain_modalities(
     Warns
     -----
     UserWarning
-        Naming the domains of which the store has no code, which are left out.
+        If the store has no code of some domains, which are skipped.
 
     Examples
     --------
@@ -115,14 +116,15 @@ def domain_modalities(
         made.append((name, encoder, [subject, time]))
     if len(made) == n_before:
         raise ValueError(
-            f"domain_modalities: none of the {len(events.codes)} codes of the store is "
-            f"of a domain ({', '.join(absent)}); expected codes that begin with their "
-            "domain, such as 'LAB//LOINC//718-7'. Pass domains= with your own patterns."
+            f"domain_modalities: got {len(events.codes)} codes in the store, none of "
+            f"them of a domain ({', '.join(absent)}). Expected codes that start with "
+            "their domain, such as 'LAB//LOINC//718-7'. Pass custom patterns as "
+            "domains=."
         )
     if absent:
         warnings.warn(
-            f"domain_modalities: the store has no code of {', '.join(absent)}, which "
-            "are left out.",
+            "domain_modalities: skipped domains without a code in the store: "
+            f"{', '.join(absent)}.",
             UserWarning,
             stacklevel=2,
         )
@@ -132,7 +134,7 @@ def domain_modalities(
 def _demographics(
     events: EventStore, chosen: Any, subject: str, time: str, unknown_subject: str
 ) -> list[tuple[str, BaseEstimator, list[Any]]]:
-    """Make a modality of columns or of events, or none."""
+    """Return the modality of demographics, from columns or events, or no modality."""
     if isinstance(chosen, str) and chosen != "events":
         raise ValueError(
             "domain_modalities: demographics must be columns of the cohort, 'events' "

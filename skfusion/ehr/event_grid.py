@@ -1,4 +1,4 @@
-"""EventGrid: rows with a subject and an index time in, grids of their events out."""
+"""Sequences of timed events on a regular time grid, with `EventGrid`."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ __all__ = ["CHANNELS", "EventGrid", "GridEvents", "bin_events", "events_on_grids
 
 
 CHANNELS = ("value", "observed", "since")
-CHUNK = 512  # rows at a time, so that what is counted in 64 bit stays small
+CHUNK = 512  # Rows in a chunk, to limit the memory of 64-bit intermediate arrays.
 
 
 class GridEvents(NamedTuple):
-    """Events that fall into the grids of some rows, in the order of time.
+    """Events on the grids of some rows, in order of time.
 
     Attributes
     ----------
     row : ndarray of int of shape (n_events,)
-        Whose grid.
+        Row of each event.
     step : ndarray of int of shape (n_events,)
-        Which step of time, 0 the earliest.
+        Time step, 0 for the earliest.
     code : ndarray of int of shape (n_events,)
-        Which code.
+        Position of the code on the grid.
     value : ndarray of float of shape (n_events,)
-        The number; NaN where the event has none.
+        Numeric value, or NaN.
     """
 
     row: np.ndarray
@@ -63,7 +63,7 @@ class GridEvents(NamedTuple):
 def events_on_grids(
     files: EventFiles, cases: Cases, sight: Sight, group: np.ndarray
 ) -> Iterator[tuple[int, GridEvents]]:
-    """Return the events on the grids of some rows, some rows at a time.
+    """Yield the events on the grids of the rows, in chunks of rows.
 
     Parameters
     ----------
@@ -72,16 +72,16 @@ def events_on_grids(
     cases : Cases
         The rows.
     sight : Sight
-        What they may see; each band of its windows is a step of the grid.
+        The visibility rules. Each band of the windows is a step of the grid.
     group : ndarray of int of shape (n_codes,)
-        Place on the grid of each code of the store.
+        Position on the grid of each code of the store.
 
     Yields
     ------
     int
-        Which row is row 0.
+        Position of row 0 among all rows.
     GridEvents
-        Of at most `CHUNK` rows.
+        Events of at most `CHUNK` rows.
     """
     last_step = len(sight.windows.lengths) - 1
     for rows in row_chunks(files, cases.subject):
@@ -99,7 +99,7 @@ def bin_events(
     aggregation: str = "mean",
     counted: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Put events on grids.
+    """Aggregate events into the cells of grids.
 
     Parameters
     ----------
@@ -108,16 +108,16 @@ def bin_events(
     shape : (int, int, int)
         Number of rows, of steps T and of codes C.
     aggregation : {"mean", "last"}, default="mean"
-        Which number stands for several of one code in one step.
+        Aggregation of several values of one code in one step.
     counted : ndarray of bool of shape (C,) or None, default=None
-        Codes without numbers, of which the value is how many there were. Of the others
-        an event without a number says nothing.
+        Codes without numeric values, whose value is the number of events. For other
+        codes, events without a numeric value are ignored.
 
     Returns
     -------
     ndarray of float32 of shape (n_rows, T, 3, C)
-        The value, 0 where there is none; whether there is one; for how many steps,
-        as a share of T, there had been none before (0 in the first step).
+        The value (0 if missing), an indicator of an observed value, and the time since
+        the last observed value as a fraction of T (0 in the first step).
 
     Examples
     --------
@@ -141,7 +141,7 @@ def bin_events(
     total = np.bincount(cell, weights=value, minlength=size)
     averaged = total / np.maximum(number, 1)
     if aggregation == "last":
-        averaged[cell] = value  # NumPy keeps the last of several
+        averaged[cell] = value  # With repeated indices, NumPy keeps the last value.
     counts = np.tile(counted, n_rows * n_steps)
     grid = np.zeros((n_rows, n_steps, len(CHANNELS), n_codes), dtype=np.float32)
     grid[:, :, 0] = np.where(counts, total, averaged).reshape(shape)
@@ -153,64 +153,65 @@ def bin_events(
 
 
 class EventGrid(EventTransformer):
-    """Put the events before an index time on a grid of time steps and codes.
+    """Transformer that puts events before an index time on a regular time grid.
 
-    Each cell holds the value (standardised by the training rows, 0 where there is
-    none), whether there is one, and for which share of the grid there had been none
-    before. `skfusion.fusion.GRUDEncoder` and ``SequenceTransformer`` read such grids,
-    so that records are trained together with images.
+    Each cell of the grid has three channels: the value (standardised on the training
+    rows, 0 if missing), an indicator of an observed value, and the time since the last
+    observed value as a fraction of the grid. `skfusion.fusion.GRUDEncoder` and
+    ``SequenceTransformer`` encode such grids in joint fusion with images.
 
     Parameters
     ----------
     events : EventStore or path, default=None
-        The events: a handle, which clones and processes share.
+        The events. Clones and processes share the same store on disk.
     subject, time : str, default="subject_id" and "index_time"
-        Columns of `X` that hold whose events, and the moment of prediction.
+        Columns of `X` with the subject and the index time.
     horizon, step : str or timedelta, default="48h" and "1h"
-        How far the grid reaches back, and the length of a step. The horizon is a
+        Look-back length of the grid and length of a step. The horizon must be a
         multiple of the step.
     codes : sequence of str or None, default=None
-        Codes of the grid. None takes those of most training subjects.
+        Codes of the grid. None selects the codes visible in most training subjects.
     include : tuple of str or None, default=None
-        Patterns of codes to take from, such as ``"LAB//*"``; None takes all.
+        Patterns of codes to include, such as ``"LAB//*"``. None includes all codes.
     exclude : tuple of str, "outcomes" or None, default="outcomes"
-        Patterns of codes left out; see `EventWindows`.
+        Patterns of codes to exclude, as in `EventWindows`.
     min_subjects : int, default=10
-        In how many subjects of the training rows a code must be seen.
+        Minimum number of training subjects in which a code must be visible.
     max_codes : int or None, default=50
-        Most codes.
+        Maximum number of codes.
     aggregation : {"mean", "last"}, default="mean"
-        Which number stands for several of one code in one step. For codes that never
-        have a number in the training rows it is how many events there are.
+        Aggregation of several values of one code in one step. For codes without
+        numeric values in the training rows, the value is the number of events.
     closed : {"left", "right"}, default="left"
-        Left: steps hold ``[begin, end)``, and an event must be available before the end
-        of the grid. Right: ``(begin, end]``, and at the end is early enough.
+        Left: steps are ``[start, end)``, and an event must be available before the end
+        of the grid. Right: steps are ``(start, end]``, and an event available exactly
+        at the end is visible.
     gap : str or timedelta, default="0h"
-        The grid ends this long before the index time.
+        Time between the end of the grid and the index time.
     unknown_subject : {"error", "empty"}, default="error"
-        What becomes of subjects that the store does not have.
+        Treatment of subjects that are not in the store.
     shared_subjects : {"warn", "ignore"}, default="warn"
-        Whether to warn when rows to transform are of subjects of the training rows, at
-        other index times.
+        Whether `transform` warns about rows of training subjects at other index times.
 
     Attributes
     ----------
     codes_ : list of str
         The codes, in the order of the grid.
     counted_ : ndarray of bool of shape (n_codes,)
-        Those without numbers.
+        Whether a code has no numeric values and is counted.
     mean_, scale_ : ndarray of shape (n_codes,)
-        What values are standardised with.
+        Mean and standard deviation for the standardisation of the values.
     n_steps_ : int
-        Number of steps of time.
+        Number of time steps.
     n_features_in_ : int
-        Number of columns.
+        Number of columns of `X`.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Their names.
+        Names of the columns of `X`.
 
     Notes
     -----
-    A row without any event on its grid is NaN: an absent modality.
+    A row without a visible event is NaN, which fusion estimators treat as an absent
+    modality.
 
     Examples
     --------
@@ -261,14 +262,14 @@ class EventGrid(EventTransformer):
         self.shared_subjects = shared_subjects
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn codes, means and deviations from what the training rows may see.
+        """Learn codes, means and standard deviations from the visible events.
 
         Parameters
         ----------
         X : DataFrame of shape (n_samples, n_columns)
-            With a column of subjects and one of index times.
+            Cohort table with a column of subjects and one of index times.
         y : ignored
-            Present for the API.
+            Present for API consistency.
 
         Returns
         -------
@@ -278,8 +279,8 @@ class EventGrid(EventTransformer):
         Raises
         ------
         ValueError
-            If a parameter makes no sense, no code is seen of enough subjects, one of
-            `codes` is not among the events, or see `transform`.
+            If a parameter is invalid, no code is visible in enough subjects, one of
+            `codes` is not in the store, or for the reasons given in `transform`.
         """
         check_settings(self, aggregation=("mean", "last"))
         windows = self._windows()
@@ -300,25 +301,25 @@ class EventGrid(EventTransformer):
         number = np.maximum(totals[0], 1)
         self.mean_ = totals[1] / number
         spread = np.sqrt(np.maximum(totals[2] / number - self.mean_**2, 0))
-        # rounding leaves constant values a spread that is no information
+        # Rounding errors give constant values a tiny standard deviation.
         self.scale_ = np.where(spread > 1e-6 * np.abs(self.mean_), spread, 1.0)
-        # a count is always the mean where it is always 1: then it is left as it is
+        # Counts are not centred, because a count that is always 1 would become 0.
         self.mean_ = np.where(self.counted_, 0.0, self.mean_)
         self._seen = Seen(X[self.subject], cases.end)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Return the grids of rows.
+        """Return the flattened grid of each row.
 
         Parameters
         ----------
         X : DataFrame of shape (n_samples, n_columns)
-            With a column of subjects and one of index times.
+            Cohort table with a column of subjects and one of index times.
 
         Returns
         -------
         ndarray of float32 of shape (n_samples, n_steps * 3 * n_codes)
-            Step by step, the earliest first: values, presences, times since.
+            Grids in order of time steps, with values, indicators and times since.
 
         Raises
         ------
@@ -326,7 +327,7 @@ class EventGrid(EventTransformer):
             If a column or an index time is missing, time zones are mixed, subjects are
             unknown (see `unknown_subject`), or the events changed.
         TypeError
-            If ids or times are of another kind than in the events.
+            If ids or times are of another dtype than in the events.
         """
         check_is_fitted(self)
         validate_data(self, X, reset=False, skip_check_array=True)
@@ -344,12 +345,12 @@ class EventGrid(EventTransformer):
         return result
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names ``<code>__<steps before the end>__<channel>``.
+        """Return the feature names ``<code>__<steps before the end>__<channel>``.
 
         Parameters
         ----------
         input_features : ignored
-            Present for the API.
+            Present for API consistency.
 
         Returns
         -------
@@ -365,12 +366,12 @@ class EventGrid(EventTransformer):
         return np.asarray(names, dtype=object)
 
     def _windows(self) -> Windows:
-        """Return a band for each step, the nearest to the end first."""
+        """Return a band for each step, ordered from the end of the grid backwards."""
         horizon, step = as_microseconds(self.horizon), as_microseconds(self.step)
         if not 0 < step <= horizon or horizon % step:
             raise ValueError(
-                f"EventGrid: horizon={self.horizon!r} must be a positive multiple of "
-                f"step={self.step!r}."
+                "EventGrid: horizon must be a positive multiple of "
+                f"step={self.step!r}, got {self.horizon!r}."
             )
         lengths = np.arange(step, horizon + 1, step)
         return Windows(lengths, tuple(map(str, range(len(lengths)))), nested=False)
@@ -383,8 +384,8 @@ class EventGrid(EventTransformer):
             absent = sorted(set(self.codes) - set(known))
             if absent:
                 raise ValueError(
-                    f"EventGrid: {len(absent)} of {len(self.codes)} codes are not "
-                    f"among the {len(known)} of the events, the first is "
+                    f"EventGrid: got {len(absent)} of {len(self.codes)} codes that are "
+                    f"not among the {len(known)} codes of the events, the first is "
                     f"{absent[0]!r}.{did_you_mean(absent[0], known)}"
                 )
             return list(self.codes)
@@ -404,7 +405,7 @@ class EventGrid(EventTransformer):
     def _grids(
         self, store: EventStore, cases: Cases
     ) -> Iterator[tuple[slice, np.ndarray]]:
-        """Yield rows and their grids (n, T, 3, C), leaving out what sees nothing."""
+        """Yield rows with visible events, and their grids of shape (n, T, 3, C)."""
         for start, events in self._events(store, cases):
             if not len(events.row):
                 continue

@@ -6,8 +6,9 @@ A fusion estimator checks its input here, then fits.
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
@@ -28,7 +29,7 @@ from skfusion.ehr.tabular.encoder import TabularEncoder
 from skfusion.modality import (
     Modality,
     check_modalities,
-    infer_columns,
+    infer_modality_columns,
     missing_column_message,
     presence_mask,
 )
@@ -172,6 +173,35 @@ logger = logging.getLogger("skfusion")
 MISSING_POLICIES = ("auto", "error", "complete_case")
 
 
+def default_modalities(
+    X: pd.DataFrame, aside: Iterable[Any], estimator_name: str, stacklevel: int = 2
+) -> list[tuple[str, Any, Any]]:
+    """Return the modalities that ``modalities="auto"`` finds in a cohort.
+
+    Parameters
+    ----------
+    X, aside, estimator_name, stacklevel
+        As in `skfusion.modality.infer_modality_columns`.
+
+    Returns
+    -------
+    list of (str, transformer, column or list of columns)
+        An `ImageEmbedder` for each column of images, a `TabularEncoder` for the rest.
+    """
+    triples: list[tuple[str, Any, Any]] = []
+    found = infer_modality_columns(
+        X, aside=aside, estimator_name=estimator_name, stacklevel=stacklevel + 1
+    )
+    for name, (kind, columns) in found.items():
+        if kind == "image":
+            from skfusion.image.embedding.embedder import ImageEmbedder
+
+            triples.append((name, ImageEmbedder(), columns[0]))
+        else:
+            triples.append((name, TabularEncoder(), columns))
+    return triples
+
+
 class BaseFusion(TransformerMixin, ModalityParameters):
     """Input checks of every fusion estimator.
 
@@ -202,11 +232,9 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         return pd.DataFrame(mask, columns=names, index=getattr(X, "index", None))
 
     def _log(self, message: str) -> None:
+        logger.info("%s: %s", type(self).__name__, message)
         if self.verbose:
-            if not logger.hasHandlers():
-                logger.addHandler(logging.StreamHandler())
-            logger.setLevel(logging.INFO)
-            logger.info("[%s] %s", type(self).__name__, message)
+            print(f"[{type(self).__name__}] {message}", file=sys.stderr)
 
     # -- fitting ------------------------------------------------------------------
 
@@ -239,7 +267,10 @@ class BaseFusion(TransformerMixin, ModalityParameters):
 
     def _find_modalities(self, frame: pd.DataFrame) -> list[Modality]:
         if isinstance(self.modalities, str) and self.modalities == "auto":
-            triples = self._infer_modalities(frame)
+            aside = self._set_aside().values()
+            triples = default_modalities(frame, aside, type(self).__name__, 6)
+            found = "; ".join(f"{name}: {columns!r}" for name, _, columns in triples)
+            logger.info("%s: modalities='auto' found %s", type(self).__name__, found)
         else:
             triples = self.modalities
         reserved = set(super().get_params(deep=False))
@@ -265,36 +296,6 @@ class BaseFusion(TransformerMixin, ModalityParameters):
     def _auxiliary_values(self, frame: pd.DataFrame) -> pd.Series | None:
         """Return a second thing to predict, if the strategy has one."""
         return None
-
-    def _infer_modalities(self, frame: pd.DataFrame) -> list[tuple[str, Any, Any]]:
-        images, ehr, identifiers = infer_columns(frame)
-        aside = set(self._set_aside().values())
-        images = [column for column in images if column not in aside]
-        ehr = [column for column in ehr if column not in aside]
-        dropped = [column for column in identifiers if column not in aside]
-        if dropped:
-            warnings.warn(
-                f"{type(self).__name__}: modalities='auto' leaves out the identifier "
-                f"column(s) {dropped}; name the modalities to use them as features.",
-                UserWarning,
-                stacklevel=5,
-            )
-        triples: list[tuple[str, Any, Any]] = []
-        if images:
-            from skfusion.image.embedding.embedder import ImageEmbedder
-
-            triples += [(str(name), ImageEmbedder(), name) for name in images]
-        if ehr:
-            name = "ehr" if "ehr" not in map(str, images) else "ehr_table"
-            triples.append((name, TabularEncoder(), ehr))
-        logger.info(
-            "%s: modalities='auto' found %d image column(s) %s and %d EHR column(s).",
-            type(self).__name__,
-            len(images),
-            images,
-            len(ehr),
-        )
-        return triples
 
     def _check_weights(
         self, sample_weight: Any, target: np.ndarray, n_rows: int

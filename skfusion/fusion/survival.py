@@ -6,20 +6,23 @@ scikit-survival. `skfusion.fusion.survival` has the estimators.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import Tags, assert_all_finite, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion._dependencies import require
-from skfusion._validation import check_option, check_weights
+from skfusion._validation import check_option, check_weights, is_number
 from skfusion.fusion.targets import Target
 
 __all__ = [
     "ConcordanceScore",
+    "CoxRidge",
     "SurvivalCurves",
     "SurvivalFusion",
     "SurvivalTimes",
@@ -98,14 +101,21 @@ def check_survival(y: Any, owner: str) -> np.ndarray:
 
 
 def concordance(y: np.ndarray, risk: np.ndarray) -> float:
-    """Return Harrell's concordance, as scikit-survival computes it.
+    """Compute Harrell's concordance index.
+
+    Two rows are comparable if the earlier time is that of an event. A row that is
+    censored at the time of an event counts as later; two events at the same time are
+    not comparable. The index is the share of comparable pairs in which the earlier
+    event has the greater risk. Risks that differ by 1e-8 or less are tied and count
+    one half. This is the definition of scikit-survival's
+    ``concordance_index_censored``.
 
     Parameters
     ----------
     y : structured ndarray of shape (n_samples,)
         Fields ``event`` and ``time``.
     risk : ndarray of shape (n_samples,)
-        Risks.
+        Risks, finite.
 
     Returns
     -------
@@ -113,11 +123,99 @@ def concordance(y: np.ndarray, risk: np.ndarray) -> float:
 
     Raises
     ------
-    ImportError
-        If scikit-survival is not installed.
+    ValueError
+        If `risk` has another shape than `y`, a risk is not finite, or no two rows are
+        comparable.
+
+    References
+    ----------
+    Harrell, Lee and Mark, Statistics in Medicine 15:361-387, 1996.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.survival import concordance
+    >>> y = np.array([(True, 1.0), (True, 2.0), (False, 3.0)],
+    ...              dtype=[("event", bool), ("time", float)])
+    >>> concordance(y, np.array([0.5, 0.5, 0.1]))
+    0.8333333333333334
     """
-    metrics = require("sksurv.metrics", "survival")
-    return float(metrics.concordance_index_censored(y["event"], y["time"], risk)[0])
+    values, ranks = np.unique(_checked_risk(y, risk), return_inverse=True)
+    first, stop = _ties(values, tolerance=1e-8)
+    # Falling time, censored rows first: what is comparable with an event is all that
+    # stands in front of the first event of its time.
+    order = np.lexsort((y["event"], -y["time"]))
+    ranks, rows = ranks[order], np.flatnonzero(y["event"][order])
+    times = y["time"][order][rows]
+    is_new = np.r_[True, times[1:] != times[:-1]][: len(rows)]
+    n_later = rows[is_new][np.cumsum(is_new) - 1]
+    n_pairs = int(n_later.sum())
+    if not n_pairs:
+        raise ValueError(
+            f"concordance: no two of the {len(y)} rows are comparable "
+            f"({len(rows)} with an event). It takes an event and a row with a later "
+            "time. Use more rows."
+        )
+    lower = _count_below(ranks, n_later, first[ranks[rows]]).sum()
+    not_higher = _count_below(ranks, n_later, stop[ranks[rows]]).sum()
+    return float((lower + not_higher) / 2 / n_pairs)
+
+
+def _checked_risk(y: np.ndarray, risk: np.ndarray) -> np.ndarray:
+    risk = np.asarray(risk)
+    if risk.shape != y.shape:
+        raise ValueError(
+            f"concordance: risk must have the shape {y.shape} of y, one number per "
+            f"row, got {risk.shape}."
+        )
+    if risk.dtype.kind != "f":
+        risk = risk.astype(np.float64)
+    wrong = np.flatnonzero(~np.isfinite(risk))
+    if len(wrong):
+        raise ValueError(
+            f"concordance: {len(wrong)} of {len(risk)} risks are NaN or infinite, "
+            f"first at row position(s) {wrong[:5].tolist()}. Expected finite risks: "
+            "leave out these rows, or predict them by another model."
+        )
+    return risk
+
+
+def _ties(values: np.ndarray, *, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first position tied with each of the sorted values, and the last + 1.
+
+    The difference itself is compared, by bisection: ``values - tolerance`` would be
+    rounded otherwise.
+    """
+    positions = np.arange(len(values))
+    low, high = np.zeros_like(positions), positions.copy()
+    while (low < high).any():
+        middle = (low + high) // 2
+        tied = values - values[middle] <= tolerance
+        low, high = np.where(tied, low, middle + 1), np.where(tied, middle, high)
+    return high, np.searchsorted(high, positions, side="right")
+
+
+def _count_below(
+    ranks: np.ndarray, length: np.ndarray, limit: np.ndarray
+) -> np.ndarray:
+    """Count the ranks below each limit among the first `length` ones.
+
+    All queries at once, bit by bit from the highest (a wavelet matrix): O(n log n).
+    """
+    start, stop = np.zeros_like(length), length
+    count = np.zeros_like(length)
+    for bit in reversed(range(int(max(ranks.max(), limit.max())).bit_length())):
+        is_zero = (ranks >> bit) & 1 == 0
+        zeros = np.r_[0, np.cumsum(is_zero)]
+        takes_one = (limit >> bit) & 1 == 1
+        count += np.where(takes_one, zeros[stop] - zeros[start], 0)
+        # rows whose bit is 0 move to the front, the others behind them
+        start, stop = (
+            np.where(takes_one, zeros[-1] + i - zeros[i], zeros[i])
+            for i in (start, stop)
+        )
+        ranks = np.r_[ranks[is_zero], ranks[~is_zero]]
+    return count
 
 
 class SurvivalTimes(Target):
@@ -288,14 +386,12 @@ class ConcordanceScore:
         Returns
         -------
         float
-            0.5 is chance, 1 is perfect. scikit-survival computes it.
+            0.5 is chance, 1 is perfect.
 
         Raises
         ------
         ValueError
-            If weights are given.
-        ImportError
-            If scikit-survival is not installed.
+            If weights are given, or no two rows are comparable.
         """
         owner = type(self).__name__
         if sample_weight is not None:
@@ -340,6 +436,187 @@ class SurvivalFusion(ConcordanceScore):
         """
         risk = self.predict(X)  # type: ignore[attr-defined]
         return self._curves.predict(risk, np.asarray(times, dtype=np.float64))
+
+
+class _PartialLikelihood:
+    """Cox's partial likelihood of sorted rows, negated, plus a ridge penalty.
+
+    Sums over risk sets are kept as logarithms: a feature that orders all events
+    perfectly gives hazards that span more than a float does.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Features of the rows, sorted by falling time.
+    event, time : ndarray of shape (n_samples,)
+        Whether the event was seen, and the falling times.
+    alpha : float
+        Weight of the penalty.
+    """
+
+    def __init__(
+        self, X: np.ndarray, event: np.ndarray, time: np.ndarray, alpha: float
+    ) -> None:
+        self.X = X - X.mean(axis=0)  # leaves the likelihood as it is
+        self.least = self.X.min(axis=0)
+        with np.errstate(divide="ignore"):
+            self.log_X = np.log(self.X - self.least)
+        self.event = event.astype(np.float64)
+        self.alpha = alpha
+        # all rows up to the last one of a time are in its risk set
+        _, self.last = _last_of_equal(time)
+        self.n_rows = np.diff(np.r_[-1, self.last])
+        self.n_events = np.add.reduceat(self.event, np.r_[0, self.last[:-1] + 1])
+
+    def loss(self, coef: np.ndarray) -> float:
+        """Return the loss, summed over the events."""
+        score = self.X @ coef
+        log_total = np.logaddexp.accumulate(score)[self.last]
+        likelihood = self.event @ score - self.n_events @ log_total
+        return float(self.alpha / 2 * (coef @ coef) - likelihood)
+
+    def derivatives(self, coef: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the gradient (n_features,) and the Hessian of the loss."""
+        score = self.X @ coef
+        log_total = np.logaddexp.accumulate(score)[self.last]
+        with np.errstate(divide="ignore"):  # times without an event
+            log_jump = np.log(self.n_events) - log_total
+        log_hazard = np.logaddexp.accumulate(log_jump[::-1])[::-1]
+        expected = np.exp(score + np.repeat(log_hazard, self.n_rows))
+        gradient = self.X.T @ (expected - self.event) + self.alpha * coef
+        log_sum = np.logaddexp.accumulate(score[:, None] + self.log_X)[self.last]
+        mean = np.exp(log_sum - log_total[:, None]) + self.least
+        hessian = (self.X.T * expected) @ self.X - (mean.T * self.n_events) @ mean
+        return gradient, hessian + self.alpha * np.eye(len(coef))
+
+    def minimise(self) -> np.ndarray:
+        """Return the coefficients, found by Newton's method with step halving."""
+        coef = np.zeros(self.X.shape[1])
+        loss = self.loss(coef)
+        for _ in range(100):
+            gradient, hessian = self.derivatives(coef)
+            step = np.linalg.lstsq(hessian, gradient, rcond=None)[0]
+            if abs(gradient @ step) < 1e-9 + 1e-12 * abs(loss):
+                return np.asarray(coef - step)
+            for size in 0.5 ** np.arange(40):
+                shorter = coef - size * step
+                new_loss = self.loss(shorter)
+                if new_loss < loss:
+                    break
+            else:
+                break
+            coef, loss = shorter, new_loss
+        warnings.warn(
+            f"CoxRidge did not converge on {len(self.X)} rows with {len(coef)} "
+            f"features. Standardise the features, or raise alpha, got {self.alpha}.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+        return coef
+
+
+class CoxRidge(ConcordanceScore, BaseEstimator):
+    r"""Cox's proportional hazards model with a ridge penalty.
+
+    Minimises
+    :math:`-\ell(\beta) + \frac{\alpha}{2} \lVert\beta\rVert^2`, where
+    :math:`\ell` is the partial log-likelihood [1]_, summed over the events, with
+    Breslow's treatment of ties. The features are not scaled. The coefficients are
+    those of ``sksurv.linear_model.CoxPHSurvivalAnalysis`` with the same `alpha`.
+
+    Parameters
+    ----------
+    alpha : float, default=1e-3
+        Weight of the penalty, 0 or more. Above 0, the coefficients are finite where a
+        feature orders all events perfectly.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features_in_,)
+        Log hazard ratio per unit of each feature.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Their names, if `X` had any.
+
+    References
+    ----------
+    .. [1] Cox DR (1972). Regression models and life-tables. Journal of the Royal
+       Statistical Society B 34:187-220.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.survival import CoxRidge
+    >>> X = np.array([[0.0], [1.0], [2.0], [3.0]])
+    >>> y = np.array([(True, 4.0), (True, 2.0), (False, 3.0), (True, 1.0)],
+    ...              dtype=[("event", bool), ("time", float)])
+    >>> CoxRidge(alpha=1.0).fit(X, y).coef_.round(3)
+    array([0.537])
+    """
+
+    def __init__(self, alpha: float = 1e-3) -> None:
+        self.alpha = alpha
+
+    def fit(self, X: Any, y: Any) -> CoxRidge:
+        """Fit the coefficients.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features, finite.
+        y : structured array of shape (n_samples,)
+            A boolean field (was the event seen?), then the times, above 0.
+
+        Returns
+        -------
+        CoxRidge
+            The fitted estimator.
+        """
+        owner = type(self).__name__
+        if not is_number(self.alpha) or self.alpha < 0:
+            raise ValueError(
+                f"{owner}: alpha must be a finite number, 0 or more, got "
+                f"{self.alpha!r}."
+            )
+        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        outcome = check_survival(y, owner)
+        _check_n_rows(X, outcome, owner)
+        order = np.argsort(-outcome["time"], kind="stable")
+        event, time = outcome["event"][order], outcome["time"][order]
+        likelihood = _PartialLikelihood(X[order], event, time, float(self.alpha))
+        self.coef_ = likelihood.minimise()
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the risk, the log hazard ratio to a row of zeros.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features, finite.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Greater where the event is expected sooner.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        return np.asarray(X @ self.coef_)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
+
+
+def _check_n_rows(X: np.ndarray, y: np.ndarray, owner: str) -> None:
+    if len(y) != len(X):
+        raise ValueError(
+            f"{owner}: X has {len(X)} rows but y has {len(y)}: inconsistent "
+            "numbers of samples."
+        )
 
 
 LOSSES = ("cox", "aft")
@@ -450,11 +727,7 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
         xgboost = require("xgboost", "xgboost")
         X = validate_data(self, X, dtype="numeric", ensure_all_finite="allow-nan")
         outcome = check_survival(y, owner)
-        if len(outcome) != len(X):
-            raise ValueError(
-                f"{owner}: X has {len(X)} rows but y has {len(outcome)}: inconsistent "
-                "numbers of samples."
-            )
+        _check_n_rows(X, outcome, owner)
         data = xgboost.DMatrix(X, nthread=self.n_jobs or 1)
         if sample_weight is not None:
             data.set_weight(check_weights(sample_weight, len(X), owner))

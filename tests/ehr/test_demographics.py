@@ -103,7 +103,7 @@ def test_what_is_learned_is_learned_of_the_training_rows(store):
 
 def test_ages_that_would_be_negative_are_refused(store):
     X = cases(1, 2, 2).assign(index_time=pd.Timestamp("1980-01-01"))
-    message = r"2 of 3 rows \(row positions 1, 2\) are born after the index time"
+    message = r"birth after the index time in 2 of 3 rows \(row positions 1, 2\)"
     with pytest.raises(ValueError, match=message):
         Demographics(store).fit(X)
     fitted = Demographics(store).fit(X[:1])
@@ -119,15 +119,17 @@ def test_the_newborn_are_of_age_zero_on_their_day():
     assert (store.to_frame()["time"] > INDEX).all()
     assert table(store, cases(1))["age"].tolist() == [0.0]
     before = cases(1).assign(index_time=INDEX.normalize() - pd.Timedelta("1h"))
-    with pytest.raises(ValueError, match="1 of 1 rows .* are born after"):
+    with pytest.raises(ValueError, match="birth after the index time in 1 of 1 rows"):
         table(store, before)
 
 
 def test_bad_input_says_why(store):
     none = stored([(1, "2020-01-01", "LAB//crp")])
-    with pytest.raises(ValueError, match="none of the 1 codes of the store is"):
+    with pytest.raises(
+        ValueError, match="got 1 codes in the store, but none of them is"
+    ):
         Demographics(none).fit(cases(1))
-    with pytest.raises(ValueError, match="the subjects of 1 of 2 rows have no events"):
+    with pytest.raises(ValueError, match="subjects without events in 1 of 2 rows"):
         Demographics(store).fit(cases(1, 9))
     with pytest.raises(ValueError, match="unknown_subject must be one of"):
         Demographics(store, unknown_subject="skip").fit(cases(1))

@@ -120,13 +120,13 @@ def test_settings_reach_every_domain(store):
 def test_domains_without_codes_are_named():
     store = make_store([CODES["labs"], CODES["vitals"]])
     with pytest.warns(
-        UserWarning, match="no code of inpatient_medication, outpatient_"
+        UserWarning, match="without a code .*: inpatient_medication, outpatient_"
     ):
         made = domain_modalities(store)
     assert [name for name, _, _ in made] == ["vitals", "labs"]
     blood = domain_modalities(store, domains={"blood": "LAB//LOINC//718*"})
     assert [name for name, _, _ in blood] == ["blood"]
     with pytest.raises(
-        ValueError, match="none of the 2 codes of the store is of a domain"
+        ValueError, match="got 2 codes in the store, none of them of a domain"
     ):
         domain_modalities(store, demographics=["age"], domains={"notes": ("NOTE//*",)})

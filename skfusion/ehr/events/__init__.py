@@ -1,4 +1,4 @@
-"""Timed events on disk: the `EventStore` and its files."""
+"""Disk-backed storage of timed events with `EventStore`."""
 
 from __future__ import annotations
 

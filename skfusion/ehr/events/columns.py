@@ -1,4 +1,4 @@
-"""A table of events as others have it in, checked columns of numbers out."""
+"""Validation of event tables and their representation as columns of numbers."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = [
 ]
 
 
-NO_TIME = np.iinfo(np.int64).min  # what NaT is as a number
-DAY = 86_400_000_000  # in microseconds
+NO_TIME = np.iinfo(np.int64).min  # The integer value of NaT.
+DAY = 86_400_000_000  # A day in microseconds.
 REQUIRED = ("subject_id", "time", "code")
 OPTIONAL = ("numeric_value", "available_time", "unit", "text_value")
 
 
 class Labels(NamedTuple):
-    """A column of words: which one each event has, -1 for none, and the words."""
+    """Column of text as integer codes (-1 for null) and a list of distinct words."""
 
     numbers: np.ndarray
     words: list[str]
@@ -38,26 +38,26 @@ class Labels(NamedTuple):
 
 @dataclass(frozen=True)
 class EventColumns:
-    """Events as columns of numbers; times are microseconds since 1970.
+    """Events as columns of numbers, with times in microseconds since 1970.
 
     Attributes
     ----------
     subject : ndarray of int64 or of str objects of shape (n_events,)
-        Whose events.
+        Subject of each event.
     time : ndarray of int64 of shape (n_events,)
-        When; `NO_TIME` for what holds always.
+        Time of each event, `NO_TIME` for static events.
     code : Labels
-        What happened.
+        Code of each event.
     value : ndarray of float32 of shape (n_events,)
-        The number, NaN for none.
+        Numeric value, or NaN.
     midnight : ndarray of bool of shape (n_events,)
-        Whether the time is the first moment of a day where it was written down.
+        Whether the time is midnight in the original time zone.
     available : ndarray of int64 of shape (n_events,) or None
-        When it was known; `NO_TIME` for when it happened.
+        Time at which an event became available, `NO_TIME` for the event time.
     unit, text : Labels or None
-        Unit of the number; the value as text.
+        Unit of the numeric value, and value as text.
     zone : bool
-        Whether times had a time zone; they are in UTC then.
+        Whether the original times had a time zone. They are then converted to UTC.
     """
 
     subject: np.ndarray
@@ -72,20 +72,20 @@ class EventColumns:
 
 
 def as_pandas(frame: Any) -> pd.DataFrame:
-    """Return a table of pandas, polars or pyarrow as one of pandas.
+    """Return a table of pandas, polars or pyarrow as a pandas DataFrame.
 
     Raises
     ------
     TypeError
-        If it is none of them.
+        If `frame` is not such a table.
     """
     if isinstance(frame, pd.DataFrame):
         return frame
-    if hasattr(frame, "collect"):  # a lazy one of polars
+    if hasattr(frame, "collect"):  # A LazyFrame of polars.
         frame = frame.collect()
     if not hasattr(frame, "to_pandas"):
         raise TypeError(
-            "EventStore: expected a table of events (pandas, polars or pyarrow), got "
+            "EventStore: events must be a table of pandas, polars or pyarrow, got "
             f"{type(frame).__name__}."
         )
     require("pyarrow", "ehr")
@@ -95,18 +95,18 @@ def as_pandas(frame: Any) -> pd.DataFrame:
 def event_columns(
     frame: pd.DataFrame, *, no_time: str = "error", first_row: int = 0
 ) -> EventColumns:
-    """Check a table of events and take its columns apart.
+    """Validate a table of events and convert it to columns of numbers.
 
     Parameters
     ----------
     frame : DataFrame of shape (n_events, n_columns)
-        With the columns of MEDS: ``subject_id``, ``time``, ``code``, and any of
-        ``numeric_value``, ``available_time``, ``unit``, ``text_value``. Others are not
-        looked at.
+        Table with the MEDS columns ``subject_id``, ``time``, ``code``, and optionally
+        ``numeric_value``, ``available_time``, ``unit``, ``text_value``. Other columns
+        are ignored.
     no_time : {"error", "static", "drop"}, default="error"
-        What becomes of events without time.
+        Treatment of events without time.
     first_row : int, default=0
-        Position of the first row in what the user has, for messages.
+        Position of the first row in the user's data, for messages.
 
     Returns
     -------
@@ -115,25 +115,25 @@ def event_columns(
     Raises
     ------
     ValueError
-        If a column is missing, an id, a code or (by default) a time is null.
+        If a column is missing, or an id, a code or (by default) a time is null.
     TypeError
-        If a column holds something else than it must.
+        If a column has the wrong dtype.
     """
     missing = [name for name in REQUIRED if name not in frame.columns]
     if missing:
         hint = "".join(did_you_mean(name, list(map(str, frame))) for name in missing)
         raise ValueError(
-            f"EventStore: the events have no column {missing}; they have "
-            f"{list(map(str, frame.columns))}.{hint} Rename yours to the names of "
-            f"MEDS: {', '.join(REQUIRED)}, and, if you have them, "
+            f"EventStore: events must have the columns {missing}, got "
+            f"{list(map(str, frame.columns))}.{hint} Rename the columns to the MEDS "
+            f"names: {', '.join(REQUIRED)}, and optionally "
             f"{', '.join(OPTIONAL)}."
         )
     timeless = frame["time"].isna().to_numpy()
     if timeless.any() and no_time == "error":
         raise ValueError(
-            f"EventStore: {_places(timeless, first_row)} have no time. Pass "
-            "no_time='static' if they hold always (they are kept, and are in no "
-            "window), or no_time='drop'."
+            f"EventStore: got null in 'time' in {_places(timeless, first_row)}. Pass "
+            "no_time='static' for events that are always valid (they are kept, but are "
+            "in no window), or no_time='drop'."
         )
     if no_time == "drop":
         frame = frame[~timeless]
@@ -143,15 +143,15 @@ def event_columns(
         available, _, other_zone = _times(frame["available_time"], "available_time")
         if other_zone != zone:
             raise ValueError(
-                "EventStore: one of the columns 'time' and 'available_time' has a "
-                "time zone, the other has none, so that hours may lie between them. "
-                "Give both one."
+                "EventStore: got a time zone in only one of the columns 'time' and "
+                "'available_time', so that intervals may be wrong by hours. Set the "
+                "time zone of both."
             )
     code = as_labels(frame["code"], "code")
     if (code.numbers < 0).any():
         raise ValueError(
-            f"EventStore: {_places(code.numbers < 0, first_row)} have no code. Drop "
-            "them, or give them one."
+            f"EventStore: got null in 'code' in {_places(code.numbers < 0, first_row)}."
+            " Drop these events, or set their code."
         )
     return EventColumns(
         _subjects(frame["subject_id"], first_row),
@@ -181,7 +181,8 @@ def _subjects(column: pd.Series, first_row: int) -> np.ndarray:
     null = column.isna().to_numpy()
     if null.any():
         raise ValueError(
-            f"EventStore: {_places(null, first_row)} have no subject_id. Drop them."
+            f"EventStore: got null in 'subject_id' in {_places(null, first_row)}. Drop "
+            "these events."
         )
     if pd.api.types.is_integer_dtype(column):
         return column.to_numpy(np.int64)
@@ -190,14 +191,14 @@ def _subjects(column: pd.Series, first_row: int) -> np.ndarray:
     if kinds <= {"str"}:
         return ids
     raise TypeError(
-        f"EventStore: subject_id must hold whole numbers or text, got {column.dtype} "
-        f"with {sorted(kinds)}. Convert the column, e.g. with astype(str), in the "
-        "events and in the table of cases alike."
+        f"EventStore: subject_id must contain integers or text, got {column.dtype} "
+        f"with {sorted(kinds)}. Convert the column, e.g. with astype(str), in both the "
+        "events and the cohort table."
     )
 
 
 def _times(column: pd.Series, name: str) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Return microseconds since 1970, what is midnight, and whether in a time zone."""
+    """Return microseconds since 1970, a mask of midnights, and whether zoned."""
     if column.dtype == object and len(column):
         column = _objects_as_times(column)
     arrow = str(column.dtype)
@@ -207,7 +208,7 @@ def _times(column: pd.Series, name: str) -> tuple[np.ndarray, np.ndarray, bool]:
         return np.full(len(column), NO_TIME), np.zeros(len(column), bool), False
     if not pd.api.types.is_datetime64_any_dtype(column):
         raise TypeError(
-            f"EventStore: column {name!r} must hold times, got {column.dtype}. "
+            f"EventStore: column {name!r} must contain times, got {column.dtype}. "
             "Convert it with pandas.to_datetime."
         )
     zone = column.dt.tz is not None
@@ -233,9 +234,9 @@ def _values(frame: pd.DataFrame) -> np.ndarray:
     column = frame["numeric_value"]
     if not pd.api.types.is_numeric_dtype(column) and column.notna().any():
         raise TypeError(
-            "EventStore: column 'numeric_value' must hold numbers, got "
-            f"{column.dtype}. Call the column text_value if it holds text such as "
-            "'<0.1', and read it with EventStore.read_text(parse_values)."
+            "EventStore: column 'numeric_value' must contain numbers, got "
+            f"{column.dtype}. Rename it to text_value if it contains text such as "
+            "'<0.1', and parse it with EventStore.read_text(parse_values)."
         )
     values = pd.to_numeric(column).to_numpy(np.float64, na_value=np.nan)
     with np.errstate(over="ignore"):
@@ -243,8 +244,8 @@ def _values(frame: pd.DataFrame) -> np.ndarray:
     infinite = np.isinf(values)
     if infinite.any():
         warnings.warn(
-            f"EventStore: {infinite.sum()} of {len(values)} values are infinite; they "
-            "are gaps now.",
+            f"EventStore: got {infinite.sum()} infinite values in {len(values)} "
+            "events. They are treated as missing.",
             stacklevel=4,
         )
         values[infinite] = np.nan
@@ -252,12 +253,12 @@ def _values(frame: pd.DataFrame) -> np.ndarray:
 
 
 def as_labels(column: pd.Series, name: str) -> Labels:
-    """Give each different word of a column a number.
+    """Return a text column as integer codes and distinct words.
 
     Raises
     ------
     TypeError
-        If it holds something else than text.
+        If the column contains values that are not text.
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
         numbers, found = column.cat.codes.to_numpy(), column.cat.categories
@@ -266,13 +267,13 @@ def as_labels(column: pd.Series, name: str) -> Labels:
     words = list(found)
     if not all(isinstance(word, str) for word in words):
         raise TypeError(
-            f"EventStore: column {name!r} must hold text, got {column.dtype}. "
+            f"EventStore: column {name!r} must contain text, got {column.dtype}. "
             "Convert it with astype(str)."
         )
     return Labels(numbers.astype(np.int32), words)
 
 
 def as_series(labels: Labels) -> pd.Series:
-    """Return the words of a column, None where there is none."""
+    """Return labels as a Series of text, with None for null."""
     words = np.array([*labels.words, None], dtype=object)
     return pd.Series(words[labels.numbers], dtype=object)

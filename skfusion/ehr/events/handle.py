@@ -1,4 +1,4 @@
-"""Handles to folders on disk, shared by clones, processes and pickles."""
+"""Immutable handles to folders on disk, shared by clones, processes and pickles."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["FolderHandle"]
 
 
 class FolderHandle:
-    """An immutable handle to a folder whose content a fingerprint names.
+    """Immutable handle to a folder, identified by the fingerprint of its content.
 
-    A subclass takes ``(path, fingerprint)`` and refuses a folder of another content.
+    A subclass takes ``(path, fingerprint)`` and rejects a folder of other content.
     """
 
     path: Path
@@ -23,7 +23,7 @@ class FolderHandle:
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(
-            f"{type(self).__name__} cannot be changed; make another one."
+            f"{type(self).__name__} is immutable. Create a new one instead."
         )
 
     def __sklearn_clone__(self) -> Self:

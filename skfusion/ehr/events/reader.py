@@ -1,4 +1,4 @@
-"""Read events from a folder of plain arrays and check them against its fingerprint."""
+"""Reading and integrity checks of events in a folder of binary arrays."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-KINDS = {  # column -> its type, and what stands for nothing
+KINDS = {  # Column -> dtype and null value.
     "subject": (np.int32, -1),
     "time": (np.int64, NO_TIME),
     "code": (np.int32, -1),
@@ -37,7 +37,7 @@ KINDS = {  # column -> its type, and what stands for nothing
 
 
 def content_fingerprint(folder: Path, columns: list[str], words: str) -> str:
-    """Return the digest of all that a folder of events holds."""
+    """Return the digest of the content of a folder of events."""
     digest = hashlib.blake2b(words.encode(), digest_size=16)
     for name in ["offset", *columns]:
         with open(folder / f"{name}.bin", "rb") as file:
@@ -47,7 +47,7 @@ def content_fingerprint(folder: Path, columns: list[str], words: str) -> str:
 
 
 def file_stamps(folder: Path, columns: list[str]) -> dict[str, list[int]]:
-    """Return size and time of change of the files of a folder."""
+    """Return the size and modification time of the files of a folder."""
     stamps = {}
     for name in ["offset", *columns]:
         state = (folder / f"{name}.bin").stat()
@@ -56,7 +56,7 @@ def file_stamps(folder: Path, columns: list[str]) -> dict[str, list[int]]:
 
 
 class EventFiles:
-    """Read a folder that an `EventWriter` wrote.
+    """Reader of a folder written by `EventWriter`.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class EventFiles:
     Raises
     ------
     FileNotFoundError
-        If there is none, or no events in it.
+        If the folder does not exist or does not contain events.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -75,8 +75,8 @@ class EventFiles:
             about = json.loads((folder / "events.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise FileNotFoundError(
-                f"EventStore: there are no events in {folder}. Write them again with "
-                "EventStore.from_frame or one of its sisters."
+                f"EventStore: got a folder without events, {folder}. Write them again "
+                "with EventStore.from_frame or another from_ method."
             ) from None
         self.fingerprint: str = about["fingerprint"]
         self._stamps: dict[str, list[int]] = about["stamps"]
@@ -87,36 +87,36 @@ class EventFiles:
 
     @property
     def zone(self) -> bool:
-        """Whether times had a time zone."""
+        """Return whether the times had a time zone."""
         return self._content["zone"]
 
     @property
     def n_events(self) -> int:
-        """Number of events."""
+        """Return the number of events."""
         return self._content["n_events"]
 
     @property
     def columns(self) -> list[str]:
-        """Names of the columns."""
+        """Return the names of the columns."""
         return self._content["columns"]
 
     @property
     def date_only(self) -> list[str]:
-        """The codes that were moved to the end of their day."""
+        """Return the codes that were moved to the end of their day."""
         return self._content["date_only"]
 
     def words(self, name: str) -> list[str]:
-        """Return the words that the numbers of a column stand for."""
+        """Return the vocabulary of a column of integer codes."""
         return self._content["words"][name]
 
     @cached_property
     def subjects(self) -> pd.Index:
-        """All subjects."""
+        """Return all subjects."""
         return pd.Index(self._content["subjects"])
 
     @cached_property
     def offsets(self) -> np.ndarray:
-        """Where the events of each subject begin, and where all end."""
+        """Return the position of the first event of each subject, and of the end."""
         return np.fromfile(self.folder / "offset.bin", np.int64)
 
     @cached_property
@@ -127,15 +127,15 @@ class EventFiles:
         }
 
     def check(self) -> None:
-        """Raise ValueError if a file changed since it was written."""
+        """Raise a ValueError if a file changed since it was written."""
         if not self.is_whole():
             raise ValueError(
-                f"EventStore: files in {self.folder} changed since they were written, "
-                "so that features would not be those of before. Write the events again."
+                f"EventStore: got files in {self.folder} that changed since they were "
+                "written, so that features would differ. Write the events again."
             )
 
     def is_whole(self) -> bool:
-        """Tell whether the files hold what was written."""
+        """Return whether the files are unchanged since they were written."""
         try:
             now = file_stamps(self.folder, self.columns)
         except FileNotFoundError:
@@ -148,7 +148,7 @@ class EventFiles:
         )
         if sizes != written:
             return False
-        # a copied folder has other times, and the same content
+        # Copying a folder changes the modification times but not the content.
         words = (self.folder / "words.json").read_text(encoding="utf-8")
         if content_fingerprint(self.folder, self.columns, words) != self.fingerprint:
             return False
@@ -156,35 +156,36 @@ class EventFiles:
         return True
 
     def column(self, name: str) -> np.ndarray:
-        """Return a column, mapped and not read."""
+        """Return a memory-mapped column."""
         return self._maps[name]
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Read a part of a column."""
+        """Read a slice of a column into memory."""
         kind = np.dtype(KINDS[name][0])
         place = self.folder / f"{name}.bin"
         return np.fromfile(place, kind, stop - start, offset=start * kind.itemsize)
 
     def take(self, name: str, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
-        """Return slices of a column, one after the other."""
-        if (starts[1:] == stops[:-1]).all():  # read, as what is mapped stays in memory
+        """Return concatenated slices of a column."""
+        # Contiguous slices are read, because mapped pages would stay in memory.
+        if (starts[1:] == stops[:-1]).all():
             return self.read(name, int(starts[0]), int(stops[-1]))
         n = stops - starts
         shift = np.repeat(starts - (np.cumsum(n) - n), n)
         return self.column(name)[np.arange(n.sum()) + shift]
 
 
-PIECE = 2_000_000  # events at a time
+PIECE = 2_000_000  # Number of events in a piece.
 
 
 def event_pieces(files: EventFiles) -> Iterator[EventColumns]:
-    """Yield all events, some at a time."""
+    """Yield all events in pieces."""
     for start in range(0, files.n_events, PIECE):
         yield event_rows(files, np.arange(start, min(start + PIECE, files.n_events)))
 
 
 def event_rows(files: EventFiles, rows: np.ndarray) -> EventColumns:
-    """Return some events as columns, by their positions."""
+    """Return the events at some positions as columns."""
 
     def labels(name: str) -> Labels | None:
         if name not in files.columns:
@@ -206,7 +207,7 @@ def event_rows(files: EventFiles, rows: np.ndarray) -> EventColumns:
 
 
 def event_table(files: EventFiles, rows: np.ndarray) -> pd.DataFrame:
-    """Return some events as a table of the columns that there are."""
+    """Return the events at some positions as a table of the stored columns."""
     columns = event_rows(files, rows)
     table: dict[str, Any] = {
         "subject_id": columns.subject,

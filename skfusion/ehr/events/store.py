@@ -1,4 +1,4 @@
-"""EventStore: a long table of timed events in, an immutable handle to it out."""
+"""Disk-backed store of timed events, `EventStore`, and summaries of its content."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["EventStore", "as_store", "report_events", "report_units"]
 
 
 def report_events(files: EventFiles) -> pd.DataFrame:
-    """Count what is there, code by code; see `EventStore.report`."""
+    """Return a summary table with one row per code, as in `EventStore.report`."""
     code = np.asarray(files.column("code"))
     codes = files.words("code")
     subject = np.repeat(np.arange(len(files.subjects)), np.diff(files.offsets))
@@ -52,7 +52,7 @@ def report_events(files: EventFiles) -> pd.DataFrame:
 
 
 def report_units(files: EventFiles, units: Units) -> pd.DataFrame:
-    """Count what would become of the numbers, by code and unit; see `Units.report`."""
+    """Return counts of unit conversions by code and unit, as in `Units.report`."""
     tables = [units.report(*measurements(piece)) for piece in event_pieces(files)]
     return pd.concat(tables).groupby(level=["code", "unit"]).sum()
 
@@ -68,41 +68,41 @@ def _units(files: EventFiles, code: np.ndarray, n_codes: int) -> list[dict[str, 
 
 
 class EventStore(FolderHandle):
-    """An immutable handle to events: who, when, what, and the number if there is one.
+    """Immutable, disk-backed store of timed events (MEDS columns).
 
-    The events lie in a folder, sorted by subject and time; what is handed about is its
-    path and the fingerprint of its content. Clones are the same object, a pickle is
-    some bytes, all processes read the same files. Make one with `from_frame`,
-    `from_meds`, `from_omop`, `from_fhir` or `from_mimic`.
+    The events are stored in a folder, sorted by subject and time. The object contains
+    only the path and the fingerprint of the content. Cloning returns the same object,
+    pickles are small, and all processes read the same files. Create a store with
+    `from_frame`, `from_meds`, `from_omop`, `from_fhir` or `from_mimic`.
 
     Parameters
     ----------
     path : str or PathLike
-        Folder that it wrote.
+        Folder of an existing store.
     fingerprint : str or None, default=None
-        What its content must be; None takes it as it is.
+        Expected fingerprint of the content. None accepts any content.
 
     Attributes
     ----------
     path : Path
-        The folder. It holds data of patients; remove it when it is no longer needed.
+        The folder. It contains patient data, so remove it when it is no longer needed.
     fingerprint : str
-        Digest of its content.
+        Digest of the content.
 
     Raises
     ------
     FileNotFoundError
-        If there are no events at `path`.
+        If `path` does not contain events.
     ValueError
-        If they are others than `fingerprint` says.
+        If the events do not match `fingerprint`.
 
     Notes
     -----
-    The columns are those of MEDS [1]_. An event may be known later than it happened, a
-    diagnosis at discharge, a laboratory value when it is reported:
-    ``available_time``, or `with_lags`. Events with a date and no time are moved to the
-    last microsecond of their day, as otherwise a feature would know in the morning
-    what happened in the evening.
+    The columns are those of MEDS [1]_. An event may become available later than it
+    happened, such as a diagnosis at discharge or a laboratory value when reported. Use
+    the column ``available_time`` or `with_lags` for the delay. Events with a date but
+    no time are moved to the last microsecond of their day. Otherwise, features at an
+    index time in the morning would include events of the evening.
 
     References
     ----------
@@ -130,9 +130,9 @@ class EventStore(FolderHandle):
         found = EventFiles(place).fingerprint
         if fingerprint is not None and fingerprint != found:
             raise ValueError(
-                f"EventStore: the events in {place} are not those that this store, or "
-                "a model that holds it, was made with. Write those again, or give the "
-                "model the new store with set_params."
+                f"EventStore: got events in {place} that do not match the fingerprint "
+                "of this store, or of a model that contains it. Write the original "
+                "events again, or set the new store with set_params."
             )
         self._point_to(place, found)
 
@@ -145,21 +145,23 @@ class EventStore(FolderHandle):
         no_time: str = "error",
         date_only: str | None = "end_of_day",
     ) -> EventStore:
-        """Write a table of events into a folder.
+        """Write a table of events into a folder and return the store.
 
         Parameters
         ----------
-        frame : DataFrame of pandas, polars or pyarrow, or an iterable of such
-            Columns ``subject_id`` (whole numbers or text), ``time``, ``code``, and any
-            of ``numeric_value``, ``available_time``, ``unit`` and ``text_value``, in
-            any order of rows. An iterable is written part by part.
+        frame : DataFrame of pandas, polars or pyarrow, or an iterable of DataFrames
+            Columns ``subject_id`` (integer or text), ``time``, ``code``, and optionally
+            ``numeric_value``, ``available_time``, ``unit`` and ``text_value``. Rows may
+            be in any order. An iterable is written part by part.
         path : str or PathLike or None, default=None
-            Folder to write. None takes one below ``$SKFUSION_CACHE`` (or the user's
-            cache folder), named by the content: the same events are there once.
+            Folder to write. None uses a folder below ``$SKFUSION_CACHE`` (or the user's
+            cache folder), named by the content, so that equal events are stored once.
         no_time : {"error", "static", "drop"}, default="error"
-            What becomes of events without time. Static ones are kept, and in no window.
+            Treatment of events without time. Static events are kept, but are in no
+            time window.
         date_only : {"end_of_day", None}, default="end_of_day"
-            What becomes of events of a code that only ever happens at midnight.
+            Treatment of codes whose events are all at midnight. "end_of_day" moves
+            them to the last microsecond of their day.
 
         Returns
         -------
@@ -168,8 +170,8 @@ class EventStore(FolderHandle):
         Raises
         ------
         ValueError, TypeError
-            If a column is missing or holds something else than it must. Nothing is
-            left behind then.
+            If a column is missing or has the wrong content. The folder is not written
+            then.
         """
         for name, value, allowed in (
             ("no_time", no_time, ("error", "static", "drop")),
@@ -192,10 +194,10 @@ class EventStore(FolderHandle):
     def from_omop(
         cls, source: Any, path: str | os.PathLike[str] | None = None, **reading: Any
     ) -> EventStore:
-        """Write the events of an OMOP database into a folder.
+        """Write the events of an OMOP database into a folder and return the store.
 
-        `source` and `reading` are those of `skfusion.ehr.sources.read_omop`, `path` is
-        that of `from_frame`.
+        `source` and `reading` are the parameters of `skfusion.ehr.sources.read_omop`.
+        `path` is that of `from_frame`.
         """
         return cls.from_frame(read_omop(source, **reading), path, no_time="static")
 
@@ -203,10 +205,10 @@ class EventStore(FolderHandle):
     def from_mimic(
         cls, folder: Any, path: str | os.PathLike[str] | None = None, **reading: Any
     ) -> EventStore:
-        """Write the events of MIMIC-III or MIMIC-IV into a folder.
+        """Write the events of MIMIC-III or MIMIC-IV into a folder and return the store.
 
-        `folder` and `reading` are those of `skfusion.ehr.sources.read_mimic`, `path` is
-        that of `from_frame`.
+        `folder` and `reading` are the parameters of `skfusion.ehr.sources.read_mimic`.
+        `path` is that of `from_frame`.
         """
         return cls.from_frame(read_mimic(folder, **reading), path, no_time="static")
 
@@ -214,10 +216,10 @@ class EventStore(FolderHandle):
     def from_fhir(
         cls, source: Any, path: str | os.PathLike[str] | None = None, **reading: Any
     ) -> EventStore:
-        """Write the events of a FHIR bulk export into a folder.
+        """Write the events of a FHIR bulk export into a folder and return the store.
 
-        `source` and `reading` are those of `skfusion.ehr.sources.read_fhir`, `path` is
-        that of `from_frame`.
+        `source` and `reading` are the parameters of `skfusion.ehr.sources.read_fhir`.
+        `path` is that of `from_frame`.
         """
         frames = read_fhir(source, **reading)
         return cls.from_frame(frames, path, no_time="static", date_only=None)
@@ -226,10 +228,10 @@ class EventStore(FolderHandle):
     def from_meds(
         cls, source: Any, path: str | os.PathLike[str] | None = None, **reading: Any
     ) -> EventStore:
-        """Write a MEDS data set into a folder.
+        """Write the events of a MEDS data set into a folder and return the store.
 
-        `source` and `reading` are those of `skfusion.ehr.sources.read_meds`, `path` is
-        that of `from_frame`.
+        `source` and `reading` are the parameters of `skfusion.ehr.sources.read_meds`.
+        `path` is that of `from_frame`.
         """
         return cls.from_frame(read_meds(source, **reading), path, no_time="static")
 
@@ -248,22 +250,22 @@ class EventStore(FolderHandle):
             for part in parts:
                 writer.add(part)
             place = writer.finish(target)
-        _opened.cache_clear()  # what was there before may have been damaged
+        _opened.cache_clear()  # An earlier store in this folder may be cached.
         return cls(*place)
 
     @property
     def subjects(self) -> pd.Index:
-        """All subjects, in the order of the files."""
+        """Return all subjects, in the order of the files."""
         return self.files.subjects
 
     @property
     def codes(self) -> list[str]:
-        """All codes."""
+        """Return all codes."""
         return list(self.files.words("code"))
 
     @property
     def has_time_zone(self) -> bool:
-        """Whether the times have a time zone; those of cases must have one then too."""
+        """Return whether the times have a time zone, as index times then must."""
         return self.files.zone
 
     def of_subjects(self, subjects: Any) -> pd.DataFrame:
@@ -272,12 +274,12 @@ class EventStore(FolderHandle):
         Parameters
         ----------
         subjects : array-like
-            Their ids. Those without events are left out.
+            Subject ids. Ids without events are ignored.
 
         Returns
         -------
         DataFrame
-            The columns that the store has, in the order of `subjects` and of time.
+            All columns of the store, ordered by `subjects` and then by time.
         """
         places = self.subjects.get_indexer(pd.Index(subjects))
         places = places[places >= 0]
@@ -288,76 +290,76 @@ class EventStore(FolderHandle):
         return event_table(self.files, rows)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return all events; see `of_subjects`."""
+        """Return all events as a table, as in `of_subjects`."""
         return self.of_subjects(self.subjects)
 
     def report(self, units: Units | None = None) -> pd.DataFrame:
-        """Count what is there, code by code.
+        """Return a summary table with one row per code.
 
         Parameters
         ----------
         units : Units or None, default=None
-            Gives what would become of the numbers instead; see `Units.report`.
+            If given, return counts of unit conversions instead, as in `Units.report`.
 
         Returns
         -------
         DataFrame
             Indexed by code: ``n_events``, ``n_subjects``, ``n_values`` (events with a
-            number), ``units`` (how many events have which), ``date_only`` (whether
-            they were moved to the end of their day).
+            numeric value), ``units`` (number of events by unit), ``date_only`` (whether
+            the events were moved to the end of their day).
         """
         if units is not None:
             return report_units(self.files, units)
         return report_events(self.files)
 
     def with_lags(self, lags: Mapping[str, Any]) -> EventStore:
-        """Return the events, available later than they happened.
+        """Return a store with events that become available after a delay.
 
         Parameters
         ----------
         lags : mapping of str to timedelta or str
-            What a code begins with (the longest one counts) -> after how long an event
-            is known, such as ``"2h"``. A later ``available_time`` stays.
+            Code prefix -> delay until an event becomes available, such as ``"2h"``. The
+            longest prefix wins. A later ``available_time`` is kept.
 
         Returns
         -------
         EventStore
-            A new one.
+            A new store.
         """
         return self._changed(lagging(self.codes, lags))
 
     def map_codes(self, mapping: Mapping[str, Any] | Callable[..., Any]) -> EventStore:
-        """Return the events under other codes.
+        """Return a store with mapped codes.
 
         Parameters
         ----------
         mapping : mapping, CodeMap or callable
-            Code -> code, a list of codes (the event then counts for each) or None (it
-            is dropped); codes that are not in a mapping stay. An object with a method
-            ``table``, such as `skfusion.ehr.CodeMap`, gives all groups of each code; a
-            function is called with a Series of codes and returns one.
+            Code -> code, list of codes (the event is repeated for each) or None (the
+            event is dropped). Codes that are not in a mapping are kept. An object with
+            a method ``table``, such as `skfusion.ehr.CodeMap`, returns all groups of
+            each code. A function takes a Series of codes and returns a Series.
 
         Returns
         -------
         EventStore
-            A new one.
+            A new store.
         """
         return self._changed(grouping(self.codes, mapping))
 
     def convert_units(self, units: Callable[..., pd.DataFrame]) -> EventStore:
-        """Return the events in other units.
+        """Return a store with values converted to other units.
 
         Parameters
         ----------
         units : callable
-            Given Series of codes, numbers and units it returns a DataFrame with the
-            columns ``code``, ``numeric_value`` and ``unit``, such as
-            `skfusion.ehr.Units` does.
+            Function of three Series (codes, values and units) that returns a DataFrame
+            with the columns ``code``, ``numeric_value`` and ``unit``, such as
+            `skfusion.ehr.Units`.
 
         Returns
         -------
         EventStore
-            A new one.
+            A new store.
         """
         change = UnitChange(units)
         store = self._changed(change)
@@ -365,31 +367,32 @@ class EventStore(FolderHandle):
         return store
 
     def read_text(self, parser: Callable[..., pd.DataFrame]) -> EventStore:
-        """Return the events with numbers read out of their values as text.
+        """Return a store with numeric values parsed from text values.
 
         Parameters
         ----------
         parser : callable
-            Given a Series of texts it returns a DataFrame with the columns
-            ``numeric_value`` and, if it likes, ``unit``, such as
-            `skfusion.ehr.parse_values` does. What an event has already stays.
+            Function of a Series of texts that returns a DataFrame with the columns
+            ``numeric_value`` and optionally ``unit``, such as
+            `skfusion.ehr.parse_values`. Existing values and units are kept.
 
         Returns
         -------
         EventStore
-            A new one. The texts stay, so that what was "<0.1" can still be told.
+            A new store. Texts are kept, so that values such as "<0.1" remain
+            recognisable.
         """
         return self._changed(parsing(parser))
 
     @property
     def files(self) -> EventFiles:
-        """Return the files, after a look at whether they changed."""
+        """Return the files, after checking that they are unchanged."""
         files = _opened(self.path, self.fingerprint)
         files.check()
         return files
 
     def _changed(self, change: Change) -> EventStore:
-        """Return a store of changed events, made piece by piece."""
+        """Return a store of changed events, written in pieces."""
         pieces = (change(piece) for piece in event_pieces(self.files))
         return self._write(pieces, moved=self.files.date_only)
 
@@ -402,14 +405,14 @@ class EventStore(FolderHandle):
 
 
 def as_store(events: Any, owner: str) -> EventStore:
-    """Return the store that a parameter names.
+    """Return `events` as an EventStore.
 
     Parameters
     ----------
     events : EventStore or path
-        A store or its folder.
+        A store or the path of its folder.
     owner : str
-        Whose parameter it is, for the message.
+        Name of the estimator for the error message.
 
     Returns
     -------
@@ -418,7 +421,7 @@ def as_store(events: Any, owner: str) -> EventStore:
     Raises
     ------
     TypeError
-        If it is something else.
+        If `events` is of another type.
     """
     if isinstance(events, EventStore):
         return events
@@ -426,12 +429,12 @@ def as_store(events: Any, owner: str) -> EventStore:
         return EventStore(events)
     raise TypeError(
         f"{owner}: events must be an EventStore or the path of one, got "
-        f"{type(events).__name__}. Make one of a table with "
+        f"{type(events).__name__}. Create one from a table with "
         "EventStore.from_frame(table)."
     )
 
 
 @lru_cache(maxsize=32)
 def _opened(path: Path, fingerprint: str) -> EventFiles:
-    """Return the files of a store, opened once in a process."""
+    """Return the files of a store, opened once per process."""
     return EventFiles(path)

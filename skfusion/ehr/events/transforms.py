@@ -1,7 +1,4 @@
-"""Rules of a user in, functions that change columns of events out.
-
-Lags, groups of codes, units, values as text.
-"""
+"""Transformations of event columns: lags, code groups, units and text values."""
 
 from __future__ import annotations
 
@@ -29,14 +26,14 @@ Change = Callable[[EventColumns], EventColumns]
 
 
 def lagging(codes: Sequence[str], lags: Mapping[str, Any]) -> Change:
-    """Return what makes events available later than they happened.
+    """Return a function that delays the time at which events become available.
 
     Parameters
     ----------
     codes : sequence of str
-        The words that codes are numbered by.
+        Vocabulary of the integer codes.
     lags : mapping of str to timedelta or str
-        What a code begins with -> after how long it is known.
+        Code prefix -> delay until an event becomes available.
 
     Raises
     ------
@@ -48,8 +45,8 @@ def lagging(codes: Sequence[str], lags: Mapping[str, Any]) -> Change:
         lag = as_microseconds(lags[start])
         if lag < 0:
             raise ValueError(
-                f"EventStore: the lag of {start!r} is {lags[start]!r}; nothing is "
-                "known before it happened."
+                f"EventStore: the lag of {start!r} must not be negative, got "
+                f"{lags[start]!r}. Events are not available before they happen."
             )
         wait[[code.startswith(start) for code in codes]] = lag
 
@@ -64,12 +61,12 @@ def lagging(codes: Sequence[str], lags: Mapping[str, Any]) -> Change:
 
 
 def grouping(codes: Sequence[str], mapping: Any) -> Change:
-    """Return what puts events under the groups of their codes.
+    """Return a function that replaces the code of each event by its groups.
 
     Parameters
     ----------
     codes : sequence of str
-        The words that codes are numbered by.
+        Vocabulary of the integer codes.
     mapping : mapping, object with a method ``table``, or callable
         See `EventStore.map_codes`.
     """
@@ -91,22 +88,22 @@ def grouping(codes: Sequence[str], mapping: Any) -> Change:
 
 
 def measurements(events: EventColumns) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """Return code, number and unit of each event, as `Units` takes them."""
+    """Return code, value and unit of each event, as the inputs of `Units`."""
     value = pd.Series(events.value.astype(np.float64))
     return as_series(events.code), value, _words(events.unit, len(value))
 
 
 class UnitChange:
-    """Bring values to other units; see `EventStore.convert_units`."""
+    """Conversion of values to other units, as in `EventStore.convert_units`."""
 
     def __init__(self, units: Callable[..., pd.DataFrame]) -> None:
         self._units = units
         self._tally = Tally()
 
     def __call__(self, events: EventColumns) -> EventColumns:
-        """Convert a part of the events."""
+        """Convert the values of some events."""
         given = measurements(events)
-        if isinstance(self._units, Units):  # one warning for all parts
+        if isinstance(self._units, Units):  # Merged into one warning for all parts.
             table, tally = self._units.convert(*given)
             self._tally = self._tally.join(tally)
         else:
@@ -119,13 +116,13 @@ class UnitChange:
         )
 
     def warn(self) -> None:
-        """Warn of what was found in all parts."""
+        """Warn about conversion problems in all parts."""
         if isinstance(self._units, Units):
             self._units.warn(self._tally)
 
 
 def parsing(parser: Callable[..., pd.DataFrame]) -> Change:
-    """Return what reads numbers out of texts; see `EventStore.read_text`."""
+    """Return a function that parses text values, as in `EventStore.read_text`."""
 
     def change(events: EventColumns) -> EventColumns:
         if events.text is None:
@@ -147,7 +144,7 @@ def parsing(parser: Callable[..., pd.DataFrame]) -> Change:
 
 
 def take(events: EventColumns, rows: np.ndarray) -> EventColumns:
-    """Return some rows of all columns."""
+    """Return the columns of selected rows."""
     optional: dict[str, Any] = {
         name: None if column is None else Labels(column.numbers[rows], column.words)
         for name, column in (("unit", events.unit), ("text", events.text))
@@ -183,6 +180,6 @@ def _groups(codes: Sequence[str], mapping: Any) -> list[Sequence[str]]:
 
 
 def _as_list(group: Any) -> Sequence[str]:
-    if group is None or isinstance(group, float):  # NaN is none
+    if group is None or isinstance(group, float):  # NaN means no group.
         return []
     return [group] if isinstance(group, str) else list(group)

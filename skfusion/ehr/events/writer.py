@@ -1,8 +1,8 @@
-"""Columns of events in, a folder of plain arrays out, sorted by subject and time.
+"""Writing of events into a folder of binary arrays, sorted by subject and time.
 
-Each column is one file of fixed-width numbers, words are numbered, and where a
-subject's events begin is known: what a few subjects did is read without reading the
-rest, and whatever its order was, input is sorted in pieces that fit into memory.
+Each column is one file of fixed-width numbers, and text is stored as integer codes. An
+offset of each subject allows reading the events of a few subjects only. Events may
+arrive in any order, because they are sorted in pieces that fit in memory.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ __all__ = ["EventWriter"]
 
 
 VERSION = 1
-PIECE = 4_000_000  # events that are sorted at a time
+PIECE = 4_000_000  # Number of events sorted at a time.
 
 
 class EventWriter:
-    """Write events, in any order and any number of parts, into a folder.
+    """Writer of events, in any order and any number of parts, into a folder.
 
-    Nothing is at the final place before `finish`; an error before it, or `discard`,
-    leaves nothing behind. Use it in a ``with`` statement.
+    The target folder appears only in `finish`. An earlier error, or `discard`, removes
+    all files. Use the writer in a ``with`` statement.
 
     Parameters
     ----------
     folder : Path
-        Folder in which stores lie; made, for the user alone, if it is not there.
+        Parent folder of the stores. A missing folder is created for the user only.
     date_only : bool
-        Whether events of codes that only ever happen at midnight have a date and no
-        time, and are moved to the last microsecond of their day.
+        Whether codes whose events are all at midnight have dates without time. Their
+        events are moved to the last microsecond of their day.
     moved : iterable of str, default=()
-        Codes that were moved so before.
+        Codes that were already moved.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class EventWriter:
         self._words: dict[str, dict[str, int]] = {"code": {}, "unit": {}, "text": {}}
         self._subjects: dict[Any, int] = {}
         self._zone: bool | None = None
-        self._timed = np.zeros(0, dtype=np.int64)  # events of each code not at midnight
+        self._timed = np.zeros(0, dtype=np.int64)  # Events per code not at midnight.
         self._last = (-1, NO_TIME)
         self._sorted = True
         self.n_events = 0
@@ -75,7 +75,7 @@ class EventWriter:
         self.discard()
 
     def discard(self) -> None:
-        """Close and remove everything that is not finished."""
+        """Close the files and remove an unfinished folder."""
         for file in self._files.values():
             file.close()
         shutil.rmtree(self._work, ignore_errors=True)
@@ -86,7 +86,7 @@ class EventWriter:
         Raises
         ------
         ValueError, TypeError
-            If ids or time zones are of another kind than before.
+            If the type of ids or the use of time zones differs from earlier events.
         """
         if not len(events.time):
             return
@@ -107,27 +107,27 @@ class EventWriter:
         self.n_events += len(subject)
 
     def finish(self, path: Path | None = None) -> tuple[Path, str]:
-        """Sort what was added and put it into its place.
+        """Sort the events and move them to the target folder.
 
         Parameters
         ----------
         path : Path or None, default=None
-            The place; None takes a folder named by the content.
+            The target folder. None uses a folder named by the content.
 
         Returns
         -------
         Path
-            Where the events are.
+            Folder of the events.
         str
-            Fingerprint of their content.
+            Fingerprint of the content.
 
         Raises
         ------
         ValueError
-            If there is no event, or another thing at `path`.
+            If there are no events, or `path` already has other content.
         """
         if not self.n_events:
-            raise ValueError("EventStore: there are no events at all.")
+            raise ValueError("EventStore: events must have at least 1 row, got 0.")
         for file in self._files.values():
             file.close()
         shifted = np.zeros(len(self._timed), dtype=bool)
@@ -147,17 +147,17 @@ class EventWriter:
             existing = EventFiles(target)
             if existing.fingerprint != fingerprint:
                 raise ValueError(
-                    f"EventStore: other events are in {target} already. Remove that "
-                    "folder, or choose another path."
+                    f"EventStore: got a path that already contains other events, "
+                    f"{target}. Remove that folder, or choose another path."
                 )
             if existing.is_whole():
-                self.discard()  # the same events were written before
+                self.discard()  # The same events were already written.
                 return target, fingerprint
             shutil.rmtree(target)
         elif target.is_file() or (target.is_dir() and any(target.iterdir())):
             raise ValueError(
-                f"EventStore: there is something else than events at {target}. Choose "
-                "another path."
+                f"EventStore: got a path with other content than events, {target}. "
+                "Choose another path."
             )
         os.replace(self._work, target)
         return target, fingerprint
@@ -167,8 +167,8 @@ class EventWriter:
         known = next(iter(self._subjects), None)
         if known is not None and isinstance(known, str) != (different.dtype == object):
             raise TypeError(
-                "EventStore: subject_id is text in some events and a whole number in "
-                "others. Convert them to one kind."
+                "EventStore: subject_id must be either text or integer, got both. "
+                "Convert all events to one type."
             )
         table = [self._subjects.setdefault(i, len(self._subjects)) for i in different]
         return np.asarray(table, dtype=np.int32)[numbers]
@@ -186,8 +186,8 @@ class EventWriter:
             return
         if self._zone is not None and self._zone != events.zone:
             raise ValueError(
-                "EventStore: some events have a time zone and others have none, so "
-                "that hours may lie between them. Give all of them one."
+                "EventStore: got a time zone in some events and none in others, so "
+                "that intervals may be wrong by hours. Set the time zone of all."
             )
         self._zone = events.zone
 
@@ -223,7 +223,7 @@ class EventWriter:
                 yield part
 
     def _sort(self, offsets: np.ndarray, shifted: np.ndarray) -> None:
-        """Sort by subject and time, piece by piece; ties stay as they came."""
+        """Sort by subject and time in pieces, with a stable order of ties."""
         pieces = np.unique(
             np.searchsorted(offsets, np.arange(0, self.n_events, PIECE), "left")
         )
@@ -252,7 +252,7 @@ class EventWriter:
             file.close()
 
     def _describe(self, shifted: np.ndarray) -> str:
-        """Write the words and what the files are; return the fingerprint."""
+        """Write the vocabulary and the metadata, and return the fingerprint."""
         content: dict[str, Any] = {
             "version": VERSION,
             "zone": bool(self._zone),

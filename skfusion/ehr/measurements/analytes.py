@@ -1,8 +1,9 @@
-"""What laboratory values and vital signs are measured in, and what they can be.
+"""Table of laboratory values and vital signs with units and plausible bounds.
 
-Molar masses turn mg/dL into mmol/L. Bounds are those beyond which benchmarks on MIMIC
-discard a value [1]_ [2]_, where these name any; a saturation or a haematocrit ends at
-100 %, and a body weight at 700 kg.
+Molar masses convert mass to substance concentrations. Most bounds are those beyond
+which benchmarks on MIMIC discard a value [1]_ [2]_. A saturation or a haematocrit is at
+most 100 %, and a body weight at most 700 kg. The conversion of HbA1c is that of [3]_,
+NGSP = 0.09148 IFCC + 2.152.
 
 References
 ----------
@@ -11,7 +12,7 @@ References
 .. [2] Wang S et al. (2020). MIMIC-Extract: a data extraction, preprocessing, and
    representation pipeline for MIMIC-III. CHIL '20.
 .. [3] Nathan DM et al. (2008). Translating the A1C assay into estimated average glucose
-   values. Diabetes Care 31:1473-1478; NGSP = 0.09148 IFCC + 2.152.
+   values. Diabetes Care 31:1473-1478.
 """
 
 from __future__ import annotations
@@ -24,22 +25,23 @@ __all__ = ["ANALYTES", "Analyte", "BASE_UNITS", "UNIT_SPELLINGS"]
 
 @dataclass(frozen=True)
 class Analyte:
-    """Something that is measured.
+    """Measured quantity with its canonical unit, bounds and conversions.
 
     Parameters
     ----------
     unit : str
         The canonical unit.
     bounds : (float, float) or None, default=None
-        Least and greatest plausible value in that unit.
+        Least and greatest plausible value in the canonical unit.
     molar_mass : float or None, default=None
-        In g/mol, between mass and substance concentrations.
+        Molar mass in g/mol, for mass and substance concentrations.
     charge : float or None, default=None
-        Of its ion, between mmol and mEq.
+        Charge of the ion, for mmol and mEq.
     loinc : tuple of str, default=()
-        LOINC codes of it.
+        LOINC codes of the analyte.
     conversions : mapping of str to (float, float)
-        Other units, as `plain_unit` spells them -> factor and summand to the canonical.
+        Other units, as spelled by `plain_unit` -> factor and summand of the conversion
+        to the canonical unit.
 
     Examples
     --------
@@ -56,7 +58,7 @@ class Analyte:
     conversions: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
-# unit in plain spelling -> kind, factor and summand to the kind's base
+# Normalised unit -> dimension, and factor and summand to the base unit.
 BASE_UNITS: dict[str, tuple[str, float, float]] = {
     **{
         unit: ("mass concentration", grams_per_litre, 0.0)
@@ -138,7 +140,7 @@ _OTHER_SPELLINGS = {
     "meq/l": "meq/liter mequiv/l meq/l.",
     "mmol/l": "mmol/liter mm/l mmoles/l millimole/l",
 }
-# any spelling in small letters, without spaces -> the plain one
+# Any spelling in lower case without spaces -> normalised unit.
 UNIT_SPELLINGS = {
     other: plain
     for plain, others in _OTHER_SPELLINGS.items()
@@ -158,7 +160,7 @@ ANALYTES: dict[str, Analyte] = {
     "height": Analyte("cm", (0, 275), loinc=("8302-2",)),
     "glucose": Analyte("mg/dL", (0, 2200), 180.156, loinc=("2345-7", "2339-0")),
     "creatinine": Analyte("mg/dL", (0, 66), 113.12, loinc=("2160-0",)),
-    # as nitrogen: two atoms in a molecule of urea
+    # Concentration of nitrogen, with two atoms in a molecule of urea.
     "urea_nitrogen": Analyte("mg/dL", (0, 275), 28.014, loinc=("3094-0",)),
     "sodium": Analyte("mmol/L", (0, 250), 22.990, 1, loinc=("2951-2",)),
     "potassium": Analyte("mmol/L", (0, 15), 39.098, 1, loinc=("2823-3",)),
@@ -166,7 +168,7 @@ ANALYTES: dict[str, Analyte] = {
     "bicarbonate": Analyte("mmol/L", (0, 66), None, 1, loinc=("1963-8", "2028-9")),
     "calcium": Analyte("mg/dL", None, 40.078, 2, loinc=("17861-6",)),
     "magnesium": Analyte("mg/dL", (0, 22), 24.305, 2, loinc=("19123-9",)),
-    # as phosphorus
+    # Concentration of phosphorus.
     "phosphate": Analyte("mg/dL", (0, 22), 30.974, loinc=("2777-1",)),
     "albumin": Analyte("g/dL", loinc=("1751-7",)),
     "bilirubin": Analyte("mg/dL", (0, 66), 584.66, loinc=("1975-2",)),
@@ -180,9 +182,9 @@ ANALYTES: dict[str, Analyte] = {
     "cholesterol": Analyte("mg/dL", (0, 660), 386.65, loinc=("2093-3",)),
     "hdl_cholesterol": Analyte("mg/dL", None, 386.65, loinc=("2085-9",)),
     "ldl_cholesterol": Analyte("mg/dL", None, 386.65, loinc=("13457-7", "2089-1")),
-    # of triolein, which stands for all triglycerides
+    # Molar mass of triolein, as usual for all triglycerides.
     "triglycerides": Analyte("mg/dL", None, 885.4, loinc=("2571-8",)),
-    # mol of the monomer, a quarter of the molecule
+    # Molar mass of the monomer, a quarter of the molecule.
     "hemoglobin": Analyte("g/dL", (0, 30), 16114.0, loinc=("718-7",)),
     "hemoglobin_a1c": Analyte(
         "%", loinc=("4548-4",), conversions={"mmol/mol": (0.09148, 2.152)}

@@ -1,4 +1,4 @@
-"""Values as text in, numbers and what limits them out."""
+"""Parsing of numeric values from text, such as ``"<0.1"``."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ COMPARATORS = {
 
 
 def parse_values(text: pd.Series, *, decimal: Literal[".", ","] = ".") -> pd.DataFrame:
-    """Read numbers out of text values, such as ``"<0.1"`` or ``"GREATER THAN 300"``.
+    """Parse numbers from text values, such as ``"<0.1"`` or ``"GREATER THAN 300"``.
 
     Parameters
     ----------
     text : Series of str
         Values as a laboratory reports them.
     decimal : {".", ","}, default="."
-        What stands before the decimals; the other one separates thousands.
+        The decimal separator. The other character separates thousands.
 
     Returns
     -------
     DataFrame of shape (n_values, 3)
-        ``numeric_value``, NaN where the text is no number (a range or a date is none);
-        ``comparator``, ``"<"``, ``"<="``, ``">"``, ``">="`` or ``""``: beyond which
-        limit the true value lies, the number being that limit; ``unit``, what follows
+        ``numeric_value`` is the number, or NaN if the text is not a number (such as a
+        range or a date). ``comparator`` is ``"<"``, ``"<="``, ``">"``, ``">="`` or
+        ``""``, and relates the true value to the number. ``unit`` is the text after
         the number.
 
     Examples

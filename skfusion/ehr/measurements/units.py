@@ -1,4 +1,4 @@
-"""Units of measurements: codes, values and units in, values in one unit a code out."""
+"""Units of laboratory values and vital signs, and conversion between them."""
 
 from __future__ import annotations
 
@@ -26,39 +26,38 @@ NO_BOUNDS = (-np.inf, np.inf)
 
 
 class Tally(NamedTuple):
-    """How many values there are, of unknown units, and not plausible."""
+    """Counts of values, of unknown units and of implausible values."""
 
     n: int = 0
     unknown: int = 0
     outside: int = 0
 
     def join(self, other: Tally) -> Tally:
-        """Return what both counted."""
+        """Return the sum of two tallies."""
         return Tally(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 @dataclass(frozen=True)
 class Units:
-    """Convert measurements to one unit for each code, and tell what cannot be true.
+    """Conversion of values to one unit per code, with plausibility bounds.
 
     Parameters
     ----------
     codes : mapping of str to str or Analyte
-        Code -> what it measures: the name of an entry of
-        `skfusion.ehr.ANALYTES`, or an entry of your own.
+        Code -> name of an entry of `skfusion.ehr.ANALYTES`, or a custom `Analyte`.
     on_unknown : {"split", "gap", "error"}, default="split"
-        What becomes of a value whose unit is not known for its code: its code gets the
-        unit appended (``"creatinine//drops"``), so that it never mixes with others; its
-        value becomes a gap; or an error is raised.
+        Treatment of a value whose unit is unknown for its code. "split" appends the
+        unit to the code (``"creatinine//drops"``), so that it never mixes with others.
+        "gap" sets the value to NaN. "error" raises an error.
     no_unit : {"canonical", "split", "gap"}, default="canonical"
-        What becomes of a value without a unit: it is taken to be in the canonical one.
+        Treatment of a value without a unit. "canonical" assumes the canonical unit.
     bounds : bool, default=True
-        Whether values outside the plausible ones of an analyte become gaps.
+        Whether values outside the plausible bounds of an analyte are set to NaN.
 
     Notes
     -----
-    Codes that are not in `codes` stay as they are; `report` shows which of them come
-    in several units. A gap still is an event: something was measured then.
+    Codes that are not in `codes` are kept unchanged. `report` shows which of them have
+    several units. A value set to NaN is still an event, because a measurement was made.
 
     Examples
     --------
@@ -83,7 +82,7 @@ class Units:
     _analytes: Mapping[str, Analyte] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Look the names up, once."""
+        """Validate the parameters and resolve the names of analytes."""
         for parameter, allowed in (
             ("on_unknown", ("split", "gap", "error")),
             ("no_unit", ("canonical", "split", "gap")),
@@ -93,8 +92,8 @@ class Units:
         for code, analyte in self.codes.items():
             if not isinstance(analyte, Analyte) and analyte not in ANALYTES:
                 raise ValueError(
-                    f"Units: there is no analyte {analyte!r}. Pass an Analyte, or one "
-                    f"of {sorted(ANALYTES)}."
+                    f"Units: got an unknown analyte {analyte!r}. Pass an Analyte, or "
+                    f"one of {sorted(ANALYTES)}."
                 )
             analytes[code] = (
                 analyte if isinstance(analyte, Analyte) else ANALYTES[analyte]
@@ -103,14 +102,14 @@ class Units:
 
     @classmethod
     def loinc(cls, prefix: str = "", **parameters: Any) -> Units:
-        """Return units of the LOINC codes in the table of analytes.
+        """Create units for the LOINC codes in the table of analytes.
 
         Parameters
         ----------
         prefix : str, default=""
-            What LOINC codes begin with in the events, such as ``"LOINC//"``.
+            Prefix of LOINC codes in the events, such as ``"LOINC//"``.
         **parameters
-            Those of the class.
+            Parameters of the class.
 
         Returns
         -------
@@ -132,16 +131,16 @@ class Units:
     def __call__(
         self, code: pd.Series, value: pd.Series, unit: pd.Series
     ) -> pd.DataFrame:
-        """Convert measurements.
+        """Convert values and warn about unknown units and implausible values.
 
         Parameters
         ----------
         code : Series of str of shape (n_events,)
-            What was measured.
+            Codes of the measurements.
         value : Series of float of shape (n_events,)
-            The numbers; NaN is a gap.
+            Values, with NaN for missing values.
         unit : Series of str of shape (n_events,)
-            Their units in any usual spelling; null or empty where there is none.
+            Units in any usual spelling, null or empty for a missing unit.
 
         Returns
         -------
@@ -160,64 +159,64 @@ class Units:
     def convert(
         self, code: pd.Series, value: pd.Series, unit: pd.Series
     ) -> tuple[pd.DataFrame, Tally]:
-        """Convert measurements that are part of more, and count instead of warning.
+        """Convert values and return counts instead of a warning.
 
         Parameters
         ----------
         code, value, unit : Series
-            As in a call.
+            As in `__call__`.
 
         Returns
         -------
         DataFrame of shape (n_events, 3)
-            As in a call.
+            As in `__call__`.
         Tally
-            What `warn` needs; those of several parts can be joined.
+            Input of `warn`. Tallies of several parts can be joined.
         """
         result, status = self._convert(code, value, unit)
         unknown, outside = (status == kind for kind in ("unknown", "out of bounds"))
         if unknown.any() and self.on_unknown == "error":
             raise ValueError(
-                f"Units: {unknown.sum()} of {len(code)} values have a unit that is not "
-                f"known for their code, first at position {int(np.argmax(unknown))}. "
-                "Units.report lists them; extend the Analyte, or pass "
-                "on_unknown='split' or 'gap'."
+                f"Units: got {unknown.sum()} of {len(code)} values with a unit that is "
+                "unknown for their code, first at position "
+                f"{int(np.argmax(unknown))}. Units.report lists them. Extend the "
+                "Analyte, or pass on_unknown='split' or 'gap'."
             )
         return result, Tally(len(code), int(unknown.sum()), int(outside.sum()))
 
     def warn(self, tally: Tally) -> None:
-        """Warn of what was counted, if there was anything.
+        """Warn about unknown units and implausible values, if there are any.
 
         Parameters
         ----------
         tally : Tally
-            As `convert` counts.
+            Counts returned by `convert`.
         """
         if tally.unknown or tally.outside:
             warnings.warn(
-                f"Units: of {tally.n} values {tally.unknown} have an unknown unit "
-                f"({'kept apart' if self.on_unknown == 'split' else 'now gaps'}) and "
-                f"{tally.outside} are not plausible (now gaps). Units.report lists "
-                "them.",
+                f"Units: of {tally.n} values, got {tally.unknown} with an unknown unit "
+                f"({'split by unit' if self.on_unknown == 'split' else 'set to NaN'}) "
+                f"and {tally.outside} implausible values (set to NaN). Units.report "
+                "lists them.",
                 stacklevel=3,
             )
 
     def report(
         self, code: pd.Series, value: pd.Series, unit: pd.Series
     ) -> pd.DataFrame:
-        """Count what would become of measurements.
+        """Return counts of the conversions that would be made.
 
         Parameters
         ----------
         code, value, unit : Series
-            As in a call.
+            As in `__call__`.
 
         Returns
         -------
         DataFrame
-            For each code and unit: ``n`` values and how many are ``canonical``,
-            ``converted``, ``assumed`` (no unit), ``unknown``, ``out of bounds`` or of a
-            code that is ``not listed``.
+            For each code and unit: the number ``n`` of values, and how many are
+            ``canonical``, ``converted``, ``assumed`` (no unit), ``unknown``,
+            ``out of bounds`` or of a code that is ``not listed``.
         """
         _, status = self._convert(code, value, unit)
         plain = unit.map(plain_unit, na_action="ignore").fillna("")
@@ -239,11 +238,11 @@ class Units:
     def _convert(
         self, code: pd.Series, value: pd.Series, unit: pd.Series
     ) -> tuple[pd.DataFrame, np.ndarray]:
-        """Return converted measurements, and what became of each."""
+        """Return converted values and the conversion status of each."""
         written = unit.astype(object).where(unit.notna(), "")
         code_number, codes = pd.factorize(code.to_numpy(object), use_na_sentinel=False)
         unit_number, units = pd.factorize(written.to_numpy(object))
-        # each pair of code and unit is looked up once
+        # Each distinct pair of code and unit is looked up once.
         both, pairs = pd.factorize(code_number * len(units) + unit_number)
         rules = [
             self._rule(codes[pair // len(units)], units[pair % len(units)])
@@ -270,7 +269,7 @@ class Units:
         return result, kind
 
     def _rule(self, code: Any, unit: str) -> _Rule:
-        """Return what becomes of the values of one code in one unit."""
+        """Return the conversion rule of one code and unit."""
         analyte = self._analytes.get(code)
         kept = _Rule("not listed", code, unit or None)
         if analyte is None:
@@ -302,7 +301,7 @@ class _Rule(NamedTuple):
 
 
 def plain_unit(unit: str) -> str:
-    """Return a unit in the one spelling that the tables know, or in small letters.
+    """Return a unit in normalised spelling, or in lower case if it is unknown.
 
     Examples
     --------
@@ -316,20 +315,20 @@ def plain_unit(unit: str) -> str:
 
 
 def conversion(unit: str, analyte: Analyte) -> tuple[float, float] | None:
-    """Return how a unit becomes the canonical one of an analyte.
+    """Return the conversion of a unit to the canonical unit of an analyte.
 
     Parameters
     ----------
     unit : str
         A unit in any usual spelling.
     analyte : Analyte
-        What was measured.
+        The measured analyte.
 
     Returns
     -------
     (float, float) or None
-        Factor and summand: ``canonical = factor * value + summand``. None where the
-        unit is unknown, or does not measure this.
+        Factor and summand: ``canonical = factor * value + summand``. None if the unit
+        is unknown or has the wrong dimension.
 
     Examples
     --------
@@ -356,7 +355,7 @@ def conversion(unit: str, analyte: Analyte) -> tuple[float, float] | None:
 
 
 def _between_kinds(source: str, target: str, analyte: Analyte) -> float | None:
-    """Return what turns g/L, mol/L or eq/L into one another."""
+    """Return the factor between mass, substance and charge concentrations."""
     per_mole: dict[str, float | None] = {
         "mass concentration": analyte.molar_mass,
         "substance concentration": 1.0,

@@ -1,1 +1,1 @@
-"""Point-in-time visibility: the events that each case may see."""
+"""Point-in-time visibility: the events visible to each case at its index time."""

@@ -1,4 +1,4 @@
-"""A table of cases in, the subjects and the ends of their windows out, checked."""
+"""Cases of a cohort table, and validation shared by the estimators of events."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Cases:
-    """Rows of a table of cases.
+    """Rows of a cohort table with their subjects and window ends.
 
     Attributes
     ----------
     subject : ndarray of int of shape (n_rows,)
-        Position of the subject in the store, -1 for one without events.
+        Position of the subject in the store, -1 for a subject without events.
     end : ndarray of int64 of shape (n_rows,)
-        Where its windows end, in microseconds since 1970.
+        End of the windows of each row, in microseconds since 1970.
     """
 
     subject: np.ndarray
     end: np.ndarray
 
 
-# what every estimator of events lets choose
+# Options of the parameters that all estimators of events share.
 CHOICES: dict[str, tuple[Any, ...]] = {
     "closed": ("left", "right"),
     "unknown_subject": ("error", "empty"),
@@ -61,22 +61,22 @@ def read_cases(
     unknown_subject: str,
     owner: str,
 ) -> Cases:
-    """Check a table of cases against a store.
+    """Validate a cohort table against an event store and return its cases.
 
     Parameters
     ----------
     X : DataFrame of shape (n_samples, n_columns)
-        The cases.
+        The cohort table.
     store : EventStore
         The events.
     subject, time : str
-        Columns of `X`.
+        Columns of `X` with the subject and the index time.
     gap : str or timedelta
-        How long before the index time windows end.
+        Time between the end of the windows and the index time.
     unknown_subject : {"error", "empty"}
-        What becomes of subjects without events.
+        Treatment of subjects without events.
     owner : str
-        Who asks, for messages.
+        Name of the estimator for messages.
 
     Returns
     -------
@@ -85,10 +85,10 @@ def read_cases(
     Raises
     ------
     ValueError
-        If a column is missing, an index time is null, time zones are mixed, or a
-        subject is unknown and must not be.
+        If a column is missing, an index time is null, time zones are mixed, or
+        subjects are unknown and ``unknown_subject="error"``.
     TypeError
-        If ids or times are of the wrong kind.
+        If `X` is not a DataFrame, or ids or times have the wrong dtype.
     """
     if not hasattr(X, "columns"):
         raise TypeError(
@@ -99,7 +99,7 @@ def read_cases(
     for column in (subject, time):
         if column not in names:
             raise ValueError(
-                f"{owner}: X has no column {column!r}; it has {names}."
+                f"{owner}: X must have a column {column!r}, got {names}."
                 f"{did_you_mean(column, list(map(str, names)))}"
             )
     ids = X[subject] if isinstance(X, pd.DataFrame) else pd.Series(X[subject].to_list())
@@ -109,25 +109,25 @@ def read_cases(
 
 
 def check_choices(estimator: Any, choices: Mapping[str, tuple[Any, ...]]) -> None:
-    """Raise ValueError if a parameter is none of those that it may be."""
+    """Raise a ValueError if a parameter is not among its options."""
     for name, allowed in choices.items():
         check_option(getattr(estimator, name), name, allowed, type(estimator).__name__)
 
 
 def check_settings(estimator: Any, **choices: tuple[Any, ...]) -> None:
-    """Check the parameters of an estimator that chooses codes of events.
+    """Validate the parameters of an estimator that selects codes of events.
 
     Parameters
     ----------
     estimator : estimator
-        With the parameters of `CHOICES`, ``min_subjects`` and ``max_codes``.
+        Estimator with the parameters of `CHOICES`, ``min_subjects`` and ``max_codes``.
     **choices : tuple
-        What further parameters may be.
+        Options of further parameters.
 
     Raises
     ------
     ValueError
-        If one makes no sense.
+        If a parameter is invalid.
     """
     check_choices(estimator, {**CHOICES, **choices})
     for name in ("min_subjects", "max_codes"):
@@ -136,8 +136,8 @@ def check_settings(estimator: Any, **choices: tuple[Any, ...]) -> None:
             continue
         if not isinstance(value, Integral) or value < 1:
             raise ValueError(
-                f"{type(estimator).__name__}: {name} must be a whole number of at "
-                f"least 1, got {value!r}."
+                f"{type(estimator).__name__}: {name} must be an integer of at least 1, "
+                f"got {value!r}."
             )
 
 
@@ -146,8 +146,8 @@ def check_gap(gap: Any, owner: str) -> int:
     length = as_microseconds(gap)
     if length < 0:
         raise ValueError(
-            f"{owner}: gap={gap!r} is negative, so that windows would end after the "
-            "index time."
+            f"{owner}: gap must not be negative, got {gap!r}. Windows would end after "
+            "the index time."
         )
     return length
 
@@ -156,13 +156,13 @@ def _ends(column: pd.Series, store: EventStore, name: str, owner: str) -> np.nda
     null = column.isna().to_numpy()
     if null.any():
         raise ValueError(
-            f"{owner}: column {name!r} is null in {null.sum()} of {len(null)} rows "
-            f"(row positions {', '.join(map(str, np.flatnonzero(null)[:5]))}). Without "
-            "an index time nothing says which events are past; drop these rows."
+            f"{owner}: got null in column {name!r} in {null.sum()} of {len(null)} rows "
+            f"(row positions {', '.join(map(str, np.flatnonzero(null)[:5]))}). The "
+            "index time determines which events are visible. Drop these rows."
         )
     if not pd.api.types.is_datetime64_any_dtype(column):
         raise TypeError(
-            f"{owner}: column {name!r} must hold times, got {column.dtype}. Convert "
+            f"{owner}: column {name!r} must contain times, got {column.dtype}. Convert "
             "it with pandas.to_datetime."
         )
     zone = column.dt.tz is not None
@@ -171,8 +171,8 @@ def _ends(column: pd.Series, store: EventStore, name: str, owner: str) -> np.nda
         if zone:
             with_zone, without = without, with_zone
         raise ValueError(
-            f"{owner}: the {with_zone} have a time zone and the {without} have none, "
-            "so that hours may lie between them. Give both one."
+            f"{owner}: got {with_zone} with a time zone and {without} without one, so "
+            "that intervals may be wrong by hours. Set the time zone of both."
         )
     if zone:
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
@@ -185,31 +185,32 @@ def _places(
     known = store.subjects
     if pd.api.types.is_integer_dtype(ids) != pd.api.types.is_integer_dtype(known):
         raise TypeError(
-            f"{owner}: column {name!r} holds {ids.dtype}, the events have subjects of "
-            f"{known.dtype}. Convert one of them, e.g. with astype(str)."
+            f"{owner}: got {ids.dtype} in column {name!r}, but the subjects of the "
+            f"events are {known.dtype}. Convert one of them, e.g. with astype(str)."
         )
     places = known.get_indexer(pd.Index(ids.astype(known.dtype)))
     missing = places < 0
     if missing.any() and unknown == "error":
         positions = ", ".join(map(str, np.flatnonzero(missing)[:5]))
         raise ValueError(
-            f"{owner}: the subjects of {missing.sum()} of {len(missing)} rows have no "
-            f"events (row positions {positions}; {name!r} is {ids.dtype}, subjects of "
-            f"the events are {known.dtype}). Check that both are the same kind of id; "
-            "if these subjects really have no events, pass unknown_subject='empty'."
+            f"{owner}: got subjects without events in {missing.sum()} of "
+            f"{len(missing)} rows (row positions {positions}). Check that the ids in "
+            f"{name!r} ({ids.dtype}) and in the events ({known.dtype}) are the same "
+            "kind of id. If these subjects really have no events, pass "
+            "unknown_subject='empty'."
         )
     return places
 
 
 class Seen:
-    """What rows were fitted with, as numbers that no id can be read off.
+    """Hashes of the training rows, from which no id can be recovered.
 
     Parameters
     ----------
     subject : ndarray of shape (n_rows,)
-        Their subjects.
+        Subjects of the rows.
     end : ndarray of int64 of shape (n_rows,)
-        Their ends.
+        Ends of the windows of the rows.
     """
 
     def __init__(self, subject: Any, end: np.ndarray) -> None:
@@ -217,15 +218,15 @@ class Seen:
         self._subjects, self._rows = np.unique(subjects), np.unique(rows)
 
     def warn_of_shared(self, subject: Any, end: np.ndarray, owner: str) -> None:
-        """Warn where other rows are of the same subjects."""
+        """Warn if other rows belong to subjects of the training rows."""
         subjects, rows = _hashes(subject, end)
         shared = np.isin(subjects, self._subjects) & ~np.isin(rows, self._rows)
         if shared.any():
             warnings.warn(
-                f"{owner}: {shared.sum()} of {len(shared)} rows are of subjects that "
-                "it was fitted with, at other index times. If these rows are there to "
-                "test a model, split by subject (groups, StratifiedGroupKFold); if "
-                "they are new, pass shared_subjects='ignore'.",
+                f"{owner}: got {shared.sum()} of {len(shared)} rows of subjects of "
+                "the training rows, at other index times. If these rows test a model, "
+                "split by subject (groups, StratifiedGroupKFold). If they are new "
+                "cases to predict, pass shared_subjects='ignore'.",
                 stacklevel=4,
             )
 
@@ -239,14 +240,14 @@ def _hashes(subject: Any, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class EventTransformer(TransformerMixin, BaseEstimator):
-    """A transformer with the parameters ``subject``, ``time``, ``unknown_subject``."""
+    """Base class of transformers that read a cohort table with subjects and times."""
 
     subject: str
     time: str
     unknown_subject: str
 
     def _cases(self, X: Any, store: EventStore) -> Cases:
-        """Check a table of cases; windows end by ``gap``, if there is one, earlier."""
+        """Validate a cohort table and return its cases, using ``gap`` if defined."""
         return read_cases(
             X,
             store,

@@ -1,4 +1,4 @@
-"""Cases with a subject and an index time in, the events that each may see out."""
+"""Time windows before the index time, and the events visible in them."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ __all__ = [
 ]
 
 UNBOUNDED = np.iinfo(np.int64).max
-MANY = 8  # windows from which on a binary search is faster than comparing with each
-ALL = "all"  # the window without a beginning
+MANY = 8  # Number of windows from which a binary search is faster than comparisons.
+ALL = "all"  # Label of the unbounded window.
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows that reach back from an end, ordered by length.
+    """Time windows that end at the same time, ordered by length.
 
     Attributes
     ----------
     lengths : ndarray of int64 of shape (n_windows,)
-        Their lengths in microseconds.
+        Lengths in microseconds.
     labels : tuple of str
-        Their names.
+        Names of the windows.
     nested : bool
-        Whether each holds those before it, or they are bands beside one another.
+        Whether each window contains the shorter ones. If False, windows are disjoint
+        bands.
     """
 
     lengths: np.ndarray
@@ -47,12 +48,12 @@ class Windows:
 
     @classmethod
     def parse(cls, windows: Any, nested: bool) -> Windows:
-        """Check what a user gave.
+        """Validate and convert the parameter ``windows``.
 
         Raises
         ------
         ValueError
-            If there is none, one is no positive time, or two are the same.
+            If `windows` is empty, a length is not positive, or two lengths are equal.
         """
         if isinstance(windows, str) or not isinstance(windows, Sequence) or not windows:
             raise ValueError(
@@ -63,7 +64,7 @@ class Windows:
         lengths = np.array([length for length, _ in pairs], dtype=np.int64)
         if len(np.unique(lengths)) < len(lengths):
             raise ValueError(
-                f"EventWindows: windows={windows!r} has the same length twice."
+                f"EventWindows: got the same length twice in windows={windows!r}."
             )
         labels = [label for _, label in pairs]
         if not nested:
@@ -71,17 +72,17 @@ class Windows:
         return cls(lengths, tuple(labels), nested)
 
     def union(self, other: Windows) -> Windows:
-        """Return all windows of both, which must be nested.
+        """Return the union of two sets of nested windows.
 
         Raises
         ------
         ValueError
-            If they are disjoint.
+            If the windows are disjoint.
         """
         if not self.nested:
             raise ValueError(
-                "EventWindows: where windows are disjoint, each depends on the others, "
-                "so that they are prepared one setting at a time; pass windows=None."
+                "EventWindows: disjoint windows depend on each other, so that they "
+                "can only be prepared for one setting at a time. Pass windows=None."
             )
         labels = dict(zip(other.lengths.tolist(), other.labels, strict=True))
         labels |= dict(zip(self.lengths.tolist(), self.labels, strict=True))
@@ -91,17 +92,17 @@ class Windows:
 
     @property
     def days(self) -> np.ndarray:
-        """Return the lengths in days, infinite for a whole history."""
+        """Return the lengths in days, infinite for the whole history."""
         days = self.lengths / 86_400_000_000
         return np.where(self.lengths == UNBOUNDED, np.inf, days)
 
     @property
     def widths(self) -> np.ndarray:
-        """Return how many days each one covers."""
+        """Return the width of each window in days."""
         return self.days if self.nested else np.diff(self.days, prepend=0.0)
 
     def band(self, ahead: np.ndarray, closed: str) -> np.ndarray:
-        """Return which band lies that many microseconds before the end."""
+        """Return the index of the band that is `ahead` microseconds before the end."""
         if len(self.lengths) > MANY:
             side: Literal["left", "right"] = "left" if closed == "left" else "right"
             return np.searchsorted(self.lengths[:-1], ahead, side)
@@ -135,22 +136,22 @@ def _label(window: Any) -> str:
 
 
 class WindowEvents(NamedTuple):
-    """Events that some rows see, ordered by row and then time.
+    """Events visible to some rows, ordered by row and then by time.
 
     Attributes
     ----------
     row : ndarray of int of shape (n_events,)
-        Which row sees it. An event that several rows see is there several times.
+        Row of each event. An event visible to several rows is repeated for each.
     code : ndarray of int of shape (n_events,)
-        What happened.
+        Code number of each event.
     band : ndarray of int of shape (n_events,)
-        Between which windows' lengths it lies, 0 the nearest to the end.
+        Index of the band between consecutive window lengths, 0 for the latest.
     ahead : ndarray of float64 of shape (n_events,)
         Days from the event to the end.
     day : ndarray of int of shape (n_events,)
-        Number of its calendar day.
+        Number of the calendar day.
     value : ndarray of float32 of shape (n_events,)
-        The number, NaN for none.
+        Numeric value, or NaN.
     """
 
     row: np.ndarray
@@ -161,23 +162,24 @@ class WindowEvents(NamedTuple):
     value: np.ndarray
 
 
-CHUNK = 100_000  # events at a time: what is made of them stays in the cache
+CHUNK = 100_000  # Events in a chunk, few enough that intermediate arrays stay in cache.
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What may be seen of the events.
+    """Point-in-time visibility: the rules that make an event visible to a row.
 
     Attributes
     ----------
     windows : Windows
         The windows.
     closed : str
-        Whether what is available exactly at the end is seen ("right") or not ("left").
+        Whether an event available exactly at the end is visible ("right") or not
+        ("left").
     codes : ndarray of bool of shape (n_codes,)
-        Which codes.
+        Whether each code is visible.
     bounds : ndarray of float32 of shape (2, n_codes) or None
-        What numbers are clipped to.
+        Lower and upper bounds to which values are clipped.
     days : bool
         Whether calendar days are needed.
     """
@@ -190,24 +192,24 @@ class Sight:
 
 
 def events_of(files: EventFiles, subject: np.ndarray) -> np.ndarray:
-    """Return how many events the subject of each row has; 0 for -1."""
+    """Return the number of events of each row's subject, 0 for position -1."""
     return np.diff(files.offsets, append=files.offsets[-1])[subject]
 
 
 def first_times(files: EventFiles, subject: np.ndarray) -> np.ndarray:
-    """Return when the first event with a time of each row's subject was.
+    """Return the time of the first event of each row's subject, ignoring static events.
 
     Parameters
     ----------
     files : EventFiles
         The events.
     subject : ndarray of int of shape (n_rows,)
-        Position of each row's subject; few enough that their events fit into memory.
+        Position of each row's subject. The events of these subjects must fit in memory.
 
     Returns
     -------
     ndarray of int64 of shape (n_rows,)
-        `NO_TIME` for none.
+        Times in microseconds, `NO_TIME` for a subject without timed events.
     """
     subjects, owner = np.unique(subject, return_inverse=True)
     start, stop = files.offsets[subjects], files.offsets[subjects + 1]
@@ -220,19 +222,19 @@ def first_times(files: EventFiles, subject: np.ndarray) -> np.ndarray:
 
 
 def row_chunks(files: EventFiles, subject: np.ndarray) -> Iterator[slice]:
-    """Cut rows into chunks of about `CHUNK` events.
+    """Split rows into chunks of about `CHUNK` events.
 
     Parameters
     ----------
     files : EventFiles
         The events.
     subject : ndarray of int of shape (n_rows,)
-        Position of each row's subject, -1 for none.
+        Position of each row's subject, -1 for a subject without events.
 
     Yields
     ------
     slice
-        Rows. Neighbouring rows of one subject are in one chunk.
+        Slice of rows. Consecutive rows of one subject are in one chunk.
     """
     n_events = events_of(files, subject)
     changes = np.ones(len(subject), dtype=bool)
@@ -252,21 +254,21 @@ def row_chunks(files: EventFiles, subject: np.ndarray) -> Iterator[slice]:
 def visible_events(
     files: EventFiles, cases: Cases, sight: Sight
 ) -> Iterator[WindowEvents]:
-    """Return the events that rows may see, some rows at a time.
+    """Yield the events visible to the rows, in groups of rows.
 
     Parameters
     ----------
     files : EventFiles
         The events.
     cases : Cases
-        Rows, few enough that all events of their subjects fit into memory.
+        The rows. All events of their subjects must fit in memory.
     sight : Sight
-        What may be seen.
+        The visibility rules.
 
     Yields
     ------
     WindowEvents
-        Of rows that were in none before; row 0 is the first one of `cases`.
+        Events of the next group of rows. Row 0 is the first one of `cases`.
     """
     known = cases.subject >= 0
     rows = np.flatnonzero(known)
@@ -298,7 +300,7 @@ def _slices(
     end: np.ndarray,
     sight: Sight,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where in the events each row's longest window begins and ends."""
+    """Return the range of events in the longest window of each row."""
     longest = sight.windows.lengths[-1]
     side = sight.closed
     if longest == UNBOUNDED:
@@ -311,23 +313,23 @@ def _slices(
 def search_within(
     time: np.ndarray, low: np.ndarray, high: np.ndarray, target: np.ndarray, side: str
 ) -> np.ndarray:
-    """Search each target in its own sorted part of the times, all at once.
+    """Return the position of each target in a separate sorted part of the times.
 
     Parameters
     ----------
     time : ndarray of shape (n_times,)
-        Times, sorted in each part.
+        Times, sorted within each part.
     low, high : ndarray of int of shape (n,)
-        Where each target's part begins and ends.
+        Start and stop of the part of each target.
     target : ndarray of shape (n,)
-        What to search for.
+        Values to search for.
     side : {"left", "right"}
-        Before or behind what equals it, as in `numpy.searchsorted`.
+        Side of equal values, as in `numpy.searchsorted`.
 
     Returns
     -------
     ndarray of int of shape (n,)
-        Places in `time`.
+        Positions in `time`.
     """
     low, high = low.copy(), high.copy()
     while (open_ := low < high).any():
@@ -355,7 +357,7 @@ def _events(
     time, code = columns["time"][place], columns["code"][place]
     keep = sight.codes[code]
     if "available" in columns:
-        # NO_TIME, known when it happened, is before any end
+        # NO_TIME, which means available at the event time, is before any end.
         known = columns["available"][place]
         keep &= known < ends if sight.closed == "left" else known <= ends
     if not keep.all():

@@ -1,4 +1,4 @@
-"""What the training rows may see in; how often each code is seen, its quantiles out."""
+"""Vocabulary of codes and value bounds, learned from events visible in training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from skfusion.ehr.point_in_time.visibility import (
 __all__ = ["count_subjects", "learn_bounds", "learn_codes"]
 
 
-# what says how a stay ended, or is written down after it for the bill
+# Codes that reveal the outcome of a stay, or are assigned for billing afterwards.
 OUTCOME_CODES = (
     *("*DEATH*", "*EXPIRE*", "*DECEASED*", "*DISCHARGE*"),
     *("DRG*", "*//DRG//*", "*BILLING*"),
@@ -34,16 +34,16 @@ OUTCOME_CODES = (
 def chosen_codes(
     codes: Sequence[str], include: Sequence[str] | None, exclude: Any
 ) -> np.ndarray:
-    """Tell which codes may be used.
+    """Return which codes match `include` and do not match `exclude`.
 
     Parameters
     ----------
     codes : sequence of str
         All codes.
     include : sequence of str or None
-        Patterns such as ``"LAB//*"``; None includes all.
+        Patterns such as ``"LAB//*"``. None includes all codes.
     exclude : sequence of str, "outcomes" or None
-        Patterns that are left out; "outcomes" stands for `OUTCOME_CODES`.
+        Patterns of codes to exclude. "outcomes" means `OUTCOME_CODES`.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def chosen_codes(
     )
 
 
-USUAL = 0.5  # of the rows may be of patients of whom nothing is known yet
+USUAL = 0.5  # Maximum fraction of rows before all events of their subjects.
 
 
 def learn_codes(
@@ -78,23 +78,23 @@ def learn_codes(
     counts: np.ndarray,
     blind: np.ndarray,
 ) -> np.ndarray:
-    """Choose the codes of an estimator, after a look at rows that see nothing.
+    """Select the codes of an estimator and warn about rows before all events.
 
     Parameters
     ----------
     estimator : estimator
-        With the parameters ``closed``, ``min_subjects`` and ``max_codes``.
+        Estimator with the parameters ``closed``, ``min_subjects`` and ``max_codes``.
     store : EventStore
         The events.
     cases : Cases
         The training rows.
     counts, blind : ndarray
-        As `count_subjects` returns them.
+        Counts and rows without visible events, as returned by `count_subjects`.
 
     Returns
     -------
     ndarray of int of shape (n_chosen,)
-        As `choose_codes`.
+        Positions of the selected codes, as returned by `choose_codes`.
     """
     owner = type(estimator).__name__
     warn_of_early(store.files, cases, blind, estimator.closed, owner)
@@ -119,42 +119,43 @@ def choose_codes(
     blind: np.ndarray,
     owner: str,
 ) -> np.ndarray:
-    """Choose codes that are seen often.
+    """Select the codes that are visible in enough subjects.
 
     Parameters
     ----------
     codes : list of str
         All codes.
     counts : ndarray of int of shape (n_codes,)
-        Of how many subjects each is seen.
+        Number of subjects in which each code is visible.
     min_subjects : int
-        Of how many it must be.
+        Minimum number of subjects of a selected code.
     max_codes : int or None
-        How many codes are taken at most.
+        Maximum number of selected codes.
     n_subjects : int
-        How many subjects there are.
+        Total number of subjects.
     blind : ndarray of bool of shape (n_rows,)
-        Which rows see no event.
+        Rows without a visible event.
     owner : str
-        Who asks, for the message.
+        Name of the estimator for the error message.
 
     Returns
     -------
     ndarray of int of shape (n_chosen,)
-        Their places, in the order of their names.
+        Positions of the selected codes, sorted by code name.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If no code is visible in enough subjects.
     """
     often = np.flatnonzero(counts >= min_subjects)
     if not len(often):
         raise ValueError(
-            f"{owner}: of {(counts > 0).sum()} codes that the training rows may "
-            f"see none is of at least min_subjects={min_subjects} of their "
-            f"{n_subjects} subjects; {blind.sum()} of {len(blind)} rows see no event. "
-            "Check index times, include and exclude, or lower min_subjects."
+            f"{owner}: got {(counts > 0).sum()} codes visible to the training rows, "
+            f"but none of them in at least min_subjects={min_subjects} of their "
+            f"{n_subjects} subjects. {blind.sum()} of {len(blind)} rows have no "
+            "visible event. Check index times, include and exclude, or lower "
+            "min_subjects."
         )
     ranked = sorted(often, key=lambda i: (-counts[i], codes[i]))
     return np.array(sorted(ranked[:max_codes], key=lambda i: codes[i]))
@@ -163,7 +164,7 @@ def choose_codes(
 def count_subjects(
     files: EventFiles, cases: Cases, sight: Sight
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Count of how many subjects each code is seen.
+    """Count the subjects in which each code is visible.
 
     Parameters
     ----------
@@ -172,14 +173,14 @@ def count_subjects(
     cases : Cases
         The training rows.
     sight : Sight
-        What they may see.
+        The visibility rules.
 
     Returns
     -------
     ndarray of int of shape (n_codes,)
         Number of subjects.
     ndarray of bool of shape (n_rows,)
-        Which rows see nothing.
+        Rows without a visible event.
     """
     n_codes = len(sight.codes)
     counts = np.zeros(n_codes, dtype=np.int64)
@@ -199,10 +200,10 @@ def count_subjects(
 def warn_of_early(
     files: EventFiles, cases: Cases, blind: np.ndarray, closed: str, owner: str
 ) -> None:
-    """Warn where the index times of most rows are before all their subjects' events.
+    """Warn if most index times are before all events of their subjects.
 
-    A new patient has no past, but most of a cohort rarely is new: ids, index times or
-    time zones are wrong then.
+    A new patient has no history, but most rows of a cohort rarely belong to new
+    patients. Wrong ids, index times or time zones are the usual cause.
 
     Parameters
     ----------
@@ -211,11 +212,11 @@ def warn_of_early(
     cases : Cases
         The training rows.
     blind : ndarray of bool of shape (n_rows,)
-        Which of them see nothing.
+        Rows without a visible event.
     closed : {"left", "right"}
-        Whether an event at the end is seen ("right") or not.
+        Whether an event exactly at the end is visible ("right") or not ("left").
     owner : str
-        Who asks, for the message.
+        Name of the estimator for the warning.
     """
     if blind.sum() <= USUAL * len(blind):
         return
@@ -229,8 +230,8 @@ def warn_of_early(
         n_early += int((late & (first != NO_TIME)).sum())
     if n_early > USUAL * len(blind):
         warnings.warn(
-            f"{owner}: the index times of {n_early} of {len(blind)} training rows are "
-            "before all events of their subjects, so that nothing is known of them. "
+            f"{owner}: got {n_early} of {len(blind)} training rows with an index time "
+            "before all events of their subjects, so that they have no visible event. "
             "Check ids, index times and time zones.",
             stacklevel=4,
         )
@@ -239,7 +240,7 @@ def warn_of_early(
 def _by_subject(
     files: EventFiles, cases: Cases, sight: Sight
 ) -> Iterator[tuple[np.ndarray, list[WindowEvents]]]:
-    """Yield some rows and what they see; no subject is in two parts."""
+    """Yield row positions and their visible events, with each subject in one part."""
     order = np.argsort(cases.subject, kind="stable")
     subject, end = cases.subject[order], cases.end[order]
     for rows in row_chunks(files, subject):
@@ -256,7 +257,7 @@ def learn_bounds(
     codes: np.ndarray,
     quantiles: tuple[float, float],
 ) -> np.ndarray:
-    """Learn quantiles of the numbers of each code.
+    """Return quantiles of the numeric values of each code.
 
     Parameters
     ----------
@@ -265,16 +266,16 @@ def learn_bounds(
     cases : Cases
         The training rows.
     sight : Sight
-        What they may see; an event that several rows see counts for each.
+        The visibility rules. An event visible to several rows counts once for each.
     codes : ndarray of int of shape (n_codes,)
-        Of which codes, by their numbers in the store.
+        Positions of the codes in the store.
     quantiles : (float, float)
-        The lower and the upper one, from 0 to 1.
+        Lower and upper quantile, from 0 to 1.
 
     Returns
     -------
     ndarray of float32 of shape (2, n_codes)
-        NaN where a code has no number.
+        NaN for a code without numeric values.
 
     Raises
     ------
@@ -284,8 +285,8 @@ def learn_bounds(
     low, high = quantiles
     if not 0 <= low < high <= 1:
         raise ValueError(
-            f"EventWindows: clip={quantiles!r} must be two quantiles, the lower one "
-            "first, from 0 to 1."
+            "EventWindows: clip must be two increasing quantiles from 0 to 1, got "
+            f"{quantiles!r}."
         )
     place = np.full(len(sight.codes), -1)
     place[codes] = np.arange(len(codes))

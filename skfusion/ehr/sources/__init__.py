@@ -1,4 +1,4 @@
-"""Hospital formats as chunks of events in MEDS columns.
+"""Readers of hospital data formats, which yield events in MEDS columns.
 
 Each reader is a generator of tables with the columns of `skfusion.EventStore`.
 """

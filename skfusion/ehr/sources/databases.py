@@ -1,4 +1,4 @@
-"""A database or a folder of tables in, what a query finds out, chunk by chunk."""
+"""Chunked SQL queries on databases and on folders of table files."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from skfusion._dependencies import require
 __all__ = ["DuckTables", "SqlTables", "Tables", "open_tables"]
 
 
-VECTOR = 2048  # rows that duckdb hands out at a time
+VECTOR = 2048  # Rows of a vector, the unit in which duckdb returns results.
 ENDINGS = (".csv", ".csv.gz", ".parquet")
 
 
 class Tables(Protocol):
-    """Tables with names and columns that SQL reads."""
+    """Interface of named tables that can be queried with SQL."""
 
     def columns(self, table: str) -> list[str]:
-        """Return the columns in small letters, none where there is no such table."""
+        """Return the column names in lower case, or none for a missing table."""
 
     def chunks(self, query: str, table: str) -> Iterator[pd.DataFrame]:
-        """Yield what a query finds, its columns in small letters."""
+        """Yield the result of a query in chunks, with lower-case column names."""
 
     def close(self) -> None:
-        """Give back what was opened here."""
+        """Release the resources opened by this object."""
 
 
 class DuckTables:
-    """Tables that duckdb reads: its own files, or CSV and Parquet.
+    """Tables read with duckdb, from a duckdb file or from CSV and Parquet files.
 
     Parameters
     ----------
     connection : duckdb.DuckDBPyConnection or None
-        Where to ask; None opens one in memory.
+        The connection. None opens an in-memory database.
     owner : str
-        Who reads, for messages.
+        Name of the reader for messages.
     chunk_size : int
-        About how many rows a chunk has.
+        Approximate number of rows in a chunk.
     opened_here : bool, default=True
         Whether `close` closes the connection.
     """
@@ -58,7 +58,7 @@ class DuckTables:
         self._duckdb = require("duckdb", "ehr")
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         if connection is None:
-            # what does not fit into memory goes there, and not into the working folder
+            # Spill files would otherwise be written into the working directory.
             self._folder = tempfile.TemporaryDirectory(prefix="skfusion-")
             connection = self._duckdb.connect(
                 config={"temp_directory": self._folder.name}
@@ -75,7 +75,7 @@ class DuckTables:
         Raises
         ------
         ValueError
-            If there is none, or two files are of one table.
+            If there is no table file, or a table has two files.
         """
         found: dict[str, Path] = {}
         for place in sorted(folder.rglob("*")):
@@ -85,15 +85,16 @@ class DuckTables:
             table = name.partition(".")[0]
             if table in found:
                 raise ValueError(
-                    f"{owner}: the folder has two files of the table {table!r}, "
+                    f"{owner}: got two files of the table {table!r}, "
                     f"{found[table].name} and {place.name} (below "
                     f"{place.parent.name}). Keep one."
                 )
             found[table] = place
         if not found:
             raise ValueError(
-                f"{owner}: the folder holds no table. Expected files such as "
-                "person.csv, PATIENTS.csv.gz or labevents.parquet, in it or below."
+                f"{owner}: got a folder without tables. Expected files such as "
+                "person.csv, PATIENTS.csv.gz or labevents.parquet, in the folder or "
+                "its subfolders."
             )
         tables = cls(None, owner, chunk_size)
         for table, place in found.items():
@@ -104,7 +105,7 @@ class DuckTables:
         path = str(place).replace("'", "''")
         if place.name.lower().endswith(".parquet"):
             source = f"read_parquet('{path}')"
-        else:  # all as text, as types that are guessed change with the rows
+        else:  # Read as text, because inferred types depend on the sampled rows.
             source = f"read_csv('{path}', header=true, delim=',', quote='\"', "
             source += "escape='\"', all_varchar=true)"
         try:
@@ -113,7 +114,7 @@ class DuckTables:
             raise self._unreadable(error, table, 0) from None
 
     def columns(self, table: str) -> list[str]:
-        """Return the columns in small letters, none where there is no such table."""
+        """Return the column names in lower case, or none for a missing table."""
         try:
             self._connection.execute(f"SELECT * FROM {table} LIMIT 0")
         except self._duckdb.CatalogException:
@@ -121,7 +122,7 @@ class DuckTables:
         return [entry[0].lower() for entry in self._connection.description]
 
     def chunks(self, query: str, table: str) -> Iterator[pd.DataFrame]:
-        """Yield what a query finds, its columns in small letters."""
+        """Yield the result of a query in chunks, with lower-case column names."""
         n_rows = 0
         while True:
             try:
@@ -136,17 +137,17 @@ class DuckTables:
             yield chunk.rename(columns=str.lower)
 
     def _unreadable(self, error: Exception, table: str, n_rows: int) -> ValueError:
-        """Return what to say without the message of duckdb, which holds cells."""
+        """Return an error without the message of duckdb, which contains cells."""
         line = re.search(r"[Ll]ine:? (\d+)", str(error))
         return ValueError(
             f"{self._owner}: table {table!r} cannot be read"
             + (f" at line {line[1]}" if line else f" after {n_rows:,} rows")
-            + f" ({type(error).__name__}): the file is damaged, cut off, or not what "
-            "its name says. Nothing was kept."
+            + f" ({type(error).__name__}). The file is damaged, truncated, or does "
+            "not match its file name. No events were stored."
         )
 
     def close(self) -> None:
-        """Give back what was opened here."""
+        """Release the resources opened by this object."""
         if self._opened_here:
             self._connection.close()
         if self._folder is not None:
@@ -154,18 +155,18 @@ class DuckTables:
 
 
 class SqlTables:
-    """Tables behind a connection of DB-API 2.0 or SQLAlchemy.
+    """Tables read through a connection of DB-API 2.0 or SQLAlchemy.
 
     Parameters
     ----------
     execute : callable
-        Given a query it returns the names of the columns and something to fetch from.
+        Function of a query that returns the column names and a result to fetch from.
     owner : str
-        Who reads, for messages.
+        Name of the reader for messages.
     chunk_size : int
-        How many rows a chunk has.
+        Number of rows in a chunk.
     rollback, close : callable
-        What ends a transaction that failed, and what gives back a connection.
+        Functions that roll back a failed transaction and release the connection.
     """
 
     def __init__(
@@ -182,7 +183,7 @@ class SqlTables:
 
     @classmethod
     def of_dbapi(cls, connection: Any, owner: str, chunk_size: int) -> Self:
-        """Read by a cursor."""
+        """Create tables that are read with a DB-API 2.0 cursor."""
 
         def execute(query: str) -> tuple[list[str], Any]:
             cursor = connection.cursor()
@@ -195,7 +196,7 @@ class SqlTables:
 
     @classmethod
     def of_sqlalchemy(cls, source: Any, owner: str, chunk_size: int) -> Self:
-        """Read by an engine or a connection, streaming where the database can."""
+        """Create tables read with SQLAlchemy, with streaming if supported."""
         is_engine = hasattr(source, "connect")
         connection = source.connect() if is_engine else source
 
@@ -214,34 +215,34 @@ class SqlTables:
         )
 
     def columns(self, table: str) -> list[str]:
-        """Return the columns in small letters, none where there is no such table."""
-        try:  # catalogues differ between databases, this does not
+        """Return the column names in lower case, or none for a missing table."""
+        try:  # Catalogues differ between databases, but this query works in all.
             names, result = self._execute(f"SELECT * FROM {table} WHERE 1 = 0")
             result.close()
-        except Exception:  # each driver has exceptions of its own
+        except Exception:  # The exception classes depend on the driver.
             self._recover()
             return []
         return [name.lower() for name in names]
 
     def _recover(self) -> None:
-        """Go on after a query that failed.
+        """Restore the connection after a failed query.
 
-        Some databases do nothing more before a rollback. Others do, and what the user
-        has not committed yet must not be lost there.
+        Some databases require a rollback. Others do not, and there a rollback would
+        discard the user's uncommitted changes.
         """
         try:
             _, result = self._execute("SELECT 1")
             result.close()
-        except Exception:  # as above
+        except Exception:  # The exception classes depend on the driver.
             self._rollback()
 
     def chunks(self, query: str, table: str) -> Iterator[pd.DataFrame]:
-        """Yield what a query finds, its columns in small letters.
+        """Yield the result of a query in chunks, with lower-case column names.
 
         Raises
         ------
         ConnectionError
-            If the database fails, at once or in the middle.
+            If the database fails at the start of the query or during the fetch.
         """
         names: list[str] = []
         result: Any = None
@@ -251,11 +252,11 @@ class SqlTables:
                 if result is None:
                     names, result = self._execute(query)
                 rows = result.fetchmany(self._size)
-            except Exception as error:  # as above; its message may hold cells
+            except Exception as error:  # Depends on the driver, may contain cells.
                 raise ConnectionError(
-                    f"{self._owner}: the database failed while table {table!r} was "
-                    f"read, after {n_rows:,} rows ({type(error).__name__}). Nothing "
-                    "was kept: connect again and repeat."
+                    f"{self._owner}: the database failed while reading table "
+                    f"{table!r}, after {n_rows:,} rows ({type(error).__name__}). "
+                    "No events were stored. Connect again and repeat."
                 ) from None
             if not rows:
                 result.close()
@@ -266,7 +267,7 @@ class SqlTables:
             )
 
     def close(self) -> None:
-        """Give back what was opened here."""
+        """Release the resources opened by this object."""
         self._close()
 
 
@@ -275,17 +276,17 @@ def _nothing() -> None:
 
 
 def open_tables(source: Any, owner: str, chunk_size: int) -> Tables:
-    """Open a connection, a file of duckdb, or a folder of tables.
+    """Open a connection, a duckdb file, or a folder of tables.
 
     Parameters
     ----------
     source : connection, engine, str or PathLike
-        A connection of duckdb or DB-API 2.0, a connection or an engine of SQLAlchemy, a
-        file of duckdb, or a folder of CSV or Parquet files named like the tables.
+        A connection of duckdb or DB-API 2.0, a connection or engine of SQLAlchemy, a
+        duckdb file, or a folder of CSV or Parquet files named after the tables.
     owner : str
-        Who reads, for messages.
+        Name of the reader for messages.
     chunk_size : int
-        About how many rows a chunk has.
+        Approximate number of rows in a chunk.
 
     Returns
     -------
@@ -294,25 +295,25 @@ def open_tables(source: Any, owner: str, chunk_size: int) -> Tables:
     Raises
     ------
     TypeError
-        If it is something else.
+        If `source` is of another type.
     FileNotFoundError
-        If there is no such file or folder.
+        If the file or folder does not exist.
     ValueError
-        If the file is not one of duckdb, or the folder has no tables.
+        If the file is not a duckdb file, or the folder has no tables.
     """
     if isinstance(source, str | os.PathLike):
         place = Path(source).expanduser()
         if place.is_dir():
             return DuckTables.of_folder(place, owner, chunk_size)
         if not place.is_file():
-            raise FileNotFoundError(f"{owner}: there is no file or folder {place}.")
+            raise FileNotFoundError(f"{owner}: got a missing path, {place}.")
         duckdb = require("duckdb", "ehr")
         try:
             return DuckTables(duckdb.connect(place, read_only=True), owner, chunk_size)
         except duckdb.Error as error:
             raise ValueError(
-                f"{owner}: {place} is no file that duckdb opens "
-                f"({type(error).__name__}). Pass a file of duckdb, a folder of CSV or "
+                f"{owner}: got a file that duckdb cannot open, {place} "
+                f"({type(error).__name__}). Pass a duckdb file, a folder of CSV or "
                 "Parquet files, or a connection."
             ) from None
     if hasattr(source, "fetch_df_chunk"):
@@ -322,6 +323,6 @@ def open_tables(source: Any, owner: str, chunk_size: int) -> Tables:
     if hasattr(source, "cursor"):
         return SqlTables.of_dbapi(source, owner, chunk_size)
     raise TypeError(
-        f"{owner}: expected a connection of DB-API 2.0, SQLAlchemy or duckdb, a file "
-        f"of duckdb or a folder of tables, got {type(source).__name__}."
+        f"{owner}: source must be a connection of DB-API 2.0, SQLAlchemy or duckdb, a "
+        f"duckdb file or a folder of tables, got {type(source).__name__}."
     )

@@ -1,4 +1,4 @@
-"""A FHIR bulk export in, chunks of events out."""
+"""Reader of events from a FHIR bulk export."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ try:
     import orjson
 
     _loads: Callable[[bytes], Any] = orjson.loads
-except ImportError:  # three times slower, and otherwise the same
+except ImportError:  # The standard library is three times slower, but equivalent.
     _loads = json.loads
 
-# what the code of a resource raises where an element has another type
+# Errors raised by the conversion of a resource with an element of the wrong type.
 MISSHAPEN = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 SUFFIXES = (".ndjson", ".ndjson.gz", ".jsonl", ".jsonl.gz")
 _ZONE = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
@@ -47,16 +47,16 @@ def read_fhir(
     time_zone: str = "UTC",
     chunk_size: int = 200_000,
 ) -> Iterator[pd.DataFrame]:
-    """Read a FHIR bulk export: files with one resource a line (R4 or R5).
+    """Read events from a FHIR bulk export with one resource per line (R4 or R5).
 
     Parameters
     ----------
     source : str, PathLike or iterable of those
-        Folder with ``.ndjson`` files, also gzipped, at any depth; or such files.
+        Folder with ``.ndjson`` files (also gzipped) at any depth, or such files.
     time_zone : str, default="UTC"
-        Of dates, and of times that do not state theirs.
+        Time zone of dates, and of times without a time zone.
     chunk_size : int, default=200_000
-        About how many events a chunk has.
+        Approximate number of events in a chunk.
 
     Yields
     ------
@@ -65,35 +65,35 @@ def read_fhir(
         ``OBSERVATION//`` (Observation and its components), ``DIAGNOSIS//``
         (Condition), ``PROCEDURE//``, ``MEDICATION//INPATIENT//`` and
         ``MEDICATION//OUTPATIENT//`` (MedicationRequest and MedicationAdministration),
-        then vocabulary and code (``LOINC//718-7``), or ``SOURCE//`` and what the
-        resource has. Beside them ``VISIT//`` and ``VISIT_END//`` and the class
-        (Encounter), ``MEDS_BIRTH``, ``MEDS_DEATH`` and, without time, ``GENDER//``
-        (Patient). Ids are texts.
+        then vocabulary and code (``LOINC//718-7``), or ``SOURCE//`` and the code or
+        text of the resource. Further codes are ``VISIT//`` and ``VISIT_END//`` with the
+        class (Encounter), ``MEDS_BIRTH``, ``MEDS_DEATH`` and, without time,
+        ``GENDER//`` (Patient). Ids are text.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a line is no JSON or no such resource (the message has its number), a file
-        is cut off, or the time zone is unknown.
+        If a line is not JSON or not a valid resource (the message gives the line
+        number), a file is truncated, or the time zone is unknown.
 
     Warns
     -----
     UserWarning
-        With the numbers of resources that were retracted (entered in error, refuted,
-        cancelled, not done) or are not final (preliminary, planned, suspected), have
-        no patient, readable time or code, or are of other types; of Conditions of
-        which nothing says when they were known.
+        With the numbers of dropped resources: retracted (entered in error, refuted,
+        cancelled, not done), not final (preliminary, planned, suspected), without a
+        patient, readable time or code, or of other types. Also with the number of
+        Conditions without a recording time or an encounter end.
 
     Notes
     -----
-    When events are known: an Observation when it was issued; a Condition or Procedure
-    when it was recorded, else when its encounter ended, as codes are assigned then;
-    all others when they happened. Encounters and Medications are kept in memory, and
-    the files read twice for them. A date counts from the end of its day, a month or a
-    year from its end. Values with a comparator ("<0.1") are texts:
-    `skfusion.EventStore.read_text`.
+    An Observation becomes available when it was issued. A Condition or Procedure
+    becomes available when it was recorded, or else when its encounter ended, because
+    codes are assigned then. All other events become available when they happen. Files
+    are read twice, and Encounters and Medications are kept in memory. A date is moved
+    to the end of its day, and a month or a year to its end. Values with a comparator
+    ("<0.1") are stored as text, see `skfusion.EventStore.read_text`.
 
     Examples
     --------
@@ -117,8 +117,8 @@ def read_fhir(
         ZoneInfo(time_zone)
     except (KeyError, ValueError, OSError):
         raise ValueError(
-            f"read_fhir: time_zone={time_zone!r} is unknown; expected a name such as "
-            "'Europe/Berlin'."
+            "read_fhir: time_zone must be a name such as 'Europe/Berlin', got "
+            f"{time_zone!r}."
         ) from None
     files = _files(source)
     return _chunks(files, time_zone, chunk_size)
@@ -136,9 +136,8 @@ def _files(source: Any) -> list[Path]:
             files.append(place)
     if not files:
         raise FileNotFoundError(
-            f"read_fhir: there is no file with one resource a line at {places[:3]}; "
-            f"expected names that end in {', '.join(SUFFIXES)}, as a bulk export has "
-            "them."
+            "read_fhir: expected files with one resource per line and a name that ends "
+            f"in {', '.join(SUFFIXES)}, as in a bulk export, got none at {places[:3]}."
         )
     return files
 
@@ -146,9 +145,9 @@ def _files(source: Any) -> list[Path]:
 def _resources(
     path: Path, only: tuple[bytes, ...] = ()
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Read a file line by line, with their numbers; say which line is broken.
+    """Yield the line number and the resource of each line of a file.
 
-    With `only`, lines that have none of these words are passed over unread.
+    With `only`, lines without any of these words are skipped without parsing.
     """
     opened: Any = gzip.open if path.name.lower().endswith(".gz") else open
     number = 0
@@ -159,24 +158,25 @@ def _resources(
                     yield number, _parsed(line, path, number)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(
-            f"read_fhir: {path.name} is damaged or cut off behind line {number} "
-            f"({type(error).__name__}). Nothing was kept: export it again."
+            f"read_fhir: {path.name} is damaged or truncated after line {number} "
+            f"({type(error).__name__}). No events were stored. Export the file again."
         ) from None
 
 
 def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         resource = _loads(line)
-    except ValueError as error:  # its message holds the place, never the text
+    except ValueError as error:  # Its message contains the position, not the text.
         reason = getattr(error, "msg", type(error).__name__)
         raise ValueError(
-            f"read_fhir: line {number} of {path.name} is no JSON ({reason}). Nothing "
-            "was kept: expected one resource a line. Repair or remove the line."
+            f"read_fhir: line {number} of {path.name} is not JSON ({reason}). No "
+            "events were stored. Expected one resource per line. Repair or remove the "
+            "line."
         ) from None
     if not isinstance(resource, dict) or "resourceType" not in resource:
         raise ValueError(
-            f"read_fhir: line {number} of {path.name} is no FHIR resource: it has no "
-            "resourceType. Nothing was kept."
+            f"read_fhir: line {number} of {path.name} is not a FHIR resource, because "
+            "it has no resourceType. No events were stored."
         )
     return resource
 
@@ -215,40 +215,42 @@ def _chunks(
         loss.warn()
     if n_early:
         warnings.warn(
-            f"read_fhir: {n_early} events of Condition say neither when they were "
-            "recorded nor in which encounter that ended: they count as known when they "
-            "began, which may be before. Delay them with EventStore.with_lags.",
+            f"read_fhir: got {n_early} events of Condition without a recording time or "
+            "an encounter end. They are treated as available at their onset, which may "
+            "be too early. Delay them with EventStore.with_lags.",
             stacklevel=2,
         )
-    _warn_of(retracted, "resources were retracted or not final and left out")
-    others.pop("Medication", None)  # what requests refer to
-    _warn_of(others, "resources of other types were left out")
+    _warn_of(retracted, "resources that are retracted or not final")
+    others.pop("Medication", None)  # Medications are used through references.
+    _warn_of(others, "resources of unsupported types")
 
 
 def _warn_of(counts: Counter[str], what: str) -> None:
     if counts:
         listed = ", ".join(f"{name} {n}" for name, n in counts.most_common(8))
-        warnings.warn(f"read_fhir: {counts.total()} {what}: {listed}.", stacklevel=3)
+        warnings.warn(
+            f"read_fhir: dropped {counts.total()} {what}: {listed}.", stacklevel=3
+        )
 
 
 def _events(name: str, resource: dict[str, Any], known: Known) -> list[Event] | None:
-    """Return the events of a resource, None where it says that they are none."""
+    """Return the events of a resource, or None if it is retracted or not final."""
     if is_retracted(resource):
         return None
     return list(RESOURCES[name](resource, known))
 
 
 def _misshapen(name: str, path: Path, number: int) -> ValueError:
-    """Say which resource is not built as it must be, and nothing of its content."""
+    """Return an error that names the position of a resource but not its content."""
     return ValueError(
-        f"read_fhir: line {number} of {path.name} is no {name} as FHIR R4 or R5 "
-        "describes it: an element has another type. Nothing was kept. Repair or "
+        f"read_fhir: line {number} of {path.name} is not a valid {name} of FHIR R4 or "
+        "R5, because an element has the wrong type. No events were stored. Repair or "
         "remove the line."
     )
 
 
 def _known(files: list[Path]) -> Known:
-    """Read what others refer to; it may stand behind them, and in any file."""
+    """Read referenced resources first, because they may be in any file."""
     known = Known({}, {})
     for path in files:
         for number, resource in _resources(path, (b'"Encounter"', b'"Medication"')):
@@ -271,7 +273,7 @@ def _tables(
         stated = table["available_time"].notna()
         for column in ("time", "available_time"):
             table[column] = _as_utc(table[column], time_zone)
-        # when it was known cannot be read: nobody can say in which windows it is
+        # Events with an unreadable availability time are dropped to avoid leakage.
         table["time"] = table["time"].mask(stated & table["available_time"].isna())
         table["available_time"] = later_of(table["time"], table["available_time"])
         table["numeric_value"] = table["numeric_value"].astype(float)
@@ -283,13 +285,13 @@ def _tables(
 
 
 def _as_utc(column: pd.Series, time_zone: str) -> pd.Series:
-    """Read FHIR's times; a date is the end of its day, a month or a year its end."""
+    """Convert FHIR times to UTC, with dates, months and years at their end."""
     texts = column.astype("string")
     is_date = texts.str.match(_DATE).fillna(False).astype(bool)
     found = pd.to_datetime(
         texts.where(~is_date), format="ISO8601", utc=True, errors="coerce"
     ).astype("datetime64[us, UTC]")
-    # no zone, which FHIR forbids: as dates, of the place
+    # FHIR forbids times without a zone. They are treated as local times, like dates.
     is_local = ~is_date & texts.notna() & ~texts.str.contains(_ZONE, na=False)
     if is_local.any():
         found = found.where(~is_local, _local(texts[is_local], time_zone))

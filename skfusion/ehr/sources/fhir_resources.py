@@ -1,6 +1,6 @@
-"""One FHIR resource in, events out: its code, its times, its value.
+"""Conversion of FHIR resources to events with codes, times and values.
 
-The elements are those of FHIR R4, with the names of R5 where these differ.
+The elements are those of FHIR R4, and those of R5 where the names differ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-#: Uniform name of a code system -> its name among OMOP's vocabularies.
+#: URI of a code system -> name of the vocabulary in OMOP.
 SYSTEMS = {
     "http://loinc.org": "LOINC",
     "http://snomed.info/sct": "SNOMED",
@@ -36,7 +36,7 @@ SYSTEMS = {
     "http://www.ama-assn.org/go/cpt": "CPT4",
 }
 _INPATIENT = {"IMP", "ACUTE", "NONAC", "EMER", "SS", "OBSENC"}
-_GENDERS = {"female": "F", "male": "M"}  # as from the other formats
+_GENDERS = {"female": "F", "male": "M"}  # The codes used by the other readers.
 _OUTSIDE = {
     *("entered-in-error", "cancelled", "not-done"),
     *("registered", "preliminary", "draft", "planned", "preparation"),
@@ -46,7 +46,7 @@ _DENIED = {"entered-in-error", "refuted", "unconfirmed", "provisional", "differe
 
 
 class Event(NamedTuple):
-    """An event as a resource states it; times are texts."""
+    """Event of a resource, with times as text."""
 
     subject_id: str | None
     time: str | None
@@ -58,14 +58,14 @@ class Event(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What others refer to: class and end of encounters, codes of medications."""
+    """Referenced data: class and end of encounters, and codes of medications."""
 
     encounters: dict[str, tuple[str, str | None]]
     medications: dict[str, str]
 
 
 def identifier(reference: Any) -> str | None:
-    """Return the id that a reference ends in: of ``Patient/12``, ``urn:uuid:12``.
+    """Return the id at the end of a reference such as ``Patient/12``.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def identifier(reference: Any) -> str | None:
 
 
 def subject_of(resource: Mapping[str, Any]) -> str | None:
-    """Return whose the resource is; None unless that is a patient of the export."""
+    """Return the patient id of a resource, or None for other subjects."""
     subject = resource.get("subject")
     text = (subject or {}).get("reference") or ""
     kind = text.partition("/_history/")[0].rpartition("/")[0].rpartition("/")[2]
@@ -91,13 +91,13 @@ def subject_of(resource: Mapping[str, Any]) -> str | None:
 
 
 def _known_at(resource: Mapping[str, Any], known: Known, name: str) -> str | None:
-    """Return when it was recorded, else when its encounter ended."""
+    """Return the recording time, or else the end of the encounter."""
     encounter = identifier(resource.get("encounter")) or ""
     return resource.get(name) or known.encounters.get(encounter, ("", None))[1]
 
 
 def coding_of(concept: Any) -> str | None:
-    """Return vocabulary and code of a concept; of several the first that is known."""
+    """Return vocabulary and code of the first coding with a known code system."""
     concept = concept or {}
     first = None
     for coding in concept.get("coding", ()):
@@ -117,7 +117,7 @@ def _domain(domain: str, coded: str | None) -> str | None:
 
 
 def _when(resource: Mapping[str, Any], *names: str) -> str | None:
-    """Find the first time; of a period its end, since what it says is known then."""
+    """Return the first time found, using the end of a period to avoid leakage."""
     for name in names:
         for kind in ("DateTime", "Instant", "Date", ""):
             value = resource.get(name + kind)
@@ -132,7 +132,7 @@ def _when(resource: Mapping[str, Any], *names: str) -> str | None:
 
 
 def _value(element: Mapping[str, Any]) -> tuple[float | None, str | None, str | None]:
-    """Return number, unit and text of a value."""
+    """Return the numeric value, unit and text of an element."""
     quantity = element.get("valueQuantity")
     if isinstance(quantity, dict):
         unit = quantity.get("code") or quantity.get("unit")
@@ -165,7 +165,7 @@ def _observation(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
         coded = coding_of(part.get("code"))
         number, unit, text = _value(part)
         if part is resource and len(parts) > 1 and (number, text) == (None, None):
-            continue  # a panel, whose values are those of its components
+            continue  # A panel has values in its components only.
         domain = "OBSERVATION"
         if "laboratory" in categories:
             domain = "LAB"
@@ -259,7 +259,7 @@ def _period(resource: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def note(resource: Mapping[str, Any], known: Known) -> None:
-    """Keep of a resource what others refer to."""
+    """Store the data of a resource that other resources refer to."""
     name, key = resource["resourceType"], str(resource.get("id"))
     if name == "Encounter":
         stay = encounter_class(resource), _period(resource).get("end")
@@ -290,7 +290,7 @@ def _patient(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
 
 
 def is_retracted(resource: Mapping[str, Any]) -> bool:
-    """Tell whether what a resource says did not happen, or is not final."""
+    """Return whether a resource is retracted, did not happen or is not final."""
     verified = resource.get("verificationStatus")
     codings = verified.get("coding", []) if isinstance(verified, dict) else []
     denied = any(coding.get("code") in _DENIED for coding in codings)
@@ -299,7 +299,7 @@ def is_retracted(resource: Mapping[str, Any]) -> bool:
     return bool(denied or no_order or outside)
 
 
-#: Type of a resource -> what makes events of it.
+#: Resource type -> function that yields its events.
 RESOURCES: dict[str, Callable[[Mapping[str, Any], Known], Iterator[Event]]] = {
     "Condition": _condition,
     "Encounter": _encounter,

@@ -1,4 +1,4 @@
-"""A data set in the Medical Event Data Standard in, chunks of events out."""
+"""Reader of events from a Medical Event Data Standard (MEDS) data set."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ REQUIRED = ("subject_id", "time", "code")
 def read_meds(
     source: str | os.PathLike[str], *, chunk_size: int = 500_000
 ) -> Iterator[pd.DataFrame]:
-    """Read a MEDS data set.
+    """Read events from a MEDS data set.
 
     Parameters
     ----------
     source : str or PathLike
-        Folder of the data set (with a folder ``data``), a folder of Parquet files, or
-        one such file.
+        Folder of the data set (with a subfolder ``data``), folder of Parquet files, or
+        a single Parquet file.
     chunk_size : int, default=500_000
-        Most events of a chunk.
+        Maximum number of events in a chunk.
 
     Yields
     ------
     DataFrame
-        ``subject_id``, ``time`` (NaT for what holds always), ``code``, and what the
-        files have of ``numeric_value``, ``available_time``, ``unit``, ``text_value``.
+        ``subject_id``, ``time`` (NaT for static events), ``code``, and, if present,
+        ``numeric_value``, ``available_time``, ``unit``, ``text_value``.
 
     Raises
     ------
     FileNotFoundError
         If there is no Parquet file.
     ValueError
-        If a file is damaged or cut off, or lacks a column.
+        If a file is damaged or truncated, or lacks a column.
 
     Notes
     -----
-    MEDS 0.4 says when something happened, not when it was known; give events that were
-    known later an ``available_time``, or use `skfusion.EventStore.with_lags`.
+    MEDS 0.4 records when an event happened, not when it became available. Add an
+    ``available_time`` to delayed events, or use `skfusion.EventStore.with_lags`.
 
     Examples
     --------
@@ -69,8 +69,8 @@ def read_meds(
         files = sorted((data if data.is_dir() else place).rglob("*.parquet"))
     if not files:
         raise FileNotFoundError(
-            f"read_meds: there is no Parquet file at {place}. A MEDS data set has them "
-            "in its folder 'data'."
+            f"read_meds: got a path without Parquet files, {place}. A MEDS data set "
+            "has them in its folder 'data'."
         )
     arrow, parquet = require("pyarrow", "ehr"), require("pyarrow.parquet", "ehr")
     return _chunks(files, chunk_size, arrow, parquet)
@@ -90,8 +90,8 @@ def _chunks(
             missing = [name for name in REQUIRED if name not in names]
             if missing:
                 raise ValueError(
-                    f"{where} has no column {missing}; it has {names}. Rename yours to "
-                    f"the names of MEDS: {', '.join(EVENT_COLUMNS)}."
+                    f"{where} must have the columns {missing}, got {names}. Rename the "
+                    f"columns to the MEDS names: {', '.join(EVENT_COLUMNS)}."
                 )
             wanted = [name for name in EVENT_COLUMNS if name in names]
             batches = file.iter_batches(chunk_size, columns=wanted)
@@ -107,6 +107,6 @@ def _chunks(
 
 def _damaged(where: str, error: Exception) -> ValueError:
     return ValueError(
-        f"{where} is damaged or cut off ({type(error).__name__}). Nothing was kept: "
-        "copy it again."
+        f"{where} is damaged or truncated ({type(error).__name__}). No events were "
+        "stored. Copy the file again."
     )

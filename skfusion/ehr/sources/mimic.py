@@ -1,4 +1,4 @@
-"""A folder of MIMIC-III or MIMIC-IV in, chunks of events out."""
+"""Reader of events from the tables of MIMIC-III or MIMIC-IV."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from skfusion.ehr.sources.shaping import Losses
 __all__ = ["EventQuery", "LAYOUTS", "read_mimic"]
 
 
-END = "+ INTERVAL 1 DAY - INTERVAL 1 MICROSECOND"  # of the day, for a date
-# what is of no stay that there is has no time then, and is counted
+END = "+ INTERVAL 1 DAY - INTERVAL 1 MICROSECOND"  # Moves a date to the end of its day.
+# A left join, so that rows of an unknown stay have no time and are counted as dropped.
 STAY = " LEFT JOIN admissions a ON a.hadm_id = t.hadm_id"
 
 
 class EventQuery(NamedTuple):
-    """Events of one table: what they are made of, each an expression of SQL."""
+    """Events of one table, with an SQL expression for each column."""
 
     table: str
-    needs: tuple[str, ...]  # columns that must be there
+    needs: tuple[str, ...]  # Required columns.
     time: str
     code: str
     available: str | None = None
@@ -34,10 +34,10 @@ class EventQuery(NamedTuple):
     unit: str | None = None
     text: str | None = None
     join: str = ""
-    uses: tuple[str, ...] = ()  # other tables
+    uses: tuple[str, ...] = ()  # Other required tables.
 
     def sql(self) -> str:
-        """Return the query."""
+        """Return the SQL query."""
         parts = ["CAST(t.subject_id AS BIGINT) AS subject_id"]
         parts += [f"{self.time} AS time", f"{self.code} AS code"]
         if self.value:
@@ -54,17 +54,17 @@ class EventQuery(NamedTuple):
 
 
 def at(column: str, alias: str = "t") -> str:
-    """Return a column as a time."""
+    """Return an SQL expression that casts a column to a timestamp."""
     return f"CAST({alias}.{column} AS TIMESTAMP)"
 
 
 def on(column: str) -> str:
-    """Return a date as the end of its day."""
+    """Return an SQL expression for the end of the day of a date column."""
     return f"(date_trunc('day', {at(column)}) {END})"
 
 
 DISCHARGED = at("dischtime", "a")
-# vital signs in CareVue, and in MetaVision where no category says so
+# Vital signs of CareVue, and of MetaVision where the items have no category.
 VITAL_ITEMS = (
     *(211, 220045, 51, 442, 455, 6701, 220179, 220050, 8368, 8440, 8441, 8555),
     *(220180, 220051, 456, 52, 6702, 443, 220052, 220181, 225312, 615, 618, 220210),
@@ -121,7 +121,7 @@ SHARED = (
 MIMIC_III = (
     EventQuery("patients", ("gender",), "CAST(NULL AS TIMESTAMP)",
                "'GENDER//' || t.gender"),
-    # ages above 89 are hidden by births 300 years back; 91.4 years is their median
+    # Ages above 89 are masked by births 300 years earlier. Their median is 91.4 years.
     EventQuery(
         "patients", ("dob",),
         "CASE WHEN a.first - " + at("dob") + " > INTERVAL 54750 DAY THEN a.first - "
@@ -175,7 +175,7 @@ MIMIC_III = (
         "procedureevents_mv", ("itemid", "starttime", "storetime"), at("starttime"),
         "'PROCEDURE//MIMIC//' || t.itemid", at("storetime"),
     ),
-    # when a culture was reported is not there: not later than at discharge
+    # The report time of a culture is not recorded, so the discharge is an upper bound.
     EventQuery(
         "microbiologyevents", ("hadm_id", "chartdate", "charttime", "spec_type_desc",
                                "org_name"),
@@ -259,50 +259,50 @@ def read_mimic(
     tables: Sequence[str] | None = None,
     chunk_size: int = 200_000,
 ) -> Iterator[pd.DataFrame]:
-    """Read the events of MIMIC-III [1]_ or MIMIC-IV [2]_.
+    """Read events from the tables of MIMIC-III [1]_ or MIMIC-IV [2]_.
 
-    Which of the two it is, the columns of the table ``patients`` tell.
+    The columns of the table ``patients`` determine the version.
 
     Parameters
     ----------
     folder : str or PathLike
-        Folder of the tables, as CSV, CSV with gzip or Parquet, in it or below (``hosp``
-        and ``icu``).
+        Folder of the tables as CSV, gzipped CSV or Parquet files, in the folder itself
+        or in subfolders (``hosp`` and ``icu``).
     tables : sequence of str or None, default=None
-        Which tables, such as ``("labevents", "diagnoses_icd")``. None takes those with
-        events that are there; ``patients`` and ``admissions`` must be.
+        Tables to read, such as ``("labevents", "diagnoses_icd")``. None reads all
+        existing tables of events. ``patients`` and ``admissions`` are required.
     chunk_size : int, default=200_000
-        About how many events a chunk has.
+        Approximate number of events in a chunk.
 
     Yields
     ------
     DataFrame
         Columns of events. Codes begin with ``DIAGNOSIS//ICD9CM//`` or ``ICD10CM//``,
-        ``PROCEDURE//``, ``LAB//LOINC//`` (MIMIC-III, where its table has one) or
+        ``PROCEDURE//``, ``LAB//LOINC//`` (MIMIC-III, if its table has one) or
         ``LAB//MIMIC//`` and the item, ``VITAL//``, ``CHART//``, ``OUTPUT//``,
         ``MEDICATION//INPATIENT//``, ``MICROBIOLOGY//``, ``VISIT//``, ``DISCHARGE//``,
-        ``ICU//``, ``ICU_END//``, ``SERVICE//``, ``DRG//``, ``RACE//``, and there are
-        ``MEDS_BIRTH``, ``MEDS_DEATH`` and, without time, ``GENDER//``.
+        ``ICU//``, ``ICU_END//``, ``SERVICE//``, ``DRG//`` or ``RACE//``. Further codes
+        are ``MEDS_BIRTH``, ``MEDS_DEATH`` and, without time, ``GENDER//``.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such folder.
+        If the folder does not exist.
     ValueError
-        If the layout is neither, a table or column is missing, or a file is damaged.
+        If the version is unknown, a table or column is missing, or a file is damaged.
 
     Warns
     -----
     UserWarning
-        If rows are left out.
+        If rows are dropped.
 
     Notes
     -----
-    When events are known: diagnoses, procedures and groups that are billed, at
-    discharge; results, charts and inputs when they were stored, where a table says so.
-    It does not for laboratory values of MIMIC-III, which are known when drawn (give
-    them time with `skfusion.EventStore.with_lags`), nor for its cultures, which are
-    known at discharge. Dates without a time count as the end of their day. Births of
+    Diagnoses, procedures and billing groups become available at discharge. Results,
+    chart and input events become available at their store time, if the table has one.
+    Laboratory values of MIMIC-III have none and are available when drawn (use
+    `skfusion.EventStore.with_lags` for a delay). Cultures of MIMIC-III become available
+    at discharge. Dates without a time are moved to the end of their day. Births of
     MIMIC-IV are at the beginning of the year ``anchor_year - anchor_age``.
 
     References
@@ -321,7 +321,7 @@ def read_mimic(
     """
     place = Path(folder).expanduser()
     if not place.is_dir():
-        raise FileNotFoundError(f"read_mimic: there is no folder {place}.")
+        raise FileNotFoundError(f"read_mimic: got a missing folder, {place}.")
     opened = DuckTables.of_folder(place, "read_mimic", chunk_size)
     try:
         queries = _chosen(opened, tables)
@@ -332,31 +332,31 @@ def read_mimic(
 
 
 def _chosen(opened: DuckTables, tables: Sequence[str] | None) -> list[EventQuery]:
-    """Return the queries to ask, after a look at tables and columns."""
+    """Return the queries to run, after checking tables and columns."""
     for name in ("patients", "admissions"):
         if not opened.columns(name):
             raise ValueError(
-                f"read_mimic: there is no table {name!r}. Pass the folder of "
-                "MIMIC-III, or that of MIMIC-IV above 'hosp' and 'icu'."
+                f"read_mimic: got a folder without the table {name!r}. Pass the folder "
+                "of MIMIC-III, or that of MIMIC-IV above 'hosp' and 'icu'."
             )
     about = opened.columns("patients")
     layout = "iv" if "anchor_age" in about else "iii" if "dob" in about else None
     if layout is None:
         raise ValueError(
-            "read_mimic: neither MIMIC-III nor MIMIC-IV: the table 'patients' has no "
-            f"column 'dob' and no 'anchor_age'; it has {about}."
+            "read_mimic: the table 'patients' must have the column 'dob' (MIMIC-III) "
+            f"or 'anchor_age' (MIMIC-IV), got {about}."
         )
     queries = LAYOUTS[layout]
     known = sorted({query.table for query in queries})
     for name in tables or ():
         if name not in known:
             raise ValueError(
-                f"read_mimic: no events are read from a table {name!r}."
-                f"{did_you_mean(name, known)} Those of MIMIC-{layout.upper()} are "
-                f"{', '.join(known)}."
+                f"read_mimic: got an unsupported table {name!r} in tables."
+                f"{did_you_mean(name, known)} The options of MIMIC-{layout.upper()} "
+                f"are {', '.join(known)}."
             )
         if not opened.columns(name):
-            raise ValueError(f"read_mimic: there is no table {name!r} in the folder.")
+            raise ValueError(f"read_mimic: got a folder without the table {name!r}.")
     there = [name for name in known if opened.columns(name)]
     chosen = [q for q in queries if q.table in (there if tables is None else tables)]
     for query in chosen:
@@ -369,14 +369,14 @@ def _check(opened: DuckTables, query: EventQuery) -> None:
     lacking = [name for name in ("subject_id", *query.needs) if name not in columns]
     if lacking:
         raise ValueError(
-            f"read_mimic: the table {query.table!r} has no column {lacking}; it has "
+            f"read_mimic: table {query.table!r} must have the columns {lacking}, got "
             f"{columns}."
         )
     for name in query.uses:
         if not opened.columns(name):
             raise ValueError(
-                f"read_mimic: the table {query.table!r} is read with {name!r}, which "
-                "is not in the folder."
+                f"read_mimic: table {query.table!r} requires the table {name!r}, but "
+                "got a folder without it."
             )
 
 
@@ -387,7 +387,8 @@ def _events(opened: DuckTables, queries: list[EventQuery]) -> Iterator[pd.DataFr
             for query in parts:
                 static = query.time.startswith("CAST(NULL")
                 for chunk in opened.chunks(query.sql(), table):
-                    if query.code.startswith("CASE WHEN t.dod"):  # the living
+                    if query.code.startswith("CASE WHEN t.dod"):
+                        # Patients without a recorded death yield no event.
                         chunk = chunk[chunk["code"].notna()]
                     yield chunk if static else losses.keep_events(chunk)
             losses.warn()

@@ -1,4 +1,4 @@
-"""An OMOP database in, chunks of events out."""
+"""Reader of events from a database in the OMOP Common Data Model."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ __all__ = [
 ]
 
 
-# concepts of visits: inpatient, emergency, both, intensive care, inpatient hospital
+# Visit concepts: inpatient, emergency, both, intensive care, inpatient hospital.
 INPATIENT_VISITS = frozenset({9201, 9203, 262, 32037, 8717})
 
 
 class ClinicalTable(NamedTuple):
-    """Where a table says what happened, when, and what was found.
+    """Columns of a clinical table that contain code, time and value.
 
-    `after_visit` are codes that are assigned when a visit ends.
+    `after_visit` marks tables whose codes are assigned at the end of a visit.
     """
 
     domain: str
-    stem: str  # what the columns of concepts begin with
-    start: str  # what the columns of the time begin with
+    stem: str  # Prefix of the concept columns.
+    start: str  # Prefix of the time columns.
     after_visit: bool = False
     with_value: bool = False
     text: str | None = None
@@ -76,20 +76,20 @@ CLINICAL_TABLES = {
 
 
 def persons_of(chunk: pd.DataFrame, name: str) -> pd.Series:
-    """Return whose the rows are."""
+    """Return the person id of each row."""
     ids = as_ids(chunk["person_id"], f"read_omop: {name}.person_id")
     return ids if ids.isna().any() else ids.astype("int64")
 
 
 def coded(column: pd.Series, words: Mapping[int, str], name: str) -> pd.Series:
-    """Return the codes of concepts; null for none, which is concept 0."""
+    """Return the codes of concepts, with null for concept 0 (no matching concept)."""
     ids = as_ids(column, f"read_omop: {name}.{column.name}")
     unnamed = ("OMOP//" + ids.astype(str)).where(ids.fillna(0) != 0, None)
     return ids.map(words).astype(object).where(ids.fillna(0) != 0).fillna(unnamed)
 
 
 def when(chunk: pd.DataFrame, start: str, name: str) -> pd.Series:
-    """Return the time, or the end of the day where only that is known."""
+    """Return event times, or the end of the day for dates without time."""
     where = f"read_omop: {name}.{start}"
     times = as_times(chunk[f"{start}_datetime"], f"{where}_datetime")
     dates = as_times(chunk[f"{start}_date"], f"{where}_date")
@@ -99,7 +99,7 @@ def when(chunk: pd.DataFrame, start: str, name: str) -> pd.Series:
 
 
 def births_of(chunk: pd.DataFrame) -> pd.Series:
-    """Return when persons were born, as well as it is known."""
+    """Return birth times, completed from year, month and day if necessary."""
     given = as_times(chunk["birth_datetime"], "read_omop: person.birth_datetime")
     parts = {
         part: pd.to_numeric(chunk[f"{part}_of_birth"], errors="coerce")
@@ -116,7 +116,7 @@ def births_of(chunk: pd.DataFrame) -> pd.Series:
 def domain_of(
     chunk: pd.DataFrame, code: pd.Series, table: ClinicalTable, name: str
 ) -> pd.Series:
-    """Return what the codes begin with."""
+    """Return the domain prefix of each code."""
     start = pd.Series(f"{table.domain}//", index=chunk.index, dtype=object)
     if name == "measurement":
         return start.mask(code.isin(VITAL_SIGNS), "VITAL//")
@@ -133,7 +133,7 @@ def domain_of(
 def values_of(
     chunk: pd.DataFrame, table: ClinicalTable, units: Mapping[int, str], name: str
 ) -> pd.DataFrame:
-    """Return the number, its unit, and the text where there is no number."""
+    """Return the numeric value and its unit, or the text of other values."""
     given = chunk["value_as_number"]
     numbers = pd.to_numeric(given, errors="coerce").astype("float64")
     frame = pd.DataFrame({"numeric_value": numbers})
@@ -160,55 +160,57 @@ def read_omop(
     concepts: str = "standard",
     chunk_size: int = 200_000,
 ) -> Iterator[pd.DataFrame]:
-    """Read the events of a database in OMOP's Common Data Model, version 5.
+    """Read events from a database in the OMOP Common Data Model, version 5.
 
     Parameters
     ----------
     source : connection, engine, str or PathLike
-        A connection of DB-API 2.0 or duckdb, a connection or an engine of SQLAlchemy
-        (results are streamed where the database can), a file of duckdb, or a folder of
-        CSV or Parquet files named like the tables.
+        A connection of DB-API 2.0 or duckdb, or a connection or engine of SQLAlchemy
+        (results are streamed if the database supports it). Alternatively a duckdb file,
+        or a folder of CSV or Parquet files named after the tables.
     schema : str or None, default=None
         Schema of the tables, such as ``"cdm"``.
     tables : sequence of str or None, default=None
-        Of ``person``, ``condition_occurrence``, ``procedure_occurrence``,
-        ``drug_exposure``, ``measurement``, ``observation``, ``device_exposure``,
-        ``visit_occurrence`` and ``death``. None takes those that are there.
+        Tables to read, among ``person``, ``condition_occurrence``,
+        ``procedure_occurrence``, ``drug_exposure``, ``measurement``, ``observation``,
+        ``device_exposure``, ``visit_occurrence`` and ``death``. None reads all
+        existing tables.
     concepts : {"standard", "source"}, default="standard"
-        Standard concepts (SNOMED, RxNorm, LOINC), or those of the source (such as
-        ICD10CM) where there are any.
+        Standard concepts (SNOMED, RxNorm, LOINC), or source concepts (such as ICD10CM)
+        if available.
     chunk_size : int, default=200_000
-        About how many events a chunk has.
+        Approximate number of events in a chunk.
 
     Yields
     ------
     DataFrame
         Columns of events. Codes are ``DIAGNOSIS//``, ``PROCEDURE//``, ``LAB//``,
         ``VITAL//``, ``OBSERVATION//``, ``DEVICE//``, ``MEDICATION//INPATIENT//`` or
-        ``MEDICATION//OUTPATIENT//``, then vocabulary and code (``LOINC//718-7``);
-        ``SOURCE//`` and what the source has where no concept is known. Beside them
+        ``MEDICATION//OUTPATIENT//``, then vocabulary and code (``LOINC//718-7``).
+        ``SOURCE//`` and the source value replace an unknown concept. Further codes are
         ``VISIT//``, ``VISIT_END//``, ``MEDS_BIRTH``, ``MEDS_DEATH``, and, without time,
         ``GENDER//``, ``RACE//`` and ``ETHNICITY//``.
 
     Raises
     ------
     ValueError
-        If a table or column is missing, or a cell is not what it must be.
+        If a table or column is missing, or a cell has an invalid value.
     ConnectionError
         If the database fails.
 
     Warns
     -----
     UserWarning
-        If rows are left out, or a table that is there lacks columns.
+        If rows are dropped, or an existing table lacks columns and is skipped.
 
     Notes
     -----
-    When events are known: conditions and procedures of a visit at its end, as codes
-    are assigned at discharge; all others when they happened. OMOP has no column for
-    when a result was reported: `skfusion.EventStore.with_lags`. A time of midnight is a
-    date without time, as the model's conventions say, and is moved to the end of its
-    day. A drug is an inpatient's if its visit is.
+    Conditions and procedures of a visit become available at its end, because codes are
+    assigned at discharge. All other events become available when they happen. OMOP has
+    no column for the time at which a result was reported, so use
+    `skfusion.EventStore.with_lags` for a delay. A time of midnight is a date without
+    time by the conventions of OMOP, and is moved to the end of its day. A drug is of an
+    inpatient if its visit is an inpatient visit.
 
     References
     ----------
@@ -234,8 +236,8 @@ def read_omop(
     for table in tables or ():
         if table not in TABLES:
             raise ValueError(
-                f"read_omop: there are no events in a table {table!r}."
-                f"{did_you_mean(table, TABLES)} Those read are {', '.join(TABLES)}."
+                f"read_omop: got an unsupported table {table!r} in tables."
+                f"{did_you_mean(table, TABLES)} The options are {', '.join(TABLES)}."
             )
     opened = open_tables(source, "read_omop", chunk_size)
     try:
@@ -248,7 +250,7 @@ def read_omop(
 
 
 class _Reader:
-    """Read one table of a database after the other."""
+    """Reader of the tables of a database, one after the other."""
 
     def __init__(self, tables: Tables, schema: str | None, concepts: str) -> None:
         self._tables = tables
@@ -259,26 +261,27 @@ class _Reader:
         }
 
     def chosen(self, tables: Sequence[str] | None) -> list[str]:
-        """Return the tables to read; all that are asked for must be whole."""
+        """Return the tables to read, after checking tables and columns."""
         missing = [name for name in tables or ("person",) if not self._columns[name]]
         if missing:
             there = [name for name in TABLES if self._columns[name]]
             raise ValueError(
-                f"read_omop: there is no table {missing} (or it may not be read); of "
-                f"OMOP's there are {there}. Pass the schema if it has another one."
+                f"read_omop: got a database without the table {missing}, or without "
+                f"permission to read it. The OMOP tables found are {there}. Set the "
+                "schema if the tables are in another one."
             )
         chosen = []
         for name in tables or [name for name in TABLES if self._columns[name]]:
             lacking = [c for c in _required(name) if c not in self._columns[name]]
             if lacking and (tables or name == "person"):
                 raise ValueError(
-                    f"read_omop: the table {name!r} has no column {lacking}; it has "
+                    f"read_omop: table {name!r} must have the columns {lacking}, got "
                     f"{self._columns[name]}."
                 )
             if lacking:
                 warnings.warn(
-                    f"read_omop: left out the table {name!r}, which has no column "
-                    f"{lacking}. Name the tables to read to be rid of this warning.",
+                    f"read_omop: skipped table {name!r}, which has no column "
+                    f"{lacking}. Set tables= to silence this warning.",
                     stacklevel=3,
                 )
                 continue
@@ -286,15 +289,15 @@ class _Reader:
         needing = [n for n in chosen if n in CLINICAL_TABLES and n != "measurement"]
         if needing and not self._columns[VISIT]:
             warnings.warn(
-                "read_omop: there is no table 'visit_occurrence': diagnoses and "
-                "procedures count as known when they happened, which may be before "
-                "they were coded, and all medication as outpatients'.",
+                "read_omop: got no table 'visit_occurrence'. Diagnoses and procedures "
+                "are treated as available when they happened, which may be before they "
+                "were coded, and all medication as outpatient medication.",
                 stacklevel=3,
             )
         return chosen
 
     def events(self, chosen: list[str]) -> Iterator[pd.DataFrame]:
-        """Yield the events of the tables."""
+        """Yield the events of the selected tables."""
         special: dict[str, Callable[[], Iterator[pd.DataFrame]]] = {
             "person": self._persons,
             VISIT: self._visits,
@@ -305,7 +308,7 @@ class _Reader:
                 losses = Losses("read_omop", name)
                 chunks = special[name]() if name in special else self._clinical(name)
                 for chunk in chunks:
-                    if name == "person":  # with static events
+                    if name == "person":  # These chunks include static events.
                         yield chunk
                     else:
                         yield losses.keep_events(chunk)
@@ -316,7 +319,7 @@ class _Reader:
     def _chunks(
         self, name: str, columns: Sequence[str], with_visit: bool = False
     ) -> Iterator[pd.DataFrame]:
-        """Yield some columns of a table, empty ones where it has no such."""
+        """Yield some columns of a table, with nulls for missing columns."""
         there = [column for column in columns if column in self._columns[name]]
         query = ", ".join(f"t.{column}" for column in there)
         join = ""
@@ -335,7 +338,7 @@ class _Reader:
             yield chunk.reindex(columns=list(dict.fromkeys(columns)))
 
     def _words(self, name: str, column: str, *wanted: str) -> Mapping[int, str]:
-        """Return what the concepts of a column are, in columns of `concept`."""
+        """Return the text of the concepts of a column, from columns of `concept`."""
         there = self._columns["concept"]
         if column not in self._columns[name] or "concept_id" not in there:
             return {}
@@ -351,7 +354,7 @@ class _Reader:
         return words
 
     def _clinical(self, name: str) -> Iterator[pd.DataFrame]:
-        """Yield the events of a table of conditions, drugs, results or the like."""
+        """Yield the events of a clinical table."""
         table = CLINICAL_TABLES[name]
         concept = f"{table.stem}_concept_id"
         source = f"{table.stem}_source_concept_id"
@@ -385,7 +388,7 @@ class _Reader:
             yield frame
 
     def _persons(self) -> Iterator[pd.DataFrame]:
-        """Yield births, and what holds always."""
+        """Yield births and static events."""
         words = {
             kind: self._words("person", f"{kind}_concept_id", "concept_name")
             for kind in ("race", "ethnicity")
@@ -416,7 +419,7 @@ class _Reader:
             yield pd.concat([part[["subject_id", "time", "code"]] for part in parts])
 
     def _visits(self) -> Iterator[pd.DataFrame]:
-        """Yield the beginning and the end of each visit."""
+        """Yield the start and the end of each visit."""
         words = self._words(VISIT, "visit_concept_id", "concept_name")
         columns = ["person_id", "visit_concept_id"]
         columns += [

@@ -1,4 +1,4 @@
-"""Cells as a source has them in, columns of events out: times, ids, what is lost."""
+"""Conversion of source columns to event columns, and counts of dropped rows."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ DAY = pd.Timedelta(1, "D") - pd.Timedelta(1, "us")
 
 
 class Losses:
-    """Leave out rows that are no event, and say at the end how many they were.
+    """Filter that drops rows without a valid event and counts them for a warning.
 
     Parameters
     ----------
     owner : str
-        Who reads, for the message.
+        Name of the reader for the warning.
     source : str
-        What is read: a table, a kind of resource.
+        Name of the table or resource type.
 
     Examples
     --------
@@ -55,7 +55,7 @@ class Losses:
         self.n_rows = 0
 
     def keep(self, frame: pd.DataFrame, wanted: pd.Series, reason: str) -> pd.DataFrame:
-        """Return the wanted rows; the others are lost for that reason."""
+        """Return the wanted rows and count the others under `reason`."""
         n_lost = len(frame) - int(wanted.sum())
         if not n_lost:
             return frame
@@ -63,7 +63,7 @@ class Losses:
         return frame[wanted]
 
     def keep_events(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return rows that have a subject, a time and a code, in columns of events."""
+        """Return the event columns of rows that have a subject, a time and a code."""
         self.n_rows += len(frame)
         for name, reason in (
             ("subject_id", "have no subject"),
@@ -74,25 +74,25 @@ class Losses:
         return frame[[name for name in EVENT_COLUMNS if name in frame]]
 
     def warn(self) -> None:
-        """Warn of what was lost, if anything was."""
+        """Warn about dropped rows, if there are any."""
         if self.counts:
             lost = ", ".join(f"{n} {reason}" for reason, n in self.counts.items())
             warnings.warn(
-                f"{self._owner}: {self._source}: left out {self.counts.total()} of "
+                f"{self._owner}: {self._source}: dropped {self.counts.total()} of "
                 f"{self.n_rows} rows: {lost}.",
                 stacklevel=2,
             )
 
 
 def as_times(column: pd.Series, where: str) -> pd.Series:
-    """Return a column of dates, times or ISO 8601 texts as times.
+    """Convert a column of dates, times or ISO 8601 texts to times.
 
     Parameters
     ----------
     column : Series
         Dates, times or texts, all with a time zone or all without.
     where : str
-        Who reads what, for the message.
+        Name of the reader and the column for the error message.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def as_times(column: pd.Series, where: str) -> pd.Series:
     Raises
     ------
     ValueError
-        If a cell is no time, or some have a time zone and others none.
+        If a cell is not a time, or only some cells have a time zone.
 
     Examples
     --------
@@ -114,12 +114,12 @@ def as_times(column: pd.Series, where: str) -> pd.Series:
         texts = column.astype(object).where(column.notna(), None)
         try:
             column = pd.to_datetime(texts, format="ISO8601")
-        except (ValueError, TypeError):  # the message of pandas holds the cell
+        except (ValueError, TypeError):  # The message of pandas contains the cell.
             bad = [i for i, cell in enumerate(texts) if not _is_time(cell)]
             raise ValueError(
-                f"{where}: {len(bad) or 'some'} of {len(texts)} cells are no times "
-                f"(row positions {', '.join(map(str, bad[:5])) or 'unknown'} of this "
-                "chunk), or time zones are mixed. Expected ISO 8601 such as "
+                f"{where}: got {len(bad) or 'some'} of {len(texts)} cells that are not "
+                f"times (row positions {', '.join(map(str, bad[:5])) or 'unknown'} of "
+                "this chunk), or mixed time zones. Expected ISO 8601 such as "
                 "2024-05-01 12:30:00."
             ) from None
     if column.dt.tz is None:
@@ -141,9 +141,9 @@ def end_of_day(times: pd.Series, where: pd.Series | None = None) -> pd.Series:
     Parameters
     ----------
     times : Series of datetime64[us]
-        When something happened.
+        Event times.
     where : Series of bool or None, default=None
-        Which of them are dates; None takes those at midnight.
+        Which times are dates without time. None selects times at midnight.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def end_of_day(times: pd.Series, where: pd.Series | None = None) -> pd.Series:
 
     Notes
     -----
-    A date read as midnight would let a feature of the morning know of the evening.
+    With a date as midnight, features in the morning would include the evening.
     """
     if where is None:
         where = times == times.dt.normalize()
@@ -159,23 +159,23 @@ def end_of_day(times: pd.Series, where: pd.Series | None = None) -> pd.Series:
 
 
 def prefixed(start: str, column: pd.Series) -> pd.Series:
-    """Put something before each cell; null stays null."""
+    """Return the column with a prefix before each cell that is not null."""
     words = column.astype(object).map(lambda cell: f"{start}{cell}", "ignore")
     return words.astype(object).where(column.notna(), None)
 
 
 def later_of(times: pd.Series, others: pd.Series) -> pd.Series:
-    """Return the later of two times; the first one where there is no second."""
+    """Return the elementwise later time, ignoring nulls in `others`."""
     return times.where(~(others > times), others)
 
 
 def as_ids(column: pd.Series, where: str) -> pd.Series:
-    """Return a column of whole numbers, as numbers or as text, with gaps.
+    """Convert a column of integers, as numbers or text, to a nullable integer column.
 
     Raises
     ------
     ValueError
-        If a cell is something else.
+        If a cell is not an integer.
 
     Examples
     --------
@@ -191,13 +191,13 @@ def as_ids(column: pd.Series, where: str) -> pd.Series:
     if bad.any():
         places = ", ".join(str(i) for i in bad.to_numpy().nonzero()[0][:5])
         raise ValueError(
-            f"{where}: {bad.sum()} of {len(bad)} cells are no whole numbers (row "
+            f"{where}: got {bad.sum()} of {len(bad)} cells that are not integers (row "
             f"positions {places} of this chunk)."
         )
     return numbers.astype("Int64")
 
 
-# those of the FHIR profile of vital signs, and their concepts in SNOMED CT
+# Codes of the FHIR vital signs profile, and the equivalent SNOMED CT concepts.
 VITAL_SIGNS = frozenset(
     f"LOINC//{code}"
     for code in (

@@ -1,4 +1,4 @@
-"""What kind a column of a record is, and its cells as numbers."""
+"""Kinds of the columns of a static EHR table, and conversion of cells to numbers."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ __all__ = [
 
 
 SECONDS_PER_DAY = 86_400.0
-# "age", "Age", "patient_age", "age_at_scan", "age_years"; no "image", "age_gap"
+# Matches "age", "Age", "patient_age", "age_at_scan" and "age_years", but not "image"
+# or "age_gap".
 AGES = re.compile(r"(.*[\W_])?age([\W_](at|in|years|months|days)([\W_].*)?)?", re.I)
 KINDS = ("number", "date", "ordered", "boolean", "category", "multivalued", "text")
 
 
 def kind_of(column: pd.Series) -> str:
-    """Tell the kind of a column by its type, and by its cells where that says little.
+    """Return the kind of a column from its dtype, or from its cells for objects.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def kind_of(column: pd.Series) -> str:
     Raises
     ------
     ValueError
-        If the column holds complex numbers.
+        If the column contains complex numbers.
 
     Examples
     --------
@@ -68,7 +69,7 @@ def kind_of(column: pd.Series) -> str:
         return "boolean"
     if types.is_complex_dtype(column):
         raise ValueError(
-            f"Complex data not supported: TabularEncoder found complex numbers in "
+            f"Complex data not supported: TabularEncoder got complex numbers in "
             f"column {column.name!r}."
         )
     if types.is_numeric_dtype(column):
@@ -89,7 +90,7 @@ def _kind_of_cells(filled: pd.Series) -> str:
     }
     if len(filled) and all(isinstance(cell, (bool, np.bool_)) for cell in filled):
         return "boolean"
-    for kind, types in kinds.items():  # an empty column counts as numbers
+    for kind, types in kinds.items():  # An empty column is of kind "number".
         if all(isinstance(cell, types) for cell in filled):
             return kind
     return "category"
@@ -107,9 +108,9 @@ def sort_columns(
     frame : DataFrame
         The table.
     said : mapping of str to (str, collection of str)
-        Kind -> the parameter by which the user says so, and the columns named there.
+        Kind -> the parameter that sets this kind, and the columns named there.
     index_time : str or None
-        Name of the column with the moment of prediction, which is no feature.
+        Name of the column with the index time, which is not a feature.
 
     Returns
     -------
@@ -119,8 +120,8 @@ def sort_columns(
     Raises
     ------
     ValueError
-        If a column that the user names does not exist or is of another kind, or there
-        are dates and no index time.
+        If a named column does not exist or is of another kind, or if there are date
+        columns without an index time.
 
     Examples
     --------
@@ -135,8 +136,9 @@ def sort_columns(
         for column in columns:
             if column not in frame.columns:
                 raise ValueError(
-                    f"TabularEncoder: {parameter}={column!r} is not among the "
-                    f"{frame.shape[1]} columns. Add it to the columns of the modality."
+                    f"TabularEncoder: got {parameter}={column!r}, which is not among "
+                    f"the {frame.shape[1]} columns. Add it to the columns of the "
+                    "modality."
                 )
     kinds: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     for column in frame.columns.drop(named["index_time"]):
@@ -144,39 +146,40 @@ def sort_columns(
         kind = wanted[0] if wanted else kind_of(frame[column])
         if len(wanted) > 1 or (kind == "number" and kind_of(frame[column]) != kind):
             raise ValueError(
-                f"TabularEncoder: column {column!r} is {kind_of(frame[column])} by its "
-                f"cells, and {' and '.join(said[kind][0] for kind in wanted)} says "
-                "otherwise. Name it in one parameter that fits."
+                f"TabularEncoder: column {column!r} is of kind "
+                f"{kind_of(frame[column])} by its cells, but got it in "
+                f"{' and '.join(said[kind][0] for kind in wanted)}. Name it in one "
+                "parameter that fits."
             )
         kinds[kind].append(column)
     if kinds["date"] and index_time is None:
         raise ValueError(
-            f"TabularEncoder: column {kinds['date'][0]!r} holds dates, which only mean "
-            "something as intervals. Give the name of the column with the moment of "
-            "prediction as index_time=, or leave the column out."
+            f"TabularEncoder: got dates in column {kinds['date'][0]!r}, which are "
+            "encoded as intervals from the index time. Set index_time= to the name of "
+            "the column with the index time, or remove the column."
         )
     return kinds
 
 
 def to_float(column: pd.Series) -> np.ndarray:
-    """Return a column of numbers or booleans as float64, gaps as NaN.
+    """Return a column of numbers or booleans as float64, with NaN for missing cells.
 
     Raises
     ------
     ValueError
-        If a cell is no number, or infinite.
+        If a cell is not a number, or is infinite.
     """
     try:
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"TabularEncoder: column {column.name!r} held numbers in fit but now holds "
-            f"{column.dtype} values that are none. Convert it as it was in fit."
+            f"TabularEncoder: column {column.name!r} was numeric in fit, got "
+            f"{column.dtype} values that are not numbers. Convert it as in fit."
         ) from error
     if np.isinf(values).any():
         rows = np.flatnonzero(np.isinf(values))
         raise ValueError(
-            f"TabularEncoder: column {column.name!r} holds infinity in {len(rows)} "
+            f"TabularEncoder: got infinity in column {column.name!r} in {len(rows)} "
             f"row(s), first at row position {rows[0]}. Replace it by NaN or a bound."
         )
     return values
@@ -185,21 +188,21 @@ def to_float(column: pd.Series) -> np.ndarray:
 def within_bounds(
     values: np.ndarray, bounds: tuple[float, float]
 ) -> tuple[np.ndarray, int]:
-    """Make gaps of values that cannot be true.
+    """Replace implausible values by NaN and count them.
 
     Parameters
     ----------
     values : ndarray of float64
         Measurements.
     bounds : (float, float)
-        Least and greatest plausible value, both plausible themselves.
+        Least and greatest plausible value, both inclusive.
 
     Returns
     -------
     values : ndarray of float64
-        A copy, NaN where the value lay outside.
+        A copy with NaN for each value outside the bounds.
     n_outside : int
-        How many there were.
+        Number of values outside the bounds.
 
     Examples
     --------
@@ -213,7 +216,7 @@ def within_bounds(
 
 
 def check_ages(values: np.ndarray, name: Any) -> None:
-    """Raise ValueError where a column that is named as an age holds negative numbers.
+    """Raise a ValueError if a column named as an age contains negative numbers.
 
     Examples
     --------
@@ -223,28 +226,29 @@ def check_ages(values: np.ndarray, name: Any) -> None:
     >>> check_ages(np.array([40.0, -1.0]), "age_at_scan")
     Traceback (most recent call last):
     ...
-    ValueError: TabularEncoder: column 'age_at_scan' holds negative ages in 1 of 2 ...
+    ValueError: TabularEncoder: got negative ages in column 'age_at_scan', in 1 of 2 ...
     """
     if not AGES.fullmatch(str(name).strip()):
         return
     negative = np.flatnonzero(values < 0)
     if len(negative):
         raise ValueError(
-            f"TabularEncoder: column {name!r} holds negative ages in {len(negative)} "
+            f"TabularEncoder: got negative ages in column {name!r}, in {len(negative)} "
             f"of {len(values)} rows (row positions "
-            f"{', '.join(map(str, negative[:5]))}). Correct them; make them gaps with "
-            f"bounds={{{name!r}: (0, 130)}}; or, if the column is standardised or is "
-            f"no age, say so with bounds={{{name!r}: (-np.inf, np.inf)}}."
+            f"{', '.join(map(str, negative[:5]))}). Correct them, or treat them as "
+            f"missing with bounds={{{name!r}: (0, 130)}}. If the column is "
+            "standardised or is not an age, set "
+            f"bounds={{{name!r}: (-np.inf, np.inf)}}."
         )
 
 
 def days_between(column: pd.Series, index_time: pd.Series) -> np.ndarray:
-    """Return days from the index time to the dates of a column, negative before it.
+    """Return the days from the index time to each date, negative before the index time.
 
     Raises
     ------
     ValueError
-        If one of both holds no dates, or one has a time zone and the other has none.
+        If a column does not contain dates, or only one of the two has a time zone.
     """
     times, origin = _to_time(column), _to_time(index_time)
     if (times.dt.tz is None) != (origin.dt.tz is None):
@@ -252,9 +256,9 @@ def days_between(column: pd.Series, index_time: pd.Series) -> np.ndarray:
             (column, index_time) if origin.dt.tz is None else (index_time, column)
         )
         raise ValueError(
-            f"TabularEncoder: column {with_zone.name!r} has a time zone and "
-            f"{without.name!r} has none, so that hours may lie between them. Give "
-            "both one with .dt.tz_localize."
+            f"TabularEncoder: got column {with_zone.name!r} with a time zone and "
+            f"column {without.name!r} without one, so that intervals may be wrong by "
+            "hours. Set the time zone of both with .dt.tz_localize."
         )
     interval = times - origin
     return interval.dt.total_seconds().to_numpy(np.float64) / SECONDS_PER_DAY
@@ -266,7 +270,7 @@ def _to_time(column: pd.Series) -> pd.Series:
     empty = column.isna().all()
     if not (pd.api.types.is_datetime64_any_dtype(column) or empty):
         raise ValueError(
-            f"TabularEncoder: column {column.name!r} must hold dates, got "
+            f"TabularEncoder: column {column.name!r} must contain dates, got "
             f"{column.dtype}. Convert it with pandas.to_datetime."
         )
     return pd.to_datetime(column)
@@ -275,16 +279,16 @@ def _to_time(column: pd.Series) -> pd.Series:
 def typical_values(
     values: np.ndarray, weights: np.ndarray, use_mean: np.ndarray
 ) -> np.ndarray:
-    """Return what fills the gaps of each column; 0 where nothing was measured.
+    """Return the fill value of each column, which is 0 for a column without values.
 
     Parameters
     ----------
     values : ndarray of shape (n_samples, n_columns)
-        Numbers; NaN is a gap.
+        Numbers, with NaN for missing values.
     weights : ndarray of shape (n_samples,)
-        Weights of the rows, above 0.
+        Positive weights of the rows.
     use_mean : ndarray of bool of shape (n_columns,)
-        Where the mean is taken; the lower median elsewhere.
+        Whether to use the mean of a column instead of its lower median.
 
     Returns
     -------
@@ -306,7 +310,7 @@ def typical_values(
         if use_mean[j]:
             typical[j] = np.average(column[known], weights=weights[known])
         else:
-            # A value that occurs, so that booleans stay booleans.
+            # The lower median is an observed value, so that booleans stay booleans.
             typical[j] = np.quantile(
                 column[known], 0.5, weights=weights[known], method="inverted_cdf"
             )
@@ -314,7 +318,7 @@ def typical_values(
 
 
 def to_ranks(column: pd.Series, order: Sequence[Any]) -> np.ndarray:
-    """Return the place of each cell in an order: 0, 1, ...; NaN where it has none.
+    """Return the rank of each cell in an order (from 0), or NaN for other values.
 
     Examples
     --------
@@ -329,25 +333,25 @@ def to_ranks(column: pd.Series, order: Sequence[Any]) -> np.ndarray:
 
 
 class MultiHot:
-    """One 0/1 column for each value that occurs often enough, one for all others.
+    """Multi-hot encoding with one column for each frequent value.
 
     Parameters
     ----------
     separator : str or None
-        What stands between the values of a text cell; None where cells are lists.
+        Separator of the values in a text cell. None is for cells that are lists.
     min_frequency : int, float or None
-        Values in fewer rows than this (a count, or a share of the rows) are merged
+        Values in fewer rows than this (a count, or a fraction of the rows) are merged
         into one column.
     max_values : int or None
-        Most columns; the values in most rows are kept.
+        Maximum number of columns. The values found in most rows are kept.
 
     Attributes
     ----------
     values_ : list of str
-        Values that have a column of their own, sorted.
+        Sorted values that have a separate column.
     has_infrequent_ : bool
-        Whether there is a last column for the merged ones. Unseen values join them, and
-        are ignored where there are none.
+        Whether the last column merges infrequent and unseen values. Unseen values are
+        ignored without it.
 
     Examples
     --------
@@ -370,14 +374,14 @@ class MultiHot:
         self.max_values = max_values
 
     def fit(self, column: pd.Series) -> Self:
-        """Count in how many rows each value stands."""
+        """Count the rows of each value and select the frequent values."""
         counts = Counter(
             value for cell in column for value in split_cell(cell, self.separator)
         )
         least = self.min_frequency or 1
         if isinstance(least, float):
             least *= len(column)
-        # by frequency, then by name, so that a tie does not depend on the row order
+        # Sort by frequency, then by name, so that ties do not depend on the row order.
         frequent = sorted(
             (value for value in counts if counts[value] >= least),
             key=lambda value: (-counts[value], value),
@@ -408,7 +412,7 @@ class MultiHot:
 
 
 def split_cell(cell: Any, separator: str | None) -> set[str]:
-    """Return the different values in one cell, without the spaces around them.
+    """Return the distinct values in one cell, without surrounding whitespace.
 
     Examples
     --------
@@ -431,9 +435,9 @@ class Terms:
     Parameters
     ----------
     min_frequency : int, float or None
-        Words in fewer rows than this (a count, or a share of the rows) are left out.
+        Words in fewer rows than this (a count, or a fraction of the rows) are ignored.
     max_terms : int
-        Most words; the commonest are kept.
+        Maximum number of words. The most frequent words are kept.
 
     Examples
     --------
@@ -449,14 +453,14 @@ class Terms:
         self.max_terms = max_terms
 
     def fit(self, column: pd.Series) -> Self:
-        """Learn the words and in how many rows they stand."""
+        """Learn the vocabulary and the document frequencies."""
         least = 1 if self.min_frequency is None else self.min_frequency
         vectorizer = TfidfVectorizer(min_df=least, max_features=self.max_terms)
         text = _as_text(column)
         count_words = vectorizer.build_analyzer()
         n_rows = Counter(word for cell in text for word in set(count_words(cell)))
         least_rows = least * len(text) if isinstance(least, float) else least
-        # scikit-learn refuses a vocabulary of none; here the column then says nothing
+        # scikit-learn rejects an empty vocabulary. Here the column yields no feature.
         self._vectorizer = None
         if any(count >= least_rows for count in n_rows.values()):
             self._vectorizer = vectorizer.fit(text)
@@ -480,7 +484,7 @@ def _as_text(column: pd.Series) -> pd.Series:
 
 
 def to_words(frame: pd.DataFrame) -> np.ndarray:
-    """Return categories as text, a gap as the category "missing"."""
-    # One type for all, so that 1 and "1" in one column do not break the sorting.
+    """Return categories as text, with missing cells as the category "missing"."""
+    # A single type, because 1 and "1" in one column could not be sorted together.
     text = frame.astype(object).where(frame.notna(), "missing")
     return text.map(str).to_numpy(dtype=object)

@@ -1,4 +1,4 @@
-"""ComorbidityEncoder: cells of diagnosis codes in, conditions and a score out."""
+"""Encoding of diagnosis codes as comorbidities with `ComorbidityEncoder`."""
 
 from __future__ import annotations
 
@@ -21,36 +21,37 @@ INDICES = {"charlson": CHARLSON, "elixhauser": ELIXHAUSER}
 
 
 class ComorbidityEncoder(TransformerMixin, BaseEstimator):
-    """Turn diagnoses into the conditions of Charlson or Elixhauser and their score.
+    """Transformer of diagnosis codes to Charlson or Elixhauser comorbidities.
 
-    Nothing is learned; the definitions are those of Quan et al. 2005 [1]_.
+    The encoder learns nothing from the data. The definitions are those of Quan et al.
+    2005 [1]_.
 
     Parameters
     ----------
     index : {"charlson", "elixhauser"}, default="charlson"
-        Which conditions.
+        The comorbidity index that defines the conditions.
     version : {"icd10", "icd9"}, default="icd10"
-        Which classification the codes are from; ``"icd9"`` is ICD-9-CM.
+        The classification of the codes. ``"icd9"`` is ICD-9-CM.
     separator : str or None, default="&"
-        What stands between the codes of a text cell. None is for cells that are lists
-        or hold one code.
+        Separator of the codes in a text cell. None is for cells that are lists or
+        contain one code.
     weights : str or None, default=None
-        Which weights add up to the score: ``"charlson"`` [2]_ (the default) or
-        ``"quan"`` [3]_, ``"van_walraven"`` [4]_ for Elixhauser.
+        Weights of the conditions in the score. Charlson has ``"charlson"`` [2]_ (the
+        default) and ``"quan"`` [3]_. Elixhauser has ``"van_walraven"`` [4]_.
     flags : bool, default=True
-        Whether each condition is a 0/1 column beside the score.
+        Whether each condition is a 0/1 column in addition to the score.
 
     Attributes
     ----------
     n_features_in_ : int
-        Number of columns.
+        Number of columns seen in `fit`.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Their names, if all are strings.
+        Names of the columns seen in `fit`, if all are strings.
 
     Notes
     -----
-    Give it diagnoses that were coded before the moment of prediction. Those of the
-    same stay are coded at discharge and know how it ended.
+    Use diagnoses that were coded before the index time. Diagnoses of the current stay
+    are coded at discharge and may leak the outcome.
 
     References
     ----------
@@ -88,24 +89,24 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
         self.flags = flags
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Check parameters and columns.
+        """Validate the parameters and the columns.
 
         Parameters
         ----------
         X : DataFrame of shape (n_samples, n_columns)
-            Cells of codes; those of one row belong to one case.
+            Cells of codes. The cells of one row belong to one case.
         y : ignored
-            Present for the API.
+            Present for API consistency.
 
         Returns
         -------
         self
-            The encoder.
+            The fitted encoder.
 
         Raises
         ------
         ValueError
-            If a parameter is none of the words that it may be.
+            If a parameter is not among its options.
         """
         choices: dict[str, Any] = {"index": list(INDICES), "version": list(VERSIONS)}
         if self.index in INDICES:
@@ -117,7 +118,7 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Look the codes up.
+        """Encode the codes as conditions and a score.
 
         Parameters
         ----------
@@ -127,7 +128,7 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of float64 of shape (n_samples, n_features)
-            The score last.
+            The conditions (if `flags`), then the score.
         """
         check_is_fitted(self)
         index = INDICES[self.index]
@@ -143,12 +144,12 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
         return np.column_stack([flags, score]) if self.flags else score[:, None]
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the conditions, and ``<index>_score``.
+        """Return the names of the conditions, then ``<index>_score``.
 
         Parameters
         ----------
         input_features : ignored
-            Present for the API: the columns are looked at together.
+            Present for API consistency. All columns are encoded together.
 
         Returns
         -------

@@ -1,7 +1,7 @@
-"""TabularEncoder: static EHR columns in, one numeric block out.
+"""Encoding of static EHR columns as numeric features with `TabularEncoder`.
 
-The kind of a column is told by its type; all that is learned (medians, scales,
-categories, terms) is learned in `fit`.
+The kind of a column follows from its dtype. All statistics (medians, scales,
+categories, terms) are learned in `fit`.
 """
 
 from __future__ import annotations
@@ -39,55 +39,56 @@ MEASURED = ("number", "date", "ordered")
 
 
 class TabularEncoder(TransformerMixin, BaseEstimator):
-    """Turn static EHR columns into one numeric block.
+    """Transformer that encodes static EHR columns as one numeric block.
 
-    Numbers are imputed and scaled, ordered categories become their rank, booleans 0 and
-    1, dates days before or after an index time. Other categories are one-hot encoded,
-    cells that hold several values too (rare ones merged, unseen ones ignored). Columns
-    with gaps in the training rows get a missing indicator.
+    Numbers are imputed and scaled. Ordered categories become ranks, booleans become 0
+    and 1, and dates become days from the index time. Other categories are one-hot
+    encoded, and cells with several values are multi-hot encoded. Rare categories are
+    merged and unseen ones are ignored. Columns with missing values in the training
+    rows get a missing indicator.
 
     Parameters
     ----------
     impute : {"median", "mean"} or None, default="median"
-        How gaps in numbers are filled (the median is the lower one, a value that
-        occurs); gaps in booleans get the commoner value.
-        None keeps NaN, for learners that take it, such as XGBoost.
+        Imputation of missing numbers. The median is the lower median, which is an
+        observed value. Missing booleans get the more frequent value. None keeps NaN,
+        for estimators that support it, such as XGBoost.
     scale : bool, default=True
         Whether numbers, intervals and ranks are standardised (mean 0, variance 1).
     missing_indicator : bool, "all" or "selective", default=True
-        Which columns with gaps in the training rows get a 0/1 column that says where
-        they are: all of them (True is the same), or those of which the gaps go with
-        the target (false discovery rate 0.1).
+        Which columns with missing values in the training rows get a 0/1 missing
+        indicator. ``"all"`` (or True) adds all of them. ``"selective"`` adds those
+        associated with the target (false discovery rate 0.1).
     min_frequency : int, float or None, default=0.01
-        Categories, and values of cells with several, that are rarer than this (a
-        count, or a share of the rows) are merged into one; rarer terms of texts are
-        left out. None merges none.
+        Minimum frequency of a category, as a count or a fraction of the rows. This
+        also applies to the values of multi-valued cells. Rarer values are merged into
+        one column, and rarer terms of texts are ignored. None merges none.
     max_categories : int or None, default=30
-        Most columns that one categorical or multi-valued column may turn into.
+        Maximum number of output columns of one categorical or multi-valued column.
     index_time : str or None, default=None
-        Name of the column that holds the moment of prediction. Other date columns
-        become days from it (negative: before). The column itself is no feature.
+        Name of the column that contains the index time. Other date columns become
+        days from the index time (negative: before). The column itself is not a feature.
     orders : mapping of str to sequence, or None, default=None
         The categories of a column from low to high. A pandas column of an ordered
-        categorical type needs no entry. A value that is not listed is a gap.
+        categorical dtype needs no entry. A value that is not listed is missing.
     multivalued : mapping of str to str, or None, default=None
-        What stands between the values of a column's cells, such as ``"&"``. Columns
-        of lists or sets need no entry.
+        Separator of the values in the cells of a column, such as ``"&"``. Columns of
+        lists or sets need no entry.
     text : sequence of str, default=()
-        Columns of free text, turned into TF-IDF weights of their words.
+        Columns of free text, encoded as TF-IDF weights of their words.
     max_terms : int, default=100
-        Most words of a text column.
+        Maximum number of words of a text column.
     bounds : mapping of str to (float, float), or None, default=None
-        Least and greatest plausible number of a column. What lies outside becomes a
-        gap, with a warning that counts. Columns named as ages without bounds may hold
-        no negative number.
+        Least and greatest plausible number of a column. Values outside the bounds are
+        treated as missing, and a warning gives their number. A column named as an age
+        must not contain negative numbers unless it has bounds.
 
     Attributes
     ----------
     n_features_in_ : int
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Names of those columns, where all are strings.
+        Names of the columns seen in `fit`, if all are strings.
     kinds_ : dict of str to list
         The columns by kind: ``"number"``, ``"date"``, ``"ordered"``, ``"boolean"``,
         ``"category"``, ``"multivalued"``, ``"text"``.
@@ -100,12 +101,13 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
 
     See Also
     --------
-    ObservedScaler : Standardises events for linear models.
+    ObservedScaler : Standardise sparse or incomplete event features.
 
     Notes
     -----
-    Huang et al. 2020 [1]_ name missing EHR values among the practical obstacles to
-    fusion; here imputation happens inside the fold and leaves a trace.
+    Huang et al. 2020 [1]_ list missing EHR values among the practical obstacles to
+    fusion. Here, imputation is fitted on the training rows of each fold, and missing
+    indicators mark the imputed values.
 
     References
     ----------
@@ -164,17 +166,17 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self.bounds = bounds
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> TabularEncoder:
-        """Learn kinds, medians, scales, categories and terms.
+        """Learn kinds, fill values, scales, categories and terms.
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
             The EHR columns.
         y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
-            The target; used by ``missing_indicator="selective"`` alone.
+            The target, used by ``missing_indicator="selective"`` only.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights for medians, means and scales. Categories are counted unweighted,
-            over the rows of positive weight.
+            Weights for medians, means and scales. Category counts are unweighted and
+            include the rows of positive weight.
 
         Returns
         -------
@@ -208,7 +210,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Encode columns.
+        """Encode the columns.
 
         Parameters
         ----------
@@ -246,7 +248,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         input_features : array-like of str or None, default=None
-            Names of the input columns; only checked, as they are known from `fit`.
+            Names of the input columns, validated against those seen in `fit`.
 
         Returns
         -------
@@ -310,7 +312,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         return frame
 
     def _sort_columns(self, frame: pd.DataFrame) -> None:
-        """Tell the kind of each column, by what the user says and then by its type."""
+        """Set the kind of each column from the parameters, or else from its dtype."""
         said = {
             "ordered": ("orders", self.orders or {}),
             "multivalued": ("multivalued", self.multivalued or {}),
@@ -368,7 +370,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         if any(outside.values()):
             counts = ", ".join(f"{name!r}: {n}" for name, n in outside.items() if n)
             warnings.warn(
-                f"TabularEncoder: values outside their bounds became gaps ({counts}).",
+                "TabularEncoder: values outside their bounds were treated as missing "
+                f"({counts}).",
                 stacklevel=3,
             )
         for column in self.kinds_["date"]:
@@ -380,7 +383,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         return pd.DataFrame(columns, index=frame.index, dtype=np.float64)
 
     def _gaps(self, frame: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
-        """Return where cells are empty; a category has a value for it instead."""
+        """Return where cells are missing, except categories, which encode it."""
         words = self.kinds_["multivalued"] + self.kinds_["text"]
         return pd.concat([numbers.isna(), frame[words].isna()], axis=1)
 

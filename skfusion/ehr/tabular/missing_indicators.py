@@ -1,7 +1,7 @@
-"""Which gaps are worth an indicator.
+"""Selection of informative missing indicators.
 
-Too many indicators that say nothing let a model overfit, so that only those are kept
-whose gaps go with the target [1]_.
+Many uninformative indicators let a model overfit. Only indicators that are associated
+with the target are kept [1]_.
 
 References
 ----------
@@ -20,17 +20,17 @@ __all__ = ["association", "check_indicators", "go_with_target"]
 
 
 FALSE_DISCOVERY_RATE = 0.1
-# A target of more different numbers is taken for a measurement, not for classes.
+# A numeric target with more distinct values is treated as continuous.
 MOST_CLASSES = 10
 
 
 def check_indicators(choice: Any, owner: str, parameter: str) -> str | None:
-    """Return "all", "selective" or None for what a user asks of indicators.
+    """Return the choice of missing indicators as "all", "selective" or None.
 
     Raises
     ------
     ValueError
-        If it is none of True, False, None and these words.
+        If `choice` is not True, False, None, "all" or "selective".
     """
     if isinstance(choice, (bool, np.bool_)) or choice is None:
         return "all" if choice else None
@@ -43,19 +43,19 @@ def check_indicators(choice: Any, owner: str, parameter: str) -> str | None:
 
 
 def go_with_target(flags: Any, y: Any, owner: str) -> np.ndarray:
-    """Tell which 0/1 columns are associated with the target.
+    """Return which 0/1 columns are associated with the target.
 
-    Chi-squared tests for classes and tests of the correlation for more than ten
-    different numbers, at a false discovery rate of 0.1.
+    The tests are chi-squared tests for classes, and tests of the correlation for
+    numeric targets with more than ten distinct values. The false discovery rate is 0.1.
 
     Parameters
     ----------
     flags : ndarray or sparse array of shape (n_samples, n_columns)
-        Where the gaps are, or where they are not: which does not matter.
+        The missing indicators or their complement, which give the same result.
     y : array-like of shape (n_samples,) or (n_samples, n_targets), or None
-        The target, of any kind; the fields of a structured one are several targets.
+        The target of any kind. The fields of a structured array are several targets.
     owner : str
-        Name of the estimator, for the message.
+        Name of the estimator for the error message.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def go_with_target(flags: Any, y: Any, owner: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        If there is no target.
+        If `y` is None.
 
     Examples
     --------
@@ -77,8 +77,8 @@ def go_with_target(flags: Any, y: Any, owner: str) -> np.ndarray:
     """
     if y is None:
         raise ValueError(
-            f"{owner}: selective indicators are those that go with the target, but fit "
-            "got none. Pass y, or take 'all'."
+            f"{owner}: selective indicators are those associated with the target, but "
+            "fit got y=None. Pass y, or use 'all'."
         )
     counts = np.asarray(flags.sum(axis=0)).ravel()
     varies = (counts > 0) & (counts < flags.shape[0])
@@ -87,7 +87,7 @@ def go_with_target(flags: Any, y: Any, owner: str) -> np.ndarray:
         tested = flags[:, np.flatnonzero(varies)].astype(np.float64)
         targets = _targets(y)
         pvalues = np.array([association(tested, target) for target in targets])
-        # Bonferroni over the targets, then Benjamini and Hochberg over the columns
+        # Bonferroni over the targets, then Benjamini-Hochberg over the columns.
         least = np.minimum(pvalues.min(axis=0) * len(targets), 1.0)
         adjusted = scipy.stats.false_discovery_control(least)
         chosen[varies] = adjusted <= FALSE_DISCOVERY_RATE
@@ -102,14 +102,14 @@ def _targets(y: Any) -> list[np.ndarray]:
 
 
 def association(flags: Any, target: np.ndarray) -> np.ndarray:
-    """Return the p value of each 0/1 column against one target.
+    """Return the p-value of the association of each 0/1 column with one target.
 
     Parameters
     ----------
     flags : ndarray or sparse array of float of shape (n_samples, n_columns)
         Columns that are not constant.
     target : ndarray of shape (n_samples,)
-        Classes, or numbers if there are more than ten different ones.
+        Classes, or numbers if there are more than ten distinct values.
 
     Returns
     -------

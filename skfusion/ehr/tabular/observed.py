@@ -1,4 +1,4 @@
-"""ObservedScaler: gaps and numbers in, numbers for linear models and nets out."""
+"""Scaling of incomplete numeric features with `ObservedScaler`."""
 
 from __future__ import annotations
 
@@ -17,44 +17,45 @@ __all__ = ["ObservedScaler"]
 
 
 class ObservedScaler(TransformerMixin, BaseEstimator):
-    """Standardise what was observed, put 0 where nothing was, and say where.
+    """Transformer that standardises observed values and sets missing values to 0.
 
-    Zero is then the mean of the training rows, so that a linear model or a net reads an
-    absent value as an ordinary one, and what its absence means stands in indicators of
-    its own. A sparse matrix stays sparse: its unstored cells are the absent ones,
-    zeros that it stores were measured.
+    Zero is the mean of the training rows, so that linear models and neural networks
+    treat a missing value as an average one. Separate indicator columns encode which
+    values were observed. A sparse matrix stays sparse: its unstored cells are missing
+    values, and its stored zeros are observed values.
 
     Parameters
     ----------
     indicators : {"all", "selective"}, bool or None, default="all"
-        Which columns with gaps in the training rows get a 0/1 column that says where
-        they were observed: all of them (True is the same), those of which the gaps go
-        with the target (false discovery rate 0.1), or none (None, False). Columns
-        observed in the same training rows share one.
+        Which columns with missing values in the training rows get a 0/1 indicator of
+        the observed values. ``"all"`` (or True) adds all of them. ``"selective"`` adds
+        those associated with the target (false discovery rate 0.1). None (or False)
+        adds none. Columns observed in the same training rows share one indicator.
 
     Attributes
     ----------
     mean_ : ndarray of shape (n_features_in_,)
-        Mean of the observed values; 0 where nothing was observed.
+        Mean of the observed values, 0 for a column without observed values.
     scale_ : ndarray of shape (n_features_in_,)
-        Their standard deviation; 1 where it is 0.
+        Standard deviation of the observed values, replaced by 1 where it is 0.
     indicated_ : ndarray of int
         Positions of the columns that have an indicator.
     n_features_in_ : int
-        Number of columns.
+        Number of columns seen in `fit`.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Their names, if all are strings.
+        Names of the columns seen in `fit`, if all are strings.
 
     See Also
     --------
-    TabularEncoder : Does the same and more for static columns.
-    sklearn.impute.SimpleImputer : Fills the gaps; needs a dense array.
+    TabularEncoder : Impute, scale and encode static columns.
+    sklearn.impute.SimpleImputer : Impute missing values in a dense array.
 
     Notes
     -----
-    Trees need none of this: they take NaN as it is. For linear models and nets the
-    indicators matter, as in records the absence of a measurement is a decision [1]_;
-    those that say nothing cost accuracy, hence ``"selective"`` [2]_.
+    Tree-based estimators that support NaN do not need this transformer. For linear
+    models and neural networks the indicators matter, because in EHR data the absence
+    of a measurement is informative [1]_. Uninformative indicators reduce accuracy,
+    hence ``"selective"`` [2]_.
 
     References
     ----------
@@ -78,14 +79,14 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
         self.indicators = indicators
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn means, deviations and which columns get an indicator.
+        """Learn means, standard deviations and the columns with an indicator.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
-            Numbers; NaN, or an unstored cell, is absent.
+            Numbers. NaN or an unstored cell is a missing value.
         y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
-            The target; used by ``indicators="selective"`` alone.
+            The target, used by ``indicators="selective"`` only.
 
         Returns
         -------
@@ -95,7 +96,7 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If ``indicators`` makes no sense, or wants a target and there is none.
+            If ``indicators`` is not among its options, or requires a missing `y`.
         """
         choice = check_indicators(self.indicators, "ObservedScaler", "indicators")
         X = self._check(X, reset=True)
@@ -109,7 +110,7 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
         self.mean_ = _sums(cells.data, cells) / counts
         deviations = _sums((cells.data - self.mean_[cells.col]) ** 2, cells)
         spread = np.sqrt(deviations / counts)
-        # rounding leaves a constant column a spread that is no information
+        # Rounding errors give a constant column a tiny standard deviation.
         varies = spread > 10 * np.finfo(np.float64).eps * np.abs(self.mean_)
         self.scale_ = np.where(varies, spread, 1.0)
         self.indicated_ = self._choose_indicators(cells, y, choice)
@@ -117,17 +118,17 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> Any:
-        """Standardise, and add the indicators.
+        """Standardise the values and append the indicators.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features_in_)
-            Numbers; NaN, or an unstored cell, is absent.
+            Numbers. NaN or an unstored cell is a missing value.
 
         Returns
         -------
         ndarray or CSR array of shape (n_samples, n_features_in_ + n_indicators)
-            Sparse if `X` is. Of the precision of `X` if that is float32, else float64.
+            Sparse if `X` is sparse. float32 if `X` is float32, else float64.
         """
         check_is_fitted(self)
         X = self._check(X, reset=False)
@@ -142,17 +143,17 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
         return scipy.sparse.hstack([values, flags], format="csr")
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the columns.
+        """Return the names of the output columns.
 
         Parameters
         ----------
         input_features : array-like of str or None, default=None
-            Names of the input columns, where `fit` got none.
+            Names of the input columns, if `fit` got none.
 
         Returns
         -------
         ndarray of str of shape (n_features_out,)
-            Those of the input, then ``<column>_observed`` for the indicators.
+            The input names, then ``<column>_observed`` for the indicators.
         """
         check_is_fitted(self)
         names = self._input_names(input_features)
@@ -175,7 +176,7 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
         return names
 
     def _check(self, X: Any, *, reset: bool) -> Any:
-        """Return a dense array, or a CSR array that stores what was observed."""
+        """Return a dense array, or a CSR array that stores the observed values."""
         X = validate_data(
             self,
             X,
@@ -207,7 +208,7 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
         seen = scipy.sparse.coo_array((ones, (cells.row, cells.col)), shape=shape)
         seen = seen.tocsc()
         seen.sort_indices()
-        # the statistics of one code have their gaps in the same rows
+        # The statistics of one code are missing in the same rows.
         first: dict[bytes, int] = {}
         for j, (start, stop) in enumerate(pairwise(seen.indptr)):
             if 0 < stop - start < shape[0]:

@@ -1,4 +1,4 @@
-"""Statistics of events in time windows: `EventWindows`."""
+"""Statistics of events in time windows relative to the index time."""
 
 from __future__ import annotations
 

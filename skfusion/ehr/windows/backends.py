@@ -1,4 +1,4 @@
-"""Events, or features prepared of them, in; counts and features of rows out."""
+"""Backends of `EventWindows`: features from events or from prepared features."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ __all__ = [
 def count_prepared(
     files: PreparedFiles, cases: Cases, sight: Sight, **how: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Count of how many subjects each code is seen; see `count_subjects`.
+    """Count the subjects in which each code is visible, as in `count_subjects`.
 
     Parameters
     ----------
     files : PreparedFiles
-        What was prepared.
+        The prepared features.
     cases : Cases
         The training rows.
     sight : Sight
-        What they may see.
+        The visibility rules.
     **how
-        ``engine`` and ``n_jobs``, for rows that were not prepared.
+        Options ``engine`` and ``n_jobs`` for rows that were not prepared.
 
     Returns
     -------
     ndarray of int of shape (n_codes,)
         Number of subjects.
     ndarray of bool of shape (n_rows,)
-        Which rows see nothing.
+        Rows without a visible event.
     """
     new = (files.places(cases) < 0) & (cases.subject >= 0)
     if new.any():
         warnings.warn(
-            f"EventWindows: {new.sum()} of {len(new)} rows to fit are not among those "
-            "that were prepared (another row, another gap); they are computed anew "
-            "each time. Prepare these too.",
+            f"EventWindows: got {new.sum()} of {len(new)} training rows that were not "
+            "prepared (another row or another gap). Their features are computed again "
+            "in every fit. Prepare these rows too.",
             stacklevel=4,
         )
     choice = _Choice(files, sight)
@@ -83,32 +83,32 @@ def chosen_features(
     plan: FeaturePlan,
     **how: Any,
 ) -> Iterator[Block]:
-    """Choose features, some rows at a time; see `computed_features`.
+    """Yield selected prepared features in blocks of rows, as in `computed_features`.
 
     Parameters
     ----------
     files : PreparedFiles
-        What was prepared.
+        The prepared features.
     cases : Cases
         The rows.
     sight : Sight
-        What they may see.
+        The visibility rules.
     group : ndarray of int of shape (n_codes,)
-        Place in `plan` of each code of the store, -1 for none.
+        Position in `plan` of each code of the store, or -1.
     plan : FeaturePlan
         The features.
     **how
-        ``engine`` and ``n_jobs``, for rows that were not prepared.
+        Options ``engine`` and ``n_jobs`` for rows that were not prepared.
 
     Yields
     ------
     Block
-        In the order of the rows.
+        Blocks in the order of the rows.
 
     Raises
     ------
     ValueError
-        If something is asked that was not prepared.
+        If a window or statistic was not prepared.
     """
     choice = _Choice(files, sight)
     kinds = choice.kinds(plan.statistics)
@@ -123,31 +123,31 @@ def chosen_features(
 
 
 def check_prepared(files: PreparedFiles, sight: Sight) -> None:
-    """Raise ValueError if a setting sees other events than were prepared.
+    """Raise a ValueError if visible events differ from those that were prepared.
 
     Parameters
     ----------
     files : PreparedFiles
-        What was prepared.
+        The prepared features.
     sight : Sight
-        What a setting may see.
+        The visibility rules of the current parameters.
     """
     what = files.what
     n_left_out = (sight.codes & ~what.codes).sum()
     if what.closed != sight.closed:
-        reason = f"closed={sight.closed!r}, prepared was {what.closed!r}"
+        reason = f"got closed={sight.closed!r}, but {what.closed!r} was prepared"
     elif n_left_out:
-        reason = f"include and exclude allow {n_left_out} codes that were left out"
+        reason = f"got include and exclude with {n_left_out} codes not prepared"
     else:
         return
     raise ValueError(
-        f"EventWindows: {reason}. Prepare with this setting, or pass the events "
+        f"EventWindows: {reason}. Prepare with these parameters, or pass the events "
         "themselves (events=prepared.store)."
     )
 
 
 def _window_places(prepared: Windows, wanted: Windows) -> np.ndarray:
-    """Return which of the prepared windows each one is."""
+    """Return the position of each window among the prepared windows."""
     there, asked = _extents(prepared), _extents(wanted)
     missing = [
         label
@@ -157,28 +157,29 @@ def _window_places(prepared: Windows, wanted: Windows) -> np.ndarray:
     if missing:
         kind = "nested" if prepared.nested else "disjoint"
         raise ValueError(
-            f"EventWindows: the windows {missing} were not prepared; prepared are the "
-            f"{kind} ones {list(prepared.labels)}. Prepare all that a search tries."
+            f"EventWindows: got windows {missing} that were not prepared. Prepared are "
+            f"the {kind} windows {list(prepared.labels)}. Prepare all windows of the "
+            "search."
         )
     return np.array([there.index(extent) for extent in asked])
 
 
 def _extents(windows: Windows) -> list[tuple[int | None, int]]:
-    """Return where windows begin and end, which tells them apart."""
+    """Return the start and end of each window, which identify it."""
     ends = windows.lengths.tolist()
     begins = [None] * len(ends) if windows.nested else [0, *ends[:-1]]
     return list(zip(begins, ends, strict=True))
 
 
 class _Choice:
-    """What a setting sees of what was prepared.
+    """Selection of prepared features for one setting.
 
     Attributes
     ----------
     codes : ndarray of int
-        Which code of the store each prepared one is.
+        Position in the store of each prepared code.
     windows : ndarray of int
-        Which of the prepared windows each one of the setting is.
+        Position among the prepared windows of each window of the setting.
     """
 
     def __init__(self, files: PreparedFiles, sight: Sight) -> None:
@@ -188,29 +189,29 @@ class _Choice:
         self._allowed = sight.codes[self.codes]
 
     def kinds(self, names: Sequence[str]) -> np.ndarray:
-        """Return which of the prepared statistics each one is.
+        """Return the position of each statistic among the prepared statistics.
 
         Raises
         ------
         ValueError
-            If one was not prepared.
+            If a statistic was not prepared.
         """
         there = self._statistics
         missing = [name for name in names if name not in there]
         if missing:
             raise ValueError(
-                f"EventWindows: the statistics {missing} were not prepared; prepared "
-                f"are {list(there)}. Prepare all that a search tries."
+                f"EventWindows: got statistics {missing} that were not prepared. "
+                f"Prepared are {list(there)}. Prepare all statistics of the search."
             )
         return np.array([there.index(name) for name in names], dtype=int)
 
     def seen(self, pairs: PreparedPairs) -> np.ndarray:
-        """Tell in which windows (n_pairs, n_windows) there are events."""
+        """Return a mask of visible events, of shape (n_pairs, n_windows)."""
         count = pairs.value[:, self.windows, self._statistics.index("count")]
         return (count > 0) & self._allowed[pairs.place][:, None]
 
     def totals(self, pairs: PreparedPairs, names: tuple[str, ...]) -> Totals:
-        """Sum up over all codes that may be seen."""
+        """Return statistics over all visible codes of each row."""
         seen = self.seen(pairs)
         kept = np.flatnonzero(seen.any(axis=1))
         row, seen = pairs.row[kept], seen[kept]
@@ -231,12 +232,12 @@ class _Choice:
 
 
 class Source(Protocol):
-    """Where features come from."""
+    """Interface of the backends that provide features."""
 
     store: EventStore
 
     def count(self, cases: Cases, sight: Sight) -> tuple[np.ndarray, np.ndarray]:
-        """Count of how many subjects each code is seen, and which rows see none."""
+        """Return the number of subjects of each code, and the rows without events."""
 
     def features(
         self,
@@ -246,11 +247,11 @@ class Source(Protocol):
         plan: FeaturePlan,
         matrix: np.ndarray | None,
     ) -> Iterator[Block]:
-        """Return features, some rows at a time; see `computed_features`."""
+        """Yield features in blocks of rows, as in `computed_features`."""
 
 
 class _Events:
-    """Features are computed of the events."""
+    """Backend that computes features from events."""
 
     def __init__(self, store: EventStore, how: dict[str, Any]) -> None:
         self.store = store
@@ -273,7 +274,7 @@ class _Events:
 
 
 class _Prepared:
-    """Features are chosen of those that were prepared."""
+    """Backend that selects among prepared features."""
 
     def __init__(self, prepared: PreparedWindows, how: dict[str, Any]) -> None:
         self.store = prepared.store
@@ -297,18 +298,18 @@ class _Prepared:
 
 
 def open_source(events: Any, *, clip: Any, engine: str, n_jobs: int | None) -> Source:
-    """Return what to ask for features.
+    """Return the backend for a store of events or for prepared features.
 
     Parameters
     ----------
     events : EventStore, PreparedWindows or path
-        The events, the path of their store, or what was prepared of them.
+        The events, the path of their store, or prepared features.
     clip : (float, float) or None
-        Quantiles that numbers are clipped to.
+        Quantiles to which values are clipped.
     engine : {"auto", "numpy", "numba"}
-        What computes.
+        Implementation of the statistics.
     n_jobs : int or None
-        Threads.
+        Number of threads.
 
     Returns
     -------
@@ -317,17 +318,18 @@ def open_source(events: Any, *, clip: Any, engine: str, n_jobs: int | None) -> S
     Raises
     ------
     TypeError
-        If it is something else.
+        If `events` is of another type.
     ValueError
-        If numbers are to be clipped and were summed up before.
+        If `clip` is given with prepared features.
     """
     how = {"engine": engine, "n_jobs": n_jobs}
     if isinstance(events, PreparedWindows):
         if clip is not None:
             raise ValueError(
-                f"EventWindows: clip={clip!r} changes the numbers before they are "
-                "summed up, which was done when they were prepared. Pass clip=None, "
-                "or the events themselves (events=prepared.store)."
+                f"EventWindows: clip must be None for prepared windows, got {clip!r}. "
+                "Clipping changes the values before they are summed, but prepared "
+                "features are already summed. Pass clip=None, or the events themselves "
+                "(events=prepared.store)."
             )
         return _Prepared(events, how)
     return _Events(as_store(events, "EventWindows"), how)

@@ -1,4 +1,4 @@
-"""Some rows and the events in, their features out."""
+"""Computation of window features from events, in chunks of rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def computed_features(
     n_jobs: int | None,
     matrix: np.ndarray | None = None,
 ) -> Iterator[Block]:
-    """Compute features, some rows at a time.
+    """Yield the features of all rows, in blocks of rows.
 
     Parameters
     ----------
@@ -52,22 +52,22 @@ def computed_features(
     cases : Cases
         The rows.
     sight : Sight
-        What they may see.
+        The visibility rules.
     group : ndarray of int of shape (n_codes,)
-        Place in `plan` of each code of the store, -1 for none.
+        Position in `plan` of each code of the store, or -1.
     plan : FeaturePlan
         The features.
     engine : {"auto", "numpy", "numba"}
-        What computes.
+        Implementation of the statistics.
     n_jobs : int or None
-        Threads.
+        Number of threads.
     matrix : ndarray of float32 of shape (n_rows, n_columns) or None, default=None
-        Where what is known may be written at once; it is in no block then.
+        Matrix to which numba writes known values directly. No block is yielded then.
 
     Yields
     ------
     Block
-        In the order of the rows.
+        Blocks in the order of the rows.
     """
     compiled = uses_numba(engine, events_of(files, cases.subject).sum())
     into = matrix if compiled else None
@@ -97,24 +97,24 @@ def row_features(
     rows: slice,
     cases: Cases,
 ) -> Iterator[Block]:
-    """Compute the features of some rows.
+    """Yield the features of one chunk of rows.
 
     Parameters
     ----------
     files : EventFiles
         The events.
     sight : Sight
-        What may be seen.
+        The visibility rules.
     group : ndarray of int of shape (n_codes,)
-        Place in `plan` of each code of the store, -1 for none.
+        Position in `plan` of each code of the store, or -1.
     plan : FeaturePlan
         The features.
     compiled : bool
-        Whether by numba; the numbers are the same.
+        Whether to compute with numba. The results are identical.
     matrix : ndarray of float32 of shape (n_all_rows, n_columns) or None
-        Where numba writes them; nothing is yielded then.
+        Matrix to which numba writes directly. No block is yielded then.
     rows : slice
-        Where in the result the rows are.
+        Position of the rows in the result.
     cases : Cases
         The rows.
 
@@ -150,7 +150,7 @@ def _pairs(
 
 
 def _totals(row: np.ndarray, sums: BandSums, plan: FeaturePlan) -> Totals:
-    """Sum up over the codes of each row."""
+    """Return statistics over all codes of each row."""
     start = np.flatnonzero(np.diff(row, prepend=-1))
     count = np.add.reduceat(sums.n, start, axis=1)
     n_codes = np.add.reduceat((sums.n > 0).astype(float), start, axis=1)

@@ -1,4 +1,4 @@
-"""Events of some rows in, their features out, by code that numba compiled."""
+"""Selection of the computing engine, and computation of features with numba."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["ENGINES", "compiled_pairs", "uses_numba", "write_compiled"]
 
 
 ENGINES = ("auto", "numpy", "numba")
-ENOUGH = 5_000_000  # events at which numba saves more time than it takes to load
+ENOUGH = 5_000_000  # Events from which numba saves more time than its import takes.
 
 
 def uses_numba(engine: str, n_events: int) -> bool:
-    """Tell whether an engine is numba.
+    """Return whether to compute with numba.
 
     Parameters
     ----------
     engine : {"auto", "numpy", "numba"}
-        "auto" takes numba for many events, where it is installed.
+        "auto" uses numba for many events, if it is installed.
     n_events : int
-        How many events there are.
+        Number of events.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def uses_numba(engine: str, n_events: int) -> bool:
     Raises
     ------
     ImportError
-        If numba is asked for and not installed.
+        If `engine` is "numba" and numba is not installed.
     """
     if engine == "numba":
         require("numba", "fast")
@@ -53,18 +53,18 @@ def compiled_pairs(
     group: np.ndarray,
     plan: FeaturePlan,
 ) -> Block:
-    """Compute the features of some rows.
+    """Compute the features of some rows with numba.
 
     Parameters
     ----------
     rows : slice
-        Which rows.
+        Slice of the rows.
     events : WindowEvents
-        What they see.
+        Events visible to the rows.
     windows : Windows
         The windows.
     group : ndarray of int of shape (n_codes,)
-        Place in `plan` of each code of the store, -1 for none.
+        Position in `plan` of each code of the store, or -1.
     plan : FeaturePlan
         The features.
 
@@ -77,7 +77,7 @@ def compiled_pairs(
     kept = chosen >= 0
     shape = plan.place.shape[1:]
     value = np.full((kept.sum(), *shape), np.nan, dtype=np.float32)
-    # one pair a row of the matrix, all of one code
+    # Each row of the matrix is one pair, as if the plan had a single code.
     place = np.arange(shape[0] * shape[1], dtype=np.int32).reshape(1, *shape)
     where = np.cumsum(kept) - 1, np.where(kept, 0, -1)
     matrix = value.reshape(len(value), -1)
@@ -92,14 +92,14 @@ def write_compiled(
     plan: FeaturePlan,
     matrix: np.ndarray,
 ) -> None:
-    """Compute the features of some rows into a matrix.
+    """Compute the features of some rows with numba and write them into a matrix.
 
     Parameters
     ----------
     events, windows, group, plan
         As in `compiled_pairs`.
     matrix : ndarray of float32 of shape (n_rows, n_columns)
-        Where what is known is written.
+        Output matrix, to which known values are written.
     """
     pairs = _Pairs.of(events, len(group))
     where = pairs.row, group[pairs.code]
@@ -109,7 +109,7 @@ def write_compiled(
 
 
 class _Pairs(NamedTuple):
-    """Rows and codes that they have events of, and where these events are."""
+    """Pairs of a row and a code with events, and the positions of these events."""
 
     order: np.ndarray
     starts: np.ndarray
@@ -133,7 +133,7 @@ def _compute(
     place: np.ndarray,
     matrix: np.ndarray,
 ) -> Totals | None:
-    """Write statistics of pairs: `where` are rows of the matrix, and of `place`."""
+    """Write the statistics of pairs at `where`, i.e. rows of `matrix` and `place`."""
     from skfusion.ehr.windows.numba_kernel import write_statistics
 
     if "n_days" not in plan.statistics:

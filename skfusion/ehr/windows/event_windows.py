@@ -1,4 +1,4 @@
-"""EventWindows: rows with a subject and an index time in, statistics of events out."""
+"""Features from timed events in windows before an index time, with `EventWindows`."""
 
 from __future__ import annotations
 
@@ -29,96 +29,99 @@ __all__ = ["EventWindows"]
 
 
 class EventWindows(EventTransformer):
-    """Compute statistics of each code in windows that end at an index time.
+    """Transformer that computes statistics of events in windows before an index time.
 
-    Each row of `X` is a case: a subject and the moment of prediction. An event enters
-    its features if it was available strictly before that moment; nothing later can.
-    Which codes become features is learned in `fit`, from what the training rows may
-    see.
+    Each row of `X` is a case, i.e. a subject and an index time. Only events available
+    strictly before the index time enter the features of a row. The codes that become
+    features are learned in `fit` from the events visible to the training rows.
 
     Parameters
     ----------
     events : EventStore or path, default=None
-        The events: a handle, which clones and processes share.
+        The events. Clones and processes share the same store on disk.
     subject, time : str, default="subject_id" and "index_time"
-        Columns of `X`: whose events, and the moment of prediction.
+        Columns of `X` with the subject and the index time.
     windows : tuple of str, timedelta or None, default=("1d", "30d", "365d", None)
-        How far windows reach back; None is the whole history.
+        Look-back lengths of the windows. None is the whole history.
     nested : bool, default=True
-        Whether each window holds the shorter ones. False gives bands beside one
-        another, named such as ``"1d-30d"``.
+        Whether each window contains the shorter ones. False gives disjoint bands, with
+        names such as ``"1d-30d"``.
     aggs : tuple of str
-        Statistics, of ``present``, ``count``, ``n_days`` (days with an event),
-        ``last``, ``first``, ``mean``, ``min``, ``max``, ``range``, ``std`` (n - 1),
-        ``slope`` (per day, by least squares; only where the numbers span an hour and
-        1 % of the window), ``since_last``, ``since_first`` (days before the end of the
-        window), ``delta`` (last - mean). Default: count, last, mean, min, max, slope
-        and since_last.
+        Statistics of each code and window. The options are ``present``, ``count``,
+        ``n_days`` (days with an event), ``last``, ``first``, ``mean``, ``min``,
+        ``max``, ``range``, ``std`` (n - 1), ``slope``, ``since_last``,
+        ``since_first`` (days before the end of the window) and ``delta``
+        (last - mean). The slope is the least-squares slope per day. It is defined if
+        the values span at least an hour and 1 % of the window. Default: count, last,
+        mean, min, max, slope and since_last.
     aggs_by_prefix : mapping of str to tuple of str, default=None
-        What a code begins with -> its statistics instead, such as
+        Code prefix -> statistics that replace `aggs` for matching codes, such as
         ``{"DIAGNOSIS//": ("present", "since_last")}``.
     totals : tuple of str, default=("count", "n_codes", "history")
-        Statistics over all codes: events and different codes in each window, and days
-        since the first event.
+        Statistics over all codes: the number of events and of distinct codes in each
+        window, and the days since the first event.
     include : tuple of str or None, default=None
-        Patterns of codes such as ``"LAB//*"``; None takes all.
+        Patterns of codes to include, such as ``"LAB//*"``. None includes all codes.
     exclude : tuple of str, "outcomes" or None, default="outcomes"
-        Patterns of codes left out. "outcomes" are codes of death, discharge and
+        Patterns of codes to exclude. "outcomes" excludes codes of death, discharge and
         billing: `skfusion.ehr.point_in_time.vocabulary.OUTCOME_CODES`.
     min_subjects : int, default=10
-        Of how many subjects of the training rows a code must be seen.
+        Minimum number of training subjects in which a code must be visible.
     max_codes : int or None, default=None
-        Most codes; those of most subjects are taken.
+        Maximum number of codes. The codes visible in most subjects are kept.
     closed : {"left", "right"}, default="left"
-        Left: windows hold ``[end - length, end)``, and an event must be available
-        before the end. Right: ``(end - length, end]``, and at the end is early enough.
+        Left: windows are ``[end - length, end)``, and an event must be available
+        before the end. Right: windows are ``(end - length, end]``, and an event
+        available exactly at the end is visible.
     gap : str or timedelta, default="0h"
-        Windows end this long before the index time.
+        Time between the end of the windows and the index time.
     clip : (float, float) or None, default=None
-        Quantiles of each code's numbers, learned in `fit`, that they are clipped to.
+        Quantiles of the values of each code, learned in `fit`, to which values are
+        clipped.
     unknown_subject : {"error", "empty"}, default="error"
-        What becomes of subjects that the store does not have.
+        Treatment of subjects that are not in the store.
     shared_subjects : {"warn", "ignore"}, default="warn"
-        Whether to warn when rows to transform are of subjects of the training rows, at
-        other index times: a sign that a split cuts patients in two.
+        Whether `transform` warns about rows of training subjects at other index times.
+        Such rows indicate a split that does not group by patient.
     output : {"dense", "sparse"}, default="dense"
-        Dense: NaN where nothing is known. Sparse: a CSR array that does not store it,
-        and stores measured zeros; `ObservedScaler` and XGBoost read it so, other
-        estimators (and a fusion, to which it must not be given as it is) take 0.
+        Dense: an array with NaN for unknown values. Sparse: a CSR array that stores
+        only known values, including observed zeros. `ObservedScaler` and XGBoost treat
+        unstored cells as missing. Other estimators treat them as 0, so do not pass a
+        sparse output to a fusion estimator without `ObservedScaler`.
     engine : {"auto", "numpy", "numba"}, default="auto"
-        What computes; the numbers are the same, to the bit. Auto takes numba (extra
-        ``fast``) from five million events on, if it is installed; it compiles for some
-        seconds once, and keeps that.
+        Implementation of the statistics. All engines give bitwise identical results.
+        "auto" uses numba (extra ``fast``) for at least five million events, if it is
+        installed. The first use compiles for some seconds, and the result is cached.
     n_jobs : int or None, default=None
-        Threads.
+        Number of threads.
 
     Attributes
     ----------
     codes_ : list of str
-        The codes, in the order of the columns.
+        The selected codes, in the order of the columns.
     code_counts_ : ndarray of int of shape (n_codes,)
-        Of how many subjects of the training rows each was seen.
+        Number of training subjects in which each code is visible.
     clip_bounds_ : ndarray of float32 of shape (2, n_codes)
-        What numbers are clipped to; only with `clip`.
+        Bounds to which values are clipped. Only with `clip`.
     n_rows_without_events_ : int
-        How many training rows see no event at all.
+        Number of training rows without a visible event.
     n_features_in_ : int
         Number of columns of `X`.
     feature_names_in_ : ndarray of str
-        Their names.
+        Names of the columns of `X`.
 
     See Also
     --------
-    EventGrid : The same events on a grid of time, for nets.
+    EventGrid : Sequences of the same events on a regular time grid.
 
     Notes
     -----
-    Features are named ``<code>__<window>__<statistic>``, those over all codes have the
-    code ``*``; `skfusion.ehr.parse_feature` reads a name back. Events with the same
-    time are in the order of the source. Static events (without time) are in no window.
-    A feature can be NaN in all training rows, such as a slope in a short window:
-    XGBoost takes that, HistGradientBoosting of scikit-learn 1.9 does not;
-    `ObservedScaler` makes it 0.
+    Features are named ``<code>__<window>__<statistic>``, with the code ``*`` for
+    statistics over all codes. `skfusion.ehr.parse_feature` parses such a name. Events
+    with the same time keep the order of the source. Static events (without time) are
+    in no window. A feature can be NaN in all training rows, such as a slope in a short
+    window. XGBoost supports this, HistGradientBoosting of scikit-learn 1.9 does not,
+    and `ObservedScaler` sets it to 0.
 
     Examples
     --------
@@ -188,14 +191,14 @@ class EventWindows(EventTransformer):
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn which codes there are, from what the training rows may see.
+        """Learn the vocabulary of codes from the events visible to the training rows.
 
         Parameters
         ----------
         X : DataFrame of shape (n_samples, n_columns)
-            With a column of subjects and one of index times.
+            Cohort table with a column of subjects and one of index times.
         y : ignored
-            Present for the API.
+            Present for API consistency.
 
         Returns
         -------
@@ -205,8 +208,8 @@ class EventWindows(EventTransformer):
         Raises
         ------
         ValueError
-            If a parameter makes no sense, or no code is seen of enough subjects, or
-            see `transform`.
+            If a parameter is invalid, no code is visible in enough subjects, or for
+            the reasons given in `transform`.
         """
         self._check()
         source = self._source()
@@ -214,7 +217,7 @@ class EventWindows(EventTransformer):
         validate_data(self, X, skip_check_array=True)
         cases = self._cases(X, store)
         if not len(cases.end):
-            raise ValueError("EventWindows: X has no rows, at least one is needed.")
+            raise ValueError("EventWindows: X must have at least 1 row, got 0.")
         windows = Windows.parse(self.windows, self.nested)
         codes = store.codes
         allowed = chosen_codes(codes, self.include, self.exclude)
@@ -233,13 +236,13 @@ class EventWindows(EventTransformer):
         return self
 
     def transform(self, X: Any) -> Any:
-        """Compute the statistics.
+        """Compute the statistics of each row.
 
         Parameters
         ----------
         X : DataFrame of shape (n_samples, n_columns)
-            With a column of subjects and one of index times; a row may be there more
-            than once.
+            Cohort table with a column of subjects and one of index times. Rows may be
+            repeated.
 
         Returns
         -------
@@ -251,7 +254,7 @@ class EventWindows(EventTransformer):
             If a column or an index time is missing, time zones are mixed, subjects are
             unknown (see `unknown_subject`), or the events changed.
         TypeError
-            If ids or times are of another kind than in the events.
+            If ids or times are of another dtype than in the events.
         """
         check_is_fitted(self)
         validate_data(self, X, reset=False, skip_check_array=True)
@@ -275,35 +278,36 @@ class EventWindows(EventTransformer):
         aggs: Sequence[str] = (),
         path: str | os.PathLike[str] | None = None,
     ) -> Self:
-        """Compute what a search tries once, for all its settings and folds.
+        """Compute features once for all settings and folds of a search.
 
-        What is computed of a row depends on its own events alone. What is learned,
-        which codes there are, stays in the folds.
+        The prepared features of a row depend on its events only. The vocabulary of
+        codes is still learned in each fold.
 
         Parameters
         ----------
         X : DataFrame of shape (n_samples, n_columns)
-            All rows of the search. Others can be transformed too, and are computed.
+            All rows of the search. Other rows are computed when they are transformed.
         windows : tuple of str, timedelta or None, default=None
-            Windows that the search tries, beside those of the transformer.
+            Windows of the search, in addition to those of the transformer.
         aggs : tuple of str, default=()
-            Statistics that it tries, beside those of the transformer.
+            Statistics of the search, in addition to those of the transformer.
         path : str or PathLike or None, default=None
-            Folder to write. None takes one below ``$SKFUSION_CACHE`` (or the user's
-            cache folder), named by the content: the same is computed once.
+            Folder to write. None uses a folder below ``$SKFUSION_CACHE`` (or the user's
+            cache folder), named by the content, so that equal content is computed once.
 
         Returns
         -------
         EventWindows
-            A clone whose `events` are a handle to what was computed. It may vary
-            `windows`, `aggs`, `aggs_by_prefix`, `totals`, `min_subjects`, `max_codes`,
-            `include` and `exclude` as far as they were prepared, and refuses others.
-            Its numbers are those of this transformer within float32 rounding.
+            A clone whose `events` are a handle to the prepared features. Its
+            parameters `windows`, `aggs`, `aggs_by_prefix`, `totals`, `min_subjects`,
+            `max_codes`, `include` and `exclude` may vary within the prepared settings.
+            Other values raise an error. Its features equal those of this transformer
+            within float32 rounding.
 
         Raises
         ------
         ValueError
-            If `clip` is given, or `windows` where they are disjoint.
+            If `clip` is given, or `windows` for disjoint windows.
 
         Examples
         --------
@@ -338,12 +342,12 @@ class EventWindows(EventTransformer):
         return clone(self).set_params(events=handle)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names ``<code>__<window>__<statistic>``.
+        """Return the feature names ``<code>__<window>__<statistic>``.
 
         Parameters
         ----------
         input_features : ignored
-            Present for the API.
+            Present for API consistency.
 
         Returns
         -------
@@ -361,7 +365,7 @@ class EventWindows(EventTransformer):
         )
 
     def _sight(self, store: EventStore, plan: FeaturePlan) -> tuple[Sight, np.ndarray]:
-        """Return what is seen, and the column group of each code of the store."""
+        """Return the visibility rules and the column group of each code."""
         codes = store.codes
         group = pd.Index(self.codes_).get_indexer(pd.Index(codes))
         allowed = group >= 0

@@ -1,9 +1,9 @@
-"""Events of some rows in, statistics of each code in windows out, by NumPy.
+"""Statistics of codes in time windows, computed from events with NumPy.
 
-Windows reach back from an end. Events are put into disjoint bands, from one window's
-length to the next, summed there, and the bands joined to nested windows by formulas
-that lose no precision. Everything that a row's numbers depend on are its own events, in
-their order, so that they are the same bits whatever rows are beside it.
+Windows extend backwards from an end. Events are assigned to disjoint bands between
+consecutive window lengths and summed there. The bands are then merged into nested
+windows with numerically stable formulas. The results of a row depend only on its events
+and their order, so that they are bitwise independent of the other rows.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ STATISTICS = (
     *("present", "count", "n_days", "last", "first", "mean", "min", "max"),
     *("range", "std", "slope", "since_last", "since_first", "delta"),
 )
-# statistics that are 0, and not unknown, where nothing happened
+# Statistics that are 0, instead of unknown, without events.
 COUNTS = ("present", "count", "n_days")
 
 
 class BandSums(NamedTuple):
-    """What is summed up of each row, code and band; arrays of shape (n_bands, n_pairs).
+    """Sums over the events of each pair and band, of shape (n_bands, n_pairs).
 
-    A pair is a row and a code that it has events of. ``n`` counts events, ``newest``
-    and ``oldest`` are the days from them to the end; ``days`` counts calendar days,
-    and ``split`` says whether the oldest event shares its day with one before it. Of
-    the events with a number ``n_values`` counts, ``t_`` are times (days, negative),
-    ``v_`` numbers, ``m2_`` sums of squared deviations, ``co_tv`` of their products.
+    A pair is a row and a code with events in this row. ``n`` is the number of events.
+    ``newest`` and ``oldest`` are days from the event to the end. ``days`` is the number
+    of calendar days, and ``split`` is whether the oldest event shares its day with an
+    earlier one. ``n_values`` is the number of events with a numeric value. ``t_`` are
+    times (days, negative), ``v_`` are values, ``m2_`` are sums of squared deviations
+    and ``co_tv`` is the sum of their products.
     """
 
     n: np.ndarray
@@ -66,7 +67,7 @@ class BandSums(NamedTuple):
 def sum_bands(
     events: WindowEvents, n_codes: int, n_bands: int
 ) -> tuple[np.ndarray, np.ndarray, BandSums]:
-    """Sum up the events of each row, code and band.
+    """Compute the sums over the events of each row, code and band.
 
     Parameters
     ----------
@@ -122,7 +123,7 @@ ZERO_WHERE_EMPTY = ("n_values", "v_mean", "t_mean", "m2_v", "m2_t", "co_tv")
 def sorted_keys(
     row: np.ndarray, code: np.ndarray, n_codes: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return row and code as one number, sorted, and the stable order of that.
+    """Return sorted keys that combine row and code, and their stable sorting order.
 
     Parameters
     ----------
@@ -136,14 +137,14 @@ def sorted_keys(
     key : ndarray of int64 of shape (n_events,)
         ``row * n_codes + code``, sorted.
     order : ndarray of int64 of shape (n_events,)
-        Where each was.
+        Original position of each key.
     """
     key = row.astype(np.int64) * n_codes + code
     bits = max(len(key) - 1, 1).bit_length()
     if not len(key) or int(key.max()) >> (62 - bits):
         order = np.argsort(key, kind="stable")
         return key[order], order
-    # one sort of numbers is several times faster than an argsort
+    # Sorting packed integers is several times faster than argsort.
     packed = np.sort((key << bits) | np.arange(len(key)))
     return packed >> bits, packed & ((1 << bits) - 1)
 
@@ -155,7 +156,7 @@ def _sum_values(
     time: np.ndarray,
     value: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Sum up the numbers of each cell; a sum runs from the oldest to the newest."""
+    """Return sums over the values of each cell, added from the oldest to the newest."""
     n_cells = len(start)
     known = ~np.isnan(value)
     first, last = start, stop - 1
@@ -197,12 +198,12 @@ def _sum_values(
 
 
 def join_bands(sums: BandSums) -> BandSums:
-    """Return sums over nested windows: each band with all that are nearer to the end.
+    """Return sums over nested windows, each of which includes all later bands.
 
     Parameters
     ----------
     sums : BandSums
-        Sums over disjoint bands; changed in place.
+        Sums over disjoint bands, modified in place.
 
     Returns
     -------
@@ -210,7 +211,7 @@ def join_bands(sums: BandSums) -> BandSums:
 
     Notes
     -----
-    Means and squared deviations are joined as by Chan, Golub & LeVeque (1983),
+    Means and squared deviations are merged as in Chan, Golub & LeVeque (1983),
     Algorithms for computing the sample variance, The American Statistician 37:242-247.
     """
     n_bands = len(sums.n)
@@ -234,7 +235,7 @@ def join_bands(sums: BandSums) -> BandSums:
 
 def _join_events(sums: BandSums, w: int) -> None:
     empty = sums.n[w] == 0
-    # the nearer band's oldest day may go on in this one: count it once
+    # Both bands may contain events of the same day, which must be counted once.
     sums.days[w] += sums.days[w - 1]
     sums.split[w] = np.where(empty, sums.split[w - 1], sums.split[w])
     sums.oldest[w] = np.where(empty, sums.oldest[w - 1], sums.oldest[w])
@@ -269,14 +270,14 @@ def window_statistics(
     sums : BandSums
         Sums over windows.
     names : tuple of str
-        Which ones, of `STATISTICS`.
+        Statistics to compute, among `STATISTICS`.
     spans : ndarray of shape (n_windows,)
         Lengths of the windows in days, infinite for a whole history.
 
     Returns
     -------
     ndarray of float32 of shape (n_pairs, n_windows, n_statistics)
-        NaN where there is none.
+        NaN where a statistic is undefined.
     """
     seen = sums.n > 0
     result = np.empty((*sums.n.T.shape, len(names)), dtype=np.float32)
@@ -315,7 +316,7 @@ def _statistic(name: str, sums: BandSums, spans: np.ndarray) -> np.ndarray:
 
 
 def shortest_spans(spans: np.ndarray) -> np.ndarray:
-    """Return how far, in days, the numbers in windows must reach for a slope.
+    """Return the minimum time span of values, in days, for which a slope is defined.
 
     Parameters
     ----------
@@ -330,7 +331,7 @@ def shortest_spans(spans: np.ndarray) -> np.ndarray:
 
 
 def _slope(sums: BandSums, spans: np.ndarray) -> np.ndarray:
-    """Return the slope, NaN where times are too near to each other to tell one."""
+    """Return the slope, or NaN where the times are too close to each other."""
     long = sums.t_last - sums.t_first >= shortest_spans(spans)[:, None]
     divisor = np.where(long, sums.m2_t, 1.0)
     return np.where(long, sums.co_tv / divisor, np.nan)

@@ -1,9 +1,9 @@
-"""The arithmetic of `skfusion.ehr.windows.kernel`, one event after the other, by numba.
+"""Statistics of codes in time windows, computed event by event with numba.
 
-Each number is the result of the same operations on the same events in the same order,
-in double precision and without rearranging, so that none depends on whether numba is
-installed. What is gained is that nothing between events and features is written down.
-Imported where it is used: it needs numba.
+The results are bitwise identical to `skfusion.ehr.windows.kernel`. The operations, the
+order of the events and the precision are the same, and the compiler must not reorder
+them. This version avoids intermediate arrays. The module requires numba, so it is
+imported only where it is used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from skfusion.ehr.windows.kernel import STATISTICS, BandSums
 __all__ = ["write_statistics"]
 
 
-# places of the sums of a band or window: the fields of BandSums, in their order
+# Positions of the sums of a band or window, in the order of the fields of BandSums.
 N, NEWEST, OLDEST, DAYS, SPLIT, N_VALUES = range(6)
 V_LAST, V_FIRST, T_LAST, T_FIRST, V_MIN, V_MAX = range(6, 12)
 V_MEAN, T_MEAN, M2_V, M2_T, CO_TV = range(12, 17)
@@ -32,16 +32,16 @@ N_STATISTICS = len(STATISTICS)
 def _compiled(function: Callable[..., Any]) -> Any:
     try:
         return numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # there is no folder that the machine code could be kept in
+    except RuntimeError:  # No writable folder for the compilation cache.
         return numba.njit(nogil=True, error_model="numpy")(function)
 
 
 @_compiled
 def _sum_times(order, start, stop, is_oldest, ahead, day, sums):  # type: ignore[no-untyped-def]
-    """Sum up when the events of a band were, from the oldest to the newest."""
+    """Sum the times of the events of a band, from the oldest to the newest."""
     sums[N] = stop - start
     sums[NEWEST], sums[OLDEST] = ahead[order[stop - 1]], ahead[order[start]]
-    if len(day) == 0:  # nobody asks for days
+    if len(day) == 0:  # Calendar days are not needed.
         sums[DAYS] = sums[SPLIT] = 0
         return
     goes_on = not is_oldest and day[order[start]] == day[order[start - 1]]
@@ -52,10 +52,10 @@ def _sum_times(order, start, stop, is_oldest, ahead, day, sums):  # type: ignore
 
 @_compiled
 def _sum_values(order, start, stop, ahead, value, sums):  # type: ignore[no-untyped-def]
-    """Sum up the numbers of a band, from the oldest to the newest."""
+    """Sum the values of the events of a band, from the oldest to the newest."""
     n = 0
     v_sum = t_sum = 0.0
-    # held here, as what is written to an array is read from it again each time
+    # Local variables, because array elements would be read again in each iteration.
     v = t = v_first = t_first = v_last = t_last = v_min = v_max = np.nan
     for i in range(start, stop):
         v, t = np.float64(value[order[i]]), -ahead[order[i]]
@@ -87,7 +87,7 @@ def _sum_values(order, start, stop, ahead, value, sums):  # type: ignore[no-unty
 
 @_compiled
 def _join(sums, band):  # type: ignore[no-untyped-def]
-    """Join the next band to the sums over those before it, as `join_bands`."""
+    """Merge an earlier band into the sums of later ones, as in `join_bands`."""
     n_a, n_b = sums[N_VALUES], band[N_VALUES]
     if sums[N] == 0:
         for k in range(N_SUMS):
@@ -118,7 +118,7 @@ def _join(sums, band):  # type: ignore[no-untyped-def]
 
 @_compiled
 def _statistics(sums, shortest, found):  # type: ignore[no-untyped-def]
-    """Compute the statistics of a window in which something happened."""
+    """Compute the statistics of a window with events."""
     found[PRESENT], found[COUNT] = 1, sums[N]
     found[N_DAYS] = sums[DAYS] + sums[SPLIT]
     found[SINCE_LAST], found[SINCE_FIRST] = sums[NEWEST], sums[OLDEST]
@@ -140,7 +140,7 @@ def _statistics(sums, shortest, found):  # type: ignore[no-untyped-def]
 
 @_compiled
 def _write(values, kinds, columns, cells):  # type: ignore[no-untyped-def]
-    """Write what is known and has a column."""
+    """Write the known statistics that have a column."""
     for k in range(len(kinds)):
         value = values[kinds[k]]
         if columns[k] >= 0 and not np.isnan(value):
@@ -151,8 +151,8 @@ def _write(values, kinds, columns, cells):  # type: ignore[no-untyped-def]
 def write_statistics(  # type: ignore[no-untyped-def]
     order, starts, pairs, events, windows, plan, target
 ):
-    """Write the statistics of each pair and window, as `engines` asks."""
-    # taken apart once: it costs more than the sums of a pair
+    """Write the statistics of each pair and window into the target arrays."""
+    # Unpacked once, because unpacking costs more than the sums of a pair.
     row, place_of, total_row = pairs
     band, ahead, day, value = events
     nested, shortest = windows

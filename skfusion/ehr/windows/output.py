@@ -1,4 +1,4 @@
-"""Statistics of rows, codes and windows in, a dense or sparse matrix out."""
+"""Containers of computed features: dense, sparse and pairwise outputs."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ __all__ = [
 ]
 
 
-LARGE = 2**30  # bytes of a dense result that are worth a warning
+LARGE = 2**30  # Size in bytes from which a dense result raises a warning.
 
 
 def warn_of_size(n_rows: int, plan: FeaturePlan) -> None:
-    """Warn where a dense result is large."""
+    """Warn if a dense result is large."""
     size = 4 * n_rows * len(plan.names)
     if size > LARGE:
         warnings.warn(
-            f"EventWindows: {len(plan.place)} codes give {len(plan.names)} features, "
-            f"for {n_rows} rows {size / 2**30:.1f} GiB. Raise min_subjects, pass "
-            "max_codes, or output='sparse' with a learner that takes it.",
+            f"EventWindows: got {len(plan.place)} codes with {len(plan.names)} "
+            f"features, which need {size / 2**30:.1f} GiB for {n_rows} rows. Raise "
+            "min_subjects, set max_codes, or use output='sparse' with an estimator "
+            "that supports it.",
             stacklevel=3,
         )
 
@@ -44,7 +45,7 @@ class Totals(NamedTuple):
     row : ndarray of int of shape (n_rows,)
         Rows that have events.
     value : ndarray of shape (n_rows, n_totals)
-        The statistics; of a count 0 is not known.
+        The statistics. A count of 0 is treated as unknown.
     """
 
     row: np.ndarray
@@ -59,18 +60,18 @@ class Totals(NamedTuple):
         n_codes: np.ndarray,
         history: np.ndarray,
     ) -> Totals:
-        """Take those that are asked for.
+        """Create totals from the selected statistics.
 
         Parameters
         ----------
         names : tuple of str
-            Of ``"count"``, ``"n_codes"`` and ``"history"``.
+            Selected statistics among ``"count"``, ``"n_codes"`` and ``"history"``.
         row : ndarray of int of shape (n_rows,)
             The rows.
         count, n_codes : ndarray of shape (n_rows, n_windows)
-            How many events, and of how many codes, there are in each window.
+            Number of events and of distinct codes in each window.
         history : ndarray of shape (n_rows, 1)
-            Days from the oldest event.
+            Days since the oldest event.
 
         Returns
         -------
@@ -81,19 +82,19 @@ class Totals(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Features of some neighbouring rows: of pairs of a row and a code.
+    """Features of consecutive rows, stored for pairs of a row and a code.
 
     Attributes
     ----------
     rows : slice
-        Which rows.
+        Slice of the rows in the result.
     row, place : ndarray of int of shape (n_pairs,)
-        The pairs, ordered by row: row 0 is the first of `rows`, place 0 the first code
-        of the plan.
+        The pairs, ordered by row. Row 0 is the first row of `rows`, and place 0 is the
+        first code of the plan.
     value : ndarray of float32 of shape (n_pairs, n_windows, n_statistics)
-        NaN where nothing is known, or nothing counted.
+        Statistics, NaN where the value is unknown or the count is zero.
     totals : Totals or None
-        Those of the rows.
+        Statistics over all codes.
     """
 
     rows: slice
@@ -103,7 +104,7 @@ class Block(NamedTuple):
     totals: Totals | None
 
     def cells(self, plan: FeaturePlan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return row, column and value of what is known, ordered by row."""
+        """Return the row, column and value of each known cell, ordered by row."""
         columns = plan.place[self.place]
         known = ~np.isnan(self.value) & (columns >= 0)
         row = np.repeat(self.row, known.reshape(len(known), -1).sum(axis=1))
@@ -123,20 +124,20 @@ class Block(NamedTuple):
 
 
 class DenseOutput:
-    """A dense matrix: NaN where nothing is known, 0 where nothing is counted."""
+    """Dense matrix with NaN for unknown values and 0 for counts without events."""
 
     def __init__(self, n_rows: int, plan: FeaturePlan) -> None:
         self._plan = plan
         self.matrix: np.ndarray = np.tile(plan.empty, (n_rows, 1))
 
     def add(self, block: Block) -> None:
-        """Write a block."""
+        """Write the values of a block into the matrix."""
         matrix = self.matrix[block.rows]
         if not self._plan.is_regular:
             row, column, value = block.cells(self._plan)
             matrix[row, column] = value
             return
-        # all columns of a row and code at once, as they lie side by side
+        # The columns of a code are consecutive, so a pair is written at once.
         plan, value = self._plan, block.value
         for k, name in enumerate(plan.statistics):
             if name in COUNTS:
@@ -152,7 +153,7 @@ class DenseOutput:
 
 
 class _Growing:
-    """An array that grows in place, so that it is never there twice."""
+    """Array that grows in place, to avoid a second copy in memory."""
 
     def __init__(self, dtype: type, *shape: int) -> None:
         self._values: np.ndarray = np.empty((0, *shape), dtype=dtype)
@@ -174,9 +175,9 @@ class _Growing:
 
 
 class SparseOutput:
-    """A CSR matrix: what is not stored is unknown, a stored zero was measured."""
+    """CSR matrix that stores known values only, including observed zeros."""
 
-    matrix = None  # there is none to write into
+    matrix = None  # A sparse output has no matrix for direct writes.
 
     def __init__(self, n_rows: int, plan: FeaturePlan) -> None:
         self._plan = plan
@@ -185,7 +186,7 @@ class SparseOutput:
         self._counts = np.zeros(n_rows, dtype=np.int64)
 
     def add(self, block: Block) -> None:
-        """Append a block, whose rows come after those of the blocks before."""
+        """Append a block, whose rows must follow those of earlier blocks."""
         row, column, value = block.cells(self._plan)
         n_rows = block.rows.stop - block.rows.start
         self._counts[block.rows] += np.bincount(row, minlength=n_rows)
@@ -193,7 +194,7 @@ class SparseOutput:
         self._columns.append(column)
 
     def finish(self) -> scipy.sparse.csr_array:
-        """Return the matrix."""
+        """Return the CSR array."""
         parts = self._values.finish(), self._columns.finish()
         starts = np.concatenate([[0], np.cumsum(self._counts)])
         if len(parts[0]) < np.iinfo(np.int32).max:
@@ -202,9 +203,9 @@ class SparseOutput:
 
 
 class PairOutput:
-    """All features of pairs of a row and a code, row after row."""
+    """Features of all pairs of a row and a code, ordered by row."""
 
-    matrix = None  # as above
+    matrix = None  # This output has no matrix for direct writes.
 
     def __init__(self, n_rows: int, plan: FeaturePlan) -> None:
         self._counts = np.zeros(n_rows, dtype=np.int64)
@@ -212,13 +213,13 @@ class PairOutput:
         self._values = _Growing(np.float32, *plan.place.shape[1:])
 
     def add(self, block: Block) -> None:
-        """Append a block, whose rows come after those of the blocks before."""
+        """Append a block, whose rows must follow those of earlier blocks."""
         n_rows = block.rows.stop - block.rows.start
         self._counts[block.rows] += np.bincount(block.row, minlength=n_rows)
         self._places.append(block.place)
         self._values.append(block.value)
 
     def finish(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return where rows begin and end, codes and values of the pairs."""
+        """Return the row offsets, and the codes and values of the pairs."""
         starts = np.concatenate([[0], np.cumsum(self._counts)])
         return starts, self._places.finish(), self._values.finish()

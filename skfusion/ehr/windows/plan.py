@@ -1,4 +1,4 @@
-"""Windows, statistics and codes as a user says them in; columns of features out."""
+"""Names and column layout of the features of `EventWindows`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from skfusion.ehr.windows.kernel import COUNTS, STATISTICS
 
 __all__ = ["Feature", "FeaturePlan", "parse_feature"]
 
-EVERY = "*"  # the code of what is counted over all codes
+EVERY = "*"  # Code of the statistics over all codes.
 TOTALS = ("count", "n_codes", "history")
 
 
 class Feature(NamedTuple):
-    """What a feature is of: a code (``"*"`` for all), a window and a statistic."""
+    """Parts of a feature name: the code (``"*"`` for all), window and statistic."""
 
     code: str
     window: str
@@ -26,12 +26,12 @@ class Feature(NamedTuple):
 
 
 def parse_feature(name: str) -> Feature:
-    """Read the name of a feature back.
+    """Split the name of a feature into code, window and statistic.
 
     Parameters
     ----------
     name : str
-        Such as ``"LAB//creatinine__30d__mean"``.
+        Name of a feature, such as ``"LAB//creatinine__30d__mean"``.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def parse_feature(name: str) -> Feature:
     Raises
     ------
     ValueError
-        If it is no such name.
+        If `name` is not the name of a feature of `EventWindows`.
 
     Examples
     --------
@@ -51,8 +51,8 @@ def parse_feature(name: str) -> Feature:
     parts = name.rsplit("__", 2)
     if len(parts) < 3 or parts[2] not in {*STATISTICS, *TOTALS}:
         raise ValueError(
-            "A feature of events is named <code>__<window>__<statistic>, got a name "
-            f"of {len(parts)} parts."
+            "The name of an event feature must be <code>__<window>__<statistic>, got a "
+            f"name of {len(parts)} parts."
         )
     return Feature(*parts)
 
@@ -60,7 +60,7 @@ def parse_feature(name: str) -> Feature:
 def check_statistics(
     names: Any, parameter: str, known: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return names of statistics, each known, once and in their order."""
+    """Validate names of statistics and return them without duplicates, in order."""
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise ValueError(
             f"EventWindows: {parameter} must be a tuple of statistics, got {names!r}."
@@ -68,14 +68,14 @@ def check_statistics(
     for name in names:
         if name not in known:
             raise ValueError(
-                f"EventWindows: there is no statistic {name!r} in {parameter}; there "
-                f"are {', '.join(known)}.{did_you_mean(name, known)}"
+                f"EventWindows: got an unknown statistic {name!r} in {parameter}. The "
+                f"options are {', '.join(known)}.{did_you_mean(name, known)}"
             )
     return tuple(name for name in known if name in names)
 
 
 class FeaturePlan:
-    """Which statistic of which code and window stands in which column.
+    """Mapping of codes, windows and statistics to the columns of the output.
 
     Parameters
     ----------
@@ -84,9 +84,9 @@ class FeaturePlan:
     windows : Windows
         The windows.
     aggs : sequence of str
-        Statistics of all codes.
+        Statistics of each code.
     aggs_by_prefix : mapping of str to sequence of str or None
-        What a code begins with -> its statistics in place of those; the longest counts.
+        Code prefix -> statistics that replace `aggs`. The longest prefix wins.
     totals : sequence of str
         Statistics over all codes.
 
@@ -95,15 +95,15 @@ class FeaturePlan:
     names : list of str
         Names of the columns.
     statistics : tuple of str
-        All statistics that are needed.
+        All statistics that are needed for any code.
     place : ndarray of int32 of shape (n_codes, n_windows, n_statistics)
-        The column; -1 for none.
+        The output column, or -1.
     n_of_codes : int
-        How many columns are of single codes; those over all codes follow.
+        Number of columns of single codes. The columns over all codes follow.
     is_regular : bool
-        Whether all codes have the same statistics, side by side.
+        Whether all codes have the same statistics, in consecutive columns.
     empty : ndarray of float32 of shape (n_columns,)
-        What stands in each column where nothing happened: 0 for counts, else NaN.
+        Value of each column for a row without events: 0 for counts, else NaN.
     """
 
     def __init__(

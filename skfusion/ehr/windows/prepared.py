@@ -1,8 +1,8 @@
-"""Features of rows, computed once into a folder; what a setting asks of them out.
+"""Features of rows, computed once for a search and stored in a folder.
 
-A search over windows and statistics computes the same sums again in every fold. Here
-they are kept for each row, as a row's features depend on its own events alone; what is
-learned (which codes there are) stays in the folds.
+A search over windows and statistics would compute the same sums in every fold. They
+are stored for each row, because the features of a row depend on its events only.
+Learned attributes (the vocabulary of codes) are still learned in each fold.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from skfusion.ehr.windows.plan import FeaturePlan, check_statistics
 __all__ = ["Preparation", "PreparedFiles", "PreparedPairs", "PreparedWindows"]
 
 
-VERSION = b"2"  # of the arrays
+VERSION = b"2"  # Version of the file format.
 ARRAYS = ("subject", "end", "start", "place", "value")
-# of which all totals and the choice of codes are made
+# Statistics from which all totals and the vocabulary of codes are computed.
 ALWAYS = ("count", "since_first")
 
 
 class Preparation:
-    """What is computed for every row: all that a search may choose of.
+    """Specification of the features that are computed for every row.
 
     Parameters
     ----------
     windows : Windows
         The windows.
     aggs : iterable of str
-        The statistics; counts and the time since the first event are added.
+        The statistics. Counts and the time since the first event are added.
     codes : ndarray of bool of shape (n_codes,)
-        Which codes of the store.
+        Which codes of the store are included.
     closed : str
-        Which end of the windows is closed.
+        Closed side of the windows.
     """
 
     def __init__(self, windows: Windows, aggs: Any, codes: Any, closed: str) -> None:
@@ -59,7 +59,7 @@ class Preparation:
         self.closed = closed
 
     def as_json(self) -> str:
-        """Return it as text."""
+        """Return the specification as JSON text."""
         windows = self.windows
         about = {
             "lengths": windows.lengths.tolist(),
@@ -74,7 +74,7 @@ class Preparation:
 
     @classmethod
     def from_json(cls, text: str) -> Preparation:
-        """Read it back."""
+        """Create a specification from JSON text."""
         about = json.loads(text)
         lengths = np.array(about["lengths"], dtype=np.int64)
         windows = Windows(lengths, tuple(about["labels"]), about["nested"])
@@ -83,45 +83,45 @@ class Preparation:
         return cls(windows, about["aggs"], codes, about["closed"])
 
     def plan(self, codes: list[str]) -> FeaturePlan:
-        """Return the columns, given all codes of the store."""
+        """Return the feature plan, given all codes of the store."""
         chosen = [codes[i] for i in np.flatnonzero(self.codes)]
         return FeaturePlan(chosen, self.windows, self.aggs, None, ())
 
     @property
     def sight(self) -> Sight:
-        """What rows may see."""
+        """Return the visibility rules."""
         days = "n_days" in self.aggs
         return Sight(self.windows, self.closed, self.codes, days=days)
 
     @property
     def group(self) -> np.ndarray:
-        """Place of each code of the store among those computed, -1 for none."""
+        """Return the position of each code of the store among the prepared, or -1."""
         return np.where(self.codes, np.cumsum(self.codes) - 1, -1)
 
 
 class PreparedWindows(FolderHandle):
-    """An immutable handle to features that `EventWindows.prepare` computed.
+    """Immutable handle to the features computed by `EventWindows.prepare`.
 
     Parameters
     ----------
     path : str or PathLike
-        Folder that it wrote.
+        Folder written by `EventWindows.prepare`.
     fingerprint : str or None, default=None
-        What it must be of; None takes it as it is.
+        Expected fingerprint. None accepts any content.
 
     Attributes
     ----------
     path : Path
-        The folder. It holds data of patients; remove it after the search.
+        The folder. It contains patient data, so remove it after the search.
     fingerprint : str
-        Digest of the events, the rows and what was computed.
+        Digest of the events, the rows and the specification.
 
     Raises
     ------
     FileNotFoundError
-        If there are none at `path`, or no events where they were.
+        If `path` does not contain prepared features, or the event store is missing.
     ValueError
-        If they are others than `fingerprint` says, or the events changed.
+        If the features do not match `fingerprint`, or the events changed.
     """
 
     def __init__(
@@ -131,8 +131,8 @@ class PreparedWindows(FolderHandle):
         found = PreparedFiles(place).fingerprint
         if fingerprint is not None and fingerprint != found:
             raise ValueError(
-                f"PreparedWindows: the features in {place} are not those that this "
-                "was made with. Prepare them again."
+                f"PreparedWindows: got features in {place} that do not match the "
+                "fingerprint of this handle. Prepare them again."
             )
         self._point_to(place, found)
 
@@ -145,20 +145,20 @@ class PreparedWindows(FolderHandle):
         path: str | os.PathLike[str] | None,
         **how: Any,
     ) -> PreparedWindows:
-        """Compute features of rows, unless that was done before.
+        """Compute and store the features of rows, unless they are already stored.
 
         Parameters
         ----------
         store : EventStore
             The events.
         cases : Cases
-            The rows; the same row is computed once.
+            The rows. Duplicate rows are computed once.
         what : Preparation
-            The features.
+            The specification of the features.
         path : str or PathLike or None
-            Folder to write; None takes one in the cache, named by the content.
+            Folder to write. None uses a cache folder named by the fingerprint.
         **how
-            ``engine`` and ``n_jobs``.
+            Options ``engine`` and ``n_jobs``.
 
         Returns
         -------
@@ -176,7 +176,7 @@ class PreparedWindows(FolderHandle):
             return cls(folder, fingerprint)
         if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
             raise ValueError(
-                f"EventWindows: there is something else than prepared features at "
+                f"EventWindows: got a path with other content than prepared features, "
                 f"{folder}. Choose another path."
             )
         single = Cases(*rows)
@@ -188,19 +188,20 @@ class PreparedWindows(FolderHandle):
             "what": what.as_json(),
         }
         _write(folder, dict(zip(ARRAYS, arrays, strict=True)), about)
-        _opened.cache_clear()  # another one may have been there before
+        # The folder may have been opened before with other content.
+        _opened.cache_clear()
         return cls(folder, fingerprint)
 
     @property
     def files(self) -> PreparedFiles:
-        """Return the files, after a look at whether they changed."""
+        """Return the files, after checking that they are unchanged."""
         files = _opened(self.path, self.fingerprint)
         files.check()
         return files
 
     @property
     def store(self) -> EventStore:
-        """The events that they were computed of."""
+        """Return the store of the events."""
         return self.files.store
 
     def __repr__(self) -> str:
@@ -212,16 +213,16 @@ class PreparedWindows(FolderHandle):
 
 
 class PreparedPairs(NamedTuple):
-    """What was prepared of rows and codes, ordered by row.
+    """Prepared features of pairs of a row and a code, ordered by row.
 
     Attributes
     ----------
     row : ndarray of int of shape (n_pairs,)
-        Which row.
+        Row of each pair.
     place : ndarray of int of shape (n_pairs,)
-        Which of the codes that were prepared.
+        Position of the code among the prepared codes.
     value : ndarray of float32 of shape (n_pairs, n_windows, n_statistics)
-        NaN where nothing is known, or nothing counted.
+        Statistics, NaN where the value is unknown or the count is zero.
     """
 
     row: np.ndarray
@@ -236,7 +237,7 @@ def _computed(
     plan: FeaturePlan,
     **how: Any,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute where the pairs of each row begin and end, their codes and values."""
+    """Return the pair offsets of each row, and the codes and values of the pairs."""
     output = PairOutput(len(cases.end), plan)
     for block in computed_features(
         store.files, cases, what.sight, what.group, plan, **how
@@ -246,7 +247,7 @@ def _computed(
 
 
 def _write(folder: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
-    """Write all or nothing."""
+    """Write the folder atomically."""
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     work = folder.parent / f".writing-{uuid.uuid4().hex}"
     work.mkdir(mode=0o700)
@@ -258,7 +259,8 @@ def _write(folder: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -
         try:
             os.replace(work, folder)
         except OSError:
-            if not (folder / "prepared.json").exists():  # another process was faster
+            # Another process may have written the same folder first.
+            if not (folder / "prepared.json").exists():
                 raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -270,7 +272,7 @@ def _stamps(folder: Path) -> list[list[int]]:
 
 
 class PreparedFiles:
-    """Read a folder of prepared features.
+    """Reader of a folder of prepared features.
 
     Parameters
     ----------
@@ -280,7 +282,7 @@ class PreparedFiles:
     Raises
     ------
     FileNotFoundError
-        If there is none.
+        If the folder does not contain prepared features.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -289,37 +291,37 @@ class PreparedFiles:
             text = (folder / "prepared.json").read_text(encoding="utf-8")
         except FileNotFoundError:
             raise FileNotFoundError(
-                f"PreparedWindows: there are no prepared features in {folder}. Prepare "
-                "them again with EventWindows.prepare."
+                f"PreparedWindows: got a folder without prepared features, {folder}. "
+                "Prepare them again with EventWindows.prepare."
             ) from None
         self._about = json.loads(text)
         self.fingerprint: str = self._about["fingerprint"]
 
     def check(self) -> None:
-        """Raise ValueError if a file changed since it was written."""
+        """Raise a ValueError if a file changed since it was written."""
         try:
             same = _stamps(self.folder) == self._about["stamps"]
         except FileNotFoundError:
             same = False
         if not same:
             raise ValueError(
-                f"PreparedWindows: files in {self.folder} changed since they were "
-                "written. Remove that folder and prepare them again."
+                f"PreparedWindows: got files in {self.folder} that changed since they "
+                "were written. Remove that folder and prepare them again."
             )
 
     @cached_property
     def store(self) -> EventStore:
-        """The events."""
+        """Return the store of the events."""
         return EventStore(*self._about["events"])
 
     @cached_property
     def what(self) -> Preparation:
-        """What was computed."""
+        """Return the specification of the prepared features."""
         return Preparation.from_json(self._about["what"])
 
     @cached_property
     def plan(self) -> FeaturePlan:
-        """The columns."""
+        """Return the plan of the prepared features."""
         return self.what.plan(self.store.codes)
 
     @cached_property
@@ -330,11 +332,11 @@ class PreparedFiles:
 
     @property
     def n_rows(self) -> int:
-        """How many rows there are."""
+        """Return the number of prepared rows."""
         return len(self._arrays["end"])
 
     def places(self, cases: Cases) -> np.ndarray:
-        """Return where rows are in the table, -1 for those that are not."""
+        """Return the positions of rows in the prepared table, -1 for other rows."""
         subject, end = self._arrays["subject"], self._arrays["end"]
         if not len(end):
             return np.full(len(cases.end), -1)
@@ -345,14 +347,14 @@ class PreparedFiles:
         return np.where(found, place, -1)
 
     def pairs(self, cases: Cases, **how: Any) -> PreparedPairs:
-        """Return what was prepared of rows; of those that are not there it is computed.
+        """Return the features of rows, computing those that were not prepared.
 
         Parameters
         ----------
         cases : Cases
-            Rows.
+            The rows.
         **how
-            ``engine`` and ``n_jobs``.
+            Options ``engine`` and ``n_jobs``.
 
         Returns
         -------
@@ -379,5 +381,5 @@ class PreparedFiles:
 
 @lru_cache(maxsize=32)
 def _opened(path: Path, fingerprint: str) -> PreparedFiles:
-    """Return the files of a handle, opened once in a process."""
+    """Return the files of a handle, opened once per process."""
     return PreparedFiles(path)

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone, is_classifier, is_regressor
 
+from skfusion.fusion.base import default_modalities
 from skfusion.fusion.inner_estimators import ends_in_predictor, seed
-from skfusion.modality import Modality, check_modalities, infer_columns
+from skfusion.modality import Modality, check_modalities
 
 __all__ = [
     "STRATEGIES",
@@ -76,24 +77,9 @@ def find_modalities(
         As `skfusion.modality.check_modalities`.
     """
     if isinstance(given, str) and given == "auto":
-        given = _inferred(X, groups)
+        aside = () if groups is None else (groups,)
+        given = default_modalities(X, aside, "compare_fusion", 5)
     return check_modalities(given, X, owner="compare_fusion", reserved=())
-
-
-def _inferred(X: pd.DataFrame, groups: str | None) -> list[tuple[str, Any, Any]]:
-    from skfusion.ehr.tabular.encoder import TabularEncoder
-
-    images, ehr, _ = infer_columns(X)
-    triples: list[tuple[str, Any, Any]] = []
-    if images:
-        from skfusion.image.embedding.embedder import ImageEmbedder
-
-        triples += [(str(column), ImageEmbedder(), column) for column in images]
-    ehr = [column for column in ehr if column != groups]
-    if ehr:
-        name = "ehr" if "ehr" not in map(str, images) else "ehr_table"
-        triples.append((name, TabularEncoder(), ehr))
-    return triples
 
 
 def standard(

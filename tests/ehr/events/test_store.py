@@ -88,7 +88,7 @@ def test_it_is_a_small_handle():
     content = pickle.dumps(store)
     assert len(content) < 2000
     assert pickle.loads(content) == store
-    with pytest.raises(AttributeError, match="cannot be changed"):
+    with pytest.raises(AttributeError, match="is immutable"):
         store.path = "elsewhere"
 
 
@@ -100,13 +100,13 @@ def test_the_folder_is_private_and_there_once(tmp_path):
     chosen = EventStore.from_frame(table(), tmp_path / "mine")
     assert chosen.path == tmp_path / "mine"
     assert chosen == store
-    with pytest.raises(ValueError, match="other events are in"):
+    with pytest.raises(ValueError, match="already contains other events"):
         EventStore.from_frame(table(seed=1), tmp_path / "mine")
 
 
 def test_a_folder_of_something_else_stays(tmp_path):
     (tmp_path / "notes.txt").write_text("keep me")
-    with pytest.raises(ValueError, match="something else than events"):
+    with pytest.raises(ValueError, match="other content than events"):
         EventStore.from_frame(table(), tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "keep me"
 
@@ -139,10 +139,10 @@ def test_a_copied_folder_is_the_same_store(tmp_path):
 
 def test_another_store_at_the_path_is_an_error():
     store = EventStore.from_frame(table())
-    with pytest.raises(ValueError, match="not those that this store"):
+    with pytest.raises(ValueError, match="do not match the fingerprint of this store"):
         EventStore(store.path, "0" * 32)
     shutil.rmtree(store.path)
-    with pytest.raises(FileNotFoundError, match="there are no events in"):
+    with pytest.raises(FileNotFoundError, match="got a folder without events"):
         EventStore(store.path)
 
 
@@ -202,7 +202,9 @@ def test_lags_make_events_available_later():
     wanted = {"LAB//a": "2h", "LAB//b": "9D", "DIAGNOSIS//c": "0h"}
     for code, expected in wanted.items():
         assert set(lag[found["code"] == code]) == {pd.Timedelta(expected)}
-    with pytest.raises(ValueError, match="nothing is known before it happened"):
+    with pytest.raises(
+        ValueError, match="must not be negative.* not available before they happen"
+    ):
         store.with_lags({"LAB//": "-1h"})
 
 
@@ -286,7 +288,7 @@ def test_units_are_reported_and_warned_of_once(monkeypatch):
     report = store.report(units)
     wanted = units.report(frame["code"], frame["numeric_value"], frame["unit"])
     pd.testing.assert_frame_equal(report, wanted, check_dtype=False)
-    message = "of 8 values 2 have an unknown unit .* and 1 are not plausible"
+    message = "of 8 values, got 2 with an unknown unit .* and 1 implausible"
     with pytest.warns(UserWarning, match=message) as caught:
         found = store.convert_units(units)
     assert len(caught) == 1
@@ -333,7 +335,7 @@ def test_events_without_time_are_said_and_can_be_kept_or_dropped():
 def test_infinite_values_are_counted():
     frame = table()
     frame.loc[:2, "numeric_value"] = np.inf
-    with pytest.warns(UserWarning, match="3 of 300 values are infinite"):
+    with pytest.warns(UserWarning, match="3 infinite values in 300 events"):
         store = EventStore.from_frame(frame)
     assert store.to_frame()["numeric_value"].isna().sum() == 3
 
@@ -341,11 +343,11 @@ def test_infinite_values_are_counted():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"code": None}, ValueError, r"no column \['code'\]"),
-        ({"time": "2024-01-01"}, TypeError, "must hold times"),
-        ({"numeric_value": "<0.1"}, TypeError, "text_value if it holds text"),
-        ({"subject_id": 1.5}, TypeError, "whole numbers or text"),
-        ({"code": 7}, TypeError, "'code' must hold text"),
+        ({"code": None}, ValueError, r"must have the columns \['code'\]"),
+        ({"time": "2024-01-01"}, TypeError, "must contain times"),
+        ({"numeric_value": "<0.1"}, TypeError, "text_value if it contains text"),
+        ({"subject_id": 1.5}, TypeError, "integers or text"),
+        ({"code": 7}, TypeError, "'code' must contain text"),
     ],
 )
 def test_what_cannot_be_events(change, error, message):
@@ -360,19 +362,21 @@ def test_what_cannot_be_events(change, error, message):
 
 def test_null_codes_and_ids_are_said():
     frame = table()
-    for name, message in (("code", "have no code"), ("subject_id", "no subject_id")):
+    for name in ("code", "subject_id"):
         broken = frame.astype({name: object})
         broken.loc[5, name] = None
-        with pytest.raises(ValueError, match=rf"row positions 5\) {message}|{message}"):
+        with pytest.raises(
+            ValueError, match=rf"null in '{name}' in .*row positions 5\)"
+        ):
             EventStore.from_frame(broken)
 
 
 def test_kinds_must_not_change_between_parts():
-    with pytest.raises(TypeError, match="text in some events and a whole number"):
+    with pytest.raises(TypeError, match="either text or integer, got both"):
         EventStore.from_frame([table(), table(ids=str)])
     aware = table()
     aware["time"] = aware["time"].dt.tz_localize("UTC")
-    with pytest.raises(ValueError, match="some events have a time zone"):
+    with pytest.raises(ValueError, match="time zone in some events"):
         EventStore.from_frame([table(), aware])
     mixed = table().assign(available_time=aware["time"])
     with pytest.raises(ValueError, match="one of the columns"):
@@ -380,9 +384,9 @@ def test_kinds_must_not_change_between_parts():
 
 
 def test_no_events_and_no_table_are_errors():
-    with pytest.raises(ValueError, match="no events at all"):
+    with pytest.raises(ValueError, match="events must have at least 1 row, got 0"):
         EventStore.from_frame(table().iloc[:0])
-    with pytest.raises(TypeError, match="expected a table of events"):
+    with pytest.raises(TypeError, match="events must be a table"):
         EventStore.from_frame([{"subject_id": 1}])
     with pytest.raises(ValueError, match="no_time must be one of"):
         EventStore.from_frame(table(), no_time="keep")

@@ -54,7 +54,7 @@ def test_a_file_that_is_cut_off_is_named_and_leaves_nothing(folder):
 
 def test_missing_columns_and_files_are_said(folder, tmp_path):
     EVENTS.rename(columns={"time": "when"}).to_parquet(tmp_path / "events.parquet")
-    with pytest.raises(ValueError, match=r"has no column \['time'\]"):
+    with pytest.raises(ValueError, match=r"must have the columns \['time'\]"):
         list(read_meds(tmp_path / "events.parquet"))
-    with pytest.raises(FileNotFoundError, match="no Parquet file"):
+    with pytest.raises(FileNotFoundError, match="without Parquet files"):
         list(read_meds(tmp_path / "nothing"))

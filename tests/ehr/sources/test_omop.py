@@ -255,7 +255,7 @@ def test_no_visits_are_warned_of():
 def test_rows_without_person_are_counted():
     broken = TABLES["measurement"].assign(person_id=[1, None, 2])
     connection = database(tables={**TABLES, "measurement": broken})
-    with pytest.warns(UserWarning, match="left out 1 of 3 rows: 1 have no subject"):
+    with pytest.warns(UserWarning, match="dropped 1 of 3 rows: 1 have no subject"):
         events = read(connection, tables=["measurement"])
     assert len(events) == 2
     connection.close()
@@ -264,10 +264,10 @@ def test_rows_without_person_are_counted():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"tables": ["measurements"]}, "no events in a table 'measurements'"),
-        ({"tables": ["death"]}, r"no table \['death'\]"),
+        ({"tables": ["measurements"]}, "got an unsupported table 'measurements'"),
+        ({"tables": ["death"]}, r"without the table \['death'\]"),
         ({"schema": "cdm; drop table person"}, "schema must be a name"),
-        ({"schema": "cdm"}, r"no table \['person'\]"),
+        ({"schema": "cdm"}, r"without the table \['person'\]"),
         ({"concepts": "both"}, "concepts must be"),
     ],
 )
@@ -279,28 +279,30 @@ def test_what_cannot_be_read(connection, parameters, message):
 def test_a_missing_column_and_a_wrong_cell_are_said():
     lacking = TABLES["person"].drop(columns="year_of_birth")
     connection = database(tables={**TABLES, "person": lacking})
-    with pytest.raises(ValueError, match=r"'person' has no column \['year_of_birth'\]"):
+    with pytest.raises(
+        ValueError, match=r"'person' must have the columns \['year_of_birth'\]"
+    ):
         list(read_omop(connection))
     connection.close()
     wrong = TABLES["measurement"].assign(measurement_datetime="yesterday")
     connection = database(tables={**TABLES, "measurement": wrong})
-    with pytest.raises(ValueError, match="3 of 3 cells are no times") as caught:
+    with pytest.raises(ValueError, match="3 of 3 cells that are not times") as caught:
         list(read_omop(connection, tables=["measurement"]))
     assert "yesterday" not in str(caught.value)
     connection.close()
 
 
 def test_what_is_no_database(tmp_path):
-    with pytest.raises(TypeError, match="expected a connection"):
+    with pytest.raises(TypeError, match="source must be a connection"):
         list(read_omop(7))
-    with pytest.raises(FileNotFoundError, match="no file or folder"):
+    with pytest.raises(FileNotFoundError, match="got a missing path"):
         list(read_omop(tmp_path / "nothing"))
     pytest.importorskip("duckdb")
     (tmp_path / "notes.duckdb").write_text("no database")
-    with pytest.raises(ValueError, match="no file that duckdb opens"):
+    with pytest.raises(ValueError, match="a file that duckdb cannot open"):
         list(read_omop(tmp_path / "notes.duckdb"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="holds no table"):
+    with pytest.raises(ValueError, match="a folder without tables"):
         list(read_omop(tmp_path / "empty"))
 
 

@@ -107,7 +107,7 @@ def test_selective_indicators_are_those_that_go_with_the_target():
     chosen = ObservedScaler(indicators="selective").fit(sparse, y).indicated_
     assert chosen.tolist() == scaler.indicated_.tolist()
     assert len(ObservedScaler(indicators=None).fit(X).indicated_) == 0
-    with pytest.raises(ValueError, match="selective .* got none. Pass y"):
+    with pytest.raises(ValueError, match="selective .* got y=None. Pass y"):
         ObservedScaler(indicators="selective").fit(X)
     with pytest.raises(ValueError, match="indicators must be"):
         ObservedScaler(indicators="few").fit(X)

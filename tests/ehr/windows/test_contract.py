@@ -278,7 +278,7 @@ def test_names_are_read_back_and_output_is_named(store):
         feature = parse_feature(name)
         assert "__".join(feature) == name
         assert feature.code in [*part.codes_, "*"]
-    with pytest.raises(ValueError, match="is named <code>"):
+    with pytest.raises(ValueError, match="must be <code>"):
         parse_feature("age")
 
 
@@ -399,7 +399,7 @@ def test_subjects_on_both_sides_of_a_split_are_counted(store):
     X = cases()
     part = windows(store, shared_subjects="warn").fit(X[:80])
     shared = X["subject_id"][80:].isin(X["subject_id"][:80]).sum()
-    with pytest.warns(UserWarning, match=f"{shared} of 40 rows are of subjects"):
+    with pytest.warns(UserWarning, match=f"{shared} of 40 rows of subjects"):
         part.transform(X[80:])
     part.transform(X[:80])  # the training rows themselves: no warning
 
@@ -419,7 +419,9 @@ def test_cohorts_that_are_before_their_events_are_warned_of(closed, known):
     part = windows(store, aggs=("count",), min_subjects=1, closed=closed)
     n_early = 5 if pd.isna(known) else 4
     if pd.isna(known):
-        with pytest.warns(UserWarning, match=f"of {n_early} of 8 training rows are be"):
+        with pytest.warns(
+            UserWarning, match=f"got {n_early} of 8 training rows with an"
+        ):
             part.fit(X)
     else:
         part.fit(X)  # no more than half
@@ -434,7 +436,9 @@ def test_rows_that_see_nothing_are_counted_and_unknown_subjects_said(store):
     found = pd.DataFrame(part.transform(X), columns=part.get_feature_names_out())
     assert found.loc[2].fillna(0).eq(0).all()
     X.loc[7, "subject_id"] = 999
-    with pytest.raises(ValueError, match=r"1 of 120 rows have no events \(row positi"):
+    with pytest.raises(
+        ValueError, match=r"subjects without events in 1 of 120 rows \(row positi"
+    ):
         part.transform(X)
     empty = windows(store, unknown_subject="empty").fit(X)
     assert empty.n_rows_without_events_ == 3
@@ -451,20 +455,28 @@ def change(name, value):
     ("changed", "error", "message"),
     [
         (lambda X: X.to_numpy(), TypeError, "must be a DataFrame"),
-        (lambda X: X.drop(columns="index_time"), ValueError, "no column 'index_time'"),
+        (
+            lambda X: X.drop(columns="index_time"),
+            ValueError,
+            "must have a column 'index_time'",
+        ),
         (
             change("index_time", lambda c: c.where(c.index != 3)),
             ValueError,
-            r"null in 1 of 120 rows \(row positions 3\)",
+            r"null in column 'index_time' in 1 of 120 rows \(row positions 3\)",
         ),
-        (change("index_time", lambda c: c.astype(str)), TypeError, "must hold times"),
+        (
+            change("index_time", lambda c: c.astype(str)),
+            TypeError,
+            "must contain times",
+        ),
         (
             change("index_time", lambda c: c.dt.tz_localize("UTC")),
             ValueError,
             "time zone",
         ),
         (change("subject_id", lambda c: c.astype(str)), TypeError, "int64"),
-        (lambda X: X.iloc[:0], ValueError, "X has no rows"),
+        (lambda X: X.iloc[:0], ValueError, "X must have at least 1 row, got 0"),
     ],
 )
 def test_rows_that_are_no_cases(store, changed, error, message):
@@ -482,14 +494,14 @@ def test_rows_that_are_no_cases(store, changed, error, message):
         ({"windows": ("24h", "1d")}, "the same length twice"),
         ({"aggs": ("means",)}, "did you mean|Did you mean"),
         ({"aggs": "mean"}, "aggs must be a tuple"),
-        ({"totals": ("sum",)}, "no statistic 'sum' in totals"),
+        ({"totals": ("sum",)}, "unknown statistic 'sum' in totals"),
         ({"include": "LAB//*"}, "include must be a tuple"),
         ({"closed": "both"}, "closed must be one of"),
         ({"gap": "-1h"}, "negative"),
-        ({"clip": (0.9, 0.1)}, "must be two quantiles"),
+        ({"clip": (0.9, 0.1)}, "must be two increasing quantiles"),
         ({"min_subjects": 0}, "at least 1"),
-        ({"min_subjects": 1000}, "none is of at least min_subjects=1000"),
-        ({"max_codes": 0.5}, "whole number"),
+        ({"min_subjects": 1000}, "none of them in at least min_subjects=1000"),
+        ({"max_codes": 0.5}, "max_codes must be an integer"),
     ],
 )
 def test_parameters_that_make_no_sense(store, parameters, message):
@@ -517,5 +529,5 @@ def test_very_many_features_are_warned_of():
     X = pd.DataFrame(
         {"subject_id": np.arange(3_000) % 50, "index_time": START + 400 * 24 * HOUR}
     )
-    with pytest.warns(UserWarning, match=r"codes give \d+ features.*GiB"):
+    with pytest.warns(UserWarning, match=r"codes with \d+ features.*GiB"):
         windows(EventStore.from_frame(table), min_subjects=1).fit(X)

@@ -132,7 +132,9 @@ def test_rows_that_were_not_prepared_are_computed_and_counted(store):
     found = prepared.fit(X).transform(mixed)
     wanted = windows(store).fit(X).transform(mixed)
     pd.testing.assert_frame_equal(found, wanted, rtol=3e-6, atol=1e-6)
-    with pytest.warns(UserWarning, match="30 of 70 rows to fit are not among those"):
+    with pytest.warns(
+        UserWarning, match="30 of 70 training rows that were not prepared"
+    ):
         prepared.fit(mixed)
     with pytest.warns(UserWarning, match="another gap"):
         prepared.set_params(gap="2h").fit(X)
@@ -151,12 +153,12 @@ def test_subjects_without_events_are_empty(store):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"windows": ("2d",)}, r"the windows \['2d'\] were not prepared"),
-        ({"aggs": ("std",)}, r"the statistics \['std'\] were not prepared"),
-        ({"closed": "right"}, "closed='right', prepared was 'left'"),
-        ({"exclude": None}, "allow 1 codes that were left out"),
-        ({"clip": (0.1, 0.9)}, "clip=.* changes the numbers"),
-        ({"nested": False}, "were not prepared; prepared are the nested ones"),
+        ({"windows": ("2d",)}, r"windows \['2d'\] that were not prepared"),
+        ({"aggs": ("std",)}, r"statistics \['std'\] that were not prepared"),
+        ({"closed": "right"}, "closed='right', but 'left' was prepared"),
+        ({"exclude": None}, "include and exclude with 1 codes not prepared"),
+        ({"clip": (0.1, 0.9)}, "clip must be None .* Clipping changes the values"),
+        ({"nested": False}, "were not prepared. Prepared are the nested windows"),
     ],
 )
 def test_what_was_not_prepared_is_refused(store, setting, message):
@@ -170,13 +172,13 @@ def test_what_cannot_be_prepared_is_refused(store, tmp_path):
     X = cases()
     with pytest.raises(ValueError, match="one setting at a time"):
         windows(store, nested=False).prepare(X, windows=("2d",))
-    with pytest.raises(ValueError, match="there is no statistic 'maen'"):
+    with pytest.raises(ValueError, match="got an unknown statistic 'maen'"):
         windows(store).prepare(X, aggs=("maen",))
     with pytest.raises(ValueError, match="clip="):
         windows(store, clip=(0.1, 0.9)).prepare(X).fit(X)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("", encoding="utf-8")
-    with pytest.raises(ValueError, match="something else than prepared features"):
+    with pytest.raises(ValueError, match="other content than prepared features"):
         windows(store).prepare(X, path=tmp_path / "mine")
 
 
@@ -189,14 +191,14 @@ def test_the_handle_is_small_and_knows_when_files_changed(store, tmp_path):
     assert pickle.loads(pickle.dumps(handle)) == handle
     assert repr(handle).startswith("PreparedWindows(")
     other = windows(store, aggs=("mean",))
-    with pytest.raises(ValueError, match="are not those that this was made with"):
+    with pytest.raises(ValueError, match="do not match the fingerprint of this handle"):
         other.prepare(X, path=tmp_path / "kept")
     values = np.load(handle.path / "value.npy")
     np.save(handle.path / "value.npy", values + 1)
     with pytest.raises(ValueError, match="changed since they were written"):
         prepared.fit(X)
     (handle.path / "prepared.json").unlink()
-    with pytest.raises(FileNotFoundError, match="no prepared features"):
+    with pytest.raises(FileNotFoundError, match="without prepared features"):
         PreparedWindows(handle.path)
 
 
