@@ -25,7 +25,13 @@ NETS = {"torch", "torchvision", "skorch", "openvino", "captum"}
 NAMES_WITH_TORCH = {
     *("GRUDEncoder", "ImageAugmentation", "ImageEmbedder", "SequenceTransformer"),
     *("JointFusionClassifier", "JointFusionRegressor", "JointFusionSurvival"),
-    *("TorchEncoder", "explain_images", "ImageSaliency", "SaliencyDisplay"),
+    *(
+        "TorchEncoder",
+        "TrainingSettings",
+        "explain_images",
+        "ImageSaliency",
+        "SaliencyDisplay",
+    ),
 }
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +14,7 @@ from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
+from skfusion._progress import progress
 from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.metrics import Predictions
 
@@ -107,9 +105,11 @@ def run_strategies(
     )
     steps = [f"{s.label}, fold {k + 1} of {n_folds}" for s, k in tasks]
     outcomes = []
-    with _progress(steps, verbose) as advance:
+    with progress(
+        len(steps), verbose=verbose, title="Compare", unit="fit", steps=steps
+    ) as advance:
         for outcome in running:
-            advance()
+            advance(1)
             outcomes.append(outcome)
     by_strategy = [outcomes[i : i + n_folds] for i in range(0, len(outcomes), n_folds)]
     _warn_once(strategies, by_strategy)
@@ -183,32 +183,3 @@ def _warn_once(strategies: list[Strategy], outcomes: list[list[Outcome]]) -> Non
             category,
             stacklevel=4,
         )
-
-
-@contextmanager
-def _progress(steps: list[str], verbose: int) -> Iterator[Callable[[], None]]:
-    """Show which fit is under way, by tqdm if installed, else line by line."""
-    if not verbose:
-        yield lambda: None
-        return
-    under_way = iter([*steps, "finished"])
-    try:
-        from tqdm import tqdm
-    except ModuleNotFoundError:
-        done = iter(range(len(steps) + 1))
-
-        def say() -> None:
-            text = f"{next(done)} of {len(steps)} fits done; {next(under_way)}"
-            print(text, file=sys.stderr)
-
-        say()
-        yield say
-        return
-    with tqdm(total=len(steps), desc="Compare", unit="fit", file=sys.stderr) as bar:
-        bar.set_postfix_str(next(under_way))
-
-        def advance() -> None:
-            bar.set_postfix_str(next(under_way), refresh=False)
-            bar.update()
-
-        yield advance

@@ -7,18 +7,15 @@ hold its result. Threads read ahead while the network computes.
 from __future__ import annotations
 
 import functools
-import logging
 import os
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skfusion._progress import progress
 from skfusion.image.cells.column import ImageColumn, ahead
 from skfusion.image.cells.volumes import Reading, pool_slices
 from skfusion.image.networks.inference import (
@@ -36,13 +33,10 @@ from skfusion.store.embedding_store import EmbeddingStore, missing_from
 __all__ = ["encode_cells"]
 
 
-logger = logging.getLogger(__name__)
-
 T = TypeVar("T")
 
 _READING = Reading()
 _BATCHES_PER_LEASE = 4  # of the store: what a killed process loses at most
-_SECONDS_BETWEEN_LOGS = 10.0
 
 
 def encode_cells(
@@ -169,7 +163,9 @@ def encode_cells(
                 key=fingerprint,
             )
             encode = functools.partial(_encode_batch, network, reading.slice_pooling)
-        with _progress(len(work.missing), verbose, column) as advance:
+        title = "Embed images" if column is None else f"Embed images of {column!r}"
+        total = len(work.missing)
+        with progress(total, verbose=verbose, title=title, unit="image") as advance:
             for keys in work:
                 arrays: dict[str, np.ndarray] = {}
                 pixels = images.read_ahead(
@@ -273,40 +269,3 @@ def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
             batch = []
     if batch:
         yield batch
-
-
-@contextmanager
-def _progress(
-    total: int, verbose: int, column: object
-) -> Iterator[Callable[[int], object]]:
-    """Show progress on standard error, by tqdm if installed, else by log lines."""
-    name = "images" if column is None else f"images of {column!r}"
-    if not verbose or not total:
-        yield lambda n: None
-        return
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        yield _logged(total, name)
-        return
-    with tqdm(total=total, desc=f"Embed {name}", unit="image", file=sys.stderr) as bar:
-        yield bar.update
-
-
-def _logged(total: int, name: str) -> Callable[[int], None]:
-    done, start = 0, time.monotonic()
-    last = start
-
-    def advance(n: int) -> None:
-        nonlocal done, last
-        done += n
-        if done >= total or time.monotonic() - last > _SECONDS_BETWEEN_LOGS:
-            last = time.monotonic()
-            rate = done / max(last - start, 1e-9)
-            left = (total - done) / rate
-            logger.info(
-                "Embedded %d of %d %s, %.1f images/s, %.0f s left.",
-                *(done, total, name, rate, left),
-            )
-
-    return advance

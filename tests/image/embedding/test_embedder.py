@@ -1,7 +1,6 @@
 """ImageEmbedder and encode_cells: one vector per image, computed once."""
 
 import io
-import logging
 import os
 import pickle
 import subprocess
@@ -355,11 +354,13 @@ def test_progress_goes_to_standard_error(paths, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_progress_is_logged_without_tqdm(paths, monkeypatch, caplog):
+def test_progress_is_lines_of_text_without_tqdm(paths, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    with caplog.at_level(logging.INFO, logger="skfusion"):
-        small(verbose=1).fit_transform(paths)
-    assert "Embedded 12 of 12 images, " in caplog.text
+    small(verbose=1).fit_transform(paths)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Embed images: 12 of 12 images, " in err
+    assert "finished" in err
 
 
 def test_a_trunk_is_encoded_and_stored_with_its_shape(tmp_path, paths):
