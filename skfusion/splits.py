@@ -1,4 +1,4 @@
-"""Inner splits that keep every patient on one side, and what is fitted on them."""
+"""Inner and outer splits of a cohort that keep every patient on one side."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
@@ -15,10 +14,8 @@ from sklearn.model_selection import (
     StratifiedKFold,
     check_cv,
 )
-from sklearn.utils.validation import column_or_1d
 
-__all__ = ["Fold", "check_groups", "inner_folds", "outer_folds", "validation_rows"]
-
+__all__ = ["Fold", "inner_folds", "outer_folds", "validation_rows"]
 
 Fold = tuple[np.ndarray, np.ndarray]
 
@@ -32,7 +29,7 @@ def inner_folds(
     random_state: int,
     owner: str,
 ) -> list[Fold]:
-    """Split rows for out-of-fold predictions, patients kept together.
+    """Split rows into folds for out-of-fold predictions, by patient.
 
     Parameters
     ----------
@@ -50,7 +47,7 @@ def inner_folds(
     random_state : int
         Seed of the shuffling.
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, for the messages.
 
     Returns
     -------
@@ -68,218 +65,26 @@ def inner_folds(
     >>> import numpy as np
     >>> from skfusion.splits import inner_folds
     >>> y, groups = np.tile([0, 1], 6), np.repeat(np.arange(6), 2)
-    >>> folds = inner_folds(3, y, groups, n_rows=12, random_state=0, owner="me")
+    >>> folds = inner_folds(
+    ...     3, y, groups, n_rows=12, random_state=0, owner="LateFusionClassifier")
     >>> [len(np.intersect1d(groups[train], groups[test])) for train, test in folds]
     [0, 0, 0]
     """
-    units = n_rows if groups is None else len(np.unique(groups))
-    what = "rows" if groups is None else "patients (groups)"
-    if isinstance(cv, (int, np.integer)):
+    stratified = strata is not None and strata.ndim == 1
+    if _is_number_of_folds(cv):
+        units = n_rows if groups is None else len(np.unique(groups))
+        what = "rows" if groups is None else "patients (groups)"
         if cv < 2 or units < cv:
             raise ValueError(
-                f"{owner}: cv={cv} folds need at least 2 folds and as many {what}; "
-                f"there are {units} {what} (n_samples = {n_rows}). Give more data or "
-                "fewer folds."
+                f"{owner}: cv={cv} folds need at least 2 folds and as many {what}, got "
+                f"{units} {what} (n_samples = {n_rows}). Pass more data or fewer folds."
             )
-        stratified = strata is not None and strata.ndim == 1
-        cv = _splitter(int(cv), groups is not None, stratified, random_state)
-    elif not hasattr(cv, "split") and not isinstance(cv, Iterable):
-        raise TypeError(
-            f"{owner}: cv must be a number of folds, a scikit-learn splitter or a list "
-            f"of (train, test) row positions, got {type(cv).__name__}."
-        )
-    else:
-        cv = check_cv(cv)
+    cv = _resolve_cv(cv, groups is not None, stratified, random_state, owner)
     if strata is not None and strata.ndim == 1:
         _check_class_sizes(strata, groups, owner)
-    folds = [
-        (np.asarray(train), np.asarray(test))
-        for train, test in cv.split(np.zeros((n_rows, 1)), strata, groups)
-    ]
+    folds = _split(cv, n_rows, strata, groups)
     _check_folds(folds, strata, groups, n_rows=n_rows, owner=owner)
     return folds
-
-
-def validation_rows(
-    fraction: float,
-    strata: np.ndarray | None,
-    groups: np.ndarray | None,
-    *,
-    n_rows: int,
-    random_state: int,
-    owner: str,
-) -> np.ndarray:
-    """Choose the rows that early stopping watches, patients kept together.
-
-    Parameters
-    ----------
-    fraction : float
-        Share of the rows (or patients) to hold out; 0 holds out none.
-    strata : ndarray of shape (n_samples,) or (n_samples, n_labels) or None
-        Class numbers, which are held out in proportion, or an indicator matrix.
-    groups : ndarray of shape (n_samples,) or None
-        Patients.
-    n_rows : int
-        Number of rows, n_samples.
-    random_state : int
-        Seed.
-    owner : str
-        Name of the estimator that asks, for the messages.
-
-    Returns
-    -------
-    ndarray of int
-        Positions of the rows held out. None are where there are fewer than 40 rows, or
-        where a class, label or event would be missing from the rest, or a class or
-        event from them: too little to stop on.
-
-    Raises
-    ------
-    ValueError
-        If all rows belong to one patient.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skfusion.splits import validation_rows
-    >>> y, groups = np.tile([0, 1], 40), np.repeat(np.arange(40), 2)
-    >>> rows = validation_rows(0.2, y, groups, n_rows=80, random_state=0, owner="me")
-    >>> len(rows)
-    16
-    """
-    if groups is not None and len(np.unique(groups)) < 2 and fraction > 0:
-        raise ValueError(
-            f"{owner}: all {n_rows} rows belong to one patient (group), so none can be "
-            "held out for early stopping. Give more patients, or set "
-            "validation_fraction=0."
-        )
-    n_folds = max(2, round(1 / fraction)) if fraction > 0 else 0
-    units = n_rows if groups is None else len(np.unique(groups))
-    stratified = strata is not None and strata.ndim == 1
-    rarest = n_rows
-    if strata is not None and strata.ndim == 1:
-        rarest = np.bincount(strata).min()
-    if not n_folds or n_rows < 40 or units < n_folds or rarest < n_folds:
-        return np.empty(0, dtype=int)
-    splitter = _splitter(n_folds, groups is not None, stratified, random_state)
-    for train, held_out in splitter.split(np.zeros((n_rows, 1)), strata, groups):
-        # a loss over rows of one class, or without any event, says nothing of the model
-        sides = [train, held_out] if stratified else [train]
-        if strata is None or all(
-            _n_classes(strata[side]) == _n_classes(strata) for side in sides
-        ):
-            return np.sort(held_out)
-    return np.empty(0, dtype=int)
-
-
-def _splitter(n_splits: int, grouped: bool, stratified: bool, seed: int) -> Any:
-    kinds = {
-        (True, True): StratifiedGroupKFold,
-        (True, False): GroupKFold,
-        (False, True): StratifiedKFold,
-        (False, False): KFold,
-    }
-    kind = kinds[grouped, stratified]
-    return kind(n_splits=n_splits, shuffle=True, random_state=seed)
-
-
-def _n_classes(strata: np.ndarray) -> int:
-    """Count the classes, over all columns."""
-    return sum(len(np.unique(column)) for column in strata.reshape(len(strata), -1).T)
-
-
-def _check_class_sizes(y: np.ndarray, groups: np.ndarray | None, owner: str) -> None:
-    units = np.arange(len(y)) if groups is None else groups
-    what = "row" if groups is None else "patient"
-    for number in np.unique(y):
-        count = len(np.unique(units[y == number]))
-        if count < 2:
-            raise ValueError(
-                f"{owner}: class number {number} (in sorted order) has {count} {what} "
-                "only, so the fold that holds it out would be trained without that "
-                "class. Merge it with another class, or leave it out."
-            )
-
-
-def _check_folds(
-    folds: list[Fold],
-    strata: np.ndarray | None,
-    groups: np.ndarray | None,
-    *,
-    n_rows: int,
-    owner: str,
-) -> None:
-    n_classes = 0 if strata is None else _n_classes(strata)
-    held_out = np.zeros(n_rows, dtype=int)
-    for number, (train, test) in enumerate(folds):
-        held_out[test] += 1
-        if groups is not None:
-            shared = np.intersect1d(groups[train], groups[test])
-            if len(shared):
-                raise ValueError(
-                    f"{owner}: {len(shared)} patient(s) are on both sides of inner "
-                    f"fold {number}. Use a splitter that minds groups, such as "
-                    "StratifiedGroupKFold, or give cv as a number."
-                )
-        if strata is not None and _n_classes(strata[train]) < n_classes:
-            raise ValueError(
-                f"{owner}: a class is missing from the training part of inner fold "
-                f"{number} ({len(train)} rows, {_n_classes(strata[train])} of "
-                f"{n_classes} classes). Use fewer folds, or merge rare classes."
-            )
-    if (held_out != 1).any():
-        raise ValueError(
-            f"{owner}: the inner folds must hold out every row exactly once, but "
-            f"{(held_out != 1).sum()} of {n_rows} rows are held out another number of "
-            "times. Use a K-fold splitter."
-        )
-
-
-def check_groups(groups: Any, X: pd.DataFrame) -> np.ndarray | None:
-    """Find the patient of each row.
-
-    Parameters
-    ----------
-    groups : str, array-like of shape (n_samples,) or None
-        Name of a column of `X`, or the patient ids themselves.
-    X : DataFrame of shape (n_samples, n_columns)
-        The cohort.
-
-    Returns
-    -------
-    ndarray of int of shape (n_samples,) or None
-        Numbers of the patients in order of appearance.
-
-    Raises
-    ------
-    ValueError
-        If there is no such column, the length differs, or an id is missing.
-    """
-    if groups is None:
-        return None
-    if isinstance(groups, str):
-        if groups not in X.columns:
-            shown = ", ".join(repr(str(column)) for column in X.columns[:10])
-            raise ValueError(
-                f"compare_fusion: groups={groups!r} names no column of X. X has "
-                f"{X.shape[1]} columns: {shown}{' ...' if X.shape[1] > 10 else ''}."
-            )
-        groups = X[groups]
-    values = pd.Series(column_or_1d(groups))
-    if len(values) != len(X):
-        raise ValueError(
-            f"compare_fusion: groups has {len(values)} entries but X has {len(X)} "
-            "rows. Give one patient id per row."
-        )
-    unknown = np.flatnonzero(values.isna())
-    if len(unknown):
-        raise ValueError(
-            f"compare_fusion: the patient id (groups) is missing in {len(unknown)} of "
-            f"{len(values)} rows, first at row position(s) {unknown[:5].tolist()}. "
-            "Fill or drop them: a row without a patient cannot be kept on one side of "
-            "a split."
-        )
-    return pd.factorize(values)[0]
 
 
 def outer_folds(
@@ -290,7 +95,7 @@ def outer_folds(
     classifier: bool,
     random_state: int,
 ) -> list[Fold]:
-    """Split the cohort once, for all strategies.
+    """Split a cohort into the folds that all strategies share.
 
     Parameters
     ----------
@@ -329,47 +134,218 @@ def outer_folds(
     [4, 4, 4, 4, 4]
     """
     cv = 5 if cv is None else cv
-    if isinstance(cv, (int, np.integer)) and not isinstance(cv, bool):
-        _check_enough(int(cv), y, groups, classifier=classifier)
-        cv = _splitter(int(cv), groups is not None, classifier, random_state)
-    elif isinstance(cv, (bool, str)) or not (
-        hasattr(cv, "split") or isinstance(cv, Iterable)
-    ):
-        raise TypeError(
-            "compare_fusion: cv must be a number of folds, a scikit-learn splitter or "
-            f"a list of (train, test) row positions, got {type(cv).__name__}."
-        )
+    owner = "compare_fusion"
     if groups is not None:
-        _check_patients(groups)
+        _check_patients(groups, owner)
+    if _is_number_of_folds(cv):
+        _check_enough(int(cv), y, groups, classifier=classifier)
+    cv = _resolve_cv(cv, groups is not None, classifier, random_state, owner)
     with warnings.catch_warnings():
-        # whether it matters that they are ignored is checked below
+        # Whether it matters that groups are ignored is checked below.
         warnings.filterwarnings("ignore", "The groups parameter is ignored")
-        splits = list(check_cv(cv).split(np.zeros((len(y), 1)), y, groups))
-    folds = [(np.asarray(train), np.asarray(test)) for train, test in splits]
+        folds = _split(cv, len(y), y, groups)
     if len(folds) < 2:
         raise ValueError(
-            f"compare_fusion: cv gives {len(folds)} fold, but intervals need at least "
-            "2. Use a K-fold splitter, or cv=5."
+            f"{owner}: cv gives {len(folds)} fold, but intervals need at least 2. Use "
+            "a K-fold splitter, or cv=5."
         )
     for number, (train, test) in enumerate(folds, start=1):
         where = f"fold {number} of {len(folds)}"
-        _check_sides(train, test, groups, where)
+        _check_sides(train, test, where)
+        _check_patients_apart(train, test, groups, where, owner)
         if classifier:
             _check_classes(train, test, y, where)
         elif len(test) < 2:
             raise ValueError(
-                f"compare_fusion: {where} has {len(test)} test row; scores such as R² "
+                f"{owner}: {where} has {len(test)} test row, but scores such as R² "
                 "need at least 2. Use fewer folds."
             )
     return folds
 
 
-def _check_patients(groups: np.ndarray) -> None:
+def validation_rows(
+    fraction: float,
+    strata: np.ndarray | None,
+    groups: np.ndarray | None,
+    *,
+    n_rows: int,
+    random_state: int,
+    owner: str,
+) -> np.ndarray:
+    """Choose the validation rows of early stopping, by patient.
+
+    Parameters
+    ----------
+    fraction : float
+        Share of the rows (or patients) to hold out; 0 holds out none.
+    strata : ndarray of shape (n_samples,) or (n_samples, n_labels) or None
+        Class numbers, which are held out in proportion, or an indicator matrix.
+    groups : ndarray of shape (n_samples,) or None
+        Patients.
+    n_rows : int
+        Number of rows, n_samples.
+    random_state : int
+        Seed.
+    owner : str
+        Name of the estimator, for the messages.
+
+    Returns
+    -------
+    ndarray of int
+        Positions of the rows held out. None are where there are fewer than 40 rows, or
+        where a class, label or event would be missing from the rest, or a class or
+        event from them: too little to stop on.
+
+    Raises
+    ------
+    ValueError
+        If all rows belong to one patient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.splits import validation_rows
+    >>> y, groups = np.tile([0, 1], 40), np.repeat(np.arange(40), 2)
+    >>> rows = validation_rows(
+    ...     0.2, y, groups, n_rows=80, random_state=0, owner="JointFusionClassifier")
+    >>> len(rows)
+    16
+    """
+    if groups is not None and len(np.unique(groups)) < 2 and fraction > 0:
+        raise ValueError(
+            f"{owner}: all {n_rows} rows belong to one patient (group), so none can be "
+            "held out for early stopping. Give more patients, or set "
+            "validation_fraction=0."
+        )
+    n_folds = max(2, round(1 / fraction)) if fraction > 0 else 0
+    units = n_rows if groups is None else len(np.unique(groups))
+    stratified = strata is not None and strata.ndim == 1
+    rarest = n_rows
+    if strata is not None and strata.ndim == 1:
+        rarest = np.bincount(strata).min()
+    if not n_folds or n_rows < 40 or units < n_folds or rarest < n_folds:
+        return np.empty(0, dtype=int)
+    splitter = _splitter(n_folds, groups is not None, stratified, random_state)
+    for train, held_out in splitter.split(np.zeros((n_rows, 1)), strata, groups):
+        # a loss over rows of one class, or without any event, says nothing of the model
+        sides = [train, held_out] if stratified else [train]
+        if strata is None or all(
+            _n_classes(strata[side]) == _n_classes(strata) for side in sides
+        ):
+            return np.sort(held_out)
+    return np.empty(0, dtype=int)
+
+
+def _is_number_of_folds(cv: Any) -> bool:
+    return isinstance(cv, (int, np.integer)) and not isinstance(cv, bool)
+
+
+def _resolve_cv(
+    cv: Any, grouped: bool, stratified: bool, random_state: int, owner: str
+) -> Any:
+    """Return a splitter for a number of folds, a splitter, or the folds themselves."""
+    if _is_number_of_folds(cv):
+        return _splitter(int(cv), grouped, stratified, random_state)
+    if isinstance(cv, (bool, str)) or not (
+        hasattr(cv, "split") or isinstance(cv, Iterable)
+    ):
+        raise TypeError(
+            f"{owner}: cv must be a number of folds, a scikit-learn splitter or a list "
+            f"of (train, test) row positions, got {type(cv).__name__}."
+        )
+    return check_cv(cv)
+
+
+def _splitter(n_splits: int, grouped: bool, stratified: bool, seed: int) -> Any:
+    kinds = {
+        (True, True): StratifiedGroupKFold,
+        (True, False): GroupKFold,
+        (False, True): StratifiedKFold,
+        (False, False): KFold,
+    }
+    kind = kinds[grouped, stratified]
+    return kind(n_splits=n_splits, shuffle=True, random_state=seed)
+
+
+def _split(
+    cv: Any, n_rows: int, strata: np.ndarray | None, groups: np.ndarray | None
+) -> list[Fold]:
+    return [
+        (np.asarray(train), np.asarray(test))
+        for train, test in cv.split(np.zeros((n_rows, 1)), strata, groups)
+    ]
+
+
+def _check_patients_apart(
+    train: np.ndarray,
+    test: np.ndarray,
+    groups: np.ndarray | None,
+    where: str,
+    owner: str,
+) -> None:
+    """Check that no patient is on both sides of a fold."""
+    if groups is None:
+        return
+    shared = np.intersect1d(groups[train], groups[test])
+    if len(shared):
+        raise ValueError(
+            f"{owner}: {len(shared)} patient(s) are on both sides of {where}. Use a "
+            "group-aware splitter, such as StratifiedGroupKFold, or pass cv as a "
+            "number."
+        )
+
+
+def _check_patients(groups: np.ndarray, owner: str) -> None:
     if len(np.unique(groups)) == 1:
         raise ValueError(
-            f"compare_fusion: all {len(groups)} rows belong to one single patient "
-            "(group), so no fold can be tested on a patient it was not trained on. "
-            "Check the groups column, or leave groups out if rows are independent."
+            f"{owner}: all {len(groups)} rows belong to one single patient (group), so "
+            "no fold can be tested on a patient it was not trained on. Check the "
+            "groups column, or leave groups out if rows are independent."
+        )
+
+
+def _n_classes(strata: np.ndarray) -> int:
+    """Count the classes, over all columns."""
+    return sum(len(np.unique(column)) for column in strata.reshape(len(strata), -1).T)
+
+
+def _check_class_sizes(y: np.ndarray, groups: np.ndarray | None, owner: str) -> None:
+    units = np.arange(len(y)) if groups is None else groups
+    what = "row" if groups is None else "patient"
+    for number in np.unique(y):
+        count = len(np.unique(units[y == number]))
+        if count < 2:
+            raise ValueError(
+                f"{owner}: class number {number} (in sorted order) has {count} {what} "
+                "only, so the fold that holds it out would be trained without that "
+                "class. Merge it with another class, or leave it out."
+            )
+
+
+def _check_folds(
+    folds: list[Fold],
+    strata: np.ndarray | None,
+    groups: np.ndarray | None,
+    *,
+    n_rows: int,
+    owner: str,
+) -> None:
+    n_classes = 0 if strata is None else _n_classes(strata)
+    held_out = np.zeros(n_rows, dtype=int)
+    for number, (train, test) in enumerate(folds):
+        held_out[test] += 1
+        _check_patients_apart(train, test, groups, f"inner fold {number}", owner)
+        if strata is not None and _n_classes(strata[train]) < n_classes:
+            raise ValueError(
+                f"{owner}: a class is missing from the training part of inner fold "
+                f"{number} ({len(train)} rows, {_n_classes(strata[train])} of "
+                f"{n_classes} classes). Use fewer folds, or merge rare classes."
+            )
+    if (held_out != 1).any():
+        raise ValueError(
+            f"{owner}: the inner folds must hold out every row exactly once, but "
+            f"{(held_out != 1).sum()} of {n_rows} rows are held out another number of "
+            "times. Use a K-fold splitter."
         )
 
 
@@ -380,8 +356,6 @@ def _check_enough(
         raise ValueError(f"compare_fusion: cv must be at least 2 folds, got {n_folds}.")
     units = np.arange(len(y)) if groups is None else groups
     what = "rows" if groups is None else "patients (groups)"
-    if groups is not None:
-        _check_patients(groups)
     n_units = len(np.unique(units))
     if n_units < n_folds:
         raise ValueError(
@@ -402,28 +376,17 @@ def _check_enough(
             )
 
 
-def _check_sides(
-    train: np.ndarray, test: np.ndarray, groups: np.ndarray | None, where: str
-) -> None:
+def _check_sides(train: np.ndarray, test: np.ndarray, where: str) -> None:
     if len(train) == 0 or len(test) == 0:
         raise ValueError(
             f"compare_fusion: {where} has {len(train)} training and {len(test)} test "
-            "rows; both parts need some."
+            "rows. Both parts need some."
         )
     shared = np.intersect1d(train, test)
     if len(shared):
         raise ValueError(
             f"compare_fusion: {len(shared)} row(s) are in the training and the test "
             f"part of {where}."
-        )
-    if groups is None:
-        return
-    shared = np.intersect1d(groups[train], groups[test])
-    if len(shared):
-        raise ValueError(
-            f"compare_fusion: {len(shared)} patient(s) are on both sides of {where}. "
-            "Use a splitter that minds groups, such as StratifiedGroupKFold, or give "
-            "cv as a number."
         )
 
 

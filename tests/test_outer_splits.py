@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import KFold, ShuffleSplit
 
-from skfusion.splits import check_groups, outer_folds
+from skfusion.cohort import check_groups
+from skfusion.splits import outer_folds
 
 
 def split(cv, y, groups=None, *, classifier=True, seed=0):
@@ -58,22 +59,31 @@ def test_own_splitter_and_own_folds(cohort):
 
 def test_groups_by_column_and_by_array():
     X = pd.DataFrame({"patient": ["b", "a", "b"]}, index=[7, 8, 9])
-    assert check_groups("patient", X).tolist() == [0, 1, 0]
-    assert check_groups(X["patient"], X).tolist() == [0, 1, 0]
-    assert check_groups(None, X) is None
+    assert check_groups(None, X, column="patient", owner="compare_fusion").tolist() == [
+        0,
+        1,
+        0,
+    ]
+    assert check_groups(
+        X["patient"], X, column=None, owner="compare_fusion"
+    ).tolist() == [0, 1, 0]
+    distinct = X.iloc[:2]
+    assert check_groups(None, distinct, column=None, owner="compare_fusion") is None
 
 
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ("subject", "groups='subject' names no column of X. X has 1 columns: 'p'"),
+        ("subject", "groups= names column 'subject', which X does not have.*: 'p'"),
         ([1, 2], "groups has 2 entries but X has 3 rows"),
         ([1, None, 2], r"missing in 1 of 3 rows, first at row position\(s\) \[1\]"),
     ],
 )
 def test_bad_groups(groups, message):
+    frame = pd.DataFrame({"p": [1, 2, 3]})
+    column, ids = (groups, None) if isinstance(groups, str) else (None, groups)
     with pytest.raises(ValueError, match=message):
-        check_groups(groups, pd.DataFrame({"p": [1, 2, 3]}))
+        check_groups(ids, frame, column=column, owner="compare_fusion")
 
 
 def test_one_single_patient():

@@ -17,14 +17,14 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
 from skfusion._validation import check_option
-from skfusion.cohort import as_pandas, warn_repeated_ids
+from skfusion.cohort import as_pandas, check_groups, warn_repeated_ids
 from skfusion.evaluation.comparison import strategies as builders
 from skfusion.evaluation.comparison.collecting import collect
 from skfusion.evaluation.comparison.results import FusionComparison
 from skfusion.evaluation.comparison.running import Study, run_strategies
 from skfusion.evaluation.metrics import Metric, resolve_metrics
 from skfusion.modality import Modality, presence_mask
-from skfusion.splits import check_groups, outer_folds
+from skfusion.splits import outer_folds
 
 __all__ = ["FusionComparison", "compare_fusion"]
 
@@ -230,7 +230,10 @@ def plan_comparison(
     """
     frame = _as_frame(X)
     target = _check_target(y, len(frame))
-    patients = check_groups(groups, frame)
+    patients = None
+    if groups is not None:
+        column, ids = (groups, None) if isinstance(groups, str) else (None, groups)
+        patients = check_groups(ids, frame, column=column, owner="compare_fusion")
     given = modalities_or_estimators
     classifier = _is_classification(task, target, given)
     classes = np.unique(target) if classifier else None
