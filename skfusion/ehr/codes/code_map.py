@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from skfusion._dependencies import require
+from skfusion._validation import check_option
 from skfusion.ehr.codes.comorbidity import ComorbidityIndex, bare_code
 
 __all__ = ["CodeMap", "IcdGroups"]
@@ -59,12 +60,8 @@ class IcdGroups:
 
     def __post_init__(self) -> None:
         """Validate the parameters and check early that the package is installed."""
-        if (self.version, self.target) not in ROUTES:
-            ways = [target for version, target in ROUTES if version == self.version]
-            raise ValueError(
-                f"IcdGroups: target must be one of {ways} for {self.version}, got "
-                f"{self.target!r}."
-            )
+        ways = [target for version, target in ROUTES if version == self.version]
+        check_option(self.target, "target", ways, f"IcdGroups of {self.version}")
         _mapper()
 
     def __call__(self, code: str) -> Sequence[str]:
