@@ -5,9 +5,13 @@ Set here rather than in ``tests/`` because ``pytest skfusion`` reads this file t
 
 from __future__ import annotations
 
+import doctest
+import inspect
 import os
 import shutil
 import tempfile
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -18,6 +22,23 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ["MPLBACKEND"] = "Agg"
 
 _cache = pytest.StashKey[str]()
+_from_module = doctest.DocTestFinder._from_module
+
+
+def _defined_in(finder: Any, module: ModuleType | None, thing: Any) -> bool:
+    """Find the examples of public classes in the module that defines them.
+
+    Their `__module__` is the package that exports them, which is frozen so that pickles
+    survive a move of the module; doctest would look for them there.
+    """
+    if module is not None and inspect.isclass(thing):
+        methods = [part for part in vars(thing).values() if inspect.isfunction(part)]
+        if methods:
+            return methods[0].__globals__ is vars(module)
+    return bool(_from_module(finder, module, thing))
+
+
+doctest.DocTestFinder._from_module = _defined_in  # type: ignore[method-assign]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,0 +1,218 @@
+"""The prose of the pages and docstrings, measured against the rules of the house."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from functools import reduce
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OF_DEVELOPERS = {"architecture.md", "map.md", "contributing.md"}
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [
+        ROOT / "README.md",
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("docs/recipes/*.md"),
+    ]
+    if path.name not in OF_DEVELOPERS
+)
+MODULES = sorted(
+    path.relative_to(ROOT).as_posix() for path in ROOT.glob("skfusion/**/*.py")
+)
+
+MOST_WORDS = 20  # a sentence, on average
+LONG = 30  # words; at most one sentence in twenty has more
+BANNED = (
+    r"bears?",
+    r"minds?",
+    r"(?:tell|tells|telling|told) (?:\w+ ){0,4}?(?:apart|from)",
+    r"told",
+    r"silent(?:ly)?",
+    r"blind",
+    r"stands? (?:beside|in)",
+    r"stands for",
+    r"(?:try|tries|tried) whether",
+    r"(?:of|an?|the|is|are|for|from|with) unlike",  # the adjective
+    r"as it is",
+    r"that there is",
+    r"(?<!there )is no (?!longer\b|more than\b)",  # for "is not a"
+    r"nothing but",
+    r"of (?:one's|its|their|his|her|your) own",
+    r"what it is worth",
+)
+
+
+def prose(text: str) -> list[str]:
+    """Return paragraphs and list items without code, tables, headings and targets."""
+    text = re.sub(r"^(```|:::).*?^\1\s*$", "\n", text, flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"^(?:#|\||\([\w-]+\)=).*$", "\n", text, flags=re.MULTILINE)
+    text = re.sub(r"(?:\{[\w:-]+\})?(`+)(?!`).+?\1", "code", text, flags=re.DOTALL)
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    # an item of a list, the definition of a term and a term are each a paragraph
+    text = re.sub(r"^\s*(?:[-*+]|\d+\.|:) +", "\n\n", text, flags=re.MULTILINE)
+    text = text.replace("*", "")
+    return [
+        " ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()
+    ]
+
+
+def sentences(text: str) -> list[str]:
+    """Split prose at full stops, after which a sentence begins."""
+    found = []
+    for paragraph in prose(text):
+        parts = re.split(
+            r"(?<!et al\.)(?<=[.!?])[\"')]*\s+(?=[\"'(A-Z0-9]|code)", paragraph
+        )
+        found += [part for part in parts if words(part)]
+    return found
+
+
+def words(sentence: str) -> list[str]:
+    return re.findall(r"[A-Za-z0-9][\w'’,.%/-]*", sentence)
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_sentences_of_a_page_are_short(page):
+    lengths = [len(words(sentence)) for sentence in sentences(read(page))]
+    long = [s for s in sentences(read(page)) if len(words(s)) > LONG]
+    assert sum(lengths) <= MOST_WORDS * len(lengths)
+    assert 20 * len(long) <= len(lengths), "\n".join(long)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_has_hardly_a_semicolon(page):
+    text = " ".join(prose(read(page)))
+    found = [text[max(0, m.start() - 40) : m.end()] for m in re.finditer(";", text)]
+    assert len(found) <= len(words(text)) // 1000, "\n".join(found)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_has_no_banned_word(page):
+    text = " ".join(prose(read(page)))
+    pattern = re.compile(rf"\b(?:{'|'.join(BANNED)})\b", re.IGNORECASE)
+    found = [text[max(0, m.start() - 40) : m.end()] for m in pattern.finditer(text)]
+    assert not found, "\n".join(found)
+
+
+def test_banned_words_are_words():
+    pattern = re.compile(rf"\b(?:{'|'.join(BANNED)})\b", re.IGNORECASE)
+    allowed = "remind bearing there is no image, it is no longer blinded; unlike CT, "
+    assert pattern.findall(allowed) == []
+    for phrase in ("it bears", "mind that", "is no leak", "of unlike size", "Told"):
+        assert pattern.search(phrase), phrase
+
+
+def test_prose_leaves_out_what_is_not_prose():
+    text = "# Not; this\n\n```python\n>>> a; b\n```\n\n| a; b |\n\n- An [item](x;y).\n"
+    assert prose(text) == ["An item."]
+    assert sentences("It is `a; b` long. Huang et al. say so, 1.5 times.") == [
+        "It is code long.",
+        "Huang et al. say so, 1.5 times.",
+    ]
+
+
+def docstrings(module: str) -> list[tuple[str, str]]:
+    """Return `file:line` and text, of a module, its public classes and functions."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = []
+
+    def visit(node: ast.AST) -> None:
+        name = getattr(node, "name", "")
+        if isinstance(node, kinds) and not re.match(r"_(?!_)", name):
+            text = ast.get_docstring(node)
+            if text:
+                line = node.body[0].lineno
+                found.append((f"{module}:{line}", text))
+            for child in node.body:
+                visit(child)
+
+    visit(ast.parse(read(module)))
+    return found
+
+
+def test_docstrings_begin_with_what_a_search_finds():
+    riddle = re.compile(r"^What |\bin, .*\bout\b", re.IGNORECASE)
+    found = [
+        f"{place}: {text.splitlines()[0]}"
+        for module in MODULES
+        for place, text in docstrings(module)
+        if riddle.search(text.splitlines()[0])
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_docstrings_do_not_say_what_to_read_next():
+    places = [
+        place
+        for module in MODULES
+        for place, text in docstrings(module)
+        if "read next" in text.lower()
+    ]
+    assert not places, "\n".join(places)
+
+
+def resolves(name: str) -> bool:
+    """Whether the longest prefix that is a module has the remaining attributes."""
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            module = importlib.import_module(".".join(parts[:end]))
+        except ModuleNotFoundError:
+            continue
+        try:
+            reduce(_member, parts[end:], module)
+        except AttributeError:
+            return False
+        return True
+    return False
+
+
+def _member(owner: object, name: str) -> object:
+    if name in getattr(owner, "__annotations__", {}):  # a field without a default
+        return None
+    return getattr(owner, name)
+
+
+def names_of(text: str) -> set[str]:
+    """Return the dotted names of the package in inline code and in roles."""
+    return {
+        name
+        for code in re.findall(r"`([^`]+)`", text)
+        for name in re.findall(r"(?<![\w/.])skfusion(?:\.[A-Za-z_]\w*)+", code)
+    }
+
+
+def test_names_resolve_or_not():
+    assert resolves("skfusion.EventStore.with_lags")
+    assert not resolves("skfusion.advise")
+    assert not resolves("skfusion.fusion.no_such_module.name")
+    assert names_of("{class}`~skfusion.A` and `from skfusion.b import c`") == {
+        "skfusion.A",
+        "skfusion.b",
+    }
+
+
+def test_no_docstring_names_what_does_not_exist():
+    dead = [
+        f"{place}: {name}"
+        for module in MODULES
+        for place, text in docstrings(module)
+        for name in sorted(names_of(text))
+        if not resolves(name)
+    ]
+    assert not dead, "\n".join(dead)
+
+
+@pytest.mark.parametrize("page", [*PAGES, "docs/architecture.md", "docs/map.md"])
+def test_no_page_names_what_does_not_exist(page):
+    assert [name for name in sorted(names_of(read(page))) if not resolves(name)] == []
