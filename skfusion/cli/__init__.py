@@ -1,1 +1,1 @@
-"""The command line ``skfusion``."""
+"""Command-line interface ``skfusion``."""

@@ -1,6 +1,7 @@
-"""The command line: ``skfusion demo | compare | cache``.
+"""Command-line interface: ``skfusion demo | compare | cache``.
 
-argparse over the public functions. Nothing heavy is imported before a command runs.
+The commands call the public functions. Large packages are imported only when a command
+needs them.
 """
 
 from __future__ import annotations
@@ -24,25 +25,26 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
-# What a user can bring about; anything else is a fault of the program.
+# Errors that the user can correct. All others are reported as program errors.
 USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
-# Every worker holds the cohort and a network of its own.
+# The limit bounds memory, because every worker has its own copy of cohort and network.
 MOST_JOBS = 4
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command-line interface.
 
     Parameters
     ----------
     argv : list of str or None, default=None
-        Arguments without the program's name; None takes those of the process.
+        Arguments without the program name. None uses the arguments of the process.
 
     Returns
     -------
     int
-        0; 2 after an error that the user can mend; 1 after a fault of the program.
+        Exit code: 0 for success, 1 for a program error, 2 for an error that the user
+        can correct, 130 after an interrupt.
 
     Examples
     --------
@@ -66,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         expected = isinstance(error, USER_ERRORS)
         kind = "" if expected else f"{type(error).__name__}: "
-        hint = "" if expected else " (run again with --debug to see where)"
+        hint = "" if expected else " (run again with --debug to show the traceback)"
         text = " ".join(str(error).split())
         print(f"skfusion: error: {kind}{text}{hint}", file=sys.stderr)
         return 2 if expected else 1
@@ -86,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--debug", action="store_true", help="show the traceback of an error"
     )
-    # SUPPRESS: a subcommand's default would undo an option given before its name.
+    # Without SUPPRESS, the default of a subcommand overrides --debug before its name.
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--debug",
@@ -105,16 +107,17 @@ def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
     demo = commands.add_parser(
         "demo",
         parents=[common],
-        help="compare strategies on real data: lung nodules of LIDC-IDRI",
+        help="compare strategies on the lung nodules of LIDC-IDRI",
         description="Compare each modality alone with early, late and joint fusion on "
-        "the nodules of LIDC-IDRI: outlines drawn by radiologists as images, scan and "
-        "reading as record, malignancy as outcome, folds by patient.",
+        "the nodules of LIDC-IDRI. The images are outlines drawn by radiologists, and "
+        "the EHR modality describes scan and reading. The outcome is malignancy, and "
+        "the folds are grouped by patient.",
     )
     _add_run_options(demo, out="skfusion_demo.html")
     demo.add_argument(
         "--quick",
         action="store_true",
-        help="a sixth of the patients and 3 folds: a look, not a result",
+        help="use a sixth of the patients and 3 folds, as a trial run only",
     )
     demo.set_defaults(run=_demo)
 
@@ -123,28 +126,28 @@ def _add_compare(commands: Any, common: argparse.ArgumentParser) -> None:
     compare = commands.add_parser(
         "compare",
         parents=[common],
-        help="compare strategies on your own table",
+        help="compare strategies on a cohort table",
         description="Compare each modality alone with early, late and joint fusion. "
-        "The table has one row per case; image columns hold paths, relative to the "
-        "table's folder or absolute.",
+        "The table has one row per case. Image columns contain paths, absolute or "
+        "relative to the folder of the table.",
     )
     add = compare.add_argument
-    add("table", metavar="cohort.csv", help="the cohort (.tsv is read as well)")
+    add("table", metavar="cohort.csv", help="cohort table (.csv or .tsv)")
     add(
         "--image",
         action="append",
         default=[],
         metavar="COL",
-        help="column of image paths, a modality of its own; may be repeated",
+        help="column of image paths, one modality per column (repeatable)",
     )
-    add("--target", required=True, metavar="COL", help="column of the outcome")
+    add("--target", required=True, metavar="COL", help="outcome column")
     add("--groups", metavar="COL", help="column of patient ids")
     add(
         "--ehr",
         nargs="+",
         action="extend",
         metavar="COL",
-        help="EHR columns; by default all others that do not look like an id",
+        help="EHR columns (default: all other columns except identifiers)",
     )
     add(
         "--drop",
@@ -152,48 +155,48 @@ def _add_compare(commands: Any, common: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="COL",
-        help="columns to leave out",
+        help="columns to exclude",
     )
     add("--task", choices=["auto", "classification", "regression"], default="auto")
-    add("--cv", type=int, default=5, metavar="K", help="folds (default: 5)")
+    add("--cv", type=int, default=5, metavar="K", help="number of folds (default: 5)")
     _add_run_options(compare, out="skfusion_report.html")
     compare.set_defaults(run=_compare)
 
 
 def _add_run_options(parser: argparse.ArgumentParser, *, out: str) -> None:
     add = parser.add_argument
-    add("--out", default=out, metavar="FILE", help=f"the report (default: {out})")
-    add("--seed", type=int, default=0, help="of folds and models (default: 0)")
+    add("--out", default=out, metavar="FILE", help=f"report file (default: {out})")
+    add("--seed", type=int, default=0, help="seed of folds and models (default: 0)")
     add(
         "--n-jobs",
         type=int,
         default=min(os.cpu_count() or 1, MOST_JOBS),
         metavar="N",
-        help=f"fits at a time (default: one per core, at most {MOST_JOBS})",
+        help=f"parallel fits (default: one per core, at most {MOST_JOBS})",
     )
 
 
 def _add_cache(commands: Any, common: argparse.ArgumentParser) -> None:
     cache = commands.add_parser(
-        "cache", help="look at or shrink the store of image embeddings"
+        "cache", help="show or reduce the store of image embeddings"
     )
     actions = cache.add_subparsers(dest="action", metavar="ACTION", required=True)
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument(
-        "--path", metavar="FOLDER", help="a store other than the default"
+        "--path", metavar="FOLDER", help="folder of a store other than the default"
     )
     parents = [common, where]
-    actions.add_parser("info", parents=parents, help="its path, entries and size")
-    actions.add_parser("clear", parents=parents, help="forget everything")
+    actions.add_parser("info", parents=parents, help="show path, entries and size")
+    actions.add_parser("clear", parents=parents, help="remove all entries")
     prune = actions.add_parser(
-        "prune", parents=parents, help="remove what was used least recently"
+        "prune", parents=parents, help="remove the least recently used entries"
     )
     prune.add_argument(
         "--max-size",
         type=_size,
         required=True,
         metavar="SIZE",
-        help="what may stay, e.g. 500MB or 2GB",
+        help="maximum size after removal, e.g. 500MB or 2GB",
     )
     cache.set_defaults(run=_cache)
 
@@ -202,7 +205,7 @@ def _size(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", text, re.IGNORECASE)
     if match is None:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no size; write it like 500MB or 2GB"
+            f"{text!r} is not a size. Use a format such as 500MB or 2GB."
         )
     return int(float(match[1]) * UNITS[match[2].upper()])
 
@@ -237,7 +240,7 @@ def _demo(arguments: argparse.Namespace) -> None:
         y,
         arguments,
         title="Lung nodules of LIDC-IDRI: does fusion help?"
-        + (" A quick look at a sixth of the patients" if arguments.quick else ""),
+        + (" Trial run on a sixth of the patients" if arguments.quick else ""),
         groups=lidc.group_column,
         cv=3 if arguments.quick else 5,
     )
@@ -284,9 +287,9 @@ def _cache(arguments: argparse.Namespace) -> None:
 
     path = Path(arguments.path or default_store_path())
     if arguments.path and not path.is_dir():
-        raise FileNotFoundError(f"there is no folder {arguments.path!r}")
+        raise FileNotFoundError(f"folder {arguments.path!r} does not exist")
     if not path.is_dir():
-        print(f"{path}: nothing stored yet")
+        print(f"{path}: the store is empty")
         return
     store = EmbeddingStore(path)
     facts = store.info()
@@ -295,8 +298,8 @@ def _cache(arguments: argparse.Namespace) -> None:
     elif arguments.action == "prune":
         n_removed = store.prune(arguments.max_size)
     left = store.info()
-    if left["in_memory"]:  # a warning has said why
-        raise OSError(f"the store in {path} cannot be used; it was left as it is")
+    if left["in_memory"]:  # A previous warning reports the cause.
+        raise OSError(f"the store in {path} cannot be used and was not changed")
     if arguments.action == "clear":
         print(f"{path}: {facts['entries']} embeddings removed")
     elif arguments.action == "prune":
@@ -306,7 +309,7 @@ def _cache(arguments: argparse.Namespace) -> None:
         print(f"folder:    {path}")
         print(f"entries:   {facts['entries']}")
         print(f"size:      {_megabytes(facts['bytes'])}")
-        print(f"computed:  {facts['computed']} since the store was made")
+        print(f"computed:  {facts['computed']} since the store was created")
 
 
 def _megabytes(n_bytes: int) -> str:
@@ -325,18 +328,18 @@ def _run(
     title: str | None,
     **options: Any,
 ) -> None:
-    """Check, embed the images with progress, compare, print and write the result."""
+    """Compare the strategies, print the summary and write the report."""
     from sklearn.base import clone
 
     from skfusion import ImageEmbedder, compare_fusion
     from skfusion.evaluation.comparison.comparison import plan_comparison
 
     options["random_state"] = arguments.seed
-    # What is wrong with the table shall come out before minutes of embedding.
+    # Invalid input must raise an error before the images are embedded for minutes.
     plan_comparison(modalities, X, y, **options)
     for _, transformer, column in modalities:
         if isinstance(transformer, ImageEmbedder):
-            # Fills the store once, so that no fold computes an embedding again.
+            # Embeddings in the store are not computed again in each fold.
             loud = clone(transformer).set_params(verbose=1)
             loud.fit_transform(X[column])
     result = compare_fusion(
@@ -348,22 +351,22 @@ def _run(
 
 
 def _check_report(out: str) -> None:
-    """Find out before minutes of work whether the report can be written."""
+    """Check that the report can be written, before a long run starts."""
     from skfusion._dependencies import require
 
     require("jinja2", "report")
     require("matplotlib", "report")
     path = Path(out)
     if path.is_dir():
-        raise IsADirectoryError(f"--out: {out!r} is a folder; name a file in it")
+        raise IsADirectoryError(f"--out: {out!r} is a folder, expected a file")
     if not path.resolve().parent.is_dir():
         raise FileNotFoundError(f"--out: the folder of {out!r} does not exist")
     if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
-        raise PermissionError(f"--out: {out!r} may not be written")
+        raise PermissionError(f"--out: {out!r} is not writable")
 
 
 def _ehr_columns(X: pd.DataFrame, arguments: argparse.Namespace) -> list[str]:
-    """Take the EHR columns that were named, or all that are nothing else."""
+    """Return the columns of --ehr, or all columns without another purpose."""
     if arguments.ehr is not None:
         _say(f"EHR columns: {', '.join(arguments.ehr)}")
         return list(arguments.ehr)
@@ -373,9 +376,9 @@ def _ehr_columns(X: pd.DataFrame, arguments: argparse.Namespace) -> list[str]:
     images, ehr, identifiers = infer_columns(X.drop(columns=list(taken - {None})))
     _say(f"EHR columns: {', '.join(ehr) or 'none'}")
     if identifiers:
-        _say(f"Left out as ids: {', '.join(identifiers)}")
+        _say(f"Excluded as identifiers: {', '.join(identifiers)}")
     if images:
-        _say(f"Left out, image paths not named by --image: {', '.join(images)}")
+        _say(f"Excluded image paths, not passed as --image: {', '.join(images)}")
     return ehr
 
 
@@ -388,7 +391,7 @@ def _say(text: str) -> None:
 
 @contextmanager
 def _warnings_in_a_line() -> Iterator[None]:
-    """Show warnings as one line each, without the source line they come from."""
+    """Print each warning as one line without its source line."""
 
     def show(message: Any, category: type[Warning], *place: Any) -> None:
         print(f"skfusion: warning: {' '.join(str(message).split())}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A cohort in a file: read it, find its images, check the columns that are named."""
+"""Cohort tables of the command line: reading, column checks and image paths."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MOST_NAMES = 15
 
 
 def read_cohort(path: str | os.PathLike[str]) -> pd.DataFrame:
-    r"""Read a table with one row per case.
+    r"""Read a cohort table with one row per case.
 
     Parameters
     ----------
     path : str or PathLike
-        A ``.csv`` or ``.tsv`` file with a header.
+        Path of a ``.csv`` or ``.tsv`` file with a header.
 
     Returns
     -------
@@ -29,9 +29,9 @@ def read_cohort(path: str | os.PathLike[str]) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If the file is no table, or has no rows.
+        If the file is not a table, or has no rows.
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
 
     Examples
     --------
@@ -45,10 +45,10 @@ def read_cohort(path: str | os.PathLike[str]) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}")
+        raise FileNotFoundError(f"file {str(path)!r} does not exist")
     try:
         X = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
-    except ValueError as error:  # pandas' and Unicode's own errors are ValueErrors
+    except ValueError as error:  # includes parser and Unicode errors
         raise ValueError(f"{path.name} cannot be read as a table: {error}") from error
     if len(X) == 0:
         raise ValueError(f"{path.name} has a header but no rows")
@@ -56,14 +56,14 @@ def read_cohort(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def check_columns(X: pd.DataFrame, named: Mapping[str, Sequence[str]]) -> None:
-    """Check that columns exist, and that each is named for one purpose only.
+    """Check that columns exist and that each has one purpose only.
 
     Parameters
     ----------
     X : DataFrame of shape (n_samples, n_columns)
-        The table.
+        Cohort table.
     named : dict of str to list of str
-        Purpose to column names.
+        Column names by purpose, which is the name of an option.
 
     Raises
     ------
@@ -77,36 +77,37 @@ def check_columns(X: pd.DataFrame, named: Mapping[str, Sequence[str]]) -> None:
                 shown = ", ".join(map(str, X.columns[:MOST_NAMES]))
                 more = X.shape[1] - MOST_NAMES
                 raise ValueError(
-                    f"{purpose} names the column {column!r}, which the table does not "
-                    f"have; it has {shown}{f' and {more} more' if more > 0 else ''}"
+                    f"{purpose} names the column {column!r}, which is not in the "
+                    "table. The table has the columns "
+                    f"{shown}{f' and {more} more' if more > 0 else ''}"
                 )
             if column in purposes:
                 raise ValueError(
                     f"column {column!r} is named by {purposes[column]} and by "
-                    f"{purpose}; name it once"
+                    f"{purpose}. Name it once"
                 )
             purposes[column] = purpose
 
 
 def resolve_paths(cells: pd.Series, folder: str | os.PathLike[str]) -> pd.Series:
-    """Make the image paths of a column absolute.
+    """Return the image paths of a column as absolute paths.
 
     Parameters
     ----------
     cells : Series of shape (n_samples,)
-        Paths, relative to `folder` or absolute; an empty cell is an absent image.
+        Paths, absolute or relative to `folder`. An empty cell is an absent image.
     folder : str or PathLike
-        The folder of the table.
+        Folder of the table.
 
     Returns
     -------
     Series of shape (n_samples,)
-        None where there is no image.
+        Absolute paths, None for absent images.
 
     Raises
     ------
     FileNotFoundError
-        If a cell names no file.
+        If the file of a cell does not exist.
     """
     base = Path(folder).resolve()
     paths = [
@@ -115,8 +116,8 @@ def resolve_paths(cells: pd.Series, folder: str | os.PathLike[str]) -> pd.Series
     lost = [i for i, path in enumerate(paths) if path and not os.path.isfile(path)]
     if lost:
         raise FileNotFoundError(
-            f"column {cells.name!r}: {len(lost)} of {len(paths)} cells name no file, "
-            f"first at row position(s) {lost[:5]}. Paths are relative to the folder of "
-            "the table; leave a cell empty where there is no image"
+            f"column {cells.name!r}: the files of {len(lost)} of {len(paths)} cells do "
+            f"not exist, first at row position(s) {lost[:5]}. Paths are relative to "
+            "the folder of the table. Leave a cell empty if there is no image"
         )
     return pd.Series(paths, index=cells.index, dtype=object, name=cells.name)

@@ -1,4 +1,4 @@
-"""Statistics, the comparison of fusion strategies and its report."""
+"""Comparison of fusion strategies, metrics, statistical tests and HTML report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What strategies are scored by: names or scorers in, metrics with a direction out."""
+"""Metrics of a comparison: scorers, their direction and range, and number formats."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LABELS = {
     "mse": "mean squared error",
     "rmse": "root mean squared error",
 }
-# our name -> scikit-learn's, whose sign is turned back so that a loss is a loss
+# Loss -> scikit-learn's negated scorer. The sign is reversed to report the loss itself.
 LOSSES = {
     "log_loss": "neg_log_loss",
     "mae": "neg_mean_absolute_error",
@@ -43,14 +43,15 @@ UNIT_INTERVAL = ("roc_auc", "average_precision", "accuracy", "balanced_accuracy"
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one fitted strategy predicts for the test part of one fold.
+    """Predictions of one fitted strategy for the test set of one fold.
 
     Attributes
     ----------
     scores : ndarray of shape (n_test, n_classes) or (n_test,)
-        Probabilities of the classes in sorted order, or predicted numbers.
+        Class probabilities in sorted order of the classes, or predicted values of a
+        regression.
     labels : ndarray of shape (n_test,) or None
-        Predicted classes as the user names them; None if no metric needs them.
+        Predicted classes in the original labels. None if no metric needs them.
     """
 
     scores: np.ndarray
@@ -59,23 +60,23 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Metric:
-    """A score, its direction and its range.
+    """Score function with its direction and range.
 
     Attributes
     ----------
     name : str
         Short name, the key in tables.
     label : str
-        How reports write it.
+        Name in reports.
     greater_is_better : bool
         False for a loss.
     lowest, highest : float
-        The range of possible values; intervals are cut there.
+        Range of possible values. Confidence intervals are clipped to this range.
     needs_labels : bool
-        Whether predicted classes are needed besides probabilities.
+        Whether the metric needs predicted classes in addition to probabilities.
     score : callable
-        Takes ``(predictions, X, y, classes)`` of the test part of a fold; `classes`
-        are the sorted class labels, None for a regression.
+        Function of ``(predictions, X, y, classes)`` for the test set of a fold.
+        `classes` contains the sorted class labels and is None for a regression.
     """
 
     name: str
@@ -88,43 +89,44 @@ class Metric:
 
     @property
     def heading(self) -> str:
-        """The label as a heading, with the direction where it is not the usual one."""
+        """Label as a heading, with the direction if lower is better."""
         label = self.label[:1].upper() + self.label[1:]
-        return label if self.greater_is_better else f"{label} (lower better)"
+        return label if self.greater_is_better else f"{label} (lower is better)"
 
     def text(self, value: float, *, signed: bool = False) -> str:
-        """Write a value: three decimals in [0, 1], else three significant digits."""
+        """Format a value with three decimals in [0, 1], or three significant digits."""
         bounded = (self.lowest, self.highest) == (0.0, 1.0) or self.name == "brier"
         kind = ".3f" if bounded or self.name == "r2" else ".3g"
         if not bounded and abs(value) >= 1000:
             kind = ",.0f"
         text = format(value, f"{'+' if signed else ''}{kind}")
-        # what rounds to nothing has no sign
+        # A value that is rounded to zero has no sign.
         return (
             text if any(digit in text for digit in "123456789") else text.lstrip("+-")
         )
 
     def clip(self, value: float) -> float:
-        """Cut a limit of an interval at the range of the metric."""
+        """Clip the limit of an interval to the range of the metric."""
         return min(max(value, self.lowest), self.highest)
 
     def favours(self, difference: float) -> bool:
-        """Tell whether a difference of scores is an improvement."""
+        """Return whether a difference of scores is an improvement."""
         return difference > 0 if self.greater_is_better else difference < 0
 
 
 def resolve_metrics(scoring: Any, n_classes: int | None) -> list[Metric]:
-    """Turn the `scoring` parameter into metrics; the first one is the primary one.
+    """Resolve the `scoring` parameter to metrics, of which the first is the primary.
 
     Parameters
     ----------
     scoring : str, callable, list of str, dict of str to str or callable, or None
-        Names of scikit-learn's scorers, or ``"brier"``, ``"log_loss"``, ``"mae"``,
-        ``"mse"``, ``"rmse"`` for the losses themselves (``neg_...`` names are turned
-        into these). Callables take ``(estimator, X, y)``. None: AUROC, average
-        precision and Brier score, or R² and mean absolute error for a regression.
+        Names of scikit-learn scorers, or ``"brier"``, ``"log_loss"``, ``"mae"``,
+        ``"mse"``, ``"rmse"`` for losses with a positive sign. Names that start with
+        ``neg_`` are converted to these. Callables take ``(estimator, X, y)``. If None,
+        AUROC, average precision and Brier score are used. A regression uses R² and
+        mean absolute error.
     n_classes : int or None
-        Number of classes; None for a regression.
+        Number of classes, None for a regression.
 
     Returns
     -------
@@ -133,13 +135,14 @@ def resolve_metrics(scoring: Any, n_classes: int | None) -> list[Metric]:
     Raises
     ------
     ValueError
-        If a scorer is not known, or nothing is asked for.
+        If a scorer is unknown, `scoring` is empty, or a score for classes is
+        requested for a regression.
 
     Examples
     --------
     >>> from skfusion.evaluation.metrics import resolve_metrics
     >>> [metric.heading for metric in resolve_metrics(None, 2)]
-    ['AUROC', 'Average precision', 'Brier score (lower better)']
+    ['AUROC', 'Average precision', 'Brier score (lower is better)']
     """
     if scoring is None:
         names = ["roc_auc", "average_precision", "brier"]
@@ -152,8 +155,8 @@ def resolve_metrics(scoring: Any, n_classes: int | None) -> list[Metric]:
         scoring = {_own_name(name, n_classes): name for name in scoring}
     if not scoring:
         raise ValueError(
-            "scoring is empty. Name at least one score, or leave it out for the usual "
-            "ones."
+            "scoring is empty. Name at least one score, or omit it to use the default "
+            "scores."
         )
     return [_metric(str(name), given, n_classes) for name, given in scoring.items()]
 
@@ -161,8 +164,9 @@ def resolve_metrics(scoring: Any, n_classes: int | None) -> list[Metric]:
 def _own_name(name: Any, n_classes: int | None) -> str:
     if not isinstance(name, str):
         raise ValueError(
-            f"scoring holds a {type(name).__name__} where a name is expected. Give "
-            "callables in a dict, {name: callable}, so that they can be told apart."
+            "scoring must contain the names of scores, got an object of type "
+            f"{type(name).__name__}. Pass callables in a dict, {{name: callable}}, so "
+            "that each score has a name."
         )
     if name in BRIER_NAMES:
         return "brier"
@@ -188,12 +192,13 @@ def _metric(name: str, given: Any, n_classes: int | None) -> Metric:
         scorer = get_scorer(theirs)
     except ValueError as error:
         raise ValueError(
-            f"scoring={given!r} is no score that scikit-learn knows, nor one of "
-            f"{['brier', *LOSSES]}. sklearn.metrics.get_scorer_names() lists them."
+            f"scoring={given!r} is neither a scorer of scikit-learn nor one of "
+            f"{['brier', *LOSSES]}. sklearn.metrics.get_scorer_names() returns the "
+            "names of all scorers."
         ) from error
     if known:
         _refuse_regression(given, n_classes)
-    # r2 has an upper end only, losses a lower one only
+    # R² is bounded above only, losses are bounded below only.
     lowest = 0.0 if loss or own.startswith(UNIT_INTERVAL) else -np.inf
     highest = 1.0 if own == "r2" or own.startswith(UNIT_INTERVAL) else np.inf
     score = partial(_named_score, scorer, -1.0 if loss else 1.0)
@@ -203,16 +208,18 @@ def _metric(name: str, given: Any, n_classes: int | None) -> Metric:
 def _refuse_regression(name: str, n_classes: int | None) -> None:
     if n_classes is None:
         raise ValueError(
-            f"scoring={name!r} needs classes, but the target is a number. Use scores "
-            "of a regression such as 'r2', 'mae' or 'rmse', or task='classification'."
+            f"scoring={name!r} requires classes, but the target is numeric. Use a "
+            "regression score such as 'r2', 'mae' or 'rmse', or pass "
+            "task='classification'."
         )
 
 
 def _brier(
     predictions: Predictions, X: Any, y: np.ndarray, classes: np.ndarray | None
 ) -> float:
-    # For two classes that of the second one, else the sum over the classes: as in
-    # scikit-learn, which knows more than two classes only since 1.7.
+    # The definition is that of scikit-learn, which supports more than two classes only
+    # since version 1.7. Two classes: squared error of the second class. Otherwise: sum
+    # over the classes.
     observed = y[:, None] == classes
     squares = (predictions.scores - observed) ** 2
     return float((squares[:, 1] if squares.shape[1] == 2 else squares.sum(1)).mean())
@@ -228,7 +235,7 @@ def _named_score(
 ) -> float:
     if classes is None:
         return sign * float(scorer(_RecordedRegressor(predictions), X, y))
-    # Numbers of classes, whose greater one is the positive one for every scorer.
+    # Integer-coded classes make class 1 the positive class for every binary scorer.
     labels = predictions.labels
     numbered = Predictions(
         predictions.scores,
@@ -251,7 +258,7 @@ def _user_score(
 
 
 class _RecordedClassifier(ClassifierMixin, BaseEstimator):
-    """Answers a scorer from predictions that were made before."""
+    """Classifier that returns stored predictions to a scorer."""
 
     def __init__(self, predictions: Predictions, classes: np.ndarray) -> None:
         self.predictions = predictions
@@ -266,7 +273,7 @@ class _RecordedClassifier(ClassifierMixin, BaseEstimator):
 
 
 class _RecordedRegressor(RegressorMixin, BaseEstimator):
-    """Answers a scorer from predictions that were made before."""
+    """Regressor that returns stored predictions to a scorer."""
 
     def __init__(self, predictions: Predictions) -> None:
         self.predictions = predictions
@@ -277,7 +284,7 @@ class _RecordedRegressor(RegressorMixin, BaseEstimator):
 
 
 def format_p(value: float) -> str:
-    """Write a p-value the way journals do.
+    """Format a p-value in the style of medical journals.
 
     Parameters
     ----------

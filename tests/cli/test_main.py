@@ -144,7 +144,7 @@ def test_compare_refuses_lost_images_and_unreadable_ones(capsys, tmp_path):
     base = ["compare", table, "--image", "scan", "--target", "sick"]
     base += ["--out", tmp_path / "report.html"]
     line = refused(capsys, *base)
-    assert "20 of 20 cells name no file" in line
+    assert "20 of 20 cells do not exist" in line
     (tmp_path / "secret.png").write_text("no image at all")
     line = refused(capsys, *base)
     assert "'scan'" in line
@@ -154,7 +154,7 @@ def test_compare_refuses_lost_images_and_unreadable_ones(capsys, tmp_path):
 
 def test_compare_without_table_or_with_an_unknown_outcome(capsys, tmp_path):
     line = refused(capsys, "compare", tmp_path / "none.csv", "--target", "sick")
-    assert "there is no file" in line
+    assert "none.csv' does not exist" in line
     table = tmp_path / "cohort.csv"
     rows = "\n".join(f"{i},{i % 3},{'' if i == 7 else i % 2}" for i in range(20))
     table.write_text(f"age,dose,sick\n{rows}\n")
@@ -171,7 +171,7 @@ def test_debug_shows_the_traceback(capsys, tmp_path):
         _, err = capsys.readouterr()
         assert code == 2
         assert "Traceback" in err
-        assert "there is no file" in err.strip().split("\n")[-1]
+        assert "none.csv' does not exist" in err.strip().split("\n")[-1]
 
 
 # -- demo -------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_cache_does_not_claim_what_it_could_not_do(tmp_path, capsys, action):
     (tmp_path / "embeddings-v1.sqlite").mkdir()
     assert main(["cache", *action, "--path", str(tmp_path)]) == 2
     shown = capsys.readouterr()
-    assert "cannot be used; it was left as it is" in shown.err
+    assert "cannot be used and was not changed" in shown.err
     assert "removed" not in shown.out
 
 
@@ -239,7 +239,7 @@ def test_cache_clear_removes_damaged_copies(store, tmp_path):
 def test_cache_takes_the_default_store(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SKFUSION_CACHE", str(tmp_path / "mine"))
     assert main(["cache", "info"]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'mine'}: nothing stored yet\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'mine'}: the store is empty\n"
     assert not (tmp_path / "mine").exists()
 
 
@@ -292,8 +292,8 @@ def test_a_fault_of_the_program_is_told_from_an_error(monkeypatch, capsys):
     assert main(["cache", "info"]) == 1
     err = capsys.readouterr().err
     assert err == (
-        "skfusion: error: RuntimeError: two lines (run again with --debug to see "
-        "where)\n"
+        "skfusion: error: RuntimeError: two lines (run again with --debug to show "
+        "the traceback)\n"
     )
 
 

@@ -39,15 +39,20 @@ def test_tab_separated(tmp_path):
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        (None, FileNotFoundError, "there is no file"),
+        (None, FileNotFoundError, "file .* does not exist"),
         ("", ValueError, "cannot be read as a table"),
         ("scan,age\n", ValueError, "header but no rows"),
         ("a,b\n1,2\n1,2,3\n", ValueError, "cannot be read as a table"),
-        ("image,age\n1,2\n", ValueError, "names the column 'scan'.*has image, age"),
+        (
+            "image,age\n1,2\n",
+            ValueError,
+            "names the column 'scan'.*has the columns image, age$",
+        ),
         (
             "scan,age\nsecret.png,1\n,2\n",
             FileNotFoundError,
-            r"'scan': 1 of 2 cells name no file, first at row position\(s\) \[0\]",
+            r"'scan': the files of 1 of 2 cells do not exist, first at row "
+            r"position\(s\) \[0\]",
         ),
     ],
 )

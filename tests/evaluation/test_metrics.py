@@ -82,7 +82,7 @@ def test_negated_scores_are_shown_as_losses(given, name):
     metric = one(given, None if "absolute" in given else 2)
     assert metric.name == name
     assert not metric.greater_is_better
-    assert metric.heading.endswith("(lower better)")
+    assert metric.heading.endswith("(lower is better)")
 
 
 def test_negated_loss_is_positive():
@@ -113,10 +113,10 @@ def test_callables_see_the_users_labels(binary):
 @pytest.mark.parametrize(
     ("scoring", "n_classes", "message"),
     [
-        ("auroc", 2, "no score that scikit-learn knows"),
+        ("auroc", 2, "neither a scorer of scikit-learn nor one of"),
         ([], 2, "scoring is empty"),
-        ("roc_auc", None, "needs classes, but the target is a number"),
-        ("brier", None, "needs classes"),
+        ("roc_auc", None, "requires classes, but the target is numeric"),
+        ("brier", None, "requires classes"),
         ([len], 2, "callables in a dict"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`compare_fusion`: strategies on the same folds."""
+"""Comparison of fusion strategies by cross-validation, `compare_fusion`."""
 
 from __future__ import annotations
 

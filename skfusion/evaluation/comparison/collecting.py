@@ -1,4 +1,4 @@
-"""From predictions to tables: scores by fold, intervals, differences, cohort facts."""
+"""Result tables of a comparison: fold scores, intervals, differences, cohort facts."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ def collect(
     cv: Any,
     seed: int,
 ) -> FusionComparison:
-    """Turn what the fits predicted into a `FusionComparison`.
+    """Compute a `FusionComparison` from the predictions of all fits.
 
     Parameters
     ----------
     strategies : list of Strategy
-        What was compared.
+        Strategies that were compared.
     outcomes : list of list of Outcome
-        By strategy, then by fold.
+        One list per strategy, with one outcome per fold.
     metrics : list of Metric
-        What is scored; the first one decides the verdict.
+        Metrics to compute. The first one determines the verdict.
     modalities : list of Modality
-        For the facts about the cohort.
+        Modalities for the description of the cohort.
     study : Study
-        The cohort and the folds.
+        Cohort and folds.
     cv : any
-        As it was given, for the description.
+        `cv` parameter of `compare_fusion`, for the description of the folds.
     seed : int
-        As it was drawn.
+        Seed of the folds and the estimators.
 
     Returns
     -------
@@ -117,7 +117,8 @@ def _fold_scores(
                     raise ValueError(
                         f"compare_fusion: {metric.label} of {strategy.name!r} is "
                         f"{score} on fold {k + 1} of {len(by_fold)} ({len(test)} test "
-                        "rows), so it has no mean. Use fewer folds or another score."
+                        "rows), so its mean is undefined. Use fewer folds or another "
+                        "score."
                     )
                 rows.append(
                     {
@@ -134,7 +135,7 @@ def _fold_scores(
 
 
 def _sizes(study: Study) -> Sizes:
-    """Count what was split, training and test: patients if grouped, else rows."""
+    """Count patients, or rows without groups, in the training and test sets."""
 
     def count(rows: np.ndarray) -> int:
         return len(rows if study.groups is None else np.unique(study.groups[rows]))
@@ -264,11 +265,11 @@ def _facts(
 
 
 def _describe_folds(cv: Any, study: Study) -> str:
-    patients = "" if study.groups is None else ", every patient on one side"
+    patients = "" if study.groups is None else ", grouped by patient"
     if cv is None or isinstance(cv, (int, np.integer)):
         stratified = "" if study.classes is None else "stratified "
         return f"{len(study.folds)} {stratified}folds, shuffled{patients}"
-    kind = type(cv).__name__ if hasattr(cv, "split") else "the user's own"
+    kind = type(cv).__name__ if hasattr(cv, "split") else "custom"
     return f"{len(study.folds)} folds ({kind}){patients}"
 
 
@@ -279,7 +280,7 @@ def _notes(
     study: Study,
 ) -> list[str]:
     baselines = {strategy.modality for strategy in strategies if strategy.single}
-    prior = "mean" if study.classes is None else "class shares"
+    prior = "mean" if study.classes is None else "class frequencies"
     notes = []
     for j, modality in enumerate(modalities):
         absent = int((~presence[:, j]).sum())
@@ -288,14 +289,14 @@ def _notes(
         note = f"{modality.name} is absent in {absent} of {len(presence)} rows."
         if modality.name in baselines:
             note += (
-                f" On its own it predicts for them the {prior} of the training rows "
-                "that have it."
+                f" For these rows, its single-modality baseline predicts the {prior} "
+                "of the training rows with this modality."
             )
         notes.append(note)
     nothing = int((~presence.any(axis=1)).sum()) if len(modalities) else 0
     if nothing:
         notes.append(
-            f"{nothing} rows have no modality at all; every strategy predicts the "
-            f"{prior} of the training rows for them."
+            f"{nothing} rows have no modality at all. For these rows, every strategy "
+            f"predicts the {prior} of the training rows."
         )
     return notes

@@ -1,6 +1,7 @@
-"""compare_fusion: a cohort and its modalities in, an honest comparison out.
+"""Cross-validated comparison of single modalities and fusion strategies.
 
-Every strategy is fitted and scored on the same folds.
+`compare_fusion` checks its arguments, runs all strategies on the same folds and returns
+the results.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from skfusion.splits import outer_folds
 __all__ = ["FusionComparison", "compare_fusion"]
 
 
-# Whole numbers of more values than this are taken for a quantity, not for classes.
+# An integer target with more distinct values than this is treated as a regression.
 MOST_CLASSES = 20
 
 
@@ -49,73 +50,77 @@ def compare_fusion(
 ) -> FusionComparison:
     """Compare each modality alone with early, late and joint fusion.
 
-    All strategies are fitted and scored on identical folds, which keep every patient
-    on one side. Each fusion is tested against the best single modality, as [1]_ asks
-    of every study of fusion.
+    All strategies are fitted and scored on identical folds. No patient is in both the
+    training and the test set of a fold. Each fusion strategy is tested against the best
+    single modality, as recommended for studies of fusion in [1]_.
 
     Parameters
     ----------
     modalities_or_estimators : list of (str, estimator, columns), "auto" or dict
-        The modalities, as the fusion estimators take them; or a dict of name to
-        estimator, which is compared as given. Estimators of a dict with one modality
-        are the baselines; if there is none, each modality alone is added.
+        Modalities as in the fusion estimators, or a dict of name to estimator. The
+        estimators of a dict are compared without changes. Those with one modality are
+        the baselines. If there is no baseline, each modality alone is added.
     X : DataFrame or ndarray of shape (n_samples, n_columns)
-        The cohort, one row per case.
+        Cohort with one row per case.
     y : array-like of shape (n_samples,)
-        The target.
+        Target values.
     groups : str, array-like of shape (n_samples,) or None, default=None
-        Column with patient ids, or the ids. They are handed to the estimators too,
-        for their inner splits.
+        Name of the column with patient ids, or the ids. They are also passed to the
+        estimators for their inner splits.
     cv : int, splitter, iterable of (train, test) or None, default=None
-        The folds; None is 5. A number gives shuffled folds, grouped by patient if
-        there are groups and stratified for classes.
+        Cross-validation folds. None uses 5 folds. An int gives shuffled folds, which
+        are grouped by patient if `groups` is given and stratified for classification.
     scoring : str, list of str, callable, dict or None, default=None
-        Names of scikit-learn's scorers, or ``"brier"``, ``"log_loss"``, ``"mae"``,
-        ``"rmse"``. The first one decides the verdict. None: AUROC, average precision
-        and Brier score; R² and mean absolute error for a regression.
+        Names of scikit-learn scorers, or ``"brier"``, ``"log_loss"``, ``"mae"``,
+        ``"rmse"``. The first score determines the verdict. None uses AUROC, average
+        precision and Brier score, or R² and mean absolute error for a regression.
     strategies : sequence of {"single", "early", "late", "joint"}
-        What to compare, all four by default. Of a dict, only ``"single"`` matters: it
-        lets baselines be added.
+        Strategies to compare, all four by default. With a dict of estimators, only
+        ``"single"`` has an effect: missing baselines are added.
     task : {"auto", "classification", "regression"}, default="auto"
-        What the target is. Fractions, and whole numbers of more than 20 values, are
-        taken for a regression.
+        Type of the target. With ``"auto"``, fractional values, and integers with more
+        than 20 distinct values, are treated as a regression.
     random_state : int, RandomState or None, default=None
-        Seeds the folds and every estimator.
+        Seed of the folds and of every estimator.
     n_jobs : int or None, default=None
-        Fits at a time; None is 1. The result does not depend on it.
+        Number of fits that run in parallel. None uses 1. The result does not depend on
+        this parameter.
     verbose : int, default=0
-        Not 0: progress on standard error.
+        If not 0, progress is printed to standard error.
 
     Returns
     -------
     FusionComparison
-        Scores with intervals, differences with tests, out-of-fold predictions, a
-        verdict; ``summary()``, ``plot()`` and ``to_html(path)``.
+        Scores with confidence intervals, differences with tests, out-of-fold
+        predictions and a verdict. Its methods include ``summary()``, ``plot()`` and
+        ``to_html(path)``.
 
     Raises
     ------
     ValueError
-        If the target or a patient id is missing in a row, there are too few patients
-        or cases for the folds, a class is missing from a part of a fold, or the
-        modalities, strategies or scores cannot be used.
+        If the target or a patient id is missing in a row, or there are too few patients
+        or cases for the folds. Also if a class is missing from the training or test set
+        of a fold, or the modalities, strategies or scores are invalid.
     TypeError
-        If an argument is of the wrong kind.
+        If an argument has the wrong type.
 
     See Also
     --------
-    skfusion.LateFusionClassifier : What a modality alone is compared as.
+    skfusion.LateFusionClassifier : Estimator of a single modality.
 
     Notes
     -----
-    A modality alone is a late fusion of that one modality: the very member that late
-    fusion would have, so that the baselines are not weak. Rows that lack the modality
-    get the class shares (or the mean) of the training rows; `notes_` counts them.
+    A single modality is fitted as a late fusion of one modality. It is the same model
+    as the member of this modality in late fusion, so the baselines are not weakened. If
+    the modality is absent in a row, the prediction is the class frequencies (or the
+    mean) of the training rows with this modality. `notes_` reports the number of these
+    rows.
 
-    Intervals and tests use the correction of Nadeau and Bengio [2]_ for overlapping
-    training parts, with the actual sizes of the folds (in patients, if grouped). The
-    best single modality is chosen on the same folds, which flatters it a little, so
-    that the tests are mildly conservative for fusion. A held-out test set is better
-    evidence for a claim.
+    Confidence intervals and tests use the correction of Nadeau and Bengio [2]_ for
+    overlapping training sets. The sizes are those of the actual folds, in patients if
+    the folds are grouped. The best single modality is selected on the same folds, which
+    favours it slightly. The tests are therefore mildly conservative for fusion. A
+    held-out test set is better evidence for a claim.
 
     References
     ----------
@@ -177,20 +182,20 @@ def compare_fusion(
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that `compare_fusion` decides before the first fit.
+    """Checked arguments of `compare_fusion`, resolved before the first fit.
 
     Attributes
     ----------
     strategies : list of Strategy
-        What is compared.
+        Strategies to compare.
     modalities : list of Modality
-        What the cohort consists of.
+        Modalities of the cohort.
     study : Study
-        The checked cohort and the folds.
+        Checked cohort and folds.
     metrics : list of Metric
-        What is scored.
+        Metrics to compute.
     seed : int
-        Of the folds and the estimators.
+        Seed of the folds and the estimators.
     """
 
     strategies: list[builders.Strategy]
@@ -212,7 +217,7 @@ def plan_comparison(
     task: str = "auto",
     random_state: Any = None,
 ) -> Plan:
-    """Check the arguments of `compare_fusion`, which describes them; fit nothing.
+    """Check the arguments of `compare_fusion` without fitting an estimator.
 
     Parameters
     ----------
@@ -226,7 +231,7 @@ def plan_comparison(
     Raises
     ------
     ValueError, TypeError
-        As `compare_fusion`, before anything costly has begun.
+        As in `compare_fusion`, before the first fit.
     """
     frame = _as_frame(X)
     target = _check_target(y, len(frame))
@@ -239,8 +244,8 @@ def plan_comparison(
     classes = np.unique(target) if classifier else None
     if classes is not None and len(classes) < 2:
         raise ValueError(
-            f"compare_fusion: y holds one class only in all {len(target)} rows, so "
-            "there is nothing to tell apart. Check the target column."
+            f"compare_fusion: y contains one class only in all {len(target)} rows, so "
+            "there is nothing to classify. Check the target column."
         )
     if not classifier:
         target = target.astype(np.float64)
@@ -262,7 +267,7 @@ def _as_frame(X: Any) -> pd.DataFrame:
         if array.ndim != 2:
             raise TypeError(
                 "compare_fusion: X must be a table with one row per case (a DataFrame "
-                f"or a 2-D array), got {type(X).__name__} of {array.ndim} dimensions."
+                f"or a 2-D array), got {type(X).__name__} with {array.ndim} dimensions."
             )
         frame = pd.DataFrame(array)
     if len(frame) == 0:
@@ -276,14 +281,14 @@ def _check_target(y: Any, n_rows: int) -> np.ndarray:
         found = "events and times" if given.dtype.names else f"{given.shape[1]} columns"
         raise ValueError(
             f"compare_fusion: y must be one column of classes or numbers, got {found}"
-            ". Score the fusion estimators by sklearn.model_selection.cross_validate "
+            ". Score the fusion estimators with sklearn.model_selection.cross_validate "
             "instead, or compare one outcome at a time."
         )
     values = np.asarray(column_or_1d(y, warn=True))
     if len(values) != n_rows:
         raise ValueError(
             f"compare_fusion: y has {len(values)} entries but X has {n_rows} rows. "
-            "Give one outcome per row."
+            "Pass one outcome per row."
         )
     unknown = pd.isna(pd.Series(values)).to_numpy()
     if values.dtype.kind == "f":
@@ -292,8 +297,8 @@ def _check_target(y: Any, n_rows: int) -> np.ndarray:
     if len(rows):
         raise ValueError(
             f"compare_fusion: y is NaN, missing or infinite in {len(rows)} of {n_rows} "
-            f"rows, first at row position(s) {rows[:5].tolist()}. Drop rows whose "
-            "outcome is unknown."
+            f"rows, first at row position(s) {rows[:5].tolist()}. Remove rows with an "
+            "unknown outcome."
         )
     return values
 
@@ -306,8 +311,8 @@ def _is_classification(task: str, y: np.ndarray, given: Any) -> bool:
         kinds = {builders.kind_of(name, part) for name, part in given.items()}
         if len(kinds) > 1:
             raise ValueError(
-                "compare_fusion: the estimators must all be classifiers, or all "
-                f"regressors; got {sorted(kinds)}."
+                "compare_fusion: the estimators must all be classifiers or all be "
+                f"regressors, got {sorted(kinds)}."
             )
         if task != "auto" and (task == "classification") != (kinds == {"classifier"}):
             raise ValueError(
@@ -317,7 +322,8 @@ def _is_classification(task: str, y: np.ndarray, given: Any) -> bool:
     if task != "auto":
         if task == "regression" and y.dtype.kind not in "biuf":
             raise ValueError(
-                f"compare_fusion: y must hold numbers for a regression, got {y.dtype}."
+                "compare_fusion: y must be numeric for a regression, got dtype "
+                f"{y.dtype}."
             )
         return task == "classification"
     if y.dtype.kind not in "biuf":
@@ -362,7 +368,7 @@ def _build(
 
 
 def _warn_before(study: Study, modalities: list[Modality]) -> None:
-    """Say once, before the first fit, what each of them would say."""
+    """Warn once before the first fit about problems that every fit would report."""
     if study.groups is None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -377,8 +383,8 @@ def _warn_before(study: Study, modalities: list[Modality]) -> None:
         warnings.warn(
             f"compare_fusion: {len(nothing)} of {len(present)} rows have no modality "
             f"at all, first at row position(s) {nothing[:5].tolist()}. "
-            "They teach nothing, and are predicted as the training rows on average; "
-            "leave them out if they are no cases of the study.",
+            "They contribute nothing to training, and their prediction is the average "
+            "of the training rows. Remove them if they are not cases of the study.",
             UserWarning,
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""FusionComparison: what `compare_fusion` found, as tables, text, figure and report."""
+"""Results of `compare_fusion` as tables, text, figures and an HTML report."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ __all__ = ["FusionComparison"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FusionComparison:
-    """The result of `compare_fusion`.
+    """Result of `compare_fusion`.
 
     Attributes
     ----------
     scores_ : DataFrame
         One row per strategy and metric: ``strategy``, ``metric``, ``estimate`` (mean
-        over the folds), ``low`` and ``high`` (95% interval by Nadeau and Bengio, cut
-        at the range of the metric), ``n_folds``.
+        over the folds), ``low`` and ``high`` (95% confidence interval of Nadeau and
+        Bengio, clipped to the range of the metric), ``n_folds``.
     differences_ : DataFrame
-        Each fusion minus the best single modality, by metric: ``strategy``,
+        Each fusion strategy minus the best single modality, by metric: ``strategy``,
         ``metric``, ``reference``, ``estimate``, ``low``, ``high``, ``p`` (corrected
         resampled t-test), ``p_holm`` (adjusted over the strategies of the metric).
     folds_ : DataFrame
         One row per strategy, fold and metric: ``strategy``, ``fold``, ``metric``,
         ``score``, ``n_train``, ``n_test`` (rows), ``seconds``.
     oof_ : DataFrame
-        Out-of-fold predictions, one row per row held out: ``row`` (position in `X`),
+        Out-of-fold predictions, one row per held-out row: ``row`` (position in `X`),
         ``fold``, ``group`` (number of the patient in order of appearance, -1 without
-        groups), ``y``, then one column per strategy with the probability
-        of the second class (of each class, ``strategy__class``, where there are more),
-        or the predicted number.
+        groups) and ``y``. One column per strategy contains the probability of the
+        second class, or the predicted value of a regression. With more than two
+        classes, each class has a column ``strategy__class``.
     strategies_ : DataFrame
-        One row per strategy: ``label``, ``single``, ``estimator`` (its class).
+        One row per strategy: ``label``, ``single``, ``estimator`` (class name).
     metrics_ : list of Metric
-        The metrics; the first one decides the verdict.
+        Metrics, of which the first one determines the verdict.
     verdict_ : Verdict
-        Whether fusion helps.
+        Statement whether fusion helps.
     cohort_ : dict
-        Facts about the cohort, in counts.
+        Description of the cohort, in counts.
     settings_ : dict
-        The folds and the seed.
+        Folds and seed.
     notes_ : list of str
-        What a reader must know, such as rows that lack a modality.
+        Notes for the reader, such as the number of rows with an absent modality.
     """
 
     scores_: pd.DataFrame
@@ -64,7 +64,7 @@ class FusionComparison:
     notes_: list[str] = field(default_factory=list)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the scores, one row per strategy.
+        """Return the scores as a table with one row per strategy.
 
         Returns
         -------
@@ -81,7 +81,7 @@ class FusionComparison:
         return wide.loc[self.strategies_.index, columns]
 
     def summary(self) -> str:
-        """Return the comparison as text: a table, the differences, the verdict.
+        """Return the scores, the differences and the verdict as text.
 
         Returns
         -------
@@ -91,27 +91,27 @@ class FusionComparison:
         units = f"{facts['n_rows']} rows"
         if facts["n_patients"] is not None:
             units += f" of {facts['n_patients']} patients"
-        lines = [f"{units}; {self.settings_['folds']}; seed {self.settings_['seed']}."]
+        lines = [f"{units}. {self.settings_['folds']}. Seed {self.settings_['seed']}."]
         lines += ["", *_aligned(self._score_rows())]
         if len(self.differences_):
-            lines += ["", "Minus the best single modality:"]
+            lines += ["", "Difference from the best single modality:"]
             lines += _aligned(self._difference_rows())
         lines += ["", self.verdict_.text]
         lines += [f"Note: {note}" for note in self.notes_]
         return "\n".join(lines)
 
     def plot(self, metrics: Any = None) -> Any:
-        """Draw the scores and their intervals, one panel per metric.
+        """Plot the scores with confidence intervals, one panel per metric.
 
         Parameters
         ----------
         metrics : list of str or None, default=None
-            Names of the metrics to draw; None draws all.
+            Names of the metrics to plot. None plots all metrics.
 
         Returns
         -------
         matplotlib.figure.Figure
-            With the scores of the single folds as small dots.
+            Figure that also shows the score of each fold as a small dot.
 
         Raises
         ------
@@ -127,20 +127,20 @@ class FusionComparison:
         unknown = [name for name in chosen if name not in known]
         if unknown:
             raise ValueError(
-                f"FusionComparison.plot: {unknown[0]!r} was not computed. There are "
-                f"{list(known)}."
+                f"FusionComparison.plot: {unknown[0]!r} was not computed. The "
+                f"computed metrics are {list(known)}."
             )
         return draw_scores(self, [known[name] for name in chosen])
 
     def to_html(
         self, path: str | os.PathLike[str], *, title: str | None = None
     ) -> None:
-        """Write the comparison as one self-contained HTML page.
+        """Write the comparison to a self-contained HTML page.
 
         Parameters
         ----------
         path : str or PathLike
-            The file to write.
+            Output file.
         title : str or None, default=None
             Heading of the page.
 
@@ -177,7 +177,7 @@ class FusionComparison:
     def _difference_rows(self) -> list[list[str]]:
         labels = dict(self.strategies_["label"])
         known = {metric.name: metric for metric in self.metrics_}
-        rows = [["", "metric", "against", "difference", "Holm-adjusted"]]
+        rows = [["", "metric", "reference", "difference", "Holm-adjusted p"]]
         for row in self.differences_.to_dict("records"):
             metric = known[row["metric"]]
             estimate, low, high = (

@@ -1,4 +1,4 @@
-"""Fit every strategy on every fold, in parallel, with progress and counted warnings."""
+"""Parallel fits of all strategies on all folds, with progress and counted warnings."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from skfusion.evaluation.metrics import Predictions
 __all__ = ["Outcome", "Study", "run_strategies"]
 
 
-# Said once for all fits, before the first of them. What is "no modality at all" for a
-# baseline is an absent modality by design; notes count those.
+# `compare_fusion` issues these warnings once before the first fit. For a baseline, "no
+# modality at all" only means that its modality is absent, and notes count such rows.
 SAID_BEFORE = ("no modality at all", "looks like a patient id and repeats")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One strategy on one fold.
+    """Predictions of one strategy on one fold, with run time and warnings.
 
     Attributes
     ----------
     predictions : Predictions
-        For the rows of the test part.
+        Predictions for the rows of the test set.
     seconds : float
-        Time to fit and predict.
+        Time for fit and prediction, in seconds.
     warnings : list of (type, str)
-        What the fit and the prediction warned of.
+        Category and message of the warnings of fit and prediction.
     """
 
     predictions: Predictions
@@ -47,20 +47,20 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Study:
-    """What every strategy is given: one checked cohort, split once.
+    """Checked cohort with the folds that all strategies share.
 
     Attributes
     ----------
     X : DataFrame of shape (n_samples, n_columns)
-        The cohort.
+        Cohort.
     y : ndarray of shape (n_samples,)
-        The target.
+        Target values.
     classes : ndarray or None
-        Sorted class labels; None for a regression.
+        Sorted class labels, None for a regression.
     groups : ndarray of int of shape (n_samples,) or None
-        Patients, handed to estimators whose fit takes groups.
+        Patient numbers, passed to estimators whose `fit` accepts groups.
     folds : list of (ndarray, ndarray)
-        Row positions of the training and test part of each fold.
+        Row positions of the training and test set of each fold.
     """
 
     X: pd.DataFrame
@@ -78,25 +78,25 @@ def run_strategies(
     n_jobs: int | None,
     verbose: int,
 ) -> list[list[Outcome]]:
-    """Fit every strategy on the training part of every fold, predict its test part.
+    """Fit every strategy on the training set of every fold and predict the test set.
 
     Parameters
     ----------
     strategies : list of Strategy
-        What is compared.
+        Strategies to compare.
     study : Study
-        The cohort and the folds.
+        Cohort and folds.
     labels : bool
-        Whether to predict classes besides probabilities.
+        Whether to predict classes in addition to probabilities.
     n_jobs : int or None
-        Fits at a time.
+        Number of fits that run in parallel.
     verbose : int
-        Not 0: progress on standard error.
+        If not 0, progress is printed to standard error.
 
     Returns
     -------
     list of list of Outcome
-        By strategy, then by fold.
+        One list per strategy, with one outcome per fold.
     """
     n_folds = len(study.folds)
     tasks = [(s, k) for s in strategies for k in range(n_folds)]
@@ -146,7 +146,7 @@ def _run_one(strategy: Strategy, study: Study, k: int, labels: bool) -> Outcome:
 def _fit(
     estimator: Any, X: pd.DataFrame, y: np.ndarray, groups: np.ndarray | None
 ) -> Any:
-    # A search takes groups for its splitter through **params, whatever the routing.
+    # A search accepts groups for its splitter as **params, with and without routing.
     searches = hasattr(estimator, "refit") and hasattr(estimator, "cv")
     if groups is not None and (searches or has_fit_parameter(estimator, "groups")):
         return estimator.fit(X, y, groups=groups)
@@ -160,7 +160,7 @@ def _predict(
         return Predictions(np.asarray(estimator.predict(X), dtype=np.float64))
     if not hasattr(estimator, "predict_proba"):
         raise TypeError(
-            f"{type(estimator).__name__} gives no probabilities, which the comparison "
+            f"{type(estimator).__name__} has no predict_proba, which the comparison "
             "needs. Wrap it in sklearn.calibration.CalibratedClassifierCV."
         )
     scores = np.asarray(estimator.predict_proba(X), dtype=np.float64)
@@ -168,7 +168,7 @@ def _predict(
 
 
 def _warn_once(strategies: list[Strategy], outcomes: list[list[Outcome]]) -> None:
-    """Repeat the warnings of the fits, those that differ in numbers only once."""
+    """Issue the warnings of the fits once, also those that differ in numbers only."""
     seen: dict[tuple[str, type[Warning], str], list[str]] = {}
     for strategy, folds in zip(strategies, outcomes, strict=True):
         for outcome in folds:
@@ -176,7 +176,7 @@ def _warn_once(strategies: list[Strategy], outcomes: list[list[Outcome]]) -> Non
                 key = (strategy.name, category, re.sub(r"\d+", "#", text))
                 seen.setdefault(key, []).append(text)
     for (name, category, _), texts in seen.items():
-        times = f"{len(texts)} times on {len(outcomes[0])} folds; the first: "
+        times = f"{len(texts)} times on {len(outcomes[0])} folds, first warning: "
         warnings.warn(
             f"compare_fusion, {name!r} warned {times if len(texts) > 1 else ''}"
             f"{texts[0]}",

@@ -1,4 +1,4 @@
-"""What is compared: each modality alone, then early, late and joint fusion."""
+"""Strategies of a comparison: single modalities and early, late and joint fusion."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ STRATEGIES = ("single", "early", "late", "joint")
 
 @dataclass(frozen=True)
 class Strategy:
-    """One way to predict, an unfitted estimator.
+    """Strategy of a comparison with its unfitted estimator.
 
     Attributes
     ----------
     name : str
-        Its key in tables.
+        Key in tables.
     label : str
-        How reports write it.
+        Name in reports.
     single : bool
-        Whether it uses one modality only, and so is a baseline.
+        Whether the strategy is a baseline, which uses one modality only.
     estimator : estimator
-        Seeded, not fitted.
+        Unfitted estimator with a seed.
     modality : str or None
-        The modality of a baseline.
+        Modality of a baseline.
     """
 
     name: str
@@ -56,16 +56,16 @@ class Strategy:
 def find_modalities(
     given: Any, X: pd.DataFrame, *, groups: str | None
 ) -> list[Modality]:
-    """Resolve a list of triples, or ``"auto"``, against the cohort.
+    """Resolve a list of triples or ``"auto"`` to the modalities of a cohort.
 
     Parameters
     ----------
     given : list of (str, estimator, columns) or "auto"
-        The modalities.
+        Modalities.
     X : DataFrame of shape (n_samples, n_columns)
-        The cohort.
+        Cohort.
     groups : str or None
-        Name of the column with patient ids, which is no feature.
+        Name of the column with patient ids, which is not used as a feature.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def find_modalities(
     Raises
     ------
     ValueError, TypeError
-        As `skfusion.modality.check_modalities`.
+        As in `skfusion.modality.check_modalities`.
     """
     if isinstance(given, str) and given == "auto":
         aside = () if groups is None else (groups,)
@@ -90,16 +90,16 @@ def standard(
     groups: str | None,
     random_state: int,
 ) -> list[Strategy]:
-    """Build the usual strategies from one list of modalities.
+    """Build the default strategies from a list of modalities.
 
     Parameters
     ----------
     modalities : list of Modality
-        At least two.
+        Modalities. Fusion requires at least two.
     strategies : iterable of {"single", "early", "late", "joint"}
-        Which to build.
+        Strategies to build.
     classifier : bool
-        Classifiers, or regressors.
+        Whether to build classifiers instead of regressors.
     groups : str or None
         Name of the column with patient ids.
     random_state : int
@@ -112,7 +112,7 @@ def standard(
     Raises
     ------
     ValueError
-        If a strategy is not known or not possible with these modalities.
+        If a strategy is unknown or not possible with these modalities.
     """
     wanted = _check_names(strategies)
     if len(modalities) < 2 and set(wanted) != {"single"}:
@@ -152,7 +152,7 @@ def _triple(modality: Modality) -> tuple[str, Any, Any]:
 
 
 def _fusion_class(name: str, classifier: bool) -> Any:
-    # joint fusion is imported only when asked for: it loads torch
+    # Joint fusion loads torch and is therefore imported only if requested.
     module = importlib.import_module(f"skfusion.fusion.{name}.estimators")
     kind = "Classifier" if classifier else "Regressor"
     return getattr(module, f"{name.capitalize()}Fusion{kind}")
@@ -166,7 +166,7 @@ def _baselines(
     groups: str | None,
     random_state: int,
 ) -> list[Strategy]:
-    """Build late fusions of one modality: the members that late fusion would have."""
+    """Build a late fusion of each single modality as a baseline."""
     late = _fusion_class("late", classifier)
     taken = set(taken)
     return [
@@ -186,9 +186,9 @@ def _refuse_predictors(modalities: list[Modality], name: str) -> None:
         if ends_in_predictor(modality.transformer):
             raise ValueError(
                 f"compare_fusion: {modality.label} ends in a predictor, which {name} "
-                "fusion cannot join with other features. Give the transformer alone, "
-                "or compare strategies=('single', 'late'), or give a dict of "
-                "estimators."
+                "fusion cannot join with other features. Pass the transformer without "
+                "the predictor, compare strategies=('single', 'late'), or pass a dict "
+                "of estimators."
             )
 
 
@@ -201,37 +201,37 @@ def from_estimators(
     groups: str | None,
     random_state: int,
 ) -> tuple[list[Strategy], list[Modality]]:
-    """Take the user's estimators, and add the baselines that they lack.
+    """Build strategies from estimators, and add baselines if there are none.
 
     Parameters
     ----------
     given : dict of str to estimator
-        The estimators; a fusion estimator of one modality is a baseline.
+        Estimators by name. A fusion estimator of one modality is a baseline.
     X : DataFrame of shape (n_samples, n_columns)
-        The cohort.
+        Cohort.
     baselines : bool
-        Whether to add each modality alone, if no baseline is among the estimators.
+        Whether to add each modality alone if none of the estimators is a baseline.
     classifier : bool
-        Classifiers, or regressors.
+        Whether to build classifiers instead of regressors.
     groups : str or None
         Name of the column with patient ids.
     random_state : int
-        Seed of what the user left unseeded.
+        Seed of estimators whose `random_state` is None.
 
     Returns
     -------
     strategies : list of Strategy
     modalities : list of Modality
-        All that the estimators name, for the facts about the cohort.
+        Modalities of all estimators, for the description of the cohort.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If `given` is empty.
     """
     if not given:
         raise ValueError(
-            "compare_fusion: the dict of estimators is empty. Give at least one, "
+            "compare_fusion: the dict of estimators is empty. Pass at least one, "
             "{name: estimator}."
         )
     built: list[Strategy] = []
@@ -242,7 +242,7 @@ def from_estimators(
         for modality in found:
             known.setdefault(modality.name, modality)
         single = len(found) == 1
-        # one generator each, so that an estimator's seed does not hang on the others
+        # A separate generator makes the seed independent of the other estimators.
         ready = seed(clone(estimator), np.random.RandomState(random_state))
         only = found[0].name if single else None
         built.append(Strategy(str(name), str(name), single, ready, only))
@@ -260,14 +260,14 @@ def from_estimators(
 
 
 def kind_of(name: str, estimator: Any) -> str:
-    """Tell whether an estimator of a dict is a classifier or a regressor.
+    """Return whether an estimator of a dict is a classifier or a regressor.
 
     Parameters
     ----------
     name : str
-        Its name, for the message.
+        Key of the estimator, for the error message.
     estimator : estimator
-        What the user gave.
+        Estimator of the dict.
 
     Returns
     -------
@@ -276,7 +276,7 @@ def kind_of(name: str, estimator: Any) -> str:
     Raises
     ------
     TypeError
-        If it is neither.
+        If the estimator is neither.
     """
     if hasattr(estimator, "fit") and hasattr(estimator, "get_params"):
         if is_classifier(estimator):
@@ -290,7 +290,7 @@ def kind_of(name: str, estimator: Any) -> str:
 
 
 def _modalities_within(estimator: Any) -> Any:
-    # a search or a calibration holds the fusion estimator as its `estimator`
+    # A search or a calibrator contains the fusion estimator as its `estimator`.
     while not hasattr(estimator, "modalities") and hasattr(estimator, "estimator"):
         estimator = estimator.estimator
     return getattr(estimator, "modalities", None)

@@ -1,4 +1,4 @@
-"""The sentence at the end: whether fusion helps, by how much, and how surely."""
+"""Verdict of a comparison: whether fusion helps, effect size and significance."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ HEADLINES = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a comparison says about fusion.
+    """Verdict of a comparison about fusion.
 
     Attributes
     ----------
     outcome : {"helps", "unclear", "worse", "untested"}
-        By the primary metric, at a family-wise error of 5%.
+        Result for the primary metric at a family-wise error rate of 5%.
     headline : str
-        The same in words.
+        Outcome in words.
     details : str
-        The figures, and what the other scores say.
+        Estimates and tests of the primary metric, and results of the other metrics.
     """
 
     outcome: str
@@ -41,7 +41,7 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """Headline and details."""
+        """Headline and details in one text."""
         return f"{self.headline}. {self.details}"
 
 
@@ -51,18 +51,19 @@ def judge(
     metrics: Sequence[Metric],
     labels: Mapping[str, str],
 ) -> Verdict:
-    """Put a comparison into words.
+    """Return the verdict of a comparison.
 
     Parameters
     ----------
     differences : DataFrame
-        As `FusionComparison.differences_`; empty if there was nothing to compare.
+        Table as in `FusionComparison.differences_`, empty without a fusion strategy or
+        a single modality.
     scores : DataFrame
-        As `FusionComparison.scores_`.
+        Table as in `FusionComparison.scores_`.
     metrics : list of Metric
-        The first one decides.
+        Metrics, of which the first one determines the outcome.
     labels : dict of str to str
-        How each strategy is written.
+        Name of each strategy in the text.
 
     Returns
     -------
@@ -71,9 +72,9 @@ def judge(
     if differences.empty:
         return Verdict(
             "untested",
-            "Nothing can be said about whether fusion helps",
-            "That takes at least one fusion and at least one single modality in the "
-            "comparison.",
+            "Not tested whether fusion helps",
+            "The test requires at least one fusion strategy and at least one single "
+            "modality in the comparison.",
         )
     primary, *others = metrics
     outcome, details = _primary(differences, scores, primary, labels)
@@ -96,35 +97,52 @@ def _primary(
     figures = (
         f"{metric.text(both[leading['strategy']])} against "
         f"{metric.text(both[leading['reference']])}, difference "
-        f"{metric.text(leading['estimate'], signed=True)} (95% interval "
+        f"{metric.text(leading['estimate'], signed=True)} (95% confidence interval "
         f"{metric.text(leading['low'], signed=True)} to "
-        f"{metric.text(leading['high'], signed=True)}; {format_p(leading['p_holm'])}"
-        f"{' after Holm' if len(rows) > 1 else ''})"
+        f"{metric.text(leading['high'], signed=True)}, {format_p(leading['p_holm'])}"
+        f"{' after Holm adjustment' if len(rows) > 1 else ''})"
     )
     name = labels[leading["strategy"]]
     if len(better):
         outcome = "helps"
-        text = f"By {metric.label}, {name} beats the best single modality, {reference}"
+        text = (
+            f"By {metric.label}, {name} was better than the best single modality, "
+            f"{reference}. The difference was statistically significant"
+        )
     elif len(worse) == len(rows):
         outcome = "worse"
-        text = f"By {metric.label}, even the best of the fusions, {name}, falls behind "
-        text += f"the best single modality, {reference}"
+        text = f"By {metric.label}, even the best fusion strategy, {name}, was worse "
+        text += (
+            f"than the best single modality, {reference}. The difference was "
+            "statistically significant"
+        )
     else:
         outcome = "unclear"
-        text = f"By {metric.label}, the best of the fusions, {name}, cannot be told "
-        text += f"from the best single modality, {reference}"
+        text = (
+            f"By {metric.label}, the best fusion strategy was {name}. Its difference "
+        )
+        text += (
+            f"from the best single modality, {reference}, was not statistically "
+            "significant"
+        )
     text += f": {figures}."
     if outcome == "unclear":
         most = leading["high" if metric.greater_is_better else "low"]
         if metric.favours(most):
-            # no further than to the end of the score's range
+            # The gain is limited by the range of the score.
             start = both[leading["reference"]]
             gain = metric.text(abs(metric.clip(start + most) - start))
-            text += f" A gain of up to {gain} is not excluded."
+            text += f" The confidence interval does not exclude a gain of up to {gain}."
     if len(better) > 1:
-        text += f" So does {_names(better[1:], labels)}."
+        text += (
+            " The improvement was also statistically significant for "
+            f"{_names(better[1:], labels)}."
+        )
     if len(worse) and outcome != "worse":
-        text += f" Worse than {reference}: {_names(worse, labels)}."
+        text += (
+            f" The difference in favour of {reference} was statistically significant "
+            f"for {_names(worse, labels)}."
+        )
     return outcome, text
 
 
@@ -136,16 +154,25 @@ def _secondary(
     reference = labels[rows.iloc[0]["reference"]]
     parts = []
     if len(better):
-        parts.append(f"better than {reference}: {_names(better, labels)}")
+        parts.append(
+            f"the improvement over {reference} was statistically significant for "
+            f"{_names(better, labels)}"
+        )
     if len(worse):
-        parts.append(f"worse than {reference}: {_names(worse, labels)}")
+        parts.append(
+            f"the difference in favour of {reference} was statistically significant "
+            f"for {_names(worse, labels)}"
+        )
     if not parts:
-        parts.append(f"no fusion can be told from the best single one, {reference}")
-    return f"By {metric.label}, {'; '.join(parts)}."
+        parts.append(
+            f"no difference from the best single modality, {reference}, was "
+            "statistically significant"
+        )
+    return f"By {metric.label}, {' and '.join(parts)}."
 
 
 def _rows(differences: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """Return the differences of one metric, the most favourable one first."""
+    """Return the differences of one metric, sorted from best to worst."""
     rows = differences[differences["metric"] == metric.name]
     return rows.sort_values(
         "estimate", ascending=not metric.greater_is_better, kind="stable"

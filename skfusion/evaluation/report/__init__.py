@@ -1,1 +1,1 @@
-"""The HTML page and the figures of a comparison."""
+"""HTML report and figures of a comparison of fusion strategies."""

@@ -1,4 +1,4 @@
-"""Forest plots of a comparison: readable in grey and by the colour-blind."""
+"""Forest plots of a comparison, legible in grey and with colour vision deficiency."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["difference_svg", "draw_scores", "score_svg"]
 
 
 class _Comparison(Protocol):
-    """The tables of a comparison that figures and the page show."""
+    """Protocol of a comparison with the tables of the figures and the HTML report."""
 
     @property
     def scores_(self) -> pd.DataFrame: ...
@@ -47,22 +47,22 @@ class _Comparison(Protocol):
     def to_frame(self) -> pd.DataFrame: ...
 
 
-# Okabe and Ito's blue and vermilion: apart for every kind of colour vision, and one of
-# them darker. Shape and filling say the same once more.
+# Blue and vermilion of Okabe and Ito are distinct for every kind of colour vision and
+# differ in lightness. Marker shape and fill encode the same distinction.
 SINGLE, FUSION = "#D55E00", "#0072B2"
 INK, FAINT = "#222222", "#8a8f98"
 ROW_INCHES = 0.36
 
 
 def draw_scores(result: _Comparison, metrics: list[Metric]) -> Any:
-    """Draw the scores of all strategies, one panel per metric.
+    """Plot the scores of all strategies, one panel per metric.
 
     Parameters
     ----------
     result : _Comparison
-        What to draw.
+        Comparison to plot.
     metrics : list of Metric
-        Which metrics.
+        Metrics to plot.
 
     Returns
     -------
@@ -85,14 +85,14 @@ def draw_scores(result: _Comparison, metrics: list[Metric]) -> Any:
 
 
 def score_svg(result: _Comparison, metric: Metric) -> str:
-    """Draw the scores of one metric as SVG text, for a page.
+    """Plot the scores of one metric and return SVG text for an HTML page.
 
     Parameters
     ----------
     result : _Comparison
-        What to draw.
+        Comparison to plot.
     metric : Metric
-        Which metric.
+        Metric to plot.
 
     Returns
     -------
@@ -105,14 +105,15 @@ def score_svg(result: _Comparison, metric: Metric) -> str:
 
 
 def difference_svg(result: _Comparison, metric: Metric) -> str:
-    """Draw the differences to the best single modality as SVG text.
+    """Plot the differences from the best single modality and return SVG text.
 
     Parameters
     ----------
     result : _Comparison
-        What to draw.
+        Comparison to plot.
     metric : Metric
-        Which metric. Better is always to the right: the axis of a loss is reversed.
+        Metric to plot. Improvements are always on the right, so the axis of a loss is
+        reversed.
 
     Returns
     -------
@@ -131,7 +132,7 @@ def difference_svg(result: _Comparison, metric: Metric) -> str:
 
 
 def _new_figure(n_rows: int) -> tuple[Any, Any]:
-    # No pyplot: a page needs no window, and no figure stays registered.
+    # Without pyplot, no window is opened and no figure stays registered.
     require("matplotlib", "report")
     from matplotlib.figure import Figure
 
@@ -198,14 +199,14 @@ def _as_svg(figure: Any, name: str) -> str:
     from matplotlib import rc_context
 
     buffer = io.StringIO()
-    # The same comparison gives the same bytes. Text as paths looks alike on machines
-    # that lack the font.
+    # A fixed salt and no metadata make the output reproducible. Text as paths does not
+    # depend on the installed fonts.
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    # Several figures share a page, where an id may stand once only.
+    # Several figures share a page, where every id must be unique.
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{_slug(name)}-", text)
 

@@ -1,6 +1,6 @@
-"""One self-contained HTML page of a comparison: facts in, one template rendered.
+"""Self-contained HTML report of a comparison, rendered from a template.
 
-The page needs no network and holds no patient's values.
+The page needs no network and contains no patient values.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ MOST_COLUMNS = 12
 
 
 def render(result: _Comparison, *, title: str | None = None) -> str:
-    """Render a comparison as HTML.
+    """Render a comparison as an HTML page.
 
     Parameters
     ----------
     result : _Comparison
-        What to report.
+        Comparison to report.
     title : str or None, default=None
         Heading of the page.
 
     Returns
     -------
     str
-        A whole page; styles and figures are inside.
+        Complete HTML page with embedded styles and figures.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def render(result: _Comparison, *, title: str | None = None) -> str:
 
 
 def _facts(result: _Comparison) -> list[tuple[str, str]]:
-    """Return what the page says of the cohort, as (value, caption)."""
+    """Return the description of the cohort as pairs (value, caption)."""
     cohort = result.cohort_
     facts = [(f"{cohort['n_rows']:,}", "rows")]
     if cohort["n_patients"] is not None:
@@ -90,7 +90,7 @@ def _facts(result: _Comparison) -> list[tuple[str, str]]:
         counts = sorted((c["n"] for c in cohort["classes"]), reverse=True)
         spread = f"classes, of {counts[0]:,} down to {counts[-1]:,} rows"
         facts.append((str(len(counts)), spread))
-    facts.append((str(result.settings_["n_folds"]), "folds, the same for all"))
+    facts.append((str(result.settings_["n_folds"]), "folds, same for all strategies"))
     return facts
 
 
@@ -120,7 +120,7 @@ def _panel(result: _Comparison, metric: Metric) -> dict[str, Any]:
         "direction": "higher is better"
         if metric.greater_is_better
         else "lower is better",
-        # our own drawing, whose texts matplotlib has escaped
+        # The template does not escape the SVG, because matplotlib has escaped its text.
         "scores": score_svg(result, metric),
         "differences": difference_svg(result, metric) if tested else "",
     }
@@ -182,7 +182,7 @@ def _difference_table(result: _Comparison) -> list[dict[str, Any]]:
                 "p_holm": format_p(row["p_holm"]).removeprefix("p ").removeprefix("= "),
                 "reading": ("better" if better else "worse")
                 if sure
-                else "not told apart",
+                else "not significant",
             }
         )
     return rows
@@ -193,7 +193,7 @@ def _signed(metric: Metric, value: float) -> str:
 
 
 def _fold_table(result: _Comparison) -> list[dict[str, Any]]:
-    """Return size of each fold, and the primary metric of each strategy on it."""
+    """Return the sizes and the scores of the primary metric for each fold."""
     primary = result.metrics_[0]
     folds = result.folds_[result.folds_["metric"] == primary.name]
     wide = folds.pivot(index="fold", columns="strategy", values="score")
@@ -221,6 +221,6 @@ def _versions() -> list[tuple[str, str]]:
     for package in PACKAGES:
         try:
             found.append((package, version(package)))
-        except PackageNotFoundError:  # an optional one
+        except PackageNotFoundError:  # optional package
             continue
     return found

@@ -1,4 +1,4 @@
-"""Intervals and tests of scores."""
+"""Confidence intervals and tests for cross-validation scores and AUROCs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""AUROCs of several scores on the same cases, and how they vary together.
+"""Nonparametric estimates of correlated AUROCs and their covariance (DeLong).
 
-Pure numpy and scipy.
+The module depends only on numpy, scipy and pandas.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ __all__ = ["AurocEstimates", "estimate_aurocs"]
 
 @dataclass(frozen=True)
 class AurocEstimates:
-    """AUROCs and their covariance.
+    """AUROCs of several scores and their estimated covariance.
 
     Attributes
     ----------
     values : ndarray of shape (n_scores,)
-        The AUROCs.
+        AUROC of each score.
     covariance : ndarray of shape (n_scores, n_scores)
-        Their estimated covariance.
+        Estimated covariance of the AUROCs.
     n_clusters : int
-        Number of patients, or of cases where none were told apart.
+        Number of patients, or of cases if no patient ids were given.
     """
 
     values: np.ndarray
@@ -35,23 +35,23 @@ class AurocEstimates:
 
 
 def estimate_aurocs(y: Any, scores: Any, groups: Any = None) -> AurocEstimates:
-    r"""Estimate AUROCs on the same cases, and their covariance.
+    r"""Estimate AUROCs of several scores on the same cases, and their covariance.
 
-    Each case has a component: the share of cases of the other class that its score
-    orders rightly. Their spread gives the covariance of the AUROCs (DeLong [1]_);
-    components are summed by patient first where a patient has several cases
-    (Obuchowski [2]_), which is the same where each has one. Components come from
-    midranks, in :math:`O(n \log n)` (Sun and Xu [3]_).
+    The structural component of a case is the proportion of cases of the other class
+    that its score ranks correctly. The covariance of the AUROCs is estimated from these
+    components (DeLong [1]_). For clustered data, the components are first summed by
+    patient (Obuchowski [2]_). With one case per patient, both estimates are equal. The
+    components are computed from midranks in :math:`O(n \log n)` (Sun and Xu [3]_).
 
     Parameters
     ----------
     y : array-like of bool of shape (n,) or (n, L)
-        Which cases are positive; of several classes or labels, one column each.
+        True for positive cases. Several classes or labels have one column each.
     scores : array-like of shape (n_scores, n) or (n_scores, n, L)
-        Greater where a case is more likely positive. With L columns, the AUROC is the
-        mean over them (one against the rest).
+        Scores that increase with the probability of a positive case. With L columns,
+        the AUROC is the mean over the columns (one-vs-rest).
     groups : array-like of shape (n,) or None, default=None
-        Patient ids; None takes every case for a patient of its own.
+        Patient ids. If None, every case is treated as a separate patient.
 
     Returns
     -------
@@ -60,8 +60,8 @@ def estimate_aurocs(y: Any, scores: Any, groups: Any = None) -> AurocEstimates:
     Raises
     ------
     ValueError
-        If the shapes do not belong together, a class is missing, or there are fewer
-        than two patients.
+        If the shapes are inconsistent, a class is missing, or there are fewer than two
+        patients.
 
     References
     ----------
@@ -90,12 +90,12 @@ def estimate_aurocs(y: Any, scores: Any, groups: Any = None) -> AurocEstimates:
     n_clusters = int(patient.max()) + 1
     if n_clusters < 2:
         raise ValueError(
-            f"All {n_cases} cases belong to one patient (group), which says nothing "
-            "about how far patients differ. Give the cases of more patients."
+            f"All {n_cases} cases belong to one patient (group), so the variance "
+            "between patients cannot be estimated. Pass cases of at least two patients."
         )
     n_labels = positive.shape[1]
     values = np.zeros(len(table))
-    # by patient: what its positive and its negative cases add to each AUROC
+    # Contribution of the positive and the negative cases of a patient to each AUROC.
     among = np.zeros((2, n_clusters, len(table)))
     for label in range(n_labels):
         for number, score in enumerate(table[:, :, label]):
@@ -116,12 +116,13 @@ def estimate_aurocs(y: Any, scores: Any, groups: Any = None) -> AurocEstimates:
 def _clustered_covariance(
     among: np.ndarray, with_side: list[int], n_clusters: int
 ) -> np.ndarray:
-    """Add up the products of two AUROCs' parts over the patients."""
+    """Return the covariance of AUROCs from their components summed by patient."""
     diseased, healthy = among
     across = diseased.T @ healthy * (n_clusters / (n_clusters - 1))
     covariance = across + across.T
     for part, count in zip(among, with_side, strict=True):
-        # one patient with that side says nothing about its spread: count as two
+        # The factor is undefined if one patient only has cases of this class. The count
+        # is then treated as two.
         covariance += part.T @ part * (count / max(count - 1, 1))
     return covariance
 
@@ -129,7 +130,7 @@ def _clustered_covariance(
 def _components(
     positive: np.ndarray, score: np.ndarray
 ) -> tuple[float, list[tuple[np.ndarray, np.ndarray]]]:
-    """Return the AUROC, and rows and centred components of both classes."""
+    """Return the AUROC, and the rows and centred components of both classes."""
     rows = [np.flatnonzero(positive), np.flatnonzero(~positive)]
     n_positive, n_negative = map(len, rows)
     rank = rankdata(score)
@@ -151,14 +152,15 @@ def _check(y: Any, scores: Any) -> tuple[np.ndarray, np.ndarray]:
         table = table[..., None] if table.ndim == 2 else table
     if table.ndim != 3 or table.shape[1:] != positive.shape:
         raise ValueError(
-            f"scores must be of shape (n_scores, n) or (n_scores, n, L) beside y of "
-            f"shape (n,) or (n, L), got {np.shape(scores)} and {np.shape(y)}."
+            "scores must have shape (n_scores, n) or (n_scores, n, L) for y of shape "
+            f"(n,) or (n, L), got {np.shape(scores)} and {np.shape(y)}."
         )
     counts = positive.sum(axis=0)
     lacking = np.flatnonzero((counts == 0) | (counts == len(positive)))
     if len(lacking):
         raise ValueError(
             f"The AUROC needs positive and negative cases, but all {len(positive)} "
-            f"cases are of one kind in {len(lacking)} of {len(counts)} column(s) of y."
+            f"cases belong to one class in {len(lacking)} of {len(counts)} column(s) "
+            "of y."
         )
     return positive, table

@@ -1,6 +1,6 @@
-"""Inference from the scores of cross-validation folds: numbers in, intervals out.
+"""Confidence intervals and paired tests for the scores of cross-validation folds.
 
-Pure numpy and scipy.
+The module depends only on numpy and scipy.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its confidence interval.
+    """Estimate with its confidence interval.
 
     Attributes
     ----------
     estimate : float
         Mean over the folds.
     low, high : float
-        Limits of the interval.
+        Limits of the confidence interval.
     """
 
     estimate: float
@@ -40,7 +40,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class ResampledTest:
-    """A paired test of two strategies on the same folds.
+    """Result of a paired test of two strategies on the same folds.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class ResampledTest:
     statistic : float
         The t statistic, with ``n_folds - 1`` degrees of freedom.
     pvalue : float
-        Two-sided; NaN where the folds give no measure of the noise.
+        Two-sided p-value, NaN if the variance over the folds cannot be estimated.
     n_folds : int
         Number of folds.
     """
@@ -67,26 +67,27 @@ class ResampledTest:
 def corrected_resampled_interval(
     scores: Any, n_train: Any, n_test: Any, *, confidence_level: float = 0.95
 ) -> Interval:
-    r"""Give the mean score of the folds a confidence interval.
+    r"""Compute a confidence interval of the mean score over the folds.
 
-    Training parts of a cross-validation overlap, so their scores are correlated and
-    the usual standard error of their mean is too small. The correction of Nadeau and
-    Bengio [1]_ replaces :math:`1/k` by :math:`1/k + n_{test}/n_{train}`:
+    The training sets of a cross-validation overlap, so the scores are correlated. The
+    usual standard error of their mean is therefore too small. The correction of Nadeau
+    and Bengio [1]_ replaces :math:`1/k` by :math:`1/k + n_{test}/n_{train}`:
 
     .. math:: se^2 = \left(\frac1k + \frac{n_{test}}{n_{train}}\right) s^2
 
-    with :math:`s^2` the sample variance of the k scores, and a t distribution of
-    k - 1 degrees of freedom.
+    where :math:`s^2` is the sample variance of the k scores. The interval uses a t
+    distribution with k - 1 degrees of freedom.
 
     Parameters
     ----------
     scores : array-like of shape (n_folds,)
-        One score per fold; all repetitions of a repeated cross-validation.
+        One score per fold. For a repeated cross-validation, the folds of all
+        repetitions.
     n_train, n_test : int or array-like of shape (n_folds,)
-        Sizes of the training and test parts, in the units that were split (patients
-        where folds are grouped). The mean of their ratio enters.
+        Sizes of the training and test sets, in the units that were split. These are
+        patients for grouped folds. The mean of the ratio is used.
     confidence_level : float, default=0.95
-        Coverage of the interval.
+        Nominal coverage of the confidence interval.
 
     Returns
     -------
@@ -100,8 +101,8 @@ def corrected_resampled_interval(
 
     Notes
     -----
-    The correction is a heuristic, mildly liberal where folds are repeated often. For a
-    claim in a paper, a held-out test set is better evidence.
+    The correction is a heuristic. It is mildly liberal for cross-validation with many
+    repetitions. A held-out test set is better evidence for a claim in a paper.
 
     References
     ----------
@@ -125,9 +126,9 @@ def corrected_resampled_interval(
 def corrected_resampled_ttest(
     a: Any, b: Any, n_train: Any, n_test: Any, *, confidence_level: float = 0.95
 ) -> ResampledTest:
-    """Compare two strategies scored on the same folds (corrected resampled t-test).
+    """Compute the corrected resampled t-test of two strategies on the same folds.
 
-    A paired t-test on the differences by fold, with the standard error of
+    This is a paired t-test on the differences per fold. It uses the standard error of
     `corrected_resampled_interval` [1]_.
 
     Parameters
@@ -135,16 +136,16 @@ def corrected_resampled_ttest(
     a, b : array-like of shape (n_folds,)
         Scores of the two strategies, in the same order of folds.
     n_train, n_test : int or array-like of shape (n_folds,)
-        Sizes of the training and test parts, in the units that were split.
+        Sizes of the training and test sets, in the units that were split.
     confidence_level : float, default=0.95
-        Coverage of the interval of the difference.
+        Nominal coverage of the confidence interval of the difference.
 
     Returns
     -------
     ResampledTest
-        Identical scores give a difference of 0 and p = 1. A difference that is the
-        same in every fold gives p = NaN with a warning: such folds say nothing about
-        the noise.
+        Identical scores give a difference of 0 and p = 1. A non-zero difference that is
+        the same in every fold gives p = NaN and a warning, because the variance cannot
+        be estimated.
 
     Raises
     ------
@@ -169,20 +170,20 @@ def corrected_resampled_ttest(
     if first.shape != second.shape:
         raise ValueError(
             f"a has {len(first)} scores and b has {len(second)}. A paired test needs "
-            "one score of each strategy per fold, on the same folds."
+            "one score per fold for each strategy, on the same folds."
         )
     differences = first - second
     n_folds = len(differences)
     mean = float(differences.mean())
     error = _corrected_error(differences, n_train, n_test)
-    # Equal differences leave a spread of rounding errors behind.
+    # Equal differences can have a non-zero variance because of rounding errors.
     if error <= 1e-12 * max(np.abs(first).max(), np.abs(second).max()):
         if np.allclose(first, second, rtol=1e-12, atol=0.0):
             return ResampledTest(0.0, 0.0, 0.0, 0.0, 1.0, n_folds)
         warnings.warn(
             f"The difference is the same in all {n_folds} folds, so its uncertainty "
-            "cannot be estimated and p is NaN. Check that the scores are what they "
-            "should be; repeat the cross-validation with other folds.",
+            "cannot be estimated and p is NaN. Check the scores, and repeat the "
+            "cross-validation with other folds.",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -196,20 +197,21 @@ def corrected_resampled_ttest(
 
 
 def holm_adjust(pvalues: Any) -> np.ndarray:
-    """Adjust p-values for testing several hypotheses (Holm's step-down method).
+    """Adjust p-values for multiple testing by Holm's step-down method.
 
-    The sorted p-values are multiplied by m, m - 1, ..., 1, made monotone and capped
-    at 1 [1]_. It controls the family-wise error whatever the dependence.
+    The sorted p-values are multiplied by m, m - 1, ..., 1, made monotone and limited
+    to 1 [1]_. The method controls the family-wise error rate under any dependence
+    between the tests.
 
     Parameters
     ----------
     pvalues : array-like of shape (n_tests,)
-        The p-values. A NaN stays NaN, and counts as a member of the family.
+        Unadjusted p-values. NaN remains NaN and is counted in the number of tests.
 
     Returns
     -------
     ndarray of float64 of shape (n_tests,)
-        Adjusted p-values, in the order given.
+        Adjusted p-values, in the order of `pvalues`.
 
     Raises
     ------
@@ -233,10 +235,11 @@ def holm_adjust(pvalues: Any) -> np.ndarray:
     outside = np.flatnonzero((values < 0) | (values > 1))
     if len(outside):
         raise ValueError(
-            f"p-values lie between 0 and 1, but {len(outside)} of {len(values)} do "
-            f"not, first at position(s) {outside[:5].tolist()}."
+            "pvalues must be between 0 and 1, got values outside this range in "
+            f"{len(outside)} of {len(values)} entries, first at position(s) "
+            f"{outside[:5].tolist()}."
         )
-    order = np.argsort(values)  # NaN last
+    order = np.argsort(values)  # NaN is sorted last.
     factors = len(values) - np.arange(len(values))
     adjusted = np.full(len(values), np.nan)
     stepped = np.maximum.accumulate(values[order] * factors)
@@ -249,14 +252,14 @@ def _check_scores(scores: Any, name: str) -> np.ndarray:
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(
             f"{name} must be a list of at least 2 scores, one per fold, got shape "
-            f"{values.shape}. One split alone says nothing about the spread."
+            f"{values.shape}. The variance cannot be estimated from one split."
         )
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
         raise ValueError(
             f"{name} is not finite in {len(bad)} of {len(values)} folds, first in "
-            f"fold(s) {bad[:5].tolist()}. A score that is undefined on a fold (one "
-            "class only in its test part?) cannot be averaged."
+            f"fold(s) {bad[:5].tolist()}. A score that is undefined on a fold cannot "
+            "be averaged. Check whether the test set of the fold has one class only."
         )
     return values
 
@@ -277,6 +280,6 @@ def _corrected_error(values: np.ndarray, n_train: Any, n_test: Any) -> float:
 def _quantile(confidence_level: float, n_folds: int) -> float:
     if not 0.0 < confidence_level < 1.0:
         raise ValueError(
-            f"confidence_level must lie between 0 and 1, got {confidence_level!r}."
+            f"confidence_level must be between 0 and 1, got {confidence_level!r}."
         )
     return float(stats.t.ppf(0.5 + confidence_level / 2.0, n_folds - 1))

@@ -178,7 +178,7 @@ def test_tables_keep_their_shape(result):
     assert (frame["roc_auc"]["low"] < frame["roc_auc"]["estimate"]).all()
     text = result.summary()
     assert "240 rows of 120 patients" in text
-    assert "Brier score (lower better)" in text
+    assert "Brier score (lower is better)" in text
     assert result.verdict_.text in text
 
 
@@ -348,8 +348,9 @@ def test_absent_modality_gets_the_prior_and_is_counted(cohort):
         np.testing.assert_allclose(part["image"], prior)
         np.testing.assert_allclose(part["late"], part["ehr"])
     assert result.notes_ == [
-        "image is absent in 30 of 240 rows. On its own it predicts for them the class "
-        "shares of the training rows that have it."
+        "image is absent in 30 of 240 rows. For these rows, its single-modality "
+        "baseline predicts the class frequencies of the training rows with this "
+        "modality."
     ]
     assert result.cohort_["modalities"][0]["n_present"] == 210
 
@@ -471,7 +472,10 @@ def test_verdict_when_fusion_helps():
         modalities(), X, y, groups="patient_id", strategies=LATE, random_state=0
     )
     assert result.verdict_.outcome == "helps"
-    assert result.verdict_.text.startswith("Fusion helps. By AUROC, late fusion beats")
+    assert result.verdict_.text.startswith(
+        "Fusion helps. By AUROC, late fusion was better than the best single modality, "
+    )
+    assert "The difference was statistically significant: " in result.verdict_.text
 
 
 def test_verdict_when_there_is_nothing_to_add():
@@ -495,7 +499,10 @@ def test_verdict_when_fusion_is_worse():
         {"vote": vote}, X, y, groups="patient_id", scoring="roc_auc", random_state=0
     )
     assert result.verdict_.outcome == "worse"
-    assert "falls behind the best single modality, both alone" in result.verdict_.text
+    assert (
+        "was worse than the best single modality, both alone. The difference was "
+        "statistically significant: "
+    ) in result.verdict_.text
 
 
 @pytest.mark.parametrize("strategies", ["single", "late"])
@@ -506,7 +513,7 @@ def test_no_verdict_without_both_sides(cohort, strategies):
     )
     assert result.verdict_.outcome == "untested"
     assert result.differences_.empty
-    assert "Nothing can be said" in result.summary()
+    assert "Not tested whether fusion helps" in result.summary()
 
 
 # -- refusals ----------
@@ -527,8 +534,12 @@ def with_gap(values):
             ValueError,
             "y has 239 entries but X has 240",
         ),
-        (lambda a: a.update(y=a["y"] * 0), ValueError, "y holds one class only"),
-        (lambda a: a.update(groups="mrn"), ValueError, "groups='mrn' names no column"),
+        (lambda a: a.update(y=a["y"] * 0), ValueError, "y contains one class only"),
+        (
+            lambda a: a.update(groups="mrn"),
+            ValueError,
+            "groups= names column 'mrn', which",
+        ),
         (
             lambda a: a.update(groups=with_gap(a["X"]["patient_id"].to_numpy())),
             ValueError,
@@ -538,7 +549,11 @@ def with_gap(values):
         (lambda a: a.update(cv=200), ValueError, "200 folds need at least as many"),
         (lambda a: a.update(strategies=["middle"]), ValueError, "got .'middle'."),
         (lambda a: a.update(strategies=[]), ValueError, "strategies must be some of"),
-        (lambda a: a.update(scoring="r2d2"), ValueError, "no score that scikit-learn"),
+        (
+            lambda a: a.update(scoring="r2d2"),
+            ValueError,
+            "neither a scorer of scikit-learn",
+        ),
         (lambda a: a.update(task="survival"), ValueError, "task must be"),
         (
             lambda a: a.update(given=modalities()[:1]),
@@ -551,7 +566,7 @@ def with_gap(values):
         (
             lambda a: a.update(given={"a": LinearRegression(), "b": Recorder()}),
             ValueError,
-            r"found \['classifier', 'regressor'\]",
+            r"got \['classifier', 'regressor'\]",
         ),
         (lambda a: a.update(X=a["X"]["age"]), TypeError, "X must be a table"),
         (lambda a: a.update(X=a["X"].drop(columns="age")), ValueError, "column 'age'"),
@@ -594,7 +609,7 @@ def test_classifier_without_probabilities(cohort):
     from sklearn.svm import LinearSVC
 
     X, y = cohort
-    with pytest.raises(TypeError, match="'svm', fold 1 of 5: LinearSVC gives no prob"):
+    with pytest.raises(TypeError, match="'svm', fold 1 of 5: LinearSVC has no pred"):
         compare_fusion({"svm": LinearSVC()}, X, y, groups="patient_id", random_state=0)
 
 
@@ -633,5 +648,5 @@ def test_progress_is_shown_on_demand(cohort, capsys):
 def test_outcomes_of_several_columns_are_refused(y, found):
     X = pd.DataFrame({"lesion_mm": np.arange(40.0), "age": np.arange(40.0)})
     modalities = [("image", StandardScaler(), ["lesion_mm"])]
-    with pytest.raises(ValueError, match=f"found {found}.*cross_validate"):
+    with pytest.raises(ValueError, match=f"got {found}.*cross_validate"):
         compare_fusion(modalities, X, y, strategies=("single",))

@@ -166,7 +166,7 @@ def test_comparison_without_fusion(tmp_path):
     result.to_html(tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert Page(page).tags["svg"] == 3
-    assert "Nothing can be said about whether fusion helps" in page
+    assert "Not tested whether fusion helps" in page
 
 
 def test_same_result_same_page(result, page, tmp_path):
@@ -190,7 +190,7 @@ def test_plot_draws_estimates_and_intervals(result):
 
     figure = result.plot()
     assert [axis.get_title() for axis in figure.axes] == [
-        *("AUROC", "Average precision", "Brier score (lower better)")
+        *("AUROC", "Average precision", "Brier score (lower is better)")
     ]
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names == ["image alone", "ehr alone", "late fusion"]
