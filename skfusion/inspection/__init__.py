@@ -1,4 +1,4 @@
-"""What a fitted model relies on: modalities, features and image regions."""
+"""Model inspection: importance of modalities, features and image regions."""
 
 from __future__ import annotations
 

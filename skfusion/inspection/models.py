@@ -1,7 +1,7 @@
-"""A fitted model of any kind, asked in one way: modalities in, predictions out.
+"""Common interface to fitted models, and the output of them that is explained.
 
-A fusion estimator encodes its modalities once and predicts from what it encoded; of
-any other estimator the modalities are columns.
+A fusion estimator encodes its modalities once and predicts from the encoded
+modalities. For any other estimator, the modalities are groups of columns.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ __all__ = [
 
 
 def unwrapped(estimator: Any, *tables: Any) -> tuple[Any, ...]:
-    """Go to the fusion, or the model, inside searches and pipelines.
+    """Return the fusion or the model inside searches and pipelines.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted.
+        A fitted estimator.
     tables : DataFrame, ndarray or None
-        What the estimator predicts from.
+        Inputs of the estimator.
 
     Returns
     -------
     estimator, *tables
-        A `Pipeline` stays one unless it ends in a fusion; then the tables have gone
-        through the steps before it.
+        A `Pipeline` is returned unchanged unless it ends in a fusion. In that case the
+        tables are transformed by the steps before the fusion.
     """
     check_is_fitted(estimator)
     if hasattr(estimator, "best_estimator_"):
@@ -65,16 +65,16 @@ def unwrapped(estimator: Any, *tables: Any) -> tuple[Any, ...]:
 
 
 def having(estimator: BaseFusion, X: Any, name: str) -> tuple[np.ndarray, pd.DataFrame]:
-    """Return the rows that have a modality, and these rows of the cohort.
+    """Return the rows in which a modality is present, and their cases.
 
     Parameters
     ----------
     estimator : early, late or joint fusion
-        Fitted.
+        A fitted fusion.
     X : DataFrame or ndarray of shape (n_samples, n_columns)
-        A cohort.
+        The cohort.
     name : str
-        The modality.
+        Name of the modality.
 
     Returns
     -------
@@ -86,23 +86,23 @@ def having(estimator: BaseFusion, X: Any, name: str) -> tuple[np.ndarray, pd.Dat
     Raises
     ------
     ValueError
-        If there are none.
+        If the modality is absent in all rows.
     """
     frame = estimator._read_cohort(X)
     rows = np.flatnonzero(estimator.presence(X)[name])
     if len(rows) == 0:
         raise ValueError(
-            f"Modality {name!r} is absent in all {len(frame)} rows, so there is "
-            "nothing to explain. Leave it out, or give rows that have it."
+            f"Modality {name!r} is absent in all {len(frame)} rows, so it cannot be "
+            "explained. Leave it out, or pass rows in which it is present."
         )
     return rows, frame.iloc[rows].reset_index(drop=True)
 
 
-SMALLEST = 1e-12  # a probability of 0 has no log-odds
+SMALLEST = 1e-12  # the log-odds of a probability of 0 are not finite
 
 
 def log_odds(probabilities: np.ndarray) -> np.ndarray:
-    """Return log-odds, of probabilities cut to [1e-12, 1 - 1e-12].
+    """Return the log-odds of probabilities clipped to [1e-12, 1 - 1e-12].
 
     Examples
     --------
@@ -116,18 +116,18 @@ def log_odds(probabilities: np.ndarray) -> np.ndarray:
 
 
 def class_margins(probabilities: np.ndarray) -> np.ndarray:
-    """Return margins, on which what a model adds up stays a sum.
+    """Return the margins of class probabilities, on which contributions are additive.
 
     Parameters
     ----------
     probabilities : ndarray of shape (n_samples, n_classes)
-        Of classes that exclude each other.
+        Probabilities of mutually exclusive classes.
 
     Returns
     -------
     ndarray of float64 of shape (n_samples, n_classes)
-        Of two classes the log-odds of each; of more, the logarithms of the
-        probabilities less their mean over the classes.
+        For two classes, the log-odds of each. For more than two classes, the logarithms
+        of the probabilities minus their mean over the classes.
 
     Examples
     --------
@@ -142,7 +142,7 @@ def class_margins(probabilities: np.ndarray) -> np.ndarray:
 
 
 def class_margins_of_logits(logits: Any) -> Any:
-    """Return the same of the inputs (n_samples, n_classes) of a softmax."""
+    """Return the margins of the logits (n_samples, n_classes) of a softmax."""
     if logits.shape[1] == 2:
         return logits - logits[:, [1, 0]]
     return logits - logits.mean(1)[:, None]
@@ -153,12 +153,12 @@ Parts = dict[str, Any]
 
 
 class FusionModel:
-    """An early, late or joint fusion, whose modalities are encoded once.
+    """Fitted early, late or joint fusion whose modalities are encoded once.
 
     Parameters
     ----------
     estimator : early, late or joint fusion
-        Fitted.
+        A fitted fusion.
     """
 
     def __init__(self, estimator: Any) -> None:
@@ -168,23 +168,23 @@ class FusionModel:
         self.kind: str = target.kind
         self.labels = getattr(target, "classes", None)
         self.n_outputs: int = target.n_outputs
-        #: Of which modalities the model has learned the absence.
+        #: Whether the model was trained with the modality absent, by modality.
         self.bears: Mapping[str, bool] = estimator.supports_missing_
 
     def encode(self, X: Any) -> tuple[Parts, np.ndarray]:
-        """Return the encoded modalities of the cases, and their presence (n, M)."""
+        """Return the encoded modalities of the cases and their presence (n, M)."""
         encoded = self.estimator.encode_modalities(X)
         parts = {name: np.asarray(encoded[name]) for name in self.modalities}
         present = [~np.isnan(part).all(axis=1) for part in parts.values()]
         return parts, np.column_stack(present)
 
     def predict(self, parts: Parts) -> np.ndarray:
-        """Return probabilities, numbers or risks (n, n_outputs)."""
+        """Return probabilities, numeric predictions or risks (n, n_outputs)."""
         predicted = np.asarray(self.estimator.predict_encoded(parts), dtype=np.float64)
         return predicted.reshape(len(predicted), -1)
 
     def margins(self, parts: Parts) -> np.ndarray:
-        """Return what the model adds up (n, n_outputs): log-odds, numbers, risks."""
+        """Return the outputs (n, n_outputs) on the additive scale of the model."""
         predicted = self.predict(parts)
         if self.kind == "classes":
             return class_margins(predicted)
@@ -192,12 +192,12 @@ class FusionModel:
 
 
 class TableModel:
-    """Any estimator of a table, whose modalities are columns.
+    """Fitted estimator of a table whose modalities are groups of columns.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted.
+        A fitted estimator.
     modalities : dict of str to list of column labels or positions
         The columns of each modality.
     """
@@ -215,7 +215,7 @@ class TableModel:
             self.kind, self.labels = "classes", np.asarray(estimator.classes_)
 
     def encode(self, X: Any) -> tuple[Parts, np.ndarray]:
-        """Return the columns of each modality, and their presence (n, M)."""
+        """Return the columns of each modality and their presence (n, M)."""
         frame = as_pandas(X)
         self._is_frame = frame is not None
         table = pd.DataFrame(np.asarray(X)) if frame is None else frame
@@ -228,7 +228,7 @@ class TableModel:
         return parts, presence_mask(resolved, table)
 
     def resolve(self, table: pd.DataFrame) -> list[Modality]:
-        """Check the columns against a table; each must be of one modality."""
+        """Check that each column of a table belongs to exactly one modality."""
         triples = [(k, FunctionTransformer(), c) for k, c in self.columns.items()]
         triples = [(k, t, [c] if np.isscalar(c) else c) for k, t, c in triples]
         found = check_modalities(triples, table, owner=OWNER, reserved=())
@@ -240,14 +240,14 @@ class TableModel:
             which = sorted(map(str, shared or rest))
             raise ValueError(
                 f"{OWNER}: {len(which)} of {table.shape[1]} columns of X {what}: "
-                f"{which[:5]}. Name each column that the estimator is given in one "
-                "modality, so that what they add is counted once."
+                f"{which[:5]}. Assign each column of X to exactly one modality, so "
+                "that its contribution is counted once."
             )
         self._positions = [list(table.columns).index(column) for column in named]
         return found
 
     def predict(self, parts: Parts) -> np.ndarray:
-        """Return probabilities or numbers (n, n_outputs)."""
+        """Return probabilities or numeric predictions (n, n_outputs)."""
         X = self._table(parts)
         if self.kind != "classes":
             predicted = np.asarray(self.estimator.predict(X), dtype=np.float64)
@@ -255,16 +255,16 @@ class TableModel:
             predicted = np.asarray(self.estimator.predict_proba(X), dtype=np.float64)
         else:
             raise TypeError(
-                f"{OWNER}: {type(self.estimator).__name__} gives no probabilities. "
-                "Take output='link' and scoring='roc_auc' if it has a "
+                f"{OWNER}: {type(self.estimator).__name__} has no predict_proba. "
+                "Use output='link' and scoring='roc_auc' if it has a "
                 "decision_function, or wrap it in "
                 "sklearn.calibration.CalibratedClassifierCV."
             )
         return predicted.reshape(len(predicted), -1)
 
     def margins(self, parts: Parts) -> np.ndarray:
-        """Return what the model adds up (n, n_outputs): log-odds or numbers."""
-        # exact where a model has it: probabilities close to 1 have lost digits
+        """Return log-odds or numeric predictions (n, n_outputs)."""
+        # The decision function is exact, while probabilities close to 1 are rounded.
         if self.kind == "classes" and hasattr(self.estimator, "decision_function"):
             X = self._table(parts)
             margin = np.asarray(self.estimator.decision_function(X), dtype=np.float64)
@@ -287,18 +287,18 @@ class TableModel:
 
 @dataclass(frozen=True)
 class Output:
-    """What of a model is explained.
+    """Output of a model that is explained.
 
     Attributes
     ----------
     name : str
-        In words.
+        Description of the output.
     scale : {"link", "proba", "custom"}
-        On which scale.
+        Scale of the output.
     classes : tuple or None
-        What several outputs stand for; None for one.
+        Class or label of each of several outputs. None for a single output.
     ask : callable
-        From the modalities of n cases to their outputs (n, C).
+        Maps the modalities of n cases to their outputs (n, C).
     """
 
     name: str
@@ -310,57 +310,59 @@ class Output:
 def find_model(
     estimator: Any, modalities: Any, *tables: Any
 ) -> tuple[FusionModel | TableModel, list[Any]]:
-    """Find out how an estimator is asked about its modalities.
+    """Wrap an estimator in the common interface, with its inputs.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted; a search, or a `Pipeline` that ends in a fusion, is opened.
+        A fitted estimator. A search, and a `Pipeline` that ends in a fusion, are
+        unwrapped.
     modalities : dict of str to list of column labels, or None
-        None for a fusion, which knows them.
+        The columns of each modality. None for a fusion, which defines its modalities.
     tables : DataFrame, ndarray or None
-        What the estimator predicts from.
+        Inputs of the estimator.
 
     Returns
     -------
     model : FusionModel or TableModel
     tables : list
-        What the model takes: they have gone through the steps before a fusion.
+        Inputs of the model, transformed by the steps of a `Pipeline` before a fusion.
 
     Raises
     ------
     NotFittedError
         If the estimator is not fitted.
     TypeError
-        If it is no fusion and no modalities are named, or they are no dict.
+        If the estimator is not a fusion and `modalities` is None, or if `modalities` is
+        not a dict.
     """
     if modalities is None:
         inner, *inside = unwrapped(estimator, *tables)
         if isinstance(inner, BaseFusion):
             return FusionModel(inner), inside
         raise TypeError(
-            f"{OWNER}: {type(inner).__name__} has no modalities of its own. Name the "
-            "columns of each, as in modalities={'image': [...], 'ehr': [...]}, or give "
+            f"{OWNER}: {type(inner).__name__} does not define modalities. Pass the "
+            "columns of each, as in modalities={'image': [...], 'ehr': [...]}, or use "
             "an early, late or joint fusion."
         )
     if not isinstance(modalities, Mapping) or not modalities:
         raise TypeError(
             f"{OWNER}: modalities must be a dict from names to columns, got "
-            f"{type(modalities).__name__}. A fusion needs none: it knows its own."
+            f"{type(modalities).__name__}. Leave it at None for a fusion."
         )
     return TableModel(estimator, modalities), list(tables)
 
 
 def make_output(model: FusionModel | TableModel, output: Any) -> Output:
-    """Choose what of a model is explained.
+    """Return the output of a model that is explained.
 
     Parameters
     ----------
     model : FusionModel or TableModel
         The model.
     output : {"link", "proba"} or callable
-        Log-odds (numbers and risks as they are), probabilities, or a function of the
-        predictions (n, n_outputs).
+        Log-odds (numeric predictions and risks are not transformed), probabilities, or
+        a function of the predictions (n, n_outputs).
 
     Returns
     -------
@@ -369,7 +371,7 @@ def make_output(model: FusionModel | TableModel, output: Any) -> Output:
     Raises
     ------
     ValueError
-        If the output is unknown, or probabilities are asked of a regression.
+        If the output is unknown, or is ``"proba"`` for a regression.
     """
     if callable(output):
         name = getattr(output, "__name__", "output")
@@ -386,7 +388,7 @@ def make_output(model: FusionModel | TableModel, output: Any) -> Output:
         if output == "proba":
             raise ValueError(
                 f"{OWNER}: output='proba' needs a classifier, but the estimator "
-                "predicts numbers. Leave output at 'link': they are taken as they are."
+                "predicts numbers. Leave output='link', which does not transform them."
             )
         name = "risk" if model.kind == "survival" else "prediction"
         return Output(name, "link", None, model.predict)

@@ -1,8 +1,8 @@
-"""The game whose players are modalities: values of coalitions in, contributions out.
+"""Shapley values, interaction indices and Möbius terms of a cooperative game.
 
-A *coalition* is a set of modalities that a prediction may use; its value is
-any number: a log-odds, an AUROC. The Shapley value of a modality is what it adds,
-averaged over all orders in which modalities can join.
+A *coalition* is a set of players, such as modalities. Its value is any number, such as
+a log-odds or an AUROC. The Shapley value of a player is its marginal contribution,
+averaged over all orders in which the players can join.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ __all__ = [
 ]
 
 
-# Beyond rounding errors of sums of 2^8 terms
+# Larger than the rounding errors of sums of 2^8 terms.
 EFFICIENCY_TOLERANCE = 1e-9
 
 
 def all_coalitions(n_players: int) -> np.ndarray:
-    """Return every set of players, the empty one first and that of all last.
+    """Return all coalitions, from the empty one to that of all players.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def all_coalitions(n_players: int) -> np.ndarray:
     Returns
     -------
     ndarray of bool of shape (2**M, M)
-        Player j is in coalition number r where bit j of r is set.
+        Coalition r contains player j if bit j of r is set.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def all_coalitions(n_players: int) -> np.ndarray:
 
 
 def shapley_matrix(n_players: int) -> np.ndarray:
-    r"""Return the matrix that turns values of coalitions into Shapley values.
+    r"""Return the matrix that maps values of coalitions to Shapley values.
 
     .. math:: \phi_m = \sum_{S \not\ni m} \frac{|S|!\,(M-|S|-1)!}{M!}
               \left(v(S \cup m) - v(S)\right)
@@ -71,7 +71,7 @@ def shapley_matrix(n_players: int) -> np.ndarray:
     Returns
     -------
     ndarray of shape (M, 2**M)
-        Columns in the order of `all_coalitions`.
+        The columns are in the order of `all_coalitions`.
 
     References
     ----------
@@ -80,7 +80,8 @@ def shapley_matrix(n_players: int) -> np.ndarray:
 
     Examples
     --------
-    The glove game: player 0 has a left glove, 1 and 2 a right one; a pair is worth 1.
+    In the glove game, player 0 has a left glove and players 1 and 2 each have a right
+    one. A pair has the value 1.
 
     >>> from skfusion.inspection.shapley import all_coalitions, shapley_matrix
     >>> left, *right = all_coalitions(3).T
@@ -98,17 +99,18 @@ def shapley_matrix(n_players: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class CoalitionPlan:
-    """Which coalitions a game asks for, and what it makes of their values.
+    """Coalitions that a game evaluates, and the weights of their values.
 
     Attributes
     ----------
     coalitions : ndarray of bool of shape (n_coalitions, M)
-        The empty one first, that of all players last.
+        The first is empty, and the last contains all players.
     weights : ndarray of shape (M, n_coalitions)
         Shapley values are ``weights @ values``.
     joins : ndarray of int of shape (n_pairs, 2, M, 2) or None
-        Of a sampled game: for each permutation, its reverse, and each player, the
-        coalitions before and after it joins. None where all coalitions are asked.
+        For a sampled game, indices of the coalitions before and after each player
+        joins, for each permutation and its reverse. None if all coalitions are
+        evaluated.
     """
 
     coalitions: np.ndarray
@@ -117,7 +119,7 @@ class CoalitionPlan:
 
     @property
     def is_exact(self) -> bool:
-        """Whether every coalition is asked, so that nothing is sampled."""
+        """Whether all coalitions are evaluated, without sampling."""
         return self.joins is None
 
     def shapley(self, values: np.ndarray) -> np.ndarray:
@@ -131,12 +133,12 @@ class CoalitionPlan:
         Returns
         -------
         ndarray of shape (M, ...)
-            They sum to ``values[-1] - values[0]``.
+            Shapley values, which sum to ``values[-1] - values[0]``.
         """
         return np.tensordot(self.weights, values, axes=1)
 
     def standard_errors(self, values: np.ndarray) -> np.ndarray | None:
-        """Return what the sampling of permutations leaves uncertain.
+        """Return the standard errors that result from sampling permutations.
 
         Parameters
         ----------
@@ -146,8 +148,8 @@ class CoalitionPlan:
         Returns
         -------
         ndarray of shape (M, ...) or None
-            Standard errors over the pairs of permutations; None where all coalitions
-            were asked.
+            Standard errors over the pairs of permutations. None if all coalitions are
+            evaluated.
         """
         if self.joins is None:
             return None
@@ -155,7 +157,7 @@ class CoalitionPlan:
         total = np.zeros((self.coalitions.shape[1], *values.shape[1:]))
         squares = np.zeros_like(total)
         mean = self.shapley(values)
-        for pair in self.joins:  # one at a time: a table of all would be large
+        for pair in self.joins:  # one pair at a time, to save memory
             added = (values[pair[..., 1]] - values[pair[..., 0]]).mean(axis=0)
             total += added
             squares += (added - mean) ** 2
@@ -163,12 +165,12 @@ class CoalitionPlan:
 
 
 def exact_plan(n_players: int) -> CoalitionPlan:
-    """Plan a game in which every coalition is asked for its value.
+    """Plan an exact game, which evaluates all coalitions.
 
     Parameters
     ----------
     n_players : int
-        Number of players, M; 2**M values are needed.
+        Number of players, M. The game needs 2**M values.
 
     Returns
     -------
@@ -187,29 +189,29 @@ def exact_plan(n_players: int) -> CoalitionPlan:
 def sampled_plan(
     n_players: int, n_permutations: int, rng: np.random.RandomState
 ) -> CoalitionPlan:
-    """Plan a game in which players join in random orders and their reverses.
+    """Plan a game that samples joining orders (permutations) and their reverses.
 
-    An order and its reverse are a pair (antithetic sampling): what is too much in the
-    one tends to be too little in the other [1]_.
+    An order and its reverse are an antithetic pair, whose errors tend to have opposite
+    signs [1]_.
 
     Parameters
     ----------
     n_players : int
         Number of players, M.
     n_permutations : int
-        Number of pairs, 2 or more; about ``2 * (M - 1)`` values each.
+        Number of pairs, at least 2. Each needs about ``2 * (M - 1)`` values.
     rng : RandomState
-        Draws the orders.
+        Random state of the orders.
 
     Returns
     -------
     CoalitionPlan
-        Coalitions that several orders share stand in it once.
+        Coalitions that occur in several orders are included once.
 
     Raises
     ------
     ValueError
-        If there are fewer than two pairs.
+        If `n_permutations` is less than 2.
 
     References
     ----------
@@ -227,13 +229,13 @@ def sampled_plan(
     """
     if n_permutations < 2:
         raise ValueError(
-            f"n_permutations must be 2 or more, got {n_permutations}: one pair of "
-            "permutations says nothing about its error."
+            f"n_permutations must be 2 or more, got {n_permutations}. A standard error "
+            "cannot be estimated from one pair of permutations."
         )
     orders = np.array([rng.permutation(n_players) for _ in range(n_permutations)])
     orders = np.stack([orders, orders[:, ::-1]], axis=1)  # (pairs, 2, M)
-    place = np.argsort(orders, axis=-1)  # when player m joins
-    # before[..., m, :] are the players that joined before m
+    place = np.argsort(orders, axis=-1)  # position of player m in the order
+    # before[..., m, :] marks the players that join before player m
     before = place[..., None, :] < place[..., :, None]
     after = before | np.eye(n_players, dtype=bool)
     met = np.stack([before, after], axis=-2).reshape(-1, n_players)
@@ -243,7 +245,7 @@ def sampled_plan(
     for player in range(n_players):
         np.add.at(weights[player], joins[:, :, player, 1], 1.0)
         np.add.at(weights[player], joins[:, :, player, 0], -1.0)
-    # np.unique sorts: the empty coalition is first and that of all players last
+    # np.unique sorts, so the empty coalition is first and that of all players is last.
     return CoalitionPlan(coalitions, weights / (2 * n_permutations), joins)
 
 
@@ -255,21 +257,21 @@ def shapley_values(
     max_exact: int = 8,
     n_permutations: int = 50,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Play a game: exactly where there are few players, else by random orders.
+    """Compute Shapley values, exactly for few players and by sampling for more.
 
     Parameters
     ----------
     value : callable
-        Takes coalitions, an ndarray of bool of shape (n_coalitions, M); returns their
-        values, an ndarray of shape (n_coalitions, ...).
+        Maps coalitions, an ndarray of bool of shape (n_coalitions, M), to their values,
+        an ndarray of shape (n_coalitions, ...).
     n_players : int
         Number of players, M.
     random_state : int, RandomState or None, default=None
-        Seed of the orders.
+        Seed of the sampled orders.
     max_exact : int, default=8
-        Most players for which all 2**M coalitions are asked.
+        Maximum number of players for which all 2**M coalitions are evaluated.
     n_permutations : int, default=50
-        Pairs of orders beyond.
+        Number of pairs of orders that are sampled for more than `max_exact` players.
 
     Returns
     -------
@@ -295,7 +297,7 @@ def shapley_values(
 
 
 def check_efficiency(shapley: np.ndarray, empty: np.ndarray, full: np.ndarray) -> float:
-    """Check that contributions add up to what is to be explained.
+    """Check that the contributions sum to the value that is explained.
 
     Parameters
     ----------
@@ -307,14 +309,14 @@ def check_efficiency(shapley: np.ndarray, empty: np.ndarray, full: np.ndarray) -
     Returns
     -------
     float
-        The largest gap, in the unit of the values.
+        The largest absolute difference, in the unit of the values.
 
     Raises
     ------
     ValueError
         If a value is not finite.
     ArithmeticError
-        If the gap is more than a rounding error.
+        If the difference is larger than a rounding error.
 
     Examples
     --------
@@ -327,28 +329,29 @@ def check_efficiency(shapley: np.ndarray, empty: np.ndarray, full: np.ndarray) -
     if not np.isfinite(gap).all():
         raise ValueError(
             f"{np.count_nonzero(~np.isfinite(gap))} of {gap.size} values to explain "
-            "are not finite. Check what the estimator, or output=, returns."
+            "are not finite. Check the values that the estimator, or output=, returns."
         )
     largest = float(gap.max(initial=0.0))
     scale = max(1.0, float(np.abs(full).max(initial=0.0)))
     if largest > EFFICIENCY_TOLERANCE * scale:
         raise ArithmeticError(
-            f"The contributions miss the prediction by up to {largest:.1e}, which is "
-            "more than rounding: the estimator gives different answers to equal input."
+            f"The contributions differ from the prediction by up to {largest:.1e}, "
+            "which is more than a rounding error. The estimator returns different "
+            "answers to equal input."
         )
     return largest
 
 
 def player_pairs(n_players: int) -> list[tuple[int, int]]:
-    """Return all pairs of players, the order of the rows of `interaction_matrix`."""
+    """Return all pairs of players, in the row order of `interaction_matrix`."""
     return list(combinations(range(n_players), 2))
 
 
 def moebius_matrix(n_players: int) -> np.ndarray:
-    r"""Return the matrix that turns values of coalitions into Möbius terms.
+    r"""Return the matrix that maps values of coalitions to Möbius terms.
 
-    The term of a set is what the set adds beyond all its subsets,
-    :math:`m(S) = \sum_{T \subseteq S} (-1)^{|S|-|T|} v(T)`; the value of a coalition
+    The term of a coalition is its contribution beyond all its subsets,
+    :math:`m(S) = \sum_{T \subseteq S} (-1)^{|S|-|T|} v(T)`. The value of a coalition
     is the sum of the terms of its subsets.
 
     Parameters
@@ -359,7 +362,7 @@ def moebius_matrix(n_players: int) -> np.ndarray:
     Returns
     -------
     ndarray of shape (2**M, 2**M)
-        Rows and columns in the order of `all_coalitions`.
+        The rows and columns are in the order of `all_coalitions`.
 
     Examples
     --------
@@ -376,12 +379,12 @@ def moebius_matrix(n_players: int) -> np.ndarray:
 
 
 def interaction_matrix(n_players: int) -> np.ndarray:
-    r"""Return the matrix that turns values into Shapley interaction indices of pairs.
+    r"""Return the matrix that maps values to Shapley interaction indices of pairs.
 
     .. math:: I_{ij} = \sum_{S \not\ni i, j} \frac{|S|!\,(M-|S|-2)!}{(M-1)!}
               \left(v(S \cup ij) - v(S \cup i) - v(S \cup j) + v(S)\right)
 
-    Above 0 the two say more together than apart, below 0 they repeat each other.
+    The index is positive for synergistic players and negative for redundant players.
 
     Parameters
     ----------
@@ -391,7 +394,7 @@ def interaction_matrix(n_players: int) -> np.ndarray:
     Returns
     -------
     ndarray of shape (M * (M - 1) / 2, 2**M)
-        Rows in the order of `player_pairs`, columns in that of `all_coalitions`.
+        Rows are in the order of `player_pairs`, columns in that of `all_coalitions`.
 
     References
     ----------

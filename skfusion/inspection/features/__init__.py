@@ -1,1 +1,1 @@
-"""SHAP values of the features inside one modality: `explain_features`."""
+"""SHAP values of the features of one modality: `explain_features`."""

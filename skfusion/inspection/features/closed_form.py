@@ -1,7 +1,6 @@
-"""A fitted learner and its features in, the contribution of each feature out.
+"""Closed-form Shapley values of the features of trees and linear models.
 
-Exact for trees and linear models; what is neither is for the coalitions of
-`skfusion.inspection.features.explain`.
+For other models, see `skfusion.inspection.features.sampling`.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ __all__ = ["Contributions", "learner_contributions"]
 
 
 class Contributions(NamedTuple):
-    """What the features of each row add to a model's output.
+    """Contributions of the features of each row to a model's output.
 
     Attributes
     ----------
     values : ndarray of float64 of shape (n_samples, n_features[, n_outputs])
-        Shapley values. The last axis is left out where there is one output, as for
-        two classes.
+        Shapley values. The last axis is omitted for a single output, as for two
+        classes.
     base : ndarray of float64 of shape () or (n_outputs,)
-        What the model says when no feature is known.
+        Output of the model when no feature is known.
     """
 
     values: np.ndarray
@@ -35,26 +34,26 @@ class Contributions(NamedTuple):
 def learner_contributions(
     learner: Any, X: Any, background: Any, method: str = "auto"
 ) -> Contributions | None:
-    """Compute Shapley values of a learner's features in closed form, if there is one.
+    """Compute Shapley values of a learner's features in closed form, if available.
 
     Parameters
     ----------
     learner : estimator
-        Fitted: no `Pipeline`.
+        A fitted estimator that is not a `Pipeline`.
     X : ndarray or DataFrame of shape (n_samples, n_features)
-        Rows to explain, as the learner is given them.
+        Rows to explain, in the form in which the learner receives them.
     background : ndarray or DataFrame of shape (n_background, n_features)
-        Rows whose mean stands for an unknown feature of a linear model. Trees carry
-        the distribution of their training rows in their nodes.
+        Rows whose mean replaces the unknown features of a linear model. Trees use the
+        distribution of the training rows that is stored in their nodes.
     method : {"auto", "tree", "linear"}, default="auto"
-        Which form to use; ``"auto"`` whichever fits.
+        Closed form to use. ``"auto"`` uses the one that supports the learner.
 
     Returns
     -------
     Contributions or None
-        None if the learner is neither of the two, or not of the kind asked for. On
-        the scale on which the learner adds up: the margin of boosted trees and linear
-        classifiers, the probability of a random forest.
+        Contributions on the additive scale of the learner: the margin of boosted trees
+        and linear classifiers, the probability of a random forest. None if `method`
+        does not support the learner.
 
     Examples
     --------
@@ -74,7 +73,7 @@ def learner_contributions(
 
 
 def _boosted(learner: Any, X: Any) -> Contributions | None:
-    """Ask XGBoost itself, which computes TreeSHAP."""
+    """Compute TreeSHAP values with XGBoost's own implementation."""
     if hasattr(learner, "booster_") and hasattr(learner, "aft_scale"):
         booster, sign = learner.booster_, -1.0 if learner.loss == "aft" else 1.0
     elif hasattr(learner, "get_booster"):
@@ -129,6 +128,6 @@ def _linear(learner: Any, X: Any, background: Any) -> Contributions | None:
     answers = np.asarray(ask(rows), dtype=np.float64)
     if answers.shape != (len(X) + 1, *values.shape[2:]):
         answers = answers.reshape(len(X) + 1, -1).squeeze(axis=1)
-    # Not every model with coefficients adds them up: a Poisson regression does not.
+    # A model with coefficients need not be additive, for example a Poisson regression.
     adds_up = np.allclose(answers[-1] + values.sum(axis=1), answers[:-1], rtol=1e-6)
     return Contributions(values, answers[-1]) if adds_up else None

@@ -1,9 +1,9 @@
-"""Drill-down: which features inside one modality a prediction rests on.
+"""Explanation of predictions by the features of each modality.
 
-A fitted model and a cohort in, one `shap.Explanation` per modality out. Features of
-different modalities are never put into one ranking: with the same signal in 1 and in
-512 columns, the sum of their absolute values gives the 512 columns 96 %. What the
-modalities contribute is for `skfusion.ModalityImportance`.
+The result is one `shap.Explanation` per modality. Features of different modalities are
+not ranked together, because sums of absolute values favour many columns. With the same
+signal in 1 and in 512 columns, they assign 96 % to the 512 columns. For the
+contributions of modalities, see `skfusion.ModalityImportance`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def explain_features(
     n_background: int = 50,
     random_state: Any = 0,
 ) -> dict[str, Any]:
-    """Explain predictions by the features inside each modality.
+    """Explain predictions by the features of each modality.
 
     Parameters
     ----------
@@ -59,49 +59,50 @@ def explain_features(
         A fitted early, late or joint fusion, a search or `Pipeline` around one, or any
         model of a table whose columns are those of `modalities`.
     X : DataFrame or ndarray of shape (n_samples, n_columns)
-        The cases to explain; rows that the model has not been trained on.
+        The cases to explain, which should be held-out cases.
     modalities : list of str, dict of str to list of column labels, or None
-        The modalities of a fusion to explain; None is all. For any other model: the
-        columns of each modality.
+        The modalities of a fusion to explain. None selects all modalities. For any
+        other model, the columns of each modality.
     background : DataFrame or ndarray of shape (n, n_columns) or None, default=None
-        Cases that stand for a feature that is not known, best from the training data.
-        None takes `X`. Trees need none.
+        Cases whose values replace unknown features, preferably training data. None
+        uses `X`. Trees do not need a background.
     method : {"auto", "tree", "linear", "columns"}, default="auto"
         ``"tree"`` and ``"linear"`` compute Shapley values of the features that the
-        learner is given, ``"columns"`` of the modality's columns in `X`, for any model.
-        ``"auto"`` is the first that the model allows.
+        learner receives. ``"columns"`` computes those of the modality's columns in
+        `X`, for any model. ``"auto"`` uses the first one that supports the model.
     n_background : int, default=50
-        Cases of the background that ``"columns"`` uses, drawn at random.
+        Number of background cases that ``"columns"`` uses, drawn at random.
     random_state : int, RandomState or None, default=0
-        Seed of the draws of ``"columns"``.
+        Seed of the random draws of ``"columns"``.
 
     Returns
     -------
     dict of str to shap.Explanation
-        For each modality ``values`` of shape (n_samples, n_features_m[, n_outputs]),
-        which shap's plots take. Each adds up on its own: ``base_values`` (n_samples[,
-        n_outputs]) hold what is predicted without the modality's features, other
-        modalities included. Rows of a late fusion that lack the modality are NaN.
+        One explanation per modality, for the plots of shap. The shape of ``values`` is
+        (n_samples, n_features_m[, n_outputs]). In each explanation, ``base_values``
+        (n_samples[, n_outputs]) plus the values sum to the explained output.
+        ``base_values`` include the contributions of the other modalities. Rows of a
+        late fusion in which the modality is absent are NaN.
 
     Raises
     ------
     ValueError
-        If `method` or a modality is unknown, or the model does not allow `method`.
+        If `method` or a modality is unknown, or `method` does not support the model.
 
     Notes
     -----
-    What adds up to what:
+    The sum of the contributions depends on the model and the method:
 
-    - *early fusion*: all features are players of one game, and add up to the output
-      of ``estimator_``: log-odds for boosted trees and linear classifiers,
-      probabilities for a random forest, numbers for regressors. A presence flag counts
-      as a feature of its modality.
-    - *late fusion*: the features of a modality add up to the output of its own member,
-      before calibration and combination.
-    - ``"columns"``: the columns of one modality are the players, in each case beside
-      the case's own values of the other modalities; they add up to the log-odds of the
-      prediction (of the member, in late fusion). Exact up to 8 columns, sampled
-      permutations beyond [2]_.
+    - *early fusion*: all features are players of one game. Their contributions sum to
+      the output of ``estimator_``: log-odds for boosted trees and linear classifiers,
+      probabilities for a random forest, predictions for regressors. A presence flag is
+      a feature of its modality.
+    - *late fusion*: the contributions of the features of a modality sum to the output
+      of its member, before calibration and combination.
+    - ``"columns"``: the columns of one modality are the players, given the case's
+      values of the other modalities. Their contributions sum to the log-odds of the
+      prediction (of the member, in late fusion). They are exact for up to 8 columns.
+      For more columns, permutations are sampled [2]_.
 
     For the regions of an image, see `skfusion.explain_images`.
 
@@ -141,9 +142,9 @@ def explain_features(
     missing = [name for name in columns if name not in explained]
     if missing and method in ("tree", "linear"):
         raise ValueError(
-            f"explain_features: method={method!r} does not fit what "
-            f"{type(estimator).__name__} predicts modality {missing[0]!r} from. Use "
-            "method='auto', which falls back on 'columns'."
+            f"explain_features: method={method!r} does not support the learner that "
+            f"{type(estimator).__name__} uses for modality {missing[0]!r}. Use "
+            "method='auto', which falls back to 'columns'."
         )
     for name in missing:
         explained[name] = explain_columns(
@@ -156,15 +157,15 @@ def _columns_of(estimator: Any, X: Any, modalities: Any) -> dict[str, list[Any]]
     if not isinstance(estimator, BaseFusion):
         if not isinstance(modalities, Mapping):
             raise ValueError(
-                f"explain_features: {type(estimator).__name__} has no modalities of "
-                "its own. Pass modalities={name: [columns], ...}."
+                f"explain_features: {type(estimator).__name__} does not define "
+                "modalities. Pass modalities={name: [columns], ...}."
             )
         frame = pd.DataFrame(X)
         for name, columns in modalities.items():
             unknown = [column for column in columns if column not in frame.columns]
             if unknown:
                 raise ValueError(
-                    f"explain_features: modality {name!r} names column "
+                    f"explain_features: modality {name!r} contains column "
                     f"{unknown[0]!r}, which X does not have."
                 )
         return {name: list(columns) for name, columns in modalities.items()}
@@ -176,8 +177,8 @@ def _columns_of(estimator: Any, X: Any, modalities: Any) -> dict[str, list[Any]]
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise ValueError(
-            f"explain_features: {unknown[0]!r} is no modality of "
-            f"{type(estimator).__name__}. They are {list(known)}."
+            f"explain_features: {unknown[0]!r} is not a modality of "
+            f"{type(estimator).__name__}. Its modalities are {list(known)}."
         )
     return {name: known[name] for name in wanted}
 
@@ -185,15 +186,15 @@ def _columns_of(estimator: Any, X: Any, modalities: Any) -> dict[str, list[Any]]
 def _explain_joined(
     estimator: BaseEarlyFusion, X: Any, background: Any, method: str, wanted: list[str]
 ) -> dict[str, Any]:
-    """Explain the joined features, which the names of the modalities tell apart."""
+    """Explain the concatenated features, grouped by the modality in their names."""
     if not isinstance(estimator.join_, Concatenation):
-        return {}  # a joined feature is of several modalities
+        return {}  # other joins mix the features of several modalities
     names = estimator.get_feature_names_out()
     learner, Z, kept = _reach_learner(
         estimator.estimator_, estimator.transform(X), names
     )
     if kept is None or not set(kept) <= set(names):
-        return {}  # a step mixes features, and with them the modalities
+        return {}  # a step mixes features, and therefore modalities
     _, others, _ = _reach_learner(
         estimator.estimator_, estimator.transform(background), names
     )
@@ -259,10 +260,10 @@ def _explain_members(
 def _reach_learner(
     model: Any, X: Any, names: np.ndarray | None
 ) -> tuple[Any, Any, np.ndarray | None]:
-    """Go through the steps of a pipeline to the learner at its end.
+    """Transform X by the steps of a pipeline before its final learner.
 
-    Returns the learner, the features that it is given, and their names (None where a
-    step does not say).
+    Returns the learner, its input features and their names. The names are None if a
+    step does not provide them.
     """
     if not isinstance(model, Pipeline):
         return model, X, names
@@ -276,7 +277,7 @@ def _reach_learner(
 def _names_behind(step: Any, names: np.ndarray | None) -> np.ndarray | None:
     try:
         return np.asarray(step.get_feature_names_out(names), dtype=object)
-    except (AttributeError, ValueError):  # it, or a step in it, names nothing
+    except (AttributeError, ValueError):  # the step, or a nested one, has no names
         return None
 
 
@@ -288,7 +289,7 @@ def _explanation(
     rows: np.ndarray | None = None,
     n_rows: int = 0,
 ) -> Any:
-    """Return the explanation of some columns; the others become part of the base."""
+    """Return the explanation of some columns, and add the others to the base."""
     values = found.values[:, columns]
     rest = np.delete(found.values, columns, axis=1).sum(axis=1)
     parts = [values, found.base + rest, Z[:, columns]]

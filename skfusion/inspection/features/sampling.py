@@ -1,7 +1,7 @@
-"""Any fitted model and one modality in, Shapley values of the modality's columns out.
+"""Shapley values of the columns of one modality, for any fitted model.
 
-A column that is not in the coalition takes the cells of background cases; what belongs
-to the other modalities stays as it is in the case, and is encoded once.
+Columns outside the coalition take the values of background cases. The other modalities
+keep the values of the case and are encoded once.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from skfusion.pipelines import scatter_rows
 __all__ = ["explain_columns", "mix_rows"]
 
 
-MAX_EXACT = 8  # columns, 2**8 coalitions
-N_PERMUTATIONS = 10  # and their reverses
+MAX_EXACT = 8  # number of columns, for 2**8 coalitions
+N_PERMUTATIONS = 10  # each with its reverse
 MAX_ROWS = 20_000
 
 Score = Callable[[pd.DataFrame, int], np.ndarray]
@@ -46,23 +46,23 @@ def explain_columns(
     Parameters
     ----------
     estimator : estimator
-        Fitted.
+        A fitted estimator.
     X, background : DataFrame or ndarray of n_samples and any number of rows
-        The cases to explain, and those that stand for what is not known.
+        The cases to explain, and the cases whose values replace unknown columns.
     name : str
-        The modality.
+        Name of the modality.
     columns : sequence of column labels
-        Its columns: the players.
+        The columns of the modality, which are the players.
     n_background : int
-        How many cases of the background are used, drawn at random.
+        Number of background cases that are used, drawn at random.
     random_state : int, RandomState or None
-        Seed of the draws.
+        Seed of the random draws.
 
     Returns
     -------
     shap.Explanation
-        ``values`` of shape (n_samples, n_columns_m[, n_outputs]); NaN in the rows that
-        lack the modality.
+        The shape of ``values`` is (n_samples, n_columns_m[, n_outputs]). Rows in which
+        the modality is absent are NaN.
     """
     rng = check_random_state(random_state)
     if isinstance(estimator, BaseFusion):
@@ -86,7 +86,7 @@ def explain_columns(
         for i in range(len(cases))
     ]
     values = np.stack([plan.shapley(worth) for worth in found])
-    base = np.stack([worth[0] for worth in found])  # of the empty coalition
+    base = np.stack([worth[0] for worth in found])  # value of the empty coalition
     if values.shape[-1] == 1:
         values, base = values[..., 0], base[..., 0]
     n_rows = len(pd.DataFrame(X))
@@ -108,7 +108,7 @@ def _worth(
 ) -> np.ndarray:
     """Return the mean scores (n_coalitions, n_outputs) of a case over the background.
 
-    A few coalitions at a time: their rows would fill the memory.
+    The coalitions are evaluated in chunks, to limit the memory for their rows.
     """
     step = max(1, MAX_ROWS // len(others))
     worth = []
@@ -125,23 +125,23 @@ def mix_rows(
     columns: Sequence[Any],
     coalitions: np.ndarray,
 ) -> pd.DataFrame:
-    """Return a case whose columns outside of each coalition are taken from others.
+    """Return copies of a case with the columns outside each coalition replaced.
 
     Parameters
     ----------
     case : DataFrame of shape (1, n_columns)
         The case.
     others : DataFrame of shape (K, n_columns)
-        The background.
+        The background cases.
     columns : sequence of d column labels
-        The players; all other columns are those of the case.
+        The players. All other columns keep the values of the case.
     coalitions : ndarray of bool of shape (n_coalitions, d)
-        Which columns are the case's own.
+        Whether a column keeps the value of the case.
 
     Returns
     -------
     DataFrame of shape (n_coalitions * K, n_columns)
-        K rows for each coalition in turn.
+        K rows for each coalition, in the order of `coalitions`.
 
     Examples
     --------
@@ -157,7 +157,7 @@ def mix_rows(
     n_others = len(others)
     n_rows = len(coalitions) * n_others
     mixed = case.iloc[np.zeros(n_rows, dtype=int)].reset_index(drop=True)
-    # position n_others of the pool is the case itself
+    # Position n_others of the pool is the case itself.
     pool = pd.concat([others, case], ignore_index=True)
     borrowed = np.tile(np.arange(n_others), len(coalitions))
     for j, column in enumerate(columns):
@@ -174,9 +174,9 @@ def _score_of(
     columns: Sequence[Any],
     as_array: bool,
 ) -> Score:
-    """Return what scores rows that stand for case `i`: log-odds, or numbers."""
+    """Return a function that scores mixed rows of case `i` (log-odds or numbers)."""
     if not isinstance(estimator, BaseFusion):
-        # as it is given X, or it would warn of names that it has not seen
+        # The type of X is kept, to avoid warnings about feature names.
         return lambda rows, i: _ask(estimator, rows.to_numpy() if as_array else rows)
     target = estimator._target
 
@@ -201,12 +201,12 @@ def _score_of(
 def _encode_alone(
     estimator: BaseFusion, rows: pd.DataFrame, columns: Sequence[Any]
 ) -> dict[str, np.ndarray]:
-    """Encode one modality only: the others, images above all, are taken away."""
+    """Encode one modality only, with all other modalities removed to save time."""
     alone = rows.copy()
     for column in alone.columns.difference(list(columns)):
         alone[column] = np.full(len(alone), None, dtype=object)
     with warnings.catch_warnings():
-        # "absent, but never in training" is true of rows that nobody is shown
+        # Warnings about absent modalities are expected for these intermediate rows.
         warnings.simplefilter("ignore", UserWarning)
         return estimator.encode_modalities(alone)
 

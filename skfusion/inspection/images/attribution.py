@@ -1,7 +1,7 @@
-"""A differentiable score and an image in, a map of the image out, through captum.
+"""Attribution maps of a single image, computed with captum.
 
-`module` maps pixels (B, 3, size, size) to scores (B, n_outputs); its attribute `roots`
-lists the parts that see the image. Maps are (size, size).
+`module` maps pixels (B, 3, size, size) to scores (B, n_outputs). Its attribute `roots`
+lists the submodules that process the image. The shape of a map is (size, size).
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ __all__ = ["grad_cam", "integrated_gradients", "occlusion"]
 def grad_cam(
     module: nn.Module, pixels: Tensor, output: int, layer: str | None
 ) -> np.ndarray:
-    """Weigh the channels of a feature map by their mean gradient; keep what is for.
+    """Compute Grad-CAM: positive evidence in gradient-weighted feature channels.
 
-    `layer` names it; None takes the last one.
+    `layer` is the name of the layer of the feature map. None selects the last feature
+    map.
     """
     captum = require("captum.attr", "explain")
     if layer is None:
@@ -31,15 +32,15 @@ def grad_cam(
     else:
         part, is_input = _named_layer(module, layer), False
     coarse = captum.LayerGradCam(module, part).attribute(
-        pixels.clone().requires_grad_(),  # the weights of a frozen net want no gradient
+        pixels.clone().requires_grad_(),  # frozen weights do not require a gradient
         target=output,
         attribute_to_layer_input=is_input,
         relu_attributions=True,
     )
     if coarse.ndim != 4:
         raise ValueError(
-            f"explain_images: layer={layer!r} gives no feature map (images, channels, "
-            "height, width). Choose a layer before the pooling."
+            f"explain_images: layer={layer!r} does not return a feature map (images, "
+            "channels, height, width). Choose a layer before the pooling."
         )
     fine = interpolate(coarse, pixels.shape[2:], mode="bilinear")
     return fine[0, 0].detach().numpy()
@@ -53,7 +54,7 @@ def integrated_gradients(
     n_steps: int,
     batch_size: int,
 ) -> np.ndarray:
-    """Integrate the gradient from `empty` to `pixels`; summed over the channels."""
+    """Integrate the gradient from `empty` to `pixels`, summed over the channels."""
     captum = require("captum.attr", "explain")
     found = captum.IntegratedGradients(module).attribute(
         pixels.clone().requires_grad_(),
@@ -62,7 +63,7 @@ def integrated_gradients(
         n_steps=n_steps,
         internal_batch_size=batch_size,
     )
-    return found[0].sum(dim=0).detach().numpy()  # over the channels
+    return found[0].sum(dim=0).detach().numpy()
 
 
 def occlusion(
@@ -74,13 +75,13 @@ def occlusion(
     stride: int,
     batch_size: int,
 ) -> np.ndarray:
-    """Cover one square after the other by `empty`; the mean fall of the score."""
+    """Compute the mean decrease of the score when squares are replaced by `empty`."""
     captum = require("captum.attr", "explain")
     n_channels, size = pixels.shape[1], pixels.shape[-1]
     if window > size:
         raise ValueError(
-            f"explain_images: window={window} is wider than the {size} pixels that the "
-            "network sees. Take a smaller one."
+            f"explain_images: window={window} is wider than the {size} pixels of the "
+            "network's input. Use a smaller window."
         )
     with torch.no_grad():
         found = captum.Occlusion(module).attribute(
@@ -91,7 +92,7 @@ def occlusion(
             target=output,
             perturbations_per_eval=batch_size,
         )
-    return found[0, 0].numpy()  # every channel holds the same number
+    return found[0, 0].numpy()  # all channels contain the same values
 
 
 def _named_layer(module: Any, layer: str) -> nn.Module:
@@ -107,10 +108,10 @@ def _named_layer(module: Any, layer: str) -> nn.Module:
 
 
 def _last_map(module: Any, pixels: Tensor) -> tuple[nn.Module, bool]:
-    """Find the last feature map: the module, and whether it is its input.
+    """Return the module of the last feature map, and whether the map is its input.
 
-    What a pooling is given counts as much as what a convolution returns. Modules that
-    are run more than once are passed over: which of their maps is meant is not clear.
+    Inputs of pooling layers are considered as well as outputs of convolutions. Modules
+    that run more than once are skipped, because their feature map is ambiguous.
     """
     seen: list[tuple[nn.Module, bool]] = []
     calls: dict[nn.Module, int] = {}
@@ -136,8 +137,8 @@ def _last_map(module: Any, pixels: Tensor) -> tuple[nn.Module, bool]:
     once = [(part, is_input) for part, is_input in seen if calls[part] == 1]
     if not once:
         raise ValueError(
-            "explain_images: the backbone has no feature map (images, channels, "
-            "height, width) for Grad-CAM to weigh. Use method='occlusion'."
+            "explain_images: Grad-CAM needs a feature map (images, channels, height, "
+            "width), but the backbone has none. Use method='occlusion'."
         )
     return once[-1]
 

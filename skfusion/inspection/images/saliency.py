@@ -1,7 +1,6 @@
-"""Saliency: which regions of an image a prediction rests on.
+"""Saliency maps of images by Grad-CAM, integrated gradients or occlusion.
 
-A fitted model and cases in, one map per image out: Grad-CAM, integrated gradients or
-occlusion.
+Each map attributes the prediction of a fitted model to the regions of one image.
 """
 
 from __future__ import annotations
@@ -34,32 +33,35 @@ __all__ = ["ImageSaliency", "SaliencyDisplay", "explain_images"]
 
 METHODS = ("grad_cam", "integrated_gradients", "occlusion")
 BASELINES = ("mean", "black")
-TOLERANCE = 0.1  # of the difference that integrated gradients should add up to,
-SMALL_DIFFERENCE = 0.5  # or of this, where that is less
+# Tolerated error of the sum of integrated gradients, relative to the difference of the
+# scores, or to SMALL_DIFFERENCE if that difference is smaller.
+TOLERANCE = 0.1
+SMALL_DIFFERENCE = 0.5
 
 
 @dataclass(frozen=True)
 class ImageSaliency:
-    """Maps of what regions of images add to a score.
+    """Saliency maps of the contribution of image regions to a score.
 
     Attributes
     ----------
     values : ndarray of float64 of shape (n, size, size)
-        One map per image, at the size that the network sees. Positive where the region
-        speaks for the target. Those of integrated gradients add up to ``scores -
-        base_scores``; those of occlusion are the fall of the score when the place is
-        covered; those of Grad-CAM have no unit and are 0 where evidence is against.
+        One map per image, at the input size of the network. A value is positive if the
+        region increases the score of the target. Maps of integrated gradients sum to
+        ``scores - base_scores``. Maps of occlusion are the decrease of the score when
+        the region is covered. Maps of Grad-CAM have no unit and are 0 for evidence
+        against the target.
     images : list of n ndarrays of float32 of shape (H, W) or (H, W, 3)
-        The images as they were read.
+        The original images.
     rows : ndarray of int of shape (n,)
-        Row positions in the cohort; images that are absent or unreadable are left out.
+        Row positions in the cohort. Absent and unreadable images are left out.
     targets : list of n
-        The class, label number or output that was explained.
+        The class, label number or output that is explained.
     scores, base_scores : ndarray of float64 of shape (n,)
-        What the model says to the image, and to the baseline in its place: log-odds of
-        the class or label, a number or a risk.
+        Scores of the image and of the baseline in its place: log-odds of the class or
+        label, a numeric prediction or a risk.
     method : str
-        How it was computed.
+        Method that computed the maps.
     """
 
     values: np.ndarray
@@ -71,24 +73,29 @@ class ImageSaliency:
     method: str
 
     def map_on_image(self, i: int) -> np.ndarray:
-        """Return a map at the size of its image, as a reader looks at it.
+        """Return a map, resized to the size of its original image.
 
         Parameters
         ----------
         i : int
-            Number of the image.
+            Position of the image in `images`.
 
         Returns
         -------
         ndarray of float64 of shape (H, W)
-            The network sees the whole image, only resized, so the map is resized back.
+            The resized map. The input of the network is the whole image, resized.
         """
         size = self.images[i].shape[:2]
         coarse = torch.from_numpy(self.values[i])[None, None]
         return interpolate(coarse, size, mode="bilinear")[0, 0].numpy()
 
     def plot(self, **options: Any) -> Any:
-        """Draw, see `skfusion.inspection.images.saliency.SaliencyDisplay.plot`.
+        """Plot the maps on the images.
+
+        Parameters
+        ----------
+        **options : any
+            See `skfusion.inspection.images.saliency.SaliencyDisplay.plot`.
 
         Returns
         -------
@@ -111,38 +118,41 @@ def explain_images(
     stride: int | None = None,
     batch_size: int = 8,
 ) -> ImageSaliency:
-    """Map what regions of each image a prediction rests on.
+    """Compute saliency maps of the images of a fitted model.
 
-    The other modalities stay as they are in each case.
+    The other modalities keep the values of each case.
 
     Parameters
     ----------
     estimator : estimator
-        A fitted joint net; an early or late fusion with an `ImageEmbedder`; or a
-        `Pipeline` that begins with one. Of a late fusion the member is explained.
+        A fitted joint fusion, an early or late fusion with an `ImageEmbedder`, or a
+        `Pipeline` that begins with an `ImageEmbedder`. For a late fusion, the member
+        of the modality is explained.
     X : DataFrame of shape (n_samples, n_columns), or column of images
-        The cases: a handful, since each is looked at alone.
+        The cases to explain. They are processed one by one, so use only a few.
     modality : str or None, default=None
-        The modality of images; None where there is one only.
+        Name of the image modality. None if the model has only one.
     method : {"grad_cam", "integrated_gradients", "occlusion"}, default="grad_cam"
-        Gradients exist for joint nets, and where what follows the embedding is linear
-        in it; occlusion needs none.
+        Method that computes the maps. Grad-CAM and integrated gradients need gradients:
+        a joint fusion, or a model that is linear in the embedding. Occlusion supports
+        all models.
     target : class label, int or None, default=None
         The class whose log-odds are explained, or the number of a label or output.
-        None is the second of two classes, else the predicted class, else output 0.
+        None selects the second of two classes, the predicted one of more classes, and
+        otherwise output 0.
     baseline : {"mean", "black"} or float, default="mean"
-        What stands for "nothing there" in integrated gradients and occlusion: the
-        image's own mean of each channel, 0, or an intensity.
+        Uninformative pixels in integrated gradients and occlusion: the mean of each
+        channel of the image, 0, or an intensity.
     layer : str or None, default=None
-        Name of the layer of the backbone whose output Grad-CAM weighs; None is the last
-        feature map.
+        Name of the layer of the backbone whose output Grad-CAM uses. None selects the
+        last feature map.
     n_steps : int, default=50
-        Steps of integrated gradients.
+        Number of steps of integrated gradients.
     window, stride : int or None, default=None
-        Side and step of the square that occludes, in pixels of the network's input;
-        None is an eighth of it, and half of the window.
+        Side length and step of the occluding square, in pixels of the network's input.
+        None is one eighth of the input for `window`, and half of `window` for `stride`.
     batch_size : int, default=8
-        Changed images per pass.
+        Number of modified images per forward pass.
 
     Returns
     -------
@@ -151,15 +161,16 @@ def explain_images(
     Raises
     ------
     ValueError
-        If a parameter is invalid, no row has the image, or the model has no gradient.
+        If a parameter is invalid, no row has a readable image, or the model has no
+        gradient.
     TypeError
-        If the model looks at no image.
+        If the model does not read images with an `ImageEmbedder`.
 
     Notes
     -----
-    A map says where the model looked, not whether it was right to, and is no
-    segmentation. Integrated gradients and occlusion give nothing to what looks like
-    the baseline.
+    A map shows which regions influence the prediction. It does not show whether that
+    influence is justified, and it is not a segmentation. Integrated gradients and
+    occlusion assign no value to regions that are equal to the baseline.
 
     References
     ----------
@@ -219,7 +230,7 @@ def explain_images(
     if method == "integrated_gradients":
         _warn_incomplete(values, both, n_steps)
     reading = found.embedder.reading
-    cells = unpack(found.cells).images  # one in each, as read_pixels has checked
+    cells = unpack(found.cells).images  # read_pixels checks that each has one image
     return ImageSaliency(
         values=values,
         images=[as_floats(reading.planes(cells[i])[0].array) for i in numbers],
@@ -249,8 +260,8 @@ def _check_parameters(
             )
     if window is not None and stride is not None and stride > window:
         raise ValueError(
-            f"explain_images: stride={stride} is more than window={window}, so that "
-            "parts of the image would never be covered. Take a smaller stride."
+            f"explain_images: stride={stride} is larger than window={window}, so parts "
+            "of the image would never be covered. Use a smaller stride."
         )
 
 
@@ -267,7 +278,8 @@ def _choose_output(
     if target is not None:
         if target not in outputs:
             raise ValueError(
-                f"explain_images: target={target!r} is none of the outputs {outputs}."
+                f"explain_images: target={target!r} is not one of the outputs "
+                f"{outputs}."
             )
         return outputs.index(target)
     if not decides:
@@ -282,35 +294,37 @@ def _warn_incomplete(values: np.ndarray, scores: np.ndarray, n_steps: int) -> No
     if (wrong > TOLERANCE).any():
         warnings.warn(
             f"explain_images: {(wrong > TOLERANCE).sum()} of {len(wrong)} maps of "
-            f"integrated gradients miss the difference of the scores by more than "
-            f"{TOLERANCE:.0%} (by {wrong.max():.0%} at most). Raise n_steps={n_steps}.",
+            f"integrated gradients deviate from the difference of the scores by more "
+            f"than {TOLERANCE:.0%} (at most {wrong.max():.0%}). Raise "
+            f"n_steps={n_steps}.",
             UserWarning,
             stacklevel=3,
         )
 
 
-# Share of the greatest value at which lines are drawn around a region
+# Contour levels, as fractions of the largest absolute value of a map.
 LEVELS = (0.3, 0.7)
-# Integrated gradients flicker from pixel to pixel; share of the image's longer side
+# Integrated gradients are noisy, so their maps are blurred. The standard deviation is a
+# fraction of the longer side of the image.
 BLUR = 0.02
 
 
 class SaliencyDisplay:
-    """Images, and on them what regions a prediction rests on.
+    """Visualization of saliency maps on their images.
 
-    Use `from_saliency` or `from_estimator`.
+    Use `from_saliency` or `from_estimator` to create a display.
 
     Parameters
     ----------
     saliency : ImageSaliency
-        What is drawn.
+        The saliency maps to plot.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes of shape (n, 2)
-        Each image as it is, and with its map.
+        Axes of each image without and with its map.
     figure_ : matplotlib Figure
-        Their figure.
+        Figure of the axes.
 
     Examples
     --------
@@ -341,18 +355,18 @@ class SaliencyDisplay:
         axes: Any = None,
         **parameters: Any,
     ) -> Self:
-        """Explain images and draw what was found.
+        """Explain images and plot their saliency maps.
 
         Parameters
         ----------
         estimator : estimator
-            Fitted, see `skfusion.explain_images`.
+            A fitted estimator, see `skfusion.explain_images`.
         X : DataFrame of shape (n_samples, n_columns), or column of images
-            The cases.
+            The cases to explain.
         images, axes
-            As in `plot`.
+            See `plot`.
         **parameters : any
-            Those of `skfusion.explain_images`, such as ``method``.
+            Parameters of `skfusion.explain_images`, such as ``method``.
 
         Returns
         -------
@@ -369,14 +383,14 @@ class SaliencyDisplay:
         images: Sequence[int] | None = None,
         axes: Any = None,
     ) -> Self:
-        """Draw saliency.
+        """Plot saliency maps.
 
         Parameters
         ----------
         saliency : ImageSaliency
-            From `skfusion.explain_images`.
+            Result of `skfusion.explain_images`.
         images, axes
-            As in `plot`.
+            See `plot`.
 
         Returns
         -------
@@ -385,19 +399,19 @@ class SaliencyDisplay:
         return cls(saliency).plot(images=images, axes=axes)
 
     def plot(self, *, images: Sequence[int] | None = None, axes: Any = None) -> Self:
-        """Draw each image twice: as it is, and with its map.
+        """Plot each image without and with its map.
 
-        Blue with solid lines speaks for the target, vermilion with dashed lines
-        against it; the stronger, the less transparent. Lines are drawn at 0.3 and 0.7
-        of the map's greatest value. Maps of integrated gradients are blurred for the
-        picture (a Gaussian of 2 % of the longer side).
+        Positive values are blue with solid contours, and negative values are vermilion
+        with dashed contours. The opacity is proportional to the absolute value.
+        Contours are drawn at 0.3 and 0.7 of the largest absolute value of the map. Maps
+        of integrated gradients are blurred (a Gaussian of 2 % of the longer side).
 
         Parameters
         ----------
         images : sequence of int or None, default=None
-            Numbers of the images to draw; None is the first four.
+            Positions of the images to plot. None selects the first four.
         axes : array of matplotlib Axes of shape (n, 2) or None, default=None
-            Where to draw; None makes a figure.
+            Axes to plot on. None creates a new figure.
 
         Returns
         -------
@@ -406,7 +420,7 @@ class SaliencyDisplay:
         Raises
         ------
         ValueError
-            If `axes` are not two for each image.
+            If `axes` does not contain two axes per image.
         ImportError
             If matplotlib is not installed.
         """
@@ -422,8 +436,8 @@ class SaliencyDisplay:
         axes = np.atleast_2d(axes)
         if axes.shape != (len(numbers), 2):
             raise ValueError(
-                f"axes has the shape {axes.shape}, expected {(len(numbers), 2)}: two "
-                "for each image."
+                f"axes must have two axes per image, got shape {axes.shape}, expected "
+                f"{(len(numbers), 2)}."
             )
         self.axes_, self.figure_ = axes, axes[0, 0].figure
         for (left, right), i in zip(axes, numbers, strict=True):
@@ -457,7 +471,7 @@ class SaliencyDisplay:
                 lines = axis.contour(
                     part, levels, colors="white", linestyles=style, linewidths=1.1
                 )
-                # seen on a bright image too
+                # A dark outline makes white lines visible on bright images.
                 lines.set(path_effects=[withStroke(linewidth=2.2, foreground=INK)])
 
     def _title(self, i: int) -> str:
@@ -467,7 +481,7 @@ class SaliencyDisplay:
 
 
 def _in_unit_range(image: np.ndarray) -> np.ndarray:
-    """Bring intensities that were read as they are into [0, 1]."""
+    """Scale intensities that are outside [0, 1] to this range."""
     low, high = float(image.min()), float(image.max())
     if low >= 0 and high <= 1:
         return image
@@ -475,5 +489,5 @@ def _in_unit_range(image: np.ndarray) -> np.ndarray:
 
 
 def _in_grey(image: np.ndarray) -> np.ndarray:
-    # a map on a photo cannot be told from the photo's own colours
+    # The colours of a photo could be confused with the colours of the map.
     return image if image.ndim == 2 else image @ np.array([0.299, 0.587, 0.114])

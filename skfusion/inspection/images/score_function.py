@@ -1,8 +1,8 @@
-"""A fitted model and a case in; the score of the case as a function of its pixels out.
+"""Score of a fitted model as a function of the pixels of one image.
 
-The other modalities keep what they are in the case. A joint net, and whatever is linear
-in the embedding, is a function that torch can differentiate; anything else can still be
-asked.
+The other modalities keep the values of the case. The score is differentiable for a
+joint fusion and for models that are linear in the embedding. For other models it can
+only be evaluated.
 """
 
 from __future__ import annotations
@@ -41,31 +41,32 @@ from skfusion.pipelines import transform_steps
 __all__ = ["ImageScores", "image_scores"]
 
 
-Ask = Callable[[np.ndarray], np.ndarray]  # embeddings (B, d) -> scores (B, C)
+# Maps embeddings (B, d) to scores (B, C).
+Ask = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class ImageScores:
-    """What a model says about cases, as a function of their images.
+    """Scores of cases as functions of the pixels of their images.
 
     Attributes
     ----------
     embedder : ImageEmbedder
-        Reads the images.
+        Embedder that reads the images.
     cells : list of n cells
-        The images of the cases that have one.
+        The images of the cases in which the modality is present.
     rows : ndarray of int of shape (n,)
-        Their row positions in the cohort.
+        Row positions of these cases in the cohort.
     module_for : callable
-        From the number of a case, and whether gradients are wanted, to a torch module
-        that maps pixels (B, 3, H, W), resized and on their own scale, to scores (B,
-        n_outputs): margins of the classes, log-odds of labels, numbers, or a risk. Its
-        attribute
-        ``roots`` lists the parts that see the image.
+        Maps the number of a case, and whether gradients are needed, to a torch module.
+        The module maps pixels (B, 3, H, W), resized but not normalised, to scores (B,
+        n_outputs). Scores are margins of the classes, log-odds of labels, numeric
+        predictions or a risk. The attribute ``roots`` of the module lists the
+        submodules that process the image.
     outputs : list
-        What the outputs are: the classes, or positions.
+        The classes, or the positions of the outputs.
     decides : bool
-        Whether the outputs are classes that exclude each other.
+        Whether the outputs are mutually exclusive classes.
     """
 
     embedder: ImageEmbedder
@@ -77,16 +78,16 @@ class ImageScores:
 
 
 def image_scores(estimator: Any, X: Any, modality: str | None) -> ImageScores:
-    """Find the images of a cohort, and what a model makes of them.
+    """Return the images of a cohort and the scores of a model as functions of them.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted: a fusion, or a `Pipeline` that begins with an `ImageEmbedder`.
+        A fitted fusion, or a fitted `Pipeline` that begins with an `ImageEmbedder`.
     X : DataFrame or column of images
-        What the estimator predicts from.
+        Input of the estimator.
     modality : str or None
-        The modality of images; None where there is one only.
+        Name of the image modality. None if the model has only one.
 
     Returns
     -------
@@ -95,7 +96,7 @@ def image_scores(estimator: Any, X: Any, modality: str | None) -> ImageScores:
     Raises
     ------
     ValueError
-        If there is no such modality, or several and none is named.
+        If the modality is unknown, or there are several and `modality` is None.
     TypeError
         If the estimator has no `ImageEmbedder`.
     """
@@ -125,7 +126,7 @@ def _pipeline_scores(estimator: Any, X: Any) -> ImageScores:
     if not isinstance(estimator, Pipeline):
         raise TypeError(
             "Saliency needs a fusion, or a Pipeline that begins with an "
-            f"ImageEmbedder; got {type(estimator).__name__}."
+            f"ImageEmbedder, got {type(estimator).__name__}."
         )
     embedder, rest = _first_and_rest(estimator)
     cells = list(X.iloc[:, 0] if hasattr(X, "columns") else X)
@@ -149,8 +150,8 @@ def _image_modality(estimator: BaseFusion, modality: str | None) -> str:
         return str(modality)
     found = f"modalities with an ImageEmbedder: {images}" if images else "none"
     raise ValueError(
-        f"Saliency needs one modality of images that an ImageEmbedder reads; "
-        f"{type(estimator).__name__} has {found}; modality={modality!r}."
+        f"Saliency needs the name of one image modality with an ImageEmbedder, got "
+        f"{type(estimator).__name__}, which has {found}, and modality={modality!r}."
     )
 
 
@@ -168,11 +169,11 @@ def _first_and_rest(model: Any, *, strict: bool = True) -> tuple[Any, Any]:
     return model, make_pipeline(*rest) if rest else None
 
 
-# -- what is predicted from an embedding ------------------------------------------
+# -- scores from an embedding -------------------------------------------------------
 
 
 def _question(model: Any) -> Ask:
-    """Return what scores a model, or the part of a pipeline behind the embedder."""
+    """Return the score function of a model, or of the steps after the embedder."""
 
     def ask(X: np.ndarray) -> np.ndarray:
         if not hasattr(model, "predict_proba"):
@@ -182,7 +183,8 @@ def _question(model: Any) -> Ask:
             return np.column_stack([-found, found]) if found.ndim == 1 else found
         probabilities = np.asarray(model.predict_proba(X))
         if hasattr(model, "decision_function"):
-            # the same on its own scale, where nothing has been rounded to 0 or 1
+            # The decision function is preferred if it is the logit of the
+            # probabilities, because probabilities can be rounded to 0 or 1.
             found = np.asarray(model.decision_function(X))
             if found.ndim == 1:
                 found = np.column_stack([-found, found]) / 2
@@ -196,7 +198,7 @@ def _question(model: Any) -> Ask:
 def _questions(
     estimator: BaseFusion, cases: pd.DataFrame, name: str, rest: Any
 ) -> Callable[[int], Ask]:
-    """Return what scores the embeddings of a modality, case by case."""
+    """Return a function from a case to the score function of its embeddings."""
     if isinstance(estimator, BaseLateFusion):
         return lambda i: _question(rest)
     assert isinstance(estimator, BaseEarlyFusion)
@@ -224,7 +226,7 @@ def _embedding_modules(
     embedder: ImageEmbedder, ask_for: Callable[[int], Ask], cells: list[Any]
 ) -> Callable[[int, bool], nn.Module]:
     backbone = embedder.build()
-    body = copy.deepcopy(backbone.module)  # hooks will be put on it
+    body = copy.deepcopy(backbone.module)  # because hooks are registered on it
     embeddings = embedder.transform(cells).astype(np.float64)
 
     def module_for(i: int, differentiable: bool) -> nn.Module:
@@ -238,8 +240,8 @@ def _embedding_modules(
 def _linear_head(ask: Ask, at: np.ndarray) -> nn.Module:
     """Return a layer equal to `ask`, which must be linear in the embedding.
 
-    The weights are found by moving one feature at a time; whether they tell everything
-    is tried at embeddings that are as unlike this one as its shuffled self.
+    The weights are estimated by changing one feature at a time. Linearity is tested at
+    means of the embedding and its random permutations.
     """
     d = len(at)
     step = float(np.abs(at).mean()) or 1.0
@@ -252,9 +254,9 @@ def _linear_head(ask: Ask, at: np.ndarray) -> nn.Module:
     unit = max(1.0, float(np.abs(answers[0]).max()), float(np.ptp(found)))
     if np.abs(found - expected).max() > 1e-3 * unit:
         raise ValueError(
-            "What is predicted from the embedding is not linear in it (trees, "
-            "kernels or neurons behind the embedder), so it has no gradient that "
-            "would tell about the image. Use method='occlusion', which needs none."
+            "The estimator after the ImageEmbedder is not linear in the embedding "
+            "(trees, kernels or neural networks), so its score has no gradient with "
+            "respect to the image. Use method='occlusion', which needs no gradient."
         )
     head = nn.Linear(d, len(weight)).double()
     with torch.no_grad():
@@ -264,7 +266,7 @@ def _linear_head(ask: Ask, at: np.ndarray) -> nn.Module:
 
 
 class _Asked(nn.Module):
-    """Something outside of torch, asked for scores; there is no gradient."""
+    """Module that evaluates a score function outside torch, without a gradient."""
 
     def __init__(self, ask: Ask) -> None:
         super().__init__()
@@ -277,7 +279,7 @@ class _Asked(nn.Module):
 
 
 class _Scored(nn.Module):
-    """From pixels over the embedding to scores."""
+    """Module that maps pixels to scores through the embedding."""
 
     def __init__(self, backbone: Backbone, body: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -289,7 +291,7 @@ class _Scored(nn.Module):
         return self.head(self.body(self.normalise(pixels)).double())
 
 
-# -- joint nets ---------------------------------------------------------------------
+# -- joint fusion -------------------------------------------------------------------
 
 
 def _joint_modules(
@@ -298,8 +300,8 @@ def _joint_modules(
     part = next(p for p in estimator._inputs if p.modality.name == name)
     if not isinstance(part, ImageInput):
         raise TypeError(
-            f"Modality {name!r} of {type(estimator).__name__} enters as features that "
-            "were computed beforehand, so the net has no image of it to look at."
+            f"Modality {name!r} of {type(estimator).__name__} is encoded before the "
+            "network, so the network has no image input to explain."
         )
     backbone, split = part._parts()
     inputs = estimator._encode_inputs(cases)
@@ -316,7 +318,7 @@ def _joint_modules(
 
 
 class _JointScored(nn.Module):
-    """From the pixels of one modality, beside the others of a case, to scores."""
+    """Module that maps the pixels of one modality to scores, given the others."""
 
     def __init__(
         self,
@@ -346,7 +348,7 @@ class _JointScored(nn.Module):
 
 
 def _finisher(estimator: BaseJointFusion) -> Callable[[Tensor], Tensor]:
-    """Return what turns outputs of the net into log-odds, numbers or a risk."""
+    """Return the map from network outputs to log-odds, numbers or a risk."""
     kind = estimator._target.kind
     if kind == "classes":
         return class_margins_of_logits
@@ -363,7 +365,7 @@ def _finisher(estimator: BaseJointFusion) -> Callable[[Tensor], Tensor]:
 
 
 def _survival_risk(outputs: Tensor, knots: Tensor) -> Tensor:
-    """Return minus the expected time without event, up to the last knot."""
+    """Return the negative expected event-free time up to the last knot."""
     hazard = torch.cumsum(softplus(outputs), dim=1)
     start = torch.zeros(len(outputs), 1, dtype=outputs.dtype)
     survival = torch.exp(-torch.cat([start, hazard], dim=1))

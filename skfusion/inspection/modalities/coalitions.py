@@ -1,8 +1,9 @@
-"""A model and cases in, what it predicts from every set of modalities out.
+"""Predictions of a fitted model from coalitions (sets) of modalities.
 
-A modality outside of the set is withheld: replaced by those of background cases, over
-which the output is averaged, or left out where the model has learned to do without.
-Nothing is encoded here, and only a chunk of mixed rows exists at a time.
+A modality outside the coalition is withheld. It is replaced by the values of background
+cases, over which the output is averaged. Alternatively, it is left out if the model was
+trained with the modality absent. Cases and background are encoded once, and mixed rows
+are created in chunks.
 """
 
 from __future__ import annotations
@@ -42,18 +43,19 @@ CHUNK_ROWS = 20_000
 
 @dataclass(frozen=True)
 class Cases:
-    """Cases to explain, their modalities taken apart.
+    """Cases to explain, with their encoded modalities.
 
     Attributes
     ----------
     model : FusionModel or TableModel
-        What predicts.
+        The fitted model.
     parts : dict of str to array of n rows
-        The modalities of the cases, encoded.
+        The encoded modalities of the cases.
     background : dict of str to array of K rows, or None
-        Those that stand for what is withheld; None where it is left out.
+        The encoded modalities of the background cases. None if withheld modalities are
+        left out.
     presence : DataFrame of bool of shape (n, M)
-        Which modality is there in which case.
+        Whether a modality is present in a case.
     """
 
     model: FusionModel | TableModel
@@ -68,18 +70,18 @@ class Cases:
 def make_plan(
     n_players: int, n_permutations: int | None, rng: np.random.RandomState, cost: str
 ) -> CoalitionPlan:
-    """Plan the game of M modalities: exact, or by sampled permutations.
+    """Plan the game of M modalities, exactly or with sampled permutations.
 
     Parameters
     ----------
     n_players : int
         Number of modalities, M.
     n_permutations : int or None
-        Pairs of permutations to sample; None asks all 2**M coalitions.
+        Number of pairs of permutations to sample. None evaluates all 2**M coalitions.
     rng : RandomState
-        Draws them.
+        Random state of the permutations.
     cost : str
-        What each coalition costs, for the message.
+        Cost of each coalition, for the error message.
 
     Returns
     -------
@@ -88,16 +90,16 @@ def make_plan(
     Raises
     ------
     ValueError
-        If there are more than 8 modalities and none are to be sampled.
+        If there are more than 8 modalities and `n_permutations` is None.
     """
     if n_permutations is not None:
         return sampled_plan(n_players, n_permutations, rng)
     if n_players > MOST_EXACT:
         raise ValueError(
             f"{OWNER}: {n_players} modalities have 2**{n_players} = "
-            f"{2**n_players:,} sets, each of which costs {cost}; exact games are "
-            f"played with {MOST_EXACT} at most. Give n_permutations=100 to sample "
-            "orders, or join modalities."
+            f"{2**n_players:,} sets, each of which costs {cost}. Exact Shapley values "
+            f"are computed for at most {MOST_EXACT} modalities. Use "
+            "n_permutations=100 to sample permutations, or merge modalities."
         )
     return exact_plan(n_players)
 
@@ -105,16 +107,16 @@ def make_plan(
 def coalition_table(
     cases: Cases, plan: CoalitionPlan, ask: Callable[[Parts], np.ndarray]
 ) -> np.ndarray:
-    """Ask the model what it predicts from each set of modalities.
+    """Compute the output of the model from each coalition of modalities.
 
     Parameters
     ----------
     cases : Cases
         n cases with M modalities.
     plan : CoalitionPlan
-        The sets to ask; the first is empty, the last holds all.
+        The coalitions. The first is empty, and the last contains all modalities.
     ask : callable
-        From modalities of any number of cases to outputs (n, C).
+        Maps the modalities of any number of cases to outputs (n, C).
 
     Returns
     -------
@@ -140,26 +142,26 @@ def coalition_table(
     if bad:
         raise ValueError(
             f"{OWNER}: the output is not finite in {bad} of {len(cases)} cases. Check "
-            "what the estimator, or the function given as output=, returns."
+            "the values that the estimator, or the function passed as output=, returns."
         )
     return table
 
 
 def permuted(cases: Cases, name: str, rng: np.random.RandomState) -> Parts:
-    """Return the modalities of the cases with one of them shuffled between cases."""
+    """Return the modalities of the cases with one of them permuted between cases."""
     order = rng.permutation(len(cases))
     return {**cases.parts, name: _take(cases.parts[name], order)}
 
 
 def take_parts(parts: Parts, rows: np.ndarray) -> Parts:
-    """Return some rows of every modality."""
+    """Return the selected rows of every modality."""
     return {name: _take(part, rows) for name, part in parts.items()}
 
 
 def _marginal(
     cases: Cases, members: np.ndarray, ask: Callable[[Parts], np.ndarray]
 ) -> np.ndarray:
-    """Average the output over the background in place of what is withheld."""
+    """Average the output over background values of the withheld modalities."""
     background = cases.background
     assert background is not None  # noqa: S101 - the caller's branch
     names = cases.model.modalities
@@ -189,7 +191,7 @@ def _hidden(cases: Cases, members: np.ndarray) -> Parts:
 
 
 def _most_rows(parts: Parts) -> int:
-    """Return how many mixed rows may exist at a time."""
+    """Return the maximum number of mixed rows per chunk."""
     row = sum(
         part.shape[1] * (part.dtype.itemsize if isinstance(part, np.ndarray) else 8)
         for part in parts.values()
@@ -207,8 +209,8 @@ def _take(part: Any, rows: np.ndarray) -> Any:
 
 @contextmanager
 def _expected_absences() -> Iterator[None]:
-    # A case with the image only, its image withheld, has nothing left: that is what
-    # the game asks, and no news for the user.
+    # A case without any remaining modality is expected when modalities are withheld, so
+    # the warning would not inform the user.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*have no modality at all.*", UserWarning)
         yield
@@ -216,7 +218,7 @@ def _expected_absences() -> Iterator[None]:
 
 REMOVALS = ("background", "native")
 FEWEST_BACKGROUND = 2
-# Two cases can be equal by chance, above all where there are few columns.
+# Two cases can be equal by chance, especially with few columns.
 CHANCE_EQUALS = 0.05
 
 
@@ -231,16 +233,16 @@ def prepare(
     n_permutations: int | None,
     rng: np.random.RandomState,
 ) -> tuple[Cases, CoalitionPlan]:
-    """Encode the cases and their background, each once, and plan the game.
+    """Encode the cases and the background once, and plan the game.
 
     Parameters
     ----------
     X : DataFrame or ndarray of shape (n, n_columns)
         The cases.
     estimator, modalities, removal, background, n_background, n_permutations
-        As in `ModalityImportance`.
+        See `ModalityImportance`.
     rng : RandomState
-        Draws the background and the permutations.
+        Random state of the background and the permutations.
 
     Returns
     -------
@@ -250,8 +252,9 @@ def prepare(
     Raises
     ------
     ValueError
-        If a setting is unknown, the background is too small, there are too many
-        modalities, or the model has not learned to do without one.
+        If a setting is unknown, the background is too small, or there are too many
+        modalities. Also if `removal` is ``"native"`` and the model was not trained with
+        a modality absent.
     """
     check_option(removal, "removal", REMOVALS, OWNER)
     model, (inside, others) = find_model(estimator, modalities, X, background)
@@ -280,29 +283,30 @@ def prepare(
 
 
 def find_patients(groups: Any, X: Any, modalities: Any) -> tuple[Any, Any]:
-    """Give each case the number of its patient.
+    """Return the number of the patient of each case.
 
     Parameters
     ----------
     groups : str, array-like of shape (n,) or None
-        The column that holds their ids, or the ids.
+        The patient ids, or the column that contains them.
     X : DataFrame or ndarray of shape (n, n_columns)
         The cases.
     modalities : dict of str to list of column labels, or None
-        Columns of the modalities; None for a fusion, which takes its own.
+        The columns of each modality. None for a fusion, which defines its modalities.
 
     Returns
     -------
     patients : ndarray of int of shape (n,) or None
-        None where no groups are given.
+        None if `groups` is None.
     X : DataFrame or ndarray
-        The cases, without the column of ids where the modalities are columns: the
-        estimator knows no patients.
+        The cases. The column of ids is dropped if `modalities` is a dict, because the
+        estimator is fitted without it.
 
     Raises
     ------
     ValueError
-        If an id is missing, there is not one per case, or all are the same.
+        If an id is missing, the number of ids differs from the number of cases, or all
+        ids are equal.
     """
     if groups is None:
         return None, X
@@ -313,8 +317,9 @@ def find_patients(groups: Any, X: Any, modalities: Any) -> tuple[Any, Any]:
     assert patients is not None  # noqa: S101 - groups were given
     if patients.max(initial=0) == 0:
         raise ValueError(
-            f"{OWNER}: all {len(patients)} cases belong to one patient (group), which "
-            "says nothing about how far patients differ. Give cases of more patients."
+            f"{OWNER}: all {len(patients)} cases belong to one patient (group), so the "
+            "variation between patients cannot be estimated. Pass cases of more "
+            "patients."
         )
     if column is not None and modalities is not None:
         X = table.drop(columns=column)
@@ -322,15 +327,15 @@ def find_patients(groups: Any, X: Any, modalities: Any) -> tuple[Any, Any]:
 
 
 def check_level(confidence_level: float) -> None:
-    """Refuse a coverage that does not lie between 0 and 1."""
+    """Raise an error if the confidence level is not between 0 and 1."""
     if not 0.0 < confidence_level < 1.0:
         raise ValueError(
-            f"confidence_level must lie between 0 and 1, got {confidence_level!r}."
+            f"confidence_level must be between 0 and 1, got {confidence_level!r}."
         )
 
 
 def table_of(X: Any) -> Any:
-    """Return a frame as pandas', and anything else as an array."""
+    """Return a data frame as a pandas DataFrame, and other inputs as an array."""
     frame = as_pandas(X)
     return np.asarray(X) if frame is None else frame
 
@@ -339,19 +344,19 @@ def _check_bears(model: FusionModel | TableModel) -> None:
     lacking = [name for name in model.modalities if not model.bears.get(name, False)]
     if lacking:
         raise ValueError(
-            f"{OWNER}: removal='native' leaves modalities out, but the estimator has "
-            f"not learned to do without {lacking} (supports_missing_ of a fusion says "
-            "so), and what it would answer means nothing. Use removal='background', "
-            "or fit a fusion with absence_copies (early) or modality_dropout (joint)."
+            f"{OWNER}: removal='native' leaves modalities out, but the estimator was "
+            f"never trained with {lacking} absent (see supports_missing_ of a fusion), "
+            "so its predictions would not be meaningful. Use removal='background', or "
+            "fit a fusion with absence_copies (early) or modality_dropout (joint)."
         )
 
 
 def _check_background(n_others: int, n_background: int) -> None:
     if min(n_others, n_background) < FEWEST_BACKGROUND:
         raise ValueError(
-            f"{OWNER}: the background has {min(n_others, n_background)} case(s), but "
-            "one case cannot stand for all others. Give background=X_train, of which "
-            "n_background=100 are drawn."
+            f"{OWNER}: got {min(n_others, n_background)} background case(s), but the "
+            "output must be averaged over several cases. Use background=X_train with "
+            "n_background=100."
         )
 
 
@@ -361,15 +366,15 @@ def _warn_trained(cases: Any, background: Any) -> None:
         warnings.warn(
             f"{OWNER}: {n_seen} of {len(background)} background cases are among the "
             f"{len(cases)} cases to explain. If the background is training data, these "
-            "are training cases, where a model relies most on what it has learned by "
-            "heart. Explain held-out cases.",
+            "are training cases, on which the reliance on overfitted noise is highest. "
+            "Explain held-out cases.",
             UserWarning,
             stacklevel=5,
         )
 
 
 def _row_keys(table: Any) -> np.ndarray:
-    """Return one number per row, the same for equal rows."""
+    """Return one hash per row, which is the same for equal rows."""
     frame = pd.DataFrame(table)
     texts = frame.select_dtypes(exclude="number").columns
     frame = frame.astype(dict.fromkeys(texts, str))

@@ -1,6 +1,6 @@
-"""What each modality contributes, in three games over the same modalities.
+"""Importance of the modalities of a fitted model, by three cooperative games.
 
-The games are in the modules `coalitions`, `performance` and `retrain`.
+The modules `coalitions`, `performance` and `retrain` implement the games.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ __all__ = ["ModalityImportance"]
 
 
 class ModalityImportance:
-    """Tell what each modality contributes to a fitted model.
+    """Shapley values of the modalities of a fitted model.
 
-    The modalities are the players of an exact game. Three questions are three games,
-    and their answers differ: `explain` (*reliance*: how far each modality moves each
-    prediction), `score` (*performance*: what it adds to the score on held-out cases)
-    and `refit` (*retrain*: what it adds when the model is fitted again on each set of
-    modalities). `report` puts them side by side.
+    The modalities are the players of a cooperative game. Three games answer three
+    different questions. `explain` computes the *reliance*: the contribution of each
+    modality to each prediction. `score` computes the *performance*: the contribution of
+    each modality to the score on held-out cases. `refit` computes the *retrain* game:
+    the contribution to the score of models that are retrained on each set of
+    modalities. `report` combines the three games.
 
     Parameters
     ----------
@@ -52,42 +53,47 @@ class ModalityImportance:
         fitted scikit-learn estimator of a table.
     modalities : dict of str to list of column labels or positions, or None, \
             default=None
-        The columns of each modality; None for a fusion, which knows its own.
+        The columns of each modality. None for a fusion, which defines its modalities.
     output : {"link", "proba"} or callable, default="link"
-        What `explain` explains: log-odds (for more than two classes the logarithms of
-        the probabilities less their mean), on which what a model adds up stays a sum;
-        probabilities; or a function of what ``predict_proba`` or ``predict`` gives,
-        from (n, n_outputs) to (n,) or (n, C). Numbers and risks are taken as they are.
+        The output that `explain` explains. ``"link"`` is the log-odds, on which the
+        model is additive. For more than two classes, it is the logarithms of the
+        probabilities minus their mean. Numeric predictions and risks are not
+        transformed. ``"proba"`` is the probability. A callable maps the result of
+        ``predict_proba`` or ``predict`` from (n, n_outputs) to (n,) or (n, C).
     removal : {"background", "native"}, default="background"
-        How a modality is withheld: replaced by those of background cases, over which
-        the output is averaged; or left out, for a fusion that was trained to do
-        without (``supports_missing_``).
+        How a modality is withheld. ``"background"`` replaces it by the values of
+        background cases and averages the output over them. ``"native"`` leaves it out,
+        for a fusion that was trained with the modality absent
+        (``supports_missing_``).
     background : DataFrame or ndarray of shape (n, n_columns) or None, default=None
-        Cases that stand for what is withheld, best the training data: then cases that
-        were trained on are recognised too. None takes those to explain.
+        Cases that replace the withheld modalities, preferably the training data. In
+        this case, training cases among the cases to explain are also detected. None
+        uses the cases to explain.
     n_background : int, default=100
-        How many of them are used, drawn at random.
+        Number of background cases that are used, drawn at random.
     n_permutations : int or None, default=None
-        None plays exactly, for 8 modalities at most; a number samples that many pairs
-        of joining orders, for any number of modalities, with standard errors.
+        Number of pairs of joining orders that are sampled, for any number of
+        modalities, with standard errors. None computes exact Shapley values, for at
+        most 8 modalities.
     random_state : int, RandomState or None, default=0
-        Seed of the draws.
+        Seed of the random draws.
     n_jobs : int or None, default=None
-        Models that `refit` fits at a time.
+        Number of models that `refit` fits in parallel.
 
     See Also
     --------
-    skfusion.explain_images : What region of the image a prediction rests on.
+    skfusion.explain_images : Saliency maps of the image regions.
 
     Notes
     -----
-    A fusion encodes every case once (each image, each row of the record), whatever the
-    number of background cases; sets of modalities are mixed from what was encoded, in
-    chunks of 64 MB.
+    A fusion encodes every case once (each image, each row of the record), for any
+    number of background cases. Sets of modalities are mixed from the encoded
+    modalities in chunks of 64 MB.
 
-    The sum of the absolute Shapley values of a modality's *columns* says something
-    else: of pure noise in 128 columns beside a signal in 20 it makes 48 to 55 % (12
-    draws, XGBoost), because noise in many columns adds up where its signs would cancel.
+    The sum of the absolute Shapley values of a modality's *columns* is a different
+    quantity. For pure noise in 128 columns and a signal in 20 columns, it assigns 48 to
+    55 % to the noise (12 draws, XGBoost). The reason is that absolute values of many
+    noisy columns add up, while their signs would cancel.
 
     References
     ----------
@@ -143,15 +149,15 @@ class ModalityImportance:
         self.n_jobs = n_jobs
 
     def explain(self, X: Any, y: Any = None) -> ModalityExplanation:
-        """Tell how far each modality moves each prediction.
+        """Compute the contribution of each modality to each prediction (reliance).
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n, n_columns)
-            The cases to explain, best held out; modalities may be absent, and what an
-            absent one adds is what its absence changes.
+            The cases to explain, preferably held-out cases. Modalities may be absent.
+            The contribution of an absent modality is the effect of its absence.
         y : array-like of n rows or None, default=None
-            The outcome, kept beside the values for figures.
+            The outcome, which is stored for figures.
 
         Returns
         -------
@@ -162,15 +168,15 @@ class ModalityImportance:
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If a column is missing, the background has one case only, there are more
-            than 8 modalities and none are sampled, or the model was not trained to do
-            without a modality that ``removal="native"`` leaves out.
+            If a column is missing, the background has only one case, or there are more
+            than 8 modalities without sampling. Also if ``removal="native"`` leaves out
+            a modality and the model was not trained with it absent.
 
         Warns
         -----
         UserWarning
-            If cases that are explained are in the background given: a model relies on
-            noise most where it was fitted.
+            If cases to explain are in `background`. The reliance on noise is highest
+            on training cases.
         """
         cases, plan = self._prepare(X)
         return self._reliance(cases, plan, y)
@@ -185,36 +191,39 @@ class ModalityImportance:
         confidence_level: float = 0.95,
         n_resamples: int = 1000,
     ) -> ModalityScores:
-        """Tell what each modality adds to the score of the model.
+        """Compute the contribution of each modality to the score (performance).
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n, n_columns)
             Held-out cases.
         y : array-like of n rows
-            Their outcome.
+            The outcome of the cases.
         scoring : str, callable or None, default=None
-            None is the AUROC (one against the rest), R², or the concordance of
-            censored times. Else a name or scorer as in `compare_fusion`; of a loss, the
-            contributions are what it is lowered by.
+            A name or a scorer as in `compare_fusion`. None is the AUROC (one-vs-rest),
+            R², or the concordance of censored times. For a loss, contributions are
+            decreases of the loss.
         groups : str, array-like of shape (n,) or None, default=None
-            Patient ids, or the column that holds them: intervals are about patients.
+            Patient ids, or the column that contains them. The confidence intervals
+            account for the correlation of cases of the same patient.
         confidence_level : float, default=0.95
-            Coverage of the intervals.
+            Confidence level of the intervals.
         n_resamples : int, default=1000
-            Bootstrap draws for scores other than the AUROC, whose intervals come from
-            the covariance of the sets' AUROCs (DeLong; Obuchowski with groups).
+            Number of bootstrap samples for scores other than the AUROC. The intervals
+            of the AUROC are computed from the covariance of the AUROCs of all sets
+            (DeLong, or Obuchowski with `groups`).
 
         Returns
         -------
         ModalityScores
-            No modality at all is worth what chance is: an AUROC of 0.5, or the score of
-            the same answer to all.
+            The empty set of modalities has the score of chance: an AUROC of 0.5, or the
+            score of a constant prediction.
 
         Raises
         ------
         ValueError
-            As in `explain`; if `y` has one value only, or all cases are of one patient.
+            As in `explain`, or if `y` has only one value, or all cases belong to one
+            patient.
         """
         check_level(confidence_level)
         patients, X = find_patients(groups, X, self.modalities)
@@ -241,26 +250,26 @@ class ModalityImportance:
         scoring: Any = None,
         confidence_level: float = 0.95,
     ) -> ModalityScores:
-        """Tell what each modality adds when the model is fitted again without others.
+        """Compute the contribution of each modality to retrained models (retrain).
 
         The estimator is fitted on every set of modalities in every fold, and scored on
-        the part held out. Embeddings come from the store of the embedder.
+        the test set of the fold. Embeddings are read from the store of the embedder.
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n, n_columns)
-            Cases to fit and score on, in turn.
+            Cases for training and testing by cross-validation.
         y : array-like of n rows
-            Their outcome.
+            The outcome of the cases.
         cv : int or splitter, default=5
-            The folds; of whole patients where groups are given.
+            Cross-validation folds. Folds contain whole patients if `groups` is given.
         groups : str, array-like of shape (n,) or None, default=None
-            Patient ids, or the column that holds them.
+            Patient ids, or the column that contains them.
         scoring : str, callable or None, default=None
             As in `score`.
         confidence_level : float, default=0.95
-            Coverage of the intervals, which are corrected for the overlap of the
-            training parts (Nadeau and Bengio).
+            Confidence level of the intervals, which are corrected for the overlap of
+            the training sets (Nadeau and Bengio).
 
         Returns
         -------
@@ -269,8 +278,8 @@ class ModalityImportance:
         Raises
         ------
         ValueError
-            If there are more than 8 modalities and none are sampled, or a fold has too
-            little to fit or score on.
+            If there are more than 8 modalities without sampling, or a fold has too few
+            cases to fit or score the model.
         """
         check_level(confidence_level)
         patients, X = find_patients(groups, X, self.modalities)
@@ -306,33 +315,33 @@ class ModalityImportance:
         n_resamples: int = 1000,
         n_repeats: int = 10,
     ) -> ModalityReport:
-        """Play all three games, and say what their answers mean together.
+        """Compute all three games and interpret their results together.
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n, n_columns)
             Held-out cases.
         y : array-like of n rows
-            Their outcome.
+            The outcome of the cases.
         groups : str, array-like of shape (n,) or None, default=None
-            Patient ids, or the column that holds them.
+            Patient ids, or the column that contains them.
         scoring : str, callable or None, default=None
             As in `score`.
         cv : int, splitter or None, default=5
-            Folds of the retrain game; None leaves it out.
+            Cross-validation folds of the retrain game. None omits the game.
         train : tuple (X, y) or (X, y, groups), or None, default=None
-            Cases to fit again on, in turn; None takes the held-out ones.
+            Cases of the retrain game. None uses the held-out cases.
         confidence_level : float, default=0.95
-            Coverage of the intervals.
+            Confidence level of the intervals.
         n_resamples : int, default=1000
-            Bootstrap draws for scores other than the AUROC.
+            Number of bootstrap samples for scores other than the AUROC.
         n_repeats : int, default=10
-            How often each modality is shuffled between cases.
+            Number of permutations of each modality between cases.
 
         Returns
         -------
         ModalityReport
-            ``print`` it, or take its ``to_frame()``.
+            A report, to be printed or converted by ``to_frame()``.
 
         Raises
         ------
@@ -379,7 +388,7 @@ class ModalityImportance:
             noticed=[str(warning.message) for warning in caught],
         )
 
-    # -- what the games share -----------------------------------------------------
+    # -- steps that the games share -----------------------------------------------
 
     def _prepare(self, X: Any) -> tuple[Cases, CoalitionPlan]:
         return prepare(
@@ -416,20 +425,20 @@ def _display_from_estimator(
     ax: Any = None,
     **parameters: Any,
 ) -> ModalityDisplay:
-    """Explain cases and draw what was found.
+    """Explain cases and plot the contributions of the modalities.
 
     Parameters
     ----------
     estimator : estimator
-        Fitted, see `skfusion.ModalityImportance`.
+        A fitted estimator, see `skfusion.ModalityImportance`.
     X : DataFrame or ndarray of shape (n, n_columns)
-        The cases.
+        The cases to explain.
     y : array-like of shape (n,) or None, default=None
-        The outcome, told apart by the marks of ``"beeswarm"`` and ``"outcome"``.
+        The outcome, shown by the markers of ``"beeswarm"`` and ``"outcome"``.
     kind, case, output, groups, ax
-        As in `plot`.
+        See `plot`.
     **parameters : any
-        Those of `skfusion.ModalityImportance`, such as ``background``.
+        Parameters of `skfusion.ModalityImportance`, such as ``background``.
 
     Returns
     -------
@@ -439,7 +448,7 @@ def _display_from_estimator(
     return cls(explanation).plot(kind, case=case, output=output, groups=groups, ax=ax)
 
 
-# Here and not in the class, because the display is below `ModalityImportance`.
+# The method is attached here, because the display module is imported by this module.
 ModalityDisplay.from_estimator = classmethod(  # type: ignore[attr-defined]
     _display_from_estimator
 )

@@ -1,7 +1,7 @@
-"""The performance game: what each modality adds to a score on held-out cases.
+"""Performance game: contribution of each modality to a score on held-out cases.
 
-Values of coalitions come from one fitted model, so that intervals are about the cases
-alone.
+All coalitions are evaluated with one fitted model. The confidence intervals therefore
+describe the sampling of cases only.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ def play_scores(
     n_resamples: int,
     rng: np.random.RandomState,
 ) -> ModalityScores:
-    """Ask the model for every set of modalities, and score what it says.
+    """Score the predictions from every coalition of modalities.
 
     Parameters
     ----------
     cases : Cases
         The n held-out cases.
     plan : CoalitionPlan
-        The sets.
+        The coalitions.
     scoring : Scoring
         The score.
     patients : ndarray of int of shape (n,) or None
-        Patients of the cases.
+        Number of the patient of each case.
     confidence_level : float
-        Coverage of the intervals.
+        Confidence level of the intervals.
     n_resamples : int
-        Bootstrap draws, for scores other than the AUROC.
+        Number of bootstrap samples, for scores other than the AUROC.
     rng : RandomState
-        Draws them.
+        Random state of the bootstrap.
 
     Returns
     -------
@@ -74,25 +74,26 @@ def auroc_scores(
     groups: Any,
     confidence_level: float,
 ) -> ModalityScores:
-    """Play the game of AUROCs, with intervals from their covariance.
+    """Compute Shapley values of the AUROC, with intervals from its covariance.
 
-    Shapley values are linear in the AUROCs of the coalitions, so their covariance
-    follows from that of the AUROCs without any resampling.
+    Shapley values are linear in the AUROCs of the coalitions. Their covariance
+    therefore follows from that of the AUROCs, without resampling.
 
     Parameters
     ----------
     scoring : Scoring
         The AUROC and the outcome of n cases.
     table : ndarray of shape (n_coalitions, n, C)
-        What is predicted from each set of modalities; the last column, or one a class.
+        Predictions from each coalition. The AUROC uses the last column, or one column
+        per class.
     plan : CoalitionPlan
-        The sets.
+        The coalitions.
     modalities : tuple of str
-        The modalities.
+        Names of the modalities.
     groups : array-like of shape (n,) or None
         Patient ids.
     confidence_level : float
-        Coverage of the intervals.
+        Confidence level of the intervals.
 
     Returns
     -------
@@ -104,7 +105,7 @@ def auroc_scores(
         positive, table[..., -1] if positive.ndim == 1 else table, groups
     )
     values, covariance = found.values.copy(), found.covariance.copy()
-    values[0] = 0.5  # chance, known without any case
+    values[0] = 0.5  # chance level, which is not estimated
     covariance[0] = covariance[:, 0] = 0.0
     estimate = plan.shapley(values)
     errors = np.sqrt(np.diag(plan.weights @ covariance @ plan.weights.T))
@@ -133,16 +134,16 @@ def bootstrap_scores(
     n_resamples: int,
     rng: np.random.RandomState,
 ) -> ModalityScores:
-    """Play the game of any score, with bootstrap intervals over cases or patients.
+    """Compute Shapley values of any score, with bootstrap confidence intervals.
 
     Parameters
     ----------
     scoring, table, plan, modalities, groups, confidence_level
-        As in `auroc_scores`; the table has all outputs of the model.
+        As in `auroc_scores`. The table contains all outputs of the model.
     n_resamples : int
-        Number of draws.
+        Number of bootstrap samples.
     rng : RandomState
-        Draws cases, or whole patients.
+        Random state of the bootstrap, which resamples cases or whole patients.
 
     Returns
     -------
@@ -167,6 +168,6 @@ def bootstrap_scores(
         values,
         limits=(low, high),
         errors=np.nanstd(drawn, axis=0, ddof=1),
-        method=f"bootstrap of {what} ({n_resamples} draws)",
+        method=f"bootstrap over {what} ({n_resamples} samples)",
         confidence_level=confidence_level,
     )

@@ -1,4 +1,4 @@
-"""The three games side by side, in figures and in sentences."""
+"""Report of the three games: tables, figures, interpretation and pitfalls."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from skfusion.inspection.modalities.scoring import Scoring, ask_for
 __all__ = ["ModalityReport", "describe", "find_pitfalls", "make_report"]
 
 
-# Shares below are a twentieth of what moves the predictions.
+# A model hardly relies on a modality with a smaller reliance share.
 HARDLY = 0.05
-# Of a score between 0 and 1: a gain that is at most this is said to be none.
+# For a score between 0 and 1, a gain whose upper limit is at most this is reported as
+# no information.
 NOTHING = 0.02
-# Of what two modalities say alone, over the cases.
+# Correlation above which predictions from two single modalities are a pitfall.
 CORRELATED = 0.5
 FEW_PATIENTS = 30
 
@@ -35,20 +36,21 @@ def describe(
     is_bounded: bool,
     cases: str = "new patients",
 ) -> dict[str, str]:
-    """Say what the figures mean, one sentence or two for each modality.
+    """Return an interpretation of the results in sentences, by modality.
 
     Parameters
     ----------
     reliance, performance, retrain
         Results of the three games.
     is_bounded : bool
-        Whether the score lies between 0 and 1.
+        Whether the score is between 0 and 1.
     cases : str, default="new patients"
-        Whom the score is about.
+        Description of the cases that are scored.
 
     Returns
     -------
     dict of str to str
+        One to three sentences for each modality.
     """
     share = reliance.share("centred_abs" if len(reliance.values) > 1 else "abs")
     said = {}
@@ -60,8 +62,9 @@ def describe(
         text = f"{relies}{_adds(much, low, high, what, is_little)}."
         if low > 0 and _repeats(performance, j):
             text += (
-                f" Withheld alone it costs {performance.drop_one[j]:.3f} only: others "
-                "say much of the same."
+                f" Removing it alone lowers the score by only "
+                f"{performance.drop_one[j]:.3f}: its information is largely redundant "
+                "with other modalities."
             )
         if retrain is not None:
             text += _again(name, low, retrain, j)
@@ -70,10 +73,12 @@ def describe(
 
 
 def _repeats(performance: ModalityScores, j: int) -> bool:
-    """Tell whether a modality adds less than half of what news would add to the others.
+    """Return whether a modality is redundant with the others.
 
-    AUROCs of independent evidence do not add up: there is a ceiling. For two normal
-    scores the squares of ``sqrt(2) * norm.ppf(AUROC)`` do.
+    A modality is redundant if its gain over the others is less than half of the gain
+    of independent information. AUROCs of independent information are not additive,
+    because they have a ceiling. For two normal scores, the squares of
+    ``sqrt(2) * norm.ppf(AUROC)`` are additive.
     """
     scores, names = performance.coalition_scores, performance.modalities
     others = " + ".join(name for name in names if name != names[j])
@@ -81,7 +86,7 @@ def _repeats(performance: ModalityScores, j: int) -> bool:
         names[j],
         others,
     } <= set(scores.index):
-        return False  # another score, or sets that were not sampled
+        return False  # another score than the AUROC, or coalitions not sampled
     apart = np.clip(scores[[names[j], others]], 0.5, 1 - 1e-6)
     expected = norm.cdf(np.hypot(*norm.ppf(apart)))
     return bool(performance.drop_one[j] < 0.5 * (expected - apart.iloc[1]))
@@ -89,7 +94,7 @@ def _repeats(performance: ModalityScores, j: int) -> bool:
 
 def _relies(name: str, share: float) -> tuple[str, bool]:
     if not np.isfinite(share):
-        return f"No modality moves any prediction; {name}", False
+        return f"No modality, including {name}, changes any prediction", False
     if share < HARDLY:
         return f"The model hardly relies on {name} ({share:.2f})", False
     return f"The model relies on {name} ({share:.2f})", True
@@ -106,24 +111,24 @@ def _adds(relies: bool, low: float, high: float, score: str, is_little: bool) ->
     if is_little:
         _, _, cases = score.partition(" on ")
         return f"{link} it carries no information that helps on {cases} {interval}"
-    return f"{link} no gain in {score} can be shown {interval}"
+    return f"{link} no gain in {score} was shown {interval}"
 
 
 def _again(name: str, low: float, retrain: ModalityScores, j: int) -> str:
-    """Say what the retrain game adds, and whether it disagrees."""
+    """Return a sentence about the retrain game and its agreement with performance."""
     interval = f"({retrain.low[j]:.3f} to {retrain.high[j]:.3f})"
     gains = retrain.low[j] > 0
     if gains and low <= 0:
         return (
-            f" Models fitted again do gain by {name} {interval}: the data hold "
-            "something that this model does not use."
+            f" Retrained models do gain from {name} {interval}: the data contain "
+            "information that this model does not use."
         )
     if gains:
-        return f" So do models fitted again {interval}."
+        return f" Retrained models also gain from it {interval}."
     return (
-        f" Models fitted again show no gain either {interval}."
+        f" Retrained models show no gain either {interval}."
         if low <= 0
-        else (f" Models fitted again show no such gain {interval}.")
+        else (f" Retrained models show no such gain {interval}.")
     )
 
 
@@ -134,7 +139,7 @@ def find_pitfalls(
     performance: ModalityScores,
     patients: np.ndarray | None,
 ) -> list[str]:
-    """Look for what is known to mislead.
+    """Return descriptions of known pitfalls that apply to the results.
 
     Parameters
     ----------
@@ -145,11 +150,12 @@ def find_pitfalls(
     reliance, performance
         Results of the games.
     patients : ndarray of int of shape (n,) or None
-        Patients of the cases.
+        Number of the patient of each case.
 
     Returns
     -------
     list of str
+        One or more sentences for each pitfall.
     """
     found = [
         *_chance(scoring, reliance, performance, patients),
@@ -157,15 +163,18 @@ def find_pitfalls(
     ]
     if reliance.scale == "proba":
         found.append(
-            "Probabilities were explained: they are bent at both ends, so that "
-            "modalities whose log-odds add up seem to interact. output='link' is the "
-            "scale of the model."
+            "Probabilities were explained. They are nonlinear in the log-odds, so "
+            "modalities that are additive in the log-odds appear to interact. Use "
+            "output='link' to explain the model on its additive scale."
         )
     n_patients = len(cases) if patients is None else int(patients.max()) + 1
     if n_patients < FEW_PATIENTS:
-        found.append(f"There are {n_patients} patients only: intervals hold for many.")
+        found.append(
+            f"There are only {n_patients} patients. The intervals are valid for large "
+            "samples."
+        )
     if performance.low[0] != performance.low[0]:
-        found.append("Some intervals are not defined: too few cases of a class.")
+        found.append("Some intervals are undefined, because a class has too few cases.")
     return found
 
 
@@ -186,13 +195,13 @@ def _chance(
         return []
     return [
         f"The AUROC of the model is {value:.3f} ({value - 1.96 * error:.3f} to "
-        f"{value + 1.96 * error:.3f}), not above chance: what it relies on says "
-        "nothing about the disease."
+        f"{value + 1.96 * error:.3f}), which is not above chance. Its reliance on "
+        "modalities is not informative about the outcome."
     ]
 
 
 def _correlated(reliance: ModalityExplanation) -> list[str]:
-    """Compare what each modality says alone, over the cases."""
+    """Return the pairs of modalities whose single predictions are correlated."""
     values, names = reliance.coalition_values, reliance.modalities
     if values is None or len(values) < 3:
         return []
@@ -205,10 +214,11 @@ def _correlated(reliance: ModalityExplanation) -> list[str]:
             strongest = max(abs(_correlation(a, b)) for a, b in columns)
             if strongest > CORRELATED:
                 found.append(
-                    f"What {names[j]} and {names[i]} say alone goes together (r = "
-                    f"{strongest:.2f}): mixed with others' they are cases that nobody "
-                    "has, and either can stand for the other. Read the retrain game "
-                    "and the interactions, not what one alone costs."
+                    f"The predictions from {names[j]} alone and from {names[i]} alone "
+                    f"are correlated (r = {strongest:.2f}). Withholding one of them "
+                    "creates combinations that may not occur in patients, and either "
+                    "can replace the other. Interpret the retrain game and the "
+                    "interactions, not the effect of removing one alone."
                 )
     return found
 
@@ -222,22 +232,23 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 @dataclass(frozen=True, eq=False)
 class ModalityReport:
-    """What each modality contributes, by three games and two simpler measures.
+    """Report of modality importance by three games and two simpler measures.
 
     Attributes
     ----------
     reliance : ModalityExplanation
-        How far each modality moves each prediction.
+        Contribution of each modality to each prediction.
     performance : ModalityScores
-        What each adds to the score on held-out cases.
+        Contribution of each modality to the score on held-out cases.
     retrain : ModalityScores or None
-        What each adds when the model is fitted again; None if that was left out.
+        Contribution of each modality to the score of retrained models. None if the
+        game was omitted.
     permutation : Series of shape (M,)
-        What the score falls by when the modality is shuffled between cases, on average.
+        Mean decrease of the score when the modality is permuted between cases.
     sentences : dict of str to str
-        What the figures say of each modality.
+        Interpretation of the results, by modality.
     pitfalls : list of str
-        What is known to mislead, and was found here.
+        Known pitfalls that apply to the results.
     """
 
     reliance: ModalityExplanation
@@ -253,8 +264,9 @@ class ModalityReport:
         Returns
         -------
         DataFrame of shape (M, n_measures)
-            Two levels of columns: ``reliance`` (share), ``performance`` and ``retrain``
-            (estimate, low, high), ``drop_one`` and ``permutation`` (fall of the score).
+            Columns with two levels: ``reliance`` (share), ``performance`` and
+            ``retrain`` (estimate, low, high), ``drop_one`` and ``permutation``
+            (``fall``, the decrease of the score).
         """
         share = self.reliance.share() if len(self.reliance.values) > 1 else None
         if share is None:
@@ -272,13 +284,12 @@ class ModalityReport:
         return pd.concat(parts, axis=1)
 
     def plot(self) -> Any:
-        """Draw the games side by side.
+        """Plot the games side by side.
 
         Returns
         -------
         matplotlib.figure.Figure
-            What moves the predictions, what helps on these cases and, if it was
-            played, what there is to learn.
+            Panels of the reliance, the performance and, if computed, the retrain game.
         """
         pyplot = require("matplotlib.pyplot", "report")
         games = [g for g in (self.performance, self.retrain) if g is not None]
@@ -300,7 +311,7 @@ class ModalityReport:
         level = self.performance.confidence_level
         lines = [
             f"{self.performance.scoring} of all modalities: {scores.iloc[-1]:.3f} "
-            f"(chance {scores.iloc[0]:.3f}); intervals {level:.0%}, "
+            f"(chance {scores.iloc[0]:.3f}), confidence intervals {level:.0%}, "
             f"{self.performance.method}",
             "",
             self.to_frame().to_string(float_format=lambda value: f"{value:.3f}"),
@@ -308,7 +319,7 @@ class ModalityReport:
             *(f"- {sentence}" for sentence in self.sentences.values()),
         ]
         if self.pitfalls:
-            lines += ["", "Mind:", *(f"- {pitfall}" for pitfall in self.pitfalls)]
+            lines += ["", "Pitfalls:", *(f"- {pitfall}" for pitfall in self.pitfalls)]
         return "\n".join(lines)
 
 
@@ -324,7 +335,7 @@ def make_report(
     rng: np.random.RandomState,
     noticed: list[str],
 ) -> ModalityReport:
-    """Put the games side by side with permutation, and say what they mean together.
+    """Combine the games with permutation importance, an interpretation and pitfalls.
 
     Parameters
     ----------
@@ -333,15 +344,15 @@ def make_report(
     scoring : Scoring
         The score.
     reliance, performance, retrain
-        The results of the games.
+        Results of the games.
     patients : ndarray of int of shape (n,) or None
-        Patients of the cases.
+        Number of the patient of each case.
     n_repeats : int
-        How often each modality is shuffled.
+        Number of permutations of each modality.
     rng : RandomState
-        Shuffles.
+        Random state of the permutations.
     noticed : list of str
-        Warnings that the cases are training cases.
+        Warnings that cases to explain are training cases.
 
     Returns
     -------
@@ -368,7 +379,7 @@ def make_report(
 def _permutation(
     cases: Cases, scoring: Scoring, n_repeats: int, rng: np.random.RandomState
 ) -> pd.Series:
-    """Return how far the score falls when a modality is shuffled between cases."""
+    """Return the decrease of the score when a modality is permuted between cases."""
     ask = ask_for(cases.model, scoring)
     rows = np.arange(len(cases))
     whole = scoring.score(ask(cases.parts), rows)

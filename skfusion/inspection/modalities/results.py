@@ -1,4 +1,4 @@
-"""What each modality adds to each prediction: the result of `explain`."""
+"""Results of the games: contributions to predictions and to scores."""
 
 from __future__ import annotations
 
@@ -35,42 +35,42 @@ __all__ = [
 
 
 def coalition_name(members: np.ndarray, modalities: tuple[str, ...]) -> str:
-    """Write a set of modalities, such as ``"cxr + ehr"``."""
+    """Return the name of a set of modalities, such as ``"cxr + ehr"``."""
     names = [m for m, inside in zip(modalities, members, strict=True) if inside]
     return " + ".join(names) if names else "none"
 
 
 @dataclass(frozen=True, eq=False)
 class ModalityScores:
-    """What each modality adds to a score, with intervals.
+    """Contributions of modalities to a score, with confidence intervals.
 
     Attributes
     ----------
     game : {"performance", "retrain"}
-        Whether modalities are withheld from one fitted model, or the model is fitted
-        again on each set of them.
+        ``"performance"`` withholds modalities from one fitted model. ``"retrain"`` fits
+        the model again on each set of modalities.
     scoring : str
-        Name of the score. Of a loss, contributions are what it is lowered by.
+        Name of the score. For a loss, contributions are decreases of the loss.
     modalities : tuple of str
-        The M modalities.
+        Names of the M modalities.
     estimate, low, high : ndarray of shape (M,)
-        Shapley values of the score and limits of their intervals. They sum to the
-        score of all modalities less that of none.
+        Shapley values of the score, and the limits of their confidence intervals. The
+        estimates sum to the score of all modalities minus the score of the empty set.
     standard_errors : ndarray of shape (M,)
         Standard errors of the estimates.
     method : str
-        How the intervals were computed, in words.
+        Method that computed the intervals.
     confidence_level : float
-        Their coverage.
+        Confidence level of the intervals.
     coalition_scores : Series
-        The score of each set of modalities that was asked, named like ``"cxr + ehr"``;
-        greater is better. ``"none"`` is chance.
+        The score of each set of modalities that was evaluated, named as in
+        ``"cxr + ehr"``. Greater is better. ``"none"`` is chance.
     interactions : dict of (str, str) to float
-        Shapley interaction index of each pair: below 0 the two repeat each other, or
-        come near the ceiling of the score. Empty where sets were sampled.
+        Shapley interaction index of each pair. It is negative if the two are redundant,
+        or if the score is near its ceiling. Empty if sets were sampled.
     drop_one : ndarray of shape (M,)
-        What the score loses when the modality alone is withheld; NaN where that set
-        was not sampled. Of two that repeat each other, neither loses anything.
+        Decrease of the score when only this modality is withheld. NaN if that set was
+        not sampled. For two modalities with the same information, both are close to 0.
     """
 
     game: str
@@ -100,7 +100,14 @@ class ModalityScores:
         )
 
     def plot(self, kind: str = "bars", **options: Any) -> Any:
-        """Draw, see `skfusion.inspection.plots.display.ModalityScoresDisplay.plot`.
+        """Plot the contributions to the score.
+
+        Parameters
+        ----------
+        kind : {"bars", "interactions"}, default="bars"
+            Type of the plot.
+        **options : any
+            See `skfusion.inspection.plots.display.ModalityScoresDisplay.plot`.
 
         Returns
         -------
@@ -114,7 +121,7 @@ class ModalityScores:
 def named_pairs(
     modalities: tuple[str, ...], values: np.ndarray
 ) -> dict[tuple[str, str], np.ndarray]:
-    """Name the rows of an array of pairs, in the order of `player_pairs`."""
+    """Return the rows of an array by pair, in the order of `player_pairs`."""
     pairs = player_pairs(len(modalities))
     return {
         (modalities[i], modalities[j]): value
@@ -134,21 +141,21 @@ def make_scores(
     method: str,
     confidence_level: float,
 ) -> ModalityScores:
-    """Put together what a game of scores found.
+    """Compute contributions to a score from the scores of the coalitions.
 
     Parameters
     ----------
     game, scoring, modalities, method, confidence_level
-        As in `ModalityScores`.
+        See `ModalityScores`.
     plan : CoalitionPlan
-        The sets of modalities that were asked.
+        The coalitions that were evaluated.
     values : ndarray of shape (n_coalitions,)
-        Their scores.
+        The scores of the coalitions.
     limits : tuple of two ndarrays of shape (M,)
-        Limits of the Shapley values' intervals, which know nothing of sampled sets:
-        where sets were sampled, they are widened by what that leaves uncertain.
+        Limits of the confidence intervals of the Shapley values, without the error of
+        sampling coalitions. They are widened by this error if coalitions were sampled.
     errors : ndarray of shape (M,)
-        Standard errors, likewise.
+        Standard errors of the Shapley values, also without the sampling error.
 
     Returns
     -------
@@ -193,45 +200,45 @@ def _drop_one(plan: CoalitionPlan, values: np.ndarray) -> np.ndarray:
     return lost
 
 
-# What the log-odds of a probability of 1 are cut at
+# Log-odds at which a probability of 1 is clipped.
 LARGEST = float(log_odds(np.ones(1))[0])
 SHARES = ("centred_abs", "variance", "covariance", "abs")
 
 
 @dataclass(frozen=True, eq=False)
 class ModalityExplanation:
-    """What each modality adds to each prediction (reliance).
+    """Contributions of modalities to predictions (reliance).
 
-    A prediction is the base value plus what its modalities add. n is the number of
-    cases, M of modalities, C of outputs; the last axis is left out where there is one
-    output, as for two classes.
+    A prediction is the sum of the base value and the contributions of the modalities.
+    In the shapes below, n is the number of cases, M of modalities and C of outputs. The
+    last axis is omitted for a single output, as for two classes.
 
     Attributes
     ----------
     values : ndarray of shape (n, M[, C])
         Shapley values, in the unit of `output`.
     base_values : ndarray of shape () or (C,)
-        Prediction where no modality is known.
+        Prediction without any modality.
     modalities : tuple of str
-        Their names.
+        Names of the modalities.
     output : str
-        What is explained, in words, such as ``"log-odds of 1"``.
+        Description of the explained output, such as ``"log-odds of 1"``.
     scale : {"link", "proba", "custom"}
-        On which scale; see `interaction_share`.
+        Scale of the output, see `interaction_share`.
     classes : tuple or None
-        What the C outputs stand for; None where there is one output.
+        Class or label of each of the C outputs. None for a single output.
     coalition_values : ndarray of shape (n, 2**M[, C]) or None
         Predictions from each set of modalities, in the order of
-        `skfusion.inspection.shapley.all_coalitions`; None where sets were sampled.
+        `skfusion.inspection.shapley.all_coalitions`. None if sets were sampled.
     interactions : dict of (str, str) to ndarray of shape (n[, C])
-        Shapley interaction index of each pair: above 0 the two say more together than
-        apart. Empty where sets were sampled.
+        Shapley interaction index of each pair, which is positive if the joint
+        contribution is larger than the sum of the two. Empty if sets were sampled.
     standard_errors : ndarray of shape (n, M[, C]) or None
-        Uncertainty of sampled values; None where they are exact.
+        Standard errors of sampled values. None if the values are exact.
     presence : DataFrame of bool of shape (n, M)
-        Which modality is there in which case; its index is that of the cases.
+        Whether a modality is present in a case, with the index of the cases.
     outcome : ndarray of shape (n,) or None
-        What happened, if it was given.
+        The outcome, if it was passed.
     """
 
     values: np.ndarray
@@ -248,31 +255,33 @@ class ModalityExplanation:
 
     @property
     def predictions(self) -> np.ndarray:
-        """The predictions that are explained, of shape (n[, C])."""
+        """Explained predictions, of shape (n[, C])."""
         return self.base_values + self.values.sum(axis=1)
 
     def share(self, kind: str = "centred_abs", *, per_class: bool = False) -> Any:
-        """Return the share of each modality in what is explained, over all cases.
+        """Return the relative contribution of each modality over all cases.
 
         Parameters
         ----------
         kind : {"centred_abs", "variance", "covariance", "abs"}, default="centred_abs"
-            What is compared: the mean distance of the values from their own mean,
-            which does not depend on which cases the background happened to hold; their
-            variance; their covariance with the prediction (below 0 for a modality that
-            works against it); or the mean of their absolute values.
+            The quantity that is compared. ``"centred_abs"`` is the mean absolute
+            deviation of the values from their mean, which does not depend on the choice
+            of background cases. ``"variance"`` is their variance. ``"covariance"`` is
+            their covariance with the prediction, which can be negative. ``"abs"`` is
+            the mean of their absolute values.
         per_class : bool, default=False
-            Whether each output gets shares of its own. Else they are summed first.
+            Whether to return shares for each output. Otherwise, the outputs are summed
+            first.
 
         Returns
         -------
         Series of shape (M,), or DataFrame of shape (M, C) if `per_class`
-            Shares, which sum to 1; NaN where no modality moves any prediction.
+            Shares, which sum to 1. NaN if no modality changes any prediction.
 
         Raises
         ------
         ValueError
-            If the kind is unknown, or spread is asked of a single case.
+            If `kind` is unknown, or needs more than one case.
         """
         _check_kind(kind, len(self.values))
         sizes = _sizes(self._three_dimensional(), kind)  # (M, C)
@@ -293,23 +302,22 @@ class ModalityExplanation:
         n_resamples: int = 1000,
         random_state: Any = 0,
     ) -> pd.DataFrame:
-        """Return the shares with bootstrap intervals over cases, or whole patients.
+        """Return the shares with bootstrap confidence intervals.
 
-        The model and the background stay as they are: the intervals say how far the
-        choice of cases moves the shares.
+        The intervals describe the sampling of cases, for a fixed model and background.
 
         Parameters
         ----------
         kind : str, default="centred_abs"
             As in `share`.
         groups : array-like of shape (n,) or None, default=None
-            Patient ids; whole patients are drawn.
+            Patient ids. If given, whole patients are resampled.
         confidence_level : float, default=0.95
-            Coverage.
+            Confidence level of the intervals.
         n_resamples : int, default=1000
-            Number of draws.
+            Number of bootstrap samples.
         random_state : int, RandomState or None, default=0
-            Seed of the draws.
+            Seed of the bootstrap.
 
         Returns
         -------
@@ -331,23 +339,23 @@ class ModalityExplanation:
         )
 
     def moebius(self) -> dict[tuple[str, ...], np.ndarray]:
-        """Return what each set of modalities adds beyond all its subsets.
+        """Return the contribution of each set of modalities beyond all its subsets.
 
         Returns
         -------
         dict of tuple of str to ndarray of shape (n[, C])
-            Möbius terms; those of all sets sum to the prediction less the base value.
+            Möbius terms. Their sum is the prediction minus the base value.
 
         Raises
         ------
         ValueError
-            If sets were sampled, so that most are not known.
+            If sets were sampled, so that the values of most sets are unknown.
         """
         if self.coalition_values is None:
             raise ValueError(
                 f"Permutations of {len(self.modalities)} modalities were sampled, so "
-                "the values of most sets are not known. Leave n_permutations at None, "
-                "or join modalities until there are 8 at most."
+                "the values of most sets are not known. Leave n_permutations=None, and "
+                "merge modalities if there are more than 8."
             )
         n_players = len(self.modalities)
         terms = np.tensordot(moebius_matrix(n_players), self.coalition_values, (1, 1))
@@ -359,31 +367,32 @@ class ModalityExplanation:
         }
 
     def interaction_share(self) -> float:
-        """Return how much of what moves predictions needs two modalities or more.
+        """Return the share of the interactions in the variance of all Möbius terms.
 
         Returns
         -------
         float
-            Variance over the cases of the Möbius terms of two modalities and more,
-            divided by that of all terms: 0 for a model that adds its modalities up, 1
-            for an exclusive or. NaN where nothing moves.
+            Sum of the variances of the Möbius terms of two or more modalities, divided
+            by the sum over all terms. It is 0 for a model that is additive in its
+            modalities, and 1 for an exclusive or. NaN if all terms are constant.
 
         Raises
         ------
         ValueError
-            If sets were sampled, or there is a single case.
+            If sets were sampled, or there is only one case.
 
         Warns
         -----
         UserWarning
-            If probabilities were explained. They are bent at both ends, so that
-            modalities whose log-odds add up seem to interact.
+            If probabilities were explained. They are nonlinear in the log-odds, so
+            modalities that are additive in the log-odds appear to interact.
         """
         _check_kind("variance", len(self.values))
         if self.scale == "proba":
             warnings.warn(
-                "Interactions of probabilities are no property of the model: where "
-                "log-odds add up they are not 0. Explain output='link'.",
+                "Interactions of probabilities are not a property of the model. They "
+                "are not 0 for modalities that are additive in the log-odds. Use "
+                "output='link'.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -395,12 +404,12 @@ class ModalityExplanation:
         return float(shared / total) if total > 0 else float("nan")
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per case: the base value, the modalities, the prediction.
+        """Return the base value, the contributions and the prediction of each case.
 
         Returns
         -------
         DataFrame of shape (n, M + 2)
-            Where there are several outputs the columns have two levels, the output
+            For several outputs, the columns have two levels, of which the output is the
             first.
         """
         names = ["base", *self.modalities, "prediction"]
@@ -422,13 +431,13 @@ class ModalityExplanation:
         return pd.DataFrame(wide, index=self.presence.index, columns=levels)
 
     def to_shap(self) -> Any:
-        """Return the same as a `shap.Explanation`, which shap's own plots take.
+        """Return the contributions as a `shap.Explanation`, for the plots of shap.
 
         Returns
         -------
         shap.Explanation
-            Its features are the modalities; their data is 1 where the modality is
-            there and 0 where it is absent.
+            An explanation whose features are the modalities. Their data are 1 if the
+            modality is present and 0 if it is absent.
 
         Raises
         ------
@@ -447,7 +456,14 @@ class ModalityExplanation:
         )
 
     def plot(self, kind: str = "share", **options: Any) -> Any:
-        """Draw, see `skfusion.inspection.plots.display.ModalityDisplay.plot`.
+        """Plot the contributions to the predictions.
+
+        Parameters
+        ----------
+        kind : str, default="share"
+            Type of the plot.
+        **options : any
+            See `skfusion.inspection.plots.display.ModalityDisplay.plot`.
 
         Returns
         -------
@@ -464,18 +480,18 @@ class ModalityExplanation:
 def make_explanation(
     cases: Cases, plan: CoalitionPlan, output: Output, table: np.ndarray, y: Any
 ) -> ModalityExplanation:
-    """Turn what a model predicts from sets of modalities into an explanation.
+    """Compute an explanation from the predictions of the coalitions.
 
     Parameters
     ----------
     cases : Cases
         The n cases.
     plan : CoalitionPlan
-        The sets.
+        The coalitions.
     output : Output
-        What was asked.
+        The output that is explained.
     table : ndarray of shape (n_coalitions, n, C)
-        What was answered.
+        Outputs of the model from each coalition.
     y : array-like of shape (n,) or None
         The outcome.
 
@@ -490,7 +506,7 @@ def make_explanation(
     names, n_outputs = cases.model.modalities, table.shape[-1]
 
     def shaped(array: np.ndarray) -> np.ndarray:
-        """Put the cases first, and leave out the axis of a single output."""
+        """Move the cases to the first axis, and drop the axis of a single output."""
         array = np.moveaxis(array, 1, 0)
         return array[..., 0] if n_outputs == 1 else array
 
@@ -501,7 +517,7 @@ def make_explanation(
     errors = plan.standard_errors(table)
     return ModalityExplanation(
         values=shaped(phi),
-        # the same for every case, of which nothing is known
+        # The value of the empty coalition is the same for all cases.
         base_values=np.asarray(shaped(table)[0, 0]),
         modalities=names,
         output=output.name,
@@ -520,8 +536,8 @@ def _warn_cut(margins: np.ndarray) -> None:
     if count:
         warnings.warn(
             f"The predicted probability is 0 or 1 in {count} of {len(margins)} cases, "
-            f"whose log-odds are cut at {LARGEST:.1f} and weigh heavily. Explain "
-            "output='proba', or calibrate the model.",
+            f"whose log-odds are clipped at {LARGEST:.1f} and have a large influence. "
+            "Use output='proba', or calibrate the model.",
             UserWarning,
             stacklevel=5,
         )
@@ -532,12 +548,12 @@ def _check_kind(kind: str, n_cases: int) -> None:
     if n_cases < 2 and kind != "abs":
         raise ValueError(
             f"The spread of the values ({kind!r}) needs two cases or more, got "
-            f"{n_cases}. Explain more cases, or take kind='abs'."
+            f"{n_cases}. Explain more cases, or use kind='abs'."
         )
 
 
 def _sizes(values: np.ndarray, kind: str) -> np.ndarray:
-    """Return how large the values (n, M, C) are, of shape (M, C)."""
+    """Return the size of the values (n, M, C) over the cases, of shape (M, C)."""
     if kind == "abs":
         return np.abs(values).mean(axis=0)
     centred = values - values.mean(axis=0)

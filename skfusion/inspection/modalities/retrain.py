@@ -1,6 +1,7 @@
-"""The retrain game: the model is fitted again on every set of modalities.
+"""Retrain game: contribution of each modality to the score of retrained models.
 
-It asks what the data hold, not what one model made of them (the game of HAIM).
+The model is fitted again on every set of modalities. The result describes the data and
+the type of model, not one fitted model (as in HAIM).
 """
 
 from __future__ import annotations
@@ -45,21 +46,22 @@ def refit_scores(
     Parameters
     ----------
     model : FusionModel or TableModel
-        The fitted model; clones of it are fitted.
+        The fitted model, of which clones are fitted.
     X, y : DataFrame or ndarray of n rows, array-like of n rows
-        Cases and outcome.
+        The cases and their outcome.
     plan : CoalitionPlan
-        The sets of modalities.
+        The coalitions of modalities.
     scoring : Scoring
-        The score, of the outcome of these cases.
+        The score, with the outcome of these cases.
     cv : int or splitter
-        The folds.
+        Cross-validation folds.
     groups : ndarray of int of shape (n,) or None
-        Patients, who are kept on one side.
+        Number of the patient of each case. All cases of a patient are on the same side
+        of a split.
     confidence_level : float
-        Coverage of the intervals.
+        Confidence level of the intervals.
     n_jobs : int or None
-        Fits at a time.
+        Number of models fitted in parallel.
     random_state : int
         Seed of the folds.
 
@@ -119,12 +121,12 @@ def refit_scores(
 
 
 def with_modalities(estimator: Any, kept: list[str]) -> Any:
-    """Return an unfitted clone of a fusion that has some of its modalities only.
+    """Return an unfitted clone of a fusion with a subset of its modalities.
 
     Parameters
     ----------
     estimator : early, late or joint fusion
-        Fitted.
+        A fitted fusion.
     kept : list of str
         Names of the modalities to keep.
 
@@ -146,15 +148,15 @@ def with_modalities(estimator: Any, kept: list[str]) -> Any:
     }
     changed["modalities"] = chosen
     if "encoders" in given and not _encoded(estimator, changed, kept):
-        changed["encoders"] = "all"  # a net of features alone needs a layer to train
+        changed["encoders"] = "all"  # without networks, an encoder must be trained
     return clone(estimator).set_params(**changed)
 
 
 def _is_by_modality(parameter: str, value: Any, names: list[str]) -> bool:
-    """Tell whether a parameter speaks of single modalities."""
+    """Return whether a parameter has one entry per modality."""
     if isinstance(value, dict):
         return bool(value) and set(value) <= set(names)
-    if parameter == "weights":  # late fusion's, one number each
+    if parameter == "weights":  # in late fusion, one number per modality
         return isinstance(value, (list, tuple, np.ndarray))
     return (
         isinstance(value, (list, tuple))
@@ -199,7 +201,7 @@ def _fit_and_score(
     outcome = take_rows(y if hasattr(y, "iloc") else np.asarray(y), train)
     part = None if groups is None else groups[train]
     with warnings.catch_warnings():
-        # of cases without any modality of the set: that is what the game asks
+        # Cases without any modality of the set are expected in this game.
         warnings.filterwarnings("ignore", ".*no modality at all.*", UserWarning)
         if isinstance(estimator, BaseFusion):
             estimator.fit(take_rows(table, train), outcome, groups=part)
@@ -216,7 +218,7 @@ def _fit_and_score(
 
 
 def _inside(estimator: Any) -> BaseEstimator:
-    """Take the best model out of a search, which would search again."""
+    """Return the best estimator of a search, to avoid another search."""
     return getattr(estimator, "best_estimator_", estimator)
 
 
@@ -233,7 +235,7 @@ def _columns_of(model: TableModel, table: Any, kept: list[str]) -> Any:
 
 
 def _chance(model: FusionModel | TableModel, scoring: Scoring, fold: Fold) -> float:
-    """Score the same answer to all: what the training part holds on average."""
+    """Return the score of a constant prediction, the mean of the training outcome."""
     train, test = fold
     y = scoring.y[train]
     if scoring.is_auroc or y.dtype.names is not None:

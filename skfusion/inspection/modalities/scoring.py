@@ -1,4 +1,4 @@
-"""What a model is scored by: a name in, a score of predictions and outcomes out."""
+"""Scores of predictions, and the bootstrap of their confidence intervals."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ __all__ = [
 def resampled_rows(
     n_rows: int, groups: Any, n_resamples: int, rng: np.random.RandomState
 ) -> Iterator[np.ndarray]:
-    """Draw rows with replacement, all rows of a patient together.
+    """Draw bootstrap samples of rows, or of whole patients.
 
     Parameters
     ----------
     n_rows : int
         Number of rows.
     groups : array-like of shape (n_rows,) or None
-        Patient ids; None draws single rows.
+        Patient ids. None draws single rows.
     n_resamples : int
-        Number of draws.
+        Number of bootstrap samples.
     rng : RandomState
-        Draws them.
+        Random state of the samples.
 
     Yields
     ------
     ndarray of int
-        Row positions of one draw.
+        Row positions of one sample.
 
     Examples
     --------
@@ -73,14 +73,14 @@ def resampled_rows(
 def percentile_interval(
     draws: np.ndarray, confidence_level: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the limits that hold the middle of the draws.
+    """Return the limits of the percentile bootstrap interval.
 
     Parameters
     ----------
     draws : ndarray of shape (n_resamples, ...)
-        Draws of a statistic; those that are NaN (undefined) do not count.
+        Bootstrap samples of a statistic. NaN (undefined) samples are ignored.
     confidence_level : float
-        Share of the draws between the limits.
+        Fraction of the samples between the limits.
 
     Returns
     -------
@@ -89,11 +89,11 @@ def percentile_interval(
     Raises
     ------
     ValueError
-        If the level does not lie between 0 and 1.
+        If `confidence_level` is not between 0 and 1.
     """
     if not 0.0 < confidence_level < 1.0:
         raise ValueError(
-            f"confidence_level must lie between 0 and 1, got {confidence_level!r}."
+            f"confidence_level must be between 0 and 1, got {confidence_level!r}."
         )
     tail = (1.0 - confidence_level) / 2.0
     low, high = np.nanquantile(draws, [tail, 1.0 - tail], axis=0)
@@ -105,25 +105,25 @@ AUROCS = ("roc_auc", "roc_auc_ovr")
 
 @dataclass(frozen=True)
 class Scoring:
-    """A score that is greater the better a model predicts, with what it is taken of.
+    """Score for which greater is better, with the outcome it is computed from.
 
     Attributes
     ----------
     name : str
-        How reports write it.
+        Name of the score in reports.
     y : ndarray of n rows
-        The checked outcome.
+        The validated outcome.
     is_auroc : bool
-        Whether it is the AUROC (one against the rest), whose covariance is known.
+        Whether the score is the AUROC (one-vs-rest), whose covariance is known.
     score : callable
-        From predictions (n, n_outputs) and their row positions to a number.
+        Maps predictions (n, n_outputs) and their row positions to a number.
     positive : ndarray of bool of shape (n,) or (n, L), or None
-        Which cases are positive, for the AUROC.
+        Whether a case is positive, for the AUROC.
     is_bounded : bool
-        Whether it lies between 0 and 1, so that 0.02 is little.
+        Whether the score is between 0 and 1, so that a difference of 0.02 is small.
     on_link : bool
-        Whether it is taken of log-odds, which give the same order of cases, and not of
-        all predicted probabilities or numbers.
+        Whether the score is computed from log-odds, which rank the cases in the same
+        order, instead of all predicted probabilities or numbers.
     """
 
     name: str
@@ -138,21 +138,21 @@ class Scoring:
 def ask_for(
     model: FusionModel | TableModel, scoring: Scoring
 ) -> Callable[[Parts], np.ndarray]:
-    """Return what asks a model for what a score is taken of, (n, C)."""
+    """Return the function that computes the outputs (n, C) that a score needs."""
     return make_output(model, "link").ask if scoring.on_link else model.predict
 
 
 def make_scoring(model: FusionModel | TableModel, y: Any, scoring: Any) -> Scoring:
-    """Check the outcome and choose the score.
+    """Validate the outcome and return the score.
 
     Parameters
     ----------
     model : FusionModel or TableModel
-        The model, which knows its classes.
+        The fitted model.
     y : array-like of n rows
         The outcome.
     scoring : str, callable or None
-        As in `compare_fusion`; None is the AUROC, R² or the concordance.
+        As in `compare_fusion`. None is the AUROC, R² or the concordance.
 
     Returns
     -------
@@ -161,8 +161,8 @@ def make_scoring(model: FusionModel | TableModel, y: Any, scoring: Any) -> Scori
     Raises
     ------
     ValueError
-        If `y` has a class that the model does not know, or one value only, or the
-        score does not belong to the task.
+        If `y` has a class that the model was not fitted on, or only one value, or the
+        score does not support the task.
     """
     survival = model.kind == "survival" or np.asarray(y).dtype.names is not None
     if survival:
@@ -176,8 +176,8 @@ def make_scoring(model: FusionModel | TableModel, y: Any, scoring: Any) -> Scori
         )
     if len(np.unique(values, axis=0)) < 2:
         raise ValueError(
-            f"{OWNER}: y has one value in all {len(values)} cases, so there is nothing "
-            "to score. Give cases of both outcomes."
+            f"{OWNER}: y has one value in all {len(values)} cases, so the score is not "
+            "defined. Pass cases with different outcomes."
         )
     if model.kind == "numbers":
         return _of_metric(values.astype(np.float64), None, scoring or "r2")
@@ -196,8 +196,8 @@ def make_scoring(model: FusionModel | TableModel, y: Any, scoring: Any) -> Scori
         if not of_class.any(axis=0).all():
             raise ValueError(
                 f"{OWNER}: {int((~of_class.any(axis=0)).sum())} of {len(classes)} "
-                "classes have no case, so their AUROC is not defined. Give cases of "
-                "every class, or another scoring."
+                "classes have no case, so their AUROC is not defined. Pass cases of "
+                "every class, or use another scoring."
             )
         binary = len(classes) == 2
         positive = of_class[:, 1] if binary else of_class
@@ -219,15 +219,15 @@ def _auroc_of(positive: np.ndarray) -> Callable[[np.ndarray, np.ndarray], float]
 
 def _auroc(positive: np.ndarray, score: np.ndarray) -> float:
     if positive.all() or not positive.any():
-        return float("nan")  # a draw, or a fold, without one of the classes
+        return float("nan")  # a bootstrap sample or a fold can lack a class
     return float(estimate_aurocs(positive, score[None]).values[0])
 
 
 def _labels(values: np.ndarray, scoring: Any) -> Scoring:
     if scoring not in (None, *AUROCS):
         raise ValueError(
-            f"{OWNER}: scoring={scoring!r} cannot be taken of several labels. Leave it "
-            "out for the mean AUROC of the labels."
+            f"{OWNER}: scoring={scoring!r} does not support multilabel outcomes. Use "
+            "scoring=None for the mean AUROC of the labels."
         )
     positive = values.astype(bool)
     name = "AUROC (mean of labels)"
@@ -237,8 +237,8 @@ def _labels(values: np.ndarray, scoring: Any) -> Scoring:
 def _concordance(y: Any, scoring: Any) -> Scoring:
     if scoring not in (None, "concordance"):
         raise ValueError(
-            f"{OWNER}: scoring={scoring!r} cannot be taken of censored times. Leave it "
-            "out for the concordance."
+            f"{OWNER}: scoring={scoring!r} does not support censored times. Use "
+            "scoring=None for the concordance."
         )
     times = check_survival(y, OWNER)
 

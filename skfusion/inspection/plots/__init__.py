@@ -1,1 +1,1 @@
-"""Figures of the results, drawn with matplotlib."""
+"""Figures of modality importance, drawn with matplotlib."""

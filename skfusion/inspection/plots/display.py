@@ -1,6 +1,6 @@
-"""Pictures of what modalities contribute, in the way of scikit-learn's displays.
+"""Displays of modality contributions, with the API of scikit-learn's displays.
 
-The pictures need matplotlib.
+Plotting requires matplotlib.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SCORE_KINDS = ("bars", "interactions")
 
 
 class _Explanation(Protocol):
-    """What is drawn of a `ModalityExplanation`."""
+    """Attributes of a `ModalityExplanation` that are plotted."""
 
     @property
     def modalities(self) -> tuple[str, ...]: ...
@@ -64,7 +64,7 @@ class _Explanation(Protocol):
 
 
 class _Scores(Protocol):
-    """What is drawn of `ModalityScores`."""
+    """Attributes of `ModalityScores` that are plotted."""
 
     @property
     def modalities(self) -> tuple[str, ...]: ...
@@ -88,22 +88,22 @@ class _Scores(Protocol):
 
 
 class ModalityDisplay:
-    """What each modality adds to predictions, as a picture.
+    """Visualization of the contributions of modalities to predictions.
 
-    Use `from_explanation`, or `from_estimator`, which
-    `skfusion.inspection.modalities.importance` adds.
+    Use `from_explanation` or `from_estimator` to create a display. The method
+    `from_estimator` is defined in `skfusion.inspection.modalities.importance`.
 
     Parameters
     ----------
     explanation : ModalityExplanation
-        What is drawn.
+        The explanation to plot.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Where it was drawn.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        The figure of the axes.
+        Figure of the axes.
 
     Examples
     --------
@@ -136,14 +136,14 @@ class ModalityDisplay:
         groups: Any = None,
         ax: Any = None,
     ) -> Self:
-        """Draw an explanation.
+        """Plot an explanation.
 
         Parameters
         ----------
         explanation : ModalityExplanation
-            From `ModalityImportance.explain`.
+            Result of `ModalityImportance.explain`.
         kind, case, output, groups, ax
-            As in `plot`.
+            See `plot`.
 
         Returns
         -------
@@ -162,24 +162,27 @@ class ModalityDisplay:
         groups: Any = None,
         ax: Any = None,
     ) -> Self:
-        """Draw.
+        """Plot the contributions of the modalities.
 
         Parameters
         ----------
         kind : {"share", "waterfall", "beeswarm", "interactions", "outcome"}, \
                 default="share"
-            Shares with bootstrap intervals over cases; how one prediction comes about;
-            every case in the row of each modality; what modalities add alone and
-            together; two modalities against each other or the shares of three in a
+            Type of the plot. ``"share"`` shows shares with bootstrap confidence
+            intervals. ``"waterfall"`` shows the contributions to one prediction.
+            ``"beeswarm"`` shows the contributions in all cases. ``"interactions"``
+            shows the contributions of single modalities and the interactions of pairs.
+            ``"outcome"`` shows two modalities in a plane, or the shares of three in a
             triangle, by outcome.
         case : int, default=0
             Row position of the case of ``"waterfall"``.
         output : class label, int or None, default=None
-            Which of several outputs; None is the first, and for ``"share"`` all.
+            The output to plot, of several. None selects the first output, and for
+            ``"share"`` all outputs.
         groups : array-like of shape (n,) or None, default=None
-            Patient ids, for the intervals of ``"share"``.
+            Patient ids, for the confidence intervals of ``"share"``.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to plot on. None creates a new figure.
 
         Returns
         -------
@@ -188,8 +191,8 @@ class ModalityDisplay:
         Raises
         ------
         ValueError
-            If `kind`, `case` or `output` is unknown, or the picture does not exist for
-            this number of modalities.
+            If `kind`, `case` or `output` is unknown, or the plot does not support this
+            number of modalities.
         ImportError
             If matplotlib is not installed.
         """
@@ -197,14 +200,14 @@ class ModalityDisplay:
         names = self.explanation.modalities
         if kind == "outcome" and len(names) not in (2, 3):
             raise ValueError(
-                "kind='outcome' draws two modalities in a plane or three in a "
-                f"triangle, but there are {len(names)}. Take kind='beeswarm'."
+                "kind='outcome' plots two modalities in a plane or three in a "
+                f"triangle, but there are {len(names)}. Use kind='beeswarm'."
             )
         number = self._output_number(output)
         n_cases = len(self.explanation.values)
         if not -n_cases <= case < n_cases:
             raise ValueError(
-                f"case={case} is no row position: there are {n_cases} cases."
+                f"case={case} is not a row position, because there are {n_cases} cases."
             )
         row = 0.85 if kind == "beeswarm" else 0.5
         height = 1.1 + row * (len(names) + (2 if kind == "waterfall" else 0))
@@ -223,7 +226,7 @@ class ModalityDisplay:
             table = found.share_interval(groups=groups)
         else:
             table = found.share("abs").to_frame("estimate")
-        draw_bars(self.ax_, table, f"share of what moves the {found.output}")
+        draw_bars(self.ax_, table, f"relative contribution to the {found.output}")
 
     def _plot_waterfall(self, number: int, case: int) -> None:
         found = self.explanation
@@ -247,7 +250,7 @@ class ModalityDisplay:
             self.ax_,
             found.modalities,
             self._values(number),
-            f"adds to the {self._label(number)}",
+            f"contribution to the {self._label(number)}",
             outcome=found.outcome,
             presence=found.presence.to_numpy(),
         )
@@ -257,14 +260,17 @@ class ModalityDisplay:
         if found.coalition_values is None:
             raise ValueError(
                 "kind='interactions' needs all sets of modalities, but permutations of "
-                f"{len(found.modalities)} were sampled. Take kind='share'."
+                f"{len(found.modalities)} were sampled. Use kind='share'."
             )
         sizes = np.abs(self._values(number)).mean(axis=0)
         pairs = {
             pair: np.abs(value.reshape(len(value), -1)[:, number]).mean()
             for pair, value in found.interactions.items()
         }
-        names, label = found.modalities, f"mean size in the {self._label(number)}"
+        names, label = (
+            found.modalities,
+            f"mean absolute contribution to the {self._label(number)}",
+        )
         table = pair_table(names, sizes, pairs)
         draw_matrix(self.ax_, names, table, label, signed=False)
 
@@ -281,7 +287,11 @@ class ModalityDisplay:
         if output is None:
             return 0
         if classes is None or output not in classes:
-            known = "there is one output only" if classes is None else f"{classes}"
+            known = (
+                "there is only one output"
+                if classes is None
+                else f"the outputs are {classes}"
+            )
             raise ValueError(f"output={output!r} is unknown: {known}.")
         return list(classes).index(output)
 
@@ -297,21 +307,21 @@ class ModalityDisplay:
 
 
 class ModalityScoresDisplay:
-    """What each modality adds to a score, as a picture.
+    """Visualization of the contributions of modalities to a score.
 
-    Use `from_scores`.
+    Use `from_scores` to create a display.
 
     Parameters
     ----------
     scores : ModalityScores
-        What is drawn.
+        The scores to plot.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        Where it was drawn.
+        Axes of the plot.
     figure_ : matplotlib Figure
-        The figure of the axes.
+        Figure of the axes.
 
     Examples
     --------
@@ -326,7 +336,7 @@ class ModalityScoresDisplay:
     ... ).fit(X[:200], y[:200])
     >>> scores = ModalityImportance(model, background=X[:200]).score(X[200:], y[200:])
     >>> scores.plot().ax_.get_xlabel()
-    'adds to AUROC (95 % intervals)'
+    'contribution to AUROC (95 % CI)'
     """
 
     def __init__(self, scores: _Scores) -> None:
@@ -336,14 +346,14 @@ class ModalityScoresDisplay:
     def from_scores(
         cls, scores: _Scores, *, kind: str = "bars", ax: Any = None
     ) -> Self:
-        """Draw scores.
+        """Plot scores.
 
         Parameters
         ----------
         scores : ModalityScores
-            From `ModalityImportance.score` or `refit`.
+            Result of `ModalityImportance.score` or `refit`.
         kind, ax
-            As in `plot`.
+            See `plot`.
 
         Returns
         -------
@@ -352,15 +362,16 @@ class ModalityScoresDisplay:
         return cls(scores).plot(kind, ax=ax)
 
     def plot(self, kind: str = "bars", *, ax: Any = None) -> Self:
-        """Draw.
+        """Plot the contributions of the modalities.
 
         Parameters
         ----------
         kind : {"bars", "interactions"}, default="bars"
-            What each adds, with its interval; or the diagonal of a matrix, below which
-            stands what pairs add together.
+            Type of the plot. ``"bars"`` shows the contributions with their confidence
+            intervals. ``"interactions"`` shows a matrix with the contributions on the
+            diagonal and the interactions of pairs below it.
         ax : matplotlib Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to plot on. None creates a new figure.
 
         Returns
         -------
@@ -369,8 +380,8 @@ class ModalityScoresDisplay:
         Raises
         ------
         ValueError
-            If `kind` is unknown, or sets of modalities were sampled so that
-            interactions are not known.
+            If `kind` is unknown, or is ``"interactions"`` and sets of modalities were
+            sampled.
         ImportError
             If matplotlib is not installed.
         """
@@ -380,25 +391,28 @@ class ModalityScoresDisplay:
         if kind == "interactions" and len(names) > 1 and not found.interactions:
             raise ValueError(
                 "kind='interactions' needs all sets of modalities, but permutations of "
-                f"{len(names)} were sampled. Take kind='bars'."
+                f"{len(names)} were sampled. Use kind='bars'."
             )
         bars = kind == "bars"
         size = (6.4, max(2.2, 1.1 + 0.5 * len(names))) if bars else (5.4, 4.4)
         self.figure_, self.ax_ = axes_for(ax, size)
-        again = ", fitted again" if found.game == "retrain" else ""
+        again = ", retrained" if found.game == "retrain" else ""
         if bars:
-            level = f"{100 * found.confidence_level:g} % intervals{again}"
-            label = f"adds to {found.scoring} ({level})"
+            level = f"{100 * found.confidence_level:g} % CI{again}"
+            label = f"contribution to {found.scoring} ({level})"
             draw_bars(self.ax_, found.to_frame(), label)
         else:
             table = pair_table(names, found.estimate, found.interactions)
-            label = f"adds to {found.scoring}{again}"
+            label = f"contribution to {found.scoring}{again}"
             draw_matrix(self.ax_, names, table, label, signed=True)
         return self
 
 
 def axes_for(ax: Any, size: tuple[float, float]) -> tuple[Any, Any]:
-    """Return the figure and the axes to draw on, new ones of a size in inches."""
+    """Return the figure and the axes to plot on, by default new ones of a given size.
+
+    The size is in inches.
+    """
     pyplot = require("matplotlib.pyplot", "report")
     if ax is None:
         return pyplot.subplots(figsize=size, layout="constrained")
@@ -408,7 +422,7 @@ def axes_for(ax: Any, size: tuple[float, float]) -> tuple[Any, Any]:
 def pair_table(
     names: tuple[str, ...], alone: np.ndarray, pairs: dict[tuple[str, str], Any]
 ) -> np.ndarray:
-    """Put what M modalities add on the diagonal and their interactions below it."""
+    """Return a matrix of contributions (diagonal) and interactions (below it)."""
     table = pd.DataFrame(np.diag(alone), index=list(names), columns=list(names))
     for (first, second), value in pairs.items():
         table.loc[second, first] = float(value)

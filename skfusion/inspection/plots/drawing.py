@@ -1,4 +1,4 @@
-"""Drawings of contributions on matplotlib axes: arrays in, a picture out."""
+"""Functions that draw contributions on matplotlib axes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = [
 FOR, AGAINST = "#0072B2", "#D55E00"
 PALE = "#A6CFE6"
 INK, FAINT, GRID = "#222222", "#8a8f98", "#e3e5e8"
-# one mark for each outcome; from light to dark as well
+# One marker style per outcome. Styles also differ in lightness.
 MARKS = [
     {"marker": "o", "color": "#E69F00", "facecolor": "none"},
     {"marker": "^", "color": "#0072B2", "facecolor": "#0072B2"},
@@ -46,7 +46,7 @@ MARKS = [
     {"marker": "v", "color": "#CC79A7", "facecolor": "#CC79A7"},
     {"marker": "P", "color": "#56B4E9", "facecolor": "none"},
 ]
-BAR = 0.56  # height, of the 1 that a row has
+BAR = 0.56  # height of a bar, relative to the height of a row
 ABOVE: dict[str, Any] = {
     "loc": "lower center",
     "bbox_to_anchor": (0.5, 1.0),
@@ -58,9 +58,9 @@ OUTSIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
 def draw_bar(
     axis: Any, row: int, start: float, end: float, *, pale: bool = False
 ) -> None:
-    """Draw one bar of a row: filled to the right, hatched to the left.
+    """Draw the bar of a row, filled if positive and hatched if negative.
 
-    A pale one lets an interval be seen on it.
+    A confidence interval is visible on a pale bar.
     """
     upward = end >= start
     axis.barh(
@@ -77,7 +77,7 @@ def draw_bar(
 
 
 def name_rows(axis: Any, names: list[str]) -> None:
-    """Name the rows from top to bottom, and leave only what helps to read them."""
+    """Label the rows from top to bottom and simplify the axes."""
     axis.set_yticks(range(len(names)), names, fontsize=10.5, color=INK)
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.tick_params(axis="y", length=0)
@@ -89,7 +89,7 @@ def name_rows(axis: Any, names: list[str]) -> None:
 
 
 def draw_cases(axis: Any, x: np.ndarray, y: np.ndarray, mark: dict[str, Any]) -> None:
-    """Draw one of `MARKS` for each case."""
+    """Draw one marker per case, in the style of an entry of `MARKS`."""
     axis.scatter(
         x,
         y,
@@ -104,7 +104,7 @@ def draw_cases(axis: Any, x: np.ndarray, y: np.ndarray, mark: dict[str, Any]) ->
 
 
 def swarm_offsets(values: np.ndarray) -> np.ndarray:
-    """Spread marks that would cover each other, as wide as they are dense."""
+    """Return vertical offsets that separate overlapping markers."""
     offsets = np.zeros(len(values))
     spread = np.ptp(values)
     if spread == 0:
@@ -114,7 +114,7 @@ def swarm_offsets(values: np.ndarray) -> np.ndarray:
         members = np.flatnonzero(bins == number)
         members = members[np.argsort(values[members], kind="stable")]
         ranks = np.arange(len(members))
-        # to the one side and the other in turn, from the middle outwards
+        # Markers alternate between both sides, from the middle outwards.
         sides = np.where(ranks % 2 == 0, -1, 1) * ((ranks + 1) // 2)
         offsets[members] = sides * min(0.07, 0.8 / len(members))
     return offsets
@@ -123,7 +123,10 @@ def swarm_offsets(values: np.ndarray) -> np.ndarray:
 def outcome_groups(
     outcome: np.ndarray | None, n_cases: int
 ) -> list[tuple[str | None, np.ndarray]]:
-    """Return name and members (n,) of each outcome; a number is cut at its median."""
+    """Return the name and the members (n,) of each outcome group.
+
+    Numeric outcomes with many values are divided at the median.
+    """
     if outcome is None or outcome.dtype.names or outcome.ndim > 1:
         return [(None, np.ones(n_cases, dtype=bool))]
     levels = pd.unique(pd.Series(outcome).sort_values())
@@ -133,11 +136,14 @@ def outcome_groups(
         return [(None, np.ones(n_cases, dtype=bool))]
     middle = float(np.median(outcome))
     high = outcome > middle
-    return [(f"outcome to {middle:.3g}", ~high), (f"outcome above {middle:.3g}", high)]
+    return [
+        (f"outcome at most {middle:.3g}", ~high),
+        (f"outcome above {middle:.3g}", high),
+    ]
 
 
 def outcome_handles(groups: list[tuple[str | None, np.ndarray]]) -> list[Any]:
-    """Return what a legend shows of the groups of `outcome_groups`."""
+    """Return the legend handles of the groups of `outcome_groups`."""
     return [
         legend_handle(
             f"{name} (n={members.sum()})",
@@ -151,7 +157,7 @@ def outcome_handles(groups: list[tuple[str | None, np.ndarray]]) -> list[Any]:
 
 
 def legend_handle(label: str, **style: Any) -> Any:
-    """Return one mark of a legend."""
+    """Return one legend handle."""
     from matplotlib.lines import Line2D
 
     style = {"linestyle": "none", "markersize": 6, **style}
@@ -166,16 +172,16 @@ PROBABILITIES = (
 
 
 def draw_bars(axis: Any, table: pd.DataFrame, label: str) -> None:
-    """Draw a bar from 0 for each row, with its interval and figures.
+    """Draw a horizontal bar for each row, with its interval and its value.
 
     Parameters
     ----------
     axis : matplotlib Axes
-        Where to draw.
+        Axes to draw on.
     table : DataFrame of shape (M, 1 to 3)
-        ``estimate`` and, where they are known, ``low`` and ``high``, by name.
+        ``estimate`` and, if known, ``low`` and ``high``, by name.
     label : str
-        What the bars measure.
+        Label of the x-axis.
     """
     has_interval = "low" in table
     ends = table.to_numpy()
@@ -202,7 +208,7 @@ def draw_bars(axis: Any, table: pd.DataFrame, label: str) -> None:
             color=INK,
         )
     low_end = min(np.nanmin(ends), 0.0)
-    room = 0.75 if has_interval else 0.25  # for the figures
+    room = 0.75 if has_interval else 0.25  # space for the values
     axis.set_xlim(low_end - 0.04 * span, low_end + span * (1.04 + room))
     ticks = [t for t in axis.get_xticks() if low_end <= t <= low_end + 1.04 * span]
     axis.set_xticks(ticks)
@@ -220,22 +226,22 @@ def draw_waterfall(
     *,
     as_probability: bool = False,
 ) -> None:
-    """Draw how a prediction comes about, from the base value down to it.
+    """Draw the contributions to one prediction, starting at the base value.
 
     Parameters
     ----------
     axis : matplotlib Axes
-        Where to draw.
+        Axes to draw on.
     names : sequence of M str
-        What adds something, in this order.
+        Names of the contributions, in their order in the plot.
     values : ndarray of shape (M,)
-        What each adds.
+        The contributions.
     base : float
-        Where it starts.
+        The base value.
     label : str
-        What is predicted.
+        Label of the x-axis.
     as_probability : bool, default=False
-        Whether a second axis turns log-odds into probabilities.
+        Whether to add an axis that converts log-odds to probabilities.
     """
     steps = np.concatenate([[base], base + np.cumsum(values)])
     span = max(float(np.ptp(steps)), 1e-9)
@@ -295,7 +301,7 @@ def _probability_axis(axis: Any) -> None:
 
 
 def _log_odds_of(probability: Any) -> Any:
-    # the axis is drawn a little beyond what is asked
+    # Matplotlib evaluates the function slightly outside the limits of the axis.
     return logit(np.clip(probability, 1e-9, 1 - 1e-9))
 
 
@@ -308,22 +314,22 @@ def draw_swarm(
     outcome: np.ndarray | None = None,
     presence: np.ndarray | None = None,
 ) -> None:
-    """Draw each case as a mark in the row of each modality.
+    """Draw the contributions in all cases as markers, with one row per modality.
 
     Parameters
     ----------
     axis : matplotlib Axes
-        Where to draw.
+        Axes to draw on.
     names : sequence of M str
-        The modalities.
+        Names of the modalities.
     values : ndarray of shape (n, M)
-        What each adds in each case.
+        Contributions of the modalities in each case.
     label : str
-        What is predicted.
+        Label of the x-axis.
     outcome : ndarray of shape (n,) or None, default=None
-        What happened, told apart by the marks.
+        The outcome, which determines the markers.
     presence : ndarray of bool of shape (n, M) or None, default=None
-        Where a modality is absent the mark is a cross.
+        Whether a modality is present. Absent modalities are drawn as crosses.
     """
     axis.axvline(0.0, color=INK, linewidth=1.0)
     there = np.ones(values.shape, bool) if presence is None else presence
@@ -349,21 +355,22 @@ def draw_swarm(
 def draw_matrix(
     axis: Any, names: Sequence[str], table: np.ndarray, label: str, *, signed: bool
 ) -> None:
-    """Draw what modalities add alone (diagonal) and by acting together (below it).
+    """Draw a matrix of contributions (diagonal) and interactions (below it).
 
     Parameters
     ----------
     axis : matplotlib Axes
-        Where to draw.
+        Axes to draw on.
     names : sequence of M str
-        The modalities.
+        Names of the modalities.
     table : ndarray of shape (M, M)
-        Only the diagonal and what lies below it is drawn; darker is larger, the
-        figures have the sign.
+        The values, of which only the diagonal and the lower triangle are drawn. The
+        colour shows the absolute value.
     label : str
-        What the figures measure.
+        Description of the values, for the label of the x-axis.
     signed : bool
-        Whether interactions are given their sign; else all figures are sizes.
+        Whether the values are written with their sign. Otherwise, they are absolute
+        values.
     """
     n_names = len(names)
     shown = np.tril(np.ones((n_names, n_names), dtype=bool))
@@ -386,9 +393,7 @@ def draw_matrix(
     axis.set_yticks(range(n_names), names)
     axis.tick_params(length=0, labelsize=10.5, colors=INK)
     axis.spines[:].set_visible(False)
-    axis.set_xlabel(
-        f"{label}\n(diagonal: the modality; below: the interaction)", color=INK
-    )
+    axis.set_xlabel(f"{label}\n(diagonal: modality, below: interaction)", color=INK)
 
 
 def draw_plane(
@@ -398,20 +403,21 @@ def draw_plane(
     label: str,
     outcome: np.ndarray | None,
 ) -> None:
-    """Draw two modalities against each other, one mark a case.
+    """Draw the contributions of two modalities against each other.
 
     Parameters
     ----------
     axis : matplotlib Axes
-        Where to draw.
+        Axes to draw on.
     names : sequence of 2 str
-        The modalities.
+        Names of the modalities.
     values : ndarray of shape (n, 2)
-        What each adds. On a dashed line both together add the same.
+        Contributions of the modalities in each case. Their sum is constant along a
+        dashed line.
     label : str
-        What is predicted.
+        Description of the output, for the label of the x-axis.
     outcome : ndarray of shape (n,) or None
-        What happened, told apart by the marks.
+        The outcome, which determines the markers.
     """
     reach = 1.08 * float(np.abs(values).max() or 1.0)
     for level in np.linspace(-2, 2, 9) * reach:
@@ -427,8 +433,8 @@ def draw_plane(
         found = values[:, column]
         set_limits(min(found.min(), 0.0) - room, max(found.max(), 0.0) + room)
     axis.set_aspect("equal")
-    axis.set_xlabel(f"{names[0]}: adds to the {label}", color=INK)
-    axis.set_ylabel(f"{names[1]}: adds", color=INK)
+    axis.set_xlabel(f"contribution of {names[0]} to the {label}", color=INK)
+    axis.set_ylabel(f"contribution of {names[1]}", color=INK)
     axis.spines[["top", "right"]].set_visible(False)
     line = legend_handle("same prediction", color=FAINT, linestyle=DASHES)
     handles = [*outcome_handles(groups), line]
@@ -443,14 +449,14 @@ def draw_triangle(
     Parameters
     ----------
     axis : matplotlib Axes
-        Where to draw.
+        Axes to draw on.
     names : sequence of 3 str
-        The modalities, one a corner.
+        Names of the modalities, one per corner.
     values : ndarray of shape (n, 3)
-        What each adds. The share is that of the absolute value; cases to which none
-        adds anything are left out.
+        Contributions of the modalities in each case. Shares are computed from absolute
+        values. Cases without any contribution are left out.
     outcome : ndarray of shape (n,) or None
-        What happened, told apart by the marks.
+        The outcome, which determines the markers.
     """
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(0.75)]])
     for level in (0.25, 0.5, 0.75):
@@ -472,7 +478,7 @@ def draw_triangle(
         draw_cases(axis, x, y, mark)
     for j, (name, (x, y)) in enumerate(zip(names, corners, strict=True)):
         axis.annotate(
-            f"all {name}",
+            f"{name} only",
             (x, y),
             xytext=(0, 8 if j == 2 else -8),
             textcoords="offset points",

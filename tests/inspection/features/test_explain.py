@@ -276,7 +276,7 @@ def test_steps_that_mix_features_fall_back_on_columns(cohort, new, modalities):
     found = explain_features(model, new, n_background=5)["ehr"]
     assert found.feature_names == cohort.ehr_columns
     assert total(found) == pytest.approx(logit(model.predict_proba(new)[:, 1]))
-    with pytest.raises(ValueError, match="method='linear' does not fit"):
+    with pytest.raises(ValueError, match="method='linear' does not support"):
         explain_features(model, new, method="linear")
 
 
@@ -368,7 +368,7 @@ def test_bad_input_is_named(cohort, new, modalities):
     model.fit(cohort.data, cohort.target)
     with pytest.raises(ValueError, match="method must be one of"):
         explain_features(model, new, method="kernel")
-    with pytest.raises(ValueError, match="'mri' is no modality of EarlyFusion"):
+    with pytest.raises(ValueError, match="'mri' is not a modality of EarlyFusion"):
         explain_features(model, new, modalities=["mri"])
     with pytest.raises(ValueError, match="needs column 'ehr_3'"):
         explain_features(model, new.drop(columns="ehr_3"))

@@ -315,7 +315,7 @@ def test_explaining_leaves_the_model_as_it_was(trained, new):
         ({"n_steps": 0}, "n_steps must be a positive integer"),
         ({"window": 4, "stride": 6}, "never be covered"),
         ({"method": "occlusion", "window": 99}, "wider than the 32 pixels"),
-        ({"target": 7}, "target=7 is none of the outputs"),
+        ({"target": 7}, "target=7 is not one of the outputs"),
         ({"modality": "ehr"}, "modality='ehr'"),
     ],
 )

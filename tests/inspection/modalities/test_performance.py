@@ -265,7 +265,7 @@ def test_bad_outcomes(logit):
         importance.score(X, y, groups=["p", "q", "r"])
     with pytest.raises(ValueError, match="confidence_level"):
         importance.score(X, y, confidence_level=95)
-    with pytest.raises(ValueError, match="no score that scikit-learn knows"):
+    with pytest.raises(ValueError, match="is neither a scorer of scikit-learn"):
         importance.score(X, y, scoring="auc")
 
 
@@ -280,7 +280,7 @@ def test_a_class_without_cases():
 
 def test_auroc_of_a_regression_is_refused():
     model = Formula(lambda x: x[:, 0]).fit(None, None)
-    with pytest.raises(ValueError, match="needs classes, but the target is a number"):
+    with pytest.raises(ValueError, match="requires classes, but the target is numeric"):
         ModalityImportance(model, modalities=TWO).score(
             np.random.default_rng(0).normal(size=(20, 2)),
             np.arange(20.0),

@@ -370,10 +370,18 @@ def additive(**options):
 @pytest.mark.parametrize(
     ("importance", "error", "match"),
     [
-        (additive(n_background=1), ValueError, r"1 case\(s\).*background=X_train"),
-        (additive(background=np.zeros((1, 2))), ValueError, r"1 case\(s\)"),
+        (
+            additive(n_background=1),
+            ValueError,
+            r"got 1 background case\(s\).*background=X_train",
+        ),
+        (
+            additive(background=np.zeros((1, 2))),
+            ValueError,
+            r"got 1 background case\(s\)",
+        ),
         (additive(removal="zero"), ValueError, "removal must be one of"),
-        (additive(removal="native"), ValueError, "has not learned to do without"),
+        (additive(removal="native"), ValueError, "was never trained with"),
         (additive(output="logit"), ValueError, "output must be"),
         (additive(output="proba"), ValueError, "predicts numbers"),
         (
@@ -384,7 +392,7 @@ def additive(**options):
         (
             ModalityImportance(LinearRegression().fit([[0, 1]], [1])),
             TypeError,
-            "Name the columns of each",
+            "Pass the columns of each",
         ),
         (
             ModalityImportance(

@@ -34,7 +34,7 @@ def test_reliance_without_information_is_said(noise):
     assert "although it carries no information that helps on new patients (-0.0" in said
     assert "no gain either" in said
     assert "improves the AUROC on new patients (0." in report.sentences["ehr"]
-    assert "So do models fitted again (0." in report.sentences["ehr"]
+    assert "Retrained models also gain from it (0." in report.sentences["ehr"]
     assert report.pitfalls == []
     frame = report.to_frame()
     assert list(frame.index) == ["image", "ehr"]
@@ -90,9 +90,9 @@ def test_modalities_that_say_the_same_are_noticed():
     report = ModalityImportance(model, background=X[:300]).report(
         X[300:], y[300:], cv=None
     )
-    assert any("goes together (r = 0.9" in pitfall for pitfall in report.pitfalls)
+    assert any("are correlated (r = 0.9" in pitfall for pitfall in report.pitfalls)
     for name in "ab":
-        assert "Withheld alone it costs" in report.sentences[name]
+        assert "Removing it alone lowers the score by only" in report.sentences[name]
 
 
 def test_model_that_is_not_above_chance_is_noticed():
@@ -116,7 +116,7 @@ def test_few_patients_and_probabilities_are_noticed():
         background=X[:200],
         output="proba",
     ).report(X[200:], y[200:], groups=np.repeat(np.arange(10), 10), cv=None)
-    assert any("10 patients only" in pitfall for pitfall in report.pitfalls)
+    assert any("only 10 patients" in pitfall for pitfall in report.pitfalls)
     assert any("Probabilities were explained" in p for p in report.pitfalls)
 
 

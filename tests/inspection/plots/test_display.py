@@ -210,9 +210,9 @@ def test_axes_can_be_given(explained):
 def test_bad_requests_are_named(explained):
     with pytest.raises(ValueError, match="kind must be one of"):
         explained[2].plot("pie")
-    with pytest.raises(ValueError, match="case=150 is no row position"):
+    with pytest.raises(ValueError, match="case=150 is not a row position"):
         explained[2].plot("waterfall", case=150)
-    with pytest.raises(ValueError, match="there is one output only"):
+    with pytest.raises(ValueError, match="there is only one output"):
         explained[2].plot("beeswarm", output=1)
 
 
