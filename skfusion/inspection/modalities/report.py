@@ -173,8 +173,12 @@ def find_pitfalls(
             f"There are only {n_patients} patients. The intervals are valid for large "
             "samples."
         )
-    if performance.low[0] != performance.low[0]:
-        found.append("Some intervals are undefined, because a class has too few cases.")
+    undefined = np.isnan(performance.low) | np.isnan(performance.high)
+    if undefined.any():
+        found.append(
+            f"{undefined.sum()} of {len(undefined)} intervals are undefined, because a "
+            "class has too few cases."
+        )
     return found
 
 

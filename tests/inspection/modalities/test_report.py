@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.preprocessing import FunctionTransformer
 
 from skfusion import EarlyFusionClassifier, LateFusionClassifier, ModalityImportance
+from skfusion.inspection.modalities.report import find_pitfalls
+from skfusion.inspection.modalities.results import ModalityScores
 
 RAW = FunctionTransformer()
 
@@ -137,3 +141,19 @@ def test_one_case_cannot_be_scored_but_several_patients_can(noise):
     importance = ModalityImportance(model, background=X[:600], n_background=10)
     with pytest.raises(ValueError, match="one value in all 1 cases"):
         importance.report(X[600:601], y[600:601], cv=None)
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_an_undefined_interval_of_any_modality_is_a_pitfall(position):
+    low = np.array([0.1, 0.1])
+    low[position] = np.nan
+    estimate = np.array([0.1, 0.1])
+    values = pd.Series([0.5, 0.6, 0.6, 0.7])
+    scores = ModalityScores(
+        *("performance", "AUROC", ("a", "b"), estimate, low, estimate, estimate),
+        *("m", 0.95, values, {}, estimate),
+    )
+    reliance = SimpleNamespace(scale="link", coalition_values=None, modalities="ab")
+    scoring = SimpleNamespace(positive=None)
+    found = find_pitfalls(range(99), scoring, reliance, scores, None)
+    assert any("1 of 2 intervals are undefined" in pitfall for pitfall in found)
