@@ -1,4 +1,4 @@
-"""``python -m skfusion``: the command line without its script."""
+"""Command line interface as a module: ``python -m skfusion``."""
 
 from __future__ import annotations
 

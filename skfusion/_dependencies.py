@@ -1,4 +1,4 @@
-"""Optional packages: import one at its point of use, or say how to install it."""
+"""Import of optional packages at their point of use."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["require"]
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import an optional package, or say which extra installs it.
+    """Import an optional package, or raise an error that names its extra.
 
     Parameters
     ----------
     module : str
         Dotted name of the module to import, e.g. ``"xgboost"``.
     extra : str
-        The extra of skfusion that installs it, e.g. ``"xgboost"``.
+        Extra of skfusion that installs the package, e.g. ``"xgboost"``.
 
     Returns
     -------
@@ -26,7 +26,7 @@ def require(module: str, extra: str) -> ModuleType:
     Raises
     ------
     ImportError
-        If the package is not installed. The message holds the pip line.
+        If the package is not installed. The message contains the pip command.
 
     Examples
     --------
@@ -39,8 +39,8 @@ def require(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:
-            raise  # the package is there; something that it needs is not
+            raise  # the package is installed, but one of its dependencies is not
         raise ImportError(
-            f"This needs the package {package!r}, which is not installed. "
+            f"The package {package!r} is required, but it is not installed. "
             f'Install it with: pip install "skfusion[{extra}]"'
         ) from error

@@ -1,4 +1,4 @@
-"""A length of time as a user says it in, a Timedelta out."""
+"""Conversion of durations given by the user."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["as_duration", "as_microseconds"]
 
 
 def as_duration(length: Any) -> pd.Timedelta:
-    """Return a length of time.
+    """Return a duration as a `Timedelta`.
 
     Parameters
     ----------
     length : str, timedelta or timedelta64
-        Such as ``"30d"``; days may be written with a small or a capital letter, of
-        which pandas 3 no longer takes the small one.
+        Duration such as ``"30d"``. Days can be written as ``d`` or ``D``, although
+        pandas 3 no longer accepts ``d``.
 
     Returns
     -------
@@ -26,7 +26,7 @@ def as_duration(length: Any) -> pd.Timedelta:
     Raises
     ------
     ValueError, TypeError
-        If it is none.
+        If `length` is not a duration.
 
     Examples
     --------
@@ -38,12 +38,12 @@ def as_duration(length: Any) -> pd.Timedelta:
         length = re.sub(r"(?<=[\d\s])d(?![a-z])", "D", length)
     duration = pd.Timedelta(length)
     if pd.isna(duration):
-        raise ValueError("NaT is no length of time")
+        raise ValueError("NaT is not a duration")
     return duration
 
 
 def as_microseconds(length: Any) -> int:
-    """Return a length of time in microseconds; see `as_duration`."""
+    """Return a duration in microseconds, see `as_duration`."""
     return as_duration(length) // pd.Timedelta(1, "us")
 
 

@@ -1,4 +1,4 @@
-"""Where skfusion keeps what it computed, on every system."""
+"""Location of the cache folder on each operating system."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["cache_folder"]
 
 
 def cache_folder() -> Path:
-    """Return the folder of everything that skfusion keeps for later.
+    """Return the folder in which skfusion caches its results.
 
     Returns
     -------
     Path
-        ``$SKFUSION_CACHE`` if it is set, else the folder ``skfusion`` among the user's
-        caches: ``$XDG_CACHE_HOME`` or ``~/.cache`` (``~/Library/Caches`` on macOS,
-        ``%LOCALAPPDATA%`` on Windows).
+        ``$SKFUSION_CACHE`` if it is set, else the folder ``skfusion`` in the user's
+        cache folder. The latter is ``$XDG_CACHE_HOME`` or ``~/.cache``
+        (``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%`` on Windows).
 
     Examples
     --------

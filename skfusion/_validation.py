@@ -1,4 +1,4 @@
-"""Checks that several parts of the package make of what they are given."""
+"""Validation of parameters and sample weights, shared by several subpackages."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = [
 
 
 def check_weights(sample_weight: Any, n_rows: int, owner: str) -> np.ndarray:
-    """Check the weights of rows.
+    """Check sample weights and return them as an array.
 
     Parameters
     ----------
     sample_weight : array-like of shape (n_rows,) or float
-        The weights; one number stands for all rows.
+        The weights. A single number is used for all rows.
     n_rows : int
-        How many there must be.
+        Expected number of weights.
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, used in error messages.
 
     Returns
     -------
@@ -73,21 +73,21 @@ def check_option(
     *,
     also: str = "",
 ) -> None:
-    """Check that a parameter is one of the values that it may have.
+    """Check that a parameter has one of its allowed values.
 
     Parameters
     ----------
     value : object
-        What the user gave.
+        The value given by the user.
     name : str
         Name of the parameter.
     allowed : iterable
-        The values that are allowed.
+        The allowed values.
     estimator_name : str
-        Name of the estimator or function, for the message.
+        Name of the estimator or function, used in the error message.
     also : str, default=""
-        What is allowed besides and has been checked before, for the message, e.g.
-        ``"a callable"``.
+        Description of other allowed values, e.g. ``"a callable"``. It is added to the
+        error message. The caller has checked these values before.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def check_option(
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a parameter is a finite real number, and no boolean.
+    """Return whether a value is a finite real number and not a boolean.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def is_number(value: Any) -> bool:
 
 
 def did_you_mean(word: Any, known: Sequence[str] | Mapping[str, Any]) -> str:
-    """Return " Did you mean 'x'?" where a known word is near, else nothing.
+    """Return " Did you mean 'x'?" if a known word is similar, else an empty string.
 
     Examples
     --------
@@ -141,7 +141,7 @@ def did_you_mean(word: Any, known: Sequence[str] | Mapping[str, Any]) -> str:
 
 
 def examples_of(names: Sequence[str], near: str, n: int = 5) -> str:
-    """Name a few of the possible names, those like a wrong one first.
+    """Return a few of the possible names, those similar to `near` first.
 
     Examples
     --------

@@ -1,6 +1,7 @@
-"""A cohort and its modalities in, one block of features per modality out.
+"""Feature blocks of the modalities of a cohort.
 
-Each transformer is fitted on the rows that have its modality; absent rows are NaN.
+The transformer of a modality is fitted on the rows in which the modality is present.
+The other rows of its block are NaN.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ __all__ = ["Blocks", "ModalityBlocks", "located_errors"]
 
 @dataclass(frozen=True)
 class Blocks:
-    """One 2-D block of features per modality, and which rows have it.
+    """2-D block of features of each modality, and the presence of the modalities.
 
     Attributes
     ----------
     arrays : dict of str to ndarray of shape (n_samples, n_features_m)
-        Features of each modality; rows where it is absent are NaN.
+        Features of each modality. Rows in which it is absent are NaN.
     presence : ndarray of bool of shape (n_samples, M)
-        Which modality is there in which row.
+        Presence of each modality in each row.
     """
 
     arrays: dict[str, np.ndarray]
@@ -39,21 +40,21 @@ class Blocks:
 
 
 class ModalityBlocks:
-    """Fit one transformer per modality, on the rows that have it.
+    """Transformers of the modalities, fitted on the rows with the modality.
 
     Parameters
     ----------
     modalities : list of Modality
-        The modalities; their transformers are cloned before they are fitted.
+        The modalities. Their transformers are cloned before they are fitted.
     n_jobs : int or None, default=None
-        Number of modalities fitted at a time, by joblib.
+        Number of modalities that are fitted in parallel with joblib.
 
     Attributes
     ----------
     modalities_ : list of Modality
         The modalities with their fitted transformers.
     feature_names_ : dict of str to ndarray of str
-        Names of the features of each block, without the modality's prefix.
+        Names of the features of each block, without the prefix of the modality.
 
     Examples
     --------
@@ -80,10 +81,10 @@ class ModalityBlocks:
         sample_weight: np.ndarray | None = None,
         groups: np.ndarray | None = None,
     ) -> Blocks:
-        """Fit every transformer on its present rows; return the blocks of `X`.
+        """Fit each transformer on its present rows and return the blocks of `X`.
 
-        Transformers, and steps of a `Pipeline`, get the weights and the groups that
-        their `fit` takes.
+        Each transformer, and each step of a `Pipeline`, receives the weights and
+        groups that its `fit` accepts.
         """
         mask = presence_mask(self.modalities, X)
         metadata = {"sample_weight": sample_weight, "groups": groups}
@@ -100,7 +101,7 @@ class ModalityBlocks:
         return Blocks(arrays, _refine(mask, arrays))
 
     def transform(self, X: pd.DataFrame) -> Blocks:
-        """Return the blocks of `X`; absent rows are NaN."""
+        """Return the blocks of `X`, with NaN in absent rows."""
         mask = presence_mask(self.modalities_, X)
         arrays: dict[str, np.ndarray] = {}
         for j, modality in enumerate(self.modalities_):
@@ -123,12 +124,12 @@ def _fit_block(
     metadata: Mapping[str, np.ndarray | None],
     present: np.ndarray,
 ) -> tuple[Modality, np.ndarray]:
-    """Fit the transformer of a modality on its present rows; return its block."""
+    """Fit the transformer of a modality on its present rows and return its block."""
     rows = np.flatnonzero(present)
     if len(rows) == 0:
         raise ValueError(
-            f"{modality.label} is absent in all {len(X)} rows, so its transformer has "
-            "nothing to learn from. Check the column, or leave the modality out."
+            f"{modality.label} is absent in all {len(X)} rows, so its transformer "
+            "cannot be fitted. Check the column, or remove the modality."
         )
     transformer = clone(modality.transformer)
     target = None if y is None else np.asarray(y)[rows]
@@ -145,14 +146,14 @@ def _fit_block(
 
 @contextmanager
 def located_errors(modality: Modality, rows: np.ndarray) -> Iterator[None]:
-    """Add the modality, and the row of the whole cohort, to a transformer's error."""
+    """Add the modality and the row position in the cohort to a transformer's error."""
     try:
         yield
     except (ValueError, TypeError) as error:
         text = str(error)
         row = getattr(error, "row", None)
         if row is not None:
-            # The transformer saw only some rows; the user counts in all of them.
+            # The transformer receives a subset of the rows, the user passed all rows.
             error.row = int(rows[row])  # type: ignore[union-attr]
             text = text.replace(f"row position {row}:", f"row position {rows[row]}:")
         error.args = (f"In {modality.label}: {text}",)
@@ -169,7 +170,7 @@ def _scatter(
         values = values[:, None]
     if values.ndim != 2 or len(values) != len(rows):
         raise ValueError(
-            f"{modality.label} must give one row of features per case: expected "
+            f"{modality.label} must return one row of features per case: expected "
             f"({len(rows)}, n_features), got an array of shape {values.shape}."
         )
     if values.dtype not in (np.float32, np.float64):
@@ -180,8 +181,8 @@ def _scatter(
 
 
 def _refine(mask: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    # An image that could not be read (on_error="missing") is absent although its
-    # cell is filled.
+    # An image that could not be read (on_error="missing") is absent, although its
+    # cell is not missing.
     refined = mask.copy()
     for j, block in enumerate(arrays.values()):
         if block.shape[1]:
@@ -192,7 +193,7 @@ def _refine(mask: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:
 def _feature_names(transformer: Any, width: int) -> np.ndarray:
     try:
         names = np.asarray(transformer.get_feature_names_out(), dtype=object)
-    except AttributeError:  # it, or a step of a Pipeline, names nothing
+    except AttributeError:  # a transformer or a step without feature names
         names = np.empty(0, dtype=object)
     if len(names) == width:
         return names

@@ -1,4 +1,4 @@
-"""A cohort that has been checked: its table, target, weights, patients and presence."""
+"""Validated training data of a cohort, and checks of patient ids."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ __all__ = ["TrainingData", "as_pandas", "check_groups", "warn_repeated_ids"]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A checked cohort, ready to be fitted.
+    """Validated training data of a cohort.
 
     Attributes
     ----------
     X : DataFrame of shape (n_samples, n_columns)
         The columns that the modalities use, with a positional index.
     y : ndarray of shape (n_samples,)
-        The target; class numbers for a classifier.
+        The target, encoded as integers for a classifier.
     sample_weight : ndarray of shape (n_samples,) or None
-        Weights, class weights included.
+        Sample weights, including class weights.
     groups : ndarray of shape (n_samples,) or None
-        Numbers of the groups (patients).
+        Groups (patients), encoded as integers.
     presence : ndarray of bool of shape (n_samples, M)
-        Which modality is there in which row.
+        Presence of each modality in each row.
     auxiliary : Series of shape (n_samples,) or None
-        A second thing to predict, for a strategy that takes one.
+        Auxiliary target, for a fusion strategy that uses one.
     """
 
     X: pd.DataFrame
@@ -43,7 +43,7 @@ class TrainingData:
     auxiliary: pd.Series | None = None
 
     def rows(self, index: np.ndarray) -> TrainingData:
-        """Return the same data for some rows only."""
+        """Return the data of some rows."""
         return TrainingData(
             self.X.iloc[index].reset_index(drop=True),
             self.y[index],
@@ -57,36 +57,39 @@ class TrainingData:
 def check_groups(
     groups: Any, frame: pd.DataFrame, *, column: str | None, owner: str
 ) -> np.ndarray | None:
-    """Check patient ids and number them.
+    """Check patient ids and encode them as integers.
 
     Parameters
     ----------
     groups : array-like of shape (n_samples,) or None
-        Patient ids; None takes them from the column.
+        Patient ids. None takes them from `column`.
     frame : DataFrame of shape (n_samples, n_columns)
         The cohort.
     column : str or None
-        Name of the column that holds them.
+        Name of the column with the patient ids.
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, used in messages.
 
     Returns
     -------
     ndarray of int of shape (n_samples,) or None
-        None where there are neither ids nor a column; if a column then looks like a
-        repeated id, a warning says so.
+        None if neither ids nor a column are given. A warning is then issued if a
+        column looks like a patient id and repeats.
 
     Raises
     ------
     ValueError
-        If the column does not exist, an id is missing or there is not one per row.
+        If the column does not exist, an id is missing, or the number of ids differs
+        from the number of rows.
 
     Examples
     --------
     >>> import pandas as pd
     >>> from skfusion.cohort import check_groups
     >>> X = pd.DataFrame({"patient_id": ["b", "a", "b"]})
-    >>> check_groups(None, X, column="patient_id", owner="me").tolist()
+    >>> check_groups(
+    ...     None, X, column="patient_id", owner="EarlyFusionClassifier"
+    ... ).tolist()
     [0, 1, 0]
     """
     if groups is None and column is None:
@@ -111,16 +114,16 @@ def check_groups(
         raise ValueError(
             f"{owner}: the patient id (groups) is missing in {len(unknown)} of "
             f"{len(values)} rows, first at row position(s) "
-            f"{unknown[:5].tolist()}. Fill or drop them: a row without a patient "
-            "cannot be kept on one side of a split."
+            f"{unknown[:5].tolist()}. Fill the ids or drop the rows, because a row "
+            "without a patient cannot be assigned to one side of a split."
         )
     return pd.factorize(values)[0]
 
 
 def warn_repeated_ids(frame: pd.DataFrame, owner: str) -> None:
-    """Warn about a column that looks like a patient id and repeats."""
+    """Warn if a column looks like a patient id and has repeated values."""
     _, _, identifiers = infer_columns(frame.iloc[:0])
-    # patients come first: a lesion or study id is the finer unit
+    # Patient ids come first, because a lesion or study id is a finer unit.
     identifiers.sort(key=lambda c: not any(w in str(c) for w in ("patient", "subject")))
     for column in identifiers:
         n_values = frame[column].nunique()
@@ -137,7 +140,7 @@ def warn_repeated_ids(frame: pd.DataFrame, owner: str) -> None:
 
 
 def as_pandas(X: Any) -> pd.DataFrame | None:
-    """Return a pandas or polars frame as a pandas one, and None for anything else."""
+    """Return a pandas or polars frame as a pandas frame, or None for other types."""
     if isinstance(X, pd.DataFrame):
         return X
     if type(X).__module__.partition(".")[0] == "polars" and hasattr(X, "get_column"):

@@ -1,7 +1,7 @@
-"""The data contract: a cohort table in, its modalities and their presence out.
+"""Modalities of a cohort: validation, inference of columns and presence.
 
-A cohort is a table with one row per case. A *modality* is a named part of it: a
-triple ``(name, transformer_or_estimator, columns)``, as in scikit-learn's
+A cohort is a table with one row per case. A *modality* is a named part of it. It is
+given as a triple ``(name, transformer_or_estimator, columns)``, as in scikit-learn's
 `ColumnTransformer`.
 """
 
@@ -41,19 +41,19 @@ N_CELLS_INSPECTED = 50
 
 @dataclass(frozen=True)
 class Modality:
-    """One named part of a cohort table.
+    """Named part of a cohort table.
 
     Attributes
     ----------
     name : str
-        Name of the modality, the prefix of its features and parameters.
+        Name of the modality and prefix of its features and parameters.
     transformer : estimator
         Transformer, or an estimator that ends in a predictor (late fusion only).
     columns : tuple of column labels
         Labels of the columns of the cohort that belong to the modality.
     scalar : bool
-        Whether the columns were given as one scalar, so that the transformer is
-        handed a 1-D `Series` rather than a frame.
+        Whether the columns were given as a scalar. The transformer then receives a
+        1-D `Series` instead of a frame.
     """
 
     name: str
@@ -62,12 +62,12 @@ class Modality:
     scalar: bool = False
 
     def select(self, X: pd.DataFrame) -> pd.DataFrame | pd.Series:
-        """Return the modality's part of `X`: a series if `scalar`, else a frame."""
+        """Return the columns of the modality: a series if `scalar`, else a frame."""
         return X[self.columns[0]] if self.scalar else X[list(self.columns)]
 
     @property
     def label(self) -> str:
-        """How messages name the modality: its name, transformer and columns."""
+        """Name, transformer and columns of the modality, as used in messages."""
         columns = ", ".join(repr(column) for column in self.columns[:3])
         more = f" and {len(self.columns) - 3} more" if len(self.columns) > 3 else ""
         kind = type(self.transformer).__name__
@@ -83,13 +83,14 @@ def check_modalities(
     ----------
     modalities : list of (str, estimator, columns)
         The columns are a label (scalar string or position), a list of labels, a
-        slice, a boolean mask or a callable that is given `X`.
+        slice, a boolean mask or a callable that takes `X`. A column can belong to
+        several modalities.
     X : DataFrame of shape (n_samples, n_columns)
         The cohort.
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, used in error messages.
     reserved : iterable of str
-        Names that a modality may not have: the parameters of the estimator.
+        Names that a modality cannot have, i.e. the parameters of the estimator.
 
     Returns
     -------
@@ -98,10 +99,10 @@ def check_modalities(
     Raises
     ------
     ValueError
-        If there is no modality, a name is used twice or cannot be used, or a column
-        does not exist. A column may belong to several modalities.
+        If the list is empty, a name is used twice or is not allowed, or a column does
+        not exist.
     TypeError
-        If an entry is no triple, or its second part is no estimator.
+        If an entry is not a triple, or its second element is not an estimator.
 
     Examples
     --------
@@ -149,7 +150,7 @@ def _check_triples(
         if not hasattr(transformer, "fit") or not hasattr(transformer, "get_params"):
             raise TypeError(
                 f"{owner}: modality {name!r} needs a scikit-learn transformer or "
-                f"estimator as its second part, got {type(transformer).__name__}."
+                f"estimator as its second element, got {type(transformer).__name__}."
             )
     return [(name, transformer, columns) for name, transformer, columns in entries]
 
@@ -168,7 +169,7 @@ def _check_name(name: Any, *, owner: str, taken: set[str], reserved: set[str]) -
     if "__" in name or name in reserved:
         why = "contains '__'" if "__" in name else "is also a parameter's name"
         raise ValueError(
-            f"{owner}: modality name {name!r} {why}, so its parameters could not be "
+            f"{owner}: modality name {name!r} {why}, so its parameters cannot be "
             "set. Choose another name."
         )
 
@@ -193,8 +194,8 @@ def _resolve_columns(
             labels = [_one_label(part, X, owner=owner, name=name) for part in parts]
     if not labels:
         raise ValueError(
-            f"{owner}: modality {name!r} selects no column of X. Name at least one of "
-            f"its {X.shape[1]} columns."
+            f"{owner}: modality {name!r} selects no column of X. Select at least one "
+            f"of its {X.shape[1]} columns."
         )
     if len(set(labels)) < len(labels):
         raise ValueError(f"{owner}: modality {name!r} names a column more than once.")
@@ -218,7 +219,10 @@ def _one_label(column: Any, X: pd.DataFrame, *, owner: str, name: str) -> Any:
 def missing_column_message(
     column: Any, X: pd.DataFrame, *, owner: str, name: str
 ) -> str:
-    """Say which column a modality misses, what there is, and what may be meant."""
+    """Return the error message for a column that `X` does not contain.
+
+    The message lists the columns of `X` and suggests a similar name.
+    """
     known = [str(label) for label in X.columns]
     shown = ", ".join(repr(label) for label in known[:10])
     more = f" and {len(known) - 10} more" if len(known) > 10 else ""
@@ -229,12 +233,14 @@ def missing_column_message(
 
 
 def is_image_cell(cell: Any) -> bool:
-    """Tell whether a cell holds an image: a path, array, PIL image, bytes or a bag.
+    """Return whether a cell is an image.
+
+    An image is a path, an array, a PIL image, bytes, or a bag (list) of these.
 
     Parameters
     ----------
     cell : object
-        The cell of a table.
+        Cell of a table.
 
     Returns
     -------
@@ -261,11 +267,11 @@ def is_image_cell(cell: Any) -> bool:
 
 
 def infer_columns(X: pd.DataFrame) -> tuple[list[Any], list[Any], list[Any]]:
-    """Sort the columns of a cohort into images, EHR and identifiers.
+    """Split the columns of a cohort into images, EHR and identifiers.
 
-    A column holds images when every one of its first 50 filled cells does. An
-    identifier is a column named like one (``patient_id``, ``mrn`` ...); it is no
-    feature.
+    A column contains images if each of its first 50 non-missing cells is an image. An
+    identifier is a column with a name such as ``patient_id`` or ``mrn``. It is not
+    used as a feature.
 
     Parameters
     ----------
@@ -300,7 +306,7 @@ def infer_modality_columns(
 ) -> dict[str, tuple[str, list[Any]]]:
     """Group the columns of a cohort into modalities, as ``modalities="auto"`` does.
 
-    Each column of images is a modality of its own, named like the column. The other
+    Each column of images is one modality with the name of the column. The other
     columns are one modality, ``"ehr"`` (``"ehr_table"`` if a column of images has that
     name). Identifiers are left out, with a warning.
 
@@ -311,9 +317,9 @@ def infer_modality_columns(
     aside : iterable of column labels
         Columns with another role, such as the groups.
     estimator_name : str
-        Name of the estimator or function, for the warning.
+        Name of the estimator or function, used in the warning.
     stacklevel : int, default=2
-        Of the warning, as seen from the caller.
+        Stack level of the warning, relative to the caller.
 
     Returns
     -------
@@ -361,7 +367,7 @@ def _holds_images(column: pd.Series) -> bool:
 
 
 def cell_presence(column: pd.Series) -> np.ndarray:
-    """Tell which cells are filled: not null, no empty string, no empty bag."""
+    """Return which cells are neither null, an empty string nor an empty bag."""
     filled = column.notna().to_numpy()
     if column.dtype == object or pd.api.types.is_string_dtype(column):
         empty = [_is_empty(cell) for cell in column]
@@ -370,20 +376,20 @@ def cell_presence(column: pd.Series) -> np.ndarray:
 
 
 def _is_empty(cell: Any) -> bool:
-    if isinstance(cell, (list, tuple)):  # a bag, of which parts may be missing
+    if isinstance(cell, (list, tuple)):  # a bag, in which images can be missing
         return all(pd.api.types.is_scalar(part) and pd.isna(part) for part in cell)
     return isinstance(cell, (str, bytes)) and len(cell) == 0
 
 
 def presence_mask(modalities: Sequence[Modality], X: pd.DataFrame) -> np.ndarray:
-    """Tell which modality is there in which row.
+    """Return which modalities are present in each row.
 
-    A modality is absent in a row where all its cells are null.
+    A modality is absent in a row if all its cells are null.
 
     Parameters
     ----------
     modalities : list of Modality
-        The M modalities.
+        The modalities, M in number.
     X : DataFrame of shape (n_samples, n_columns)
         The cohort.
 

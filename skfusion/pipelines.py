@@ -1,8 +1,8 @@
-"""How an estimator is fitted step by step: who gets weights and patients, which rows.
+"""Step-by-step fitting of transformers, with metadata and unreadable rows.
 
-scikit-learn's `Pipeline` hands weights and groups on only if every one is addressed to
-its step. Here each step gets what its `fit` takes, and rows that a step cannot read (an
-image of which nothing came out) are kept from the steps behind it.
+scikit-learn's `Pipeline` passes weights and groups only to steps that they are
+addressed to. Here each step receives the metadata that its `fit` accepts. Rows that a
+step cannot read, e.g. an unreadable image, are not passed to the following steps.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ Metadata = dict[str, np.ndarray | None]
 
 
 def accepted_metadata(estimator: Any, metadata: Metadata) -> dict[str, np.ndarray]:
-    """Choose what the `fit` of an estimator takes.
+    """Select the metadata that the `fit` of an estimator accepts.
 
     Parameters
     ----------
     estimator : estimator
-        The estimator about to be fitted.
+        The estimator to be fitted.
     metadata : dict of str to ndarray or None
-        ``sample_weight`` and ``groups``; None is none.
+        ``sample_weight`` and ``groups``. None means not given.
 
     Returns
     -------
     dict of str to ndarray
-        The arguments that stand in the signature of its `fit`, and, where metadata
-        routing is on, those that a part of it has requested.
+        The arguments in the signature of its `fit`. If metadata routing is enabled,
+        also the arguments that a nested estimator has requested.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def accepted_metadata(estimator: Any, metadata: Metadata) -> dict[str, np.ndarra
     taken = {name for name in given if has_fit_parameter(estimator, name)}
     routing = get_config()["enable_metadata_routing"]
     if given and routing and hasattr(estimator, "get_metadata_routing"):
-        # A search or a ColumnTransformer names none in its signature, but routes them.
+        # A search or a ColumnTransformer routes metadata without it in the signature.
         taken |= set(get_routing_for_object(estimator).consumes("fit", given))
     return {name: value for name, value in given.items() if name in taken}
 
@@ -72,23 +72,24 @@ def accepted_metadata(estimator: Any, metadata: Metadata) -> dict[str, np.ndarra
 def fit_transform_steps(
     transformer: Any, X: Any, y: Any, metadata: Metadata
 ) -> np.ndarray | Any:
-    """Fit a transformer, and each step if it is a `Pipeline`; return its output.
+    """Fit a transformer, or each step of a `Pipeline`, and return its output.
 
     Parameters
     ----------
     transformer : transformer
-        Fitted in place; the steps of a `Pipeline` that caches are replaced.
+        Fitted in place. The steps of a `Pipeline` with a cache are replaced.
     X : array-like of n_samples rows
         Input of the first step.
     y : ndarray of n_samples rows, or None
-        Target, given to every step.
+        Target, passed to each step.
     metadata : dict of str to ndarray or None
-        ``sample_weight`` and ``groups``, given to every step that takes them.
+        ``sample_weight`` and ``groups``, passed to each step that accepts them.
 
     Returns
     -------
     array-like of n_samples rows
-        Rows that a step made all NaN are NaN: the steps behind it never saw them.
+        Rows in which the output of a step is all NaN are NaN. They are not passed to
+        the following steps.
 
     Examples
     --------
@@ -113,15 +114,16 @@ def fit_transform_steps(
             continue
         if is_sampler(step):
             raise TypeError(
-                f"the step {name!r} ({type(step).__name__}) changes which rows there "
-                "are, so it cannot stand among a modality's transformers. Put it right "
-                "before the learner: imblearn.pipeline.make_pipeline(sampler, learner)."
+                f"the step {name!r} ({type(step).__name__}) resamples the rows, so it "
+                "cannot be part of a modality's transformer. Put it directly before "
+                "the final estimator: imblearn.pipeline.make_pipeline(sampler, "
+                "estimator)."
             )
         if rows is not None and len(rows) == 0:
             raise ValueError(
                 f"the steps before {name!r} could read none of the {n_rows} rows, so "
-                f"there is nothing that {type(step).__name__} could learn from. Check "
-                "the images of the modality."
+                f"{type(step).__name__} cannot be fitted. Check the images of the "
+                "modality."
             )
         if memory.location is None:
             X = fit_transform_steps(step, X, y, metadata)
@@ -141,22 +143,22 @@ def fit_transform_steps(
 
 
 def transform_steps(transformer: Any, X: Any, *, width: int = 1) -> Any:
-    """Transform with a fitted transformer, step by step if it is a `Pipeline`.
+    """Apply a fitted transformer, or each step of a fitted `Pipeline`.
 
     Parameters
     ----------
     transformer : transformer
-        Fitted by `fit_transform_steps`.
+        Transformer fitted by `fit_transform_steps`.
     X : array-like of n_samples rows
         Input of the first step.
     width : int, default=1
-        Number of features of the result where no row can be read, so that the last
-        step is never asked.
+        Number of features of the result if no row can be read, so that the last step
+        is not called.
 
     Returns
     -------
     array-like of n_samples rows
-        Rows that a step made all NaN are NaN.
+        Rows in which the output of a step is all NaN are NaN.
     """
     if not isinstance(transformer, Pipeline):
         return transformer.transform(X)
@@ -175,23 +177,24 @@ def transform_steps(transformer: Any, X: Any, *, width: int = 1) -> Any:
 
 
 def is_passthrough(step: Any) -> bool:
-    """Tell whether a step of a `Pipeline` is none."""
+    """Return whether a step of a `Pipeline` is None or ``"passthrough"``."""
     return step is None or (isinstance(step, str) and step == "passthrough")
 
 
 def is_sampler(step: Any) -> bool:
-    """Tell whether a step changes which rows there are (imbalanced-learn's samplers).
+    """Return whether a step is a sampler of imbalanced-learn.
 
-    They work in `fit` only: a prediction passes them by.
+    A sampler changes the rows in `fit` only and is skipped in prediction.
     """
     return hasattr(step, "fit_resample") and not isinstance(step, Pipeline)
 
 
 def looks_up_by(transformer: Any, column: Any) -> bool:
-    """Tell whether a transformer looks rows up by a column, which is no feature then.
+    """Return whether a transformer uses a column as a key and not as a feature.
 
-    Its parameter ``subject`` names the column (`EventWindows`, `EventGrid`); of a
-    `Pipeline` the first step counts, which alone sees the columns of the table.
+    The parameter ``subject`` of the transformer names the column (`EventWindows`,
+    `EventGrid`). For a `Pipeline` the first step is checked, because only this step
+    receives the columns of the table.
     """
     while isinstance(transformer, Pipeline):
         transformer = next(
@@ -203,12 +206,12 @@ def looks_up_by(transformer: Any, column: Any) -> bool:
 def resample(
     sampler: Any, X: Any, y: Any, metadata: Metadata
 ) -> tuple[Any, Any, Metadata]:
-    """Let a sampler choose or make the rows to learn from.
+    """Resample the training rows with a sampler.
 
     Parameters
     ----------
     sampler : sampler
-        With the `fit_resample` of imbalanced-learn.
+        Sampler with the method `fit_resample` of imbalanced-learn.
     X, y : array-like of n_samples rows
         Features and target.
     metadata : dict of str to ndarray or None
@@ -217,15 +220,15 @@ def resample(
     Returns
     -------
     X, y : array-like of n_resampled rows
-        What to learn from.
+        Resampled features and target.
     metadata : dict of str to ndarray or None
-        Of the chosen rows; without ``groups`` where the sampler made new rows, which
-        belong to no patient.
+        Metadata of the selected rows. ``groups`` is None if the sampler makes new rows,
+        because these do not belong to a patient.
 
     Raises
     ------
     ValueError
-        If weights are given and the sampler makes new rows, which have none.
+        If weights are given and the sampler makes new rows, which have no weight.
 
     Examples
     --------
@@ -243,8 +246,8 @@ def resample(
     if chosen is None and metadata.get("sample_weight") is not None:
         raise ValueError(
             f"{type(sampler).__name__} makes new rows, which have no weight, so "
-            "neither sample_weight nor class_weight can be used with it. Leave the "
-            "weights out, or take a sampler that only chooses rows."
+            "neither sample_weight nor class_weight can be used with it. Remove the "
+            "weights, or use a sampler that only selects rows."
         )
     return (
         X,
@@ -257,17 +260,17 @@ def resample(
 
 
 def unreadable_rows(Z: Any) -> np.ndarray:
-    """Tell which rows of a step's output are all NaN.
+    """Return which rows of the output of a step are all NaN.
 
     Parameters
     ----------
     Z : array-like of n_samples rows
-        What a step gave.
+        Output of a step.
 
     Returns
     -------
     ndarray of bool of shape (n_samples,)
-        All False where `Z` is sparse, not 2-D or holds no floats.
+        All False if `Z` is sparse, not 2-D or not of a float type.
     """
     if scipy.sparse.issparse(Z) or getattr(Z, "ndim", 0) != 2 or Z.shape[1] == 0:
         return np.zeros(count_rows(Z), dtype=bool)
@@ -278,7 +281,7 @@ def unreadable_rows(Z: Any) -> np.ndarray:
 
 
 def take_rows(X: Any, rows: np.ndarray) -> Any:
-    """Return some rows of an array, frame, series, sparse matrix or list."""
+    """Return the selected rows of an array, frame, series, sparse matrix or list."""
     if hasattr(X, "iloc"):
         return X.iloc[rows]
     if isinstance(X, (list, tuple)):
@@ -287,21 +290,21 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
 
 
 def scatter_rows(values: Any, rows: np.ndarray, n_rows: int) -> np.ndarray:
-    """Put rows into an array of NaN.
+    """Insert rows into an array that is NaN elsewhere.
 
     Parameters
     ----------
     values : array-like of shape (len(rows), n_features)
-        The rows that are known.
+        Values of the rows.
     rows : ndarray of int
-        Where they belong.
+        Positions of the rows in the result.
     n_rows : int
         Number of rows of the result.
 
     Returns
     -------
     ndarray of shape (n_rows, n_features)
-        Float; float32 where `values` is.
+        Array of float32 if `values` is float32, else of float64.
     """
     if scipy.sparse.issparse(values):
         values = values.toarray()
@@ -336,6 +339,6 @@ def _fit_transform(transformer: Any, X: Any, y: Any, metadata: Metadata) -> Any:
 def _fit_and_transform(
     transformer: Any, X: Any, y: Any, metadata: Metadata
 ) -> tuple[Any, Any]:
-    # What a cache keeps: the fitted step as well as its output.
+    # The cache stores the fitted step in addition to its output.
     Z = fit_transform_steps(transformer, X, y, metadata)
     return transformer, Z

@@ -1,4 +1,4 @@
-"""Joint fusion: one network whose loss reaches every trainable encoder."""
+"""Joint fusion: end-to-end training of modality encoders and a prediction head."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Augmentation: images of a training batch in, slightly changed ones out.
+"""Random augmentation of training images.
 
-Only rows that are trained on are augmented; validation sees the images as they are, and
-so does prediction unless it averages over views.
+Only training rows are augmented. Validation uses the unchanged images, and so does
+prediction unless it averages over views.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ __all__ = ["ImageAugmentation", "batch_augmentation"]
 
 @dataclass(frozen=True)
 class ImageAugmentation:
-    """Shift, turn, zoom and change the intensities of images a little, at random.
+    """Random shifts, rotations, zooms and intensity changes of images.
 
-    The defaults are what patients and scanners do: small changes of position and
-    exposure. Flips are off, because they make a left lung a right one; switch them on
-    where sides mean nothing, such as photos of skin. Every number is drawn evenly from
-    its range, for each image anew, from torch's generator.
+    The defaults correspond to small differences in position and exposure. Flips are
+    off, because they exchange left and right organs. Switch them on if the sides have
+    no meaning, e.g. for photographs of skin. Each value is drawn uniformly from its
+    range, separately for each image, with torch's generator.
 
     Parameters
     ----------
     rotation : float, default=10.0
-        Most degrees to either side.
+        Largest angle in degrees, in both directions.
     translation : float, default=0.05
-        Most of the image's width or height, in each direction.
+        Largest shift as a fraction of the width or height, in each direction.
     scale : float, default=0.1
-        Most relative change of size; what grows beyond the border is cropped.
+        Largest relative change of size. Parts beyond the border are cropped.
     brightness : float, default=0.1
-        Most shift of all intensities, in standard deviations of the image's own.
+        Largest shift of all intensities, in standard deviations of the image.
     contrast : float, default=0.1
-        Most relative change of the distance of intensities from their mean.
+        Largest relative change of the distance of intensities from their mean.
     horizontal_flip, vertical_flip : bool, default=False
-        Whether every second image is mirrored.
+        Whether each image is mirrored with probability 0.5.
 
     Examples
     --------
@@ -60,7 +60,7 @@ class ImageAugmentation:
     vertical_flip: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse ranges that make no sense."""
+        """Check the ranges of the parameters."""
         for name in ("rotation", "translation", "scale", "brightness", "contrast"):
             value = getattr(self, name)
             top = 180.0 if name == "rotation" else 1.0
@@ -71,17 +71,17 @@ class ImageAugmentation:
                 )
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return changed images.
+        """Return randomly changed images.
 
         Parameters
         ----------
         images : torch.Tensor of shape (B, C, H, W) or (C, H, W), float
-            On any scale.
+            Images on any scale of intensities.
 
         Returns
         -------
         torch.Tensor of the same shape
-            What a shift leaves empty is filled from the border.
+            Empty areas after a shift are filled from the border.
         """
         if images.ndim == 3:
             return self(images[None])[0]
@@ -95,7 +95,7 @@ class ImageAugmentation:
             ],
             dim=1,
         )  # (B, 2)
-        # affine_grid maps where to look, in units of half an image
+        # affine_grid maps output to input positions, in units of half an image.
         shift = torch.stack([self._draw(n, images) for _ in "xy"], dim=1)
         cos, sin = angle.cos() / zoom, angle.sin() / zoom
         height, width = images.shape[2:]
@@ -117,7 +117,7 @@ class ImageAugmentation:
 
     @staticmethod
     def _draw(n: int, like: Tensor) -> Tensor:
-        """Draw n numbers evenly from -1 to 1."""
+        """Draw n numbers uniformly from -1 to 1."""
         return 2 * torch.rand(n, device=like.device, dtype=like.dtype) - 1
 
     def _mirror(self, n: int, like: Tensor, wanted: bool) -> Tensor:
@@ -128,26 +128,26 @@ class ImageAugmentation:
 def batch_augmentation(
     augmentation: Any, owner: str
 ) -> Callable[[Tensor], Tensor] | None:
-    """Return what augments a batch of images, or None.
+    """Return a function that augments a batch of images, or None.
 
     Parameters
     ----------
     augmentation : None, "default" or callable
-        What the user asked for. A callable is given one image (3, H, W), float32, on
-        the scale of `read_image` (0 to 1 for most), and returns one of that shape: a
-        transform of torchvision, for instance.
+        The user's choice. A callable takes one image (3, H, W), float32, on the scale
+        of `read_image` (usually 0 to 1). It returns an image of the same shape, e.g. a
+        transform of torchvision.
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, used in error messages.
 
     Returns
     -------
     callable or None
-        From images (B, 3, H, W) to images (B, 3, H, W).
+        Function from images (B, 3, H, W) to images (B, 3, H, W).
 
     Raises
     ------
     ValueError
-        If it is something else, or, when called, returns another shape.
+        If `augmentation` is of another kind, or if the callable returns another shape.
     """
     if augmentation is None:
         return None
@@ -158,7 +158,7 @@ def batch_augmentation(
     if not callable(augmentation) or isinstance(augmentation, type):
         raise ValueError(
             f"{owner}: augmentation must be None, 'default' or a function of one image "
-            f"(3, H, W), e.g. a transform of torchvision; got {augmentation!r}."
+            f"(3, H, W), e.g. a transform of torchvision, got {augmentation!r}."
         )
 
     def augment(images: Tensor) -> Tensor:
@@ -172,8 +172,8 @@ def batch_augmentation(
                 )
                 raise ValueError(
                     f"{owner}: augmentation turned an image of shape "
-                    f"{tuple(before.shape)} into {found}; it must return a tensor of "
-                    "the same shape. Resize back at its end."
+                    f"{tuple(before.shape)} into {found}. It must return a tensor of "
+                    "the same shape. Resize the image at its end."
                 )
         return torch.stack(changed).to(images.dtype)
 

@@ -1,8 +1,4 @@
-"""What joint fusion does: cohorts become the inputs of one network.
-
-The network is in `skfusion.fusion.joint.network`, its training in
-`skfusion.fusion.joint.training`, the estimators in `skfusion.fusion.joint.estimators`.
-"""
+"""Base class of the joint fusion estimators."""
 
 from __future__ import annotations
 
@@ -57,7 +53,7 @@ __all__ = ["BaseJointFusion"]
 
 
 class BaseJointFusion(CallbackSupportMixin, BaseFusion):
-    """Encode every modality, join the representations, train all together."""
+    """Base class of joint fusion, which trains encoders, join and head together."""
 
     _DEFAULTED = ("training",)
     _RENAMED = {
@@ -74,7 +70,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> BaseJointFusion:
-        """Fit the transformers, then train encoders and head together.
+        """Fit the transformers, then train the encoders and the head together.
 
         Parameters
         ----------
@@ -83,17 +79,17 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         y : array-like of shape (n_samples,)
             The target.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights of the rows in the loss; rows of weight 0 are left out.
+            Sample weights in the loss. Rows of weight 0 are left out.
         groups : array-like of shape (n_samples,) or None, default=None
-            Patient ids; they override the column named by the parameter `groups`.
-            The split for early stopping keeps a patient on one side.
+            Patient ids. They override the column named by the parameter `groups`.
+            The split for early stopping keeps the rows of a patient on one side.
 
         Returns
         -------
         self
             The fitted estimator.
         """
-        # A fit that fails, or is interrupted, leaves the estimator as it was.
+        # A fit that fails or is interrupted leaves the estimator unchanged.
         before = dict(self.__dict__)
         try:
             return self._fit(X, y, sample_weight, groups)
@@ -125,7 +121,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         return self
 
     def _task_loss(self) -> torch.nn.Module:
-        """Build the loss, and check the join, before anything is computed."""
+        """Build the loss and check the join before anything is computed."""
         owner = type(self).__name__
         names = [modality.name for modality in self._modalities]
         check_join(self.join, self.join_params, names, owner)
@@ -134,7 +130,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
     def _fit_inputs(
         self, data: TrainingData, rng: np.random.RandomState, device: torch.device
     ) -> None:
-        """Fit the transformer of each modality; choose who gets an encoder."""
+        """Fit the transformer of each modality and set the fusion type."""
         self._inputs = [
             make_input(modality) for modality in seeded(self._modalities, rng)
         ]
@@ -151,7 +147,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         )
 
     def transform(self, X: Any) -> np.ndarray:
-        """Return the joined representation, which the head of the network is given.
+        """Return the joined representation, which is the input of the head.
 
         Parameters
         ----------
@@ -161,8 +157,8 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         Returns
         -------
         ndarray of shape (n_samples, n_joined)
-            What the join makes of the representations, learned tokens where absent;
-            for a concatenation they stand side by side.
+            Output of the join, e.g. the concatenated representations. Learned tokens
+            replace the representations of absent modalities.
         """
         joined = self._run(
             lambda network, batch, here: network.join(
@@ -178,7 +174,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         Parameters
         ----------
         input_features : ignored
-            The names are known from `fit`.
+            Not used, present for API consistency.
 
         Returns
         -------
@@ -192,7 +188,9 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         return np.asarray(names, dtype=object)
 
     def encode_modalities(self, X: Any) -> dict[str, np.ndarray]:
-        """Return the representation of each modality, the costly half of a prediction.
+        """Return the representation of each modality.
+
+        This is the expensive part of a prediction. `predict_encoded` computes the rest.
 
         Parameters
         ----------
@@ -216,17 +214,17 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         return dict(zip(network.widths, parts, strict=True))
 
     def predict_encoded(self, Z: dict[str, np.ndarray]) -> np.ndarray:
-        """Predict from the representations that `encode_modalities` gave.
+        """Predict from the representations that `encode_modalities` returned.
 
         Parameters
         ----------
         Z : dict of str to ndarray of shape (n_samples, width of the representation)
-            One entry per modality; an all-NaN row is an absent modality.
+            One entry per modality. An all-NaN row is an absent modality.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes) or (n_samples,)
-            What ``predict_proba`` (classifier) or ``predict`` (regressor) gives.
+            Output of ``predict_proba`` (classifier) or ``predict`` (regressor).
         """
         check_is_fitted(self, "modalities_")
         network = self.network_
@@ -241,7 +239,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         return self._finish(outputs, present)
 
     def predict_modalities(self, X: Any) -> dict[str, np.ndarray]:
-        """Predict from each modality alone, by the heads of the auxiliary losses.
+        """Predict from each modality alone, with the heads of the auxiliary losses.
 
         Parameters
         ----------
@@ -251,13 +249,13 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         Returns
         -------
         dict of str to ndarray of shape (n_samples, n_outputs) or (n_samples,)
-            What ``predict_proba`` (classifier) or ``predict`` (regressor) gives, from
-            one modality only. Rows where it is absent are NaN.
+            Output of ``predict_proba`` (classifier) or ``predict`` (regressor) from
+            one modality. Rows in which it is absent are NaN.
 
         Raises
         ------
         ValueError
-            If the model was fitted with ``auxiliary_loss=0``, so that there are none.
+            If the model was fitted with ``auxiliary_loss=0``, without these heads.
         """
         inputs = self._read_inputs(X)
         network = self.network_
@@ -392,7 +390,10 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         self._finish_fit(inputs, data, validation)
 
     def _network_dtype(self, device: torch.device) -> torch.dtype:
-        """Return float64 for numbers alone, which are cheap to compute exactly."""
+        """Return float64 if the inputs, the settings and the device allow it.
+
+        Networks without images are cheap in float64. MPS does not support float64.
+        """
         exact = all(part.dtype == "float64" for part in self._inputs)
         if (
             exact
@@ -424,7 +425,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         )
 
     def _encoder_rates(self) -> list[tuple[list[str], float]]:
-        """Return the learning rate of each block, smaller deeper in the encoder."""
+        """Return the learning rate of each block, decreasing from output to input."""
         rates = []
         for part in self._inputs:
             rate = self.lr * part.lr_factor(self._settings.encoder_lr_factor)
@@ -446,7 +447,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
     def _augmented(
         self, sample: Sample, X: pd.DataFrame, precision: Precision
     ) -> Sample:
-        """Replace the images of a training sample by ones that change each epoch."""
+        """Return the training sample with images that are augmented in each epoch."""
         augment = batch_augmentation(self._settings.augmentation, type(self).__name__)
         return replace(
             sample, inputs=augmented(self._inputs, sample.inputs, X, augment, precision)
@@ -458,7 +459,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
     def _finish_fit(
         self, inputs: NetInputs, data: TrainingData, validation: np.ndarray
     ) -> None:
-        """Learn what a task needs beside the network: nothing for most."""
+        """Fit parts that a task needs in addition to the network, none by default."""
 
     def _joint_loss(
         self, task: torch.nn.Module, data: TrainingData
@@ -498,10 +499,10 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
     def _test_time_views(
         self, inputs: NetInputs, X: pd.DataFrame
     ) -> Iterator[NetInputs]:
-        """Give the inputs with images changed, once for each view.
+        """Yield the inputs with augmented images, once for each view.
 
-        A view changes every image in the same way, so that what is predicted of a row
-        does not depend on the rows around it.
+        A view changes all images in the same way. The prediction for a row therefore
+        does not depend on the other rows.
         """
         augment = batch_augmentation(self._settings.augmentation, type(self).__name__)
         if augment is None:
@@ -534,7 +535,10 @@ def _fit_input(part: Any, data: TrainingData) -> Any:
 
 
 def _blocks(part: Any) -> list[list[str]]:
-    """Names in the joint net of the blocks that are trained, the first one first."""
+    """Return the parameter names of the trainable blocks in the joint network.
+
+    The block next to the input comes first.
+    """
     prefix = f"encoders.x_{part.modality.name}.backbone."
     return [[prefix + name for name in block] for block in part.trainable_blocks()]
 

@@ -1,4 +1,4 @@
-"""What happens between the epochs of a training: skorch callbacks, from parameters."""
+"""Callbacks of the training of a joint network, for skorch and scikit-learn."""
 
 from __future__ import annotations
 
@@ -26,14 +26,17 @@ SCHEDULERS = ("cosine", "plateau")
 
 
 class Unfreezing(Callback):
-    """Begin with the last block of each encoder; unfreeze one more every few epochs.
+    """Gradual unfreezing of the blocks of encoders.
+
+    Training begins with the last block of each encoder. One more block is unfrozen
+    after every few epochs.
 
     Parameters
     ----------
     blocks : sequence of list of str
-        Names of parameters of the network, those to be trained from the start first.
+        Names of parameters of the network by block, in the order of unfreezing.
     every : int
-        Epochs between one block and the next.
+        Number of epochs between two blocks.
 
     References
     ----------
@@ -46,12 +49,12 @@ class Unfreezing(Callback):
         self.every = every
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Let the blocks require gradients whose time has come."""
+        """Unfreeze the blocks that are due in this epoch."""
         epoch = len(net.history) - 1
         self._set(net, 1 + epoch // self.every)
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Leave the network saying what of it was to be trained."""
+        """Mark the parameters of all blocks as trainable."""
         self._set(net, len(self.blocks))
 
     def _set(self, net: NeuralNet, n_blocks: int) -> None:
@@ -62,15 +65,15 @@ class Unfreezing(Callback):
 
 
 class EpochHook(Callback):
-    """Call functions at the begin and the end of every epoch.
+    """Callback that calls functions at the beginning and the end of each epoch.
 
     Parameters
     ----------
     begin : callable
-        Called with the net.
+        Function that takes the net.
     end : callable
-        Called with the net; training stops if it returns True, after the callbacks
-        behind this one have been called.
+        Function that takes the net. If it returns True, training stops after the
+        following callbacks have been called.
     """
 
     def __init__(
@@ -81,53 +84,57 @@ class EpochHook(Callback):
         self.wants_stop_ = False
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Call the one."""
+        """Call `begin`."""
         self.begin(net)
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Call the other."""
+        """Call `end` and record whether it requests a stop."""
         self.wants_stop_ = bool(self.end(net))
 
 
 class StopIfWanted(Callback):
-    """Stop training where an `EpochHook` asked for it; the last of all callbacks.
+    """Callback that stops the training if an `EpochHook` has requested it.
+
+    It must be the last of all callbacks.
 
     Parameters
     ----------
     hooks : sequence of (str, EpochHook)
-        Whom to ask.
+        The hooks to check.
     """
 
     def __init__(self, hooks: Sequence[tuple[str, EpochHook]]) -> None:
         self.hooks = hooks
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Stop as skorch's callbacks do."""
+        """Raise KeyboardInterrupt, which stops the training in skorch."""
         if any(hook.wants_stop_ for _, hook in self.hooks):
             raise KeyboardInterrupt
 
 
 def check_callbacks(callbacks: Any, scheduler: Any, owner: str) -> list[Any]:
-    """Refuse what skorch could not run; return copies of the callbacks.
+    """Check the callbacks and the scheduler, and return copies of the callbacks.
 
     Parameters
     ----------
     callbacks : None or list of skorch callbacks or of (str, callback)
-        What the user passed.
+        The user's callbacks.
     scheduler : None, {"cosine", "plateau"} or skorch.callbacks.LRScheduler
-        What the user passed.
+        The user's scheduler.
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, used in error messages.
 
     Returns
     -------
     list of (str, callback) or callback
-        Copies, so that another fit begins with what the user passed.
+        Copies, so that each fit starts from the callbacks that the user passed.
 
     Raises
     ------
-    ValueError, TypeError
-        If one is neither.
+    ValueError
+        If the scheduler is of another kind.
+    TypeError
+        If a callback is not a skorch callback or cannot be copied.
     """
     known = scheduler is None or isinstance(scheduler, LRScheduler)
     if not known and not (isinstance(scheduler, str) and scheduler in SCHEDULERS):
@@ -155,9 +162,9 @@ def check_callbacks(callbacks: Any, scheduler: Any, owner: str) -> list[Any]:
         return [copy.deepcopy(entry) for entry in callbacks]
     except TypeError as error:
         raise TypeError(
-            f"{owner}: a callback cannot be copied ({error}), which every fit does so "
-            "that it begins afresh. Open files and connections in the callback's "
-            "on_train_begin."
+            f"{owner}: a callback cannot be copied ({error}). Each fit copies the "
+            "callbacks so that it starts from their initial state. Open files and "
+            "connections in the callback's on_train_begin."
         ) from error
 
 
@@ -170,20 +177,20 @@ def make_callbacks(
     has_validation: bool,
     unfreezing: Unfreezing | None,
 ) -> list[tuple[str, Callback]]:
-    """Make the callbacks that parameters ask for.
+    """Create the callbacks that the parameters of the training describe.
 
     Parameters
     ----------
     scheduler : None, {"cosine", "plateau"} or skorch.callbacks.LRScheduler
-        How the learning rates change over the epochs.
+        Schedule of the learning rates.
     gradient_clip : float or None
-        Greatest norm of the gradient.
+        Largest norm of the gradient.
     max_epochs : int
-        Most epochs.
+        Maximum number of epochs.
     patience : int
-        Epochs without a better validation loss before training stops.
+        Number of epochs without a better validation loss before training stops.
     has_validation : bool
-        Whether rows are held out.
+        Whether rows are held out for validation.
     unfreezing : Unfreezing or None
         Gradual unfreezing.
 
@@ -219,13 +226,13 @@ def _scheduler(
     return LRScheduler(
         policy=ReduceLROnPlateau,
         monitor="valid_loss" if has_validation else "train_loss",
-        # it must have had its chance before training stops early
+        # The learning rate must drop before early stopping ends the training.
         patience=max(patience // 2 - 1, 0),
     )
 
 
 def _no_sink(message: str) -> None:
-    """Swallow skorch's word on early stopping; the history tells."""
+    """Discard the message of skorch on early stopping."""
 
 
 try:
@@ -233,28 +240,28 @@ try:
 except ImportError:  # scikit-learn before 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands where scikit-learn's mixin would; offers nothing."""
+        """Empty replacement for the mixin of scikit-learn 1.9."""
 
     def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the method as it is."""
+        """Return the method unchanged."""
         return method
 
 
 class FitReports:
-    """Reports a fit to the callbacks that were set by `set_callbacks`.
+    """Reports of one fit to the callbacks that were set by `set_callbacks`.
 
-    A fit begins here: one such object is made in each, under `with_callbacks`, which
-    tells the callbacks when it has ended or failed.
+    Each fit creates one object under `with_callbacks`, which notifies the callbacks
+    when the fit has ended or failed.
 
     Parameters
     ----------
     model : JointFusionClassifier, JointFusionRegressor or JointFusionSurvival
-        The estimator that is being fitted. What it needs to predict, but its network,
-        must be set when the first epoch ends.
+        The estimator that is being fitted. Everything that it needs to predict, except
+        its network, must be set when the first epoch ends.
     X, y : any
-        What `fit` was given.
+        Arguments of `fit`.
     sample_weight : array-like of shape (n_samples,) or None
-        Likewise.
+        Argument of `fit`.
     """
 
     def __init__(self, model: Any, X: Any, y: Any, sample_weight: Any) -> None:
@@ -269,13 +276,13 @@ class FitReports:
             self._fit.call_on_fit_task_begin(**self._told)
 
     def hooks(self) -> list[tuple[str, EpochHook]]:
-        """Return the skorch callback that reports the epochs, if anyone listens."""
+        """Return the skorch callback that reports the epochs, if it is needed."""
         if self._fit is None:
             return []
         return [("joint_progress", EpochHook(self._begin_epoch, self._end_epoch))]
 
     def end(self) -> None:
-        """Report that the fit has ended."""
+        """Report the end of the fit."""
         if self._fit is not None:
             self._fit.call_on_fit_task_end(
                 **self._told, reconstruction_attributes=lambda: {}
@@ -288,7 +295,7 @@ class FitReports:
     def _end_epoch(self, net: NeuralNet) -> bool:
         return self._task.call_on_fit_task_end(
             **self._told,
-            # copied only where a callback wants to predict with it
+            # The network is copied only if a callback predicts with it.
             reconstruction_attributes=lambda: {
                 "network_": copy.deepcopy(net.module_).to("cpu").eval()
             },

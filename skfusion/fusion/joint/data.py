@@ -1,4 +1,4 @@
-"""What a joint net is fed: the rows of a cohort, in memory or read when asked for."""
+"""Input data of a joint network, and batched evaluation of the network."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["NetInputs", "PixelRows", "Sample"]
 
 
 class PixelRows:
-    """Images on disk, which are read and prepared when a batch asks for them.
+    """Images on disk that are read and prepared batch by batch.
 
     Parameters
     ----------
     pixels : PixelFile
         The images.
     prepare : callable
-        From images (B, 3, H, W) on their own scale to what the network is fed.
+        Function from images (B, 3, H, W) on their own scale to inputs of the network.
     index : ndarray of int or None, default=None
-        Which images are the rows; None is all.
+        Positions of the images that form the rows. None uses all images.
     """
 
     def __init__(
@@ -44,35 +44,35 @@ class PixelRows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Number of rows, and the shape of an image."""
+        """Number of rows, followed by the shape of an image."""
         return (len(self), *self.pixels.shape[1:])
 
     def rows(self, index: np.ndarray) -> PixelRows:
-        """Return some of the rows; nothing is read."""
+        """Return some of the rows without reading them."""
         return PixelRows(self.pixels, self.prepare, self.index[index])
 
     def fetch(self, rows: np.ndarray) -> Tensor:
-        """Read some rows."""
+        """Read and prepare some rows."""
         return self.prepare(self.pixels.read(self.index[rows]))
 
 
 @dataclass(frozen=True)
 class NetInputs:
-    """What a joint net is given: one array per modality, and who has it.
+    """Inputs of a joint network: one array per modality, and the presence.
 
     Attributes
     ----------
     arrays : dict of str to ndarray of shape (n_samples, ...) or PixelRows
-        Finite everywhere; what stands in an absent row is never used.
+        Finite values. Those in the rows of an absent modality are never used.
     presence : ndarray of bool of shape (n_samples, M)
-        Which modality is there in which row.
+        Presence of each modality in each row.
     """
 
     arrays: dict[str, np.ndarray | PixelRows]
     presence: np.ndarray
 
     def rows(self, index: np.ndarray) -> NetInputs:
-        """Return the same inputs for some rows only."""
+        """Return the inputs of some rows."""
         arrays = {
             name: array.rows(index) if isinstance(array, PixelRows) else array[index]
             for name, array in self.arrays.items()
@@ -95,19 +95,19 @@ class NetInputs:
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows to train on or to validate with.
+    """Rows for training or validation.
 
     Attributes
     ----------
     inputs : NetInputs
-        What the network is given.
+        Inputs of the network.
     y : ndarray of shape (n_samples, ...)
-        The target as the loss takes it.
-        Class numbers or an indicator matrix (int64), or standardised numbers.
+        Target in the form that the loss accepts, e.g. class numbers or an indicator
+        matrix (int64), or standardised numbers.
     weight : ndarray of shape (n_samples,)
-        Weights of the rows, above 0.
+        Sample weights, greater than 0.
     auxiliary : ndarray of shape (n_samples,) or None
-        An auxiliary target, as `AuxiliaryTarget` encodes it.
+        Auxiliary target, as encoded by `AuxiliaryTarget`.
     """
 
     inputs: NetInputs
@@ -125,7 +125,7 @@ class Sample:
 
 
 PREDICTION_BATCH_SIZE = 256
-MAP_BATCH_SIZE = 32  # an image, or a feature map, is as large as thousands of features
+MAP_BATCH_SIZE = 32  # smaller, as an image or feature map has thousands of values
 
 
 def outputs_of(
@@ -134,18 +134,18 @@ def outputs_of(
     inputs: NetInputs,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Run a function of a network over rows, in batches and without gradients.
+    """Evaluate a function of a network in batches and without gradients.
 
     Parameters
     ----------
     network : torch.nn.Module
-        In evaluation mode, on the CPU, where it stays.
+        Network on the CPU and in evaluation mode. It is not moved.
     function : callable
-        Called with the network, a dict of tensors and the presence tensor of a batch.
+        Function of the network, a dict of tensors and the presence tensor of a batch.
     inputs : NetInputs
         The rows.
     device : torch.device or str, default="cpu"
-        Where to compute.
+        Device of the computation.
 
     Returns
     -------

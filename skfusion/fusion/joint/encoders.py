@@ -1,4 +1,4 @@
-"""TorchEncoder: columns of numbers in, what a torch module makes of them out."""
+"""Torch encoders of numeric columns: `TorchEncoder` and sequence networks."""
 
 from __future__ import annotations
 
@@ -30,59 +30,60 @@ HIDDEN_WIDTH = 32
 
 
 class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Turn columns of numbers into the output of a torch module.
+    """Transformer that applies a torch module to numeric columns.
 
     In joint fusion the module is the encoder of its modality and is trained together
-    with the rest of the network (the loss reaches it). Everywhere else it is a
-    transformer whose weights stay as they are: a frozen feature extractor.
+    with the rest of the network. In all other uses its weights stay fixed, so that it
+    is a frozen feature extractor.
 
     Parameters
     ----------
     module : torch.nn.Module, callable or None, default=None
-        From ``(B, n_features_in_)`` to ``(B, n_features_out)``: the encoder itself,
-        which is copied, never changed, or a function ``module(n_features) ->
-        torch.nn.Module`` that makes one of the number of columns. None makes a small
-        network of two layers, of use only where it is trained, in joint fusion. One
-        for sequences begins with ``torch.nn.Unflatten``; `skfusion.fusion` has a
-        ``GRUDEncoder`` and a ``SequenceTransformer``.
+        Module from ``(B, n_features_in_)`` to ``(B, n_features_out)``. It is copied
+        and never changed. A callable ``module(n_features) -> torch.nn.Module`` creates
+        a module for the number of columns. None creates a small network of two layers,
+        which is only useful if it is trained, in joint fusion. A module for sequences
+        begins with ``torch.nn.Unflatten``. `skfusion.fusion` provides the sequence
+        networks ``GRUDEncoder`` and ``SequenceTransformer``.
     trainable : {"head", "last_block", "all"}, int or list of str, default="all"
-        What joint fusion trains of the module: nothing, its last block, everything,
-        its last so many blocks, or the layers below these names. Its batch norms
-        follow the data with ``"all"``, and else keep their running statistics.
+        Part of the module that joint fusion trains: nothing (``"head"``), its last
+        block, everything, a number of last blocks, or the layers below these names.
+        With ``"all"`` its batch norms follow the data. Otherwise they keep their
+        running statistics.
     lr_factor : float, default=1.0
-        What joint fusion multiplies its learning rate with for this module. A module
-        with pretrained weights wants less than 1.
+        Factor of the learning rate of joint fusion for this module. Use less than 1 for
+        a module with pretrained weights.
     standardize : bool, default=True
-        Whether columns are brought to mean 0 and standard deviation 1 of the training
-        rows before the module sees them.
+        Whether columns are scaled to mean 0 and standard deviation 1 on the training
+        rows before they are passed to the module.
     random_state : int, RandomState or None, default=None
-        Seeds the weights of a module that is made in `fit`.
+        Seed of the weights of a module that is created in `fit`.
 
     Attributes
     ----------
     module_ : torch.nn.Module
         The module, in evaluation mode.
     means_ : ndarray of shape (n_features_in_,)
-        Mean of each column; it fills a gap inside a row that has other values.
+        Mean of each column. It replaces missing values in rows with other values.
     scales_ : ndarray of shape (n_features_in_,)
-        What each column is divided by.
+        Divisor of each column.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Their names, if all are strings.
+        Names of the columns, if all are strings.
 
     See Also
     --------
-    skfusion.ImageEmbedder : The same for images.
-    skfusion.JointFusionClassifier : Trains the module.
+    skfusion.ImageEmbedder : Transformer of images.
+    skfusion.JointFusionClassifier : Estimator that trains the module.
 
     Notes
     -----
-    A row in which every column is NaN is an absent modality: its output is NaN.
+    A row in which every column is NaN is an absent modality. Its output is NaN.
 
     Examples
     --------
-    A recurrent net over five visits of one measurement each:
+    A recurrent network over five visits with one measurement each:
 
     >>> import numpy as np
     >>> import torch
@@ -121,14 +122,14 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn means and scales, make the module and check it.
+        """Compute means and scales, create the module and check its output.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Numbers; NaN is a gap.
+            Numeric values. NaN is a missing value.
         y : ignored
-            Present for the API.
+            Not used, present for API consistency.
 
         Returns
         -------
@@ -138,10 +139,10 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         Raises
         ------
         TypeError
-            If `module` is neither a module nor makes one.
+            If `module` is neither a module nor a callable that returns one.
         ValueError
-            If a parameter makes no sense, or the module does not take rows of these
-            columns or does not return one vector for each.
+            If a parameter is invalid, or the module does not map rows of these columns
+            to one vector per row.
         """
         values = self._check_values(X, reset=True)
         if not is_number(self.lr_factor) or self.lr_factor < 0:
@@ -153,11 +154,11 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.means_ = np.where(known, values, 0.0).sum(axis=0) / counts
         deviations = np.where(known, values - self.means_, 0.0)
         spread = np.sqrt((deviations**2).sum(axis=0) / counts)
-        # rounding leaves a constant column a spread that is no information
+        # Rounding gives a constant column a small spread without information.
         informative = spread > 1e-12 * np.maximum(np.abs(self.means_), 1e-300)
         self.scales_ = np.where(informative & bool(self.standardize), spread, 1.0)
         self.module_ = self._make_module(values.shape[1])
-        trainable_names(self.module_, self.trainable)  # refuses what it cannot find
+        trainable_names(self.module_, self.trainable)  # raises for unknown names
         self._n_features_out = self._try_module(values.shape[1])
         return self
 
@@ -167,12 +168,12 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features_in_)
-            Numbers; NaN is a gap.
+            Numeric values. NaN is a missing value.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features_out)
-            Of the module's own precision; NaN in the rows that hold nothing.
+            Values in the precision of the module. Rows without any value are NaN.
         """
         inputs = self.prepare(X)
         present = np.flatnonzero(~np.isnan(inputs).any(axis=1))
@@ -186,17 +187,17 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return outputs
 
     def prepare(self, X: Any) -> np.ndarray:
-        """Return what the module is fed: gaps filled, columns standardised.
+        """Return the inputs of the module, imputed and standardised.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features_in_)
-            Numbers; NaN is a gap.
+            Numeric values. NaN is a missing value.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features_in_)
-            Of the module's own precision; NaN in the rows that hold nothing.
+            Values in the precision of the module. Rows without any value are NaN.
         """
         check_is_fitted(self, "module_")
         values = self._check_values(X, reset=False)
@@ -205,12 +206,12 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         if self.standardize:
             filled = (filled - self.means_) / self.scales_
         filled[gaps.all(axis=1)] = np.nan
-        # row by row in memory, whatever X was: kernels round by the layout
+        # A fixed memory layout, because rounding in the kernels depends on it.
         return filled.astype(self.dtype, order="C", copy=False)
 
     @property
     def dtype(self) -> np.dtype:
-        """Precision of the fitted module's weights."""
+        """Precision of the weights of the fitted module."""
         tensor = torch.empty(0, dtype=_precision(self.module_))
         return tensor.numpy().dtype
 
@@ -229,7 +230,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return module
 
     def trainable_blocks(self) -> list[list[str]]:
-        """Return the names of the trainable parameters by block, the first one first.
+        """Return the names of the trainable parameters by block, from the input on.
 
         Returns
         -------
@@ -251,8 +252,8 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         factory = small_mlp if self.module is None else self.module
         if not callable(factory):
             raise TypeError(
-                "TorchEncoder: module must be a torch.nn.Module, a function that makes "
-                f"one of the number of columns, or None; got {factory!r}."
+                "TorchEncoder: module must be a torch.nn.Module, a function that "
+                f"creates one for the number of columns, or None, got {factory!r}."
             )
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         with seeded_torch(int(seed)):
@@ -265,7 +266,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return module.eval()
 
     def _try_module(self, n_features: int) -> int:
-        """Return the width of the module's output, found with two rows of zeros."""
+        """Return the width of the output of the module for two rows of zeros."""
         kind = type(self.module_).__name__
         rows = torch.zeros(2, n_features, dtype=_precision(self.module_))
         try:
@@ -274,16 +275,16 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         except Exception as error:
             raise ValueError(
                 f"TorchEncoder: the module {kind} fails on rows of {n_features} "
-                f"columns: {error}. It must take a tensor (B, {n_features}); a "
-                "function module(n_features) can make one to measure."
+                f"columns: {error}. It must take a tensor (B, {n_features}). A "
+                "function module(n_features) can create a module of this width."
             ) from error
         if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != 2:
             is_tensor = isinstance(output, Tensor)
             what = tuple(output.shape) if is_tensor else type(output).__name__
             raise ValueError(
-                f"TorchEncoder: the module {kind} turns 2 rows into {what}; expected "
+                f"TorchEncoder: the module {kind} turns 2 rows into {what}, expected "
                 "one tensor of shape (2, n_features_out). Wrap it in a module that "
-                "returns one vector a row."
+                "returns one vector per row."
             )
         return output.shape[1]
 
@@ -295,7 +296,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
 
 def small_mlp(n_features: int) -> nn.Module:
-    """Return the module that `TorchEncoder` makes by default.
+    """Return the default module of `TorchEncoder`.
 
     Parameters
     ----------
@@ -305,7 +306,7 @@ def small_mlp(n_features: int) -> nn.Module:
     Returns
     -------
     torch.nn.Module
-        From (B, n_features) to (B, 32), through one hidden layer of 32.
+        Module from (B, n_features) to (B, 32) with one hidden layer of width 32.
 
     Examples
     --------
@@ -327,31 +328,32 @@ def _precision(module: nn.Module) -> torch.dtype:
     return next(floats, torch.float32)
 
 
-#: Channels of a cell: value, observed (0 or 1), time since it last was.
+#: Channels of a cell: value, observed (0 or 1), time since the last observation.
 N_CHANNELS = 3
 
 
 class GRUDEncoder(nn.Module):
-    """A gated recurrent unit whose memory of what it does not see decays: GRU-D [1]_.
+    """Gated recurrent unit with decay of missing values (GRU-D) [1]_.
 
-    A value that is missing is replaced by the last one, which fades towards the mean
-    (0, as values are standardised) the longer ago it was. So does the hidden state.
+    A missing value is replaced by the last observed value. The latter decays with time
+    towards the mean, which is 0 for standardised values. The hidden state decays with
+    time as well.
 
     Parameters
     ----------
     n_features : int
         Number of inputs in a row: ``n_steps * 3 * n_codes``.
     n_steps : int
-        Number of steps of time T.
+        Number of time steps T.
     width : int, default=32
-        Width H of the hidden state, and of the output.
+        Width H of the hidden state and of the output.
     dropout : float, default=0.0
-        Share of the output that is dropped in training.
+        Fraction of the output that is dropped in training.
 
     Raises
     ------
     ValueError
-        If the inputs are no grid of that many steps.
+        If the inputs are not a grid with this number of steps.
 
     References
     ----------
@@ -360,8 +362,8 @@ class GRUDEncoder(nn.Module):
 
     Examples
     --------
-    With `functools.partial` it is a module for `TorchEncoder`, which knows the number
-    of inputs in `fit`:
+    `functools.partial` creates a callable for `TorchEncoder`, which sets the number of
+    inputs in `fit`:
 
     >>> from functools import partial
     >>> import numpy as np
@@ -379,7 +381,7 @@ class GRUDEncoder(nn.Module):
         super().__init__()
         self.n_steps = n_steps
         n_codes = _n_codes(n_features, n_steps, "GRUDEncoder")
-        # one rate of decay per code for its value, any mixture for the hidden state
+        # A value decays at one rate per code, the hidden state at a mixture of rates.
         self.value_decay = nn.Parameter(torch.zeros(2, n_codes))
         self.state_decay = nn.Linear(n_codes, width)
         self.cell = nn.GRUCell(2 * n_codes, width)
@@ -396,7 +398,7 @@ class GRUDEncoder(nn.Module):
         state = torch.zeros_like(state_decay[:, 0])  # (B, H)
         for step in range(self.n_steps):
             there = observed[:, step]
-            # the value itself where it is there, else what is left of the last one
+            # the observed value, or the decayed last one if it is missing
             filled = torch.where(there > 0, value[:, step], value_decay[:, step] * last)
             last = torch.where(there > 0, value[:, step], last)
             inputs = torch.cat([filled, there], dim=1)  # (B, 2 C)
@@ -405,34 +407,35 @@ class GRUDEncoder(nn.Module):
 
 
 class SequenceTransformer(nn.Module):
-    """A small transformer over the steps of a grid.
+    """Small transformer over the time steps of a grid [1]_.
 
-    Each step is a token; steps in which nothing was observed are left out of the
-    attention. The output is that of a learned first token.
+    Each step is a token. Steps without any observation are masked in the attention.
+    The output is the representation of a learned first token.
 
     Parameters
     ----------
     n_features : int
         Number of inputs in a row: ``n_steps * 3 * n_codes``.
     n_steps : int
-        Number of steps of time T.
+        Number of time steps T.
     width : int, default=32
-        Width H of a token, and of the output; even, a multiple of `n_heads`.
+        Width H of a token and of the output. It must be even and a multiple of
+        `n_heads`.
     n_heads : int, default=4
         Number of attention heads.
     n_layers : int, default=2
         Number of layers.
     dropout : float, default=0.1
-        Share that is dropped in training within each layer.
+        Fraction that is dropped within each layer in training.
 
     Raises
     ------
     ValueError
-        If the inputs are no grid of that many steps, or the width does not fit.
+        If the inputs are not a grid with this number of steps, or `width` is invalid.
 
     See Also
     --------
-    GRUDEncoder : Fewer weights, and gaps fade with time.
+    GRUDEncoder : Network with fewer weights and a decay of missing values.
 
     References
     ----------
@@ -494,21 +497,21 @@ def _n_codes(n_features: int, n_steps: int, owner: str) -> int:
     n_codes, rest = divmod(n_features, N_CHANNELS * n_steps)
     if rest or not n_codes:
         raise ValueError(
-            f"{owner}: {n_features} inputs are no grid of {n_steps} steps with value, "
-            "presence and time since last for each code. Is n_steps that of the "
-            "grid?"
+            f"{owner}: {n_features} inputs are not a grid of {n_steps} steps with "
+            "value, presence and time since the last observation for each code. Set "
+            "n_steps to that of the grid."
         )
     return n_codes
 
 
 def _channels(grid: Tensor, n_steps: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return value, observed and since, each (B, T, C)."""
+    """Return value, observed and time since the last observation, each (B, T, C)."""
     cells = grid.reshape(len(grid), n_steps, N_CHANNELS, -1)
     return cells[:, :, 0], cells[:, :, 1], cells[:, :, 2]
 
 
 def _waves(n_steps: int, width: int) -> Tensor:
-    """Return sines and cosines of falling frequency (T, H)."""
+    """Return sines and cosines of decreasing frequency (T, H)."""
     step = torch.arange(n_steps)[:, None]  # (T, 1)
     frequency = torch.exp(torch.arange(0, width, 2) * (-math.log(1e4) / width))
     angle = step * frequency  # (T, H / 2)

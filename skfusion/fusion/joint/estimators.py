@@ -1,7 +1,4 @@
-"""Joint fusion that classifies: one network, the loss reaches every encoder.
-
-How is in `skfusion.fusion.joint.base`, the network in `skfusion.fusion.joint.network`.
-"""
+"""Joint fusion estimators for classification, regression and survival analysis."""
 
 from __future__ import annotations
 
@@ -22,65 +19,67 @@ __all__ = ["JointFusionClassifier", "JointFusionRegressor", "JointFusionSurvival
 
 
 class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
-    """Classify with one network, encoders fine-tuned together (joint fusion).
+    """Joint fusion classifier, one network with jointly trained encoders.
 
-    Each modality has an encoder; their representations are joined and a head
-    predicts from them. The loss is propagated back into every encoder, which is what
-    sets joint fusion apart from early fusion [1]_. For images the encoder is the
-    backbone of their `ImageEmbedder`, trained from a chosen depth; for anything else
-    it is a layer on the transformer's features.
+    Each modality has an encoder. The representations are joined, and a head predicts
+    from the joined vector. The loss is propagated back into every encoder, which
+    distinguishes joint fusion from early fusion [1]_. For images the encoder is the
+    backbone of their `ImageEmbedder`, trained from a chosen depth. For other data it
+    is a layer on the features of the transformer.
 
     Parameters
     ----------
     modalities : list of (str, transformer, columns) or "auto", default="auto"
-        The modalities, as in `ColumnTransformer`. With ``"auto"``, each column of
-        images is a modality and the other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`. With ``"auto"``, each
+        column of images is one modality and all other columns are one EHR modality.
     join : str, nested tuple of str or callable, default="concat"
-        How representations are joined: ``"concat"`` side by side; ``"sum"``;
-        ``"gated"``, a gated multimodal unit; ``"low_rank"``, the products of features
-        across modalities (bilinear for two); ``"film"``, one modality scaled and
-        shifted by the others; ``"attention"``, transformer layers over one token per
-        modality. Nested names of modalities join them gradually, inner groups first:
+        Join of the representations. ``"concat"`` concatenates them, ``"sum"`` adds
+        them. ``"gated"`` is a gated multimodal unit. ``"low_rank"`` forms products of
+        features across modalities (bilinear for two). ``"film"`` scales and shifts one
+        modality by the others. ``"attention"`` applies transformer layers to one token
+        per modality. Nested modality names define a gradual join, inner groups first:
         ``(("ct", "cxr"), ("labs", "vitals"), "notes")``. A callable ``(n_modalities,
-        width) -> torch.nn.Module`` makes a join of your own, from representations (B,
-        M, D) and presence (B, M) to (B, J). See `skfusion.fusion.joint.joins`.
+        width) -> torch.nn.Module`` creates a custom join, from representations (B, M,
+        D) and presence (B, M) to (B, J). See `skfusion.fusion.joint.joins`.
     join_params : dict or None, default=None
-        Options of the join: ``rank`` (4) of ``"low_rank"``; ``conditioned`` (the first
-        modality that brings a network, else the first) and ``bottleneck`` (half the
-        width) of ``"film"``; ``heads`` (4) and ``layers`` (1) of ``"attention"``;
-        ``replicate`` (1) of ``"concat"``, how often features that enter without an
-        encoder stand side by side. A callable gets them as keywords.
+        Options of the join. ``"low_rank"`` has ``rank`` (4). ``"film"`` has
+        ``conditioned`` (the first modality with a network, else the first) and
+        ``bottleneck`` (half the width). ``"attention"`` has ``heads`` (4) and
+        ``layers`` (1). ``"concat"`` has ``replicate`` (1), the number of copies of
+        features without an encoder. A callable receives them as keyword arguments.
     encoders : {"all", "networks"} or list of str, default="all"
-        Which modalities have a trained encoder: all (joint fusion type I), those that
-        bring a network (an `ImageEmbedder`, a `TorchEncoder`), or these. The features
-        of the others enter the join as they are, standardised (type II), which only
-        ``"concat"`` can take.
+        Modalities with a trained encoder: all (joint fusion type I), those with a
+        network (an `ImageEmbedder` or a `TorchEncoder`), or the named ones. The
+        features of the others enter the join standardised but without an encoder
+        (type II), which only ``"concat"`` supports.
     hidden_dims : tuple of int, default=(64, 32)
-        Width of each modality's representation, then of the head's hidden layers.
+        Width of each representation, followed by those of the head's hidden layers.
     dropout : float, default=0.2
-        Share of features dropped before each layer in training.
+        Fraction of the features that are dropped before each layer in training.
     modality_dropout : float, default=0.1
-        Share of present modalities hidden in training (one always stays), so that the
-        learned token for an absent modality is worth something.
+        Fraction of the present modalities that are dropped in training, so that the
+        tokens for absent modalities are learned. One modality always stays.
     loss : {"auto", "cross_entropy", "focal"} or callable, default="auto"
-        ``"auto"`` is the cross-entropy, of each label for several labels. A callable
-        ``(outputs, target)`` returns one value per row.
+        Loss of the task. ``"auto"`` is the cross-entropy (of each label for several
+        labels). A callable ``(outputs, target)`` returns one value per row.
     loss_params : dict or None, default=None
         Options of the loss: ``gamma`` (2.0) of ``"focal"``.
     auxiliary_loss : float, default=0.0
-        Above 0, each modality also predicts alone, by a layer on its representation,
-        and this times the sum of their losses (each over the rows that have the
-        modality) is added [2]_. `predict_modalities` gives their predictions.
+        Weight of the sum of the single-modality losses, which is added to the loss
+        [2]_. Above 0, each modality also predicts alone, with a layer on its
+        representation. Its loss is computed over the rows with the modality.
+        `predict_modalities` returns these predictions.
     auxiliary_target : str or None, default=None
-        Column with a second thing to predict from the joined representation [3]_. It
-        is no feature and needed in `fit` only; rows without a value have no part in
-        its loss. Text, booleans and two-valued numbers are classes, others numbers.
+        Column of an auxiliary target, predicted from the joined representation [3]_.
+        It is not a feature and is only needed in `fit`. Rows without a value do not
+        contribute to its loss. Text, booleans and numbers with two distinct values are
+        classes. Other numbers are regression targets.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes in the loss.
     max_epochs : int, default=50
-        Most passes over the training rows.
+        Maximum number of passes over the training rows.
     batch_size : int, default=32
-        Rows per step.
+        Number of rows per optimisation step.
     lr : float, default=3e-3
         Learning rate of AdamW.
     training : TrainingSettings or None, default=None
@@ -89,54 +88,55 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         None is ``TrainingSettings()``. They can be set by name,
         e.g. ``training__patience``.
     device : str, default="auto"
-        Torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
+        Torch device. ``"auto"`` selects CUDA, then MPS, then the CPU.
     missing : {"auto", "error", "complete_case"}, default="auto"
-        What an absent modality does: a learned token stands for it, an error, or its
-        row is dropped in `fit` with a warning (and refused in prediction).
+        Treatment of an absent modality. ``"auto"`` uses a learned token. ``"error"``
+        raises an error. ``"complete_case"`` drops its row in `fit` with a warning and
+        raises an error in prediction.
     groups : str or None, default=None
-        Name of the column with patient ids; it is no feature.
+        Name of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
-        Number of modalities whose transformers are fitted at a time, by joblib. Torch
-        threads are ``training__n_threads``.
+        Number of modalities whose transformers are fitted in parallel with joblib. The
+        number of torch threads is ``training__n_threads``.
     random_state : int, RandomState or None, default=None
-        Seeds initial weights, dropout, batches and the validation split.
+        Seed of the initial weights, dropout, batches and the validation split.
     verbose : int, default=0
-        Not 0: print a line per epoch.
+        If positive, print one line per epoch.
 
     Attributes
     ----------
     fusion_type_ : {"I", "II"}
         Joint fusion type I if every modality has a trained encoder, else type II.
     modalities_ : list of (str, fitted transformer, columns)
-        The modalities that are used, inferred ones included.
+        The modalities used, including inferred ones.
     network_ : torch.nn.Module
         The trained network, on the CPU and in evaluation mode.
     history_ : list of dict
-        Losses and duration (s) of every epoch, and what callbacks recorded.
+        Losses and duration (s) of each epoch, and values recorded by callbacks.
     n_epochs_ : int
         Number of epochs trained.
     callbacks_ : list of (str, skorch callback)
-        The copies of the callbacks of `training` that the fit used.
+        Copies of the callbacks of `training` that were used in `fit`.
     classes_ : ndarray of shape (n_classes,)
         The class labels.
     supports_missing_ : dict of str to bool
-        Whether the model has learned to do without the modality: it was absent or
-        hidden in some training row, and ``missing="auto"``.
+        Whether the model was trained with the modality absent. This requires
+        ``missing="auto"`` and training rows in which it was absent or dropped.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Their names.
+        Names of these columns.
 
     See Also
     --------
     EarlyFusionClassifier : One model on the joined features.
-    LateFusionClassifier : One model per modality, predictions combined.
+    LateFusionClassifier : One model per modality with combined predictions.
 
     Notes
     -----
-    Without images everything is computed in float64. The frozen trunk of a backbone is
-    run through the embedder's store, so that folds, candidates of a search and epochs
-    share its outputs.
+    Without images all computations use float64. The outputs of the frozen trunk of a
+    backbone are kept in the embedder's store. They are shared by folds, candidates of
+    a search and epochs.
 
     References
     ----------
@@ -219,7 +219,7 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort; modalities may be absent.
+            Cohort, one row per case. Modalities may be absent.
 
         Returns
         -------
@@ -233,7 +233,7 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort; modalities may be absent.
+            Cohort, one row per case. Modalities may be absent.
 
         Returns
         -------
@@ -250,63 +250,65 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
 
 
 class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
-    """Predict a number with one network, encoders fine-tuned together (joint fusion).
+    """Joint fusion regressor, one network with jointly trained encoders.
 
-    Each modality has an encoder; their representations are joined and a head
-    predicts from them. The loss is propagated back into every encoder, which is what
-    sets joint fusion apart from early fusion [1]_. For images the encoder is the
-    backbone of their `ImageEmbedder`, trained from a chosen depth; for anything else
-    it is a layer on the transformer's features.
+    Each modality has an encoder. The representations are joined, and a head predicts
+    from the joined vector. The loss is propagated back into every encoder, which
+    distinguishes joint fusion from early fusion [1]_. For images the encoder is the
+    backbone of their `ImageEmbedder`, trained from a chosen depth. For other data it
+    is a layer on the features of the transformer.
 
     Parameters
     ----------
     modalities : list of (str, transformer, columns) or "auto", default="auto"
-        The modalities, as in `ColumnTransformer`. With ``"auto"``, each column of
-        images is a modality and the other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`. With ``"auto"``, each
+        column of images is one modality and all other columns are one EHR modality.
     join : str, nested tuple of str or callable, default="concat"
-        How representations are joined: ``"concat"`` side by side; ``"sum"``;
-        ``"gated"``, a gated multimodal unit; ``"low_rank"``, the products of features
-        across modalities (bilinear for two); ``"film"``, one modality scaled and
-        shifted by the others; ``"attention"``, transformer layers over one token per
-        modality. Nested names of modalities join them gradually, inner groups first:
+        Join of the representations. ``"concat"`` concatenates them, ``"sum"`` adds
+        them. ``"gated"`` is a gated multimodal unit. ``"low_rank"`` forms products of
+        features across modalities (bilinear for two). ``"film"`` scales and shifts one
+        modality by the others. ``"attention"`` applies transformer layers to one token
+        per modality. Nested modality names define a gradual join, inner groups first:
         ``(("ct", "cxr"), ("labs", "vitals"), "notes")``. A callable ``(n_modalities,
-        width) -> torch.nn.Module`` makes a join of your own, from representations (B,
-        M, D) and presence (B, M) to (B, J). See `skfusion.fusion.joint.joins`.
+        width) -> torch.nn.Module`` creates a custom join, from representations (B, M,
+        D) and presence (B, M) to (B, J). See `skfusion.fusion.joint.joins`.
     join_params : dict or None, default=None
-        Options of the join: ``rank`` (4) of ``"low_rank"``; ``conditioned`` (the first
-        modality that brings a network, else the first) and ``bottleneck`` (half the
-        width) of ``"film"``; ``heads`` (4) and ``layers`` (1) of ``"attention"``;
-        ``replicate`` (1) of ``"concat"``, how often features that enter without an
-        encoder stand side by side. A callable gets them as keywords.
+        Options of the join. ``"low_rank"`` has ``rank`` (4). ``"film"`` has
+        ``conditioned`` (the first modality with a network, else the first) and
+        ``bottleneck`` (half the width). ``"attention"`` has ``heads`` (4) and
+        ``layers`` (1). ``"concat"`` has ``replicate`` (1), the number of copies of
+        features without an encoder. A callable receives them as keyword arguments.
     encoders : {"all", "networks"} or list of str, default="all"
-        Which modalities have a trained encoder: all (joint fusion type I), those that
-        bring a network (an `ImageEmbedder`, a `TorchEncoder`), or these. The features
-        of the others enter the join as they are, standardised (type II), which only
-        ``"concat"`` can take.
+        Modalities with a trained encoder: all (joint fusion type I), those with a
+        network (an `ImageEmbedder` or a `TorchEncoder`), or the named ones. The
+        features of the others enter the join standardised but without an encoder
+        (type II), which only ``"concat"`` supports.
     hidden_dims : tuple of int, default=(64, 32)
-        Width of each modality's representation, then of the head's hidden layers.
+        Width of each representation, followed by those of the head's hidden layers.
     dropout : float, default=0.2
-        Share of features dropped before each layer in training.
+        Fraction of the features that are dropped before each layer in training.
     modality_dropout : float, default=0.1
-        Share of present modalities hidden in training (one always stays), so that the
-        learned token for an absent modality is worth something.
+        Fraction of the present modalities that are dropped in training, so that the
+        tokens for absent modalities are learned. One modality always stays.
     loss : {"auto", "squared_error", "huber"} or callable, default="auto"
-        On the standardised target; ``"auto"`` is the squared error. A callable
+        Loss on the standardised target. ``"auto"`` is the squared error. A callable
         ``(outputs, target)`` returns one value per row.
     loss_params : dict or None, default=None
         Options of the loss: ``delta`` (1.0) of ``"huber"``, in standard deviations.
     auxiliary_loss : float, default=0.0
-        Above 0, each modality also predicts alone, by a layer on its representation,
-        and this times the sum of their losses (each over the rows that have the
-        modality) is added [2]_. `predict_modalities` gives their predictions.
+        Weight of the sum of the single-modality losses, which is added to the loss
+        [2]_. Above 0, each modality also predicts alone, with a layer on its
+        representation. Its loss is computed over the rows with the modality.
+        `predict_modalities` returns these predictions.
     auxiliary_target : str or None, default=None
-        Column with a second thing to predict from the joined representation [3]_. It
-        is no feature and needed in `fit` only; rows without a value have no part in
-        its loss. Text, booleans and two-valued numbers are classes, others numbers.
+        Column of an auxiliary target, predicted from the joined representation [3]_.
+        It is not a feature and is only needed in `fit`. Rows without a value do not
+        contribute to its loss. Text, booleans and numbers with two distinct values are
+        classes. Other numbers are regression targets.
     max_epochs : int, default=50
-        Most passes over the training rows.
+        Maximum number of passes over the training rows.
     batch_size : int, default=32
-        Rows per step.
+        Number of rows per optimisation step.
     lr : float, default=3e-3
         Learning rate of AdamW.
     training : TrainingSettings or None, default=None
@@ -315,52 +317,53 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         None is ``TrainingSettings()``. They can be set by name,
         e.g. ``training__patience``.
     device : str, default="auto"
-        Torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
+        Torch device. ``"auto"`` selects CUDA, then MPS, then the CPU.
     missing : {"auto", "error", "complete_case"}, default="auto"
-        What an absent modality does: a learned token stands for it, an error, or its
-        row is dropped in `fit` with a warning (and refused in prediction).
+        Treatment of an absent modality. ``"auto"`` uses a learned token. ``"error"``
+        raises an error. ``"complete_case"`` drops its row in `fit` with a warning and
+        raises an error in prediction.
     groups : str or None, default=None
-        Name of the column with patient ids; it is no feature.
+        Name of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
-        Number of modalities whose transformers are fitted at a time, by joblib. Torch
-        threads are ``training__n_threads``.
+        Number of modalities whose transformers are fitted in parallel with joblib. The
+        number of torch threads is ``training__n_threads``.
     random_state : int, RandomState or None, default=None
-        Seeds initial weights, dropout, batches and the validation split.
+        Seed of the initial weights, dropout, batches and the validation split.
     verbose : int, default=0
-        Not 0: print a line per epoch.
+        If positive, print one line per epoch.
 
     Attributes
     ----------
     fusion_type_ : {"I", "II"}
         Joint fusion type I if every modality has a trained encoder, else type II.
     modalities_ : list of (str, fitted transformer, columns)
-        The modalities that are used, inferred ones included.
+        The modalities used, including inferred ones.
     network_ : torch.nn.Module
         The trained network, on the CPU and in evaluation mode.
     history_ : list of dict
-        Losses and duration (s) of every epoch, and what callbacks recorded.
+        Losses and duration (s) of each epoch, and values recorded by callbacks.
     n_epochs_ : int
         Number of epochs trained.
     callbacks_ : list of (str, skorch callback)
-        The copies of the callbacks of `training` that the fit used.
+        Copies of the callbacks of `training` that were used in `fit`.
     supports_missing_ : dict of str to bool
-        Whether the model has learned to do without the modality: it was absent or
-        hidden in some training row, and ``missing="auto"``.
+        Whether the model was trained with the modality absent. This requires
+        ``missing="auto"`` and training rows in which it was absent or dropped.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Their names.
+        Names of these columns.
 
     See Also
     --------
     EarlyFusionRegressor : One model on the joined features.
-    LateFusionRegressor : One model per modality, predictions combined.
+    LateFusionRegressor : One model per modality with combined predictions.
 
     Notes
     -----
-    Without images everything is computed in float64. The frozen trunk of a backbone is
-    run through the embedder's store, so that folds, candidates of a search and epochs
-    share its outputs.
+    Without images all computations use float64. The outputs of the frozen trunk of a
+    backbone are kept in the embedder's store. They are shared by folds, candidates of
+    a search and epochs.
 
     References
     ----------
@@ -436,7 +439,7 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort; modalities may be absent.
+            Cohort, one row per case. Modalities may be absent.
 
         Returns
         -------
@@ -445,7 +448,7 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         return self._finish(*self._outputs(X))
 
     def _network_target(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        # The loss is a squared error, whose size must not depend on the target's unit.
+        # The size of the squared error must not depend on the unit of the target.
         values = y.reshape(len(y), -1)
         self._center = np.average(values, axis=0, weights=weight)
         spread = np.sqrt(
@@ -458,68 +461,70 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         return outputs * self._spread + self._center
 
 
-# Fewer events among the rows held out for early stopping say nothing about a slope.
+# With fewer events among the held-out rows, Cox's model of the risks is unreliable.
 FEWEST_EVENTS = 10
 
 
 class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
-    """Predict censored times with one network, encoders fine-tuned together.
+    """Joint fusion survival model, one network with jointly trained encoders.
 
-    Joint fusion [1]_ whose target is a time to an event. `predict` gives a risk,
-    greater where the event is expected sooner.
+    The target of this joint fusion [1]_ is a censored time to an event. `predict`
+    returns a risk, which is greater if the event is expected sooner.
 
     Parameters
     ----------
     modalities : list of (str, transformer, columns) or "auto", default="auto"
-        The modalities, as in `ColumnTransformer`. With ``"auto"``, each column of
-        images is a modality and the other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`. With ``"auto"``, each
+        column of images is one modality and all other columns are one EHR modality.
     join : str, nested tuple of str or callable, default="concat"
-        How representations are joined: ``"concat"`` side by side; ``"sum"``;
-        ``"gated"``, a gated multimodal unit; ``"low_rank"``, the products of features
-        across modalities (bilinear for two); ``"film"``, one modality scaled and
-        shifted by the others; ``"attention"``, transformer layers over one token per
-        modality. Nested names of modalities join them gradually, inner groups first:
+        Join of the representations. ``"concat"`` concatenates them, ``"sum"`` adds
+        them. ``"gated"`` is a gated multimodal unit. ``"low_rank"`` forms products of
+        features across modalities (bilinear for two). ``"film"`` scales and shifts one
+        modality by the others. ``"attention"`` applies transformer layers to one token
+        per modality. Nested modality names define a gradual join, inner groups first:
         ``(("ct", "cxr"), ("labs", "vitals"), "notes")``. A callable ``(n_modalities,
-        width) -> torch.nn.Module`` makes a join of your own, from representations (B,
-        M, D) and presence (B, M) to (B, J). See `skfusion.fusion.joint.joins`.
+        width) -> torch.nn.Module`` creates a custom join, from representations (B, M,
+        D) and presence (B, M) to (B, J). See `skfusion.fusion.joint.joins`.
     join_params : dict or None, default=None
-        Options of the join: ``rank`` (4) of ``"low_rank"``; ``conditioned`` (the first
-        modality that brings a network, else the first) and ``bottleneck`` (half the
-        width) of ``"film"``; ``heads`` (4) and ``layers`` (1) of ``"attention"``;
-        ``replicate`` (1) of ``"concat"``, how often features that enter without an
-        encoder stand side by side. A callable gets them as keywords.
+        Options of the join. ``"low_rank"`` has ``rank`` (4). ``"film"`` has
+        ``conditioned`` (the first modality with a network, else the first) and
+        ``bottleneck`` (half the width). ``"attention"`` has ``heads`` (4) and
+        ``layers`` (1). ``"concat"`` has ``replicate`` (1), the number of copies of
+        features without an encoder. A callable receives them as keyword arguments.
     encoders : {"all", "networks"} or list of str, default="all"
-        Which modalities have a trained encoder: all (joint fusion type I), those that
-        bring a network (an `ImageEmbedder`, a `TorchEncoder`), or these. The features
-        of the others enter the join as they are, standardised (type II), which only
-        ``"concat"`` can take.
+        Modalities with a trained encoder: all (joint fusion type I), those with a
+        network (an `ImageEmbedder` or a `TorchEncoder`), or the named ones. The
+        features of the others enter the join standardised but without an encoder
+        (type II), which only ``"concat"`` supports.
     hidden_dims : tuple of int, default=(64, 32)
-        Width of each modality's representation, then of the head's hidden layers.
+        Width of each representation, followed by those of the head's hidden layers.
     dropout : float, default=0.2
-        Share of features dropped before each layer in training.
+        Fraction of the features that are dropped before each layer in training.
     modality_dropout : float, default=0.1
-        Share of present modalities hidden in training (one always stays), so that the
-        learned token for an absent modality is worth something.
+        Fraction of the present modalities that are dropped in training, so that the
+        tokens for absent modalities are learned. One modality always stays.
     loss : {"auto", "hazard", "cox"} or callable, default="auto"
-        ``"hazard"``, which ``"auto"`` is: the likelihood of the hazards in intervals of
-        time, a head with one output per interval [2]_, which gives the curves as well.
-        ``"cox"``: Cox's partial likelihood within each mini-batch; choose a
-        `batch_size` that holds some events.
+        ``"hazard"`` is the likelihood of the hazards in time intervals, with one output
+        of the head per interval [2]_. It also provides the survival curves. ``"cox"``
+        is Cox's partial likelihood within each mini-batch, which requires a
+        `batch_size` that contains some events. ``"auto"`` is ``"hazard"``.
     loss_params : dict or None, default=None
-        Options of the loss: ``n_intervals`` (10) of ``"hazard"``, bounded by quantiles
-        of the times of the events.
+        Options of the loss: ``n_intervals`` (10) of ``"hazard"``. The intervals are
+        bounded by quantiles of the event times.
     auxiliary_loss : float, default=0.0
-        Above 0, each modality also predicts alone, by a layer on its representation,
-        and this times the sum of their losses (each over the rows that have the
-        modality) is added [3]_. `predict_modalities` gives their predictions.
+        Weight of the sum of the single-modality losses, which is added to the loss
+        [3]_. Above 0, each modality also predicts alone, with a layer on its
+        representation. Its loss is computed over the rows with the modality.
+        `predict_modalities` returns these predictions.
     auxiliary_target : str or None, default=None
-        Column with a second thing to predict from the joined representation [4]_. It
-        is no feature and needed in `fit` only; rows without a value have no part in
-        its loss. Text, booleans and two-valued numbers are classes, others numbers.
+        Column of an auxiliary target, predicted from the joined representation [4]_.
+        It is not a feature and is only needed in `fit`. Rows without a value do not
+        contribute to its loss. Text, booleans and numbers with two distinct values are
+        classes. Other numbers are regression targets.
     max_epochs : int, default=50
-        Most passes over the training rows.
+        Maximum number of passes over the training rows.
     batch_size : int, default=32
-        Rows per step.
+        Number of rows per optimisation step.
     lr : float, default=3e-3
         Learning rate of AdamW.
     training : TrainingSettings or None, default=None
@@ -528,54 +533,57 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         None is ``TrainingSettings()``. They can be set by name,
         e.g. ``training__patience``.
     device : str, default="auto"
-        Torch device; ``"auto"`` takes CUDA, then MPS, then the CPU.
+        Torch device. ``"auto"`` selects CUDA, then MPS, then the CPU.
     missing : {"auto", "error", "complete_case"}, default="auto"
-        What an absent modality does: a learned token stands for it, an error, or its
-        row is dropped in `fit` with a warning (and refused in prediction).
+        Treatment of an absent modality. ``"auto"`` uses a learned token. ``"error"``
+        raises an error. ``"complete_case"`` drops its row in `fit` with a warning and
+        raises an error in prediction.
     groups : str or None, default=None
-        Name of the column with patient ids; it is no feature.
+        Name of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
-        Number of modalities whose transformers are fitted at a time, by joblib. Torch
-        threads are ``training__n_threads``.
+        Number of modalities whose transformers are fitted in parallel with joblib. The
+        number of torch threads is ``training__n_threads``.
     random_state : int, RandomState or None, default=None
-        Seeds initial weights, dropout, batches and the validation split.
+        Seed of the initial weights, dropout, batches and the validation split.
     verbose : int, default=0
-        Not 0: print a line per epoch.
+        If positive, print one line per epoch.
 
     Attributes
     ----------
     fusion_type_ : {"I", "II"}
         Joint fusion type I if every modality has a trained encoder, else type II.
     modalities_ : list of (str, fitted transformer, columns)
-        The modalities that are used, inferred ones included.
+        The modalities used, including inferred ones.
     network_ : torch.nn.Module
         The trained network, on the CPU and in evaluation mode.
     history_ : list of dict
-        Losses and duration (s) of every epoch, and what callbacks recorded.
+        Losses and duration (s) of each epoch, and values recorded by callbacks.
     n_epochs_ : int
         Number of epochs trained.
     callbacks_ : list of (str, skorch callback)
-        The copies of the callbacks of `training` that the fit used.
+        Copies of the callbacks of `training` that were used in `fit`.
     supports_missing_ : dict of str to bool
-        Whether the model has learned to do without the modality: it was absent or
-        hidden in some training row, and ``missing="auto"``.
+        Whether the model was trained with the modality absent. This requires
+        ``missing="auto"`` and training rows in which it was absent or dropped.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Their names.
+        Names of these columns.
 
     See Also
     --------
     EarlyFusionSurvival : One model on the joined features.
-    LateFusionSurvival : One model per modality, risks combined.
+    LateFusionSurvival : One model per modality with combined risks.
 
     Notes
     -----
-    With ``loss="hazard"`` the hazard is constant within an interval, the risk is minus
-    the mean time without an event up to the last interval's end, and beyond that end
-    curves stay where they are. With ``"cox"`` the risk is the log hazard ratio, and
-    the curves come from Cox's model of the risks of the rows held out for early
-    stopping (of all rows where these had fewer than ten events).
+    With ``loss="hazard"`` the hazard is constant within an interval. The risk is the
+    negative mean time without an event up to the end of the last interval. The survival
+    curves are constant beyond that end.
+
+    With ``loss="cox"`` the risk is the log hazard ratio. The survival curves are those
+    of Cox's model, fitted to the risks of the rows held out for early stopping. All
+    rows are used if fewer than ten events are held out.
 
     References
     ----------
@@ -655,29 +663,29 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort; modalities may be absent.
+            Cohort, one row per case. Modalities may be absent.
 
         Returns
         -------
         ndarray of float64 of shape (n_samples,)
-            Greater where the event is expected sooner.
+            Risk, greater if the event is expected sooner.
         """
         return self._finish(*self._outputs(X))
 
     def predict_survival_function(self, X: Any, times: Any) -> np.ndarray:
-        """Predict the probability of no event by each time.
+        """Predict the probability of survival without an event up to each time.
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort; modalities may be absent.
+            Cohort, one row per case. Modalities may be absent.
         times : array-like of shape (n_times,)
             Times from the index time, in the unit of `y`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_times)
-            As `sksurv.metrics.brier_score` takes it.
+            Probabilities, in the form that `sksurv.metrics.brier_score` accepts.
         """
         if not self._in_intervals:
             return super().predict_survival_function(X, times)
@@ -685,7 +693,7 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         curves = np.exp(-self._hazard_at(outputs, np.asarray(times, dtype=np.float64)))
         nothing = ~presence.any(axis=1)
         if nothing.any():
-            # no modality: the curve of the training data as a whole
+            # Rows without any modality receive the curve of the mean training risk.
             self._check_predictable(presence)
             curves[nothing] = self._curves.predict(
                 np.full(nothing.sum(), self._curves.mean_), times
@@ -706,9 +714,9 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         n_intervals = self._n_network_outputs()
         shares = np.linspace(0, 1, n_intervals + 1)[1:]
         ends = np.quantile(y["time"][y["event"]], shares)
-        # equal ends would leave an interval without time, hence without events
+        # Rounding must not make the ends decrease.
         self._ends = np.maximum.accumulate(ends)
-        # an event on the end of an interval is in it, a censored row has survived it
+        # An event at the end of an interval is in it, a row censored there survived it.
         survived = np.where(
             y["event"],
             np.searchsorted(self._ends, y["time"], side="left"),

@@ -1,8 +1,8 @@
-"""What a modality brings to a joint net: an array to feed, and an encoder to train.
+"""Inputs and trainable encoders that the modalities add to a joint network.
 
-An `ImageEmbedder` gives a CNN of which the frozen trunk is run once per image and the
-trainable tail becomes part of the net; a `TorchEncoder` gives its module; any other
-transformer gives a block of features.
+An `ImageEmbedder` adds a CNN. Its frozen trunk is run once per image, and its trainable
+tail becomes part of the network. A `TorchEncoder` adds its module. Any other
+transformer adds a block of features.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["BlockInput", "ImageInput", "ModuleInput", "augmented", "make_input"]
 
 
 def make_input(modality: Modality) -> BlockInput | ImageInput:
-    """Choose what a modality brings to a joint net by its transformer.
+    """Create the input of a joint network for the transformer of a modality.
 
     Parameters
     ----------
@@ -56,19 +56,19 @@ def make_input(modality: Modality) -> BlockInput | ImageInput:
 
 
 class BlockInput:
-    """A modality that any transformer turns into a block of features.
+    """Input of a modality whose transformer returns a block of features.
 
     Parameters
     ----------
     modality : Modality
-        The modality; `fit` replaces its transformer by a fitted clone.
+        The modality. `fit` replaces its transformer by a fitted clone.
     """
 
-    #: Precision of what the net is fed.
+    #: Precision of the inputs of the network.
     dtype = np.dtype(np.float64)
-    #: Whether the net gets an encoder of it that is there without being asked for.
+    #: Whether the transformer brings a network, which is always an encoder.
     brings_network = False
-    #: Whether batch norms of that encoder follow the data in training.
+    #: Whether batch norms of this encoder follow the data in training.
     follows_data = False
 
     def __init__(self, modality: Modality) -> None:
@@ -81,7 +81,7 @@ class BlockInput:
         sample_weight: np.ndarray | None,
         groups: np.ndarray | None = None,
     ) -> None:
-        """Fit the transformer on the rows that have the modality."""
+        """Fit the transformer on the rows with the modality."""
         self._blocks = ModalityBlocks([self.modality])
         blocks = self._blocks.fit_transform(X, y, sample_weight, groups)
         self.modality = self._blocks.modalities_[0]
@@ -92,31 +92,31 @@ class BlockInput:
         self.n_features = block.shape[1]
 
     def encode(self, X: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Return features (n, n_features) without NaN, and the rows that have them."""
+        """Return imputed features (n, n_features) and the presence (n,)."""
         blocks = self._blocks.transform(X)
         block = blocks.arrays[self.modality.name]
         return np.where(np.isnan(block), self._means, block), blocks.presence[:, 0]
 
     def new_tail(self) -> nn.Module:
-        """Return what comes before the projection: nothing."""
+        """Return an identity, because features have no network."""
         return nn.Identity()
 
     def trainable_blocks(self) -> list[list[str]]:
-        """Return the names of the tail's trainable parameters by block, in order."""
+        """Return the names of the trainable parameters of the tail by block."""
         return []
 
     def lr_factor(self, encoder_lr_factor: float) -> float:
-        """Return what the learning rate of the tail is multiplied with."""
+        """Return the factor of the learning rate for the tail."""
         return encoder_lr_factor
 
 
 class ModuleInput(BlockInput):
-    """A modality of numbers, whose `TorchEncoder` is trained.
+    """Input of a numeric modality whose `TorchEncoder` is trained.
 
     Parameters
     ----------
     modality : Modality
-        The modality; its transformer is a `TorchEncoder`, or a `Pipeline` that ends in
+        The modality. Its transformer is a `TorchEncoder`, or a `Pipeline` that ends in
         one. `fit` replaces it by a fitted clone.
     """
 
@@ -129,13 +129,13 @@ class ModuleInput(BlockInput):
         sample_weight: np.ndarray | None,
         groups: np.ndarray | None = None,
     ) -> None:
-        """Fit the transformer on the rows that have the modality."""
+        """Fit the transformer on the rows with the modality."""
         super().fit(X, y, sample_weight, groups)
         self.dtype = self._encoder.dtype
         self.follows_data = self._encoder.trainable == "all"
 
     def encode(self, X: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        """Return inputs (n, d) of the module without NaN, and the rows that have it."""
+        """Return imputed inputs (n, d) of the module and the presence (n,)."""
         transformer, encoder = self.modality.transformer, self._encoder
         present = presence_mask([self.modality], X)[:, 0]
         rows = np.flatnonzero(present)
@@ -152,15 +152,15 @@ class ModuleInput(BlockInput):
         return block, present
 
     def new_tail(self) -> nn.Module:
-        """Return a copy of the module, to be trained."""
+        """Return a copy of the module for training."""
         return self._encoder.trainable_module()
 
     def trainable_blocks(self) -> list[list[str]]:
-        """Return the names of the tail's trainable parameters by block, in order."""
+        """Return the names of the trainable parameters of the tail by block."""
         return self._encoder.trainable_blocks()
 
     def lr_factor(self, encoder_lr_factor: float) -> float:
-        """Return the encoder's own factor."""
+        """Return the factor of the learning rate that the encoder defines."""
         return self._encoder.lr_factor
 
     @property
@@ -169,20 +169,21 @@ class ModuleInput(BlockInput):
 
 
 class ImageInput:
-    """A modality of images, whose CNN is fine-tuned from a chosen depth.
+    """Input of a modality of images whose CNN is fine-tuned from a chosen depth.
 
-    What lies before the first trainable parameter is run once per image and kept in
-    the embedder's store; what lies behind becomes part of the joint net.
+    The layers before the first trainable parameter (trunk) are run once per image.
+    Their output is kept in the embedder's store. The following layers (tail) become
+    part of the joint network.
 
     Parameters
     ----------
     modality : Modality
-        The modality; `fit` replaces its `ImageEmbedder` by a fitted clone.
+        The modality. `fit` replaces its `ImageEmbedder` by a fitted clone.
     """
 
     dtype = np.dtype(np.float32)
     brings_network = True
-    # A clinical cohort is too small to estimate batch norms again.
+    # Clinical cohorts are too small to re-estimate batch norms.
     follows_data = False
 
     def __init__(self, modality: Modality) -> None:
@@ -195,7 +196,7 @@ class ImageInput:
         sample_weight: np.ndarray | None,
         groups: np.ndarray | None = None,
     ) -> None:
-        """Check the images and split the backbone."""
+        """Check the cells and split the backbone into trunk and tail."""
         embedder = clone(self.modality.transformer)
         with located_errors(self.modality, np.arange(len(X))):
             embedder.fit(self.modality.select(X), y)
@@ -204,20 +205,21 @@ class ImageInput:
         self.n_features = backbone.n_features
 
     def encode(self, X: pd.DataFrame) -> tuple[np.ndarray | PixelRows, np.ndarray]:
-        """Return what the trainable tail is fed, and the rows that have it.
+        """Return the inputs of the trainable tail and the presence.
 
         Returns
         -------
         array : ndarray of float32 of shape (n, ...) or PixelRows
-            Output of the frozen trunk, 0 where the image is absent; or pixels (3, H,
-            W), read when they are asked for, where there is no trunk.
+            Output of the frozen trunk, 0 where the image is absent. Without a trunk,
+            pixels (3, H, W) that are read batch by batch.
         presence : ndarray of bool of shape (n,)
+            True where the image is present and readable.
         """
         backbone, split = self._parts()
         if split.trunk is None:
             return self._pixels(X, backbone.preprocessing.normalise)
-        # The embedding itself is shared with early and late fusion. A trunk computes
-        # layer by layer what it would as part of the net, to the last digit.
+        # A complete embedding is shared with early and late fusion. A partial trunk is
+        # not folded, so that its output equals that of the whole network exactly.
         is_whole = not split.fingerprint_suffix
         suffix = "" if is_whole else f"{split.fingerprint_suffix}, unfolded"
         with located_errors(self.modality, np.arange(len(X))):
@@ -236,18 +238,19 @@ class ImageInput:
         augment: Callable[[Tensor], Tensor],
         precision: Precision,
     ) -> PixelRows:
-        """Return what the tail is fed in training: changed anew whenever it is read.
+        """Return inputs of the tail that are augmented each time they are read.
 
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
-            The rows to train on.
+            The training rows.
         presence : ndarray of bool of shape (n,)
-            Which of them have a readable image.
+            Whether each row has a readable image.
         augment : callable
-            From images (B, 3, H, W) to images (B, 3, H, W).
+            Function from images (B, 3, H, W) to images (B, 3, H, W).
         precision : Precision
-            How and where images are augmented and the trunk is run, in every epoch.
+            Precision and device of the augmentation and of the trunk, which are run in
+            each epoch.
         """
         backbone, split = self._parts()
         device = precision.device
@@ -266,11 +269,11 @@ class ImageInput:
         return self._pixels(readable, prepare)[0]
 
     def new_tail(self) -> nn.Module:
-        """Return a copy of the tail, to be trained."""
+        """Return a copy of the tail for training."""
         return copy.deepcopy(self._parts()[1].tail)
 
     def trainable_blocks(self) -> list[list[str]]:
-        """Return the names of the tail's trainable parameters by block, in order."""
+        """Return the names of the trainable parameters of the tail by block."""
         backbone, split = self._parts()
         names = set(split.trainable)
         groups = parameter_groups(backbone.module).values()
@@ -278,7 +281,7 @@ class ImageInput:
         return [block for block in blocks if block]
 
     def lr_factor(self, encoder_lr_factor: float) -> float:
-        """Return what the learning rate of the tail is multiplied with."""
+        """Return the factor of the learning rate for the tail."""
         return encoder_lr_factor
 
     def _pixels(
@@ -291,8 +294,8 @@ class ImageInput:
         return PixelRows(pixels, prepare), presence
 
     def _parts(self) -> tuple[Backbone, SplitBackbone]:
-        # Rebuilt where it is needed rather than pickled with every fitted model: the
-        # trunk is the same file of weights everywhere.
+        # The backbone is rebuilt on demand and not pickled with each fitted model,
+        # because its trunk always has the same weights.
         if self._cached is None:
             backbone = self.modality.transformer.build()
             self._cached = (
@@ -316,20 +319,21 @@ def augmented(
     augment: Callable[[Tensor], Tensor] | None,
     precision: Precision,
 ) -> NetInputs:
-    """Replace the images by ones that change whenever they are read.
+    """Return inputs with images that are augmented each time they are read.
 
     Parameters
     ----------
-    parts : sequence of BlockInput, ImageInput and the like
-        One per modality, fitted.
+    parts : sequence of BlockInput, ModuleInput or ImageInput
+        Fitted input of each modality.
     inputs : NetInputs of n rows
-        What the network is given of these rows.
+        Inputs of the network for these rows.
     X : DataFrame of shape (n, n_columns)
         The same rows of the cohort.
     augment : callable or None
-        From images (B, 3, H, W) to images (B, 3, H, W); None leaves them as they are.
+        Function from images (B, 3, H, W) to images (B, 3, H, W). None leaves the inputs
+        unchanged.
     precision : Precision
-        How and where frozen trunks are run.
+        Precision and device of the frozen trunks.
 
     Returns
     -------

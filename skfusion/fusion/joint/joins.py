@@ -1,9 +1,9 @@
-"""How joint fusion joins representations: pure torch, one module per join.
+"""Torch modules that join the representations of modalities in joint fusion.
 
-Goes in: representations (B, M, D) and presence (B, M). Comes out: one vector (B, J) per
-row, with J in `n_features`. A learned token already stands where a modality is absent,
-so a join that makes no use of the presence is free to ignore it.
-B is the batch size, M the number of modalities, D the width of a representation.
+A join takes representations (B, M, D) and the presence (B, M). It returns one vector
+(B, J) per row, with J in its attribute `n_features`. Here B is the batch size, M the
+number of modalities and D the width of a representation. Learned tokens have replaced
+absent modalities before the join, so that a join can ignore the presence.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ __all__ = [
 
 
 class Concatenation(nn.Module):
-    """Representations side by side; the only join that bears unequal widths.
+    """Concatenation of representations, the only join that allows unequal widths.
 
     Parameters
     ----------
     widths : sequence of int
-        Width of each modality's representation.
+        Width of the representation of each modality.
     """
 
     def __init__(self, widths: Sequence[int]) -> None:
@@ -52,8 +52,8 @@ class Concatenation(nn.Module):
 class Sum(nn.Module):
     """Sum of the representations.
 
-    The token of an absent modality is added in its place. It starts at 0, so that
-    training starts from the sum over the present modalities.
+    For an absent modality its token is added. The token starts at 0, so that training
+    starts from the sum over the present modalities.
 
     Parameters
     ----------
@@ -73,12 +73,13 @@ class Sum(nn.Module):
 
 
 class Gated(nn.Module):
-    r"""Gated multimodal unit: each modality is let through as far as all say [1]_.
+    r"""Gated multimodal unit, with gates computed from all modalities [1]_.
 
-    With :math:`h_m = \tanh(W_m x_m)` and gates from all modalities together, two
-    modalities share one gate, :math:`z h_1 + (1 - z) h_2`; with another number each
-    has its own, :math:`\sum_m z_m h_m`. Both forms are the published ones;
-    :math:`z = \sigma(U [x_1, ..., x_M])`. There are no biases.
+    The hidden features are :math:`h_m = \tanh(W_m x_m)`. The gates are
+    :math:`z = \sigma(U [x_1, ..., x_M])`. Two modalities share one gate,
+    :math:`z h_1 + (1 - z) h_2`. Any other number of modalities has one gate each,
+    :math:`\sum_m z_m h_m`. Both forms are those of the publication. There are no
+    biases.
 
     Parameters
     ----------
@@ -118,15 +119,15 @@ class Gated(nn.Module):
 
 
 class LowRank(nn.Module):
-    r"""Low-rank tensor fusion: every product of features across modalities [1]_.
+    r"""Low-rank tensor fusion of the products of features across modalities [1]_.
 
-    :math:`h = b + \sum_r \prod_m W_m^{(r)} [x_m; 1]`, which equals the outer product of
-    all :math:`[x_m; 1]` contracted with a weight tensor of that rank, without ever
-    making it. With two modalities this is a bilinear join.
+    The output is :math:`h = b + \sum_r \prod_m W_m^{(r)} [x_m; 1]`. It equals the outer
+    product of all :math:`[x_m; 1]`, contracted with a weight tensor of that rank, but
+    the outer product is never computed. With two modalities this is a bilinear join.
 
-    The weights of the constants start at 1 and the bias at minus the rank: every factor
-    starts near 1, so that the product of many modalities neither vanishes nor
-    explodes, and a token of 0 leaves the others' product as it is.
+    The weights of the constants start at 1 and the bias at minus the rank. Every factor
+    then starts near 1, so that the product of many modalities neither vanishes nor
+    explodes. A token of 0 leaves the product of the other modalities unchanged.
 
     Parameters
     ----------
@@ -161,23 +162,24 @@ class LowRank(nn.Module):
 
 
 class FeatureModulation(nn.Module):
-    r"""One modality, scaled and shifted feature by feature as the others say.
+    r"""Feature-wise scaling and shift of one modality, predicted from the others.
 
-    :math:`(1 + \gamma) x_c + \beta`, where a small network with a bottleneck makes
-    :math:`\gamma` and :math:`\beta` from the other modalities: FiLM [1]_ with the
-    auxiliary network of DAFT [2]_. Both modulate feature maps inside a CNN; here the
-    pooled representation at its end is modulated, so that any modality can be.
+    The output is :math:`(1 + \gamma) x_c + \beta`. A small network with a bottleneck
+    computes :math:`\gamma` and :math:`\beta` from the other modalities. This is FiLM
+    [1]_ with the auxiliary network of DAFT [2]_. Both modulate feature maps inside a
+    CNN. Here the pooled representation is modulated, so that any modality can be
+    chosen.
 
     Parameters
     ----------
     n_modalities : int
-        Number of modalities M; with 1 there is nothing to modulate by.
+        Number of modalities M. A single modality is returned unchanged.
     width : int
         Width D of a representation.
     conditioned : int, default=0
         Position of the modality that is modulated.
     bottleneck : int or None, default=None
-        Width of the bottleneck; None is half of D.
+        Width of the bottleneck. None is half of D.
 
     References
     ----------
@@ -217,11 +219,10 @@ class FeatureModulation(nn.Module):
 
 
 class Attention(nn.Module):
-    """Transformer layers over one token per modality, then the mean over them.
+    """Transformer layers over one token per modality, followed by their mean.
 
     Each modality has a learned type embedding. The learned token of an absent modality
-    takes part like any other and is not masked: that a scan was never ordered can say
-    something about the patient.
+    is not masked, because the absence of a modality can be informative.
 
     Parameters
     ----------
@@ -232,7 +233,8 @@ class Attention(nn.Module):
     dropout : float, default=0.0
         Dropout inside the layers.
     heads : int or None, default=None
-        Attention heads, a divisor of D; None is the largest of 4, 2 and 1 that is.
+        Number of attention heads, a divisor of D. None is the largest divisor of D
+        among 4, 2 and 1.
     layers : int, default=1
         Number of transformer layers.
     """
@@ -272,26 +274,26 @@ class Attention(nn.Module):
 
 
 class Gradual(nn.Module):
-    """Modalities meet group by group: inner groups first, then their results.
+    """Gradual join of nested groups of modalities, inner groups first.
 
-    A group's members are concatenated and go through one layer of width D. What stands
-    at the outermost level is concatenated and left to the head.
+    The members of a group are concatenated and passed through one layer of width D. The
+    members of the outermost level are only concatenated, because the head follows.
 
     Parameters
     ----------
     groups : nested tuple of int
         Positions of the modalities, e.g. ``((0, 1), (2, 3), 4)``.
     width : int
-        Width D of a representation and of every group's result.
+        Width D of a representation and of the result of a group.
     dropout : float, default=0.0
-        Dropout before each group's layer.
+        Dropout before the layer of each group.
     """
 
     def __init__(self, groups: Any, width: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.groups = groups
         self.n_features = len(groups) * width
-        # one entry per member: a network for an inner group, nothing for a modality
+        # one entry per member: a network for a group, an identity for a modality
         self.members = nn.ModuleList(
             _Group(group, width, dropout) if isinstance(group, tuple) else nn.Identity()
             for group in groups
@@ -309,7 +311,7 @@ class Gradual(nn.Module):
 
 
 class _Group(nn.Module):
-    """Members of one group, joined by one layer."""
+    """Group of modalities that is joined by one layer."""
 
     def __init__(self, groups: Any, width: int, dropout: float) -> None:
         super().__init__()
@@ -323,8 +325,8 @@ class _Group(nn.Module):
         return self.meet(self.members(representations, present))
 
 
-# What `join_params` may hold. `replicate` concerns features that enter without an
-# encoder, which only a concatenation can take.
+# Options of `join_params` by join. `replicate` applies to features without an encoder,
+# which only a concatenation supports.
 OPTIONS: dict[str, tuple[str, ...]] = {
     "concat": ("replicate",),
     "sum": (),
@@ -338,7 +340,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 def check_join(
     join: Any, params: Mapping[str, Any] | None, names: Sequence[str], owner: str
 ) -> None:
-    """Check a user's choice of a join.
+    """Check the parameters `join` and `join_params`.
 
     Parameters
     ----------
@@ -349,15 +351,15 @@ def check_join(
     names : sequence of str
         Names of the modalities.
     owner : str
-        Name of the estimator, for the messages.
+        Name of the estimator, used in error messages.
 
     Raises
     ------
     ValueError
-        If there is no such join or option, an option has no such value, or the nested
-        names are not the modalities, each once.
+        If a join, an option or its value is unknown, or the nested names do not contain
+        each modality exactly once.
     TypeError
-        If `join` or `params` are of another kind.
+        If `join` or `params` is of another type.
     """
     if params is not None and not isinstance(params, Mapping):
         raise TypeError(
@@ -381,8 +383,8 @@ def check_join(
     elif isinstance(join, nn.Module) or not callable(join):
         raise TypeError(
             f"{owner}: join must be a name, nested tuples of modality names, or a "
-            "callable (n_modalities, width) -> torch.nn.Module that makes a new one, "
-            f"got {type(join).__name__}."
+            "callable (n_modalities, width) -> torch.nn.Module that returns a new "
+            f"module, got {type(join).__name__}."
         )
 
 
@@ -395,33 +397,33 @@ def build_join(
     conditioned: str,
     owner: str,
 ) -> nn.Module:
-    """Make the join that a checked choice asks for.
+    """Create the join that the checked parameters describe.
 
     Parameters
     ----------
     join : str, nested tuple of str or callable
-        As `check_join` takes it.
+        Value accepted by `check_join`.
     params : mapping or None
         Options of the join.
     widths : mapping of str to int
-        Width of each modality's representation, in their order.
+        Width of the representation of each modality, in order.
     dropout : float
-        Dropout of joins that have layers of their own.
+        Dropout of joins with layers.
     conditioned : str
-        The modality that FiLM modulates where the options name none.
+        Name of the modality that FiLM modulates if the options do not define it.
     owner : str
-        Name of the estimator, for the messages.
+        Name of the estimator, used in error messages.
 
     Returns
     -------
     torch.nn.Module
-        Its attribute ``n_features`` is the width of what it returns.
+        Its attribute ``n_features`` is the width of its output.
 
     Raises
     ------
     ValueError
-        If the widths differ and the join does not bear that, or a factory's module
-        does not return finite numbers of shape (B, J) that carry a gradient.
+        If the join requires equal widths and they differ, or the output of a custom
+        join is not finite, not of shape (B, J) or without a gradient.
     """
     options = dict(params or {})
     names = list(widths)
@@ -431,7 +433,7 @@ def build_join(
         found = ", ".join(f"{name} has {width}" for name, width in widths.items())
         what = join if isinstance(join, str) else type(join).__name__
         raise ValueError(
-            f"{owner}: join={what!r} joins representations of one width only, but "
+            f"{owner}: join={what!r} requires representations of equal width, but "
             f"{found}. Use join='concat', or give every modality an encoder "
             "(encoders='all')."
         )
@@ -457,7 +459,7 @@ def joined_names(join: Any, widths: Mapping[str, int], n_features: int) -> list[
     join : str, nested tuple of str or callable
         The join.
     widths : mapping of str to int
-        Width of each modality's representation.
+        Width of the representation of each modality.
     n_features : int
         Number of joined features.
 
@@ -496,13 +498,13 @@ def _check_options(
         if option == "conditioned":
             if value not in names:
                 raise ValueError(
-                    f"{owner}: join_params['conditioned']={value!r} is no modality."
-                    f"{did_you_mean(value, names)} They are {list(names)}."
+                    f"{owner}: join_params['conditioned']={value!r} is not a modality."
+                    f"{did_you_mean(value, names)} The modalities are {list(names)}."
                 )
         elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(
-                f"{owner}: join_params[{option!r}] must be a whole number of 1 or "
-                f"more, got {value!r}."
+                f"{owner}: join_params[{option!r}] must be an integer of 1 or more, "
+                f"got {value!r}."
             )
 
 
@@ -519,23 +521,23 @@ def _check_groups(join: Any, names: Sequence[str], owner: str) -> None:
     for name in found:
         if name not in names:
             raise ValueError(
-                f"{owner}: join names {name!r}, which is no modality."
-                f"{did_you_mean(name, names)} They are {list(names)}."
+                f"{owner}: join contains {name!r}, which is not a modality."
+                f"{did_you_mean(name, names)} The modalities are {list(names)}."
             )
     twice = sorted({name for name in found if found.count(name) > 1})
     omitted = [name for name in names if name not in found]
     if twice or omitted:
         raise ValueError(
-            f"{owner}: join must name every modality exactly once, but it omits "
-            f"{omitted or 'none'} and names {twice or 'none'} more than once."
+            f"{owner}: join must contain every modality exactly once, but it omits "
+            f"{omitted or 'none'} and contains {twice or 'none'} more than once."
         )
 
 
 def _leaves(join: Any, owner: str, *, outermost: bool = False) -> Iterator[str]:
     if not outermost and len(join) < 2:
         raise ValueError(
-            f"{owner}: an inner group of join holds {len(join)} member(s), so that "
-            "nothing meets in it. Write the modality's name itself."
+            f"{owner}: an inner group of join must contain 2 or more members, got "
+            f"{len(join)}. Replace the group by the name of the modality."
         )
     for member in join:
         if isinstance(member, str):
@@ -544,7 +546,7 @@ def _leaves(join: Any, owner: str, *, outermost: bool = False) -> Iterator[str]:
             yield from _leaves(member, owner)
         else:
             raise TypeError(
-                f"{owner}: nested join holds names of modalities and tuples of them, "
+                f"{owner}: nested join must contain modality names and tuples of them, "
                 f"got {type(member).__name__}."
             )
 
@@ -557,11 +559,11 @@ def _positions(join: Any, names: list[str]) -> tuple[Any, ...]:
 
 
 def _check_join(module: Any, n_modalities: int, width: int, owner: str) -> nn.Module:
-    """Ask a user's join with two made-up rows; set its `n_features`."""
+    """Check a custom join with two synthetic rows and set its `n_features`."""
     if not isinstance(module, nn.Module):
         raise TypeError(
-            f"{owner}: the callable given as join must return a torch.nn.Module, it "
-            f"returned {type(module).__name__}."
+            f"{owner}: the callable given as join must return a torch.nn.Module, got "
+            f"{type(module).__name__}."
         )
     probe = torch.linspace(-1, 1, 2 * n_modalities * width)
     probe = probe.reshape(2, n_modalities, width).requires_grad_()
@@ -569,19 +571,19 @@ def _check_join(module: Any, n_modalities: int, width: int, owner: str) -> nn.Mo
     shape = tuple(getattr(joined, "shape", ()))
     if not isinstance(joined, torch.Tensor) or len(shape) != 2 or shape[0] != 2:
         raise ValueError(
-            f"{owner}: the join given as join must return one vector per row, (B, J) "
-            f"for representations (B, {n_modalities}, {width}); for 2 rows it returned "
-            f"{shape or type(joined).__name__}."
+            f"{owner}: the module created by join must return one vector per row, "
+            f"(B, J) for representations (B, {n_modalities}, {width}), got "
+            f"{shape or type(joined).__name__} for 2 rows."
         )
     if not bool(torch.isfinite(joined).all()):
         raise ValueError(
-            f"{owner}: the join given as join returned numbers that are not finite."
+            f"{owner}: the module created by join returned values that are not finite."
         )
     if not joined.requires_grad:
         raise ValueError(
-            f"{owner}: what the join given as join returned carries no gradient, so "
-            "the loss could not reach the encoders. Does it detach, or run under "
-            "torch.no_grad()?"
+            f"{owner}: the output of the module created by join carries no gradient, "
+            "so the loss cannot reach the encoders. Check that the module does not "
+            "detach its output or run under torch.no_grad()."
         )
     module.n_features = shape[1]
     return module

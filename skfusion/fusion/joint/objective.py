@@ -1,8 +1,4 @@
-"""A second thing to predict, which shapes the representation: its column, encoded.
-
-The head that predicts it is in `skfusion.fusion.joint.network`, its loss in
-`skfusion.fusion.losses`.
-"""
+"""Loss of joint fusion and encoding of the auxiliary target."""
 
 from __future__ import annotations
 
@@ -35,12 +31,12 @@ __all__ = ["AuxiliaryTarget"]
 
 
 class RowMean(nn.Module):
-    """Weighted mean of a row loss.
+    """Weighted mean of a loss per row.
 
     Parameters
     ----------
     row_loss : callable
-        Outputs (B, O) and target in, one loss per row (B,) out.
+        Function from outputs (B, O) and target to one loss per row (B,).
     """
 
     def __init__(self, row_loss: RowLoss) -> None:
@@ -53,18 +49,18 @@ class RowMean(nn.Module):
         if losses.shape != weight.shape:
             raise ValueError(
                 "a loss must return one value per row, of shape "
-                f"{tuple(weight.shape)}, but returned {tuple(losses.shape)}."
+                f"{tuple(weight.shape)}, got {tuple(losses.shape)}."
             )
         return (losses * weight).sum() / weight.sum()
 
 
 class CoxLoss(nn.Module):
-    """Minus the log partial likelihood of a batch, see `cox_loss`.
+    """Negative log partial likelihood of a batch, see `cox_loss`.
 
     Parameters
     ----------
     ties : {"efron", "breslow"}, default="efron"
-        How events at one time are treated.
+        Method for tied event times.
     """
 
     def __init__(self, ties: str = "efron") -> None:
@@ -78,20 +74,20 @@ class CoxLoss(nn.Module):
 
 
 class JointLoss(nn.Module):
-    """Loss of the fused prediction, of each modality's own, of an auxiliary target.
+    """Weighted sum of the fused, the single-modality and the auxiliary target losses.
 
     Parameters
     ----------
     task : callable
-        Outputs, target and weights of a batch in, its loss out.
+        Function from outputs, target and weights of a batch to its loss.
     auxiliary_loss : float, default=0.0
-        What the sum of the single-modality losses is multiplied with. Each is the
-        task's loss of one modality's own prediction, over the rows that have it
-        (Kawahara et al. 2019).
+        Weight of the sum of the single-modality losses. Each is the loss of the task
+        for the prediction of one modality, over the rows with this modality (Kawahara
+        et al. 2019).
     auxiliary_task : callable or None, default=None
-        The loss of the auxiliary target, over the rows whose value is known.
+        Loss of the auxiliary target, over the rows with a known value.
     auxiliary_target_weight : float, default=0.0
-        What that is multiplied with (Spasov et al. 2019).
+        Weight of the loss of the auxiliary target (Spasov et al. 2019).
     """
 
     def __init__(
@@ -120,15 +116,15 @@ class JointLoss(nn.Module):
         Parameters
         ----------
         outputs : JointOutputs
-            What `JointNetwork.outputs` returned.
+            Return value of `JointNetwork.outputs`.
         target : Tensor of shape (B, ...)
-            The target of the task.
+            Target of the task.
         weight : Tensor of shape (B,)
-            Weights of the rows.
+            Sample weights.
         present : Tensor of bool of shape (B, M)
-            Which modality is there in which row.
+            Presence of each modality in each row.
         auxiliary : Tensor of shape (B,) or None, default=None
-            The auxiliary target; NaN, or -1 for a class, where unknown.
+            Auxiliary target. Unknown values are NaN, or -1 for classes.
         """
         loss = self.task(outputs.fused, target, weight)
         for single, there in zip(outputs.single, present.T, strict=False):
@@ -147,7 +143,7 @@ class JointLoss(nn.Module):
         return loss
 
 
-# By kind of target: name, loss, its options. The first is what "auto" means.
+# Name, function and options of each loss, by kind of target. "auto" is the first loss.
 LOSSES: dict[str, dict[str, tuple[Callable[..., Tensor], tuple[str, ...]]]] = {
     "classes": {"cross_entropy": (cross_entropy, ()), "focal": (focal, ("gamma",))},
     "labels": {
@@ -162,7 +158,7 @@ LOSSES: dict[str, dict[str, tuple[Callable[..., Tensor], tuple[str, ...]]]] = {
 def build_loss(
     loss: Any, params: Mapping[str, Any] | None, kind: str, owner: str
 ) -> nn.Module:
-    """Return the loss that a user chose for a kind of target.
+    """Return the loss for a kind of target.
 
     Parameters
     ----------
@@ -173,17 +169,17 @@ def build_loss(
     kind : {"classes", "labels", "numbers", "survival"}
         The kind of target.
     owner : str
-        Name of the estimator, for the messages.
+        Name of the estimator, used in error messages.
 
     Returns
     -------
     torch.nn.Module
-        Outputs, target and weights of a batch in, its loss out.
+        Module from outputs, target and weights of a batch to its loss.
 
     Raises
     ------
     ValueError
-        If there is no such loss or option, or the option has no such value.
+        If the loss, an option or its value is unknown.
     """
     options = dict(params or {})
     if callable(loss):
@@ -208,29 +204,29 @@ def build_loss(
     if row_loss is cox_loss:
         return CoxLoss()
     if row_loss is hazard_loss:
-        options = {}  # their number is the network's concern
+        options = {}  # the number of intervals is the width of the outputs
     return RowMean(functools.partial(row_loss, **options))
 
 
 class AuxiliaryTarget:
-    """Classes or numbers of a column, in which some values may be unknown.
+    """Encoded auxiliary target of classes or numbers, with unknown values.
 
-    Text, categories and booleans are classes, as are numbers of two distinct values;
-    other numbers are numbers.
+    Text, categories, booleans and numbers with two distinct values are classes. Other
+    numbers are regression targets.
 
     Parameters
     ----------
     values : Series of shape (n_samples,)
-        The training rows of the column.
+        The column in the training rows.
     owner : str
-        Name of the estimator, for the messages.
+        Name of the estimator, used in error messages.
 
     Attributes
     ----------
     kind : {"classes", "numbers"}
-        What it is.
+        Kind of the target.
     n_outputs : int
-        Number of classes, or 1.
+        Number of classes, or 1 for numbers.
     encoded : ndarray of shape (n_samples,)
         Class numbers (int64, -1 where unknown), or standardised numbers (float64, NaN
         where unknown).
@@ -238,13 +234,14 @@ class AuxiliaryTarget:
     Raises
     ------
     ValueError
-        If less than two distinct values are known, or a number is infinite.
+        If fewer than two distinct values are known, or a number is infinite.
 
     Examples
     --------
     >>> import pandas as pd
     >>> from skfusion.fusion.joint.objective import AuxiliaryTarget
-    >>> stage = AuxiliaryTarget(pd.Series(["II", None, "I"], name="stage"), "me")
+    >>> values = pd.Series(["II", None, "I"], name="stage")
+    >>> stage = AuxiliaryTarget(values, "JointFusionClassifier")
     >>> stage.kind, stage.n_outputs, stage.encoded.tolist()
     ('classes', 2, [1, -1, 0])
     """
@@ -255,8 +252,8 @@ class AuxiliaryTarget:
         if n_values < 2:
             raise ValueError(
                 f"{owner}: auxiliary_target={values.name!r} has {n_values} distinct "
-                f"value(s) in {len(known)} of {len(values)} training rows that have "
-                "one, so there is nothing to learn from it. Leave it out."
+                f"value(s) in the {len(known)} of {len(values)} training rows with a "
+                "value, expected 2 or more. Remove auxiliary_target."
             )
         numeric = is_numeric_dtype(values) and not is_bool_dtype(values)
         if numeric and n_values > 2:
@@ -264,7 +261,7 @@ class AuxiliaryTarget:
             numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
             if np.isinf(numbers).any():
                 raise ValueError(
-                    f"{owner}: auxiliary_target={values.name!r} holds infinity in "
+                    f"{owner}: auxiliary_target={values.name!r} contains infinity in "
                     f"{np.isinf(numbers).sum()} of {len(values)} rows."
                 )
             self.encoded = (numbers - np.nanmean(numbers)) / np.nanstd(numbers)

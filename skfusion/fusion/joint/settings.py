@@ -16,7 +16,7 @@ __all__ = ["TrainingSettings"]
 
 
 class TrainingSettings(BaseEstimator):
-    """Settings of the training of a joint fusion that rarely need to change.
+    """Settings of the training of a joint network that rarely need to change.
 
     They are the parameter `training` of `JointFusionClassifier`,
     `JointFusionRegressor` and `JointFusionSurvival`. A search reaches them by name,
@@ -34,7 +34,7 @@ class TrainingSettings(BaseEstimator):
         Weight decay of AdamW.
     encoder_lr_factor : float, default=0.1
         Factor of the learning rate for the layers of an image backbone. A
-        `TorchEncoder` has a factor of its own.
+        `TorchEncoder` has its own factor, `lr_factor`.
     encoder_lr_decay : float, default=1.0
         Factor of the learning rate for each further block from the output of an
         encoder. Howard and Ruder [1]_ use 0.38.
@@ -52,8 +52,8 @@ class TrainingSettings(BaseEstimator):
         unchanged images. ``"default"`` is `ImageAugmentation`: small shifts, rotations,
         zooms and changes of exposure, no flips. A callable takes an image (3, H, W),
         usually in [0, 1], and returns an image of the same shape, e.g. a transform of
-        torchvision. Its draws from torch are seeded. The frozen trunk of a backbone is
-        then run in every epoch.
+        torchvision. Its draws from torch are seeded. With augmentation, the frozen
+        trunk of a backbone is run in every epoch.
     test_time_views : int, default=0
         Number of changed images, by `augmentation`, over which the outputs of the
         network are averaged in prediction, in addition to the unchanged image. The
@@ -135,7 +135,7 @@ class TrainingSettings(BaseEstimator):
         ValueError
             If a parameter is out of range.
         TypeError
-            If callbacks are of another kind.
+            If a callback is not a skorch callback or cannot be copied.
         """
         if not 0 <= self.validation_fraction < 1:
             raise ValueError(
@@ -183,6 +183,6 @@ class TrainingSettings(BaseEstimator):
             )
         if views and augment is None:
             raise ValueError(
-                f"{estimator_name}: test_time_views={views} needs an augmentation, and "
-                "there is none. Pass augmentation='default' or a callable."
+                f"{estimator_name}: test_time_views={views} needs an augmentation, got "
+                "augmentation=None. Pass augmentation='default' or a callable."
             )

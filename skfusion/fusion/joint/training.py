@@ -1,7 +1,6 @@
-"""Training of joint nets: rows and a network in, a fitted network out.
+"""Training of a joint network with skorch.
 
-Runs on skorch, so that its callbacks, schedulers and checkpoints can be used. What
-happens between epochs is in `skfusion.fusion.joint.callbacks`.
+Callbacks, schedulers and checkpoints of skorch can be used.
 """
 
 from __future__ import annotations
@@ -34,21 +33,21 @@ __all__ = ["TrainingPlan", "train"]
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Everything that one training needs besides the network, rows and loss.
+    """Parameters of one training, except for the network, the rows and the loss.
 
     Attributes
     ----------
     encoder_rates : sequence of (list of str, float)
-        Parameters of the network that are not learned at the rate `lr`, and their
-        rates.
+        Names of parameters of the network with a learning rate other than `lr`, and
+        their rates.
     precision : Precision
-        How it is computed, and where.
+        Precision and device of the training.
     unfreezing : Unfreezing or None
         Gradual unfreezing.
     callbacks : sequence of (str, callback) or callback
-        The user's, copied already.
+        Copies of the user's callbacks.
     hooks : sequence of (str, EpochHook)
-        Called before those, which may stop training.
+        Hooks that are called before `callbacks` and can stop the training.
     """
 
     max_epochs: int
@@ -67,7 +66,7 @@ class TrainingPlan:
 
 
 class _Rows(torch.utils.data.Dataset):
-    """Rows of a training set, fetched a batch at a time."""
+    """Dataset of rows that are fetched batch by batch."""
 
     def __init__(self, sample: Sample) -> None:
         self.inputs = sample.inputs
@@ -96,11 +95,11 @@ def _as_is(batch: Any) -> Any:
 
 
 class _Stopped(Exception):
-    """A callback asked to stop; skorch's callbacks do that by KeyboardInterrupt."""
+    """Stop requested by a callback, which skorch signals by KeyboardInterrupt."""
 
 
 class _Net(NeuralNet):
-    """A skorch net with the losses of joint fusion, in a chosen precision."""
+    """Net of skorch with the losses of joint fusion and a chosen precision."""
 
     def __init__(
         self,
@@ -117,7 +116,7 @@ class _Net(NeuralNet):
     def get_params_for_optimizer(
         self, prefix: str, named_parameters: Any
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Group the parameters by their learning rate."""
+        """Group the parameters by learning rate."""
         named = dict(named_parameters)
         _, kwargs = super().get_params_for_optimizer(prefix, [])
         groups: list[dict[str, Any]] = [
@@ -142,16 +141,17 @@ class _Net(NeuralNet):
         rows = {name: part for name, part in X.items() if name != "inputs"}
         rows = _to_device(rows, self.device)
         y_true = y_true.to(y_pred.fused.device)
-        if not training:  # early stopping minds the task alone
+        if not training:  # early stopping monitors the task loss only
             return self.criterion_.task(y_pred.fused, y_true, rows["weight"])
         return self.criterion_(y_pred, y_true, **rows)
 
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        """Take one step; that of float16 is left out where a gradient overflows.
+        """Run one step, which is skipped in float16 if a gradient overflows.
 
-        What skorch's does beside is for optimisers that ask for the loss repeatedly.
+        Unlike the method of skorch, it does not support optimisers that compute the
+        loss repeatedly in a step.
         """
-        if not self.module_.training:  # to set it in every step costs 0.1 ms
+        if not self.module_.training:  # setting the mode in every step costs 0.1 ms
             self.module_.train()
         self.optimizer_.zero_grad()
         inputs, y = batch
@@ -177,7 +177,10 @@ class _Net(NeuralNet):
         return {"loss": loss, "y_pred": y_pred}
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
-        """Call the callbacks; what they raise to stop is told from a real Ctrl-C."""
+        """Call the callbacks, and raise `_Stopped` if one of them requests a stop.
+
+        The exception distinguishes the request from a KeyboardInterrupt of the user.
+        """
         try:
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt as error:
@@ -196,22 +199,22 @@ def train(
     Parameters
     ----------
     network : JointNetwork
-        The network; its parameters that require gradients are trained with AdamW.
+        The network. Its parameters that require gradients are trained with AdamW.
     fitted : Sample
-        The rows to train on.
+        The training rows.
     held_out : Sample or None
-        The rows for early stopping. With some, the weights of the epoch with the least
-        validation loss are kept.
+        The rows for early stopping. If given, the weights of the epoch with the
+        smallest validation loss are kept.
     plan : TrainingPlan
-        The rest.
+        Other parameters of the training.
     loss : JointLoss
-        What is minimised. Early stopping minds the loss of the task alone.
+        Loss that is minimised. Early stopping monitors the task loss only.
 
     Returns
     -------
     list of dict
         One entry per epoch: ``epoch``, ``train_loss``, ``valid_loss``, ``dur`` in s,
-        and what callbacks recorded.
+        and values recorded by callbacks.
     """
     callbacks = [
         *plan.hooks,
@@ -245,7 +248,7 @@ def train(
         device=plan.precision.device,
         precision=plan.precision,
         verbose=plan.verbose,
-        # it draws its table in every epoch, whether it prints it or not
+        # PrintLog formats its table in every epoch, even if it does not print it.
         **({} if plan.verbose else {"callbacks__print_log": None}),
     )
     _fit(net, _Rows(fitted))
@@ -257,7 +260,7 @@ def train(
 
 
 def _fit(net: NeuralNet, rows: _Rows) -> None:
-    # not net.fit, which would take a real Ctrl-C for the end of training
+    # net.fit would treat a KeyboardInterrupt of the user as the end of the training.
     net.initialize()
     net.notify("on_train_begin", X=rows, y=None)
     with suppress(_Stopped):
@@ -266,7 +269,7 @@ def _fit(net: NeuralNet, rows: _Rows) -> None:
 
 
 def _must_drop(network: JointNetwork, n_rows: int, batch_size: int) -> bool:
-    """Tell whether the last batch is one row, of which no batch norm can learn."""
+    """Return whether the last batch has one row, which a batch norm rejects."""
     if n_rows % batch_size != 1 or n_rows == 1:
         return False
     network.train()

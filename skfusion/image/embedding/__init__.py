@@ -1,4 +1,4 @@
-"""Embeddings of an image column: `ImageEmbedder`."""
+"""Embedding of image columns with pretrained networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ImageEmbedder: a column of images in, one vector per image out."""
+"""Transformer from image columns to embeddings of a pretrained network."""
 
 from __future__ import annotations
 
@@ -26,88 +26,89 @@ __all__ = ["ImageEmbedder"]
 
 
 class ImageEmbedder(TransformerMixin, BaseEstimator):
-    """Turn a column of images into embeddings of a pretrained network.
+    """Transformer from images to embeddings of a pretrained network.
 
-    Nothing is learned from the images: an embedding depends on its image and the
-    parameters alone. It is computed once and kept in a store, which clones, folds,
-    candidates of a search and processes share.
+    Nothing is learned from the images. An embedding only depends on its image and on
+    the parameters. It is computed once and kept in a store, which is shared by clones,
+    folds, candidates of a search and processes.
 
     Parameters
     ----------
     backbone : str or torch.nn.Module, default="efficientnet_lite0"
-        The network. The default comes with ImageNet weights that are a package, so it
-        needs no download. Any classification network of torchvision by name, e.g.
-        ``"resnet18"`` or ``"densenet121"``; ``"timm:..."``, ``"xrv:..."`` and
-        ``"monai:..."`` where these packages are installed; or a module whose output is
-        the embedding.
+        The network. The default has ImageNet weights from an installed package and
+        needs no download. Names of torchvision select any of its classification
+        networks, e.g. ``"resnet18"`` or ``"densenet121"``. ``"timm:..."``,
+        ``"xrv:..."`` and ``"monai:..."`` require these packages. The output of a module
+        must be the embedding.
     weights : str, path or None, default="DEFAULT"
-        ``"DEFAULT"``: the best published weights, or a module's own. A name of
-        torchvision's weights, the path of a state dict, or None for random weights,
-        the same ones every time.
+        ``"DEFAULT"`` selects the best published weights, or those of the given module.
+        Other values are a name of torchvision's weights or the path of a state dict.
+        None creates random weights, which are always the same.
     layer : str, default="pool"
-        ``"pool"``: the input of the final classification layer; ``"logits"``: its
-        output; ``"block1"`` to ``"block4"``: the stages at a stride of 4 to 32 pixels.
-        Otherwise the name of a submodule. What has positions is pooled.
+        ``"pool"`` is the input of the final classification layer, ``"logits"`` its
+        output. ``"block1"`` to ``"block4"`` are the stages at a stride of 4 to 32
+        pixels. Other values are names of submodules. Outputs with positions are pooled.
     pooling : {"mean", "max"}, default="mean"
-        How positions or tokens of the layer's output are pooled.
+        Pooling of the positions or tokens of the layer's output.
     input_size : int or None, default=None
-        Height and width in pixels to which the whole image is resized; None takes the
-        size of the weights. A smaller one is faster.
+        Height and width in pixels to which the whole image is resized. None uses the
+        size of the weights. A smaller size is faster.
     trainable : {"auto", "head", "last_block", "all"}, int or list of str, \
             default="auto"
         Part of the network that joint fusion trains: nothing (``"head"``), its last
         block, everything, a number of last blocks, or the layers below these names.
-        ``"auto"`` is ``"last_block"``, and ``"all"`` for ``weights=None``. The part
-        before it is run once per image and kept in the store. It has no effect on
-        `transform`, on the store and in early and late fusion.
+        ``"auto"`` is ``"last_block"``, and ``"all"`` for ``weights=None``. The layers
+        before this part are run once per image, and their output is kept in the store.
+        The parameter has no effect on `transform` or in early and late fusion.
     scaling : str, default="auto"
-        How intensities come to [0, 1], see `skfusion.read_image`.
+        Scaling of intensities to [0, 1], see `skfusion.read_image`.
     window : {"lung", "bone", "soft", "brain"}, (centre, width) or None, default=None
         Window of grey images in their own units, see `skfusion.read_image`.
     volume : {"slices", "3d"}, default="slices"
-        Whether a volume is shown to a network for images slice by slice (2.5-D), or as
-        a whole to a 3-D network: ``"r3d_18"`` and the like of torchvision, or a module
-        that takes (B, 3, n_slices, H, W).
+        ``"slices"`` passes the slices of a volume to a 2-D network (2.5-D). ``"3d"``
+        passes the whole volume to a 3-D network, e.g. ``"r3d_18"`` of torchvision or a
+        module that takes (B, 3, n_slices, H, W).
     n_slices : int or None, default=16
-        Slices of a volume that are shown, None for all; of a 3-D network, the number
-        that volumes are resized to.
+        Number of slices of a volume that are used, None for all. For a 3-D network,
+        the number of slices to which volumes are resized.
     slice_selection : {"even", "largest"}, default="even"
-        Evenly over the volume, or neighbours around the slice with the largest bright
-        area.
+        ``"even"`` selects slices evenly over the volume. ``"largest"`` selects the
+        neighbours of the slice with the largest bright area.
     slice_pooling : {"mean", "max"} or int, default="mean"
-        How the embeddings of slices are pooled; a number averages that many of the
-        largest values of each feature.
+        Pooling of the embeddings of slices. A number averages that many of the largest
+        values of each feature.
     voxel_size : float or None, default=None
-        Edge in mm of the cubes that volumes are resampled to first.
+        Edge in mm of the cubic voxels to which volumes are resampled first.
     bag_pooling : {"mean", "max", "recent"}, default="mean"
-        How the embeddings of a cell with several images (a list) are pooled.
-        ``"recent"`` takes pairs (image, time): the weight of an image halves with every
-        `bag_half_life` that it is older than the last one in its cell.
+        Pooling of the embeddings of a cell with several images (a list). ``"recent"``
+        takes pairs (image, time). The weight of an image halves with every
+        `bag_half_life` before the last image of its cell.
     bag_half_life : str or timedelta, default="30D"
-        Of ``bag_pooling="recent"``.
+        Half-life of the weights for ``bag_pooling="recent"``.
     bag_count : bool, default=False
-        Whether the number of images in a cell is one more feature, ``"n_images"``.
+        Whether the number of images in a cell is added as the feature ``"n_images"``.
     batch_size : int, default=32
-        Images per forward pass, but no more than 4 on a CPU, where that is fastest.
+        Number of images per forward pass, at most 4 on a CPU, where this is fastest.
     engine : {"torch", "openvino"}, default="torch"
-        What computes on a processor. OpenVINO (extra ``openvino``) is faster; it takes
-        some seconds to compile a network, and its embeddings are kept apart.
+        Inference engine on a CPU. OpenVINO (extra ``openvino``) is faster, but takes
+        some seconds to compile a network. Its embeddings have separate keys in the
+        store.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        ``"auto"`` is float32, on every device. ``"bfloat16"`` is faster where the
-        hardware has it, and embeddings differ by a few percent.
+        ``"auto"`` is float32 on every device. ``"bfloat16"`` is faster on hardware that
+        supports it, and its embeddings differ by a few percent.
     device : str or torch.device, default="auto"
-        ``"auto"`` is CUDA where it is available, then MPS, else the CPU.
+        ``"auto"`` selects CUDA, then MPS, then the CPU.
     n_jobs : int or None, default=None
         Number of threads that read images while the network computes. None is 1
-        outside a `joblib.parallel_config` context; more help where reading is slower
-        than the network.
+        outside a `joblib.parallel_config` context. Use more threads if reading is
+        slower than the network.
     store : "default", path, EmbeddingStore or None, default="default"
-        Where embeddings are kept; None keeps none.
+        Store of the embeddings. None stores nothing.
     on_error : {"raise", "missing"}, default="raise"
-        ``"missing"`` treats unreadable images as absent, with a warning that counts
-        them.
+        ``"missing"`` treats unreadable images as absent, with a warning that gives
+        their number.
     verbose : int, default=0
-        More than 0 shows the progress on standard error.
+        If positive, show the progress on standard error.
 
     Attributes
     ----------
@@ -116,21 +117,22 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
     fingerprint_ : str
         Digest of network, weights, layer, pooling and preprocessing.
     n_features_in_ : int
-        Always 1: the column of images.
+        Always 1, the column of images.
     feature_names_in_ : ndarray of shape (1,)
-        Label of that column, if it was a string.
+        Label of the column, if it is a string.
 
     See Also
     --------
-    skfusion.EmbeddingStore : Where embeddings are kept.
-    skfusion.JointFusionClassifier : Fine-tunes the backbone of an embedder.
+    skfusion.EmbeddingStore : Store of embeddings.
+    skfusion.JointFusionClassifier : Estimator that fine-tunes the backbone.
 
     Notes
     -----
-    Absent images (None, NaN, an empty string) give rows of NaN.
+    The embedding of an absent image (None, NaN, an empty string) is NaN.
 
-    A fitted embedder holds no weights, unless its backbone is a module: it builds the
-    network again where it is used, and refuses to work if its fingerprint has changed.
+    A fitted embedder does not contain weights, unless its backbone is a module. It
+    rebuilds the network when it is used, and raises an error if the fingerprint has
+    changed.
 
     Examples
     --------
@@ -198,16 +200,16 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Check the parameters and the kinds of the cells; nothing is read or learned.
+        """Check the parameters and the types of the cells, without reading images.
 
         Parameters
         ----------
         X : one column of n images
             A Series, a list, a frame or object array with one column, or a numeric
-            array (n[, D], H, W[, C]). A cell is what `skfusion.read_image` takes, a
-            list of those, or missing.
+            array (n[, D], H, W[, C]). A cell is an input of `skfusion.read_image`, a
+            list of such inputs, or missing.
         y : ignored
-            Present for the API.
+            Not used, present for API consistency.
 
         Returns
         -------
@@ -217,9 +219,9 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is invalid, `X` is not one column or holds no image.
+            If a parameter is invalid, or `X` is not one column or contains no image.
         TypeError
-            If a cell is nothing that could hold an image, e.g. a number.
+            If a cell cannot be an image, e.g. a number.
         """
         cells, name = as_cells(X)
         self._check_parameters()
@@ -252,16 +254,16 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         ImageReadError
             If an image cannot be read and ``on_error="raise"``.
         ValueError
-            If the network is no longer the one of `fit`.
+            If the network has changed since `fit`.
         """
         check_is_fitted(self, "fingerprint_")
         backbone = self.build()
         if backbone.fingerprint != self.fingerprint_:
             raise ValueError(
                 "ImageEmbedder: the parameters or the weights of the backbone "
-                f"{backbone.name} have changed since fit (fingerprint found: "
-                f"{backbone.fingerprint[:8]}, expected: {self.fingerprint_[:8]}). "
-                "Call fit again, and whatever was trained on its embeddings."
+                f"{backbone.name} have changed since fit (got fingerprint "
+                f"{backbone.fingerprint[:8]}, expected {self.fingerprint_[:8]}). "
+                "Fit the embedder again, and all models trained on its embeddings."
             )
         key = backbone.fingerprint
         values, counts = self._encode(X, backbone.module, backbone.preprocessing, key)
@@ -272,17 +274,17 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         )
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Name the columns of the embedding.
+        """Return the names of the features of the embedding.
 
         Parameters
         ----------
         input_features : ignored
-            Present for the API.
+            Not used, present for API consistency.
 
         Returns
         -------
         ndarray of str objects
-            ``"emb0"``, ``"emb1"``, ...; with `bag_count`, ``"n_images"`` last.
+            ``"emb0"``, ``"emb1"`` ... With `bag_count`, ``"n_images"`` is the last one.
         """
         check_is_fitted(self, "n_features_out_")
         counted = ["n_images"] if self.bag_count else []
@@ -296,8 +298,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         Returns
         -------
         Backbone
-            Shared by all that ask for the same named backbone; do not train it in
-            place, see `skfusion.image.networks.freezing.split_backbone`.
+            Network, shared by all callers with the same named backbone. Do not train
+            it in place, see `skfusion.image.networks.freezing.split_backbone`.
         """
         return build_backbone(
             self.backbone,
@@ -310,7 +312,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
 
     @property
     def reading(self) -> Reading:
-        """How a cell becomes what the network is shown."""
+        """Options for the conversion of a cell to inputs of the network."""
         return Reading(
             scaling=self.scaling,
             window=self.window,
@@ -327,7 +329,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         Returns
         -------
         {"head", "last_block", "all"}, int or list of str
-            The parameter `trainable`, ``"auto"`` resolved.
+            The parameter `trainable`, with ``"auto"`` resolved.
         """
         if isinstance(self.trainable, str) and self.trainable == "auto":
             return "all" if self.weights is None else "last_block"
@@ -336,22 +338,22 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
     def encode_with(
         self, X: Any, module: nn.Module, fingerprint: str, *, fold: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Run another network, e.g. the trunk of a split backbone, over the images.
+        """Apply another network to the images, e.g. the trunk of a split backbone.
 
-        Images are read, preprocessed, batched, stored and pooled as `transform` does:
-        what a trunk makes of the slices of a volume, or of several views, is pooled
-        where it is cut, as in multi-view networks (Su et al., ICCV 2015).
+        Images are read, preprocessed, batched, stored and pooled as in `transform`. The
+        outputs of a trunk for several slices or views are pooled at the cut, as in
+        multi-view networks (Su et al., ICCV 2015).
 
         Parameters
         ----------
         X : one column of n images
             As in `fit`.
         module : torch.nn.Module
-            In evaluation mode, from (B, 3, H, W) to (B, *shape).
+            Network in evaluation mode, from (B, 3, H, W) to (B, *shape).
         fingerprint : str
-            Identifies `module` and its preprocessing in the store.
+            Identifier of `module` and its preprocessing in the store.
         fold : bool, default=True
-            Whether batch norms are folded into the convolutions before them, which is
+            Whether batch norms are folded into the preceding convolutions, which is
             faster and rounds differently.
 
         Returns
@@ -359,14 +361,14 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         values : ndarray of shape (n, *shape), float32
             NaN in the rows of absent images.
         presence : ndarray of shape (n,), bool
-            True where there is an image that could be read.
+            True where the image is present and readable.
         """
         preprocessing = self.build().preprocessing
         values, counts = self._encode(X, module, preprocessing, fingerprint, fold=fold)
         return values, counts > 0
 
     def read_pixels(self, X: Any) -> tuple[PixelFile, np.ndarray]:
-        """Read and resize the images themselves, for a network that is trained whole.
+        """Read and resize the images, for a network that is trained as a whole.
 
         Parameters
         ----------
@@ -376,14 +378,14 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         Returns
         -------
         pixels : PixelFile of n rows
-            On disk, and not yet normalised (``build().preprocessing.normalise``).
+            Images on disk, before ``build().preprocessing.normalise``.
         presence : ndarray of shape (n,), bool
-            True where there is an image that could be read.
+            True where the image is present and readable.
 
         Raises
         ------
         ValueError
-            If a cell holds several images or a volume.
+            If a cell contains several images or a volume.
         """
         cells, name = as_cells(X)
         bags = unpack(cells)
@@ -391,8 +393,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         preprocessing = self.build().preprocessing
         if isinstance(preprocessing, VolumePreprocessing):
             raise ValueError(
-                "ImageEmbedder: a 3-D network (volume='3d') can be used frozen "
-                "(trainable='head'), and not be trained whole."
+                "ImageEmbedder: a 3-D network (volume='3d') cannot be trained as a "
+                "whole. Use it frozen (trainable='head')."
             )
         return load_pixels(bags.images, preprocessing, **self._options(name, bags))
 
@@ -414,7 +416,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         *,
         fold: bool = True,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Give one array per row, and the number of its images."""
+        """Return one array per row, and the number of images per row."""
         cells, name = as_cells(X)
         bags = unpack(cells)
         values, presence = encode_cells(

@@ -1,7 +1,7 @@
-"""Encoding: a column of image cells and a network in, one array per image out.
+"""Batched encoding of image columns by a network, with an embedding store.
 
-Each image is read once, however often it occurs, and only where the store does not
-hold its result. Threads read ahead while the network computes.
+Each distinct image is read once, and only if the store does not contain its result.
+Threads read ahead while the network computes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["encode_cells"]
 T = TypeVar("T")
 
 _READING = Reading()
-_BATCHES_PER_LEASE = 4  # of the store: what a killed process loses at most
+_BATCHES_PER_LEASE = 4  # largest loss of work if a process is killed
 
 
 def encode_cells(
@@ -58,63 +58,64 @@ def encode_cells(
     fold: bool = True,
     positions: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Run a network over a column of images, through the store.
+    """Apply a network to a column of images, with results kept in a store.
 
     Images of equal content are computed once. The result for an image does not depend
-    on the images around it, but for rounding in the last digits.
+    on the other images, except for rounding in the last digits.
 
     Parameters
     ----------
     cells : iterable of n cells
-        What `skfusion.read_image` takes, or a missing value.
+        Inputs of `skfusion.read_image`, or missing values.
     module : torch.nn.Module
-        In evaluation mode; maps (B, 3, H, W) to (B, *shape): a backbone, or the trunk
-        of a split one.
+        Network in evaluation mode, from (B, 3, H, W) to (B, *shape). It is a backbone,
+        or the trunk of a split backbone.
     preprocessing : Preprocessing or VolumePreprocessing
-        What the network's weights expect; the latter shows it whole volumes.
+        Preprocessing for the weights of the network. `VolumePreprocessing` passes whole
+        volumes to the network.
     fingerprint : str
-        Identifies network, cut and preprocessing in the store.
+        Identifier of network, cut and preprocessing in the store.
     store : EmbeddingStore or None, default=None
-        None computes every distinct image.
+        Store of the results. None computes every distinct image.
     batch_size : int, default=32
-        Images per forward pass, but no more than 4 on a CPU, where that is fastest.
+        Number of images per forward pass, at most 4 on a CPU, where this is fastest.
     reading : Reading, default=Reading()
-        How a cell becomes planes, and how those of a volume are pooled. Part of the
-        store's keys.
+        Options for the conversion of a cell to planes, and for the pooling of the
+        planes of a volume. They are part of the keys of the store.
     device : str or torch.device, default="auto"
-        ``"auto"`` is CUDA, then MPS, then the CPU.
+        ``"auto"`` selects CUDA, then MPS, then the CPU.
     n_jobs : int or None, default=None
-        Number of threads that read images ahead of the network; None is 1 outside a
+        Number of threads that read images ahead of the network. None is 1 outside a
         `joblib.parallel_config` context.
     on_error : {"raise", "missing"}, default="raise"
-        ``"missing"`` treats an unreadable image as absent, with one warning.
+        ``"missing"`` treats unreadable images as absent, with one warning.
     verbose : int, default=0
-        More than 0 shows progress on standard error.
+        If positive, show the progress on standard error.
     column : object, default=None
-        Label of the column, for messages.
+        Label of the column, used in messages.
     engine, precision : str
-        As in `skfusion.image.networks.inference.make_network`. Part of the keys of
-        the store.
+        As in `skfusion.image.networks.inference.make_network`. They are part of the
+        keys of the store.
     fold : bool, default=True
-        Whether batch norms are folded into the convolutions before them, which is
-        faster and rounds differently.
+        Whether batch norms are folded into the preceding convolutions, which is faster
+        and rounds differently.
     positions : ndarray of shape (n,) or None, default=None
-        Rows of the user's table that the cells stand in, for messages.
+        Row positions of the cells in the user's table, used in messages.
 
     Returns
     -------
     values : ndarray of shape (n, *shape), float32
         NaN in the rows without an image.
     presence : ndarray of shape (n,), bool
-        True where there is an image that could be read.
+        True where the image is present and readable.
 
     Raises
     ------
     ImageReadError
-        If an image cannot be read and `on_error` is ``"raise"``; the message names
-        the column and the row position.
+        If an image cannot be read and `on_error` is ``"raise"``. The message gives the
+        column and the row position.
     TypeError
-        If a cell is nothing that could hold an image.
+        If a cell cannot be an image.
     ValueError
         If `module` is in training mode or `device` is not available.
 
@@ -189,7 +190,7 @@ def _computed_ahead(
     encode: Callable[[list[tuple[str, Tensor]]], dict[str, np.ndarray]],
     batches: Iterable[list[tuple[str, Tensor]]],
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Encode batches in as many threads as the network takes, in order."""
+    """Encode batches in order, with the number of threads of the network."""
     n_workers, one_core = network.n_workers, network.is_parallel
     for _, encoded in ahead(
         encode, batches, n_workers, n_workers + 1, one_core=one_core
@@ -202,7 +203,7 @@ def _encode_batch(
     pooling: str | int,
     batch: list[tuple[str, Tensor]],
 ) -> dict[str, np.ndarray]:
-    """Run a network over the planes of some images, and pool those of each image."""
+    """Apply a network to the planes of a batch, and pool the planes of each image."""
     planes = torch.cat([pixels for _, pixels in batch])
     passes = [network(part) for part in planes.split(network.batch_size)]
     ends = np.cumsum([len(pixels) for _, pixels in batch])[:-1]
@@ -227,27 +228,27 @@ def _shape_of_one(
 def _pixels(
     cell: Any, reading: Reading, preprocessing: Preprocessing | VolumePreprocessing
 ) -> Tensor:
-    """Read a cell as what the network takes: planes of images, or one whole volume."""
+    """Read a cell as the planes of an image, or as one whole volume."""
     if isinstance(preprocessing, VolumePreprocessing):
         return preprocessing([reading.image(cell)])
     return preprocessing(reading.planes(cell))
 
 
 def _check_unchanged(cell: Any, key: str, store: EmbeddingStore) -> None:
-    """Refuse a file that is no longer the one whose digest the key holds."""
+    """Raise an error if the digest of a file differs from the digest in its key."""
     if not isinstance(cell, str | os.PathLike):
         return
     if not key.endswith(content_digest(cell, store.digest_file)):
         raise ImageReadError(
-            "The image file changed while it was being read; run again when nothing "
-            "writes to it any more."
+            "The image file changed while it was being read. Run again when no process "
+            "writes to it."
         )
 
 
 def _rows_by_key(
     images: ImageColumn, prefix: str, n_jobs: int | None, store: EmbeddingStore | None
 ) -> dict[str, list[int]]:
-    """Group the rows that hold the same image under its key in the store."""
+    """Return the rows of each distinct image, by its key in the store."""
     memo = None if store is None else store.digest_file
 
     def digest(row: int) -> str:

@@ -1,7 +1,7 @@
-"""A column of images in, their pixels out, read from disk a batch at a time.
+"""Temporary storage on disk for the pixels of an image column.
 
-Networks that are trained whole see the pixels in every epoch; thousands of images do
-not fit into memory.
+A network that is trained as a whole reads the pixels in every epoch. Thousands of
+images do not fit into memory.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _ITEM_BYTES = 4  # float32
 
 
 class PixelFile:
-    """Images of one size in a temporary file, which goes when the object goes.
+    """Images of one size in a temporary file.
 
-    The file lies where Python's `tempfile` puts it (``TMPDIR``), 600 kB per colour
-    and 200 kB per grey image of 224 pixels. What was read lately stays in the
-    operating system's cache as long as memory is free.
+    The file is removed together with the object. Python's `tempfile` chooses its folder
+    (``TMPDIR``). It takes 600 kB per colour image and 200 kB per grey image of 224
+    pixels. The operating system caches recently read images while memory is free.
 
     Parameters
     ----------
     n_rows : int
-        Number of rows; they are absent until they are written.
+        Number of rows. A row is absent until it is written.
     size : int
         Height and width of the images in pixels.
 
     Attributes
     ----------
     shape : tuple of int
-        (n_rows, 3, size, size), what reading all rows would give.
+        Shape (n_rows, 3, size, size) of all rows.
     """
 
     def __init__(self, n_rows: int, size: int) -> None:
@@ -58,7 +58,7 @@ class PixelFile:
         return self.shape[0]
 
     def write(self, row: int, pixels: Tensor) -> None:
-        """Keep an image (C, size, size), C = 1 or 3, on its own scale.
+        """Write an image (C, size, size), with C = 1 or 3, on its own scale.
 
         Raises
         ------
@@ -77,13 +77,14 @@ class PixelFile:
             raise OSError(
                 error.errno,
                 f"the pixels of {len(self)} images need up to {total:.1f} GB of "
-                f"temporary disk space, of which too little is left ({error.strerror})."
-                " Free some, set TMPDIR to another disk, or use a smaller input_size",
+                f"temporary disk space, which is not available ({error.strerror})."
+                " Free disk space, set TMPDIR to another disk, or use a smaller "
+                "input_size",
             ) from error
         self._n_values[row] = values.size
 
     def read(self, rows: np.ndarray) -> Tensor:
-        """Return images (len(rows), 3, size, size), float32; zeros where absent."""
+        """Return images (len(rows), 3, size, size), float32, 0 where absent."""
         images = torch.zeros(len(rows), *self.shape[1:])
         for image, row in zip(images, rows, strict=True):
             n_values = int(self._n_values[row])
@@ -96,7 +97,7 @@ class PixelFile:
                 while len(data):
                     n_read = self._file.readinto(data.data)
                     if not n_read:
-                        raise OSError("the temporary file of pixels was cut short")
+                        raise OSError("the temporary file of pixels is truncated")
                     data = data[n_read:]
             image[:] = torch.from_numpy(buffer).reshape(-1, *self.shape[2:])
         return images
@@ -117,24 +118,24 @@ def load_pixels(
     column: object = None,
     positions: np.ndarray | None = None,
 ) -> tuple[PixelFile, np.ndarray]:
-    """Read and resize a column of images, for a network that is trained whole.
+    """Read and resize a column of images, for a network that is trained as a whole.
 
     Parameters
     ----------
     cells : iterable of n cells
         As in `skfusion.image.embedding.encode.encode_cells`.
     preprocessing : Preprocessing
-        What the network's weights expect. Images are resized, not yet normalised:
-        augmentation comes between the two.
+        Preprocessing for the weights of the network. Images are resized but not
+        normalised, because augmentation takes place in between.
     reading, n_jobs, on_error, column, positions
         As in `skfusion.image.embedding.encode.encode_cells`.
 
     Returns
     -------
     pixels : PixelFile of n rows
-        The images on disk, whatever their number.
+        The images on disk.
     presence : ndarray of shape (n,), bool
-        True where there is an image that could be read.
+        True where the image is present and readable.
 
     Raises
     ------
@@ -161,9 +162,9 @@ def load_pixels(
         if len(planes) > 1:
             raise ValueError(
                 f"In {images.place}, row position {images.positions[row]}: got a "
-                f"volume; a network that is trained on pixels takes one plane per row. "
-                f"Freeze its trunk (trainable='head' or 'last_block', and no "
-                f"augmentation), or choose the plane beforehand."
+                f"volume, expected one plane per row for a network that is trained on "
+                f"pixels. Freeze its trunk (trainable='head' or 'last_block', and no "
+                f"augmentation), or select the plane beforehand."
             )
         return preprocessing.resize(planes[0])
 

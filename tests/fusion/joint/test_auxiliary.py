@@ -166,7 +166,7 @@ def test_rows_without_the_auxiliary_target_have_no_part_in_its_loss(train, stage
     [
         ("stagee", "auxiliary_target= names column 'stagee'.*'stage'"),
         ("constant", r"has 1 distinct value\(s\)"),
-        ("infinite", "holds infinity in 1 of 300 rows"),
+        ("infinite", "contains infinity in 1 of 300 rows"),
         ("image0", "is the auxiliary_target column and cannot be a feature"),
     ],
 )

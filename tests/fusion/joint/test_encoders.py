@@ -145,7 +145,7 @@ def test_clone_and_pickle(visits):
         ({"module": nn.Unflatten(1, (1, 6))}, ValueError, r"into \(2, 1, 6\)"),
         ({"lr_factor": -1}, ValueError, "lr_factor must be 0 or more"),
         ({"trainable": "some"}, ValueError, "trainable='some' is unknown"),
-        ({"trainable": ["4"]}, ValueError, "no parameter is called '4'"),
+        ({"trainable": ["4"]}, ValueError, "no parameter has the name '4'"),
     ],
 )
 def test_bad_parameters_are_explained(visits, parameters, kind, words):

@@ -243,7 +243,7 @@ def test_modality_dropout_hides_its_share_and_leaves_one():
         ({"modality_dropout": -0.1}, "modality_dropout must be at least 0"),
         ({"max_epochs": 0}, "max_epochs must be 1 or more"),
         ({"trainable": "some"}, "trainable='some' is unknown"),
-        ({"trainable": ["blocks.7"]}, "no parameter is called 'blocks.7'"),
+        ({"trainable": ["blocks.7"]}, "no parameter has the name 'blocks.7'"),
     ],
 )
 def test_settings_that_make_no_sense(build, cohort, parameters, words):

@@ -165,7 +165,7 @@ def test_type_two_lets_features_enter_as_they_are(cohort, make):
     [
         ({"encoders": "images"}, "must be one of .'all', 'networks'. or a list"),
         ({"encoders": ["ehr"]}, "'cxr' brings a network"),
-        ({"encoders": ["cxr", "ekg"]}, "'ekg', which is no modality"),
+        ({"encoders": ["cxr", "ekg"]}, "'ekg', which is not a modality"),
         ({"encoders": "networks", "join": "gated"}, "cxr has 64, ehr has 3"),
         ({"join": ("cxr", "her")}, "Did you mean 'ehr'"),
         ({"join": "attention", "join_params": {"heads": 5}}, "does not divide"),

@@ -196,8 +196,8 @@ class Changed(Product):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda x: x[:, None], r"for 2 rows it returned \(2, 1, 16\)"),
-        (lambda x: x[:1], r"for 2 rows it returned \(1, 16\)"),
+        (lambda x: x[:, None], r"got \(2, 1, 16\) for 2 rows"),
+        (lambda x: x[:1], r"got \(1, 16\) for 2 rows"),
         (lambda x: x.detach().numpy(), r"must return one vector per row"),
         (lambda x: x / 0, "not finite"),
         (lambda x: x.detach(), "carries no gradient"),
@@ -212,22 +212,22 @@ def test_a_bad_join_of_ones_own_is_refused(change, words):
 @pytest.mark.parametrize(
     ("fusion", "params", "error", "words"),
     [
-        ("gatd", None, ValueError, "unknown. Did you mean 'gated'"),
+        ("gatd", None, ValueError, "got 'gatd'. Did you mean 'gated'"),
         ("low_rank", {"ranks": 2}, ValueError, "Did you mean 'rank'. It knows rank"),
         ("sum", {"rank": 2}, ValueError, "no option 'rank'.* It knows none"),
-        ("low_rank", {"rank": 0}, ValueError, "whole number of 1 or more, got 0"),
+        ("low_rank", {"rank": 0}, ValueError, "must be an integer of 1 or more, got 0"),
         ("attention", {"heads": 3}, ValueError, "does not divide the width 8"),
-        ("film", {"conditioned": "CT"}, ValueError, "'CT' is no modality"),
+        ("film", {"conditioned": "CT"}, ValueError, "'CT' is not a modality"),
         ("sum", 3, TypeError, "must be a dict or None, got int"),
         (("ct", "cxr"), None, ValueError, r"omits \['labs'\]"),
-        (("ct", "cxr", "labs", "ct"), None, ValueError, r"names \['ct'\] more than"),
+        (("ct", "cxr", "labs", "ct"), None, ValueError, r"contains \['ct'\] more than"),
         (("ct", "cxr", "lab"), None, ValueError, "Did you mean 'labs'"),
-        ((("ct",), "cxr", "labs"), None, ValueError, "inner group of fusion holds 1"),
-        (("ct", "cxr", 3), None, TypeError, "found int"),
+        ((("ct",), "cxr", "labs"), None, ValueError, "2 or more members, got 1"),
+        (("ct", "cxr", 3), None, TypeError, "names and tuples of them, got int"),
         (("ct", "cxr", "labs"), {"rank": 2}, ValueError, "take no join_params"),
         (3, None, TypeError, "got int"),
-        (Product(3, WIDTH), None, TypeError, "makes a new one, got Product"),
-        (lambda m, d: None, None, TypeError, "it returned NoneType"),
+        (Product(3, WIDTH), None, TypeError, "returns a new module, got Product"),
+        (lambda m, d: None, None, TypeError, "return a torch.nn.Module, got NoneType"),
     ],
 )
 def test_choices_that_make_no_sense(fusion, params, error, words):

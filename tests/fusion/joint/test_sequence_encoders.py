@@ -133,7 +133,7 @@ def test_it_is_a_module_for_torch_encoder(grid):
 
 def test_inputs_that_are_no_grid_are_refused():
     for kind in ENCODERS:
-        with pytest.raises(ValueError, match="50 inputs are no grid of 5 steps"):
+        with pytest.raises(ValueError, match="50 inputs are not a grid of 5 steps"):
             kind(50, n_steps=5)
     with pytest.raises(ValueError, match="multiple of n_heads=4, got 10"):
         SequenceTransformer(45, n_steps=5, width=10)
