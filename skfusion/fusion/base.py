@@ -1,7 +1,4 @@
-"""What early, late and joint fusion share: the cohort, the groups, the parameters.
-
-A fusion estimator checks its input here, then fits.
-"""
+"""Base classes of all fusion estimators: parameters by name and input checks."""
 
 from __future__ import annotations
 
@@ -39,19 +36,20 @@ __all__ = ["ModalityParameters"]
 
 
 class ModalityParameters(BaseEstimator):
-    """An estimator whose `modalities` are triples, reached by the name of each.
+    """Base class of estimators whose transformers are parameters by modality name.
 
-    A parameter of `_DEFAULTED` is an estimator, and None stands for the one that
-    `_default_of` makes. Its parameters can be set by name all the same.
+    `modalities` is a list of triples. The names in `_DEFAULTED` are parameters that
+    accept an estimator. If such a parameter is None, `_default_of` returns its default,
+    and the parameters of this default can be set by name.
     """
 
     modalities: Any
     _DEFAULTED: tuple[str, ...] = ()
-    # Former name of a parameter -> what to write instead.
+    # Former name of a parameter -> its replacement.
     _RENAMED: Mapping[str, str] = {}
 
     def __new__(cls, *args: Any, **params: Any) -> Self:
-        """Name the successor of a parameter that was renamed."""
+        """Raise an error that names the replacement of a renamed parameter."""
         for name in params:
             if name in cls._RENAMED:
                 raise TypeError(
@@ -61,7 +59,7 @@ class ModalityParameters(BaseEstimator):
         return super().__new__(cls)
 
     def _default_of(self, name: str) -> Any:
-        """Return a new default estimator; it depends on the class alone."""
+        """Return a new default estimator, which depends only on the class."""
         raise NotImplementedError(name)
 
     def _estimator_of(self, name: str) -> Any:
@@ -70,7 +68,7 @@ class ModalityParameters(BaseEstimator):
         return self._default_of(name) if given is None else clone(given)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters, those of each modality's transformer by its name.
+        """Return the parameters, including those of the transformers by modality name.
 
         Parameters
         ----------
@@ -90,14 +88,14 @@ class ModalityParameters(BaseEstimator):
         return params
 
     def set_params(self, **params: Any) -> ModalityParameters:
-        """Set parameters; a modality's name sets its transformer.
+        """Set parameters, where the name of a modality sets its transformer.
 
         Parameters
         ----------
         **params : any
-            Parameters by name, e.g. ``cxr__backbone="resnet18"``. Those of a default
-            estimator, e.g. ``estimator__max_depth=3`` where `estimator` is None, make
-            it an explicit parameter with this value.
+            Parameters by name, e.g. ``cxr__backbone="resnet18"``. A parameter of a
+            default estimator, e.g. ``estimator__max_depth=3`` where `estimator` is
+            None, replaces None by the default estimator with this value.
 
         Returns
         -------
@@ -107,7 +105,7 @@ class ModalityParameters(BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no such parameter; the estimator is then unchanged.
+            If a parameter does not exist. The estimator is then unchanged.
         """
         self._set_in_defaults(params)
         if "modalities" in params:
@@ -127,7 +125,7 @@ class ModalityParameters(BaseEstimator):
         return self
 
     def _set_in_defaults(self, params: dict[str, Any]) -> None:
-        """Replace parameters of default estimators by estimators that have them."""
+        """Replace nested parameters of a default estimator by the estimator itself."""
         for name in self._DEFAULTED:
             prefix = f"{name}__"
             nested = [key for key in params if key.startswith(prefix)]
@@ -147,10 +145,11 @@ class ModalityParameters(BaseEstimator):
             params[name] = default.set_params(**values)
 
     def _sk_visual_block_(self) -> Any:
-        # Drawn like a ColumnTransformer: one column per modality, with its columns.
+        # The diagram is that of a ColumnTransformer with one box per modality.
         triples = getattr(self, "modalities_", self.modalities)
         if isinstance(triples, str):
-            raise ValueError("nothing to draw before fit")  # scikit-learn draws a box
+            # scikit-learn catches this error and draws a plain box.
+            raise ValueError("nothing to draw before fit")
         return ColumnTransformer(list(triples))._sk_visual_block_()
 
     def _named_transformers(self) -> list[tuple[str, Any]]:
@@ -186,7 +185,7 @@ def default_modalities(
     Returns
     -------
     list of (str, transformer, column or list of columns)
-        An `ImageEmbedder` for each column of images, a `TabularEncoder` for the rest.
+        One `ImageEmbedder` per column of images, one `TabularEncoder` for the rest.
     """
     triples: list[tuple[str, Any, Any]] = []
     found = infer_modality_columns(
@@ -203,18 +202,19 @@ def default_modalities(
 
 
 class BaseFusion(TransformerMixin, ModalityParameters):
-    """Input checks of every fusion estimator.
+    """Base class of every fusion estimator: input checks and missing-modality policy.
 
     Subclasses have the parameters ``modalities``, ``missing``, ``groups``,
     ``random_state`` and ``verbose``. Their `fit` begins with `_start_fit`, their
     predictions with `_read_cohort`.
     """
 
-    # The groups are always of use, so they are requested without asking the user to.
+    # Metadata routing passes `groups` without `set_fit_request`, because every split
+    # must keep patients together.
     __metadata_request__fit = {"groups": True}
 
     def presence(self, X: Any) -> pd.DataFrame:
-        """Tell which modality is there in which row.
+        """Return which modalities are present in each row.
 
         Parameters
         ----------
@@ -224,7 +224,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         Returns
         -------
         DataFrame of bool of shape (n_samples, M)
-            One column per modality; a modality is absent where all its cells are null.
+            One column per modality. A modality is absent where all its cells are null.
         """
         check_is_fitted(self, "modalities_")
         names = [modality.name for modality in self._modalities]
@@ -236,12 +236,39 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         if self.verbose:
             print(f"[{type(self).__name__}] {message}", file=sys.stderr)
 
+    # -- protocol for inspection --------------------------------------------------
+
+    @property
+    def target_(self) -> Any:
+        """The fitted `Target`: kind of the task, classes and number of outputs."""
+        check_is_fitted(self, "modalities_")
+        return self._target
+
+    def modality_specs(self) -> list[Modality]:
+        """Return the modalities with their unfitted transformers and columns."""
+        check_is_fitted(self, "modalities_")
+        return list(self._modalities)
+
+    def read_cohort(self, X: Any) -> pd.DataFrame:
+        """Check a cohort and return the columns that the modalities use.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            A cohort.
+
+        Returns
+        -------
+        DataFrame of shape (n_samples, n_used)
+        """
+        return self._read_cohort(X)
+
     # -- fitting ------------------------------------------------------------------
 
     def _start_fit(
         self, X: Any, y: Any, sample_weight: Any, groups: Any
     ) -> TrainingData:
-        """Check everything that `fit` was given; set what describes the input."""
+        """Check the arguments of `fit` and set the attributes of the input."""
         owner = type(self).__name__
         check_option(self.missing, "missing", MISSING_POLICIES, owner)
         frame = self._as_frame(X, y, reset=True)
@@ -284,17 +311,17 @@ class BaseFusion(TransformerMixin, ModalityParameters):
                     raise ValueError(
                         f"{type(self).__name__}: column {column!r} is the {role} "
                         f"column and cannot be a feature of modality "
-                        f"{modality.name!r} too: a model would learn the patients, "
-                        "or the answer, by heart."
+                        f"{modality.name!r} as well, because a model would memorise "
+                        "the patients or the outcome. Leave it out of the modality."
                     )
         return modalities
 
     def _set_aside(self) -> dict[str, Any]:
-        """Return the columns that are no features, by the parameter that says so."""
+        """Return the columns that are not features, by the name of their parameter."""
         return {"groups": self.groups} if isinstance(self.groups, str) else {}
 
     def _auxiliary_values(self, frame: pd.DataFrame) -> pd.Series | None:
-        """Return a second thing to predict, if the strategy has one."""
+        """Return the auxiliary target, or None for a strategy without one."""
         return None
 
     def _check_weights(
@@ -322,7 +349,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         raise NotImplementedError
 
     def _usable_rows(self, presence: np.ndarray) -> np.ndarray:
-        """Apply the missing policy to training rows; return those that stay."""
+        """Apply the missing policy to the training rows and return the rows kept."""
         for modality, present in zip(self._modalities, presence.T, strict=True):
             if not present.any():
                 raise ValueError(
@@ -357,17 +384,17 @@ class BaseFusion(TransformerMixin, ModalityParameters):
             f"{type(self).__name__}: {len(rows)} of {len(presence)} rows lack a "
             f"modality ({_absences(self._modalities, presence)}), first at row "
             f"position(s) {rows[:5].tolist()}, and missing={self.missing!r} does not "
-            "bear that. Use missing='auto', or leave those rows out."
+            "allow absent modalities. Use missing='auto', or leave those rows out."
         )
 
     # -- predicting ---------------------------------------------------------------
 
     def _read_cohort(self, X: Any) -> pd.DataFrame:
-        """Check the input of a prediction; return the columns that are used."""
+        """Check the input of a prediction and return the columns that are used."""
         check_is_fitted(self, "modalities_")
         frame = self._as_frame(X, None, reset=False)
         if self.modalities == "auto":
-            # sklearn's own check also minds the order of columns
+            # scikit-learn's check also compares the order of the columns.
             known = [column for column in frame.columns if column in self._columns]
             if len(known) == len(self._columns):
                 frame = frame[known]
@@ -388,7 +415,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         return frame.reset_index(drop=True)
 
     def _check_predictable(self, presence: np.ndarray) -> np.ndarray:
-        """Apply the missing policy to a prediction; return the rows that have nothing.
+        """Apply the missing policy to a prediction and return rows with no modality.
 
         Raises
         ------
@@ -401,18 +428,18 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         if nothing.any():
             warnings.warn(
                 f"{type(self).__name__}: {nothing.sum()} of {len(nothing)} rows have "
-                "no modality at all; their prediction is that of the training data as "
-                "a whole.",
+                "no modality at all. Their prediction is the average of the training "
+                "data.",
                 UserWarning,
                 stacklevel=4,
             )
         return nothing
 
     def _set_support(self, trained: np.ndarray) -> None:
-        """Declare of which modalities the model has learned the absence.
+        """Set `supports_missing_` from a boolean mask of shape (n_modalities,).
 
-        `trained` is a boolean mask (M,): absent in some training row, hidden in
-        training, or needing no training.
+        An entry of `trained` is True if the modality was absent or masked in a training
+        row, or if its absence needs no training.
         """
         bears = self.missing == "auto" and len(self._modalities) > 1
         self.supports_missing_ = {
@@ -421,10 +448,11 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         }
 
     def _warn_untrained(self, presence: np.ndarray) -> None:
-        """Warn where a modality is absent that was never absent in training."""
+        """Warn about absent modalities that were never absent in training."""
         if self.missing != "auto" or presence.shape[1] < 2:
-            return  # an error there, and nothing to predict from here
-        some = presence.any(axis=1)  # rows with nothing are another warning's
+            # Another policy raises an error. A single modality leaves no other one.
+            return
+        some = presence.any(axis=1)  # `_check_predictable` warns about the other rows
         count = (~presence[some]).sum(axis=0)
         learned = list(self.supports_missing_.values())
         new = [j for j in np.flatnonzero(count) if not learned[j]]
@@ -434,8 +462,8 @@ class BaseFusion(TransformerMixin, ModalityParameters):
             )
             warnings.warn(
                 f"{type(self).__name__}: {absences} of {len(presence)} rows, but never "
-                "in the training data, so the model has not learned to do without. "
-                "Late fusion predicts from the modalities that are there.",
+                "in the training data, so the model was never trained with these "
+                "modalities absent. Late fusion predicts from the modalities present.",
                 UserWarning,
                 stacklevel=4,
             )
@@ -492,7 +520,7 @@ def _absences(modalities: list[Modality], presence: np.ndarray) -> str:
 def with_transformers(
     modalities: list[Modality], fitted: Callable[[Modality], Any]
 ) -> list[tuple[str, Any, Any]]:
-    """Return triples as the user gave them, with the fitted parts in place."""
+    """Return the triples of the user with fitted transformers in place."""
     return [
         (
             modality.name,

@@ -1,4 +1,4 @@
-"""How a learner inside a fusion estimator is seeded, weighted, fitted and asked."""
+"""Estimators inside a fusion estimator: defaults, seeds, fit and predict."""
 
 from __future__ import annotations
 
@@ -43,49 +43,49 @@ __all__ = [
 
 
 def default_learner(task: str) -> Any:
-    """Return the default learner of early fusion: XGBoost, which takes NaN natively.
+    """Return the default learner of early fusion, XGBoost, which supports NaN.
 
     Parameters
     ----------
     task : {"classes", "numbers", "survival"}
-        What is predicted.
+        Kind of the target.
     """
     if task == "survival":
         return XGBoostSurvival()
     xgboost = require("xgboost", "xgboost")
     learner = xgboost.XGBRegressor if task == "numbers" else xgboost.XGBClassifier
-    # One thread by default: XGBoost's threads spin, and two of them on a busy machine
-    # cost 2.6 times the processor time for no gain.
+    # The default is one thread, because waiting threads of XGBoost use the processor.
+    # Two threads on a busy machine took 2.6 times the processor time without a gain.
     return learner(
         n_estimators=200,
         learning_rate=0.05,
         max_depth=4,
         subsample=0.8,
         colsample_bytree=0.5,
-        # 2.0 and 2.8 times faster than 256 on 1,280 embedding columns of LIDC and
-        # PAD-UFES-20, at the same AUROC (.950 and .950, .912 and .912)
+        # 64 bins were 2.0 and 2.8 times faster than 256 on the 1,280 embedding columns
+        # of LIDC and PAD-UFES-20. The AUROC was the same (.950 and .912).
         max_bin=64,
         n_jobs=1,
     )
 
 
 def default_member(task: str) -> Any:
-    """Return the default learner of one modality in late fusion: a linear model.
+    """Return the default learner of one modality in late fusion, a linear model.
 
-    It takes missing values. Its steps ``scale``, ``impute`` and ``model`` are public
-    names. For survival it is XGBoost.
+    It supports missing values. The names of its steps, ``scale``, ``impute`` and
+    ``model``, are public. For survival, the learner is XGBoost.
 
     Parameters
     ----------
     task : {"classes", "labels", "numbers", "survival"}
-        What is predicted.
+        Kind of the target.
     """
     if task == "survival":
         return XGBoostSurvival()
     linear: Any = Ridge(alpha=10.0)
     if task != "numbers":
         linear = LogisticRegression(C=0.01, max_iter=1000)
-    # a gap becomes the mean, and a feature says that it was one
+    # Missing values become 0, the mean after scaling, and an indicator is added.
     gaps = SimpleImputer(
         strategy="constant", fill_value=0, add_indicator=True, keep_empty_features=True
     )
@@ -94,17 +94,18 @@ def default_member(task: str) -> Any:
 
 
 def target_for(estimator: Any, y: Any, owner: str) -> Target:
-    """Return the target that an estimator is to be fitted on.
+    """Return the target on which an estimator is to be fitted.
 
     Parameters
     ----------
     estimator : estimator or None
-        A classifier or regressor; None lets `y` decide: floats are numbers,
-        everything else is classes or labels. A structured `y` holds survival times.
+        A classifier or regressor. With None, the type of `y` decides: floats are
+        numbers, and everything else is classes or labels. A structured `y` contains
+        survival times.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        What the user passed.
+        Target, as passed by the user.
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, for error messages.
 
     Returns
     -------
@@ -114,8 +115,10 @@ def target_for(estimator: Any, y: Any, owner: str) -> Target:
     Examples
     --------
     >>> from skfusion.fusion.inner_estimators import target_for
-    >>> target_for(None, [0, 1, 1], "me").kind, target_for(None, [0.5, 1.0], "me").kind
-    ('classes', 'numbers')
+    >>> target_for(None, [0, 1, 1], "ModelFeatures").kind
+    'classes'
+    >>> target_for(None, [0.5, 1.0], "ModelFeatures").kind
+    'numbers'
     """
     if np.asarray(y).dtype.names or isinstance(estimator, XGBoostSurvival):
         return SurvivalTimes(owner)
@@ -127,10 +130,10 @@ def target_for(estimator: Any, y: Any, owner: str) -> Target:
 
 
 def seed(estimator: Any, rng: np.random.RandomState) -> Any:
-    """Give every unset ``random_state`` in an estimator an integer from `rng`.
+    """Set every ``random_state`` of an estimator that is None to an integer from `rng`.
 
-    What the user has set is kept; the order of draws is that of the sorted names, so
-    that the same generator gives the same estimator.
+    Seeds that the user has set are kept. The integers are drawn in the order of the
+    sorted names, so that the same generator gives the same estimator.
     """
     params = estimator.get_params(deep=True)
     chosen = {}
@@ -151,18 +154,18 @@ def seeded(modalities: list[Modality], rng: np.random.RandomState) -> list[Modal
 
 
 def ends_in_predictor(estimator: Any) -> bool:
-    """Tell whether an estimator predicts, so that it needs no learner behind it."""
+    """Return whether an estimator predicts, so that no learner has to follow it."""
     if isinstance(estimator, Pipeline):
         return ends_in_predictor(estimator.steps[-1][1])
     kind = get_tags(estimator).estimator_type
     if kind in ("classifier", "regressor"):
         return hasattr(estimator, "predict")
-    # survival analyses have no type of their own; clusterings transform as well
+    # Survival estimators have no estimator type. Clusterers have both methods.
     return hasattr(estimator, "predict") and not hasattr(estimator, "transform")
 
 
 def accepts_nan(estimator: Any) -> bool:
-    """Tell whether an estimator's tags allow NaN in its input."""
+    """Return whether the tags of an estimator allow NaN in its input."""
     return bool(get_tags(estimator).input_tags.allow_nan)
 
 
@@ -174,12 +177,12 @@ def fit_learner(
     sample_weight: np.ndarray | None = None,
     groups: np.ndarray | None = None,
 ) -> Any:
-    """Fit an estimator with the weights, and the groups if it knows them.
+    """Fit an estimator with the weights and, if its `fit` accepts them, the groups.
 
-    In a `Pipeline`, every step whose `fit` takes them gets the weights and groups, and
-    rows that the first step turns into NaN only (an image that could not be read) are
-    kept from the steps behind it. A sampler of imbalanced-learn changes the rows that
-    the steps behind it learn from, and nothing else.
+    In a `Pipeline`, every step whose `fit` accepts weights or groups gets them. A row
+    that the first step turns into NaN only, such as an unreadable image, is not passed
+    to the following steps. A sampler of imbalanced-learn changes only the rows on which
+    the following steps are fitted.
 
     Parameters
     ----------
@@ -192,7 +195,7 @@ def fit_learner(
     sample_weight : ndarray of shape (n_samples,) or None
         Weights.
     groups : ndarray of shape (n_samples,) or None
-        Patients; left out where the estimator's `fit` has no such parameter.
+        Patient ids, not passed if the estimator's `fit` has no such parameter.
 
     Returns
     -------
@@ -202,10 +205,10 @@ def fit_learner(
     Raises
     ------
     TypeError
-        If weights are given but the estimator that predicts cannot take them.
+        If weights are given but the final estimator does not support them.
     ValueError
-        If no row can be read, or a sampler makes rows without the weights or groups
-        that are needed behind it.
+        If no row can be read, or a sampler creates rows without the weights or groups
+        that a following step needs.
 
     Examples
     --------
@@ -260,14 +263,14 @@ def _check_groups_kept(
     takers = [step for _, step in rest.steps if has_fit_parameter(step, "groups")]
     if before is not None and after is None and takers:
         raise ValueError(
-            f"{type(sampler).__name__} makes new rows, which belong to no patient, but "
-            f"{type(takers[0]).__name__} behind it keeps patients (groups) together. "
-            "Take a sampler that only chooses rows, or put it inside that estimator."
+            f"{type(sampler).__name__} creates new rows, which belong to no patient, "
+            f"but the next step {type(takers[0]).__name__} needs patients (groups). "
+            "Use a sampler that only selects rows, or put it inside that estimator."
         )
 
 
 def scores_of(estimator: Any, X: Any, target: Target) -> np.ndarray:
-    """Ask a fitted learner what it predicts, as its target wants to know it.
+    """Return the scores of a fitted learner in the form of its target.
 
     Parameters
     ----------
@@ -276,7 +279,7 @@ def scores_of(estimator: Any, X: Any, target: Target) -> np.ndarray:
     X : array-like of shape (n_samples, n_features)
         Features.
     target : Target
-        The task.
+        Target of the learner.
 
     Returns
     -------

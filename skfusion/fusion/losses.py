@@ -1,8 +1,8 @@
-"""Losses of joint fusion: pure torch.
+"""Loss functions of joint fusion and of the gated unit, in torch.
 
-A row loss takes outputs (B, O) and a target, and returns one value per row (B,), which
-is weighted afterwards. The partial likelihood of Cox compares rows with each other, so
-it takes the weights itself and returns one value.
+A row loss takes outputs (B, O) and a target. It returns one value per row (B,), which
+is weighted afterwards. Cox's partial likelihood compares rows with each other.
+It therefore takes the weights as an argument and returns one value.
 """
 
 from __future__ import annotations
@@ -73,22 +73,22 @@ def label_focal(outputs: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
 
 
 def _focus(log_p: Tensor, gamma: float) -> Tensor:
-    # The slope of x ** gamma at 0 is infinite below gamma = 1.
+    # For gamma < 1, the derivative of x ** gamma is infinite at 0.
     missed = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
     return -(missed**gamma) * log_p
 
 
 def hazard_loss(outputs: Tensor, target: Tensor) -> Tensor:
-    r"""Return minus the log-likelihood (B,) of survival in discrete time.
+    r"""Return the negative log-likelihood (B,) of discrete-time survival.
 
     Parameters
     ----------
     outputs : Tensor of shape (B, K)
-        Log-odds of the hazard in each of K intervals: of an event in it, given that
-        there was none before.
+        Log-odds of the hazard in each of K intervals. The hazard is the probability of
+        an event in the interval, given no earlier event.
     target : Tensor of shape (B, 2)
-        Number of intervals survived whole, 0 to K, and whether the event came in the
-        next one (then below K).
+        Number of intervals survived completely, 0 to K, and whether the event occurred
+        in the next one. With an event, the number is below K.
 
     Returns
     -------
@@ -107,38 +107,39 @@ def hazard_loss(outputs: Tensor, target: Tensor) -> Tensor:
 def cox_loss(
     outputs: Tensor, target: Tensor, weight: Tensor, ties: str = "efron"
 ) -> Tensor:
-    r"""Return minus the log partial likelihood of a mini-batch, per event.
+    r"""Return the negative log partial likelihood of a mini-batch, per event.
 
-    The risk set of an event is taken within the batch, so larger batches come nearer to
-    the likelihood of the cohort; a batch without an event gives 0. Memory grows with
-    the square of the batch.
+    The risk set of an event is taken within the batch. Larger batches therefore
+    approximate the likelihood of the cohort better. A batch without an event gives 0.
+    Memory grows with the square of the batch size.
 
     Parameters
     ----------
     outputs : Tensor of shape (B, 1)
         Log of the relative hazard.
     target : Tensor of shape (B, 2)
-        Time, and whether the event came then (1) or the row was censored (0).
+        Time, and whether the row had the event (1) or was censored (0) at that time.
     weight : Tensor of shape (B,)
         Weights of the rows, above 0.
     ties : {"efron", "breslow"}, default="efron"
-        How events at one time are treated. Weighted Efron ties share their mean weight,
-        as in R's package survival.
+        Treatment of events at the same time. Weighted Efron ties share their mean
+        weight, as in R's package survival.
 
     Returns
     -------
     Tensor of shape ()
-        Divided by the sum of the weights of the events.
+        Loss, divided by the sum of the weights of the events.
     """
     risk, time, event = outputs[:, 0], target[:, 0], target[:, 1] > 0
     if not bool(event.any()):
         return 0.0 * risk.sum()
-    at_risk = time[None, :] >= time[:, None]  # (B, B): who is at risk when i ends
+    at_risk = time[None, :] >= time[:, None]  # (B, B): at risk at time i
     tied = (time[None, :] == time[:, None]) & event[None, :]
-    # each row's own largest summand, so that no risk set underflows as a whole
+    # The largest term of each row is factored out, so that no risk set underflows.
     largest = risk[None, :].expand_as(at_risk).masked_fill(~at_risk, -torch.inf)
     top = largest.max(dim=1).values.detach()  # (B,)
-    # rows that are not at risk may be larger than the top: never exponentiate them
+    # A row that is not at risk can exceed the maximum and overflow. It is masked before
+    # the exponential.
     summands = torch.exp(largest - top[:, None]) * weight
     total = summands.sum(dim=1)
     share = weight

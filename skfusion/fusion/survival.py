@@ -1,7 +1,7 @@
-"""Survival: structured times in; checked times, risks and survival curves out.
+"""Survival analysis: targets, concordance, survival curves, Cox and XGBoost models.
 
-A risk is any number that is greater the sooner the event is expected, as in
-scikit-survival. `skfusion.fusion.survival` has the estimators.
+A risk is a number that is greater if the event is expected sooner, as in
+scikit-survival.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 SURVIVAL_DTYPE = np.dtype([("event", bool), ("time", np.float64)])
 _FORM = (
-    "a structured array with a boolean field (was the event seen?) and then a field of "
+    "a structured array with a boolean field (event observed) and then a field of "
     "times above 0, as sksurv.util.Surv makes it, or a table of two such columns"
 )
 
@@ -45,26 +45,27 @@ def check_survival(y: Any, owner: str) -> np.ndarray:
     Parameters
     ----------
     y : structured ndarray of shape (n_samples,), or DataFrame with 2 columns
-        First a boolean: whether the event was seen; then the time of the event or of
-        the censoring, above 0.
+        First a boolean field, whether the event was observed. Then the time of the
+        event or of the censoring, above 0.
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, for error messages.
 
     Returns
     -------
     structured ndarray of shape (n_samples,)
-        With the fields ``event`` (bool) and ``time`` (float64).
+        Array with the fields ``event`` (bool) and ``time`` (float64).
 
     Raises
     ------
     ValueError
-        If `y` has another form, a time is 0 or less, or no event was seen at all.
+        If `y` has another form, a time is 0 or less, or all rows are censored.
 
     Examples
     --------
     >>> import pandas as pd
     >>> from skfusion.fusion.survival import check_survival
-    >>> check_survival(pd.DataFrame({"died": [True, False], "days": [3, 9]}), "me")
+    >>> y = pd.DataFrame({"died": [True, False], "days": [3, 9]})
+    >>> check_survival(y, "LateFusionSurvival")
     array([( True, 3.), (False, 9.)], dtype=[('event', '?'), ('time', '<f8')])
     """
     if y is None:
@@ -75,11 +76,11 @@ def check_survival(y: Any, owner: str) -> np.ndarray:
         names = list(y.dtype.names or ())
     if len(names) != 2:
         found = f"{len(names)} fields" if names else f"an array of dtype {y.dtype}"
-        raise ValueError(f"{owner}: y must be {_FORM}; got {found}.")
+        raise ValueError(f"{owner}: y must be {_FORM}, got {found}.")
     event, time = np.asarray(y[names[0]]), np.asarray(y[names[1]])
     if event.dtype.kind != "b" or time.dtype.kind not in "fiu":
         raise ValueError(
-            f"{owner}: y must be {_FORM}; got the field {names[0]!r} of dtype "
+            f"{owner}: y must be {_FORM}, got the field {names[0]!r} of dtype "
             f"{event.dtype} and then {names[1]!r} of dtype {time.dtype}."
         )
     checked = np.empty(len(event), dtype=SURVIVAL_DTYPE)
@@ -89,8 +90,8 @@ def check_survival(y: Any, owner: str) -> np.ndarray:
     if len(early):
         raise ValueError(
             f"{owner}: {len(early)} of {len(time)} times in y are 0 or less, first at "
-            f"row position(s) {early[:5].tolist()}. Times count from the index time; "
-            "leave out cases whose event lies before it."
+            f"row position(s) {early[:5].tolist()}. Times count from the index time. "
+            "Leave out cases whose event lies before it."
         )
     if not event.any():
         raise ValueError(
@@ -104,7 +105,7 @@ def concordance(y: np.ndarray, risk: np.ndarray) -> float:
     """Compute Harrell's concordance index.
 
     Two rows are comparable if the earlier time is that of an event. A row that is
-    censored at the time of an event counts as later; two events at the same time are
+    censored at the time of an event counts as later. Two events at the same time are
     not comparable. The index is the share of comparable pairs in which the earlier
     event has the greater risk. Risks that differ by 1e-8 or less are tied and count
     one half. This is the definition of scikit-survival's
@@ -142,8 +143,8 @@ def concordance(y: np.ndarray, risk: np.ndarray) -> float:
     """
     values, ranks = np.unique(_checked_risk(y, risk), return_inverse=True)
     first, stop = _ties(values, tolerance=1e-8)
-    # Falling time, censored rows first: what is comparable with an event is all that
-    # stands in front of the first event of its time.
+    # Rows are sorted by falling time, and censored rows come first within a time. The
+    # rows comparable with an event are all rows before the first event of its time.
     order = np.lexsort((y["event"], -y["time"]))
     ranks, rows = ranks[order], np.flatnonzero(y["event"][order])
     times = y["time"][order][rows]
@@ -153,8 +154,8 @@ def concordance(y: np.ndarray, risk: np.ndarray) -> float:
     if not n_pairs:
         raise ValueError(
             f"concordance: no two of the {len(y)} rows are comparable "
-            f"({len(rows)} with an event). It takes an event and a row with a later "
-            "time. Use more rows."
+            f"({len(rows)} with an event). A comparable pair needs an event and a row "
+            "with a later time. Use more rows."
         )
     lower = _count_below(ranks, n_later, first[ranks[rows]]).sum()
     not_higher = _count_below(ranks, n_later, stop[ranks[rows]]).sum()
@@ -174,8 +175,8 @@ def _checked_risk(y: np.ndarray, risk: np.ndarray) -> np.ndarray:
     if len(wrong):
         raise ValueError(
             f"concordance: {len(wrong)} of {len(risk)} risks are NaN or infinite, "
-            f"first at row position(s) {wrong[:5].tolist()}. Expected finite risks: "
-            "leave out these rows, or predict them by another model."
+            f"first at row position(s) {wrong[:5].tolist()}. Expected finite risks. "
+            "Leave out these rows, or predict them by another model."
         )
     return risk
 
@@ -183,8 +184,8 @@ def _checked_risk(y: np.ndarray, risk: np.ndarray) -> np.ndarray:
 def _ties(values: np.ndarray, *, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the first position tied with each of the sorted values, and the last + 1.
 
-    The difference itself is compared, by bisection: ``values - tolerance`` would be
-    rounded otherwise.
+    The bisection compares the difference of two values, because ``values - tolerance``
+    would be rounded.
     """
     positions = np.arange(len(values))
     low, high = np.zeros_like(positions), positions.copy()
@@ -200,7 +201,8 @@ def _count_below(
 ) -> np.ndarray:
     """Count the ranks below each limit among the first `length` ones.
 
-    All queries at once, bit by bit from the highest (a wavelet matrix): O(n log n).
+    A wavelet matrix answers all queries together, bit by bit from the highest, in
+    O(n log n).
     """
     start, stop = np.zeros_like(length), length
     count = np.zeros_like(length)
@@ -209,7 +211,7 @@ def _count_below(
         zeros = np.r_[0, np.cumsum(is_zero)]
         takes_one = (limit >> bit) & 1 == 1
         count += np.where(takes_one, zeros[stop] - zeros[start], 0)
-        # rows whose bit is 0 move to the front, the others behind them
+        # Rows whose bit is 0 move to the front. The others follow them.
         start, stop = (
             np.where(takes_one, zeros[-1] + i - zeros[i], zeros[i])
             for i in (start, stop)
@@ -219,12 +221,12 @@ def _count_below(
 
 
 class SurvivalTimes(Target):
-    """Times to an event, some of them censored.
+    """Target of times to an event, some of them censored.
 
     Parameters
     ----------
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, for error messages.
     """
 
     kind = "survival"
@@ -242,16 +244,16 @@ class SurvivalTimes(Target):
         return np.asarray(estimator.predict(X), dtype=np.float64).reshape(-1, 1)
 
     def summarise(self, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
-        """Start from a risk of 0; the estimators set the mean risk later."""
+        """Set the fallback to 0, which the estimators replace by the mean risk."""
         self.fallback = np.zeros(1)
 
     def strata(self, y: np.ndarray) -> np.ndarray | None:
-        """Return who had the event, unless everybody had."""
+        """Return the event indicator, or None if no row is censored."""
         event = y["event"].astype(np.int64)
         return None if event.all() else event
 
     def problem(self, y: np.ndarray) -> str | None:
-        """Say so where all times are censored."""
+        """Return a message if all times are censored, else None."""
         return None if y["event"].any() else "all times are censored"
 
     def result(self, scores: np.ndarray) -> np.ndarray:
@@ -260,16 +262,16 @@ class SurvivalTimes(Target):
 
     @property
     def output_names(self) -> list[str]:
-        """``risk``."""
+        """Name of the only output, ``risk``."""
         return ["risk"]
 
 
 class SurvivalCurves:
-    r"""Turn risks into survival curves: Cox's model with the risk as its covariate.
+    r"""Survival curves from risks, by Cox's model with the risk as its covariate.
 
-    The slope :math:`\beta` maximises the partial likelihood (Breslow's for ties), the
-    cumulative baseline hazard is Breslow's estimate, and
-    :math:`S(t) = \exp(-H_0(t) e^{\beta r})`.
+    The slope :math:`\beta` maximises the partial likelihood, with Breslow's treatment
+    of ties. The cumulative baseline hazard :math:`H_0` is Breslow's estimate. The
+    survival curve is :math:`S(t) = \exp(-H_0(t) e^{\beta r})`.
 
     References
     ----------
@@ -290,12 +292,12 @@ class SurvivalCurves:
     def fit(
         self, risk: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None
     ) -> SurvivalCurves:
-        """Learn slope and baseline hazard.
+        """Fit the slope and the baseline hazard.
 
         Parameters
         ----------
         risk : ndarray of shape (n_samples,)
-            Risks, best those of rows that the model was not fitted on.
+            Risks, preferably out-of-fold.
         y : structured ndarray of shape (n_samples,)
             Fields ``event`` and ``time``.
         sample_weight : ndarray of shape (n_samples,) or None, default=None
@@ -319,15 +321,15 @@ class SurvivalCurves:
         return self
 
     def predict(self, risk: np.ndarray, times: np.ndarray) -> np.ndarray:
-        """Return the probability of no event by each time.
+        """Return the survival probability (no event so far) at each time.
 
         Parameters
         ----------
         risk : ndarray of shape (n_samples,)
             Risks.
         times : ndarray of shape (n_times,)
-            Times, in the unit of `y`. Beyond the last time that was seen, the curve
-            stays where it was.
+            Times, in the unit of `y`. The curve is constant after the last time of the
+            training data.
 
         Returns
         -------
@@ -340,7 +342,7 @@ class SurvivalCurves:
 
 
 def _last_of_equal(descending: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return distinct values and the last position of each, of a sorted array."""
+    """Return the distinct values of a sorted array and the last position of each."""
     last = np.flatnonzero(np.r_[descending[1:] != descending[:-1], True])
     return descending[last], last
 
@@ -349,7 +351,7 @@ def _partial_likelihood_slope(
     z: np.ndarray, event_weight: np.ndarray, weight: np.ndarray, last: np.ndarray
 ) -> float:
     """Maximise Cox's partial likelihood of one covariate by Newton's method."""
-    # rows are sorted by falling time, so a risk set is all rows up to a position
+    # The rows are sorted by falling time, so a risk set is all rows up to a position.
     position = np.repeat(last, np.diff(np.r_[-1, last]))
     slope = 0.0
     for _ in range(50):
@@ -359,8 +361,8 @@ def _partial_likelihood_slope(
         square = np.cumsum(relative * z**2)[position] / total
         gradient = float((event_weight * (z - mean)).sum())
         curvature = float((event_weight * (square - mean**2)).sum())
-        # a ridge of one hundredth of an event keeps the slope finite where the risk
-        # orders all events perfectly
+        # A ridge penalty of one hundredth of an event keeps the slope finite where the
+        # risk orders all events perfectly.
         step = (gradient - 0.01 * slope) / (curvature + 0.01)
         slope += float(np.clip(step, -1.0, 1.0))
         if abs(step) < 1e-10:
@@ -369,7 +371,7 @@ def _partial_likelihood_slope(
 
 
 class ConcordanceScore:
-    """Mixin of everything that predicts a risk: its score is the concordance."""
+    """Mixin class of estimators of a risk, with the concordance as their score."""
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return Harrell's concordance of the predicted risks.
@@ -377,16 +379,16 @@ class ConcordanceScore:
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort.
+            Cohort, one row per case.
         y : structured array of shape (n_samples,)
             Events and times.
         sample_weight : None
-            Present for API consistency; the concordance has no weights.
+            Not supported, present for API consistency.
 
         Returns
         -------
         float
-            0.5 is chance, 1 is perfect.
+            Concordance. A random order has 0.5, a perfect order 1.
 
         Raises
         ------
@@ -396,15 +398,15 @@ class ConcordanceScore:
         owner = type(self).__name__
         if sample_weight is not None:
             raise ValueError(
-                f"{owner}: the concordance takes no sample_weight. Leave it out, or "
-                "use a scorer of your own."
+                f"{owner}: the concordance does not support sample_weight. Leave it "
+                "out, or use a custom scorer."
             )
         truth = check_survival(y, owner)
         return concordance(truth, self.predict(X))  # type: ignore[attr-defined]
 
 
 class SurvivalFusion(ConcordanceScore):
-    """Mixin of the fusion estimators for survival: target and curves."""
+    """Mixin class of the survival fusion estimators, with their target and curves."""
 
     _target: Any
     _curves: SurvivalCurves
@@ -420,36 +422,36 @@ class SurvivalFusion(ConcordanceScore):
         self._target.fallback = np.array([self._curves.mean_])
 
     def predict_survival_function(self, X: Any, times: Any) -> np.ndarray:
-        """Predict the probability of no event by each time.
+        """Predict the survival probability (no event so far) at each time.
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort; modalities may be absent.
+            Cohort, one row per case. Modalities may be absent.
         times : array-like of shape (n_times,)
             Times from the index time, in the unit of `y`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_times)
-            As `sksurv.metrics.brier_score` takes it.
+            Probabilities in the form of `sksurv.metrics.brier_score`.
         """
         risk = self.predict(X)  # type: ignore[attr-defined]
         return self._curves.predict(risk, np.asarray(times, dtype=np.float64))
 
 
 class _PartialLikelihood:
-    """Cox's partial likelihood of sorted rows, negated, plus a ridge penalty.
+    """Negative Cox partial log-likelihood of sorted rows with a ridge penalty.
 
-    Sums over risk sets are kept as logarithms: a feature that orders all events
-    perfectly gives hazards that span more than a float does.
+    Sums over risk sets are stored as logarithms. The hazards of a feature that orders
+    all events perfectly exceed the range of a float.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
         Features of the rows, sorted by falling time.
     event, time : ndarray of shape (n_samples,)
-        Whether the event was seen, and the falling times.
+        Whether the event was observed, and the falling times.
     alpha : float
         Weight of the penalty.
     """
@@ -457,13 +459,13 @@ class _PartialLikelihood:
     def __init__(
         self, X: np.ndarray, event: np.ndarray, time: np.ndarray, alpha: float
     ) -> None:
-        self.X = X - X.mean(axis=0)  # leaves the likelihood as it is
+        self.X = X - X.mean(axis=0)  # does not change the likelihood
         self.least = self.X.min(axis=0)
         with np.errstate(divide="ignore"):
             self.log_X = np.log(self.X - self.least)
         self.event = event.astype(np.float64)
         self.alpha = alpha
-        # all rows up to the last one of a time are in its risk set
+        # The risk set of a time is all rows up to the last one with this time.
         _, self.last = _last_of_equal(time)
         self.n_rows = np.diff(np.r_[-1, self.last])
         self.n_events = np.add.reduceat(self.event, np.r_[0, self.last[:-1] + 1])
@@ -508,7 +510,7 @@ class _PartialLikelihood:
             coef, loss = shorter, new_loss
         warnings.warn(
             f"CoxRidge did not converge on {len(self.X)} rows with {len(coef)} "
-            f"features. Standardise the features, or raise alpha, got {self.alpha}.",
+            f"features. Standardise the features, or increase alpha, got {self.alpha}.",
             ConvergenceWarning,
             stacklevel=3,
         )
@@ -527,8 +529,8 @@ class CoxRidge(ConcordanceScore, BaseEstimator):
     Parameters
     ----------
     alpha : float, default=1e-3
-        Weight of the penalty, 0 or more. Above 0, the coefficients are finite where a
-        feature orders all events perfectly.
+        Weight of the penalty, 0 or more. A positive value keeps the coefficients finite
+        if a feature orders all events perfectly.
 
     Attributes
     ----------
@@ -537,7 +539,7 @@ class CoxRidge(ConcordanceScore, BaseEstimator):
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Their names, if `X` had any.
+        Names of the features, if `X` has column names that are all strings.
 
     References
     ----------
@@ -566,7 +568,7 @@ class CoxRidge(ConcordanceScore, BaseEstimator):
         X : array-like of shape (n_samples, n_features)
             Features, finite.
         y : structured array of shape (n_samples,)
-            A boolean field (was the event seen?), then the times, above 0.
+            A boolean field (event observed), then the times, above 0.
 
         Returns
         -------
@@ -589,7 +591,7 @@ class CoxRidge(ConcordanceScore, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predict the risk, the log hazard ratio to a row of zeros.
+        """Predict the risk, i.e. the log hazard ratio to a row of zeros.
 
         Parameters
         ----------
@@ -599,7 +601,7 @@ class CoxRidge(ConcordanceScore, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,)
-            Greater where the event is expected sooner.
+            Risks, greater where the event is expected sooner.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
@@ -614,8 +616,8 @@ class CoxRidge(ConcordanceScore, BaseEstimator):
 def _check_n_rows(X: np.ndarray, y: np.ndarray, owner: str) -> None:
     if len(y) != len(X):
         raise ValueError(
-            f"{owner}: X has {len(X)} rows but y has {len(y)}: inconsistent "
-            "numbers of samples."
+            f"{owner}: X and y have inconsistent numbers of samples, got {len(X)} "
+            f"and {len(y)}."
         )
 
 
@@ -623,33 +625,34 @@ LOSSES = ("cox", "aft")
 
 
 class XGBoostSurvival(ConcordanceScore, BaseEstimator):
-    """XGBoost for censored times: Cox's model, or accelerated failure time.
+    """XGBoost for censored times by Cox's model or accelerated failure time.
 
-    The learner of `EarlyFusionSurvival` and `LateFusionSurvival`. It takes NaN.
+    It is the default learner of `EarlyFusionSurvival` and `LateFusionSurvival` and
+    supports NaN.
 
     Parameters
     ----------
     loss : {"cox", "aft"}, default="cox"
-        Cox's partial likelihood [1]_, or the likelihood of an accelerated failure
-        time model [2]_.
+        Loss function: Cox's partial likelihood [1]_ or the likelihood of an accelerated
+        failure time model [2]_.
     n_estimators : int, default=200
         Number of trees.
     learning_rate : float, default=0.05
         Shrinkage of each tree.
     max_depth : int, default=4
-        Depth of the trees.
+        Maximum depth of the trees.
     subsample : float, default=0.8
-        Share of the rows of each tree.
+        Fraction of the rows sampled for each tree.
     colsample_bytree : float, default=0.5
-        Share of the columns of each tree.
+        Fraction of the columns sampled for each tree.
     aft_distribution : {"normal", "logistic", "extreme"}, default="normal"
-        Noise of the logarithm of the time, for ``loss="aft"``.
+        Distribution of the noise of the log time, for ``loss="aft"``.
     aft_scale : float, default=1.0
-        Its scale.
+        Scale of the noise distribution.
     n_jobs : int or None, default=None
-        Threads; None is 1.
+        Number of threads. None means 1.
     random_state : int, RandomState or None, default=None
-        Seeds the samples of rows and columns.
+        Seed of the samples of rows and columns.
 
     Attributes
     ----------
@@ -658,7 +661,7 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Their names, if `X` had any.
+        Names of the features, if `X` has column names that are all strings.
 
     References
     ----------
@@ -711,9 +714,9 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features; NaN is a gap.
+            Features, where NaN is a missing value.
         y : structured array of shape (n_samples,)
-            A boolean field (was the event seen?), then the times, above 0.
+            A boolean field (event observed), then the times, above 0.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows.
 
@@ -732,7 +735,7 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
         if sample_weight is not None:
             data.set_weight(check_weights(sample_weight, len(X), owner))
         event, time = outcome["event"], outcome["time"]
-        if self.loss == "cox":  # XGBoost takes censored times as negative ones
+        if self.loss == "cox":  # XGBoost marks censored times by a negative sign
             data.set_label(np.where(event, time, -time))
         else:
             data.set_float_info("label_lower_bound", time)
@@ -741,7 +744,7 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predict the risk: the log hazard ratio, or minus the log time.
+        """Predict the risk, i.e. the log hazard ratio or the negative log time.
 
         Parameters
         ----------
@@ -751,7 +754,7 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
         Returns
         -------
         ndarray of float64 of shape (n_samples,)
-            Greater where the event is expected sooner.
+            Risks, greater where the event is expected sooner.
         """
         check_is_fitted(self)
         X = validate_data(

@@ -1,8 +1,9 @@
-"""Targets: what a user passes as `y` in, what learners are given and asked for out.
+"""Targets of the fusion estimators: encoding of `y`, strata, scores and fallback.
 
-A target knows one task: how its `y` is checked and encoded, by what its rows are
-stratified, what a fitted learner is asked for, and what is predicted where nothing is
-known.
+A `Target` represents one task. It checks and encodes `y` and returns the strata of the
+rows. It also reads the scores of a fitted learner. Its fallback is the prediction of
+rows without any modality. `Target.encode` is called first and sets the number of
+outputs. `Target.summarise` then sets the fallback from the training rows.
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ __all__ = [
 
 
 class Target(ABC):
-    """One task: reads `y`, asks learners, knows what to say where nothing is known.
+    """Base class of one prediction task and its encoded target.
 
     Attributes
     ----------
     kind : {"classes", "labels", "numbers", "survival"}
-        Classes that exclude each other; labels that do not (multilabel indicator);
-        one or more numbers; times to an event.
+        Mutually exclusive classes, labels that are not exclusive (multilabel
+        indicator), one or more numbers, or times to an event.
     n_outputs : int
-        Width of the scores: number of classes, labels or numbers, 1 for a risk.
+        Width of the scores: number of classes, labels or numbers, and 1 for a risk.
     fallback : ndarray of shape (n_outputs,)
-        What is predicted where nothing is known; set by `summarise`.
+        Prediction of rows without any modality, set by `summarise`.
     """
 
     kind: ClassVar[str]
@@ -53,35 +54,35 @@ class Target(ABC):
 
     @abstractmethod
     def encode(self, y: Any) -> np.ndarray:
-        """Check `y` and return it as learners get it, one row per case."""
+        """Check `y` and return it in the form that learners need, one row per case."""
 
     @abstractmethod
     def ask(self, estimator: Any, X: Any) -> np.ndarray:
-        """Return what a fitted learner predicts, (n_samples, n_outputs)."""
+        """Return the scores of a fitted learner, (n_samples, n_outputs)."""
 
     def summarise(self, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
-        """Take the (weighted) mean of encoded `y` as the fallback."""
+        """Set the fallback to the (weighted) mean of encoded `y`."""
         mean = np.average(y, axis=0, weights=sample_weight)
         self.fallback = np.atleast_1d(np.asarray(mean, dtype=np.float64))
 
     def strata(self, y: np.ndarray) -> np.ndarray | None:
-        """Return the classes of which every training part needs some; None for none.
+        """Return the classes that every training part must contain, or None.
 
-        1-D class numbers are kept in proportion by folds; of a 2-D array each column
-        is checked, but not stratified.
+        Folds keep the proportions of 1-D class numbers. The columns of a 2-D array are
+        checked but not stratified.
         """
         return None
 
     def problem(self, y: np.ndarray) -> str | None:
-        """Say why encoded `y` cannot be learned from, or None."""
+        """Return the reason why no model can be fitted on encoded `y`, or None."""
         return None
 
     def adapt(self, estimator: Any) -> Any:
-        """Return the estimator, made to bear this kind of target where it does not."""
+        """Return the estimator, wrapped if it does not support this kind of target."""
         return estimator
 
     def result(self, scores: np.ndarray) -> np.ndarray:
-        """Return scores (n_samples, n_outputs) in the shape a user expects."""
+        """Return scores (n_samples, n_outputs) in the shape of a public prediction."""
         return scores
 
     @property
@@ -90,19 +91,19 @@ class Target(ABC):
         return [str(i) for i in range(self.n_outputs)]
 
     def informative(self, scores: np.ndarray) -> np.ndarray:
-        """Leave out the outputs that follow from the others, along the last axis."""
+        """Drop the outputs that follow from the others, along the last axis."""
         return scores
 
 
 def classifier_target(y: Any, owner: str) -> Classes | Labels:
-    """Return the target of a classifier: classes, or labels for an indicator matrix.
+    """Return the target of a classifier, with labels for an indicator matrix.
 
     Parameters
     ----------
     y : array-like of shape (n_samples,) or (n_samples, n_labels)
-        What the user passed.
+        Target, as passed by the user.
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, for error messages.
 
     Returns
     -------
@@ -111,14 +112,14 @@ def classifier_target(y: Any, owner: str) -> Classes | Labels:
     Raises
     ------
     ValueError
-        If `y` holds neither.
+        If `y` contains neither classes nor labels.
 
     Examples
     --------
     >>> from skfusion.fusion.targets import classifier_target
-    >>> classifier_target(["b", "a", "b"], "me").kind
+    >>> classifier_target(["b", "a", "b"], "EarlyFusionClassifier").kind
     'classes'
-    >>> classifier_target([[0, 1], [1, 1], [0, 0]], "me").kind
+    >>> classifier_target([[0, 1], [1, 1], [0, 0]], "EarlyFusionClassifier").kind
     'labels'
     """
     matrix = _several_columns(y)
@@ -127,7 +128,7 @@ def classifier_target(y: Any, owner: str) -> Classes | Labels:
     if type_of_target(matrix) != "multilabel-indicator":
         raise ValueError(
             f"{owner}: y has {matrix.shape[1]} columns, so it must be an indicator "
-            "matrix of 0 and 1 (one column a label), got "
+            "matrix of 0 and 1 (one column per label), got "
             f"{type_of_target(matrix)!r}. Fit one model per column for several "
             "multiclass outcomes."
         )
@@ -135,12 +136,12 @@ def classifier_target(y: Any, owner: str) -> Classes | Labels:
 
 
 class Classes(Target):
-    """Classes that exclude each other, two or more.
+    """Target of two or more mutually exclusive classes.
 
     Parameters
     ----------
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, for error messages.
     """
 
     kind = "classes"
@@ -149,7 +150,7 @@ class Classes(Target):
         self.owner = owner
 
     def encode(self, y: Any) -> np.ndarray:
-        """Return class numbers; the labels are in ``classes``."""
+        """Return class numbers and store the class labels in ``classes``."""
         values = _valid_column(y, self.owner)
         check_classification_targets(values)
         encoder = LabelEncoder().fit(values)
@@ -157,8 +158,8 @@ class Classes(Target):
         self.n_outputs = len(self.classes)
         if self.n_outputs < 2:
             raise ValueError(
-                f"{self.owner}: y holds one class only, so there is nothing to tell "
-                "apart. A classifier needs at least two classes."
+                f"{self.owner}: y contains one class only, so there is nothing to "
+                "classify. A classifier needs at least two classes."
             )
         return encoder.transform(values)
 
@@ -167,7 +168,7 @@ class Classes(Target):
         return np.asarray(_probabilities(estimator, X), dtype=np.float64)
 
     def summarise(self, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
-        """Take the class shares as the fallback."""
+        """Set the fallback to the (weighted) class frequencies."""
         shares = np.bincount(y, sample_weight, minlength=self.n_outputs)
         self.fallback = shares / shares.sum()
 
@@ -176,7 +177,7 @@ class Classes(Target):
         return y
 
     def problem(self, y: np.ndarray) -> str | None:
-        """Say so where a class is missing."""
+        """Return a message if a class is missing, else None."""
         n_left = len(np.unique(y))
         if n_left == self.n_outputs:
             return None
@@ -188,22 +189,22 @@ class Classes(Target):
 
     @property
     def output_names(self) -> list[str]:
-        """The classes; of two, the second."""
+        """Names of the classes, with two classes only that of the second."""
         names = [str(label) for label in self.classes]
         return names[1:] if self.n_outputs == 2 else names
 
     def informative(self, scores: np.ndarray) -> np.ndarray:
-        """Of two probabilities keep the second."""
+        """Keep the second of two probabilities, and all of three or more."""
         return scores[..., 1:] if self.n_outputs == 2 else scores
 
 
 class Labels(Target):
-    """Labels that do not exclude each other, each a question of its own.
+    """Target of several binary labels that are not mutually exclusive.
 
     Parameters
     ----------
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, for error messages.
     n_outputs : int
         Number of labels.
     """
@@ -222,12 +223,12 @@ class Labels(Target):
         if constant:
             raise ValueError(
                 f"{self.owner}: label(s) {constant[:5]} (columns of y) have one value "
-                "in all rows, so there is nothing to tell apart. Leave them out."
+                "in all rows, so there is nothing to classify. Leave them out."
             )
         return values
 
     def adapt(self, estimator: Any) -> Any:
-        """Fit one clone per label where the estimator takes one label only."""
+        """Wrap an estimator of a single label to fit one clone per label."""
         if get_tags(last_step(estimator)).classifier_tags.multi_label:
             return estimator
         return _with_last_step(estimator, MultiOutputClassifier)
@@ -237,7 +238,7 @@ class Labels(Target):
         given = _probabilities(estimator, X)
         if not isinstance(given, list):
             return np.asarray(given, dtype=np.float64)
-        known = estimator.classes_  # one array a label
+        known = estimator.classes_  # one array per label
         columns = [
             np.asarray(proba)[:, list(classes).index(1)]
             if 1 in classes
@@ -247,28 +248,28 @@ class Labels(Target):
         return np.column_stack(columns).astype(np.float64)
 
     def strata(self, y: np.ndarray) -> np.ndarray:
-        """Return the indicator matrix: each label needs both values."""
+        """Return the indicator matrix, because each label needs both values."""
         return y
 
     def problem(self, y: np.ndarray) -> str | None:
-        """Say so where a label has one value only."""
+        """Return a message if a label has one value only, else None."""
         n_constant = int((np.ptp(y, axis=0) == 0).sum())
         if not n_constant:
             return None
         return f"{n_constant} of {self.n_outputs} labels have one value only"
 
     def decide(self, scores: np.ndarray) -> np.ndarray:
-        """Return the labels more probable than not, an indicator matrix."""
+        """Return the indicator matrix of the labels with a probability above 0.5."""
         return (scores > 0.5).astype(np.int64)
 
 
 class Numbers(Target):
-    """One number, or several.
+    """Target of one or several numbers (regression).
 
     Parameters
     ----------
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, for error messages.
     """
 
     kind = "numbers"
@@ -286,7 +287,7 @@ class Numbers(Target):
             numbers = np.asarray(values, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"{self.owner}: y must hold numbers, got {values.dtype}."
+                f"{self.owner}: y must contain numbers, got {values.dtype}."
             ) from error
         if several:
             _check_known(pd.DataFrame(numbers).isna().any(axis=1), self.owner)
@@ -294,7 +295,7 @@ class Numbers(Target):
         return numbers
 
     def adapt(self, estimator: Any) -> Any:
-        """Fit one clone per number where the estimator predicts one only."""
+        """Wrap an estimator with a single output to fit one clone per output."""
         last = last_step(estimator)
         if self.n_outputs == 1 or get_tags(last).target_tags.multi_output:
             return estimator
@@ -311,14 +312,14 @@ class Numbers(Target):
 
     @property
     def output_names(self) -> list[str]:
-        """``prediction``, or ``prediction0``, ``prediction1`` ..."""
+        """Names ``prediction``, or ``prediction0``, ``prediction1`` and so on."""
         if self.n_outputs == 1:
             return ["prediction"]
         return [f"prediction{i}" for i in range(self.n_outputs)]
 
 
 class ClassifierTarget:
-    """Mixin of the classifiers: makes their target and publishes the classes."""
+    """Mixin class of the classifiers, which sets their target and `classes_`."""
 
     _task = "classes"
     classes_: np.ndarray
@@ -337,7 +338,7 @@ class ClassifierTarget:
 
 
 class RegressorTarget:
-    """Mixin of the regressors: makes their target."""
+    """Mixin class of the regressors, which sets their target."""
 
     _task = "numbers"
     _target: Any
@@ -355,21 +356,21 @@ class RegressorTarget:
 def _probabilities(estimator: Any, X: Any) -> Any:
     if not hasattr(estimator, "predict_proba"):
         raise TypeError(
-            f"{type(estimator).__name__} gives no probabilities, which fusion needs. "
-            "Wrap it in sklearn.calibration.CalibratedClassifierCV."
+            f"{type(estimator).__name__} has no predict_proba, but fusion needs "
+            "probabilities. Wrap it in sklearn.calibration.CalibratedClassifierCV."
         )
     return estimator.predict_proba(X)
 
 
 def last_step(estimator: Any) -> Any:
-    """Return what predicts at the end of a `Pipeline`, or the estimator itself."""
+    """Return the final step of a `Pipeline`, or the estimator itself."""
     while isinstance(estimator, Pipeline):
         estimator = estimator.steps[-1][1]
     return estimator
 
 
 def _with_last_step(estimator: Any, wrapper: Any) -> Any:
-    # Only the learner is multiplied: the steps before it are fitted once.
+    # Only the final step is wrapped, so that the steps before it are fitted once.
     if not isinstance(estimator, Pipeline):
         return wrapper(clone(estimator))
     name, last = estimator.steps[-1]
@@ -377,7 +378,7 @@ def _with_last_step(estimator: Any, wrapper: Any) -> Any:
 
 
 def _several_columns(y: Any) -> np.ndarray | None:
-    """Return a `y` of two or more columns as a dense array, and None for any other."""
+    """Return a `y` of two or more columns as a dense array, else None."""
     dense = y.toarray() if scipy.sparse.issparse(y) else np.asarray(y)
     return dense if dense.ndim == 2 and dense.shape[1] > 1 else None
 

@@ -1,4 +1,4 @@
-"""What makes a run of torch repeatable: its seed, its threads and its device."""
+"""Reproducible computation with torch: seed, threads, device and precision."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["seeded_torch", "torch_threads"]
 
 @contextmanager
 def seeded_torch(seed: int) -> Iterator[None]:
-    """Seed torch, and restore the state of its generator afterwards.
+    """Seed torch and restore the state of its generator afterwards.
 
     Parameters
     ----------
     seed : int
-        Seed of initial weights, dropout and the order of the batches.
+        Seed of the initial weights, the dropout and the order of the batches.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -27,10 +27,11 @@ def seeded_torch(seed: int) -> Iterator[None]:
 
 @contextmanager
 def torch_threads(n_threads: int) -> Iterator[None]:
-    """Let torch use so many threads, and restore their number afterwards.
+    """Set the number of threads of torch and restore it afterwards.
 
-    The number decides in which order torch adds, and thus the last digits of what is
-    trained: it must not depend on whether a fit runs in a worker process.
+    The number of threads determines the order of summation, and therefore the last
+    digits of the trained weights. It must not depend on whether a fit runs in a worker
+    process.
 
     Parameters
     ----------
@@ -50,14 +51,16 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class Precision:
-    """In which precision a network is trained; it is asked in its own.
+    """Floating-point precision in which a network is trained.
+
+    Predictions use the precision of the weights.
 
     Attributes
     ----------
     device : torch.device
-        Where it is trained.
+        Device of the training.
     dtype : torch.dtype or None
-        What autocast computes in; None leaves everything as it is.
+        Data type of autocast. None disables autocast.
     """
 
     device: torch.device
@@ -67,16 +70,18 @@ class Precision:
     def resolve(
         cls, precision: str, device: torch.device, *, is_light: bool
     ) -> Precision:
-        """Return what a parameter means on a device.
+        """Return the precision that the parameter `precision` selects on a device.
 
         Parameters
         ----------
         precision : {"auto", "float32", "bfloat16", "float16"}
-            ``"auto"`` is float32, but on CUDA bfloat16 where it has it, else float16.
+            ``"auto"`` is float32 on a CPU. On CUDA it is bfloat16 if the device
+            supports it, else float16.
         device : torch.device
-            Where the network is trained.
+            Device of the training.
         is_light : bool
-            Whether the network is so small that ``"auto"`` saves nothing.
+            Whether the network is so small that a lower precision saves no time.
+            ``"auto"`` is then float32.
         """
         if precision == "auto" and device.type == "cuda" and not is_light:
             half = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -86,15 +91,15 @@ class Precision:
         return cls(device, getattr(torch, precision))
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Return the context in which a network is run."""
+        """Return the context manager in which a network is run."""
         if self.dtype is None:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
 
     def scaler(self) -> torch.amp.GradScaler | None:
-        """Return what keeps small gradients of float16 from vanishing, or None."""
+        """Return a gradient scaler for float16, and None for other types."""
         if self.dtype is not torch.float16:
             return None
-        # torch begins at 65536 and throws away the dozen steps that overflow, which is
-        # a large part of a short training.
+        # The default scale of torch, 65536, skips about a dozen steps that overflow.
+        # These are a large part of a short training.
         return torch.amp.GradScaler(self.device.type, init_scale=1024.0)

@@ -88,7 +88,7 @@ def having(estimator: BaseFusion, X: Any, name: str) -> tuple[np.ndarray, pd.Dat
     ValueError
         If the modality is absent in all rows.
     """
-    frame = estimator._read_cohort(X)
+    frame = estimator.read_cohort(X)
     rows = np.flatnonzero(estimator.presence(X)[name])
     if len(rows) == 0:
         raise ValueError(
@@ -164,7 +164,7 @@ class FusionModel:
     def __init__(self, estimator: Any) -> None:
         self.estimator = estimator
         self.modalities = tuple(name for name, *_ in estimator.modalities_)
-        target = estimator._target
+        target = estimator.target_
         self.kind: str = target.kind
         self.labels = getattr(target, "classes", None)
         self.n_outputs: int = target.n_outputs

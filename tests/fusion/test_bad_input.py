@@ -124,14 +124,14 @@ def test_targets_that_cannot_be_learned(kind, cohort, make):
     unknown[[2, 7]] = np.nan
     with pytest.raises(ValueError, match=r"y contains NaN in 2 of 48 rows.*\[2, 7\]"):
         make(kind).fit(cohort.X, unknown)
-    with pytest.raises(ValueError, match="y holds one class only"):
+    with pytest.raises(ValueError, match="y contains one class only"):
         make(kind).fit(cohort.X, np.zeros(48, int))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         make(kind).fit(cohort.X, cohort.y[:-1])
 
 
 def test_numbers_are_asked_for_in_regression(cohort, make):
-    with pytest.raises(ValueError, match="y must hold numbers"):
+    with pytest.raises(ValueError, match="y must contain numbers"):
         make(EarlyFusionRegressor).fit(cohort.X, np.repeat("high", 48))
 
 
@@ -162,7 +162,7 @@ def test_groups_that_cannot_be_used(kind, cohort, make):
 
 def test_one_patient_for_grouped_folds(cohort, make):
     X = cohort.X.assign(patient_id="P0")
-    with pytest.raises(ValueError, match="there are 1 patients"):
+    with pytest.raises(ValueError, match="got 1 patients"):
         make(LateFusionClassifier, aggregation="stacking").fit(X, cohort.y)
 
 

@@ -177,7 +177,7 @@ def test_penalties_that_are_refused(alpha):
 
 def test_inputs_that_are_refused():
     X, y = follow_up(50)
-    with pytest.raises(ValueError, match="X has 50 rows but y has 49"):
+    with pytest.raises(ValueError, match="numbers of samples, got 50 and 49"):
         CoxRidge().fit(X, y[:49])
     with pytest.raises(ValueError, match="NaN"):
         CoxRidge().fit(np.where(X > 1, np.nan, X), y)

@@ -1,7 +1,4 @@
-"""What early fusion does: blocks are joined, one estimator learns from them.
-
-The estimators are in `skfusion.fusion.early.estimators`.
-"""
+"""Base class of early fusion: joined features and one estimator."""
 
 from __future__ import annotations
 
@@ -38,18 +35,18 @@ __all__ = ["BaseEarlyFusion", "early_fusion_type", "keeps_columns"]
 
 
 def early_fusion_type(modalities: Iterable[Modality]) -> str:
-    """Return ``"I"`` where only original features are joined, else ``"II"``.
+    """Return ``"I"`` if only original features are joined, else ``"II"``.
 
-    Type I joins original features; type II extracted ones: measured by software or by
-    a network, reduced to components, or a model's predicted probabilities (Huang et
-    al., npj Digital Medicine 3:136, 2020). One modality with extracted features makes
-    it type II. `keeps_columns` says how a modality is judged; what was measured before
-    it became a column of the table cannot be known, and counts as original.
+    Fusion type I joins original features. Fusion type II joins extracted features:
+    measurements by software or a network, components, or predicted probabilities of a
+    model (Huang et al., npj Digital Medicine 3:136, 2020). One modality with extracted
+    features makes it type II. `keeps_columns` classifies each modality. Features that
+    were extracted before they became columns of `X` count as original.
 
     Parameters
     ----------
     modalities : iterable of Modality
-        With their fitted transformers.
+        Modalities with fitted transformers.
 
     Returns
     -------
@@ -59,17 +56,17 @@ def early_fusion_type(modalities: Iterable[Modality]) -> str:
 
 
 def keeps_columns(modality: Modality) -> bool:
-    """Tell whether a fitted transformer hands on the columns that it was given.
+    """Return whether the output features of a fitted transformer are input columns.
 
-    It does where every feature bears the name of a column, alone or with something
-    before or after it, as scaled, filled, chosen and one-hot encoded columns do:
-    ``age``, ``missingindicator_age``, ``sex_female``. Features with names of their own
-    (``emb0``, ``pca3``) or none are extracted, and so is whatever a model predicts.
+    This holds if the name of every feature contains the name of a column, possibly with
+    a prefix or suffix. Scaled, imputed, selected and one-hot encoded columns have such
+    names: ``age``, ``missingindicator_age``, ``sex_female``. Features with new names
+    (``emb0``, ``pca3``) or without names are extracted, as are predictions of a model.
 
     Parameters
     ----------
     modality : Modality
-        With its fitted transformer.
+        Modality with its fitted transformer.
 
     Returns
     -------
@@ -97,11 +94,11 @@ def keeps_columns(modality: Modality) -> bool:
         return True
     try:
         features = transformer.get_feature_names_out()
-    except AttributeError:  # it, or a step of a Pipeline, names nothing
+    except AttributeError:  # the transformer or a step of a Pipeline gives no names
         return False
     columns = list(modality.columns)
     if not all(isinstance(column, str) for column in columns):
-        columns = [f"x{i}" for i in range(len(columns))]  # as scikit-learn names them
+        columns = [f"x{i}" for i in range(len(columns))]  # default names, scikit-learn
     return all(
         any(f"_{column}_" in f"_{feature}_" for column in columns)
         for feature in features
@@ -109,13 +106,13 @@ def keeps_columns(modality: Modality) -> bool:
 
 
 def _predicts(step: Any) -> bool:
-    if isinstance(step, SelectorMixin):  # some can predict too, but choose columns
+    if isinstance(step, SelectorMixin):  # some selectors also have `predict`
         return False
     return isinstance(step, ModelFeatures) or hasattr(step, "predict")
 
 
 class BaseEarlyFusion(BaseFusion):
-    """Join the blocks of all modalities and fit one estimator on them."""
+    """Base class of early fusion estimators, fitted on the joined features."""
 
     _DEFAULTED = ("estimator",)
     _RENAMED = {"modality_dropout": "absence_copies"}
@@ -124,19 +121,19 @@ class BaseEarlyFusion(BaseFusion):
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> BaseEarlyFusion:
-        """Fit the transformers, join their blocks, fit the estimator.
+        """Fit the transformers, join their features and fit the estimator.
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            The cohort, one row per case.
+            Cohort, one row per case.
         y : array-like of shape (n_samples,)
             The target.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights, handed to the estimator.
+            Weights of the rows, passed to the estimator.
         groups : array-like of shape (n_samples,) or None, default=None
-            Patient ids; they override the column named by the parameter `groups`.
-            Handed to the estimator if its `fit` takes them.
+            Patient ids, which override the column named by the parameter `groups`.
+            They are passed to the estimator if its `fit` accepts them.
 
         Returns
         -------
@@ -151,7 +148,7 @@ class BaseEarlyFusion(BaseFusion):
         blocks = self._blocks.fit_transform(
             data.X, data.y, data.sample_weight, data.groups
         )
-        # Unreadable images count as absent, which only the transformers find out.
+        # Unreadable images count as absent, and only the transformers detect them.
         kept = self._usable_rows(blocks.presence)
         self._log(
             "; ".join(f"{k}: {v.shape[1]} features" for k, v in blocks.arrays.items())
@@ -191,7 +188,7 @@ class BaseEarlyFusion(BaseFusion):
         data: TrainingData,
         rng: np.random.RandomState,
     ) -> np.ndarray:
-        """Fit the balance and the join; return the joined training rows."""
+        """Fit the balance and the join, and return the joined training rows."""
         blocks = Blocks(arrays, data.presence)
         self._balance = Balance(self.balance).fit(
             blocks, self._blocks.feature_names_, data.sample_weight
@@ -213,7 +210,7 @@ class BaseEarlyFusion(BaseFusion):
         estimator: Any,
         rng: np.random.RandomState,
     ) -> tuple[dict[str, np.ndarray], TrainingData]:
-        """Teach the absence of modalities by copies of rows, where that is wanted."""
+        """Add the copies with absent modalities that `absence_copies` requests."""
         owner = type(self).__name__
         weight = copy_weight(self.absence_copies, estimator, owner=owner)
         if self.missing != "auto" or len(self._modalities) < 2 or weight == 0:
@@ -221,21 +218,21 @@ class BaseEarlyFusion(BaseFusion):
         return add_absence_copies(arrays, data, weight, estimator, rng)
 
     def _finish_fit(self, data: TrainingData, joined: np.ndarray) -> None:
-        """Learn what a task needs beside the estimator: nothing for most."""
+        """Fit additional parts of a task, none by default."""
 
     def transform(self, X: Any) -> np.ndarray:
-        """Return the joined features, as the estimator is given them.
+        """Return the joined features that are the input of the estimator.
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort.
+            Cohort, one row per case.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            What the join makes of the blocks (side by side by default), then a 0/1
-            presence flag for each modality that was absent in some training row.
+            Joined blocks (concatenated by default), then a 0/1 presence flag for each
+            modality that was absent in some training row.
         """
         arrays, presence = self._encode(X)
         return self._joined(arrays, presence)
@@ -246,13 +243,13 @@ class BaseEarlyFusion(BaseFusion):
         Parameters
         ----------
         input_features : ignored
-            The names are known from `fit`.
+            Not used, because `fit` sets the names.
 
         Returns
         -------
         ndarray of str of shape (n_features,)
-            ``modality__feature`` of blocks side by side or ``joined0`` ... of another
-            join, then ``modality__present``.
+            ``modality__feature`` for concatenated blocks or ``joined0`` and so on for
+            another join, then ``modality__present``.
         """
         check_is_fitted(self, "modalities_")
         flags = [f"{self._modalities[j].name}__present" for j in self._flagged]
@@ -260,39 +257,57 @@ class BaseEarlyFusion(BaseFusion):
         return np.asarray(names, dtype=object)
 
     def encode_modalities(self, X: Any) -> dict[str, np.ndarray]:
-        """Return the block of each modality, the costly half of a prediction.
+        """Return the features of each modality, the expensive part of a prediction.
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort.
+            Cohort, one row per case.
 
         Returns
         -------
         dict of str to ndarray of shape (n_samples, n_features_m)
-            Rows where the modality is absent are NaN.
+            One block per modality, with NaN in rows where the modality is absent.
         """
         return self._encode(X)[0]
 
     def predict_encoded(self, Z: dict[str, np.ndarray]) -> np.ndarray:
-        """Predict from the blocks that `encode_modalities` gave.
+        """Predict from the blocks that `encode_modalities` returned.
 
         Parameters
         ----------
         Z : dict of str to ndarray of shape (n_samples, n_features_m)
-            One block per modality; an all-NaN row is an absent modality.
+            One block per modality, where an all-NaN row is an absent modality.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes) or (n_samples,)
-            What ``predict_proba`` (classifier) or ``predict`` (regressor) gives.
+            Result of ``predict_proba`` (classifier) or ``predict`` (regressor).
         """
+        return self._scores(*self._read_encoded(Z))
+
+    def join_encoded(self, Z: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the joined features of the blocks that `encode_modalities` returns.
+
+        Parameters
+        ----------
+        Z : dict of str to ndarray of shape (n_samples, n_features_m)
+            One block per modality. A row of NaN is an absent modality.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            The input of `estimator_`.
+        """
+        return self._joined(*self._read_encoded(Z))
+
+    def _read_encoded(
+        self, Z: dict[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         check_is_fitted(self, "modalities_")
         arrays = {name: np.asarray(Z[name]) for name in self._blocks.feature_names_}
-        presence = np.column_stack(
-            [~np.isnan(block).all(axis=1) for block in arrays.values()]
-        )
-        return self._scores(arrays, presence)
+        absent = [np.isnan(block).all(axis=1) for block in arrays.values()]
+        return arrays, ~np.column_stack(absent)
 
     def _encode(self, X: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:
         cohort = self._read_cohort(X)

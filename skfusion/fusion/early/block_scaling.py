@@ -1,8 +1,8 @@
-"""Blocks of unlike width in, blocks of like weight out.
+"""Scaling and replication of narrow feature blocks, the `balance` of early fusion.
 
-An image gives a thousand features and the record a dozen, so that a model which treats
-features alike hardly sees the record. Yoo (2019) replicated and scaled the clinical
-features; both are here.
+An image yields about a thousand features and a record about a dozen. A model that
+treats all features equally gives the record little weight. Yoo (2019) replicated and
+scaled the clinical features, and this module implements both methods.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ BALANCES = (None, "scale", "replicate")
 
 
 def check_balance(balance: str | None, owner: str) -> None:
-    """Raise ValueError if there is no such balance."""
+    """Raise ValueError if the value of `balance` is unknown."""
     check_option(balance, "balance", BALANCES, owner)
 
 
 class Balance:
-    """Give all blocks the weight of the heaviest.
+    """Equal weights of the feature blocks, by scaling or replication.
 
-    ``"scale"`` multiplies each block by one number, so that all have the total variance
-    of the one that varies most; ``"replicate"`` puts as many copies of a narrow block
-    side by side as come nearest to the width of the widest. For a linear model with a
-    ridge penalty, r copies are the same as a factor of the root of r.
+    ``"scale"`` multiplies each block by one factor, so that all blocks have the largest
+    total variance. ``"replicate"`` concatenates copies of a narrow block until its
+    width is closest to that of the widest block. For a linear model with a ridge
+    penalty, r copies are equivalent to a factor of the square root of r.
 
     Parameters
     ----------
     how : {"scale", "replicate"} or None
-        None changes nothing.
+        Method. None leaves the blocks unchanged.
 
     Attributes
     ----------
     factors_ : dict of str to float
-        What each block is multiplied by.
+        Factor of each block.
     copies_ : dict of str to int
-        How often each block stands there.
+        Number of times that each block is repeated.
     feature_names_ : dict of str to ndarray of str
-        Names of the features, those of copies ending in ``__copy2`` and so on.
+        Names of the features. The names of copies end in ``__copy2`` and so on.
 
     Examples
     --------
@@ -73,16 +73,16 @@ class Balance:
         names: Mapping[str, Any],
         sample_weight: np.ndarray | None = None,
     ) -> Balance:
-        """Learn the factor or the number of copies of each block.
+        """Compute the factor or the number of copies of each block.
 
         Parameters
         ----------
         blocks : Blocks
-            One block per modality; gaps do not count.
+            One block per modality. Missing values are ignored.
         names : mapping of str to array of str
-            Names of their features.
+            Names of the features of each block.
         sample_weight : ndarray of shape (n_samples,) or None, default=None
-            Weights in the variances.
+            Weights of the rows in the variances.
         """
         self.factors_ = dict.fromkeys(blocks.arrays, 1.0)
         self.copies_ = dict.fromkeys(blocks.arrays, 1)
@@ -92,7 +92,7 @@ class Balance:
                 for name, block in blocks.arrays.items()
             }
             largest = max(totals.values())
-            # a block that does not vary says nothing, whatever its size
+            # A constant block has no information, so its scale does not matter.
             self.factors_ = {
                 name: (largest / total) ** 0.5 if total > 0 else 1.0
                 for name, total in totals.items()
@@ -110,12 +110,12 @@ class Balance:
         return self
 
     def apply(self, blocks: Blocks) -> Blocks:
-        """Return the blocks, scaled or replicated; an absent one stays NaN.
+        """Return the scaled or replicated blocks, with absent blocks still NaN.
 
         Parameters
         ----------
         blocks : Blocks
-            Blocks as wide as in `fit`.
+            Blocks with the same widths as in `fit`.
 
         Returns
         -------
@@ -136,7 +136,7 @@ def _copied_names(names: Iterable[str], n_copies: int) -> np.ndarray:
 
 
 def _total_variance(block: np.ndarray, sample_weight: np.ndarray | None) -> float:
-    """Return the sum of the (weighted) variances of the columns, gaps left out."""
+    """Return the sum of the (weighted) column variances, ignoring missing values."""
     weight = np.ones(len(block)) if sample_weight is None else sample_weight
     here = ~np.isnan(block)
     share = here * weight[:, None]
@@ -145,5 +145,5 @@ def _total_variance(block: np.ndarray, sample_weight: np.ndarray | None) -> floa
     values = np.where(here, block, 0.0)
     mean = (share * values).sum(axis=0)
     variance = (share * (values - mean) ** 2).sum(axis=0)
-    constant = variance <= (1e-10 * np.abs(mean)) ** 2  # but for rounding
+    constant = variance <= (1e-10 * np.abs(mean)) ** 2  # up to rounding errors
     return float(variance[~constant].sum())

@@ -1,7 +1,4 @@
-"""Early fusion: one model learns from the joined features of all modalities.
-
-How is in `skfusion.fusion.early.base`.
-"""
+"""Early fusion estimators for classification, regression and survival analysis."""
 
 from __future__ import annotations
 
@@ -29,79 +26,84 @@ def _gives_probabilities(model: Any) -> bool:
 
 
 class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
-    """Classify from the joined features of all modalities (early fusion).
+    """Early fusion classifier, fitted on the joined features of all modalities.
 
-    Each modality's transformer turns its columns into a block of features; the blocks
-    are joined into one vector, from which one estimator learns [1]_. An absent modality
-    is a block of NaN, which a join leaves out, plus a presence flag.
+    The transformer of each modality turns its columns into a block of features. The
+    blocks are joined into one vector per row, on which one estimator is fitted [1]_. An
+    absent modality is a block of NaN, which a join ignores, plus a presence flag.
 
     Parameters
     ----------
     modalities : list of (str, transformer, columns) or "auto", default="auto"
-        The modalities, as in `ColumnTransformer`. With ``"auto"``, each column of
-        images is a modality and the other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`. With ``"auto"``, each
+        column of images is one modality and all other columns are one EHR modality.
     estimator : classifier or None, default=None
-        Learns from the joined vector; None is XGBoost (200 trees of depth 4,
-        64 bins). Where it does not take NaN, gaps are filled with the training means.
+        Estimator that is fitted on the joined features. None is XGBoost (200 trees of
+        depth 4, 64 bins). The parameters of this default can be set by name, e.g.
+        ``estimator__max_depth``. If the estimator does not support NaN, missing values
+        are imputed with the training means.
     join : {"concat", "pool", "gated"} or join object, default="concat"
-        What becomes of the blocks: ``"concat"`` puts them side by side; ``"pool"``
-        pools equally wide blocks feature by feature over the modalities present;
-        ``"gated"`` learns a gated multimodal unit, by torch. An object with the
-        methods of `skfusion.fusion.early.joins.Pool` is a join of your own.
+        Method that joins the blocks. ``"concat"`` concatenates them. ``"pool"`` pools
+        equally wide blocks feature by feature over the modalities present. ``"gated"``
+        fits a gated multimodal unit with torch. A custom join is an object with the
+        methods of `skfusion.fusion.early.joins.Pool`.
     join_params : dict or None, default=None
-        Options of the join: ``pooling`` ("mean", or "max", "min", "sum") of
-        ``"pool"``; ``n_units`` (16), ``weight_decay`` (0.01) and ``max_iter`` (200) of
-        ``"gated"``.
+        Options of a named join. ``"pool"`` has ``pooling`` ("mean" by default, or
+        "max", "min", "sum"). ``"gated"`` has ``n_units`` (16), ``weight_decay`` (0.01)
+        and ``max_iter`` (200).
     balance : {"scale", "replicate"} or None, default=None
-        Against blocks of unlike width: multiply each by one number, so that all have
-        the total variance of the one that varies most; or put copies of a narrow block
-        side by side until it is about as wide as the widest. Trees, and the gated unit,
-        are indifferent to the scale.
+        Method that gives blocks of different width equal weight. ``"scale"`` multiplies
+        each block by one factor, so that all have the largest total variance.
+        ``"replicate"`` repeats a narrow block until it is about as wide as the widest.
+        Trees and the gated unit do not depend on the scale.
     absence_copies : float or "auto", default="auto"
-        Weight, relative to that of their row, of two copies of each training row that
-        share its modalities between them, so that the model learns to do without; 0
-        for none. ``"auto"`` is 1 for an estimator that takes NaN, unless it splits its
-        rows again (``cv``, ``early_stopping``), and 0 for others.
+        Weight of two additional copies of each training row, relative to the row. Each
+        modality of the row is present in only one of the two copies, so that the model
+        is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
+        for an estimator that supports NaN, unless it splits its rows again (``cv``,
+        ``early_stopping``), and 0 for others.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, turned into sample weights.
+        Weights of the classes, which multiply the sample weights.
     missing : {"auto", "error", "complete_case"}, default="auto"
-        What an absent modality does: NaN block and flag, an error, or its row is
-        dropped in `fit` with a warning (and refused in prediction).
+        Handling of absent modalities. ``"auto"`` uses NaN blocks and presence flags.
+        ``"error"`` raises an error. ``"complete_case"`` drops their rows in `fit` with
+        a warning and raises an error in prediction.
     groups : str or None, default=None
-        Name of the column with patient ids; it is no feature.
+        Name of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
-        Threads of the default estimator; None is 1.
+        Number of modalities whose transformers are fitted at a time, by joblib. The
+        threads of the default learner are `estimator__n_jobs`.
     random_state : int, RandomState or None, default=None
-        Seeds every part that has chance in it and no seed of its own.
+        Seed of every nested estimator whose `random_state` is None.
     verbose : int, default=0
-        Not 0: log what is fitted.
+        If positive, print progress to standard error.
 
     Attributes
     ----------
     modalities_ : list of (str, fitted transformer, columns)
-        The modalities that are used, inferred ones included.
+        The modalities used, including inferred ones.
     estimator_ : classifier
         The fitted estimator.
     classes_ : ndarray of shape (n_classes,)
         The class labels.
     fusion_type_ : {"I", "II"}
-        Early fusion type I if only original features are joined: every feature bears
-        the name of a column (scaled, filled, chosen, encoded). Type II if some were
-        extracted: components, embeddings, measurements, a model's predictions.
+        Fusion type I if only original features are joined, i.e. scaled, imputed,
+        selected or encoded columns. Fusion type II if some features were extracted,
+        e.g. components, embeddings, measurements or predictions of a model.
     join_ : join object
         The fitted join.
     supports_missing_ : dict of str to bool
-        Whether the model has learned to do without the modality: it was absent or
-        hidden in some training row, and ``missing="auto"``.
+        Whether the model was trained with the modality absent. This requires
+        ``missing="auto"`` and a training row, or a copy of one, without the modality.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Their names.
+        Names of these columns.
 
     See Also
     --------
-    LateFusionClassifier : One model per modality, predictions combined.
-    JointFusionClassifier : One network, encoders fine-tuned together.
+    LateFusionClassifier : One model per modality with combined predictions.
+    JointFusionClassifier : One network with jointly fine-tuned encoders.
 
     References
     ----------
@@ -160,11 +162,12 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort; modalities may be absent.
+            Cohort, one row per case. Modalities may be absent.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
+            Probabilities of the classes, in the order of `classes_`.
         """
         return self._scores(*self._encode(X))
 
@@ -174,7 +177,7 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort; modalities may be absent.
+            Cohort, one row per case. Modalities may be absent.
 
         Returns
         -------
@@ -188,75 +191,80 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
 
 
 class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
-    """Predict a number from the joined features of all modalities (early fusion).
+    """Early fusion regressor, fitted on the joined features of all modalities.
 
-    Each modality's transformer turns its columns into a block of features; the blocks
-    are joined into one vector, from which one estimator learns [1]_. An absent modality
-    is a block of NaN, which a join leaves out, plus a presence flag.
+    The transformer of each modality turns its columns into a block of features. The
+    blocks are joined into one vector per row, on which one estimator is fitted [1]_. An
+    absent modality is a block of NaN, which a join ignores, plus a presence flag.
 
     Parameters
     ----------
     modalities : list of (str, transformer, columns) or "auto", default="auto"
-        The modalities, as in `ColumnTransformer`. With ``"auto"``, each column of
-        images is a modality and the other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`. With ``"auto"``, each
+        column of images is one modality and all other columns are one EHR modality.
     estimator : regressor or None, default=None
-        Learns from the joined vector; None is XGBoost (200 trees of depth 4,
-        64 bins). Where it does not take NaN, gaps are filled with the training means.
+        Estimator that is fitted on the joined features. None is XGBoost (200 trees of
+        depth 4, 64 bins). The parameters of this default can be set by name, e.g.
+        ``estimator__max_depth``. If the estimator does not support NaN, missing values
+        are imputed with the training means.
     join : {"concat", "pool", "gated"} or join object, default="concat"
-        What becomes of the blocks: ``"concat"`` puts them side by side; ``"pool"``
-        pools equally wide blocks feature by feature over the modalities present;
-        ``"gated"`` learns a gated multimodal unit, by torch. An object with the
-        methods of `skfusion.fusion.early.joins.Pool` is a join of your own.
+        Method that joins the blocks. ``"concat"`` concatenates them. ``"pool"`` pools
+        equally wide blocks feature by feature over the modalities present. ``"gated"``
+        fits a gated multimodal unit with torch. A custom join is an object with the
+        methods of `skfusion.fusion.early.joins.Pool`.
     join_params : dict or None, default=None
-        Options of the join: ``pooling`` ("mean", or "max", "min", "sum") of
-        ``"pool"``; ``n_units`` (16), ``weight_decay`` (0.01) and ``max_iter`` (200) of
-        ``"gated"``.
+        Options of a named join. ``"pool"`` has ``pooling`` ("mean" by default, or
+        "max", "min", "sum"). ``"gated"`` has ``n_units`` (16), ``weight_decay`` (0.01)
+        and ``max_iter`` (200).
     balance : {"scale", "replicate"} or None, default=None
-        Against blocks of unlike width: multiply each by one number, so that all have
-        the total variance of the one that varies most; or put copies of a narrow block
-        side by side until it is about as wide as the widest. Trees, and the gated unit,
-        are indifferent to the scale.
+        Method that gives blocks of different width equal weight. ``"scale"`` multiplies
+        each block by one factor, so that all have the largest total variance.
+        ``"replicate"`` repeats a narrow block until it is about as wide as the widest.
+        Trees and the gated unit do not depend on the scale.
     absence_copies : float or "auto", default="auto"
-        Weight, relative to that of their row, of two copies of each training row that
-        share its modalities between them, so that the model learns to do without; 0
-        for none. ``"auto"`` is 1 for an estimator that takes NaN, unless it splits its
-        rows again (``cv``, ``early_stopping``), and 0 for others.
+        Weight of two additional copies of each training row, relative to the row. Each
+        modality of the row is present in only one of the two copies, so that the model
+        is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
+        for an estimator that supports NaN, unless it splits its rows again (``cv``,
+        ``early_stopping``), and 0 for others.
     missing : {"auto", "error", "complete_case"}, default="auto"
-        What an absent modality does: NaN block and flag, an error, or its row is
-        dropped in `fit` with a warning (and refused in prediction).
+        Handling of absent modalities. ``"auto"`` uses NaN blocks and presence flags.
+        ``"error"`` raises an error. ``"complete_case"`` drops their rows in `fit` with
+        a warning and raises an error in prediction.
     groups : str or None, default=None
-        Name of the column with patient ids; it is no feature.
+        Name of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
-        Threads of the default estimator; None is 1.
+        Number of modalities whose transformers are fitted at a time, by joblib. The
+        threads of the default learner are `estimator__n_jobs`.
     random_state : int, RandomState or None, default=None
-        Seeds every part that has chance in it and no seed of its own.
+        Seed of every nested estimator whose `random_state` is None.
     verbose : int, default=0
-        Not 0: log what is fitted.
+        If positive, print progress to standard error.
 
     Attributes
     ----------
     modalities_ : list of (str, fitted transformer, columns)
-        The modalities that are used, inferred ones included.
+        The modalities used, including inferred ones.
     estimator_ : regressor
         The fitted estimator.
     fusion_type_ : {"I", "II"}
-        Early fusion type I if only original features are joined: every feature bears
-        the name of a column (scaled, filled, chosen, encoded). Type II if some were
-        extracted: components, embeddings, measurements, a model's predictions.
+        Fusion type I if only original features are joined, i.e. scaled, imputed,
+        selected or encoded columns. Fusion type II if some features were extracted,
+        e.g. components, embeddings, measurements or predictions of a model.
     join_ : join object
         The fitted join.
     supports_missing_ : dict of str to bool
-        Whether the model has learned to do without the modality: it was absent or
-        hidden in some training row, and ``missing="auto"``.
+        Whether the model was trained with the modality absent. This requires
+        ``missing="auto"`` and a training row, or a copy of one, without the modality.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Their names.
+        Names of these columns.
 
     See Also
     --------
-    LateFusionRegressor : One model per modality, predictions combined.
-    JointFusionRegressor : One network, encoders fine-tuned together.
+    LateFusionRegressor : One model per modality with combined predictions.
+    JointFusionRegressor : One network with jointly fine-tuned encoders.
 
     References
     ----------
@@ -313,7 +321,7 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort; modalities may be absent.
+            Cohort, one row per case. Modalities may be absent.
 
         Returns
         -------
@@ -323,79 +331,86 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
 
 
 class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
-    """Predict censored times from the joined features of all modalities.
+    """Early fusion survival estimator, fitted on the joined features of all modalities.
 
-    Early fusion [1]_ whose target is a time to an event. `predict` gives a risk,
-    greater where the event is expected sooner; survival curves come from Cox's model
-    of out-of-fold risks.
+    The target of this early fusion [1]_ is a censored time to an event. `predict`
+    returns a risk, which is greater where the event is expected sooner. Cox's model of
+    the out-of-fold risks gives the survival curves.
 
     Parameters
     ----------
     modalities : list of (str, transformer, columns) or "auto", default="auto"
-        The modalities, as in `ColumnTransformer`. With ``"auto"``, each column of
-        images is a modality and the other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`. With ``"auto"``, each
+        column of images is one modality and all other columns are one EHR modality.
     estimator : survival estimator or None, default=None
-        Learns from the joined vector: anything whose `fit` takes scikit-survival's
-        structured `y` and whose `predict` gives a risk. None is `XGBoostSurvival`.
+        Estimator that is fitted on the joined features. Its `fit` takes the structured
+        `y` of scikit-survival, and its `predict` returns a risk. None is
+        `XGBoostSurvival`. The parameters of this default can be set by name, e.g.
+        ``estimator__max_depth``. If the estimator does not support NaN, missing values
+        are imputed with the training means.
     join : {"concat", "pool", "gated"} or join object, default="concat"
-        What becomes of the blocks: ``"concat"`` puts them side by side; ``"pool"``
-        pools equally wide blocks feature by feature over the modalities present;
-        ``"gated"`` learns a gated multimodal unit, by torch. An object with the
-        methods of `skfusion.fusion.early.joins.Pool` is a join of your own.
+        Method that joins the blocks. ``"concat"`` concatenates them. ``"pool"`` pools
+        equally wide blocks feature by feature over the modalities present. ``"gated"``
+        fits a gated multimodal unit with torch. A custom join is an object with the
+        methods of `skfusion.fusion.early.joins.Pool`.
     join_params : dict or None, default=None
-        Options of the join: ``pooling`` ("mean", or "max", "min", "sum") of
-        ``"pool"``; ``n_units`` (16), ``weight_decay`` (0.01) and ``max_iter`` (200) of
-        ``"gated"``.
+        Options of a named join. ``"pool"`` has ``pooling`` ("mean" by default, or
+        "max", "min", "sum"). ``"gated"`` has ``n_units`` (16), ``weight_decay`` (0.01)
+        and ``max_iter`` (200).
     balance : {"scale", "replicate"} or None, default=None
-        Against blocks of unlike width: multiply each by one number, so that all have
-        the total variance of the one that varies most; or put copies of a narrow block
-        side by side until it is about as wide as the widest. Trees, and the gated unit,
-        are indifferent to the scale.
+        Method that gives blocks of different width equal weight. ``"scale"`` multiplies
+        each block by one factor, so that all have the largest total variance.
+        ``"replicate"`` repeats a narrow block until it is about as wide as the widest.
+        Trees and the gated unit do not depend on the scale.
     absence_copies : float or "auto", default="auto"
-        Weight, relative to that of their row, of two copies of each training row that
-        share its modalities between them, so that the model learns to do without; 0
-        for none. ``"auto"`` is 1 for an estimator that takes NaN, unless it splits its
-        rows again (``cv``, ``early_stopping``), and 0 for others.
+        Weight of two additional copies of each training row, relative to the row. Each
+        modality of the row is present in only one of the two copies, so that the model
+        is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
+        for an estimator that supports NaN, unless it splits its rows again (``cv``,
+        ``early_stopping``), and 0 for others.
     cv : int, splitter or None, default=5
-        Folds in which the whole model is fitted again for the risks that the curves
-        are learned from; whole patients where groups are given. None takes the risks
-        of the training rows themselves: one fit instead of six, but curves that are
-        too sure of themselves.
+        Cross-validation folds for the out-of-fold risks on which the survival curves
+        are fitted. The whole model is fitted again in each fold. The folds are
+        patient-grouped if groups are given. None uses the risks of the training rows,
+        which saves these fits but gives over-confident curves.
     missing : {"auto", "error", "complete_case"}, default="auto"
-        What an absent modality does: NaN block and flag, an error, or its row is
-        dropped in `fit` with a warning (and refused in prediction).
+        Handling of absent modalities. ``"auto"`` uses NaN blocks and presence flags.
+        ``"error"`` raises an error. ``"complete_case"`` drops their rows in `fit` with
+        a warning and raises an error in prediction.
     groups : str or None, default=None
-        Name of the column with patient ids; it is no feature.
+        Name of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
-        Threads of the default estimator; None is 1.
+        Number of modalities whose transformers are fitted at a time, by joblib. The
+        threads of the default learner are `estimator__n_jobs`.
     random_state : int, RandomState or None, default=None
-        Seeds the folds and every part that has chance in it and no seed of its own.
+        Seed of the folds and of every nested estimator whose `random_state` is None.
     verbose : int, default=0
-        Not 0: log what is fitted.
+        If positive, print progress to standard error.
 
     Attributes
     ----------
     modalities_ : list of (str, fitted transformer, columns)
-        The modalities that are used, inferred ones included.
+        The modalities used, including inferred ones.
     estimator_ : survival estimator
         The fitted estimator.
     fusion_type_ : {"I", "II"}
-        Early fusion type I if only original features are joined: every feature bears
-        the name of a column (scaled, filled, chosen, encoded). Type II if some were
-        extracted: components, embeddings, measurements, a model's predictions.
+        Fusion type I if only original features are joined, i.e. scaled, imputed,
+        selected or encoded columns. Fusion type II if some features were extracted,
+        e.g. components, embeddings, measurements or predictions of a model.
     join_ : join object
         The fitted join.
     supports_missing_ : dict of str to bool
-        Whether the model has learned to do without the modality.
+        Whether the model was trained with the modality absent. This requires
+        ``missing="auto"`` and a training row, or a copy of one, without the modality.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Their names.
+        Names of these columns.
 
     See Also
     --------
-    LateFusionSurvival : One model per modality, risks combined.
-    JointFusionSurvival : One network, encoders fine-tuned together.
+    LateFusionSurvival : One model per modality with combined risks.
+    JointFusionSurvival : One network with jointly fine-tuned encoders.
 
     References
     ----------
@@ -457,12 +472,12 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort; modalities may be absent.
+            Cohort, one row per case. Modalities may be absent.
 
         Returns
         -------
         ndarray of float64 of shape (n_samples,)
-            Greater where the event is expected sooner.
+            Risks, greater where the event is expected sooner.
         """
         return self._scores(*self._encode(X))
 
@@ -493,7 +508,7 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
                 random_state=int(seed),
             )
             with warnings.catch_warnings():
-                # the fit on all rows has already said what there is to say
+                # The fit on all rows has already issued the same warnings.
                 warnings.simplefilter("ignore", UserWarning)
                 model.fit(part.X, part.y, part.sample_weight, part.groups)
                 risk[test] = model.predict(data.X.iloc[test])

@@ -1,6 +1,6 @@
-"""The gated join of early fusion: a small network learns how to weigh the modalities.
+"""Gated multimodal unit, the learned join of early fusion.
 
-torch finds the weights; what is kept, and what predicts, is NumPy.
+The weights are trained with torch. The fitted weights and the transformation are NumPy.
 """
 
 from __future__ import annotations
@@ -27,33 +27,34 @@ __all__ = ["GatedUnit"]
 
 
 class GatedUnit(BaseEstimator):
-    r"""Join blocks by a gated multimodal unit.
+    r"""Join of feature blocks by a gated multimodal unit.
 
-    Each modality m gives a hidden vector :math:`h_m = \tanh(W_m x_m + b_m)` and a gate
-    :math:`z_m = \sigma(V_m [x_1, \dots, x_M] + c_m)`; the join is
-    :math:`h = \sum_m z_m h_m` [1]_. Since the gate of one modality looks at the others,
-    h can hold their interactions. The gate of an absent modality is closed, and its
-    features are 0 (their mean) in the gates of the others.
+    Each modality m has a hidden vector :math:`h_m = \tanh(W_m x_m + b_m)` and a gate
+    :math:`z_m = \sigma(V_m [x_1, \dots, x_M] + c_m)`. The joined vector is
+    :math:`h = \sum_m z_m h_m` [1]_. The gate of one modality depends on the others, so
+    h can represent their interactions. The gate of an absent modality is closed. In the
+    gates of the others, its features are 0, which is their mean.
 
-    The weights are learned with a linear head on h, which is thrown away afterwards:
-    what learns from h is the estimator. It is learned on the training rows, so h fits
-    them better than new rows; `weight_decay` keeps the difference small.
+    The weights are trained with a linear head on h, which is discarded afterwards. The
+    estimator of the fusion is then fitted on h. Because the weights are trained on the
+    same rows, h fits them better than new rows. `weight_decay` limits this difference.
 
     Parameters
     ----------
     n_units : int, default=16
         Width of h.
     weight_decay : float, default=0.01
-        Half of it times the sum of the squared weights is added to the mean loss.
+        Half of this value times the sum of the squared weights is added to the mean
+        loss.
     max_iter : int, default=200
-        Most iterations of L-BFGS over all rows.
+        Maximum number of iterations of L-BFGS over all rows.
 
     Attributes
     ----------
     n_iter_ : int
         Number of evaluations of the loss.
     loss_ : float
-        Its last value, penalty included.
+        Final value of the loss, including the penalty.
 
     References
     ----------
@@ -67,7 +68,7 @@ class GatedUnit(BaseEstimator):
     >>> from sklearn.preprocessing import StandardScaler
     >>> from skfusion import EarlyFusionClassifier
     >>> X = np.random.default_rng(0).normal(size=(300, 2))
-    >>> y = X[:, 0] * X[:, 1] > 0  # no modality alone says anything
+    >>> y = X[:, 0] * X[:, 1] > 0  # an interaction of both modalities
     >>> modalities = [("a", StandardScaler(), [0]), ("b", StandardScaler(), [1])]
     >>> model = EarlyFusionClassifier(
     ...     modalities, estimator=LogisticRegression(), join="gated",
@@ -98,21 +99,22 @@ class GatedUnit(BaseEstimator):
         random_state: np.random.RandomState,
         **learning: Any,
     ) -> GatedUnit:
-        """Learn the weights from the training rows.
+        """Fit the weights on the training rows.
 
         Parameters
         ----------
         blocks : Blocks
-            One block per modality. Each is standardised and divided by the root of its
-            width, so that none drowns the others; a gap is 0, the mean.
+            One block per modality. Each block is standardised and divided by the square
+            root of its width, so that wide blocks do not dominate. A missing value
+            becomes 0, which is the mean.
         y : ndarray of n_samples rows
             Encoded target.
         target : Target
-            The task.
+            Prediction task of `y`.
         sample_weight : ndarray of shape (n_samples,) or None
             Weights of the rows in the loss.
         random_state : RandomState
-            Draws the first weights.
+            Generator of the initial weights.
         **learning : any
             Ignored: the names of the features.
 
@@ -141,7 +143,7 @@ class GatedUnit(BaseEstimator):
         return self
 
     def transform(self, blocks: Blocks) -> np.ndarray:
-        """Return h.
+        """Return the joined vector h of each row.
 
         Parameters
         ----------
@@ -151,7 +153,7 @@ class GatedUnit(BaseEstimator):
         Returns
         -------
         ndarray of float64 of shape (n_samples, n_units)
-            0 in rows that have no modality.
+            Joined features, 0 in rows without any modality.
         """
         inputs = self._inputs(blocks)
         together = np.hstack(inputs)
@@ -177,7 +179,7 @@ class GatedUnit(BaseEstimator):
     def _first_weights(
         self, widths: list[int], n_outputs: int, random_state: np.random.RandomState
     ) -> list[Tensor]:
-        """Draw W and b, V and c of each modality, then those of the head."""
+        """Draw W, b, V and c of each modality, then the weights of the head."""
         k = self.n_units
         shapes = [shape for width in widths for shape in ((width, k), (sum(widths), k))]
         scales = [*[1.0] * len(shapes), k**-0.5]
@@ -238,7 +240,7 @@ class GatedUnit(BaseEstimator):
 
 
 class _Standardised:
-    """Scales a block to mean 0 and a total variance of 1; gaps become 0."""
+    """Scaler of a block to mean 0 and total variance 1, with NaN replaced by 0."""
 
     def __init__(self, block: np.ndarray, weights: np.ndarray) -> None:
         self._scaler = StandardScaler().fit(block, sample_weight=weights)
@@ -260,7 +262,7 @@ def _head_width(target: Target) -> int:
 def _loss(
     y: np.ndarray, target: Target, weights: np.ndarray
 ) -> Callable[[Tensor], Tensor]:
-    """Return a function: outputs of the head in, the mean loss out."""
+    """Return the function that computes the mean loss of the outputs of the head."""
     share = torch.from_numpy(weights / weights.sum())
     if target.kind == "classes":
         classes = torch.from_numpy(y.astype(np.int64))

@@ -1,7 +1,8 @@
-"""Joins of early fusion: blocks of features in, one vector per row out.
+"""Joins of early fusion: concatenation and pooling of feature blocks.
 
-To add one: a class like `Pool`, and a line in `OPTIONS` and `make_join`. The gated unit
-is in `skfusion.fusion.early.gated_unit`, because it needs torch.
+A new join is a class with the methods of `Pool`, an entry of `OPTIONS` and a line in
+`make_join`. The gated unit is in `skfusion.fusion.early.gated_unit`, because it needs
+torch.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from skfusion.blocks import Blocks
 __all__ = ["Concatenation", "OPTIONS", "Pool", "check_joined", "make_join"]
 
 
-# What `join_params` may hold.
+# Keys that `join_params` may contain for each join.
 OPTIONS: dict[str, tuple[str, ...]] = {
     "concat": (),
     "pool": ("pooling",),
@@ -28,17 +29,17 @@ POOLINGS = ("mean", "max", "min", "sum")
 
 
 def make_join(join: Any, params: Mapping[str, Any] | None, owner: str) -> Any:
-    """Return the untrained join that a user asks for.
+    """Return the unfitted join that the parameter `join` selects.
 
     Parameters
     ----------
     join : str or join object
-        One of `OPTIONS`, or an object with ``fit``, ``transform`` and
-        ``get_feature_names_out`` as `Pool` has them; it is cloned.
+        A key of `OPTIONS`, or an object with the methods ``fit``, ``transform`` and
+        ``get_feature_names_out`` of `Pool`. An object is cloned.
     params : mapping or None
-        Options of a join that is named.
+        Options of a named join.
     owner : str
-        Name of the estimator, for the messages.
+        Name of the estimator, for error messages.
 
     Returns
     -------
@@ -47,7 +48,7 @@ def make_join(join: Any, params: Mapping[str, Any] | None, owner: str) -> Any:
     Raises
     ------
     ValueError
-        If there is no such join or option.
+        If the join or an option is unknown.
     TypeError
         If `join` is neither a name nor a join object.
 
@@ -69,8 +70,8 @@ def make_join(join: Any, params: Mapping[str, Any] | None, owner: str) -> Any:
             )
         if given:
             raise ValueError(
-                f"{owner}: join_params are for a join that is named; set the "
-                f"parameters of the {type(join).__name__} that was given itself."
+                f"{owner}: join_params are the options of a named join. Set the "
+                f"parameters of the given {type(join).__name__} directly."
             )
         return clone(join)
     check_option(join, "join", OPTIONS, owner, also="a join object")
@@ -78,7 +79,7 @@ def make_join(join: Any, params: Mapping[str, Any] | None, owner: str) -> Any:
         if option not in OPTIONS[join]:
             raise ValueError(
                 f"{owner}: join={join!r} has no option {option!r} in join_params."
-                f"{did_you_mean(option, OPTIONS[join])} It knows "
+                f"{did_you_mean(option, OPTIONS[join])} Its options are: "
                 f"{', '.join(OPTIONS[join]) or 'none'}."
             )
     if join == "gated":
@@ -89,18 +90,18 @@ def make_join(join: Any, params: Mapping[str, Any] | None, owner: str) -> Any:
 
 
 def check_joined(joined: Any, n_rows: int, join: Any, owner: str) -> np.ndarray:
-    """Return what a join gave, if it is one row of numbers per case."""
+    """Return the output of a join after checking that it has one row per case."""
     joined = np.asarray(joined)
     if joined.ndim != 2 or len(joined) != n_rows or joined.dtype.kind != "f":
         raise ValueError(
-            f"{owner}: the join {type(join).__name__} must give one row of floats per "
-            f"case, ({n_rows}, n_features); it gave {joined.shape} of {joined.dtype}."
+            f"{owner}: the join {type(join).__name__} must return one row of floats "
+            f"per case, ({n_rows}, n_features), got {joined.shape} of {joined.dtype}."
         )
     return joined
 
 
 class Concatenation(BaseEstimator):
-    """Put the blocks side by side; an absent one is NaN.
+    """Concatenation of the feature blocks, where an absent block is NaN.
 
     Examples
     --------
@@ -122,7 +123,7 @@ class Concatenation(BaseEstimator):
         names: Mapping[str, Any],
         **learning: Any,
     ) -> Concatenation:
-        """Take the names of the features.
+        """Store the names of the features.
 
         Parameters
         ----------
@@ -144,7 +145,7 @@ class Concatenation(BaseEstimator):
         return self
 
     def transform(self, blocks: Blocks) -> np.ndarray:
-        """Return the blocks side by side.
+        """Return the concatenated blocks.
 
         Parameters
         ----------
@@ -163,16 +164,16 @@ class Concatenation(BaseEstimator):
 
 
 class Pool(BaseEstimator):
-    """Pool blocks of one width feature by feature, over the modalities present.
+    """Feature-wise pooling of equally wide blocks over the modalities present.
 
-    The first features of all modalities become one feature, and so on, so equal
-    positions should mean equal things: the same measurement in two scans, or equally
-    many components of each. What only a comparison of modalities tells is lost.
+    The first features of all modalities become one feature, and so on. Features at the
+    same position should therefore have the same meaning, such as one measurement in
+    two scans. Pooling discards interactions between modalities.
 
     Parameters
     ----------
     pooling : {"mean", "max", "min", "sum"}, default="mean"
-        What is taken over the values that are there.
+        Statistic of the values that are present.
 
     Examples
     --------
@@ -210,17 +211,17 @@ class Pool(BaseEstimator):
         Raises
         ------
         ValueError
-            If the widths differ, or there is no such pooling.
+            If the widths differ, or `pooling` is unknown.
         """
         check_option(self.pooling, "pooling", POOLINGS, "Pool")
         widths = {name: block.shape[1] for name, block in blocks.arrays.items()}
         if len(set(widths.values())) > 1:
             found = ", ".join(f"{name} has {width}" for name, width in widths.items())
             raise ValueError(
-                "join='pool' needs equally many features of every modality, but "
-                f"{found}. End the Pipelines of the wide ones in the same number of "
-                f"features, such as PCA({min(widths.values())}), or use join='concat' "
-                "or 'gated', which take any."
+                "join='pool' needs the same number of features in every modality, but "
+                f"{found}. Reduce the wide modalities to the same number of features, "
+                f"e.g. by PCA({min(widths.values())}) as the last step of their "
+                "Pipelines, or use join='concat' or 'gated', which support any width."
             )
         self._width = next(iter(widths.values()))
         return self
@@ -236,7 +237,7 @@ class Pool(BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            NaN where no modality has the feature.
+            Pooled features, NaN where no modality has a value.
         """
         stacked = np.stack(list(blocks.arrays.values()))  # (M, n_samples, n_features)
         if self.pooling == "max":

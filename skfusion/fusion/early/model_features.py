@@ -1,4 +1,4 @@
-"""Out-of-fold predictions of a model as features: `ModelFeatures`."""
+"""Out-of-fold predictions of a model as input features: `ModelFeatures`."""
 
 from __future__ import annotations
 
@@ -34,55 +34,55 @@ __all__ = ["ModelFeatures"]
 
 
 METHODS = ("auto", "predict_proba", "log_odds", "predict")
-SMALLEST = 1e-6  # probability, so that log-odds stay finite
+SMALLEST = 1e-6  # least probability, which keeps the log-odds finite
 
 
 class ModelFeatures(TransformerMixin, BaseEstimator):
-    """Turn columns into a model's predictions, to stand beside other features.
+    """Transformer of columns into out-of-fold predictions of a model.
 
-    Predicted probabilities of one modality beside the features of another are early
-    fusion of type II [1]_. A model has seen the answers of the rows it was trained on,
-    so that its predictions of them are too good: what learns from them would trust
-    them too much. `fit_transform` therefore gives out-of-fold predictions, each from a
-    model that has seen neither the row nor another row of the same patient;
-    `transform` asks the model that was fitted on all rows.
+    Early fusion of type II joins the predicted probabilities of one modality with the
+    features of another [1]_. Predictions of training rows are over-optimistic, so an
+    estimator fitted on them would give them too much weight. `fit_transform` therefore
+    returns out-of-fold predictions. Each comes from a model that was not fitted on the
+    row or, with groups, on any row of the same patient. `transform` uses the model that
+    was fitted on all rows.
 
     Parameters
     ----------
     estimator : classifier, regressor, Pipeline or None, default=None
-        The model. It may begin with an `ImageEmbedder`; None is a regularised linear
-        model on standardised features.
+        Model of the columns, which may begin with an `ImageEmbedder`. None is a
+        regularised linear model on standardised features.
     cv : int, splitter or iterable, default=5
-        The folds; a number gives folds stratified by class, of whole patients where
-        `fit` was given groups.
+        Cross-validation folds. An integer gives folds stratified by class. They are
+        patient-grouped if groups are passed to `fit`.
     method : {"auto", "predict_proba", "log_odds", "predict"}, default="auto"
-        What is asked for: probabilities, their log-odds (of probabilities cut to
-        [1e-6, 1 - 1e-6]), or predicted numbers. ``"auto"``: probabilities of a
-        classifier, numbers of a regressor.
+        Kind of prediction: probabilities, log-odds of probabilities clipped to
+        [1e-6, 1 - 1e-6], or predicted numbers. ``"auto"`` is probabilities for a
+        classifier and numbers for a regressor.
     n_jobs : int or None, default=None
-        Processes that fit the folds; the result does not depend on it.
+        Number of folds fitted at a time, by joblib. It does not change the result.
     random_state : int, RandomState or None, default=None
-        Seeds the folds, and every part of the estimator that has no seed of its own.
+        Seed of the folds and of every nested estimator whose `random_state` is None.
 
     Attributes
     ----------
     estimator_ : estimator
         The model fitted on all rows.
     classes_ : ndarray of shape (n_classes,)
-        The classes, for a classifier.
+        The class labels, for a classifier.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Their names, where all are strings.
+        Names of the columns, if all are strings.
 
     See Also
     --------
-    skfusion.LateFusionClassifier : Learns from the predictions of all modalities only.
+    skfusion.LateFusionClassifier : Combines only the predictions of all modalities.
 
     Notes
     -----
-    `fit` followed by `transform` of the same rows is not what `fit_transform` gives,
-    as with `sklearn.preprocessing.TargetEncoder`.
+    ``fit(X, y).transform(X)`` and ``fit_transform(X, y)`` have different results, as in
+    `sklearn.preprocessing.TargetEncoder`.
 
     References
     ----------
@@ -95,16 +95,17 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
     >>> from sklearn.tree import DecisionTreeClassifier
     >>> from skfusion.fusion import ModelFeatures
     >>> rng = np.random.default_rng(0)
-    >>> X, y = rng.normal(size=(200, 2)), rng.integers(0, 2, 200)  # nothing to learn
+    >>> X, y = rng.normal(size=(200, 2)), rng.integers(0, 2, 200)  # y is random
     >>> features = ModelFeatures(DecisionTreeClassifier(), random_state=0)
     >>> held_out = features.fit_transform(X, y)
     >>> ((held_out[:, 0] > 0.5) == y).mean().round(2)
     np.float64(0.56)
-    >>> ((features.transform(X)[:, 0] > 0.5) == y).mean()  # it knows them by heart
+    >>> ((features.transform(X)[:, 0] > 0.5) == y).mean()  # memorised
     np.float64(1.0)
     """
 
-    # The groups are always of use, so they are requested without asking the user to.
+    # Metadata routing passes `groups` without `set_fit_request`, because every split
+    # must keep patients together.
     __metadata_request__fit = {"groups": True}
 
     def __init__(
@@ -130,13 +131,14 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of n_samples rows
-            What the estimator takes, e.g. one column of images.
+            Input of the estimator, e.g. one column of images.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             The target.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights, handed to the estimator.
+            Weights of the rows, passed to the estimator.
         groups : array-like of shape (n_samples,) or None, default=None
-            Patients. They are of use to `fit_transform` only.
+            Patient ids, passed to the estimator if its `fit` accepts them. They also
+            define the folds of `fit_transform`.
 
         Returns
         -------
@@ -154,23 +156,23 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
     def fit_transform(
         self, X: Any, y: Any = None, sample_weight: Any = None, groups: Any = None
     ) -> np.ndarray:
-        """Fit the model on all rows, and predict each row out of fold.
+        """Fit the model on all rows and return out-of-fold predictions.
 
         Parameters
         ----------
         X : array-like of n_samples rows
-            What the estimator takes, e.g. one column of images.
+            Input of the estimator, e.g. one column of images.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             The target.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights, handed to the estimator.
+            Weights of the rows, passed to the estimator.
         groups : array-like of shape (n_samples,) or None, default=None
-            Patients, kept on one side of every fold.
+            Patient ids. Every fold keeps the rows of a patient on one side.
 
         Returns
         -------
         ndarray of float64 of shape (n_samples, n_features)
-            Out-of-fold predictions; NaN in rows that the estimator cannot read.
+            Out-of-fold predictions, NaN in rows that the estimator cannot read.
 
         Raises
         ------
@@ -186,30 +188,30 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of n_samples rows
-            As in `fit`, of other patients.
+            Input of the estimator, as in `fit`, with rows of other patients.
 
         Returns
         -------
         ndarray of float64 of shape (n_samples, n_features)
-            Predictions; NaN in rows that the estimator cannot read.
+            Predictions, NaN in rows that the estimator cannot read.
         """
         check_is_fitted(self, "estimator_")
         X = self._check_X(X, reset=False)
         return self._features(scores_of(self.estimator_, X, self._target))
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Name the predictions.
+        """Return the names of the predictions.
 
         Parameters
         ----------
         input_features : ignored
-            The names are known from `fit`.
+            Not used, because `fit` sets the names.
 
         Returns
         -------
         ndarray of str of shape (n_features,)
-            ``proba_<class>`` (of two classes the second), ``log_odds_<class>``, or
-            ``prediction``.
+            ``proba_<class>`` (with two classes only the second), ``log_odds_<class>``
+            or ``prediction``.
         """
         check_is_fitted(self, "estimator_")
         names = self._target.output_names
@@ -223,7 +225,7 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, groups: Any, *, held_out: bool
     ) -> np.ndarray:
-        """Fit on all rows; if `held_out`, return the out-of-fold scores too."""
+        """Fit on all rows and return the out-of-fold scores if `held_out` is True."""
         owner = type(self).__name__
         X = self._check_X(X, reset=True)
         n_rows = count_rows(X)
@@ -262,7 +264,7 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
 
     def _check_X(self, X: Any, *, reset: bool) -> Any:
         if scipy.sparse.issparse(X):
-            X = X.tocsr()  # the others have no rows to take
+            X = X.tocsr()  # other sparse formats cannot be indexed by row
         elif not hasattr(X, "iloc") and not isinstance(X, list):
             X = np.asarray(X)
         if getattr(X, "ndim", 1) == 2:
@@ -287,7 +289,9 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
         encoded = self._target.encode(y)
         self._probabilities = self._target.kind in ("classes", "labels")
         known = METHODS[:3] if self._probabilities else METHODS[::3]
-        check_option(self.method, "method", known, f"{owner} ({self._target.kind})")
+        check_option(
+            self.method, "method", known, f"{owner} (target of {self._target.kind})"
+        )
         if isinstance(self._target, (Classes, Labels)):
             self.classes_ = self._target.classes
         return encoded
@@ -327,7 +331,7 @@ def _fit_part(
     test: np.ndarray,
     target: Target,
 ) -> tuple[Any, np.ndarray]:
-    """Fit on the training rows; return the model and its scores of the others."""
+    """Fit on the training rows and return the model and the scores of the test rows."""
     fitted = fit_learner(
         clone(estimator),
         take_rows(X, train),

@@ -45,6 +45,7 @@ from skfusion.fusion.torch_runtime import (
     seeded_torch,
     torch_threads,
 )
+from skfusion.image.networks.backbones import Backbone
 from skfusion.image.networks.inference import resolve_device
 from skfusion.modality import missing_column_message
 from skfusion.splits import validation_rows
@@ -283,6 +284,61 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
             return outputs_of(
                 self.network_, function, inputs, resolve_device(self.device)
             )
+
+    # -- protocol for inspection --------------------------------------------------
+
+    def network_modalities(self) -> list[str]:
+        """Return the names of the modalities that bring a network."""
+        return [part.modality.name for part in self._inputs if part.brings_network]
+
+    def encode_inputs(self, X: Any) -> NetInputs:
+        """Return the inputs of the network for a cohort."""
+        return self._encode_inputs(self._read_cohort(X))
+
+    def image_network(self, name: str) -> tuple[Backbone, torch.nn.Module | None]:
+        """Return the backbone of an image modality and its frozen trunk.
+
+        Parameters
+        ----------
+        name : str
+            Name of the modality.
+
+        Returns
+        -------
+        backbone : Backbone
+            The network of the `ImageEmbedder`, with its preprocessing.
+        trunk : torch.nn.Module or None
+            The part before the trainable tail. None if everything is trainable.
+
+        Raises
+        ------
+        TypeError
+            If the modality does not enter the network as images.
+        """
+        part = next(part for part in self._inputs if part.modality.name == name)
+        if not isinstance(part, ImageInput):
+            raise TypeError(
+                f"Modality {name!r} of {type(self).__name__} is encoded before the "
+                "network, so the network has no image input to explain."
+            )
+        backbone, split = part.parts()
+        return backbone, split.trunk
+
+    def score_outputs(self, outputs: Tensor) -> Tensor:
+        """Return the outputs of the network on the scale of the prediction.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (n_rows, n_outputs)
+            Outputs of `network_`, in float64.
+
+        Returns
+        -------
+        Tensor of shape (n_rows, n_scores)
+            Logits of the classes or labels, predicted numbers, or a risk.
+            Differentiable.
+        """
+        return outputs
 
     # -- parameters ---------------------------------------------------------------
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.special import expit, log_expit, softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
+from torch import Tensor
 
 from skfusion.cohort import TrainingData
 from skfusion.fusion.joint.base import BaseJointFusion
@@ -447,6 +449,24 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         """
         return self._finish(*self._outputs(X))
 
+    def score_outputs(self, outputs: Tensor) -> Tensor:
+        """Return the outputs of the network in the unit of the target.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (n_rows, n_outputs)
+            Outputs of `network_`, in float64.
+
+        Returns
+        -------
+        Tensor of shape (n_rows, n_outputs)
+        """
+        spread, centre = (
+            torch.from_numpy(np.asarray(value, np.float64))
+            for value in (self._spread, self._center)
+        )
+        return outputs * spread + centre
+
     def _network_target(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
         # The size of the squared error must not depend on the unit of the target.
         values = y.reshape(len(y), -1)
@@ -656,6 +676,28 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+
+    def score_outputs(self, outputs: Tensor) -> Tensor:
+        """Return the risk that `predict` gives, from the outputs of the network.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (n_rows, n_outputs)
+            Outputs of `network_`, in float64.
+
+        Returns
+        -------
+        Tensor of shape (n_rows, 1)
+            The log hazard ratio, or minus the mean time without an event up to the
+            end of the last interval.
+        """
+        if not self._in_intervals:
+            return outputs
+        knots = torch.from_numpy(np.r_[0.0, self._ends])
+        hazard = torch.cumsum(torch.nn.functional.softplus(outputs), dim=1)
+        start = torch.zeros(len(outputs), 1, dtype=outputs.dtype)
+        survival = torch.exp(-torch.cat([start, hazard], dim=1))
+        return -torch.trapezoid(survival, knots, dim=1)[:, None]
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the risk of each case.

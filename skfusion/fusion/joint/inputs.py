@@ -201,7 +201,7 @@ class ImageInput:
         with located_errors(self.modality, np.arange(len(X))):
             embedder.fit(self.modality.select(X), y)
         self.modality = replace(self.modality, transformer=embedder)
-        backbone, _ = self._parts()
+        backbone, _ = self.parts()
         self.n_features = backbone.n_features
 
     def encode(self, X: pd.DataFrame) -> tuple[np.ndarray | PixelRows, np.ndarray]:
@@ -215,7 +215,7 @@ class ImageInput:
         presence : ndarray of bool of shape (n,)
             True where the image is present and readable.
         """
-        backbone, split = self._parts()
+        backbone, split = self.parts()
         if split.trunk is None:
             return self._pixels(X, backbone.preprocessing.normalise)
         # A complete embedding is shared with early and late fusion. A partial trunk is
@@ -252,7 +252,7 @@ class ImageInput:
             Precision and device of the augmentation and of the trunk, which are run in
             each epoch.
         """
-        backbone, split = self._parts()
+        backbone, split = self.parts()
         device = precision.device
         trunk = None if split.trunk is None else copy.deepcopy(split.trunk).to(device)
 
@@ -270,11 +270,11 @@ class ImageInput:
 
     def new_tail(self) -> nn.Module:
         """Return a copy of the tail for training."""
-        return copy.deepcopy(self._parts()[1].tail)
+        return copy.deepcopy(self.parts()[1].tail)
 
     def trainable_blocks(self) -> list[list[str]]:
         """Return the names of the trainable parameters of the tail by block."""
-        backbone, split = self._parts()
+        backbone, split = self.parts()
         names = set(split.trainable)
         groups = parameter_groups(backbone.module).values()
         blocks = [[name for name in group if name in names] for group in groups]
@@ -293,7 +293,8 @@ class ImageInput:
             )
         return PixelRows(pixels, prepare), presence
 
-    def _parts(self) -> tuple[Backbone, SplitBackbone]:
+    def parts(self) -> tuple[Backbone, SplitBackbone]:
+        """Return the backbone and its frozen and trainable parts."""
         # The backbone is rebuilt on demand and not pickled with each fitted model,
         # because its trunk always has the same weights.
         if self._cached is None:

@@ -1,10 +1,10 @@
-"""The rules of late fusion: predictions of the members in, one prediction out.
+"""Rules of late fusion that combine the predictions of the members.
 
-Pure functions on arrays. ``P`` has shape (n_samples, n_members, n_outputs):
-probabilities of the classes, or one number (a prediction, a risk) each. ``present`` is
-the boolean mask (n_samples, n_members); entries of absent members are ignored, whatever
-they hold. Every row must have at least one member. A row is combined by itself: no rule
-looks at the other rows.
+The rules are pure functions of arrays. ``P`` of shape (n_samples, n_members, n_outputs)
+contains class probabilities, or one number (a prediction or a risk) per member.
+``present`` is a boolean mask of shape (n_samples, n_members). Entries of absent members
+are ignored. Every row must have at least one member that is present. The result of a
+row does not depend on the other rows.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ __all__ = [
 ]
 
 
-# Probabilities of 0 and 1 have no finite logarithm; float32 models do give them.
+# Probabilities of 0 and 1 have no finite log-odds, and float32 models return them.
 SMALLEST_PROBABILITY = 1e-6
 
 
 def mean(P: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Average the members that are present.
+    """Return the mean prediction of the members that are present.
 
     Parameters
     ----------
     P : ndarray of shape (n_samples, n_members, n_outputs)
         Predictions.
     present : ndarray of bool of shape (n_samples, n_members)
-        Which member predicted.
+        Which members are present.
 
     Returns
     -------
@@ -63,17 +63,17 @@ def mean(P: np.ndarray, present: np.ndarray) -> np.ndarray:
 def weighted_mean(
     P: np.ndarray, present: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """Average the members that are present, weighted; weights are renormalised.
+    """Return the weighted mean of the members present, with renormalised weights.
 
     Parameters
     ----------
     P : ndarray of shape (n_samples, n_members, n_outputs)
         Predictions.
     present : ndarray of bool of shape (n_samples, n_members)
-        Which member predicted.
+        Which members are present.
     weights : ndarray of shape (n_members,)
-        Weights, 0 or more. In a row whose present members all have weight 0, they
-        count equally.
+        Weights, 0 or more. If all members present in a row have weight 0, they count
+        equally.
 
     Returns
     -------
@@ -95,20 +95,20 @@ def weighted_mean(
 
 
 def maximum(P: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Take each output's largest prediction.
+    """Return the largest prediction of each output.
 
-    Of probabilities, each class's largest one is taken and the row is divided by its
-    sum: the most probable class is that of the surest member. No class is special. Of
-    two classes the second gets ``max(p) / (max(p) + 1 - min(p))``, with `p` the
-    members' probabilities of it; that is not ``max(p)``, "as soon as one member says
-    so", which would depend on which class is called the second.
+    The largest probability of each class is divided by the sum over the classes. The
+    most probable class is that of the most confident member, and all classes are
+    treated alike. With two classes, the second has the probability
+    ``max(p) / (max(p) + 1 - min(p))``, where `p` are the members' probabilities of it.
+    A plain ``max(p)`` would depend on the order of the classes.
 
     Parameters
     ----------
     P : ndarray of shape (n_samples, n_members, n_outputs)
         Predictions.
     present : ndarray of bool of shape (n_samples, n_members)
-        Which member predicted.
+        Which members are present.
 
     Returns
     -------
@@ -117,8 +117,8 @@ def maximum(P: np.ndarray, present: np.ndarray) -> np.ndarray:
     References
     ----------
     Kittler, Hatef, Duin and Matas, On combining classifiers, IEEE Transactions on
-    Pattern Analysis and Machine Intelligence 20:226-239, 1998: the max, min, median,
-    product and sum rule.
+    Pattern Analysis and Machine Intelligence 20:226-239, 1998, for the max, min,
+    median, product and sum rules.
 
     Examples
     --------
@@ -132,17 +132,17 @@ def maximum(P: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 def minimum(P: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Take each output's smallest prediction.
+    """Return the smallest prediction of each output.
 
-    Of probabilities, each class's smallest one is taken and the row is divided by its
-    sum; where every class has a member that rules it out, all are equally probable.
+    The smallest probability of each class is divided by the sum over the classes. If
+    each class has probability 0 by some member, all classes are equally probable.
 
     Parameters
     ----------
     P : ndarray of shape (n_samples, n_members, n_outputs)
         Predictions.
     present : ndarray of bool of shape (n_samples, n_members)
-        Which member predicted.
+        Which members are present.
 
     Returns
     -------
@@ -160,14 +160,14 @@ def minimum(P: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 def median(P: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Take each output's median prediction; probabilities are divided by their sum.
+    """Return the median prediction of each output, with probabilities normalised.
 
     Parameters
     ----------
     P : ndarray of shape (n_samples, n_members, n_outputs)
         Predictions.
     present : ndarray of bool of shape (n_samples, n_members)
-        Which member predicted.
+        Which members are present.
 
     Returns
     -------
@@ -185,17 +185,17 @@ def median(P: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 def product(P: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Multiply the members' probabilities and divide by their sum.
+    """Return the normalised product of the members' probabilities.
 
-    Each member brings the shares of the classes with it, so that with M members the
-    prior counts M times; `bayes` takes the M - 1 superfluous ones out.
+    The probabilities of each member include the class prior, so the product of M
+    members counts the prior M times. `bayes` divides by the prior M - 1 times.
 
     Parameters
     ----------
     P : ndarray of shape (n_samples, n_members, n_classes)
         Probabilities.
     present : ndarray of bool of shape (n_samples, n_members)
-        Which member predicted.
+        Which members are present.
 
     Returns
     -------
@@ -213,24 +213,24 @@ def product(P: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 def bayes(P: np.ndarray, present: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    r"""Multiply the members' evidence as Bayes' rule does.
+    r"""Return the product of the members' evidence by Bayes' rule.
 
     The probability of class c is proportional to
-    :math:`\prod_m p_{mc} / \pi_c^{M - 1}`, with M the members that are present in the
-    row; for two classes that is
+    :math:`\prod_m p_{mc} / \pi_c^{M - 1}`, where M is the number of members present in
+    the row. With two classes, it is given by
     :math:`\mathrm{logit}\, p = \sum_m \mathrm{logit}\, p_m
-    - (M - 1)\, \mathrm{logit}\, \pi`. It is exact where the members are calibrated and
-    the modalities independent given the class; where they are not, shared evidence is
-    counted twice.
+    - (M - 1)\, \mathrm{logit}\, \pi`. The rule is exact if the members are calibrated
+    and the modalities are independent given the class. Otherwise, shared evidence is
+    counted more than once.
 
     Parameters
     ----------
     P : ndarray of shape (n_samples, n_members, n_classes)
         Probabilities.
     present : ndarray of bool of shape (n_samples, n_members)
-        Which member predicted.
+        Which members are present.
     prior : ndarray of shape (n_classes,) or (n_samples, n_classes)
-        Share of each class in the data that the members learned from.
+        Share of each class in the training data.
 
     Returns
     -------
@@ -252,22 +252,22 @@ def bayes(P: np.ndarray, present: np.ndarray, prior: np.ndarray) -> np.ndarray:
 
 
 def vote(P: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Majority vote: the share of the present members that choose each class.
+    """Return the majority vote, the share of the members that choose each class.
 
-    Where several classes have the most votes, their votes are shared out among them
-    by their mean probability, which breaks the tie.
+    If several classes have the most votes, these votes are divided among them in
+    proportion to their mean probability, which breaks the tie.
 
     Parameters
     ----------
     P : ndarray of shape (n_samples, n_members, n_classes)
-        Probabilities, or 1 for the chosen class and 0 for the others.
+        Probabilities, or 1 for the predicted class and 0 for the others.
     present : ndarray of bool of shape (n_samples, n_members)
-        Which member predicted.
+        Which members are present.
 
     Returns
     -------
     ndarray of shape (n_samples, n_classes)
-        Rows sum to 1.
+        Shares of the votes. Rows sum to 1.
 
     Examples
     --------
@@ -284,23 +284,23 @@ def vote(P: np.ndarray, present: np.ndarray) -> np.ndarray:
 def weighted_vote(
     P: np.ndarray, present: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """Weighted vote: the weight of the present members that choose each class.
+    """Return the weighted vote, the weight of the members that choose each class.
 
     Ties are broken as in `vote`, by the weighted mean of the probabilities.
 
     Parameters
     ----------
     P : ndarray of shape (n_samples, n_members, n_classes)
-        Probabilities, or 1 for the chosen class and 0 for the others.
+        Probabilities, or 1 for the predicted class and 0 for the others.
     present : ndarray of bool of shape (n_samples, n_members)
-        Which member predicted.
+        Which members are present.
     weights : ndarray of shape (n_members,)
         Weights, as in `weighted_mean`.
 
     Returns
     -------
     ndarray of shape (n_samples, n_classes)
-        Rows sum to 1.
+        Shares of the votes. Rows sum to 1.
 
     Examples
     --------
@@ -327,7 +327,7 @@ def ballots(P: np.ndarray, present: np.ndarray) -> np.ndarray:
     P : ndarray of shape (n_samples, n_members, n_classes)
         Probabilities.
     present : ndarray of bool of shape (n_samples, n_members)
-        Which member predicted.
+        Which members are present.
 
     Returns
     -------
@@ -345,7 +345,7 @@ def ballots(P: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 def log_odds(P: np.ndarray) -> np.ndarray:
-    """Turn probabilities into log-odds, the scale on which evidence adds up.
+    """Return the log-odds of probabilities, on which independent evidence is additive.
 
     Parameters
     ----------
@@ -355,7 +355,7 @@ def log_odds(P: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (..., 1) or (..., n_classes)
-        For two classes the log-odds of the second; for more, each class's own.
+        Log-odds of the second of two classes, or of each of three or more classes.
 
     Examples
     --------
@@ -374,17 +374,17 @@ def _safe_log(P: np.ndarray) -> np.ndarray:
 
 
 def normalised(scores: np.ndarray) -> np.ndarray:
-    """Divide probabilities by their sum; one number a row stays what it is.
+    """Divide probabilities by their sum, and return a single column unchanged.
 
     Parameters
     ----------
     scores : ndarray of shape (n_samples, n_outputs)
-        Numbers of 0 or more, or one number a row.
+        Numbers of 0 or more, or one number per row.
 
     Returns
     -------
     ndarray of shape (n_samples, n_outputs)
-        Where all are 0, every class gets the same.
+        Normalised probabilities. If all are 0, all classes are equally probable.
 
     Examples
     --------
@@ -402,14 +402,15 @@ def normalised(scores: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RankTable:
-    """Scores seen in training, and how many there are up to each.
+    """Empirical distribution of training scores, from which ranks are computed.
 
     Attributes
     ----------
     scores : list of ndarray of shape (n_scores,)
         Sorted scores of each output.
     weight : list of ndarray of shape (n_scores + 1,)
-        Weight of the first 0, 1, 2 ... of them; without weights, their number.
+        Cumulative weight of the first 0, 1, 2 and so on of the sorted scores. Without
+        sample weights, this is their number.
 
     Examples
     --------
@@ -427,7 +428,7 @@ class RankTable:
     def learn(
         cls, scores: np.ndarray, sample_weight: np.ndarray | None = None
     ) -> RankTable:
-        """Make the table of scores of shape (n_samples, n_outputs)."""
+        """Return the table of scores of shape (n_samples, n_outputs)."""
         weights = np.ones(len(scores)) if sample_weight is None else sample_weight
         order = np.argsort(scores, axis=0, kind="stable")
         running = np.cumsum(weights[order], axis=0)
@@ -435,10 +436,10 @@ class RankTable:
         return cls(list(np.take_along_axis(scores, order, axis=0).T), list(running.T))
 
     def ranks(self, scores: np.ndarray) -> np.ndarray:
-        """Return mid-rank shares, above 0 and below 1.
+        """Return relative mid-ranks, above 0 and below 1.
 
-        Half of the ties count as smaller, and the case itself as its own tie, so that
-        one beyond all that was seen is not certain.
+        Half of the tied scores count as smaller. The case counts as tied with itself,
+        so that a score beyond all training scores has a rank between 0 and 1.
         """
         columns = []
         for column, known, weight in zip(
@@ -456,24 +457,24 @@ def rank_average(
     tables: list[RankTable],
     weights: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Average the ranks of the members' scores, so that only their order counts.
+    """Return the mean rank of the members' scores, which depends on their order only.
 
     Parameters
     ----------
     P : ndarray of shape (n_samples, n_members, n_outputs)
-        Probabilities, or one score each.
+        Probabilities, or one score per member.
     present : ndarray of bool of shape (n_samples, n_members)
-        Which member predicted.
+        Which members are present.
     tables : list of RankTable
-        One per member.
+        Table of each member.
     weights : ndarray of shape (n_members,) or None, default=None
-        Weights of the members; None counts them equally.
+        Weights of the members. None gives equal weights.
 
     Returns
     -------
     ndarray of shape (n_samples, n_outputs)
-        Mean rank in [0, 1]. A rank of 0.5 is an average case, whatever share of the
-        cases has the class: it is no probability.
+        Mean rank in [0, 1]. It is not a probability. A rank of 0.5 is an average case
+        for any class prevalence.
 
     Examples
     --------

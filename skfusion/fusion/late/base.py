@@ -1,8 +1,6 @@
-"""What late fusion does: one member per modality, their predictions combined.
+"""Base class of late fusion: members, combination and checks of the parameters.
 
-The members are in `skfusion.fusion.late.members`, what combines them in
-`skfusion.fusion.late.combination`, the rules in `skfusion.fusion.late.aggregation`. The
-estimators are in `skfusion.fusion.late.estimators`.
+A member is the model of one modality.
 """
 
 from __future__ import annotations
@@ -55,17 +53,17 @@ def check_rule(
     Parameters
     ----------
     aggregation, weights : any
-        What the user gave.
+        Parameters of the estimator.
     known : tuple of str
-        Names of the rules that suit the task.
+        Names of the rules that the task supports.
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, for error messages.
 
     Raises
     ------
     ValueError
-        If the rule is unknown or does not suit the task, weights are of no use to it,
-        or there is no scorer of that name.
+        If the rule is unknown, the task or the rule does not support the parameters, or
+        the scorer is unknown.
     """
     if not callable(aggregation):
         if aggregation in RULES and aggregation not in known:
@@ -78,8 +76,8 @@ def check_rule(
         return
     if aggregation not in WEIGHTED:
         raise ValueError(
-            f"{owner}: weights are given but aggregation={aggregation!r} has no use "
-            f"for them. Set aggregation to one of {[r for r in WEIGHTED if r in known]}"
+            f"{owner}: weights are given but aggregation={aggregation!r} does not use "
+            f"them. Set aggregation to one of {[r for r in WEIGHTED if r in known]}"
             "."
         )
     if isinstance(weights, str):
@@ -87,22 +85,22 @@ def check_rule(
             get_scorer(weights)
         except ValueError as error:
             raise ValueError(
-                f"{owner}: weights={weights!r} is no scorer of scikit-learn. Give "
-                "numbers, None, or a name of sklearn.metrics.get_scorer_names()."
+                f"{owner}: weights must be numbers, None, a scorer or a name of "
+                f"sklearn.metrics.get_scorer_names(), got {weights!r}."
             ) from error
 
 
 def given_weights(weights: Any, names: list[str], *, owner: str) -> Any:
-    """Check weights given by the user; return scorers and None as they are.
+    """Check and normalise given weights, and return scorers and None unchanged.
 
     Parameters
     ----------
     weights : dict, array-like of shape (n_members,), str, callable or None
-        What the user gave.
+        Parameter of the estimator.
     names : list of str
         Names of the members.
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, for error messages.
 
     Returns
     -------
@@ -112,12 +110,14 @@ def given_weights(weights: Any, names: list[str], *, owner: str) -> Any:
     Raises
     ------
     ValueError
-        If there is not one weight of 0 or more per member, or all are 0.
+        If the number of weights is wrong, a weight is negative, or all are 0.
 
     Examples
     --------
     >>> from skfusion.fusion.late.base import given_weights
-    >>> given_weights({"ehr": 1, "cxr": 3}, ["cxr", "ehr"], owner="me").tolist()
+    >>> given_weights(
+    ...     {"ehr": 1, "cxr": 3}, ["cxr", "ehr"], owner="LateFusionClassifier"
+    ... ).tolist()
     [0.75, 0.25]
     """
     if weights is None or isinstance(weights, str) or callable(weights):
@@ -130,7 +130,7 @@ def given_weights(weights: Any, names: list[str], *, owner: str) -> Any:
             )
         weights = [weights[name] for name in names]
     values = np.asarray(weights, dtype=np.float64)
-    # written so that NaN is refused too
+    # The negated comparisons also reject NaN.
     if values.shape != (len(names),) or not (values.min() >= 0 and values.sum() > 0):
         raise ValueError(
             f"{owner}: weights must be {len(names)} numbers of 0 or more, one per "
@@ -147,13 +147,13 @@ def check_calibration(
     Parameters
     ----------
     calibration : str, dict or None
-        One method for all members, or one for each that is named.
+        One method for all members, or one method for each key.
     final_calibration : str or None
         Method for the fused prediction.
     names : list of str
         Names of the members.
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, for error messages.
 
     Returns
     -------
@@ -168,8 +168,8 @@ def check_calibration(
     Examples
     --------
     >>> from skfusion.fusion.late.base import check_calibration
-    >>> check_calibration("sigmoid", None, ["cxr", "ehr"], owner="me")
-    {'cxr': 'sigmoid', 'ehr': 'sigmoid'}
+    >>> check_calibration("sigmoid", None, ["cxr"], owner="LateFusionClassifier")
+    {'cxr': 'sigmoid'}
     """
     if not isinstance(calibration, dict):
         calibration = dict.fromkeys(names, calibration)
@@ -195,20 +195,20 @@ def check_probabilities(
     *,
     owner: str,
 ) -> None:
-    """Refuse classifiers without probabilities where these are needed.
+    """Raise an error for classifiers without probabilities where these are needed.
 
     Parameters
     ----------
     members : list of Modality
         Unfitted members.
     aggregation : str or callable
-        The rule.
+        Name of the rule, or a callable.
     calibrations : dict of str to str
-        The members that are calibrated, and how.
+        Calibration method of each calibrated member.
     final_estimator : estimator or None
-        The meta-model of a stacking.
+        Meta-model of ``aggregation="stacking"``.
     owner : str
-        Name of the estimator that asks, for the messages.
+        Name of the estimator, for error messages.
 
     Raises
     ------
@@ -218,7 +218,7 @@ def check_probabilities(
     name = aggregation if isinstance(aggregation, str) else "a callable"
     remedy = (
         "Wrap it in sklearn.calibration.CalibratedClassifierCV, or set "
-        "aggregation='vote', which is content with decisions."
+        "aggregation='vote', which only needs predicted classes."
     )
     for member in members:
         needs = None if aggregation in VOTES else f"aggregation={name!r}"
@@ -226,8 +226,8 @@ def check_probabilities(
             needs = f"calibration={calibrations[member.name]!r}"
         if needs and not hasattr(member.transformer, "predict_proba"):
             raise TypeError(
-                f"{owner}: {member.label}: {predictor_name(member)} gives no "
-                f"probabilities, which {needs} needs. {remedy}"
+                f"{owner}: {member.label}: {predictor_name(member)} has no "
+                f"predict_proba, which {needs} needs. {remedy}"
             )
     if (
         aggregation == "stacking"
@@ -235,14 +235,14 @@ def check_probabilities(
         and not hasattr(final_estimator, "predict_proba")
     ):
         raise TypeError(
-            f"{owner}: final_estimator={type(final_estimator).__name__} gives no "
-            "probabilities. Wrap it in sklearn.calibration.CalibratedClassifierCV, or "
-            "choose another."
+            f"{owner}: final_estimator={type(final_estimator).__name__} has no "
+            "predict_proba. Wrap it in sklearn.calibration.CalibratedClassifierCV, or "
+            "choose another estimator."
         )
 
 
 class BaseLateFusion(BaseFusion):
-    """Fit one member per modality and combine what they predict."""
+    """Base class of late fusion estimators, with one member per modality."""
 
     _DEFAULTED = ("estimator", "final_estimator")
     _rules: tuple[str, ...]
@@ -255,19 +255,19 @@ class BaseLateFusion(BaseFusion):
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> BaseLateFusion:
-        """Fit one member per modality, and what combines them.
+        """Fit one member per modality and the combination of their predictions.
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            The cohort, one row per case.
+            Cohort, one row per case.
         y : array-like of shape (n_samples,)
             The target.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights, handed to the members and to the meta-model.
+            Weights of the rows, passed to the members and to the meta-model.
         groups : array-like of shape (n_samples,) or None, default=None
-            Patient ids; they override the column named by the parameter `groups`.
-            The inner folds keep a patient on one side.
+            Patient ids, which override the column named by the parameter `groups`.
+            They make the inner folds patient-grouped.
 
         Returns
         -------
@@ -304,24 +304,24 @@ class BaseLateFusion(BaseFusion):
         self.modalities_ = with_transformers(
             self._members, lambda member: member.transformer
         )
-        # every member does without the others
+        # A member never needs the other modalities.
         self._set_support(np.ones(len(members), dtype=bool))
         self._n_features_out = len(self.get_feature_names_out())
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Return what each member predicts.
+        """Return the predictions of each member.
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort.
+            Cohort, one row per case.
 
         Returns
         -------
         ndarray of float64 of shape (n_samples, n_members * n_outputs)
-            Probabilities of each class (of the second one only where there are two),
-            or the predicted number; NaN where the modality is absent.
+            Probabilities of each class (with two classes only of the second), or the
+            predicted number, and NaN where the modality is absent.
         """
         P = self._predict_members(X)
         return self._target.informative(P).reshape(len(P), -1)
@@ -332,7 +332,7 @@ class BaseLateFusion(BaseFusion):
         Parameters
         ----------
         input_features : ignored
-            The names are known from `fit`.
+            Not used, because `fit` sets the names.
 
         Returns
         -------
@@ -348,33 +348,33 @@ class BaseLateFusion(BaseFusion):
         return np.asarray(names, dtype=object)
 
     def encode_modalities(self, X: Any) -> dict[str, np.ndarray]:
-        """Return what each member predicts, by modality.
+        """Return the predictions of each member, by modality.
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort.
+            Cohort, one row per case.
 
         Returns
         -------
         dict of str to ndarray of shape (n_samples, n_outputs)
-            Probabilities of the classes, or one number; NaN where absent.
+            Probabilities of the classes, or one number, and NaN where absent.
         """
         P = self._predict_members(X)
         return {member.name: P[:, j] for j, member in enumerate(self._members)}
 
     def predict_encoded(self, Z: dict[str, np.ndarray]) -> np.ndarray:
-        """Combine predictions of the members that `encode_modalities` gave.
+        """Combine the predictions of the members that `encode_modalities` returned.
 
         Parameters
         ----------
         Z : dict of str to ndarray of shape (n_samples, n_outputs)
-            One entry per modality; an all-NaN row is an absent modality.
+            One entry per modality, where an all-NaN row is an absent modality.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes) or (n_samples,)
-            What ``predict_proba`` (classifier) or ``predict`` (regressor) gives.
+            Result of ``predict_proba`` (classifier) or ``predict`` (regressor).
         """
         check_is_fitted(self, "modalities_")
         P = np.stack([np.asarray(Z[member.name]) for member in self._members], axis=1)
@@ -396,8 +396,8 @@ class BaseLateFusion(BaseFusion):
         if params and not callable(self.aggregation):
             raise ValueError(
                 f"{owner}: aggregation={self.aggregation!r} has no options, got "
-                f"aggregation_params with {', '.join(map(repr, params))}. They are the "
-                "keyword arguments of a callable."
+                f"aggregation_params with {', '.join(map(repr, params))}. They are "
+                "keyword arguments of a callable aggregation."
             )
 
     def _new_combination(
@@ -414,7 +414,7 @@ class BaseLateFusion(BaseFusion):
         return Combination(rule, self._target, weights=weights, final_estimator=final)
 
     def _check_members(self, members: list[Modality]) -> dict[str, str]:
-        """Return how each member is calibrated; refuse what cannot be combined."""
+        """Return the calibration method of each member after checking the members."""
         owner = type(self).__name__
         methods = check_calibration(
             getattr(self, "calibration", None),
@@ -445,9 +445,8 @@ class BaseLateFusion(BaseFusion):
         folds: list[Fold],
         methods: dict[str, str],
     ) -> None:
-        """Learn calibrators, combination, final calibrator, in this order."""
-        # A row whose every member is silent out of fold (unreadable image) teaches
-        # nothing.
+        """Fit calibrators, combination and final calibrator, in this order."""
+        # Rows without any out-of-fold prediction (unreadable images) are excluded.
         spoken = ~np.isnan(P).all(axis=(1, 2))
         number = np.cumsum(spoken) - 1
         folds = [
@@ -472,7 +471,7 @@ class BaseLateFusion(BaseFusion):
     def _finish_learning(
         self, P: np.ndarray, data: TrainingData, folds: list[Fold]
     ) -> None:
-        """Learn what comes behind the rule."""
+        """Fit the final calibrator on out-of-fold fused predictions."""
         if self._final_calibration:
             fused = cross_combine(self._combination, P, data, folds)
             self._final_calibrator, _ = cross_calibrate(
@@ -485,7 +484,7 @@ class BaseLateFusion(BaseFusion):
             )
 
     def _publish(self) -> None:
-        """Show what was learned as attributes; those of an earlier rule go."""
+        """Set the fitted attributes and delete those of an earlier fit."""
         found = {
             "weights_": getattr(self._combination, "weights_", None),
             "final_estimator_": getattr(self._combination, "final_estimator_", None),

@@ -1,8 +1,7 @@
-"""Predicted probabilities and outcomes in, calibrated probabilities out.
+"""Calibration of predicted probabilities, fitted to out-of-fold predictions.
 
-A calibrator is learned from out-of-fold predictions. What is learned from calibrated
-predictions in turn must get those that `cross_calibrate` returns: there the outcome of
-a row had no part in its own calibration.
+A model that is fitted to calibrated predictions must use the cross-fitted ones that
+`cross_calibrate` returns. The calibrator of a row is then not fitted on its outcome.
 """
 
 from __future__ import annotations
@@ -28,26 +27,27 @@ _Curve = Callable[[np.ndarray], np.ndarray]
 
 
 class Calibrator:
-    """Map predicted probabilities to calibrated ones.
+    """Calibrator that maps predicted probabilities to calibrated ones.
 
     Parameters
     ----------
     method : {"sigmoid", "isotonic", "temperature"}
-        ``"sigmoid"``: a logistic regression on the log-odds with Platt's targets; two
-        numbers a class, for any sample size. ``"isotonic"``: the best increasing
-        function of the probability; wants some 1000 cases. ``"temperature"``: one
-        factor on all log-probabilities, which leaves the most probable class the same.
+        ``"sigmoid"`` is a logistic regression on the log-odds with Platt's targets. It
+        has two parameters per class and suits any sample size. ``"isotonic"`` is the
+        best increasing function of the probability and needs about 1000 cases.
+        ``"temperature"`` is one factor of all log-probabilities, which does not change
+        the most probable class.
 
     Attributes
     ----------
     n_outputs_ : int
-        Width of the probabilities seen in `fit`.
+        Number of columns of the probabilities in `fit`.
 
     Notes
     -----
-    More than two classes are calibrated one against the rest and divided by their sum
-    (``"temperature"`` treats them at once); of several labels each has its own curve.
-    With weights, every count and mean is weighted.
+    Three or more classes are calibrated one against the rest and divided by their sum.
+    ``"temperature"`` calibrates them together. Each of several labels is calibrated
+    separately. With sample weights, all counts and means are weighted.
 
     References
     ----------
@@ -59,10 +59,10 @@ class Calibrator:
     --------
     >>> import numpy as np
     >>> from skfusion.fusion.late.calibration import Calibrator
-    >>> timid = np.tile([[0.6, 0.4], [0.4, 0.6]], (50, 1))
+    >>> P = np.tile([[0.6, 0.4], [0.4, 0.6]], (50, 1))  # under-confident
     >>> y = np.tile([0, 1], 50)
-    >>> sure = Calibrator("temperature").fit(timid, y).predict(timid[:2])
-    >>> bool(sure[0, 0] > 0.99)
+    >>> calibrated = Calibrator("temperature").fit(P, y).predict(P[:2])
+    >>> bool(calibrated[0, 0] > 0.99)
     True
     """
 
@@ -72,7 +72,7 @@ class Calibrator:
     def fit(
         self, P: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None
     ) -> Calibrator:
-        """Learn the curves.
+        """Fit the calibration curves.
 
         Parameters
         ----------
@@ -81,17 +81,17 @@ class Calibrator:
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             Class numbers, or an indicator matrix.
         sample_weight : ndarray of shape (n_samples,) or None, default=None
-            Weights.
+            Weights of the rows.
 
         Returns
         -------
         Calibrator
-            Itself.
+            The fitted calibrator.
 
         Raises
         ------
         ValueError
-            If there are fewer than two rows with, or without, a class.
+            If fewer than two rows have a class, or have or lack a label.
         """
         self.n_outputs_ = P.shape[1]
         self._labels = y.ndim == 2
@@ -135,34 +135,37 @@ def cross_calibrate(
     *,
     what: str,
 ) -> tuple[Calibrator, np.ndarray]:
-    """Learn a calibrator; calibrate each fold by one learned on the other folds.
+    """Fit a calibrator and return cross-fitted calibrated probabilities.
+
+    The probabilities of each fold are calibrated by a calibrator that was fitted on the
+    other folds.
 
     Parameters
     ----------
     method : {"sigmoid", "isotonic", "temperature"}
-        How.
+        Method of `Calibrator`.
     P : ndarray of shape (n_samples, n_outputs)
-        Out-of-fold probabilities; NaN in rows that have none.
+        Out-of-fold probabilities, NaN in rows without one.
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Class numbers, or an indicator matrix.
     folds : list of (ndarray, ndarray)
         Row positions outside and inside each fold.
     sample_weight : ndarray of shape (n_samples,) or None, default=None
-        Weights.
+        Weights of the rows.
     what : str
-        Whose predictions they are, for the messages.
+        Name of the predictions, for error messages.
 
     Returns
     -------
     calibrator : Calibrator
-        Learned on all rows, for new ones.
+        Calibrator fitted on all rows, for new rows.
     calibrated : ndarray of shape (n_samples, n_outputs)
-        Probabilities calibrated across the folds; NaN where `P` is.
+        Cross-fitted calibrated probabilities, NaN where `P` is NaN.
 
     Raises
     ------
     ValueError
-        If too few rows of a class are left to learn from, in all or beside one fold.
+        If all rows, or the rows outside one fold, contain too few rows of a class.
 
     Examples
     --------
@@ -183,14 +186,14 @@ def cross_calibrate(
         except ValueError as error:
             raise ValueError(
                 f"calibration={method!r} of {what}, {where}: {error} Use fewer folds, "
-                "merge rare classes, or do without."
+                "merge rare classes, or set no calibration."
             ) from error
 
     calibrated = np.full(P.shape, np.nan)
     for number, (outside, inside) in enumerate(folds):
         held_out = inside[has[inside]]
         if len(held_out):
-            part = learn(outside[has[outside]], f"beside inner fold {number}")
+            part = learn(outside[has[outside]], f"outside inner fold {number}")
             calibrated[held_out] = part.predict(P[held_out])
     return learn(np.flatnonzero(has), "on all rows"), calibrated
 
@@ -205,8 +208,8 @@ def _check_counts(
         for c, count in enumerate(side.sum(axis=0)):
             if count < 2:
                 raise ValueError(
-                    f"{count} of {len(counted)} row(s) {verb} {kind} {c}, and a "
-                    "calibration needs two."
+                    f"{count} of {len(counted)} row(s) {verb} {kind} {c}, but "
+                    "calibration needs at least two."
                 )
 
 
@@ -215,11 +218,11 @@ def _sigmoid(
 ) -> _Curve:
     weights = np.ones(len(p)) if sample_weight is None else sample_weight
     n_hits, n_misses = weights[hit].sum(), weights[~hit].sum()
-    # Platt's targets: as if one more case of each kind had been seen
+    # Platt's targets are the frequencies after adding one case of each kind.
     target = np.where(hit, (n_hits + 1) / (n_hits + 2), 1 / (n_misses + 2))
     odds = _column_odds(p)
     model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
-    # a target between 0 and 1 is a case of both kinds, in shares
+    # A target between 0 and 1 is represented by two weighted cases, one of each kind.
     model.fit(
         np.vstack([odds, odds]),
         np.repeat([1, 0], len(p)),

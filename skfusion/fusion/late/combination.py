@@ -1,9 +1,8 @@
-"""How the members' predictions become one: the rule, and what it has to learn.
+"""Combination of the members' predictions by a rule, weights, ranks or a meta-model.
 
-Goes in: out-of-fold predictions of the members. Comes out: weights, a rank table or a
-meta-model, and the fused prediction of new ones. Several labels or numbers are laid out
-as rows of one question each, which is all that a rule of
-`skfusion.fusion.late.aggregation` knows.
+Weights, rank tables and meta-models are fitted to out-of-fold predictions of the
+members. The rules of `skfusion.fusion.late.aggregation` support one target only.
+Several labels or numbers are therefore reshaped to one row per label or number.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ __all__ = [
 
 
 Rule = str | Callable[[np.ndarray, np.ndarray], np.ndarray]
-VOTES = ("vote", "weighted_vote")  # content with decisions
+VOTES = ("vote", "weighted_vote")  # need no probabilities
 WEIGHTED = ("weighted", "weighted_vote")
 _PLAIN: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "mean": rules.mean,
@@ -52,26 +51,26 @@ RULES = (*_PLAIN, *WEIGHTED, "bayes", "rank", "stacking")
 
 
 class Combination:
-    """Combine the predictions of the members that are present.
+    """Combination of the predictions of the members that are present.
 
     Parameters
     ----------
     aggregation : str or callable
-        The rule.
+        Name of the rule, or a callable.
     target : Target
-        The task.
+        Prediction task.
     weights : ndarray of shape (n_members,), str, callable or None, default=None
-        Given weights, or the scorer by which they are learned; None learns them by the
-        log-loss or the squared error.
+        Given weights, or the scorer that they maximise. None minimises the log-loss or
+        the squared error.
     final_estimator : estimator or None, default=None
         Meta-model for ``aggregation="stacking"``.
 
     Attributes
     ----------
     weights_ : ndarray of shape (n_members,)
-        Weights, for the rules that have some.
+        Weights of the members, for rules with weights.
     tables_ : list of RankTable
-        Scores seen in training, for ``aggregation="rank"``.
+        Table of the training scores of each member, for ``aggregation="rank"``.
     final_estimator_ : estimator
         The fitted meta-model.
 
@@ -80,7 +79,7 @@ class Combination:
     >>> import numpy as np
     >>> from skfusion.fusion.late.combination import Combination
     >>> from skfusion.fusion.targets import classifier_target
-    >>> target = classifier_target(y := [0, 0, 1, 1], "me")
+    >>> target = classifier_target(y := [0, 0, 1, 1], "LateFusionClassifier")
     >>> _ = target.encode(y)
     >>> P = np.array([[[0.9, 0.1], [0.5, 0.5]], [[0.3, 0.7], [np.nan, np.nan]]])
     >>> Combination("mean", target).combine(P).round(2).tolist()
@@ -104,7 +103,7 @@ class Combination:
 
     @property
     def learns(self) -> bool:
-        """Whether `fit` has anything to learn from out-of-fold predictions."""
+        """Whether `fit` needs out-of-fold predictions."""
         if self.aggregation in WEIGHTED:
             return not isinstance(self.weights, np.ndarray)
         return self.aggregation in ("stacking", "rank")
@@ -116,23 +115,24 @@ class Combination:
         sample_weight: np.ndarray | None = None,
         groups: np.ndarray | None = None,
     ) -> Combination:
-        """Learn what the rule needs.
+        """Fit the weights, the rank tables or the meta-model of the rule.
 
         Parameters
         ----------
         P : ndarray of shape (n_samples, n_members, n_outputs)
-            Out-of-fold predictions; NaN where a member is silent, but not all in a row.
+            Out-of-fold predictions, NaN where a member is absent. Each row needs at
+            least one member that is present.
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            The encoded target.
+            Encoded target.
         sample_weight : ndarray of shape (n_samples,) or None, default=None
-            Weights.
+            Weights of the rows.
         groups : ndarray of shape (n_samples,) or None, default=None
-            Patients, for a meta-model that knows them.
+            Patient ids, passed to the meta-model if its `fit` accepts them.
 
         Returns
         -------
         Combination
-            Itself.
+            The fitted combination.
         """
         if not self.learns:
             return self
@@ -156,7 +156,8 @@ class Combination:
         Parameters
         ----------
         P : ndarray of shape (n_samples, n_members, n_outputs)
-            Predictions; NaN where a member is silent, but not all in a row.
+            Predictions, NaN where a member is absent. Each row needs at least one
+            member that is present.
 
         Returns
         -------
@@ -165,7 +166,7 @@ class Combination:
         Raises
         ------
         ValueError
-            If a callable returns what is no prediction.
+            If the result of a callable is not a valid prediction.
         """
         present = _present(P)
         if self.aggregation == "stacking":
@@ -231,7 +232,7 @@ class Combination:
             row_weight = None if row_weight is None else row_weight.repeat(y.shape[1])
             if self.target.kind == "numbers":
                 spread = np.maximum(np.std(y, axis=0), np.finfo(float).tiny)
-                P, answers = P / spread, y / spread  # no unit may outweigh the others
+                P, answers = P / spread, y / spread  # independent of units
         single, has = self._as_single_questions(P, present)
         if self.aggregation == "weighted_vote":
             single = rules.ballots(single, has)
@@ -240,7 +241,7 @@ class Combination:
             ask = score_function(
                 self.weights, self.target.kind, np.arange(self.target.n_outputs)
             )
-            truth = answers  # scaled as the predictions are
+            truth = answers  # on the scale of the predictions
 
             def score(fused: np.ndarray) -> float:
                 return ask(self._as_outputs(fused), truth, sample_weight)
@@ -262,7 +263,7 @@ class Combination:
         absent = ~present.all(axis=0)
         self._keeps_nan = absent & accepts_nan(self.final_estimator)
         self._flagged = np.flatnonzero(absent & ~self._keeps_nan)
-        # Where a member is silent, it says what it says on average.
+        # Missing member predictions are imputed with the training mean.
         self._neutral = np.nanmean(self._evidence(P), axis=0)
         self._neutral[self._keeps_nan] = np.nan
         self.final_estimator_ = fit_learner(
@@ -288,16 +289,16 @@ class Combination:
 def cross_combine(
     combination: Combination, P: np.ndarray, data: TrainingData, folds: list[Fold]
 ) -> np.ndarray:
-    """Return fused predictions of training rows, free of their own outcome.
+    """Return out-of-fold fused predictions of the training rows.
 
     Parameters
     ----------
     combination : Combination
-        Not fitted here: each fold gets one that learned from the other folds.
+        Combination of the members. A copy is fitted on the other folds for each fold.
     P : ndarray of shape (n_samples, n_members, n_outputs)
         Out-of-fold predictions of the members.
     data : TrainingData
-        The rows they belong to.
+        Training rows of the predictions.
     folds : list of (ndarray, ndarray)
         Row positions outside and inside each fold.
 
@@ -316,9 +317,10 @@ def cross_combine(
 
 
 def default_meta_model(kind: str) -> Any:
-    """Return the meta-model of a stacking, by the kind of the target."""
+    """Return the default meta-model for a kind of target."""
     if kind == "survival":
-        return CoxRidge(alpha=1e-3)  # finite weights where a risk is perfect
+        # The penalty keeps the weights finite if a risk orders all events perfectly.
+        return CoxRidge(alpha=1e-3)
     if kind != "numbers":
         return LogisticRegression()
     ridge = RidgeCV(np.logspace(-3, 3, 13), alpha_per_target=True)
@@ -330,7 +332,7 @@ def _present(P: np.ndarray) -> np.ndarray:
 
 
 def _checked(rule: Any, P: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Ask a callable and check that what it returns is a prediction."""
+    """Call a custom rule and check that its result is a valid prediction."""
     name = getattr(rule, "__name__", type(rule).__name__)
     fused = np.asarray(rule(P, present), dtype=np.float64)
     expected = (len(P), P.shape[2])

@@ -1,7 +1,4 @@
-"""Late fusion: one model per modality, their predictions combined.
-
-How is in `skfusion.fusion.late.base`.
-"""
+"""Late fusion estimators for classification, regression and survival analysis."""
 
 from __future__ import annotations
 
@@ -28,62 +25,67 @@ __all__ = [
 
 
 class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
-    """Classify by combining one classifier per modality (late fusion).
+    """Late fusion classifier, which combines one classifier per modality.
 
-    Each modality has a model of its own, fitted on the rows that have the modality;
-    a rule or a meta-model combines their probabilities [1]_. It predicts from any
-    modalities that are there.
+    Each modality has a separate model, the member. It is fitted on the rows in which
+    the modality is present. A rule or a meta-model combines the probabilities of the
+    members [1]_. A prediction uses the members whose modality is present.
 
     Parameters
     ----------
     modalities : list of (str, estimator, columns) or "auto", default="auto"
-        The modalities, as in `ColumnTransformer`. A transformer is followed by a clone
-        of `estimator`; an entry that ends in a classifier is used as it is, so each
-        modality can have a different one, or be a late fusion itself. With ``"auto"``,
-        each column of images is a modality and the other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`. A transformer is
+        followed by a clone of `estimator`. An entry that ends in a classifier is used
+        unchanged, so each modality can have a different one, e.g. a nested late fusion.
+        With ``"auto"``, each column of images is one modality and all other columns are
+        one EHR modality.
     estimator : classifier or None, default=None
-        Model of the modalities whose entry is a transformer; None is a standardised
-        logistic regression with C=0.01, for which gaps are filled and flagged.
+        Model of the modalities whose entry is a transformer. None is a logistic
+        regression with C=0.01 on standardised features, with missing values imputed
+        and flagged. It has the steps ``scale``, ``impute`` and ``model``, whose
+        parameters can be set by name, e.g. ``estimator__model__C``.
     aggregation : str or callable, default="mean"
-        How the members' probabilities become one. Notes says what each rule does:
-        ``"mean"``, ``"weighted"``, ``"max"``, ``"min"``, ``"median"``, ``"product"``,
-        ``"bayes"``, ``"vote"``, ``"weighted_vote"``, ``"rank"``, ``"stacking"``, or a
-        function ``rule(P, present)``.
+        Rule that combines the probabilities of the members: ``"mean"``,
+        ``"weighted"``, ``"max"``, ``"min"``, ``"median"``, ``"product"``, ``"bayes"``,
+        ``"vote"``, ``"weighted_vote"``, ``"rank"``, ``"stacking"``, or a callable
+        ``rule(P, present)``. The section Notes defines each rule.
     aggregation_params : dict or None, default=None
-        Keyword arguments of a callable `aggregation`. Named rules have none.
+        Keyword arguments of a callable `aggregation`. Named rules accept none.
     weights : dict, array-like of shape (n_modalities,), str, callable or None, \
             default=None
-        For ``"weighted"`` and ``"weighted_vote"``: the weights, or how they are learned
-        out of fold. None: the least log-loss; the name of a scikit-learn scorer, such
-        as ``"roc_auc"``, or a scorer: the highest score. They are renormalised over
-        the members that are present.
+        Weights of the members for ``"weighted"`` and ``"weighted_vote"``, or the
+        criterion by which they are fitted to out-of-fold predictions. None minimises
+        the log-loss. A scorer of scikit-learn or its name, e.g. ``"roc_auc"``, is
+        maximised. The weights are renormalised over the members present.
     final_estimator : classifier or None, default=None
-        Meta-model for ``aggregation="stacking"``; None is a logistic regression.
+        Meta-model for ``aggregation="stacking"``. None is a logistic regression, whose
+        parameters can be set by name, e.g. ``final_estimator__C``.
     calibration : {"sigmoid", "isotonic", "temperature"}, dict or None, default=None
-        Calibrates each member's probabilities before they are combined, by its
-        out-of-fold predictions; a dict names the modalities that want it, such as
-        ``{"cxr": "isotonic"}``. What is then learned from them gets cross-fitted ones.
+        Method that calibrates the probabilities of each member before they are
+        combined, fitted to its out-of-fold predictions. A dict selects modalities, e.g.
+        ``{"cxr": "isotonic"}``. Weights, ranks and meta-models are fitted to
+        cross-fitted calibrated probabilities.
     final_calibration : {"sigmoid", "isotonic", "temperature"} or None, default=None
-        Calibrates the fused probabilities, by out-of-fold ones. The mean of calibrated
-        members is not calibrated itself: it is too timid where they know different
-        things.
+        Method that calibrates the fused probabilities, fitted to out-of-fold ones.
+        Averages of calibrated probabilities are under-confident when members carry
+        independent information.
     cv : int or splitter, default=5
-        Inner folds for whatever is learned from the members' predictions. With groups
-        given, every patient is on one side of each fold.
+        Inner folds for the out-of-fold predictions of the members. The folds are
+        patient-grouped if groups are given.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, turned into sample weights.
+        Weights of the classes, which multiply the sample weights.
     missing : {"auto", "error", "complete_case"}, default="auto"
-        What an absent modality does: its member is left out and the others count
-        more, an error, or its row is dropped in `fit` with a warning (and refused in
-        prediction).
+        Handling of absent modalities. ``"auto"`` combines the members of the other
+        modalities. ``"error"`` raises an error. ``"complete_case"`` drops their rows in
+        `fit` with a warning and raises an error in prediction.
     groups : str or None, default=None
-        Name of the column with patient ids; it is no feature.
+        Name of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
-        Members and folds fitted at a time; None is 1.
+        Number of fits (members and inner folds) at a time, by joblib.
     random_state : int, RandomState or None, default=None
-        Seeds the folds and every part that has chance in it and no seed of its own.
+        Seed of the folds and of every nested estimator whose `random_state` is None.
     verbose : int, default=0
-        Not 0: log what is fitted.
+        If positive, print progress to standard error.
 
     Attributes
     ----------
@@ -94,53 +96,58 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
     final_estimator_ : classifier
         The fitted meta-model, for ``aggregation="stacking"``.
     calibrators_ : dict of str to Calibrator
-        By modality, where `calibration` asks for some; has a method ``predict``.
+        The calibrator of each calibrated member, by modality. Only if `calibration` is
+        given.
     final_calibrator_ : Calibrator
-        That of the fused prediction, where `final_calibration` asks for it.
+        The calibrator of the fused probabilities. Only if `final_calibration` is given.
     classes_ : ndarray of shape (n_classes,)
         The class labels.
     supports_missing_ : dict of str to bool
-        Whether the model has learned to do without the modality: always with
+        Whether the model supports the absence of the modality. This is True with
         ``missing="auto"`` and two or more members.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Their names.
+        Names of these columns.
 
     See Also
     --------
     EarlyFusionClassifier : One model on the joined features.
-    JointFusionClassifier : One network, encoders fine-tuned together.
+    JointFusionClassifier : One network with jointly fine-tuned encoders.
 
     Notes
     -----
-    The rules, on the members that are present in the row; each predicts from any of
-    them, and a row alone decides about itself:
+    Each rule combines the members that are present in a row. The result of a row does
+    not depend on the other rows of `X`.
 
     - ``"mean"``, ``"weighted"``: the (weighted) mean of the probabilities.
-    - ``"max"``, ``"min"``, ``"median"``: that of each class's probabilities, divided by
-      the row's sum. With ``"max"`` the surest member decides, whichever class it
-      chooses.
-    - ``"product"``: the product of the probabilities, divided by its sum.
-    - ``"bayes"``: the same less the surplus prior,
-      ``logit p = sum(logit p_m) - (M - 1) logit prior`` with M members and the class
-      shares of the training data: exact for calibrated members of modalities that are
-      independent given the class.
+    - ``"max"``, ``"min"``, ``"median"``: the maximum, minimum or median of the
+      probabilities of each class, divided by their sum over the classes. With
+      ``"max"``, the most confident member decides.
+    - ``"product"``: the product of the probabilities, divided by its sum over the
+      classes.
+    - ``"bayes"``: the product with the prior counted once,
+      ``logit p = sum(logit p_m) - (M - 1) logit prior``. M is the number of members
+      present, and the prior is the class frequencies of the training data. The rule is
+      exact for calibrated members of modalities that are independent given the class.
     - ``"vote"``, ``"weighted_vote"``: the share (or weight) of the members that choose
-      the class; ties go by the mean probability. Members need no ``predict_proba``.
-    - ``"rank"``: the mean of the ranks that the probabilities have among out-of-fold
-      ones. It orders cases of members with unlike scales; it is no probability, and
+      the class. Ties are broken by the mean probability. Members do not need
+      ``predict_proba``.
+    - ``"rank"``: the mean rank of the probabilities among the out-of-fold ones. It
+      orders cases if the members have different scales. It is not a probability, and
       0.5 is an average case.
-    - ``"stacking"``: `final_estimator` on the members' out-of-fold log-odds. Where a
-      member is absent in training rows, its log-odds are NaN if `final_estimator`
-      accepts that, else their mean with a flag beside.
-    - a function: gets ``P`` of shape (n_samples, n_members, n_classes), NaN where
-      absent, and the mask ``present`` of shape (n_samples, n_members); returns
+    - ``"stacking"``: `final_estimator`, fitted on the out-of-fold log-odds of the
+      members. If a member is absent in training rows, its log-odds are NaN there if
+      `final_estimator` supports NaN. Otherwise they are imputed with their mean, and a
+      presence flag is added.
+    - a callable: it takes ``P`` of shape (n_samples, n_members, n_classes), NaN where
+      absent, and the mask ``present`` of shape (n_samples, n_members). It returns
       probabilities of shape (n_samples, n_classes).
 
-    Of several labels each is such a question of two classes; the weights are shared.
+    With several labels, each label is combined as a target of two classes. All labels
+    share the same weights.
 
-    A meta-model on probabilities alone is late fusion; a model on the probabilities of
+    A meta-model on probabilities alone is late fusion. A model on the probabilities of
     one modality and the features of another is early fusion of type II [1]_.
 
     References
@@ -218,12 +225,13 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort; modalities may be absent.
+            Cohort, one row per case. Modalities may be absent.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            For votes their shares, for ``aggregation="rank"`` mean ranks.
+            Probabilities of the classes, in the order of `classes_`. Votes give shares
+            of the votes, and ``aggregation="rank"`` gives mean ranks.
         """
         return self._combine(self._predict_members(X))
 
@@ -233,7 +241,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort; modalities may be absent.
+            Cohort, one row per case. Modalities may be absent.
 
         Returns
         -------
@@ -244,52 +252,59 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
 
 
 class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
-    """Predict a number by combining one regressor per modality (late fusion).
+    """Late fusion regressor, which combines one regressor per modality.
 
-    Each modality has a model of its own, fitted on the rows that have the modality;
-    a rule or a meta-model combines their predictions [1]_. It predicts from any
-    modalities that are there.
+    Each modality has a separate model, the member. It is fitted on the rows in which
+    the modality is present. A rule or a meta-model combines the predictions of the
+    members [1]_. A prediction uses the members whose modality is present.
 
     Parameters
     ----------
     modalities : list of (str, estimator, columns) or "auto", default="auto"
-        The modalities, as in `ColumnTransformer`. A transformer is followed by a clone
-        of `estimator`; an entry that ends in a regressor is used as it is. With
-        ``"auto"``, each column of images is a modality and the other columns are one
-        EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`. A transformer is
+        followed by a clone of `estimator`. An entry that ends in a regressor is used
+        unchanged, so each modality can have a different one, e.g. a nested late fusion.
+        With ``"auto"``, each column of images is one modality and all other columns are
+        one EHR modality.
     estimator : regressor or None, default=None
-        Model of the modalities whose entry is a transformer; None is a standardised
-        ridge regression.
+        Model of the modalities whose entry is a transformer. None is a ridge regression
+        with alpha=10 on standardised features, with missing values imputed and flagged.
+        It has the steps ``scale``, ``impute`` and ``model``, whose parameters can be
+        set by name, e.g. ``estimator__model__alpha``.
     aggregation : str or callable, default="mean"
-        ``"mean"``, ``"weighted"``, ``"max"``, ``"min"``, ``"median"`` of the
-        predictions that are there; ``"stacking"``: a meta-model on out-of-fold
-        predictions; or a function that gets ``P`` of shape (n_samples, n_members, 1),
-        NaN where absent, and the mask ``present`` of shape (n_samples, n_members), and
-        returns an array of shape (n_samples, 1).
+        Rule that combines the predictions of the members present: ``"mean"``,
+        ``"weighted"``, ``"max"``, ``"min"``, ``"median"``, ``"stacking"``, or a
+        callable. ``"stacking"`` fits a meta-model to out-of-fold predictions. A
+        callable takes ``P`` of shape (n_samples, n_members, 1), NaN where absent, and
+        the mask ``present`` of shape (n_samples, n_members). It returns an array of
+        shape (n_samples, 1).
     aggregation_params : dict or None, default=None
-        Keyword arguments of a callable `aggregation`. Named rules have none.
+        Keyword arguments of a callable `aggregation`. Named rules accept none.
     weights : dict, array-like of shape (n_modalities,), str, callable or None, \
             default=None
-        For ``"weighted"``: the weights, or how they are learned out of fold. None: the
-        least squared error; the name of a scikit-learn scorer, such as
-        ``"neg_median_absolute_error"``, or a scorer: the highest score.
+        Weights of the members for ``"weighted"``, or the criterion by which they are
+        fitted to out-of-fold predictions. None minimises the squared error. A scorer of
+        scikit-learn or its name, e.g. ``"neg_median_absolute_error"``, is maximised.
+        The weights are renormalised over the members present.
     final_estimator : regressor or None, default=None
-        Meta-model for ``aggregation="stacking"``; None is a ridge regression.
+        Meta-model for ``aggregation="stacking"``. None is a ridge regression on
+        standardised predictions, whose parameters can be set by name, e.g.
+        ``final_estimator__ridgecv__alphas``.
     cv : int or splitter, default=5
-        Inner folds for whatever is learned from the members' predictions. With groups
-        given, every patient is on one side of each fold.
+        Inner folds for the out-of-fold predictions of the members. The folds are
+        patient-grouped if groups are given.
     missing : {"auto", "error", "complete_case"}, default="auto"
-        What an absent modality does: its member is left out and the others count
-        more, an error, or its row is dropped in `fit` with a warning (and refused in
-        prediction).
+        Handling of absent modalities. ``"auto"`` combines the members of the other
+        modalities. ``"error"`` raises an error. ``"complete_case"`` drops their rows in
+        `fit` with a warning and raises an error in prediction.
     groups : str or None, default=None
-        Name of the column with patient ids; it is no feature.
+        Name of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
-        Members and folds fitted at a time; None is 1.
+        Number of fits (members and inner folds) at a time, by joblib.
     random_state : int, RandomState or None, default=None
-        Seeds the folds and every part that has chance in it and no seed of its own.
+        Seed of the folds and of every nested estimator whose `random_state` is None.
     verbose : int, default=0
-        Not 0: log what is fitted.
+        If positive, print progress to standard error.
 
     Attributes
     ----------
@@ -300,17 +315,17 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
     final_estimator_ : regressor
         The fitted meta-model, for ``aggregation="stacking"``.
     supports_missing_ : dict of str to bool
-        Whether the model has learned to do without the modality: always with
+        Whether the model supports the absence of the modality. This is True with
         ``missing="auto"`` and two or more members.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Their names.
+        Names of these columns.
 
     See Also
     --------
     EarlyFusionRegressor : One model on the joined features.
-    JointFusionRegressor : One network, encoders fine-tuned together.
+    JointFusionRegressor : One network with jointly fine-tuned encoders.
 
     References
     ----------
@@ -369,7 +384,7 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort; modalities may be absent.
+            Cohort, one row per case. Modalities may be absent.
 
         Returns
         -------
@@ -380,7 +395,7 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
 
 @dataclass(frozen=True)
 class RiskScale:
-    """Shift and scale the risks of a member; models of risk have no common unit.
+    """Standardisation of the risks of a member, because risks have no common unit.
 
     Attributes
     ----------
@@ -393,7 +408,7 @@ class RiskScale:
 
     @classmethod
     def learn(cls, risk: np.ndarray, sample_weight: np.ndarray | None) -> RiskScale:
-        """Take mean and standard deviation from risks (n_samples, 1), NaN left out."""
+        """Compute mean and standard deviation of risks (n_samples, 1), ignoring NaN."""
         known = ~np.isnan(risk[:, 0])
         weight = None if sample_weight is None else sample_weight[known]
         mean = np.average(risk[known, 0], weights=weight)
@@ -406,51 +421,59 @@ class RiskScale:
 
 
 class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
-    """Predict censored times by combining one survival model per modality.
+    """Late fusion survival estimator, which combines one survival model per modality.
 
-    Late fusion [1]_ whose target is a time to an event. Each member's risk is
-    standardised by its mean and standard deviation out of fold, then the rule combines
-    those of the members that are there. `predict` gives a risk, greater where the event
-    is expected sooner; survival curves come from Cox's model of out-of-fold risks.
+    The target of this late fusion [1]_ is a censored time to an event. Each modality
+    has a separate model, the member. Its risk is standardised by the mean and standard
+    deviation of its out-of-fold risks. A rule or a meta-model combines the standardised
+    risks of the members whose modality is present. `predict` returns a risk, which is
+    greater where the event is expected sooner. Cox's model of the out-of-fold risks
+    gives the survival curves.
 
     Parameters
     ----------
     modalities : list of (str, estimator, columns) or "auto", default="auto"
-        The modalities, as in `ColumnTransformer`. A transformer is followed by a clone
-        of `estimator`; an entry that ends in a survival model is used as it is.
+        Modalities as triples, in the form of `ColumnTransformer`. A transformer is
+        followed by a clone of `estimator`. An entry that ends in a survival model is
+        used unchanged, so each modality can have a different one. With ``"auto"``, each
+        column of images is one modality and all other columns are one EHR modality.
     estimator : survival estimator or None, default=None
-        Model of the modalities whose entry is a transformer: anything whose `fit` takes
-        scikit-survival's structured `y` and whose `predict` gives a risk. None is
-        `XGBoostSurvival`.
+        Model of the modalities whose entry is a transformer. Its `fit` takes the
+        structured `y` of scikit-survival, and its `predict` returns a risk. None is
+        `XGBoostSurvival`. The parameters of this default can be set by name, e.g.
+        ``estimator__max_depth``.
     aggregation : {"mean", "weighted", "max", "min", "median", "rank", "stacking"} or \
             callable, default="mean"
-        How standardised risks are combined. ``"rank"`` averages their ranks among the
-        out-of-fold risks; ``"stacking"`` fits a meta-model to them. A callable takes
-        risks (n_samples, n_members, 1) and presence (n_samples, n_members) and returns
-        (n_samples, 1).
+        Rule that combines the standardised risks of the members present. ``"rank"``
+        averages their ranks among the out-of-fold risks. ``"stacking"`` fits a
+        meta-model to the out-of-fold risks. A callable takes ``P`` of shape
+        (n_samples, n_members, 1), NaN where absent, and the mask ``present`` of shape
+        (n_samples, n_members). It returns an array of shape (n_samples, 1).
     aggregation_params : dict or None, default=None
-        Keyword arguments of a callable `aggregation`. Named rules have none.
+        Keyword arguments of a callable `aggregation`. Named rules accept none.
     weights : dict, array-like of shape (n_modalities,) or None, default=None
-        Weights for ``aggregation="weighted"``; None learns those with the best
-        concordance out of fold. They are renormalised over the members present.
+        Weights of the members for ``"weighted"``. None maximises the concordance of the
+        out-of-fold risks. The weights are renormalised over the members present.
     final_estimator : survival estimator or None, default=None
-        Meta-model for ``aggregation="stacking"``; None is scikit-survival's Cox model,
-        which takes no weights.
+        Meta-model for ``aggregation="stacking"``. None is Cox's model with a small
+        ridge penalty (`CoxRidge`), which takes no weights. The parameters of this
+        default can be set by name, e.g. ``final_estimator__alpha``.
     cv : int or splitter, default=5
-        Inner folds for the risks that scales, rule and curves are learned from. With
-        groups given, every patient is on one side of each fold.
+        Inner folds for the out-of-fold risks, on which the standardisation, the rule
+        and the survival curves are fitted. The folds are patient-grouped if groups are
+        given.
     missing : {"auto", "error", "complete_case"}, default="auto"
-        What an absent modality does: its member is left out and the others count
-        more, an error, or its row is dropped in `fit` with a warning (and refused in
-        prediction).
+        Handling of absent modalities. ``"auto"`` combines the members of the other
+        modalities. ``"error"`` raises an error. ``"complete_case"`` drops their rows in
+        `fit` with a warning and raises an error in prediction.
     groups : str or None, default=None
-        Name of the column with patient ids; it is no feature.
+        Name of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
-        Members and folds fitted at a time; None is 1.
+        Number of fits (members and inner folds) at a time, by joblib.
     random_state : int, RandomState or None, default=None
-        Seeds the folds and every part that has chance in it and no seed of its own.
+        Seed of the folds and of every nested estimator whose `random_state` is None.
     verbose : int, default=0
-        Not 0: log what is fitted.
+        If positive, print progress to standard error.
 
     Attributes
     ----------
@@ -463,17 +486,17 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
     final_estimator_ : survival estimator
         The fitted meta-model, for ``aggregation="stacking"``.
     supports_missing_ : dict of str to bool
-        Whether the model has learned to do without the modality: always with
+        Whether the model supports the absence of the modality. This is True with
         ``missing="auto"`` and two or more members.
     n_features_in_ : int
         Number of columns that the modalities use.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Their names.
+        Names of these columns.
 
     See Also
     --------
     EarlyFusionSurvival : One model on the joined features.
-    JointFusionSurvival : One network, encoders fine-tuned together.
+    JointFusionSurvival : One network with jointly fine-tuned encoders.
 
     References
     ----------
@@ -537,12 +560,12 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            A cohort; modalities may be absent.
+            Cohort, one row per case. Modalities may be absent.
 
         Returns
         -------
         ndarray of float64 of shape (n_samples,)
-            Greater where the event is expected sooner.
+            Risks, greater where the event is expected sooner.
         """
         return self._combine(self._predict_members(X))
 
@@ -550,7 +573,7 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         if isinstance(self.weights, str) or callable(self.weights):
             raise ValueError(
                 f"{type(self).__name__}: weights must be numbers, or None for those "
-                f"with the best concordance; got {self.weights!r}."
+                f"with the best concordance, got {self.weights!r}."
             )
         return dict.fromkeys([member.name for member in members], "scale")
 

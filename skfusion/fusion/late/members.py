@@ -1,8 +1,4 @@
-"""The members of a late fusion: one model per modality, fitted, asked, held out.
-
-Goes in: modalities and a cohort. Comes out: fitted members and their predictions, of
-training rows by models that did not see the row's fold.
-"""
+"""Members of late fusion: per-modality models and out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -38,13 +34,14 @@ def new_member(
     Parameters
     ----------
     modality : Modality
-        Its entry is a transformer, or ends in a predictor and is used as it is.
+        Modality whose entry is a transformer or ends in a predictor. A predictor is
+        used unchanged.
     estimator : estimator
-        Fitted behind a transformer.
+        Estimator that follows a transformer.
     target : Target
-        The task.
+        Prediction task.
     rng : RandomState
-        Seeds every part that has chance in it and no seed of its own.
+        Seed of every nested estimator whose `random_state` is None.
 
     Returns
     -------
@@ -57,7 +54,7 @@ def new_member(
 
 
 def predictor_name(member: Modality) -> str:
-    """Return the class name of the estimator that a member ends in."""
+    """Return the class name of the final estimator of a member."""
     part = member.transformer
     while isinstance(part, Pipeline):
         part = part.steps[-1][1]
@@ -72,33 +69,33 @@ def fit_members(
     *,
     n_jobs: int | None,
 ) -> tuple[list[Modality], np.ndarray]:
-    """Fit every member on all rows, and once per fold for out-of-fold predictions.
+    """Fit each member on all rows and once per fold for out-of-fold predictions.
 
     Parameters
     ----------
     members : list of Modality
-        From `new_member`; they are cloned before they are fitted.
+        Results of `new_member`, which are cloned before they are fitted.
     data : TrainingData
-        The cohort; a member learns from the rows that have its modality.
+        Cohort. A member is fitted on the rows in which its modality is present.
     folds : list of (ndarray, ndarray)
-        Inner folds, none if no predictions are wanted.
+        Inner folds. An empty list omits the out-of-fold predictions.
     target : Target
-        The task.
+        Prediction task.
     n_jobs : int or None
-        Fits at a time.
+        Number of fits (members and inner folds) at a time, by joblib.
 
     Returns
     -------
     fitted : list of Modality
         The members, fitted on all rows.
     P : ndarray of shape (n_samples, n_members, n_outputs)
-        Out-of-fold predictions; NaN where a modality is absent, and everywhere if
-        there are no folds.
+        Out-of-fold predictions, NaN where a modality is absent. Without folds, all are
+        NaN.
 
     Raises
     ------
     ValueError
-        If a member, or the part of it beside a fold, has too little to learn from.
+        If the training rows of a member, in all or outside a fold, are not sufficient.
     """
     everything = np.arange(len(data.y))
     tasks = [(everything, everything[:0]), *folds]
@@ -122,21 +119,21 @@ def fit_members(
 def ask_members(
     members: list[Modality], cohort: pd.DataFrame, target: Target
 ) -> np.ndarray:
-    """Return what each fitted member predicts.
+    """Return the predictions of each fitted member.
 
     Parameters
     ----------
     members : list of Modality
         Fitted members.
     cohort : DataFrame of shape (n_samples, n_columns)
-        A checked cohort.
+        Cohort that has been checked.
     target : Target
-        The task.
+        Prediction task.
 
     Returns
     -------
     ndarray of shape (n_samples, n_members, n_outputs)
-        NaN where a modality is absent, or could not be read.
+        Predictions, NaN where a modality is absent or could not be read.
     """
     present = presence_mask(members, cohort)
     P = np.full((len(cohort), len(members), target.n_outputs), np.nan)
@@ -147,7 +144,7 @@ def ask_members(
 
 
 class _Decisions(Target):
-    """Asks for decisions where there are no probabilities: 1 for what is chosen."""
+    """Target of classifiers without probabilities, with score 1 for the prediction."""
 
     def __init__(self, target: Target) -> None:
         self.kind = target.kind  # type: ignore[misc]
@@ -169,19 +166,19 @@ def _fit_member(
     test: np.ndarray,
     target: Target,
 ) -> tuple[Any, np.ndarray]:
-    """Fit one member on the training rows that have it; predict the held-out rows."""
+    """Fit one member on its training rows and predict the held-out rows."""
     rows = train[data.presence[train, j]]
     if len(rows) == 0:
         raise ValueError(
-            f"{member.label} is absent in all {len(train)} rows that its model should "
-            "learn from. Check the column, or leave the modality out."
+            f"{member.label} is absent in all {len(train)} rows on which its model "
+            "should be fitted. Check the column, or leave the modality out."
         )
     problem = target.problem(data.y[rows])
     if problem:
         raise ValueError(
-            f"{member.label}: {problem} among the {len(rows)} rows that have it (whole "
-            "training data or one inner fold). Use fewer folds, merge rare classes, or "
-            "leave the modality out."
+            f"{member.label}: {problem} among the {len(rows)} rows where it is present "
+            "(whole training data or one inner fold). Use fewer folds, merge rare "
+            "classes, or leave the modality out."
         )
     part = data.rows(rows)
     with located_errors(member, rows):

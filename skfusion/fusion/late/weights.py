@@ -1,8 +1,8 @@
-"""Out-of-fold predictions of the members in, their weights out.
+"""Optimisation of the members' weights on out-of-fold predictions.
 
-The weights are 0 or more and sum to 1. Losses that have a slope are minimised along it;
-a score that has none (an AUROC changes in jumps) is searched for, always in the same
-order, so that the same predictions give the same weights.
+The weights are 0 or more and sum to 1. Smooth losses are minimised by their gradient.
+A score that changes in steps, such as the AUROC, is maximised by a direct search. The
+search is deterministic, so the same predictions give the same weights.
 """
 
 from __future__ import annotations
@@ -30,22 +30,21 @@ def learn_weights(
     *,
     score: Callable[[np.ndarray], float] | None = None,
 ) -> np.ndarray:
-    """Find the best weights of the mean of out-of-fold predictions.
+    """Return the best weights of the mean of out-of-fold predictions.
 
     Parameters
     ----------
     P : ndarray of shape (n_samples, n_members, n_outputs)
         Out-of-fold predictions.
     present : ndarray of bool of shape (n_samples, n_members)
-        Which member predicted.
+        Which members are present.
     y : ndarray of shape (n_samples,)
         Class numbers, or numbers if ``n_outputs`` is 1.
     sample_weight : ndarray of shape (n_samples,) or None, default=None
         Weights of the rows.
     score : callable or None, default=None
-        What is best: takes the fused predictions (n_samples, n_outputs), higher is
-        better. None is the least log-loss for classes, and the least squared error for
-        numbers.
+        Score to maximise, a function of the fused predictions (n_samples, n_outputs).
+        None minimises the log-loss for classes and the squared error for numbers.
 
     Returns
     -------
@@ -72,8 +71,8 @@ def learn_weights(
     if result.success:
         return _simplex(result.x)
     warnings.warn(
-        f"The weights of the members could not be learned ({result.message}); they "
-        "count equally. Give weights=, or use another aggregation.",
+        f"The weights of the members could not be fitted ({result.message}), so equal "
+        "weights are used. Set weights=, or use another aggregation.",
         UserWarning,
         stacklevel=3,
     )
@@ -120,20 +119,22 @@ def search_weights(
     *,
     smallest_step: float = 1 / 128,
 ) -> np.ndarray:
-    """Find the weights with the highest score, which may change in jumps.
+    """Return the weights with the highest score, which may change in steps.
 
-    From the best of the starts, weight is moved from one member to another as long as
-    that raises the score; then the amount is halved. Of weights with the same score
-    the first found stay, beginning with equal ones.
+    The search starts from the best of the initial weights. It moves weight from one
+    member to another as long as the score increases. Then it halves the amount that is
+    moved. Among weights with the same score, the first ones found are returned, and
+    equal weights come first.
 
     Parameters
     ----------
     score : callable
-        Takes weights of shape (n_members,), 0 or more and of sum 1; higher is better.
+        Score to maximise, a function of weights of shape (n_members,). The weights are
+        0 or more and sum to 1.
     n_members : int
         Number of members.
     starts : list of ndarray of shape (n_members,) or None, default=None
-        Weights to try first, besides equal ones and each member alone.
+        Initial weights in addition to equal weights and each member alone.
     smallest_step : float, default=1/128
         Smallest amount of weight that is moved.
 
@@ -181,21 +182,21 @@ def score_function(
     Parameters
     ----------
     scoring : str or callable
-        Name of a scorer, e.g. ``"roc_auc"``, or a scorer as `make_scorer` returns it.
+        Name of a scorer, e.g. ``"roc_auc"``, or a result of `make_scorer`.
     kind : {"classes", "labels", "numbers"}
-        The task.
+        Kind of the target.
     classes : ndarray of shape (n_outputs,) or None, default=None
-        The class numbers, or those of the labels.
+        Class numbers or label numbers.
 
     Returns
     -------
     callable
-        Takes fused predictions (n_samples, n_outputs), y and sample_weight.
+        Function of fused predictions (n_samples, n_outputs), y and sample_weight.
 
     Raises
     ------
     ValueError
-        If there is no scorer of that name.
+        If the name of the scorer is unknown.
 
     Examples
     --------
@@ -220,14 +221,14 @@ def score_function(
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"weights={scoring!r} cannot score the members' predictions: {error} "
-                "Choose a scorer that suits the task, or weights=None."
+                "Use a scorer for this kind of target, or weights=None."
             ) from error
 
     return score
 
 
 class _Probabilities(ClassifierMixin, BaseEstimator):
-    """A classifier whose input is its prediction: what a scorer asks, it reads off."""
+    """Classifier that returns its input as the prediction, for scorers."""
 
     def __init__(self, kind: str = "classes") -> None:
         self.kind = kind
@@ -245,7 +246,7 @@ class _Probabilities(ClassifierMixin, BaseEstimator):
 
 
 class _Numbers(RegressorMixin, BaseEstimator):
-    """A regressor whose input is its prediction."""
+    """Regressor that returns its input as the prediction, for scorers."""
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         return X[:, 0] if X.shape[1] == 1 else X

@@ -1,7 +1,4 @@
-"""A genetic search for the features that serve a model best together.
-
-What it shares with the other selectors is in `skfusion.fusion.selection.univariate`.
-"""
+"""Feature selection by a genetic algorithm with the score of a model."""
 
 from __future__ import annotations
 
@@ -27,55 +24,57 @@ __all__ = ["GeneticSelector"]
 
 
 class GeneticSelector(TargetSelector):
-    """Search for the set of features with the best cross-validated score.
+    """Feature selector that maximises a cross-validated score by a genetic algorithm.
 
-    A population of sets of features evolves: the better of a few sets drawn at random
-    become parents, a child takes each feature's place from either parent and mutates,
-    and the best sets live on. Fitness is the cross-validated score of `estimator` on
-    the set, on folds that keep each patient on one side. An et al. chose features so,
-    after a filter [1]_; on wide modalities put one before it too, because a search
-    needs many more generations the more features there are.
+    The algorithm evolves a population of feature sets. Tournaments between sets drawn
+    at random select the parents. A child takes each feature from one of its parents
+    and mutates, and the best sets survive unchanged. The fitness of a set is the
+    cross-validated score of `estimator`, with patient-grouped folds if groups are
+    given. An et al. used this selection after a filter [1]_. Use a filter before it for
+    wide modalities, because the number of generations needed increases with the number
+    of features.
 
     Parameters
     ----------
     estimator : estimator or None, default=None
-        Model that scores a set; None is a regularised linear model on standardised
+        Model that scores a set. None is a regularised linear model on standardised
         features (`LogisticRegression` or `Ridge`).
     n_features_to_select : int, float or None, default=None
-        How many to keep: a number or a share in (0, 1]. None leaves the number to the
-        search; of sets with equal scores the smaller one wins.
+        Number of features to select, or their fraction in (0, 1]. None includes the
+        number in the search, and the smaller of two sets with equal scores is better.
     population_size : int, default=30
-        Number of sets alive.
+        Number of feature sets in a generation.
     n_generations : int, default=15
-        Most generations.
+        Maximum number of generations.
     patience : int or None, default=5
-        Generations without a better score after which the search ends; None never
-        ends it early.
+        Number of generations without a better score after which the search stops. None
+        disables early stopping.
     crossover_rate : float, default=0.8
         Probability that a child has two parents.
     mutation_rate : float or None, default=None
-        Probability that a feature's place flips; None is 1 / n_features.
+        Probability that a feature is added to or removed from a child. None is
+        1 / n_features.
     tournament_size : int, default=3
-        Of how many sets drawn at random the best becomes a parent.
+        Number of sets drawn at random, of which the best becomes a parent.
     n_elite : int, default=2
-        How many of the best sets live on unchanged.
+        Number of the best sets that survive unchanged.
     cv : int, splitter or iterable, default=3
-        Inner folds; a number gives stratified folds for classes and folds of whole
-        patients where `fit` was given groups.
+        Inner cross-validation folds. An integer gives folds stratified by class. They
+        are patient-grouped if groups are passed to `fit`.
     scoring : str, callable or None, default=None
-        Score to be maximised; None is the estimator's own.
+        Score to maximise. None is the default score of the estimator.
     n_jobs : int or None, default=None
-        Processes that score sets; the result does not depend on it.
+        Number of sets scored at a time, by joblib. It does not change the result.
     random_state : int, RandomState or None, default=None
-        Seeds the search, the folds and the estimator.
+        Seed of the search, the folds and the estimator.
 
     Attributes
     ----------
     support_ : ndarray of bool of shape (n_features,)
-        Which features are kept.
+        Mask of the selected features.
     best_score_ : float
-        Their cross-validated score. It was searched for, so it is too good: judge the
-        selection on other rows.
+        Cross-validated score of the selected features. It is over-optimistic, because
+        the search maximised it. Evaluate the selection on held-out rows.
     history_ : ndarray of shape (n_generations_run + 1,)
         Best score of the first population and of each generation after it.
     n_evaluations_ : int
@@ -83,11 +82,11 @@ class GeneticSelector(TargetSelector):
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of str of shape (n_features,)
-        Their names, where all are strings.
+        Names of the features, if all are strings.
 
     See Also
     --------
-    MRMRSelector : A filter, much cheaper.
+    MRMRSelector : Selects features by a filter, which is much faster.
     sklearn.feature_selection.SequentialFeatureSelector : Adds features one by one.
 
     References
@@ -137,7 +136,8 @@ class GeneticSelector(TargetSelector):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    # Groups are always of use, so they are requested without asking the user to.
+    # Metadata routing passes `groups` without `set_fit_request`, because every split
+    # must keep patients together.
     __metadata_request__fit = {"groups": True}
 
     def fit(
@@ -148,14 +148,14 @@ class GeneticSelector(TargetSelector):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features; NaN where the estimator takes it.
+            Features, which may contain NaN if the estimator supports it.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Classes or labels for a classifier, else numbers; without an estimator,
+            Classes or labels for a classifier, else numbers. Without an estimator,
             floats are numbers.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights for fitting the estimator; the score is unweighted.
+            Weights of the rows when the estimator is fitted. The score is unweighted.
         groups : array-like of shape (n_samples,) or None, default=None
-            Patients, kept on one side of the inner folds.
+            Patient ids. Every inner fold keeps the rows of a patient on one side.
 
         Returns
         -------
@@ -165,7 +165,7 @@ class GeneticSelector(TargetSelector):
         Raises
         ------
         ValueError
-            If a parameter is out of range, or no set could be scored.
+            If a parameter is out of range, or the score of a set is not finite.
         """
         self._check_parameters()
         X, y, weights = self._check(X, y, sample_weight)
@@ -249,9 +249,9 @@ class GeneticSelector(TargetSelector):
         for mask, score in zip(masks, found, strict=True):
             if not np.isfinite(score):
                 raise ValueError(
-                    f"GeneticSelector: a set of {mask.sum()} features scored {score} "
-                    "in the inner folds. Choose a score that is defined on every fold, "
-                    "or fewer folds."
+                    f"GeneticSelector: the score of a set of {mask.sum()} features in "
+                    f"the inner folds must be finite, got {score}. Use a score that is "
+                    "defined on every fold, or fewer folds."
                 )
             scores[mask.tobytes()] = score
 
@@ -267,13 +267,13 @@ class GeneticSelector(TargetSelector):
     def _next_generation(
         self, population: np.ndarray, rng: np.random.RandomState
     ) -> np.ndarray:
-        """Breed from a population that is sorted, the best first."""
+        """Return the next generation of a population sorted by falling score."""
         rate = self.mutation_rate
         if rate is None:
             rate = 1 / population.shape[1]
         children = list(population[: self.n_elite])
         while len(children) < len(population):
-            # Sorted, so the winner of a tournament is the smallest position drawn.
+            # The population is sorted, so the smallest position wins a tournament.
             size = (2, self.tournament_size)
             first, second = rng.randint(len(population), size=size).min(axis=1)
             child = population[first].copy()
@@ -285,7 +285,7 @@ class GeneticSelector(TargetSelector):
         return np.array(children)
 
     def _repair(self, mask: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-        """Bring a set to the wanted number of features, and to 1 at least."""
+        """Add or remove random features to reach the requested number, at least 1."""
         wanted = self._n_kept or max(1, int(mask.sum()))
         mask = mask.copy()
         inside, outside = np.flatnonzero(mask), np.flatnonzero(~mask)
@@ -327,7 +327,8 @@ class GeneticSelector(TargetSelector):
         if self.n_elite >= self.population_size:
             raise ValueError(
                 f"GeneticSelector: n_elite={self.n_elite} must be smaller than "
-                f"population_size={self.population_size}, or nothing ever changes."
+                f"population_size={self.population_size}. Otherwise no generation "
+                "contains new sets."
             )
 
     def __sklearn_tags__(self) -> Tags:

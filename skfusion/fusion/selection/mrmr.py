@@ -1,7 +1,4 @@
-"""Minimum redundancy, maximum relevance: a filter that minds repetition.
-
-What it shares with the other selectors is in `skfusion.fusion.selection.univariate`.
-"""
+"""Feature selection by minimum redundancy and maximum relevance (mRMR)."""
 
 from __future__ import annotations
 
@@ -21,54 +18,56 @@ __all__ = ["MRMRSelector"]
 
 
 class MRMRSelector(TargetSelector):
-    r"""Keep features that say much about the target and do not repeat each other.
+    r"""Feature selector by minimum redundancy and maximum relevance (mRMR).
 
-    Minimum redundancy, maximum relevance [1]_: features are added one by one, each time
-    the one with the largest :math:`I(x_j; y) - \frac{1}{|S|}\sum_{s \in S} I(x_j; x_s)`
-    (``"difference"``), or the quotient of the two, where I is mutual information and
-    S is what has been kept so far. An et al. chose among
-    measurements of the optic disc and of the patient with it [2]_.
+    Features are added one by one [1]_. Each step adds the feature with the largest
+    :math:`I(x_j; y) - \frac{1}{|S|}\sum_{s \in S} I(x_j; x_s)` (``"difference"``), or
+    with the largest quotient of the two terms. I is the mutual information, and S is
+    the set of the features selected so far. An et al. applied it to measurements of the
+    optic disc and of the patient [2]_.
 
     Parameters
     ----------
     n_features_to_select : int, float or None, default=None
-        How many to keep: a number, a share in (0, 1], or half of them.
+        Number of features to select, or their fraction in (0, 1]. None selects half of
+        the features.
     scheme : {"difference", "quotient"}, default="difference"
-        How relevance and redundancy are weighed.
+        Combination of relevance and redundancy.
     estimate : {"bins", "neighbors"}, default="bins"
-        How mutual information is estimated. ``"bins"``: from counts after cutting each
-        feature into bins of equal frequency, as `sklearn.metrics.mutual_info_score`
-        does from labels; a gap is a bin of its own. ``"neighbors"``: by scikit-learn's
-        nearest-neighbour estimate, `sklearn.feature_selection.mutual_info_classif`,
-        which takes neither gaps nor weights and some hundred times as long.
+        Estimator of the mutual information. ``"bins"`` counts the values of each
+        feature in bins of equal frequency, as `sklearn.metrics.mutual_info_score` does
+        for labels. Missing values have a separate bin. ``"neighbors"`` is the
+        nearest-neighbour estimate of `sklearn.feature_selection.mutual_info_classif`.
+        It supports neither missing values nor weights and is about 100 times slower.
     n_bins : int, default=5
-        Number of bins; a feature with no more values than that keeps them as they are.
+        Number of bins. A feature with at most this number of distinct values is not
+        binned.
     n_neighbors : int, default=3
-        Neighbours, for ``estimate="neighbors"``.
+        Number of neighbours for ``estimate="neighbors"``.
     random_state : int, RandomState or None, default=None
-        Seeds the noise that the nearest-neighbour estimate adds to break ties.
+        Seed of the noise that the nearest-neighbour estimate adds to break ties.
 
     Attributes
     ----------
     relevance_ : ndarray of shape (n_features,)
         Mutual information (nats) of each feature with the target.
     order_ : ndarray of int of shape (n_kept,)
-        The kept features in the order in which they were added.
+        Indices of the selected features in the order in which they were added.
     support_ : ndarray of bool of shape (n_features,)
-        Which features are kept.
+        Mask of the selected features.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of str of shape (n_features,)
-        Their names, where all are strings.
+        Names of the features, if all are strings.
 
     See Also
     --------
-    GiniSelector : Looks at each feature alone.
+    GiniSelector : Scores each feature separately.
     sklearn.feature_selection.SelectKBest : Relevance alone, with `mutual_info_classif`.
 
     Notes
     -----
-    Floats in `y` are numbers; everything else is classes. With several outputs or
+    Floats in `y` are numbers, and everything else is classes. With several outputs or
     labels, relevance is the mean over them.
 
     References
@@ -84,7 +83,7 @@ class MRMRSelector(TargetSelector):
     >>> from skfusion.feature_selection import MRMRSelector
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(2, 300))
-    >>> X = np.column_stack([a, a, b])  # the second repeats the first
+    >>> X = np.column_stack([a, a, b])  # the first two are equal
     >>> MRMRSelector(n_features_to_select=2).fit(X, a + 0.6 * b > 0).order_.tolist()
     [0, 2]
     """
@@ -107,16 +106,16 @@ class MRMRSelector(TargetSelector):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Add features one by one.
+        """Select features one by one.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features; may hold NaN with ``estimate="bins"``.
+            Features, which may contain NaN with ``estimate="bins"``.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Classes or numbers.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights of the rows; rows of weight 0 are left out.
+            Weights of the rows. Rows of weight 0 are ignored.
 
         Returns
         -------
@@ -159,7 +158,7 @@ class MRMRSelector(TargetSelector):
     def _information(
         self, X: np.ndarray, weights: np.ndarray
     ) -> Callable[[np.ndarray], np.ndarray]:
-        """Return a function: a vector in, its information with each feature out."""
+        """Return a function of a vector: its mutual information with each feature."""
         if self.estimate == "bins":
             bins = np.column_stack([_bins(x, weights, self.n_bins) for x in X.T])
 
@@ -170,8 +169,8 @@ class MRMRSelector(TargetSelector):
             return by_bins
         if np.ptp(weights) > 0:
             warnings.warn(
-                "MRMRSelector: the nearest-neighbour estimate has no weights, so "
-                f"those of {len(weights)} rows are ignored. Use estimate='bins'.",
+                "MRMRSelector: estimate='neighbors' does not support weights, so the "
+                f"weights of {len(weights)} rows are ignored. Use estimate='bins'.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -206,7 +205,7 @@ class MRMRSelector(TargetSelector):
 
 
 def _bins(x: np.ndarray, weights: np.ndarray, n_bins: int) -> np.ndarray:
-    """Return the number of each value's bin of equal frequency; 0 is a gap."""
+    """Return the equal-frequency bin of each value, and 0 for missing values."""
     missing = np.isnan(x) if x.dtype.kind == "f" else np.zeros(len(x), dtype=bool)
     distinct, value = np.unique(x[~missing], return_inverse=True)
     if x.dtype.kind == "f" and len(distinct) > n_bins:

@@ -1,7 +1,7 @@
-"""Features and a target in, the features worth keeping out: what selectors share.
+"""Base class of supervised feature selectors, and selection by the Gini coefficient.
 
-They are fitted inside the fold like any transformer: put them into the `Pipeline` of a
-modality. Variance, PCA, LDA and mutual information are scikit-learn's own.
+A selector in the `Pipeline` of a modality is fitted on the training rows of each fold.
+scikit-learn has selectors by variance and by mutual information, and PCA and LDA.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["GiniSelector", "TargetSelector", "check_n_features"]
 
 
 class TargetSelector(SelectorMixin, BaseEstimator):
-    """Checks and tags of a selector that looks at the target."""
+    """Base class of supervised feature selectors, with input checks and tags."""
 
     support_: np.ndarray
 
@@ -48,23 +48,24 @@ class TargetSelector(SelectorMixin, BaseEstimator):
         return X, y, check_weights(sample_weight, len(X), type(self).__name__)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
-        """Put the kept features back in their places, 0 in those of the others.
+        """Return all features, with 0 for those that were not selected.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_kept)
-            What `transform` gave; gaps stay gaps.
+            Result of `transform`. NaN stays NaN.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
+            Features in the order of the input of `fit`.
         """
         support = self.get_support()
         kept = check_array(X, dtype=None, ensure_all_finite="allow-nan")
         if kept.shape[1] != support.sum():
             raise ValueError(
                 f"{type(self).__name__}: inverse_transform expects the "
-                f"{support.sum()} kept features, got {kept.shape[1]}."
+                f"{support.sum()} selected features, got {kept.shape[1]}."
             )
         restored = np.zeros((len(kept), len(support)), dtype=kept.dtype)
         restored[:, support] = kept
@@ -82,38 +83,40 @@ class TargetSelector(SelectorMixin, BaseEstimator):
 
 
 class GiniSelector(TargetSelector):
-    r"""Keep the features with the largest Gini coefficient for the classes.
+    r"""Feature selector by the Gini coefficient of each feature for the classes.
 
     The Gini coefficient of a feature is :math:`|2 A - 1|`, where A is the AUROC of the
-    feature alone as a score: 0 where its values say nothing about the class, 1 where
-    they separate the classes, in either direction. With more than two classes it is
-    the mean over the classes, each against the rest; with several labels the mean over
-    the labels. Ranking by it is the selection of Hyun et al. [1]_.
+    feature as a score. It is 0 if the feature is not informative, and 1 if it separates
+    the classes in either direction. With three or more classes, it is the mean over the
+    classes, each against the rest. With several labels, it is the mean over the labels.
+    Hyun et al. selected features by this ranking [1]_.
 
     Parameters
     ----------
     n_features_to_select : int, float or None, default=None
-        How many to keep: a number, a share in (0, 1], or half of them.
+        Number of features to select, or their fraction in (0, 1]. None selects half of
+        the features.
 
     Attributes
     ----------
     scores_ : ndarray of shape (n_features,)
         The Gini coefficients.
     support_ : ndarray of bool of shape (n_features,)
-        Which features are kept.
+        Mask of the selected features.
     n_features_in_ : int
         Number of features seen in `fit`.
     feature_names_in_ : ndarray of str of shape (n_features,)
-        Their names, where all are strings.
+        Names of the features, if all are strings.
 
     See Also
     --------
-    MRMRSelector : Minds that the kept features do not repeat each other.
-    GeneticSelector : Asks a model which features serve it together.
+    MRMRSelector : Selects features with low redundancy.
+    GeneticSelector : Selects features by the score of a model.
 
     Notes
     -----
-    A gap (NaN) is left out of its feature's AUROC and stays a gap in the output.
+    Missing values (NaN) are ignored in the AUROC of their feature and remain NaN in the
+    output.
 
     References
     ----------
@@ -133,12 +136,12 @@ class GiniSelector(TargetSelector):
         self.n_features_to_select = n_features_to_select
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Rank the features.
+        """Compute the Gini coefficients and select the features.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Features; may hold NaN.
+            Features, which may contain NaN.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Classes, or a 0/1 column per label.
         sample_weight : array-like of shape (n_samples,) or None, default=None
@@ -152,7 +155,7 @@ class GiniSelector(TargetSelector):
         Raises
         ------
         ValueError
-            If `y` holds no classes, or `n_features_to_select` is out of range.
+            If `y` does not contain classes, or `n_features_to_select` is out of range.
         """
         X, y, weights = self._check(X, y, sample_weight)
         check_classification_targets(y)
@@ -169,42 +172,43 @@ class GiniSelector(TargetSelector):
 
 
 def check_n_features(wanted: Any, n_features: int, owner: str) -> int:
-    """Turn `n_features_to_select` into a number of features.
+    """Return the number of features that `n_features_to_select` requests.
 
     Parameters
     ----------
     wanted : int, float or None
-        A number, a share in (0, 1], or None for half.
+        Number of features, fraction in (0, 1], or None for half of the features.
     n_features : int
-        How many there are.
+        Number of input features.
     owner : str
-        Name of the selector that asks, for the messages.
+        Name of the selector, for error messages.
 
     Returns
     -------
     int
-        At least 1; at most `n_features`, with a warning if more were wanted.
+        Number from 1 to `n_features`. A larger request gives `n_features` and a
+        warning.
 
     Raises
     ------
     ValueError
-        If the number or share is out of range.
+        If the number or fraction is out of range.
 
     Examples
     --------
     >>> from skfusion.fusion.selection.univariate import check_n_features
-    >>> [check_n_features(wanted, 10, "me") for wanted in (3, 0.25, None)]
+    >>> [check_n_features(wanted, 10, "GiniSelector") for wanted in (3, 0.25, None)]
     [3, 2, 5]
     """
     if wanted is None:
         return max(1, n_features // 2)
-    is_bool = type(wanted) is bool  # an integer too, but no number of features
+    is_bool = type(wanted) is bool  # bool is a subclass of int
     if isinstance(wanted, numbers.Integral) and not is_bool:
         count = int(wanted)
         if count > n_features:
             warnings.warn(
-                f"{owner}: n_features_to_select={count} is more than the "
-                f"{n_features} features there are; all are kept.",
+                f"{owner}: n_features_to_select={count} is greater than the number of "
+                f"features, {n_features}. All features are selected.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -216,12 +220,12 @@ def check_n_features(wanted: Any, n_features: int, owner: str) -> int:
             return max(1, int(share * n_features))
     raise ValueError(
         f"{owner}: n_features_to_select must be a number of features (an integer of 1 "
-        f"or more), a share of them (a float in (0, 1]) or None, got {wanted!r}."
+        f"or more), a fraction (a float in (0, 1]) or None, got {wanted!r}."
     )
 
 
 def _positives(y: np.ndarray) -> np.ndarray:
-    """Return one 0/1 column per class or label; one only where there are two."""
+    """Return one 0/1 column per class or label, and only one for two classes."""
     if y.ndim == 2:
         return np.asarray(y, dtype=np.float64)
     classes = np.unique(y)
@@ -230,7 +234,7 @@ def _positives(y: np.ndarray) -> np.ndarray:
 
 
 def _aurocs(x: np.ndarray, positives: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the AUROC of `x` for each column of `positives`; 0.5 if undefined."""
+    """Return the AUROC of `x` for each column of `positives`, 0.5 if undefined."""
     known = ~np.isnan(x)
     _, value = np.unique(x[known], return_inverse=True)
     weights = weights[known]
@@ -247,7 +251,7 @@ def _aurocs(x: np.ndarray, positives: np.ndarray, weights: np.ndarray) -> np.nda
 
 
 def _best(scores: np.ndarray, n_kept: int) -> np.ndarray:
-    # Rounded, so that rounding errors do not decide between equals: the first wins.
+    # Rounding and the stable sort select the first of several equal scores.
     order = np.argsort(-scores.round(12), kind="stable")
     support = np.zeros(len(scores), dtype=bool)
     support[order[:n_kept]] = True

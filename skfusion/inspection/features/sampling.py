@@ -178,7 +178,7 @@ def _score_of(
     if not isinstance(estimator, BaseFusion):
         # The type of X is kept, to avoid warnings about feature names.
         return lambda rows, i: _ask(estimator, rows.to_numpy() if as_array else rows)
-    target = estimator._target
+    target = estimator.target_
 
     def finish(answers: np.ndarray) -> np.ndarray:
         answers = answers.reshape(len(answers), -1)

@@ -19,12 +19,10 @@ from scipy.special import softmax
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.early.base import BaseEarlyFusion
 from skfusion.fusion.joint.base import BaseJointFusion
-from skfusion.fusion.joint.inputs import ImageInput
 from skfusion.fusion.joint.network import JointNetwork
 from skfusion.fusion.late.base import BaseLateFusion
 from skfusion.image.embedding.embedder import ImageEmbedder
@@ -114,7 +112,7 @@ def image_scores(estimator: Any, X: Any, modality: str | None) -> ImageScores:
     else:
         ask_for = _questions(estimator, cases, name, rest)
         module_for = _embedding_modules(embedder, ask_for, list(cases[column]))
-    target = estimator._target
+    target = estimator.target_
     decides = target.kind == "classes"
     outputs = list(target.classes) if decides else list(range(target.n_outputs))
     return ImageScores(
@@ -203,7 +201,7 @@ def _questions(
         return lambda i: _question(rest)
     assert isinstance(estimator, BaseEarlyFusion)
     encoded = estimator.encode_modalities(cases)
-    target = estimator._target
+    target = estimator.target_
 
     def ask_for(i: int) -> Ask:
         def ask(embeddings: np.ndarray) -> np.ndarray:
@@ -212,8 +210,7 @@ def _questions(
             Z = {key: np.repeat(part[[i]], n, axis=0) for key, part in encoded.items()}
             Z[name] = own
             if target.kind == "classes":
-                there = ~np.column_stack([np.isnan(z).all(axis=1) for z in Z.values()])
-                return _question(estimator.estimator_)(estimator._joined(Z, there))
+                return _question(estimator.estimator_)(estimator.join_encoded(Z))
             answers = estimator.predict_encoded(Z).reshape(n, -1)
             return log_odds(answers) if target.kind == "labels" else answers
 
@@ -297,15 +294,9 @@ class _Scored(nn.Module):
 def _joint_modules(
     estimator: BaseJointFusion, cases: pd.DataFrame, name: str
 ) -> Callable[[int, bool], nn.Module]:
-    part = next(p for p in estimator._inputs if p.modality.name == name)
-    if not isinstance(part, ImageInput):
-        raise TypeError(
-            f"Modality {name!r} of {type(estimator).__name__} is encoded before the "
-            "network, so the network has no image input to explain."
-        )
-    backbone, split = part._parts()
-    inputs = estimator._encode_inputs(cases)
-    trunk = nn.Identity() if split.trunk is None else copy.deepcopy(split.trunk)
+    backbone, frozen = estimator.image_network(name)
+    inputs = estimator.encode_inputs(cases)
+    trunk = nn.Identity() if frozen is None else copy.deepcopy(frozen)
     network = copy.deepcopy(estimator.network_)
     finish = _finisher(estimator)
 
@@ -349,24 +340,6 @@ class _JointScored(nn.Module):
 
 def _finisher(estimator: BaseJointFusion) -> Callable[[Tensor], Tensor]:
     """Return the map from network outputs to log-odds, numbers or a risk."""
-    kind = estimator._target.kind
-    if kind == "classes":
+    if estimator.target_.kind == "classes":
         return class_margins_of_logits
-    if kind == "numbers":
-        spread, centre = (
-            torch.from_numpy(np.asarray(value, np.float64))
-            for value in (estimator._spread, estimator._center)
-        )
-        return lambda outputs: outputs * spread + centre
-    if kind == "survival" and estimator._in_intervals:
-        knots = torch.from_numpy(np.r_[0.0, estimator._ends])
-        return lambda outputs: _survival_risk(outputs, knots)
-    return lambda outputs: outputs  # log-odds of labels, a log hazard ratio
-
-
-def _survival_risk(outputs: Tensor, knots: Tensor) -> Tensor:
-    """Return the negative expected event-free time up to the last knot."""
-    hazard = torch.cumsum(softplus(outputs), dim=1)
-    start = torch.zeros(len(outputs), 1, dtype=outputs.dtype)
-    survival = torch.exp(-torch.cat([start, hazard], dim=1))
-    return -torch.trapezoid(survival, knots, dim=1)[:, None]
+    return estimator.score_outputs

@@ -136,7 +136,7 @@ def with_modalities(estimator: Any, kept: list[str]) -> Any:
     """
     triples = [
         (m.name, m.transformer, m.columns[0] if m.scalar else list(m.columns))
-        for m in estimator._modalities
+        for m in estimator.modality_specs()
     ]
     chosen = [triple for triple in triples if triple[0] in kept]
     names = [name for name, *_ in triples]
@@ -177,8 +177,7 @@ def _restricted(value: Any, names: list[str], kept: list[str]) -> Any:
 def _encoded(estimator: Any, changed: dict[str, Any], kept: list[str]) -> bool:
     encoders = changed.get("encoders", estimator.encoders)
     if encoders == "networks":
-        networks = [p.modality.name for p in estimator._inputs if p.brings_network]
-        return bool(set(networks) & set(kept))
+        return bool(set(estimator.network_modalities()) & set(kept))
     return bool(encoders)
 
 

@@ -145,7 +145,7 @@ def test_too_few_rows_of_a_class():
     folds = [(np.arange(4, 8), np.arange(4)), (np.arange(4), np.arange(4, 8))]
     with pytest.raises(
         ValueError,
-        match="calibration='sigmoid' of modality 'cxr', beside inner fold 1: 0 of 4 "
+        match="calibration='sigmoid' of modality 'cxr', outside inner fold 1: 0 of 4 "
         r"row\(s\) has class number 1.*Use fewer folds",
     ):
         cross_calibrate("sigmoid", P, y, folds, what="modality 'cxr'")

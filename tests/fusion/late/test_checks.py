@@ -9,7 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skfusion import LateFusionClassifier, LateFusionRegressor
 
 LONELY_CLASS = "one class has a single row, which no inner fold can hold out"
-FEW_ROWS = "a class has fewer rows beside one fold than a calibration needs"
+FEW_ROWS = "a class has fewer rows outside one fold than a calibration needs"
 ONLY_ORDER = "a rank is an order, which no weight of a class moves"
 UNANIMOUS = "a vote of one member is unanimous: 0 or 1"
 ONE_ROW_CLASSES = (

@@ -95,5 +95,5 @@ def test_scorers_of_every_task():
 
 def test_a_scorer_that_does_not_suit_the_task():
     three = score_function("roc_auc", "classes", np.arange(3))
-    with pytest.raises(ValueError, match="weights='roc_auc' cannot score.*Choose"):
+    with pytest.raises(ValueError, match="weights='roc_auc' cannot score.*Use a"):
         three(np.full((6, 3), 1 / 3), np.tile([0, 1, 2], 2))
