@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.utils import assert_all_finite
 
 __all__ = [
+    "check_number",
     "check_option",
     "check_weights",
     "did_you_mean",
@@ -63,6 +64,71 @@ def check_weights(sample_weight: Any, n_rows: int, owner: str) -> np.ndarray:
     if not weights.any():
         raise ValueError(f"{owner}: all entries of sample_weight are zero.")
     return weights
+
+
+def check_number(
+    value: Any,
+    name: str,
+    estimator_name: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    exclude_low: bool = False,
+    exclude_high: bool = False,
+    integer: bool = False,
+    also: str = "",
+) -> None:
+    """Check that a parameter is a finite number within its range.
+
+    Parameters
+    ----------
+    value : object
+        The value from the user.
+    name : str
+        Name of the parameter.
+    estimator_name : str
+        Name of the estimator or function, for the message.
+    low, high : float or None, default=None
+        Ends of the range. None is no end.
+    exclude_low, exclude_high : bool, default=False
+        Whether the end itself is outside the range.
+    integer : bool, default=False
+        Whether the number must be an integer.
+    also : str, default=""
+        What is allowed besides and has been checked before, for the message, e.g.
+        ``"None"``.
+
+    Raises
+    ------
+    ValueError
+        If `value` is not such a number. Booleans are not numbers.
+
+    Examples
+    --------
+    >>> from skfusion._validation import check_number
+    >>> check_number(3, "patience", "JointFusionClassifier", low=1, integer=True)
+    >>> check_number(2.5, "n_slices", "ImageEmbedder", low=1, integer=True)
+    Traceback (most recent call last):
+    ValueError: ImageEmbedder: n_slices must be an integer of 1 or more, got 2.5.
+    """
+    fits = is_number(value) and (not integer or isinstance(value, numbers.Integral))
+    if fits and low is not None:
+        fits = value > low if exclude_low else value >= low
+    if fits and high is not None:
+        fits = value < high if exclude_high else value <= high
+    if fits:
+        return
+    ends = []
+    if low is not None:
+        ends.append(f"above {low}" if exclude_low else f"of {low} or more")
+    if high is not None:
+        ends.append(f"below {high}" if exclude_high else f"at most {high}")
+    kind = "an integer" if integer else "a number"
+    allowed = " ".join([kind, " and ".join(ends)]).strip()
+    other = f" or {also}" if also else ""
+    raise ValueError(
+        f"{estimator_name}: {name} must be {allowed}{other}, got {value!r}."
+    )
 
 
 def check_option(

@@ -160,3 +160,27 @@ def test_import_of_each_public_name_loads_torch_only_where_a_net_is():
     assert len(loaded) == len({name for name, _ in names})
     light = {name for name in loaded if name not in NAMES_WITH_TORCH}
     assert {name: loaded[name] for name in light if loaded[name]} == {}
+
+
+# Where a class says that it is, in pickles and manifests: the package that exports it,
+# so that a module can be moved without breaking them.
+HOMES = (
+    *("skfusion.survival", "skfusion.feature_selection", "skfusion.fusion"),
+    *("skfusion.store", "skfusion.image", "skfusion.ehr", "skfusion.evaluation"),
+    *("skfusion.inspection", "skfusion.datasets", "skfusion.ehr.windows"),
+    "skfusion.image.networks",
+)
+
+
+def test_public_classes_are_pickled_under_the_package_that_exports_them():
+    homes: dict[type, str] = {}
+    for face in HOMES:
+        module = importlib.import_module(face)
+        for name in module.__all__:
+            value = getattr(module, name)
+            if isinstance(value, type):
+                homes.setdefault(value, face)
+    assert len(homes) > 40
+    assert {c.__name__: c.__module__ for c in homes} == {
+        c.__name__: face for c, face in homes.items()
+    }

@@ -27,6 +27,8 @@ class Fact:
         Where the statement was read. None means that it is from memory and unverified.
     """
 
+    __module__ = "skfusion.datasets"
+
     value: str
     source: str | None = None
 
@@ -59,6 +61,8 @@ class Study:
         Known facts, with the keys ``task``, ``imaging``, ``records``, ``cases`` and
         ``model``. Unknown facts and numbers without a source are omitted.
     """
+
+    __module__ = "skfusion.datasets"
 
     key: str
     title: str

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
-from skfusion._validation import check_option
+from skfusion._validation import check_number, check_option
 from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.point_in_time.vocabulary import OUTCOME_CODES
 from skfusion.ehr.windows.prepared import PreparedWindows
@@ -285,6 +285,8 @@ class LeakageAudit:
     LeakageAudit: passed (2 rows, 10 features)
     """
 
+    __module__ = "skfusion.ehr"
+
     def __init__(
         self,
         *,
@@ -371,11 +373,14 @@ class LeakageAudit:
                 f"LeakageAudit: X must be a DataFrame, got {type(X).__name__}."
             )
         check_option(self.closed, "closed", ("left", "right"), "LeakageAudit")
-        if not 0.5 < self.threshold <= 1:
-            raise ValueError(
-                "LeakageAudit: threshold must be above 0.5 and at most 1, got "
-                f"{self.threshold!r}."
-            )
+        check_number(
+            self.threshold,
+            "threshold",
+            "LeakageAudit",
+            low=0.5,
+            high=1,
+            exclude_low=True,
+        )
         is_function = callable(features) and not hasattr(features, "get_params")
         if is_function and not isinstance(events, EventStore):
             raise ValueError(

@@ -81,6 +81,8 @@ class Demographics(EventTransformer):
     1  60.0       1.0       0.0
     """
 
+    __module__ = "skfusion.ehr"
+
     def __init__(
         self,
         events: Any = None,

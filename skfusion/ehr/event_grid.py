@@ -226,6 +226,8 @@ class EventGrid(EventTransformer):
     ...     return "labs", make_pipeline(grid, encoder), ["subject_id", "index_time"]
     """
 
+    __module__ = "skfusion.ehr"
+
     def __init__(
         self,
         events: EventStore | str | os.PathLike[str] | None = None,

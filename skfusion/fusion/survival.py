@@ -683,6 +683,8 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
     True
     """
 
+    __module__ = "skfusion.survival"
+
     def __init__(
         self,
         loss: str = "cox",

@@ -20,6 +20,7 @@ import numpy as np
 
 from skfusion._files import open_file
 from skfusion._paths import cache_folder
+from skfusion._validation import check_number
 from skfusion.store import tables
 from skfusion.store.sqlite_file import StoreWarning, shared_database
 
@@ -74,6 +75,8 @@ class EmbeddingStore:
     >>> found["bb"], store.path.is_absolute()
     (array([2., 2.], dtype=float32), True)
     """
+
+    __module__ = "skfusion.store"
 
     def __init__(
         self,
@@ -237,8 +240,7 @@ class EmbeddingStore:
         ...     store.close()
         ['c']
         """
-        if chunk_size < 1:
-            raise ValueError(f"chunk_size must be at least 1, got {chunk_size!r}.")
+        check_number(chunk_size, "chunk_size", "EmbeddingStore", low=1, integer=True)
         wanted = _checked_keys(keys)
         work = LeasedWork(self, wanted, self.get_many(wanted), chunk_size)
         if not work.missing:

@@ -63,6 +63,8 @@ class StoreWarning(UserWarning):
     >>> warnings.simplefilter("error", StoreWarning)
     """
 
+    __module__ = "skfusion.store"
+
 
 class Database:
     """Connection of this process to the sqlite file in one folder.

@@ -119,6 +119,8 @@ class CodeMap:
     ['ATC//C07', 'ATC//C07', 'LAB//718-7']
     """
 
+    __module__ = "skfusion.ehr"
+
     vocabularies: Mapping[str, Groups]
     prefix: str = ""
     unmapped: Literal["keep", "drop", "error"] = "keep"

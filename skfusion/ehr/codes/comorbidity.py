@@ -72,6 +72,8 @@ class ComorbidityIndex:
     {'a': 3, 'b': 0}
     """
 
+    __module__ = "skfusion.ehr"
+
     name: str
     definitions: Mapping[str, Mapping[str, str]]
     weights: Mapping[str, Mapping[str, int]]

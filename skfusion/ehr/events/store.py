@@ -123,6 +123,8 @@ class EventStore(FolderHandle):
     EventStore(3 events, 2 subjects, 2 codes)
     """
 
+    __module__ = "skfusion.ehr"
+
     def __init__(
         self, path: str | os.PathLike[str], fingerprint: str | None = None
     ) -> None:

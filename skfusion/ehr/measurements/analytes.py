@@ -50,6 +50,8 @@ class Analyte:
     'ng/mL'
     """
 
+    __module__ = "skfusion.ehr"
+
     unit: str
     bounds: tuple[float, float] | None = None
     molar_mass: float | None = None

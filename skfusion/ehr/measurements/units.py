@@ -28,6 +28,8 @@ NO_BOUNDS = (-np.inf, np.inf)
 class Tally(NamedTuple):
     """Counts of values, of unknown units and of implausible values."""
 
+    __module__ = "skfusion.ehr"
+
     n: int = 0
     unknown: int = 0
     outside: int = 0
@@ -74,6 +76,8 @@ class Units:
     >>> units.report(code, value, unit)["unknown"].sum()
     np.int64(1)
     """
+
+    __module__ = "skfusion.ehr"
 
     codes: Mapping[str, str | Analyte]
     on_unknown: Literal["split", "gap", "error"] = "split"

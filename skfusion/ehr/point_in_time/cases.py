@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
 from skfusion._durations import as_microseconds
-from skfusion._validation import check_option, did_you_mean
+from skfusion._validation import check_number, check_option, did_you_mean
 from skfusion.ehr.events.store import EventStore
 
 __all__ = [
@@ -134,11 +133,7 @@ def check_settings(estimator: Any, **choices: tuple[Any, ...]) -> None:
         value = getattr(estimator, name)
         if value is None and name == "max_codes":
             continue
-        if not isinstance(value, Integral) or value < 1:
-            raise ValueError(
-                f"{type(estimator).__name__}: {name} must be an integer of at least 1, "
-                f"got {value!r}."
-            )
+        check_number(value, name, type(estimator).__name__, low=1, integer=True)
 
 
 def check_gap(gap: Any, owner: str) -> int:

@@ -73,6 +73,8 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
     [3.0, 0.0, 0.0]
     """
 
+    __module__ = "skfusion.ehr"
+
     def __init__(
         self,
         index: str = "charlson",

@@ -138,6 +138,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     2    2.0          1.0      0.0      0.0
     """
 
+    __module__ = "skfusion.ehr"
+
     def __init__(
         self,
         *,

@@ -75,6 +75,8 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
            [ 1.22,  0.  ,  0.  ]])
     """
 
+    __module__ = "skfusion.ehr"
+
     def __init__(self, *, indicators: str | bool | None = "all") -> None:
         self.indicators = indicators
 

@@ -143,6 +143,8 @@ class EventWindows(EventTransformer):
     0             1.0           10.0              2.0            25.0
     """
 
+    __module__ = "skfusion.ehr"
+
     def __init__(
         self,
         events: EventStore | str | os.PathLike[str] | None = None,

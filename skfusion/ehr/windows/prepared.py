@@ -124,6 +124,8 @@ class PreparedWindows(FolderHandle):
         If the features do not match `fingerprint`, or the events changed.
     """
 
+    __module__ = "skfusion.ehr.windows"
+
     def __init__(
         self, path: str | os.PathLike[str], fingerprint: str | None = None
     ) -> None:

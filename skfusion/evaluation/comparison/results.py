@@ -52,6 +52,8 @@ class FusionComparison:
         Notes for the reader, such as the number of rows with an absent modality.
     """
 
+    __module__ = "skfusion.evaluation"
+
     scores_: pd.DataFrame
     differences_: pd.DataFrame
     folds_: pd.DataFrame

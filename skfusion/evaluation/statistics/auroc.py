@@ -29,6 +29,8 @@ class AurocEstimates:
         Number of patients, or of cases if no patient ids were given.
     """
 
+    __module__ = "skfusion.evaluation"
+
     values: np.ndarray
     covariance: np.ndarray
     n_clusters: int

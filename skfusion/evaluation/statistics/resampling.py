@@ -33,6 +33,8 @@ class Interval:
         Limits of the confidence interval.
     """
 
+    __module__ = "skfusion.evaluation"
+
     estimate: float
     low: float
     high: float
@@ -55,6 +57,8 @@ class ResampledTest:
     n_folds : int
         Number of folds.
     """
+
+    __module__ = "skfusion.evaluation"
 
     difference: float
     low: float

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import has_fit_parameter
 
-from skfusion._validation import is_number
+from skfusion._validation import check_number
 from skfusion.cohort import TrainingData
 from skfusion.fusion.inner_estimators import accepts_nan
 from skfusion.fusion.targets import last_step
@@ -65,11 +65,7 @@ def copy_weight(absence_copies: Any, estimator: Any, *, owner: str) -> float:
             in ("cv", "early_stopping", "early_stopping_rounds")
         )
         return DEFAULT_WEIGHT if accepts_nan(estimator) and not splits else 0.0
-    if not is_number(absence_copies) or not 0 <= absence_copies <= 1:
-        raise ValueError(
-            f"{owner}: absence_copies must be 'auto' or a number from 0 to 1 (weight "
-            f"of a copy, relative to its row), got {absence_copies!r}."
-        )
+    check_number(absence_copies, "absence_copies", owner, low=0, high=1, also="'auto'")
     return float(absence_copies)
 
 

@@ -126,6 +126,8 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
     (400, 2)
     """
 
+    __module__ = "skfusion.fusion"
+
     def __init__(
         self,
         modalities: Any = "auto",
@@ -288,6 +290,8 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
     [64.0, 49.0, 51.0, 62.0]
     """
 
+    __module__ = "skfusion.fusion"
+
     def __init__(
         self,
         modalities: Any = "auto",
@@ -434,6 +438,8 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
     >>> model.predict_survival_function(cohort.data, times=[0.5, 1, 2]).shape
     (200, 3)
     """
+
+    __module__ = "skfusion.survival"
 
     _task = "survival"
 

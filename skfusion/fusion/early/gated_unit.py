@@ -5,7 +5,6 @@ The weights are trained with torch. The fitted weights and the transformation ar
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn import functional
 
-from skfusion._validation import is_number
+from skfusion._validation import check_number
 from skfusion.blocks import Blocks
 from skfusion.fusion.losses import cox_loss
 from skfusion.fusion.targets import Target
@@ -226,17 +225,8 @@ class GatedUnit(BaseEstimator):
 
     def _check_parameters(self) -> None:
         for name in ("n_units", "max_iter"):
-            value = getattr(self, name)
-            whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-            if not whole or value < 1:
-                raise ValueError(
-                    f"GatedUnit: {name} must be an integer of 1 or more, got {value!r}."
-                )
-        if not is_number(self.weight_decay) or self.weight_decay < 0:
-            raise ValueError(
-                "GatedUnit: weight_decay must be a number of 0 or more, got "
-                f"{self.weight_decay!r}."
-            )
+            check_number(getattr(self, name), name, "GatedUnit", low=1, integer=True)
+        check_number(self.weight_decay, "weight_decay", "GatedUnit", low=0)
 
 
 class _Standardised:

@@ -104,6 +104,8 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
     np.float64(1.0)
     """
 
+    __module__ = "skfusion.fusion"
+
     # Metadata routing passes `groups` without `set_fit_request`, because every split
     # must keep patients together.
     __metadata_request__fit = {"groups": True}

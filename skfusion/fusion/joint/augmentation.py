@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from skfusion._validation import check_number
+
 __all__ = ["ImageAugmentation", "batch_augmentation"]
 
 
@@ -51,6 +53,8 @@ class ImageAugmentation:
     torch.Size([4, 3, 32, 32])
     """
 
+    __module__ = "skfusion.fusion"
+
     rotation: float = 10.0
     translation: float = 0.05
     scale: float = 0.1
@@ -63,12 +67,15 @@ class ImageAugmentation:
         """Check the ranges of the parameters."""
         for name in ("rotation", "translation", "scale", "brightness", "contrast"):
             value = getattr(self, name)
-            top = 180.0 if name == "rotation" else 1.0
-            if not 0 <= value < top + (name == "rotation"):
-                raise ValueError(
-                    f"ImageAugmentation: {name} must be at least 0 and below "
-                    f"{top:g}, got {value!r}."
-                )
+            turns = name == "rotation"
+            check_number(
+                value,
+                name,
+                "ImageAugmentation",
+                low=0,
+                high=180 if turns else 1,
+                exclude_high=not turns,
+            )
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return randomly changed images.

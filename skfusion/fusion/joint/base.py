@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from skfusion._validation import is_number
+from skfusion._validation import check_number
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.inner_estimators import seeded
@@ -358,14 +358,8 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
                 f"{type(self.training).__name__}."
             )
         for name in ("max_epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{owner}: {name} must be 1 or more, got {getattr(self, name)!r}."
-                )
-        if not is_number(self.lr) or self.lr < 0:
-            raise ValueError(
-                f"{owner}: lr must be a number of 0 or more, got {self.lr!r}."
-            )
+            check_number(getattr(self, name), name, owner, low=1, integer=True)
+        check_number(self.lr, "lr", owner, low=0)
         self._settings.check(owner)
 
     # -- inputs -------------------------------------------------------------------

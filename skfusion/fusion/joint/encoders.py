@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from skfusion._validation import is_number
+from skfusion._validation import check_number
 from skfusion.fusion.torch_runtime import seeded_torch, torch_threads
 from skfusion.image.networks.freezing import parameter_groups, trainable_names
 
@@ -101,6 +101,8 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     (20, 8)
     """
 
+    __module__ = "skfusion.fusion"
+
     module_: nn.Module
     means_: np.ndarray
     scales_: np.ndarray
@@ -145,10 +147,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             to one vector per row.
         """
         values = self._check_values(X, reset=True)
-        if not is_number(self.lr_factor) or self.lr_factor < 0:
-            raise ValueError(
-                f"TorchEncoder: lr_factor must be 0 or more, got {self.lr_factor!r}."
-            )
+        check_number(self.lr_factor, "lr_factor", "TorchEncoder", low=0)
         known = ~np.isnan(values)
         counts = np.maximum(known.sum(axis=0), 1)
         self.means_ = np.where(known, values, 0.0).sum(axis=0) / counts
@@ -375,6 +374,8 @@ class GRUDEncoder(nn.Module):
     (20, 8)
     """
 
+    __module__ = "skfusion.fusion"
+
     def __init__(
         self, n_features: int, n_steps: int, width: int = 32, dropout: float = 0.0
     ) -> None:
@@ -449,6 +450,8 @@ class SequenceTransformer(nn.Module):
     >>> encoder(torch.zeros(5, 36)).shape
     torch.Size([5, 8])
     """
+
+    __module__ = "skfusion.fusion"
 
     positions: Tensor
 

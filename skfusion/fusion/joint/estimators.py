@@ -166,6 +166,8 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
     (400, 128)
     """
 
+    __module__ = "skfusion.fusion"
+
     def __init__(
         self,
         modalities: Any = "auto",
@@ -387,6 +389,8 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
     >>> model.score(X, X[:, 0] - X[:, 3]) > 0.9
     True
     """
+
+    __module__ = "skfusion.fusion"
 
     def __init__(
         self,
@@ -629,6 +633,8 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
     >>> model.predict_survival_function(X, times=[0.5, 1, 2]).shape
     (200, 3)
     """
+
+    __module__ = "skfusion.survival"
 
     def __init__(
         self,

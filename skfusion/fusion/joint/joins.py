@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from skfusion._validation import check_option, did_you_mean
+from skfusion._validation import check_number, check_option, did_you_mean
 
 __all__ = [
     "Attention",
@@ -501,11 +501,9 @@ def _check_options(
                     f"{owner}: join_params['conditioned']={value!r} is not a modality."
                     f"{did_you_mean(value, names)} The modalities are {list(names)}."
                 )
-        elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f"{owner}: join_params[{option!r}] must be an integer of 1 or more, "
-                f"got {value!r}."
-            )
+        else:
+            place = f"join_params[{option!r}]"
+            check_number(value, place, owner, low=1, integer=True)
 
 
 def _check_heads(heads: int | None, width: int, owner: str) -> None:

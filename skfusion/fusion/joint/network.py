@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skfusion._validation import check_option, did_you_mean
+from skfusion._validation import check_number, check_option, did_you_mean
 from skfusion.fusion.joint.data import NetInputs, outputs_of
 from skfusion.fusion.joint.joins import Concatenation, build_join
 
@@ -304,16 +304,8 @@ class Architecture:
             )
         for name in ("dropout", "modality_dropout"):
             value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise ValueError(
-                    f"{self.owner}: {name} must be at least 0 and below 1, got "
-                    f"{value!r}."
-                )
-        if not 0 <= self.auxiliary_loss < float("inf"):
-            raise ValueError(
-                f"{self.owner}: auxiliary_loss must be a number of 0 or more, got "
-                f"{self.auxiliary_loss!r}."
-            )
+            check_number(value, name, self.owner, low=0, high=1, exclude_high=True)
+        check_number(self.auxiliary_loss, "auxiliary_loss", self.owner, low=0)
 
     @classmethod
     def of(cls, model: Any) -> Architecture:

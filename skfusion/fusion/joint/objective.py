@@ -12,7 +12,7 @@ import torch
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from torch import Tensor, nn
 
-from skfusion._validation import check_option, did_you_mean
+from skfusion._validation import check_number, check_option, did_you_mean
 from skfusion.fusion.joint.network import JointOutputs
 from skfusion.fusion.losses import (
     BatchLoss,
@@ -196,11 +196,7 @@ def build_loss(
                 f"{did_you_mean(option, allowed)} It knows "
                 f"{', '.join(allowed) or 'none'}."
             )
-        if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-            raise ValueError(
-                f"{owner}: loss_params[{option!r}] must be a number of 0 or more, got "
-                f"{value!r}."
-            )
+        check_number(value, f"loss_params[{option!r}]", owner, low=0)
     if row_loss is cox_loss:
         return CoxLoss()
     if row_loss is hazard_loss:

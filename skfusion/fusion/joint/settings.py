@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from skfusion._validation import check_option, is_number
+from skfusion._validation import check_number, check_option
 from skfusion.fusion.joint.augmentation import batch_augmentation
 from skfusion.fusion.joint.callbacks import check_callbacks
 from skfusion.fusion.torch_runtime import PRECISIONS
@@ -89,6 +88,8 @@ class TrainingSettings(BaseEstimator):
     20
     """
 
+    __module__ = "skfusion.fusion"
+
     def __init__(
         self,
         *,
@@ -137,37 +138,39 @@ class TrainingSettings(BaseEstimator):
         TypeError
             If a callback is not a skorch callback or cannot be copied.
         """
-        if not 0 <= self.validation_fraction < 1:
-            raise ValueError(
-                f"{estimator_name}: validation_fraction must be at least 0 and below "
-                f"1, got {self.validation_fraction!r}."
-            )
+        check_number(
+            self.validation_fraction,
+            "validation_fraction",
+            estimator_name,
+            low=0,
+            high=1,
+            exclude_high=True,
+        )
         for name in ("patience", "n_threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{estimator_name}: {name} must be 1 or more, got "
-                    f"{getattr(self, name)!r}."
-                )
+            value = getattr(self, name)
+            check_number(value, name, estimator_name, low=1, integer=True)
         for name in (
             *("encoder_lr_factor", "encoder_lr_decay", "weight_decay"),
             "auxiliary_target_weight",
         ):
-            if not is_number(getattr(self, name)) or getattr(self, name) < 0:
-                raise ValueError(
-                    f"{estimator_name}: {name} must be a number of 0 or more, got "
-                    f"{getattr(self, name)!r}."
-                )
-        every: Any = self.unfreeze_every  # a user's value may be of any type
-        if every is not None and (not isinstance(every, numbers.Integral) or every < 1):
-            raise ValueError(
-                f"{estimator_name}: unfreeze_every must be None or a number of epochs "
-                f"from 1, got {every!r}."
+            check_number(getattr(self, name), name, estimator_name, low=0)
+        if self.unfreeze_every is not None:
+            check_number(
+                self.unfreeze_every,
+                "unfreeze_every",
+                estimator_name,
+                low=1,
+                integer=True,
+                also="None",
             )
-        clip = self.gradient_clip
-        if clip is not None and (not is_number(clip) or clip <= 0):
-            raise ValueError(
-                f"{estimator_name}: gradient_clip must be None or a norm above 0, got "
-                f"{clip!r}."
+        if self.gradient_clip is not None:
+            check_number(
+                self.gradient_clip,
+                "gradient_clip",
+                estimator_name,
+                low=0,
+                exclude_low=True,
+                also="None",
             )
         check_option(self.precision, "precision", PRECISIONS, estimator_name)
         self._check_views(estimator_name)
@@ -175,12 +178,8 @@ class TrainingSettings(BaseEstimator):
 
     def _check_views(self, estimator_name: str) -> None:
         augment = batch_augmentation(self.augmentation, estimator_name)
-        views: Any = self.test_time_views
-        if not isinstance(views, numbers.Integral) or views < 0:
-            raise ValueError(
-                f"{estimator_name}: test_time_views must be a number of views from 0, "
-                f"got {views!r}."
-            )
+        views = self.test_time_views
+        check_number(views, "test_time_views", estimator_name, low=0, integer=True)
         if views and augment is None:
             raise ValueError(
                 f"{estimator_name}: test_time_views={views} needs an augmentation, got "

@@ -170,6 +170,8 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
     (1, 2)
     """
 
+    __module__ = "skfusion.fusion"
+
     _rules = (
         "mean",
         "weighted",
@@ -347,6 +349,8 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
     [8.0, 18.0, 12.0, 24.0]
     """
 
+    __module__ = "skfusion.fusion"
+
     _rules = ("mean", "weighted", "max", "min", "median", "stacking")
 
     def __init__(
@@ -520,6 +524,8 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
     >>> model.weights_.sum().round(6)
     np.float64(1.0)
     """
+
+    __module__ = "skfusion.survival"
 
     _task = "survival"
 

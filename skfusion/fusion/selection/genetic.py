@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.base import clone
 from sklearn.metrics import check_scoring
 from sklearn.utils import Tags, check_random_state, get_tags
 
+from skfusion._validation import check_number
 from skfusion.fusion.inner_estimators import (
     default_member,
     fit_learner,
@@ -104,6 +104,8 @@ class GeneticSelector(TargetSelector):
     ...     indices=True)
     array([1, 4])
     """
+
+    __module__ = "skfusion.feature_selection"
 
     def __init__(
         self,
@@ -310,20 +312,12 @@ class GeneticSelector(TargetSelector):
             value = getattr(self, name)
             if name == "patience" and value is None:
                 continue
-            if not isinstance(value, numbers.Integral) or value < bound:
-                raise ValueError(
-                    f"GeneticSelector: {name} must be an integer of {bound} or more, "
-                    f"got {value!r}."
-                )
+            check_number(value, name, "GeneticSelector", low=bound, integer=True)
         for name in ("crossover_rate", "mutation_rate"):
             value = getattr(self, name)
             if name == "mutation_rate" and value is None:
                 continue
-            if not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
-                raise ValueError(
-                    f"GeneticSelector: {name} must be a number in [0, 1], got "
-                    f"{value!r}."
-                )
+            check_number(value, name, "GeneticSelector", low=0, high=1)
         if self.n_elite >= self.population_size:
             raise ValueError(
                 f"GeneticSelector: n_elite={self.n_elite} must be smaller than "

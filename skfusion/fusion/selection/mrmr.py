@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import warnings
 from collections.abc import Callable
 from typing import Any, Self
@@ -11,7 +10,7 @@ import numpy as np
 from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 from sklearn.utils import Tags, check_random_state
 
-from skfusion._validation import check_option
+from skfusion._validation import check_number, check_option
 from skfusion.fusion.selection.univariate import TargetSelector, check_n_features
 
 __all__ = ["MRMRSelector"]
@@ -87,6 +86,8 @@ class MRMRSelector(TargetSelector):
     >>> MRMRSelector(n_features_to_select=2).fit(X, a + 0.6 * b > 0).order_.tolist()
     [0, 2]
     """
+
+    __module__ = "skfusion.feature_selection"
 
     def __init__(
         self,
@@ -192,11 +193,7 @@ class MRMRSelector(TargetSelector):
             check_option(value, name, allowed, "MRMRSelector")
         for name, least in (("n_bins", 2), ("n_neighbors", 1)):
             value = getattr(self, name)
-            if not isinstance(value, numbers.Integral) or value < least:
-                raise ValueError(
-                    f"MRMRSelector: {name} must be an integer of {least} or more, got "
-                    f"{value!r}."
-                )
+            check_number(value, name, "MRMRSelector", low=least, integer=True)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -132,6 +132,8 @@ class GiniSelector(TargetSelector):
     ([1.0, 0.25], [True, False])
     """
 
+    __module__ = "skfusion.feature_selection"
+
     def __init__(self, n_features_to_select: int | float | None = None) -> None:
         self.n_features_to_select = n_features_to_select
 

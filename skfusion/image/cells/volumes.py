@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from skfusion._validation import check_option
+from skfusion._validation import check_number, check_option
 from skfusion.image.reading.files import ImageReadError
 from skfusion.image.reading.intensity import as_floats, check_intensity
 from skfusion.image.reading.read import MedicalImage, read_bytes_image
@@ -86,22 +86,22 @@ class Reading:
                 f"{owner}: slice_pooling must be 'mean', 'max' or the number of "
                 f"largest values to average, got {pooling!r}."
             )
-        if self.n_slices is not None and not _is_positive_integer(self.n_slices):
-            raise ValueError(
-                f"{owner}: n_slices must be a positive integer or None, got "
-                f"{self.n_slices!r}."
+        if self.n_slices is not None:
+            check_number(
+                self.n_slices, "n_slices", owner, low=1, integer=True, also="None"
             )
         if self.volume == "3d" and self.n_slices is None:
             raise ValueError(
                 f"{owner}: volume='3d' needs a number of slices, got n_slices=None."
             )
-        size: Any = self.voxel_size
-        if size is not None and not (
-            isinstance(size, int | float | np.number) and size > 0
-        ):
-            raise ValueError(
-                f"{owner}: voxel_size must be a positive number of mm or None, got "
-                f"{size!r}."
+        if self.voxel_size is not None:
+            check_number(
+                self.voxel_size,
+                "voxel_size (mm)",
+                owner,
+                low=0,
+                exclude_low=True,
+                also="None",
             )
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import os
 from typing import Any, Self
 
@@ -11,7 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from skfusion._validation import check_option
+from skfusion._validation import check_number, check_option
 from skfusion.image.cells.bags import Bags, check_bag_pooling, unpack
 from skfusion.image.cells.column import as_cells, check_cells
 from skfusion.image.cells.volumes import Reading
@@ -145,6 +144,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
     >>> embedder.get_feature_names_out()[:2]
     array(['emb0', 'emb1'], dtype=object)
     """
+
+    __module__ = "skfusion.image"
 
     def __init__(
         self,
@@ -447,12 +448,9 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         }
 
     def _check_parameters(self) -> None:
-        size: Any = self.batch_size
-        is_integer = issubclass(type(size), numbers.Integral) and type(size) is not bool
-        if not is_integer or size < 1:
-            raise ValueError(
-                f"ImageEmbedder: batch_size must be a positive integer, got {size!r}."
-            )
+        check_number(
+            self.batch_size, "batch_size", "ImageEmbedder", low=1, integer=True
+        )
         self.reading.check("ImageEmbedder")
         check_engine("ImageEmbedder", self.engine, self.precision)
         check_bag_pooling("ImageEmbedder", self.bag_pooling, self.bag_half_life)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
-import numbers
 import os
 import threading
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from skfusion._validation import check_option
+from skfusion._validation import check_number, check_option
 from skfusion.image.networks import pretrained
 from skfusion.image.networks._torchvision import prepare_torchvision
 from skfusion.image.networks.inference import fast_layout
@@ -72,6 +71,8 @@ class Backbone:
         SHA-256 of architecture, weights, layer, pooling, preprocessing and precision.
         Equal fingerprints imply equal embeddings.
     """
+
+    __module__ = "skfusion.image.networks"
 
     name: str
     module: nn.Module
@@ -187,11 +188,9 @@ def _check_arguments(
             f"layer must be 'pool' or the name of a submodule, got {layer!r}."
         )
     check_option(pooling, "pooling", POOLINGS, "build_backbone")
-    is_integer = isinstance(input_size, numbers.Integral)
-    if input_size is not None and not (is_integer and int(cast(int, input_size)) > 0):
-        raise ValueError(
-            "input_size must be a positive number of pixels or None, got "
-            f"{input_size!r}."
+    if input_size is not None:
+        check_number(
+            input_size, "input_size", "build_backbone", low=1, integer=True, also="None"
         )
 
 

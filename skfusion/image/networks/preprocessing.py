@@ -68,6 +68,8 @@ class Preprocessing:
     torch.Size([1, 3, 8, 8])
     """
 
+    __module__ = "skfusion.image.networks"
+
     input_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -193,6 +195,8 @@ class VolumePreprocessing:
     >>> VolumePreprocessing(8, 4, mean=(0.5,) * 3, std=(0.5,) * 3)([volume]).shape
     torch.Size([1, 3, 4, 8, 8])
     """
+
+    __module__ = "skfusion.image.networks"
 
     input_size: int
     depth: int

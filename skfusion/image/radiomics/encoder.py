@@ -6,7 +6,6 @@ fusion models. No network is needed.
 
 from __future__ import annotations
 
-import numbers
 import warnings
 from typing import Any, Self
 
@@ -16,7 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from skfusion._dependencies import require
-from skfusion._validation import check_option
+from skfusion._validation import check_number, check_option
 from skfusion.image.cells.column import ImageColumn, as_cells, check_cells
 from skfusion.image.cells.volumes import select_slices
 from skfusion.image.radiomics import features as compute
@@ -96,6 +95,8 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
     >>> encoder.feature_units_["entropy"]
     'bit'
     """
+
+    __module__ = "skfusion.image"
 
     def __init__(
         self,
@@ -277,11 +278,9 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
                 f"RadiomicsEncoder: features must be some of {known}, got "
                 f"{self.features!r}."
             )
-        levels: Any = self.n_levels
-        if not isinstance(levels, numbers.Integral) or not 2 <= int(levels) <= 256:
-            raise ValueError(
-                f"RadiomicsEncoder: n_levels must be from 2 to 256, got {levels!r}."
-            )
+        check_number(
+            self.n_levels, "n_levels", "RadiomicsEncoder", low=2, high=256, integer=True
+        )
         for name, allowed in (("length", LENGTHS), ("on_error", ("raise", "missing"))):
             check_option(getattr(self, name), name, allowed, "RadiomicsEncoder")
         try:

@@ -79,6 +79,8 @@ class ImageReadError(FileReadError):
     The image is empty (0 bytes).
     """
 
+    __module__ = "skfusion.image"
+
     row: int | None = None
 
 

@@ -82,6 +82,8 @@ class MedicalImage:
     ('YX', 'grey', [0.0, 0.20000000298023224])
     """
 
+    __module__ = "skfusion.image"
+
     array: np.ndarray
     axes: str
     spacing: tuple[float, ...] | None

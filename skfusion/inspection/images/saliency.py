@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from skfusion._dependencies import require
-from skfusion._validation import check_option, is_number
+from skfusion._validation import check_number, check_option, is_number
 from skfusion.image.cells.bags import unpack
 from skfusion.image.reading.intensity import as_floats
 from skfusion.inspection.images.attribution import (
@@ -63,6 +63,8 @@ class ImageSaliency:
     method : str
         Method that computed the maps.
     """
+
+    __module__ = "skfusion.inspection"
 
     values: np.ndarray
     images: list[np.ndarray]
@@ -254,10 +256,8 @@ def _check_parameters(
         ("stride", stride),
         ("batch_size", size),
     ):
-        if value is not None and not (is_number(value) and value >= 1):
-            raise ValueError(
-                f"explain_images: {name} must be a positive integer, got {value!r}."
-            )
+        if value is not None:
+            check_number(value, name, "explain_images", low=1, integer=True)
     if window is not None and stride is not None and stride > window:
         raise ValueError(
             f"explain_images: stride={stride} is larger than window={window}, so parts "
@@ -341,6 +341,8 @@ class SaliencyDisplay:
     >>> SaliencyDisplay.from_estimator(model, images[:2]).axes_.shape
     (2, 2)
     """
+
+    __module__ = "skfusion.inspection"
 
     def __init__(self, saliency: ImageSaliency) -> None:
         self.saliency = saliency

@@ -125,6 +125,8 @@ class ModalityImportance:
     ehr            0.1  0.0   0.1
     """
 
+    __module__ = "skfusion.inspection"
+
     def __init__(
         self,
         estimator: Any,

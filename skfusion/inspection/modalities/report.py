@@ -255,6 +255,8 @@ class ModalityReport:
         Known pitfalls that apply to the results.
     """
 
+    __module__ = "skfusion.inspection"
+
     reliance: ModalityExplanation
     performance: ModalityScores
     retrain: ModalityScores | None

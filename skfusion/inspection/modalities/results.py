@@ -73,6 +73,8 @@ class ModalityScores:
         not sampled. For two modalities with the same information, both are close to 0.
     """
 
+    __module__ = "skfusion.inspection"
+
     game: str
     scoring: str
     modalities: tuple[str, ...]
@@ -240,6 +242,8 @@ class ModalityExplanation:
     outcome : ndarray of shape (n,) or None
         The outcome, if it was passed.
     """
+
+    __module__ = "skfusion.inspection"
 
     values: np.ndarray
     base_values: np.ndarray

@@ -122,6 +122,8 @@ class ModalityDisplay:
     ['image', 'ehr']
     """
 
+    __module__ = "skfusion.inspection"
+
     def __init__(self, explanation: _Explanation) -> None:
         self.explanation = explanation
 
@@ -338,6 +340,8 @@ class ModalityScoresDisplay:
     >>> scores.plot().ax_.get_xlabel()
     'contribution to AUROC (95 % CI)'
     """
+
+    __module__ = "skfusion.inspection"
 
     def __init__(self, scores: _Scores) -> None:
         self.scores = scores
