@@ -28,8 +28,6 @@ NO_BOUNDS = (-np.inf, np.inf)
 class Tally(NamedTuple):
     """Counts of values, of unknown units and of implausible values."""
 
-    __module__ = "skfusion.ehr"
-
     n: int = 0
     unknown: int = 0
     outside: int = 0
@@ -37,6 +35,9 @@ class Tally(NamedTuple):
     def join(self, other: Tally) -> Tally:
         """Return the sum of two tallies."""
         return Tally(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+Tally.__module__ = "skfusion.ehr"  # a NamedTuple cannot set it in its body
 
 
 @dataclass(frozen=True)
