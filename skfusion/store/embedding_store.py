@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from skfusion._files import open_file
-from skfusion._paths import cache_folder
+from skfusion._paths import cache_folder, open_file
 from skfusion._validation import check_number
 from skfusion.store import tables
 from skfusion.store.sqlite_file import StoreWarning, shared_database

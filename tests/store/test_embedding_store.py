@@ -15,7 +15,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.preprocessing import FunctionTransformer
 
-from skfusion._files import FileReadError
+from skfusion._paths import FileReadError
 from skfusion.image.reading.files import ImageReadError
 from skfusion.image.reading.read import content_digest
 from skfusion.store.embedding_store import (

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from skfusion._files import FileReadError, open_file
+from skfusion._paths import FileReadError, open_file
 
 __all__ = [
     "ImageReadError",

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from skfusion._files import FileReadError
+from skfusion._paths import FileReadError
 from skfusion.image.reading.dicom import decode_dicom
 from skfusion.image.reading.files import (
     MAX_PIXELS,

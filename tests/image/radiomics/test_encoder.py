@@ -315,9 +315,7 @@ def test_bad_columns():
         encoder.transform(table(IMAGES, IMAGES))
     with pytest.raises(ValueError, match="RadiomicsEncoder takes one column"):
         encoder.fit(pd.DataFrame({"a": IMAGES, "b": IMAGES, "c": IMAGES}))
-    with pytest.raises(
-        TypeError, match="RadiomicsEncoder: got float in column 'age'"
-    ):
+    with pytest.raises(TypeError, match="RadiomicsEncoder: got float in column 'age'"):
         encoder.fit(pd.Series([1.0], name="age"))
 
 
