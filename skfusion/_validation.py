@@ -119,6 +119,9 @@ def check_number(
     if fits:
         return
     ends = []
+    if None not in (low, high) and not (exclude_low or exclude_high):
+        ends.append(f"from {low} to {high}")
+        low = high = None
     if low is not None:
         ends.append(f"above {low}" if exclude_low else f"of {low} or more")
     if high is not None:

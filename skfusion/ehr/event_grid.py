@@ -393,8 +393,8 @@ class EventGrid(EventTransformer):
             return list(self.codes)
         allowed = chosen_codes(known, self.include, self.exclude)
         sight = Sight(windows, self.closed, allowed, days=False)
-        counts, blind = count_subjects(store.files, cases, sight)
-        chosen = learn_codes(self, store, cases, counts, blind)
+        counts, no_events = count_subjects(store.files, cases, sight)
+        chosen = learn_codes(self, store, cases, counts, no_events)
         return [known[i] for i in chosen]
 
     def _events(

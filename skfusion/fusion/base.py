@@ -441,9 +441,9 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         An entry of `trained` is True if the modality was absent or masked in a training
         row, or if its absence needs no training.
         """
-        bears = self.missing == "auto" and len(self._modalities) > 1
+        allows = self.missing == "auto" and len(self._modalities) > 1
         self.supports_missing_ = {
-            modality.name: bool(bears and learned)
+            modality.name: bool(allows and learned)
             for modality, learned in zip(self._modalities, trained, strict=True)
         }
 

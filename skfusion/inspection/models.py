@@ -31,14 +31,14 @@ __all__ = [
     "class_margins",
     "class_margins_of_logits",
     "find_model",
-    "having",
+    "rows_with_modality",
     "log_odds",
     "make_output",
-    "unwrapped",
+    "unwrap_estimator",
 ]
 
 
-def unwrapped(estimator: Any, *tables: Any) -> tuple[Any, ...]:
+def unwrap_estimator(estimator: Any, *tables: Any) -> tuple[Any, ...]:
     """Return the fusion or the model inside searches and pipelines.
 
     Parameters
@@ -56,7 +56,7 @@ def unwrapped(estimator: Any, *tables: Any) -> tuple[Any, ...]:
     """
     check_is_fitted(estimator)
     if hasattr(estimator, "best_estimator_"):
-        return unwrapped(estimator.best_estimator_, *tables)
+        return unwrap_estimator(estimator.best_estimator_, *tables)
     if isinstance(estimator, Pipeline) and isinstance(estimator[-1], BaseFusion):
         before = estimator[:-1]
         through = (None if t is None else before.transform(t) for t in tables)
@@ -64,7 +64,9 @@ def unwrapped(estimator: Any, *tables: Any) -> tuple[Any, ...]:
     return estimator, *tables
 
 
-def having(estimator: BaseFusion, X: Any, name: str) -> tuple[np.ndarray, pd.DataFrame]:
+def rows_with_modality(
+    estimator: BaseFusion, X: Any, name: str
+) -> tuple[np.ndarray, pd.DataFrame]:
     """Return the rows in which a modality is present, and their cases.
 
     Parameters
@@ -169,7 +171,7 @@ class FusionModel:
         self.labels = getattr(target, "classes", None)
         self.n_outputs: int = target.n_outputs
         #: Whether the model was trained with the modality absent, by modality.
-        self.bears: Mapping[str, bool] = estimator.supports_missing_
+        self.supports_missing: Mapping[str, bool] = estimator.supports_missing_
 
     def encode(self, X: Any) -> tuple[Parts, np.ndarray]:
         """Return the encoded modalities of the cases and their presence (n, M)."""
@@ -202,7 +204,7 @@ class TableModel:
         The columns of each modality.
     """
 
-    bears: Mapping[str, bool] = {}
+    supports_missing: Mapping[str, bool] = {}
 
     def __init__(self, estimator: Any, modalities: Mapping[str, Any]) -> None:
         check_is_fitted(estimator)
@@ -337,7 +339,7 @@ def find_model(
         not a dict.
     """
     if modalities is None:
-        inner, *inside = unwrapped(estimator, *tables)
+        inner, *inside = unwrap_estimator(estimator, *tables)
         if isinstance(inner, BaseFusion):
             return FusionModel(inner), inside
         raise TypeError(

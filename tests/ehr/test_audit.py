@@ -224,7 +224,7 @@ def test_it_is_repeatable_draws_rows_and_leaves_nothing(
     ("settings", "match"),
     [
         ({"closed": "both"}, "closed must be"),
-        ({"threshold": 0.5}, "threshold must be above 0.5"),
+        ({"threshold": 0.5}, "threshold must be a number above 0.5"),
     ],
 )
 def test_bad_settings(store, X, settings, match):

@@ -235,7 +235,9 @@ def test_a_sampler_is_no_transformer(kind, pipeline):
     made = cohort()
     steps = pipeline([("scale", StandardScaler()), ("smote", SMOTE())])
     model = kind([("a", steps, made.columns["a"])], estimator=LogisticRegression())
-    with pytest.raises(TypeError, match=r"'smote' \(SMOTE\).*before the final estimator"):
+    with pytest.raises(
+        TypeError, match=r"'smote' \(SMOTE\).*before the final estimator"
+    ):
         model.fit(made.data, made.target)
 
 

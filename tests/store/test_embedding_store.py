@@ -205,7 +205,9 @@ def test_wrong_arguments(tmp_path, recorder):
     store = EmbeddingStore(tmp_path)
     with pytest.raises(TypeError, match="Keys of the store must be str, got int"):
         store.get_many([1])
-    with pytest.raises(ValueError, match="chunk_size must be at least 1, got 0"):
+    with pytest.raises(
+        ValueError, match="chunk_size must be an integer of 1 or more, got 0"
+    ):
         store.get_or_compute(["a"], recorder(), chunk_size=0)
     with pytest.raises(ValueError, match="max_bytes must not be negative, got -1"):
         store.prune(-1)

@@ -76,7 +76,7 @@ def learn_codes(
     store: EventStore,
     cases: Cases,
     counts: np.ndarray,
-    blind: np.ndarray,
+    no_events: np.ndarray,
 ) -> np.ndarray:
     """Select the codes of an estimator and warn about rows before all events.
 
@@ -88,7 +88,7 @@ def learn_codes(
         The events.
     cases : Cases
         The training rows.
-    counts, blind : ndarray
+    counts, no_events : ndarray
         Counts and rows without visible events, as returned by `count_subjects`.
 
     Returns
@@ -97,14 +97,14 @@ def learn_codes(
         Positions of the selected codes, as returned by `choose_codes`.
     """
     owner = type(estimator).__name__
-    warn_of_early(store.files, cases, blind, estimator.closed, owner)
+    warn_of_early(store.files, cases, no_events, estimator.closed, owner)
     return choose_codes(
         store.codes,
         counts,
         min_subjects=estimator.min_subjects,
         max_codes=estimator.max_codes,
         n_subjects=len(np.unique(cases.subject)),
-        blind=blind,
+        no_events=no_events,
         owner=owner,
     )
 
@@ -116,7 +116,7 @@ def choose_codes(
     min_subjects: int,
     max_codes: int | None,
     n_subjects: int,
-    blind: np.ndarray,
+    no_events: np.ndarray,
     owner: str,
 ) -> np.ndarray:
     """Select the codes that are visible in enough subjects.
@@ -133,7 +133,7 @@ def choose_codes(
         Maximum number of selected codes.
     n_subjects : int
         Total number of subjects.
-    blind : ndarray of bool of shape (n_rows,)
+    no_events : ndarray of bool of shape (n_rows,)
         Rows without a visible event.
     owner : str
         Name of the estimator for the error message.
@@ -153,8 +153,8 @@ def choose_codes(
         raise ValueError(
             f"{owner}: got {(counts > 0).sum()} codes visible to the training rows, "
             f"but none of them in at least min_subjects={min_subjects} of their "
-            f"{n_subjects} subjects. {blind.sum()} of {len(blind)} rows have no "
-            "visible event. Check index times, include and exclude, or lower "
+            f"{n_subjects} subjects. {no_events.sum()} of {len(no_events)} rows have "
+            "no visible event. Check index times, include and exclude, or lower "
             "min_subjects."
         )
     ranked = sorted(often, key=lambda i: (-counts[i], codes[i]))
@@ -184,7 +184,7 @@ def count_subjects(
     """
     n_codes = len(sight.codes)
     counts = np.zeros(n_codes, dtype=np.int64)
-    blind = np.ones(len(cases.end), dtype=bool)
+    no_events = np.ones(len(cases.end), dtype=bool)
     for rows, parts in _by_subject(files, cases, sight):
         pairs = np.unique(
             np.concatenate(
@@ -193,12 +193,12 @@ def count_subjects(
         )
         counts += np.bincount(pairs % n_codes, minlength=n_codes)
         for part in parts:
-            blind[rows[part.row]] = False
-    return counts, blind
+            no_events[rows[part.row]] = False
+    return counts, no_events
 
 
 def warn_of_early(
-    files: EventFiles, cases: Cases, blind: np.ndarray, closed: str, owner: str
+    files: EventFiles, cases: Cases, no_events: np.ndarray, closed: str, owner: str
 ) -> None:
     """Warn if most index times are before all events of their subjects.
 
@@ -211,28 +211,28 @@ def warn_of_early(
         The events.
     cases : Cases
         The training rows.
-    blind : ndarray of bool of shape (n_rows,)
+    no_events : ndarray of bool of shape (n_rows,)
         Rows without a visible event.
     closed : {"left", "right"}
         Whether an event exactly at the end is visible ("right") or not ("left").
     owner : str
         Name of the estimator for the warning.
     """
-    if blind.sum() <= USUAL * len(blind):
+    if no_events.sum() <= USUAL * len(no_events):
         return
-    blind_rows = np.flatnonzero(blind & (cases.subject >= 0))
+    rows_without_events = np.flatnonzero(no_events & (cases.subject >= 0))
     n_early = 0
-    for rows in row_chunks(files, cases.subject[blind_rows]):
-        some = blind_rows[rows]
+    for rows in row_chunks(files, cases.subject[rows_without_events]):
+        some = rows_without_events[rows]
         subject, end = cases.subject[some], cases.end[some]
         first = first_times(files, subject)
         late = first >= end if closed == "left" else first > end
         n_early += int((late & (first != NO_TIME)).sum())
-    if n_early > USUAL * len(blind):
+    if n_early > USUAL * len(no_events):
         warnings.warn(
-            f"{owner}: got {n_early} of {len(blind)} training rows with an index time "
-            "before all events of their subjects, so that they have no visible event. "
-            "Check ids, index times and time zones.",
+            f"{owner}: got {n_early} of {len(no_events)} training rows with an index "
+            "time before all events of their subjects, so that they have no visible "
+            "event. Check ids, index times and time zones.",
             stacklevel=4,
         )
 

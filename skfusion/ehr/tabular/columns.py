@@ -13,9 +13,9 @@ import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 __all__ = [
-    "MultiHot",
+    "MultiLabelColumn",
     "SECONDS_PER_DAY",
-    "Terms",
+    "TextColumn",
     "check_ages",
     "days_between",
     "kind_of",
@@ -332,7 +332,7 @@ def to_ranks(column: pd.Series, order: Sequence[Any]) -> np.ndarray:
     return np.array([places.get(cell, np.nan) for cell in cells], dtype=np.float64)
 
 
-class MultiHot:
+class MultiLabelColumn:
     """Multi-hot encoding with one column for each frequent value.
 
     Parameters
@@ -356,9 +356,9 @@ class MultiHot:
     Examples
     --------
     >>> import pandas as pd
-    >>> from skfusion.ehr.tabular.columns import MultiHot
+    >>> from skfusion.ehr.tabular.columns import MultiLabelColumn
     >>> cells = pd.Series(["left arm & back", "back", None])
-    >>> hot = MultiHot("&", min_frequency=None, max_values=None).fit(cells)
+    >>> hot = MultiLabelColumn("&", min_frequency=None, max_values=None).fit(cells)
     >>> hot.values_, hot.transform(cells).tolist()
     (['back', 'left arm'], [[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
     """
@@ -429,7 +429,7 @@ def split_cell(cell: Any, separator: str | None) -> set[str]:
     return {word for part in parts if (word := str(part).strip())}
 
 
-class Terms:
+class TextColumn:
     """TF-IDF weights of the words of a text column.
 
     Parameters
@@ -442,9 +442,9 @@ class Terms:
     Examples
     --------
     >>> import pandas as pd
-    >>> from skfusion.ehr.tabular.columns import Terms
+    >>> from skfusion.ehr.tabular.columns import TextColumn
     >>> column = pd.Series(["no effusion", "large effusion", None])
-    >>> Terms(2, 10).fit(column).transform(column).tolist()
+    >>> TextColumn(2, 10).fit(column).transform(column).tolist()
     [[1.0], [1.0], [0.0]]
     """
 

@@ -19,8 +19,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion._validation import check_option, check_weights
 from skfusion.ehr.tabular.columns import (
-    MultiHot,
-    Terms,
+    MultiLabelColumn,
+    TextColumn,
     check_ages,
     days_between,
     sort_columns,
@@ -30,7 +30,10 @@ from skfusion.ehr.tabular.columns import (
     typical_values,
     within_bounds,
 )
-from skfusion.ehr.tabular.missing_indicators import check_indicators, go_with_target
+from skfusion.ehr.tabular.missing_indicators import (
+    check_indicators,
+    select_informative_indicators,
+)
 
 __all__ = ["TabularEncoder"]
 
@@ -204,7 +207,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         indicated &= gaps.to_numpy().any(axis=0)
         if choice == "selective":
             target = None if y is None else np.asarray(y)[kept]
-            indicated = go_with_target(gaps.to_numpy(), target, "TabularEncoder")
+            indicated = select_informative_indicators(
+                gaps.to_numpy(), target, "TabularEncoder"
+            )
         self._indicated = list(gaps.columns[indicated])
         self._fit_numbers(numbers.to_numpy(), weights)
         self._fit_words(frame)
@@ -352,13 +357,13 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             )
             self._one_hot.fit(to_words(frame[self.kinds_["category"]]))
         separators = self.multivalued or {}
-        self._words: dict[Any, MultiHot | Terms] = {}
+        self._words: dict[Any, MultiLabelColumn | TextColumn] = {}
         for column in self.kinds_["multivalued"]:
-            self._words[column] = MultiHot(
+            self._words[column] = MultiLabelColumn(
                 separators.get(column), self.min_frequency, self.max_categories
             ).fit(frame[column])
         for column in self.kinds_["text"]:
-            terms = Terms(self.min_frequency, self.max_terms)
+            terms = TextColumn(self.min_frequency, self.max_terms)
             self._words[column] = terms.fit(frame[column])
 
     def _numbers(self, frame: pd.DataFrame) -> pd.DataFrame:

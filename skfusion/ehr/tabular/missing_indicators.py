@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
-__all__ = ["association", "check_indicators", "go_with_target"]
+__all__ = ["association", "check_indicators", "select_informative_indicators"]
 
 
 FALSE_DISCOVERY_RATE = 0.1
@@ -42,7 +42,7 @@ def check_indicators(choice: Any, owner: str, parameter: str) -> str | None:
     return str(choice)
 
 
-def go_with_target(flags: Any, y: Any, owner: str) -> np.ndarray:
+def select_informative_indicators(flags: Any, y: Any, owner: str) -> np.ndarray:
     """Return which 0/1 columns are associated with the target.
 
     The tests are chi-squared tests for classes, and tests of the correlation for
@@ -69,10 +69,11 @@ def go_with_target(flags: Any, y: Any, owner: str) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
-    >>> from skfusion.ehr.tabular.missing_indicators import go_with_target
+    >>> from skfusion.ehr.tabular.missing_indicators import (
+    ...     select_informative_indicators)
     >>> y = np.arange(40) % 2
     >>> flags = np.column_stack([y == 1, np.arange(40) % 4 < 2, y > 5])
-    >>> go_with_target(flags, y, "TabularEncoder")
+    >>> select_informative_indicators(flags, y, "TabularEncoder")
     array([ True, False, False])
     """
     if y is None:

@@ -11,7 +11,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skfusion.ehr.tabular.missing_indicators import check_indicators, go_with_target
+from skfusion.ehr.tabular.missing_indicators import (
+    check_indicators,
+    select_informative_indicators,
+)
 
 __all__ = ["ObservedScaler"]
 
@@ -217,7 +220,9 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
                 first.setdefault(seen.indices[start:stop].tobytes(), j)
         columns = np.array(list(first.values()), dtype=np.intp)
         if choice == "selective":
-            return columns[go_with_target(seen[:, columns], y, "ObservedScaler")]
+            return columns[
+                select_informative_indicators(seen[:, columns], y, "ObservedScaler")
+            ]
         return columns
 
     def __sklearn_tags__(self) -> Tags:

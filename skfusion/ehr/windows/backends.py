@@ -61,7 +61,7 @@ def count_prepared(
     n_codes = len(sight.codes)
     order = np.argsort(cases.subject, kind="stable")
     found = np.zeros(n_codes, dtype=np.int64)
-    blind = np.ones(len(order), dtype=bool)
+    no_events = np.ones(len(order), dtype=bool)
     subject, end = cases.subject[order], cases.end[order]
     for rows in row_chunks(files.store.files, subject):
         part = Cases(subject[rows], end[rows])
@@ -71,8 +71,8 @@ def count_prepared(
         if len(np.unique(part.subject)) < len(part.subject):
             code = np.unique(part.subject[row] * n_codes + code) % n_codes
         found += np.bincount(code, minlength=n_codes)
-        blind[order[rows][row]] = False
-    return found, blind
+        no_events[order[rows][row]] = False
+    return found, no_events
 
 
 def chosen_features(

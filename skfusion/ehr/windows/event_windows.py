@@ -224,9 +224,9 @@ class EventWindows(EventTransformer):
         codes = store.codes
         allowed = chosen_codes(codes, self.include, self.exclude)
         sight = Sight(windows, self.closed, allowed, days=False)
-        counts, blind = source.count(cases, sight)
-        self.n_rows_without_events_ = int(blind.sum())
-        chosen = learn_codes(self, store, cases, counts, blind)
+        counts, no_events = source.count(cases, sight)
+        self.n_rows_without_events_ = int(no_events.sum())
+        chosen = learn_codes(self, store, cases, counts, no_events)
         self.codes_ = [codes[i] for i in chosen]
         self.code_counts_ = counts[chosen]
         if self.clip is not None:

@@ -28,9 +28,9 @@ from skfusion.fusion.late.combination import (
     default_meta_model,
 )
 from skfusion.fusion.late.members import (
-    ask_members,
     fit_members,
     new_member,
+    predict_members,
     predictor_name,
 )
 from skfusion.modality import Modality
@@ -447,13 +447,13 @@ class BaseLateFusion(BaseFusion):
     ) -> None:
         """Fit calibrators, combination and final calibrator, in this order."""
         # Rows without any out-of-fold prediction (unreadable images) are excluded.
-        spoken = ~np.isnan(P).all(axis=(1, 2))
-        number = np.cumsum(spoken) - 1
+        predicted = ~np.isnan(P).all(axis=(1, 2))
+        number = np.cumsum(predicted) - 1
         folds = [
-            (number[train[spoken[train]]], number[test[spoken[test]]])
+            (number[train[predicted[train]]], number[test[predicted[test]]])
             for train, test in folds
         ]
-        rows = np.flatnonzero(spoken)
+        rows = np.flatnonzero(predicted)
         P, data = P[rows], data.rows(rows)
         y, weights = data.y, data.sample_weight
         for j, member in enumerate(self._members):
@@ -501,7 +501,7 @@ class BaseLateFusion(BaseFusion):
 
     def _predict_members(self, X: Any) -> np.ndarray:
         cohort = self._read_cohort(X)  # raises NotFittedError first
-        P = ask_members(self._members, cohort, self._target)
+        P = predict_members(self._members, cohort, self._target)
         for j, member in enumerate(self._members):
             rows = ~np.isnan(P[:, j]).all(axis=1)
             if member.name in self._calibrators and rows.any():

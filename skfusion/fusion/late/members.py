@@ -23,7 +23,7 @@ from skfusion.fusion.targets import Target
 from skfusion.modality import Modality, presence_mask
 from skfusion.splits import Fold
 
-__all__ = ["ask_members", "fit_members", "new_member", "predictor_name"]
+__all__ = ["predict_members", "fit_members", "new_member", "predictor_name"]
 
 
 def new_member(
@@ -116,7 +116,7 @@ def fit_members(
     return fitted, P
 
 
-def ask_members(
+def predict_members(
     members: list[Modality], cohort: pd.DataFrame, target: Target
 ) -> np.ndarray:
     """Return the predictions of each fitted member.
@@ -139,7 +139,7 @@ def ask_members(
     P = np.full((len(cohort), len(members), target.n_outputs), np.nan)
     for j, member in enumerate(members):
         rows = np.flatnonzero(present[:, j])
-        P[rows, j] = _ask_member(member, cohort, rows, target)
+        P[rows, j] = _predict_member(member, cohort, rows, target)
     return P
 
 
@@ -191,13 +191,13 @@ def _fit_member(
         )
     predicted = np.full((len(test), target.n_outputs), np.nan)
     has = data.presence[test, j]
-    predicted[has] = _ask_member(
+    predicted[has] = _predict_member(
         replace(member, transformer=fitted), data.X, test[has], target
     )
     return fitted, predicted
 
 
-def _ask_member(
+def _predict_member(
     member: Modality, X: pd.DataFrame, rows: np.ndarray, target: Target
 ) -> np.ndarray:
     if len(rows) == 0:

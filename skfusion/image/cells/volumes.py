@@ -97,7 +97,7 @@ class Reading:
         if self.voxel_size is not None:
             check_number(
                 self.voxel_size,
-                "voxel_size (mm)",
+                "voxel_size",
                 owner,
                 low=0,
                 exclude_low=True,

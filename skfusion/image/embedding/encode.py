@@ -132,11 +132,7 @@ def encode_cells(
     >>> values.shape, presence
     ((2, 1280), array([ True, False]))
     """
-    if any(part.training for part in module.modules()):
-        raise ValueError(
-            "The network is in training mode, where an embedding depends on the other "
-            "images of its batch. Call module.eval() first."
-        )
+    _check_evaluation_mode(module)
     images = ImageColumn(cells, column, on_error, positions)
     arithmetic = engine_key(engine, precision) if fold else ""
     prefix = f"{fingerprint} {reading.key}{arithmetic}"
@@ -179,10 +175,28 @@ def encode_cells(
                 work.put(arrays)
     images.warn()
     shape = _shape_of_one(work.found, module, preprocessing)
-    values = np.full((len(images.cells), *shape), np.nan, dtype=np.float32)
-    for key, array in work.found.items():
-        values[rows_of[key]] = array
+    values = _scattered(work.found, rows_of, (len(images.cells), *shape))
     return values, images.presence()
+
+
+def _check_evaluation_mode(module: nn.Module) -> None:
+    if any(part.training for part in module.modules()):
+        raise ValueError(
+            "The network is in training mode, where an embedding depends on the other "
+            "images of its batch. Call module.eval() first."
+        )
+
+
+def _scattered(
+    found: dict[str, np.ndarray],
+    rows_of: dict[str, list[int]],
+    shape: tuple[int, ...],
+) -> np.ndarray:
+    """Put the array of each key into its rows. Rows without an array are NaN."""
+    values = np.full(shape, np.nan, dtype=np.float32)
+    for key, array in found.items():
+        values[rows_of[key]] = array
+    return values
 
 
 def _computed_ahead(

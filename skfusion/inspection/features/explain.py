@@ -26,7 +26,7 @@ from skfusion.inspection.features.closed_form import (
     learner_contributions,
 )
 from skfusion.inspection.features.sampling import explain_columns
-from skfusion.inspection.models import having, unwrapped
+from skfusion.inspection.models import rows_with_modality, unwrap_estimator
 from skfusion.pipelines import (
     is_passthrough,
     is_sampler,
@@ -130,7 +130,7 @@ def explain_features(
     """
     check_option(method, "method", METHODS, "explain_features")
     background = X if background is None else background
-    estimator, X, background = unwrapped(estimator, X, background)
+    estimator, X, background = unwrap_estimator(estimator, X, background)
     columns = _columns_of(estimator, X, modalities)
     explained: dict[str, Any] = {}
     if method != "columns" and isinstance(estimator, BaseLateFusion):
@@ -238,8 +238,8 @@ def _explain_members(
     for name, member, columns in estimator.modalities_:
         if name not in wanted or isinstance(member, BaseFusion):
             continue
-        rows, cases = having(estimator, X, name)
-        _, reference = having(estimator, background, name)
+        rows, cases = rows_with_modality(estimator, X, name)
+        _, reference = rows_with_modality(estimator, background, name)
         learner, Z, names = _reach_learner(member, cases[columns], None)
         others = _reach_learner(member, reference[columns], None)[1]
         readable = ~unreadable_rows(Z)

@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from skfusion._dependencies import require
 from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.late.base import BaseLateFusion
-from skfusion.inspection.models import class_margins, having, log_odds
+from skfusion.inspection.models import class_margins, log_odds, rows_with_modality
 from skfusion.inspection.shapley import exact_plan, sampled_plan
 from skfusion.pipelines import scatter_rows
 
@@ -66,8 +66,8 @@ def explain_columns(
     """
     rng = check_random_state(random_state)
     if isinstance(estimator, BaseFusion):
-        rows, cases = having(estimator, X, name)
-        _, others = having(estimator, background, name)
+        rows, cases = rows_with_modality(estimator, X, name)
+        _, others = rows_with_modality(estimator, background, name)
     else:
         cases, others = pd.DataFrame(X), pd.DataFrame(background)
         rows = np.arange(len(cases))

@@ -30,9 +30,9 @@ from skfusion.image.networks.backbones import Backbone
 from skfusion.inspection.models import (
     class_margins,
     class_margins_of_logits,
-    having,
     log_odds,
-    unwrapped,
+    rows_with_modality,
+    unwrap_estimator,
 )
 from skfusion.pipelines import transform_steps
 
@@ -98,11 +98,11 @@ def image_scores(estimator: Any, X: Any, modality: str | None) -> ImageScores:
     TypeError
         If the estimator has no `ImageEmbedder`.
     """
-    estimator, X = unwrapped(estimator, X)
+    estimator, X = unwrap_estimator(estimator, X)
     if not isinstance(estimator, BaseFusion):
         return _pipeline_scores(estimator, X)
     name = _image_modality(estimator, modality)
-    rows, cases = having(estimator, X, name)
+    rows, cases = rows_with_modality(estimator, X, name)
     entry = next(e for e in estimator.modalities_ if e[0] == name)
     embedder, rest = _first_and_rest(entry[1])
     column = entry[2] if np.isscalar(entry[2]) else entry[2][0]

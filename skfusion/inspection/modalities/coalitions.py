@@ -261,7 +261,7 @@ def prepare(
     cost = f"up to {n_background} predictions for every case"
     plan = make_plan(len(model.modalities), n_permutations, rng, cost)
     if removal == "native":
-        _check_bears(model)
+        _check_supports_missing(model)
     else:
         n_others = len(table_of(inside if others is None else others))
         _check_background(n_others, n_background)
@@ -340,8 +340,10 @@ def table_of(X: Any) -> Any:
     return np.asarray(X) if frame is None else frame
 
 
-def _check_bears(model: FusionModel | TableModel) -> None:
-    lacking = [name for name in model.modalities if not model.bears.get(name, False)]
+def _check_supports_missing(model: FusionModel | TableModel) -> None:
+    lacking = [
+        name for name in model.modalities if not model.supports_missing.get(name, False)
+    ]
     if lacking:
         raise ValueError(
             f"{OWNER}: removal='native' leaves modalities out, but the estimator was "

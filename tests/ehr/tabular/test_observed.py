@@ -14,7 +14,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfusion.ehr import ObservedScaler
-from skfusion.ehr.tabular.missing_indicators import association, go_with_target
+from skfusion.ehr.tabular.missing_indicators import (
+    association,
+    select_informative_indicators,
+)
 
 
 @pytest.fixture
@@ -134,9 +137,9 @@ def test_targets_of_several_columns_or_fields():
     times = np.zeros(300, dtype=[("event", bool), ("time", float)])
     times["event"] = rng.random(300) < 0.5
     times["time"] = rng.exponential(size=300) + 2 * flags[:, 2]
-    assert go_with_target(flags, times, "x").tolist() == [0, 0, 1, 0, 0]
+    assert select_informative_indicators(flags, times, "x").tolist() == [0, 0, 1, 0, 0]
     labels = np.column_stack([times["event"], flags[:, 4]]).astype(int)
-    assert go_with_target(flags, labels, "x").tolist() == [0, 0, 0, 0, 1]
+    assert select_informative_indicators(flags, labels, "x").tolist() == [0, 0, 0, 0, 1]
 
 
 def test_float32_stays_float32(measured):

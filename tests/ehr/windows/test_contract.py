@@ -499,7 +499,7 @@ def test_rows_that_are_no_cases(store, changed, error, message):
         ({"closed": "both"}, "closed must be one of"),
         ({"gap": "-1h"}, "negative"),
         ({"clip": (0.9, 0.1)}, "must be two increasing quantiles"),
-        ({"min_subjects": 0}, "at least 1"),
+        ({"min_subjects": 0}, "an integer of 1 or more"),
         ({"min_subjects": 1000}, "none of them in at least min_subjects=1000"),
         ({"max_codes": 0.5}, "max_codes must be an integer"),
     ],

@@ -91,7 +91,9 @@ def test_auto_asks_for_nan_and_for_no_second_split(estimator, weight):
 
 @pytest.mark.parametrize("value", [1.5, -0.1, "always", None, True])
 def test_impossible_weights_are_refused(value, cohort, make):
-    with pytest.raises(ValueError, match="absence_copies must be 'auto' or"):
+    with pytest.raises(
+        ValueError, match="absence_copies must be a number from 0 to 1 or 'auto'"
+    ):
         make(EarlyFusionClassifier, absence_copies=value).fit(cohort.X, cohort.y)
 
 

@@ -143,7 +143,7 @@ def test_clone_and_pickle(visits):
         ({"module": nn.Linear(4, 2)}, ValueError, "Linear fails on rows of 6 columns"),
         ({"module": nn.GRU(6, 2)}, ValueError, "GRU turns 2 rows into tuple"),
         ({"module": nn.Unflatten(1, (1, 6))}, ValueError, r"into \(2, 1, 6\)"),
-        ({"lr_factor": -1}, ValueError, "lr_factor must be 0 or more"),
+        ({"lr_factor": -1}, ValueError, "lr_factor must be a number of 0 or more"),
         ({"trainable": "some"}, ValueError, "trainable='some' is unknown"),
         ({"trainable": ["4"]}, ValueError, "no parameter has the name '4'"),
     ],

@@ -397,8 +397,8 @@ def accuracy(net, dataset, y=None):
     ("parameters", "kind", "words"),
     [
         ({"precision": "half"}, ValueError, "precision must be one of"),
-        ({"gradient_clip": 0}, ValueError, "gradient_clip must be None or a norm"),
-        ({"unfreeze_every": 0}, ValueError, "unfreeze_every must be None or a number"),
+        ({"gradient_clip": 0}, ValueError, "gradient_clip must be a number above 0"),
+        ({"unfreeze_every": 0}, ValueError, "unfreeze_every must be an integer of 1"),
         ({"encoder_lr_decay": -1}, ValueError, "encoder_lr_decay must be a number of"),
         ({"lr": "fast"}, ValueError, "lr must be a number of 0 or more, got 'fast'"),
         ({"scheduler": "steps"}, ValueError, "scheduler must be None, one of"),
@@ -510,7 +510,7 @@ def test_predictions_are_averaged_over_views(build, cohort):
 
 
 @pytest.mark.parametrize(
-    ("views", "match"), [(-1, "a number of views from 0"), (2, "needs an augmentation")]
+    ("views", "match"), [(-1, "an integer of 0 or more"), (2, "needs an augmentation")]
 )
 def test_views_are_checked(build, cohort, views, match):
     with pytest.raises(ValueError, match=f"test_time_views.*{match}"):

@@ -282,7 +282,7 @@ def test_more_features_than_there_are_are_all(data):
         (GeneticSelector(population_size=1), "population_size must be an integer of 2"),
         (GeneticSelector(n_generations=0.5), "n_generations must be an integer of 1"),
         (GeneticSelector(patience=0), "patience must be an integer of 1"),
-        (GeneticSelector(mutation_rate=2), r"mutation_rate must be a number in \[0"),
+        (GeneticSelector(mutation_rate=2), r"mutation_rate must be a number from 0"),
         (GeneticSelector(crossover_rate=-1), "crossover_rate must be a number"),
         (GeneticSelector(n_elite=30), "n_elite=30 must be smaller than"),
         (GeneticSelector(cv=1), "cv=1 folds need at least 2"),

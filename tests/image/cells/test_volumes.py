@@ -220,7 +220,7 @@ def test_volumes_that_cannot_be_resampled(image, size, match):
     ("settings", "match"),
     [
         ({"volume": "2d"}, "volume must be one of"),
-        ({"n_slices": 0}, "n_slices must be a positive integer"),
+        ({"n_slices": 0}, "n_slices must be an integer of 1 or more"),
         ({"slice_pooling": "median"}, "slice_pooling must be"),
         ({"slice_pooling": 0}, "slice_pooling must be"),
         ({"slice_selection": "first"}, "slice_selection must be"),

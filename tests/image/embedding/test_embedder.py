@@ -260,8 +260,8 @@ def test_fit_refuses_what_is_no_column_of_images(X, kind, message):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be a positive"),
-        ({"batch_size": 2.5}, "batch_size must be a positive"),
+        ({"batch_size": 0}, "batch_size must be an integer of 1"),
+        ({"batch_size": 2.5}, "batch_size must be an integer of 1"),
         ({"scaling": "log"}, "scaling=.* is unknown"),
         ({"on_error": "ignore"}, "on_error must be"),
         ({"device": "cuda:99"}, "not available"),

@@ -312,7 +312,7 @@ def test_explaining_leaves_the_model_as_it_was(trained, new):
     [
         ({"method": "gradcam"}, "method must be one of"),
         ({"baseline": "white"}, "baseline must be one of"),
-        ({"n_steps": 0}, "n_steps must be a positive integer"),
+        ({"n_steps": 0}, "n_steps must be an integer of 1 or more"),
         ({"window": 4, "stride": 6}, "never be covered"),
         ({"method": "occlusion", "window": 99}, "wider than the 32 pixels"),
         ({"target": 7}, "target=7 is not one of the outputs"),
