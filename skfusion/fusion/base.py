@@ -105,7 +105,7 @@ class ModalityParameters(BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter does not exist. The estimator is then unchanged.
+            If a parameter does not exist.
         """
         self._set_in_defaults(params)
         if "modalities" in params:
