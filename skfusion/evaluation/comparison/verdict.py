@@ -111,17 +111,15 @@ def _primary(
         )
     elif len(worse) == len(rows):
         outcome = "worse"
-        text = f"By {metric.label}, even the best fusion strategy, {name}, was worse "
-        text += (
-            f"than the best single modality, {reference}. The difference was "
-            "statistically significant"
+        text = (
+            f"By {metric.label}, even the best fusion strategy, {name}, was worse than "
+            f"the best single modality, {reference}. The difference was statistically "
+            "significant"
         )
     else:
         outcome = "unclear"
         text = (
             f"By {metric.label}, the best fusion strategy was {name}. Its difference "
-        )
-        text += (
             f"from the best single modality, {reference}, was not statistically "
             "significant"
         )

@@ -70,15 +70,13 @@ def refit_scores(
     ModalityScores
     """
     table, outcome = table_of(X), scoring.y
-    strata = None
-    if model.kind == "classes":
-        strata = np.searchsorted(np.asarray(model.labels), outcome)
-    elif model.kind == "labels":
-        strata = np.asarray(outcome)
-    elif outcome.dtype.names is not None and not outcome["event"].all():
-        strata = outcome["event"].astype(np.int64)
     folds = inner_folds(
-        cv, strata, groups, n_rows=len(table), random_state=random_state, owner=OWNER
+        cv,
+        _strata(model, outcome),
+        groups,
+        n_rows=len(table),
+        random_state=random_state,
+        owner=OWNER,
     )
     jobs = [(members, fold) for fold in folds for members in plan.coalitions[1:]]
     scores = Parallel(n_jobs=n_jobs)(
@@ -118,6 +116,17 @@ def refit_scores(
         method=f"{len(folds)} folds, corrected (Nadeau-Bengio)",
         confidence_level=confidence_level,
     )
+
+
+def _strata(model: FusionModel | TableModel, outcome: np.ndarray) -> np.ndarray | None:
+    """Return the stratum of each case for the folds, None without strata."""
+    if model.kind == "classes":
+        return np.searchsorted(np.asarray(model.labels), outcome)
+    if model.kind == "labels":
+        return np.asarray(outcome)
+    if outcome.dtype.names is not None and not outcome["event"].all():
+        return outcome["event"].astype(np.int64)
+    return None
 
 
 def with_modalities(estimator: Any, kept: list[str]) -> Any:
