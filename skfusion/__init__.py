@@ -1,7 +1,7 @@
 """skfusion: fuse medical images with EHR data, the scikit-learn way.
 
 The public names are resolved on first use, so that ``import skfusion`` loads neither
-torch nor xgboost nor shap. What a first study needs is here; the rest is exported by
+torch nor xgboost nor shap. What a first study needs is here. The rest is exported by
 `skfusion.fusion`, `skfusion.image`, `skfusion.ehr`, `skfusion.evaluation`,
 `skfusion.inspection`, `skfusion.survival`, `skfusion.feature_selection` and
 `skfusion.datasets`.

@@ -40,7 +40,7 @@ def cache_folder() -> Path:
 
 
 class FileReadError(ValueError):
-    """A file cannot be read; the message says why, never which file it was."""
+    """A file cannot be read. The message gives the reason and never the path."""
 
 
 def open_file(

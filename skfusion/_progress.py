@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 __all__ = ["progress"]
 
@@ -83,6 +82,8 @@ class _Lines:
             self._print(f"0 of {total} {unit}s, {steps[0]}")
 
     def __call__(self, n: int) -> None:
+        if not n:
+            return
         self.done += n
         now = time.monotonic()
         finished = self.done >= self.total
@@ -99,5 +100,5 @@ class _Lines:
                 text += f", {self.steps[self.done]}"
         self._print(text)
 
-    def _print(self, text: Any) -> None:
+    def _print(self, text: str) -> None:
         print(f"{self.title}: {text}", file=sys.stderr)

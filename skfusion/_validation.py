@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.utils import assert_all_finite
 
 __all__ = [
+    "check_confidence_level",
     "check_number",
     "check_option",
     "check_weights",
@@ -131,6 +132,37 @@ def check_number(
     other = f" or {also}" if also else ""
     raise ValueError(
         f"{estimator_name}: {name} must be {allowed}{other}, got {value!r}."
+    )
+
+
+def check_confidence_level(value: Any, estimator_name: str) -> None:
+    """Check that a confidence level is a number between 0 and 1, both excluded.
+
+    Parameters
+    ----------
+    value : object
+        The value from the user.
+    estimator_name : str
+        Name of the estimator or function, for the message.
+
+    Raises
+    ------
+    ValueError
+        If `value` is not such a number, e.g. 95 instead of 0.95.
+
+    Examples
+    --------
+    >>> from skfusion._validation import check_confidence_level
+    >>> check_confidence_level(0.95, "compare_fusion")
+    """
+    check_number(
+        value,
+        "confidence_level",
+        estimator_name,
+        low=0,
+        high=1,
+        exclude_low=True,
+        exclude_high=True,
     )
 
 

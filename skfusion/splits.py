@@ -35,7 +35,7 @@ def inner_folds(
     ----------
     cv : int or splitter
         Number of folds, a scikit-learn splitter, or the folds themselves. An int gives
-        folds stratified by `strata`; with `groups`, folds of whole patients.
+        folds stratified by `strata`, and of whole patients if `groups` are given.
     strata : ndarray of shape (n_samples,) or (n_samples, n_labels) or None
         Class numbers, in proportion in every fold and none missing in a training part.
         Of an indicator matrix each label keeps both its values in every training
@@ -177,7 +177,7 @@ def validation_rows(
     Parameters
     ----------
     fraction : float
-        Share of the rows (or patients) to hold out; 0 holds out none.
+        Share of the rows (or patients) to hold out. With 0, no row is held out.
     strata : ndarray of shape (n_samples,) or (n_samples, n_labels) or None
         Class numbers, which are held out in proportion, or an indicator matrix.
     groups : ndarray of shape (n_samples,) or None

@@ -48,6 +48,8 @@ DIFFERENT = {
     [
         (r"must be one of", {"_validation.py"}),
         (r"get_close_matches\(", {"_validation.py"}),
+        # the range of a parameter
+        (r"if not -?[\d.]+ <=? [\w.]+ <=? (-?[\d.]+|np\.inf):", set()),
         (r"from tqdm import", {"_progress.py"}),
         (r"import \([^)]*StratifiedGroupKFold", {"splits.py"}),
         (r"\.addHandler\(|\.setLevel\(|basicConfig\(", set()),

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
+from skfusion._validation import check_number
 from skfusion.datasets.outlines import (
     Contour,
     diameter_mm,
@@ -143,7 +144,11 @@ def load_lidc_nodules(
     >>> round(float(nodules.target.mean()), 2)
     0.44
     """
-    _check_parameters(image_size, mm_per_pixel, min_readers)
+    owner = "load_lidc_nodules"
+    check_number(image_size, "image_size", owner, low=1, integer=True)
+    check_number(mm_per_pixel, "mm_per_pixel", owner, low=0, exclude_low=True)
+    # A scan has four readers.
+    check_number(min_readers, "min_readers", owner, low=1, high=4, integer=True)
     annotations, contours = _read(_find_database() if database is None else database)
     nodules = _nodules(annotations, contours, min_readers)
     if nodules.empty:
@@ -177,17 +182,6 @@ def load_lidc_nodules(
         licence=_LICENCE,
         citation=_CITATION,
     )
-
-
-def _check_parameters(image_size: int, mm_per_pixel: float, min_readers: int) -> None:
-    if image_size < 1:
-        raise ValueError(f"image_size must be at least 1 pixel, got {image_size}.")
-    if not 0 < mm_per_pixel < np.inf:
-        raise ValueError(f"mm_per_pixel must be above 0 mm, got {mm_per_pixel}.")
-    if not 1 <= min_readers <= 4:
-        raise ValueError(
-            f"min_readers must be 1 to 4, the readers of a scan, got {min_readers}."
-        )
 
 
 def _find_database() -> Path:

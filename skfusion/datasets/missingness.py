@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_random_state
 
-from skfusion._validation import check_option
+from skfusion._validation import check_number, check_option
 from skfusion.modality import (
     Modality,
     cell_presence,
@@ -191,17 +191,13 @@ def _check_rates(
     else:
         rates = dict.fromkeys(names, rate)
     for name, value in rates.items():
-        if isinstance(value, (bool, str)) or not 0 <= value <= 1:
-            raise ValueError(
-                f"{_OWNER}: the rate of {name!r} must be 0 to 1, got {value!r}."
-            )
+        check_number(value, f"the rate of {name!r}", _OWNER, low=0, high=1)
     return rates
 
 
 def _check_mechanism(mechanism: str, driver: Any, y: Any, strength: float) -> None:
     check_option(mechanism, "mechanism", _MECHANISMS, _OWNER)
-    if not np.isfinite(strength):
-        raise ValueError(f"{_OWNER}: strength must be finite, got {strength}.")
+    check_number(strength, "strength", _OWNER)
     if mechanism == "mcar" and (driver is not None or y is not None):
         raise ValueError(
             f"{_OWNER}: mechanism='mcar' is completely at random, so driver and y have "

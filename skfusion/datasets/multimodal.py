@@ -15,14 +15,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import Bunch, check_random_state
 
-from skfusion._validation import check_option
+from skfusion._validation import check_number, check_option
 from skfusion.datasets.missingness import drop_modality
-from skfusion.datasets.synthetic import check_ranges, clustered_normals
+from skfusion.datasets.synthetic import clustered_normals
 
 __all__ = ["make_multimodal_cohort"]
 
 Width = int | tuple[int, ...]
 
+_OWNER = "make_multimodal_cohort"
 _TASKS = ("classification", "multiclass", "multilabel", "regression", "survival")
 _N_INFORMATIVE = 10  # maximum number of informative features per modality and output
 _PATIENT_SHARE = 0.5  # share of the noise that is common to the rows of one patient
@@ -150,12 +151,10 @@ def make_multimodal_cohort(
     if modalities is None:
         modalities = {"mri": 93, "clinical": 5, "cxr": (32, 32)}
     widths = _check_modalities(modalities)
-    check_ranges(
-        n_samples=(n_samples, 1, np.inf),
-        interaction=(interaction, 0, np.inf),
-        censoring=(censoring, 0, 1),
-        rows_per_patient=(rows_per_patient, 1, np.inf),
-    )
+    check_number(n_samples, "n_samples", _OWNER, low=1, integer=True)
+    check_number(rows_per_patient, "rows_per_patient", _OWNER, low=1, integer=True)
+    check_number(interaction, "interaction", _OWNER, low=0)
+    check_number(censoring, "censoring", _OWNER, low=0, high=1)
     n_outputs = _check_outputs(task, n_outputs)
     signals = _by_name(signal, widths, name="signal", other=1.0)
     n_categories = _check_categories(categorical or {}, widths)
@@ -221,7 +220,7 @@ def _check_modalities(modalities: Mapping[str, Width]) -> dict[str, Width]:
 
 
 def _check_outputs(task: str, n_outputs: int | None) -> int:
-    check_option(task, "task", _TASKS, "make_multimodal_cohort")
+    check_option(task, "task", _TASKS, _OWNER)
     least, usual = {"multiclass": (3, 3), "multilabel": (2, 3)}.get(task, (1, 1))
     n_outputs = usual if n_outputs is None else n_outputs
     if n_outputs < least or (task in ("classification", "survival") and n_outputs > 1):

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.utils import Bunch, check_random_state
 
-from skfusion._validation import check_option
+from skfusion._validation import check_number, check_option
 
 __all__ = ["make_fusion_cohort"]
 
+_OWNER = "make_fusion_cohort"
 _N_IMAGE, _N_EHR = 40, 8
 _N_CLASSES = 3  # of task="multiclass"
 _METRICS = {"classification": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
@@ -161,14 +162,12 @@ def make_fusion_cohort(
     >>> image.shape, image.dtype
     ((30, 48), dtype('uint8'))
     """
-    check_ranges(
-        n_samples=(n_samples, 1, np.inf),
-        correlation=(correlation, 0, 1 - 1e-9),
-        prevalence=(prevalence, 0, 1),
-        rows_per_patient=(rows_per_patient, 1, np.inf),
-        patient_correlation=(patient_correlation, 0, 1),
-    )
-    check_option(task, "task", _METRICS, "make_fusion_cohort")
+    check_number(n_samples, "n_samples", _OWNER, low=1, integer=True)
+    check_number(rows_per_patient, "rows_per_patient", _OWNER, low=1, integer=True)
+    check_number(correlation, "correlation", _OWNER, low=0, high=1 - 1e-9)
+    check_number(prevalence, "prevalence", _OWNER, low=0, high=1)
+    check_number(patient_correlation, "patient_correlation", _OWNER, low=0, high=1)
+    check_option(task, "task", _METRICS, _OWNER)
     rates = _missing_rates(missing_rate)
     rng = check_random_state(random_state)
     design = _design(correlation)
@@ -203,26 +202,19 @@ def make_fusion_cohort(
     )
 
 
-def check_ranges(**ranges: tuple[float, float, float]) -> None:
-    for name, (value, low, high) in ranges.items():
-        if not low <= value <= high:
-            limits = f"at least {low}" if high == np.inf else f"{low} to {high:g}"
-            raise ValueError(f"{name} must be {limits}, got {value}.")
-
-
 def _missing_rates(missing_rate: float | Mapping[str, float]) -> dict[str, float]:
     if isinstance(missing_rate, Mapping):
         unknown = sorted(set(missing_rate) - {"image", "ehr"})
         if unknown:
             raise ValueError(
-                f"missing_rate has the keys {unknown}; the modalities are 'image' and "
-                "'ehr'."
+                f"{_OWNER}: missing_rate has the keys {unknown}, but the modalities "
+                "are 'image' and 'ehr'."
             )
         rates = {name: missing_rate.get(name, 0.0) for name in ("image", "ehr")}
     else:
         rates = {"image": missing_rate, "ehr": missing_rate}
     for name, rate in rates.items():
-        check_ranges(**{f"missing_rate of {name!r}": (rate, 0, 1)})
+        check_number(rate, f"missing_rate of {name!r}", _OWNER, low=0, high=1)
     if sum(rates.values()) > 1:
         raise ValueError(
             f"The missing rates sum to {sum(rates.values())}, more than 1: some rows "

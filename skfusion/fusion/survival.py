@@ -17,7 +17,7 @@ from sklearn.utils import Tags, assert_all_finite, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion._dependencies import require
-from skfusion._validation import check_option, check_weights, is_number
+from skfusion._validation import check_number, check_option, check_weights
 from skfusion.fusion.targets import Target
 
 __all__ = [
@@ -576,11 +576,7 @@ class CoxRidge(ConcordanceScore, BaseEstimator):
             The fitted estimator.
         """
         owner = type(self).__name__
-        if not is_number(self.alpha) or self.alpha < 0:
-            raise ValueError(
-                f"{owner}: alpha must be a finite number, 0 or more, got "
-                f"{self.alpha!r}."
-            )
+        check_number(self.alpha, "alpha", owner, low=0)
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         outcome = check_survival(y, owner)
         _check_n_rows(X, outcome, owner)

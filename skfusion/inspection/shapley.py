@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+from skfusion._validation import check_number
+
 __all__ = [
     "CoalitionPlan",
     "all_coalitions",
@@ -227,11 +229,10 @@ def sampled_plan(
     >>> plan.shapley(sizes * 1.0).round(6).tolist()
     [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
-    if n_permutations < 2:
-        raise ValueError(
-            f"n_permutations must be 2 or more, got {n_permutations}. A standard error "
-            "cannot be estimated from one pair of permutations."
-        )
+    # A standard error cannot be estimated from one pair of permutations.
+    check_number(
+        n_permutations, "n_permutations", "ModalityImportance", low=2, integer=True
+    )
     orders = np.array([rng.permutation(n_players) for _ in range(n_permutations)])
     orders = np.stack([orders, orders[:, ::-1]], axis=1)  # (pairs, 2, M)
     place = np.argsort(orders, axis=-1)  # position of player m in the order

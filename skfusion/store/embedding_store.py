@@ -326,8 +326,7 @@ class EmbeddingStore:
         int
             The number of arrays removed.
         """
-        if max_bytes < 0:
-            raise ValueError(f"max_bytes must not be negative, got {max_bytes!r}.")
+        check_number(max_bytes, "max_bytes", "EmbeddingStore", low=0)
         oldest = partial(tables.delete_oldest, max_bytes=max_bytes)
         n_removed = self._database.run(oldest, write=True)
         self._database.attempt(tables.shrink)

@@ -108,10 +108,10 @@ def test_the_database_is_only_read(database: Path) -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"image_size": 0}, "image_size must be at least 1"),
-        ({"mm_per_pixel": 0.0}, "mm_per_pixel must be above 0"),
-        ({"mm_per_pixel": float("nan")}, "mm_per_pixel must be above 0"),
-        ({"min_readers": 5}, "min_readers must be 1 to 4"),
+        ({"image_size": 0}, "image_size must be an integer of 1 or more"),
+        ({"mm_per_pixel": 0.0}, "mm_per_pixel must be a number above 0"),
+        ({"mm_per_pixel": float("nan")}, "mm_per_pixel must be a number above 0"),
+        ({"min_readers": 5}, "min_readers must be an integer from 1 to 4"),
         ({"min_readers": 4}, "no nodule with 4 or more readers"),
     ],
 )

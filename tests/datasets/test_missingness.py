@@ -287,8 +287,8 @@ def test_survival_cohorts_lose_modalities_too():
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
-        ({"rate": 1.5}, ValueError, "rate of 'image' must be 0 to 1"),
-        ({"rate": float("nan")}, ValueError, "must be 0 to 1"),
+        ({"rate": 1.5}, ValueError, "rate of 'image' must be a number from 0 to 1"),
+        ({"rate": float("nan")}, ValueError, "must be a number from 0 to 1"),
         ({"rate": {"ct": 0.5}}, ValueError, r"rate has the unknown names \['ct'\]"),
         ({"mechanism": "random"}, ValueError, "mechanism must be one of"),
         ({"driver": "crp"}, ValueError, "completely at random"),
@@ -308,7 +308,7 @@ def test_survival_cohorts_lose_modalities_too():
             "belongs to the removed modality 'labs'",
         ),
         ({"mechanism": "mar", "rate": 0.1}, ValueError, "needs an observed driver"),
-        ({"strength": np.inf}, ValueError, "strength must be finite"),
+        ({"strength": np.inf}, ValueError, "strength must be a number"),
         ({"modalities": {"image": "ct"}}, ValueError, "needs column 'ct'"),
         ({"modalities": {}}, ValueError, "empty"),
         ({"rate": 0.9}, ValueError, "leave rows without any modality"),

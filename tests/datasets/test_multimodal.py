@@ -218,7 +218,7 @@ def test_one_seed_one_cohort():
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"n_samples": 0}, "n_samples must be at least 1"),
+        ({"n_samples": 0}, "n_samples must be an integer of 1 or more"),
         ({"modalities": {}}, "modalities is empty"),
         ({"modalities": {"a": 0}}, "modality 'a' must be"),
         ({"modalities": {"a": (8,)}}, "modality 'a' must be"),
@@ -233,7 +233,7 @@ def test_one_seed_one_cohort():
         ({"signal": {"pet": 1.0}}, r"signal has the keys \['pet'\]"),
         ({"categorical": {"cxr": 1}}, "is an image"),
         ({"categorical": {"clinical": 6}}, "5 wide"),
-        ({"censoring": 1.1}, "censoring must be 0 to 1"),
+        ({"censoring": 1.1}, "censoring must be a number from 0 to 1"),
         ({"missing_rate": 0.9}, "leave rows without any modality"),
     ],
 )

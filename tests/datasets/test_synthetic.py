@@ -205,15 +205,18 @@ def test_one_seed_one_cohort() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"n_samples": 0}, "n_samples must be at least 1"),
-        ({"correlation": 1.0}, "correlation must be 0 to 1"),
-        ({"correlation": -0.1}, "correlation must be 0 to 1"),
-        ({"prevalence": 1.5}, "prevalence must be 0 to 1"),
-        ({"rows_per_patient": 0}, "rows_per_patient must be at least 1"),
+        ({"n_samples": 0}, "n_samples must be an integer of 1 or more"),
+        ({"correlation": 1.0}, "correlation must be a number from 0 to 0.999999999"),
+        ({"correlation": -0.1}, "correlation must be a number from 0 to 0.999999999"),
+        ({"prevalence": 1.5}, "prevalence must be a number from 0 to 1"),
+        ({"rows_per_patient": 0}, "rows_per_patient must be an integer of 1 or more"),
         ({"patient_correlation": float("nan")}, "patient_correlation must be"),
         ({"task": "survival"}, "task must be one of"),
         ({"missing_rate": 0.6}, "sum to 1.2"),
-        ({"missing_rate": {"ehr": -0.1}}, "missing_rate of 'ehr' must be 0 to 1"),
+        (
+            {"missing_rate": {"ehr": -0.1}},
+            "missing_rate of 'ehr' must be a number from 0 to 1",
+        ),
         ({"missing_rate": {"ct": 0.1}}, r"keys \['ct'\]"),
     ],
 )

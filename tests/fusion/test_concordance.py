@@ -171,7 +171,7 @@ def test_the_meta_model_of_stacked_risks():
 @pytest.mark.parametrize("alpha", [-1.0, np.nan, np.inf, "1", True, None])
 def test_penalties_that_are_refused(alpha):
     X, y = follow_up(50)
-    with pytest.raises(ValueError, match="alpha must be a finite number, 0 or more"):
+    with pytest.raises(ValueError, match="alpha must be a number of 0 or more"):
         CoxRidge(alpha).fit(X, y)
 
 

@@ -209,7 +209,9 @@ def test_wrong_arguments(tmp_path, recorder):
         ValueError, match="chunk_size must be an integer of 1 or more, got 0"
     ):
         store.get_or_compute(["a"], recorder(), chunk_size=0)
-    with pytest.raises(ValueError, match="max_bytes must not be negative, got -1"):
+    with pytest.raises(
+        ValueError, match="max_bytes must be a number of 0 or more, got -1"
+    ):
         store.prune(-1)
     with pytest.raises(TypeError, match="got int"):
         resolve_store(3)

