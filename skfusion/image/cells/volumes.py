@@ -16,13 +16,20 @@ import numpy as np
 from skfusion._validation import check_number, check_option
 from skfusion.image.reading.files import ImageReadError
 from skfusion.image.reading.intensity import as_floats, check_intensity
-from skfusion.image.reading.read import MedicalImage, read_bytes_image
+from skfusion.image.reading.read import MedicalImage, ReadOptions, read_bytes_image
 
 __all__ = ["Reading", "pool_slices", "resample", "select_slices"]
 
 
 SELECTIONS = ("even", "largest")
 VOLUMES = ("slices", "3d")
+# Part of every store key. Increment it when the same cell is read as other pixels.
+_VERSION = 2
+# The settings in store keys, beside the scaling and the options of reading.
+_KEY_SETTINGS = (
+    *("window", "volume", "n_slices", "slice_selection", "slice_pooling"),
+    "voxel_size",
+)
 _MAX_VOXELS = 1 << 29  # 2 GB: maximum size of a resampled volume
 
 
@@ -44,6 +51,8 @@ class Reading:
         As in `pool_slices`.
     voxel_size : float or None, default=None
         Edge in mm of the cubic voxels after resampling. None does not resample.
+    options : ReadOptions, default=ReadOptions()
+        Further options of `skfusion.read_image`.
 
     Examples
     --------
@@ -61,6 +70,7 @@ class Reading:
     slice_selection: str = "even"
     slice_pooling: str | int = "mean"
     voxel_size: float | None = None
+    options: ReadOptions = ReadOptions()
 
     def check(self, owner: str) -> None:
         """Check the settings, with the estimator name `owner` in messages.
@@ -107,14 +117,20 @@ class Reading:
     @property
     def key(self) -> str:
         """Return the settings that determine the pixels, as part of store keys."""
-        default = Reading(scaling=self.scaling)
-        if self == default:
-            return self.scaling
-        return f"{self.scaling} {replace(self, scaling='')}"
+        version = f" reading {_VERSION}{self.options.key}"
+        plain = replace(self, options=ReadOptions())
+        if plain == Reading(scaling=self.scaling):
+            return self.scaling + version
+        settings = ", ".join(
+            f"{name}={getattr(self, name)!r}" for name in _KEY_SETTINGS
+        )
+        return f"{self.scaling} Reading(scaling='', {settings}){version}"
 
     def image(self, cell: Any) -> MedicalImage:
         """Read a cell, resampled if `voxel_size` is set, with 8-bit pixels kept."""
-        image = read_bytes_image(cell, scaling=self.scaling, window=self.window)
+        image = read_bytes_image(
+            cell, scaling=self.scaling, window=self.window, options=self.options
+        )
         if self.voxel_size is not None and _n_planes(image) > 1:
             image = resample(image, self.voxel_size)
         return image
@@ -214,8 +230,12 @@ def resample(image: MedicalImage, voxel_size: float) -> MedicalImage:
             f"got axes {image.axes} and spacing {image.spacing}. Use "
             f"voxel_size=None."
         )
-    shape = image.array.shape
-    extent = [n * step for n, step in zip(shape, image.spacing, strict=True)]
+    places = _slice_places(image)
+    extent = [
+        n * step for n, step in zip(image.array.shape, image.spacing, strict=True)
+    ]
+    if places is not None:
+        extent[0] = float(places[-1]) + float(np.diff(places)[[0, -1]].mean())
     wanted = [max(1, round(length / voxel_size)) for length in extent]
     if np.prod([float(n) for n in wanted]) > _MAX_VOXELS:
         raise ImageReadError(
@@ -223,10 +243,50 @@ def resample(image: MedicalImage, voxel_size: float) -> MedicalImage:
             f"{voxel_size} mm, more than {_MAX_VOXELS}. Increase voxel_size."
         )
     array = as_floats(image.array)
+    if places is not None:
+        array = _at_even_distances(array, places, wanted[0], extent[0])
     for axis, length in enumerate(wanted):
         array = _resized(array, axis, length)
     spacing = tuple(side / n for side, n in zip(extent, wanted, strict=True))
-    return replace(image, array=np.ascontiguousarray(array), spacing=spacing)
+    return replace(
+        image, array=np.ascontiguousarray(array), spacing=spacing, affine=None
+    )
+
+
+def _slice_places(image: MedicalImage) -> np.ndarray | None:
+    """Return the positions of slices in mm if their distances vary, else None."""
+    if not image.metadata.get("steps_vary"):
+        return None
+    return np.array(image.metadata["slice_positions"])
+
+
+def _at_even_distances(
+    array: np.ndarray, places: np.ndarray, length: int, extent: float
+) -> np.ndarray:
+    """Interpolate slices at uneven positions linearly at even ones.
+
+    The first half of the first step lies before the first slice. Where the slices are
+    closer than the new distance, all slices in reach are averaged, each with the weight
+    of the part of the body that it covers.
+    """
+    steps = np.diff(places)
+    step = extent / length
+    centres = (np.arange(length) + 0.5) * step - steps[0] / 2
+    centres = np.clip(centres, places[0], places[-1])
+    covered = np.convolve(np.concatenate([steps[:1], steps, steps[-1:]]), [0.5, 0.5])
+    covered = covered[1:-1]
+    weights = np.zeros((length, len(places)))
+    for row, centre in enumerate(centres):
+        right = int(np.clip(np.searchsorted(places, centre), 1, len(places) - 1))
+        gap = steps[right - 1]
+        if gap >= step:
+            share = (centre - places[right - 1]) / gap
+            weights[row, right - 1 : right + 1] = 1 - share, share
+        else:
+            reach = np.clip(1 - np.abs(places - centre) / step, 0, None)
+            weights[row] = reach * covered
+    weights /= weights.sum(axis=1, keepdims=True)
+    return np.tensordot(weights.astype(np.float32), array, axes=(1, 0))
 
 
 def _resized(array: np.ndarray, axis: int, length: int) -> np.ndarray:
@@ -286,7 +346,11 @@ def _n_planes(image: MedicalImage) -> int:
 def _plane(image: MedicalImage, number: int) -> MedicalImage:
     spacing = None if image.spacing is None else image.spacing[-2:]
     return replace(
-        image, array=image.array[number], axes=image.axes[1:], spacing=spacing
+        image,
+        array=image.array[number],
+        axes=image.axes[1:],
+        spacing=spacing,
+        affine=None,
     )
 
 

@@ -21,7 +21,8 @@ from skfusion.image.cells.volumes import select_slices
 from skfusion.image.radiomics import features as compute
 from skfusion.image.reading.files import ImageReadError, is_missing
 from skfusion.image.reading.intensity import LUMA, as_floats, check_intensity
-from skfusion.image.reading.read import MedicalImage, read_image
+from skfusion.image.reading.masks import read_mask
+from skfusion.image.reading.read import MedicalImage, ReadOptions, read_image
 
 __all__ = ["RadiomicsEncoder"]
 
@@ -49,6 +50,9 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
         Hounsfield units.
     window : str, (centre, width) or None, default=None
         As in `skfusion.read_image`. A window requires ``scaling="auto"``.
+    read_params : dict or None, default=None
+        Further arguments of `skfusion.read_image`: ``"max_pixels"``, ``"nan"`` and
+        ``"volume_index"``.
     n_jobs : int or None, default=None
         Number of threads. None means 1 unless in a `joblib.parallel_config` context.
     on_error : {"raise", "missing"}, default="raise"
@@ -106,6 +110,7 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
         length: str = "pixel",
         scaling: str = "none",
         window: str | tuple[float, float] | None = None,
+        read_params: dict[str, Any] | None = None,
         n_jobs: int | None = None,
         on_error: str = "raise",
     ) -> None:
@@ -114,6 +119,7 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
         self.length = length
         self.scaling = scaling
         self.window = window
+        self.read_params = read_params
         self.n_jobs = n_jobs
         self.on_error = on_error
 
@@ -124,8 +130,9 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
         ----------
         X : one or two columns of n images
             The images, and optionally their masks. A mask is an image of the same
-            height and width whose nonzero values mark the region. One column may be a
-            Series or a list. Two columns are a frame or an array of objects.
+            height and width whose positive values mark the region. Its stored values
+            count: palette indices, and DICOM values before rescale. One column may be
+            a Series or a list. Two columns are a frame or an array of objects.
         y : None
             Ignored. Present for API consistency.
 
@@ -174,14 +181,16 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
         ------
         ImageReadError
             If ``on_error="raise"`` and an image or a mask cannot be read, a mask is
-            empty or of another size, or a required spacing is unknown.
+            empty, of another size or at another position in the patient, or a required
+            spacing is unknown.
         ValueError
             If `X` has another number of columns than in `fit`.
 
         Warns
         -----
         UserWarning
-            If images have no mask although a column of masks is given.
+            If images have no mask although a column of masks is given, if a mask was
+            compressed with loss, or if its background is not 0.
         """
         check_is_fitted(self, "feature_units_")
         columns = _columns(X)
@@ -238,8 +247,13 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
     def _describe(
         self, cell: Any, mask: Any, groups: tuple[str, ...]
     ) -> dict[str, float]:
-        image = read_image(cell, scaling=self.scaling, window=self.window)
-        marked = None if is_missing(mask) else read_image(mask, scaling="none")
+        options = ReadOptions.from_params(self.read_params, "RadiomicsEncoder")
+        image = read_image(
+            cell, scaling=self.scaling, window=self.window, **vars(options)
+        )
+        marked = None
+        if not is_missing(mask):
+            marked = read_mask(mask, image, max_pixels=options.max_pixels)
         pixels, region = _plane(image, marked)
         grey = pixels if pixels.ndim == 2 else pixels @ np.array(LUMA, np.float32)
         found: dict[str, float] = {}
@@ -283,6 +297,7 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
         )
         for name, allowed in (("length", LENGTHS), ("on_error", ("raise", "missing"))):
             check_option(getattr(self, name), name, allowed, "RadiomicsEncoder")
+        ReadOptions.from_params(self.read_params, "RadiomicsEncoder")
         try:
             check_intensity(self.window, self.scaling)
         except ValueError as error:
@@ -300,22 +315,11 @@ def _columns(X: Any) -> list[tuple[list[Any], object]]:
 
 
 def _plane(
-    image: MedicalImage, marked: MedicalImage | None
+    image: MedicalImage, mask: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the grey or colour plane of an image, and the mask of its region."""
     pixels = as_floats(image.array)
-    mask = None if marked is None else marked.array != 0
-    if mask is not None and marked is not None and marked.photometric == "rgb":
-        mask = mask.any(axis=-1)
-    n_spatial = 2 if image.axes[0] == "Y" else 3
-    if mask is not None and mask.shape != pixels.shape[:n_spatial]:
-        raise ImageReadError(
-            f"The mask has the shape {mask.shape} and the image "
-            f"{pixels.shape[:n_spatial]}; expected the same shape."
-        )
-    if mask is not None and not mask.any():
-        raise ImageReadError("The mask marks no pixel.")
-    if n_spatial == 3:
+    if image.axes[0] != "Y":
         if mask is None:
             number = int(select_slices(image, 1, "largest")[0])
         else:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
+import sys
 import threading
 import warnings
 import zlib
@@ -23,95 +25,19 @@ from skfusion.image.reading.files import (
     as_read_errors,
     check_size,
 )
-from skfusion.image.reading.intensity import Decoded, LookupTable, Window
+from skfusion.image.reading.geometry import affine_of_planes
+from skfusion.image.reading.header import Header, along_normal
+from skfusion.image.reading.intensity import Decoded, LookupTable, Window, blocks
+from skfusion.image.reading.volumes import check_volume_index, oriented, steps_vary
 
 __all__ = [
-    "along_normal",
     "decode_dataset",
     "decode_dicom",
-    "frame_item",
-    "frame_positions",
+    "is_dataset",
+    "note_positions",
     "open_dataset",
-    "plane_position",
-    "plane_spacing",
     "stored_pixels",
 ]
-
-
-def frame_item(dataset: Any, frame: int, name: str) -> Any:
-    """Return an item of a frame's functional groups, else of the shared ones."""
-    for groups, number in (
-        ("PerFrameFunctionalGroupsSequence", frame),
-        ("SharedFunctionalGroupsSequence", 0),
-    ):
-        sequence = dataset.get(groups)
-        if sequence and number < len(sequence) and sequence[number].get(name):
-            return sequence[number].get(name)[0]
-    return None
-
-
-def plane_spacing(dataset: Any) -> tuple[float, float] | None:
-    """Return the distance between rows and between columns in mm, or None if unknown.
-
-    For projection radiographs this is the spacing at the detector. It exceeds the
-    spacing in the patient by the geometric magnification.
-    """
-    measures = frame_item(dataset, 0, "PixelMeasuresSequence")
-    for source, name in (
-        (measures, "PixelSpacing"),
-        (dataset, "PixelSpacing"),
-        (dataset, "ImagerPixelSpacing"),
-        (dataset, "NominalScannedPixelSpacing"),
-    ):
-        value = None if source is None else source.get(name)
-        found = _numbers(value, 2)
-        if found is not None and min(found) > 0:
-            return float(found[0]), float(found[1])
-    return None
-
-
-def plane_position(dataset: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the orientation (6 cosines) and position (x, y, z in mm) of a plane."""
-    orientation = _numbers(dataset.get("ImageOrientationPatient"), 6)
-    position = _numbers(dataset.get("ImagePositionPatient"), 3)
-    if orientation is None or position is None:
-        return None
-    return orientation, position
-
-
-def along_normal(orientation: np.ndarray, position: np.ndarray) -> float:
-    """Return the position of a plane along its normal in mm, increasing to the head."""
-    return float(np.cross(orientation[:3], orientation[3:]) @ position)
-
-
-def frame_positions(dataset: Any, n_frames: int) -> np.ndarray | None:
-    """Return the position of each frame along the normal in mm, or None if unknown."""
-    offsets = _numbers(dataset.get("GridFrameOffsetVector"), n_frames)
-    if offsets is not None:  # radiotherapy doses
-        return offsets
-    places, first = [], None
-    for frame in range(n_frames):
-        plane = frame_item(dataset, frame, "PlanePositionSequence")
-        turned = frame_item(dataset, frame, "PlaneOrientationSequence")
-        if plane is None or turned is None:
-            return None
-        position = _numbers(plane.get("ImagePositionPatient"), 3)
-        orientation = _numbers(turned.get("ImageOrientationPatient"), 6)
-        if position is None or orientation is None:
-            return None
-        first = orientation if first is None else first
-        if not np.allclose(orientation, first, atol=1e-3):
-            return None
-        places.append(along_normal(orientation, position))
-    return np.array(places)
-
-
-def _numbers(value: Any, length: int) -> np.ndarray | None:
-    try:
-        numbers = np.array([float(number) for number in value])
-    except (TypeError, ValueError):
-        return None
-    return numbers if len(numbers) == length and np.isfinite(numbers).all() else None
 
 
 _RLE = (("pylibjpeg", "pydicom"), "pylibjpeg-rle")
@@ -147,18 +73,17 @@ def stored_pixels(dataset: Any) -> np.ndarray:
         pydicom are not converted.
     """
     pixels = require("pydicom.pixels", "images")
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if not syntax:  # a file without a preamble (PS3.5 A.1)
-        uid = require("pydicom.uid", "images")
-        dataset.file_meta.TransferSyntaxUID = syntax = uid.ImplicitVRLittleEndian
+    syntax = _transfer_syntax(dataset)
     if syntax not in _DECODERS:
         return _uncompressed(dataset, syntax)
+    _correct_colour_space(dataset, syntax)
     plugins, package = _DECODERS[syntax]
     installed = pixels.get_decoder(syntax).available_plugins
     usable = [plugin for plugin in plugins if plugin in installed]
     for plugin in usable:
         try:
-            return pixels.pixel_array(dataset, decoding_plugin=plugin)
+            decoded = pixels.pixel_array(dataset, decoding_plugin=plugin)
+            return _without_overlays(dataset, decoded)
         except (RuntimeError, ValueError) as error:
             # Other decoders would pad truncated data without an error.
             if "truncated" in str(error):
@@ -174,15 +99,93 @@ def stored_pixels(dataset: Any) -> np.ndarray:
     )
 
 
+def _transfer_syntax(dataset: Any) -> Any:
+    if (
+        getattr(dataset, "file_meta", None) is None
+    ):  # a dataset that was never in a file
+        dataset.file_meta = require("pydicom.dataset", "images").FileMetaDataset()
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if not syntax:  # a file without a preamble (PS3.5 A.1)
+        uid = require("pydicom.uid", "images")
+        dataset.file_meta.TransferSyntaxUID = syntax = uid.ImplicitVRLittleEndian
+    return syntax
+
+
 def _uncompressed(dataset: Any, syntax: Any) -> np.ndarray:
     pixels = require("pydicom.pixels", "images")
+    # The values can lie in the upper bits, which pydicom would cut off.
+    stored = int(dataset.get("BitsStored") or 0)
+    high = dataset.get("HighBit")
+    is_shifted = high is not None and stored and stored <= int(high) < 32
+    shift = int(high) + 1 - stored if is_shifted else 0
+    if shift and int(high) < int(dataset.get("BitsAllocated") or 0):
+        dataset.BitsStored = stored + shift
+    else:
+        shift = 0
     try:
-        return pixels.pixel_array(dataset)
+        decoded = pixels.pixel_array(dataset)
     except NotImplementedError:
         raise ImageReadError(
             f"The transfer syntax {syntax.name} is not supported. Convert the file to "
             "an uncompressed transfer syntax, e.g. with `gdcmconv --raw`."
         ) from None
+    finally:
+        if shift:
+            dataset.BitsStored = stored
+    return decoded >> shift if shift else decoded
+
+
+def _without_overlays(dataset: Any, pixels: np.ndarray) -> np.ndarray:
+    """Clear overlays that are stored in the bits above those of the pixels.
+
+    Decoders of JPEG-LS and JPEG 2000 return these bits as parts of the values.
+    """
+    bits, allocated = int(dataset.get("BitsStored") or 0), 8 * pixels.itemsize
+    has_overlay = any(
+        int(dataset[group, 0x0102].value or 0) >= bits
+        for group in range(0x6000, 0x6020, 2)
+        if (group, 0x0102) in dataset
+    )
+    if not has_overlay or not 0 < bits < allocated or pixels.dtype.kind not in "iu":
+        return pixels
+    unused = allocated - bits
+    return (pixels << unused) >> unused  # also extends the sign of signed values
+
+
+_JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+
+
+def _correct_colour_space(dataset: Any, syntax: Any) -> None:
+    """Correct a header that says RGB where a JPEG stream is certainly YCbCr.
+
+    This is certain if the Adobe marker says so, or if two channels are subsampled.
+    """
+    if syntax not in _JPEG or dataset.get("PhotometricInterpretation") != "RGB":
+        return
+    encaps = require("pydicom.encaps", "images")
+    n_frames = int(dataset.get("NumberOfFrames") or 1)
+    stream = encaps.get_frame(dataset.PixelData, 0, number_of_frames=n_frames)
+    if _is_ycbcr(stream):
+        dataset.PhotometricInterpretation = "YBR_FULL_422"
+
+
+def _is_ycbcr(stream: bytes) -> bool:
+    place, transform, factors = 2, None, []
+    while place + 4 <= len(stream) and stream[place] == 0xFF:
+        marker, length = (
+            stream[place + 1],
+            int.from_bytes(stream[place + 2 : place + 4]),
+        )
+        segment = stream[place + 4 : place + 2 + length]
+        if marker == 0xEE and segment[:5] == b"Adobe" and len(segment) >= 12:
+            transform = segment[11]
+        if marker in (0xC0, 0xC1, 0xC2) and len(segment) >= 6 and segment[5] == 3:
+            factors = [segment[i] for i in (7, 10, 13) if i < len(segment)]
+        if marker == 0xDA:
+            break
+        place += 2 + length
+    is_subsampled = len(factors) == 3 and factors[0] > factors[1] == factors[2]
+    return transform == 1 or (transform is None and is_subsampled)
 
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -233,7 +236,9 @@ class _Lenient:
 lenient = _Lenient()
 
 
-def decode_dicom(handle: io.BufferedIOBase, max_pixels: int) -> Decoded:
+def decode_dicom(
+    handle: io.BufferedIOBase, max_pixels: int, *, volume_index: int | None = None
+) -> Decoded:
     """Decode an open DICOM file.
 
     Parameters
@@ -243,18 +248,23 @@ def decode_dicom(handle: io.BufferedIOBase, max_pixels: int) -> Decoded:
     max_pixels : int
         Maximum number of pixels per plane. All planes together may have eight times
         as many.
+    volume_index : int or None, default=None
+        Which volume of a multi-frame image with several frames at each position to
+        read, from 0. None returns all frames in their order, as a time series.
 
     Returns
     -------
     Decoded
-        Values after the modality LUT or rescale, e.g. Hounsfield units.
+        Values after the modality LUT or rescale, e.g. Hounsfield units. A plane whose
+        position in the patient is known is in radiological display.
 
     Raises
     ------
     ImageReadError
         If there are no pixels, or they cannot be decoded.
     """
-    return decode_dataset(open_dataset(handle, max_pixels), max_pixels)
+    dataset = open_dataset(handle, max_pixels)
+    return decode_dataset(dataset, max_pixels, volume_index=volume_index)
 
 
 def open_dataset(
@@ -267,100 +277,215 @@ def open_dataset(
         return pydicom.dcmread(handle, force=True, stop_before_pixels=header_only)
 
 
-def decode_dataset(dataset: Any, max_pixels: int) -> Decoded:
-    """Decode the pixels of a dataset as in `decode_dicom`."""
+def is_dataset(source: Any) -> bool:
+    """Return whether an object is a Dataset of pydicom, without importing it."""
+    module = sys.modules.get("pydicom.dataset")  # imported if any Dataset exists
+    return module is not None and isinstance(source, module.Dataset)
+
+
+def decode_dataset(
+    dataset: Any,
+    max_pixels: int,
+    *,
+    volume_index: int | None = None,
+    as_stored: bool = False,
+    arrange: bool = True,
+) -> Decoded:
+    """Decode the pixels of a dataset as in `decode_dicom`.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+        Missing attributes of the pixels are added to it.
+    max_pixels, volume_index
+        As in `decode_dicom`.
+    as_stored : bool, default=False
+        Whether to return stored values: without rescale, padding, palette, window and
+        inversion.
+    arrange : bool, default=True
+        Whether planes with a known position are arranged for display.
+    """
     with lenient(), as_read_errors():
-        n_frames = _checked_size(dataset, max_pixels)
+        header = Header(dataset)
+        assumed = _complete(header)
+        n_frames = _checked_size(header, max_pixels)
         stored = stored_pixels(dataset)
-        samples = int(dataset.get("SamplesPerPixel", 1))
+        samples = int(dataset.SamplesPerPixel)
         is_multiframe = stored.ndim == 3 + (samples > 1)
         if is_multiframe and n_frames == 1:
             stored, is_multiframe = stored[0], False
-        metadata = _metadata(dataset)
-        if samples > 1 or metadata["mode"] == "PALETTE COLOR":
+        metadata = _metadata(header)
+        if as_stored:
+            is_lossy = header.text("LossyImageCompression") == "01"
+            image = Decoded(stored, metadata=metadata | {"lossy": is_lossy})
+        elif samples > 1 or metadata["mode"] == "PALETTE COLOR":
             image = _colour(dataset, stored, metadata)
         else:
-            image = _grey(dataset, stored, n_frames, metadata)
+            image = _grey(header, stored, n_frames, metadata)
         if is_multiframe:
-            return _ordered(dataset, image, n_frames)
-        image.axes = "YXC" if image.pixels.ndim == 3 else "YX"
-        image.spacing = plane_spacing(dataset)
-        return image
+            image = _ordered(header, image, n_frames, volume_index)
+        else:
+            check_volume_index(1, volume_index, "The image is one plane")
+            image.axes = "YXC" if image.pixels.ndim == 3 else "YX"
+            image.spacing = header.spacing()
+            image = _placed(header, image) if arrange else image
+    _warn_header(header, assumed)
+    return image
 
 
-def _checked_size(dataset: Any, max_pixels: int) -> int:
-    if not any(name in dataset for name in _PIXELS):
-        kind = dataset.get("Modality") or "unknown modality"
+def _warn_header(header: Header, assumed: list[str]) -> None:
+    said = []
+    if header.unreadable:
+        said.append(
+            f"Unreadable attributes of a DICOM header count as absent: "
+            f"{', '.join(header.unreadable)}."
+        )
+    if assumed:
+        said.append(
+            f"The usual values are assumed for absent attributes of a DICOM header: "
+            f"{', '.join(assumed)}."
+        )
+    if said:
+        warnings.warn(" ".join(said), UserWarning, stacklevel=3)
+
+
+_DIRECTORY = "1.2.840.10008.1.3.10"
+_WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+
+
+def _complete(header: Header) -> list[str]:
+    """Add the usual values of absent attributes of the pixels, and return their names.
+
+    The pixels cannot be decoded without these attributes, but they are often missing
+    in files of small vendors and of anonymisers.
+    """
+    dataset = header.dataset
+    _check_kind(header)
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    assumed = []
+
+    def assume(name: str, value: Any) -> None:
+        if header.value(name) is None:
+            setattr(dataset, name, value)
+            assumed.append(name)
+
+    assume("SamplesPerPixel", 1)
+    samples = int(dataset.SamplesPerPixel)
+    assume("PhotometricInterpretation", "MONOCHROME2" if samples == 1 else "RGB")
+    if samples > 1:
+        assume("PlanarConfiguration", 0)
+    if "PixelData" in dataset:
+        n_frames = int(header.number("NumberOfFrames") or 1)
+        n_values = max(rows * columns * samples * n_frames, 1)
+        assume("BitsAllocated", 8 * max(1, len(dataset.PixelData) // n_values))
+        assume("BitsStored", int(dataset.BitsAllocated))
+        assume("HighBit", int(dataset.BitsStored) - 1)
+        assume("PixelRepresentation", 0)
+    return assumed
+
+
+def _check_kind(header: Header) -> None:
+    """Raise an error for objects without pixels, and for those of other programs."""
+    dataset = header.dataset
+    kind = str(getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID") or "")
+    if kind == _DIRECTORY or "DirectoryRecordSequence" in dataset:
         raise ImageReadError(
-            f"The DICOM file contains no pixel data (modality: {kind}): it is a "
+            "The file is a DICOMDIR, the index of a folder, without pixels. Pass the "
+            "folder of one series, or the image files."
+        )
+    if header.text("SOPClassUID") == _WHOLE_SLIDE:
+        raise ImageReadError(
+            "The DICOM file is a whole-slide image of pathology. Cut tiles, e.g. with "
+            "wsidicom, and pass them as arrays, one or a list."
+        )
+    if not any(name in dataset for name in _PIXELS):
+        modality = header.text("Modality") or "unknown modality"
+        raise ImageReadError(
+            f"The DICOM file contains no pixel data (modality: {modality}): it is a "
             "report, a presentation state or a header only, or was truncated before "
             "its pixels."
         )
-    missing = [name for name in ("Rows", "Columns") if dataset.get(name) is None]
+    missing = [name for name in ("Rows", "Columns") if header.number(name) is None]
+    if not missing:
+        check_size(int(dataset.Rows), int(dataset.Columns), 1, sys.maxsize)
     if missing:
         raise ImageReadError(
             f"The DICOM header lacks {' and '.join(missing)}. The pixels cannot be "
             "decoded without these attributes."
         )
-    n_frames = int(dataset.get("NumberOfFrames") or 1)
-    check_size(int(dataset.Rows), int(dataset.Columns), n_frames, max_pixels)
+
+
+def _checked_size(header: Header, max_pixels: int) -> int:
+    dataset = header.dataset
+    n_frames = int(header.number("NumberOfFrames") or 1)
+    check_size(
+        *(int(dataset.Rows), int(dataset.Columns), n_frames, max_pixels),
+        n_channels=int(dataset.SamplesPerPixel),
+    )
     return n_frames
 
 
 def _grey(
-    dataset: Any, stored: np.ndarray, n_frames: int, metadata: dict[str, Any]
+    header: Header, stored: np.ndarray, n_frames: int, metadata: dict[str, Any]
 ) -> Decoded:
-    valid = _valid(dataset, stored)
-    window = _window(dataset, stored)
-    values, type_range = _rescaled(dataset, stored, n_frames)
+    valid = _valid(header, stored)
+    window = _common_window(header, n_frames)
+    values, type_range = _rescaled(header, stored, n_frames, metadata)
     if valid is not None:
         metadata["n_padded"] = int(valid.size - valid.sum())
+    is_inverse = header.text("PresentationLUTShape") == "INVERSE"
     return Decoded(
         values,
         type_range=type_range,
         window=window,
-        white_is_low=metadata["mode"] == "MONOCHROME1",
+        white_is_low=metadata["mode"] == "MONOCHROME1" or is_inverse,
         valid=valid,
         metadata=metadata,
     )
 
 
-def _valid(dataset: Any, stored: np.ndarray) -> np.ndarray | None:
+def _valid(header: Header, stored: np.ndarray) -> np.ndarray | None:
     """Return a mask of the pixels that are not padding, or None without padding."""
-    if dataset.get("PixelPaddingValue") is None:
+    prefix = {"f": {4: "Float", 8: "DoubleFloat"}.get(stored.itemsize, "")}.get(
+        stored.dtype.kind, ""
+    )
+    value = header.number(f"{prefix}PixelPaddingValue")
+    if value is None:
         return None
-    ends = [
-        _as_stored(dataset, dataset.get(name, dataset.PixelPaddingValue))
-        for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")
-    ]
+    limit = header.number(f"{prefix}PixelPaddingRangeLimit")
+    ends = [value, value if limit is None else limit]
+    if not prefix:
+        ends = [_as_stored(header, end) for end in ends]
     padded = (stored >= min(ends)) & (stored <= max(ends))
     # If every pixel counts as padding, the padding value in the header is wrong.
     return None if padded.all() or not padded.any() else ~padded
 
 
-def _as_stored(dataset: Any, value: Any) -> int:
+def _as_stored(header: Header, value: float) -> int:
     """Reinterpret a 16-bit header value with the signedness of the pixels.
 
     Some writers store the value with the wrong signedness.
     """
     number = int(value)
-    signed = dataset.get("PixelRepresentation", 0) == 1
+    signed = header.number("PixelRepresentation") == 1
     if signed and number > 0x7FFF:
         return number - 0x10000
     return number + 0x10000 if not signed and number < 0 else number
 
 
 def _rescaled(
-    dataset: Any, stored: np.ndarray, n_frames: int
+    header: Header, stored: np.ndarray, n_frames: int, metadata: dict[str, Any]
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Apply the modality LUT or the rescale, which may differ between frames."""
-    if dataset.get("ModalityLUTSequence"):
-        pixels = require("pydicom.pixels", "images")
-        values = pixels.apply_modality_lut(stored, dataset)
-        bits = int(dataset.ModalityLUTSequence[0].LUTDescriptor[2])
-        return values, (0.0, 2.0**bits - 1)
-    lines = [_line(dataset, frame) for frame in range(n_frames)]
-    limits = _stored_range(dataset, stored)
+    looked_up = _modality_lut(header, stored)
+    if looked_up is not None:
+        return looked_up
+    lines = [_line(header, frame) for frame in range(n_frames)]
+    if {"RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"} & set(
+        header.unreadable
+    ):
+        lines, metadata["unit"] = [(1.0, 0.0)] * n_frames, None  # values as stored
+    limits = _stored_range(header, stored)
     ends = (
         None
         if limits is None
@@ -377,39 +502,69 @@ def _rescaled(
     values = np.empty(stored.shape, dtype=dtype)
     planes = [(stored, values)] if n_frames == 1 else zip(stored, values, strict=True)
     for (plane, out), (slope, shift) in zip(planes, lines, strict=True):
-        out[...] = plane.astype(np.float64) * slope + shift
+        for block in blocks(plane.shape):
+            out[block] = plane[block].astype(np.float64) * slope + shift
     return values, type_range
 
 
-def _line(dataset: Any, frame: int) -> tuple[float, float]:
-    if dataset.get("DoseGridScaling") is not None:
-        return float(dataset.DoseGridScaling), 0.0
-    source = frame_item(dataset, frame, "PixelValueTransformationSequence") or dataset
-    slope, shift = source.get("RescaleSlope"), source.get("RescaleIntercept")
+def _modality_lut(
+    header: Header, stored: np.ndarray
+) -> tuple[np.ndarray, tuple[float, float]] | None:
+    """Apply the modality LUT, if there is one that can be read."""
+    table = header.item("ModalityLUTSequence")
+    if table is None:
+        return None
+    pixels = require("pydicom.pixels", "images")
+    try:
+        bits = int(table.LUTDescriptor[2])
+        values = pixels.apply_modality_lut(stored, header.dataset)
+    except Exception:  # of a table without data or with a wrong descriptor
+        header.unreadable.append("ModalityLUTSequence")
+        return None
+    return values, (0.0, 2.0**bits - 1)
+
+
+def _line(header: Header, frame: int) -> tuple[float, float]:
+    dose = header.number("DoseGridScaling")
+    if dose is not None:
+        return dose, 0.0
+    slope = header.number("RescaleSlope", frame)
+    shift = header.number("RescaleIntercept", frame)
     # A slope of 0 would erase the image. Writers use it for "no rescale".
-    return float(slope or 1), float(shift or 0)
+    return slope or 1.0, shift or 0.0
 
 
-def _stored_range(dataset: Any, stored: np.ndarray) -> tuple[float, float] | None:
+def _stored_range(header: Header, stored: np.ndarray) -> tuple[float, float] | None:
     if stored.dtype.kind == "f":
         return None
-    bits = int(dataset.get("BitsStored") or 8 * stored.itemsize)
-    if dataset.get("PixelRepresentation", 0) == 1:
+    bits = int(header.number("BitsStored") or 8 * stored.itemsize)
+    if header.number("PixelRepresentation") == 1:
         return -(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1
     return 0.0, 2.0**bits - 1
 
 
-def _window(dataset: Any, stored: np.ndarray) -> Window | LookupTable | None:
-    """Return the first VOI LUT or window in the header, or None."""
-    if dataset.get("VOILUTSequence"):
-        return _table(dataset, stored)
-    source = frame_item(dataset, 0, "FrameVOILUTSequence") or dataset
-    centre, width = (
-        _first(source.get(name)) for name in ("WindowCenter", "WindowWidth")
-    )
+def _common_window(header: Header, n_frames: int) -> Window | LookupTable | None:
+    """Return the first VOI LUT or window in the header, or None.
+
+    A window that changes between frames would create steps in the volume.
+    """
+    table = header.item("VOILUTSequence")
+    if table is not None:
+        found = _table(header, table)
+        if found is not None:
+            return found
+    first = _window(header, 0)
+    if any(_window(header, frame) != first for frame in range(1, n_frames)):
+        return None
+    return first
+
+
+def _window(header: Header, frame: int) -> Window | None:
+    centre = header.number("WindowCenter", frame)
+    width = header.number("WindowWidth", frame)
     if centre is None or width is None:
         return None
-    function = str(source.get("VOILUTFunction") or "LINEAR")
+    function = header.text("VOILUTFunction", frame) or "LINEAR"
     if width <= 0 or (function == "LINEAR" and width < 1):
         return None  # invalid according to C.11.2.1.2, without a defined meaning
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
@@ -417,27 +572,34 @@ def _window(dataset: Any, stored: np.ndarray) -> Window | LookupTable | None:
     return Window(centre, width, function)
 
 
-def _table(dataset: Any, stored: np.ndarray) -> LookupTable:
-    pixels = require("pydicom.pixels", "images")
-    n_entries, first, bits = (int(v) for v in dataset.VOILUTSequence[0].LUTDescriptor)
-    first = _as_stored(dataset, first)
-    n_entries = n_entries or 2**16  # C.11.2.1.1: 0 means 2^16
-    inputs = np.arange(first, first + n_entries).astype(
-        np.int32 if first < 0 else np.uint32
-    )
-    table = pixels.apply_voi(inputs, dataset).astype(np.float64)
-    return LookupTable(first, np.clip(table / (2.0**bits - 1), 0, 1))
-
-
-def _first(value: Any) -> float | None:
-    if value is None or value == "":
+def _table(header: Header, item: Any) -> LookupTable | None:
+    """Return a VOI LUT, or None, noted as unreadable, if it is incomplete."""
+    try:
+        n_entries, first, bits = (int(v) for v in item.LUTDescriptor)
+        first = _as_stored(header, first)
+        n_entries = n_entries or 2**16  # C.11.2.1.1: 0 means 2^16
+        data = _table_data(item, n_entries)
+        if len(data) < n_entries:
+            raise ValueError("fewer entries than described")
+    except Exception:  # of absent or invalid attributes of the table
+        header.unreadable.append("VOILUTSequence")
         return None
-    if not isinstance(value, str) and hasattr(value, "__len__"):
-        if len(value) == 0:
-            return None
-        value = value[0]
-    number = float(value)
-    return number if np.isfinite(number) else None
+    largest = float(data.max())
+    # Some descriptors state the wrong number of bits: 12 for data of 16, or 16 for 12.
+    needed = 2.0 ** max(1, math.ceil(math.log2(largest + 1))) - 1 if largest else 1.0
+    full = 2.0**bits - 1
+    if largest > full or needed <= full / 4:
+        full = needed
+    return LookupTable(first, np.clip(data[:n_entries] / full, 0, 1))
+
+
+def _table_data(item: Any, n_entries: int) -> np.ndarray:
+    """Return the entries of a table, stored as numbers or as 8- or 16-bit words."""
+    data = item.LUTData
+    if not isinstance(data, bytes):
+        return np.array([int(value) for value in data], dtype=np.float64)
+    is_narrow = len(data) < 2 * n_entries
+    return np.frombuffer(data, "u1" if is_narrow else "<u2").astype(np.float64)
 
 
 def _colour(dataset: Any, stored: np.ndarray, metadata: dict[str, Any]) -> Decoded:
@@ -453,41 +615,128 @@ def _colour(dataset: Any, stored: np.ndarray, metadata: dict[str, Any]) -> Decod
     return Decoded(np.ascontiguousarray(shown[..., :3]), metadata=metadata)
 
 
-def _ordered(dataset: Any, image: Decoded, n_frames: int) -> Decoded:
+def _placed(header: Header, image: Decoded) -> Decoded:
+    """Arrange a single plane for display, if its position is known."""
+    plane, spacing = header.plane(), header.spacing()
+    if plane is None or spacing is None:
+        return image
+    image.pixels = image.pixels[None]
+    image.valid = None if image.valid is None else image.valid[None]
+    image.axes = "Z" + image.axes
+    image.affine = affine_of_planes(plane[0], plane[1], None, spacing)
+    image.spacing = (1.0, *spacing)
+    return oriented(image)
+
+
+_SAME_PLACE = 1e-3  # mm
+
+
+def _ordered(
+    header: Header, image: Decoded, n_frames: int, volume_index: int | None
+) -> Decoded:
     """Sort the frames of a volume in space, and keep the order of a time series."""
     image.axes = "TYXC" if image.pixels.ndim == 4 else "TYX"
-    spacing = plane_spacing(dataset)
-    image.spacing = spacing
-    positions = frame_positions(dataset, n_frames)
-    if positions is None:
+    image.spacing = header.spacing()
+    offsets = header.numbers("GridFrameOffsetVector", n_frames)
+    planes = [] if offsets is not None else _frame_planes(header, n_frames)
+    if offsets is None and not planes:  # a time series, or no position is known
+        check_volume_index(1, volume_index, "The frames have no known position")
         return image
-    order = np.argsort(positions, kind="stable")
-    steps = np.diff(positions[order])
-    if steps.min() <= 0:  # phases, echoes or diffusion directions at one position
+    if offsets is None:
+        cosines = planes[0][0]
+        positions = np.array([along_normal(cosines, place) for _, place in planes])
+    else:  # radiotherapy doses
+        positions = offsets
+    chosen = _chosen_frames(header, positions, volume_index)
+    if chosen is None:
         return image
     image.axes = image.axes.replace("T", "Z")
-    image.pixels = image.pixels[order]
-    if image.valid is not None:
-        image.valid = image.valid[order]
-    if spacing is not None:
-        image.spacing = (float(np.median(steps)), *spacing)
-    return image
+    image.pixels = image.pixels[chosen]
+    image.valid = None if image.valid is None else image.valid[chosen]
+    note_positions(image, positions[chosen])
+    first = planes[chosen[0]] if planes else header.plane()
+    spacing = header.spacing()
+    if first is None or spacing is None or len(chosen) < 2:
+        return image
+    if planes:
+        step = (planes[chosen[-1]][1] - first[1]) / (len(chosen) - 1)
+    else:
+        normal = np.cross(first[0][:3], first[0][3:])
+        step = normal * np.diff(positions[chosen]).mean()
+    image.affine = affine_of_planes(first[0], first[1], step, spacing)
+    return oriented(image)
 
 
-def _metadata(dataset: Any) -> dict[str, Any]:
-    modality = str(dataset.get("Modality") or "")
-    unit = str(dataset.get("RescaleType") or dataset.get("Units") or "")
-    if dataset.get("DoseGridScaling") is not None:
-        unit = str(dataset.get("DoseUnits") or "")
-    if not unit and modality == "CT" and dataset.get("RescaleIntercept") is not None:
-        unit = "HU"  # C.8.2.1: the default unit of CT
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
+def note_positions(image: Decoded, positions: np.ndarray) -> None:
+    """Record the positions of slices along their normal, and their median distance."""
+    steps = np.diff(positions)
+    if image.spacing is not None:
+        image.spacing = (float(np.median(steps)), *image.spacing[-2:])
+    relative = positions - positions[0]
+    image.metadata["slice_positions"] = tuple(float(place) for place in relative)
+    image.metadata["steps_vary"] = steps_vary(positions)
+
+
+def _frame_planes(header: Header, n_frames: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return orientation and position of all frames, or nothing if they do not fit."""
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    for frame in range(n_frames):
+        plane = header.plane(frame)
+        if plane is None or (
+            found and not np.allclose(plane[0], found[0][0], atol=1e-3)
+        ):
+            return []
+        found.append(plane)
+    return found
+
+
+def _chosen_frames(
+    header: Header, positions: np.ndarray, volume_index: int | None
+) -> np.ndarray | None:
+    """Return the frames of one volume in space, or None for a time series.
+
+    Phases, echoes or diffusion directions are several frames at each position.
+    """
+    order = np.argsort(positions, kind="stable")
+    steps = np.diff(positions[order])
+    starts = np.flatnonzero(np.concatenate([[True], steps > _SAME_PLACE]))
+    counts = np.diff([*starts, len(order)])
+    n_volumes = int(counts[0]) if len(set(counts)) == 1 else 1
+    is_series = len(set(counts)) > 1 or (n_volumes > 1 and volume_index is None)
+    if len(starts) < 2 or is_series:
+        if volume_index is not None:
+            check_volume_index(1, volume_index, "The frames are a time series")
+        return None
+    check_volume_index(
+        n_volumes, volume_index, f"There are {n_volumes} frames at each position"
+    )
+    return np.array(
+        [
+            _by_time(header, order[start : start + n_volumes])[volume_index or 0]
+            for start in starts
+        ]
+    )
+
+
+def _by_time(header: Header, frames: np.ndarray) -> list[int]:
+    """Sort the frames at one position by time, acquisition and number."""
+
+    def key(frame: int) -> tuple[float, float, int]:
+        time = header.number("TemporalPositionIdentifier", frame)
+        acquisition = header.number("AcquisitionNumber", frame)
+        return time or 0.0, acquisition or 0.0, frame
+
+    return sorted((int(frame) for frame in frames), key=key)
+
+
+def _metadata(header: Header) -> dict[str, Any]:
+    syntax = header.dataset.file_meta.get("TransferSyntaxUID")
     return {
         "format": "DICOM",
-        "mode": str(dataset.get("PhotometricInterpretation") or ""),
-        "modality": modality,
+        "mode": header.text("PhotometricInterpretation"),
+        "modality": header.text("Modality"),
         "transfer_syntax": getattr(syntax, "name", "Implicit VR Little Endian"),
-        "unit": None if unit in ("", "US") else unit,
+        "unit": header.unit(),
     }
 
 

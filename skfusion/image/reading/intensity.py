@@ -6,6 +6,8 @@ pixels is reported.
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from skfusion.image.reading.files import ImageReadError
+from skfusion.image.reading.geometry import Orientation
 
 __all__ = [
     "Decoded",
@@ -22,13 +25,17 @@ __all__ = [
     "WINDOWS",
     "Window",
     "as_floats",
+    "blocks",
     "check_intensity",
     "is_byte_scaled",
     "scaled",
 ]
 
 
-SCALINGS = ("auto", "window", "percentile", "minmax", "zscore", "dtype", "none")
+SCALINGS = (
+    *("auto", "window", "hounsfield", "percentile", "minmax", "zscore", "dtype"),
+    "none",
+)
 #: (centre, width) in Hounsfield units, as commonly used for reading CT.
 WINDOWS = {
     "lung": (-600.0, 1500.0),
@@ -41,6 +48,9 @@ HOUNSFIELD = (-1024.0, 3071.0)
 #: Weights of red, green and blue for conversion to grey (ITU-R BT.601).
 LUMA = (0.299, 0.587, 0.114)
 PERCENTILES = (0.5, 99.5)
+_BLOCK = 1 << 20  # values that are converted to float64 at a time
+_AIR = -900.0  # HU: smaller values occur in CT of any body part, and rarely elsewhere
+_CLIPPED = 0.999  # share of pixels outside a window that makes the image useless
 
 
 class Curve(Protocol):
@@ -134,6 +144,10 @@ class Decoded:
         Whether small values are displayed as bright.
     valid : ndarray of bool or None
         False for padding of the scanner. None if there is no padding.
+    affine : ndarray of shape (4, 4) or None
+        From array indices (plane, row, column) to RAS mm. None if unknown.
+    orientation : Orientation or None
+        How the stored array was arranged for display. None if it was not changed.
     metadata : dict
         As in `MedicalImage`.
     """
@@ -145,6 +159,8 @@ class Decoded:
     window: Window | LookupTable | None = None
     white_is_low: bool = False
     valid: np.ndarray | None = None
+    affine: np.ndarray | None = None
+    orientation: Orientation | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
@@ -219,31 +235,23 @@ def scaled(image: Decoded, window: Any, scaling: str) -> np.ndarray:
         If ``scaling="window"`` and there is no window, if a window is given for a
         colour image, or if a named window is not in the units of the image.
     """
-    given = check_intensity(window, scaling)
-    curve = image.window if given is None else given
-    if image.axes.endswith("C"):
-        if given is not None:
-            raise ImageReadError(
-                "A window requires a grey image, got a colour image. Omit the window."
-            )
-        curve = None
-    unit = image.metadata.get("unit")
-    if isinstance(window, str) and unit not in (None, "HU"):
-        raise ImageReadError(
-            f"The window {window!r} is in Hounsfield units, but the image is in "
-            f"{unit}. Pass window=(centre, width) in the units of the image, or None."
-        )
+    curve = _chosen_curve(image, window, scaling)
     values = image.pixels if image.valid is None else image.pixels[image.valid]
     low, high = float(values.min()), float(values.max())
     image.metadata["value_range"] = (values.min().item(), values.max().item())
+    is_automatic = scaling == "auto"
     scaling = _resolved(image, curve, scaling, low, high)
+    if is_automatic and scaling == "minmax":
+        _warn_probable_ct(image, low)
     image.metadata["scaling"] = scaling
     if scaling == "zscore":
-        return _standardised(image, values)
+        return _standardised(image)
     if scaling == "none" or (scaling == "dtype" and _is_unbounded(image)):
         return _as_measured(image, low, high)
     if scaling == "window":
-        return _curved(image, curve, low, high)  # type: ignore[arg-type]
+        result = _curved(image, curve, low, high)  # type: ignore[arg-type]
+        _warn_clipped(image, window)
+        return result
     if scaling == "dtype":
         low, high = _type_range(image)
     elif scaling == "hounsfield":
@@ -251,6 +259,69 @@ def scaled(image: Decoded, window: Any, scaling: str) -> np.ndarray:
     elif scaling == "percentile":
         low, high = (float(v) for v in np.percentile(values, PERCENTILES))
     return _curved(image, _Ramp((low, high)), *image.metadata["value_range"])
+
+
+def _chosen_curve(image: Decoded, window: Any, scaling: str) -> Curve | None:
+    """Return the window that is given, else that of the header, and check its unit."""
+    given = check_intensity(window, scaling)
+    if image.axes.endswith("C"):
+        if given is not None or scaling == "hounsfield":
+            raise ImageReadError(
+                "A window requires a grey image, got a colour image. Omit the window."
+            )
+        return None
+    unit = image.metadata.get("unit")
+    if isinstance(window, str) and unit not in (None, "HU"):
+        raise ImageReadError(
+            f"The window {window!r} is in Hounsfield units, but the image is in "
+            f"{unit}. Pass window=(centre, width) in the units of the image, or None."
+        )
+    if scaling == "hounsfield" and unit not in (None, "HU"):
+        raise ImageReadError(
+            f"scaling='hounsfield' requires Hounsfield units, but the image is in "
+            f"{unit}. Pass another scaling."
+        )
+    return image.window if given is None else given
+
+
+def _warn_probable_ct(image: Decoded, low: float) -> None:
+    """Warn of a probable CT in a format that does not state its unit."""
+    is_stated = image.metadata.get("unit") is not None
+    if is_stated or low > _AIR or image.metadata.get("format") == "DICOM":
+        return
+    sample = image.pixels.reshape(-1)[:: max(1, image.pixels.size // 10_000)]
+    if image.axes.endswith("C") or not (sample == np.rint(sample)).all():
+        return
+    warnings.warn(
+        f"The {image.metadata.get('format')} image is probably a CT: its smallest "
+        f"value is {low:g}. The format does not state the unit, so the image is scaled "
+        "from its own smallest to its largest value, and the same tissue differs between "
+        "scans. If the values are Hounsfield units, pass scaling='hounsfield' (as for "
+        "CT in DICOM) or a window.",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+def _warn_clipped(image: Decoded, window: Any) -> None:
+    """Warn of a window that was meant for images in other units."""
+    if window is None:
+        return
+    below, above = image.metadata["saturated"]
+    is_bytes = image.pixels.dtype == np.uint8 and image.metadata.get("unit") is None
+    if isinstance(window, str) and is_bytes:
+        reason = "is in Hounsfield units, but the image has 8-bit pixels without a unit"
+    elif max(below, above) >= _CLIPPED:
+        reason = "does not fit the values of the image"
+    else:
+        return
+    warnings.warn(
+        f"The window {window!r} {reason}: {below:.0%} of the pixels are below it and "
+        f"{above:.0%} above. Pass window=(centre, width) in the units of the image, or "
+        "None.",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _resolved(image: Decoded, curve: Any, scaling: str, low: float, high: float) -> str:
@@ -299,9 +370,9 @@ def _curved(image: Decoded, curve: Curve, low: float, high: float) -> np.ndarray
     image.metadata["limits"] = (bottom, top)
     image.metadata["saturated"] = _saturated(image, bottom, top, low, high)
     result = np.empty(image.pixels.shape, dtype=np.float32)
-    for plane, out in _planes(image, result):
+    for block in blocks(image.pixels.shape):
         # Computed in float64, because float32 would merge levels of deep integers.
-        out[...] = curve(plane.astype(np.float64))
+        result[block] = curve(image.pixels[block].astype(np.float64))
     if image.white_is_low:
         np.subtract(1, result, out=result)
     if image.valid is not None:
@@ -319,17 +390,29 @@ def _saturated(
     return float(n_below / values.size), float(n_above / values.size)
 
 
-def _standardised(image: Decoded, values: np.ndarray) -> np.ndarray:
-    mean = float(values.mean(dtype=np.float64))
-    std = float(values.std(dtype=np.float64)) or 1.0
+def _standardised(image: Decoded) -> np.ndarray:
+    mean, std = _moments(image)
     if image.white_is_low:
         std = -std
     result = np.empty(image.pixels.shape, dtype=np.float32)
-    for plane, out in _planes(image, result):
-        out[...] = (plane.astype(np.float64) - mean) / std
+    for block in blocks(image.pixels.shape):
+        result[block] = (image.pixels[block].astype(np.float64) - mean) / std
     if image.valid is not None:
         result[~image.valid] = result[image.valid].min()
     return result
+
+
+def _moments(image: Decoded) -> tuple[float, float]:
+    """Return mean and standard deviation (1 if it is 0), without a float64 copy."""
+    everything = np.True_ if image.valid is None else image.valid
+    mean = float(image.pixels.mean(dtype=np.float64, where=everything))
+    n_values, total = 0, 0.0
+    for block in blocks(image.pixels.shape):
+        part = image.pixels[block]
+        part = part.reshape(-1) if image.valid is None else part[image.valid[block]]
+        total += float(np.square(part.astype(np.float64) - mean).sum())
+        n_values += part.size
+    return mean, math.sqrt(total / n_values) or 1.0
 
 
 def _as_measured(image: Decoded, low: float, high: float) -> np.ndarray:
@@ -343,11 +426,32 @@ def _as_measured(image: Decoded, low: float, high: float) -> np.ndarray:
     return result
 
 
-def _planes(
-    image: Decoded, result: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Iterate over planes, because a whole volume in float64 needs too much memory."""
-    if image.axes[0] == "Y":
-        yield image.pixels, result
-    else:
-        yield from zip(image.pixels, result, strict=True)
+def blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Split an array into parts of about a million values, for float64 arithmetic.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the array: planes, rows and columns, or rows and columns, with or
+        without channels.
+
+    Yields
+    ------
+    tuple of slice
+        Index of one part. The parts cover the array without overlap.
+
+    Examples
+    --------
+    >>> from skfusion.image.reading.intensity import blocks
+    >>> list(blocks((2, 3)))
+    [(slice(0, 2, None),)]
+    """
+    inner = math.prod(shape[1:])
+    if len(shape) < 3 or inner <= _BLOCK:
+        length = max(1, _BLOCK // max(inner, 1))
+        for start in range(0, shape[0], length):
+            yield (slice(start, min(start + length, shape[0])),)
+        return
+    for first in range(shape[0]):
+        for rest in blocks(shape[1:]):
+            yield (slice(first, first + 1), *rest)

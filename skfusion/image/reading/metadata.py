@@ -6,22 +6,29 @@ institution, physician, free text or unique identifier.
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from skfusion.image.reading.dicom import lenient, open_dataset, plane_spacing
+from skfusion.image.reading.arrays import is_array
+from skfusion.image.reading.dicom import is_dataset, lenient, open_dataset
 from skfusion.image.reading.files import (
     MAX_PIXELS,
     ImageReadError,
     as_read_errors,
     is_folder,
     is_missing,
+    is_pil,
     opened,
     recognise,
+    unwrapped,
 )
+from skfusion.image.reading.header import Header
+from skfusion.image.reading.nifti import as_gzip_errors, is_nibabel_image, unpacked
 from skfusion.image.reading.series import folder_files
 
 __all__ = ["read_metadata"]
@@ -57,19 +64,20 @@ def read_metadata(source: Any) -> pd.DataFrame:
 
     Parameters
     ----------
-    source : path, bytes, file object, or a list, Series or array of those
-        DICOM files, or folders of a series (the first file by name is used). Other
-        formats give a row with their format only. Missing cells give an empty row.
+    source : image cell, or a list, Series or array of objects of those
+        As in `skfusion.read_image`: DICOM files, folders of a series (the first file by
+        name is used) or pydicom Datasets. Other formats and arrays give a row with
+        their format only. Missing cells give an empty row.
 
     Returns
     -------
     DataFrame of one row per image
         Columns ``format``, ``modality``, ``body_part``, ``view`` (position),
-        ``laterality``, ``sex``, ``age`` (years, capped at 90), ``acquired``
-        (date and time, local to the scanner), ``rows``, ``columns``, ``n_frames`` (of
-        a folder: files), ``spacing_y`` and ``spacing_x`` (mm), ``slice_thickness``
-        (mm), ``photometric``, ``bits_stored``, ``manufacturer``, ``model``, ``kvp``
-        (kV), ``tube_current`` (mA), ``exposure`` (mAs), ``contrast`` (whether an agent
+        ``laterality``, ``sex``, ``age`` (years, capped at 90, from the birth date if
+        the age is absent), ``acquired`` (date and time, local to the scanner),
+        ``rows``, ``columns``, ``n_frames`` (of a folder: files), ``spacing_y`` and
+        ``spacing_x`` (mm), ``slice_thickness`` (mm), ``photometric``,
+        ``bits_stored``, ``manufacturer``, ``model``, ``kvp`` (kV), ``tube_current`` (mA), ``exposure`` (mAs), ``contrast`` (whether an agent
         is named), ``echo_time`` and ``repetition_time`` (ms), ``field_strength`` (T).
         The index is that of a Series, else a range from 0.
 
@@ -96,7 +104,8 @@ def read_metadata(source: Any) -> pd.DataFrame:
     >>> read_metadata(file.getvalue())[["format", "modality"]].loc[0].tolist()
     ['PNG', None]
     """
-    is_many = isinstance(source, list | tuple | np.ndarray | pd.Series)
+    is_objects = isinstance(source, np.ndarray) and source.dtype.kind in "OUS"
+    is_many = isinstance(source, list | tuple | pd.Series) or is_objects
     cells: Iterable[Any] = source if is_many else [source]
     index = source.index if isinstance(source, pd.Series) else None
     rows = []
@@ -108,7 +117,7 @@ def read_metadata(source: Any) -> pd.DataFrame:
             raised = ImageReadError(f"{where}{error}")
             raised.row = position
             raise raised from None
-    columns = list(_described({}, None))
+    columns = list(_described(None, None))
     frame = pd.DataFrame(rows, index=index, columns=columns)
     numeric = [*_NUMBERS, "age", "n_frames", "spacing_y", "spacing_x"]
     frame[numeric] = frame[numeric].astype(float)
@@ -121,16 +130,32 @@ def read_metadata(source: Any) -> pd.DataFrame:
 
 def _row(cell: Any) -> dict[str, Any]:
     if is_missing(cell):
-        return _described({}, None)
+        return _described(None, None)
+    cell = unwrapped(cell)
+    for is_kind, name in (
+        (is_array, "array"),
+        (is_pil, "PIL"),
+        (is_nibabel_image, "nibabel"),
+    ):
+        if is_kind(cell):
+            return _described(None, name)
+    if is_dataset(cell):
+        with lenient(), as_read_errors():
+            return _described(Header(cell), "DICOM")
     if is_folder(cell):
         return _series_row(cell)
     with opened(cell) as handle:
         name = recognise(handle)
         if name != "DICOM":
-            return _described({}, "NIfTI" if name == "gzip" else name)
+            return _described(None, _name_in_gzip(handle) if name == "gzip" else name)
         dataset = open_dataset(handle, MAX_PIXELS, header_only=True)
     with lenient(), as_read_errors():
-        return _described(dataset, "DICOM")
+        return _described(Header(dataset), "DICOM")
+
+
+def _name_in_gzip(handle: Any) -> str:
+    with as_gzip_errors(), unpacked(handle) as inner:
+        return recognise(io.BytesIO(inner.read(1024)))
 
 
 def _series_row(folder: Any) -> dict[str, Any]:
@@ -147,21 +172,25 @@ def _series_row(folder: Any) -> dict[str, Any]:
     return rows[0] | {"n_frames": max(len(rows), rows[0]["n_frames"])}
 
 
-def _described(dataset: Any, name: str | None) -> dict[str, Any]:
-    is_dicom = name == "DICOM"
-    spacing = plane_spacing(dataset) if is_dicom else None
-    texts = {key: _text(dataset.get(tag)) for key, tag in _TEXTS.items()}
+def _described(header: Header | None, name: str | None) -> dict[str, Any]:
+    spacing = None if header is None else header.spacing()
+    texts = {key: _attribute(header, tag) for key, tag in _TEXTS.items()}
     if texts["laterality"] is None:
-        texts["laterality"] = _text(dataset.get("Laterality"))
-    numbers = {key: _number(dataset.get(tag)) for key, tag in _NUMBERS.items()}
+        texts["laterality"] = _attribute(header, "Laterality")
+    numbers = {
+        key: None if header is None else header.number(tag)
+        for key, tag in _NUMBERS.items()
+    }
+    acquired = None if header is None else _acquired(header)
+    n_frames = None if header is None else header.number("NumberOfFrames") or 1
     return {
         "format": name,
         **{key: texts[key] for key in ("modality", "body_part", "view", "laterality")},
-        "sex": _sex(dataset.get("PatientSex")),
-        "age": _age(dataset.get("PatientAge")),
-        "acquired": _acquired(dataset),
+        "sex": _sex(_attribute(header, "PatientSex")),
+        "age": None if header is None else _age(header, acquired),
+        "acquired": acquired,
         **{key: numbers[key] for key in ("rows", "columns")},
-        "n_frames": (_number(dataset.get("NumberOfFrames")) or 1) if is_dicom else None,
+        "n_frames": n_frames,
         "spacing_y": None if spacing is None else spacing[0],
         "spacing_x": None if spacing is None else spacing[1],
         **{key: numbers[key] for key in ("slice_thickness",)},
@@ -169,7 +198,7 @@ def _described(dataset: Any, name: str | None) -> dict[str, Any]:
         **{key: numbers[key] for key in ("bits_stored",)},
         **{key: texts[key] for key in ("manufacturer", "model")},
         **{key: numbers[key] for key in ("kvp", "tube_current", "exposure")},
-        "contrast": _contrast(dataset) if is_dicom else None,
+        "contrast": None if header is None else _contrast(header),
         **{
             key: numbers[key]
             for key in ("echo_time", "repetition_time", "field_strength")
@@ -177,52 +206,64 @@ def _described(dataset: Any, name: str | None) -> dict[str, Any]:
     }
 
 
-def _text(value: Any) -> str | None:
-    text = "" if value is None else str(value).strip()
-    return text or None
+def _attribute(header: Header | None, name: str) -> str | None:
+    return None if header is None else header.text(name) or None
 
 
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
+def _sex(text: str | None) -> str | None:
+    found = (text or "").upper()
+    return found if found in ("F", "M", "O") else None
+
+
+def _age(header: Header, acquired: pd.Timestamp | None) -> float | None:
+    """Return the age in years, from the birth date if it is not stated."""
+    text = header.text("PatientAge").upper()
+    if text[:-1].isdigit() and text[-1] in _YEARS:
+        return min(int(text[:-1]) / _YEARS[text[-1]], _OLDEST)
+    born = _moment(header.text("PatientBirthDate"), "")
+    if born is None or acquired is None or acquired < born:
         return None
-    return number if np.isfinite(number) else None
+    return min(float(int((acquired - born).days / 365.25)), _OLDEST)
 
 
-def _sex(value: Any) -> str | None:
-    text = (_text(value) or "").upper()
-    return text if text in ("F", "M", "O") else None
-
-
-def _age(value: Any) -> float | None:
-    text = (_text(value) or "").upper()
-    if not text[:-1].isdigit() or text[-1] not in _YEARS:
-        return None
-    return min(int(text[:-1]) / _YEARS[text[-1]], _OLDEST)
-
-
-def _contrast(dataset: Any) -> bool:
+def _contrast(header: Header) -> bool:
     return bool(
-        _text(dataset.get("ContrastBolusAgent"))
-        or dataset.get("ContrastBolusAgentSequence")
+        header.text("ContrastBolusAgent")
+        or header.item("ContrastBolusAgentSequence")
+        or header.item("ContrastBolusUsageSequence")
     )
 
 
-def _acquired(dataset: Any) -> pd.Timestamp | None:
-    """Return the time of the acquisition, else of the content, series or study."""
-    whole = (_text(dataset.get("AcquisitionDateTime")) or "").split("+")[0]
-    candidates = [whole.split("-")[0]]
+def _acquired(header: Header) -> pd.Timestamp | None:
+    """Return the time of the acquisition, else of the content, series or study.
+
+    The first date that is given decides. If it cannot be read, the time is unknown: a
+    later step of the study can be on another day.
+    """
+    whole = re.split(r"[+-]", header.text("AcquisitionDateTime"))[0]
+    if whole:
+        return _moment(whole[:8], whole[8:])
     for name in ("Acquisition", "Content", "Series", "Study"):
-        date = _text(dataset.get(f"{name}Date"))
+        date = header.text(f"{name}Date")
         if date:
-            candidates.append(date + (_text(dataset.get(f"{name}Time")) or ""))
-    for text in candidates:
-        digits = text.split(".")[0]
-        if len(digits) < 8 or not digits.isdigit():
-            continue
-        digits = digits[:14].ljust(14, "0")
-        found = pd.to_datetime(digits, format="%Y%m%d%H%M%S", errors="coerce")
+            return _moment(date, header.text(f"{name}Time"))
+    return None
+
+
+def _moment(date: str, time: str) -> pd.Timestamp | None:
+    """Parse a date and a time, also with the separators of ACR-NEMA.
+
+    An invalid time gives the start of the day.
+    """
+    day = re.sub(r"[.\-/]", "", date)
+    clock = time.replace(":", "").split(".")[0]
+    if not re.fullmatch(r"\d{8}", day):
+        return None
+    if re.fullmatch(r"\d{2}(\d{2}){0,2}", clock):
+        found = pd.to_datetime(
+            day + clock.ljust(6, "0"), format="%Y%m%d%H%M%S", errors="coerce"
+        )
         if not pd.isna(found):
             return found
-    return None
+    found = pd.to_datetime(day, format="%Y%m%d", errors="coerce")
+    return None if pd.isna(found) else found

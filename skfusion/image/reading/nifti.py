@@ -1,34 +1,51 @@
-"""Decoding of NIfTI files with nibabel, in the orientation of a DICOM series."""
+"""Decoding of NIfTI and MGH files with nibabel's headers, plane by plane.
+
+Volumes are arranged as a DICOM series of the same scan: in the plane of acquisition, in
+radiological display (`skfusion.image.reading.geometry`).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
 import io
+import math
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from skfusion._dependencies import require
 from skfusion.image.reading.files import ImageReadError, as_read_errors, check_size
+from skfusion.image.reading.geometry import slice_axis
 from skfusion.image.reading.intensity import Decoded
+from skfusion.image.reading.volumes import check_volume_index, oriented
 
-__all__ = ["decode_nifti"]
+__all__ = [
+    "as_gzip_errors",
+    "decode_nibabel_image",
+    "decode_nifti",
+    "is_nibabel_image",
+    "unpacked",
+]
 
 
-_HEADER_BYTES = 540  # of NIfTI-2, whose header is longer than that of NIfTI-1
+_HEADER_BYTES = 540  # of NIfTI-2, the longest of the headers
+_MILLIMETRES = {"micron": 1e-3, "meter": 1e3}  # other units are millimetres or unknown
 
 
 def decode_nifti(
-    handle: io.BufferedIOBase, max_pixels: int, *, compressed: bool
+    handle: io.BufferedIOBase,
+    max_pixels: int,
+    *,
+    compressed: bool,
+    volume_index: int | None = None,
 ) -> Decoded:
-    """Decode an open NIfTI-1 or NIfTI-2 file.
+    """Decode an open NIfTI-1, NIfTI-2 or MGH file.
 
-    The affine determines the closest canonical orientation. The axes are then arranged
-    as in a DICOM series: planes from foot to head, rows from front to back, columns
-    from the patient's right to the left. ``scl_slope`` and ``scl_inter`` are applied.
+    ``scl_slope`` and ``scl_inter`` are applied.
 
     Parameters
     ----------
@@ -39,6 +56,8 @@ def decode_nifti(
         as many.
     compressed : bool
         Whether the bytes are compressed with gzip.
+    volume_index : int or None, default=None
+        Which volume of an image with four dimensions to read, from 0.
 
     Returns
     -------
@@ -48,23 +67,96 @@ def decode_nifti(
     Raises
     ------
     ImageReadError
-        If the volume has a fourth dimension, is damaged, or is not a NIfTI file.
+        If the image has several volumes and `volume_index` is None, is damaged, or is
+        in another format.
     """
     nibabel = require("nibabel", "images")
-    with _unpacked(handle) if compressed else contextlib.nullcontext(handle) as source:
-        with _as_nifti_errors(compressed):
+    with unpacked(handle) if compressed else contextlib.nullcontext(handle) as source:
+        with as_gzip_errors(compressed):
             head = source.read(_HEADER_BYTES)
         kind = _kind(nibabel, head)
         with as_read_errors():
             header = kind.header_class.from_fileobj(io.BytesIO(head))
-            n_values = _checked_shape(header, max_pixels)
-            n_bytes = int(header["vox_offset"]) + n_values * header["bitpix"] // 8
-            with _as_nifti_errors(compressed):
-                content = head + source.read(max(0, int(n_bytes) - len(head)))
-            if len(content) < n_bytes:
+            layout = _layout(header, max_pixels, volume_index)
+            stream = _Stream(source, head, compressed)
+            with as_gzip_errors(compressed):
+                voxels = _voxels(stream, layout)
+            return _arranged(voxels, header, layout, kind is nibabel.MGHImage)
+
+
+def is_nibabel_image(source: Any) -> bool:
+    """Return whether an object is an image of nibabel, without importing it."""
+    is_nibabel = type(source).__module__.partition(".")[0] == "nibabel"
+    return is_nibabel and hasattr(source, "dataobj") and hasattr(source, "affine")
+
+
+def decode_nibabel_image(
+    image: Any, max_pixels: int, volume_index: int | None = None
+) -> Decoded:
+    """Decode an image object of nibabel, as a file with the same content."""
+    with as_read_errors():
+        shape = _spatial(image.shape, volume_index)
+        check_size(shape[1], shape[0], shape[2], max_pixels)
+        if np.dtype(image.get_data_dtype()).kind not in "buif":
+            raise _no_grey_values()
+        proxy = image.dataobj
+        index: tuple[Any, ...] = (slice(None),) * min(3, len(image.shape))
+        if len(image.shape) > 3:
+            index += tuple(
+                int(n)
+                for n in np.unravel_index(volume_index or 0, image.shape[3:], order="F")
+            )
+        voxels = np.asarray(proxy[index]).reshape(shape).transpose(2, 1, 0)
+        if voxels.dtype == np.float64:
+            voxels = voxels.astype(np.float32)
+        stated = None
+        if hasattr(image.header, "get_dim_info"):
+            stated = image.header.get_dim_info()[2]
+        affine = np.eye(4) if image.affine is None else np.asarray(image.affine, float)
+        metadata = {
+            "format": "nibabel",
+            "mode": str(image.get_data_dtype()),
+            "unit": None,
+        }
+        return _decoded(np.ascontiguousarray(voxels), affine, stated, metadata)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the voxels of a file lie and how they are stored."""
+
+    shape: tuple[int, int, int]  # columns, rows and planes as stored: the first is fast
+    dtype: np.dtype
+    start: int  # byte of the first voxel of the volume
+    slope: float
+    shift: float
+
+
+class _Stream:
+    """Forward reading of a file whose first bytes have been read already."""
+
+    def __init__(self, source: Any, head: bytes, compressed: bool) -> None:
+        self._source = source
+        self._head = head
+        self._position = 0
+        self._compressed = compressed
+
+    def skip_to(self, start: int) -> None:
+        """Move forward to a byte."""
+        if not self._compressed and start >= len(self._head):
+            self._source.seek(start)
+            self._head, self._position = b"", start
+        while self._position < start:
+            if not self.read(min(start - self._position, 1 << 20)):
                 raise ImageReadError("The image is truncated.")
-            volume = nibabel.as_closest_canonical(kind.from_bytes(content))
-            return _decoded(volume)
+
+    def read(self, n_bytes: int) -> bytes:
+        """Read up to a number of bytes."""
+        kept = self._head[self._position : self._position + n_bytes]
+        rest = n_bytes - len(kept)
+        found = kept + self._source.read(rest) if rest > 0 else kept
+        self._position += len(found)
+        return found
 
 
 def _kind(nibabel: Any, head: bytes) -> Any:
@@ -72,59 +164,162 @@ def _kind(nibabel: Any, head: bytes) -> Any:
         return nibabel.Nifti1Image
     if head[4:7] == b"n+2":
         return nibabel.Nifti2Image
+    if head[:4] == b"\0\0\0\1":
+        return nibabel.MGHImage
     if head[344:347] == b"ni1" or head[4:7] == b"ni2":
         raise ImageReadError(
             "The NIfTI header has its voxels in a second file (.hdr and .img). Store "
             "both in one .nii file, e.g. with nibabel."
         )
-    raise ImageReadError(
-        "The content is compressed with gzip but is not a NIfTI file. Unpack it first."
+    raise ImageReadError("The content is not a NIfTI or MGH file.")
+
+
+def _layout(header: Any, max_pixels: int, volume_index: int | None) -> _Layout:
+    # int() everywhere: products of the header's 16-bit numbers overflow.
+    shape = tuple(int(length) for length in header.get_data_shape())
+    if len(shape) < 2:
+        raise ImageReadError(
+            f"The image has the shape {shape}; expected at least 2 dimensions."
+        )
+    spatial = _spatial(shape, volume_index)
+    check_size(spatial[1], spatial[0], spatial[2], max_pixels)
+    dtype = np.dtype(header.get_data_dtype())
+    if dtype.kind not in "buif":
+        raise _no_grey_values()
+    if dtype.itemsize > 8:
+        raise ImageReadError(
+            f"The image contains {dtype} values; expected at most 64 bits per voxel."
+        )
+    n_bytes = math.prod(spatial) * dtype.itemsize
+    first = max(0, int(header.get_data_offset()))
+    slope, shift = _scale(header)
+    return _Layout(
+        shape=spatial,
+        dtype=dtype,
+        start=first + (volume_index or 0) * n_bytes,
+        slope=slope,
+        shift=shift,
     )
 
 
-def _checked_shape(header: Any, max_pixels: int) -> int:
-    shape = tuple(int(length) for length in header.get_data_shape())
-    if any(length != 1 for length in shape[3:]):
-        raise ImageReadError(
-            f"The NIfTI image has the shape {shape}: its fourth dimension (time, "
-            f"directions or classes) is not part of a volume. Split it, e.g. with "
-            f"nibabel.four_to_three, and pass the volumes to be used, one or a list."
-        )
-    if len(shape) < 2:
-        raise ImageReadError(
-            f"The NIfTI image has the shape {shape}; expected at least 2 dimensions."
-        )
-    width, height, n_planes = (*shape[:3], 1)[:3]
-    check_size(height, width, n_planes, max_pixels)
-    return width * height * n_planes
+def _scale(header: Any) -> tuple[float, float]:
+    """Return slope and intercept. A slope of 0 or NaN means that there are none."""
+    if "scl_slope" not in header:  # MGH
+        return 1.0, 0.0
+    slope, shift = float(header["scl_slope"]), float(header["scl_inter"])
+    if slope == 0 or not np.isfinite(slope):
+        return 1.0, 0.0
+    return slope, shift if np.isfinite(shift) else 0.0
 
 
-def _decoded(volume: Any) -> Decoded:
-    proxy = volume.dataobj
-    if np.dtype(volume.get_data_dtype()).fields or volume.get_data_dtype() == "c":
-        raise ImageReadError(
-            "The NIfTI image contains colours or complex numbers; expected grey values."
-        )
-    raw = np.asarray(proxy)  # scaled if the header contains a scale, else as stored
-    if raw.dtype == np.float64:
-        raw = raw.astype(np.float32)
-    raw = raw.reshape((*raw.shape, 1)[:3])
-    pixels = np.ascontiguousarray(raw[::-1, ::-1].transpose(2, 1, 0))
-    zooms = [float(zoom) for zoom in volume.header.get_zooms()[: raw.ndim]]
-    spacing = tuple((*zooms, 1.0)[:3][::-1])
-    metadata = {"format": "NIfTI", "mode": str(volume.get_data_dtype()), "unit": None}
-    if pixels.shape[0] == 1:
-        return Decoded(pixels[0], "YX", spacing[1:], metadata=metadata)
-    return Decoded(pixels, "ZYX", spacing, metadata=metadata)
+def _spatial(shape: tuple[int, ...], volume_index: int | None) -> tuple[int, int, int]:
+    """Return the first three lengths, and check the index of the volume."""
+    n_volumes = math.prod(int(length) for length in shape[3:])
+    check_volume_index(
+        n_volumes,
+        volume_index,
+        f"The image has the shape {tuple(int(n) for n in shape)}: its fourth dimension "
+        "(time, directions or classes) is not part of a volume",
+    )
+    columns, rows, planes = (*(int(length) for length in shape[:3]), 1)[:3]
+    return columns, rows, planes
 
 
-def _unpacked(handle: io.BufferedIOBase) -> Any:
-    # GzipFile.read(n) unpacks no more than n bytes.
+def _no_grey_values() -> ImageReadError:
+    return ImageReadError(
+        "The image contains colours or complex numbers; expected grey values."
+    )
+
+
+def _voxels(stream: _Stream, layout: _Layout) -> np.ndarray:
+    """Read the voxels of one volume as (planes, rows, columns), without a copy."""
+    columns, rows, planes = layout.shape
+    is_scaled = (layout.slope, layout.shift) != (1.0, 0.0)
+    dtype = layout.dtype.newbyteorder("=")
+    if is_scaled or dtype == np.float64:
+        dtype = np.dtype(np.float32)
+    voxels = np.empty((planes, rows, columns), dtype=dtype)
+    n_bytes = rows * columns * layout.dtype.itemsize
+    stream.skip_to(layout.start)
+    for plane in range(planes):
+        content = stream.read(n_bytes)
+        if len(content) < n_bytes:
+            raise ImageReadError("The image is truncated.")
+        stored = np.frombuffer(content, layout.dtype).reshape(rows, columns)
+        if is_scaled:
+            voxels[plane] = stored * layout.slope + layout.shift
+        else:
+            voxels[plane] = stored
+    return voxels
+
+
+def _arranged(
+    voxels: np.ndarray, header: Any, layout: _Layout, is_mgh: bool
+) -> Decoded:
+    affine = np.asarray(_best_affine(header), dtype=float)
+    stated = None
+    if not is_mgh:
+        stated = header.get_dim_info()[2]
+        affine = affine.copy()
+        affine[:3] *= _MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    metadata = {
+        "format": "MGH" if is_mgh else "NIfTI",
+        "mode": str(layout.dtype),
+        "unit": None,
+    }
+    return _decoded(voxels, affine, stated, metadata)
+
+
+def _best_affine(header: Any) -> np.ndarray:
+    """Return the first valid one of sform, qform and spacing of a header."""
+    candidates = []
+    if hasattr(header, "get_sform"):
+        if int(header["sform_code"]) != 0:
+            candidates.append(header.get_sform)
+        if int(header["qform_code"]) != 0:
+            candidates.append(header.get_qform)
+        candidates.append(header.get_base_affine)
+    else:
+        candidates.append(header.get_affine)
+    for candidate in candidates:
+        with contextlib.suppress(Exception):  # of quaternions that are no rotation
+            affine = np.asarray(candidate(), dtype=float)
+            if np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-12:
+                return affine
+    return np.eye(4)
+
+
+def _decoded(
+    voxels: np.ndarray,
+    affine: np.ndarray,
+    stated: int | None,
+    metadata: dict[str, Any],
+) -> Decoded:
+    """Arrange stored voxels (planes, rows, columns) for display."""
+    usable = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-12
+    affine = affine if usable else np.eye(4)
+    axis = _slice_axis(voxels.shape[::-1], affine, stated)
+    # The affine is for (column, row, plane) as stored, the array for the reverse.
+    reverse = affine[:, [2, 1, 0, 3]]
+    image = Decoded(voxels, "ZYX", affine=reverse, metadata=metadata)
+    return oriented(image, slices=2 - axis)
+
+
+def _slice_axis(shape: tuple[int, ...], affine: np.ndarray, stated: int | None) -> int:
+    single = [axis for axis in range(3) if shape[axis] == 1]
+    if len(single) == 1:  # a plane, along whichever axis it is stored
+        return single[0]
+    return slice_axis(affine, stated, default=2)
+
+
+def unpacked(handle: io.BufferedIOBase) -> Any:
+    """Open a file that is compressed with gzip, unpacking no more than is read."""
     return gzip.GzipFile(fileobj=handle)
 
 
 @contextlib.contextmanager
-def _as_nifti_errors(compressed: bool) -> Iterator[None]:
+def as_gzip_errors(compressed: bool = True) -> Iterator[None]:
+    """Convert the errors of truncated and damaged gzip streams to ImageReadError."""
     try:
         yield
     except EOFError:

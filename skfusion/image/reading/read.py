@@ -6,7 +6,9 @@ clipped only by a window or by percentiles.
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,31 +17,56 @@ from typing import Any
 import numpy as np
 
 from skfusion._paths import FileReadError
-from skfusion.image.reading.dicom import decode_dicom
+from skfusion._validation import check_number, check_option
+from skfusion.image.reading.arrays import as_array, decode_array, decode_npy, is_array
+from skfusion.image.reading.dicom import decode_dataset, is_dataset, open_dataset
 from skfusion.image.reading.files import (
     MAX_PIXELS,
+    MAX_PLANES,
     ImageReadError,
+    as_memory_errors,
     as_read_errors,
     is_folder,
     is_pil,
+    is_url,
     opened,
     recognise,
+    unwrapped,
 )
+from skfusion.image.reading.geometry import Orientation
 from skfusion.image.reading.intensity import (
     Decoded,
+    blocks,
     check_intensity,
     is_byte_scaled,
     scaled,
 )
-from skfusion.image.reading.nifti import decode_nifti
-from skfusion.image.reading.raster import EXIF_ORIENTATION, decode_pil, decode_raster
+from skfusion.image.reading.itk import decode_itk
+from skfusion.image.reading.nifti import (
+    as_gzip_errors,
+    decode_nibabel_image,
+    decode_nifti,
+    is_nibabel_image,
+    unpacked,
+)
+from skfusion.image.reading.raster import (
+    EXIF_ORIENTATION,
+    decode_pil,
+    decode_raster,
+    stored_pil,
+    whole_pil,
+)
 from skfusion.image.reading.series import decode_series, folder_files
+from skfusion.image.reading.tiff import decode_tiff
+from skfusion.image.reading.volumes import check_volume_index
 
 __all__ = [
     "ImageReadError",
     "MAX_PIXELS",
     "MedicalImage",
+    "ReadOptions",
     "content_digest",
+    "decoded",
     "read_bytes_image",
     "read_image",
 ]
@@ -64,6 +91,13 @@ class MedicalImage:
         resolution in a PNG, JPEG or TIFF is not used as a spacing.
     photometric : str
         ``"grey"`` or ``"rgb"``.
+    affine : ndarray of shape (4, 4) or None
+        From array indices (plane, row, column, 1) to millimetres to the right, to the
+        front and to the head of the patient (RAS+, as in NIfTI). For a single plane,
+        the plane index is 0. None if the position is not known.
+    arrangement : Orientation or None
+        Permutation and flips of the stored axes for radiological display. None if the
+        orientation in the patient is not known.
     metadata : dict
         ``format``, ``mode`` (as stored), ``dtype`` and ``value_range`` (of the decoded
         values), ``scaling`` (as applied), ``limits`` (the values mapped to 0 and 1),
@@ -71,7 +105,9 @@ class MedicalImage:
         ``alpha`` (``"none"``, ``"opaque"`` or ``"composited"``, i.e. over black),
         ``orientation`` (the EXIF value that was undone, 1 for upright). DICOM adds
         ``modality``, ``unit`` (``"HU"``), ``transfer_syntax``, ``n_padded``,
-        ``n_missing_slices`` and ``n_repeated_slices``. No patient attributes.
+        ``n_missing_slices``, ``n_repeated_slices``, ``slice_positions`` (distance of
+        each slice from the first along their normal, in mm) and ``steps_vary``. No
+        patient attributes.
 
     Examples
     --------
@@ -89,6 +125,81 @@ class MedicalImage:
     spacing: tuple[float, ...] | None
     photometric: str
     metadata: dict[str, Any] = field(default_factory=dict)
+    affine: np.ndarray | None = None
+    arrangement: Orientation | None = None
+
+
+NAN_OPTIONS = ("raise", "min")
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Options of reading that `skfusion.read_image` and the encoders share.
+
+    Parameters
+    ----------
+    max_pixels, nan, volume_index
+        As in `skfusion.read_image`.
+
+    Examples
+    --------
+    >>> from skfusion.image.reading.read import ReadOptions
+    >>> ReadOptions(nan="min").key
+    " nan='min'"
+    """
+
+    max_pixels: int = MAX_PIXELS
+    nan: str = "raise"
+    volume_index: int | None = None
+
+    @classmethod
+    def from_params(cls, params: Any, owner: str) -> ReadOptions:
+        """Check a dict of options, with the estimator name `owner` in messages."""
+        given = {} if params is None else params
+        known = tuple(cls.__dataclass_fields__)
+        wrong = (
+            [given]
+            if not isinstance(given, dict)
+            else [k for k in given if k not in known]
+        )
+        if wrong:
+            raise ValueError(
+                f"{owner}: read_params must be a dict with some of the keys {known}, "
+                f"got {wrong[0]!r}."
+            )
+        options = cls(**given)
+        options.check(owner)
+        return options
+
+    def check(self, owner: str) -> None:
+        """Check the values of the options.
+
+        Raises
+        ------
+        ValueError
+            If a value is invalid.
+        """
+        check_option(self.nan, "nan", NAN_OPTIONS, owner)
+        check_number(self.max_pixels, "max_pixels", owner, low=1, integer=True)
+        if self.volume_index is not None:
+            check_number(
+                self.volume_index,
+                "volume_index",
+                owner,
+                low=0,
+                integer=True,
+                also="None",
+            )
+
+    @property
+    def key(self) -> str:
+        """Return the options that determine the values, as part of store keys."""
+        changed = [
+            f" {name}={getattr(self, name)!r}"
+            for name in ("nan", "volume_index")
+            if getattr(self, name) != getattr(ReadOptions(), name)
+        ]
+        return "".join(changed)
 
 
 def read_image(
@@ -97,29 +208,42 @@ def read_image(
     window: str | tuple[float, float] | None = None,
     scaling: str = "auto",
     max_pixels: int = MAX_PIXELS,
+    nan: str = "raise",
+    volume_index: int | None = None,
 ) -> MedicalImage:
-    """Read an image from a path, bytes, a file object, a PIL image or an array.
+    """Read an image from a file, bytes, an array or an object of another library.
 
-    DICOM, NIfTI (also gzipped), PNG, JPEG, TIFF, BMP and WebP are recognised by their
-    content. A folder is read as a DICOM series, sorted by the position of the slices
-    in the patient. The pages of a TIFF are the planes of a volume.
+    DICOM, NIfTI, MGH, NRRD, MetaImage, NPY, PNG, JPEG, JPEG 2000, TIFF, BMP, GIF, WebP,
+    AVIF and PGM are recognised by their content, also if compressed with gzip. A
+    folder is read as a DICOM series, sorted by the position of the slices in the
+    patient. The pages of a TIFF are the planes of a volume.
 
     Grey images of up to 32 bits keep every level. Palettes, CMYK and YBR become RGB.
     An EXIF orientation is undone. Transparent pixels are composited over black. Images
     in which small values are bright (``MONOCHROME1``) are inverted. Padding of the
     scanner is black.
 
+    Images whose orientation in the patient is known have the same arrangement in every
+    format: the planes are those of the acquisition, in radiological display. Axial
+    planes run from foot to head, with rows from front to back and columns from the
+    patient's right to the left. Sagittal planes run from left to right and coronal
+    planes from front to back, with rows from head to foot.
+
     Parameters
     ----------
-    source : str, PathLike, bytes, file object, PIL image or ndarray
+    source : path, URL, bytes, file object, array, tensor or image object
         The image. Arrays are (H, W), (D, H, W), (H, W, C) or (D, H, W, C). A last axis
         of length 1, 3 or 4 is interpreted as channels (grey, RGB, or RGB and alpha).
+        Tensors of torch have their channels first. Objects are PIL images, pydicom
+        Datasets, nibabel images, `zipfile.Path`, and dicts with the keys ``"bytes"``
+        or ``"path"`` as in Hugging Face datasets. Relative paths start from the
+        working directory. URLs are read with fsspec.
     window : {"lung", "bone", "soft", "brain"}, (centre, width) or None, default=None
         Window of a grey image, in its own units. The named windows are in Hounsfield
         units: lung -600/1500, bone 400/1800, soft tissue 40/400, brain 40/80.
     scaling : str, default="auto"
-        How values become intensities: ``"auto"``, ``"window"``, ``"percentile"``,
-        ``"minmax"``, ``"zscore"``, ``"dtype"`` or ``"none"``.
+        How values become intensities: ``"auto"``, ``"window"``, ``"hounsfield"``,
+        ``"percentile"``, ``"minmax"``, ``"zscore"``, ``"dtype"`` or ``"none"``.
 
         - ``"auto"``: `window` if given. Otherwise CT in Hounsfield units is scaled
           from -1024 to 3071, the same for every scan. The windows in CT headers differ
@@ -130,6 +254,8 @@ def read_image(
           value. A 12-bit image is therefore neither saturated nor black.
         - ``"window"``: `window` if given, else that of the header. An image without a
           window raises an error.
+        - ``"hounsfield"``: from -1024 to 3071. Only DICOM states the unit of CT, so
+          pass this for CT in other formats, e.g. NIfTI.
         - ``"percentile"``: from the 0.5th to the 99.5th percentile.
         - ``"minmax"``: from the smallest to the largest value.
         - ``"zscore"``: mean 0 and standard deviation 1, not limited to [0, 1].
@@ -139,6 +265,13 @@ def read_image(
         Images with more pixels per plane, or eight times as many in all planes, are
         rejected before decoding. Above this default, Pillow's
         ``PIL.Image.MAX_IMAGE_PIXELS`` must be raised as well.
+    nan : {"raise", "min"}, default="raise"
+        ``"min"`` treats NaN and infinite values as padding, which is black. They occur
+        outside of the brain, for example, after resampling.
+    volume_index : int or None, default=None
+        Which volume to read, from 0, if there are several: times, directions or echoes
+        in the fourth dimension of NIfTI, slices at the same positions, or several
+        multi-frame files in a folder. None raises an error if there are several.
 
     Returns
     -------
@@ -158,7 +291,10 @@ def read_image(
     Warns
     -----
     UserWarning
-        If a series has missing or duplicate slices, or if 16-bit colours lose depth.
+        If a series has missing or duplicate slices or varying steps, if attributes of
+        a DICOM header are unreadable or absent, if 16-bit colours lose depth, if the
+        image is probably a CT in an unknown unit, if a window does not fit, or if
+        channels are probably first.
 
     Examples
     --------
@@ -170,33 +306,50 @@ def read_image(
     >>> read_image(ct, window="soft").array.tolist()
     [[0.0, 0.5, 1.0]]
     """
-    return _read(source, window, scaling, max_pixels)
+    options = ReadOptions(max_pixels, nan, volume_index)
+    options.check("read_image")
+    return _read(source, window, scaling, options)
 
 
-def read_bytes_image(source: Any, *, window: Any, scaling: str) -> MedicalImage:
+def read_bytes_image(
+    source: Any,
+    *,
+    window: Any,
+    scaling: str,
+    options: ReadOptions = ReadOptions(),  # noqa: B008 (frozen)
+) -> MedicalImage:
     """Read an image as `read_image` does, but keep 8-bit pixels as stored.
 
     If `scaling` only maps the pixels to [0, 1] by their type, the array stays
     ``uint8``. It needs a quarter of the memory and is resized several times faster.
     Division by 255 gives the result of `read_image`.
     """
-    return _read(source, window, scaling, MAX_PIXELS, keep_bytes=True)
+    return _read(source, window, scaling, options, keep_bytes=True)
 
 
 def _read(
-    source: Any, window: Any, scaling: str, max_pixels: int, *, keep_bytes: bool = False
+    source: Any,
+    window: Any,
+    scaling: str,
+    options: ReadOptions,
+    *,
+    keep_bytes: bool = False,
 ) -> MedicalImage:
     check_intensity(window, scaling)
-    image = _checked(_decoded(source, max_pixels))
-    image.metadata |= {"dtype": str(image.pixels.dtype)}
-    is_plain = keep_bytes and is_byte_scaled(image, window, scaling)
-    array = image.pixels if is_plain else scaled(image, window, scaling)
+    with as_memory_errors():
+        image = decoded(source, options.max_pixels, volume_index=options.volume_index)
+        image = _checked(image, options.nan)
+        image.metadata |= {"dtype": str(image.pixels.dtype)}
+        is_plain = keep_bytes and is_byte_scaled(image, window, scaling)
+        array = image.pixels if is_plain else scaled(image, window, scaling)
     return MedicalImage(
         array=array,
         axes=image.axes,
         spacing=image.spacing,
         photometric="rgb" if image.axes.endswith("C") else "grey",
         metadata=image.metadata,
+        affine=image.affine,
+        arrangement=image.orientation,
     )
 
 
@@ -232,20 +385,27 @@ def content_digest(cell: Any, memo: Callable[[Any], str] | None = None) -> str:
     >>> content_digest(b"abc")[:16]
     'ba7816bf8f01cfea'
     """
-    if isinstance(cell, np.ndarray):
-        if cell.dtype.hasobject:
-            raise TypeError("Got an array of objects; expected a numeric array.")
-        head = f"array {cell.dtype.str} {cell.shape} ".encode()
-        digest = hashlib.sha256(head)
-        digest.update(np.ascontiguousarray(cell).reshape(-1).view(np.uint8).data)
-        return digest.hexdigest()
+    cell = unwrapped(cell)
+    if is_array(cell):
+        return _digest_array(as_array(cell))
     if is_pil(cell):
         return _digest_pil(cell)
+    if is_dataset(cell):
+        content = io.BytesIO()
+        with as_read_errors():
+            cell.save_as(content, enforce_file_format=False)
+        return content_digest(content.getvalue())
+    if is_nibabel_image(cell):
+        head = f"nibabel {np.asarray(cell.affine).tolist()} {cell.header}".encode()
+        return hashlib.sha256(
+            head + _digest_array(np.asarray(cell.dataobj)).encode()
+        ).hexdigest()
     if is_folder(cell):
         # Sorted digests, because file names do not matter to a series.
         digests = sorted(content_digest(path, memo) for path in folder_files(cell))
         return hashlib.sha256(f"folder {digests}".encode()).hexdigest()
-    if memo is not None and isinstance(cell, str | os.PathLike) and cell != "":
+    is_path = isinstance(cell, str | os.PathLike) and cell != "" and not is_url(cell)
+    if memo is not None and is_path:
         try:
             return memo(cell)
         except FileReadError:
@@ -255,7 +415,17 @@ def content_digest(cell: Any, memo: Callable[[Any], str] | None = None) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def _digest_array(array: np.ndarray) -> str:
+    if array.dtype.hasobject:
+        raise TypeError("Got an array of objects; expected a numeric array.")
+    head = f"array {array.dtype.str} {array.shape} ".encode()
+    digest = hashlib.sha256(head)
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
 def _digest_pil(image: Any) -> str:
+    whole_pil(image)
     with as_read_errors():
         content = image.tobytes()
         describe = (
@@ -268,60 +438,126 @@ def _digest_pil(image: Any) -> str:
     return hashlib.sha256(f"PIL {describe} ".encode() + content).hexdigest()
 
 
-def _decoded(source: Any, max_pixels: int) -> Decoded:
-    """Decode an image with the reader for its format."""
-    if isinstance(source, np.ndarray):
-        return _from_array(source)
+def decoded(
+    source: Any,
+    max_pixels: int,
+    *,
+    volume_index: int | None = None,
+    as_stored: bool = False,
+) -> Decoded:
+    """Decode an image with the reader for its format or type.
+
+    Parameters
+    ----------
+    source : image cell
+        As in `read_image`.
+    max_pixels, volume_index
+        As in `read_image`.
+    as_stored : bool, default=False
+        Whether to return the stored values, e.g. of a mask: without rescale, padding,
+        inversion, and with the indices of a palette.
+
+    Returns
+    -------
+    Decoded
+    """
+    source = unwrapped(source)
+    chosen = volume_index
+    if is_array(source):
+        return _single(chosen, lambda: decode_array(source))
     if is_pil(source):
-        return decode_pil(source, max_pixels)
+        whole_pil(source)
+        if as_stored:
+            return stored_pil(source)
+        return _single(chosen, lambda: decode_pil(source, max_pixels))
+    if is_dataset(source):
+        # The reader completes attributes, which must not change the user's object.
+        return decode_dataset(
+            copy.deepcopy(source), max_pixels, volume_index=chosen, as_stored=as_stored
+        )
+    if is_nibabel_image(source):
+        return decode_nibabel_image(source, max_pixels, chosen)
     if is_folder(source):
-        return decode_series(source, max_pixels)
+        return decode_series(
+            source, max_pixels, volume_index=chosen, as_stored=as_stored
+        )
+    path = source if isinstance(source, str | os.PathLike) else None
     with opened(source) as handle:
         name = recognise(handle)
-        if name == "DICOM":
-            return decode_dicom(handle, max_pixels)
-        if name in ("NIfTI", "gzip"):
-            return decode_nifti(handle, max_pixels, compressed=name == "gzip")
-        return decode_raster(handle, name, max_pixels)
+        if name == "gzip":
+            return _decode_gzip(handle, max_pixels, chosen, as_stored)
+        return _decode_file(handle, name, max_pixels, chosen, as_stored, path)
 
 
-def _from_array(pixels: np.ndarray) -> Decoded:
-    """Infer the axes of an array: planes, rows, columns and channels."""
-    if pixels.dtype.kind not in "buif":
-        raise ImageReadError(
-            f"Got an array of dtype {pixels.dtype}; expected booleans, integers or "
-            f"floats."
+def _decode_file(
+    handle: Any,
+    name: str,
+    max_pixels: int,
+    chosen: int | None,
+    as_stored: bool,
+    path: Any = None,
+) -> Decoded:
+    """Decode an open file of a known format."""
+    if name == "DICOM":
+        dataset = open_dataset(handle, max_pixels)
+        return decode_dataset(
+            dataset, max_pixels, volume_index=chosen, as_stored=as_stored
         )
-    metadata = {"format": "array", "mode": str(pixels.dtype)}
-    if pixels.ndim > 2 and pixels.shape[-1] in (2, 5):  # too narrow for a volume
-        raise ImageReadError(
-            f"Got an array of shape {pixels.shape} with {pixels.shape[-1]} channels; "
-            f"expected 1 (grey), 3 (RGB) or 4 (RGB and alpha), channels last."
-        )
-    has_channels = pixels.ndim in (3, 4) and pixels.shape[-1] in (1, 3, 4)
-    if pixels.ndim not in (2, 3) and not (pixels.ndim == 4 and has_channels):
-        raise ImageReadError(
-            f"Got an array of shape {pixels.shape}; expected (H, W), (D, H, W) or one "
-            f"of these with 1, 3 or 4 channels last."
-        )
-    if has_channels and pixels.shape[-1] == 1:
-        pixels, has_channels = pixels[..., 0], False
-    axes = "ZYX"[-(pixels.ndim - has_channels) :] + ("C" if has_channels else "")
-    return Decoded(pixels, axes, metadata=metadata)
+    if name in ("NIfTI", "MGH"):
+        return decode_nifti(handle, max_pixels, compressed=False, volume_index=chosen)
+    if name in ("MetaImage", "NRRD"):
+        return decode_itk(handle, name, max_pixels, path=path, volume_index=chosen)
+    if name == "NPY":
+        return _single(chosen, lambda: decode_npy(handle, max_pixels))
+    if name == "TIFF":
+        return decode_tiff(handle, max_pixels, chosen, as_stored=as_stored)
+    return _single(
+        chosen, lambda: decode_raster(handle, name, max_pixels, as_stored=as_stored)
+    )
 
 
-def _checked(image: Decoded) -> Decoded:
+def _decode_gzip(
+    handle: Any, max_pixels: int, chosen: int | None, as_stored: bool
+) -> Decoded:
+    """Decode a compressed file: NIfTI and MGH plane by plane, others as a whole."""
+    start = handle.tell()
+    with as_gzip_errors(), unpacked(handle) as inner:
+        head = io.BytesIO(inner.read(1024))
+    try:
+        name = recognise(head)
+    except ImageReadError as error:
+        raise ImageReadError(
+            f"In a file that is compressed with gzip: {error}"
+        ) from None
+    handle.seek(start)
+    if name in ("NIfTI", "MGH"):
+        return decode_nifti(handle, max_pixels, compressed=True, volume_index=chosen)
+    if name == "gzip":
+        raise ImageReadError("The image is compressed twice with gzip. Unpack it.")
+    limit = MAX_PLANES * max_pixels * 8  # bytes of the widest pixels
+    with as_gzip_errors(), unpacked(handle) as inner:
+        content = inner.read(limit + 1)
+    if len(content) > limit:
+        raise ImageReadError(
+            f"The compressed file unpacks to more than {limit} bytes (decompression "
+            "bomb?). It was not read."
+        )
+    return _decode_file(io.BytesIO(content), name, max_pixels, chosen, as_stored)
+
+
+def _single(volume_index: int | None, decode: Callable[[], Decoded]) -> Decoded:
+    """Decode a format that contains one volume only."""
+    check_volume_index(1, volume_index, "The image is one volume")
+    return decode()
+
+
+def _checked(image: Decoded, nan: str) -> Decoded:
     """Check the values and composite transparent pixels over black."""
     pixels = image.pixels
     if pixels.size == 0:
         raise ImageReadError(f"The image has no pixels: its shape is {pixels.shape}.")
     if pixels.dtype.kind == "f":
-        n_bad = int(pixels.size - np.isfinite(pixels).sum())
-        if n_bad:
-            raise ImageReadError(
-                f"The image contains {n_bad} NaN or infinite values of {pixels.size}. "
-                f"Replace them before reading."
-            )
+        _handle_nan(image, nan)
     image.metadata = {"alpha": "none", "orientation": 1, **image.metadata}
     if image.axes.endswith("C") and pixels.shape[-1] == 4:
         image.pixels, image.metadata["alpha"] = _flatten(pixels)
@@ -330,13 +566,33 @@ def _checked(image: Decoded) -> Decoded:
     return image
 
 
+def _handle_nan(image: Decoded, nan: str) -> None:
+    finite = np.isfinite(image.pixels)
+    n_bad = int(finite.size - finite.sum())
+    if n_bad == 0:
+        return
+    is_usable = nan == "min" and n_bad < finite.size and not image.axes.endswith("C")
+    if not is_usable:
+        remedy = "Replace them before reading"
+        if nan == "raise":
+            remedy = "Pass nan='min' to treat them as background, or replace them"
+        raise ImageReadError(
+            f"The image contains {n_bad} NaN or infinite values of {finite.size}. "
+            f"{remedy}."
+        )
+    image.valid = finite if image.valid is None else image.valid & finite
+    image.pixels = np.where(finite, image.pixels, image.pixels[finite].min())
+    image.metadata["n_padded"] = int(image.valid.size - image.valid.sum())
+
+
 def _flatten(pixels: np.ndarray) -> tuple[np.ndarray, str]:
     """Composite RGBA over black, with the same dtype and exact opaque pixels."""
     colour, alpha = pixels[..., :3], pixels[..., 3:]
     opaque = 1 if pixels.dtype.kind in "bf" else np.iinfo(pixels.dtype).max
     if (alpha == opaque).all():
         return colour, "opaque"
-    blended = colour.astype(np.float64) * (alpha / opaque)
-    if pixels.dtype.kind != "f":
-        blended = np.rint(blended)
-    return blended.astype(pixels.dtype), "composited"
+    blended = np.empty(colour.shape, dtype=pixels.dtype)
+    for block in blocks(pixels.shape):
+        part = colour[block].astype(np.float64) * (alpha[block] / opaque)
+        blended[block] = part if pixels.dtype.kind == "f" else np.rint(part)
+    return blended, "composited"

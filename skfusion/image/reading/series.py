@@ -1,11 +1,12 @@
 """Decoding of a folder of DICOM files as one volume.
 
 Slices are sorted by their position along the slice normal, not by file name. Missing
-and duplicate slices are reported.
+and duplicate slices, and steps that vary, are reported.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections import Counter
@@ -15,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from skfusion.image.reading.dicom import (
-    along_normal,
-    decode_dicom,
+    decode_dataset,
     lenient,
+    note_positions,
     open_dataset,
-    plane_position,
 )
 from skfusion.image.reading.files import (
     ImageReadError,
@@ -28,24 +28,32 @@ from skfusion.image.reading.files import (
     opened,
     recognise,
 )
+from skfusion.image.reading.geometry import affine_of_planes
+from skfusion.image.reading.header import Header, along_normal
 from skfusion.image.reading.intensity import Decoded
+from skfusion.image.reading.volumes import check_volume_index, oriented
 
-__all__ = ["decode_series", "folder_files"]
+__all__ = ["decode_series", "folder_files", "n_missing_slices"]
 
 
 _SAME_PLACE = 1e-3  # mm
-_GAP = 1.5  # times the median distance between slices
+_GAP = 1.5  # times the usual distance between slices
+_WHOLE = 0.1  # greatest deviation of a gap from a multiple of the usual distance
+_HIDDEN = ("thumbs.db", "desktop.ini")
 
 
 @dataclass
 class _Slice:
     path: str
-    header: Any
+    header: Header
     place: float | None = None
+
+    def text(self, name: str) -> str:
+        return self.header.text(name)
 
 
 def folder_files(folder: Any) -> list[str]:
-    """List the regular files of a folder, without its subfolders.
+    """List the regular files of a folder, without its subfolders and hidden files.
 
     Raises
     ------
@@ -62,13 +70,22 @@ def folder_files(folder: Any) -> list[str]:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
+    # Files that desktops create must not change what is read or its digest.
+    if entry.name.startswith(".") or entry.name.lower() in _HIDDEN:
+        return False
     try:
         return entry.is_file()
     except OSError:  # e.g. a symbolic link that refers to itself
         return False
 
 
-def decode_series(folder: Any, max_pixels: int) -> Decoded:
+def decode_series(
+    folder: Any,
+    max_pixels: int,
+    *,
+    volume_index: int | None = None,
+    as_stored: bool = False,
+) -> Decoded:
     """Decode the DICOM series in a folder.
 
     Parameters
@@ -79,13 +96,19 @@ def decode_series(folder: Any, max_pixels: int) -> Decoded:
     max_pixels : int
         Maximum number of pixels per slice. All slices together may have eight times
         as many.
+    volume_index : int or None, default=None
+        Which volume to read, from 0, if the folder contains several, e.g. phases. They
+        are multi-frame files, or several slices at each position, in the order of
+        time.
+    as_stored : bool, default=False
+        As in `skfusion.image.reading.dicom.decode_dataset`.
 
     Returns
     -------
     Decoded
         Axes ``"ZYX"`` if the slices have a position in the patient, else ``"TYX"``, in
         the order of their instance numbers. A single file is decoded as by
-        `decode_dicom`.
+        `skfusion.image.reading.dicom.decode_dicom`.
 
     Raises
     ------
@@ -96,29 +119,54 @@ def decode_series(folder: Any, max_pixels: int) -> Decoded:
     Warns
     -----
     UserWarning
-        If slices are missing between others, or are duplicated.
+        If slices are missing between others, or are duplicated, or if the distances
+        between slices vary.
     """
     slices, n_other = _headers(folder, max_pixels)
     if not slices:
         raise ImageReadError(
             f"The folder contains no DICOM image (other files: {n_other}); expected "
-            "the files of one series. Pass the folder that contains them."
+            f"the files of one series. {_where_else(folder, max_pixels)}"
         )
     with lenient(), as_read_errors():
         _check_one_series(slices)
+        n_frames = [int(part.header.number("NumberOfFrames") or 1) for part in slices]
     if len(slices) == 1:
-        return _decode(slices[0].path, max_pixels)
+        return _decode(
+            slices[0].path, max_pixels, volume_index=volume_index, as_stored=as_stored
+        )
+    if max(n_frames) > 1:
+        chosen = _one_file_of_many(slices, n_frames, volume_index)
+        return _decode(chosen.path, max_pixels, as_stored=as_stored)
     with lenient(), as_read_errors():
         _check_alike(slices)
         header = slices[0].header
-        rows, columns = int(header.Rows), int(header.Columns)
+        rows, columns = int(header.dataset.Rows), int(header.dataset.Columns)
         check_size(rows, columns, len(slices), max_pixels)
         slices, in_space = _sorted(slices)
-    slices, n_twice = _without_copies(slices) if in_space else (slices, 0)
-    volume = _stacked(slices, in_space, max_pixels)
-    n_missing = _n_missing(slices) if in_space else 0
+    n_twice = 0
+    if in_space:
+        slices, n_twice = _without_copies(slices, volume_index)
+    else:
+        check_volume_index(1, volume_index, "The slices have no known position")
+    parts = [
+        _decode(part.path, max_pixels, as_stored=as_stored, arrange=False)
+        for part in slices
+    ]
+    return _volume(slices, parts, in_space, n_twice)
+
+
+def _volume(
+    slices: list[_Slice], parts: list[Decoded], in_space: bool, n_twice: int
+) -> Decoded:
+    volume = _stacked(slices, parts, in_space)
+    n_missing = 0
+    if in_space:
+        positions = np.array([_place(part) for part in slices])
+        thickness = [part.header.number("SliceThickness") for part in slices]
+        n_missing = n_missing_slices(positions, thickness)
     volume.metadata |= {"n_missing_slices": n_missing, "n_repeated_slices": n_twice}
-    _warn(len(slices), n_missing, n_twice)
+    _warn(volume, len(slices), n_missing, n_twice)
     return volume
 
 
@@ -130,26 +178,44 @@ def _headers(folder: Any, max_pixels: int) -> tuple[list[_Slice], int]:
                 if recognise(handle) != "DICOM":
                     n_other += 1
                     continue
-                header = open_dataset(handle, max_pixels, header_only=True)
+                dataset = open_dataset(handle, max_pixels, header_only=True)
         except ImageReadError as error:
             if "not an image" in str(error) or "0 bytes" in str(error):
                 n_other += 1
                 continue
             raise ImageReadError(f"In one file of the folder: {error}") from None
-        if header.get("Rows") is None:  # DICOMDIR, reports, presentation states
+        if dataset.get("Rows") is None:  # DICOMDIR, reports, presentation states
             n_other += 1
         else:
-            slices.append(_Slice(path, header))
+            slices.append(_Slice(path, Header(dataset)))
     return slices, n_other
 
 
+def _where_else(folder: Any, max_pixels: int) -> str:
+    """Return a hint about subfolders, of which files are not searched."""
+    n_series = 0
+    with os.scandir(folder) as entries:
+        subfolders = [entry.path for entry in entries if entry.is_dir()]
+    for path in subfolders[:50]:
+        try:
+            n_series += bool(_headers(path, max_pixels)[0])
+        except ImageReadError:
+            continue
+    if n_series:
+        return (
+            f"DICOM images are in {n_series} of its {len(subfolders)} subfolders. Pass "
+            "one of these, or a list of them."
+        )
+    return "Pass the folder that contains them."
+
+
 def _check_one_series(slices: list[_Slice]) -> None:
-    found = Counter(str(part.header.get("SeriesInstanceUID")) for part in slices)
-    if len(found) > 1:
-        first = {str(p.header.get("SeriesInstanceUID")): p.header for p in slices}
+    found = Counter(part.text("SeriesInstanceUID") for part in slices)
+    if len(found) > 1 and not _is_one_volume(slices, len(found)):
+        first = {part.text("SeriesInstanceUID"): part for part in slices}
         listed = "; ".join(
-            f"{first[uid].get('Modality') or 'unknown modality'} of {n} images, "
-            f"{first[uid].Rows} x {first[uid].Columns}"
+            f"{first[uid].text('Modality') or 'unknown modality'} of {n} images, "
+            f"{first[uid].text('Rows')} x {first[uid].text('Columns')}"
             for uid, n in found.most_common(5)
         )
         raise ImageReadError(
@@ -157,13 +223,76 @@ def _check_one_series(slices: list[_Slice]) -> None:
             f"{'; ...' if len(found) > 5 else ''}); expected one. Put each series "
             "into a separate folder, or pass a list of these folders."
         )
-    n_frames = [int(part.header.get("NumberOfFrames") or 1) for part in slices]
-    if len(slices) > 1 and max(n_frames) > 1:
+    n_scouts = sum("LOCALIZER" in _image_type(part) for part in slices)
+    if 0 < n_scouts < len(slices):
         raise ImageReadError(
-            f"The folder contains {len(slices)} files with up to {max(n_frames)} "
-            "frames each; expected one multi-frame file, or files of one slice each. "
-            "Pass the files themselves."
+            f"{n_scouts} of the {len(slices)} images of the series are localizers, and "
+            "do not belong to the volume. Remove these files from the folder."
         )
+
+
+def _image_type(part: _Slice) -> list[str]:
+    found = part.header.value("ImageType")
+    return [] if found is None or isinstance(found, str) else [str(v) for v in found]
+
+
+def _is_one_volume(slices: list[_Slice], n_series: int) -> bool:
+    """Return whether slices with a series number each are one volume, with a warning.
+
+    Some exports assign a new series number to every file.
+    """
+    planes = [part.header.plane() for part in slices]
+    if n_series < len(slices) or len(slices) < 3 or any(p is None for p in planes):
+        return False
+    cosines = [plane[0] for plane in planes if plane is not None]
+    places = [
+        along_normal(cosines[0], plane[1]) for plane in planes if plane is not None
+    ]
+    is_volume = (
+        all(np.allclose(turn, cosines[0], atol=1e-3) for turn in cosines)
+        and float(np.diff(np.sort(places)).min()) > _SAME_PLACE
+        and len({part.text("FrameOfReferenceUID") for part in slices}) == 1
+        and len({part.text("Modality") for part in slices}) == 1
+    )
+    if is_volume:
+        warnings.warn(
+            f"Each of the {len(slices)} slices in a folder has a series number of its "
+            "own. They are parallel and lie at different positions, and are read as "
+            "one volume.",
+            UserWarning,
+            stacklevel=6,
+        )
+    return is_volume
+
+
+def _one_file_of_many(
+    slices: list[_Slice], n_frames: list[int], volume_index: int | None
+) -> _Slice:
+    """Choose one of several multi-frame files, of which each is a volume."""
+    if len(set(n_frames)) > 1:
+        raise ImageReadError(
+            f"The folder contains {len(slices)} files with {min(n_frames)} to "
+            f"{max(n_frames)} frames; expected one multi-frame file, files of one "
+            "slice each, or multi-frame files of equal length. Pass the files "
+            "themselves."
+        )
+    check_volume_index(
+        len(slices),
+        volume_index,
+        f"The folder contains {len(slices)} files with {n_frames[0]} frames each, e.g. "
+        "times of one scan",
+    )
+    return sorted(slices, key=_time)[volume_index or 0]
+
+
+def _time(part: _Slice) -> tuple[float, str, float, float, str]:
+    return (
+        part.header.number("TemporalPositionIdentifier") or 0.0,
+        part.text("AcquisitionDateTime"),
+        part.header.number("AcquisitionNumber") or 0.0,
+        _number(part),
+        part.path,
+    )
 
 
 def _check_alike(slices: list[_Slice]) -> None:
@@ -172,7 +301,7 @@ def _check_alike(slices: list[_Slice]) -> None:
         ("pixel formats", ("PhotometricInterpretation", "SamplesPerPixel")),
     ):
         kinds = Counter(
-            " x ".join(str(part.header.get(name)) for name in names) for part in slices
+            " x ".join(part.text(name) or "None" for name in names) for part in slices
         )
         if len(kinds) > 1:
             listed = ", ".join(f"{n} of {kind}" for kind, n in kinds.most_common(5))
@@ -184,7 +313,7 @@ def _check_alike(slices: list[_Slice]) -> None:
 
 
 def _sorted(slices: list[_Slice]) -> tuple[list[_Slice], bool]:
-    planes = [plane_position(part.header) for part in slices]
+    planes = [part.header.plane() for part in slices]
     known = [plane for plane in planes if plane is not None]
     if len(known) == len(slices):
         first = known[0][0]
@@ -198,6 +327,11 @@ def _sorted(slices: list[_Slice]) -> tuple[list[_Slice], bool]:
         for part, (_, position) in zip(slices, known, strict=True):
             part.place = along_normal(first, position)
         return sorted(slices, key=lambda part: (part.place, _number(part))), True
+    locations = [part.header.number("SliceLocation") for part in slices]
+    if not known and len(set(locations)) == len(slices) and None not in locations:
+        for part, location in zip(slices, locations, strict=True):
+            part.place = location
+        return sorted(slices, key=_place), True
     numbers = [_number(part) for part in slices]
     if len(set(numbers)) < len(numbers):
         raise ImageReadError(
@@ -205,28 +339,65 @@ def _sorted(slices: list[_Slice]) -> tuple[list[_Slice], bool]:
             "no position in the patient and no unique instance number, so their order "
             "is unknown. Pass the files as a list instead."
         )
+    if known:
+        warnings.warn(
+            f"{len(slices) - len(known)} of the {len(slices)} slices of a series have "
+            "no position in the patient. All are sorted by their instance numbers.",
+            UserWarning,
+            stacklevel=6,
+        )
     return sorted(slices, key=_number), False
 
 
 def _number(part: _Slice) -> float:
-    value = part.header.get("InstanceNumber")
-    return -1.0 if value in (None, "") else float(value)
+    value = part.header.number("InstanceNumber")
+    return -1.0 if value is None else value
 
 
-def _without_copies(slices: list[_Slice]) -> tuple[list[_Slice], int]:
-    """Drop duplicate slices: same position and same SOP instance."""
-    kept: list[_Slice] = []
+def _without_copies(
+    slices: list[_Slice], volume_index: int | None
+) -> tuple[list[_Slice], int]:
+    """Return one slice for each position, and the number of duplicates dropped.
+
+    Duplicates are files with the same SOP instance, or the same pixels. Different
+    images at one position belong to several volumes, of which one is chosen.
+    """
+    places: list[list[_Slice]] = []
+    n_twice = 0
     for part in slices:
-        if not kept or _place(part) - _place(kept[-1]) > _SAME_PLACE:
-            kept.append(part)
-        elif part.header.get("SOPInstanceUID") != kept[-1].header.get("SOPInstanceUID"):
-            n_places = len({round(_place(p) / _SAME_PLACE) for p in slices})
-            raise ImageReadError(
-                f"The {len(slices)} slices of the series have only {n_places} distinct "
-                "positions: the series contains several volumes, e.g. phases, echoes "
-                "or repetitions. Put each volume into a separate folder."
-            )
-    return kept, len(slices) - len(kept)
+        if not places or _place(part) - _place(places[-1][0]) > _SAME_PLACE:
+            places.append([part])
+        elif any(_is_copy(part, other) for other in places[-1]):
+            n_twice += 1
+        else:
+            places[-1].append(part)
+    counts = {len(group) for group in places}
+    if counts == {1}:
+        check_volume_index(1, volume_index, "The series is one volume")
+        return [group[0] for group in places], n_twice
+    found = (
+        f"The {len(slices)} slices of the series have only {len(places)} distinct "
+        "positions: the series contains several volumes, e.g. phases, echoes or "
+        "repetitions"
+    )
+    if len(counts) > 1:
+        raise ImageReadError(f"{found}. Put each volume into a separate folder.")
+    check_volume_index(counts.pop(), volume_index, found)
+    index = volume_index or 0
+    return [sorted(group, key=_time)[index] for group in places], n_twice
+
+
+def _is_copy(part: _Slice, other: _Slice) -> bool:
+    instance = part.text("SOPInstanceUID")
+    if instance and instance == other.text("SOPInstanceUID"):
+        return True
+    return _pixel_digest(part) == _pixel_digest(other)
+
+
+def _pixel_digest(part: _Slice) -> str:
+    with opened(part.path) as handle:
+        dataset = open_dataset(handle, 1 << 62)
+    return hashlib.sha256(bytes(dataset.get("PixelData") or b"")).hexdigest()
 
 
 def _place(part: _Slice) -> float:
@@ -234,26 +405,88 @@ def _place(part: _Slice) -> float:
     return part.place
 
 
-def _n_missing(slices: list[_Slice]) -> int:
-    if len(slices) < 3:
+def n_missing_slices(positions: np.ndarray, thickness: list[float | None]) -> int:
+    """Count the slices that are missing between others.
+
+    A gap is a step that is a multiple of the usual step of slices of the same
+    thickness, and that its neighbours do not share. Other steps that vary are a
+    property of the acquisition, e.g. thin slices of one region.
+
+    Parameters
+    ----------
+    positions : ndarray of shape (n_slices,)
+        Positions along the normal in mm, ascending.
+    thickness : list of float or None
+        Thickness of each slice in mm.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.image.reading.series import n_missing_slices
+    >>> n_missing_slices(np.array([0.0, 2.0, 4.0, 10.0, 12.0]), [2.0] * 5)
+    2
+    >>> n_missing_slices(np.array([0.0, 4.0, 8.0, 15.0, 22.0]), [None] * 5)
+    0
+    """
+    steps = np.diff(positions)
+    if len(steps) < 2:
         return 0
-    steps = np.diff([_place(part) for part in slices])
-    usual = float(np.median(steps))
-    return int(np.rint(steps[steps > _GAP * usual] / usual - 1).sum())
+    n_missing = 0
+    for i, step in enumerate(steps):
+        if thickness[i] != thickness[i + 1]:
+            continue  # where the thickness changes, the step is between the two
+        alike = [
+            other
+            for k, other in enumerate(steps)
+            if k != i and thickness[k] == thickness[k + 1] == thickness[i]
+        ]
+        if not alike:
+            continue
+        usual = float(np.median(alike))
+        ratio = step / usual
+        neighbours = [steps[k] for k in (i - 1, i + 1) if 0 <= k < len(steps)]
+        is_shared = any(abs(other - step) <= _WHOLE * step for other in neighbours)
+        is_whole = abs(ratio - np.rint(ratio)) <= _WHOLE
+        covers = thickness[i] is not None and thickness[i] > step / _GAP
+        if ratio > _GAP and is_whole and not is_shared and not covers:
+            n_missing += round(ratio) - 1
+    return n_missing
 
 
-def _stacked(slices: list[_Slice], in_space: bool, max_pixels: int) -> Decoded:
-    first = _decode(slices[0].path, max_pixels)
-    parts = [first] + [_decode(part.path, max_pixels) for part in slices[1:]]
+def _stacked(slices: list[_Slice], parts: list[Decoded], in_space: bool) -> Decoded:
+    first = parts[0]
     shapes = {part.pixels.shape for part in parts}
     if len(shapes) > 1:
         raise ImageReadError(
             f"The slices of the series were decoded to {len(shapes)} different sizes. "
             "Some of the files are damaged."
         )
+    first.axes = ("Z" if in_space else "T") + first.axes
+    _stack_values(first, parts)
+    if any(part.window != first.window for part in parts):
+        # A window that changes between slices would create steps in the volume.
+        first.window = None
+    if not in_space:
+        return first
+    positions = np.array([_place(part) for part in slices])
+    note_positions(first, positions)
+    planes = [part.header.plane() for part in slices]
+    start, end, spacing = planes[0], planes[-1], slices[0].header.spacing()
+    if start is None or end is None or spacing is None:
+        return first
+    step = (end[1] - start[1]) / (len(slices) - 1)
+    first.affine = affine_of_planes(start[0], start[1], step, spacing)
+    return oriented(first)
+
+
+def _stack_values(first: Decoded, parts: list[Decoded]) -> None:
+    """Stack the pixels, the padding and the ranges of slices into the first one."""
     # One dtype for all slices: the rescale can differ between slices, as in PET.
     dtype = np.result_type(*(part.pixels.dtype for part in parts))
-    first.axes = ("Z" if in_space else "T") + first.axes
     if any(part.valid is not None for part in parts):
         valid = [
             np.ones(part.pixels.shape, dtype=bool) if part.valid is None else part.valid
@@ -267,27 +500,43 @@ def _stacked(slices: list[_Slice], in_space: bool, max_pixels: int) -> Decoded:
             min(low for low, _ in ranges),
             max(high for _, high in ranges),
         )
-    if any(part.window != first.window for part in parts):
-        # A window that changes between slices would create steps in the volume.
-        first.window = None
+    if len({part.metadata.get("unit") for part in parts}) > 1:
+        first.metadata["unit"] = None
     first.pixels = np.stack([part.pixels for part in parts]).astype(dtype, copy=False)
-    if in_space and first.spacing is not None:
-        steps = np.diff([_place(part) for part in slices])
-        first.spacing = (float(np.median(steps)), *first.spacing)
-    return first
 
 
-def _decode(path: str, max_pixels: int) -> Decoded:
+def _decode(
+    path: str,
+    max_pixels: int,
+    *,
+    volume_index: int | None = None,
+    as_stored: bool = False,
+    arrange: bool = True,
+) -> Decoded:
     with opened(path) as handle:
-        return decode_dicom(handle, max_pixels)
+        dataset = open_dataset(handle, max_pixels)
+    return decode_dataset(
+        dataset,
+        max_pixels,
+        volume_index=volume_index,
+        as_stored=as_stored,
+        arrange=arrange,
+    )
 
 
-def _warn(n_slices: int, n_missing: int, n_twice: int) -> None:
+def _warn(volume: Decoded, n_slices: int, n_missing: int, n_twice: int) -> None:
     said = []
     if n_missing:
         said.append(f"{n_missing} slices are missing between the {n_slices} others")
     if n_twice:
         said.append(f"{n_twice} slices are duplicates and were dropped")
+    if volume.metadata.get("steps_vary"):
+        steps = np.diff(volume.metadata["slice_positions"])
+        said.append(
+            f"the distances between slices vary from {steps.min():.3g} to "
+            f"{steps.max():.3g} mm (metadata['slice_positions']), and spacing is their "
+            "median"
+        )
     if said:
         warnings.warn(
             f"In a DICOM series {' and '.join(said)}.", UserWarning, stacklevel=5

@@ -15,7 +15,7 @@ nibabel = pytest.importorskip("nibabel")
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform  # noqa: E402
 
 RNG = np.random.default_rng(0)
-VALUES = RNG.integers(-1000, 3000, (3, 4, 5)).astype(np.int16)
+VALUES = RNG.integers(-800, 3000, (3, 4, 5)).astype(np.int16)
 
 
 def volume(codes: str = "RAS", values: np.ndarray = VALUES, kind=None):
@@ -117,11 +117,14 @@ def large() -> bytes:
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (four, r"shape \(3, 4, 5, 6\): its fourth dimension.*four_to_three"),
+        (four, r"shape \(3, 4, 5, 6\): its fourth dimension.*volume_index=0 to 5"),
         (header_only, "is truncated"),
         (lambda: as_bytes(volume())[:-20], "is truncated"),
         (lambda: gzip.compress(as_bytes(volume()))[:-30], "is truncated|damaged"),
-        (lambda: gzip.compress(b"patient,age"), "is not a NIfTI file"),
+        (
+            lambda: gzip.compress(b"patient,age"),
+            "compressed with gzip: .* looks like text",
+        ),
         (lambda: b"\x1f\x8b" + bytes(500), "cannot be unpacked"),
         (pair, r"second file \(.hdr and .img\)"),
         (colours, "colours or complex"),

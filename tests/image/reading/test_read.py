@@ -250,7 +250,7 @@ def test_arrays_that_are_no_image(array, match):
 
 
 def test_things_that_hold_no_image():
-    for thing in (3, 2.5, ["a.png", "b.png"], {"path": "a.png"}):
+    for thing in (3, 2.5, ["a.png", "b.png"], {"file": "a.png"}):
         with pytest.raises(
             TypeError, match=f"type {type(thing).__name__} is not an image"
         ):

@@ -121,7 +121,8 @@ def scout() -> list:
 
 
 def phases() -> list:
-    return [*PLANES, *(plane(number, place) for number, place in enumerate(PLACES))]
+    late = [plane(number + 9, place) for number, place in enumerate(PLACES)]
+    return [*PLANES, *late]
 
 
 def unplaced() -> list:
@@ -146,7 +147,7 @@ def films() -> list:
             "8 slices of the series have only 4 distinct positions: .* several volumes",
         ),
         (unplaced, "3 of the 3 files .* no position in the patient and no unique"),
-        (films, "2 files with up to 2 frames each"),
+        (films, "2 files with 2 frames each.*volume_index=0 to 1"),
         (list, r"no DICOM image \(other files: 0\)"),
     ],
 )
