@@ -398,6 +398,11 @@ def _check_kind(header: Header) -> None:
             "The DICOM file is a whole-slide image of pathology. Cut tiles, e.g. with "
             "wsidicom, and pass them as arrays, one or a list."
         )
+    if "MOSAIC" in (header.value("ImageType") or ()):
+        raise ImageReadError(
+            "The DICOM image is a mosaic: the slices of a volume, side by side in one "
+            "plane. Convert it to NIfTI, e.g. with dcm2niix."
+        )
     if not any(name in dataset for name in _PIXELS):
         modality = header.text("Modality") or "unknown modality"
         raise ImageReadError(

@@ -76,7 +76,16 @@ _UNSUPPORTED: tuple[tuple[tuple[bytes, ...], int, str, str], ...] = (
     ),
     (
         (b"\x89HDF\r\n\x1a\n",),
-        *(0, "an HDF5 file", "Read the array with h5py, and pass it."),
+        *(0, "an HDF5 file (or MINC 2)"),
+        "Read the array with h5py, or the image with nibabel, and pass it.",
+    ),
+    (
+        (b"CDF\x01", b"CDF\x02"),
+        *(
+            0,
+            "a MINC or netCDF file",
+            "Load it with nibabel, and pass the image object.",
+        ),
     ),
     (
         (b"MATLAB 5.0",),

@@ -294,10 +294,10 @@ def _warn_probable_ct(image: Decoded, low: float) -> None:
         return
     warnings.warn(
         f"The {image.metadata.get('format')} image is probably a CT: its smallest "
-        f"value is {low:g}. The format does not state the unit, so the image is scaled "
-        "from its own smallest to its largest value, and the same tissue differs between "
-        "scans. If the values are Hounsfield units, pass scaling='hounsfield' (as for "
-        "CT in DICOM) or a window.",
+        f"value is {low:g}. The format does not state the unit, so the image is "
+        "scaled from its own smallest to its largest value, and the same tissue "
+        "differs between scans. If the values are Hounsfield units, pass "
+        "scaling='hounsfield' (as for CT in DICOM) or a window.",
         UserWarning,
         stacklevel=4,
     )

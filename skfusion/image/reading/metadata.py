@@ -77,7 +77,8 @@ def read_metadata(source: Any) -> pd.DataFrame:
         the age is absent), ``acquired`` (date and time, local to the scanner),
         ``rows``, ``columns``, ``n_frames`` (of a folder: files), ``spacing_y`` and
         ``spacing_x`` (mm), ``slice_thickness`` (mm), ``photometric``,
-        ``bits_stored``, ``manufacturer``, ``model``, ``kvp`` (kV), ``tube_current`` (mA), ``exposure`` (mAs), ``contrast`` (whether an agent
+        ``bits_stored``, ``manufacturer``, ``model``, ``kvp`` (kV), ``tube_current``
+        (mA), ``exposure`` (mAs), ``contrast`` (whether an agent
         is named), ``echo_time`` and ``repetition_time`` (ms), ``field_strength`` (T).
         The index is that of a Series, else a range from 0.
 

@@ -154,7 +154,7 @@ def _decode_jpeg_2000(handle: io.BufferedIOBase, max_pixels: int) -> Decoded:
         handle.seek(0)
         found = openjpeg.get_parameters(handle.read())
         bits, is_signed = int(found["precision"]), bool(found["is_signed"])
-        n_channels = int(found["nr_components"])
+        n_channels = int(found["samples_per_pixel"])
         if bits <= 8 and not is_signed:
             handle.seek(0)
             return decode_pil(open_with_pillow(handle, "JPEG2000"), max_pixels)

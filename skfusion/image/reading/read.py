@@ -396,7 +396,8 @@ def content_digest(cell: Any, memo: Callable[[Any], str] | None = None) -> str:
             cell.save_as(content, enforce_file_format=False)
         return content_digest(content.getvalue())
     if is_nibabel_image(cell):
-        head = f"nibabel {np.asarray(cell.affine).tolist()} {cell.header}".encode()
+        dim_info = getattr(cell.header, "get_dim_info", tuple)()
+        head = f"nibabel {np.asarray(cell.affine).tolist()} {dim_info}".encode()
         return hashlib.sha256(
             head + _digest_array(np.asarray(cell.dataobj)).encode()
         ).hexdigest()

@@ -27,8 +27,16 @@ from skfusion.image.reading.volumes import check_volume_index
 __all__ = ["decode_tiff"]
 
 
-_BITS, _PHOTOMETRIC, _DESCRIPTION, _SAMPLES, _PLANAR = 258, 262, 270, 277, 284
-_ORIENTATION, _SAMPLE_FORMAT, _IMAGE_DEPTH = 274, 339, 32997
+_COMPRESSION, _BITS, _PHOTOMETRIC, _DESCRIPTION, _SAMPLES, _PLANAR = (
+    259,
+    258,
+    262,
+    270,
+    277,
+    284,
+)
+_ORIENTATION, _PREDICTOR, _SAMPLE_FORMAT, _IMAGE_DEPTH = 274, 317, 339, 32997
+_WITHOUT_PREDICTOR = (1, 32773)  # no compression, and PackBits
 _UNSIGNED, _FLOAT = 1, 3  # values of SampleFormat
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE = 0, 1, 2, 3
 _WHOLE_SLIDES = ("is_svs", "is_ndpi", "is_scn", "is_bif", "is_philips", "is_avs")
@@ -92,6 +100,10 @@ def _is_exact_with_pillow(image: Any) -> bool:
     if "ImageJ=" in text or "<OME" in text or text.startswith("Aperio"):
         return False
     if int(tags.get(_IMAGE_DEPTH) or 1) > 1:
+        return False
+    # libtiff, which Pillow uses, ignores the predictor of these compressions.
+    has_predictor = int(tags.get(_PREDICTOR) or 1) > 1
+    if has_predictor and int(tags.get(_COMPRESSION) or 1) in _WITHOUT_PREDICTOR:
         return False
     bits = set(_as_tuple(tags.get(_BITS, 1)))
     formats = set(_as_tuple(tags.get(_SAMPLE_FORMAT, _UNSIGNED)))
@@ -246,6 +258,11 @@ def _check(page: Any, axes: str, n_planes: int, max_pixels: int) -> None:
         raise ImageReadError(
             f"The TIFF has values of type {page.dtype}; expected booleans, integers or "
             "floats."
+        )
+    if n_samples > 1 and np.dtype(page.dtype).kind == "b":
+        raise ImageReadError(
+            "The TIFF has colours of 1 bit per channel; expected at least 8 bits. "
+            "Convert it to 8 bits."
         )
     if n_samples not in (1, 3, 4):
         raise ImageReadError(
