@@ -370,16 +370,18 @@ def _ehr_columns(X: pd.DataFrame, arguments: argparse.Namespace) -> list[str]:
     if arguments.ehr is not None:
         _say(f"EHR columns: {', '.join(arguments.ehr)}")
         return list(arguments.ehr)
-    from skfusion.modality import infer_columns
+    from skfusion.modality import find_column_roles
 
     taken = {arguments.target, arguments.groups, *arguments.image, *arguments.drop}
-    images, ehr, identifiers = infer_columns(X.drop(columns=list(taken - {None})))
-    _say(f"EHR columns: {', '.join(ehr) or 'none'}")
-    if identifiers:
-        _say(f"Excluded as identifiers: {', '.join(identifiers)}")
-    if images:
-        _say(f"Excluded image paths, not passed as --image: {', '.join(images)}")
-    return ehr
+    roles = find_column_roles(X, taken)
+    _say(f"EHR columns: {', '.join(roles.ehr) or 'none'}")
+    if roles.identifiers:
+        _say(f"Excluded as identifiers: {', '.join(roles.identifiers)}")
+    if roles.images:
+        _say(f"Excluded image paths, not passed as --image: {', '.join(roles.images)}")
+    for column, found in roles.left_out.items():
+        _say(f"Excluded {column}, not passed as --image: {found.description}")
+    return roles.ehr
 
 
 # -- messages -------------------------------------------------------------------------
