@@ -128,8 +128,9 @@ def _add_compare(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="compare strategies on a cohort table",
         description="Compare each modality alone with early, late and joint fusion. "
-        "The table has one row per case. Image columns contain paths, absolute or "
-        "relative to the folder of the table.",
+        "The table has one row per case. Image columns contain paths of files or of "
+        "folders with a DICOM series. Relative paths are looked up from the folder of "
+        "the table.",
     )
     add = compare.add_argument
     add("table", metavar="cohort.csv", help="cohort table (.csv or .tsv)")
@@ -138,7 +139,8 @@ def _add_compare(commands: Any, common: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="COL",
-        help="column of image paths, one modality per column (repeatable)",
+        help="column of image paths, relative to the folder of the table or absolute; "
+        "one modality per column (repeatable)",
     )
     add("--target", required=True, metavar="COL", help="outcome column")
     add("--groups", metavar="COL", help="column of patient ids")

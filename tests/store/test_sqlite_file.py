@@ -256,6 +256,7 @@ def test_a_read_only_store_is_read_and_added_to_in_memory(monkeypatch, launch, f
     monkeypatch.setenv("IMAGE", str(image))
     try:
         store.put_many(arrays(["0", "1"]))
+        time.sleep(tables.SETTLING_SECONDS)
         store.digest_file(image)
         store.close()
         base.chmod(0o755)
