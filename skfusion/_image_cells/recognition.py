@@ -82,7 +82,7 @@ class CellInspection:
 
     @property
     def description(self) -> str:
-        """What the cells are, with counts, as used in messages."""
+        """Counts of images and paths, as used in messages."""
         parts = []
         if self.n_images:
             parts.append(
@@ -159,7 +159,9 @@ def has_class(cell: Any, *names: str) -> bool:
     >>> has_class(collections.Counter(), "collections.Counter")
     True
     """
-    bases = {f"{c.__module__.partition('.')[0]}.{c.__name__}" for c in type(cell).mro()}
+    bases = {
+        f"{c.__module__.partition('.')[0]}.{c.__name__}" for c in type(cell).__mro__
+    }
     return not bases.isdisjoint(names)
 
 

@@ -125,7 +125,7 @@ def _unknown(
     if is_image_cell(cell):
         remedy = "Use ImageEmbedder for images."
     else:
-        known = (_REMEDIES[base] for base in kind.mro() if base in _REMEDIES)
+        known = (_REMEDIES[base] for base in kind.__mro__ if base in _REMEDIES)
         remedy = next(known, "Convert them to numbers or text.")
     error = TypeError(
         f"{owner}: got {what} in column {name!r}, row position {row}: expected "

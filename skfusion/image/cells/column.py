@@ -36,6 +36,8 @@ def as_cells(X: Any, owner: str = "ImageEmbedder") -> tuple[list[Any], object]:
             "Pass it in a list."
         )
     refuse_unknown_table(X, owner)
+    if type(X).__module__.partition(".")[0] == "pyarrow":
+        X = X.to_pandas()
     shape: Any = getattr(X, "shape", None)
     if hasattr(X, "columns"):  # a frame of pandas or polars
         if shape[1] != 1:
