@@ -149,6 +149,8 @@ def check_scalars(column: pd.Series, owner: str) -> None:
     """
     if column.dtype != object:
         return
+    if not any(issubclass(kind, LISTS) for kind in set(map(type, column))):
+        return
     for row, cell in enumerate(column):
         if isinstance(cell, LISTS):
             error = TypeError(
