@@ -259,9 +259,12 @@ def refuse_unknown_table(X: Any, estimator_name: str) -> None:
     Traceback (most recent call last):
     TypeError: TabularEncoder: X must be a table in memory of pandas, polars or ...
     """
-    root = type(X).__module__.partition(".")[0]
+    roots = [base.__module__.partition(".")[0] for base in type(X).__mro__]
+    if "pandas" in roots:  # also of packages that extend pandas, such as geopandas
+        return
+    root = roots[0]
     remedy = _CONVERSIONS.get(root)
-    if remedy is None and root not in ("pandas", "polars", "pyarrow", "numpy"):
+    if remedy is None and root not in ("polars", "pyarrow", "numpy"):
         # A table of any other package has columns and a way to pandas.
         ways = ("to_pandas", "toPandas", "to_pandas_df", "to_df", "compute", "collect")
         known = [way for way in ways if callable(getattr(X, way, None))]

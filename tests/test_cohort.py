@@ -104,6 +104,12 @@ def test_tables_of_polars_and_pyarrow_are_read(convert):
     np.testing.assert_allclose(fitted.predict_proba(table), expected)
 
 
+def test_extensions_of_pandas_are_read():
+    kind = type("Frame", (pd.DataFrame,), {"compute": method})
+    kind.__module__ = "geopandas.geodataframe"
+    assert as_pandas(kind(FRAME)).equals(FRAME)
+
+
 def test_batches_of_pyarrow_are_read():
     batch = pa.RecordBatch.from_pandas(FRAME)
     pd.testing.assert_frame_equal(as_pandas(batch), FRAME)
