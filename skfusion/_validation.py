@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,11 +16,30 @@ __all__ = [
     "check_confidence_level",
     "check_number",
     "check_option",
+    "check_unique_labels",
     "check_weights",
     "did_you_mean",
     "examples_of",
+    "first_unhashable",
     "is_number",
+    "refuse_unknown_table",
 ]
+
+# Tables that are not read as they are: root package of the class -> conversion. They
+# are told by the name of the package, which is not imported for it.
+_CONVERSIONS = {
+    "cudf": ".to_pandas()",
+    "dask": ".compute()",
+    "dask_expr": ".compute()",
+    "daft": ".to_pandas()",
+    "datatable": ".to_pandas()",
+    "duckdb": ".df()",
+    "ibis": ".to_pandas()",
+    "modin": ".modin.to_pandas()",
+    "pyspark": ".toPandas()",
+    "snowflake": ".to_pandas()",
+    "vaex": ".to_pandas_df()",
+}
 
 
 def check_weights(sample_weight: Any, n_rows: int, owner: str) -> np.ndarray:
@@ -212,6 +232,108 @@ def check_option(
         f"{estimator_name}: {name} must be one of {known}{other}, got {value!r}."
         f"{hint if isinstance(value, str) else ''}"
     )
+
+
+def refuse_unknown_table(X: Any, estimator_name: str) -> None:
+    """Check that a table is not of a type that NumPy would convert without its columns.
+
+    Parameters
+    ----------
+    X : object
+        Table of the user.
+    estimator_name : str
+        Name of the estimator or function, for the message.
+
+    Raises
+    ------
+    TypeError
+        If `X` is a table of another package than pandas, polars and pyarrow, such as
+        dask, or a query that has not been run.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from skfusion._validation import refuse_unknown_table
+    >>> refuse_unknown_table(pl.DataFrame({"age": [61]}), "TabularEncoder")
+    >>> refuse_unknown_table(pl.LazyFrame({"age": [61]}), "TabularEncoder")
+    Traceback (most recent call last):
+    TypeError: TabularEncoder: X must be a table in memory of pandas, polars or ...
+    """
+    roots = [base.__module__.partition(".")[0] for base in type(X).__mro__]
+    if "pandas" in roots:  # also of packages that extend pandas, such as geopandas
+        return
+    root = roots[0]
+    remedy = _CONVERSIONS.get(root)
+    if remedy is None and root not in ("polars", "pyarrow", "numpy"):
+        # A table of any other package has columns and a way to pandas.
+        ways = ("to_pandas", "toPandas", "to_pandas_df", "to_df", "compute", "collect")
+        known = [way for way in ways if callable(getattr(X, way, None))]
+        if known and hasattr(X, "columns"):
+            remedy = f".{known[0]}()"
+    if root == "polars" and type(X).__name__ == "LazyFrame":
+        remedy = ".collect()"
+    if remedy is not None:
+        raise TypeError(
+            f"{estimator_name}: X must be a table in memory of pandas, polars or "
+            f"pyarrow, or an array, got {type(X).__module__}.{type(X).__qualname__}. "
+            f"Convert it with {remedy} first."
+        )
+
+
+def check_unique_labels(labels: Sequence[Any], estimator_name: str) -> None:
+    """Check that the column labels of a table are unique and not missing.
+
+    Raises
+    ------
+    ValueError
+        If a label is used more than once, or is None or NaN.
+
+    Examples
+    --------
+    >>> from skfusion._validation import check_unique_labels
+    >>> check_unique_labels(["age", "sex"], "TabularEncoder")
+    >>> check_unique_labels(["age", "sex", "age"], "TabularEncoder")
+    Traceback (most recent call last):
+    ValueError: TabularEncoder: X has duplicate column labels: it has more than one ...
+    """
+    counts = Counter(labels)
+    repeated = [repr(label) for label, count in counts.items() if count > 1]
+    if repeated:
+        more = f" and {len(repeated) - 5} more" if len(repeated) > 5 else ""
+        raise ValueError(
+            f"{estimator_name}: X has duplicate column labels: it has more than one "
+            f"column named {', '.join(repeated[:5])}{more}. Column names must be "
+            "unique. Rename or remove the columns."
+        )
+    missing = [
+        position
+        for position, label in enumerate(labels)
+        if label is None
+        or (isinstance(label, float) and math.isnan(label))
+        or type(label).__name__ in ("NAType", "NaTType")
+    ]
+    if missing:
+        raise ValueError(
+            f"{estimator_name}: X has missing column labels (None or NaN) at column "
+            f"position(s) {missing[:5]}. Name the columns."
+        )
+
+
+def first_unhashable(cells: Iterable[Any]) -> int | None:
+    """Return the position of the first cell that cannot be a key, such as a list.
+
+    Examples
+    --------
+    >>> from skfusion._validation import first_unhashable
+    >>> first_unhashable(["a", None, ["a", "b"]])
+    2
+    """
+    for position, cell in enumerate(cells):
+        try:
+            hash(cell)
+        except TypeError:
+            return position
+    return None
 
 
 def is_number(value: Any) -> bool:

@@ -10,7 +10,12 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import column_or_1d
 
-from skfusion.modality import infer_columns, missing_column_message
+from skfusion._validation import (
+    check_unique_labels,
+    first_unhashable,
+    refuse_unknown_table,
+)
+from skfusion.modality import find_column_roles, missing_column_message
 
 __all__ = ["TrainingData", "as_pandas", "check_groups", "warn_repeated_ids"]
 
@@ -81,6 +86,8 @@ def check_groups(
     ValueError
         If the column does not exist, an id is missing, or the number of ids differs
         from the number of rows.
+    TypeError
+        If an id is a list or another object that cannot be compared.
 
     Examples
     --------
@@ -103,7 +110,8 @@ def check_groups(
                 ).replace("modality 'groups' needs", "groups= names")
             )
         groups = frame[column]
-    values = pd.Series(column_or_1d(groups))
+    where = "groups" if column is None else f"groups column {column!r}"
+    values = pd.Series(_one_dimensional(groups, where, owner))
     if len(values) != len(frame):
         raise ValueError(
             f"{owner}: groups has {len(values)} entries but X has {len(frame)} "
@@ -120,13 +128,32 @@ def check_groups(
     return pd.factorize(values)[0]
 
 
+def _one_dimensional(groups: Any, where: str, owner: str) -> Any:
+    """Return patient ids as a 1-D array, and check that they can be compared."""
+    if isinstance(groups, list | tuple) and any(
+        isinstance(entry, list | tuple) and len(entry) != 1 for entry in groups
+    ):
+        groups = pd.Series(groups, dtype=object)  # NumPy would make it 2-D, or fail
+    values = column_or_1d(groups)
+    row = first_unhashable(values) if values.dtype == object else None
+    if row is not None:
+        raise TypeError(
+            f"{owner}: got {type(values[row]).__name__} in {where}, row position "
+            f"{row}; expected one patient id per row, such as text or an integer."
+        )
+    return values
+
+
 def warn_repeated_ids(frame: pd.DataFrame, owner: str) -> None:
     """Warn if a column looks like a patient id and has repeated values."""
-    _, _, identifiers = infer_columns(frame.iloc[:0])
+    identifiers = find_column_roles(frame.iloc[:0]).identifiers
     # Patient ids come first, because a lesion or study id is a finer unit.
     identifiers.sort(key=lambda c: not any(w in str(c) for w in ("patient", "subject")))
     for column in identifiers:
-        n_values = frame[column].nunique()
+        ids = frame[column]
+        if first_unhashable(ids.dropna()) is not None:
+            ids = ids.dropna().map(repr)  # lists: equal if they look the same
+        n_values = ids.nunique()
         if n_values < frame[column].notna().sum():
             warnings.warn(
                 f"{owner}: column {column!r} looks like a patient id and repeats "
@@ -139,11 +166,46 @@ def warn_repeated_ids(frame: pd.DataFrame, owner: str) -> None:
             return
 
 
-def as_pandas(X: Any) -> pd.DataFrame | None:
-    """Return a pandas or polars frame as a pandas frame, or None for other types."""
+def as_pandas(X: Any, owner: str = "skfusion") -> pd.DataFrame | None:
+    """Return a table of pandas, polars or pyarrow as a pandas frame.
+
+    Parameters
+    ----------
+    X : object
+        Cohort of the user.
+    owner : str, default="skfusion"
+        Name of the estimator or function, used in messages.
+
+    Returns
+    -------
+    DataFrame or None
+        None if `X` is not a table, e.g. an array.
+
+    Raises
+    ------
+    TypeError
+        If `X` is a table of another package.
+    ValueError
+        If column labels are not unique, or missing.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from skfusion.cohort import as_pandas
+    >>> as_pandas(pl.DataFrame({"age": [61, 48]}))["age"].tolist()
+    [61, 48]
+    >>> as_pandas([[61], [48]]) is None
+    True
+    """
+    refuse_unknown_table(X, owner)
+    root = type(X).__module__.partition(".")[0]
+    if root == "pyarrow" and hasattr(X, "to_pandas") and hasattr(X, "num_columns"):
+        check_unique_labels(X.schema.names, owner)
+        X = X.to_pandas()
     if isinstance(X, pd.DataFrame):
+        check_unique_labels(list(X.columns), owner)
         return X
-    if type(X).__module__.partition(".")[0] == "polars" and hasattr(X, "get_column"):
+    if root == "polars" and hasattr(X, "get_column"):
         columns = {}
         for name in X.columns:
             column = X.get_column(name)

@@ -7,21 +7,28 @@ given as a triple ``(name, transformer_or_estimator, columns)``, as in scikit-le
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from skfusion._image_cells.recognition import (
+    CellInspection,
+    cell_presence,
+    inspect_cells,
+    is_image_cell,
+)
 from skfusion._validation import did_you_mean
 
 __all__ = [
+    "ColumnRoles",
     "Modality",
     "cell_presence",
     "check_modalities",
+    "find_column_roles",
     "infer_columns",
     "infer_modality_columns",
     "is_image_cell",
@@ -29,14 +36,8 @@ __all__ = [
     "presence_mask",
 ]
 
-IMAGE_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif"),
-    *(".dcm", ".dicom", ".nii", ".nii.gz", ".mha", ".nrrd"),
-)
-IMAGE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"BM", b"RIFF")
 ID_NAMES = ("id", "mrn", "pid", "patient", "subject", "person", "case", "accession")
 ID_SUFFIXES = ("_id", "_uid", "_mrn", "_key")
-N_CELLS_INSPECTED = 50
 
 
 @dataclass(frozen=True)
@@ -232,46 +233,99 @@ def missing_column_message(
     )
 
 
-def is_image_cell(cell: Any) -> bool:
-    """Return whether a cell is an image.
+@dataclass(frozen=True)
+class ColumnRoles:
+    """Columns of a cohort by their role in ``modalities="auto"``.
 
-    An image is a path, an array, a PIL image, bytes, or a bag (list) of these.
+    Attributes
+    ----------
+    images, ehr, identifiers : list of column labels
+        Columns of images, EHR columns and identifiers, in the order of the cohort.
+    left_out : dict of column label to CellInspection
+        Columns of paths that are not images, and of a minority of images.
+    mixed : dict of column label to CellInspection
+        Columns of images with cells that are not images.
+    """
+
+    images: list[Any] = field(default_factory=list)
+    ehr: list[Any] = field(default_factory=list)
+    identifiers: list[Any] = field(default_factory=list)
+    left_out: dict[Any, CellInspection] = field(default_factory=dict)
+    mixed: dict[Any, CellInspection] = field(default_factory=dict)
+
+    def warn(self, estimator_name: str, *, stacklevel: int = 2) -> None:
+        """Warn of the columns that are left out, and of images among other cells."""
+        for column, found in self.left_out.items():
+            warnings.warn(
+                f"{estimator_name}: column {column!r} is left out of the inferred "
+                f"modalities: {found.description}, and paths are not used as "
+                "categories. Relative paths are looked up from the working directory. "
+                "Correct the cells, or name the modalities instead of using 'auto', "
+                f"with an ImageEmbedder for {column!r} if it has images.",
+                UserWarning,
+                stacklevel=stacklevel + 1,
+            )
+        for column, found in self.mixed.items():
+            warnings.warn(
+                f"{estimator_name}: column {column!r} is inferred to be a column of "
+                f"images, but {found.n_cells - found.n_images} of {found.n_cells} "
+                "inspected cells are not images. Set them to None, or name the "
+                "modalities instead of using 'auto'.",
+                UserWarning,
+                stacklevel=stacklevel + 1,
+            )
+
+
+def find_column_roles(X: pd.DataFrame, aside: Iterable[Any] = ()) -> ColumnRoles:
+    """Find the columns of images, EHR columns and identifiers, without warnings.
 
     Parameters
     ----------
-    cell : object
-        Cell of a table.
+    X : DataFrame of shape (n_samples, n_columns)
+        The cohort.
+    aside : iterable of column labels
+        Columns with another role, such as the groups.
 
     Returns
     -------
-    bool
+    ColumnRoles
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from skfusion.modality import is_image_cell
-    >>> is_image_cell("scan_01.PNG"), is_image_cell(np.zeros((8, 8)))
-    (True, True)
-    >>> is_image_cell("female"), is_image_cell(np.zeros(8))
-    (False, False)
+    >>> import pandas as pd
+    >>> from skfusion.modality import find_column_roles
+    >>> X = pd.DataFrame({"cxr": ["a.png", "b.png"], "age": [4, 9]})
+    >>> find_column_roles(X, aside=["age"]).images
+    ['cxr']
     """
-    if isinstance(cell, (str, os.PathLike)):
-        return os.fspath(cell).lower().endswith(IMAGE_SUFFIXES)
-    if isinstance(cell, (bytes, bytearray)):
-        return bytes(cell[:4]).startswith(IMAGE_MAGIC) or cell[128:132] == b"DICM"
-    if isinstance(cell, np.ndarray) and cell.dtype != object:
-        return cell.ndim >= 2
-    if isinstance(cell, (list, tuple)):
-        return len(cell) > 0 and all(is_image_cell(part) for part in cell)
-    return type(cell).__module__.partition(".")[0] == "PIL"
+    aside = set(aside)
+    roles = ColumnRoles()
+    for column in X.columns:
+        if column in aside:
+            continue
+        if _is_identifier(column):
+            roles.identifiers.append(column)
+            continue
+        found = inspect_cells(X[column])
+        if found.is_image_column:
+            roles.images.append(column)
+            if found.n_images < found.n_cells:
+                roles.mixed[column] = found
+        elif found.has_paths:
+            roles.left_out[column] = found
+        else:
+            roles.ehr.append(column)
+    return roles
 
 
 def infer_columns(X: pd.DataFrame) -> tuple[list[Any], list[Any], list[Any]]:
     """Split the columns of a cohort into images, EHR and identifiers.
 
-    A column contains images if each of its first 50 non-missing cells is an image. An
-    identifier is a column with a name such as ``patient_id`` or ``mrn``. It is not
-    used as a feature.
+    Up to 50 non-missing cells of a column are inspected. A column contains images if
+    at least half of them are images (see `is_image_cell`), with a warning if some are
+    not. A column of other paths, or with fewer images, is in none of the three lists,
+    with a warning. An identifier is a column with a name such as ``patient_id`` or
+    ``mrn``. It is not used as a feature.
 
     Parameters
     ----------
@@ -282,6 +336,11 @@ def infer_columns(X: pd.DataFrame) -> tuple[list[Any], list[Any], list[Any]]:
     -------
     images, ehr, identifiers : list of column labels
 
+    Warns
+    -----
+    UserWarning
+        If a column is left out, or a column of images has other cells.
+
     Examples
     --------
     >>> import pandas as pd
@@ -290,15 +349,9 @@ def infer_columns(X: pd.DataFrame) -> tuple[list[Any], list[Any], list[Any]]:
     >>> infer_columns(X)
     (['cxr'], ['age'], ['patient_id'])
     """
-    images, ehr, identifiers = [], [], []
-    for column in X.columns:
-        if _is_identifier(column):
-            identifiers.append(column)
-        elif _holds_images(X[column]):
-            images.append(column)
-        else:
-            ehr.append(column)
-    return images, ehr, identifiers
+    roles = find_column_roles(X)
+    roles.warn("infer_columns")
+    return roles.images, roles.ehr, roles.identifiers
 
 
 def infer_modality_columns(
@@ -308,7 +361,7 @@ def infer_modality_columns(
 
     Each column of images is one modality with the name of the column. The other
     columns are one modality, ``"ehr"`` (``"ehr_table"`` if a column of images has that
-    name). Identifiers are left out, with a warning.
+    name). Identifiers and paths that are not images are left out, with a warning.
 
     Parameters
     ----------
@@ -326,6 +379,16 @@ def infer_modality_columns(
     dict of str to (str, list of column labels)
         Kind of each modality, ``"image"`` or ``"ehr"``, and its columns.
 
+    Raises
+    ------
+    ValueError
+        If no column is left for a modality.
+
+    Warns
+    -----
+    UserWarning
+        As in `infer_columns`, and if identifiers are left out.
+
     Examples
     --------
     >>> import pandas as pd
@@ -334,51 +397,29 @@ def infer_modality_columns(
     >>> infer_modality_columns(X, aside=(), estimator_name="compare_fusion")
     {'cxr': ('image', ['cxr']), 'ehr': ('ehr', ['age', 'crp'])}
     """
-    aside = set(aside)
-    images, ehr, identifiers = (
-        [column for column in columns if column not in aside]
-        for columns in infer_columns(X)
-    )
-    if identifiers:
+    roles = find_column_roles(X, aside)
+    roles.warn(estimator_name, stacklevel=stacklevel + 1)
+    if roles.identifiers:
         warnings.warn(
             f"{estimator_name}: modalities='auto' leaves out the identifier column(s) "
-            f"{identifiers}. Name the modalities to use them as features.",
+            f"{roles.identifiers}. Name the modalities to use them as features.",
             UserWarning,
             stacklevel=stacklevel + 1,
         )
-    found = {str(column): ("image", [column]) for column in images}
-    if ehr:
-        found["ehr_table" if "ehr" in found else "ehr"] = ("ehr", ehr)
+    found = {str(column): ("image", [column]) for column in roles.images}
+    if roles.ehr:
+        found["ehr_table" if "ehr" in found else "ehr"] = ("ehr", roles.ehr)
+    if not found:
+        raise ValueError(
+            f"{estimator_name}: modalities='auto' finds no column of images and no EHR "
+            f"column among the {X.shape[1]} columns of X. Name the modalities."
+        )
     return found
 
 
 def _is_identifier(column: Any) -> bool:
     name = str(column).lower()
     return name in ID_NAMES or name.endswith(ID_SUFFIXES)
-
-
-def _holds_images(column: pd.Series) -> bool:
-    if not (
-        pd.api.types.is_object_dtype(column) or pd.api.types.is_string_dtype(column)
-    ):
-        return False
-    filled = column[cell_presence(column)].iloc[:N_CELLS_INSPECTED]
-    return len(filled) > 0 and all(is_image_cell(cell) for cell in filled)
-
-
-def cell_presence(column: pd.Series) -> np.ndarray:
-    """Return which cells are neither null, an empty string nor an empty bag."""
-    filled = column.notna().to_numpy()
-    if column.dtype == object or pd.api.types.is_string_dtype(column):
-        empty = [_is_empty(cell) for cell in column]
-        filled = filled & ~np.asarray(empty, dtype=bool)
-    return np.asarray(filled, dtype=bool)
-
-
-def _is_empty(cell: Any) -> bool:
-    if isinstance(cell, (list, tuple)):  # a bag, in which images can be missing
-        return all(pd.api.types.is_scalar(part) and pd.isna(part) for part in cell)
-    return isinstance(cell, (str, bytes)) and len(cell) == 0
 
 
 def presence_mask(modalities: Sequence[Modality], X: pd.DataFrame) -> np.ndarray:

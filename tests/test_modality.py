@@ -128,7 +128,8 @@ def test_columns_are_inferred_with_care():
     assert ehr == ["age", "crp", "note"]
     assert identifiers == ["patient_id"]
     mixed = pd.DataFrame({"finding": ["a.png", "opacity"], "empty": [None, None]})
-    assert infer_columns(mixed) == ([], ["finding", "empty"], [])
+    with pytest.warns(UserWarning, match="'finding'.*1 of 2 inspected cells are not"):
+        assert infer_columns(mixed) == (["finding"], ["empty"], [])
 
 
 def test_blocks_fit_on_present_rows_only_and_leave_absent_ones_nan():

@@ -128,8 +128,9 @@ def _add_compare(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="compare strategies on a cohort table",
         description="Compare each modality alone with early, late and joint fusion. "
-        "The table has one row per case. Image columns contain paths, absolute or "
-        "relative to the folder of the table.",
+        "The table has one row per case. Image columns contain paths of files or of "
+        "folders with a DICOM series. Relative paths are looked up from the folder of "
+        "the table.",
     )
     add = compare.add_argument
     add("table", metavar="cohort.csv", help="cohort table (.csv or .tsv)")
@@ -138,7 +139,8 @@ def _add_compare(commands: Any, common: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="COL",
-        help="column of image paths, one modality per column (repeatable)",
+        help="column of image paths, relative to the folder of the table or absolute; "
+        "one modality per column (repeatable)",
     )
     add("--target", required=True, metavar="COL", help="outcome column")
     add("--groups", metavar="COL", help="column of patient ids")
@@ -370,16 +372,18 @@ def _ehr_columns(X: pd.DataFrame, arguments: argparse.Namespace) -> list[str]:
     if arguments.ehr is not None:
         _say(f"EHR columns: {', '.join(arguments.ehr)}")
         return list(arguments.ehr)
-    from skfusion.modality import infer_columns
+    from skfusion.modality import find_column_roles
 
     taken = {arguments.target, arguments.groups, *arguments.image, *arguments.drop}
-    images, ehr, identifiers = infer_columns(X.drop(columns=list(taken - {None})))
-    _say(f"EHR columns: {', '.join(ehr) or 'none'}")
-    if identifiers:
-        _say(f"Excluded as identifiers: {', '.join(identifiers)}")
-    if images:
-        _say(f"Excluded image paths, not passed as --image: {', '.join(images)}")
-    return ehr
+    roles = find_column_roles(X, taken)
+    _say(f"EHR columns: {', '.join(roles.ehr) or 'none'}")
+    if roles.identifiers:
+        _say(f"Excluded as identifiers: {', '.join(roles.identifiers)}")
+    if roles.images:
+        _say(f"Excluded image paths, not passed as --image: {', '.join(roles.images)}")
+    for column, found in roles.left_out.items():
+        _say(f"Excluded {column}, not passed as --image: {found.description}")
+    return roles.ehr
 
 
 # -- messages -------------------------------------------------------------------------

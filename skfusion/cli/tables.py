@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from skfusion._image_cells.recognition import is_url
+from skfusion._paths import explain_missing
+
 __all__ = ["check_columns", "read_cohort", "resolve_paths"]
 
 
@@ -95,7 +98,8 @@ def resolve_paths(cells: pd.Series, folder: str | os.PathLike[str]) -> pd.Series
     Parameters
     ----------
     cells : Series of shape (n_samples,)
-        Paths, absolute or relative to `folder`. An empty cell is an absent image.
+        Paths of files or of folders with a DICOM series, absolute or relative to
+        `folder`. An empty cell is an absent image. URLs are not changed.
     folder : str or PathLike
         Folder of the table.
 
@@ -107,17 +111,24 @@ def resolve_paths(cells: pd.Series, folder: str | os.PathLike[str]) -> pd.Series
     Raises
     ------
     FileNotFoundError
-        If the file of a cell does not exist.
+        If the file or folder of a cell does not exist.
     """
     base = Path(folder).resolve()
-    paths = [
-        None if pd.isna(cell) or cell == "" else str(base / str(cell)) for cell in cells
+    paths = [None if pd.isna(cell) or cell == "" else str(cell) for cell in cells]
+    paths = [path if not path or is_url(path) else str(base / path) for path in paths]
+    lost = [
+        i
+        for i, path in enumerate(paths)
+        if path and not is_url(path) and not os.path.exists(path)
     ]
-    lost = [i for i, path in enumerate(paths) if path and not os.path.isfile(path)]
     if lost:
+        why = explain_missing(str(cells.iloc[lost[0]]))
+        if why.startswith(" Relative"):  # not from the working directory, see below
+            why = ""
         raise FileNotFoundError(
             f"column {cells.name!r}: the files of {len(lost)} of {len(paths)} cells do "
-            f"not exist, first at row position(s) {lost[:5]}. Paths are relative to "
-            "the folder of the table. Leave a cell empty if there is no image"
+            f"not exist, first at row position(s) {lost[:5]}.{why} Relative paths are "
+            "looked up from the folder of the table. Leave a cell empty if there is no "
+            "image"
         )
     return pd.Series(paths, index=cells.index, dtype=object, name=cells.name)

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_random_state
 
-from skfusion._validation import check_number, check_option
+from skfusion._validation import check_number, check_option, check_unique_labels
 from skfusion.modality import (
     Modality,
     cell_presence,
     check_modalities,
-    infer_columns,
+    find_column_roles,
     infer_modality_columns,
     presence_mask,
 )
@@ -158,6 +158,7 @@ def _find_modalities(X: Any, modalities: Any) -> list[Modality]:
             f"{type(X).__module__}.{type(X).__qualname__}. Convert it first, with "
             "X.to_pandas() or pandas.DataFrame(X)."
         )
+    check_unique_labels(list(X.columns), _OWNER)
     if isinstance(modalities, str) and modalities == "auto":
         with warnings.catch_warnings():
             # Identifiers belong to no modality and are never removed.
@@ -228,7 +229,7 @@ def _presence(
                 "modality."
             )
     rest = np.zeros(len(X), dtype=bool)
-    _, _, identifiers = infer_columns(X)
+    identifiers = find_column_roles(X).identifiers
     for column in X.columns:
         if column not in owners and column not in identifiers:
             rest |= cell_presence(X[column])
@@ -306,7 +307,7 @@ def _default_driver(
     X: pd.DataFrame, parts: list[Modality], rates: Mapping[str, float]
 ) -> Any:
     hidden = {column for p in parts if rates[p.name] for column in p.columns}
-    _, others, _ = infer_columns(X)
+    others = find_column_roles(X).ehr
     numbers = [c for c in others if c not in hidden and _is_number(X[c])]
     if not numbers:
         raise ValueError(

@@ -470,7 +470,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
 
     def _as_frame(self, X: Any, y: Any, *, reset: bool) -> pd.DataFrame:
         target = y if reset else "no_validation"
-        frame = as_pandas(X)
+        frame = as_pandas(X, type(self).__name__)
         if frame is None:
             array = validate_data(
                 self,
@@ -489,12 +489,6 @@ class BaseFusion(TransformerMixin, ModalityParameters):
             raise ValueError(
                 f"{type(self).__name__}: X has 0 sample(s) while a minimum of 1 is "
                 "required."
-            )
-        duplicated = frame.columns[frame.columns.duplicated()]
-        if len(duplicated):
-            raise ValueError(
-                f"{type(self).__name__}: X has more than one column named "
-                f"{duplicated[0]!r}. Column names must be unique."
             )
         if reset:
             validate_data(self, frame, target, skip_check_array=True)

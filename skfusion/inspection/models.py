@@ -218,7 +218,7 @@ class TableModel:
 
     def encode(self, X: Any) -> tuple[Parts, np.ndarray]:
         """Return the columns of each modality and their presence (n, M)."""
-        frame = as_pandas(X)
+        frame = as_pandas(X, OWNER)
         self._is_frame = frame is not None
         table = pd.DataFrame(np.asarray(X)) if frame is None else frame
         resolved = self.resolve(table)

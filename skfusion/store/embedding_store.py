@@ -85,6 +85,8 @@ class EmbeddingStore:
         poll_seconds: float = 0.1,
     ) -> None:
         folder = default_store_path() if path is None else Path(path)
+        if "\0" in str(folder):
+            raise ValueError("EmbeddingStore: the path contains a null character.")
         self.path = Path(os.path.abspath(folder.expanduser()))
         self.lease_seconds = lease_seconds
         self.poll_seconds = poll_seconds
@@ -263,8 +265,10 @@ class EmbeddingStore:
         Returns
         -------
         str
-            SHA-256 of the bytes, 64 hexadecimal digits. It is cached by path, size and
-            the times of the last change.
+            SHA-256 of the bytes, 64 hexadecimal digits. It is cached by path, inode,
+            size and the times of the last change. The digest of a file that changed in
+            the last 2.5 seconds is not cached, because another change within one tick
+            of the file system's clock could not be noticed.
 
         Raises
         ------
@@ -279,9 +283,11 @@ class EmbeddingStore:
             known = self._database.read_given_up_file(look)
         if known is not None and stamp:
             return known
+        settled = tables.is_settled(stamp)
         with open_file(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if stamp and stamp == tables.stamp(path):  # unchanged while it was read
+        # Unchanged while it was read, and not to be changed unnoticed.
+        if settled and stamp == tables.stamp(path):
             note = partial(tables.note_digest, row=(place, stamp, digest))
             self._database.attempt(note, write=True)
         return digest

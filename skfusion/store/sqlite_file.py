@@ -160,6 +160,7 @@ class Database:
             if _schema_version(connection) != SCHEMA_VERSION:
                 with self._exclusive():
                     _initialise(connection)
+            _use_write_ahead_log(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
             connection.close()
@@ -283,8 +284,22 @@ def _transact(
 def _initialise(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA page_size = 16384")  # 512 floats fit without slack
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA journal_mode = WAL")  # read by `_use_write_ahead_log`
     _transact(connection, _create_tables, write=True)
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Check that a file has a write-ahead log.
+
+    Where shared memory is not available (network file systems), sqlite raises no
+    error but answers with the journal mode that it keeps.
+    """
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise OSError(
+            f"its file system does not support sqlite's write-ahead log, journal mode "
+            f"{mode!r} instead of 'wal'"
+        )
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:

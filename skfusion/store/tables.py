@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import socket
 import sqlite3
 import threading
@@ -25,6 +26,7 @@ from skfusion.store.sqlite_file import Database
 
 __all__ = [
     "Row",
+    "SETTLING_SECONDS",
     "as_float32",
     "batches",
     "checked_result",
@@ -34,6 +36,7 @@ __all__ = [
     "figures",
     "heartbeat",
     "insert",
+    "is_settled",
     "new_owner",
     "note_digest",
     "note_use",
@@ -50,6 +53,8 @@ __all__ = [
 
 
 Row = tuple[int, str, str, bytes, bytes]  # id, key, shape, checksum, data
+#: The longest tick of a file system's clock (2 seconds of FAT), with a margin.
+SETTLING_SECONDS = 2.5
 
 
 def as_float32(value: Any) -> np.ndarray:
@@ -153,6 +158,11 @@ def delete_damaged(connection: sqlite3.Connection, rows: list[Row]) -> None:
 
 def delete_oldest(connection: sqlite3.Connection, max_bytes: int) -> int:
     """Delete the least recently used arrays until the rest fits `max_bytes`."""
+    # A damaged size can be text or bytes, which cannot be added up.
+    connection.execute(
+        "UPDATE usage SET size = IFNULL((SELECT LENGTH(data) FROM arrays WHERE"
+        " arrays.id = usage.id), 0) WHERE TYPEOF(size) != 'integer' OR size < 0"
+    )
     rows = connection.execute("SELECT id, size FROM usage ORDER BY used, id").fetchall()
     excess = sum(size for _, size in rows) - max_bytes
     removed: list[tuple[int]] = []
@@ -180,9 +190,10 @@ def shrink(connection: sqlite3.Connection) -> None:
 
 def figures(connection: sqlite3.Connection) -> tuple[int, int, int]:
     """Return the number of entries, their bytes, and the number of arrays ever put."""
+    # Damage can change the type of a cell, or remove the counter.
     query = (
-        "SELECT COUNT(*), IFNULL(SUM(size), 0),"
-        " (SELECT value FROM counters WHERE name = 'computed') FROM usage"
+        "SELECT COUNT(*), IFNULL(SUM(CAST(size AS INTEGER)), 0), IFNULL((SELECT"
+        " CAST(value AS INTEGER) FROM counters WHERE name = 'computed'), 0) FROM usage"
     )
     entries, size, computed = connection.execute(query).fetchone()
     return entries, size, computed
@@ -192,7 +203,8 @@ def select_digest(connection: sqlite3.Connection, place: str, stamp: str) -> str
     """Return the digest of an unchanged file, or None."""
     query = "SELECT digest FROM digests WHERE path = ? AND stamp = ?"
     row = connection.execute(query, (place, stamp)).fetchone()
-    return None if row is None else str(row[0])
+    is_digest = row is not None and _DIGEST.fullmatch(str(row[0]))
+    return str(row[0]) if is_digest else None  # damage can change its type
 
 
 def note_digest(connection: sqlite3.Connection, row: tuple[str, str, str]) -> None:
@@ -201,14 +213,42 @@ def note_digest(connection: sqlite3.Connection, row: tuple[str, str, str]) -> No
 
 
 def stamp(path: str | os.PathLike[str]) -> str:
-    """Return the change times and size of a file, or "" if it cannot be cached."""
+    """Return what tells whether a file has changed, or "" if it cannot be cached.
+
+    These are its device and inode, change times and size.
+    """
     try:
         found = os.stat(path)
     except (OSError, ValueError):
         return ""
-    return f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size}"
+    return (
+        f"{found.st_dev} {found.st_ino} {found.st_mtime_ns} {found.st_ctime_ns} "
+        f"{found.st_size}"
+    )
 
 
+def is_settled(stamp: str) -> bool:
+    """Return whether a file was last changed long enough ago to trust its stamp.
+
+    A file that is changed twice within one tick of the clock of its file system keeps
+    its stamp. Times in the future do not settle.
+
+    Parameters
+    ----------
+    stamp : str
+        Stamp of the file, taken before it was read.
+
+    Returns
+    -------
+    bool
+    """
+    if not stamp:
+        return False
+    _, _, modified, changed, _ = map(int, stamp.split())
+    return time.time_ns() - max(modified, changed) >= SETTLING_SECONDS * 1e9
+
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")  # SHA-256
 _BATCH = 500  # keys in one statement (sqlite accepts at least 999 variables)
 _HAS_PROC = os.path.exists("/proc/self/stat")
 
@@ -237,15 +277,17 @@ def take(
     for batch, marks in batches(keys):
         rows = connection.execute(f"SELECT key FROM arrays WHERE key IN {marks}", batch)
         busy = {key for (key,) in rows}
-        rows = connection.execute(
-            f"SELECT key, owner FROM claims WHERE key IN {marks} AND expires > ?",
+        claims = connection.execute(
+            f"SELECT key, owner, expires FROM claims WHERE key IN {marks}"
+            " AND expires > ?",
             [*batch, now],
-        )
-        for key, other in rows:
+        ).fetchall()
+        for key, other, expires in claims:
             if other not in alive:
                 alive[other] = _is_alive(other)
             if alive[other]:
                 busy.add(key)
+                _limit_lease(connection, key, other, expires, now + lease_seconds)
         taken += [key for key in batch if key not in busy]
         if len(taken) >= limit:
             break
@@ -255,6 +297,18 @@ def take(
         [(key, owner, now + lease_seconds) for key in taken],
     )
     return taken
+
+
+def _limit_lease(
+    connection: sqlite3.Connection, key: str, owner: str, expires: Any, latest: float
+) -> None:
+    """Let a lease of another machine expire, if its time is damaged or far away."""
+    is_far = not isinstance(expires, int | float) or expires > latest
+    if is_far and not owner.startswith(f"{_machine()}|"):
+        connection.execute(
+            "UPDATE claims SET expires = ? WHERE key = ? AND owner = ?",
+            (latest, key, owner),
+        )
 
 
 def refresh(connection: sqlite3.Connection, owner: str, lease_seconds: float) -> None:
@@ -308,8 +362,11 @@ def _machine() -> str:
 
 def _is_alive(owner: str) -> bool:
     """Return whether an owner may be alive, True if unknown until its lease expires."""
-    machine, pid, started, _ = owner.split("|")
-    return machine != _machine() or _started(int(pid)) == started
+    try:
+        machine, pid, started, _ = owner.split("|")
+        return machine != _machine() or _started(int(pid)) == started
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return False  # damaged: nobody renews or releases such a lease
 
 
 def _started(pid: int) -> str:

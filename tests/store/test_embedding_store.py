@@ -8,7 +8,9 @@ import pickle
 import stat
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,12 +20,14 @@ from sklearn.preprocessing import FunctionTransformer
 from skfusion._paths import FileReadError
 from skfusion.image.reading.files import ImageReadError
 from skfusion.image.reading.read import content_digest
+from skfusion.store import tables
 from skfusion.store.embedding_store import (
     EmbeddingStore,
     default_store_path,
     missing_from,
     resolve_store,
 )
+from skfusion.store.tables import SETTLING_SECONDS
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX processes")
 
@@ -259,9 +263,58 @@ def test_digest_follows_the_content(tmp_path):
         content_digest(image, store.digest_file)
 
 
+class Times:
+    """What os.stat answers, with other times."""
+
+    def __init__(self, found: os.stat_result, times: Callable[[int], int]) -> None:
+        self.found, self.times = found, times
+
+    def __getattr__(self, name: str) -> int:
+        value = getattr(self.found, name)
+        return self.times(value) if name in ("st_mtime_ns", "st_ctime_ns") else value
+
+
+def with_times(monkeypatch, times):
+    stat = os.stat
+    fake = SimpleNamespace(**vars(os))
+    fake.stat = lambda path: Times(stat(path), times)
+    monkeypatch.setattr(tables, "os", fake)
+
+
+def test_two_changes_within_one_tick_of_the_clock_are_noticed(tmp_path, monkeypatch):
+    """Times in whole seconds, as on ext2, FAT, HFS+ and some network disks."""
+    with_times(monkeypatch, lambda t: t // 10**9 * 10**9)
+    store, image = EmbeddingStore(tmp_path / "s"), tmp_path / "image"
+    for number in range(20):
+        for half in (b"a", b"b"):
+            image.write_bytes(half * (number + 1))
+            assert store.digest_file(image) == content_digest(half * (number + 1))
+
+
+def test_another_file_of_the_same_times_is_noticed(tmp_path, monkeypatch):
+    with_times(monkeypatch, lambda t: 10**18)  # of 2001
+    store, image, other = EmbeddingStore(tmp_path / "s"), tmp_path / "a", tmp_path / "b"
+    image.write_bytes(b"one")
+    other.write_bytes(b"two")
+    assert store.digest_file(image) == content_digest(b"one")
+    os.replace(other, image)
+    assert store.digest_file(image) == content_digest(b"two")
+
+
+def test_files_are_settled_some_seconds_after_a_change():
+    now = time.time_ns()
+    old, new, future = (
+        f"1 2 {now - int(seconds * 1e9)} {now - 10**12} 3" for seconds in (3, 1, -60)
+    )
+    assert [tables.is_settled(stamp) for stamp in (old, new, future, "")] == [
+        *(True, False, False, False)
+    ]
+
+
 def test_unchanged_files_are_not_opened_again(tmp_path, launch, finish):
     image = tmp_path / "image.png"
     image.write_bytes(b"bytes of an image")
+    time.sleep(SETTLING_SECONDS)  # the times of a file cannot all be set
     script = """
     opened = []
     def hook(event, arguments):

@@ -8,6 +8,7 @@ import sqlite3
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from skfusion.store import sqlite_file, tables
 from skfusion.store.embedding_store import EmbeddingStore
 from skfusion.store.sqlite_file import StoreWarning
 
@@ -254,6 +256,7 @@ def test_a_read_only_store_is_read_and_added_to_in_memory(monkeypatch, launch, f
     monkeypatch.setenv("IMAGE", str(image))
     try:
         store.put_many(arrays(["0", "1"]))
+        time.sleep(tables.SETTLING_SECONDS)
         store.digest_file(image)
         store.close()
         base.chmod(0o755)
@@ -276,3 +279,108 @@ def test_warnings_as_errors_do_not_break_the_store(tmp_path):
             store.put_many({"0": [1.0]})
         store.put_many({"0": [1.0]})
     assert len(store.get_many(["0"])) == 1
+
+
+# ---------------------------------------------------------------- answers of sqlite
+
+
+def without_shared_memory(monkeypatch, vfs: str) -> None:
+    """Open files as on a network disk, where sqlite keeps another journal mode."""
+
+    def connect(target, uri=False):
+        name = f"file:{target}?vfs={vfs}" if isinstance(target, Path) else target
+        return sqlite3.connect(
+            name, isolation_level=None, check_same_thread=False, uri=True
+        )
+
+    monkeypatch.setattr(sqlite_file, "_connect", connect)
+
+
+@posix
+@pytest.mark.parametrize("vfs", ["unix-dotfile", "unix-none"])
+def test_a_refused_write_ahead_log_is_noticed(tmp_path, monkeypatch, vfs):
+    without_shared_memory(monkeypatch, vfs)
+    store = EmbeddingStore(tmp_path / "s")
+    with pytest.warns(StoreWarning, match="write-ahead log, journal mode 'delete'"):
+        store.put_many(arrays(["1"]))
+    assert store.info()["in_memory"]
+    assert list(store.get_many(["1"])) == ["1"]
+
+
+def test_a_file_of_another_journal_mode_gets_its_log_back(tmp_path):
+    store = EmbeddingStore(tmp_path)
+    store.put_many(arrays(["1"]))
+    store.close()
+    connection = sqlite3.connect(the_file(store))
+    assert connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+    connection.close()
+    assert list(store.get_many(["1"])) == ["1"]
+    connection = sqlite3.connect(the_file(store))
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+    store.close()
+
+
+# ---------------------------------------------------------------- damaged small cells
+
+
+def change(store: EmbeddingStore, statement: str, *values: object) -> None:
+    store.close()
+    connection = sqlite3.connect(the_file(store))
+    with connection:
+        connection.execute(statement, values)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "owner", ["", "one|two", "{machine}|pid|9|x", "{machine}|9e99|9|x", b"\xff|\x00"]
+)
+def test_a_lease_of_a_damaged_owner_is_taken_over(tmp_path, recorder, owner):
+    store, compute = EmbeddingStore(tmp_path, poll_seconds=0.01), recorder()
+    store.put_many(arrays(["0"]))
+    if isinstance(owner, str):
+        owner = owner.format(machine=tables._machine())
+    far = 4e9
+    change(store, "INSERT INTO claims VALUES ('1', ?, ?)", owner, far)
+    assert list(store.get_or_compute(["1"], compute)) == ["1"]
+    assert compute.asked == ["1"]
+
+
+@pytest.mark.parametrize("expires", [4e9, "never", b"\x01"])
+def test_a_lease_of_another_machine_ends(tmp_path, recorder, expires):
+    store = EmbeddingStore(tmp_path, poll_seconds=0.01, lease_seconds=0.2)
+    compute = recorder()
+    store.put_many(arrays(["0"]))
+    owner = "elsewhere|1|1|x"
+    change(store, "INSERT INTO claims VALUES ('1', ?, ?)", owner, expires)
+    assert list(store.get_or_compute(["1"], compute)) == ["1"]
+
+
+@pytest.mark.parametrize("size", ["text", b"\xff", -7, 1.5])
+def test_a_damaged_size_is_measured_again(tmp_path, size):
+    store = EmbeddingStore(tmp_path)
+    store.put_many(arrays(names(4)))
+    change(store, "UPDATE usage SET size = ? WHERE id = 2", size)
+    assert isinstance(store.info()["bytes"], int)
+    assert store.prune(32) == 2  # 16 bytes an array
+    assert store.info()["bytes"] == 32
+
+
+def test_a_missing_counter_and_a_damaged_digest(tmp_path):
+    store = EmbeddingStore(tmp_path / "s")
+    image = tmp_path / "image"
+    image.write_bytes(b"bytes")
+    right = store.digest_file(image)
+    place = "path of the image"
+    row = (place, "stamp", b"\x01")
+    store._database.run(lambda c: tables.note_digest(c, row), write=True)
+    find = lambda c: tables.select_digest(c, place, "stamp")  # noqa: E731
+    assert store._database.run(find) is None
+    change(store, "DELETE FROM counters")
+    assert store.info()["computed"] == 0
+    assert store.digest_file(image) == right
+
+
+def test_a_path_that_no_file_can_have(tmp_path):
+    with pytest.raises(ValueError, match="EmbeddingStore: the path contains a null"):
+        EmbeddingStore(f"{tmp_path}/a\0b")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skfusion._dependencies import require
-from skfusion._validation import did_you_mean
+from skfusion._validation import did_you_mean, refuse_unknown_table
 
 __all__ = [
     "EventColumns",
@@ -81,8 +81,9 @@ def as_pandas(frame: Any) -> pd.DataFrame:
     """
     if isinstance(frame, pd.DataFrame):
         return frame
-    if hasattr(frame, "collect"):  # A LazyFrame of polars.
+    if hasattr(frame, "collect") and hasattr(frame, "lazy"):  # polars' LazyFrame
         frame = frame.collect()
+    refuse_unknown_table(frame, "EventStore")
     if not hasattr(frame, "to_pandas"):
         raise TypeError(
             "EventStore: events must be a table of pandas, polars or pyarrow, got "

@@ -13,7 +13,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
 from skfusion._durations import as_microseconds
-from skfusion._validation import check_number, check_option, did_you_mean
+from skfusion._validation import (
+    check_number,
+    check_option,
+    check_unique_labels,
+    did_you_mean,
+    refuse_unknown_table,
+)
 from skfusion.ehr.events.store import EventStore
 
 __all__ = [
@@ -89,12 +95,14 @@ def read_cases(
     TypeError
         If `X` is not a DataFrame, or ids or times have the wrong dtype.
     """
+    refuse_unknown_table(X, owner)
     if not hasattr(X, "columns"):
         raise TypeError(
             f"{owner}: X must be a DataFrame with the columns {subject!r} and "
             f"{time!r}, got {type(X).__name__}."
         )
     names = list(X.columns)
+    check_unique_labels(names, owner)
     for column in (subject, time):
         if column not in names:
             raise ValueError(

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from skfusion.ehr.tabular.cells import LISTS, NUMBERS, holds_vectors
+
 __all__ = [
     "MultiLabelColumn",
     "SECONDS_PER_DAY",
@@ -33,7 +35,10 @@ SECONDS_PER_DAY = 86_400.0
 # Matches "age", "Age", "patient_age", "age_at_scan" and "age_years", but not "image"
 # or "age_gap".
 AGES = re.compile(r"(.*[\W_])?age([\W_](at|in|years|months|days)([\W_].*)?)?", re.I)
-KINDS = ("number", "date", "ordered", "boolean", "category", "multivalued", "text")
+KINDS = (
+    *("number", "date", "ordered", "vector", "boolean"),
+    *("category", "multivalued", "text"),
+)
 
 
 def kind_of(column: pd.Series) -> str:
@@ -46,12 +51,14 @@ def kind_of(column: pd.Series) -> str:
 
     Returns
     -------
-    {"number", "boolean", "ordered", "category", "date", "multivalued"}
+    {"number", "boolean", "ordered", "category", "date", "vector", "multivalued"}
+        ``"vector"`` is for cells that are floats of one length. Lists of text or of
+        integers are ``"multivalued"``.
 
     Raises
     ------
     ValueError
-        If the column contains complex numbers.
+        If the column contains complex numbers, or vectors of several lengths.
 
     Examples
     --------
@@ -83,17 +90,24 @@ def kind_of(column: pd.Series) -> str:
 
 
 def _kind_of_cells(filled: pd.Series) -> str:
-    kinds = {
-        "number": (int, float, np.integer, np.floating),
-        "date": (datetime.date, np.datetime64),
-        "multivalued": (list, tuple, set, frozenset),
-    }
+    kinds = {"number": NUMBERS, "date": (datetime.date, np.datetime64)}
     if len(filled) and all(isinstance(cell, (bool, np.bool_)) for cell in filled):
         return "boolean"
     for kind, types in kinds.items():  # An empty column is of kind "number".
         if all(isinstance(cell, types) for cell in filled):
             return kind
-    return "category"
+    lists = np.array([isinstance(cell, LISTS) for cell in filled], dtype=bool)
+    if not lists.any():
+        return "category"
+    if not holds_vectors(filled[lists]):
+        return "multivalued"  # a value that is not in a list is a list of one value
+    if not lists.all():
+        raise ValueError(
+            f"TabularEncoder: column {filled.name!r} has {lists.sum()} vectors and "
+            f"{(~lists).sum()} cells that are not. Expected vectors of one length. "
+            "Correct the cells, set them to None, or leave the column out."
+        )
+    return "vector"
 
 
 def sort_columns(
@@ -170,6 +184,8 @@ def to_float(column: pd.Series) -> np.ndarray:
         If a cell is not a number, or is infinite.
     """
     try:
+        if pd.api.types.is_complex_dtype(column):
+            raise TypeError("complex numbers have no order")
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -420,7 +436,7 @@ def split_cell(cell: Any, separator: str | None) -> set[str]:
     >>> sorted(split_cell("I10& E11&I10", "&")), split_cell(None, "&")
     (['E11', 'I10'], set())
     """
-    if isinstance(cell, (list, tuple, set, frozenset, np.ndarray)):
+    if isinstance(cell, LISTS):
         parts: Iterable[Any] = (part for part in cell if not pd.isna(part))
     elif pd.isna(cell):
         return set()

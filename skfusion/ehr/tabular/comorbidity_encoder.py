@@ -11,7 +11,9 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion._validation import check_option
+from skfusion.cohort import as_pandas
 from skfusion.ehr.codes.comorbidity import CHARLSON, ELIXHAUSER, VERSIONS
+from skfusion.ehr.tabular.cells import known_cells
 from skfusion.ehr.tabular.columns import split_cell
 
 __all__ = ["ComorbidityEncoder"]
@@ -109,6 +111,8 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
         ------
         ValueError
             If a parameter is not among its options.
+        TypeError
+            If a cell is of an unknown type, such as dict.
         """
         choices: dict[str, Any] = {"index": list(INDICES), "version": list(VERSIONS)}
         if self.index in INDICES:
@@ -163,9 +167,11 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
         return np.asarray(names, dtype=object)
 
     def _cells(self, X: Any, *, reset: bool) -> np.ndarray:
-        if isinstance(X, pd.DataFrame):
-            validate_data(self, X, reset=reset, skip_check_array=True)
-            return X.to_numpy(dtype=object)
+        frame = as_pandas(X, "ComorbidityEncoder")
+        if frame is not None:
+            validate_data(self, frame, reset=reset, skip_check_array=True)
+            columns = [known_cells(frame[c], "ComorbidityEncoder") for c in frame]
+            return pd.concat(columns, axis=1).to_numpy(dtype=object)
         return validate_data(
             self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan"
         )

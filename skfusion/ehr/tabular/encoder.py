@@ -17,7 +17,10 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skfusion._image_cells.recognition import inspect_cells
 from skfusion._validation import check_option, check_weights
+from skfusion.cohort import as_pandas
+from skfusion.ehr.tabular.cells import LISTS, check_scalars, known_cells, to_vectors
 from skfusion.ehr.tabular.columns import (
     MultiLabelColumn,
     TextColumn,
@@ -39,6 +42,7 @@ __all__ = ["TabularEncoder"]
 
 
 MEASURED = ("number", "date", "ordered")
+SINGLE = ("ordered", "category", "text")  # kinds of cells with one value
 
 
 class TabularEncoder(TransformerMixin, BaseEstimator):
@@ -46,9 +50,10 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
 
     Numbers are imputed and scaled. Ordered categories become ranks, booleans become 0
     and 1, and dates become days from the index time. Other categories are one-hot
-    encoded, and cells with several values are multi-hot encoded. Rare categories are
-    merged and unseen ones are ignored. Columns with missing values in the training
-    rows get a missing indicator.
+    encoded, and cells with several values are multi-hot encoded. Vectors of numbers,
+    such as embeddings, become one number per element. Rare categories are merged and
+    unseen ones are ignored. Columns with missing values in the training rows get a
+    missing indicator.
 
     Parameters
     ----------
@@ -94,13 +99,16 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         Names of the columns seen in `fit`, if all are strings.
     kinds_ : dict of str to list
         The columns by kind: ``"number"``, ``"date"``, ``"ordered"``, ``"boolean"``,
-        ``"category"``, ``"multivalued"``, ``"text"``.
+        ``"vector"``, ``"category"``, ``"multivalued"``, ``"text"``.
 
     Raises
     ------
     ValueError
         If there are date columns but no `index_time`, a column mixes kinds that cannot
-        be encoded, or ages are negative.
+        be encoded, vectors have several lengths, ages are negative, or a column has
+        images or paths of files instead of categories.
+    TypeError
+        If a cell is of an unknown type, such as dict or bytes.
 
     See Also
     --------
@@ -111,6 +119,11 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     Huang et al. 2020 [1]_ list missing EHR values among the practical obstacles to
     fusion. Here, imputation is fitted on the training rows of each fold, and missing
     indicators mark the imputed values.
+
+    Cells that are arrays, tensors or lists of floats of one length are vectors. Their
+    elements are imputed and scaled like other numbers, and one indicator marks missing
+    vectors. Lists and arrays of integers are codes, which are multi-hot encoded. Pass
+    codes as integers or text, and vectors as floats.
 
     References
     ----------
@@ -176,7 +189,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
-            The EHR columns.
+            The EHR columns. Tables of polars and pyarrow are converted to pandas.
         y : array-like of shape (n_samples,) or (n_samples, n_targets), default=None
             The target, used by ``missing_indicator="selective"`` only.
         sample_weight : array-like of shape (n_samples,) or None, default=None
@@ -201,6 +214,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         kept = weights > 0
         frame, weights = frame[kept], weights[kept]
         self._sort_columns(frame)
+        self._check_paths(frame)
+        self._check_single(frame)
         numbers = self._numbers(frame)
         gaps = self._gaps(frame, numbers)
         indicated = np.full(gaps.shape[1], choice is not None)
@@ -211,7 +226,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
                 gaps.to_numpy(), target, "TabularEncoder"
             )
         self._indicated = list(gaps.columns[indicated])
-        self._fit_numbers(numbers.to_numpy(), weights)
+        self._fit_numbers(_stacked(numbers, len(frame)), weights)
         self._fit_words(frame)
         self._n_features_out = len(self.get_feature_names_out())
         return self
@@ -231,8 +246,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         frame = self._as_frame(X, reset=False)
+        self._check_single(frame)
         numbers = self._numbers(frame)
-        values = numbers.to_numpy(copy=True)
+        values = _stacked(numbers, len(frame))
         if self.impute is not None:
             values = np.where(np.isnan(values), self._fill, values)
         n_measured = self._n_measured()
@@ -261,13 +277,16 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         -------
         ndarray of str of shape (n_features,)
             ``column`` for numbers, ordered categories and booleans, ``column_days`` for
-            dates, ``column_missing`` for indicators, ``column_value`` for the rest.
+            dates, ``column_0``, ``column_1``, ... for the elements of vectors,
+            ``column_missing`` for indicators, ``column_value`` for the rest.
         """
         check_is_fitted(self, "kinds_")
         named = self._check_input_features(input_features)
         names = [named[column] for column in self.kinds_["number"]]
         names += [f"{named[column]}_days" for column in self.kinds_["date"]]
         names += [named[column] for column in self.kinds_["ordered"]]
+        for column, length in self._lengths.items():
+            names += [f"{named[column]}_{element}" for element in range(length)]
         names += [named[column] for column in self.kinds_["boolean"]]
         names += [f"{named[column]}_missing" for column in self._indicated]
         if self.kinds_["category"]:
@@ -298,25 +317,57 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         return column if isinstance(column, str) else f"x{column}"
 
     def _as_frame(self, X: Any, *, reset: bool) -> pd.DataFrame:
-        if isinstance(X, pd.DataFrame):
-            validate_data(self, X, reset=reset, skip_check_array=True)
-            if len(X) == 0 or X.shape[1] == 0:
+        frame = as_pandas(X, "TabularEncoder")
+        if frame is not None:
+            validate_data(self, frame, reset=reset, skip_check_array=True)
+            if len(frame) == 0 or frame.shape[1] == 0:
                 raise ValueError(
-                    f"Found array with {X.shape[0]} sample(s) and {X.shape[1]} "
-                    f"feature(s) (shape={X.shape}) while a minimum of 1 is required by "
-                    "TabularEncoder."
+                    f"Found array with {frame.shape[0]} sample(s) and {frame.shape[1]} "
+                    f"feature(s) (shape={frame.shape}) while a minimum of 1 is "
+                    "required by TabularEncoder."
                 )
-            frame = X
         else:
             values = validate_data(
                 self, X, reset=reset, dtype="numeric", ensure_all_finite="allow-nan"
             )
             frame = pd.DataFrame(values)
-            if not reset and hasattr(self, "feature_names_in_"):
-                frame.columns = self.feature_names_in_
+            if not reset:
+                frame = frame.set_axis(self._columns, axis=1)
         if reset:
-            self._columns = list(frame.columns)
-        return frame
+            self._columns: list[Any] = list(frame.columns)
+        else:
+            self._check_labels(frame)
+        return _with_known_cells(frame)
+
+    def _check_labels(self, frame: pd.DataFrame) -> None:
+        """Check labels that are not text, which scikit-learn does not compare."""
+        lacking = [name for name in self._columns if name not in frame.columns]
+        if lacking:
+            raise ValueError(
+                f"TabularEncoder: X lacks {len(lacking)} of the {len(self._columns)} "
+                f"columns seen in fit, such as {lacking[0]!r}. Pass the same columns."
+            )
+
+    def _check_single(self, frame: pd.DataFrame) -> None:
+        for kind in SINGLE:
+            for column in self.kinds_[kind]:
+                check_scalars(frame[column], "TabularEncoder")
+
+    def _check_paths(self, frame: pd.DataFrame) -> None:
+        """Check that no column of categories has images or paths of files."""
+        for column in self.kinds_["category"]:
+            found = inspect_cells(frame[column])
+            if not found.has_paths:
+                continue
+            message = (
+                f"TabularEncoder: column {column!r} would be encoded as categories, "
+                f"but {found.description}. Use ImageEmbedder for images. Leave other "
+                "paths out. If the cells are text or several codes, name the column "
+                "in text= or multivalued=."
+            )
+            if found.is_certain:
+                raise ValueError(message)
+            warnings.warn(message, UserWarning, stacklevel=3)
 
     def _sort_columns(self, frame: pd.DataFrame) -> None:
         """Set the kind of each column from the parameters, or else from its dtype."""
@@ -332,9 +383,14 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             or list(frame[column].cat.categories)
             for column in self.kinds_["ordered"]
         }
+        self._lengths = {
+            column: next(len(cell) for cell in frame[column] if _is_vector(cell))
+            for column in self.kinds_["vector"]
+        }
 
     def _n_measured(self) -> int:
-        return sum(len(self.kinds_[kind]) for kind in MEASURED)
+        n_columns = sum(len(self.kinds_[kind]) for kind in MEASURED)
+        return n_columns + sum(self._lengths.values())
 
     def _fit_numbers(self, values: np.ndarray, weights: np.ndarray) -> None:
         n_measured = self._n_measured()
@@ -366,8 +422,10 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             terms = TextColumn(self.min_frequency, self.max_terms)
             self._words[column] = terms.fit(frame[column])
 
-    def _numbers(self, frame: pd.DataFrame) -> pd.DataFrame:
-        columns, outside = {}, {}
+    def _numbers(self, frame: pd.DataFrame) -> dict[Any, np.ndarray]:
+        """Return the numbers of each column (2-D for vectors), NaN where missing."""
+        columns: dict[Any, np.ndarray] = {}
+        outside: dict[Any, int] = {}
         for column in self.kinds_["number"]:
             columns[column] = to_float(frame[column])
             if column not in (self.bounds or {}):
@@ -385,14 +443,25 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             columns[column] = days_between(frame[column], frame[self.index_time])
         for column, order in self._orders.items():
             columns[column] = to_ranks(frame[column], order)
+        for column, length in self._lengths.items():
+            columns[column] = to_vectors(frame[column], length)
         for column in self.kinds_["boolean"]:
             columns[column] = to_float(frame[column])
-        return pd.DataFrame(columns, index=frame.index, dtype=np.float64)
+        return columns
 
-    def _gaps(self, frame: pd.DataFrame, numbers: pd.DataFrame) -> pd.DataFrame:
+    def _gaps(
+        self, frame: pd.DataFrame, numbers: dict[Any, np.ndarray]
+    ) -> pd.DataFrame:
         """Return where cells are missing, except categories, which encode it."""
-        words = self.kinds_["multivalued"] + self.kinds_["text"]
-        return pd.concat([numbers.isna(), frame[words].isna()], axis=1)
+        gaps = {
+            column: np.isnan(values).reshape(len(frame), -1).all(axis=1)
+            for column, values in numbers.items()
+        }
+        for column in self.kinds_["multivalued"] + self.kinds_["text"]:
+            gaps[column] = frame[column].isna().to_numpy(dtype=bool)
+        labels = pd.Index(list(gaps), dtype=object, tupleize_cols=False)
+        table = np.column_stack([np.empty((len(frame), 0), bool), *gaps.values()])
+        return pd.DataFrame(table, columns=labels)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -401,3 +470,22 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         tags.input_tags.categorical = True
         tags.transformer_tags.preserves_dtype = ["float64"]
         return tags
+
+
+def _stacked(numbers: dict[Any, np.ndarray], n_rows: int) -> np.ndarray:
+    return np.column_stack([np.empty((n_rows, 0)), *numbers.values()])
+
+
+def _is_vector(cell: Any) -> bool:
+    return isinstance(cell, LISTS) and len(cell) > 0
+
+
+def _with_known_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    columns = {name: frame[name] for name in frame.columns}
+    known = {name: known_cells(columns[name], "TabularEncoder") for name in columns}
+    changed = [name for name in columns if known[name] is not columns[name]]
+    if changed:
+        frame = frame.copy(deep=False)
+        for name in changed:
+            frame[name] = known[name]
+    return frame

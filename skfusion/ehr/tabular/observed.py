@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skfusion.cohort import as_pandas
 from skfusion.ehr.tabular.missing_indicators import (
     check_indicators,
     select_informative_indicators,
@@ -182,9 +183,10 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
 
     def _check(self, X: Any, *, reset: bool) -> Any:
         """Return a dense array, or a CSR array that stores the observed values."""
+        frame = as_pandas(X, "ObservedScaler")
         X = validate_data(
             self,
-            X,
+            X if frame is None else frame,
             reset=reset,
             accept_sparse=("csr", "csc", "coo"),
             dtype=(np.float64, np.float32),

@@ -261,7 +261,7 @@ def plan_comparison(
 
 
 def _as_frame(X: Any) -> pd.DataFrame:
-    frame = as_pandas(X)
+    frame = as_pandas(X, "compare_fusion")
     if frame is None:
         array = np.asarray(X)
         if array.ndim != 2:

@@ -16,7 +16,8 @@ import pandas as pd
 from joblib import effective_n_jobs
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from skfusion._validation import check_option
+from skfusion._image_cells.recognition import has_class, is_url
+from skfusion._validation import check_option, refuse_unknown_table
 from skfusion.image.cells.bags import unpack
 from skfusion.image.reading.files import ImageReadError, is_missing
 
@@ -34,6 +35,9 @@ def as_cells(X: Any, owner: str = "ImageEmbedder") -> tuple[list[Any], object]:
             f"{owner} takes a column of images, got a single path or image. "
             "Pass it in a list."
         )
+    refuse_unknown_table(X, owner)
+    if type(X).__module__.partition(".")[0] == "pyarrow":
+        X = X.to_pandas()
     shape: Any = getattr(X, "shape", None)
     if hasattr(X, "columns"):  # a frame of pandas or polars
         if shape[1] != 1:
@@ -68,11 +72,32 @@ def check_cells(cells: list[Any], name: object, owner: str = "ImageEmbedder") ->
         )
     for i in present:
         cell, row = bags.images[i], bags.rows[i]
-        if isinstance(cell, bool | numbers.Number | list | tuple | dict | pd.Timestamp):
+        if not _can_be_image(cell):
             raise TypeError(
                 f"{owner}: got {type(cell).__name__} in {place}, row position "
-                f"{row}; expected an image: a path, bytes, an array or a PIL image."
+                f"{row}; expected an image: a path, bytes, an array, a tensor, a PIL "
+                "or nibabel image, a pydicom dataset, a file object or a dict with "
+                "'bytes' or 'path'."
             )
+
+
+def _can_be_image(cell: Any) -> bool:
+    """Return whether a cell is of a type that can be read as an image."""
+    if isinstance(cell, str | bytes | bytearray | memoryview | os.PathLike):
+        return True
+    if isinstance(cell, dict):  # of Hugging Face datasets
+        return not {"bytes", "path"}.isdisjoint(cell)
+    if isinstance(cell, bool | numbers.Number | list | tuple | set | frozenset):
+        return False
+    if isinstance(cell, pd.DataFrame | pd.Series | type):
+        return False
+    return (
+        hasattr(cell, "read")
+        or hasattr(cell, "open")  # zipfile.Path, fsspec.OpenFile, UPath
+        or (hasattr(cell, "ndim") and hasattr(cell, "shape"))
+        or hasattr(cell, "__array_interface__")
+        or has_class(cell, "PIL.Image", "pydicom.Dataset", "nibabel.SpatialImage")
+    )
 
 
 class ImageColumn:
@@ -131,12 +156,25 @@ class ImageColumn:
             raise TypeError(f"In {where}: {error}") from error
         if self.on_error == "raise":
             raised = ImageReadError(
-                f"In {where}: {error} Replace the image, or pass on_error='missing' "
-                "to treat unreadable images as missing."
+                f"In {where}: {error}{self._count_absent(rows[0])} Replace the image, "
+                "or pass on_error='missing' to treat unreadable images as missing."
             )
             raised.row = row
             raise raised from error
         self.failures |= dict.fromkeys(rows, error)
+
+    def _count_absent(self, row: int) -> str:
+        """Return how many cells name no existing file, if that of `row` does not."""
+        # Only now, because a look at all files can take long.
+        if not _names_no_file(self.cells[row]):
+            return ""
+        present = [cell for cell in self.cells if not is_missing(cell)]
+        n_absent = sum(map(_names_no_file, present))
+        what = "cells" if len(set(self.positions)) == len(self.cells) else "images"
+        return (
+            f" {n_absent} of the {len(present)} {what} of {self.place} name no "
+            "existing file."
+        )
 
     def warn(self) -> None:
         """Issue one warning with the number of unreadable images."""
@@ -152,6 +190,18 @@ class ImageColumn:
             UserWarning,
             stacklevel=4,
         )
+
+
+def _names_no_file(cell: Any) -> bool:
+    if isinstance(cell, dict):
+        cell = cell.get("path") if cell.get("bytes") is None else None
+    if not isinstance(cell, str | os.PathLike) or is_missing(cell):
+        return False
+    try:
+        path = os.fspath(cell)
+    except (TypeError, ValueError, NotImplementedError):  # a remote path
+        return False
+    return not is_url(os.fsdecode(path)) and not os.path.exists(path)
 
 
 def ahead(

@@ -327,7 +327,7 @@ def find_patients(groups: Any, X: Any, modalities: Any) -> tuple[Any, Any]:
 
 def table_of(X: Any) -> Any:
     """Return a data frame as a pandas DataFrame, and other inputs as an array."""
-    frame = as_pandas(X)
+    frame = as_pandas(X, OWNER)
     return np.asarray(X) if frame is None else frame
 
 

@@ -37,6 +37,7 @@ def test_each_kind_of_column(frame):
         "date": ["born"],
         "ordered": [],
         "boolean": ["smoker"],
+        "vector": [],
         "category": ["sex"],
         "multivalued": [],
         "text": [],

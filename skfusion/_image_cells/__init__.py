@@ -1,0 +1,1 @@
+"""Recognition of images among the cells of a table, by content and by name."""
