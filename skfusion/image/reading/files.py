@@ -15,11 +15,13 @@ import stat
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from skfusion._dependencies import require
+from skfusion._image_cells.recognition import is_url
+from skfusion._image_cells.signatures import HEAD_BYTES, image_format, is_text
 from skfusion._paths import FileReadError, open_file
 
 __all__ = [
@@ -31,7 +33,6 @@ __all__ = [
     "is_folder",
     "is_missing",
     "is_pil",
-    "is_url",
     "opened",
     "recognise",
     "unwrapped",
@@ -43,29 +44,8 @@ MAX_PIXELS = 89_478_485
 #: Maximum number of planes of `MAX_PIXELS` in a volume: 715 million voxels, 2.9 GB.
 MAX_PLANES = 8
 
-_HEAD_BYTES = 512
 # Parts of the error messages of readers for truncated files.
 _CUT_OFF = ("truncated", "less than expected", "Premature end")
-_SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"II*\x00", "TIFF"),
-    (b"MM\x00*", "TIFF"),
-    (b"II+\x00", "TIFF"),
-    (b"MM\x00+", "TIFF"),
-    (b"BM", "BMP"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
-    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG2000"),
-    (b"\xff\x4f\xff\x51", "JPEG2000"),
-    (b"\x93NUMPY", "NPY"),
-    (b"NRRD000", "NRRD"),
-    (b"\x1f\x8b", "gzip"),
-)
-_PORTABLE = re.compile(rb"P[1-6][\s#]")  # PBM, PGM and PPM
-_META_IMAGE = re.compile(rb"\s*(ObjectType|NDims|Comment)\s*=", re.ASCII)
-# Value representations that begin a DICOM file without a preamble.
-_FIRST_VRS = (b"UL", b"OB", b"UI", b"CS", b"SH", b"LO", b"DA", b"TM", b"ST", b"SQ")
 #: Formats that are named in the error message: signatures, their position, name and
 #: remedy.
 _UNSUPPORTED: tuple[tuple[tuple[bytes, ...], int, str, str], ...] = (
@@ -117,7 +97,6 @@ _UNSUPPORTED: tuple[tuple[tuple[bytes, ...], int, str, str], ...] = (
         "Convert the pair to NIfTI, e.g. with nibabel.",
     ),
 )
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 # Reading of file objects moves their position, and threads can share an object.
 _HANDLES = threading.Lock()
 
@@ -183,11 +162,6 @@ def is_pil(source: Any) -> bool:
     return module is not None and isinstance(source, module.Image)
 
 
-def is_url(source: Any) -> bool:
-    """Return whether an object is a string that begins with a scheme and ``://``."""
-    return isinstance(source, str) and _URL.match(source) is not None
-
-
 def is_folder(source: Any) -> bool:
     """Return whether an object is the path of a folder, which is read as a series."""
     if not isinstance(source, str | os.PathLike) or is_missing(source):
@@ -228,7 +202,7 @@ def opened(source: Any) -> Iterator[io.BufferedIOBase]:
     source = unwrapped(source)
     if isinstance(source, bytes | bytearray | memoryview):
         yield io.BytesIO(source)
-    elif is_url(source):
+    elif isinstance(source, str) and is_url(source):
         yield io.BytesIO(_downloaded(source))
     elif isinstance(source, str | os.PathLike) and not is_missing(source):
         with open_file(source, what="image file", error=ImageReadError) as handle:
@@ -295,9 +269,7 @@ def recognise(handle: io.BufferedIOBase) -> str:
     Returns
     -------
     str
-        ``"PNG"``, ``"JPEG"``, ``"JPEG2000"``, ``"TIFF"``, ``"BMP"``, ``"GIF"``,
-        ``"WEBP"``, ``"AVIF"``, ``"PPM"`` (also PGM and PBM), ``"DICOM"``, ``"NIfTI"``,
-        ``"MGH"``, ``"NRRD"``, ``"MetaImage"``, ``"NPY"`` or ``"gzip"``.
+        A name of `skfusion._image_cells.signatures.image_format`, e.g. ``"PNG"``.
 
     Raises
     ------
@@ -305,11 +277,11 @@ def recognise(handle: io.BufferedIOBase) -> str:
         If the format is none of these.
     """
     start = handle.tell()
-    head = handle.read(_HEAD_BYTES)
+    head = handle.read(HEAD_BYTES)
     handle.seek(start)
     if not head:
         raise ImageReadError("The image is empty (0 bytes).")
-    name = _format_of(head)
+    name = image_format(head)
     if name is not None:
         return name
     expected = (
@@ -322,55 +294,8 @@ def recognise(handle: io.BufferedIOBase) -> str:
             raise ImageReadError(
                 f"The content is not an image: it is {what}; {expected} {remedy}"
             )
-    is_text = all(byte in b"\t\n\r\f" or byte >= 32 for byte in head)
-    found = "looks like text" if is_text else "starts with unknown bytes"
+    found = "looks like text" if is_text(head) else "starts with unknown bytes"
     raise ImageReadError(f"The content is not an image: it {found}; {expected}")
-
-
-def _format_of(head: bytes) -> str | None:
-    if head[128:132] == b"DICM":  # first, because the preamble can contain any bytes
-        return "DICOM"
-    if head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0"):
-        return "NIfTI"
-    for signature, name in _SIGNATURES:
-        if head.startswith(signature):
-            return name
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
-        return "AVIF"
-    if _PORTABLE.match(head):
-        return "PPM"
-    if _META_IMAGE.match(head) and b"NDims" in head:
-        return "MetaImage"
-    if _looks_like_mgh(head):
-        return "MGH"
-    return "DICOM" if _looks_like_dicom(head) else None
-
-
-def _looks_like_mgh(head: bytes) -> bool:
-    """Return whether the first bytes are version 1, four lengths and a known type."""
-    if len(head) < 28 or head[:4] != b"\x00\x00\x00\x01":
-        return False
-    numbers = [
-        int.from_bytes(head[i : i + 4], "big", signed=True) for i in range(4, 24, 4)
-    ]
-    return all(length > 0 for length in numbers[:4]) and numbers[4] in (0, 1, 3, 4, 10)
-
-
-def _looks_like_dicom(head: bytes) -> bool:
-    """Return whether the first bytes are a data element of group 2 or 8.
-
-    DICOM files without a preamble begin so, in explicit or implicit representation.
-    """
-    if len(head) < 12:
-        return False
-    orders: tuple[Literal["little", "big"], ...] = ("little", "big")
-    for order in orders:
-        if int.from_bytes(head[:2], order) in (0x0002, 0x0008):
-            length = int.from_bytes(head[4:8], order)
-            return head[4:6] in _FIRST_VRS or length <= 1024
-    return False
 
 
 def check_size(

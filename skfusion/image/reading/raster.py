@@ -44,14 +44,14 @@ def decode_raster(
     All other readers of Pillow stay disabled, in particular those that run an
     interpreter (PostScript). With `as_stored`, a palette is not applied.
     """
-    if as_stored and name not in ("PPM", "JPEG2000"):
+    if as_stored and name not in ("PNM", "JPEG 2000"):
         image = open_with_pillow(handle, name)
         check_size(image.size[1], image.size[0], 1, max_pixels)
         return stored_pil(image)
     special = {
         "PNG": _decode_png,
-        "PPM": _decode_portable,
-        "JPEG2000": _decode_jpeg_2000,
+        "PNM": _decode_portable,
+        "JPEG 2000": _decode_jpeg_2000,
         "AVIF": _decode_avif,
     }
     if name in special:
@@ -64,6 +64,9 @@ def decode_raster(
     return decode_pil(image, max_pixels)
 
 
+_PILLOW_NAMES = {"PNM": "PPM", "JPEG 2000": "JPEG2000"}
+
+
 def open_with_pillow(handle: io.BufferedIOBase, name: str) -> Any:
     """Open a file with one of Pillow's readers, without decoding it."""
     pillow = require("PIL.Image", "images")
@@ -73,7 +76,7 @@ def open_with_pillow(handle: io.BufferedIOBase, name: str) -> Any:
             "or convert the image to PNG."
         )
     with as_read_errors():
-        return pillow.open(handle, formats=[name])
+        return pillow.open(handle, formats=[_PILLOW_NAMES.get(name, name)])
 
 
 # The chunks of a PNG that determine its pixels, its animation and its orientation.
@@ -127,7 +130,7 @@ def _decode_portable(handle: io.BufferedIOBase, max_pixels: int) -> Decoded:
     start = handle.tell()
     found = _PORTABLE_HEAD.match(handle.read(4096))
     handle.seek(start)
-    image = decode_pil(open_with_pillow(handle, "PPM"), max_pixels)
+    image = decode_pil(open_with_pillow(handle, "PNM"), max_pixels)
     if found is None or image.axes != "YX" or image.pixels.dtype == bool:
         return image
     largest = int(found[1])
@@ -148,7 +151,7 @@ def _decode_jpeg_2000(handle: io.BufferedIOBase, max_pixels: int) -> Decoded:
     Pillow shifts signed values, and values of 9 to 15 bits, to 16 bits.
     """
     openjpeg = require("openjpeg", "images")
-    image = open_with_pillow(handle, "JPEG2000")
+    image = open_with_pillow(handle, "JPEG 2000")
     with as_read_errors():
         width, height = image.size
         handle.seek(0)
@@ -157,7 +160,7 @@ def _decode_jpeg_2000(handle: io.BufferedIOBase, max_pixels: int) -> Decoded:
         n_channels = int(found["samples_per_pixel"])
         if bits <= 8 and not is_signed:
             handle.seek(0)
-            return decode_pil(open_with_pillow(handle, "JPEG2000"), max_pixels)
+            return decode_pil(open_with_pillow(handle, "JPEG 2000"), max_pixels)
         check_size(height, width, 1, max_pixels, n_channels=n_channels)
         if n_channels not in (1, 3):
             raise ImageReadError(

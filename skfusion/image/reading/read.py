@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from skfusion._image_cells.recognition import is_url
 from skfusion._paths import FileReadError
 from skfusion._validation import check_number, check_option
 from skfusion.image.reading.arrays import as_array, decode_array, decode_npy, is_array
@@ -28,7 +29,6 @@ from skfusion.image.reading.files import (
     as_read_errors,
     is_folder,
     is_pil,
-    is_url,
     opened,
     recognise,
     unwrapped,
@@ -396,7 +396,8 @@ def content_digest(cell: Any, memo: Callable[[Any], str] | None = None) -> str:
             cell.save_as(content, enforce_file_format=False)
         return content_digest(content.getvalue())
     if is_nibabel_image(cell):
-        dim_info = getattr(cell.header, "get_dim_info", tuple)()
+        get_dim_info = getattr(cell.header, "get_dim_info", None)
+        dim_info = None if get_dim_info is None else get_dim_info()
         head = f"nibabel {np.asarray(cell.affine).tolist()} {dim_info}".encode()
         return hashlib.sha256(
             head + _digest_array(np.asarray(cell.dataobj)).encode()
@@ -405,7 +406,8 @@ def content_digest(cell: Any, memo: Callable[[Any], str] | None = None) -> str:
         # Sorted digests, because file names do not matter to a series.
         digests = sorted(content_digest(path, memo) for path in folder_files(cell))
         return hashlib.sha256(f"folder {digests}".encode()).hexdigest()
-    is_path = isinstance(cell, str | os.PathLike) and cell != "" and not is_url(cell)
+    is_path = isinstance(cell, str | os.PathLike) and cell != ""
+    is_path = is_path and not (isinstance(cell, str) and is_url(cell))
     if memo is not None and is_path:
         try:
             return memo(cell)
