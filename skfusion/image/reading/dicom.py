@@ -349,6 +349,10 @@ def _warn_header(header: Header, assumed: list[str]) -> None:
         warnings.warn(" ".join(said), UserWarning, stacklevel=3)
 
 
+_PIXEL_NUMBERS = (
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "BitsAllocated"),
+    *("BitsStored", "HighBit", "PixelRepresentation"),
+)
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 
@@ -409,6 +413,16 @@ def _check_kind(header: Header) -> None:
             f"The DICOM file contains no pixel data (modality: {modality}): it is a "
             "report, a presentation state or a header only, or was truncated before "
             "its pixels."
+        )
+    invalid = [
+        name
+        for name in _PIXEL_NUMBERS
+        if header.value(name) is not None and header.number(name) is None
+    ]
+    if invalid:
+        raise ImageReadError(
+            f"The DICOM header has values of {', '.join(invalid)} that are not numbers. "
+            "The pixels cannot be decoded without them. Correct the header."
         )
     missing = [name for name in ("Rows", "Columns") if header.number(name) is None]
     if not missing:
