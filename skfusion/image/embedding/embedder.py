@@ -19,6 +19,7 @@ from skfusion.image.embedding.pixels import PixelFile, load_pixels
 from skfusion.image.networks.backbones import Backbone, build_backbone
 from skfusion.image.networks.inference import check_engine, resolve_device
 from skfusion.image.networks.preprocessing import Preprocessing, VolumePreprocessing
+from skfusion.image.reading.read import ReadOptions
 from skfusion.store.embedding_store import EmbeddingStore, resolve_store
 
 __all__ = ["ImageEmbedder"]
@@ -63,6 +64,9 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         Scaling of intensities to [0, 1], see `skfusion.read_image`.
     window : {"lung", "bone", "soft", "brain"}, (centre, width) or None, default=None
         Window of grey images in their own units, see `skfusion.read_image`.
+    read_params : dict or None, default=None
+        Further arguments of `skfusion.read_image`: ``"max_pixels"``, ``"nan"`` and
+        ``"volume_index"``.
     volume : {"slices", "3d"}, default="slices"
         ``"slices"`` passes the slices of a volume to a 2-D network (2.5-D). ``"3d"``
         passes the whole volume to a 3-D network, e.g. ``"r3d_18"`` of torchvision or a
@@ -158,6 +162,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         trainable: Any = "auto",
         scaling: str = "auto",
         window: str | tuple[float, float] | None = None,
+        read_params: dict[str, Any] | None = None,
         volume: str = "slices",
         n_slices: int | None = 16,
         slice_selection: str = "even",
@@ -183,6 +188,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         self.trainable = trainable
         self.scaling = scaling
         self.window = window
+        self.read_params = read_params
         self.volume = volume
         self.n_slices = n_slices
         self.slice_selection = slice_selection
@@ -317,6 +323,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         return Reading(
             scaling=self.scaling,
             window=self.window,
+            options=ReadOptions.from_params(self.read_params, "ImageEmbedder"),
             volume=self.volume,
             n_slices=self.n_slices,
             slice_selection=self.slice_selection,
