@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import math
 import sys
-import warnings
 from typing import Any
 
 import numpy as np
 
-from skfusion.image.reading.files import ImageReadError, as_read_errors, check_size
+from skfusion.image.reading.files import (
+    ImageReadError,
+    as_read_errors,
+    check_size,
+    warn_user,
+)
 from skfusion.image.reading.intensity import Decoded
 
 __all__ = ["as_array", "decode_array", "decode_npy", "is_array"]
@@ -111,13 +115,11 @@ def _warn_channels_first(pixels: np.ndarray, has_channels: bool) -> None:
         and pixels.shape[0] in (3, 4)
         and min(pixels.shape[1:]) >= _SMALLEST_PLANE
     ):
-        warnings.warn(
+        warn_user(
             f"An array of shape {pixels.shape} is read as {pixels.shape[0]} grey "
             "slices of a volume. If its first axis is the channels of a colour image, "
             "move it to the end: numpy.moveaxis(array, 0, -1). If it is a volume, pass "
-            "a list of its planes.",
-            UserWarning,
-            stacklevel=6,
+            "a list of its planes."
         )
 
 

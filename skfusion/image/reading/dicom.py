@@ -24,6 +24,7 @@ from skfusion.image.reading.files import (
     ImageReadError,
     as_read_errors,
     check_size,
+    warn_user,
 )
 from skfusion.image.reading.geometry import affine_of_planes
 from skfusion.image.reading.header import Header, along_normal
@@ -346,7 +347,7 @@ def _warn_header(header: Header, assumed: list[str]) -> None:
             f"{', '.join(assumed)}."
         )
     if said:
-        warnings.warn(" ".join(said), UserWarning, stacklevel=3)
+        warn_user(" ".join(said))
 
 
 _PIXEL_NUMBERS = (
@@ -421,8 +422,8 @@ def _check_kind(header: Header) -> None:
     ]
     if invalid:
         raise ImageReadError(
-            f"The DICOM header has values of {', '.join(invalid)} that are not numbers. "
-            "The pixels cannot be decoded without them. Correct the header."
+            f"The DICOM header has values of {', '.join(invalid)} that are not "
+            "numbers, without which the pixels cannot be decoded. Correct the header."
         )
     missing = [name for name in ("Rows", "Columns") if header.number(name) is None]
     if not missing:

@@ -7,14 +7,13 @@ pixels is reported.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
-from skfusion.image.reading.files import ImageReadError
+from skfusion.image.reading.files import ImageReadError, warn_user
 from skfusion.image.reading.geometry import Orientation
 
 __all__ = [
@@ -292,14 +291,12 @@ def _warn_probable_ct(image: Decoded, low: float) -> None:
     sample = image.pixels.reshape(-1)[:: max(1, image.pixels.size // 10_000)]
     if image.axes.endswith("C") or not (sample == np.rint(sample)).all():
         return
-    warnings.warn(
+    warn_user(
         f"The {image.metadata.get('format')} image is probably a CT: its smallest "
         f"value is {low:g}. The format does not state the unit, so the image is "
         "scaled from its own smallest to its largest value, and the same tissue "
         "differs between scans. If the values are Hounsfield units, pass "
-        "scaling='hounsfield' (as for CT in DICOM) or a window.",
-        UserWarning,
-        stacklevel=4,
+        "scaling='hounsfield' (as for CT in DICOM) or a window."
     )
 
 
@@ -315,12 +312,10 @@ def _warn_clipped(image: Decoded, window: Any) -> None:
         reason = "does not fit the values of the image"
     else:
         return
-    warnings.warn(
+    warn_user(
         f"The window {window!r} {reason}: {below:.0%} of the pixels are below it and "
         f"{above:.0%} above. Pass window=(centre, width) in the units of the image, or "
-        "None.",
-        UserWarning,
-        stacklevel=4,
+        "None."
     )
 
 

@@ -6,12 +6,11 @@ a palette, and its padding is not filled.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
-from skfusion.image.reading.files import ImageReadError
+from skfusion.image.reading.files import ImageReadError, warn_user
 from skfusion.image.reading.geometry import apply_orientation
 from skfusion.image.reading.intensity import Decoded
 from skfusion.image.reading.read import MedicalImage, decoded
@@ -166,4 +165,4 @@ def _listed(spacing: tuple[float, ...]) -> str:
 
 
 def _warn(what: str) -> None:
-    warnings.warn(f"A mask {what}.", UserWarning, stacklevel=5)
+    warn_user(f"A mask {what}.")

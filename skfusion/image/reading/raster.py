@@ -9,7 +9,6 @@ import importlib
 import io
 import re
 import threading
-import warnings
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +16,12 @@ from typing import Any
 import numpy as np
 
 from skfusion._dependencies import require
-from skfusion.image.reading.files import ImageReadError, as_read_errors, check_size
+from skfusion.image.reading.files import (
+    ImageReadError,
+    as_read_errors,
+    check_size,
+    warn_user,
+)
 from skfusion.image.reading.intensity import Decoded
 
 __all__ = [
@@ -190,11 +194,9 @@ def _decode_avif(handle: io.BufferedIOBase, max_pixels: int) -> Decoded:
 
 
 def _warn_reduced(what: str) -> None:
-    warnings.warn(
+    warn_user(
         f"{what} was read with 8 bits per channel, the limit of Pillow. Pass an array "
-        "to keep all levels.",
-        UserWarning,
-        stacklevel=4,
+        "to keep all levels."
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,7 @@ from skfusion.image.reading.files import (
     check_size,
     opened,
     recognise,
+    warn_user,
 )
 from skfusion.image.reading.geometry import affine_of_planes
 from skfusion.image.reading.header import Header, along_normal
@@ -255,12 +255,10 @@ def _is_one_volume(slices: list[_Slice], n_series: int) -> bool:
         and len({part.text("Modality") for part in slices}) == 1
     )
     if is_volume:
-        warnings.warn(
+        warn_user(
             f"Each of the {len(slices)} slices in a folder has a series number of its "
             "own. They are parallel and lie at different positions, and are read as "
-            "one volume.",
-            UserWarning,
-            stacklevel=6,
+            "one volume."
         )
     return is_volume
 
@@ -340,11 +338,9 @@ def _sorted(slices: list[_Slice]) -> tuple[list[_Slice], bool]:
             "is unknown. Pass the files as a list instead."
         )
     if known:
-        warnings.warn(
+        warn_user(
             f"{len(slices) - len(known)} of the {len(slices)} slices of a series have "
-            "no position in the patient. All are sorted by their instance numbers.",
-            UserWarning,
-            stacklevel=6,
+            "no position in the patient. All are sorted by their instance numbers."
         )
     return sorted(slices, key=_number), False
 
@@ -538,6 +534,4 @@ def _warn(volume: Decoded, n_slices: int, n_missing: int, n_twice: int) -> None:
             "median"
         )
     if said:
-        warnings.warn(
-            f"In a DICOM series {' and '.join(said)}.", UserWarning, stacklevel=5
-        )
+        warn_user(f"In a DICOM series {' and '.join(said)}.")
