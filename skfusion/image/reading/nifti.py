@@ -33,6 +33,7 @@ __all__ = [
 
 
 _HEADER_BYTES = 540  # of NIfTI-2, the longest of the headers
+_CIFTI_INTENTS = range(3000, 3100)
 _MILLIMETRES = {"micron": 1e-3, "meter": 1e3}  # other units are millimetres or unknown
 
 
@@ -177,6 +178,11 @@ def _kind(nibabel: Any, head: bytes) -> Any:
 def _layout(header: Any, max_pixels: int, volume_index: int | None) -> _Layout:
     # int() everywhere: products of the header's 16-bit numbers overflow.
     shape = tuple(int(length) for length in header.get_data_shape())
+    if "intent_code" in header and int(header["intent_code"]) in _CIFTI_INTENTS:
+        raise ImageReadError(
+            "The NIfTI file is in CIFTI format: values on a surface of the brain, not "
+            "an image. Pass them as numeric columns instead."
+        )
     if len(shape) < 2:
         raise ImageReadError(
             f"The image has the shape {shape}; expected at least 2 dimensions."
