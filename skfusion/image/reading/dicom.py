@@ -78,6 +78,8 @@ def stored_pixels(dataset: Any) -> np.ndarray:
     if syntax not in _DECODERS:
         return _uncompressed(dataset, syntax)
     _correct_colour_space(dataset, syntax)
+    if _DECODERS[syntax] is _JPEG_2000:
+        _check_boxes(dataset)
     plugins, package = _DECODERS[syntax]
     installed = pixels.get_decoder(syntax).available_plugins
     usable = [plugin for plugin in plugins if plugin in installed]
@@ -168,6 +170,30 @@ def _correct_colour_space(dataset: Any, syntax: Any) -> None:
     stream = encaps.get_frame(dataset.PixelData, 0, number_of_frames=n_frames)
     if _is_ycbcr(stream):
         dataset.PhotometricInterpretation = "YBR_FULL_422"
+
+
+_JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
+
+
+def _check_boxes(dataset: Any) -> None:
+    """Raise an error for JPEG 2000 frames with damaged boxes around the stream.
+
+    DICOM does not allow boxes, but they occur. pydicom skips them, and never ends at a
+    box that is shorter than its own header.
+    """
+    if _JP2_SIGNATURE not in dataset.PixelData:
+        return
+    encaps = require("pydicom.encaps", "images")
+    n_frames = int(dataset.get("NumberOfFrames") or 1)
+    for frame in encaps.generate_frames(dataset.PixelData, number_of_frames=n_frames):
+        place = 12 if frame.startswith(_JP2_SIGNATURE) else len(frame)
+        while place < len(frame) and frame[place + 4 : place + 8] != b"jp2c":
+            length = int.from_bytes(frame[place : place + 4], "big")
+            if length < 8:
+                raise ImageReadError(
+                    "The image is damaged: a JPEG 2000 frame has an invalid box."
+                )
+            place += length
 
 
 def _is_ycbcr(stream: bytes) -> bool:

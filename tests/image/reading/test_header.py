@@ -373,3 +373,24 @@ def test_a_dataset_is_not_changed_by_reading():
         warnings.simplefilter("ignore")  # the absent attribute
         read_image(made)
     assert made.to_json() == before
+
+
+def test_boxes_of_jpeg_2000_that_lead_nowhere():
+    """Such a box has the length 0, at which a reader could wait forever."""
+    file = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 255, (16, 16)).astype(np.uint8)).save(
+        file, "JPEG2000"
+    )
+    stream = file.getvalue()
+    assert stream[16:20] == b"ftyp"
+    made = dataset(np.zeros((16, 16), np.uint8), Modality="XC")
+    made.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.90"
+    for broken in (False, True):
+        frame = stream[:12] + bytes(4) + stream[16:] if broken else stream
+        made.PixelData = encapsulate([frame])
+        made["PixelData"].is_undefined_length = True
+        if broken:
+            with pytest.raises(ImageReadError, match="invalid box"):
+                read_image(as_bytes(made))
+        else:
+            assert read_image(as_bytes(made)).array.shape == (16, 16)
