@@ -19,9 +19,9 @@ from skfusion._validation import check_number, check_option
 from skfusion.image.cells.column import ImageColumn, as_cells, check_cells
 from skfusion.image.cells.volumes import select_slices
 from skfusion.image.radiomics import features as compute
+from skfusion.image.radiomics.masks import read_mask
 from skfusion.image.reading.files import ImageReadError, is_missing
 from skfusion.image.reading.intensity import LUMA, as_floats, check_intensity
-from skfusion.image.reading.masks import read_mask
 from skfusion.image.reading.read import MedicalImage, ReadOptions, read_image
 
 __all__ = ["RadiomicsEncoder"]

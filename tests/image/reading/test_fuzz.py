@@ -30,6 +30,8 @@ def fuzz(seed: int, n_cases: int) -> dict:
         [sys.executable, CHILD, str(seed), str(n_cases)],
         capture_output=True,
         text=True,
+        check=False,
+        timeout=LONGEST * 60,
         cwd=Path(__file__).parents[3],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([".", *paths])},
     )

@@ -14,8 +14,8 @@ from PIL import Image
 
 from skfusion import read_image
 from skfusion.image import RadiomicsEncoder
+from skfusion.image.radiomics.masks import read_mask
 from skfusion.image.reading.files import MAX_PIXELS, ImageReadError
-from skfusion.image.reading.masks import read_mask
 
 Y, X = np.indices((60, 80))
 DISC = (Y - 30) ** 2 + (X - 25) ** 2 < 180
