@@ -133,7 +133,7 @@ def test_vectors_of_other_lengths():
         ([np.array(1.5), np.array(2.5)], ["x"]),
         ([decimal.Decimal("1.5"), None], ["x", "x_missing"]),
     ],
-    ids=str,
+    ids=range(12),
 )
 def test_codes_and_vectors(cells, expected):
     assert names_of(cells) == expected
