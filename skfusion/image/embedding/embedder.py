@@ -49,7 +49,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
     layer : str, default="pool"
         ``"pool"`` is the input of the final classification layer, ``"logits"`` its
         output. ``"block1"`` to ``"block4"`` are the stages at a stride of 4 to 32
-        pixels, which plain vision transformers do not have. Other values are names of submodules. Outputs with positions are pooled.
+        pixels, which plain vision transformers do not have. Other values are names of
+        submodules. Outputs with positions are pooled.
     pooling : {"mean", "max"}, default="mean"
         Pooling of the positions or tokens of the layer's output.
     input_size : int or None, default=None

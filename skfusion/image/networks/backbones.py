@@ -284,12 +284,14 @@ def _build_passed(
     else:
         load_weights_file(module, weights, name)
     _to_float32(module)
-    module.eval().requires_grad_(False)
+    module.eval()
+    for parameter in module.parameters():
+        if parameter.is_leaf:  # not so in scripted modules
+            parameter.requires_grad_(False)
     preprocessing, notes = stated_preprocessing(module, *size)
     random_state = torch.random.get_rng_state()
     try:
         before = describe_module(module)
-        _check_foreign(before, name)
         net, output, axes = _complete(module, preprocessing, layer, pooling, name)
         problem = _problem_of(net, output, preprocessing, name)
         after = describe_module(module)
@@ -302,7 +304,7 @@ def _build_passed(
             "key of the store"
         )
     elif problem:
-        notes += (f"The module {name} {problem}. Its embeddings are not reproducible.",)
+        notes += (_note_on(problem, before, name),)
     settings = (_MODULE_VERSION, layer, pooling, preprocessing, axes, "float32")
     text = repr((*settings, before.digest(before.changes(after))))
     codes = [()] if problem else itertools.product(*codes_of(output))
@@ -326,15 +328,16 @@ def _to_float32(module: nn.Module) -> None:
         module.float()
 
 
-def _check_foreign(description: Description, name: str) -> None:
-    """Refuse a module that calls others in training mode, which are not copied."""
+def _note_on(problem: str, description: Description, name: str) -> str:
+    note = f"The module {name} {problem}. Its embeddings are not reproducible."
     if description.foreign_training:
-        raise ValueError(
-            f"The module {name} calls a {description.foreign_training[0]} that is not "
-            "one of its submodules, e.g. from a lambda, and is in training mode. Call "
-            "eval() on it, or use a bound method such as net.forward = "
-            "net.forward_features, which is copied with the module."
+        note += (
+            f" It refers to a {description.foreign_training[0]} that is in training "
+            "mode and not one of its submodules, e.g. in a lambda. Call eval() on it, "
+            "or use a bound method such as net.forward = net.forward_features, which "
+            "is copied with the module."
         )
+    return note
 
 
 def _problem_of(

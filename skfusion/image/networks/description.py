@@ -31,6 +31,7 @@ __all__ = ["Description", "describe_module", "may_write_state"]
 _ATOMS = (bool, int, float, complex, str, bytes, range, slice)
 _TORCH_ATOMS = (torch.dtype, torch.device, torch.layout, torch.memory_format)
 _BOOKKEEPING = frozenset(vars(nn.Module()))
+_CALLED = (types.FunctionType, types.MethodType, functools.partial, nn.Module)
 _MAX_DEPTH = 60  # of nested objects, below Python's own limit
 _LONG = 200  # characters above which a text is replaced with its digest
 # An upgrade of these packages does not change the meaning of their names.
@@ -50,7 +51,7 @@ class Description:
     unknown : tuple of str
         Names of parts that cannot be described, with their types.
     foreign_training : tuple of str
-        Classes of modules in training mode that are called but are not submodules.
+        Classes of modules in training mode that are referred to but no submodules.
     """
 
     lines: dict[str, str]
@@ -139,10 +140,10 @@ class _Describer:
             for attribute, value in self._settings(part):
                 self._add(f"{key}.{attribute}", value)
             self._add_class(type(part))
-        tensors = [*module.named_parameters(remove_duplicate=False)]
-        tensors += module.named_buffers(remove_duplicate=False)
-        for name, tensor in tensors:
+        for name, tensor in module.named_parameters(remove_duplicate=False):
             self._add(f"{prefix}tensor {name}", tensor)
+        for name, buffer in module.named_buffers(remove_duplicate=False):
+            self._add(f"{prefix}tensor {name}", buffer)
 
     def _settings(self, part: nn.Module) -> Iterator[tuple[str, Any]]:
         """Iterate over what decides the output of one module, apart from tensors."""
@@ -232,12 +233,12 @@ class _Describer:
             content = values.reshape(-1).view(torch.uint8).numpy()
         except (RuntimeError, TypeError, NotImplementedError, ValueError):
             return self._not_understood(tensor)  # sparse, quantised, without storage
-        return f"{kind} {hashlib.sha256(content).hexdigest()}"
+        return f"{kind} {hashlib.sha256(content.data).hexdigest()}"
 
     def _array(self, array: np.ndarray) -> str:
         if array.dtype.hasobject:
             return self._texts("array", array.shape, array.tolist())
-        content = hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+        content = hashlib.sha256(array.tobytes()).hexdigest()
         return f"{array.dtype} {array.shape} {content}"
 
     def _module(self, module: nn.Module) -> str:
@@ -253,8 +254,12 @@ class _Describer:
 
     def _dict(self, value: Mapping[Any, Any]) -> str:
         items = sorted(self._texts(*item) for item in value.items())
-        more = [getattr(value, "default_factory", None), getattr(value, "__dict__", {})]
-        return f"{_name_of(type(value))} {items} {self._texts(*more)}"
+        kind = _name_of(type(value))
+        if type(value) is dict:
+            return f"{kind} {items}"
+        own = getattr(value, "__dict__", None)
+        factory = getattr(value, "default_factory", None)
+        return f"{kind} {items} {self._texts(factory, own)}"
 
     def _sequence(self, value: Iterable[Any]) -> str:
         return _name_of(type(value)) + self._texts(*value)
@@ -311,6 +316,7 @@ class _Describer:
         name = f"{home}.{function.__qualname__}"
         settings = self._texts(function.__defaults__, function.__kwdefaults__)
         is_known = home.partition(".")[0] in _KNOWN_BY_NAME
+        is_installed = _is_installed(home)
         if is_known and not function.__closure__ and "<" not in name:
             return f"function {name} {settings}"
         code = function.__code__
@@ -318,8 +324,10 @@ class _Describer:
             code.co_freevars, function.__closure__ or (), strict=True
         ):
             content = cell.cell_contents if _is_filled(cell) else "<empty>"
-            self._queue.append((f"variable {variable} of {name}", content))
-        if not is_known and not _is_installed(home):
+            # Decorators of packages hold the function of the user, and their own state.
+            if not is_installed or isinstance(content, _CALLED):
+                self._queue.append((f"variable {variable} of {name}", content))
+        if not is_installed:
             self._add_globals(function, home)
         own = {k: v for k, v in vars(function).items() if k != "__wrapped__"}
         return f"function {name} {settings} {self._texts(code, own)}"
@@ -466,7 +474,9 @@ def _writes(function: Any, owner: type, seen: set[Any]) -> bool:
         return False
     if _code_writes(function.__code__):
         return True
-    inner = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+    inner = [
+        cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)
+    ]
     for name in _all_names(function.__code__):
         inner += [getattr(owner, name, None), function.__globals__.get(name)]
     return any(_writes(item, owner, seen) for item in inner)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
@@ -68,9 +67,9 @@ def fold_batch_norms(module: nn.Module, images: Tensor) -> nn.Module:
     # The caller has been warned of a network whose output is random.
     if _difference(run(plain, images), expected) <= _TOLERANCE:
         warnings.warn(
-            f"The network {name_of(module)} is run without folding its batch norms into "
-            f"its convolutions, because its output would change (by {difference:.1e} "
-            "of its largest value). Inference is slower.",
+            f"The batch norms of the network {name_of(module)} are not folded into its "
+            "convolutions, because its output would change (by "
+            f"{difference:.1e} of its largest value). Inference is slower.",
             UserWarning,
             stacklevel=2,
         )
@@ -104,71 +103,71 @@ def _watched_run(
     """Run a network, and return its pairs of batch norm and convolution."""
     uses = _Uses()
     handles = []
-    calls: Counter[int] = Counter()
-    before: list[tuple[nn.BatchNorm2d, nn.Conv2d, int]] = []
-
-    def enter(norm: nn.BatchNorm2d) -> Callable[..., None]:
-        def note(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            calls[id(norm)] += 1
-            uses.is_paused = True
-            conv = uses.watched.get(id(inputs[0])) if inputs else None
-            if conv is not None:
-                before.append((norm, conv[0], id(inputs[0])))
-
-        return note
-
-    def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:
-        uses.is_paused = False
-
-    def after(conv: nn.Conv2d) -> Callable[..., None]:
-        def note(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            calls[id(conv)] += 1
-            uses.watched[id(output)] = (conv, output)  # kept, so that the id is its own
-
-        return note
-
     for part in list(module.modules()):
-        if isinstance(part, nn.BatchNorm2d) and _may_be_folded(part, nn.BatchNorm2d):
-            handles.append(part.register_forward_pre_hook(enter(part)))
-            handles.append(part.register_forward_hook(leave))
-        elif isinstance(part, nn.Conv2d) and _may_be_folded(part, nn.Conv2d):
-            handles.append(part.register_forward_hook(after(part)))
+        if _may_be_folded(part, nn.BatchNorm2d):
+            handles.append(part.register_forward_pre_hook(uses.enter_norm))
+            handles.append(part.register_forward_hook(uses.leave_norm))
+        elif _may_be_folded(part, nn.Conv2d):
+            handles.append(part.register_forward_hook(uses.after_convolution))
     try:
         with uses:
             output = run(module, images)
     finally:
         for handle in handles:
             handle.remove()
-    inputs_of_norms = Counter(key for *_, key in before)
-    pairs = [
-        (norm, conv)
-        for norm, conv, key in before
-        if calls[id(norm)] == calls[id(conv)] == inputs_of_norms[key] == 1
-        and key not in uses.used
-    ]
-    return pairs, output
+    return uses.pairs(), output
 
 
 class _Uses(TorchFunctionMode):
-    """Record of the tensors that functions of torch use, in the calling thread."""
+    """Record of what uses the outputs of convolutions, in the calling thread."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.watched: dict[int, tuple[nn.Conv2d, Tensor]] = {}
-        self.used: set[int] = set()
-        self.is_paused = False
+        # The outputs are kept, so that no other tensor receives their id.
+        self._outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}
+        self._normed: list[tuple[nn.BatchNorm2d, int]] = []
+        self._calls: Counter[nn.Module] = Counter()
+        self._used: set[int] = set()
+        self._is_in_norm = False
+
+    def after_convolution(self, conv: Any, _inputs: Any, output: Tensor) -> None:
+        """Watch the output of a convolution."""
+        self._calls[conv] += 1
+        self._outputs[id(output)] = (conv, output)
+
+    def enter_norm(self, norm: Any, inputs: tuple[Any, ...]) -> None:
+        """Note which tensor a batch norm receives."""
+        self._calls[norm] += 1
+        self._is_in_norm = True
+        if inputs and id(inputs[0]) in self._outputs:
+            self._normed.append((norm, id(inputs[0])))
+
+    def leave_norm(self, _norm: Any, _inputs: Any, _output: Any) -> None:
+        """Watch functions again."""
+        self._is_in_norm = False
+
+    def pairs(self) -> list[tuple[nn.BatchNorm2d, nn.Conv2d]]:
+        """Return the batch norms that alone use the output of a convolution."""
+        n_norms = Counter(key for _, key in self._normed)
+        found = [(norm, self._outputs[key][0], key) for norm, key in self._normed]
+        return [
+            (norm, conv)
+            for norm, conv, key in found
+            if self._calls[norm] == self._calls[conv] == n_norms[key] == 1
+            and key not in self._used
+        ]
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Run a function and note which of the watched tensors it used."""
+        """Run a function and note which of the outputs it used."""
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         is_question = name in _QUESTIONS and not isinstance(result, Tensor)
-        if not self.is_paused and not is_question:
+        if not self._is_in_norm and not is_question:
             inputs = {id(tensor) for tensor in _tensors_in((args, kwargs))}
-            self.used |= inputs & self.watched.keys()
+            self._used |= inputs & self._outputs.keys()
         return result
 
 

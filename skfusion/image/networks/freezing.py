@@ -222,8 +222,8 @@ def split_backbone(
         reason = _reason_against(trunk, tail, module, images)
         if reason:
             warnings.warn(
-                f"The network {name_of(module)} is not cut into a frozen trunk "
-                f"and a trainable tail, because {reason}. All of it is computed in each "
+                f"The network {name_of(module)} is not cut into a frozen trunk and a "
+                f"trainable tail, because {reason}. All of it is computed in each "
                 "epoch, which is slower.",
                 UserWarning,
                 stacklevel=2,

@@ -443,8 +443,7 @@ def _compile(module: nn.Module, example: Tensor, precision: str, threads: int) -
     difference = relative_difference(found, run(module, example))
     if difference > _COMPILED_TOLERANCE[precision]:
         raise ValueError(
-            f"The network {name_of(module)} that OpenVINO compiled gives another output "
-            f"than the original one (relative difference {difference:.1e}). Use "
-            "engine='torch'."
+            f"The network {name_of(module)} gives another output when it is compiled "
+            f"by OpenVINO (relative difference {difference:.1e}). Use engine='torch'."
         )
     return compiled

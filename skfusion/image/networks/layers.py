@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -97,7 +98,10 @@ def _check_equal(
     """Compare a cut network with the output of the layer in the original one."""
     seen: list[Any] = []
     part = module.get_submodule(layer)
-    handle = part.register_forward_hook(lambda _m, _i, output: seen.append(output))
+    # Copied, because the next layer may change it in place.
+    handle = part.register_forward_hook(
+        lambda _m, _i, output: seen.append(copy.deepcopy(output))
+    )
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(blank.shape, generator=generator).to(blank.device)
     try:
@@ -147,7 +151,10 @@ def _last_at_stride(module: nn.Module, stage: str, name: str, blank: Tensor) -> 
             names.append(key)
     tokens = _token_layers(shapes, wanted)
     # The only map of a plain transformer is its patch projection, before all blocks.
-    is_plain_transformer = len(tokens) > len(names)
+    finished = [key for key, _ in shapes]
+    is_plain_transformer = len(tokens) > len(names) and all(
+        finished.index(key) < finished.index(tokens[0]) for key in names
+    )
     if not names or wanted == 1 or is_plain_transformer:
         raise ValueError(_no_stage(name, stage, wanted, side, shapes))
     # Outermost modules only: a block can contain later layers of the same resolution.
@@ -212,9 +219,9 @@ def _no_stage(
 ) -> str:
     """Say why a network has no such stage, and which layers it has."""
     message = (
-        f"{name} has no layer {stage!r}: none of its last layers at a stride of "
-        f"{STAGES[stage]} has an output of {wanted} x {wanted} positions for {side} "
-        "pixels. "
+        f"{name} has no layer {stage!r}: none of its layers has an output of "
+        f"{wanted} x {wanted} positions, which is a stride of {STAGES[stage]} for "
+        f"{side} pixels. "
     )
     tokens = [k for k, s in shapes if len(s) == 3 and s[0] == 1 and k[-1].isdigit()]
     stems = [key.rstrip("0123456789") for key in tokens]

@@ -133,31 +133,37 @@ def stated_preprocessing(
         return _own(statement, input_size, depth, where), tuple(notes)
     read = _numbers_of(statement, where, notes)
     read = _for_channels(read, _n_channels(module), where, notes)
-    side = input_size
-    if side is None and read.size is not None:
-        height, width = read.size
-        if height != width:
-            raise ValueError(
-                f"{where} states an input of {height} x {width} pixels, but images are "
-                "resized to squares. Pass input_size=... if the network accepts a "
-                "square input."
-            )
-        side = height
+    side = input_size if input_size is not None else _side_of(read, where)
     if depth is not None:
-        if len(read.mean) != 3:
-            raise ValueError(
-                f"{where} states {len(read.mean)} channels; networks for volumes have "
-                "3. Set a VolumePreprocessing."
-            )
-        mean, std = (read.mean[0], read.mean[1], read.mean[2]), read.std
-        side = side or 112
-        return VolumePreprocessing(
-            int(side), int(depth), mean, (std[0], std[1], std[2])
-        ), tuple(notes)
-    side = side or _side_of_config(module) or 224
-    return Preprocessing(int(side), read.mean, read.std, read.interpolation), tuple(
-        notes
-    )
+        return _for_volumes(read, side, depth, where), tuple(notes)
+    side = int(side or _side_of_config(module) or 224)
+    chosen = Preprocessing(side, read.mean, read.std, read.interpolation)
+    return chosen, tuple(notes)
+
+
+def _side_of(read: _Numbers, where: str) -> int | None:
+    if read.size is None:
+        return None
+    height, width = read.size
+    if height != width:
+        raise ValueError(
+            f"{where} states an input of {height} x {width} pixels, but images are "
+            "resized to squares. Pass input_size=... if the network accepts a square "
+            "input."
+        )
+    return height
+
+
+def _for_volumes(
+    read: _Numbers, side: int | None, depth: int, where: str
+) -> VolumePreprocessing:
+    if len(read.mean) != 3:
+        raise ValueError(
+            f"{where} states {len(read.mean)} channels; networks for volumes have 3. "
+            "Set a VolumePreprocessing."
+        )
+    mean, std = ((v[0], v[1], v[2]) for v in (read.mean, read.std))
+    return VolumePreprocessing(int(side or 112), int(depth), mean, std)
 
 
 def _statement(module: nn.Module) -> tuple[str, Any] | None:
@@ -200,8 +206,8 @@ def _own(
     if not isinstance(stated, expected):
         kind = "images" if depth is None else "volumes"
         raise TypeError(
-            f"{where} is a {type(stated).__name__}, but the network is used for {kind}. "
-            f"Set a {expected.__name__}, or change volume='slices' or '3d'."
+            f"{where} is a {type(stated).__name__}, but the network is used for "
+            f"{kind}. Set a {expected.__name__}, or change volume='slices' or '3d'."
         )
     size = stated.input_size if input_size is None else int(input_size)
     if isinstance(stated, VolumePreprocessing):
@@ -269,7 +275,9 @@ def _numbers_of(statement: Any, where: str, notes: list[str]) -> _Numbers:
     if all(hasattr(statement, key) for key in ("crop_size", "mean", "std")):
         crop = _size(statement.crop_size, where)
         interpolation = getattr(statement, "interpolation", "bilinear")
-        return _numbers(crop, statement.mean, statement.std, interpolation, where, notes)
+        return _numbers(
+            crop, statement.mean, statement.std, interpolation, where, notes
+        )
     steps = getattr(statement, "transforms", None)
     if steps is None and type(statement).__name__ in (*_SIZE_STEPS, "Normalize"):
         steps = [statement]
@@ -286,9 +294,7 @@ def _of_dict(given: Mapping[Any, Any], where: str, notes: list[str]) -> _Numbers
             f"{where} has the unknown keys {', '.join(unknown)}; expected mean, std, "
             "size and interpolation."
         )
-    missing = [
-        keys[0] for keys in (_MEAN_KEYS, _STD_KEYS) if _get(given, keys) is None
-    ]
+    missing = [keys[0] for keys in (_MEAN_KEYS, _STD_KEYS) if _get(given, keys) is None]
     if missing:
         raise ValueError(
             f"{where} has no {' and no '.join(missing)}; expected mean, std, size and "
@@ -349,8 +355,10 @@ def _of_steps(steps: list[Any], where: str, notes: list[str]) -> _Numbers:
             interpolation = getattr(step, "interpolation", interpolation)
         elif kind == "Normalize":
             normalised.append((step.mean, step.std))
-        elif kind == "ToDtype" and not getattr(step, "scale", False) or not (
-            kind in _NEUTRAL_STEPS or "ConvertMode" in kind
+        elif (
+            kind == "ToDtype"
+            and not getattr(step, "scale", False)
+            or not (kind in _NEUTRAL_STEPS or "ConvertMode" in kind)
         ):
             raise ValueError(
                 f"{where} has the step {kind}, which is not understood. Expected an "
@@ -358,7 +366,9 @@ def _of_steps(steps: list[Any], where: str, notes: list[str]) -> _Numbers:
                 f"in [0, 1], and Normalize. Otherwise set {_REMEDY}."
             )
     if len(normalised) > 1:
-        raise ValueError(f"{where} has {len(normalised)} steps Normalize; expected one.")
+        raise ValueError(
+            f"{where} has {len(normalised)} steps Normalize; expected one."
+        )
     mean, std = normalised[0] if normalised else ((0.0,), (1.0,))
     return _numbers(size, mean, std, interpolation, where, notes)
 

@@ -22,10 +22,17 @@ from skfusion import ImageEmbedder, JointFusionClassifier
 from skfusion.fusion import TorchEncoder, TrainingSettings
 from skfusion.fusion.torch_runtime import Precision
 from skfusion.image.networks.backbones import build_backbone
+from skfusion.image.networks.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+)
 
 
 class Opaque(nn.Module):
     """A net behind a branch that tracing cannot follow, so that it cannot be cut."""
+
+    preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -39,6 +46,8 @@ class Opaque(nn.Module):
 
 class Chain(nn.Sequential):
     """Four blocks of a convolution and a batch norm, then the mean over positions."""
+
+    preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
 
     def __init__(self) -> None:
         with torch.random.fork_rng():

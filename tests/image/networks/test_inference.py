@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from skfusion.image.networks.backbones import build_backbone
-from skfusion.image.networks.inference import Network, fold_batch_norms, resolve_device
+from skfusion.image.networks.folding import fold_batch_norms
+from skfusion.image.networks.inference import Network, resolve_device
 
 
 def relative_error(found, expected):
@@ -32,7 +33,7 @@ def stirred(name):
 def test_folding_changes_the_last_digits_at_most(name, n_left):
     module = stirred(name)
     before = {key: value.clone() for key, value in module.state_dict().items()}
-    folded = fold_batch_norms(module)
+    folded = fold_batch_norms(module, torch.rand(1, 3, 96, 96))
     norms = [part for part in folded.modules() if isinstance(part, nn.BatchNorm2d)]
     assert len(norms) == n_left
     images = torch.rand(3, 3, 96, 96)
@@ -61,7 +62,7 @@ class Shared(nn.Module):
 def test_only_what_may_be_folded_is():
     module = Shared().eval()
     images = torch.rand(2, 3, 5, 5)
-    torch.testing.assert_close(fold_batch_norms(module)(images), module(images))
+    torch.testing.assert_close(fold_batch_norms(module, images)(images), module(images))
 
 
 class Branching(nn.Module):
@@ -69,13 +70,11 @@ class Branching(nn.Module):
         return images if images.mean() > 0 else -images
 
 
-def test_what_cannot_be_traced_is_run_as_it_is():
+def test_a_network_without_state_runs_in_parallel():
     module = Branching().eval()
-    assert fold_batch_norms(module) is None
-    network = Network(module, torch.device("cpu"), 8)
-    assert network.n_workers == 1
-    assert not network.is_parallel
     images = -torch.rand(2, 3, 4, 4)
+    network = Network(module, torch.device("cpu"), 8, example=images)
+    assert network.is_parallel
     assert (network(images) == -images.numpy()).all()
 
 
