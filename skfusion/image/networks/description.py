@@ -399,6 +399,8 @@ def _is_installed(module_name: str) -> bool:
     top = module_name.partition(".")[0]
     if top in _KNOWN_BY_NAME or top == "skfusion":
         return True
+    if top in ("__main__", "__mp_main__"):  # a worker's own is in a package
+        return False
     module = sys.modules.get(top)
     places = [getattr(module, "__file__", None) or "", *getattr(module, "__path__", ())]
     folders = {f for place in places for f in os.path.normpath(place).split(os.sep)}
