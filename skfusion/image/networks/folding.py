@@ -64,8 +64,8 @@ def fold_batch_norms(module: nn.Module, images: Tensor) -> nn.Module:
     if difference <= _TOLERANCE:
         return folded
     plain = copy.deepcopy(module)
-    # The caller has been warned of a network whose output is random.
-    if _difference(run(plain, images), expected) <= _TOLERANCE:
+    # The user has been warned of a network whose output changes with every call.
+    if _difference(run(plain, images), run(plain, images)) <= _TOLERANCE:
         warnings.warn(
             f"The batch norms of the network {name_of(module)} are not folded into its "
             "convolutions, because its output would change (by "
@@ -73,7 +73,7 @@ def fold_batch_norms(module: nn.Module, images: Tensor) -> nn.Module:
             UserWarning,
             stacklevel=2,
         )
-    return plain
+    return copy.deepcopy(module)
 
 
 def name_of(module: nn.Module) -> str:

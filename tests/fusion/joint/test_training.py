@@ -123,7 +123,8 @@ def test_a_cached_trunk_gives_the_weights_of_the_uncached_run_to_the_last_bit(
     build, cohort
 ):
     """The uncached net is the same one where tracing finds no cut."""
-    net = build_backbone("resnet18", weights=None, input_size=32).module
+    net = copy.deepcopy(build_backbone("resnet18", weights=None, input_size=32).module)
+    net.preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
     cached = build(copy.deepcopy(net), trainable=["layer4"], max_epochs=2)
     uncached = build(Opaque(net), trainable=["net.layer4"], max_epochs=2)
     cached.fit(cohort.X, cohort.y)
@@ -463,7 +464,8 @@ def test_augmented_training_changes_images_in_training_only(build, cohort):
 
 def test_no_change_gives_the_weights_of_no_augmentation(build, cohort):
     """Trunk in every step and trunk from the store are the same network."""
-    net = build_backbone("resnet18", weights=None, input_size=32).module
+    net = copy.deepcopy(build_backbone("resnet18", weights=None, input_size=32).module)
+    net.preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
     settings = {"trainable": ["layer4"], "max_epochs": 2}
     plain = build(copy.deepcopy(net), **settings)
     changed = build(copy.deepcopy(net), augmentation=lambda image: image, **settings)
