@@ -35,7 +35,7 @@ from skfusion.image.networks.outputs import (
     run,
 )
 from skfusion.image.networks.preprocessing import Preprocessing, VolumePreprocessing
-from skfusion.image.networks.stated import stated_preprocessing
+from skfusion.image.networks.stated import refused_calls, stated_preprocessing
 from skfusion.image.networks.weights import load_weights_file
 
 __all__ = ["Backbone", "Preprocessing", "build_backbone", "make_backbone"]
@@ -292,7 +292,8 @@ def _build_passed(
     random_state = torch.random.get_rng_state()
     try:
         before = describe_module(module)
-        net, output, axes = _complete(module, preprocessing, layer, pooling, name)
+        with refused_calls(module):
+            net, output, axes = _complete(module, preprocessing, layer, pooling, name)
         problem = _problem_of(net, output, preprocessing, name)
         after = describe_module(module)
     finally:

@@ -195,13 +195,20 @@ def _tokens_are_first(
 ) -> bool:
     """Return whether an output (B, N, C) has tokens before channels, as documented."""
     side = preprocessing.input_size
-    for extra in range(_MOST_EXTRA_TOKENS + 1):
-        root = math.isqrt(max(shape[1] - extra, 0))
-        if root > 1 and root**2 == shape[1] - extra and side % root == 0:
-            return stated is not False
     if stated is not None:
         return stated
+    if _is_number_of_patches(shape[1], side) > _is_number_of_patches(shape[2], side):
+        return True
     return _changing_axes(module, shape, preprocessing) != {2}
+
+
+def _is_number_of_patches(length: int, side: int) -> bool:
+    """Return whether a square image has as many patches, and a few other tokens."""
+    for extra in range(_MOST_EXTRA_TOKENS + 1):
+        root = math.isqrt(max(length - extra, 0))
+        if root > 1 and root**2 == length - extra and side % root == 0:
+            return True
+    return False
 
 
 def _changing_axes(

@@ -6,8 +6,9 @@ torchxrayvision are recognised by their attributes, without importing these pack
 
 from __future__ import annotations
 
+import contextlib
 import numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from skfusion.image.networks.preprocessing import (
     VolumePreprocessing,
 )
 
-__all__ = ["stated_preprocessing"]
+__all__ = ["refused_calls", "stated_preprocessing"]
 
 
 _UNDERSTOOD = (
@@ -141,6 +142,37 @@ def stated_preprocessing(
     return chosen, tuple(notes)
 
 
+@contextlib.contextmanager
+def refused_calls(module: nn.Module) -> Iterator[None]:
+    """Raise an error if a module calls the transform that it states.
+
+    Its images would be normalised twice. A transform of torchvision is a module, so
+    that ``nn.Sequential`` makes it a layer when it becomes an attribute.
+
+    Raises
+    ------
+    ValueError
+        If the attribute ``preprocessing`` of `module` is called.
+    """
+    own = getattr(module, "preprocessing", None)
+
+    def refuse(*_arguments: Any) -> None:
+        raise ValueError(
+            f"{type(module).__name__} calls its attribute preprocessing, which would "
+            "normalise the images twice, because it also states how they are prepared. "
+            "Give the attribute another name, or wrap an nn.Sequential."
+        )
+
+    if not isinstance(own, nn.Module):
+        yield
+        return
+    handle = own.register_forward_pre_hook(refuse)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def _side_of(read: _Numbers, where: str) -> int | None:
     if read.size is None:
         return None
@@ -248,7 +280,7 @@ def _guess_note(name: str, what: str, side: int, remedy: str = _REMEDY) -> str:
 
 def _n_channels(module: nn.Module) -> int | None:
     """Return the number of input channels of the first convolution."""
-    first = next((p for p in module.modules() if type(p) is nn.Conv2d), None)
+    first = next((p for p in module.modules() if isinstance(p, nn.Conv2d)), None)
     return None if first is None else first.in_channels
 
 
