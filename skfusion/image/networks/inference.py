@@ -166,7 +166,9 @@ def lay_out(module: nn.Module) -> None:
     layout = fast_layout(module)
     for tensor in (*module.parameters(), *module.buffers()):
         if _LAYOUTS.get(tensor.dim()) == layout:
-            tensor.data = tensor.data.contiguous(memory_format=layout)
+            # `contiguous` would leave the strides of 1 x 1 kernels, and the kernels
+            # of other layouts round differently.
+            tensor.data = tensor.data.to(memory_format=layout)
 
 
 def _has_state(module: nn.Module, example: Tensor | None) -> bool:

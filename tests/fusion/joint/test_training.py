@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from skorch.callbacks import (
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
 
-from skfusion import ImageEmbedder, JointFusionClassifier
+from skfusion import EmbeddingStore, ImageEmbedder, JointFusionClassifier
 from skfusion.fusion import TorchEncoder, TrainingSettings
 from skfusion.fusion.torch_runtime import Precision
 from skfusion.image.networks.backbones import build_backbone
@@ -545,3 +546,25 @@ def test_numbers_beside_images_are_encoded_by_modules(build, cohort, store_path)
     )
     rates.fit(cohort.X, cohort.y)
     np.testing.assert_allclose(Recorder.seen[0], [5e-3, 1e-2, 1e-2, 1e-2])
+
+
+def test_a_network_without_a_key_is_trained_without_the_store(build, cohort, tmp_path):
+    """Its trunk changes with every call: nothing of it may be kept."""
+
+    class Dropping(Chain):
+        def forward(self, images):
+            dropped = nn.functional.dropout(images, 0.1, training=True)
+            return super().forward(dropped)
+
+    store = EmbeddingStore(tmp_path / "store")
+    embedder = ImageEmbedder(Dropping(), input_size=32, store=store)
+    model = JointFusionClassifier(
+        [("cxr", embedder, "scan"), cohort.modalities[1]], max_epochs=1, random_state=0
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(cohort.X, cohort.y).predict(cohort.X)
+    messages = " ".join(str(warning.message) for warning in caught)
+    assert "not reproducible" in messages
+    assert "not stored" in messages
+    assert store.info()["entries"] == 0

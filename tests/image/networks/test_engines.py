@@ -140,3 +140,20 @@ def test_another_process_gives_the_same_vector(tmp_path, expected):
     np.testing.assert_allclose(
         np.load(tmp_path / "rows.npy")[0], expected[0], rtol=1e-4
     )
+
+
+def test_a_network_that_openvino_compiles_to_another_function_is_refused():
+    """Its trace keeps the branch of the example."""
+    pytest.importorskip("openvino")
+
+    class Noisy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.n_calls = 0
+
+        def forward(self, images):
+            self.n_calls += 1
+            return images.mean(dim=(2, 3)) * (1 if self.n_calls < 2 else 3)
+
+    with pytest.raises(ValueError, match="Noisy gives another output when it is"):
+        OpenVINONetwork(Noisy(), torch.rand(2, 3, 8, 8), 4, "float32", "")
