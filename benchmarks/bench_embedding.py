@@ -100,7 +100,8 @@ def main() -> int:
     backbone = embedder.build()
     # as torchvision gives it, before it is laid out and folded
     net = copy.deepcopy(backbone.module).to(memory_format=torch.contiguous_format)
-    network = Network(backbone.module, torch.device("cpu"), 32)
+    example = backbone.preprocessing.example(2)
+    network = Network(backbone.module, torch.device("cpu"), 32, example=example)
     print(f"{platform.machine()}, Python {platform.python_version()}, 1 thread")
     print(f"skfusion {skfusion.__version__}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:

@@ -45,7 +45,7 @@ def main() -> int:
         net = build_backbone(name, weights=None).module
         pixels = torch.rand(N_IMAGES, 3, 224, 224)
         eager = net.to(memory_format=torch.contiguous_format)
-        ours = Network(net, torch.device("cpu"), N_IMAGES)
+        ours = Network(net, torch.device("cpu"), N_IMAGES, example=pixels[:1])
         fast = OpenVINONetwork(net, pixels[:1], N_IMAGES, "float32", name)
 
         def as_it_comes(batch: torch.Tensor, net=eager) -> np.ndarray:

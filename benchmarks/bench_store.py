@@ -59,7 +59,8 @@ def main() -> int:
         f"torch {torch.__version__}"
     )
     backbone = build_backbone("resnet18", weights=None)
-    network = Network(backbone.module, torch.device("cpu"), 4)
+    example = backbone.preprocessing.example(2)
+    network = Network(backbone.module, torch.device("cpu"), 4, example=example)
     pixels = torch.rand(N_IMAGES, 3, 224, 224)
     rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as folder:

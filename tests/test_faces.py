@@ -31,6 +31,8 @@ NAMES_WITH_TORCH = {
         "explain_images",
         "ImageSaliency",
         "SaliencyDisplay",
+        "Preprocessing",
+        "VolumePreprocessing",
     ),
 }
 

@@ -47,6 +47,7 @@ net = nn.Sequential(
     nn.Conv2d(8, 8, 3, padding=1),
     nn.ReLU(),
 )
+net.preprocessing = {"mean": 0.5, "std": 0.5}
 model = JointFusionClassifier(
     [
         (

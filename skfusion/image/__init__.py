@@ -11,6 +11,10 @@ from skfusion._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from skfusion.image.embedding.embedder import ImageEmbedder as ImageEmbedder
+    from skfusion.image.networks.preprocessing import (
+        Preprocessing as Preprocessing,
+        VolumePreprocessing as VolumePreprocessing,
+    )
     from skfusion.image.radiomics.encoder import RadiomicsEncoder as RadiomicsEncoder
     from skfusion.image.reading.files import ImageReadError as ImageReadError
     from skfusion.image.reading.metadata import read_metadata as read_metadata
@@ -24,6 +28,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "skfusion.image.embedding.embedder": ["ImageEmbedder"],
+        "skfusion.image.networks.preprocessing": [
+            "Preprocessing",
+            "VolumePreprocessing",
+        ],
         "skfusion.image.radiomics.encoder": ["RadiomicsEncoder"],
         "skfusion.image.reading.files": ["ImageReadError"],
         "skfusion.image.reading.metadata": ["read_metadata"],

@@ -7,18 +7,26 @@ import pandas as pd
 import torch
 from torch import nn
 
+from skfusion.image.networks.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+)
+
 SIZE = 32
 
 
 def small_net(seed: int = 0) -> nn.Module:
     """A net of two convolutions whose output is a map of 8 channels."""
     torch.manual_seed(seed)
-    return nn.Sequential(
+    net = nn.Sequential(
         nn.Conv2d(3, 8, 5, stride=2, padding=2),
         nn.ReLU(),
         nn.Conv2d(8, 8, 3, padding=1),
         nn.ReLU(),
     )
+    net.preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
+    return net
 
 
 def corner_cohort(n_cases: int, seed: int, size: int = SIZE) -> pd.DataFrame:

@@ -302,7 +302,9 @@ class ImageInput:
             self._cached = (
                 backbone,
                 split_backbone(
-                    backbone.module, self.modality.transformer.trainable_part()
+                    backbone.module,
+                    self.modality.transformer.trainable_part(),
+                    backbone.preprocessing.example(2),
                 ),
             )
         return self._cached

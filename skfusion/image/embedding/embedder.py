@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -16,9 +17,9 @@ from skfusion.image.cells.column import as_cells, check_cells
 from skfusion.image.cells.volumes import Reading
 from skfusion.image.embedding.encode import encode_cells
 from skfusion.image.embedding.pixels import PixelFile, load_pixels
-from skfusion.image.networks.backbones import Backbone, build_backbone
+from skfusion.image.networks.backbones import Backbone, make_backbone
 from skfusion.image.networks.inference import check_engine, resolve_device
-from skfusion.image.networks.preprocessing import Preprocessing, VolumePreprocessing
+from skfusion.image.networks.preprocessing import VolumePreprocessing
 from skfusion.image.reading.read import ReadOptions
 from skfusion.store.embedding_store import EmbeddingStore, resolve_store
 
@@ -39,15 +40,18 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         needs no download. Names of torchvision select any of its classification
         networks, e.g. ``"resnet18"`` or ``"densenet121"``. ``"timm:..."``,
         ``"xrv:..."`` and ``"monai:..."`` require these packages. The output of a module
-        must be the embedding.
+        must be the embedding. Its attribute ``preprocessing`` states how it expects
+        images, e.g. a `skfusion.image.Preprocessing`.
     weights : str, path or None, default="DEFAULT"
         ``"DEFAULT"`` selects the best published weights, or those of the given module.
         Other values are a name of torchvision's weights or the path of a state dict.
-        None creates random weights, which are always the same.
+        None creates random weights, which are always the same. torchxrayvision
+        (``"xrv:..."``) unpickles its downloads, which executes the code in them.
     layer : str, default="pool"
         ``"pool"`` is the input of the final classification layer, ``"logits"`` its
         output. ``"block1"`` to ``"block4"`` are the stages at a stride of 4 to 32
-        pixels. Other values are names of submodules. Outputs with positions are pooled.
+        pixels, which plain vision transformers do not have. Other values are names of
+        submodules. Outputs with positions are pooled.
     pooling : {"mean", "max"}, default="mean"
         Pooling of the positions or tokens of the layer's output.
     input_size : int or None, default=None
@@ -108,8 +112,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
     store : "default", path, EmbeddingStore or None, default="default"
         Store of the embeddings. None stores nothing.
     on_error : {"raise", "missing"}, default="raise"
-        ``"missing"`` treats unreadable images as absent, with a warning that gives
-        their number.
+        ``"missing"`` treats unreadable images, and images for which the network does
+        not return finite numbers, as absent, with a warning that gives their number.
     verbose : int, default=0
         If positive, show the progress on standard error.
 
@@ -129,13 +133,22 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
     skfusion.EmbeddingStore : Store of embeddings.
     skfusion.JointFusionClassifier : Estimator that fine-tunes the backbone.
 
+    Warns
+    -----
+    UserWarning
+        In `fit`, if a module does not state its preprocessing, or if its embeddings
+        cannot be stored.
+
     Notes
     -----
     The embedding of an absent image (None, NaN, an empty string) is NaN.
 
     A fitted embedder does not contain weights, unless its backbone is a module. It
     rebuilds the network when it is used, and raises an error if the fingerprint has
-    changed.
+    changed. The fingerprint of a module covers everything that its forward refers to.
+    Embeddings are not stored if the output of a module is not a function of the image
+    (e.g. dropout outside of a layer), or if it contains something that cannot be part
+    of the fingerprint.
 
     Examples
     --------
@@ -234,6 +247,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         self._check_parameters()
         check_cells(cells, name)
         backbone = self.build()
+        self._warn_of(backbone)
         self.n_features_in_ = 1
         if isinstance(name, str):
             self.feature_names_in_ = np.array([name], dtype=object)
@@ -261,19 +275,22 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         ImageReadError
             If an image cannot be read and ``on_error="raise"``.
         ValueError
-            If the network has changed since `fit`.
+            If the network has changed since `fit`, or if its output for an image is not
+            finite and ``on_error="raise"``.
         """
         check_is_fitted(self, "fingerprint_")
         backbone = self.build()
-        if backbone.fingerprint != self.fingerprint_:
+        known = (backbone.fingerprint, *backbone.other_fingerprints)
+        if self.fingerprint_ not in known:
             raise ValueError(
                 "ImageEmbedder: the parameters or the weights of the backbone "
                 f"{backbone.name} have changed since fit (got fingerprint "
                 f"{backbone.fingerprint[:8]}, expected {self.fingerprint_[:8]}). "
                 "Fit the embedder again, and all models trained on its embeddings."
             )
-        key = backbone.fingerprint
-        values, counts = self._encode(X, backbone.module, backbone.preprocessing, key)
+        values, counts = self._encode(
+            X, backbone.module, backbone, self.fingerprint_, fold=True
+        )
         if not self.bag_count:
             return values
         return np.column_stack([values, np.where(counts > 0, counts, np.nan)]).astype(
@@ -308,7 +325,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             Network, shared by all callers with the same named backbone. Do not train
             it in place, see `skfusion.image.networks.freezing.split_backbone`.
         """
-        return build_backbone(
+        return make_backbone(
             self.backbone,
             weights=self.weights,
             layer=self.layer,
@@ -371,8 +388,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         presence : ndarray of shape (n,), bool
             True where the image is present and readable.
         """
-        preprocessing = self.build().preprocessing
-        values, counts = self._encode(X, module, preprocessing, fingerprint, fold=fold)
+        values, counts = self._encode(X, module, self.build(), fingerprint, fold=fold)
         return values, counts > 0
 
     def read_pixels(self, X: Any) -> tuple[PixelFile, np.ndarray]:
@@ -419,20 +435,21 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         self,
         X: Any,
         module: nn.Module,
-        preprocessing: Preprocessing | VolumePreprocessing,
+        backbone: Backbone,
         fingerprint: str,
         *,
-        fold: bool = True,
+        fold: bool,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return one array per row, and the number of images per row."""
         cells, name = as_cells(X)
         bags = unpack(cells)
+        is_known = not backbone.not_stored
         values, presence = encode_cells(
             bags.images,
             module,
-            preprocessing,
-            fingerprint,
-            store=resolve_store(self.store),
+            backbone.preprocessing,
+            fingerprint if is_known else "",
+            store=resolve_store(self.store) if is_known else None,
             batch_size=self.batch_size,
             device=self.device,
             verbose=self.verbose,
@@ -444,6 +461,16 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         counts = bags.counts(presence)
         pooled = bags.pool(values, presence, self.bag_pooling, self.bag_half_life)
         return pooled, counts
+
+    def _warn_of(self, backbone: Backbone) -> None:
+        notes = list(backbone.notes)
+        if backbone.not_stored and resolve_store(self.store) is not None:
+            notes.append(
+                f"ImageEmbedder: the embeddings are not stored, because "
+                f"{backbone.not_stored}."
+            )
+        for note in notes:
+            warnings.warn(note, UserWarning, stacklevel=3)
 
     def _options(self, name: object, bags: Bags) -> dict[str, Any]:
         return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from skfusion._progress import progress
 from skfusion.image.cells.column import ImageColumn, ahead
 from skfusion.image.cells.volumes import Reading, pool_slices
+from skfusion.image.networks.folding import name_of
 from skfusion.image.networks.inference import (
     Network,
     OpenVINONetwork,
@@ -74,7 +76,9 @@ def encode_cells(
         Preprocessing for the weights of the network. `VolumePreprocessing` passes whole
         volumes to the network.
     fingerprint : str
-        Identifier of network, cut and preprocessing in the store.
+        Identifier of network, cut and preprocessing in the store, and of the prepared
+        network in this process. Empty if the network has no identifier; there must be
+        no store then.
     store : EmbeddingStore or None, default=None
         Store of the results. None computes every distinct image.
     batch_size : int, default=32
@@ -88,7 +92,8 @@ def encode_cells(
         Number of threads that read images ahead of the network. None is 1 outside a
         `joblib.parallel_config` context.
     on_error : {"raise", "missing"}, default="raise"
-        ``"missing"`` treats unreadable images as absent, with one warning.
+        ``"missing"`` treats images that are unreadable, or whose output is not finite,
+        as absent, with a warning for each of the two.
     verbose : int, default=0
         If positive, show the progress on standard error.
     column : object, default=None
@@ -117,7 +122,8 @@ def encode_cells(
     TypeError
         If a cell cannot be an image.
     ValueError
-        If `module` is in training mode or `device` is not available.
+        If `module` is in training mode, `device` is not available, or the network
+        returns NaN or infinity for an image and `on_error` is ``"raise"``.
 
     Examples
     --------
@@ -146,6 +152,7 @@ def encode_cells(
             _check_unchanged(cell, key, store)
         return pixels
 
+    not_finite = _NotFinite(images, rows_of, module)
     chunk_size = _BATCHES_PER_LEASE * batch_size
     with missing_from(store, rows_of, chunk_size=chunk_size) as work:
         if work.missing:
@@ -156,7 +163,7 @@ def encode_cells(
                 engine=engine,
                 precision=precision,
                 fold=fold,
-                blank=preprocessing.blank(1),
+                example=preprocessing.example(2),
                 key=fingerprint,
             )
             encode = functools.partial(_encode_batch, network, reading.slice_pooling)
@@ -170,13 +177,53 @@ def encode_cells(
                 )
                 batches = _batches(pixels, network.batch_size)
                 for encoded in _computed_ahead(network, encode, batches):
-                    arrays |= encoded
+                    arrays |= not_finite.checked(encoded)
                     advance(len(encoded))
                 work.put(arrays)
     images.warn()
+    not_finite.warn()
     shape = _shape_of_one(work.found, module, preprocessing)
     values = _scattered(work.found, rows_of, (len(images.cells), *shape))
-    return values, images.presence()
+    presence = images.presence()
+    presence[not_finite.rows] = False
+    return values, presence
+
+
+class _NotFinite:
+    """Images for which the network returns NaN, the sign of an absent image, or inf."""
+
+    def __init__(
+        self, images: ImageColumn, rows_of: dict[str, list[int]], module: nn.Module
+    ) -> None:
+        self.rows: list[int] = []
+        self._images, self._rows_of = images, rows_of
+        self._name = name_of(module)
+
+    def checked(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the finite arrays, and note or refuse the others."""
+        bad = [key for key, array in arrays.items() if not np.isfinite(array).all()]
+        self.rows += [row for key in bad for row in self._rows_of[key]]
+        if bad and self._images.on_error == "raise":
+            raise ValueError(
+                f"{self._message()} Check the network, or pass on_error='missing' to "
+                "treat these images as missing."
+            )
+        return {key: array for key, array in arrays.items() if key not in bad}
+
+    def warn(self) -> None:
+        """Issue one warning with the number of images."""
+        if self.rows:
+            text = f"{self._message()} They are treated as missing and not stored."
+            warnings.warn(text, UserWarning, stacklevel=4)
+
+    def _message(self) -> str:
+        positions = self._images.positions[sorted(self.rows)].tolist()
+        first = ", ".join(map(str, positions[:5])) + ", ..." * (len(positions) > 5)
+        return (
+            f"The network {self._name} returns NaN or infinity for {len(positions)} of "
+            f"the {len(self._images.cells)} images of {self._images.place} (row "
+            f"positions {first})."
+        )
 
 
 def _check_evaluation_mode(module: nn.Module) -> None:

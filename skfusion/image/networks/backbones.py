@@ -8,43 +8,50 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import inspect
+import itertools
 import os
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from skfusion._validation import check_number, check_option
 from skfusion.image.networks import pretrained
 from skfusion.image.networks._torchvision import prepare_torchvision
-from skfusion.image.networks.inference import fast_layout
+from skfusion.image.networks.description import Description, describe_module
+from skfusion.image.networks.inference import lay_out
 from skfusion.image.networks.layers import ENDS, cut_at
-from skfusion.image.networks.preprocessing import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    KINETICS_MEAN,
-    KINETICS_STD,
-    Preprocessing,
-    VolumePreprocessing,
+from skfusion.image.networks.outputs import (
+    Entry,
+    Pooled,
+    channels_are_last,
+    codes_of,
+    entry_of,
+    relative_difference,
+    run,
 )
+from skfusion.image.networks.preprocessing import Preprocessing, VolumePreprocessing
+from skfusion.image.networks.stated import refused_calls, stated_preprocessing
 from skfusion.image.networks.weights import load_weights_file
 
-__all__ = ["Backbone", "Preprocessing", "build_backbone"]
+__all__ = ["Backbone", "Preprocessing", "build_backbone", "make_backbone"]
 
 
 prepare_torchvision()  # at import, so that it runs wherever an embedder is unpickled
 
 POOLINGS = ("mean", "max")
-# Part of every fingerprint. Increment it when the same arguments give other vectors.
+# Parts of the fingerprints of named networks and of modules. Increment them when the
+# same arguments give other vectors.
 _FINGERPRINT_VERSION = "skfusion-backbone-2"
+_MODULE_VERSION = "skfusion-module-3"
+# Relative differences of outputs that are rounding, in the same and in another batch.
+# The latter includes the kernels of reduced precision that a forward may select.
+_SAME_BATCH, _OTHER_BATCH = 1e-5, 2e-2
 
-_IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
 _CACHE_SIZE = 8  # networks per process, each up to some hundred megabytes
 _cache: dict[tuple[Any, ...], Backbone] = {}
 _cache_lock = threading.RLock()
@@ -69,7 +76,17 @@ class Backbone:
         Length of an embedding.
     fingerprint : str
         SHA-256 of architecture, weights, layer, pooling, preprocessing and precision.
-        Equal fingerprints imply equal embeddings.
+        For a module, it includes all that its forward refers to, and the rounded output
+        for a fixed batch. Equal fingerprints imply equal embeddings.
+    not_stored : str
+        Reason why the embeddings must not be stored: the output of a module is not a
+        function of the image, or the module contains something that cannot be part of
+        the fingerprint. Empty if they may be stored.
+    notes : tuple of str
+        Warnings about guesses and about `not_stored`.
+    other_fingerprints : tuple of str
+        Fingerprints that another machine may compute for the same network, because it
+        rounds the output for the fixed batch differently.
     """
 
     __module__ = "skfusion.image.networks"
@@ -79,6 +96,9 @@ class Backbone:
     preprocessing: Preprocessing | VolumePreprocessing
     n_features: int
     fingerprint: str
+    not_stored: str = ""
+    notes: tuple[str, ...] = ()
+    other_fingerprints: tuple[str, ...] = ()
 
 
 def build_backbone(
@@ -104,28 +124,43 @@ def build_backbone(
         radiographs) and ``"monai:..."`` (DenseNet and SEResNet classes).
 
         A module is deep-copied. Its output is the embedding, pooled over positions or
-        tokens if it has them. If the module has an attribute ``preprocessing`` (a
-        `Preprocessing`), it is used. Otherwise, if its first convolution has a single
-        input channel, the input is grey pixels in [-1, 1]. The input of all other
-        modules is normalised with the mean and standard deviation of ImageNet.
+        tokens if it has them. The ``image_embeds``, ``pooler_output`` or
+        ``last_hidden_state`` of a Hugging Face network is used. Weights in half
+        precision are converted to float32.
+
+        The images are prepared as the module states: by its attribute ``preprocessing``
+        (a `skfusion.image.Preprocessing`, an image processor of Hugging Face, a dict
+        with mean, std, size and interpolation, or an evaluation transform of
+        torchvision), by the ``pretrained_cfg`` of timm or the ``preprocess_cfg`` of
+        open_clip, or as torchxrayvision expects them. Where nothing is stated, the mean
+        and standard deviation of ImageNet are used, or grey pixels in [-1, 1] if the
+        first convolution has a single channel, with a warning.
     weights : str, path or None, default="DEFAULT"
         ``"DEFAULT"`` uses the best published weights of a named backbone, and the
         existing weights of a module. Another name, e.g. ``"IMAGENET1K_V1"``, selects
         weights of torchvision. A path is the file of a state dict, read without
         executing code. None uses the same random weights every time (named backbones
         only).
+
+        Downloaded weights of torchvision and timm are read without executing code
+        (safetensors, or ``torch.load`` with ``weights_only=True``). torchxrayvision
+        unpickles its downloads with ``weights_only=False``, which executes whatever
+        code the file contains. To avoid this for ``"xrv:..."``, pass the path of a
+        state dict. MONAI downloads nothing here.
     layer : str, default="pool"
         ``"pool"`` is the input of the final classification layer of a named
         backbone, or the output of a module. ``"logits"`` is the output of that layer.
         ``"block1"`` to ``"block4"`` are the last layers at a stride of 4, 8, 16 and 32
-        pixels, the stages of most networks. The dotted name of a submodule selects
-        its output. Layers after the selected layer are not computed.
+        pixels, the stages of most networks. Plain vision transformers have no such
+        stages. The dotted name of a submodule selects its output. Layers after the
+        selected layer are not computed.
     pooling : {"mean", "max"}, default="mean"
         Pooling of an output with positions (B, C, H, W) or tokens (B, N, C) to a
         vector of length C.
     input_size : int or None, default=None
         Height and width in pixels of the network's input. None uses the size that the
-        weights were trained with, or 224 for a module (112 with `depth`).
+        weights were trained with, for a module the stated one, or 224 (112 with
+        `depth`).
     depth : int or None, default=None
         Number of slices of a network for volumes. This is a video network of
         torchvision (``torchvision.models.list_models(torchvision.models.video)``), or
@@ -143,7 +178,14 @@ def build_backbone(
         file does not match the network, or if the network does not accept images of
         size `input_size`.
     TypeError
-        If `backbone` is neither a name nor a module.
+        If `backbone` is neither a name nor a module, or its attribute ``preprocessing``
+        is not understood.
+
+    Warns
+    -----
+    UserWarning
+        If a module does not state its preprocessing, or its embeddings cannot be
+        stored.
 
     References
     ----------
@@ -158,6 +200,29 @@ def build_backbone(
     >>> backbone.n_features
     1024
     """
+    built = make_backbone(
+        backbone,
+        weights=weights,
+        layer=layer,
+        pooling=pooling,
+        input_size=input_size,
+        depth=depth,
+    )
+    for note in built.notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
+    return built
+
+
+def make_backbone(
+    backbone: str | nn.Module,
+    *,
+    weights: str | os.PathLike[str] | None = "DEFAULT",
+    layer: str = "pool",
+    pooling: str = "mean",
+    input_size: int | None = None,
+    depth: int | None = None,
+) -> Backbone:
+    """Build a network as `build_backbone`, without issuing its warnings."""
     _check_arguments(backbone, layer, pooling, input_size)
     if isinstance(backbone, nn.Module):
         return _build_passed(backbone, weights, layer, pooling, (input_size, depth))
@@ -169,9 +234,7 @@ def build_backbone(
             module, preprocessing = pretrained.load(
                 backbone, weights, input_size, depth, keep_final=layer == "logits"
             )
-            _cache[key] = _finish(
-                backbone, module, preprocessing, layer, pooling, described=backbone
-            )
+            _cache[key] = _build_named(backbone, module, preprocessing, layer, pooling)
         return _cache[key]
 
 
@@ -210,7 +273,8 @@ def _build_passed(
     size: tuple[int | None, int | None],
 ) -> Backbone:
     name = type(backbone).__name__
-    module = copy.deepcopy(backbone)
+    original = getattr(backbone, "_orig_mod", backbone)  # of torch.compile
+    module = copy.deepcopy(original)
     if weights is None or (weights == "DEFAULT" and isinstance(weights, str)):
         if weights is None:
             raise ValueError(
@@ -219,92 +283,176 @@ def _build_passed(
             )
     else:
         load_weights_file(module, weights, name)
-    preprocessing = _passed_preprocessing(backbone, *size)
-    described = _describe_architecture(backbone)
-    return _finish(name, module, preprocessing, layer, pooling, described=described)
+    _to_float32(module)
+    module.eval()
+    for parameter in module.parameters():
+        if parameter.is_leaf:  # not so in scripted modules
+            parameter.requires_grad_(False)
+    preprocessing, notes = stated_preprocessing(module, *size)
+    random_state = torch.random.get_rng_state()
+    try:
+        before = describe_module(module)
+        with refused_calls(module):
+            net, output, axes = _complete(module, preprocessing, layer, pooling, name)
+        problem = _problem_of(net, output, preprocessing, name)
+        after = describe_module(module)
+    finally:
+        torch.random.set_rng_state(random_state)  # a module may draw from it
+    lay_out(net)
+    if not problem and before.unknown:
+        problem = (
+            f"contains {', '.join(before.unknown[:3])}, which cannot be part of the "
+            "key of the store"
+        )
+    elif problem:
+        notes += (_note_on(problem, before, name),)
+    settings = (_MODULE_VERSION, layer, pooling, preprocessing, axes, "float32")
+    text = repr((*settings, before.digest(before.changes(after))))
+    codes = [()] if problem else itertools.product(*codes_of(output))
+    digests = [hashlib.sha256(f"{text} {code}".encode()).hexdigest() for code in codes]
+    return Backbone(
+        name,
+        net,
+        preprocessing,
+        output.shape[1],
+        digests[0],
+        not_stored=f"the module {name} {problem}" if problem else "",
+        notes=notes,
+        other_fingerprints=tuple(digests[1:]),
+    )
 
 
-def _passed_preprocessing(
-    module: nn.Module, input_size: int | None, depth: int | None
-) -> Preprocessing | VolumePreprocessing:
-    own: Any = getattr(module, "preprocessing", None)
-    if depth is None:
-        if not isinstance(own, Preprocessing):
-            first = next((p for p in module.modules() if type(p) is nn.Conv2d), None)
-            is_grey = first is not None and first.in_channels == 1
-            own = Preprocessing(224, *(((0.5,), (0.5,)) if is_grey else _IMAGENET))
-    elif isinstance(own, VolumePreprocessing):
-        own = replace(own, depth=int(depth))
-    else:
-        own = VolumePreprocessing(112, int(depth), KINETICS_MEAN, KINETICS_STD)
-    return own if input_size is None else replace(own, input_size=int(input_size))
+def _to_float32(module: nn.Module) -> None:
+    """Convert weights of another precision, because images are float32."""
+    kinds = {p.dtype for p in module.parameters() if p.is_floating_point()}
+    if kinds - {torch.float32}:
+        module.float()
 
 
-def _finish(
+def _note_on(problem: str, description: Description, name: str) -> str:
+    note = f"The module {name} {problem}. Its embeddings are not reproducible."
+    if description.foreign_training:
+        note += (
+            f" It refers to a {description.foreign_training[0]} that is in training "
+            "mode and not one of its submodules, e.g. in a lambda. Call eval() on it, "
+            "or use a bound method such as net.forward = net.forward_features, which "
+            "is copied with the module."
+        )
+    return note
+
+
+def _problem_of(
+    net: nn.Module,
+    output: Tensor,
+    preprocessing: Preprocessing | VolumePreprocessing,
+    name: str,
+) -> str:
+    """Return why the output of a module is not a function of the image, or nothing."""
+    images = preprocessing.example(2).to(_device_of(net))
+    again, alone = run(net, images), run(net, images[:1])
+    if alone.shape != output[:1].shape:
+        raise ValueError(
+            f"The backbone {name} returns an output of shape {tuple(alone.shape)} for "
+            f"one image and {tuple(output.shape)} for two; expected one row per image. "
+            "A squeeze() without an axis removes the axis of the images."
+        )
+    if relative_difference(again, output) > _SAME_BATCH:
+        return "gives another output for the same images in each call"
+    if relative_difference(alone, output[:1]) > _OTHER_BATCH:
+        return "gives an image another output in another batch"
+    return ""
+
+
+def _build_named(
     name: str,
     module: nn.Module,
     preprocessing: Preprocessing | VolumePreprocessing,
     layer: str,
     pooling: str,
-    *,
-    described: str,
 ) -> Backbone:
-    """Cut the network at the layer, add pooling and compute the fingerprint."""
     module.eval().requires_grad_(False)
-    if layer not in ENDS:
-        module = cut_at(module, layer, name, preprocessing.blank(1))
-    shape = _output_shape(module, preprocessing, name)
-    if len(shape) > 1:
-        module = _Pooled(module, pooling, ndim=len(shape) + 1)
-    elif pooling != "mean":
-        raise ValueError(
-            f"pooling={pooling!r} has no effect: the output of {name} at "
-            f"layer={layer!r} is already one vector per image. Choose a layer with "
-            "positions or tokens, or use pooling='mean'."
-        )
-    cast(Any, module.eval()).to(memory_format=fast_layout(module))
+    net, output, axes = _complete(module, preprocessing, layer, pooling, name)
+    lay_out(net)
     digest = hashlib.sha256()
-    settings = (_FINGERPRINT_VERSION, described, layer, pooling, preprocessing)
+    settings = (_FINGERPRINT_VERSION, name, layer, pooling, preprocessing)
     digest.update(repr((*settings, "float32")).encode())
-    for key, tensor in sorted(module.state_dict().items()):
+    for key, tensor in sorted(net.state_dict().items()):
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
         values = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(values.view(torch.uint8).numpy().tobytes())
-    n_features = shape[-1] if len(shape) == 2 else shape[0]
-    return Backbone(name, module, preprocessing, n_features, digest.hexdigest())
+    digest.update(axes.encode())  # empty unless it was pooled differently before
+    return Backbone(name, net, preprocessing, output.shape[1], digest.hexdigest())
 
 
-class _Pooled(nn.Module):
-    """Network with pooling over positions (B, C[, D], H, W) or tokens (B, N, C)."""
+def _complete(
+    module: nn.Module,
+    preprocessing: Preprocessing | VolumePreprocessing,
+    layer: str,
+    pooling: str,
+    name: str,
+) -> tuple[nn.Module, Tensor, str]:
+    """Cut a network at the layer and add pooling.
 
-    def __init__(self, body: nn.Module, pooling: str, *, ndim: int) -> None:
-        super().__init__()
-        self.body = body
-        self.pooling = pooling
-        self.dims = (1,) if ndim == 3 else tuple(range(2, ndim))
+    Returns
+    -------
+    net : torch.nn.Module
+        Network from images to embeddings.
+    output : torch.Tensor of shape (2, n_features)
+        Its output for ``preprocessing.example(2)``.
+    axes : str
+        Description of an unusual order of axes, otherwise empty.
+    """
+    if layer not in ENDS:
+        blank = preprocessing.blank(1).to(_device_of(module))
+        module = cut_at(module, layer, name, blank)
+    output = _output_of(module, preprocessing, name)
+    entry = entry_of(output)
+    if entry is not None:
+        module, output = Entry(module, entry), output[entry]
+    _check_output(output, name)
+    ndim = output.ndim
+    if ndim == 2:
+        if pooling != "mean":
+            raise ValueError(
+                f"pooling={pooling!r} has no effect: the output of {name} at "
+                f"layer={layer!r} is already one vector per image. Choose a layer with "
+                "positions or tokens, or use pooling='mean'."
+            )
+        return module, output, ""
+    is_last = ndim == 3 and entry is not None
+    is_last = is_last or channels_are_last(
+        module, tuple(output.shape), preprocessing, name
+    )
+    module = Pooled(module, pooling, ndim=ndim, channels_last=is_last)
+    module.eval()
+    output = run(module, preprocessing.example(2).to(_device_of(module)))
+    # Tokens (B, N, C) and maps (B, C, H, W) are the usual case.
+    axes = "" if is_last == (ndim == 3) else f"{ndim} axes, channels last: {is_last}"
+    return module, output, axes
 
-    def forward(self, images: Tensor) -> Tensor:
-        pool = torch.mean if self.pooling == "mean" else torch.amax
-        return pool(self.body(images), dim=self.dims)  # (B, C)
+
+def _device_of(module: nn.Module) -> torch.device:
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
 
 
-def _output_shape(
+def _output_of(
     module: nn.Module, preprocessing: Preprocessing | VolumePreprocessing, name: str
-) -> tuple[int, ...]:
-    """Return the output shape of one image, computed with two black images."""
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    blank = preprocessing.blank(2).to(device)
+) -> Any:
+    """Return the output for two example images, or raise an error with the remedy."""
+    images = preprocessing.example(2).to(_device_of(module))
     try:
-        with torch.inference_mode():
-            output = module(blank)
+        return run(module, images)
     except Exception as error:
-        kind = "images" if blank.ndim == 4 else "volumes"
+        kind = "images" if images.ndim == 4 else "volumes"
         raise ValueError(
-            f"The backbone {name} fails on {kind} of shape {tuple(blank.shape[1:])}: "
+            f"The backbone {name} fails on {kind} of shape {tuple(images.shape[1:])}: "
             f"{error}. Set input_size to the size that it expects, and use a network "
             "for this number of channels. Networks for volumes need volume='3d', "
             "others volume='slices'."
         ) from error
+
+
+def _check_output(output: object, name: str) -> None:
     if not isinstance(output, Tensor):
         raise ValueError(
             f"The backbone {name} returns {type(output).__name__}; expected a tensor "
@@ -317,44 +465,3 @@ def _output_shape(
             "2 images; expected (2, features), (2, channels, height, width) or "
             "(2, tokens, features)."
         )
-    return tuple(output.shape[1:])
-
-
-def _describe_architecture(module: nn.Module) -> str:
-    """Describe the computation of a module, apart from its tensors, as text.
-
-    The text includes the settings of every submodule (strides, probabilities, ...) and
-    the source code of classes outside of torch. A changed forward therefore changes
-    the fingerprint.
-    """
-    lines = []
-    classes: dict[type, None] = {}
-    for name, part in module.named_modules():
-        classes[type(part)] = None
-        settings = {
-            key: value
-            for key, value in sorted(vars(part).items())
-            if key != "training" and not key.startswith("_") and _is_plain(value)
-        }
-        code = part.code if isinstance(part, fx.GraphModule) else ""
-        kind = f"{type(part).__module__}.{type(part).__qualname__}"
-        lines.append(f"{name} {kind} {settings} {code}")
-    lines += [_source_of(kind) for kind in classes]
-    return "\n".join(lines)
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return all(_is_plain(item) for item in value)
-    plain = (bool, int, float, str, bytes, np.generic, type(None))
-    return isinstance(value, (*plain, Preprocessing, VolumePreprocessing))
-
-
-def _source_of(kind: type) -> str:
-    if kind.__module__.partition(".")[0] in ("torch", "torchvision"):
-        return ""  # an upgrade of these packages does not change the architecture
-    try:
-        return inspect.getsource(kind)
-    except (OSError, TypeError):  # entered at a prompt, or generated
-        code = getattr(getattr(kind, "forward", None), "__code__", None)
-        return "" if code is None else code.co_code.hex()

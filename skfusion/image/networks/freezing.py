@@ -11,13 +11,17 @@ import copy
 import logging
 import numbers
 import operator
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from skfusion._validation import examples_of
+from skfusion.image.networks.folding import name_of
+from skfusion.image.networks.outputs import relative_difference, run
+from skfusion.image.networks.tracing import loses_root_code, trace
 
 __all__ = [
     "SplitBackbone",
@@ -31,6 +35,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 Trainable = str | int | Sequence[str]
+_TOLERANCE = 1e-4  # of a relative difference that is rounding
 
 # Modules of exactly these types only contain other modules. torch.fx replaces the
 # parents of the layers that it keeps with nn.Module.
@@ -153,7 +158,9 @@ def trainable_names(module: nn.Module, trainable: Trainable) -> set[str]:
     )
 
 
-def split_backbone(module: nn.Module, trainable: Trainable) -> SplitBackbone:
+def split_backbone(
+    module: nn.Module, trainable: Trainable, images: Tensor | None = None
+) -> SplitBackbone:
     """Split a network at the last point before its first trainable parameter.
 
     The network is traced (`torch.fx`) in evaluation mode, and cut where a single
@@ -161,12 +168,18 @@ def split_backbone(module: nn.Module, trainable: Trainable) -> SplitBackbone:
     are applied as functions instead of layers therefore stay in evaluation mode in a
     tail after a trunk.
 
+    A network that cannot be traced, or whose parts give another output than the whole,
+    is not cut: its tail is the whole network. The latter is a warning.
+
     Parameters
     ----------
     module : torch.nn.Module
         The network. It is not changed.
     trainable : {"head", "last_block", "all"}, int or list of str
         As in `trainable_names`.
+    images : torch.Tensor of shape (B, C, H, W) or None, default=None
+        Example input, for which the parts are compared with the network. None does not
+        compare them.
 
     Returns
     -------
@@ -202,9 +215,20 @@ def split_backbone(module: nn.Module, trainable: Trainable) -> SplitBackbone:
     trunk, suffix = None, ""
     cut = _find_cut(tail, names)
     if cut is not None:
-        trunk = fx.GraphModule(tail, _graph_until(cut)).eval()
-        tail = fx.GraphModule(tail, _graph_after(cut)).eval()
+        whole = tail
+        trunk = fx.GraphModule(whole, _graph_until(cut)).eval()
+        tail = fx.GraphModule(whole, _graph_after(cut)).eval()
         suffix = f":until {cut.name}"
+        reason = _reason_against(trunk, tail, module, images)
+        if reason:
+            warnings.warn(
+                f"The network {name_of(module)} is not cut into a frozen trunk and a "
+                f"trainable tail, because {reason}. All of it is computed in each "
+                "epoch, which is slower.",
+                UserWarning,
+                stacklevel=2,
+            )
+            trunk, tail, suffix = None, whole, ""
     in_tail = [name for name, _ in tail.named_parameters()]
     return SplitBackbone(
         trunk,
@@ -213,6 +237,27 @@ def split_backbone(module: nn.Module, trainable: Trainable) -> SplitBackbone:
         trainable=tuple(name for name in in_tail if name in names),
         frozen=tuple(name for name in in_tail if name not in names),
     )
+
+
+def _reason_against(
+    trunk: nn.Module, tail: nn.Module, module: nn.Module, images: Tensor | None
+) -> str:
+    """Return why the parts of a network are not the whole, or an empty string."""
+    if loses_root_code(module):
+        return "torch.fx does not trace its replaced forward or its hooks"
+    if images is None:
+        return ""
+    device = next((p.device for p in module.parameters()), images.device)
+    images = images.to(device)
+    expected = run(_in_evaluation(module), images)
+    try:
+        found = run(tail, run(trunk, images))
+    except Exception as error:  # traced code can raise any exception
+        return f"its traced parts fail ({type(error).__name__})"
+    difference = relative_difference(found, expected)
+    if difference <= _TOLERANCE:
+        return ""
+    return f"its traced parts give another output (by {difference:.1e} of the largest)"
 
 
 def _in_evaluation(module: nn.Module) -> nn.Module:
@@ -316,7 +361,7 @@ def _named(module: nn.Module, prefixes: list[Any]) -> set[str]:
 def _find_cut(module: nn.Module, names: set[str]) -> fx.Node | None:
     """Find the last node before training whose value is the only input of the rest."""
     try:
-        nodes = list(fx.Tracer().trace(module).nodes)
+        nodes = list(trace(module).nodes)
     except Exception as error:
         # Training without a trunk has the same result but is slower.
         logger.info(

@@ -7,15 +7,18 @@ import threading
 import warnings
 from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor, nn
 
 from skfusion._dependencies import require
 from skfusion._validation import check_option
+from skfusion.image.networks.description import describe_module, may_write_state
+from skfusion.image.networks.folding import fold_batch_norms, name_of
+from skfusion.image.networks.outputs import relative_difference, run
+from skfusion.image.networks.tracing import loses_root_code
 
 __all__ = [
     "ENGINES",
@@ -25,7 +28,7 @@ __all__ = [
     "check_engine",
     "engine_key",
     "fast_layout",
-    "fold_batch_norms",
+    "lay_out",
     "make_network",
     "resolve_device",
 ]
@@ -44,7 +47,8 @@ class Network:
 
     On a CPU, several batches run in parallel with one thread each. This avoids that
     the threads of one batch wait for each other in every layer. The number of threads
-    is ``torch.get_num_threads()``, which is 1 in a joblib worker.
+    is ``torch.get_num_threads()``, which is 1 in a joblib worker. A network that may
+    write to itself or to globals while it runs is called by one thread at a time.
 
     Parameters
     ----------
@@ -60,6 +64,8 @@ class Network:
         Whether to fold batch norms into convolutions, which is faster but rounds
         differently. With False, every batch is padded to `batch_size` images, because
         kernels for one or two images can round differently.
+    example : torch.Tensor of shape (B, C[, D], H, W) or None, default=None
+        Example input. Without it, batch norms are not folded.
 
     Attributes
     ----------
@@ -67,8 +73,6 @@ class Network:
         Number of images per batch that suits the device.
     is_parallel : bool
         Whether several threads may call the network in parallel, one core each.
-    n_workers : int
-        Number of batches to run in parallel.
     """
 
     def __init__(
@@ -79,22 +83,30 @@ class Network:
         *,
         precision: str = "float32",
         fold: bool = True,
+        example: Tensor | None = None,
     ) -> None:
-        folded = fold_batch_norms(module) if fold else _traced(module)
+        if fold and example is not None:
+            place = next((p.device for p in module.parameters()), example.device)
+            self._module = fold_batch_norms(module, example.to(place))
+        else:
+            self._module = copy.deepcopy(module)
         is_cpu = device.type == "cpu"
-        # Traced code has no state between calls. Other code may have state and is
-        # then not thread-safe.
-        self.is_parallel = is_cpu and folded is not None
-        self.n_workers = torch.get_num_threads() if self.is_parallel else 1
+        has_state = _has_state(self._module, example)
+        self._one_by_one = threading.Lock() if has_state else nullcontext()
+        self.is_parallel = is_cpu and not has_state
         self.batch_size = (
             min(batch_size, _IMAGES_PER_CPU_PASS) if is_cpu else batch_size
         )
         self._fills_up = not fold
         self._precision = precision
         self._device = device
-        self._module = folded if folded is not None else copy.deepcopy(module)
-        self._layout = fast_layout(self._module)
-        cast(Any, self._module).to(device, memory_format=self._layout)
+        self._module.to(device)
+        lay_out(self._module)
+
+    @property
+    def n_workers(self) -> int:
+        """Number of batches to run in parallel."""
+        return torch.get_num_threads() if self.is_parallel else 1
 
     def __call__(self, pixels: Tensor) -> np.ndarray:
         """Run the network on pixels (B, 3[, D], H, W), in any thread."""
@@ -102,7 +114,7 @@ class Network:
         if self._fills_up and n_missing > 0:
             last = pixels[-1:].expand(n_missing, *pixels.shape[1:])
             pixels = torch.cat([pixels, last])
-        with torch.inference_mode(), self._arithmetic():
+        with self._one_by_one, torch.inference_mode(), self._arithmetic():
             layout = _LAYOUTS.get(pixels.ndim, torch.preserve_format)
             batch = pixels.to(self._device, memory_format=layout)
             return self._module(batch)[:n_images].float().cpu().numpy()
@@ -141,63 +153,39 @@ def fast_layout(module: nn.Module) -> torch.memory_format:
     return _LAYOUTS[kinds.pop()] if len(kinds) == 1 else torch.preserve_format
 
 
-def fold_batch_norms(module: nn.Module) -> nn.Module | None:
-    """Fold each batch norm after a convolution into the weights of the convolution.
+def lay_out(module: nn.Module) -> None:
+    """Change the weights of a network to its fastest memory format, in place.
+
+    Other tensors, such as buffers of another number of axes, keep their format.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Network in evaluation mode. It is not changed.
-
-    Returns
-    -------
-    torch.nn.Module or None
-        A copy with the same output up to rounding (relative errors of about 1e-6), or
-        None if the module cannot be traced.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from torch import nn
-    >>> from skfusion.image.networks.inference import fold_batch_norms
-    >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
-    >>> [type(part).__name__ for part in fold_batch_norms(net).children()]
-    ['Conv2d']
+        A network for images or for volumes.
     """
-    module = copy.deepcopy(module)
-    try:
-        graph = fx.Tracer().trace(module)
-    except Exception:  # the forward may raise any exception on proxies
-        return None
-    folded = fx.GraphModule(module, graph)
-    calls = [str(node.target) for node in graph.nodes if node.op == "call_module"]
-    parts = dict(folded.named_modules())
-    for node in list(graph.nodes):
-        if node.op != "call_module" or not node.args:
-            continue
-        before = node.args[0]
-        if (
-            type(parts[str(node.target)]) is nn.BatchNorm2d
-            and isinstance(before, fx.Node)
-            and before.op == "call_module"
-            and type(parts[str(before.target)]) is nn.Conv2d
-            and len(before.users) == 1
-            and calls.count(str(before.target)) == 1
-        ):
-            conv = cast(nn.Conv2d, parts[str(before.target)])
-            norm = cast(nn.BatchNorm2d, parts[str(node.target)])
-            parent, _, name = str(before.target).rpartition(".")
-            setattr(folded.get_submodule(parent), name, fuse_conv_bn_eval(conv, norm))
-            node.replace_all_uses_with(before)
-            graph.erase_node(node)
-    folded.delete_all_unused_submodules()
-    folded.recompile()
-    return folded.eval()
+    layout = fast_layout(module)
+    for tensor in (*module.parameters(), *module.buffers()):
+        if _LAYOUTS.get(tensor.dim()) == layout:
+            # `contiguous` would leave the strides of 1 x 1 kernels, and the kernels
+            # of other layouts round differently.
+            tensor.data = tensor.data.to(memory_format=layout)
 
 
-def _traced(module: nn.Module) -> nn.Module | None:
-    """Return a copy of a module traced by torch.fx, or None if tracing fails."""
-    return copy.deepcopy(module) if isinstance(module, fx.GraphModule) else None
+def _has_state(module: nn.Module, example: Tensor | None) -> bool:
+    """Return whether a call may change the network, or anything that it refers to."""
+    if may_write_state(module):
+        return True
+    known = ("torch", "torchvision", "skfusion")
+    kinds = {type(part).__module__.partition(".")[0] for part in module.modules()}
+    has_own_code = any(loses_root_code(part) for part in module.modules())
+    if kinds <= set(known) and not has_own_code:
+        return False
+    if example is None:
+        return True
+    place = next((p.device for p in module.parameters()), example.device)
+    before = describe_module(module)
+    run(module, example.to(place))
+    return bool(before.changes(describe_module(module)))
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
@@ -241,7 +229,9 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
 
 ENGINES = ("torch", "openvino")
 PRECISIONS = ("auto", "float32", "bfloat16")
-_CACHE_SIZE = 4  # compiled networks per process
+_CACHE_SIZE = 4  # prepared networks per process, and as many that are compiled
+# Largest relative difference between a compiled network and the original one.
+_COMPILED_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5}
 _IMAGES_PER_PASS = 4  # resnet18 on one core: 54 images/s, 51 in batches of 8
 
 
@@ -288,7 +278,7 @@ def make_network(
     engine: str = "torch",
     precision: str = "auto",
     fold: bool = True,
-    blank: Tensor | None = None,
+    example: Tensor | None = None,
     key: str = "",
 ) -> Network | OpenVINONetwork:
     """Prepare a network for inference with torch or OpenVINO.
@@ -308,10 +298,11 @@ def make_network(
         embeddings are the same on every machine.
     fold : bool, default=True
         As in `Network`. With False, torch is used in float32.
-    blank : Tensor of shape (1, C[, D], H, W) or None
-        Example input for OpenVINO.
+    example : Tensor of shape (B, C[, D], H, W) or None
+        Example input, with which an optimized network is compared with `module`.
     key : str
-        Identifier of the network for OpenVINO, which compiles it once per process.
+        Identifier of the function that `module` computes. Prepared networks are kept
+        and shared by threads. The empty string prepares the network anew.
 
     Returns
     -------
@@ -325,14 +316,49 @@ def make_network(
     chosen = "bfloat16" if precision == "bfloat16" else "float32"
     if engine == "torch" or not fold:
         wanted = chosen if fold else "float32"
-        return Network(module, device, batch_size, precision=wanted, fold=fold)
+        return _prepared(module, device, batch_size, wanted, fold, example, key)
     if device.type != "cpu":
         raise ValueError(
             f"engine='openvino' runs on the CPU only, got device={str(device)!r}. "
             "Use engine='torch' for this device."
         )
-    assert blank is not None
-    return OpenVINONetwork(module, blank, batch_size, chosen, key)
+    assert example is not None
+    return OpenVINONetwork(module, example, batch_size, chosen, key)
+
+
+_networks: OrderedDict[tuple[Any, ...], Network] = OrderedDict()
+_networks_lock = threading.RLock()
+
+
+def _prepared(
+    module: nn.Module,
+    device: torch.device,
+    batch_size: int,
+    precision: str,
+    fold: bool,
+    example: Tensor | None,
+    key: str,
+) -> Network:
+    """Return a prepared network, which is built once per process."""
+    shape = None if example is None else tuple(example.shape)
+    name = (key, device, batch_size, precision, fold, shape)
+    with _networks_lock:
+        network = _networks.get(name) if key else None
+        if network is None:
+            network = Network(
+                module,
+                device,
+                batch_size,
+                precision=precision,
+                fold=fold,
+                example=example,
+            )
+        if key:
+            _networks[name] = network
+            _networks.move_to_end(name)
+            while len(_networks) > _CACHE_SIZE:
+                _networks.popitem(last=False)
+        return network
 
 
 class OpenVINONetwork:
@@ -345,14 +371,20 @@ class OpenVINONetwork:
     ----------
     module : torch.nn.Module
         Network in evaluation mode. It is not changed.
-    blank : Tensor of shape (1, C[, D], H, W)
-        Example input.
+    example : Tensor of shape (B, C[, D], H, W)
+        Example input, with which the network is traced and compared.
     batch_size : int
         Maximum number of images per batch.
     precision : {"float32", "bfloat16"}
         Precision of the arithmetic. The result is float32.
     key : str
-        Identifier of the network in the cache of compiled networks.
+        Identifier of the network in the cache of compiled networks. The empty string
+        compiles it anew.
+
+    Raises
+    ------
+    ValueError
+        If OpenVINO cannot convert the network, or its output differs.
     """
 
     is_parallel = False
@@ -361,21 +393,24 @@ class OpenVINONetwork:
     def __init__(
         self,
         module: nn.Module,
-        blank: Tensor,
+        example: Tensor,
         batch_size: int,
         precision: str,
         key: str,
     ) -> None:
         self.batch_size = min(batch_size, _IMAGES_PER_PASS)
         threads = torch.get_num_threads()  # 1 in a joblib worker
-        name = f"{key} {tuple(blank.shape)} {precision} {threads}"
+        name = f"{key} {tuple(example.shape)} {precision} {threads}"
         with _compiled_lock:
-            if name not in _compiled:
-                _compiled[name] = _compile(module, blank, precision, threads)
+            compiled = _compiled.get(name) if key else None
+            if compiled is None:
+                compiled = _compile(module, example, precision, threads)
+            if key:
+                _compiled[name] = compiled
+                _compiled.move_to_end(name)
                 if len(_compiled) > _CACHE_SIZE:
                     _compiled.popitem(last=False)
-            _compiled.move_to_end(name)
-            self._request = _compiled[name].create_infer_request()
+            self._request = compiled.create_infer_request()
 
     def __call__(self, pixels: Tensor) -> np.ndarray:
         """Run the network on pixels (B, C[, D], H, W), in one thread at a time."""
@@ -387,22 +422,35 @@ _compiled: OrderedDict[str, Any] = OrderedDict()
 _compiled_lock = threading.Lock()
 
 
-def _compile(module: nn.Module, blank: Tensor, precision: str, threads: int) -> Any:
+def _compile(module: nn.Module, example: Tensor, precision: str, threads: int) -> Any:
     openvino = require("openvino", "openvino")
     try:
         with warnings.catch_warnings():  # torch's tracer warns about Python numbers
             warnings.simplefilter("ignore")
-            model = openvino.convert_model(module, example_input=blank)
+            model = openvino.convert_model(module, example_input=example)
     except Exception as error:  # the tracer can raise any exception
         raise ValueError(
             f"OpenVINO cannot convert the network ({type(error).__name__}). Use "
             "engine='torch'."
         ) from error
-    model.reshape([-1, *blank.shape[1:]])
+    model.reshape([-1, *example.shape[1:]])
     hint = "f32" if precision == "float32" else "bf16"
     options = {
         "INFERENCE_PRECISION_HINT": hint,
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
     }
-    return openvino.Core().compile_model(model, "CPU", options)
+    compiled = openvino.Core().compile_model(model, "CPU", options)
+    # Other images than the traced ones as well, for which a forward may branch.
+    both = [example, -example.flip(-1)]
+    outputs = [np.array(compiled([images.contiguous().numpy()])[0]) for images in both]
+    difference = max(
+        relative_difference(torch.from_numpy(found), run(module, images))
+        for found, images in zip(outputs, both, strict=True)
+    )
+    if difference > _COMPILED_TOLERANCE[precision]:
+        raise ValueError(
+            f"The network {name_of(module)} gives another output when it is compiled "
+            f"by OpenVINO (relative difference {difference:.1e}). Use engine='torch'."
+        )
+    return compiled

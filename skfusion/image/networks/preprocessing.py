@@ -48,6 +48,9 @@ class Preprocessing:
     equivalent to summing the weights of its first layer over the channels. A colour
     image is converted to grey (ITU-R BT.601 luma) for a network with one channel.
 
+    Set it as the attribute ``preprocessing`` of a module that is passed as a backbone,
+    so that its images are normalised as in its training.
+
     Parameters
     ----------
     input_size : int
@@ -61,14 +64,13 @@ class Preprocessing:
     Examples
     --------
     >>> import numpy as np
-    >>> from skfusion.image.networks.preprocessing import Preprocessing
-    >>> from skfusion.image.reading.read import read_image
+    >>> from skfusion.image import Preprocessing, read_image
     >>> image = read_image(np.zeros((40, 30), dtype=np.uint8))
     >>> Preprocessing(8, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))([image]).shape
     torch.Size([1, 3, 8, 8])
     """
 
-    __module__ = "skfusion.image.networks"
+    __module__ = "skfusion.image"
 
     input_size: int
     mean: tuple[float, ...]
@@ -113,6 +115,23 @@ class Preprocessing:
         """Return black images with the input shape of the network."""
         size = self.input_size
         return torch.zeros(n_images, len(self.mean), size, size)
+
+    def example(self, n_images: int, *, scale: int = 1) -> Tensor:
+        """Return the same random images every time, normalised.
+
+        Parameters
+        ----------
+        n_images : int
+            Number of images.
+        scale : int, default=1
+            Factor of the height and width of the images.
+
+        Returns
+        -------
+        torch.Tensor of shape (n_images, C, scale * input_size, scale * input_size)
+        """
+        side = scale * self.input_size
+        return self.normalise(_noise(n_images, len(self.mean), side, side))
 
     def resize(self, image: MedicalImage) -> Tensor:
         """Resize an image to a tensor of the network's input size, without scaling.
@@ -189,14 +208,13 @@ class VolumePreprocessing:
     Examples
     --------
     >>> import numpy as np
-    >>> from skfusion.image.networks.preprocessing import VolumePreprocessing
-    >>> from skfusion.image.reading.read import read_image
+    >>> from skfusion.image import VolumePreprocessing, read_image
     >>> volume = read_image(np.zeros((9, 40, 30), dtype=np.uint8))
     >>> VolumePreprocessing(8, 4, mean=(0.5,) * 3, std=(0.5,) * 3)([volume]).shape
     torch.Size([1, 3, 4, 8, 8])
     """
 
-    __module__ = "skfusion.image.networks"
+    __module__ = "skfusion.image"
 
     input_size: int
     depth: int
@@ -228,6 +246,11 @@ class VolumePreprocessing:
         """Return black volumes with the input shape of the network."""
         return torch.zeros(n_images, 3, self.depth, self.input_size, self.input_size)
 
+    def example(self, n_images: int, *, scale: int = 1) -> Tensor:
+        """Return the same random volumes every time, as `Preprocessing.example`."""
+        side = scale * self.input_size
+        return self.normalise(_noise(n_images, 3, self.depth, side, side))
+
     def _one(self, image: MedicalImage) -> Tensor:
         if image.axes[0] == "Y" or len(image.array) == 1:
             raise ImageReadError(
@@ -252,6 +275,16 @@ class VolumePreprocessing:
         mean = torch.tensor(self.mean, device=voxels.device)
         std = torch.tensor(self.std, device=voxels.device)
         return (voxels - mean[:, None, None, None]) / std[:, None, None, None]
+
+
+def _noise(*shape: int) -> Tensor:
+    """Return uniform noise on gradients of brightness, without torch's generator."""
+    noise = np.random.RandomState(0).random_sample(shape).astype(np.float32)
+    # Each image has another brightness, so that their embeddings differ.
+    ramp = np.linspace(0.2, 0.8, shape[-1], dtype=np.float32)
+    shift = np.linspace(0.0, 0.2, max(shape[0], 1), dtype=np.float32)
+    shift = shift[: shape[0]].reshape(-1, *[1] * (len(shape) - 1))
+    return torch.from_numpy(0.5 * noise + 0.3 * ramp + shift)
 
 
 def _shared(array: np.ndarray) -> Tensor:

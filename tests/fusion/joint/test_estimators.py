@@ -14,10 +14,17 @@ from torch import nn
 from skfusion import ImageEmbedder, JointFusionClassifier, JointFusionRegressor
 from skfusion.fusion.joint.network import JointNetwork, ModalityEncoder
 from skfusion.image.networks.backbones import build_backbone
+from skfusion.image.networks.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+)
 
 
 class SmallNet(nn.Module):
     """Three blocks of convolution and batch norm."""
+
+    preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,6 +160,8 @@ def test_a_net_that_cannot_be_cut_gives_the_same_as_the_cut_one(
 ):
     class Opaque(nn.Module):
         """The same net behind a branch that tracing cannot follow."""
+
+        preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
 
         def __init__(self) -> None:
             super().__init__()

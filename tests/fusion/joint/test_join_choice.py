@@ -19,6 +19,7 @@ from skfusion import (
     LateFusionClassifier,
 )
 from skfusion.fusion.joint.network import DirectEncoder
+from skfusion.image import Preprocessing
 
 NAMED = ("concat", "sum", "gated", "low_rank", "film", "attention")
 NAMES = ("ct", "cxr", "labs", "vitals", "notes", "ecg", "demo")
@@ -186,6 +187,8 @@ def test_a_net_without_any_encoder_is_early_fusion():
 
 class Colours(nn.Module):
     """A net of one convolution."""
+
+    preprocessing = Preprocessing(32, (0.5,) * 3, (0.25,) * 3)
 
     def __init__(self):
         super().__init__()

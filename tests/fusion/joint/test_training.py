@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -18,14 +19,21 @@ from skorch.callbacks import (
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
 
-from skfusion import ImageEmbedder, JointFusionClassifier
+from skfusion import EmbeddingStore, ImageEmbedder, JointFusionClassifier
 from skfusion.fusion import TorchEncoder, TrainingSettings
 from skfusion.fusion.torch_runtime import Precision
 from skfusion.image.networks.backbones import build_backbone
+from skfusion.image.networks.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+)
 
 
 class Opaque(nn.Module):
     """A net behind a branch that tracing cannot follow, so that it cannot be cut."""
+
+    preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -39,6 +47,8 @@ class Opaque(nn.Module):
 
 class Chain(nn.Sequential):
     """Four blocks of a convolution and a batch norm, then the mean over positions."""
+
+    preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
 
     def __init__(self) -> None:
         with torch.random.fork_rng():
@@ -114,7 +124,8 @@ def test_a_cached_trunk_gives_the_weights_of_the_uncached_run_to_the_last_bit(
     build, cohort
 ):
     """The uncached net is the same one where tracing finds no cut."""
-    net = build_backbone("resnet18", weights=None, input_size=32).module
+    net = copy.deepcopy(build_backbone("resnet18", weights=None, input_size=32).module)
+    net.preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
     cached = build(copy.deepcopy(net), trainable=["layer4"], max_epochs=2)
     uncached = build(Opaque(net), trainable=["net.layer4"], max_epochs=2)
     cached.fit(cohort.X, cohort.y)
@@ -454,7 +465,8 @@ def test_augmented_training_changes_images_in_training_only(build, cohort):
 
 def test_no_change_gives_the_weights_of_no_augmentation(build, cohort):
     """Trunk in every step and trunk from the store are the same network."""
-    net = build_backbone("resnet18", weights=None, input_size=32).module
+    net = copy.deepcopy(build_backbone("resnet18", weights=None, input_size=32).module)
+    net.preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
     settings = {"trainable": ["layer4"], "max_epochs": 2}
     plain = build(copy.deepcopy(net), **settings)
     changed = build(copy.deepcopy(net), augmentation=lambda image: image, **settings)
@@ -534,3 +546,25 @@ def test_numbers_beside_images_are_encoded_by_modules(build, cohort, store_path)
     )
     rates.fit(cohort.X, cohort.y)
     np.testing.assert_allclose(Recorder.seen[0], [5e-3, 1e-2, 1e-2, 1e-2])
+
+
+def test_a_network_without_a_key_is_trained_without_the_store(build, cohort, tmp_path):
+    """Its trunk changes with every call: nothing of it may be kept."""
+
+    class Dropping(Chain):
+        def forward(self, images):
+            dropped = nn.functional.dropout(images, 0.1, training=True)
+            return super().forward(dropped)
+
+    store = EmbeddingStore(tmp_path / "store")
+    embedder = ImageEmbedder(Dropping(), input_size=32, store=store)
+    model = JointFusionClassifier(
+        [("cxr", embedder, "scan"), cohort.modalities[1]], max_epochs=1, random_state=0
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(cohort.X, cohort.y).predict(cohort.X)
+    messages = " ".join(str(warning.message) for warning in caught)
+    assert "not reproducible" in messages
+    assert "not stored" in messages
+    assert store.info()["entries"] == 0

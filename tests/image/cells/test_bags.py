@@ -16,6 +16,7 @@ from skfusion import (
     JointFusionClassifier,
     TabularEncoder,
 )
+from skfusion.image import Preprocessing
 from skfusion.image.cells.bags import unpack
 from skfusion.image.reading.files import ImageReadError
 
@@ -26,6 +27,8 @@ A, B, C, D, E = IMAGES
 
 class Flat(nn.Module):
     """Two numbers an image."""
+
+    preprocessing = Preprocessing(224, (0.5,) * 3, (0.5,) * 3)
 
     def forward(self, x):
         return torch.stack([x.mean(dim=(1, 2, 3)), x[:, 0, 3, 3]], dim=1)
@@ -122,6 +125,7 @@ def cohort() -> tuple[pd.DataFrame, np.ndarray]:
 
 def modalities(trainable="auto"):
     net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    net.preprocessing = Preprocessing(16, (0.5,) * 3, (0.5,) * 3)
     embedder = ImageEmbedder(net, input_size=16, trainable=trainable, store=None)
     return [
         ("image", embedder, "views"),

@@ -12,7 +12,12 @@ from torch import nn
 from skfusion import ImageEmbedder, read_image
 from skfusion.image.cells.volumes import Reading, pool_slices, resample, select_slices
 from skfusion.image.networks.backbones import build_backbone
-from skfusion.image.networks.preprocessing import VolumePreprocessing
+from skfusion.image.networks.preprocessing import (
+    KINETICS_MEAN,
+    KINETICS_STD,
+    Preprocessing,
+    VolumePreprocessing,
+)
 from skfusion.image.reading.files import ImageReadError
 from skfusion.image.reading.read import MedicalImage
 
@@ -23,12 +28,16 @@ VOLUMES = [RNG.integers(0, 256, (depth, 20, 24), dtype=np.uint8) for depth in (7
 class Flat(nn.Module):
     """Mean of each channel, and the corner: what a net saw can be told."""
 
+    preprocessing = Preprocessing(224, (0.5,) * 3, (0.5,) * 3)
+
     def forward(self, x):
         return torch.stack([x.mean(dim=(1, 2, 3)), x[:, 0, 0, 0]], dim=1)
 
 
 class Deep(nn.Module):
     """A net for volumes (B, 3, D, H, W)."""
+
+    preprocessing = VolumePreprocessing(112, 4, KINETICS_MEAN, KINETICS_STD)
 
     def __init__(self):
         super().__init__()

@@ -25,6 +25,11 @@ from skfusion.image.embedding.encode import encode_cells
 from skfusion.image.embedding.pixels import PixelFile, load_pixels
 from skfusion.image.networks.backbones import build_backbone
 from skfusion.image.networks.freezing import split_backbone
+from skfusion.image.networks.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+)
 from skfusion.image.reading.files import ImageReadError
 
 ROOT = Path(__file__).parents[3]
@@ -63,6 +68,7 @@ class Counting(nn.Module):
     """Counts the images that pass; a class attribute, since modules are copied."""
 
     seen = 0
+    preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
 
     def __init__(self):
         super().__init__()
@@ -453,7 +459,9 @@ def run_fresh(code, *arguments):
 def test_a_module_of_torchvision_unpickles_in_a_fresh_process(tmp_path):
     """Nothing but the pickle tells that process to prepare torchvision."""
     models = pytest.importorskip("torchvision.models")
-    embedder = small(backbone=models.get_model("shufflenet_v2_x0_5", weights=None))
+    net = models.get_model("shufflenet_v2_x0_5", weights=None)
+    net.preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
+    embedder = small(backbone=net)
     path = tmp_path / "embedder.pkl"
     path.write_bytes(pickle.dumps(embedder))
     code = """
@@ -471,6 +479,7 @@ def test_loky_workers_share_the_store(tmp_path, paths):
     """Two processes, a module of torchvision, the same images at the same time."""
     models = pytest.importorskip("torchvision.models")
     net = models.get_model("shufflenet_v2_x0_5", weights=None)
+    net.preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
     store = EmbeddingStore(tmp_path / "store")
     embedder = ImageEmbedder(net, input_size=32, store=store)
     columns = [paths, paths[::-1], paths[::2], paths[1::2]]

@@ -11,14 +11,20 @@ from sklearn.datasets import load_sample_image
 from torch import nn
 
 from skfusion.image.networks.backbones import build_backbone
-from skfusion.image.networks.preprocessing import Preprocessing
+from skfusion.image.networks.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+)
 from skfusion.image.reading.read import read_image
 
 
 def conv_net(*, out=4, seed=0):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Conv2d(3, out, 3), nn.ReLU())
+        net = nn.Sequential(nn.Conv2d(3, out, 3), nn.ReLU())
+    net.preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
+    return net
 
 
 def lite_classifier():
@@ -152,6 +158,8 @@ def test_a_module_can_bring_its_preprocessing():
 
 
 class Scaled(nn.Module):
+    preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
+
     def __init__(self, factor):
         super().__init__()
         self.factor = factor
@@ -302,6 +310,8 @@ class Two(nn.Module):
 
 
 class Data(nn.Module):
+    preprocessing = Preprocessing(224, IMAGENET_MEAN, IMAGENET_STD)
+
     def __init__(self):
         super().__init__()
         self.layer = nn.Conv2d(3, 2, 1)

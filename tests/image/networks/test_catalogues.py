@@ -135,6 +135,7 @@ def test_networks_with_one_channel():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 3))
+    net.preprocessing = Preprocessing(16, (0.5,), (0.5,))
     cells = [
         RNG.integers(0, 256, (20, 20), dtype=np.uint8),
         RNG.integers(0, 256, (20, 20, 3), dtype=np.uint8),
@@ -153,9 +154,11 @@ def test_weights_of_safetensors(tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(3)
         net = nn.Sequential(nn.Conv2d(3, 4, 3))
+    net.preprocessing = Preprocessing(16, (0.5,) * 3, (0.5,) * 3)
     path = tmp_path / "net.safetensors"
     safetensors.save_file(net.state_dict(), path)
     fresh = nn.Sequential(nn.Conv2d(3, 4, 3))
+    fresh.preprocessing = net.preprocessing
     loaded = build_backbone(fresh, weights=path, input_size=16)
     assert loaded.fingerprint == build_backbone(net, input_size=16).fingerprint
     path.write_bytes(path.read_bytes()[:50])

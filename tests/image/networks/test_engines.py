@@ -140,3 +140,21 @@ def test_another_process_gives_the_same_vector(tmp_path, expected):
     np.testing.assert_allclose(
         np.load(tmp_path / "rows.npy")[0], expected[0], rtol=1e-4
     )
+
+
+def test_a_network_that_openvino_compiles_to_another_function_is_refused():
+    """Its trace keeps the branch of the example."""
+    pytest.importorskip("openvino")
+
+    class Branching(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Conv2d(3, 4, 3)
+
+        def forward(self, images):
+            features = self.layer(images)
+            return features if images.mean() > 0 else 3 * features
+
+    example = torch.rand(2, 3, 8, 8)
+    with pytest.raises(ValueError, match="Branching gives another output when it is"):
+        OpenVINONetwork(Branching(), example, 4, "float32", "")

@@ -1,11 +1,19 @@
 """Inference: the fast network is the same function, and devices are checked."""
 
+import threading
+
+import joblib
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from skfusion import ImageEmbedder, read_image
+from skfusion.image import Preprocessing
 from skfusion.image.networks.backbones import build_backbone
-from skfusion.image.networks.inference import Network, fold_batch_norms, resolve_device
+from skfusion.image.networks.folding import fold_batch_norms
+from skfusion.image.networks.inference import Network, resolve_device
+from skfusion.image.networks.tracing import trace
 
 
 def relative_error(found, expected):
@@ -32,7 +40,7 @@ def stirred(name):
 def test_folding_changes_the_last_digits_at_most(name, n_left):
     module = stirred(name)
     before = {key: value.clone() for key, value in module.state_dict().items()}
-    folded = fold_batch_norms(module)
+    folded = fold_batch_norms(module, torch.rand(1, 3, 96, 96))
     norms = [part for part in folded.modules() if isinstance(part, nn.BatchNorm2d)]
     assert len(norms) == n_left
     images = torch.rand(3, 3, 96, 96)
@@ -61,7 +69,7 @@ class Shared(nn.Module):
 def test_only_what_may_be_folded_is():
     module = Shared().eval()
     images = torch.rand(2, 3, 5, 5)
-    torch.testing.assert_close(fold_batch_norms(module)(images), module(images))
+    torch.testing.assert_close(fold_batch_norms(module, images)(images), module(images))
 
 
 class Branching(nn.Module):
@@ -69,13 +77,11 @@ class Branching(nn.Module):
         return images if images.mean() > 0 else -images
 
 
-def test_what_cannot_be_traced_is_run_as_it_is():
+def test_a_network_without_state_runs_in_parallel():
     module = Branching().eval()
-    assert fold_batch_norms(module) is None
-    network = Network(module, torch.device("cpu"), 8)
-    assert network.n_workers == 1
-    assert not network.is_parallel
     images = -torch.rand(2, 3, 4, 4)
+    network = Network(module, torch.device("cpu"), 8, example=images)
+    assert network.is_parallel
     assert (network(images) == -images.numpy()).all()
 
 
@@ -83,3 +89,190 @@ def test_what_cannot_be_traced_is_run_as_it_is():
 def test_devices_that_are_not_there(device):
     with pytest.raises(ValueError, match=f"device='{device}' is not available"):
         resolve_device(device)
+
+
+# ---------------------------------------------------------------- the same function
+
+
+class Vector(nn.Module):
+    preprocessing = Preprocessing(24, (0.5,) * 3, (0.5,) * 3)
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.conv = nn.Conv2d(3, 4, 7, stride=4)
+        self.norm = nn.BatchNorm2d(4)
+        nn.init.constant_(self.norm.running_mean, 0.3)
+
+    def forward(self, images):
+        return self.norm(self.conv(images)).mean(dim=(2, 3))
+
+    def forward_features(self, images):
+        return self.norm(self.conv(images)).amax(dim=(2, 3))
+
+
+def replaced(net):
+    net.forward = net.forward_features
+
+
+def hooked(net):
+    net.register_forward_hook(lambda _m, _i, output: output * 3)
+
+
+def hooked_before(net):
+    net.register_forward_pre_hook(lambda _m, inputs: (inputs[0] * 2,))
+
+
+def hooked_inside(net):
+    net.conv.register_forward_hook(lambda _m, _i, output: output.abs())
+
+
+def hooked_norm(net):
+    net.norm.register_forward_pre_hook(lambda _m, inputs: (inputs[0] + 1,))
+
+
+def hooked_with_keywords(net):
+    def add(_module, args, keywords, output):
+        return output + 1
+
+    net.norm.register_forward_hook(add, with_kwargs=True)
+
+
+def replaced_inside(net):
+    net.conv.forward = lambda images: images[:, [0, 1, 2, 0], ::4, ::4]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        replaced,
+        hooked,
+        hooked_before,
+        hooked_inside,
+        hooked_norm,
+        hooked_with_keywords,
+        replaced_inside,
+    ],
+)
+def test_code_of_the_user_is_run(change):
+    image = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    net = Vector().eval()
+    plain = ImageEmbedder(net, store=None).fit_transform([image])
+    change(net)
+    found = ImageEmbedder(net, store=None).fit_transform([image])
+    with torch.no_grad():
+        expected = net(net.preprocessing([read_image(image)])).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert np.abs(found - plain).max() > 1e-2
+
+
+class Weighted(nn.Module):
+    """The norm's input is also used where only the values tell: in numpy."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+        nn.init.constant_(self.norm.running_mean, 0.5)
+
+    def forward(self, images):
+        features = self.conv(images)
+        strength = float(np.asarray(memoryview(self.peek(features))).mean())
+        return self.norm(features) + strength
+
+    def peek(self, features):
+        with torch._C.DisableTorchFunction():
+            return features.numpy()
+
+
+def test_an_optimisation_that_changes_the_output_is_dropped_with_a_warning():
+    module, images = Weighted().eval(), torch.rand(2, 3, 5, 5)
+    with pytest.warns(UserWarning, match="batch norms of the network Weighted are not"):
+        folded = fold_batch_norms(module, images)
+    with torch.inference_mode():
+        assert torch.equal(folded(images), module(images))
+
+
+class InPlace(Shared):
+    def forward(self, images):
+        features = self.conv(images)
+        features.relu_()
+        return self.norm(features)
+
+
+class Viewed(Shared):
+    def forward(self, images):
+        features = self.conv(images)
+        return self.norm(features) + features.mT
+
+
+@pytest.mark.parametrize("kind", [InPlace, Viewed])
+def test_values_that_are_used_in_between_are_kept(kind):
+    module, images = kind().eval(), torch.rand(2, 3, 5, 5)
+    with torch.inference_mode():
+        folded = fold_batch_norms(module, images)
+        torch.testing.assert_close(folded(images), module(images))
+
+
+def test_networks_are_prepared_once_per_process(monkeypatch):
+    from skfusion.image.networks import inference
+
+    images = list(np.random.default_rng(5).integers(0, 256, (3, 9, 9), dtype=np.uint8))
+    calls = []
+    fold = inference.fold_batch_norms
+    monkeypatch.setattr(
+        inference, "fold_batch_norms", lambda *a: calls.append(1) or fold(*a)
+    )
+    embedder = ImageEmbedder("resnet18", weights=None, input_size=33, store=None)
+    expected = embedder.fit_transform(images)
+    run = joblib.Parallel(n_jobs=8, backend="threading")
+    for found in run(joblib.delayed(embedder.transform)(images) for _ in range(40)):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert len(calls) == 1
+
+
+def test_tracing_in_one_thread_leaves_the_others_alone():
+    """torch.fx patches modules for the whole process while it traces."""
+    other = nn.Sequential(*[nn.Conv2d(3, 3, 1) for _ in range(20)]).eval()
+    image = torch.rand(1, 3, 4, 4)
+    net = build_backbone("resnet18", weights=None, input_size=32).module
+    expected, cut = other(image), trace(net)
+    failures = []
+
+    def call():
+        try:
+            for _ in range(150):
+                assert torch.equal(other(image), expected)
+        except Exception as error:
+            failures.append(error)
+
+    def cut_again():
+        try:
+            for _ in range(6):
+                assert str(trace(net)) == str(cut)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=f) for f in [call, cut_again] * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_weights_of_any_number_of_axes_are_laid_out():
+    """A 5-D tensor among 2-D convolutions has no such memory format."""
+
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+            self.register_buffer("table", torch.zeros(1, 2, 3, 4, 5))
+
+        def forward(self, images):
+            return self.conv(images)
+
+    net = Odd()
+    net.preprocessing = Preprocessing(9, (0.5,) * 3, (0.5,) * 3)
+    assert build_backbone(net).n_features == 4

@@ -36,6 +36,7 @@ from skfusion import (
     explain_features,
 )
 from skfusion.datasets import make_fusion_cohort
+from skfusion.image import Preprocessing
 from skfusion.survival import EarlyFusionSurvival, XGBoostSurvival
 
 QUICK = {"n_estimators": 20, "max_depth": 3, "n_jobs": 1, "random_state": 0}
@@ -211,12 +212,17 @@ def mixed():
 
 
 class Counting(nn.Module):
-    """Counts, over all its copies, the images that it is shown, blank ones aside."""
+    """Counts, over all its copies, the grey images that it is shown.
+
+    The images with which a network is tried when it is built have colours.
+    """
 
     n_images = 0
+    preprocessing = Preprocessing(32, (0.5,) * 3, (0.25,) * 3)
 
     def forward(self, x):
-        Counting.n_images += int((x.std(dim=(2, 3)) > 1e-3).any(dim=1).sum())
+        is_grey = (x == x[:, :1]).flatten(1).all(dim=1)
+        Counting.n_images += int((is_grey & (x.flatten(1).std(dim=1) > 1e-3)).sum())
         return x.mean(dim=(2, 3))
 
 

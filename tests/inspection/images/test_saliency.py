@@ -23,6 +23,11 @@ from skfusion import (
     LateFusionClassifier,
 )
 from skfusion.fusion import TrainingSettings
+from skfusion.image.networks.preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocessing,
+)
 from skfusion.inspection.images.saliency import explain_images
 from skfusion.survival import JointFusionSurvival
 
@@ -74,6 +79,8 @@ def test_maps_of_a_joint_net_lie_on_the_signal(trained, new, method):
 def test_maps_of_embedder_and_model_lie_on_the_signal(new, method):
     class Bright(nn.Module):
         """How much of the image is brighter than noise ever is."""
+
+        preprocessing = Preprocessing(SIZE, IMAGENET_MEAN, IMAGENET_STD)
 
         def forward(self, x):
             return torch.relu(x.mean(dim=1, keepdim=True) - 1.4)

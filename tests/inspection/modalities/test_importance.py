@@ -27,6 +27,7 @@ from skfusion import (
     LateFusionRegressor,
     ModalityImportance,
 )
+from skfusion.image import Preprocessing
 from skfusion.survival import (
     EarlyFusionSurvival,
     JointFusionSurvival,
@@ -358,6 +359,7 @@ class Counting(torch.nn.Module):
     """A net that counts the images it is shown."""
 
     seen = 0
+    preprocessing = Preprocessing(32, (0.5,) * 3, (0.25,) * 3)
 
     def __init__(self):
         super().__init__()

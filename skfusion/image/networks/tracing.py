@@ -1,0 +1,90 @@
+"""Tracing of networks by torch.fx without effects on other threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from torch import fx, nn
+
+__all__ = ["OwnThreadTracer", "loses_root_code", "trace"]
+
+
+_lock = threading.RLock()
+
+
+class OwnThreadTracer(fx.Tracer):
+    """Tracer that records the calls of its own thread only.
+
+    `torch.fx` replaces ``nn.Module.__call__`` for the whole process while it traces.
+    Networks that other threads run at that time must not be recorded.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
+
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Record a call of a module, or run it if another thread calls it."""
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(
+        self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]
+    ) -> Any:
+        """Record access to a parameter, or return it if another thread asks."""
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+
+def trace(module: nn.Module, tracer: OwnThreadTracer | None = None) -> fx.Graph:
+    """Trace a module, one thread at a time.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+    tracer : OwnThreadTracer or None, default=None
+        Tracer to use, created by the calling thread.
+
+    Returns
+    -------
+    torch.fx.Graph
+        The graph of ``type(module).forward``. Hooks of the module itself and a
+        replaced ``forward`` are not part of it, see `loses_root_code`.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skfusion.image.networks.tracing import trace
+    >>> [node.op for node in trace(nn.Sequential(nn.ReLU())).nodes]
+    ['placeholder', 'call_module', 'output']
+    """
+    with _lock:
+        return (tracer or OwnThreadTracer()).trace(module)
+
+
+def loses_root_code(module: nn.Module) -> bool:
+    """Return whether tracing ignores code of a module.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+
+    Returns
+    -------
+    bool
+        True if the module has hooks or an own attribute ``forward``.
+    """
+    hooks = (module._forward_hooks, module._forward_pre_hooks)
+    return any(hooks) or "forward" in vars(module)
