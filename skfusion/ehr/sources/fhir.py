@@ -37,6 +37,9 @@ except ImportError:  # The standard library is three times slower, but equivalen
 # Errors raised by the conversion of a resource with an element of the wrong type.
 MISSHAPEN = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 SUFFIXES = (".ndjson", ".ndjson.gz", ".jsonl", ".jsonl.gz")
+#: Bytes of the longest line that is parsed. Longer ones are attachments, not events.
+LONGEST_LINE = 1 << 26
+_TOO_LONG = b'{"resourceType": "line of more than 64 MB"}\n'
 _ZONE = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
 _DATE = r"^\d{4}(?:-\d{2}(?:-\d{2})?)?$"
 
@@ -83,8 +86,9 @@ def read_fhir(
     UserWarning
         With the numbers of dropped resources: retracted (entered in error, refuted,
         cancelled, not done), not final (preliminary, planned, suspected), without a
-        patient, readable time or code, or of other types. Also with the number of
-        Conditions without a recording time or an encounter end.
+        patient, readable time or code, or of other types. Lines of more than 64 MB,
+        i.e. attachments, are among the other types. Also with the number of Conditions
+        without a recording time or an encounter end.
 
     Notes
     -----
@@ -147,13 +151,14 @@ def _resources(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the line number and the resource of each line of a file.
 
-    With `only`, lines without any of these words are skipped without parsing.
+    With `only`, lines without any of these words are skipped without parsing. A line
+    that is too long is returned as a resource of an unsupported type.
     """
     opened: Any = gzip.open if path.name.lower().endswith(".gz") else open
     number = 0
     try:
         with opened(path, "rb") as lines:
-            for number, line in enumerate(lines, 1):
+            for number, line in enumerate(_lines(lines), 1):
                 if line.strip() and (not only or any(word in line for word in only)):
                     yield number, _parsed(line, path, number)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -161,6 +166,17 @@ def _resources(
             f"read_fhir: {path.name} is damaged or truncated after line {number} "
             f"({type(error).__name__}). No events were stored. Export the file again."
         ) from None
+
+
+def _lines(handle: Any) -> Iterator[bytes]:
+    """Iterate over lines, of which none takes more memory than `LONGEST_LINE`."""
+    while line := handle.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            while rest := handle.readline(LONGEST_LINE):
+                if rest.endswith(b"\n"):
+                    break
+            line = _TOO_LONG
+        yield line
 
 
 def _parsed(line: bytes, path: Path, number: int) -> dict[str, Any]:

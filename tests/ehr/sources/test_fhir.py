@@ -430,6 +430,19 @@ def test_other_bad_files(tmp_path):
         read(tmp_path)
 
 
+def test_long_lines_are_not_read_into_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(fhir, "LONGEST_LINE", 2000)
+    line = json.dumps(observation("1-1", "2024-05-01T08:00:00Z")).encode()
+    assert len(line) < 2000
+    attachment = b'{"resourceType": "Binary", "data": "' + b"A" * 9000 + b'"}'
+    exact = line + b" " * (1999 - len(line))  # with its line end, as long as allowed
+    content = b"\n".join([line, attachment, exact, line, attachment])
+    (tmp_path / "x.ndjson.gz").write_bytes(gzip.compress(content))
+    with pytest.warns(UserWarning, match="2 .*: line of more than 64 MB 2"):
+        found = read(tmp_path)
+    assert len(found) == 3
+
+
 # ---------------------------------------------------------------- as a store
 
 
