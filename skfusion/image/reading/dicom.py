@@ -397,7 +397,7 @@ def _complete(header: Header) -> list[str]:
 
     def assume(name: str, value: Any) -> None:
         if header.value(name) is None:
-            setattr(dataset, name, value)
+            header.set(name, value)
             assumed.append(name)
 
     assume("SamplesPerPixel", 1)
@@ -548,6 +548,10 @@ def _rescaled(
     values = np.empty(stored.shape, dtype=dtype)
     planes = [(stored, values)] if n_frames == 1 else zip(stored, values, strict=True)
     for (plane, out), (slope, shift) in zip(planes, lines, strict=True):
+        if dtype.kind == "i":  # wraps around and back where only a part overflows
+            np.multiply(plane, np.int32(slope), out=out, casting="unsafe", dtype="i4")
+            out += np.int32(shift)
+            continue
         for block in blocks(plane.shape):
             out[block] = plane[block].astype(np.float64) * slope + shift
     return values, type_range

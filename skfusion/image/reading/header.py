@@ -20,6 +20,7 @@ __all__ = ["Header", "along_normal"]
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # also its multi-frame classes
 _NO_UNIT = ("", "US", "UNSPECIFIED", "NONE", "UNKNOWN")
 _HOUNSFIELD = re.compile(r"(H[.\s]*U[.\s]*|HOUNSFIELD([\s_]*UNITS?)?)", re.IGNORECASE)
+_GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 # Other names of an attribute in functional groups.
 _ALIASES = {
     "EchoTime": "EffectiveEchoTime",
@@ -39,7 +40,7 @@ class Header:
     Parameters
     ----------
     dataset : pydicom.Dataset
-        The dataset, which is not changed.
+        The dataset, which only `set` changes. Values are kept after their first use.
 
     Attributes
     ----------
@@ -54,9 +55,22 @@ class Header:
         self.dataset = dataset
         self.unreadable: list[str] = []
         self._groups: dict[tuple[str, int], dict[str, Any]] = {}
+        self._values: dict[tuple[str, int], Any] = {}
+        self._is_enhanced = any(name in dataset for name in _GROUPS)
 
     def value(self, name: str, frame: int = 0) -> Any:
         """Return the value of an attribute, or None if it is absent or unreadable."""
+        key = (name, frame if self._is_enhanced else 0)
+        if key not in self._values:
+            self._values[key] = self._found(name, frame)
+        return self._values[key]
+
+    def set(self, name: str, value: Any) -> None:
+        """Add an attribute to the dataset."""
+        setattr(self.dataset, name, value)
+        self._values = {key: v for key, v in self._values.items() if key[0] != name}
+
+    def _found(self, name: str, frame: int) -> Any:
         for source in self._sources(name, frame):
             found = self._get(source, name)
             if found is not None and not _is_empty(found):
@@ -161,12 +175,11 @@ class Header:
 
     def _sources(self, name: str, frame: int) -> list[Any]:
         """Return the places of an attribute, the most specific first."""
+        if not self._is_enhanced:
+            return [self.dataset]
         found = [
             index[name]
-            for groups, number in (
-                ("PerFrameFunctionalGroupsSequence", frame),
-                ("SharedFunctionalGroupsSequence", 0),
-            )
+            for groups, number in zip(_GROUPS, (frame, 0), strict=True)
             if name in (index := self._index(groups, number))
         ]
         return [*found, self.dataset]

@@ -47,7 +47,7 @@ HOUNSFIELD = (-1024.0, 3071.0)
 #: Weights of red, green and blue for conversion to grey (ITU-R BT.601).
 LUMA = (0.299, 0.587, 0.114)
 PERCENTILES = (0.5, 99.5)
-_BLOCK = 1 << 20  # values that are converted to float64 at a time
+_BLOCK = 1 << 16  # values that are converted to float64 at a time: within the caches
 _AIR = -900.0  # HU: smaller values occur in CT of any body part, and rarely elsewhere
 _CLIPPED = 0.999  # share of pixels outside a window that makes the image useless
 
@@ -236,8 +236,8 @@ def scaled(image: Decoded, window: Any, scaling: str) -> np.ndarray:
     """
     curve = _chosen_curve(image, window, scaling)
     values = image.pixels if image.valid is None else image.pixels[image.valid]
-    low, high = float(values.min()), float(values.max())
     image.metadata["value_range"] = (values.min().item(), values.max().item())
+    low, high = (float(value) for value in image.metadata["value_range"])
     is_automatic = scaling == "auto"
     scaling = _resolved(image, curve, scaling, low, high)
     if is_automatic and scaling == "minmax":
@@ -422,7 +422,7 @@ def _as_measured(image: Decoded, low: float, high: float) -> np.ndarray:
 
 
 def blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Split an array into parts of about a million values, for float64 arithmetic.
+    """Split an array into parts of some ten thousand values, for float64 arithmetic.
 
     Parameters
     ----------

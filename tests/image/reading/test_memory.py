@@ -32,11 +32,13 @@ def volume_of(depth: int) -> np.ndarray:
 
 
 def png(path: Path, side: int, depth: int) -> None:
-    Image.fromarray((plane_of(side) >> 4).astype("u1")).save(path, compress_level=1)
+    Image.fromarray((plane_of(side) >> 4).astype("u1")).save(
+        path, "PNG", compress_level=1
+    )
 
 
 def deep_png(path: Path, side: int, depth: int) -> None:
-    Image.fromarray(plane_of(side)).save(path, compress_level=1)
+    Image.fromarray(plane_of(side)).save(path, "PNG", compress_level=1)
 
 
 def colour_png(path: Path, side: int, depth: int) -> None:
