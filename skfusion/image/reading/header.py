@@ -7,6 +7,8 @@ is looked up in the groups of the frame, then in the shared groups, then at the 
 
 from __future__ import annotations
 
+import functools
+import math
 import re
 from typing import Any
 
@@ -92,8 +94,8 @@ class Header:
 
     def number(self, name: str, frame: int = 0) -> float | None:
         """Return an attribute, or its first value, as a finite number."""
-        found = self.numbers(name, frame=frame)
-        return None if found is None else float(found[0])
+        found = self._list(name, frame)
+        return found[0] if found else None
 
     def numbers(
         self, name: str, length: int | None = None, frame: int = 0
@@ -102,18 +104,22 @@ class Header:
 
         None if the attribute is absent, is not numeric, or has another length.
         """
+        found = self._list(name, frame)
+        if not found or length not in (None, len(found)):
+            return None
+        return np.array(found)
+
+    def _list(self, name: str, frame: int) -> list[float] | None:
         found = self.value(name, frame)
         if found is None:
             return None
         many = [found] if isinstance(found, str | int | float) else found
         try:
-            numbers = np.array([_as_number(number) for number in many])
+            numbers = [_as_number(number) for number in many]
         except (TypeError, ValueError):
             self._note(name)
             return None
-        if len(numbers) == 0 or not np.isfinite(numbers).all():
-            return None
-        return numbers if length in (None, len(numbers)) else None
+        return numbers if all(map(math.isfinite, numbers)) else None
 
     def item(self, name: str, frame: int = 0) -> Any:
         """Return the first item of a sequence, or None."""
@@ -211,8 +217,11 @@ class Header:
         return found
 
     def _get(self, source: Any, name: str) -> Any:
+        tag = _tag(name)
+        if tag is None or tag not in source:
+            return None
         try:
-            return source.get(name)
+            return source[tag].value
         except Exception:  # conversion of invalid values can raise any exception
             self._note(name)
             return None
@@ -220,6 +229,13 @@ class Header:
 
 _DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d+)$")
 _IDENTITIES = ((1.0, 0.0), (None, 0.0), (0.0, 0.0))
+
+
+@functools.cache
+def _tag(name: str) -> Any:
+    """Return the tag of a keyword. Attributes are found faster by their tags."""
+    number = require("pydicom.datadict", "images").tag_for_keyword(name)
+    return None if number is None else require("pydicom.tag", "images").Tag(number)
 
 
 def _as_number(value: Any) -> float:
