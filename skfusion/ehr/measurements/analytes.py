@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["ANALYTES", "Analyte", "BASE_UNITS", "UNIT_SPELLINGS"]
+__all__ = ["ANALYTES", "Analyte", "BASE_UNITS", "NO_UNIT_WORDS", "UNIT_SPELLINGS"]
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,14 @@ BASE_UNITS: dict[str, tuple[str, float, float]] = {
     "/l": ("number concentration", 1.0, 0.0),
     "u/l": ("catalytic concentration", 1.0, 0.0),
     "ukat/l": ("catalytic concentration", 60.0, 0.0),
+    "nkat/l": ("catalytic concentration", 0.06, 0.0),
     "mmhg": ("pressure", 1.0, 0.0),
     "kpa": ("pressure", 7.50062, 0.0),
     "cel": ("temperature", 1.0, 0.0),
     "[degf]": ("temperature", 5 / 9, -160 / 9),
     "k": ("temperature", 1.0, -273.15),
     "cm": ("length", 1.0, 0.0),
+    "mm": ("length", 0.1, 0.0),
     "m": ("length", 100.0, 0.0),
     "[in_i]": ("length", 2.54, 0.0),
     "[ft_i]": ("length", 30.48, 0.0),
@@ -117,31 +119,43 @@ BASE_UNITS: dict[str, tuple[str, float, float]] = {
 }
 
 _OTHER_SPELLINGS = {
-    "10^12/l": "10^6/ul x10^12/l x10^6/ul m/ul mil/ul million/ul 10e12/l 10e6/ul "
-    "10^6/mm^3 10^6/cmm",
-    "10^9/l": "10^3/ul x10^9/l x10^3/ul k/ul thou/ul thousand/ul 10e9/l 10e3/ul "
-    "10^3/mm^3 k/mm^3 k/cumm 10^3/cmm giga/l thous/mcl",
-    "/ul": "cells/ul #/ul /mm^3 cells/mm^3 {cells}/ul /cumm",
-    "u/l": "iu/l [iu]/l units/l unit/l int._unit/l",
+    "10^12/l": "10^6/ul m/ul mil/ul mio/ul million/ul tpt/l t/l /pl 10^6/cmm tera/l",
+    "10^9/l": "10^3/ul k/ul thou/ul thousand/ul thous/ul tsd/ul gpt/l /nl 10^3/cmm "
+    "giga/l",
+    "/ul": "cells/ul cell/ul #/ul 1/ul",
+    "g/dl": "gm/dl gms/dl gram/dl grams/dl g% gm% g/100ml gm/100ml",
+    "mg/dl": "mg% mg/100ml",
+    "umol/l": "mcmol/l umoles/l micromol/l",
+    "u/l": "iu/l [iu]/l units/l unit/l int._unit/l ie/l e/l",
+    "ukat/l": "microkat/l",
+    "nkat/l": "nanokat/l",
     "mmhg": "mm[hg] torr mm/hg",
-    "cel": "c degc °c deg.c celsius degreescelsius degc. degree_celsius",
-    "[degf]": "f degf °f deg.f fahrenheit degreesfahrenheit",
+    "cel": "c degc °c deg.c celsius degreescelsius degc. degree_celsius degreesc "
+    "degreec ℃",
+    "[degf]": "f degf °f deg.f fahrenheit degreesfahrenheit degreesf degreef ℉",
     "[in_i]": "in inch inches",
     "[ft_i]": "ft feet foot",
     "[lb_av]": "lb lbs pound pounds",
     "[oz_av]": "oz ounce ounces",
     "kg": "kilogram kilograms kgs",
     "cm": "centimeter centimeters centimetre centimetres",
-    "%": "percent pct {percent}",
-    "1": "fraction ratio {ratio} {inr} inr l/l ph [ph] units unit none n/a unitless "
-    "no_units {ph}",
+    "g": "gm gms gram grams",
+    "mm": "millimeter millimeters millimetre millimetres",
+    "%": "percent pct vol% %ngsp %hb %ofhb",
+    "1": "fraction ratio inr l/l ph [ph]",
     "/min": "bpm beats/min beats/minute {beats}/min {breaths}/min breaths/min "
     "breaths/minute breath/min insp/min 1/min per_minute permin br/min",
     "s": "sec secs second seconds sec. s.",
     "min": "minute minutes",
-    "meq/l": "meq/liter mequiv/l meq/l.",
+    "meq/l": "meq/liter mequiv/l meq/l. mval/l",
     "mmol/l": "mmol/liter mm/l mmoles/l millimole/l",
 }
+#: Words that state that there is no unit. They are not the unit 1 of fractions.
+NO_UNIT_WORDS = frozenset(
+    ("", "none", "n/a", "na", "nan", "null", "nil", "unit", "units", "unitless")
+    + ("no_units", "no_unit", "nounit", "nounits", "unknown", "unspecified", "-", "--")
+    + ("n.a.", "notapplicable", ".", "?")
+)
 # Any spelling in lower case without spaces -> normalised unit.
 UNIT_SPELLINGS = {
     other: plain

@@ -15,11 +15,12 @@ from skfusion._validation import check_option
 from skfusion.ehr.measurements.analytes import (
     ANALYTES,
     BASE_UNITS,
+    NO_UNIT_WORDS,
     UNIT_SPELLINGS,
     Analyte,
 )
 
-__all__ = ["Tally", "Units", "conversion", "plain_unit"]
+__all__ = ["Tally", "Units", "conversion", "plain_unit", "states_no_unit"]
 
 
 NO_BOUNDS = (-np.inf, np.inf)
@@ -53,7 +54,8 @@ class Units:
         unit to the code (``"creatinine//drops"``), so that it never mixes with others.
         "gap" sets the value to NaN. "error" raises an error.
     no_unit : {"canonical", "split", "gap"}, default="canonical"
-        Treatment of a value without a unit. "canonical" assumes the canonical unit.
+        Treatment of a value without a unit, or with a word that states this, such as
+        "N/A" or "unitless". "canonical" assumes the canonical unit.
     bounds : bool, default=True
         Whether values outside the plausible bounds of an analyte are set to NaN.
 
@@ -279,14 +281,14 @@ class Units:
         kept = _Rule("not listed", code, unit or None)
         if analyte is None:
             return kept
-        no_unit = not unit.strip()
+        no_unit = states_no_unit(unit)
         known = conversion(unit, analyte)
         if no_unit:
             known = (1.0, 0.0) if self.no_unit == "canonical" else None
         if known is None:
             policy = self.no_unit if no_unit else self.on_unknown
             if policy == "split":
-                code = f"{code}//{plain_unit(unit) or 'no unit'}"
+                code = f"{code}//{'no unit' if no_unit else plain_unit(unit)}"
             factor = np.nan if policy == "gap" else 1.0
             return kept._replace(kind="unknown", code=code, factor=factor)
         same = plain_unit(unit) == plain_unit(analyte.unit)
@@ -305,6 +307,19 @@ class _Rule(NamedTuple):
     high: float = np.inf
 
 
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+# Rules of spelling, applied in this order to a unit in lower case without spaces.
+_RULES = (
+    (re.compile(r"\{[^}]*\}|\(calc\.?\)|\[calc\]"), ""),  # annotations of UCUM
+    (re.compile(r"mcg|µg|μg"), "ug"),
+    (re.compile(r"µ|μ"), "u"),
+    (re.compile(r"/(mcl|cumm|cmm|mm\^?3)\b"), "/ul"),
+    (re.compile(r"^(mcl|cumm|cmm|mm\^?3)$"), "ul"),
+    # 10*9, 10**9, x10^9, x10e9, 10(9) and 10e9 are 10^9.
+    (re.compile(r"^[x×]?10(?:\*\*?|\^|e|exp)?\(?(3|6|9|12)\)?(?=/)"), r"10^\1"),
+)
+
+
 def plain_unit(unit: str) -> str:
     """Return a unit in normalised spelling, or in lower case if it is unknown.
 
@@ -314,9 +329,25 @@ def plain_unit(unit: str) -> str:
     >>> [plain_unit(unit) for unit in ("MM HG", "mm[Hg]", "K/uL", "10*9/L", "µmol/l")]
     ['mmhg', 'mmhg', '10^9/l', '10^9/l', 'umol/l']
     """
-    small = re.sub(r"\s+", "", unit.lower()).replace("µ", "u").replace("μ", "u")
-    small = small.replace("mcg", "ug").replace("*", "^")
+    small = re.sub(r"\s+", "", unit.lower())
+    if small in UNIT_SPELLINGS:
+        return UNIT_SPELLINGS[small]
+    small = re.sub(r"(?<=10)([⁰¹²³⁴⁵⁶⁷⁸⁹]+)", r"^\1", small).translate(_SUPERSCRIPTS)
+    for pattern, replacement in _RULES:
+        small = pattern.sub(replacement, small)
     return UNIT_SPELLINGS.get(small, small)
+
+
+def states_no_unit(unit: str) -> bool:
+    """Return whether a unit is empty, or a word such as ``"N/A"`` or ``"unitless"``.
+
+    Examples
+    --------
+    >>> from skfusion.ehr.measurements.units import states_no_unit
+    >>> states_no_unit("N/A"), states_no_unit("fraction")
+    (True, False)
+    """
+    return re.sub(r"\s+", "", unit.lower()) in NO_UNIT_WORDS
 
 
 def conversion(unit: str, analyte: Analyte) -> tuple[float, float] | None:
@@ -345,6 +376,8 @@ def conversion(unit: str, analyte: Analyte) -> tuple[float, float] | None:
     >>> conversion("mmHg", ANALYTES["glucose"])
     """
     source, target = plain_unit(unit), plain_unit(analyte.unit)
+    if source == "g/l" and BASE_UNITS.get(target, ("",))[0] == "number concentration":
+        source = "10^9/l"  # giga per litre, which no cells weigh
     if source == target:
         return 1.0, 0.0
     if source in analyte.conversions:

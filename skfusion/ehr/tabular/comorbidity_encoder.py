@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -12,13 +14,19 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion._validation import check_option
 from skfusion.cohort import as_pandas
-from skfusion.ehr.codes.comorbidity import CHARLSON, ELIXHAUSER, VERSIONS
-from skfusion.ehr.tabular.cells import known_cells
+from skfusion.ehr.codes.comorbidity import CHARLSON, ELIXHAUSER, VERSIONS, bare_code
+from skfusion.ehr.tabular.cells import NUMBERS, known_cells
 from skfusion.ehr.tabular.columns import split_cell
 
 __all__ = ["ComorbidityEncoder"]
 
 
+# Codes without a dot, in upper case. National versions extend those of ICD-10.
+_SHAPES = {
+    "icd9": re.compile(r"(?:\d{3}\d{0,2}|V\d{2}\d{0,2}|E\d{3}\d?)"),
+    "icd10": re.compile(r"[A-Z]\d[0-9A-Z][0-9A-Z]{0,4}[-+*!#]?"),
+}
+_JOINED = re.compile(r"[,;|\s]")
 INDICES = {"charlson": CHARLSON, "elixhauser": ELIXHAUSER}
 
 
@@ -36,7 +44,7 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
         The classification of the codes. ``"icd9"`` is ICD-9-CM.
     separator : str or None, default="&"
         Separator of the codes in a text cell. None is for cells that are lists or
-        contain one code.
+        contain one code. A prefix that ends in ``//``, as of event codes, is ignored.
     weights : str or None, default=None
         Weights of the conditions in the score. Charlson has ``"charlson"`` [2]_ (the
         default) and ``"quan"`` [3]_. Elixhauser has ``"van_walraven"`` [4]_.
@@ -112,7 +120,8 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
         ValueError
             If a parameter is not among its options.
         TypeError
-            If a cell is of an unknown type, such as dict.
+            If a cell is of an unknown type, such as dict, or an ICD-9 code is a number,
+            which has lost its leading zeros.
         """
         choices: dict[str, Any] = {"index": list(INDICES), "version": list(VERSIONS)}
         if self.index in INDICES:
@@ -135,14 +144,23 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
         -------
         ndarray of float64 of shape (n_samples, n_features)
             The conditions (if `flags`), then the score.
+
+        Warns
+        -----
+        UserWarning
+            If most codes do not look like codes of the classification.
         """
         check_is_fitted(self)
         index = INDICES[self.index]
         rows = self._cells(X, reset=False)
-        codes = [
-            {None}.union(*(split_cell(cell, self.separator) for cell in row))
+        split = [
+            set[str]().union(*(split_cell(cell, self.separator) for cell in row))
             for row in rows
         ]
+        if any(isinstance(cell, str) for row in rows for cell in row):
+            self._warn_unusual([code for row in split for code in row])
+        # Codes of events have prefixes, such as DIAGNOSIS//ICD10CM//I509.
+        codes = [{None, *(code.rpartition("//")[2] for code in row)} for row in split]
         owners = np.repeat(np.arange(len(codes)), [len(row) for row in codes])
         column = pd.Series([code for row in codes for code in row], index=owners)
         flags = index.flags(column, self.version)
@@ -171,9 +189,58 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
         if frame is not None:
             validate_data(self, frame, reset=reset, skip_check_array=True)
             columns = [known_cells(frame[c], "ComorbidityEncoder") for c in frame]
+            for column in columns:
+                self._check_numbers(column)
             return pd.concat(columns, axis=1).to_numpy(dtype=object)
         return validate_data(
             self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan"
+        )
+
+    def _check_numbers(self, column: pd.Series) -> None:
+        """Refuse ICD-9 codes that were converted to numbers, which have lost zeros."""
+        is_number = column.map(
+            lambda cell: (
+                isinstance(cell, NUMBERS)
+                and not isinstance(cell, bool)
+                and not pd.isna(cell)
+            )
+        ).to_numpy(dtype=bool)
+        if self.version == "icd9" and is_number.any():
+            raise TypeError(
+                f"ComorbidityEncoder: got {is_number.sum()} numbers in column "
+                f"{column.name!r}, first at row position {int(is_number.argmax())}; "
+                "expected ICD-9 codes as text. Numbers have lost their leading zeros: "
+                "042 is HIV, and 42 is not a diagnosis. Read the column as text, e.g. "
+                "with dtype=str."
+            )
+
+    def _warn_unusual(self, codes: list[str]) -> None:
+        """Warn if most codes are not of the classification, or are several in one."""
+        bare = [code.rpartition("//")[2] for code in codes]
+        n_joined = sum(_JOINED.search(code.strip()) is not None for code in bare)
+        n_other = sum(
+            _SHAPES[self.version].fullmatch(bare_code(c)) is None for c in bare
+        )
+        if not codes or n_other <= len(codes) / 2:
+            return
+        other = "icd9" if self.version == "icd10" else "icd10"
+        n_of_other = sum(
+            _SHAPES[other].fullmatch(bare_code(c)) is not None for c in bare
+        )
+        hints = []
+        if n_joined:
+            hints.append(
+                f"{n_joined} contain a comma, semicolon, space or bar. Pass it as "
+                f"separator= (it is {self.separator!r})"
+            )
+        if n_of_other > len(codes) / 2:
+            hints.append(f"{n_of_other} look like version={other!r}")
+        more = f" {'. '.join(hints)}." if hints else ""
+        warnings.warn(
+            f"ComorbidityEncoder: {n_other} of {len(codes)} codes do not look like "
+            f"version={self.version!r}, and mark no condition.{more}",
+            UserWarning,
+            stacklevel=3,
         )
 
     def __sklearn_tags__(self) -> Tags:
