@@ -48,9 +48,9 @@ def parse_values(text: pd.Series, *, decimal: Literal[".", ","] = ".") -> pd.Dat
     DataFrame of shape (n_values, 3)
         ``numeric_value`` is the number, or NaN if the text is not a number (such as a
         range, a date, a rank or "3 of 5"). Flags of abnormal values after the number
-        ("H", "(L)", "*") are removed. ``comparator`` is ``"<"``, ``"<="``, ``">"``, ``">="`` or
-        ``""``, and relates the true value to the number. ``unit`` is the text after
-        the number.
+        ("H", "(L)", "*") are removed. ``comparator`` is ``"<"``, ``"<="``, ``">"``,
+        ``">="`` or ``""``, and relates the true value to the number. ``unit`` is the
+        text after the number.
 
     Examples
     --------

@@ -13,6 +13,7 @@ import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from skfusion.ehr.tabular.cells import LISTS, NUMBERS, holds_vectors
+from skfusion.ehr.tabular.words import MISSING, Vocabulary, word_of
 
 __all__ = [
     "MultiLabelColumn",
@@ -21,17 +22,19 @@ __all__ = [
     "check_ages",
     "days_between",
     "kind_of",
+    "looks_standardised",
     "sort_columns",
     "split_cell",
     "to_float",
     "to_ranks",
-    "to_words",
     "typical_values",
     "within_bounds",
 ]
 
 
 SECONDS_PER_DAY = 86_400.0
+# Standardised values are below this, and more than this share is below the mean.
+_FEWEST_SCORES, _LARGEST_SCORE, _SHARE_BELOW_MEAN = 4, 15.0, 0.2
 # Matches "age", "Age", "patient_age", "age_at_scan" and "age_years", but not "image"
 # or "age_gap".
 AGES = re.compile(r"(.*[\W_])?age([\W_](at|in|years|months|days)([\W_].*)?)?", re.I)
@@ -258,6 +261,25 @@ def check_ages(values: np.ndarray, name: Any) -> None:
         )
 
 
+def looks_standardised(values: np.ndarray) -> bool:
+    """Return whether numbers are probably scores: small, and many of them negative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.ehr.tabular.columns import looks_standardised
+    >>> looks_standardised(np.array([-1.2, 0.1, 1.3, -0.2]))
+    True
+    >>> looks_standardised(np.array([61.0, 48.0, -1.0]))
+    False
+    """
+    known = values[~np.isnan(values)]
+    if len(known) < _FEWEST_SCORES:
+        return False
+    is_small = bool(np.abs(known).max() < _LARGEST_SCORE)
+    return is_small and float((known < 0).mean()) > _SHARE_BELOW_MEAN
+
+
 def days_between(column: pd.Series, index_time: pd.Series) -> np.ndarray:
     """Return the days from the index time to each date, negative before the index time.
 
@@ -336,16 +358,22 @@ def typical_values(
 def to_ranks(column: pd.Series, order: Sequence[Any]) -> np.ndarray:
     """Return the rank of each cell in an order (from 0), or NaN for other values.
 
+    Numbers of equal value and words in another case have the same rank.
+
     Examples
     --------
     >>> import pandas as pd
     >>> from skfusion.ehr.tabular.columns import to_ranks
-    >>> to_ranks(pd.Series(["II", "I", "X", None]), ["I", "II", "III"])
+    >>> to_ranks(pd.Series(["II", "i", "X", None]), ["I", "II", "III"])
     array([ 1.,  0., nan, nan])
+    >>> to_ranks(pd.Series(["1", 2.0]), [1, 2, 3])
+    array([0., 1.])
     """
-    places: Mapping[Any, int] = {value: place for place, value in enumerate(order)}
-    cells = column.astype(object)
-    return np.array([places.get(cell, np.nan) for cell in cells], dtype=np.float64)
+    vocabulary = Vocabulary().fit(pd.Series(list(order), dtype=object))
+    listed = vocabulary.match(pd.Series(list(order), dtype=object))
+    places = {word: place for place, word in reversed(list(enumerate(listed)))}
+    words = vocabulary.match(column)
+    return np.array([places.get(word, np.nan) for word in words], dtype=np.float64)
 
 
 class MultiLabelColumn:
@@ -391,9 +419,10 @@ class MultiLabelColumn:
 
     def fit(self, column: pd.Series) -> Self:
         """Count the rows of each value and select the frequent values."""
-        counts = Counter(
-            value for cell in column for value in split_cell(cell, self.separator)
-        )
+        rows = [split_cell(cell, self.separator) for cell in column]
+        every = pd.Series([word for row in rows for word in row], dtype=object)
+        self._vocabulary = Vocabulary().fit(every)
+        counts = Counter(word for row in rows for word in self._matched(row))
         least = self.min_frequency or 1
         if isinstance(least, float):
             least *= len(column)
@@ -417,9 +446,13 @@ class MultiLabelColumn:
         width = len(self.values_)
         hot = np.zeros((len(column), width + 1))
         for row, cell in enumerate(column):
-            for value in split_cell(cell, self.separator):
+            for value in self._matched(split_cell(cell, self.separator)):
                 hot[row, places.get(value, width)] = 1.0
         return hot if self.has_infrequent_ else hot[:, :width]
+
+    def _matched(self, words: set[str]) -> set[str]:
+        found = self._vocabulary.match(pd.Series(list(words), dtype=object))
+        return {word for word in found if word != MISSING}
 
     def names(self, column: str) -> list[str]:
         """Return the names of the columns: ``column_value``."""
@@ -442,7 +475,7 @@ def split_cell(cell: Any, separator: str | None) -> set[str]:
         return set()
     else:
         parts = [cell] if separator is None else str(cell).split(separator)
-    return {word for part in parts if (word := str(part).strip())}
+    return {word for part in parts if (word := word_of(part))}
 
 
 class TextColumn:
@@ -497,10 +530,3 @@ class TextColumn:
 
 def _as_text(column: pd.Series) -> pd.Series:
     return column.astype(object).where(column.notna(), "").map(str)
-
-
-def to_words(frame: pd.DataFrame) -> np.ndarray:
-    """Return categories as text, with missing cells as the category "missing"."""
-    # A single type, because 1 and "1" in one column could not be sorted together.
-    text = frame.astype(object).where(frame.notna(), "missing")
-    return text.map(str).to_numpy(dtype=object)

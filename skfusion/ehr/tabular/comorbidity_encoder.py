@@ -198,17 +198,12 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
 
     def _check_numbers(self, column: pd.Series) -> None:
         """Refuse ICD-9 codes that were converted to numbers, which have lost zeros."""
-        is_number = column.map(
-            lambda cell: (
-                isinstance(cell, NUMBERS)
-                and not isinstance(cell, bool)
-                and not pd.isna(cell)
-            )
-        ).to_numpy(dtype=bool)
+        there = column.notna()
+        is_number = there & column.map(lambda cell: isinstance(cell, NUMBERS))
         if self.version == "icd9" and is_number.any():
             raise TypeError(
                 f"ComorbidityEncoder: got {is_number.sum()} numbers in column "
-                f"{column.name!r}, first at row position {int(is_number.argmax())}; "
+                f"{column.name!r}, first at row position {int(np.argmax(is_number))}; "
                 "expected ICD-9 codes as text. Numbers have lost their leading zeros: "
                 "042 is HIV, and 42 is not a diagnosis. Read the column as text, e.g. "
                 "with dtype=str."

@@ -22,14 +22,15 @@ from skfusion._validation import check_option, check_weights
 from skfusion.cohort import as_pandas
 from skfusion.ehr.tabular.cells import LISTS, check_scalars, known_cells, to_vectors
 from skfusion.ehr.tabular.columns import (
+    AGES,
     MultiLabelColumn,
     TextColumn,
     check_ages,
     days_between,
+    looks_standardised,
     sort_columns,
     to_float,
     to_ranks,
-    to_words,
     typical_values,
     within_bounds,
 )
@@ -37,11 +38,21 @@ from skfusion.ehr.tabular.missing_indicators import (
     check_indicators,
     select_informative_indicators,
 )
+from skfusion.ehr.tabular.understanding import (
+    as_booleans,
+    as_numbers,
+    guess_measurements,
+    holds_text,
+    understood,
+    without_durations,
+)
+from skfusion.ehr.tabular.words import Vocabulary
 
 __all__ = ["TabularEncoder"]
 
 
 MEASURED = ("number", "date", "ordered")
+FEWEST_TO_WARN = 3  # values of a column of which most are unseen
 SINGLE = ("ordered", "category", "text")  # kinds of cells with one value
 
 
@@ -97,6 +108,10 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         Number of columns seen in `fit`.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
         Names of the columns seen in `fit`, if all are strings.
+    summary_ : DataFrame of shape (n_features_in_, 5)
+        How each column was understood: ``kind``, the share ``missing``, the number of
+        ``levels`` of a category, the number of ``features``, and a ``note`` on what
+        was converted, merged or not understood. It contains no values of cells.
     kinds_ : dict of str to list
         The columns by kind: ``"number"``, ``"date"``, ``"ordered"``, ``"boolean"``,
         ``"vector"``, ``"category"``, ``"multivalued"``, ``"text"``.
@@ -119,6 +134,14 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     Huang et al. 2020 [1]_ list missing EHR values among the practical obstacles to
     fusion. Here, imputation is fitted on the training rows of each fold, and missing
     indicators mark the imputed values.
+
+    Tables come as people filled them in. Words are compared without surrounding blanks
+    and without regard to case, and whole numbers by their value, so that ``"f "`` is
+    ``"F"`` and ``1.0`` is ``"1"``. ``"N/A"``, ``"null"`` and the like are missing.
+    Durations become days, and periods their first moment. In a column of numbers,
+    texts such as ``"<5"`` become the number, and other texts are missing, with a
+    warning that gives their number. A column that is empty in `fit` stays without
+    information. `summary_` says in one line per column how it was understood.
 
     Cells that are arrays, tensors or lists of floats of one length are vectors. Their
     elements are imputed and scaled like other numbers, and one indicator marks missing
@@ -213,9 +236,15 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         )
         kept = weights > 0
         frame, weights = frame[kept], weights[kept]
+        frame = self._understand(frame)
         self._sort_columns(frame)
         self._check_paths(frame)
         self._check_single(frame)
+        self._scores = [
+            column
+            for column in self.kinds_["number"]
+            if looks_standardised(to_float(frame[column]))
+        ]
         numbers = self._numbers(frame)
         gaps = self._gaps(frame, numbers)
         indicated = np.full(gaps.shape[1], choice is not None)
@@ -229,6 +258,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self._fit_numbers(_stacked(numbers, len(frame)), weights)
         self._fit_words(frame)
         self._n_features_out = len(self.get_feature_names_out())
+        self.summary_ = self._summarise(frame)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -245,7 +275,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             The encoded block.
         """
         check_is_fitted(self)
-        frame = self._as_frame(X, reset=False)
+        frame = self._convert(self._as_frame(X, reset=False))
         self._check_single(frame)
         numbers = self._numbers(frame)
         values = _stacked(numbers, len(frame))
@@ -259,8 +289,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             gaps = self._gaps(frame, numbers)
             parts.append(gaps[self._indicated].to_numpy(dtype=np.float64))
         if self.kinds_["category"]:
-            categories = to_words(frame[self.kinds_["category"]])
-            parts.append(self._one_hot.transform(categories))
+            words = self._matched(frame)
+            self._warn_unseen(frame, words)
+            parts.append(self._one_hot.transform(words))
         for column, encoder in self._words.items():
             parts.append(encoder.transform(frame[column]))
         return np.hstack(parts)
@@ -337,7 +368,22 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             self._columns: list[Any] = list(frame.columns)
         else:
             self._check_labels(frame)
-        return _with_known_cells(frame)
+        return self._with_known_cells(frame, reset=reset)
+
+    def _with_known_cells(self, frame: pd.DataFrame, *, reset: bool) -> pd.DataFrame:
+        """Convert durations and periods, and check the types of all other cells."""
+        changed, notes = {}, {}
+        for name in frame.columns:
+            cells = frame[name]
+            found = without_durations(cells)
+            known = known_cells(found.column, "TabularEncoder")
+            if found.note:
+                notes[name] = found.note
+            if known is not cells:
+                changed[name] = known
+        if reset:
+            self._notes: dict[Any, str] = notes
+        return _with(frame, changed)
 
     def _check_labels(self, frame: pd.DataFrame) -> None:
         """Check labels that are not text, which scikit-learn does not compare."""
@@ -388,6 +434,122 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             for column in self.kinds_["vector"]
         }
 
+    def _understand(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Convert the columns of `fit`, and warn of conversions that are guesses."""
+        said = {*self.text, *(self.multivalued or ()), *(self.orders or ())}
+        self._converted: list[Any] = []
+        self._empty = [column for column in frame if frame[column].isna().all()]
+        changed, warned = {}, {}
+        for column in frame.columns:
+            if column in said or column == self.index_time:
+                continue
+            cells = frame[column]
+            found = understood(cells)
+            if not found.note:
+                found = guess_measurements(cells, AGES.fullmatch(str(column)))
+            if found.note:
+                self._notes[column] = found.note
+            if found.is_warned:
+                warned[column] = found.note
+            if found.column is not cells:
+                changed[column] = found.column
+                if pd.api.types.is_float_dtype(found.column):
+                    self._converted.append(column)
+        _warn("columns were not understood as they are", warned)
+        return _with(frame, changed)
+
+    def _convert(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Convert columns as in `fit`, and warn of texts that are no numbers."""
+        changed, warned = {}, {}
+        for column in self._columns:
+            if column in self._empty:
+                continue
+            cells = frame[column]
+            found = understood(cells)
+            was_number = column in self.kinds_["number"]
+            if was_number and not pd.api.types.is_numeric_dtype(found.column):
+                as_number = as_numbers(cells)
+                if as_number.column.notna().any() or column in self._converted:
+                    found = as_number
+            if column in self.kinds_["boolean"] and holds_text(cells):
+                found = as_booleans(cells)
+            if found.note and found.is_warned:
+                warned[column] = found.note
+            if found.column is not cells:
+                changed[column] = found.column
+        _warn("columns have texts that are not plain numbers", warned)
+        return _with(frame, changed)
+
+    def _matched(self, frame: pd.DataFrame) -> np.ndarray:
+        """Return the words of the categories, as spelled in `fit`."""
+        return np.column_stack(
+            [
+                vocabulary.match(frame[column])
+                for column, vocabulary in self._vocabularies.items()
+            ]
+        )
+
+    def _warn_unseen(self, frame: pd.DataFrame, words: np.ndarray) -> None:
+        """Warn if most values of a column were not seen in `fit`."""
+        warned = {}
+        for column, found in zip(self._vocabularies, words.T, strict=True):
+            n_unseen, n_there = self._vocabularies[column].count_unseen(found)
+            if n_there >= FEWEST_TO_WARN and n_unseen > n_there / 2:
+                warned[column] = f"{n_unseen} of {n_there} values"
+        for column in self._orders:
+            there = frame[column].notna().to_numpy(dtype=bool)
+            ranks = to_ranks(frame[column], self._orders[column])
+            n_unseen, n_there = int((there & np.isnan(ranks)).sum()), int(there.sum())
+            if n_there >= FEWEST_TO_WARN and n_unseen > n_there / 2:
+                warned[column] = f"{n_unseen} of {n_there} values"
+        _warn("most values were not seen in fit, and are ignored", warned)
+
+    def _summarise(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return one line per column: how it was understood."""
+        kind_of_column = {
+            column: kind for kind, columns in self.kinds_.items() for column in columns
+        }
+        n_features = self._count_features()
+        rows = []
+        for column in self._columns:
+            cells = frame[column]
+            notes = [self._notes[column]] if column in self._notes else []
+            if column in self._empty:
+                notes.append("no value in fit, so that later values are ignored")
+            merged = getattr(self, "_vocabularies", {}).get(column)
+            if merged is not None and merged.n_spellings_:
+                notes.append(f"{merged.n_spellings_} spellings merged")
+            kind = kind_of_column.get(column, "index time")
+            is_word = kind in ("category", "ordered")
+            rows.append(
+                {
+                    "kind": kind,
+                    "missing": float(cells.isna().mean()),
+                    "levels": cells.nunique() if is_word else pd.NA,
+                    "features": n_features.get(column, 0),
+                    "note": "; ".join(notes),
+                }
+            )
+        index = pd.Index(self._columns, name="column", tupleize_cols=False)
+        summary = pd.DataFrame(rows, index=index)
+        return summary.astype({"levels": "Int64"})
+
+    def _count_features(self) -> dict[Any, int]:
+        counts: dict[Any, int] = {}
+        for kind in ("number", "date", "ordered", "boolean"):
+            counts |= dict.fromkeys(self.kinds_[kind], 1)
+        counts |= self._lengths
+        if self.kinds_["category"]:
+            categories = self.kinds_["category"]
+            places = [str(place) for place in range(len(categories))]
+            names = self._one_hot.get_feature_names_out(places)
+            found = [int(name.partition("_")[0]) for name in names]
+            counts |= {c: found.count(i) for i, c in enumerate(categories)}
+        counts |= {c: len(part.names("")) for c, part in self._words.items()}
+        for column in self._indicated:
+            counts[column] += 1
+        return counts
+
     def _n_measured(self) -> int:
         n_columns = sum(len(self.kinds_[kind]) for kind in MEASURED)
         return n_columns + sum(self._lengths.values())
@@ -411,7 +573,11 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
                 max_categories=self.max_categories,
                 sparse_output=False,
             )
-            self._one_hot.fit(to_words(frame[self.kinds_["category"]]))
+            self._vocabularies = {
+                column: Vocabulary().fit(frame[column])
+                for column in self.kinds_["category"]
+            }
+            self._one_hot.fit(self._matched(frame))
         separators = self.multivalued or {}
         self._words: dict[Any, MultiLabelColumn | TextColumn] = {}
         for column in self.kinds_["multivalued"]:
@@ -427,8 +593,11 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         columns: dict[Any, np.ndarray] = {}
         outside: dict[Any, int] = {}
         for column in self.kinds_["number"]:
+            if column in self._empty:  # nothing was learned of its values
+                columns[column] = np.full(len(frame), np.nan)
+                continue
             columns[column] = to_float(frame[column])
-            if column not in (self.bounds or {}):
+            if column not in (self.bounds or {}) and column not in self._scores:
                 check_ages(columns[column], column)
         for column, bounds in (self.bounds or {}).items():
             columns[column], outside[column] = within_bounds(columns[column], bounds)
@@ -476,16 +645,23 @@ def _stacked(numbers: dict[Any, np.ndarray], n_rows: int) -> np.ndarray:
     return np.column_stack([np.empty((n_rows, 0)), *numbers.values()])
 
 
-def _is_vector(cell: Any) -> bool:
-    return isinstance(cell, LISTS) and len(cell) > 0
+def _warn(what: str, columns: dict[Any, str]) -> None:
+    if columns:
+        listed = "; ".join(f"{name!r}: {note}" for name, note in columns.items())
+        warnings.warn(
+            f"TabularEncoder: {what} ({listed}). See summary_.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
-def _with_known_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    columns = {name: frame[name] for name in frame.columns}
-    known = {name: known_cells(columns[name], "TabularEncoder") for name in columns}
-    changed = [name for name in columns if known[name] is not columns[name]]
+def _with(frame: pd.DataFrame, changed: dict[Any, pd.Series]) -> pd.DataFrame:
     if changed:
         frame = frame.copy(deep=False)
-        for name in changed:
-            frame[name] = known[name]
+        for name, column in changed.items():
+            frame[name] = column
     return frame
+
+
+def _is_vector(cell: Any) -> bool:
+    return isinstance(cell, LISTS) and len(cell) > 0
