@@ -101,6 +101,11 @@ class EventFiles:
         return self._content["columns"]
 
     @property
+    def dropped(self) -> list[list[Any]]:
+        """Return the rows left out of the source: table, reason and numbers."""
+        return self._content.get("dropped", [])
+
+    @property
     def date_only(self) -> list[str]:
         """Return the codes that were moved to the end of their day."""
         return self._content["date_only"]

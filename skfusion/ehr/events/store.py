@@ -15,6 +15,7 @@ from skfusion._paths import cache_folder
 from skfusion._validation import check_option
 from skfusion.ehr.events.columns import EventColumns, as_pandas, event_columns
 from skfusion.ehr.events.handle import FolderHandle
+from skfusion.ehr.events.quality import QualityReport, quality_report
 from skfusion.ehr.events.reader import EventFiles, event_pieces, event_table
 from skfusion.ehr.events.transforms import (
     Change,
@@ -313,6 +314,20 @@ class EventStore(FolderHandle):
         if units is not None:
             return report_units(self.files, units)
         return report_events(self.files)
+
+    def quality(self) -> QualityReport:
+        """Check the events for what a data scientist should know first.
+
+        Returns
+        -------
+        QualityReport
+            Rows that were left out when the source was read, duplicates, codes in
+            several units, words for no result, unknown units, implausible values, codes
+            of no vocabulary, unknown availability, dates without a time, subjects
+            without a birth, events outside of a life, and months without events. It
+            prints on one screen, and `QualityReport.frame` has all findings.
+        """
+        return quality_report(self.files, self.files.dropped)
 
     def with_lags(self, lags: Mapping[str, Any]) -> EventStore:
         """Return a store with events that become available after a delay.

@@ -242,6 +242,20 @@ class Units:
         table.columns.name = None
         return table
 
+    def status(self, code: pd.Series, value: pd.Series, unit: pd.Series) -> np.ndarray:
+        """Return what would happen to each value, as in the columns of `report`.
+
+        Parameters
+        ----------
+        code, value, unit : Series
+            As in `__call__`.
+
+        Returns
+        -------
+        ndarray of str of shape (n_events,)
+        """
+        return self._convert(code, value, unit)[1]
+
     def _convert(
         self, code: pd.Series, value: pd.Series, unit: pd.Series
     ) -> tuple[pd.DataFrame, np.ndarray]:
