@@ -192,14 +192,13 @@ def _several_units(events: _Events) -> Iterator[tuple[Any, ...]]:
     pairs = pd.DataFrame({"code": events.code[there], "unit": unit[there]})
     pairs["plain"] = plain[0][pairs["unit"]] if len(words) else 0
     counts = pairs.groupby(["code", "plain"], sort=True)["unit"].agg(["size", "first"])
-    for code, table in counts.groupby(level="code"):
-        if len(table) < 2:
-            continue
-        table = table.sort_values("size", ascending=False, kind="stable")
-        listed = ", ".join(f"{words[u]} {n}" for n, u in table.itertuples(index=False))
-        usual = table.index[0][1]
+    several = counts.groupby(level="code").filter(lambda table: len(table) > 1)
+    for code in several.index.get_level_values("code").unique():
+        table = several.loc[code].sort_values("size", ascending=False, kind="stable")
+        sizes, first = table["size"].tolist(), table["first"].tolist()
+        listed = ", ".join(f"{words[u]} {n}" for n, u in zip(sizes, first, strict=True))
         rows = there & (events.code == code)
-        rows[rows] = plain[0][unit[rows]] != usual
+        rows[rows] = plain[0][unit[rows]] != table.index[0]
         reason = f"{events.codes[code]} is in {len(table)} units: {listed}"
         yield events.of_code(code, rows, reason)
 
