@@ -139,7 +139,7 @@ class _Events:
         counts = np.bincount(self.table[found], minlength=len(self.tables))
         for number in np.flatnonzero(counts):
             rows = found & (self.table == number)
-            yield self._finding(number, reason, rows)
+            yield self._finding(int(number), reason, rows)
 
     def of_code(self, code: int, rows: np.ndarray, reason: str) -> tuple[Any, ...]:
         """Return a finding about one code, with its share of the code's rows."""
