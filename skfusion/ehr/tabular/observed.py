@@ -41,7 +41,8 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
     mean_ : ndarray of shape (n_features_in_,)
         Mean of the observed values, 0 for a column without observed values.
     scale_ : ndarray of shape (n_features_in_,)
-        Standard deviation of the observed values, replaced by 1 where it is 0.
+        Standard deviation of the observed values, replaced by 1 where it is 0. Infinite
+        for a column without observed values, so that later values become 0.
     indicated_ : ndarray of int
         Positions of the columns that have an indicator.
     n_features_in_ : int
@@ -112,13 +113,16 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
             rows, columns = np.nonzero(~np.isnan(X))
             places = X[rows, columns], (rows, columns)
             cells = scipy.sparse.coo_array(places, shape=X.shape)
-        counts = np.maximum(np.bincount(cells.col, minlength=cells.shape[1]), 1)
+        n_observed = np.bincount(cells.col, minlength=cells.shape[1])
+        counts = np.maximum(n_observed, 1)
         self.mean_ = _sums(cells.data, cells) / counts
         deviations = _sums((cells.data - self.mean_[cells.col]) ** 2, cells)
         spread = np.sqrt(deviations / counts)
         # Rounding errors give a constant column a tiny standard deviation.
         varies = spread > 10 * np.finfo(np.float64).eps * np.abs(self.mean_)
         self.scale_ = np.where(varies, spread, 1.0)
+        # Values of a column that was never observed become 0: there is no scale.
+        self.scale_[n_observed == 0] = np.inf
         self.indicated_ = self._choose_indicators(cells, y, choice)
         self._n_features_out = cells.shape[1] + len(self.indicated_)
         return self

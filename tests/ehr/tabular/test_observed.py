@@ -170,3 +170,13 @@ def test_linear_models_gain_where_absence_is_informative():
     }
     assert scores["observed"] > scores["median"] + 0.05
     assert scores["selective"] > scores["median"] + 0.05
+
+
+def test_a_column_that_was_never_observed_says_nothing():
+    train = np.array([[np.nan, 1.0], [np.nan, 3.0]])
+    new = np.array([[7.0, 3.0], [np.nan, 1.0]])
+    scaler = ObservedScaler().fit(train)
+    assert scaler.transform(new)[:, 0].tolist() == [0.0, 0.0]
+    sparse = ObservedScaler().fit(scipy.sparse.csr_array([[0, 1.0], [0, 3.0]]))
+    found = sparse.transform(scipy.sparse.csr_array(new[:1])).toarray()
+    assert found[0, 0] == 0
