@@ -41,9 +41,10 @@ def test_values_are_those_of_tifffile(dtype, compression):
     if compression not in (None, "zlib", "lzma", "packbits"):
         pytest.importorskip("imagecodecs")
     n_read = 0
-    for planes, channels, predictor, separate, big, tile in itertools.product(
-        [1, 4], [1, 3], [False, True], [False, True], [False, True], [None, (16, 16)]
+    for planes, channels, predictor, separate, is_tiled in itertools.product(
+        [1, 4], [1, 3], [False, True], [False, True], [False, True]
     ):
+        big, tile = is_tiled, (16, 16) if is_tiled else None
         shape = (*((planes,) if planes > 1 else ()), 31, 17)
         shape += (channels,) if channels > 1 else ()
         values = values_of(dtype, shape)
@@ -68,7 +69,7 @@ def test_values_are_those_of_tifffile(dtype, compression):
         found = read_image(content, scaling="none")
         np.testing.assert_array_equal(found.array, values.astype(np.float32))
         n_read += 1
-    assert n_read >= 8
+    assert n_read >= 4
 
 
 def test_planes_behind_a_single_page():
