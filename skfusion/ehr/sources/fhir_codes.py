@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -79,6 +79,7 @@ OIDS = {
 _OID = re.compile(r"(?:urn:)?(?:oid:)?([0-2](?:\.\d+)+)")
 _SCHEME = re.compile(r"^[a-z][a-z+.-]*://(?:www\.)?")
 _ICD = re.compile(r"icd-?(9|10)-?([a-z]*)")
+_NATIONAL = ("am", "be", "ca", "cm", "cn", "gm", "nl", "se")
 # Modifications of ICD, by the end of the name of the code system.
 _ICD_NAMES = {
     "9": {"": "ICD9CM", "cm": "ICD9CM", "proc": "ICD9Proc", "pcs": "ICD9Proc"},
@@ -87,7 +88,7 @@ _ICD_NAMES = {
         "who": "ICD10",
         "de": "ICD10GM",
         "pcs": "ICD10PCS",
-        **{end: f"ICD10{end.upper()}" for end in "am be ca cm cn gm nl se".split()},
+        **{end: f"ICD10{end.upper()}" for end in _NATIONAL},
     },
 }
 # Publishers of code systems whose last part is unique.
@@ -140,16 +141,18 @@ def vocabulary_of(system: str) -> str:
     -------
     str
         Name of the vocabulary in OMOP, if it is known under any of its spellings (with
-        ``https``, a slash at the end, a version after ``|``, or as ``urn:oid:``). The
-        last part of the URI for code systems of HL7 and MIMIC, and the OID of an unknown OID. For
-        any other URI, its last part and six digits of its SHA-256, so that lists with
-        the same last part are kept apart.
+        ``https``, a slash at the end, a version after ``|``, or as ``urn:oid:``).
+        Otherwise the OID, or the last part of a URI of HL7 or MIMIC, or the last part
+        of any other URI and six digits of its SHA-256, so that lists with the same last
+        part are kept apart.
 
     Examples
     --------
     >>> from skfusion.ehr.sources.fhir_codes import vocabulary_of
-    >>> vocabulary_of("https://loinc.org/"), vocabulary_of("urn:oid:2.16.840.1.113883.6.1")
-    ('LOINC', 'LOINC')
+    >>> vocabulary_of("https://loinc.org/")
+    'LOINC'
+    >>> vocabulary_of("urn:oid:2.16.840.1.113883.6.1")
+    'LOINC'
     >>> vocabulary_of("http://fhir.de/CodeSystem/bfarm/icd-10-gm")
     'ICD10GM'
     >>> vocabulary_of("http://hospital.example/analyser-1/items")
@@ -236,27 +239,25 @@ class Coder:
         """
         concept = concept or {}
         codings = concept.get("coding") or ()
-        if len(codings) == 1 and not identifiers:  # The usual case, in short.
-            system, code = codings[0].get("system"), codings[0].get("code")
-            pair = _named(system, code, domain) if code else None
-            if pair is not None:
-                return f"{pair[0]}//{pair[1]}"
-        found = list(self._codings(codings, "code", domain))
-        named = list(self._codings(identifiers or (), "value", domain))
-        found += [pair for pair in named if not found or pair[0] in self._rank]
+        found = self._pairs(codings, "code", domain)
+        if identifiers:
+            pairs = self._pairs(identifiers, "value", domain)
+            found += [pair for pair in pairs if not found or pair[0] in self._rank]
         if found:
-            return "//".join(found[0] if len(found) == 1 else min(found, key=self._key))
+            name, code = found[0] if len(found) == 1 else min(found, key=self._key)
+            return f"{name}//{code}"
         text = str(concept.get("text") or "").strip()
         return f"SOURCE//{text}" if text else None
 
-    def _codings(
-        self, codings: Any, name: str, domain: str
-    ) -> Iterator[tuple[str, str]]:
+    def _pairs(self, codings: Any, name: str, domain: str) -> list[tuple[str, str]]:
+        """Return vocabulary and code of each coding that has a code."""
+        pairs = []
         for coding in codings:
             code = coding.get(name)
             pair = _named(coding.get("system"), code, domain) if code else None
             if pair is not None:
-                yield pair
+                pairs.append(pair)
+        return pairs
 
     def _key(self, pair: tuple[str, str]) -> tuple[int, bool, str, str]:
         name, code = pair

@@ -133,10 +133,7 @@ def _opened(path: Path) -> Any:
 
 
 def _has(line: bytes, words: tuple[bytes, ...]) -> bool:
-    for word in words:  # Twice as fast as any() with a generator.
-        if word in line:
-            return True
-    return False
+    return any(map(line.__contains__, words))
 
 
 def place_of(path: Path, number: int) -> str:
@@ -182,8 +179,8 @@ def _parsed(
         skipped[STRANGER] += 1
         return {}
     raise ValueError(
-        f"read_fhir: line {number} of {path.name} is not a FHIR resource, because it has no "
-        "resourceType. No events were stored."
+        f"read_fhir: line {number} of {path.name} is not a FHIR resource, because it "
+        "has no resourceType. No events were stored."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -27,7 +27,6 @@ _CLOCK = re.compile(rb'T\d\d:\d\d(?::\d\d(?:\.\d+)?)?([Zz]|[+-]\d\d:\d\d)"')
 _ZONE = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
 _DATE = r"^\d{4}(?:-\d{2}(?:-\d{2})?)?$"
 _PARTIAL = r"^\d{4}(?:-\d{2})?$"
-UTC = "UTC"
 
 
 class Clock(NamedTuple):
@@ -98,7 +97,7 @@ class Offsets:
         found = sorted({_offset(text) for text in self._offsets})
         if self._zone is None:
             # Of several offsets, a day ends last at the least one.
-            zone = timezone(found[0]) if found else timezone.utc
+            zone = timezone(found[0]) if found else UTC
             return Clock(zone, is_certain=len(found) < 2)
         n_strange = sum(not _is_of(self._zone, *day) for day in self._days)
         if n_strange:
@@ -109,7 +108,7 @@ class Offsets:
                 "that zone. Pass the zone of the source, or None.",
                 stacklevel=2,
             )
-        return Clock(self._zone, is_local=self._zone.key != UTC and not n_strange)
+        return Clock(self._zone, is_local=self._zone.key != "UTC" and not n_strange)
 
 
 def _offset(text: bytes) -> timedelta:

@@ -896,8 +896,8 @@ def test_logs_and_strangers_are_skipped_and_counted(tmp_path):
     (tmp_path / "export.json").write_text(json.dumps(manifest, indent=1))
     (tmp_path / "package.json").write_text('{\n"name": "x"}')
     (tmp_path / "minified.json").write_text('{"name": "x"}')
-    with pytest.warns(UserWarning, match="skipped 7 lines or documents: items of a log "
-                      "or manifest 5, JSON documents that are no FHIR resources 2"):  # fmt: skip
+    match = "skipped 7 .*: items of a log or manifest 5, JSON documents that .* 2"
+    with pytest.warns(UserWarning, match=match):
         assert read(tmp_path)["code"].tolist() == ["MEDS_BIRTH"]
 
 
