@@ -255,6 +255,7 @@ def _entries(
     entries = bundle.get("entry") or []
     if not isinstance(entries, list):
         entries = [None]
+    referenced: set[str] | None = None
     for entry in entries:
         resource = entry.get("resource") if isinstance(entry, dict) else 0
         if resource is None:  # The response to a deletion, for example.
@@ -270,9 +271,26 @@ def _entries(
             continue
         # In a transaction, resources refer to the temporary name of the entry.
         name = entry.get("fullUrl")
-        if isinstance(name, str) and (name.startswith("urn:") or "id" not in resource):
-            resource = {**resource, "id": identifier({"reference": name})}
+        temporary = identifier({"reference": name}) if isinstance(name, str) else None
+        if temporary is not None and temporary != resource.get("id"):
+            if referenced is None:
+                referenced = set(_references(entries))
+            if name in referenced or not resource.get("id"):
+                resource = {**resource, "id": temporary}
         yield resource
+
+
+def _references(content: Any) -> Iterator[str]:
+    """Yield all references in a JSON value."""
+    parts = content if isinstance(content, list) else []
+    if isinstance(content, dict):
+        found = content.get("reference")
+        if isinstance(found, str):
+            yield found
+        parts = list(content.values())
+    for part in parts:
+        if isinstance(part, list | dict):
+            yield from _references(part)
 
 
 def identifier(reference: Any) -> str | None:

@@ -398,7 +398,7 @@ def _period(resource: Mapping[str, Any]) -> Mapping[str, Any]:
 def note(resource: Mapping[str, Any], known: Known) -> None:
     """Store the data of a resource that other resources refer to."""
     name, key = resource["resourceType"], str(resource.get("id"))
-    if name == "Encounter":
+    if name == "Encounter" and not is_retracted(resource):
         stay = encounter_class(resource), _period(resource).get("end")
         known.encounters[key] = stay
     elif name == "Medication":

@@ -23,7 +23,7 @@ _ELEMENT = re.compile(
     rf'"(?:{"|".join(_ELEMENTS)})"\s*:\s*"\d{{4}}-\d\d-\d\d$'.encode()
 )
 _LONGEST_ELEMENT = 80
-_CLOCK = re.compile(rb'T\d\d:\d\d(?::\d\d(?:\.\d+)?)?([Zz]|[+-]\d\d:\d\d)"')
+_CLOCK = re.compile(rb'T\d\d:\d\d(?::\d\d(?:\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)"')
 _ZONE = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
 _DATE = r"^\d{4}(?:-\d{2}(?:-\d{2})?)?$"
 _PARTIAL = r"^\d{4}(?:-\d{2})?$"
@@ -114,7 +114,7 @@ class Offsets:
 def _offset(text: bytes) -> timedelta:
     if text in (b"Z", b"z"):
         return timedelta(0)
-    size = timedelta(hours=int(text[1:3]), minutes=int(text[4:6]))
+    size = timedelta(hours=int(text[1:3]), minutes=int(text[-2:]))
     return -size if text.startswith(b"-") else size
 
 

@@ -318,7 +318,12 @@ def test_local_times_of_one_zone_are_kept(tmp_path):
     written(
         tmp_path,
         *("2024-07-01T08:00:00-04:00", "2024-01-01T08:00:00.5-05:00", "2024-01-01"),
-        *("2024-01-01T09:00", "2024-11-03T01:30:00-04:00", "2024-11-03T01:30:00-05:00"),
+        *(
+            "2024-01-01T09:00",
+            "2024-07-01T08:00:00-0400",
+            "2024-11-03T01:30:00-04:00",
+            "2024-11-03T01:30:00-05:00",
+        ),
         # In another zone, but not the time of an event.
         meta={"lastUpdated": "2024-07-01T12:00:00Z"},
     )
@@ -326,7 +331,12 @@ def test_local_times_of_one_zone_are_kept(tmp_path):
     assert found.dt.tz is None
     local = (
         *("2024-07-01 08:00", "2024-01-01 08:00:00.5", "2024-01-01 23:59:59.999999"),
-        *("2024-01-01 09:00", "2024-11-03 01:30", "2024-11-03 01:30"),
+        *(
+            "2024-01-01 09:00",
+            "2024-07-01 08:00",
+            "2024-11-03 01:30",
+            "2024-11-03 01:30",
+        ),
     )
     assert found.tolist() == [pd.Timestamp(time) for time in local]
 
@@ -794,6 +804,13 @@ def test_what_has_no_time_is_known_at_the_end_of_its_encounter(tmp_path, made):
 
 
 @pytest.mark.parametrize("made", UNDATED)
+def test_an_encounter_that_is_an_error_has_no_end(tmp_path, made):
+    write(tmp_path, a=[made, stay(period=ENDED, status="entered-in-error")])
+    with pytest.warns(UserWarning, match=r"1 have no time|1 .* retracted"):
+        assert list(read_fhir(tmp_path)) == []
+
+
+@pytest.mark.parametrize("made", UNDATED)
 @pytest.mark.parametrize("there", [[], [stay(period={"start": TIME})]])
 @pytest.mark.parametrize("refers", [True, False])
 def test_what_has_no_time_and_no_ended_encounter_is_never_known(
@@ -885,6 +902,13 @@ def test_references_inside_a_transaction(tmp_path):
     events = read(tmp_path)
     assert set(events["subject_id"]) == {"p-1"}
     assert "DIAGNOSIS//ICD10CM//I10" in events["code"].tolist()
+
+
+def test_temporary_names_without_references_are_ignored(tmp_path):
+    made = bundle({**PATIENT, "id": "p1"}, observation("1-1", TIME, valueInteger=1))
+    made["entry"][0]["fullUrl"] = "urn:uuid:0b0b3c7e"
+    (tmp_path / "x.json").write_text(json.dumps(made, indent=2))
+    assert read(tmp_path)["subject_id"].tolist() == ["p1", "p1"]
 
 
 def test_logs_and_strangers_are_skipped_and_counted(tmp_path):
