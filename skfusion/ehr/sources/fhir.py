@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from skfusion._validation import check_option
 from skfusion.ehr.sources.fhir_codes import PREFERRED, Coder
 from skfusion.ehr.sources.fhir_files import find_files, place_of, resources_of
 from skfusion.ehr.sources.fhir_resources import (
@@ -108,10 +109,11 @@ def read_fhir(
     -----
     An Observation becomes available when it was issued. A Condition or Procedure
     becomes available when it was recorded, or else when its encounter ended, because
-    codes are assigned then. Without a time of their own, these three happen at the end
-    of their encounter. Conditions with neither a recording time nor an encounter that
-    ended are dropped, as are Procedures of an encounter that has not ended. All other
-    events become available when they happen, a MedicationAdministration with a period
+    codes are assigned then. Without a time of their own, these three and a
+    MedicationRequest happen at the end of their encounter. Conditions with neither a
+    recording time nor an encounter that ended are dropped, as are Procedures of an
+    encounter that has not ended. All other events become available when they happen,
+    also Procedures without an encounter, and a MedicationAdministration with a period
     at its start, with the dose of the whole period.
 
     A date is moved to the end of its day, and a month or a year to its end. Births of
@@ -148,11 +150,7 @@ def read_fhir(
     ('LAB//LOINC//718-7', '2024-05-01T06:00:00+00:00')
     """
     zone = as_zone(time_zone)
-    if qualitative not in QUALITATIVE:
-        raise ValueError(
-            f"read_fhir: qualitative must be one of {list(QUALITATIVE)}, got "
-            f"{qualitative!r}."
-        )
+    check_option(qualitative, "qualitative", QUALITATIVE, "read_fhir")
     if isinstance(systems, str) or not all(isinstance(name, str) for name in systems):
         raise TypeError(
             "read_fhir: systems must be a sequence of names such as ('SNOMED', "

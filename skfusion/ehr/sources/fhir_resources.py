@@ -246,10 +246,9 @@ def _observation(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
     categories = _categories(resource)
     components = resource.get("component") or []
     for part in (resource, *components):
-        result = _result(part, known.coder)
-        is_panel = part is resource and bool(components)
-        if is_panel and (result.number, result.text) == (None, None):
+        if part is resource and components and _RESULTS.keys().isdisjoint(part):
             continue  # A panel has values in its components only.
+        result = _result(part, known.coder)
         if not _is_obtained(part, result):
             known.left_out["Observation", "have a result that was not obtained"] += 1
             continue

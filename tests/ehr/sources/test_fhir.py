@@ -111,6 +111,7 @@ def test_components_are_events_and_their_panel_is_none(tmp_path):
         "85354-9",
         "2024-05-01T08:00:00Z",
         "vital-signs",
+        interpretation=[concept("http://hl7.org/fhir/v2/0078", "H")],
         component=[
             {"code": concept(LOINC, "8480-6"), "valueQuantity": {"value": 120}},
             {"code": concept(LOINC, "8462-4"), "valueQuantity": {"value": 80}},
@@ -520,7 +521,7 @@ def test_the_order_of_codings_does_not_matter(tmp_path, systems, code):
     [
         ({"systems": "SNOMED"}, TypeError, "systems must be a sequence of names"),
         ({"systems": [1]}, TypeError, "systems must be a sequence of names"),
-        ({"qualitative": "both"}, ValueError, r"qualitative must be one of \['text'"),
+        ({"qualitative": "both"}, ValueError, r"qualitative must be one of \('text'"),
     ],
 )
 def test_bad_parameters(tmp_path, parameters, error, match):
