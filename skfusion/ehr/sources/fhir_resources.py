@@ -195,14 +195,16 @@ _RESULTS: dict[str, Callable[[Any, Coder], Result]] = {
 }
 
 
-def _result(element: Mapping[str, Any], coder: Coder) -> Result:
-    """Return the result of an Observation or component, or else its interpretation."""
+def _value(element: Mapping[str, Any], coder: Coder) -> Result:
+    """Return the value of an Observation or component."""
     for name, convert in _RESULTS.items():
         if element.get(name) is not None:
-            found = convert(element[name], coder)
-            if found.number is not None or found.text is not None:
-                return found
-            break
+            return convert(element[name], coder)
+    return Result()
+
+
+def _interpretation(element: Mapping[str, Any], coder: Coder) -> Result:
+    """Return the first interpretation, such as ``POSITIVE``, as a result."""
     said = element.get("interpretation") or ()
     for concept in [said] if isinstance(said, Mapping) else said:
         word = qualitative_word(concept, coder)
@@ -246,9 +248,11 @@ def _observation(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
     categories = _categories(resource)
     components = resource.get("component") or []
     for part in (resource, *components):
-        if part is resource and components and _RESULTS.keys().isdisjoint(part):
-            continue  # A panel has values in its components only.
-        result = _result(part, known.coder)
+        result = _value(part, known.coder)
+        if result.number is None and result.text is None:
+            if part is resource and components:
+                continue  # A panel has values in its components only.
+            result = _interpretation(part, known.coder)
         if not _is_obtained(part, result):
             known.left_out["Observation", "have a result that was not obtained"] += 1
             continue

@@ -111,6 +111,7 @@ def test_components_are_events_and_their_panel_is_none(tmp_path):
         "85354-9",
         "2024-05-01T08:00:00Z",
         "vital-signs",
+        valueQuantity={},
         interpretation=[concept("http://hl7.org/fhir/v2/0078", "H")],
         component=[
             {"code": concept(LOINC, "8480-6"), "valueQuantity": {"value": 120}},
@@ -428,6 +429,8 @@ ICD10CM = "http://hl7.org/fhir/sid/icd-10-cm"
         (MIMIC + "mimic-diagnosis-icd10", "E849", "ICD10CM//E849"),
         ("http://hl7.org/fhir/sid/icd-9", "250.00", "ICD9CM//25000"),
         ("https://hl7.org/fhir/sid/icd-10-cm/", "e11.9", "ICD10CM//E119"),
+        ("http://hl7.org/fhir/sid/icd-10-us", "E11.9", "ICD10CM//E119"),
+        ("http://hl7.org/fhir/sid/icd-9-cm/diagnosis", "250.00", "ICD9CM//25000"),
         ("http://fhir.de/CodeSystem/bfarm/icd-10-gm", "E11.90", "ICD10GM//E1190"),
         ("http://fhir.de/CodeSystem/dimdi/icd-10-gm", "E11.90", "ICD10GM//E1190"),
         ("http://hl7.org/fhir/sid/icd-10-ca", "E11.9", "ICD10CA//E119"),
