@@ -32,7 +32,7 @@ __all__ = ["read_fhir"]
 MISSHAPEN = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 QUALITATIVE = ("text", "code")
 BIRTH = "MEDS_BIRTH"
-_REFERENCED = (b'"Encounter"', b'"Medication"', b'"Bundle"')
+_REFERENCED = (b'"Encounter"', b'"Medication"')  # Also inside a Bundle.
 
 
 def read_fhir(

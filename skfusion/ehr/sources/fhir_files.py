@@ -111,7 +111,7 @@ def resources_of(
             for number, line in enumerate(_lines(lines), 1):
                 if look is not None:
                     look(line)
-                if not line.strip() or (only and not _has(line, only)):
+                if line.isspace() or (only and not _has(line, only)):
                     continue
                 resource = _parsed(line, path, number, skipped)
                 if resource.get("resourceType") == "Bundle":

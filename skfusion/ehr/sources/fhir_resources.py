@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from skfusion.ehr.sources.fhir_codes import Coder, is_reason, qualitative_word
@@ -95,12 +96,15 @@ class Known:
 
 def subject_of(resource: Mapping[str, Any]) -> str | None:
     """Return the patient id of a resource, or None for other subjects."""
-    subject = resource.get("subject")
-    text = (subject or {}).get("reference") or ""
+    return _patient_of((resource.get("subject") or {}).get("reference") or "")
+
+
+@lru_cache(maxsize=10_000)  # The resources of a patient mostly follow one another.
+def _patient_of(text: str) -> str | None:
     kind = text.partition("/_history/")[0].rpartition("/")[0].rpartition("/")[2]
     if text.startswith("#") or kind not in ("", "Patient"):
         return None
-    return identifier(subject)
+    return identifier({"reference": text})
 
 
 def _encounter_end(resource: Mapping[str, Any], known: Known) -> str | None:
