@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
@@ -29,6 +30,9 @@ class Demographics(EventTransformer):
     """Transformer that extracts age, sex and similar facts from events.
 
     The age is the age at the index time in years, from the first event ``MEDS_BIRTH``.
+    A birth at noon of the middle day of a year or month is one of which only the year
+    or month is known, and if the index time is before it in that year or month, it is
+    in the middle of the part before the index time.
     The value of a fact follows its name in the code, such as ``F`` in ``GENDER//F``. A
     fact without a time is always valid, and a fact with a time is valid from then on.
     Of several values, the latest one available before the index time is used.
@@ -120,8 +124,14 @@ class Demographics(EventTransformer):
         Raises
         ------
         ValueError
-            If the store has no births and no facts, a birth is a day or more after the
-            index time, or for the reasons given in `transform`.
+            If the store has no births and no facts, or for the reasons given in
+            `transform`.
+
+        Warns
+        -----
+        UserWarning
+            If a birth is a day or more after the index time, so that the age is
+            missing.
         """
         check_choices(self, {"unknown_subject": CHOICES["unknown_subject"]})
         store = as_store(self.events, type(self).__name__)
@@ -150,11 +160,16 @@ class Demographics(EventTransformer):
         Raises
         ------
         ValueError
-            If a column or an index time is missing, time zones are mixed, subjects are
-            unknown (see `unknown_subject`), or a birth is a day or more after the index
-            time.
+            If a column or an index time is missing, time zones are mixed, or subjects
+            are unknown (see `unknown_subject`).
         TypeError
             If ids or times are of another dtype than in the events.
+
+        Warns
+        -----
+        UserWarning
+            If a birth is a day or more after the index time, so that the age is
+            missing.
         """
         check_is_fitted(self)
         validate_data(self, X, reset=False, skip_check_array=True)
@@ -212,20 +227,41 @@ class Demographics(EventTransformer):
 
     def _ages(self, births: pd.DataFrame, n_rows: int) -> np.ndarray:
         births = births.drop_duplicates("row", keep="first")
-        age = births["end"] - births["time"]
+        row, end = births["row"].to_numpy(), births["end"].to_numpy()
+        age = end - births["time"].to_numpy()
+        since = end - _interval_starts(births["time"].to_numpy())
+        # A birth in the year or month of the index time is in its part before it.
+        age = np.where((age < 0) & (since >= 0), since // 2, age)
         # A birth with a date only is stored at the end of its day.
-        unborn = births.loc[age <= -DAY, "row"].to_numpy()
-        if len(unborn):
-            places = ", ".join(map(str, unborn[:5]))
-            raise ValueError(
-                f"Demographics: got a birth after the index time in {len(unborn)} of "
-                f"{n_rows} rows (row positions {places}), so that the age would be "
-                f"negative. Correct {self.time!r} or the events {BIRTH!r}, or drop "
-                "these rows."
+        unborn = age <= -DAY
+        if unborn.any():
+            places = ", ".join(map(str, np.sort(row[unborn])[:5]))
+            warnings.warn(
+                f"{type(self).__name__}: got a birth after the index time in "
+                f"{unborn.sum()} of {n_rows} rows (row positions {places}). Their age "
+                f"is missing. Correct {self.time!r} or the events {BIRTH!r}.",
+                stacklevel=4,
             )
         ages = np.full(n_rows, np.nan)
-        ages[births["row"]] = age.clip(lower=0) / YEAR
+        ages[row[~unborn]] = age[~unborn].clip(min=0) / YEAR
         return ages
+
+
+def _interval_starts(births: np.ndarray) -> np.ndarray:
+    """Return the start of the year or month that a birth stands for, or the birth.
+
+    A birth at noon of the middle day of a year or month is one of which only the year
+    or the month is known.
+    """
+    times = births.astype("datetime64[us]")
+    starts = times.copy()
+    for unit in ("M", "Y"):
+        first = times.astype(f"datetime64[{unit}]")
+        start, stop = (part.astype("datetime64[h]") for part in (first, first + 1))
+        middle = (start + (stop - start) // 2).astype("datetime64[D]")
+        noon = middle.astype("datetime64[h]") + np.timedelta64(12, "h")
+        starts = np.where(times == noon, start.astype(times.dtype), starts)
+    return starts.astype(np.int64)
 
 
 def has_demographics(store: EventStore) -> bool:

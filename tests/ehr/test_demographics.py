@@ -101,26 +101,60 @@ def test_what_is_learned_is_learned_of_the_training_rows(store):
     assert fitted.transform(cases(1)).shape == (1, len(fitted.get_feature_names_out()))
 
 
-def test_ages_that_would_be_negative_are_refused(store):
+def test_ages_that_would_be_negative_are_gaps(store):
     X = cases(1, 2, 2).assign(index_time=pd.Timestamp("1980-01-01"))
     message = r"birth after the index time in 2 of 3 rows \(row positions 1, 2\)"
-    with pytest.raises(ValueError, match=message):
-        Demographics(store).fit(X)
+    with pytest.warns(UserWarning, match=message):
+        found = table(store, X)
+    assert np.isnan(found["age"]).tolist() == [False, True, True]
     fitted = Demographics(store).fit(X[:1])
-    with pytest.raises(ValueError, match="1 of 1 rows"):
+    with pytest.warns(UserWarning, match="1 of 1 rows"):
         fitted.transform(X[1:2])
+
+
+@pytest.mark.parametrize(
+    ("born", "index", "days"),
+    [
+        ("2024-07-02 12:00", "2024-03-01", 30),  # Of 60 days of the year so far.
+        ("2023-07-02 12:00", "2023-01-21", 10),
+        ("2024-05-16 12:00", "2024-05-11", 5),
+        ("2024-02-15 12:00", "2024-02-03", 1),
+        ("2024-07-02 12:00", "2024-07-12 12:00", 10),
+        ("2024-07-02 12:00", "2024-01-01", 0),
+    ],
+)
+def test_infants_of_a_birth_year_or_month_are_not_unborn(born, index, days):
+    store = stored([(1, born, "MEDS_BIRTH")])
+    X = cases(1).assign(index_time=pd.Timestamp(index))
+    assert table(store, X)["age"][0] * 365.25 == pytest.approx(days)
+
+
+@pytest.mark.parametrize(
+    ("born", "index"),
+    [
+        ("2024-07-02 12:00", "2023-12-31"),  # The year before.
+        ("2024-07-03 12:00", "2024-03-01"),  # A birth with its day.
+        ("2024-05-16 12:00", "2024-04-30"),
+    ],
+)
+def test_other_births_after_the_index_time_are_gaps(born, index):
+    store = stored([(1, born, "MEDS_BIRTH"), (2, "2000-01-01 08:00", "MEDS_BIRTH")])
+    X = cases(1, 2).assign(index_time=pd.Timestamp(index))
+    with pytest.warns(UserWarning, match="birth after the index time in 1 of 2 rows"):
+        found = table(store, X)
+    assert np.isnan(found["age"]).tolist() == [True, False]
 
 
 def test_the_newborn_are_of_age_zero_on_their_day():
     # of the date alone the time is the end of the day, behind the index time
-    born = pd.DataFrame({"subject_id": [1], "code": ["MEDS_BIRTH"]})
-    born["time"] = INDEX.normalize()
+    born = pd.DataFrame({"subject_id": [1, 2], "code": ["MEDS_BIRTH"] * 2})
+    born["time"] = [INDEX.normalize(), pd.Timestamp("2000-01-01")]
     store = EventStore.from_frame(born)
-    assert (store.to_frame()["time"] > INDEX).all()
+    assert (store.to_frame()["time"] > INDEX).any()
     assert table(store, cases(1))["age"].tolist() == [0.0]
-    before = cases(1).assign(index_time=INDEX.normalize() - pd.Timedelta("1h"))
-    with pytest.raises(ValueError, match="birth after the index time in 1 of 1 rows"):
-        table(store, before)
+    before = cases(1, 2).assign(index_time=INDEX.normalize() - pd.Timedelta("1h"))
+    with pytest.warns(UserWarning, match="birth after the index time in 1 of 2 rows"):
+        assert np.isnan(table(store, before)["age"]).tolist() == [True, False]
 
 
 def test_bad_input_says_why(store):

@@ -5,36 +5,26 @@ The elements are those of FHIR R4, and those of R5 where the names differ.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+from skfusion.ehr.sources.fhir_codes import Coder, is_reason, qualitative_word
+from skfusion.ehr.sources.fhir_files import identifier
 from skfusion.ehr.sources.shaping import VITAL_SIGNS
 
 __all__ = [
     "Event",
     "Known",
     "RESOURCES",
-    "identifier",
     "is_retracted",
     "note",
     "subject_of",
 ]
 
 
-#: URI of a code system -> name of the vocabulary in OMOP.
-SYSTEMS = {
-    "http://loinc.org": "LOINC",
-    "http://snomed.info/sct": "SNOMED",
-    "http://hl7.org/fhir/sid/icd-10-cm": "ICD10CM",
-    "http://hl7.org/fhir/sid/icd-10": "ICD10",
-    "http://hl7.org/fhir/sid/icd-9-cm": "ICD9CM",
-    "http://www.cms.gov/Medicare/Coding/ICD10": "ICD10PCS",
-    "http://www.nlm.nih.gov/research/umls/rxnorm": "RxNorm",
-    "http://www.whocc.no/atc": "ATC",
-    "http://hl7.org/fhir/sid/ndc": "NDC",
-    "http://hl7.org/fhir/sid/cvx": "CVX",
-    "http://www.ama-assn.org/go/cpt": "CPT4",
-}
 _INPATIENT = {"IMP", "ACUTE", "NONAC", "EMER", "SS", "OBSENC"}
 _GENDERS = {"female": "F", "male": "M"}  # The codes used by the other readers.
 _OUTSIDE = {
@@ -42,6 +32,14 @@ _OUTSIDE = {
     *("registered", "preliminary", "draft", "planned", "preparation"),
 }
 _NO_ORDERS = {"proposal", "plan", "option"}
+# Reasons of an absent value that do not deny that the result exists.
+_HIDDEN = {
+    *("masked", "not-permitted", "as-text", "unsupported", "negative-infinity"),
+    *("positive-infinity", "MSK", "NINF", "PINF"),
+}
+_VALUES = ("value", "_value")
+_LONG_TEXT = 40  # Characters from which a text is not looked up as a word.
+_ENDED = "encounter that ended"
 _DENIED = {"entered-in-error", "refuted", "unconfirmed", "provisional", "differential"}
 
 
@@ -57,66 +55,70 @@ class Event(NamedTuple):
     text_value: str | None = None
 
 
-class Known(NamedTuple):
-    """Referenced data: class and end of encounters, and codes of medications."""
+class Result(NamedTuple):
+    """Result of an Observation, with the word that is a part of its code."""
 
-    encounters: dict[str, tuple[str, str | None]]
-    medications: dict[str, str]
+    number: float | None = None
+    unit: str | None = None
+    text: str | None = None
+    word: str | None = None
 
 
-def identifier(reference: Any) -> str | None:
-    """Return the id at the end of a reference such as ``Patient/12``.
+class Drug(NamedTuple):
+    """Code of a medication, or what it is a mix of."""
 
-    Examples
-    --------
-    >>> from skfusion.ehr.sources.fhir_resources import identifier
-    >>> identifier({"reference": "Patient/12"}), identifier({"reference": "urn:uuid:a"})
-    ('12', 'a')
+    code: str | None
+    #: Code, or else id of the medication, of each ingredient.
+    ingredients: tuple[tuple[str | None, str | None], ...] = ()
+    name: str | None = None  # Identifier, if nothing else has a code.
+
+
+@dataclass
+class Known:
+    """Options, referenced resources, and counts of what yields no event.
+
+    Parameters
+    ----------
+    coder : Coder
+        Choice of one code of several.
+    qualitative : {"text", "code"}, default="text"
+        Whether qualitative results are texts only, or also a part of the code.
     """
-    text = (reference or {}).get("reference")
-    if not text:
-        return None
-    text = text.partition("/_history/")[0]
-    return str(text.rpartition(":" if text.startswith("urn:") else "/")[2]) or None
+
+    coder: Coder = field(default_factory=Coder)
+    qualitative: str = "text"
+    #: Class and end of the encounters by id.
+    encounters: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    medications: dict[str, Drug] = field(default_factory=dict)
+    #: Number of events that are left out by resource type and reason.
+    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 def subject_of(resource: Mapping[str, Any]) -> str | None:
     """Return the patient id of a resource, or None for other subjects."""
-    subject = resource.get("subject")
-    text = (subject or {}).get("reference") or ""
+    return _patient_of((resource.get("subject") or {}).get("reference") or "")
+
+
+@lru_cache(maxsize=10_000)  # The resources of a patient mostly follow one another.
+def _patient_of(text: str) -> str | None:
     kind = text.partition("/_history/")[0].rpartition("/")[0].rpartition("/")[2]
     if text.startswith("#") or kind not in ("", "Patient"):
         return None
-    return identifier(subject)
+    return identifier({"reference": text})
 
 
-def _known_at(resource: Mapping[str, Any], known: Known, name: str) -> str | None:
-    """Return the recording time, or else the end of the encounter."""
-    encounter = identifier(resource.get("encounter")) or ""
-    return resource.get(name) or known.encounters.get(encounter, ("", None))[1]
-
-
-def coding_of(concept: Any) -> str | None:
-    """Return vocabulary and code of the first coding with a known code system."""
-    concept = concept or {}
-    first = None
-    for coding in concept.get("coding", ()):
-        code = coding.get("code")
-        if not code:
-            continue
-        system = SYSTEMS.get(coding.get("system"))
-        if system is not None:
-            return f"{system}//{code}"
-        first = first or code
-    first = first or concept.get("text")
-    return f"SOURCE//{first}" if first else None
+def _encounter_end(resource: Mapping[str, Any], known: Known) -> str | None:
+    encounter = identifier(resource.get("encounter") or resource.get("context")) or ""
+    return known.encounters.get(encounter, ("", None))[1]
 
 
 def _domain(domain: str, coded: str | None) -> str | None:
     return None if coded is None else f"{domain}//{coded}"
 
 
-def _when(resource: Mapping[str, Any], *names: str) -> str | None:
+def _when(
+    resource: Mapping[str, Any], *names: str, ends: tuple[str, str] = ("end", "start")
+) -> str | None:
     """Return the first time found, using the end of a period to avoid leakage."""
     for name in names:
         for kind in ("DateTime", "Instant", "Date", ""):
@@ -125,28 +127,114 @@ def _when(resource: Mapping[str, Any], *names: str) -> str | None:
                 return value
         period = resource.get(name + "Period")
         if isinstance(period, dict):
-            found = period.get("end") or period.get("start")
+            found = period.get(ends[0]) or period.get(ends[1])
             if found:
                 return str(found)
     return None
 
 
-def _value(element: Mapping[str, Any]) -> tuple[float | None, str | None, str | None]:
-    """Return the numeric value, unit and text of an element."""
-    quantity = element.get("valueQuantity")
-    if isinstance(quantity, dict):
-        unit = quantity.get("code") or quantity.get("unit")
-        number = quantity.get("value")
-        if number is not None and quantity.get("comparator"):
-            return None, unit, f"{quantity['comparator']}{number}"
-        return (None if number is None else float(number)), unit, None
-    for name in ("valueInteger", "valueBoolean"):
+def _quantity(quantity: Mapping[str, Any]) -> Result:
+    unit = quantity.get("code") or quantity.get("unit")
+    number = quantity.get("value")
+    if number is not None and quantity.get("comparator"):
+        return Result(None, unit, f"{quantity['comparator']}{number}")
+    return Result(None if number is None else float(number), unit)
+
+
+def _range(found: Mapping[str, Any], coder: Coder) -> Result:
+    """Return a range as text, such as ``5-10``, or ``>=5`` if it has no end."""
+    low, high = (_quantity(found.get(name) or {}) for name in ("low", "high"))
+    numbers = [None if q.number is None else f"{q.number:g}" for q in (low, high)]
+    start, end = numbers
+    text = f"{start}-{end}" if start and end else None
+    if text is None and (start or end):
+        text = f">={start}" if start else f"<={end}"
+    return Result(None, low.unit or high.unit, text)
+
+
+def _ratio(found: Mapping[str, Any], coder: Coder) -> Result:
+    """Return a titer as text, such as ``1:128``, and a rate as a number with a unit."""
+    parts = [_quantity(found.get(name) or {}) for name in ("numerator", "denominator")]
+    above, below = parts
+    if above.number is not None and below.number and below.unit:
+        return Result(above.number / below.number, f"{above.unit or 1}/{below.unit}")
+    texts = [q.text or ("" if q.number is None else f"{q.number:g}") for q in parts]
+    return Result(None, above.unit, ":".join(texts) if all(texts) else None)
+
+
+def _concept(found: Mapping[str, Any], coder: Coder) -> Result:
+    return Result(None, None, coder(found), qualitative_word(found, coder))
+
+
+def _text(found: Any, coder: Coder) -> Result:
+    text = str(found)
+    word = qualitative_word({"text": text}, coder) if len(text) < _LONG_TEXT else None
+    return Result(None, None, text, word)
+
+
+def _verbatim(found: Any, coder: Coder) -> Result:
+    if isinstance(found, Mapping):  # A period.
+        found = "/".join(str(found.get(name) or "") for name in ("start", "end"))
+    return Result(None, None, str(found))
+
+
+def _number(found: Any, coder: Coder) -> Result:
+    return Result(float(found))
+
+
+#: Element with a result -> function that converts it.
+_RESULTS: dict[str, Callable[[Any, Coder], Result]] = {
+    "valueQuantity": lambda found, coder: _quantity(found),
+    "valueString": _text,
+    "valueCodeableConcept": _concept,
+    "valueInteger": _number,
+    "valueDecimal": _number,
+    "valueBoolean": _number,
+    "valueRange": _range,
+    "valueRatio": _ratio,
+    "valueDateTime": _verbatim,
+    "valueDate": _verbatim,
+    "valueTime": _verbatim,
+    "valuePeriod": _verbatim,
+}
+
+
+def _value(element: Mapping[str, Any], coder: Coder) -> Result:
+    """Return the value of an Observation or component."""
+    for name, convert in _RESULTS.items():
         if element.get(name) is not None:
-            return float(element[name]), None, None
-    if element.get("valueCodeableConcept"):
-        return None, None, coding_of(element["valueCodeableConcept"])
-    text = element.get("valueString")
-    return None, None, None if text is None else str(text)
+            return convert(element[name], coder)
+    return Result()
+
+
+def _interpretation(element: Mapping[str, Any], coder: Coder) -> Result:
+    """Return the first interpretation, such as ``POSITIVE``, as a result."""
+    said = element.get("interpretation") or ()
+    for concept in [said] if isinstance(said, Mapping) else said:
+        word = qualitative_word(concept, coder)
+        if word:
+            return Result(None, None, word, word)
+    return Result()
+
+
+def _is_obtained(element: Mapping[str, Any], result: Result) -> bool:
+    """Return whether nothing says that a result was not obtained."""
+    absent = element.get("dataAbsentReason")
+    if not absent and result.number is not None:
+        return True
+    reasons: list[Any] = []
+    if absent:
+        codes = [coding.get("code") for coding in absent.get("coding") or ()]
+        reasons += codes or ["unknown"]
+    values = [element[name] for name in element if name.startswith(_VALUES)]
+    for value in (value for value in values if isinstance(value, Mapping)):
+        for part in (value, value.get("_value") or {}):
+            for extension in part.get("extension") or ():
+                if str(extension.get("url")).endswith("/data-absent-reason"):
+                    reasons.append(extension.get("valueCode"))
+        codings = value.get("coding") or ()
+        reasons += [coding.get("code") for coding in codings if is_reason(coding)]
+    return all(reason in _HIDDEN for reason in reasons)
 
 
 def _categories(resource: Mapping[str, Any]) -> set[str]:
@@ -159,60 +247,114 @@ def _categories(resource: Mapping[str, Any]) -> set[str]:
 def _observation(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
     subject, time = subject_of(resource), _when(resource, "effective")
     issued = resource.get("issued")
+    if time is None:
+        issued = issued or _encounter_end(resource, known)
     categories = _categories(resource)
-    parts = [resource, *(resource.get("component") or [])]
-    for part in parts:
-        coded = coding_of(part.get("code"))
-        number, unit, text = _value(part)
-        if part is resource and len(parts) > 1 and (number, text) == (None, None):
-            continue  # A panel has values in its components only.
+    components = resource.get("component") or []
+    for part in (resource, *components):
+        result = _value(part, known.coder)
+        if result.number is None and result.text is None:
+            if part is resource and components:
+                continue  # A panel has values in its components only.
+            result = _interpretation(part, known.coder)
+        if not _is_obtained(part, result):
+            known.left_out["Observation", "have a result that was not obtained"] += 1
+            continue
+        coded = known.coder(part.get("code"))
         domain = "OBSERVATION"
         if "laboratory" in categories:
             domain = "LAB"
         elif "vital-signs" in categories or coded in VITAL_SIGNS:
             domain = "VITAL"
         code = _domain(domain, coded)
-        yield Event(subject, time or issued, code, number, issued, unit, text)
+        if code and result.word and known.qualitative == "code":
+            code = f"{code}//{result.word}"
+        yield Event(
+            subject, time or issued, code, result.number, issued, result.unit,
+            result.text,
+        )  # fmt: skip
 
 
 def _condition(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
-    recorded = resource.get("recordedDate")
-    onset = resource.get("onsetDateTime") or resource.get("onsetPeriod", {}).get(
-        "start"
-    )
-    yield Event(
-        subject_of(resource),
-        onset or recorded,
-        _domain("DIAGNOSIS", coding_of(resource.get("code"))),
-        available_time=_known_at(resource, known, "recordedDate"),
-    )
+    period = resource.get("onsetPeriod") or {}
+    onset = resource.get("onsetDateTime") or period.get("start")
+    available = resource.get("recordedDate") or _encounter_end(resource, known)
+    if not available:  # The onset may be years before the diagnosis.
+        lacking = "recording time" if onset else "time"
+        known.left_out["Condition", f"have no {lacking} and no {_ENDED}"] += 1
+        return
+    code = _domain("DIAGNOSIS", known.coder(resource.get("code"), "DIAGNOSIS"))
+    time = onset or available
+    yield Event(subject_of(resource), time, code, available_time=available)
 
 
 def _procedure(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
-    yield Event(
-        subject_of(resource),
-        _when(resource, "performed", "occurrence"),
-        _domain("PROCEDURE", coding_of(resource.get("code"))),
-        available_time=_known_at(resource, known, "recorded"),
-    )
+    performed = _when(resource, "performed", "occurrence")
+    available = resource.get("recorded") or _encounter_end(resource, known)
+    if not available and (resource.get("encounter") or not performed):
+        lacking = "recording time" if performed else "time"
+        known.left_out["Procedure", f"have no {lacking} and no {_ENDED}"] += 1
+        return
+    code = _domain("PROCEDURE", known.coder(resource.get("code"), "PROCEDURE"))
+    time = performed or available
+    yield Event(subject_of(resource), time, code, available_time=available)
 
 
-def _drug(resource: Mapping[str, Any], known: Known) -> str | None:
+def _drugs(resource: Mapping[str, Any], known: Known) -> list[str | None]:
+    """Return the code of a medication, or those of the ingredients of a mix."""
     concept = resource.get("medicationCodeableConcept")
     medication = resource.get("medication")  # R5
     if concept is None and isinstance(medication, dict):
         concept = medication.get("concept")
     if concept is not None:
-        return coding_of(concept)
+        return [known.coder(concept)]
     reference = resource.get("medicationReference")
     if reference is None and isinstance(medication, dict):
         reference = medication.get("reference")
-    text = (reference or {}).get("reference", "")
-    if text.startswith("#"):
-        for part in resource.get("contained", []):
-            if part.get("id") == text[1:]:
-                return coding_of(part.get("code"))
-    return known.medications.get(identifier(reference) or "")
+    medications = known.medications
+    key = (reference or {}).get("reference") or ""
+    if key.startswith("#"):
+        parts = resource.get("contained") or ()
+        inner = {f"#{part.get('id')}": _drug(part, known.coder) for part in parts}
+        medications = {**medications, **inner}
+    else:
+        key = identifier(reference) or ""
+    return list(dict.fromkeys(_codes_of(key, medications))) or [None]
+
+
+def _drug(resource: Mapping[str, Any], coder: Coder) -> Drug:
+    concept, names = resource.get("code"), resource.get("identifier") or ()
+    if coder(concept) is not None:
+        return Drug(coder(concept, identifiers=names))
+    parts = resource.get("contained") or ()
+    inner = {f"#{part.get('id')}": coder(part.get("code")) for part in parts}
+    found = []
+    for ingredient in resource.get("ingredient") or ():
+        item = ingredient.get("item") or {}  # R5
+        reference = ingredient.get("itemReference") or item.get("reference")
+        code = coder(ingredient.get("itemCodeableConcept") or item.get("concept"))
+        name = (reference or {}).get("reference")
+        key = name if name in inner else identifier(reference)
+        if ingredient.get("isActive") is not False:
+            found.append((code or inner.get(key or ""), key))
+    return Drug(None, tuple(found), coder(None, identifiers=names))
+
+
+def _codes_of(
+    key: str, medications: Mapping[str, Drug], above: tuple[str, ...] = ()
+) -> list[str]:
+    """Return the code of a medication, or else of its ingredients, or else its name."""
+    drug = medications.get(key, Drug(None))
+    if drug.code is not None:
+        return [drug.code]
+    path = (*above, key)  # Against medications that contain themselves.
+    found = []
+    for code, inner in drug.ingredients:
+        if code is not None:
+            found.append(code)
+        elif inner is not None and inner not in path:
+            found += _codes_of(inner, medications, path)
+    return found or ([drug.name] if drug.name else [])
 
 
 def _request(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
@@ -224,24 +366,26 @@ def _request(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
         and encounter in _INPATIENT
     )
     place = "INPATIENT" if is_inpatient else "OUTPATIENT"
-    yield Event(
-        subject_of(resource),
-        resource.get("authoredOn"),
-        _domain(f"MEDICATION//{place}", _drug(resource, known)),
-    )
+    subject = subject_of(resource)
+    time = resource.get("authoredOn") or _encounter_end(resource, known)
+    for drug in _drugs(resource, known):
+        yield Event(subject, time, _domain(f"MEDICATION//{place}", drug))
 
 
 def _administration(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
-    quantity = (resource.get("dosage") or {}).get("dose") or {}
-    number, unit, text = _value({"valueQuantity": quantity})
-    yield Event(
-        subject_of(resource),
-        _when(resource, "effective", "occurrence", "occurence"),
-        _domain("MEDICATION//INPATIENT", _drug(resource, known)),
-        number,
-        unit=unit,
-        text_value=text,
-    )
+    subject = subject_of(resource)
+    # From its start, a drug is known to be given, even while an infusion runs.
+    names = ("effective", "occurrence", "occurence")
+    time = _when(resource, *names, ends=("start", "end"))
+    drugs = _drugs(resource, known)
+    dose = Result()
+    if len(drugs) == 1:  # The dose of a mix is none of an ingredient.
+        dose = _quantity((resource.get("dosage") or {}).get("dose") or {})
+    for drug in drugs:
+        code = _domain("MEDICATION//INPATIENT", drug)
+        yield Event(
+            subject, time, code, dose.number, unit=dose.unit, text_value=dose.text
+        )
 
 
 def encounter_class(resource: Mapping[str, Any]) -> str:
@@ -261,13 +405,11 @@ def _period(resource: Mapping[str, Any]) -> Mapping[str, Any]:
 def note(resource: Mapping[str, Any], known: Known) -> None:
     """Store the data of a resource that other resources refer to."""
     name, key = resource["resourceType"], str(resource.get("id"))
-    if name == "Encounter":
+    if name == "Encounter" and not is_retracted(resource):
         stay = encounter_class(resource), _period(resource).get("end")
         known.encounters[key] = stay
     elif name == "Medication":
-        coded = coding_of(resource.get("code"))
-        if coded is not None:
-            known.medications[key] = coded
+        known.medications[key] = _drug(resource, known.coder)
 
 
 def _encounter(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from skfusion import EventStore, EventWindows
-from skfusion.ehr import parse_values
-from skfusion.ehr.sources import fhir, read_fhir
+from skfusion import EventStore, EventWindows, TabularEncoder
+from skfusion.ehr import Demographics, parse_values
+from skfusion.ehr.sources import fhir_files, read_fhir
 
 LOINC, SNOMED = "http://loinc.org", "http://snomed.info/sct"
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
@@ -111,6 +111,8 @@ def test_components_are_events_and_their_panel_is_none(tmp_path):
         "85354-9",
         "2024-05-01T08:00:00Z",
         "vital-signs",
+        valueQuantity={},
+        interpretation=[concept("http://hl7.org/fhir/v2/0078", "H")],
         component=[
             {"code": concept(LOINC, "8480-6"), "valueQuantity": {"value": 120}},
             {"code": concept(LOINC, "8462-4"), "valueQuantity": {"value": 80}},
@@ -138,7 +140,7 @@ def test_conditions_are_known_when_recorded(tmp_path):
             recordedDate="2024-05-02T10:00:00Z",
         ),
     )
-    assert found["code"] == "DIAGNOSIS//ICD10CM//J18.9"
+    assert found["code"] == "DIAGNOSIS//ICD10CM//J189"
     assert found["time"] == utc("2024-04-01")
     assert found["available_time"] == utc("2024-05-02 10:00")
 
@@ -220,17 +222,19 @@ def test_patients(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "zone", "end"),
+    ("text", "end"),
     [
-        ("2024-05-01", "UTC", "2024-05-02"),
-        ("2024-05", "UTC", "2024-06-01"),
-        ("2024", "UTC", "2025-01-01"),
-        ("2024-05-01", "America/New_York", "2024-05-02 04:00"),
+        ("2024-05-01", "2024-05-02"),
+        ("2024-05", "2024-06-01"),
+        ("2024", "2025-01-01"),
     ],
 )
-def test_dates_count_from_their_end(tmp_path, text, zone, end):
-    found = one(tmp_path, observation("1-1", text), time_zone=zone)
-    assert found["time"] == utc(end) - pd.Timedelta("1us")
+def test_dates_count_from_their_end(tmp_path, text, end):
+    end = pd.Timestamp(end) - pd.Timedelta("1us")
+    made = observation("1-1", text)
+    assert one(tmp_path, made)["time"] == end.tz_localize("UTC")
+    assert one(tmp_path, made, time_zone="UTC")["time"] == end.tz_localize("UTC")
+    assert one(tmp_path, made, time_zone="America/New_York")["time"] == end
 
 
 # ---------------------------------------------------------------- what is left out
@@ -305,10 +309,452 @@ def test_what_was_known_at_a_time_that_cannot_be_read_is_left_out(tmp_path):
         assert list(read_fhir(tmp_path)) == []
 
 
-def test_times_without_a_zone_are_of_the_place(tmp_path):
-    made = observation("1-1", "2024-05-01T08:00:00")
-    found = one(tmp_path, made, time_zone="America/New_York")
-    assert found["time"] == utc("2024-05-01 12:00")
+# ---------------------------------------------------------------- time zones
+
+
+def written(folder, *times: str, **elements) -> None:
+    write(folder, times=[observation("1-1", time, **elements) for time in times])
+
+
+def test_local_times_of_one_zone_are_kept(tmp_path):
+    written(
+        tmp_path,
+        *("2024-07-01T08:00:00-04:00", "2024-01-01T08:00:00.5-05:00", "2024-01-01"),
+        *(
+            "2024-01-01T09:00",
+            "2024-07-01T08:00:00-0400",
+            "2024-11-03T01:30:00-04:00",
+            "2024-11-03T01:30:00-05:00",
+        ),
+        # In another zone, but not the time of an event.
+        meta={"lastUpdated": "2024-07-01T12:00:00Z"},
+    )
+    found = read(tmp_path, time_zone="America/New_York")["time"]
+    assert found.dt.tz is None
+    local = (
+        *("2024-07-01 08:00", "2024-01-01 08:00:00.5", "2024-01-01 23:59:59.999999"),
+        *(
+            "2024-01-01 09:00",
+            "2024-07-01 08:00",
+            "2024-11-03 01:30",
+            "2024-11-03 01:30",
+        ),
+    )
+    assert found.tolist() == [pd.Timestamp(time) for time in local]
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "UTC", "Asia/Tokyo"])
+@pytest.mark.parametrize("other", ["2024-07-02T08:00:00-05:00", "2024-07-02T08:00:00Z"])
+def test_times_of_another_zone_are_in_utc_with_a_warning(tmp_path, zone, other):
+    if (zone, other[-1]) == ("UTC", "Z"):
+        other = "2024-07-02T08:00:00+01:00"
+    written(tmp_path, "2024-07-01T08:00:00-04:00", other, "2024-07-03")
+    with pytest.warns(
+        UserWarning, match=f"not that of time_zone '{zone}', for [12] of"
+    ):
+        found = read(tmp_path, time_zone=zone)["time"]
+    assert found[0] == utc("2024-07-01 12:00")
+    end = pd.Timestamp("2024-07-04", tz=zone) - pd.Timedelta("1us")
+    assert found[2] == end
+
+
+def test_dates_end_in_the_offset_of_the_other_times(tmp_path, tmp_path_factory):
+    stores = tmp_path_factory.mktemp("stores")
+    written(tmp_path, "2024-05-01", "2024-04-01T08:00:00-07:00")
+    assert read(tmp_path)["time"][0] == utc("2024-05-02 06:59:59.999999")
+    store = EventStore.from_fhir(tmp_path, stores / "store")
+    X = pd.DataFrame({"subject_id": ["p1"], "index_time": [utc("2024-05-02 01:00")]})
+    windows = EventWindows(
+        store, windows=(None,), aggs=("count",), totals=(), min_subjects=1
+    )
+    assert windows.fit_transform(X).tolist() == [[1.0]]
+    written(tmp_path, "2024-05-01T07:00", "2024-04-01T08:00:00+09:00")
+    assert read(tmp_path)["time"][0] == utc("2024-04-30 22:00")
+
+
+def test_dates_of_several_offsets_are_late_and_counted(tmp_path):
+    offsets = ("2024-04-01T08:00:00-04:00", "2024-01-01T08:00:00-05:00")
+    birth = {"resourceType": "Patient", "id": "p1", "birthDate": "1950-01-01"}
+    written(tmp_path, *offsets)
+    write(tmp_path, Patient=[birth])
+    assert len(read(tmp_path)) == 3  # Without a warning.
+    written(tmp_path, "2024-05-01", *offsets)
+    with pytest.warns(
+        UserWarning, match="got 1 times that are dates or have no time z"
+    ):
+        found = read(tmp_path)
+    assert utc("2024-05-02 04:59:59.999999") in found["time"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "middle"),
+    [
+        ("2024", "2024-07-02 12:00"),
+        ("2023", "2023-07-02 12:00"),
+        ("2024-05", "2024-05-16 12:00"),
+        ("2023-02", "2023-02-15 12:00"),
+    ],
+)
+def test_births_of_a_year_or_month_are_in_its_middle(tmp_path, text, middle):
+    birth = {"resourceType": "Patient", "id": "p1", "birthDate": text}
+    assert one(tmp_path, birth)["time"] == utc(middle)
+    local = one(tmp_path, birth, time_zone="Asia/Tokyo")["time"]
+    assert local == pd.Timestamp(middle)
+
+
+@pytest.mark.parametrize(
+    ("born", "index", "days"),
+    [("2024", "2024-05-10", 65), ("2024-05", "2024-05-10", 4.5)],
+)
+def test_an_infant_of_a_birth_year_has_an_age(tmp_path, born, index, days):
+    birth = {"resourceType": "Patient", "id": "1", "birthDate": born}
+    write(tmp_path, Patient=[birth])
+    store = EventStore.from_fhir(tmp_path, tmp_path / "store")
+    X = pd.DataFrame({"subject_id": ["1"], "index_time": [utc(index)]})
+    encoder = TabularEncoder(scale=False)
+    age = Demographics(store, encoder=encoder).fit_transform(X)[0, 0]
+    assert age * 365.25 == pytest.approx(days)
+
+
+# ---------------------------------------------------------------- code systems
+
+MIMIC = "http://mimic.mit.edu/fhir/mimic/CodeSystem/"
+ICD10CM = "http://hl7.org/fhir/sid/icd-10-cm"
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "found"),
+    [
+        (MIMIC + "mimic-diagnosis-icd9", "E849", "ICD9CM//E849"),
+        (MIMIC + "mimic-diagnosis-icd10", "E849", "ICD10CM//E849"),
+        ("http://hl7.org/fhir/sid/icd-9", "250.00", "ICD9CM//25000"),
+        ("https://hl7.org/fhir/sid/icd-10-cm/", "e11.9", "ICD10CM//E119"),
+        ("http://hl7.org/fhir/sid/icd-10-us", "E11.9", "ICD10CM//E119"),
+        ("http://hl7.org/fhir/sid/icd-9-cm/diagnosis", "250.00", "ICD9CM//25000"),
+        ("http://fhir.de/CodeSystem/bfarm/icd-10-gm", "E11.90", "ICD10GM//E1190"),
+        ("http://fhir.de/CodeSystem/dimdi/icd-10-gm", "E11.90", "ICD10GM//E1190"),
+        ("http://hl7.org/fhir/sid/icd-10-ca", "E11.9", "ICD10CA//E119"),
+        ("http://hl7.org/fhir/sid/icd-10-am|12", "E11.9", "ICD10AM//E119"),
+        ("urn:oid:2.16.840.1.113883.6.96", "44054006", "SNOMED//44054006"),
+        ("urn:oid:2.16.840.1.113883.6.90", "E11.9", "ICD10CM//E119"),
+        ("URN:OID:2.16.840.1.113883.6.3", "E11.9", "ICD10//E119"),
+        ("https://snomed.info/sct", "1", "SNOMED//1"),
+        ("http://snomed.info/sct/", "1", "SNOMED//1"),
+        ("http://snomed.info/sct/731000124108/version/20240301", "1", "SNOMED//1"),
+        ("https://www.nlm.nih.gov/research/umls/rxnorm/", "1", "RxNorm//1"),
+        ("http://fhir.de/CodeSystem/bfarm/atc", "A10BA02", "ATC//A10BA02"),
+        ("urn:oid:1.2.276.0.76.5.1", "1.2", "1.2.276.0.76.5.1//1.2"),
+        ("http://terminology.hl7.org/CodeSystem/x-list", "1", "x-list//1"),
+    ],
+)
+def test_spellings_of_code_systems(tmp_path, system, code, found):
+    made = resource("Condition", code=concept(system, code), recordedDate="2024-05-01")
+    assert one(tmp_path, made)["code"] == f"DIAGNOSIS//{found}"
+
+
+def test_codes_of_unlike_lists_are_kept_apart(tmp_path):
+    systems = (
+        "http://hospital.example/analyser-1/items",
+        "http://hospital.example/analyser-2/items",
+        "urn:uuid:0b0b3c7e-5d3a-4a55-9d5b-0a8a2c1f3b11",
+        "http://other.example/CodeSystem/local",
+    )
+    write(
+        tmp_path,
+        x=[
+            {**observation("x", "2024-05-01T08:00:00Z"), "code": concept(system, "100")}
+            for system in (*systems, systems[0].replace("http:", "https:") + "/")
+        ],
+    )
+    codes = read(tmp_path)["code"].tolist()
+    assert len(set(codes)) == 4
+    assert codes[4] == codes[0]
+    assert codes[0].startswith("LAB//items-")
+    assert codes[3].startswith("LAB//local-")
+    assert all(code.endswith("//100") for code in codes)
+
+
+def test_codes_without_a_system_are_counted(tmp_path):
+    made = observation("x", "2024-05-01T08:00:00Z")
+    bare = {**made, "code": {"coding": [{"code": "100"}]}}
+    named = {**made, "code": {"text": "CRP"}}
+    write(tmp_path, x=[bare, named, made])
+    with pytest.warns(UserWarning, match="got 2 events with a code without .*ion 2"):
+        codes = read(tmp_path)["code"].tolist()
+    assert codes == ["LAB//SOURCE//100", "LAB//SOURCE//CRP", "LAB//LOINC//x"]
+
+
+def test_volumes_of_icd_9(tmp_path):
+    system = "http://hl7.org/fhir/sid/icd-9-cm"
+    made = resource(
+        "Procedure", code=concept(system, "54.91"), performedDateTime="2024-05-01"
+    )
+    assert one(tmp_path, made)["code"] == "PROCEDURE//ICD9Proc//5491"
+
+
+SEVERAL = [
+    {"system": SNOMED, "code": "44054006"},
+    {"system": ICD10CM, "code": "E11.9"},
+    {"system": ICD10CM, "code": "E11.8"},
+    {"system": "http://a.example/x", "code": "1"},
+    {"code": "2"},
+]
+
+
+@pytest.mark.parametrize(
+    ("systems", "code"),
+    [
+        ({}, "ICD10CM//E118"),
+        ({"systems": ("SNOMED",)}, "SNOMED//44054006"),
+        ({"systems": ["http://snomed.info/sct/", "ICD10CM"]}, "SNOMED//44054006"),
+        ({"systems": ["http://a.example/x"]}, "x-787dfc//1"),
+    ],
+)
+def test_the_order_of_codings_does_not_matter(tmp_path, systems, code):
+    orders = (SEVERAL, SEVERAL[::-1], SEVERAL[2:] + SEVERAL[:2])
+    made = {"recordedDate": "2024-05-01"}
+    write(
+        tmp_path, x=[resource("Condition", code={"coding": c}, **made) for c in orders]
+    )
+    assert set(read(tmp_path, **systems)["code"]) == {f"DIAGNOSIS//{code}"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "match"),
+    [
+        ({"systems": "SNOMED"}, TypeError, "systems must be a sequence of names"),
+        ({"systems": [1]}, TypeError, "systems must be a sequence of names"),
+        ({"qualitative": "both"}, ValueError, r"qualitative must be one of \('text'"),
+    ],
+)
+def test_bad_parameters(tmp_path, parameters, error, match):
+    with pytest.raises(error, match=match):
+        read_fhir(tmp_path, **parameters)
+
+
+# ---------------------------------------------------------------- results
+
+TIME = "2024-05-01T08:00:00Z"
+ABSENT = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+HL7 = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
+
+
+def extension(code: str) -> dict:
+    url = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+    return {"extension": [{"url": url, "valueCode": code}]}
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        *(
+            {"dataAbsentReason": concept(ABSENT, code)}
+            for code in ("not-performed", "not-asked", "asked-declined", "error")
+        ),
+        {"dataAbsentReason": {"coding": [{"code": "unknown"}]}},
+        {"dataAbsentReason": {"text": "patient left"}},
+        {"dataAbsentReason": concept(ABSENT, "error"), "valueQuantity": {"value": 0}},
+        {"valueCodeableConcept": concept(ABSENT, "not-performed")},
+        {"valueQuantity": {"unit": "mg", "_value": extension("not-performed")}},
+        {"_valueString": extension("asked-declined")},
+    ],
+)
+def test_results_that_were_not_obtained(tmp_path, elements):
+    made = observation("2345-7", TIME, **elements)
+    cuff = observation(
+        "85354-9",
+        TIME,
+        component=[
+            {"code": concept(LOINC, "8480-6"), **elements},
+            {"code": concept(LOINC, "8462-4"), "valueQuantity": {"value": 80}},
+        ],
+    )
+    write(tmp_path, x=[made, cuff])
+    with pytest.warns(UserWarning, match="2 of 3 rows: 2 have a result that was not o"):
+        assert read(tmp_path)["code"].tolist() == ["LAB//LOINC//8462-4"]
+
+
+@pytest.mark.parametrize("code", ["masked", "positive-infinity"])
+def test_results_that_are_hidden_were_obtained(tmp_path, code):
+    made = observation("1-1", TIME, dataAbsentReason=concept(ABSENT, code))
+    assert pd.isna(one(tmp_path, made)["numeric_value"])
+
+
+@pytest.mark.parametrize(
+    ("elements", "text", "word"),
+    [
+        (
+            {"valueCodeableConcept": concept(SNOMED, "10828004")},
+            "SNOMED//10828004",
+            "POSITIVE",
+        ),
+        (
+            {"valueCodeableConcept": concept(LOINC, "LA11883-8")},
+            "LOINC//LA11883-8",
+            "NEGATIVE",
+        ),
+        (
+            {
+                "valueCodeableConcept": {
+                    "coding": [
+                        {"system": SNOMED, "code": "7", "display": "Not detected"}
+                    ]
+                }
+            },
+            "SNOMED//7",
+            "NEGATIVE",
+        ),
+        (
+            {"valueCodeableConcept": concept(SNOMED, "abc")},
+            "SNOMED//abc",
+            "ABC",
+        ),
+        (
+            {"valueCodeableConcept": {"text": "weakly seen"}},
+            "SOURCE//weakly seen",
+            None,
+        ),
+        ({"valueString": "Neg."}, "Neg.", "NEGATIVE"),
+        ({"valueString": "POSITIVE BY EIA"}, "POSITIVE BY EIA", None),
+        ({"interpretation": [concept(HL7, "POS")]}, "POSITIVE", "POSITIVE"),
+        ({"interpretation": [concept(HL7, "R")]}, "R", "R"),
+        ({"interpretation": [{"text": "Nonreactive"}]}, "NEGATIVE", "NEGATIVE"),
+    ],
+)
+def test_qualitative_results(tmp_path, elements, text, word):
+    made = observation("1-1", TIME, **elements)
+    found = one(tmp_path, made)
+    assert (found["code"], found["text_value"]) == ("LAB//LOINC//1-1", text)
+    found = one(tmp_path, made, qualitative="code")
+    code = "LAB//LOINC//1-1" if word is None else f"LAB//LOINC//1-1//{word}"
+    assert (found["code"], found["text_value"]) == (code, text)
+
+
+@pytest.mark.parametrize(
+    ("elements", "number", "unit", "text"),
+    [
+        (
+            {"valueRange": {"low": {"value": 5, "unit": "/uL"}, "high": {"value": 10}}},
+            *(None, "/uL", "5-10"),
+        ),
+        ({"valueRange": {"low": {"value": 5}}}, None, None, ">=5"),
+        ({"valueRange": {"high": {"value": 2.5}}}, None, None, "<=2.5"),
+        (
+            {"valueRatio": {"numerator": {"value": 1}, "denominator": {"value": 128}}},
+            *(None, None, "1:128"),
+        ),
+        (
+            {
+                "valueRatio": {
+                    "numerator": {"value": 30, "code": "mg"},
+                    "denominator": {"value": 2, "code": "g"},
+                }
+            },
+            *(15.0, "mg/g", None),
+        ),
+        ({"valueDateTime": "2024-05-01"}, None, None, "2024-05-01"),
+        ({"valueTime": "08:30:00"}, None, None, "08:30:00"),
+        ({"valueBoolean": False}, 0.0, None, None),
+        (
+            {"valueQuantity": {"value": 7, "code": "g"}, "interpretation": [
+                concept(HL7, "H")]},
+            *(7.0, "g", None),
+        ),
+    ],
+)  # fmt: skip
+def test_other_results(tmp_path, elements, number, unit, text):
+    for qualitative in ("text", "code"):
+        made = observation("1-1", TIME, **elements)
+        found = one(tmp_path, made, qualitative=qualitative)
+        expected = [number, unit, text]
+        cells = found[["numeric_value", "unit", "text_value"]]
+        assert [None if pd.isna(cell) else cell for cell in cells] == expected
+        assert found["code"] == "LAB//LOINC//1-1"
+
+
+# ---------------------------------------------------------------- medication
+
+
+def mix(name: str, *parts: str, **elements) -> dict:
+    items = [{"itemReference": {"reference": f"Medication/{part}"}} for part in parts]
+    return {
+        "resourceType": "Medication", "id": name, "ingredient": items, **elements
+    }  # fmt: skip
+
+
+def test_mixes_are_their_ingredients(tmp_path):
+    names = [{"system": "http://hospital.example/drugs", "value": "A+B"}]
+    reference = {"medicationReference": {"reference": "Medication/m"}}
+    given = resource(
+        "MedicationAdministration",
+        effectiveDateTime=TIME,
+        dosage={"dose": {"value": 100, "code": "mL"}},
+        **reference,
+    )
+    simple = [
+        {"resourceType": "Medication", "id": i, "code": concept(RXNORM, i)}
+        for i in ("7", "8")
+    ]
+    write(
+        tmp_path,
+        a=[request(**reference), given, mix("m", "7", "8", "m", identifier=names)],
+        b=simple,
+    )
+    events = read(tmp_path)
+    assert events["code"].tolist() == [
+        f"MEDICATION//{place}//RxNorm//{i}"
+        for place in ("INPATIENT", "OUTPATIENT")
+        for i in ("7", "8")
+    ]
+    assert events["numeric_value"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("made", "code"),
+    [
+        (mix("m", "unknown", identifier=[{"system": RXNORM, "value": "5"}]), "5"),
+        ({"resourceType": "Medication", "id": "m",
+          "identifier": [{"system": RXNORM, "value": "5"}]}, "5"),
+        ({"resourceType": "Medication", "id": "m", "ingredient": [
+            {"item": {"concept": concept(RXNORM, "6")}}]}, "6"),
+        ({"resourceType": "Medication", "id": "m", "contained": [
+            {"id": "x", "code": concept(RXNORM, "4")}], "ingredient": [
+            {"itemReference": {"reference": "#x"}}]}, "4"),
+    ],
+)  # fmt: skip
+def test_medications_without_a_code(tmp_path, made, code):
+    asked = request(medicationReference={"reference": "Medication/m"})
+    write(tmp_path, x=[asked, made])
+    assert read(tmp_path)["code"].tolist() == [
+        f"MEDICATION//OUTPATIENT//RxNorm//{code}"
+    ]
+
+
+def test_identifiers_count_if_their_system_is_preferred(tmp_path):
+    made = {
+        "resourceType": "Medication",
+        "id": "m",
+        "code": concept(MIMIC + "mimic-medication-ndc", "51079030020"),
+        "identifier": [
+            {"system": MIMIC + "mimic-medication-name", "value": "CloniDINE"},
+            {"system": "http://hospital.example/ids", "value": "1"},
+        ],
+    }
+    asked = request(medicationReference={"reference": "Medication/m"})
+    write(tmp_path, x=[asked, made])
+    start = "MEDICATION//OUTPATIENT//"
+    assert read(tmp_path)["code"].tolist() == [f"{start}NDC//51079030020"]
+    named = read(tmp_path, systems=["MIMIC"])["code"].tolist()
+    assert named == [f"{start}MIMIC//CloniDINE"]
+
+
+def test_an_infusion_is_given_from_its_start(tmp_path):
+    made = resource(
+        "MedicationAdministration",
+        effectivePeriod={"start": TIME, "end": "2024-05-10T08:00:00Z"},
+        medicationCodeableConcept=concept(RXNORM, "1"),
+    )
+    assert one(tmp_path, made)["time"] == utc("2024-05-01 08:00")
 
 
 # ---------------------------------------------------------------- encounters
@@ -339,12 +785,186 @@ def test_codes_of_a_stay_are_known_at_its_end(tmp_path):
     assert "MEDICATION//INPATIENT//RxNorm//7052" in known
 
 
-def test_conditions_of_which_nothing_says_when_they_were_known(tmp_path):
-    made = resource("Condition", code=concept(SNOMED, "1"), onsetDateTime="2024-05-01")
+def stay(**elements) -> dict:
+    return resource("Encounter", id="e", **{"class": {"code": "IMP"}}, **elements)
+
+
+AT = {"encounter": {"reference": "Encounter/e"}}
+ENDED = {"start": TIME, "end": "2024-05-05T08:00:00Z"}
+UNDATED = [
+    resource("Condition", code=concept(ICD10CM, "I10"), **AT),
+    resource("Procedure", code=concept(SNOMED, "1"), **AT),
+    resource("Observation", code=concept(LOINC, "1-1"), valueInteger=1, **AT),
+]
+
+
+@pytest.mark.parametrize("made", UNDATED)
+def test_what_has_no_time_is_known_at_the_end_of_its_encounter(tmp_path, made):
+    write(tmp_path, a=[made, stay(period=ENDED)])
+    events = read(tmp_path)
+    end = utc("2024-05-05 08:00")
+    found = events[~events["code"].str.startswith("VISIT")]
+    assert found[["time", "available_time"]].to_numpy().tolist() == [[end, end]]
+
+
+@pytest.mark.parametrize("made", UNDATED)
+def test_an_encounter_that_is_an_error_has_no_end(tmp_path, made):
+    write(tmp_path, a=[made, stay(period=ENDED, status="entered-in-error")])
+    with pytest.warns(UserWarning, match=r"1 have no time|1 .* retracted"):
+        assert list(read_fhir(tmp_path)) == []
+
+
+@pytest.mark.parametrize("made", UNDATED)
+@pytest.mark.parametrize("there", [[], [stay(period={"start": TIME})]])
+@pytest.mark.parametrize("refers", [True, False])
+def test_what_has_no_time_and_no_ended_encounter_is_never_known(
+    tmp_path, made, there, refers
+):
+    alone = {name: part for name, part in made.items() if refers or name != "encounter"}
+    write(tmp_path, a=[alone, *there])
+    kind = made["resourceType"]
     with pytest.warns(
-        UserWarning, match="1 events of Condition without a recording time"
+        UserWarning, match=f"{kind}: dropped 1 of 1 rows: 1 have no time"
     ):
-        one(tmp_path, made)
+        parts = list(read_fhir(tmp_path))
+    codes = [code for part in parts for code in part["code"]]
+    assert codes == ["VISIT//IMP"] * len(there)
+
+
+def test_what_was_recorded_at_an_unknown_time_is_left_out(tmp_path):
+    condition = resource("Condition", code=concept(SNOMED, "1"), onsetDateTime=TIME)
+    procedure = resource("Procedure", code=concept(SNOMED, "1"), performedDateTime=TIME)
+    write(tmp_path, a=[condition, {**condition, **AT}, {**procedure, **AT}, procedure])
+    with pytest.warns(UserWarning, match="no recording time") as caught:
+        found = read(tmp_path)
+    assert found["code"].tolist() == ["PROCEDURE//SNOMED//1"]
+    assert [str(warning.message)[:45] for warning in caught] == [
+        "read_fhir: Condition: dropped 2 of 2 rows: 2 ",
+        "read_fhir: Procedure: dropped 1 of 2 rows: 1 ",
+    ]
+
+
+# ---------------------------------------------------------------- containers
+
+PATIENT = {"resourceType": "Patient", "id": "1", "birthDate": "1950-01-01"}
+
+
+def bundle(*resources: dict, **elements) -> dict:
+    entries = [{"fullUrl": f"https://x.org/{i}", "resource": part}
+               for i, part in enumerate(resources)]  # fmt: skip
+    return {
+        "resourceType": "Bundle",
+        "type": "collection",
+        "entry": entries,
+        **elements,
+    }
+
+
+def test_bundles_documents_and_lines_say_the_same(tmp_path):
+    made = [PATIENT, observation("1-1", TIME, valueInteger=1), stay(period=ENDED),
+            UNDATED[0]]  # fmt: skip
+    lines = "\n".join(map(json.dumps, made))
+    pretty = json.dumps(bundle(*made), indent=2)
+    files = {
+        "x.ndjson": lines.encode(),
+        "x.json": lines.encode(),
+        "y.ndjson": json.dumps(bundle(*made)).encode(),
+        "one.json": json.dumps(bundle(*made)).encode(),
+        "y.json": pretty.encode(),
+        "z.json.gz": gzip.compress(b"\xef\xbb\xbf" + pretty.encode()),
+        "list.json": json.dumps(made, indent=1).encode(),
+        "nested.json": json.dumps(bundle(bundle(*made)), indent=1).encode(),
+    }
+    whole = None
+    for i, (name, content) in enumerate(files.items()):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        (folder / name).write_bytes(content)
+        found = read(folder)
+        whole = found if whole is None else whole
+        pd.testing.assert_frame_equal(found, whole)
+    assert len(whole) == 5
+    apart = tmp_path / "apart"
+    apart.mkdir()
+    for i, part in enumerate(made):
+        (apart / f"{i}.json").write_text(json.dumps(part, indent=4))
+    pd.testing.assert_frame_equal(read(apart), whole)
+
+
+def test_references_inside_a_transaction(tmp_path):
+    name = {"subject": {"reference": "urn:uuid:p-1"}}
+    made = bundle()
+    made["entry"] = [
+        {"fullUrl": "urn:uuid:p-1", "resource": {**PATIENT, "id": "other"}},
+        {"fullUrl": "urn:uuid:e-1", "resource": {
+            **stay(period=ENDED), **name, "id": None}},
+        {"fullUrl": "urn:uuid:c-1", "resource": {
+            **UNDATED[0], **name, "encounter": {"reference": "urn:uuid:e-1"}}},
+        {"request": {"method": "DELETE", "url": "Patient/9"}},
+    ]  # fmt: skip
+    (tmp_path / "x.json").write_text(json.dumps(made, indent=2))
+    events = read(tmp_path)
+    assert set(events["subject_id"]) == {"p-1"}
+    assert "DIAGNOSIS//ICD10CM//I10" in events["code"].tolist()
+
+
+def test_temporary_names_without_references_are_ignored(tmp_path):
+    made = bundle({**PATIENT, "id": "p1"}, observation("1-1", TIME, valueInteger=1))
+    made["entry"][0]["fullUrl"] = "urn:uuid:0b0b3c7e"
+    (tmp_path / "x.json").write_text(json.dumps(made, indent=2))
+    assert read(tmp_path)["subject_id"].tolist() == ["p1", "p1"]
+
+
+def test_logs_and_strangers_are_skipped_and_counted(tmp_path):
+    write(tmp_path, Patient=[PATIENT])
+    kickoff = {"exportId": "x", "timestamp": TIME, "eventId": "kickoff"}
+    manifest = {"transactionTime": TIME, "request": "x", "output": [], "error": []}
+    write(tmp_path, log=[kickoff, kickoff], other=[kickoff])
+    (tmp_path / "log.2.ndjson").write_text('{"cut of')
+    (tmp_path / "export.json").write_text(json.dumps(manifest, indent=1))
+    (tmp_path / "package.json").write_text('{\n"name": "x"}')
+    (tmp_path / "minified.json").write_text('{"name": "x"}')
+    match = "skipped 7 .*: items of a log or manifest 5, JSON documents that .* 2"
+    with pytest.warns(UserWarning, match=match):
+        assert read(tmp_path)["code"].tolist() == ["MEDS_BIRTH"]
+
+
+def test_resources_in_a_file_with_the_name_of_a_log_are_read(tmp_path):
+    write(tmp_path, log=[PATIENT], logistics=[PATIENT])
+    assert len(read(tmp_path)) == 2
+    (tmp_path / "logistics.ndjson").write_text('{"cut of')
+    with pytest.raises(ValueError, match=r"line 1 of logistics\.ndjson is not JSON"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ('{\n"resourceType": "Bundle", "Doe', r"the document of x\.json is not JSON"),
+        ('{"resourceType": "Bundle",\n "entry": [{"resource": {"a": "Doe"}}]}',
+         r"the document of x\.json is not a valid Bundle"),
+        ('{"resourceType": "Bundle", "entry": "Doe"}',
+         r"line 1 of x\.json is not a valid Bundle"),
+        ('[{"resourceType": "Patient"}, {"resourceType": "Encounter", "class": "Doe"}]',
+         r"resource 2 of x\.json is not a valid Encounter"),
+    ],
+)  # fmt: skip
+def test_bad_documents_are_named_without_their_content(tmp_path, text, match):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ValueError, match=match) as caught:
+        read(tmp_path)
+    assert "Doe" not in str(caught.value)
+
+
+def test_documents_that_are_too_large_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(fhir_files, "LONGEST_DOCUMENT", 2000)
+    large = bundle(*[PATIENT] * 50)
+    (tmp_path / "x.json").write_text(json.dumps(large, indent=1))
+    write(tmp_path, Patient=[PATIENT])
+    with pytest.warns(
+        UserWarning, match="unsupported types: document of more than 1 G"
+    ):
+        assert len(read(tmp_path)) == 1
 
 
 # ---------------------------------------------------------------- files
@@ -370,7 +990,7 @@ def test_either_reader_of_json_will_do(tmp_path, monkeypatch):
     ]
     write(tmp_path, x=made)
     first = read(tmp_path)
-    monkeypatch.setattr(fhir, "_loads", json.loads)
+    monkeypatch.setattr(fhir_files, "_loads", json.loads)
     pd.testing.assert_frame_equal(read(tmp_path), first)
 
 
@@ -399,11 +1019,11 @@ def test_chunks_folders_and_gzip_say_the_same(tmp_path):
         ("\x00\xff", r"line 12 of x\.ndjson is not JSON"),
     ],
 )
-@pytest.mark.parametrize("loads", [fhir._loads, json.loads])
+@pytest.mark.parametrize("loads", [fhir_files._loads, json.loads])
 def test_a_broken_line_is_named_and_nothing_is_kept(
     tmp_path, monkeypatch, broken, match, loads
 ):
-    monkeypatch.setattr(fhir, "_loads", loads)
+    monkeypatch.setattr(fhir_files, "_loads", loads)
     lines = [json.dumps(observation("1-1", "2024-05-01T08:00:00Z"))] * 20
     lines[5] = ""  # empty lines are allowed and counted
     lines[11] = broken
@@ -431,7 +1051,7 @@ def test_other_bad_files(tmp_path):
 
 
 def test_long_lines_are_not_read_into_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(fhir, "LONGEST_LINE", 2000)
+    monkeypatch.setattr(fhir_files, "LONGEST_LINE", 2000)
     line = json.dumps(observation("1-1", "2024-05-01T08:00:00Z")).encode()
     assert len(line) < 2000
     attachment = b'{"resourceType": "Binary", "data": "' + b"A" * 9000 + b'"}'
