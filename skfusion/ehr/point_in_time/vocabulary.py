@@ -290,7 +290,7 @@ def learn_bounds(
         )
     place = np.full(len(sight.codes), -1)
     place[codes] = np.arange(len(codes))
-    numbers, values = [], []
+    numbers, values = [np.zeros(0, dtype=int)], [np.zeros(0, dtype=np.float32)]
     for _, parts in _by_subject(files, cases, sight):
         for part in parts:
             wanted = (place[part.code] >= 0) & ~np.isnan(part.value)
