@@ -19,6 +19,7 @@ __all__ = [
     "LARGEST",
     "Labels",
     "NO_TIME",
+    "as_ids",
     "as_labels",
     "as_pandas",
     "as_series",
@@ -31,6 +32,7 @@ NO_TIME = np.iinfo(np.int64).min  # The integer value of NaT.
 DAY = 86_400_000_000  # A day in microseconds.
 HOUR = 3_600_000_000  # An hour in microseconds.
 QUARTER = 900_000_000  # A quarter of an hour in microseconds.
+FULL_HOUR, END_OF_DAY = 1, 2  # Values of a clock. Larger ones are of midnight.
 # Differences and slopes of larger values would not fit into 32 bits.
 LARGEST = 1e30
 REQUIRED = ("subject_id", "time", "code")
@@ -60,7 +62,8 @@ class EventColumns:
         Numeric value, or NaN.
     clock : ndarray of uint8 of shape (n_events,)
         Whether the time may be a date, in the original time zone: 0 for a time, 1 for
-        a full hour, and for midnight the length of the day in quarters of an hour.
+        a full hour, 2 for the last microsecond of a day (a date that was moved), and
+        for midnight the length of the day in quarters of an hour.
     available : ndarray of int64 of shape (n_events,) or None
         Time at which an event became available, `NO_TIME` for the event time.
     available_clock : ndarray of uint8 of shape (n_events,) or None
@@ -210,26 +213,51 @@ def _subjects(column: pd.Series, first_row: int) -> np.ndarray:
             f"EventStore: got null in 'subject_id' in {_places(null, first_row)}. Drop "
             "these events."
         )
+    return as_ids(column, "subject_id", "EventStore")
+
+
+def as_ids(column: pd.Series, name: str, owner: str) -> np.ndarray:
+    """Return ids as 64-bit integers or text, converted only where this is exact.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Ids without null: integers of any dtype, whole decimals, text, or categories of
+        these.
+    name, owner : str
+        Names of the column and of the class for messages.
+
+    Returns
+    -------
+    ndarray of int64 or of str objects of shape (n,)
+
+    Raises
+    ------
+    TypeError
+        If ids are of another type.
+    ValueError
+        If an integer does not fit into 64 bits.
+    """
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     if pd.api.types.is_integer_dtype(column):
-        return _as_int64(column, first_row)
+        return _as_int64(column, name, owner)
     ids = column.astype(object).to_numpy()
     kind = pd.api.types.infer_dtype(ids, skipna=False)
     if kind in ("string", "empty"):
         return ids
     whole = kind == "decimal" and all(i.is_finite() and i == int(i) for i in ids)
     if kind == "integer" or whole:
-        return _as_int64(pd.Series([int(i) for i in ids], dtype=object), first_row)
+        return _as_int64(pd.Series([int(i) for i in ids], dtype=object), name, owner)
     kinds = sorted({type(cell).__name__ for cell in ids})
     raise TypeError(
-        f"EventStore: subject_id must contain integers or text, got {column.dtype} "
+        f"{owner}: {name} must contain integers or text, got {column.dtype} "
         f"with {kinds}. Convert the column, e.g. with astype(str), in both the "
         "events and the cohort table."
     )
 
 
-def _as_int64(column: pd.Series, first_row: int) -> np.ndarray:
+def _as_int64(column: pd.Series, name: str, owner: str) -> np.ndarray:
     """Return integers of any width as int64, if they fit."""
     if column.dtype == np.int64:
         return column.to_numpy()
@@ -237,9 +265,9 @@ def _as_int64(column: pd.Series, first_row: int) -> np.ndarray:
     fits = ((column >= limits.min) & (column <= limits.max)).to_numpy(dtype=bool)
     if not fits.all():
         raise ValueError(
-            "EventStore: got ids in 'subject_id' that do not fit into 64 bits with a "
-            f"sign in {_places(~fits, first_row)}. Convert the column with "
-            "astype(str), in both the events and the cohort table."
+            f"{owner}: got {(~fits).sum()} of {len(fits)} ids in {name!r} that do not "
+            "fit into 64 bits with a sign. Convert the column with astype(str), in "
+            "both the events and the cohort table."
         )
     return column.to_numpy(np.int64)
 
@@ -284,6 +312,7 @@ def _times(column: pd.Series, name: str) -> _Times:
 def _clock(wall: np.ndarray, utc: np.ndarray, zone: str | None) -> np.ndarray:
     """Return what the clock shows, as in `EventColumns`."""
     clock = ((wall % HOUR == 0) & (wall != NO_TIME)).astype(np.uint8)
+    clock[wall % DAY == DAY - 1] = END_OF_DAY
     midnight = (wall % DAY == 0) & (wall != NO_TIME)
     length = np.full(midnight.sum(), DAY // QUARTER)
     if zone is not None and midnight.any():

@@ -17,7 +17,14 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from skfusion.ehr.events.columns import NO_TIME, QUARTER, EventColumns, Labels
+from skfusion.ehr.events.columns import (
+    END_OF_DAY,
+    FULL_HOUR,
+    NO_TIME,
+    QUARTER,
+    EventColumns,
+    Labels,
+)
 from skfusion.ehr.events.folders import (
     DamagedFolderError,
     new_working_folder,
@@ -223,7 +230,7 @@ class EventWriter:
         columns["clock"] = events.clock
         if events.available is not None and events.available_clock is not None:
             # An event that is available at once is moved together with its time.
-            at_once = (events.available == events.time) & (events.clock > 1)
+            at_once = (events.available == events.time) & (events.clock > END_OF_DAY)
             columns["available"] = np.where(at_once, NO_TIME, events.available)
             columns["available_clock"] = np.where(at_once, 0, events.available_clock)
         n_codes = len(self._words["code"])
@@ -234,8 +241,10 @@ class EventWriter:
             self._clocks[name] = counts
             if times is None or name not in columns:
                 continue
-            clock, timed = columns[name], times != NO_TIME
-            for row, wanted in enumerate((clock > 1, clock == 1, timed)):
+            clock = columns[name]
+            timed = (times != NO_TIME) & (clock != END_OF_DAY)
+            midnight, hour = clock > END_OF_DAY, clock == FULL_HOUR
+            for row, wanted in enumerate((midnight, hour, timed)):
                 chosen = columns["code"][wanted]
                 counts[row] += np.bincount(chosen, minlength=n_codes)
 
@@ -361,7 +370,7 @@ def _move_dates(
     columns: dict[str, np.ndarray], time: str, clock: str, shifted: np.ndarray
 ) -> None:
     """Move the dates of some codes to the last microsecond of their day."""
-    moved = shifted[columns["code"]] & (columns[clock] > 1)
+    moved = shifted[columns["code"]] & (columns[clock] > END_OF_DAY)
     length = columns[clock].astype(np.int64) * QUARTER - 1
     columns[time] = columns[time] + np.where(moved, length, 0)
 

@@ -111,7 +111,8 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         rng = check_random_state(self.random_state)
         self._fit_inputs(data, rng, device)
         inputs = self._encode_inputs(data.X)
-        kept = self._usable_rows(inputs.presence)
+        self._learned = np.array([part.learned for part in self._inputs])
+        kept = self._usable_rows(inputs.presence, self._learned)
         if len(kept) < len(inputs):
             data, inputs = data.rows(kept), inputs.rows(kept)
         varies = ~inputs.presence.all(axis=0)
@@ -581,7 +582,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
 
 def _fit_input(part: Any, data: TrainingData) -> Any:
     part.fit(data.X, data.y, data.sample_weight, data.groups)
-    return part
+    return part if part.learned else part.absent()
 
 
 def _blocks(part: Any) -> list[list[str]]:

@@ -448,6 +448,8 @@ class BaseLateFusion(BaseFusion):
         """Fit calibrators, combination and final calibrator, in this order."""
         # Rows without any out-of-fold prediction (unreadable images) are excluded.
         predicted = ~np.isnan(P).all(axis=(1, 2))
+        if not predicted.any():  # Nothing was learned of any modality.
+            return
         number = np.cumsum(predicted) - 1
         folds = [
             (number[train[predicted[train]]], number[test[predicted[test]]])
@@ -458,7 +460,7 @@ class BaseLateFusion(BaseFusion):
         y, weights = data.y, data.sample_weight
         for j, member in enumerate(self._members):
             method = methods.get(member.name)
-            if method:
+            if method and not np.isnan(P[:, j]).all():
                 self._calibrators[member.name], P[:, j] = self._calibrate(
                     method, P[:, j], y, folds, weights, what=member.label
                 )
