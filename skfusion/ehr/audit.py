@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -388,7 +390,7 @@ class LeakageAudit:
         tables = {name: rows_as_subjects(s, X[subject]) for name, s in stores.items()}
         zones = {name: s.files.zone_name for name, s in stores.items()}
         audited = X.assign(**{subject: np.arange(len(X))})
-        with TemporaryDirectory(prefix="skfusion-audit-") as folder:
+        with _warnings_once(), TemporaryDirectory(prefix="skfusion-audit-") as folder:
 
             def features_of(given: dict[str, pd.DataFrame], label: str) -> pd.DataFrame:
                 kept = {
@@ -502,6 +504,16 @@ class LeakageAudit:
                     reason = f"predicts the outcome alone (AUROC {auroc:.3f})"
                     found.append((name, auroc, reason))
         return pd.DataFrame(found, columns=["feature", "auroc", "reason"])
+
+
+@contextmanager
+def _warnings_once() -> Iterator[None]:
+    """Issue each warning of the fits once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for text, kind in {(str(one.message), one.category): None for one in caught}:
+        warnings.warn(text, kind, stacklevel=4)
 
 
 def _features_of(model: Any, X: pd.DataFrame, y: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 
 __all__ = [
     "DamagedFolderError",
+    "cached_folders",
     "folder_size",
     "new_working_folder",
     "put_into_place",
@@ -73,6 +74,37 @@ def remove_abandoned(parent: Path) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         removed += not folder.exists()
     return removed
+
+
+def cached_folders(parent: Path, *, unfinished: bool = False) -> list[Path]:
+    """Return the folders of events or features in a subfolder of the cache.
+
+    Parameters
+    ----------
+    parent : Path
+        Subfolder of the cache folder, which may not exist.
+    unfinished : bool, default=False
+        Whether to include folders that another process is writing.
+
+    Returns
+    -------
+    list of Path
+    """
+    if not parent.is_dir():
+        return []
+    return sorted(
+        folder
+        for folder in parent.iterdir()
+        if folder.is_dir()
+        and not folder.is_symlink()
+        and (unfinished if folder.name.startswith(PREFIX) else _is_ours(folder))
+    )
+
+
+def _is_ours(folder: Path) -> bool:
+    files = {file.name: file.suffix for file in folder.iterdir()}
+    has_manifest = files.keys() & {"events.json", "prepared.json"}
+    return bool(has_manifest) and set(files.values()) <= {".json", ".bin", ".npy"}
 
 
 def put_into_place(folder: Path, target: Path) -> None:

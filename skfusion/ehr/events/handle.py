@@ -22,7 +22,7 @@ class FolderHandle:
 
     path: Path
     fingerprint: str
-    _given: str | None
+    given: str | None
     #: Name of the subfolder of the cache folder.
     _kind: str
     #: Name of the file that identifies a folder of this kind.
@@ -32,15 +32,15 @@ class FolderHandle:
         object.__setattr__(self, "path", path)
         object.__setattr__(self, "fingerprint", fingerprint)
         is_relative = given is not None and not os.path.isabs(given)
-        object.__setattr__(self, "_given", os.fspath(given) if is_relative else None)
+        object.__setattr__(self, "given", os.fspath(given) if is_relative else None)
 
     def _folder(self) -> Path:
         """Return the folder, looking it up if it is no longer at its path."""
         if (self.path / self._manifest).exists():
             return self.path
         places = [cache_folder() / self._kind / self.fingerprint]
-        if self._given is not None:
-            places.insert(0, Path(os.path.abspath(self._given)))
+        if self.given is not None:
+            places.insert(0, Path(os.path.abspath(self.given)))
         for place in places:
             if (place / self._manifest).exists():
                 object.__setattr__(self, "path", place)
@@ -61,8 +61,16 @@ class FolderHandle:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
 
+    @classmethod
+    def at(cls, path: str, fingerprint: str, given: str | None = None) -> Self:
+        """Create a handle whose folder is read when it is used."""
+        handle = cls.__new__(cls)
+        handle._point_to(Path(path), fingerprint, given)
+        return handle
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (type(self), str(self.path), self.fingerprint, self._given)
+        arguments = type(self), str(self.path), self.fingerprint, self.given
+        return _restored, arguments
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -76,7 +84,5 @@ class FolderHandle:
 def _restored(
     kind: type[FolderHandle], path: str, fingerprint: str, given: str | None
 ) -> FolderHandle:
-    """Return a handle from a pickle, whose folder is read when it is used."""
-    handle = kind.__new__(kind)
-    handle._point_to(Path(path), fingerprint, given)
-    return handle
+    """Return a handle from a pickle."""
+    return kind.at(path, fingerprint, given)

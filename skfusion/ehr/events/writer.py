@@ -260,6 +260,8 @@ class EventWriter:
 
     def _warn_of_dates(self, shifted: dict[str, np.ndarray]) -> None:
         """Warn about dates among times, and dates of availability."""
+        if self._date_only == "midnight":  # As it was asked for.
+            return
         midnight, hours, total = self._clocks["clock"]
         mixed = shifted["clock"][: len(midnight)] & (midnight < total)
         # Of times of day, a few are at midnight, and may make up a rare code.
