@@ -298,8 +298,8 @@ def _times(column: pd.Series, name: str) -> _Times:
         )
     zones = zones or _zones_of(column)
     if not zones:
-        wall = column.to_numpy("datetime64[us]").view(np.int64)
-        return _Times(wall, _clock(wall, wall, None), None)
+        naive = column.to_numpy("datetime64[us]").view(np.int64)
+        return _Times(naive, _clock(naive, naive, None), None)
     utc = column.dt.tz_convert("UTC").dt.tz_localize(None)
     zone = _only_zone(zones)
     wall = column.dt.tz_convert(zone).dt.tz_localize(None) if local is None else local
@@ -319,8 +319,8 @@ def _clock(wall: np.ndarray, utc: np.ndarray, zone: str | None) -> np.ndarray:
         # A day on which the clock is changed is shorter or longer than 24 hours.
         following = pd.DatetimeIndex((wall[midnight] + DAY).view("datetime64[us]"))
         ends = following.tz_localize(zone, ambiguous=False, nonexistent="shift_forward")
-        ends = ends.tz_convert("UTC").tz_localize(None).to_numpy("datetime64[us]")
-        length = (ends.view(np.int64) - utc[midnight]) // QUARTER
+        last = ends.tz_convert("UTC").tz_localize(None).to_numpy("datetime64[us]")
+        length = (last.view(np.int64) - utc[midnight]) // QUARTER
     clock[midnight] = length
     return clock
 
@@ -456,12 +456,14 @@ def as_labels(column: pd.Series, name: str) -> Labels:
     TypeError
         If the column contains values that are not text.
     """
+    numbers: Any
+    found: Any
     if isinstance(column.dtype, pd.CategoricalDtype):
         numbers, found = column.cat.codes.to_numpy(), column.cat.categories
     else:
         try:
             numbers, found = pd.factorize(column)
-        except TypeError:
+        except TypeError:  # Cells such as lists, which are refused below.
             numbers, found = np.zeros(0), column.dropna()
     words = list(found)
     wrong = sorted({type(word).__name__ for word in words if not isinstance(word, str)})

@@ -479,7 +479,10 @@ class EventStore(FolderHandle):
         return files
 
     def _open(self) -> EventFiles:
-        return _opened(self._folder(), self.fingerprint)
+        folder = self._folder()
+        if not (folder / MANIFEST).exists():
+            _opened.cache_clear()  # To say that the folder is missing.
+        return _opened(folder, self.fingerprint)
 
     def _changed(self, change: Change, zone: str | None = None) -> EventStore:
         """Return a store of changed events, written in pieces."""

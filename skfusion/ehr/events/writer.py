@@ -223,9 +223,7 @@ class EventWriter:
             return self._zone
         return next(iter(zones)) if len(zones) == 1 else "UTC"
 
-    def _add_clocks(
-        self, columns: dict[str, np.ndarray], events: EventColumns
-    ) -> None:
+    def _add_clocks(self, columns: dict[str, np.ndarray], events: EventColumns) -> None:
         """Add and count what the clock shows at the times of the events."""
         columns["clock"] = events.clock
         if events.available is not None and events.available_clock is not None:

@@ -22,7 +22,13 @@ from skfusion.ehr.point_in_time.visibility import (
 )
 from skfusion.pipelines import warn_of_modality
 
-__all__ = ["chosen_codes", "count_subjects", "is_outcome", "learn_bounds", "learn_codes"]
+__all__ = [
+    "chosen_codes",
+    "count_subjects",
+    "is_outcome",
+    "learn_bounds",
+    "learn_codes",
+]
 
 
 # Parts of a code (between "//") that reveal the outcome of a stay, or are assigned for
@@ -138,8 +144,8 @@ def warn_of_outcomes(estimator: Any, codes: Sequence[str]) -> None:
     more = f" and {len(places) - N_SHOWN} more" if len(places) > N_SHOWN else ""
     warn_of_modality(
         "outcomes",
-        f"{type(estimator).__name__}: left out {len(places)} of {included.sum()} codes, "
-        f"which reveal an outcome: {shown}{more}. Pass exclude=None to keep them, or "
+        f"{type(estimator).__name__}: left out {len(places)} of {included.sum()} "
+        f"codes, which reveal an outcome: {shown}{more}. Pass exclude=None to keep them, or "
         "name them in exclude to confirm it.",
         stacklevel=4,
     )

@@ -198,9 +198,15 @@ class PreparedWindows(FolderHandle):
     @property
     def files(self) -> PreparedFiles:
         """Return the files, after checking that they are unchanged."""
-        files = _opened(self._folder(), self.fingerprint)
+        files = self._open()
         files.check()
         return files
+
+    def _open(self) -> PreparedFiles:
+        folder = self._folder()
+        if not (folder / MANIFEST).exists():
+            _opened.cache_clear()  # To say that the folder is missing.
+        return _opened(folder, self.fingerprint)
 
     def verify(self) -> None:
         """Read all features and compare them with their digest.
@@ -212,7 +218,7 @@ class PreparedWindows(FolderHandle):
         FileNotFoundError
             If the folder does not exist.
         """
-        _opened(self._folder(), self.fingerprint).verify()
+        self._open().verify()
 
     @property
     def store(self) -> EventStore:

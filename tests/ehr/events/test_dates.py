@@ -117,7 +117,9 @@ def test_calendar_days_are_local(made):
 
     assert n_days(store) == 1
     assert n_days(store.with_lags({"DX": "1h"})) == 1
-    utc = EventStore.from_frame(table.assign(time=column.map(lambda t: t.tz_convert("UTC"))))
+    utc = EventStore.from_frame(
+        table.assign(time=column.map(lambda t: t.tz_convert("UTC")))
+    )
     assert n_days(utc) == 2
     assert n_days(utc.with_time_zone("Asia/Tokyo")) == 1
     named = EventStore.from_frame(utc.to_frame(), time_zone="Asia/Tokyo")
@@ -205,7 +207,11 @@ CELLS = ["2024-05-10 08:00"] * 2
 @pytest.mark.parametrize(
     ("table", "error", "message"),
     [
-        (frame(CELLS, code=[["a"], ["b"]]), TypeError, "'code' must contain text.*list"),
+        (
+            frame(CELLS, code=[["a"], ["b"]]),
+            TypeError,
+            "'code' must contain text.*list",
+        ),
         (frame(CELLS, unit=[{}, None]), TypeError, "'unit' must contain text.*dict"),
         (frame(CELLS, time=[[1], [2]]), TypeError, "'time' must contain times.*list"),
         (frame(CELLS, numeric_value=[[1], 2]), TypeError, "list'. in 1 of 2 events"),
@@ -255,7 +261,9 @@ def test_conversions_beyond_the_limit_are_gaps():
     store = EventStore.from_frame(table)
 
     def grow(code, value, unit):
-        return pd.DataFrame({"code": code, "numeric_value": value * 1e300, "unit": unit})
+        return pd.DataFrame(
+            {"code": code, "numeric_value": value * 1e300, "unit": unit}
+        )
 
     with pytest.warns(UserWarning, match="1 infinite values"):
         assert store.convert_units(grow).to_frame()["numeric_value"].isna().all()

@@ -204,7 +204,9 @@ def test_leftovers_of_processes_that_are_gone_are_removed(tmp_path):
     assert fresh.exists()
     assert alive.exists()
     assert elsewhere.exists()
-    assert leftover(parent.parent / "windows", f"{host}-{dead_process()}", hour).exists()
+    assert leftover(
+        parent.parent / "windows", f"{host}-{dead_process()}", hour
+    ).exists()
     EventWindows(store, min_subjects=1).prepare(X)
     assert not list((parent.parent / "windows").glob(".writing-*"))
 

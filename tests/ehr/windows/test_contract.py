@@ -532,3 +532,38 @@ def test_very_many_features_are_warned_of():
     )
     with pytest.warns(UserWarning, match=r"codes with \d+ features.*GiB"):
         windows(EventStore.from_frame(table), min_subjects=1).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_one"),
+    [
+        ("death", True),
+        ("Hospital_Expire_Flag//1", True),
+        ("discharge//died", True),
+        ("TRANSFER_TO//discharge//UNK", True),
+        ("MEDS_DEATH", True),
+        ("in-hospital death", False),  # A text, not a name.
+        ("OUTCOME//IN_HOSPITAL_DEATH", True),
+        ("DRG//HCFA//470", True),
+        ("Hospital Discharge//home", True),
+        ("DX//VAGINAL DISCHARGE", False),
+        ("MICRO//EYE DISCHARGE", False),
+        ("ICU_DISCHARGE", False),
+        ("DX//SUDDEN CARDIAC DEATH", False),
+        ("VITAL//EXPIRED_TIDAL_VOLUME", False),
+        ("VITAL//DEAD_SPACE", False),
+        ("LAB//DRGX", False),
+    ],
+)
+def test_outcomes_are_whole_parts_of_a_code(code, is_one):
+    table = pd.DataFrame({"subject_id": 1, "time": START + HOUR, "code": [code, "x"]})
+    X = pd.DataFrame({"subject_id": [1], "index_time": START + 24 * HOUR})
+    part = windows(EventStore.from_frame(table), min_subjects=1)
+    if is_one:
+        with pytest.warns(UserWarning, match="left out 1 of 2 codes"):
+            assert part.fit(X).codes_ == ["x"]
+        with pytest.warns(UserWarning, match="left out 1 of 2 codes"):
+            assert part.set_params(exclude=("outcomes", "y*")).fit(X).codes_ == ["x"]
+        assert part.set_params(exclude=(code,)).fit(X).codes_ == ["x"]
+    else:
+        assert part.fit(X).codes_ == sorted([code, "x"])
