@@ -271,9 +271,9 @@ class EventWriter:
                 "If they are times, pass date_only=None.",
                 stacklevel=4,
             )
-        midnight, _, total = self._clocks["available_clock"]
+        midnight, hours, total = self._clocks["available_clock"]
         dates = shifted["available_clock"][: len(midnight)]
-        if dates.any():
+        if midnight[dates].sum() > BY_CHANCE * hours.sum():
             warnings.warn(
                 f"EventStore: got {midnight[dates].sum()} of {total[dates].sum()} "
                 f"available times of {dates.sum()} codes at midnight. They are treated "

@@ -145,8 +145,8 @@ def warn_of_outcomes(estimator: Any, codes: Sequence[str]) -> None:
     warn_of_modality(
         "outcomes",
         f"{type(estimator).__name__}: left out {len(places)} of {included.sum()} "
-        f"codes, which reveal an outcome: {shown}{more}. Pass exclude=None to keep them, or "
-        "name them in exclude to confirm it.",
+        f"codes, which reveal an outcome: {shown}{more}. Pass exclude=None to keep "
+        "them, or name them in exclude to confirm it.",
         stacklevel=4,
     )
 
