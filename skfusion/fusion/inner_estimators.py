@@ -231,6 +231,7 @@ def fit_learner(
             return estimator
         Z = fit_transform_steps(first, X, y, given)
         if has_no_features(Z):  # The scores are NaN, as if the modality were absent.
+            estimator.learned_nothing_ = True
             return estimator
         rows = np.flatnonzero(~unreadable_rows(Z))
         if len(rows) == 0:
@@ -240,6 +241,8 @@ def fit_learner(
             )
         part = {k: None if v is None else v[rows] for k, v in given.items()}
         fit_learner(rest, take_rows(Z, rows), y[rows], **part)
+        if getattr(rest, "learned_nothing_", False):
+            estimator.learned_nothing_ = True
         return estimator
     if isinstance(estimator, Pipeline):
         fit_learner(estimator.steps[0][1], X, y, **given)

@@ -296,6 +296,11 @@ class BaseLateFusion(BaseFusion):
         self._members, P = fit_members(
             members, data, folds, self._target, n_jobs=self.n_jobs
         )
+        nothing = [
+            getattr(member.transformer, "learned_nothing_", False)
+            for member in self._members
+        ]
+        self._learned = ~np.array(nothing, dtype=bool)
         self._calibrators: dict[str, Calibrator] = {}
         self._final_calibrator: Calibrator | None = None
         if folds:

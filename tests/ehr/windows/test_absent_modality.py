@@ -139,6 +139,7 @@ FUSIONS = [
     (EarlyFusionClassifier, {"balance": "scale", "missing": "complete_case"}),
     (EarlyFusionClassifier, {"join": "pool", "missing": "error"}),
     (LateFusionClassifier, {}),
+    (LateFusionClassifier, {"missing": "error"}),
     (LateFusionClassifier, {"aggregation": "weighted"}),
     (LateFusionClassifier, {"aggregation": "stacking"}),
     (LateFusionClassifier, {"aggregation": "rank"}),
@@ -221,7 +222,19 @@ def test_an_audit_of_few_rows_has_the_rare_codes(store):
 
 @pytest.mark.parametrize("kind", [EarlyFusionClassifier, LateFusionClassifier])
 def test_known_patients_are_warned_of_once(store, kind):
-    model = kind(both(store, least=5), random_state=0).fit(X, Y)
+    check_known_patients(kind(both(store, least=5), random_state=0))
+
+
+def test_known_patients_are_warned_of_once_by_joint_fusion(store):
+    pytest.importorskip("torch")
+    from skfusion import JointFusionClassifier
+
+    parameters = {"max_epochs": 1, "random_state": 0}
+    check_known_patients(JointFusionClassifier(both(store, least=5), **parameters))
+
+
+def check_known_patients(model):
+    model.fit(X, Y)
     later = X[:3].assign(index_time=pd.Timestamp("2024-01-06"))
     with pytest.warns(UserWarning, match="shared_subjects") as caught:
         model.predict_proba(later)
