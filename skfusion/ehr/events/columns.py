@@ -32,6 +32,7 @@ NO_TIME = np.iinfo(np.int64).min  # The integer value of NaT.
 DAY = 86_400_000_000  # A day in microseconds.
 HOUR = 3_600_000_000  # An hour in microseconds.
 QUARTER = 900_000_000  # A quarter of an hour in microseconds.
+YEAR_9999 = np.datetime64("9999-01-01", "us").astype(np.int64)
 FULL_HOUR, END_OF_DAY = 1, 2  # Values of a clock. Larger ones are of midnight.
 # Differences and slopes of larger values would not fit into 32 bits.
 LARGEST = 1e30
@@ -315,12 +316,16 @@ def _clock(wall: np.ndarray, utc: np.ndarray, zone: str | None) -> np.ndarray:
     clock[wall % DAY == DAY - 1] = END_OF_DAY
     midnight = (wall % DAY == 0) & (wall != NO_TIME)
     length = np.full(midnight.sum(), DAY // QUARTER)
-    if zone is not None and midnight.any():
+    # Zones are not defined in the year 9999, which stands for an unknown end.
+    usual = wall[midnight] < YEAR_9999
+    if zone is not None and usual.any():
         # A day on which the clock is changed is shorter or longer than 24 hours.
-        following = pd.DatetimeIndex((wall[midnight] + DAY).view("datetime64[us]"))
+        starts = wall[midnight][usual]
+        following = pd.DatetimeIndex((starts + DAY).view("datetime64[us]"))
         ends = following.tz_localize(zone, ambiguous=False, nonexistent="shift_forward")
         last = ends.tz_convert("UTC").tz_localize(None).to_numpy("datetime64[us]")
-        length = (last.view(np.int64) - utc[midnight]) // QUARTER
+        days = last.view(np.int64) - utc[midnight][usual]
+        length[usual] = -(-days // QUARTER)
     clock[midnight] = length
     return clock
 

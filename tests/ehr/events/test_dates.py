@@ -101,6 +101,12 @@ def test_days_of_a_changed_clock_end_late():
     assert list(found) == list(ends - MOMENT)
 
 
+def test_an_end_that_is_unknown_has_a_day():
+    dates = pd.Series(np.array(["9999-12-31", "2020-01-01"], "datetime64[us]"))
+    table = frame(["2024-05-01"] * 2).assign(time=dates.dt.tz_localize("Europe/Berlin"))
+    assert len(EventStore.from_frame(table).to_frame()) == 2
+
+
 @pytest.mark.parametrize("made", ["series", "objects"])
 def test_calendar_days_are_local(made):
     local = pd.to_datetime(["2024-05-01 00:30", "2024-05-01 23:30"])
