@@ -18,7 +18,13 @@ from joblib import Parallel, delayed
 from sklearn.base import clone
 
 from skfusion.modality import Modality, presence_mask
-from skfusion.pipelines import fit_transform_steps, scatter_rows, transform_steps
+from skfusion.pipelines import (
+    fit_transform_steps,
+    joined_warnings,
+    of_modality,
+    scatter_rows,
+    transform_steps,
+)
 
 __all__ = ["Blocks", "ModalityBlocks", "located_errors"]
 
@@ -30,7 +36,8 @@ class Blocks:
     Attributes
     ----------
     arrays : dict of str to ndarray of shape (n_samples, n_features_m)
-        Features of each modality. Rows in which it is absent are NaN.
+        Features of each modality. Rows in which it is absent are NaN. A modality of
+        which nothing was learned has no features and is absent in every row.
     presence : ndarray of bool of shape (n_samples, M)
         Presence of each modality in each row.
     """
@@ -88,10 +95,11 @@ class ModalityBlocks:
         """
         mask = presence_mask(self.modalities, X)
         metadata = {"sample_weight": sample_weight, "groups": groups}
-        fitted = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_block)(modality, X, y, metadata, mask[:, j])
-            for j, modality in enumerate(self.modalities)
-        )
+        with joined_warnings():
+            fitted = Parallel(n_jobs=self.n_jobs)(
+                delayed(_fit_block)(modality, X, y, metadata, mask[:, j])
+                for j, modality in enumerate(self.modalities)
+            )
         self.modalities_: list[Modality] = [modality for modality, _ in fitted]
         arrays = {modality.name: block for modality, block in fitted}
         self.feature_names_: dict[str, np.ndarray] = {
@@ -102,6 +110,10 @@ class ModalityBlocks:
 
     def transform(self, X: pd.DataFrame) -> Blocks:
         """Return the blocks of `X`, with NaN in absent rows."""
+        with joined_warnings():
+            return self._transform(X)
+
+    def _transform(self, X: pd.DataFrame) -> Blocks:
         mask = presence_mask(self.modalities_, X)
         arrays: dict[str, np.ndarray] = {}
         for j, modality in enumerate(self.modalities_):
@@ -148,7 +160,8 @@ def _fit_block(
 def located_errors(modality: Modality, rows: np.ndarray) -> Iterator[None]:
     """Add the modality and the row position in the cohort to a transformer's error."""
     try:
-        yield
+        with of_modality(modality.name):
+            yield
     except (ValueError, TypeError) as error:
         text = str(error)
         row = getattr(error, "row", None)
@@ -183,14 +196,16 @@ def _scatter(
 def _refine(mask: np.ndarray, arrays: dict[str, np.ndarray]) -> np.ndarray:
     # An image that could not be read (on_error="missing") is absent, although its
     # cell is not missing.
+    # A block without features is absent too: its transformer learned nothing.
     refined = mask.copy()
     for j, block in enumerate(arrays.values()):
-        if block.shape[1]:
-            refined[:, j] &= ~np.isnan(block).all(axis=1)
+        refined[:, j] &= ~np.isnan(block).all(axis=1)
     return refined
 
 
 def _feature_names(transformer: Any, width: int) -> np.ndarray:
+    if width == 0:  # Later steps of a Pipeline may not be fitted.
+        return np.empty(0, dtype=object)
     try:
         names = np.asarray(transformer.get_feature_names_out(), dtype=object)
     except AttributeError:  # a transformer or a step without feature names

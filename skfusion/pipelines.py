@@ -7,6 +7,10 @@ step cannot read, e.g. an unreadable image, are not passed to the following step
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -20,6 +24,10 @@ from sklearn.utils.validation import check_memory, has_fit_parameter
 __all__ = [
     "accepted_metadata",
     "count_rows",
+    "has_no_features",
+    "joined_warnings",
+    "of_modality",
+    "warn_of_modality",
     "fit_transform_steps",
     "is_passthrough",
     "is_sampler",
@@ -32,6 +40,76 @@ __all__ = [
 ]
 
 Metadata = dict[str, np.ndarray | None]
+# The modality whose transformer is called, and the warnings of all modalities so far.
+_current: ContextVar[str | None] = ContextVar("_current", default=None)
+_joined: ContextVar[dict[str, tuple[str, list[str]]] | None] = ContextVar(
+    "_joined", default=None
+)
+
+
+@contextmanager
+def of_modality(name: str) -> Iterator[None]:
+    """Name the modality whose transformer is called in the block."""
+    token = _current.set(name)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def joined_warnings() -> Iterator[None]:
+    """Issue the warnings of a kind by `warn_of_modality` once for all modalities."""
+    if _joined.get() is not None:  # The outer block issues them.
+        yield
+        return
+    found: dict[str, tuple[str, list[str]]] = {}
+    token = _joined.set(found)
+    try:
+        yield
+    finally:
+        _joined.reset(token)
+    for message, names in found.values():
+        warnings.warn(_located(message, names), UserWarning, stacklevel=4)
+
+
+def warn_of_modality(kind: str, message: str, *, stacklevel: int = 2) -> None:
+    """Issue a warning that names the modality whose transformer is called.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the warning. In a block of `joined_warnings`, each kind is issued once,
+        with the message of the first modality and the names of all.
+    message : str
+        The message.
+    stacklevel : int, default=2
+        Stack level of the warning, relative to the caller.
+    """
+    name, found = _current.get(), _joined.get()
+    if name is None or found is None:
+        names = [] if name is None else [name]
+        warnings.warn(_located(message, names), UserWarning, stacklevel=stacklevel + 1)
+        return
+    names = found.setdefault(kind, (message, []))[1]
+    if name not in names:
+        names.append(name)
+
+
+def _located(message: str, names: list[str]) -> str:
+    if not names:
+        return message
+    others = f" (and in {', '.join(map(repr, names[1:]))})" if names[1:] else ""
+    return f"In modality {names[0]!r}{others}: {message}"
+
+
+def has_no_features(Z: Any) -> bool:
+    """Return whether the output of a step is a table without columns.
+
+    A transformer that learned nothing returns such a table, e.g. `EventWindows` if no
+    code is visible in enough subjects. Its modality is absent in every row.
+    """
+    return len(getattr(Z, "shape", ())) == 2 and Z.shape[1] == 0
 
 
 def accepted_metadata(estimator: Any, metadata: Metadata) -> dict[str, np.ndarray]:
@@ -130,6 +208,8 @@ def fit_transform_steps(
         else:
             step, X = cached(clone(step), X, y, metadata)
             transformer.steps[position] = (name, step)
+        if has_no_features(X):  # The following steps have nothing to learn from.
+            return np.empty((n_rows, 0))
         if position < len(transformer.steps) - 1:
             X, kept = _readable(X)
             if kept is not None:
@@ -169,6 +249,8 @@ def transform_steps(transformer: Any, X: Any, *, width: int = 1) -> Any:
         if rows is not None and len(rows) == 0:
             return np.full((n_rows, width), np.nan)
         X = transform_steps(step, X)
+        if has_no_features(X):
+            return np.empty((n_rows, 0))
         if position < len(steps) - 1:
             X, kept = _readable(X)
             if kept is not None:

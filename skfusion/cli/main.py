@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import sys
 import traceback
 import warnings
@@ -180,7 +181,7 @@ def _add_run_options(parser: argparse.ArgumentParser, *, out: str) -> None:
 
 def _add_cache(commands: Any, common: argparse.ArgumentParser) -> None:
     cache = commands.add_parser(
-        "cache", help="show or reduce the store of image embeddings"
+        "cache", help="show or reduce cached embeddings, events and event features"
     )
     actions = cache.add_subparsers(dest="action", metavar="ACTION", required=True)
     where = argparse.ArgumentParser(add_help=False)
@@ -189,9 +190,11 @@ def _add_cache(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     parents = [common, where]
     actions.add_parser("info", parents=parents, help="show path, entries and size")
-    actions.add_parser("clear", parents=parents, help="remove all entries")
+    actions.add_parser(
+        "clear", parents=parents, help="remove all embeddings, events and features"
+    )
     prune = actions.add_parser(
-        "prune", parents=parents, help="remove the least recently used entries"
+        "prune", parents=parents, help="remove the least recently used embeddings"
     )
     prune.add_argument(
         "--max-size",
@@ -288,6 +291,7 @@ def _cache(arguments: argparse.Namespace) -> None:
     from skfusion.store.embedding_store import EmbeddingStore, default_store_path
 
     path = Path(arguments.path or default_store_path())
+    removed = _event_cache(path, arguments.action) if path.is_dir() else []
     if arguments.path and not path.is_dir():
         raise FileNotFoundError(f"folder {arguments.path!r} does not exist")
     if not path.is_dir():
@@ -300,6 +304,8 @@ def _cache(arguments: argparse.Namespace) -> None:
     elif arguments.action == "prune":
         n_removed = store.prune(arguments.max_size)
     left = store.info()
+    for line in removed:
+        print(line)
     if left["in_memory"]:  # A previous warning reports the cause.
         raise OSError(f"the store in {path} cannot be used and was not changed")
     if arguments.action == "clear":
@@ -312,6 +318,30 @@ def _cache(arguments: argparse.Namespace) -> None:
         print(f"entries:   {facts['entries']}")
         print(f"size:      {_megabytes(facts['bytes'])}")
         print(f"computed:  {facts['computed']} since the store was created")
+
+
+def _event_cache(path: Path, action: str) -> list[str]:
+    """Show or remove the events and event features below a cache folder."""
+    from skfusion.ehr.events.folders import (
+        cached_folders,
+        folder_size,
+        remove_abandoned,
+    )
+
+    lines = []
+    for kind, what in (("events", "event stores"), ("windows", "prepared features")):
+        remove_abandoned(path / kind)
+        folders = cached_folders(path / kind, unfinished=action == "info")
+        size = _megabytes(sum(map(folder_size, folders)))
+        if action == "clear":
+            for folder in folders:
+                shutil.rmtree(folder)
+            if folders:
+                lines.append(f"{path / kind}: {len(folders)} {what} removed ({size})")
+        elif action == "info" or folders:
+            note = ", removed by 'skfusion cache clear' only" * (action == "prune")
+            lines.append(f"{kind + ':':<10} {len(folders)} {what}, {size}{note}")
+    return lines
 
 
 def _megabytes(n_bytes: int) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +20,7 @@ from sklearn.utils import check_random_state
 
 from skfusion._validation import check_number, check_option
 from skfusion.ehr.events.store import EventStore
-from skfusion.ehr.point_in_time.vocabulary import OUTCOME_CODES
+from skfusion.ehr.point_in_time.vocabulary import is_outcome
 from skfusion.ehr.windows.prepared import PreparedWindows
 
 __all__ = ["CHANGES", "LeakageAudit", "LeakageReport", "changed", "rows_as_subjects"]
@@ -28,6 +29,10 @@ __all__ = ["CHANGES", "LeakageAudit", "LeakageReport", "changed", "rows_as_subje
 #: Changes of events that were not available before the index time.
 CHANGES = ("deleted", "perturbed", "inserted", "inserted late")
 N_INSERTED = 5  # Inserted events per row.
+# Codes that are not inserted: the event of each row that keeps its subject in the
+# store if all others are deleted, and births, which cannot follow an index time.
+KEPT = "LEAKAGE_AUDIT"
+NOT_INSERTED = (KEPT, "MEDS_BIRTH")
 LONGEST = pd.Timedelta(days=365)
 
 
@@ -94,7 +99,7 @@ def changed(
     -------
     DataFrame
     """
-    index_time = pd.to_datetime(times).to_numpy()
+    index_time = pd.DatetimeIndex(times)
     limit = pd.Series(index_time[events["subject_id"]], index=events.index)
     available = events["available_time"]
     future = available > limit if closed == "right" else available >= limit
@@ -126,16 +131,18 @@ def _perturbed(
 
 def _inserted(
     events: pd.DataFrame,
-    index_time: np.ndarray,
+    index_time: pd.DatetimeIndex,
     change: str,
     closed: str,
     rng: np.random.RandomState,
 ) -> pd.DataFrame:
     """Return new events of known codes that become available after the index time."""
-    rows = np.repeat(np.arange(len(index_time)), N_INSERTED)
+    codes = [code for code in events["code"].unique() if code not in NOT_INSERTED]
+    rows = np.repeat(np.arange(len(index_time) if codes else 0), N_INSERTED)
     # The first event of each row becomes available at the index time or right after it.
     seconds = rng.uniform(0, LONGEST.total_seconds(), len(rows))
-    ahead = (1e6 * seconds).astype("timedelta64[us]")
+    ahead = pd.to_timedelta((1e6 * seconds).astype(np.int64), unit="us").to_numpy()
+    ahead = ahead.astype("timedelta64[us]")
     ahead[::N_INSERTED] = np.timedelta64(1 if closed == "right" else 0, "us")
     available = index_time[rows] + ahead
     time = available
@@ -146,13 +153,44 @@ def _inserted(
         "subject_id": rows,
         "time": time,
         "available_time": available,
-        "code": rng.choice(events["code"].unique(), len(rows)),
+        "code": rng.choice(codes, len(rows)),
         "numeric_value": 1000 * rng.standard_normal(len(rows)),
     }
     frame = pd.DataFrame(made)
     for name in ("time", "available_time"):
         frame[name] = frame[name].astype(events[name].dtype)
     return frame
+
+
+def with_kept(
+    events: pd.DataFrame, n_rows: int, times: pd.Series, column: pd.Series
+) -> pd.DataFrame:
+    """Return events with one more for each row, long after all index times.
+
+    The subject of a row is then known, even if all its events are deleted.
+
+    Parameters
+    ----------
+    events : DataFrame
+        Events of the rows.
+    n_rows : int
+        Number of rows.
+    times : Series of shape (n_rows,)
+        Index time of each row.
+    column : Series
+        Times of the events, whose dtype is used.
+
+    Returns
+    -------
+    DataFrame
+    """
+    last = pd.DatetimeIndex(times).max() + pd.Timedelta(36_525, "D")
+    moment = pd.Series([last] * n_rows)
+    if column.dt.tz is None and moment.dt.tz is not None:
+        moment = moment.dt.tz_localize(None)
+    kept = pd.DataFrame({"subject_id": np.arange(n_rows), "code": KEPT})
+    kept["time"] = kept["available_time"] = moment.astype(column.dtype)
+    return pd.concat([events, kept], ignore_index=True)
 
 
 N_SHOWN = 5
@@ -264,7 +302,14 @@ class LeakageAudit:
     -----
     In the compared copies, every row is a separate subject. A later row of a patient
     may therefore see events that an earlier row must not see. A passed audit is not a
-    proof. It means that no leakage was found in the drawn rows.
+    proof. It means that no leakage was found in the drawn rows. If fewer rows are drawn
+    than `X` has, the parameter ``min_subjects`` of the steps is lowered by the same
+    share, so that rare codes are audited too.
+
+    Static events (without time) are always visible to estimators that use them, such
+    as `Demographics`, and are not changed. A code that reveals the outcome and has no
+    time is therefore found only with `y`, if it predicts the outcome almost alone.
+    Texts and units are deleted and inserted with their events, but not perturbed.
 
     Examples
     --------
@@ -333,19 +378,26 @@ class LeakageAudit:
         """
         self._check(features, X, events)
         rng = check_random_state(self.random_state)
-        chosen = np.arange(len(X))
+        n_rows = len(X)
+        chosen = np.arange(n_rows)
         if len(X) > self.n_rows:
             chosen = np.sort(rng.choice(len(X), self.n_rows, replace=False))
         X = X.iloc[chosen].reset_index(drop=True)
         y = None if y is None else np.asarray(y)[chosen]
-        compute, stores, keys = self._takes(features, events)
+        share = len(chosen) / n_rows
+        compute, stores, keys = self._takes(features, events, share)
         subject, time = keys
         tables = {name: rows_as_subjects(s, X[subject]) for name, s in stores.items()}
+        zones = {name: s.files.zone_name for name, s in stores.items()}
         audited = X.assign(**{subject: np.arange(len(X))})
-        with TemporaryDirectory(prefix="skfusion-audit-") as folder:
+        with _warnings_once(), TemporaryDirectory(prefix="skfusion-audit-") as folder:
 
             def features_of(given: dict[str, pd.DataFrame], label: str) -> pd.DataFrame:
-                written = _written(given, Path(folder, label))
+                kept = {
+                    name: with_kept(table, len(X), X[time], table["time"])
+                    for name, table in given.items()
+                }
+                written = _written(kept, zones, Path(folder, label))
                 return _table(compute(written, audited, y))
 
             plain = features_of(tables, "as it is")
@@ -389,7 +441,7 @@ class LeakageAudit:
             )
 
     def _takes(
-        self, features: Any, events: Any
+        self, features: Any, events: Any, share: float
     ) -> tuple[Callable[..., Any], dict[str, EventStore], tuple[str, str]]:
         """Return a function that computes the features, its stores and its columns."""
         if not hasattr(features, "get_params"):
@@ -399,6 +451,14 @@ class LeakageAudit:
                 (self.subject, self.time),
             )
         parameters = features.get_params(deep=True)
+        # Fewer rows have fewer subjects, so that rare codes would not be audited.
+        fewer = {
+            name: max(1, int(value * share))
+            for name, value in parameters.items()
+            if name.rpartition("__")[2] == "min_subjects"
+            and isinstance(value, int)
+            and share < 1
+        }
         stores = {
             k: v.store if isinstance(v, PreparedWindows) else v
             for k, v in parameters.items()
@@ -423,7 +483,7 @@ class LeakageAudit:
             )
 
         def compute(given: dict[str, EventStore], X: pd.DataFrame, y: Any) -> Any:
-            model = clone(features).set_params(**given)
+            model = clone(features).set_params(**given, **fewer)
             return _features_of(model, X, y)
 
         subject, time = keys.pop()
@@ -432,8 +492,7 @@ class LeakageAudit:
     def _suspects(self, table: pd.DataFrame, y: Any) -> pd.DataFrame:
         found = []
         for name in table.columns:
-            code = str(name).upper()
-            if any(fnmatchcase(code, f"*{p.strip('*')}*") for p in OUTCOME_CODES):
+            if any(is_outcome(part) for part in str(name).split("__")):
                 reason = "code of death, discharge or billing, which leaks the outcome"
                 found.append((name, np.nan, reason))
         labels, counts = np.unique([] if y is None else y, return_counts=True)
@@ -445,6 +504,16 @@ class LeakageAudit:
                     reason = f"predicts the outcome alone (AUROC {auroc:.3f})"
                     found.append((name, auroc, reason))
         return pd.DataFrame(found, columns=["feature", "auroc", "reason"])
+
+
+@contextmanager
+def _warnings_once() -> Iterator[None]:
+    """Issue each warning of the fits once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for text, kind in {(str(one.message), one.category): None for one in caught}:
+        warnings.warn(text, kind, stacklevel=4)
 
 
 def _features_of(model: Any, X: pd.DataFrame, y: Any) -> Any:
@@ -486,10 +555,16 @@ def _table(values: Any) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def _written(tables: dict[str, pd.DataFrame], folder: Path) -> dict[str, EventStore]:
+def _written(
+    tables: dict[str, pd.DataFrame], zones: dict[str, str | None], folder: Path
+) -> dict[str, EventStore]:
     return {
         name: EventStore.from_frame(
-            table, folder / str(number), no_time="static", date_only=None
+            table,
+            folder / str(number),
+            no_time="static",
+            date_only=None,
+            time_zone=zones[name],
         )
         for number, (name, table) in enumerate(tables.items())
     }

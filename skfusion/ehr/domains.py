@@ -13,10 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 
-from skfusion.ehr.demographics import Demographics, has_demographics
+from skfusion.ehr.demographics import BIRTH, FACTS, Demographics, has_demographics
 from skfusion.ehr.events.store import EventStore
+from skfusion.ehr.point_in_time.vocabulary import is_outcome
 from skfusion.ehr.tabular.encoder import TabularEncoder
 from skfusion.ehr.windows.event_windows import EventWindows
 
@@ -81,7 +84,8 @@ def domain_modalities(
     Warns
     -----
     UserWarning
-        If the store has no code of some domains, which are skipped.
+        If the store has no code of some domains, which are skipped, or if the default
+        domains leave out codes of the store.
 
     Examples
     --------
@@ -121,6 +125,8 @@ def domain_modalities(
             "their domain, such as 'LAB//LOINC//718-7'. Pass custom patterns as "
             "domains=."
         )
+    if domains is None:
+        _warn_of_others(events)
     if absent:
         warnings.warn(
             "domain_modalities: skipped domains without a code in the store: "
@@ -129,6 +135,39 @@ def domain_modalities(
             stacklevel=2,
         )
     return made
+
+
+N_SHOWN = 8
+
+
+def _warn_of_others(events: EventStore) -> None:
+    """Warn about codes that no default domain takes, by prefix and share of events."""
+    patterns = [pattern for domain in DOMAINS.values() for pattern in domain]
+    codes = events.codes
+    others = np.array(
+        [
+            not any(fnmatchcase(code, pattern) for pattern in patterns)
+            and not is_outcome(code)
+            and code.partition("//")[0] not in (BIRTH, *FACTS)
+            for code in codes
+        ]
+    )
+    if not others.any():
+        return
+    counts = np.bincount(events.files.column("code"), minlength=len(codes))
+    prefixes = pd.Series([code.partition("//")[0] for code in codes])
+    table = pd.Series(counts)[others].groupby(prefixes[others]).sum()
+    table = table.sort_values(ascending=False, kind="stable")
+    shares = [f"{name} ({count / counts.sum():.1%})" for name, count in table.items()]
+    more = f" and {len(shares) - N_SHOWN} more" if len(shares) > N_SHOWN else ""
+    warnings.warn(
+        f"domain_modalities: {others.sum()} of {len(codes)} codes with "
+        f"{table.sum() / counts.sum():.1%} of the events are in no domain: "
+        f"{', '.join(shares[:N_SHOWN])}{more}. Pass domains= with patterns for them, "
+        "or with the domains of interest only.",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def _demographics(

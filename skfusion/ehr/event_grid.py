@@ -19,6 +19,7 @@ from skfusion.ehr.point_in_time.cases import (
     EventTransformer,
     Seen,
     check_settings,
+    ids_of,
 )
 from skfusion.ehr.point_in_time.visibility import (
     Sight,
@@ -175,8 +176,10 @@ class EventGrid(EventTransformer):
         Patterns of codes to include, such as ``"LAB//*"``. None includes all codes.
     exclude : tuple of str, "outcomes" or None, default="outcomes"
         Patterns of codes to exclude, as in `EventWindows`.
-    min_subjects : int, default=10
-        Minimum number of training subjects in which a code must be visible.
+    min_subjects : int or float, default=10
+        Minimum number of training subjects in which a code must be visible, or a share
+        of them between 0 and 1. If no code is left, `fit` warns and there are no
+        features, as in `EventWindows`.
     max_codes : int or None, default=50
         Maximum number of codes.
     aggregation : {"mean", "last"}, default="mean"
@@ -239,7 +242,7 @@ class EventGrid(EventTransformer):
         codes: Sequence[str] | None = None,
         include: Sequence[str] | None = None,
         exclude: Sequence[str] | str | None = "outcomes",
-        min_subjects: int = 10,
+        min_subjects: float = 10,
         max_codes: int | None = 50,
         aggregation: str = "mean",
         closed: str = "left",
@@ -281,8 +284,13 @@ class EventGrid(EventTransformer):
         Raises
         ------
         ValueError
-            If a parameter is invalid, no code is visible in enough subjects, one of
-            `codes` is not in the store, or for the reasons given in `transform`.
+            If a parameter is invalid, one of `codes` is not in the store, or for the
+            reasons given in `transform`.
+
+        Warns
+        -----
+        UserWarning
+            As in `EventWindows.fit`.
         """
         check_settings(self, aggregation=("mean", "last"))
         windows = self._windows()
@@ -307,7 +315,7 @@ class EventGrid(EventTransformer):
         self.scale_ = np.where(spread > 1e-6 * np.abs(self.mean_), spread, 1.0)
         # Counts are not centred, because a count that is always 1 would become 0.
         self.mean_ = np.where(self.counted_, 0.0, self.mean_)
-        self._seen = Seen(X[self.subject], cases.end)
+        self._seen = Seen(ids_of(X, self.subject, "EventGrid"), cases.end)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -336,7 +344,8 @@ class EventGrid(EventTransformer):
         store = as_store(self.events, "EventGrid")
         cases = self._cases(X, store)
         if self.shared_subjects == "warn":
-            self._seen.warn_of_shared(X[self.subject], cases.end, "EventGrid")
+            subjects = ids_of(X, self.subject, "EventGrid")
+            self._seen.warn_of_shared(subjects, cases.end, "EventGrid")
         width = self.n_steps_ * len(CHANNELS) * len(self.codes_)
         result = np.full((len(cases.end), width), np.nan, dtype=np.float32)
         for rows, grid in self._grids(store, cases):

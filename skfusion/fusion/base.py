@@ -348,9 +348,21 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         """Set ``_target`` and return the encoded `y`."""
         raise NotImplementedError
 
-    def _usable_rows(self, presence: np.ndarray) -> np.ndarray:
-        """Apply the missing policy to the training rows and return the rows kept."""
-        for modality, present in zip(self._modalities, presence.T, strict=True):
+    def _usable_rows(
+        self, presence: np.ndarray, learned: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Apply the missing policy to the training rows and return the rows kept.
+
+        `learned` is False for modalities of which nothing was learned. Their
+        transformers have warned, and they are absent in every row.
+        """
+        if learned is not None and not learned.any():
+            return np.arange(len(presence))  # Predictions are the average.
+        modalities = self._modalities
+        if learned is not None and not learned.all():
+            presence = presence[:, learned]
+            modalities = [m for m, has in zip(modalities, learned, strict=True) if has]
+        for modality, present in zip(modalities, presence.T, strict=True):
             if not present.any():
                 raise ValueError(
                     f"{type(self).__name__}: {modality.label} is absent in all "
@@ -362,7 +374,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         if usable.all():
             return np.arange(len(usable))
         if self.missing == "error":
-            self._raise_incomplete(presence)
+            self._raise_incomplete(presence, modalities)
         what = "no modality at all" if self.missing == "auto" else "not every modality"
         if not usable.any():
             raise ValueError(
@@ -372,17 +384,19 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         warnings.warn(
             f"{type(self).__name__}: missing={self.missing!r} drops {(~usable).sum()} "
             f"of {len(usable)} rows, which have {what} "
-            f"({_absences(self._modalities, presence)}).",
+            f"({_absences(modalities, presence)}).",
             UserWarning,
             stacklevel=4,
         )
         return np.flatnonzero(usable)
 
-    def _raise_incomplete(self, presence: np.ndarray) -> None:
+    def _raise_incomplete(
+        self, presence: np.ndarray, modalities: list[Modality]
+    ) -> None:
         rows = np.flatnonzero(~presence.all(axis=1))
         raise ValueError(
             f"{type(self).__name__}: {len(rows)} of {len(presence)} rows lack a "
-            f"modality ({_absences(self._modalities, presence)}), first at row "
+            f"modality ({_absences(modalities, presence)}), first at row "
             f"position(s) {rows[:5].tolist()}, and missing={self.missing!r} does not "
             "allow absent modalities. Use missing='auto', or leave those rows out."
         )
@@ -422,8 +436,11 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         ValueError
             If a modality is absent although `missing` is not ``"auto"``.
         """
-        if self.missing != "auto" and not presence.all():
-            self._raise_incomplete(presence)
+        learned = getattr(self, "_learned", np.ones(presence.shape[1], dtype=bool))
+        if self.missing != "auto" and not presence[:, learned].all():
+            known = zip(self._modalities, learned, strict=True)
+            some = [modality for modality, has in known if has]
+            self._raise_incomplete(presence[:, learned], some)
         nothing = np.asarray(~presence.any(axis=1))
         if nothing.any():
             warnings.warn(

@@ -21,6 +21,7 @@ from skfusion.modality import Modality
 from skfusion.pipelines import (
     accepted_metadata,
     fit_transform_steps,
+    has_no_features,
     is_passthrough,
     is_sampler,
     resample,
@@ -229,6 +230,9 @@ def fit_learner(
             fit_learner(rest, X, y, **part)
             return estimator
         Z = fit_transform_steps(first, X, y, given)
+        if has_no_features(Z):  # The scores are NaN, as if the modality were absent.
+            estimator.learned_nothing_ = True
+            return estimator
         rows = np.flatnonzero(~unreadable_rows(Z))
         if len(rows) == 0:
             raise ValueError(
@@ -237,6 +241,8 @@ def fit_learner(
             )
         part = {k: None if v is None else v[rows] for k, v in given.items()}
         fit_learner(rest, take_rows(Z, rows), y[rows], **part)
+        if getattr(rest, "learned_nothing_", False):
+            estimator.learned_nothing_ = True
         return estimator
     if isinstance(estimator, Pipeline):
         fit_learner(estimator.steps[0][1], X, y, **given)
@@ -297,6 +303,8 @@ def scores_of(estimator: Any, X: Any, target: Target) -> np.ndarray:
             return scores_of(rest, X, target)
         Z = transform_steps(first, X)
         scores = np.full((Z.shape[0], target.n_outputs), np.nan)
+        if has_no_features(Z):
+            return scores
         rows = np.flatnonzero(~unreadable_rows(Z))
         if len(rows):
             scores[rows] = scores_of(rest, take_rows(Z, rows), target)

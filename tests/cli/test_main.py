@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import skfusion
+from skfusion import EventStore, EventWindows
 from skfusion.cli.main import _parser, main
 from skfusion.store.embedding_store import EmbeddingStore
 
@@ -234,6 +235,32 @@ def test_cache_clear_removes_damaged_copies(store, tmp_path):
     damaged.write_bytes(b"embeddings")
     assert main(["cache", "clear", "--path", str(tmp_path / "store")]) == 0
     assert not damaged.exists()
+
+
+def test_cache_knows_events_and_their_features(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SKFUSION_CACHE", str(tmp_path))
+    who = pd.DataFrame(
+        {"subject_id": ["Jane"], "time": [pd.Timestamp("2024-05-01 8:10")]}
+    )
+    store = EventStore.from_frame(who.assign(code="a"))
+    X = pd.DataFrame({"subject_id": ["Jane"], "index_time": pd.Timestamp("2024-06-01")})
+    EventWindows(store, min_subjects=1).prepare(X)
+    (tmp_path / "events" / "mine").mkdir()
+    (tmp_path / "events" / "mine" / "notes.txt").write_text("keep me")
+    assert main(["cache", "info"]) == 0
+    out = capsys.readouterr().out
+    assert "1 event stores" in out
+    assert "1 prepared features" in out
+    assert main(["cache", "prune", "--max-size", "0"]) == 0
+    assert "1 event stores" in capsys.readouterr().out
+    store.verify()
+    assert main(["cache", "clear"]) == 0
+    assert "1 event stores removed" in capsys.readouterr().out
+    assert [p.name for p in (tmp_path / "events").iterdir()] == ["mine"]
+    assert not any((tmp_path / "windows").iterdir())
+    assert not any(
+        b"Jane" in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()
+    )
 
 
 def test_cache_takes_the_default_store(tmp_path, monkeypatch, capsys):

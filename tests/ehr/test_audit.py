@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from skfusion import EarlyFusionClassifier, EventStore, EventWindows, TabularEncoder
-from skfusion.ehr import EventGrid, LeakageAudit, ObservedScaler
+from skfusion.ehr import Demographics, EventGrid, LeakageAudit, ObservedScaler
 from skfusion.ehr.audit import CHANGES
 
 INDEX = pd.Timestamp("2026-06-01")
@@ -199,7 +199,9 @@ def test_a_feature_that_is_the_outcome_is_named(frame, X, tmp_path):
 def test_codes_that_say_how_a_stay_ended_are_named(frame, X, tmp_path):
     ended = frame.assign(code=frame["code"].replace("DIAGNOSIS//J18", "MEDS_DEATH"))
     store = EventStore.from_frame(ended, tmp_path / "store")
-    assert audit(windows(store), X).passed  # left out by default
+    with pytest.warns(UserWarning, match="reveal an outcome: 'MEDS_DEATH'") as caught:
+        assert audit(windows(store), X).passed  # left out by default
+    assert len(caught) == 1
     report = audit(windows(store, exclude=None), X)
     assert report.suspects["reason"].str.contains("leaks the outcome").all()
     assert len(report.suspects) > 0
@@ -245,3 +247,62 @@ def test_bad_input(store, X):
         ValueError, match="without a subject that has events in the store"
     ):
         audit(windows(store), X.assign(subject_id=np.arange(len(X)) + 1000))
+
+
+# ------------------------------------------- events that the audit itself makes
+
+
+def zoned(frame, X, zone):
+    events = frame.assign(time=frame["time"].dt.tz_localize("UTC"))
+    if "available_time" in events:
+        known = events["available_time"].dt.tz_localize("UTC")
+        events = events.assign(available_time=known)
+    return events, X.assign(index_time=X["index_time"].dt.tz_localize(zone))
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+def test_times_with_a_zone_are_audited(frame, X, tmp_path, zone):
+    events, rows = zoned(frame, X, zone)
+    store = EventStore.from_frame(events, tmp_path / "store", time_zone=zone)
+    report = audit(windows(store), rows)
+    assert report.passed
+    assert not audit(Careless(store, leak="whole record"), rows).passed
+
+
+def test_births_are_not_invented(tmp_path):
+    who = np.arange(40)
+    events = pd.DataFrame({"subject_id": who, "time": pd.Timestamp("2024-01-01 08:00")})
+    births = events[:20].assign(code="MEDS_BIRTH", time=pd.Timestamp("1950-03-04"))
+    both = pd.concat([events.assign(code="LAB//a"), births])
+    store = EventStore.from_frame(both, tmp_path / "store")
+    X = pd.DataFrame({"subject_id": who, "index_time": pd.Timestamp("2024-02-01")})
+    assert LeakageAudit(random_state=0).run(Demographics(store), X).passed
+    only = EventStore.from_frame(births, tmp_path / "births")
+    assert LeakageAudit(random_state=0).run(Demographics(only), X[:20]).passed
+
+
+@pytest.mark.parametrize("all_later", [False, True])
+def test_subjects_whose_events_are_all_later_stay_known(all_later, tmp_path):
+    who = np.arange(12)
+    time = pd.Timestamp("2024-03-01 08:00")
+    events = pd.DataFrame({"subject_id": who, "time": time, "code": "LAB//a"})
+    X = pd.DataFrame({"subject_id": who, "index_time": pd.Timestamp("2024-04-01")})
+    X.loc[: 11 if all_later else 3, "index_time"] = pd.Timestamp("2024-02-01")
+    store = EventStore.from_frame(events, tmp_path / "store")
+    features = EventWindows(store, windows=(None,), min_subjects=1)
+    if all_later:
+        with pytest.warns(UserWarning, match="none of them in at least|before all ev"):
+            assert LeakageAudit(random_state=0).run(features, X).passed
+    else:
+        assert LeakageAudit(random_state=0).run(features, X).passed
+
+
+def test_names_of_outcomes_follow_the_rule_of_the_windows(tmp_path):
+    codes = ["discharge//died", "DX//VAGINAL DISCHARGE", "ICU_DISCHARGE", "LAB//a"]
+    events = pd.DataFrame({"subject_id": 1, "code": codes})
+    events["time"] = pd.Timestamp("2024-05-01 08:00")
+    store = EventStore.from_frame(events, tmp_path / "store")
+    X = pd.DataFrame({"subject_id": [1], "index_time": pd.Timestamp("2024-05-10")})
+    features = EventWindows(store, windows=(None,), min_subjects=1, exclude=None)
+    found = LeakageAudit(random_state=0).run(features, X).suspects["feature"]
+    assert set(found.str.partition("__")[0]) == {"discharge//died"}

@@ -130,3 +130,18 @@ def test_domains_without_codes_are_named():
         ValueError, match="got 2 codes in the store, none of them of a domain"
     ):
         domain_modalities(store, demographics=["age"], domains={"notes": ("NOTE//*",)})
+
+
+def test_codes_of_no_domain_are_counted_unless_domains_are_given(tmp_path):
+    codes = ["LAB//a", "LAB//a", "ICU//MICU", "OUTPUT//urine", "OUTPUT//stool"]
+    codes += ["GENDER//F", "MEDS_DEATH", "MEDS_BIRTH"]
+    events = pd.DataFrame({"subject_id": 1, "code": codes})
+    events["time"] = pd.Timestamp("2024-01-02 05:10")
+    store = EventStore.from_frame(events, tmp_path / "store")
+    with pytest.warns(UserWarning, match="domain_modalities") as caught:
+        domain_modalities(store)
+    texts = [str(one.message) for one in caught]
+    assert len(texts) == 2
+    assert "3 of 7 codes with 37.5% of the events are in no domain" in texts[0]
+    assert "OUTPUT (25.0%), ICU (12.5%)" in texts[0]
+    domain_modalities(store, domains={"labs": ("LAB//*",)})

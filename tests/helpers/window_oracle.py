@@ -5,18 +5,21 @@ Written from the definitions in the docstring of `EventWindows`, not from its co
 
 from __future__ import annotations
 
+import datetime
 import math
 import statistics
+import zoneinfo
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
 
 
-def oracle(events, end, near, far, closed, statistic):
+def oracle(events, end, near, far, closed, statistic, zone=None):
     """Return a statistic of (time, available, value) of one code, None for none.
 
     Times are microseconds, `events` in the order of the source. The window reaches from
-    `far` before the end (None: from the beginning) to `near` before it.
+    `far` before the end (None: from the beginning) to `near` before it. Calendar days
+    are those of `zone`.
     """
     seen = [event for event in events if inside(event, end, near, far, closed)]
     seen.sort(key=lambda event: event[0])
@@ -27,7 +30,7 @@ def oracle(events, end, near, far, closed, statistic):
     if statistic in ("present", "count"):
         return 1 if statistic == "present" else len(seen)
     if statistic == "n_days":
-        return len({time // DAY for time, _, _ in seen})
+        return len({calendar_day(time, zone) for time, _, _ in seen})
     if statistic in ("since_last", "since_first"):
         time = seen[-1 if statistic == "since_last" else 0][0]
         return (end - time) / DAY
@@ -35,6 +38,14 @@ def oracle(events, end, near, far, closed, statistic):
         return None
     width = 0 if far is None else far - near
     return of_numbers(numbers, values, width, statistic)
+
+
+def calendar_day(time, zone):
+    if zone is None:
+        return time // DAY
+    utc = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    moment = utc + datetime.timedelta(microseconds=time)
+    return moment.astimezone(zoneinfo.ZoneInfo(zone)).date()
 
 
 def of_numbers(numbers, values, width, statistic):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import warnings
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,17 +16,26 @@ from skfusion._validation import did_you_mean, refuse_unknown_table
 
 __all__ = [
     "EventColumns",
+    "LARGEST",
     "Labels",
     "NO_TIME",
+    "as_ids",
     "as_labels",
     "as_pandas",
     "as_series",
+    "as_values",
     "event_columns",
 ]
 
 
 NO_TIME = np.iinfo(np.int64).min  # The integer value of NaT.
 DAY = 86_400_000_000  # A day in microseconds.
+HOUR = 3_600_000_000  # An hour in microseconds.
+QUARTER = 900_000_000  # A quarter of an hour in microseconds.
+YEAR_9999 = np.datetime64("9999-01-01", "us").astype(np.int64)
+FULL_HOUR, END_OF_DAY = 1, 2  # Values of a clock. Larger ones are of midnight.
+# Differences and slopes of larger values would not fit into 32 bits.
+LARGEST = 1e30
 REQUIRED = ("subject_id", "time", "code")
 OPTIONAL = ("numeric_value", "available_time", "unit", "text_value")
 
@@ -50,25 +61,31 @@ class EventColumns:
         Code of each event.
     value : ndarray of float32 of shape (n_events,)
         Numeric value, or NaN.
-    midnight : ndarray of bool of shape (n_events,)
-        Whether the time is midnight in the original time zone.
+    clock : ndarray of uint8 of shape (n_events,)
+        Whether the time may be a date, in the original time zone: 0 for a time, 1 for
+        a full hour, 2 for the last microsecond of a day (a date that was moved), and
+        for midnight the length of the day in quarters of an hour.
     available : ndarray of int64 of shape (n_events,) or None
         Time at which an event became available, `NO_TIME` for the event time.
+    available_clock : ndarray of uint8 of shape (n_events,) or None
+        The same as `clock` for `available`.
     unit, text : Labels or None
         Unit of the numeric value, and value as text.
-    zone : bool
-        Whether the original times had a time zone. They are then converted to UTC.
+    zone : str or None
+        Name of the original time zone, or None for times without one. Times with a
+        zone are converted to UTC.
     """
 
     subject: np.ndarray
     time: np.ndarray
     code: Labels
     value: np.ndarray
-    midnight: np.ndarray
+    clock: np.ndarray
     available: np.ndarray | None = None
+    available_clock: np.ndarray | None = None
     unit: Labels | None = None
     text: Labels | None = None
-    zone: bool = False
+    zone: str | None = None
 
 
 def as_pandas(frame: Any) -> pd.DataFrame:
@@ -129,6 +146,7 @@ def event_columns(
             f"names: {', '.join(REQUIRED)}, and optionally "
             f"{', '.join(OPTIONAL)}."
         )
+    _refuse_repeated(frame)
     timeless = frame["time"].isna().to_numpy()
     if timeless.any() and no_time == "error":
         raise ValueError(
@@ -138,11 +156,11 @@ def event_columns(
         )
     if no_time == "drop":
         frame = frame[~timeless]
-    time, midnight, zone = _times(frame["time"], "time")
-    available = None
+    time = _times(frame["time"], "time")
+    known = None
     if "available_time" in frame and frame["available_time"].notna().any():
-        available, _, other_zone = _times(frame["available_time"], "available_time")
-        if other_zone != zone:
+        known = _times(frame["available_time"], "available_time")
+        if frame["time"].notna().any() and (known.zone is None) != (time.zone is None):
             raise ValueError(
                 "EventStore: got a time zone in only one of the columns 'time' and "
                 "'available_time', so that intervals may be wrong by hours. Set the "
@@ -156,15 +174,26 @@ def event_columns(
         )
     return EventColumns(
         _subjects(frame["subject_id"], first_row),
-        time,
+        time.utc,
         code,
         _values(frame),
-        midnight,
-        available,
+        time.clock,
+        None if known is None else known.utc,
+        None if known is None else known.clock,
         _optional(frame, "unit"),
         _optional(frame, "text_value"),
-        zone,
+        time.zone,
     )
+
+
+def _refuse_repeated(frame: pd.DataFrame) -> None:
+    names = list(frame.columns)
+    repeated = [name for name in (*REQUIRED, *OPTIONAL) if names.count(name) > 1]
+    if repeated:
+        raise ValueError(
+            f"EventStore: events must have each column once, got {repeated[0]!r} "
+            f"{names.count(repeated[0])} times. Rename or drop the others."
+        )
 
 
 def _places(mask: np.ndarray, first_row: int) -> str:
@@ -185,48 +214,178 @@ def _subjects(column: pd.Series, first_row: int) -> np.ndarray:
             f"EventStore: got null in 'subject_id' in {_places(null, first_row)}. Drop "
             "these events."
         )
+    return as_ids(column, "subject_id", "EventStore")
+
+
+def as_ids(column: pd.Series, name: str, owner: str) -> np.ndarray:
+    """Return ids as 64-bit integers or text, converted only where this is exact.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Ids without null: integers of any dtype, whole decimals, text, or categories of
+        these.
+    name, owner : str
+        Names of the column and of the class for messages.
+
+    Returns
+    -------
+    ndarray of int64 or of str objects of shape (n,)
+
+    Raises
+    ------
+    TypeError
+        If ids are of another type.
+    ValueError
+        If an integer does not fit into 64 bits.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
     if pd.api.types.is_integer_dtype(column):
-        return column.to_numpy(np.int64)
+        return _as_int64(column, name, owner)
     ids = column.astype(object).to_numpy()
-    kinds = {type(cell).__name__ for cell in pd.unique(ids)}
-    if kinds <= {"str"}:
+    kind = pd.api.types.infer_dtype(ids, skipna=False)
+    if kind in ("string", "empty"):
         return ids
+    whole = kind == "decimal" and all(i.is_finite() and i == int(i) for i in ids)
+    if kind == "integer" or whole:
+        return _as_int64(pd.Series([int(i) for i in ids], dtype=object), name, owner)
+    kinds = sorted({type(cell).__name__ for cell in ids})
     raise TypeError(
-        f"EventStore: subject_id must contain integers or text, got {column.dtype} "
-        f"with {sorted(kinds)}. Convert the column, e.g. with astype(str), in both the "
+        f"{owner}: {name} must contain integers or text, got {column.dtype} "
+        f"with {kinds}. Convert the column, e.g. with astype(str), in both the "
         "events and the cohort table."
     )
 
 
-def _times(column: pd.Series, name: str) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Return microseconds since 1970, a mask of midnights, and whether zoned."""
+def _as_int64(column: pd.Series, name: str, owner: str) -> np.ndarray:
+    """Return integers of any width as int64, if they fit."""
+    if column.dtype == np.int64:
+        return column.to_numpy()
+    limits = np.iinfo(np.int64)
+    fits = ((column >= limits.min) & (column <= limits.max)).to_numpy(dtype=bool)
+    if not fits.all():
+        raise ValueError(
+            f"{owner}: got {(~fits).sum()} of {len(fits)} ids in {name!r} that do not "
+            "fit into 64 bits with a sign. Convert the column with astype(str), in "
+            "both the events and the cohort table."
+        )
+    return column.to_numpy(np.int64)
+
+
+class _Times(NamedTuple):
+    """Microseconds since 1970 in UTC, what the clock shows, and the time zone."""
+
+    utc: np.ndarray
+    clock: np.ndarray
+    zone: str | None
+
+
+def _times(column: pd.Series, name: str) -> _Times:
+    zones: set[str] = set()
+    local: pd.Series | None = None
     if column.dtype == object and len(column):
-        column = _objects_as_times(column)
+        column, zones, local = _objects_as_times(column, name)
     arrow = str(column.dtype)
     if arrow.startswith(("date32", "date64", "timestamp")):
         column = pd.Series(pd.to_datetime(column.astype(object)), index=column.index)
     if column.isna().all():
-        return np.full(len(column), NO_TIME), np.zeros(len(column), bool), False
+        utc, clock = np.full(len(column), NO_TIME), np.zeros(len(column), np.uint8)
+        return _Times(utc, clock, _only_zone(zones or _zones_of(column)))
     if not pd.api.types.is_datetime64_any_dtype(column):
         raise TypeError(
             f"EventStore: column {name!r} must contain times, got {column.dtype}. "
             "Convert it with pandas.to_datetime."
         )
-    zone = column.dt.tz is not None
-    there = column.dt.tz_localize(None) if zone else column
-    wall = there.to_numpy("datetime64[us]").view(np.int64)
-    midnight = (wall % DAY == 0) & (wall != NO_TIME)
-    if not zone:
-        return wall, midnight, False
+    zones = zones or _zones_of(column)
+    if not zones:
+        naive = column.to_numpy("datetime64[us]").view(np.int64)
+        return _Times(naive, _clock(naive, naive, None), None)
     utc = column.dt.tz_convert("UTC").dt.tz_localize(None)
-    return utc.to_numpy("datetime64[us]").view(np.int64), midnight, True
+    zone = _only_zone(zones)
+    wall = column.dt.tz_convert(zone).dt.tz_localize(None) if local is None else local
+    walls = wall.to_numpy("datetime64[us]").view(np.int64)
+    moments = utc.to_numpy("datetime64[us]").view(np.int64)
+    days_of = zone if local is None else None
+    return _Times(moments, _clock(walls, moments, days_of), zone)
 
 
-def _objects_as_times(column: pd.Series) -> pd.Series:
+def _clock(wall: np.ndarray, utc: np.ndarray, zone: str | None) -> np.ndarray:
+    """Return what the clock shows, as in `EventColumns`."""
+    clock = ((wall % HOUR == 0) & (wall != NO_TIME)).astype(np.uint8)
+    clock[wall % DAY == DAY - 1] = END_OF_DAY
+    midnight = (wall % DAY == 0) & (wall != NO_TIME)
+    length = np.full(midnight.sum(), DAY // QUARTER)
+    # Zones are not defined in the year 9999, which stands for an unknown end.
+    usual = wall[midnight] < YEAR_9999
+    if zone is not None and usual.any():
+        # A day on which the clock is changed is shorter or longer than 24 hours.
+        starts = wall[midnight][usual]
+        following = pd.DatetimeIndex((starts + DAY).view("datetime64[us]"))
+        ends = following.tz_localize(zone, ambiguous=False, nonexistent="shift_forward")
+        last = ends.tz_convert("UTC").tz_localize(None).to_numpy("datetime64[us]")
+        days = last.view(np.int64) - utc[midnight][usual]
+        length[usual] = -(-days // QUARTER)
+    clock[midnight] = length
+    return clock
+
+
+def _zones_of(column: pd.Series) -> set[str]:
+    zone = getattr(column.dt, "tz", None) if _is_datetime(column) else None
+    return set() if zone is None else {_zone_name(zone)}
+
+
+def _is_datetime(column: pd.Series) -> bool:
+    return pd.api.types.is_datetime64_any_dtype(column)
+
+
+def _zone_name(zone: Any) -> str:
+    """Return a name of a time zone from which pandas can create it again."""
+    names = getattr(zone, "key", None), getattr(zone, "zone", None), str(zone)
+    for name in filter(None, names):
+        try:
+            pd.Timestamp(0, tz="UTC").tz_convert(name)
+        except (ValueError, KeyError, TypeError, OSError):
+            continue
+        return str(name)
+    offset = zone.utcoffset(None)
+    return "UTC" if offset is None else str(datetime.timezone(offset))
+
+
+def _only_zone(zones: set[str]) -> str | None:
+    return None if not zones else zones.pop() if len(zones) == 1 else "UTC"
+
+
+def _objects_as_times(
+    column: pd.Series, name: str
+) -> tuple[pd.Series, set[str], pd.Series | None]:
+    """Return objects as times, the names of their zones, and local times if several."""
     kinds = set(column.dropna().map(type))
     if any(issubclass(kind, str) for kind in kinds) or not kinds:
-        return column
-    return pd.Series(pd.to_datetime(column), index=column.index)
+        return column, set(), None
+    zones = column.map(lambda cell: getattr(cell, "tzinfo", None))
+    zoned = zones.notna() & column.notna()
+    n_known = int(column.notna().sum())
+    if 0 < zoned.sum() < n_known:
+        raise ValueError(
+            f"EventStore: got a time zone in {zoned.sum()} of the {n_known} times in "
+            f"{name!r}, so that intervals may be wrong by hours. Set the time zone of "
+            "all."
+        )
+    try:
+        times = pd.to_datetime(column, utc=bool(zoned.any()))
+    except (ValueError, TypeError, OverflowError):
+        found = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise TypeError(
+            f"EventStore: column {name!r} must contain times, got objects of the types "
+            f"{found}, some of which are no times. Convert it with pandas.to_datetime."
+        ) from None
+    names = {_zone_name(zone) for zone in set(zones[zoned])}
+    local = None
+    if len(names) > 1:
+        walls = column.map(lambda cell: cell.replace(tzinfo=None), na_action="ignore")
+        local = pd.Series(pd.to_datetime(walls), index=column.index)
+    return pd.Series(times, index=column.index), names, local
 
 
 def _values(frame: pd.DataFrame) -> np.ndarray:
@@ -234,22 +393,63 @@ def _values(frame: pd.DataFrame) -> np.ndarray:
         return np.full(len(frame), np.nan, dtype=np.float32)
     column = frame["numeric_value"]
     if not pd.api.types.is_numeric_dtype(column) and column.notna().any():
+        column = _decimals(column)
+    if pd.api.types.is_complex_dtype(column):
         raise TypeError(
-            "EventStore: column 'numeric_value' must contain numbers, got "
-            f"{column.dtype}. Rename it to text_value if it contains text such as "
-            "'<0.1', and parse it with EventStore.read_text(parse_values)."
+            "EventStore: column 'numeric_value' must contain real numbers, got "
+            f"{column.dtype}. Select one part, e.g. with numpy.real."
         )
     values = pd.to_numeric(column).to_numpy(np.float64, na_value=np.nan)
-    with np.errstate(over="ignore"):
-        values = values.astype(np.float32)
-    infinite = np.isinf(values)
-    if infinite.any():
+    return as_values(values, "EventStore")
+
+
+def _decimals(column: pd.Series) -> pd.Series:
+    """Return objects or categories that all are numbers as a numeric column."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    numbers = int, float, np.number, np.bool_, decimal.Decimal
+    cells = column.dropna()
+    wrong = ~cells.map(lambda cell: isinstance(cell, numbers))
+    if wrong.any():
+        kinds = sorted({type(cell).__name__ for cell in cells[wrong.to_numpy(bool)]})
+        raise TypeError(
+            "EventStore: column 'numeric_value' must contain numbers, got "
+            f"{column.dtype} with {kinds} in {wrong.sum()} of {len(column)} events. "
+            "Rename it to text_value if it contains text such as '<0.1', and parse it "
+            "with EventStore.read_text(parse_values)."
+        )
+    return column.map(float, na_action="ignore").astype(np.float64)
+
+
+def as_values(values: np.ndarray, owner: str) -> np.ndarray:
+    """Return values as 32-bit numbers, with a gap for each that is too large.
+
+    Parameters
+    ----------
+    values : ndarray of float64 of shape (n_events,)
+        Numeric values, NaN for unknown ones.
+    owner : str
+        Name of the class for the warning.
+
+    Returns
+    -------
+    ndarray of float32 of shape (n_events,)
+
+    Warns
+    -----
+    UserWarning
+        If values are infinite or beyond `LARGEST`.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        too_large = np.abs(values) > LARGEST
+        values = np.asarray(values).astype(np.float32)
+    if too_large.any():
         warnings.warn(
-            f"EventStore: got {infinite.sum()} infinite values in {len(values)} "
-            "events. They are treated as missing.",
+            f"{owner}: got {too_large.sum()} infinite values in {len(values)} events, "
+            f"or values beyond {LARGEST:.0e}. They are treated as missing.",
             stacklevel=4,
         )
-        values[infinite] = np.nan
+        values[too_large] = np.nan
     return values
 
 
@@ -261,15 +461,21 @@ def as_labels(column: pd.Series, name: str) -> Labels:
     TypeError
         If the column contains values that are not text.
     """
+    numbers: Any
+    found: Any
     if isinstance(column.dtype, pd.CategoricalDtype):
         numbers, found = column.cat.codes.to_numpy(), column.cat.categories
     else:
-        numbers, found = pd.factorize(column)
+        try:
+            numbers, found = pd.factorize(column)
+        except TypeError:  # Cells such as lists, which are refused below.
+            numbers, found = np.zeros(0), column.dropna()
     words = list(found)
-    if not all(isinstance(word, str) for word in words):
+    wrong = sorted({type(word).__name__ for word in words if not isinstance(word, str)})
+    if wrong:
         raise TypeError(
-            f"EventStore: column {name!r} must contain text, got {column.dtype}. "
-            "Convert it with astype(str)."
+            f"EventStore: column {name!r} must contain text, got {column.dtype} with "
+            f"{wrong}. Convert it with astype(str)."
         )
     return Labels(numbers.astype(np.int32), words)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +12,12 @@ import numpy as np
 import pandas as pd
 
 from skfusion.ehr.events.columns import NO_TIME, EventColumns, Labels, as_series
+from skfusion.ehr.events.folders import DamagedFolderError, read_json
 
 __all__ = [
     "EventFiles",
     "KINDS",
+    "MANIFEST",
     "content_fingerprint",
     "event_pieces",
     "event_rows",
@@ -36,6 +37,10 @@ KINDS = {  # Column -> dtype and null value.
 }
 
 
+MANIFEST = "events.json"
+WORDS = "words.json"
+
+
 def content_fingerprint(folder: Path, columns: list[str], words: str) -> str:
     """Return the digest of the content of a folder of events."""
     digest = hashlib.blake2b(words.encode(), digest_size=16)
@@ -48,11 +53,10 @@ def content_fingerprint(folder: Path, columns: list[str], words: str) -> str:
 
 def file_stamps(folder: Path, columns: list[str]) -> dict[str, list[int]]:
     """Return the size and modification time of the files of a folder."""
-    stamps = {}
-    for name in ["offset", *columns]:
-        state = (folder / f"{name}.bin").stat()
-        stamps[name] = [state.st_size, state.st_mtime_ns]
-    return stamps
+    files = {name: folder / f"{name}.bin" for name in ["offset", *columns]}
+    files["words"] = folder / WORDS
+    states = {name: file.stat() for name, file in files.items()}
+    return {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
 
 
 class EventFiles:
@@ -67,28 +71,54 @@ class EventFiles:
     ------
     FileNotFoundError
         If the folder does not exist or does not contain events.
+    DamagedFolderError
+        If the description of the events cannot be parsed.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            about = json.loads((folder / "events.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            about = read_json(folder / MANIFEST, "EventStore")
+        except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(
                 f"EventStore: got a folder without events, {folder}. Write them again "
-                "with EventStore.from_frame or another from_ method."
+                "with EventStore.from_frame or another from_ method. For a fitted "
+                "model, set another store with set_params(events=store) of the "
+                "transformer."
             ) from None
+        stamps = about.get("stamps")
+        if not isinstance(about.get("fingerprint"), str) or not isinstance(
+            stamps, dict
+        ):
+            raise self._damage(MANIFEST)
         self.fingerprint: str = about["fingerprint"]
-        self._stamps: dict[str, list[int]] = about["stamps"]
+        self._stamps: dict[str, list[int]] = stamps
+
+    def _damage(self, name: str) -> DamagedFolderError:
+        return DamagedFolderError(
+            f"EventStore: got a damaged file {name} in {self.folder}. Write the "
+            "events again."
+        )
 
     @cached_property
     def _content(self) -> dict[str, Any]:
-        return json.loads((self.folder / "words.json").read_text(encoding="utf-8"))
+        try:
+            content = read_json(self.folder / WORDS, "EventStore")
+        except FileNotFoundError:
+            raise self._damage(WORDS) from None
+        if not content.keys() >= {"zone", "n_events", "columns", "words", "subjects"}:
+            raise self._damage(WORDS)
+        return content
 
     @property
     def zone(self) -> bool:
         """Return whether the times had a time zone."""
         return self._content["zone"]
+
+    @property
+    def zone_name(self) -> str | None:
+        """Return the time zone of calendar days, None for times without a zone."""
+        return self._content.get("zone_name", "UTC") if self.zone else None
 
     @property
     def n_events(self) -> int:
@@ -134,31 +164,44 @@ class EventFiles:
     def check(self) -> None:
         """Raise a ValueError if a file changed since it was written."""
         if not self.is_whole():
-            raise ValueError(
-                f"EventStore: got files in {self.folder} that changed since they were "
-                "written, so that features would differ. Write the events again."
-            )
+            self._raise_changed()
+
+    def verify(self) -> None:
+        """Raise a ValueError if the content is not that of the fingerprint."""
+        if not self.is_intact():
+            self._raise_changed()
+
+    def _raise_changed(self) -> None:
+        raise ValueError(
+            f"EventStore: got files in {self.folder} that changed since they were "
+            "written, so that features would differ. Write the events again."
+        )
 
     def is_whole(self) -> bool:
         """Return whether the files are unchanged since they were written."""
         try:
             now = file_stamps(self.folder, self.columns)
-        except FileNotFoundError:
-            now = {}
+        except (FileNotFoundError, DamagedFolderError):
+            return False
         if now == self._stamps:
             return True
-        sizes, written = (
-            {name: stamp[0] for name, stamp in stamps.items()}
-            for stamps in (now, self._stamps)
-        )
-        if sizes != written:
+        # Earlier versions did not stamp all files.
+        if any(now.get(k, [None])[0] != v[0] for k, v in self._stamps.items()):
             return False
         # Copying a folder changes the modification times but not the content.
-        words = (self.folder / "words.json").read_text(encoding="utf-8")
-        if content_fingerprint(self.folder, self.columns, words) != self.fingerprint:
+        if not self.is_intact():
             return False
         self._stamps = now
         return True
+
+    def is_intact(self) -> bool:
+        """Return whether the content is that of the fingerprint, reading all of it."""
+        try:
+            words = (self.folder / WORDS).read_text(encoding="utf-8")
+            found = content_fingerprint(self.folder, self.columns, words)
+        except (FileNotFoundError, UnicodeDecodeError, DamagedFolderError):
+            return False
+        return found == self.fingerprint
 
     def column(self, name: str) -> np.ndarray:
         """Return a memory-mapped column."""
@@ -172,6 +215,8 @@ class EventFiles:
 
     def take(self, name: str, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
         """Return concatenated slices of a column."""
+        if not len(starts):
+            return np.zeros(0, KINDS[name][0])
         # Contiguous slices are read, because mapped pages would stay in memory.
         if (starts[1:] == stops[:-1]).all():
             return self.read(name, int(starts[0]), int(stops[-1]))
@@ -203,11 +248,12 @@ def event_rows(files: EventFiles, rows: np.ndarray) -> EventColumns:
         files.column("time")[rows],
         Labels(files.column("code")[rows], files.words("code")),
         files.column("value")[rows],
-        np.zeros(len(rows), dtype=bool),
+        np.zeros(len(rows), dtype=np.uint8),
         files.column("available")[rows] if "available" in files.columns else None,
+        None,
         labels("unit"),
         labels("text"),
-        files.zone,
+        files.zone_name,
     )
 
 

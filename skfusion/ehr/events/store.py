@@ -16,7 +16,12 @@ from skfusion._validation import check_option
 from skfusion.ehr.events.columns import EventColumns, as_pandas, event_columns
 from skfusion.ehr.events.handle import FolderHandle
 from skfusion.ehr.events.quality import QualityReport, quality_report
-from skfusion.ehr.events.reader import EventFiles, event_pieces, event_table
+from skfusion.ehr.events.reader import (
+    MANIFEST,
+    EventFiles,
+    event_pieces,
+    event_table,
+)
 from skfusion.ehr.events.transforms import (
     Change,
     UnitChange,
@@ -125,19 +130,17 @@ class EventStore(FolderHandle):
     """
 
     __module__ = "skfusion.ehr"
+    _kind = "events"
+    _manifest = MANIFEST
 
     def __init__(
         self, path: str | os.PathLike[str], fingerprint: str | None = None
     ) -> None:
-        place = Path(os.path.abspath(os.path.expanduser(path)))
+        given = os.path.expanduser(path)
+        place = Path(os.path.abspath(given))
         found = EventFiles(place).fingerprint
-        if fingerprint is not None and fingerprint != found:
-            raise ValueError(
-                f"EventStore: got events in {place} that do not match the fingerprint "
-                "of this store, or of a model that contains it. Write the original "
-                "events again, or set the new store with set_params."
-            )
-        self._point_to(place, found)
+        _check_fingerprint(place, found, fingerprint)
+        self._point_to(place, found, given)
 
     @classmethod
     def from_frame(
@@ -147,6 +150,7 @@ class EventStore(FolderHandle):
         *,
         no_time: str = "error",
         date_only: str | None = "end_of_day",
+        time_zone: str | None = None,
     ) -> EventStore:
         """Write a table of events into a folder and return the store.
 
@@ -162,9 +166,15 @@ class EventStore(FolderHandle):
         no_time : {"error", "static", "drop"}, default="error"
             Treatment of events without time. Static events are kept, but are in no
             time window.
-        date_only : {"end_of_day", None}, default="end_of_day"
-            Treatment of codes whose events are all at midnight. "end_of_day" moves
-            them to the last microsecond of their day.
+        date_only : {"end_of_day", "midnight", None}, default="end_of_day"
+            Treatment of dates without time, which are at midnight. "end_of_day" moves
+            them to the last microsecond of their day, in ``time`` and in
+            ``available_time``. Midnight is a date in the events of a code if it is at
+            least as frequent as all other full hours together (and at least 5 % or ten
+            of the events). "midnight" moves all times at midnight, None moves none.
+        time_zone : str or None, default=None
+            Time zone of calendar days, such as "Europe/Berlin", for times with a zone.
+            None uses the zone of the times, or UTC if they have several.
 
         Returns
         -------
@@ -175,10 +185,17 @@ class EventStore(FolderHandle):
         ValueError, TypeError
             If a column is missing or has the wrong content. The folder is not written
             then.
+
+        Warns
+        -----
+        UserWarning
+            If values are infinite or too large, if dates are found among the times of
+            a code, or if available times are dates.
         """
+        check_zone(time_zone)
         for name, value, allowed in (
             ("no_time", no_time, ("error", "static", "drop")),
-            ("date_only", date_only, ("end_of_day", None)),
+            ("date_only", date_only, ("end_of_day", "midnight", None)),
         ):
             check_option(value, name, allowed, "EventStore")
         single = isinstance(frame, pd.DataFrame) or hasattr(frame, "columns")
@@ -191,29 +208,41 @@ class EventStore(FolderHandle):
                 yield event_columns(table, no_time=no_time, first_row=n_rows)
                 n_rows += len(table)
 
-        return cls._write(columns(), path, date_only=date_only is not None)
+        return cls._write(columns(), path, date_only=date_only, zone=time_zone)
 
     @classmethod
     def from_omop(
-        cls, source: Any, path: str | os.PathLike[str] | None = None, **reading: Any
+        cls,
+        source: Any,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        date_only: str | None = "end_of_day",
+        **reading: Any,
     ) -> EventStore:
         """Write the events of an OMOP database into a folder and return the store.
 
         `source` and `reading` are the parameters of `skfusion.ehr.sources.read_omop`.
-        `path` is that of `from_frame`.
+        `path` and `date_only` are those of `from_frame`.
         """
-        return cls.from_frame(read_omop(source, **reading), path, no_time="static")
+        frames = read_omop(source, **reading)
+        return cls.from_frame(frames, path, no_time="static", date_only=date_only)
 
     @classmethod
     def from_mimic(
-        cls, folder: Any, path: str | os.PathLike[str] | None = None, **reading: Any
+        cls,
+        folder: Any,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        date_only: str | None = "end_of_day",
+        **reading: Any,
     ) -> EventStore:
         """Write the events of MIMIC-III or MIMIC-IV into a folder and return the store.
 
         `folder` and `reading` are the parameters of `skfusion.ehr.sources.read_mimic`.
-        `path` is that of `from_frame`.
+        `path` and `date_only` are those of `from_frame`.
         """
-        return cls.from_frame(read_mimic(folder, **reading), path, no_time="static")
+        frames = read_mimic(folder, **reading)
+        return cls.from_frame(frames, path, no_time="static", date_only=date_only)
 
     @classmethod
     def from_fhir(
@@ -222,21 +251,31 @@ class EventStore(FolderHandle):
         """Write the events of a FHIR bulk export into a folder and return the store.
 
         `source` and `reading` are the parameters of `skfusion.ehr.sources.read_fhir`.
-        `path` is that of `from_frame`.
+        `path` is that of `from_frame`. The parameter ``time_zone`` is also the zone of
+        calendar days.
         """
         frames = read_fhir(source, **reading)
-        return cls.from_frame(frames, path, no_time="static", date_only=None)
+        zone = reading.get("time_zone")
+        return cls.from_frame(
+            frames, path, no_time="static", date_only=None, time_zone=zone
+        )
 
     @classmethod
     def from_meds(
-        cls, source: Any, path: str | os.PathLike[str] | None = None, **reading: Any
+        cls,
+        source: Any,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        date_only: str | None = "end_of_day",
+        **reading: Any,
     ) -> EventStore:
         """Write the events of a MEDS data set into a folder and return the store.
 
         `source` and `reading` are the parameters of `skfusion.ehr.sources.read_meds`.
-        `path` is that of `from_frame`.
+        `path` and `date_only` are those of `from_frame`.
         """
-        return cls.from_frame(read_meds(source, **reading), path, no_time="static")
+        frames = read_meds(source, **reading)
+        return cls.from_frame(frames, path, no_time="static", date_only=date_only)
 
     @classmethod
     def _write(
@@ -244,17 +283,23 @@ class EventStore(FolderHandle):
         parts: Iterable[EventColumns],
         path: str | os.PathLike[str] | None = None,
         *,
-        date_only: bool = False,
+        date_only: str | None = None,
         moved: Iterable[str] = (),
+        zone: str | None = None,
     ) -> EventStore:
         target = None if path is None else Path(os.path.abspath(path))
+        if target is not None and target.is_symlink():
+            target = target.resolve()
         folder = cache_folder() / "events" if target is None else target.parent
-        with EventWriter(folder, date_only=date_only, moved=moved) as writer:
+        how: dict[str, Any] = {"date_only": date_only, "moved": moved, "zone": zone}
+        with EventWriter(folder, **how) as writer:
             for part in parts:
                 writer.add(part)
-            place = writer.finish(target)
+            place, fingerprint = writer.finish(target)
         _opened.cache_clear()  # An earlier store in this folder may be cached.
-        return cls(*place)
+        store = cls(place, fingerprint)
+        store._point_to(place, fingerprint, path)
+        return store
 
     @property
     def subjects(self) -> pd.Index:
@@ -401,19 +446,69 @@ class EventStore(FolderHandle):
         """
         return self._changed(parsing(parser))
 
+    def with_time_zone(self, time_zone: str) -> EventStore:
+        """Return a store with another time zone of calendar days.
+
+        The times do not change. The zone determines the days that the statistic
+        ``n_days`` of `EventWindows` counts, such as for events that were exported in
+        UTC.
+
+        Parameters
+        ----------
+        time_zone : str
+            Name of the zone, such as ``"Europe/Berlin"``.
+
+        Returns
+        -------
+        EventStore
+            A new store.
+
+        Raises
+        ------
+        ValueError
+            If the zone is unknown, or the times have no time zone.
+        """
+        check_zone(time_zone)
+        return self._changed(lambda events: events, zone=time_zone)
+
+    def verify(self) -> None:
+        """Read the whole content and compare it with the fingerprint.
+
+        Each use of a store compares the sizes and modification times of the files
+        only. This detects damage that leaves them unchanged, such as that of a disk.
+
+        Raises
+        ------
+        ValueError
+            If the content differs.
+        FileNotFoundError
+            If the folder does not exist.
+        """
+        self._open().verify()
+
     @property
     def files(self) -> EventFiles:
         """Return the files, after checking that they are unchanged."""
-        files = _opened(self.path, self.fingerprint)
+        files = self._open()
         files.check()
         return files
 
-    def _changed(self, change: Change) -> EventStore:
+    def _open(self) -> EventFiles:
+        folder = self._folder()
+        if not (folder / MANIFEST).exists():
+            _opened.cache_clear()  # To say that the folder is missing.
+        return _opened(folder, self.fingerprint)
+
+    def _changed(self, change: Change, zone: str | None = None) -> EventStore:
         """Return a store of changed events, written in pieces."""
-        pieces = (change(piece) for piece in event_pieces(self.files))
-        return self._write(pieces, moved=self.files.date_only)
+        files = self.files
+        pieces = (change(piece) for piece in event_pieces(files))
+        zone = zone or files.zone_name
+        return self._write(pieces, moved=files.date_only, zone=zone)
 
     def __repr__(self) -> str:
+        if not (self._folder() / MANIFEST).exists():
+            return f"EventStore(missing, fingerprint {self.fingerprint[:8]})"
         n_events, n_codes = self.files.n_events, len(self.files.words("code"))
         return (
             f"EventStore({n_events:,} events, {len(self.subjects):,} subjects, "
@@ -451,7 +546,31 @@ def as_store(events: Any, owner: str) -> EventStore:
     )
 
 
+def check_zone(name: Any) -> None:
+    """Raise a ValueError if a name is not that of a time zone or None."""
+    if name is None:
+        return
+    try:
+        pd.Timestamp(0, tz="UTC").tz_convert(name)
+    except (ValueError, KeyError, TypeError, OSError):
+        raise ValueError(
+            "EventStore: time_zone must be a name such as 'Europe/Berlin', got "
+            f"{name!r}."
+        ) from None
+
+
+def _check_fingerprint(place: Path, found: str, wanted: str | None) -> None:
+    if wanted is not None and wanted != found:
+        raise ValueError(
+            f"EventStore: got events in {place} that do not match the fingerprint "
+            "of this store, or of a model that contains it. Write the original "
+            "events again, or set the new store with set_params."
+        )
+
+
 @lru_cache(maxsize=32)
 def _opened(path: Path, fingerprint: str) -> EventFiles:
     """Return the files of a store, opened once per process."""
-    return EventFiles(path)
+    files = EventFiles(path)
+    _check_fingerprint(path, files.fingerprint, fingerprint)
+    return files

@@ -16,6 +16,7 @@ from skfusion.ehr.events.columns import (
     Labels,
     as_labels,
     as_series,
+    as_values,
 )
 from skfusion.ehr.measurements.units import Tally, Units
 
@@ -111,7 +112,7 @@ class UnitChange:
         return replace(
             events,
             code=as_labels(table["code"], "code"),
-            value=table["numeric_value"].to_numpy(np.float32),
+            value=as_values(_floats(table["numeric_value"]), "EventStore"),
             unit=as_labels(table["unit"], "unit"),
         )
 
@@ -128,7 +129,8 @@ def parsing(parser: Callable[..., pd.DataFrame]) -> Change:
         if events.text is None:
             return events
         table = parser(pd.Series(events.text.words, dtype=object))
-        numbers = np.append(table["numeric_value"].to_numpy(np.float32), np.nan)
+        found_values = as_values(_floats(table["numeric_value"]), "EventStore")
+        numbers = np.append(found_values, np.float32(np.nan))
         read = numbers[events.text.numbers]
         unknown = np.isnan(events.value)
         value = np.where(unknown, read, events.value).astype(np.float32)
@@ -143,6 +145,10 @@ def parsing(parser: Callable[..., pd.DataFrame]) -> Change:
     return change
 
 
+def _floats(column: pd.Series) -> np.ndarray:
+    return column.to_numpy(np.float64, na_value=np.nan)
+
+
 def take(events: EventColumns, rows: np.ndarray) -> EventColumns:
     """Return the columns of selected rows."""
     optional: dict[str, Any] = {
@@ -155,8 +161,9 @@ def take(events: EventColumns, rows: np.ndarray) -> EventColumns:
         time=events.time[rows],
         code=Labels(events.code.numbers[rows], events.code.words),
         value=events.value[rows],
-        midnight=events.midnight[rows],
+        clock=events.clock[rows],
         available=None if events.available is None else events.available[rows],
+        available_clock=None,
         **optional,
     )
 

@@ -8,9 +8,8 @@ arrive in any order, because they are sorted in pieces that fit in memory.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import uuid
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,9 +17,23 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from skfusion.ehr.events.columns import DAY, NO_TIME, EventColumns, Labels
+from skfusion.ehr.events.columns import (
+    END_OF_DAY,
+    FULL_HOUR,
+    NO_TIME,
+    QUARTER,
+    EventColumns,
+    Labels,
+)
+from skfusion.ehr.events.folders import (
+    DamagedFolderError,
+    new_working_folder,
+    put_into_place,
+)
 from skfusion.ehr.events.reader import (
     KINDS,
+    MANIFEST,
+    WORDS,
     EventFiles,
     content_fingerprint,
     file_stamps,
@@ -31,6 +44,14 @@ __all__ = ["EventWriter"]
 
 VERSION = 1
 PIECE = 4_000_000  # Number of events sorted at a time.
+# Columns that are needed until the events are sorted, with dtype and null value.
+TEMPORARY = {"clock": (np.uint8, 0), "available_clock": (np.uint8, 0)}
+RAW = {**KINDS, **TEMPORARY}
+# A code has dates among its times if midnight is as frequent as all other full hours
+# together, and is a part of the events or a number of them that is not due to chance.
+LEAST_SHARE = 0.05
+LEAST_NUMBER = 10
+BY_CHANCE = 2 / 23  # Midnights for each other full hour that are no cause to warn.
 
 
 class EventWriter:
@@ -43,27 +64,34 @@ class EventWriter:
     ----------
     folder : Path
         Parent folder of the stores. A missing folder is created for the user only.
-    date_only : bool
-        Whether codes whose events are all at midnight have dates without time. Their
-        events are moved to the last microsecond of their day.
+    date_only : {"end_of_day", "midnight", None}
+        Which times at midnight are dates, as in `EventStore.from_frame`. They are moved
+        to the last microsecond of their day.
     moved : iterable of str, default=()
-        Codes that were already moved.
+        Codes of which events were already moved.
+    zone : str or None, default=None
+        Time zone of calendar days. None uses the zone of the times.
     """
 
     def __init__(
-        self, folder: Path, *, date_only: bool, moved: Iterable[str] = ()
+        self,
+        folder: Path,
+        *,
+        date_only: str | None,
+        moved: Iterable[str] = (),
+        zone: str | None = None,
     ) -> None:
         self._date_only = date_only
         self._moved = set(moved)
         self._place = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._work = folder / f".writing-{uuid.uuid4().hex}"
-        self._work.mkdir(mode=0o700)
+        self._work = new_working_folder(folder)
         self._files: dict[str, BinaryIO] = {}
         self._words: dict[str, dict[str, int]] = {"code": {}, "unit": {}, "text": {}}
         self._subjects: dict[Any, int] = {}
-        self._zone: bool | None = None
-        self._timed = np.zeros(0, dtype=np.int64)  # Events per code not at midnight.
+        self._zone = zone
+        self._zones: set[str | None] = set()
+        # Events of each code at midnight, at other full hours, and in total.
+        self._clocks = {name: np.zeros((3, 0), dtype=np.int64) for name in TEMPORARY}
         self._last = (-1, NO_TIME)
         self._sorted = True
         self.n_events = 0
@@ -93,7 +121,6 @@ class EventWriter:
         subject = self._number_subjects(events.subject)
         self._check_zone(events)
         code = self._number_words("code", events.code)
-        self._count_timed(code, events)
         self._look_at_order(subject, events.time)
         columns = {"subject": subject, "time": events.time, "code": code}
         columns["value"] = events.value.astype(np.float32, copy=False)
@@ -102,7 +129,9 @@ class EventWriter:
         for name, labels in (("unit", events.unit), ("text", events.text)):
             if labels is not None:
                 columns[name] = self._number_words(name, labels)
-        for name in KINDS:
+        if self._date_only is not None:
+            self._add_clocks(columns, events)
+        for name in RAW:
             self._append(name, columns.get(name), len(subject))
         self.n_events += len(subject)
 
@@ -130,36 +159,26 @@ class EventWriter:
             raise ValueError("EventStore: events must have at least 1 row, got 0.")
         for file in self._files.values():
             file.close()
-        shifted = np.zeros(len(self._timed), dtype=bool)
-        if self._date_only:
-            shifted = self._timed == 0
+        shifted = {name: self._has_dates(name) for name in TEMPORARY}
         offsets = np.zeros(len(self._subjects) + 1, dtype=np.int64)
         for part in self._raw("subject"):
             offsets[1:] += np.bincount(part, minlength=len(self._subjects))
         np.cumsum(offsets, out=offsets)
-        if not self._sorted or shifted.any():
+        if not self._sorted or any(mask.any() for mask in shifted.values()):
             self._sort(offsets, shifted)
-        (self._work / "subject.bin").unlink()
+        for name in ("subject", *TEMPORARY):
+            (self._work / f"{name}.bin").unlink(missing_ok=True)
         offsets.tofile(self._work / "offset.bin")
-        fingerprint = self._describe(shifted)
+        fingerprint = self._describe(shifted["clock"])
         target = path or self._place / fingerprint
-        if (target / "events.json").exists():
-            existing = EventFiles(target)
-            if existing.fingerprint != fingerprint:
-                raise ValueError(
-                    f"EventStore: got a path that already contains other events, "
-                    f"{target}. Remove that folder, or choose another path."
-                )
-            if existing.is_whole():
-                self.discard()  # The same events were already written.
-                return target, fingerprint
-            shutil.rmtree(target)
-        elif target.is_file() or (target.is_dir() and any(target.iterdir())):
-            raise ValueError(
-                f"EventStore: got a path with other content than events, {target}. "
-                "Choose another path."
-            )
-        os.replace(self._work, target)
+        if not _is_there(target, fingerprint):
+            try:
+                put_into_place(self._work, target)
+            except OSError:
+                # Another process may have written the same events in the meantime.
+                if not _is_there(target, fingerprint):
+                    raise
+        self._warn_of_dates(shifted)
         return target, fingerprint
 
     def _number_subjects(self, ids: np.ndarray) -> np.ndarray:
@@ -184,18 +203,84 @@ class EventWriter:
     def _check_zone(self, events: EventColumns) -> None:
         if (events.time == NO_TIME).all():
             return
-        if self._zone is not None and self._zone != events.zone:
+        self._zones.add(events.zone)
+        if None in self._zones and len(self._zones) > 1:
             raise ValueError(
                 "EventStore: got a time zone in some events and none in others, so "
                 "that intervals may be wrong by hours. Set the time zone of all."
             )
-        self._zone = events.zone
+        if self._zone is not None and events.zone is None:
+            raise ValueError(
+                f"EventStore: time_zone must be None for times without a time zone, "
+                f"got {self._zone!r}. Set the time zone of the times, e.g. with "
+                "Series.dt.tz_localize."
+            )
 
-    def _count_timed(self, code: np.ndarray, events: EventColumns) -> None:
+    def _zone_name(self) -> str | None:
+        """Return the time zone of calendar days."""
+        zones = self._zones - {None}
+        if self._zone is not None or not zones:
+            return self._zone
+        return next(iter(zones)) if len(zones) == 1 else "UTC"
+
+    def _add_clocks(self, columns: dict[str, np.ndarray], events: EventColumns) -> None:
+        """Add and count what the clock shows at the times of the events."""
+        columns["clock"] = events.clock
+        if events.available is not None and events.available_clock is not None:
+            # An event that is available at once is moved together with its time.
+            at_once = (events.available == events.time) & (events.clock > END_OF_DAY)
+            columns["available"] = np.where(at_once, NO_TIME, events.available)
+            columns["available_clock"] = np.where(at_once, 0, events.available_clock)
         n_codes = len(self._words["code"])
-        self._timed.resize(n_codes, refcheck=False)
-        timed = ~events.midnight & (events.time != NO_TIME)
-        self._timed += np.bincount(code[timed], minlength=n_codes)
+        known = {"clock": columns["time"], "available_clock": columns.get("available")}
+        for name, times in known.items():
+            counts = self._clocks[name]
+            counts = np.pad(counts, ((0, 0), (0, n_codes - counts.shape[1])))
+            self._clocks[name] = counts
+            if times is None or name not in columns:
+                continue
+            clock = columns[name]
+            timed = (times != NO_TIME) & (clock != END_OF_DAY)
+            midnight, hour = clock > END_OF_DAY, clock == FULL_HOUR
+            for row, wanted in enumerate((midnight, hour, timed)):
+                chosen = columns["code"][wanted]
+                counts[row] += np.bincount(chosen, minlength=n_codes)
+
+    def _has_dates(self, name: str) -> np.ndarray:
+        """Return whether the times of each code at midnight are dates."""
+        midnight, hours, total = self._clocks[name]
+        if not len(midnight):
+            return np.zeros(len(self._words["code"]), dtype=bool)
+        if self._date_only == "midnight":
+            return midnight > 0
+        often = (midnight >= LEAST_SHARE * total) | (midnight >= LEAST_NUMBER)
+        return (midnight > 0) & (midnight >= hours) & often
+
+    def _warn_of_dates(self, shifted: dict[str, np.ndarray]) -> None:
+        """Warn about dates among times, and dates of availability."""
+        if self._date_only == "midnight":  # As it was asked for.
+            return
+        midnight, hours, total = self._clocks["clock"]
+        mixed = shifted["clock"][: len(midnight)] & (midnight < total)
+        # Of times of day, a few are at midnight, and may make up a rare code.
+        if midnight[mixed].sum() > BY_CHANCE * hours.sum():
+            warnings.warn(
+                f"EventStore: got {midnight[mixed].sum()} of {total[mixed].sum()} "
+                f"events of {mixed.sum()} codes at midnight, more than times of day "
+                "explain. They are treated as dates and moved to the end of their day. "
+                "If they are times, pass date_only=None.",
+                stacklevel=4,
+            )
+        midnight, hours, total = self._clocks["available_clock"]
+        dates = shifted["available_clock"][: len(midnight)]
+        if midnight[dates].sum() > BY_CHANCE * hours.sum():
+            warnings.warn(
+                f"EventStore: got {midnight[dates].sum()} of {total[dates].sum()} "
+                f"available times of {dates.sum()} codes at midnight. They are treated "
+                "as dates and moved to the end of their day. If they are times, pass "
+                "date_only=None.",
+                stacklevel=4,
+            )
 
     def _look_at_order(self, subject: np.ndarray, time: np.ndarray) -> None:
         if not self._sorted:
@@ -207,7 +292,7 @@ class EventWriter:
         self._last = int(subject[-1]), int(time[-1])
 
     def _append(self, name: str, column: np.ndarray | None, n: int) -> None:
-        kind, nothing = KINDS[name]
+        kind, nothing = RAW[name]
         if column is None and name not in self._files:
             return
         if name not in self._files:
@@ -219,10 +304,10 @@ class EventWriter:
 
     def _raw(self, name: str) -> Iterator[np.ndarray]:
         with open(self._work / f"{name}.bin", "rb") as file:
-            while len(part := np.fromfile(file, KINDS[name][0], PIECE)):
+            while len(part := np.fromfile(file, RAW[name][0], PIECE)):
                 yield part
 
-    def _sort(self, offsets: np.ndarray, shifted: np.ndarray) -> None:
+    def _sort(self, offsets: np.ndarray, shifted: dict[str, np.ndarray]) -> None:
         """Sort by subject and time in pieces, with a stable order of ties."""
         pieces = np.unique(
             np.searchsorted(offsets, np.arange(0, self.n_events, PIECE), "left")
@@ -234,8 +319,9 @@ class EventWriter:
         names = list(self._files)
         for parts in zip(*(self._raw(name) for name in names), strict=True):
             columns = dict(zip(names, parts, strict=True))
-            moved = shifted[columns["code"]] & (columns["time"] != NO_TIME)
-            columns["time"] = columns["time"] + moved * (DAY - 1)
+            for time, clock in (("time", "clock"), ("available", "available_clock")):
+                if clock in columns:
+                    _move_dates(columns, time, clock, shifted[clock])
             piece = np.searchsorted(bounds, columns["subject"], "right")
             for i in np.unique(piece):
                 for name, column in columns.items():
@@ -243,7 +329,7 @@ class EventWriter:
                         column[piece == i].tofile(file)
         files = {name: open(self._work / f"{name}.bin", "wb") for name in names}  # noqa: SIM115
         for folder in folders:
-            columns = {n: np.fromfile(folder / n, KINDS[n][0]) for n in names}
+            columns = {n: np.fromfile(folder / n, RAW[n][0]) for n in names}
             shutil.rmtree(folder)
             order = np.lexsort((columns["time"], columns["subject"]))
             for name, file in files.items():
@@ -253,11 +339,14 @@ class EventWriter:
 
     def _describe(self, shifted: np.ndarray) -> str:
         """Write the vocabulary and the metadata, and return the fingerprint."""
+        zone = self._zone_name()
         content: dict[str, Any] = {
             "version": VERSION,
-            "zone": bool(self._zone),
+            "zone": zone is not None,
             "n_events": self.n_events,
-            "columns": [name for name in self._files if name != "subject"],
+            "columns": [
+                name for name in KINDS if name in self._files and name != "subject"
+            ],
             "date_only": [
                 code
                 for code, number in self._words["code"].items()
@@ -266,13 +355,61 @@ class EventWriter:
             "words": {name: list(words) for name, words in self._words.items()},
             "subjects": list(map(_plain, self._subjects)),
         }
+        if zone not in (None, "UTC"):
+            content["zone_name"] = zone
         words = json.dumps(content)
+        (self._work / WORDS).write_text(words, encoding="utf-8")
         fingerprint = content_fingerprint(self._work, content["columns"], words)
         stamps = file_stamps(self._work, content["columns"])
-        (self._work / "words.json").write_text(words, encoding="utf-8")
         about = {"fingerprint": fingerprint, "stamps": stamps}
-        (self._work / "events.json").write_text(json.dumps(about), encoding="utf-8")
+        (self._work / MANIFEST).write_text(json.dumps(about), encoding="utf-8")
         return fingerprint
+
+
+def _move_dates(
+    columns: dict[str, np.ndarray], time: str, clock: str, shifted: np.ndarray
+) -> None:
+    """Move the dates of some codes to the last microsecond of their day."""
+    moved = shifted[columns["code"]] & (columns[clock] > END_OF_DAY)
+    length = columns[clock].astype(np.int64) * QUARTER - 1
+    columns[time] = columns[time] + np.where(moved, length, 0)
+
+
+def _is_there(target: Path, fingerprint: str) -> bool:
+    """Return whether the events are in the target folder, emptying a damaged one.
+
+    Raises
+    ------
+    ValueError
+        If the folder has other content.
+    """
+    if target.is_file():
+        raise _other_content(target)
+    if not target.is_dir() or not (names := {p.name for p in target.iterdir()}):
+        return False
+    if not names <= {MANIFEST, WORDS, "offset.bin", *(f"{k}.bin" for k in KINDS)}:
+        raise _other_content(target)
+    try:
+        existing = EventFiles(target)
+    except (FileNotFoundError, DamagedFolderError):
+        shutil.rmtree(target, ignore_errors=True)
+        return False
+    if existing.fingerprint != fingerprint:
+        raise ValueError(
+            f"EventStore: got a path that already contains other events, {target}. "
+            "Remove that folder, or choose another path."
+        )
+    if existing.is_intact() and existing.is_whole():
+        return True
+    shutil.rmtree(target, ignore_errors=True)
+    return False
+
+
+def _other_content(target: Path) -> ValueError:
+    return ValueError(
+        f"EventStore: got a path with other content than events, {target}. Choose "
+        "another path."
+    )
 
 
 def _plain(subject: Any) -> Any:

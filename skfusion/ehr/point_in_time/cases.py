@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +17,12 @@ from skfusion._validation import (
     check_option,
     check_unique_labels,
     did_you_mean,
+    is_number,
     refuse_unknown_table,
 )
+from skfusion.ehr.events.columns import as_ids
 from skfusion.ehr.events.store import EventStore
+from skfusion.pipelines import warn_of_modality
 
 __all__ = [
     "EventTransformer",
@@ -28,6 +30,7 @@ __all__ = [
     "check_choices",
     "check_gap",
     "check_settings",
+    "ids_of",
     "read_cases",
 ]
 
@@ -109,7 +112,7 @@ def read_cases(
                 f"{owner}: X must have a column {column!r}, got {names}."
                 f"{did_you_mean(column, list(map(str, names)))}"
             )
-    ids = X[subject] if isinstance(X, pd.DataFrame) else pd.Series(X[subject].to_list())
+    ids = ids_of(X, subject, owner)
     index_time = X[time] if isinstance(X, pd.DataFrame) else X[time].to_pandas()
     end = _ends(index_time, store, time, owner) - check_gap(gap, owner)
     return Cases(_places(ids, store, subject, unknown_subject, owner), end)
@@ -137,11 +140,13 @@ def check_settings(estimator: Any, **choices: tuple[Any, ...]) -> None:
         If a parameter is invalid.
     """
     check_choices(estimator, {**CHOICES, **choices})
-    for name in ("min_subjects", "max_codes"):
-        value = getattr(estimator, name)
-        if value is None and name == "max_codes":
-            continue
-        check_number(value, name, type(estimator).__name__, low=1, integer=True)
+    owner, least = type(estimator).__name__, estimator.min_subjects
+    if is_number(least) and 0 < least < 1:
+        pass  # A share of the subjects.
+    else:
+        check_number(least, "min_subjects", owner, low=1, integer=True)
+    if estimator.max_codes is not None:
+        check_number(estimator.max_codes, "max_codes", owner, low=1, integer=True)
 
 
 def check_gap(gap: Any, owner: str) -> int:
@@ -182,25 +187,50 @@ def _ends(column: pd.Series, store: EventStore, name: str, owner: str) -> np.nda
     return column.to_numpy("datetime64[us]").view(np.int64)
 
 
+def ids_of(X: Any, subject: str, owner: str) -> np.ndarray:
+    """Return the subjects of a cohort table as integers or text.
+
+    Raises
+    ------
+    ValueError
+        If a subject is null.
+    TypeError
+        If the subjects are of another type.
+    """
+    column = X[subject]
+    if not isinstance(X, pd.DataFrame):
+        column = pd.Series(column.to_list())
+    null = column.isna().to_numpy()
+    if null.any():
+        raise ValueError(
+            f"{owner}: got null in column {subject!r} in {null.sum()} of {len(null)} "
+            f"rows (row positions {', '.join(map(str, np.flatnonzero(null)[:5]))}). "
+            "Drop these rows, or set their subjects."
+        )
+    return as_ids(column, subject, owner)
+
+
 def _places(
-    ids: pd.Series, store: EventStore, name: str, unknown: str, owner: str
+    ids: np.ndarray, store: EventStore, name: str, unknown: str, owner: str
 ) -> np.ndarray:
     known = store.subjects
-    if pd.api.types.is_integer_dtype(ids) != pd.api.types.is_integer_dtype(known):
+    if (ids.dtype == np.int64) != pd.api.types.is_integer_dtype(known):
+        found = "int64" if ids.dtype == np.int64 else "text"
         raise TypeError(
-            f"{owner}: got {ids.dtype} in column {name!r}, but the subjects of the "
+            f"{owner}: got {found} in column {name!r}, but the subjects of the "
             f"events are {known.dtype}. Convert one of them, e.g. with astype(str)."
         )
-    places = known.get_indexer(pd.Index(ids.astype(known.dtype)))
+    places = known.get_indexer(pd.Index(ids, dtype=known.dtype))
     missing = places < 0
     if missing.any() and unknown == "error":
         positions = ", ".join(map(str, np.flatnonzero(missing)[:5]))
         raise ValueError(
             f"{owner}: got subjects without events in {missing.sum()} of "
             f"{len(missing)} rows (row positions {positions}). Check that the ids in "
-            f"{name!r} ({ids.dtype}) and in the events ({known.dtype}) are the same "
-            "kind of id. If these subjects really have no events, pass "
-            "unknown_subject='empty'."
+            f"{name!r} and in the events ({known.dtype}) are the same kind of id, and "
+            "that the events are those of these subjects: for a fitted model, set "
+            "another store with set_params(events=store) of the fitted transformer. If "
+            "these subjects really have no events, pass unknown_subject='empty'."
         )
     return places
 
@@ -225,7 +255,8 @@ class Seen:
         subjects, rows = _hashes(subject, end)
         shared = np.isin(subjects, self._subjects) & ~np.isin(rows, self._rows)
         if shared.any():
-            warnings.warn(
+            warn_of_modality(
+                "shared subjects",
                 f"{owner}: got {shared.sum()} of {len(shared)} rows of subjects of "
                 "the training rows, at other index times. If these rows test a model, "
                 "split by subject (groups, StratifiedGroupKFold). If they are new "

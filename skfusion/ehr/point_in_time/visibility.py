@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from skfusion._durations import as_duration, as_microseconds
 from skfusion.ehr.events.columns import DAY, NO_TIME
@@ -149,7 +150,7 @@ class WindowEvents(NamedTuple):
     ahead : ndarray of float64 of shape (n_events,)
         Days from the event to the end.
     day : ndarray of int of shape (n_events,)
-        Number of the calendar day.
+        Number of the calendar day in the time zone of the store.
     value : ndarray of float32 of shape (n_events,)
         Numeric value, or NaN.
     """
@@ -268,7 +269,8 @@ def visible_events(
     Yields
     ------
     WindowEvents
-        Events of the next group of rows. Row 0 is the first one of `cases`.
+        Events of the next group of rows that has any. Row 0 is the first one of
+        `cases`.
     """
     known = cases.subject >= 0
     rows = np.flatnonzero(known)
@@ -289,7 +291,10 @@ def visible_events(
     first = 0
     for cut in np.unique(np.minimum(cuts + 1, len(rows))):
         some = slice(first, int(cut))
-        yield _events(columns, rows[some], end[some], low[some], high[some], sight)
+        parts = rows[some], end[some], low[some], high[some]
+        found = _events(columns, *parts, sight, files.zone_name)
+        if len(found.row):
+            yield found
         first = int(cut)
 
 
@@ -348,6 +353,7 @@ def _events(
     low: np.ndarray,
     high: np.ndarray,
     sight: Sight,
+    zone: str | None,
 ) -> WindowEvents:
     n_events = high - low
     before = np.cumsum(n_events) - n_events
@@ -372,6 +378,15 @@ def _events(
         code,
         sight.windows.band(ahead, sight.closed),
         ahead / DAY,
-        time // DAY if sight.days else np.zeros(len(time), dtype=np.int64),
+        _calendar_days(time, zone) if sight.days else np.zeros(len(time), np.int64),
         value,
     )
+
+
+def _calendar_days(time: np.ndarray, zone: str | None) -> np.ndarray:
+    """Return the number of the calendar day of each time in a time zone."""
+    if zone in (None, "UTC"):
+        return time // DAY
+    utc = pd.DatetimeIndex(time.view("datetime64[us]"), tz="UTC")
+    local = utc.tz_convert(zone).tz_localize(None).to_numpy("datetime64[us]")
+    return local.view(np.int64) // DAY

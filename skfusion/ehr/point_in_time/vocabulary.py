@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,15 +20,59 @@ from skfusion.ehr.point_in_time.visibility import (
     row_chunks,
     visible_events,
 )
+from skfusion.pipelines import warn_of_modality
 
-__all__ = ["count_subjects", "learn_bounds", "learn_codes"]
+__all__ = [
+    "chosen_codes",
+    "count_subjects",
+    "is_outcome",
+    "learn_bounds",
+    "learn_codes",
+]
 
 
-# Codes that reveal the outcome of a stay, or are assigned for billing afterwards.
+# Parts of a code (between "//") that reveal the outcome of a stay, or are assigned for
+# billing afterwards. A part is compared as a whole, without letter case, and with "_"
+# for spaces and hyphens.
 OUTCOME_CODES = (
-    *("*DEATH*", "*EXPIRE*", "*DECEASED*", "*DISCHARGE*"),
-    *("DRG*", "*//DRG//*", "*BILLING*"),
+    *("DIED", "DEAD", "EXPIRED", "EXPIRE_FLAG", "HOSPITAL_EXPIRE_FLAG"),
+    *("HOSPITAL_EXPIRED", "PATIENT_EXPIRED", "PATIENT_DIED", "DISCHARGE", "DISCHARGED"),
+    *("HOSPITAL_DISCHARGE", "HOSP_DISCHARGE", "INPATIENT_DISCHARGE"),
+    *("DISCHARGE_LOCATION", "DISCHARGE_DISPOSITION", "DISCHARGE_STATUS"),
+    *("DISCHARGE_TYPE", "DISCHARGE_DATE", "DISCHARGE_TIME", "DISCHARGE_TO"),
+    *("DISCHARGED_TO", "DISCHTIME", "DEATHTIME", "BILLING", "BILLING_CODE"),
+    *("DRG", "MS_DRG", "MSDRG", "APR_DRG", "APRDRG", "DRG_CODE", "HCFA_DRG"),
 )
+# Words that reveal the outcome anywhere in a part without spaces: IN_HOSPITAL_DEATH.
+_OUTCOME_WORDS = ("DEATH", "DECEASED", "MORTALITY", "BILLING")
+OUTCOMES = "outcomes"
+
+
+def is_outcome(code: str) -> bool:
+    """Return whether a code reveals an outcome, as in `OUTCOME_CODES`.
+
+    Parameters
+    ----------
+    code : str
+        A code, whose parts are separated by ``"//"``.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from skfusion.ehr.point_in_time.vocabulary import is_outcome
+    >>> is_outcome("discharge//home"), is_outcome("DX//VAGINAL DISCHARGE")
+    (True, False)
+    """
+    for part in code.upper().split("//"):
+        name = part.strip().replace(" ", "_").replace("-", "_")
+        if name in OUTCOME_CODES:
+            return True
+        if " " not in part.strip() and set(name.split("_")) & set(_OUTCOME_WORDS):
+            return True
+    return False
 
 
 def chosen_codes(
@@ -43,28 +87,67 @@ def chosen_codes(
     include : sequence of str or None
         Patterns such as ``"LAB//*"``. None includes all codes.
     exclude : sequence of str, "outcomes" or None
-        Patterns of codes to exclude. "outcomes" means `OUTCOME_CODES`.
+        Patterns of codes to exclude. "outcomes", also among patterns, means the codes
+        that reveal an outcome, as in `is_outcome`.
 
     Returns
     -------
     ndarray of bool of shape (n_codes,)
     """
-    out = (
-        OUTCOME_CODES if isinstance(exclude, str) and exclude == "outcomes" else exclude
-    )
+    included, outcomes, others = _matches(codes, include, exclude)
+    return included & ~outcomes & ~others
+
+
+def _matches(
+    codes: Sequence[str], include: Sequence[str] | None, exclude: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which codes are included, outcomes to exclude, and otherwise excluded."""
+    out = (OUTCOMES,) if isinstance(exclude, str) and exclude == OUTCOMES else exclude
     for name, patterns in (("include", include), ("exclude", out)):
         if isinstance(patterns, str):
             raise ValueError(
                 f"EventWindows: {name} must be a tuple of patterns such as ('LAB//*',)"
                 f", got {patterns!r}."
             )
-    return np.array(
-        [
-            (include is None or any(fnmatchcase(code, p) for p in include))
-            and not any(fnmatchcase(code, p) for p in out or ())
-            for code in codes
-        ],
-        dtype=bool,
+    patterns = [pattern for pattern in out or () if pattern != OUTCOMES]
+    by_rule = OUTCOMES in (out or ())
+    found = [
+        (
+            include is None or any(fnmatchcase(code, p) for p in include),
+            by_rule and is_outcome(code),
+            any(fnmatchcase(code, p) for p in patterns),
+        )
+        for code in codes
+    ]
+    table = np.array(found, dtype=bool).reshape(len(codes), 3)
+    return table[:, 0], table[:, 1], table[:, 2]
+
+
+N_SHOWN = 10
+
+
+def warn_of_outcomes(estimator: Any, codes: Sequence[str]) -> None:
+    """Warn about included codes that are left out because they reveal an outcome.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Estimator with the parameters ``include`` and ``exclude``.
+    codes : sequence of str
+        All codes.
+    """
+    included, outcomes, others = _matches(codes, estimator.include, estimator.exclude)
+    places = np.flatnonzero(included & outcomes & ~others)
+    if not len(places):
+        return
+    shown = ", ".join(repr(codes[i]) for i in places[:N_SHOWN])
+    more = f" and {len(places) - N_SHOWN} more" if len(places) > N_SHOWN else ""
+    warn_of_modality(
+        "outcomes",
+        f"{type(estimator).__name__}: left out {len(places)} of {included.sum()} "
+        f"codes, which reveal an outcome: {shown}{more}. Pass exclude=None to keep "
+        "them, or name them in exclude to confirm it.",
+        stacklevel=4,
     )
 
 
@@ -97,6 +180,7 @@ def learn_codes(
         Positions of the selected codes, as returned by `choose_codes`.
     """
     owner = type(estimator).__name__
+    warn_of_outcomes(estimator, store.codes)
     warn_of_early(store.files, cases, no_events, estimator.closed, owner)
     return choose_codes(
         store.codes,
@@ -113,7 +197,7 @@ def choose_codes(
     codes: list[str],
     counts: np.ndarray,
     *,
-    min_subjects: int,
+    min_subjects: float,
     max_codes: int | None,
     n_subjects: int,
     no_events: np.ndarray,
@@ -127,8 +211,8 @@ def choose_codes(
         All codes.
     counts : ndarray of int of shape (n_codes,)
         Number of subjects in which each code is visible.
-    min_subjects : int
-        Minimum number of subjects of a selected code.
+    min_subjects : int or float
+        Minimum number of subjects of a selected code, or a share between 0 and 1.
     max_codes : int or None
         Maximum number of selected codes.
     n_subjects : int
@@ -143,20 +227,27 @@ def choose_codes(
     ndarray of int of shape (n_chosen,)
         Positions of the selected codes, sorted by code name.
 
-    Raises
-    ------
-    ValueError
+    Warns
+    -----
+    UserWarning
         If no code is visible in enough subjects.
     """
-    often = np.flatnonzero(counts >= min_subjects)
+    least = min_subjects
+    if least < 1:  # A share.
+        least = max(1, math.ceil(round(least * n_subjects, 9)))
+    often = np.flatnonzero(counts >= least)
     if not len(often):
-        raise ValueError(
+        share = "" if least == min_subjects else f" ({min_subjects:.1%})"
+        warn_of_modality(
+            "no codes",
             f"{owner}: got {(counts > 0).sum()} codes visible to the training rows, "
-            f"but none of them in at least min_subjects={min_subjects} of their "
+            f"but none of them in at least min_subjects={least}{share} of their "
             f"{n_subjects} subjects. {no_events.sum()} of {len(no_events)} rows have "
-            "no visible event. Check index times, include and exclude, or lower "
-            "min_subjects."
+            "no visible event. There are no features, so that a modality is absent in "
+            "every row. Check index times, include and exclude, or lower min_subjects.",
+            stacklevel=4,
         )
+        return np.zeros(0, dtype=np.int64)
     ranked = sorted(often, key=lambda i: (-counts[i], codes[i]))
     return np.array(sorted(ranked[:max_codes], key=lambda i: codes[i]))
 
@@ -229,7 +320,8 @@ def warn_of_early(
         late = first >= end if closed == "left" else first > end
         n_early += int((late & (first != NO_TIME)).sum())
     if n_early > USUAL * len(no_events):
-        warnings.warn(
+        warn_of_modality(
+            "early",
             f"{owner}: got {n_early} of {len(no_events)} training rows with an index "
             "time before all events of their subjects, so that they have no visible "
             "event. Check ids, index times and time zones.",
@@ -290,7 +382,7 @@ def learn_bounds(
         )
     place = np.full(len(sight.codes), -1)
     place[codes] = np.arange(len(codes))
-    numbers, values = [], []
+    numbers, values = [np.zeros(0, dtype=int)], [np.zeros(0, dtype=np.float32)]
     for _, parts in _by_subject(files, cases, sight):
         for part in parts:
             wanted = (place[part.code] >= 0) & ~np.isnan(part.value)

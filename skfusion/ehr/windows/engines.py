@@ -80,7 +80,7 @@ def compiled_pairs(
     # Each row of the matrix is one pair, as if the plan had a single code.
     place = np.arange(shape[0] * shape[1], dtype=np.int32).reshape(1, *shape)
     where = np.cumsum(kept) - 1, np.where(kept, 0, -1)
-    matrix = value.reshape(len(value), -1)
+    matrix = value.reshape(len(value), shape[0] * shape[1])
     totals = _compute(events, windows, plan, pairs, where, place, matrix)
     return Block(rows, pairs.row[kept], chosen[kept], value, totals)
 

@@ -12,7 +12,12 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion.ehr.events.store import EventStore
-from skfusion.ehr.point_in_time.cases import EventTransformer, Seen, check_settings
+from skfusion.ehr.point_in_time.cases import (
+    EventTransformer,
+    Seen,
+    check_settings,
+    ids_of,
+)
 from skfusion.ehr.point_in_time.visibility import Sight, Windows
 from skfusion.ehr.point_in_time.vocabulary import (
     chosen_codes,
@@ -63,10 +68,15 @@ class EventWindows(EventTransformer):
     include : tuple of str or None, default=None
         Patterns of codes to include, such as ``"LAB//*"``. None includes all codes.
     exclude : tuple of str, "outcomes" or None, default="outcomes"
-        Patterns of codes to exclude. "outcomes" excludes codes of death, discharge and
-        billing: `skfusion.ehr.point_in_time.vocabulary.OUTCOME_CODES`.
-    min_subjects : int, default=10
-        Minimum number of training subjects in which a code must be visible.
+        Patterns of codes to exclude. "outcomes", also among the patterns, excludes
+        codes of death, discharge and billing with a warning. These are codes of which a
+        whole part between ``//`` has such a name, without letter case:
+        `skfusion.ehr.point_in_time.vocabulary.OUTCOME_CODES`.
+    min_subjects : int or float, default=10
+        Minimum number of training subjects in which a code must be visible. A float
+        between 0 and 1 is a share of the training subjects. If no code is left, `fit`
+        warns and there are no features, also not those of `totals`. A fusion estimator
+        treats the modality as absent in every row.
     max_codes : int or None, default=None
         Maximum number of codes. The codes visible in most subjects are kept.
     closed : {"left", "right"}, default="left"
@@ -160,7 +170,7 @@ class EventWindows(EventTransformer):
         totals: Sequence[str] = ("count", "n_codes", "history"),
         include: Sequence[str] | None = None,
         exclude: Sequence[str] | str | None = "outcomes",
-        min_subjects: int = 10,
+        min_subjects: float = 10,
         max_codes: int | None = None,
         closed: str = "left",
         gap: Any = "0h",
@@ -210,8 +220,13 @@ class EventWindows(EventTransformer):
         Raises
         ------
         ValueError
-            If a parameter is invalid, no code is visible in enough subjects, or for
-            the reasons given in `transform`.
+            If a parameter is invalid, or for the reasons given in `transform`.
+
+        Warns
+        -----
+        UserWarning
+            If no code is visible in enough subjects, if codes are left out because they
+            reveal an outcome, or if most index times are before all events.
         """
         self._check()
         source = self._source()
@@ -232,7 +247,7 @@ class EventWindows(EventTransformer):
         if self.clip is not None:
             bounds = learn_bounds(store.files, cases, sight, chosen, self.clip)
             self.clip_bounds_ = bounds
-        self._seen = Seen(X[self.subject], cases.end)
+        self._seen = Seen(ids_of(X, self.subject, "EventWindows"), cases.end)
         if self.output == "dense":
             warn_of_size(len(cases.end), self._plan())
         return self
@@ -263,7 +278,8 @@ class EventWindows(EventTransformer):
         source = self._source()
         cases = self._cases(X, source.store)
         if self.shared_subjects == "warn":
-            self._seen.warn_of_shared(X[self.subject], cases.end, "EventWindows")
+            subjects = ids_of(X, self.subject, "EventWindows")
+            self._seen.warn_of_shared(subjects, cases.end, "EventWindows")
         kind = SparseOutput if self.output == "sparse" else DenseOutput
         plan = self._plan()
         output = kind(len(cases.end), plan)
@@ -383,5 +399,6 @@ class EventWindows(EventTransformer):
 
     def _plan(self) -> FeaturePlan:
         windows = Windows.parse(self.windows, self.nested)
-        chosen = self.aggs, self.aggs_by_prefix, self.totals
+        totals = self.totals if self.codes_ else ()
+        chosen = self.aggs, self.aggs_by_prefix, totals
         return FeaturePlan(self.codes_, windows, *chosen)

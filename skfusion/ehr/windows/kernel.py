@@ -92,7 +92,7 @@ def sum_bands(
     new_day = new_pair.copy()
     new_day[1:] |= day[1:] != day[:-1]
     start = np.flatnonzero(new_cell)
-    stop = np.append(start[1:], len(key))
+    stop = np.append(start, len(key))[1:]
     cell = np.cumsum(new_cell) - 1
     pairs = key[new_pair]
     place = band[start], np.cumsum(new_pair)[start] - 1

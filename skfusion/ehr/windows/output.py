@@ -107,7 +107,7 @@ class Block(NamedTuple):
         """Return the row, column and value of each known cell, ordered by row."""
         columns = plan.place[self.place]
         known = ~np.isnan(self.value) & (columns >= 0)
-        row = np.repeat(self.row, known.reshape(len(known), -1).sum(axis=1))
+        row = np.repeat(self.row, known.sum(axis=(1, 2)))
         column, value = columns[known], self.value[known]
         if self.totals is None:
             return row, column, value

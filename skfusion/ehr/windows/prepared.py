@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skfusion._paths import cache_folder
+from skfusion.ehr.events.folders import (
+    DamagedFolderError,
+    new_working_folder,
+    put_into_place,
+    read_json,
+)
 from skfusion.ehr.events.handle import FolderHandle
 from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.point_in_time.cases import Cases
@@ -31,7 +36,8 @@ from skfusion.ehr.windows.plan import FeaturePlan, check_statistics
 __all__ = ["Preparation", "PreparedFiles", "PreparedPairs", "PreparedWindows"]
 
 
-VERSION = b"2"  # Version of the file format.
+VERSION = b"3"  # Version of the file format.
+MANIFEST = "prepared.json"
 ARRAYS = ("subject", "end", "start", "place", "value")
 # Statistics from which all totals and the vocabulary of codes are computed.
 ALWAYS = ("count", "since_first")
@@ -125,18 +131,17 @@ class PreparedWindows(FolderHandle):
     """
 
     __module__ = "skfusion.ehr.windows"
+    _kind = "windows"
+    _manifest = MANIFEST
 
     def __init__(
         self, path: str | os.PathLike[str], fingerprint: str | None = None
     ) -> None:
-        place = Path(os.path.abspath(os.path.expanduser(path)))
+        given = os.path.expanduser(path)
+        place = Path(os.path.abspath(given))
         found = PreparedFiles(place).fingerprint
-        if fingerprint is not None and fingerprint != found:
-            raise ValueError(
-                f"PreparedWindows: got features in {place} that do not match the "
-                "fingerprint of this handle. Prepare them again."
-            )
-        self._point_to(place, found)
+        _check_fingerprint(place, found, fingerprint)
+        self._point_to(place, found, given)
 
     @classmethod
     def write(
@@ -174,19 +179,15 @@ class PreparedWindows(FolderHandle):
         fingerprint = digest.hexdigest()
         folder = cache_folder() / "windows" / fingerprint
         folder = folder if path is None else Path(os.path.abspath(path))
-        if (folder / "prepared.json").exists():
+        folder = folder.resolve() if folder.is_symlink() else folder
+        if _is_there(folder, fingerprint):
             return cls(folder, fingerprint)
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-            raise ValueError(
-                f"EventWindows: got a path with other content than prepared features, "
-                f"{folder}. Choose another path."
-            )
         single = Cases(*rows)
         plan = what.plan(store.codes)
         arrays = *rows, *_computed(store, single, what, plan, **how)
         about = {
             "fingerprint": fingerprint,
-            "events": [str(store.path), store.fingerprint],
+            "events": [str(store.path), store.fingerprint, store.given],
             "what": what.as_json(),
         }
         _write(folder, dict(zip(ARRAYS, arrays, strict=True)), about)
@@ -197,9 +198,27 @@ class PreparedWindows(FolderHandle):
     @property
     def files(self) -> PreparedFiles:
         """Return the files, after checking that they are unchanged."""
-        files = _opened(self.path, self.fingerprint)
+        files = self._open()
         files.check()
         return files
+
+    def _open(self) -> PreparedFiles:
+        folder = self._folder()
+        if not (folder / MANIFEST).exists():
+            _opened.cache_clear()  # To say that the folder is missing.
+        return _opened(folder, self.fingerprint)
+
+    def verify(self) -> None:
+        """Read all features and compare them with their digest.
+
+        Raises
+        ------
+        ValueError
+            If the features differ.
+        FileNotFoundError
+            If the folder does not exist.
+        """
+        self._open().verify()
 
     @property
     def store(self) -> EventStore:
@@ -207,6 +226,8 @@ class PreparedWindows(FolderHandle):
         return self.files.store
 
     def __repr__(self) -> str:
+        if not (self._folder() / MANIFEST).exists():
+            return f"PreparedWindows(missing, fingerprint {self.fingerprint[:8]})"
         files = self.files
         return (
             f"PreparedWindows({files.n_rows:,} rows, {len(files.plan.names):,} "
@@ -250,27 +271,72 @@ def _computed(
 
 def _write(folder: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
     """Write the folder atomically."""
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    work = folder.parent / f".writing-{uuid.uuid4().hex}"
-    work.mkdir(mode=0o700)
+    work = new_working_folder(folder.parent)
     try:
         for name, array in arrays.items():
             np.save(work / f"{name}.npy", array)
+        about["digest"] = _digest(work)
         about["stamps"] = _stamps(work)
-        (work / "prepared.json").write_text(json.dumps(about), encoding="utf-8")
+        (work / MANIFEST).write_text(json.dumps(about), encoding="utf-8")
         try:
-            os.replace(work, folder)
+            put_into_place(work, folder)
         except OSError:
             # Another process may have written the same folder first.
-            if not (folder / "prepared.json").exists():
+            if not _is_there(folder, about["fingerprint"]):
                 raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def _is_there(folder: Path, fingerprint: str) -> bool:
+    """Return whether the features are in a folder, emptying a damaged one.
+
+    Raises
+    ------
+    ValueError
+        If the folder has other content.
+    """
+    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    ours = {MANIFEST, *(f"{name}.npy" for name in ARRAYS)}
+    if folder.is_file() or not names <= ours:
+        raise ValueError(
+            f"EventWindows: got a path with other content than prepared features, "
+            f"{folder}. Choose another path."
+        )
+    if not names:
+        return False
+    try:
+        existing = PreparedFiles(folder)
+    except (FileNotFoundError, DamagedFolderError):
+        existing = None
+    if existing is not None:
+        _check_fingerprint(folder, existing.fingerprint, fingerprint)
+        if existing.is_whole() and existing.is_intact():
+            return True
+    shutil.rmtree(folder, ignore_errors=True)
+    return False
+
+
+def _check_fingerprint(place: Path, found: str, wanted: str | None) -> None:
+    if wanted is not None and wanted != found:
+        raise ValueError(
+            f"PreparedWindows: got features in {place} that do not match the "
+            "fingerprint of this handle. Prepare them again."
+        )
+
+
 def _stamps(folder: Path) -> list[list[int]]:
     states = [(folder / f"{name}.npy").stat() for name in ARRAYS]
     return [[state.st_size, state.st_mtime_ns] for state in states]
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in ARRAYS:
+        with open(folder / f"{name}.npy", "rb") as file:
+            while part := file.read(1 << 22):
+                digest.update(part)
+    return digest.hexdigest()
 
 
 class PreparedFiles:
@@ -285,36 +351,70 @@ class PreparedFiles:
     ------
     FileNotFoundError
         If the folder does not contain prepared features.
+    DamagedFolderError
+        If the description of the features cannot be parsed.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            text = (folder / "prepared.json").read_text(encoding="utf-8")
-        except FileNotFoundError:
+            self._about = read_json(folder / MANIFEST, "PreparedWindows")
+        except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(
                 f"PreparedWindows: got a folder without prepared features, {folder}. "
-                "Prepare them again with EventWindows.prepare."
+                "Prepare them again with EventWindows.prepare, or set the events "
+                "themselves with set_params(events=store)."
             ) from None
-        self._about = json.loads(text)
+        keys = {"fingerprint", "events", "what", "digest", "stamps"}
+        if not self._about.keys() >= keys:
+            raise DamagedFolderError(
+                f"PreparedWindows: got a damaged file {MANIFEST} in {folder}. Prepare "
+                "the features again."
+            )
         self.fingerprint: str = self._about["fingerprint"]
 
     def check(self) -> None:
         """Raise a ValueError if a file changed since it was written."""
+        if not self.is_whole():
+            self._raise_changed()
+
+    def verify(self) -> None:
+        """Raise a ValueError if the content differs from its digest."""
+        if not self.is_intact():
+            self._raise_changed()
+
+    def _raise_changed(self) -> None:
+        raise ValueError(
+            f"PreparedWindows: got files in {self.folder} that changed since they "
+            "were written. Remove that folder and prepare them again."
+        )
+
+    def is_whole(self) -> bool:
+        """Return whether the files are unchanged since they were written."""
         try:
-            same = _stamps(self.folder) == self._about["stamps"]
+            now = _stamps(self.folder)
         except FileNotFoundError:
-            same = False
-        if not same:
-            raise ValueError(
-                f"PreparedWindows: got files in {self.folder} that changed since they "
-                "were written. Remove that folder and prepare them again."
-            )
+            return False
+        if now == self._about["stamps"]:
+            return True
+        # Copying a folder changes the modification times but not the content.
+        if not self.is_intact():
+            return False
+        self._about["stamps"] = now
+        return True
+
+    def is_intact(self) -> bool:
+        """Return whether the content is that of the digest, reading all of it."""
+        try:
+            return _digest(self.folder) == self._about["digest"]
+        except FileNotFoundError:
+            return False
 
     @cached_property
     def store(self) -> EventStore:
         """Return the store of the events."""
-        return EventStore(*self._about["events"])
+        path, fingerprint, given = self._about["events"]
+        return EventStore.at(path, fingerprint, given)
 
     @cached_property
     def what(self) -> Preparation:
@@ -384,4 +484,6 @@ class PreparedFiles:
 @lru_cache(maxsize=32)
 def _opened(path: Path, fingerprint: str) -> PreparedFiles:
     """Return the files of a handle, opened once per process."""
-    return PreparedFiles(path)
+    files = PreparedFiles(path)
+    _check_fingerprint(path, files.fingerprint, fingerprint)
+    return files

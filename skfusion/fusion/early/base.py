@@ -149,7 +149,8 @@ class BaseEarlyFusion(BaseFusion):
             data.X, data.y, data.sample_weight, data.groups
         )
         # Unreadable images count as absent, and only the transformers detect them.
-        kept = self._usable_rows(blocks.presence)
+        self._learned = np.array([bool(v.shape[1]) for v in blocks.arrays.values()])
+        kept = self._usable_rows(blocks.presence, self._learned)
         self._log(
             "; ".join(f"{k}: {v.shape[1]} features" for k, v in blocks.arrays.items())
         )
@@ -158,9 +159,9 @@ class BaseEarlyFusion(BaseFusion):
         self._target.summarise(data.y, data.sample_weight)
         estimator = self._estimator_of("estimator")
         arrays, shown = self._augment(arrays, data, estimator, rng)
-        varies = np.asarray(~shown.presence.all(axis=0))
+        varies = np.asarray(~shown.presence.all(axis=0)) & self._learned
         self._flagged = np.flatnonzero(varies)
-        self._set_support(varies)
+        self._set_support(varies | ~self._learned)
         joined = self._fit_join(join, arrays, shown, rng)
         self._imputer = None
         if not accepts_nan(estimator):
@@ -189,10 +190,11 @@ class BaseEarlyFusion(BaseFusion):
         rng: np.random.RandomState,
     ) -> np.ndarray:
         """Fit the balance and the join, and return the joined training rows."""
-        blocks = Blocks(arrays, data.presence)
-        self._balance = Balance(self.balance).fit(
-            blocks, self._blocks.feature_names_, data.sample_weight
-        )
+        blocks = self._with_features(arrays, data.presence)
+        names = self._blocks.feature_names_
+        if not self._learned.any():
+            names = {**names, self._modalities[0].name: np.array(["constant"])}
+        self._balance = Balance(self.balance).fit(blocks, names, data.sample_weight)
         self.join_ = join.fit(
             self._balance.apply(blocks),
             data.y,
@@ -330,8 +332,21 @@ class BaseEarlyFusion(BaseFusion):
         joined = self._join(arrays, presence)
         return joined if self._imputer is None else self._imputer.transform(joined)
 
+    def _with_features(
+        self, arrays: dict[str, np.ndarray], presence: np.ndarray
+    ) -> Blocks:
+        """Return the blocks of the modalities of which something was learned."""
+        if not self._learned.any():  # Estimators need a feature.
+            constant = {self._modalities[0].name: np.zeros((len(presence), 1))}
+            return Blocks(constant, presence[:, :1])
+        known = zip(arrays.items(), self._learned, strict=True)
+        return Blocks(
+            {name: block for (name, block), has in known if has},
+            presence[:, self._learned],
+        )
+
     def _join(self, arrays: dict[str, np.ndarray], presence: np.ndarray) -> np.ndarray:
-        blocks = self._balance.apply(Blocks(arrays, presence))
+        blocks = self._balance.apply(self._with_features(arrays, presence))
         joined = check_joined(
             self.join_.transform(blocks), len(presence), self.join_, type(self).__name__
         )

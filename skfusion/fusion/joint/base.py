@@ -48,6 +48,7 @@ from skfusion.fusion.torch_runtime import (
 from skfusion.image.networks.backbones import Backbone
 from skfusion.image.networks.inference import resolve_device
 from skfusion.modality import missing_column_message
+from skfusion.pipelines import joined_warnings
 from skfusion.splits import validation_rows
 
 __all__ = ["BaseJointFusion"]
@@ -111,7 +112,8 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         rng = check_random_state(self.random_state)
         self._fit_inputs(data, rng, device)
         inputs = self._encode_inputs(data.X)
-        kept = self._usable_rows(inputs.presence)
+        self._learned = np.array([part.learned for part in self._inputs])
+        kept = self._usable_rows(inputs.presence, self._learned)
         if len(kept) < len(inputs):
             data, inputs = data.rows(kept), inputs.rows(kept)
         varies = ~inputs.presence.all(axis=0)
@@ -137,9 +139,10 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         ]
         encoded = with_encoder(self.encoders, self._inputs, type(self).__name__)
         self.fusion_type_ = "I" if len(encoded) == len(self._inputs) else "II"
-        self._inputs = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_input)(part, data) for part in self._inputs
-        )
+        with joined_warnings():
+            self._inputs = Parallel(n_jobs=self.n_jobs)(
+                delayed(_fit_input)(part, data) for part in self._inputs
+            )
         dtype = self._network_dtype(device)
         self._dtype = np.dtype(str(dtype).removeprefix("torch."))
         self.modalities_ = with_transformers(
@@ -366,12 +369,13 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
 
     def _encode_inputs(self, X: pd.DataFrame) -> NetInputs:
         arrays, presence = {}, []
-        for part in self._inputs:
-            array, present = part.encode(X)
-            if isinstance(array, np.ndarray):
-                array = np.ascontiguousarray(array.astype(self._dtype, copy=False))
-            arrays[part.modality.name] = array
-            presence.append(present)
+        with joined_warnings():
+            for part in self._inputs:
+                array, present = part.encode(X)
+                if isinstance(array, np.ndarray):
+                    array = np.ascontiguousarray(array.astype(self._dtype, copy=False))
+                arrays[part.modality.name] = array
+                presence.append(present)
         return NetInputs(arrays, np.column_stack(presence))
 
     def _read_inputs(self, X: Any) -> NetInputs:
@@ -581,7 +585,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
 
 def _fit_input(part: Any, data: TrainingData) -> Any:
     part.fit(data.X, data.y, data.sample_weight, data.groups)
-    return part
+    return part if part.learned else part.absent()
 
 
 def _blocks(part: Any) -> list[list[str]]:

@@ -70,6 +70,8 @@ class BlockInput:
     brings_network = False
     #: Whether batch norms of this encoder follow the data in training.
     follows_data = False
+    #: Whether anything was learned of the modality.
+    learned = True
 
     def __init__(self, modality: Modality) -> None:
         self.modality = modality
@@ -90,11 +92,22 @@ class BlockInput:
         totals = np.where(known, block, 0.0).sum(axis=0)
         self._means = totals / np.maximum(known.sum(axis=0), 1)
         self.n_features = block.shape[1]
+        self.learned = self.n_features > 0
+
+    def absent(self) -> BlockInput:
+        """Return the input of a modality of which nothing was learned."""
+        part = BlockInput(self.modality)
+        part._blocks, part._means = self._blocks, np.zeros(1)
+        # A network layer needs at least one input, which is always replaced.
+        part.n_features, part.learned = 1, False
+        return part
 
     def encode(self, X: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """Return imputed features (n, n_features) and the presence (n,)."""
         blocks = self._blocks.transform(X)
         block = blocks.arrays[self.modality.name]
+        if not self.learned:
+            return np.zeros((len(X), 1)), blocks.presence[:, 0]
         return np.where(np.isnan(block), self._means, block), blocks.presence[:, 0]
 
     def new_tail(self) -> nn.Module:
@@ -131,6 +144,8 @@ class ModuleInput(BlockInput):
     ) -> None:
         """Fit the transformer on the rows with the modality."""
         super().fit(X, y, sample_weight, groups)
+        if not self.learned:
+            return
         self.dtype = self._encoder.dtype
         self.follows_data = self._encoder.trainable == "all"
 
@@ -183,6 +198,8 @@ class ImageInput:
 
     dtype = np.dtype(np.float32)
     brings_network = True
+    #: Whether anything was learned of the modality.
+    learned = True
     # Clinical cohorts are too small to re-estimate batch norms.
     follows_data = False
 

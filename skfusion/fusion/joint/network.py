@@ -426,6 +426,9 @@ def build_network(
             )
         else:
             encoder = DirectEncoder(part.n_features, params.get("replicate", 1))
+        encoders[name] = encoder
+        if not inputs.presence[:, j].any():  # Nothing was learned of this modality.
+            continue
         rows = NetInputs(
             {"x": inputs.arrays[name]}, np.ones((len(inputs), 1), dtype=bool)
         ).rows(np.flatnonzero(inputs.presence[:, j]))
@@ -433,7 +436,6 @@ def build_network(
         features = outputs_of(tail, _run_tail, rows, device)
         encoder.standardize.calibrate(torch.from_numpy(features))
         _check_gradient(tail, rows, part, architecture.owner)
-        encoders[name] = encoder
     join = build_join(
         architecture.join,
         architecture.join_params,

@@ -296,6 +296,11 @@ class BaseLateFusion(BaseFusion):
         self._members, P = fit_members(
             members, data, folds, self._target, n_jobs=self.n_jobs
         )
+        nothing = [
+            getattr(member.transformer, "learned_nothing_", False)
+            for member in self._members
+        ]
+        self._learned = ~np.array(nothing, dtype=bool)
         self._calibrators: dict[str, Calibrator] = {}
         self._final_calibrator: Calibrator | None = None
         if folds:
@@ -448,6 +453,8 @@ class BaseLateFusion(BaseFusion):
         """Fit calibrators, combination and final calibrator, in this order."""
         # Rows without any out-of-fold prediction (unreadable images) are excluded.
         predicted = ~np.isnan(P).all(axis=(1, 2))
+        if not predicted.any():  # Nothing was learned of any modality.
+            return
         number = np.cumsum(predicted) - 1
         folds = [
             (number[train[predicted[train]]], number[test[predicted[test]]])
@@ -458,7 +465,7 @@ class BaseLateFusion(BaseFusion):
         y, weights = data.y, data.sample_weight
         for j, member in enumerate(self._members):
             method = methods.get(member.name)
-            if method:
+            if method and not np.isnan(P[:, j]).all():
                 self._calibrators[member.name], P[:, j] = self._calibrate(
                     method, P[:, j], y, folds, weights, what=member.label
                 )

@@ -264,8 +264,12 @@ class Combination:
         self._keeps_nan = absent & accepts_nan(self.final_estimator)
         self._flagged = np.flatnonzero(absent & ~self._keeps_nan)
         # Missing member predictions are imputed with the training mean.
-        self._neutral = np.nanmean(self._evidence(P), axis=0)
-        self._neutral[self._keeps_nan] = np.nan
+        # A member of which nothing was learned makes no prediction at all.
+        never = ~present.any(axis=0)
+        evidence = self._evidence(P)
+        evidence[:, never] = 0.0
+        self._neutral = np.nanmean(evidence, axis=0)
+        self._neutral[self._keeps_nan & ~never] = np.nan
         self.final_estimator_ = fit_learner(
             self.target.adapt(clone(self.final_estimator)),
             self._meta_features(P, present),

@@ -21,6 +21,7 @@ from skfusion.fusion.inner_estimators import (
 )
 from skfusion.fusion.targets import Target
 from skfusion.modality import Modality, presence_mask
+from skfusion.pipelines import joined_warnings
 from skfusion.splits import Fold
 
 __all__ = ["predict_members", "fit_members", "new_member", "predictor_name"]
@@ -99,11 +100,12 @@ def fit_members(
     """
     everything = np.arange(len(data.y))
     tasks = [(everything, everything[:0]), *folds]
-    results = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_member)(member, data, j, train, test, target)
-        for train, test in tasks
-        for j, member in enumerate(members)
-    )
+    with joined_warnings():
+        results = Parallel(n_jobs=n_jobs)(
+            delayed(_fit_member)(member, data, j, train, test, target)
+            for train, test in tasks
+            for j, member in enumerate(members)
+        )
     fitted = [
         replace(member, transformer=model)
         for member, (model, _) in zip(members, results[: len(members)], strict=True)
@@ -137,9 +139,10 @@ def predict_members(
     """
     present = presence_mask(members, cohort)
     P = np.full((len(cohort), len(members), target.n_outputs), np.nan)
-    for j, member in enumerate(members):
-        rows = np.flatnonzero(present[:, j])
-        P[rows, j] = _predict_member(member, cohort, rows, target)
+    with joined_warnings():
+        for j, member in enumerate(members):
+            rows = np.flatnonzero(present[:, j])
+            P[rows, j] = _predict_member(member, cohort, rows, target)
     return P
 
 

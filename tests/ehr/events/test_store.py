@@ -159,9 +159,9 @@ def test_an_iterator_that_breaks_leaves_nothing(tmp_path):
 def test_dates_without_time_are_at_the_end_of_their_day():
     frame = pd.DataFrame(
         {
-            "subject_id": [1, 1, 1, 1],
-            "time": [NIGHT, NIGHT, NIGHT, NIGHT + pd.Timedelta("1h")],
-            "code": ["date", "date", "mixed", "mixed"],
+            "subject_id": 1,
+            "time": [NIGHT, NIGHT, *(NIGHT + pd.to_timedelta([0, 1, 2], unit="h"))],
+            "code": ["date", "date", "mixed", "mixed", "mixed"],
         }
     )
     store = EventStore.from_frame(frame)
