@@ -21,6 +21,7 @@ __all__ = [
     "as_ids",
     "as_times",
     "end_of_day",
+    "has_time_zone",
     "later_of",
     "prefixed",
     "with_answers",
@@ -194,6 +195,17 @@ def _as_time(cell: Any) -> Any:
         return pd.Timestamp(cell)
     except (ValueError, TypeError):
         return None
+
+
+def has_time_zone(cells: pd.Series) -> bool | None:
+    """Return whether times have a time zone, or None if no cell is a time."""
+    if not pd.api.types.is_datetime64_any_dtype(cells):
+        cells = cells.dropna()
+    try:
+        times = as_times(cells, "")
+    except ValueError:
+        return None
+    return times.dt.tz is not None if len(times) else None
 
 
 def end_of_day(times: pd.Series, where: pd.Series | None = None) -> pd.Series:

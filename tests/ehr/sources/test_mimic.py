@@ -9,6 +9,7 @@ from skfusion import EventStore
 from skfusion.ehr.sources import read_mimic
 
 pytest.importorskip("duckdb")
+pytestmark = pytest.mark.filterwarnings("ignore:read_mimic. got no tables")
 
 FOUR = {
     "hosp/patients": {

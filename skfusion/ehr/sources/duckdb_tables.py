@@ -1,0 +1,339 @@
+"""Tables of a duckdb connection, or of CSV and Parquet files in a folder."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import pandas as pd
+
+from skfusion._dependencies import require
+from skfusion.ehr.sources.table_files import (
+    dialect_of,
+    find_tables,
+    literal,
+    transcoded,
+)
+
+__all__ = ["DuckTables", "FileLayout"]
+
+
+VECTOR = 2048  # Rows of a vector, the unit in which duckdb returns results.
+MISSING = -(2**63) + 1  # Replaces null, beside which pandas has floats.
+TOO_WIDE = ("HUGEINT", "UHUGEINT", "UBIGINT", "DECIMAL")  # Not exact in pandas.
+NOT_WHOLE = "not a whole number: "
+# Words that programs write for null, in columns that cannot hold a text.
+NULL_WORDS = ", ".join(
+    f"'{word}'"
+    for word in (
+        *("", "NA", "N/A", "NULL", "null", "Null", r"\N", "NaN", "nan", "None", "<NA>"),
+    )
+)
+NOT_TEXT = re.compile(
+    r".*(_id|date|time|_of_birth|_as_number|valuenum|itemid|amount|_version|error)|"
+    r"dob|dod|anchor_age|anchor_year|cancelreason|dose_val_rx"
+)
+
+
+class FileLayout(NamedTuple):
+    """Tables and columns that are expected in a folder, and the dialect of its files.
+
+    `vocabulary` names tables of an OMOP vocabulary, and `whole` the columns that are
+    converted to integers.
+    """
+
+    known: frozenset[str]
+    vocabulary: frozenset[str] = frozenset()
+    whole: frozenset[str] = frozenset()
+    encoding: str | None = None
+    delimiter: str | None = None
+
+    def check(self, owner: str) -> Self:
+        """Raise an error for an unknown encoding or delimiter."""
+        try:
+            codecs.lookup(self.encoding or "utf-8")
+        except (LookupError, TypeError):
+            raise ValueError(
+                f"{owner}: encoding must be the name of an encoding such as "
+                f"'latin-1', got {self.encoding!r}."
+            ) from None
+        given = self.delimiter
+        if given is not None and not (isinstance(given, str) and len(given) == 1):
+            raise ValueError(
+                f"{owner}: delimiter must be one character, got {given!r}."
+            )
+        return self
+
+
+def _quoted(name: str) -> str:
+    """Return an SQL identifier in quotes."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _whole(column: str, kind: str, name: str) -> str:
+    """Return an SQL expression of an exact 64-bit integer."""
+    if kind in ("DOUBLE", "FLOAT"):
+        right = f"{column} = trunc({column}) AND abs({column}) < {2**53}"
+        given = f"{column} IS NULL OR isnan({column})"
+    else:
+        text = f"CAST({column} AS VARCHAR)"
+        decimal = f"TRY_CAST({text} AS DECIMAL(38, 9))"
+        right = (
+            f"TRY_CAST({text} AS BIGINT) IS NOT NULL AND (NOT regexp_matches({text}, "
+            f"'[.eE]') OR {decimal} = floor({decimal}))"
+        )
+        given, column = f"{column} IS NULL", text
+    return (
+        f"CASE WHEN {given} THEN NULL WHEN {right} THEN CAST({column} AS BIGINT) "
+        f"ELSE error('{NOT_WHOLE}{name.lower()}') END"
+    )
+
+
+class DuckTables:
+    """Tables read with duckdb, from a duckdb file or from CSV and Parquet files.
+
+    Parameters
+    ----------
+    connection : duckdb.DuckDBPyConnection or None
+        The connection. None opens an in-memory database.
+    owner : str
+        Name of the reader for messages.
+    chunk_size : int
+        Approximate number of rows in a chunk.
+    opened_here : bool, default=True
+        Whether `close` closes the connection.
+    """
+
+    def __init__(
+        self,
+        connection: Any | None,
+        owner: str,
+        chunk_size: int,
+        opened_here: bool = True,
+    ) -> None:
+        self._duckdb = require("duckdb", "ehr")
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        if connection is None:
+            # Spill files would otherwise be written into the working directory.
+            self._folder = tempfile.TemporaryDirectory(prefix="skfusion-")
+            connection = self._duckdb.connect(
+                config={"temp_directory": self._folder.name}
+            )
+        self._connection = connection
+        self._owner = owner
+        self._vectors = max(1, chunk_size // VECTOR)
+        self._opened_here = opened_here
+        self._columns: dict[str, list[str]] = {}
+        self._texts: set[str] = set()  # Tables of CSV files.
+        self._whole: frozenset[str] = frozenset()
+
+    @classmethod
+    def of_folder(
+        cls, folder: Path, owner: str, chunk_size: int, layout: FileLayout
+    ) -> Self:
+        """Open a folder of the files of known tables.
+
+        The connection can read no other folder, and no other table name is used.
+
+        Raises
+        ------
+        ValueError
+            If there is no table file, a table has two files, or a file is damaged.
+        """
+        folder = Path(os.path.abspath(folder))
+        found = find_tables(folder, layout.known, owner)
+        tables = cls(None, owner, chunk_size)
+        try:
+            tables._restrict_to(folder)
+            for table, paths in found.items():
+                tables._add(table, paths, layout)
+        except BaseException:
+            tables.close()
+            raise
+        return tables
+
+    def _restrict_to(self, folder: Path) -> None:
+        """Forbid the access to other folders and the change of this setting."""
+        assert self._folder is not None
+        allowed = ", ".join(
+            "'" + str(place).replace("'", "''") + "'"
+            for place in (folder, self._folder.name)
+        )
+        try:
+            self._connection.execute(f"SET allowed_directories=[{allowed}]")
+        except self._duckdb.CatalogException:
+            return  # Older versions of duckdb have no such setting.
+        self._connection.execute("SET enable_external_access=false")
+        self._connection.execute("SET lock_configuration=true")
+
+    def _add(self, table: str, paths: list[Path], layout: FileLayout) -> None:
+        """Create a view of the files of a table."""
+        is_csv = paths[0].suffix.lower() != ".parquet"
+        if is_csv:
+            source = self._csv(table, paths, layout)
+            self._texts.add(table)
+        else:
+            union = ", union_by_name=true" if len(paths) > 1 else ""
+            source = f"read_parquet([{', '.join(map(literal, paths))}]{union})"
+        try:
+            names = self._described(f"SELECT * FROM {source}")
+            self._columns[table] = [name.lower() for name, _ in names]
+            cleaned = ", ".join(
+                f"{expression} AS {_quoted(name)}"
+                for name, kind in names
+                if (expression := self._cleaned(name, kind, layout))
+            )
+            cleaned = f" REPLACE ({cleaned})" if cleaned else ""
+            self._connection.execute(
+                f"CREATE VIEW {_quoted(table)} AS SELECT *{cleaned} FROM {source}"
+            )
+        except self._duckdb.Error as error:
+            raise self._unreadable(error, table, 0) from None
+        self._whole |= layout.whole
+
+    def _csv(self, table: str, paths: list[Path], layout: FileLayout) -> str:
+        """Return the SQL source of CSV files, after conversion to UTF-8."""
+        assert self._folder is not None
+        dialect = None
+        places = []
+        for number, path in enumerate(paths):
+            dialect = dialect_of(
+                path,
+                self._owner,
+                encoding=layout.encoding,
+                delimiter=layout.delimiter,
+                is_vocabulary=table in layout.vocabulary,
+            )
+            if dialect.encoding != "utf-8":
+                copy = Path(self._folder.name, f"{table}-{number}.csv")
+                path = transcoded(path, dialect.encoding, copy, self._owner)
+            places.append(path)
+        assert dialect is not None
+        delimiter = dialect.delimiter.replace("'", "''")
+        union = ", union_by_name=true" if len(places) > 1 else ""
+        # Read as text, because inferred types depend on the sampled rows.
+        return (
+            f"read_csv([{', '.join(map(literal, places))}], header=true, "
+            f"delim='{delimiter}', quote='{dialect.quote}', escape='{dialect.quote}', "
+            f"all_varchar=true{union})"
+        )
+
+    @staticmethod
+    def _cleaned(name: str, kind: str, layout: FileLayout) -> str | None:
+        """Return an SQL expression of a column in its right type, or None as it is."""
+        column = _quoted(name)
+        is_whole = name.lower() in layout.whole
+        if kind == "VARCHAR" and (is_whole or NOT_TEXT.fullmatch(name.lower())):
+            column = f"CASE WHEN {column} NOT IN ({NULL_WORDS}) THEN {column} END"
+        elif not is_whole:
+            return None
+        return _whole(column, kind, name) if is_whole else column
+
+    def _described(self, query: str) -> list[tuple[str, str]]:
+        """Return the names and types of the columns of a query."""
+        rows = self._connection.execute(f"DESCRIBE {query}").fetchall()
+        return [(row[0], row[1]) for row in rows]
+
+    def columns(self, table: str) -> list[str]:
+        """Return the column names in lower case, or none for a missing table."""
+        if table not in self._columns:
+            try:
+                described = self._described(f"SELECT * FROM {table}")
+            except self._duckdb.CatalogException:
+                described = []
+            self._columns[table] = [name.lower() for name, _ in described]
+        return self._columns[table]
+
+    def materialize(self, name: str, query: str, table: str) -> int:
+        """Create a table from a query on a table, and return how many rows it lacks."""
+        counts = " - ".join(f"(SELECT count(*) FROM {n})" for n in (table, name))
+        try:
+            self._connection.execute(f"CREATE TEMP TABLE {name} AS {query}")
+            row = self._connection.execute(f"SELECT {counts}").fetchone()
+        except self._duckdb.Error as error:
+            raise self._unreadable(error, table, 0) from None
+        return int(row[0])
+
+    def number(self, expression: str) -> str:
+        """Return an SQL expression of a number, which may be stored as text."""
+        return f"TRY_CAST({expression} AS DOUBLE)"
+
+    def sample(self, table: str, columns: Sequence[str]) -> pd.DataFrame:
+        """Return one value of each column, from the first rows of a table."""
+        names = ", ".join(f"max({name}) AS {name}" for name in columns)
+        inner = f"SELECT {', '.join(columns)} FROM {table} LIMIT {VECTOR}"
+        return next(self.chunks(f"SELECT {names} FROM ({inner}) t", table))
+
+    def chunks(self, query: str, table: str) -> Iterator[pd.DataFrame]:
+        """Yield the result of a query in chunks, with lower-case column names."""
+        n_rows = 0
+        wide: list[str] = []
+        while True:
+            try:
+                if not n_rows:
+                    query, wide = self._exact(query, table)
+                    self._connection.execute(query)
+                chunk = self._connection.fetch_df_chunk(self._vectors)
+            except self._duckdb.Error as error:
+                raise self._unreadable(error, table, n_rows) from None
+            if chunk.empty:
+                return
+            n_rows += len(chunk)
+            for name in wide:
+                missing = chunk[name] == MISSING
+                if missing.any():
+                    chunk[name] = chunk[name].astype("Int64").mask(missing)
+            yield chunk.rename(columns=str.lower)
+
+    def _exact(self, query: str, table: str) -> tuple[str, list[str]]:
+        """Return a query whose integers do not become floats beside nulls.
+
+        The second value names the columns in which a number replaces null.
+        """
+        name = table.rpartition(".")[2]
+        if name in self._texts:  # All but these are text, and a description is slow.
+            wide = [column for column in self._whole if f" AS {column}" in query]
+            texts: list[str] = []
+        else:
+            kinds = self._described(query)
+            wide = [column for column, kind in kinds if kind == "BIGINT"]
+            texts = [column for column, kind in kinds if kind.startswith(TOO_WIDE)]
+        changes = [f"coalesce({_quoted(c)}, {MISSING}) AS {_quoted(c)}" for c in wide]
+        changes += [f"CAST({_quoted(c)} AS VARCHAR) AS {_quoted(c)}" for c in texts]
+        if changes:
+            query = f"SELECT * REPLACE ({', '.join(changes)}) FROM ({query}) q"
+        return query, wide
+
+    def _unreadable(self, error: Exception, table: str, n_rows: int) -> ValueError:
+        """Return an error without the message of duckdb, which contains cells."""
+        text = str(error)
+        column = re.search(rf"{NOT_WHOLE}(\w+)", text)
+        if column:
+            return ValueError(
+                f"{self._owner}: {table}.{column[1]}: got cells that are not integers "
+                "of 64 bits, or too large for a float column. No events were stored."
+            )
+        if "utf-8" in text.lower() or "unicode" in text.lower():
+            return ValueError(
+                f"{self._owner}: table {table!r} is not encoded in UTF-8. No events "
+                "were stored. Set encoding=, for instance to 'latin-1'."
+            )
+        line = re.search(r"[Ll]ine:? (\d+)", text)
+        return ValueError(
+            f"{self._owner}: table {table!r} cannot be read"
+            + (f" at line {line[1]}" if line else f" after {n_rows:,} rows")
+            + f" ({type(error).__name__}). The file is damaged, truncated, or does "
+            "not match its file name. No events were stored."
+        )
+
+    def close(self) -> None:
+        """Release the resources opened by this object."""
+        if self._opened_here:
+            self._connection.close()
+        if self._folder is not None:
+            self._folder.cleanup()
