@@ -17,6 +17,7 @@ from skfusion.ehr.sources.table_files import (
     dialect_of,
     find_tables,
     literal,
+    quoted,
     transcoded,
 )
 
@@ -25,6 +26,7 @@ __all__ = ["DuckTables", "FileLayout"]
 
 VECTOR = 2048  # Rows of a vector, the unit in which duckdb returns results.
 MISSING = -(2**63) + 1  # Replaces null, beside which pandas has floats.
+ZONED = "TIMESTAMP WITH TIME ZONE"
 TOO_WIDE = ("HUGEINT", "UHUGEINT", "UBIGINT", "DECIMAL")  # Not exact in pandas.
 NOT_WHOLE = "not a whole number: "
 # Words that programs write for null, in columns that cannot hold a text.
@@ -70,7 +72,7 @@ class FileLayout(NamedTuple):
         return self
 
 
-def _quoted(name: str) -> str:
+def _identifier(name: str) -> str:
     """Return an SQL identifier in quotes."""
     return '"' + name.replace('"', '""') + '"'
 
@@ -81,16 +83,29 @@ def _whole(column: str, kind: str, name: str) -> str:
         right = f"{column} = trunc({column}) AND abs({column}) < {2**53}"
         given = f"{column} IS NULL OR isnan({column})"
     else:
-        text = f"CAST({column} AS VARCHAR)"
-        decimal = f"TRY_CAST({text} AS DECIMAL(38, 9))"
+        column = f"CAST({column} AS VARCHAR)"
+        decimal = f"TRY_CAST({column} AS DECIMAL(38, 9))"
+        # The cast of text rounds, which must not make one id of two.
+        plain = " AND ".join(f"NOT contains({column}, '{sign}')" for sign in ".eE")
         right = (
-            f"TRY_CAST({text} AS BIGINT) IS NOT NULL AND (NOT regexp_matches({text}, "
-            f"'[.eE]') OR {decimal} = floor({decimal}))"
+            f"TRY_CAST({column} AS BIGINT) IS NOT NULL AND (({plain}) OR "
+            f"{decimal} = floor({decimal}))"
         )
-        given, column = f"{column} IS NULL", text
+        given = f"{_not_null(column)} IS NULL"
     return (
-        f"CASE WHEN {given} THEN NULL WHEN {right} THEN CAST({column} AS BIGINT) "
+        f"CASE WHEN {right} THEN CAST({column} AS BIGINT) WHEN {given} THEN NULL "
         f"ELSE error('{NOT_WHOLE}{name.lower()}') END"
+    )
+
+
+def _not_null(column: str) -> str:
+    """Return an SQL expression of a text that is null for `NULL_WORDS`.
+
+    Numbers and dates begin with a character before the colon, which is fast to see.
+    """
+    return (
+        f"CASE WHEN {column} > ' ' AND {column} < ':' THEN {column} "
+        f"WHEN {column} NOT IN ({NULL_WORDS}) THEN {column} END"
     )
 
 
@@ -160,9 +175,10 @@ class DuckTables:
     def _restrict_to(self, folder: Path) -> None:
         """Forbid the access to other folders and the change of this setting."""
         assert self._folder is not None
+        places = (folder, Path(self._folder.name))
+        # Paths are compared as they are written, so that escaped ones are needed too.
         allowed = ", ".join(
-            "'" + str(place).replace("'", "''") + "'"
-            for place in (folder, self._folder.name)
+            text for place in places for text in (quoted(str(place)), literal(place))
         )
         try:
             self._connection.execute(f"SET allowed_directories=[{allowed}]")
@@ -184,13 +200,13 @@ class DuckTables:
             names = self._described(f"SELECT * FROM {source}")
             self._columns[table] = [name.lower() for name, _ in names]
             cleaned = ", ".join(
-                f"{expression} AS {_quoted(name)}"
+                f"{expression} AS {_identifier(name)}"
                 for name, kind in names
                 if (expression := self._cleaned(name, kind, layout))
             )
             cleaned = f" REPLACE ({cleaned})" if cleaned else ""
             self._connection.execute(
-                f"CREATE VIEW {_quoted(table)} AS SELECT *{cleaned} FROM {source}"
+                f"CREATE VIEW {_identifier(table)} AS SELECT *{cleaned} FROM {source}"
             )
         except self._duckdb.Error as error:
             raise self._unreadable(error, table, 0) from None
@@ -214,25 +230,24 @@ class DuckTables:
                 path = transcoded(path, dialect.encoding, copy, self._owner)
             places.append(path)
         assert dialect is not None
-        delimiter = dialect.delimiter.replace("'", "''")
         union = ", union_by_name=true" if len(places) > 1 else ""
+        quote = quoted(dialect.quote)
         # Read as text, because inferred types depend on the sampled rows.
         return (
             f"read_csv([{', '.join(map(literal, places))}], header=true, "
-            f"delim='{delimiter}', quote='{dialect.quote}', escape='{dialect.quote}', "
+            f"delim={quoted(dialect.delimiter)}, quote={quote}, escape={quote}, "
             f"all_varchar=true{union})"
         )
 
     @staticmethod
     def _cleaned(name: str, kind: str, layout: FileLayout) -> str | None:
         """Return an SQL expression of a column in its right type, or None as it is."""
-        column = _quoted(name)
-        is_whole = name.lower() in layout.whole
-        if kind == "VARCHAR" and (is_whole or NOT_TEXT.fullmatch(name.lower())):
-            column = f"CASE WHEN {column} NOT IN ({NULL_WORDS}) THEN {column} END"
-        elif not is_whole:
-            return None
-        return _whole(column, kind, name) if is_whole else column
+        column = _identifier(name)
+        if name.lower() in layout.whole:
+            return _whole(column, kind, name)
+        if kind == "VARCHAR" and NOT_TEXT.fullmatch(name.lower()):
+            return _not_null(column)
+        return None
 
     def _described(self, query: str) -> list[tuple[str, str]]:
         """Return the names and types of the columns of a query."""
@@ -272,7 +287,7 @@ class DuckTables:
     def chunks(self, query: str, table: str) -> Iterator[pd.DataFrame]:
         """Yield the result of a query in chunks, with lower-case column names."""
         n_rows = 0
-        wide: list[str] = []
+        wide: dict[str, str] = {}
         while True:
             try:
                 if not n_rows:
@@ -284,30 +299,39 @@ class DuckTables:
             if chunk.empty:
                 return
             n_rows += len(chunk)
-            for name in wide:
+            for name, kind in wide.items():
                 missing = chunk[name] == MISSING
-                if missing.any():
+                if kind == ZONED:
+                    times = pd.to_datetime(chunk[name].mask(missing, 0), unit="us")
+                    times = times.astype("datetime64[us]").mask(missing)
+                    chunk[name] = times.dt.tz_localize("UTC")
+                elif missing.any():
                     chunk[name] = chunk[name].astype("Int64").mask(missing)
             yield chunk.rename(columns=str.lower)
 
-    def _exact(self, query: str, table: str) -> tuple[str, list[str]]:
+    def _exact(self, query: str, table: str) -> tuple[str, dict[str, str]]:
         """Return a query whose integers do not become floats beside nulls.
 
-        The second value names the columns in which a number replaces null.
+        The second value has the columns in which a number replaces null, with their
+        types. Times with a time zone are such numbers as well.
         """
         name = table.rpartition(".")[2]
         if name in self._texts:  # All but these are text, and a description is slow.
-            wide = [column for column in self._whole if f" AS {column}" in query]
-            texts: list[str] = []
+            kinds = [(c, "BIGINT") for c in self._whole if f" AS {c}" in query]
         else:
             kinds = self._described(query)
-            wide = [column for column, kind in kinds if kind == "BIGINT"]
-            texts = [column for column, kind in kinds if kind.startswith(TOO_WIDE)]
-        changes = [f"coalesce({_quoted(c)}, {MISSING}) AS {_quoted(c)}" for c in wide]
-        changes += [f"CAST({_quoted(c)} AS VARCHAR) AS {_quoted(c)}" for c in texts]
+        changes = []
+        for column, kind in kinds:
+            c = _identifier(column)
+            if kind == "BIGINT":
+                changes.append(f"coalesce({c}, {MISSING}) AS {c}")
+            elif kind == ZONED:
+                changes.append(f"coalesce(epoch_us({c}), {MISSING}) AS {c}")
+            elif kind.startswith(TOO_WIDE):
+                changes.append(f"CAST({c} AS VARCHAR) AS {c}")
         if changes:
             query = f"SELECT * REPLACE ({', '.join(changes)}) FROM ({query}) q"
-        return query, wide
+        return query, {c: kind for c, kind in kinds if kind in ("BIGINT", ZONED)}
 
     def _unreadable(self, error: Exception, table: str, n_rows: int) -> ValueError:
         """Return an error without the message of duckdb, which contains cells."""

@@ -133,7 +133,8 @@ def read_mimic(
     try:
         queries = _chosen(opened, tables)
         for name in JOINED:
-            _join(opened, name)
+            if any(f" JOIN {name} " in query.join for query in queries):
+                _join(opened, name)
     except BaseException:
         opened.close()
         raise
@@ -181,14 +182,18 @@ def _chosen(opened: DuckTables, tables: Sequence[str] | None) -> list[EventQuery
     return sorted(chosen, key=lambda query: query.table)
 
 
-def _check(opened: DuckTables, query: EventQuery) -> None:
-    columns = opened.columns(query.table)
-    lacking = [name for name in ("subject_id", *query.needs) if name not in columns]
+def _check_columns(opened: DuckTables, table: str, needs: Sequence[str]) -> None:
+    columns = opened.columns(table)
+    lacking = [name for name in needs if name not in columns]
     if lacking:
         raise ValueError(
-            f"read_mimic: table {query.table!r} must have the columns {lacking}, got "
+            f"read_mimic: table {table!r} must have the columns {lacking}, got "
             f"{columns}."
         )
+
+
+def _check(opened: DuckTables, query: EventQuery) -> None:
+    _check_columns(opened, query.table, ("subject_id", *query.needs))
     for name in query.uses:
         if not opened.columns(name):
             raise ValueError(
@@ -199,9 +204,8 @@ def _check(opened: DuckTables, query: EventQuery) -> None:
 
 def _join(opened: DuckTables, name: str) -> None:
     """Create a table to join, and count its repeated rows."""
-    source, query = JOINED[name]
-    if not opened.columns(source):
-        return
+    source, needs, query = JOINED[name]
+    _check_columns(opened, source, needs)
     n_repeated = opened.materialize(name, query, source)
     if n_repeated:
         warnings.warn(
@@ -248,7 +252,7 @@ def _kept(chunk: pd.DataFrame, query: EventQuery, losses: Losses) -> pd.DataFram
     if query.may_lack_code:  # Patients without a recorded death yield no event.
         chunk = chunk[chunk["code"].notna()]
     n_rows = len(chunk)
-    if chunk["wrong"].notna().any():
+    if chunk["wrong"].any():
         for key, reason in REASONS.items():
             chunk = losses.keep(chunk, chunk["wrong"] != key, reason)
     losses.n_rows += n_rows - len(chunk)

@@ -16,11 +16,13 @@ END = "+ INTERVAL 1 DAY - INTERVAL 1 MICROSECOND"  # Moves a date to the end of 
 JOINED = {
     "stays": (
         "admissions",
+        ("subject_id", "hadm_id", "dischtime"),
         "SELECT subject_id, hadm_id, max(CAST(dischtime AS TIMESTAMP)) AS dischtime "
         "FROM admissions WHERE hadm_id IS NOT NULL GROUP BY subject_id, hadm_id",
     ),
     "lab_items": (
         "d_labitems",
+        ("itemid", "loinc_code"),
         "SELECT itemid, min(loinc_code) AS loinc_code FROM d_labitems "
         "WHERE itemid IS NOT NULL GROUP BY itemid",
     ),
@@ -85,14 +87,14 @@ class EventQuery(NamedTuple):
         return f"SELECT {', '.join(parts)} FROM {self.table} t{self.join}"
 
     def _wrong(self, columns: Collection[str]) -> str:
-        """Return an SQL expression of a key of `REASONS`, or null for a right row."""
+        """Return an SQL expression of a key of `REASONS`, or 0 for a right row."""
         flags = [test for name, test in FLAGS.items() if name in columns]
         cases = [f"WHEN {' OR '.join(flags)} THEN 1"] if flags else []
         if self.time == DISCHARGED:
             cases.append("WHEN a.hadm_id IS NULL THEN 2")
         if "icd_version" in self.needs:
             cases.append(f"WHEN {VERSION} IS NULL OR {VERSION} NOT IN (9, 10) THEN 3")
-        return f"CASE {' '.join(cases)} END" if cases else "NULL"
+        return f"CASE {' '.join(cases)} ELSE 0 END" if cases else "0"
 
 
 def at(column: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,9 @@ from skfusion._validation import check_option, did_you_mean
 from skfusion.ehr.sources.databases import Tables, open_tables
 from skfusion.ehr.sources.duckdb_tables import FileLayout
 from skfusion.ehr.sources.omop_cells import (
+    CONCEPT_WORDS,
     Clock,
+    Words,
     check_zone,
     coded,
     persons_of,
@@ -323,7 +325,8 @@ class _Reader:
         given = self._settings.time_zone
         if given is not None:
             return Clock(given)
-        zoned, plain = [], []
+        zoned: list[str] = []
+        plain: list[str] = []
         for name in dict.fromkeys([*chosen, VISIT]):
             columns = [c for c in _times_of(name) if c in self._columns[name]]
             if not columns:
@@ -349,22 +352,22 @@ class _Reader:
         for chunk in self._tables.chunks(query, name):
             yield chunk.reindex(columns=list(columns))
 
-    def _words(self, name: str, column: str, *wanted: str) -> Mapping[int, str]:
-        """Return the text of the concepts of a column, from columns of `concept`."""
+    def _words(self, name: str, *columns: str) -> Words:
+        """Return the words for the concepts in columns of a table."""
         there = self._columns["concept"]
-        if column not in self._columns[name] or not {"concept_id", *wanted} <= {*there}:
-            return {}
-        number = self._tables.number
+        wanted = [c for c in ("vocabulary_id", *CONCEPT_WORDS) if c in there]
+        columns = tuple(c for c in columns if c in self._columns[name])
+        words = Words({}, {}, {})
+        if not columns or not wanted or "concept_id" not in there:
+            return words
+        number, table = self._tables.number, self._start + name
+        used = " UNION ".join(f"SELECT {number(c)} FROM {table}" for c in columns)
         query = (
             f"SELECT concept_id, {', '.join(wanted)} FROM {self._start}concept WHERE "
-            f"{number('concept_id')} IN (SELECT DISTINCT {number(column)} FROM "
-            f"{self._start}{name})"
+            f"{number('concept_id')} IN ({used})"
         )
-        words: dict[int, str] = {}
         for chunk in self._tables.chunks(query, "concept"):
-            ids = as_ids(chunk["concept_id"], "read_omop: concept.concept_id")
-            parts = chunk[list(wanted)].astype(str).agg("//".join, axis=1)
-            words.update(zip(ids, parts, strict=True))
+            words.add(as_ids(chunk["concept_id"], "read_omop: concept_id"), chunk)
         return words
 
     def _inpatient_concepts(self) -> frozenset[int]:
@@ -427,15 +430,12 @@ class _Reader:
         columns, order = _clinical_columns(table)
         if self._settings.concepts == "source":
             order.reverse()
-        wanted = "vocabulary_id", "concept_code"
-        words = {column: self._words(name, column, *wanted) for column in order}
-        units = self._words(name, "unit_concept_id", "concept_code")
-        answers = self._words(name, "value_as_concept_id", "concept_name")
+        words = self._words(name, *order, "unit_concept_id", "value_as_concept_id")
         use = self._use_of_visits(name, table)
         for chunk in self._chunks(name, columns):
             code = pd.Series(None, index=chunk.index, dtype=object)
             for column in order:
-                code = code.fillna(coded(chunk[column], words[column], name))
+                code = code.fillna(coded(chunk[column], words.codes, name))
             self._count_concepts(name, code)
             given = chunk[f"{table.stem}_source_value"]
             code = code.fillna(prefixed("SOURCE//", given)).fillna("OMOP//0")
@@ -450,7 +450,7 @@ class _Reader:
                     frame["available_time"] = use.available(frame["time"], stays)
             frame["code"] = _domain(code, table, name, inpatient) + code
             if table.with_value:
-                values, answer = values_of(chunk, table.text, units, answers, name)
+                values, answer = values_of(chunk, table.text, words, name)
                 frame = frame.join(values)
                 if self._settings.qualitative == "code":
                     frame["code"] = with_answers(
@@ -493,13 +493,11 @@ class _Reader:
 
     def _persons(self, losses: Losses) -> Iterator[pd.DataFrame]:
         """Yield births and static events."""
-        words = {
-            kind: self._words("person", f"{kind}_concept_id", "concept_name")
-            for kind in ("race", "ethnicity")
-        }
+        kinds = "race", "ethnicity"
+        words = self._words("person", *(f"{kind}_concept_id" for kind in kinds))
         columns = ["person_id", "birth_datetime", "year_of_birth", "month_of_birth"]
         columns += ["day_of_birth", "gender_concept_id", "gender_source_value"]
-        for kind in words:
+        for kind in kinds:
             columns += [f"{kind}_concept_id", f"{kind}_source_value"]
         for chunk in self._chunks("person", columns):
             subject = persons_of(chunk, "person")
@@ -510,9 +508,9 @@ class _Reader:
             genders = coded(chunk["gender_concept_id"], GENDERS, "person")
             genders = genders.where(~genders.astype(str).str.startswith("OMOP"), None)
             facts = {"GENDER": genders.fillna(chunk["gender_source_value"])}
-            for kind, known in words.items():
+            for kind in kinds:
                 ids = as_ids(chunk[f"{kind}_concept_id"], f"read_omop: person.{kind}")
-                named = ids.map(known).astype(object).where(ids.fillna(0) != 0)
+                named = ids.map(words.names).astype(object).where(ids.fillna(0) != 0)
                 given = chunk[f"{kind}_source_value"].astype(object)
                 facts[kind.upper()] = named.where(named.notna(), given)
             for kind, fact in facts.items():
@@ -525,7 +523,7 @@ class _Reader:
 
     def _visit_events(self, losses: Losses) -> Iterator[pd.DataFrame]:
         """Yield the start and the end of each visit."""
-        words = self._words(VISIT, "visit_concept_id", "concept_name")
+        words = self._words(VISIT, "visit_concept_id")
         columns = [VISIT_ID, "person_id", "visit_concept_id"]
         columns += [
             f"visit_{side}_{kind}"
@@ -536,7 +534,9 @@ class _Reader:
         seen = np.zeros(len(visits), dtype=bool)
         for chunk in self._chunks(VISIT, columns):
             ids = as_ids(chunk["visit_concept_id"], "read_omop: visit_concept_id")
-            named = ids.map(words).astype(object).fillna("OMOP//" + ids.astype(str))
+            named = (
+                ids.map(words.names).astype(object).fillna("OMOP//" + ids.astype(str))
+            )
             subject = persons_of(chunk, VISIT)
             place, _ = visits.find(as_ids(chunk[VISIT_ID], "read_omop: visit"), subject)
             ends = self._clock.when(chunk, "visit_end", VISIT)

@@ -10,7 +10,15 @@ import pandas as pd
 
 from skfusion.ehr.sources.shaping import as_ids, as_times, end_of_day
 
-__all__ = ["Clock", "check_zone", "coded", "persons_of", "values_of"]
+__all__ = [
+    "CONCEPT_WORDS",
+    "Clock",
+    "Words",
+    "check_zone",
+    "coded",
+    "persons_of",
+    "values_of",
+]
 
 
 # Concepts of operators. A value below or above a limit is not a number.
@@ -24,6 +32,27 @@ _ANSWERS = {
     4181412: "Present",
     4132135: "Absent",
 }
+
+
+CONCEPT_WORDS = ("concept_code", "concept_name")
+
+
+class Words(NamedTuple):
+    """Words for concepts, by their ids."""
+
+    codes: dict[int, str]  # With the vocabulary, such as LOINC//718-7.
+    units: dict[int, str]
+    names: dict[int, str]
+
+    def add(self, ids: pd.Series, chunk: pd.DataFrame) -> None:
+        """Add rows of the table of concepts."""
+        if {"vocabulary_id", "concept_code"} <= set(chunk):
+            codes = chunk["vocabulary_id"].astype(str) + "//"
+            codes += chunk["concept_code"].astype(str)
+            self.codes.update(zip(ids, codes, strict=True))
+        for words, column in zip(self[1:], CONCEPT_WORDS, strict=True):
+            if column in chunk:
+                words.update(zip(ids, chunk[column].astype(str), strict=True))
 
 
 class Clock(NamedTuple):
@@ -121,8 +150,7 @@ def _named(ids: pd.Series, words: Mapping[int, str], start: str) -> pd.Series:
 def values_of(
     chunk: pd.DataFrame,
     text: str | None,
-    units: Mapping[int, str],
-    answers: Mapping[int, str],
+    words: Words,
     name: str,
 ) -> tuple[pd.DataFrame, pd.Series]:
     """Return values, units and texts of results, and the names of coded answers.
@@ -133,7 +161,7 @@ def values_of(
         Rows of a clinical table.
     text : str or None
         Column of results as text.
-    units, answers : mapping of int to str
+    words : Words
         Words for the concepts of units and of qualitative results.
     name : str
         Name of the table for messages.
@@ -155,9 +183,11 @@ def values_of(
     sign = operators.map(_OPERATORS).astype(object)
     bounded = sign.notna() & numbers.notna()
     ids = as_ids(chunk["unit_concept_id"], f"read_omop: {name}.unit_concept_id")
-    unit = ids.map(units).astype(object).where(ids.fillna(0) != 0)
+    unit = ids.map(words.units).astype(object).where(ids.fillna(0) != 0)
     ids = as_ids(chunk["value_as_concept_id"], f"read_omop: {name}.value_as_concept_id")
-    answer = _named(ids, {**_ANSWERS, **answers}, "OMOP//").where(numbers.isna(), None)
+    answer = _named(ids, {**_ANSWERS, **words.names}, "OMOP//").where(
+        numbers.isna(), None
+    )
     is_named = answer.notna() & ~answer.astype(str).str.startswith("OMOP//")
     texts = answer.where(is_named, None)
     for column in (given, *([chunk[text]] if text else ()), answer):

@@ -273,10 +273,10 @@ def as_ids(column: pd.Series, where: str) -> pd.Series:
         exact = pd.Series(whole.take(places), index=present.index)
     bad = exact.isna().to_numpy()
     if bad.any():
-        places = ", ".join(str(i) for i in np.flatnonzero(there)[bad][:5])
+        listed = ", ".join(str(i) for i in np.flatnonzero(there)[bad][:5])
         raise ValueError(
             f"{where}: got {bad.sum()} of {len(column)} cells that are not integers of "
-            f"64 bits, or too large for a float column (row positions {places} of this "
+            f"64 bits, or too large for a float column (row positions {listed} of this "
             "chunk). Export ids as integers or text."
         )
     return exact.reindex(column.index) if len(present) < len(column) else exact
@@ -284,7 +284,7 @@ def as_ids(column: pd.Series, where: str) -> pd.Series:
 
 def _whole(value: Any) -> int | None:
     """Return the integer that a number or text certainly means, or None."""
-    if isinstance(value, float | np.floating) and not abs(value) < 2**53:
+    if isinstance(value, float | np.floating) and not abs(float(value)) < 2**53:
         return None
     try:
         number = Decimal(value if isinstance(value, str) else str(value))

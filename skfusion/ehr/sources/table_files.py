@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Dialect", "dialect_of", "find_tables", "literal", "transcoded"]
+__all__ = ["Dialect", "dialect_of", "find_tables", "literal", "quoted", "transcoded"]
 
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
@@ -129,6 +129,11 @@ def _parts(folder: Path, known: frozenset[str], owner: str) -> list[Path]:
     return files
 
 
+def quoted(text: str) -> str:
+    """Return a text as SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def literal(path: Path) -> str:
     """Return a path as an SQL text that duckdb does not expand as a pattern.
 
@@ -139,8 +144,7 @@ def literal(path: Path) -> str:
     >>> print(literal(PurePosixPath("/data/g*/it's.csv")))
     '/data/g[*]/it''s.csv'
     """
-    escaped = re.sub(r"([*?\[])", r"[\1]", str(path))
-    return "'" + escaped.replace("'", "''") + "'"
+    return quoted(re.sub(r"([*?\[])", r"[\1]", str(path)))
 
 
 def dialect_of(
