@@ -33,6 +33,7 @@ from skfusion.ehr.sources.shaping import (
     DroppedRows,
     Losses,
     as_ids,
+    filled,
     has_time_zone,
     prefixed,
     with_answers,
@@ -435,10 +436,10 @@ class _Reader:
         for chunk in self._chunks(name, columns):
             code = pd.Series(None, index=chunk.index, dtype=object)
             for column in order:
-                code = code.fillna(coded(chunk[column], words.codes, name))
+                code = filled(code, coded(chunk[column], words.codes, name))
             self._count_concepts(name, code)
             given = chunk[f"{table.stem}_source_value"]
-            code = code.fillna(prefixed("SOURCE//", given)).fillna("OMOP//0")
+            code = filled(filled(code, prefixed("SOURCE//", given)), "OMOP//0")
             frame = pd.DataFrame({"subject_id": persons_of(chunk, name)})
             frame["time"] = self._clock.when(chunk, table.start, name)
             inpatient = np.zeros(len(chunk), dtype=bool)
@@ -507,7 +508,7 @@ class _Reader:
             parts = [losses.keep_events(births.assign(code="MEDS_BIRTH"))]
             genders = coded(chunk["gender_concept_id"], GENDERS, "person")
             genders = genders.where(~genders.astype(str).str.startswith("OMOP"), None)
-            facts = {"GENDER": genders.fillna(chunk["gender_source_value"])}
+            facts = {"GENDER": filled(genders, chunk["gender_source_value"])}
             for kind in kinds:
                 ids = as_ids(chunk[f"{kind}_concept_id"], f"read_omop: person.{kind}")
                 named = ids.map(words.names).astype(object).where(ids.fillna(0) != 0)
@@ -534,9 +535,7 @@ class _Reader:
         seen = np.zeros(len(visits), dtype=bool)
         for chunk in self._chunks(VISIT, columns):
             ids = as_ids(chunk["visit_concept_id"], "read_omop: visit_concept_id")
-            named = (
-                ids.map(words.names).astype(object).fillna("OMOP//" + ids.astype(str))
-            )
+            named = filled(ids.map(words.names), "OMOP//" + ids.astype(str))
             subject = persons_of(chunk, VISIT)
             place, _ = visits.find(as_ids(chunk[VISIT_ID], "read_omop: visit"), subject)
             ends = self._clock.when(chunk, "visit_end", VISIT)

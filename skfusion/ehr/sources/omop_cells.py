@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from skfusion.ehr.sources.shaping import as_ids, as_times, end_of_day
+from skfusion.ehr.sources.shaping import as_ids, as_times, end_of_day, filled
 
 __all__ = [
     "CONCEPT_WORDS",
@@ -144,7 +144,7 @@ def coded(column: pd.Series, words: Mapping[int, str], name: str) -> pd.Series:
 def _named(ids: pd.Series, words: Mapping[int, str], start: str) -> pd.Series:
     has = ids.fillna(0) != 0
     unnamed = (start + ids.astype(str)).astype(object).where(has, None)
-    return ids.map(words).astype(object).where(has).fillna(unnamed)
+    return filled(ids.map(words).astype(object).where(has), unnamed)
 
 
 def values_of(
@@ -199,7 +199,7 @@ def values_of(
     frame = pd.DataFrame(
         {
             "numeric_value": numbers.mask(bounded),
-            "unit": unit.fillna(chunk["unit_source_value"].astype(object)),
+            "unit": filled(unit, chunk["unit_source_value"].astype(object)),
             "text_value": texts.where(texts.notna(), None),
         }
     )

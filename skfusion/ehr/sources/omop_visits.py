@@ -65,7 +65,6 @@ class Visits:
 
     def __init__(self, parts: Iterable[pd.DataFrame]) -> None:
         tables = [part.dropna(subset=["visit", "person"]) for part in parts]
-        self._dtype = tables[0]["end"].dtype if tables else np.dtype("M8[us]")
         ids, persons, ends, inpatient = (
             np.concatenate([np.empty(0, kind), *columns])
             for kind, columns in (
@@ -110,13 +109,11 @@ class Visits:
             at[rows] += 1
         return place, exists
 
-    def ends(self, place: np.ndarray, index: pd.Index) -> pd.Series:
-        """Return the ends of visits, null if unknown."""
+    def ends(self, place: np.ndarray, like: pd.Series) -> pd.Series:
+        """Return the ends of visits, null if unknown, with the type of other times."""
         known = np.append(self._ends, np.iinfo(np.int64).min)[place]
-        times = pd.Series(known.view("M8[us]"), index=index)
-        if isinstance(self._dtype, pd.DatetimeTZDtype):
-            times = times.dt.tz_localize("UTC")
-        return times
+        times = pd.Series(known.view("M8[us]"), index=like.index)
+        return times if like.dt.tz is None else times.dt.tz_localize("UTC")
 
     def inpatient(self, place: np.ndarray) -> np.ndarray:
         """Return whether visits are inpatient visits, False if unknown."""
@@ -182,7 +179,7 @@ class VisitUse:
 
     def available(self, times: pd.Series, stays: Stays) -> pd.Series:
         """Return when codes that are assigned at the end of a visit are available."""
-        ends = self._visits.ends(stays.place, times.index)
+        ends = self._visits.ends(stays.place, times)
         is_open = (stays.place >= 0) & ends.isna().to_numpy()
         self._n_open += int(is_open.sum())
         known = later_of(times, ends)

@@ -21,6 +21,7 @@ __all__ = [
     "as_ids",
     "as_times",
     "end_of_day",
+    "filled",
     "has_time_zone",
     "later_of",
     "prefixed",
@@ -32,7 +33,7 @@ EVENT_COLUMNS = (
     *("subject_id", "time", "code", "numeric_value"),
     *("available_time", "unit", "text_value"),
 )
-DAY = pd.Timedelta(1, "D") - pd.Timedelta(1, "us")
+DAY = (pd.Timedelta(1, "D") - pd.Timedelta(1, "us")).as_unit("us")
 _ISO = re.compile(r"\d{4}-?\d{2}-?\d{2}([T ]|$)")
 # Availability of events whose availability is unknown. A null would mean "at once".
 NEVER = pd.Timestamp("9999-12-31 23:59:59").as_unit("us")
@@ -156,8 +157,10 @@ def as_times(column: pd.Series, where: str) -> pd.Series:
     if not pd.api.types.is_datetime64_any_dtype(column):
         texts = column.astype(object).where(column.notna(), None)
         try:
-            column = pd.to_datetime(texts, format="ISO8601")
-        except (ValueError, TypeError):  # The message of pandas contains the cell.
+            with warnings.catch_warnings():  # Of pandas 2, about mixed offsets.
+                warnings.simplefilter("error", FutureWarning)
+                column = pd.to_datetime(texts, format="ISO8601")
+        except (ValueError, TypeError, FutureWarning):  # Messages contain the cell.
             column = _times_one_by_one(texts, where)
     if column.dt.tz is None:
         return column.astype("datetime64[us]")
@@ -229,6 +232,11 @@ def end_of_day(times: pd.Series, where: pd.Series | None = None) -> pd.Series:
     if where is None:
         where = times == times.dt.normalize()
     return times.where(~where, times + DAY)
+
+
+def filled(column: pd.Series, others: Any) -> pd.Series:
+    """Return a column of objects with its nulls replaced, without a change of type."""
+    return column.astype(object).where(column.notna(), others)
 
 
 def prefixed(start: str, column: pd.Series) -> pd.Series:

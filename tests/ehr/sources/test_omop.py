@@ -593,19 +593,11 @@ def test_settings_of_visits():
 
 
 def test_qualitative_results_and_operators(tmp_path):
-    empty = {"value_as_number": None, "value_source_value": None}
-    rows = pd.concat(
-        [
-            a_measurement(value_as_concept_id=45884084, **empty),
-            a_measurement(value_as_concept_id=45878583, **empty),
-            a_measurement(value_as_concept_id=500, **empty),
-            a_measurement(value_as_concept_id=501, **empty),
-            a_measurement(value_as_number=None, value_source_value="neg"),
-            a_measurement(value_as_number=None, value_source_value="see the note"),
-            a_measurement(value_as_number=5.0, operator_concept_id=4171756),
-            a_measurement(value_as_number=5.0, operator_concept_id=4172703),
-        ]
-    )
+    rows = pd.concat([a_measurement()] * 8, ignore_index=True)
+    rows["value_as_number"] = [*[None] * 6, 5.0, 5.0]
+    rows["value_source_value"] = [*[None] * 4, "neg", "see the note", "5", "5"]
+    rows["value_as_concept_id"] = [45884084, 45878583, 500, 501, *[None] * 4]
+    rows["operator_concept_id"] = [*[None] * 6, 4171756, 4172703]
     concept = pd.concat(
         [
             VOCABULARY,
@@ -693,3 +685,13 @@ def test_births_in_the_middle_of_what_is_known():
     days = births["time"].astype(str).str[:10].tolist()
     assert days == ["1950-07-01", "1950-02-15", "1950-02-28"]
     assert counts == [("person", "have no time", 1, 1)]
+
+
+def test_an_empty_table_of_visits_beside_times_with_a_zone():
+    tables = tables_of()
+    tables["visit_occurrence"] = tables["visit_occurrence"][:0]
+    connection = database(tables=tables)
+    with pytest.warns(UserWarning, match="1 are not in visit_occurrence"):
+        events = diagnoses(connection, time_zone="UTC")
+    connection.close()
+    assert str(events["available_time"][0]) == "9999-12-31 23:59:59+00:00"
