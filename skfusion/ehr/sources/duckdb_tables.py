@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -153,18 +152,20 @@ class DuckTables:
     ) -> Self:
         """Open a folder of the files of known tables.
 
-        The connection can read no other folder, and no other table name is used.
+        The connection can read no other file, and no other table name is used.
 
         Raises
         ------
         ValueError
             If there is no table file, a table has two files, or a file is damaged.
         """
-        folder = Path(os.path.abspath(folder))
-        found = find_tables(folder, layout.known, owner)
+        found = {  # Links are followed here, because duckdb compares real paths.
+            table: [path.resolve() for path in paths]
+            for table, paths in find_tables(folder, layout.known, owner).items()
+        }
         tables = cls(None, owner, chunk_size)
         try:
-            tables._restrict_to(folder)
+            tables._restrict_to([path for paths in found.values() for path in paths])
             for table, paths in found.items():
                 tables._add(table, paths, layout)
         except BaseException:
@@ -172,16 +173,15 @@ class DuckTables:
             raise
         return tables
 
-    def _restrict_to(self, folder: Path) -> None:
-        """Forbid the access to other folders and the change of this setting."""
+    def _restrict_to(self, files: Sequence[Path]) -> None:
+        """Forbid the access to other files, and the change of this setting."""
         assert self._folder is not None
-        places = (folder, Path(self._folder.name))
+        own = Path(self._folder.name).resolve()
         # Paths are compared as they are written, so that escaped ones are needed too.
-        allowed = ", ".join(
-            text for place in places for text in (quoted(str(place)), literal(place))
-        )
         try:
-            self._connection.execute(f"SET allowed_directories=[{allowed}]")
+            for setting, places in (("paths", files), ("directories", [own])):
+                texts = [t for p in places for t in (quoted(str(p)), literal(p))]
+                self._connection.execute(f"SET allowed_{setting}=[{', '.join(texts)}]")
         except self._duckdb.CatalogException:
             return  # Older versions of duckdb have no such setting.
         self._connection.execute("SET enable_external_access=false")
@@ -226,7 +226,7 @@ class DuckTables:
                 is_vocabulary=table in layout.vocabulary,
             )
             if dialect.encoding != "utf-8":
-                copy = Path(self._folder.name, f"{table}-{number}.csv")
+                copy = Path(self._folder.name).resolve() / f"{table}-{number}.csv"
                 path = transcoded(path, dialect.encoding, copy, self._owner)
             places.append(path)
         assert dialect is not None

@@ -78,17 +78,20 @@ def test_a_column_with_sql_in_its_name(tmp_path):
     assert subjects(write(tmp_path / "cdm", strange)) == [1, 2]
 
 
-def test_duckdb_reads_only_this_folder(tmp_path):
+def test_duckdb_reads_only_the_tables(tmp_path):
     from skfusion.ehr.sources.duckdb_tables import DuckTables, FileLayout
 
     duckdb = pytest.importorskip("duckdb", minversion="1.2")
     folder = write(tmp_path / "cdm")
     (tmp_path / "secret.csv").write_text("a\n1\n")
+    (folder / "notes.csv").write_text("a\n1\n")
     layout = FileLayout(frozenset({"person"}))
     tables = DuckTables.of_folder(folder, "read_omop", 1000, layout)
     run = tables._connection.execute
     for query in (
         f"SELECT * FROM read_csv('{tmp_path}/secret.csv')",
+        f"SELECT * FROM read_csv('{folder}/notes.csv')",
+        f"COPY (SELECT 1) TO '{folder}/made.csv'",
         f"COPY (SELECT 1) TO '{tmp_path}/made.csv'",
         "SET enable_external_access=true",
     ):
@@ -226,3 +229,16 @@ def test_ids_of_mimic_are_exact_or_an_error(tmp_path):
     floats.to_parquet(tmp_path / "m" / "patients.parquet")
     with pytest.raises(ValueError, match="too large for a float column"):
         list(read_mimic(tmp_path / "m", tables=["patients"]))
+
+
+def test_links_to_files_and_folders(tmp_path, monkeypatch):
+    (tmp_path / "cdm").mkdir()
+    real = write(tmp_path / "elsewhere*", name="p.csv") / "p.csv"
+    try:
+        (tmp_path / "cdm" / "person.csv").symlink_to(real)
+        (tmp_path / "link").symlink_to(tmp_path / "cdm")
+    except OSError:
+        pytest.skip("the file system has no links")
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / "cdm", tmp_path / "link", "cdm", "link/../cdm"):
+        assert subjects(folder) == [1, 2]
