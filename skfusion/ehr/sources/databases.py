@@ -25,6 +25,9 @@ class Tables(Protocol):
     def number(self, expression: str) -> str:
         """Return an SQL expression of a number, which may be stored as text."""
 
+    def values(self, table: str, columns: Sequence[str]) -> str:
+        """Return an SQL query of all numbers in columns of a table."""
+
     def sample(self, table: str, columns: Sequence[str]) -> pd.DataFrame:
         """Return some values of columns, from which their type can be seen."""
 
@@ -108,6 +111,10 @@ class SqlTables:
     def number(self, expression: str) -> str:
         """Return the expression, because columns of databases have types."""
         return expression
+
+    def values(self, table: str, columns: Sequence[str]) -> str:
+        """Return an SQL query of all numbers in columns of a table."""
+        return " UNION ".join(f"SELECT {column} FROM {table}" for column in columns)
 
     def sample(self, table: str, columns: Sequence[str]) -> pd.DataFrame:
         """Return the values of one person."""

@@ -361,11 +361,10 @@ class _Reader:
         words = Words({}, {}, {})
         if not columns or not wanted or "concept_id" not in there:
             return words
-        number, table = self._tables.number, self._start + name
-        used = " UNION ".join(f"SELECT {number(c)} FROM {table}" for c in columns)
+        used = self._tables.values(self._start + name, columns)
         query = (
             f"SELECT concept_id, {', '.join(wanted)} FROM {self._start}concept WHERE "
-            f"{number('concept_id')} IN ({used})"
+            f"{self._tables.number('concept_id')} IN ({used})"
         )
         for chunk in self._tables.chunks(query, "concept"):
             words.add(as_ids(chunk["concept_id"], "read_omop: concept_id"), chunk)
