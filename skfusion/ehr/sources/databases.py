@@ -1,23 +1,19 @@
-"""Chunked SQL queries on databases and on folders of table files."""
+"""Chunked SQL queries on databases, and the choice of how a source is read."""
 
 from __future__ import annotations
 
 import os
-import re
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import pandas as pd
 
 from skfusion._dependencies import require
+from skfusion.ehr.sources.duckdb_tables import DuckTables, FileLayout
 
-__all__ = ["DuckTables", "SqlTables", "Tables", "open_tables"]
-
-
-VECTOR = 2048  # Rows of a vector, the unit in which duckdb returns results.
-ENDINGS = (".csv", ".csv.gz", ".parquet")
+__all__ = ["SqlTables", "Tables", "open_tables"]
 
 
 class Tables(Protocol):
@@ -26,132 +22,20 @@ class Tables(Protocol):
     def columns(self, table: str) -> list[str]:
         """Return the column names in lower case, or none for a missing table."""
 
+    def number(self, expression: str) -> str:
+        """Return an SQL expression of a number, which may be stored as text."""
+
+    def values(self, table: str, columns: Sequence[str]) -> str:
+        """Return an SQL query of all numbers in columns of a table."""
+
+    def sample(self, table: str, columns: Sequence[str]) -> pd.DataFrame:
+        """Return some values of columns, from which their type can be seen."""
+
     def chunks(self, query: str, table: str) -> Iterator[pd.DataFrame]:
         """Yield the result of a query in chunks, with lower-case column names."""
 
     def close(self) -> None:
         """Release the resources opened by this object."""
-
-
-class DuckTables:
-    """Tables read with duckdb, from a duckdb file or from CSV and Parquet files.
-
-    Parameters
-    ----------
-    connection : duckdb.DuckDBPyConnection or None
-        The connection. None opens an in-memory database.
-    owner : str
-        Name of the reader for messages.
-    chunk_size : int
-        Approximate number of rows in a chunk.
-    opened_here : bool, default=True
-        Whether `close` closes the connection.
-    """
-
-    def __init__(
-        self,
-        connection: Any | None,
-        owner: str,
-        chunk_size: int,
-        opened_here: bool = True,
-    ) -> None:
-        self._duckdb = require("duckdb", "ehr")
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        if connection is None:
-            # Spill files would otherwise be written into the working directory.
-            self._folder = tempfile.TemporaryDirectory(prefix="skfusion-")
-            connection = self._duckdb.connect(
-                config={"temp_directory": self._folder.name}
-            )
-        self._connection = connection
-        self._owner = owner
-        self._vectors = max(1, chunk_size // VECTOR)
-        self._opened_here = opened_here
-
-    @classmethod
-    def of_folder(cls, folder: Path, owner: str, chunk_size: int) -> Self:
-        """Open a folder with one CSV (plain or gzip) or Parquet file for each table.
-
-        Raises
-        ------
-        ValueError
-            If there is no table file, or a table has two files.
-        """
-        found: dict[str, Path] = {}
-        for place in sorted(folder.rglob("*")):
-            name = place.name.lower()
-            if not name.endswith(ENDINGS) or name.startswith("."):
-                continue
-            table = name.partition(".")[0]
-            if table in found:
-                raise ValueError(
-                    f"{owner}: got two files of the table {table!r}, "
-                    f"{found[table].name} and {place.name} (below "
-                    f"{place.parent.name}). Keep one."
-                )
-            found[table] = place
-        if not found:
-            raise ValueError(
-                f"{owner}: got a folder without tables. Expected files such as "
-                "person.csv, PATIENTS.csv.gz or labevents.parquet, in the folder or "
-                "its subfolders."
-            )
-        tables = cls(None, owner, chunk_size)
-        for table, place in found.items():
-            tables._add(table, place)
-        return tables
-
-    def _add(self, table: str, place: Path) -> None:
-        path = str(place).replace("'", "''")
-        if place.name.lower().endswith(".parquet"):
-            source = f"read_parquet('{path}')"
-        else:  # Read as text, because inferred types depend on the sampled rows.
-            source = f"read_csv('{path}', header=true, delim=',', quote='\"', "
-            source += "escape='\"', all_varchar=true)"
-        try:
-            self._connection.execute(f'CREATE VIEW "{table}" AS SELECT * FROM {source}')
-        except self._duckdb.Error as error:
-            raise self._unreadable(error, table, 0) from None
-
-    def columns(self, table: str) -> list[str]:
-        """Return the column names in lower case, or none for a missing table."""
-        try:
-            self._connection.execute(f"SELECT * FROM {table} LIMIT 0")
-        except self._duckdb.CatalogException:
-            return []
-        return [entry[0].lower() for entry in self._connection.description]
-
-    def chunks(self, query: str, table: str) -> Iterator[pd.DataFrame]:
-        """Yield the result of a query in chunks, with lower-case column names."""
-        n_rows = 0
-        while True:
-            try:
-                if not n_rows:
-                    self._connection.execute(query)
-                chunk = self._connection.fetch_df_chunk(self._vectors)
-            except self._duckdb.Error as error:
-                raise self._unreadable(error, table, n_rows) from None
-            if chunk.empty:
-                return
-            n_rows += len(chunk)
-            yield chunk.rename(columns=str.lower)
-
-    def _unreadable(self, error: Exception, table: str, n_rows: int) -> ValueError:
-        """Return an error without the message of duckdb, which contains cells."""
-        line = re.search(r"[Ll]ine:? (\d+)", str(error))
-        return ValueError(
-            f"{self._owner}: table {table!r} cannot be read"
-            + (f" at line {line[1]}" if line else f" after {n_rows:,} rows")
-            + f" ({type(error).__name__}). The file is damaged, truncated, or does "
-            "not match its file name. No events were stored."
-        )
-
-    def close(self) -> None:
-        """Release the resources opened by this object."""
-        if self._opened_here:
-            self._connection.close()
-        if self._folder is not None:
-            self._folder.cleanup()
 
 
 class SqlTables:
@@ -224,6 +108,26 @@ class SqlTables:
             return []
         return [name.lower() for name in names]
 
+    def number(self, expression: str) -> str:
+        """Return the expression, because columns of databases have types."""
+        return expression
+
+    def values(self, table: str, columns: Sequence[str]) -> str:
+        """Return an SQL query of all numbers in columns of a table."""
+        return " UNION ".join(f"SELECT {column} FROM {table}" for column in columns)
+
+    def sample(self, table: str, columns: Sequence[str]) -> pd.DataFrame:
+        """Return the values of one person."""
+        query = (
+            f"SELECT {', '.join(columns)} FROM {table} WHERE person_id = "
+            f"(SELECT MIN(person_id) FROM {table})"
+        )
+        chunks = self.chunks(query, table)
+        try:
+            return next(chunks, pd.DataFrame(columns=list(columns)))
+        finally:
+            chunks.close()  # type: ignore[attr-defined]
+
     def _recover(self) -> None:
         """Restore the connection after a failed query.
 
@@ -247,24 +151,33 @@ class SqlTables:
         names: list[str] = []
         result: Any = None
         n_rows = 0
-        while True:
-            try:
-                if result is None:
-                    names, result = self._execute(query)
-                rows = result.fetchmany(self._size)
-            except Exception as error:  # Depends on the driver, may contain cells.
-                raise ConnectionError(
-                    f"{self._owner}: the database failed while reading table "
-                    f"{table!r}, after {n_rows:,} rows ({type(error).__name__}). "
-                    "No events were stored. Connect again and repeat."
-                ) from None
-            if not rows:
-                result.close()
-                return
-            n_rows += len(rows)
-            yield pd.DataFrame.from_records(
-                [tuple(row) for row in rows], columns=[name.lower() for name in names]
-            )
+        try:
+            while True:
+                try:
+                    if result is None:
+                        names, result = self._execute(query)
+                    rows = result.fetchmany(self._size)
+                except Exception as error:  # Depends on the driver, may contain cells.
+                    raise ConnectionError(
+                        f"{self._owner}: the database failed while reading table "
+                        f"{table!r}, after {n_rows:,} rows ({type(error).__name__}). "
+                        "No events were stored. Connect again and repeat."
+                    ) from None
+                if not rows:
+                    return
+                n_rows += len(rows)
+                # Objects, because integers beside nulls would become floats.
+                yield pd.DataFrame(
+                    {
+                        name.lower(): pd.Series(cells, dtype=object)
+                        for name, cells in zip(
+                            names, zip(*rows, strict=True), strict=True
+                        )
+                    }
+                )
+        finally:
+            if result is not None:
+                _closed(result)
 
     def close(self) -> None:
         """Release the resources opened by this object."""
@@ -275,7 +188,13 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-def open_tables(source: Any, owner: str, chunk_size: int) -> Tables:
+def _closed(result: Any) -> None:
+    """Close a result, also one of a connection that was lost."""
+    with suppress(Exception):  # The exception classes depend on the driver.
+        result.close()
+
+
+def open_tables(source: Any, owner: str, chunk_size: int, layout: FileLayout) -> Tables:
     """Open a connection, a duckdb file, or a folder of tables.
 
     Parameters
@@ -287,6 +206,8 @@ def open_tables(source: Any, owner: str, chunk_size: int) -> Tables:
         Name of the reader for messages.
     chunk_size : int
         Approximate number of rows in a chunk.
+    layout : FileLayout
+        Tables that are expected in a folder, and the dialect of its files.
 
     Returns
     -------
@@ -304,7 +225,7 @@ def open_tables(source: Any, owner: str, chunk_size: int) -> Tables:
     if isinstance(source, str | os.PathLike):
         place = Path(source).expanduser()
         if place.is_dir():
-            return DuckTables.of_folder(place, owner, chunk_size)
+            return DuckTables.of_folder(place, owner, chunk_size, layout)
         if not place.is_file():
             raise FileNotFoundError(f"{owner}: got a missing path, {place}.")
         duckdb = require("duckdb", "ehr")

@@ -4,39 +4,42 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from skfusion._validation import check_option, did_you_mean
 from skfusion.ehr.sources.databases import Tables, open_tables
+from skfusion.ehr.sources.duckdb_tables import FileLayout
+from skfusion.ehr.sources.omop_cells import (
+    CONCEPT_WORDS,
+    Clock,
+    Words,
+    check_zone,
+    coded,
+    persons_of,
+    values_of,
+)
+from skfusion.ehr.sources.omop_visits import (
+    INPATIENT_ROOTS,
+    INPATIENT_VISITS,
+    Visits,
+    VisitUse,
+)
 from skfusion.ehr.sources.shaping import (
     VITAL_SIGNS,
+    DroppedRows,
     Losses,
     as_ids,
-    as_times,
-    end_of_day,
-    later_of,
+    filled,
+    has_time_zone,
     prefixed,
+    with_answers,
 )
 
-__all__ = [
-    "CLINICAL_TABLES",
-    "ClinicalTable",
-    "INPATIENT_VISITS",
-    "births_of",
-    "coded",
-    "domain_of",
-    "persons_of",
-    "read_omop",
-    "values_of",
-    "when",
-]
-
-
-# Visit concepts: inpatient, emergency, both, intensive care, inpatient hospital.
-INPATIENT_VISITS = frozenset({9201, 9203, 262, 32037, 8717})
+__all__ = ["CLINICAL_TABLES", "ClinicalTable", "read_omop"]
 
 
 class ClinicalTable(NamedTuple):
@@ -75,81 +78,12 @@ CLINICAL_TABLES = {
 }
 
 
-def persons_of(chunk: pd.DataFrame, name: str) -> pd.Series:
-    """Return the person id of each row."""
-    ids = as_ids(chunk["person_id"], f"read_omop: {name}.person_id")
-    return ids if ids.isna().any() else ids.astype("int64")
-
-
-def coded(column: pd.Series, words: Mapping[int, str], name: str) -> pd.Series:
-    """Return the codes of concepts, with null for concept 0 (no matching concept)."""
-    ids = as_ids(column, f"read_omop: {name}.{column.name}")
-    unnamed = ("OMOP//" + ids.astype(str)).where(ids.fillna(0) != 0, None)
-    return ids.map(words).astype(object).where(ids.fillna(0) != 0).fillna(unnamed)
-
-
-def when(chunk: pd.DataFrame, start: str, name: str) -> pd.Series:
-    """Return event times, or the end of the day for dates without time."""
-    where = f"read_omop: {name}.{start}"
-    times = as_times(chunk[f"{start}_datetime"], f"{where}_datetime")
-    dates = as_times(chunk[f"{start}_date"], f"{where}_date")
-    if times.dt.tz is not None and dates.dt.tz is None:
-        dates = dates.dt.tz_localize("UTC")
-    return end_of_day(times.fillna(dates))
-
-
-def births_of(chunk: pd.DataFrame) -> pd.Series:
-    """Return birth times, completed from year, month and day if necessary."""
-    given = as_times(chunk["birth_datetime"], "read_omop: person.birth_datetime")
-    parts = {
-        part: pd.to_numeric(chunk[f"{part}_of_birth"], errors="coerce")
-        for part in ("year", "month", "day")
-    }
-    parts = {part: column.astype("float64") for part, column in parts.items()}
-    parts["month"], parts["day"] = parts["month"].fillna(1), parts["day"].fillna(1)
-    dates = pd.to_datetime(pd.DataFrame(parts), errors="coerce")
-    if given.dt.tz is not None:
-        dates = dates.dt.tz_localize("UTC")
-    return given.fillna(dates.astype(given.dtype))
-
-
-def domain_of(
-    chunk: pd.DataFrame, code: pd.Series, table: ClinicalTable, name: str
-) -> pd.Series:
-    """Return the domain prefix of each code."""
-    start = pd.Series(f"{table.domain}//", index=chunk.index, dtype=object)
-    if name == "measurement":
-        return start.mask(code.isin(VITAL_SIGNS), "VITAL//")
-    if name == "drug_exposure":
-        inside = pd.Series(False, index=chunk.index)
-        if "visit_concept_id" in chunk:
-            visits = as_ids(chunk["visit_concept_id"], "read_omop: visit_concept_id")
-            inside = visits.isin(INPATIENT_VISITS)
-        setting = inside.map({True: "INPATIENT//", False: "OUTPATIENT//"})
-        return start + setting.astype(object)
-    return start
-
-
-def values_of(
-    chunk: pd.DataFrame, table: ClinicalTable, units: Mapping[int, str], name: str
-) -> pd.DataFrame:
-    """Return the numeric value and its unit, or the text of other values."""
-    given = chunk["value_as_number"]
-    numbers = pd.to_numeric(given, errors="coerce").astype("float64")
-    frame = pd.DataFrame({"numeric_value": numbers})
-    ids = as_ids(chunk["unit_concept_id"], f"read_omop: {name}.unit_concept_id")
-    unit = ids.map(units).astype(object).where(ids.fillna(0) != 0)
-    frame["unit"] = unit.fillna(chunk["unit_source_value"].astype(object))
-    text = given.astype(object).where(numbers.isna())
-    if table.text:
-        words = chunk[table.text].astype(object).where(numbers.isna())
-        text = text.where(text.notna(), words)
-    frame["text_value"] = text.map(str, "ignore")
-    return frame
-
-
 TABLES = ("person", *CLINICAL_TABLES, "visit_occurrence", "death")
-VISIT = "visit_occurrence"
+VISIT, VISIT_ID = "visit_occurrence", "visit_occurrence_id"
+VOCABULARY = ("concept", "concept_ancestor")
+LAYOUT = FileLayout(frozenset((*TABLES, *VOCABULARY)), frozenset(VOCABULARY))
+GENDERS = {8507: "M", 8532: "F"}
+UNKNOWN_SHARE = 0.05  # Share of codes without a concept that calls for a warning.
 
 
 def read_omop(
@@ -158,6 +92,13 @@ def read_omop(
     schema: str | None = None,
     tables: Sequence[str] | None = None,
     concepts: str = "standard",
+    qualitative: str = "text",
+    inpatient_visits: Collection[int] | None = None,
+    unknown_availability: str = "never",
+    time_zone: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    dropped: list[DroppedRows] | None = None,
     chunk_size: int = 200_000,
 ) -> Iterator[pd.DataFrame]:
     """Read events from a database in the OMOP Common Data Model, version 5.
@@ -167,7 +108,8 @@ def read_omop(
     source : connection, engine, str or PathLike
         A connection of DB-API 2.0 or duckdb, or a connection or engine of SQLAlchemy
         (results are streamed if the database supports it). Alternatively a duckdb file,
-        or a folder of CSV or Parquet files named after the tables.
+        or a folder of CSV or Parquet files named after the tables. A table may also be
+        a folder of part files (``person/part-0000.parquet``). Other files are ignored.
     schema : str or None, default=None
         Schema of the tables, such as ``"cdm"``.
     tables : sequence of str or None, default=None
@@ -178,6 +120,32 @@ def read_omop(
     concepts : {"standard", "source"}, default="standard"
         Standard concepts (SNOMED, RxNorm, LOINC), or source concepts (such as ICD10CM)
         if available.
+    qualitative : {"text", "code"}, default="text"
+        Place of a result without a number, such as "Positive". "text" is
+        ``text_value``. "code" also appends it to the code, as ``//POSITIVE`` or
+        ``//NEGATIVE``, or as the name of its concept in upper case. Texts of the source
+        are appended only if they mean one of these two.
+    inpatient_visits : collection of int or None, default=None
+        Concepts of the visits whose medication is that of inpatients. None takes
+        inpatient visits and emergency visits with their descendants in
+        ``concept_ancestor``. Without this table, it takes a fixed list: 262, 8717,
+        8870, 8920, 8971, 9201, 9203, 32037, 581379 and 581381 to 581385.
+    unknown_availability : {"never", "event_time"}, default="never"
+        When a diagnosis or procedure becomes available if its visit is missing or has
+        no end. "never" is the year 9999. "event_time" may be before it was coded.
+    time_zone : str or None, default=None
+        Time zone of dates, and of times without a time zone, such as "Europe/Berlin".
+        None is UTC if some times of the database have a time zone. Otherwise, all times
+        are without one.
+    encoding : str or None, default=None
+        Encoding of CSV files, such as "latin-1". None is UTF-8, or UTF-16 if a file
+        begins like it.
+    delimiter : str or None, default=None
+        Delimiter of CSV files. None is that of the header of each file, one of comma,
+        semicolon, tab and bar.
+    dropped : list or None, default=None
+        List to which the numbers of dropped rows are appended, as tuples ``(table,
+        reason, n_rows, n_subjects)``.
     chunk_size : int, default=200_000
         Approximate number of events in a chunk.
 
@@ -201,16 +169,23 @@ def read_omop(
     Warns
     -----
     UserWarning
-        If rows are dropped, or an existing table lacks columns and is skipped.
+        If rows are dropped, or an existing table lacks columns and is skipped. Also if
+        visits are missing, repeated or without an end, if more than 5% of the codes of
+        a table have no concept, or if only some times have a time zone.
 
     Notes
     -----
     Conditions and procedures of a visit become available at its end, because codes are
-    assigned at discharge. All other events become available when they happen. OMOP has
-    no column for the time at which a result was reported, so use
-    `skfusion.EventStore.with_lags` for a delay. A time of midnight is a date without
-    time by the conventions of OMOP, and is moved to the end of its day. A drug is of an
-    inpatient if its visit is an inpatient visit.
+    assigned at discharge. Those that name no visit become available when they happen,
+    as all other events do. OMOP has no column for the time at which a result was
+    reported, so use `skfusion.EventStore.with_lags` for a delay.
+
+    A time of midnight is a date without time by the conventions of OMOP, and is moved
+    to the end of its day. Births without a day are in the middle of their month, and
+    births without a month in the middle of their year (1 July). A value with an
+    operator is a text such as "<5", see `skfusion.EventStore.read_text`. A drug is of
+    an inpatient if its visit is an inpatient visit. Visits are kept in memory, 25 bytes
+    for each. Words such as "NULL" and "NA" in columns of numbers and dates are nulls.
 
     References
     ----------
@@ -228,7 +203,14 @@ def read_omop(
     [['MEDS_BIRTH', 'GENDER//F']]
     >>> db.close()
     """
-    check_option(concepts, "concepts", ("standard", "source"), "read_omop")
+    for option, name, allowed in (
+        (concepts, "concepts", ("standard", "source")),
+        (qualitative, "qualitative", ("text", "code")),
+        (unknown_availability, "unknown_availability", ("never", "event_time")),
+    ):
+        check_option(option, name, allowed, "read_omop")
+    if time_zone is not None:
+        check_zone(time_zone, "read_omop")
     if schema is not None and not re.fullmatch(r"\w+(\.\w+)*", schema):
         raise ValueError(
             f"read_omop: schema must be a name such as 'cdm', got {schema!r}."
@@ -239,9 +221,13 @@ def read_omop(
                 f"read_omop: got an unsupported table {table!r} in tables."
                 f"{did_you_mean(table, TABLES)} The options are {', '.join(TABLES)}."
             )
-    opened = open_tables(source, "read_omop", chunk_size)
+    layout = LAYOUT._replace(encoding=encoding, delimiter=delimiter).check("read_omop")
+    settings = _Settings(
+        concepts, qualitative, unknown_availability, time_zone, inpatient_visits
+    )
+    opened = open_tables(source, "read_omop", chunk_size, layout)
     try:
-        reader = _Reader(opened, schema, concepts)
+        reader = _Reader(opened, schema, settings, dropped)
         chosen = reader.chosen(tables)
     except BaseException:
         opened.close()
@@ -249,16 +235,35 @@ def read_omop(
     return reader.events(chosen)
 
 
+class _Settings(NamedTuple):
+    """Parameters of `read_omop` that concern events."""
+
+    concepts: str
+    qualitative: str
+    unknown_availability: str
+    time_zone: str | None
+    inpatient_visits: Collection[int] | None
+
+
 class _Reader:
     """Reader of the tables of a database, one after the other."""
 
-    def __init__(self, tables: Tables, schema: str | None, concepts: str) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        schema: str | None,
+        settings: _Settings,
+        dropped: list[DroppedRows] | None,
+    ) -> None:
         self._tables = tables
         self._start = f"{schema}." if schema else ""
-        self._concepts = concepts
+        self._settings, self._dropped = settings, dropped
         self._columns = {
-            name: tables.columns(self._start + name) for name in (*TABLES, "concept")
+            name: tables.columns(self._start + name) for name in (*TABLES, *VOCABULARY)
         }
+        self._clock = Clock(settings.time_zone)
+        self._visits: Visits | None = None
+        self._coded: dict[str, tuple[int, int]] = {}  # Rows with a concept, unknown.
 
     def chosen(self, tables: Sequence[str] | None) -> list[str]:
         """Return the tables to read, after checking tables and columns."""
@@ -298,151 +303,295 @@ class _Reader:
 
     def events(self, chosen: list[str]) -> Iterator[pd.DataFrame]:
         """Yield the events of the selected tables."""
-        special: dict[str, Callable[[], Iterator[pd.DataFrame]]] = {
+        special: dict[str, Callable[[Losses], Iterator[pd.DataFrame]]] = {
             "person": self._persons,
-            VISIT: self._visits,
+            VISIT: self._visit_events,
             "death": self._deaths,
         }
         try:
+            self._clock = self._chosen_clock(chosen)
             for name in chosen:
-                losses = Losses("read_omop", name)
-                chunks = special[name]() if name in special else self._clinical(name)
-                for chunk in chunks:
-                    if name == "person":  # These chunks include static events.
-                        yield chunk
-                    else:
-                        yield losses.keep_events(chunk)
+                losses = Losses("read_omop", name, self._dropped)
+                if name in special:
+                    yield from special[name](losses)
+                else:
+                    yield from self._clinical(name, losses)
                 losses.warn()
+            self._warn_of_concepts()
         finally:
             self._tables.close()
 
-    def _chunks(
-        self, name: str, columns: Sequence[str], with_visit: bool = False
-    ) -> Iterator[pd.DataFrame]:
+    def _chosen_clock(self, chosen: Sequence[str]) -> Clock:
+        """Return a clock with a time zone if any column of times has one."""
+        given = self._settings.time_zone
+        if given is not None:
+            return Clock(given)
+        zoned: list[str] = []
+        plain: list[str] = []
+        for name in dict.fromkeys([*chosen, VISIT]):
+            columns = [c for c in _times_of(name) if c in self._columns[name]]
+            if not columns:
+                continue
+            sample = self._tables.sample(self._start + name, columns)
+            for column in columns:
+                has_zone = has_time_zone(sample[column])
+                if has_zone is not None:
+                    (zoned if has_zone else plain).append(f"{name}.{column}")
+        if zoned and plain:
+            warnings.warn(
+                f"read_omop: {len(zoned)} columns of times have a time zone, such as "
+                f"{zoned[0]}, and {len(plain)} have none, such as {plain[0]}. The "
+                "latter are read as UTC. Set time_zone= to that of the hospital.",
+                stacklevel=3,
+            )
+        return Clock("UTC" if zoned else None)
+
+    def _chunks(self, name: str, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
         """Yield some columns of a table, with nulls for missing columns."""
         there = [column for column in columns if column in self._columns[name]]
-        query = ", ".join(f"t.{column}" for column in there)
-        join = ""
-        if with_visit and self._columns[VISIT]:
-            extra = ("visit_concept_id", "visit_end_datetime", "visit_end_date")
-            chosen = [c for c in extra if c in self._columns[VISIT]]
-            there += chosen
-            query = ", ".join([query, *(f"v.{column}" for column in chosen)])
-            join = (
-                f" LEFT JOIN {self._start}{VISIT} v"
-                " ON v.visit_occurrence_id = t.visit_occurrence_id"
-            )
-            columns = [*columns, *extra]
-        query = f"SELECT {query} FROM {self._start}{name} t{join}"
+        query = f"SELECT {', '.join(there)} FROM {self._start}{name}"
         for chunk in self._tables.chunks(query, name):
-            yield chunk.reindex(columns=list(dict.fromkeys(columns)))
+            yield chunk.reindex(columns=list(columns))
 
-    def _words(self, name: str, column: str, *wanted: str) -> Mapping[int, str]:
-        """Return the text of the concepts of a column, from columns of `concept`."""
+    def _words(self, name: str, *columns: str) -> Words:
+        """Return the words for the concepts in columns of a table."""
         there = self._columns["concept"]
-        if column not in self._columns[name] or "concept_id" not in there:
-            return {}
+        wanted = [c for c in ("vocabulary_id", *CONCEPT_WORDS) if c in there]
+        columns = tuple(c for c in columns if c in self._columns[name])
+        words = Words({}, {}, {})
+        if not columns or not wanted or "concept_id" not in there:
+            return words
+        used = self._tables.values(self._start + name, columns)
         query = (
             f"SELECT concept_id, {', '.join(wanted)} FROM {self._start}concept WHERE "
-            f"concept_id IN (SELECT DISTINCT {column} FROM {self._start}{name})"
+            f"{self._tables.number('concept_id')} IN ({used})"
         )
-        words: dict[int, str] = {}
         for chunk in self._tables.chunks(query, "concept"):
-            ids = as_ids(chunk["concept_id"], "read_omop: concept.concept_id")
-            parts = chunk[list(wanted)].astype(str).agg("//".join, axis=1)
-            words.update(zip(ids, parts, strict=True))
+            words.add(as_ids(chunk["concept_id"], "read_omop: concept_id"), chunk)
         return words
 
-    def _clinical(self, name: str) -> Iterator[pd.DataFrame]:
+    def _inpatient_concepts(self) -> frozenset[int]:
+        """Return the concepts of inpatient visits."""
+        given = self._settings.inpatient_visits
+        if given is not None:
+            return frozenset(given)
+        names = ("ancestor_concept_id", "descendant_concept_id")
+        if not {*names} <= {*self._columns["concept_ancestor"]}:
+            return INPATIENT_VISITS
+        roots = ", ".join(map(str, INPATIENT_ROOTS))
+        query = (
+            f"SELECT {names[1]} FROM {self._start}concept_ancestor WHERE "
+            f"{self._tables.number(names[0])} IN ({roots})"
+        )
+        found = set(INPATIENT_VISITS)
+        for chunk in self._tables.chunks(query, "concept_ancestor"):
+            where = f"read_omop: concept_ancestor.{names[1]}"
+            found.update(as_ids(chunk[names[1]], where).dropna())
+        return frozenset(found)
+
+    def _all_visits(self) -> Visits:
+        """Return the visits, which are read once."""
+        if self._visits is None:
+            columns = [VISIT_ID, "person_id", "visit_concept_id"]
+            columns += ["visit_end_datetime", "visit_end_date"]
+            inpatient = self._inpatient_concepts()
+            self._visits = Visits(
+                pd.DataFrame(
+                    {
+                        "visit": as_ids(chunk[VISIT_ID], f"read_omop: {VISIT}.id"),
+                        "person": persons_of(chunk, VISIT),
+                        "end": self._clock.when(chunk, "visit_end", VISIT),
+                        "inpatient": as_ids(
+                            chunk["visit_concept_id"], "read_omop: visit_concept_id"
+                        ).isin(inpatient),
+                    }
+                )
+                for chunk in self._chunks(VISIT, columns)
+            )
+            if self._visits.n_repeated:
+                warnings.warn(
+                    f"read_omop: {self._visits.n_repeated:,} rows of visit_occurrence "
+                    f"repeat one of the {len(self._visits):,} visits. Of each visit, "
+                    "the row with the latest end is used.",
+                    stacklevel=2,
+                )
+        return self._visits
+
+    def _use_of_visits(self, name: str, table: ClinicalTable) -> VisitUse | None:
+        needed = table.after_visit or name == "drug_exposure"
+        there = VISIT_ID in self._columns[name] and VISIT_ID in self._columns[VISIT]
+        if not needed or not there:
+            return None
+        return VisitUse(self._all_visits(), name, self._settings.unknown_availability)
+
+    def _clinical(self, name: str, losses: Losses) -> Iterator[pd.DataFrame]:
         """Yield the events of a clinical table."""
         table = CLINICAL_TABLES[name]
-        concept = f"{table.stem}_concept_id"
-        source = f"{table.stem}_source_concept_id"
-        order = [concept, source]
-        if self._concepts == "source":
+        columns, order = _clinical_columns(table)
+        if self._settings.concepts == "source":
             order.reverse()
-        wanted = "vocabulary_id", "concept_code"
-        words = {column: self._words(name, column, *wanted) for column in order}
-        units = self._words(name, "unit_concept_id", "concept_code")
-        columns = ["person_id", *order, f"{table.stem}_source_value"]
-        columns += [f"{table.start}_datetime", f"{table.start}_date"]
-        if table.with_value:
-            columns += ["value_as_number", "unit_concept_id", "unit_source_value"]
-            columns += [table.text] if table.text else []
-        visits = "visit_occurrence_id" in self._columns[name]
-        for chunk in self._chunks(name, columns, with_visit=visits):
+        words = self._words(name, *order, "unit_concept_id", "value_as_concept_id")
+        use = self._use_of_visits(name, table)
+        for chunk in self._chunks(name, columns):
             code = pd.Series(None, index=chunk.index, dtype=object)
             for column in order:
-                code = code.fillna(coded(chunk[column], words[column], name))
+                code = filled(code, coded(chunk[column], words.codes, name))
+            self._count_concepts(name, code)
             given = chunk[f"{table.stem}_source_value"]
-            code = code.fillna(prefixed("SOURCE//", given))
-            code = code.fillna("OMOP//0")
+            code = filled(filled(code, prefixed("SOURCE//", given)), "OMOP//0")
             frame = pd.DataFrame({"subject_id": persons_of(chunk, name)})
-            frame["time"] = when(chunk, table.start, name)
-            frame["code"] = domain_of(chunk, code, table, name) + code
-            if table.after_visit and "visit_end_date" in chunk:
-                ends = when(chunk, "visit_end", VISIT)
-                frame["available_time"] = later_of(frame["time"], ends)
+            frame["time"] = self._clock.when(chunk, table.start, name)
+            inpatient = np.zeros(len(chunk), dtype=bool)
+            if use is not None:
+                ids = as_ids(chunk[VISIT_ID], f"read_omop: {name}.{VISIT_ID}")
+                stays = use.of(ids, frame["subject_id"])
+                inpatient = use.inpatient(stays)
+                if table.after_visit:
+                    frame["available_time"] = use.available(frame["time"], stays)
+            frame["code"] = _domain(code, table, name, inpatient) + code
             if table.with_value:
-                frame = frame.join(values_of(chunk, table, units, name))
-            yield frame
+                values, answer = values_of(chunk, table.text, words, name)
+                frame = frame.join(values)
+                if self._settings.qualitative == "code":
+                    frame["code"] = with_answers(
+                        frame["code"],
+                        frame["text_value"].where(frame["numeric_value"].isna()),
+                        answer,
+                    )
+            yield losses.keep_events(frame)
+        if use is not None:
+            use.warn(after_visit=table.after_visit)
 
-    def _persons(self) -> Iterator[pd.DataFrame]:
+    def _count_concepts(self, name: str, code: pd.Series) -> None:
+        n_coded, n_unknown = self._coded.get(name, (0, 0))
+        unknown = code.str.startswith("OMOP//", na=False)
+        self._coded[name] = (
+            n_coded + int(code.notna().sum()),
+            n_unknown + int(unknown.sum()),
+        )
+
+    def _warn_of_concepts(self) -> None:
+        """Warn about codes without a vocabulary."""
+        listed = [
+            f"{n_unknown:,} of {n_coded:,} of {name}"
+            for name, (n_coded, n_unknown) in self._coded.items()
+            if n_unknown > UNKNOWN_SHARE * n_coded
+        ]
+        if listed:
+            has = {"concept_id", "concept_code", "vocabulary_id"} <= {
+                *self._columns["concept"]
+            }
+            reason = "its entry" if has else "a table 'concept' with these columns"
+            columns = "" if has else "concept_id, concept_code and vocabulary_id; "
+            warnings.warn(
+                f"read_omop: got codes of concepts without {reason} ({columns}"
+                f"{', '.join(listed)}). These codes are OMOP// and the concept id, "
+                "and no modality, unit or group of codes knows them. Add CONCEPT.csv "
+                "of Athena, or the table of the database.",
+                stacklevel=3,
+            )
+
+    def _persons(self, losses: Losses) -> Iterator[pd.DataFrame]:
         """Yield births and static events."""
-        words = {
-            kind: self._words("person", f"{kind}_concept_id", "concept_name")
-            for kind in ("race", "ethnicity")
-        }
+        kinds = "race", "ethnicity"
+        words = self._words("person", *(f"{kind}_concept_id" for kind in kinds))
         columns = ["person_id", "birth_datetime", "year_of_birth", "month_of_birth"]
         columns += ["day_of_birth", "gender_concept_id", "gender_source_value"]
-        for kind in words:
+        for kind in kinds:
             columns += [f"{kind}_concept_id", f"{kind}_source_value"]
         for chunk in self._chunks("person", columns):
             subject = persons_of(chunk, "person")
-            births = pd.DataFrame({"subject_id": subject, "time": births_of(chunk)})
-            parts = [births.assign(code="MEDS_BIRTH").dropna(subset="time")]
-            genders = coded(
-                chunk["gender_concept_id"], {8507: "M", 8532: "F"}, "person"
+            births = pd.DataFrame(
+                {"subject_id": subject, "time": self._clock.births(chunk)}
             )
+            parts = [losses.keep_events(births.assign(code="MEDS_BIRTH"))]
+            genders = coded(chunk["gender_concept_id"], GENDERS, "person")
             genders = genders.where(~genders.astype(str).str.startswith("OMOP"), None)
-            facts = {"GENDER": genders.fillna(chunk["gender_source_value"])}
-            for kind, known in words.items():
+            facts = {"GENDER": filled(genders, chunk["gender_source_value"])}
+            for kind in kinds:
                 ids = as_ids(chunk[f"{kind}_concept_id"], f"read_omop: person.{kind}")
-                named = ids.map(known).astype(object).where(ids.fillna(0) != 0)
+                named = ids.map(words.names).astype(object).where(ids.fillna(0) != 0)
                 given = chunk[f"{kind}_source_value"].astype(object)
                 facts[kind.upper()] = named.where(named.notna(), given)
             for kind, fact in facts.items():
                 code = prefixed(f"{kind}//", fact)
                 frame = pd.DataFrame({"subject_id": subject, "code": code})
-                frame["time"] = pd.Series(pd.NaT, frame.index, dtype="datetime64[us]")
-                parts.append(frame.dropna(subset="code"))
+                frame["time"] = pd.Series(pd.NaT, frame.index, births["time"].dtype)
+                frame = frame[frame["code"].notna() & frame["subject_id"].notna()]
+                parts.append(frame)
             yield pd.concat([part[["subject_id", "time", "code"]] for part in parts])
 
-    def _visits(self) -> Iterator[pd.DataFrame]:
+    def _visit_events(self, losses: Losses) -> Iterator[pd.DataFrame]:
         """Yield the start and the end of each visit."""
-        words = self._words(VISIT, "visit_concept_id", "concept_name")
-        columns = ["person_id", "visit_concept_id"]
+        words = self._words(VISIT, "visit_concept_id")
+        columns = [VISIT_ID, "person_id", "visit_concept_id"]
         columns += [
             f"visit_{side}_{kind}"
             for side in ("start", "end")
             for kind in ("datetime", "date")
         ]
+        visits = self._all_visits()
+        seen = np.zeros(len(visits), dtype=bool)
         for chunk in self._chunks(VISIT, columns):
             ids = as_ids(chunk["visit_concept_id"], "read_omop: visit_concept_id")
-            named = ids.map(words).astype(object).fillna("OMOP//" + ids.astype(str))
+            named = filled(ids.map(words.names), "OMOP//" + ids.astype(str))
             subject = persons_of(chunk, VISIT)
-            for start, side in (("VISIT", "start"), ("VISIT_END", "end")):
-                time = when(chunk, f"visit_{side}", VISIT)
+            place, _ = visits.find(as_ids(chunk[VISIT_ID], "read_omop: visit"), subject)
+            ends = self._clock.when(chunk, "visit_end", VISIT)
+            is_first = pd.Series(visits.first_of_each(place, ends, seen), chunk.index)
+            for start, time in (
+                ("VISIT", self._clock.when(chunk, "visit_start", VISIT)),
+                ("VISIT_END", ends),
+            ):
                 codes = f"{start}//" + named
-                yield pd.DataFrame({"subject_id": subject, "time": time, "code": codes})
+                frame = pd.DataFrame(
+                    {"subject_id": subject, "time": time, "code": codes}
+                )
+                reason = "repeat a visit"
+                losses.n_rows += len(frame) - int(is_first.sum())
+                yield losses.keep_events(losses.keep(frame, is_first, reason))
 
-    def _deaths(self) -> Iterator[pd.DataFrame]:
+    def _deaths(self, losses: Losses) -> Iterator[pd.DataFrame]:
         for chunk in self._chunks(
             "death", ["person_id", "death_datetime", "death_date"]
         ):
             frame = pd.DataFrame({"subject_id": persons_of(chunk, "death")})
-            frame["time"] = when(chunk, "death", "death")
-            yield frame.assign(code="MEDS_DEATH")
+            frame["time"] = self._clock.when(chunk, "death", "death")
+            yield losses.keep_events(frame.assign(code="MEDS_DEATH"))
+
+
+def _domain(
+    code: pd.Series, table: ClinicalTable, name: str, inpatient: np.ndarray
+) -> pd.Series:
+    """Return the domain prefix of each code."""
+    start = pd.Series(f"{table.domain}//", index=code.index, dtype=object)
+    if name == "measurement":
+        return start.mask(code.isin(VITAL_SIGNS), "VITAL//")
+    if name == "drug_exposure":
+        return start + np.where(inpatient, "INPATIENT//", "OUTPATIENT//")
+    return start
+
+
+def _clinical_columns(table: ClinicalTable) -> tuple[list[str], list[str]]:
+    """Return the columns to read of a clinical table, and those of its concepts."""
+    order = [f"{table.stem}_concept_id", f"{table.stem}_source_concept_id"]
+    columns = ["person_id", *order, f"{table.stem}_source_value", VISIT_ID]
+    columns += [f"{table.start}_datetime", f"{table.start}_date"]
+    if table.with_value:
+        columns += ["value_as_number", "value_as_concept_id", "operator_concept_id"]
+        columns += ["unit_concept_id", "unit_source_value"]
+        columns += [table.text] if table.text else []
+    return columns, order
+
+
+def _times_of(name: str) -> list[str]:
+    """Return the columns of times of a table."""
+    if name == "person":
+        return ["birth_datetime"]
+    starts = ["death"] if name == "death" else ["visit_start", "visit_end"]
+    if name in CLINICAL_TABLES:
+        starts = [CLINICAL_TABLES[name].start]
+    return [f"{start}_{kind}" for start in starts for kind in ("datetime", "date")]
 
 
 def _required(name: str) -> list[str]:

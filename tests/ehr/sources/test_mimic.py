@@ -9,6 +9,7 @@ from skfusion import EventStore
 from skfusion.ehr.sources import read_mimic
 
 pytest.importorskip("duckdb")
+pytestmark = pytest.mark.filterwarnings("ignore:read_mimic. got no tables")
 
 FOUR = {
     "hosp/patients": {
@@ -191,3 +192,191 @@ def test_the_third_has_the_rows_of_its_files(skfusion_data):
         assert any(f"dropped {lost} of" in str(w.message) for w in said) == (lost > 0)
         assert events["code"].str.startswith(start).all()
         assert set(events["subject_id"]) == set(kept["subject_id"].astype(int))
+
+
+def three_with(folder, **tables):
+    return write(folder, {**THREE, **tables})
+
+
+def inputs(**columns):
+    n = len(next(iter(columns.values())))
+    start = "2150-03-01 11:00:00"
+    table = {
+        "SUBJECT_ID": [1] * n, "ITEMID": [221906] * n, "STARTTIME": [start] * n,
+        "STORETIME": [start] * n, "AMOUNT": list(range(n)), "AMOUNTUOM": ["mg"] * n,
+    }  # fmt: skip
+    return {**table, **columns}
+
+
+def test_rows_that_mimic_marks_as_wrong(tmp_path):
+    status = ["FinishedRunning", "Rewritten", "rewritten ", "Stopped", "Paused"]
+    charts = {
+        **{name: column * 2 for name, column in THREE["CHARTEVENTS"].items()},
+        "ERROR": [0, 1, None, "1.0"],
+    }
+    output = {
+        "SUBJECT_ID": [1] * 3, "ITEMID": [40055] * 3, "VALUE": [10, 20, 30],
+        "CHARTTIME": ["2150-03-01 12:00:00"] * 3, "VALUEUOM": ["ml"] * 3,
+        "STORETIME": ["2150-03-01 12:00:00"] * 3, "ISERROR": [None, 1, 0],
+    }  # fmt: skip
+    folder = three_with(
+        tmp_path,
+        INPUTEVENTS_MV=inputs(
+            STATUSDESCRIPTION=status, CANCELREASON=[0, 0, 0, 2, None]
+        ),
+        CHARTEVENTS=charts,
+        OUTPUTEVENTS=output,
+    )
+    names = ["inputevents_mv", "chartevents", "outputevents"]
+    counts: list = []
+    with pytest.warns(UserWarning, match="are marked as rewritten") as said:
+        events = read(folder, tables=names, dropped=counts)
+    assert len(said) == 3
+    reason = "are marked as rewritten, cancelled or wrong"
+    assert counts == [
+        ("chartevents", reason, 2, 1),
+        ("inputevents_mv", reason, 3, 1),
+        ("outputevents", reason, 1, 1),
+    ]
+    given = events.loc["MEDICATION//INPATIENT//MIMIC//221906", "numeric_value"]
+    assert sorted(given) == [0, 4]
+    assert sorted(events.loc["OUTPUT//MIMIC//40055", "numeric_value"]) == [10, 30]
+
+
+def test_rows_of_the_demo_that_mimic_marks_as_wrong(skfusion_data):
+    folder = skfusion_data / "ehr" / "mimic3_demo"
+    if not folder.is_dir():
+        pytest.skip("SKFUSION_DATA has no ehr/mimic3_demo")
+    for name, n_wrong, n_rows in (
+        ("inputevents_mv", 2_910, 13_224),
+        ("procedureevents_mv", 26, 753),
+    ):
+        with pytest.warns(UserWarning, match=f"dropped {n_wrong} of {n_rows} rows"):
+            events = read(folder, tables=[name])
+        assert len(events) == n_rows - n_wrong
+    assert (events.get("numeric_value", pd.Series(0.0)).fillna(0) >= 0).all()
+
+
+def test_stays_are_joined_as_numbers_once_and_of_the_same_person(tmp_path):
+    stays = {
+        name: [*column, column[0]] for name, column in FOUR["hosp/admissions"].items()
+    }
+    stays["dischtime"][2] = "2150-03-04 12:00:00"  # repeats the first stay
+    codes = {
+        "subject_id": [1, 2, 2, 1],
+        "hadm_id": ["11.0", "12", "11", "99"],
+        "icd_code": ["4019", "I10", "I11", "I12"],
+        "icd_version": [9, 10, 10, 10],
+    }
+    folder = write(
+        tmp_path, {**FOUR, "hosp/admissions": stays, "hosp/diagnoses_icd": codes}
+    )
+    counts: list = []
+    with pytest.warns(UserWarning, match="diagnoses|admissions") as said:
+        events = read(folder, tables=["diagnoses_icd"], dropped=counts)
+    assert "1 rows of admissions repeat another one" in str(said[0].message)
+    assert counts == [("diagnoses_icd", "have no stay in admissions", 2, 2)]
+    assert events["time"].astype(str).str[:16].to_dict() == {
+        "DIAGNOSIS//ICD9CM//4019": "2150-03-05 12:00",
+        "DIAGNOSIS//ICD10CM//I10": "2160-02-03 18:00",
+    }
+
+
+def test_laboratory_items_that_are_repeated_do_not_multiply_events(tmp_path):
+    items = {"ITEMID": ["50912.0", 50912, 1], "LOINC_CODE": ["2160-0", "2160-0", None]}
+    folder = three_with(tmp_path, D_LABITEMS=items)
+    with pytest.warns(UserWarning, match="1 rows of d_labitems repeat another one"):
+        events = read(folder, tables=["labevents"])
+    assert len(events) == 3
+    assert len(events.loc["LAB//LOINC//2160-0"]) == 2
+
+
+def test_versions_of_icd_are_numbers(tmp_path):
+    codes = {
+        "subject_id": [1] * 4, "hadm_id": [11] * 4,
+        "icd_code": ["E849", "I10", "J18", "K35"],
+        "icd_version": ["9.0", "10", None, 11],
+    }  # fmt: skip
+    folder = write(tmp_path, {**FOUR, "hosp/diagnoses_icd": codes})
+    with pytest.warns(
+        UserWarning, match="dropped 2 of 4 rows: 2 have an unknown icd_v"
+    ):
+        events = read(folder, tables=["diagnoses_icd"])
+    assert sorted(events.index) == [
+        "DIAGNOSIS//ICD10CM//I10",
+        "DIAGNOSIS//ICD9CM//E849",
+    ]
+
+
+@pytest.mark.parametrize("stay", ["99", None])
+def test_procedures_of_unknown_stays_are_late(tmp_path, stay):
+    codes = {
+        "subject_id": [1, 1], "hadm_id": [11, stay], "chartdate": ["2150-03-02"] * 2,
+        "icd_code": ["0016070", "0016071"], "icd_version": [10, 10],
+    }  # fmt: skip
+    folder = write(tmp_path, {**FOUR, "hosp/procedures_icd": codes})
+    with pytest.warns(UserWarning, match="procedures_icd: 1 events have no store time"):
+        events = read(folder, tables=["procedures_icd"])
+    known = events.sort_index()["available_time"]
+    assert known.dt.year.tolist() == [2150, 9999]
+    with pytest.warns(UserWarning, match="which may be too early"):
+        events = read(
+            folder, tables=["procedures_icd"], unknown_availability="event_time"
+        )
+    assert events["available_time"].isna().tolist() == [False, True]
+
+
+def test_results_without_a_store_time_are_late(tmp_path):
+    labs = {**FOUR["hosp/labevents"], "storetime": [None, "2150-03-02 08:00:00"]}
+    folder = write(tmp_path, {**FOUR, "hosp/labevents": labs})
+    with pytest.warns(UserWarning, match="labevents: 1 events have no store time"):
+        events = read(folder, tables=["labevents"])
+    assert sorted(events["available_time"].dt.year) == [2150, 9999]
+
+
+def test_results_in_comments(tmp_path):
+    time = "2150-03-01 11:00:00"
+    labs = {
+        "subject_id": [1] * 6, "itemid": [51466] * 6, "charttime": [time] * 6,
+        "storetime": [time] * 6, "valuenum": [None, None, None, None, None, 5.0],
+        "value": ["POS", None, "___", None, None, "5"], "valueuom": [None] * 6,
+        "comments": ["x", "NEG.", "Not detected", "___", "A long remark.", "NEG."],
+    }  # fmt: skip
+    folder = write(tmp_path, {**FOUR, "hosp/labevents": labs})
+    texts = ["POS", "NEG.", "Not detected", "", "A long remark.", ""]
+    events = read(folder, tables=["labevents"])
+    assert events["text_value"].fillna("").tolist() == texts
+    assert set(events.index) == {"LAB//MIMIC//51466"}
+    coded = pd.concat(read_mimic(folder, tables=["labevents"], qualitative="code"))
+    suffixes = coded["code"].str.removeprefix("LAB//MIMIC//51466").tolist()
+    assert suffixes == ["//POSITIVE", "//NEGATIVE", "//NEGATIVE", "", "", ""]
+
+
+def test_results_in_comments_of_the_demo(skfusion_data):
+    folder = skfusion_data / "ehr" / "mimic4_demo"
+    if not folder.is_dir():
+        pytest.skip("SKFUSION_DATA has no ehr/mimic4_demo")
+    with pytest.warns(UserWarning, match="labevents: 992 events have no store time"):
+        events = read(folder, tables=["labevents"])
+    assert len(events) == 107_727
+    assert (events["text_value"] == "NEG.").sum() == 1_920
+    with pytest.warns(UserWarning, match="labevents: 992 events"):
+        coded = read(folder, tables=["labevents"], qualitative="code")
+    assert coded.index.str.endswith("//NEGATIVE").sum() > 2_200
+    assert len(coded) == 107_727
+
+
+def test_missing_tables_are_named_once(four):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        list(read_mimic(four))
+    (message,) = [str(w.message) for w in said]
+    assert message.startswith("read_mimic: got no tables chartevents, drgcodes,")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(read_mimic(four, tables=["labevents"]))
+
+
+def test_births_of_the_fourth_are_in_the_middle_of_the_year(four):
+    births = read(four, tables=["patients"]).loc["MEDS_BIRTH", "time"]
+    assert births.astype(str).str[5:10].tolist() == ["07-01", "07-01"]
