@@ -17,6 +17,7 @@ from skfusion.ehr.events.folders import DamagedFolderError, read_json
 __all__ = [
     "EventFiles",
     "KINDS",
+    "DROPPED",
     "MANIFEST",
     "content_fingerprint",
     "event_pieces",
@@ -38,6 +39,8 @@ KINDS = {  # Column -> dtype and null value.
 
 
 MANIFEST = "events.json"
+#: Counts of rows that were left out of the source, for the data-quality report.
+DROPPED = "dropped.json"
 WORDS = "words.json"
 
 
@@ -133,7 +136,10 @@ class EventFiles:
     @property
     def dropped(self) -> list[list[Any]]:
         """Return the rows left out of the source: table, reason and numbers."""
-        return self._content.get("dropped", [])
+        try:
+            return read_json(self.folder / DROPPED, "EventStore")["dropped"]
+        except (FileNotFoundError, DamagedFolderError):
+            return []  # a store that was not read from a source
 
     @property
     def date_only(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -13,10 +14,16 @@ import pandas as pd
 
 from skfusion._paths import cache_folder
 from skfusion._validation import check_option
-from skfusion.ehr.events.columns import EventColumns, as_pandas, event_columns
+from skfusion.ehr.events.columns import (
+    NO_TIME,
+    EventColumns,
+    as_pandas,
+    event_columns,
+)
 from skfusion.ehr.events.handle import FolderHandle
 from skfusion.ehr.events.quality import QualityReport, quality_report
 from skfusion.ehr.events.reader import (
+    DROPPED,
     MANIFEST,
     EventFiles,
     event_pieces,
@@ -224,8 +231,10 @@ class EventStore(FolderHandle):
         `source` and `reading` are the parameters of `skfusion.ehr.sources.read_omop`.
         `path` and `date_only` are those of `from_frame`.
         """
+        dropped = reading.setdefault("dropped", [])
         frames = read_omop(source, **reading)
-        return cls.from_frame(frames, path, no_time="static", date_only=date_only)
+        store = cls.from_frame(frames, path, no_time="static", date_only=date_only)
+        return store._with_dropped(dropped)
 
     @classmethod
     def from_mimic(
@@ -241,8 +250,10 @@ class EventStore(FolderHandle):
         `folder` and `reading` are the parameters of `skfusion.ehr.sources.read_mimic`.
         `path` and `date_only` are those of `from_frame`.
         """
+        dropped = reading.setdefault("dropped", [])
         frames = read_mimic(folder, **reading)
-        return cls.from_frame(frames, path, no_time="static", date_only=date_only)
+        store = cls.from_frame(frames, path, no_time="static", date_only=date_only)
+        return store._with_dropped(dropped)
 
     @classmethod
     def from_fhir(
@@ -254,11 +265,13 @@ class EventStore(FolderHandle):
         `path` is that of `from_frame`. The parameter ``time_zone`` is also the zone of
         calendar days.
         """
+        dropped = reading.setdefault("dropped", [])
         frames = read_fhir(source, **reading)
         zone = reading.get("time_zone")
-        return cls.from_frame(
+        store = cls.from_frame(
             frames, path, no_time="static", date_only=None, time_zone=zone
         )
+        return store._with_dropped(dropped)
 
     @classmethod
     def from_meds(
@@ -316,6 +329,11 @@ class EventStore(FolderHandle):
         """Return whether the times have a time zone, as index times then must."""
         return self.files.zone
 
+    @property
+    def has_times(self) -> bool:
+        """Return whether any event has a time, i.e. is not static."""
+        return bool((np.asarray(self.files.column("time")) != NO_TIME).any())
+
     def of_subjects(self, subjects: Any) -> pd.DataFrame:
         """Return the events of some subjects.
 
@@ -359,6 +377,16 @@ class EventStore(FolderHandle):
         if units is not None:
             return report_units(self.files, units)
         return report_events(self.files)
+
+    def _with_dropped(self, dropped: list[Any]) -> EventStore:
+        """Keep the counts of rows that were left out of the source with the store."""
+        folder = self.files.folder
+        working = folder / f"{DROPPED}.{os.getpid()}"
+        working.write_text(
+            json.dumps({"dropped": [list(row) for row in dropped]}), encoding="utf-8"
+        )
+        os.replace(working, folder / DROPPED)
+        return self
 
     def quality(self) -> QualityReport:
         """Check the events for what a data scientist should know first.

@@ -174,7 +174,7 @@ def _ends(column: pd.Series, store: EventStore, name: str, owner: str) -> np.nda
             "it with pandas.to_datetime."
         )
     zone = column.dt.tz is not None
-    if zone != store.has_time_zone:
+    if zone != store.has_time_zone and store.has_times:
         with_zone, without = "events", "index times"
         if zone:
             with_zone, without = without, with_zone

@@ -23,7 +23,7 @@ from skfusion.ehr.sources.fhir_resources import (
     note,
 )
 from skfusion.ehr.sources.fhir_times import Clock, Offsets, as_zone, to_times
-from skfusion.ehr.sources.shaping import Losses, later_of
+from skfusion.ehr.sources.shaping import DroppedRows, Losses, later_of
 
 __all__ = ["read_fhir"]
 
@@ -42,6 +42,7 @@ def read_fhir(
     systems: Sequence[str] = PREFERRED,
     qualitative: str = "text",
     chunk_size: int = 200_000,
+    dropped: list[DroppedRows] | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Read events from a FHIR export (R4 or R5).
 
@@ -71,6 +72,9 @@ def read_fhir(
         and their opposites), or the code of the concept in upper case.
     chunk_size : int, default=200_000
         Approximate number of events in a chunk.
+    dropped : list or None, default=None
+        List to which the numbers of dropped resources are appended, as in
+        `skfusion.ehr.sources.read_omop`.
 
     Yields
     ------
@@ -157,16 +161,15 @@ def read_fhir(
             f"'ICD10CM') or URIs of code systems, got {systems!r}."
         )
     files = find_files(source)
-    return _chunks(files, Known(Coder(systems), qualitative), Offsets(zone), chunk_size)
+    known = Known(Coder(systems), qualitative)
+    return _chunks(files, known, Offsets(zone), chunk_size, dropped)
 
 
 @dataclass
 class _Tally:
     """Counts of what is dropped or assumed, for warnings."""
 
-    losses: dict[str, Losses] = field(
-        default_factory=lambda: {name: Losses("read_fhir", name) for name in RESOURCES}
-    )
+    losses: dict[str, Losses]
     retracted: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -200,11 +203,15 @@ class _Tally:
 
 
 def _chunks(
-    files: list[Path], known: Known, offsets: Offsets, chunk_size: int
+    files: list[Path],
+    known: Known,
+    offsets: Offsets,
+    chunk_size: int,
+    dropped: list[DroppedRows] | None,
 ) -> Iterator[pd.DataFrame]:
     _note_all(files, known, offsets)
     clock = offsets.clock()
-    tally = _Tally()
+    tally = _Tally({name: Losses("read_fhir", name, dropped) for name in RESOURCES})
     waiting: dict[str, list[Event]] = {name: [] for name in RESOURCES}
     n_waiting = 0
     for path in files:
@@ -227,6 +234,14 @@ def _chunks(
                 n_waiting = 0
     yield from _tables(waiting, tally, clock)
     tally.warn(known, clock)
+    if dropped is not None:
+        for counts, reason in (
+            (tally.retracted, "are retracted or not final"),
+            (tally.others, "are of an unsupported type"),
+        ):
+            dropped += [
+                DroppedRows(name, reason, n, 0, n) for name, n in counts.items()
+            ]
 
 
 def _warn_of(counts: Counter[str], what: str) -> None:

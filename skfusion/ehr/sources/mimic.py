@@ -4,24 +4,321 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from skfusion._validation import check_option, did_you_mean
-from skfusion.ehr.sources.duckdb_tables import DuckTables
-from skfusion.ehr.sources.mimic_queries import (
-    JOINED,
-    LAYOUTS,
-    REASONS,
-    EventQuery,
-    mimic_files,
-)
+from skfusion.ehr.sources.duckdb_tables import DuckTables, FileLayout
 from skfusion.ehr.sources.shaping import NEVER, DroppedRows, Losses, with_answers
 
 __all__ = ["read_mimic"]
+
+
+END = "+ INTERVAL 1 DAY - INTERVAL 1 MICROSECOND"  # Moves a date to the end of its day.
+# Tables to join, with one row for each key. Of repeated rows, the latest discharge and
+# the first code are used.
+JOINED = {
+    "stays": (
+        "admissions",
+        ("subject_id", "hadm_id", "dischtime"),
+        "SELECT subject_id, hadm_id, max(CAST(dischtime AS TIMESTAMP)) AS dischtime "
+        "FROM admissions WHERE hadm_id IS NOT NULL GROUP BY subject_id, hadm_id",
+    ),
+    "lab_items": (
+        "d_labitems",
+        ("itemid", "loinc_code"),
+        "SELECT itemid, min(loinc_code) AS loinc_code FROM d_labitems "
+        "WHERE itemid IS NOT NULL GROUP BY itemid",
+    ),
+}
+# A left join, so that rows of an unknown stay are counted.
+STAY = " LEFT JOIN stays a ON a.hadm_id = t.hadm_id AND a.subject_id = t.subject_id"
+# Why a row is dropped, by the number in the column `wrong` of a query.
+REASONS = {
+    1: "are marked as rewritten, cancelled or wrong",
+    2: "have no stay in admissions",
+    3: "have an unknown icd_version",
+}
+# Columns with which the source marks rows that are not true.
+FLAGS = {
+    "statusdescription": "lower(trim(t.statusdescription)) IN "
+    "('rewritten', 'cancelled', 'canceled')",
+    "cancelreason": "TRY_CAST(t.cancelreason AS DOUBLE) <> 0",
+    "error": "TRY_CAST(t.error AS DOUBLE) <> 0",
+    "iserror": "TRY_CAST(t.iserror AS DOUBLE) <> 0",
+}
+
+
+class EventQuery(NamedTuple):
+    """Events of one table, with an SQL expression for each column."""
+
+    table: str
+    needs: tuple[str, ...]  # Required columns.
+    time: str
+    code: str
+    available: str | None = None
+    value: str | None = None
+    unit: str | None = None
+    text: tuple[str, ...] = ()  # Columns of results that are not numbers, if present.
+    join: str = ""
+    uses: tuple[str, ...] = ()  # Other required tables.
+    may_lack_code: bool = False  # Whether rows without a code are not events.
+
+    @property
+    def is_static(self) -> bool:
+        """Return whether the events have no time."""
+        return self.time == STATIC
+
+    def sql(self, columns: Collection[str]) -> str:
+        """Return the SQL query for a table with some columns."""
+        parts = ["t.subject_id AS subject_id"]
+        parts += [f"{self.time} AS time", f"{self.code} AS code"]
+        parts.append(f"{self._wrong(columns)} AS wrong")
+        if self.value:
+            parts.append(f"TRY_CAST({self.value} AS DOUBLE) AS numeric_value")
+        if self.available:  # The greatest of a time and null would be the time.
+            parts.append(
+                f"CASE WHEN {self.available} IS NOT NULL THEN "
+                f"greatest({self.time}, {self.available}) END AS available_time"
+            )
+        if self.unit:
+            parts.append(f"{self.unit} AS unit")
+        there = [name for name in self.text if name in columns]
+        if there:
+            cells = [f"nullif(nullif(trim(t.{name}), '___'), '')" for name in there]
+            text = f"CASE WHEN TRY_CAST({self.value} AS DOUBLE) IS NULL"
+            parts.append(f"{text} THEN coalesce({', '.join(cells)}) END AS text_value")
+        return f"SELECT {', '.join(parts)} FROM {self.table} t{self.join}"
+
+    def _wrong(self, columns: Collection[str]) -> str:
+        """Return an SQL expression of a key of `REASONS`, or 0 for a right row."""
+        flags = [test for name, test in FLAGS.items() if name in columns]
+        cases = [f"WHEN {' OR '.join(flags)} THEN 1"] if flags else []
+        if self.time == DISCHARGED:
+            cases.append("WHEN a.hadm_id IS NULL THEN 2")
+        if "icd_version" in self.needs:
+            cases.append(f"WHEN {VERSION} IS NULL OR {VERSION} NOT IN (9, 10) THEN 3")
+        return f"CASE {' '.join(cases)} ELSE 0 END" if cases else "0"
+
+
+def at(column: str) -> str:
+    """Return an SQL expression that casts a column to a timestamp."""
+    return f"CAST(t.{column} AS TIMESTAMP)"
+
+
+def on(column: str) -> str:
+    """Return an SQL expression for the end of the day of a date column."""
+    return f"(date_trunc('day', {at(column)}) {END})"
+
+
+STATIC = "CAST(NULL AS TIMESTAMP)"
+DISCHARGED = "a.dischtime"
+VERSION = "TRY_CAST(t.icd_version AS DOUBLE)"
+# Vital signs of CareVue, and of MetaVision where the items have no category.
+VITAL_ITEMS = (
+    *(211, 220045, 51, 442, 455, 6701, 220179, 220050, 8368, 8440, 8441, 8555),
+    *(220180, 220051, 456, 52, 6702, 443, 220052, 220181, 225312, 615, 618, 220210),
+    *(224690, 223761, 678, 223762, 676, 646, 220277),
+)
+CHARTED = (
+    f"CASE WHEN t.itemid IN {VITAL_ITEMS} THEN 'VITAL' "
+    "ELSE 'CHART' END || '//MIMIC//' || t.itemid"
+)
+DRUG = "'MEDICATION//INPATIENT//MIMIC//' || trim(t.drug)"
+ITEM = "'MEDICATION//INPATIENT//MIMIC//' || t.itemid"
+CULTURE = (
+    "'MICROBIOLOGY//' || t.spec_type_desc || '//' || coalesce(t.org_name, 'NEGATIVE')"
+)
+
+SHARED = (
+    EventQuery(
+        "admissions", ("hadm_id", "admission_type", "admittime", "dischtime"),
+        at("admittime"), "'VISIT//' || t.admission_type",
+    ),
+    EventQuery(
+        "admissions", ("discharge_location",),
+        at("dischtime"), "'DISCHARGE//' || coalesce(t.discharge_location, 'UNKNOWN')",
+    ),
+    EventQuery(
+        "icustays", ("intime", "first_careunit"),
+        at("intime"), "'ICU//' || t.first_careunit",
+    ),
+    EventQuery(
+        "icustays", ("outtime", "last_careunit"),
+        at("outtime"), "'ICU_END//' || t.last_careunit",
+    ),
+    EventQuery(
+        "services", ("transfertime", "curr_service"),
+        at("transfertime"), "'SERVICE//' || t.curr_service",
+    ),
+    EventQuery(
+        "drgcodes", ("hadm_id", "drg_type", "drg_code"),
+        DISCHARGED, "'DRG//' || t.drg_type || '//' || t.drg_code",
+        join=STAY, uses=("admissions",),
+    ),
+    EventQuery(
+        "chartevents", ("itemid", "charttime", "storetime", "value", "valuenum"),
+        at("charttime"), CHARTED, at("storetime"),
+        "t.valuenum", "t.valueuom", ("value",),
+    ),
+    EventQuery(
+        "outputevents", ("itemid", "charttime", "storetime", "value"),
+        at("charttime"), "'OUTPUT//MIMIC//' || t.itemid", at("storetime"),
+        "t.value", "t.valueuom",
+    ),
+)  # fmt: skip
+
+MIMIC_III = (
+    EventQuery("patients", ("gender",), STATIC,
+               "'GENDER//' || t.gender"),
+    # Ages above 89 are masked by births 300 years earlier. Their median is 91.4 years.
+    EventQuery(
+        "patients", ("dob",),
+        "CASE WHEN a.first - " + at("dob") + " > INTERVAL 54750 DAY THEN a.first - "
+        "INTERVAL 33384 DAY ELSE " + at("dob") + " END", "'MEDS_BIRTH'",
+        join=" LEFT JOIN (SELECT subject_id, min(CAST(admittime AS TIMESTAMP)) AS first"
+        " FROM admissions GROUP BY subject_id) a ON a.subject_id = t.subject_id",
+        uses=("admissions",),
+    ),
+    EventQuery(
+        "patients", ("dod",),
+        "coalesce(d.deathtime, " + on("dod") + ")",
+        "CASE WHEN t.dod IS NOT NULL OR d.deathtime IS NOT NULL THEN 'MEDS_DEATH' END",
+        join=" LEFT JOIN (SELECT subject_id, max(CAST(deathtime AS TIMESTAMP)) AS "
+        "deathtime FROM admissions GROUP BY subject_id) d ON d.subject_id = "
+        "t.subject_id",
+        uses=("admissions",), may_lack_code=True,
+    ),
+    EventQuery("admissions", ("ethnicity",), at("admittime"),
+               "'RACE//' || t.ethnicity"),
+    EventQuery(
+        "diagnoses_icd", ("hadm_id", "icd9_code"),
+        DISCHARGED, "'DIAGNOSIS//ICD9CM//' || t.icd9_code", join=STAY,
+        uses=("admissions",),
+    ),
+    EventQuery(
+        "procedures_icd", ("hadm_id", "icd9_code"),
+        DISCHARGED, "'PROCEDURE//ICD9Proc//' || t.icd9_code", join=STAY,
+        uses=("admissions",),
+    ),
+    EventQuery(
+        "cptevents", ("hadm_id", "chartdate", "cpt_cd"),
+        "coalesce(" + on("chartdate") + f", {DISCHARGED})",
+        "'PROCEDURE//CPT4//' || t.cpt_cd", DISCHARGED, join=STAY, uses=("admissions",),
+    ),
+    EventQuery(
+        "labevents", ("itemid", "charttime", "value", "valuenum"), at("charttime"),
+        "'LAB//' || coalesce('LOINC//' || d.loinc_code, 'MIMIC//' || t.itemid)", None,
+        "t.valuenum", "t.valueuom", ("value",),
+        " LEFT JOIN lab_items d ON d.itemid = t.itemid", ("d_labitems",),
+    ),
+    EventQuery(
+        "prescriptions", ("startdate", "drug"), on("startdate"), DRUG, None,
+        "t.dose_val_rx", "t.dose_unit_rx",
+    ),
+    *(
+        EventQuery(f"inputevents_{system}", ("itemid", start, "storetime", "amount"),
+                   at(start), ITEM, at("storetime"), "t.amount", "t.amountuom")
+        for system, start in (("mv", "starttime"), ("cv", "charttime"))
+    ),
+    EventQuery(
+        "procedureevents_mv", ("itemid", "starttime", "storetime"), at("starttime"),
+        "'PROCEDURE//MIMIC//' || t.itemid", at("storetime"),
+    ),
+    # The report time of a culture is not recorded, so the discharge is an upper bound.
+    EventQuery(
+        "microbiologyevents", ("hadm_id", "chartdate", "charttime", "spec_type_desc",
+                               "org_name"),
+        "coalesce(" + at("charttime") + ", " + on("chartdate") + ")", CULTURE,
+        DISCHARGED, join=STAY, uses=("admissions",),
+    ),
+)  # fmt: skip
+
+ICD = (
+    f"CASE {VERSION} WHEN 9 THEN '{{}}' WHEN 10 THEN '{{}}' END || '//' || "
+    "trim(t.icd_code)"
+)
+
+MIMIC_IV = (
+    EventQuery("patients", ("gender",), STATIC,
+               "'GENDER//' || t.gender"),
+    # The year is known only, and its middle is half a year off at most.
+    EventQuery(
+        "patients", ("anchor_year", "anchor_age"),
+        "make_timestamp(CAST(t.anchor_year AS BIGINT) - CAST(t.anchor_age AS BIGINT), "
+        "7, 1, 0, 0, 0)", "'MEDS_BIRTH'",
+    ),
+    EventQuery(
+        "patients", ("dod",),
+        "coalesce(d.deathtime, " + on("dod") + ")",
+        "CASE WHEN t.dod IS NOT NULL OR d.deathtime IS NOT NULL THEN 'MEDS_DEATH' END",
+        join=" LEFT JOIN (SELECT subject_id, max(CAST(deathtime AS TIMESTAMP)) AS "
+        "deathtime FROM admissions GROUP BY subject_id) d ON d.subject_id = "
+        "t.subject_id",
+        uses=("admissions",), may_lack_code=True,
+    ),
+    EventQuery("admissions", ("race",), at("admittime"), "'RACE//' || t.race"),
+    EventQuery(
+        "diagnoses_icd", ("hadm_id", "icd_code", "icd_version"), DISCHARGED,
+        "'DIAGNOSIS//' || " + ICD.format("ICD9CM", "ICD10CM"), join=STAY,
+        uses=("admissions",),
+    ),
+    EventQuery(
+        "procedures_icd", ("hadm_id", "chartdate", "icd_code", "icd_version"),
+        on("chartdate"), "'PROCEDURE//' || " + ICD.format("ICD9Proc", "ICD10PCS"),
+        DISCHARGED, join=STAY, uses=("admissions",),
+    ),
+    EventQuery(
+        "hcpcsevents", ("hadm_id", "chartdate", "hcpcs_cd"), on("chartdate"),
+        "'PROCEDURE//HCPCS//' || t.hcpcs_cd", DISCHARGED, join=STAY,
+        uses=("admissions",),
+    ),
+    EventQuery(
+        "labevents", ("itemid", "charttime", "storetime", "value", "valuenum"),
+        at("charttime"), "'LAB//MIMIC//' || t.itemid", at("storetime"),
+        "t.valuenum", "t.valueuom", ("value", "comments"),
+    ),
+    EventQuery(
+        "omr", ("chartdate", "result_name", "result_value"), on("chartdate"),
+        "'VITAL//MIMIC//' || t.result_name", None, "t.result_value",
+        text=("result_value",),
+    ),
+    EventQuery(
+        "prescriptions", ("starttime", "drug"), at("starttime"), DRUG, None,
+        "t.dose_val_rx", "t.dose_unit_rx",
+    ),
+    EventQuery(
+        "inputevents", ("itemid", "starttime", "storetime", "amount"),
+        at("starttime"), ITEM, at("storetime"), "t.amount", "t.amountuom",
+    ),
+    EventQuery(
+        "procedureevents", ("itemid", "starttime", "storetime"), at("starttime"),
+        "'PROCEDURE//MIMIC//' || t.itemid", at("storetime"),
+    ),
+    EventQuery(
+        "microbiologyevents", ("chartdate", "charttime", "storetime", "spec_type_desc",
+                               "org_name"),
+        "coalesce(" + at("charttime") + ", " + on("chartdate") + ")", CULTURE,
+        f"coalesce({at('storetime')}, {DISCHARGED})",
+        join=STAY, uses=("admissions",),
+    ),
+)  # fmt: skip
+
+LAYOUTS = {"iii": (*MIMIC_III, *SHARED), "iv": (*MIMIC_IV, *SHARED)}
+
+
+def mimic_files() -> FileLayout:
+    """Return the tables of both versions, with their columns of integers."""
+    queries = [query for layout in LAYOUTS.values() for query in layout]
+    known = {query.table for query in queries}
+    known.update(name for query in queries for name in query.uses)
+    return FileLayout(
+        frozenset(known), whole=frozenset(("subject_id", "hadm_id", "itemid"))
+    )
 
 
 def read_mimic(

@@ -46,6 +46,7 @@ class DroppedRows(NamedTuple):
     reason: str
     n_rows: int
     n_subjects: int
+    n_read: int
 
 
 class Losses:
@@ -69,7 +70,7 @@ class Losses:
     >>> len(losses.keep(table, table["code"].notna(), "have no code"))
     1
     >>> losses.rows()
-    [DroppedRows(table='measurement', reason='have no code', n_rows=1, n_subjects=1)]
+    [DroppedRows(table='measurement', reason='have no code', ..., n_read=0)]
     """
 
     def __init__(
@@ -111,7 +112,13 @@ class Losses:
     def rows(self) -> list[DroppedRows]:
         """Return the counts of dropped rows, one entry for each reason."""
         return [
-            DroppedRows(self._source, reason, n, len(self._subjects.get(reason, ())))
+            DroppedRows(
+                self._source,
+                reason,
+                n,
+                len(self._subjects.get(reason, ())),
+                self.n_rows,
+            )
             for reason, n in self.counts.items()
         ]
 

@@ -233,7 +233,7 @@ def test_rows_that_mimic_marks_as_wrong(tmp_path):
         events = read(folder, tables=names, dropped=counts)
     assert len(said) == 3
     reason = "are marked as rewritten, cancelled or wrong"
-    assert counts == [
+    assert [row[:4] for row in counts] == [
         ("chartevents", reason, 2, 1),
         ("inputevents_mv", reason, 3, 1),
         ("outputevents", reason, 1, 1),
@@ -275,7 +275,9 @@ def test_stays_are_joined_as_numbers_once_and_of_the_same_person(tmp_path):
     with pytest.warns(UserWarning, match="diagnoses|admissions") as said:
         events = read(folder, tables=["diagnoses_icd"], dropped=counts)
     assert "1 rows of admissions repeat another one" in str(said[0].message)
-    assert counts == [("diagnoses_icd", "have no stay in admissions", 2, 2)]
+    assert [row[:4] for row in counts] == [
+        ("diagnoses_icd", "have no stay in admissions", 2, 2)
+    ]
     assert events["time"].astype(str).str[:16].to_dict() == {
         "DIAGNOSIS//ICD9CM//4019": "2150-03-05 12:00",
         "DIAGNOSIS//ICD10CM//I10": "2160-02-03 18:00",

@@ -421,7 +421,9 @@ def test_visits_that_are_repeated_do_not_multiply_events():
         assert [str(end)[:10] for end in events["available_time"]] == ["2020-03-09"]
         assert len(stays) == 2
         assert str(stays["time"].max())[:10] == "2020-03-09"
-        assert counts == [("visit_occurrence", "repeat a visit", 4, 1)]
+        assert [row[:4] for row in counts] == [
+            ("visit_occurrence", "repeat a visit", 4, 1)
+        ]
 
 
 @pytest.mark.parametrize(
@@ -453,8 +455,9 @@ def test_codes_that_never_become_available_are_in_no_feature(tmp_path):
         store = EventStore.from_omop(connection, tables=["condition_occurrence"])
     connection.close()
     rows = pd.DataFrame({"subject_id": [1], "index_time": pd.Timestamp("2200-01-01")})
-    with pytest.raises(ValueError, match="1 of 1 rows have no visible event"):
-        EventWindows(store, windows=(None,), min_subjects=1).fit(rows)
+    with pytest.warns(UserWarning, match="1 of 1 rows have no visible event"):
+        windows = EventWindows(store, windows=(None,), min_subjects=1).fit(rows)
+    assert windows.transform(rows).shape == (1, 0)
     assert len(store.to_frame()) == 1
 
 
@@ -684,7 +687,7 @@ def test_births_in_the_middle_of_what_is_known():
     connection.close()
     days = births["time"].astype(str).str[:10].tolist()
     assert days == ["1950-07-01", "1950-02-15", "1950-02-28"]
-    assert counts == [("person", "have no time", 1, 1)]
+    assert [row[:4] for row in counts] == [("person", "have no time", 1, 1)]
 
 
 def test_an_empty_table_of_visits_beside_times_with_a_zone():

@@ -79,7 +79,10 @@ def test_counts_of_dropped_rows():
         losses.keep_events(chunk)
     with pytest.warns(UserWarning, match="labs: dropped 6 of 8 rows"):
         losses.warn()
-    assert counts == [("labs", "have no subject", 2, 0), ("labs", "have no time", 4, 2)]
+    assert [row[:4] for row in counts] == [
+        ("labs", "have no subject", 2, 0),
+        ("labs", "have no time", 4, 2),
+    ]
     assert counts == losses.rows()
 
 
