@@ -208,7 +208,9 @@ def _words_for_no_unit(events: _Events) -> Iterator[tuple[Any, ...]]:
     if unit is None:
         return
     for number, word in enumerate(events.files.words("unit")):
-        if states_no_unit(str(word)):
+        # Units of insulin and of heparin are units.
+        is_dose = str(word).strip().casefold() in ("unit", "units")
+        if states_no_unit(str(word)) and not is_dose:
             yield from events.by_table(unit == number, f"the unit is {word!r}")
 
 
