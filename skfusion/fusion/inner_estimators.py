@@ -15,6 +15,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._dependencies import require
+from skfusion.fusion.estimator_kinds import last_step
 from skfusion.fusion.survival import SurvivalTimes, XGBoostSurvival
 from skfusion.fusion.targets import Numbers, Target, classifier_target
 from skfusion.modality import Modality
@@ -32,6 +33,7 @@ from skfusion.pipelines import (
 
 __all__ = [
     "accepts_nan",
+    "check_transformers",
     "default_learner",
     "default_member",
     "ends_in_predictor",
@@ -163,6 +165,32 @@ def ends_in_predictor(estimator: Any) -> bool:
         return hasattr(estimator, "predict")
     # Survival estimators have no estimator type. Clusterers have both methods.
     return hasattr(estimator, "predict") and not hasattr(estimator, "transform")
+
+
+def check_transformers(modalities: list[Modality], owner: str) -> None:
+    """Raise an error for a modality whose entry predicts and does not transform.
+
+    Raises
+    ------
+    TypeError
+        If an entry has no `transform`.
+    """
+    for modality in modalities:
+        if isinstance(modality.transformer, str):  # "passthrough"
+            continue
+        if hasattr(modality.transformer, "transform"):
+            continue
+        name = type(last_step(modality.transformer)).__name__
+        hint = "Use a transformer."
+        if hasattr(modality.transformer, "predict"):
+            hint = (
+                f"Use late fusion, in which it is the model of the modality, or its "
+                f"predictions as features: ModelFeatures({name}(...))."
+            )
+        raise TypeError(
+            f"{owner}: modality {modality.name!r} needs a transformer, but {name} has "
+            f"no transform. {hint}"
+        )
 
 
 def accepts_nan(estimator: Any) -> bool:

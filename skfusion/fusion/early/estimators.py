@@ -188,7 +188,7 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         check_is_fitted(self, "modalities_")
         if hasattr(self.estimator_, "predict_proba"):
             return self._target.decide(self.predict_proba(X))
-        predicted = self.estimator_.predict(self.transform(X))
+        predicted = self._target.decisions(self.estimator_, self.transform(X))
         return self.classes_[predicted] if predicted.ndim == 1 else predicted
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from skfusion._validation import check_number
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
-from skfusion.fusion.inner_estimators import seeded
+from skfusion.fusion.inner_estimators import check_transformers, seeded
 from skfusion.fusion.joint.augmentation import batch_augmentation
 from skfusion.fusion.joint.callbacks import (
     CallbackSupportMixin,
@@ -106,6 +106,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         architecture = Architecture.of(self)
         reports = FitReports(self, X, y, sample_weight)
         data = self._start_fit(X, y, sample_weight, groups)
+        check_transformers(self._modalities, type(self).__name__)
         loss = self._task_loss()
         if data.sample_weight is not None:
             data = data.rows(np.flatnonzero(data.sample_weight > 0))

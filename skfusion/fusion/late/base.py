@@ -280,8 +280,11 @@ class BaseLateFusion(BaseFusion):
         data = self._start_fit(X, y, sample_weight, groups)
         self._target.summarise(data.y, data.sample_weight)
         rng = check_random_state(self.random_state)
+        self._target.check_learner(self._estimator_of("estimator"), owner)
         members = [
-            new_member(modality, self._estimator_of("estimator"), self._target, rng)
+            new_member(
+                modality, self._estimator_of("estimator"), self._target, rng, owner
+            )
             for modality in self._modalities
         ]
         fold_seed = int(rng.randint(np.iinfo(np.int32).max))
@@ -410,7 +413,10 @@ class BaseLateFusion(BaseFusion):
     ) -> Combination:
         final = None
         if self.aggregation == "stacking":
-            final = seed(self._estimator_of("final_estimator"), rng)
+            final = self._estimator_of("final_estimator")
+            where = f"{type(self).__name__}: final_estimator"
+            self._target.check_learner(final, where)
+            final = seed(final, rng)
         names = [member.name for member in members]
         weights = given_weights(self.weights, names, owner=type(self).__name__)
         rule = self.aggregation
@@ -441,6 +447,7 @@ class BaseLateFusion(BaseFusion):
             n_rows=len(data.y),
             random_state=fold_seed,
             owner=type(self).__name__,
+            labels=self._target.labels(data.y),
         )
 
     def _learn(

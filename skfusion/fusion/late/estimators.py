@@ -56,7 +56,9 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         Weights of the members for ``"weighted"`` and ``"weighted_vote"``, or the
         criterion by which they are fitted to out-of-fold predictions. None minimises
         the log-loss. A scorer of scikit-learn or its name, e.g. ``"roc_auc"``, is
-        maximised. The weights are renormalised over the members present.
+        maximised. A scorer receives the labels of `y`. For a name, the second of two
+        classes is the positive one. The weights are renormalised over the members
+        present.
     final_estimator : classifier or None, default=None
         Meta-model for ``aggregation="stacking"``. None is a logistic regression, whose
         parameters can be set by name, e.g. ``final_estimator__C``.
