@@ -1,8 +1,8 @@
 """Kinds of learners: classifier or regressor, and the labels that they are fitted on.
 
 Learners are fitted on class numbers, because some libraries accept nothing else. A
-learner whose parameters contain labels of the user, such as ``class_weight={"dead": 5}``
-or a scorer with ``pos_label="dead"``, is fitted on the labels themselves.
+learner whose parameters contain labels of the user, such as ``pos_label="dead"`` or
+``class_weight={"dead": 5}``, is fitted on the labels themselves.
 """
 
 from __future__ import annotations
