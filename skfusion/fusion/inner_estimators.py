@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import copy as copy_of
 from dataclasses import replace
 from typing import Any, Self
@@ -45,6 +46,7 @@ __all__ = [
     "seed",
     "seeded",
     "target_for",
+    "warn_of_unstored_values",
 ]
 
 
@@ -250,6 +252,22 @@ def check_transformers(modalities: list[Modality], owner: str) -> None:
         raise TypeError(
             f"{owner}: modality {modality.name!r} needs a transformer, but {name} has "
             f"no transform. {hint}"
+        )
+
+
+def warn_of_unstored_values(modality: Modality, owner: str) -> None:
+    """Warn if a learner would read the unknown values of a sparse output as 0.
+
+    `EventWindows` and `EventGrid` store only known values with ``output="sparse"``.
+    """
+    last = last_step(modality.transformer)
+    if getattr(last, "output", None) == "sparse":
+        warnings.warn(
+            f"{owner}: modality {modality.name!r}: {type(last).__name__} does not "
+            "store unknown values with output='sparse', and the learner reads them as "
+            "0. Add ObservedScaler() as the next step, or set output='dense'.",
+            UserWarning,
+            stacklevel=4,
         )
 
 

@@ -249,6 +249,21 @@ class Classes(Target):
             raise ValueError(_unlike(estimator, found, expected))
         return [found.index(label) for label in expected]
 
+    def ordered(self, estimator: Any, scores: np.ndarray) -> np.ndarray:
+        """Return a decision function with its columns in the order of ``classes``."""
+        order = self.columns(estimator)
+        if order == list(range(len(order))):
+            return scores
+        if scores.ndim == 1:
+            return -scores
+        if scores.shape[1] == len(order):
+            return scores[:, order]
+        raise ValueError(
+            f"{type(last_step(estimator)).__name__} was fitted on the classes in "
+            "another order, and its scores of pairs of classes cannot be reordered. "
+            "Set decision_function_shape='ovr'."
+        )
+
     def decisions(self, estimator: Any, X: Any) -> np.ndarray:
         """Return the class numbers that a fitted classifier predicts.
 
@@ -284,6 +299,15 @@ class Classes(Target):
     def decide(self, scores: np.ndarray) -> np.ndarray:
         """Return the label of the most probable class, shape (n_samples,)."""
         return self.classes[scores.argmax(axis=1)]
+
+    def logits(self, proba: np.ndarray) -> np.ndarray:
+        """Return the decision function of probabilities (n_samples, n_classes).
+
+        Its shape is that of scikit-learn: log-odds (n_samples,) of the second of two
+        classes, or log-probabilities (n_samples, n_classes) of three or more.
+        """
+        logs = _safe_log(proba)
+        return logs[:, 1] - logs[:, 0] if self.n_outputs == 2 else logs
 
     @property
     def output_names(self) -> list[str]:
@@ -356,6 +380,10 @@ class Labels(Target):
             return None
         return f"{n_constant} of {self.n_outputs} labels have one value only"
 
+    def ordered(self, estimator: Any, scores: np.ndarray) -> np.ndarray:
+        """Return a decision function (n_samples, n_labels) unchanged."""
+        return scores
+
     def decisions(self, estimator: Any, X: Any) -> np.ndarray:
         """Return the indicator matrix that a fitted classifier predicts."""
         return np.asarray(estimator.predict(X)).astype(np.int64)
@@ -363,6 +391,10 @@ class Labels(Target):
     def decide(self, scores: np.ndarray) -> np.ndarray:
         """Return the indicator matrix of the labels with a probability above 0.5."""
         return (scores > 0.5).astype(np.int64)
+
+    def logits(self, proba: np.ndarray) -> np.ndarray:
+        """Return the log-odds (n_samples, n_labels) of probabilities."""
+        return _safe_log(proba) - _safe_log(1 - proba)
 
 
 class Numbers(Target):
@@ -462,6 +494,11 @@ def _probabilities(estimator: Any, X: Any) -> Any:
             "probabilities. Wrap it in sklearn.calibration.CalibratedClassifierCV."
         )
     return estimator.predict_proba(X)
+
+
+def _safe_log(probabilities: np.ndarray) -> np.ndarray:
+    # Probabilities of 0 have no logarithm. Those below eps cannot be told from 1 - p.
+    return np.log(np.clip(probabilities, np.finfo(np.float64).eps, None))
 
 
 def _same_labels(found: list[Any], expected: list[Any]) -> bool:

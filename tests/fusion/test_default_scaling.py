@@ -20,10 +20,13 @@ from sklearn.preprocessing import (
 from skfusion import (
     EarlyFusionClassifier,
     EarlyFusionRegressor,
+    EventStore,
+    EventWindows,
     JointFusionClassifier,
     LateFusionClassifier,
     LateFusionRegressor,
 )
+from skfusion.ehr import ObservedScaler
 from skfusion.fusion import ModelFeatures
 from skfusion.fusion.inner_estimators import BlockScaler, default_member
 
@@ -117,3 +120,22 @@ def test_several_labels_of_a_sparse_block():
     y = np.column_stack([Y, 1 - Y])
     model = LateFusionClassifier([("text", TfidfVectorizer(), "text"), AGE])
     assert (model.fit(X, y).predict(X) == y).mean() > 0.9
+
+
+@pytest.mark.parametrize("kind", [EarlyFusionClassifier, LateFusionClassifier])
+def test_unstored_values_of_events_are_no_zeros(kind):
+    events = pd.DataFrame(
+        {
+            "subject_id": range(80),
+            "time": pd.Timestamp("2024-01-01 06:00"),
+            "code": np.where(Y, "LAB//a", "LAB//b"),
+            "numeric_value": 1.0 + Y,
+        }
+    )
+    windows = EventWindows(EventStore.from_frame(events), output="sparse")
+    cases = X.assign(subject_id=range(80), index_time=pd.Timestamp("2024-01-02"))
+    keys = ["subject_id", "index_time"]
+    with pytest.warns(UserWarning, match=r"'labs': EventWindows .* as 0"):
+        kind([("labs", windows, keys), AGE]).fit(cases, Y)
+    scaled = make_pipeline(windows, ObservedScaler())
+    kind([("labs", scaled, keys), AGE]).fit(cases, Y)

@@ -29,6 +29,7 @@ from skfusion.fusion.inner_estimators import (
     scores_of,
     seed,
     seeded,
+    warn_of_unstored_values,
 )
 from skfusion.modality import Modality
 
@@ -147,6 +148,8 @@ class BaseEarlyFusion(BaseFusion):
         estimator = self._estimator_of("estimator")
         self._target.check_learner(estimator, type(self).__name__)
         check_transformers(self._modalities, type(self).__name__)
+        for modality in self._modalities:
+            warn_of_unstored_values(modality, type(self).__name__)
         rng = check_random_state(self.random_state)
         self._blocks = ModalityBlocks(seeded(self._modalities, rng), self.n_jobs)
         blocks = self._blocks.fit_transform(

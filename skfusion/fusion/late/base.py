@@ -17,7 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 from skfusion._validation import check_option
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
-from skfusion.fusion.inner_estimators import default_member, seed
+from skfusion.fusion.inner_estimators import (
+    default_member,
+    seed,
+    warn_of_unstored_values,
+)
 from skfusion.fusion.late.calibration import METHODS, Calibrator, cross_calibrate
 from skfusion.fusion.late.combination import (
     RULES,
@@ -287,6 +291,9 @@ class BaseLateFusion(BaseFusion):
             )
             for modality in self._modalities
         ]
+        if self.estimator is None and self._task != "survival":  # XGBoost knows NaN
+            for modality in self._modalities:
+                warn_of_unstored_values(modality, owner)
         fold_seed = int(rng.randint(np.iinfo(np.int32).max))
         self._combination = self._new_combination(members, rng)
         methods = self._check_members(members)

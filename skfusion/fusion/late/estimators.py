@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.metaestimators import available_if
 
 from skfusion.cohort import TrainingData
 from skfusion.fusion.late.base import BaseLateFusion
-from skfusion.fusion.late.combination import cross_combine
+from skfusion.fusion.late.combination import VOTES, cross_combine
 from skfusion.fusion.survival import SurvivalFusion
 from skfusion.fusion.targets import ClassifierTarget, RegressorTarget
 from skfusion.modality import Modality
@@ -22,6 +23,10 @@ __all__ = [
     "LateFusionSurvival",
     "RiskScale",
 ]
+
+
+def _combines_probabilities(model: Any) -> bool:
+    return model.aggregation not in (*VOTES, "rank")
 
 
 class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
@@ -253,6 +258,26 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         """
         proba = self.predict_proba(X)
         return self._target.decide(proba)
+
+    @available_if(_combines_probabilities)
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Compute the logits of the fused probabilities.
+
+        It is available if `aggregation` combines probabilities, i.e. neither votes nor
+        ranks.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            Cohort, one row per case. Modalities may be absent.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Log-odds of the second of two classes. Log-probabilities of three or more
+            classes, in the order of `classes_`. Log-odds of each of several labels.
+        """
+        return self._target.logits(self.predict_proba(X))
 
 
 class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
