@@ -260,7 +260,8 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
             Log-odds of the second of two classes. Log-probabilities of three or more
             classes, in the order of `classes_`. Log-odds of each of several labels.
         """
-        return self._target.logits(self.predict_proba(X))
+        proba = self.predict_proba(X)
+        return self._target.logits(proba)
 
     def _network_target(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
         return y.astype(np.int64)

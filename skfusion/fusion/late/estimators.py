@@ -277,7 +277,8 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
             Log-odds of the second of two classes. Log-probabilities of three or more
             classes, in the order of `classes_`. Log-odds of each of several labels.
         """
-        return self._target.logits(self.predict_proba(X))
+        proba = self.predict_proba(X)
+        return self._target.logits(proba)
 
 
 class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
