@@ -16,10 +16,11 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._validation import check_number
 from skfusion.cohort import TrainingData
+from skfusion.fusion.early_stopping import stops_early
 from skfusion.fusion.estimator_kinds import last_step
 from skfusion.fusion.inner_estimators import accepts_nan
 
-__all__ = ["add_absence_copies", "copy_weight"]
+__all__ = ["add_absence_copies", "copy_weight", "sources_of_copies"]
 
 
 DEFAULT_WEIGHT = 1.0
@@ -43,7 +44,8 @@ def copy_weight(absence_copies: Any, estimator: Any, *, owner: str) -> float:
         Estimator to be fitted. ``"auto"`` gives 0 for an estimator without NaN support,
         because copies make linear models worse on complete rows. It also gives 0 for
         an estimator that splits its rows again (``cv``, ``early_stopping``). A row and
-        its copy could be on different sides of such a split.
+        its copy could be on different sides of such a split. Boosted trees that stop
+        early do not split: the fusion holds out rows with their copies.
     owner : str
         Name of the fusion estimator, for error messages.
 
@@ -61,9 +63,8 @@ def copy_weight(absence_copies: Any, estimator: Any, *, owner: str) -> float:
         splits = any(
             bool(value)
             for name, value in estimator.get_params(deep=True).items()
-            if name.rpartition("__")[2]
-            in ("cv", "early_stopping", "early_stopping_rounds")
-        )
+            if name.rpartition("__")[2] in ("cv", "early_stopping")
+        ) and not stops_early(estimator)  # its copies are held out with their rows
         return DEFAULT_WEIGHT if accepts_nan(estimator) and not splits else 0.0
     check_number(absence_copies, "absence_copies", owner, low=0, high=1, also="'auto'")
     return float(absence_copies)
@@ -103,8 +104,7 @@ def add_absence_copies(
     data : TrainingData
         Outcome, weights, patients and presence of the rows and the copies.
     """
-    # The modalities of a row with only one of them cannot be divided.
-    rows = np.flatnonzero(data.presence.sum(axis=1) > 1)
+    rows = _rows_to_copy(data.presence)
     here = data.presence[rows]
     first = here & (rng.random_sample(here.shape) < 0.5)
     # Two of the present modalities, drawn at random, are assigned to different copies,
@@ -127,3 +127,25 @@ def add_absence_copies(
     return extended, replace(
         both, sample_weight=weights, presence=np.vstack([data.presence, presence])
     )
+
+
+def sources_of_copies(presence: np.ndarray) -> np.ndarray:
+    """Return the row of which each row of `add_absence_copies` is a copy.
+
+    Parameters
+    ----------
+    presence : ndarray of bool of shape (n_samples, M)
+        Presence of the modalities in the rows without the copies.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples + n_copies,)
+        Positions of the rows, then those of the rows of the copies.
+    """
+    rows = _rows_to_copy(presence)
+    return np.concatenate([np.arange(len(presence)), rows, rows])
+
+
+def _rows_to_copy(presence: np.ndarray) -> np.ndarray:
+    # The modalities of a row with only one of them cannot be divided.
+    return np.flatnonzero(presence.sum(axis=1) > 1)
