@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skfusion.cohort import TrainingData
 from skfusion.fusion.early.base import BaseEarlyFusion
+from skfusion.fusion.inner_estimators import scores_of
 from skfusion.fusion.survival import SurvivalFusion
 from skfusion.fusion.targets import ClassifierTarget, RegressorTarget
 from skfusion.splits import inner_folds
@@ -203,7 +204,7 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
             return self._target.decide(self.predict_proba(X))
         arrays, presence = self._encode(X)
         self._check_predictable(presence)
-        joined = self._joined(arrays, presence)
+        joined = self._as_input(self._joined(arrays, presence))
         predicted = self._target.decisions(self.estimator_, joined)
         return self.classes_[predicted] if predicted.ndim == 1 else predicted
 
@@ -229,7 +230,7 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         check_is_fitted(self, "modalities_")
         arrays, presence = self._encode(X)
         nothing = self._check_predictable(presence)
-        joined = self._joined(arrays, presence)
+        joined = self._as_input(self._joined(arrays, presence))
         scores = self._target.ordered(
             self.estimator_, np.asarray(self.estimator_.decision_function(joined))
         )
@@ -553,7 +554,8 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
 
     def _finish_fit(self, data: TrainingData, joined: np.ndarray) -> None:
         if self.cv is None:
-            risk = self._target.ask(self.estimator_, joined)[:, 0]
+            risk = scores_of(self.estimator_, self._as_input(joined), self._target)
+            risk = risk[:, 0]
         else:
             risk = self._out_of_fold_risk(data)
         self._set_curves(risk, data.y, data.sample_weight)
