@@ -429,6 +429,7 @@ def fit_on_target(
         If there are too few rows, patients or cases to hold some out. The learner is
         then fitted without early stopping.
     """
+    target.warn_of_constants(y)
     read = target.to_learn(estimator, y)
     if stopping is None or not stops_early(estimator):
         return fit_learner(

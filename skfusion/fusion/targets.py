@@ -8,6 +8,7 @@ outputs. `Target.summarise` then sets the fallback from the training rows.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -29,6 +30,7 @@ from skfusion.fusion.estimator_kinds import (
     reads_labels,
 )
 from skfusion.fusion.per_output import ClassifierPerLabel, RegressorPerNumber
+from skfusion.pipelines import warn_of_modality
 
 __all__ = [
     "Classes",
@@ -111,6 +113,10 @@ class Target(ABC):
     def to_learn(self, estimator: Any, y: np.ndarray) -> np.ndarray:
         """Return encoded `y` as an estimator reads it, i.e. unchanged by default."""
         return y
+
+    def warn_of_constants(self, y: np.ndarray) -> None:
+        """Warn about outputs of which nothing can be learned from `y`."""
+        return
 
     def labels(self, y: np.ndarray) -> np.ndarray | None:
         """Return the labels of the user for encoded `y`, or None if it has none."""
@@ -342,15 +348,42 @@ class Labels(Target):
         self.classes = np.arange(n_outputs)
 
     def encode(self, y: Any) -> np.ndarray:
-        """Return the indicator matrix as int64."""
+        """Return the indicator matrix as int64, and warn about constant labels."""
         values = np.asarray(_several_columns(y), dtype=np.int64)
-        constant = [j for j in range(values.shape[1]) if np.ptp(values[:, j]) == 0]
-        if constant:
+        self.varies = np.ptp(values, axis=0) > 0
+        self._first = values[0]
+        if not self.varies.any():
             raise ValueError(
-                f"{self.owner}: label(s) {constant[:5]} (columns of y) have one value "
-                "in all rows, so there is nothing to classify. Leave them out."
+                f"{self.owner}: all {self.n_outputs} labels (columns of y) have one "
+                "value in all rows, so there is nothing to classify."
+            )
+        constant = np.flatnonzero(~self.varies).tolist()
+        if constant:
+            warnings.warn(
+                f"{self.owner}: {_shown_labels(constant)} (columns of y) have one "
+                f"value in all {len(values)} rows. Their prediction is this value.",
+                UserWarning,
+                stacklevel=5,
             )
         return values
+
+    def result(self, scores: np.ndarray) -> np.ndarray:
+        """Return the probabilities, with the value of each constant label."""
+        if self.varies.all():
+            return scores
+        return np.where(self.varies, scores, self._first)
+
+    def warn_of_constants(self, y: np.ndarray) -> None:
+        """Warn about labels with one value in the rows of a single fit only."""
+        constant = np.flatnonzero(self.varies & (np.ptp(y, axis=0) == 0)).tolist()
+        if constant:
+            warn_of_modality(
+                "constant labels",
+                f"{self.owner}: {_shown_labels(constant)} (columns of y) have one "
+                f"value in the {len(y)} rows on which a model is fitted. It predicts "
+                "this value. Use fewer folds, or leave rare labels out.",
+                stacklevel=4,
+            )
 
     def adapt(self, estimator: Any) -> Any:
         """Wrap an estimator of a single label to fit one clone per label."""
@@ -373,15 +406,14 @@ class Labels(Target):
         return np.column_stack(columns).astype(np.float64)
 
     def strata(self, y: np.ndarray) -> np.ndarray:
-        """Return the indicator matrix, because each label needs both values."""
+        """Return the indicator matrix, whose columns are checked in a validation."""
         return y
 
     def problem(self, y: np.ndarray) -> str | None:
-        """Return a message if a label has one value only, else None."""
-        n_constant = int((np.ptp(y, axis=0) == 0).sum())
-        if not n_constant:
+        """Return a message if every label has one value only, else None."""
+        if np.ptp(y, axis=0).any():
             return None
-        return f"{n_constant} of {self.n_outputs} labels have one value only"
+        return f"all {self.n_outputs} labels have one value only"
 
     def ordered(self, estimator: Any, scores: np.ndarray) -> np.ndarray:
         """Return a decision function (n_samples, n_labels) unchanged."""
@@ -497,6 +529,11 @@ def _probabilities(estimator: Any, X: Any) -> Any:
             "probabilities. Wrap it in sklearn.calibration.CalibratedClassifierCV."
         )
     return estimator.predict_proba(X)
+
+
+def _shown_labels(numbers: list[int]) -> str:
+    more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
+    return f"label(s) {numbers[:5]}{more}"
 
 
 def _safe_log(probabilities: np.ndarray) -> np.ndarray:
