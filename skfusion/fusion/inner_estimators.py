@@ -25,7 +25,7 @@ from skfusion.fusion.early_stopping import (
     stops_early,
     without_stopping,
 )
-from skfusion.fusion.estimator_kinds import last_step
+from skfusion.fusion.estimator_kinds import has_method, last_step
 from skfusion.fusion.survival import SurvivalTimes, XGBoostSurvival
 from skfusion.fusion.targets import Numbers, Target, classifier_target
 from skfusion.modality import Modality
@@ -233,7 +233,7 @@ def ends_in_predictor(estimator: Any) -> bool:
         return ends_in_predictor(estimator.steps[-1][1])
     kind = get_tags(estimator).estimator_type
     if kind in ("classifier", "regressor"):
-        return hasattr(estimator, "predict")
+        return has_method(estimator, "predict")
     # Survival estimators have no estimator type. Clusterers have both methods.
     return hasattr(estimator, "predict") and not hasattr(estimator, "transform")
 

@@ -8,7 +8,6 @@ outputs. `Target.summarise` then sets the fallback from the training rows.
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 from sklearn.base import clone
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import Tags, assert_all_finite, get_tags
@@ -79,7 +79,8 @@ class Target(ABC):
         """Return the classes that every training part must contain, or None.
 
         Folds keep the proportions of 1-D class numbers. The columns of a 2-D array are
-        checked but not stratified.
+        not stratified. Only the rows that are held out for early stopping leave both
+        values of each column in the rest.
         """
         return None
 
@@ -359,10 +360,10 @@ class Labels(Target):
             )
         constant = np.flatnonzero(~self.varies).tolist()
         if constant:
-            warnings.warn(
+            warn_of_modality(
+                "labels with one value",
                 f"{self.owner}: {_shown_labels(constant)} (columns of y) have one "
                 f"value in all {len(values)} rows. Their prediction is this value.",
-                UserWarning,
                 stacklevel=5,
             )
         return values
@@ -386,8 +387,16 @@ class Labels(Target):
             )
 
     def adapt(self, estimator: Any) -> Any:
-        """Wrap an estimator of a single label to fit one clone per label."""
-        if get_tags(last_step(estimator)).classifier_tags.multi_label:
+        """Wrap an estimator of a single label to fit one clone per label.
+
+        A `MultiOutputClassifier` is replaced, which no label with one value can be in.
+        """
+        last = last_step(estimator)
+        if type(last) is MultiOutputClassifier:
+            return _with_last_step(estimator, _tolerant)
+        tags = get_tags(last)
+        several = not tags.target_tags.single_output  # e.g. a ClassifierChain
+        if several or tags.classifier_tags.multi_label:
             return estimator
         return _with_last_step(estimator, ClassifierPerLabel)
 
@@ -406,7 +415,7 @@ class Labels(Target):
         return np.column_stack(columns).astype(np.float64)
 
     def strata(self, y: np.ndarray) -> np.ndarray:
-        """Return the indicator matrix, whose columns are checked in a validation."""
+        """Return the indicator matrix, which early stopping checks but folds do not."""
         return y
 
     def problem(self, y: np.ndarray) -> str | None:
@@ -529,6 +538,10 @@ def _probabilities(estimator: Any, X: Any) -> Any:
             "probabilities. Wrap it in sklearn.calibration.CalibratedClassifierCV."
         )
     return estimator.predict_proba(X)
+
+
+def _tolerant(estimator: MultiOutputClassifier) -> ClassifierPerLabel:
+    return ClassifierPerLabel(estimator.estimator, n_jobs=estimator.n_jobs)
 
 
 def _shown_labels(numbers: list[int]) -> str:
