@@ -14,6 +14,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion.blocks import Blocks, ModalityBlocks
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
@@ -118,6 +119,7 @@ class BaseEarlyFusion(BaseFusion):
     _RENAMED = {"modality_dropout": "absence_copies"}
     _task: str
 
+    @undone_on_failure
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> BaseEarlyFusion:

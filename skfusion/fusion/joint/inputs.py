@@ -157,7 +157,7 @@ class ModuleInput(BlockInput):
         block = np.zeros((len(X), encoder.n_features_in_), dtype=self.dtype)
         if len(rows) == 0:
             return block, present
-        with located_errors(self.modality, rows):
+        with located_errors(self.modality, rows, X):
             part = self.modality.select(X.iloc[rows])
             if isinstance(transformer, Pipeline) and len(transformer) > 1:
                 part = transform_steps(transformer[:-1], part)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skfusion._fitting.passthrough import Passthrough
 from skfusion._validation import check_number, check_option, did_you_mean
 from skfusion.fusion.joint.data import NetInputs, outputs_of
 from skfusion.fusion.joint.joins import Concatenation, build_join
@@ -321,7 +322,7 @@ def with_encoder(encoders: Any, parts: Sequence[Any], owner: str) -> set[str]:
     Parameters
     ----------
     encoders : {"all", "networks"} or list of str
-        The user's choice.
+        The user's choice. ``"all"`` leaves out modalities that are passed through.
     parts : sequence of BlockInput, ModuleInput or ImageInput
         Input of each modality. Some of them bring a network.
     owner : str
@@ -347,7 +348,12 @@ def with_encoder(encoders: Any, parts: Sequence[Any], owner: str) -> set[str]:
             owner,
             also="a list of modality names",
         )
-        chosen = set(names) if encoders == "all" else networks
+        as_they_are = {
+            part.modality.name
+            for part in parts
+            if isinstance(part.modality.transformer, Passthrough)
+        }
+        chosen = set(names) - as_they_are if encoders == "all" else networks
     else:
         chosen = set(encoders)
         unknown = sorted(chosen - set(names), key=str)
