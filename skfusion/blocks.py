@@ -27,7 +27,13 @@ from skfusion.pipelines import (
     transform_steps,
 )
 
-__all__ = ["Blocks", "ModalityBlocks", "check_finite_block", "located_errors"]
+__all__ = [
+    "Blocks",
+    "ModalityBlocks",
+    "check_finite_block",
+    "located_errors",
+    "weighted_means",
+]
 
 
 @dataclass(frozen=True)
@@ -241,6 +247,35 @@ def check_finite_block(values: Any) -> None:
         n_infinite = int(np.isinf(values.reshape(n_rows, -1)).any(axis=1).sum())
     if n_infinite:
         raise ValueError(f"the features are infinite in {n_infinite} of {n_rows} rows.")
+
+
+def weighted_means(block: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
+    """Return the mean of the known values of each column, and 0 without any.
+
+    Parameters
+    ----------
+    block : ndarray of shape (n_samples, n_features)
+        Features. NaN is a missing value.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights of the rows.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_features,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.blocks import weighted_means
+    >>> block = np.array([[1.0, np.nan], [4.0, 5.0], [9.0, np.nan]])
+    >>> weighted_means(block, np.array([2.0, 1.0, 0.0])).tolist()
+    [2.0, 5.0]
+    """
+    known = ~np.isnan(block)
+    weights = np.ones(len(block)) if sample_weight is None else sample_weight
+    totals = weights @ np.where(known, block, 0.0)
+    counts = weights @ known
+    return np.divide(totals, counts, out=np.zeros(len(counts)), where=counts > 0)
 
 
 def _scatter(

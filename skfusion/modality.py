@@ -586,14 +586,18 @@ def presence_mask(modalities: Sequence[Modality], X: pd.DataFrame) -> np.ndarray
     ndarray of bool of shape (n_samples, M)
         True where the modality is present.
     """
-    mask = np.zeros((len(X), len(modalities)), dtype=bool)
+    # All columns together, because pandas takes long for each of many columns.
+    filled = X.notna().to_numpy(dtype=bool)
+    position: dict[Any, int] = {column: j for j, column in enumerate(X.columns)}
     kinds = {kind: may_hold_objects(kind) for kind in X.dtypes.unique()}
-    may_be_empty = {column for column, kind in X.dtypes.items() if kinds[kind]}
-    for j, modality in enumerate(modalities):
-        plain = [column for column in modality.columns if column not in may_be_empty]
-        if plain:  # together, because pandas takes long for each column
-            mask[:, j] = X[plain].notna().to_numpy().any(axis=1)
-        for column in modality.columns:
-            if column in may_be_empty:
-                mask[:, j] |= cell_presence(X[column])
-    return mask
+    used = {column for modality in modalities for column in modality.columns}
+    if any(kinds.values()):
+        filled = filled.copy()  # pandas may return a read-only view
+        for column, kind in X.dtypes.items():
+            if kinds[kind] and column in used:  # Text and lists can be empty.
+                filled[:, position[column]] = cell_presence(X[column])
+    mask = [
+        filled[:, [position[column] for column in modality.columns]].any(axis=1)
+        for modality in modalities
+    ]
+    return np.column_stack(mask) if mask else np.zeros((len(X), 0), dtype=bool)

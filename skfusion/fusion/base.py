@@ -453,9 +453,10 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         gone = self._without_columns(frame)
         if self._is_auto:
             self._check_all_columns(frame, gone)
+        known = set(frame.columns)
         for modality in self._modalities:
             for column in () if modality in gone else modality.columns:
-                if column not in frame.columns:
+                if column not in known:
                     raise ValueError(
                         missing_column_message(
                             column,

@@ -437,6 +437,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
                 0 if auxiliary is None else auxiliary.n_outputs,
                 dtype=getattr(torch, self._dtype.name),
                 device=device,
+                sample_weight=data.sample_weight,
             )
             self.network_ = network
             self._n_features_out = network.n_joined
