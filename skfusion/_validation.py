@@ -69,7 +69,7 @@ def check_weights(sample_weight: Any, n_rows: int, owner: str) -> np.ndarray:
     >>> check_weights([1, 0, 2], 3, "EarlyFusionClassifier").tolist()
     [1.0, 0.0, 2.0]
     """
-    if np.ndim(sample_weight) == 0:
+    if np.isscalar(sample_weight) or getattr(sample_weight, "shape", None) == ():
         check_number(
             sample_weight, "sample_weight", owner, low=0, exclude_low=True, also="array"
         )

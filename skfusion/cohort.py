@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse
 from sklearn.utils.validation import column_or_1d
 
 from skfusion._image_cells.recognition import inspect_cells
@@ -390,7 +391,7 @@ def _refuse_records(X: Any, owner: str) -> None:
         remedy = "X.to_pandas()" if hasattr(X, "dtype") else "X.to_dataframe()"
     elif isinstance(X, list | tuple) and len(X) and isinstance(X[0], Mapping):
         found = f"a {type(X).__name__} of {type(X[0]).__name__}"
-    elif isinstance(X, Mapping):
+    elif isinstance(X, Mapping) and not scipy.sparse.issparse(X):  # dok_array is one
         found = type(X).__name__
     else:
         return
