@@ -133,8 +133,24 @@ class ModalityParameters(BaseEstimator):
                 (name, replaced.get(name, transformer), columns)
                 for name, transformer, columns in self.modalities
             ]
+        self._refuse_parameters_of_strings(params)
         super().set_params(**params)
         return self
+
+    def _refuse_parameters_of_strings(self, params: Mapping[str, Any]) -> None:
+        strings = {
+            name: part
+            for name, part in self._named_transformers()
+            if isinstance(part, str)
+        }
+        for key in params:
+            name, _, nested = key.partition("__")
+            if nested and name in strings:
+                raise ValueError(
+                    f"{type(self).__name__}: {key!r} cannot be set, because modality "
+                    f"{name!r} is {strings[name]!r}, which has no parameters. Set a "
+                    f"transformer in the same call, {name}=..., or before."
+                )
 
     def _set_in_defaults(self, params: dict[str, Any]) -> None:
         """Replace nested parameters of a default estimator by the estimator itself."""
@@ -588,7 +604,8 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         if reset:
             validate_data(self, frame, y, skip_check_array=True)
             self._has_labels = True
-        elif not self._has_labels:
+        elif not self._has_labels and list(frame.columns) != self._used:
+            # The columns that are used are a result of `read_cohort`.
             frame = self._by_position(frame)
         return frame
 

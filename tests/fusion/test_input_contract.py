@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.frozen import FrozenEstimator
@@ -24,6 +27,7 @@ from skfusion import (
     compare_fusion,
 )
 from skfusion.fusion import TrainingSettings
+from skfusion.inspection import explain_features
 
 KINDS = (EarlyFusionClassifier, LateFusionClassifier, JointFusionClassifier)
 N_ROWS = 60
@@ -115,6 +119,42 @@ def test_estimators_around_a_fusion_that_look_at_the_number_of_columns(X, y):
     fitted = FrozenEstimator(inner.fit(A, y))
     assert fitted.n_features_in_ == A.shape[1]
     assert CalibratedClassifierCV(fitted).fit(A, y).n_features_in_ == A.shape[1]
+
+
+def test_explanations_of_an_array_of_which_some_columns_are_used(X, y):
+    A = X.to_numpy()[:, :4]
+    three = [("m", SCALE, [0, 2]), ("n", "passthrough", [3])]
+    model = make(LateFusionClassifier, three).fit(A[:40], y[:40])
+    for method in ("linear", "columns"):
+        found = explain_features(model, A[40:], background=A[:40], method=method)
+        assert found["m"].shape == (20, 2)
+    importance = ModalityImportance(model, background=A[:40], random_state=0)
+    assert list(importance.explain(A[40:]).modalities) == ["m", "n"]
+    assert list(importance.score(A[40:], y[40:]).modalities) == ["m", "n"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_diagrams_and_copies_with_strings_for_transformers(kind, X, y):
+    given = [("m", "passthrough", ["a"]), ("n", "drop", ["b"]), ("o", SCALE, ["c"])]
+    model = make(kind, given)
+    assert "passthrough" in model._repr_html_()
+    assert clone(model).get_params()["n"] == "drop"
+    fitted = model.fit(X.drop(columns="patient_id"), y)
+    assert "Passthrough" in fitted._repr_html_()
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
+    with pytest.raises(ValueError, match="'m' is 'passthrough', which has no param"):
+        model.set_params(m__with_mean=False)
+    model.set_params(m=StandardScaler(), m__with_mean=False)
+    assert model.get_params()["m__with_mean"] is False
+
+
+def test_joint_fusion_of_numbers_as_they_are(X, y):
+    model = make(JointFusionClassifier, [("m", "passthrough", ["a", "b"])])
+    with pytest.raises(ValueError, match="transformer instead of 'passthrough'"):
+        model.fit(X.drop(columns="patient_id"), y)
+    encoded = model.set_params(encoders=["m"]).fit(X.drop(columns="patient_id"), y)
+    assert encoded.fusion_type_ == "I"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -373,10 +373,13 @@ def with_encoder(encoders: Any, parts: Sequence[Any], owner: str) -> set[str]:
                 "is always its encoder. Add the modality to encoders."
             )
     if not chosen:
+        remedy = "encoders='all', or name the modalities to encode"
+        if isinstance(encoders, str) and encoders == "all":
+            remedy = "a transformer instead of 'passthrough' in one modality"
         raise ValueError(
             f"{owner}: with encoders={encoders!r} no modality has an encoder, so no "
             "encoder is trained and the model is early fusion. Use "
-            "EarlyFusionClassifier, encoders='all', or name the modalities to encode."
+            f"EarlyFusionClassifier, {remedy}."
         )
     return chosen
 
