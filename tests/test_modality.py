@@ -66,7 +66,11 @@ def test_columns_have_the_semantics_of_column_transformer(columns, labels, scala
         (7, TypeError, "must be 'auto' or a list of triples"),
         ([("ehr", StandardScaler())], TypeError, "number 0 must be a triple.*length 2"),
         ([(3, StandardScaler(), "age")], TypeError, "non-empty string, got int"),
-        ([("ehr", "scale", "age")], TypeError, "'ehr' needs a scikit-learn.*got str"),
+        (
+            [("ehr", "scale", "age")],
+            TypeError,
+            "'ehr' needs a scikit-learn.*got 'scale'",
+        ),
         ([("a__b", StandardScaler(), "age")], ValueError, "contains '__'"),
         ([("estimator", StandardScaler(), "age")], ValueError, "parameter's name"),
         ([("ehr", StandardScaler(), "agee")], ValueError, "'agee'.*mean 'age'.*5 col"),

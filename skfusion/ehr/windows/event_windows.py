@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.point_in_time.cases import (
     EventTransformer,
@@ -202,6 +203,7 @@ class EventWindows(EventTransformer):
         self.engine = engine
         self.n_jobs = n_jobs
 
+    @undone_on_failure
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the vocabulary of codes from the events visible to the training rows.
 
