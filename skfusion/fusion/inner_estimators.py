@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
+from copy import copy as copy_of
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import scipy.sparse
 from sklearn.base import clone, is_classifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.utils import get_tags
+from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._dependencies import require
 from skfusion.blocks import check_finite_block
+from skfusion.fusion.estimator_kinds import last_step
 from skfusion.fusion.survival import SurvivalTimes, XGBoostSurvival
 from skfusion.fusion.targets import Numbers, Target, classifier_target
 from skfusion.modality import Modality
@@ -32,7 +36,9 @@ from skfusion.pipelines import (
 )
 
 __all__ = [
+    "BlockScaler",
     "accepts_nan",
+    "check_transformers",
     "default_learner",
     "default_member",
     "ends_in_predictor",
@@ -41,6 +47,7 @@ __all__ = [
     "seed",
     "seeded",
     "target_for",
+    "warn_of_unstored_values",
 ]
 
 
@@ -91,8 +98,65 @@ def default_member(task: str) -> Any:
     gaps = SimpleImputer(
         strategy="constant", fill_value=0, add_indicator=True, keep_empty_features=True
     )
-    steps = [("scale", StandardScaler()), ("impute", gaps), ("model", linear)]
+    steps = [("scale", BlockScaler()), ("impute", gaps), ("model", linear)]
     return Pipeline(steps)
+
+
+class BlockScaler(StandardScaler):
+    """Standardisation of the features of one modality, dense or sparse.
+
+    It differs from `StandardScaler` in two cases. A column without any value stays
+    without one, and numpy does not warn about it. A sparse block is divided by the
+    standard deviations and not centred, so that it stays sparse. A linear model with an
+    intercept is the same with and without the means.
+
+    Parameters
+    ----------
+    copy : bool, default=True
+        Whether to copy the values before they are scaled.
+    with_mean : bool, default=True
+        Whether to centre the columns of a dense block.
+    with_std : bool, default=True
+        Whether to divide by the standard deviations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.inner_estimators import BlockScaler
+    >>> BlockScaler().fit_transform(np.array([[1.0, np.nan], [3.0, np.nan]]))
+    array([[-1., nan],
+           [ 1., nan]])
+    """
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Update the means and standard deviations, ignoring missing values."""
+        scaler = self._for(X)
+        # The mean of no values is NaN, as for any column that was never observed.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            StandardScaler.partial_fit(scaler, X, y, sample_weight)
+        self.__dict__.update({**scaler.__dict__, "with_mean": self.with_mean})
+        return self
+
+    def transform(self, X: Any, copy: bool | None = None) -> Any:
+        """Return the scaled columns, sparse if `X` is sparse."""
+        return StandardScaler.transform(self._for(X), X, copy)
+
+    def inverse_transform(self, X: Any, copy: bool | None = None) -> Any:
+        """Return the columns on their original scale."""
+        return StandardScaler.inverse_transform(self._for(X), X, copy)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _for(self, X: Any) -> BlockScaler:
+        """Return a scaler that does not centre a sparse block."""
+        if not scipy.sparse.issparse(X) or not self.with_mean:
+            return self
+        scaler = copy_of(self)
+        scaler.with_mean = False
+        return scaler
 
 
 def target_for(estimator: Any, y: Any, owner: str) -> Target:
@@ -164,6 +228,48 @@ def ends_in_predictor(estimator: Any) -> bool:
         return hasattr(estimator, "predict")
     # Survival estimators have no estimator type. Clusterers have both methods.
     return hasattr(estimator, "predict") and not hasattr(estimator, "transform")
+
+
+def check_transformers(modalities: list[Modality], owner: str) -> None:
+    """Raise an error for a modality whose entry predicts and does not transform.
+
+    Raises
+    ------
+    TypeError
+        If an entry has no `transform`.
+    """
+    for modality in modalities:
+        if isinstance(modality.transformer, str):  # "passthrough"
+            continue
+        if hasattr(modality.transformer, "transform"):
+            continue
+        name = type(last_step(modality.transformer)).__name__
+        hint = "Use a transformer."
+        if hasattr(modality.transformer, "predict"):
+            hint = (
+                f"Use late fusion, in which it is the model of the modality, or its "
+                f"predictions as features: ModelFeatures({name}(...))."
+            )
+        raise TypeError(
+            f"{owner}: modality {modality.name!r} needs a transformer, but {name} has "
+            f"no transform. {hint}"
+        )
+
+
+def warn_of_unstored_values(modality: Modality, owner: str) -> None:
+    """Warn if a learner would read the unknown values of a sparse output as 0.
+
+    `EventWindows` and `EventGrid` store only known values with ``output="sparse"``.
+    """
+    last = last_step(modality.transformer)
+    if getattr(last, "output", None) == "sparse":
+        warnings.warn(
+            f"{owner}: modality {modality.name!r}: {type(last).__name__} does not "
+            "store unknown values with output='sparse', and the learner reads them as "
+            "0. Add ObservedScaler() as the next step, or set output='dense'.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def accepts_nan(estimator: Any) -> bool:

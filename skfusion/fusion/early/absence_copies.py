@@ -16,8 +16,8 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._validation import check_number
 from skfusion.cohort import TrainingData
+from skfusion.fusion.estimator_kinds import last_step
 from skfusion.fusion.inner_estimators import accepts_nan
-from skfusion.fusion.targets import last_step
 
 __all__ = ["add_absence_copies", "copy_weight"]
 

@@ -24,11 +24,13 @@ from skfusion.fusion.early.joins import check_joined, make_join
 from skfusion.fusion.early.model_features import ModelFeatures
 from skfusion.fusion.inner_estimators import (
     accepts_nan,
+    check_transformers,
     default_learner,
     fit_learner,
     scores_of,
     seed,
     seeded,
+    warn_of_unstored_values,
 )
 from skfusion.modality import Modality
 
@@ -145,6 +147,11 @@ class BaseEarlyFusion(BaseFusion):
         join = make_join(self.join, self.join_params, type(self).__name__)
         check_balance(self.balance, type(self).__name__)
         data = self._start_fit(X, y, sample_weight, groups)
+        estimator = self._estimator_of("estimator")
+        self._target.check_learner(estimator, type(self).__name__)
+        check_transformers(self._modalities, type(self).__name__)
+        for modality in self._modalities:
+            warn_of_unstored_values(modality, type(self).__name__)
         rng = check_random_state(self.random_state)
         self._blocks = ModalityBlocks(seeded(self._modalities, rng), self.n_jobs)
         blocks = self._blocks.fit_transform(
@@ -159,7 +166,6 @@ class BaseEarlyFusion(BaseFusion):
         data = replace(data.rows(kept), presence=blocks.presence[kept])
         arrays = {name: block[kept] for name, block in blocks.arrays.items()}
         self._target.summarise(data.y, data.sample_weight)
-        estimator = self._estimator_of("estimator")
         arrays, shown = self._augment(arrays, data, estimator, rng)
         varies = np.asarray(~shown.presence.all(axis=0)) & self._learned
         self._flagged = np.flatnonzero(varies)
@@ -174,7 +180,7 @@ class BaseEarlyFusion(BaseFusion):
         self.estimator_ = fit_learner(
             self._target.adapt(seed(estimator, rng)),
             joined,
-            shown.y,
+            self._target.to_learn(estimator, shown.y),
             sample_weight=shown.sample_weight,
             groups=shown.groups,
         )

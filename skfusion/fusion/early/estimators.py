@@ -25,6 +25,11 @@ def _gives_probabilities(model: Any) -> bool:
     return estimator is None or hasattr(estimator, "predict_proba")
 
 
+def _has_decision_function(model: Any) -> bool:
+    estimator = getattr(model, "estimator_", model.estimator)
+    return hasattr(estimator, "decision_function")
+
+
 class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
     """Early fusion classifier, fitted on the joined features of all modalities.
 
@@ -192,8 +197,43 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         check_is_fitted(self, "modalities_")
         if hasattr(self.estimator_, "predict_proba"):
             return self._target.decide(self.predict_proba(X))
-        predicted = self.estimator_.predict(self.transform(X))
+        arrays, presence = self._encode(X)
+        self._check_predictable(presence)
+        joined = self._joined(arrays, presence)
+        predicted = self._target.decisions(self.estimator_, joined)
         return self.classes_[predicted] if predicted.ndim == 1 else predicted
+
+    @available_if(_has_decision_function)
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Compute the decision function of the estimator on the joined features.
+
+        It is available if the estimator has one, as in a `Pipeline`.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            Cohort, one row per case. Modalities may be absent.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Scores in the order of `classes_`. For two classes, positive scores predict
+            the second. Rows without any modality have the logits of the class
+            frequencies, or the score of the mean features if the estimator has no
+            probabilities.
+        """
+        check_is_fitted(self, "modalities_")
+        arrays, presence = self._encode(X)
+        nothing = self._check_predictable(presence)
+        joined = self._joined(arrays, presence)
+        scores = self._target.ordered(
+            self.estimator_, np.asarray(self.estimator_.decision_function(joined))
+        )
+        if nothing.any() and hasattr(self.estimator_, "predict_proba"):
+            usual = self._target.logits(self._target.fallback[None])
+            if usual.shape[1:] == scores.shape[1:]:  # not one score per pair of classes
+                scores[nothing] = usual
+        return scores
 
 
 class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):

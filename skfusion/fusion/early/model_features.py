@@ -254,6 +254,7 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
                 n_rows=n_rows,
                 random_state=int(rng.randint(np.iinfo(np.int32).max)),
                 owner=owner,
+                labels=self._target.labels(encoded),
             )
         results = Parallel(n_jobs=self.n_jobs)(
             delayed(_fit_part)(
@@ -292,6 +293,8 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
             )
         self._target: Target = target_for(self.estimator, y, owner)
         encoded = self._target.encode(y)
+        if self.estimator is not None:
+            self._target.check_learner(self.estimator, owner)
         self._probabilities = self._target.kind in ("classes", "labels")
         known = METHODS[:3] if self._probabilities else METHODS[::3]
         check_option(
@@ -340,7 +343,7 @@ def _fit_part(
     fitted = fit_learner(
         clone(estimator),
         take_rows(X, train),
-        y[train],
+        target.to_learn(estimator, y[train]),
         sample_weight=None if weights is None else weights[train],
         groups=None if patients is None else patients[train],
     )

@@ -28,7 +28,11 @@ __all__ = ["predict_members", "fit_members", "new_member", "predictor_name"]
 
 
 def new_member(
-    modality: Modality, estimator: Any, target: Target, rng: np.random.RandomState
+    modality: Modality,
+    estimator: Any,
+    target: Target,
+    rng: np.random.RandomState,
+    owner: str,
 ) -> Modality:
     """Return a modality with its unfitted, seeded model in place of the transformer.
 
@@ -43,13 +47,22 @@ def new_member(
         Prediction task.
     rng : RandomState
         Seed of every nested estimator whose `random_state` is None.
+    owner : str
+        Name of the fusion estimator, for error messages.
 
     Returns
     -------
     Modality
+
+    Raises
+    ------
+    ValueError
+        If the entry ends in a predictor of another kind than the target.
     """
     part = clone(modality.transformer)
-    if not ends_in_predictor(part):
+    if ends_in_predictor(part):
+        target.check_learner(part, f"{owner}: {modality.label}")
+    else:
         part = make_pipeline(part, estimator)
     return replace(modality, transformer=target.adapt(seed(part, rng)))
 
@@ -149,7 +162,8 @@ def predict_members(
 class _Decisions(Target):
     """Target of classifiers without probabilities, with score 1 for the prediction."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Any) -> None:
+        self.target = target
         self.kind = target.kind  # type: ignore[misc]
         self.n_outputs = target.n_outputs
 
@@ -157,7 +171,7 @@ class _Decisions(Target):
         return np.asarray(y)
 
     def ask(self, estimator: Any, X: Any) -> np.ndarray:
-        chosen = np.asarray(estimator.predict(X)).astype(np.int64)
+        chosen = self.target.decisions(estimator, X)
         return (np.eye(self.n_outputs)[chosen] if chosen.ndim == 1 else chosen) * 1.0
 
 
@@ -188,7 +202,7 @@ def _fit_member(
         fitted = fit_learner(
             clone(member.transformer),
             member.select(part.X),
-            part.y,
+            target.to_learn(member.transformer, part.y),
             sample_weight=part.sample_weight,
             groups=part.groups,
         )
