@@ -13,7 +13,11 @@ from sklearn.base import clone, is_classifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    StandardScaler,
+    TargetEncoder,
+)
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import has_fit_parameter
 
@@ -22,9 +26,14 @@ from skfusion.blocks import check_finite_block
 from skfusion.fusion.estimator_kinds import last_step
 from skfusion.fusion.survival import SurvivalTimes, XGBoostSurvival
 from skfusion.fusion.targets import Numbers, Target, classifier_target
+from skfusion.metadata import (
+    fit_with_metadata,
+    nested_estimators,
+    supports_weights,
+)
 from skfusion.modality import Modality
+from skfusion.patient_folds import needs_seed, patient_splitter, seeded_splitter
 from skfusion.pipelines import (
-    accepted_metadata,
     fit_transform_steps,
     has_no_features,
     is_passthrough,
@@ -208,7 +217,21 @@ def seed(estimator: Any, rng: np.random.RandomState) -> Any:
             chosen[name] = int(rng.randint(np.iinfo(np.int32).max))
     if chosen:
         estimator.set_params(**chosen)
+    for part in nested_estimators(estimator):
+        _seed_outside_params(part.estimator, rng)
     return estimator
+
+
+def _seed_outside_params(estimator: Any, rng: np.random.RandomState) -> None:
+    """Seed a splitter of an estimator, and estimators in lists, e.g. candidates."""
+    params = estimator.get_params(deep=False)
+    if params.get("random_state", 0) is None:
+        estimator.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
+    cv = params.get("cv")
+    if isinstance(estimator, TargetEncoder) and params["random_state"] == "deprecated":
+        cv = patient_splitter(estimator) or cv  # Its default folds are not seeded.
+    if needs_seed(cv):
+        estimator.cv = seeded_splitter(cv, int(rng.randint(np.iinfo(np.int32).max)))
 
 
 def seeded(modalities: list[Modality], rng: np.random.RandomState) -> list[Modality]:
@@ -356,13 +379,13 @@ def fit_learner(
     if isinstance(estimator, Pipeline):
         fit_learner(estimator.steps[0][1], X, y, **given)
         return estimator
-    if sample_weight is not None and not has_fit_parameter(estimator, "sample_weight"):
+    if sample_weight is not None and not supports_weights(estimator):
         raise TypeError(
             f"{type(estimator).__name__} does not support sample_weight, so neither "
             "weights nor class_weight can be used with it. Choose another estimator or "
             "leave the weights out."
         )
-    return estimator.fit(X, y, **accepted_metadata(estimator, given))
+    return fit_with_metadata(estimator, X, y, given)
 
 
 def _first_step(pipeline: Pipeline) -> tuple[Any, Pipeline]:

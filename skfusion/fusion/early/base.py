@@ -18,7 +18,11 @@ from skfusion._fitting.state import undone_on_failure
 from skfusion.blocks import Blocks, ModalityBlocks, weighted_means
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
-from skfusion.fusion.early.absence_copies import add_absence_copies, copy_weight
+from skfusion.fusion.early.absence_copies import (
+    add_absence_copies,
+    copy_weight,
+    warn_of_held_out_copies,
+)
 from skfusion.fusion.early.block_scaling import Balance, check_balance
 from skfusion.fusion.early.joins import check_joined, make_join
 from skfusion.fusion.early.model_features import ModelFeatures
@@ -227,6 +231,7 @@ class BaseEarlyFusion(BaseFusion):
         weight = copy_weight(self.absence_copies, estimator, owner=owner)
         if self.missing != "auto" or len(self._modalities) < 2 or weight == 0:
             return arrays, data
+        warn_of_held_out_copies(estimator, data, owner=owner)
         return add_absence_copies(arrays, data, weight, estimator, rng)
 
     def _finish_fit(self, data: TrainingData, joined: np.ndarray) -> None:

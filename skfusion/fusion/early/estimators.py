@@ -67,8 +67,8 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         Weight of two additional copies of each training row, relative to the row. Each
         modality of the row is present in only one of the two copies, so that the model
         is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
-        for an estimator that supports NaN, unless it splits its rows again (``cv``,
-        ``early_stopping``), and 0 for others.
+        for an estimator that supports NaN, unless it or a part of it holds out rows
+        (``cv``, ``oob_score``, early stopping), and 0 for others.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes by label, which multiply the sample weights. Classes that
         a dict omits have weight 1. ``"balanced"`` weights each class by the inverse of
@@ -273,8 +273,8 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         Weight of two additional copies of each training row, relative to the row. Each
         modality of the row is present in only one of the two copies, so that the model
         is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
-        for an estimator that supports NaN, unless it splits its rows again (``cv``,
-        ``early_stopping``), and 0 for others.
+        for an estimator that supports NaN, unless it or a part of it holds out rows
+        (``cv``, ``oob_score``, early stopping), and 0 for others.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` uses NaN blocks and presence flags.
         ``"error"`` raises an error. ``"complete_case"`` drops their rows in `fit` with
@@ -418,8 +418,8 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         Weight of two additional copies of each training row, relative to the row. Each
         modality of the row is present in only one of the two copies, so that the model
         is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
-        for an estimator that supports NaN, unless it splits its rows again (``cv``,
-        ``early_stopping``), and 0 for others.
+        for an estimator that supports NaN, unless it or a part of it holds out rows
+        (``cv``, ``oob_score``, early stopping), and 0 for others.
     cv : int, splitter or None, default=5
         Cross-validation folds for the out-of-fold risks on which the survival curves
         are fitted. The whole model is fitted again in each fold. The folds are

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from skfusion._modality_warnings import joined_warnings, run_parallel
 from skfusion.blocks import located_errors
 from skfusion.cohort import TrainingData
 from skfusion.fusion.inner_estimators import (
@@ -21,7 +21,6 @@ from skfusion.fusion.inner_estimators import (
 )
 from skfusion.fusion.targets import Target
 from skfusion.modality import Modality, presence_mask
-from skfusion.pipelines import joined_warnings
 from skfusion.splits import Fold
 
 __all__ = ["predict_members", "fit_members", "new_member", "predictor_name"]
@@ -113,12 +112,15 @@ def fit_members(
     """
     everything = np.arange(len(data.y))
     tasks = [(everything, everything[:0]), *folds]
-    with joined_warnings():
-        results = Parallel(n_jobs=n_jobs)(
-            delayed(_fit_member)(member, data, j, train, test, target)
+    results = run_parallel(
+        _fit_member,
+        (
+            (member, data, j, train, test, target)
             for train, test in tasks
             for j, member in enumerate(members)
-        )
+        ),
+        n_jobs,
+    )
     fitted = [
         replace(member, transformer=model)
         for member, (model, _) in zip(members, results[: len(members)], strict=True)
