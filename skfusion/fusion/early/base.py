@@ -18,17 +18,23 @@ from skfusion._fitting.state import undone_on_failure
 from skfusion.blocks import Blocks, ModalityBlocks, weighted_means
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
-from skfusion.fusion.early.absence_copies import add_absence_copies, copy_weight
+from skfusion.fusion.early.absence_copies import (
+    add_absence_copies,
+    copy_weight,
+    warn_of_held_out_copies,
+)
 from skfusion.fusion.early.block_scaling import Balance, check_balance
 from skfusion.fusion.early.joins import check_joined, make_join
 from skfusion.fusion.early.model_features import ModelFeatures
 from skfusion.fusion.inner_estimators import (
     accepts_nan,
+    check_transformers,
     default_learner,
     fit_learner,
     scores_of,
     seed,
     seeded,
+    warn_of_unstored_values,
 )
 from skfusion.modality import Modality
 
@@ -145,6 +151,11 @@ class BaseEarlyFusion(BaseFusion):
         join = make_join(self.join, self.join_params, type(self).__name__)
         check_balance(self.balance, type(self).__name__)
         data = self._start_fit(X, y, sample_weight, groups)
+        estimator = self._estimator_of("estimator")
+        self._target.check_learner(estimator, type(self).__name__)
+        check_transformers(self._modalities, type(self).__name__)
+        for modality in self._modalities:
+            warn_of_unstored_values(modality, type(self).__name__)
         rng = check_random_state(self.random_state)
         self._blocks = ModalityBlocks(seeded(self._modalities, rng), self.n_jobs)
         blocks = self._blocks.fit_transform(
@@ -159,7 +170,6 @@ class BaseEarlyFusion(BaseFusion):
         data = replace(data.rows(kept), presence=blocks.presence[kept])
         arrays = {name: block[kept] for name, block in blocks.arrays.items()}
         self._target.summarise(data.y, data.sample_weight)
-        estimator = self._estimator_of("estimator")
         arrays, shown = self._augment(arrays, data, estimator, rng)
         varies = np.asarray(~shown.presence.all(axis=0)) & self._learned
         self._flagged = np.flatnonzero(varies)
@@ -174,7 +184,7 @@ class BaseEarlyFusion(BaseFusion):
         self.estimator_ = fit_learner(
             self._target.adapt(seed(estimator, rng)),
             joined,
-            shown.y,
+            self._target.to_learn(estimator, shown.y),
             sample_weight=shown.sample_weight,
             groups=shown.groups,
         )
@@ -221,6 +231,7 @@ class BaseEarlyFusion(BaseFusion):
         weight = copy_weight(self.absence_copies, estimator, owner=owner)
         if self.missing != "auto" or len(self._modalities) < 2 or weight == 0:
             return arrays, data
+        warn_of_held_out_copies(estimator, data, owner=owner)
         return add_absence_copies(arrays, data, weight, estimator, rng)
 
     def _finish_fit(self, data: TrainingData, joined: np.ndarray) -> None:

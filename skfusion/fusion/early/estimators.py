@@ -25,6 +25,11 @@ def _gives_probabilities(model: Any) -> bool:
     return estimator is None or hasattr(estimator, "predict_proba")
 
 
+def _has_decision_function(model: Any) -> bool:
+    estimator = getattr(model, "estimator_", model.estimator)
+    return hasattr(estimator, "decision_function")
+
+
 class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
     """Early fusion classifier, fitted on the joined features of all modalities.
 
@@ -62,8 +67,8 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         Weight of two additional copies of each training row, relative to the row. Each
         modality of the row is present in only one of the two copies, so that the model
         is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
-        for an estimator that supports NaN, unless it splits its rows again (``cv``,
-        ``early_stopping``), and 0 for others.
+        for an estimator that supports NaN, unless it or a part of it holds out rows
+        (``cv``, ``oob_score``, early stopping), and 0 for others.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes by label, which multiply the sample weights. Classes that
         a dict omits have weight 1. ``"balanced"`` weights each class by the inverse of
@@ -192,8 +197,43 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         check_is_fitted(self, "modalities_")
         if hasattr(self.estimator_, "predict_proba"):
             return self._target.decide(self.predict_proba(X))
-        predicted = self.estimator_.predict(self.transform(X))
+        arrays, presence = self._encode(X)
+        self._check_predictable(presence)
+        joined = self._joined(arrays, presence)
+        predicted = self._target.decisions(self.estimator_, joined)
         return self.classes_[predicted] if predicted.ndim == 1 else predicted
+
+    @available_if(_has_decision_function)
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Compute the decision function of the estimator on the joined features.
+
+        It is available if the estimator has one, as in a `Pipeline`.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            Cohort, one row per case. Modalities may be absent.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Scores in the order of `classes_`. For two classes, positive scores predict
+            the second. Rows without any modality have the logits of the class
+            frequencies, or the score of the mean features if the estimator has no
+            probabilities.
+        """
+        check_is_fitted(self, "modalities_")
+        arrays, presence = self._encode(X)
+        nothing = self._check_predictable(presence)
+        joined = self._joined(arrays, presence)
+        scores = self._target.ordered(
+            self.estimator_, np.asarray(self.estimator_.decision_function(joined))
+        )
+        if nothing.any() and hasattr(self.estimator_, "predict_proba"):
+            usual = self._target.logits(self._target.fallback[None])
+            if usual.shape[1:] == scores.shape[1:]:  # not one score per pair of classes
+                scores[nothing] = usual
+        return scores
 
 
 class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
@@ -233,8 +273,8 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         Weight of two additional copies of each training row, relative to the row. Each
         modality of the row is present in only one of the two copies, so that the model
         is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
-        for an estimator that supports NaN, unless it splits its rows again (``cv``,
-        ``early_stopping``), and 0 for others.
+        for an estimator that supports NaN, unless it or a part of it holds out rows
+        (``cv``, ``oob_score``, early stopping), and 0 for others.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` uses NaN blocks and presence flags.
         ``"error"`` raises an error. ``"complete_case"`` drops their rows in `fit` with
@@ -378,8 +418,8 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         Weight of two additional copies of each training row, relative to the row. Each
         modality of the row is present in only one of the two copies, so that the model
         is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
-        for an estimator that supports NaN, unless it splits its rows again (``cv``,
-        ``early_stopping``), and 0 for others.
+        for an estimator that supports NaN, unless it or a part of it holds out rows
+        (``cv``, ``oob_score``, early stopping), and 0 for others.
     cv : int, splitter or None, default=5
         Cross-validation folds for the out-of-fold risks on which the survival curves
         are fitted. The whole model is fitted again in each fold. The folds are

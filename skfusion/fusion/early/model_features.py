@@ -7,7 +7,6 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import scipy.sparse
-from joblib import Parallel, delayed
 from scipy.special import logit
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags, check_random_state, get_tags
@@ -18,6 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from skfusion._fitting.state import undone_on_failure
+from skfusion._modality_warnings import run_parallel
 from skfusion._validation import check_option, check_weights
 from skfusion.cohort import check_groups
 from skfusion.fusion.inner_estimators import (
@@ -254,12 +254,15 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
                 n_rows=n_rows,
                 random_state=int(rng.randint(np.iinfo(np.int32).max)),
                 owner=owner,
+                labels=self._target.labels(encoded),
             )
-        results = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_part)(
-                estimator, X, encoded, weights, patients, train, test, self._target
-            )
-            for train, test in tasks
+        results = run_parallel(
+            _fit_part,
+            (
+                (estimator, X, encoded, weights, patients, train, test, self._target)
+                for train, test in tasks
+            ),
+            self.n_jobs,
         )
         self.estimator_ = results[0][0]
         scores = np.full((n_rows, self._target.n_outputs), np.nan)
@@ -292,6 +295,8 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
             )
         self._target: Target = target_for(self.estimator, y, owner)
         encoded = self._target.encode(y)
+        if self.estimator is not None:
+            self._target.check_learner(self.estimator, owner)
         self._probabilities = self._target.kind in ("classes", "labels")
         known = METHODS[:3] if self._probabilities else METHODS[::3]
         check_option(
@@ -340,7 +345,7 @@ def _fit_part(
     fitted = fit_learner(
         clone(estimator),
         take_rows(X, train),
-        y[train],
+        target.to_learn(estimator, y[train]),
         sample_weight=None if weights is None else weights[train],
         groups=None if patients is None else patients[train],
     )

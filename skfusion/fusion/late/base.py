@@ -18,7 +18,11 @@ from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_option
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
-from skfusion.fusion.inner_estimators import default_member, seed
+from skfusion.fusion.inner_estimators import (
+    default_member,
+    seed,
+    warn_of_unstored_values,
+)
 from skfusion.fusion.late.calibration import METHODS, Calibrator, cross_calibrate
 from skfusion.fusion.late.combination import (
     RULES,
@@ -307,10 +311,16 @@ class BaseLateFusion(BaseFusion):
         data = self._start_fit(X, y, sample_weight, groups)
         self._target.summarise(data.y, data.sample_weight)
         rng = check_random_state(self.random_state)
+        self._target.check_learner(self._estimator_of("estimator"), owner)
         members = [
-            new_member(modality, self._estimator_of("estimator"), self._target, rng)
+            new_member(
+                modality, self._estimator_of("estimator"), self._target, rng, owner
+            )
             for modality in self._modalities
         ]
+        if self.estimator is None and self._task != "survival":  # XGBoost knows NaN
+            for modality in self._modalities:
+                warn_of_unstored_values(modality, owner)
         fold_seed = int(rng.randint(np.iinfo(np.int32).max))
         self._combination = self._new_combination(members, rng)
         methods = self._check_members(members)
@@ -437,7 +447,10 @@ class BaseLateFusion(BaseFusion):
     ) -> Combination:
         final = None
         if self.aggregation == "stacking":
-            final = seed(self._estimator_of("final_estimator"), rng)
+            final = self._estimator_of("final_estimator")
+            where = f"{type(self).__name__}: final_estimator"
+            self._target.check_learner(final, where)
+            final = seed(final, rng)
         names = [member.name for member in members]
         weights = given_weights(
             self.weights, names, owner=type(self).__name__, listed=self._listed
@@ -471,6 +484,7 @@ class BaseLateFusion(BaseFusion):
             n_rows=len(data.y),
             random_state=fold_seed,
             owner=type(self).__name__,
+            labels=self._target.labels(data.y),
         )
 
     def _learn(

@@ -238,10 +238,10 @@ class Combination:
             single = rules.ballots(single, has)
         score = None
         if self.weights is not None:
-            ask = score_function(
-                self.weights, self.target.kind, np.arange(self.target.n_outputs)
-            )
+            ask = score_function(self.weights, self.target.kind, self._scored_classes())
             truth = answers  # on the scale of the predictions
+            if self.target.kind == "classes":
+                truth = self._scored_classes()[y]
 
             def score(fused: np.ndarray) -> float:
                 return ask(self._as_outputs(fused), truth, sample_weight)
@@ -249,6 +249,18 @@ class Combination:
         self.weights_ = learn_weights(
             single, has, answers.reshape(-1), row_weight, score=score
         )
+
+    def _scored_classes(self) -> Any:
+        """Return the labels that a scorer reads, as those of a fitted classifier."""
+        if self.target.kind == "labels":
+            return [np.arange(2)] * self.target.n_outputs
+        if self.target.kind != "classes":
+            return None
+        classes = self.target.classes  # type: ignore[attr-defined]
+        # Scorers by name, such as "f1", regard the class 1 as positive. The second of
+        # two classes has this number.
+        named = isinstance(self.weights, str) and len(classes) == 2
+        return np.arange(2) if named else classes
 
     # -- meta-model ---------------------------------------------------------------
 
@@ -273,7 +285,7 @@ class Combination:
         self.final_estimator_ = fit_learner(
             self.target.adapt(clone(self.final_estimator)),
             self._meta_features(P, present),
-            y,
+            self.target.to_learn(self.final_estimator, y),
             sample_weight=sample_weight,
             groups=groups,
         )

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.metaestimators import available_if
 
 from skfusion.cohort import TrainingData
 from skfusion.fusion.late.base import BaseLateFusion
-from skfusion.fusion.late.combination import cross_combine
+from skfusion.fusion.late.combination import VOTES, cross_combine
 from skfusion.fusion.survival import SurvivalFusion
 from skfusion.fusion.targets import ClassifierTarget, RegressorTarget
 from skfusion.modality import Modality
@@ -22,6 +23,10 @@ __all__ = [
     "LateFusionSurvival",
     "RiskScale",
 ]
+
+
+def _combines_probabilities(model: Any) -> bool:
+    return model.aggregation not in (*VOTES, "rank")
 
 
 class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
@@ -58,7 +63,9 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         Weights of the members for ``"weighted"`` and ``"weighted_vote"``, or the
         criterion by which they are fitted to out-of-fold predictions. None minimises
         the log-loss. A scorer of scikit-learn or its name, e.g. ``"roc_auc"``, is
-        maximised. The weights are renormalised over the members present.
+        maximised. A scorer receives the labels of `y`. For a name, the second of two
+        classes is the positive one. The weights are renormalised over the members
+        present.
     final_estimator : classifier or None, default=None
         Meta-model for ``aggregation="stacking"``. None is a logistic regression, whose
         parameters can be set by name, e.g. ``final_estimator__C``.
@@ -255,6 +262,27 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         """
         proba = self.predict_proba(X)
         return self._target.decide(proba)
+
+    @available_if(_combines_probabilities)
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Compute the logits of the fused probabilities.
+
+        It is available if `aggregation` combines probabilities, i.e. neither votes nor
+        ranks.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            Cohort, one row per case. Modalities may be absent.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Log-odds of the second of two classes. Log-probabilities of three or more
+            classes, in the order of `classes_`. Log-odds of each of several labels.
+        """
+        proba = self.predict_proba(X)
+        return self._target.logits(proba)
 
 
 class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from skfusion._modality_warnings import joined_warnings, run_parallel
 from skfusion.blocks import located_errors
 from skfusion.cohort import TrainingData
 from skfusion.fusion.inner_estimators import (
@@ -21,14 +21,17 @@ from skfusion.fusion.inner_estimators import (
 )
 from skfusion.fusion.targets import Target
 from skfusion.modality import Modality, presence_mask
-from skfusion.pipelines import joined_warnings
 from skfusion.splits import Fold
 
 __all__ = ["predict_members", "fit_members", "new_member", "predictor_name"]
 
 
 def new_member(
-    modality: Modality, estimator: Any, target: Target, rng: np.random.RandomState
+    modality: Modality,
+    estimator: Any,
+    target: Target,
+    rng: np.random.RandomState,
+    owner: str,
 ) -> Modality:
     """Return a modality with its unfitted, seeded model in place of the transformer.
 
@@ -43,13 +46,22 @@ def new_member(
         Prediction task.
     rng : RandomState
         Seed of every nested estimator whose `random_state` is None.
+    owner : str
+        Name of the fusion estimator, for error messages.
 
     Returns
     -------
     Modality
+
+    Raises
+    ------
+    ValueError
+        If the entry ends in a predictor of another kind than the target.
     """
     part = clone(modality.transformer)
-    if not ends_in_predictor(part):
+    if ends_in_predictor(part):
+        target.check_learner(part, f"{owner}: {modality.label}")
+    else:
         part = make_pipeline(part, estimator)
     return replace(modality, transformer=target.adapt(seed(part, rng)))
 
@@ -100,12 +112,15 @@ def fit_members(
     """
     everything = np.arange(len(data.y))
     tasks = [(everything, everything[:0]), *folds]
-    with joined_warnings():
-        results = Parallel(n_jobs=n_jobs)(
-            delayed(_fit_member)(member, data, j, train, test, target)
+    results = run_parallel(
+        _fit_member,
+        (
+            (member, data, j, train, test, target)
             for train, test in tasks
             for j, member in enumerate(members)
-        )
+        ),
+        n_jobs,
+    )
     fitted = [
         replace(member, transformer=model)
         for member, (model, _) in zip(members, results[: len(members)], strict=True)
@@ -149,7 +164,8 @@ def predict_members(
 class _Decisions(Target):
     """Target of classifiers without probabilities, with score 1 for the prediction."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Any) -> None:
+        self.target = target
         self.kind = target.kind  # type: ignore[misc]
         self.n_outputs = target.n_outputs
 
@@ -157,7 +173,7 @@ class _Decisions(Target):
         return np.asarray(y)
 
     def ask(self, estimator: Any, X: Any) -> np.ndarray:
-        chosen = np.asarray(estimator.predict(X)).astype(np.int64)
+        chosen = self.target.decisions(estimator, X)
         return (np.eye(self.n_outputs)[chosen] if chosen.ndim == 1 else chosen) * 1.0
 
 
@@ -188,7 +204,7 @@ def _fit_member(
         fitted = fit_learner(
             clone(member.transformer),
             member.select(part.X),
-            part.y,
+            target.to_learn(member.transformer, part.y),
             sample_weight=part.sample_weight,
             groups=part.groups,
         )
