@@ -9,6 +9,7 @@ the user is not changed.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +21,8 @@ from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, TransformerMixin, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier, StackingRegressor
-from sklearn.feature_selection import RFECV
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegressionCV, RidgeClassifierCV, RidgeCV
+from sklearn.linear_model import RidgeClassifierCV, RidgeCV
 from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import TargetEncoder
@@ -47,6 +47,7 @@ __all__ = [
     "is_sampler",
     "nested_estimators",
     "supports_weights",
+    "weightless_learners",
 ]
 
 Metadata = dict[str, np.ndarray | None]
@@ -184,33 +185,61 @@ def supports_weights(estimator: Any) -> bool:
     Parameters
     ----------
     estimator : estimator
+        A learner, a `Pipeline` that ends in one, or a meta-estimator.
+
+    Returns
+    -------
+    bool
+
+    See Also
+    --------
+    weightless_learners : The learners that weights do not reach.
+    """
+    return not weightless_learners(estimator)
+
+
+def weightless_learners(estimator: Any) -> list[str]:
+    """Return the learners because of which an estimator does not support weights.
+
+    Parameters
+    ----------
+    estimator : estimator
         A learner, a `Pipeline` that ends in one, or a meta-estimator. A meta-estimator
         whose `fit` has no `sample_weight` in its signature supports weights if all
         learners inside it do.
 
     Returns
     -------
-    bool
+    list of str
+        Names of classes. A sampler inside a meta-estimator is one of them, because its
+        weights would not be those of the rows that it selects.
 
     Examples
     --------
     >>> from sklearn.ensemble import VotingClassifier
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.neighbors import KNeighborsClassifier
-    >>> from skfusion.metadata import supports_weights
-    >>> supports_weights(VotingClassifier([("a", LogisticRegression())]))
-    True
-    >>> supports_weights(VotingClassifier([("a", KNeighborsClassifier())]))
-    False
+    >>> from skfusion.metadata import weightless_learners
+    >>> weightless_learners(VotingClassifier([("a", LogisticRegression())]))
+    []
+    >>> weightless_learners(VotingClassifier([("a", KNeighborsClassifier())]))
+    ['KNeighborsClassifier']
     """
     if isinstance(estimator, Pipeline):
-        return supports_weights(estimator.steps[-1][1])
+        return weightless_learners(estimator.steps[-1][1])
     if not hasattr(estimator, "fit") or has_fit_parameter(estimator, "sample_weight"):
-        return True
-    if not _takes_any_keyword(estimator.fit):
-        return False
-    learners = _children(estimator)
-    return bool(learners) and all(supports_weights(learner) for learner in learners)
+        return []
+    learners = _children(estimator) if _takes_any_keyword(estimator.fit) else []
+    if not learners:
+        return [_name(estimator)]
+    samplers = [
+        type(step).__name__
+        for learner in learners
+        if isinstance(learner, Pipeline)
+        for _, step in learner.steps
+        if is_sampler(step)
+    ]
+    return samplers + [name for one in learners for name in weightless_learners(one)]
 
 
 def fit_with_metadata(
@@ -276,7 +305,8 @@ class _HandOver:
                 routed = bool(self.given) and self._prepare()
                 with config_context(enable_metadata_routing=routed):
                     arguments = self._arguments(routed=routed)
-                    self._warn()
+                    self._warn_of_splits()
+                    self._warn_of_weights(arguments, routed=routed)
                     return self._call(arguments)
         finally:
             _restore(self.estimator)
@@ -399,7 +429,7 @@ class _HandOver:
             encoder.cv = RoutedFolds(encoder.cv)
         return True
 
-    def _warn(self) -> None:
+    def _warn_of_splits(self) -> None:
         groups = self.given.get("groups")
         if groups is None:
             return
@@ -428,6 +458,42 @@ class _HandOver:
                 stacklevel=6,
             )
 
+    def _warn_of_weights(
+        self, arguments: dict[str, np.ndarray], *, routed: bool
+    ) -> None:
+        """Name the parts that weights do not reach."""
+        if "sample_weight" not in self.given:
+            return
+        inner = [
+            part.estimator
+            for part in nested_estimators(self.estimator)
+            if part.estimator is not self.estimator
+        ]
+        why = "do not support sample_weight"
+        if "sample_weight" in arguments:
+            names = {
+                name
+                for part in inner
+                if _learns(part)
+                for name in weightless_learners(part)
+            }
+        elif routed:  # All parts that accept weights were asked, or the user declined.
+            return
+        else:
+            why = "get no sample_weight, because another part does not pass it on"
+            names = {
+                _name(part)
+                for part in inner
+                if has_fit_parameter(part, "sample_weight")
+            }
+        if names:
+            warn_of_modality(
+                f"no weights in {sorted(names)}",
+                f"{', '.join(sorted(names))} inside {_name(self.estimator)} {why}, so "
+                "they are fitted without weights.",
+                stacklevel=6,
+            )
+
     # -- the call -----------------------------------------------------------------
 
     def _arguments(self, *, routed: bool) -> dict[str, np.ndarray]:
@@ -447,10 +513,9 @@ class _HandOver:
                     arguments[name] = given[name]
         elif (
             "sample_weight" in given
-            and "sample_weight" not in arguments
             and stated.get("sample_weight") is not False
             and self.method == "fit"
-            and _takes_any_keyword(estimator.fit)
+            and _passes_on(estimator)
             and supports_weights(estimator)
         ):
             arguments["sample_weight"] = given["sample_weight"]
@@ -699,19 +764,33 @@ def _request(part: Part, *, weighted: bool) -> None:
         for name, request in _stated_requests(estimator, method).items():
             if name not in NAMES or (request is not None and not part.resampled):
                 continue
+            # After a sampler, weights are refused, and groups would be those of other
+            # rows. `False` is no default: routers refuse even None then.
+            if part.resampled and name == "sample_weight":
+                continue
             trains = method in ("fit", "partial_fit", "score")
             wanted = {name: trains and not part.resampled}
             getattr(estimator, f"set_{method}_request")(**wanted)
     if ours and "_metadata_request" in vars(estimator):
         setattr(estimator._metadata_request, _OURS, True)
     if weighted and _splits(estimator):
-        scoring = estimator.get_params(deep=False).get("scoring")
-        if scoring is None and isinstance(estimator, (RFECV, LogisticRegressionCV)):
-            # Their default scorer cannot be asked to request weights.
-            learner = getattr(estimator, "estimator", estimator)
-            scoring = "r2" if is_regressor(learner) else "accuracy"
+        scoring = _scoring(estimator)
         if scoring is not None:
             estimator.scoring = _weighted_scoring(scoring)
+
+
+def _scoring(estimator: Any) -> Any:
+    """Return the parameter `scoring`, or the scorer that None stands for."""
+    params = estimator.get_params(deep=False)
+    if "scoring" not in params or params["scoring"] is not None:
+        return params.get("scoring")
+    if not hasattr(estimator, "_get_scorer"):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # That the default will change.
+        scorer = estimator._get_scorer()
+    # Otherwise the requests of the method `score` count.
+    return scorer if hasattr(scorer, "set_score_request") else None
 
 
 def _weighted_scoring(scoring: Any) -> Any:
@@ -747,8 +826,20 @@ def _consumed(estimator: Any, method: str, names: list[str]) -> set[str]:
 
 
 def _can_request(estimator: Any) -> bool:
-    weighted = has_fit_parameter(estimator, "sample_weight")
-    return hasattr(estimator, "set_fit_request") or not weighted
+    """Return whether routing passes weights to a learner that accepts them."""
+    if has_fit_parameter(estimator, "sample_weight"):
+        return hasattr(estimator, "set_fit_request")
+    # A meta-estimator without routing passes any keyword on.
+    return not _passes_on(estimator) or _is_router(estimator)
+
+
+def _passes_on(estimator: Any) -> bool:
+    return _takes_any_keyword(estimator.fit) and bool(_children(estimator))
+
+
+def _is_router(estimator: Any) -> bool:
+    method = getattr(type(estimator), "get_metadata_routing", None)
+    return method is not getattr(BaseEstimator, "get_metadata_routing", None)
 
 
 # -- properties of estimators --------------------------------------------------------
@@ -849,4 +940,5 @@ def _name(estimator: Any) -> str:
 
 
 def _short(cv: Any) -> str:
+    cv = cv.cv if isinstance(cv, RoutedFolds) else cv
     return repr(cv) if cv is None or np.isscalar(cv) or hasattr(cv, "split") else "..."

@@ -143,6 +143,14 @@ class PatientFolds(BaseCrossValidator):
         yield from splitter.split(X, y, groups)
 
 
+class GivenFolds(list[tuple[np.ndarray, np.ndarray]]):
+    """Row positions of folds, with a short representation for messages."""
+
+    def __repr__(self) -> str:
+        """Return the number of folds."""
+        return f"GivenFolds({len(self)})"
+
+
 class RoutedFolds(BaseCrossValidator):
     """Splitter that requests groups and splits without them.
 
@@ -210,7 +218,9 @@ def patient_splitter(estimator: Any) -> Any:
     return None
 
 
-def folds_of_patients(estimator: Any, X: Any, y: Any, groups: np.ndarray) -> Any:
+def folds_of_patients(
+    estimator: Any, X: Any, y: Any, groups: np.ndarray
+) -> GivenFolds | None:
     """Return the inner folds of an estimator if no patient is on both sides of one.
 
     Parameters
@@ -224,17 +234,17 @@ def folds_of_patients(estimator: Any, X: Any, y: Any, groups: np.ndarray) -> Any
 
     Returns
     -------
-    list of (ndarray, ndarray), or None
+    GivenFolds or None
         None if `cv` is a splitter of the user that does not keep patients together, or
         does not split.
     """
     splitter = patient_splitter(estimator)
     if splitter is not None:
-        return list(splitter.split(X, y, groups))
+        return GivenFolds(splitter.split(X, y, groups))
     folds = _simulated(estimator.cv, X, y, groups)
     if folds is None or (_shared(folds, groups) and not is_grouped(estimator.cv)):
         return None
-    return folds
+    return GivenFolds(folds)
 
 
 def count_shared_patients(estimator: Any, X: Any, y: Any, groups: np.ndarray) -> int:

@@ -29,7 +29,7 @@ from skfusion.fusion.targets import Numbers, Target, classifier_target
 from skfusion.metadata import (
     fit_with_metadata,
     nested_estimators,
-    supports_weights,
+    weightless_learners,
 )
 from skfusion.modality import Modality
 from skfusion.patient_folds import needs_seed, patient_splitter, seeded_splitter
@@ -379,11 +379,15 @@ def fit_learner(
     if isinstance(estimator, Pipeline):
         fit_learner(estimator.steps[0][1], X, y, **given)
         return estimator
-    if sample_weight is not None and not supports_weights(estimator):
+    weightless = [] if sample_weight is None else weightless_learners(estimator)
+    if weightless:
+        owner = type(estimator).__name__
+        names = ", ".join(dict.fromkeys(weightless))
+        inside = "" if weightless == [owner] else f" inside {owner}"
         raise TypeError(
-            f"{type(estimator).__name__} does not support sample_weight, so neither "
-            "weights nor class_weight can be used with it. Choose another estimator or "
-            "leave the weights out."
+            f"{names}{inside} does not support sample_weight, so neither weights nor "
+            "class_weight can be used with it. Choose another estimator or leave the "
+            "weights out."
         )
     return fit_with_metadata(estimator, X, y, given)
 
