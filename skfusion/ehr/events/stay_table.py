@@ -76,7 +76,9 @@ def checked_stays(frame: Any, owner: str = "EventStore") -> pd.DataFrame:
         {name: as_ids(table[name], name, owner) for name in ("stay_id", "subject_id")},
         index=table.index,
     )
-    stays["kind"] = _words(table, "kind", KINDS, owner).fillna("hospital")
+    stays["kind"] = (
+        _words(table, "kind", KINDS, owner).fillna("hospital").infer_objects()
+    )
     for name in ("start", "end"):
         stays[name] = _times(table[name], name, owner)
     if (
@@ -116,7 +118,7 @@ def _words(
     column = table[name].astype(object)
     column = column.where(column.notna(), None)
     if allowed is None:
-        return column.map(str, "ignore").astype(object)
+        return column.map(str, "ignore").infer_objects()
     unknown = column.notna() & ~column.isin(allowed)
     if unknown.any():
         raise ValueError(
@@ -124,7 +126,7 @@ def _words(
             f"{int(unknown.sum())} of {len(column)} other cells. Map them to these "
             f"words, and keep yours in 'source_{name.partition('d_')[0]}'."
         )
-    return column
+    return column.infer_objects()
 
 
 def _times(column: pd.Series, name: str, owner: str) -> pd.Series:
