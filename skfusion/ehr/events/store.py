@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -301,12 +302,16 @@ class EventStore(FolderHandle):
 
         `source` and `reading` are the parameters of `skfusion.ehr.sources.read_fhir`.
         `path` is that of `from_frame`. The parameter ``time_zone`` is also the zone of
-        calendar days.
+        calendar days, of which times without a time zone need none.
         """
         dropped = reading.setdefault("dropped", [])
         stays = reading.setdefault("stays", [])
         frames = read_fhir(source, **reading)
-        zone = reading.get("time_zone")
+        first = next(frames, None)
+        is_local = first is not None and first["time"].dt.tz is None
+        zone = None if is_local else reading.get("time_zone")
+        if first is not None:
+            frames = chain([first], frames)
         store = cls._of_parts(frames, path, date_only=None, time_zone=zone, stays=stays)
         return store._with_dropped(dropped)
 

@@ -171,7 +171,9 @@ def _guesses(
     first, last = deaths["from"], deaths["to"]
     start, end = rows["start"], rows["end"]
     is_inside = (start <= first) & (last <= end)
-    latest = start.where(rows["kind"].isin(_WITH_BED)).groupby(groups).transform("max")
+    # Stays that start after the death are mistakes of the source.
+    counts = rows["kind"].isin(_WITH_BED) & (start <= last)
+    latest = start.where(counts).groupby(groups).transform("max")
     is_followed = (latest >= end) & (latest > start)
     is_uncertain = (last - first > DAY) | (parent_ends > end)
     is_uncertain |= ~rows["kind"].isin(_WITH_BED)

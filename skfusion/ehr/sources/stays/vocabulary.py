@@ -107,6 +107,7 @@ _BILLS = _numbers(
     psychiatric="65 93",
     other="21 69 70 87 95",
 )
+_BILL_SYSTEMS = ("v2-0112", "v2/0112", ".12.112", ".6.301.5")
 _FHIR = {
     **{"home": "home", "alt-home": "home", "other-hcf": "other_hospital"},
     **{"hosp": "hospice", "long": "long_term_care", "aadvice": "against_advice"},
@@ -194,7 +195,7 @@ def discharge_of_code(system: str, code: str) -> str | None:
         return _FHIR[text]
     if "entlassungsgrund" in place:
         return _GERMAN.get(text[:2])
-    if "nubc" in place or place.endswith(("v2-0112", "v2/0112", ".6.301.5")):
+    if "nubc" in place or place.endswith(_BILL_SYSTEMS):
         return _BILLS.get(text.zfill(2))
     return None
 
