@@ -94,7 +94,7 @@ DETAILS = VisitTable(DETAIL, DETAIL, "visit_occurrence_id")
 
 
 class Reading(Protocol):
-    """What the reader of a database does for the stays."""
+    """Access to the tables of a database, which its reader gives."""
 
     def columns_of(self, table: str) -> list[str]:
         """Return the columns of a table."""
