@@ -12,7 +12,11 @@ from skfusion._durations import as_duration
 from skfusion._validation import check_option
 from skfusion.ehr.events.stay_table import checked_stays
 from skfusion.ehr.events.store import EventStore
-from skfusion.ehr.sources.stays.vocabulary import of_kind
+from skfusion.ehr.sources.stays.vocabulary import (
+    HOSPITAL_KINDS,
+    of_kind,
+    parents_of,
+)
 
 __all__ = ["cases_from_stays"]
 
@@ -59,9 +63,10 @@ def cases_from_stays(
     DataFrame
         One row per case, by subject and time, with the columns ``subject_id``,
         ``stay_id``, ``kind``, ``index_time`` and the outcomes: ``died`` (in the stay),
-        ``discharged_to`` and ``remaining_days`` (between the index time and the end of
-        the stay). ``attrs["left_out"]`` is a dict of the reason and the number of
-        stays.
+        ``died_in_hospital`` (the same, or in the hospital stay of which an ICU stay is
+        a part), ``discharged_to`` and ``remaining_days`` (between the index time and
+        the end of the stay). ``attrs["left_out"]`` is a dict of the reason and the
+        number of stays.
 
     Raises
     ------
@@ -86,10 +91,11 @@ def cases_from_stays(
     The outcomes are known at the end of the stay. Do not use them as features: pass
     `X[["subject_id", "index_time"]]` to estimators that select columns by themselves.
 
-    ``died`` has the dtype bool if it is known for all cases, and can be used as a
-    target. Otherwise it is a nullable column, of which the missing rows must be
-    dropped. A patient with several stays has several cases. Split them by groups, e.g.
-    with :class:`~sklearn.model_selection.StratifiedGroupKFold`, or use `first_only`.
+    The columns of deaths have the dtype bool if they are known for all cases, and can
+    be used as a target. Otherwise they are nullable columns, of which the missing rows
+    must be dropped. A patient with several stays has several cases. Split them by
+    groups, e.g. with :class:`~sklearn.model_selection.StratifiedGroupKFold`, or use
+    `first_only`.
 
     Examples
     --------
@@ -124,6 +130,7 @@ def cases_from_stays(
             f"{OWNER}: stays must be an EventStore or a table of stays, got "
             f"{type(stays).__name__}."
         )
+    table = table.assign(died_in_hospital=_died_in_hospital(table))
     chosen = of_kind(table, kind, OWNER)
     index_time = chosen["start"] + wait
     reasons = _reasons(chosen, index_time, least, open_stays)
@@ -144,8 +151,9 @@ def cases_from_stays(
     cases = cases.reset_index(drop=True)
     cases.attrs["left_out"] = left_out
     _warn(cases, len(chosen), left_out, wait, least, open_stays)
-    if cases["died"].notna().all():
-        cases["died"] = cases["died"].astype(bool)
+    for name in ("died", "died_in_hospital"):
+        if cases[name].notna().all():
+            cases[name] = cases[name].astype(bool)
     return cases
 
 
@@ -162,6 +170,15 @@ def _duration(given: Any, name: str) -> pd.Timedelta:
             "before it starts."
         )
     return length
+
+
+def _died_in_hospital(stays: pd.DataFrame) -> pd.Series:
+    """Return whether the patient died in each stay or in that of which it is a part."""
+    parents = parents_of(stays)
+    # A death in an outpatient visit is none in a hospital, and survival says nothing.
+    own = stays["died"].where(stays["kind"].isin(HOSPITAL_KINDS))
+    above = stays["died"].iloc[parents].set_axis(stays.index)
+    return above.where(parents >= 0, own)
 
 
 def _reasons(
@@ -192,6 +209,7 @@ def _as_cases(stays: pd.DataFrame, index_time: pd.Series) -> pd.DataFrame:
             "kind": stays["kind"],
             "index_time": index_time,
             "died": stays["died"],
+            "died_in_hospital": stays["died_in_hospital"],
             "discharged_to": stays["discharged_to"],
             "remaining_days": (stays["end"] - index_time).dt.total_seconds() / DAY,
         }

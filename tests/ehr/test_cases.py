@@ -104,6 +104,30 @@ def test_kinds():
         cases_from_stays(given, kind="home")
 
 
+def test_a_death_on_the_ward_after_intensive_care():
+    """Parents are stays of the same patient, also if ids are numbered by patient."""
+    given = stays(
+        [80, 80, 40, 40, 40],
+        stay_id=[1, 1, 5, 5, 6],
+        subject_id=[7, 8, 7, 8, 9],
+        kind=["hospital", "hospital", "icu", "icu", "icu"],
+        parent_id=pd.array([None, None, 1, 1, 1], dtype="Int64"),
+        died=[True, False, False, False, False],
+    )
+    cases = cases_from_stays(given, kind="icu")
+    assert cases["died"].tolist() == [False, False, False]
+    assert cases["died_in_hospital"].tolist() == [True, False, pd.NA]
+    given["kind"] = given["kind"].replace({"icu": "outpatient"})
+    with pytest.warns(UserWarning, match="whether the patient died"):
+        visits = cases_from_stays(
+            given.assign(parent_id=None, died=[True, False, None, None, True]),
+            kind="outpatient",
+        )
+    assert visits["died_in_hospital"].isna().all()
+    whole = cases_from_stays(given)
+    assert whole["died_in_hospital"].tolist() == [True, False]
+
+
 def test_a_store_gives_the_cases_of_its_table(tmp_path):
     events = pd.DataFrame(
         {
@@ -142,7 +166,7 @@ def test_bad_tables():
     with pytest.raises(TypeError, match="must be an EventStore or a table of stays"):
         cases_from_stays([1, 2])
     with pytest.raises(ValueError, match="with the id of another stay"):
-        cases_from_stays(stays([30, 40], stay_id=[1, 1]))
+        cases_from_stays(stays([30, 40], stay_id=[1, 1], subject_id=[7, 7]))
     with pytest.raises(ValueError, match="with an end before the start"):
         cases_from_stays(stays([30, -40]))
 

@@ -99,14 +99,13 @@ def in_new_process(code: str) -> str:
 @pytest.mark.filterwarnings("ignore")  # what is left out, rare codes of folds
 def test_the_page_runs_as_printed(ward):
     training, new = parts()
-    scope: dict[str, object] = {}
-    test = doctest.DocTest(training, scope, "ward.md", str(PAGE), 0, None)
+    test = doctest.DocTest(training, {}, "ward.md", str(PAGE), 0, None)
     runner = doctest.DocTestRunner(optionflags=FLAGS)
     said: list[str] = []
     runner.run(test, out=said.append, clear_globs=False)
     assert not said, "".join(said)
-    names = [name for name, *_ in scope["record"]]
-    assert list(scope["shares"].index) == names
+    names = [name for name, *_ in test.globs["record"]]
+    assert list(test.globs["shares"].index) == names
     *lines, last = (example.source for example in new)
     out = in_new_process("".join(lines) + f"print({last.strip()})")
     assert doctest.OutputChecker().check_output(new[-1].want, out, FLAGS)

@@ -449,9 +449,9 @@ class EventStore(FolderHandle):
         ``died`` and ``discharged_to`` are known at the end of a stay only. They are
         outcomes and never become features by themselves.
 
-        Ids are unique among the whole stays of a kind and among the parts of a kind,
-        because a source may number them independently. Emergency stays of MIMIC have
-        the id of their admission, unless the table ``edstays`` exists.
+        Ids are unique among the whole stays of a subject and a kind, and among the
+        parts, because a source may number them independently. Emergency stays of MIMIC
+        have the id of their admission, unless the table ``edstays`` exists.
 
         If a source does not say how a stay ended, ``died`` follows from the time of
         death. If only the day of death is known, the patient died in the last stay of

@@ -172,7 +172,7 @@ def test_times_with_a_zone_are_moments():
 
 
 BAD = {
-    "repeated": ({"stay_id": [10, 10, 12]}, "2 .*|1 of 3 stays with the id of another"),
+    "repeated": ({"stay_id": [10, 12, 12]}, "1 of 3 stays with the id of another stay"),
     "end before start": (
         {"end": times("2024-04-30", "2024-05-03 09:00", "2024-05-02 22:00")},
         r"1 of 3 stays with an end before the start \(row positions 0\)",
@@ -218,6 +218,13 @@ def test_types_are_named():
 def test_stays_of_strangers_are_counted():
     with pytest.warns(UserWarning, match="1 of 3 stays of subjects without events"):
         EventStore.from_frame(events(), stays=stays(subject_id=[1, 2, 3]))
+
+
+def test_stays_may_be_numbered_by_patient():
+    given = stays(stay_id=[1, 1, 1], parent_id=pd.array([None, None, 1], "Int64"))
+    found = EventStore.from_frame(events(), stays=given).stays()
+    assert found["subject_id"].tolist() == [1, 2, 2]
+    assert found["stay_id"].tolist() == [1, 1, 1]
 
 
 def test_the_same_id_of_a_part_and_of_a_whole_stay():

@@ -9,7 +9,7 @@ import pandas as pd
 
 from skfusion.ehr.sources.shaping import DroppedRows, as_ids
 from skfusion.ehr.sources.stays.outcomes import complete_stays
-from skfusion.ehr.sources.stays.vocabulary import HOSPITAL_KINDS
+from skfusion.ehr.sources.stays.vocabulary import HOSPITAL_KINDS, parents_of
 
 __all__ = ["DETAIL", "VisitTable", "omop_stays"]
 
@@ -214,15 +214,13 @@ def _discharges(
 
 def _without_copies(stays: pd.DataFrame) -> pd.DataFrame:
     """Leave out the parts of visits that are the whole visit."""
-    is_part = stays["parent_id"].notna()
-    whole = stays.loc[~is_part, ["stay_id", "concept", "start", "end"]]
-    whole = whole.drop_duplicates("stay_id").set_index("stay_id")
-    same = is_part.copy()
+    parents = parents_of(stays)
+    same = parents >= 0
     for name in ("concept", "start", "end"):
-        of_visit = stays["parent_id"].map(whole[name])
-        here = stays[name]
-        same &= ((of_visit == here) | (of_visit.isna() & here.isna())).fillna(False)
-    return stays[~same.astype(bool)].drop(columns="concept").reset_index(drop=True)
+        here, there = stays[name], stays[name].iloc[parents].set_axis(stays.index)
+        equal = (here == there).fillna(False) | (here.isna() & there.isna())
+        same &= equal.to_numpy(bool)
+    return stays[~same].drop(columns="concept").reset_index(drop=True)
 
 
 def _deaths(reading: Reading) -> pd.DataFrame | None:

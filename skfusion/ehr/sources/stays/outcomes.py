@@ -13,6 +13,7 @@ from skfusion.ehr.sources.stays.vocabulary import (
     COLUMNS,
     discharge_of_words,
     is_repeated,
+    parents_of,
     says_nothing,
 )
 
@@ -120,16 +121,17 @@ def _add_deaths(stays: pd.DataFrame, deaths: pd.DataFrame | None) -> None:
     """Fill ``died`` from the times of death, first of whole stays, then of parts."""
     is_part = stays["parent_id"].notna()
     found = _deaths_of(stays, deaths)
-    groups, parent_ends = stays["subject_id"], stays["end"]
-    _fill(stays, ~is_part, groups, parent_ends, found)
-    whole = stays[~is_part & stays["kind"].isin(_WITH_BED)]
-    whole = whole.drop_duplicates("stay_id").set_index("stay_id")
-    parents = stays["parent_id"].astype(object)
-    survived = whole.index[whole["died"].eq(False).fillna(False).astype(bool)]
-    alive = is_part & stays["died"].isna() & parents.isin(survived)
+    _fill(stays, ~is_part, stays["subject_id"], stays["end"], found)
+    parents = parents_of(stays)
+    has_parent = parents >= 0
+    survived = stays["died"].eq(False).fillna(False).to_numpy(bool)[parents]
+    alive = has_parent & survived & stays["died"].isna().to_numpy(bool)
     stays["died"] = stays["died"].mask(alive, False)
-    parent_ends = parents.map(whole["end"]).astype(stays["end"].dtype)
-    _fill(stays, is_part, parents, parent_ends, found)
+    ends = pd.Series(stays["end"].array[parents], index=stays.index)
+    groups = pd.Series(
+        np.where(has_parent, parents, -2 - np.arange(len(stays))), index=stays.index
+    )
+    _fill(stays, is_part, groups, ends.where(has_parent), found)
 
 
 def _fill(

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from skfusion._validation import check_option
@@ -20,6 +21,7 @@ __all__ = [
     "discharge_of_words",
     "is_repeated",
     "of_kind",
+    "parents_of",
     "says_nothing",
 ]
 
@@ -232,9 +234,33 @@ def of_kind(stays: pd.DataFrame, kind: str | Iterable[str], owner: str) -> pd.Da
 def is_repeated(stays: pd.DataFrame, keep: Literal["first", "last"]) -> pd.Series:
     """Return which stays repeat another one.
 
-    Ids are those of the source, which may number whole stays, their parts and
-    emergency stays independently.
+    Ids are those of the source, which may number the stays of each subject, and whole
+    stays, their parts and emergency stays independently.
     """
     kind = stays["kind"].replace({"observation": "hospital"})
-    key = stays[["stay_id"]].assign(kind=kind, part=stays["parent_id"].notna())
+    key = stays[["subject_id", "stay_id"]]
+    key = key.assign(kind=kind, part=stays["parent_id"].notna())
     return key.duplicated(keep=keep)
+
+
+def parents_of(stays: pd.DataFrame) -> np.ndarray:
+    """Return the row of the stay of which each one is a part, -1 without one.
+
+    A part belongs to a whole stay of the same subject, with a stay in hospital before
+    other stays of the same id.
+    """
+    is_whole = stays["parent_id"].isna().to_numpy(bool)
+    rows = np.flatnonzero(is_whole)
+    not_first = ~stays["kind"].isin(HOSPITAL_KINDS).to_numpy(bool)[rows]
+    rows = rows[np.argsort(not_first, kind="stable")]
+    columns = stays["subject_id"].astype(object), stays["stay_id"].astype(object)
+    whole = pd.MultiIndex.from_arrays([column.iloc[rows] for column in columns])
+    first = ~whole.duplicated()
+    found = np.full(len(stays), -1)
+    if not is_whole.all():
+        wanted = pd.MultiIndex.from_arrays(
+            [columns[0][~is_whole], stays["parent_id"].astype(object)[~is_whole]]
+        )
+        place = whole[first].get_indexer(wanted)
+        found[~is_whole] = np.where(place >= 0, np.append(rows[first], -1)[place], -1)
+    return found
