@@ -23,6 +23,13 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._dependencies import require
 from skfusion.blocks import check_finite_block
+from skfusion.fusion.early_stopping import (
+    EarlyStopping,
+    Evaluation,
+    evaluation_arguments,
+    stops_early,
+    without_stopping,
+)
 from skfusion.fusion.estimator_kinds import last_step
 from skfusion.fusion.survival import SurvivalTimes, XGBoostSurvival
 from skfusion.fusion.targets import Numbers, Target, classifier_target
@@ -42,6 +49,7 @@ from skfusion.pipelines import (
     take_rows,
     transform_steps,
     unreadable_rows,
+    warn_of_modality,
 )
 
 __all__ = [
@@ -52,6 +60,7 @@ __all__ = [
     "default_member",
     "ends_in_predictor",
     "fit_learner",
+    "fit_on_target",
     "scores_of",
     "seed",
     "seeded",
@@ -307,6 +316,7 @@ def fit_learner(
     *,
     sample_weight: np.ndarray | None = None,
     groups: np.ndarray | None = None,
+    evaluation: Evaluation | None = None,
 ) -> Any:
     """Fit an estimator with the weights and, if its `fit` accepts them, the groups.
 
@@ -327,6 +337,8 @@ def fit_learner(
         Weights.
     groups : ndarray of shape (n_samples,) or None
         Patient ids, not passed if the estimator's `fit` has no such parameter.
+    evaluation : Evaluation or None, default=None
+        Rows for validation of a learner that stops early, as input of the first step.
 
     Returns
     -------
@@ -357,7 +369,7 @@ def fit_learner(
         if is_sampler(first):
             X, y, part = resample(first, X, y, given)
             _check_groups_kept(first, rest, groups, part["groups"])
-            fit_learner(rest, X, y, **part)
+            fit_learner(rest, X, y, **part, evaluation=evaluation)
             return estimator
         Z = fit_transform_steps(first, X, y, given)
         if has_no_features(Z):  # The scores are NaN, as if the modality were absent.
@@ -372,12 +384,18 @@ def fit_learner(
         part = {k: None if v is None else v[rows] for k, v in given.items()}
         if len(rest.steps) == 1:  # Before the learner, some of which accept infinity.
             check_finite_block(Z)
-        fit_learner(rest, take_rows(Z, rows), y[rows], **part)
+        fit_learner(
+            rest,
+            take_rows(Z, rows),
+            y[rows],
+            **part,
+            evaluation=_after(first, evaluation),
+        )
         if getattr(rest, "learned_nothing_", False):
             estimator.learned_nothing_ = True
         return estimator
     if isinstance(estimator, Pipeline):
-        fit_learner(estimator.steps[0][1], X, y, **given)
+        fit_learner(estimator.steps[0][1], X, y, **given, evaluation=evaluation)
         return estimator
     weightless = [] if sample_weight is None else weightless_learners(estimator)
     if weightless:
@@ -389,7 +407,116 @@ def fit_learner(
             "class_weight can be used with it. Choose another estimator or leave the "
             "weights out."
         )
-    return fit_with_metadata(estimator, X, y, given)
+    return fit_with_metadata(
+        estimator, X, y, given, arguments=evaluation_arguments(estimator, evaluation)
+    )
+
+
+def fit_on_target(
+    estimator: Any,
+    X: Any,
+    y: np.ndarray,
+    target: Target,
+    *,
+    sample_weight: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+    stopping: EarlyStopping | None = None,
+    sources: np.ndarray | None = None,
+) -> Any:
+    """Fit a learner on an encoded target, and hold out rows if it stops early.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The (cloned) learner to fit.
+    X : array-like of shape (n_samples, n_features)
+        Features.
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Encoded target.
+    target : Target
+        Target that encoded `y`.
+    sample_weight : ndarray of shape (n_samples,) or None, default=None
+        Weights.
+    groups : ndarray of shape (n_samples,) or None, default=None
+        Patient ids.
+    stopping : EarlyStopping or None, default=None
+        Choice of the rows held out. None for a learner that does not stop early.
+    sources : ndarray of int of shape (n_samples,) or None, default=None
+        Position of the row of which each row is a copy, itself for an original. The
+        originals come first. A copy is on the side of its original.
+
+    Returns
+    -------
+    estimator
+        The fitted estimator.
+
+    Warns
+    -----
+    UserWarning
+        If there are too few rows, patients or cases to hold some out. The learner is
+        then fitted without early stopping.
+    """
+    read = target.to_learn(estimator, y)
+    if stopping is None or not stops_early(estimator):
+        return fit_learner(
+            estimator, X, read, sample_weight=sample_weight, groups=groups
+        )
+    n_rows = len(y) if sources is None else int(sources.max()) + 1
+    held_out = stopping.rows(
+        target.strata(y[:n_rows]),
+        None if groups is None else groups[:n_rows],
+        n_rows=n_rows,
+    )
+    if len(held_out) == 0:
+        if stopping.fraction > 0:
+            _warn_of_no_stopping(estimator, n_rows, stopping.owner)
+        return fit_learner(
+            without_stopping(estimator),
+            X,
+            read,
+            sample_weight=sample_weight,
+            groups=groups,
+        )
+    aside = np.isin(np.arange(len(y)) if sources is None else sources, held_out)
+    seen, unseen = np.flatnonzero(~aside), np.flatnonzero(aside)
+    evaluation = Evaluation(
+        take_rows(X, unseen),
+        read[unseen],
+        None if sample_weight is None else sample_weight[unseen],
+    )
+    return fit_learner(
+        estimator,
+        take_rows(X, seen),
+        read[seen],
+        sample_weight=None if sample_weight is None else sample_weight[seen],
+        groups=None if groups is None else groups[seen],
+        evaluation=evaluation,
+    )
+
+
+def _warn_of_no_stopping(estimator: Any, n_rows: int, owner: str) -> None:
+    name = type(last_step(estimator)).__name__
+    warn_of_modality(
+        "no early stopping",
+        f"{owner}: {n_rows} rows are too few to hold some out for the early stopping "
+        f"of {name}, which is fitted without it. Pass 40 rows or more with enough "
+        "patients and cases of each class, or set a number of trees.",
+        stacklevel=3,
+    )
+
+
+def _after(step: Any, evaluation: Evaluation | None) -> Evaluation | None:
+    """Return the rows for validation as the output of a fitted step."""
+    if evaluation is None:
+        return None
+    Z = transform_steps(step, evaluation.X)
+    rows = np.flatnonzero(~unreadable_rows(Z))
+    weights = evaluation.sample_weight
+    return Evaluation(
+        take_rows(Z, rows),
+        evaluation.y[rows],
+        None if weights is None else weights[rows],
+    )
 
 
 def _first_step(pipeline: Pipeline) -> tuple[Any, Pipeline]:

@@ -15,19 +15,20 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 from sklearn.base import clone
-from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import Tags, assert_all_finite, get_tags
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
+from skfusion.fusion.early_stopping import check_stopping
 from skfusion.fusion.estimator_kinds import (
     check_estimator_kind,
     frozen_classifiers,
     last_step,
     reads_labels,
 )
+from skfusion.fusion.per_output import ClassifierPerLabel, RegressorPerNumber
 
 __all__ = [
     "Classes",
@@ -101,9 +102,11 @@ class Target(ABC):
         Raises
         ------
         ValueError
-            If the learner is of another kind, or was fitted on other classes.
+            If the learner is of another kind, was fitted on other classes, or stops
+            early inside another estimator.
         """
         check_estimator_kind(estimator, self.kind, where)
+        check_stopping(estimator, where)
 
     def to_learn(self, estimator: Any, y: np.ndarray) -> np.ndarray:
         """Return encoded `y` as an estimator reads it, i.e. unchanged by default."""
@@ -353,7 +356,7 @@ class Labels(Target):
         """Wrap an estimator of a single label to fit one clone per label."""
         if get_tags(last_step(estimator)).classifier_tags.multi_label:
             return estimator
-        return _with_last_step(estimator, MultiOutputClassifier)
+        return _with_last_step(estimator, ClassifierPerLabel)
 
     def ask(self, estimator: Any, X: Any) -> np.ndarray:
         """Return the probability of each label."""
@@ -433,7 +436,7 @@ class Numbers(Target):
         last = last_step(estimator)
         if self.n_outputs == 1 or get_tags(last).target_tags.multi_output:
             return estimator
-        return _with_last_step(estimator, MultiOutputRegressor)
+        return _with_last_step(estimator, RegressorPerNumber)
 
     def ask(self, estimator: Any, X: Any) -> np.ndarray:
         """Return the predicted numbers."""

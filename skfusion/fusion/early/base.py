@@ -21,16 +21,18 @@ from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.early.absence_copies import (
     add_absence_copies,
     copy_weight,
+    sources_of_copies,
     warn_of_held_out_copies,
 )
 from skfusion.fusion.early.block_scaling import Balance, check_balance
 from skfusion.fusion.early.joins import check_joined, make_join
 from skfusion.fusion.early.model_features import ModelFeatures
+from skfusion.fusion.early_stopping import EarlyStopping, check_fraction
 from skfusion.fusion.inner_estimators import (
     accepts_nan,
     check_transformers,
     default_learner,
-    fit_learner,
+    fit_on_target,
     scores_of,
     seed,
     seeded,
@@ -150,6 +152,7 @@ class BaseEarlyFusion(BaseFusion):
         """
         join = make_join(self.join, self.join_params, type(self).__name__)
         check_balance(self.balance, type(self).__name__)
+        check_fraction(self.validation_fraction, type(self).__name__)
         data = self._start_fit(X, y, sample_weight, groups)
         estimator = self._estimator_of("estimator")
         self._target.check_learner(estimator, type(self).__name__)
@@ -181,12 +184,17 @@ class BaseEarlyFusion(BaseFusion):
             if shown.sample_weight is not None:  # which the imputer does not take
                 self._imputer.statistics_ = weighted_means(joined, shown.sample_weight)
             joined = self._imputer.transform(joined)
-        self.estimator_ = fit_learner(
+        self.estimator_ = fit_on_target(
             self._target.adapt(seed(estimator, rng)),
             joined,
-            self._target.to_learn(estimator, shown.y),
+            shown.y,
+            self._target,
             sample_weight=shown.sample_weight,
             groups=shown.groups,
+            stopping=EarlyStopping.of(
+                self.validation_fraction, [estimator], rng, type(self).__name__
+            ),
+            sources=sources_of_copies(data.presence)[: len(shown.y)],
         )
         self.modalities_ = with_transformers(
             self._blocks.modalities_, lambda modality: modality.transformer

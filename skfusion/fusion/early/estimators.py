@@ -69,6 +69,12 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
         for an estimator that supports NaN, unless it or a part of it holds out rows
         (``cv``, ``oob_score``, early stopping), and 0 for others.
+    validation_fraction : float, default=0.1
+        Share of the rows, or of the patients if groups are given, that are held out if
+        the estimator stops early (``early_stopping_rounds`` of XGBoost and CatBoost,
+        ``early_stopping_round`` of LightGBM). It is not used otherwise. The held-out
+        rows are not fitted on. With 0, or with too few rows, the estimator is fitted
+        without early stopping.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes by label, which multiply the sample weights. Classes that
         a dict omits have weight 1. ``"balanced"`` weights each class by the inverse of
@@ -146,6 +152,7 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         join_params: Any = None,
         balance: str | None = None,
         absence_copies: Any = "auto",
+        validation_fraction: float = 0.1,
         class_weight: Any = None,
         missing: str = "auto",
         groups: str | None = None,
@@ -159,6 +166,7 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         self.join_params = join_params
         self.balance = balance
         self.absence_copies = absence_copies
+        self.validation_fraction = validation_fraction
         self.class_weight = class_weight
         self.missing = missing
         self.groups = groups
@@ -275,6 +283,12 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
         for an estimator that supports NaN, unless it or a part of it holds out rows
         (``cv``, ``oob_score``, early stopping), and 0 for others.
+    validation_fraction : float, default=0.1
+        Share of the rows, or of the patients if groups are given, that are held out if
+        the estimator stops early (``early_stopping_rounds`` of XGBoost and CatBoost,
+        ``early_stopping_round`` of LightGBM). It is not used otherwise. The held-out
+        rows are not fitted on. With 0, or with too few rows, the estimator is fitted
+        without early stopping.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` uses NaN blocks and presence flags.
         ``"error"`` raises an error. ``"complete_case"`` drops their rows in `fit` with
@@ -347,6 +361,7 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         join_params: Any = None,
         balance: str | None = None,
         absence_copies: Any = "auto",
+        validation_fraction: float = 0.1,
         missing: str = "auto",
         groups: str | None = None,
         n_jobs: int | None = None,
@@ -359,6 +374,7 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         self.join_params = join_params
         self.balance = balance
         self.absence_copies = absence_copies
+        self.validation_fraction = validation_fraction
         self.missing = missing
         self.groups = groups
         self.n_jobs = n_jobs
@@ -420,6 +436,12 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
         for an estimator that supports NaN, unless it or a part of it holds out rows
         (``cv``, ``oob_score``, early stopping), and 0 for others.
+    validation_fraction : float, default=0.1
+        Share of the rows, or of the patients if groups are given, that are held out if
+        the estimator stops early (``early_stopping_rounds`` of XGBoost and CatBoost,
+        ``early_stopping_round`` of LightGBM). It is not used otherwise. The held-out
+        rows are not fitted on. With 0, or with too few rows, the estimator is fitted
+        without early stopping.
     cv : int, splitter or None, default=5
         Cross-validation folds for the out-of-fold risks on which the survival curves
         are fitted. The whole model is fitted again in each fold. The folds are
@@ -500,6 +522,7 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         join_params: Any = None,
         balance: str | None = None,
         absence_copies: Any = "auto",
+        validation_fraction: float = 0.1,
         cv: Any = 5,
         missing: str = "auto",
         groups: str | None = None,
@@ -513,6 +536,7 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         self.join_params = join_params
         self.balance = balance
         self.absence_copies = absence_copies
+        self.validation_fraction = validation_fraction
         self.cv = cv
         self.missing = missing
         self.groups = groups

@@ -18,6 +18,7 @@ from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_option
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
+from skfusion.fusion.early_stopping import EarlyStopping, check_fraction
 from skfusion.fusion.inner_estimators import (
     default_member,
     seed,
@@ -308,6 +309,7 @@ class BaseLateFusion(BaseFusion):
         owner = type(self).__name__
         check_rule(self.aggregation, self.weights, known=self._rules, owner=owner)
         self._check_rule_params(owner)
+        check_fraction(self.validation_fraction, owner)
         data = self._start_fit(X, y, sample_weight, groups)
         self._target.summarise(data.y, data.sample_weight)
         rng = check_random_state(self.random_state)
@@ -324,6 +326,13 @@ class BaseLateFusion(BaseFusion):
         fold_seed = int(rng.randint(np.iinfo(np.int32).max))
         self._combination = self._new_combination(members, rng)
         methods = self._check_members(members)
+        stopping = EarlyStopping.of(
+            self.validation_fraction,
+            [self._combination.final_estimator, *(m.transformer for m in members)],
+            rng,
+            owner,
+        )
+        self._combination.stopping = stopping
         learned = self._combination.learns or methods or self._final_calibration
         folds = self._folds(data, fold_seed) if learned else []
         self._log(
@@ -331,7 +340,7 @@ class BaseLateFusion(BaseFusion):
             f"{len(folds)} inner folds"
         )
         self._members, P = fit_members(
-            members, data, folds, self._target, n_jobs=self.n_jobs
+            members, data, folds, self._target, stopping=stopping, n_jobs=self.n_jobs
         )
         nothing = [
             getattr(member.transformer, "learned_nothing_", False)

@@ -18,7 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfusion.cohort import TrainingData
-from skfusion.fusion.inner_estimators import accepts_nan, fit_learner, scores_of
+from skfusion.fusion.early_stopping import EarlyStopping
+from skfusion.fusion.inner_estimators import accepts_nan, fit_on_target, scores_of
 from skfusion.fusion.late import aggregation as rules
 from skfusion.fusion.late.aggregation import RankTable, rank_average
 from skfusion.fusion.late.weights import learn_weights, score_function, search_weights
@@ -98,6 +99,7 @@ class Combination:
         self.target = target
         self.weights = weights
         self.final_estimator = final_estimator
+        self.stopping: EarlyStopping | None = None  # of the meta-model
         if isinstance(weights, np.ndarray):
             self.weights_ = weights
 
@@ -282,12 +284,14 @@ class Combination:
         evidence[:, never] = 0.0
         self._neutral = np.nanmean(evidence, axis=0)
         self._neutral[self._keeps_nan & ~never] = np.nan
-        self.final_estimator_ = fit_learner(
+        self.final_estimator_ = fit_on_target(
             self.target.adapt(clone(self.final_estimator)),
             self._meta_features(P, present),
-            self.target.to_learn(self.final_estimator, y),
+            y,
+            self.target,
             sample_weight=sample_weight,
             groups=groups,
+            stopping=self.stopping,
         )
 
     def _evidence(self, P: np.ndarray) -> np.ndarray:

@@ -81,6 +81,12 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
     cv : int or splitter, default=5
         Inner folds for the out-of-fold predictions of the members. The folds are
         patient-grouped if groups are given.
+    validation_fraction : float, default=0.1
+        Share of the rows, or of the patients if groups are given, that are held out
+        from each fit of a member or meta-model that stops early
+        (``early_stopping_rounds`` of XGBoost and CatBoost, ``early_stopping_round`` of
+        LightGBM). It is not used otherwise. The held-out rows are not fitted on. With
+        0, or with too few rows, the model is fitted without early stopping.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes by label, which multiply the sample weights. Classes that
         a dict omits have weight 1. ``"balanced"`` weights each class by the inverse of
@@ -209,6 +215,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         calibration: Any = None,
         final_calibration: str | None = None,
         cv: Any = 5,
+        validation_fraction: float = 0.1,
         class_weight: Any = None,
         missing: str = "auto",
         groups: str | None = None,
@@ -225,6 +232,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         self.calibration = calibration
         self.final_calibration = final_calibration
         self.cv = cv
+        self.validation_fraction = validation_fraction
         self.class_weight = class_weight
         self.missing = missing
         self.groups = groups
@@ -329,6 +337,12 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
     cv : int or splitter, default=5
         Inner folds for the out-of-fold predictions of the members. The folds are
         patient-grouped if groups are given.
+    validation_fraction : float, default=0.1
+        Share of the rows, or of the patients if groups are given, that are held out
+        from each fit of a member or meta-model that stops early
+        (``early_stopping_rounds`` of XGBoost and CatBoost, ``early_stopping_round`` of
+        LightGBM). It is not used otherwise. The held-out rows are not fitted on. With
+        0, or with too few rows, the model is fitted without early stopping.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` combines the members of the other
         modalities. ``"error"`` raises an error. ``"complete_case"`` drops their rows in
@@ -397,6 +411,7 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         weights: Any = None,
         final_estimator: Any = None,
         cv: Any = 5,
+        validation_fraction: float = 0.1,
         missing: str = "auto",
         groups: str | None = None,
         n_jobs: int | None = None,
@@ -410,6 +425,7 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         self.weights = weights
         self.final_estimator = final_estimator
         self.cv = cv
+        self.validation_fraction = validation_fraction
         self.missing = missing
         self.groups = groups
         self.n_jobs = n_jobs
@@ -502,6 +518,12 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         Inner folds for the out-of-fold risks, on which the standardisation, the rule
         and the survival curves are fitted. The folds are patient-grouped if groups are
         given.
+    validation_fraction : float, default=0.1
+        Share of the rows, or of the patients if groups are given, that are held out
+        from each fit of a member or meta-model that stops early
+        (``early_stopping_rounds`` of XGBoost and CatBoost, ``early_stopping_round`` of
+        LightGBM). It is not used otherwise. The held-out rows are not fitted on. With
+        0, or with too few rows, the model is fitted without early stopping.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` combines the members of the other
         modalities. ``"error"`` raises an error. ``"complete_case"`` drops their rows in
@@ -577,6 +599,7 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         weights: Any = None,
         final_estimator: Any = None,
         cv: Any = 5,
+        validation_fraction: float = 0.1,
         missing: str = "auto",
         groups: str | None = None,
         n_jobs: int | None = None,
@@ -590,6 +613,7 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         self.weights = weights
         self.final_estimator = final_estimator
         self.cv = cv
+        self.validation_fraction = validation_fraction
         self.missing = missing
         self.groups = groups
         self.n_jobs = n_jobs

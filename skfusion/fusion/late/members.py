@@ -13,9 +13,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from skfusion._modality_warnings import joined_warnings, run_parallel
 from skfusion.blocks import located_errors
 from skfusion.cohort import TrainingData
+from skfusion.fusion.early_stopping import EarlyStopping
 from skfusion.fusion.inner_estimators import (
     ends_in_predictor,
-    fit_learner,
+    fit_on_target,
     scores_of,
     seed,
 )
@@ -80,6 +81,7 @@ def fit_members(
     folds: list[Fold],
     target: Target,
     *,
+    stopping: EarlyStopping | None = None,
     n_jobs: int | None,
 ) -> tuple[list[Modality], np.ndarray]:
     """Fit each member on all rows and once per fold for out-of-fold predictions.
@@ -94,6 +96,8 @@ def fit_members(
         Inner folds. An empty list omits the out-of-fold predictions.
     target : Target
         Prediction task.
+    stopping : EarlyStopping or None, default=None
+        Choice of the rows held out from members that stop early.
     n_jobs : int or None
         Number of fits (members and inner folds) at a time, by joblib.
 
@@ -115,7 +119,7 @@ def fit_members(
     results = run_parallel(
         _fit_member,
         (
-            (member, data, j, train, test, target)
+            (member, data, j, train, test, target, stopping)
             for train, test in tasks
             for j, member in enumerate(members)
         ),
@@ -184,6 +188,7 @@ def _fit_member(
     train: np.ndarray,
     test: np.ndarray,
     target: Target,
+    stopping: EarlyStopping | None,
 ) -> tuple[Any, np.ndarray]:
     """Fit one member on its training rows and predict the held-out rows."""
     rows = train[data.presence[train, j]]
@@ -201,12 +206,14 @@ def _fit_member(
         )
     part = data.rows(rows)
     with located_errors(member, rows, data.X):
-        fitted = fit_learner(
+        fitted = fit_on_target(
             clone(member.transformer),
             member.select(part.X),
-            target.to_learn(member.transformer, part.y),
+            part.y,
+            target,
             sample_weight=part.sample_weight,
             groups=part.groups,
+            stopping=stopping,
         )
     predicted = np.full((len(test), target.n_outputs), np.nan)
     has = data.presence[test, j]
