@@ -15,6 +15,8 @@ from sklearn.model_selection import (
     check_cv,
 )
 
+from skfusion.patient_folds import seeded_splitter
+
 __all__ = ["Fold", "inner_folds", "outer_folds", "validation_rows"]
 
 Fold = tuple[np.ndarray, np.ndarray]
@@ -45,7 +47,7 @@ def inner_folds(
     n_rows : int
         Number of rows, n_samples.
     random_state : int
-        Seed of the shuffling.
+        Seed of the shuffling, also of a copy of a splitter that shuffles without one.
     owner : str
         Name of the estimator, for the messages.
     labels : ndarray of shape (n_samples,) or None, default=None
@@ -112,7 +114,7 @@ def outer_folds(
     classifier : bool
         Whether `y` holds classes.
     random_state : int
-        Seed of the shuffling.
+        Seed of the shuffling, also of a copy of a splitter that shuffles without one.
 
     Returns
     -------
@@ -256,7 +258,7 @@ def _resolve_cv(
             f"{owner}: cv must be a number of folds, a scikit-learn splitter or a list "
             f"of (train, test) row positions, got {type(cv).__name__}."
         )
-    return check_cv(cv)
+    return check_cv(seeded_splitter(cv, random_state))
 
 
 def _splitter(n_splits: int, grouped: bool, stratified: bool, seed: int) -> Any:

@@ -13,11 +13,16 @@ from sklearn.base import clone, is_classifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    StandardScaler,
+    TargetEncoder,
+)
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._dependencies import require
+from skfusion.blocks import check_finite_block
 from skfusion.fusion.early_stopping import (
     EarlyStopping,
     Evaluation,
@@ -28,9 +33,14 @@ from skfusion.fusion.early_stopping import (
 from skfusion.fusion.estimator_kinds import has_method, last_step
 from skfusion.fusion.survival import SurvivalTimes, XGBoostSurvival
 from skfusion.fusion.targets import Numbers, Target, classifier_target
+from skfusion.metadata import (
+    fit_with_metadata,
+    nested_estimators,
+    weightless_learners,
+)
 from skfusion.modality import Modality
+from skfusion.patient_folds import needs_seed, patient_splitter, seeded_splitter
 from skfusion.pipelines import (
-    accepted_metadata,
     fit_transform_steps,
     has_no_features,
     is_passthrough,
@@ -216,7 +226,21 @@ def seed(estimator: Any, rng: np.random.RandomState) -> Any:
             chosen[name] = int(rng.randint(np.iinfo(np.int32).max))
     if chosen:
         estimator.set_params(**chosen)
+    for part in nested_estimators(estimator):
+        _seed_outside_params(part.estimator, rng)
     return estimator
+
+
+def _seed_outside_params(estimator: Any, rng: np.random.RandomState) -> None:
+    """Seed a splitter of an estimator, and estimators in lists, e.g. candidates."""
+    params = estimator.get_params(deep=False)
+    if params.get("random_state", 0) is None:
+        estimator.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
+    cv = params.get("cv")
+    if isinstance(estimator, TargetEncoder) and params["random_state"] == "deprecated":
+        cv = patient_splitter(estimator) or cv  # Its default folds are not seeded.
+    if needs_seed(cv):
+        estimator.cv = seeded_splitter(cv, int(rng.randint(np.iinfo(np.int32).max)))
 
 
 def seeded(modalities: list[Modality], rng: np.random.RandomState) -> list[Modality]:
@@ -358,6 +382,8 @@ def fit_learner(
                 "there is nothing to learn from. Check the images of the modality."
             )
         part = {k: None if v is None else v[rows] for k, v in given.items()}
+        if len(rest.steps) == 1:  # Before the learner, some of which accept infinity.
+            check_finite_block(Z)
         fit_learner(
             rest,
             take_rows(Z, rows),
@@ -371,17 +397,18 @@ def fit_learner(
     if isinstance(estimator, Pipeline):
         fit_learner(estimator.steps[0][1], X, y, **given, evaluation=evaluation)
         return estimator
-    if sample_weight is not None and not has_fit_parameter(estimator, "sample_weight"):
+    weightless = [] if sample_weight is None else weightless_learners(estimator)
+    if weightless:
+        owner = type(estimator).__name__
+        names = ", ".join(dict.fromkeys(weightless))
+        inside = "" if weightless == [owner] else f" inside {owner}"
         raise TypeError(
-            f"{type(estimator).__name__} does not support sample_weight, so neither "
-            "weights nor class_weight can be used with it. Choose another estimator or "
-            "leave the weights out."
+            f"{names}{inside} does not support sample_weight, so neither weights nor "
+            "class_weight can be used with it. Choose another estimator or leave the "
+            "weights out."
         )
-    return estimator.fit(
-        X,
-        y,
-        **accepted_metadata(estimator, given),
-        **evaluation_arguments(estimator, evaluation),
+    return fit_with_metadata(
+        estimator, X, y, given, arguments=evaluation_arguments(estimator, evaluation)
     )
 
 
@@ -543,6 +570,8 @@ def scores_of(estimator: Any, X: Any, target: Target) -> np.ndarray:
         if has_no_features(Z):
             return scores
         rows = np.flatnonzero(~unreadable_rows(Z))
+        if len(rest.steps) == 1:
+            check_finite_block(Z)
         if len(rows):
             scores[rows] = scores_of(rest, take_rows(Z, rows), target)
         return scores

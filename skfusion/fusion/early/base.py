@@ -14,13 +14,15 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skfusion.blocks import Blocks, ModalityBlocks
+from skfusion._fitting.state import undone_on_failure
+from skfusion.blocks import Blocks, ModalityBlocks, weighted_means
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.early.absence_copies import (
     add_absence_copies,
     copy_weight,
     sources_of_copies,
+    warn_of_held_out_copies,
 )
 from skfusion.fusion.early.block_scaling import Balance, check_balance
 from skfusion.fusion.early.joins import check_joined, make_join
@@ -126,6 +128,7 @@ class BaseEarlyFusion(BaseFusion):
     _RENAMED = {"modality_dropout": "absence_copies"}
     _task: str
 
+    @undone_on_failure
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> BaseEarlyFusion:
@@ -180,6 +183,8 @@ class BaseEarlyFusion(BaseFusion):
         if not accepts_nan(estimator):
             imputer = SimpleImputer(keep_empty_features=True)
             self._imputer = imputer.set_output(transform="default").fit(joined)
+            if shown.sample_weight is not None:  # which the imputer does not take
+                self._imputer.statistics_ = weighted_means(joined, shown.sample_weight)
             joined = self._imputer.transform(joined)
         self.modalities_ = with_transformers(
             self._blocks.modalities_, lambda modality: modality.transformer
@@ -251,6 +256,7 @@ class BaseEarlyFusion(BaseFusion):
         weight = copy_weight(self.absence_copies, estimator, owner=owner)
         if self.missing != "auto" or len(self._modalities) < 2 or weight == 0:
             return arrays, data
+        warn_of_held_out_copies(estimator, data, owner=owner)
         return add_absence_copies(arrays, data, weight, estimator, rng)
 
     def _finish_fit(self, data: TrainingData, joined: np.ndarray) -> None:

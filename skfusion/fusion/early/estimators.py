@@ -41,8 +41,10 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
     Parameters
     ----------
     modalities : list of (str, transformer, columns) or "auto", default="auto"
-        Modalities as triples, in the form of `ColumnTransformer`. With ``"auto"``, each
-        column of images is one modality and all other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`, with integers as
+        positions of columns. ``"passthrough"`` uses numeric columns as they are, and
+        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images is one
+        modality and all other columns are one EHR modality.
     estimator : classifier or None, default=None
         Estimator that is fitted on the joined features. None is XGBoost (200 trees of
         depth 4, 64 bins). The parameters of this default can be set by name, e.g.
@@ -66,8 +68,8 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         Weight of two additional copies of each training row, relative to the row. Each
         modality of the row is present in only one of the two copies, so that the model
         is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
-        for an estimator that supports NaN, unless it splits its rows again (``cv``,
-        ``early_stopping``), and 0 for others.
+        for an estimator that supports NaN, unless it or a part of it holds out rows
+        (``cv``, ``oob_score``, early stopping), and 0 for others.
     validation_fraction : float, default=0.1
         Share of the rows, or of the patients if groups are given, that are held out if
         the estimator stops early (``early_stopping_rounds`` of XGBoost and CatBoost,
@@ -75,13 +77,15 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         rows are not fitted on. With 0, or with too few rows, the estimator is fitted
         without early stopping.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, which multiply the sample weights.
+        Weights of the classes by label, which multiply the sample weights. Classes that
+        a dict omits have weight 1. ``"balanced"`` weights each class by the inverse of
+        its share of the sample weights.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` uses NaN blocks and presence flags.
         ``"error"`` raises an error. ``"complete_case"`` drops their rows in `fit` with
         a warning and raises an error in prediction.
-    groups : str or None, default=None
-        Name of the column with patient ids, which is not a feature.
+    groups : str, int or None, default=None
+        Name or position of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
         Number of modalities whose transformers are fitted at a time, by joblib. The
         threads of the default learner are `estimator__n_jobs`.
@@ -108,9 +112,9 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         Whether the model was trained with the modality absent. This requires
         ``missing="auto"`` and a training row, or a copy of one, without the modality.
     n_features_in_ : int
-        Number of columns that the modalities use.
+        Number of columns of `X` in `fit`, including those that no modality uses.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Names of these columns.
+        Names of these columns, if all are strings.
 
     See Also
     --------
@@ -251,8 +255,10 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
     Parameters
     ----------
     modalities : list of (str, transformer, columns) or "auto", default="auto"
-        Modalities as triples, in the form of `ColumnTransformer`. With ``"auto"``, each
-        column of images is one modality and all other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`, with integers as
+        positions of columns. ``"passthrough"`` uses numeric columns as they are, and
+        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images is one
+        modality and all other columns are one EHR modality.
     estimator : regressor or None, default=None
         Estimator that is fitted on the joined features. None is XGBoost (200 trees of
         depth 4, 64 bins). The parameters of this default can be set by name, e.g.
@@ -276,8 +282,8 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         Weight of two additional copies of each training row, relative to the row. Each
         modality of the row is present in only one of the two copies, so that the model
         is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
-        for an estimator that supports NaN, unless it splits its rows again (``cv``,
-        ``early_stopping``), and 0 for others.
+        for an estimator that supports NaN, unless it or a part of it holds out rows
+        (``cv``, ``oob_score``, early stopping), and 0 for others.
     validation_fraction : float, default=0.1
         Share of the rows, or of the patients if groups are given, that are held out if
         the estimator stops early (``early_stopping_rounds`` of XGBoost and CatBoost,
@@ -288,8 +294,8 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         Handling of absent modalities. ``"auto"`` uses NaN blocks and presence flags.
         ``"error"`` raises an error. ``"complete_case"`` drops their rows in `fit` with
         a warning and raises an error in prediction.
-    groups : str or None, default=None
-        Name of the column with patient ids, which is not a feature.
+    groups : str, int or None, default=None
+        Name or position of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
         Number of modalities whose transformers are fitted at a time, by joblib. The
         threads of the default learner are `estimator__n_jobs`.
@@ -314,9 +320,9 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         Whether the model was trained with the modality absent. This requires
         ``missing="auto"`` and a training row, or a copy of one, without the modality.
     n_features_in_ : int
-        Number of columns that the modalities use.
+        Number of columns of `X` in `fit`, including those that no modality uses.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Names of these columns.
+        Names of these columns, if all are strings.
 
     See Also
     --------
@@ -401,8 +407,10 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
     Parameters
     ----------
     modalities : list of (str, transformer, columns) or "auto", default="auto"
-        Modalities as triples, in the form of `ColumnTransformer`. With ``"auto"``, each
-        column of images is one modality and all other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`, with integers as
+        positions of columns. ``"passthrough"`` uses numeric columns as they are, and
+        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images is one
+        modality and all other columns are one EHR modality.
     estimator : survival estimator or None, default=None
         Estimator that is fitted on the joined features. Its `fit` takes the structured
         `y` of scikit-survival, and its `predict` returns a risk. None is
@@ -427,8 +435,8 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         Weight of two additional copies of each training row, relative to the row. Each
         modality of the row is present in only one of the two copies, so that the model
         is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
-        for an estimator that supports NaN, unless it splits its rows again (``cv``,
-        ``early_stopping``), and 0 for others.
+        for an estimator that supports NaN, unless it or a part of it holds out rows
+        (``cv``, ``oob_score``, early stopping), and 0 for others.
     validation_fraction : float, default=0.1
         Share of the rows, or of the patients if groups are given, that are held out if
         the estimator stops early (``early_stopping_rounds`` of XGBoost and CatBoost,
@@ -444,8 +452,8 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         Handling of absent modalities. ``"auto"`` uses NaN blocks and presence flags.
         ``"error"`` raises an error. ``"complete_case"`` drops their rows in `fit` with
         a warning and raises an error in prediction.
-    groups : str or None, default=None
-        Name of the column with patient ids, which is not a feature.
+    groups : str, int or None, default=None
+        Name or position of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
         Number of modalities whose transformers are fitted at a time, by joblib. The
         threads of the default learner are `estimator__n_jobs`.
@@ -470,9 +478,9 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         Whether the model was trained with the modality absent. This requires
         ``missing="auto"`` and a training row, or a copy of one, without the modality.
     n_features_in_ : int
-        Number of columns that the modalities use.
+        Number of columns of `X` in `fit`, including those that no modality uses.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Names of these columns.
+        Names of these columns, if all are strings.
 
     See Also
     --------

@@ -7,7 +7,6 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import scipy.sparse
-from joblib import Parallel, delayed
 from scipy.special import logit
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags, check_random_state, get_tags
@@ -17,6 +16,8 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skfusion._fitting.state import undone_on_failure
+from skfusion._modality_warnings import run_parallel
 from skfusion._validation import check_option, check_weights
 from skfusion.cohort import check_groups
 from skfusion.fusion.early_stopping import EarlyStopping
@@ -131,6 +132,7 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @undone_on_failure
     def fit(
         self, X: Any, y: Any = None, sample_weight: Any = None, groups: Any = None
     ) -> Self:
@@ -161,6 +163,7 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
         self._fit(X, y, sample_weight, groups, held_out=False)
         return self
 
+    @undone_on_failure
     def fit_transform(
         self, X: Any, y: Any = None, sample_weight: Any = None, groups: Any = None
     ) -> np.ndarray:
@@ -260,19 +263,14 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
                 labels=self._target.labels(encoded),
             )
         stopping = EarlyStopping.of(VALIDATION_FRACTION, [estimator], rng, owner)
-        results = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_part)(
-                estimator,
-                X,
-                encoded,
-                weights,
-                patients,
-                train,
-                test,
-                self._target,
-                stopping,
-            )
-            for train, test in tasks
+        shared = (self._target, stopping)
+        results = run_parallel(
+            _fit_part,
+            (
+                (estimator, X, encoded, weights, patients, train, test, *shared)
+                for train, test in tasks
+            ),
+            self.n_jobs,
         )
         self.estimator_ = results[0][0]
         scores = np.full((n_rows, self._target.n_outputs), np.nan)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from skfusion._modality_warnings import joined_warnings, run_parallel
 from skfusion.blocks import located_errors
 from skfusion.cohort import TrainingData
 from skfusion.fusion.early_stopping import EarlyStopping
@@ -22,7 +22,6 @@ from skfusion.fusion.inner_estimators import (
 )
 from skfusion.fusion.targets import Target
 from skfusion.modality import Modality, presence_mask
-from skfusion.pipelines import joined_warnings
 from skfusion.splits import Fold
 
 __all__ = ["predict_members", "fit_members", "new_member", "predictor_name"]
@@ -117,12 +116,15 @@ def fit_members(
     """
     everything = np.arange(len(data.y))
     tasks = [(everything, everything[:0]), *folds]
-    with joined_warnings():
-        results = Parallel(n_jobs=n_jobs)(
-            delayed(_fit_member)(member, data, j, train, test, target, stopping)
+    results = run_parallel(
+        _fit_member,
+        (
+            (member, data, j, train, test, target, stopping)
             for train, test in tasks
             for j, member in enumerate(members)
-        )
+        ),
+        n_jobs,
+    )
     fitted = [
         replace(member, transformer=model)
         for member, (model, _) in zip(members, results[: len(members)], strict=True)
@@ -203,7 +205,7 @@ def _fit_member(
             "classes, or leave the modality out."
         )
     part = data.rows(rows)
-    with located_errors(member, rows):
+    with located_errors(member, rows, data.X):
         fitted = fit_on_target(
             clone(member.transformer),
             member.select(part.X),
@@ -229,5 +231,5 @@ def _predict_member(
     decides = target.kind in ("classes", "labels")
     if decides and not hasattr(member.transformer, "predict_proba"):
         target = _Decisions(target)
-    with located_errors(member, rows):
+    with located_errors(member, rows, X):
         return scores_of(member.transformer, member.select(X.iloc[rows]), target)
