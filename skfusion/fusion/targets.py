@@ -22,6 +22,7 @@ from sklearn.utils import Tags, assert_all_finite, get_tags
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
+from skfusion._validation import first_unhashable
 from skfusion.fusion.early_stopping import check_stopping
 from skfusion.fusion.estimator_kinds import (
     check_estimator_kind,
@@ -39,6 +40,7 @@ __all__ = [
     "Numbers",
     "RegressorTarget",
     "Target",
+    "check_labels",
     "classifier_target",
     "last_step",
 ]
@@ -364,7 +366,7 @@ class Labels(Target):
                 "labels with one value",
                 f"{self.owner}: {_shown_labels(constant)} (columns of y) have one "
                 f"value in all {len(values)} rows. Their prediction is this value.",
-                stacklevel=5,
+                stacklevel=6,
             )
         return values
 
@@ -590,10 +592,36 @@ def _several_columns(y: Any) -> np.ndarray | None:
 
 def _valid_column(y: Any, owner: str) -> np.ndarray:
     values = column_or_1d(y, warn=True)
+    check_labels(values, owner)
     _check_known(pd.isna(pd.Series(values)), owner)
     if values.dtype.kind == "f":
         assert_all_finite(values, input_name="y")
     return values
+
+
+def check_labels(values: np.ndarray, owner: str) -> None:
+    """Check that no entry of `y` is a list or another object that is no label.
+
+    Raises
+    ------
+    TypeError
+        If an entry cannot be compared with the others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.targets import check_labels
+    >>> check_labels(np.array(["benign", {"label": 1}]), "EarlyFusionClassifier")
+    Traceback (most recent call last):
+    TypeError: EarlyFusionClassifier: got dict in y, row position 1; expected ...
+    """
+    row = first_unhashable(values) if values.dtype == object else None
+    if row is not None:
+        raise TypeError(
+            f"{owner}: got {type(values[row]).__name__} in y, row position {row}; "
+            "expected one class or number per row. Use "
+            "sklearn.preprocessing.MultiLabelBinarizer for several labels in a row."
+        )
 
 
 def _check_known(unknown: Any, owner: str) -> None:
