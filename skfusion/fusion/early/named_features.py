@@ -16,7 +16,7 @@ import pandas as pd
 from sklearn import get_config
 from sklearn.compose import make_column_selector
 
-from skfusion.fusion.estimator_kinds import last_step, nested_estimators
+from skfusion.fusion.estimator_kinds import estimators_inside, last_step
 
 __all__ = ["FeatureNames", "reads_names"]
 
@@ -127,7 +127,7 @@ def reads_names(estimator: Any, names: np.ndarray, fusion: Any) -> bool:
     if (configured or get_config()["transform_output"]) != "default":
         return True
     known = set(map(str, names))
-    for nested in nested_estimators(estimator):
+    for nested in estimators_inside(estimator):
         if not hasattr(nested, "get_params"):
             continue
         for name, value in nested.get_params(deep=False).items():
