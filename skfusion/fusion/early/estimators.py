@@ -71,11 +71,11 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         for an estimator that supports NaN, unless it or a part of it holds out rows
         (``cv``, ``oob_score``, early stopping), and 0 for others.
     validation_fraction : float, default=0.1
-        Share of the rows, or of the patients if groups are given, that are held out if
-        the estimator stops early (``early_stopping_rounds`` of XGBoost and CatBoost,
-        ``early_stopping_round`` of LightGBM). It is not used otherwise. The held-out
-        rows are not fitted on. With 0, or with too few rows, the estimator is fitted
-        without early stopping.
+        Share of the rows, or of the patients if groups are given, that are held out
+        from each fit of a learner that stops early (``early_stopping_rounds`` of
+        XGBoost and CatBoost, ``early_stopping_round`` of LightGBM). It is not used
+        otherwise. The held-out rows are not fitted on. With 0, or with too few rows,
+        the learner is fitted without early stopping.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes by label, which multiply the sample weights. Classes that
         a dict omits have weight 1. ``"balanced"`` weights each class by the inverse of
@@ -285,11 +285,11 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         for an estimator that supports NaN, unless it or a part of it holds out rows
         (``cv``, ``oob_score``, early stopping), and 0 for others.
     validation_fraction : float, default=0.1
-        Share of the rows, or of the patients if groups are given, that are held out if
-        the estimator stops early (``early_stopping_rounds`` of XGBoost and CatBoost,
-        ``early_stopping_round`` of LightGBM). It is not used otherwise. The held-out
-        rows are not fitted on. With 0, or with too few rows, the estimator is fitted
-        without early stopping.
+        Share of the rows, or of the patients if groups are given, that are held out
+        from each fit of a learner that stops early (``early_stopping_rounds`` of
+        XGBoost and CatBoost, ``early_stopping_round`` of LightGBM). It is not used
+        otherwise. The held-out rows are not fitted on. With 0, or with too few rows,
+        the learner is fitted without early stopping.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` uses NaN blocks and presence flags.
         ``"error"`` raises an error. ``"complete_case"`` drops their rows in `fit` with
@@ -438,11 +438,11 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         for an estimator that supports NaN, unless it or a part of it holds out rows
         (``cv``, ``oob_score``, early stopping), and 0 for others.
     validation_fraction : float, default=0.1
-        Share of the rows, or of the patients if groups are given, that are held out if
-        the estimator stops early (``early_stopping_rounds`` of XGBoost and CatBoost,
-        ``early_stopping_round`` of LightGBM). It is not used otherwise. The held-out
-        rows are not fitted on. With 0, or with too few rows, the estimator is fitted
-        without early stopping.
+        Share of the rows, or of the patients if groups are given, that are held out
+        from each fit of a learner that stops early (``early_stopping_rounds`` of
+        XGBoost and CatBoost, ``early_stopping_round`` of LightGBM). It is not used
+        otherwise. The held-out rows are not fitted on. With 0, or with too few rows,
+        the learner is fitted without early stopping.
     cv : int, splitter or None, default=5
         Cross-validation folds for the out-of-fold risks on which the survival curves
         are fitted. The whole model is fitted again in each fold. The folds are
