@@ -28,6 +28,7 @@ from skfusion.pipelines import (
 __all__ = [
     "Blocks",
     "ModalityBlocks",
+    "as_numbers",
     "check_finite_block",
     "located_errors",
     "weighted_means",
@@ -134,6 +135,7 @@ class ModalityBlocks:
             with located_errors(modality, rows, X):
                 part = modality.select(X.iloc[rows])
                 values = transform_steps(modality.transformer, part, width=width)
+                values = as_numbers(values, modality.columns)
                 check_finite_block(values)
             arrays[modality.name] = _scatter(values, rows, len(X), modality)
         return Blocks(arrays, _refine(mask, arrays))
@@ -162,6 +164,7 @@ def _fit_block(
         values = fit_transform_steps(
             transformer, modality.select(X.iloc[rows]), target, of_rows
         )
+        values = as_numbers(values, modality.columns)
         check_finite_block(values)
     modality = replace(modality, transformer=transformer)
     return modality, _scatter(values, rows, len(X), modality)
@@ -249,6 +252,75 @@ def check_finite_block(values: Any) -> None:
         n_infinite = int(np.isinf(values.reshape(n_rows, -1)).any(axis=1).sum())
     if n_infinite:
         raise ValueError(f"the features are infinite in {n_infinite} of {n_rows} rows.")
+
+
+def as_numbers(values: Any, columns: Sequence[Any] = ()) -> Any:
+    """Return features of objects or text as float64, and others unchanged.
+
+    Missing values of any kind, such as None and `pandas.NA`, are NaN.
+
+    Parameters
+    ----------
+    values : array-like or sparse matrix of n rows
+        Features.
+    columns : sequence, default=()
+        Names of the features in the message, unless `values` is a DataFrame.
+
+    Returns
+    -------
+    array-like or sparse matrix of n rows
+        A DataFrame if `values` is one.
+
+    Raises
+    ------
+    TypeError
+        If a value is no number. The message does not contain it. The attribute ``row``
+        of the error is the position of its row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.blocks import as_numbers
+    >>> as_numbers(np.array([[1, None]], dtype=object))
+    array([[ 1., nan]])
+    >>> as_numbers(np.array([[1, ["a"]]], dtype=object), ["age", "ward"])
+    Traceback (most recent call last):
+    TypeError: got list in feature 'ward', row position 0: expected numbers. Use a ...
+    """
+    if isinstance(values, pd.DataFrame):
+        if all(isinstance(d, np.dtype) and d.kind not in "OUS" for d in values.dtypes):
+            return values
+        array = as_numbers(values.to_numpy(dtype=object), list(values.columns))
+        return pd.DataFrame(array, index=values.index, columns=values.columns)
+    kind = getattr(getattr(values, "dtype", None), "kind", "f")
+    if kind not in "OUS" or np.ndim(values) != 2:
+        return values
+    cells = np.where(pd.isna(values), np.nan, values)
+    try:
+        return cells.astype(np.float64)
+    except (TypeError, ValueError):  # The message of NumPy contains the value.
+        raise _no_number(cells, columns) from None
+
+
+def _no_number(cells: np.ndarray, columns: Sequence[Any]) -> TypeError:
+    """Return the error about the first cell that is no number."""
+    numbers = np.vectorize(_is_number, otypes=[bool])(cells)
+    row, place = np.argwhere(~numbers)[0]
+    feature = columns[place] if len(columns) == cells.shape[1] else f"x{place}"
+    error = TypeError(
+        f"got {type(cells[row, place]).__name__} in feature {feature!r}, row position "
+        f"{row}: expected numbers. Use a transformer that encodes the column, e.g. "
+        "TabularEncoder."
+    )
+    error.row = int(row)  # type: ignore[attr-defined]
+    return error
+
+
+def _is_number(cell: Any) -> bool:
+    try:
+        return np.asarray(cell, dtype=np.float64).ndim == 0
+    except (TypeError, ValueError):
+        return False
 
 
 def weighted_means(block: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:

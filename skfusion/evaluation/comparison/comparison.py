@@ -30,6 +30,7 @@ from skfusion.evaluation.comparison.collecting import collect
 from skfusion.evaluation.comparison.results import FusionComparison
 from skfusion.evaluation.comparison.running import Study, run_strategies
 from skfusion.evaluation.metrics import Metric, resolve_metrics
+from skfusion.fusion.targets import check_labels
 from skfusion.modality import Modality, presence_mask
 from skfusion.splits import outer_folds
 
@@ -292,6 +293,7 @@ def _check_target(y: Any, n_rows: int) -> np.ndarray:
             "instead, or compare one outcome at a time."
         )
     values = np.asarray(column_or_1d(y, warn=True))
+    check_labels(values, "compare_fusion")
     if len(values) != n_rows:
         raise ValueError(
             f"compare_fusion: y has {len(values)} entries but X has {n_rows} rows. "
