@@ -35,6 +35,7 @@ from skfusion.image.networks.outputs import (
     run,
 )
 from skfusion.image.networks.preprocessing import Preprocessing, VolumePreprocessing
+from skfusion.image.networks.process_state import kept_random_state
 from skfusion.image.networks.stated import refused_calls, stated_preprocessing
 from skfusion.image.networks.weights import load_weights_file
 
@@ -228,6 +229,11 @@ def make_backbone(
         return _build_passed(backbone, weights, layer, pooling, (input_size, depth))
     key = (backbone, _weights_key(weights), layer, pooling, input_size, depth)
     with _cache_lock:
+        if key in _cache:
+            return _cache[key]
+    # Random weights are drawn in a section that reserves the generator. Every thread
+    # must take the two locks in the same order, and a training holds the first one.
+    with kept_random_state(), _cache_lock:
         if key not in _cache:
             while len(_cache) >= _CACHE_SIZE:  # first in, first out
                 del _cache[next(iter(_cache))]
@@ -289,15 +295,12 @@ def _build_passed(
         if parameter.is_leaf:  # not so in scripted modules
             parameter.requires_grad_(False)
     preprocessing, notes = stated_preprocessing(module, *size)
-    random_state = torch.random.get_rng_state()
-    try:
+    with kept_random_state():  # a module may draw from it
         before = describe_module(module)
         with refused_calls(module):
             net, output, axes = _complete(module, preprocessing, layer, pooling, name)
         problem = _problem_of(net, output, preprocessing, name)
         after = describe_module(module)
-    finally:
-        torch.random.set_rng_state(random_state)  # a module may draw from it
     lay_out(net)
     if not problem and before.unknown:
         problem = (

@@ -21,10 +21,11 @@ from torch import Tensor, fx, nn
 from skfusion._validation import examples_of
 from skfusion.image.networks.folding import name_of
 from skfusion.image.networks.outputs import relative_difference, run
-from skfusion.image.networks.tracing import loses_root_code, trace
+from skfusion.image.networks.tracing import OwnThreadTracer, loses_root_code, trace
 
 __all__ = [
     "SplitBackbone",
+    "enter_training",
     "parameter_blocks",
     "parameter_groups",
     "split_backbone",
@@ -55,8 +56,7 @@ class SplitBackbone:
     tail : torch.nn.Module
         A copy of the remaining part in evaluation mode. Its input is the output of the
         trunk, or the images if there is no trunk. Frozen parameters do not require
-        gradients. Batch norms and dropouts remain layers, so that batch norms can stay
-        in evaluation mode during training of the tail.
+        gradients. Modules after the cut remain modules, whose code follows their mode.
     fingerprint_suffix : str
         Identifier of the cut. The fingerprint of the network and this suffix together
         identify the outputs of the trunk. Empty if the trunk is the whole network.
@@ -164,12 +164,12 @@ def split_backbone(
     """Split a network at the last point before its first trainable parameter.
 
     The network is traced (`torch.fx`) in evaluation mode, and cut where a single
-    tensor passes from the frozen part to the rest. Stochastic depth and dropout that
-    are applied as functions instead of layers therefore stay in evaluation mode in a
-    tail after a trunk.
+    tensor passes from the frozen part to the rest. The modules after the cut are not
+    traced, so that their dropout and stochastic depth follow the mode of the tail.
 
-    A network that cannot be traced, or whose parts give another output than the whole,
-    is not cut: its tail is the whole network. The latter is a warning.
+    A network is not cut if it cannot be traced, if its parts give another output than
+    the whole, or if code of a module that contains the cut depends on the mode after
+    the cut. Its tail is then the whole network. The second case is a warning.
 
     Parameters
     ----------
@@ -237,6 +237,63 @@ def split_backbone(
         trainable=tuple(name for name in in_tail if name in names),
         frozen=tuple(name for name in in_tail if name not in names),
     )
+
+
+def enter_training(module: nn.Module, *, keep_statistics: bool) -> None:
+    """Set training mode in the parts of a network that are trained.
+
+    Frozen parts stay in evaluation mode: their dropout is off and their batch norms
+    keep the running statistics. A part is frozen if none of its parameters requires a
+    gradient. A layer without parameters, such as dropout, belongs to the parameters
+    before it, in the order of registration.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network. The modes of its submodules are changed.
+    keep_statistics : bool
+        Whether all batch norms keep their running statistics.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skfusion.image.networks.freezing import enter_training
+    >>> net = nn.Sequential(
+    ...     nn.Linear(3, 4), nn.Dropout(), nn.Linear(4, 4), nn.Dropout()
+    ... )
+    >>> _ = net[0].requires_grad_(False)
+    >>> enter_training(net, keep_statistics=False)
+    >>> [part.training for part in net]
+    [False, False, True, True]
+    """
+    module.train()
+    first = next(module.parameters(), None)
+    _leave_frozen(module, is_frozen=first is not None and not first.requires_grad)
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and keep_statistics:
+            part.eval()
+        # cuDNN computes gradients through recurrent layers in training mode only.
+        if isinstance(part, nn.RNNBase) and not part.dropout:
+            part.train()
+
+
+def _leave_frozen(module: nn.Module, *, is_frozen: bool) -> bool:
+    """Set evaluation mode in frozen parts, and return whether the last one is frozen.
+
+    `is_frozen` tells this of the parameters before the module.
+    """
+    trained = [parameter.requires_grad for parameter in module.parameters()]
+    if trained and any(trained) != all(trained):
+        own = [p.requires_grad for p in module.parameters(recurse=False)]
+        is_frozen = not own[-1] if own else is_frozen
+        for part in module.children():
+            is_frozen = _leave_frozen(part, is_frozen=is_frozen)
+        return is_frozen
+    if trained:
+        is_frozen = not trained[0]
+    if is_frozen:
+        module.eval()
+    return is_frozen
 
 
 def _reason_against(
@@ -361,7 +418,8 @@ def _named(module: nn.Module, prefixes: list[Any]) -> set[str]:
 def _find_cut(module: nn.Module, names: set[str]) -> fx.Node | None:
     """Find the last node before training whose value is the only input of the rest."""
     try:
-        nodes = list(trace(module).nodes)
+        tracer = OwnThreadTracer()
+        cut = _cut_of(trace(module, tracer), module, names)
     except Exception as error:
         # Training without a trunk has the same result but is slower.
         logger.info(
@@ -370,6 +428,69 @@ def _find_cut(module: nn.Module, names: set[str]) -> fx.Node | None:
             error,
         )
         return None
+    if cut is None:
+        return None
+    position = list(cut.graph.nodes).index(cut)
+    first_calls: dict[nn.Module, int] = {}
+    for part, before, _ in tracer.calls:
+        first_calls.setdefault(part, before)
+    whole = [part for part, first in first_calls.items() if first > position]
+    cut = _cut_with_whole_modules(module, names, whole) or cut
+    if _depends_on_mode(cut, module, names, whole):
+        logger.info(
+            "%s asks for its mode after the cut, so its frozen part is computed in "
+            "every epoch.",
+            type(module).__name__,
+        )
+        return None
+    return cut
+
+
+def _cut_with_whole_modules(
+    module: nn.Module, names: set[str], whole: Sequence[nn.Module]
+) -> fx.Node | None:
+    """Find the cut again in a graph in which the modules after it are calls."""
+    try:
+        return _cut_of(trace(module, OwnThreadTracer(whole)), module, names)
+    except Exception:  # other code uses more of a result than a tensor has
+        return None
+
+
+def _depends_on_mode(
+    cut: fx.Node, module: nn.Module, names: set[str], whole: Sequence[nn.Module]
+) -> bool:
+    """Return whether the graph after the cut is another one in training mode."""
+    module.train()
+    try:
+        graph = trace(module, OwnThreadTracer(whole))
+        training = _cut_of(graph, module, names)
+    except Exception:  # traced code can raise any exception
+        return True
+    finally:
+        module.eval()
+    (output,) = next(iter(reversed(graph.nodes))).args
+    if not isinstance(output, fx.Node):
+        return False  # additional outputs in training, e.g. for auxiliary losses
+    if training is None:
+        return True
+    return _signature(_graph_after(cut)) != _signature(_graph_after(training))
+
+
+def _signature(graph: fx.Graph) -> list[tuple[str, str, str]]:
+    """Return the operations of a graph without the names of its nodes."""
+    number = {node: i for i, node in enumerate(graph.nodes)}
+    operations = []
+    for node in graph.nodes:
+        target = "" if node.op in ("placeholder", "output") else str(node.target)
+        # Each trace gives its own name to a constant.
+        target = "constant" if target.startswith("_tensor_constant") else target
+        arguments = fx.map_arg((node.args, node.kwargs), lambda part: number[part])
+        operations.append((node.op, target, repr(arguments)))
+    return operations
+
+
+def _cut_of(graph: fx.Graph, module: nn.Module, names: set[str]) -> fx.Node | None:
+    nodes = list(graph.nodes)
     wanted = {id(p) for name, p in module.named_parameters() if name in names}
     position = {node: i for i, node in enumerate(nodes)}
     best, last_needed, has_parameters = None, -1, False
