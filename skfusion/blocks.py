@@ -26,7 +26,13 @@ from skfusion.pipelines import (
     transform_steps,
 )
 
-__all__ = ["Blocks", "ModalityBlocks", "located_errors"]
+__all__ = [
+    "Blocks",
+    "ModalityBlocks",
+    "check_no_infinity",
+    "located_errors",
+    "located_infinity",
+]
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ class ModalityBlocks:
             if len(rows) == 0:
                 arrays[modality.name] = np.full((len(X), width), np.nan)
                 continue
-            with located_errors(modality, rows):
+            with located_infinity(modality, X), located_errors(modality, rows):
                 part = modality.select(X.iloc[rows])
                 values = transform_steps(modality.transformer, part, width=width)
             arrays[modality.name] = _scatter(values, rows, len(X), modality)
@@ -148,7 +154,7 @@ def _fit_block(
     of_rows = {
         key: None if value is None else value[rows] for key, value in metadata.items()
     }
-    with located_errors(modality, rows):
+    with located_infinity(modality, X), located_errors(modality, rows):
         values = fit_transform_steps(
             transformer, modality.select(X.iloc[rows]), target, of_rows
         )
@@ -171,6 +177,102 @@ def located_errors(modality: Modality, rows: np.ndarray) -> Iterator[None]:
             text = text.replace(f"row position {row}:", f"row position {rows[row]}:")
         error.args = (f"In {modality.label}: {text}",)
         raise
+
+
+def check_no_infinity(
+    modality: Modality, X: pd.DataFrame, values: np.ndarray, names: Sequence[Any] = ()
+) -> None:
+    """Raise an error if the transformer of a modality passes infinity on.
+
+    Parameters
+    ----------
+    modality : Modality
+        The modality.
+    X : DataFrame of shape (n_samples, n_columns)
+        The cohort, in which infinite cells are looked up.
+    values : ndarray of float of shape (n_samples, ...)
+        Features of the modality. NaN is allowed.
+    names : sequence of length n_features, default=()
+        Names of the features, for a 2-D array.
+
+    Raises
+    ------
+    ValueError
+        If a feature is infinite. The message gives the modality, the columns with
+        infinite cells (or the features, if there are no such cells) and the number of
+        rows.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from sklearn.preprocessing import FunctionTransformer
+    >>> from skfusion.blocks import check_no_infinity
+    >>> from skfusion.modality import Modality
+    >>> X = pd.DataFrame({"age": [40.0, np.inf]})
+    >>> ehr = Modality("ehr", FunctionTransformer(), ("age",))
+    >>> check_no_infinity(ehr, X, X.to_numpy())
+    Traceback (most recent call last):
+        ...
+    ValueError: In modality 'ehr' (FunctionTransformer on 'age'): 1 of 2 rows ...
+    """
+    flat = values.reshape(len(values), -1)
+    largest = np.fmax.reduce(flat, axis=None, initial=0)
+    if not np.isinf([largest, np.fmin.reduce(flat, axis=None, initial=0)]).any():
+        return
+    infinite = np.isinf(flat)
+    rows = np.flatnonzero(infinite.any(axis=1))
+    found = [column for column in modality.columns if _has_infinity(X[column])]
+    if found:
+        place = f"column(s) {_listed(found)}"
+    else:
+        all_names = names if len(names) == flat.shape[1] else range(flat.shape[1])
+        infinite_names = np.asarray(all_names)[infinite.any(axis=0)].tolist()
+        place = f"feature(s) {_listed(infinite_names)}"
+    raise ValueError(
+        f"In {modality.label}: {len(rows)} of {len(values)} rows contain infinity, or "
+        f"a number beyond the range of {values.dtype}, in {place}, first at row "
+        f"position(s) {rows[:5].tolist()}. {_REMEDY}"
+    )
+
+
+@contextmanager
+def located_infinity(modality: Modality, X: pd.DataFrame) -> Iterator[None]:
+    """Add columns and rows to the error of a transformer that refuses infinity.
+
+    Parameters
+    ----------
+    modality : Modality
+        The modality whose transformer is called.
+    X : DataFrame of shape (n_samples, n_columns)
+        The cohort, in which infinite cells are looked up.
+    """
+    try:
+        yield
+    except ValueError as error:
+        found = [column for column in modality.columns if _has_infinity(X[column])]
+        if found and "infinity" in str(error):
+            cells = X[found].to_numpy(dtype=np.float64, na_value=np.nan)
+            rows = np.flatnonzero(np.isinf(cells).any(axis=1))
+            error.args = (
+                f"{error} Infinite are cells of {len(rows)} of {len(X)} rows in "
+                f"column(s) {_listed(found)}, first at row position(s) "
+                f"{rows[:5].tolist()}. {_REMEDY}",
+            )
+        raise
+
+
+_REMEDY = "Replace infinity by NaN if the value is unknown, or scale the values."
+
+
+def _listed(names: Sequence[Any]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(repr(name) for name in names[:5]) + more
+
+
+def _has_infinity(column: pd.Series) -> bool:
+    if not pd.api.types.is_float_dtype(column.dtype):
+        return False
+    return bool(np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan)).any())
 
 
 def _scatter(

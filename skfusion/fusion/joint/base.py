@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from skfusion._validation import check_number
+from skfusion.blocks import check_no_infinity
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.inner_estimators import seeded
@@ -109,6 +110,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         loss = self._task_loss()
         if data.sample_weight is not None:
             data = data.rows(np.flatnonzero(data.sample_weight > 0))
+            self._check_weighted(data)
         rng = check_random_state(self.random_state)
         self._fit_inputs(data, rng, device)
         inputs = self._encode_inputs(data.X)
@@ -129,6 +131,9 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         names = [modality.name for modality in self._modalities]
         check_join(self.join, self.join_params, names, owner)
         return build_loss(self.loss, self.loss_params, self._target.kind, owner)
+
+    def _check_weighted(self, data: TrainingData) -> None:
+        """Check the rows whose weight is greater than 0, which a task may need."""
 
     def _fit_inputs(
         self, data: TrainingData, rng: np.random.RandomState, device: torch.device
@@ -373,7 +378,10 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
             for part in self._inputs:
                 array, present = part.encode(X)
                 if isinstance(array, np.ndarray):
-                    array = np.ascontiguousarray(array.astype(self._dtype, copy=False))
+                    with np.errstate(over="ignore"):  # refused with its place
+                        array = array.astype(self._dtype, copy=False)
+                    array = np.ascontiguousarray(array)
+                    check_no_infinity(part.modality, X, array, part.feature_names)
                 arrays[part.modality.name] = array
                 presence.append(present)
         return NetInputs(arrays, np.column_stack(presence))
@@ -476,6 +484,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
             ),
             hooks=hooks,
             verbose=self.verbose,
+            owner=type(self).__name__,
         )
 
     def _encoder_rates(self) -> list[tuple[list[str], float]]:
@@ -578,6 +587,14 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
 
     def _finish(self, outputs: np.ndarray, presence: np.ndarray) -> np.ndarray:
         nothing = self._check_predictable(presence)
+        bad = np.flatnonzero(~np.isfinite(outputs).all(axis=1) & ~nothing)
+        if len(bad):
+            raise ValueError(
+                f"{type(self).__name__}: the network returns NaN or infinity for "
+                f"{len(bad)} of {len(outputs)} rows, first at row position(s) "
+                f"{bad[:5].tolist()}. Their values are too far from those of the "
+                "training rows. Check their units, or scale or clip the columns."
+            )
         values = self._from_network(outputs.astype(np.float64))
         values[nothing] = self._target.fallback
         return self._target.result(values)

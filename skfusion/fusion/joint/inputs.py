@@ -19,7 +19,12 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
-from skfusion.blocks import ModalityBlocks, located_errors
+from skfusion.blocks import (
+    ModalityBlocks,
+    check_no_infinity,
+    located_errors,
+    located_infinity,
+)
 from skfusion.fusion.joint.data import NetInputs, PixelRows
 from skfusion.fusion.joint.encoders import TorchEncoder
 from skfusion.fusion.torch_runtime import Precision
@@ -29,9 +34,15 @@ from skfusion.image.networks.freezing import (
     SplitBackbone,
     parameter_groups,
     split_backbone,
+    trainable_names,
+)
+from skfusion.image.networks.untrained import (
+    frozen_note,
+    obeys_owner,
+    trained_elsewhere,
 )
 from skfusion.modality import Modality, presence_mask
-from skfusion.pipelines import transform_steps
+from skfusion.pipelines import of_modality, transform_steps, warn_of_modality
 
 __all__ = ["BlockInput", "ImageInput", "ModuleInput", "augmented", "make_input"]
 
@@ -68,7 +79,7 @@ class BlockInput:
     dtype = np.dtype(np.float64)
     #: Whether the transformer brings a network, which is always an encoder.
     brings_network = False
-    #: Whether batch norms of this encoder follow the data in training.
+    #: Whether batch norms in the trained part of this encoder follow the data.
     follows_data = False
     #: Whether anything was learned of the modality.
     learned = True
@@ -88,11 +99,17 @@ class BlockInput:
         blocks = self._blocks.fit_transform(X, y, sample_weight, groups)
         self.modality = self._blocks.modalities_[0]
         block = blocks.arrays[self.modality.name]
+        check_no_infinity(self.modality, X, block, self.feature_names)
         known = ~np.isnan(block)
         totals = np.where(known, block, 0.0).sum(axis=0)
         self._means = totals / np.maximum(known.sum(axis=0), 1)
         self.n_features = block.shape[1]
         self.learned = self.n_features > 0
+
+    @property
+    def feature_names(self) -> Sequence[Any]:
+        """Names of the features that `encode` returns."""
+        return list(self._blocks.feature_names_[self.modality.name])
 
     def absent(self) -> BlockInput:
         """Return the input of a modality of which nothing was learned."""
@@ -134,6 +151,7 @@ class ModuleInput(BlockInput):
     """
 
     brings_network = True
+    follows_data = True
 
     def fit(
         self,
@@ -143,11 +161,15 @@ class ModuleInput(BlockInput):
         groups: np.ndarray | None = None,
     ) -> None:
         """Fit the transformer on the rows with the modality."""
-        super().fit(X, y, sample_weight, groups)
+        with trained_elsewhere():
+            super().fit(X, y, sample_weight, groups)
         if not self.learned:
             return
         self.dtype = self._encoder.dtype
-        self.follows_data = self._encoder.trainable == "all"
+        note = self._encoder.training_note()
+        if note:
+            with of_modality(self.modality.name):
+                warn_of_modality("frozen weights", note)
 
     def encode(self, X: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """Return imputed inputs (n, d) of the module and the presence (n,)."""
@@ -157,7 +179,10 @@ class ModuleInput(BlockInput):
         block = np.zeros((len(X), encoder.n_features_in_), dtype=self.dtype)
         if len(rows) == 0:
             return block, present
-        with located_errors(self.modality, rows):
+        with (
+            located_infinity(self.modality, X),
+            located_errors(self.modality, rows),
+        ):
             part = self.modality.select(X.iloc[rows])
             if isinstance(transformer, Pipeline) and len(transformer) > 1:
                 part = transform_steps(transformer[:-1], part)
@@ -165,6 +190,13 @@ class ModuleInput(BlockInput):
         present[rows] = ~np.isnan(values).any(axis=1)
         block[rows] = np.nan_to_num(values, copy=False, nan=0.0)
         return block, present
+
+    @property
+    def feature_names(self) -> Sequence[Any]:
+        """Names of the inputs of the module."""
+        encoder = self._encoder
+        unnamed = [f"input {i}" for i in range(encoder.n_features_in_)]
+        return list(getattr(encoder, "feature_names_in_", unnamed))
 
     def new_tail(self) -> nn.Module:
         """Return a copy of the module for training."""
@@ -200,8 +232,8 @@ class ImageInput:
     brings_network = True
     #: Whether anything was learned of the modality.
     learned = True
-    # Clinical cohorts are too small to re-estimate batch norms.
-    follows_data = False
+    #: The outputs of a trunk have no names.
+    feature_names = ()
 
     def __init__(self, modality: Modality) -> None:
         self.modality = modality
@@ -216,10 +248,40 @@ class ImageInput:
         """Check the cells and split the backbone into trunk and tail."""
         embedder = clone(self.modality.transformer)
         with located_errors(self.modality, np.arange(len(X))):
-            embedder.fit(self.modality.select(X), y)
-        self.modality = replace(self.modality, transformer=embedder)
-        backbone, _ = self.parts()
+            with trained_elsewhere():
+                embedder.fit(self.modality.select(X), y)
+            self.modality = replace(self.modality, transformer=embedder)
+            backbone, _ = self.parts()
+            note = self._training_note()
+            if note:
+                warn_of_modality("frozen weights", note)
         self.n_features = backbone.n_features
+
+    @property
+    def follows_data(self) -> bool:
+        """Whether batch norms in the trained part follow the data in training.
+
+        Clinical cohorts are too small to re-estimate those of published weights.
+        """
+        embedder = self.modality.transformer
+        return embedder.is_untrained or not isinstance(embedder.backbone, str)
+
+    def _training_note(self) -> str:
+        embedder = self.modality.transformer
+        backbone, split = self.parts()
+        names = [name for name, _ in backbone.module.named_parameters()]
+        chosen = trainable_names(backbone.module, embedder.trainable_part())
+        is_module = not isinstance(embedder.backbone, str)
+        is_auto = isinstance(embedder.trainable, str) and embedder.trainable == "auto"
+        return frozen_note(
+            backbone.name,
+            names,
+            split.trainable,
+            embedder.trainable,
+            kept=chosen - set(split.trainable),
+            random=names if embedder.is_untrained else (),
+            tell=is_module and is_auto,
+        )
 
     def encode(self, X: pd.DataFrame) -> tuple[np.ndarray | PixelRows, np.ndarray]:
         """Return the inputs of the trainable tail and the presence.
@@ -316,12 +378,16 @@ class ImageInput:
         # because its trunk always has the same weights.
         if self._cached is None:
             backbone = self.modality.transformer.build()
+            part = self.modality.transformer.trainable_part()
+            if backbone.kept_frozen and obeys_owner(
+                self.modality.transformer.trainable
+            ):
+                chosen = trainable_names(backbone.module, part)
+                part = sorted(chosen - set(backbone.kept_frozen))
             self._cached = (
                 backbone,
                 split_backbone(
-                    backbone.module,
-                    self.modality.transformer.trainable_part(),
-                    backbone.preprocessing.example(2),
+                    backbone.module, part, backbone.preprocessing.example(2)
                 ),
             )
         return self._cached

@@ -141,7 +141,7 @@ class ModalityEncoder(nn.Module):
         if n_here == len(x) > 1 or not norms:
             return self(x)
         if n_here == 0:
-            return self.project[1].weight.new_zeros(len(x), self.width)
+            return self.standardize.shift.new_zeros(len(x), self.width)
         for norm in norms:
             norm.train(n_here > 1)
         encoded = self(x[here])

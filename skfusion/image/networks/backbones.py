@@ -88,6 +88,9 @@ class Backbone:
     other_fingerprints : tuple of str
         Fingerprints that another machine may compute for the same network, because it
         rounds the output for the fixed batch differently.
+    kept_frozen : tuple of str
+        Names of the parameters that do not require gradients in the module that was
+        passed. They are never trained.
     """
 
     __module__ = "skfusion.image.networks"
@@ -100,6 +103,7 @@ class Backbone:
     not_stored: str = ""
     notes: tuple[str, ...] = ()
     other_fingerprints: tuple[str, ...] = ()
+    kept_frozen: tuple[str, ...] = ()
 
 
 def build_backbone(
@@ -291,6 +295,7 @@ def _build_passed(
         load_weights_file(module, weights, name)
     _to_float32(module)
     module.eval()
+    frozen = {id(p) for p in module.parameters() if not p.requires_grad}
     for parameter in module.parameters():
         if parameter.is_leaf:  # not so in scripted modules
             parameter.requires_grad_(False)
@@ -322,6 +327,7 @@ def _build_passed(
         not_stored=f"the module {name} {problem}" if problem else "",
         notes=notes,
         other_fingerprints=tuple(digests[1:]),
+        kept_frozen=tuple(key for key, p in net.named_parameters() if id(p) in frozen),
     )
 
 
