@@ -216,12 +216,13 @@ def check_no_infinity(
     ValueError: In modality 'ehr' (FunctionTransformer on 'age'): 1 of 2 rows ...
     """
     flat = values.reshape(len(values), -1)
-    largest = np.fmax.reduce(flat, axis=None, initial=0)
-    if not np.isinf([largest, np.fmin.reduce(flat, axis=None, initial=0)]).any():
+    ends = [end.reduce(flat, axis=None, initial=0) for end in (np.fmin, np.fmax)]
+    if not np.isinf(ends).any():
         return
     infinite = np.isinf(flat)
     rows = np.flatnonzero(infinite.any(axis=1))
-    found = [column for column in modality.columns if _has_infinity(X[column])]
+    largest = float(np.finfo(values.dtype).max)
+    found = [c for c in modality.columns if _exceeds(X[c], largest)]
     if found:
         place = f"column(s) {_listed(found)}"
     else:
@@ -249,7 +250,7 @@ def located_infinity(modality: Modality, X: pd.DataFrame) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        found = [column for column in modality.columns if _has_infinity(X[column])]
+        found = [c for c in modality.columns if _exceeds(X[c], np.finfo(float).max)]
         if found and "infinity" in str(error):
             cells = X[found].to_numpy(dtype=np.float64, na_value=np.nan)
             rows = np.flatnonzero(np.isinf(cells).any(axis=1))
@@ -269,10 +270,12 @@ def _listed(names: Sequence[Any]) -> str:
     return ", ".join(repr(name) for name in names[:5]) + more
 
 
-def _has_infinity(column: pd.Series) -> bool:
+def _exceeds(column: pd.Series, largest: float) -> bool:
+    """Return whether a number of a column is infinite or beyond a limit."""
     if not pd.api.types.is_float_dtype(column.dtype):
         return False
-    return bool(np.isinf(column.to_numpy(dtype=np.float64, na_value=np.nan)).any())
+    numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return bool((np.abs(numbers) > largest).any())
 
 
 def _scatter(

@@ -18,6 +18,7 @@ from skfusion._validation import check_option
 from skfusion.image.networks.description import describe_module, may_write_state
 from skfusion.image.networks.folding import fold_batch_norms, name_of
 from skfusion.image.networks.outputs import relative_difference, run
+from skfusion.image.networks.process_state import exact_convolutions
 from skfusion.image.networks.tracing import loses_root_code
 
 __all__ = [
@@ -123,9 +124,7 @@ class Network:
         """Disable TF32 in convolutions, so that stored embeddings are float32."""
         if self._precision == "bfloat16":
             return torch.autocast(self._device.type, torch.bfloat16)
-        if self._device.type != "cuda":
-            return nullcontext()
-        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        return exact_convolutions() if self._device.type == "cuda" else nullcontext()
 
 
 def fast_layout(module: nn.Module) -> torch.memory_format:

@@ -13,7 +13,13 @@ from collections.abc import Iterator
 
 import torch
 
-__all__ = ["drawn_in_float32", "kept_random_state", "seeded_torch", "torch_threads"]
+__all__ = [
+    "drawn_in_float32",
+    "exact_convolutions",
+    "kept_random_state",
+    "seeded_torch",
+    "torch_threads",
+]
 
 
 class _Shared:
@@ -25,6 +31,9 @@ class _Shared:
         self.set_numbers: list[int] = []
         self.number_outside = 0
         self.of_thread = threading.local()
+        self.exact = threading.Lock()
+        self.n_exact = 0
+        self.may_round = True
 
 
 _shared = _Shared()
@@ -98,6 +107,28 @@ def drawn_in_float32() -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Disable TF32 in the convolutions of cuDNN, and restore the setting afterwards.
+
+    The setting belongs to the process. It is restored when the last of several threads
+    leaves such a section.
+    """
+    shared, settings = _shared, torch.backends.cudnn
+    with shared.exact:
+        if shared.n_exact == 0:
+            shared.may_round = settings.allow_tf32
+            settings.allow_tf32 = False
+        shared.n_exact += 1
+    try:
+        yield
+    finally:
+        with shared.exact:
+            shared.n_exact -= 1
+            if shared.n_exact == 0:
+                settings.allow_tf32 = shared.may_round
 
 
 @contextlib.contextmanager
