@@ -243,8 +243,10 @@ def _described(transformer: Any) -> str:
     last = transformer[-1] if isinstance(transformer, Pipeline) else transformer
     if not getattr(last, "is_untrained", False):
         return kind
-    return f"{kind}, untrained" if last is transformer else (
-        f"{kind} of an untrained {type(last).__name__}"
+    return (
+        f"{kind}, untrained"
+        if last is transformer
+        else (f"{kind} of an untrained {type(last).__name__}")
     )
 
 

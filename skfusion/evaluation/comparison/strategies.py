@@ -51,7 +51,7 @@ def available(strategies: Iterable[str] | None) -> list[str]:
     """
     if strategies is not None:
         return [strategies] if isinstance(strategies, str) else list(strategies)
-    needed = ("torch", "torchvision", "skorch")
+    needed = ("torch", "skorch")
     absent = [package for package in needed if not is_installed(package)]
     if not absent:
         return list(STRATEGIES)
