@@ -10,7 +10,6 @@ import copy
 import hashlib
 import itertools
 import os
-import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ from skfusion.image.networks.outputs import (
     run,
 )
 from skfusion.image.networks.preprocessing import Preprocessing, VolumePreprocessing
-from skfusion.image.networks.process_state import kept_random_state
+from skfusion.image.networks.process_state import ForkSafeLock, kept_random_state
 from skfusion.image.networks.stated import refused_calls, stated_preprocessing
 from skfusion.image.networks.weights import load_weights_file
 
@@ -55,7 +54,7 @@ _SAME_BATCH, _OTHER_BATCH = 1e-5, 2e-2
 
 _CACHE_SIZE = 8  # networks per process, each up to some hundred megabytes
 _cache: dict[tuple[Any, ...], Backbone] = {}
-_cache_lock = threading.RLock()
+_cache_lock = ForkSafeLock()
 
 
 @dataclass(frozen=True)

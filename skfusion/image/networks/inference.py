@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 import warnings
 from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
@@ -18,7 +17,7 @@ from skfusion._validation import check_option
 from skfusion.image.networks.description import describe_module, may_write_state
 from skfusion.image.networks.folding import fold_batch_norms, name_of
 from skfusion.image.networks.outputs import relative_difference, run
-from skfusion.image.networks.process_state import exact_convolutions
+from skfusion.image.networks.process_state import ForkSafeLock, exact_convolutions
 from skfusion.image.networks.tracing import loses_root_code
 
 __all__ = [
@@ -93,7 +92,7 @@ class Network:
             self._module = copy.deepcopy(module)
         is_cpu = device.type == "cpu"
         has_state = _has_state(self._module, example)
-        self._one_by_one = threading.Lock() if has_state else nullcontext()
+        self._one_by_one = ForkSafeLock() if has_state else nullcontext()
         self.is_parallel = is_cpu and not has_state
         self.batch_size = (
             min(batch_size, _IMAGES_PER_CPU_PASS) if is_cpu else batch_size
@@ -326,7 +325,7 @@ def make_network(
 
 
 _networks: OrderedDict[tuple[Any, ...], Network] = OrderedDict()
-_networks_lock = threading.RLock()
+_networks_lock = ForkSafeLock()
 
 
 def _prepared(
@@ -418,7 +417,7 @@ class OpenVINONetwork:
 
 
 _compiled: OrderedDict[str, Any] = OrderedDict()
-_compiled_lock = threading.Lock()
+_compiled_lock = ForkSafeLock()
 
 
 def _compile(module: nn.Module, example: Tensor, precision: str, threads: int) -> Any:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import torch
 
 __all__ = [
+    "ForkSafeLock",
     "drawn_in_float32",
     "exact_convolutions",
     "kept_random_state",
@@ -22,31 +25,52 @@ __all__ = [
 ]
 
 
-class _Shared:
-    """Lock of the generator, and the numbers of threads that sections have set."""
+class ForkSafeLock:
+    """Reentrant lock that another thread of the parent does not hold after a fork.
+
+    A forked process has a copy of every lock, but not the thread that would release it.
+
+    Examples
+    --------
+    >>> from skfusion.image.networks.process_state import ForkSafeLock
+    >>> lock = ForkSafeLock()
+    >>> with lock, lock:
+    ...     print("held twice")
+    held twice
+    """
 
     def __init__(self) -> None:
-        self.random = threading.RLock()
-        self.threads = threading.Lock()
-        self.set_numbers: list[int] = []
-        self.number_outside = 0
-        self.of_thread = threading.local()
-        self.exact = threading.Lock()
-        self.n_exact = 0
-        self.may_round = True
+        self._lock = threading.RLock()
+        _locks.add(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def renew(self) -> None:
+        """Replace the lock in a forked process, unless its only thread holds it."""
+        if not self._lock._is_owned():  # type: ignore[attr-defined]
+            self._lock = threading.RLock()
 
 
-_shared = _Shared()
+_locks: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
 
 
-def _renew() -> None:
-    """Replace locks that other threads of the parent process may hold."""
-    global _shared
-    _shared = _Shared()
+def _renew_locks() -> None:
+    for lock in list(_locks):
+        lock.renew()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_renew)
+def _after_fork(function: Callable[[], None]) -> None:
+    if hasattr(os, "register_at_fork"):  # not on Windows
+        os.register_at_fork(after_in_child=function)
+
+
+_after_fork(_renew_locks)
+
+_random_lock = ForkSafeLock()
 
 
 @contextlib.contextmanager
@@ -59,7 +83,7 @@ def kept_random_state() -> Iterator[None]:
     # CUDA would be initialised to read a state that nothing has drawn from.
     is_used = torch.cuda.is_available() and torch.cuda.is_initialized()
     devices = range(torch.cuda.device_count()) if is_used else []
-    with _shared.random, torch.random.fork_rng(devices=devices):
+    with _random_lock, torch.random.fork_rng(devices=devices):
         yield
 
 
@@ -109,6 +133,18 @@ def drawn_in_float32() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+@dataclass
+class _Exact:
+    """Sections that need exact convolutions, and the setting outside of them."""
+
+    lock: ForkSafeLock = field(default_factory=ForkSafeLock)
+    n_sections: int = 0
+    allow_tf32: bool = True
+
+
+_exact = _Exact()
+
+
 @contextlib.contextmanager
 def exact_convolutions() -> Iterator[None]:
     """Disable TF32 in the convolutions of cuDNN, and restore the setting afterwards.
@@ -116,19 +152,40 @@ def exact_convolutions() -> Iterator[None]:
     The setting belongs to the process. It is restored when the last of several threads
     leaves such a section.
     """
-    shared, settings = _shared, torch.backends.cudnn
-    with shared.exact:
-        if shared.n_exact == 0:
-            shared.may_round = settings.allow_tf32
+    settings = torch.backends.cudnn
+    with _exact.lock:
+        if _exact.n_sections == 0:
+            _exact.allow_tf32 = settings.allow_tf32
             settings.allow_tf32 = False
-        shared.n_exact += 1
+        _exact.n_sections += 1
     try:
         yield
     finally:
-        with shared.exact:
-            shared.n_exact -= 1
-            if shared.n_exact == 0:
-                settings.allow_tf32 = shared.may_round
+        with _exact.lock:
+            _exact.n_sections -= 1
+            if _exact.n_sections == 0:
+                settings.allow_tf32 = _exact.allow_tf32
+
+
+@dataclass
+class _Threads:
+    """Numbers of threads that sections have set, and the number outside of them."""
+
+    lock: ForkSafeLock = field(default_factory=ForkSafeLock)
+    set_numbers: list[int] = field(default_factory=list)
+    outside: int = 1
+    of_thread: threading.local = field(default_factory=threading.local)
+
+
+_threads = _Threads()
+
+
+def _forget_other_threads() -> None:
+    """Keep the sections of the only thread that a forked process has."""
+    _threads.set_numbers = list(getattr(_threads.of_thread, "set_numbers", ()))
+
+
+_after_fork(_forget_other_threads)
 
 
 @contextlib.contextmanager
@@ -147,21 +204,20 @@ def torch_threads(n_threads: int) -> Iterator[None]:
     # The number belongs to a thread, and a new thread takes the number that any thread
     # has set last. A thread that begins while others are in such a section starts with
     # their number and must not keep it.
-    shared, mine = _shared, _shared.of_thread
-    depth = getattr(mine, "depth", 0)
-    with shared.threads:
+    mine = vars(_threads.of_thread).setdefault("set_numbers", [])
+    with _threads.lock:
         before = torch.get_num_threads()
-        if not shared.set_numbers:
-            shared.number_outside = before
-        elif depth == 0 and before in shared.set_numbers:
-            before = shared.number_outside
-        shared.set_numbers.append(n_threads)
+        if not _threads.set_numbers:
+            _threads.outside = before
+        elif not mine and before in _threads.set_numbers:
+            before = _threads.outside
+        for numbers in (_threads.set_numbers, mine):
+            numbers.append(n_threads)
         torch.set_num_threads(n_threads)
-    mine.depth = depth + 1
     try:
         yield
     finally:
-        mine.depth = depth
-        with shared.threads:
-            shared.set_numbers.remove(n_threads)
+        with _threads.lock:
+            for numbers in (_threads.set_numbers, mine):
+                numbers.remove(n_threads)
             torch.set_num_threads(before)

@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import fx, nn
 
+from skfusion.image.networks.process_state import ForkSafeLock
+
 __all__ = ["OwnThreadTracer", "loses_root_code", "trace"]
 
 
-_lock = threading.RLock()
+_lock = ForkSafeLock()
 
 
 class OwnThreadTracer(fx.Tracer):

@@ -189,7 +189,9 @@ def test_same_seed_same_network_after_another_program(table):
 
 
 def _fit_in_child(X, y, queue):
-    queue.put(joint().fit(X, y).predict_proba(X))
+    torch.set_num_threads(1)
+    proba = joint().fit(X, y).predict_proba(X)
+    queue.put((proba, torch.get_num_threads()))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
@@ -198,6 +200,8 @@ def test_a_process_that_is_forked_during_a_fit_can_fit(table):
     """The child has a copy of every lock, but not the thread that would release it."""
     X, y = table
     expected = joint().fit(X, y).predict_proba(X)
+    number = torch.get_num_threads()
+    torch.set_num_threads(3)
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     started, forked = threading.Event(), threading.Event()
@@ -227,12 +231,14 @@ def test_a_process_that_is_forked_during_a_fit_can_fit(table):
         assert started.wait(60)
         child = context.Process(target=_fit_in_child, args=(X, y, queue))
         child.start()
-        found = queue.get(timeout=60)
+        found, number_in_child = queue.get(timeout=60)
     finally:
+        torch.set_num_threads(number)
         forked.set()
         holder.join()
         child.join(60)
     np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert number_in_child == 1
 
 
 # -- predictions of one fitted model -----------------------------------------------
