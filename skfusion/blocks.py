@@ -6,7 +6,8 @@ The other rows of its block are NaN.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,14 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse
-from joblib import Parallel, delayed
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 
+from skfusion._modality_warnings import joined_warnings, of_modality, run_parallel
 from skfusion.modality import Modality, presence_mask
 from skfusion.pipelines import (
     fit_transform_steps,
-    joined_warnings,
-    of_modality,
     scatter_rows,
     transform_steps,
 )
@@ -29,9 +29,9 @@ from skfusion.pipelines import (
 __all__ = [
     "Blocks",
     "ModalityBlocks",
-    "check_no_infinity",
+    "check_finite_block",
     "located_errors",
-    "located_infinity",
+    "weighted_means",
 ]
 
 
@@ -102,9 +102,13 @@ class ModalityBlocks:
         mask = presence_mask(self.modalities, X)
         metadata = {"sample_weight": sample_weight, "groups": groups}
         with joined_warnings():
-            fitted = Parallel(n_jobs=self.n_jobs)(
-                delayed(_fit_block)(modality, X, y, metadata, mask[:, j])
-                for j, modality in enumerate(self.modalities)
+            fitted = run_parallel(
+                _fit_block,
+                (
+                    (modality, X, y, metadata, mask[:, j])
+                    for j, modality in enumerate(self.modalities)
+                ),
+                self.n_jobs,
             )
         self.modalities_: list[Modality] = [modality for modality, _ in fitted]
         arrays = {modality.name: block for modality, block in fitted}
@@ -128,9 +132,10 @@ class ModalityBlocks:
             if len(rows) == 0:
                 arrays[modality.name] = np.full((len(X), width), np.nan)
                 continue
-            with located_infinity(modality, X), located_errors(modality, rows):
+            with located_errors(modality, rows, X):
                 part = modality.select(X.iloc[rows])
                 values = transform_steps(modality.transformer, part, width=width)
+                check_finite_block(values, self.feature_names_[modality.name], rows)
             arrays[modality.name] = _scatter(values, rows, len(X), modality)
         return Blocks(arrays, _refine(mask, arrays))
 
@@ -154,17 +159,26 @@ def _fit_block(
     of_rows = {
         key: None if value is None else value[rows] for key, value in metadata.items()
     }
-    with located_infinity(modality, X), located_errors(modality, rows):
+    with located_errors(modality, rows, X):
         values = fit_transform_steps(
             transformer, modality.select(X.iloc[rows]), target, of_rows
+        )
+        check_finite_block(
+            values, lambda width: _feature_names(transformer, width), rows
         )
     modality = replace(modality, transformer=transformer)
     return modality, _scatter(values, rows, len(X), modality)
 
 
 @contextmanager
-def located_errors(modality: Modality, rows: np.ndarray) -> Iterator[None]:
-    """Add the modality and the row position in the cohort to a transformer's error."""
+def located_errors(
+    modality: Modality, rows: np.ndarray, X: pd.DataFrame | None = None
+) -> Iterator[None]:
+    """Add the modality and the row position in the cohort to a transformer's error.
+
+    If the cohort `X` is given, an error about infinite values also names the columns
+    that contain them.
+    """
     try:
         with of_modality(modality.name):
             yield
@@ -175,107 +189,124 @@ def located_errors(modality: Modality, rows: np.ndarray) -> Iterator[None]:
             # The transformer receives a subset of the rows, the user passed all rows.
             error.row = int(rows[row])  # type: ignore[union-attr]
             text = text.replace(f"row position {row}:", f"row position {rows[row]}:")
+        if X is not None and re.search(r"\binf(init|\b)", text, re.IGNORECASE):
+            text += _infinite_columns(X.iloc[rows][list(modality.columns)])
         error.args = (f"In {modality.label}: {text}",)
         raise
 
 
-def check_no_infinity(
-    modality: Modality, X: pd.DataFrame, values: np.ndarray, names: Sequence[Any] = ()
+def _infinite_columns(part: pd.DataFrame) -> str:
+    """Return which columns have infinite values, as a sentence for a message."""
+    found = []
+    infinite = np.zeros(len(part), dtype=bool)
+    for label in part.columns:
+        column = part[label]
+        if not pd.api.types.is_numeric_dtype(column):
+            column = pd.to_numeric(column, errors="coerce")
+        here = np.isinf(np.asarray(column, dtype=np.float64))
+        infinite |= here
+        if here.any():
+            found.append(f"{label!r} ({here.sum()} rows)")
+    if not found:
+        return ""
+    more = f" and {len(found) - 5} more columns" if len(found) > 5 else ""
+    rows = np.flatnonzero(infinite)
+    return (
+        f" Infinite values are in {', '.join(found[:5])}{more}, first at row "
+        f"position(s) {part.index[rows[:5]].tolist()}. Replace them, e.g. by NaN for "
+        "unknown: X.replace([numpy.inf, -numpy.inf], numpy.nan)."
+    )
+
+
+def check_finite_block(
+    values: Any,
+    names: ArrayLike | Callable[[int], ArrayLike] = (),
+    rows: np.ndarray | None = None,
 ) -> None:
-    """Raise an error if the transformer of a modality passes infinity on.
+    """Check that features have no infinite values. NaN is a missing value.
 
     Parameters
     ----------
-    modality : Modality
-        The modality.
-    X : DataFrame of shape (n_samples, n_columns)
-        The cohort, in which infinite cells are looked up.
-    values : ndarray of float of shape (n_samples, ...)
-        Features of the modality. NaN is allowed.
-    names : sequence of length n_features, default=()
-        Names of the features, for a 2-D array.
+    values : array-like or sparse matrix of n rows
+        Output of the transformer of a modality.
+    names : sequence of length n_features or callable, default=()
+        Names of the features, or a function that returns them for their number.
+    rows : ndarray of int of shape (n,) or None, default=None
+        Positions of the rows in the cohort.
 
     Raises
     ------
     ValueError
-        If a feature is infinite. The message gives the modality, the columns with
-        infinite cells (or the features, if there are no such cells) and the number of
-        rows.
+        If a value is infinite. The message gives the number of rows and, if they are
+        known, the features and the positions of the first rows.
 
     Examples
     --------
-    >>> import numpy as np, pandas as pd
-    >>> from sklearn.preprocessing import FunctionTransformer
-    >>> from skfusion.blocks import check_no_infinity
-    >>> from skfusion.modality import Modality
-    >>> X = pd.DataFrame({"age": [40.0, np.inf]})
-    >>> ehr = Modality("ehr", FunctionTransformer(), ("age",))
-    >>> check_no_infinity(ehr, X, X.to_numpy())
+    >>> import numpy as np
+    >>> from skfusion.blocks import check_finite_block
+    >>> check_finite_block(np.array([[1.0, np.nan]]))
+    >>> check_finite_block(np.array([[1.0, np.inf], [2.0, 0.0]]), ["dose", "age"])
     Traceback (most recent call last):
-        ...
-    ValueError: In modality 'ehr' (FunctionTransformer on 'age'): 1 of 2 rows ...
+    ValueError: the features are infinite in 1 of 2 rows, in feature(s) 'age'.
     """
-    flat = values.reshape(len(values), -1)
-    ends = [end.reduce(flat, axis=None, initial=0) for end in (np.fmin, np.fmax)]
-    if not np.isinf(ends).any():
-        return
-    infinite = np.isinf(flat)
-    rows = np.flatnonzero(infinite.any(axis=1))
-    largest = float(np.finfo(values.dtype).max)
-    found = [c for c in modality.columns if _exceeds(X[c], largest)]
-    if found:
-        place = f"column(s) {_listed(found)}"
+    if scipy.sparse.issparse(values):
+        values = values.tocoo()
+        here = np.isinf(values.data)
+        infinite_rows, columns = values.row[here], values.col[here]
     else:
-        all_names = names if len(names) == flat.shape[1] else range(flat.shape[1])
-        infinite_names = np.asarray(all_names)[infinite.any(axis=0)].tolist()
-        place = f"feature(s) {_listed(infinite_names)}"
-    raise ValueError(
-        f"In {modality.label}: {len(rows)} of {len(values)} rows contain infinity, or "
-        f"a number beyond the range of {values.dtype}, in {place}, first at row "
-        f"position(s) {rows[:5].tolist()}. {_REMEDY}"
+        values = np.asarray(values)
+        if values.dtype.kind not in "fc" or values.ndim == 0:
+            return
+        infinite = np.isinf(values.reshape(len(values), -1))
+        infinite_rows, columns = np.nonzero(infinite) if infinite.any() else ((), ())
+    if len(infinite_rows) == 0:
+        return
+    positions, features = np.unique(infinite_rows), np.unique(columns)
+    width = values.shape[1] if values.ndim == 2 else 1
+    all_names = np.asarray(names(width) if callable(names) else names).tolist()
+    is_narrow = values.dtype == np.float32
+    precision = " in float32" if is_narrow else ""
+    text = (
+        f"the features are infinite{precision} in {len(positions)} of "
+        f"{values.shape[0]} rows"
     )
+    if len(all_names) == width:
+        listed = ", ".join(repr(all_names[i]) for i in features[:5])
+        more = f" and {len(features) - 5} more" if len(features) > 5 else ""
+        text += f", in feature(s) {listed}{more}"
+    if rows is not None:
+        text += f", first at row position(s) {rows[positions[:5]].tolist()}"
+    remedy = " Scale numbers beyond 3e38, its largest number." if is_narrow else ""
+    raise ValueError(f"{text}.{remedy}")
 
 
-@contextmanager
-def located_infinity(modality: Modality, X: pd.DataFrame) -> Iterator[None]:
-    """Add columns and rows to the error of a transformer that refuses infinity.
+def weighted_means(block: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
+    """Return the mean of the known values of each column, and 0 without any.
 
     Parameters
     ----------
-    modality : Modality
-        The modality whose transformer is called.
-    X : DataFrame of shape (n_samples, n_columns)
-        The cohort, in which infinite cells are looked up.
+    block : ndarray of shape (n_samples, n_features)
+        Features. NaN is a missing value.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights of the rows.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_features,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.blocks import weighted_means
+    >>> block = np.array([[1.0, np.nan], [4.0, 5.0], [9.0, np.nan]])
+    >>> weighted_means(block, np.array([2.0, 1.0, 0.0])).tolist()
+    [2.0, 5.0]
     """
-    try:
-        yield
-    except ValueError as error:
-        found = [c for c in modality.columns if _exceeds(X[c], np.finfo(float).max)]
-        if found and "infinity" in str(error):
-            cells = X[found].to_numpy(dtype=np.float64, na_value=np.nan)
-            rows = np.flatnonzero(np.isinf(cells).any(axis=1))
-            error.args = (
-                f"{error} Infinite are cells of {len(rows)} of {len(X)} rows in "
-                f"column(s) {_listed(found)}, first at row position(s) "
-                f"{rows[:5].tolist()}. {_REMEDY}",
-            )
-        raise
-
-
-_REMEDY = "Replace infinity by NaN if the value is unknown, or scale the values."
-
-
-def _listed(names: Sequence[Any]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(repr(name) for name in names[:5]) + more
-
-
-def _exceeds(column: pd.Series, largest: float) -> bool:
-    """Return whether a number of a column is infinite or beyond a limit."""
-    if not pd.api.types.is_float_dtype(column.dtype):
-        return False
-    numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    return bool((np.abs(numbers) > largest).any())
+    known = ~np.isnan(block)
+    weights = np.ones(len(block)) if sample_weight is None else sample_weight
+    totals = weights @ np.where(known, block, 0.0)
+    counts = weights @ known
+    return np.divide(totals, counts, out=np.zeros(len(counts)), where=counts > 0)
 
 
 def _scatter(

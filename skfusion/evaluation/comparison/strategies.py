@@ -90,9 +90,7 @@ class Strategy:
     modality: str | None = None
 
 
-def find_modalities(
-    given: Any, X: pd.DataFrame, *, groups: str | None
-) -> list[Modality]:
+def find_modalities(given: Any, X: pd.DataFrame, *, groups: Any) -> list[Modality]:
     """Resolve a list of triples or ``"auto"`` to the modalities of a cohort.
 
     Parameters
@@ -101,8 +99,8 @@ def find_modalities(
         Modalities.
     X : DataFrame of shape (n_samples, n_columns)
         Cohort.
-    groups : str or None
-        Name of the column with patient ids, which is not used as a feature.
+    groups : column label or None
+        Label of the column with patient ids, which is not used as a feature.
 
     Returns
     -------
@@ -124,7 +122,7 @@ def standard(
     strategies: Iterable[str] | None,
     *,
     classifier: bool,
-    groups: str | None,
+    groups: Any,
     random_state: int,
 ) -> list[Strategy]:
     """Build the default strategies from a list of modalities.
@@ -137,8 +135,8 @@ def standard(
         Strategies to build. None builds all that the installed packages allow.
     classifier : bool
         Whether to build classifiers instead of regressors.
-    groups : str or None
-        Name of the column with patient ids.
+    groups : column label or None
+        Label of the column with patient ids.
     random_state : int
         Seed of every estimator.
 
@@ -157,7 +155,7 @@ def standard(
             f"compare_fusion: {len(modalities)} modality was given or found "
             f"({modalities[0].name!r}), but fusion needs at least two."
         )
-    triples = [_triple(modality) for modality in modalities]
+    triples = [modality.as_triple() for modality in modalities]
     common: dict[str, Any] = {"groups": groups, "random_state": random_state}
     built = []
     if "single" in wanted:
@@ -183,11 +181,6 @@ def _check_names(strategies: Iterable[str] | None) -> list[str]:
     return names
 
 
-def _triple(modality: Modality) -> tuple[str, Any, Any]:
-    columns = modality.columns[0] if modality.scalar else list(modality.columns)
-    return (modality.name, modality.transformer, columns)
-
-
 def _fusion_class(name: str, classifier: bool) -> Any:
     # Joint fusion loads torch and is therefore imported only if requested.
     with named_extra(TORCH_PACKAGES, "torch", f"{name.capitalize()} fusion"):
@@ -201,7 +194,7 @@ def _baselines(
     *,
     classifier: bool,
     taken: Iterable[str],
-    groups: str | None,
+    groups: Any,
     random_state: int,
 ) -> list[Strategy]:
     """Build a late fusion of each single modality as a baseline."""
@@ -236,7 +229,7 @@ def from_estimators(
     *,
     baselines: bool,
     classifier: bool,
-    groups: str | None,
+    groups: Any,
     random_state: int,
 ) -> tuple[list[Strategy], list[Modality]]:
     """Build strategies from estimators, and add baselines if there are none.
@@ -251,8 +244,8 @@ def from_estimators(
         Whether to add each modality alone if none of the estimators is a baseline.
     classifier : bool
         Whether to build classifiers instead of regressors.
-    groups : str or None
-        Name of the column with patient ids.
+    groups : column label or None
+        Label of the column with patient ids.
     random_state : int
         Seed of estimators whose `random_state` is None.
 
@@ -287,7 +280,7 @@ def from_estimators(
     modalities = list(known.values())
     if baselines and not any(strategy.single for strategy in built):
         added = _baselines(
-            [_triple(modality) for modality in modalities],
+            [modality.as_triple() for modality in modalities],
             classifier=classifier,
             taken=[strategy.name for strategy in built],
             groups=groups,
