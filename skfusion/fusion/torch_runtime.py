@@ -9,6 +9,7 @@ import torch
 
 from skfusion.image.networks.process_state import (
     drawn_in_float32,
+    ordinary_modes,
     seeded_torch,
     torch_threads,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "PRECISIONS",
     "Precision",
     "drawn_in_float32",
+    "ordinary_modes",
     "seeded_torch",
     "torch_threads",
 ]

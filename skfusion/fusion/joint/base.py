@@ -44,6 +44,7 @@ from skfusion.fusion.joint.settings import TrainingSettings
 from skfusion.fusion.joint.training import TrainingPlan, train
 from skfusion.fusion.torch_runtime import (
     Precision,
+    ordinary_modes,
     seeded_torch,
     torch_threads,
 )
@@ -96,6 +97,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         return self._fit(X, y, sample_weight, groups)
 
     @with_callbacks
+    @ordinary_modes()
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> BaseJointFusion:
         self._check_training()
         device = resolve_device(self.device)
@@ -297,7 +299,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         return predicted
 
     def _run(self, function: Callable[..., Tensor], inputs: NetInputs) -> np.ndarray:
-        with torch_threads(self._settings.n_threads):
+        with ordinary_modes(), torch_threads(self._settings.n_threads):
             return outputs_of(
                 self.network_, function, inputs, resolve_device(self.device)
             )
@@ -381,6 +383,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
 
     # -- inputs -------------------------------------------------------------------
 
+    @ordinary_modes()
     def _encode_inputs(self, X: pd.DataFrame) -> NetInputs:
         arrays, presence = {}, []
         with joined_warnings():

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number
-from skfusion.fusion.torch_runtime import seeded_torch, torch_threads
+from skfusion.fusion.torch_runtime import ordinary_modes, seeded_torch, torch_threads
 from skfusion.image.networks.freezing import parameter_groups, trainable_names
 from skfusion.image.networks.untrained import (
     frozen_note,
@@ -141,6 +141,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.random_state = random_state
 
     @undone_on_failure
+    @ordinary_modes()
     def fit(self, X: Any, y: Any = None) -> Self:
         """Compute means and scales, create the module and check its output.
 
@@ -203,10 +204,18 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         outputs = np.full(
             (len(inputs), self._n_features_out), np.nan, dtype=inputs.dtype
         )
-        with torch.inference_mode(), torch_threads(1):
+        with ordinary_modes(), torch.inference_mode(), torch_threads(1):
             for start in range(0, len(present), BATCH_SIZE):
                 rows = present[start : start + BATCH_SIZE]
                 outputs[rows] = self.module_(torch.from_numpy(inputs[rows])).numpy()
+        bad = present[~np.isfinite(outputs[present]).all(axis=1)]
+        if len(bad):  # NaN would mean that the modality is absent
+            raise ValueError(
+                f"TorchEncoder: the module {type(self.module_).__name__} returns NaN "
+                f"or infinity for {len(bad)} of {len(inputs)} rows, first at row "
+                f"position(s) {bad[:5].tolist()} of its input. Check its weights, and "
+                "functions such as logarithms or divisions in it."
+            )
         return outputs
 
     def prepare(self, X: Any) -> np.ndarray:
@@ -235,7 +244,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     @property
     def dtype(self) -> np.dtype:
         """Precision of the weights of the fitted module."""
-        tensor = torch.empty(0, dtype=_precision(self.module_))
+        tensor = torch.empty(0, dtype=_precision(self.module_), device="cpu")
         return tensor.numpy().dtype
 
     def trainable_module(self) -> nn.Module:

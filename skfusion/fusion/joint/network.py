@@ -324,7 +324,9 @@ class JointNetwork(nn.Module):
         """Return the outputs (B, n_outputs): logits of classes, or numbers."""
         return self.outputs(inputs, present).fused
 
-    def not_finite(self, inputs: Mapping[str, Tensor], present: Tensor) -> list[str]:
+    def not_finite(
+        self, inputs: Mapping[str, Tensor], present: Tensor
+    ) -> dict[str, str]:
         """Return the modalities whose representations contain NaN or infinity.
 
         Parameters
@@ -336,17 +338,18 @@ class JointNetwork(nn.Module):
 
         Returns
         -------
-        list of str
-            Their names, empty if they contain NaN or infinity alike in all modalities.
+        dict of str to str
+            Their names and the number of rows in words, e.g. ``"2 of 16 rows"``. Empty
+            if all of several modalities contain NaN or infinity.
         """
         with torch.no_grad():
             encoded = self.encode(inputs)
-        bad = [
-            name
-            for name, part, here in zip(self.widths, encoded, present.T, strict=True)
-            if not part[here].isfinite().all()
-        ]
-        return bad if len(bad) < len(encoded) or len(encoded) == 1 else []
+        bad = {}
+        for name, part, here in zip(self.widths, encoded, present.T, strict=True):
+            n_bad = int((~part[here].isfinite()).flatten(1).any(dim=1).sum())
+            if n_bad:
+                bad[name] = f"{n_bad} of the {int(here.sum())} rows of a batch"
+        return bad if len(bad) < len(encoded) or len(encoded) == 1 else {}
 
     def _hide_some(self, present: Tensor) -> Tensor:
         chance = torch.rand(present.shape, device=present.device, dtype=torch.float32)

@@ -78,12 +78,13 @@ class _Divergence:
     ----------
     epoch : int
         Number of the epoch, from 1.
-    modalities : list of str
-        Modalities whose encoders return NaN or infinity for the batch.
+    encodings : dict of str to str
+        Modalities whose encoders return NaN or infinity for the batch, with the number
+        of rows in words.
     """
 
     epoch: int
-    modalities: list[str]
+    encodings: dict[str, str]
 
 
 class _Rows(torch.utils.data.Dataset):
@@ -308,9 +309,8 @@ def train(
         # PrintLog formats its table in every epoch, even if it does not print it.
         **({} if plan.verbose else {"callbacks__print_log": None}),
     )
-    # The caller may have disabled gradients, e.g. by torch.no_grad().
-    with torch.inference_mode(False), torch.enable_grad():
-        _fit(net, _Rows(fitted))
+    _check_start(network, plan.owner)
+    _fit(net, _Rows(fitted))
     network.to("cpu").eval()
     history = [
         {key: value for key, value in epoch.items() if _is_told(key)}
@@ -318,6 +318,17 @@ def train(
     ]
     _check_finite(network, history, net.divergence, plan)
     return history
+
+
+def _check_start(network: JointNetwork, owner: str) -> None:
+    """Check that the weights are finite before the training."""
+    bad = [name for name, w in network.named_parameters() if not w.isfinite().all()]
+    if bad:
+        raise ValueError(
+            f"{owner}: {len(bad)} of {len(list(network.parameters()))} weight tensors "
+            f"contain NaN or infinity before the training, first {bad[0]!r}. Pass a "
+            "network with finite weights."
+        )
 
 
 class _StopAfterDivergence(Callback):
@@ -354,7 +365,7 @@ def _check_finite(
     bad = [name for name, w in network.named_parameters() if not w.isfinite().all()]
     what = ""
     if divergence is not None:
-        of = ", ".join(repr(name) for name in divergence.modalities)
+        of = ", ".join(f"{name!r} ({n})" for name, n in divergence.encodings.items())
         what = (
             f"{plan.owner}: training diverged in epoch {divergence.epoch} of at most "
             f"{plan.max_epochs}: the loss is NaN or infinite"

@@ -34,7 +34,11 @@ from skfusion.image.networks.outputs import (
     run,
 )
 from skfusion.image.networks.preprocessing import Preprocessing, VolumePreprocessing
-from skfusion.image.networks.process_state import ForkSafeLock, kept_random_state
+from skfusion.image.networks.process_state import (
+    ForkSafeLock,
+    kept_random_state,
+    ordinary_modes,
+)
 from skfusion.image.networks.stated import refused_calls, stated_preprocessing
 from skfusion.image.networks.weights import load_weights_file
 
@@ -217,6 +221,7 @@ def build_backbone(
     return built
 
 
+@ordinary_modes()
 def make_backbone(
     backbone: str | nn.Module,
     *,

@@ -17,7 +17,11 @@ from skfusion._validation import check_option
 from skfusion.image.networks.description import describe_module, may_write_state
 from skfusion.image.networks.folding import fold_batch_norms, name_of
 from skfusion.image.networks.outputs import relative_difference, run
-from skfusion.image.networks.process_state import ForkSafeLock, exact_convolutions
+from skfusion.image.networks.process_state import (
+    ForkSafeLock,
+    exact_convolutions,
+    ordinary_modes,
+)
 from skfusion.image.networks.tracing import loses_root_code
 
 __all__ = [
@@ -114,8 +118,13 @@ class Network:
         if self._fills_up and n_missing > 0:
             last = pixels[-1:].expand(n_missing, *pixels.shape[1:])
             pixels = torch.cat([pixels, last])
-        with self._one_by_one, torch.inference_mode(), self._arithmetic():
-            layout = _LAYOUTS.get(pixels.ndim, torch.preserve_format)
+        layout = _LAYOUTS.get(pixels.ndim, torch.preserve_format)
+        with (
+            ordinary_modes(),
+            self._one_by_one,
+            torch.inference_mode(),
+            self._arithmetic(),
+        ):
             batch = pixels.to(self._device, memory_format=layout)
             return self._module(batch)[:n_images].float().cpu().numpy()
 

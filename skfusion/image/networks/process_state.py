@@ -20,6 +20,7 @@ __all__ = [
     "drawn_in_float32",
     "exact_convolutions",
     "kept_random_state",
+    "ordinary_modes",
     "seeded_torch",
     "torch_threads",
 ]
@@ -131,6 +132,32 @@ def drawn_in_float32() -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def ordinary_modes() -> Iterator[None]:
+    """Disable the modes of torch that a caller has entered, for this thread.
+
+    Networks are trained with gradients, and neither inference mode, autocast nor a
+    default device changes what they compute.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfusion.image.networks.process_state import ordinary_modes
+    >>> with torch.inference_mode(), ordinary_modes():
+    ...     torch.ones(1, requires_grad=True).sum().requires_grad
+    True
+    """
+    with contextlib.ExitStack() as modes:
+        modes.enter_context(torch.inference_mode(False))
+        modes.enter_context(torch.enable_grad())
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                modes.enter_context(torch.autocast(device, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            modes.enter_context(torch.device("cpu"))
+        yield
 
 
 @dataclass

@@ -12,10 +12,12 @@ from torch import nn
 
 from skfusion import (
     EarlyFusionClassifier,
+    ImageEmbedder,
     JointFusionClassifier,
     JointFusionRegressor,
 )
 from skfusion.fusion import TorchEncoder, TrainingSettings
+from skfusion.image import Preprocessing
 from skfusion.survival import JointFusionSurvival
 
 RNG = np.random.default_rng(0)
@@ -128,8 +130,56 @@ class Explosive(nn.Module):
 def test_the_modality_and_the_epoch_of_a_divergence_are_named():
     torch.manual_seed(0)
     model = joint(batch_size=20).set_params(net=TorchEncoder(Explosive(4)))
-    with pytest.raises(ValueError, match=r"epoch 2 of at most 3: .* modality 'net'"):
+    with pytest.raises(ValueError, match=r"epoch 2 of .*'net' \(20 of the 20 r"):
         model.fit(X, TARGETS[JointFusionClassifier])
+
+
+class Logarithm(nn.Linear):
+    """Its output is NaN where the linear function is negative."""
+
+    def forward(self, x):
+        return torch.log(super().forward(x))
+
+
+def seeded_logarithm():
+    torch.manual_seed(0)
+    return Logarithm(2, 3)
+
+
+def nan_weights():
+    module = nn.Linear(2, 3)
+    with torch.no_grad():
+        module.weight[0, 0] = torch.nan
+    return module
+
+
+def test_rows_for_which_a_module_returns_nan_are_not_absent():
+    encoder = TorchEncoder(seeded_logarithm())
+    values = X[["a", "b"]].copy()
+    values.iloc[1] = np.nan  # is absent
+    with pytest.raises(ValueError, match=r"Logarithm returns NaN .* \d\d of 60 rows"):
+        encoder.fit_transform(values)
+    model = joint().set_params(net=encoder)
+    with pytest.raises(ValueError, match=r"'net'.*Logarithm returns NaN .*position"):
+        model.fit(X, TARGETS[JointFusionClassifier])
+    early = EarlyFusionClassifier([("net", encoder, ["a", "b"])])
+    with pytest.raises(ValueError, match=r"'net'.*Logarithm returns NaN .*position"):
+        early.fit(X, TARGETS[JointFusionClassifier])
+
+
+def test_weights_that_are_nan_before_the_training():
+    model = joint().set_params(net=TorchEncoder(nan_weights()))
+    with pytest.raises(ValueError, match="'net'.*Linear returns NaN .* 60 of 60 rows"):
+        model.fit(X, TARGETS[JointFusionClassifier])
+    scans = X.assign(scan=list(RNG.random((60, 16, 16))))
+    net = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    net.preprocessing = Preprocessing(16, (0.5,) * 3, (0.5,) * 3)
+    with torch.no_grad():
+        net[0].bias[0] = torch.nan
+    embedder = ImageEmbedder(net, store=None, trainable="all")
+    model = JointFusionClassifier([("scan", embedder, "scan")], random_state=0)
+    with pytest.raises(ValueError, match=r"1 of \d+ weight .*before.*x_scan.*0.bias'"):
+        model.fit(scans, TARGETS[JointFusionClassifier])
 
 
 def test_a_training_that_breaks_off_keeps_the_best_validated_weights():

@@ -28,6 +28,7 @@ from skfusion import (
 )
 from skfusion.fusion import TorchEncoder
 from skfusion.image import Preprocessing
+from skfusion.image.networks import backbones
 from skfusion.image.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -186,6 +187,74 @@ def test_same_seed_same_network_after_another_program(table):
     plain = joint().set_params(net__module=None).fit(X, y).predict_proba(X)
     np.testing.assert_array_equal(second.predict_proba(X), plain)
     np.testing.assert_array_equal(joint().fit(X, y).predict_proba(X), first)
+
+
+MODES = {
+    "inference mode": torch.inference_mode,
+    "no gradients": torch.no_grad,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "default device": lambda: torch.device("meta"),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.filterwarnings("ignore:.*are random:UserWarning")
+def test_modes_that_the_caller_has_entered_have_no_effect(table, mode):
+    X, y = table
+    X = X.assign(scan=list(np.random.default_rng(0).random((60, 16, 16))))
+    torch.manual_seed(0)
+    modules = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5)), Chain()
+    features = [
+        make_pipeline(StandardScaler(), TorchEncoder(mlp, random_state=0)),
+        ImageEmbedder("resnet18", weights=None, input_size=32, store=None),
+    ]
+
+    def results():
+        embedder = ImageEmbedder(modules[1], store=None, trainable="last_block")
+        encoder = TorchEncoder(modules[0])
+        parts = [("net", encoder, ["a", "b"]), ("scan", embedder, "scan")]
+        model = JointFusionClassifier(parts, max_epochs=2, random_state=0)
+        gated = EarlyFusionClassifier(
+            [("p", StandardScaler(), ["a"]), ("q", StandardScaler(), ["b"])],
+            estimator=LogisticRegression(),
+            join="gated",
+            random_state=0,
+        )
+        backbones._cache.clear()
+        yield model.fit(X, y).predict_proba(X)
+        yield gated.fit(X, y).predict_proba(X)
+        for transformer, columns in zip(features, (["a", "b"], "scan"), strict=True):
+            yield clone(transformer).fit_transform(X[columns])
+
+    expected = list(results())
+    with MODES[mode]():
+        found = list(results())
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_predictions_during_fits_in_other_threads(table):
+    X, y = table
+    model = joint().fit(X, y)
+    expected = model.predict_proba(X)
+    is_over, wrong = threading.Event(), []
+
+    def predict():
+        while not is_over.is_set():
+            if np.abs(model.predict_proba(X) - expected).max() > 1e-9:
+                wrong.append(1)
+        return True
+
+    with ThreadPoolExecutor(3) as pool:
+        busy = [pool.submit(predict) for _ in range(3)]
+        try:
+            fits = [clone(model).fit(X, y).predict_proba(X) for _ in range(3)]
+        finally:
+            is_over.set()
+        assert all(each.result() for each in busy)
+    assert wrong == []
+    for found in fits:
+        np.testing.assert_array_equal(found, expected)
 
 
 def _fit_in_child(X, y, queue):
