@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number
 from skfusion.fusion.torch_runtime import ordinary_modes, seeded_torch, torch_threads
-from skfusion.image.networks.freezing import parameter_groups, trainable_names
-from skfusion.image.networks.untrained import (
+from skfusion.image.networks.freezing.parts import parameter_groups, trainable_names
+from skfusion.image.networks.freezing.untrained import (
     frozen_note,
     obeys_owner,
     warn_untrained,

@@ -25,13 +25,9 @@ from skfusion.fusion.joint.encoders import TorchEncoder
 from skfusion.fusion.torch_runtime import Precision
 from skfusion.image.embedding.embedder import ImageEmbedder
 from skfusion.image.networks.backbones import Backbone
-from skfusion.image.networks.freezing import (
-    SplitBackbone,
-    parameter_groups,
-    split_backbone,
-    trainable_names,
-)
-from skfusion.image.networks.untrained import (
+from skfusion.image.networks.freezing.cut import SplitBackbone, split_backbone
+from skfusion.image.networks.freezing.parts import parameter_groups, trainable_names
+from skfusion.image.networks.freezing.untrained import (
     frozen_note,
     obeys_owner,
     trained_elsewhere,

@@ -19,7 +19,7 @@ from skfusion._validation import check_number, check_option, did_you_mean
 from skfusion.fusion.joint.data import NetInputs, outputs_of
 from skfusion.fusion.joint.joins import Concatenation, build_join
 from skfusion.fusion.torch_runtime import drawn_in_float32
-from skfusion.image.networks.freezing import enter_training
+from skfusion.image.networks.freezing.modes import enter_training
 
 __all__ = [
     "Architecture",

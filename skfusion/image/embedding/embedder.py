@@ -19,9 +19,9 @@ from skfusion.image.cells.volumes import Reading
 from skfusion.image.embedding.encode import encode_cells
 from skfusion.image.embedding.pixels import PixelFile, load_pixels
 from skfusion.image.networks.backbones import Backbone, make_backbone
+from skfusion.image.networks.freezing.untrained import warn_untrained
 from skfusion.image.networks.inference import check_engine, resolve_device
 from skfusion.image.networks.preprocessing import VolumePreprocessing
-from skfusion.image.networks.untrained import warn_untrained
 from skfusion.image.reading.read import ReadOptions
 from skfusion.store.embedding_store import EmbeddingStore, resolve_store
 
@@ -339,7 +339,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         -------
         Backbone
             Network, shared by all callers with the same named backbone. Do not train
-            it in place, see `skfusion.image.networks.freezing.split_backbone`.
+            it in place, see `skfusion.image.networks.freezing.cut.split_backbone`.
         """
         return make_backbone(
             self.backbone,

@@ -73,7 +73,7 @@ class Backbone:
         Network in evaluation mode that maps images (B, 3, H, W) to embeddings
         (B, n_features). It is shared by all users of the same named backbone. Do not
         train it in place, use a copy from
-        `skfusion.image.networks.freezing.split_backbone`.
+        `skfusion.image.networks.freezing.cut.split_backbone`.
     preprocessing : Preprocessing
         Conversion of images to the batches that `module` expects.
     n_features : int

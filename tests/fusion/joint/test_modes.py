@@ -19,7 +19,8 @@ from skfusion.fusion import (
     TrainingSettings,
 )
 from skfusion.image import Preprocessing
-from skfusion.image.networks.freezing import enter_training, split_backbone
+from skfusion.image.networks.freezing.cut import split_backbone
+from skfusion.image.networks.freezing.modes import enter_training
 from skfusion.image.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 SIZES = [10, 39, 40, 97, 240]
