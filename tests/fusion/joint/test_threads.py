@@ -398,4 +398,4 @@ def test_predictions_in_eight_threads(strategy, images, store, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "images", "store"), CASES)
 def test_many_predictions_in_eight_threads(strategy, images, store, tmp_path):
-    check_threads(strategy, images, store, tmp_path, n_calls=200)
+    check_threads(strategy, images, store, tmp_path, n_calls=50)
