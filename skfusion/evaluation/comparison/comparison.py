@@ -49,7 +49,7 @@ def compare_fusion(
     groups: Any = None,
     cv: Any = None,
     scoring: Any = None,
-    strategies: Iterable[str] = builders.STRATEGIES,
+    strategies: Iterable[str] | None = None,
     task: str = "auto",
     random_state: Any = None,
     n_jobs: int | None = None,
@@ -81,9 +81,10 @@ def compare_fusion(
         Names of scikit-learn scorers, or ``"brier"``, ``"log_loss"``, ``"mae"``,
         ``"rmse"``. The first score determines the verdict. None uses AUROC, average
         precision and Brier score, or R² and mean absolute error for a regression.
-    strategies : sequence of {"single", "early", "late", "joint"}
-        Strategies to compare, all four by default. With a dict of estimators, only
-        ``"single"`` has an effect: missing baselines are added.
+    strategies : sequence of {"single", "early", "late", "joint"} or None, default=None
+        Strategies to compare. None compares all four, without joint fusion if torch is
+        not installed, with a warning. With a dict of estimators, only ``"single"`` has
+        an effect: missing baselines are added.
     task : {"auto", "classification", "regression"}, default="auto"
         Type of the target. With ``"auto"``, fractional values, and integers with more
         than 20 distinct values, are treated as a regression.
@@ -220,7 +221,7 @@ def plan_comparison(
     groups: Any = None,
     cv: Any = None,
     scoring: Any = None,
-    strategies: Iterable[str] = builders.STRATEGIES,
+    strategies: Iterable[str] | None = None,
     task: str = "auto",
     random_state: Any = None,
 ) -> Plan:
@@ -350,7 +351,7 @@ def _draw_seed(random_state: Any) -> int:
 def _build(
     given: Any,
     frame: pd.DataFrame,
-    strategies: Iterable[str],
+    strategies: Iterable[str] | None,
     *,
     classifier: bool,
     groups: Any,
@@ -360,7 +361,7 @@ def _build(
         return builders.from_estimators(
             given,
             frame,
-            baselines="single" in set(strategies),
+            baselines=strategies is None or "single" in set(strategies),
             classifier=classifier,
             groups=groups,
             random_state=seed,
