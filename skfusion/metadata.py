@@ -203,6 +203,8 @@ def holds_rows_out(estimator: Any, n_rows: int | None = None) -> str | None:
         oob = params["oob_score"]
         return "oob_score=True" if oob is True or callable(oob) else None
     # The fraction counts only where early stopping is on.
+    if has_fit_parameter(estimator, "eval_set"):
+        return None  # It stops early on rows that are passed to `fit`.
     for name in ("early_stopping", "n_iter_no_change", "validation_fraction"):
         if name not in params:
             continue
@@ -281,7 +283,13 @@ def weightless_learners(estimator: Any) -> list[str]:
 
 
 def fit_with_metadata(
-    estimator: Any, X: Any, y: Any, metadata: Metadata, *, method: str = "fit"
+    estimator: Any,
+    X: Any,
+    y: Any,
+    metadata: Metadata,
+    *,
+    method: str = "fit",
+    arguments: dict[str, Any] | None = None,
 ) -> Any:
     """Fit an estimator with the weights and patients that it or its parts accept.
 
@@ -299,6 +307,8 @@ def fit_with_metadata(
         ``sample_weight`` and ``groups``.
     method : {"fit", "fit_transform"}, default="fit"
         Method to call.
+    arguments : dict of str to any or None, default=None
+        Further arguments of the method, passed to the estimator as they are.
 
     Returns
     -------
@@ -319,7 +329,7 @@ def fit_with_metadata(
     """
     given = {name: value for name, value in metadata.items() if value is not None}
     call = _HandOver(estimator, given, method, X, y)
-    return call.run()
+    return call.run(arguments or {})
 
 
 @contextmanager
@@ -351,7 +361,7 @@ class _HandOver:
         self.ungrouped: list[Part] = []
         self.before: dict[int, Any] = {}  # `cv` of the parts that are grouped
 
-    def run(self) -> Any:
+    def run(self, further: dict[str, Any]) -> Any:
         if "groups" in self.given:
             _replace_classes(self.estimator)
         try:
@@ -361,7 +371,7 @@ class _HandOver:
                     arguments = self._arguments(routed=routed)
                     self._warn_of_splits()
                     self._warn_of_weights(arguments, routed=routed)
-                    return self._call(arguments)
+                    return self._call({**arguments, **further})
         finally:
             _restore(self.estimator)
 

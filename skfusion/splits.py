@@ -30,6 +30,7 @@ def inner_folds(
     n_rows: int,
     random_state: int,
     owner: str,
+    labels: np.ndarray | None = None,
 ) -> list[Fold]:
     """Split rows into folds for out-of-fold predictions, by patient.
 
@@ -50,6 +51,8 @@ def inner_folds(
         Seed of the shuffling, also of a copy of a splitter that shuffles without one.
     owner : str
         Name of the estimator, for the messages.
+    labels : ndarray of shape (n_samples,) or None, default=None
+        Class labels of the user, passed to a given splitter in place of the numbers.
 
     Returns
     -------
@@ -74,6 +77,7 @@ def inner_folds(
     """
     stratified = strata is not None and strata.ndim == 1
     if _is_number_of_folds(cv):
+        labels = None
         units = n_rows if groups is None else len(np.unique(groups))
         what = "rows" if groups is None else "patients (groups)"
         if cv < 2 or units < cv:
@@ -84,7 +88,7 @@ def inner_folds(
     cv = _resolve_cv(cv, groups is not None, stratified, random_state, owner)
     if strata is not None and strata.ndim == 1:
         _check_class_sizes(strata, groups, owner)
-    folds = _split(cv, n_rows, strata, groups)
+    folds = _split(cv, n_rows, strata if labels is None else labels, groups)
     _check_folds(folds, strata, groups, n_rows=n_rows, owner=owner)
     return folds
 

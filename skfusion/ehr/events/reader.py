@@ -13,6 +13,7 @@ import pandas as pd
 
 from skfusion.ehr.events.columns import NO_TIME, EventColumns, Labels, as_series
 from skfusion.ehr.events.folders import DamagedFolderError, read_json
+from skfusion.ehr.events.stay_table import STAY_FILES, read_stays, stay_digest
 
 __all__ = [
     "EventFiles",
@@ -54,10 +55,14 @@ def content_fingerprint(folder: Path, columns: list[str], words: str) -> str:
     return digest.hexdigest()
 
 
-def file_stamps(folder: Path, columns: list[str]) -> dict[str, list[int]]:
+def file_stamps(
+    folder: Path, columns: list[str], *, stays: bool = False
+) -> dict[str, list[int]]:
     """Return the size and modification time of the files of a folder."""
     files = {name: folder / f"{name}.bin" for name in ["offset", *columns]}
     files["words"] = folder / WORDS
+    if stays:
+        files |= {name: folder / name for name in STAY_FILES}
     states = {name: file.stat() for name, file in files.items()}
     return {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
 
@@ -85,9 +90,9 @@ class EventFiles:
         except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(
                 f"EventStore: got a folder without events, {folder}. Write them again "
-                "with EventStore.from_frame or another from_ method. For a fitted "
-                "model, set another store with set_params(events=store) of the "
-                "transformer."
+                "with EventStore.from_frame or another from_ method. To predict for "
+                "other events with a fitted model, use skfusion.ehr.with_events(model, "
+                "store)."
             ) from None
         stamps = about.get("stamps")
         if not isinstance(about.get("fingerprint"), str) or not isinstance(
@@ -142,6 +147,15 @@ class EventFiles:
             return []  # a store that was not read from a source
 
     @property
+    def stay_digest(self) -> str | None:
+        """Return the digest of the table of stays, None without one."""
+        return self._content.get("stays")
+
+    def stays(self) -> pd.DataFrame | None:
+        """Return the table of stays, None without one."""
+        return None if self.stay_digest is None else read_stays(self.folder)
+
+    @property
     def date_only(self) -> list[str]:
         """Return the codes that were moved to the end of their day."""
         return self._content["date_only"]
@@ -186,7 +200,8 @@ class EventFiles:
     def is_whole(self) -> bool:
         """Return whether the files are unchanged since they were written."""
         try:
-            now = file_stamps(self.folder, self.columns)
+            has_stays = self.stay_digest is not None
+            now = file_stamps(self.folder, self.columns, stays=has_stays)
         except (FileNotFoundError, DamagedFolderError):
             return False
         if now == self._stamps:
@@ -205,6 +220,9 @@ class EventFiles:
         try:
             words = (self.folder / WORDS).read_text(encoding="utf-8")
             found = content_fingerprint(self.folder, self.columns, words)
+            if self.stay_digest is not None:
+                intact = stay_digest(self.folder) == self.stay_digest
+                return intact and found == self.fingerprint
         except (FileNotFoundError, UnicodeDecodeError, DamagedFolderError):
             return False
         return found == self.fingerprint

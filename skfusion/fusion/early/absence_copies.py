@@ -23,6 +23,7 @@ __all__ = [
     "add_absence_copies",
     "copy_weight",
     "parts_that_hold_rows_out",
+    "sources_of_copies",
     "warn_of_held_out_copies",
 ]
 
@@ -48,7 +49,8 @@ def copy_weight(absence_copies: Any, estimator: Any, *, owner: str) -> float:
         Estimator to be fitted. ``"auto"`` gives 0 for an estimator without NaN support,
         because copies make linear models worse on complete rows. It also gives 0 for
         an estimator that holds out some of its rows, see `parts_that_hold_rows_out`. A
-        row and its copy could be on different sides.
+        row and its copy could be on different sides. Boosted trees that stop early hold
+        out no rows: the fusion does, with their copies.
     owner : str
         Name of the fusion estimator, for error messages.
 
@@ -164,8 +166,7 @@ def add_absence_copies(
     data : TrainingData
         Outcome, weights, patients and presence of the rows and the copies.
     """
-    # The modalities of a row with only one of them cannot be divided.
-    rows = np.flatnonzero(data.presence.sum(axis=1) > 1)
+    rows = _rows_to_copy(data.presence)
     here = data.presence[rows]
     first = here & (rng.random_sample(here.shape) < 0.5)
     # Two of the present modalities, drawn at random, are assigned to different copies,
@@ -188,3 +189,25 @@ def add_absence_copies(
     return extended, replace(
         both, sample_weight=weights, presence=np.vstack([data.presence, presence])
     )
+
+
+def sources_of_copies(presence: np.ndarray) -> np.ndarray:
+    """Return the row of which each row of `add_absence_copies` is a copy.
+
+    Parameters
+    ----------
+    presence : ndarray of bool of shape (n_samples, M)
+        Presence of the modalities in the rows without the copies.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples + n_copies,)
+        Positions of the rows, then those of the rows of the copies.
+    """
+    rows = _rows_to_copy(presence)
+    return np.concatenate([np.arange(len(presence)), rows, rows])
+
+
+def _rows_to_copy(presence: np.ndarray) -> np.ndarray:
+    # The modalities of a row with only one of them cannot be divided.
+    return np.flatnonzero(presence.sum(axis=1) > 1)
