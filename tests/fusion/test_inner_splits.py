@@ -574,7 +574,9 @@ def test_target_encoder_holds_out_whole_patients():
         [("ward", TargetEncoder(smooth=0.001), ["ward"]), ("b", AS_IS, ["b"])],
         estimator=Recorder(),
         random_state=0,
-    ).fit(frame, outcome, groups=GROUPS)
+    )
+    with pytest.warns(UserWarning, match="column 'ward' .* as a patient id has"):
+        model.fit(frame, outcome, groups=GROUPS)
     ((_, encoded, _),) = [entry for entry in LOG if entry[0] == "fit"]
     assert len(encoded) <= 5  # the mean of each fold, not that of each patient
     assert model.predict_proba(frame).shape == (N_ROWS, 2)
