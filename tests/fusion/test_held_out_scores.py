@@ -44,13 +44,13 @@ rng = np.random.default_rng(3)
 NOISE = pd.DataFrame(rng.normal(size=(N_ROWS, len(COLUMNS))), columns=COLUMNS)
 LABELS = rng.permutation(np.tile([0, 1], N_ROWS // 2))
 # Four almost equal rows of each patient, and one label.
-PATIENTS = np.repeat(np.arange(N_ROWS // 4), 4)
+PATIENTS = rng.permutation(np.repeat(np.arange(N_ROWS // 4), 4))
 OF_PATIENTS = pd.DataFrame(
     rng.normal(size=(N_ROWS // 4, len(COLUMNS)))[PATIENTS], columns=COLUMNS
 ) + 0.01 * rng.normal(size=(N_ROWS, len(COLUMNS)))
 LABELS_OF_PATIENTS = rng.permutation(np.tile([0, 1], N_ROWS // 8))[PATIENTS]
 
-FOREST = RandomForestClassifier(40, random_state=0)
+FOREST = RandomForestClassifier(25, random_state=0)
 TREE = DecisionTreeClassifier(random_state=0)
 
 
@@ -119,6 +119,11 @@ SPLITS = {
     ),
 }
 ALL = OUT_OF_BAG | SPLITS
+QUICK = {"grid", "stacking", "candidates", "threshold"}
+SOME_SLOW = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+    for name in SPLITS
+]
 
 
 def fitted(estimator, *, X=NOISE, y=LABELS, groups=None, **options):
@@ -135,7 +140,7 @@ def test_copies_of_rows_leave_scores_of_noise_at_chance(name):
 
 
 @pytest.mark.parametrize("routing", [False, True])
-@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize("name", SOME_SLOW)
 def test_copies_that_were_asked_for_stay_with_their_row_if_patients_are_known(
     name, routing
 ):
@@ -148,23 +153,20 @@ def test_copies_that_were_asked_for_stay_with_their_row_if_patients_are_known(
 @pytest.mark.parametrize("name", ["forest", "bagging", "grid", "stacking"])
 def test_copies_that_were_asked_for_warn(name):
     estimator, score = ALL[name]
-    with pytest.warns(
-        UserWarning, match=r"two copies of 240 of 240 rows, and .* holds"
-    ):
+    with pytest.warns(UserWarning, match="two copies of 240 of 240 rows, .* holds"):
         model = fitted(estimator, absence_copies=1.0)
     assert score(model) > 0.62  # Without the warning, nobody would know.
 
 
 @pytest.mark.parametrize("routing", [False, True])
-@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize("name", SOME_SLOW)
 def test_other_rows_of_a_patient_leave_scores_of_noise_at_chance(name, routing):
     estimator, score = SPLITS[name]
     cohort = {"X": OF_PATIENTS, "y": LABELS_OF_PATIENTS}
     with sklearn.config_context(enable_metadata_routing=routing):
         model = fitted(estimator, groups=PATIENTS, **cohort)
     assert score(model) < 0.68
-    if name == "grid":
-        assert score(fitted(estimator, **cohort)) > 0.95
+    assert score(fitted(estimator, **cohort)) > 0.68  # What the groups prevent.
 
 
 @pytest.mark.parametrize("name", OUT_OF_BAG)
