@@ -49,6 +49,7 @@ from skfusion.patient_folds import (
 
 __all__ = [
     "Part",
+    "candidate_lists",
     "fit_with_metadata",
     "holds_rows_out",
     "is_sampler",
@@ -137,7 +138,7 @@ def _walk(value: Any, where: Part) -> Iterator[Part]:
 
 
 def _walk_parameters(estimator: Any, where: Part) -> Iterator[Part]:
-    for space, key in _all_candidate_lists(estimator):
+    for space, key in candidate_lists(estimator):
         for candidate in space[key]:
             found = (estimator, key, candidate)
             yield from _walk(candidate, replace(where, candidate=found))
@@ -149,8 +150,27 @@ def _walk_parameters(estimator: Any, where: Part) -> Iterator[Part]:
             yield from _walk(parameter, where)
 
 
-def _all_candidate_lists(search: Any) -> list[tuple[dict[str, Any], str]]:
-    """Return the dicts in the space of a search, with each key of a list of values."""
+def candidate_lists(search: Any) -> list[tuple[dict[str, Any], str]]:
+    """Return where the candidates of a search are.
+
+    Parameters
+    ----------
+    search : estimator
+        A search, or an estimator without a space of parameters.
+
+    Returns
+    -------
+    list of (dict, str)
+        Each dict in its space, with each of its keys whose value is a list.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skfusion.metadata import candidate_lists
+    >>> candidate_lists(GridSearchCV(LogisticRegression(), {"C": [1.0, 2.0]}))
+    [({'C': [1.0, 2.0]}, 'C')]
+    """
     params = search.get_params(deep=False)
     spaces: list[Any] = []
     for name in SEARCH_SPACES:
@@ -458,7 +478,7 @@ class _HandOver:
         A search passes to every candidate what its `estimator` requests.
         """
         search = where.estimator
-        if not _all_candidate_lists(search) or (
+        if not candidate_lists(search) or (
             len(_consumed_by_candidates(search, "fit", "groups")) < 2
         ):
             return
@@ -933,7 +953,7 @@ def _weighted_scoring(scoring: Any) -> Any:
 def _consumed_by_candidates(search: Any, method: str, name: str) -> set[bool]:
     """Return whether the estimator of a search and its candidates consume metadata."""
     found = {bool(_consumed(search.estimator, method, [name]))}
-    for space, key in _all_candidate_lists(search):
+    for space, key in candidate_lists(search):
         for value in space[key]:
             if _is_fitted_later(value):
                 with _as_estimator((search, key, value)):
@@ -1066,7 +1086,7 @@ def _takes_any_keyword(function: Callable[..., Any]) -> bool:
 
 def _group_search_space(estimator: Any) -> None:
     """Replace numbers of folds among the candidates of a search."""
-    for space, key in _all_candidate_lists(estimator):
+    for space, key in candidate_lists(estimator):
         if key.rpartition("__")[2] == "cv":
             space[key] = [_as_splitter(value, estimator) for value in space[key]]
 
