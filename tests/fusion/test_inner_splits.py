@@ -307,6 +307,33 @@ def test_model_features_inside_transformers_get_patients(
             ),
             "StackingClassifier",
         ),
+        # The estimator of the search, a tree, takes no groups, so candidates get none.
+        (
+            GridSearchCV(
+                BaggingClassifier(Recorder(), n_estimators=2),
+                {"estimator": [CalibratedClassifierCV(Recorder(), cv=2)]},
+                cv=3,
+                error_score="raise",
+            ),
+            "CalibratedClassifierCV",
+        ),
+        (
+            GridSearchCV(
+                Pipeline([("m", Recorder())]),
+                {
+                    "m": [
+                        GridSearchCV(
+                            Pipeline([("k", Recorder())]),
+                            {"k": [CalibratedClassifierCV(Recorder(), cv=2)]},
+                            cv=2,
+                        )
+                    ]
+                },
+                cv=3,
+                error_score="raise",
+            ),
+            r"CalibratedClassifierCV \(cv=2\), GridSearchCV",
+        ),
     ],
 )
 def test_splits_of_rows_are_counted(estimator, shown, routing):
