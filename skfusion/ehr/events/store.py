@@ -29,6 +29,7 @@ from skfusion.ehr.events.reader import (
     event_pieces,
     event_table,
 )
+from skfusion.ehr.events.sealing import folder_path
 from skfusion.ehr.events.transforms import (
     Change,
     UnitChange,
@@ -42,6 +43,10 @@ from skfusion.ehr.measurements.units import Units
 from skfusion.ehr.sources import read_fhir, read_meds, read_mimic, read_omop
 
 __all__ = ["EventStore", "as_store", "report_events", "report_units"]
+
+
+#: Function of the texts of further files, by name, called when the events are read.
+Beside = Callable[[], Mapping[str, str]]
 
 
 def report_events(files: EventFiles) -> pd.DataFrame:
@@ -143,7 +148,7 @@ class EventStore(FolderHandle):
     def __init__(
         self, path: str | os.PathLike[str], fingerprint: str | None = None
     ) -> None:
-        given = os.path.expanduser(path)
+        given = folder_path(path, "EventStore")
         place = Path(os.path.abspath(given))
         found = EventFiles(place).fingerprint
         _check_fingerprint(place, found, fingerprint)
@@ -199,6 +204,32 @@ class EventStore(FolderHandle):
             If values are infinite or too large, if dates are found among the times of
             a code, or if available times are dates.
         """
+        how: dict[str, Any] = {"date_only": date_only, "time_zone": time_zone}
+        return cls._from_parts(frame, path, no_time=no_time, **how)
+
+    @classmethod
+    def _from_source(
+        cls, frames: Any, path: Any, dropped: list[Any], **how: Any
+    ) -> EventStore:
+        """Write the events of a source, and which rows of it were left out."""
+
+        def beside() -> dict[str, str]:  # Known when all frames have been read.
+            return {DROPPED: json.dumps({"dropped": [list(row) for row in dropped]})}
+
+        return cls._from_parts(frames, path, no_time="static", beside=beside, **how)
+
+    @classmethod
+    def _from_parts(
+        cls,
+        frame: Any,
+        path: str | os.PathLike[str] | None,
+        *,
+        no_time: str,
+        date_only: str | None = None,
+        time_zone: str | None = None,
+        beside: Beside | None = None,
+    ) -> EventStore:
+        """Write the events of tables and further files, as in `from_frame`."""
         check_zone(time_zone)
         for name, value, allowed in (
             ("no_time", no_time, ("error", "static", "drop")),
@@ -215,7 +246,8 @@ class EventStore(FolderHandle):
                 yield event_columns(table, no_time=no_time, first_row=n_rows)
                 n_rows += len(table)
 
-        return cls._write(columns(), path, date_only=date_only, zone=time_zone)
+        how: dict[str, Any] = {"date_only": date_only, "zone": time_zone}
+        return cls._write(columns(), path, beside=beside, **how)
 
     @classmethod
     def from_omop(
@@ -233,8 +265,7 @@ class EventStore(FolderHandle):
         """
         dropped = reading.setdefault("dropped", [])
         frames = read_omop(source, **reading)
-        store = cls.from_frame(frames, path, no_time="static", date_only=date_only)
-        return store._with_dropped(dropped)
+        return cls._from_source(frames, path, dropped, date_only=date_only)
 
     @classmethod
     def from_mimic(
@@ -252,8 +283,7 @@ class EventStore(FolderHandle):
         """
         dropped = reading.setdefault("dropped", [])
         frames = read_mimic(folder, **reading)
-        store = cls.from_frame(frames, path, no_time="static", date_only=date_only)
-        return store._with_dropped(dropped)
+        return cls._from_source(frames, path, dropped, date_only=date_only)
 
     @classmethod
     def from_fhir(
@@ -268,10 +298,7 @@ class EventStore(FolderHandle):
         dropped = reading.setdefault("dropped", [])
         frames = read_fhir(source, **reading)
         zone = reading.get("time_zone")
-        store = cls.from_frame(
-            frames, path, no_time="static", date_only=None, time_zone=zone
-        )
-        return store._with_dropped(dropped)
+        return cls._from_source(frames, path, dropped, time_zone=zone)
 
     @classmethod
     def from_meds(
@@ -299,8 +326,11 @@ class EventStore(FolderHandle):
         date_only: str | None = None,
         moved: Iterable[str] = (),
         zone: str | None = None,
+        beside: Beside | None = None,
     ) -> EventStore:
-        target = None if path is None else Path(os.path.abspath(path))
+        target = None
+        if path is not None:
+            target = Path(os.path.abspath(folder_path(path, "EventStore")))
         if target is not None and target.is_symlink():
             target = target.resolve()
         folder = cache_folder() / "events" if target is None else target.parent
@@ -308,7 +338,7 @@ class EventStore(FolderHandle):
         with EventWriter(folder, **how) as writer:
             for part in parts:
                 writer.add(part)
-            place, fingerprint = writer.finish(target)
+            place, fingerprint = writer.finish(target, beside() if beside else None)
         _opened.cache_clear()  # An earlier store in this folder may be cached.
         store = cls(place, fingerprint)
         store._point_to(place, fingerprint, path)
@@ -377,16 +407,6 @@ class EventStore(FolderHandle):
         if units is not None:
             return report_units(self.files, units)
         return report_events(self.files)
-
-    def _with_dropped(self, dropped: list[Any]) -> EventStore:
-        """Keep the counts of rows that were left out of the source with the store."""
-        folder = self.files.folder
-        working = folder / f"{DROPPED}.{os.getpid()}"
-        working.write_text(
-            json.dumps({"dropped": [list(row) for row in dropped]}), encoding="utf-8"
-        )
-        os.replace(working, folder / DROPPED)
-        return self
 
     def quality(self) -> QualityReport:
         """Check the events for what a data scientist should know first.
@@ -502,8 +522,9 @@ class EventStore(FolderHandle):
     def verify(self) -> None:
         """Read the whole content and compare it with the fingerprint.
 
-        Each use of a store compares the sizes and modification times of the files
-        only. This detects damage that leaves them unchanged, such as that of a disk.
+        Each use of a store compares the sizes and times of the files only. This detects
+        damage that leaves them unchanged, such as that of a disk. Which events belong
+        to which subject, and the texts, are compared with their digest anyway.
 
         Raises
         ------
@@ -518,6 +539,10 @@ class EventStore(FolderHandle):
     def files(self) -> EventFiles:
         """Return the files, after checking that they are unchanged."""
         files = self._open()
+        if files.has_changed():
+            # Another process may have written them again, and old ones may be mapped.
+            _opened.cache_clear()
+            files = self._open()
         files.check()
         return files
 

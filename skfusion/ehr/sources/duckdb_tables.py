@@ -5,8 +5,8 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -21,6 +21,7 @@ from skfusion.ehr.sources.table_files import (
     quoted,
     transcoded,
 )
+from skfusion.store.working_folders import temporary_folder
 
 __all__ = ["DuckTables", "FileLayout"]
 
@@ -133,12 +134,13 @@ class DuckTables:
         opened_here: bool = True,
     ) -> None:
         self._duckdb = require("duckdb", "ehr")
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._open = ExitStack()
+        self._folder: Path | None = None
         if connection is None:
             # Spill files would otherwise be written into the working directory.
-            self._folder = tempfile.TemporaryDirectory(prefix="skfusion-")
+            self._folder = self._open.enter_context(temporary_folder()).resolve()
             connection = self._duckdb.connect(
-                config={"temp_directory": self._folder.name}
+                config={"temp_directory": str(self._folder)}
             )
         self._connection = connection
         self._owner = owner
@@ -178,10 +180,9 @@ class DuckTables:
     def _restrict_to(self, files: Sequence[Path]) -> None:
         """Forbid the access to other files, and the change of this setting."""
         assert self._folder is not None
-        own = Path(self._folder.name).resolve()
         # Paths are compared as they are written, so that escaped ones are needed too.
         try:
-            for setting, places in (("paths", files), ("directories", [own])):
+            for setting, places in (("paths", files), ("directories", [self._folder])):
                 texts = [t for p in places for t in (quoted(str(p)), literal(p))]
                 self._connection.execute(f"SET allowed_{setting}=[{', '.join(texts)}]")
         except self._duckdb.CatalogException:
@@ -227,7 +228,7 @@ class DuckTables:
                 is_vocabulary=table in layout.vocabulary,
             )
             if dialect.encoding != "utf-8":
-                copy = Path(self._folder.name).resolve() / f"{table}-{number}.csv"
+                copy = self._folder / f"{table}-{number}.csv"
                 path = transcoded(path, dialect.encoding, copy, self._owner)
             places.append(path)
         assert dialect is not None
@@ -377,5 +378,4 @@ class DuckTables:
         """Release the resources opened by this object."""
         if self._opened_here:
             self._connection.close()
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._open.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from skfusion.image.reading.files import ImageReadError, as_read_errors, check_s
 from skfusion.image.reading.geometry import lps_to_ras, slice_axis
 from skfusion.image.reading.intensity import Decoded
 from skfusion.image.reading.volumes import check_volume_index, oriented
+from skfusion.store.working_folders import temporary_folder
 
 __all__ = ["decode_itk"]
 
@@ -70,7 +70,7 @@ def decode_itk(
     detached = _detached_file(head, name)
     if detached is None:
         handle.seek(0)
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             copy = Path(folder, "image" + _READERS[name][1])
             with open(copy, "wb") as out:
                 while content := handle.read(1 << 20):

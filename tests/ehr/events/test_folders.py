@@ -16,6 +16,7 @@ from sklearn.base import clone
 
 from skfusion import EventStore, EventWindows
 from skfusion.ehr.events import folders
+from skfusion.store import working_folders
 
 
 @pytest.fixture(autouse=True)
@@ -181,7 +182,7 @@ def dead_process():
 
 
 def leftover(parent, owner, age):
-    folder = parent / f".writing-{owner}-{'0' * 8}"
+    folder = parent / f".writing-{owner}-{'0' * 32}"
     folder.mkdir(parents=True)
     (folder / "value.bin").write_bytes(b"1234")
     for path in (folder / "value.bin", folder):
@@ -190,14 +191,16 @@ def leftover(parent, owner, age):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_leftovers_of_processes_that_are_gone_are_removed(tmp_path):
-    parent, host = tmp_path / "cache" / "events", folders._host()
+@pytest.mark.parametrize("host", ["0a1b2c3d", "0a1b2c3d.4e5f6a7b"])
+def test_leftovers_of_processes_that_are_gone_are_removed(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(working_folders, "_host", lambda: host)
+    parent = tmp_path / "cache" / "events"
     hour, month = 3600, 30 * 86_400
     gone = leftover(parent, f"{host}-{dead_process()}", hour)
     old = leftover(parent, "0" * 32, month)  # As earlier versions named them.
-    fresh = leftover(parent, f"{host}-{dead_process()}x", 0)
+    fresh = leftover(parent, f"{host[:8]}.00000000-{dead_process()}", 0)
     alive = leftover(parent, f"{host}-{os.getpid()}", month)
-    elsewhere = leftover(parent, "elsewhere-1", hour)
+    elsewhere = leftover(parent, f"ffffffff-{dead_process()}", hour)
     store = EventStore.from_frame(table())
     assert not gone.exists()
     assert not old.exists()
