@@ -109,6 +109,7 @@ class SealedFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._opened = self._manifest_stamp()
         self._about = self._read_manifest()
         self.fingerprint: str = self._about["fingerprint"]
         self._files: dict[str, list[Any]] = self._about["files"]
@@ -166,8 +167,8 @@ class SealedFolder:
         return content
 
     def has_changed(self) -> bool:
-        """Return whether the sizes or times differ from those that were last seen."""
-        return self._now() != self._stamps
+        """Return whether sizes or times differ from those when it was opened."""
+        return self._now() != self._stamps or self._manifest_stamp() != self._opened
 
     def check(self) -> None:
         """Raise an error if a file changed since it was written."""
@@ -219,6 +220,12 @@ class SealedFolder:
             )
         except OSError:
             return False
+
+    def _manifest_stamp(self) -> list[int]:
+        try:
+            return _stamp(self.folder / self.manifest)
+        except OSError:
+            return []
 
     def _now(self) -> dict[str, list[int]] | None:
         try:

@@ -539,10 +539,6 @@ class EventStore(FolderHandle):
     def files(self) -> EventFiles:
         """Return the files, after checking that they are unchanged."""
         files = self._open()
-        if files.has_changed():
-            # Another process may have written them again, and old ones may be mapped.
-            _opened.cache_clear()
-            files = self._open()
         files.check()
         return files
 
@@ -550,7 +546,12 @@ class EventStore(FolderHandle):
         folder = self._folder()
         if not (folder / MANIFEST).exists():
             _opened.cache_clear()  # To say that the folder is missing.
-        return _opened(folder, self.fingerprint)
+        files = _opened(folder, self.fingerprint)
+        if files.has_changed():
+            # Another process may have written them again, and old ones may be mapped.
+            _opened.cache_clear()
+            files = _opened(folder, self.fingerprint)
+        return files
 
     def _changed(self, change: Change, zone: str | None = None) -> EventStore:
         """Return a store of changed events, written in pieces."""

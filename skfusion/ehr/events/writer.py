@@ -390,12 +390,14 @@ def _is_there(target: Path, fingerprint: str, beside: Mapping[str, str]) -> bool
         )
     try:
         existing = EventFiles(target)
+        if not existing.is_intact():
+            raise existing.damage(MANIFEST)
         if existing.fingerprint != fingerprint:
             raise ValueError(
                 "EventStore: got a path that already contains other events, "
                 f"{target}. Remove that folder, or choose another path."
             )
-        if existing.is_intact() and _has(existing, beside):
+        if _has(existing, beside):
             return True
     except (FileNotFoundError, NotADirectoryError, DamagedFolderError):
         pass  # Damaged, or another process takes it away.

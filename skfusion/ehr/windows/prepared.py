@@ -202,10 +202,6 @@ class PreparedWindows(FolderHandle):
     def files(self) -> PreparedFiles:
         """Return the files, after checking that they are unchanged."""
         files = self._open()
-        if files.has_changed():
-            # Another process may have written them again, and old ones may be mapped.
-            _opened.cache_clear()
-            files = self._open()
         files.check()
         return files
 
@@ -213,7 +209,12 @@ class PreparedWindows(FolderHandle):
         folder = self._folder()
         if not (folder / MANIFEST).exists():
             _opened.cache_clear()  # To say that the folder is missing.
-        return _opened(folder, self.fingerprint)
+        files = _opened(folder, self.fingerprint)
+        if files.has_changed():
+            # Another process may have written them again, and old ones may be mapped.
+            _opened.cache_clear()
+            files = _opened(folder, self.fingerprint)
+        return files
 
     def verify(self) -> None:
         """Read all features and compare them with their digest.
@@ -305,8 +306,8 @@ def _is_there(folder: Path, fingerprint: str) -> bool:
         )
     try:
         existing = PreparedFiles(folder)
-        _check_fingerprint(folder, existing.fingerprint, fingerprint)
         if existing.is_intact():
+            _check_fingerprint(folder, existing.fingerprint, fingerprint)
             return True
     except (FileNotFoundError, NotADirectoryError, DamagedFolderError):
         pass  # Damaged, or another process takes it away.
