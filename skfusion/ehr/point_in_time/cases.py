@@ -20,7 +20,7 @@ from skfusion._validation import (
     is_number,
     refuse_unknown_table,
 )
-from skfusion.ehr.events.columns import as_ids
+from skfusion.ehr.events.columns import as_ids, as_microseconds_of
 from skfusion.ehr.events.store import EventStore
 from skfusion.pipelines import warn_of_modality
 
@@ -184,7 +184,7 @@ def _ends(column: pd.Series, store: EventStore, name: str, owner: str) -> np.nda
         )
     if zone:
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
-    return column.to_numpy("datetime64[us]").view(np.int64)
+    return as_microseconds_of(column, name, owner)
 
 
 def ids_of(X: Any, subject: str, owner: str) -> np.ndarray:
