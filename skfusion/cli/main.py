@@ -288,8 +288,12 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 def _cache(arguments: argparse.Namespace) -> None:
     from skfusion.store.embedding_store import EmbeddingStore, default_store_path
+    from skfusion.store.working_folders import remove_abandoned_temporary
 
     path = Path(arguments.path or default_store_path())
+    n_abandoned = remove_abandoned_temporary()
+    if n_abandoned:
+        print(f"{n_abandoned} temporary folders of killed processes removed")
     removed = _event_cache(path, arguments.action) if path.is_dir() else []
     if arguments.path and not path.is_dir():
         raise FileNotFoundError(f"folder {arguments.path!r} does not exist")

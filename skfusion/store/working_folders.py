@@ -20,6 +20,7 @@ __all__ = [
     "make_private_folder",
     "new_working_folder",
     "remove_abandoned",
+    "remove_abandoned_temporary",
     "temporary_folder",
     "working_name",
 ]
@@ -90,6 +91,17 @@ def temporary_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned_temporary() -> int:
+    """Remove folders of `temporary_folder` whose process is gone, and return how many.
+
+    Returns
+    -------
+    int
+        Number of removed folders.
+    """
+    return remove_abandoned(Path(tempfile.gettempdir()), prefix=TEMPORARY)
 
 
 def working_name(prefix: str = PREFIX) -> str:
