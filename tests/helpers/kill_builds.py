@@ -1,9 +1,9 @@
 """Builders of stores that are killed at random moments, or that race.
 
-Run as ``python kill_builds.py WHAT KIND FOLDER SEED N``. WHAT is
-``kill`` or ``race``, and KIND is a source of events, or
-``prepare``. It prints a JSON object with the number of kills that hit, the states that
-they left, and what was left behind. The processes are forks of this one, so that
+Run as ``python kill_builds.py WHAT KINDS FOLDER SEED N``. WHAT is ``kill`` or ``race``,
+and KINDS are sources of events, or ``prepare``, separated by commas. It prints a JSON
+object by kind with the number of kills that hit, the states that they left, and what
+was left behind. The processes are forks of this one, so that
 importing takes no time between kills.
 """
 
@@ -209,8 +209,12 @@ def left_behind(folder: Path) -> list[str]:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    what, kind, folder, seed, number = sys.argv[1:]
-    Path(folder, "temporary").mkdir()
-    tempfile.tempdir = str(Path(folder, "temporary"))
+    what, kinds, folder, seed, number = sys.argv[1:]
     function = {"kill": kill, "race": race}[what]
-    print(json.dumps(function(kind, Path(folder), int(seed), int(number))))
+    found = {}
+    for kind in kinds.split(","):
+        place = Path(folder, kind)
+        Path(place, "temporary").mkdir(parents=True)
+        tempfile.tempdir = str(place / "temporary")
+        found[kind] = function(kind, place, int(seed), int(number))
+    print(json.dumps(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -14,13 +15,14 @@ __all__ = [
     "cached_folders",
     "folder_size",
     "names_in",
-    "put_into_place",
     "settle",
     "take_away",
 ]
 
 
 FINGERPRINT = re.compile(r"[0-9a-f]{32}")
+# Where folders, or files that are opened for reading, cannot be flushed.
+NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS)
 ATTEMPTS = 5  # Processes that write the same content at the same time.
 
 
@@ -83,38 +85,29 @@ def settle(work: Path, target: Path, is_there: Callable[[], bool]) -> None:
         Function that returns whether `target` has the same content, takes away a
         damaged folder, and raises an error for any other content.
     """
+    is_flushed = False
     for attempt in range(ATTEMPTS):
         if is_there():
             return
+        if not is_flushed:
+            # Only once, because a second attempt would hide an error of the disk.
+            _flush_all(work)
+            is_flushed = True
         try:
-            put_into_place(work, target)
-            return
+            os.replace(work, target)
+            break
         except OSError:
             # Another process may have written the same content in the meantime.
             if attempt == ATTEMPTS - 1 or not work.exists():
                 raise
+    _flush(target.parent)
 
 
-def put_into_place(folder: Path, target: Path) -> None:
-    """Flush the files of a folder to the disk and move it to an empty place.
-
-    Parameters
-    ----------
-    folder : Path
-        Finished folder.
-    target : Path
-        Path that does not exist or is an empty folder.
-
-    Raises
-    ------
-    OSError
-        If `target` has any content, such as that of another process.
-    """
+def _flush_all(folder: Path) -> None:
+    """Flush a folder of files to the disk, before it appears under its name."""
     for file in folder.iterdir():
         _flush(file)
     _flush(folder)
-    os.replace(folder, target)
-    _flush(target.parent)
 
 
 def take_away(folder: Path) -> None:
@@ -141,13 +134,21 @@ def folder_size(folder: Path) -> int:
 
 
 def _flush(path: Path) -> None:
+    """Flush a file or folder to the disk.
+
+    Raises
+    ------
+    OSError
+        If the disk failed, such as by an error of input and output.
+    """
     try:
         number = os.open(path, os.O_RDONLY)
     except OSError:  # Windows cannot open folders.
         return
     try:
         os.fsync(number)
-    except OSError:  # Some file systems do not support it for folders.
-        pass
+    except OSError as error:
+        if error.errno not in NO_FLUSH:
+            raise
     finally:
         os.close(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -171,6 +172,51 @@ def test_another_process_with_other_events_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr(folders.os, "replace", other_first)
     with pytest.raises(ValueError, match="already contains other events"):
         EventStore.from_frame(table(), tmp_path / "store")
+
+
+@pytest.mark.parametrize("kind", ["events", "windows"])
+def test_all_files_are_on_the_disk_before_the_folder_appears(
+    kind, monkeypatch, tmp_path
+):
+    windows = EventWindows(EventStore.from_frame(table()), min_subjects=1)
+    target, flushed, there = tmp_path / "target", [], []
+    real = os.fsync
+
+    def flush(number):
+        flushed.append(os.fstat(number).st_ino)
+        there.append(target.exists())
+        real(number)
+
+    monkeypatch.setattr(folders.os, "fsync", flush)
+    if kind == "events":
+        EventStore.from_frame(table(), target)
+    else:
+        windows.prepare(X, path=target)
+    files = [path.stat().st_ino for path in (*target.iterdir(), target)]
+    assert set(files) <= set(flushed[:-1])
+    assert flushed[-1] == tmp_path.stat().st_ino
+    assert there == [False] * len(files) + [True]
+
+
+@pytest.mark.parametrize(("number", "is_fatal"), [("EIO", True), ("EINVAL", False)])
+def test_an_error_of_the_disk_is_no_finished_store(
+    number, is_fatal, monkeypatch, tmp_path
+):
+    """A second flush of the same file would succeed, although its data are lost."""
+    failures = [OSError(getattr(errno, number), "failed")]
+    real = os.fsync
+
+    def fail_once(descriptor):
+        if failures:
+            raise failures.pop()
+        real(descriptor)
+
+    monkeypatch.setattr(folders.os, "fsync", fail_once)
+    if is_fatal:
+        with pytest.raises(OSError, match="failed"):
+            EventStore.from_frame(table(), tmp_path / "store")
+        assert not os.listdir(tmp_path)
+    EventStore.from_frame(table(), tmp_path / "store").verify()
 
 
 def dead_process():

@@ -23,7 +23,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("seed", "n_cases"),
-    [(0, 60), *(pytest.param(s, 600, marks=pytest.mark.slow) for s in range(1, 6))],
+    [(0, 25), *(pytest.param(s, 600, marks=pytest.mark.slow) for s in range(1, 6))],
 )
 @pytest.mark.timeout(600)
 def test_random_tables(seed, n_cases):
