@@ -8,6 +8,7 @@ from skfusion._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from skfusion.ehr.audit import LeakageAudit as LeakageAudit
+    from skfusion.ehr.cases import cases_from_stays as cases_from_stays
     from skfusion.ehr.codes.code_map import CodeMap as CodeMap
     from skfusion.ehr.codes.comorbidity import (
         CHARLSON as CHARLSON,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         conversion as conversion,
         plain_unit as plain_unit,
     )
+    from skfusion.ehr.rebinding import with_events as with_events
     from skfusion.ehr.sources.fhir import read_fhir as read_fhir
     from skfusion.ehr.sources.meds import read_meds as read_meds
     from skfusion.ehr.sources.mimic import read_mimic as read_mimic
@@ -55,6 +57,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "skfusion.ehr.audit": ["LeakageAudit"],
+        "skfusion.ehr.cases": ["cases_from_stays"],
         "skfusion.ehr.codes.code_map": ["CodeMap"],
         "skfusion.ehr.codes.comorbidity": [
             "CHARLSON",
@@ -80,6 +83,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "conversion",
             "plain_unit",
         ],
+        "skfusion.ehr.rebinding": ["with_events"],
         "skfusion.ehr.sources.fhir": ["read_fhir"],
         "skfusion.ehr.sources.meds": ["read_meds"],
         "skfusion.ehr.sources.mimic": ["read_mimic"],

@@ -13,6 +13,7 @@ import pandas as pd
 
 from skfusion.ehr.events.columns import NO_TIME, EventColumns, Labels, as_series
 from skfusion.ehr.events.sealing import SealedFolder, parsed
+from skfusion.ehr.events.stay_table import STAY_FILES, stay_digest, stays_from
 
 __all__ = [
     "BESIDE",
@@ -78,12 +79,14 @@ class EventFiles(SealedFolder):
 
     owner = "EventStore"
     manifest = MANIFEST
-    names = frozenset({WORDS, OFFSETS, *(f"{name}.bin" for name in KINDS), *BESIDE})
+    names = frozenset(
+        {WORDS, OFFSETS, *(f"{name}.bin" for name in KINDS), *STAY_FILES, *BESIDE}
+    )
     nothing = "events"
     remedy = (
-        "Write the events again with EventStore.from_frame or another from_ method. "
-        "For a fitted model, set another store with set_params(events=store) of the "
-        "transformer."
+        "Write the events again with EventStore.from_frame or another from_ method. To "
+        "predict for other events with a fitted model, use "
+        "skfusion.ehr.with_events(model, store)."
     )
 
     def is_intact(self) -> bool:
@@ -92,6 +95,9 @@ class EventFiles(SealedFolder):
             return False
         words = self.read_whole(WORDS).decode("utf-8")
         found = content_fingerprint(self.folder, self.columns, words)
+        if self.stay_digest is not None:
+            stays = stay_digest(*map(self.read_whole, STAY_FILES))
+            return stays == self.stay_digest and found == self.fingerprint
         return found == self.fingerprint
 
     @cached_property
@@ -124,6 +130,21 @@ class EventFiles(SealedFolder):
         if not self.holds(DROPPED):
             return []  # a store that was not read from a source
         return parsed(self.read_whole(DROPPED))["dropped"]
+
+    @property
+    def stay_digest(self) -> str | None:
+        """Return the digest of the table of stays, None without one."""
+        return self._content.get("stays")
+
+    def stays(self) -> pd.DataFrame | None:
+        """Return the table of stays, None without one."""
+        if self.stay_digest is None:
+            return None
+        contents = [self.read_whole(name) for name in STAY_FILES]
+        try:
+            return stays_from(*contents)
+        except ValueError:  # Of another version.
+            raise self.damage(STAY_FILES[0]) from None
 
     @property
     def date_only(self) -> list[str]:

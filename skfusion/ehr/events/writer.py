@@ -35,6 +35,7 @@ from skfusion.ehr.events.reader import (
     content_fingerprint,
 )
 from skfusion.ehr.events.sealing import DamagedFolderError, seal
+from skfusion.ehr.events.stay_table import write_stays
 from skfusion.store.working_folders import new_working_folder
 
 __all__ = ["EventWriter"]
@@ -134,7 +135,10 @@ class EventWriter:
         self.n_events += len(subject)
 
     def finish(
-        self, path: Path | None = None, beside: Mapping[str, str] | None = None
+        self,
+        path: Path | None = None,
+        stays: pd.DataFrame | None = None,
+        beside: Mapping[str, str] | None = None,
     ) -> tuple[Path, str]:
         """Sort the events and move them to the target folder.
 
@@ -142,6 +146,8 @@ class EventWriter:
         ----------
         path : Path or None, default=None
             The target folder. None uses a folder named by the content.
+        stays : DataFrame or None, default=None
+            The columns of `EventStore.stays`.
         beside : mapping of str to str or None, default=None
             Name, among `BESIDE`, -> text of further files. They replace those of a
             store of the same events.
@@ -156,10 +162,13 @@ class EventWriter:
         Raises
         ------
         ValueError
-            If there are no events, or `path` already has other content.
+            If there are no events, `path` already has other content, or the stays do
+            not match the events.
         """
         if not self.n_events:
             raise ValueError("EventStore: events must have at least 1 row, got 0.")
+        if stays is not None:
+            self._check_stays(stays)
         for file in self._files.values():
             file.close()
         shifted = {name: self._has_dates(name) for name in TEMPORARY}
@@ -175,7 +184,8 @@ class EventWriter:
         beside = beside or {}
         for name, text in beside.items():
             (self._work / name).write_text(text, encoding="utf-8")
-        fingerprint = self._describe(shifted["clock"])
+        digest = None if stays is None else write_stays(self._work, stays)
+        fingerprint = self._describe(shifted["clock"], digest)
         target = path or self._place / fingerprint
         settle(self._work, target, lambda: _is_there(target, fingerprint, beside))
         self._warn_of_dates(shifted)
@@ -214,6 +224,21 @@ class EventWriter:
                 f"EventStore: time_zone must be None for times without a time zone, "
                 f"got {self._zone!r}. Set the time zone of the times, e.g. with "
                 "Series.dt.tz_localize."
+            )
+
+    def _check_stays(self, stays: pd.DataFrame) -> None:
+        """Check that ids and times of stays are of the same kind as those of events."""
+        is_text = isinstance(next(iter(self._subjects)), str)
+        if len(stays) and is_text == pd.api.types.is_integer_dtype(stays["subject_id"]):
+            raise TypeError(
+                "EventStore: subject_id must be text or integers in both the events "
+                "and the stays, got text in one of them. Convert them to one type."
+            )
+        has_zone = stays["start"].dt.tz is not None
+        if self._zones and has_zone != (None not in self._zones):
+            raise ValueError(
+                "EventStore: got a time zone in only one of events and stays, so that "
+                "intervals may be wrong by hours. Set the time zone of both."
             )
 
     def _zone_name(self) -> str | None:
@@ -337,7 +362,7 @@ class EventWriter:
         for file in files.values():
             file.close()
 
-    def _describe(self, shifted: np.ndarray) -> str:
+    def _describe(self, shifted: np.ndarray, stays: str | None) -> str:
         """Write the vocabulary and the metadata, and return the fingerprint."""
         zone = self._zone_name()
         content: dict[str, Any] = {
@@ -357,6 +382,8 @@ class EventWriter:
         }
         if zone not in (None, "UTC"):
             content["zone_name"] = zone
+        if stays is not None:  # Stores without stays keep their fingerprint.
+            content["stays"] = stays
         words = json.dumps(content)
         (self._work / WORDS).write_text(words, encoding="utf-8")
         fingerprint = content_fingerprint(self._work, content["columns"], words)

@@ -24,6 +24,7 @@ from skfusion.ehr.sources.fhir_resources import (
 )
 from skfusion.ehr.sources.fhir_times import Clock, Offsets, as_zone, to_times
 from skfusion.ehr.sources.shaping import DroppedRows, Losses, later_of
+from skfusion.ehr.sources.stays.fhir import Encounters
 
 __all__ = ["read_fhir"]
 
@@ -32,7 +33,7 @@ __all__ = ["read_fhir"]
 MISSHAPEN = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 QUALITATIVE = ("text", "code")
 BIRTH = "MEDS_BIRTH"
-_REFERENCED = (b'"Encounter"', b'"Medication"')  # Also inside a Bundle.
+_REFERENCED = (b'"Encounter"', b'"Medication"', b'"Location"')  # Also in a Bundle.
 
 
 def read_fhir(
@@ -43,6 +44,7 @@ def read_fhir(
     qualitative: str = "text",
     chunk_size: int = 200_000,
     dropped: list[DroppedRows] | None = None,
+    stays: list[pd.DataFrame] | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Read events from a FHIR export (R4 or R5).
 
@@ -75,6 +77,9 @@ def read_fhir(
     dropped : list or None, default=None
         List to which the numbers of dropped resources are appended, as in
         `skfusion.ehr.sources.read_omop`.
+    stays : list or None, default=None
+        List to which a table of the Encounters is appended, see
+        `skfusion.EventStore.stays`. None collects no stays.
 
     Yields
     ------
@@ -162,7 +167,8 @@ def read_fhir(
         )
     files = find_files(source)
     known = Known(Coder(systems), qualitative)
-    return _chunks(files, known, Offsets(zone), chunk_size, dropped)
+    known.stays = None if stays is None else Encounters()
+    return _chunks(files, known, Offsets(zone), chunk_size, dropped, stays)
 
 
 @dataclass
@@ -208,6 +214,7 @@ def _chunks(
     offsets: Offsets,
     chunk_size: int,
     dropped: list[DroppedRows] | None,
+    stays: list[pd.DataFrame] | None,
 ) -> Iterator[pd.DataFrame]:
     _note_all(files, known, offsets)
     clock = offsets.clock()
@@ -234,6 +241,8 @@ def _chunks(
                 n_waiting = 0
     yield from _tables(waiting, tally, clock)
     tally.warn(known, clock)
+    if known.stays is not None and stays is not None:
+        stays += known.stays.stays(clock, dropped)
     if dropped is not None:
         for counts, reason in (
             (tally.retracted, "are retracted or not final"),

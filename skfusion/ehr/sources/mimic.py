@@ -14,6 +14,7 @@ from skfusion._paths import expanded_path
 from skfusion._validation import check_option, did_you_mean
 from skfusion.ehr.sources.duckdb_tables import DuckTables, FileLayout
 from skfusion.ehr.sources.shaping import NEVER, DroppedRows, Losses, with_answers
+from skfusion.ehr.sources.stays.mimic import STAY_TABLES, mimic_stays
 
 __all__ = ["read_mimic"]
 
@@ -316,9 +317,9 @@ def mimic_files() -> FileLayout:
     queries = [query for layout in LAYOUTS.values() for query in layout]
     known = {query.table for query in queries}
     known.update(name for query in queries for name in query.uses)
-    return FileLayout(
-        frozenset(known), whole=frozenset(("subject_id", "hadm_id", "itemid"))
-    )
+    known.update(STAY_TABLES)
+    whole = ("subject_id", "hadm_id", "itemid", "stay_id", "icustay_id")
+    return FileLayout(frozenset(known), whole=frozenset(whole))
 
 
 def read_mimic(
@@ -330,6 +331,7 @@ def read_mimic(
     encoding: str | None = None,
     delimiter: str | None = None,
     dropped: list[DroppedRows] | None = None,
+    stays: list[pd.DataFrame] | None = None,
     chunk_size: int = 200_000,
 ) -> Iterator[pd.DataFrame]:
     """Read events from the tables of MIMIC-III [1]_ or MIMIC-IV [2]_.
@@ -362,6 +364,9 @@ def read_mimic(
     dropped : list or None, default=None
         List to which the numbers of dropped rows are appended, as tuples ``(table,
         reason, n_rows, n_subjects)``.
+    stays : list or None, default=None
+        List to which a table of the hospital, ICU and emergency stays is appended, see
+        `skfusion.EventStore.stays`. None reads no stays.
     chunk_size : int, default=200_000
         Approximate number of events in a chunk.
 
@@ -436,7 +441,7 @@ def read_mimic(
         opened.close()
         raise
     is_coded, is_early = qualitative == "code", unknown_availability == "event_time"
-    return _events(opened, queries, is_coded, is_early, dropped)
+    return _events(opened, queries, is_coded, is_early, dropped, stays)
 
 
 def _chosen(opened: DuckTables, tables: Sequence[str] | None) -> list[EventQuery]:
@@ -518,8 +523,11 @@ def _events(
     is_coded: bool,
     is_early: bool,
     dropped: list[DroppedRows] | None,
+    stays: list[pd.DataFrame] | None,
 ) -> Iterator[pd.DataFrame]:
     try:
+        if stays is not None:
+            stays += mimic_stays(opened, dropped)
         for table, parts in groupby(queries, key=lambda query: query.table):
             losses = Losses("read_mimic", table, dropped)
             n_unknown = 0

@@ -6,7 +6,7 @@ A member is the model of one modality.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,16 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_option
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
-from skfusion.fusion.inner_estimators import default_member, seed
+from skfusion.fusion.early_stopping import EarlyStopping, check_fraction
+from skfusion.fusion.inner_estimators import (
+    default_member,
+    seed,
+    warn_of_unstored_values,
+)
 from skfusion.fusion.late.calibration import METHODS, Calibrator, cross_calibrate
 from skfusion.fusion.late.combination import (
     RULES,
@@ -90,7 +96,13 @@ def check_rule(
             ) from error
 
 
-def given_weights(weights: Any, names: list[str], *, owner: str) -> Any:
+def given_weights(
+    weights: Any,
+    names: list[str],
+    *,
+    owner: str,
+    listed: Mapping[str, bool] | None = None,
+) -> Any:
     """Check and normalise given weights, and return scorers and None unchanged.
 
     Parameters
@@ -101,6 +113,9 @@ def given_weights(weights: Any, names: list[str], *, owner: str) -> Any:
         Names of the members.
     owner : str
         Name of the estimator, for error messages.
+    listed : mapping of str to bool or None, default=None
+        Whether each modality of the user is dropped, in their order. An array has a
+        weight for the dropped ones as well. A dict may have one.
 
     Returns
     -------
@@ -122,25 +137,38 @@ def given_weights(weights: Any, names: list[str], *, owner: str) -> Any:
     """
     if weights is None or isinstance(weights, str) or callable(weights):
         return weights
+    listed = dict.fromkeys(names, False) if listed is None else listed
+    dropped = {name for name, gone in listed.items() if gone}
     if isinstance(weights, dict):
-        if set(weights) != set(names):
+        if set(weights) - dropped != set(names):
             raise ValueError(
                 f"{owner}: weights must name every modality once: expected "
-                f"{sorted(names)}, got {sorted(weights)}."
+                f"{sorted(names)}, got {sorted(weights, key=str)}."
             )
         weights = [weights[name] for name in names]
+        expected = names
+    else:
+        expected = list(listed)
     values = np.asarray(weights, dtype=np.float64)
+    if values.shape == (len(expected),) and dropped:
+        values = values[[name in names for name in expected]]
+        expected = names
     # The negated comparisons also reject NaN.
-    if values.shape != (len(names),) or not (values.min() >= 0 and values.sum() > 0):
+    if values.shape != (len(expected),) or not (values.min() >= 0 and values.sum() > 0):
         raise ValueError(
-            f"{owner}: weights must be {len(names)} numbers of 0 or more, one per "
+            f"{owner}: weights must be {len(expected)} numbers of 0 or more, one per "
             f"modality and not all 0, got shape {values.shape}."
         )
     return values / values.sum()
 
 
 def check_calibration(
-    calibration: Any, final_calibration: Any, names: list[str], *, owner: str
+    calibration: Any,
+    final_calibration: Any,
+    names: list[str],
+    *,
+    owner: str,
+    dropped: Collection[str] = (),
 ) -> dict[str, str]:
     """Check the parameters `calibration` and `final_calibration`.
 
@@ -154,6 +182,8 @@ def check_calibration(
         Names of the members.
     owner : str
         Name of the estimator, for error messages.
+    dropped : collection of str
+        Names of dropped modalities, which `calibration` may have.
 
     Returns
     -------
@@ -173,7 +203,8 @@ def check_calibration(
     """
     if not isinstance(calibration, dict):
         calibration = dict.fromkeys(names, calibration)
-    unknown = sorted(set(calibration) - set(names))
+    calibration = {k: calibration[k] for k in calibration if k not in dropped}
+    unknown = sorted(set(calibration) - set(names), key=str)
     if unknown:
         raise ValueError(
             f"{owner}: calibration names {unknown}, but the modalities are {names}."
@@ -252,6 +283,7 @@ class BaseLateFusion(BaseFusion):
         make = default_member if name == "estimator" else default_meta_model
         return make(self._task)
 
+    @undone_on_failure
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> BaseLateFusion:
@@ -277,16 +309,30 @@ class BaseLateFusion(BaseFusion):
         owner = type(self).__name__
         check_rule(self.aggregation, self.weights, known=self._rules, owner=owner)
         self._check_rule_params(owner)
+        check_fraction(self.validation_fraction, owner)
         data = self._start_fit(X, y, sample_weight, groups)
         self._target.summarise(data.y, data.sample_weight)
         rng = check_random_state(self.random_state)
+        self._target.check_learner(self._estimator_of("estimator"), owner)
         members = [
-            new_member(modality, self._estimator_of("estimator"), self._target, rng)
+            new_member(
+                modality, self._estimator_of("estimator"), self._target, rng, owner
+            )
             for modality in self._modalities
         ]
+        if self.estimator is None and self._task != "survival":  # XGBoost knows NaN
+            for modality in self._modalities:
+                warn_of_unstored_values(modality, owner)
         fold_seed = int(rng.randint(np.iinfo(np.int32).max))
         self._combination = self._new_combination(members, rng)
         methods = self._check_members(members)
+        stopping = EarlyStopping.of(
+            self.validation_fraction,
+            [self._combination.final_estimator, *(m.transformer for m in members)],
+            rng,
+            owner,
+        )
+        self._combination.stopping = stopping
         learned = self._combination.learns or methods or self._final_calibration
         folds = self._folds(data, fold_seed) if learned else []
         self._log(
@@ -294,7 +340,7 @@ class BaseLateFusion(BaseFusion):
             f"{len(folds)} inner folds"
         )
         self._members, P = fit_members(
-            members, data, folds, self._target, n_jobs=self.n_jobs
+            members, data, folds, self._target, stopping=stopping, n_jobs=self.n_jobs
         )
         nothing = [
             getattr(member.transformer, "learned_nothing_", False)
@@ -410,9 +456,14 @@ class BaseLateFusion(BaseFusion):
     ) -> Combination:
         final = None
         if self.aggregation == "stacking":
-            final = seed(self._estimator_of("final_estimator"), rng)
+            final = self._estimator_of("final_estimator")
+            where = f"{type(self).__name__}: final_estimator"
+            self._target.check_learner(final, where)
+            final = seed(final, rng)
         names = [member.name for member in members]
-        weights = given_weights(self.weights, names, owner=type(self).__name__)
+        weights = given_weights(
+            self.weights, names, owner=type(self).__name__, listed=self._listed
+        )
         rule = self.aggregation
         if self.aggregation_params:
             rule = functools.partial(rule, **self.aggregation_params)
@@ -426,6 +477,7 @@ class BaseLateFusion(BaseFusion):
             self._final_calibration,
             [member.name for member in members],
             owner=owner,
+            dropped=[name for name, gone in self._listed.items() if gone],
         )
         if self._target.kind in ("classes", "labels"):
             check_probabilities(
@@ -441,6 +493,7 @@ class BaseLateFusion(BaseFusion):
             n_rows=len(data.y),
             random_state=fold_seed,
             owner=type(self).__name__,
+            labels=self._target.labels(data.y),
         )
 
     def _learn(

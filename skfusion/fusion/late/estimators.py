@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.metaestimators import available_if
 
 from skfusion.cohort import TrainingData
 from skfusion.fusion.late.base import BaseLateFusion
-from skfusion.fusion.late.combination import cross_combine
+from skfusion.fusion.late.combination import VOTES, cross_combine
 from skfusion.fusion.survival import SurvivalFusion
 from skfusion.fusion.targets import ClassifierTarget, RegressorTarget
 from skfusion.modality import Modality
@@ -24,6 +25,10 @@ __all__ = [
 ]
 
 
+def _combines_probabilities(model: Any) -> bool:
+    return model.aggregation not in (*VOTES, "rank")
+
+
 class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
     """Late fusion classifier, which combines one classifier per modality.
 
@@ -34,11 +39,13 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
     Parameters
     ----------
     modalities : list of (str, estimator, columns) or "auto", default="auto"
-        Modalities as triples, in the form of `ColumnTransformer`. A transformer is
-        followed by a clone of `estimator`. An entry that ends in a classifier is used
-        unchanged, so each modality can have a different one, e.g. a nested late fusion.
-        With ``"auto"``, each column of images is one modality and all other columns are
-        one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`, with integers as
+        positions of columns. ``"passthrough"`` uses numeric columns as they are, and
+        ``"drop"`` leaves a modality out. A transformer is followed by a clone of
+        `estimator`. An entry that ends in a classifier is used unchanged, so each
+        modality can have a different one, e.g. a nested late fusion. With ``"auto"``,
+        each column of images is one modality and all other columns are one EHR
+        modality.
     estimator : classifier or None, default=None
         Model of the modalities whose entry is a transformer. None is a logistic
         regression with C=0.01 on standardised features, with missing values imputed
@@ -56,7 +63,9 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         Weights of the members for ``"weighted"`` and ``"weighted_vote"``, or the
         criterion by which they are fitted to out-of-fold predictions. None minimises
         the log-loss. A scorer of scikit-learn or its name, e.g. ``"roc_auc"``, is
-        maximised. The weights are renormalised over the members present.
+        maximised. A scorer receives the labels of `y`. For a name, the second of two
+        classes is the positive one. The weights are renormalised over the members
+        present.
     final_estimator : classifier or None, default=None
         Meta-model for ``aggregation="stacking"``. None is a logistic regression, whose
         parameters can be set by name, e.g. ``final_estimator__C``.
@@ -72,14 +81,22 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
     cv : int or splitter, default=5
         Inner folds for the out-of-fold predictions of the members. The folds are
         patient-grouped if groups are given.
+    validation_fraction : float, default=0.1
+        Share of the rows, or of the patients if groups are given, that are held out
+        from each fit of a member or meta-model that stops early
+        (``early_stopping_rounds`` of XGBoost and CatBoost, ``early_stopping_round`` of
+        LightGBM). It is not used otherwise. The held-out rows are not fitted on. With
+        0, or with too few rows, the model is fitted without early stopping.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, which multiply the sample weights.
+        Weights of the classes by label, which multiply the sample weights. Classes that
+        a dict omits have weight 1. ``"balanced"`` weights each class by the inverse of
+        its share of the sample weights.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` combines the members of the other
         modalities. ``"error"`` raises an error. ``"complete_case"`` drops their rows in
         `fit` with a warning and raises an error in prediction.
-    groups : str or None, default=None
-        Name of the column with patient ids, which is not a feature.
+    groups : str, int or None, default=None
+        Name or position of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
         Number of fits (members and inner folds) at a time, by joblib.
     random_state : int, RandomState or None, default=None
@@ -106,9 +123,9 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         Whether the model supports the absence of the modality. This is True with
         ``missing="auto"`` and two or more members.
     n_features_in_ : int
-        Number of columns that the modalities use.
+        Number of columns of `X` in `fit`, including those that no modality uses.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Names of these columns.
+        Names of these columns, if all are strings.
 
     See Also
     --------
@@ -198,6 +215,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         calibration: Any = None,
         final_calibration: str | None = None,
         cv: Any = 5,
+        validation_fraction: float = 0.1,
         class_weight: Any = None,
         missing: str = "auto",
         groups: str | None = None,
@@ -214,6 +232,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         self.calibration = calibration
         self.final_calibration = final_calibration
         self.cv = cv
+        self.validation_fraction = validation_fraction
         self.class_weight = class_weight
         self.missing = missing
         self.groups = groups
@@ -252,6 +271,27 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         proba = self.predict_proba(X)
         return self._target.decide(proba)
 
+    @available_if(_combines_probabilities)
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Compute the logits of the fused probabilities.
+
+        It is available if `aggregation` combines probabilities, i.e. neither votes nor
+        ranks.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            Cohort, one row per case. Modalities may be absent.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Log-odds of the second of two classes. Log-probabilities of three or more
+            classes, in the order of `classes_`. Log-odds of each of several labels.
+        """
+        proba = self.predict_proba(X)
+        return self._target.logits(proba)
+
 
 class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
     """Late fusion regressor, which combines one regressor per modality.
@@ -263,11 +303,13 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
     Parameters
     ----------
     modalities : list of (str, estimator, columns) or "auto", default="auto"
-        Modalities as triples, in the form of `ColumnTransformer`. A transformer is
-        followed by a clone of `estimator`. An entry that ends in a regressor is used
-        unchanged, so each modality can have a different one, e.g. a nested late fusion.
-        With ``"auto"``, each column of images is one modality and all other columns are
-        one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`, with integers as
+        positions of columns. ``"passthrough"`` uses numeric columns as they are, and
+        ``"drop"`` leaves a modality out. A transformer is followed by a clone of
+        `estimator`. An entry that ends in a regressor is used unchanged, so each
+        modality can have a different one, e.g. a nested late fusion. With ``"auto"``,
+        each column of images is one modality and all other columns are one EHR
+        modality.
     estimator : regressor or None, default=None
         Model of the modalities whose entry is a transformer. None is a ridge regression
         with alpha=10 on standardised features, with missing values imputed and flagged.
@@ -295,12 +337,18 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
     cv : int or splitter, default=5
         Inner folds for the out-of-fold predictions of the members. The folds are
         patient-grouped if groups are given.
+    validation_fraction : float, default=0.1
+        Share of the rows, or of the patients if groups are given, that are held out
+        from each fit of a member or meta-model that stops early
+        (``early_stopping_rounds`` of XGBoost and CatBoost, ``early_stopping_round`` of
+        LightGBM). It is not used otherwise. The held-out rows are not fitted on. With
+        0, or with too few rows, the model is fitted without early stopping.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` combines the members of the other
         modalities. ``"error"`` raises an error. ``"complete_case"`` drops their rows in
         `fit` with a warning and raises an error in prediction.
-    groups : str or None, default=None
-        Name of the column with patient ids, which is not a feature.
+    groups : str, int or None, default=None
+        Name or position of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
         Number of fits (members and inner folds) at a time, by joblib.
     random_state : int, RandomState or None, default=None
@@ -320,9 +368,9 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         Whether the model supports the absence of the modality. This is True with
         ``missing="auto"`` and two or more members.
     n_features_in_ : int
-        Number of columns that the modalities use.
+        Number of columns of `X` in `fit`, including those that no modality uses.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Names of these columns.
+        Names of these columns, if all are strings.
 
     See Also
     --------
@@ -363,6 +411,7 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         weights: Any = None,
         final_estimator: Any = None,
         cv: Any = 5,
+        validation_fraction: float = 0.1,
         missing: str = "auto",
         groups: str | None = None,
         n_jobs: int | None = None,
@@ -376,6 +425,7 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         self.weights = weights
         self.final_estimator = final_estimator
         self.cv = cv
+        self.validation_fraction = validation_fraction
         self.missing = missing
         self.groups = groups
         self.n_jobs = n_jobs
@@ -437,10 +487,12 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
     Parameters
     ----------
     modalities : list of (str, estimator, columns) or "auto", default="auto"
-        Modalities as triples, in the form of `ColumnTransformer`. A transformer is
-        followed by a clone of `estimator`. An entry that ends in a survival model is
-        used unchanged, so each modality can have a different one. With ``"auto"``, each
-        column of images is one modality and all other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`, with integers as
+        positions of columns. ``"passthrough"`` uses numeric columns as they are, and
+        ``"drop"`` leaves a modality out. A transformer is followed by a clone of
+        `estimator`. An entry that ends in a survival model is used unchanged, so each
+        modality can have a different one. With ``"auto"``, each column of images is one
+        modality and all other columns are one EHR modality.
     estimator : survival estimator or None, default=None
         Model of the modalities whose entry is a transformer. Its `fit` takes the
         structured `y` of scikit-survival, and its `predict` returns a risk. None is
@@ -466,12 +518,18 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         Inner folds for the out-of-fold risks, on which the standardisation, the rule
         and the survival curves are fitted. The folds are patient-grouped if groups are
         given.
+    validation_fraction : float, default=0.1
+        Share of the rows, or of the patients if groups are given, that are held out
+        from each fit of a member or meta-model that stops early
+        (``early_stopping_rounds`` of XGBoost and CatBoost, ``early_stopping_round`` of
+        LightGBM). It is not used otherwise. The held-out rows are not fitted on. With
+        0, or with too few rows, the model is fitted without early stopping.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` combines the members of the other
         modalities. ``"error"`` raises an error. ``"complete_case"`` drops their rows in
         `fit` with a warning and raises an error in prediction.
-    groups : str or None, default=None
-        Name of the column with patient ids, which is not a feature.
+    groups : str, int or None, default=None
+        Name or position of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
         Number of fits (members and inner folds) at a time, by joblib.
     random_state : int, RandomState or None, default=None
@@ -493,9 +551,9 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         Whether the model supports the absence of the modality. This is True with
         ``missing="auto"`` and two or more members.
     n_features_in_ : int
-        Number of columns that the modalities use.
+        Number of columns of `X` in `fit`, including those that no modality uses.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Names of these columns.
+        Names of these columns, if all are strings.
 
     See Also
     --------
@@ -541,6 +599,7 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         weights: Any = None,
         final_estimator: Any = None,
         cv: Any = 5,
+        validation_fraction: float = 0.1,
         missing: str = "auto",
         groups: str | None = None,
         n_jobs: int | None = None,
@@ -554,6 +613,7 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         self.weights = weights
         self.final_estimator = final_estimator
         self.cv = cv
+        self.validation_fraction = validation_fraction
         self.missing = missing
         self.groups = groups
         self.n_jobs = n_jobs

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.metrics import check_scoring
 from sklearn.utils import Tags, check_random_state, get_tags
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number
 from skfusion.fusion.inner_estimators import (
     default_member,
@@ -142,6 +143,7 @@ class GeneticSelector(TargetSelector):
     # must keep patients together.
     __metadata_request__fit = {"groups": True}
 
+    @undone_on_failure
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:
@@ -221,10 +223,11 @@ class GeneticSelector(TargetSelector):
             if self.estimator is None
             else clone(self.estimator)
         )
+        patients = None if groups is None else np.unique(groups, return_inverse=True)[1]
         folds = inner_folds(
             self.cv,
             target.strata(y),
-            None if groups is None else np.unique(groups, return_inverse=True)[1],
+            patients,
             n_rows=len(y),
             random_state=int(rng.randint(np.iinfo(np.int32).max)),
             owner=type(self).__name__,
@@ -238,6 +241,7 @@ class GeneticSelector(TargetSelector):
             "X": X,
             "y": y,
             "weights": weights,
+            "patients": patients,
         }
 
     def _score(
@@ -342,6 +346,7 @@ def _cross_validate(
     X: np.ndarray,
     y: np.ndarray,
     weights: np.ndarray | None,
+    patients: np.ndarray | None,
 ) -> float:
     scores = []
     for train, test in folds:
@@ -350,6 +355,7 @@ def _cross_validate(
             X[np.ix_(train, mask)],
             y[train],
             sample_weight=None if weights is None else weights[train],
+            groups=None if patients is None else patients[train],
         )
         scores.append(scorer(fitted, X[np.ix_(test, mask)], y[test]))
     return float(np.mean(scores))

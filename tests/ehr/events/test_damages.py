@@ -53,7 +53,24 @@ def table(seed=0, n=240):
 def written(path, seed=0):
     """Write a store as the readers of sources do, with further files."""
     dropped = [("person", f"reason {seed}", 1, 1, 3)]
-    return EventStore._from_source(iter([table(seed)]), path, dropped)
+    how = {"stays": [stays(seed)]}
+    return EventStore._from_source(iter([table(seed)]), path, dropped, **how)
+
+
+def stays(seed=0):
+    rng = np.random.default_rng(seed)
+    start = pd.Timestamp("2023-01-01") + pd.to_timedelta(
+        rng.integers(0, 400, 24), unit="D"
+    )
+    return pd.DataFrame(
+        {
+            "stay_id": [f"stay {i:02d}" for i in rng.permutation(24)],
+            "subject_id": [f"person {i:02d}" for i in rng.permutation(24)],
+            "start": start,
+            "end": start + pd.Timedelta("3D"),
+            "died": rng.random(24) < 0.5,
+        }
+    )
 
 
 def is_whole(folder, whole, manifest):
@@ -95,6 +112,7 @@ def test_damages_of_a_store(seed, n_damages, tmp_path):
     )
     others = [tmp_path / name for name in ("kept", "other", "once, with its times")]
     wanted, whole = store.to_frame(), contents(path)
+    all_stays = store.stays()
     of_one = wanted[wanted["subject_id"] == "person 03"].reset_index(drop=True)
     found = {"right": 0, "refused": 0}
     for case in range(n_damages):
@@ -106,6 +124,7 @@ def test_damages_of_a_store(seed, n_damages, tmp_path):
                 read = opened.to_frame(), opened.of_subjects(["person 03"])
                 assert_frame_equal(read[0], wanted, obj=f"{case}: {what}")
                 assert_frame_equal(read[1], of_one, obj=f"{case}: {what}")
+                assert_frame_equal(opened.stays(), all_stays, obj=f"{case}: {what}")
                 if case % 10 == 0:
                     opened.quality()
                 assert harmless, what
@@ -187,7 +206,10 @@ def test_times_that_were_set_back_are_noticed_without_reading(tmp_path, monkeypa
         store.to_frame()
 
 
-@pytest.mark.parametrize("name", ["words.json", "offset.bin", "dropped.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["words.json", "offset.bin", "dropped.json", "stays.bin", "stay_words.json"],
+)
 def test_rot_of_ids_words_and_counts_is_noticed_without_a_trace(
     name, tmp_path, monkeypatch
 ):
@@ -200,7 +222,7 @@ def test_rot_of_ids_words_and_counts_is_noticed_without_a_trace(
     (store.path / name).write_bytes(content)
     opened = EventStore(store.path, store.fingerprint)
     with pytest.raises(DamagedFolderError, match=f"damaged file {name}"):
-        opened.quality()
+        opened.stays() if "stay" in name else opened.quality()
     with pytest.raises(DamagedFolderError):
         opened.verify()
 
