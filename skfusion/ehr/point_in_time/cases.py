@@ -236,7 +236,9 @@ def _places(
 
 
 class Seen:
-    """Hashes of the training rows, from which no id can be recovered.
+    """Hashes of the training rows in place of their ids.
+
+    They are not secret: whoever has a list of possible ids can compare their hashes.
 
     Parameters
     ----------
