@@ -7,15 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import (
-    GroupKFold,
-    KFold,
-    StratifiedGroupKFold,
-    StratifiedKFold,
-    check_cv,
-)
+from sklearn.model_selection import check_cv
 
-from skfusion.patient_folds import seeded_splitter
+from skfusion._fitting.patient_folds import kind_of_folds, seeded_splitter
 
 __all__ = ["Fold", "inner_folds", "outer_folds", "validation_rows"]
 
@@ -41,8 +35,7 @@ def inner_folds(
         folds stratified by `strata`, and of whole patients if `groups` are given.
     strata : ndarray of shape (n_samples,) or (n_samples, n_labels) or None
         Class numbers, in proportion in every fold and none missing in a training part.
-        Of an indicator matrix each label keeps both its values in every training
-        part, without being stratified.
+        The columns of an indicator matrix are neither stratified nor checked.
     groups : ndarray of shape (n_samples,) or None
         Patients.
     n_rows : int
@@ -263,14 +256,9 @@ def _resolve_cv(
 
 
 def _splitter(n_splits: int, grouped: bool, stratified: bool, seed: int) -> Any:
-    kinds = {
-        (True, True): StratifiedGroupKFold,
-        (True, False): GroupKFold,
-        (False, True): StratifiedKFold,
-        (False, False): KFold,
-    }
-    kind = kinds[grouped, stratified]
-    return kind(n_splits=n_splits, shuffle=True, random_state=seed)
+    return kind_of_folds(grouped, stratified)(
+        n_splits=n_splits, shuffle=True, random_state=seed
+    )
 
 
 def _split(
@@ -336,6 +324,8 @@ def _check_folds(
     n_rows: int,
     owner: str,
 ) -> None:
+    if strata is not None and strata.ndim > 1:  # a rare label costs itself only
+        strata = None
     n_classes = 0 if strata is None else _n_classes(strata)
     held_out = np.zeros(n_rows, dtype=int)
     for number, (train, test) in enumerate(folds):

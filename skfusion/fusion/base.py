@@ -20,6 +20,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skfusion._fitting.pipelines import looks_up_by
 from skfusion._validation import check_option, check_weights, did_you_mean
 from skfusion.cohort import (
     TrainingData,
@@ -40,7 +41,6 @@ from skfusion.modality import (
     missing_column_message,
     presence_mask,
 )
-from skfusion.pipelines import looks_up_by
 
 __all__ = ["ModalityParameters"]
 
@@ -240,7 +240,7 @@ def default_modalities(
     )
     for name, (kind, columns) in found.items():
         if kind == "image":
-            from skfusion.image.embedding.embedder import ImageEmbedder
+            from skfusion.image import ImageEmbedder  # names the extra
 
             triples.append((name, ImageEmbedder(), columns[0]))
         else:

@@ -160,9 +160,12 @@ def kill(kind: str, folder: Path, seed: int, n_kills: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     build, opened = builder(kind, folder)
     target = folder / "built" / "store"
-    start = time.perf_counter()
-    assert ended_well(fork(lambda: build(target)))
-    seconds = time.perf_counter() - start
+    seconds = float("inf")
+    for _ in range(2):  # The shorter time, as a busy machine would let kills miss.
+        shutil.rmtree(target, ignore_errors=True)
+        start = time.perf_counter()
+        assert ended_well(fork(lambda: build(target)))
+        seconds = min(seconds, time.perf_counter() - start)
     wanted = opened(target)
     facts: dict[str, Any] = {"killed": 0, "absent": 0, "whole": 0, "leftovers": 0}
     for _ in range(n_kills):
