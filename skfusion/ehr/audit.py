@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from skfusion._validation import check_number, check_option
 from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.point_in_time.vocabulary import is_outcome
 from skfusion.ehr.windows.prepared import PreparedWindows
+from skfusion.store.working_folders import temporary_folder
 
 __all__ = ["CHANGES", "LeakageAudit", "LeakageReport", "changed", "rows_as_subjects"]
 
@@ -390,7 +390,7 @@ class LeakageAudit:
         tables = {name: rows_as_subjects(s, X[subject]) for name, s in stores.items()}
         zones = {name: s.files.zone_name for name, s in stores.items()}
         audited = X.assign(**{subject: np.arange(len(X))})
-        with _warnings_once(), TemporaryDirectory(prefix="skfusion-audit-") as folder:
+        with _warnings_once(), temporary_folder() as folder:
 
             def features_of(given: dict[str, pd.DataFrame], label: str) -> pd.DataFrame:
                 kept = {

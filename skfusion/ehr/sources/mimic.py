@@ -6,11 +6,11 @@ import os
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
+from skfusion._paths import expanded_path
 from skfusion._validation import check_option, did_you_mean
 from skfusion.ehr.sources.duckdb_tables import DuckTables, FileLayout
 from skfusion.ehr.sources.shaping import NEVER, DroppedRows, Losses, with_answers
@@ -428,7 +428,7 @@ def read_mimic(
         check_option(option, name, allowed, "read_mimic")
     layout = mimic_files()._replace(encoding=encoding, delimiter=delimiter)
     layout.check("read_mimic")
-    place = Path(folder).expanduser()
+    place = expanded_path(folder)
     if not place.is_dir():
         raise FileNotFoundError(f"read_mimic: got a missing folder, {place}.")
     opened = DuckTables.of_folder(place, "read_mimic", chunk_size, layout)
