@@ -1,7 +1,7 @@
 """The page on other packages: its examples run as printed, and its limits are real.
 
-A limit is of another package, or of what the two can do together. If a release lifts it,
-the test of the limit fails, and the sentence on the page goes.
+A limit is of another package, or of what the two can do together. If a release lifts
+it, the test of the limit fails, and the sentence on the page goes.
 """
 
 from __future__ import annotations
