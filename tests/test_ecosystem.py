@@ -71,7 +71,8 @@ def early(learner: object, **params: object):
 @pytest.fixture
 def checkpoint(tmp_path):
     """Return the path of a small TabICL network with random weights."""
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("tabicl")
+    torch = importlib.import_module("torch")
     network = importlib.import_module("tabicl._model.tabicl").TabICL
     config = {"max_classes": 10, "embed_dim": 16, "zero_init": False}
     for part, heads in (("col", 2), ("row", 2), ("icl", 2)):
@@ -225,6 +226,17 @@ def test_samplers_around_a_fusion():
     assert (pd.Series(outcome).groupby(new["patient_id"]).nunique() > 1).sum() > 10
     with pytest.raises(ValueError, match="could not convert string to float"):
         over.SMOTE(random_state=0).fit_resample(X.fillna(0), Y)
+
+
+@pytest.mark.slow
+def test_balanced_ensembles_are_learners_and_do_not_go_around_a_fusion():
+    ensemble = pytest.importorskip("imblearn.ensemble")
+    forest = ensemble.BalancedRandomForestClassifier(n_estimators=5, random_state=0)
+    assert early(forest).fit(X, Y).score(X, Y) > 0.6
+    bagging = ensemble.BalancedBaggingClassifier(early(forest), n_estimators=2)
+    numbers = X.assign(patient_id=X["patient_id"].str[1:].astype(int))
+    with pytest.raises(ValueError, match="'patient_id', which X does not have"):
+        bagging.fit(numbers, Y)
 
 
 @pytest.mark.slow
