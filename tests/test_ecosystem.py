@@ -289,6 +289,15 @@ def test_categories_of_catboost():
     with pytest.raises(catboost.CatBoostError, match="NaN values should be converted"):
         model.fit(table, Y)
     model.fit(table.fillna({"ward": "unknown"}), Y)
+    joined = X.assign(ward=Y)
+    trees.set_params(cat_features=("ehr__ward",))
+    model = EarlyFusionClassifier(
+        [MODALITIES[0], ("ehr", "passthrough", [*COHORT.ehr_columns, "ward"])],
+        estimator=trees,
+        groups="patient_id",
+    )
+    with pytest.raises(catboost.CatBoostError, match="must be integer or string"):
+        model.fit(joined, Y)
 
 
 @pytest.mark.slow
