@@ -34,6 +34,7 @@ from skfusion.fusion.estimator_kinds import has_method, last_step
 from skfusion.fusion.survival import SurvivalTimes, XGBoostSurvival
 from skfusion.fusion.targets import Numbers, Target, classifier_target
 from skfusion.metadata import (
+    candidate_lists,
     fit_with_metadata,
     nested_estimators,
     weightless_learners,
@@ -243,7 +244,16 @@ def _seed_outside_params(estimator: Any, rng: np.random.RandomState) -> None:
     if isinstance(estimator, TargetEncoder) and params["random_state"] == "deprecated":
         cv = patient_splitter(estimator) or cv  # Its default folds are not seeded.
     if needs_seed(cv):
-        estimator.cv = seeded_splitter(cv, int(rng.randint(np.iinfo(np.int32).max)))
+        estimator.cv = _seeded_split(cv, rng)
+    for space, key in candidate_lists(estimator):
+        if key.rpartition("__")[2] == "cv":
+            space[key] = [_seeded_split(value, rng) for value in space[key]]
+
+
+def _seeded_split(cv: Any, rng: np.random.RandomState) -> Any:
+    if not needs_seed(cv):
+        return cv
+    return seeded_splitter(cv, int(rng.randint(np.iinfo(np.int32).max)))
 
 
 def seeded(modalities: list[Modality], rng: np.random.RandomState) -> list[Modality]:
