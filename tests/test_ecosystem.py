@@ -23,11 +23,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skfusion import (
-    EarlyFusionClassifier,
-    JointFusionClassifier,
-    LateFusionClassifier,
-)
+from skfusion import EarlyFusionClassifier, LateFusionClassifier
 from skfusion.datasets import make_fusion_cohort
 
 ROOT = Path(__file__).parents[1]
@@ -324,6 +320,8 @@ def test_joint_fusion_inside_mapie_and_fairlearn():
     mapie = pytest.importorskip("mapie.classification")
     reductions = pytest.importorskip("fairlearn.reductions")
     pytest.importorskip("torch")
+    from skfusion import JointFusionClassifier
+
     model = fusion(JointFusionClassifier, max_epochs=3)
     conformal = mapie.CrossConformalClassifier(model, cv=FOLDS)
     conformal.fit_conformalize(X[:200], Y[:200], groups=PATIENTS[:200])
