@@ -25,6 +25,7 @@ def inner_folds(
     random_state: int,
     owner: str,
     labels: np.ndarray | None = None,
+    names: dict[int, str] | None = None,
 ) -> list[Fold]:
     """Split rows into folds for out-of-fold predictions, by patient.
 
@@ -46,6 +47,8 @@ def inner_folds(
         Name of the estimator, for the messages.
     labels : ndarray of shape (n_samples,) or None, default=None
         Class labels of the user, passed to a given splitter in place of the numbers.
+    names : dict of int to str or None, default=None
+        Names of the classes that every training part must contain. None is all of them.
 
     Returns
     -------
@@ -80,9 +83,9 @@ def inner_folds(
             )
     cv = _resolve_cv(cv, groups is not None, stratified, random_state, owner)
     if strata is not None and strata.ndim == 1:
-        _check_class_sizes(strata, groups, owner)
+        _check_class_sizes(strata, groups, names, owner)
     folds = _split(cv, n_rows, strata if labels is None else labels, groups)
-    _check_folds(folds, strata, groups, n_rows=n_rows, owner=owner)
+    _check_folds(folds, strata, groups, names, n_rows=n_rows, owner=owner)
     return folds
 
 
@@ -303,39 +306,52 @@ def _n_classes(strata: np.ndarray) -> int:
     return sum(len(np.unique(column)) for column in strata.reshape(len(strata), -1).T)
 
 
-def _check_class_sizes(y: np.ndarray, groups: np.ndarray | None, owner: str) -> None:
+def _check_class_sizes(
+    y: np.ndarray, groups: np.ndarray | None, names: dict[int, str] | None, owner: str
+) -> None:
     units = np.arange(len(y)) if groups is None else groups
     what = "row" if groups is None else "patient"
-    for number in np.unique(y):
+    remedy = "Merge it with another class, or leave it out."
+    if names is not None:
+        remedy = "More data are needed."
+    for number, name in _required(y, names).items():
         count = len(np.unique(units[y == number]))
         if count < 2:
             raise ValueError(
-                f"{owner}: class number {number} (in sorted order) has {count} {what} "
-                "only, so the fold that holds it out would be trained without that "
-                "class. Merge it with another class, or leave it out."
+                f"{owner}: {name} has {count} {what} only, so the fold that holds it "
+                f"out would be trained without it. {remedy}"
             )
+
+
+def _required(y: np.ndarray, names: dict[int, str] | None) -> dict[int, str]:
+    """Return the names of the classes that every training part must contain."""
+    if names is not None:
+        return names
+    return {n: f"class number {n} (in sorted order)" for n in np.unique(y).tolist()}
 
 
 def _check_folds(
     folds: list[Fold],
     strata: np.ndarray | None,
     groups: np.ndarray | None,
+    names: dict[int, str] | None,
     *,
     n_rows: int,
     owner: str,
 ) -> None:
-    if strata is not None and strata.ndim > 1:  # a rare label costs itself only
-        strata = None
-    n_classes = 0 if strata is None else _n_classes(strata)
+    required = {}
+    if strata is not None and strata.ndim == 1:  # a rare label costs itself only
+        required = _required(strata, names)
     held_out = np.zeros(n_rows, dtype=int)
     for number, (train, test) in enumerate(folds):
         held_out[test] += 1
         _check_patients_apart(train, test, groups, f"inner fold {number}", owner)
-        if strata is not None and _n_classes(strata[train]) < n_classes:
+        absent = [required[n] for n in required if not (strata[train] == n).any()]  # type: ignore[index]
+        if absent:
             raise ValueError(
-                f"{owner}: a class is missing from the training part of inner fold "
-                f"{number} ({len(train)} rows, {_n_classes(strata[train])} of "
-                f"{n_classes} classes). Use fewer folds, or merge rare classes."
+                f"{owner}: {', '.join(absent[:5])} is missing from the training part "
+                f"of inner fold {number} ({len(train)} rows). Use fewer folds, or "
+                "merge rare classes."
             )
     if (held_out != 1).any():
         raise ValueError(

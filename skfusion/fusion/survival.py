@@ -25,19 +25,24 @@ __all__ = [
     "ConcordanceScore",
     "CoxRidge",
     "SurvivalCurves",
+    "SurvivalFunction",
     "SurvivalFusion",
     "SurvivalTimes",
     "XGBoostSurvival",
+    "as_functions",
     "check_survival",
+    "check_times",
     "concordance",
 ]
 
 
 SURVIVAL_DTYPE = np.dtype([("event", bool), ("time", np.float64)])
 _FORM = (
-    "a structured array with a boolean field (event observed) and then a field of "
-    "times above 0, as sksurv.util.Surv makes it, or a table of two such columns"
+    "a structured array with a field of events (boolean, or 0 and 1) and a field of "
+    "times, as sksurv.util.Surv makes it, or a table of two such columns"
 )
+# Strata of fewer rows than the usual number of folds cannot be in every fold.
+FEWEST_IN_STRATUM = 5
 
 
 def check_survival(y: Any, owner: str) -> np.ndarray:
@@ -59,7 +64,7 @@ def check_survival(y: Any, owner: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        If `y` has another form, a time is 0 or less, or all rows are censored.
+        If `y` has another form, a time is below 0, or all rows are censored.
 
     Examples
     --------
@@ -71,26 +76,14 @@ def check_survival(y: Any, owner: str) -> np.ndarray:
     """
     if y is None:
         raise ValueError(f"{owner} requires y to be passed, but the target y is None.")
-    names = list(y.columns) if isinstance(y, pd.DataFrame) else None
-    if names is None:
-        y = np.asarray(y)
-        names = list(y.dtype.names or ())
-    if len(names) != 2:
-        found = f"{len(names)} fields" if names else f"an array of dtype {y.dtype}"
-        raise ValueError(f"{owner}: y must be {_FORM}, got {found}.")
-    event, time = np.asarray(y[names[0]]), np.asarray(y[names[1]])
-    if event.dtype.kind != "b" or time.dtype.kind not in "fiu":
-        raise ValueError(
-            f"{owner}: y must be {_FORM}, got the field {names[0]!r} of dtype "
-            f"{event.dtype} and then {names[1]!r} of dtype {time.dtype}."
-        )
+    event, time = _event_and_time(y, owner)
     checked = np.empty(len(event), dtype=SURVIVAL_DTYPE)
     checked["event"], checked["time"] = event, time
     assert_all_finite(checked["time"], input_name="y")
-    early = np.flatnonzero(checked["time"] <= 0)
+    early = np.flatnonzero(checked["time"] < 0)
     if len(early):
         raise ValueError(
-            f"{owner}: {len(early)} of {len(time)} times in y are 0 or less, first at "
+            f"{owner}: {len(early)} of {len(time)} times in y are below 0, first at "
             f"row position(s) {early[:5].tolist()}. Times count from the index time. "
             "Leave out cases whose event lies before it."
         )
@@ -100,6 +93,43 @@ def check_survival(y: Any, owner: str) -> np.ndarray:
             "to learn from."
         )
     return checked
+
+
+def _event_and_time(y: Any, owner: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the events and the times of an outcome, in whatever order it has them."""
+    if isinstance(y, pd.DataFrame):
+        columns = {name: y[name] for name in y.columns}
+        n_columns = y.shape[1]
+    else:
+        y = np.asarray(y)
+        columns = {name: pd.Series(y[name]) for name in y.dtype.names or ()}
+        n_columns = len(columns)
+    if n_columns != 2 or len(columns) != 2:
+        found = f"{n_columns} fields" if n_columns else f"an array of dtype {y.dtype}"
+        raise ValueError(f"{owner}: y must be {_FORM}, got {found}.")
+    events = [name for name in columns if _has_words_of_events(columns[name])]
+    if not events:
+        events = [name for name in columns if _is_zero_or_one(columns[name])]
+    others = [name for name in columns if name not in events]
+    if len(events) != 1 or not pd.api.types.is_numeric_dtype(columns[others[0]]):
+        listed = " and ".join(
+            f"{name!r} of dtype {column.dtype}" for name, column in columns.items()
+        )
+        hint = "Make the events boolean." if len(events) == 2 else ""
+        raise ValueError(
+            f"{owner}: y must be {_FORM}, got the fields {listed}. {hint}".rstrip()
+        )
+    event, time = columns[events[0]], columns[others[0]]
+    return event.to_numpy(dtype=bool), time.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _has_words_of_events(column: pd.Series) -> bool:
+    """Return whether a column consists of True and False."""
+    return pd.api.types.infer_dtype(column, skipna=False) == "boolean"
+
+
+def _is_zero_or_one(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and bool(column.isin([0, 1]).all())
 
 
 def concordance(y: np.ndarray, risk: np.ndarray) -> float:
@@ -249,9 +279,14 @@ class SurvivalTimes(Target):
         self.fallback = np.zeros(1)
 
     def strata(self, y: np.ndarray) -> np.ndarray | None:
-        """Return the event indicator, or None if no row is censored."""
-        event = y["event"].astype(np.int64)
-        return None if event.all() else event
+        """Return the event indicator, or None if hardly any row is censored."""
+        n_events = int(y["event"].sum())
+        is_rare = len(y) - n_events < FEWEST_IN_STRATUM <= n_events
+        return None if y["event"].all() or is_rare else y["event"].astype(np.int64)
+
+    def names_of_strata(self) -> dict[int, str]:
+        """Return the event, because rows that are censored teach nothing alone."""
+        return {1: "the event"}
 
     def problem(self, y: np.ndarray) -> str | None:
         """Return a message if all times are censored, else None."""
@@ -265,6 +300,76 @@ class SurvivalTimes(Target):
     def output_names(self) -> list[str]:
         """Name of the only output, ``risk``."""
         return ["risk"]
+
+
+class SurvivalFunction:
+    """Survival probability of one case as a function of time.
+
+    It has the attributes and the call of `sksurv.functions.StepFunction`, so that the
+    metrics of scikit-survival use it.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_points,)
+        Rising times.
+    y : ndarray of shape (n_points,)
+        Probability that the event has not occurred by each time.
+    constant_hazard : bool, default=False
+        Whether the hazard is constant between the times. If False, the probability is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.survival import SurvivalFunction
+    >>> survival = SurvivalFunction(np.array([1.0, 3.0]), np.array([0.8, 0.5]))
+    >>> survival([0, 1, 2, 9])
+    array([1. , 0.8, 0.8, 0.5])
+    >>> survival.domain
+    (0.0, inf)
+    """
+
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, *, constant_hazard: bool = False
+    ) -> None:
+        self.x = x
+        self.y = y
+        self.constant_hazard = constant_hazard
+
+    @property
+    def domain(self) -> tuple[float, float]:
+        """Times at which the function has a value. It is constant after the last."""
+        return 0.0, np.inf
+
+    def __call__(self, x: Any) -> Any:
+        """Return the probability at one or several times."""
+        times = check_times(x, type(self).__name__)
+        if self.constant_hazard:
+            with np.errstate(divide="ignore"):  # a probability of 0
+                return np.exp(np.interp(times, self.x, np.log(self.y)))
+        return np.r_[1.0, self.y][np.searchsorted(self.x, times, side="right")]
+
+    def __repr__(self) -> str:
+        """Return the number of times."""
+        return f"SurvivalFunction({len(self.x)} times)"
+
+
+def check_times(times: Any, owner: str) -> np.ndarray:
+    """Return times of survival curves, and raise if one is not finite or below 0."""
+    checked = np.asarray(times, dtype=np.float64)
+    if not np.isfinite(checked).all() or (checked < 0).any():
+        raise ValueError(
+            f"{owner}: times must be finite numbers of 0 or more, counted from the "
+            "index time."
+        )
+    return checked
+
+
+def as_functions(x: np.ndarray, Y: np.ndarray, **options: Any) -> np.ndarray:
+    """Return one `SurvivalFunction` per row of probabilities at the times `x`."""
+    functions = np.empty(len(Y), dtype=object)
+    for i, y in enumerate(Y):
+        functions[i] = SurvivalFunction(x, y, **options)
+    return functions
 
 
 class SurvivalCurves:
@@ -422,23 +527,29 @@ class SurvivalFusion(ConcordanceScore):
         self._curves = SurvivalCurves().fit(risk, y, sample_weight)
         self._target.fallback = np.array([self._curves.mean_])
 
-    def predict_survival_function(self, X: Any, times: Any) -> np.ndarray:
+    def predict_survival_function(self, X: Any, times: Any = None) -> np.ndarray:
         """Predict the survival probability (no event so far) at each time.
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
             Cohort, one row per case. Modalities may be absent.
-        times : array-like of shape (n_times,)
-            Times from the index time, in the unit of `y`.
+        times : array-like of shape (n_times,) or None, default=None
+            Times from the index time, in the unit of `y`. None returns functions, as in
+            scikit-survival.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_times)
-            Probabilities in the form of `sksurv.metrics.brier_score`.
+        ndarray of shape (n_samples, n_times) or (n_samples,)
+            Probabilities in the form of `sksurv.metrics.brier_score`. Without `times`,
+            one function of time per row, with the attributes ``x``, ``y`` and
+            ``domain``.
         """
         risk = self.predict(X)  # type: ignore[attr-defined]
-        return self._curves.predict(risk, np.asarray(times, dtype=np.float64))
+        if times is None:
+            at = self._curves.times_
+            return as_functions(at, self._curves.predict(risk, at))
+        return self._curves.predict(risk, check_times(times, type(self).__name__))
 
 
 class _PartialLikelihood:

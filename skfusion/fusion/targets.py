@@ -86,6 +86,10 @@ class Target(ABC):
         """
         return None
 
+    def names_of_strata(self) -> dict[int, str] | None:
+        """Return the strata that every training part must contain, None for all."""
+        return None
+
     def problem(self, y: np.ndarray) -> str | None:
         """Return the reason why no model can be fitted on encoded `y`, or None."""
         return None

@@ -13,7 +13,11 @@ from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.preprocessing import StandardScaler
 from sksurv.ensemble import RandomSurvivalForest
 from sksurv.linear_model import CoxPHSurvivalAnalysis
-from sksurv.metrics import concordance_index_censored, integrated_brier_score
+from sksurv.metrics import (
+    as_integrated_brier_score_scorer,
+    concordance_index_censored,
+    integrated_brier_score,
+)
 from sksurv.nonparametric import kaplan_meier_estimator
 from sksurv.util import Surv
 
@@ -203,6 +207,71 @@ def test_a_table_of_two_columns_is_taken(kind, follow_up):
     )
 
 
+def test_an_outcome_in_any_order_and_of_numbers(follow_up):
+    y = follow_up.y
+    names = y.dtype.names
+    days, died = y[names[1]].astype(int), y[names[0]]
+    expected = check_survival(y, "me")
+    for other in (
+        pd.DataFrame({"days": days, "died": died}),
+        pd.DataFrame({"died": died.astype(int), "days": days}),
+        pd.DataFrame({"days": pd.array(days, "Int64"), "died": died.astype(float)}),
+        pd.DataFrame({"days": days, "died": pd.array(died, "boolean")}),
+        pd.DataFrame({"days": days, "died": died.astype(object)}),
+        np.rec.fromarrays([days, died.astype(np.uint8)], names="days,died"),
+    ):
+        np.testing.assert_array_equal(check_survival(other, "me"), expected)
+    # 600 times of 1 and boolean events are no two candidates
+    same = pd.DataFrame({"days": np.ones(len(y)), "died": died})
+    assert check_survival(same, "me")["event"].sum() == died.sum()
+
+
+def test_functions_are_those_of_the_scorers_of_scikit_survival(kind, follow_up):
+    X, y = follow_up.data, follow_up.y
+    model = build(kind, follow_up, **({} if kind is JointFusionSurvival else {"cv": 2}))
+    grid = np.quantile(y[y.dtype.names[1]], [0.1, 0.4, 0.8])
+    scorer = as_integrated_brier_score_scorer(model, times=grid).fit(X, y)
+    fitted = scorer.estimator_
+    functions = fitted.predict_survival_function(X)
+    for times in (grid, [0.0, 1.5, 1e6]):
+        np.testing.assert_allclose(
+            np.stack([function(times) for function in functions]),
+            fitted.predict_survival_function(X, times=times),
+            rtol=1e-6,
+        )
+    expected = integrated_brier_score(
+        y, y, fitted.predict_survival_function(X, times=grid), grid
+    )
+    assert scorer.score(X, y) == pytest.approx(-expected)
+    with pytest.raises(ValueError, match="finite numbers of 0 or more"):
+        fitted.predict_survival_function(X[:2], times=[1.0, np.nan])
+
+
+def test_events_and_censored_rows_on_the_first_day(kind, follow_up):
+    y = follow_up.y.copy()
+    first = np.arange(40)
+    set_time(y, first, 0.0)
+    model = build(kind, follow_up).fit(follow_up.data, y)
+    share = 1 - y[y.dtype.names[0]][first].sum() / len(y)
+    curves = model.predict_survival_function(follow_up.data, times=[0.0, 1.0])
+    assert np.isfinite(curves).all()
+    if kind is not JointFusionSurvival:  # whose hazards are constant in intervals
+        assert curves[:, 0].mean() == pytest.approx(share, abs=0.02)
+    assert np.isfinite(model.predict(follow_up.data)).all()
+
+
+def test_the_only_censored_row_is_no_class(kind, follow_up):
+    y = set_event(follow_up.y.copy(), True)
+    set_event(y[7:8], False)
+    model = build(kind, follow_up, **({} if kind is JointFusionSurvival else {"cv": 3}))
+    assert np.isfinite(model.fit(follow_up.data, y).predict(follow_up.data)).all()
+    set_event(y, False)
+    set_event(y[7:8], True)
+    if kind is not JointFusionSurvival:
+        with pytest.raises(ValueError, match="the event has 1 patient only"):
+            model.fit(follow_up.data, y)
+
+
 def test_estimators_of_scikit_survival(follow_up):
     forest = RandomSurvivalForest(10, min_samples_leaf=10, random_state=0)
     model = build(EarlyFusionSurvival, follow_up, estimator=forest, cv=2)
@@ -214,8 +283,15 @@ def test_estimators_of_scikit_survival(follow_up):
     ("change", "words"),
     [
         (lambda y: y["time"], "structured array.*got an array of dtype float64"),
-        (lambda y: y[["time", "event"]], "got the field 'time' of dtype float64"),
-        (lambda y: set_time(y, [3, 8], 0.0), r"2 of 600 times .* 0 or less.*\[3, 8\]"),
+        (
+            lambda y: np.rec.fromarrays([y["time"], y["time"]], names="event,time"),
+            "got the fields 'event' of dtype float64 and 'time'",
+        ),
+        (
+            lambda y: pd.DataFrame({"event": y["event"], "time": y["event"]}),
+            "Make the events boolean|of dtype bool",
+        ),
+        (lambda y: set_time(y, [3, 8], -1.0), r"2 of 600 times .* below 0.*\[3, 8\]"),
         (lambda y: set_time(y, [3], np.nan), "y contains NaN"),
         (lambda y: set_event(y, False), "all 600 rows of y are censored"),
     ],

@@ -577,6 +577,7 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
             n_rows=len(data.y),
             random_state=int(seed),
             owner=type(self).__name__,
+            names=self._target.names_of_strata(),
         )
         risk = np.empty(len(data.y))
         for train, test in folds:

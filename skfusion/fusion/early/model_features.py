@@ -261,6 +261,7 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
                 random_state=int(rng.randint(np.iinfo(np.int32).max)),
                 owner=owner,
                 labels=self._target.labels(encoded),
+                names=self._target.names_of_strata(),
             )
         stopping = EarlyStopping.of(VALIDATION_FRACTION, [estimator], rng, owner)
         shared = (self._target, stopping)

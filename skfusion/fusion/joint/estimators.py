@@ -14,7 +14,7 @@ from skfusion.cohort import TrainingData
 from skfusion.fusion.joint.base import BaseJointFusion
 from skfusion.fusion.joint.data import NetInputs
 from skfusion.fusion.joint.network import JointNetwork
-from skfusion.fusion.survival import SurvivalFusion
+from skfusion.fusion.survival import SurvivalFusion, as_functions, check_times
 from skfusion.fusion.targets import ClassifierTarget, RegressorTarget
 
 __all__ = ["JointFusionClassifier", "JointFusionRegressor", "JointFusionSurvival"]
@@ -745,25 +745,31 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         """
         return self._finish(*self._outputs(X))
 
-    def predict_survival_function(self, X: Any, times: Any) -> np.ndarray:
+    def predict_survival_function(self, X: Any, times: Any = None) -> np.ndarray:
         """Predict the probability of survival without an event up to each time.
 
         Parameters
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_columns)
             Cohort, one row per case. Modalities may be absent.
-        times : array-like of shape (n_times,)
-            Times from the index time, in the unit of `y`.
+        times : array-like of shape (n_times,) or None, default=None
+            Times from the index time, in the unit of `y`. None returns functions, as in
+            scikit-survival.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_times)
+        ndarray of shape (n_samples, n_times) or (n_samples,)
             Probabilities, in the form that `sksurv.metrics.brier_score` accepts.
+            Without `times`, one function of time per row, with the attributes ``x``,
+            ``y`` and ``domain``.
         """
         if not self._in_intervals:
             return super().predict_survival_function(X, times)
+        if times is None:
+            return self._survival_functions(X)
+        times = check_times(times, type(self).__name__)
         outputs, presence = self._outputs(X)
-        curves = np.exp(-self._hazard_at(outputs, np.asarray(times, dtype=np.float64)))
+        curves = np.exp(-self._hazard_at(outputs, times))
         nothing = ~presence.any(axis=1)
         if nothing.any():
             # Rows without any modality receive the curve of the mean training risk.
@@ -772,6 +778,22 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
                 np.full(nothing.sum(), self._curves.mean_), times
             )
         return curves
+
+    def _survival_functions(self, X: Any) -> np.ndarray:
+        """Return a function of time per row, step functions without any modality."""
+        knots = np.unique(np.r_[0.0, self._ends])
+        outputs, presence = self._outputs(X)
+        curves = np.exp(-self._hazard_at(outputs, knots))
+        functions = as_functions(knots, curves, constant_hazard=True)
+        nothing = np.flatnonzero(~presence.any(axis=1))
+        if len(nothing):
+            self._check_predictable(presence)
+            times = self._curves.times_
+            average = np.full(len(nothing), self._curves.mean_)
+            functions[nothing] = as_functions(
+                times, self._curves.predict(average, times)
+            )
+        return functions
 
     @property
     def _in_intervals(self) -> bool:
@@ -798,6 +820,9 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         ends = np.quantile(y["time"][y["event"]], shares)
         # Rounding must not make the ends decrease.
         self._ends = np.maximum.accumulate(ends)
+        if self._ends[0] == 0:  # events at time 0 are in the first interval
+            later = y["time"][y["time"] > 0].min(initial=np.inf)
+            self._ends = np.maximum(self._ends, later if np.isfinite(later) else 1.0)
         # An event at the end of an interval is in it, a row censored there survived it.
         survived = np.where(
             y["event"],

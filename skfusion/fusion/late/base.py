@@ -495,6 +495,7 @@ class BaseLateFusion(BaseFusion):
             random_state=fold_seed,
             owner=type(self).__name__,
             labels=self._target.labels(data.y),
+            names=self._target.names_of_strata(),
         )
 
     def _learn(
