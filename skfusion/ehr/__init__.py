@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         domain_modalities as domain_modalities,
     )
     from skfusion.ehr.event_grid import EventGrid as EventGrid
+    from skfusion.ehr.events.labels import readable_names as readable_names
     from skfusion.ehr.events.store import EventStore as EventStore
     from skfusion.ehr.measurements.analytes import (
         ANALYTES as ANALYTES,
@@ -66,6 +67,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "skfusion.ehr.demographics": ["Demographics", "has_demographics"],
         "skfusion.ehr.domains": ["DOMAINS", "domain_modalities"],
         "skfusion.ehr.event_grid": ["EventGrid"],
+        "skfusion.ehr.events.labels": ["readable_names"],
         "skfusion.ehr.events.store": ["EventStore"],
         "skfusion.ehr.measurements.analytes": [
             "ANALYTES",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 
 from skfusion.ehr.events.columns import NO_TIME, EventColumns, Labels, as_series
 from skfusion.ehr.events.folders import DamagedFolderError, read_json
+from skfusion.ehr.events.labels import LABELS, labels_digest
 
 __all__ = [
     "EventFiles",
@@ -54,10 +56,14 @@ def content_fingerprint(folder: Path, columns: list[str], words: str) -> str:
     return digest.hexdigest()
 
 
-def file_stamps(folder: Path, columns: list[str]) -> dict[str, list[int]]:
+def file_stamps(
+    folder: Path, columns: list[str], *, has_labels: bool = False
+) -> dict[str, list[int]]:
     """Return the size and modification time of the files of a folder."""
     files = {name: folder / f"{name}.bin" for name in ["offset", *columns]}
     files["words"] = folder / WORDS
+    if has_labels:
+        files["labels"] = folder / LABELS
     states = {name: file.stat() for name, file in files.items()}
     return {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
 
@@ -141,6 +147,24 @@ class EventFiles:
         except (FileNotFoundError, DamagedFolderError):
             return []  # a store that was not read from a source
 
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """Return the names of codes."""
+        digest = self._content.get("labels")
+        if digest is None:
+            return {}
+        content = self._labels_content()
+        if labels_digest(content) != digest:
+            raise self._damage(LABELS)
+        return json.loads(content)
+
+    def _labels_content(self) -> bytes:
+        """Return the content of the file of names, empty if it is missing."""
+        try:
+            return (self.folder / LABELS).read_bytes()
+        except FileNotFoundError:
+            return b""
+
     @property
     def date_only(self) -> list[str]:
         """Return the codes that were moved to the end of their day."""
@@ -186,7 +210,8 @@ class EventFiles:
     def is_whole(self) -> bool:
         """Return whether the files are unchanged since they were written."""
         try:
-            now = file_stamps(self.folder, self.columns)
+            has_labels = "labels" in self._content
+            now = file_stamps(self.folder, self.columns, has_labels=has_labels)
         except (FileNotFoundError, DamagedFolderError):
             return False
         if now == self._stamps:
@@ -205,9 +230,12 @@ class EventFiles:
         try:
             words = (self.folder / WORDS).read_text(encoding="utf-8")
             found = content_fingerprint(self.folder, self.columns, words)
+            digest = self._content.get("labels")
         except (FileNotFoundError, UnicodeDecodeError, DamagedFolderError):
             return False
-        return found == self.fingerprint
+        # The words contain the digest of the names.
+        fits = digest is None or labels_digest(self._labels_content()) == digest
+        return fits and found == self.fingerprint
 
     def column(self, name: str) -> np.ndarray:
         """Return a memory-mapped column."""

@@ -21,6 +21,11 @@ from skfusion.ehr.events.columns import (
     event_columns,
 )
 from skfusion.ehr.events.handle import FolderHandle
+from skfusion.ehr.events.labels import (
+    as_series_of_labels,
+    carried_labels,
+    check_labels,
+)
 from skfusion.ehr.events.quality import QualityReport, quality_report
 from skfusion.ehr.events.reader import (
     DROPPED,
@@ -33,6 +38,7 @@ from skfusion.ehr.events.transforms import (
     Change,
     UnitChange,
     grouping,
+    groups_of,
     lagging,
     measurements,
     parsing,
@@ -61,6 +67,9 @@ def report_events(files: EventFiles) -> pd.DataFrame:
         },
         index=pd.Index(codes, name="code"),
     )
+    if files.labels:
+        names = [files.labels.get(code) for code in codes]
+        table.insert(0, "label", pd.Series(names, table.index, dtype=object))
     return table.sort_index()
 
 
@@ -158,6 +167,7 @@ class EventStore(FolderHandle):
         no_time: str = "error",
         date_only: str | None = "end_of_day",
         time_zone: str | None = None,
+        labels: Mapping[str, str] | pd.Series | None = None,
     ) -> EventStore:
         """Write a table of events into a folder and return the store.
 
@@ -182,6 +192,10 @@ class EventStore(FolderHandle):
         time_zone : str or None, default=None
             Time zone of calendar days, such as "Europe/Berlin", for times with a zone.
             None uses the zone of the times, or UTC if they have several.
+        labels : mapping, Series or None, default=None
+            Code -> name, such as ``{"LAB//MIMIC//50868": "Anion Gap"}``, for `labels`.
+            They are read after the last part of `frame`. Names of codes without events
+            are left out.
 
         Returns
         -------
@@ -190,16 +204,18 @@ class EventStore(FolderHandle):
         Raises
         ------
         ValueError, TypeError
-            If a column is missing or has the wrong content. The folder is not written
-            then.
+            If a column is missing or has the wrong content, or a name is not text. The
+            folder is not written then.
 
         Warns
         -----
         UserWarning
             If values are infinite or too large, if dates are found among the times of
-            a code, or if available times are dates.
+            a code, or if available times are dates. Also if no name is that of a code,
+            or codes have several names.
         """
         check_zone(time_zone)
+        check_labels(labels, "EventStore")
         for name, value, allowed in (
             ("no_time", no_time, ("error", "static", "drop")),
             ("date_only", date_only, ("end_of_day", "midnight", None)),
@@ -215,7 +231,8 @@ class EventStore(FolderHandle):
                 yield event_columns(table, no_time=no_time, first_row=n_rows)
                 n_rows += len(table)
 
-        return cls._write(columns(), path, date_only=date_only, zone=time_zone)
+        how: dict[str, Any] = {"zone": time_zone, "labels": labels}
+        return cls._write(columns(), path, date_only=date_only, **how)
 
     @classmethod
     def from_omop(
@@ -232,8 +249,11 @@ class EventStore(FolderHandle):
         `path` and `date_only` are those of `from_frame`.
         """
         dropped = reading.setdefault("dropped", [])
+        labels = reading.setdefault("labels", {})
         frames = read_omop(source, **reading)
-        store = cls.from_frame(frames, path, no_time="static", date_only=date_only)
+        store = cls.from_frame(
+            frames, path, no_time="static", date_only=date_only, labels=labels
+        )
         return store._with_dropped(dropped)
 
     @classmethod
@@ -251,8 +271,11 @@ class EventStore(FolderHandle):
         `path` and `date_only` are those of `from_frame`.
         """
         dropped = reading.setdefault("dropped", [])
+        labels = reading.setdefault("labels", {})
         frames = read_mimic(folder, **reading)
-        store = cls.from_frame(frames, path, no_time="static", date_only=date_only)
+        store = cls.from_frame(
+            frames, path, no_time="static", date_only=date_only, labels=labels
+        )
         return store._with_dropped(dropped)
 
     @classmethod
@@ -266,11 +289,10 @@ class EventStore(FolderHandle):
         calendar days.
         """
         dropped = reading.setdefault("dropped", [])
+        labels = reading.setdefault("labels", {})
         frames = read_fhir(source, **reading)
-        zone = reading.get("time_zone")
-        store = cls.from_frame(
-            frames, path, no_time="static", date_only=None, time_zone=zone
-        )
+        how: dict[str, Any] = {"time_zone": reading.get("time_zone"), "labels": labels}
+        store = cls.from_frame(frames, path, no_time="static", date_only=None, **how)
         return store._with_dropped(dropped)
 
     @classmethod
@@ -287,8 +309,11 @@ class EventStore(FolderHandle):
         `source` and `reading` are the parameters of `skfusion.ehr.sources.read_meds`.
         `path` and `date_only` are those of `from_frame`.
         """
+        labels = reading.setdefault("labels", {})
         frames = read_meds(source, **reading)
-        return cls.from_frame(frames, path, no_time="static", date_only=date_only)
+        return cls.from_frame(
+            frames, path, no_time="static", date_only=date_only, labels=labels
+        )
 
     @classmethod
     def _write(
@@ -299,12 +324,14 @@ class EventStore(FolderHandle):
         date_only: str | None = None,
         moved: Iterable[str] = (),
         zone: str | None = None,
+        labels: Mapping[str, str] | pd.Series | None = None,
     ) -> EventStore:
         target = None if path is None else Path(os.path.abspath(path))
         if target is not None and target.is_symlink():
             target = target.resolve()
         folder = cache_folder() / "events" if target is None else target.parent
-        how: dict[str, Any] = {"date_only": date_only, "moved": moved, "zone": zone}
+        how: dict[str, Any] = {"date_only": date_only, "moved": moved}
+        how |= {"zone": zone, "labels": labels}
         with EventWriter(folder, **how) as writer:
             for part in parts:
                 writer.add(part)
@@ -323,6 +350,16 @@ class EventStore(FolderHandle):
     def codes(self) -> list[str]:
         """Return all codes."""
         return list(self.files.words("code"))
+
+    @property
+    def labels(self) -> pd.Series:
+        """Return the names of codes, a Series of text indexed by code.
+
+        The readers take them from the dictionaries of the source. Codes without a name
+        are not in it. Features are named by codes, and
+        `skfusion.ehr.readable_names` adds the names.
+        """
+        return as_series_of_labels(self.files.labels)
 
     @property
     def has_time_zone(self) -> bool:
@@ -372,7 +409,8 @@ class EventStore(FolderHandle):
         DataFrame
             Indexed by code: ``n_events``, ``n_subjects``, ``n_values`` (events with a
             numeric value), ``units`` (number of events by unit), ``date_only`` (whether
-            the events were moved to the end of their day).
+            the events were moved to the end of their day). If the store has names of
+            codes, ``label`` is the first column.
         """
         if units is not None:
             return report_units(self.files, units)
@@ -432,9 +470,17 @@ class EventStore(FolderHandle):
         Returns
         -------
         EventStore
-            A new store.
+            A new store. Of its `labels`, a code that is kept has its name. A new code
+            has the name of the codes that become it, if all have the same one and none
+            of them becomes another code too. Groups of an object with a method
+            ``table`` have none, because the name of a member is not that of its group.
         """
-        return self._changed(grouping(self.codes, mapping))
+        groups = groups_of(self.codes, mapping)
+        moves = dict(zip(self.codes, groups, strict=True))
+        if hasattr(mapping, "table"):
+            moves = {old: new for old, new in moves.items() if old in new}
+        labels = carried_labels(self.files.labels, moves)
+        return self._changed(grouping(groups), labels=labels)
 
     def convert_units(self, units: Callable[..., pd.DataFrame]) -> EventStore:
         """Return a store with values converted to other units.
@@ -449,10 +495,11 @@ class EventStore(FolderHandle):
         Returns
         -------
         EventStore
-            A new store.
+            A new store. Codes that are parts of another one, such as those with a unit
+            at the end, have its name in `labels`.
         """
         change = UnitChange(units)
-        store = self._changed(change)
+        store = self._changed(change, moves=change.moves)
         change.warn()
         return store
 
@@ -527,12 +574,30 @@ class EventStore(FolderHandle):
             _opened.cache_clear()  # To say that the folder is missing.
         return _opened(folder, self.fingerprint)
 
-    def _changed(self, change: Change, zone: str | None = None) -> EventStore:
-        """Return a store of changed events, written in pieces."""
+    def _changed(
+        self,
+        change: Change,
+        *,
+        zone: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        moves: Mapping[str, list[str]] | None = None,
+    ) -> EventStore:
+        """Return a store of changed events, written in pieces.
+
+        `labels` are the names of its codes, by default those of this store. `moves`
+        has the codes that replaced each code, when the last piece was changed.
+        """
         files = self.files
-        pieces = (change(piece) for piece in event_pieces(files))
-        zone = zone or files.zone_name
-        return self._write(pieces, moved=files.date_only, zone=zone)
+        names = dict(files.labels if labels is None else labels)
+
+        def pieces() -> Iterator[EventColumns]:
+            for piece in event_pieces(files):
+                yield change(piece)
+            if moves is not None:
+                names.update(carried_labels(files.labels, moves, is_split=True))
+
+        how: dict[str, Any] = {"zone": zone or files.zone_name, "labels": names}
+        return self._write(pieces(), moved=files.date_only, **how)
 
     def __repr__(self) -> str:
         if not (self._folder() / MANIFEST).exists():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,7 +30,9 @@ from skfusion.ehr.events.folders import (
     new_working_folder,
     put_into_place,
 )
+from skfusion.ehr.events.labels import LABELS, labels_of_codes, write_labels
 from skfusion.ehr.events.reader import (
+    DROPPED,
     KINDS,
     MANIFEST,
     WORDS,
@@ -71,6 +73,8 @@ class EventWriter:
         Codes of which events were already moved.
     zone : str or None, default=None
         Time zone of calendar days. None uses the zone of the times.
+    labels : mapping, Series or None, default=None
+        Names of codes, which are read in `finish`.
     """
 
     def __init__(
@@ -80,7 +84,9 @@ class EventWriter:
         date_only: str | None,
         moved: Iterable[str] = (),
         zone: str | None = None,
+        labels: Mapping[str, Any] | pd.Series | None = None,
     ) -> None:
+        self._labels = labels
         self._date_only = date_only
         self._moved = set(moved)
         self._place = folder
@@ -357,10 +363,13 @@ class EventWriter:
         }
         if zone not in (None, "UTC"):
             content["zone_name"] = zone
+        labels = labels_of_codes(self._labels, self._words["code"], "EventStore")
+        if labels:
+            content["labels"] = write_labels(self._work, labels)
         words = json.dumps(content)
         (self._work / WORDS).write_text(words, encoding="utf-8")
         fingerprint = content_fingerprint(self._work, content["columns"], words)
-        stamps = file_stamps(self._work, content["columns"])
+        stamps = file_stamps(self._work, content["columns"], has_labels=bool(labels))
         about = {"fingerprint": fingerprint, "stamps": stamps}
         (self._work / MANIFEST).write_text(json.dumps(about), encoding="utf-8")
         return fingerprint
@@ -387,7 +396,8 @@ def _is_there(target: Path, fingerprint: str) -> bool:
         raise _other_content(target)
     if not target.is_dir() or not (names := {p.name for p in target.iterdir()}):
         return False
-    if not names <= {MANIFEST, WORDS, "offset.bin", *(f"{k}.bin" for k in KINDS)}:
+    ours = {MANIFEST, WORDS, DROPPED, LABELS, "offset.bin"}
+    if not names <= ours.union(f"{kind}.bin" for kind in KINDS):
         raise _other_content(target)
     try:
         existing = EventFiles(target)

@@ -13,7 +13,15 @@ import pandas as pd
 
 from skfusion._validation import check_option, did_you_mean
 from skfusion.ehr.sources.duckdb_tables import DuckTables, FileLayout
-from skfusion.ehr.sources.shaping import NEVER, DroppedRows, Losses, with_answers
+from skfusion.ehr.sources.shaping import (
+    NEVER,
+    DroppedRows,
+    Losses,
+    add_names_with_answers,
+    with_answers,
+    without_events,
+)
+from skfusion.ehr.sources.table_files import other_tables
 
 __all__ = ["read_mimic"]
 
@@ -311,13 +319,60 @@ MIMIC_IV = (
 LAYOUTS = {"iii": (*MIMIC_III, *SHARED), "iv": (*MIMIC_IV, *SHARED)}
 
 
+class CodeNames(NamedTuple):
+    """Dictionary of the codes of a table of events."""
+
+    dictionary: str
+    names: tuple[str, ...]  # Columns of names, of which the first one counts.
+    key: str  # Column of the codes in the table of events.
+    named: str | None = None  # The same column in the dictionary, if it differs.
+    is_large: bool = False  # Whether only the codes with events are read.
+
+
+ITEMS = CodeNames("d_items", ("label",), "itemid")
+ICD_TITLES = ("long_title", "short_title")
+#: Table of events -> dictionaries of its codes, of which the first one counts.
+DICTIONARIES: dict[str, tuple[CodeNames, ...]] = {
+    "labevents": (CodeNames("d_labitems", ("label",), "itemid"),),
+    **dict.fromkeys(
+        (
+            *("chartevents", "outputevents", "inputevents", "inputevents_mv"),
+            *("inputevents_cv", "procedureevents", "procedureevents_mv"),
+        ),
+        (ITEMS,),
+    ),
+    **{
+        f"{kind}_icd": tuple(
+            CodeNames(f"d_icd_{kind}", ICD_TITLES, key, is_large=True)
+            for key in ("icd_code", "icd9_code")
+        )
+        for kind in ("diagnoses", "procedures")
+    },
+    "hcpcsevents": (
+        CodeNames(
+            "d_hcpcs",
+            ("short_description", "long_description"),
+            "hcpcs_cd",
+            "code",
+            is_large=True,
+        ),
+        CodeNames("hcpcsevents", ("short_description",), "hcpcs_cd"),
+    ),
+    "drgcodes": (CodeNames("drgcodes", ("description",), "drg_code"),),
+}
+
+
 def mimic_files() -> FileLayout:
     """Return the tables of both versions, with their columns of integers."""
     queries = [query for layout in LAYOUTS.values() for query in layout]
     known = {query.table for query in queries}
     known.update(name for query in queries for name in query.uses)
+    dictionaries = {name.dictionary for some in DICTIONARIES.values() for name in some}
+    dictionaries -= known
     return FileLayout(
-        frozenset(known), whole=frozenset(("subject_id", "hadm_id", "itemid"))
+        frozenset(known | dictionaries),
+        whole=frozenset(("subject_id", "hadm_id", "itemid")),
+        dictionaries=frozenset(dictionaries),
     )
 
 
@@ -330,6 +385,7 @@ def read_mimic(
     encoding: str | None = None,
     delimiter: str | None = None,
     dropped: list[DroppedRows] | None = None,
+    labels: dict[str, str] | None = None,
     chunk_size: int = 200_000,
 ) -> Iterator[pd.DataFrame]:
     """Read events from the tables of MIMIC-III [1]_ or MIMIC-IV [2]_.
@@ -361,7 +417,13 @@ def read_mimic(
         semicolon, tab and bar.
     dropped : list or None, default=None
         List to which the numbers of dropped rows are appended, as tuples ``(table,
-        reason, n_rows, n_subjects)``.
+        reason, n_rows, n_subjects, n_read)``. With ``tables=None``, these include
+        tables of events that are absent and tables that are not read, with 0 rows.
+    labels : dict or None, default=None
+        Dictionary to which the names of codes are added, of the tables ``d_labitems``,
+        ``d_items``, ``d_icd_diagnoses``, ``d_icd_procedures`` and ``d_hcpcs``, and of
+        the descriptions in ``hcpcsevents`` and ``drgcodes``. Names that it already has
+        are kept. Of several names of a code, the first one as text counts.
     chunk_size : int, default=200_000
         Approximate number of events in a chunk.
 
@@ -429,6 +491,10 @@ def read_mimic(
     opened = DuckTables.of_folder(place, "read_mimic", chunk_size, layout)
     try:
         queries = _chosen(opened, tables)
+        if dropped is not None and tables is None:
+            dropped += _tables_without_events(
+                opened, queries, other_tables(place, layout.known)
+            )
         for name in JOINED:
             if any(f" JOIN {name} " in query.join for query in queries):
                 _join(opened, name)
@@ -436,7 +502,8 @@ def read_mimic(
         opened.close()
         raise
     is_coded, is_early = qualitative == "code", unknown_availability == "event_time"
-    return _events(opened, queries, is_coded, is_early, dropped)
+    names = None if labels is None else _Names(opened, labels)
+    return _events(opened, queries, is_coded, is_early, dropped, names)
 
 
 def _chosen(opened: DuckTables, tables: Sequence[str] | None) -> list[EventQuery]:
@@ -479,6 +546,18 @@ def _chosen(opened: DuckTables, tables: Sequence[str] | None) -> list[EventQuery
     return sorted(chosen, key=lambda query: query.table)
 
 
+def _tables_without_events(
+    opened: DuckTables, queries: Sequence[EventQuery], others: Sequence[str]
+) -> list[DroppedRows]:
+    """Return the tables of events that are absent, and the tables that are not read."""
+    is_fourth = "anchor_age" in opened.columns("patients")
+    known = {query.table for query in LAYOUTS["iv" if is_fourth else "iii"]}
+    there = {name for name in known if opened.columns(name)}
+    read = {query.table for query in queries}
+    others = [name for name in others if not name.startswith("d_")]  # dictionaries
+    return without_events(known - there, [*(there - read), *others])
+
+
 def _check_columns(opened: DuckTables, table: str, needs: Sequence[str]) -> None:
     columns = opened.columns(table)
     lacking = [name for name in needs if name not in columns]
@@ -518,12 +597,15 @@ def _events(
     is_coded: bool,
     is_early: bool,
     dropped: list[DroppedRows] | None,
+    names: _Names | None,
 ) -> Iterator[pd.DataFrame]:
     try:
         for table, parts in groupby(queries, key=lambda query: query.table):
             losses = Losses("read_mimic", table, dropped)
             n_unknown = 0
             for query in parts:
+                if names is not None:
+                    names.add_of(query)
                 sql = query.sql(opened.columns(table))
                 for chunk in opened.chunks(sql, table):
                     events = _kept(chunk, query, losses)
@@ -536,12 +618,64 @@ def _events(
                             )
                     if is_coded and "text_value" in events:
                         codes = with_answers(events["code"], events["text_value"])
+                        if names is not None:
+                            add_names_with_answers(names.labels, events["code"], codes)
                         events = events.assign(code=codes)
                     yield events
             losses.warn()
             _warn_of_unknown(table, n_unknown, is_early)
     finally:
         opened.close()
+
+
+class _Names:
+    """Names of codes from the dictionaries of a folder."""
+
+    def __init__(self, opened: DuckTables, labels: dict[str, str]) -> None:
+        self._opened = opened
+        self.labels = labels
+        self._read: set[tuple[str, str]] = set()
+
+    def add_of(self, query: EventQuery) -> None:
+        """Add the names of the codes of a query, if there is a dictionary."""
+        for names in DICTIONARIES.get(query.table, ()):
+            own = names.named or names.key
+            columns = self._opened.columns(names.dictionary)
+            there = [name for name in names.names if name in columns]
+            # Only the code of the query is read, which the dictionary must have.
+            if f"t.{names.key}" not in query.code or own not in columns or not there:
+                continue
+            if (names.dictionary, query.code) in self._read:
+                continue
+            self._read.add((names.dictionary, query.code))
+            sql = self._sql(names, query, there)
+            try:
+                chunks = list(self._opened.chunks(sql, names.dictionary))
+            except ValueError as error:  # Events do not need it.
+                warnings.warn(f"{error} Its codes have no names.", stacklevel=4)
+                continue
+            for chunk in chunks:
+                for code, label in zip(chunk["code"], chunk["label"], strict=True):
+                    self.labels.setdefault(code, label)
+
+    @staticmethod
+    def _sql(names: CodeNames, query: EventQuery, there: Sequence[str]) -> str:
+        """Return an SQL query of codes and their names."""
+        own = names.named or names.key
+        renamed = f", {own} AS {names.key}" if names.named else ""
+        rows = f"SELECT *{renamed} FROM {names.dictionary}"
+        if names.is_large:
+            trimmed = "trim(CAST({} AS VARCHAR))"
+            used = f"SELECT {trimmed.format(names.key)} FROM {query.table}"
+            rows += f" WHERE {trimmed.format(own)} IN ({used})"
+        join = query.join if " d " in query.join else ""
+        cells = ", ".join(f"nullif(trim(t.{name}), '')" for name in there)
+        # Materialized, so that codes are computed of the rows that are used only.
+        return (
+            f"WITH t AS MATERIALIZED ({rows}), n AS (SELECT {query.code} AS code, "
+            f"coalesce({cells}) AS label FROM t{join}) SELECT code, min(label) AS "
+            "label FROM n WHERE code IS NOT NULL AND label IS NOT NULL GROUP BY code"
+        )
 
 
 def _kept(chunk: pd.DataFrame, query: EventQuery, losses: Losses) -> pd.DataFrame:

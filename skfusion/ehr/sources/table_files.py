@@ -12,12 +12,21 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Dialect", "dialect_of", "find_tables", "literal", "quoted", "transcoded"]
+__all__ = [
+    "Dialect",
+    "dialect_of",
+    "find_tables",
+    "literal",
+    "other_tables",
+    "quoted",
+    "transcoded",
+]
 
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 HEAD = 1 << 16  # Bytes of a file that determine its dialect.
 UTF_8 = "utf-8"
+_PART = re.compile(r"part|\d")  # How names of part files begin.
 
 
 class Dialect(NamedTuple):
@@ -74,6 +83,36 @@ def find_tables(
             "files such as person/part-0000.parquet, in the folder or its subfolders."
         )
     return found
+
+
+def other_tables(folder: Path, known: Collection[str]) -> list[str]:
+    """Return the names of table files that `find_tables` ignores.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder, searched with its subfolders.
+    known : collection of str
+        Names of tables in lower case, whose files and folders are not listed.
+
+    Returns
+    -------
+    list of str
+        Names in lower case, in order. A folder of part files has the name of the
+        folder only if all of its files are numbered parts.
+    """
+    found: set[str] = set()
+    for path in folder.iterdir():
+        name = _stem(path)
+        if _is_hidden(path) or name in known or (path.is_dir() and path.is_symlink()):
+            continue
+        if path.is_dir():
+            inner = other_tables(path, known)
+            is_parts = bool(inner) and all(_PART.match(table) for table in inner)
+            found.update([name] if is_parts else inner)
+        elif path.name.lower().endswith(ENDINGS):
+            found.add(name)
+    return sorted(found)
 
 
 def _tables_below(
