@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         conversion as conversion,
         plain_unit as plain_unit,
     )
+    from skfusion.ehr.rebinding import with_events as with_events
     from skfusion.ehr.sources.fhir import read_fhir as read_fhir
     from skfusion.ehr.sources.meds import read_meds as read_meds
     from skfusion.ehr.sources.mimic import read_mimic as read_mimic
@@ -82,6 +83,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "conversion",
             "plain_unit",
         ],
+        "skfusion.ehr.rebinding": ["with_events"],
         "skfusion.ehr.sources.fhir": ["read_fhir"],
         "skfusion.ehr.sources.meds": ["read_meds"],
         "skfusion.ehr.sources.mimic": ["read_mimic"],

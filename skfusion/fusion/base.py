@@ -22,6 +22,7 @@ from sklearn.utils.validation import (
 
 from skfusion._validation import check_option, check_weights, did_you_mean
 from skfusion.cohort import TrainingData, as_pandas, check_groups
+from skfusion.ehr.rebinding import with_events
 from skfusion.ehr.tabular.encoder import TabularEncoder
 from skfusion.modality import (
     Modality,
@@ -107,6 +108,7 @@ class ModalityParameters(BaseEstimator):
         ValueError
             If a parameter does not exist.
         """
+        self._warn_of_new_events(params)
         self._set_in_defaults(params)
         if "modalities" in params:
             self.modalities = params.pop("modalities")
@@ -123,6 +125,18 @@ class ModalityParameters(BaseEstimator):
             ]
         super().set_params(**params)
         return self
+
+    def _warn_of_new_events(self, params: Mapping[str, Any]) -> None:
+        """Warn that a fitted model keeps its events until the next fit."""
+        names = [key for key in params if key.endswith("__events")]
+        if names and hasattr(self, "modalities_"):
+            warnings.warn(
+                f"{type(self).__name__}: {', '.join(map(repr, names))} takes effect at "
+                "the next fit. To predict for other events with this fitted model, use "
+                "skfusion.ehr.with_events(model, store).",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _set_in_defaults(self, params: dict[str, Any]) -> None:
         """Replace nested parameters of a default estimator by the estimator itself."""
@@ -230,6 +244,25 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         names = [modality.name for modality in self._modalities]
         mask = presence_mask(self._modalities, self._read_cohort(X))
         return pd.DataFrame(mask, columns=names, index=getattr(X, "index", None))
+
+    def with_events(self, events: Any) -> Self:
+        """Return a copy of the fitted model that reads other events.
+
+        Parameters
+        ----------
+        events : EventStore, path or mapping of str to EventStore or path
+            The other events, or those of some modalities by name.
+
+        Returns
+        -------
+        estimator
+            The copy. It shares what was learned with this model.
+
+        See Also
+        --------
+        skfusion.ehr.with_events : The same for any estimator around a fusion.
+        """
+        return with_events(self, events)
 
     def _log(self, message: str) -> None:
         logger.info("%s: %s", type(self).__name__, message)

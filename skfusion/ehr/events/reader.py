@@ -91,9 +91,9 @@ class EventFiles:
         except (FileNotFoundError, NotADirectoryError):
             raise FileNotFoundError(
                 f"EventStore: got a folder without events, {folder}. Write them again "
-                "with EventStore.from_frame or another from_ method. For a fitted "
-                "model, set another store with set_params(events=store) of the "
-                "transformer."
+                "with EventStore.from_frame or another from_ method. To predict for "
+                "other events with a fitted model, use skfusion.ehr.with_events(model, "
+                "store)."
             ) from None
         stamps = about.get("stamps")
         if not isinstance(about.get("fingerprint"), str) or not isinstance(

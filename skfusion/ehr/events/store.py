@@ -657,7 +657,8 @@ def _check_fingerprint(place: Path, found: str, wanted: str | None) -> None:
         raise ValueError(
             f"EventStore: got events in {place} that do not match the fingerprint "
             "of this store, or of a model that contains it. Write the original "
-            "events again, or set the new store with set_params."
+            "events again. To predict for other events with a fitted model, use "
+            "skfusion.ehr.with_events(model, store)."
         )
 
 

@@ -227,9 +227,9 @@ def _places(
         raise ValueError(
             f"{owner}: got subjects without events in {missing.sum()} of "
             f"{len(missing)} rows (row positions {positions}). Check that the ids in "
-            f"{name!r} and in the events ({known.dtype}) are the same kind of id, and "
-            "that the events are those of these subjects: for a fitted model, set "
-            "another store with set_params(events=store) of the fitted transformer. If "
+            f"{name!r} and in the events ({known.dtype}) are the same kind of id. A "
+            "fitted model reads the store that it was fitted with: to predict for "
+            "subjects of another store, use skfusion.ehr.with_events(model, store). If "
             "these subjects really have no events, pass unknown_subject='empty'."
         )
     return places

@@ -15,6 +15,7 @@ import pytest
 from sklearn.base import clone
 
 from skfusion import EventStore, EventWindows
+from skfusion.ehr import with_events
 from skfusion.ehr.events import folders
 
 
@@ -226,10 +227,10 @@ def test_a_pickle_loads_without_its_store(tmp_path):
     loaded = pickle.loads(content)
     assert "missing" in repr(loaded.events)
     assert clone(loaded).events is loaded.events
-    with pytest.raises(FileNotFoundError, match=r"set_params\(events=store\)"):
+    with pytest.raises(FileNotFoundError, match=r"with_events\(model, store\)"):
         loaded.transform(X)
     moved = EventStore(tmp_path / "elsewhere", store.fingerprint)
-    np.testing.assert_array_equal(loaded.set_params(events=moved).transform(X), wanted)
+    np.testing.assert_array_equal(with_events(loaded, moved).transform(X), wanted)
     again = pickle.loads(content)
     EventStore.from_frame(table(), tmp_path / "store")  # Not yet there when loaded.
     np.testing.assert_array_equal(again.transform(X), wanted)
