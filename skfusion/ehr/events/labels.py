@@ -30,6 +30,7 @@ __all__ = [
 #: File of the names in the folder of a store.
 LABELS = "labels.json"
 SEPARATOR = "__"  # Between the parts of a feature name.
+INDICATOR = "missingindicator_"  # Before the feature in names of MissingIndicator.
 
 
 def check_labels(labels: Any, owner: str) -> None:
@@ -213,10 +214,12 @@ def _readable(name: str, labels: Mapping[str, str]) -> str:
     # A code may contain the separator, so that the longest one is taken.
     spans = ((i, i + size) for size in range(n, 0, -1) for i in range(n - size + 1))
     for start, stop in spans:
-        code = SEPARATOR.join(parts[start:stop])
+        given = SEPARATOR.join(parts[start:stop])
+        code = given if given in labels else given.removeprefix(INDICATOR)
         label = labels.get(code)
         if isinstance(label, str) and label:
             before = "".join(part + SEPARATOR for part in parts[:start])
+            before += given.removesuffix(code)
             shown = f"{before}{label} ({code})"
             return " ".join([shown, *reversed(parts[stop:])])
     return name

@@ -249,6 +249,9 @@ FEATURES = {
     "*__1d__count": "*__1d__count",
     "odd__code__all__count": "Odd (odd__code) count all",
     "pipe__labs__odd__code__1d__count": "pipe__labs__Odd (odd__code) count 1d",
+    "missingindicator_LAB//a__1d__slope": (
+        "missingindicator_Anion Gap (LAB//a) slope 1d"
+    ),
     "age": "age",
     "labs__present": "labs__present",
     "": "",
