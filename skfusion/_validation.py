@@ -48,7 +48,7 @@ def check_weights(sample_weight: Any, n_rows: int, owner: str) -> np.ndarray:
     Parameters
     ----------
     sample_weight : array-like of shape (n_rows,) or float
-        The weights. A single number is used for all rows.
+        The weights. A single number above 0 is used for all rows.
     n_rows : int
         Expected number of weights.
     owner : str
@@ -69,8 +69,11 @@ def check_weights(sample_weight: Any, n_rows: int, owner: str) -> np.ndarray:
     >>> check_weights([1, 0, 2], 3, "EarlyFusionClassifier").tolist()
     [1.0, 0.0, 2.0]
     """
-    if np.isscalar(sample_weight):
-        return np.full(n_rows, float(sample_weight))  # type: ignore[arg-type]
+    if np.isscalar(sample_weight) or getattr(sample_weight, "shape", None) == ():
+        check_number(
+            sample_weight, "sample_weight", owner, low=0, exclude_low=True, also="array"
+        )
+        return np.full(n_rows, float(sample_weight))
     weights = np.asarray(sample_weight, dtype=np.float64)
     if weights.shape != (n_rows,):
         raise ValueError(
@@ -264,6 +267,9 @@ def refuse_unknown_table(X: Any, estimator_name: str) -> None:
         return
     root = roots[0]
     remedy = _CONVERSIONS.get(root)
+    if root == "pyarrow":  # tables that are not in memory
+        readers = ("read_all", "to_table")
+        remedy = next((f".{name}()" for name in readers if hasattr(X, name)), None)
     if remedy is None and root not in ("polars", "pyarrow", "numpy"):
         # A table of any other package has columns and a way to pandas.
         ways = ("to_pandas", "toPandas", "to_pandas_df", "to_df", "compute", "collect")

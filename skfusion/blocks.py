@@ -6,6 +6,7 @@ The other rows of its block are NaN.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,7 +27,13 @@ from skfusion.pipelines import (
     transform_steps,
 )
 
-__all__ = ["Blocks", "ModalityBlocks", "located_errors"]
+__all__ = [
+    "Blocks",
+    "ModalityBlocks",
+    "check_finite_block",
+    "located_errors",
+    "weighted_means",
+]
 
 
 @dataclass(frozen=True)
@@ -122,9 +129,10 @@ class ModalityBlocks:
             if len(rows) == 0:
                 arrays[modality.name] = np.full((len(X), width), np.nan)
                 continue
-            with located_errors(modality, rows):
+            with located_errors(modality, rows, X):
                 part = modality.select(X.iloc[rows])
                 values = transform_steps(modality.transformer, part, width=width)
+                check_finite_block(values)
             arrays[modality.name] = _scatter(values, rows, len(X), modality)
         return Blocks(arrays, _refine(mask, arrays))
 
@@ -148,17 +156,24 @@ def _fit_block(
     of_rows = {
         key: None if value is None else value[rows] for key, value in metadata.items()
     }
-    with located_errors(modality, rows):
+    with located_errors(modality, rows, X):
         values = fit_transform_steps(
             transformer, modality.select(X.iloc[rows]), target, of_rows
         )
+        check_finite_block(values)
     modality = replace(modality, transformer=transformer)
     return modality, _scatter(values, rows, len(X), modality)
 
 
 @contextmanager
-def located_errors(modality: Modality, rows: np.ndarray) -> Iterator[None]:
-    """Add the modality and the row position in the cohort to a transformer's error."""
+def located_errors(
+    modality: Modality, rows: np.ndarray, X: pd.DataFrame | None = None
+) -> Iterator[None]:
+    """Add the modality and the row position in the cohort to a transformer's error.
+
+    If the cohort `X` is given, an error about infinite values also names the columns
+    that contain them.
+    """
     try:
         with of_modality(modality.name):
             yield
@@ -169,8 +184,98 @@ def located_errors(modality: Modality, rows: np.ndarray) -> Iterator[None]:
             # The transformer receives a subset of the rows, the user passed all rows.
             error.row = int(rows[row])  # type: ignore[union-attr]
             text = text.replace(f"row position {row}:", f"row position {rows[row]}:")
+        if X is not None and re.search(r"\binf(init|\b)", text, re.IGNORECASE):
+            text += _infinite_columns(X.iloc[rows][list(modality.columns)])
         error.args = (f"In {modality.label}: {text}",)
         raise
+
+
+def _infinite_columns(part: pd.DataFrame) -> str:
+    """Return which columns have infinite values, as a sentence for a message."""
+    found = []
+    infinite = np.zeros(len(part), dtype=bool)
+    for label in part.columns:
+        column = part[label]
+        if not pd.api.types.is_numeric_dtype(column):
+            column = pd.to_numeric(column, errors="coerce")
+        here = np.isinf(np.asarray(column, dtype=np.float64))
+        infinite |= here
+        if here.any():
+            found.append(f"{label!r} ({here.sum()} rows)")
+    if not found:
+        return ""
+    more = f" and {len(found) - 5} more columns" if len(found) > 5 else ""
+    rows = np.flatnonzero(infinite)
+    return (
+        f" Infinite values are in {', '.join(found[:5])}{more}, first at row "
+        f"position(s) {part.index[rows[:5]].tolist()}. Replace them, e.g. by NaN for "
+        "unknown: X.replace([numpy.inf, -numpy.inf], numpy.nan)."
+    )
+
+
+def check_finite_block(values: Any) -> None:
+    """Check that features have no infinite values. NaN is a missing value.
+
+    Parameters
+    ----------
+    values : array-like or sparse matrix of n rows
+        Output of the transformer of a modality.
+
+    Raises
+    ------
+    ValueError
+        If a value is infinite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.blocks import check_finite_block
+    >>> check_finite_block(np.array([[1.0, np.nan]]))
+    >>> check_finite_block(np.array([[1.0, np.inf], [2.0, 0.0]]))
+    Traceback (most recent call last):
+    ValueError: the features are infinite in 1 of 2 rows.
+    """
+    if scipy.sparse.issparse(values):
+        values = values.tocoo()
+        infinite = np.unique(values.row[np.isinf(values.data)])
+        n_rows, n_infinite = values.shape[0], len(infinite)
+    else:
+        values = np.asarray(values)
+        if values.dtype.kind not in "fc" or values.ndim == 0:
+            return
+        n_rows = len(values)
+        n_infinite = int(np.isinf(values.reshape(n_rows, -1)).any(axis=1).sum())
+    if n_infinite:
+        raise ValueError(f"the features are infinite in {n_infinite} of {n_rows} rows.")
+
+
+def weighted_means(block: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
+    """Return the mean of the known values of each column, and 0 without any.
+
+    Parameters
+    ----------
+    block : ndarray of shape (n_samples, n_features)
+        Features. NaN is a missing value.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights of the rows.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_features,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.blocks import weighted_means
+    >>> block = np.array([[1.0, np.nan], [4.0, 5.0], [9.0, np.nan]])
+    >>> weighted_means(block, np.array([2.0, 1.0, 0.0])).tolist()
+    [2.0, 5.0]
+    """
+    known = ~np.isnan(block)
+    weights = np.ones(len(block)) if sample_weight is None else sample_weight
+    totals = weights @ np.where(known, block, 0.0)
+    counts = weights @ known
+    return np.divide(totals, counts, out=np.zeros(len(counts)), where=counts > 0)
 
 
 def _scatter(

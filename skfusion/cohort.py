@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse
 from sklearn.utils.validation import column_or_1d
 
+from skfusion._image_cells.recognition import inspect_cells
 from skfusion._validation import (
     check_unique_labels,
     first_unhashable,
     refuse_unknown_table,
 )
-from skfusion.modality import find_column_roles, missing_column_message
+from skfusion.modality import Modality, find_column_roles, one_label
+from skfusion.pipelines import looks_up_by
 
-__all__ = ["TrainingData", "as_pandas", "check_groups", "warn_repeated_ids"]
+__all__ = [
+    "TrainingData",
+    "as_pandas",
+    "check_groups",
+    "column_of_role",
+    "column_or_ids",
+    "warn_of_id_features",
+    "warn_repeated_ids",
+]
 
 
 @dataclass(frozen=True)
@@ -59,8 +71,67 @@ class TrainingData:
         )
 
 
+def column_of_role(column: Any, role: str, frame: pd.DataFrame, owner: str) -> Any:
+    """Return the label of a column that a parameter of a constructor names.
+
+    Parameters
+    ----------
+    column : column label or int
+        Label or position of the column.
+    role : str
+        Name of the parameter, used in messages.
+    frame : DataFrame of shape (n_samples, n_columns)
+        The cohort.
+    owner : str
+        Name of the estimator, used in messages.
+
+    Returns
+    -------
+    column label
+
+    Raises
+    ------
+    TypeError
+        If values are given instead of a column.
+    ValueError
+        If the column does not exist, or an integer is the position of one column and
+        the label of another.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.cohort import column_of_role
+    >>> X = pd.DataFrame({"age": [61, 48], "patient_id": ["a", "b"]})
+    >>> column_of_role(1, "groups", X, "EarlyFusionClassifier")
+    'patient_id'
+    """
+    if not isinstance(column, Hashable):
+        remedy = ""
+        if role == "groups":
+            remedy = " Pass the patient ids to fit, fit(X, y, groups=...)."
+        raise TypeError(
+            f"{owner}: {role} must be the name of a column of X or None, got "
+            f"{type(column).__name__}.{remedy}"
+        )
+    return one_label(column, frame, owner=owner, where=f"{role}= names")
+
+
+def column_or_ids(groups: Any) -> tuple[Any, Any]:
+    """Split an argument that is a column or patient ids into ``(column, ids)``.
+
+    Examples
+    --------
+    >>> from skfusion.cohort import column_or_ids
+    >>> column_or_ids("patient_id"), column_or_ids([1, 1, 2])
+    (('patient_id', None), (None, [1, 1, 2]))
+    """
+    if isinstance(groups, str) or not hasattr(groups, "__iter__"):
+        return groups, None
+    return None, groups
+
+
 def check_groups(
-    groups: Any, frame: pd.DataFrame, *, column: str | None, owner: str
+    groups: Any, frame: pd.DataFrame, *, column: Any, owner: str
 ) -> np.ndarray | None:
     """Check patient ids and encode them as integers.
 
@@ -70,8 +141,8 @@ def check_groups(
         Patient ids. None takes them from `column`.
     frame : DataFrame of shape (n_samples, n_columns)
         The cohort.
-    column : str or None
-        Name of the column with the patient ids.
+    column : column label, int or None
+        Label or position of the column with the patient ids.
     owner : str
         Name of the estimator, used in messages.
 
@@ -87,7 +158,8 @@ def check_groups(
         If the column does not exist, an id is missing, or the number of ids differs
         from the number of rows.
     TypeError
-        If an id is a list or another object that cannot be compared.
+        If an id is a list or another object that cannot be compared, or values are
+        given as `column`.
 
     Examples
     --------
@@ -103,12 +175,7 @@ def check_groups(
         warn_repeated_ids(frame, owner)
         return None
     if groups is None:
-        if column not in frame.columns:
-            raise ValueError(
-                missing_column_message(
-                    column, frame, owner=owner, name="groups"
-                ).replace("modality 'groups' needs", "groups= names")
-            )
+        column = column_of_role(column, "groups", frame, owner)
         groups = frame[column]
     where = "groups" if column is None else f"groups column {column!r}"
     values = pd.Series(_one_dimensional(groups, where, owner))
@@ -161,9 +228,107 @@ def warn_repeated_ids(frame: pd.DataFrame, owner: str) -> None:
                 f"one patient can end up on both sides of a split. Pass "
                 f"groups={column!r}.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
             return
+
+
+def warn_of_id_features(
+    modalities: Iterable[Modality],
+    frame: pd.DataFrame,
+    patients: np.ndarray | None,
+    owner: str,
+    *,
+    stacklevel: int = 2,
+) -> None:
+    """Warn if a feature has one value per patient, and another for each patient.
+
+    Only whole numbers and text can be ids. Columns that a transformer receives as a
+    `Series`, such as texts and images, and those of modalities that look up events of
+    the patients are no features.
+
+    Parameters
+    ----------
+    modalities : iterable of Modality
+        The modalities.
+    frame : DataFrame of shape (n_samples, n_columns)
+        The cohort.
+    patients : ndarray of int of shape (n_samples,) or None
+        Number of the patient of each row.
+    owner : str
+        Name of the estimator, used in the message.
+    stacklevel : int, default=2
+        Stack level of the warning, relative to the caller.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion.cohort import warn_of_id_features
+    >>> from skfusion.modality import Modality
+    >>> X = pd.DataFrame({"number": [70, 71, 70, 72], "age": [61, 48, 62, 48]})
+    >>> labs = Modality("labs", StandardScaler(), ("number", "age"))
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_of_id_features([labs], X, np.array([0, 1, 0, 2]), "cohort")
+    >>> str(caught[0].message)[:48]
+    "cohort: column 'number' of modality 'labs' has o"
+    """
+    if patients is None or len(np.unique(patients)) in (1, len(patients)):
+        return
+    for modality in modalities:
+        columns = modality.columns
+        keys = any(looks_up_by(modality.transformer, column) for column in columns)
+        for column in () if keys or modality.scalar else columns:
+            if not _is_partition(frame[column], patients):
+                continue
+            warnings.warn(
+                f"{owner}: column {column!r} of modality {modality.name!r} has one "
+                "value for each patient (groups) and a different one for every "
+                "patient, as a patient id has. If it is an id, leave it out of the "
+                "modality.",
+                UserWarning,
+                stacklevel=stacklevel + 1,
+            )
+
+
+def _is_partition(column: pd.Series, patients: np.ndarray) -> bool:
+    """Return whether whole numbers or texts are equal exactly for equal patients."""
+    values = column.dropna()
+    head = values.iloc[: 2 * PARTITION_ROWS]
+    if len(values) < len(column) or not _can_be_id(head):
+        return False
+    try:
+        # Most columns differ in the first rows, without a look at all of them.
+        if not _same_partition(head, patients[: len(head)]):
+            return False
+        return _can_be_id(values) and _same_partition(values, patients)
+    except TypeError:  # lists and other cells that cannot be compared
+        return False
+
+
+PARTITION_ROWS = 50
+
+
+def _same_partition(values: pd.Series, patients: np.ndarray) -> bool:
+    codes = pd.factorize(values)[0]
+    pairs = len(set(zip(codes.tolist(), patients.tolist(), strict=True)))
+    return len(set(codes.tolist())) == pairs == len(np.unique(patients))
+
+
+def _can_be_id(values: pd.Series) -> bool:
+    types = pd.api.types
+    if types.is_bool_dtype(values) or types.is_complex_dtype(values):
+        return False
+    if types.is_numeric_dtype(values):
+        numbers = values.to_numpy(dtype=np.float64)
+        return bool((numbers == np.floor(numbers)).all())
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return True
+    whole = all(isinstance(cell, str | int | np.integer) for cell in values)
+    return whole and not inspect_cells(values).has_paths
 
 
 def as_pandas(X: Any, owner: str = "skfusion") -> pd.DataFrame | None:
@@ -184,7 +349,7 @@ def as_pandas(X: Any, owner: str = "skfusion") -> pd.DataFrame | None:
     Raises
     ------
     TypeError
-        If `X` is a table of another package.
+        If `X` is a table of another package, a dict or a list of dicts.
     ValueError
         If column labels are not unique, or missing.
 
@@ -198,13 +363,14 @@ def as_pandas(X: Any, owner: str = "skfusion") -> pd.DataFrame | None:
     True
     """
     refuse_unknown_table(X, owner)
+    _refuse_records(X, owner)
     root = type(X).__module__.partition(".")[0]
     if root == "pyarrow" and hasattr(X, "to_pandas") and hasattr(X, "num_columns"):
         check_unique_labels(X.schema.names, owner)
         X = X.to_pandas()
     if isinstance(X, pd.DataFrame):
         check_unique_labels(list(X.columns), owner)
-        return X
+        return _with_dense_gaps(X)
     if root == "polars" and hasattr(X, "get_column"):
         columns = {}
         for name in X.columns:
@@ -213,3 +379,45 @@ def as_pandas(X: Any, owner: str = "skfusion") -> pd.DataFrame | None:
             columns[name] = column.to_numpy() if numeric else column.to_list()
         return pd.DataFrame(columns)
     return None
+
+
+def _refuse_records(X: Any, owner: str) -> None:
+    """Raise an error for containers of named values that are not tables."""
+    found, remedy = (
+        f"{type(X).__module__}.{type(X).__qualname__}",
+        "pandas.DataFrame(X)",
+    )
+    if found.startswith("xarray."):
+        remedy = "X.to_pandas()" if hasattr(X, "dtype") else "X.to_dataframe()"
+    elif isinstance(X, list | tuple) and len(X) and isinstance(X[0], Mapping):
+        found = f"a {type(X).__name__} of {type(X[0]).__name__}"
+    elif isinstance(X, Mapping) and not scipy.sparse.issparse(X):  # dok_array is one
+        found = type(X).__name__
+    else:
+        return
+    raise TypeError(
+        f"{owner}: X must be a table with one row per case or an array, got {found}. "
+        f"Convert it with {remedy} first."
+    )
+
+
+def _with_dense_gaps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame whose sparse columns all leave out zeros.
+
+    A column that leaves out NaN or another value is stored densely, because
+    scikit-learn reads only zeros as left out.
+    """
+    if not any(isinstance(kind, pd.SparseDtype) for kind in frame.dtypes.unique()):
+        return frame
+    dense = {
+        position: pd.Series(np.asarray(frame.iloc[:, position]), index=frame.index)
+        for position, kind in enumerate(frame.dtypes)
+        if isinstance(kind, pd.SparseDtype) and kind.fill_value != 0
+    }
+    if not dense:
+        return frame
+    columns = [
+        dense.get(position, frame.iloc[:, position])
+        for position in range(frame.shape[1])
+    ]
+    return pd.concat(columns, axis=1).set_axis(frame.columns, axis=1)

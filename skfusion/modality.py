@@ -15,15 +15,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfusion._fitting.passthrough import Passthrough
 from skfusion._image_cells.recognition import (
     CellInspection,
     cell_presence,
     inspect_cells,
     is_image_cell,
+    may_hold_objects,
 )
 from skfusion._validation import did_you_mean
 
 __all__ = [
+    "ColumnLabels",
     "ColumnRoles",
     "Modality",
     "cell_presence",
@@ -31,13 +34,33 @@ __all__ = [
     "find_column_roles",
     "infer_columns",
     "infer_modality_columns",
+    "is_dropped",
     "is_image_cell",
     "missing_column_message",
+    "one_label",
     "presence_mask",
 ]
 
+# Strings that ColumnTransformer takes in place of a transformer.
+PLACEHOLDERS = ("passthrough", "drop")
 ID_NAMES = ("id", "mrn", "pid", "patient", "subject", "person", "case", "accession")
 ID_SUFFIXES = ("_id", "_uid", "_mrn", "_key")
+
+
+@dataclass(frozen=True)
+class ColumnLabels:
+    """Column labels of a modality that are not read as positions.
+
+    Attributes
+    ----------
+    labels : tuple of column labels
+        Labels of the columns.
+    scalar : bool
+        Whether the transformer receives a 1-D `Series`.
+    """
+
+    labels: tuple[Any, ...]
+    scalar: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +89,13 @@ class Modality:
         """Return the columns of the modality: a series if `scalar`, else a frame."""
         return X[self.columns[0]] if self.scalar else X[list(self.columns)]
 
+    def as_triple(self) -> tuple[str, Any, Any]:
+        """Return ``(name, transformer, columns)``, which any table resolves alike."""
+        columns: Any = ColumnLabels(self.columns, self.scalar)
+        if all(isinstance(column, str) for column in self.columns):
+            columns = self.columns[0] if self.scalar else list(self.columns)
+        return (self.name, self.transformer, columns)
+
     @property
     def label(self) -> str:
         """Name, transformer and columns of the modality, as used in messages."""
@@ -83,9 +113,11 @@ def check_modalities(
     Parameters
     ----------
     modalities : list of (str, estimator, columns)
-        The columns are a label (scalar string or position), a list of labels, a
-        slice, a boolean mask or a callable that takes `X`. A column can belong to
-        several modalities.
+        The second element is an estimator, ``"passthrough"`` or ``"drop"``. The
+        columns are a label (scalar string or position), a list of labels, a slice, a
+        boolean mask or a callable that takes `X`. Integers are positions, as in
+        `ColumnTransformer`. They can be labels if the table has no such positions. A
+        column can belong to several modalities.
     X : DataFrame of shape (n_samples, n_columns)
         The cohort.
     owner : str
@@ -96,12 +128,16 @@ def check_modalities(
     Returns
     -------
     list of Modality
+        The modalities that are not dropped. ``"passthrough"`` is a transformer that
+        returns numeric columns unchanged. The columns of a dropped modality are not
+        resolved and need not exist.
 
     Raises
     ------
     ValueError
-        If the list is empty, a name is used twice or is not allowed, or a column does
-        not exist.
+        If the list is empty, all modalities are dropped, a name is used twice or is
+        not allowed, a column does not exist, or integers are positions of some columns
+        and labels of others.
     TypeError
         If an entry is not a triple, or its second element is not an estimator.
 
@@ -111,16 +147,33 @@ def check_modalities(
     >>> from sklearn.preprocessing import StandardScaler
     >>> from skfusion.modality import check_modalities
     >>> X = pd.DataFrame({"age": [61, 48], "crp": [3.0, 12.0], "site": ["a", "b"]})
-    >>> check_modalities([("labs", StandardScaler(), ["age", "crp"])], X,
-    ...                  owner="EarlyFusionClassifier", reserved=())[0].columns
-    ('age', 'crp')
+    >>> triples = [("labs", StandardScaler(), ["age", "crp"]), ("site", "drop", [2])]
+    >>> found = check_modalities(
+    ...     triples, X, owner="EarlyFusionClassifier", reserved=()
+    ... )
+    >>> [(modality.name, modality.columns) for modality in found]
+    [('labs', ('age', 'crp'))]
     """
     entries = _check_triples(modalities, owner=owner, reserved=set(reserved))
     resolved: list[Modality] = []
     for name, transformer, columns in entries:
+        if is_dropped(transformer):
+            continue
+        if isinstance(transformer, str):
+            transformer = Passthrough()
         labels, scalar = _resolve_columns(columns, X, owner=owner, name=name)
         resolved.append(Modality(name, transformer, labels, scalar))
+    if not resolved:
+        raise ValueError(
+            f"{owner}: all {len(entries)} modalities are 'drop', so there is nothing "
+            "to learn from. Give at least one of them a transformer."
+        )
     return resolved
+
+
+def is_dropped(transformer: Any) -> bool:
+    """Return whether the second element of a triple is ``"drop"``."""
+    return isinstance(transformer, str) and transformer == "drop"
 
 
 def _check_triples(
@@ -148,10 +201,15 @@ def _check_triples(
         name, transformer, _ = entry
         _check_name(name, owner=owner, taken=names, reserved=reserved)
         names.add(name)
+        if isinstance(transformer, str) and transformer in PLACEHOLDERS:
+            continue
         if not hasattr(transformer, "fit") or not hasattr(transformer, "get_params"):
+            found = type(transformer).__name__
+            found = repr(transformer) if isinstance(transformer, str) else found
             raise TypeError(
                 f"{owner}: modality {name!r} needs a scikit-learn transformer or "
-                f"estimator as its second element, got {type(transformer).__name__}."
+                "estimator, 'passthrough' or 'drop' as its second element, got "
+                f"{found}."
             )
     return [(name, transformer, columns) for name, transformer, columns in entries]
 
@@ -178,21 +236,28 @@ def _check_name(name: Any, *, owner: str, taken: set[str], reserved: set[str]) -
 def _resolve_columns(
     columns: Any, X: pd.DataFrame, *, owner: str, name: str
 ) -> tuple[tuple[Any, ...], bool]:
+    where = f"modality {name!r} needs"
     if callable(columns):
         columns = columns(X)
-    scalar = isinstance(columns, (str, int, np.integer)) or (
-        np.isscalar(columns) and not isinstance(columns, bool)
-    )
+    if isinstance(columns, ColumnLabels):
+        for label in columns.labels:
+            if label not in X.columns:
+                raise ValueError(
+                    missing_column_message(label, X, owner=owner, name=name)
+                )
+        return columns.labels, columns.scalar
+    several = hasattr(columns, "__iter__") and not isinstance(columns, (str, bytes))
+    scalar = not several and not isinstance(columns, slice)
     if scalar:
-        labels = [_one_label(columns, X, owner=owner, name=name)]
+        labels = [one_label(columns, X, owner=owner, where=where)]
     elif isinstance(columns, slice):
         labels = _slice_labels(columns, X)
     else:
         parts = list(columns)
         if parts and all(isinstance(part, (bool, np.bool_)) for part in parts):
-            labels = list(X.columns[np.asarray(parts, dtype=bool)])
+            labels = _masked_labels(parts, X, owner=owner, name=name)
         else:
-            labels = [_one_label(part, X, owner=owner, name=name) for part in parts]
+            labels = _labels(parts, X, owner=owner, where=where)
     if not labels:
         raise ValueError(
             f"{owner}: modality {name!r} selects no column of X. Select at least one "
@@ -209,12 +274,94 @@ def _slice_labels(columns: slice, X: pd.DataFrame) -> list[Any]:
     return list(X.columns[columns])
 
 
-def _one_label(column: Any, X: pd.DataFrame, *, owner: str, name: str) -> Any:
-    if column in X.columns:
-        return column
-    if isinstance(column, (int, np.integer)) and -X.shape[1] <= column < X.shape[1]:
-        return X.columns[int(column)]
-    raise ValueError(missing_column_message(column, X, owner=owner, name=name))
+def _masked_labels(
+    mask: list[Any], X: pd.DataFrame, *, owner: str, name: str
+) -> list[Any]:
+    if len(mask) != X.shape[1]:
+        raise ValueError(
+            f"{owner}: the boolean mask of modality {name!r} has {len(mask)} entries, "
+            f"but X has {X.shape[1]} columns."
+        )
+    return list(X.columns[np.asarray(mask, dtype=bool)])
+
+
+def one_label(column: Any, X: pd.DataFrame, *, owner: str, where: str) -> Any:
+    """Return the label of one column that is given by its label or its position.
+
+    Parameters
+    ----------
+    column : column label or int
+        An integer is a position, as in `ColumnTransformer`. It can be a label if the
+        table has no such position.
+    X : DataFrame of shape (n_samples, n_columns)
+        The cohort.
+    owner : str
+        Name of the estimator, used in error messages.
+    where : str
+        Begin of the message, e.g. ``"groups= names"``.
+
+    Returns
+    -------
+    column label
+
+    Raises
+    ------
+    ValueError
+        If the column does not exist, or an integer is the position of one column and
+        the label of another.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.modality import one_label
+    >>> X = pd.DataFrame({"age": [61, 48], "patient_id": [1, 1]})
+    >>> one_label(-1, X, owner="EarlyFusionClassifier", where="groups= names")
+    'patient_id'
+    """
+    return _labels([column], X, owner=owner, where=where)[0]
+
+
+def _labels(
+    columns: list[Any], X: pd.DataFrame, *, owner: str, where: str
+) -> list[Any]:
+    """Return labels, where all integers are positions or all are labels."""
+    numbers = [column for column in columns if _is_integer(column)]
+    n_columns = X.shape[1]
+    as_labels = [label for label in numbers if _is_label(label, X)]
+    by_position = all(-n_columns <= number < n_columns for number in numbers)
+    by_label = len(as_labels) == len(numbers)
+    if numbers and by_position and by_label:
+        differ = [n for n in numbers if X.columns[int(n)] != n]
+        if differ:
+            raise ValueError(
+                f"{owner}: {where} column {differ[0]!r}, which is the position of "
+                f"column {X.columns[int(differ[0])]!r} and also the label of another "
+                "column. Integers are positions, as in ColumnTransformer. Make the "
+                "labels text, X.columns = X.columns.astype(str), and name the columns."
+            )
+    found = []
+    for column in columns:
+        if _is_integer(column) and by_position:
+            found.append(X.columns[int(column)])
+        elif _is_label(column, X):
+            found.append(column)
+        else:
+            message = missing_column_message(column, X, owner=owner, name="")
+            raise ValueError(message.replace("modality '' needs", where))
+    return found
+
+
+def _is_integer(column: Any) -> bool:
+    return isinstance(column, (int, np.integer)) and not isinstance(column, bool)
+
+
+def _is_label(column: Any, X: pd.DataFrame) -> bool:
+    if isinstance(column, bool):  # equal to 0 or 1, which can be labels
+        return any(label is column for label in X.columns)
+    try:
+        return column in X.columns
+    except TypeError:  # not hashable
+        return False
 
 
 def missing_column_message(
@@ -439,8 +586,18 @@ def presence_mask(modalities: Sequence[Modality], X: pd.DataFrame) -> np.ndarray
     ndarray of bool of shape (n_samples, M)
         True where the modality is present.
     """
-    mask = np.zeros((len(X), len(modalities)), dtype=bool)
-    for j, modality in enumerate(modalities):
-        for column in modality.columns:
-            mask[:, j] |= cell_presence(X[column])
-    return mask
+    # All columns together, because pandas takes long for each of many columns.
+    filled = X.notna().to_numpy(dtype=bool)
+    position: dict[Any, int] = {column: j for j, column in enumerate(X.columns)}
+    kinds = {kind: may_hold_objects(kind) for kind in X.dtypes.unique()}
+    used = {column for modality in modalities for column in modality.columns}
+    if any(kinds.values()):
+        filled = filled.copy()  # pandas may return a read-only view
+        for column, kind in X.dtypes.items():
+            if kinds[kind] and column in used:  # Text and lists can be empty.
+                filled[:, position[column]] = cell_presence(X[column])
+    mask = [
+        filled[:, [position[column] for column in modality.columns]].any(axis=1)
+        for modality in modalities
+    ]
+    return np.column_stack(mask) if mask else np.zeros((len(X), 0), dtype=bool)

@@ -354,7 +354,8 @@ def unreadable_rows(Z: Any) -> np.ndarray:
     ndarray of bool of shape (n_samples,)
         All False if `Z` is sparse, not 2-D or not of a float type.
     """
-    if scipy.sparse.issparse(Z) or getattr(Z, "ndim", 0) != 2 or Z.shape[1] == 0:
+    # A polars frame has a shape, but no number of dimensions.
+    if scipy.sparse.issparse(Z) or len(getattr(Z, "shape", ())) != 2 or not Z.shape[1]:
         return np.zeros(count_rows(Z), dtype=bool)
     values = np.asarray(Z)
     if values.dtype.kind != "f":

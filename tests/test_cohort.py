@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import scipy.sparse
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 from skfusion import (
     EarlyFusionClassifier,
@@ -120,6 +123,68 @@ def test_an_image_column_of_pyarrow(tmp_path):
     for column in (table, table["scan"]):
         with pytest.raises(ValueError, match="1 of the 1 cells"):
             ImageEmbedder(store=None).fit_transform(column)
+
+
+@pytest.mark.parametrize("taker", ["fusion", "comparison", "tabular", "scaler"])
+@pytest.mark.parametrize(
+    ("records", "found", "remedy"),
+    [
+        (FRAME.to_dict("list"), "dict", "pandas.DataFrame"),
+        (FRAME.to_dict("records"), "a list of dict", "pandas.DataFrame"),
+        (
+            table_of("xarray.core.dataset", "Dataset", to_dataframe=method),
+            "xarray.core.dataset.Dataset",
+            "X.to_dataframe",
+        ),
+        (
+            table_of("xarray.core.dataarray", "DataArray", dtype=np.dtype(float)),
+            "xarray.core.dataarray.DataArray",
+            "X.to_pandas",
+        ),
+    ],
+)
+def test_named_values_that_are_no_table(records, found, remedy, taker):
+    message = rf"or an array, got {found}. Convert it with {remedy}\("
+    with pytest.raises(TypeError, match=message):
+        TAKERS[taker](records)
+
+
+def test_sparse_arrays_that_are_dictionaries_of_keys():
+    dok = scipy.sparse.dok_array(np.eye(40))
+    with pytest.raises(TypeError, match="[Ss]parse"):
+        EarlyFusionClassifier().fit(dok, Y)
+
+
+def test_arrow_tables_that_are_not_in_memory():
+    table = pa.Table.from_pandas(FRAME)
+    with pytest.raises(TypeError, match=r"RecordBatchReader.*\.read_all\(\)"):
+        EarlyFusionClassifier().fit(table.to_reader(), Y)
+    columns = EarlyFusionClassifier(random_state=0).fit(table, Y).feature_names_in_
+    assert columns.tolist() == ["age", "sex"]
+
+
+def test_columns_with_arrow_types():
+    arrow = pa.Table.from_pandas(FRAME).to_pandas(types_mapper=pd.ArrowDtype)
+    expected = EarlyFusionClassifier(random_state=0).fit(FRAME, Y).predict_proba(FRAME)
+    found = EarlyFusionClassifier(random_state=0).fit(arrow, Y).predict_proba(arrow)
+    np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize("fill", [np.nan, 1.0, 0.0])
+@pytest.mark.parametrize("parts", [["age"], ["age", "dense"]])
+@pytest.mark.filterwarnings("ignore:EarlyFusionClassifier. missing='auto' drops")
+def test_sparse_columns(fill, parts):
+    values = np.where(np.arange(40) % 3, np.arange(40.0), fill)
+    dense = pd.DataFrame({"age": values, "dense": np.arange(40.0)})[parts]
+    sparse = dense.assign(age=pd.arrays.SparseArray(values, fill_value=fill))
+    modalities = [("ehr", MaxAbsScaler(), parts)]
+    model = EarlyFusionClassifier(modalities, estimator=LogisticRegression())
+    expected = model.fit(dense, Y).predict_proba(dense.dropna())
+    with warnings.catch_warnings():
+        # scikit-learn's, for frames of which some columns are sparse
+        warnings.filterwarnings("ignore", "pandas.DataFrame with sparse columns")
+        found = model.fit(sparse, Y).predict_proba(sparse[dense["age"].notna()])
+    np.testing.assert_allclose(found, expected)
 
 
 # ------------------------------------------------------------------ labels

@@ -12,6 +12,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skfusion.blocks import ModalityBlocks
 from skfusion.modality import (
     Modality,
+    cell_presence,
     check_modalities,
     infer_columns,
     is_image_cell,
@@ -66,11 +67,20 @@ def test_columns_have_the_semantics_of_column_transformer(columns, labels, scala
         (7, TypeError, "must be 'auto' or a list of triples"),
         ([("ehr", StandardScaler())], TypeError, "number 0 must be a triple.*length 2"),
         ([(3, StandardScaler(), "age")], TypeError, "non-empty string, got int"),
-        ([("ehr", "scale", "age")], TypeError, "'ehr' needs a scikit-learn.*got str"),
+        (
+            [("ehr", "scale", "age")],
+            TypeError,
+            "'ehr' needs a scikit-learn.*got 'scale'",
+        ),
         ([("a__b", StandardScaler(), "age")], ValueError, "contains '__'"),
         ([("estimator", StandardScaler(), "age")], ValueError, "parameter's name"),
         ([("ehr", StandardScaler(), "agee")], ValueError, "'agee'.*mean 'age'.*5 col"),
         ([("ehr", StandardScaler(), [9])], ValueError, "'ehr' needs column 9"),
+        ([("ehr", StandardScaler(), None)], ValueError, "'ehr' needs column None"),
+        ([("ehr", StandardScaler(), True)], ValueError, "'ehr' needs column True"),
+        ([("ehr", StandardScaler(), [["age"]])], ValueError, r"needs column \['age'\]"),
+        ([("ehr", StandardScaler(), [True])], ValueError, "mask.*1 entries.*5 columns"),
+        ([("ehr", "drop", "age")], ValueError, "all 1 modalities are 'drop'"),
         ([("ehr", StandardScaler(), [])], ValueError, "'ehr' selects no column"),
         ([("e", StandardScaler(), ["age", "age"])], ValueError, "more than once"),
     ],
@@ -94,6 +104,47 @@ def test_presence_is_not_the_same_as_a_gap():
     )
     expected = [[True, True], [False, True], [True, False]]
     np.testing.assert_array_equal(presence_mask(modalities, X), expected)
+
+
+def test_presence_of_many_columns_is_that_of_each_column():
+    rng = np.random.default_rng(0)
+    n_rows = 30
+
+    def gaps(values):
+        drawn = rng.random(n_rows) > 0.6
+        return [v if keep else None for v, keep in zip(values, drawn, strict=True)]
+
+    frame = pd.DataFrame(
+        {
+            "number": gaps(rng.normal(size=n_rows)),
+            "whole": pd.array(gaps(range(n_rows)), dtype="Int64"),
+            "flag": pd.array(gaps([True] * n_rows), dtype="boolean"),
+            "arrow": pd.array(
+                gaps(map(float, range(n_rows))), dtype="float64[pyarrow]"
+            ),
+            "date": pd.to_datetime(gaps([pd.Timestamp("2024")] * n_rows)),
+            "text": gaps(rng.choice(["", "cough"], n_rows)),
+            "kind": pd.Categorical(gaps(rng.choice(["", "a"], n_rows))),
+            "bag": pd.Series(gaps([[None], ["1.png"], []] * 10), dtype=object),
+            ("a", 1): gaps(rng.normal(size=n_rows)),
+        }
+    )
+    parts = [
+        Modality("a", None, tuple(frame.columns[:5])),
+        Modality("b", None, ("text", "number")),
+        Modality("c", None, ("bag",), scalar=True),
+        Modality("d", None, ("kind", ("a", 1))),
+    ]
+    expected = [
+        np.any([cell_presence(frame[column]) for column in part.columns], axis=0)
+        for part in parts
+    ]
+    found = presence_mask(parts, frame)
+    np.testing.assert_array_equal(found, np.column_stack(expected))
+    assert found.any(axis=0).all()
+    assert not found.all()
+    assert presence_mask(parts, frame.iloc[:0]).shape == (0, 4)
+    assert presence_mask([], frame).shape == (n_rows, 0)
 
 
 def test_empty_strings_and_empty_bags_are_absent():

@@ -294,8 +294,11 @@ def looks_like_path(text: str) -> bool:
     )
 
 
-def may_hold_objects(column: pd.Series) -> bool:
-    """Return whether cells of a column can be text, lists or other objects."""
+def may_hold_objects(column: Any) -> bool:
+    """Return whether cells of a column can be text, lists or other objects.
+
+    `column` is a `Series` or its dtype.
+    """
     types = pd.api.types
     return not (
         types.is_numeric_dtype(column)

@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validate_data
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion.ehr.events.columns import DAY, NO_TIME
 from skfusion.ehr.events.store import EventStore, as_store
 from skfusion.ehr.point_in_time.cases import CHOICES, EventTransformer, check_choices
@@ -104,6 +105,7 @@ class Demographics(EventTransformer):
         self.encoder = encoder
         self.unknown_subject = unknown_subject
 
+    @undone_on_failure
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Fit the encoder on the age and the facts of the rows.
 

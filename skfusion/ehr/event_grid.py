@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion._durations import as_microseconds
+from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import did_you_mean
 from skfusion.ehr.events.reader import EventFiles
 from skfusion.ehr.events.store import EventStore, as_store
@@ -266,6 +267,7 @@ class EventGrid(EventTransformer):
         self.unknown_subject = unknown_subject
         self.shared_subjects = shared_subjects
 
+    @undone_on_failure
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn codes, means and standard deviations from the visible events.
 

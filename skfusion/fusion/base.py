@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
-from sklearn.utils import Tags, compute_sample_weight
+from sklearn.utils import Tags
 from sklearn.utils.validation import (
     check_consistent_length,
     check_is_fitted,
@@ -21,13 +21,22 @@ from sklearn.utils.validation import (
 )
 
 from skfusion._validation import check_option, check_weights, did_you_mean
-from skfusion.cohort import TrainingData, as_pandas, check_groups
+from skfusion.cohort import (
+    TrainingData,
+    as_pandas,
+    check_groups,
+    column_of_role,
+    warn_of_id_features,
+)
 from skfusion.ehr.rebinding import with_events
 from skfusion.ehr.tabular.encoder import TabularEncoder
+from skfusion.fusion.class_weights import class_weight_of_rows
 from skfusion.modality import (
+    PLACEHOLDERS,
     Modality,
     check_modalities,
     infer_modality_columns,
+    is_dropped,
     missing_column_message,
     presence_mask,
 )
@@ -84,6 +93,8 @@ class ModalityParameters(BaseEstimator):
         if deep:
             for name, transformer in self._named_transformers():
                 params[name] = transformer
+                if isinstance(transformer, str):
+                    continue
                 nested = transformer.get_params(deep=True)
                 params.update({f"{name}__{key}": nested[key] for key in nested})
         return params
@@ -94,8 +105,9 @@ class ModalityParameters(BaseEstimator):
         Parameters
         ----------
         **params : any
-            Parameters by name, e.g. ``cxr__backbone="resnet18"``. A parameter of a
-            default estimator, e.g. ``estimator__max_depth=3`` where `estimator` is
+            Parameters by name, e.g. ``cxr__backbone="resnet18"``. The name of a
+            modality sets its transformer, ``"passthrough"`` or ``"drop"``. A parameter
+            of a default estimator, e.g. ``estimator__max_depth=3`` where `estimator` is
             None, replaces None by the default estimator with this value.
 
         Returns
@@ -123,8 +135,24 @@ class ModalityParameters(BaseEstimator):
                 (name, replaced.get(name, transformer), columns)
                 for name, transformer, columns in self.modalities
             ]
+        self._refuse_parameters_of_strings(params)
         super().set_params(**params)
         return self
+
+    def _refuse_parameters_of_strings(self, params: Mapping[str, Any]) -> None:
+        strings = {
+            name: part
+            for name, part in self._named_transformers()
+            if isinstance(part, str)
+        }
+        for key in params:
+            name, _, nested = key.partition("__")
+            if nested and name in strings:
+                raise ValueError(
+                    f"{type(self).__name__}: {key!r} cannot be set, because modality "
+                    f"{name!r} is {strings[name]!r}, which has no parameters. Set a "
+                    f"transformer in the same call, {name}=..., or before."
+                )
 
     def _warn_of_new_events(self, params: Mapping[str, Any]) -> None:
         """Warn that a fitted model keeps its events until the next fit."""
@@ -176,9 +204,14 @@ class ModalityParameters(BaseEstimator):
             if isinstance(entry, (tuple, list))
             and len(entry) == 3
             and isinstance(entry[0], str)
-            and hasattr(entry[1], "get_params")
-            and not isinstance(entry[1], type)
+            and _is_part(entry[1])
         ]
+
+
+def _is_part(transformer: Any) -> bool:
+    if isinstance(transformer, str):
+        return transformer in PLACEHOLDERS
+    return hasattr(transformer, "get_params") and not isinstance(transformer, type)
 
 
 logger = logging.getLogger("skfusion")
@@ -282,6 +315,14 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         check_is_fitted(self, "modalities_")
         return list(self._modalities)
 
+    def listed_modalities(self) -> dict[str, bool]:
+        """Return whether each modality of the user is dropped, in their order.
+
+        Parameters with one entry per modality follow this order.
+        """
+        check_is_fitted(self, "modalities_")
+        return dict(self._listed)
+
     def read_cohort(self, X: Any) -> pd.DataFrame:
         """Check a cohort and return the columns that the modalities use.
 
@@ -307,28 +348,31 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         frame = self._as_frame(X, y, reset=True)
         check_consistent_length(frame, y)
         patients = check_groups(groups, frame, column=self.groups, owner=owner)
-        modalities = self._find_modalities(frame)
-        used = [column for m in modalities for column in m.columns]
-        cohort = frame[[column for column in frame.columns if column in set(used)]]
-        validate_data(self, cohort, skip_check_array=True, reset=True)
-        self._columns = list(cohort.columns)
+        aside = self._set_aside(frame, has_ids=groups is not None)
+        modalities = self._find_modalities(frame, aside)
+        warn_of_id_features(modalities, frame, patients, owner, stacklevel=5)
+        used = {column for modality in modalities for column in modality.columns}
+        self._columns = list(frame.columns)
+        self._used = [column for column in self._columns if column in used]
         self._modalities = modalities
-        target = self._new_target(y)
-        weights = self._check_weights(sample_weight, target, len(cohort))
+        cohort = frame[self._used].reset_index(drop=True)
         data = TrainingData(
-            cohort.reset_index(drop=True),
-            target,
-            weights,
+            cohort,
+            self._new_target(y),
+            self._checked_weights(sample_weight, len(cohort)),
             patients,
             presence_mask(modalities, cohort),
             self._auxiliary_values(frame),
         )
-        return data.rows(self._usable_rows(data.presence))
+        # The shares of the classes are those of the rows that are left.
+        return self._with_class_weights(data.rows(self._usable_rows(data.presence)))
 
-    def _find_modalities(self, frame: pd.DataFrame) -> list[Modality]:
-        if isinstance(self.modalities, str) and self.modalities == "auto":
-            aside = self._set_aside().values()
-            triples = default_modalities(frame, aside, type(self).__name__, 6)
+    def _find_modalities(
+        self, frame: pd.DataFrame, aside: Mapping[str, Any]
+    ) -> list[Modality]:
+        self._is_auto = isinstance(self.modalities, str) and self.modalities == "auto"
+        if self._is_auto:
+            triples = default_modalities(frame, aside.values(), type(self).__name__, 7)
             found = "; ".join(f"{name}: {columns!r}" for name, _, columns in triples)
             logger.info("%s: modalities='auto' found %s", type(self).__name__, found)
         else:
@@ -337,7 +381,8 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         modalities = check_modalities(
             triples, frame, owner=type(self).__name__, reserved=reserved
         )
-        for role, column in self._set_aside().items():
+        self._listed = {name: is_dropped(part) for name, part, _ in triples}
+        for role, column in aside.items():
             for modality in modalities:
                 key = role == "groups" and looks_up_by(modality.transformer, column)
                 if column in modality.columns and not key:
@@ -349,33 +394,47 @@ class BaseFusion(TransformerMixin, ModalityParameters):
                     )
         return modalities
 
-    def _set_aside(self) -> dict[str, Any]:
-        """Return the columns that are not features, by the name of their parameter."""
-        return {"groups": self.groups} if isinstance(self.groups, str) else {}
+    def _set_aside(self, frame: pd.DataFrame, *, has_ids: bool) -> dict[str, Any]:
+        """Return the columns that are not features, by the name of their parameter.
+
+        `has_ids` tells whether `fit` received patient ids. The table then need not
+        have the column of the parameter `groups`.
+        """
+        if self.groups is None:
+            return {}
+        owner = type(self).__name__
+        try:
+            return {"groups": column_of_role(self.groups, "groups", frame, owner)}
+        except ValueError:
+            if has_ids:
+                return {}
+            raise
 
     def _auxiliary_values(self, frame: pd.DataFrame) -> pd.Series | None:
         """Return the auxiliary target, or None for a strategy without one."""
         return None
 
-    def _check_weights(
-        self, sample_weight: Any, target: np.ndarray, n_rows: int
-    ) -> np.ndarray | None:
-        weights = None
-        if sample_weight is not None:
-            weights = check_weights(sample_weight, n_rows, type(self).__name__)
+    def _checked_weights(self, sample_weight: Any, n_rows: int) -> np.ndarray | None:
+        if sample_weight is None:
+            return None
+        return check_weights(sample_weight, n_rows, type(self).__name__)
+
+    def _with_class_weights(self, data: TrainingData) -> TrainingData:
+        """Multiply the weights of the rows by those of their classes."""
         class_weight = getattr(self, "class_weight", None)
         if class_weight is None:
-            return weights
-        if isinstance(class_weight, dict) and self._target.kind == "classes":
-            numbers = {label: i for i, label in enumerate(self.classes_)}
-            class_weight = {
-                numbers[label]: weight
-                for label, weight in class_weight.items()
-                if label in numbers
-            }
-            class_weight = {i: class_weight.get(i, 1.0) for i in numbers.values()}
-        extra = compute_sample_weight(class_weight, target)
-        return extra if weights is None else weights * extra
+            return data
+        weights = data.sample_weight
+        extra = class_weight_of_rows(
+            class_weight,
+            data.y,
+            weights,
+            classes=self.classes_ if self._target.kind == "classes" else None,
+            owner=type(self).__name__,
+        )
+        return replace(
+            data, sample_weight=extra if weights is None else weights * extra
+        )
 
     def _new_target(self, y: Any) -> np.ndarray:
         """Set ``_target`` and return the encoded `y`."""
@@ -419,7 +478,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
             f"of {len(usable)} rows, which have {what} "
             f"({_absences(modalities, presence)}).",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
         return np.flatnonzero(usable)
 
@@ -440,26 +499,66 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         """Check the input of a prediction and return the columns that are used."""
         check_is_fitted(self, "modalities_")
         frame = self._as_frame(X, None, reset=False)
-        if self.modalities == "auto":
-            # scikit-learn's check also compares the order of the columns.
-            known = [column for column in frame.columns if column in self._columns]
-            if len(known) == len(self._columns):
-                frame = frame[known]
-        else:
-            for modality in self._modalities:
-                for column in modality.columns:
-                    if column not in frame.columns:
-                        raise ValueError(
-                            missing_column_message(
-                                column,
-                                frame,
-                                owner=type(self).__name__,
-                                name=modality.name,
-                            )
+        gone = self._without_columns(frame)
+        if self._is_auto:
+            self._check_all_columns(frame, gone)
+        known = set(frame.columns)
+        for modality in self._modalities:
+            for column in () if modality in gone else modality.columns:
+                if column not in known:
+                    raise ValueError(
+                        missing_column_message(
+                            column,
+                            frame,
+                            owner=type(self).__name__,
+                            name=modality.name,
                         )
-            frame = frame[self._columns]
-        validate_data(self, frame, skip_check_array=True, reset=False)
-        return frame.reset_index(drop=True)
+                    )
+        if gone:
+            frame = self._add_absent_columns(frame, gone)
+        return frame[self._used].reset_index(drop=True)
+
+    def _without_columns(self, frame: pd.DataFrame) -> list[Modality]:
+        """Return the modalities of which a table has no column, if they may be absent.
+
+        This is an error if the table has no column of any modality.
+        """
+        known = set(frame.columns)
+        gone = [m for m in self._modalities if known.isdisjoint(m.columns)]
+        allowed = self.missing == "auto" and len(gone) < len(self._modalities)
+        return gone if allowed else []
+
+    def _add_absent_columns(
+        self, frame: pd.DataFrame, gone: list[Modality]
+    ) -> pd.DataFrame:
+        labels = ", ".join(modality.label for modality in gone)
+        warnings.warn(
+            f"{type(self).__name__}: X has no column of {labels}, so "
+            f"{'it is' if len(gone) == 1 else 'they are'} absent in all {len(frame)} "
+            "rows. Add the columns with missing values to avoid this warning.",
+            UserWarning,
+            stacklevel=5,
+        )
+        absent = {column for modality in gone for column in modality.columns}
+        empty = pd.DataFrame(
+            None, frame.index, [c for c in self._used if c in absent], dtype=object
+        )
+        return pd.concat([frame, empty], axis=1)
+
+    def _check_all_columns(self, frame: pd.DataFrame, gone: list[Modality]) -> None:
+        """Compare the columns with those of `fit`, as scikit-learn does.
+
+        Columns that no modality uses, such as the groups, may be missing.
+        """
+        required = set(self._used)
+        required -= {column for modality in gone for column in modality.columns}
+        names = list(frame.columns)
+        known = set(names)
+        for position, column in enumerate(self._columns):
+            if column not in required and column not in known:
+                names.insert(position, column)
+        shape_of_fit = pd.DataFrame(columns=pd.Index(names, tupleize_cols=False))
+        validate_data(self, shape_of_fit, skip_check_array=True, reset=False)
 
     def _check_predictable(self, presence: np.ndarray) -> np.ndarray:
         """Apply the missing policy to a prediction and return rows with no modality.
@@ -519,30 +618,42 @@ class BaseFusion(TransformerMixin, ModalityParameters):
             )
 
     def _as_frame(self, X: Any, y: Any, *, reset: bool) -> pd.DataFrame:
-        target = y if reset else "no_validation"
         frame = as_pandas(X, type(self).__name__)
         if frame is None:
             array = validate_data(
-                self,
-                X,
-                dtype="numeric",
-                ensure_all_finite="allow-nan",
-                reset=reset,
+                self, X, dtype="numeric", ensure_all_finite=False, reset=reset
             )
             if reset and y is None:
                 validate_data(self, X, y, skip_check_array=True)
+            if reset:
+                self._has_labels = False
             frame = pd.DataFrame(array)
-            if not reset:
-                frame.columns = self._columns
-            return frame
+            return frame if reset else frame.set_axis(self._columns, axis=1)
         if len(frame) == 0:
             raise ValueError(
                 f"{type(self).__name__}: X has 0 sample(s) while a minimum of 1 is "
                 "required."
             )
         if reset:
-            validate_data(self, frame, target, skip_check_array=True)
+            validate_data(self, frame, y, skip_check_array=True)
+            self._has_labels = True
+        elif not self._has_labels and list(frame.columns) != self._used:
+            # The columns that are used are a result of `read_cohort`.
+            frame = self._by_position(frame)
         return frame
+
+    def _by_position(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return a table with the columns of the array that `fit` received."""
+        validate_data(self, frame, skip_check_array=True, reset=False)
+        labels = list(frame.columns)
+        if set(labels) == set(self._columns) and labels != self._columns:
+            raise ValueError(
+                f"{type(self).__name__}: the columns of X are numbered, but not in "
+                "order, so their positions and their labels differ. The model was "
+                "fitted on an array, which has positions only. Pass X in the order of "
+                "the fit, or as an array."
+            )
+        return frame.set_axis(self._columns, axis=1)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

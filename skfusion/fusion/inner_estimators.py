@@ -15,6 +15,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._dependencies import require
+from skfusion.blocks import check_finite_block
 from skfusion.fusion.survival import SurvivalTimes, XGBoostSurvival
 from skfusion.fusion.targets import Numbers, Target, classifier_target
 from skfusion.modality import Modality
@@ -240,6 +241,8 @@ def fit_learner(
                 "there is nothing to learn from. Check the images of the modality."
             )
         part = {k: None if v is None else v[rows] for k, v in given.items()}
+        if len(rest.steps) == 1:  # Before the learner, some of which accept infinity.
+            check_finite_block(Z)
         fit_learner(rest, take_rows(Z, rows), y[rows], **part)
         if getattr(rest, "learned_nothing_", False):
             estimator.learned_nothing_ = True
@@ -306,6 +309,8 @@ def scores_of(estimator: Any, X: Any, target: Target) -> np.ndarray:
         if has_no_features(Z):
             return scores
         rows = np.flatnonzero(~unreadable_rows(Z))
+        if len(rest.steps) == 1:
+            check_finite_block(Z)
         if len(rows):
             scores[rows] = scores_of(rest, take_rows(Z, rows), target)
         return scores

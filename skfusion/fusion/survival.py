@@ -17,6 +17,7 @@ from sklearn.utils import Tags, assert_all_finite, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion._dependencies import require
+from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number, check_option, check_weights
 from skfusion.fusion.targets import Target
 
@@ -560,6 +561,7 @@ class CoxRidge(ConcordanceScore, BaseEstimator):
     def __init__(self, alpha: float = 1e-3) -> None:
         self.alpha = alpha
 
+    @undone_on_failure
     def fit(self, X: Any, y: Any) -> CoxRidge:
         """Fit the coefficients.
 
@@ -706,6 +708,7 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @undone_on_failure
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> XGBoostSurvival:
         """Fit the trees.
 

@@ -453,6 +453,11 @@ class EventStore(FolderHandle):
         -------
         EventStore
             A new store.
+
+        Warns
+        -----
+        UserWarning
+            If no code begins with a prefix.
         """
         return self._changed(lagging(self.codes, lags))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skfusion._durations import as_microseconds
+from skfusion._validation import did_you_mean
 from skfusion.ehr.events.columns import (
     NO_TIME,
     EventColumns,
@@ -28,10 +30,31 @@ __all__ = [
     "lagging",
     "measurements",
     "parsing",
+    "unmatched_prefixes",
 ]
 
 
 Change = Callable[[EventColumns], EventColumns]
+
+
+def unmatched_prefixes(prefixes: Iterable[str], codes: Sequence[str]) -> str:
+    """Return the prefixes with which no code begins, as a part of a message.
+
+    Examples
+    --------
+    >>> from skfusion.ehr.events.transforms import unmatched_prefixes
+    >>> unmatched_prefixes(["LAB//", "LABS//"], ["LAB//sodium", "ICU//MICU"])
+    "'LABS//' (did you mean 'LAB//'?)"
+    """
+    kinds = sorted({code.partition("//")[0] + "//" for code in codes if "//" in code})
+    found = []
+    for start in prefixes:
+        if any(code.startswith(start) for code in codes):
+            continue
+        hint = did_you_mean(start, kinds).strip()
+        hint = f" ({hint[0].lower()}{hint[1:]})" if hint else ""
+        found.append(f"{start!r}{hint}")
+    return ", ".join(found)
 
 
 def lagging(codes: Sequence[str], lags: Mapping[str, Any]) -> Change:
@@ -48,7 +71,20 @@ def lagging(codes: Sequence[str], lags: Mapping[str, Any]) -> Change:
     ------
     ValueError
         If a lag is negative.
+
+    Warns
+    -----
+    UserWarning
+        If no code begins with a prefix.
     """
+    unmatched = unmatched_prefixes(lags, codes)
+    if unmatched:
+        warnings.warn(
+            f"EventStore: no code of the store begins with {unmatched}, so these lags "
+            "delay no event.",
+            UserWarning,
+            stacklevel=3,
+        )
     wait = np.zeros(len(codes), dtype=np.int64)
     for start in sorted(lags, key=len):
         lag = as_microseconds(lags[start])

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_option
 from skfusion.cohort import as_pandas
 from skfusion.ehr.codes.comorbidity import CHARLSON, ELIXHAUSER, VERSIONS, bare_code
@@ -100,6 +101,7 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
         self.weights = weights
         self.flags = flags
 
+    @undone_on_failure
     def fit(self, X: Any, y: Any = None) -> Self:
         """Validate the parameters and the columns.
 

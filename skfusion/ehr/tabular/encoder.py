@@ -17,6 +17,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion._image_cells.recognition import inspect_cells
 from skfusion._validation import check_option, check_weights
 from skfusion.cohort import as_pandas
@@ -206,6 +207,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         self.max_terms = max_terms
         self.bounds = bounds
 
+    @undone_on_failure
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> TabularEncoder:
         """Learn kinds, fill values, scales, categories and terms.
 

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion.cohort import as_pandas
 from skfusion.ehr.tabular.missing_indicators import (
     check_indicators,
@@ -85,6 +86,7 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
     def __init__(self, *, indicators: str | bool | None = "all") -> None:
         self.indicators = indicators
 
+    @undone_on_failure
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn means, standard deviations and the columns with an indicator.
 

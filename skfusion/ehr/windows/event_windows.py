@@ -11,7 +11,9 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion.ehr.events.store import EventStore
+from skfusion.ehr.events.transforms import unmatched_prefixes
 from skfusion.ehr.point_in_time.cases import (
     EventTransformer,
     Seen,
@@ -29,6 +31,7 @@ from skfusion.ehr.windows.engines import ENGINES
 from skfusion.ehr.windows.output import DenseOutput, SparseOutput, warn_of_size
 from skfusion.ehr.windows.plan import FeaturePlan
 from skfusion.ehr.windows.prepared import Preparation, PreparedWindows
+from skfusion.pipelines import warn_of_modality
 
 __all__ = ["EventWindows"]
 
@@ -202,6 +205,7 @@ class EventWindows(EventTransformer):
         self.engine = engine
         self.n_jobs = n_jobs
 
+    @undone_on_failure
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the vocabulary of codes from the events visible to the training rows.
 
@@ -226,7 +230,8 @@ class EventWindows(EventTransformer):
         -----
         UserWarning
             If no code is visible in enough subjects, if codes are left out because they
-            reveal an outcome, or if most index times are before all events.
+            reveal an outcome, if most index times are before all events, or if no code
+            begins with a prefix of `aggs_by_prefix`.
         """
         self._check()
         source = self._source()
@@ -237,6 +242,14 @@ class EventWindows(EventTransformer):
             raise ValueError("EventWindows: X must have at least 1 row, got 0.")
         windows = Windows.parse(self.windows, self.nested)
         codes = store.codes
+        unmatched = unmatched_prefixes(self.aggs_by_prefix or (), codes)
+        if unmatched:
+            warn_of_modality(
+                "aggs_by_prefix",
+                f"EventWindows: no code of the store begins with {unmatched}, so these "
+                "entries of aggs_by_prefix have no effect.",
+                stacklevel=3,
+            )
         allowed = chosen_codes(codes, self.include, self.exclude)
         sight = Sight(windows, self.closed, allowed, days=False)
         counts, no_events = source.count(cases, sight)

@@ -18,7 +18,13 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
 from skfusion._validation import check_option
-from skfusion.cohort import as_pandas, check_groups, warn_repeated_ids
+from skfusion.cohort import (
+    as_pandas,
+    check_groups,
+    column_of_role,
+    column_or_ids,
+    warn_repeated_ids,
+)
 from skfusion.evaluation.comparison import strategies as builders
 from skfusion.evaluation.comparison.collecting import collect
 from skfusion.evaluation.comparison.results import FusionComparison
@@ -64,7 +70,7 @@ def compare_fusion(
         Cohort with one row per case.
     y : array-like of shape (n_samples,)
         Target values.
-    groups : str, array-like of shape (n_samples,) or None, default=None
+    groups : str, int, array-like of shape (n_samples,) or None, default=None
         Name of the column with patient ids, or the ids. They are also passed to the
         estimators for their inner splits.
     cv : int, splitter, iterable of (train, test) or None, default=None
@@ -236,9 +242,11 @@ def plan_comparison(
     frame = _as_frame(X)
     target = _check_target(y, len(frame))
     patients = None
+    column, ids = column_or_ids(groups)
     if groups is not None:
-        column, ids = (groups, None) if isinstance(groups, str) else (None, groups)
         patients = check_groups(ids, frame, column=column, owner="compare_fusion")
+    if column is not None:
+        column = column_of_role(column, "groups", frame, "compare_fusion")
     given = modalities_or_estimators
     classifier = _is_classification(task, target, given)
     classes = np.unique(target) if classifier else None
@@ -251,7 +259,6 @@ def plan_comparison(
         target = target.astype(np.float64)
     metrics = resolve_metrics(scoring, None if classes is None else len(classes))
     seed = _draw_seed(random_state)
-    column = groups if isinstance(groups, str) else None
     built, modalities = _build(
         given, frame, strategies, classifier=classifier, groups=column, seed=seed
     )
@@ -344,7 +351,7 @@ def _build(
     strategies: Iterable[str],
     *,
     classifier: bool,
-    groups: str | None,
+    groups: Any,
     seed: int,
 ) -> tuple[list[builders.Strategy], list[Modality]]:
     if isinstance(given, Mapping):

@@ -53,9 +53,7 @@ class Strategy:
     modality: str | None = None
 
 
-def find_modalities(
-    given: Any, X: pd.DataFrame, *, groups: str | None
-) -> list[Modality]:
+def find_modalities(given: Any, X: pd.DataFrame, *, groups: Any) -> list[Modality]:
     """Resolve a list of triples or ``"auto"`` to the modalities of a cohort.
 
     Parameters
@@ -64,8 +62,8 @@ def find_modalities(
         Modalities.
     X : DataFrame of shape (n_samples, n_columns)
         Cohort.
-    groups : str or None
-        Name of the column with patient ids, which is not used as a feature.
+    groups : column label or None
+        Label of the column with patient ids, which is not used as a feature.
 
     Returns
     -------
@@ -87,7 +85,7 @@ def standard(
     strategies: Iterable[str],
     *,
     classifier: bool,
-    groups: str | None,
+    groups: Any,
     random_state: int,
 ) -> list[Strategy]:
     """Build the default strategies from a list of modalities.
@@ -100,8 +98,8 @@ def standard(
         Strategies to build.
     classifier : bool
         Whether to build classifiers instead of regressors.
-    groups : str or None
-        Name of the column with patient ids.
+    groups : column label or None
+        Label of the column with patient ids.
     random_state : int
         Seed of every estimator.
 
@@ -120,7 +118,7 @@ def standard(
             f"compare_fusion: {len(modalities)} modality was given or found "
             f"({modalities[0].name!r}), but fusion needs at least two."
         )
-    triples = [_triple(modality) for modality in modalities]
+    triples = [modality.as_triple() for modality in modalities]
     common: dict[str, Any] = {"groups": groups, "random_state": random_state}
     built = []
     if "single" in wanted:
@@ -146,11 +144,6 @@ def _check_names(strategies: Iterable[str]) -> list[str]:
     return names
 
 
-def _triple(modality: Modality) -> tuple[str, Any, Any]:
-    columns = modality.columns[0] if modality.scalar else list(modality.columns)
-    return (modality.name, modality.transformer, columns)
-
-
 def _fusion_class(name: str, classifier: bool) -> Any:
     # Joint fusion loads torch and is therefore imported only if requested.
     module = importlib.import_module(f"skfusion.fusion.{name}.estimators")
@@ -163,7 +156,7 @@ def _baselines(
     *,
     classifier: bool,
     taken: Iterable[str],
-    groups: str | None,
+    groups: Any,
     random_state: int,
 ) -> list[Strategy]:
     """Build a late fusion of each single modality as a baseline."""
@@ -198,7 +191,7 @@ def from_estimators(
     *,
     baselines: bool,
     classifier: bool,
-    groups: str | None,
+    groups: Any,
     random_state: int,
 ) -> tuple[list[Strategy], list[Modality]]:
     """Build strategies from estimators, and add baselines if there are none.
@@ -213,8 +206,8 @@ def from_estimators(
         Whether to add each modality alone if none of the estimators is a baseline.
     classifier : bool
         Whether to build classifiers instead of regressors.
-    groups : str or None
-        Name of the column with patient ids.
+    groups : column label or None
+        Label of the column with patient ids.
     random_state : int
         Seed of estimators whose `random_state` is None.
 
@@ -249,7 +242,7 @@ def from_estimators(
     modalities = list(known.values())
     if baselines and not any(strategy.single for strategy in built):
         added = _baselines(
-            [_triple(modality) for modality in modalities],
+            [modality.as_triple() for modality in modalities],
             classifier=classifier,
             taken=[strategy.name for strategy in built],
             groups=groups,

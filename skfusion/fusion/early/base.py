@@ -14,7 +14,8 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skfusion.blocks import Blocks, ModalityBlocks
+from skfusion._fitting.state import undone_on_failure
+from skfusion.blocks import Blocks, ModalityBlocks, weighted_means
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.early.absence_copies import add_absence_copies, copy_weight
@@ -118,6 +119,7 @@ class BaseEarlyFusion(BaseFusion):
     _RENAMED = {"modality_dropout": "absence_copies"}
     _task: str
 
+    @undone_on_failure
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> BaseEarlyFusion:
@@ -166,6 +168,8 @@ class BaseEarlyFusion(BaseFusion):
         self._imputer = None
         if not accepts_nan(estimator):
             self._imputer = SimpleImputer(keep_empty_features=True).fit(joined)
+            if shown.sample_weight is not None:  # which the imputer does not take
+                self._imputer.statistics_ = weighted_means(joined, shown.sample_weight)
             joined = self._imputer.transform(joined)
         self.estimator_ = fit_learner(
             self._target.adapt(seed(estimator, rng)),

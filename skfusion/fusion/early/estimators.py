@@ -35,8 +35,10 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
     Parameters
     ----------
     modalities : list of (str, transformer, columns) or "auto", default="auto"
-        Modalities as triples, in the form of `ColumnTransformer`. With ``"auto"``, each
-        column of images is one modality and all other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`, with integers as
+        positions of columns. ``"passthrough"`` uses numeric columns as they are, and
+        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images is one
+        modality and all other columns are one EHR modality.
     estimator : classifier or None, default=None
         Estimator that is fitted on the joined features. None is XGBoost (200 trees of
         depth 4, 64 bins). The parameters of this default can be set by name, e.g.
@@ -63,13 +65,15 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         for an estimator that supports NaN, unless it splits its rows again (``cv``,
         ``early_stopping``), and 0 for others.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, which multiply the sample weights.
+        Weights of the classes by label, which multiply the sample weights. Classes that
+        a dict omits have weight 1. ``"balanced"`` weights each class by the inverse of
+        its share of the sample weights.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` uses NaN blocks and presence flags.
         ``"error"`` raises an error. ``"complete_case"`` drops their rows in `fit` with
         a warning and raises an error in prediction.
-    groups : str or None, default=None
-        Name of the column with patient ids, which is not a feature.
+    groups : str, int or None, default=None
+        Name or position of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
         Number of modalities whose transformers are fitted at a time, by joblib. The
         threads of the default learner are `estimator__n_jobs`.
@@ -96,9 +100,9 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         Whether the model was trained with the modality absent. This requires
         ``missing="auto"`` and a training row, or a copy of one, without the modality.
     n_features_in_ : int
-        Number of columns that the modalities use.
+        Number of columns of `X` in `fit`, including those that no modality uses.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Names of these columns.
+        Names of these columns, if all are strings.
 
     See Also
     --------
@@ -202,8 +206,10 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
     Parameters
     ----------
     modalities : list of (str, transformer, columns) or "auto", default="auto"
-        Modalities as triples, in the form of `ColumnTransformer`. With ``"auto"``, each
-        column of images is one modality and all other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`, with integers as
+        positions of columns. ``"passthrough"`` uses numeric columns as they are, and
+        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images is one
+        modality and all other columns are one EHR modality.
     estimator : regressor or None, default=None
         Estimator that is fitted on the joined features. None is XGBoost (200 trees of
         depth 4, 64 bins). The parameters of this default can be set by name, e.g.
@@ -233,8 +239,8 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         Handling of absent modalities. ``"auto"`` uses NaN blocks and presence flags.
         ``"error"`` raises an error. ``"complete_case"`` drops their rows in `fit` with
         a warning and raises an error in prediction.
-    groups : str or None, default=None
-        Name of the column with patient ids, which is not a feature.
+    groups : str, int or None, default=None
+        Name or position of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
         Number of modalities whose transformers are fitted at a time, by joblib. The
         threads of the default learner are `estimator__n_jobs`.
@@ -259,9 +265,9 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         Whether the model was trained with the modality absent. This requires
         ``missing="auto"`` and a training row, or a copy of one, without the modality.
     n_features_in_ : int
-        Number of columns that the modalities use.
+        Number of columns of `X` in `fit`, including those that no modality uses.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Names of these columns.
+        Names of these columns, if all are strings.
 
     See Also
     --------
@@ -344,8 +350,10 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
     Parameters
     ----------
     modalities : list of (str, transformer, columns) or "auto", default="auto"
-        Modalities as triples, in the form of `ColumnTransformer`. With ``"auto"``, each
-        column of images is one modality and all other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`, with integers as
+        positions of columns. ``"passthrough"`` uses numeric columns as they are, and
+        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images is one
+        modality and all other columns are one EHR modality.
     estimator : survival estimator or None, default=None
         Estimator that is fitted on the joined features. Its `fit` takes the structured
         `y` of scikit-survival, and its `predict` returns a risk. None is
@@ -381,8 +389,8 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         Handling of absent modalities. ``"auto"`` uses NaN blocks and presence flags.
         ``"error"`` raises an error. ``"complete_case"`` drops their rows in `fit` with
         a warning and raises an error in prediction.
-    groups : str or None, default=None
-        Name of the column with patient ids, which is not a feature.
+    groups : str, int or None, default=None
+        Name or position of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
         Number of modalities whose transformers are fitted at a time, by joblib. The
         threads of the default learner are `estimator__n_jobs`.
@@ -407,9 +415,9 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         Whether the model was trained with the modality absent. This requires
         ``missing="auto"`` and a training row, or a copy of one, without the modality.
     n_features_in_ : int
-        Number of columns that the modalities use.
+        Number of columns of `X` in `fit`, including those that no modality uses.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Names of these columns.
+        Names of these columns, if all are strings.
 
     See Also
     --------

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn import functional
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number
 from skfusion.blocks import Blocks
 from skfusion.fusion.losses import cox_loss
@@ -88,6 +89,7 @@ class GatedUnit(BaseEstimator):
         self.weight_decay = weight_decay
         self.max_iter = max_iter
 
+    @undone_on_failure
     def fit(
         self,
         blocks: Blocks,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_option, did_you_mean
 from skfusion.blocks import Blocks
 
@@ -115,6 +116,7 @@ class Concatenation(BaseEstimator):
     (array([[1., 1., 0.]]), ['ct__a', 'ct__b', 'ehr__age'])
     """
 
+    @undone_on_failure
     def fit(
         self,
         blocks: Blocks,
@@ -191,6 +193,7 @@ class Pool(BaseEstimator):
     def __init__(self, pooling: str = "mean") -> None:
         self.pooling = pooling
 
+    @undone_on_failure
     def fit(self, blocks: Blocks, y: np.ndarray | None = None, **learning: Any) -> Pool:
         """Check that the blocks are equally wide.
 

@@ -17,6 +17,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_option, check_weights
 from skfusion.cohort import check_groups
 from skfusion.fusion.inner_estimators import (
@@ -125,6 +126,7 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    @undone_on_failure
     def fit(
         self, X: Any, y: Any = None, sample_weight: Any = None, groups: Any = None
     ) -> Self:
@@ -155,6 +157,7 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
         self._fit(X, y, sample_weight, groups, held_out=False)
         return self
 
+    @undone_on_failure
     def fit_transform(
         self, X: Any, y: Any = None, sample_weight: Any = None, groups: Any = None
     ) -> np.ndarray:

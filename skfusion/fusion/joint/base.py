@@ -15,8 +15,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number
-from skfusion.cohort import TrainingData
+from skfusion.cohort import TrainingData, column_of_role
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.inner_estimators import seeded
 from skfusion.fusion.joint.augmentation import batch_augmentation
@@ -30,7 +31,7 @@ from skfusion.fusion.joint.callbacks import (
 )
 from skfusion.fusion.joint.data import NetInputs, Sample, outputs_of
 from skfusion.fusion.joint.inputs import ImageInput, augmented, make_input
-from skfusion.fusion.joint.joins import check_join, joined_names
+from skfusion.fusion.joint.joins import check_join, joined_names, without_modalities
 from skfusion.fusion.joint.network import (
     Architecture,
     JointNetwork,
@@ -47,7 +48,6 @@ from skfusion.fusion.torch_runtime import (
 )
 from skfusion.image.networks.backbones import Backbone
 from skfusion.image.networks.inference import resolve_device
-from skfusion.modality import missing_column_message
 from skfusion.pipelines import joined_warnings
 from skfusion.splits import validation_rows
 
@@ -69,6 +69,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         },
     }
 
+    @undone_on_failure
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> BaseJointFusion:
@@ -91,13 +92,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         self
             The fitted estimator.
         """
-        # A fit that fails or is interrupted leaves the estimator unchanged.
-        before = dict(self.__dict__)
-        try:
-            return self._fit(X, y, sample_weight, groups)
-        except BaseException:
-            self.__dict__ = before
-            raise
+        return self._fit(X, y, sample_weight, groups)
 
     @with_callbacks
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> BaseJointFusion:
@@ -106,11 +101,14 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         architecture = Architecture.of(self)
         reports = FitReports(self, X, y, sample_weight)
         data = self._start_fit(X, y, sample_weight, groups)
-        loss = self._task_loss()
+        architecture = self._of_modalities_left(architecture)
+        loss = build_loss(
+            self.loss, self.loss_params, self._target.kind, type(self).__name__
+        )
         if data.sample_weight is not None:
             data = data.rows(np.flatnonzero(data.sample_weight > 0))
         rng = check_random_state(self.random_state)
-        self._fit_inputs(data, rng, device)
+        self._fit_inputs(data, rng, device, architecture)
         inputs = self._encode_inputs(data.X)
         self._learned = np.array([part.learned for part in self._inputs])
         kept = self._usable_rows(inputs.presence, self._learned)
@@ -123,21 +121,31 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         reports.end()
         return self
 
-    def _task_loss(self) -> torch.nn.Module:
-        """Build the loss and check the join before anything is computed."""
-        owner = type(self).__name__
+    def _of_modalities_left(self, architecture: Architecture) -> Architecture:
+        """Leave dropped modalities out of the architecture, and check the join."""
+        dropped = {name for name, gone in self._listed.items() if gone}
+        encoders = architecture.encoders
+        if not isinstance(encoders, str):
+            encoders = [name for name in encoders if name not in dropped]
+        join, params = without_modalities(
+            architecture.join, architecture.join_params, dropped
+        )
         names = [modality.name for modality in self._modalities]
-        check_join(self.join, self.join_params, names, owner)
-        return build_loss(self.loss, self.loss_params, self._target.kind, owner)
+        check_join(join, params, names, architecture.owner)
+        return replace(architecture, join=join, join_params=params, encoders=encoders)
 
     def _fit_inputs(
-        self, data: TrainingData, rng: np.random.RandomState, device: torch.device
+        self,
+        data: TrainingData,
+        rng: np.random.RandomState,
+        device: torch.device,
+        architecture: Architecture,
     ) -> None:
         """Fit the transformer of each modality and set the fusion type."""
         self._inputs = [
             make_input(modality) for modality in seeded(self._modalities, rng)
         ]
-        encoded = with_encoder(self.encoders, self._inputs, type(self).__name__)
+        encoded = with_encoder(architecture.encoders, self._inputs, architecture.owner)
         self.fusion_type_ = "I" if len(encoded) == len(self._inputs) else "II"
         with joined_warnings():
             self._inputs = Parallel(n_jobs=self.n_jobs)(
@@ -429,6 +437,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
                 0 if auxiliary is None else auxiliary.n_outputs,
                 dtype=getattr(torch, self._dtype.name),
                 device=device,
+                sample_weight=data.sample_weight,
             )
             self.network_ = network
             self._n_features_out = network.n_joined
@@ -528,27 +537,22 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         weight = self._settings.auxiliary_target_weight
         return JointLoss(task, self.auxiliary_loss, extra, weight), auxiliary
 
-    def _set_aside(self) -> dict[str, Any]:
-        aside = super()._set_aside()
+    def _set_aside(self, frame: pd.DataFrame, *, has_ids: bool) -> dict[str, Any]:
+        aside = super()._set_aside(frame, has_ids=has_ids)
         if self.auxiliary_target is not None:
-            aside["auxiliary_target"] = self.auxiliary_target
+            aside["auxiliary_target"] = self._auxiliary_column(frame)
         return aside
+
+    def _auxiliary_column(self, frame: pd.DataFrame) -> Any:
+        return column_of_role(
+            self.auxiliary_target, "auxiliary_target", frame, type(self).__name__
+        )
 
     def _auxiliary_values(self, frame: pd.DataFrame) -> pd.Series | None:
         if self.auxiliary_target is None:
             return None
-        if self.auxiliary_target not in frame.columns:
-            raise ValueError(
-                missing_column_message(
-                    self.auxiliary_target,
-                    frame,
-                    owner=type(self).__name__,
-                    name="auxiliary_target",
-                ).replace(
-                    "modality 'auxiliary_target' needs", "auxiliary_target= names"
-                )
-            )
-        return pd.Series(frame[self.auxiliary_target]).reset_index(drop=True)
+        column = frame[self._auxiliary_column(frame)]
+        return pd.Series(column).reset_index(drop=True)
 
     def _test_time_views(
         self, inputs: NetInputs, X: pd.DataFrame

@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number
 from skfusion.fusion.torch_runtime import seeded_torch, torch_threads
 from skfusion.image.networks.freezing import parameter_groups, trainable_names
@@ -123,6 +124,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.standardize = standardize
         self.random_state = random_state
 
+    @undone_on_failure
     def fit(self, X: Any, y: Any = None) -> Self:
         """Compute means and scales, create the module and check its output.
 

@@ -32,8 +32,10 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
     Parameters
     ----------
     modalities : list of (str, transformer, columns) or "auto", default="auto"
-        Modalities as triples, in the form of `ColumnTransformer`. With ``"auto"``, each
-        column of images is one modality and all other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`, with integers as
+        positions of columns. ``"passthrough"`` uses numeric columns as they are, and
+        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images is one
+        modality and all other columns are one EHR modality.
     join : str, nested tuple of str or callable, default="concat"
         Join of the representations. ``"concat"`` concatenates them, ``"sum"`` adds
         them. ``"gated"`` is a gated multimodal unit. ``"low_rank"`` forms products of
@@ -50,10 +52,10 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         ``layers`` (1). ``"concat"`` has ``replicate`` (1), the number of copies of
         features without an encoder. A callable receives them as keyword arguments.
     encoders : {"all", "networks"} or list of str, default="all"
-        Modalities with a trained encoder: all (joint fusion type I), those with a
-        network (an `ImageEmbedder` or a `TorchEncoder`), or the named ones. The
-        features of the others enter the join standardised but without an encoder
-        (type II), which only ``"concat"`` supports.
+        Modalities with a trained encoder: all but ``"passthrough"`` (joint fusion type
+        I), those with a network (an `ImageEmbedder` or a `TorchEncoder`), or the named
+        ones. The features of the others enter the join standardised but without an
+        encoder (type II), which only ``"concat"`` supports.
     hidden_dims : tuple of int, default=(64, 32)
         Width of each representation, followed by those of the head's hidden layers.
     dropout : float, default=0.2
@@ -71,13 +73,15 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         [2]_. Above 0, each modality also predicts alone, with a layer on its
         representation. Its loss is computed over the rows with the modality.
         `predict_modalities` returns these predictions.
-    auxiliary_target : str or None, default=None
+    auxiliary_target : str, int or None, default=None
         Column of an auxiliary target, predicted from the joined representation [3]_.
         It is not a feature and is only needed in `fit`. Rows without a value do not
         contribute to its loss. Text, booleans and numbers with two distinct values are
         classes. Other numbers are regression targets.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes in the loss.
+        Weights of the classes in the loss by label. Classes that a dict omits have
+        weight 1. ``"balanced"`` weights each class by the inverse of its share of the
+        sample weights.
     max_epochs : int, default=50
         Maximum number of passes over the training rows.
     batch_size : int, default=32
@@ -95,8 +99,8 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         Treatment of an absent modality. ``"auto"`` uses a learned token. ``"error"``
         raises an error. ``"complete_case"`` drops its row in `fit` with a warning and
         raises an error in prediction.
-    groups : str or None, default=None
-        Name of the column with patient ids, which is not a feature.
+    groups : str, int or None, default=None
+        Name or position of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
         Number of modalities whose transformers are fitted in parallel with joblib. The
         number of torch threads is ``training__n_threads``.
@@ -125,9 +129,9 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         Whether the model was trained with the modality absent. This requires
         ``missing="auto"`` and training rows in which it was absent or dropped.
     n_features_in_ : int
-        Number of columns that the modalities use.
+        Number of columns of `X` in `fit`, including those that no modality uses.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Names of these columns.
+        Names of these columns, if all are strings.
 
     See Also
     --------
@@ -265,8 +269,10 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
     Parameters
     ----------
     modalities : list of (str, transformer, columns) or "auto", default="auto"
-        Modalities as triples, in the form of `ColumnTransformer`. With ``"auto"``, each
-        column of images is one modality and all other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`, with integers as
+        positions of columns. ``"passthrough"`` uses numeric columns as they are, and
+        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images is one
+        modality and all other columns are one EHR modality.
     join : str, nested tuple of str or callable, default="concat"
         Join of the representations. ``"concat"`` concatenates them, ``"sum"`` adds
         them. ``"gated"`` is a gated multimodal unit. ``"low_rank"`` forms products of
@@ -283,10 +289,10 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         ``layers`` (1). ``"concat"`` has ``replicate`` (1), the number of copies of
         features without an encoder. A callable receives them as keyword arguments.
     encoders : {"all", "networks"} or list of str, default="all"
-        Modalities with a trained encoder: all (joint fusion type I), those with a
-        network (an `ImageEmbedder` or a `TorchEncoder`), or the named ones. The
-        features of the others enter the join standardised but without an encoder
-        (type II), which only ``"concat"`` supports.
+        Modalities with a trained encoder: all but ``"passthrough"`` (joint fusion type
+        I), those with a network (an `ImageEmbedder` or a `TorchEncoder`), or the named
+        ones. The features of the others enter the join standardised but without an
+        encoder (type II), which only ``"concat"`` supports.
     hidden_dims : tuple of int, default=(64, 32)
         Width of each representation, followed by those of the head's hidden layers.
     dropout : float, default=0.2
@@ -304,7 +310,7 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         [2]_. Above 0, each modality also predicts alone, with a layer on its
         representation. Its loss is computed over the rows with the modality.
         `predict_modalities` returns these predictions.
-    auxiliary_target : str or None, default=None
+    auxiliary_target : str, int or None, default=None
         Column of an auxiliary target, predicted from the joined representation [3]_.
         It is not a feature and is only needed in `fit`. Rows without a value do not
         contribute to its loss. Text, booleans and numbers with two distinct values are
@@ -326,8 +332,8 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         Treatment of an absent modality. ``"auto"`` uses a learned token. ``"error"``
         raises an error. ``"complete_case"`` drops its row in `fit` with a warning and
         raises an error in prediction.
-    groups : str or None, default=None
-        Name of the column with patient ids, which is not a feature.
+    groups : str, int or None, default=None
+        Name or position of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
         Number of modalities whose transformers are fitted in parallel with joblib. The
         number of torch threads is ``training__n_threads``.
@@ -354,9 +360,9 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
         Whether the model was trained with the modality absent. This requires
         ``missing="auto"`` and training rows in which it was absent or dropped.
     n_features_in_ : int
-        Number of columns that the modalities use.
+        Number of columns of `X` in `fit`, including those that no modality uses.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Names of these columns.
+        Names of these columns, if all are strings.
 
     See Also
     --------
@@ -498,8 +504,10 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
     Parameters
     ----------
     modalities : list of (str, transformer, columns) or "auto", default="auto"
-        Modalities as triples, in the form of `ColumnTransformer`. With ``"auto"``, each
-        column of images is one modality and all other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`, with integers as
+        positions of columns. ``"passthrough"`` uses numeric columns as they are, and
+        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images is one
+        modality and all other columns are one EHR modality.
     join : str, nested tuple of str or callable, default="concat"
         Join of the representations. ``"concat"`` concatenates them, ``"sum"`` adds
         them. ``"gated"`` is a gated multimodal unit. ``"low_rank"`` forms products of
@@ -516,10 +524,10 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         ``layers`` (1). ``"concat"`` has ``replicate`` (1), the number of copies of
         features without an encoder. A callable receives them as keyword arguments.
     encoders : {"all", "networks"} or list of str, default="all"
-        Modalities with a trained encoder: all (joint fusion type I), those with a
-        network (an `ImageEmbedder` or a `TorchEncoder`), or the named ones. The
-        features of the others enter the join standardised but without an encoder
-        (type II), which only ``"concat"`` supports.
+        Modalities with a trained encoder: all but ``"passthrough"`` (joint fusion type
+        I), those with a network (an `ImageEmbedder` or a `TorchEncoder`), or the named
+        ones. The features of the others enter the join standardised but without an
+        encoder (type II), which only ``"concat"`` supports.
     hidden_dims : tuple of int, default=(64, 32)
         Width of each representation, followed by those of the head's hidden layers.
     dropout : float, default=0.2
@@ -540,7 +548,7 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         [3]_. Above 0, each modality also predicts alone, with a layer on its
         representation. Its loss is computed over the rows with the modality.
         `predict_modalities` returns these predictions.
-    auxiliary_target : str or None, default=None
+    auxiliary_target : str, int or None, default=None
         Column of an auxiliary target, predicted from the joined representation [4]_.
         It is not a feature and is only needed in `fit`. Rows without a value do not
         contribute to its loss. Text, booleans and numbers with two distinct values are
@@ -562,8 +570,8 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         Treatment of an absent modality. ``"auto"`` uses a learned token. ``"error"``
         raises an error. ``"complete_case"`` drops its row in `fit` with a warning and
         raises an error in prediction.
-    groups : str or None, default=None
-        Name of the column with patient ids, which is not a feature.
+    groups : str, int or None, default=None
+        Name or position of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
         Number of modalities whose transformers are fitted in parallel with joblib. The
         number of torch threads is ``training__n_threads``.
@@ -590,9 +598,9 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         Whether the model was trained with the modality absent. This requires
         ``missing="auto"`` and training rows in which it was absent or dropped.
     n_features_in_ : int
-        Number of columns that the modalities use.
+        Number of columns of `X` in `fit`, including those that no modality uses.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Names of these columns.
+        Names of these columns, if all are strings.
 
     See Also
     --------

@@ -19,7 +19,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
-from skfusion.blocks import ModalityBlocks, located_errors
+from skfusion.blocks import ModalityBlocks, located_errors, weighted_means
 from skfusion.fusion.joint.data import NetInputs, PixelRows
 from skfusion.fusion.joint.encoders import TorchEncoder
 from skfusion.fusion.torch_runtime import Precision
@@ -88,9 +88,7 @@ class BlockInput:
         blocks = self._blocks.fit_transform(X, y, sample_weight, groups)
         self.modality = self._blocks.modalities_[0]
         block = blocks.arrays[self.modality.name]
-        known = ~np.isnan(block)
-        totals = np.where(known, block, 0.0).sum(axis=0)
-        self._means = totals / np.maximum(known.sum(axis=0), 1)
+        self._means = weighted_means(block, sample_weight)
         self.n_features = block.shape[1]
         self.learned = self.n_features > 0
 
@@ -157,7 +155,7 @@ class ModuleInput(BlockInput):
         block = np.zeros((len(X), encoder.n_features_in_), dtype=self.dtype)
         if len(rows) == 0:
             return block, present
-        with located_errors(self.modality, rows):
+        with located_errors(self.modality, rows, X):
             part = self.modality.select(X.iloc[rows])
             if isinstance(transformer, Pipeline) and len(transformer) > 1:
                 part = transform_steps(transformer[:-1], part)

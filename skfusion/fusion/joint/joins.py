@@ -8,7 +8,7 @@ absent modalities before the join, so that a join can ignore the presence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ __all__ = [
     "build_join",
     "check_join",
     "joined_names",
+    "without_modalities",
 ]
 
 
@@ -388,6 +389,50 @@ def check_join(
         )
 
 
+def without_modalities(
+    join: Any, params: Mapping[str, Any] | None, dropped: Collection[str]
+) -> tuple[Any, Mapping[str, Any] | None]:
+    """Return `join` and `join_params` without the names of dropped modalities.
+
+    An inner group of which one member is left is replaced by this member.
+
+    Parameters
+    ----------
+    join, params : any
+        Parameters of the estimator, not yet checked.
+    dropped : collection of str
+        Names of the dropped modalities.
+
+    Returns
+    -------
+    join, params
+
+    Examples
+    --------
+    >>> from skfusion.fusion.joint.joins import without_modalities
+    >>> without_modalities((("ct", "cxr"), ("labs", "vitals")), None, {"cxr"})
+    (('ct', ('labs', 'vitals')), None)
+    """
+    if isinstance(params, Mapping) and params.get("conditioned") in dropped:
+        params = {key: params[key] for key in params if key != "conditioned"}
+    if dropped and isinstance(join, (tuple, list)):
+        join = tuple(_left(join, dropped))
+    return join, params
+
+
+def _left(group: Any, dropped: Collection[str]) -> Iterator[Any]:
+    for member in group:
+        if isinstance(member, (tuple, list)):
+            inner = tuple(_left(member, dropped))
+            # A group that the user gave with one member is an error.
+            if len(inner) == 1 and len(member) > 1:
+                yield inner[0]
+            elif inner:
+                yield inner
+        elif not (isinstance(member, str) and member in dropped):
+            yield member
+
+
 def build_join(
     join: Any,
     params: Mapping[str, Any] | None,
@@ -435,7 +480,7 @@ def build_join(
         raise ValueError(
             f"{owner}: join={what!r} requires representations of equal width, but "
             f"{found}. Use join='concat', or give every modality an encoder "
-            "(encoders='all')."
+            "(encoders='all', or the names of all if one is 'passthrough')."
         )
     width = next(iter(widths.values()))
     if isinstance(join, (tuple, list)):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skfusion._fitting.passthrough import Passthrough
 from skfusion._validation import check_number, check_option, did_you_mean
 from skfusion.fusion.joint.data import NetInputs, outputs_of
 from skfusion.fusion.joint.joins import Concatenation, build_join
@@ -53,10 +54,15 @@ class Standardize(nn.Module):
         self.register_buffer("shift", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(n_features))
 
-    def calibrate(self, x: Tensor) -> None:
-        """Set shift and scale from features of shape (B, n_features)."""
-        spread = x.std(dim=0, unbiased=False)
-        self.shift = x.mean(dim=0)
+    def calibrate(self, x: Tensor, weight: Tensor | None = None) -> None:
+        """Set shift and scale from features (B, n_features) and weights (B,)."""
+        if weight is None:
+            spread = x.std(dim=0, unbiased=False)
+            self.shift = x.mean(dim=0)
+        else:
+            shares = (weight / weight.sum()).to(x.dtype)
+            self.shift = shares @ x
+            spread = (shares @ (x - self.shift) ** 2).sqrt()
         # Dividing a constant feature by its spread would amplify noise.
         scale = torch.where(spread > 1e-6, spread, torch.ones_like(spread))
         self.scale = scale * max(1.0, x.shape[1] / BALANCED_WIDTH) ** 0.5
@@ -321,7 +327,7 @@ def with_encoder(encoders: Any, parts: Sequence[Any], owner: str) -> set[str]:
     Parameters
     ----------
     encoders : {"all", "networks"} or list of str
-        The user's choice.
+        The user's choice. ``"all"`` leaves out modalities that are passed through.
     parts : sequence of BlockInput, ModuleInput or ImageInput
         Input of each modality. Some of them bring a network.
     owner : str
@@ -347,7 +353,12 @@ def with_encoder(encoders: Any, parts: Sequence[Any], owner: str) -> set[str]:
             owner,
             also="a list of modality names",
         )
-        chosen = set(names) if encoders == "all" else networks
+        as_they_are = {
+            part.modality.name
+            for part in parts
+            if isinstance(part.modality.transformer, Passthrough)
+        }
+        chosen = set(names) - as_they_are if encoders == "all" else networks
     else:
         chosen = set(encoders)
         unknown = sorted(chosen - set(names), key=str)
@@ -362,10 +373,13 @@ def with_encoder(encoders: Any, parts: Sequence[Any], owner: str) -> set[str]:
                 "is always its encoder. Add the modality to encoders."
             )
     if not chosen:
+        remedy = "encoders='all', or name the modalities to encode"
+        if isinstance(encoders, str) and encoders == "all":
+            remedy = "a transformer instead of 'passthrough' in one modality"
         raise ValueError(
             f"{owner}: with encoders={encoders!r} no modality has an encoder, so no "
             "encoder is trained and the model is early fusion. Use "
-            "EarlyFusionClassifier, encoders='all', or name the modalities to encode."
+            f"EarlyFusionClassifier, {remedy}."
         )
     return chosen
 
@@ -379,6 +393,7 @@ def build_network(
     *,
     dtype: torch.dtype,
     device: torch.device | str = "cpu",
+    sample_weight: np.ndarray | None = None,
 ) -> JointNetwork:
     """Create an untrained network with encoders calibrated to the training rows.
 
@@ -398,6 +413,8 @@ def build_network(
         Precision of the inputs and of all weights.
     device : torch.device or str, default="cpu"
         Device on which the outputs of the encoders are computed for the calibration.
+    sample_weight : ndarray of shape (n_samples,) or None, default=None
+        Weights of the training rows in the calibration.
 
     Returns
     -------
@@ -429,12 +446,16 @@ def build_network(
         encoders[name] = encoder
         if not inputs.presence[:, j].any():  # Nothing was learned of this modality.
             continue
+        here = np.flatnonzero(inputs.presence[:, j])
         rows = NetInputs(
             {"x": inputs.arrays[name]}, np.ones((len(inputs), 1), dtype=bool)
-        ).rows(np.flatnonzero(inputs.presence[:, j]))
+        ).rows(here)
+        weight = None
+        if sample_weight is not None:
+            weight = torch.from_numpy(sample_weight[here])
         tail = encoder.backbone.eval()
         features = outputs_of(tail, _run_tail, rows, device)
-        encoder.standardize.calibrate(torch.from_numpy(features))
+        encoder.standardize.calibrate(torch.from_numpy(features), weight)
         _check_gradient(tail, rows, part, architecture.owner)
     join = build_join(
         architecture.join,

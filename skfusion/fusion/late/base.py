@@ -6,7 +6,7 @@ A member is the model of one modality.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_option
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
@@ -90,7 +91,13 @@ def check_rule(
             ) from error
 
 
-def given_weights(weights: Any, names: list[str], *, owner: str) -> Any:
+def given_weights(
+    weights: Any,
+    names: list[str],
+    *,
+    owner: str,
+    listed: Mapping[str, bool] | None = None,
+) -> Any:
     """Check and normalise given weights, and return scorers and None unchanged.
 
     Parameters
@@ -101,6 +108,9 @@ def given_weights(weights: Any, names: list[str], *, owner: str) -> Any:
         Names of the members.
     owner : str
         Name of the estimator, for error messages.
+    listed : mapping of str to bool or None, default=None
+        Whether each modality of the user is dropped, in their order. An array has a
+        weight for the dropped ones as well. A dict may have one.
 
     Returns
     -------
@@ -122,25 +132,38 @@ def given_weights(weights: Any, names: list[str], *, owner: str) -> Any:
     """
     if weights is None or isinstance(weights, str) or callable(weights):
         return weights
+    listed = dict.fromkeys(names, False) if listed is None else listed
+    dropped = {name for name, gone in listed.items() if gone}
     if isinstance(weights, dict):
-        if set(weights) != set(names):
+        if set(weights) - dropped != set(names):
             raise ValueError(
                 f"{owner}: weights must name every modality once: expected "
-                f"{sorted(names)}, got {sorted(weights)}."
+                f"{sorted(names)}, got {sorted(weights, key=str)}."
             )
         weights = [weights[name] for name in names]
+        expected = names
+    else:
+        expected = list(listed)
     values = np.asarray(weights, dtype=np.float64)
+    if values.shape == (len(expected),) and dropped:
+        values = values[[name in names for name in expected]]
+        expected = names
     # The negated comparisons also reject NaN.
-    if values.shape != (len(names),) or not (values.min() >= 0 and values.sum() > 0):
+    if values.shape != (len(expected),) or not (values.min() >= 0 and values.sum() > 0):
         raise ValueError(
-            f"{owner}: weights must be {len(names)} numbers of 0 or more, one per "
+            f"{owner}: weights must be {len(expected)} numbers of 0 or more, one per "
             f"modality and not all 0, got shape {values.shape}."
         )
     return values / values.sum()
 
 
 def check_calibration(
-    calibration: Any, final_calibration: Any, names: list[str], *, owner: str
+    calibration: Any,
+    final_calibration: Any,
+    names: list[str],
+    *,
+    owner: str,
+    dropped: Collection[str] = (),
 ) -> dict[str, str]:
     """Check the parameters `calibration` and `final_calibration`.
 
@@ -154,6 +177,8 @@ def check_calibration(
         Names of the members.
     owner : str
         Name of the estimator, for error messages.
+    dropped : collection of str
+        Names of dropped modalities, which `calibration` may have.
 
     Returns
     -------
@@ -173,7 +198,8 @@ def check_calibration(
     """
     if not isinstance(calibration, dict):
         calibration = dict.fromkeys(names, calibration)
-    unknown = sorted(set(calibration) - set(names))
+    calibration = {k: calibration[k] for k in calibration if k not in dropped}
+    unknown = sorted(set(calibration) - set(names), key=str)
     if unknown:
         raise ValueError(
             f"{owner}: calibration names {unknown}, but the modalities are {names}."
@@ -252,6 +278,7 @@ class BaseLateFusion(BaseFusion):
         make = default_member if name == "estimator" else default_meta_model
         return make(self._task)
 
+    @undone_on_failure
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> BaseLateFusion:
@@ -412,7 +439,9 @@ class BaseLateFusion(BaseFusion):
         if self.aggregation == "stacking":
             final = seed(self._estimator_of("final_estimator"), rng)
         names = [member.name for member in members]
-        weights = given_weights(self.weights, names, owner=type(self).__name__)
+        weights = given_weights(
+            self.weights, names, owner=type(self).__name__, listed=self._listed
+        )
         rule = self.aggregation
         if self.aggregation_params:
             rule = functools.partial(rule, **self.aggregation_params)
@@ -426,6 +455,7 @@ class BaseLateFusion(BaseFusion):
             self._final_calibration,
             [member.name for member in members],
             owner=owner,
+            dropped=[name for name, gone in self._listed.items() if gone],
         )
         if self._target.kind in ("classes", "labels"):
             check_probabilities(

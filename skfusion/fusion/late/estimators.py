@@ -34,11 +34,13 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
     Parameters
     ----------
     modalities : list of (str, estimator, columns) or "auto", default="auto"
-        Modalities as triples, in the form of `ColumnTransformer`. A transformer is
-        followed by a clone of `estimator`. An entry that ends in a classifier is used
-        unchanged, so each modality can have a different one, e.g. a nested late fusion.
-        With ``"auto"``, each column of images is one modality and all other columns are
-        one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`, with integers as
+        positions of columns. ``"passthrough"`` uses numeric columns as they are, and
+        ``"drop"`` leaves a modality out. A transformer is followed by a clone of
+        `estimator`. An entry that ends in a classifier is used unchanged, so each
+        modality can have a different one, e.g. a nested late fusion. With ``"auto"``,
+        each column of images is one modality and all other columns are one EHR
+        modality.
     estimator : classifier or None, default=None
         Model of the modalities whose entry is a transformer. None is a logistic
         regression with C=0.01 on standardised features, with missing values imputed
@@ -73,13 +75,15 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         Inner folds for the out-of-fold predictions of the members. The folds are
         patient-grouped if groups are given.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, which multiply the sample weights.
+        Weights of the classes by label, which multiply the sample weights. Classes that
+        a dict omits have weight 1. ``"balanced"`` weights each class by the inverse of
+        its share of the sample weights.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` combines the members of the other
         modalities. ``"error"`` raises an error. ``"complete_case"`` drops their rows in
         `fit` with a warning and raises an error in prediction.
-    groups : str or None, default=None
-        Name of the column with patient ids, which is not a feature.
+    groups : str, int or None, default=None
+        Name or position of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
         Number of fits (members and inner folds) at a time, by joblib.
     random_state : int, RandomState or None, default=None
@@ -106,9 +110,9 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         Whether the model supports the absence of the modality. This is True with
         ``missing="auto"`` and two or more members.
     n_features_in_ : int
-        Number of columns that the modalities use.
+        Number of columns of `X` in `fit`, including those that no modality uses.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Names of these columns.
+        Names of these columns, if all are strings.
 
     See Also
     --------
@@ -263,11 +267,13 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
     Parameters
     ----------
     modalities : list of (str, estimator, columns) or "auto", default="auto"
-        Modalities as triples, in the form of `ColumnTransformer`. A transformer is
-        followed by a clone of `estimator`. An entry that ends in a regressor is used
-        unchanged, so each modality can have a different one, e.g. a nested late fusion.
-        With ``"auto"``, each column of images is one modality and all other columns are
-        one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`, with integers as
+        positions of columns. ``"passthrough"`` uses numeric columns as they are, and
+        ``"drop"`` leaves a modality out. A transformer is followed by a clone of
+        `estimator`. An entry that ends in a regressor is used unchanged, so each
+        modality can have a different one, e.g. a nested late fusion. With ``"auto"``,
+        each column of images is one modality and all other columns are one EHR
+        modality.
     estimator : regressor or None, default=None
         Model of the modalities whose entry is a transformer. None is a ridge regression
         with alpha=10 on standardised features, with missing values imputed and flagged.
@@ -299,8 +305,8 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         Handling of absent modalities. ``"auto"`` combines the members of the other
         modalities. ``"error"`` raises an error. ``"complete_case"`` drops their rows in
         `fit` with a warning and raises an error in prediction.
-    groups : str or None, default=None
-        Name of the column with patient ids, which is not a feature.
+    groups : str, int or None, default=None
+        Name or position of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
         Number of fits (members and inner folds) at a time, by joblib.
     random_state : int, RandomState or None, default=None
@@ -320,9 +326,9 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         Whether the model supports the absence of the modality. This is True with
         ``missing="auto"`` and two or more members.
     n_features_in_ : int
-        Number of columns that the modalities use.
+        Number of columns of `X` in `fit`, including those that no modality uses.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Names of these columns.
+        Names of these columns, if all are strings.
 
     See Also
     --------
@@ -437,10 +443,12 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
     Parameters
     ----------
     modalities : list of (str, estimator, columns) or "auto", default="auto"
-        Modalities as triples, in the form of `ColumnTransformer`. A transformer is
-        followed by a clone of `estimator`. An entry that ends in a survival model is
-        used unchanged, so each modality can have a different one. With ``"auto"``, each
-        column of images is one modality and all other columns are one EHR modality.
+        Modalities as triples, in the form of `ColumnTransformer`, with integers as
+        positions of columns. ``"passthrough"`` uses numeric columns as they are, and
+        ``"drop"`` leaves a modality out. A transformer is followed by a clone of
+        `estimator`. An entry that ends in a survival model is used unchanged, so each
+        modality can have a different one. With ``"auto"``, each column of images is one
+        modality and all other columns are one EHR modality.
     estimator : survival estimator or None, default=None
         Model of the modalities whose entry is a transformer. Its `fit` takes the
         structured `y` of scikit-survival, and its `predict` returns a risk. None is
@@ -470,8 +478,8 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         Handling of absent modalities. ``"auto"`` combines the members of the other
         modalities. ``"error"`` raises an error. ``"complete_case"`` drops their rows in
         `fit` with a warning and raises an error in prediction.
-    groups : str or None, default=None
-        Name of the column with patient ids, which is not a feature.
+    groups : str, int or None, default=None
+        Name or position of the column with patient ids, which is not a feature.
     n_jobs : int or None, default=None
         Number of fits (members and inner folds) at a time, by joblib.
     random_state : int, RandomState or None, default=None
@@ -493,9 +501,9 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         Whether the model supports the absence of the modality. This is True with
         ``missing="auto"`` and two or more members.
     n_features_in_ : int
-        Number of columns that the modalities use.
+        Number of columns of `X` in `fit`, including those that no modality uses.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
-        Names of these columns.
+        Names of these columns, if all are strings.
 
     See Also
     --------

@@ -184,7 +184,7 @@ def _fit_member(
             "classes, or leave the modality out."
         )
     part = data.rows(rows)
-    with located_errors(member, rows):
+    with located_errors(member, rows, data.X):
         fitted = fit_learner(
             clone(member.transformer),
             member.select(part.X),
@@ -208,5 +208,5 @@ def _predict_member(
     decides = target.kind in ("classes", "labels")
     if decides and not hasattr(member.transformer, "predict_proba"):
         target = _Decisions(target)
-    with located_errors(member, rows):
+    with located_errors(member, rows, X):
         return scores_of(member.transformer, member.select(X.iloc[rows]), target)

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.metrics import check_scoring
 from sklearn.utils import Tags, check_random_state, get_tags
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number
 from skfusion.fusion.inner_estimators import (
     default_member,
@@ -142,6 +143,7 @@ class GeneticSelector(TargetSelector):
     # must keep patients together.
     __metadata_request__fit = {"groups": True}
 
+    @undone_on_failure
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> Self:

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 from sklearn.utils import Tags, check_random_state
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number, check_option
 from skfusion.fusion.selection.univariate import TargetSelector, check_n_features
 
@@ -106,6 +107,7 @@ class MRMRSelector(TargetSelector):
         self.n_neighbors = n_neighbors
         self.random_state = random_state
 
+    @undone_on_failure
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Select features one by one.
 

@@ -17,6 +17,7 @@ from sklearn.utils import Tags, check_array
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_weights
 
 __all__ = ["GiniSelector", "TargetSelector", "check_n_features"]
@@ -137,6 +138,7 @@ class GiniSelector(TargetSelector):
     def __init__(self, n_features_to_select: int | float | None = None) -> None:
         self.n_features_to_select = n_features_to_select
 
+    @undone_on_failure
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Compute the Gini coefficients and select the features.
 

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number, check_option
 from skfusion.image.cells.bags import Bags, check_bag_pooling, unpack
 from skfusion.image.cells.column import as_cells, check_cells
@@ -219,6 +220,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         self.on_error = on_error
         self.verbose = verbose
 
+    @undone_on_failure
     def fit(self, X: Any, y: Any = None) -> Self:
         """Check the parameters and the types of the cells, without reading images.
 

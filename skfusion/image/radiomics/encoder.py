@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from skfusion._dependencies import require
+from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number, check_option
 from skfusion.image.cells.column import ImageColumn, as_cells, check_cells
 from skfusion.image.cells.volumes import select_slices
@@ -123,6 +124,7 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.on_error = on_error
 
+    @undone_on_failure
     def fit(self, X: Any, y: Any = None) -> Self:
         """Check the parameters and the types of the cells, without reading images.
 

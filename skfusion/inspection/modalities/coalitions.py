@@ -18,7 +18,12 @@ import numpy as np
 import pandas as pd
 
 from skfusion._validation import check_option
-from skfusion.cohort import as_pandas, check_groups
+from skfusion.cohort import (
+    as_pandas,
+    check_groups,
+    column_of_role,
+    column_or_ids,
+)
 from skfusion.inspection.models import OWNER, FusionModel, Parts, TableModel, find_model
 from skfusion.inspection.shapley import CoalitionPlan, exact_plan, sampled_plan
 from skfusion.pipelines import take_rows
@@ -286,7 +291,7 @@ def find_patients(groups: Any, X: Any, modalities: Any) -> tuple[Any, Any]:
 
     Parameters
     ----------
-    groups : str, array-like of shape (n,) or None
+    groups : str, int, array-like of shape (n,) or None
         The patient ids, or the column that contains them.
     X : DataFrame or ndarray of shape (n, n_columns)
         The cases.
@@ -309,10 +314,10 @@ def find_patients(groups: Any, X: Any, modalities: Any) -> tuple[Any, Any]:
     """
     if groups is None:
         return None, X
-    column = groups if isinstance(groups, str) else None
+    column, ids = column_or_ids(groups)
     table = table_of(X)
-    given = groups if column is None else None
-    patients = check_groups(given, pd.DataFrame(table), column=column, owner=OWNER)
+    frame = pd.DataFrame(table)
+    patients = check_groups(ids, frame, column=column, owner=OWNER)
     assert patients is not None  # noqa: S101 - groups were given
     if patients.max(initial=0) == 0:
         raise ValueError(
@@ -321,7 +326,9 @@ def find_patients(groups: Any, X: Any, modalities: Any) -> tuple[Any, Any]:
             "patients."
         )
     if column is not None and modalities is not None:
-        X = table.drop(columns=column)
+        label = column_of_role(column, "groups", frame, OWNER)
+        X = frame.drop(columns=label)
+        X = X if hasattr(table, "iloc") else X.to_numpy()
     return patients, X
 
 

@@ -205,7 +205,7 @@ class ModalityImportance:
             A name or a scorer as in `compare_fusion`. None is the AUROC (one-vs-rest),
             R², or the concordance of censored times. For a loss, contributions are
             decreases of the loss.
-        groups : str, array-like of shape (n,) or None, default=None
+        groups : str, int, array-like of shape (n,) or None, default=None
             Patient ids, or the column that contains them. The confidence intervals
             account for the correlation of cases of the same patient.
         confidence_level : float, default=0.95
@@ -265,7 +265,7 @@ class ModalityImportance:
             The outcome of the cases.
         cv : int or splitter, default=5
             Cross-validation folds. Folds contain whole patients if `groups` is given.
-        groups : str, array-like of shape (n,) or None, default=None
+        groups : str, int, array-like of shape (n,) or None, default=None
             Patient ids, or the column that contains them.
         scoring : str, callable or None, default=None
             As in `score`.
@@ -325,7 +325,7 @@ class ModalityImportance:
             Held-out cases.
         y : array-like of n rows
             The outcome of the cases.
-        groups : str, array-like of shape (n,) or None, default=None
+        groups : str, int, array-like of shape (n,) or None, default=None
             Patient ids, or the column that contains them.
         scoring : str, callable or None, default=None
             As in `score`.

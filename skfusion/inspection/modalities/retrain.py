@@ -143,51 +143,23 @@ def with_modalities(estimator: Any, kept: list[str]) -> Any:
     -------
     estimator
     """
+    # The list of the user, because parameters can have one entry per modality.
+    left = {m.name: m.as_triple() for m in estimator.modality_specs()}
     triples = [
-        (m.name, m.transformer, m.columns[0] if m.scalar else list(m.columns))
-        for m in estimator.modality_specs()
+        left[name] if name in kept else (name, "drop", [])
+        for name in estimator.listed_modalities()
     ]
-    chosen = [triple for triple in triples if triple[0] in kept]
-    names = [name for name, *_ in triples]
-    given = estimator.get_params(deep=False)
-    changed = {
-        parameter: _restricted(value, names, kept)
-        for parameter, value in given.items()
-        if parameter != "groups" and _is_by_modality(parameter, value, names)
-    }
-    changed["modalities"] = chosen
-    if "encoders" in given and not _encoded(estimator, changed, kept):
+    changed: dict[str, Any] = {"modalities": triples}
+    if "encoders" in estimator.get_params(deep=False) and not _encoded(estimator, kept):
         changed["encoders"] = "all"  # without networks, an encoder must be trained
     return clone(estimator).set_params(**changed)
 
 
-def _is_by_modality(parameter: str, value: Any, names: list[str]) -> bool:
-    """Return whether a parameter has one entry per modality."""
-    if isinstance(value, dict):
-        return bool(value) and set(value) <= set(names)
-    if parameter == "weights":  # in late fusion, one number per modality
-        return isinstance(value, (list, tuple, np.ndarray))
-    return (
-        isinstance(value, (list, tuple))
-        and len(value) > 0
-        and all(isinstance(part, str) and part in names for part in value)
-    )
-
-
-def _restricted(value: Any, names: list[str], kept: list[str]) -> Any:
-    if isinstance(value, dict):
-        return {name: part for name, part in value.items() if name in kept}
-    if all(isinstance(part, str) for part in value):
-        return [name for name in value if name in kept]
-    pairs = zip(names, value, strict=True)
-    return [weight for name, weight in pairs if name in kept]
-
-
-def _encoded(estimator: Any, changed: dict[str, Any], kept: list[str]) -> bool:
-    encoders = changed.get("encoders", estimator.encoders)
-    if encoders == "networks":
-        return bool(set(estimator.network_modalities()) & set(kept))
-    return bool(encoders)
+def _encoded(estimator: Any, kept: list[str]) -> bool:
+    if isinstance(estimator.encoders, str):
+        networks = set(estimator.network_modalities())
+        return estimator.encoders != "networks" or bool(networks & set(kept))
+    return bool(set(estimator.encoders) & set(kept))
 
 
 def _fit_and_score(

@@ -208,6 +208,15 @@ def test_lags_make_events_available_later():
         store.with_lags({"LAB//": "-1h"})
 
 
+def test_a_lag_of_codes_that_the_store_does_not_have():
+    frame = pd.DataFrame(
+        {"subject_id": [1], "time": pd.to_datetime(["2024-01-01"]), "code": ["LAB//a"]}
+    )
+    store = EventStore.from_frame(frame)
+    with pytest.warns(UserWarning, match=r"'LABS//' \(did you mean 'LAB//'\?\), so"):
+        store.with_lags({"LABS//": "2h", "LAB//": "1h"})
+
+
 def test_codes_are_mapped_to_one_to_several_and_to_none():
     frame = table()
     store = EventStore.from_frame(frame)

@@ -301,6 +301,13 @@ def test_prefixes_have_their_own_statistics(store):
     }
 
 
+def test_statistics_of_codes_that_the_store_does_not_have(store):
+    part = windows(store, aggs_by_prefix={"LABS//": ("last",), "LAB//": ("min",)})
+    message = r"'LABS//' \(did you mean 'LAB//'\?\), so these entries of aggs_by"
+    with pytest.warns(UserWarning, match=message):
+        part.fit(cases())
+
+
 def test_the_commonest_codes_are_taken(store):
     every = windows(store, min_subjects=1).fit(cases())
     two = windows(store, min_subjects=1, max_codes=2).fit(cases())
