@@ -15,14 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse
-from joblib import Parallel, delayed
 from sklearn.base import clone
 
+from skfusion._modality_warnings import joined_warnings, of_modality, run_parallel
 from skfusion.modality import Modality, presence_mask
 from skfusion.pipelines import (
     fit_transform_steps,
-    joined_warnings,
-    of_modality,
     scatter_rows,
     transform_steps,
 )
@@ -103,9 +101,13 @@ class ModalityBlocks:
         mask = presence_mask(self.modalities, X)
         metadata = {"sample_weight": sample_weight, "groups": groups}
         with joined_warnings():
-            fitted = Parallel(n_jobs=self.n_jobs)(
-                delayed(_fit_block)(modality, X, y, metadata, mask[:, j])
-                for j, modality in enumerate(self.modalities)
+            fitted = run_parallel(
+                _fit_block,
+                (
+                    (modality, X, y, metadata, mask[:, j])
+                    for j, modality in enumerate(self.modalities)
+                ),
+                self.n_jobs,
             )
         self.modalities_: list[Modality] = [modality for modality, _ in fitted]
         arrays = {modality.name: block for modality, block in fitted}

@@ -7,22 +7,22 @@ step cannot read, e.g. an unreadable image, are not passed to the following step
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 import scipy.sparse
-from sklearn import get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils.metadata_routing import get_routing_for_object
-from sklearn.utils.validation import check_memory, has_fit_parameter
+from sklearn.utils.validation import check_memory
+
+from skfusion._modality_warnings import (
+    joined_warnings,
+    of_modality,
+    warn_of_modality,
+)
+from skfusion.metadata import fit_with_metadata, is_sampler
 
 __all__ = [
-    "accepted_metadata",
     "count_rows",
     "has_no_features",
     "joined_warnings",
@@ -40,67 +40,6 @@ __all__ = [
 ]
 
 Metadata = dict[str, np.ndarray | None]
-# The modality whose transformer is called, and the warnings of all modalities so far.
-_current: ContextVar[str | None] = ContextVar("_current", default=None)
-_joined: ContextVar[dict[str, tuple[str, list[str]]] | None] = ContextVar(
-    "_joined", default=None
-)
-
-
-@contextmanager
-def of_modality(name: str) -> Iterator[None]:
-    """Name the modality whose transformer is called in the block."""
-    token = _current.set(name)
-    try:
-        yield
-    finally:
-        _current.reset(token)
-
-
-@contextmanager
-def joined_warnings() -> Iterator[None]:
-    """Issue the warnings of a kind by `warn_of_modality` once for all modalities."""
-    if _joined.get() is not None:  # The outer block issues them.
-        yield
-        return
-    found: dict[str, tuple[str, list[str]]] = {}
-    token = _joined.set(found)
-    try:
-        yield
-    finally:
-        _joined.reset(token)
-    for message, names in found.values():
-        warnings.warn(_located(message, names), UserWarning, stacklevel=4)
-
-
-def warn_of_modality(kind: str, message: str, *, stacklevel: int = 2) -> None:
-    """Issue a warning that names the modality whose transformer is called.
-
-    Parameters
-    ----------
-    kind : str
-        Kind of the warning. In a block of `joined_warnings`, each kind is issued once,
-        with the message of the first modality and the names of all.
-    message : str
-        The message.
-    stacklevel : int, default=2
-        Stack level of the warning, relative to the caller.
-    """
-    name, found = _current.get(), _joined.get()
-    if name is None or found is None:
-        names = [] if name is None else [name]
-        warnings.warn(_located(message, names), UserWarning, stacklevel=stacklevel + 1)
-        return
-    names = found.setdefault(kind, (message, []))[1]
-    if name not in names:
-        names.append(name)
-
-
-def _located(message: str, names: list[str]) -> str:
-    if not names:
-        return message
-    others = f" (and in {', '.join(map(repr, names[1:]))})" if names[1:] else ""
-    return f"In modality {names[0]!r}{others}: {message}"
 
 
 def has_no_features(Z: Any) -> bool:
@@ -110,41 +49,6 @@ def has_no_features(Z: Any) -> bool:
     code is visible in enough subjects. Its modality is absent in every row.
     """
     return len(getattr(Z, "shape", ())) == 2 and Z.shape[1] == 0
-
-
-def accepted_metadata(estimator: Any, metadata: Metadata) -> dict[str, np.ndarray]:
-    """Select the metadata that the `fit` of an estimator accepts.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The estimator to be fitted.
-    metadata : dict of str to ndarray or None
-        ``sample_weight`` and ``groups``. None means not given.
-
-    Returns
-    -------
-    dict of str to ndarray
-        The arguments in the signature of its `fit`. If metadata routing is enabled,
-        also the arguments that a nested estimator has requested.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn.preprocessing import StandardScaler
-    >>> from skfusion.pipelines import accepted_metadata
-    >>> weights = np.array([1.0, 2.0])
-    >>> list(accepted_metadata(StandardScaler(), {"sample_weight": weights,
-    ...                                           "groups": weights}))
-    ['sample_weight']
-    """
-    given = {name: value for name, value in metadata.items() if value is not None}
-    taken = {name for name in given if has_fit_parameter(estimator, name)}
-    routing = get_config()["enable_metadata_routing"]
-    if given and routing and hasattr(estimator, "get_metadata_routing"):
-        # A search or a ColumnTransformer routes metadata without it in the signature.
-        taken |= set(get_routing_for_object(estimator).consumes("fit", given))
-    return {name: value for name, value in given.items() if name in taken}
 
 
 def fit_transform_steps(
@@ -261,14 +165,6 @@ def transform_steps(transformer: Any, X: Any, *, width: int = 1) -> Any:
 def is_passthrough(step: Any) -> bool:
     """Return whether a step of a `Pipeline` is None or ``"passthrough"``."""
     return step is None or (isinstance(step, str) and step == "passthrough")
-
-
-def is_sampler(step: Any) -> bool:
-    """Return whether a step is a sampler of imbalanced-learn.
-
-    A sampler changes the rows in `fit` only and is skipped in prediction.
-    """
-    return hasattr(step, "fit_resample") and not isinstance(step, Pipeline)
 
 
 def looks_up_by(transformer: Any, column: Any) -> bool:
@@ -413,10 +309,7 @@ def count_rows(X: Any) -> int:
 
 
 def _fit_transform(transformer: Any, X: Any, y: Any, metadata: Metadata) -> Any:
-    keywords = accepted_metadata(transformer, metadata)
-    if hasattr(transformer, "fit_transform"):
-        return transformer.fit_transform(X, y, **keywords)
-    return transformer.fit(X, y, **keywords).transform(X)
+    return fit_with_metadata(transformer, X, y, metadata, method="fit_transform")
 
 
 def _fit_and_transform(

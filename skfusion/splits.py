@@ -15,6 +15,8 @@ from sklearn.model_selection import (
     check_cv,
 )
 
+from skfusion.patient_folds import seeded_splitter
+
 __all__ = ["Fold", "inner_folds", "outer_folds", "validation_rows"]
 
 Fold = tuple[np.ndarray, np.ndarray]
@@ -28,6 +30,7 @@ def inner_folds(
     n_rows: int,
     random_state: int,
     owner: str,
+    labels: np.ndarray | None = None,
 ) -> list[Fold]:
     """Split rows into folds for out-of-fold predictions, by patient.
 
@@ -45,9 +48,11 @@ def inner_folds(
     n_rows : int
         Number of rows, n_samples.
     random_state : int
-        Seed of the shuffling.
+        Seed of the shuffling, also of a copy of a splitter that shuffles without one.
     owner : str
         Name of the estimator, for the messages.
+    labels : ndarray of shape (n_samples,) or None, default=None
+        Class labels of the user, passed to a given splitter in place of the numbers.
 
     Returns
     -------
@@ -72,6 +77,7 @@ def inner_folds(
     """
     stratified = strata is not None and strata.ndim == 1
     if _is_number_of_folds(cv):
+        labels = None
         units = n_rows if groups is None else len(np.unique(groups))
         what = "rows" if groups is None else "patients (groups)"
         if cv < 2 or units < cv:
@@ -82,7 +88,7 @@ def inner_folds(
     cv = _resolve_cv(cv, groups is not None, stratified, random_state, owner)
     if strata is not None and strata.ndim == 1:
         _check_class_sizes(strata, groups, owner)
-    folds = _split(cv, n_rows, strata, groups)
+    folds = _split(cv, n_rows, strata if labels is None else labels, groups)
     _check_folds(folds, strata, groups, n_rows=n_rows, owner=owner)
     return folds
 
@@ -109,7 +115,7 @@ def outer_folds(
     classifier : bool
         Whether `y` holds classes.
     random_state : int
-        Seed of the shuffling.
+        Seed of the shuffling, also of a copy of a splitter that shuffles without one.
 
     Returns
     -------
@@ -253,7 +259,7 @@ def _resolve_cv(
             f"{owner}: cv must be a number of folds, a scikit-learn splitter or a list "
             f"of (train, test) row positions, got {type(cv).__name__}."
         )
-    return check_cv(cv)
+    return check_cv(seeded_splitter(cv, random_state))
 
 
 def _splitter(n_splits: int, grouped: bool, stratified: bool, seed: int) -> Any:

@@ -8,6 +8,7 @@ from skfusion._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from skfusion.ehr.audit import LeakageAudit as LeakageAudit
+    from skfusion.ehr.cases import cases_from_stays as cases_from_stays
     from skfusion.ehr.codes.code_map import CodeMap as CodeMap
     from skfusion.ehr.codes.comorbidity import (
         CHARLSON as CHARLSON,
@@ -62,6 +63,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "skfusion.ehr.audit": ["LeakageAudit"],
+        "skfusion.ehr.cases": ["cases_from_stays"],
         "skfusion.ehr.codes.code_map": ["CodeMap"],
         "skfusion.ehr.codes.comorbidity": [
             "CHARLSON",

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import warnings
+from copy import copy as copy_of
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import scipy.sparse
 from sklearn.base import clone, is_classifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
-from sklearn.utils import get_tags
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    StandardScaler,
+    TargetEncoder,
+)
+from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._dependencies import require
 from skfusion.blocks import check_finite_block
+from skfusion.fusion.early_stopping import (
+    EarlyStopping,
+    Evaluation,
+    evaluation_arguments,
+    stops_early,
+    without_stopping,
+)
+from skfusion.fusion.estimator_kinds import last_step
 from skfusion.fusion.survival import SurvivalTimes, XGBoostSurvival
 from skfusion.fusion.targets import Numbers, Target, classifier_target
+from skfusion.metadata import (
+    fit_with_metadata,
+    nested_estimators,
+    weightless_learners,
+)
 from skfusion.modality import Modality
+from skfusion.patient_folds import needs_seed, patient_splitter, seeded_splitter
 from skfusion.pipelines import (
-    accepted_metadata,
     fit_transform_steps,
     has_no_features,
     is_passthrough,
@@ -29,18 +49,23 @@ from skfusion.pipelines import (
     take_rows,
     transform_steps,
     unreadable_rows,
+    warn_of_modality,
 )
 
 __all__ = [
+    "BlockScaler",
     "accepts_nan",
+    "check_transformers",
     "default_learner",
     "default_member",
     "ends_in_predictor",
     "fit_learner",
+    "fit_on_target",
     "scores_of",
     "seed",
     "seeded",
     "target_for",
+    "warn_of_unstored_values",
 ]
 
 
@@ -91,8 +116,65 @@ def default_member(task: str) -> Any:
     gaps = SimpleImputer(
         strategy="constant", fill_value=0, add_indicator=True, keep_empty_features=True
     )
-    steps = [("scale", StandardScaler()), ("impute", gaps), ("model", linear)]
+    steps = [("scale", BlockScaler()), ("impute", gaps), ("model", linear)]
     return Pipeline(steps)
+
+
+class BlockScaler(StandardScaler):
+    """Standardisation of the features of one modality, dense or sparse.
+
+    It differs from `StandardScaler` in two cases. A column without any value stays
+    without one, and numpy does not warn about it. A sparse block is divided by the
+    standard deviations and not centred, so that it stays sparse. A linear model with an
+    intercept is the same with and without the means.
+
+    Parameters
+    ----------
+    copy : bool, default=True
+        Whether to copy the values before they are scaled.
+    with_mean : bool, default=True
+        Whether to centre the columns of a dense block.
+    with_std : bool, default=True
+        Whether to divide by the standard deviations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.inner_estimators import BlockScaler
+    >>> BlockScaler().fit_transform(np.array([[1.0, np.nan], [3.0, np.nan]]))
+    array([[-1., nan],
+           [ 1., nan]])
+    """
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Update the means and standard deviations, ignoring missing values."""
+        scaler = self._for(X)
+        # The mean of no values is NaN, as for any column that was never observed.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            StandardScaler.partial_fit(scaler, X, y, sample_weight)
+        self.__dict__.update({**scaler.__dict__, "with_mean": self.with_mean})
+        return self
+
+    def transform(self, X: Any, copy: bool | None = None) -> Any:
+        """Return the scaled columns, sparse if `X` is sparse."""
+        return StandardScaler.transform(self._for(X), X, copy)
+
+    def inverse_transform(self, X: Any, copy: bool | None = None) -> Any:
+        """Return the columns on their original scale."""
+        return StandardScaler.inverse_transform(self._for(X), X, copy)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    def _for(self, X: Any) -> BlockScaler:
+        """Return a scaler that does not centre a sparse block."""
+        if not scipy.sparse.issparse(X) or not self.with_mean:
+            return self
+        scaler = copy_of(self)
+        scaler.with_mean = False
+        return scaler
 
 
 def target_for(estimator: Any, y: Any, owner: str) -> Target:
@@ -144,7 +226,21 @@ def seed(estimator: Any, rng: np.random.RandomState) -> Any:
             chosen[name] = int(rng.randint(np.iinfo(np.int32).max))
     if chosen:
         estimator.set_params(**chosen)
+    for part in nested_estimators(estimator):
+        _seed_outside_params(part.estimator, rng)
     return estimator
+
+
+def _seed_outside_params(estimator: Any, rng: np.random.RandomState) -> None:
+    """Seed a splitter of an estimator, and estimators in lists, e.g. candidates."""
+    params = estimator.get_params(deep=False)
+    if params.get("random_state", 0) is None:
+        estimator.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
+    cv = params.get("cv")
+    if isinstance(estimator, TargetEncoder) and params["random_state"] == "deprecated":
+        cv = patient_splitter(estimator) or cv  # Its default folds are not seeded.
+    if needs_seed(cv):
+        estimator.cv = seeded_splitter(cv, int(rng.randint(np.iinfo(np.int32).max)))
 
 
 def seeded(modalities: list[Modality], rng: np.random.RandomState) -> list[Modality]:
@@ -166,6 +262,48 @@ def ends_in_predictor(estimator: Any) -> bool:
     return hasattr(estimator, "predict") and not hasattr(estimator, "transform")
 
 
+def check_transformers(modalities: list[Modality], owner: str) -> None:
+    """Raise an error for a modality whose entry predicts and does not transform.
+
+    Raises
+    ------
+    TypeError
+        If an entry has no `transform`.
+    """
+    for modality in modalities:
+        if isinstance(modality.transformer, str):  # "passthrough"
+            continue
+        if hasattr(modality.transformer, "transform"):
+            continue
+        name = type(last_step(modality.transformer)).__name__
+        hint = "Use a transformer."
+        if hasattr(modality.transformer, "predict"):
+            hint = (
+                f"Use late fusion, in which it is the model of the modality, or its "
+                f"predictions as features: ModelFeatures({name}(...))."
+            )
+        raise TypeError(
+            f"{owner}: modality {modality.name!r} needs a transformer, but {name} has "
+            f"no transform. {hint}"
+        )
+
+
+def warn_of_unstored_values(modality: Modality, owner: str) -> None:
+    """Warn if a learner would read the unknown values of a sparse output as 0.
+
+    `EventWindows` and `EventGrid` store only known values with ``output="sparse"``.
+    """
+    last = last_step(modality.transformer)
+    if getattr(last, "output", None) == "sparse":
+        warnings.warn(
+            f"{owner}: modality {modality.name!r}: {type(last).__name__} does not "
+            "store unknown values with output='sparse', and the learner reads them as "
+            "0. Add ObservedScaler() as the next step, or set output='dense'.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
 def accepts_nan(estimator: Any) -> bool:
     """Return whether the tags of an estimator allow NaN in its input."""
     return bool(get_tags(estimator).input_tags.allow_nan)
@@ -178,6 +316,7 @@ def fit_learner(
     *,
     sample_weight: np.ndarray | None = None,
     groups: np.ndarray | None = None,
+    evaluation: Evaluation | None = None,
 ) -> Any:
     """Fit an estimator with the weights and, if its `fit` accepts them, the groups.
 
@@ -198,6 +337,8 @@ def fit_learner(
         Weights.
     groups : ndarray of shape (n_samples,) or None
         Patient ids, not passed if the estimator's `fit` has no such parameter.
+    evaluation : Evaluation or None, default=None
+        Rows for validation of a learner that stops early, as input of the first step.
 
     Returns
     -------
@@ -228,7 +369,7 @@ def fit_learner(
         if is_sampler(first):
             X, y, part = resample(first, X, y, given)
             _check_groups_kept(first, rest, groups, part["groups"])
-            fit_learner(rest, X, y, **part)
+            fit_learner(rest, X, y, **part, evaluation=evaluation)
             return estimator
         Z = fit_transform_steps(first, X, y, given)
         if has_no_features(Z):  # The scores are NaN, as if the modality were absent.
@@ -243,20 +384,139 @@ def fit_learner(
         part = {k: None if v is None else v[rows] for k, v in given.items()}
         if len(rest.steps) == 1:  # Before the learner, some of which accept infinity.
             check_finite_block(Z)
-        fit_learner(rest, take_rows(Z, rows), y[rows], **part)
+        fit_learner(
+            rest,
+            take_rows(Z, rows),
+            y[rows],
+            **part,
+            evaluation=_after(first, evaluation),
+        )
         if getattr(rest, "learned_nothing_", False):
             estimator.learned_nothing_ = True
         return estimator
     if isinstance(estimator, Pipeline):
-        fit_learner(estimator.steps[0][1], X, y, **given)
+        fit_learner(estimator.steps[0][1], X, y, **given, evaluation=evaluation)
         return estimator
-    if sample_weight is not None and not has_fit_parameter(estimator, "sample_weight"):
+    weightless = [] if sample_weight is None else weightless_learners(estimator)
+    if weightless:
+        owner = type(estimator).__name__
+        names = ", ".join(dict.fromkeys(weightless))
+        inside = "" if weightless == [owner] else f" inside {owner}"
         raise TypeError(
-            f"{type(estimator).__name__} does not support sample_weight, so neither "
-            "weights nor class_weight can be used with it. Choose another estimator or "
-            "leave the weights out."
+            f"{names}{inside} does not support sample_weight, so neither weights nor "
+            "class_weight can be used with it. Choose another estimator or leave the "
+            "weights out."
         )
-    return estimator.fit(X, y, **accepted_metadata(estimator, given))
+    return fit_with_metadata(
+        estimator, X, y, given, arguments=evaluation_arguments(estimator, evaluation)
+    )
+
+
+def fit_on_target(
+    estimator: Any,
+    X: Any,
+    y: np.ndarray,
+    target: Target,
+    *,
+    sample_weight: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+    stopping: EarlyStopping | None = None,
+    sources: np.ndarray | None = None,
+) -> Any:
+    """Fit a learner on an encoded target, and hold out rows if it stops early.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The (cloned) learner to fit.
+    X : array-like of shape (n_samples, n_features)
+        Features.
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Encoded target.
+    target : Target
+        Target that encoded `y`.
+    sample_weight : ndarray of shape (n_samples,) or None, default=None
+        Weights.
+    groups : ndarray of shape (n_samples,) or None, default=None
+        Patient ids.
+    stopping : EarlyStopping or None, default=None
+        Choice of the rows held out. None for a learner that does not stop early.
+    sources : ndarray of int of shape (n_samples,) or None, default=None
+        Position of the row of which each row is a copy, itself for an original. The
+        originals come first. A copy is on the side of its original.
+
+    Returns
+    -------
+    estimator
+        The fitted estimator.
+
+    Warns
+    -----
+    UserWarning
+        If there are too few rows, patients or cases to hold some out. The learner is
+        then fitted without early stopping.
+    """
+    read = target.to_learn(estimator, y)
+    if stopping is None or not stops_early(estimator):
+        return fit_learner(
+            estimator, X, read, sample_weight=sample_weight, groups=groups
+        )
+    n_rows = len(y) if sources is None else int(sources.max()) + 1
+    held_out = stopping.rows(
+        target.strata(y[:n_rows]),
+        None if groups is None else groups[:n_rows],
+        n_rows=n_rows,
+    )
+    if len(held_out) == 0:
+        if stopping.fraction > 0:
+            _warn_of_no_stopping(estimator, n_rows, stopping.owner)
+        return fit_learner(
+            without_stopping(estimator),
+            X,
+            read,
+            sample_weight=sample_weight,
+            groups=groups,
+        )
+    aside = np.isin(np.arange(len(y)) if sources is None else sources, held_out)
+    seen, unseen = np.flatnonzero(~aside), np.flatnonzero(aside)
+    evaluation = Evaluation(
+        take_rows(X, unseen),
+        read[unseen],
+        None if sample_weight is None else sample_weight[unseen],
+    )
+    return fit_learner(
+        estimator,
+        take_rows(X, seen),
+        read[seen],
+        sample_weight=None if sample_weight is None else sample_weight[seen],
+        groups=None if groups is None else groups[seen],
+        evaluation=evaluation,
+    )
+
+
+def _warn_of_no_stopping(estimator: Any, n_rows: int, owner: str) -> None:
+    name = type(last_step(estimator)).__name__
+    warn_of_modality(
+        "no early stopping",
+        f"{owner}: {n_rows} rows are too few to hold some out for the early stopping "
+        f"of {name}, which is fitted without it. Pass 40 rows or more with enough "
+        "patients and cases of each class, or set a number of trees.",
+        stacklevel=3,
+    )
+
+
+def _after(step: Any, evaluation: Evaluation | None) -> Evaluation | None:
+    """Return the rows for validation as the output of a fitted step."""
+    if evaluation is None:
+        return None
+    Z = transform_steps(step, evaluation.X)
+    rows = np.flatnonzero(~unreadable_rows(Z))
+    weights = evaluation.sample_weight
+    return Evaluation(
+        take_rows(Z, rows),
+        evaluation.y[rows],
+        None if weights is None else weights[rows],
+    )
 
 
 def _first_step(pipeline: Pipeline) -> tuple[Any, Pipeline]:

@@ -647,6 +647,9 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
         Distribution of the noise of the log time, for ``loss="aft"``.
     aft_scale : float, default=1.0
         Scale of the noise distribution.
+    early_stopping_rounds : int or None, default=None
+        Number of trees without a better loss on the rows of `eval_set` after which the
+        fit stops. A fusion estimator passes these rows (``validation_fraction``).
     n_jobs : int or None, default=None
         Number of threads. None means 1.
     random_state : int, RandomState or None, default=None
@@ -655,7 +658,7 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
     Attributes
     ----------
     booster_ : xgboost.Booster
-        The fitted trees.
+        The fitted trees, up to the best one if the fit stopped early.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
@@ -694,6 +697,7 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
         colsample_bytree: float = 0.5,
         aft_distribution: str = "normal",
         aft_scale: float = 1.0,
+        early_stopping_rounds: int | None = None,
         n_jobs: int | None = None,
         random_state: Any = None,
     ) -> None:
@@ -705,11 +709,20 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
         self.colsample_bytree = colsample_bytree
         self.aft_distribution = aft_distribution
         self.aft_scale = aft_scale
+        self.early_stopping_rounds = early_stopping_rounds
         self.n_jobs = n_jobs
         self.random_state = random_state
 
     @undone_on_failure
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> XGBoostSurvival:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        eval_set: Any = None,
+        sample_weight_eval_set: Any = None,
+    ) -> XGBoostSurvival:
         """Fit the trees.
 
         Parameters
@@ -717,32 +730,87 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
         X : array-like of shape (n_samples, n_features)
             Features, where NaN is a missing value.
         y : structured array of shape (n_samples,)
-            A boolean field (event observed), then the times, above 0.
+            A boolean field (event observed), then the times, 0 or more.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows.
+        eval_set : list of one (X, y) or None, default=None
+            Rows for validation, which `early_stopping_rounds` needs.
+        sample_weight_eval_set : list of one array-like or None, default=None
+            Weights of the rows of `eval_set`.
 
         Returns
         -------
         XGBoostSurvival
             The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is unknown, or `early_stopping_rounds` is set without
+            `eval_set`.
         """
         owner = type(self).__name__
         check_option(self.loss, "loss", LOSSES, owner)
         xgboost = require("xgboost", "xgboost")
         X = validate_data(self, X, dtype="numeric", ensure_all_finite="allow-nan")
+        data = self._matrix(X, y, sample_weight)
+        if self.early_stopping_rounds is None:
+            self.booster_ = xgboost.train(self._settings(), data, self.n_estimators)
+            return self
+        check_number(
+            self.early_stopping_rounds,
+            "early_stopping_rounds",
+            owner,
+            low=1,
+            integer=True,
+            also="None",
+        )
+        if eval_set is None or len(eval_set) != 1:
+            raise ValueError(
+                f"{owner}: early_stopping_rounds={self.early_stopping_rounds} needs "
+                "one set of rows for validation: fit(X, y, eval_set=[(X_val, y_val)])."
+            )
+        values = validate_data(
+            self,
+            eval_set[0][0],
+            dtype="numeric",
+            ensure_all_finite="allow-nan",
+            reset=False,
+        )
+        weight = None if sample_weight_eval_set is None else sample_weight_eval_set[0]
+        booster = xgboost.train(
+            self._settings(),
+            data,
+            self.n_estimators,
+            evals=[(self._matrix(values, eval_set[0][1], weight), "validation")],
+            early_stopping_rounds=int(self.early_stopping_rounds),
+            verbose_eval=False,
+        )
+        self.booster_ = booster[: booster.best_iteration + 1]
+        return self
+
+    def _matrix(self, X: np.ndarray, y: Any, sample_weight: Any) -> Any:
+        """Return rows and outcomes in the form of XGBoost."""
+        owner = type(self).__name__
         outcome = check_survival(y, owner)
         _check_n_rows(X, outcome, owner)
-        data = xgboost.DMatrix(X, nthread=self.n_jobs or 1)
+        data = require("xgboost", "xgboost").DMatrix(X, nthread=self.n_jobs or 1)
         if sample_weight is not None:
             data.set_weight(check_weights(sample_weight, len(X), owner))
         event, time = outcome["event"], outcome["time"]
         if self.loss == "cox":  # XGBoost marks censored times by a negative sign
+            if (time == 0).any():  # which 0 has not, and the loss only knows the order
+                time = np.unique(time, return_inverse=True)[1] + 1.0
             data.set_label(np.where(event, time, -time))
-        else:
-            data.set_float_info("label_lower_bound", time)
-            data.set_float_info("label_upper_bound", np.where(event, time, np.inf))
-        self.booster_ = xgboost.train(self._settings(), data, self.n_estimators)
-        return self
+            return data
+        # An event at time 0 was before the first later time, by which it was seen.
+        first = time[time > 0].min(initial=np.inf)
+        if not np.isfinite(first):
+            first = 1.0
+        data.set_float_info("label_lower_bound", time)
+        upper = np.where(time == 0, first, time)
+        data.set_float_info("label_upper_bound", np.where(event, upper, np.inf))
+        return data
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the risk, i.e. the log hazard ratio or the negative log time.

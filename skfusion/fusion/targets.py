@@ -15,12 +15,20 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 from sklearn.base import clone
-from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import Tags, assert_all_finite, get_tags
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
+
+from skfusion.fusion.early_stopping import check_stopping
+from skfusion.fusion.estimator_kinds import (
+    check_estimator_kind,
+    frozen_classifiers,
+    last_step,
+    reads_labels,
+)
+from skfusion.fusion.per_output import ClassifierPerLabel, RegressorPerNumber
 
 __all__ = [
     "Classes",
@@ -80,6 +88,33 @@ class Target(ABC):
     def adapt(self, estimator: Any) -> Any:
         """Return the estimator, wrapped if it does not support this kind of target."""
         return estimator
+
+    def check_learner(self, estimator: Any, where: str) -> None:
+        """Raise an error if an unfitted learner does not fit this kind of target.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Learner that the user has passed, or a default one.
+        where : str
+            Beginning of the message: the fusion estimator and the modality.
+
+        Raises
+        ------
+        ValueError
+            If the learner is of another kind, was fitted on other classes, or stops
+            early inside another estimator.
+        """
+        check_estimator_kind(estimator, self.kind, where)
+        check_stopping(estimator, where)
+
+    def to_learn(self, estimator: Any, y: np.ndarray) -> np.ndarray:
+        """Return encoded `y` as an estimator reads it, i.e. unchanged by default."""
+        return y
+
+    def labels(self, y: np.ndarray) -> np.ndarray | None:
+        """Return the labels of the user for encoded `y`, or None if it has none."""
+        return None
 
     def result(self, scores: np.ndarray) -> np.ndarray:
         """Return scores (n_samples, n_outputs) in the shape of a public prediction."""
@@ -163,9 +198,90 @@ class Classes(Target):
             )
         return encoder.transform(values)
 
+    def check_learner(self, estimator: Any, where: str) -> None:
+        """Raise an error for a learner of another kind, or fitted on other classes."""
+        super().check_learner(estimator, where)
+        for frozen in frozen_classifiers(estimator):
+            known = list(frozen.classes_)
+            if not _same_labels(known, list(self.classes)):
+                raise ValueError(
+                    f"{where}: {_unlike(frozen, known, list(self.classes))} Map the "
+                    "labels of y to those of the fitted classifier, or fit it again."
+                )
+
+    def to_learn(self, estimator: Any, y: np.ndarray) -> np.ndarray:
+        """Return class numbers, or labels for an estimator that contains labels."""
+        return self.classes[y] if reads_labels(estimator) else y
+
+    def labels(self, y: np.ndarray) -> np.ndarray:
+        """Return the labels of the user for class numbers."""
+        return np.asarray(self.classes)[y]
+
     def ask(self, estimator: Any, X: Any) -> np.ndarray:
-        """Return the probability of each class."""
-        return np.asarray(_probabilities(estimator, X), dtype=np.float64)
+        """Return the probability of each class, in the order of ``classes``.
+
+        Raises
+        ------
+        ValueError
+            If the estimator was fitted on other classes.
+        """
+        proba = np.asarray(_probabilities(estimator, X), dtype=np.float64)
+        order = self.columns(estimator)
+        if proba.ndim != 2 or proba.shape[1] != len(order):
+            raise ValueError(
+                f"{type(estimator).__name__} must predict one probability for each of "
+                f"{len(order)} classes, got an array of shape {proba.shape}."
+            )
+        return proba if order == list(range(len(order))) else proba[:, order]
+
+    def columns(self, estimator: Any) -> list[int]:
+        """Return the column of each class in the output of a fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If the estimator was fitted on other classes.
+        """
+        numbers = list(range(self.n_outputs))
+        known = getattr(estimator, "classes_", None)
+        if known is None:
+            return numbers
+        expected = list(self.classes) if reads_labels(estimator) else numbers
+        found = list(known)
+        if not _same_labels(found, expected):
+            raise ValueError(_unlike(estimator, found, expected))
+        return [found.index(label) for label in expected]
+
+    def ordered(self, estimator: Any, scores: np.ndarray) -> np.ndarray:
+        """Return a decision function with its columns in the order of ``classes``."""
+        order = self.columns(estimator)
+        if order == list(range(len(order))):
+            return scores
+        if scores.ndim == 1:
+            return -scores
+        if scores.shape[1] == len(order):
+            return scores[:, order]
+        raise ValueError(
+            f"{type(last_step(estimator)).__name__} was fitted on the classes in "
+            "another order, and its scores of pairs of classes cannot be reordered. "
+            "Set decision_function_shape='ovr'."
+        )
+
+    def decisions(self, estimator: Any, X: Any) -> np.ndarray:
+        """Return the class numbers that a fitted classifier predicts.
+
+        Raises
+        ------
+        ValueError
+            If a prediction is not one of the classes.
+        """
+        predicted = np.asarray(estimator.predict(X)).ravel()
+        labels = reads_labels(estimator)
+        expected = list(self.classes) if labels else list(range(self.n_outputs))
+        unknown = [label for label in np.unique(predicted) if label not in expected]
+        if unknown:
+            raise ValueError(_unlike(estimator, unknown, expected, verb="predicts"))
+        return np.searchsorted(np.asarray(expected), predicted)
 
     def summarise(self, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """Set the fallback to the (weighted) class frequencies."""
@@ -186,6 +302,15 @@ class Classes(Target):
     def decide(self, scores: np.ndarray) -> np.ndarray:
         """Return the label of the most probable class, shape (n_samples,)."""
         return self.classes[scores.argmax(axis=1)]
+
+    def logits(self, proba: np.ndarray) -> np.ndarray:
+        """Return the decision function of probabilities (n_samples, n_classes).
+
+        Its shape is that of scikit-learn: log-odds (n_samples,) of the second of two
+        classes, or log-probabilities (n_samples, n_classes) of three or more.
+        """
+        logs = _safe_log(proba)
+        return logs[:, 1] - logs[:, 0] if self.n_outputs == 2 else logs
 
     @property
     def output_names(self) -> list[str]:
@@ -231,7 +356,7 @@ class Labels(Target):
         """Wrap an estimator of a single label to fit one clone per label."""
         if get_tags(last_step(estimator)).classifier_tags.multi_label:
             return estimator
-        return _with_last_step(estimator, MultiOutputClassifier)
+        return _with_last_step(estimator, ClassifierPerLabel)
 
     def ask(self, estimator: Any, X: Any) -> np.ndarray:
         """Return the probability of each label."""
@@ -258,9 +383,21 @@ class Labels(Target):
             return None
         return f"{n_constant} of {self.n_outputs} labels have one value only"
 
+    def ordered(self, estimator: Any, scores: np.ndarray) -> np.ndarray:
+        """Return a decision function (n_samples, n_labels) unchanged."""
+        return scores
+
+    def decisions(self, estimator: Any, X: Any) -> np.ndarray:
+        """Return the indicator matrix that a fitted classifier predicts."""
+        return np.asarray(estimator.predict(X)).astype(np.int64)
+
     def decide(self, scores: np.ndarray) -> np.ndarray:
         """Return the indicator matrix of the labels with a probability above 0.5."""
         return (scores > 0.5).astype(np.int64)
+
+    def logits(self, proba: np.ndarray) -> np.ndarray:
+        """Return the log-odds (n_samples, n_labels) of probabilities."""
+        return _safe_log(proba) - _safe_log(1 - proba)
 
 
 class Numbers(Target):
@@ -299,7 +436,7 @@ class Numbers(Target):
         last = last_step(estimator)
         if self.n_outputs == 1 or get_tags(last).target_tags.multi_output:
             return estimator
-        return _with_last_step(estimator, MultiOutputRegressor)
+        return _with_last_step(estimator, RegressorPerNumber)
 
     def ask(self, estimator: Any, X: Any) -> np.ndarray:
         """Return the predicted numbers."""
@@ -362,11 +499,29 @@ def _probabilities(estimator: Any, X: Any) -> Any:
     return estimator.predict_proba(X)
 
 
-def last_step(estimator: Any) -> Any:
-    """Return the final step of a `Pipeline`, or the estimator itself."""
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[-1][1]
-    return estimator
+def _safe_log(probabilities: np.ndarray) -> np.ndarray:
+    # Probabilities of 0 have no logarithm. Those below eps cannot be told from 1 - p.
+    return np.log(np.clip(probabilities, np.finfo(np.float64).eps, None))
+
+
+def _same_labels(found: list[Any], expected: list[Any]) -> bool:
+    """Return whether two lists contain the same labels, in any order."""
+    if any(isinstance(labels, np.ndarray) for labels in found):  # several outputs
+        return False
+    return len(found) == len(expected) and set(found) == set(expected)
+
+
+def _unlike(
+    estimator: Any, found: list[Any], expected: list[Any], verb: str = "was fitted on"
+) -> str:
+    def shown(labels: list[Any]) -> str:
+        more = f" and {len(labels) - 6} more" if len(labels) > 6 else ""
+        return ", ".join(str(label) for label in labels[:6]) + more
+
+    return (
+        f"{type(last_step(estimator)).__name__} {verb} the classes {shown(found)}, but "
+        f"the classes of the fusion are {shown(expected)}."
+    )
 
 
 def _with_last_step(estimator: Any, wrapper: Any) -> Any:

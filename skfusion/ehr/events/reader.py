@@ -15,6 +15,7 @@ import pandas as pd
 from skfusion.ehr.events.columns import NO_TIME, EventColumns, Labels, as_series
 from skfusion.ehr.events.folders import DamagedFolderError, read_json
 from skfusion.ehr.events.labels import LABELS, labels_digest
+from skfusion.ehr.events.stay_table import STAY_FILES, read_stays, stay_digest
 
 __all__ = [
     "EventFiles",
@@ -57,13 +58,19 @@ def content_fingerprint(folder: Path, columns: list[str], words: str) -> str:
 
 
 def file_stamps(
-    folder: Path, columns: list[str], *, has_labels: bool = False
+    folder: Path,
+    columns: list[str],
+    *,
+    labels: bool = False,
+    stays: bool = False,
 ) -> dict[str, list[int]]:
     """Return the size and modification time of the files of a folder."""
     files = {name: folder / f"{name}.bin" for name in ["offset", *columns]}
     files["words"] = folder / WORDS
-    if has_labels:
+    if labels:
         files["labels"] = folder / LABELS
+    if stays:
+        files |= {name: folder / name for name in STAY_FILES}
     states = {name: file.stat() for name, file in files.items()}
     return {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
 
@@ -166,6 +173,15 @@ class EventFiles:
             return b""
 
     @property
+    def stay_digest(self) -> str | None:
+        """Return the digest of the table of stays, None without one."""
+        return self._content.get("stays")
+
+    def stays(self) -> pd.DataFrame | None:
+        """Return the table of stays, None without one."""
+        return None if self.stay_digest is None else read_stays(self.folder)
+
+    @property
     def date_only(self) -> list[str]:
         """Return the codes that were moved to the end of their day."""
         return self._content["date_only"]
@@ -210,8 +226,11 @@ class EventFiles:
     def is_whole(self) -> bool:
         """Return whether the files are unchanged since they were written."""
         try:
-            has_labels = "labels" in self._content
-            now = file_stamps(self.folder, self.columns, has_labels=has_labels)
+            there = {
+                "labels": "labels" in self._content,
+                "stays": "stays" in self._content,
+            }
+            now = file_stamps(self.folder, self.columns, **there)
         except (FileNotFoundError, DamagedFolderError):
             return False
         if now == self._stamps:
@@ -231,11 +250,13 @@ class EventFiles:
             words = (self.folder / WORDS).read_text(encoding="utf-8")
             found = content_fingerprint(self.folder, self.columns, words)
             digest = self._content.get("labels")
+            stays = self.stay_digest
+            kept = stays is None or stay_digest(self.folder) == stays
         except (FileNotFoundError, UnicodeDecodeError, DamagedFolderError):
             return False
         # The words contain the digest of the names.
         fits = digest is None or labels_digest(self._labels_content()) == digest
-        return fits and found == self.fingerprint
+        return kept and fits and found == self.fingerprint
 
     def column(self, name: str) -> np.ndarray:
         """Return a memory-mapped column."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from skfusion.ehr.events.reader import (
     event_pieces,
     event_table,
 )
+from skfusion.ehr.events.stay_table import checked_stays
 from skfusion.ehr.events.transforms import (
     Change,
     UnitChange,
@@ -46,6 +49,7 @@ from skfusion.ehr.events.transforms import (
 from skfusion.ehr.events.writer import EventWriter
 from skfusion.ehr.measurements.units import Units
 from skfusion.ehr.sources import read_fhir, read_meds, read_mimic, read_omop
+from skfusion.ehr.sources.stays.vocabulary import of_kind
 
 __all__ = ["EventStore", "as_store", "report_events", "report_units"]
 
@@ -168,6 +172,7 @@ class EventStore(FolderHandle):
         date_only: str | None = "end_of_day",
         time_zone: str | None = None,
         labels: Mapping[str, str] | pd.Series | None = None,
+        stays: Any = None,
     ) -> EventStore:
         """Write a table of events into a folder and return the store.
 
@@ -196,6 +201,10 @@ class EventStore(FolderHandle):
             Code -> name, such as ``{"LAB//MIMIC//50868": "Anion Gap"}``, for `labels`.
             They are read after the last part of `frame`. Names of codes without events
             are left out.
+        stays : DataFrame of pandas, polars or pyarrow, or None, default=None
+            Stays of the subjects, as they are returned by `stays`. The columns
+            ``stay_id``, ``subject_id``, ``start`` and ``end`` are required. Without
+            ``kind``, all are hospital stays.
 
         Returns
         -------
@@ -211,9 +220,36 @@ class EventStore(FolderHandle):
         -----
         UserWarning
             If values are infinite or too large, if dates are found among the times of
-            a code, or if available times are dates. Also if no name is that of a code,
-            or codes have several names.
+            a code, if available times are dates, or if stays are of subjects without
+            events. Also if no name is that of a code, or codes have several names.
         """
+        table = None if stays is None else checked_stays(stays)
+        store = cls._of_parts(
+            frame,
+            path,
+            no_time=no_time,
+            date_only=date_only,
+            time_zone=time_zone,
+            labels=labels,
+            stays=[] if table is None else [table],
+        )
+        if table is not None:
+            _check_subjects(table, store.subjects)
+        return store
+
+    @classmethod
+    def _of_parts(
+        cls,
+        frame: Any,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        no_time: str = "static",
+        date_only: str | None = "end_of_day",
+        time_zone: str | None = None,
+        labels: Mapping[str, str] | pd.Series | None,
+        stays: list[pd.DataFrame],
+    ) -> EventStore:
+        """Write events, and the stays that are in the list when all are read."""
         check_zone(time_zone)
         check_labels(labels, "EventStore")
         for name, value, allowed in (
@@ -231,7 +267,7 @@ class EventStore(FolderHandle):
                 yield event_columns(table, no_time=no_time, first_row=n_rows)
                 n_rows += len(table)
 
-        how: dict[str, Any] = {"zone": time_zone, "labels": labels}
+        how: dict[str, Any] = {"zone": time_zone, "labels": labels, "stays": stays}
         return cls._write(columns(), path, date_only=date_only, **how)
 
     @classmethod
@@ -249,11 +285,13 @@ class EventStore(FolderHandle):
         `path` and `date_only` are those of `from_frame`.
         """
         dropped = reading.setdefault("dropped", [])
-        labels = reading.setdefault("labels", {})
-        frames = read_omop(source, **reading)
-        store = cls.from_frame(
-            frames, path, no_time="static", date_only=date_only, labels=labels
+        labels, stays = (
+            reading.setdefault("labels", {}),
+            reading.setdefault("stays", []),
         )
+        frames = read_omop(source, **reading)
+        how: dict[str, Any] = {"date_only": date_only, "labels": labels, "stays": stays}
+        store = cls._of_parts(frames, path, **how)
         return store._with_dropped(dropped)
 
     @classmethod
@@ -271,11 +309,13 @@ class EventStore(FolderHandle):
         `path` and `date_only` are those of `from_frame`.
         """
         dropped = reading.setdefault("dropped", [])
-        labels = reading.setdefault("labels", {})
-        frames = read_mimic(folder, **reading)
-        store = cls.from_frame(
-            frames, path, no_time="static", date_only=date_only, labels=labels
+        labels, stays = (
+            reading.setdefault("labels", {}),
+            reading.setdefault("stays", []),
         )
+        frames = read_mimic(folder, **reading)
+        how: dict[str, Any] = {"date_only": date_only, "labels": labels, "stays": stays}
+        store = cls._of_parts(frames, path, **how)
         return store._with_dropped(dropped)
 
     @classmethod
@@ -286,13 +326,21 @@ class EventStore(FolderHandle):
 
         `source` and `reading` are the parameters of `skfusion.ehr.sources.read_fhir`.
         `path` is that of `from_frame`. The parameter ``time_zone`` is also the zone of
-        calendar days.
+        calendar days, of which times without a time zone need none.
         """
         dropped = reading.setdefault("dropped", [])
-        labels = reading.setdefault("labels", {})
+        labels, stays = (
+            reading.setdefault("labels", {}),
+            reading.setdefault("stays", []),
+        )
         frames = read_fhir(source, **reading)
-        how: dict[str, Any] = {"time_zone": reading.get("time_zone"), "labels": labels}
-        store = cls.from_frame(frames, path, no_time="static", date_only=None, **how)
+        first = next(frames, None)
+        is_local = first is not None and first["time"].dt.tz is None
+        zone = None if is_local else reading.get("time_zone")
+        if first is not None:
+            frames = chain([first], frames)
+        how: dict[str, Any] = {"time_zone": zone, "labels": labels, "stays": stays}
+        store = cls._of_parts(frames, path, date_only=None, **how)
         return store._with_dropped(dropped)
 
     @classmethod
@@ -302,17 +350,24 @@ class EventStore(FolderHandle):
         path: str | os.PathLike[str] | None = None,
         *,
         date_only: str | None = "end_of_day",
+        stays: Any = None,
         **reading: Any,
     ) -> EventStore:
         """Write the events of a MEDS data set into a folder and return the store.
 
         `source` and `reading` are the parameters of `skfusion.ehr.sources.read_meds`.
-        `path` and `date_only` are those of `from_frame`.
+        `path`, `date_only` and `stays` are those of `from_frame`. MEDS has no table of
+        stays of its own.
         """
         labels = reading.setdefault("labels", {})
         frames = read_meds(source, **reading)
         return cls.from_frame(
-            frames, path, no_time="static", date_only=date_only, labels=labels
+            frames,
+            path,
+            no_time="static",
+            date_only=date_only,
+            labels=labels,
+            stays=stays,
         )
 
     @classmethod
@@ -325,6 +380,7 @@ class EventStore(FolderHandle):
         moved: Iterable[str] = (),
         zone: str | None = None,
         labels: Mapping[str, str] | pd.Series | None = None,
+        stays: list[pd.DataFrame] | None = None,
     ) -> EventStore:
         target = None if path is None else Path(os.path.abspath(path))
         if target is not None and target.is_symlink():
@@ -335,7 +391,9 @@ class EventStore(FolderHandle):
         with EventWriter(folder, **how) as writer:
             for part in parts:
                 writer.add(part)
-            place, fingerprint = writer.finish(target)
+            tables = [checked_stays(table) for table in stays or ()]
+            table = pd.concat(tables, ignore_index=True) if tables else None
+            place, fingerprint = writer.finish(target, table)
         _opened.cache_clear()  # An earlier store in this folder may be cached.
         store = cls(place, fingerprint)
         store._point_to(place, fingerprint, path)
@@ -395,6 +453,88 @@ class EventStore(FolderHandle):
     def to_frame(self) -> pd.DataFrame:
         """Return all events as a table, as in `of_subjects`."""
         return self.of_subjects(self.subjects)
+
+    def stays(self, kind: str | Iterable[str] | None = None) -> pd.DataFrame:
+        """Return the stays of the subjects, one row per stay.
+
+        Parameters
+        ----------
+        kind : str, iterable of str or None, default=None
+            Kinds to return. None returns all. ``"hospital"`` includes the kind
+            ``"observation"``, which is a stay in hospital without formal admission.
+
+        Returns
+        -------
+        DataFrame
+            - ``stay_id`` : the id of the source, an integer of 64 bits or text.
+            - ``subject_id`` : the patient.
+            - ``kind`` : ``hospital``, ``observation``, ``icu``, ``emergency``, ``unit``
+              (another part of a hospital stay), ``outpatient``, ``home``, ``virtual``
+              or ``other``.
+            - ``start``, ``end`` : times, NaT for the end of an open stay.
+            - ``parent_id`` : id of the hospital stay of which this one is a part, null
+              if the source names none.
+            - ``died`` : whether the patient died in this stay, NA if not known.
+            - ``discharged_to`` : ``home``, ``home_care``, ``skilled_facility``,
+              ``rehabilitation``, ``long_term_care``, ``psychiatric``, ``hospice``,
+              ``other_hospital``, ``against_advice``, ``admitted`` (from an emergency
+              department), ``died``, ``other``, or null.
+            - ``source_kind``, ``source_discharge`` : the words of the source.
+
+        Raises
+        ------
+        ValueError
+            If the store has no stays, or a kind is unknown.
+
+        See Also
+        --------
+        skfusion.ehr.cases_from_stays : Cases with an index time and an outcome.
+
+        Notes
+        -----
+        ``died`` and ``discharged_to`` are known at the end of a stay only. They are
+        outcomes and never become features by themselves.
+
+        Ids are unique among the whole stays of a subject and a kind, and among the
+        parts, because a source may number them independently. Emergency stays of MIMIC
+        have the id of their admission, unless the table ``edstays`` exists.
+
+        If a source does not say how a stay ended, ``died`` follows from the time of
+        death. If only the day of death is known, the patient died in the last stay of
+        that day. Without a recorded death, ``died`` is False if the source records
+        deaths of others, and NA otherwise.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skfusion import EventStore
+        >>> events = pd.DataFrame({
+        ...     "subject_id": [7], "time": pd.to_datetime(["2024-03-01 08:30"]),
+        ...     "code": ["LAB//creatinine"], "numeric_value": [1.1],
+        ... })
+        >>> stays = pd.DataFrame({
+        ...     "stay_id": [100], "subject_id": [7],
+        ...     "start": pd.to_datetime(["2024-03-01 06:00"]),
+        ...     "end": pd.to_datetime(["2024-03-04 12:00"]),
+        ...     "died": [False], "discharged_to": ["home"],
+        ... })
+        >>> store = EventStore.from_frame(events, stays=stays)
+        >>> store.stays("hospital")[["stay_id", "kind", "discharged_to"]]
+           stay_id      kind discharged_to
+        0      100  hospital          home
+        """
+        found = self.files.stays()
+        if found is None:
+            raise ValueError(
+                "EventStore: got a store without stays. Stores of MEDS and of a table "
+                "have them only if stays= is given to from_meds or from_frame. Stores "
+                "of MIMIC, OMOP and FHIR have them unless the source has no table of "
+                "stays or they were written by an earlier version: read the source "
+                "again."
+            )
+        if kind is None:
+            return found
+        return of_kind(found, kind, "EventStore.stays").reset_index(drop=True)
 
     def report(self, units: Units | None = None) -> pd.DataFrame:
         """Return a summary table with one row per code.
@@ -601,7 +741,9 @@ class EventStore(FolderHandle):
             if moves is not None:
                 names.update(carried_labels(files.labels, moves, is_split=True))
 
+        stays = files.stays()
         how: dict[str, Any] = {"zone": zone or files.zone_name, "labels": names}
+        how["stays"] = None if stays is None else [stays]
         return self._write(pieces(), moved=files.date_only, **how)
 
     def __repr__(self) -> str:
@@ -655,6 +797,17 @@ def check_zone(name: Any) -> None:
             "EventStore: time_zone must be a name such as 'Europe/Berlin', got "
             f"{name!r}."
         ) from None
+
+
+def _check_subjects(stays: pd.DataFrame, subjects: pd.Index) -> None:
+    """Warn about stays of subjects without events."""
+    is_strange = ~stays["subject_id"].isin(subjects)
+    if is_strange.any():
+        warnings.warn(
+            f"EventStore: got {int(is_strange.sum()):,} of {len(stays):,} stays of "
+            "subjects without events. Check that subject_id is the same id in both.",
+            stacklevel=3,
+        )
 
 
 def _check_fingerprint(place: Path, found: str, wanted: str | None) -> None:

@@ -40,6 +40,7 @@ from skfusion.ehr.events.reader import (
     content_fingerprint,
     file_stamps,
 )
+from skfusion.ehr.events.stay_table import STAY_FILES, write_stays
 
 __all__ = ["EventWriter"]
 
@@ -141,13 +142,17 @@ class EventWriter:
             self._append(name, columns.get(name), len(subject))
         self.n_events += len(subject)
 
-    def finish(self, path: Path | None = None) -> tuple[Path, str]:
+    def finish(
+        self, path: Path | None = None, stays: pd.DataFrame | None = None
+    ) -> tuple[Path, str]:
         """Sort the events and move them to the target folder.
 
         Parameters
         ----------
         path : Path or None, default=None
             The target folder. None uses a folder named by the content.
+        stays : DataFrame or None, default=None
+            The columns of `EventStore.stays`.
 
         Returns
         -------
@@ -159,10 +164,13 @@ class EventWriter:
         Raises
         ------
         ValueError
-            If there are no events, or `path` already has other content.
+            If there are no events, `path` already has other content, or the stays do
+            not match the events.
         """
         if not self.n_events:
             raise ValueError("EventStore: events must have at least 1 row, got 0.")
+        if stays is not None:
+            self._check_stays(stays)
         for file in self._files.values():
             file.close()
         shifted = {name: self._has_dates(name) for name in TEMPORARY}
@@ -175,7 +183,8 @@ class EventWriter:
         for name in ("subject", *TEMPORARY):
             (self._work / f"{name}.bin").unlink(missing_ok=True)
         offsets.tofile(self._work / "offset.bin")
-        fingerprint = self._describe(shifted["clock"])
+        digest = None if stays is None else write_stays(self._work, stays)
+        fingerprint = self._describe(shifted["clock"], digest)
         target = path or self._place / fingerprint
         if not _is_there(target, fingerprint):
             try:
@@ -220,6 +229,21 @@ class EventWriter:
                 f"EventStore: time_zone must be None for times without a time zone, "
                 f"got {self._zone!r}. Set the time zone of the times, e.g. with "
                 "Series.dt.tz_localize."
+            )
+
+    def _check_stays(self, stays: pd.DataFrame) -> None:
+        """Check that ids and times of stays are of the same kind as those of events."""
+        is_text = isinstance(next(iter(self._subjects)), str)
+        if len(stays) and is_text == pd.api.types.is_integer_dtype(stays["subject_id"]):
+            raise TypeError(
+                "EventStore: subject_id must be text or integers in both the events "
+                "and the stays, got text in one of them. Convert them to one type."
+            )
+        has_zone = stays["start"].dt.tz is not None
+        if self._zones and has_zone != (None not in self._zones):
+            raise ValueError(
+                "EventStore: got a time zone in only one of events and stays, so that "
+                "intervals may be wrong by hours. Set the time zone of both."
             )
 
     def _zone_name(self) -> str | None:
@@ -343,7 +367,7 @@ class EventWriter:
         for file in files.values():
             file.close()
 
-    def _describe(self, shifted: np.ndarray) -> str:
+    def _describe(self, shifted: np.ndarray, stays: str | None) -> str:
         """Write the vocabulary and the metadata, and return the fingerprint."""
         zone = self._zone_name()
         content: dict[str, Any] = {
@@ -366,10 +390,13 @@ class EventWriter:
         labels = labels_of_codes(self._labels, self._words["code"], "EventStore")
         if labels:
             content["labels"] = write_labels(self._work, labels)
+        if stays is not None:  # Stores without stays keep their fingerprint.
+            content["stays"] = stays
         words = json.dumps(content)
         (self._work / WORDS).write_text(words, encoding="utf-8")
         fingerprint = content_fingerprint(self._work, content["columns"], words)
-        stamps = file_stamps(self._work, content["columns"], has_labels=bool(labels))
+        there = {"labels": bool(labels), "stays": stays is not None}
+        stamps = file_stamps(self._work, content["columns"], **there)
         about = {"fingerprint": fingerprint, "stamps": stamps}
         (self._work / MANIFEST).write_text(json.dumps(about), encoding="utf-8")
         return fingerprint
@@ -396,8 +423,8 @@ def _is_there(target: Path, fingerprint: str) -> bool:
         raise _other_content(target)
     if not target.is_dir() or not (names := {p.name for p in target.iterdir()}):
         return False
-    ours = {MANIFEST, WORDS, DROPPED, LABELS, "offset.bin"}
-    if not names <= ours.union(f"{kind}.bin" for kind in KINDS):
+    ours = {MANIFEST, WORDS, DROPPED, LABELS, "offset.bin", *STAY_FILES}
+    if not names <= {*ours, *(f"{k}.bin" for k in KINDS)}:
         raise _other_content(target)
     try:
         existing = EventFiles(target)

@@ -25,6 +25,7 @@ from skfusion.ehr.sources.fhir_resources import (
 )
 from skfusion.ehr.sources.fhir_times import Clock, Offsets, as_zone, to_times
 from skfusion.ehr.sources.shaping import DroppedRows, Losses, later_of
+from skfusion.ehr.sources.stays.fhir import Encounters
 
 __all__ = ["read_fhir"]
 
@@ -38,7 +39,7 @@ DOMAINS = (
     *("MEDICATION//INPATIENT//", "MEDICATION//OUTPATIENT//"),
 )
 BIRTH = "MEDS_BIRTH"
-_REFERENCED = (b'"Encounter"', b'"Medication"')  # Also inside a Bundle.
+_REFERENCED = (b'"Encounter"', b'"Medication"', b'"Location"')  # Also in a Bundle.
 
 
 def read_fhir(
@@ -50,6 +51,7 @@ def read_fhir(
     chunk_size: int = 200_000,
     dropped: list[DroppedRows] | None = None,
     labels: dict[str, str] | None = None,
+    stays: list[pd.DataFrame] | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Read events from a FHIR export (R4 or R5).
 
@@ -86,6 +88,9 @@ def read_fhir(
         Dictionary to which the names of codes are added, the most frequent display of
         each. Without any display, it is the text of concepts of several patients. Names
         that it already has are kept.
+    stays : list or None, default=None
+        List to which a table of the Encounters is appended, see
+        `skfusion.EventStore.stays`. None collects no stays.
 
     Yields
     ------
@@ -173,7 +178,8 @@ def read_fhir(
         )
     files = find_files(source)
     known = Known(Coder(systems), qualitative)
-    return _chunks(files, known, Offsets(zone), chunk_size, dropped, labels)
+    known.stays = None if stays is None else Encounters()
+    return _chunks(files, known, Offsets(zone), chunk_size, dropped, labels, stays)
 
 
 @dataclass
@@ -187,6 +193,18 @@ class _Tally:
     unnamed: Counter[str] = field(default_factory=Counter)
     codes: set[str] = field(default_factory=set)
     n_assumed: int = 0
+
+    def left_out(self) -> list[DroppedRows]:
+        """Return the numbers of resources without events."""
+        counts = {
+            "are retracted or not final": self.retracted,
+            "are of an unsupported type": self.others,
+        }
+        return [
+            DroppedRows(name, reason, n, 0, n)
+            for reason, of_types in counts.items()
+            for name, n in of_types.items()
+        ]
 
     def warn(self, known: Known, clock: Clock) -> None:
         """Warn about everything that is not as it should be."""
@@ -221,6 +239,7 @@ def _chunks(
     chunk_size: int,
     dropped: list[DroppedRows] | None,
     labels: dict[str, str] | None,
+    stays: list[pd.DataFrame] | None,
 ) -> Iterator[pd.DataFrame]:
     _note_all(files, known, offsets)
     clock = offsets.clock()
@@ -249,14 +268,10 @@ def _chunks(
     tally.warn(known, clock)
     if labels is not None:
         _add_names(tally.codes, known.coder, labels)
+    if known.stays is not None and stays is not None:
+        stays += known.stays.stays(clock, dropped)
     if dropped is not None:
-        for counts, reason in (
-            (tally.retracted, "are retracted or not final"),
-            (tally.others, "are of an unsupported type"),
-        ):
-            dropped += [
-                DroppedRows(name, reason, n, 0, n) for name, n in counts.items()
-            ]
+        dropped += tally.left_out()
 
 
 def _warn_of(counts: Counter[str], what: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from skfusion.ehr.sources.fhir_codes import Coder, is_reason, qualitative_word
 from skfusion.ehr.sources.fhir_files import identifier
 from skfusion.ehr.sources.shaping import VITAL_SIGNS
+from skfusion.ehr.sources.stays.fhir import Encounters
 
 __all__ = [
     "Event",
@@ -92,6 +93,8 @@ class Known:
     medications: dict[str, Drug] = field(default_factory=dict)
     #: Number of events that are left out by resource type and reason.
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: Encounters as stays, None if they are not wanted.
+    stays: Encounters | None = None
 
 
 def subject_of(resource: Mapping[str, Any]) -> str | None:
@@ -410,11 +413,15 @@ def note(resource: Mapping[str, Any], known: Known) -> None:
         known.encounters[key] = stay
     elif name == "Medication":
         known.medications[key] = _drug(resource, known.coder)
+    elif name == "Location" and known.stays is not None:
+        known.stays.note_location(resource)
 
 
 def _encounter(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
     subject, kind = subject_of(resource), encounter_class(resource)
     period = _period(resource)
+    if known.stays is not None:
+        known.stays.add(resource, subject)
     yield Event(subject, period.get("start"), f"VISIT//{kind}")
     if period.get("end"):
         yield Event(subject, period["end"], f"VISIT_END//{kind}")
@@ -422,6 +429,8 @@ def _encounter(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
 
 def _patient(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
     subject = resource.get("id")
+    if known.stays is not None:
+        known.stays.note_patient(resource)
     if resource.get("birthDate"):
         yield Event(subject, resource["birthDate"], "MEDS_BIRTH")
     if resource.get("deceasedDateTime"):

@@ -21,6 +21,7 @@ from skfusion.ehr.sources.shaping import (
     with_answers,
     without_events,
 )
+from skfusion.ehr.sources.stays.mimic import STAY_TABLES, mimic_stays
 from skfusion.ehr.sources.table_files import other_tables
 
 __all__ = ["read_mimic"]
@@ -367,11 +368,13 @@ def mimic_files() -> FileLayout:
     queries = [query for layout in LAYOUTS.values() for query in layout]
     known = {query.table for query in queries}
     known.update(name for query in queries for name in query.uses)
+    known.update(STAY_TABLES)
     dictionaries = {name.dictionary for some in DICTIONARIES.values() for name in some}
     dictionaries -= known
+    whole = ("subject_id", "hadm_id", "itemid", "stay_id", "icustay_id")
     return FileLayout(
         frozenset(known | dictionaries),
-        whole=frozenset(("subject_id", "hadm_id", "itemid")),
+        whole=frozenset(whole),
         dictionaries=frozenset(dictionaries),
     )
 
@@ -386,6 +389,7 @@ def read_mimic(
     delimiter: str | None = None,
     dropped: list[DroppedRows] | None = None,
     labels: dict[str, str] | None = None,
+    stays: list[pd.DataFrame] | None = None,
     chunk_size: int = 200_000,
 ) -> Iterator[pd.DataFrame]:
     """Read events from the tables of MIMIC-III [1]_ or MIMIC-IV [2]_.
@@ -424,6 +428,9 @@ def read_mimic(
         ``d_items``, ``d_icd_diagnoses``, ``d_icd_procedures`` and ``d_hcpcs``, and of
         the descriptions in ``hcpcsevents`` and ``drgcodes``. Names that it already has
         are kept. Of several names of a code, the first one as text counts.
+    stays : list or None, default=None
+        List to which a table of the hospital, ICU and emergency stays is appended, see
+        `skfusion.EventStore.stays`. None reads no stays.
     chunk_size : int, default=200_000
         Approximate number of events in a chunk.
 
@@ -503,7 +510,7 @@ def read_mimic(
         raise
     is_coded, is_early = qualitative == "code", unknown_availability == "event_time"
     names = None if labels is None else _Names(opened, labels)
-    return _events(opened, queries, is_coded, is_early, dropped, names)
+    return _events(opened, queries, is_coded, is_early, dropped, names, stays)
 
 
 def _chosen(opened: DuckTables, tables: Sequence[str] | None) -> list[EventQuery]:
@@ -598,8 +605,11 @@ def _events(
     is_early: bool,
     dropped: list[DroppedRows] | None,
     names: _Names | None,
+    stays: list[pd.DataFrame] | None,
 ) -> Iterator[pd.DataFrame]:
     try:
+        if stays is not None:
+            stays += mimic_stays(opened, dropped)
         for table, parts in groupby(queries, key=lambda query: query.table):
             losses = Losses("read_mimic", table, dropped)
             n_unknown = 0

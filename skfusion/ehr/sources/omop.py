@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +42,7 @@ from skfusion.ehr.sources.shaping import (
     with_answers,
     without_events,
 )
+from skfusion.ehr.sources.stays.omop import DETAIL, omop_stays
 from skfusion.ehr.sources.table_files import other_tables
 
 __all__ = ["CLINICAL_TABLES", "ClinicalTable", "read_omop"]
@@ -94,7 +95,7 @@ VOCABULARIES = frozenset(
         *("cdm_source", "metadata", "concept_cpt4"),
     )
 )
-LAYOUT = FileLayout(frozenset((*TABLES, *VOCABULARY)), frozenset(VOCABULARY))
+LAYOUT = FileLayout(frozenset((*TABLES, *VOCABULARY, DETAIL)), frozenset(VOCABULARY))
 GENDERS = {8507: "M", 8532: "F"}
 NO_NAMES = ("", "None", "nan", "<NA>")  # Null as text.
 UNKNOWN_SHARE = 0.05  # Share of codes without a concept that calls for a warning.
@@ -114,6 +115,7 @@ def read_omop(
     delimiter: str | None = None,
     dropped: list[DroppedRows] | None = None,
     labels: dict[str, str] | None = None,
+    stays: list[pd.DataFrame] | None = None,
     chunk_size: int = 200_000,
 ) -> Iterator[pd.DataFrame]:
     """Read events from a database in the OMOP Common Data Model, version 5.
@@ -166,6 +168,11 @@ def read_omop(
     labels : dict or None, default=None
         Dictionary to which the names of codes are added, the column ``concept_name`` of
         ``concept``. Names that it already has are kept.
+    stays : list or None, default=None
+        List to which a table of the visits is appended, see
+        `skfusion.EventStore.stays`. None reads no stays. Otherwise they are read from
+        ``visit_occurrence`` and ``visit_detail``, whatever `tables` are, and kept in
+        memory, about 100 bytes for each.
     chunk_size : int, default=200_000
         Approximate number of events in a chunk.
 
@@ -247,7 +254,7 @@ def read_omop(
     )
     opened = open_tables(source, "read_omop", chunk_size, layout)
     try:
-        reader = _Reader(opened, schema, settings, dropped, labels)
+        reader = _Reader(opened, schema, settings, dropped, labels, stays)
         chosen = reader.chosen(tables)
         if dropped is not None and tables is None:
             dropped += reader.tables_without_events(chosen)
@@ -280,12 +287,15 @@ class _Reader:
         settings: _Settings,
         dropped: list[DroppedRows] | None,
         labels: dict[str, str] | None,
+        stays: list[pd.DataFrame] | None = None,
     ) -> None:
         self._tables = tables
         self._start = f"{schema}." if schema else ""
-        self._settings, self._dropped, self._labels = settings, dropped, labels
+        self._settings, self._dropped = settings, dropped
+        self._labels, self._stays = labels, stays
         self._columns = {
-            name: tables.columns(self._start + name) for name in (*TABLES, *VOCABULARY)
+            name: tables.columns(self._start + name)
+            for name in (*TABLES, *VOCABULARY, DETAIL)
         }
         self._clock = Clock(settings.time_zone)
         self._visits: Visits | None = None
@@ -341,6 +351,8 @@ class _Reader:
         }
         try:
             self._clock = self._chosen_clock(chosen)
+            if self._stays is not None:
+                self._stays += omop_stays(self, self._dropped)
             for name in chosen:
                 losses = Losses("read_omop", name, self._dropped)
                 if name in special:
@@ -359,7 +371,8 @@ class _Reader:
             return Clock(given)
         zoned: list[str] = []
         plain: list[str] = []
-        for name in dict.fromkeys([*chosen, VISIT]):
+        others = [VISIT] if self._stays is None else [VISIT, "death", DETAIL]
+        for name in dict.fromkeys([*chosen, *others]):
             columns = [c for c in _times_of(name) if c in self._columns[name]]
             if not columns:
                 continue
@@ -406,19 +419,39 @@ class _Reader:
         given = self._settings.inpatient_visits
         if given is not None:
             return frozenset(given)
+        return INPATIENT_VISITS | self.descendants_of(INPATIENT_ROOTS)
+
+    def descendants_of(self, concepts: Sequence[int]) -> set[int]:
+        """Return the descendants of concepts, none without their hierarchy."""
         names = ("ancestor_concept_id", "descendant_concept_id")
         if not {*names} <= {*self._columns["concept_ancestor"]}:
-            return INPATIENT_VISITS
-        roots = ", ".join(map(str, INPATIENT_ROOTS))
+            return set()
+        roots = ", ".join(map(str, concepts))
         query = (
             f"SELECT {names[1]} FROM {self._start}concept_ancestor WHERE "
             f"{self._tables.number(names[0])} IN ({roots})"
         )
-        found = set(INPATIENT_VISITS)
+        found: set[int] = set()
         for chunk in self._tables.chunks(query, "concept_ancestor"):
             where = f"read_omop: concept_ancestor.{names[1]}"
             found.update(as_ids(chunk[names[1]], where).dropna())
-        return frozenset(found)
+        return found
+
+    def columns_of(self, table: str) -> list[str]:
+        """Return the columns of a table."""
+        return self._columns[table]
+
+    def parts_of(self, table: str, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Yield some columns of a table, with nulls for missing columns."""
+        return self._chunks(table, columns)
+
+    def names_of(self, table: str, columns: Sequence[str]) -> Mapping[int, str]:
+        """Return the names of the concepts in columns of a table."""
+        return self._words(table, *columns).names
+
+    def when(self, chunk: pd.DataFrame, start: str, name: str) -> pd.Series:
+        """Return the times of a table, dates at the end of their day."""
+        return self._clock.when(chunk, start, name)
 
     def _all_visits(self) -> Visits:
         """Return the visits, which are read once."""
@@ -638,6 +671,8 @@ def _times_of(name: str) -> list[str]:
     if name == "person":
         return ["birth_datetime"]
     starts = ["death"] if name == "death" else ["visit_start", "visit_end"]
+    if name == DETAIL:
+        starts = [f"{DETAIL}_start", f"{DETAIL}_end"]
     if name in CLINICAL_TABLES:
         starts = [CLINICAL_TABLES[name].start]
     return [f"{start}_{kind}" for start in starts for kind in ("datetime", "date")]

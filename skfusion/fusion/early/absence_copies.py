@@ -8,18 +8,24 @@ and on the record alone.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._validation import check_number
 from skfusion.cohort import TrainingData
 from skfusion.fusion.inner_estimators import accepts_nan
-from skfusion.fusion.targets import last_step
+from skfusion.metadata import holds_rows_out, nested_estimators, supports_weights
 
-__all__ = ["add_absence_copies", "copy_weight"]
+__all__ = [
+    "add_absence_copies",
+    "copy_weight",
+    "parts_that_hold_rows_out",
+    "sources_of_copies",
+    "warn_of_held_out_copies",
+]
 
 
 DEFAULT_WEIGHT = 1.0
@@ -42,8 +48,9 @@ def copy_weight(absence_copies: Any, estimator: Any, *, owner: str) -> float:
     estimator : estimator
         Estimator to be fitted. ``"auto"`` gives 0 for an estimator without NaN support,
         because copies make linear models worse on complete rows. It also gives 0 for
-        an estimator that splits its rows again (``cv``, ``early_stopping``). A row and
-        its copy could be on different sides of such a split.
+        an estimator that holds out some of its rows, see `parts_that_hold_rows_out`. A
+        row and its copy could be on different sides. Boosted trees that stop early hold
+        out no rows: the fusion does, with their copies.
     owner : str
         Name of the fusion estimator, for error messages.
 
@@ -58,15 +65,71 @@ def copy_weight(absence_copies: Any, estimator: Any, *, owner: str) -> float:
         If the parameter is neither ``"auto"`` nor a number from 0 to 1.
     """
     if isinstance(absence_copies, str) and absence_copies == "auto":
-        splits = any(
-            bool(value)
-            for name, value in estimator.get_params(deep=True).items()
-            if name.rpartition("__")[2]
-            in ("cv", "early_stopping", "early_stopping_rounds")
-        )
-        return DEFAULT_WEIGHT if accepts_nan(estimator) and not splits else 0.0
+        usable = accepts_nan(estimator) and not parts_that_hold_rows_out(estimator)
+        return DEFAULT_WEIGHT if usable else 0.0
     check_number(absence_copies, "absence_copies", owner, low=0, high=1, also="'auto'")
     return float(absence_copies)
+
+
+def parts_that_hold_rows_out(estimator: Any) -> list[str]:
+    """Return the parts of an estimator that hold out some of their training rows.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Estimator to be fitted.
+
+    Returns
+    -------
+    list of str
+        Class and parameter of each part with folds (``cv``, also None), an out-of-bag
+        score or early stopping.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skfusion.fusion.early.absence_copies import parts_that_hold_rows_out
+    >>> parts_that_hold_rows_out(
+    ...     make_pipeline(RandomForestClassifier(oob_score=True)))
+    ['RandomForestClassifier (oob_score=True)']
+    """
+    found = []
+    for part in nested_estimators(estimator):
+        params = part.estimator.get_params(deep=False)
+        held_out = holds_rows_out(part.estimator)
+        if "cv" in params and not isinstance(params["cv"], str):
+            held_out = "cv"
+        if held_out:
+            found.append(f"{type(part.estimator).__name__} ({held_out})")
+    return found
+
+
+def warn_of_held_out_copies(estimator: Any, data: TrainingData, *, owner: str) -> None:
+    """Warn if an estimator holds out rows whose copies it is trained on.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Estimator to be fitted.
+    data : TrainingData
+        Training rows. With patients, the inner folds keep a row and its copies together
+        and other held-out rows are counted where the estimator is fitted.
+    owner : str
+        Name of the fusion estimator.
+    """
+    parts = parts_that_hold_rows_out(estimator)
+    if data.groups is not None or not parts:
+        return
+    n_copied = int((data.presence.sum(axis=1) > 1).sum())
+    warnings.warn(
+        f"{owner}: absence_copies adds two copies of {n_copied} of {len(data.y)} rows, "
+        f"and {', '.join(parts)} holds out rows without their copies, so what it "
+        "learns from the rows held out is too optimistic. Set absence_copies='auto' or "
+        "0, or pass groups.",
+        UserWarning,
+        stacklevel=5,
+    )
 
 
 def add_absence_copies(
@@ -103,8 +166,7 @@ def add_absence_copies(
     data : TrainingData
         Outcome, weights, patients and presence of the rows and the copies.
     """
-    # The modalities of a row with only one of them cannot be divided.
-    rows = np.flatnonzero(data.presence.sum(axis=1) > 1)
+    rows = _rows_to_copy(data.presence)
     here = data.presence[rows]
     first = here & (rng.random_sample(here.shape) < 0.5)
     # Two of the present modalities, drawn at random, are assigned to different copies,
@@ -120,10 +182,32 @@ def add_absence_copies(
         for j, (name, block) in enumerate(arrays.items())
     }
     weights = data.sample_weight
-    if weights is not None or has_fit_parameter(last_step(estimator), "sample_weight"):
+    if weights is not None or supports_weights(estimator):
         weights = np.ones(len(data.y)) if weights is None else weights
         weights = np.concatenate([weights, weight * weights[rows]])
     both = data.rows(np.concatenate([np.arange(len(data.y)), rows]))
     return extended, replace(
         both, sample_weight=weights, presence=np.vstack([data.presence, presence])
     )
+
+
+def sources_of_copies(presence: np.ndarray) -> np.ndarray:
+    """Return the row of which each row of `add_absence_copies` is a copy.
+
+    Parameters
+    ----------
+    presence : ndarray of bool of shape (n_samples, M)
+        Presence of the modalities in the rows without the copies.
+
+    Returns
+    -------
+    ndarray of int of shape (n_samples + n_copies,)
+        Positions of the rows, then those of the rows of the copies.
+    """
+    rows = _rows_to_copy(presence)
+    return np.concatenate([np.arange(len(presence)), rows, rows])
+
+
+def _rows_to_copy(presence: np.ndarray) -> np.ndarray:
+    # The modalities of a row with only one of them cannot be divided.
+    return np.flatnonzero(presence.sum(axis=1) > 1)

@@ -18,17 +18,25 @@ from skfusion._fitting.state import undone_on_failure
 from skfusion.blocks import Blocks, ModalityBlocks, weighted_means
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
-from skfusion.fusion.early.absence_copies import add_absence_copies, copy_weight
+from skfusion.fusion.early.absence_copies import (
+    add_absence_copies,
+    copy_weight,
+    sources_of_copies,
+    warn_of_held_out_copies,
+)
 from skfusion.fusion.early.block_scaling import Balance, check_balance
 from skfusion.fusion.early.joins import check_joined, make_join
 from skfusion.fusion.early.model_features import ModelFeatures
+from skfusion.fusion.early_stopping import EarlyStopping, check_fraction
 from skfusion.fusion.inner_estimators import (
     accepts_nan,
+    check_transformers,
     default_learner,
-    fit_learner,
+    fit_on_target,
     scores_of,
     seed,
     seeded,
+    warn_of_unstored_values,
 )
 from skfusion.modality import Modality
 
@@ -144,7 +152,13 @@ class BaseEarlyFusion(BaseFusion):
         """
         join = make_join(self.join, self.join_params, type(self).__name__)
         check_balance(self.balance, type(self).__name__)
+        check_fraction(self.validation_fraction, type(self).__name__)
         data = self._start_fit(X, y, sample_weight, groups)
+        estimator = self._estimator_of("estimator")
+        self._target.check_learner(estimator, type(self).__name__)
+        check_transformers(self._modalities, type(self).__name__)
+        for modality in self._modalities:
+            warn_of_unstored_values(modality, type(self).__name__)
         rng = check_random_state(self.random_state)
         self._blocks = ModalityBlocks(seeded(self._modalities, rng), self.n_jobs)
         blocks = self._blocks.fit_transform(
@@ -159,7 +173,6 @@ class BaseEarlyFusion(BaseFusion):
         data = replace(data.rows(kept), presence=blocks.presence[kept])
         arrays = {name: block[kept] for name, block in blocks.arrays.items()}
         self._target.summarise(data.y, data.sample_weight)
-        estimator = self._estimator_of("estimator")
         arrays, shown = self._augment(arrays, data, estimator, rng)
         varies = np.asarray(~shown.presence.all(axis=0)) & self._learned
         self._flagged = np.flatnonzero(varies)
@@ -171,12 +184,17 @@ class BaseEarlyFusion(BaseFusion):
             if shown.sample_weight is not None:  # which the imputer does not take
                 self._imputer.statistics_ = weighted_means(joined, shown.sample_weight)
             joined = self._imputer.transform(joined)
-        self.estimator_ = fit_learner(
+        self.estimator_ = fit_on_target(
             self._target.adapt(seed(estimator, rng)),
             joined,
             shown.y,
+            self._target,
             sample_weight=shown.sample_weight,
             groups=shown.groups,
+            stopping=EarlyStopping.of(
+                self.validation_fraction, [estimator], rng, type(self).__name__
+            ),
+            sources=sources_of_copies(data.presence)[: len(shown.y)],
         )
         self.modalities_ = with_transformers(
             self._blocks.modalities_, lambda modality: modality.transformer
@@ -221,6 +239,7 @@ class BaseEarlyFusion(BaseFusion):
         weight = copy_weight(self.absence_copies, estimator, owner=owner)
         if self.missing != "auto" or len(self._modalities) < 2 or weight == 0:
             return arrays, data
+        warn_of_held_out_copies(estimator, data, owner=owner)
         return add_absence_copies(arrays, data, weight, estimator, rng)
 
     def _finish_fit(self, data: TrainingData, joined: np.ndarray) -> None:

@@ -25,6 +25,11 @@ def _gives_probabilities(model: Any) -> bool:
     return estimator is None or hasattr(estimator, "predict_proba")
 
 
+def _has_decision_function(model: Any) -> bool:
+    estimator = getattr(model, "estimator_", model.estimator)
+    return hasattr(estimator, "decision_function")
+
+
 class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
     """Early fusion classifier, fitted on the joined features of all modalities.
 
@@ -62,8 +67,14 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         Weight of two additional copies of each training row, relative to the row. Each
         modality of the row is present in only one of the two copies, so that the model
         is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
-        for an estimator that supports NaN, unless it splits its rows again (``cv``,
-        ``early_stopping``), and 0 for others.
+        for an estimator that supports NaN, unless it or a part of it holds out rows
+        (``cv``, ``oob_score``, early stopping), and 0 for others.
+    validation_fraction : float, default=0.1
+        Share of the rows, or of the patients if groups are given, that are held out if
+        the estimator stops early (``early_stopping_rounds`` of XGBoost and CatBoost,
+        ``early_stopping_round`` of LightGBM). It is not used otherwise. The held-out
+        rows are not fitted on. With 0, or with too few rows, the estimator is fitted
+        without early stopping.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes by label, which multiply the sample weights. Classes that
         a dict omits have weight 1. ``"balanced"`` weights each class by the inverse of
@@ -141,6 +152,7 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         join_params: Any = None,
         balance: str | None = None,
         absence_copies: Any = "auto",
+        validation_fraction: float = 0.1,
         class_weight: Any = None,
         missing: str = "auto",
         groups: str | None = None,
@@ -154,6 +166,7 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         self.join_params = join_params
         self.balance = balance
         self.absence_copies = absence_copies
+        self.validation_fraction = validation_fraction
         self.class_weight = class_weight
         self.missing = missing
         self.groups = groups
@@ -192,8 +205,43 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         check_is_fitted(self, "modalities_")
         if hasattr(self.estimator_, "predict_proba"):
             return self._target.decide(self.predict_proba(X))
-        predicted = self.estimator_.predict(self.transform(X))
+        arrays, presence = self._encode(X)
+        self._check_predictable(presence)
+        joined = self._joined(arrays, presence)
+        predicted = self._target.decisions(self.estimator_, joined)
         return self.classes_[predicted] if predicted.ndim == 1 else predicted
+
+    @available_if(_has_decision_function)
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Compute the decision function of the estimator on the joined features.
+
+        It is available if the estimator has one, as in a `Pipeline`.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            Cohort, one row per case. Modalities may be absent.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Scores in the order of `classes_`. For two classes, positive scores predict
+            the second. Rows without any modality have the logits of the class
+            frequencies, or the score of the mean features if the estimator has no
+            probabilities.
+        """
+        check_is_fitted(self, "modalities_")
+        arrays, presence = self._encode(X)
+        nothing = self._check_predictable(presence)
+        joined = self._joined(arrays, presence)
+        scores = self._target.ordered(
+            self.estimator_, np.asarray(self.estimator_.decision_function(joined))
+        )
+        if nothing.any() and hasattr(self.estimator_, "predict_proba"):
+            usual = self._target.logits(self._target.fallback[None])
+            if usual.shape[1:] == scores.shape[1:]:  # not one score per pair of classes
+                scores[nothing] = usual
+        return scores
 
 
 class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
@@ -233,8 +281,14 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         Weight of two additional copies of each training row, relative to the row. Each
         modality of the row is present in only one of the two copies, so that the model
         is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
-        for an estimator that supports NaN, unless it splits its rows again (``cv``,
-        ``early_stopping``), and 0 for others.
+        for an estimator that supports NaN, unless it or a part of it holds out rows
+        (``cv``, ``oob_score``, early stopping), and 0 for others.
+    validation_fraction : float, default=0.1
+        Share of the rows, or of the patients if groups are given, that are held out if
+        the estimator stops early (``early_stopping_rounds`` of XGBoost and CatBoost,
+        ``early_stopping_round`` of LightGBM). It is not used otherwise. The held-out
+        rows are not fitted on. With 0, or with too few rows, the estimator is fitted
+        without early stopping.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` uses NaN blocks and presence flags.
         ``"error"`` raises an error. ``"complete_case"`` drops their rows in `fit` with
@@ -307,6 +361,7 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         join_params: Any = None,
         balance: str | None = None,
         absence_copies: Any = "auto",
+        validation_fraction: float = 0.1,
         missing: str = "auto",
         groups: str | None = None,
         n_jobs: int | None = None,
@@ -319,6 +374,7 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         self.join_params = join_params
         self.balance = balance
         self.absence_copies = absence_copies
+        self.validation_fraction = validation_fraction
         self.missing = missing
         self.groups = groups
         self.n_jobs = n_jobs
@@ -378,8 +434,14 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         Weight of two additional copies of each training row, relative to the row. Each
         modality of the row is present in only one of the two copies, so that the model
         is trained with absent modalities. A weight of 0 adds no copies. ``"auto"`` is 1
-        for an estimator that supports NaN, unless it splits its rows again (``cv``,
-        ``early_stopping``), and 0 for others.
+        for an estimator that supports NaN, unless it or a part of it holds out rows
+        (``cv``, ``oob_score``, early stopping), and 0 for others.
+    validation_fraction : float, default=0.1
+        Share of the rows, or of the patients if groups are given, that are held out if
+        the estimator stops early (``early_stopping_rounds`` of XGBoost and CatBoost,
+        ``early_stopping_round`` of LightGBM). It is not used otherwise. The held-out
+        rows are not fitted on. With 0, or with too few rows, the estimator is fitted
+        without early stopping.
     cv : int, splitter or None, default=5
         Cross-validation folds for the out-of-fold risks on which the survival curves
         are fitted. The whole model is fitted again in each fold. The folds are
@@ -460,6 +522,7 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         join_params: Any = None,
         balance: str | None = None,
         absence_copies: Any = "auto",
+        validation_fraction: float = 0.1,
         cv: Any = 5,
         missing: str = "auto",
         groups: str | None = None,
@@ -473,6 +536,7 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         self.join_params = join_params
         self.balance = balance
         self.absence_copies = absence_copies
+        self.validation_fraction = validation_fraction
         self.cv = cv
         self.missing = missing
         self.groups = groups

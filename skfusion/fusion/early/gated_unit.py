@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from scipy.special import expit
 from sklearn.base import BaseEstimator
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn import functional
 
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number
 from skfusion.blocks import Blocks
+from skfusion.fusion.inner_estimators import BlockScaler
 from skfusion.fusion.losses import cox_loss
 from skfusion.fusion.targets import Target
 from skfusion.fusion.torch_runtime import torch_threads
@@ -235,7 +235,7 @@ class _Standardised:
     """Scaler of a block to mean 0 and total variance 1, with NaN replaced by 0."""
 
     def __init__(self, block: np.ndarray, weights: np.ndarray) -> None:
-        self._scaler = StandardScaler().fit(block, sample_weight=weights)
+        self._scaler = BlockScaler().fit(block, sample_weight=weights)
         self._width = max(1, int((self._scaler.var_ > 0).sum()))
 
     def __call__(self, block: np.ndarray) -> np.ndarray:

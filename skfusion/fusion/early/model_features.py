@@ -7,7 +7,6 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import scipy.sparse
-from joblib import Parallel, delayed
 from scipy.special import logit
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import Tags, check_random_state, get_tags
@@ -18,11 +17,13 @@ from sklearn.utils.validation import (
 )
 
 from skfusion._fitting.state import undone_on_failure
+from skfusion._modality_warnings import run_parallel
 from skfusion._validation import check_option, check_weights
 from skfusion.cohort import check_groups
+from skfusion.fusion.early_stopping import EarlyStopping
 from skfusion.fusion.inner_estimators import (
     default_member,
-    fit_learner,
+    fit_on_target,
     scores_of,
     seed,
     target_for,
@@ -35,6 +36,8 @@ __all__ = ["ModelFeatures"]
 
 
 METHODS = ("auto", "predict_proba", "log_odds", "predict")
+# Share of the rows held out from each fit of an estimator that stops early.
+VALIDATION_FRACTION = 0.1
 SMALLEST = 1e-6  # least probability, which keeps the log-odds finite
 
 
@@ -84,6 +87,9 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
     -----
     ``fit(X, y).transform(X)`` and ``fit_transform(X, y)`` have different results, as in
     `sklearn.preprocessing.TargetEncoder`.
+
+    A tenth of the rows, or of the patients, is held out from each fit of an estimator
+    that stops early (``early_stopping_rounds`` of XGBoost).
 
     References
     ----------
@@ -254,12 +260,17 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
                 n_rows=n_rows,
                 random_state=int(rng.randint(np.iinfo(np.int32).max)),
                 owner=owner,
+                labels=self._target.labels(encoded),
             )
-        results = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_part)(
-                estimator, X, encoded, weights, patients, train, test, self._target
-            )
-            for train, test in tasks
+        stopping = EarlyStopping.of(VALIDATION_FRACTION, [estimator], rng, owner)
+        shared = (self._target, stopping)
+        results = run_parallel(
+            _fit_part,
+            (
+                (estimator, X, encoded, weights, patients, train, test, *shared)
+                for train, test in tasks
+            ),
+            self.n_jobs,
         )
         self.estimator_ = results[0][0]
         scores = np.full((n_rows, self._target.n_outputs), np.nan)
@@ -292,6 +303,8 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
             )
         self._target: Target = target_for(self.estimator, y, owner)
         encoded = self._target.encode(y)
+        if self.estimator is not None:
+            self._target.check_learner(self.estimator, owner)
         self._probabilities = self._target.kind in ("classes", "labels")
         known = METHODS[:3] if self._probabilities else METHODS[::3]
         check_option(
@@ -335,14 +348,17 @@ def _fit_part(
     train: np.ndarray,
     test: np.ndarray,
     target: Target,
+    stopping: EarlyStopping | None,
 ) -> tuple[Any, np.ndarray]:
     """Fit on the training rows and return the model and the scores of the test rows."""
-    fitted = fit_learner(
+    fitted = fit_on_target(
         clone(estimator),
         take_rows(X, train),
         y[train],
+        target,
         sample_weight=None if weights is None else weights[train],
         groups=None if patients is None else patients[train],
+        stopping=stopping,
     )
     if not len(test):
         return fitted, np.empty((0, target.n_outputs))

@@ -19,7 +19,7 @@ from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number
 from skfusion.cohort import TrainingData, column_of_role
 from skfusion.fusion.base import BaseFusion, with_transformers
-from skfusion.fusion.inner_estimators import seeded
+from skfusion.fusion.inner_estimators import check_transformers, seeded
 from skfusion.fusion.joint.augmentation import batch_augmentation
 from skfusion.fusion.joint.callbacks import (
     CallbackSupportMixin,
@@ -102,9 +102,8 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         reports = FitReports(self, X, y, sample_weight)
         data = self._start_fit(X, y, sample_weight, groups)
         architecture = self._of_modalities_left(architecture)
-        loss = build_loss(
-            self.loss, self.loss_params, self._target.kind, type(self).__name__
-        )
+        check_transformers(self._modalities, type(self).__name__)
+        loss = self._task_loss()
         if data.sample_weight is not None:
             data = data.rows(np.flatnonzero(data.sample_weight > 0))
         rng = check_random_state(self.random_state)

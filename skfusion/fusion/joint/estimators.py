@@ -250,6 +250,23 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
         proba = self.predict_proba(X)
         return self._target.decide(proba)
 
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Compute the logits of the predicted probabilities.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            Cohort, one row per case. Modalities may be absent.
+
+        Returns
+        -------
+        ndarray of float64 of shape (n_samples,) or (n_samples, n_classes)
+            Log-odds of the second of two classes. Log-probabilities of three or more
+            classes, in the order of `classes_`. Log-odds of each of several labels.
+        """
+        proba = self.predict_proba(X)
+        return self._target.logits(proba)
+
     def _network_target(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
         return y.astype(np.int64)
 

@@ -18,7 +18,12 @@ from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_option
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
-from skfusion.fusion.inner_estimators import default_member, seed
+from skfusion.fusion.early_stopping import EarlyStopping, check_fraction
+from skfusion.fusion.inner_estimators import (
+    default_member,
+    seed,
+    warn_of_unstored_values,
+)
 from skfusion.fusion.late.calibration import METHODS, Calibrator, cross_calibrate
 from skfusion.fusion.late.combination import (
     RULES,
@@ -304,16 +309,30 @@ class BaseLateFusion(BaseFusion):
         owner = type(self).__name__
         check_rule(self.aggregation, self.weights, known=self._rules, owner=owner)
         self._check_rule_params(owner)
+        check_fraction(self.validation_fraction, owner)
         data = self._start_fit(X, y, sample_weight, groups)
         self._target.summarise(data.y, data.sample_weight)
         rng = check_random_state(self.random_state)
+        self._target.check_learner(self._estimator_of("estimator"), owner)
         members = [
-            new_member(modality, self._estimator_of("estimator"), self._target, rng)
+            new_member(
+                modality, self._estimator_of("estimator"), self._target, rng, owner
+            )
             for modality in self._modalities
         ]
+        if self.estimator is None and self._task != "survival":  # XGBoost knows NaN
+            for modality in self._modalities:
+                warn_of_unstored_values(modality, owner)
         fold_seed = int(rng.randint(np.iinfo(np.int32).max))
         self._combination = self._new_combination(members, rng)
         methods = self._check_members(members)
+        stopping = EarlyStopping.of(
+            self.validation_fraction,
+            [self._combination.final_estimator, *(m.transformer for m in members)],
+            rng,
+            owner,
+        )
+        self._combination.stopping = stopping
         learned = self._combination.learns or methods or self._final_calibration
         folds = self._folds(data, fold_seed) if learned else []
         self._log(
@@ -321,7 +340,7 @@ class BaseLateFusion(BaseFusion):
             f"{len(folds)} inner folds"
         )
         self._members, P = fit_members(
-            members, data, folds, self._target, n_jobs=self.n_jobs
+            members, data, folds, self._target, stopping=stopping, n_jobs=self.n_jobs
         )
         nothing = [
             getattr(member.transformer, "learned_nothing_", False)
@@ -437,7 +456,10 @@ class BaseLateFusion(BaseFusion):
     ) -> Combination:
         final = None
         if self.aggregation == "stacking":
-            final = seed(self._estimator_of("final_estimator"), rng)
+            final = self._estimator_of("final_estimator")
+            where = f"{type(self).__name__}: final_estimator"
+            self._target.check_learner(final, where)
+            final = seed(final, rng)
         names = [member.name for member in members]
         weights = given_weights(
             self.weights, names, owner=type(self).__name__, listed=self._listed
@@ -471,6 +493,7 @@ class BaseLateFusion(BaseFusion):
             n_rows=len(data.y),
             random_state=fold_seed,
             owner=type(self).__name__,
+            labels=self._target.labels(data.y),
         )
 
     def _learn(

@@ -18,7 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfusion.cohort import TrainingData
-from skfusion.fusion.inner_estimators import accepts_nan, fit_learner, scores_of
+from skfusion.fusion.early_stopping import EarlyStopping
+from skfusion.fusion.inner_estimators import accepts_nan, fit_on_target, scores_of
 from skfusion.fusion.late import aggregation as rules
 from skfusion.fusion.late.aggregation import RankTable, rank_average
 from skfusion.fusion.late.weights import learn_weights, score_function, search_weights
@@ -98,6 +99,7 @@ class Combination:
         self.target = target
         self.weights = weights
         self.final_estimator = final_estimator
+        self.stopping: EarlyStopping | None = None  # of the meta-model
         if isinstance(weights, np.ndarray):
             self.weights_ = weights
 
@@ -238,10 +240,10 @@ class Combination:
             single = rules.ballots(single, has)
         score = None
         if self.weights is not None:
-            ask = score_function(
-                self.weights, self.target.kind, np.arange(self.target.n_outputs)
-            )
+            ask = score_function(self.weights, self.target.kind, self._scored_classes())
             truth = answers  # on the scale of the predictions
+            if self.target.kind == "classes":
+                truth = self._scored_classes()[y]
 
             def score(fused: np.ndarray) -> float:
                 return ask(self._as_outputs(fused), truth, sample_weight)
@@ -249,6 +251,18 @@ class Combination:
         self.weights_ = learn_weights(
             single, has, answers.reshape(-1), row_weight, score=score
         )
+
+    def _scored_classes(self) -> Any:
+        """Return the labels that a scorer reads, as those of a fitted classifier."""
+        if self.target.kind == "labels":
+            return [np.arange(2)] * self.target.n_outputs
+        if self.target.kind != "classes":
+            return None
+        classes = self.target.classes  # type: ignore[attr-defined]
+        # Scorers by name, such as "f1", regard the class 1 as positive. The second of
+        # two classes has this number.
+        named = isinstance(self.weights, str) and len(classes) == 2
+        return np.arange(2) if named else classes
 
     # -- meta-model ---------------------------------------------------------------
 
@@ -270,12 +284,14 @@ class Combination:
         evidence[:, never] = 0.0
         self._neutral = np.nanmean(evidence, axis=0)
         self._neutral[self._keeps_nan & ~never] = np.nan
-        self.final_estimator_ = fit_learner(
+        self.final_estimator_ = fit_on_target(
             self.target.adapt(clone(self.final_estimator)),
             self._meta_features(P, present),
             y,
+            self.target,
             sample_weight=sample_weight,
             groups=groups,
+            stopping=self.stopping,
         )
 
     def _evidence(self, P: np.ndarray) -> np.ndarray:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.metaestimators import available_if
 
 from skfusion.cohort import TrainingData
 from skfusion.fusion.late.base import BaseLateFusion
-from skfusion.fusion.late.combination import cross_combine
+from skfusion.fusion.late.combination import VOTES, cross_combine
 from skfusion.fusion.survival import SurvivalFusion
 from skfusion.fusion.targets import ClassifierTarget, RegressorTarget
 from skfusion.modality import Modality
@@ -22,6 +23,10 @@ __all__ = [
     "LateFusionSurvival",
     "RiskScale",
 ]
+
+
+def _combines_probabilities(model: Any) -> bool:
+    return model.aggregation not in (*VOTES, "rank")
 
 
 class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
@@ -58,7 +63,9 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         Weights of the members for ``"weighted"`` and ``"weighted_vote"``, or the
         criterion by which they are fitted to out-of-fold predictions. None minimises
         the log-loss. A scorer of scikit-learn or its name, e.g. ``"roc_auc"``, is
-        maximised. The weights are renormalised over the members present.
+        maximised. A scorer receives the labels of `y`. For a name, the second of two
+        classes is the positive one. The weights are renormalised over the members
+        present.
     final_estimator : classifier or None, default=None
         Meta-model for ``aggregation="stacking"``. None is a logistic regression, whose
         parameters can be set by name, e.g. ``final_estimator__C``.
@@ -74,6 +81,12 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
     cv : int or splitter, default=5
         Inner folds for the out-of-fold predictions of the members. The folds are
         patient-grouped if groups are given.
+    validation_fraction : float, default=0.1
+        Share of the rows, or of the patients if groups are given, that are held out
+        from each fit of a member or meta-model that stops early
+        (``early_stopping_rounds`` of XGBoost and CatBoost, ``early_stopping_round`` of
+        LightGBM). It is not used otherwise. The held-out rows are not fitted on. With
+        0, or with too few rows, the model is fitted without early stopping.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes by label, which multiply the sample weights. Classes that
         a dict omits have weight 1. ``"balanced"`` weights each class by the inverse of
@@ -202,6 +215,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         calibration: Any = None,
         final_calibration: str | None = None,
         cv: Any = 5,
+        validation_fraction: float = 0.1,
         class_weight: Any = None,
         missing: str = "auto",
         groups: str | None = None,
@@ -218,6 +232,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         self.calibration = calibration
         self.final_calibration = final_calibration
         self.cv = cv
+        self.validation_fraction = validation_fraction
         self.class_weight = class_weight
         self.missing = missing
         self.groups = groups
@@ -255,6 +270,27 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         """
         proba = self.predict_proba(X)
         return self._target.decide(proba)
+
+    @available_if(_combines_probabilities)
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Compute the logits of the fused probabilities.
+
+        It is available if `aggregation` combines probabilities, i.e. neither votes nor
+        ranks.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            Cohort, one row per case. Modalities may be absent.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Log-odds of the second of two classes. Log-probabilities of three or more
+            classes, in the order of `classes_`. Log-odds of each of several labels.
+        """
+        proba = self.predict_proba(X)
+        return self._target.logits(proba)
 
 
 class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
@@ -301,6 +337,12 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
     cv : int or splitter, default=5
         Inner folds for the out-of-fold predictions of the members. The folds are
         patient-grouped if groups are given.
+    validation_fraction : float, default=0.1
+        Share of the rows, or of the patients if groups are given, that are held out
+        from each fit of a member or meta-model that stops early
+        (``early_stopping_rounds`` of XGBoost and CatBoost, ``early_stopping_round`` of
+        LightGBM). It is not used otherwise. The held-out rows are not fitted on. With
+        0, or with too few rows, the model is fitted without early stopping.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` combines the members of the other
         modalities. ``"error"`` raises an error. ``"complete_case"`` drops their rows in
@@ -369,6 +411,7 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         weights: Any = None,
         final_estimator: Any = None,
         cv: Any = 5,
+        validation_fraction: float = 0.1,
         missing: str = "auto",
         groups: str | None = None,
         n_jobs: int | None = None,
@@ -382,6 +425,7 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         self.weights = weights
         self.final_estimator = final_estimator
         self.cv = cv
+        self.validation_fraction = validation_fraction
         self.missing = missing
         self.groups = groups
         self.n_jobs = n_jobs
@@ -474,6 +518,12 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         Inner folds for the out-of-fold risks, on which the standardisation, the rule
         and the survival curves are fitted. The folds are patient-grouped if groups are
         given.
+    validation_fraction : float, default=0.1
+        Share of the rows, or of the patients if groups are given, that are held out
+        from each fit of a member or meta-model that stops early
+        (``early_stopping_rounds`` of XGBoost and CatBoost, ``early_stopping_round`` of
+        LightGBM). It is not used otherwise. The held-out rows are not fitted on. With
+        0, or with too few rows, the model is fitted without early stopping.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` combines the members of the other
         modalities. ``"error"`` raises an error. ``"complete_case"`` drops their rows in
@@ -549,6 +599,7 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         weights: Any = None,
         final_estimator: Any = None,
         cv: Any = 5,
+        validation_fraction: float = 0.1,
         missing: str = "auto",
         groups: str | None = None,
         n_jobs: int | None = None,
@@ -562,6 +613,7 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         self.weights = weights
         self.final_estimator = final_estimator
         self.cv = cv
+        self.validation_fraction = validation_fraction
         self.missing = missing
         self.groups = groups
         self.n_jobs = n_jobs

@@ -7,28 +7,32 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from skfusion._modality_warnings import joined_warnings, run_parallel
 from skfusion.blocks import located_errors
 from skfusion.cohort import TrainingData
+from skfusion.fusion.early_stopping import EarlyStopping
 from skfusion.fusion.inner_estimators import (
     ends_in_predictor,
-    fit_learner,
+    fit_on_target,
     scores_of,
     seed,
 )
 from skfusion.fusion.targets import Target
 from skfusion.modality import Modality, presence_mask
-from skfusion.pipelines import joined_warnings
 from skfusion.splits import Fold
 
 __all__ = ["predict_members", "fit_members", "new_member", "predictor_name"]
 
 
 def new_member(
-    modality: Modality, estimator: Any, target: Target, rng: np.random.RandomState
+    modality: Modality,
+    estimator: Any,
+    target: Target,
+    rng: np.random.RandomState,
+    owner: str,
 ) -> Modality:
     """Return a modality with its unfitted, seeded model in place of the transformer.
 
@@ -43,13 +47,22 @@ def new_member(
         Prediction task.
     rng : RandomState
         Seed of every nested estimator whose `random_state` is None.
+    owner : str
+        Name of the fusion estimator, for error messages.
 
     Returns
     -------
     Modality
+
+    Raises
+    ------
+    ValueError
+        If the entry ends in a predictor of another kind than the target.
     """
     part = clone(modality.transformer)
-    if not ends_in_predictor(part):
+    if ends_in_predictor(part):
+        target.check_learner(part, f"{owner}: {modality.label}")
+    else:
         part = make_pipeline(part, estimator)
     return replace(modality, transformer=target.adapt(seed(part, rng)))
 
@@ -68,6 +81,7 @@ def fit_members(
     folds: list[Fold],
     target: Target,
     *,
+    stopping: EarlyStopping | None = None,
     n_jobs: int | None,
 ) -> tuple[list[Modality], np.ndarray]:
     """Fit each member on all rows and once per fold for out-of-fold predictions.
@@ -82,6 +96,8 @@ def fit_members(
         Inner folds. An empty list omits the out-of-fold predictions.
     target : Target
         Prediction task.
+    stopping : EarlyStopping or None, default=None
+        Choice of the rows held out from members that stop early.
     n_jobs : int or None
         Number of fits (members and inner folds) at a time, by joblib.
 
@@ -100,12 +116,15 @@ def fit_members(
     """
     everything = np.arange(len(data.y))
     tasks = [(everything, everything[:0]), *folds]
-    with joined_warnings():
-        results = Parallel(n_jobs=n_jobs)(
-            delayed(_fit_member)(member, data, j, train, test, target)
+    results = run_parallel(
+        _fit_member,
+        (
+            (member, data, j, train, test, target, stopping)
             for train, test in tasks
             for j, member in enumerate(members)
-        )
+        ),
+        n_jobs,
+    )
     fitted = [
         replace(member, transformer=model)
         for member, (model, _) in zip(members, results[: len(members)], strict=True)
@@ -149,7 +168,8 @@ def predict_members(
 class _Decisions(Target):
     """Target of classifiers without probabilities, with score 1 for the prediction."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Any) -> None:
+        self.target = target
         self.kind = target.kind  # type: ignore[misc]
         self.n_outputs = target.n_outputs
 
@@ -157,7 +177,7 @@ class _Decisions(Target):
         return np.asarray(y)
 
     def ask(self, estimator: Any, X: Any) -> np.ndarray:
-        chosen = np.asarray(estimator.predict(X)).astype(np.int64)
+        chosen = self.target.decisions(estimator, X)
         return (np.eye(self.n_outputs)[chosen] if chosen.ndim == 1 else chosen) * 1.0
 
 
@@ -168,6 +188,7 @@ def _fit_member(
     train: np.ndarray,
     test: np.ndarray,
     target: Target,
+    stopping: EarlyStopping | None,
 ) -> tuple[Any, np.ndarray]:
     """Fit one member on its training rows and predict the held-out rows."""
     rows = train[data.presence[train, j]]
@@ -185,12 +206,14 @@ def _fit_member(
         )
     part = data.rows(rows)
     with located_errors(member, rows, data.X):
-        fitted = fit_learner(
+        fitted = fit_on_target(
             clone(member.transformer),
             member.select(part.X),
             part.y,
+            target,
             sample_weight=part.sample_weight,
             groups=part.groups,
+            stopping=stopping,
         )
     predicted = np.full((len(test), target.n_outputs), np.nan)
     has = data.presence[test, j]

@@ -175,7 +175,7 @@ def search_weights(
 
 
 def score_function(
-    scoring: Any, kind: str, classes: np.ndarray | None = None
+    scoring: Any, kind: str, classes: Any = None
 ) -> Callable[..., float]:
     """Return a function that scores fused predictions with a scikit-learn scorer.
 
@@ -185,8 +185,8 @@ def score_function(
         Name of a scorer, e.g. ``"roc_auc"``, or a result of `make_scorer`.
     kind : {"classes", "labels", "numbers"}
         Kind of the target.
-    classes : ndarray of shape (n_outputs,) or None, default=None
-        Class numbers or label numbers.
+    classes : ndarray of shape (n_outputs,), list of ndarray or None, default=None
+        Labels of the classes, or the values 0 and 1 of each label.
 
     Returns
     -------
@@ -230,6 +230,8 @@ def score_function(
 class _Probabilities(ClassifierMixin, BaseEstimator):
     """Classifier that returns its input as the prediction, for scorers."""
 
+    classes_: Any
+
     def __init__(self, kind: str = "classes") -> None:
         self.kind = kind
 
@@ -239,7 +241,7 @@ class _Probabilities(ClassifierMixin, BaseEstimator):
     def predict(self, X: np.ndarray) -> np.ndarray:
         if self.kind == "labels":
             return (X > 0.5).astype(np.int64)
-        return X.argmax(axis=1)
+        return self.classes_[X.argmax(axis=1)]
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -223,10 +223,11 @@ class GeneticSelector(TargetSelector):
             if self.estimator is None
             else clone(self.estimator)
         )
+        patients = None if groups is None else np.unique(groups, return_inverse=True)[1]
         folds = inner_folds(
             self.cv,
             target.strata(y),
-            None if groups is None else np.unique(groups, return_inverse=True)[1],
+            patients,
             n_rows=len(y),
             random_state=int(rng.randint(np.iinfo(np.int32).max)),
             owner=type(self).__name__,
@@ -240,6 +241,7 @@ class GeneticSelector(TargetSelector):
             "X": X,
             "y": y,
             "weights": weights,
+            "patients": patients,
         }
 
     def _score(
@@ -344,6 +346,7 @@ def _cross_validate(
     X: np.ndarray,
     y: np.ndarray,
     weights: np.ndarray | None,
+    patients: np.ndarray | None,
 ) -> float:
     scores = []
     for train, test in folds:
@@ -352,6 +355,7 @@ def _cross_validate(
             X[np.ix_(train, mask)],
             y[train],
             sample_weight=None if weights is None else weights[train],
+            groups=None if patients is None else patients[train],
         )
         scores.append(scorer(fitted, X[np.ix_(test, mask)], y[test]))
     return float(np.mean(scores))

@@ -1,0 +1,1 @@
+"""Stays of patients (hospital, ICU, emergency and others) in the data formats."""

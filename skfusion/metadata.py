@@ -1,0 +1,954 @@
+"""Hand-over of weights and patients to an estimator and the estimators inside it.
+
+Metadata routing is the only way by which scikit-learn passes groups through a search, a
+`ColumnTransformer` or an ensemble, and it is off by default. A fusion knows the weights
+and patients and which estimators accept them, so it fits its (cloned) estimators with
+routing enabled and requests them where the user has stated nothing. The mode of
+the user is not changed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import Parameter, signature
+from typing import Any
+
+import numpy as np
+from sklearn import config_context, get_config
+from sklearn.base import BaseEstimator, TransformerMixin, is_regressor
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import StackingClassifier, StackingRegressor
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import RidgeClassifierCV, RidgeCV
+from sklearn.metrics import get_scorer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import TargetEncoder
+from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object
+from sklearn.utils.validation import has_fit_parameter
+
+from skfusion._modality_warnings import warn_of_modality
+from skfusion.patient_folds import (
+    PatientFolds,
+    RoutedFolds,
+    count_repeated,
+    count_shared_patients,
+    folds_of_patients,
+    is_grouped,
+    patient_splitter,
+)
+
+__all__ = [
+    "Part",
+    "fit_with_metadata",
+    "holds_rows_out",
+    "is_sampler",
+    "nested_estimators",
+    "supports_weights",
+    "weightless_learners",
+]
+
+Metadata = dict[str, np.ndarray | None]
+NAMES = ("sample_weight", "groups")
+# HistGradientBoosting stops early by default above this number of rows.
+AUTOMATIC_EARLY_STOPPING = 10_000
+SEARCH_SPACES = ("param_grid", "param_distributions", "search_spaces")
+
+
+@dataclass(frozen=True)
+class Part:
+    """An estimator inside another one, or that one itself.
+
+    Attributes
+    ----------
+    estimator : estimator
+        The estimator.
+    resampled : bool
+        Whether a sampler before it changes its rows, so that metadata do not fit them.
+    """
+
+    estimator: Any
+    resampled: bool = False
+
+
+def is_sampler(step: Any) -> bool:
+    """Return whether a step is a sampler of imbalanced-learn.
+
+    A sampler changes the rows in `fit` only and is skipped in prediction.
+    """
+    return hasattr(step, "fit_resample") and not isinstance(step, Pipeline)
+
+
+def nested_estimators(estimator: Any) -> Iterator[Part]:
+    """Yield an estimator and all unfitted estimators in its parameters.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its parameters may be estimators, or lists and dicts of them. A frozen estimator
+        is not fitted, so neither it nor its parameters are yielded.
+
+    Yields
+    ------
+    Part
+        Estimators that keep patients together themselves, e.g. those of skfusion, are
+        yielded, but not their parameters.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skfusion.metadata import nested_estimators
+    >>> search = GridSearchCV(LogisticRegression(), {"C": [1.0]})
+    >>> [type(part.estimator).__name__ for part in nested_estimators(search)]
+    ['GridSearchCV', 'LogisticRegression']
+    """
+    yield from _walk(estimator, resampled=False)
+
+
+def _walk(value: Any, *, resampled: bool) -> Iterator[Part]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from _walk(entry, resampled=resampled)
+    elif _is_fitted_later(value):
+        yield Part(value, resampled)
+        if isinstance(value, Pipeline):
+            for _, step in value.steps:
+                yield from _walk(step, resampled=resampled)
+                resampled = resampled or is_sampler(step)
+        elif not _groups_itself(value):
+            for name, parameter in value.get_params(deep=False).items():
+                # `_FinalEstimator` hands the metadata over.
+                if name != "final_estimator" or not isinstance(value, _StackingFit):
+                    yield from _walk(parameter, resampled=resampled)
+
+
+def _is_fitted_later(value: Any) -> bool:
+    """Return whether a value is an estimator that is not frozen."""
+    return (
+        not isinstance(value, (type, FrozenEstimator))
+        and hasattr(value, "get_params")
+        and hasattr(value, "fit")  # A kernel has none.
+    )
+
+
+def holds_rows_out(estimator: Any, n_rows: int | None = None) -> str | None:
+    """Return which parameter makes an estimator hold out rows of its own accord.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The estimator, without regard to nested estimators.
+    n_rows : int or None, default=None
+        Number of training rows, for early stopping that depends on it. With None, it is
+        assumed that they are many.
+
+    Returns
+    -------
+    str or None
+        The parameter with its value, e.g. ``"oob_score=True"``.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from skfusion.metadata import holds_rows_out
+    >>> holds_rows_out(RandomForestClassifier(oob_score=True))
+    'oob_score=True'
+    >>> holds_rows_out(RandomForestClassifier())
+    """
+    params = estimator.get_params(deep=False)
+    if "oob_score" in params and params["oob_score"] is not False:
+        oob = params["oob_score"]
+        return "oob_score=True" if oob is True or callable(oob) else None
+    # The fraction counts only where early stopping is on.
+    if has_fit_parameter(estimator, "eval_set"):
+        return None  # It stops early on rows that are passed to `fit`.
+    for name in ("early_stopping", "n_iter_no_change", "validation_fraction"):
+        if name not in params:
+            continue
+        value = params[name]
+        if isinstance(value, str):
+            value = n_rows is None or n_rows > AUTOMATIC_EARLY_STOPPING
+        return f"{name}={params[name]!r}" if value else None
+    for name in ("early_stopping_rounds", "early_stopping_round", "train_split"):
+        if params.get(name):
+            shown = repr(params[name]) if np.isscalar(params[name]) else "..."
+            return f"{name}={shown}"
+    return None
+
+
+def supports_weights(estimator: Any) -> bool:
+    """Return whether weights reach every learner inside an estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A learner, a `Pipeline` that ends in one, or a meta-estimator.
+
+    Returns
+    -------
+    bool
+
+    See Also
+    --------
+    weightless_learners : The learners that weights do not reach.
+    """
+    return not weightless_learners(estimator)
+
+
+def weightless_learners(estimator: Any) -> list[str]:
+    """Return the learners because of which an estimator does not support weights.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A learner, a `Pipeline` that ends in one, or a meta-estimator. A meta-estimator
+        whose `fit` has no `sample_weight` in its signature supports weights if all
+        learners inside it do.
+
+    Returns
+    -------
+    list of str
+        Names of classes. A sampler inside a meta-estimator is one of them, because its
+        weights would not be those of the rows that it selects.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import VotingClassifier
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.neighbors import KNeighborsClassifier
+    >>> from skfusion.metadata import weightless_learners
+    >>> weightless_learners(VotingClassifier([("a", LogisticRegression())]))
+    []
+    >>> weightless_learners(VotingClassifier([("a", KNeighborsClassifier())]))
+    ['KNeighborsClassifier']
+    """
+    if isinstance(estimator, Pipeline):
+        return weightless_learners(estimator.steps[-1][1])
+    if not hasattr(estimator, "fit") or has_fit_parameter(estimator, "sample_weight"):
+        return []
+    learners = _children(estimator) if _takes_any_keyword(estimator.fit) else []
+    if not learners:
+        return [_name(estimator)]
+    samplers = [
+        type(step).__name__
+        for learner in learners
+        if isinstance(learner, Pipeline)
+        for _, step in learner.steps
+        if is_sampler(step)
+    ]
+    return samplers + [name for one in learners for name in weightless_learners(one)]
+
+
+def fit_with_metadata(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    metadata: Metadata,
+    *,
+    method: str = "fit",
+    arguments: dict[str, Any] | None = None,
+) -> Any:
+    """Fit an estimator with the weights and patients that it or its parts accept.
+
+    The inner splits of the estimator and its parts keep each patient on one side where
+    `cv` is None or a number, or a splitter that uses groups. A warning counts the
+    patients with rows on both sides of any other inner split.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The (cloned) estimator. It is fitted, and its parts may be changed.
+    X, y : array-like of n_samples rows
+        Training rows.
+    metadata : dict of str to ndarray or None
+        ``sample_weight`` and ``groups``.
+    method : {"fit", "fit_transform"}, default="fit"
+        Method to call.
+    arguments : dict of str to any or None, default=None
+        Further arguments of the method, passed to the estimator as they are.
+
+    Returns
+    -------
+    any
+        Result of the method.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skfusion.metadata import fit_with_metadata
+    >>> X, y, groups = np.zeros((12, 1)), np.tile([0, 1], 6), np.repeat(range(3), 4)
+    >>> search = GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=3)
+    >>> fitted = fit_with_metadata(search, X, y, {"groups": groups})
+    >>> fitted.n_splits_
+    3
+    """
+    given = {name: value for name, value in metadata.items() if value is not None}
+    call = _HandOver(estimator, given, method, X, y)
+    return call.run(arguments or {})
+
+
+class _HandOver:
+    """One call of `fit` or `fit_transform` with weights and patients."""
+
+    def __init__(
+        self, estimator: Any, given: dict[str, np.ndarray], method: str, X: Any, y: Any
+    ) -> None:
+        self.estimator = estimator
+        self.given = given
+        self.method = method
+        self.X = X
+        self.y = y
+        self.ungrouped: list[Part] = []
+
+    def run(self, further: dict[str, Any]) -> Any:
+        if "groups" in self.given:
+            _replace_classes(self.estimator)
+        try:
+            with self._own_folds():
+                routed = bool(self.given) and self._prepare()
+                with config_context(enable_metadata_routing=routed):
+                    arguments = self._arguments(routed=routed)
+                    self._warn_of_splits()
+                    self._warn_of_weights(arguments, routed=routed)
+                    return self._call({**arguments, **further})
+        finally:
+            _restore(self.estimator)
+
+    # -- patients -----------------------------------------------------------------
+
+    @contextmanager
+    def _own_folds(self) -> Iterator[None]:
+        """Give the outermost estimator its folds, because it gets these very rows."""
+        estimator, groups = self.estimator, self.given.get("groups")
+        before = estimator.get_params(deep=False)
+        if groups is not None and _splits(estimator) and not _groups_itself(estimator):
+            folds = None
+            if _accepts_splitter(estimator) and not _is_leave_one_out(estimator):
+                folds = folds_of_patients(estimator, self.X, self.y, groups)
+            if folds is None:
+                self.ungrouped.append(Part(estimator))
+            elif not isinstance(estimator, _PatientSplits):
+                estimator.set_params(cv=folds)
+        try:
+            yield
+        finally:
+            for name in {"cv", "scoring"} & set(before):
+                setattr(estimator, name, before[name])
+
+    def _prepare(self) -> bool:
+        """Request the metadata in every part and return whether routing is possible."""
+        parts = list(nested_estimators(self.estimator))
+        weighted = "sample_weight" in self.given
+        if len(parts) == 1 or (
+            weighted and not all(_can_request(part.estimator) for part in parts)
+        ):
+            self._leave(parts[1:])
+            return False
+        with config_context(enable_metadata_routing=True):
+            try:
+                get_routing_for_object(self.estimator)
+            except (NotImplementedError, ValueError):
+                # AdaBoost in scikit-learn 1.9; a subclass without an argument of `fit`
+                # that its base class excludes from routing.
+                self._leave(parts[1:])
+                return False
+            for part in parts:
+                _request(part, weighted=weighted)
+                if "groups" in self.given:
+                    _group_search_space(part.estimator)
+            if "groups" in self.given:
+                for part in parts[1:]:
+                    self._group(part)
+            return self._satisfy_target_encoders(parts[1:])
+
+    def _leave(self, parts: list[Part]) -> None:
+        self.ungrouped += [
+            part
+            for part in parts
+            if _splits(part.estimator) and not _groups_itself(part.estimator)
+        ]
+
+    def _group(self, part: Part) -> None:
+        """Make the splits of a nested estimator splits of patients."""
+        estimator = part.estimator
+        if _groups_itself(estimator) or not _splits(estimator):
+            return
+        usable = _accepts_splitter(estimator) and not _is_leave_one_out(estimator)
+        splitter = patient_splitter(estimator) if usable else None
+        reached = not part.resampled and self._reaches(estimator)
+        if is_grouped(estimator.cv) and not part.resampled:
+            return  # Without groups, it raises an error.
+        if splitter is None or not reached:
+            self.ungrouped.append(part)
+        elif not isinstance(estimator, _PatientSplits):
+            if isinstance(splitter, PatientFolds):
+                splitter.expects_groups = True
+            estimator.set_params(cv=splitter)
+
+    def _reaches(self, estimator: Any) -> bool:
+        """Return whether routing passes groups to the splits of a part."""
+        probe = "probe_of_skfusion"
+        if isinstance(estimator, _PatientSplits):
+            estimator.set_fit_request(groups=probe)
+            try:
+                return bool(_consumed(self.estimator, self.method, [probe]))
+            finally:
+                estimator.set_fit_request(groups=True)
+        before = estimator.cv
+        splitter = PatientFolds()
+        splitter.set_split_request(groups=probe)
+        try:
+            estimator.cv = splitter
+            return bool(_consumed(self.estimator, self.method, [probe]))
+        finally:
+            estimator.cv = before
+
+    def _satisfy_target_encoders(self, parts: list[Part]) -> bool:
+        """Let the splitters of `TargetEncoder` request groups, which it cannot omit.
+
+        Returns False if weights can only be routed by groups that are not known.
+        """
+        encoders = [
+            part.estimator
+            for part in parts
+            if isinstance(part.estimator, TargetEncoder)
+            and _accepts_splitter(part.estimator)
+        ]
+        if "groups" in self.given:
+            encoders = [one for one in encoders if not is_grouped(one.cv)]
+        elif encoders:
+            splitters = [patient_splitter(one) or one.cv for one in encoders]
+            for encoder in encoders:
+                encoder.cv = 2
+            if _consumed(self.estimator, self.method, ["groups"]):
+                for encoder, splitter in zip(encoders, splitters, strict=True):
+                    encoder.cv = splitter
+                return False  # Row numbers would pass for patients there.
+            for encoder, splitter in zip(encoders, splitters, strict=True):
+                encoder.cv = splitter
+            n_rows = self.X.shape[0] if hasattr(self.X, "shape") else len(self.X)
+            self.given["groups"] = np.arange(n_rows)
+        for encoder in encoders:
+            encoder.cv = RoutedFolds(encoder.cv)
+        return True
+
+    def _warn_of_splits(self) -> None:
+        groups = self.given.get("groups")
+        if groups is None:
+            return
+        found: dict[str, int] = {}
+        for part in self.ungrouped:
+            shared = count_shared_patients(part.estimator, self.X, self.y, groups)
+            name = f"{_name(part.estimator)} (cv={_short(part.estimator.cv)})"
+            found[name] = max(shared, found.get(name, 0))
+        for part in nested_estimators(self.estimator):
+            if _groups_itself(part.estimator):
+                continue
+            held_out = holds_rows_out(part.estimator, len(groups))
+            if held_out:
+                name = f"{type(part.estimator).__name__} ({held_out})"
+                found[name] = count_repeated(groups)
+        found = {name: count for name, count in found.items() if count}
+        if found:
+            warn_of_modality(
+                f"inner splits of {', '.join(sorted(found))}",
+                f"{max(found.values())} of {len(np.unique(groups))} patients have "
+                f"rows on both sides of the inner splits of {', '.join(found)}, so "
+                "what it learns from the rows it holds out is too optimistic. Pass "
+                "cv as a number or a group-aware splitter such as StratifiedGroupKFold "
+                "where the estimator has a cv, or choose an estimator that holds out "
+                "no rows.",
+                stacklevel=6,
+            )
+
+    def _warn_of_weights(
+        self, arguments: dict[str, np.ndarray], *, routed: bool
+    ) -> None:
+        """Name the parts that weights do not reach."""
+        if "sample_weight" not in self.given:
+            return
+        inner = [
+            part.estimator
+            for part in nested_estimators(self.estimator)
+            if part.estimator is not self.estimator
+        ]
+        why = "do not support sample_weight"
+        if "sample_weight" in arguments:
+            names = {
+                name
+                for part in inner
+                if _learns(part)
+                for name in weightless_learners(part)
+            }
+        elif routed:  # All parts that accept weights were asked, or the user declined.
+            return
+        else:
+            why = "get no sample_weight, because another part does not pass it on"
+            names = {
+                _name(part)
+                for part in inner
+                if has_fit_parameter(part, "sample_weight")
+            }
+        if names:
+            warn_of_modality(
+                f"no weights in {sorted(names)}",
+                f"{', '.join(sorted(names))} inside {_name(self.estimator)} {why}, so "
+                "they are fitted without weights.",
+                stacklevel=6,
+            )
+
+    # -- the call -----------------------------------------------------------------
+
+    def _arguments(self, *, routed: bool) -> dict[str, np.ndarray]:
+        estimator, given = self.estimator, self.given
+        arguments = {}
+        stated = _stated_requests(estimator, "fit")
+        for name in given:
+            request = stated.get(name)
+            if request is False:
+                continue
+            value = given.get(request) if isinstance(request, str) else given[name]
+            if has_fit_parameter(estimator, name) and value is not None:
+                arguments[name] = value
+        if routed:
+            for name in _consumed(estimator, self.method, list(given)):
+                if name not in arguments and stated.get(name) is not False:
+                    arguments[name] = given[name]
+        elif (
+            "sample_weight" in given
+            and stated.get("sample_weight") is not False
+            and self.method == "fit"
+            and _passes_on(estimator)
+            and supports_weights(estimator)
+        ):
+            arguments["sample_weight"] = given["sample_weight"]
+        return arguments
+
+    def _call(self, arguments: dict[str, np.ndarray]) -> Any:
+        estimator = self.estimator
+        if self.method == "fit":
+            return estimator.fit(self.X, self.y, **arguments)
+        if hasattr(estimator, "fit_transform") and all(
+            _takes(estimator.fit_transform, name) for name in arguments
+        ):
+            return estimator.fit_transform(self.X, self.y, **arguments)
+        return estimator.fit(self.X, self.y, **arguments).transform(self.X)
+
+
+# -- stacking and calibration, which pass no groups to their splitter ----------------
+
+
+def _is_routed_groups(estimator: Any) -> bool:
+    routed = get_config()["enable_metadata_routing"]
+    return routed and bool(_consumed(estimator, "fit", ["groups"]))
+
+
+class _PatientSplits:
+    """Mixin for meta-estimators whose splitter gets no groups by routing."""
+
+    __metadata_request__fit = {"groups": True}
+
+    cv: Any
+    estimators: list[tuple[str, Any]]
+    final_estimator_: Any
+    set_fit_request: Callable[..., Any]
+    _plain: type
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        router: MetadataRouter = super().get_metadata_routing()  # type: ignore[misc]
+        if router._self_request is None:
+            router.add_self_request(self)
+        return router
+
+    @contextmanager
+    def _split_by(self, X: Any, y: Any, groups: Any) -> Iterator[None]:
+        before = self.cv
+        folds = None
+        if groups is not None:
+            folds = folds_of_patients(self, X, y, np.asarray(groups))
+        if folds is not None:
+            self.cv = folds
+        try:
+            yield
+        finally:
+            self.cv = before
+
+
+class _StackingFit(_PatientSplits):
+    """`fit` of stacking, which hands weights and groups to the final estimator too."""
+
+    def fit(self, X: Any, y: Any, groups: Any = None, **fit_params: Any) -> Any:
+        """Fit with folds of whole patients."""
+        self._final_metadata: Metadata = {
+            "groups": None if groups is None else np.asarray(groups),
+            "sample_weight": fit_params.get("sample_weight"),
+        }
+        members = [part for _, part in self.estimators if not isinstance(part, str)]
+        if groups is not None and any(_is_routed_groups(part) for part in members):
+            fit_params["groups"] = groups
+        with self._split_by(X, y, groups):
+            try:
+                super().fit(X, y, **fit_params)  # type: ignore[misc]
+            finally:
+                del self._final_metadata
+        self.final_estimator_ = self.final_estimator_.estimator
+        return self
+
+    def _validate_final_estimator(self) -> None:
+        super()._validate_final_estimator()  # type: ignore[misc]
+        self.final_estimator_ = _FinalEstimator(
+            self.final_estimator_, self._final_metadata
+        )
+
+
+class _FinalEstimator:
+    """Meta-model of stacking during its fit."""
+
+    def __init__(self, estimator: Any, metadata: Metadata) -> None:
+        self.estimator = estimator
+        self.metadata = metadata
+
+    def fit(self, X: Any, y: Any, **ignored: Any) -> Any:
+        """Fit the meta-model with the metadata that it accepts."""
+        fit_with_metadata(self.estimator, X, y, self.metadata)
+        return self
+
+
+class PatientStackingClassifier(_StackingFit, StackingClassifier):
+    """`StackingClassifier` with folds of whole patients."""
+
+    _plain = StackingClassifier
+
+
+class PatientStackingRegressor(_StackingFit, StackingRegressor):
+    """`StackingRegressor` with folds of whole patients."""
+
+    _plain = StackingRegressor
+
+
+class PatientCalibratedClassifierCV(_PatientSplits, CalibratedClassifierCV):
+    """`CalibratedClassifierCV` with folds of whole patients."""
+
+    _plain = CalibratedClassifierCV
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        groups: Any = None,
+        **fit_params: Any,
+    ) -> Any:
+        """Fit with folds of whole patients."""
+        if groups is not None and _is_routed_groups(self.estimator):
+            fit_params["groups"] = groups
+        with self._split_by(X, y, groups):
+            return super().fit(X, y, sample_weight=sample_weight, **fit_params)
+
+
+class PatientRidgeCV(_PatientSplits, RidgeCV):
+    """`RidgeCV` with a penalty per target, chosen by folds of whole patients."""
+
+    _plain = RidgeCV
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        groups: Any = None,
+        **params: Any,
+    ) -> Any:
+        """Choose the penalty of each target by folds instead of leave-one-out."""
+        if groups is None:
+            return super().fit(X, y, sample_weight=sample_weight, **params)
+        targets = np.asarray(y).reshape(len(y), -1)
+        folds = folds_of_patients(self, X, targets, np.asarray(groups))
+        options = {**self.get_params(), "cv": folds, "alpha_per_target": False}
+        fits = []
+        for target in targets.T:
+            single = RidgeCV(**options)
+            metadata = {"sample_weight": sample_weight}
+            fits.append(fit_with_metadata(single, X, target, metadata))
+        single_target = np.ndim(y) == 1
+        for name in ("coef_", "intercept_", "alpha_", "best_score_"):
+            values = [getattr(single, name) for single in fits]
+            setattr(self, name, values[0] if single_target else np.array(values))
+        self.n_features_in_ = fits[0].n_features_in_
+        if hasattr(fits[0], "feature_names_in_"):
+            self.feature_names_in_ = fits[0].feature_names_in_
+        return self
+
+
+_REPLACED: dict[type, type] = {
+    kind._plain: kind
+    for kind in (
+        PatientStackingClassifier,
+        PatientStackingRegressor,
+        PatientCalibratedClassifierCV,
+        PatientRidgeCV,
+    )
+}
+
+
+def _replace_classes(estimator: Any) -> None:
+    """Give estimators that pass no groups to their splitter a `fit` that does."""
+    for part in nested_estimators(estimator):
+        kind = _REPLACED.get(type(part.estimator))
+        if kind is None or part.resampled or not _splits(part.estimator):
+            continue
+        if kind is PatientRidgeCV and (
+            part.estimator.cv is not None
+            or part.estimator.store_cv_results
+            or not part.estimator.alpha_per_target
+        ):
+            continue  # Its `cv` is used as it is, or can be replaced.
+        part.estimator.__class__ = kind
+
+
+def _restore(value: Any, seen: set[int] | None = None) -> None:
+    """Remove what was changed for the fit from a fitted estimator and its parts."""
+    seen = set() if seen is None else seen
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for entry in value:
+            _restore(entry, seen)
+        return
+    fitted = isinstance(value, BaseEstimator) or hasattr(value, "calibrators")
+    if not fitted or isinstance(value, FrozenEstimator) or id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, _PatientSplits):
+        value.__class__ = value._plain
+    requests = vars(value).get("_metadata_request")
+    if getattr(requests, _OURS, False):
+        del value._metadata_request
+    if _groups_itself(value):
+        return
+    for attribute in list(vars(value).values()):
+        _restore(attribute, seen)
+
+
+# -- metadata requests ---------------------------------------------------------------
+
+# Marks requests that were not made by the user. Clones copy it with the requests.
+_OURS = "made_by_skfusion"
+_REQUESTING = (
+    "fit",
+    "partial_fit",
+    "score",
+    "predict",
+    "predict_proba",
+    "predict_log_proba",
+    "decision_function",
+    "transform",
+)
+
+
+def _stated_requests(estimator: Any, method: str) -> dict[str, Any]:
+    """Return the requests of a method: None is not stated, True, False or an alias."""
+    get_request = getattr(estimator, "_get_metadata_request", None)
+    if get_request is None:
+        return {}
+    try:
+        return dict(getattr(get_request(), method).requests)
+    except ValueError:  # `RFECV` of scikit-learn 1.9 names an argument it has not.
+        return {}
+
+
+def _request(part: Part, *, weighted: bool) -> None:
+    """Request weights and groups where the user has stated nothing."""
+    estimator = part.estimator
+    if not hasattr(estimator, "_get_metadata_request"):
+        return
+    ours = "_metadata_request" not in vars(estimator)
+    for method in _REQUESTING:
+        for name, request in _stated_requests(estimator, method).items():
+            if name not in NAMES or (request is not None and not part.resampled):
+                continue
+            # After a sampler, weights are refused, and groups would be those of other
+            # rows. `False` is no default: routers refuse even None then.
+            if part.resampled and name == "sample_weight":
+                continue
+            trains = method in ("fit", "partial_fit", "score")
+            wanted = {name: trains and not part.resampled}
+            getattr(estimator, f"set_{method}_request")(**wanted)
+    if ours and "_metadata_request" in vars(estimator):
+        setattr(estimator._metadata_request, _OURS, True)
+    if weighted and _splits(estimator):
+        scoring = _scoring(estimator)
+        if scoring is not None:
+            estimator.scoring = _weighted_scoring(scoring)
+
+
+def _scoring(estimator: Any) -> Any:
+    """Return the parameter `scoring`, or the scorer that None stands for."""
+    params = estimator.get_params(deep=False)
+    if "scoring" not in params or params["scoring"] is not None:
+        return params.get("scoring")
+    if not hasattr(estimator, "_get_scorer"):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # That the default will change.
+        scorer = estimator._get_scorer()
+    # Otherwise the requests of the method `score` count.
+    return scorer if hasattr(scorer, "set_score_request") else None
+
+
+def _weighted_scoring(scoring: Any) -> Any:
+    """Return scorers that request weights where the user has stated nothing."""
+    if isinstance(scoring, dict):
+        return {name: _weighted_scoring(one) for name, one in scoring.items()}
+    if isinstance(scoring, (list, tuple, set)):
+        return {name: _weighted_scoring(name) for name in scoring}
+    try:
+        scorer = get_scorer(scoring)
+    except ValueError:  # The fit raises an error that lists the names.
+        return scoring
+    if not hasattr(scorer, "set_score_request"):
+        return scorer
+    if _stated_requests(scorer, "score").get("sample_weight") is None:
+        scorer.set_score_request(sample_weight=_accepts_weights(scorer))
+    return scorer
+
+
+def _accepts_weights(scorer: Any) -> bool:
+    metric = getattr(scorer, "_score_func", None)
+    return metric is None or _takes(metric, "sample_weight")
+
+
+def _consumed(estimator: Any, method: str, names: list[str]) -> set[str]:
+    """Return the metadata that an estimator or its parts request."""
+    if method == "fit_transform" and (
+        getattr(type(estimator), "fit_transform", TransformerMixin.fit_transform)
+        is TransformerMixin.fit_transform
+    ):
+        method = "fit"
+    return set(get_routing_for_object(estimator).consumes(method, names))
+
+
+def _can_request(estimator: Any) -> bool:
+    """Return whether routing passes weights to a learner that accepts them."""
+    if has_fit_parameter(estimator, "sample_weight"):
+        return hasattr(estimator, "set_fit_request")
+    # A meta-estimator without routing passes any keyword on.
+    return not _passes_on(estimator) or _is_router(estimator)
+
+
+def _passes_on(estimator: Any) -> bool:
+    return _takes_any_keyword(estimator.fit) and bool(_children(estimator))
+
+
+def _is_router(estimator: Any) -> bool:
+    method = getattr(type(estimator), "get_metadata_routing", None)
+    return method is not getattr(BaseEstimator, "get_metadata_routing", None)
+
+
+# -- properties of estimators --------------------------------------------------------
+
+
+def _splits(estimator: Any) -> bool:
+    params = estimator.get_params(deep=False)
+    return "cv" in params and not isinstance(params["cv"], (str, bool))
+
+
+def _groups_itself(estimator: Any) -> bool:
+    """Return whether the class of an estimator always requests groups in `fit`."""
+    return not isinstance(estimator, _PatientSplits) and any(
+        value.get("groups") is True
+        for kind in type(estimator).__mro__
+        for name, value in vars(kind).items()
+        if name.endswith("__metadata_request__fit")
+    )
+
+
+def _accepts_splitter(estimator: Any) -> bool:
+    # `TargetEncoder` accepts only a number before scikit-learn 1.9.
+    constraints = getattr(estimator, "_parameter_constraints", {})
+    return "cv_object" in constraints.get("cv", ["cv_object"])
+
+
+def _is_leave_one_out(estimator: Any) -> bool:
+    """Return whether a ridge regression needs its leave-one-out splits."""
+    if not isinstance(estimator, (RidgeCV, RidgeClassifierCV)) or isinstance(
+        estimator, PatientRidgeCV
+    ):
+        return False
+    per_target = getattr(estimator, "alpha_per_target", False)
+    return estimator.cv is None and bool(estimator.store_cv_results or per_target)
+
+
+def _children(estimator: Any) -> list[Any]:
+    """Return the learners in the parameters of an estimator."""
+    found: list[Any] = []
+    values = list(estimator.get_params(deep=False).values())
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            values += value.values()
+        elif isinstance(value, (list, tuple)):
+            values += value
+        elif (
+            not isinstance(value, type)
+            and hasattr(value, "get_params")
+            and _learns(value)
+        ):
+            found.append(value)
+    return found
+
+
+def _learns(estimator: Any) -> bool:
+    if not _is_fitted_later(estimator):
+        return False
+    if isinstance(estimator, Pipeline):
+        return bool(estimator.steps) and hasattr(estimator.steps[-1][1], "predict")
+    return hasattr(estimator, "predict")
+
+
+def _takes(function: Callable[..., Any], name: str) -> bool:
+    return name in signature(function).parameters or _takes_any_keyword(function)
+
+
+def _takes_any_keyword(function: Callable[..., Any]) -> bool:
+    kinds = {parameter.kind for parameter in signature(function).parameters.values()}
+    return Parameter.VAR_KEYWORD in kinds
+
+
+def _group_search_space(estimator: Any) -> None:
+    """Replace numbers of folds among the candidates of a search."""
+    params = estimator.get_params(deep=False)
+    for name in SEARCH_SPACES:
+        spaces = params.get(name)
+        for space in spaces if isinstance(spaces, (list, tuple)) else [spaces]:
+            if not isinstance(space, dict):
+                continue
+            for key, values in space.items():
+                if key.rpartition("__")[2] == "cv" and isinstance(
+                    values, (list, tuple)
+                ):
+                    space[key] = [_as_splitter(value, estimator) for value in values]
+
+
+def _as_splitter(value: Any, search: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        return value
+    return PatientFolds(
+        int(value), stratify=not is_regressor(search), expects_groups=True
+    )
+
+
+def _name(estimator: Any) -> str:
+    return str(getattr(estimator, "_plain", type(estimator)).__name__)
+
+
+def _short(cv: Any) -> str:
+    cv = cv.cv if isinstance(cv, RoutedFolds) else cv
+    return repr(cv) if cv is None or np.isscalar(cv) or hasattr(cv, "split") else "..."
