@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -21,7 +22,7 @@ from skfusion import (
     TabularEncoder,
 )
 from skfusion.ehr import Demographics, EventGrid, LeakageAudit, ObservedScaler
-from skfusion.ehr.audit import CHANGES
+from skfusion.ehr.audit import CHANGES, _aurocs
 
 INDEX = pd.Timestamp("2026-06-01")
 N = 40
@@ -430,3 +431,21 @@ def test_progress_is_shown_with_the_time_left(store, X, capsys, monkeypatch):
     assert lines[5].endswith("finished")
     audit(windows(store), X, n_rows=12)
     assert capsys.readouterr().err == ""
+
+
+def test_outcomes_told_alone_are_those_of_roc_auc_score():
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 4, (60, 300)).astype(float)  # More than one part, with ties.
+    values[rng.uniform(size=values.shape) < 0.3] = np.nan
+    values[:, :4] = [np.nan, 1.0, np.inf, -np.inf]
+    target = rng.uniform(size=60) < 0.4
+    values[:, 4] = np.where(target, np.nan, 0)  # Told by what is missing.
+    expected = []
+    for column in values.T:
+        missing = np.isnan(column)
+        ranked = [pd.Series(column).fillna(fill).rank() for fill in (-np.inf, np.inf)]
+        scores = [roc_auc_score(target, one) for one in (missing, *ranked)]
+        expected.append(max(max(score, 1 - score) for score in scores))
+    found = _aurocs(target, values)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert found[4] == 1
