@@ -546,7 +546,7 @@ class LeakageAudit:
             for place in np.flatnonzero(aurocs > self.threshold):
                 auroc = float(aurocs[place])
                 reason = f"predicts the outcome alone (AUROC {auroc:.3f})"
-                found.append((table.columns[place], auroc, reason))
+                found.append((table.columns[int(place)], auroc, reason))
         return pd.DataFrame(found, columns=["feature", "auroc", "reason"])
 
 

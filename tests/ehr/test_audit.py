@@ -435,7 +435,9 @@ def test_progress_is_shown_with_the_time_left(store, X, capsys, monkeypatch):
 
 def test_outcomes_told_alone_are_those_of_roc_auc_score():
     rng = np.random.default_rng(0)
-    values = rng.integers(0, 4, (60, 300)).astype(float)  # More than one part, with ties.
+    values = rng.integers(0, 4, (60, 300)).astype(
+        float
+    )  # More than one part, with ties.
     values[rng.uniform(size=values.shape) < 0.3] = np.nan
     values[:, :4] = [np.nan, 1.0, np.inf, -np.inf]
     target = rng.uniform(size=60) < 0.4
