@@ -54,6 +54,7 @@ Metadata = dict[str, np.ndarray | None]
 NAMES = ("sample_weight", "groups")
 # HistGradientBoosting stops early by default above this number of rows.
 AUTOMATIC_EARLY_STOPPING = 10_000
+TREE_LIBRARIES = ("xgboost", "lightgbm", "catboost")
 SEARCH_SPACES = ("param_grid", "param_distributions", "search_spaces")
 
 
@@ -165,7 +166,7 @@ def holds_rows_out(estimator: Any, n_rows: int | None = None) -> str | None:
         oob = params["oob_score"]
         return "oob_score=True" if oob is True or callable(oob) else None
     # The fraction counts only where early stopping is on.
-    if has_fit_parameter(estimator, "eval_set"):
+    if takes_validation_rows(estimator):
         return None  # It stops early on rows that are passed to `fit`.
     for name in ("early_stopping", "n_iter_no_change", "validation_fraction"):
         if name not in params:
@@ -178,6 +179,38 @@ def holds_rows_out(estimator: Any, n_rows: int | None = None) -> str | None:
         if params.get(name):
             shown = repr(params[name]) if np.isscalar(params[name]) else "..."
             return f"{name}={shown}"
+    return None
+
+
+def takes_validation_rows(estimator: Any) -> bool:
+    """Return whether an estimator stops early on rows that `fit` gets as `eval_set`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The estimator, without regard to nested estimators.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skfusion.metadata import takes_validation_rows
+    >>> takes_validation_rows(LogisticRegression())
+    False
+    """
+    known = library_of_trees(estimator) is not None
+    return known or has_fit_parameter(estimator, "eval_set")
+
+
+def library_of_trees(estimator: Any) -> str | None:
+    """Return the library of boosted trees of which a class or a parent class is."""
+    for kind in type(estimator).__mro__:
+        name = kind.__module__.partition(".")[0]
+        if name in TREE_LIBRARIES:
+            return name
     return None
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._validation import check_number
-from skfusion.fusion.estimator_kinds import last_step, nested_estimators
+from skfusion.fusion.estimator_kinds import estimators_inside, last_step
+from skfusion.metadata import library_of_trees, takes_validation_rows
 from skfusion.splits import validation_rows
 
 __all__ = [
@@ -152,8 +153,7 @@ def stops_early(estimator: Any) -> bool:
     last = last_step(estimator)
     if has_fit_parameter(last, "evaluation"):  # one learner per output
         return stops_early(last.estimator)
-    takes_rows = _library(last) in _LIBRARIES or has_fit_parameter(last, "eval_set")
-    if not takes_rows or not hasattr(last, "get_params"):
+    if not takes_validation_rows(last) or not hasattr(last, "get_params"):
         return False
     params = last.get_params(deep=False)
     return bool(_stopping_params(params) or _stopping_callbacks(params))
@@ -189,7 +189,7 @@ def check_stopping(estimator: Any, where: str) -> None:
         passes no rows for validation on.
     """
     last = last_step(estimator)
-    inside = [nested for nested in nested_estimators(last) if nested is not last]
+    inside = [nested for nested in estimators_inside(last) if nested is not last]
     for nested in inside:
         if stops_early(nested):
             name = type(nested).__name__
@@ -215,7 +215,7 @@ def without_stopping(estimator: Any) -> Any:
         return estimator
     params = last.get_params(deep=False)
     # LightGBM passes None on to its library, which does not know it.
-    none = 0 if _library(last) == "lightgbm" else None
+    none = 0 if library_of_trees(last) == "lightgbm" else None
     changed: dict[str, Any] = dict.fromkeys(_stopping_params(params), none)
     stopping = _stopping_callbacks(params)
     if stopping:
@@ -246,7 +246,7 @@ def evaluation_arguments(
         return {}
     if has_fit_parameter(estimator, "evaluation"):
         return {"evaluation": evaluation}
-    special = _LIBRARIES.get(_library(estimator))
+    special = _LIBRARIES.get(library_of_trees(estimator))
     if special is not None:
         return special(evaluation)
     arguments: dict[str, Any] = {"eval_set": [(evaluation.X, evaluation.y)]}
@@ -254,15 +254,6 @@ def evaluation_arguments(
         if evaluation.sample_weight is not None and has_fit_parameter(estimator, name):
             arguments[name] = [evaluation.sample_weight]
     return arguments
-
-
-def _library(estimator: Any) -> str | None:
-    """Return the library of boosted trees of which a class or a parent class is."""
-    for kind in type(estimator).__mro__:
-        name = kind.__module__.partition(".")[0]
-        if name in _LIBRARIES:
-            return name
-    return None
 
 
 def _of_lightgbm(evaluation: Evaluation) -> dict[str, Any]:

@@ -18,7 +18,7 @@ __all__ = [
     "check_estimator_kind",
     "frozen_classifiers",
     "last_step",
-    "nested_estimators",
+    "estimators_inside",
     "reads_labels",
 ]
 
@@ -89,7 +89,7 @@ it is a regressor.
     raise ValueError(f"{where}: The estimator {name} should be a {wanted}, but {but}.")
 
 
-def nested_estimators(estimator: Any) -> Iterator[Any]:
+def estimators_inside(estimator: Any) -> Iterator[Any]:
     """Yield an estimator and every estimator in its parameters."""
     yield estimator
     if not hasattr(estimator, "get_params"):
@@ -98,14 +98,14 @@ def nested_estimators(estimator: Any) -> Iterator[Any]:
         if hasattr(value, "fit") and not isinstance(value, type):
             yield value
     if isinstance(estimator, FrozenEstimator):  # hides the parameters of its estimator
-        yield from nested_estimators(estimator.estimator)
+        yield from estimators_inside(estimator.estimator)
 
 
 def frozen_classifiers(estimator: Any) -> list[Any]:
     """Return the fitted classifiers that `FrozenEstimator` wraps in an estimator."""
     return [
         nested.estimator
-        for nested in nested_estimators(estimator)
+        for nested in estimators_inside(estimator)
         if isinstance(nested, FrozenEstimator) and hasattr(nested.estimator, "classes_")
     ]
 
@@ -140,7 +140,7 @@ def reads_labels(estimator: Any) -> bool:
         return True
     if not hasattr(estimator, "get_params"):
         return False
-    if any(_only_numbers(nested) for nested in nested_estimators(estimator)):
+    if any(_only_numbers(nested) for nested in estimators_inside(estimator)):
         return False
     return any(
         _contains_labels(name.rpartition("__")[2], value)

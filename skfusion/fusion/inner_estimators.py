@@ -273,9 +273,11 @@ def check_transformers(modalities: list[Modality], owner: str) -> None:
     for modality in modalities:
         if isinstance(modality.transformer, str):  # "passthrough"
             continue
-        if hasattr(modality.transformer, "transform"):
+        last = last_step(modality.transformer)
+        # The fit of a pipeline says where its samplers belong.
+        if hasattr(modality.transformer, "transform") or is_sampler(last):
             continue
-        name = type(last_step(modality.transformer)).__name__
+        name = type(last).__name__
         hint = "Use a transformer."
         if hasattr(modality.transformer, "predict"):
             hint = (

@@ -81,4 +81,5 @@ def test_rows_of_a_patient_stay_together_in_every_strategy():
         groups=cohort.group_column,
         random_state=0,
     ).fit(cohort.data, cohort.target)
-    assert cohort.group_column not in model.feature_names_in_
+    used = [column for _, _, columns in model.modalities_ for column in columns]
+    assert cohort.group_column not in used

@@ -103,7 +103,9 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         data = self._start_fit(X, y, sample_weight, groups)
         architecture = self._of_modalities_left(architecture)
         check_transformers(self._modalities, type(self).__name__)
-        loss = self._task_loss()
+        loss = build_loss(
+            self.loss, self.loss_params, self._target.kind, type(self).__name__
+        )
         if data.sample_weight is not None:
             data = data.rows(np.flatnonzero(data.sample_weight > 0))
         rng = check_random_state(self.random_state)

@@ -126,6 +126,7 @@ class Recorder(ClassifierMixin, BaseEstimator):
         return self.classes_[np.zeros(len(X), dtype=int)]
 
 
+@pytest.mark.filterwarnings("ignore:.*as a patient id has:UserWarning")
 @pytest.mark.parametrize("by", ["column", "argument"])
 def test_no_patient_is_on_both_sides_of_any_fold(by):
     rng = np.random.default_rng(0)
@@ -253,6 +254,7 @@ def test_late_fusions_nest():
     assert "images__max__s1" in model.get_params()
 
 
+@pytest.mark.filterwarnings("ignore:.*as a patient id has:UserWarning")
 def test_groups_and_weights_reach_an_inner_late_fusion():
     rng = np.random.default_rng(0)
     patients = np.repeat(np.arange(30), 4)

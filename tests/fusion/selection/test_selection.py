@@ -217,6 +217,7 @@ def test_the_genetic_search_keeps_patients_together_and_is_the_same_in_processes
     np.testing.assert_array_equal(parallel.history_, grouped.history_)
 
 
+@pytest.mark.filterwarnings("ignore:.*as a patient id has:UserWarning")
 @pytest.mark.parametrize("routing", [False, True])
 def test_a_fusion_hands_patients_to_a_selector_in_a_pipeline(routing):
     rng = np.random.default_rng(0)
