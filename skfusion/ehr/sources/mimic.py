@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -22,12 +22,14 @@ from skfusion.ehr.sources.shaping import (
     without_events,
 )
 from skfusion.ehr.sources.stays.mimic import STAY_TABLES, mimic_stays
-from skfusion.ehr.sources.table_files import other_tables
+from skfusion.ehr.sources.table_files import other_tables, warn_of_unread
 
 __all__ = ["read_mimic"]
 
 
 END = "+ INTERVAL 1 DAY - INTERVAL 1 MICROSECOND"  # Moves a date to the end of its day.
+# Tables that are not read and are about no patient.
+NO_PATIENTS = ("caregiver", "caregivers", "provider")
 # Tables to join, with one row for each key. Of repeated rows, the latest discharge and
 # the first code are used.
 JOINED = {
@@ -455,7 +457,8 @@ def read_mimic(
     -----
     UserWarning
         If rows are dropped or have an unknown availability, stays or laboratory items
-        are repeated, or tables of events are missing.
+        are repeated, or tables of events are missing. Also if other tables of the
+        folder are not read, with their shares of its bytes.
 
     Notes
     -----
@@ -498,10 +501,11 @@ def read_mimic(
     opened = DuckTables.of_folder(place, "read_mimic", chunk_size, layout)
     try:
         queries = _chosen(opened, tables)
+        others = _unread(place, layout.known)
+        if tables is None:
+            warn_of_unread(place, others, "read_mimic")
         if dropped is not None and tables is None:
-            dropped += _tables_without_events(
-                opened, queries, other_tables(place, layout.known)
-            )
+            dropped += _tables_without_events(opened, queries, others)
         for name in JOINED:
             if any(f" JOIN {name} " in query.join for query in queries):
                 _join(opened, name)
@@ -553,15 +557,24 @@ def _chosen(opened: DuckTables, tables: Sequence[str] | None) -> list[EventQuery
     return sorted(chosen, key=lambda query: query.table)
 
 
+def _unread(folder: Path, known: Collection[str]) -> dict[str, int]:
+    """Return the names and sizes of the tables that are not read."""
+    sizes = other_tables(folder, known)
+    return {
+        name: size
+        for name, size in sizes.items()
+        if not name.startswith("d_") and name not in NO_PATIENTS
+    }
+
+
 def _tables_without_events(
-    opened: DuckTables, queries: Sequence[EventQuery], others: Sequence[str]
+    opened: DuckTables, queries: Sequence[EventQuery], others: Iterable[str]
 ) -> list[DroppedRows]:
     """Return the tables of events that are absent, and the tables that are not read."""
     is_fourth = "anchor_age" in opened.columns("patients")
     known = {query.table for query in LAYOUTS["iv" if is_fourth else "iii"]}
     there = {name for name in known if opened.columns(name)}
     read = {query.table for query in queries}
-    others = [name for name in others if not name.startswith("d_")]  # dictionaries
     return without_events(known - there, [*(there - read), *others])
 
 

@@ -43,7 +43,7 @@ from skfusion.ehr.sources.shaping import (
     without_events,
 )
 from skfusion.ehr.sources.stays.omop import DETAIL, omop_stays
-from skfusion.ehr.sources.table_files import other_tables
+from skfusion.ehr.sources.table_files import other_tables, warn_of_unread
 
 __all__ = ["CLINICAL_TABLES", "ClinicalTable", "read_omop"]
 
@@ -198,7 +198,8 @@ def read_omop(
     UserWarning
         If rows are dropped, or an existing table lacks columns and is skipped. Also if
         visits are missing, repeated or without an end, if more than 5% of the codes of
-        a table have no concept, or if only some times have a time zone.
+        a table have no concept, or if only some times have a time zone. Also if other
+        tables of a folder are not read, with their shares of its bytes.
 
     Notes
     -----
@@ -256,15 +257,24 @@ def read_omop(
     try:
         reader = _Reader(opened, schema, settings, dropped, labels, stays)
         chosen = reader.chosen(tables)
-        if dropped is not None and tables is None:
-            dropped += reader.tables_without_events(chosen)
-            if isinstance(source, str | os.PathLike) and Path(source).is_dir():
-                others = other_tables(Path(source), layout.known)
-                dropped += without_events((), set(others) - VOCABULARIES)
+        if tables is None:
+            others = _unread(source, layout.known)
+            warn_of_unread(source, others, "read_omop")
+            if dropped is not None:
+                dropped += reader.tables_without_events(chosen)
+                dropped += without_events((), others)
     except BaseException:
         opened.close()
         raise
     return reader.events(chosen)
+
+
+def _unread(source: Any, known: Collection[str]) -> dict[str, int]:
+    """Return the names and sizes of the tables of a folder that are not read."""
+    if not isinstance(source, str | os.PathLike) or not Path(source).is_dir():
+        return {}
+    sizes = other_tables(Path(source), known)
+    return {name: size for name, size in sizes.items() if name not in VOCABULARIES}
 
 
 class _Settings(NamedTuple):

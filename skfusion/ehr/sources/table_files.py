@@ -7,8 +7,10 @@ import gzip
 import os
 import re
 import shutil
+import warnings
 import zlib
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,12 +22,14 @@ __all__ = [
     "other_tables",
     "quoted",
     "transcoded",
+    "warn_of_unread",
 ]
 
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 HEAD = 1 << 16  # Bytes of a file that determine its dialect.
 UTF_8 = "utf-8"
+_N_SHOWN = 8  # Tables in a warning.
 _PART = re.compile(r"part|\d")  # How names of part files begin.
 
 
@@ -85,8 +89,8 @@ def find_tables(
     return found
 
 
-def other_tables(folder: Path, known: Collection[str]) -> list[str]:
-    """Return the names of table files that `find_tables` ignores.
+def other_tables(folder: Path, known: Collection[str]) -> dict[str, int]:
+    """Return the names and sizes of table files that `find_tables` ignores.
 
     Parameters
     ----------
@@ -97,11 +101,11 @@ def other_tables(folder: Path, known: Collection[str]) -> list[str]:
 
     Returns
     -------
-    list of str
-        Names in lower case, in order. A folder of part files has the name of the
-        folder only if all of its files are numbered parts.
+    dict of str to int
+        Name in lower case -> bytes, in the order of the names. A folder of part files
+        has the name of the folder only if all of its files are numbered parts.
     """
-    found: set[str] = set()
+    found: Counter[str] = Counter()
     for path in folder.iterdir():
         name = _stem(path)
         if _is_hidden(path) or name in known or (path.is_dir() and path.is_symlink()):
@@ -109,10 +113,45 @@ def other_tables(folder: Path, known: Collection[str]) -> list[str]:
         if path.is_dir():
             inner = other_tables(path, known)
             is_parts = bool(inner) and all(_PART.match(table) for table in inner)
-            found.update([name] if is_parts else inner)
+            found.update({name: sum(inner.values())} if is_parts else inner)
         elif path.name.lower().endswith(ENDINGS):
-            found.add(name)
-    return sorted(found)
+            found[name] += path.stat().st_size
+    return dict(sorted(found.items()))
+
+
+def warn_of_unread(
+    folder: str | os.PathLike[str], tables: Mapping[str, int], owner: str
+) -> None:
+    """Warn about tables of a folder that are not read, with their shares of the bytes.
+
+    Parameters
+    ----------
+    folder : str or PathLike
+        The folder.
+    tables : mapping of str to int
+        Name -> bytes of the tables that are not read, as by `other_tables`.
+    owner : str
+        Name of the reader.
+
+    Warns
+    -----
+    UserWarning
+        If there are such tables.
+    """
+    if not tables:
+        return
+    total = max(1, sum(other_tables(Path(folder), ()).values()))
+    ranked = sorted(tables, key=lambda name: -tables[name])
+    listed = [f"{name} ({tables[name] / total:.1%})" for name in ranked[:_N_SHOWN]]
+    more = f" and {len(ranked) - _N_SHOWN} more" if len(ranked) > _N_SHOWN else ""
+    warnings.warn(
+        f"{owner}: did not read {len(ranked)} tables with "
+        f"{sum(tables.values()) / total:.1%} of the bytes of the folder, which have no "
+        f"events in the store: {', '.join(listed)}{more}. Set tables= to silence this "
+        "warning.",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _tables_below(

@@ -502,8 +502,15 @@ def test_tables_without_events_are_in_the_quality_report(four, tmp_path):
     parts = four / "hosp" / "poe"
     parts.mkdir()
     for number in range(2):
-        (parts / f"part-{number}.csv").write_text("subject_id\n1\n")
-    store = EventStore.from_mimic(four, tmp_path / "store")
+        (parts / f"part-{number}.csv").write_text("subject_id\n1\n" * 2)
+    (four / "icu" / "caregiver.csv").write_text("caregiver_id\n1\n")
+    sizes = {path.name: path.stat().st_size for path in four.rglob("*.csv")}
+    total = sum(sizes.values())
+    shares = (2 * sizes["part-0.csv"] / total, sizes["emar.csv"] / total)
+    listed = r"poe \({:.1%}\), emar \({:.1%}\)\. Set".format(*shares)
+    match = rf"did not read 2 tables with {sum(shares):.1%} of the bytes .*: {listed}"
+    with pytest.warns(UserWarning, match=match):
+        store = EventStore.from_mimic(four, tmp_path / "store")
     found = store.quality().frame.set_index("reason")["table"]
     assert "chartevents" in set(found["the source has no such table"])
     assert "labevents" not in set(found["the source has no such table"])

@@ -735,7 +735,8 @@ def test_tables_of_a_folder_without_events_are_in_the_quality_report(tmp_path):
         table.to_csv(tmp_path / f"{name}.csv", index=False)
     for name in ("note", "vocabulary", "drug_era"):
         (tmp_path / f"{name}.csv").write_text("person_id\n1\n")
-    store = EventStore.from_omop(tmp_path, tmp_path / "store")
+    with pytest.warns(UserWarning, match="did not read 2 tables with .*drug_era.*note"):
+        store = EventStore.from_omop(str(tmp_path), tmp_path / "store")
     found = store.quality().frame.set_index("reason")["table"]
     assert set(found["the table was not read"]) == {"note", "drug_era"}
     assert "death" in set(found["the source has no such table"])
