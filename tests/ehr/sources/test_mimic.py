@@ -504,9 +504,9 @@ def test_tables_without_events_are_in_the_quality_report(four, tmp_path):
     for number in range(2):
         (parts / f"part-{number}.csv").write_text("subject_id\n1\n" * 2)
     (four / "icu" / "caregiver.csv").write_text("caregiver_id\n1\n")
-    sizes = {path.name: path.stat().st_size for path in four.rglob("*.csv")}
+    sizes = {path.name: path.stat().st_size for path in four.rglob("*.csv*")}
     total = sum(sizes.values())
-    shares = (2 * sizes["part-0.csv"] / total, sizes["emar.csv"] / total)
+    shares = (2 * sizes["part-0.csv"] / total, sizes["emar.csv.gz"] / total)
     listed = r"poe \({:.1%}\), emar \({:.1%}\)\. Set".format(*shares)
     match = rf"did not read 2 tables with {sum(shares):.1%} of the bytes .*: {listed}"
     with pytest.warns(UserWarning, match=match):
