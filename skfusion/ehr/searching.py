@@ -136,6 +136,8 @@ def prepare_modalities(
     ValueError
         If no modality has an `EventWindows`, or one cannot be prepared, such as with
         `clip`.
+    TypeError
+        If `modalities` is not a list, such as a model.
 
     See Also
     --------
@@ -164,6 +166,13 @@ def prepare_modalities(
     >>> prepared[0][1].events
     PreparedWindows(2 rows, 24 features)
     """
+    if isinstance(modalities, str) or not isinstance(modalities, Iterable):
+        kind = type(modalities).__name__
+        raise TypeError(
+            "prepare_modalities: modalities must be a list of (name, transformer, "
+            f"columns), got {kind}. Pass the modalities of the model, and the returned "
+            "list to the model."
+        )
     if not isinstance(X, pd.DataFrame):
         raise ValueError(
             f"prepare_modalities: X must be a DataFrame, got {type(X).__name__}."

@@ -203,6 +203,9 @@ def test_models_without_windows(store, cohort):
         prepare_modalities(plain, X)
     with pytest.raises(ValueError, match="X must be a DataFrame, got ndarray"):
         prepare_modalities(plain, X.to_numpy())
+    for wrong in (LateFusionClassifier(plain), "auto", None):
+        with pytest.raises(TypeError, match="modalities must be a list of"):
+            prepare_modalities(wrong, X)
 
 
 def test_what_cannot_be_prepared_is_named(store, cohort):
