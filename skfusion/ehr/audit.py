@@ -384,8 +384,8 @@ class LeakageAudit:
         ----------
         features : estimator or callable
             A transformer, a `Pipeline` or a fusion estimator with an `EventStore` among
-            its parameters. Alternatively a function of (`EventStore`, `X`) that returns
-            a table.
+            its parameters. Of a fitted search, its best estimator is audited.
+            Alternatively a function of (`EventStore`, `X`) that returns a table.
         X : DataFrame of shape (n, n_columns)
             The rows.
         y : array-like of shape (n,) or None, default=None
@@ -401,7 +401,14 @@ class LeakageAudit:
         ------
         ValueError
             If no events are found, or a parameter is invalid.
+
+        Warns
+        -----
+        UserWarning
+            If there are no features, or as the fits warn, once of each.
         """
+        # A fitted search is audited as the model that predicts, not searched again.
+        features = getattr(features, "best_estimator_", features)
         self._check(features, X, events)
         rng = check_random_state(self.random_state)
         n_rows = len(X)
@@ -446,6 +453,14 @@ class LeakageAudit:
                 names = list(differs.columns[differs.any(axis=0)])
                 n_changed = int(differs.any(axis=1).sum())
                 rows.append((change, n_changed, len(names), names))
+        if not plain.shape[1]:
+            warnings.warn(
+                f"LeakageAudit: got no features of the {len(X)} audited rows, so that "
+                "nothing was audited. Pass more rows or a higher n_rows, or check the "
+                "codes of the model.",
+                UserWarning,
+                stacklevel=2,
+            )
         columns = ["change", "n_rows", "n_features", "features"]
         return LeakageReport(
             changes=pd.DataFrame(rows, columns=columns),

@@ -166,8 +166,9 @@ def prepare_modalities(
     >>> prepared[0][1].events
     PreparedWindows(2 rows, 24 features)
     """
-    if isinstance(modalities, str) or not isinstance(modalities, Iterable):
-        kind = type(modalities).__name__
+    given: Any = modalities
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        kind = type(given).__name__
         raise TypeError(
             "prepare_modalities: modalities must be a list of (name, transformer, "
             f"columns), got {kind}. Pass the modalities of the model, and the returned "

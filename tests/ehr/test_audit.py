@@ -10,6 +10,7 @@ import pytest
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -302,7 +303,9 @@ def test_subjects_whose_events_are_all_later_stay_known(all_later, tmp_path):
     store = EventStore.from_frame(events, tmp_path / "store")
     features = EventWindows(store, windows=(None,), min_subjects=1)
     if all_later:
-        with pytest.warns(UserWarning, match="none of them in at least|before all ev"):
+        with pytest.warns(
+            UserWarning, match="none of them in at least|before all ev|no features"
+        ):
             assert LeakageAudit(random_state=0).run(features, X).passed
     else:
         assert LeakageAudit(random_state=0).run(features, X).passed
@@ -395,6 +398,24 @@ def test_rows_in_which_a_modality_of_a_fusion_is_absent(store, X):
     assert report.passed
 
 
+def test_a_fitted_search_is_audited_by_its_best_estimator(store, X, monkeypatch):
+    keys = ["subject_id", "index_time"]
+    modalities = [("labs", windows(store, windows=("30d",)), keys)]
+    fusion = LateFusionClassifier(modalities, random_state=0)
+    X, y = X.iloc[:N], np.arange(N) % 2
+    search = GridSearchCV(fusion, {"labs__aggs": [("count",), ("mean",)]}, cv=2)
+    search.fit(X, y)
+
+    def never(*_):
+        raise AssertionError("searched again")
+
+    monkeypatch.setattr(GridSearchCV, "fit", never)
+    found, best = (audit(m, X, n_rows=20) for m in (search, search.best_estimator_))
+    assert found.passed
+    assert found.n_features == best.n_features > 0
+    pd.testing.assert_frame_equal(found.changes, best.changes)
+
+
 def test_codes_of_an_outcome_are_found_in_a_fusion_too(frame, X, tmp_path):
     ended = frame.assign(code=frame["code"].replace("DIAGNOSIS//J18", "MEDS_DEATH"))
     store = EventStore.from_frame(
@@ -435,9 +456,8 @@ def test_progress_is_shown_with_the_time_left(store, X, capsys, monkeypatch):
 
 def test_outcomes_told_alone_are_those_of_roc_auc_score():
     rng = np.random.default_rng(0)
-    values = rng.integers(0, 4, (60, 300)).astype(
-        float
-    )  # More than one part, with ties.
+    # More than one part, with ties.
+    values = rng.integers(0, 4, (60, 300)).astype(float)
     values[rng.uniform(size=values.shape) < 0.3] = np.nan
     values[:, :4] = [np.nan, 1.0, np.inf, -np.inf]
     target = rng.uniform(size=60) < 0.4

@@ -254,6 +254,19 @@ def test_an_audit_of_few_rows_has_the_rare_codes(store):
     assert report.n_features == 2
 
 
+@pytest.mark.parametrize("in_fusion", [False, True])
+def test_an_audit_of_nothing_says_so(store, in_fusion):
+    model = EventWindows(store, include=("LAB//none",))
+    if in_fusion:
+        model = EarlyFusionClassifier([("none", model, KEYS)])
+    with (
+        pytest.warns(UserWarning, match="no features of the 30 audited rows"),
+        pytest.warns(UserWarning, match="got 0 codes visible"),
+    ):
+        report = LeakageAudit(n_rows=30, random_state=0).run(model, X)
+    assert report.n_features == 0
+
+
 # Warnings with the name of the modality
 
 
