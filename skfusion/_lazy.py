@@ -7,7 +7,18 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from skfusion._dependencies import TORCH_PACKAGES, is_installed, named_extra
+
 __all__ = ["lazy_exports"]
+
+
+# Packages whose modules import torch, which the extra "torch" installs.
+_WITH_TORCH = (
+    "skfusion.fusion.joint.",
+    "skfusion.image.embedding.",
+    "skfusion.image.networks.",
+    "skfusion.inspection.images.",
+)
 
 
 def lazy_exports(
@@ -32,7 +43,13 @@ def lazy_exports(
     dir_ : callable
         Its ``__dir__``.
     names : list of str
-        Its ``__all__``, sorted.
+        Its ``__all__``, sorted. Without torch, it lacks the names that need torch, so
+        that ``from package import *`` gives all others.
+
+    Notes
+    -----
+    Access to a name that needs torch raises an ImportError with the pip command if
+    torch is not installed.
 
     Examples
     --------
@@ -45,7 +62,8 @@ def lazy_exports(
 
     def getattr_(name: str) -> Any:
         if name in home:
-            value = getattr(importlib.import_module(home[name]), name)
+            with named_extra(TORCH_PACKAGES, "torch", f"{package}.{name}"):
+                value = getattr(importlib.import_module(home[name]), name)
         elif name in submodules:
             value = importlib.import_module(f"{package}.{name}")
         else:
@@ -56,4 +74,7 @@ def lazy_exports(
     def dir_() -> list[str]:
         return sorted({*vars(sys.modules[package]), *home, *submodules})
 
-    return getattr_, dir_, sorted(home)
+    names = sorted(home)
+    if not is_installed("torch"):
+        names = [name for name in names if not home[name].startswith(_WITH_TORCH)]
+    return getattr_, dir_, names

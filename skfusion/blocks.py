@@ -7,7 +7,7 @@ The other rows of its block are NaN.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import scipy.sparse
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 
 from skfusion._modality_warnings import joined_warnings, of_modality, run_parallel
@@ -28,6 +29,7 @@ from skfusion.pipelines import (
 __all__ = [
     "Blocks",
     "ModalityBlocks",
+    "as_numbers",
     "check_finite_block",
     "located_errors",
     "weighted_means",
@@ -134,7 +136,8 @@ class ModalityBlocks:
             with located_errors(modality, rows, X):
                 part = modality.select(X.iloc[rows])
                 values = transform_steps(modality.transformer, part, width=width)
-                check_finite_block(values)
+                values = as_numbers(values, modality.columns)
+                check_finite_block(values, self.feature_names_[modality.name], rows)
             arrays[modality.name] = _scatter(values, rows, len(X), modality)
         return Blocks(arrays, _refine(mask, arrays))
 
@@ -162,7 +165,10 @@ def _fit_block(
         values = fit_transform_steps(
             transformer, modality.select(X.iloc[rows]), target, of_rows
         )
-        check_finite_block(values)
+        values = as_numbers(values, modality.columns)
+        check_finite_block(
+            values, lambda width: _feature_names(transformer, width), rows
+        )
     modality = replace(modality, transformer=transformer)
     return modality, _scatter(values, rows, len(X), modality)
 
@@ -215,40 +221,135 @@ def _infinite_columns(part: pd.DataFrame) -> str:
     )
 
 
-def check_finite_block(values: Any) -> None:
+def check_finite_block(
+    values: Any,
+    names: ArrayLike | Callable[[int], ArrayLike] = (),
+    rows: np.ndarray | None = None,
+) -> None:
     """Check that features have no infinite values. NaN is a missing value.
 
     Parameters
     ----------
     values : array-like or sparse matrix of n rows
         Output of the transformer of a modality.
+    names : sequence of length n_features or callable, default=()
+        Names of the features, or a function that returns them for their number.
+    rows : ndarray of int of shape (n,) or None, default=None
+        Positions of the rows in the cohort.
 
     Raises
     ------
     ValueError
-        If a value is infinite.
+        If a value is infinite. The message gives the number of rows and, if they are
+        known, the features and the positions of the first rows.
 
     Examples
     --------
     >>> import numpy as np
     >>> from skfusion.blocks import check_finite_block
     >>> check_finite_block(np.array([[1.0, np.nan]]))
-    >>> check_finite_block(np.array([[1.0, np.inf], [2.0, 0.0]]))
+    >>> check_finite_block(np.array([[1.0, np.inf], [2.0, 0.0]]), ["dose", "age"])
     Traceback (most recent call last):
-    ValueError: the features are infinite in 1 of 2 rows.
+    ValueError: the features are infinite in 1 of 2 rows, in feature(s) 'age'.
     """
     if scipy.sparse.issparse(values):
         values = values.tocoo()
-        infinite = np.unique(values.row[np.isinf(values.data)])
-        n_rows, n_infinite = values.shape[0], len(infinite)
+        here = np.isinf(values.data)
+        infinite_rows, columns = values.row[here], values.col[here]
     else:
         values = np.asarray(values)
         if values.dtype.kind not in "fc" or values.ndim == 0:
             return
-        n_rows = len(values)
-        n_infinite = int(np.isinf(values.reshape(n_rows, -1)).any(axis=1).sum())
-    if n_infinite:
-        raise ValueError(f"the features are infinite in {n_infinite} of {n_rows} rows.")
+        infinite = np.isinf(values.reshape(len(values), -1))
+        infinite_rows, columns = np.nonzero(infinite) if infinite.any() else ((), ())
+    if len(infinite_rows) == 0:
+        return
+    positions, features = np.unique(infinite_rows), np.unique(columns)
+    width = values.shape[1] if values.ndim == 2 else 1
+    all_names = np.asarray(names(width) if callable(names) else names).tolist()
+    is_narrow = values.dtype == np.float32
+    precision = " in float32" if is_narrow else ""
+    text = (
+        f"the features are infinite{precision} in {len(positions)} of "
+        f"{values.shape[0]} rows"
+    )
+    if len(all_names) == width:
+        listed = ", ".join(repr(all_names[i]) for i in features[:5])
+        more = f" and {len(features) - 5} more" if len(features) > 5 else ""
+        text += f", in feature(s) {listed}{more}"
+    if rows is not None:
+        text += f", first at row position(s) {rows[positions[:5]].tolist()}"
+    remedy = " Scale numbers beyond 3e38, its largest number." if is_narrow else ""
+    raise ValueError(f"{text}.{remedy}")
+
+
+def as_numbers(values: Any, columns: Sequence[Any] = ()) -> Any:
+    """Return features of objects or text as float64, and others unchanged.
+
+    Missing values of any kind, such as None and `pandas.NA`, are NaN.
+
+    Parameters
+    ----------
+    values : array-like or sparse matrix of n rows
+        Features.
+    columns : sequence, default=()
+        Names of the features in the message, unless `values` is a DataFrame.
+
+    Returns
+    -------
+    array-like or sparse matrix of n rows
+        A DataFrame if `values` is one.
+
+    Raises
+    ------
+    TypeError
+        If a value is no number. The message does not contain it. The attribute ``row``
+        of the error is the position of its row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.blocks import as_numbers
+    >>> as_numbers(np.array([[1, None]], dtype=object))
+    array([[ 1., nan]])
+    >>> as_numbers(np.array([[1, ["a"]]], dtype=object), ["age", "ward"])
+    Traceback (most recent call last):
+    TypeError: got list in feature 'ward', row position 0: expected numbers. Use a ...
+    """
+    if isinstance(values, pd.DataFrame):
+        if all(isinstance(d, np.dtype) and d.kind not in "OUS" for d in values.dtypes):
+            return values
+        array = as_numbers(values.to_numpy(dtype=object), list(values.columns))
+        return pd.DataFrame(array, index=values.index, columns=values.columns)
+    kind = getattr(getattr(values, "dtype", None), "kind", "f")
+    if kind not in "OUS" or np.ndim(values) != 2:
+        return values
+    cells = np.where(pd.isna(values), np.nan, values)
+    try:
+        return cells.astype(np.float64)
+    except (TypeError, ValueError):  # The message of NumPy contains the value.
+        raise _no_number(cells, columns) from None
+
+
+def _no_number(cells: np.ndarray, columns: Sequence[Any]) -> TypeError:
+    """Return the error about the first cell that is no number."""
+    numbers = np.vectorize(_is_number, otypes=[bool])(cells)
+    row, place = np.argwhere(~numbers)[0]
+    feature = columns[place] if len(columns) == cells.shape[1] else f"x{place}"
+    error = TypeError(
+        f"got {type(cells[row, place]).__name__} in feature {feature!r}, row position "
+        f"{row}: expected numbers. Use a transformer that encodes the column, e.g. "
+        "TabularEncoder."
+    )
+    error.row = int(row)  # type: ignore[attr-defined]
+    return error
+
+
+def _is_number(cell: Any) -> bool:
+    try:
+        return np.asarray(cell, dtype=np.float64).ndim == 0
+    except (TypeError, ValueError):
+        return False
 
 
 def weighted_means(block: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:

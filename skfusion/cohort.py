@@ -201,6 +201,16 @@ def _one_dimensional(groups: Any, where: str, owner: str) -> Any:
         isinstance(entry, list | tuple) and len(entry) != 1 for entry in groups
     ):
         groups = pd.Series(groups, dtype=object)  # NumPy would make it 2-D, or fail
+    if isinstance(groups, str):
+        raise TypeError(
+            f"{owner}: got a str as {where}; expected one patient id per row. Pass "
+            "the column itself, X[name]. Only the parameter groups is a name."
+        )
+    if np.ndim(groups) != 1 and np.shape(groups)[1:] != (1,):
+        raise ValueError(
+            f"{owner}: got {type(groups).__name__} of shape {np.shape(groups)} as "
+            f"{where}; expected one column with one patient id per row."
+        )
     values = column_or_1d(groups)
     row = first_unhashable(values) if values.dtype == object else None
     if row is not None:

@@ -12,13 +12,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
 from sklearn import config_context, get_config
-from sklearn.base import BaseEstimator, TransformerMixin, is_regressor
+from sklearn.base import (
+    BaseEstimator,
+    TransformerMixin,
+    clone,
+    is_classifier,
+    is_regressor,
+)
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier, StackingRegressor
 from sklearn.frozen import FrozenEstimator
@@ -26,6 +32,7 @@ from sklearn.linear_model import RidgeClassifierCV, RidgeCV
 from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import TargetEncoder
+from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
@@ -42,6 +49,7 @@ from skfusion.patient_folds import (
 
 __all__ = [
     "Part",
+    "candidate_lists",
     "fit_with_metadata",
     "holds_rows_out",
     "is_sampler",
@@ -54,6 +62,8 @@ Metadata = dict[str, np.ndarray | None]
 NAMES = ("sample_weight", "groups")
 # HistGradientBoosting stops early by default above this number of rows.
 AUTOMATIC_EARLY_STOPPING = 10_000
+# Name of metadata by which it is found out what routing reaches.
+PROBE = "probe_of_skfusion"
 TREE_LIBRARIES = ("xgboost", "lightgbm", "catboost")
 SEARCH_SPACES = ("param_grid", "param_distributions", "search_spaces")
 
@@ -68,10 +78,13 @@ class Part:
         The estimator.
     resampled : bool
         Whether a sampler before it changes its rows, so that metadata do not fit them.
+    candidate : tuple of (search, str, estimator) or None
+        The search of which it is, or is inside, a candidate for a parameter.
     """
 
     estimator: Any
     resampled: bool = False
+    candidate: tuple[Any, str, Any] | None = None
 
 
 def is_sampler(step: Any) -> bool:
@@ -106,26 +119,71 @@ def nested_estimators(estimator: Any) -> Iterator[Part]:
     >>> [type(part.estimator).__name__ for part in nested_estimators(search)]
     ['GridSearchCV', 'LogisticRegression']
     """
-    yield from _walk(estimator, resampled=False)
+    yield from _walk(estimator, Part(None))
 
 
-def _walk(value: Any, *, resampled: bool) -> Iterator[Part]:
+def _walk(value: Any, where: Part) -> Iterator[Part]:
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
         for entry in value:
-            yield from _walk(entry, resampled=resampled)
+            yield from _walk(entry, where)
     elif _is_fitted_later(value):
-        yield Part(value, resampled)
+        yield replace(where, estimator=value)
         if isinstance(value, Pipeline):
             for _, step in value.steps:
-                yield from _walk(step, resampled=resampled)
-                resampled = resampled or is_sampler(step)
+                yield from _walk(step, where)
+                where = replace(where, resampled=where.resampled or is_sampler(step))
         elif not _groups_itself(value):
-            for name, parameter in value.get_params(deep=False).items():
-                # `_FinalEstimator` hands the metadata over.
-                if name != "final_estimator" or not isinstance(value, _StackingFit):
-                    yield from _walk(parameter, resampled=resampled)
+            yield from _walk_parameters(value, where)
+
+
+def _walk_parameters(estimator: Any, where: Part) -> Iterator[Part]:
+    for space, key in candidate_lists(estimator):
+        for candidate in space[key]:
+            found = (estimator, key, candidate)
+            yield from _walk(candidate, replace(where, candidate=found))
+    for name, parameter in estimator.get_params(deep=False).items():
+        if name in SEARCH_SPACES:
+            continue
+        # `_FinalEstimator` hands the metadata over.
+        if name != "final_estimator" or not isinstance(estimator, _StackingFit):
+            yield from _walk(parameter, where)
+
+
+def candidate_lists(search: Any) -> list[tuple[dict[str, Any], str]]:
+    """Return where the candidates of a search are.
+
+    Parameters
+    ----------
+    search : estimator
+        A search, or an estimator without a space of parameters.
+
+    Returns
+    -------
+    list of (dict, str)
+        Each dict in its space, with each of its keys whose value is a list.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skfusion.metadata import candidate_lists
+    >>> candidate_lists(GridSearchCV(LogisticRegression(), {"C": [1.0, 2.0]}))
+    [({'C': [1.0, 2.0]}, 'C')]
+    """
+    params = search.get_params(deep=False)
+    spaces: list[Any] = []
+    for name in SEARCH_SPACES:
+        given = params.get(name)
+        spaces += given if isinstance(given, (list, tuple)) else [given]
+    return [
+        (space, key)
+        for space in spaces
+        if isinstance(space, dict)
+        for key, values in space.items()
+        if isinstance(values, (list, tuple))
+    ]
 
 
 def _is_fitted_later(value: Any) -> bool:
@@ -327,6 +385,21 @@ def fit_with_metadata(
     return call.run(arguments or {})
 
 
+@contextmanager
+def _as_estimator(candidate: tuple[Any, str, Any] | None) -> Iterator[None]:
+    """Let the estimator of a search have one of its candidates."""
+    if candidate is None:
+        yield
+        return
+    search, key, value = candidate
+    before = search.estimator
+    try:
+        search.estimator = clone(before).set_params(**{key: value})
+        yield
+    finally:
+        search.estimator = before
+
+
 class _HandOver:
     """One call of `fit` or `fit_transform` with weights and patients."""
 
@@ -339,6 +412,7 @@ class _HandOver:
         self.X = X
         self.y = y
         self.ungrouped: list[Part] = []
+        self.before: dict[int, Any] = {}  # `cv` of the parts that are grouped
 
     def run(self, further: dict[str, Any]) -> Any:
         if "groups" in self.given:
@@ -399,6 +473,10 @@ class _HandOver:
             if "groups" in self.given:
                 for part in parts[1:]:
                     self._group(part)
+                for part in parts:
+                    self._check_candidates(part, weighted=weighted)
+            for part in parts:
+                _replace_own_score(part.estimator, weighted=weighted)
             return self._satisfy_target_encoders(parts[1:])
 
     def _leave(self, parts: list[Part]) -> None:
@@ -415,33 +493,56 @@ class _HandOver:
             return
         usable = _accepts_splitter(estimator) and not _is_leave_one_out(estimator)
         splitter = patient_splitter(estimator) if usable else None
-        reached = not part.resampled and self._reaches(estimator)
+        reached = not part.resampled and self._reaches(part)
         if is_grouped(estimator.cv) and not part.resampled:
             return  # Without groups, it raises an error.
         if splitter is None or not reached:
             self.ungrouped.append(part)
-        elif not isinstance(estimator, _PatientSplits):
+            return
+        self.before[id(estimator)] = estimator.cv
+        if not isinstance(estimator, _PatientSplits):
             if isinstance(splitter, PatientFolds):
                 splitter.expects_groups = True
             estimator.set_params(cv=splitter)
 
-    def _reaches(self, estimator: Any) -> bool:
+    def _check_candidates(self, where: Part, *, weighted: bool) -> None:
+        """Undo the grouping inside a search unless all candidates take groups.
+
+        A search passes to every candidate what its `estimator` requests.
+        """
+        search = where.estimator
+        if not candidate_lists(search) or (
+            len(_consumed_by_candidates(search, "fit", "groups")) < 2
+        ):
+            return
+        for part in nested_estimators(search):
+            if part.estimator is not search and id(part.estimator) in self.before:
+                _restore(part.estimator)
+                part.estimator.cv = self.before.pop(id(part.estimator))
+                for inner in nested_estimators(part.estimator):
+                    resampled = where.resampled or part.resampled or inner.resampled
+                    _request(replace(inner, resampled=resampled), weighted=weighted)
+                self.ungrouped.append(part)
+
+    def _reaches(self, part: Part) -> bool:
         """Return whether routing passes groups to the splits of a part."""
-        probe = "probe_of_skfusion"
-        if isinstance(estimator, _PatientSplits):
-            estimator.set_fit_request(groups=probe)
+        estimator = part.estimator
+        with _as_estimator(part.candidate):
+            if isinstance(estimator, _PatientSplits):
+                requests = estimator._metadata_request
+                estimator.set_fit_request(groups=PROBE)
+                try:
+                    return bool(_consumed(self.estimator, self.method, [PROBE]))
+                finally:
+                    estimator._metadata_request = requests
+            before = estimator.cv
+            splitter = PatientFolds()
+            splitter.set_split_request(groups=PROBE)
             try:
-                return bool(_consumed(self.estimator, self.method, [probe]))
+                estimator.cv = splitter
+                return bool(_consumed(self.estimator, self.method, [PROBE]))
             finally:
-                estimator.set_fit_request(groups=True)
-        before = estimator.cv
-        splitter = PatientFolds()
-        splitter.set_split_request(groups=probe)
-        try:
-            estimator.cv = splitter
-            return bool(_consumed(self.estimator, self.method, [probe]))
-        finally:
-            estimator.cv = before
+                estimator.cv = before
 
     def _satisfy_target_encoders(self, parts: list[Part]) -> bool:
         """Let the splitters of `TargetEncoder` request groups, which it cannot omit.
@@ -591,6 +692,7 @@ class _PatientSplits:
     cv: Any
     estimators: list[tuple[str, Any]]
     final_estimator_: Any
+    _metadata_request: Any
     set_fit_request: Callable[..., Any]
     _plain: type
 
@@ -761,9 +863,7 @@ def _restore(value: Any, seen: set[int] | None = None) -> None:
     seen.add(id(value))
     if isinstance(value, _PatientSplits):
         value.__class__ = value._plain
-    requests = vars(value).get("_metadata_request")
-    if getattr(requests, _OURS, False):
-        del value._metadata_request
+    _withdraw(value)
     if _groups_itself(value):
         return
     for attribute in list(vars(value).values()):
@@ -772,8 +872,19 @@ def _restore(value: Any, seen: set[int] | None = None) -> None:
 
 # -- metadata requests ---------------------------------------------------------------
 
-# Marks requests that were not made by the user. Clones copy it with the requests.
-_OURS = "made_by_skfusion"
+
+class _OurRequests(dict[str, Any]):
+    """Requests of a method for the fit in a fusion, which clones copy.
+
+    Attributes
+    ----------
+    stated : dict or None
+        Requests before. None if the instance had none, only its class.
+    """
+
+    stated: dict[str, Any] | None
+
+
 _REQUESTING = (
     "fit",
     "partial_fit",
@@ -792,7 +903,8 @@ def _stated_requests(estimator: Any, method: str) -> dict[str, Any]:
     if get_request is None:
         return {}
     try:
-        return dict(getattr(get_request(), method).requests)
+        requests: dict[str, Any] = getattr(get_request(), method).requests
+        return requests
     except ValueError:  # `RFECV` of scikit-learn 1.9 names an argument it has not.
         return {}
 
@@ -802,9 +914,12 @@ def _request(part: Part, *, weighted: bool) -> None:
     estimator = part.estimator
     if not hasattr(estimator, "_get_metadata_request"):
         return
-    ours = "_metadata_request" not in vars(estimator)
+    known = "_metadata_request" in vars(estimator)
     for method in _REQUESTING:
-        for name, request in _stated_requests(estimator, method).items():
+        stated = _stated_requests(estimator, method)
+        before = getattr(stated, "stated", stated if known else None)
+        changed = False
+        for name, request in stated.items():
             if name not in NAMES or (request is not None and not part.resampled):
                 continue
             # After a sampler, weights are refused, and groups would be those of other
@@ -814,12 +929,27 @@ def _request(part: Part, *, weighted: bool) -> None:
             trains = method in ("fit", "partial_fit", "score")
             wanted = {name: trains and not part.resampled}
             getattr(estimator, f"set_{method}_request")(**wanted)
-    if ours and "_metadata_request" in vars(estimator):
-        setattr(estimator._metadata_request, _OURS, True)
+            changed = True
+        if changed:
+            requests = getattr(estimator._metadata_request, method)
+            requests._requests = _OurRequests(requests.requests)
+            requests._requests.stated = before
     if weighted and _splits(estimator):
         scoring = _scoring(estimator)
         if scoring is not None:
             estimator.scoring = _weighted_scoring(scoring)
+
+
+def _withdraw(estimator: Any) -> None:
+    """Undo `_request`."""
+    requests = vars(estimator).get("_metadata_request")
+    for method in _REQUESTING if requests is not None else ():
+        of_method = getattr(requests, method)
+        if isinstance(of_method.requests, _OurRequests):
+            if of_method.requests.stated is None:
+                del estimator._metadata_request
+                return
+            of_method._requests = of_method.requests.stated
 
 
 def _scoring(estimator: Any) -> Any:
@@ -851,6 +981,36 @@ def _weighted_scoring(scoring: Any) -> Any:
     if _stated_requests(scorer, "score").get("sample_weight") is None:
         scorer.set_score_request(sample_weight=_accepts_weights(scorer))
     return scorer
+
+
+def _consumed_by_candidates(search: Any, method: str, name: str) -> set[bool]:
+    """Return whether the estimator of a search and its candidates consume metadata."""
+    found = {bool(_consumed(search.estimator, method, [name]))}
+    for space, key in candidate_lists(search):
+        for value in space[key]:
+            if _is_fitted_later(value):
+                with _as_estimator((search, key, value)):
+                    found.add(bool(_consumed(search.estimator, method, [name])))
+    return found
+
+
+def _replace_own_score(search: Any, *, weighted: bool) -> None:
+    """Replace `score`, which ``scoring=None`` calls, by its metric where it would fail.
+
+    The `score` of an ensemble, e.g. `VotingClassifier`, requests no weights. That of a
+    `Pipeline` which ends in it then fails with routing, even without weights. So does a
+    search that passes weights to the `score` of some of its candidates only.
+    """
+    params = search.get_params(deep=False)
+    if params.get("scoring", "") is not None or "estimator" not in params:
+        return
+    scored = params["estimator"]
+    weights = _consumed_by_candidates(search, "score", "sample_weight")
+    if weights == {True} or (weights == {False} and not isinstance(scored, Pipeline)):
+        return
+    if is_classifier(scored) or is_regressor(scored):
+        metric = "accuracy" if is_classifier(scored) else "r2"
+        search.scoring = _weighted_scoring(metric) if weighted else metric
 
 
 def _accepts_weights(scorer: Any) -> bool:
@@ -943,7 +1103,9 @@ def _learns(estimator: Any) -> bool:
         return False
     if isinstance(estimator, Pipeline):
         return bool(estimator.steps) and hasattr(estimator.steps[-1][1], "predict")
-    return hasattr(estimator, "predict")
+    # Stacking without a final estimator has no `predict` before it is fitted.
+    kind = get_tags(estimator).estimator_type
+    return kind in ("classifier", "regressor") or hasattr(estimator, "predict")
 
 
 def _takes(function: Callable[..., Any], name: str) -> bool:
@@ -957,17 +1119,9 @@ def _takes_any_keyword(function: Callable[..., Any]) -> bool:
 
 def _group_search_space(estimator: Any) -> None:
     """Replace numbers of folds among the candidates of a search."""
-    params = estimator.get_params(deep=False)
-    for name in SEARCH_SPACES:
-        spaces = params.get(name)
-        for space in spaces if isinstance(spaces, (list, tuple)) else [spaces]:
-            if not isinstance(space, dict):
-                continue
-            for key, values in space.items():
-                if key.rpartition("__")[2] == "cv" and isinstance(
-                    values, (list, tuple)
-                ):
-                    space[key] = [_as_splitter(value, estimator) for value in values]
+    for space, key in candidate_lists(estimator):
+        if key.rpartition("__")[2] == "cv":
+            space[key] = [_as_splitter(value, estimator) for value in space[key]]
 
 
 def _as_splitter(value: Any, search: Any) -> Any:

@@ -41,8 +41,7 @@ def inner_folds(
         folds stratified by `strata`, and of whole patients if `groups` are given.
     strata : ndarray of shape (n_samples,) or (n_samples, n_labels) or None
         Class numbers, in proportion in every fold and none missing in a training part.
-        Of an indicator matrix each label keeps both its values in every training
-        part, without being stratified.
+        The columns of an indicator matrix are neither stratified nor checked.
     groups : ndarray of shape (n_samples,) or None
         Patients.
     n_rows : int
@@ -336,6 +335,8 @@ def _check_folds(
     n_rows: int,
     owner: str,
 ) -> None:
+    if strata is not None and strata.ndim > 1:  # a rare label costs itself only
+        strata = None
     n_classes = 0 if strata is None else _n_classes(strata)
     held_out = np.zeros(n_rows, dtype=int)
     for number, (train, test) in enumerate(folds):

@@ -240,7 +240,7 @@ def default_modalities(
     )
     for name, (kind, columns) in found.items():
         if kind == "image":
-            from skfusion.image.embedding.embedder import ImageEmbedder
+            from skfusion.image import ImageEmbedder  # names the extra
 
             triples.append((name, ImageEmbedder(), columns[0]))
         else:

@@ -10,13 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from sklearn.ensemble import StackingClassifier, StackingRegressor
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 __all__ = [
     "check_estimator_kind",
     "frozen_classifiers",
+    "has_method",
     "last_step",
     "estimators_inside",
     "reads_labels",
@@ -29,6 +33,13 @@ _KIND_OF_TASK = {
     "numbers": "regressor",
     "survival": "survival estimator",
 }
+# Estimators whose methods are those of the one that they wrap.
+_DELEGATES = (
+    GridSearchCV,
+    RandomizedSearchCV,
+    MultiOutputClassifier,
+    MultiOutputRegressor,
+)
 # Libraries whose classifiers are fitted on class numbers only.
 _ONLY_NUMBERS = ("xgboost", "skorch")
 
@@ -38,6 +49,41 @@ def last_step(estimator: Any) -> Any:
     while isinstance(estimator, Pipeline):
         estimator = estimator.steps[-1][1]
     return estimator
+
+
+def has_method(estimator: Any, name: str) -> bool:
+    """Return whether an estimator has a method once it is fitted.
+
+    The stacking estimators of scikit-learn lack the methods of their default final
+    estimator until they are fitted.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted or unfitted estimator.
+    name : {"predict", "predict_proba"}
+        Name of the method.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import StackingClassifier
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skfusion.fusion.estimator_kinds import has_method
+    >>> stacked = StackingClassifier([("linear", LogisticRegression())])
+    >>> hasattr(stacked, "predict_proba"), has_method(stacked, "predict_proba")
+    (False, True)
+    """
+    if hasattr(estimator, name):
+        return True
+    last = last_step(estimator)
+    if isinstance(last, (StackingClassifier, StackingRegressor)):
+        default = last.final_estimator is None
+        return default and (name == "predict" or isinstance(last, StackingClassifier))
+    return isinstance(last, _DELEGATES) and has_method(last.estimator, name)
 
 
 def check_estimator_kind(estimator: Any, task: str, where: str) -> None:

@@ -22,7 +22,7 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._dependencies import require
-from skfusion.blocks import check_finite_block
+from skfusion.blocks import as_numbers, check_finite_block
 from skfusion.fusion.early_stopping import (
     EarlyStopping,
     Evaluation,
@@ -30,10 +30,11 @@ from skfusion.fusion.early_stopping import (
     stops_early,
     without_stopping,
 )
-from skfusion.fusion.estimator_kinds import last_step
+from skfusion.fusion.estimator_kinds import has_method, last_step
 from skfusion.fusion.survival import SurvivalTimes, XGBoostSurvival
 from skfusion.fusion.targets import Numbers, Target, classifier_target
 from skfusion.metadata import (
+    candidate_lists,
     fit_with_metadata,
     nested_estimators,
     weightless_learners,
@@ -123,10 +124,11 @@ def default_member(task: str) -> Any:
 class BlockScaler(StandardScaler):
     """Standardisation of the features of one modality, dense or sparse.
 
-    It differs from `StandardScaler` in two cases. A column without any value stays
-    without one, and numpy does not warn about it. A sparse block is divided by the
-    standard deviations and not centred, so that it stays sparse. A linear model with an
-    intercept is the same with and without the means.
+    It differs from `StandardScaler` in three cases. A column without any value stays
+    without one, and numpy does not warn about it. Missing values of any kind, such as
+    `pandas.NA`, are NaN. A sparse block is divided by the standard deviations and not
+    centred, so that it stays sparse. A linear model with an intercept is the same with
+    and without the means.
 
     Parameters
     ----------
@@ -148,6 +150,7 @@ class BlockScaler(StandardScaler):
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Update the means and standard deviations, ignoring missing values."""
+        X = as_numbers(X)
         scaler = self._for(X)
         # The mean of no values is NaN, as for any column that was never observed.
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -157,6 +160,7 @@ class BlockScaler(StandardScaler):
 
     def transform(self, X: Any, copy: bool | None = None) -> Any:
         """Return the scaled columns, sparse if `X` is sparse."""
+        X = as_numbers(X)
         return StandardScaler.transform(self._for(X), X, copy)
 
     def inverse_transform(self, X: Any, copy: bool | None = None) -> Any:
@@ -240,7 +244,16 @@ def _seed_outside_params(estimator: Any, rng: np.random.RandomState) -> None:
     if isinstance(estimator, TargetEncoder) and params["random_state"] == "deprecated":
         cv = patient_splitter(estimator) or cv  # Its default folds are not seeded.
     if needs_seed(cv):
-        estimator.cv = seeded_splitter(cv, int(rng.randint(np.iinfo(np.int32).max)))
+        estimator.cv = _seeded_split(cv, rng)
+    for space, key in candidate_lists(estimator):
+        if key.rpartition("__")[2] == "cv":
+            space[key] = [_seeded_split(value, rng) for value in space[key]]
+
+
+def _seeded_split(cv: Any, rng: np.random.RandomState) -> Any:
+    if not needs_seed(cv):
+        return cv
+    return seeded_splitter(cv, int(rng.randint(np.iinfo(np.int32).max)))
 
 
 def seeded(modalities: list[Modality], rng: np.random.RandomState) -> list[Modality]:
@@ -257,7 +270,7 @@ def ends_in_predictor(estimator: Any) -> bool:
         return ends_in_predictor(estimator.steps[-1][1])
     kind = get_tags(estimator).estimator_type
     if kind in ("classifier", "regressor"):
-        return hasattr(estimator, "predict")
+        return has_method(estimator, "predict")
     # Survival estimators have no estimator type. Clusterers have both methods.
     return hasattr(estimator, "predict") and not hasattr(estimator, "transform")
 
@@ -458,6 +471,7 @@ def fit_on_target(
         If there are too few rows, patients or cases to hold some out. The learner is
         then fitted without early stopping.
     """
+    target.warn_of_constants(y)
     read = target.to_learn(estimator, y)
     if stopping is None or not stops_early(estimator):
         return fit_learner(

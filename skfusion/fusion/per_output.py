@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
+from sklearn.utils._param_validation import HasMethods
 
 from skfusion.fusion.early_stopping import Evaluation, evaluation_arguments
 
@@ -39,6 +40,11 @@ class ClassifierPerLabel(MultiOutputClassifier):
     """
 
     estimators_: list[Any]
+    # An unfitted StackingClassifier without a final estimator has no method predict.
+    _parameter_constraints = {  # noqa: RUF012
+        **MultiOutputClassifier._parameter_constraints,
+        "estimator": [HasMethods("fit")],
+    }
 
     def fit(
         self,
@@ -108,6 +114,11 @@ class RegressorPerNumber(MultiOutputRegressor):
     >>> model.predict([[5.0]]).round(6)
     array([[ 5., 10.]])
     """
+
+    _parameter_constraints = {  # noqa: RUF012
+        **MultiOutputRegressor._parameter_constraints,
+        "estimator": [HasMethods("fit")],
+    }
 
     def fit(
         self,

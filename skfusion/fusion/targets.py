@@ -15,12 +15,14 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 from sklearn.base import clone
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import Tags, assert_all_finite, get_tags
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
+from skfusion._validation import first_unhashable
 from skfusion.fusion.early_stopping import check_stopping
 from skfusion.fusion.estimator_kinds import (
     check_estimator_kind,
@@ -29,6 +31,7 @@ from skfusion.fusion.estimator_kinds import (
     reads_labels,
 )
 from skfusion.fusion.per_output import ClassifierPerLabel, RegressorPerNumber
+from skfusion.pipelines import warn_of_modality
 
 __all__ = [
     "Classes",
@@ -37,6 +40,7 @@ __all__ = [
     "Numbers",
     "RegressorTarget",
     "Target",
+    "check_labels",
     "classifier_target",
     "last_step",
 ]
@@ -77,7 +81,8 @@ class Target(ABC):
         """Return the classes that every training part must contain, or None.
 
         Folds keep the proportions of 1-D class numbers. The columns of a 2-D array are
-        checked but not stratified.
+        not stratified. Only the rows that are held out for early stopping leave both
+        values of each column in the rest.
         """
         return None
 
@@ -111,6 +116,10 @@ class Target(ABC):
     def to_learn(self, estimator: Any, y: np.ndarray) -> np.ndarray:
         """Return encoded `y` as an estimator reads it, i.e. unchanged by default."""
         return y
+
+    def warn_of_constants(self, y: np.ndarray) -> None:
+        """Warn about outputs of which nothing can be learned from `y`."""
+        return
 
     def labels(self, y: np.ndarray) -> np.ndarray | None:
         """Return the labels of the user for encoded `y`, or None if it has none."""
@@ -342,19 +351,54 @@ class Labels(Target):
         self.classes = np.arange(n_outputs)
 
     def encode(self, y: Any) -> np.ndarray:
-        """Return the indicator matrix as int64."""
+        """Return the indicator matrix as int64, and warn about constant labels."""
         values = np.asarray(_several_columns(y), dtype=np.int64)
-        constant = [j for j in range(values.shape[1]) if np.ptp(values[:, j]) == 0]
-        if constant:
+        self.varies = np.ptp(values, axis=0) > 0
+        self._first = values[0]
+        if not self.varies.any():
             raise ValueError(
-                f"{self.owner}: label(s) {constant[:5]} (columns of y) have one value "
-                "in all rows, so there is nothing to classify. Leave them out."
+                f"{self.owner}: all {self.n_outputs} labels (columns of y) have one "
+                "value in all rows, so there is nothing to classify."
+            )
+        constant = np.flatnonzero(~self.varies).tolist()
+        if constant:
+            warn_of_modality(
+                "labels with one value",
+                f"{self.owner}: {_shown_labels(constant)} (columns of y) have one "
+                f"value in all {len(values)} rows. Their prediction is this value.",
+                stacklevel=6,
             )
         return values
 
+    def result(self, scores: np.ndarray) -> np.ndarray:
+        """Return the probabilities, with the value of each constant label."""
+        if self.varies.all():
+            return scores
+        return np.where(self.varies, scores, self._first)
+
+    def warn_of_constants(self, y: np.ndarray) -> None:
+        """Warn about labels with one value in the rows of a single fit only."""
+        constant = np.flatnonzero(self.varies & (np.ptp(y, axis=0) == 0)).tolist()
+        if constant:
+            warn_of_modality(
+                "constant labels",
+                f"{self.owner}: {_shown_labels(constant)} (columns of y) have one "
+                f"value in the {len(y)} rows on which a model is fitted. It predicts "
+                "this value. Use fewer folds, or leave rare labels out.",
+                stacklevel=4,
+            )
+
     def adapt(self, estimator: Any) -> Any:
-        """Wrap an estimator of a single label to fit one clone per label."""
-        if get_tags(last_step(estimator)).classifier_tags.multi_label:
+        """Wrap an estimator of a single label to fit one clone per label.
+
+        A `MultiOutputClassifier` is replaced, which no label with one value can be in.
+        """
+        last = last_step(estimator)
+        if type(last) is MultiOutputClassifier:
+            return _with_last_step(estimator, _tolerant)
+        tags = get_tags(last)
+        several = not tags.target_tags.single_output  # e.g. a ClassifierChain
+        if several or tags.classifier_tags.multi_label:
             return estimator
         return _with_last_step(estimator, ClassifierPerLabel)
 
@@ -373,15 +417,14 @@ class Labels(Target):
         return np.column_stack(columns).astype(np.float64)
 
     def strata(self, y: np.ndarray) -> np.ndarray:
-        """Return the indicator matrix, because each label needs both values."""
+        """Return the indicator matrix, which early stopping checks but folds do not."""
         return y
 
     def problem(self, y: np.ndarray) -> str | None:
-        """Return a message if a label has one value only, else None."""
-        n_constant = int((np.ptp(y, axis=0) == 0).sum())
-        if not n_constant:
+        """Return a message if every label has one value only, else None."""
+        if np.ptp(y, axis=0).any():
             return None
-        return f"{n_constant} of {self.n_outputs} labels have one value only"
+        return f"all {self.n_outputs} labels have one value only"
 
     def ordered(self, estimator: Any, scores: np.ndarray) -> np.ndarray:
         """Return a decision function (n_samples, n_labels) unchanged."""
@@ -499,6 +542,15 @@ def _probabilities(estimator: Any, X: Any) -> Any:
     return estimator.predict_proba(X)
 
 
+def _tolerant(estimator: MultiOutputClassifier) -> ClassifierPerLabel:
+    return ClassifierPerLabel(estimator.estimator, n_jobs=estimator.n_jobs)
+
+
+def _shown_labels(numbers: list[int]) -> str:
+    more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
+    return f"label(s) {numbers[:5]}{more}"
+
+
 def _safe_log(probabilities: np.ndarray) -> np.ndarray:
     # Probabilities of 0 have no logarithm. Those below eps cannot be told from 1 - p.
     return np.log(np.clip(probabilities, np.finfo(np.float64).eps, None))
@@ -540,10 +592,36 @@ def _several_columns(y: Any) -> np.ndarray | None:
 
 def _valid_column(y: Any, owner: str) -> np.ndarray:
     values = column_or_1d(y, warn=True)
+    check_labels(values, owner)
     _check_known(pd.isna(pd.Series(values)), owner)
     if values.dtype.kind == "f":
         assert_all_finite(values, input_name="y")
     return values
+
+
+def check_labels(values: np.ndarray, owner: str) -> None:
+    """Check that no entry of `y` is a list or another object that is no label.
+
+    Raises
+    ------
+    TypeError
+        If an entry cannot be compared with the others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.targets import check_labels
+    >>> check_labels(np.array(["benign", {"label": 1}]), "EarlyFusionClassifier")
+    Traceback (most recent call last):
+    TypeError: EarlyFusionClassifier: got dict in y, row position 1; expected ...
+    """
+    row = first_unhashable(values) if values.dtype == object else None
+    if row is not None:
+        raise TypeError(
+            f"{owner}: got {type(values[row]).__name__} in y, row position {row}; "
+            "expected one class or number per row. Use "
+            "sklearn.preprocessing.MultiLabelBinarizer for several labels in a row."
+        )
 
 
 def _check_known(unknown: Any, owner: str) -> None:

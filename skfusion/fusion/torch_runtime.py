@@ -1,49 +1,27 @@
-"""Reproducible computation with torch: seed, threads, device and precision."""
+"""Reproducible computation with torch: seed, threads and precision."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 
-__all__ = ["seeded_torch", "torch_threads"]
+from skfusion.image.networks.process_state import (
+    drawn_in_float32,
+    ordinary_modes,
+    seeded_torch,
+    torch_threads,
+)
 
-
-@contextmanager
-def seeded_torch(seed: int) -> Iterator[None]:
-    """Seed torch and restore the state of its generator afterwards.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the initial weights, the dropout and the order of the batches.
-    """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def torch_threads(n_threads: int) -> Iterator[None]:
-    """Set the number of threads of torch and restore it afterwards.
-
-    The number of threads determines the order of summation, and therefore the last
-    digits of the trained weights. It must not depend on whether a fit runs in a worker
-    process.
-
-    Parameters
-    ----------
-    n_threads : int
-        Number of threads.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+__all__ = [
+    "PRECISIONS",
+    "Precision",
+    "drawn_in_float32",
+    "ordinary_modes",
+    "seeded_torch",
+    "torch_threads",
+]
 
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")

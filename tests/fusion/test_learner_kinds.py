@@ -7,7 +7,12 @@ import pandas as pd
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
-from sklearn.ensemble import IsolationForest, RandomForestClassifier
+from sklearn.ensemble import (
+    IsolationForest,
+    RandomForestClassifier,
+    StackingClassifier,
+    StackingRegressor,
+)
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score, make_scorer
@@ -250,3 +255,36 @@ def test_a_splitter_sees_labels():
 
     LateFusionClassifier(MODALITIES, aggregation="stacking", cv=Halves()).fit(X, LABELS)
     assert set(seen) == {"alive", "dead"}
+
+
+@pytest.mark.parametrize(
+    "stacked",
+    [
+        StackingClassifier([("linear", LogisticRegression())], cv=2),
+        make_pipeline(
+            StandardScaler(), StackingClassifier([("linear", LogisticRegression())])
+        ),
+        GridSearchCV(
+            StackingClassifier([("linear", LogisticRegression())], cv=2),
+            {"linear__C": [1.0]},
+            cv=2,
+        ),
+    ],
+)
+def test_stacking_with_its_default_final_estimator_is_a_learner(stacked):
+    model = LateFusionClassifier(MODALITIES, estimator=stacked).fit(X, LABELS)
+    assert model.predict_proba(X).shape == (120, 2)
+    member = LateFusionClassifier([("a", stacked, ["a"])]).fit(X, LABELS)
+    fitted = member.modalities_[0][1]
+    assert type(fitted) is type(stacked)
+    np.testing.assert_allclose(member.predict_proba(X), fitted.predict_proba(X[["a"]]))
+    final = LateFusionClassifier(
+        MODALITIES, aggregation="stacking", final_estimator=stacked
+    )
+    assert final.fit(X, LABELS).score(X, LABELS) > 0.6
+
+
+def test_stacking_of_several_numbers():
+    stacked = StackingRegressor([("linear", Ridge())], cv=2)
+    model = EarlyFusionRegressor(MODALITIES, estimator=stacked)
+    assert model.fit(X, X.to_numpy()).score(X, X.to_numpy()) > 0.9

@@ -16,4 +16,6 @@ def corner() -> pd.DataFrame:
 
 @pytest.fixture
 def embedder() -> ImageEmbedder:
-    return ImageEmbedder(small_net(), input_size=SIZE, store=None)
+    return ImageEmbedder(
+        small_net(), input_size=SIZE, trainable="last_block", store=None
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from skfusion.evaluation.comparison.results import FusionComparison
 from skfusion.evaluation.comparison.running import Outcome, Study
@@ -236,6 +237,19 @@ def _out_of_fold(
     return table.sort_values(["row", "fold"], kind="stable").reset_index(drop=True)
 
 
+def _described(transformer: Any) -> str:
+    """Return the class of a transformer, and whether its network is untrained."""
+    kind = type(transformer).__name__
+    last = transformer[-1] if isinstance(transformer, Pipeline) else transformer
+    if not getattr(last, "is_untrained", False):
+        return kind
+    return (
+        f"{kind}, untrained"
+        if last is transformer
+        else (f"{kind} of an untrained {type(last).__name__}")
+    )
+
+
 def _facts(
     modalities: Sequence[Modality], presence: np.ndarray, study: Study
 ) -> dict[str, Any]:
@@ -245,7 +259,7 @@ def _facts(
         "modalities": [
             {
                 "name": modality.name,
-                "transformer": type(modality.transformer).__name__,
+                "transformer": _described(modality.transformer),
                 "columns": [str(column) for column in modality.columns],
                 "n_present": int(presence[:, j].sum()),
             }

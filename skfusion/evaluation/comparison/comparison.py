@@ -30,6 +30,7 @@ from skfusion.evaluation.comparison.collecting import collect
 from skfusion.evaluation.comparison.results import FusionComparison
 from skfusion.evaluation.comparison.running import Study, run_strategies
 from skfusion.evaluation.metrics import Metric, resolve_metrics
+from skfusion.fusion.targets import check_labels
 from skfusion.modality import Modality, presence_mask
 from skfusion.splits import outer_folds
 
@@ -48,7 +49,7 @@ def compare_fusion(
     groups: Any = None,
     cv: Any = None,
     scoring: Any = None,
-    strategies: Iterable[str] = builders.STRATEGIES,
+    strategies: Iterable[str] | None = None,
     task: str = "auto",
     random_state: Any = None,
     n_jobs: int | None = None,
@@ -80,9 +81,10 @@ def compare_fusion(
         Names of scikit-learn scorers, or ``"brier"``, ``"log_loss"``, ``"mae"``,
         ``"rmse"``. The first score determines the verdict. None uses AUROC, average
         precision and Brier score, or R² and mean absolute error for a regression.
-    strategies : sequence of {"single", "early", "late", "joint"}
-        Strategies to compare, all four by default. With a dict of estimators, only
-        ``"single"`` has an effect: missing baselines are added.
+    strategies : sequence of {"single", "early", "late", "joint"} or None, default=None
+        Strategies to compare. None compares all four, without joint fusion if torch is
+        not installed, with a warning. With a dict of estimators, only ``"single"`` has
+        an effect: missing baselines are added.
     task : {"auto", "classification", "regression"}, default="auto"
         Type of the target. With ``"auto"``, fractional values, and integers with more
         than 20 distinct values, are treated as a regression.
@@ -219,7 +221,7 @@ def plan_comparison(
     groups: Any = None,
     cv: Any = None,
     scoring: Any = None,
-    strategies: Iterable[str] = builders.STRATEGIES,
+    strategies: Iterable[str] | None = None,
     task: str = "auto",
     random_state: Any = None,
 ) -> Plan:
@@ -292,6 +294,7 @@ def _check_target(y: Any, n_rows: int) -> np.ndarray:
             "instead, or compare one outcome at a time."
         )
     values = np.asarray(column_or_1d(y, warn=True))
+    check_labels(values, "compare_fusion")
     if len(values) != n_rows:
         raise ValueError(
             f"compare_fusion: y has {len(values)} entries but X has {n_rows} rows. "
@@ -348,7 +351,7 @@ def _draw_seed(random_state: Any) -> int:
 def _build(
     given: Any,
     frame: pd.DataFrame,
-    strategies: Iterable[str],
+    strategies: Iterable[str] | None,
     *,
     classifier: bool,
     groups: Any,
@@ -358,7 +361,7 @@ def _build(
         return builders.from_estimators(
             given,
             frame,
-            baselines="single" in set(strategies),
+            baselines=strategies is None or "single" in set(strategies),
             classifier=classifier,
             groups=groups,
             random_state=seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone, is_classifier, is_regressor
 
+from skfusion._dependencies import TORCH_PACKAGES, is_installed, named_extra
 from skfusion.fusion.base import default_modalities
 from skfusion.fusion.inner_estimators import ends_in_predictor, seed
 from skfusion.modality import Modality, check_modalities
@@ -18,6 +20,7 @@ from skfusion.modality import Modality, check_modalities
 __all__ = [
     "STRATEGIES",
     "Strategy",
+    "available",
     "find_modalities",
     "from_estimators",
     "kind_of",
@@ -26,6 +29,40 @@ __all__ = [
 
 
 STRATEGIES = ("single", "early", "late", "joint")
+
+
+def available(strategies: Iterable[str] | None) -> list[str]:
+    """Return the names of the strategies to build.
+
+    Parameters
+    ----------
+    strategies : iterable of str, str or None
+        The user's choice. None selects all that the installed packages allow.
+
+    Returns
+    -------
+    list of str
+
+    Warns
+    -----
+    UserWarning
+        If joint fusion is left out, because torch is not installed and the user did
+        not choose.
+    """
+    if strategies is not None:
+        return [strategies] if isinstance(strategies, str) else list(strategies)
+    needed = ("torch", "skorch")
+    absent = [package for package in needed if not is_installed(package)]
+    if not absent:
+        return list(STRATEGIES)
+    warnings.warn(
+        "compare_fusion: joint fusion is left out, because the package "
+        f"{absent[0]!r} is not installed. Install it with: pip install "
+        '"skfusion[torch]", or pass strategies=("single", "early", "late").',
+        UserWarning,
+        stacklevel=7,
+    )
+    return [name for name in STRATEGIES if name != "joint"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +119,7 @@ def find_modalities(given: Any, X: pd.DataFrame, *, groups: Any) -> list[Modalit
 
 def standard(
     modalities: list[Modality],
-    strategies: Iterable[str],
+    strategies: Iterable[str] | None,
     *,
     classifier: bool,
     groups: Any,
@@ -94,8 +131,8 @@ def standard(
     ----------
     modalities : list of Modality
         Modalities. Fusion requires at least two.
-    strategies : iterable of {"single", "early", "late", "joint"}
-        Strategies to build.
+    strategies : iterable of {"single", "early", "late", "joint"} or None
+        Strategies to build. None builds all that the installed packages allow.
     classifier : bool
         Whether to build classifiers instead of regressors.
     groups : column label or None
@@ -133,8 +170,8 @@ def standard(
     return built
 
 
-def _check_names(strategies: Iterable[str]) -> list[str]:
-    names = [strategies] if isinstance(strategies, str) else list(strategies)
+def _check_names(strategies: Iterable[str] | None) -> list[str]:
+    names = available(strategies)
     unknown = [name for name in names if name not in STRATEGIES]
     if unknown or not names:
         raise ValueError(
@@ -146,7 +183,8 @@ def _check_names(strategies: Iterable[str]) -> list[str]:
 
 def _fusion_class(name: str, classifier: bool) -> Any:
     # Joint fusion loads torch and is therefore imported only if requested.
-    module = importlib.import_module(f"skfusion.fusion.{name}.estimators")
+    with named_extra(TORCH_PACKAGES, "torch", f"{name.capitalize()} fusion"):
+        module = importlib.import_module(f"skfusion.fusion.{name}.estimators")
     kind = "Classifier" if classifier else "Regressor"
     return getattr(module, f"{name.capitalize()}Fusion{kind}")
 

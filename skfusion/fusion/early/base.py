@@ -27,6 +27,7 @@ from skfusion.fusion.early.absence_copies import (
 from skfusion.fusion.early.block_scaling import Balance, check_balance
 from skfusion.fusion.early.joins import check_joined, make_join
 from skfusion.fusion.early.model_features import ModelFeatures
+from skfusion.fusion.early.named_features import FeatureNames, reads_names
 from skfusion.fusion.early_stopping import EarlyStopping, check_fraction
 from skfusion.fusion.inner_estimators import (
     accepts_nan,
@@ -180,13 +181,18 @@ class BaseEarlyFusion(BaseFusion):
         joined = self._fit_join(join, arrays, shown, rng)
         self._imputer = None
         if not accepts_nan(estimator):
-            self._imputer = SimpleImputer(keep_empty_features=True).fit(joined)
+            imputer = SimpleImputer(keep_empty_features=True)
+            self._imputer = imputer.set_output(transform="default").fit(joined)
             if shown.sample_weight is not None:  # which the imputer does not take
                 self._imputer.statistics_ = weighted_means(joined, shown.sample_weight)
             joined = self._imputer.transform(joined)
+        self.modalities_ = with_transformers(
+            self._blocks.modalities_, lambda modality: modality.transformer
+        )
+        learner = self._target.adapt(self._name_features(seed(estimator, rng)))
         self.estimator_ = fit_on_target(
-            self._target.adapt(seed(estimator, rng)),
-            joined,
+            learner,
+            self._as_input(joined),
             shown.y,
             self._target,
             sample_weight=shown.sample_weight,
@@ -196,13 +202,24 @@ class BaseEarlyFusion(BaseFusion):
             ),
             sources=sources_of_copies(data.presence)[: len(shown.y)],
         )
-        self.modalities_ = with_transformers(
-            self._blocks.modalities_, lambda modality: modality.transformer
-        )
         self.fusion_type_ = early_fusion_type(self._blocks.modalities_)
         self._n_features_out = joined.shape[1]
         self._finish_fit(data, joined[: len(data.y)])
         return self
+
+    def _name_features(self, estimator: Any) -> Any:
+        """Choose whether the estimator gets a DataFrame, and return the estimator."""
+        names = self.get_feature_names_out()
+        self._feature_names = None
+        if not reads_names(estimator, names, self):
+            return estimator
+        self._feature_names = FeatureNames(names, estimator)
+        return self._feature_names.translate(estimator)
+
+    def _as_input(self, joined: np.ndarray) -> Any:
+        """Return joined features in the form that the estimator was fitted on."""
+        names = self._feature_names
+        return joined if names is None else names.frame(joined)
 
     def _fit_join(
         self,
@@ -311,7 +328,22 @@ class BaseEarlyFusion(BaseFusion):
         """
         return self._scores(*self._read_encoded(Z))
 
-    def join_encoded(self, Z: dict[str, np.ndarray]) -> np.ndarray:
+    def estimator_input(self, X: Any) -> Any:
+        """Return the joined features in the form that `estimator_` was fitted on.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            Cohort, one row per case.
+
+        Returns
+        -------
+        ndarray or DataFrame of shape (n_samples, n_features)
+            A DataFrame if the parameters of the estimator contain names of features.
+        """
+        return self._as_input(self._joined(*self._encode(X)))
+
+    def join_encoded(self, Z: dict[str, np.ndarray]) -> Any:
         """Return the joined features of the blocks that `encode_modalities` returns.
 
         Parameters
@@ -321,10 +353,10 @@ class BaseEarlyFusion(BaseFusion):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
-            The input of `estimator_`.
+        ndarray or DataFrame of shape (n_samples, n_features)
+            The input of `estimator_`, as returned by `estimator_input`.
         """
-        return self._joined(*self._read_encoded(Z))
+        return self._as_input(self._joined(*self._read_encoded(Z)))
 
     def _read_encoded(
         self, Z: dict[str, np.ndarray]
@@ -344,7 +376,7 @@ class BaseEarlyFusion(BaseFusion):
         self, arrays: dict[str, np.ndarray], presence: np.ndarray
     ) -> np.ndarray:
         nothing = self._check_predictable(presence)
-        joined = self._joined(arrays, presence)
+        joined = self._as_input(self._joined(arrays, presence))
         scores = scores_of(self.estimator_, joined, self._target)
         scores[nothing] = self._target.fallback
         return self._target.result(scores)

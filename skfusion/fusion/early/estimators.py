@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skfusion.cohort import TrainingData
 from skfusion.fusion.early.base import BaseEarlyFusion
+from skfusion.fusion.inner_estimators import scores_of
 from skfusion.fusion.survival import SurvivalFusion
 from skfusion.fusion.targets import ClassifierTarget, RegressorTarget
 from skfusion.splits import inner_folds
@@ -70,11 +71,11 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         for an estimator that supports NaN, unless it or a part of it holds out rows
         (``cv``, ``oob_score``, early stopping), and 0 for others.
     validation_fraction : float, default=0.1
-        Share of the rows, or of the patients if groups are given, that are held out if
-        the estimator stops early (``early_stopping_rounds`` of XGBoost and CatBoost,
-        ``early_stopping_round`` of LightGBM). It is not used otherwise. The held-out
-        rows are not fitted on. With 0, or with too few rows, the estimator is fitted
-        without early stopping.
+        Share of the rows, or of the patients if groups are given, that are held out
+        from each fit of a learner that stops early (``early_stopping_rounds`` of
+        XGBoost and CatBoost, ``early_stopping_round`` of LightGBM). It is not used
+        otherwise. The held-out rows are not fitted on. With 0, or with too few rows,
+        the learner is fitted without early stopping.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes by label, which multiply the sample weights. Classes that
         a dict omits have weight 1. ``"balanced"`` weights each class by the inverse of
@@ -207,7 +208,7 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
             return self._target.decide(self.predict_proba(X))
         arrays, presence = self._encode(X)
         self._check_predictable(presence)
-        joined = self._joined(arrays, presence)
+        joined = self._as_input(self._joined(arrays, presence))
         predicted = self._target.decisions(self.estimator_, joined)
         return self.classes_[predicted] if predicted.ndim == 1 else predicted
 
@@ -233,7 +234,7 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         check_is_fitted(self, "modalities_")
         arrays, presence = self._encode(X)
         nothing = self._check_predictable(presence)
-        joined = self._joined(arrays, presence)
+        joined = self._as_input(self._joined(arrays, presence))
         scores = self._target.ordered(
             self.estimator_, np.asarray(self.estimator_.decision_function(joined))
         )
@@ -284,11 +285,11 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         for an estimator that supports NaN, unless it or a part of it holds out rows
         (``cv``, ``oob_score``, early stopping), and 0 for others.
     validation_fraction : float, default=0.1
-        Share of the rows, or of the patients if groups are given, that are held out if
-        the estimator stops early (``early_stopping_rounds`` of XGBoost and CatBoost,
-        ``early_stopping_round`` of LightGBM). It is not used otherwise. The held-out
-        rows are not fitted on. With 0, or with too few rows, the estimator is fitted
-        without early stopping.
+        Share of the rows, or of the patients if groups are given, that are held out
+        from each fit of a learner that stops early (``early_stopping_rounds`` of
+        XGBoost and CatBoost, ``early_stopping_round`` of LightGBM). It is not used
+        otherwise. The held-out rows are not fitted on. With 0, or with too few rows,
+        the learner is fitted without early stopping.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` uses NaN blocks and presence flags.
         ``"error"`` raises an error. ``"complete_case"`` drops their rows in `fit` with
@@ -437,11 +438,11 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
         for an estimator that supports NaN, unless it or a part of it holds out rows
         (``cv``, ``oob_score``, early stopping), and 0 for others.
     validation_fraction : float, default=0.1
-        Share of the rows, or of the patients if groups are given, that are held out if
-        the estimator stops early (``early_stopping_rounds`` of XGBoost and CatBoost,
-        ``early_stopping_round`` of LightGBM). It is not used otherwise. The held-out
-        rows are not fitted on. With 0, or with too few rows, the estimator is fitted
-        without early stopping.
+        Share of the rows, or of the patients if groups are given, that are held out
+        from each fit of a learner that stops early (``early_stopping_rounds`` of
+        XGBoost and CatBoost, ``early_stopping_round`` of LightGBM). It is not used
+        otherwise. The held-out rows are not fitted on. With 0, or with too few rows,
+        the learner is fitted without early stopping.
     cv : int, splitter or None, default=5
         Cross-validation folds for the out-of-fold risks on which the survival curves
         are fitted. The whole model is fitted again in each fold. The folds are
@@ -561,7 +562,8 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
 
     def _finish_fit(self, data: TrainingData, joined: np.ndarray) -> None:
         if self.cv is None:
-            risk = self._target.ask(self.estimator_, joined)[:, 0]
+            risk = scores_of(self.estimator_, self._as_input(joined), self._target)
+            risk = risk[:, 0]
         else:
             risk = self._out_of_fold_risk(data)
         self._set_curves(risk, data.y, data.sample_weight)

@@ -21,7 +21,7 @@ from skfusion.blocks import Blocks
 from skfusion.fusion.inner_estimators import BlockScaler
 from skfusion.fusion.losses import cox_loss
 from skfusion.fusion.targets import Target
-from skfusion.fusion.torch_runtime import torch_threads
+from skfusion.fusion.torch_runtime import ordinary_modes, torch_threads
 
 __all__ = ["GatedUnit"]
 
@@ -90,6 +90,7 @@ class GatedUnit(BaseEstimator):
         self.max_iter = max_iter
 
     @undone_on_failure
+    @ordinary_modes()
     def fit(
         self,
         blocks: Blocks,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
+from skfusion._dependencies import TORCH_PACKAGES, named_extra
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_option, did_you_mean
 from skfusion.blocks import Blocks
@@ -84,7 +85,8 @@ def make_join(join: Any, params: Mapping[str, Any] | None, owner: str) -> Any:
                 f"{', '.join(OPTIONS[join]) or 'none'}."
             )
     if join == "gated":
-        from skfusion.fusion.early.gated_unit import GatedUnit
+        with named_extra(TORCH_PACKAGES, "torch", f"{owner}(join={join!r})"):
+            from skfusion.fusion.early.gated_unit import GatedUnit
 
         return GatedUnit(**given)
     return Pool(**given) if join == "pool" else Concatenation()

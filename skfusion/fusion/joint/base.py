@@ -17,6 +17,7 @@ from torch import Tensor
 
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number
+from skfusion.blocks import check_finite_block, located_errors
 from skfusion.cohort import TrainingData, column_of_role
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.inner_estimators import check_transformers, seeded
@@ -43,6 +44,7 @@ from skfusion.fusion.joint.settings import TrainingSettings
 from skfusion.fusion.joint.training import TrainingPlan, train
 from skfusion.fusion.torch_runtime import (
     Precision,
+    ordinary_modes,
     seeded_torch,
     torch_threads,
 )
@@ -95,6 +97,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         return self._fit(X, y, sample_weight, groups)
 
     @with_callbacks
+    @ordinary_modes()
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> BaseJointFusion:
         self._check_training()
         device = resolve_device(self.device)
@@ -108,6 +111,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         )
         if data.sample_weight is not None:
             data = data.rows(np.flatnonzero(data.sample_weight > 0))
+            self._check_weighted(data)
         rng = check_random_state(self.random_state)
         self._fit_inputs(data, rng, device, architecture)
         inputs = self._encode_inputs(data.X)
@@ -134,6 +138,9 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         names = [modality.name for modality in self._modalities]
         check_join(join, params, names, architecture.owner)
         return replace(architecture, join=join, join_params=params, encoders=encoders)
+
+    def _check_weighted(self, data: TrainingData) -> None:
+        """Check the rows whose weight is greater than 0, which a task may need."""
 
     def _fit_inputs(
         self,
@@ -292,7 +299,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         return predicted
 
     def _run(self, function: Callable[..., Tensor], inputs: NetInputs) -> np.ndarray:
-        with torch_threads(self._settings.n_threads):
+        with ordinary_modes(), torch_threads(self._settings.n_threads):
             return outputs_of(
                 self.network_, function, inputs, resolve_device(self.device)
             )
@@ -376,13 +383,19 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
 
     # -- inputs -------------------------------------------------------------------
 
+    @ordinary_modes()
     def _encode_inputs(self, X: pd.DataFrame) -> NetInputs:
         arrays, presence = {}, []
         with joined_warnings():
             for part in self._inputs:
                 array, present = part.encode(X)
                 if isinstance(array, np.ndarray):
-                    array = np.ascontiguousarray(array.astype(self._dtype, copy=False))
+                    with np.errstate(over="ignore"):  # refused with its place
+                        array = array.astype(self._dtype, copy=False)
+                    array = np.ascontiguousarray(array)
+                    rows = np.arange(len(X))
+                    with located_errors(part.modality, rows, X):
+                        check_finite_block(array, part.feature_names, rows)
                 arrays[part.modality.name] = array
                 presence.append(present)
         return NetInputs(arrays, np.column_stack(presence))
@@ -486,6 +499,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
             ),
             hooks=hooks,
             verbose=self.verbose,
+            owner=type(self).__name__,
         )
 
     def _encoder_rates(self) -> list[tuple[list[str], float]]:
@@ -583,6 +597,14 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
 
     def _finish(self, outputs: np.ndarray, presence: np.ndarray) -> np.ndarray:
         nothing = self._check_predictable(presence)
+        bad = np.flatnonzero(~np.isfinite(outputs).all(axis=1) & ~nothing)
+        if len(bad):
+            raise ValueError(
+                f"{type(self).__name__}: the network returns NaN or infinity for "
+                f"{len(bad)} of {len(outputs)} rows, first at row position(s) "
+                f"{bad[:5].tolist()}. Their values are too far from those of the "
+                "training rows. Check their units, or scale or clip the columns."
+            )
         values = self._from_network(outputs.astype(np.float64))
         values[nothing] = self._target.fallback
         return self._target.result(values)

@@ -20,8 +20,13 @@ from torch import Tensor, nn
 
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number
-from skfusion.fusion.torch_runtime import seeded_torch, torch_threads
-from skfusion.image.networks.freezing import parameter_groups, trainable_names
+from skfusion.fusion.torch_runtime import ordinary_modes, seeded_torch, torch_threads
+from skfusion.image.networks.freezing.parts import parameter_groups, trainable_names
+from skfusion.image.networks.freezing.untrained import (
+    frozen_note,
+    obeys_owner,
+    warn_untrained,
+)
 
 __all__ = ["GRUDEncoder", "SequenceTransformer", "TorchEncoder", "small_mlp"]
 
@@ -49,8 +54,9 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     trainable : {"head", "last_block", "all"}, int or list of str, default="all"
         Part of the module that joint fusion trains: nothing (``"head"``), its last
         block, everything, a number of last blocks, or the layers below these names.
-        With ``"all"`` its batch norms follow the data. Otherwise they keep their
-        running statistics.
+        With ``"all"``, parameters of `module` that do not require gradients stay
+        frozen. In the trained part, dropout is on and batch norms follow the data. In
+        the frozen part, dropout is off and batch norms keep their running statistics.
     lr_factor : float, default=1.0
         Factor of the learning rate of joint fusion for this module. Use less than 1 for
         a module with pretrained weights.
@@ -78,9 +84,19 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     skfusion.ImageEmbedder : Transformer of images.
     skfusion.JointFusionClassifier : Estimator that trains the module.
 
+    Warns
+    -----
+    UserWarning
+        If a module that is created in `fit` has random weights that are not trained:
+        outside of joint fusion, or in the frozen part. Also if parameters that
+        `trainable` selects do not require gradients.
+
     Notes
     -----
     A row in which every column is NaN is an absent modality. Its output is NaN.
+
+    A layer without parameters, such as dropout, belongs to the part of the parameters
+    before it, in the order of their registration.
 
     Examples
     --------
@@ -125,6 +141,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.random_state = random_state
 
     @undone_on_failure
+    @ordinary_modes()
     def fit(self, X: Any, y: Any = None) -> Self:
         """Compute means and scales, create the module and check its output.
 
@@ -158,9 +175,15 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         # Rounding gives a constant column a small spread without information.
         informative = spread > 1e-12 * np.maximum(np.abs(self.means_), 1e-300)
         self.scales_ = np.where(informative & bool(self.standardize), spread, 1.0)
-        self.module_ = self._make_module(values.shape[1])
+        self.module_, self._random = self._make_module(values.shape[1])
         trainable_names(self.module_, self.trainable)  # raises for unknown names
         self._n_features_out = self._try_module(values.shape[1])
+        if self._random:
+            warn_untrained(
+                f"TorchEncoder: {len(self._random)} of "
+                f"{len(list(self.module_.parameters()))} weight tensors of the module "
+                f"{type(self.module_).__name__} are random."
+            )
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -181,10 +204,18 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         outputs = np.full(
             (len(inputs), self._n_features_out), np.nan, dtype=inputs.dtype
         )
-        with torch.inference_mode(), torch_threads(1):
+        with ordinary_modes(), torch.inference_mode(), torch_threads(1):
             for start in range(0, len(present), BATCH_SIZE):
                 rows = present[start : start + BATCH_SIZE]
                 outputs[rows] = self.module_(torch.from_numpy(inputs[rows])).numpy()
+        bad = present[~np.isfinite(outputs[present]).all(axis=1)]
+        if len(bad):  # NaN would mean that the modality is absent
+            raise ValueError(
+                f"TorchEncoder: the module {type(self.module_).__name__} returns NaN "
+                f"or infinity for {len(bad)} of {len(inputs)} rows, first at row "
+                f"position(s) {bad[:5].tolist()} of its input. Check its weights, and "
+                "functions such as logarithms or divisions in it."
+            )
         return outputs
 
     def prepare(self, X: Any) -> np.ndarray:
@@ -213,7 +244,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     @property
     def dtype(self) -> np.dtype:
         """Precision of the weights of the fitted module."""
-        tensor = torch.empty(0, dtype=_precision(self.module_))
+        tensor = torch.empty(0, dtype=_precision(self.module_), device="cpu")
         return tensor.numpy().dtype
 
     def trainable_module(self) -> nn.Module:
@@ -225,7 +256,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             Its frozen parameters do not require gradients.
         """
         module = copy.deepcopy(self.module_)
-        names = trainable_names(module, self.trainable)
+        names = self._trained_names()
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(name in names)
         return module
@@ -237,19 +268,59 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         -------
         list of list of str
         """
-        names = trainable_names(self.module_, self.trainable)
+        names = self._trained_names()
         groups = parameter_groups(self.module_).values()
         blocks = [[name for name in group if name in names] for group in groups]
         return [block for block in blocks if block]
 
-    def _check_values(self, X: Any, *, reset: bool) -> np.ndarray:
-        return validate_data(
-            self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=reset
+    def training_note(self) -> str:
+        """Return a warning about parts that joint fusion does not train, or ''."""
+        names = [name for name, _ in self.module_.named_parameters()]
+        trained = self._trained_names()
+        return frozen_note(
+            type(self.module_).__name__,
+            names,
+            trained,
+            self.trainable,
+            kept=trainable_names(self.module_, self.trainable) - trained,
+            random=self._random,
         )
 
-    def _make_module(self, n_features: int) -> nn.Module:
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the module is known to have random weights."""
+        return self.module is None or bool(getattr(self, "_random", ()))
+
+    def _trained_names(self) -> set[str]:
+        """Return the selected parameters that the user has not frozen."""
+        selected = trainable_names(self.module_, self.trainable)
+        if not obeys_owner(self.trainable):
+            return selected
+        named = self.module_.named_parameters()
+        return {name for name, p in named if name in selected and p.requires_grad}
+
+    def _check_values(self, X: Any, *, reset: bool) -> np.ndarray:
+        values = validate_data(
+            self, X, dtype=np.float64, ensure_all_finite=False, reset=reset
+        )
+        infinite = np.isinf(values)
+        if infinite.any():
+            names = getattr(self, "feature_names_in_", np.arange(values.shape[1]))
+            found = names[infinite.any(axis=0)].tolist()
+            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+            raise ValueError(
+                f"TorchEncoder: X contains infinity in {infinite.any(axis=1).sum()} of "
+                f"{len(values)} rows, in column(s) {found[:5]}{more}."
+            )
+        return values
+
+    def _make_module(self, n_features: int) -> tuple[nn.Module, tuple[str, ...]]:
+        """Return the module and the names of its parameters with random weights.
+
+        Random are those that differ between two seeds.
+        """
         if isinstance(self.module, nn.Module):
-            return copy.deepcopy(self.module).eval()
+            return copy.deepcopy(self.module).eval(), ()
         factory = small_mlp if self.module is None else self.module
         if not callable(factory):
             raise TypeError(
@@ -257,14 +328,14 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 f"creates one for the number of columns, or None, got {factory!r}."
             )
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        with seeded_torch(int(seed)):
-            module = factory(n_features)
-        if not isinstance(module, nn.Module):
-            raise TypeError(
-                f"TorchEncoder: module({n_features}) returned "
-                f"{type(module).__name__}, expected a torch.nn.Module."
-            )
-        return module.eval()
+        module, other = (_created(factory, n_features, int(seed) + i) for i in (0, 1))
+        names = dict(other.named_parameters())
+        random = tuple(
+            name
+            for name, weights in module.named_parameters()
+            if name not in names or not _are_equal(weights, names[name])
+        )
+        return module, random
 
     def _try_module(self, n_features: int) -> int:
         """Return the width of the output of the module for two rows of zeros."""
@@ -324,6 +395,23 @@ def small_mlp(n_features: int) -> nn.Module:
     )
 
 
+def _created(
+    factory: Callable[[int], nn.Module], n_features: int, seed: int
+) -> nn.Module:
+    with seeded_torch(seed):
+        module = factory(n_features)
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"TorchEncoder: module({n_features}) returned {type(module).__name__}, "
+            "expected a torch.nn.Module."
+        )
+    return module.eval()
+
+
+def _are_equal(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and torch.equal(first, second)
+
+
 def _precision(module: nn.Module) -> torch.dtype:
     floats = (p.dtype for p in module.parameters() if p.is_floating_point())
     return next(floats, torch.float32)
@@ -367,13 +455,12 @@ class GRUDEncoder(nn.Module):
     inputs in `fit`:
 
     >>> from functools import partial
-    >>> import numpy as np
-    >>> from skfusion.fusion import TorchEncoder
-    >>> from skfusion.fusion import GRUDEncoder
-    >>> grids = np.random.default_rng(0).random((20, 6 * 3 * 2))  # 6 steps, 2 codes
+    >>> import torch
+    >>> from skfusion.fusion import GRUDEncoder, TorchEncoder
     >>> module = partial(GRUDEncoder, n_steps=6, width=8)
-    >>> TorchEncoder(module, standardize=False).fit_transform(grids).shape
-    (20, 8)
+    >>> encoder = TorchEncoder(module, standardize=False)
+    >>> module(6 * 3 * 2)(torch.zeros(20, 6 * 3 * 2)).shape  # 6 steps, 2 codes
+    torch.Size([20, 8])
     """
 
     __module__ = "skfusion.fusion"

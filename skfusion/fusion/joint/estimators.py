@@ -781,6 +781,15 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         n_intervals = (self.loss_params or {}).get("n_intervals", 10)
         return int(n_intervals) if self._in_intervals else 1
 
+    def _check_weighted(self, data: TrainingData) -> None:
+        problem = self._target.problem(data.y)
+        if problem:
+            raise ValueError(
+                f"{type(self).__name__}: {problem} in the {len(data.y)} rows with a "
+                "sample_weight greater than 0, so there is no event to learn from. "
+                "Give events a weight greater than 0."
+            )
+
     def _network_target(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
         if not self._in_intervals:
             return np.column_stack([y["time"], y["event"]]).astype(self._dtype)

@@ -25,13 +25,15 @@ from skfusion.fusion.joint.encoders import TorchEncoder
 from skfusion.fusion.torch_runtime import Precision
 from skfusion.image.embedding.embedder import ImageEmbedder
 from skfusion.image.networks.backbones import Backbone
-from skfusion.image.networks.freezing import (
-    SplitBackbone,
-    parameter_groups,
-    split_backbone,
+from skfusion.image.networks.freezing.cut import SplitBackbone, split_backbone
+from skfusion.image.networks.freezing.parts import parameter_groups, trainable_names
+from skfusion.image.networks.freezing.untrained import (
+    frozen_note,
+    obeys_owner,
+    trained_elsewhere,
 )
 from skfusion.modality import Modality, presence_mask
-from skfusion.pipelines import transform_steps
+from skfusion.pipelines import of_modality, transform_steps, warn_of_modality
 
 __all__ = ["BlockInput", "ImageInput", "ModuleInput", "augmented", "make_input"]
 
@@ -68,7 +70,7 @@ class BlockInput:
     dtype = np.dtype(np.float64)
     #: Whether the transformer brings a network, which is always an encoder.
     brings_network = False
-    #: Whether batch norms of this encoder follow the data in training.
+    #: Whether batch norms in the trained part of this encoder follow the data.
     follows_data = False
     #: Whether anything was learned of the modality.
     learned = True
@@ -91,6 +93,11 @@ class BlockInput:
         self._means = weighted_means(block, sample_weight)
         self.n_features = block.shape[1]
         self.learned = self.n_features > 0
+
+    @property
+    def feature_names(self) -> Sequence[Any]:
+        """Names of the features that `encode` returns."""
+        return list(self._blocks.feature_names_[self.modality.name])
 
     def absent(self) -> BlockInput:
         """Return the input of a modality of which nothing was learned."""
@@ -132,6 +139,7 @@ class ModuleInput(BlockInput):
     """
 
     brings_network = True
+    follows_data = True
 
     def fit(
         self,
@@ -141,11 +149,15 @@ class ModuleInput(BlockInput):
         groups: np.ndarray | None = None,
     ) -> None:
         """Fit the transformer on the rows with the modality."""
-        super().fit(X, y, sample_weight, groups)
+        with trained_elsewhere():
+            super().fit(X, y, sample_weight, groups)
         if not self.learned:
             return
         self.dtype = self._encoder.dtype
-        self.follows_data = self._encoder.trainable == "all"
+        note = self._encoder.training_note()
+        if note:
+            with of_modality(self.modality.name):
+                warn_of_modality("frozen weights", note)
 
     def encode(self, X: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """Return imputed inputs (n, d) of the module and the presence (n,)."""
@@ -163,6 +175,13 @@ class ModuleInput(BlockInput):
         present[rows] = ~np.isnan(values).any(axis=1)
         block[rows] = np.nan_to_num(values, copy=False, nan=0.0)
         return block, present
+
+    @property
+    def feature_names(self) -> Sequence[Any]:
+        """Names of the inputs of the module."""
+        encoder = self._encoder
+        unnamed = [f"input {i}" for i in range(encoder.n_features_in_)]
+        return list(getattr(encoder, "feature_names_in_", unnamed))
 
     def new_tail(self) -> nn.Module:
         """Return a copy of the module for training."""
@@ -198,8 +217,8 @@ class ImageInput:
     brings_network = True
     #: Whether anything was learned of the modality.
     learned = True
-    # Clinical cohorts are too small to re-estimate batch norms.
-    follows_data = False
+    #: The outputs of a trunk have no names.
+    feature_names = ()
 
     def __init__(self, modality: Modality) -> None:
         self.modality = modality
@@ -214,10 +233,40 @@ class ImageInput:
         """Check the cells and split the backbone into trunk and tail."""
         embedder = clone(self.modality.transformer)
         with located_errors(self.modality, np.arange(len(X))):
-            embedder.fit(self.modality.select(X), y)
-        self.modality = replace(self.modality, transformer=embedder)
-        backbone, _ = self.parts()
+            with trained_elsewhere():
+                embedder.fit(self.modality.select(X), y)
+            self.modality = replace(self.modality, transformer=embedder)
+            backbone, _ = self.parts()
+            note = self._training_note()
+            if note:
+                warn_of_modality("frozen weights", note)
         self.n_features = backbone.n_features
+
+    @property
+    def follows_data(self) -> bool:
+        """Whether batch norms in the trained part follow the data in training.
+
+        Clinical cohorts are too small to re-estimate those of published weights.
+        """
+        embedder = self.modality.transformer
+        return embedder.is_untrained or not isinstance(embedder.backbone, str)
+
+    def _training_note(self) -> str:
+        embedder = self.modality.transformer
+        backbone, split = self.parts()
+        names = [name for name, _ in backbone.module.named_parameters()]
+        chosen = trainable_names(backbone.module, embedder.trainable_part())
+        is_module = not isinstance(embedder.backbone, str)
+        is_auto = isinstance(embedder.trainable, str) and embedder.trainable == "auto"
+        return frozen_note(
+            backbone.name,
+            names,
+            split.trainable,
+            embedder.trainable,
+            kept=chosen - set(split.trainable),
+            random=names if embedder.is_untrained else (),
+            tell=is_module and is_auto,
+        )
 
     def encode(self, X: pd.DataFrame) -> tuple[np.ndarray | PixelRows, np.ndarray]:
         """Return the inputs of the trainable tail and the presence.
@@ -314,12 +363,16 @@ class ImageInput:
         # because its trunk always has the same weights.
         if self._cached is None:
             backbone = self.modality.transformer.build()
+            part = self.modality.transformer.trainable_part()
+            if backbone.kept_frozen and obeys_owner(
+                self.modality.transformer.trainable
+            ):
+                chosen = trainable_names(backbone.module, part)
+                part = sorted(chosen - set(backbone.kept_frozen))
             self._cached = (
                 backbone,
                 split_backbone(
-                    backbone.module,
-                    self.modality.transformer.trainable_part(),
-                    backbone.preprocessing.example(2),
+                    backbone.module, part, backbone.preprocessing.example(2)
                 ),
             )
         return self._cached

@@ -18,6 +18,8 @@ from skfusion._fitting.passthrough import Passthrough
 from skfusion._validation import check_number, check_option, did_you_mean
 from skfusion.fusion.joint.data import NetInputs, outputs_of
 from skfusion.fusion.joint.joins import Concatenation, build_join
+from skfusion.fusion.torch_runtime import drawn_in_float32
+from skfusion.image.networks.freezing.modes import enter_training
 
 __all__ = [
     "Architecture",
@@ -87,9 +89,9 @@ class ModalityEncoder(nn.Module):
         First part of the encoder, e.g. the trainable tail of a CNN. Its output has
         shape (B, n_features).
     follows_data : bool, default=False
-        Whether batch norms of the backbone use and update batch statistics. Otherwise
-        they keep their running statistics, because clinical cohorts are too small to
-        re-estimate those of a pretrained network.
+        Whether batch norms in the trained part of the backbone use and update batch
+        statistics. Otherwise they keep their running statistics, because clinical
+        cohorts are too small to re-estimate those of a pretrained network.
     """
 
     def __init__(
@@ -111,19 +113,49 @@ class ModalityEncoder(nn.Module):
         )
 
     def train(self, mode: bool = True) -> ModalityEncoder:
-        """Set the mode, except for batch norms that keep their statistics."""
+        """Set the mode, in which frozen parts of the backbone take no part."""
         super().train(mode)
-        if self.follows_data:
-            return self
-        for part in self.backbone.modules():
-            if isinstance(part, nn.modules.batchnorm._BatchNorm):
-                part.eval()
+        if mode:
+            enter_training(self.backbone, keep_statistics=not self.follows_data)
         return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the representation (B, D) of features or of backbone inputs."""
         features = self.backbone(x)  # (B, n_features)
         return self.project(self.standardize(features))  # (B, D)
+
+    def encode_present(self, x: Tensor, here: Tensor) -> Tensor:
+        """Return the representations (B, D) of a training batch.
+
+        The values that stand for absent modalities must not enter the statistics of
+        batch norms. One row has no statistics, so that batch norms use the running ones
+        for it.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, ...)
+            As in `forward`.
+        here : Tensor of bool of shape (B,)
+            Presence of the modality. Other rows of the result are 0.
+        """
+        norms = [
+            part
+            for part in self.backbone.modules()
+            if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training
+        ]
+        n_here = int(here.sum()) if norms else len(x)
+        if n_here == len(x) > 1 or not norms:
+            return self(x)
+        if n_here == 0:
+            return self.standardize.shift.new_zeros(len(x), self.width)
+        for norm in norms:
+            norm.train(n_here > 1)
+        encoded = self(x[here])
+        for norm in norms:
+            norm.train()
+        result = encoded.new_zeros(len(x), self.width)
+        result[here] = encoded
+        return result
 
 
 class DirectEncoder(nn.Module):
@@ -239,6 +271,18 @@ class JointNetwork(nn.Module):
         """Return M representations (B, D_m), without meaning for absent modalities."""
         return [encoder(inputs[name[2:]]) for name, encoder in self.encoders.items()]
 
+    def _encode_present(
+        self, inputs: Mapping[str, Tensor], present: Tensor
+    ) -> list[Tensor]:
+        return [
+            encoder.encode_present(inputs[name[2:]], here)
+            if isinstance(encoder, ModalityEncoder)
+            else encoder(inputs[name[2:]])
+            for (name, encoder), here in zip(
+                self.encoders.items(), present.T, strict=True
+            )
+        ]
+
     def put_tokens(self, encoded: Sequence[Tensor], present: Tensor) -> list[Tensor]:
         """Return M representations (B, D_m), with tokens for absent modalities."""
         return [
@@ -263,9 +307,13 @@ class JointNetwork(nn.Module):
 
     def outputs(self, inputs: Mapping[str, Tensor], present: Tensor) -> JointOutputs:
         """Return all outputs that enter the loss."""
+        there = present
         if self.training and self.modality_dropout > 0:
-            present = self._hide_some(present)
-        encoded = self.encode(inputs)
+            present = self._hide_some(there)
+        if self.training:
+            encoded = self._encode_present(inputs, there)
+        else:
+            encoded = self.encode(inputs)
         joined = self.join(self.put_tokens(encoded, present), present)
         auxiliary = None
         if self.auxiliary_head is not None:
@@ -276,8 +324,35 @@ class JointNetwork(nn.Module):
         """Return the outputs (B, n_outputs): logits of classes, or numbers."""
         return self.outputs(inputs, present).fused
 
+    def not_finite(
+        self, inputs: Mapping[str, Tensor], present: Tensor
+    ) -> dict[str, str]:
+        """Return the modalities whose representations contain NaN or infinity.
+
+        Parameters
+        ----------
+        inputs : mapping of str to Tensor
+            A batch of B rows.
+        present : Tensor of bool of shape (B, M)
+            Presence of the modalities. Other rows are ignored.
+
+        Returns
+        -------
+        dict of str to str
+            Their names and the number of rows in words, e.g. ``"2 of 16 rows"``. Empty
+            if all of several modalities contain NaN or infinity.
+        """
+        with torch.no_grad():
+            encoded = self.encode(inputs)
+        bad = {}
+        for name, part, here in zip(self.widths, encoded, present.T, strict=True):
+            n_bad = int((~part[here].isfinite()).flatten(1).any(dim=1).sum())
+            if n_bad:
+                bad[name] = f"{n_bad} of the {int(here.sum())} rows of a batch"
+        return bad if len(bad) < len(encoded) or len(encoded) == 1 else {}
+
     def _hide_some(self, present: Tensor) -> Tensor:
-        chance = torch.rand(present.shape, device=present.device)
+        chance = torch.rand(present.shape, device=present.device, dtype=torch.float32)
         kept = present & (chance >= self.modality_dropout)
         # If all modalities were dropped, the present one with the largest draw is kept.
         last = torch.where(present, chance, -torch.ones_like(chance)).argmax(dim=1)
@@ -428,21 +503,12 @@ def build_network(
         trainable weights carries no gradient.
     """
     chosen = with_encoder(architecture.encoders, parts, architecture.owner)
-    params = architecture.join_params or {}
     encoders: dict[str, ModalityEncoder | DirectEncoder] = {}
     for j, part in enumerate(parts):
         name = part.modality.name
-        encoder: ModalityEncoder | DirectEncoder
-        if name in chosen:
-            encoder = ModalityEncoder(
-                part.n_features,
-                architecture.hidden_dims[0],
-                architecture.dropout,
-                part.new_tail().to(dtype),
-                follows_data=part.follows_data,
-            )
-        else:
-            encoder = DirectEncoder(part.n_features, params.get("replicate", 1))
+        tail = part.new_tail().to(dtype) if name in chosen else None
+        with drawn_in_float32():
+            encoder = _make_encoder(part, tail, architecture)
         encoders[name] = encoder
         if not inputs.presence[:, j].any():  # Nothing was learned of this modality.
             continue
@@ -457,25 +523,41 @@ def build_network(
         features = outputs_of(tail, _run_tail, rows, device)
         encoder.standardize.calibrate(torch.from_numpy(features), weight)
         _check_gradient(tail, rows, part, architecture.owner)
-    join = build_join(
-        architecture.join,
-        architecture.join_params,
-        {name: encoder.width for name, encoder in encoders.items()},
-        dropout=architecture.dropout,
-        conditioned=_conditioned(parts),
-        owner=architecture.owner,
-    )
-    network = JointNetwork(
-        encoders,
-        architecture.hidden_dims,
-        n_outputs,
-        architecture.dropout,
-        architecture.modality_dropout,
-        join=join,
-        modality_heads=architecture.auxiliary_loss > 0,
-        n_auxiliary=n_auxiliary,
-    )
+    with drawn_in_float32():
+        join = build_join(
+            architecture.join,
+            architecture.join_params,
+            {name: encoder.width for name, encoder in encoders.items()},
+            dropout=architecture.dropout,
+            conditioned=_conditioned(parts),
+            owner=architecture.owner,
+        )
+        network = JointNetwork(
+            encoders,
+            architecture.hidden_dims,
+            n_outputs,
+            architecture.dropout,
+            architecture.modality_dropout,
+            join=join,
+            modality_heads=architecture.auxiliary_loss > 0,
+            n_auxiliary=n_auxiliary,
+        )
     return network.to(dtype)
+
+
+def _make_encoder(
+    part: Any, tail: nn.Module | None, architecture: Architecture
+) -> ModalityEncoder | DirectEncoder:
+    if tail is None:
+        params = architecture.join_params or {}
+        return DirectEncoder(part.n_features, params.get("replicate", 1))
+    return ModalityEncoder(
+        part.n_features,
+        architecture.hidden_dims[0],
+        architecture.dropout,
+        tail,
+        follows_data=part.follows_data,
+    )
 
 
 def _conditioned(parts: Sequence[Any]) -> str:

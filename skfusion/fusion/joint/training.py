@@ -5,6 +5,7 @@ Callbacks, schedulers and checkpoints of skorch can be used.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from skorch import NeuralNet
+from skorch.callbacks import Callback
 from skorch.helper import predefined_split
 from skorch.utils import TeeGenerator
 from torch import Tensor, nn
@@ -48,6 +50,8 @@ class TrainingPlan:
         Copies of the user's callbacks.
     hooks : sequence of (str, EpochHook)
         Hooks that are called before `callbacks` and can stop the training.
+    owner : str
+        Name of the estimator, used in messages.
     """
 
     max_epochs: int
@@ -63,6 +67,24 @@ class TrainingPlan:
     callbacks: Sequence[Any] = ()
     hooks: Sequence[tuple[str, EpochHook]] = ()
     verbose: int = 0
+    owner: str = "JointFusion"
+
+
+@dataclass(frozen=True)
+class _Divergence:
+    """First step of a training whose loss is not finite.
+
+    Attributes
+    ----------
+    epoch : int
+        Number of the epoch, from 1.
+    encodings : dict of str to str
+        Modalities whose encoders return NaN or infinity for the batch, with the number
+        of rows in words.
+    """
+
+    epoch: int
+    encodings: dict[str, str]
 
 
 class _Rows(torch.utils.data.Dataset):
@@ -112,6 +134,8 @@ class _Net(NeuralNet):
         self.precision = precision
         self.encoder_rates = encoder_rates
         self._scaler = precision.scaler()
+        self.divergence: _Divergence | None = None
+        self._modes: list[tuple[nn.Module, bool]] = []
 
     def get_params_for_optimizer(
         self, prefix: str, named_parameters: Any
@@ -151,13 +175,14 @@ class _Net(NeuralNet):
         Unlike the method of skorch, it does not support optimisers that compute the
         loss repeatedly in a step.
         """
-        if not self.module_.training:  # setting the mode in every step costs 0.1 ms
-            self.module_.train()
+        self._enter_training()
         self.optimizer_.zero_grad()
         inputs, y = batch
         y_pred = self.infer(inputs, **fit_params)
         loss = self.get_loss(y_pred, y, X=inputs, training=True)
         scaler = self._scaler
+        if scaler is None and not self._is_finite(loss, inputs):
+            return {"loss": loss, "y_pred": y_pred}
         if scaler is None:
             loss.backward()
         else:
@@ -175,6 +200,38 @@ class _Net(NeuralNet):
             scaler.step(self.optimizer_)
             scaler.update()
         return {"loss": loss, "y_pred": y_pred}
+
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **kwargs: Any
+    ) -> None:
+        """Run one epoch, before which parts may have been frozen or unfrozen."""
+        if training:
+            self._modes = []
+        super().run_single_epoch(iterator, training, prefix, step_fn, **kwargs)
+
+    def _enter_training(self) -> None:
+        """Set the mode of every part, which callbacks and validation may change.
+
+        A comparison with the modes at the first step of the epoch takes a tenth of the
+        time of setting them.
+        """
+        modes = self._modes
+        if modes and all(part.training == mode for part, mode in modes):
+            return
+        self.module_.train()
+        self._modes = [(part, part.training) for part in self.module_.modules()]
+
+    def _is_finite(self, loss: Tensor, inputs: dict[str, Any]) -> bool:
+        """Return whether the loss of a step is finite, and note the first that is not.
+
+        After it no step changes the weights, which are still finite.
+        """
+        if self.divergence is None and not torch.isfinite(loss):
+            culprits = self.module_.not_finite(
+                *_to_device((inputs["inputs"], inputs["present"]), self.device)
+            )
+            self.divergence = _Divergence(len(self.history), culprits)
+        return self.divergence is None
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call the callbacks, and raise `_Stopped` if one of them requests a stop.
@@ -230,6 +287,7 @@ def train(
     ]
     if plan.hooks:
         callbacks.append(("joint_stop", StopIfWanted(plan.hooks)))
+    callbacks.append(("joint_divergence", _StopAfterDivergence()))
     net = _Net(
         network,
         criterion=loss,
@@ -251,12 +309,90 @@ def train(
         # PrintLog formats its table in every epoch, even if it does not print it.
         **({} if plan.verbose else {"callbacks__print_log": None}),
     )
+    _check_start(network, plan.owner)
     _fit(net, _Rows(fitted))
     network.to("cpu").eval()
-    return [
+    history = [
         {key: value for key, value in epoch.items() if _is_told(key)}
         for epoch in net.history
     ]
+    _check_finite(network, history, net.divergence, plan)
+    return history
+
+
+def _check_start(network: JointNetwork, owner: str) -> None:
+    """Check that the weights are finite before the training."""
+    bad = [name for name, w in network.named_parameters() if not w.isfinite().all()]
+    if bad:
+        raise ValueError(
+            f"{owner}: {len(bad)} of {len(list(network.parameters()))} weight tensors "
+            f"contain NaN or infinity before the training, first {bad[0]!r}. Pass a "
+            "network with finite weights."
+        )
+
+
+class _StopAfterDivergence(Callback):
+    """Callback that ends the training after an epoch with a loss that is not finite.
+
+    It is the last callback, so that the others see the end of the epoch.
+    """
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        if net.divergence is not None:
+            raise KeyboardInterrupt  # stops the training in skorch
+
+
+def _check_finite(
+    network: JointNetwork,
+    history: Sequence[dict[str, Any]],
+    divergence: _Divergence | None,
+    plan: TrainingPlan,
+) -> None:
+    """Raise an error if a training has no finite result, or warn if it broke off.
+
+    Raises
+    ------
+    ValueError
+        If the loss was not finite and no weights before that were validated, or if the
+        weights or all validation losses are not finite.
+    """
+    remedy = (
+        f"Lower lr (now {plan.lr:g}), check the scale of the values, or limit the "
+        "gradients with training=TrainingSettings(gradient_clip=1.0)."
+    )
+    validation = [epoch.get("valid_loss", np.nan) for epoch in history]
+    valid = np.isfinite(validation)
+    bad = [name for name, w in network.named_parameters() if not w.isfinite().all()]
+    what = ""
+    if divergence is not None:
+        of = ", ".join(f"{name!r} ({n})" for name, n in divergence.encodings.items())
+        what = (
+            f"{plan.owner}: training diverged in epoch {divergence.epoch} of at most "
+            f"{plan.max_epochs}: the loss is NaN or infinite"
+            + (f", and so is the encoding of modality {of}" if of else "")
+        )
+        if divergence.epoch > 1 and valid.any() and not bad:
+            best = history[int(np.nanargmin(np.where(valid, validation, np.nan)))]
+            warnings.warn(
+                f"{what}. The weights of epoch {best['epoch']} are used, which have "
+                f"the smallest validation loss. {remedy}",
+                UserWarning,
+                stacklevel=2,
+            )
+            return
+    elif bad:
+        what = (
+            f"{plan.owner}: training diverged: {len(bad)} of "
+            f"{len(list(network.parameters()))} weight tensors contain NaN or infinity "
+            f"after epoch {len(history)}, first {bad[0]!r}"
+        )
+    elif "valid_loss" in history[-1] and not valid.any():
+        what = (
+            f"{plan.owner}: the loss of the rows held out for early stopping is NaN or "
+            f"infinite in all {len(history)} epochs"
+        )
+    if what:
+        raise ValueError(f"{what}. {remedy}")
 
 
 def _fit(net: NeuralNet, rows: _Rows) -> None:

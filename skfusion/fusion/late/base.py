@@ -19,6 +19,7 @@ from skfusion._validation import check_option
 from skfusion.cohort import TrainingData
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.early_stopping import EarlyStopping, check_fraction
+from skfusion.fusion.estimator_kinds import has_method
 from skfusion.fusion.inner_estimators import (
     default_member,
     seed,
@@ -255,7 +256,7 @@ def check_probabilities(
         needs = None if aggregation in VOTES else f"aggregation={name!r}"
         if member.name in calibrations:
             needs = f"calibration={calibrations[member.name]!r}"
-        if needs and not hasattr(member.transformer, "predict_proba"):
+        if needs and not has_method(member.transformer, "predict_proba"):
             raise TypeError(
                 f"{owner}: {member.label}: {predictor_name(member)} has no "
                 f"predict_proba, which {needs} needs. {remedy}"
@@ -263,7 +264,7 @@ def check_probabilities(
     if (
         aggregation == "stacking"
         and final_estimator is not None
-        and not hasattr(final_estimator, "predict_proba")
+        and not has_method(final_estimator, "predict_proba")
     ):
         raise TypeError(
             f"{owner}: final_estimator={type(final_estimator).__name__} has no "

@@ -6,6 +6,7 @@ A model that is fitted to calibrated predictions must use the cross-fitted ones 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -42,6 +43,8 @@ class Calibrator:
     ----------
     n_outputs_ : int
         Number of columns of the probabilities in `fit`.
+    uncalibrated_ : ndarray of int
+        Labels that fewer than two rows have or lack. They stay as they are.
 
     Notes
     -----
@@ -91,12 +94,13 @@ class Calibrator:
         Raises
         ------
         ValueError
-            If fewer than two rows have a class, or have or lack a label.
+            If fewer than two rows have a class.
         """
         self.n_outputs_ = P.shape[1]
         self._labels = y.ndim == 2
         hits = y.astype(bool) if self._labels else y[:, None] == np.arange(P.shape[1])
-        _check_counts(hits, sample_weight, labels=self._labels)
+        rare = _rare(hits, sample_weight, labels=self._labels)
+        self.uncalibrated_ = np.flatnonzero(rare) if self._labels else rare[:0]
         if self.method == "temperature" and not self._labels:
             self._curves: list[_Curve] = [_temperature(P, y, sample_weight)]
             return self
@@ -107,7 +111,10 @@ class Calibrator:
             "temperature": _label_temperature,
         }[self.method]
         self._curves = [
-            fit(P[:, c], hits[:, c], sample_weight) for c in range(first, P.shape[1])
+            _unchanged
+            if c in self.uncalibrated_
+            else fit(P[:, c], hits[:, c], sample_weight)
+            for c in range(first, P.shape[1])
         ]
         return self
 
@@ -190,27 +197,47 @@ def cross_calibrate(
             ) from error
 
     calibrated = np.full(P.shape, np.nan)
+    rare: set[int] = set()
     for number, (outside, inside) in enumerate(folds):
         held_out = inside[has[inside]]
         if len(held_out):
             part = learn(outside[has[outside]], f"outside inner fold {number}")
             calibrated[held_out] = part.predict(P[held_out])
-    return learn(np.flatnonzero(has), "on all rows"), calibrated
+            rare.update(part.uncalibrated_.tolist())
+    final = learn(np.flatnonzero(has), "on all rows")
+    rare.update(final.uncalibrated_.tolist())
+    if y.ndim == 2:  # The target has warned about labels with one value in all rows.
+        rare -= set(np.flatnonzero(np.ptp(y, axis=0) == 0).tolist())
+    if rare:
+        warnings.warn(
+            f"calibration={method!r} of {what}: fewer than two rows, of all or outside "
+            f"an inner fold, have or lack label(s) {sorted(rare)[:5]}, which are not "
+            "calibrated there.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return final, calibrated
 
 
-def _check_counts(
+def _rare(
     hits: np.ndarray, sample_weight: np.ndarray | None, *, labels: bool
-) -> None:
+) -> np.ndarray:
+    """Return which labels have, or lack, fewer than two rows. Raise for classes."""
     counted = hits if sample_weight is None else hits[sample_weight > 0]
-    sides = [(counted, "has")] + ([(~counted, "lacks")] if labels else [])
-    kind = "label" if labels else "class number"
-    for side, verb in sides:
-        for c, count in enumerate(side.sum(axis=0)):
-            if count < 2:
-                raise ValueError(
-                    f"{count} of {len(counted)} row(s) {verb} {kind} {c}, but "
-                    "calibration needs at least two."
-                )
+    counts = counted.sum(axis=0)
+    if labels:
+        return np.asarray(np.minimum(counts, len(counted) - counts) < 2)
+    for c, count in enumerate(counts):
+        if count < 2:
+            raise ValueError(
+                f"{count} of {len(counted)} row(s) has class number {c}, but "
+                "calibration needs at least two."
+            )
+    return np.zeros(len(counts), dtype=bool)
+
+
+def _unchanged(p: np.ndarray) -> np.ndarray:
+    return p
 
 
 def _sigmoid(

@@ -245,8 +245,13 @@ class Combination:
             if self.target.kind == "classes":
                 truth = self._scored_classes()[y]
 
+            scored = self._scored_labels(y)
+
             def score(fused: np.ndarray) -> float:
-                return ask(self._as_outputs(fused), truth, sample_weight)
+                outputs = self._as_outputs(fused)
+                if scored is None:
+                    return ask(outputs, truth, sample_weight)
+                return ask(outputs[:, scored], truth[:, scored], sample_weight)
 
         self.weights_ = learn_weights(
             single, has, answers.reshape(-1), row_weight, score=score
@@ -263,6 +268,14 @@ class Combination:
         # two classes has this number.
         named = isinstance(self.weights, str) and len(classes) == 2
         return np.arange(2) if named else classes
+
+    def _scored_labels(self, y: np.ndarray) -> np.ndarray | None:
+        """Return the labels that a scorer reads, or None if it reads all outputs."""
+        # A scorer of the user may depend on the positions of the labels.
+        if self.target.kind != "labels" or not isinstance(self.weights, str):
+            return None
+        varies = np.ptp(y, axis=0) > 0
+        return None if varies.all() else np.flatnonzero(varies)
 
     # -- meta-model ---------------------------------------------------------------
 

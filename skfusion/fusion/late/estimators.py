@@ -83,10 +83,10 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         patient-grouped if groups are given.
     validation_fraction : float, default=0.1
         Share of the rows, or of the patients if groups are given, that are held out
-        from each fit of a member or meta-model that stops early
-        (``early_stopping_rounds`` of XGBoost and CatBoost, ``early_stopping_round`` of
-        LightGBM). It is not used otherwise. The held-out rows are not fitted on. With
-        0, or with too few rows, the model is fitted without early stopping.
+        from each fit of a learner that stops early (``early_stopping_rounds`` of
+        XGBoost and CatBoost, ``early_stopping_round`` of LightGBM). It is not used
+        otherwise. The held-out rows are not fitted on. With 0, or with too few rows,
+        the learner is fitted without early stopping.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes by label, which multiply the sample weights. Classes that
         a dict omits have weight 1. ``"balanced"`` weights each class by the inverse of
@@ -339,10 +339,10 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         patient-grouped if groups are given.
     validation_fraction : float, default=0.1
         Share of the rows, or of the patients if groups are given, that are held out
-        from each fit of a member or meta-model that stops early
-        (``early_stopping_rounds`` of XGBoost and CatBoost, ``early_stopping_round`` of
-        LightGBM). It is not used otherwise. The held-out rows are not fitted on. With
-        0, or with too few rows, the model is fitted without early stopping.
+        from each fit of a learner that stops early (``early_stopping_rounds`` of
+        XGBoost and CatBoost, ``early_stopping_round`` of LightGBM). It is not used
+        otherwise. The held-out rows are not fitted on. With 0, or with too few rows,
+        the learner is fitted without early stopping.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` combines the members of the other
         modalities. ``"error"`` raises an error. ``"complete_case"`` drops their rows in
@@ -520,10 +520,10 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         given.
     validation_fraction : float, default=0.1
         Share of the rows, or of the patients if groups are given, that are held out
-        from each fit of a member or meta-model that stops early
-        (``early_stopping_rounds`` of XGBoost and CatBoost, ``early_stopping_round`` of
-        LightGBM). It is not used otherwise. The held-out rows are not fitted on. With
-        0, or with too few rows, the model is fitted without early stopping.
+        from each fit of a learner that stops early (``early_stopping_rounds`` of
+        XGBoost and CatBoost, ``early_stopping_round`` of LightGBM). It is not used
+        otherwise. The held-out rows are not fitted on. With 0, or with too few rows,
+        the learner is fitted without early stopping.
     missing : {"auto", "error", "complete_case"}, default="auto"
         Handling of absent modalities. ``"auto"`` combines the members of the other
         modalities. ``"error"`` raises an error. ``"complete_case"`` drops their rows in

@@ -196,7 +196,8 @@ def score_function(
     Raises
     ------
     ValueError
-        If the name of the scorer is unknown.
+        If the name of the scorer is unknown. The function raises the error if the
+        scorer does not support the target or gives NaN.
 
     Examples
     --------
@@ -217,12 +218,19 @@ def score_function(
     ) -> float:
         weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
         try:
-            return float(scorer(reader, fused, y, **weighted))
+            found = float(scorer(reader, fused, y, **weighted))
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"weights={scoring!r} cannot score the members' predictions: {error} "
                 "Use a scorer for this kind of target, or weights=None."
             ) from error
+        if np.isnan(found):
+            raise ValueError(
+                f"weights={scoring!r} gives NaN for the members' predictions. Use a "
+                "scorer that is defined on the training rows, e.g. where a class or "
+                "label has one value only, or weights=None."
+            )
+        return found
 
     return score
 

@@ -19,6 +19,7 @@ from skfusion.image.cells.volumes import Reading
 from skfusion.image.embedding.encode import encode_cells
 from skfusion.image.embedding.pixels import PixelFile, load_pixels
 from skfusion.image.networks.backbones import Backbone, make_backbone
+from skfusion.image.networks.freezing.untrained import warn_untrained
 from skfusion.image.networks.inference import check_engine, resolve_device
 from skfusion.image.networks.preprocessing import VolumePreprocessing
 from skfusion.image.reading.read import ReadOptions
@@ -62,9 +63,11 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             default="auto"
         Part of the network that joint fusion trains: nothing (``"head"``), its last
         block, everything, a number of last blocks, or the layers below these names.
-        ``"auto"`` is ``"last_block"``, and ``"all"`` for ``weights=None``. The layers
-        before this part are run once per image, and their output is kept in the store.
-        The parameter has no effect on `transform` or in early and late fusion.
+        ``"auto"`` is ``"last_block"``, and ``"all"`` for ``weights=None``. With
+        ``"auto"`` and ``"all"``, parameters of a module that do not require gradients
+        stay frozen. The layers before this part are run once per image, and their
+        output is kept in the store. The parameter has no effect on `transform` or in
+        early and late fusion.
     scaling : str, default="auto"
         Scaling of intensities to [0, 1], see `skfusion.read_image`.
     window : {"lung", "bone", "soft", "brain"}, (centre, width) or None, default=None
@@ -138,11 +141,17 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
     -----
     UserWarning
         In `fit`, if a module does not state its preprocessing, or if its embeddings
-        cannot be stored.
+        cannot be stored. Also if the weights are random and nothing trains them. In
+        joint fusion, if random weights stay frozen, or if ``trainable="auto"`` freezes
+        a part of a module.
 
     Notes
     -----
     The embedding of an absent image (None, NaN, an empty string) is NaN.
+
+    In joint fusion, dropout is on in the trained part and off in the frozen part. The
+    batch norms of the trained part follow the data, except in a named backbone with
+    pretrained weights, where all of them keep their running statistics.
 
     A fitted embedder does not contain weights, unless its backbone is a module. It
     rebuilds the network when it is used, and raises an error if the fingerprint has
@@ -250,6 +259,11 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         check_cells(cells, name)
         backbone = self.build()
         self._warn_of(backbone)
+        if self.is_untrained:
+            warn_untrained(
+                f"ImageEmbedder: the weights of {backbone.name} are random "
+                "(weights=None)."
+            )
         self.n_features_in_ = 1
         if isinstance(name, str):
             self.feature_names_in_ = np.array([name], dtype=object)
@@ -325,7 +339,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         -------
         Backbone
             Network, shared by all callers with the same named backbone. Do not train
-            it in place, see `skfusion.image.networks.freezing.split_backbone`.
+            it in place, see `skfusion.image.networks.freezing.cut.split_backbone`.
         """
         return make_backbone(
             self.backbone,
@@ -335,6 +349,11 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             input_size=self.input_size,
             depth=self.n_slices if self.volume == "3d" else None,
         )
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the network is known to have random weights."""
+        return isinstance(self.backbone, str) and self.weights is None
 
     @property
     def reading(self) -> Reading:

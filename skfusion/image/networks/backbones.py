@@ -10,7 +10,6 @@ import copy
 import hashlib
 import itertools
 import os
-import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +34,11 @@ from skfusion.image.networks.outputs import (
     run,
 )
 from skfusion.image.networks.preprocessing import Preprocessing, VolumePreprocessing
+from skfusion.image.networks.process_state import (
+    ForkSafeLock,
+    kept_random_state,
+    ordinary_modes,
+)
 from skfusion.image.networks.stated import refused_calls, stated_preprocessing
 from skfusion.image.networks.weights import load_weights_file
 
@@ -54,7 +58,7 @@ _SAME_BATCH, _OTHER_BATCH = 1e-5, 2e-2
 
 _CACHE_SIZE = 8  # networks per process, each up to some hundred megabytes
 _cache: dict[tuple[Any, ...], Backbone] = {}
-_cache_lock = threading.RLock()
+_cache_lock = ForkSafeLock()
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Backbone:
         Network in evaluation mode that maps images (B, 3, H, W) to embeddings
         (B, n_features). It is shared by all users of the same named backbone. Do not
         train it in place, use a copy from
-        `skfusion.image.networks.freezing.split_backbone`.
+        `skfusion.image.networks.freezing.cut.split_backbone`.
     preprocessing : Preprocessing
         Conversion of images to the batches that `module` expects.
     n_features : int
@@ -87,6 +91,9 @@ class Backbone:
     other_fingerprints : tuple of str
         Fingerprints that another machine may compute for the same network, because it
         rounds the output for the fixed batch differently.
+    kept_frozen : tuple of str
+        Names of the parameters that do not require gradients in the module that was
+        passed. They are never trained.
     """
 
     __module__ = "skfusion.image.networks"
@@ -99,6 +106,7 @@ class Backbone:
     not_stored: str = ""
     notes: tuple[str, ...] = ()
     other_fingerprints: tuple[str, ...] = ()
+    kept_frozen: tuple[str, ...] = ()
 
 
 def build_backbone(
@@ -213,6 +221,7 @@ def build_backbone(
     return built
 
 
+@ordinary_modes()
 def make_backbone(
     backbone: str | nn.Module,
     *,
@@ -228,6 +237,11 @@ def make_backbone(
         return _build_passed(backbone, weights, layer, pooling, (input_size, depth))
     key = (backbone, _weights_key(weights), layer, pooling, input_size, depth)
     with _cache_lock:
+        if key in _cache:
+            return _cache[key]
+    # Random weights are drawn in a section that reserves the generator. Every thread
+    # must take the two locks in the same order, and a training holds the first one.
+    with kept_random_state(), _cache_lock:
         if key not in _cache:
             while len(_cache) >= _CACHE_SIZE:  # first in, first out
                 del _cache[next(iter(_cache))]
@@ -285,19 +299,17 @@ def _build_passed(
         load_weights_file(module, weights, name)
     _to_float32(module)
     module.eval()
+    frozen = {id(p) for p in module.parameters() if not p.requires_grad}
     for parameter in module.parameters():
         if parameter.is_leaf:  # not so in scripted modules
             parameter.requires_grad_(False)
     preprocessing, notes = stated_preprocessing(module, *size)
-    random_state = torch.random.get_rng_state()
-    try:
+    with kept_random_state():  # a module may draw from it
         before = describe_module(module)
         with refused_calls(module):
             net, output, axes = _complete(module, preprocessing, layer, pooling, name)
         problem = _problem_of(net, output, preprocessing, name)
         after = describe_module(module)
-    finally:
-        torch.random.set_rng_state(random_state)  # a module may draw from it
     lay_out(net)
     if not problem and before.unknown:
         problem = (
@@ -319,6 +331,7 @@ def _build_passed(
         not_stored=f"the module {name} {problem}" if problem else "",
         notes=notes,
         other_fingerprints=tuple(digests[1:]),
+        kept_frozen=tuple(key for key, p in net.named_parameters() if id(p) in frozen),
     )
 
 

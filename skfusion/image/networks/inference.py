@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 import warnings
 from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +17,11 @@ from skfusion._validation import check_option
 from skfusion.image.networks.description import describe_module, may_write_state
 from skfusion.image.networks.folding import fold_batch_norms, name_of
 from skfusion.image.networks.outputs import relative_difference, run
+from skfusion.image.networks.process_state import (
+    ForkSafeLock,
+    exact_convolutions,
+    ordinary_modes,
+)
 from skfusion.image.networks.tracing import loses_root_code
 
 __all__ = [
@@ -92,7 +96,7 @@ class Network:
             self._module = copy.deepcopy(module)
         is_cpu = device.type == "cpu"
         has_state = _has_state(self._module, example)
-        self._one_by_one = threading.Lock() if has_state else nullcontext()
+        self._one_by_one = ForkSafeLock() if has_state else nullcontext()
         self.is_parallel = is_cpu and not has_state
         self.batch_size = (
             min(batch_size, _IMAGES_PER_CPU_PASS) if is_cpu else batch_size
@@ -114,8 +118,13 @@ class Network:
         if self._fills_up and n_missing > 0:
             last = pixels[-1:].expand(n_missing, *pixels.shape[1:])
             pixels = torch.cat([pixels, last])
-        with self._one_by_one, torch.inference_mode(), self._arithmetic():
-            layout = _LAYOUTS.get(pixels.ndim, torch.preserve_format)
+        layout = _LAYOUTS.get(pixels.ndim, torch.preserve_format)
+        with (
+            ordinary_modes(),
+            self._one_by_one,
+            torch.inference_mode(),
+            self._arithmetic(),
+        ):
             batch = pixels.to(self._device, memory_format=layout)
             return self._module(batch)[:n_images].float().cpu().numpy()
 
@@ -123,9 +132,7 @@ class Network:
         """Disable TF32 in convolutions, so that stored embeddings are float32."""
         if self._precision == "bfloat16":
             return torch.autocast(self._device.type, torch.bfloat16)
-        if self._device.type != "cuda":
-            return nullcontext()
-        return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        return exact_convolutions() if self._device.type == "cuda" else nullcontext()
 
 
 def fast_layout(module: nn.Module) -> torch.memory_format:
@@ -327,7 +334,7 @@ def make_network(
 
 
 _networks: OrderedDict[tuple[Any, ...], Network] = OrderedDict()
-_networks_lock = threading.RLock()
+_networks_lock = ForkSafeLock()
 
 
 def _prepared(
@@ -419,7 +426,7 @@ class OpenVINONetwork:
 
 
 _compiled: OrderedDict[str, Any] = OrderedDict()
-_compiled_lock = threading.Lock()
+_compiled_lock = ForkSafeLock()
 
 
 def _compile(module: nn.Module, example: Tensor, precision: str, threads: int) -> Any:

@@ -26,15 +26,18 @@ _MOST_EXTRA_TOKENS = 8  # class, distillation and register tokens
 
 
 class _LayerTracer(OwnThreadTracer):
-    """Tracer that does not enter the layer whose output is requested."""
+    """Tracer that enters only the modules that contain the requested layer.
+
+    The code of all others is kept, so that it follows their mode.
+    """
 
     def __init__(self, layer: str) -> None:
         super().__init__()
         self.layer = layer
 
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        is_wanted = qualified_name == self.layer
-        return is_wanted or super().is_leaf_module(module, qualified_name)
+        contains_layer = self.layer.startswith(f"{qualified_name}.")
+        return not contains_layer or super().is_leaf_module(module, qualified_name)
 
 
 def cut_at(module: nn.Module, layer: str, name: str, blank: Tensor) -> nn.Module:

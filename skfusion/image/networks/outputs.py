@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from skfusion.image.networks.preprocessing import Preprocessing, VolumePreprocessing
+from skfusion.image.networks.process_state import ordinary_modes
 
 __all__ = [
     "Entry",
@@ -97,7 +98,8 @@ def entry_of(output: object) -> str | None:
 def run(module: nn.Module, images: Tensor) -> Any:
     """Run a network without gradients in one thread, which always rounds equally."""
     torch.get_num_threads()  # must be initialised before it is limited
-    with torch.inference_mode(), threadpool_limits(1, user_api="openmp"):
+    one_thread = threadpool_limits(1, user_api="openmp")
+    with ordinary_modes(), torch.inference_mode(), one_thread:
         return module(images)
 
 

@@ -13,6 +13,7 @@ import inspect
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,11 @@ def load_from_catalogue(
         If the package is not installed.
     ValueError
         If the name is unknown, or the weights are not available.
+
+    Warns
+    -----
+    UserWarning
+        If the package unpickles its published weights, as torchxrayvision does.
     """
     prefix, _, wanted = name.partition(":")
     prepare_torchvision()
@@ -333,6 +339,15 @@ def _xrv(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> B
             f"The backbone {name!r} has published weights only. Use weights='DEFAULT'."
         )
     chosen = wanted if weights == "DEFAULT" else None
+    if chosen is not None:
+        warnings.warn(
+            f"torchxrayvision downloads the weights of {name!r} and unpickles them as "
+            "a whole model, which can execute code that the file contains. Use it only "
+            "if you trust the source. Weights of a DenseNet can also be a file with "
+            "a state_dict, weights=path, which is loaded with weights_only=True.",
+            UserWarning,
+            stacklevel=2,
+        )
     with reproducible_random():
         module = _had(name, lambda: family(weights=chosen))
     if weights is not None and weights != "DEFAULT":

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from torch import fx, nn
 
+from skfusion.image.networks.process_state import ForkSafeLock
+
 __all__ = ["OwnThreadTracer", "loses_root_code", "trace"]
 
 
-_lock = threading.RLock()
+_lock = ForkSafeLock()
 
 
 class OwnThreadTracer(fx.Tracer):
@@ -19,11 +21,28 @@ class OwnThreadTracer(fx.Tracer):
 
     `torch.fx` replaces ``nn.Module.__call__`` for the whole process while it traces.
     Networks that other threads run at that time must not be recorded.
+
+    Parameters
+    ----------
+    whole : collection of torch.nn.Module, default=()
+        Modules that are recorded as one call instead of being traced.
+
+    Attributes
+    ----------
+    calls : list of (torch.nn.Module, int, int)
+        Each module that was called, with the numbers of nodes before and after.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Collection[nn.Module] = ()) -> None:
         super().__init__()
         self._thread = threading.get_ident()
+        self._whole = {id(module) for module in whole}
+        self.calls: list[tuple[nn.Module, int, int]] = []
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Return whether a module is recorded as one call."""
+        is_whole = id(m) in self._whole
+        return is_whole or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(
         self,
@@ -35,7 +54,10 @@ class OwnThreadTracer(fx.Tracer):
         """Record a call of a module, or run it if another thread calls it."""
         if threading.get_ident() != self._thread:
             return forward(*args, **kwargs)
-        return super().call_module(m, forward, args, kwargs)
+        before = len(self.graph.nodes)
+        result = super().call_module(m, forward, args, kwargs)
+        self.calls.append((m, before, len(self.graph.nodes)))
+        return result
 
     def getattr(
         self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from skfusion._dependencies import require
+from skfusion.image.networks.process_state import kept_random_state
 
 __all__ = ["load_weights_file", "reproducible_random"]
 
@@ -113,9 +114,6 @@ def _read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 def reproducible_random() -> Iterator[None]:
     """Draw the same random weights every time, and restore the generator state."""
     # Networks are initialised on the CPU. torch.manual_seed would also reseed the GPUs.
-    state = torch.random.get_rng_state()
-    torch.default_generator.manual_seed(_RANDOM_SEED)
-    try:
+    with kept_random_state():
+        torch.default_generator.manual_seed(_RANDOM_SEED)
         yield
-    finally:
-        torch.random.set_rng_state(state)

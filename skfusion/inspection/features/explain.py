@@ -215,19 +215,22 @@ def _explain_joined(
         return {}  # other joins mix the features of several modalities
     names = estimator.get_feature_names_out()
     learner, Z, kept = _reach_learner(
-        estimator.estimator_, estimator.transform(X), names
+        estimator.estimator_, estimator.estimator_input(X), names
     )
     if kept is None or not set(kept) <= set(names):
         return {}  # a step mixes features, and therefore modalities
     _, others, _ = _reach_learner(
-        estimator.estimator_, estimator.transform(background), names
+        estimator.estimator_, estimator.estimator_input(background), names
     )
     found = learner_contributions(learner, Z, others, method)
     if found is None:
         return {}
     parts = np.array([name.partition("__")[::2] for name in kept], dtype=object)
+    values = np.asarray(Z)
     return {
-        name: _explanation(found, Z, parts[:, 1], np.flatnonzero(parts[:, 0] == name))
+        name: _explanation(
+            found, values, parts[:, 1], np.flatnonzero(parts[:, 0] == name)
+        )
         for name in wanted
     }
 

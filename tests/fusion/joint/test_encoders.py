@@ -111,6 +111,7 @@ def test_the_module_is_copied_and_its_state_kept(visits):
         assert torch.equal(tensor, before[name]), name
 
 
+@pytest.mark.filterwarnings("ignore:.*are random:UserWarning")
 def test_a_function_makes_the_module_from_the_number_of_columns(visits):
     X, _ = visits
     state = torch.get_rng_state()
@@ -176,8 +177,11 @@ def test_joint_fusion_trains_what_it_should(visits, trainable, moved):
     assert moved == {name for name, p in trained.items() if p.requires_grad}
 
 
-@pytest.mark.parametrize(("trainable", "follows"), [("all", True), (["0"], False)])
-def test_batch_norms_follow_the_data_where_all_is_trained(visits, trainable, follows):
+@pytest.mark.parametrize(
+    ("trainable", "follows"), [("all", True), (["0"], False), (["1"], True)]
+)
+@pytest.mark.filterwarnings("ignore:.*are random:UserWarning")
+def test_batch_norms_follow_the_data_where_they_are_trained(visits, trainable, follows):
     X, y = visits
     # 97 rows leave a last batch of one row, of which no batch norm can learn
     encoder = TorchEncoder(mlp, trainable=trainable)
@@ -249,6 +253,7 @@ def test_joint_training_learns_what_frozen_random_features_do_not():
 
 
 @pytest.mark.parametrize("strategy", [EarlyFusionClassifier, LateFusionClassifier])
+@pytest.mark.filterwarnings("ignore:.*are random:UserWarning")
 def test_a_frozen_extractor_elsewhere(visits, strategy):
     X, y = visits
     encoder = TorchEncoder(mlp, random_state=0)

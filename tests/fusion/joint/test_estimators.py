@@ -108,11 +108,17 @@ def test_the_shared_backbone_is_never_trained(cohort, make):
         assert torch.equal(tensor, before[name]), name
 
 
-def test_batch_norms_keep_their_running_statistics(build, cohort):
-    model = build(trainable="all").fit(cohort.X, cohort.y)
+@pytest.mark.parametrize(("trainable", "follow"), [("all", True), (2, False)])
+def test_batch_norms_of_frozen_blocks_keep_their_statistics(
+    build, cohort, trainable, follow
+):
+    model = build(trainable=trainable).fit(cohort.X, cohort.y)
     means = SmallNet().blocks[0][1].running_mean
-    tail = model.network_.encoders["x_cxr"].backbone
-    assert torch.equal(tail.get_submodule("blocks.0.1").running_mean, means)
+    tail = dict(model.network_.encoders["x_cxr"].backbone.named_modules())
+    if follow:
+        assert not torch.equal(tail["blocks.0.1"].running_mean, means)
+    else:
+        assert "blocks.0.1" not in tail  # it is in the trunk
 
 
 def test_two_fits_with_one_seed_are_identical_and_leave_torch_alone(build, cohort):

@@ -118,6 +118,7 @@ def test_a_row_does_not_depend_on_its_batch(grid, encoder):
     torch.testing.assert_close(encoder(grid.flatten(1)), alone)
 
 
+@pytest.mark.filterwarnings("ignore:.*are random:UserWarning")
 def test_it_is_a_module_for_torch_encoder(grid):
     X = grid.flatten(1).double().numpy()
     X[1] = np.nan

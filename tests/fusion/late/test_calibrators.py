@@ -149,9 +149,23 @@ def test_too_few_rows_of_a_class():
         r"row\(s\) has class number 1.*Use fewer folds",
     ):
         cross_calibrate("sigmoid", P, y, folds, what="modality 'cxr'")
-    labels = np.column_stack([y, np.ones(8, int)])
-    with pytest.raises(ValueError, match=r"0 of 8 row\(s\) lacks label 1"):
-        Calibrator("isotonic").fit(P, labels)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_labels_that_are_too_rare_stay_as_they_are(method):
+    X, y, _ = problem(2)
+    p = cross_val_predict(GaussianNB(), X, y, method="predict_proba")[:, 1]
+    P = np.column_stack([p, p, p])
+    rare = np.arange(len(y)) == 3
+    calibrator = Calibrator(method).fit(P, np.column_stack([rare, y, ~rare]))
+    assert calibrator.uncalibrated_.tolist() == [0, 2]
+    found = calibrator.predict(P)
+    np.testing.assert_array_equal(found[:, [0, 2]], P[:, [0, 2]])
+    assert np.abs(found[:, 1] - p).max() > 1e-3
+    weights = np.ones(len(y))
+    weights[y == 1] = 0.0
+    weighted = Calibrator(method).fit(P, np.column_stack([y, rare, y]), weights)
+    assert weighted.uncalibrated_.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -24,7 +24,7 @@ from skfusion import EmbeddingStore, ImageEmbedder
 from skfusion.image.embedding.encode import encode_cells
 from skfusion.image.embedding.pixels import PixelFile, load_pixels
 from skfusion.image.networks.backbones import build_backbone
-from skfusion.image.networks.freezing import split_backbone
+from skfusion.image.networks.freezing.cut import split_backbone
 from skfusion.image.networks.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,

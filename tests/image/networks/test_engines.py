@@ -18,6 +18,9 @@ from skfusion.image.networks.inference import (
     resolve_device,
 )
 
+# The speed and the precision of a network do not depend on its weights.
+pytestmark = pytest.mark.filterwarnings("ignore:.*are random:UserWarning")
+
 RNG = np.random.default_rng(0)
 IMAGES = [RNG.integers(0, 256, (70, 60, 3), dtype=np.uint8) for _ in range(6)]
 

@@ -8,11 +8,8 @@ import torch
 from torch import nn
 
 from skfusion.image.networks.backbones import build_backbone
-from skfusion.image.networks.freezing import (
-    parameter_blocks,
-    split_backbone,
-    trainable_names,
-)
+from skfusion.image.networks.freezing.cut import split_backbone
+from skfusion.image.networks.freezing.parts import parameter_blocks, trainable_names
 
 CASES = [
     (name, trainable)

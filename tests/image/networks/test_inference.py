@@ -214,6 +214,7 @@ def test_values_that_are_used_in_between_are_kept(kind):
         torch.testing.assert_close(folded(images), module(images))
 
 
+@pytest.mark.filterwarnings("ignore:.*are random:UserWarning")
 def test_networks_are_prepared_once_per_process(monkeypatch):
     from skfusion.image.networks import inference
 

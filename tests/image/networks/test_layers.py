@@ -10,7 +10,7 @@ from torch import nn
 from skfusion import EmbeddingStore, ImageEmbedder
 from skfusion.image import Preprocessing
 from skfusion.image.networks.backbones import build_backbone
-from skfusion.image.networks.freezing import split_backbone
+from skfusion.image.networks.freezing.cut import split_backbone
 from skfusion.image.networks.layers import cut_at
 
 GREY = Preprocessing(16, (0.5,) * 3, (0.5,) * 3)

@@ -86,7 +86,9 @@ def test_maps_of_embedder_and_model_lie_on_the_signal(new, method):
             return torch.relu(x.mean(dim=1, keepdim=True) - 1.4)
 
     data = corner_cohort(64, seed=0)
-    embedder = ImageEmbedder(Bright(), input_size=SIZE, store=None)
+    embedder = ImageEmbedder(
+        Bright(), input_size=SIZE, trainable="last_block", store=None
+    )
     plain = make_pipeline(embedder, StandardScaler(), LogisticRegression())
     models = [
         LateFusionClassifier(modalities(embedder), random_state=0),
@@ -249,6 +251,7 @@ def test_grad_cam_weighs_the_layer_that_is_named(embedder, corner, new):
 
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenet_v3_small"])
+@pytest.mark.filterwarnings("ignore:.*are random:UserWarning")
 def test_grad_cam_finds_the_last_map_of_known_networks(name):
     embedder = ImageEmbedder(name, weights=None, input_size=64, store=None)
     rng = np.random.default_rng(0)

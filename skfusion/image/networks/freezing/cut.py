@@ -9,37 +9,24 @@ from __future__ import annotations
 import builtins
 import copy
 import logging
-import numbers
 import operator
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, fx, nn
 
-from skfusion._validation import examples_of
 from skfusion.image.networks.folding import name_of
+from skfusion.image.networks.freezing.parts import Trainable, trainable_names
 from skfusion.image.networks.outputs import relative_difference, run
-from skfusion.image.networks.tracing import loses_root_code, trace
+from skfusion.image.networks.tracing import OwnThreadTracer, loses_root_code, trace
 
-__all__ = [
-    "SplitBackbone",
-    "parameter_blocks",
-    "parameter_groups",
-    "split_backbone",
-    "trainable_names",
-]
+__all__ = ["SplitBackbone", "split_backbone"]
 
 
 logger = logging.getLogger(__name__)
 
-Trainable = str | int | Sequence[str]
 _TOLERANCE = 1e-4  # of a relative difference that is rounding
-
-# Modules of exactly these types only contain other modules. torch.fx replaces the
-# parents of the layers that it keeps with nn.Module.
-_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Module)
 
 
 @dataclass(frozen=True)
@@ -55,8 +42,7 @@ class SplitBackbone:
     tail : torch.nn.Module
         A copy of the remaining part in evaluation mode. Its input is the output of the
         trunk, or the images if there is no trunk. Frozen parameters do not require
-        gradients. Batch norms and dropouts remain layers, so that batch norms can stay
-        in evaluation mode during training of the tail.
+        gradients. Modules after the cut remain modules, whose code follows their mode.
     fingerprint_suffix : str
         Identifier of the cut. The fingerprint of the network and this suffix together
         identify the outputs of the trunk. Empty if the trunk is the whole network.
@@ -72,104 +58,18 @@ class SplitBackbone:
     frozen: tuple[str, ...]
 
 
-def parameter_blocks(module: nn.Module) -> list[str]:
-    """List the blocks of a network in order, each by the name of its first part.
-
-    A block is the repeated unit of the network, e.g. a residual block, a dense block
-    or a transformer layer. It includes the single layers after it, such as a final norm
-    or a convolution before the pooling. The layers before the first block count as one
-    block. In a network without repeated units, every layer with a weight is a block,
-    together with the norm after it.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The network. Its submodules are used in the order of their registration, which
-        is the order of computation in all common networks.
-
-    Returns
-    -------
-    list of str
-        Names of submodules or parameters, from first to last.
-
-    Examples
-    --------
-    >>> from skfusion.image.networks.backbones import build_backbone
-    >>> from skfusion.image.networks.freezing import parameter_blocks
-    >>> parameter_blocks(build_backbone("resnet18", weights=None).module)[-3:]
-    ['layer3.1', 'layer4.0', 'layer4.1']
-    """
-    return list(parameter_groups(module))
-
-
-def trainable_names(module: nn.Module, trainable: Trainable) -> set[str]:
-    """Resolve `trainable` to the names of the trainable parameters.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The network.
-    trainable : {"head", "last_block", "all"}, int or list of str
-        ``"head"``: no parameter of the network, only the head after it. An int: the
-        number of last blocks of `parameter_blocks`, 1 for ``"last_block"``. A list:
-        the parameters with one of these names or in one of these submodules.
-
-    Returns
-    -------
-    set of str
-        Names as in ``module.named_parameters()``.
-
-    Raises
-    ------
-    ValueError
-        If a name matches no parameter, or if there are fewer blocks. The message lists
-        the valid names.
-    TypeError
-        If `trainable` has another type.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> from skfusion.image.networks.freezing import trainable_names
-    >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    >>> sorted(trainable_names(net, "last_block"))
-    ['2.bias', '2.weight']
-    """
-    if isinstance(trainable, str):
-        if trainable == "head":
-            return set()
-        if trainable == "all":
-            return {name for name, _ in module.named_parameters()}
-        if trainable == "last_block":
-            return _last_blocks(module, 1)
-        raise ValueError(
-            f"trainable={trainable!r} is unknown. Expected 'head', 'last_block', "
-            "'all', a number of blocks, or a list of names of layers (a list even for "
-            f"one name). Blocks: {', '.join(parameter_blocks(module))}."
-        )
-    given: Any = trainable  # may have another type than declared
-    if issubclass(type(given), numbers.Integral) and type(given) is not bool:
-        return _last_blocks(module, int(given))
-    if isinstance(trainable, Iterable):
-        return _named(module, list(trainable))
-    raise TypeError(
-        "trainable must be 'head', 'last_block', 'all', a number of blocks or a list "
-        f"of names of layers, got {type(trainable).__name__}."
-    )
-
-
 def split_backbone(
     module: nn.Module, trainable: Trainable, images: Tensor | None = None
 ) -> SplitBackbone:
     """Split a network at the last point before its first trainable parameter.
 
     The network is traced (`torch.fx`) in evaluation mode, and cut where a single
-    tensor passes from the frozen part to the rest. Stochastic depth and dropout that
-    are applied as functions instead of layers therefore stay in evaluation mode in a
-    tail after a trunk.
+    tensor passes from the frozen part to the rest. The modules after the cut are not
+    traced, so that their dropout and stochastic depth follow the mode of the tail.
 
-    A network that cannot be traced, or whose parts give another output than the whole,
-    is not cut: its tail is the whole network. The latter is a warning.
+    A network is not cut if it cannot be traced, if its parts give another output than
+    the whole, or if code of a module that contains the cut depends on the mode after
+    the cut. Its tail is then the whole network. The second case is a warning.
 
     Parameters
     ----------
@@ -196,7 +96,7 @@ def split_backbone(
     --------
     >>> import torch
     >>> from skfusion.image.networks.backbones import build_backbone
-    >>> from skfusion.image.networks.freezing import split_backbone
+    >>> from skfusion.image.networks.freezing.cut import split_backbone
     >>> net = build_backbone(input_size=64).module
     >>> split = split_backbone(net, "last_block")
     >>> images = torch.rand(2, 3, 64, 64)
@@ -265,103 +165,11 @@ def _in_evaluation(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module).eval() if is_training else module
 
 
-def parameter_groups(module: nn.Module) -> dict[str, list[str]]:
-    """Group the names of all parameters by block.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        As in `parameter_blocks`.
-
-    Returns
-    -------
-    dict of str to list of str
-        Names of the parameters of each block, from first to last.
-
-    Examples
-    --------
-    >>> from torch import nn
-    >>> from skfusion.image.networks.freezing import parameter_groups
-    >>> parameter_groups(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)))
-    {'0': ['0.weight', '0.bias'], '1': ['1.weight', '1.bias']}
-    """
-    units = list(_units(module, "", is_outer=True))
-    # A block has at least two weights, unless the network is a chain of single layers.
-    least = 2 if any(_n_weights(part) > 1 for _, part in units) else 1
-    groups: dict[str, list[str]] = {}
-    for name, part in units:
-        if not groups or _n_weights(part) >= least:
-            groups[name] = []
-        block = groups[next(reversed(groups))]
-        if isinstance(part, nn.Parameter):
-            block.append(name)
-        else:
-            block.extend(f"{name}.{key}" for key, _ in part.named_parameters())
-    return groups
-
-
-def _units(
-    module: nn.Module, prefix: str, *, is_outer: bool
-) -> Iterator[tuple[str, Any]]:
-    """Iterate over the units of blocks: modules and parameters outside of modules."""
-    for name, parameter in module.named_parameters(recurse=False):
-        yield prefix + name, parameter
-    children = [
-        (name, part)
-        for name, part in module.named_children()
-        if next(part.parameters(), None) is not None
-    ]
-    composites = [part for _, part in children if _n_weights(part) > 1]
-    for name, part in children:
-        # A module with nearly all weights of the network is a wrapper, not a block.
-        is_wrapper = is_outer and len(composites) == 1 and part is composites[0]
-        if type(part) in _CONTAINERS or is_wrapper:
-            yield from _units(part, f"{prefix}{name}.", is_outer=is_wrapper)
-        else:
-            yield prefix + name, part
-
-
-def _n_weights(part: Any) -> int:
-    """Count the parameters with more than one number per channel."""
-    tensors = [part] if isinstance(part, nn.Parameter) else part.parameters()
-    return sum(tensor.ndim > 1 for tensor in tensors)
-
-
-def _last_blocks(module: nn.Module, n_blocks: int) -> set[str]:
-    groups = parameter_groups(module)
-    if not 0 <= n_blocks <= len(groups):
-        raise ValueError(
-            f"trainable={n_blocks}: the network has {len(groups)} blocks. Expected a "
-            f"number from 0 to {len(groups)}. Blocks: {', '.join(groups)}."
-        )
-    chosen = list(groups.values())[len(groups) - n_blocks :]
-    return {name for block in chosen for name in block}
-
-
-def _named(module: nn.Module, prefixes: list[Any]) -> set[str]:
-    names = [name for name, _ in module.named_parameters()]
-    found: set[str] = set()
-    for prefix in prefixes:
-        if not isinstance(prefix, str):
-            raise TypeError(
-                f"trainable must list names of layers, got {type(prefix).__name__}."
-            )
-        matches = {n for n in names if n == prefix or n.startswith(f"{prefix}.")}
-        if not matches:
-            near = examples_of(names, prefix, n=3)
-            raise ValueError(
-                f"trainable: no parameter has the name {prefix!r} or is part of it. "
-                f"The network has {len(names)} parameters, e.g. {near}, in the blocks "
-                f"{', '.join(parameter_blocks(module))}."
-            )
-        found |= matches
-    return found
-
-
 def _find_cut(module: nn.Module, names: set[str]) -> fx.Node | None:
     """Find the last node before training whose value is the only input of the rest."""
     try:
-        nodes = list(trace(module).nodes)
+        tracer = OwnThreadTracer()
+        cut = _cut_of(trace(module, tracer), module, names)
     except Exception as error:
         # Training without a trunk has the same result but is slower.
         logger.info(
@@ -370,6 +178,69 @@ def _find_cut(module: nn.Module, names: set[str]) -> fx.Node | None:
             error,
         )
         return None
+    if cut is None:
+        return None
+    position = list(cut.graph.nodes).index(cut)
+    first_calls: dict[nn.Module, int] = {}
+    for part, before, _ in tracer.calls:
+        first_calls.setdefault(part, before)
+    whole = [part for part, first in first_calls.items() if first > position]
+    cut = _cut_with_whole_modules(module, names, whole) or cut
+    if _depends_on_mode(cut, module, names, whole):
+        logger.info(
+            "%s asks for its mode after the cut, so its frozen part is computed in "
+            "every epoch.",
+            type(module).__name__,
+        )
+        return None
+    return cut
+
+
+def _cut_with_whole_modules(
+    module: nn.Module, names: set[str], whole: Sequence[nn.Module]
+) -> fx.Node | None:
+    """Find the cut again in a graph in which the modules after it are calls."""
+    try:
+        return _cut_of(trace(module, OwnThreadTracer(whole)), module, names)
+    except Exception:  # other code uses more of a result than a tensor has
+        return None
+
+
+def _depends_on_mode(
+    cut: fx.Node, module: nn.Module, names: set[str], whole: Sequence[nn.Module]
+) -> bool:
+    """Return whether the graph after the cut is another one in training mode."""
+    module.train()
+    try:
+        graph = trace(module, OwnThreadTracer(whole))
+        training = _cut_of(graph, module, names)
+    except Exception:  # traced code can raise any exception
+        return True
+    finally:
+        module.eval()
+    (output,) = next(iter(reversed(graph.nodes))).args
+    if not isinstance(output, fx.Node):
+        return False  # additional outputs in training, e.g. for auxiliary losses
+    if training is None:
+        return True
+    return _signature(_graph_after(cut)) != _signature(_graph_after(training))
+
+
+def _signature(graph: fx.Graph) -> list[tuple[str, str, str]]:
+    """Return the operations of a graph without the names of its nodes."""
+    number = {node: i for i, node in enumerate(graph.nodes)}
+    operations = []
+    for node in graph.nodes:
+        target = "" if node.op in ("placeholder", "output") else str(node.target)
+        # Each trace gives its own name to a constant.
+        target = "constant" if target.startswith("_tensor_constant") else target
+        arguments = fx.map_arg((node.args, node.kwargs), lambda part: number[part])
+        operations.append((node.op, target, repr(arguments)))
+    return operations
+
+
+def _cut_of(graph: fx.Graph, module: nn.Module, names: set[str]) -> fx.Node | None:
+    nodes = list(graph.nodes)
     wanted = {id(p) for name, p in module.named_parameters() if name in names}
     position = {node: i for i, node in enumerate(nodes)}
     best, last_needed, has_parameters = None, -1, False

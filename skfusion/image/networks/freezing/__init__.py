@@ -1,0 +1,1 @@
+"""Trained and frozen parts of networks."""
