@@ -18,13 +18,17 @@ import scipy.sparse
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 
-from skfusion._modality_warnings import joined_warnings, of_modality, run_parallel
-from skfusion.modality import Modality, presence_mask
-from skfusion.pipelines import (
+from skfusion._fitting.modality_warnings import (
+    joined_warnings,
+    of_modality,
+    run_parallel,
+)
+from skfusion._fitting.pipelines import (
     fit_transform_steps,
     scatter_rows,
     transform_steps,
 )
+from skfusion.modality import Modality, presence_mask
 
 __all__ = [
     "Blocks",

@@ -12,6 +12,7 @@ import pandas as pd
 import scipy.sparse
 from sklearn.utils.validation import column_or_1d
 
+from skfusion._fitting.pipelines import looks_up_by
 from skfusion._image_cells.recognition import inspect_cells
 from skfusion._validation import (
     check_unique_labels,
@@ -19,7 +20,6 @@ from skfusion._validation import (
     refuse_unknown_table,
 )
 from skfusion.modality import Modality, find_column_roles, one_label
-from skfusion.pipelines import looks_up_by
 
 __all__ = [
     "TrainingData",

@@ -7,15 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import (
-    GroupKFold,
-    KFold,
-    StratifiedGroupKFold,
-    StratifiedKFold,
-    check_cv,
-)
+from sklearn.model_selection import check_cv
 
-from skfusion.patient_folds import seeded_splitter
+from skfusion._fitting.patient_folds import kind_of_folds, seeded_splitter
 
 __all__ = ["Fold", "inner_folds", "outer_folds", "validation_rows"]
 
@@ -262,14 +256,9 @@ def _resolve_cv(
 
 
 def _splitter(n_splits: int, grouped: bool, stratified: bool, seed: int) -> Any:
-    kinds = {
-        (True, True): StratifiedGroupKFold,
-        (True, False): GroupKFold,
-        (False, True): StratifiedKFold,
-        (False, False): KFold,
-    }
-    kind = kinds[grouped, stratified]
-    return kind(n_splits=n_splits, shuffle=True, random_state=seed)
+    return kind_of_folds(grouped, stratified)(
+        n_splits=n_splits, shuffle=True, random_state=seed
+    )
 
 
 def _split(

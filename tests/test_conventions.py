@@ -51,7 +51,7 @@ DIFFERENT = {
         # the range of a parameter
         (r"if not -?[\d.]+ <=? [\w.]+ <=? (-?[\d.]+|np\.inf):", set()),
         (r"from tqdm import", {"_progress.py"}),
-        (r"import \([^)]*StratifiedGroupKFold", {"splits.py"}),
+        (r"import \([^)]*StratifiedGroupKFold", {"_fitting/patient_folds.py"}),
         (r"\.addHandler\(|\.setLevel\(|basicConfig\(", set()),
         (r"is_available\(\) else", {"image/networks/inference.py"}),
     ],

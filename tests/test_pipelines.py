@@ -13,9 +13,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skfusion import EarlyFusionClassifier
+from skfusion._fitting.pipelines import fit_transform_steps, take_rows, transform_steps
 from skfusion.blocks import ModalityBlocks
 from skfusion.modality import Modality
-from skfusion.pipelines import fit_transform_steps, take_rows, transform_steps
 
 
 class Witness(TransformerMixin, BaseEstimator):

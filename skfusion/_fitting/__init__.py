@@ -1,1 +1,1 @@
-"""State of estimators during `fit`, and columns that are used as they are."""
+"""Fits of estimators: steps, weights and patients, state, and warnings by modality."""

@@ -18,6 +18,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
+from skfusion._fitting.pipelines import is_passthrough
 from skfusion._progress import progress
 from skfusion._validation import check_number, check_option
 from skfusion.blocks import located_errors
@@ -26,7 +27,6 @@ from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.naming import stores_of
 from skfusion.ehr.point_in_time.vocabulary import is_outcome
 from skfusion.modality import Modality, check_modalities, presence_mask
-from skfusion.pipelines import is_passthrough
 
 __all__ = ["CHANGES", "LeakageAudit", "LeakageReport", "changed", "rows_as_subjects"]
 

@@ -9,8 +9,8 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
+from skfusion._fitting.pipelines import is_passthrough
 from skfusion.ehr.windows.event_windows import EventWindows
-from skfusion.pipelines import is_passthrough
 
 __all__ = ["prepare_modalities", "windows_grid"]
 

@@ -20,6 +20,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skfusion._fitting.pipelines import looks_up_by
 from skfusion._validation import check_option, check_weights, did_you_mean
 from skfusion.cohort import (
     TrainingData,
@@ -40,7 +41,6 @@ from skfusion.modality import (
     missing_column_message,
     presence_mask,
 )
-from skfusion.pipelines import looks_up_by
 
 __all__ = ["ModalityParameters"]
 

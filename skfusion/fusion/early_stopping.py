@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import has_fit_parameter
 
+from skfusion._fitting.metadata import library_of_trees, takes_validation_rows
 from skfusion._validation import check_number
 from skfusion.fusion.estimator_kinds import estimators_inside, last_step
-from skfusion.metadata import library_of_trees, takes_validation_rows
 from skfusion.splits import validation_rows
 
 __all__ = [

@@ -22,6 +22,28 @@ from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._dependencies import require
+from skfusion._fitting.metadata import (
+    candidate_lists,
+    fit_with_metadata,
+    nested_estimators,
+    weightless_learners,
+)
+from skfusion._fitting.patient_folds import (
+    needs_seed,
+    patient_splitter,
+    seeded_splitter,
+)
+from skfusion._fitting.pipelines import (
+    fit_transform_steps,
+    has_no_features,
+    is_passthrough,
+    is_sampler,
+    resample,
+    take_rows,
+    transform_steps,
+    unreadable_rows,
+    warn_of_modality,
+)
 from skfusion.blocks import as_numbers, check_finite_block
 from skfusion.fusion.early_stopping import (
     EarlyStopping,
@@ -33,25 +55,7 @@ from skfusion.fusion.early_stopping import (
 from skfusion.fusion.estimator_kinds import has_method, last_step
 from skfusion.fusion.survival import SurvivalTimes, XGBoostSurvival
 from skfusion.fusion.targets import Numbers, Target, classifier_target
-from skfusion.metadata import (
-    candidate_lists,
-    fit_with_metadata,
-    nested_estimators,
-    weightless_learners,
-)
 from skfusion.modality import Modality
-from skfusion.patient_folds import needs_seed, patient_splitter, seeded_splitter
-from skfusion.pipelines import (
-    fit_transform_steps,
-    has_no_features,
-    is_passthrough,
-    is_sampler,
-    resample,
-    take_rows,
-    transform_steps,
-    unreadable_rows,
-    warn_of_modality,
-)
 
 __all__ = [
     "BlockScaler",

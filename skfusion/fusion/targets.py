@@ -22,6 +22,7 @@ from sklearn.utils import Tags, assert_all_finite, get_tags
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d
 
+from skfusion._fitting.pipelines import warn_of_modality
 from skfusion._validation import first_unhashable
 from skfusion.fusion.early_stopping import check_stopping
 from skfusion.fusion.estimator_kinds import (
@@ -31,7 +32,6 @@ from skfusion.fusion.estimator_kinds import (
     reads_labels,
 )
 from skfusion.fusion.per_output import ClassifierPerLabel, RegressorPerNumber
-from skfusion.pipelines import warn_of_modality
 
 __all__ = [
     "Classes",

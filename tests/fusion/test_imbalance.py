@@ -30,8 +30,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from skfusion import EarlyFusionClassifier, LateFusionClassifier
+from skfusion._fitting.pipelines import take_rows
 from skfusion.datasets import make_multimodal_cohort
-from skfusion.pipelines import take_rows
 
 
 class Recorder(BaseEstimator):

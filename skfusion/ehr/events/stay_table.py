@@ -122,8 +122,8 @@ def _words(
     unknown = column.notna() & ~column.isin(allowed)
     if unknown.any():
         raise ValueError(
-            f"{owner}: {name} of stays must be one of {allowed} or null, got "
-            f"{int(unknown.sum())} of {len(column)} other cells. Map them to these "
+            f"{owner}: {name} of stays has {int(unknown.sum())} of {len(column)} cells "
+            f"other than {', '.join(map(repr, allowed))} or null. Map them to these "
             f"words, and keep yours in 'source_{name.partition('d_')[0]}'."
         )
     return column.infer_objects()

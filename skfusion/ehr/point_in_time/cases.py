@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
 from skfusion._durations import as_microseconds
+from skfusion._fitting.pipelines import warn_of_modality
 from skfusion._validation import (
     check_number,
     check_option,
@@ -22,7 +23,6 @@ from skfusion._validation import (
 )
 from skfusion.ehr.events.columns import as_ids
 from skfusion.ehr.events.store import EventStore
-from skfusion.pipelines import warn_of_modality
 
 __all__ = [
     "EventTransformer",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from skfusion._fitting.pipelines import warn_of_modality
 from skfusion.ehr.events.columns import NO_TIME
 from skfusion.ehr.events.reader import EventFiles
 from skfusion.ehr.events.store import EventStore
@@ -20,7 +21,6 @@ from skfusion.ehr.point_in_time.visibility import (
     row_chunks,
     visible_events,
 )
-from skfusion.pipelines import warn_of_modality
 
 __all__ = [
     "chosen_codes",

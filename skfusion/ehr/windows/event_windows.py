@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skfusion._fitting.pipelines import warn_of_modality
 from skfusion._fitting.state import undone_on_failure
 from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.events.transforms import unmatched_prefixes
@@ -31,7 +32,6 @@ from skfusion.ehr.windows.engines import ENGINES
 from skfusion.ehr.windows.output import DenseOutput, SparseOutput, warn_of_size
 from skfusion.ehr.windows.plan import FeaturePlan
 from skfusion.ehr.windows.prepared import Preparation, PreparedWindows
-from skfusion.pipelines import warn_of_modality
 
 __all__ = ["EventWindows"]
 

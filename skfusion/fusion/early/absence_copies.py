@@ -14,10 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from skfusion._fitting.metadata import (
+    holds_rows_out,
+    nested_estimators,
+    supports_weights,
+)
 from skfusion._validation import check_number
 from skfusion.cohort import TrainingData
 from skfusion.fusion.inner_estimators import accepts_nan
-from skfusion.metadata import holds_rows_out, nested_estimators, supports_weights
 
 __all__ = [
     "add_absence_copies",

@@ -16,8 +16,9 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skfusion._fitting.modality_warnings import run_parallel
+from skfusion._fitting.pipelines import count_rows, take_rows
 from skfusion._fitting.state import undone_on_failure
-from skfusion._modality_warnings import run_parallel
 from skfusion._validation import check_option, check_weights
 from skfusion.cohort import check_groups
 from skfusion.fusion.early_stopping import EarlyStopping
@@ -29,7 +30,6 @@ from skfusion.fusion.inner_estimators import (
     target_for,
 )
 from skfusion.fusion.targets import Classes, Labels, Target
-from skfusion.pipelines import count_rows, take_rows
 from skfusion.splits import inner_folds
 
 __all__ = ["ModelFeatures"]

@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from skfusion._fitting.pipelines import joined_warnings
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number
 from skfusion.blocks import check_finite_block, located_errors
@@ -50,7 +51,6 @@ from skfusion.fusion.torch_runtime import (
 )
 from skfusion.image.networks.backbones import Backbone
 from skfusion.image.networks.inference import resolve_device
-from skfusion.pipelines import joined_warnings
 from skfusion.splits import validation_rows
 
 __all__ = ["BaseJointFusion"]

@@ -19,6 +19,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
+from skfusion._fitting.pipelines import of_modality, transform_steps, warn_of_modality
 from skfusion.blocks import ModalityBlocks, located_errors, weighted_means
 from skfusion.fusion.joint.data import NetInputs, PixelRows
 from skfusion.fusion.joint.encoders import TorchEncoder
@@ -33,7 +34,6 @@ from skfusion.image.networks.freezing.untrained import (
     trained_elsewhere,
 )
 from skfusion.modality import Modality, presence_mask
-from skfusion.pipelines import of_modality, transform_steps, warn_of_modality
 
 __all__ = ["BlockInput", "ImageInput", "ModuleInput", "augmented", "make_input"]
 

@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from skfusion._modality_warnings import joined_warnings, run_parallel
+from skfusion._fitting.modality_warnings import joined_warnings, run_parallel
 from skfusion.blocks import located_errors
 from skfusion.cohort import TrainingData
 from skfusion.fusion.early_stopping import EarlyStopping

@@ -16,6 +16,13 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from skfusion._dependencies import require
+from skfusion._fitting.pipelines import (
+    is_passthrough,
+    is_sampler,
+    scatter_rows,
+    transform_steps,
+    unreadable_rows,
+)
 from skfusion._validation import check_option
 from skfusion.ehr.events.labels import readable_names
 from skfusion.ehr.naming import find_labels
@@ -29,13 +36,6 @@ from skfusion.inspection.features.closed_form import (
 )
 from skfusion.inspection.features.sampling import explain_columns
 from skfusion.inspection.models import rows_with_modality, unwrap_estimator
-from skfusion.pipelines import (
-    is_passthrough,
-    is_sampler,
-    scatter_rows,
-    transform_steps,
-    unreadable_rows,
-)
 
 __all__ = ["explain_features"]
 

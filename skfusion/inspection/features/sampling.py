@@ -16,11 +16,11 @@ from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
 from skfusion._dependencies import require
+from skfusion._fitting.pipelines import scatter_rows
 from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.late.base import BaseLateFusion
 from skfusion.inspection.models import class_margins, log_odds, rows_with_modality
 from skfusion.inspection.shapley import exact_plan, sampled_plan
-from skfusion.pipelines import scatter_rows
 
 __all__ = ["explain_columns", "mix_rows"]
 

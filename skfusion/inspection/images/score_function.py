@@ -20,6 +20,7 @@ from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from torch import Tensor, nn
 
+from skfusion._fitting.pipelines import transform_steps
 from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.early.base import BaseEarlyFusion
 from skfusion.fusion.joint.base import BaseJointFusion
@@ -34,7 +35,6 @@ from skfusion.inspection.models import (
     rows_with_modality,
     unwrap_estimator,
 )
-from skfusion.pipelines import transform_steps
 
 __all__ = ["ImageScores", "image_scores"]
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfusion._fitting.pipelines import take_rows
 from skfusion._validation import check_option
 from skfusion.cohort import (
     as_pandas,
@@ -26,7 +27,6 @@ from skfusion.cohort import (
 )
 from skfusion.inspection.models import OWNER, FusionModel, Parts, TableModel, find_model
 from skfusion.inspection.shapley import CoalitionPlan, exact_plan, sampled_plan
-from skfusion.pipelines import take_rows
 
 __all__ = [
     "Cases",

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, clone
 
-from skfusion._modality_warnings import run_parallel
+from skfusion._fitting.modality_warnings import run_parallel
+from skfusion._fitting.pipelines import take_rows
 from skfusion.evaluation.statistics.resampling import corrected_resampled_interval
 from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.inner_estimators import fit_learner
@@ -22,7 +23,6 @@ from skfusion.inspection.modalities.results import ModalityScores, make_scores
 from skfusion.inspection.modalities.scoring import Scoring, ask_for
 from skfusion.inspection.models import OWNER, FusionModel, TableModel
 from skfusion.inspection.shapley import CoalitionPlan
-from skfusion.pipelines import take_rows
 from skfusion.splits import Fold, inner_folds
 
 __all__ = ["FitsFailedError", "refit_scores", "with_modalities"]

@@ -186,10 +186,13 @@ BAD = {
         {"start": times("2024-05-01", "2024-05-01", None)},
         "1 of 3 stays with no start",
     ),
-    "kind": ({"kind": ["ward", "icu", "icu"]}, "kind of stays must be one of .*1 of 3"),
+    "kind": (
+        {"kind": ["ward", "icu", "icu"]},
+        "kind of stays has 1 of 3 cells other than 'hospital'",
+    ),
     "destination": (
         {"discharged_to": ["HOME", "home", None]},
-        "discharged_to of stays must be one of .*got 1 of 3 other.*source_discharge",
+        "discharged_to of stays has 1 of 3 cells other than .*source_discharge",
     ),
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from contextvars import ContextVar
 from typing import Any
 
-from skfusion.pipelines import warn_of_modality
+from skfusion._fitting.pipelines import warn_of_modality
 
 __all__ = ["frozen_note", "obeys_owner", "trained_elsewhere", "warn_untrained"]
 

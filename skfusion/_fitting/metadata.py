@@ -36,8 +36,8 @@ from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
-from skfusion._modality_warnings import warn_of_modality
-from skfusion.patient_folds import (
+from skfusion._fitting.modality_warnings import warn_of_modality
+from skfusion._fitting.patient_folds import (
     PatientFolds,
     RoutedFolds,
     count_repeated,
@@ -114,7 +114,7 @@ def nested_estimators(estimator: Any) -> Iterator[Part]:
     --------
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.model_selection import GridSearchCV
-    >>> from skfusion.metadata import nested_estimators
+    >>> from skfusion._fitting.metadata import nested_estimators
     >>> search = GridSearchCV(LogisticRegression(), {"C": [1.0]})
     >>> [type(part.estimator).__name__ for part in nested_estimators(search)]
     ['GridSearchCV', 'LogisticRegression']
@@ -168,7 +168,7 @@ def candidate_lists(search: Any) -> list[tuple[dict[str, Any], str]]:
     --------
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.model_selection import GridSearchCV
-    >>> from skfusion.metadata import candidate_lists
+    >>> from skfusion._fitting.metadata import candidate_lists
     >>> candidate_lists(GridSearchCV(LogisticRegression(), {"C": [1.0, 2.0]}))
     [({'C': [1.0, 2.0]}, 'C')]
     """
@@ -214,7 +214,7 @@ def holds_rows_out(estimator: Any, n_rows: int | None = None) -> str | None:
     Examples
     --------
     >>> from sklearn.ensemble import RandomForestClassifier
-    >>> from skfusion.metadata import holds_rows_out
+    >>> from skfusion._fitting.metadata import holds_rows_out
     >>> holds_rows_out(RandomForestClassifier(oob_score=True))
     'oob_score=True'
     >>> holds_rows_out(RandomForestClassifier())
@@ -255,7 +255,7 @@ def takes_validation_rows(estimator: Any) -> bool:
     Examples
     --------
     >>> from sklearn.linear_model import LogisticRegression
-    >>> from skfusion.metadata import takes_validation_rows
+    >>> from skfusion._fitting.metadata import takes_validation_rows
     >>> takes_validation_rows(LogisticRegression())
     False
     """
@@ -312,7 +312,7 @@ def weightless_learners(estimator: Any) -> list[str]:
     >>> from sklearn.ensemble import VotingClassifier
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.neighbors import KNeighborsClassifier
-    >>> from skfusion.metadata import weightless_learners
+    >>> from skfusion._fitting.metadata import weightless_learners
     >>> weightless_learners(VotingClassifier([("a", LogisticRegression())]))
     []
     >>> weightless_learners(VotingClassifier([("a", KNeighborsClassifier())]))
@@ -373,7 +373,7 @@ def fit_with_metadata(
     >>> import numpy as np
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.model_selection import GridSearchCV
-    >>> from skfusion.metadata import fit_with_metadata
+    >>> from skfusion._fitting.metadata import fit_with_metadata
     >>> X, y, groups = np.zeros((12, 1)), np.tile([0, 1], 6), np.repeat(range(3), 4)
     >>> search = GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=3)
     >>> fitted = fit_with_metadata(search, X, y, {"groups": groups})

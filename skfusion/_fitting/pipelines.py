@@ -15,12 +15,12 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_memory
 
-from skfusion._modality_warnings import (
+from skfusion._fitting.metadata import fit_with_metadata, is_sampler
+from skfusion._fitting.modality_warnings import (
     joined_warnings,
     of_modality,
     warn_of_modality,
 )
-from skfusion.metadata import fit_with_metadata, is_sampler
 
 __all__ = [
     "count_rows",
@@ -79,7 +79,7 @@ def fit_transform_steps(
     >>> from sklearn.decomposition import PCA
     >>> from sklearn.pipeline import make_pipeline
     >>> from sklearn.preprocessing import StandardScaler
-    >>> from skfusion.pipelines import fit_transform_steps
+    >>> from skfusion._fitting.pipelines import fit_transform_steps
     >>> X = np.array([[0.0, 1.0], [2.0, 5.0], [np.nan, np.nan]])
     >>> steps = make_pipeline(StandardScaler(), PCA(1))
     >>> np.abs(fit_transform_steps(steps, X, None, {})).round(3).ravel()
@@ -212,7 +212,7 @@ def resample(
     --------
     >>> import numpy as np
     >>> from imblearn.under_sampling import RandomUnderSampler
-    >>> from skfusion.pipelines import resample
+    >>> from skfusion._fitting.pipelines import resample
     >>> X, y = np.arange(5.0)[:, None], np.array([0, 0, 0, 1, 1])
     >>> sampler = RandomUnderSampler(random_state=0)
     >>> X, y, rest = resample(sampler, X, y, {"groups": np.array(list("aabcc"))})

@@ -68,7 +68,7 @@ def run_parallel(
 
     Examples
     --------
-    >>> from skfusion._modality_warnings import run_parallel
+    >>> from skfusion._fitting.modality_warnings import run_parallel
     >>> run_parallel(pow, [(2, 3), (3, 2)], n_jobs=None)
     [8, 9]
     """

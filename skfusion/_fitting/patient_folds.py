@@ -31,6 +31,7 @@ __all__ = [
     "count_shared_patients",
     "folds_of_patients",
     "is_grouped",
+    "kind_of_folds",
     "needs_seed",
     "patient_splitter",
     "seeded_splitter",
@@ -64,7 +65,7 @@ class PatientFolds(BaseCrossValidator):
     Examples
     --------
     >>> import numpy as np
-    >>> from skfusion.patient_folds import PatientFolds
+    >>> from skfusion._fitting.patient_folds import PatientFolds
     >>> X, y, groups = np.zeros((6, 1)), np.tile([0, 1], 3), np.array(list("aabbcc"))
     >>> [groups[test].tolist() for _, test in PatientFolds(3).split(X, y, groups)]
     [['a', 'a'], ['b', 'b'], ['c', 'c']]
@@ -117,7 +118,6 @@ class PatientFolds(BaseCrossValidator):
             If there are fewer patients than folds.
         """
         stratified = self.stratify and _has_classes(y)
-        kind: Any
         if groups is None:
             if self.expects_groups:
                 warnings.warn(
@@ -127,7 +127,6 @@ class PatientFolds(BaseCrossValidator):
                     UserWarning,
                     stacklevel=2,
                 )
-            kind = StratifiedKFold if stratified else KFold
         else:
             n_patients = len(np.unique(np.asarray(groups)))
             if n_patients < self.n_splits:
@@ -136,11 +135,21 @@ class PatientFolds(BaseCrossValidator):
                     f"as many patients (groups), got {n_patients}. Use fewer folds, "
                     "or pass more data."
                 )
-            kind = StratifiedGroupKFold if stratified else GroupKFold
-        splitter = kind(
+        splitter = kind_of_folds(groups is not None, stratified)(
             self.n_splits, shuffle=self.shuffle, random_state=self.random_state
         )
         yield from splitter.split(X, y, groups)
+
+
+def kind_of_folds(grouped: bool, stratified: bool) -> Any:
+    """Return the splitter class of scikit-learn for a number of folds."""
+    kinds = {
+        (True, True): StratifiedGroupKFold,
+        (True, False): GroupKFold,
+        (False, True): StratifiedKFold,
+        (False, False): KFold,
+    }
+    return kinds[grouped, stratified]
 
 
 class GivenFolds(list[tuple[np.ndarray, np.ndarray]]):
@@ -195,7 +204,7 @@ def patient_splitter(estimator: Any) -> Any:
     Examples
     --------
     >>> from sklearn.linear_model import LassoCV
-    >>> from skfusion.patient_folds import patient_splitter
+    >>> from skfusion._fitting.patient_folds import patient_splitter
     >>> patient_splitter(LassoCV(cv=3)).n_splits
     3
     """
@@ -315,7 +324,7 @@ def seeded_splitter(cv: Any, seed: int) -> Any:
     Examples
     --------
     >>> from sklearn.model_selection import KFold
-    >>> from skfusion.patient_folds import seeded_splitter
+    >>> from skfusion._fitting.patient_folds import seeded_splitter
     >>> seeded_splitter(KFold(3, shuffle=True), 7)
     KFold(n_splits=3, random_state=7, shuffle=True)
     >>> seeded_splitter(KFold(3), 7)
