@@ -11,7 +11,13 @@ from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 
-__all__ = ["FileReadError", "cache_folder", "explain_missing", "open_file"]
+__all__ = [
+    "FileReadError",
+    "cache_folder",
+    "expanded_path",
+    "explain_missing",
+    "open_file",
+]
 
 
 def cache_folder() -> Path:
@@ -40,6 +46,30 @@ def cache_folder() -> Path:
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.path.abspath(os.path.expanduser(base))) / "skfusion"
+
+
+def expanded_path(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path, where ``~`` or ``~user`` begins a home directory.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        The path. ``./~user`` is the folder of this name, unlike in
+        `pathlib.Path.expanduser`, where ``./`` is lost. An unknown user is not
+        replaced.
+
+    Returns
+    -------
+    Path
+        Absolute, because pandas, pyarrow and others would expand it again.
+
+    Examples
+    --------
+    >>> from skfusion._paths import expanded_path
+    >>> expanded_path("./~/data").parent.name
+    '~'
+    """
+    return Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
 
 
 class FileReadError(ValueError):

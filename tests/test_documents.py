@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from skfusion import EventStore
+from skfusion.cli.main import _parser
+from skfusion.ehr.windows import PreparedWindows
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -40,6 +44,18 @@ def test_files_that_a_page_names_exist(page):
     ]
     assert named or page != "architecture.md"
     assert missing == []
+
+
+def test_security_page_names_what_exists():
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    methods = re.findall(r"`(Event\w+|Prepared\w+)\.(\w+)", text)
+    owners = {"EventStore": EventStore, "PreparedWindows": PreparedWindows}
+    assert methods
+    assert all(hasattr(owners[owner], name) for owner, name in methods)
+    commands = set(re.findall(r"`skfusion (\w+) (\w+)`", text))
+    assert commands
+    for command in commands:
+        assert _parser().parse_args(command).action == command[1]
 
 
 @pytest.mark.data  # it embeds a thousand images

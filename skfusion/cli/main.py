@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import sys
 import traceback
 import warnings
@@ -289,8 +288,12 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 def _cache(arguments: argparse.Namespace) -> None:
     from skfusion.store.embedding_store import EmbeddingStore, default_store_path
+    from skfusion.store.working_folders import remove_abandoned_temporary
 
     path = Path(arguments.path or default_store_path())
+    n_abandoned = remove_abandoned_temporary()
+    if n_abandoned:
+        print(f"{n_abandoned} temporary folders of killed processes removed")
     removed = _event_cache(path, arguments.action) if path.is_dir() else []
     if arguments.path and not path.is_dir():
         raise FileNotFoundError(f"folder {arguments.path!r} does not exist")
@@ -322,25 +325,28 @@ def _cache(arguments: argparse.Namespace) -> None:
 
 def _event_cache(path: Path, action: str) -> list[str]:
     """Show or remove the events and event features below a cache folder."""
-    from skfusion.ehr.events.folders import (
-        cached_folders,
-        folder_size,
-        remove_abandoned,
-    )
+    from skfusion.ehr.events.folders import cached_folders, folder_size, take_away
+    from skfusion.store.working_folders import remove_abandoned
 
     lines = []
     for kind, what in (("events", "event stores"), ("windows", "prepared features")):
         remove_abandoned(path / kind)
-        folders = cached_folders(path / kind, unfinished=action == "info")
-        size = _megabytes(sum(map(folder_size, folders)))
+        folders, unfinished = cached_folders(path / kind)
+        size = _megabytes(sum(map(folder_size, folders + unfinished)))
+        being_written = f", {len(unfinished)} being written" * bool(unfinished)
         if action == "clear":
+            size = _megabytes(sum(map(folder_size, folders)))
             for folder in folders:
-                shutil.rmtree(folder)
+                take_away(folder)
             if folders:
                 lines.append(f"{path / kind}: {len(folders)} {what} removed ({size})")
-        elif action == "info" or folders:
+            if unfinished:
+                lines.append(f"{path / kind}: {len(unfinished)} left, being written")
+        elif action == "info" or folders or unfinished:
             note = ", removed by 'skfusion cache clear' only" * (action == "prune")
-            lines.append(f"{kind + ':':<10} {len(folders)} {what}, {size}{note}")
+            lines.append(
+                f"{kind + ':':<10} {len(folders)} {what}{being_written}, {size}{note}"
+            )
     return lines
 
 

@@ -46,15 +46,16 @@ def read_cohort(path: str | os.PathLike[str]) -> pd.DataFrame:
     ...     read_cohort(table).shape
     (2, 2)
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"file {str(path)!r} does not exist")
+    # Absolute, because pandas would replace a folder named "~user".
+    place = Path(os.path.abspath(path))
+    if not place.is_file():
+        raise FileNotFoundError(f"file {os.fspath(path)!r} does not exist")
     try:
-        X = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
+        X = pd.read_csv(place, sep="\t" if place.suffix.lower() == ".tsv" else ",")
     except ValueError as error:  # includes parser and Unicode errors
-        raise ValueError(f"{path.name} cannot be read as a table: {error}") from error
+        raise ValueError(f"{place.name} cannot be read as a table: {error}") from error
     if len(X) == 0:
-        raise ValueError(f"{path.name} has a header but no rows")
+        raise ValueError(f"{place.name} has a header but no rows")
     return X
 
 

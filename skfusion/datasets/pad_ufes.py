@@ -201,7 +201,9 @@ def _read_table(
     # Answers are read as text, because columns contain True, False and UNK. Columns
     # without UNK must have the same type.
     text = [*_IDS, name_column, *words, "diagnostic"]
-    frame = pd.read_csv(path, dtype=dict.fromkeys(text, "str"))
+    # Absolute, because pandas would replace a folder named "~user".
+    place = os.path.abspath(path)
+    frame = pd.read_csv(place, dtype=dict.fromkeys(text, "str"))
     missing = [c for c in [*text, *numbers] if c not in frame]
     if missing:
         raise ValueError(

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.naming import stores_of
 from skfusion.ehr.point_in_time.vocabulary import is_outcome
 from skfusion.modality import Modality, check_modalities, presence_mask
+from skfusion.store.working_folders import temporary_folder
 
 __all__ = ["CHANGES", "LeakageAudit", "LeakageReport", "changed", "rows_as_subjects"]
 
@@ -428,7 +428,7 @@ class LeakageAudit:
         rows: list[tuple[str, int, int, list[Any]]] = []
         with (
             _warnings_once(),
-            TemporaryDirectory(prefix="skfusion-audit-") as folder,
+            temporary_folder() as folder,
             self._progress() as advance,
         ):
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from skfusion._paths import cache_folder, open_file
+from skfusion._paths import cache_folder, expanded_path, open_file
 from skfusion._validation import check_number
 from skfusion.store import tables
 from skfusion.store.sqlite_file import StoreWarning, shared_database
@@ -84,10 +84,10 @@ class EmbeddingStore:
         lease_seconds: float = 60.0,
         poll_seconds: float = 0.1,
     ) -> None:
-        folder = default_store_path() if path is None else Path(path)
+        folder = default_store_path() if path is None else expanded_path(path)
         if "\0" in str(folder):
             raise ValueError("EmbeddingStore: the path contains a null character.")
-        self.path = Path(os.path.abspath(folder.expanduser()))
+        self.path = folder
         self.lease_seconds = lease_seconds
         self.poll_seconds = poll_seconds
         self._database = shared_database(self.path)

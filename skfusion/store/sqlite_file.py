@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from skfusion.store.working_folders import make_private_folder
+
 __all__ = ["Database", "StoreWarning", "shared_database"]
 
 
@@ -152,7 +154,7 @@ class Database:
         return self._disk
 
     def _open(self) -> sqlite3.Connection:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(self.folder)
         _make_private(self.path)
         self._opened_file = _file_identity(self.path)
         connection = _connect(self.path)

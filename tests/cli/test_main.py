@@ -6,6 +6,7 @@ import contextlib
 import io
 import subprocess
 import sys
+import tempfile
 import warnings
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 import skfusion
 from skfusion import EventStore, EventWindows
 from skfusion.cli.main import _parser, main
+from skfusion.store import working_folders
 from skfusion.store.embedding_store import EmbeddingStore
 
 N_PATIENTS = 24
@@ -261,6 +263,28 @@ def test_cache_knows_events_and_their_features(tmp_path, monkeypatch, capsys):
     assert not any(
         b"Jane" in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()
     )
+
+
+def test_cache_removes_temporary_folders_of_killed_processes(
+    tmp_path, monkeypatch, capsys
+):
+    """They contain copies of the tables of patients."""
+    monkeypatch.setenv("SKFUSION_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with working_folders.temporary_folder() as mine:
+        code = (
+            "import os\n"
+            "from skfusion.store.working_folders import temporary_folder\n"
+            "with temporary_folder() as folder:\n"
+            "    (folder / 'person-0.csv').write_text('Jane')\n"
+            "    os._exit(0)"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
+        assert len(list(tmp_path.rglob("person-0.csv"))) == 1
+        assert main(["cache", "clear"]) == 0
+        assert "1 temporary folders of killed processes" in capsys.readouterr().out
+        assert [path for path in tmp_path.iterdir() if path.name != "cache"] == [mine]
 
 
 def test_cache_takes_the_default_store(tmp_path, monkeypatch, capsys):

@@ -21,6 +21,7 @@ __all__ = [
     "NO_TIME",
     "as_ids",
     "as_labels",
+    "as_microseconds_of",
     "as_pandas",
     "as_series",
     "as_values",
@@ -299,15 +300,46 @@ def _times(column: pd.Series, name: str) -> _Times:
         )
     zones = zones or _zones_of(column)
     if not zones:
-        naive = column.to_numpy("datetime64[us]").view(np.int64)
+        naive = as_microseconds_of(column, name, "EventStore")
         return _Times(naive, _clock(naive, naive, None), None)
     utc = column.dt.tz_convert("UTC").dt.tz_localize(None)
     zone = _only_zone(zones)
     wall = column.dt.tz_convert(zone).dt.tz_localize(None) if local is None else local
-    walls = wall.to_numpy("datetime64[us]").view(np.int64)
-    moments = utc.to_numpy("datetime64[us]").view(np.int64)
+    walls = as_microseconds_of(wall, name, "EventStore")
+    moments = as_microseconds_of(utc, name, "EventStore")
     days_of = zone if local is None else None
     return _Times(moments, _clock(walls, moments, days_of), zone)
+
+
+def as_microseconds_of(column: pd.Series, name: str, owner: str) -> np.ndarray:
+    """Return times without a time zone in microseconds since 1970.
+
+    Parameters
+    ----------
+    column : Series of datetime64 of shape (n,)
+        Times of any unit, NaT for unknown ones.
+    name, owner : str
+        Names of the column and of the class for messages.
+
+    Returns
+    -------
+    ndarray of int64 of shape (n,)
+
+    Raises
+    ------
+    ValueError
+        If a time does not fit into 64 bits, which numpy would wrap around.
+    """
+    times = column.to_numpy()
+    moments = times.astype("datetime64[us]")
+    wrapped = (moments.astype(times.dtype) != times) & ~np.isnat(times)
+    if times.dtype in ("datetime64[s]", "datetime64[ms]") and wrapped.any():
+        raise ValueError(
+            f"{owner}: got {wrapped.sum()} of {len(times)} times in {name!r} beyond "
+            "the range of microseconds (about 290,000 years). Correct them, or drop "
+            "these rows."
+        )
+    return moments.view(np.int64)
 
 
 def _clock(wall: np.ndarray, utc: np.ndarray, zone: str | None) -> np.ndarray:
@@ -392,6 +424,8 @@ def _values(frame: pd.DataFrame) -> np.ndarray:
     if "numeric_value" not in frame:
         return np.full(len(frame), np.nan, dtype=np.float32)
     column = frame["numeric_value"]
+    if column.dtype == object:
+        column = column.map(_quiet)
     if not pd.api.types.is_numeric_dtype(column) and column.notna().any():
         column = _decimals(column)
     if pd.api.types.is_complex_dtype(column):
@@ -418,7 +452,20 @@ def _decimals(column: pd.Series) -> pd.Series:
             "Rename it to text_value if it contains text such as '<0.1', and parse it "
             "with EventStore.read_text(parse_values)."
         )
-    return column.map(float, na_action="ignore").astype(np.float64)
+    return column.map(_as_float, na_action="ignore").astype(np.float64)
+
+
+def _quiet(cell: Any) -> Any:
+    """Return a cell, and NaN for a signalling NaN, which pandas cannot compare."""
+    return np.nan if isinstance(cell, decimal.Decimal) and cell.is_snan() else cell
+
+
+def _as_float(cell: Any) -> float:
+    """Return a number as a float, infinite if it is too large."""
+    try:
+        return float(cell)
+    except OverflowError:
+        return np.inf if cell > 0 else -np.inf
 
 
 def as_values(values: np.ndarray, owner: str) -> np.ndarray:

@@ -1,104 +1,56 @@
-"""Folders that are written aside, moved into place whole, and removed if abandoned."""
+"""Folders of events and features: moved into place whole, listed and measured."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import errno
 import os
+import re
 import shutil
-import socket
-import time
-import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from skfusion.store.working_folders import PREFIX, working_name
 
 __all__ = [
-    "DamagedFolderError",
     "cached_folders",
     "folder_size",
-    "new_working_folder",
-    "put_into_place",
-    "read_json",
-    "remove_abandoned",
+    "names_in",
+    "settle",
+    "take_away",
 ]
 
 
-PREFIX = ".writing-"
-# A folder of a process that is gone is kept for a while, because a clock may be wrong.
-GRACE = 600.0  # Seconds since the last change, if the process is known to be gone.
-LONGEST = 7 * 86_400.0  # Seconds, if nothing is known about the process.
+FINGERPRINT = re.compile(r"[0-9a-f]{32}")
+# Where folders, or files that are opened for reading, cannot be flushed.
+NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS)
+ATTEMPTS = 5  # Processes that write the same content at the same time.
 
 
-class DamagedFolderError(ValueError):
-    """A file of a folder that was written by skfusion cannot be parsed."""
-
-
-def new_working_folder(parent: Path) -> Path:
-    """Create a folder for unfinished files, and remove abandoned ones beside it.
-
-    Parameters
-    ----------
-    parent : Path
-        Parent folder. A missing folder is created for the user only.
-
-    Returns
-    -------
-    Path
-        The new folder. Its name contains the host and the process.
-    """
-    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    remove_abandoned(parent)
-    name = f"{PREFIX}{_host()}-{os.getpid()}-{uuid.uuid4().hex}"
-    folder = parent / name
-    folder.mkdir(mode=0o700)
-    return folder
-
-
-def remove_abandoned(parent: Path) -> int:
-    """Remove unfinished folders whose process is gone.
-
-    Parameters
-    ----------
-    parent : Path
-        Folder with the unfinished folders.
-
-    Returns
-    -------
-    int
-        Number of removed folders.
-    """
-    removed = 0
-    for folder in parent.glob(f"{PREFIX}*"):
-        if folder.is_symlink() or not folder.is_dir() or not _is_abandoned(folder):
-            continue
-        shutil.rmtree(folder, ignore_errors=True)
-        removed += not folder.exists()
-    return removed
-
-
-def cached_folders(parent: Path, *, unfinished: bool = False) -> list[Path]:
+def cached_folders(parent: Path) -> tuple[list[Path], list[Path]]:
     """Return the folders of events or features in a subfolder of the cache.
 
     Parameters
     ----------
     parent : Path
         Subfolder of the cache folder, which may not exist.
-    unfinished : bool, default=False
-        Whether to include folders that another process is writing.
 
     Returns
     -------
-    list of Path
+    finished : list of Path
+        Finished folders, including damaged ones.
+    unfinished : list of Path
+        Folders that another process is writing.
     """
-    if not parent.is_dir():
-        return []
-    return sorted(
-        folder
-        for folder in parent.iterdir()
-        if folder.is_dir()
-        and not folder.is_symlink()
-        and (unfinished if folder.name.startswith(PREFIX) else _is_ours(folder))
-    )
+    finished, unfinished = [], []
+    for name in sorted(names_in(parent)):
+        folder = parent / name
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        if name.startswith(PREFIX):
+            unfinished.append(folder)
+        elif FINGERPRINT.fullmatch(name) or _is_ours(folder):
+            finished.append(folder)
+    return finished, unfinished
 
 
 def _is_ours(folder: Path) -> bool:
@@ -107,59 +59,67 @@ def _is_ours(folder: Path) -> bool:
     return bool(has_manifest) and set(files.values()) <= {".json", ".bin", ".npy"}
 
 
-def put_into_place(folder: Path, target: Path) -> None:
-    """Flush the files of a folder to the disk and move it to an empty place.
+def names_in(folder: Path) -> set[str]:
+    """Return the names of the files in a folder, none for a missing folder.
+
+    A file that is no folder has its own name in it, which is that of no store.
+    """
+    try:
+        return set(os.listdir(folder))
+    except FileNotFoundError:
+        return set()
+    except NotADirectoryError:
+        return {folder.name, ""}
+
+
+def settle(work: Path, target: Path, is_there: Callable[[], bool]) -> None:
+    """Move finished files to a target folder, unless they are already there.
 
     Parameters
     ----------
-    folder : Path
-        Finished folder.
+    work : Path
+        Folder with the finished files.
     target : Path
-        Path that does not exist or is an empty folder.
-
-    Raises
-    ------
-    OSError
-        If `target` has any content, such as that of another process.
+        The target folder.
+    is_there : callable
+        Function that returns whether `target` has the same content, takes away a
+        damaged folder, and raises an error for any other content.
     """
-    for file in folder.iterdir():
-        _flush(file)
-    _flush(folder)
-    os.replace(folder, target)
+    is_flushed = False
+    for attempt in range(ATTEMPTS):
+        if is_there():
+            return
+        if not is_flushed:
+            # Only once, because a second attempt would hide an error of the disk.
+            _flush_all(work)
+            is_flushed = True
+        try:
+            os.replace(work, target)
+            break
+        except OSError:
+            # Another process may have written the same content in the meantime.
+            if attempt == ATTEMPTS - 1 or not work.exists():
+                raise
     _flush(target.parent)
 
 
-def read_json(path: Path, what: str) -> dict[str, Any]:
-    """Return the object in a JSON file of a folder.
+def _flush_all(folder: Path) -> None:
+    """Flush a folder of files to the disk, before it appears under its name."""
+    for file in folder.iterdir():
+        _flush(file)
+    _flush(folder)
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    what : str
-        Name of the class and the content for the message.
 
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    FileNotFoundError
-        If the file does not exist.
-    DamagedFolderError
-        If the file does not contain a JSON object.
-    """
+def take_away(folder: Path) -> None:
+    """Remove a folder, which is there whole for other processes or not at all."""
+    aside = folder.parent / working_name()
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        found = None
-    if not isinstance(found, dict):
-        raise DamagedFolderError(
-            f"{what}: got a damaged file {path.name} in {path.parent}, which is no "
-            "JSON object. Remove that folder and write it again."
-        )
-    return found
+        os.replace(folder, aside)
+    except FileNotFoundError:
+        return  # Another process was first.
+    except OSError:  # A mounted folder, or Windows with an open file.
+        aside = folder
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def folder_size(folder: Path) -> int:
@@ -173,53 +133,22 @@ def folder_size(folder: Path) -> int:
     return sizes
 
 
-def _is_abandoned(folder: Path) -> bool:
-    host, _, process = folder.name.removeprefix(PREFIX).partition("-")
-    process = process.partition("-")[0]
-    age = time.time() - _last_change(folder)
-    if host != _host() or not process.isdigit():
-        return age > LONGEST
-    return age > GRACE and not _is_alive(int(process))
-
-
-def _is_alive(process: int) -> bool:
-    if process == os.getpid():
-        return True
-    if os.name == "nt":  # A signal would end the process there.
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
-
-
-def _last_change(folder: Path) -> float:
-    changes = [0.0]
-    for path in (folder, *folder.rglob("*")):
-        try:
-            changes.append(path.lstat().st_mtime)
-        except OSError:
-            continue
-    return max(changes)
-
-
-def _host() -> str:
-    """Return a short digest of the name of the machine or container."""
-    name = socket.gethostname().encode(errors="replace")
-    return hashlib.blake2b(name, digest_size=4).hexdigest()
-
-
 def _flush(path: Path) -> None:
+    """Flush a file or folder to the disk.
+
+    Raises
+    ------
+    OSError
+        If the disk failed, such as by an error of input and output.
+    """
     try:
         number = os.open(path, os.O_RDONLY)
     except OSError:  # Windows cannot open folders.
         return
     try:
         os.fsync(number)
-    except OSError:  # Some file systems do not support it for folders.
-        pass
+    except OSError as error:
+        if error.errno not in NO_FLUSH:
+            raise
     finally:
         os.close(number)

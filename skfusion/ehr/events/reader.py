@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -13,20 +12,22 @@ import numpy as np
 import pandas as pd
 
 from skfusion.ehr.events.columns import NO_TIME, EventColumns, Labels, as_series
-from skfusion.ehr.events.folders import DamagedFolderError, read_json
 from skfusion.ehr.events.labels import LABELS, labels_digest
-from skfusion.ehr.events.stay_table import STAY_FILES, read_stays, stay_digest
+from skfusion.ehr.events.sealing import SealedFolder, parsed
+from skfusion.ehr.events.stay_table import STAY_FILES, stay_digest, stays_from
 
 __all__ = [
+    "BESIDE",
+    "DROPPED",
     "EventFiles",
     "KINDS",
-    "DROPPED",
     "MANIFEST",
+    "OFFSETS",
+    "WORDS",
     "content_fingerprint",
     "event_pieces",
     "event_rows",
     "event_table",
-    "file_stamps",
 ]
 
 
@@ -45,37 +46,23 @@ MANIFEST = "events.json"
 #: Counts of rows that were left out of the source, for the data-quality report.
 DROPPED = "dropped.json"
 WORDS = "words.json"
+OFFSETS = "offset.bin"
+#: Files that a store may have besides its events. They are sealed with the others, and
+#: are not part of the fingerprint.
+BESIDE = (DROPPED,)
 
 
 def content_fingerprint(folder: Path, columns: list[str], words: str) -> str:
     """Return the digest of the content of a folder of events."""
     digest = hashlib.blake2b(words.encode(), digest_size=16)
-    for name in ["offset", *columns]:
-        with open(folder / f"{name}.bin", "rb") as file:
+    for name in [OFFSETS, *(f"{column}.bin" for column in columns)]:
+        with open(folder / name, "rb") as file:
             while part := file.read(1 << 22):
                 digest.update(part)
     return digest.hexdigest()
 
 
-def file_stamps(
-    folder: Path,
-    columns: list[str],
-    *,
-    labels: bool = False,
-    stays: bool = False,
-) -> dict[str, list[int]]:
-    """Return the size and modification time of the files of a folder."""
-    files = {name: folder / f"{name}.bin" for name in ["offset", *columns]}
-    files["words"] = folder / WORDS
-    if labels:
-        files["labels"] = folder / LABELS
-    if stays:
-        files |= {name: folder / name for name in STAY_FILES}
-    states = {name: file.stat() for name, file in files.items()}
-    return {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
-
-
-class EventFiles:
+class EventFiles(SealedFolder):
     """Reader of a folder written by `EventWriter`.
 
     Parameters
@@ -88,43 +75,47 @@ class EventFiles:
     FileNotFoundError
         If the folder does not exist or does not contain events.
     DamagedFolderError
-        If the description of the events cannot be parsed.
+        If the description of the events is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        try:
-            about = read_json(folder / MANIFEST, "EventStore")
-        except (FileNotFoundError, NotADirectoryError):
-            raise FileNotFoundError(
-                f"EventStore: got a folder without events, {folder}. Write them again "
-                "with EventStore.from_frame or another from_ method. To predict for "
-                "other events with a fitted model, use skfusion.ehr.with_events(model, "
-                "store)."
-            ) from None
-        stamps = about.get("stamps")
-        if not isinstance(about.get("fingerprint"), str) or not isinstance(
-            stamps, dict
-        ):
-            raise self._damage(MANIFEST)
-        self.fingerprint: str = about["fingerprint"]
-        self._stamps: dict[str, list[int]] = stamps
+    owner = "EventStore"
+    manifest = MANIFEST
+    names = frozenset(
+        {
+            WORDS,
+            OFFSETS,
+            *(f"{name}.bin" for name in KINDS),
+            *STAY_FILES,
+            LABELS,
+            *BESIDE,
+        }
+    )
+    nothing = "events"
+    remedy = (
+        "Write the events again with EventStore.from_frame or another from_ method. To "
+        "predict for other events with a fitted model, use "
+        "skfusion.ehr.with_events(model, store)."
+    )
 
-    def _damage(self, name: str) -> DamagedFolderError:
-        return DamagedFolderError(
-            f"EventStore: got a damaged file {name} in {self.folder}. Write the "
-            "events again."
-        )
+    def is_intact(self) -> bool:
+        """Return whether the content is as written and that of the fingerprint."""
+        if not super().is_intact():
+            return False
+        words = self.read_whole(WORDS).decode("utf-8")
+        found = content_fingerprint(self.folder, self.columns, words)
+        if found != self.fingerprint:
+            return False
+        # The words contain the digests of the names and of the stays.
+        digest = self._content.get("labels")
+        if digest is not None and labels_digest(self.read_whole(LABELS)) != digest:
+            return False
+        if self.stay_digest is None:
+            return True
+        return stay_digest(*map(self.read_whole, STAY_FILES)) == self.stay_digest
 
     @cached_property
     def _content(self) -> dict[str, Any]:
-        try:
-            content = read_json(self.folder / WORDS, "EventStore")
-        except FileNotFoundError:
-            raise self._damage(WORDS) from None
-        if not content.keys() >= {"zone", "n_events", "columns", "words", "subjects"}:
-            raise self._damage(WORDS)
-        return content
+        return parsed(self.read_whole(WORDS))
 
     @property
     def zone(self) -> bool:
@@ -149,10 +140,9 @@ class EventFiles:
     @property
     def dropped(self) -> list[list[Any]]:
         """Return the rows left out of the source: table, reason and numbers."""
-        try:
-            return read_json(self.folder / DROPPED, "EventStore")["dropped"]
-        except (FileNotFoundError, DamagedFolderError):
+        if not self.holds(DROPPED):
             return []  # a store that was not read from a source
+        return parsed(self.read_whole(DROPPED))["dropped"]
 
     @cached_property
     def labels(self) -> dict[str, str]:
@@ -160,17 +150,10 @@ class EventFiles:
         digest = self._content.get("labels")
         if digest is None:
             return {}
-        content = self._labels_content()
+        content = self.read_whole(LABELS)
         if labels_digest(content) != digest:
-            raise self._damage(LABELS)
-        return json.loads(content)
-
-    def _labels_content(self) -> bytes:
-        """Return the content of the file of names, empty if it is missing."""
-        try:
-            return (self.folder / LABELS).read_bytes()
-        except FileNotFoundError:
-            return b""
+            raise self.damage(LABELS)
+        return parsed(content)
 
     @property
     def stay_digest(self) -> str | None:
@@ -179,7 +162,13 @@ class EventFiles:
 
     def stays(self) -> pd.DataFrame | None:
         """Return the table of stays, None without one."""
-        return None if self.stay_digest is None else read_stays(self.folder)
+        if self.stay_digest is None:
+            return None
+        contents = [self.read_whole(name) for name in STAY_FILES]
+        try:
+            return stays_from(*contents)
+        except ValueError:  # Of another version.
+            raise self.damage(STAY_FILES[0]) from None
 
     @property
     def date_only(self) -> list[str]:
@@ -198,7 +187,7 @@ class EventFiles:
     @cached_property
     def offsets(self) -> np.ndarray:
         """Return the position of the first event of each subject, and of the end."""
-        return np.fromfile(self.folder / "offset.bin", np.int64)
+        return np.frombuffer(self.read_whole(OFFSETS), np.int64)
 
     @cached_property
     def _maps(self) -> dict[str, np.ndarray]:
@@ -206,57 +195,6 @@ class EventFiles:
             name: np.memmap(self.folder / f"{name}.bin", KINDS[name][0], "r")
             for name in self.columns
         }
-
-    def check(self) -> None:
-        """Raise a ValueError if a file changed since it was written."""
-        if not self.is_whole():
-            self._raise_changed()
-
-    def verify(self) -> None:
-        """Raise a ValueError if the content is not that of the fingerprint."""
-        if not self.is_intact():
-            self._raise_changed()
-
-    def _raise_changed(self) -> None:
-        raise ValueError(
-            f"EventStore: got files in {self.folder} that changed since they were "
-            "written, so that features would differ. Write the events again."
-        )
-
-    def is_whole(self) -> bool:
-        """Return whether the files are unchanged since they were written."""
-        try:
-            there = {
-                "labels": "labels" in self._content,
-                "stays": "stays" in self._content,
-            }
-            now = file_stamps(self.folder, self.columns, **there)
-        except (FileNotFoundError, DamagedFolderError):
-            return False
-        if now == self._stamps:
-            return True
-        # Earlier versions did not stamp all files.
-        if any(now.get(k, [None])[0] != v[0] for k, v in self._stamps.items()):
-            return False
-        # Copying a folder changes the modification times but not the content.
-        if not self.is_intact():
-            return False
-        self._stamps = now
-        return True
-
-    def is_intact(self) -> bool:
-        """Return whether the content is that of the fingerprint, reading all of it."""
-        try:
-            words = (self.folder / WORDS).read_text(encoding="utf-8")
-            found = content_fingerprint(self.folder, self.columns, words)
-            digest = self._content.get("labels")
-            stays = self.stay_digest
-            kept = stays is None or stay_digest(self.folder) == stays
-        except (FileNotFoundError, UnicodeDecodeError, DamagedFolderError):
-            return False
-        # The words contain the digest of the names.
-        fits = digest is None or labels_digest(self._labels_content()) == digest
-        return kept and fits and found == self.fingerprint
 
     def column(self, name: str) -> np.ndarray:
         """Return a memory-mapped column."""

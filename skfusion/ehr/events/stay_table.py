@@ -12,7 +12,7 @@ import pandas as pd
 
 from skfusion._validation import did_you_mean
 from skfusion.ehr.events.columns import as_ids, as_pandas
-from skfusion.ehr.events.folders import DamagedFolderError, read_json
+from skfusion.ehr.events.sealing import parsed
 from skfusion.ehr.sources.stays.vocabulary import (
     COLUMNS,
     DISCHARGES,
@@ -20,7 +20,7 @@ from skfusion.ehr.sources.stays.vocabulary import (
     is_repeated,
 )
 
-__all__ = ["STAY_FILES", "checked_stays", "read_stays", "stay_digest", "write_stays"]
+__all__ = ["STAY_FILES", "checked_stays", "stay_digest", "stays_from", "write_stays"]
 
 
 #: Files of the table: numbers, and the words to which they refer.
@@ -209,7 +209,7 @@ def write_stays(folder: Path, stays: pd.DataFrame) -> str:
     rows["died"] = died.astype("Int8").fillna(UNKNOWN).to_numpy(np.int8)
     rows.tofile(folder / STAY_FILES[0])
     (folder / STAY_FILES[1]).write_text(json.dumps(words), encoding="utf-8")
-    return stay_digest(folder)
+    return stay_digest(*((folder / name).read_bytes() for name in STAY_FILES))
 
 
 def _numbered(ids: pd.Series) -> tuple[np.ndarray, list[str] | None]:
@@ -226,43 +226,24 @@ def _microseconds(times: pd.Series) -> np.ndarray:
     return times.to_numpy("datetime64[us]").view(np.int64)
 
 
-def stay_digest(folder: Path) -> str:
-    """Return the digest of the files of stays.
+def stay_digest(*contents: bytes) -> str:
+    """Return the digest of the contents of `STAY_FILES`."""
+    return hashlib.blake2b(b"".join(contents), digest_size=16).hexdigest()
+
+
+def stays_from(numbers: bytes, texts: bytes) -> pd.DataFrame:
+    """Return the table of stays from the contents of `STAY_FILES`.
 
     Raises
     ------
-    FileNotFoundError
-        If a file is missing.
+    ValueError
+        If the contents are of another version.
     """
-    digest = hashlib.blake2b(digest_size=16)
-    for name in STAY_FILES:
-        with open(folder / name, "rb") as file:
-            while part := file.read(1 << 22):
-                digest.update(part)
-    return digest.hexdigest()
-
-
-def read_stays(folder: Path) -> pd.DataFrame:
-    """Return the table of stays in a folder.
-
-    Raises
-    ------
-    DamagedFolderError
-        If a file is missing or damaged.
-    """
-    try:
-        words = read_json(folder / STAY_FILES[1], "EventStore")
-        rows = np.fromfile(folder / STAY_FILES[0], ROW)
-        if words["version"] != VERSION or len(rows) != words["n_stays"]:
-            raise ValueError
-        return _table(rows, words)
-    except DamagedFolderError:
-        raise
-    except (OSError, KeyError, IndexError, TypeError, ValueError):
-        raise DamagedFolderError(
-            f"EventStore: got a damaged table of stays in {folder}. Write the events "
-            "again."
-        ) from None
+    words = parsed(texts)
+    n_bytes = ROW.itemsize * words.get("n_stays", 0)
+    if words.get("version") != VERSION or len(numbers) != n_bytes:
+        raise ValueError("stays of another version")
+    return _table(np.frombuffer(numbers, ROW), words)
 
 
 def _table(rows: np.ndarray, words: dict[str, Any]) -> pd.DataFrame:

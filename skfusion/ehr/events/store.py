@@ -36,6 +36,7 @@ from skfusion.ehr.events.reader import (
     event_pieces,
     event_table,
 )
+from skfusion.ehr.events.sealing import folder_path
 from skfusion.ehr.events.stay_table import checked_stays
 from skfusion.ehr.events.transforms import (
     Change,
@@ -52,6 +53,10 @@ from skfusion.ehr.sources import read_fhir, read_meds, read_mimic, read_omop
 from skfusion.ehr.sources.stays.vocabulary import of_kind
 
 __all__ = ["EventStore", "as_store", "report_events", "report_units"]
+
+
+#: Function of the texts of further files, by name, called when the events are read.
+Beside = Callable[[], Mapping[str, str]]
 
 
 def report_events(files: EventFiles) -> pd.DataFrame:
@@ -156,7 +161,7 @@ class EventStore(FolderHandle):
     def __init__(
         self, path: str | os.PathLike[str], fingerprint: str | None = None
     ) -> None:
-        given = os.path.expanduser(path)
+        given = folder_path(path, "EventStore")
         place = Path(os.path.abspath(given))
         found = EventFiles(place).fingerprint
         _check_fingerprint(place, found, fingerprint)
@@ -238,16 +243,28 @@ class EventStore(FolderHandle):
         return store
 
     @classmethod
+    def _from_source(
+        cls, frames: Any, path: Any, dropped: list[Any], **how: Any
+    ) -> EventStore:
+        """Write the events of a source, and which rows of it were left out."""
+
+        def beside() -> dict[str, str]:  # Known when all frames have been read.
+            return {DROPPED: json.dumps({"dropped": [list(row) for row in dropped]})}
+
+        return cls._of_parts(frames, path, beside=beside, **how)
+
+    @classmethod
     def _of_parts(
         cls,
         frame: Any,
         path: str | os.PathLike[str] | None = None,
         *,
         no_time: str = "static",
-        date_only: str | None = "end_of_day",
+        date_only: str | None = None,
         time_zone: str | None = None,
-        labels: Mapping[str, str] | pd.Series | None,
-        stays: list[pd.DataFrame],
+        labels: Mapping[str, str] | pd.Series | None = None,
+        stays: list[pd.DataFrame] | None = None,
+        beside: Beside | None = None,
     ) -> EventStore:
         """Write events, and the stays that are in the list when all are read."""
         check_zone(time_zone)
@@ -267,8 +284,9 @@ class EventStore(FolderHandle):
                 yield event_columns(table, no_time=no_time, first_row=n_rows)
                 n_rows += len(table)
 
-        how: dict[str, Any] = {"zone": time_zone, "labels": labels, "stays": stays}
-        return cls._write(columns(), path, date_only=date_only, **how)
+        how: dict[str, Any] = {"date_only": date_only, "zone": time_zone}
+        how |= {"labels": labels, "stays": stays, "beside": beside}
+        return cls._write(columns(), path, **how)
 
     @classmethod
     def from_omop(
@@ -291,8 +309,7 @@ class EventStore(FolderHandle):
         )
         frames = read_omop(source, **reading)
         how: dict[str, Any] = {"date_only": date_only, "labels": labels, "stays": stays}
-        store = cls._of_parts(frames, path, **how)
-        return store._with_dropped(dropped)
+        return cls._from_source(frames, path, dropped, **how)
 
     @classmethod
     def from_mimic(
@@ -315,8 +332,7 @@ class EventStore(FolderHandle):
         )
         frames = read_mimic(folder, **reading)
         how: dict[str, Any] = {"date_only": date_only, "labels": labels, "stays": stays}
-        store = cls._of_parts(frames, path, **how)
-        return store._with_dropped(dropped)
+        return cls._from_source(frames, path, dropped, **how)
 
     @classmethod
     def from_fhir(
@@ -340,8 +356,7 @@ class EventStore(FolderHandle):
         if first is not None:
             frames = chain([first], frames)
         how: dict[str, Any] = {"time_zone": zone, "labels": labels, "stays": stays}
-        store = cls._of_parts(frames, path, date_only=None, **how)
-        return store._with_dropped(dropped)
+        return cls._from_source(frames, path, dropped, **how)
 
     @classmethod
     def from_meds(
@@ -381,8 +396,11 @@ class EventStore(FolderHandle):
         zone: str | None = None,
         labels: Mapping[str, str] | pd.Series | None = None,
         stays: list[pd.DataFrame] | None = None,
+        beside: Beside | None = None,
     ) -> EventStore:
-        target = None if path is None else Path(os.path.abspath(path))
+        target = None
+        if path is not None:
+            target = Path(os.path.abspath(folder_path(path, "EventStore")))
         if target is not None and target.is_symlink():
             target = target.resolve()
         folder = cache_folder() / "events" if target is None else target.parent
@@ -393,7 +411,8 @@ class EventStore(FolderHandle):
                 writer.add(part)
             tables = [checked_stays(table) for table in stays or ()]
             table = pd.concat(tables, ignore_index=True) if tables else None
-            place, fingerprint = writer.finish(target, table)
+            texts = beside() if beside else None
+            place, fingerprint = writer.finish(target, table, texts)
         _opened.cache_clear()  # An earlier store in this folder may be cached.
         store = cls(place, fingerprint)
         store._point_to(place, fingerprint, path)
@@ -556,16 +575,6 @@ class EventStore(FolderHandle):
             return report_units(self.files, units)
         return report_events(self.files)
 
-    def _with_dropped(self, dropped: list[Any]) -> EventStore:
-        """Keep the counts of rows that were left out of the source with the store."""
-        folder = self.files.folder
-        working = folder / f"{DROPPED}.{os.getpid()}"
-        working.write_text(
-            json.dumps({"dropped": [list(row) for row in dropped]}), encoding="utf-8"
-        )
-        os.replace(working, folder / DROPPED)
-        return self
-
     def quality(self) -> QualityReport:
         """Check the events for what a data scientist should know first.
 
@@ -694,8 +703,9 @@ class EventStore(FolderHandle):
     def verify(self) -> None:
         """Read the whole content and compare it with the fingerprint.
 
-        Each use of a store compares the sizes and modification times of the files
-        only. This detects damage that leaves them unchanged, such as that of a disk.
+        Each use of a store compares the sizes and times of the files only. This detects
+        damage that leaves them unchanged, such as that of a disk. Which events belong
+        to which subject, and the texts, are compared with their digest anyway.
 
         Raises
         ------
@@ -717,7 +727,12 @@ class EventStore(FolderHandle):
         folder = self._folder()
         if not (folder / MANIFEST).exists():
             _opened.cache_clear()  # To say that the folder is missing.
-        return _opened(folder, self.fingerprint)
+        files = _opened(folder, self.fingerprint)
+        if files.has_changed():
+            # Another process may have written them again, and old ones may be mapped.
+            _opened.cache_clear()
+            files = _opened(folder, self.fingerprint)
+        return files
 
     def _changed(
         self,

@@ -25,22 +25,19 @@ from skfusion.ehr.events.columns import (
     EventColumns,
     Labels,
 )
-from skfusion.ehr.events.folders import (
-    DamagedFolderError,
-    new_working_folder,
-    put_into_place,
-)
-from skfusion.ehr.events.labels import LABELS, labels_of_codes, write_labels
+from skfusion.ehr.events.folders import names_in, settle, take_away
+from skfusion.ehr.events.labels import labels_of_codes, write_labels
 from skfusion.ehr.events.reader import (
-    DROPPED,
     KINDS,
     MANIFEST,
+    OFFSETS,
     WORDS,
     EventFiles,
     content_fingerprint,
-    file_stamps,
 )
-from skfusion.ehr.events.stay_table import STAY_FILES, write_stays
+from skfusion.ehr.events.sealing import DamagedFolderError, seal
+from skfusion.ehr.events.stay_table import write_stays
+from skfusion.store.working_folders import new_working_folder
 
 __all__ = ["EventWriter"]
 
@@ -143,7 +140,10 @@ class EventWriter:
         self.n_events += len(subject)
 
     def finish(
-        self, path: Path | None = None, stays: pd.DataFrame | None = None
+        self,
+        path: Path | None = None,
+        stays: pd.DataFrame | None = None,
+        beside: Mapping[str, str] | None = None,
     ) -> tuple[Path, str]:
         """Sort the events and move them to the target folder.
 
@@ -153,6 +153,9 @@ class EventWriter:
             The target folder. None uses a folder named by the content.
         stays : DataFrame or None, default=None
             The columns of `EventStore.stays`.
+        beside : mapping of str to str or None, default=None
+            Name, among `BESIDE`, -> text of further files. They replace those of a
+            store of the same events.
 
         Returns
         -------
@@ -182,17 +185,14 @@ class EventWriter:
             self._sort(offsets, shifted)
         for name in ("subject", *TEMPORARY):
             (self._work / f"{name}.bin").unlink(missing_ok=True)
-        offsets.tofile(self._work / "offset.bin")
+        offsets.tofile(self._work / OFFSETS)
+        beside = beside or {}
+        for name, text in beside.items():
+            (self._work / name).write_text(text, encoding="utf-8")
         digest = None if stays is None else write_stays(self._work, stays)
         fingerprint = self._describe(shifted["clock"], digest)
         target = path or self._place / fingerprint
-        if not _is_there(target, fingerprint):
-            try:
-                put_into_place(self._work, target)
-            except OSError:
-                # Another process may have written the same events in the meantime.
-                if not _is_there(target, fingerprint):
-                    raise
+        settle(self._work, target, lambda: _is_there(target, fingerprint, beside))
         self._warn_of_dates(shifted)
         return target, fingerprint
 
@@ -395,10 +395,7 @@ class EventWriter:
         words = json.dumps(content)
         (self._work / WORDS).write_text(words, encoding="utf-8")
         fingerprint = content_fingerprint(self._work, content["columns"], words)
-        there = {"labels": bool(labels), "stays": stays is not None}
-        stamps = file_stamps(self._work, content["columns"], **there)
-        about = {"fingerprint": fingerprint, "stamps": stamps}
-        (self._work / MANIFEST).write_text(json.dumps(about), encoding="utf-8")
+        seal(self._work, MANIFEST, {"fingerprint": fingerprint})
         return fingerprint
 
 
@@ -411,41 +408,43 @@ def _move_dates(
     columns[time] = columns[time] + np.where(moved, length, 0)
 
 
-def _is_there(target: Path, fingerprint: str) -> bool:
-    """Return whether the events are in the target folder, emptying a damaged one.
+def _is_there(target: Path, fingerprint: str, beside: Mapping[str, str]) -> bool:
+    """Return whether a folder has the events and files, taking away a damaged one.
 
     Raises
     ------
     ValueError
         If the folder has other content.
     """
-    if target.is_file():
-        raise _other_content(target)
-    if not target.is_dir() or not (names := {p.name for p in target.iterdir()}):
+    if not (names := names_in(target)):
         return False
-    ours = {MANIFEST, WORDS, DROPPED, LABELS, "offset.bin", *STAY_FILES}
-    if not names <= {*ours, *(f"{k}.bin" for k in KINDS)}:
-        raise _other_content(target)
+    if not EventFiles.may_have(names):
+        raise ValueError(
+            f"EventStore: got a path with other content than events, {target}. Choose "
+            "another path."
+        )
     try:
         existing = EventFiles(target)
-    except (FileNotFoundError, DamagedFolderError):
-        shutil.rmtree(target, ignore_errors=True)
-        return False
-    if existing.fingerprint != fingerprint:
-        raise ValueError(
-            f"EventStore: got a path that already contains other events, {target}. "
-            "Remove that folder, or choose another path."
-        )
-    if existing.is_intact() and existing.is_whole():
-        return True
-    shutil.rmtree(target, ignore_errors=True)
+        if not existing.is_intact():
+            raise existing.damage(MANIFEST)
+        if existing.fingerprint != fingerprint:
+            raise ValueError(
+                "EventStore: got a path that already contains other events, "
+                f"{target}. Remove that folder, or choose another path."
+            )
+        if _has(existing, beside):
+            return True
+    except (FileNotFoundError, NotADirectoryError, DamagedFolderError):
+        pass  # Damaged, or another process takes it away.
+    take_away(target)
     return False
 
 
-def _other_content(target: Path) -> ValueError:
-    return ValueError(
-        f"EventStore: got a path with other content than events, {target}. Choose "
-        "another path."
+def _has(files: EventFiles, beside: Mapping[str, str]) -> bool:
+    """Return whether a store has some files with the same texts."""
+    return all(
+        files.holds(name) and files.read_whole(name) == text.encode()
+        for name, text in beside.items()
     )
 
 

@@ -21,7 +21,7 @@ from skfusion._validation import (
     is_number,
     refuse_unknown_table,
 )
-from skfusion.ehr.events.columns import as_ids
+from skfusion.ehr.events.columns import as_ids, as_microseconds_of
 from skfusion.ehr.events.store import EventStore
 
 __all__ = [
@@ -184,7 +184,7 @@ def _ends(column: pd.Series, store: EventStore, name: str, owner: str) -> np.nda
         )
     if zone:
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
-    return column.to_numpy("datetime64[us]").view(np.int64)
+    return as_microseconds_of(column, name, owner)
 
 
 def ids_of(X: Any, subject: str, owner: str) -> np.ndarray:
@@ -236,7 +236,9 @@ def _places(
 
 
 class Seen:
-    """Hashes of the training rows, from which no id can be recovered.
+    """Hashes of the training rows in place of their ids.
+
+    They are not secret: whoever has a list of possible ids can compare their hashes.
 
     Parameters
     ----------

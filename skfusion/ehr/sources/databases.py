@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Protocol, Self
 
 import pandas as pd
 
 from skfusion._dependencies import require
+from skfusion._paths import expanded_path
 from skfusion.ehr.sources.duckdb_tables import DuckTables, FileLayout
 
 __all__ = ["SqlTables", "Tables", "open_tables"]
@@ -223,14 +223,14 @@ def open_tables(source: Any, owner: str, chunk_size: int, layout: FileLayout) ->
         If the file is not a duckdb file, or the folder has no tables.
     """
     if isinstance(source, str | os.PathLike):
-        place = Path(source).expanduser()
+        place = expanded_path(source)
         if place.is_dir():
             return DuckTables.of_folder(place, owner, chunk_size, layout)
         if not place.is_file():
             raise FileNotFoundError(f"{owner}: got a missing path, {place}.")
         duckdb = require("duckdb", "ehr")
         try:
-            return DuckTables(duckdb.connect(place, read_only=True), owner, chunk_size)
+            return DuckTables.of_file(place, owner, chunk_size)
         except duckdb.Error as error:
             raise ValueError(
                 f"{owner}: got a file that duckdb cannot open, {place} "

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import codecs
 import csv
+import os
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -22,6 +23,7 @@ from skfusion.ehr.sources.table_files import (
     quoted,
     transcoded,
 )
+from skfusion.store.working_folders import temporary_folder
 
 __all__ = ["DuckTables", "FileLayout"]
 
@@ -118,7 +120,7 @@ class DuckTables:
     Parameters
     ----------
     connection : duckdb.DuckDBPyConnection or None
-        The connection. None opens an in-memory database.
+        The connection. None opens an in-memory database, which downloads nothing.
     owner : str
         Name of the reader for messages.
     chunk_size : int
@@ -135,13 +137,16 @@ class DuckTables:
         opened_here: bool = True,
     ) -> None:
         self._duckdb = require("duckdb", "ehr")
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._open = ExitStack()
+        self._folder: Path | None = None
         if connection is None:
             # Spill files would otherwise be written into the working directory.
-            self._folder = tempfile.TemporaryDirectory(prefix="skfusion-")
-            connection = self._duckdb.connect(
-                config={"temp_directory": self._folder.name}
-            )
+            self._folder = self._open.enter_context(temporary_folder()).resolve()
+            config = {
+                "temp_directory": str(self._folder),
+                "autoinstall_known_extensions": "false",
+            }
+            connection = self._duckdb.connect(config=config)
         self._connection = connection
         self._owner = owner
         self._vectors = max(1, chunk_size // VECTOR)
@@ -180,17 +185,51 @@ class DuckTables:
             raise
         return tables
 
+    @classmethod
+    def of_file(cls, place: Path, owner: str, chunk_size: int) -> Self:
+        """Open a duckdb file, whose views can read no other file.
+
+        Raises
+        ------
+        duckdb.Error
+            If the file is not one of duckdb, or another process writes to it.
+        """
+        tables = cls(None, owner, chunk_size)
+        try:
+            tables._attach(place)
+            tables._restrict_to([])
+        except BaseException:
+            tables.close()
+            raise
+        return tables
+
+    def _attach(self, place: Path) -> None:
+        """Make the tables of a duckdb file those of the connection."""
+        # Absolute, and of a type, because duckdb reads a name such as "md:a" as an
+        # address, and downloads an extension for a file of sqlite.
+        source = f"ATTACH {quoted(os.path.abspath(place))}"
+        how = "(READ_ONLY, TYPE DUCKDB)"
+        try:
+            self._connection.execute(f"{source} {how}")
+        except self._duckdb.BinderException:  # A name of duckdb, such as "memory".
+            self._connection.execute(f"{source} AS source {how}")
+        row = self._connection.execute(
+            "SELECT database_name FROM duckdb_databases() "
+            "WHERE NOT internal AND path IS NOT NULL"
+        ).fetchone()
+        self._connection.execute(f"USE {_identifier(row[0])}")
+
     def _restrict_to(self, files: Sequence[Path]) -> None:
         """Forbid the access to other files, and the change of this setting."""
         assert self._folder is not None
-        own = Path(self._folder.name).resolve()
         # Paths are compared as they are written, so that escaped ones are needed too.
         try:
-            for setting, places in (("paths", files), ("directories", [own])):
+            for setting, places in (("paths", files), ("directories", [self._folder])):
                 texts = [t for p in places for t in (quoted(str(p)), literal(p))]
                 self._connection.execute(f"SET allowed_{setting}=[{', '.join(texts)}]")
         except self._duckdb.CatalogException:
-            return  # Older versions of duckdb have no such setting.
+            if files:
+                return  # Older versions of duckdb can only forbid all files.
         self._connection.execute("SET enable_external_access=false")
         self._connection.execute("SET lock_configuration=true")
 
@@ -248,7 +287,7 @@ class DuckTables:
                 is_vocabulary=table in layout.vocabulary,
             )
             if dialect.encoding != "utf-8":
-                copy = Path(self._folder.name).resolve() / f"{table}-{number}.csv"
+                copy = self._folder / f"{table}-{number}.csv"
                 path = transcoded(path, dialect.encoding, copy, self._owner)
             places.append(path)
         assert dialect is not None
@@ -305,6 +344,8 @@ class DuckTables:
                 described = self._described(f"SELECT * FROM {table}")
             except self._duckdb.CatalogException:
                 described = []
+            except self._duckdb.Error as error:
+                raise self._unreadable(error, table, 0) from None
             self._columns[table] = [name.lower() for name, _ in described]
         return self._columns[table]
 
@@ -407,6 +448,12 @@ class DuckTables:
                 f"{self._owner}: table {table!r} is not encoded in UTF-8. No events "
                 "were stored. Set encoding=, for instance to 'latin-1'."
             )
+        if isinstance(error, self._duckdb.PermissionException):
+            return ValueError(
+                f"{self._owner}: table {table!r} is a view of other files, which are "
+                "not read. No events were stored. Copy it into a table, or pass a "
+                "connection of duckdb.connect."
+            )
         line = re.search(r"[Ll]ine:? (\d+)", text)
         return ValueError(
             f"{self._owner}: table {table!r} cannot be read"
@@ -419,5 +466,4 @@ class DuckTables:
         """Release the resources opened by this object."""
         if self._opened_here:
             self._connection.close()
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._open.close()

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from skfusion._paths import expanded_path
+
 __all__ = ["SUFFIXES", "find_files", "identifier", "place_of", "resources_of"]
 
 
@@ -52,7 +54,7 @@ def find_files(source: Any) -> list[Path]:
         If there are none.
     """
     is_one = isinstance(source, str | os.PathLike)
-    places = [Path(part).expanduser() for part in ([source] if is_one else source)]
+    places = [expanded_path(part) for part in ([source] if is_one else source)]
     files: list[Path] = []
     for place in places:
         if place.is_dir():

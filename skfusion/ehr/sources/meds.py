@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from skfusion._dependencies import require
+from skfusion._paths import expanded_path
 from skfusion.ehr.sources.shaping import EVENT_COLUMNS
 
 __all__ = ["read_meds"]
@@ -73,12 +74,13 @@ def read_meds(
     ...     print(sum(len(chunk) for chunk in read_meds(folder)))
     1
     """
-    place = Path(source).expanduser()
+    place = expanded_path(source)
     if place.is_file():
         files = [place]
     else:
         data = place / "data"
-        files = sorted((data if data.is_dir() else place).rglob("*.parquet"))
+        folder = data if data.is_dir() else place
+        files = sorted(p for p in folder.rglob("*.parquet") if p.is_file())
     if not files:
         raise FileNotFoundError(
             f"read_meds: got a path without Parquet files, {place}. A MEDS data set "

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from skfusion._paths import expanded_path
 from skfusion._validation import check_option, did_you_mean
 from skfusion.ehr.sources.duckdb_tables import DuckTables, FileLayout
 from skfusion.ehr.sources.shaping import (
@@ -495,7 +496,7 @@ def read_mimic(
         check_option(option, name, allowed, "read_mimic")
     layout = mimic_files()._replace(encoding=encoding, delimiter=delimiter)
     layout.check("read_mimic")
-    place = Path(folder).expanduser()
+    place = expanded_path(folder)
     if not place.is_dir():
         raise FileNotFoundError(f"read_mimic: got a missing folder, {place}.")
     opened = DuckTables.of_folder(place, "read_mimic", chunk_size, layout)

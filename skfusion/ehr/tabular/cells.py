@@ -21,15 +21,20 @@ from skfusion._image_cells.recognition import (
 )
 
 __all__ = [
+    "LARGEST",
     "LISTS",
     "NUMBERS",
+    "as_float",
     "check_scalars",
     "holds_vectors",
     "known_cells",
+    "refuse_extremes",
     "to_vectors",
 ]
 
 
+#: The squares of larger numbers, and sums of these, would be infinite.
+LARGEST = 1e150
 NUMBERS = (numbers.Real, decimal.Decimal)
 LISTS = (list, tuple, set, frozenset, np.ndarray)
 _SCALARS = (
@@ -245,6 +250,36 @@ def _counted(lengths: Counter[int]) -> str:
     return ", ".join(f"{length} ({count} cells)" for length, count in common) + more
 
 
+def as_float(cell: Any) -> float:
+    """Return a number as a float: NaN for a null, infinity for a too large one."""
+    try:
+        return np.nan if pd.isna(cell) else float(cell)
+    except OverflowError:
+        return np.inf
+
+
+def refuse_extremes(values: np.ndarray, where: str) -> None:
+    """Raise a ValueError for numbers that are infinite or beyond `LARGEST`.
+
+    Parameters
+    ----------
+    values : ndarray of float64 of shape (n_rows,) or (n_rows, n_numbers)
+        The numbers, NaN where missing.
+    where : str
+        What contains them, for the message.
+    """
+    with np.errstate(invalid="ignore"):
+        extreme = np.abs(values) > LARGEST
+    rows = np.flatnonzero(extreme.any(axis=1) if values.ndim > 1 else extreme)
+    if len(rows):
+        is_infinite = np.isinf(values).any()
+        what = "infinity" if is_infinite else f"numbers beyond {LARGEST:.0e}"
+        raise ValueError(
+            f"TabularEncoder: got {what} in {where} in {len(rows)} row(s), first at "
+            f"row position {rows[0]}. Replace it by NaN or a bound."
+        )
+
+
 def to_vectors(column: pd.Series, length: int) -> np.ndarray:
     """Return a column of vectors as an array, with NaN for missing cells.
 
@@ -299,11 +334,5 @@ def to_vectors(column: pd.Series, length: int) -> np.ndarray:
             f"in fit, got {len(wrong)} of {len(rows)} cells with other lengths: "
             f"{_counted(lengths)}, first at row position {wrong[0]}."
         )
-    infinite = np.flatnonzero(np.isinf(values).any(axis=1))
-    if len(infinite):
-        raise ValueError(
-            f"TabularEncoder: got infinity in vectors of column {column.name!r} in "
-            f"{len(infinite)} row(s), first at row position {infinite[0]}. Replace it "
-            "by NaN or a bound."
-        )
+    refuse_extremes(values, f"vectors of column {column.name!r}")
     return values

@@ -12,7 +12,13 @@ import numpy as np
 import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from skfusion.ehr.tabular.cells import LISTS, NUMBERS, holds_vectors
+from skfusion.ehr.tabular.cells import (
+    LISTS,
+    NUMBERS,
+    as_float,
+    holds_vectors,
+    refuse_extremes,
+)
 from skfusion.ehr.tabular.words import MISSING, Vocabulary, word_of
 
 __all__ = [
@@ -184,23 +190,20 @@ def to_float(column: pd.Series) -> np.ndarray:
     Raises
     ------
     ValueError
-        If a cell is not a number, or is infinite.
+        If a cell is not a number, is infinite, or beyond 1e150.
     """
     try:
         if pd.api.types.is_complex_dtype(column):
             raise TypeError("complex numbers have no order")
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except OverflowError:  # A whole number of more than 308 digits.
+        values = column.map(as_float).to_numpy(dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"TabularEncoder: column {column.name!r} was numeric in fit, got "
             f"{column.dtype} values that are not numbers. Convert it as in fit."
         ) from error
-    if np.isinf(values).any():
-        rows = np.flatnonzero(np.isinf(values))
-        raise ValueError(
-            f"TabularEncoder: got infinity in column {column.name!r} in {len(rows)} "
-            f"row(s), first at row position {rows[0]}. Replace it by NaN or a bound."
-        )
+    refuse_extremes(values, f"column {column.name!r}")
     return values
 
 

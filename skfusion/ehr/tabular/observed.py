@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion._fitting.state import undone_on_failure
 from skfusion.cohort import as_pandas
+from skfusion.ehr.tabular.cells import LARGEST
 from skfusion.ehr.tabular.missing_indicators import (
     check_indicators,
     select_informative_indicators,
@@ -190,14 +191,22 @@ class ObservedScaler(TransformerMixin, BaseEstimator):
     def _check(self, X: Any, *, reset: bool) -> Any:
         """Return a dense array, or a CSR array that stores the observed values."""
         frame = as_pandas(X, "ObservedScaler")
-        X = validate_data(
-            self,
-            X if frame is None else frame,
-            reset=reset,
-            accept_sparse=("csr", "csc", "coo"),
-            dtype=(np.float64, np.float32),
-            ensure_all_finite="allow-nan",
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # Sums of large numbers.
+            X = validate_data(
+                self,
+                X if frame is None else frame,
+                reset=reset,
+                accept_sparse=("csr", "csc", "coo"),
+                dtype=(np.float64, np.float32),
+                ensure_all_finite="allow-nan",
+            )
+            numbers = X.data if scipy.sparse.issparse(X) else X
+            n_extreme = int((np.abs(numbers) > LARGEST).sum())
+        if n_extreme:
+            raise ValueError(
+                f"ObservedScaler: X contains {n_extreme} numbers beyond {LARGEST:.0e}, "
+                "the squares of which are infinite. Replace them by NaN or a bound."
+            )
         if not scipy.sparse.issparse(X):
             return X
         X = scipy.sparse.csr_array(X)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skfusion.ehr.measurements.text_values import parse_values
-from skfusion.ehr.tabular.cells import NUMBERS
+from skfusion.ehr.tabular.cells import NUMBERS, as_float
 from skfusion.ehr.tabular.words import NULL_WORDS
 
 __all__ = [
@@ -154,8 +154,11 @@ def as_numbers(column: pd.Series) -> Understood:
     cells = column.astype(object)
     is_text = cells.map(lambda cell: isinstance(cell, str)).to_numpy(dtype=bool)
     parsed = parse_values(cells[is_text])
-    values = pd.to_numeric(cells.where(~is_text, None), errors="coerce")
-    values = values.astype(np.float64)
+    numbers = cells.where(~is_text, None)
+    try:
+        values = pd.to_numeric(numbers, errors="coerce").astype(np.float64)
+    except OverflowError:  # A whole number of more than 308 digits.
+        values = numbers.map(as_float).astype(np.float64)
     values[is_text] = parsed["numeric_value"]
     is_null = cells[is_text].map(_is_null_word)
     n_found = int(parsed["numeric_value"].notna().sum())

@@ -261,8 +261,9 @@ class EventWindows(EventTransformer):
             bounds = learn_bounds(store.files, cases, sight, chosen, self.clip)
             self.clip_bounds_ = bounds
         self._seen = Seen(ids_of(X, self.subject, "EventWindows"), cases.end)
+        plan = self._plan()
         if self.output == "dense":
-            warn_of_size(len(cases.end), self._plan())
+            warn_of_size(len(cases.end), plan)
         return self
 
     def transform(self, X: Any) -> Any:

@@ -120,6 +120,12 @@ class FeaturePlan:
             for start, names in (aggs_by_prefix or {}).items()
         }
         self.totals = check_statistics(totals, "totals", TOTALS)
+        if self.totals and EVERY in codes:
+            raise ValueError(
+                f"EventWindows: got a code {EVERY!r}, which names the statistics over "
+                "all codes. Rename it with EventStore.map_codes, exclude it with "
+                "exclude=('[*]',), or pass totals=()."
+            )
         wanted = [_for_code(code, default, special) for code in codes]
         used = {name for names in wanted for name in names}
         self.statistics = tuple(name for name in STATISTICS if name in used)

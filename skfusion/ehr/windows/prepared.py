@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skfusion._paths import cache_folder
-from skfusion.ehr.events.folders import (
-    DamagedFolderError,
-    new_working_folder,
-    put_into_place,
-    read_json,
-)
+from skfusion.ehr.events.folders import names_in, settle, take_away
 from skfusion.ehr.events.handle import FolderHandle
+from skfusion.ehr.events.sealing import (
+    DamagedFolderError,
+    SealedFolder,
+    folder_path,
+    seal,
+)
 from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.point_in_time.cases import Cases
 from skfusion.ehr.point_in_time.visibility import Sight, Windows, search_within
@@ -32,6 +33,7 @@ from skfusion.ehr.windows.compute import computed_features
 from skfusion.ehr.windows.kernel import STATISTICS
 from skfusion.ehr.windows.output import PairOutput
 from skfusion.ehr.windows.plan import FeaturePlan, check_statistics
+from skfusion.store.working_folders import new_working_folder
 
 __all__ = ["Preparation", "PreparedFiles", "PreparedPairs", "PreparedWindows"]
 
@@ -137,7 +139,7 @@ class PreparedWindows(FolderHandle):
     def __init__(
         self, path: str | os.PathLike[str], fingerprint: str | None = None
     ) -> None:
-        given = os.path.expanduser(path)
+        given = folder_path(path, "PreparedWindows")
         place = Path(os.path.abspath(given))
         found = PreparedFiles(place).fingerprint
         _check_fingerprint(place, found, fingerprint)
@@ -178,7 +180,8 @@ class PreparedWindows(FolderHandle):
             digest.update(part)
         fingerprint = digest.hexdigest()
         folder = cache_folder() / "windows" / fingerprint
-        folder = folder if path is None else Path(os.path.abspath(path))
+        if path is not None:
+            folder = Path(os.path.abspath(folder_path(path, "EventWindows")))
         folder = folder.resolve() if folder.is_symlink() else folder
         if _is_there(folder, fingerprint):
             return cls(folder, fingerprint)
@@ -206,7 +209,12 @@ class PreparedWindows(FolderHandle):
         folder = self._folder()
         if not (folder / MANIFEST).exists():
             _opened.cache_clear()  # To say that the folder is missing.
-        return _opened(folder, self.fingerprint)
+        files = _opened(folder, self.fingerprint)
+        if files.has_changed():
+            # Another process may have written them again, and old ones may be mapped.
+            _opened.cache_clear()
+            files = _opened(folder, self.fingerprint)
+        return files
 
     def verify(self) -> None:
         """Read all features and compare them with their digest.
@@ -275,15 +283,8 @@ def _write(folder: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -
     try:
         for name, array in arrays.items():
             np.save(work / f"{name}.npy", array)
-        about["digest"] = _digest(work)
-        about["stamps"] = _stamps(work)
-        (work / MANIFEST).write_text(json.dumps(about), encoding="utf-8")
-        try:
-            put_into_place(work, folder)
-        except OSError:
-            # Another process may have written the same folder first.
-            if not _is_there(folder, about["fingerprint"]):
-                raise
+        seal(work, MANIFEST, about)
+        settle(work, folder, lambda: _is_there(folder, about["fingerprint"]))
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -296,24 +297,21 @@ def _is_there(folder: Path, fingerprint: str) -> bool:
     ValueError
         If the folder has other content.
     """
-    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
-    ours = {MANIFEST, *(f"{name}.npy" for name in ARRAYS)}
-    if folder.is_file() or not names <= ours:
+    if not (names := names_in(folder)):
+        return False
+    if not PreparedFiles.may_have(names):
         raise ValueError(
             f"EventWindows: got a path with other content than prepared features, "
             f"{folder}. Choose another path."
         )
-    if not names:
-        return False
     try:
         existing = PreparedFiles(folder)
-    except (FileNotFoundError, DamagedFolderError):
-        existing = None
-    if existing is not None:
-        _check_fingerprint(folder, existing.fingerprint, fingerprint)
-        if existing.is_whole() and existing.is_intact():
+        if existing.is_intact():
+            _check_fingerprint(folder, existing.fingerprint, fingerprint)
             return True
-    shutil.rmtree(folder, ignore_errors=True)
+    except (FileNotFoundError, NotADirectoryError, DamagedFolderError):
+        pass  # Damaged, or another process takes it away.
+    take_away(folder)
     return False
 
 
@@ -325,21 +323,7 @@ def _check_fingerprint(place: Path, found: str, wanted: str | None) -> None:
         )
 
 
-def _stamps(folder: Path) -> list[list[int]]:
-    states = [(folder / f"{name}.npy").stat() for name in ARRAYS]
-    return [[state.st_size, state.st_mtime_ns] for state in states]
-
-
-def _digest(folder: Path) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name in ARRAYS:
-        with open(folder / f"{name}.npy", "rb") as file:
-            while part := file.read(1 << 22):
-                digest.update(part)
-    return digest.hexdigest()
-
-
-class PreparedFiles:
+class PreparedFiles(SealedFolder):
     """Reader of a folder of prepared features.
 
     Parameters
@@ -352,63 +336,17 @@ class PreparedFiles:
     FileNotFoundError
         If the folder does not contain prepared features.
     DamagedFolderError
-        If the description of the features cannot be parsed.
+        If the description of the features is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        try:
-            self._about = read_json(folder / MANIFEST, "PreparedWindows")
-        except (FileNotFoundError, NotADirectoryError):
-            raise FileNotFoundError(
-                f"PreparedWindows: got a folder without prepared features, {folder}. "
-                "Prepare them again with EventWindows.prepare, or set the events "
-                "themselves with set_params(events=store)."
-            ) from None
-        keys = {"fingerprint", "events", "what", "digest", "stamps"}
-        if not self._about.keys() >= keys:
-            raise DamagedFolderError(
-                f"PreparedWindows: got a damaged file {MANIFEST} in {folder}. Prepare "
-                "the features again."
-            )
-        self.fingerprint: str = self._about["fingerprint"]
-
-    def check(self) -> None:
-        """Raise a ValueError if a file changed since it was written."""
-        if not self.is_whole():
-            self._raise_changed()
-
-    def verify(self) -> None:
-        """Raise a ValueError if the content differs from its digest."""
-        if not self.is_intact():
-            self._raise_changed()
-
-    def _raise_changed(self) -> None:
-        raise ValueError(
-            f"PreparedWindows: got files in {self.folder} that changed since they "
-            "were written. Remove that folder and prepare them again."
-        )
-
-    def is_whole(self) -> bool:
-        """Return whether the files are unchanged since they were written."""
-        try:
-            now = _stamps(self.folder)
-        except FileNotFoundError:
-            return False
-        if now == self._about["stamps"]:
-            return True
-        # Copying a folder changes the modification times but not the content.
-        if not self.is_intact():
-            return False
-        self._about["stamps"] = now
-        return True
-
-    def is_intact(self) -> bool:
-        """Return whether the content is that of the digest, reading all of it."""
-        try:
-            return _digest(self.folder) == self._about["digest"]
-        except FileNotFoundError:
-            return False
+    owner = "PreparedWindows"
+    manifest = MANIFEST
+    names = frozenset(f"{name}.npy" for name in ARRAYS)
+    nothing = "prepared features"
+    remedy = (
+        "Prepare them again with EventWindows.prepare, or set the events themselves "
+        "with set_params(events=store)."
+    )
 
     @cached_property
     def store(self) -> EventStore:
@@ -428,6 +366,8 @@ class PreparedFiles:
 
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
+        for name in ("subject", "end", "start"):  # Whose features a row has.
+            self.read_whole(f"{name}.npy")
         return {
             name: np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS
         }

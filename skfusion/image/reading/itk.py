@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from skfusion.image.reading.files import ImageReadError, as_read_errors, check_s
 from skfusion.image.reading.geometry import lps_to_ras, slice_axis
 from skfusion.image.reading.intensity import Decoded
 from skfusion.image.reading.volumes import check_volume_index, oriented
+from skfusion.store.working_folders import temporary_folder
 
 __all__ = ["decode_itk"]
 
@@ -26,7 +26,15 @@ _DATA_FILE = {
     "MetaImage": re.compile(rb"^ElementDataFile\s*=\s*(.+?)\s*$", re.MULTILINE),
     "NRRD": re.compile(rb"^data ?file:\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE),
 }
-_HEADER_BYTES = 1 << 16
+# All that ITK may take for this entry, such as after a space or a colon.
+_ANY_DATA_FILE = {
+    "MetaImage": re.compile(rb"ElementDataFile"),
+    "NRRD": re.compile(rb"data\s?file\s*:", re.IGNORECASE),
+}
+_EMPTY_LINE = re.compile(rb"\n\r?\n")
+# Files of these names would list others, or be the pattern of their names.
+_MANY_FILES = re.compile(r"LIST|.*[%\\:]", re.IGNORECASE | re.DOTALL)
+_HEADER_BYTES = 1 << 20  # Headers with segments can be long.
 
 
 def decode_itk(
@@ -70,7 +78,7 @@ def decode_itk(
     detached = _detached_file(head, name)
     if detached is None:
         handle.seek(0)
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             copy = Path(folder, "image" + _READERS[name][1])
             with open(copy, "wb") as out:
                 while content := handle.read(1 << 20):
@@ -81,7 +89,8 @@ def decode_itk(
             f"The {name} header has its voxels in a second file, which cannot be found "
             "from bytes. Pass the path of the header."
         )
-    if os.path.basename(detached) != detached or detached in ("", ".", ".."):
+    is_name = os.path.basename(detached) == detached not in ("", ".", "..")
+    if not is_name or _MANY_FILES.match(detached):
         raise ImageReadError(
             f"The {name} header refers to voxels outside of its folder, or to several "
             "files; expected one file in the same folder."
@@ -95,9 +104,25 @@ def decode_itk(
 
 
 def _detached_file(head: bytes, name: str) -> str | None:
-    found = _DATA_FILE[name].search(head.partition(b"\n\n")[0])
-    if found is None:
+    """Return the file that a header names, None for voxels behind the header.
+
+    Raises
+    ------
+    ImageReadError
+        If the header is not clear, so that ITK might read any file of the machine.
+    """
+    end = _EMPTY_LINE.search(head) if name == "NRRD" else None
+    header = head[: end.start() + 1] if end else head
+    entries = _ANY_DATA_FILE[name].findall(header)
+    if not entries and name == "NRRD" and (end or len(head) < _HEADER_BYTES):
         return None
+    found = _DATA_FILE[name].search(header)
+    if found is None or len(entries) != 1:
+        raise ImageReadError(
+            f"The {name} header does not say where its voxels are: expected one entry "
+            f"for the file with the voxels at the start of a line, got {len(entries)} "
+            f"in the first {_HEADER_BYTES // 1024} kB."
+        )
     value = found[1].decode("utf-8", "replace")
     return None if value.upper() == "LOCAL" else value
 

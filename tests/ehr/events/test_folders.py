@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -17,6 +18,7 @@ from sklearn.base import clone
 from skfusion import EventStore, EventWindows
 from skfusion.ehr import with_events
 from skfusion.ehr.events import folders
+from skfusion.store import working_folders
 
 
 @pytest.fixture(autouse=True)
@@ -173,6 +175,51 @@ def test_another_process_with_other_events_is_an_error(monkeypatch, tmp_path):
         EventStore.from_frame(table(), tmp_path / "store")
 
 
+@pytest.mark.parametrize("kind", ["events", "windows"])
+def test_all_files_are_on_the_disk_before_the_folder_appears(
+    kind, monkeypatch, tmp_path
+):
+    windows = EventWindows(EventStore.from_frame(table()), min_subjects=1)
+    target, flushed, there = tmp_path / "target", [], []
+    real = os.fsync
+
+    def flush(number):
+        flushed.append(os.fstat(number).st_ino)
+        there.append(target.exists())
+        real(number)
+
+    monkeypatch.setattr(folders.os, "fsync", flush)
+    if kind == "events":
+        EventStore.from_frame(table(), target)
+    else:
+        windows.prepare(X, path=target)
+    files = [path.stat().st_ino for path in (*target.iterdir(), target)]
+    assert set(files) <= set(flushed[:-1])
+    assert flushed[-1] == tmp_path.stat().st_ino
+    assert there == [False] * len(files) + [True]
+
+
+@pytest.mark.parametrize(("number", "is_fatal"), [("EIO", True), ("EINVAL", False)])
+def test_an_error_of_the_disk_is_no_finished_store(
+    number, is_fatal, monkeypatch, tmp_path
+):
+    """A second flush of the same file would succeed, although its data are lost."""
+    failures = [OSError(getattr(errno, number), "failed")]
+    real = os.fsync
+
+    def fail_once(descriptor):
+        if failures:
+            raise failures.pop()
+        real(descriptor)
+
+    monkeypatch.setattr(folders.os, "fsync", fail_once)
+    if is_fatal:
+        with pytest.raises(OSError, match="failed"):
+            EventStore.from_frame(table(), tmp_path / "store")
+        assert not os.listdir(tmp_path)
+    EventStore.from_frame(table(), tmp_path / "store").verify()
+
+
 def dead_process():
     child = os.fork()
     if not child:
@@ -182,7 +229,7 @@ def dead_process():
 
 
 def leftover(parent, owner, age):
-    folder = parent / f".writing-{owner}-{'0' * 8}"
+    folder = parent / f".writing-{owner}-{'0' * 32}"
     folder.mkdir(parents=True)
     (folder / "value.bin").write_bytes(b"1234")
     for path in (folder / "value.bin", folder):
@@ -191,14 +238,16 @@ def leftover(parent, owner, age):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_leftovers_of_processes_that_are_gone_are_removed(tmp_path):
-    parent, host = tmp_path / "cache" / "events", folders._host()
+@pytest.mark.parametrize("host", ["0a1b2c3d", "0a1b2c3d.4e5f6a7b"])
+def test_leftovers_of_processes_that_are_gone_are_removed(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(working_folders, "_host", lambda: host)
+    parent = tmp_path / "cache" / "events"
     hour, month = 3600, 30 * 86_400
     gone = leftover(parent, f"{host}-{dead_process()}", hour)
     old = leftover(parent, "0" * 32, month)  # As earlier versions named them.
-    fresh = leftover(parent, f"{host}-{dead_process()}x", 0)
+    fresh = leftover(parent, f"{host[:8]}.00000000-{dead_process()}", 0)
     alive = leftover(parent, f"{host}-{os.getpid()}", month)
-    elsewhere = leftover(parent, "elsewhere-1", hour)
+    elsewhere = leftover(parent, f"ffffffff-{dead_process()}", hour)
     store = EventStore.from_frame(table())
     assert not gone.exists()
     assert not old.exists()

@@ -94,6 +94,75 @@ def test_headers_of_itk_read_their_own_folder_only(tmp_path):
             read_image(tmp_path / "x" / "a.mhd")
 
 
+META = (
+    b"ObjectType = Image\nNDims = 2\nDimSize = 4 4\nElementType = MET_UCHAR\n%b"
+    b"ElementDataFile = %b\n"
+)
+NRRD = (
+    b"NRRD0004\ntype: unsigned char\ndimension: 2\nsizes: 4 4\nencoding: raw\n%b"
+    b"data file: %b\n\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("a.mhd", META % (b"", b"%b")),
+        ("a.mhd", META % (b"\n", b"%b")),
+        ("a.mhd", META % (b" ", b"%b")),
+        ("a.mhd", META.replace(b"File =", b"File :") % (b"", b"%b")),
+        ("a.mhd", META % (b"", b"LIST\n%b")),
+        ("a.mhd", META % (b"", b"LIST 2\n%b")),
+        ("a.mhd", META % (b"ElementDataFile : %b\n", b"LOCAL")),
+        ("a.mhd", META % (b"Comment = ElementDataFile = LOCAL\n\n ", b"%b")),
+        ("a.mhd", META % (b"Comment = " + b"x" * (1 << 20) + b"\n", b"%b")),
+        ("a.nhdr", NRRD % (b"", b"%b")),
+        ("a.nhdr", NRRD % (b"# a comment\r", b"%b")),
+        ("a.nhdr", NRRD % (b"", b"LIST\n%b")),
+        ("a.nhdr", NRRD % ((b"# " + b"x" * 998 + b"\n") * 1050, b"%b")),
+    ],
+    ids=range(13),
+)
+def test_no_spelling_of_a_header_reads_another_folder(name, header, tmp_path):
+    """The readers of ITK are more lenient than the formats."""
+    pytest.importorskip("SimpleITK")
+    secret = tmp_path / "secret.raw"
+    secret.write_bytes(bytes(range(16)))
+    (tmp_path / "x").mkdir()
+    for listed in ("LIST", "LIST 2"):
+        (tmp_path / "x" / listed).write_bytes(b"")
+    path = tmp_path / "x" / name
+    path.write_bytes(header.replace(b"%b", bytes(secret)))
+    with pytest.raises(ImageReadError, match=r"outside of its|does not say where"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("name", ["v%d.raw 1 1 1", "v%03d.raw", "..\\secret.raw"])
+def test_names_of_voxels_in_headers_are_no_patterns(name, tmp_path):
+    pytest.importorskip("SimpleITK")
+    for voxels in (name, "v1.raw", "v001.raw"):
+        (tmp_path / voxels).write_bytes(bytes(range(16)))
+    for header, ending in ((META, "mhd"), (NRRD, "nhdr")):
+        path = tmp_path / f"a.{ending}"
+        path.write_bytes(header % (b"", name.encode()))
+        with pytest.raises(ImageReadError, match="outside of its folder, or to sever"):
+            read_image(path)
+
+
+def test_long_headers_and_windows_lines_are_read():
+    pytest.importorskip("SimpleITK")
+    voxels = bytes(range(16))
+    header = NRRD.partition(b"%b")[0]
+    for content in (
+        header + (b"# " + b"x" * 998 + b"\n") * 200 + b"\n" + voxels,
+        header.replace(b"\n", b"\r\n") + b"\r\n" + voxels,
+        META % (b"", b"LOCAL") + voxels,
+        META.replace(b"\n", b"\r\n") % (b"", b"LOCAL") + voxels,
+    ):
+        found = read_image(content, scaling="none").array
+        np.testing.assert_array_equal(found.ravel(), np.arange(16))
+
+
 def encoded(values: np.ndarray, name: str, **options) -> bytes:
     file = io.BytesIO()
     Image.fromarray(values).save(file, name, **options)
