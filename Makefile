@@ -5,13 +5,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-data test-slow test-newest coverage lint type docs clean
+.PHONY: help demo install test test-data test-slow test-ecosystem test-newest coverage lint type docs clean
 
 help:
 	@echo "make demo         compare single modalities and fusions on real data, write a report"
 	@echo "make test         the tests and the examples in the docstrings"
 	@echo "make test-data    the tests on real data, those of SKFUSION_DATA included"
 	@echo "make test-slow    the tests that take minutes"
+	@echo "make test-ecosystem  the page on other packages, which are installed for it"
 	@echo "make test-newest  the tests with the newest release of every package"
 	@echo "make coverage     the tests with branch coverage"
 	@echo "make lint         ruff and the import rules"
@@ -47,6 +48,9 @@ test-data: $(VENV)/.stamp-dev
 
 test-slow: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest -m "slow and not network" $(ARGS)
+
+test-ecosystem: $(VENV)/.stamp-dev $(VENV)/.stamp-oracles
+	$(BIN)/python -m pytest -m "slow or not slow" tests/test_ecosystem.py $(ARGS)
 
 # Nothing is pinned, and the upper bounds of pyproject.toml do not hold for torch: this
 # shows what a release breaks before a user meets it. It takes an environment of its own.

@@ -42,6 +42,7 @@ _ROUNDS = (
     "use_best_model",
 )
 _WEIGHTS = ("sample_weight_eval_set", "eval_sample_weight")
+_KINDS = ("cat_features", "text_features", "embedding_features")  # of CatBoost
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,7 @@ def evaluation_arguments(
         return {"evaluation": evaluation}
     special = _LIBRARIES.get(library_of_trees(estimator))
     if special is not None:
-        return special(evaluation)
+        return special(estimator, evaluation)
     arguments: dict[str, Any] = {"eval_set": [(evaluation.X, evaluation.y)]}
     for name in _WEIGHTS:
         if evaluation.sample_weight is not None and has_fit_parameter(estimator, name):
@@ -256,7 +257,7 @@ def evaluation_arguments(
     return arguments
 
 
-def _of_lightgbm(evaluation: Evaluation) -> dict[str, Any]:
+def _of_lightgbm(_: Any, evaluation: Evaluation) -> dict[str, Any]:
     arguments: dict[str, Any] = {"eval_X": (evaluation.X,), "eval_y": (evaluation.y,)}
     if not has_fit_parameter(import_module("lightgbm").LGBMModel, "eval_X"):  # < 4.7
         arguments = {"eval_set": [(evaluation.X, evaluation.y)]}
@@ -265,20 +266,24 @@ def _of_lightgbm(evaluation: Evaluation) -> dict[str, Any]:
     return arguments
 
 
-def _of_xgboost(evaluation: Evaluation) -> dict[str, Any]:
+def _of_xgboost(_: Any, evaluation: Evaluation) -> dict[str, Any]:
     arguments: dict[str, Any] = {"eval_set": [(evaluation.X, evaluation.y)]}
     if evaluation.sample_weight is not None:
         arguments["sample_weight_eval_set"] = [evaluation.sample_weight]
     return {**arguments, "verbose": False}  # else it prints a line per tree
 
 
-def _of_catboost(evaluation: Evaluation) -> dict[str, Any]:
-    catboost = import_module("catboost")
-    pool = catboost.Pool(evaluation.X, evaluation.y, weight=evaluation.sample_weight)
+def _of_catboost(estimator: Any, evaluation: Evaluation) -> dict[str, Any]:
+    # A Pool carries the weights, but does not know which columns are no numbers.
+    params = estimator.get_params(deep=False)
+    kinds = {name: list(params[name]) for name in _KINDS if params.get(name)}
+    pool = import_module("catboost").Pool(
+        evaluation.X, evaluation.y, weight=evaluation.sample_weight, **kinds
+    )
     return {"eval_set": pool}
 
 
-_LIBRARIES: dict[str | None, Callable[[Evaluation], dict[str, Any]]] = {
+_LIBRARIES: dict[str | None, Callable[[Any, Evaluation], dict[str, Any]]] = {
     "xgboost": _of_xgboost,
     "lightgbm": _of_lightgbm,
     "catboost": _of_catboost,

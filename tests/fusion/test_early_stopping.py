@@ -286,3 +286,24 @@ def test_catboost_stops_early(kind):
         else model.modalities_[0][1][-1]
     )
     assert fitted.tree_count_ < 100
+
+
+@pytest.mark.parametrize("weight", [None, "balanced"])
+def test_catboost_stops_early_with_categories(weight):
+    catboost = pytest.importorskip("catboost")
+    rng = np.random.default_rng(0)
+    table = X.assign(ward=np.where(rng.random(N) < 0.2 + 0.6 * Y, "A", "B"))
+    trees = catboost.CatBoostClassifier(
+        iterations=300,
+        learning_rate=0.5,
+        early_stopping_rounds=3,
+        cat_features=("ward",),
+        verbose=0,
+        allow_writing_files=False,
+    )
+    members = [("a", trees, ["a", "ward"]), *MODALITIES[1:]]
+    model = LateFusionClassifier(members, class_weight=weight, random_state=0)
+    member = model.fit(table, Y, groups=GROUPS).modalities_[0][1]
+    assert member.tree_count_ < 100
+    assert member.feature_names_ == ["a", "ward"]
+    assert member.feature_importances_[1] > 1  # per cent
