@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     )
     from skfusion.ehr.domains import (
         DOMAINS as DOMAINS,
+        FURTHER_DOMAINS as FURTHER_DOMAINS,
         domain_modalities as domain_modalities,
     )
     from skfusion.ehr.event_grid import EventGrid as EventGrid
+    from skfusion.ehr.events.labels import readable_names as readable_names
     from skfusion.ehr.events.store import EventStore as EventStore
     from skfusion.ehr.measurements.analytes import (
         ANALYTES as ANALYTES,
@@ -41,6 +43,10 @@ if TYPE_CHECKING:
         plain_unit as plain_unit,
     )
     from skfusion.ehr.rebinding import with_events as with_events
+    from skfusion.ehr.searching import (
+        prepare_modalities as prepare_modalities,
+        windows_grid as windows_grid,
+    )
     from skfusion.ehr.sources.fhir import read_fhir as read_fhir
     from skfusion.ehr.sources.meds import read_meds as read_meds
     from skfusion.ehr.sources.mimic import read_mimic as read_mimic
@@ -67,8 +73,13 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "expand_codes",
         ],
         "skfusion.ehr.demographics": ["Demographics", "has_demographics"],
-        "skfusion.ehr.domains": ["DOMAINS", "domain_modalities"],
+        "skfusion.ehr.domains": [
+            "DOMAINS",
+            "FURTHER_DOMAINS",
+            "domain_modalities",
+        ],
         "skfusion.ehr.event_grid": ["EventGrid"],
+        "skfusion.ehr.events.labels": ["readable_names"],
         "skfusion.ehr.events.store": ["EventStore"],
         "skfusion.ehr.measurements.analytes": [
             "ANALYTES",
@@ -84,6 +95,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "plain_unit",
         ],
         "skfusion.ehr.rebinding": ["with_events"],
+        "skfusion.ehr.searching": ["prepare_modalities", "windows_grid"],
         "skfusion.ehr.sources.fhir": ["read_fhir"],
         "skfusion.ehr.sources.meds": ["read_meds"],
         "skfusion.ehr.sources.mimic": ["read_mimic"],

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from scipy.stats import rankdata
 from sklearn.base import clone
-from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
+from skfusion._fitting.pipelines import is_passthrough
+from skfusion._progress import progress
 from skfusion._validation import check_number, check_option
+from skfusion.blocks import located_errors
+from skfusion.ehr.events.labels import readable_names
 from skfusion.ehr.events.store import EventStore
+from skfusion.ehr.naming import stores_of
 from skfusion.ehr.point_in_time.vocabulary import is_outcome
-from skfusion.ehr.windows.prepared import PreparedWindows
+from skfusion.modality import Modality, check_modalities, presence_mask
 from skfusion.store.working_folders import temporary_folder
 
 __all__ = ["CHANGES", "LeakageAudit", "LeakageReport", "changed", "rows_as_subjects"]
@@ -195,6 +200,7 @@ def with_kept(
 
 N_SHOWN = 5
 SMALLEST_CLASS = 10  # Rows of a class below which an AUROC is not informative.
+N_RANKED = 256  # Features whose ranks are computed at a time.
 
 
 @dataclass(frozen=True)
@@ -213,12 +219,15 @@ class LeakageReport:
         Number of audited rows.
     n_features : int
         Number of features.
+    labels : mapping of str to str
+        Names of codes, with which features are shown in `to_frame` and as text.
     """
 
     changes: pd.DataFrame
     suspects: pd.DataFrame
     n_rows: int
     n_features: int
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -239,7 +248,10 @@ class LeakageReport:
         )
         suspects = pd.DataFrame(
             {
-                "check": "feature " + self.suspects["feature"].astype(str),
+                "check": [
+                    f"feature {name}"
+                    for name in readable_names(self.suspects["feature"], self.labels)
+                ],
                 "found": self.suspects["reason"],
                 "passed": False,
             }
@@ -254,7 +266,8 @@ class LeakageReport:
         ]
         for part in self.changes.to_dict("records"):
             if part["n_features"]:
-                shown = ", ".join(map(str, part["features"][:N_SHOWN]))
+                some = part["features"][:N_SHOWN]
+                shown = ", ".join(readable_names(some, self.labels))
                 more = ", ..." if part["n_features"] > N_SHOWN else ""
                 lines.append(
                     f"  events after the index time {part['change']}: "
@@ -262,7 +275,8 @@ class LeakageReport:
                     f"({shown}{more})"
                 )
         for part in self.suspects.head(N_SHOWN).to_dict("records"):
-            lines.append(f"  {part['feature']}: {part['reason']}")
+            (shown,) = readable_names([part["feature"]], self.labels)
+            lines.append(f"  {shown}: {part['reason']}")
         if len(self.suspects) > N_SHOWN:
             lines.append(f"  ... and {len(self.suspects) - N_SHOWN} more")
         return "\n".join(lines)
@@ -293,6 +307,9 @@ class LeakageAudit:
         these names, such as `EventWindows`, use their own values.
     random_state : int, RandomState or None, default=None
         Seed of the drawn rows and changes.
+    verbose : int, default=0
+        Whether to show the progress on standard error, with the estimated time that is
+        left after the first of the five rounds.
 
     See Also
     --------
@@ -305,6 +322,13 @@ class LeakageAudit:
     proof. It means that no leakage was found in the drawn rows. If fewer rows are drawn
     than `X` has, the parameter ``min_subjects`` of the steps is lowered by the same
     share, so that rare codes are audited too.
+
+    The cost is that of five rounds on at most `n_rows` rows: one for the events as they
+    are and one for each change. In each round, the events of the rows are written once
+    for each store, and each transformer of events is fitted once and transforms once.
+    Of a fusion, other modalities, such as images, are encoded in the first round only,
+    and no learner is fitted, because it receives no events. Other estimators are fitted
+    in each round.
 
     Static events (without time) are always visible to estimators that use them, such
     as `Demographics`, and are not changed. A code that reveals the outcome and has no
@@ -341,6 +365,7 @@ class LeakageAudit:
         subject: str = "subject_id",
         time: str = "index_time",
         random_state: Any = None,
+        verbose: int = 0,
     ) -> None:
         self.threshold = threshold
         self.n_rows = n_rows
@@ -348,6 +373,7 @@ class LeakageAudit:
         self.subject = subject
         self.time = time
         self.random_state = random_state
+        self.verbose = verbose
 
     def run(
         self, features: Any, X: pd.DataFrame, y: Any = None, *, events: Any = None
@@ -358,8 +384,8 @@ class LeakageAudit:
         ----------
         features : estimator or callable
             A transformer, a `Pipeline` or a fusion estimator with an `EventStore` among
-            its parameters. Alternatively a function of (`EventStore`, `X`) that returns
-            a table.
+            its parameters. Of a fitted search, its best estimator is audited.
+            Alternatively a function of (`EventStore`, `X`) that returns a table.
         X : DataFrame of shape (n, n_columns)
             The rows.
         y : array-like of shape (n,) or None, default=None
@@ -375,7 +401,14 @@ class LeakageAudit:
         ------
         ValueError
             If no events are found, or a parameter is invalid.
+
+        Warns
+        -----
+        UserWarning
+            If there are no features, or as the fits warn, once of each.
         """
+        # A fitted search is audited as the model that predicts, not searched again.
+        features = getattr(features, "best_estimator_", features)
         self._check(features, X, events)
         rng = check_random_state(self.random_state)
         n_rows = len(X)
@@ -387,36 +420,64 @@ class LeakageAudit:
         share = len(chosen) / n_rows
         compute, stores, keys = self._takes(features, events, share)
         subject, time = keys
-        tables = {name: rows_as_subjects(s, X[subject]) for name, s in stores.items()}
-        zones = {name: s.files.zone_name for name, s in stores.items()}
+        # The events of a store that several modalities share are changed once.
+        distinct = {store.fingerprint: store for store in stores.values()}
+        tables = {key: rows_as_subjects(s, X[subject]) for key, s in distinct.items()}
+        zones = {key: store.files.zone_name for key, store in distinct.items()}
         audited = X.assign(**{subject: np.arange(len(X))})
-        with _warnings_once(), temporary_folder() as folder:
+        rows: list[tuple[str, int, int, list[Any]]] = []
+        with (
+            _warnings_once(),
+            temporary_folder() as folder,
+            self._progress() as advance,
+        ):
 
             def features_of(given: dict[str, pd.DataFrame], label: str) -> pd.DataFrame:
                 kept = {
-                    name: with_kept(table, len(X), X[time], table["time"])
-                    for name, table in given.items()
+                    key: with_kept(table, len(X), X[time], table["time"])
+                    for key, table in given.items()
                 }
                 written = _written(kept, zones, Path(folder, label))
-                return _table(compute(written, audited, y))
+                used = {name: written[s.fingerprint] for name, s in stores.items()}
+                found = _table(compute(used, audited, y))
+                advance(1)
+                return found
 
             plain = features_of(tables, "as it is")
-            rows = []
             for change in CHANGES:
                 other = {
-                    name: changed(table, X[time], change, self.closed, rng)
-                    for name, table in tables.items()
+                    key: changed(table, X[time], change, self.closed, rng)
+                    for key, table in tables.items()
                 }
                 differs = _differences(plain, features_of(other, change))
                 names = list(differs.columns[differs.any(axis=0)])
                 n_changed = int(differs.any(axis=1).sum())
                 rows.append((change, n_changed, len(names), names))
+        if not plain.shape[1]:
+            warnings.warn(
+                f"LeakageAudit: got no features of the {len(X)} audited rows, so that "
+                "nothing was audited. Pass more rows or a higher n_rows, or check the "
+                "codes of the model.",
+                UserWarning,
+                stacklevel=2,
+            )
         columns = ["change", "n_rows", "n_features", "features"]
         return LeakageReport(
             changes=pd.DataFrame(rows, columns=columns),
             suspects=self._suspects(plain, y),
             n_rows=len(X),
             n_features=plain.shape[1],
+            labels={k: v for s in distinct.values() for k, v in s.files.labels.items()},
+        )
+
+    def _progress(self) -> Any:
+        steps = [f"events {word}" for word in ("as they are", *CHANGES)]
+        return progress(
+            len(steps),
+            verbose=self.verbose,
+            title="LeakageAudit",
+            unit="round",
+            steps=steps,
         )
 
     def _check(self, features: Any, X: Any, events: Any) -> None:
@@ -459,11 +520,7 @@ class LeakageAudit:
             and isinstance(value, int)
             and share < 1
         }
-        stores = {
-            k: v.store if isinstance(v, PreparedWindows) else v
-            for k, v in parameters.items()
-            if isinstance(v, EventStore | PreparedWindows)
-        }
+        stores = stores_of(features)
         if not stores:
             raise ValueError(
                 f"LeakageAudit: got {type(features).__name__} without an EventStore "
@@ -482,9 +539,11 @@ class LeakageAudit:
                 f"({sorted(keys)}). Audit them separately."
             )
 
+        encoded: dict[str, pd.DataFrame] = {}  # Modalities without events.
+
         def compute(given: dict[str, EventStore], X: pd.DataFrame, y: Any) -> Any:
             model = clone(features).set_params(**given, **fewer)
-            return _features_of(model, X, y)
+            return _features_of(model, X, y, encoded)
 
         subject, time = keys.pop()
         return compute, stores, (str(subject), str(time))
@@ -498,11 +557,11 @@ class LeakageAudit:
         labels, counts = np.unique([] if y is None else y, return_counts=True)
         if len(labels) == 2 and counts.min() >= SMALLEST_CLASS:
             target = y == labels[1]
-            for name in table.columns:
-                auroc = _auroc(target, table[name].to_numpy(dtype=float))
-                if auroc > self.threshold:
-                    reason = f"predicts the outcome alone (AUROC {auroc:.3f})"
-                    found.append((name, auroc, reason))
+            aurocs = _aurocs(target, table.to_numpy(dtype=float))
+            for place in np.flatnonzero(aurocs > self.threshold):
+                auroc = float(aurocs[place])
+                reason = f"predicts the outcome alone (AUROC {auroc:.3f})"
+                found.append((table.columns[int(place)], auroc, reason))
         return pd.DataFrame(found, columns=["feature", "auroc", "reason"])
 
 
@@ -516,28 +575,72 @@ def _warnings_once() -> Iterator[None]:
         warnings.warn(text, kind, stacklevel=4)
 
 
-def _features_of(model: Any, X: pd.DataFrame, y: Any) -> Any:
-    """Fit a model and return its features, or else its predictions."""
+def _features_of(
+    model: Any, X: Any, y: Any, encoded: dict[str, pd.DataFrame] | None = None
+) -> Any:
+    """Fit a model and return its features, or else its predictions.
+
+    `encoded` has the features of modalities of a fusion that read no events. They are
+    added, and used again.
+    """
+    if hasattr(model, "encode_modalities") and not isinstance(model.modalities, str):
+        return _features_of_fusion(model, X, y, {} if encoded is None else encoded)
+    if isinstance(model, Pipeline) and hasattr(model[-1], "encode_modalities"):
+        before, fusion = model[:-1], model[-1]
+        if len(before):
+            X = before.fit_transform(X, y)
+        return _features_of(fusion, X, y, None if stores_of(before) else encoded)
     if isinstance(model, Pipeline) and not hasattr(model[-1], "transform"):
         model = model[:-1]
-    if hasattr(model, "encode_modalities"):
-        encoded = model.fit(X, y).encode_modalities(X)
-        return pd.concat(
-            [
-                pd.DataFrame(np.asarray(v)).add_prefix(f"{k}__")
-                for k, v in encoded.items()
-            ],
-            axis=1,
-        )
     if hasattr(model, "transform"):
         values = model.fit(X, y).transform(X)
-        if not isinstance(values, pd.DataFrame) and hasattr(
-            model, "get_feature_names_out"
-        ):
-            names = list(model.get_feature_names_out())
-            return pd.DataFrame(_dense(values), columns=names)
-        return values
+        names = _names_of(model)
+        if isinstance(values, pd.DataFrame) or names is None:
+            return values
+        dense = _dense(values)
+        fits = len(names) == dense.shape[1]
+        return pd.DataFrame(dense, columns=names) if fits else dense
     return model.fit(X, y).predict(X)
+
+
+def _names_of(transformer: Any) -> list[Any] | None:
+    """Return the names of the features, or None if a step has none."""
+    try:
+        return list(transformer.get_feature_names_out())
+    except (AttributeError, ValueError):
+        return None
+
+
+def _features_of_fusion(
+    model: Any, X: Any, y: Any, encoded: dict[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """Return the features of all modalities, without fitting the learners."""
+    frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(np.asarray(X))
+    owner = type(model).__name__
+    parts = []
+    for modality in check_modalities(model.modalities, frame, owner=owner, reserved=()):
+        part = encoded.get(modality.name)
+        if part is None:
+            part = _features_of_modality(modality, frame, y)
+            if not stores_of(modality.transformer):
+                encoded[modality.name] = part
+        parts.append(part.add_prefix(f"{modality.name}__"))
+    return pd.concat(parts, axis=1)
+
+
+def _features_of_modality(modality: Modality, X: pd.DataFrame, y: Any) -> pd.DataFrame:
+    """Return the features of one modality, NaN in rows in which it is absent."""
+    rows = np.flatnonzero(presence_mask([modality], X)[:, 0])
+    if not len(rows):
+        return pd.DataFrame(index=X.index)
+    part = modality.select(X.iloc[rows])
+    if is_passthrough(modality.transformer):
+        table = pd.DataFrame(part)
+    else:
+        target = None if y is None else y[rows]
+        with located_errors(modality, rows):
+            table = _table(_features_of(modality.transformer, part, target))
+    return table.set_axis(X.index[rows]).reindex(X.index)
 
 
 def _dense(values: Any) -> np.ndarray:
@@ -584,11 +687,25 @@ def _differences(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     return ~pd.DataFrame(same)
 
 
-def _auroc(target: np.ndarray, values: np.ndarray) -> float:
-    """Return the AUROC of a single feature or its missingness, in either direction."""
-    missing = np.isnan(values)
-    found = [roc_auc_score(target, missing)]
-    for fill in (-np.inf, np.inf):
-        ranked = pd.Series(np.where(missing, fill, values)).rank()
-        found.append(roc_auc_score(target, ranked))
-    return float(max(max(score, 1 - score) for score in found))
+def _aurocs(target: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the AUROC of each feature or its missingness, in either direction.
+
+    Ranks are computed of many features at a time, because thousands of calls of
+    `roc_auc_score` would take longer than the rounds of the audit.
+    """
+    found = [np.zeros(0)]
+    for start in range(0, values.shape[1], N_RANKED):
+        part = values[:, start : start + N_RANKED]
+        missing = np.isnan(part)
+        filled = (np.where(missing, fill, part) for fill in (-np.inf, np.inf))
+        scores = np.array([_by_rank(target, some) for some in (missing, *filled)])
+        found.append(np.maximum(scores, 1 - scores).max(axis=0))
+    return np.concatenate(found)
+
+
+def _by_rank(target: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return the AUROC of each column, which is the Mann-Whitney statistic."""
+    n_cases = np.count_nonzero(target)
+    ranks = rankdata(scores, axis=0)[target].sum(axis=0)
+    pairs = n_cases * (len(target) - n_cases)
+    return (ranks - n_cases * (n_cases + 1) / 2) / pairs

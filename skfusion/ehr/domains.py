@@ -17,13 +17,14 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
 
+from skfusion._validation import did_you_mean
 from skfusion.ehr.demographics import BIRTH, FACTS, Demographics, has_demographics
 from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.point_in_time.vocabulary import is_outcome
 from skfusion.ehr.tabular.encoder import TabularEncoder
 from skfusion.ehr.windows.event_windows import EventWindows
 
-__all__ = ["DOMAINS", "domain_modalities"]
+__all__ = ["DOMAINS", "FURTHER_DOMAINS", "domain_modalities"]
 
 
 #: Name of a domain -> patterns of its codes, with the prefixes that the readers of
@@ -36,8 +37,17 @@ DOMAINS: dict[str, tuple[str, ...]] = {
     "diagnoses": ("DIAGNOSIS//*",),
     "procedures": ("PROCEDURE//*",),
 }
-_MEASURED = ("vitals", "labs")
+#: Further domains of hospital formats, for ``domains={**DOMAINS, **FURTHER_DOMAINS}``.
+FURTHER_DOMAINS: dict[str, tuple[str, ...]] = {
+    "stays": ("VISIT//*", "VISIT_END//*", "ICU//*", "ICU_END//*", "SERVICE//*"),
+    "outputs": ("OUTPUT//*",),
+    "microbiology": ("MICROBIOLOGY//*",),
+    "observations": ("OBSERVATION//*", "CHART//*"),
+    "devices": ("DEVICE//*",),
+}
+_MEASURED = ("vitals", "labs", "outputs", "observations")
 _OF_CODES = ("present", "count", "since_last")
+_OTHERS = "*"  # Key of the value for all other domains.
 
 
 def domain_modalities(
@@ -47,7 +57,7 @@ def domain_modalities(
     domains: Mapping[str, Iterable[str]] | None = None,
     subject: str = "subject_id",
     time: str = "index_time",
-    windows: tuple[Any, ...] = ("365d",),
+    windows: Sequence[Any] | Mapping[str, Sequence[Any]] = ("365d",),
     **settings: Any,
 ) -> list[tuple[str, BaseEstimator, list[Any]]]:
     """Return one modality for each clinical domain of an event store.
@@ -61,15 +71,22 @@ def domain_modalities(
         age, sex and similar facts from the events, if available. None adds no such
         modality.
     domains : mapping of str to patterns, default=None
-        Domain -> patterns of its codes. None uses `DOMAINS`.
+        Domain -> patterns of its codes. None uses `DOMAINS`. `FURTHER_DOMAINS` has
+        more, such as stays.
     subject, time : str, default="subject_id" and "index_time"
         Columns of the cohort table with the subject and the index time.
-    windows : tuple, default=("365d",)
-        As in `EventWindows`. The default is the look-back of one year of the study.
+    windows : tuple or mapping of str to tuple, default=("365d",)
+        As in `EventWindows`. The default is the look-back of one year of the study. A
+        mapping has the windows of each domain, such as
+        ``{"labs": ("1d", "30d"), "*": ("365d",)}``, with ``"*"`` for all others.
+        Domains that are not in a mapping without ``"*"`` have the default.
     **settings
-        Other parameters of `EventWindows`, for all domains. Without `aggs`, vital
-        signs, laboratory tests and custom domains use its default statistics. The
-        other domains use presence, count and time since the last event.
+        Other parameters of `EventWindows`, such as `min_subjects` or `aggs`, for all
+        domains, or as a mapping by domain as for `windows` (but not `aggs_by_prefix`,
+        which is a mapping by itself). Without `aggs`, vital signs, laboratory tests,
+        outputs, observations and custom domains use its default statistics. The other
+        domains of `DOMAINS` and `FURTHER_DOMAINS` use presence, count and time since
+        the last event.
 
     Returns
     -------
@@ -79,13 +96,14 @@ def domain_modalities(
     Raises
     ------
     ValueError
-        If the store has no code of any domain, or `demographics` is another text.
+        If the store has no code of any domain, a mapping by domain has a name that is
+        not a domain, or `demographics` is another text.
 
     Warns
     -----
     UserWarning
         If the store has no code of some domains, which are skipped, or if the default
-        domains leave out codes of the store.
+        domains leave out codes of the store, with the numbers of events by prefix.
 
     Examples
     --------
@@ -102,20 +120,23 @@ def domain_modalities(
     >>> [name for name, _, _ in made]
     ['demographics', 'labs', 'diagnoses']
     """
-    unknown = settings.get("unknown_subject", "error")
+    chosen = DOMAINS if domains is None else domains
+    by_domain = _ByDomain(chosen, {"windows": windows, **settings})
+    unknown = by_domain.of("demographics").get("unknown_subject", "error")
     made = _demographics(events, demographics, subject, time, unknown)
     n_before = len(made)
     absent = []
-    for name, patterns in (DOMAINS if domains is None else domains).items():
+    for name, patterns in chosen.items():
         include = (patterns,) if isinstance(patterns, str) else tuple(patterns)
         if not any(fnmatchcase(c, p) for c in events.codes for p in include):
             absent.append(name)
             continue
-        own = dict(settings)
-        if name in DOMAINS and name not in _MEASURED:
+        own = {"windows": ("365d",), **by_domain.of(name)}
+        is_further = FURTHER_DOMAINS.get(name) == include
+        if (name in DOMAINS or is_further) and name not in _MEASURED:
             own.setdefault("aggs", _OF_CODES)
         encoder = EventWindows(
-            events, subject=subject, time=time, windows=windows, include=include, **own
+            events, subject=subject, time=time, include=include, **own
         )
         made.append((name, encoder, [subject, time]))
     if len(made) == n_before:
@@ -140,6 +161,40 @@ def domain_modalities(
 N_SHOWN = 8
 
 
+class _ByDomain:
+    """Settings of `EventWindows`, some of which differ between domains."""
+
+    def __init__(self, domains: Iterable[str], settings: Mapping[str, Any]) -> None:
+        self._settings = settings
+        known = [*domains, _OTHERS]
+        for parameter, value in settings.items():
+            if not self._differs(parameter):
+                continue
+            for name in value:
+                if name not in known:
+                    raise ValueError(
+                        f"domain_modalities: the keys of {parameter} must be domains "
+                        f"or '*', got {name!r}.{did_you_mean(str(name), known)} The "
+                        f"domains are {', '.join(known[:-1])}."
+                    )
+
+    def _differs(self, parameter: str) -> bool:
+        given = self._settings[parameter]
+        return isinstance(given, Mapping) and parameter != "aggs_by_prefix"
+
+    def of(self, domain: str) -> dict[str, Any]:
+        """Return the settings of one domain."""
+        found = {}
+        for parameter, value in self._settings.items():
+            if not self._differs(parameter):
+                found[parameter] = value
+            elif domain in value:
+                found[parameter] = value[domain]
+            elif _OTHERS in value:
+                found[parameter] = value[_OTHERS]
+        return found
+
+
 def _warn_of_others(events: EventStore) -> None:
     """Warn about codes that no default domain takes, by prefix and share of events."""
     patterns = [pattern for domain in DOMAINS.values() for pattern in domain]
@@ -158,13 +213,20 @@ def _warn_of_others(events: EventStore) -> None:
     prefixes = pd.Series([code.partition("//")[0] for code in codes])
     table = pd.Series(counts)[others].groupby(prefixes[others]).sum()
     table = table.sort_values(ascending=False, kind="stable")
-    shares = [f"{name} ({count / counts.sum():.1%})" for name, count in table.items()]
-    more = f" and {len(shares) - N_SHOWN} more" if len(shares) > N_SHOWN else ""
+    total = counts.sum()
+    listed = [f"{name} ({n:,} events, {n / total:.1%})" for name, n in table.items()]
+    more = f" and {len(listed) - N_SHOWN} more" if len(listed) > N_SHOWN else ""
+    further = [
+        name
+        for name, some in FURTHER_DOMAINS.items()
+        if any(fnmatchcase(f"{start}//", p) for start in table.index for p in some)
+    ]
+    hint = f" (FURTHER_DOMAINS has {', '.join(further)})" if further else ""
     warnings.warn(
         f"domain_modalities: {others.sum()} of {len(codes)} codes with "
-        f"{table.sum() / counts.sum():.1%} of the events are in no domain: "
-        f"{', '.join(shares[:N_SHOWN])}{more}. Pass domains= with patterns for them, "
-        "or with the domains of interest only.",
+        f"{table.sum() / total:.1%} of the events are in no domain: "
+        f"{', '.join(listed[:N_SHOWN])}{more}. Pass domains= with patterns for them"
+        f"{hint}, or with the domains of interest only.",
         UserWarning,
         stacklevel=3,
     )

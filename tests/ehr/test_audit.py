@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-from skfusion import EarlyFusionClassifier, EventStore, EventWindows, TabularEncoder
+from skfusion import (
+    EarlyFusionClassifier,
+    EventStore,
+    EventWindows,
+    JointFusionClassifier,
+    LateFusionClassifier,
+    TabularEncoder,
+)
 from skfusion.ehr import Demographics, EventGrid, LeakageAudit, ObservedScaler
-from skfusion.ehr.audit import CHANGES
+from skfusion.ehr.audit import CHANGES, _aurocs
 
 INDEX = pd.Timestamp("2026-06-01")
 N = 40
@@ -291,7 +303,9 @@ def test_subjects_whose_events_are_all_later_stay_known(all_later, tmp_path):
     store = EventStore.from_frame(events, tmp_path / "store")
     features = EventWindows(store, windows=(None,), min_subjects=1)
     if all_later:
-        with pytest.warns(UserWarning, match="none of them in at least|before all ev"):
+        with pytest.warns(
+            UserWarning, match="none of them in at least|before all ev|no features"
+        ):
             assert LeakageAudit(random_state=0).run(features, X).passed
     else:
         assert LeakageAudit(random_state=0).run(features, X).passed
@@ -306,3 +320,154 @@ def test_names_of_outcomes_follow_the_rule_of_the_windows(tmp_path):
     features = EventWindows(store, windows=(None,), min_subjects=1, exclude=None)
     found = LeakageAudit(random_state=0).run(features, X).suspects["feature"]
     assert set(found.str.partition("__")[0]) == {"discharge//died"}
+
+
+# ---------------------------------------------------------------- fusions and cost
+
+
+class Counting(TabularEncoder):
+    """Encoder that counts how often it is fitted."""
+
+    n_fits = 0
+
+    def fit(self, X, y=None):
+        type(self).n_fits += 1
+        return super().fit(X, y)
+
+
+class Costly(LogisticRegression):
+    """Learner that must not be fitted."""
+
+    def fit(self, X, y=None, sample_weight=None):
+        raise AssertionError("a learner was fitted")
+
+
+@pytest.mark.parametrize(
+    "strategy", [EarlyFusionClassifier, LateFusionClassifier, JointFusionClassifier]
+)
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_every_fusion_is_audited_by_its_features(store, X, strategy, in_pipeline):
+    y = np.arange(len(X)) % 2
+    Counting.n_fits = 0
+    options = {} if strategy is JointFusionClassifier else {"estimator": Costly()}
+    keys = ["subject_id", "index_time"]
+
+    def model(leak):
+        fusion = strategy(
+            [
+                ("labs", windows(store, include=("LAB//*",)), keys),
+                ("careless", Careless(store, leak=leak), keys),
+                ("ehr", Counting(), ["age"]),
+            ],
+            **options,
+        )
+        return make_pipeline(FunctionTransformer(), fusion) if in_pipeline else fusion
+
+    report = audit(model("none"), X, y, n_rows=12)
+    assert report.passed
+    assert Counting.n_fits == 1
+    found = audit(model("whole record"), X, y, n_rows=12)
+    changes = found.changes.set_index("change")
+    assert (changes["n_features"] > 0).all()
+    names = {name for some in changes["features"] for name in some}
+    assert names <= {f"careless__{i}" for i in range(3)}
+
+
+def test_modalities_of_one_store_share_its_changed_events(store, X, monkeypatch):
+    written = []
+    original = EventStore.from_frame.__func__
+
+    def counted(cls, *args, **kwargs):
+        written.append(len(args[0]))
+        return original(cls, *args, **kwargs)
+
+    keys = ["subject_id", "index_time"]
+    parts = [(f"m{i}", windows(store, include=("LAB//*",)), keys) for i in range(4)]
+    monkeypatch.setattr(EventStore, "from_frame", classmethod(counted))
+    assert audit(LateFusionClassifier(parts), X, n_rows=12).passed
+    assert len(written) == 1 + len(CHANGES)
+
+
+def test_rows_in_which_a_modality_of_a_fusion_is_absent(store, X):
+    X = X.assign(age=X["age"].where(np.arange(len(X)) % 3 > 0))
+    keys = ["subject_id", "index_time"]
+    fusion = EarlyFusionClassifier(
+        [("labs", windows(store), keys), ("ehr", TabularEncoder(), ["age"])]
+    )
+    report = audit(fusion, X, np.arange(len(X)) % 2)
+    assert report.passed
+
+
+def test_a_fitted_search_is_audited_by_its_best_estimator(store, X, monkeypatch):
+    keys = ["subject_id", "index_time"]
+    modalities = [("labs", windows(store, windows=("30d",)), keys)]
+    fusion = LateFusionClassifier(modalities, random_state=0)
+    X, y = X.iloc[:N], np.arange(N) % 2
+    search = GridSearchCV(fusion, {"labs__aggs": [("count",), ("mean",)]}, cv=2)
+    search.fit(X, y)
+
+    def never(*_):
+        raise AssertionError("searched again")
+
+    monkeypatch.setattr(GridSearchCV, "fit", never)
+    found, best = (audit(m, X, n_rows=20) for m in (search, search.best_estimator_))
+    assert found.passed
+    assert found.n_features == best.n_features > 0
+    pd.testing.assert_frame_equal(found.changes, best.changes)
+
+
+def test_codes_of_an_outcome_are_found_in_a_fusion_too(frame, X, tmp_path):
+    ended = frame.assign(code=frame["code"].replace("DIAGNOSIS//J18", "MEDS_DEATH"))
+    store = EventStore.from_frame(
+        ended, tmp_path / "store", labels={"MEDS_DEATH": "Death", "LAB//crp": "CRP"}
+    )
+    keys = ["subject_id", "index_time"]
+    fusion = LateFusionClassifier([("labs", windows(store, exclude=None), keys)])
+    report = audit(fusion, X, n_rows=20)
+    assert report.suspects["reason"].str.contains("leaks the outcome").all()
+    first = report.suspects["feature"].iloc[0]
+    assert first.startswith("labs__MEDS_DEATH__")
+    # Shown with names, and kept as they are in the tables.
+    assert "  labs__Death (MEDS_DEATH) count 60d: code of death" in str(report)
+    assert (
+        report.to_frame()["check"].str.contains("labs__Death (MEDS_", regex=False).any()
+    )
+
+
+def test_changed_features_are_shown_with_names(frame, X, tmp_path):
+    store = EventStore.from_frame(frame, tmp_path / "s", labels={"LAB//crp": "CRP"})
+    report = audit(windows(store, closed="right", aggs=("mean",)), X, n_rows=20)
+    assert not report.passed
+    assert any("CRP (LAB//crp) mean" in line for line in str(report).splitlines())
+    assert "LAB//crp__60d__mean" in set(report.changes["features"].explode())
+
+
+def test_progress_is_shown_with_the_time_left(store, X, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    audit(windows(store), X, n_rows=12, verbose=1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "LeakageAudit: 0 of 5 rounds, events as they are"
+    assert "1 of 5 rounds" in lines[1]
+    assert " s left, events deleted" in lines[1]
+    assert lines[5].endswith("finished")
+    audit(windows(store), X, n_rows=12)
+    assert capsys.readouterr().err == ""
+
+
+def test_outcomes_told_alone_are_those_of_roc_auc_score():
+    rng = np.random.default_rng(0)
+    # More than one part, with ties.
+    values = rng.integers(0, 4, (60, 300)).astype(float)
+    values[rng.uniform(size=values.shape) < 0.3] = np.nan
+    values[:, :4] = [np.nan, 1.0, np.inf, -np.inf]
+    target = rng.uniform(size=60) < 0.4
+    values[:, 4] = np.where(target, np.nan, 0)  # Told by what is missing.
+    expected = []
+    for column in values.T:
+        missing = np.isnan(column)
+        ranked = [pd.Series(column).fillna(fill).rank() for fill in (-np.inf, np.inf)]
+        scores = [roc_auc_score(target, one) for one in (missing, *ranked)]
+        expected.append(max(max(score, 1 - score) for score in scores))
+    found = _aurocs(target, values)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert found[4] == 1

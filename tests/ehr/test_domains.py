@@ -14,7 +14,7 @@ from skfusion import (
     JointFusionClassifier,
     LateFusionClassifier,
 )
-from skfusion.ehr import DOMAINS, domain_modalities
+from skfusion.ehr import DOMAINS, FURTHER_DOMAINS, domain_modalities
 
 CODES = {
     "vitals": "VITAL//LOINC//8867-4",
@@ -143,5 +143,73 @@ def test_codes_of_no_domain_are_counted_unless_domains_are_given(tmp_path):
     texts = [str(one.message) for one in caught]
     assert len(texts) == 2
     assert "3 of 7 codes with 37.5% of the events are in no domain" in texts[0]
-    assert "OUTPUT (25.0%), ICU (12.5%)" in texts[0]
+    assert "OUTPUT (2 events, 25.0%), ICU (1 events, 12.5%)" in texts[0]
+    assert "FURTHER_DOMAINS has stays, outputs" in texts[0]
     domain_modalities(store, domains={"labs": ("LAB//*",)})
+
+
+def settings(made, parameter):
+    return {name: getattr(encoder, parameter) for name, encoder, _ in made}
+
+
+def test_settings_by_domain(store):
+    made = domain_modalities(
+        store,
+        demographics=None,
+        windows={"labs": ("1d", "30d"), "*": (None,)},
+        min_subjects={"labs": 0.1, "diagnoses": 3},
+        aggs={"vitals": ("mean",), "procedures": ("count",)},
+        aggs_by_prefix={"LAB//": ("last",)},
+    )
+    windows = dict.fromkeys(DOMAINS, (None,)) | {"labs": ("1d", "30d")}
+    assert settings(made, "windows") == windows
+    least = dict.fromkeys(DOMAINS, 10) | {"labs": 0.1, "diagnoses": 3}
+    assert settings(made, "min_subjects") == least
+    found = settings(made, "aggs")
+    plain = settings(domain_modalities(store, demographics=None), "aggs")
+    assert found == plain | {"vitals": ("mean",), "procedures": ("count",)}
+    assert set(map(str, settings(made, "aggs_by_prefix").values())) == {
+        "{'LAB//': ('last',)}"
+    }
+
+
+def test_domains_without_windows_of_their_own_have_the_default(store):
+    made = domain_modalities(store, demographics=None, windows={"labs": ("1d",)})
+    default = dict.fromkeys(DOMAINS, ("365d",))
+    assert settings(made, "windows") == default | {"labs": ("1d",)}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"windows": {"lab": ("1d",)}}, r"windows must be domains .* Did you mean"),
+        ({"min_subjects": {"demographics": 3}}, "got 'demographics'"),
+        ({"aggs": {"LAB//": ("mean",)}}, "The domains are vitals, labs"),
+        ({"windows": {"labs": ("1d",)}, "domains": {"all": ("*",)}}, "got 'labs'"),
+    ],
+)
+def test_settings_of_unknown_domains_are_refused(store, given, message):
+    with pytest.raises(ValueError, match=message):
+        domain_modalities(store, demographics=None, **given)
+
+
+def test_settings_of_a_domain_without_codes_are_legal(tmp_path):
+    events = pd.DataFrame({"subject_id": [1], "code": "LAB//a", "time": INDEX})
+    store = EventStore.from_frame(events, tmp_path / "store")
+    with pytest.warns(UserWarning, match="skipped domains without a code"):
+        (labs,) = domain_modalities(store, windows={"vitals": ("1d",), "*": ("7d",)})
+    assert labs[1].windows == ("7d",)
+
+
+def test_further_domains_of_stays_and_outputs(tmp_path):
+    codes = ["LAB//a", "ICU//MICU", "VISIT//EW", "OUTPUT//MIMIC//1", "CHART//MIMIC//2"]
+    events = pd.DataFrame({"subject_id": 1, "code": codes, "time": INDEX})
+    store = EventStore.from_frame(events, tmp_path / "store")
+    with pytest.warns(UserWarning, match="skipped domains") as caught:
+        made = domain_modalities(store, domains={**DOMAINS, **FURTHER_DOMAINS})
+    assert len(caught) == 1
+    assert list(settings(made, "aggs")) == ["labs", "stays", "outputs", "observations"]
+    assert settings(made, "aggs")["stays"] == ("present", "count", "since_last")
+    assert "mean" in settings(made, "aggs")["outputs"]
+    own = domain_modalities(store, domains={"stays": ("ICU//*",)})
+    assert "mean" in settings(own, "aggs")["stays"]  # as any custom domain

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from skfusion.ehr.events.columns import NO_TIME
+from skfusion.ehr.events.labels import readable_names
 from skfusion.ehr.events.reader import EventFiles
 from skfusion.ehr.measurements.analytes import BASE_UNITS
 from skfusion.ehr.measurements.units import Units, plain_unit, states_no_unit
+from skfusion.ehr.sources.shaping import ABSENT, UNREAD
 
 __all__ = ["QualityReport", "quality_report"]
 
@@ -37,7 +39,9 @@ class QualityReport:
     frame : DataFrame
         One row per finding: ``table`` (a table of the source, or the first part of the
         codes), ``reason``, ``n_rows``, ``n_subjects`` and ``share`` (of the rows of the
-        table). The findings contain no identifiers and no values of patients.
+        table). Tables of events that the source does not have, and tables that were
+        not read, have 0 rows. The findings contain no identifiers and no values of
+        patients.
     n_events, n_subjects : int
         Size of the store.
 
@@ -68,7 +72,17 @@ class QualityReport:
         head = f"{self.n_events:,} events of {self.n_subjects:,} subjects"
         if self.frame.empty:
             return f"{head}. No findings."
-        ordered = self.frame.sort_values("n_rows", ascending=False, kind="stable")
+        of_tables = self.frame["reason"].isin((ABSENT, UNREAD))
+        lines = [
+            f"  {reason}: {', '.join(group['table'])}"
+            for reason, group in self.frame[of_tables].groupby("reason", sort=False)
+        ]
+        head = "\n".join([f"{head}.", *lines])
+        if of_tables.all():
+            return head
+        head += "\n" if lines else " "
+        rest = self.frame[~of_tables]
+        ordered = rest.sort_values("n_rows", ascending=False, kind="stable")
         lines = [
             f"  {row.n_rows:>9,} {row.share:>6.1%}  {row.table}: {row.reason}"
             f" ({row.n_subjects:,} subjects)"
@@ -77,7 +91,7 @@ class QualityReport:
         more = len(ordered) - _LINES
         if more > 0:
             lines.append(f"  and {more} more findings in the frame")
-        return "\n".join([f"{head}. Findings (rows, share of the table):", *lines])
+        return "\n".join([f"{head}Findings (rows, share of the table):", *lines])
 
     __repr__ = __str__
 
@@ -128,6 +142,10 @@ class _Events:
         number, self.tables = pd.factorize(parts.to_numpy(object))
         self.table = number[self.code] if len(number) else self.code
         self.sizes = np.bincount(self.table, minlength=len(self.tables))
+
+    def shown(self, code: int) -> str:
+        """Return a code with its name, if it has one."""
+        return readable_names([self.codes[code]], self.files.labels)[0]
 
     def column(self, name: str) -> np.ndarray | None:
         """Return a column, or None if the store does not have it."""
@@ -199,7 +217,7 @@ def _several_units(events: _Events) -> Iterator[tuple[Any, ...]]:
         listed = ", ".join(f"{words[u]} {n}" for n, u in zip(sizes, first, strict=True))
         rows = there & (events.code == code)
         rows[rows] = plain[0][unit[rows]] != table.index[0]
-        reason = f"{events.codes[code]} is in {len(table)} units: {listed}"
+        reason = f"{events.shown(code)} is in {len(table)} units: {listed}"
         yield events.of_code(code, rows, reason)
 
 
@@ -246,7 +264,8 @@ def _implausible(events: _Events) -> Iterator[tuple[Any, ...]]:
             outside = rows.copy()
             outside[rows] = status == "out of bounds"
             if outside.any():
-                reason = f"{code} is outside of plausible bounds"
+                shown = events.shown(number)
+                reason = f"{shown} is outside of plausible bounds"
                 yield events.of_code(number, outside, reason)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from skfusion.ehr.events.columns import NO_TIME, EventColumns, Labels, as_series
+from skfusion.ehr.events.labels import LABELS, labels_digest
 from skfusion.ehr.events.sealing import SealedFolder, parsed
 from skfusion.ehr.events.stay_table import STAY_FILES, stay_digest, stays_from
 
@@ -80,7 +81,14 @@ class EventFiles(SealedFolder):
     owner = "EventStore"
     manifest = MANIFEST
     names = frozenset(
-        {WORDS, OFFSETS, *(f"{name}.bin" for name in KINDS), *STAY_FILES, *BESIDE}
+        {
+            WORDS,
+            OFFSETS,
+            *(f"{name}.bin" for name in KINDS),
+            *STAY_FILES,
+            LABELS,
+            *BESIDE,
+        }
     )
     nothing = "events"
     remedy = (
@@ -95,10 +103,15 @@ class EventFiles(SealedFolder):
             return False
         words = self.read_whole(WORDS).decode("utf-8")
         found = content_fingerprint(self.folder, self.columns, words)
-        if self.stay_digest is not None:
-            stays = stay_digest(*map(self.read_whole, STAY_FILES))
-            return stays == self.stay_digest and found == self.fingerprint
-        return found == self.fingerprint
+        if found != self.fingerprint:
+            return False
+        # The words contain the digests of the names and of the stays.
+        digest = self._content.get("labels")
+        if digest is not None and labels_digest(self.read_whole(LABELS)) != digest:
+            return False
+        if self.stay_digest is None:
+            return True
+        return stay_digest(*map(self.read_whole, STAY_FILES)) == self.stay_digest
 
     @cached_property
     def _content(self) -> dict[str, Any]:
@@ -130,6 +143,17 @@ class EventFiles(SealedFolder):
         if not self.holds(DROPPED):
             return []  # a store that was not read from a source
         return parsed(self.read_whole(DROPPED))["dropped"]
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """Return the names of codes."""
+        digest = self._content.get("labels")
+        if digest is None:
+            return {}
+        content = self.read_whole(LABELS)
+        if labels_digest(content) != digest:
+            raise self.damage(LABELS)
+        return parsed(content)
 
     @property
     def stay_digest(self) -> str | None:

@@ -23,6 +23,11 @@ from skfusion.ehr.events.columns import (
     event_columns,
 )
 from skfusion.ehr.events.handle import FolderHandle
+from skfusion.ehr.events.labels import (
+    as_series_of_labels,
+    carried_labels,
+    check_labels,
+)
 from skfusion.ehr.events.quality import QualityReport, quality_report
 from skfusion.ehr.events.reader import (
     DROPPED,
@@ -37,6 +42,7 @@ from skfusion.ehr.events.transforms import (
     Change,
     UnitChange,
     grouping,
+    groups_of,
     lagging,
     measurements,
     parsing,
@@ -70,6 +76,9 @@ def report_events(files: EventFiles) -> pd.DataFrame:
         },
         index=pd.Index(codes, name="code"),
     )
+    if files.labels:
+        names = [files.labels.get(code) for code in codes]
+        table.insert(0, "label", pd.Series(names, table.index, dtype=object))
     return table.sort_index()
 
 
@@ -167,6 +176,7 @@ class EventStore(FolderHandle):
         no_time: str = "error",
         date_only: str | None = "end_of_day",
         time_zone: str | None = None,
+        labels: Mapping[str, str] | pd.Series | None = None,
         stays: Any = None,
     ) -> EventStore:
         """Write a table of events into a folder and return the store.
@@ -192,6 +202,10 @@ class EventStore(FolderHandle):
         time_zone : str or None, default=None
             Time zone of calendar days, such as "Europe/Berlin", for times with a zone.
             None uses the zone of the times, or UTC if they have several.
+        labels : mapping, Series or None, default=None
+            Code -> name, such as ``{"LAB//MIMIC//50868": "Anion Gap"}``, for `labels`.
+            They are read after the last part of `frame`. Names of codes without events
+            are left out.
         stays : DataFrame of pandas, polars or pyarrow, or None, default=None
             Stays of the subjects, as they are returned by `stays`. The columns
             ``stay_id``, ``subject_id``, ``start`` and ``end`` are required. Without
@@ -204,15 +218,15 @@ class EventStore(FolderHandle):
         Raises
         ------
         ValueError, TypeError
-            If a column is missing or has the wrong content. The folder is not written
-            then.
+            If a column is missing or has the wrong content, or a name is not text. The
+            folder is not written then.
 
         Warns
         -----
         UserWarning
             If values are infinite or too large, if dates are found among the times of
             a code, if available times are dates, or if stays are of subjects without
-            events.
+            events. Also if no name is that of a code, or codes have several names.
         """
         table = None if stays is None else checked_stays(stays)
         store = cls._of_parts(
@@ -221,6 +235,7 @@ class EventStore(FolderHandle):
             no_time=no_time,
             date_only=date_only,
             time_zone=time_zone,
+            labels=labels,
             stays=[] if table is None else [table],
         )
         if table is not None:
@@ -247,11 +262,13 @@ class EventStore(FolderHandle):
         no_time: str = "static",
         date_only: str | None = None,
         time_zone: str | None = None,
+        labels: Mapping[str, str] | pd.Series | None = None,
         stays: list[pd.DataFrame] | None = None,
         beside: Beside | None = None,
     ) -> EventStore:
         """Write events, and the stays that are in the list when all are read."""
         check_zone(time_zone)
+        check_labels(labels, "EventStore")
         for name, value, allowed in (
             ("no_time", no_time, ("error", "static", "drop")),
             ("date_only", date_only, ("end_of_day", "midnight", None)),
@@ -268,7 +285,8 @@ class EventStore(FolderHandle):
                 n_rows += len(table)
 
         how: dict[str, Any] = {"date_only": date_only, "zone": time_zone}
-        return cls._write(columns(), path, stays=stays, beside=beside, **how)
+        how |= {"labels": labels, "stays": stays, "beside": beside}
+        return cls._write(columns(), path, **how)
 
     @classmethod
     def from_omop(
@@ -285,9 +303,12 @@ class EventStore(FolderHandle):
         `path` and `date_only` are those of `from_frame`.
         """
         dropped = reading.setdefault("dropped", [])
-        stays = reading.setdefault("stays", [])
+        labels, stays = (
+            reading.setdefault("labels", {}),
+            reading.setdefault("stays", []),
+        )
         frames = read_omop(source, **reading)
-        how: dict[str, Any] = {"date_only": date_only, "stays": stays}
+        how: dict[str, Any] = {"date_only": date_only, "labels": labels, "stays": stays}
         return cls._from_source(frames, path, dropped, **how)
 
     @classmethod
@@ -305,9 +326,12 @@ class EventStore(FolderHandle):
         `path` and `date_only` are those of `from_frame`.
         """
         dropped = reading.setdefault("dropped", [])
-        stays = reading.setdefault("stays", [])
+        labels, stays = (
+            reading.setdefault("labels", {}),
+            reading.setdefault("stays", []),
+        )
         frames = read_mimic(folder, **reading)
-        how: dict[str, Any] = {"date_only": date_only, "stays": stays}
+        how: dict[str, Any] = {"date_only": date_only, "labels": labels, "stays": stays}
         return cls._from_source(frames, path, dropped, **how)
 
     @classmethod
@@ -321,14 +345,17 @@ class EventStore(FolderHandle):
         calendar days, of which times without a time zone need none.
         """
         dropped = reading.setdefault("dropped", [])
-        stays = reading.setdefault("stays", [])
+        labels, stays = (
+            reading.setdefault("labels", {}),
+            reading.setdefault("stays", []),
+        )
         frames = read_fhir(source, **reading)
         first = next(frames, None)
         is_local = first is not None and first["time"].dt.tz is None
         zone = None if is_local else reading.get("time_zone")
         if first is not None:
             frames = chain([first], frames)
-        how: dict[str, Any] = {"time_zone": zone, "stays": stays}
+        how: dict[str, Any] = {"time_zone": zone, "labels": labels, "stays": stays}
         return cls._from_source(frames, path, dropped, **how)
 
     @classmethod
@@ -347,9 +374,15 @@ class EventStore(FolderHandle):
         `path`, `date_only` and `stays` are those of `from_frame`. MEDS has no table of
         stays of its own.
         """
+        labels = reading.setdefault("labels", {})
         frames = read_meds(source, **reading)
         return cls.from_frame(
-            frames, path, no_time="static", date_only=date_only, stays=stays
+            frames,
+            path,
+            no_time="static",
+            date_only=date_only,
+            labels=labels,
+            stays=stays,
         )
 
     @classmethod
@@ -361,6 +394,7 @@ class EventStore(FolderHandle):
         date_only: str | None = None,
         moved: Iterable[str] = (),
         zone: str | None = None,
+        labels: Mapping[str, str] | pd.Series | None = None,
         stays: list[pd.DataFrame] | None = None,
         beside: Beside | None = None,
     ) -> EventStore:
@@ -370,7 +404,8 @@ class EventStore(FolderHandle):
         if target is not None and target.is_symlink():
             target = target.resolve()
         folder = cache_folder() / "events" if target is None else target.parent
-        how: dict[str, Any] = {"date_only": date_only, "moved": moved, "zone": zone}
+        how: dict[str, Any] = {"date_only": date_only, "moved": moved}
+        how |= {"zone": zone, "labels": labels}
         with EventWriter(folder, **how) as writer:
             for part in parts:
                 writer.add(part)
@@ -392,6 +427,16 @@ class EventStore(FolderHandle):
     def codes(self) -> list[str]:
         """Return all codes."""
         return list(self.files.words("code"))
+
+    @property
+    def labels(self) -> pd.Series:
+        """Return the names of codes, a Series of text indexed by code.
+
+        The readers take them from the dictionaries of the source. Codes without a name
+        are not in it. Features are named by codes, and
+        `skfusion.ehr.readable_names` adds the names.
+        """
+        return as_series_of_labels(self.files.labels)
 
     @property
     def has_time_zone(self) -> bool:
@@ -523,7 +568,8 @@ class EventStore(FolderHandle):
         DataFrame
             Indexed by code: ``n_events``, ``n_subjects``, ``n_values`` (events with a
             numeric value), ``units`` (number of events by unit), ``date_only`` (whether
-            the events were moved to the end of their day).
+            the events were moved to the end of their day). If the store has names of
+            codes, ``label`` is the first column.
         """
         if units is not None:
             return report_units(self.files, units)
@@ -578,9 +624,17 @@ class EventStore(FolderHandle):
         Returns
         -------
         EventStore
-            A new store.
+            A new store. Of its `labels`, a code that is kept has its name. A new code
+            has the name of the codes that become it, if all have the same one and none
+            of them becomes another code too. Groups of an object with a method
+            ``table`` have none, because the name of a member is not that of its group.
         """
-        return self._changed(grouping(self.codes, mapping))
+        groups = groups_of(self.codes, mapping)
+        moves = dict(zip(self.codes, groups, strict=True))
+        if hasattr(mapping, "table"):
+            moves = {old: new for old, new in moves.items() if old in new}
+        labels = carried_labels(self.files.labels, moves)
+        return self._changed(grouping(groups), labels=labels)
 
     def convert_units(self, units: Callable[..., pd.DataFrame]) -> EventStore:
         """Return a store with values converted to other units.
@@ -595,10 +649,11 @@ class EventStore(FolderHandle):
         Returns
         -------
         EventStore
-            A new store.
+            A new store. Codes that are parts of another one, such as those with a unit
+            at the end, have its name in `labels`.
         """
         change = UnitChange(units)
-        store = self._changed(change)
+        store = self._changed(change, moves=change.moves)
         change.warn()
         return store
 
@@ -679,14 +734,32 @@ class EventStore(FolderHandle):
             files = _opened(folder, self.fingerprint)
         return files
 
-    def _changed(self, change: Change, zone: str | None = None) -> EventStore:
-        """Return a store of changed events, written in pieces."""
+    def _changed(
+        self,
+        change: Change,
+        *,
+        zone: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        moves: Mapping[str, list[str]] | None = None,
+    ) -> EventStore:
+        """Return a store of changed events, written in pieces.
+
+        `labels` are the names of its codes, by default those of this store. `moves`
+        has the codes that replaced each code, when the last piece was changed.
+        """
         files = self.files
-        pieces = (change(piece) for piece in event_pieces(files))
-        zone = zone or files.zone_name
+        names = dict(files.labels if labels is None else labels)
+
+        def pieces() -> Iterator[EventColumns]:
+            for piece in event_pieces(files):
+                yield change(piece)
+            if moves is not None:
+                names.update(carried_labels(files.labels, moves, is_split=True))
+
         stays = files.stays()
-        kept = None if stays is None else [stays]
-        return self._write(pieces, moved=files.date_only, zone=zone, stays=kept)
+        how: dict[str, Any] = {"zone": zone or files.zone_name, "labels": names}
+        how["stays"] = None if stays is None else [stays]
+        return self._write(pieces(), moved=files.date_only, **how)
 
     def __repr__(self) -> str:
         if not (self._folder() / MANIFEST).exists():

@@ -26,6 +26,7 @@ __all__ = [
     "Change",
     "UnitChange",
     "grouping",
+    "groups_of",
     "lagging",
     "measurements",
     "parsing",
@@ -104,17 +105,14 @@ def lagging(codes: Sequence[str], lags: Mapping[str, Any]) -> Change:
     return change
 
 
-def grouping(codes: Sequence[str], mapping: Any) -> Change:
+def grouping(groups: Sequence[Sequence[str]]) -> Change:
     """Return a function that replaces the code of each event by its groups.
 
     Parameters
     ----------
-    codes : sequence of str
-        Vocabulary of the integer codes.
-    mapping : mapping, object with a method ``table``, or callable
-        See `EventStore.map_codes`.
+    groups : sequence of sequence of str
+        The groups of each integer code, as returned by `groups_of`.
     """
-    groups = _groups(codes, mapping)
     words = list(dict.fromkeys(group for each in groups for group in each))
     number = {word: i for i, word in enumerate(words)}
     targets = np.array([number[g] for each in groups for g in each], dtype=np.int32)
@@ -143,6 +141,8 @@ class UnitChange:
     def __init__(self, units: Callable[..., pd.DataFrame]) -> None:
         self._units = units
         self._tally = Tally()
+        #: Each code -> the codes that replace it, in the pieces so far.
+        self.moves: dict[str, list[str]] = {}
 
     def __call__(self, events: EventColumns) -> EventColumns:
         """Convert the values of some events."""
@@ -152,12 +152,24 @@ class UnitChange:
             self._tally = self._tally.join(tally)
         else:
             table = self._units(*given)
+        code = as_labels(table["code"], "code")
+        self._note(events.code, code)
         return replace(
             events,
-            code=as_labels(table["code"], "code"),
+            code=code,
             value=as_values(_floats(table["numeric_value"]), "EventStore"),
             unit=as_labels(table["unit"], "unit"),
         )
+
+    def _note(self, before: Labels, after: Labels) -> None:
+        """Note which codes were replaced by which."""
+        n = len(after.words) + 1  # The last one is of null.
+        pairs = before.numbers.astype(np.int64) * n + after.numbers % n
+        for pair in np.unique(pairs):
+            old, new = before.words[pair // n], pair % n
+            known = self.moves.setdefault(old, [])
+            if new < n - 1 and after.words[new] not in known:
+                known.append(after.words[new])
 
     def warn(self) -> None:
         """Warn about conversion problems in all parts."""
@@ -217,8 +229,16 @@ def _words(labels: Labels | None, n: int) -> pd.Series:
     return as_series(labels)
 
 
-def _groups(codes: Sequence[str], mapping: Any) -> list[Sequence[str]]:
-    """Return the groups of each code."""
+def groups_of(codes: Sequence[str], mapping: Any) -> list[Sequence[str]]:
+    """Return the groups of each code.
+
+    Parameters
+    ----------
+    codes : sequence of str
+        The codes.
+    mapping : mapping, object with a method ``table``, or callable
+        See `EventStore.map_codes`.
+    """
     column = pd.Series(list(codes), dtype=object)
     if hasattr(mapping, "table"):
         table = mapping.table(column)

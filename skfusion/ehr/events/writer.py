@@ -26,6 +26,7 @@ from skfusion.ehr.events.columns import (
     Labels,
 )
 from skfusion.ehr.events.folders import names_in, settle, take_away
+from skfusion.ehr.events.labels import labels_of_codes, write_labels
 from skfusion.ehr.events.reader import (
     KINDS,
     MANIFEST,
@@ -70,6 +71,8 @@ class EventWriter:
         Codes of which events were already moved.
     zone : str or None, default=None
         Time zone of calendar days. None uses the zone of the times.
+    labels : mapping, Series or None, default=None
+        Names of codes, which are read in `finish`.
     """
 
     def __init__(
@@ -79,7 +82,9 @@ class EventWriter:
         date_only: str | None,
         moved: Iterable[str] = (),
         zone: str | None = None,
+        labels: Mapping[str, Any] | pd.Series | None = None,
     ) -> None:
+        self._labels = labels
         self._date_only = date_only
         self._moved = set(moved)
         self._place = folder
@@ -382,6 +387,9 @@ class EventWriter:
         }
         if zone not in (None, "UTC"):
             content["zone_name"] = zone
+        labels = labels_of_codes(self._labels, self._words["code"], "EventStore")
+        if labels:
+            content["labels"] = write_labels(self._work, labels)
         if stays is not None:  # Stores without stays keep their fingerprint.
             content["stays"] = stays
         words = json.dumps(content)

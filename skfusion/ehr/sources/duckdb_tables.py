@@ -6,6 +6,7 @@ import codecs
 import csv
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -48,8 +49,8 @@ NOT_TEXT = re.compile(
 class FileLayout(NamedTuple):
     """Tables and columns that are expected in a folder, and the dialect of its files.
 
-    `vocabulary` names tables of an OMOP vocabulary, and `whole` the columns that are
-    converted to integers.
+    `vocabulary` names tables of an OMOP vocabulary, `dictionaries` tables of names of
+    codes, and `whole` the columns that are converted to integers.
     """
 
     known: frozenset[str]
@@ -57,6 +58,7 @@ class FileLayout(NamedTuple):
     whole: frozenset[str] = frozenset()
     encoding: str | None = None
     delimiter: str | None = None
+    dictionaries: frozenset[str] = frozenset()
 
     def check(self, owner: str) -> Self:
         """Raise an error for an unknown encoding or delimiter."""
@@ -174,7 +176,10 @@ class DuckTables:
         try:
             tables._restrict_to([path for paths in found.values() for path in paths])
             for table, paths in found.items():
-                tables._add(table, paths, layout)
+                if table in layout.dictionaries:
+                    tables._add_dictionary(table, paths, layout)
+                else:
+                    tables._add(table, paths, layout)
         except BaseException:
             tables.close()
             raise
@@ -252,6 +257,22 @@ class DuckTables:
             raise self._unreadable(error, table, 0) from None
         self._whole |= layout.whole
 
+    def _add_dictionary(
+        self, table: str, paths: list[Path], layout: FileLayout
+    ) -> None:
+        """Create a view of a table of names, which events do not need.
+
+        Warns
+        -----
+        UserWarning
+            If it cannot be read, so that it is as if it were absent.
+        """
+        try:
+            self._add(table, paths, layout)
+        except ValueError as error:
+            self._columns.pop(table, None)
+            warnings.warn(f"{error} Codes have no names of it.", stacklevel=5)
+
     def _csv(self, table: str, paths: list[Path], layout: FileLayout) -> str:
         """Return the SQL source of CSV files, after conversion to UTF-8."""
         assert self._folder is not None
@@ -273,12 +294,33 @@ class DuckTables:
         self._texts[table] = places[0], dialect
         union = ", union_by_name=true" if len(places) > 1 else ""
         quote = quoted(dialect.quote)
+        columns = ""
+        if table in layout.dictionaries and len(places) == 1:
+            # Types are not inferred anyway, and looking for them takes longer than
+            # reading the few names that are used.
+            names = self._header(places[0], dialect)
+            kinds = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in names)
+            columns = f", auto_detect=false, columns={{{kinds}}}"
         # Read as text, because inferred types depend on the sampled rows.
         return (
             f"read_csv([{', '.join(map(literal, places))}], header=true, "
             f"delim={quoted(dialect.delimiter)}, quote={quote}, escape={quote}, "
-            f"all_varchar=true{union})"
+            f"all_varchar=true{union}{columns})"
         )
+
+    def _header(self, path: Path, dialect: Dialect) -> list[str]:
+        """Return the column names of a CSV file."""
+        try:
+            head = pd.read_csv(
+                path,
+                sep=dialect.delimiter,
+                quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
+                dtype=str,
+                nrows=0,
+            )
+        except ValueError as error:  # Also of pandas' parser, and of UTF-8.
+            raise self._unreadable(error, path.name.partition(".")[0], 0) from None
+        return [str(name) for name in head.columns]
 
     @staticmethod
     def _cleaned(name: str, kind: str, layout: FileLayout) -> str | None:

@@ -21,6 +21,7 @@ from skfusion.ehr.sources.fhir_resources import (
     Known,
     is_retracted,
     note,
+    subject_of,
 )
 from skfusion.ehr.sources.fhir_times import Clock, Offsets, as_zone, to_times
 from skfusion.ehr.sources.shaping import DroppedRows, Losses, later_of
@@ -32,6 +33,11 @@ __all__ = ["read_fhir"]
 # Errors raised by the conversion of a resource with an element of the wrong type.
 MISSHAPEN = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 QUALITATIVE = ("text", "code")
+#: Prefixes of codes that a `Coder` chose.
+DOMAINS = (
+    *("LAB//", "VITAL//", "OBSERVATION//", "DIAGNOSIS//", "PROCEDURE//"),
+    *("MEDICATION//INPATIENT//", "MEDICATION//OUTPATIENT//"),
+)
 BIRTH = "MEDS_BIRTH"
 _REFERENCED = (b'"Encounter"', b'"Medication"', b'"Location"')  # Also in a Bundle.
 
@@ -44,6 +50,7 @@ def read_fhir(
     qualitative: str = "text",
     chunk_size: int = 200_000,
     dropped: list[DroppedRows] | None = None,
+    labels: dict[str, str] | None = None,
     stays: list[pd.DataFrame] | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Read events from a FHIR export (R4 or R5).
@@ -77,6 +84,10 @@ def read_fhir(
     dropped : list or None, default=None
         List to which the numbers of dropped resources are appended, as in
         `skfusion.ehr.sources.read_omop`.
+    labels : dict or None, default=None
+        Dictionary to which the names of codes are added, the most frequent display of
+        each. Without any display, it is the text of concepts of several patients. Names
+        that it already has are kept.
     stays : list or None, default=None
         List to which a table of the Encounters is appended, see
         `skfusion.EventStore.stays`. None collects no stays.
@@ -168,7 +179,7 @@ def read_fhir(
     files = find_files(source)
     known = Known(Coder(systems), qualitative)
     known.stays = None if stays is None else Encounters()
-    return _chunks(files, known, Offsets(zone), chunk_size, dropped, stays)
+    return _chunks(files, known, Offsets(zone), chunk_size, dropped, labels, stays)
 
 
 @dataclass
@@ -180,7 +191,20 @@ class _Tally:
     others: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     unnamed: Counter[str] = field(default_factory=Counter)
+    codes: set[str] = field(default_factory=set)
     n_assumed: int = 0
+
+    def left_out(self) -> list[DroppedRows]:
+        """Return the numbers of resources without events."""
+        counts = {
+            "are retracted or not final": self.retracted,
+            "are of an unsupported type": self.others,
+        }
+        return [
+            DroppedRows(name, reason, n, 0, n)
+            for reason, of_types in counts.items()
+            for name, n in of_types.items()
+        ]
 
     def warn(self, known: Known, clock: Clock) -> None:
         """Warn about everything that is not as it should be."""
@@ -214,6 +238,7 @@ def _chunks(
     offsets: Offsets,
     chunk_size: int,
     dropped: list[DroppedRows] | None,
+    labels: dict[str, str] | None,
     stays: list[pd.DataFrame] | None,
 ) -> Iterator[pd.DataFrame]:
     _note_all(files, known, offsets)
@@ -241,16 +266,12 @@ def _chunks(
                 n_waiting = 0
     yield from _tables(waiting, tally, clock)
     tally.warn(known, clock)
+    if labels is not None:
+        _add_names(tally.codes, known.coder, labels)
     if known.stays is not None and stays is not None:
         stays += known.stays.stays(clock, dropped)
     if dropped is not None:
-        for counts, reason in (
-            (tally.retracted, "are retracted or not final"),
-            (tally.others, "are of an unsupported type"),
-        ):
-            dropped += [
-                DroppedRows(name, reason, n, 0, n) for name, n in counts.items()
-            ]
+        dropped += tally.left_out()
 
 
 def _warn_of(counts: Counter[str], what: str) -> None:
@@ -264,7 +285,24 @@ def _events(name: str, resource: dict[str, Any], known: Known) -> list[Event] | 
     """Return the events of a resource, or None if it is retracted or not final."""
     if is_retracted(resource):
         return None
+    known.coder.patient = subject_of(resource)
     return list(RESOURCES[name](resource, known))
+
+
+def _add_names(codes: Iterable[str], coder: Coder, labels: dict[str, str]) -> None:
+    """Add the names of events' codes, which have a domain and may have an answer."""
+    for code in codes:
+        start = next((start for start in DOMAINS if code.startswith(start)), None)
+        if start is None:
+            continue
+        coded = code.removeprefix(start)
+        name = coder.label_of(coded)
+        if name is None:
+            coded, _, answer = coded.rpartition("//")
+            name = coder.label_of(coded)
+            name = None if name is None else f"{name}: {answer}"
+        if name is not None:
+            labels.setdefault(code, name)
 
 
 def _misshapen(name: str, place: str) -> ValueError:
@@ -311,6 +349,7 @@ def _tables(
         unnamed = kept["code"].str.contains("//SOURCE//", regex=False)
         if unnamed.any():
             tally.unnamed[name] += int(unnamed.sum())
+        tally.codes.update(kept["code"].unique())
         parts = [part for part in (kept, table[static]) if len(part)]
         if parts:
             yield pd.concat(parts, ignore_index=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -182,6 +183,12 @@ def vocabulary_of(system: str) -> str:
     return f"{last}-{hashlib.sha256(key.encode()).hexdigest()[:6]}"
 
 
+# Texts of concepts that may be names of codes.
+_LONGEST_NAME = 200  # Characters.
+_MOST_TEXTS = 20  # Of a code.
+_SHARED = "//"  # No id of a patient.
+
+
 @lru_cache(maxsize=100_000)
 def _named(system: Any, code: Any, domain: str) -> tuple[str, str] | None:
     """Return the vocabulary and the code, or None for the reason of a missing code."""
@@ -231,6 +238,12 @@ class Coder:
     def __init__(self, systems: Sequence[str] = PREFERRED) -> None:
         names = [vocabulary_of(name) if ":" in name else name for name in systems]
         self._rank = {name: i for i, name in reversed(list(enumerate(names)))}
+        #: The patient of the resource that is read.
+        self.patient: str | None = None
+        # Vocabulary and code -> how often each display names it, and the patient of
+        # each text, or `_SHARED`.
+        self._displays: dict[str, Counter[str]] = {}
+        self._texts: dict[str, dict[str, str | None]] = {}
 
     def __call__(
         self, concept: Any, domain: str = "", identifiers: Any = ()
@@ -247,10 +260,43 @@ class Coder:
             pairs = self._pairs(identifiers, "value", domain)
             found += [pair for pair in pairs if not found or pair[0] in self._rank]
         if found:
-            name, code = found[0] if len(found) == 1 else min(found, key=self._key)
-            return f"{name}//{code}"
+            pair = found[0] if len(found) == 1 else min(found, key=self._key)
+            coded = "//".join(pair)
+            self._note(coded, pair, concept, domain)
+            return coded
         text = str(concept.get("text") or "").strip()
         return f"SOURCE//{text}" if text else None
+
+    def _note(
+        self, coded: str, pair: tuple[str, str], concept: Any, domain: str
+    ) -> None:
+        """Note the display of the coding that was chosen, or else the text."""
+        for coding in concept.get("coding") or ():
+            display = coding.get("display")
+            if isinstance(display, str) and pair == _named(
+                coding.get("system"), coding.get("code"), domain
+            ):
+                self._displays.setdefault(coded, Counter())[display] += 1
+                return
+        text = concept.get("text")
+        if isinstance(text, str) and len(text) <= _LONGEST_NAME:
+            known = self._texts.setdefault(coded, {})
+            if text not in known and len(known) < _MOST_TEXTS:
+                known[text] = self.patient
+            elif known.get(text, _SHARED) != self.patient:
+                known[text] = _SHARED
+
+    def label_of(self, coded: str) -> str | None:
+        """Return the name of a vocabulary and code, or None without one.
+
+        The name is the most frequent display. Without a display, it is a text that is
+        used of several patients, because a user may have entered it about one.
+        """
+        counts = self._displays.get(coded)
+        if counts:
+            return min(counts, key=lambda name: (-counts[name], name))
+        texts = self._texts.get(coded, {})
+        return min((text for text in texts if texts[text] == _SHARED), default=None)
 
     def _pairs(self, codings: Any, name: str, domain: str) -> list[tuple[str, str]]:
         """Return vocabulary and code of each coding that has a code."""

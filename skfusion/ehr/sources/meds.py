@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,10 @@ REQUIRED = ("subject_id", "time", "code")
 
 
 def read_meds(
-    source: str | os.PathLike[str], *, chunk_size: int = 500_000
+    source: str | os.PathLike[str],
+    *,
+    labels: dict[str, str] | None = None,
+    chunk_size: int = 500_000,
 ) -> Iterator[pd.DataFrame]:
     """Read events from a MEDS data set.
 
@@ -29,6 +33,9 @@ def read_meds(
     source : str or PathLike
         Folder of the data set (with a subfolder ``data``), folder of Parquet files, or
         a single Parquet file.
+    labels : dict or None, default=None
+        Dictionary to which the names of codes are added: the column ``description`` of
+        ``metadata/codes.parquet`` of the data set. Names that it already has are kept.
     chunk_size : int, default=500_000
         Maximum number of events in a chunk.
 
@@ -44,6 +51,11 @@ def read_meds(
         If there is no Parquet file.
     ValueError
         If a file is damaged or truncated, or lacks a column.
+
+    Warns
+    -----
+    UserWarning
+        If the names of codes cannot be read.
 
     Notes
     -----
@@ -75,7 +87,39 @@ def read_meds(
             "has them in its folder 'data'."
         )
     arrow, parquet = require("pyarrow", "ehr"), require("pyarrow.parquet", "ehr")
+    if labels is not None:
+        for code, name in _names(place, arrow, parquet).items():
+            labels.setdefault(code, name)
     return _chunks(files, chunk_size, arrow, parquet)
+
+
+def _names(place: Path, arrow: Any, parquet: Any) -> dict[str, str]:
+    """Return the descriptions of codes of a data set."""
+    # The events are in its folder `data`, or in a folder of that.
+    folders = (place, *place.parents[:3])
+    found = (folder / "metadata" / "codes.parquet" for folder in folders)
+    file = next((path for path in found if path.is_file()), None)
+    if file is None:
+        return {}
+    wanted = ["code", "description"]
+    try:
+        if not {*wanted} <= {*parquet.read_schema(file).names}:
+            return {}
+        table = parquet.read_table(file, columns=wanted)
+        codes, names = (table.column(name).to_pylist() for name in wanted)
+    except (arrow.ArrowInvalid, OSError) as error:
+        warnings.warn(
+            "read_meds: the names of codes in metadata/codes.parquet cannot be read "
+            f"({type(error).__name__}), so that the codes have none. The file is "
+            "damaged or truncated. Copy it again.",
+            stacklevel=4,
+        )
+        return {}
+    return {
+        code: name
+        for code, name in zip(codes, names, strict=True)
+        if isinstance(code, str) and isinstance(name, str)
+    }
 
 
 def _chunks(

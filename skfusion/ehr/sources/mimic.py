@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -13,13 +14,23 @@ import pandas as pd
 from skfusion._paths import expanded_path
 from skfusion._validation import check_option, did_you_mean
 from skfusion.ehr.sources.duckdb_tables import DuckTables, FileLayout
-from skfusion.ehr.sources.shaping import NEVER, DroppedRows, Losses, with_answers
+from skfusion.ehr.sources.shaping import (
+    NEVER,
+    DroppedRows,
+    Losses,
+    add_names_with_answers,
+    with_answers,
+    without_events,
+)
 from skfusion.ehr.sources.stays.mimic import STAY_TABLES, mimic_stays
+from skfusion.ehr.sources.table_files import other_tables, warn_of_unread
 
 __all__ = ["read_mimic"]
 
 
 END = "+ INTERVAL 1 DAY - INTERVAL 1 MICROSECOND"  # Moves a date to the end of its day.
+# Tables that are not read and are about no patient.
+NO_PATIENTS = ("caregiver", "caregivers", "provider")
 # Tables to join, with one row for each key. Of repeated rows, the latest discharge and
 # the first code are used.
 JOINED = {
@@ -312,14 +323,63 @@ MIMIC_IV = (
 LAYOUTS = {"iii": (*MIMIC_III, *SHARED), "iv": (*MIMIC_IV, *SHARED)}
 
 
+class CodeNames(NamedTuple):
+    """Dictionary of the codes of a table of events."""
+
+    dictionary: str
+    names: tuple[str, ...]  # Columns of names, of which the first one counts.
+    key: str  # Column of the codes in the table of events.
+    named: str | None = None  # The same column in the dictionary, if it differs.
+    is_large: bool = False  # Whether only the codes with events are read.
+
+
+ITEMS = CodeNames("d_items", ("label",), "itemid")
+ICD_TITLES = ("long_title", "short_title")
+#: Table of events -> dictionaries of its codes, of which the first one counts.
+DICTIONARIES: dict[str, tuple[CodeNames, ...]] = {
+    "labevents": (CodeNames("d_labitems", ("label",), "itemid"),),
+    **dict.fromkeys(
+        (
+            *("chartevents", "outputevents", "inputevents", "inputevents_mv"),
+            *("inputevents_cv", "procedureevents", "procedureevents_mv"),
+        ),
+        (ITEMS,),
+    ),
+    **{
+        f"{kind}_icd": tuple(
+            CodeNames(f"d_icd_{kind}", ICD_TITLES, key, is_large=True)
+            for key in ("icd_code", "icd9_code")
+        )
+        for kind in ("diagnoses", "procedures")
+    },
+    "hcpcsevents": (
+        CodeNames(
+            "d_hcpcs",
+            ("short_description", "long_description"),
+            "hcpcs_cd",
+            "code",
+            is_large=True,
+        ),
+        CodeNames("hcpcsevents", ("short_description",), "hcpcs_cd"),
+    ),
+    "drgcodes": (CodeNames("drgcodes", ("description",), "drg_code"),),
+}
+
+
 def mimic_files() -> FileLayout:
     """Return the tables of both versions, with their columns of integers."""
     queries = [query for layout in LAYOUTS.values() for query in layout]
     known = {query.table for query in queries}
     known.update(name for query in queries for name in query.uses)
     known.update(STAY_TABLES)
+    dictionaries = {name.dictionary for some in DICTIONARIES.values() for name in some}
+    dictionaries -= known
     whole = ("subject_id", "hadm_id", "itemid", "stay_id", "icustay_id")
-    return FileLayout(frozenset(known), whole=frozenset(whole))
+    return FileLayout(
+        frozenset(known | dictionaries),
+        whole=frozenset(whole),
+        dictionaries=frozenset(dictionaries),
+    )
 
 
 def read_mimic(
@@ -331,6 +391,7 @@ def read_mimic(
     encoding: str | None = None,
     delimiter: str | None = None,
     dropped: list[DroppedRows] | None = None,
+    labels: dict[str, str] | None = None,
     stays: list[pd.DataFrame] | None = None,
     chunk_size: int = 200_000,
 ) -> Iterator[pd.DataFrame]:
@@ -363,7 +424,13 @@ def read_mimic(
         semicolon, tab and bar.
     dropped : list or None, default=None
         List to which the numbers of dropped rows are appended, as tuples ``(table,
-        reason, n_rows, n_subjects)``.
+        reason, n_rows, n_subjects, n_read)``. With ``tables=None``, these include
+        tables of events that are absent and tables that are not read, with 0 rows.
+    labels : dict or None, default=None
+        Dictionary to which the names of codes are added, of the tables ``d_labitems``,
+        ``d_items``, ``d_icd_diagnoses``, ``d_icd_procedures`` and ``d_hcpcs``, and of
+        the descriptions in ``hcpcsevents`` and ``drgcodes``. Names that it already has
+        are kept. Of several names of a code, the first one as text counts.
     stays : list or None, default=None
         List to which a table of the hospital, ICU and emergency stays is appended, see
         `skfusion.EventStore.stays`. None reads no stays.
@@ -391,7 +458,8 @@ def read_mimic(
     -----
     UserWarning
         If rows are dropped or have an unknown availability, stays or laboratory items
-        are repeated, or tables of events are missing.
+        are repeated, or tables of events are missing. Also if other tables of the
+        folder are not read, with their shares of its bytes.
 
     Notes
     -----
@@ -434,6 +502,11 @@ def read_mimic(
     opened = DuckTables.of_folder(place, "read_mimic", chunk_size, layout)
     try:
         queries = _chosen(opened, tables)
+        others = _unread(place, layout.known)
+        if tables is None:
+            warn_of_unread(place, others, "read_mimic")
+        if dropped is not None and tables is None:
+            dropped += _tables_without_events(opened, queries, others)
         for name in JOINED:
             if any(f" JOIN {name} " in query.join for query in queries):
                 _join(opened, name)
@@ -441,7 +514,8 @@ def read_mimic(
         opened.close()
         raise
     is_coded, is_early = qualitative == "code", unknown_availability == "event_time"
-    return _events(opened, queries, is_coded, is_early, dropped, stays)
+    names = None if labels is None else _Names(opened, labels)
+    return _events(opened, queries, is_coded, is_early, dropped, names, stays)
 
 
 def _chosen(opened: DuckTables, tables: Sequence[str] | None) -> list[EventQuery]:
@@ -484,6 +558,27 @@ def _chosen(opened: DuckTables, tables: Sequence[str] | None) -> list[EventQuery
     return sorted(chosen, key=lambda query: query.table)
 
 
+def _unread(folder: Path, known: Collection[str]) -> dict[str, int]:
+    """Return the names and sizes of the tables that are not read."""
+    sizes = other_tables(folder, known)
+    return {
+        name: size
+        for name, size in sizes.items()
+        if not name.startswith("d_") and name not in NO_PATIENTS
+    }
+
+
+def _tables_without_events(
+    opened: DuckTables, queries: Sequence[EventQuery], others: Iterable[str]
+) -> list[DroppedRows]:
+    """Return the tables of events that are absent, and the tables that are not read."""
+    is_fourth = "anchor_age" in opened.columns("patients")
+    known = {query.table for query in LAYOUTS["iv" if is_fourth else "iii"]}
+    there = {name for name in known if opened.columns(name)}
+    read = {query.table for query in queries}
+    return without_events(known - there, [*(there - read), *others])
+
+
 def _check_columns(opened: DuckTables, table: str, needs: Sequence[str]) -> None:
     columns = opened.columns(table)
     lacking = [name for name in needs if name not in columns]
@@ -523,6 +618,7 @@ def _events(
     is_coded: bool,
     is_early: bool,
     dropped: list[DroppedRows] | None,
+    names: _Names | None,
     stays: list[pd.DataFrame] | None,
 ) -> Iterator[pd.DataFrame]:
     try:
@@ -532,6 +628,8 @@ def _events(
             losses = Losses("read_mimic", table, dropped)
             n_unknown = 0
             for query in parts:
+                if names is not None:
+                    names.add_of(query)
                 sql = query.sql(opened.columns(table))
                 for chunk in opened.chunks(sql, table):
                     events = _kept(chunk, query, losses)
@@ -544,12 +642,64 @@ def _events(
                             )
                     if is_coded and "text_value" in events:
                         codes = with_answers(events["code"], events["text_value"])
+                        if names is not None:
+                            add_names_with_answers(names.labels, events["code"], codes)
                         events = events.assign(code=codes)
                     yield events
             losses.warn()
             _warn_of_unknown(table, n_unknown, is_early)
     finally:
         opened.close()
+
+
+class _Names:
+    """Names of codes from the dictionaries of a folder."""
+
+    def __init__(self, opened: DuckTables, labels: dict[str, str]) -> None:
+        self._opened = opened
+        self.labels = labels
+        self._read: set[tuple[str, str]] = set()
+
+    def add_of(self, query: EventQuery) -> None:
+        """Add the names of the codes of a query, if there is a dictionary."""
+        for names in DICTIONARIES.get(query.table, ()):
+            own = names.named or names.key
+            columns = self._opened.columns(names.dictionary)
+            there = [name for name in names.names if name in columns]
+            # Only the code of the query is read, which the dictionary must have.
+            if f"t.{names.key}" not in query.code or own not in columns or not there:
+                continue
+            if (names.dictionary, query.code) in self._read:
+                continue
+            self._read.add((names.dictionary, query.code))
+            sql = self._sql(names, query, there)
+            try:
+                chunks = list(self._opened.chunks(sql, names.dictionary))
+            except ValueError as error:  # Events do not need it.
+                warnings.warn(f"{error} Its codes have no names.", stacklevel=4)
+                continue
+            for chunk in chunks:
+                for code, label in zip(chunk["code"], chunk["label"], strict=True):
+                    self.labels.setdefault(code, label)
+
+    @staticmethod
+    def _sql(names: CodeNames, query: EventQuery, there: Sequence[str]) -> str:
+        """Return an SQL query of codes and their names."""
+        own = names.named or names.key
+        renamed = f", {own} AS {names.key}" if names.named else ""
+        rows = f"SELECT *{renamed} FROM {names.dictionary}"
+        if names.is_large:
+            trimmed = "trim(CAST({} AS VARCHAR))"
+            used = f"SELECT {trimmed.format(names.key)} FROM {query.table}"
+            rows += f" WHERE {trimmed.format(own)} IN ({used})"
+        join = query.join if " d " in query.join else ""
+        cells = ", ".join(f"nullif(trim(t.{name}), '')" for name in there)
+        # Materialized, so that codes are computed of the rows that are used only.
+        return (
+            f"WITH t AS MATERIALIZED ({rows}), n AS (SELECT {query.code} AS code, "
+            f"coalesce({cells}) AS label FROM t{join}) SELECT code, min(label) AS "
+            "label FROM n WHERE code IS NOT NULL AND label IS NOT NULL GROUP BY code"
+        )
 
 
 def _kept(chunk: pd.DataFrame, query: EventQuery, losses: Losses) -> pd.DataFrame:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,13 +34,16 @@ from skfusion.ehr.sources.shaping import (
     VITAL_SIGNS,
     DroppedRows,
     Losses,
+    add_names_with_answers,
     as_ids,
     filled,
     has_time_zone,
     prefixed,
     with_answers,
+    without_events,
 )
 from skfusion.ehr.sources.stays.omop import DETAIL, omop_stays
+from skfusion.ehr.sources.table_files import other_tables, warn_of_unread
 
 __all__ = ["CLINICAL_TABLES", "ClinicalTable", "read_omop"]
 
@@ -82,8 +87,17 @@ CLINICAL_TABLES = {
 TABLES = ("person", *CLINICAL_TABLES, "visit_occurrence", "death")
 VISIT, VISIT_ID = "visit_occurrence", "visit_occurrence_id"
 VOCABULARY = ("concept", "concept_ancestor")
+# Tables without patients, which are in a folder with the others.
+VOCABULARIES = frozenset(
+    (
+        *("concept_class", "concept_relationship", "concept_synonym", "domain"),
+        *("drug_strength", "relationship", "source_to_concept_map", "vocabulary"),
+        *("cdm_source", "metadata", "concept_cpt4"),
+    )
+)
 LAYOUT = FileLayout(frozenset((*TABLES, *VOCABULARY, DETAIL)), frozenset(VOCABULARY))
 GENDERS = {8507: "M", 8532: "F"}
+NO_NAMES = ("", "None", "nan", "<NA>")  # Null as text.
 UNKNOWN_SHARE = 0.05  # Share of codes without a concept that calls for a warning.
 
 
@@ -100,6 +114,7 @@ def read_omop(
     encoding: str | None = None,
     delimiter: str | None = None,
     dropped: list[DroppedRows] | None = None,
+    labels: dict[str, str] | None = None,
     stays: list[pd.DataFrame] | None = None,
     chunk_size: int = 200_000,
 ) -> Iterator[pd.DataFrame]:
@@ -147,7 +162,12 @@ def read_omop(
         semicolon, tab and bar.
     dropped : list or None, default=None
         List to which the numbers of dropped rows are appended, as tuples ``(table,
-        reason, n_rows, n_subjects)``.
+        reason, n_rows, n_subjects, n_read)``. With ``tables=None``, these include
+        tables of events that are absent and tables of a folder that are not read, with
+        0 rows.
+    labels : dict or None, default=None
+        Dictionary to which the names of codes are added, the column ``concept_name`` of
+        ``concept``. Names that it already has are kept.
     stays : list or None, default=None
         List to which a table of the visits is appended, see
         `skfusion.EventStore.stays`. None reads no stays. Otherwise they are read from
@@ -178,7 +198,8 @@ def read_omop(
     UserWarning
         If rows are dropped, or an existing table lacks columns and is skipped. Also if
         visits are missing, repeated or without an end, if more than 5% of the codes of
-        a table have no concept, or if only some times have a time zone.
+        a table have no concept, or if only some times have a time zone. Also if other
+        tables of a folder are not read, with their shares of its bytes.
 
     Notes
     -----
@@ -234,12 +255,26 @@ def read_omop(
     )
     opened = open_tables(source, "read_omop", chunk_size, layout)
     try:
-        reader = _Reader(opened, schema, settings, dropped, stays)
+        reader = _Reader(opened, schema, settings, dropped, labels, stays)
         chosen = reader.chosen(tables)
+        if tables is None:
+            others = _unread(source, layout.known)
+            warn_of_unread(source, others, "read_omop")
+            if dropped is not None:
+                dropped += reader.tables_without_events(chosen)
+                dropped += without_events((), others)
     except BaseException:
         opened.close()
         raise
     return reader.events(chosen)
+
+
+def _unread(source: Any, known: Collection[str]) -> dict[str, int]:
+    """Return the names and sizes of the tables of a folder that are not read."""
+    if not isinstance(source, str | os.PathLike) or not Path(source).is_dir():
+        return {}
+    sizes = other_tables(Path(source), known)
+    return {name: size for name, size in sizes.items() if name not in VOCABULARIES}
 
 
 class _Settings(NamedTuple):
@@ -261,11 +296,13 @@ class _Reader:
         schema: str | None,
         settings: _Settings,
         dropped: list[DroppedRows] | None,
+        labels: dict[str, str] | None,
         stays: list[pd.DataFrame] | None = None,
     ) -> None:
         self._tables = tables
         self._start = f"{schema}." if schema else ""
-        self._settings, self._dropped, self._stays = settings, dropped, stays
+        self._settings, self._dropped = settings, dropped
+        self._labels, self._stays = labels, stays
         self._columns = {
             name: tables.columns(self._start + name)
             for name in (*TABLES, *VOCABULARY, DETAIL)
@@ -309,6 +346,11 @@ class _Reader:
                 stacklevel=3,
             )
         return chosen
+
+    def tables_without_events(self, chosen: list[str]) -> list[DroppedRows]:
+        """Return the tables of events that are absent or not read."""
+        there = {name for name in TABLES if self._columns[name]}
+        return without_events({*TABLES} - there, there - {*chosen})
 
     def events(self, chosen: list[str]) -> Iterator[pd.DataFrame]:
         """Yield the events of the selected tables."""
@@ -464,6 +506,7 @@ class _Reader:
             order.reverse()
         words = self._words(name, *order, "unit_concept_id", "value_as_concept_id")
         use = self._use_of_visits(name, table)
+        self._add_names(words, table, name)
         for chunk in self._chunks(name, columns):
             code = pd.Series(None, index=chunk.index, dtype=object)
             for column in order:
@@ -485,14 +528,31 @@ class _Reader:
                 values, answer = values_of(chunk, table.text, words, name)
                 frame = frame.join(values)
                 if self._settings.qualitative == "code":
+                    plain = frame["code"]
                     frame["code"] = with_answers(
-                        frame["code"],
+                        plain,
                         frame["text_value"].where(frame["numeric_value"].isna()),
                         answer,
                     )
+                    if self._labels is not None:
+                        add_names_with_answers(self._labels, plain, frame["code"])
             yield losses.keep_events(frame)
         if use is not None:
             use.warn(after_visit=table.after_visit)
+
+    def _add_names(self, words: Words, table: ClinicalTable, name: str) -> None:
+        """Add the names of the concepts of a table, with each of its domains."""
+        if self._labels is None or not words.names:
+            return
+        ids = list(words.names)
+        coded = pd.Series([words.codes.get(i, f"OMOP//{i}") for i in ids], dtype=object)
+        names = list(words.names.values())
+        for inpatient in (False, True)[: 1 + (name == "drug_exposure")]:
+            of_all = np.full(len(ids), inpatient)
+            codes = _domain(coded, table, name, of_all) + coded
+            for code, label in zip(codes, names, strict=True):
+                if label not in NO_NAMES:
+                    self._labels.setdefault(code, label)
 
     def _count_concepts(self, name: str, code: pd.Series) -> None:
         n_coded, n_unknown = self._coded.get(name, (0, 0))

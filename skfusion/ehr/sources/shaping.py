@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -12,11 +13,14 @@ import numpy as np
 import pandas as pd
 
 __all__ = [
+    "ABSENT",
     "DroppedRows",
     "EVENT_COLUMNS",
     "Losses",
     "NEVER",
+    "UNREAD",
     "VITAL_SIGNS",
+    "add_names_with_answers",
     "answer_of",
     "as_ids",
     "as_times",
@@ -26,6 +30,7 @@ __all__ = [
     "later_of",
     "prefixed",
     "with_answers",
+    "without_events",
 ]
 
 
@@ -39,8 +44,16 @@ _ISO = re.compile(r"\d{4}-?\d{2}-?\d{2}([T ]|$)")
 NEVER = pd.Timestamp("9999-12-31 23:59:59").as_unit("us")
 
 
+#: Reasons of tables without any event, which have no number of rows.
+ABSENT = "the source has no such table"
+UNREAD = "the table was not read"
+
+
 class DroppedRows(NamedTuple):
-    """Number of rows of a table that were dropped for one reason."""
+    """Number of rows of a table that were dropped for one reason.
+
+    A whole table that is `ABSENT` or `UNREAD` has 0 rows.
+    """
 
     table: str
     reason: str
@@ -133,6 +146,16 @@ class Losses:
                 f"{self.n_rows} rows: {lost}.",
                 stacklevel=2,
             )
+
+
+def without_events(absent: Iterable[str], unread: Iterable[str]) -> list[DroppedRows]:
+    """Return entries of tables that are absent or were not read."""
+    reasons = {ABSENT: absent, UNREAD: unread}
+    return [
+        DroppedRows(table, reason, 0, 0, 0)
+        for reason, tables in reasons.items()
+        for table in sorted(tables)
+    ]
 
 
 def as_times(column: pd.Series, where: str) -> pd.Series:
@@ -370,6 +393,37 @@ def with_answers(
         answers = named.where(named.notna(), answers)
     suffix = prefixed("//", answers).where(answers.notna(), "")
     return (code.astype(object) + suffix).where(code.notna(), None)
+
+
+def add_names_with_answers(
+    labels: dict[str, str], before: pd.Series, after: pd.Series
+) -> None:
+    """Add the names of codes to which `with_answers` appended an answer.
+
+    Parameters
+    ----------
+    labels : dict of str to str
+        Code -> name. The names of codes with an answer are those of the codes without,
+        a colon and the answer.
+    before, after : Series of str
+        Codes without and with the answers.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr.sources.shaping import add_names_with_answers
+    >>> labels = {"LAB//1": "Ketone"}
+    >>> codes = pd.Series(["LAB//1", "LAB//1//POSITIVE"])
+    >>> add_names_with_answers(labels, pd.Series(["LAB//1"] * 2), codes)
+    >>> labels["LAB//1//POSITIVE"]
+    'Ketone: POSITIVE'
+    """
+    changed = (before != after) & after.notna()
+    pairs = pd.DataFrame({"before": before[changed], "after": after[changed]})
+    for old, new in pairs.drop_duplicates().itertuples(index=False):
+        if old in labels:
+            answer = new.removeprefix(old).strip("/")
+            labels.setdefault(new, f"{labels[old]}: {answer}")
 
 
 # Codes of the FHIR vital signs profile, and the equivalent SNOMED CT concepts.

@@ -7,17 +7,30 @@ import gzip
 import os
 import re
 import shutil
+import warnings
 import zlib
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Dialect", "dialect_of", "find_tables", "literal", "quoted", "transcoded"]
+__all__ = [
+    "Dialect",
+    "dialect_of",
+    "find_tables",
+    "literal",
+    "other_tables",
+    "quoted",
+    "transcoded",
+    "warn_of_unread",
+]
 
 
 ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 HEAD = 1 << 16  # Bytes of a file that determine its dialect.
 UTF_8 = "utf-8"
+_N_SHOWN = 8  # Tables in a warning.
+_PART = re.compile(r"part|\d")  # How names of part files begin.
 
 
 class Dialect(NamedTuple):
@@ -74,6 +87,71 @@ def find_tables(
             "files such as person/part-0000.parquet, in the folder or its subfolders."
         )
     return found
+
+
+def other_tables(folder: Path, known: Collection[str]) -> dict[str, int]:
+    """Return the names and sizes of table files that `find_tables` ignores.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder, searched with its subfolders.
+    known : collection of str
+        Names of tables in lower case, whose files and folders are not listed.
+
+    Returns
+    -------
+    dict of str to int
+        Name in lower case -> bytes, in the order of the names. A folder of part files
+        has the name of the folder only if all of its files are numbered parts.
+    """
+    found: Counter[str] = Counter()
+    for path in folder.iterdir():
+        name = _stem(path)
+        if _is_hidden(path) or name in known or (path.is_dir() and path.is_symlink()):
+            continue
+        if path.is_dir():
+            inner = other_tables(path, known)
+            is_parts = bool(inner) and all(_PART.match(table) for table in inner)
+            found.update({name: sum(inner.values())} if is_parts else inner)
+        elif path.name.lower().endswith(ENDINGS):
+            found[name] += path.stat().st_size
+    return dict(sorted(found.items()))
+
+
+def warn_of_unread(
+    folder: str | os.PathLike[str], tables: Mapping[str, int], owner: str
+) -> None:
+    """Warn about tables of a folder that are not read, with their shares of the bytes.
+
+    Parameters
+    ----------
+    folder : str or PathLike
+        The folder.
+    tables : mapping of str to int
+        Name -> bytes of the tables that are not read, as by `other_tables`.
+    owner : str
+        Name of the reader.
+
+    Warns
+    -----
+    UserWarning
+        If there are such tables.
+    """
+    if not tables:
+        return
+    total = max(1, sum(other_tables(Path(folder), ()).values()))
+    ranked = sorted(tables, key=lambda name: -tables[name])
+    listed = [f"{name} ({tables[name] / total:.1%})" for name in ranked[:_N_SHOWN]]
+    more = f" and {len(ranked) - _N_SHOWN} more" if len(ranked) > _N_SHOWN else ""
+    warnings.warn(
+        f"{owner}: did not read {len(ranked)} tables with "
+        f"{sum(tables.values()) / total:.1%} of the bytes of the folder, which have no "
+        f"events in the store: {', '.join(listed)}{more}. Set tables= to silence this "
+        "warning.",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _tables_below(

@@ -20,6 +20,7 @@ from skfusion.ehr.windows.prepared import PreparedFiles, PreparedPairs, Prepared
 __all__ = [
     "Source",
     "check_prepared",
+    "check_unclipped",
     "chosen_features",
     "count_prepared",
     "open_source",
@@ -324,12 +325,17 @@ def open_source(events: Any, *, clip: Any, engine: str, n_jobs: int | None) -> S
     """
     how = {"engine": engine, "n_jobs": n_jobs}
     if isinstance(events, PreparedWindows):
-        if clip is not None:
-            raise ValueError(
-                f"EventWindows: clip must be None for prepared windows, got {clip!r}. "
-                "Clipping changes the values before they are summed, but prepared "
-                "features are already summed. Pass clip=None, or the events themselves "
-                "(events=prepared.store)."
-            )
+        check_unclipped(clip)
         return _Prepared(events, how)
     return _Events(as_store(events, "EventWindows"), how)
+
+
+def check_unclipped(clip: Any) -> None:
+    """Raise a ValueError if values of prepared features are to be clipped."""
+    if clip is not None:
+        raise ValueError(
+            f"EventWindows: clip must be None for prepared windows, got {clip!r}. "
+            "Clipping changes the values before they are summed, but prepared "
+            "features are already summed. Pass clip=None, or the events themselves "
+            "(events=prepared.store)."
+        )

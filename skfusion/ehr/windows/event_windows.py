@@ -27,7 +27,7 @@ from skfusion.ehr.point_in_time.vocabulary import (
     learn_bounds,
     learn_codes,
 )
-from skfusion.ehr.windows.backends import Source, open_source
+from skfusion.ehr.windows.backends import Source, check_unclipped, open_source
 from skfusion.ehr.windows.engines import ENGINES
 from skfusion.ehr.windows.output import DenseOutput, SparseOutput, warn_of_size
 from skfusion.ehr.windows.plan import FeaturePlan
@@ -359,6 +359,7 @@ class EventWindows(EventTransformer):
         (2, 19)
         """
         self._check()
+        check_unclipped(self.clip)
         source = self._source()
         store = source.store
         cases = self._cases(X, store)

@@ -24,6 +24,8 @@ from skfusion._fitting.pipelines import (
     unreadable_rows,
 )
 from skfusion._validation import check_option
+from skfusion.ehr.events.labels import readable_names
+from skfusion.ehr.naming import find_labels
 from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.early.base import BaseEarlyFusion
 from skfusion.fusion.early.joins import Concatenation
@@ -50,6 +52,7 @@ def explain_features(
     method: str = "auto",
     n_background: int = 50,
     random_state: Any = 0,
+    labels: Mapping[str, str] | pd.Series | str | None = "auto",
 ) -> dict[str, Any]:
     """Explain predictions by the features of each modality.
 
@@ -74,6 +77,12 @@ def explain_features(
         Number of background cases that ``"columns"`` uses, drawn at random.
     random_state : int, RandomState or None, default=0
         Seed of the random draws of ``"columns"``.
+    labels : mapping, Series, "auto" or None, default="auto"
+        Code -> name, for the names of features of events: the feature
+        ``LAB//MIMIC//50868__1d__mean`` is shown as
+        ``Anion Gap (LAB//MIMIC//50868) mean 1d``. "auto" takes the names of the event
+        store of each modality (`skfusion.ehr.EventStore.labels`). Features of codes
+        without a name keep theirs, and None keeps all.
 
     Returns
     -------
@@ -88,6 +97,8 @@ def explain_features(
     ------
     ValueError
         If `method` or a modality is unknown, or `method` does not support the model.
+    TypeError
+        If `labels` is of another type.
 
     Notes
     -----
@@ -129,6 +140,7 @@ def explain_features(
     ((400, 8), 'ehr_0')
     """
     check_option(method, "method", METHODS, "explain_features")
+    find_labels(labels, None, "explain_features")  # Before the computation.
     background = X if background is None else background
     estimator, X, background = unwrap_estimator(estimator, X, background)
     columns = _columns_of(estimator, X, modalities)
@@ -150,7 +162,19 @@ def explain_features(
         explained[name] = explain_columns(
             estimator, X, background, name, columns[name], n_background, random_state
         )
+    for name in columns:
+        part = _transformer_of(estimator, name)
+        found = find_labels(labels, part, "explain_features")
+        names = explained[name].feature_names
+        explained[name].feature_names = readable_names(names, found)
     return {name: explained[name] for name in columns}
+
+
+def _transformer_of(estimator: Any, name: str) -> Any:
+    """Return the fitted transformer of a modality, or the model of a table."""
+    if not isinstance(estimator, BaseFusion):
+        return estimator
+    return next(part for other, part, _ in estimator.modalities_ if other == name)
 
 
 def _columns_of(estimator: Any, X: Any, modalities: Any) -> dict[str, list[Any]]:

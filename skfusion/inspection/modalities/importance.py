@@ -27,7 +27,7 @@ from skfusion.inspection.modalities.results import (
     ModalityScores,
     make_explanation,
 )
-from skfusion.inspection.modalities.retrain import refit_scores
+from skfusion.inspection.modalities.retrain import FitsFailedError, refit_scores
 from skfusion.inspection.modalities.scoring import make_scoring
 from skfusion.inspection.models import OWNER, find_model, make_output
 from skfusion.inspection.plots.display import ModalityDisplay
@@ -348,7 +348,13 @@ class ModalityImportance:
         Raises
         ------
         ValueError
-            As in `score` and `refit`.
+            As in `score`, or if the folds of the retrain game are invalid.
+
+        Warns
+        -----
+        UserWarning
+            If a model of the retrain game cannot be fitted or scored. The report has
+            the other games then, and the error among its pitfalls.
         """
         check_confidence_level(confidence_level, OWNER)
         patients, cohort = find_patients(groups, X, self.modalities)
@@ -367,18 +373,16 @@ class ModalityImportance:
             n_resamples,
             check_random_state(self.random_state),
         )
-        retrain = None
+        retrain, failed = None, ""
         if cv is not None:
             again = (X, y, groups) if train is None else (*train, None)[:3]
-            retrain = self.refit(
-                again[0],
-                again[1],
-                cv=cv,
-                groups=again[2],
-                scoring=scoring,
-                confidence_level=confidence_level,
-            )
-        return make_report(
+            how = {"scoring": scoring, "confidence_level": confidence_level}
+            try:
+                retrain = self.refit(*again[:2], cv=cv, groups=again[2], **how)
+            except FitsFailedError as error:  # The other games are of value alone.
+                failed = f"The retrain game is left out, because a fit failed: {error}"
+                warnings.warn(f"{OWNER}: {failed}", UserWarning, stacklevel=2)
+        report = make_report(
             cases,
             scored,
             reliance,
@@ -389,6 +393,8 @@ class ModalityImportance:
             rng=check_random_state(self.random_state),
             noticed=[str(warning.message) for warning in caught],
         )
+        report.pitfalls.extend([failed] if failed else [])
+        return report
 
     # -- steps that the games share -----------------------------------------------
 

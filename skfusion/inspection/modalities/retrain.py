@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone
 
+from skfusion._fitting.modality_warnings import run_parallel
 from skfusion._fitting.pipelines import take_rows
 from skfusion.evaluation.statistics.resampling import corrected_resampled_interval
 from skfusion.fusion.base import BaseFusion
@@ -25,7 +25,11 @@ from skfusion.inspection.models import OWNER, FusionModel, TableModel
 from skfusion.inspection.shapley import CoalitionPlan
 from skfusion.splits import Fold, inner_folds
 
-__all__ = ["refit_scores", "with_modalities"]
+__all__ = ["FitsFailedError", "refit_scores", "with_modalities"]
+
+
+class FitsFailedError(ValueError):
+    """Error of a model of the retrain game, not of the parameters of the game."""
 
 
 def refit_scores(
@@ -68,6 +72,13 @@ def refit_scores(
     Returns
     -------
     ModalityScores
+
+    Raises
+    ------
+    FitsFailedError
+        If a model cannot be fitted or scored in a fold.
+    ValueError
+        If the folds are invalid.
     """
     table, outcome = table_of(X), scoring.y
     folds = inner_folds(
@@ -78,11 +89,15 @@ def refit_scores(
         random_state=random_state,
         owner=OWNER,
     )
-    jobs = [(members, fold) for fold in folds for members in plan.coalitions[1:]]
-    scores = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_and_score)(model, table, y, members, fold, groups, scoring)
-        for members, fold in jobs
-    )
+    jobs = [
+        (model, table, y, members, fold, groups, scoring)
+        for fold in folds
+        for members in plan.coalitions[1:]
+    ]
+    try:
+        scores = run_parallel(_fit_and_score, jobs, n_jobs)
+    except ValueError as error:
+        raise FitsFailedError(*error.args) from error
     values = np.empty((len(folds), len(plan.coalitions)))
     values[:, 1:] = np.reshape(scores, (len(folds), -1))
     values[:, 0] = [_chance(model, scoring, fold) for fold in folds]

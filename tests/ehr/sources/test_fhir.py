@@ -1092,3 +1092,72 @@ def test_windows_see_what_was_issued_before_the_index_time(tmp_path):
     assert found[f"{name}count"][0] == 2
     assert found[f"{name}max"][0] == 5
     assert np.isfinite(found.to_numpy()).all()
+
+
+def named(code: dict, patient: str, **elements) -> dict:
+    made = observation("718-7", "2024-05-01T08:00:00Z", **elements)
+    made["valueQuantity"] = {"value": 13.1, "code": "g/dL"}
+    return {**made, "code": code, "subject": {"reference": f"Patient/{patient}"}}
+
+
+def coding(system: str, code: str, display: str | None = None) -> dict:
+    made = {"system": system, "code": code}
+    return made if display is None else {**made, "display": display}
+
+
+def test_displays_are_the_names_of_codes(tmp_path):
+    both = [coding(SNOMED, "38082009", "Hb"), coding(LOINC, "718-7", "Hemoglobin")]
+    other = [coding(LOINC, "718-7", "Haemoglobin"), coding(SNOMED, "38082009")]
+    write(
+        tmp_path,
+        file=[
+            *(named({"coding": both}, f"p{i}") for i in range(3)),
+            named({"coding": other, "text": "Hb of Mr. Smith"}, "p4"),
+            named({"coding": [coding(LOINC, "2160-0")]}, "p4"),
+            resource("Condition", recordedDate="2024-05-01", code={
+                "coding": [coding(SNOMED, "44054006", "Type 2 diabetes")],
+            }),
+        ],
+    )  # fmt: skip
+    store = EventStore.from_fhir(tmp_path)
+    assert store.labels.to_dict() == {
+        "LAB//LOINC//718-7": "Hemoglobin",
+        "DIAGNOSIS//SNOMED//44054006": "Type 2 diabetes",
+    }
+    preferred = EventStore.from_fhir(tmp_path, systems=["SNOMED"], labels={})
+    assert preferred.labels["LAB//SNOMED//38082009"] == "Hb"
+
+
+def test_a_text_is_a_name_only_if_it_is_of_several_patients(tmp_path):
+    plain = [coding(LOINC, "718-7")]
+    private = {"coding": [coding(LOINC, "2160-0")], "text": "creatinine of A. Jones"}
+    write(
+        tmp_path,
+        file=[
+            *(named({"coding": plain, "text": "Hemoglobin"}, p) for p in "ab"),
+            *(named(private, "a") for _ in range(5)),
+        ],
+    )
+    store = EventStore.from_fhir(tmp_path)
+    assert store.labels.to_dict() == {"LAB//LOINC//718-7": "Hemoglobin"}
+
+
+def test_answers_follow_the_display(tmp_path):
+    made = named({"coding": [coding(LOINC, "94500-6", "SARS-CoV-2")]}, "a")
+    del made["valueQuantity"]
+    write(tmp_path, file=[{**made, "valueString": "Detected"}])
+    store = EventStore.from_fhir(tmp_path, qualitative="code")
+    assert store.labels.to_dict() == {
+        "LAB//LOINC//94500-6//POSITIVE": "SARS-CoV-2: POSITIVE"
+    }
+
+
+def test_displays_of_the_demo(skfusion_data, tmp_path):
+    folder = skfusion_data / "ehr" / "mimic4_demo_fhir"
+    if not folder.is_dir():
+        pytest.skip("SKFUSION_DATA has no ehr/mimic4_demo_fhir")
+    with pytest.warns(UserWarning, match="read_fhir"):
+        store = EventStore.from_fhir(folder, tmp_path / "store")
+    assert store.labels["VITAL//LOINC//8480-6"] == "Systolic blood pressure"
+    named = store.report()["label"].notna()
+    assert named[named.index.str.match("VITAL|DIAGNOSIS|OBSERVATION|PROCEDURE")].all()

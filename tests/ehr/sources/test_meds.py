@@ -58,3 +58,38 @@ def test_missing_columns_and_files_are_said(folder, tmp_path):
         list(read_meds(tmp_path / "events.parquet"))
     with pytest.raises(FileNotFoundError, match="without Parquet files"):
         list(read_meds(tmp_path / "nothing"))
+
+
+def test_descriptions_are_the_names_of_codes(folder):
+    codes = pd.DataFrame(
+        {
+            "code": ["LAB//a", "LAB//b", "LAB//none", "GENDER//F"],
+            "description": ["Anion gap", "", "Of no event", None],
+            "parent_codes": [["LOINC/1863-0"], [], [], []],
+        }
+    )
+    codes.to_parquet(folder / "metadata" / "codes.parquet")
+    for source in (folder, folder / "data", folder / "data" / "train" / "0.parquet"):
+        store = EventStore.from_meds(source)
+        assert store.labels.to_dict() == {"LAB//a": "Anion gap"}
+    given = {"LAB//a": "Own name", "LAB//b": "B"}
+    store = EventStore.from_meds(folder, labels=given)
+    assert store.labels.to_dict() == {"LAB//a": "Own name", "LAB//b": "B"}
+
+
+def test_names_that_cannot_be_read_are_said_and_the_events_are_read(folder):
+    file = folder / "metadata" / "codes.parquet"
+    file.write_bytes(b"PAR1 is not all of it")
+    with pytest.warns(UserWarning, match="names of codes .* cannot be read"):
+        store = EventStore.from_meds(folder)
+    assert len(store.to_frame()) == 9
+    assert store.labels.empty
+
+
+def test_names_of_the_demo(skfusion_data, tmp_path):
+    source = skfusion_data / "ehr" / "mimic4_demo_meds"
+    if not source.is_dir():
+        pytest.skip("SKFUSION_DATA has no ehr/mimic4_demo_meds")
+    store = EventStore.from_meds(source, tmp_path / "store")
+    assert len(store.labels) == 820
+    assert store.labels["DIAGNOSIS//ICD//10//E780"] == "Pure hypercholesterolemia"

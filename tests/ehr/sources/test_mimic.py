@@ -382,3 +382,157 @@ def test_missing_tables_are_named_once(four):
 def test_births_of_the_fourth_are_in_the_middle_of_the_year(four):
     births = read(four, tables=["patients"]).loc["MEDS_BIRTH", "time"]
     assert births.astype(str).str[5:10].tolist() == ["07-01", "07-01"]
+
+
+NAMES_OF_FOUR = {
+    "hosp/d_labitems": {
+        "itemid": [50912, 50868],
+        "label": ["Creatinine", "Anion Gap"],
+        "fluid": ["Blood", "Blood"],
+    },
+    "hosp/d_icd_diagnoses": {
+        "icd_code": ["4019", "I10 ", "I10", "A00"],
+        "icd_version": [9, 10, 9, 10],
+        "long_title": ["Hypertension, unspecified", "Primary hypertension", "no", "x"],
+    },
+    "icu/d_items": {
+        "itemid": [226559, 220045, 225158, 221906],
+        "label": ["Foley", " Heart Rate ", None, "Norepinephrine"],
+    },
+    "icu/outputevents": {
+        "subject_id": [1], "itemid": [226559], "value": [10],
+        "charttime": ["2150-03-01 12:00:00"], "storetime": ["2150-03-01 12:00:00"],
+        "valueuom": ["mL"],
+    },
+    "hosp/hcpcsevents": {
+        "subject_id": [1, 1], "hadm_id": [11, 11], "hcpcs_cd": ["G0378", "99219"],
+        "chartdate": ["2150-03-01"] * 2,
+        "short_description": ["Observation per hr", "Observation care"],
+    },
+    "hosp/drgcodes": {
+        "subject_id": [1], "hadm_id": [11], "drg_type": ["APR"], "drg_code": ["194"],
+        "description": ["HEART FAILURE"],
+    },
+}  # fmt: skip
+EXPECTED_OF_FOUR = {
+    "LAB//MIMIC//50912": "Creatinine",
+    "DIAGNOSIS//ICD9CM//4019": "Hypertension, unspecified",
+    "DIAGNOSIS//ICD10CM//I10": "Primary hypertension",
+    "OUTPUT//MIMIC//226559": "Foley",
+    "PROCEDURE//HCPCS//G0378": "Observation per hr",
+    "PROCEDURE//HCPCS//99219": "Observation care",
+    "DRG//APR//194": "HEART FAILURE",
+}
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "parquet"])
+def test_names_of_the_dictionaries_of_the_fourth(tmp_path, ending):
+    tables = {**FOUR, **NAMES_OF_FOUR}
+    folder = write(tmp_path / "mimiciv", tables)
+    if ending == "parquet":
+        for name in NAMES_OF_FOUR:
+            pd.DataFrame(tables[name]).to_parquet(folder / f"{name}.parquet")
+            (folder / f"{name}.csv.gz").unlink()
+    store = EventStore.from_mimic(folder, tmp_path / "store")
+    assert store.labels.to_dict() == EXPECTED_OF_FOUR
+    plain = EventStore.from_mimic(write(tmp_path / "plain", FOUR))
+    assert plain.labels.empty
+    assert set(plain.codes) < set(store.codes)
+
+
+def test_a_dictionary_of_hcpcs_counts_before_descriptions_of_events(tmp_path):
+    names = {
+        "code": ["G0378"], "short_description": [None],
+        "long_description": ["Hospital observation service, per hour"],
+    }  # fmt: skip
+    tables = {**FOUR, **NAMES_OF_FOUR, "hosp/d_hcpcs": names}
+    store = EventStore.from_mimic(write(tmp_path / "a", tables))
+    assert store.labels["PROCEDURE//HCPCS//G0378"] == names["long_description"][0]
+    assert store.labels["PROCEDURE//HCPCS//99219"] == "Observation care"
+
+
+def test_answers_follow_the_names(tmp_path):
+    labs = {**FOUR["hosp/labevents"], "value": ["NEG.", "positive"]}
+    labs["valuenum"] = [None, None]
+    tables = {**FOUR, **NAMES_OF_FOUR, "hosp/labevents": labs}
+    store = EventStore.from_mimic(write(tmp_path / "a", tables), qualitative="code")
+    assert store.labels["LAB//MIMIC//50912//NEGATIVE"] == "Creatinine: NEGATIVE"
+    assert store.labels["LAB//MIMIC//50912//POSITIVE"] == "Creatinine: POSITIVE"
+
+
+def test_names_of_the_third(tmp_path):
+    tables = {
+        **THREE,
+        "D_LABITEMS": {**THREE["D_LABITEMS"]},
+        "D_ITEMS": {
+            "ITEMID": [220045, 227443, 30018], "LABEL": ["HR", "Bicarbonate", "NaCl"],
+        },
+    }  # fmt: skip
+    n_items = len(tables["D_LABITEMS"]["ITEMID"])
+    tables["D_LABITEMS"]["LABEL"] = [f"Lab {i}" for i in range(n_items)]
+    store = EventStore.from_mimic(write(tmp_path / "three", tables))
+    assert store.labels["VITAL//MIMIC//220045"] == "HR"
+    assert store.labels["CHART//MIMIC//227443"] == "Bicarbonate"
+    assert store.labels["MEDICATION//INPATIENT//MIMIC//30018"] == "NaCl"
+    assert store.labels["LAB//LOINC//2160-0"].startswith("Lab ")
+
+
+@pytest.mark.parametrize("place", ["header", "end"])
+def test_a_damaged_dictionary_is_said_and_events_are_read(tmp_path, place):
+    folder = write(tmp_path / "four", {**FOUR, **NAMES_OF_FOUR})
+    file = folder / "hosp" / "d_icd_diagnoses.csv.gz"
+    content = file.read_bytes()
+    file.write_bytes(b"no gzip" if place == "header" else content[:-30])
+    with pytest.warns(UserWarning, match="no names") as said:
+        store = EventStore.from_mimic(folder, tmp_path / "store")
+    assert sum("no names" in str(w.message) for w in said) == 1
+    assert "DIAGNOSIS//ICD10CM//I10" in store.codes
+    assert "DIAGNOSIS//ICD10CM//I10" not in store.labels
+    assert store.labels["OUTPUT//MIMIC//226559"] == "Foley"
+
+
+def test_a_source_is_read_twice(four, tmp_path):
+    first, again = (EventStore.from_mimic(four, tmp_path / "store") for _ in range(2))
+    assert first == again
+    assert first.path == again.path
+
+
+def test_tables_without_events_are_in_the_quality_report(four, tmp_path):
+    write(four, {"hosp/emar": {"subject_id": [1]}, "hosp/d_new": {"itemid": [1]}})
+    parts = four / "hosp" / "poe"
+    parts.mkdir()
+    for number in range(2):
+        (parts / f"part-{number}.csv").write_text("subject_id\n1\n" * 2)
+    (four / "icu" / "caregiver.csv").write_text("caregiver_id\n1\n")
+    sizes = {path.name: path.stat().st_size for path in four.rglob("*.csv*")}
+    total = sum(sizes.values())
+    shares = (2 * sizes["part-0.csv"] / total, sizes["emar.csv.gz"] / total)
+    listed = r"poe \({:.1%}\), emar \({:.1%}\)\. Set".format(*shares)
+    match = rf"did not read 2 tables with {sum(shares):.1%} of the bytes .*: {listed}"
+    with pytest.warns(UserWarning, match=match):
+        store = EventStore.from_mimic(four, tmp_path / "store")
+    found = store.quality().frame.set_index("reason")["table"]
+    assert "chartevents" in set(found["the source has no such table"])
+    assert "labevents" not in set(found["the source has no such table"])
+    assert set(found["the table was not read"]) == {"emar", "poe"}
+    said = str(store.quality())
+    assert "the table was not read: emar, poe\n" in said
+    chosen = EventStore.from_mimic(four, tmp_path / "labs", tables=["labevents"])
+    assert "emar" not in str(chosen.quality())
+
+
+def test_names_and_tables_of_the_demo(skfusion_data, tmp_path):
+    folder = skfusion_data / "ehr" / "mimic4_demo"
+    if not folder.is_dir():
+        pytest.skip("SKFUSION_DATA has no ehr/mimic4_demo")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is left out is tested above
+        store = EventStore.from_mimic(folder, tmp_path / "store")
+    assert store.labels["LAB//MIMIC//50868"] == "Anion Gap"
+    shares = store.report()["label"].notna().groupby(lambda code: code.split("//")[0])
+    named = shares.mean()
+    assert (named[["LAB", "DIAGNOSIS", "PROCEDURE", "OUTPUT", "DRG"]] == 1).all()
+    assert set(store.labels.index) <= set(store.codes)
+    found = store.quality().frame.set_index("reason")["table"]
+    assert found["the source has no such table"] == "chartevents"
+    assert {"emar", "transfers"} <= set(found["the table was not read"])

@@ -10,10 +10,13 @@ from sklearn.pipeline import make_pipeline
 
 from skfusion import (
     EarlyFusionClassifier,
+    EarlyFusionRegressor,
     EventStore,
     EventWindows,
     LateFusionClassifier,
+    LateFusionRegressor,
     ModalityImportance,
+    compare_fusion,
 )
 from skfusion.ehr import EventGrid, LeakageAudit, ObservedScaler
 from skfusion.ehr.windows.kernel import STATISTICS
@@ -211,10 +214,57 @@ def test_it_ends_no_search_no_audit_and_no_report(store):
     assert report is not None
 
 
+@pytest.mark.parametrize("kind", [EarlyFusionRegressor, LateFusionRegressor])
+def test_it_is_an_absent_modality_of_a_regressor(store, kind):
+    model = kind(both(store), random_state=0)
+    with pytest.warns(UserWarning, match=NO_CODES):
+        model.fit(X, np.arange(N) * 1.0)
+    alone = kind(both(store)[:1], random_state=0).fit(X, np.arange(N) * 1.0)
+    np.testing.assert_allclose(model.predict(X), alone.predict(X))
+
+
+def test_a_comparison_has_its_baseline_and_warns_once_of_each_strategy(store):
+    model = EarlyFusionClassifier(both(store), random_state=0)
+    with pytest.warns(UserWarning, match="warned 2 times") as caught:
+        found = compare_fusion({"early": model}, X, Y, cv=2, random_state=0)
+    texts = [str(one.message) for one in caught]
+    assert len([text for text in texts if "'early' warned 2 times" in text]) == 1
+    assert len([text for text in texts if "none of them in at least" in text]) == 2
+    scores = found.to_frame().loc["rare", "roc_auc"]
+    np.testing.assert_allclose(scores, 0.5)  # It predicts the average.
+
+
+def test_models_fitted_again_without_codes_warn_once(store):
+    model = EarlyFusionClassifier(both(store, least=10), random_state=0).fit(X, Y)
+    importance = ModalityImportance(model, background=X[:60], random_state=0)
+    with pytest.warns(UserWarning, match=NO_CODES) as caught:
+        scores = importance.refit(X[:60], Y[:60], cv=3)
+    texts = [str(one.message) for one in caught]
+    assert len(texts) == 1  # Of 9 models.
+    assert texts[0].startswith("In modality 'rare': EventWindows: got 1 codes visible")
+    np.testing.assert_allclose(scores.to_frame().loc["rare", "estimate"], 0, atol=1e-9)
+    relative = EarlyFusionClassifier(both(store, least=0.05), random_state=0).fit(X, Y)
+    share = ModalityImportance(relative, background=X[:60], random_state=0)
+    share.refit(X[:60], Y[:60], cv=3)  # Without a warning.
+
+
 def test_an_audit_of_few_rows_has_the_rare_codes(store):
     windows = EventWindows(store, windows=(None,), aggs=("count",), totals=())
     report = LeakageAudit(n_rows=60, random_state=0).run(windows, X)
     assert report.n_features == 2
+
+
+@pytest.mark.parametrize("in_fusion", [False, True])
+def test_an_audit_of_nothing_says_so(store, in_fusion):
+    model = EventWindows(store, include=("LAB//none",))
+    if in_fusion:
+        model = EarlyFusionClassifier([("none", model, KEYS)])
+    with (
+        pytest.warns(UserWarning, match="no features of the 30 audited rows"),
+        pytest.warns(UserWarning, match="got 0 codes visible"),
+    ):
+        report = LeakageAudit(n_rows=30, random_state=0).run(model, X)
+    assert report.n_features == 0
 
 
 # Warnings with the name of the modality

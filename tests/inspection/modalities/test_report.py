@@ -157,3 +157,33 @@ def test_an_undefined_interval_of_any_modality_is_a_pitfall(position):
     scoring = SimpleNamespace(positive=None)
     found = find_pitfalls(range(99), scoring, reliance, scores, None)
     assert any("1 of 2 intervals are undefined" in pitfall for pitfall in found)
+
+
+class NeedsRows(FunctionTransformer):
+    """A transformer that refuses small training sets."""
+
+    def fit(self, X, y=None):
+        if len(X) < 100:
+            raise ValueError("got 60 rows, expected 100 rows.")
+        return super().fit(X, y)
+
+
+def test_what_was_computed_is_reported_if_a_fit_of_the_retrain_game_fails():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(200, 2)), columns=["a", "b"])
+    y = (X["a"] + rng.normal(size=200) > 0).to_numpy().astype(int)
+    modalities = [("first", NeedsRows(), ["a"]), ("second", RAW, ["b"])]
+    model = EarlyFusionClassifier(modalities, estimator=LogisticRegression())
+    importance = ModalityImportance(model.fit(X[:120], y[:120]), background=X[:30])
+    train = (X[:120], y[:120])
+    with pytest.warns(UserWarning, match="retrain game is left out.*In modality 'fi"):
+        report = importance.report(X[120:], y[120:], cv=2, train=train)
+    assert report.retrain is None
+    assert "because a fit failed: In modality 'first'" in str(report)
+    whole = importance.report(X[120:], y[120:], cv=None)
+    assert whole.pitfalls == report.pitfalls[:-1]
+    pd.testing.assert_frame_equal(whole.to_frame(), report.to_frame())
+    with pytest.raises(ValueError, match="In modality 'first'.*got 60 rows"):
+        importance.refit(*train, cv=2)
+    with pytest.raises(ValueError, match="cv"):  # A parameter, and no fit.
+        importance.report(X[120:], y[120:], cv=1, train=train)
