@@ -19,6 +19,7 @@ from skfusion._validation import (
     first_unhashable,
     refuse_unknown_table,
 )
+from skfusion.exceptions import LeakageWarning
 from skfusion.modality import Modality, find_column_roles, one_label
 
 __all__ = [
@@ -237,7 +238,7 @@ def warn_repeated_ids(frame: pd.DataFrame, owner: str) -> None:
                 f"({len(frame)} rows, {n_values} values), but no groups were given, so "
                 f"one patient can end up on both sides of a split. Pass "
                 f"groups={column!r}.",
-                UserWarning,
+                LeakageWarning,
                 stacklevel=6,
             )
             return
@@ -299,7 +300,7 @@ def warn_of_id_features(
                 "value for each patient (groups) and a different one for every "
                 "patient, as a patient id has. If it is an id, leave it out of the "
                 "modality.",
-                UserWarning,
+                LeakageWarning,
                 stacklevel=stacklevel + 1,
             )
 

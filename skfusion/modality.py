@@ -24,6 +24,7 @@ from skfusion._image_cells.recognition import (
     may_hold_objects,
 )
 from skfusion._validation import did_you_mean
+from skfusion.exceptions import DataWarning
 
 __all__ = [
     "ColumnLabels",
@@ -409,7 +410,7 @@ class ColumnRoles:
                 "categories. Relative paths are looked up from the working directory. "
                 "Correct the cells, or name the modalities instead of using 'auto', "
                 f"with an ImageEmbedder for {column!r} if it has images.",
-                UserWarning,
+                DataWarning,
                 stacklevel=stacklevel + 1,
             )
         for column, found in self.mixed.items():
@@ -418,7 +419,7 @@ class ColumnRoles:
                 f"images, but {found.n_cells - found.n_images} of {found.n_cells} "
                 "inspected cells are not images. Set them to None, or name the "
                 "modalities instead of using 'auto'.",
-                UserWarning,
+                DataWarning,
                 stacklevel=stacklevel + 1,
             )
 
@@ -485,7 +486,7 @@ def infer_columns(X: pd.DataFrame) -> tuple[list[Any], list[Any], list[Any]]:
 
     Warns
     -----
-    UserWarning
+    DataWarning
         If a column is left out, or a column of images has other cells.
 
     Examples
@@ -533,7 +534,7 @@ def infer_modality_columns(
 
     Warns
     -----
-    UserWarning
+    DataWarning
         As in `infer_columns`, and if identifiers are left out.
 
     Examples
@@ -550,7 +551,7 @@ def infer_modality_columns(
         warnings.warn(
             f"{estimator_name}: modalities='auto' leaves out the identifier column(s) "
             f"{roles.identifiers}. Name the modalities to use them as features.",
-            UserWarning,
+            DataWarning,
             stacklevel=stacklevel + 1,
         )
     found = {str(column): ("image", [column]) for column in roles.images}

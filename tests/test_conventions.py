@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections import defaultdict
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from skfusion import fusion, survival
+from skfusion import exceptions, fusion, survival
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {
@@ -63,6 +64,43 @@ def test_a_rule_is_in_one_place(pattern, files):
         if re.search(pattern, re.sub(r'""".*?"""', "", text, flags=re.S))
     }
     assert found == files
+
+
+# Advice on use, numerical trouble and what other libraries define.
+OTHER_CATEGORIES = {
+    "ConvergenceWarning",
+    "EstimatorCheckFailedWarning",
+    "RuntimeWarning",
+    "SkipTestWarning",
+    "StoreWarning",
+    "UserWarning",
+}
+# Warnings that are issued again, with the category of the first time.
+FORWARDED = {"category", "kind", "warning.category"}
+ADVICE = {
+    "ehr/windows/output.py",
+    "fusion/base.py",
+    "image/networks/pretrained.py",
+    "inspection/images/saliency.py",
+    "inspection/modalities/results.py",
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_warning_has_a_category(name):
+    place = {"warnings.warn": 1, "warn_of_modality": 2}
+    for call in ast.walk(ast.parse(SOURCES[name])):
+        if not isinstance(call, ast.Call) or ast.unparse(call.func) not in place:
+            continue
+        given = [ast.unparse(argument) for argument in call.args]
+        category = given[place[ast.unparse(call.func)] :] or given
+        assert category[0].partition("(")[0] in {
+            *exceptions.__all__,
+            *OTHER_CATEGORIES,
+            *FORWARDED,
+        }, f"line {call.lineno}"
+        if category[0] == "UserWarning":
+            assert name.removeprefix("skfusion/") in ADVICE
 
 
 def texts_of(kind: type) -> dict[str, str]:

@@ -46,6 +46,7 @@ from skfusion._fitting.patient_folds import (
     is_grouped,
     patient_splitter,
 )
+from skfusion.exceptions import FallbackWarning, LeakageWarning
 
 __all__ = [
     "Part",
@@ -599,6 +600,7 @@ class _HandOver:
                 "cv as a number or a group-aware splitter such as StratifiedGroupKFold "
                 "where the estimator has a cv, or choose an estimator that holds out "
                 "no rows.",
+                LeakageWarning,
                 stacklevel=6,
             )
 
@@ -635,6 +637,7 @@ class _HandOver:
                 f"no weights in {sorted(names)}",
                 f"{', '.join(sorted(names))} inside {_name(self.estimator)} {why}, so "
                 "they are fitted without weights.",
+                FallbackWarning,
                 stacklevel=6,
             )
 

@@ -14,9 +14,9 @@ __all__ = ["joined_warnings", "of_modality", "run_parallel", "warn_of_modality"]
 
 # The modality whose transformer is called, and the warnings of all modalities so far.
 _current: ContextVar[str | None] = ContextVar("_current", default=None)
-_joined: ContextVar[dict[str, tuple[str, list[str]]] | None] = ContextVar(
-    "_joined", default=None
-)
+# By kind: message, category and names of the modalities.
+Found = dict[str, tuple[str, type[Warning], list[str]]]
+_joined: ContextVar[Found | None] = ContextVar("_joined", default=None)
 
 
 @contextmanager
@@ -35,14 +35,14 @@ def joined_warnings() -> Iterator[None]:
     if _joined.get() is not None:  # The outer block issues them.
         yield
         return
-    found: dict[str, tuple[str, list[str]]] = {}
+    found: Found = {}
     token = _joined.set(found)
     try:
         yield
     finally:
         _joined.reset(token)
-    for message, names in found.values():
-        warnings.warn(_located(message, names), UserWarning, stacklevel=4)
+    for message, category, names in found.values():
+        warnings.warn(_located(message, names), category, stacklevel=4)
 
 
 def run_parallel(
@@ -79,17 +79,17 @@ def run_parallel(
             delayed(_collecting)(function, arguments) for arguments in calls
         ):
             results.append(result)
-            for kind, (message, names) in found.items():
-                known = collected.setdefault(kind, (message, []))[1]  # type: ignore[union-attr]
+            for kind, (message, category, names) in found.items():
+                known = collected.setdefault(kind, (message, category, []))[2]  # type: ignore[union-attr]
                 known += [name for name in names if name not in known]
         return results
 
 
 def _collecting(
     function: Callable[..., Any], arguments: tuple[Any, ...]
-) -> tuple[Any, dict[str, tuple[str, list[str]]]]:
+) -> tuple[Any, Found]:
     # A thread or process of joblib does not have the context of the caller.
-    found: dict[str, tuple[str, list[str]]] = {}
+    found: Found = {}
     token = _joined.set(found)
     try:
         return function(*arguments), found
@@ -97,7 +97,9 @@ def _collecting(
         _joined.reset(token)
 
 
-def warn_of_modality(kind: str, message: str, *, stacklevel: int = 2) -> None:
+def warn_of_modality(
+    kind: str, message: str, category: type[Warning], *, stacklevel: int = 2
+) -> None:
     """Issue a warning that names the modality whose transformer is called.
 
     Parameters
@@ -107,15 +109,17 @@ def warn_of_modality(kind: str, message: str, *, stacklevel: int = 2) -> None:
         with the message of the first modality and the names of all.
     message : str
         The message.
+    category : type of Warning
+        Category of the warning.
     stacklevel : int, default=2
         Stack level of the warning, relative to the caller.
     """
     name, found = _current.get(), _joined.get()
     if found is None:
         names = [] if name is None else [name]
-        warnings.warn(_located(message, names), UserWarning, stacklevel=stacklevel + 1)
+        warnings.warn(_located(message, names), category, stacklevel=stacklevel + 1)
         return
-    names = found.setdefault(kind, (message, []))[1]
+    names = found.setdefault(kind, (message, category, []))[2]
     if name is not None and name not in names:
         names.append(name)
 

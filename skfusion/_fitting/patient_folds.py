@@ -24,6 +24,8 @@ from sklearn.preprocessing import TargetEncoder
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.multiclass import type_of_target
 
+from skfusion.exceptions import LeakageWarning
+
 __all__ = [
     "PatientFolds",
     "RoutedFolds",
@@ -124,7 +126,7 @@ class PatientFolds(BaseCrossValidator):
                     f"The patients (groups) did not reach the {self.n_splits} inner "
                     "folds of an estimator, so rows of one patient can be on both "
                     "sides.",
-                    UserWarning,
+                    LeakageWarning,
                     stacklevel=2,
                 )
         else:

@@ -16,6 +16,7 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from skfusion._validation import check_option
+from skfusion.exceptions import DataWarning
 
 __all__ = ["load_pad_ufes_20"]
 
@@ -107,7 +108,7 @@ def load_pad_ufes_20(
 
     Warns
     -----
-    UserWarning
+    DataWarning
         If photos in the table are missing, with their number.
 
     References
@@ -255,7 +256,7 @@ def _find_photos(folder: Path, names: pd.Series) -> pd.Series:
             f"{len(absent)} of {len(paths)} photos are missing, first at row positions "
             f"{absent[:5].tolist()}: their cells are None. Is a folder imgs_part_* "
             "not unpacked?",
-            UserWarning,
+            DataWarning,
             stacklevel=3,
         )
     return pd.Series(paths, index=names.index, dtype=object)

@@ -25,6 +25,7 @@ from skfusion.ehr.events.labels import readable_names
 from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.naming import stores_of
 from skfusion.ehr.point_in_time.vocabulary import is_outcome
+from skfusion.exceptions import DataWarning
 from skfusion.modality import Modality, check_modalities, presence_mask
 from skfusion.store.working_folders import temporary_folder
 
@@ -404,7 +405,7 @@ class LeakageAudit:
 
         Warns
         -----
-        UserWarning
+        DataWarning
             If there are no features, or as the fits warn, once of each.
         """
         # A fitted search is audited as the model that predicts, not searched again.
@@ -458,7 +459,7 @@ class LeakageAudit:
                 f"LeakageAudit: got no features of the {len(X)} audited rows, so that "
                 "nothing was audited. Pass more rows or a higher n_rows, or check the "
                 "codes of the model.",
-                UserWarning,
+                DataWarning,
                 stacklevel=2,
             )
         columns = ["change", "n_rows", "n_features", "features"]

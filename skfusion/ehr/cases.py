@@ -17,6 +17,7 @@ from skfusion.ehr.sources.stays.vocabulary import (
     of_kind,
     parents_of,
 )
+from skfusion.exceptions import DataWarning
 
 __all__ = ["cases_from_stays"]
 
@@ -78,7 +79,7 @@ def cases_from_stays(
 
     Warns
     -----
-    UserWarning
+    DataWarning
         With the numbers of stays that are left out, of cases with an unknown outcome,
         and if `at_least` is longer than `after`.
 
@@ -248,4 +249,4 @@ def _warn(
             "that is not known at the index time."
         )
     if sentences:
-        warnings.warn(f"{OWNER}: {' '.join(sentences)}", stacklevel=3)
+        warnings.warn(f"{OWNER}: {' '.join(sentences)}", DataWarning, stacklevel=3)

@@ -17,6 +17,7 @@ from skfusion.ehr.events.store import EventStore, as_store
 from skfusion.ehr.point_in_time.cases import CHOICES, EventTransformer, check_choices
 from skfusion.ehr.point_in_time.visibility import row_chunks
 from skfusion.ehr.tabular.encoder import TabularEncoder
+from skfusion.exceptions import DataWarning
 
 __all__ = ["Demographics", "has_demographics"]
 
@@ -131,7 +132,7 @@ class Demographics(EventTransformer):
 
         Warns
         -----
-        UserWarning
+        DataWarning
             If a birth is a day or more after the index time, so that the age is
             missing.
         """
@@ -169,7 +170,7 @@ class Demographics(EventTransformer):
 
         Warns
         -----
-        UserWarning
+        DataWarning
             If a birth is a day or more after the index time, so that the age is
             missing.
         """
@@ -242,6 +243,7 @@ class Demographics(EventTransformer):
                 f"{type(self).__name__}: got a birth after the index time in "
                 f"{unborn.sum()} of {n_rows} rows (row positions {places}). Their age "
                 f"is missing. Correct {self.time!r} or the events {BIRTH!r}.",
+                DataWarning,
                 stacklevel=4,
             )
         ages = np.full(n_rows, np.nan)

@@ -23,6 +23,7 @@ from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.point_in_time.vocabulary import is_outcome
 from skfusion.ehr.tabular.encoder import TabularEncoder
 from skfusion.ehr.windows.event_windows import EventWindows
+from skfusion.exceptions import DataWarning
 
 __all__ = ["DOMAINS", "FURTHER_DOMAINS", "domain_modalities"]
 
@@ -101,7 +102,7 @@ def domain_modalities(
 
     Warns
     -----
-    UserWarning
+    DataWarning
         If the store has no code of some domains, which are skipped, or if the default
         domains leave out codes of the store, with the numbers of events by prefix.
 
@@ -152,7 +153,7 @@ def domain_modalities(
         warnings.warn(
             "domain_modalities: skipped domains without a code in the store: "
             f"{', '.join(absent)}.",
-            UserWarning,
+            DataWarning,
             stacklevel=2,
         )
     return made
@@ -227,7 +228,7 @@ def _warn_of_others(events: EventStore) -> None:
         f"{table.sum() / total:.1%} of the events are in no domain: "
         f"{', '.join(listed[:N_SHOWN])}{more}. Pass domains= with patterns for them"
         f"{hint}, or with the domains of interest only.",
-        UserWarning,
+        DataWarning,
         stacklevel=3,
     )
 

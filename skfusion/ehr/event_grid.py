@@ -291,7 +291,7 @@ class EventGrid(EventTransformer):
 
         Warns
         -----
-        UserWarning
+        DataWarning
             As in `EventWindows.fit`.
         """
         check_settings(self, aggregation=("mean", "last"))

@@ -31,6 +31,7 @@ from skfusion.cohort import (
 )
 from skfusion.ehr.rebinding import with_events
 from skfusion.ehr.tabular.encoder import TabularEncoder
+from skfusion.exceptions import DataWarning
 from skfusion.fusion.class_weights import class_weight_of_rows
 from skfusion.modality import (
     PLACEHOLDERS,
@@ -477,7 +478,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
             f"{type(self).__name__}: missing={self.missing!r} drops {(~usable).sum()} "
             f"of {len(usable)} rows, which have {what} "
             f"({_absences(modalities, presence)}).",
-            UserWarning,
+            DataWarning,
             stacklevel=5,
         )
         return np.flatnonzero(usable)
@@ -536,7 +537,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
             f"{type(self).__name__}: X has no column of {labels}, so "
             f"{'it is' if len(gone) == 1 else 'they are'} absent in all {len(frame)} "
             "rows. Add the columns with missing values to avoid this warning.",
-            UserWarning,
+            DataWarning,
             stacklevel=5,
         )
         absent = {column for modality in gone for column in modality.columns}
@@ -579,7 +580,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
                 f"{type(self).__name__}: {nothing.sum()} of {len(nothing)} rows have "
                 "no modality at all. Their prediction is the average of the training "
                 "data.",
-                UserWarning,
+                DataWarning,
                 stacklevel=4,
             )
         return nothing
@@ -613,7 +614,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
                 f"{type(self).__name__}: {absences} of {len(presence)} rows, but never "
                 "in the training data, so the model was never trained with these "
                 "modalities absent. Late fusion predicts from the modalities present.",
-                UserWarning,
+                DataWarning,
                 stacklevel=4,
             )
 

@@ -45,6 +45,7 @@ from skfusion._fitting.pipelines import (
     warn_of_modality,
 )
 from skfusion.blocks import as_numbers, check_finite_block
+from skfusion.exceptions import DataWarning, FallbackWarning
 from skfusion.fusion.early_stopping import (
     EarlyStopping,
     Evaluation,
@@ -318,7 +319,7 @@ def warn_of_unstored_values(modality: Modality, owner: str) -> None:
             f"{owner}: modality {modality.name!r}: {type(last).__name__} does not "
             "store unknown values with output='sparse', and the learner reads them as "
             "0. Add ObservedScaler() as the next step, or set output='dense'.",
-            UserWarning,
+            DataWarning,
             stacklevel=4,
         )
 
@@ -471,7 +472,7 @@ def fit_on_target(
 
     Warns
     -----
-    UserWarning
+    FallbackWarning
         If there are too few rows, patients or cases to hold some out. The learner is
         then fitted without early stopping.
     """
@@ -521,6 +522,7 @@ def _warn_of_no_stopping(estimator: Any, n_rows: int, owner: str) -> None:
         f"{owner}: {n_rows} rows are too few to hold some out for the early stopping "
         f"of {name}, which is fitted without it. Pass 40 rows or more with enough "
         "patients and cases of each class, or set a number of trees.",
+        FallbackWarning,
         stacklevel=3,
     )
 

@@ -24,6 +24,7 @@ from sklearn.utils.validation import column_or_1d
 
 from skfusion._fitting.pipelines import warn_of_modality
 from skfusion._validation import first_unhashable
+from skfusion.exceptions import DataWarning
 from skfusion.fusion.early_stopping import check_stopping
 from skfusion.fusion.estimator_kinds import (
     check_estimator_kind,
@@ -370,6 +371,7 @@ class Labels(Target):
                 "labels with one value",
                 f"{self.owner}: {_shown_labels(constant)} (columns of y) have one "
                 f"value in all {len(values)} rows. Their prediction is this value.",
+                DataWarning,
                 stacklevel=6,
             )
         return values
@@ -389,6 +391,7 @@ class Labels(Target):
                 f"{self.owner}: {_shown_labels(constant)} (columns of y) have one "
                 f"value in the {len(y)} rows on which a model is fitted. It predicts "
                 "this value. Use fewer folds, or leave rare labels out.",
+                DataWarning,
                 stacklevel=4,
             )
 

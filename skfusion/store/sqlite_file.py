@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from skfusion.exceptions import FallbackWarning
 from skfusion.store.working_folders import make_private_folder
 
 __all__ = ["Database", "StoreWarning", "shared_database"]
@@ -53,7 +54,7 @@ _SHARED: weakref.WeakValueDictionary[Path, Database] = weakref.WeakValueDictiona
 _KEPT: list[object] = []  # objects that must not be garbage collected
 
 
-class StoreWarning(UserWarning):
+class StoreWarning(FallbackWarning):
     """Warning that the embedding store is damaged or not writable.
 
     Results are not affected, but embeddings may be computed again.

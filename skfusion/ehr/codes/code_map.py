@@ -13,6 +13,7 @@ import pandas as pd
 from skfusion._dependencies import require
 from skfusion._validation import check_option
 from skfusion.ehr.codes.comorbidity import ComorbidityIndex, bare_code
+from skfusion.exceptions import DataWarning
 
 __all__ = ["CodeMap", "IcdGroups"]
 
@@ -180,6 +181,7 @@ class CodeMap:
             warnings.warn(
                 f"CodeMap: dropped {n_rows} of {len(codes)} rows with {len(lost)} of "
                 f"{len(different)} distinct codes, which have no group.",
+                DataWarning,
                 stacklevel=3,
             )
         return pd.DataFrame(pairs, columns=["code", "group"])

@@ -13,6 +13,7 @@ import pandas as pd
 
 from skfusion._dependencies import require
 from skfusion._validation import did_you_mean, refuse_unknown_table
+from skfusion.exceptions import DataWarning
 
 __all__ = [
     "EventColumns",
@@ -484,7 +485,7 @@ def as_values(values: np.ndarray, owner: str) -> np.ndarray:
 
     Warns
     -----
-    UserWarning
+    DataWarning
         If values are infinite or beyond `LARGEST`.
     """
     with np.errstate(over="ignore", invalid="ignore"):
@@ -494,6 +495,7 @@ def as_values(values: np.ndarray, owner: str) -> np.ndarray:
         warnings.warn(
             f"{owner}: got {too_large.sum()} infinite values in {len(values)} events, "
             f"or values beyond {LARGEST:.0e}. They are treated as missing.",
+            DataWarning,
             stacklevel=4,
         )
         values[too_large] = np.nan

@@ -15,6 +15,8 @@ from typing import Any
 
 import pandas as pd
 
+from skfusion.exceptions import DataWarning
+
 __all__ = [
     "LABELS",
     "as_series_of_labels",
@@ -70,7 +72,7 @@ def labels_of_codes(
 
     Warns
     -----
-    UserWarning
+    DataWarning
         If no name is that of a code, or some codes have several names.
     """
     if labels is None or not len(labels):
@@ -95,6 +97,7 @@ def labels_of_codes(
         warnings.warn(
             f"{owner}: none of the {len(labels)} codes in labels is a code of the "
             "events. The keys must be whole codes, such as 'LAB//MIMIC//50868'.",
+            DataWarning,
             stacklevel=2,
         )
     return found
@@ -109,6 +112,7 @@ def _first_names(labels: pd.Series, codes: set[str], owner: str) -> dict[str, An
             warnings.warn(
                 f"{owner}: {several} codes have several names in labels. The first one "
                 "is used.",
+                DataWarning,
                 stacklevel=3,
             )
         labels = labels.dropna()

@@ -51,6 +51,7 @@ from skfusion.ehr.events.writer import EventWriter
 from skfusion.ehr.measurements.units import Units
 from skfusion.ehr.sources import read_fhir, read_meds, read_mimic, read_omop
 from skfusion.ehr.sources.stays.vocabulary import of_kind
+from skfusion.exceptions import DataWarning
 
 __all__ = ["EventStore", "as_store", "report_events", "report_units"]
 
@@ -223,7 +224,7 @@ class EventStore(FolderHandle):
 
         Warns
         -----
-        UserWarning
+        DataWarning
             If values are infinite or too large, if dates are found among the times of
             a code, if available times are dates, or if stays are of subjects without
             events. Also if no name is that of a code, or codes have several names.
@@ -605,7 +606,7 @@ class EventStore(FolderHandle):
 
         Warns
         -----
-        UserWarning
+        DataWarning
             If no code begins with a prefix.
         """
         return self._changed(lagging(self.codes, lags))
@@ -821,6 +822,7 @@ def _check_subjects(stays: pd.DataFrame, subjects: pd.Index) -> None:
         warnings.warn(
             f"EventStore: got {int(is_strange.sum()):,} of {len(stays):,} stays of "
             "subjects without events. Check that subject_id is the same id in both.",
+            DataWarning,
             stacklevel=3,
         )
 

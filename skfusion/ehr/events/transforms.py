@@ -21,6 +21,7 @@ from skfusion.ehr.events.columns import (
     as_values,
 )
 from skfusion.ehr.measurements.units import Tally, Units
+from skfusion.exceptions import LeakageWarning
 
 __all__ = [
     "Change",
@@ -74,7 +75,7 @@ def lagging(codes: Sequence[str], lags: Mapping[str, Any]) -> Change:
 
     Warns
     -----
-    UserWarning
+    LeakageWarning
         If no code begins with a prefix.
     """
     unmatched = unmatched_prefixes(lags, codes)
@@ -82,7 +83,7 @@ def lagging(codes: Sequence[str], lags: Mapping[str, Any]) -> Change:
         warnings.warn(
             f"EventStore: no code of the store begins with {unmatched}, so these lags "
             "delay no event.",
-            UserWarning,
+            LeakageWarning,
             stacklevel=3,
         )
     wait = np.zeros(len(codes), dtype=np.int64)

@@ -37,6 +37,7 @@ from skfusion.ehr.events.reader import (
 )
 from skfusion.ehr.events.sealing import DamagedFolderError, seal
 from skfusion.ehr.events.stay_table import write_stays
+from skfusion.exceptions import DataWarning
 from skfusion.store.working_folders import new_working_folder
 
 __all__ = ["EventWriter"]
@@ -299,6 +300,7 @@ class EventWriter:
                 f"events of {mixed.sum()} codes at midnight, more than times of day "
                 "explain. They are treated as dates and moved to the end of their day. "
                 "If they are times, pass date_only=None.",
+                DataWarning,
                 stacklevel=4,
             )
         midnight, hours, total = self._clocks["available_clock"]
@@ -309,6 +311,7 @@ class EventWriter:
                 f"available times of {dates.sum()} codes at midnight. They are treated "
                 "as dates and moved to the end of their day. If they are times, pass "
                 "date_only=None.",
+                DataWarning,
                 stacklevel=4,
             )
 

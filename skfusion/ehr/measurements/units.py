@@ -19,6 +19,7 @@ from skfusion.ehr.measurements.analytes import (
     UNIT_SPELLINGS,
     Analyte,
 )
+from skfusion.exceptions import DataWarning
 
 __all__ = ["Tally", "Units", "conversion", "plain_unit", "states_no_unit"]
 
@@ -205,6 +206,7 @@ class Units:
                 f"({'split by unit' if self.on_unknown == 'split' else 'set to NaN'}) "
                 f"and {tally.outside} implausible values (set to NaN). Units.report "
                 "lists them.",
+                DataWarning,
                 stacklevel=3,
             )
 

@@ -23,6 +23,7 @@ from skfusion._validation import (
 )
 from skfusion.ehr.events.columns import as_ids, as_microseconds_of
 from skfusion.ehr.events.store import EventStore
+from skfusion.exceptions import LeakageWarning
 
 __all__ = [
     "EventTransformer",
@@ -263,6 +264,7 @@ class Seen:
                 "the training rows, at other index times. If these rows test a model, "
                 "split by subject (groups, StratifiedGroupKFold). If they are new "
                 "cases to predict, pass shared_subjects='ignore'.",
+                LeakageWarning,
                 stacklevel=4,
             )
 

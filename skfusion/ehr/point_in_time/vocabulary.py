@@ -21,6 +21,7 @@ from skfusion.ehr.point_in_time.visibility import (
     row_chunks,
     visible_events,
 )
+from skfusion.exceptions import DataWarning, LeakageWarning
 
 __all__ = [
     "chosen_codes",
@@ -147,6 +148,7 @@ def warn_of_outcomes(estimator: Any, codes: Sequence[str]) -> None:
         f"{type(estimator).__name__}: left out {len(places)} of {included.sum()} "
         f"codes, which reveal an outcome: {shown}{more}. Pass exclude=None to keep "
         "them, or name them in exclude to confirm it.",
+        LeakageWarning,
         stacklevel=4,
     )
 
@@ -229,7 +231,7 @@ def choose_codes(
 
     Warns
     -----
-    UserWarning
+    DataWarning
         If no code is visible in enough subjects.
     """
     least = min_subjects
@@ -245,6 +247,7 @@ def choose_codes(
             f"{n_subjects} subjects. {no_events.sum()} of {len(no_events)} rows have "
             "no visible event. There are no features, so that a modality is absent in "
             "every row. Check index times, include and exclude, or lower min_subjects.",
+            DataWarning,
             stacklevel=4,
         )
         return np.zeros(0, dtype=np.int64)
@@ -325,6 +328,7 @@ def warn_of_early(
             f"{owner}: got {n_early} of {len(no_events)} training rows with an index "
             "time before all events of their subjects, so that they have no visible "
             "event. Check ids, index times and time zones.",
+            DataWarning,
             stacklevel=4,
         )
 

@@ -23,6 +23,7 @@ from skfusion.ehr.sources.table_files import (
     quoted,
     transcoded,
 )
+from skfusion.exceptions import DataWarning
 from skfusion.store.working_folders import temporary_folder
 
 __all__ = ["DuckTables", "FileLayout"]
@@ -264,14 +265,16 @@ class DuckTables:
 
         Warns
         -----
-        UserWarning
+        DataWarning
             If it cannot be read, so that it is as if it were absent.
         """
         try:
             self._add(table, paths, layout)
         except ValueError as error:
             self._columns.pop(table, None)
-            warnings.warn(f"{error} Codes have no names of it.", stacklevel=5)
+            warnings.warn(
+                f"{error} Codes have no names of it.", DataWarning, stacklevel=5
+            )
 
     def _csv(self, table: str, paths: list[Path], layout: FileLayout) -> str:
         """Return the SQL source of CSV files, after conversion to UTF-8."""

@@ -26,6 +26,7 @@ from skfusion.ehr.sources.fhir_resources import (
 from skfusion.ehr.sources.fhir_times import Clock, Offsets, as_zone, to_times
 from skfusion.ehr.sources.shaping import DroppedRows, Losses, later_of
 from skfusion.ehr.sources.stays.fhir import Encounters
+from skfusion.exceptions import DataWarning
 
 __all__ = ["read_fhir"]
 
@@ -115,7 +116,7 @@ def read_fhir(
 
     Warns
     -----
-    UserWarning
+    DataWarning
         With the numbers of dropped resources: retracted (entered in error, refuted,
         cancelled, not done), not final (preliminary, planned, suspected), without a
         patient, readable time or code, without a result because it was not obtained
@@ -228,6 +229,7 @@ class _Tally:
                 "zone, in an export with several offsets from UTC. They are taken in "
                 "the offset in which a day ends last, which may be up to hours too "
                 "late. Pass time_zone with the zone of the source.",
+                DataWarning,
                 stacklevel=3,
             )
 
@@ -278,7 +280,7 @@ def _warn_of(counts: Counter[str], what: str) -> None:
     if counts:
         listed = ", ".join(f"{name} {n}" for name, n in counts.most_common(8))
         said = what.format(counts.total())
-        warnings.warn(f"read_fhir: {said}: {listed}.", stacklevel=4)
+        warnings.warn(f"read_fhir: {said}: {listed}.", DataWarning, stacklevel=4)
 
 
 def _events(name: str, resource: dict[str, Any], known: Known) -> list[Event] | None:

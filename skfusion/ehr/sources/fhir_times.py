@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
+from skfusion.exceptions import DataWarning
+
 __all__ = ["Clock", "Offsets", "as_zone", "to_times"]
 
 
@@ -106,6 +108,7 @@ class Offsets:
                 f"{self._zone.key!r}, for {n_strange} of {len(self._days)} pairs of a "
                 "day and an offset. Times are in UTC, and dates end at midnight of "
                 "that zone. Pass the zone of the source, or None.",
+                DataWarning,
                 stacklevel=2,
             )
         return Clock(self._zone, is_local=self._zone.key != "UTC" and not n_strange)

@@ -13,6 +13,7 @@ import pandas as pd
 from skfusion._dependencies import require
 from skfusion._paths import expanded_path
 from skfusion.ehr.sources.shaping import EVENT_COLUMNS
+from skfusion.exceptions import DataWarning
 
 __all__ = ["read_meds"]
 
@@ -54,7 +55,7 @@ def read_meds(
 
     Warns
     -----
-    UserWarning
+    DataWarning
         If the names of codes cannot be read.
 
     Notes
@@ -112,6 +113,7 @@ def _names(place: Path, arrow: Any, parquet: Any) -> dict[str, str]:
             "read_meds: the names of codes in metadata/codes.parquet cannot be read "
             f"({type(error).__name__}), so that the codes have none. The file is "
             "damaged or truncated. Copy it again.",
+            DataWarning,
             stacklevel=4,
         )
         return {}

@@ -24,6 +24,7 @@ from skfusion.ehr.sources.shaping import (
 )
 from skfusion.ehr.sources.stays.mimic import STAY_TABLES, mimic_stays
 from skfusion.ehr.sources.table_files import other_tables, warn_of_unread
+from skfusion.exceptions import DataWarning, LeakageWarning
 
 __all__ = ["read_mimic"]
 
@@ -456,10 +457,12 @@ def read_mimic(
 
     Warns
     -----
-    UserWarning
-        If rows are dropped or have an unknown availability, stays or laboratory items
-        are repeated, or tables of events are missing. Also if other tables of the
-        folder are not read, with their shares of its bytes.
+    DataWarning
+        If rows are dropped, stays or laboratory items are repeated, or tables of events
+        are missing. Also if other tables of the folder are not read, with their shares
+        of its bytes.
+    LeakageWarning
+        If it is not known when events were available.
 
     Notes
     -----
@@ -550,6 +553,7 @@ def _chosen(opened: DuckTables, tables: Sequence[str] | None) -> list[EventQuery
         warnings.warn(
             f"read_mimic: got no tables {missing}, so there are no events of them. Set "
             "tables= to silence this warning.",
+            DataWarning,
             stacklevel=3,
         )
     chosen = [q for q in queries if q.table in (there if tables is None else tables)]
@@ -608,6 +612,7 @@ def _join(opened: DuckTables, name: str) -> None:
         warnings.warn(
             f"read_mimic: {n_repeated:,} rows of {source} repeat another one. One row "
             "of each is joined.",
+            DataWarning,
             stacklevel=3,
         )
 
@@ -676,7 +681,9 @@ class _Names:
             try:
                 chunks = list(self._opened.chunks(sql, names.dictionary))
             except ValueError as error:  # Events do not need it.
-                warnings.warn(f"{error} Its codes have no names.", stacklevel=4)
+                warnings.warn(
+                    f"{error} Its codes have no names.", DataWarning, stacklevel=4
+                )
                 continue
             for chunk in chunks:
                 for code, label in zip(chunk["code"], chunk["label"], strict=True):
@@ -726,5 +733,6 @@ def _warn_of_unknown(table: str, n_unknown: int, is_early: bool) -> None:
         warnings.warn(
             f"read_mimic: {table}: {n_unknown:,} events have no store time, or no end "
             f"of their stay. {effect}",
+            LeakageWarning,
             stacklevel=2,
         )

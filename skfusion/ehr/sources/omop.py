@@ -44,6 +44,7 @@ from skfusion.ehr.sources.shaping import (
 )
 from skfusion.ehr.sources.stays.omop import DETAIL, omop_stays
 from skfusion.ehr.sources.table_files import other_tables, warn_of_unread
+from skfusion.exceptions import DataWarning, LeakageWarning
 
 __all__ = ["CLINICAL_TABLES", "ClinicalTable", "read_omop"]
 
@@ -195,11 +196,14 @@ def read_omop(
 
     Warns
     -----
-    UserWarning
+    DataWarning
         If rows are dropped, or an existing table lacks columns and is skipped. Also if
-        visits are missing, repeated or without an end, if more than 5% of the codes of
-        a table have no concept, or if only some times have a time zone. Also if other
-        tables of a folder are not read, with their shares of its bytes.
+        visits are repeated, if more than 5% of the codes of a table have no concept, or
+        if only some times have a time zone. Also if other tables of a folder are not
+        read, with their shares of its bytes.
+    LeakageWarning
+        If visits are missing or have no end, so that it is not known when their codes
+        were available.
 
     Notes
     -----
@@ -333,6 +337,7 @@ class _Reader:
                 warnings.warn(
                     f"read_omop: skipped table {name!r}, which has no column "
                     f"{lacking}. Set tables= to silence this warning.",
+                    DataWarning,
                     stacklevel=3,
                 )
                 continue
@@ -343,6 +348,7 @@ class _Reader:
                 "read_omop: got no table 'visit_occurrence'. Diagnoses and procedures "
                 "are treated as available when they happened, which may be before they "
                 "were coded, and all medication as outpatient medication.",
+                LeakageWarning,
                 stacklevel=3,
             )
         return chosen
@@ -396,6 +402,7 @@ class _Reader:
                 f"read_omop: {len(zoned)} columns of times have a time zone, such as "
                 f"{zoned[0]}, and {len(plain)} have none, such as {plain[0]}. The "
                 "latter are read as UTC. Set time_zone= to that of the hospital.",
+                DataWarning,
                 stacklevel=3,
             )
         return Clock("UTC" if zoned else None)
@@ -487,6 +494,7 @@ class _Reader:
                     f"read_omop: {self._visits.n_repeated:,} rows of visit_occurrence "
                     f"repeat one of the {len(self._visits):,} visits. Of each visit, "
                     "the row with the latest end is used.",
+                    DataWarning,
                     stacklevel=2,
                 )
         return self._visits
@@ -580,6 +588,7 @@ class _Reader:
                 f"{', '.join(listed)}). These codes are OMOP// and the concept id, "
                 "and no modality, unit or group of codes knows them. Add CONCEPT.csv "
                 "of Athena, or the table of the database.",
+                DataWarning,
                 stacklevel=3,
             )
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skfusion.ehr.sources.shaping import NEVER, later_of
+from skfusion.exceptions import LeakageWarning
 
 __all__ = ["INPATIENT_ROOTS", "INPATIENT_VISITS", "VisitUse", "Visits"]
 
@@ -222,5 +223,6 @@ class VisitUse:
         warnings.warn(
             f"read_omop: {self._name}: of {self._n_named:,} visit ids, "
             f"{', '.join(reasons)} ({n_lost / self._n_named:.0%}). {effect}",
+            LeakageWarning,
             stacklevel=2,
         )

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from skfusion.exceptions import DataWarning
+
 __all__ = [
     "ABSENT",
     "DroppedRows",
@@ -144,6 +146,7 @@ class Losses:
             warnings.warn(
                 f"{self._owner}: {self._source}: dropped {self.counts.total()} of "
                 f"{self.n_rows} rows: {lost}.",
+                DataWarning,
                 stacklevel=2,
             )
 

@@ -14,6 +14,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from skfusion.exceptions import DataWarning
+
 __all__ = [
     "Dialect",
     "dialect_of",
@@ -135,7 +137,7 @@ def warn_of_unread(
 
     Warns
     -----
-    UserWarning
+    DataWarning
         If there are such tables.
     """
     if not tables:
@@ -149,7 +151,7 @@ def warn_of_unread(
         f"{sum(tables.values()) / total:.1%} of the bytes of the folder, which have no "
         f"events in the store: {', '.join(listed)}{more}. Set tables= to silence this "
         "warning.",
-        UserWarning,
+        DataWarning,
         stacklevel=4,
     )
 

@@ -18,6 +18,7 @@ from skfusion.cohort import as_pandas
 from skfusion.ehr.codes.comorbidity import CHARLSON, ELIXHAUSER, VERSIONS, bare_code
 from skfusion.ehr.tabular.cells import NUMBERS, known_cells
 from skfusion.ehr.tabular.columns import split_cell
+from skfusion.exceptions import DataWarning
 
 __all__ = ["ComorbidityEncoder"]
 
@@ -149,7 +150,7 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
 
         Warns
         -----
-        UserWarning
+        DataWarning
             If most codes do not look like codes of the classification.
         """
         check_is_fitted(self)
@@ -236,7 +237,7 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
         warnings.warn(
             f"ComorbidityEncoder: {n_other} of {len(codes)} codes do not look like "
             f"version={self.version!r}, and mark no condition.{more}",
-            UserWarning,
+            DataWarning,
             stacklevel=3,
         )
 

@@ -48,6 +48,7 @@ from skfusion.ehr.tabular.understanding import (
     without_durations,
 )
 from skfusion.ehr.tabular.words import Vocabulary
+from skfusion.exceptions import DataWarning
 
 __all__ = ["TabularEncoder"]
 
@@ -415,7 +416,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             )
             if found.is_certain:
                 raise ValueError(message)
-            warnings.warn(message, UserWarning, stacklevel=3)
+            warnings.warn(message, DataWarning, stacklevel=3)
 
     def _sort_columns(self, frame: pd.DataFrame) -> None:
         """Set the kind of each column from the parameters, or else from its dtype."""
@@ -608,6 +609,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             warnings.warn(
                 "TabularEncoder: values outside their bounds were treated as missing "
                 f"({counts}).",
+                DataWarning,
                 stacklevel=3,
             )
         for column in self.kinds_["date"]:
@@ -652,7 +654,7 @@ def _warn(what: str, columns: dict[Any, str]) -> None:
         listed = "; ".join(f"{name!r}: {note}" for name, note in columns.items())
         warnings.warn(
             f"TabularEncoder: {what} ({listed}). See summary_.",
-            UserWarning,
+            DataWarning,
             stacklevel=4,
         )
 

@@ -16,6 +16,7 @@ from skfusion.ehr.windows.compute import computed_features
 from skfusion.ehr.windows.output import Block, Totals
 from skfusion.ehr.windows.plan import FeaturePlan
 from skfusion.ehr.windows.prepared import PreparedFiles, PreparedPairs, PreparedWindows
+from skfusion.exceptions import FallbackWarning
 
 __all__ = [
     "Source",
@@ -56,6 +57,7 @@ def count_prepared(
             f"EventWindows: got {new.sum()} of {len(new)} training rows that were not "
             "prepared (another row or another gap). Their features are computed again "
             "in every fit. Prepare these rows too.",
+            FallbackWarning,
             stacklevel=4,
         )
     choice = _Choice(files, sight)

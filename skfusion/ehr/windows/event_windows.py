@@ -32,6 +32,7 @@ from skfusion.ehr.windows.engines import ENGINES
 from skfusion.ehr.windows.output import DenseOutput, SparseOutput, warn_of_size
 from skfusion.ehr.windows.plan import FeaturePlan
 from skfusion.ehr.windows.prepared import Preparation, PreparedWindows
+from skfusion.exceptions import DataWarning
 
 __all__ = ["EventWindows"]
 
@@ -228,7 +229,7 @@ class EventWindows(EventTransformer):
 
         Warns
         -----
-        UserWarning
+        DataWarning
             If no code is visible in enough subjects, if codes are left out because they
             reveal an outcome, if most index times are before all events, or if no code
             begins with a prefix of `aggs_by_prefix`.
@@ -248,6 +249,7 @@ class EventWindows(EventTransformer):
                 "aggs_by_prefix",
                 f"EventWindows: no code of the store begins with {unmatched}, so these "
                 "entries of aggs_by_prefix have no effect.",
+                DataWarning,
                 stacklevel=3,
             )
         allowed = chosen_codes(codes, self.include, self.exclude)

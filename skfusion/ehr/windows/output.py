@@ -33,6 +33,7 @@ def warn_of_size(n_rows: int, plan: FeaturePlan) -> None:
             f"features, which need {size / 2**30:.1f} GiB for {n_rows} rows. Raise "
             "min_subjects, set max_codes, or use output='sparse' with an estimator "
             "that supports it.",
+            UserWarning,
             stacklevel=3,
         )
 

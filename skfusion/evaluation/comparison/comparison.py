@@ -30,6 +30,7 @@ from skfusion.evaluation.comparison.collecting import collect
 from skfusion.evaluation.comparison.results import FusionComparison
 from skfusion.evaluation.comparison.running import Study, run_strategies
 from skfusion.evaluation.metrics import Metric, resolve_metrics
+from skfusion.exceptions import DataWarning
 from skfusion.fusion.targets import check_labels
 from skfusion.modality import Modality, presence_mask
 from skfusion.splits import outer_folds
@@ -395,6 +396,6 @@ def _warn_before(study: Study, modalities: list[Modality]) -> None:
             f"at all, first at row position(s) {nothing[:5].tolist()}. "
             "They contribute nothing to training, and their prediction is the average "
             "of the training rows. Remove them if they are not cases of the study.",
-            UserWarning,
+            DataWarning,
             stacklevel=3,
         )

@@ -13,6 +13,7 @@ import pandas as pd
 from sklearn.base import clone, is_classifier, is_regressor
 
 from skfusion._dependencies import TORCH_PACKAGES, is_installed, named_extra
+from skfusion.exceptions import FallbackWarning
 from skfusion.fusion.base import default_modalities
 from skfusion.fusion.inner_estimators import ends_in_predictor, seed
 from skfusion.modality import Modality, check_modalities
@@ -45,7 +46,7 @@ def available(strategies: Iterable[str] | None) -> list[str]:
 
     Warns
     -----
-    UserWarning
+    FallbackWarning
         If joint fusion is left out, because torch is not installed and the user did
         not choose.
     """
@@ -59,7 +60,7 @@ def available(strategies: Iterable[str] | None) -> list[str]:
         "compare_fusion: joint fusion is left out, because the package "
         f"{absent[0]!r} is not installed. Install it with: pip install "
         '"skfusion[torch]", or pass strategies=("single", "early", "late").',
-        UserWarning,
+        FallbackWarning,
         stacklevel=7,
     )
     return [name for name in STRATEGIES if name != "joint"]

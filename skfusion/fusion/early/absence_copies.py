@@ -21,6 +21,7 @@ from skfusion._fitting.metadata import (
 )
 from skfusion._validation import check_number
 from skfusion.cohort import TrainingData
+from skfusion.exceptions import LeakageWarning
 from skfusion.fusion.inner_estimators import accepts_nan
 
 __all__ = [
@@ -131,7 +132,7 @@ def warn_of_held_out_copies(estimator: Any, data: TrainingData, *, owner: str) -
         f"and {', '.join(parts)} holds out rows without their copies, so what it "
         "learns from the rows held out is too optimistic. Set absence_copies='auto' or "
         "0, or pass groups.",
-        UserWarning,
+        LeakageWarning,
         stacklevel=5,
     )
 

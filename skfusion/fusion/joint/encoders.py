@@ -86,7 +86,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     Warns
     -----
-    UserWarning
+    FallbackWarning
         If a module that is created in `fit` has random weights that are not trained:
         outside of joint fusion, or in the frozen part. Also if parameters that
         `trainable` selects do not require gradients.

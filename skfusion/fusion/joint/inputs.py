@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from skfusion._fitting.pipelines import of_modality, transform_steps, warn_of_modality
 from skfusion.blocks import ModalityBlocks, located_errors, weighted_means
+from skfusion.exceptions import FallbackWarning
 from skfusion.fusion.joint.data import NetInputs, PixelRows
 from skfusion.fusion.joint.encoders import TorchEncoder
 from skfusion.fusion.torch_runtime import Precision
@@ -157,7 +158,7 @@ class ModuleInput(BlockInput):
         note = self._encoder.training_note()
         if note:
             with of_modality(self.modality.name):
-                warn_of_modality("frozen weights", note)
+                warn_of_modality("frozen weights", note, FallbackWarning)
 
     def encode(self, X: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """Return imputed inputs (n, d) of the module and the presence (n,)."""
@@ -239,7 +240,7 @@ class ImageInput:
             backbone, _ = self.parts()
             note = self._training_note()
             if note:
-                warn_of_modality("frozen weights", note)
+                warn_of_modality("frozen weights", note, FallbackWarning)
         self.n_features = backbone.n_features
 
     @property

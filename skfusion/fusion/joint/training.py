@@ -19,6 +19,7 @@ from skorch.helper import predefined_split
 from skorch.utils import TeeGenerator
 from torch import Tensor, nn
 
+from skfusion.exceptions import FallbackWarning
 from skfusion.fusion.joint.callbacks import (
     EpochHook,
     StopIfWanted,
@@ -376,7 +377,7 @@ def _check_finite(
             warnings.warn(
                 f"{what}. The weights of epoch {best['epoch']} are used, which have "
                 f"the smallest validation loss. {remedy}",
-                UserWarning,
+                FallbackWarning,
                 stacklevel=2,
             )
             return

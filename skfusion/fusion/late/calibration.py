@@ -17,6 +17,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from skfusion.exceptions import FallbackWarning
 from skfusion.fusion.late.aggregation import SMALLEST_PROBABILITY, log_odds
 from skfusion.splits import Fold
 
@@ -213,7 +214,7 @@ def cross_calibrate(
             f"calibration={method!r} of {what}: fewer than two rows, of all or outside "
             f"an inner fold, have or lack label(s) {sorted(rare)[:5]}, which are not "
             "calibrated there.",
-            UserWarning,
+            FallbackWarning,
             stacklevel=4,
         )
     return final, calibrated

@@ -17,6 +17,7 @@ from scipy.optimize import OptimizeResult, minimize
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer
 
+from skfusion.exceptions import FallbackWarning
 from skfusion.fusion.late.aggregation import SMALLEST_PROBABILITY, weighted_mean
 
 __all__ = ["learn_weights", "score_function", "search_weights"]
@@ -73,7 +74,7 @@ def learn_weights(
     warnings.warn(
         f"The weights of the members could not be fitted ({result.message}), so equal "
         "weights are used. Set weights=, or use another aggregation.",
-        UserWarning,
+        FallbackWarning,
         stacklevel=3,
     )
     return np.full(n_members, 1.0 / n_members)

@@ -12,6 +12,7 @@ from sklearn.utils import Tags, check_random_state
 
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number, check_option
+from skfusion.exceptions import FallbackWarning
 from skfusion.fusion.selection.univariate import TargetSelector, check_n_features
 
 __all__ = ["MRMRSelector"]
@@ -174,7 +175,7 @@ class MRMRSelector(TargetSelector):
             warnings.warn(
                 "MRMRSelector: estimate='neighbors' does not support weights, so the "
                 f"weights of {len(weights)} rows are ignored. Use estimate='bins'.",
-                UserWarning,
+                FallbackWarning,
                 stacklevel=3,
             )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))

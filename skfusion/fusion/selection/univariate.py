@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_weights
+from skfusion.exceptions import FallbackWarning
 
 __all__ = ["GiniSelector", "TargetSelector", "check_n_features"]
 
@@ -213,7 +214,7 @@ def check_n_features(wanted: Any, n_features: int, owner: str) -> int:
             warnings.warn(
                 f"{owner}: n_features_to_select={count} is greater than the number of "
                 f"features, {n_features}. All features are selected.",
-                UserWarning,
+                FallbackWarning,
                 stacklevel=3,
             )
         if count >= 1:

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from skfusion._image_cells.recognition import has_class, is_url
 from skfusion._validation import check_option, refuse_unknown_table
+from skfusion.exceptions import DataWarning
 from skfusion.image.cells.bags import unpack
 from skfusion.image.reading.files import ImageReadError, is_missing
 
@@ -187,7 +188,7 @@ class ImageColumn:
             f"{len(rows)} of the {len(self.cells)} {what} of {self.place} cannot be "
             f"read and are treated as missing (row positions {first}). "
             f"First error: {self.failures[min(self.failures)]}",
-            UserWarning,
+            DataWarning,
             stacklevel=4,
         )
 

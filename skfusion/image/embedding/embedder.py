@@ -13,6 +13,7 @@ from torch import nn
 
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number, check_option
+from skfusion.exceptions import FallbackWarning
 from skfusion.image.cells.bags import Bags, check_bag_pooling, unpack
 from skfusion.image.cells.column import as_cells, check_cells
 from skfusion.image.cells.volumes import Reading
@@ -139,7 +140,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
 
     Warns
     -----
-    UserWarning
+    FallbackWarning
         In `fit`, if a module does not state its preprocessing, or if its embeddings
         cannot be stored. Also if the weights are random and nothing trains them. In
         joint fusion, if random weights stay frozen, or if ``trainable="auto"`` freezes
@@ -491,7 +492,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
                 f"{backbone.not_stored}."
             )
         for note in notes:
-            warnings.warn(note, UserWarning, stacklevel=3)
+            warnings.warn(note, FallbackWarning, stacklevel=3)
 
     def _options(self, name: object, bags: Bags) -> dict[str, Any]:
         return {

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from skfusion._progress import progress
+from skfusion.exceptions import DataWarning
 from skfusion.image.cells.column import ImageColumn, ahead
 from skfusion.image.cells.volumes import Reading, pool_slices
 from skfusion.image.networks.folding import name_of
@@ -214,7 +215,7 @@ class _NotFinite:
         """Issue one warning with the number of images."""
         if self.rows:
             text = f"{self._message()} They are treated as missing and not stored."
-            warnings.warn(text, UserWarning, stacklevel=4)
+            warnings.warn(text, DataWarning, stacklevel=4)
 
     def _message(self) -> str:
         positions = self._images.positions[sorted(self.rows)].tolist()

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from skfusion._validation import check_number, check_option
+from skfusion.exceptions import FallbackWarning
 from skfusion.image.networks import pretrained
 from skfusion.image.networks._torchvision import prepare_torchvision
 from skfusion.image.networks.description import Description, describe_module
@@ -191,7 +192,7 @@ def build_backbone(
 
     Warns
     -----
-    UserWarning
+    FallbackWarning
         If a module does not state its preprocessing, or its embeddings cannot be
         stored.
 
@@ -217,7 +218,7 @@ def build_backbone(
         depth=depth,
     )
     for note in built.notes:
-        warnings.warn(note, UserWarning, stacklevel=2)
+        warnings.warn(note, FallbackWarning, stacklevel=2)
     return built
 
 

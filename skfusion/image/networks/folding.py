@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
+from skfusion.exceptions import FallbackWarning
 from skfusion.image.networks.outputs import relative_difference, run
 
 __all__ = ["fold_batch_norms", "name_of"]
@@ -70,7 +71,7 @@ def fold_batch_norms(module: nn.Module, images: Tensor) -> nn.Module:
             f"The batch norms of the network {name_of(module)} are not folded into its "
             "convolutions, because its output would change (by "
             f"{difference:.1e} of its largest value). Inference is slower.",
-            UserWarning,
+            FallbackWarning,
             stacklevel=2,
         )
     return copy.deepcopy(module)

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from skfusion._dependencies import require
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number, check_option
+from skfusion.exceptions import DataWarning
 from skfusion.image.cells.column import ImageColumn, as_cells, check_cells
 from skfusion.image.cells.volumes import select_slices
 from skfusion.image.radiomics import features as compute
@@ -190,7 +191,7 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
 
         Warns
         -----
-        UserWarning
+        DataWarning
             If images have no mask although a column of masks is given, if a mask was
             compressed with loss, or if its background is not 0.
         """
@@ -336,6 +337,6 @@ def _warn_unmasked(n_unmasked: int, name: object) -> None:
             f"RadiomicsEncoder: {n_unmasked} images have no mask in column {name!r}. "
             "Their features are computed from the whole image, and their shape "
             "features are NaN.",
-            UserWarning,
+            DataWarning,
             stacklevel=4,
         )

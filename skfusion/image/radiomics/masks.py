@@ -47,7 +47,7 @@ def read_mask(source: Any, image: MedicalImage, *, max_pixels: int) -> np.ndarra
 
     Warns
     -----
-    UserWarning
+    DataWarning
         If the mask was compressed with loss, if its background is not 0, or if it does
         not state its position although its image was rearranged.
     """

@@ -77,7 +77,7 @@ def decode_array(source: Any) -> Decoded:
 
     Warns
     -----
-    UserWarning
+    DataWarning
         If three planes of an array are probably the channels of a colour image.
     """
     pixels = as_array(source)

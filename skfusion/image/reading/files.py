@@ -25,6 +25,7 @@ from skfusion._dependencies import require
 from skfusion._image_cells.recognition import is_url
 from skfusion._image_cells.signatures import HEAD_BYTES, image_format, is_text
 from skfusion._paths import FileReadError, open_file
+from skfusion.exceptions import DataWarning
 
 __all__ = [
     "ImageReadError",
@@ -131,7 +132,7 @@ class ImageReadError(FileReadError):
 
 
 def warn_user(message: str) -> None:
-    """Issue a UserWarning for the code that called skfusion.
+    """Issue a DataWarning for the code that called skfusion.
 
     Warnings that are attributed to a reader are suppressed while DICOM files are read,
     because pydicom's own warnings quote the header.
@@ -139,7 +140,7 @@ def warn_user(message: str) -> None:
     level, frame = 1, sys._getframe(0)
     while frame.f_back is not None and _is_own(frame):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=level)
+    warnings.warn(message, DataWarning, stacklevel=level)
 
 
 def _is_own(frame: FrameType) -> bool:

@@ -290,7 +290,7 @@ def read_image(
 
     Warns
     -----
-    UserWarning
+    DataWarning
         If a series has missing or duplicate slices or varying steps, if attributes of
         a DICOM header are unreadable or absent, if 16-bit colours lose depth, if the
         image is probably a CT in an unknown unit, if a window does not fit, or if

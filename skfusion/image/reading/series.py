@@ -118,7 +118,7 @@ def decode_series(
 
     Warns
     -----
-    UserWarning
+    DataWarning
         If slices are missing between others, or are duplicated, or if the distances
         between slices vary.
     """

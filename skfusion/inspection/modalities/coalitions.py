@@ -25,6 +25,7 @@ from skfusion.cohort import (
     column_of_role,
     column_or_ids,
 )
+from skfusion.exceptions import LeakageWarning
 from skfusion.inspection.models import OWNER, FusionModel, Parts, TableModel, find_model
 from skfusion.inspection.shapley import CoalitionPlan, exact_plan, sampled_plan
 
@@ -368,7 +369,7 @@ def _warn_trained(cases: Any, background: Any) -> None:
             f"{len(cases)} cases to explain. If the background is training data, these "
             "are training cases, on which the reliance on overfitted noise is highest. "
             "Explain held-out cases.",
-            UserWarning,
+            LeakageWarning,
             stacklevel=5,
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.utils import check_consistent_length, check_random_state
 
 from skfusion._validation import check_confidence_level
+from skfusion.exceptions import FallbackWarning
 from skfusion.inspection.modalities.coalitions import (
     Cases,
     coalition_table,
@@ -176,7 +177,7 @@ class ModalityImportance:
 
         Warns
         -----
-        UserWarning
+        LeakageWarning
             If cases to explain are in `background`. The reliance on noise is highest
             on training cases.
         """
@@ -352,7 +353,7 @@ class ModalityImportance:
 
         Warns
         -----
-        UserWarning
+        FallbackWarning
             If a model of the retrain game cannot be fitted or scored. The report has
             the other games then, and the error among its pitfalls.
         """
@@ -381,7 +382,7 @@ class ModalityImportance:
                 retrain = self.refit(*again[:2], cv=cv, groups=again[2], **how)
             except FitsFailedError as error:  # The other games are of value alone.
                 failed = f"The retrain game is left out, because a fit failed: {error}"
-                warnings.warn(f"{OWNER}: {failed}", UserWarning, stacklevel=2)
+                warnings.warn(f"{OWNER}: {failed}", FallbackWarning, stacklevel=2)
         report = make_report(
             cases,
             scored,

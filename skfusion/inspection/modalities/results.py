@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 
 from skfusion._dependencies import require
 from skfusion._validation import check_option
+from skfusion.exceptions import DataWarning
 from skfusion.inspection.modalities.coalitions import Cases
 from skfusion.inspection.modalities.scoring import percentile_interval, resampled_rows
 from skfusion.inspection.models import Output, log_odds
@@ -542,7 +543,7 @@ def _warn_cut(margins: np.ndarray) -> None:
             f"The predicted probability is 0 or 1 in {count} of {len(margins)} cases, "
             f"whose log-odds are clipped at {LARGEST:.1f} and have a large influence. "
             "Use output='proba', or calibrate the model.",
-            UserWarning,
+            DataWarning,
             stacklevel=5,
         )
 

@@ -16,6 +16,7 @@ from skfusion.ehr.sources.stays.vocabulary import (
     parents_of,
     says_nothing,
 )
+from skfusion.exceptions import DataWarning
 
 __all__ = ["as_flags", "complete_stays"]
 
@@ -54,7 +55,7 @@ def complete_stays(
 
     Warns
     -----
-    UserWarning
+    DataWarning
         If stays are left out, if words of destinations are not understood, or if the
         source contradicts itself about a death.
     """
@@ -191,6 +192,7 @@ def _warn(owner: str, n: int, n_strange: int, n_unread: int, n_odd: int) -> None
             f"{owner}: the kind of {n_strange:,} of {n:,} stays is not known, so that "
             "it is 'other'. Its words are in the column source_kind of "
             "EventStore.stays.",
+            DataWarning,
             stacklevel=3,
         )
     if n_unread:
@@ -198,6 +200,7 @@ def _warn(owner: str, n: int, n_strange: int, n_unread: int, n_odd: int) -> None
             f"{owner}: the destination of {n_unread:,} of {n:,} stays is not "
             "understood, so that discharged_to is null. Its words are in the column "
             "source_discharge of EventStore.stays.",
+            DataWarning,
             stacklevel=3,
         )
     if n_odd:
@@ -205,6 +208,7 @@ def _warn(owner: str, n: int, n_strange: int, n_unread: int, n_odd: int) -> None
             f"{owner}: in {n_odd:,} of {n:,} stays, the discharge and the death "
             "contradict each other. The column died follows what the source says of "
             "the death, and discharged_to what it says of the discharge.",
+            DataWarning,
             stacklevel=3,
         )
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, fx, nn
 
+from skfusion.exceptions import FallbackWarning
 from skfusion.image.networks.folding import name_of
 from skfusion.image.networks.freezing.parts import Trainable, trainable_names
 from skfusion.image.networks.outputs import relative_difference, run
@@ -125,7 +126,7 @@ def split_backbone(
                 f"The network {name_of(module)} is not cut into a frozen trunk and a "
                 f"trainable tail, because {reason}. All of it is computed in each "
                 "epoch, which is slower.",
-                UserWarning,
+                FallbackWarning,
                 stacklevel=2,
             )
             trunk, tail, suffix = None, whole, ""

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from skfusion._fitting.pipelines import warn_of_modality
+from skfusion.exceptions import FallbackWarning
 
 __all__ = ["frozen_note", "obeys_owner", "trained_elsewhere", "warn_untrained"]
 
@@ -39,6 +40,7 @@ def warn_untrained(message: str) -> None:
         "random weights",
         f"{message} Nothing trains them here, so the features are random projections. "
         "Use a network with trained weights, or train it in joint fusion.",
+        FallbackWarning,
         stacklevel=3,
     )
 
