@@ -318,7 +318,7 @@ def as_numbers(values: Any, columns: Sequence[Any] = ()) -> Any:
     array([[ 1., nan]])
     >>> as_numbers(np.array([[1, ["a"]]], dtype=object), ["age", "ward"])
     Traceback (most recent call last):
-    TypeError: got list in feature 'ward', row position 0: expected numbers. Use a ...
+    TypeError: got list in feature 'ward', row position 0. The argument must be a ...
     """
     if isinstance(values, pd.DataFrame):
         if all(isinstance(d, np.dtype) and d.kind not in "OUS" for d in values.dtypes):
@@ -342,8 +342,8 @@ def _no_number(cells: np.ndarray, columns: Sequence[Any]) -> TypeError:
     feature = columns[place] if len(columns) == cells.shape[1] else f"x{place}"
     error = TypeError(
         f"got {type(cells[row, place]).__name__} in feature {feature!r}, row position "
-        f"{row}: expected numbers. Use a transformer that encodes the column, e.g. "
-        "TabularEncoder."
+        f"{row}. The argument must be a string of digits or a number. Use a "
+        "transformer that encodes the column, e.g. TabularEncoder."
     )
     error.row = int(row)  # type: ignore[attr-defined]
     return error

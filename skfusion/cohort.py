@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ from skfusion._validation import (
     first_unhashable,
     refuse_unknown_table,
 )
-from skfusion.exceptions import LeakageWarning
+from skfusion.exceptions import LeakageWarning, warn_user
 from skfusion.modality import Modality, find_column_roles, one_label
 
 __all__ = [
@@ -233,13 +232,12 @@ def warn_repeated_ids(frame: pd.DataFrame, owner: str) -> None:
             ids = ids.dropna().map(repr)  # lists: equal if they look the same
         n_values = ids.nunique()
         if n_values < frame[column].notna().sum():
-            warnings.warn(
+            warn_user(
                 f"{owner}: column {column!r} looks like a patient id and repeats "
                 f"({len(frame)} rows, {n_values} values), but no groups were given, so "
                 f"one patient can end up on both sides of a split. Pass "
                 f"groups={column!r}.",
                 LeakageWarning,
-                stacklevel=6,
             )
             return
 
@@ -249,8 +247,6 @@ def warn_of_id_features(
     frame: pd.DataFrame,
     patients: np.ndarray | None,
     owner: str,
-    *,
-    stacklevel: int = 2,
 ) -> None:
     """Warn if a feature has one value per patient, and another for each patient.
 
@@ -268,8 +264,6 @@ def warn_of_id_features(
         Number of the patient of each row.
     owner : str
         Name of the estimator, used in the message.
-    stacklevel : int, default=2
-        Stack level of the warning, relative to the caller.
 
     Examples
     --------
@@ -295,13 +289,12 @@ def warn_of_id_features(
         for column in () if keys or modality.scalar else columns:
             if not _is_partition(frame[column], patients):
                 continue
-            warnings.warn(
+            warn_user(
                 f"{owner}: column {column!r} of modality {modality.name!r} has one "
                 "value for each patient (groups) and a different one for every "
                 "patient, as a patient id has. If it is an id, leave it out of the "
                 "modality.",
                 LeakageWarning,
-                stacklevel=stacklevel + 1,
             )
 
 

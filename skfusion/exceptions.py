@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 __all__ = ["DataWarning", "FallbackWarning", "LeakageWarning"]
+
+# Packages between a call of the user and the code that warns.
+PASSED_THROUGH = ("skfusion", "sklearn", "joblib")
 
 
 class DataWarning(UserWarning):
@@ -43,3 +49,26 @@ class FallbackWarning(UserWarning):
     >>> warnings.filterwarnings("error", category=FallbackWarning)
     >>> warnings.filterwarnings("default", category=FallbackWarning)
     """
+
+
+def warn_user(message: str, category: type[Warning]) -> None:
+    """Issue a warning that is attributed to the code of the user.
+
+    Python shows a warning once for each line that it is attributed to. A number of
+    stack levels would depend on what is between the user and the place that warns, such
+    as a search of scikit-learn.
+
+    Parameters
+    ----------
+    message : str
+        The message.
+    category : type of Warning
+        Category of the warning.
+    """
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        if name.partition(".")[0] not in PASSED_THROUGH:
+            break
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

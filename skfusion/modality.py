@@ -7,7 +7,6 @@ given as a triple ``(name, transformer_or_estimator, columns)``, as in scikit-le
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +23,7 @@ from skfusion._image_cells.recognition import (
     may_hold_objects,
 )
 from skfusion._validation import did_you_mean
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = [
     "ColumnLabels",
@@ -401,26 +400,24 @@ class ColumnRoles:
     left_out: dict[Any, CellInspection] = field(default_factory=dict)
     mixed: dict[Any, CellInspection] = field(default_factory=dict)
 
-    def warn(self, estimator_name: str, *, stacklevel: int = 2) -> None:
+    def warn(self, estimator_name: str) -> None:
         """Warn of the columns that are left out, and of images among other cells."""
         for column, found in self.left_out.items():
-            warnings.warn(
+            warn_user(
                 f"{estimator_name}: column {column!r} is left out of the inferred "
                 f"modalities: {found.description}, and paths are not used as "
                 "categories. Relative paths are looked up from the working directory. "
                 "Correct the cells, or name the modalities instead of using 'auto', "
                 f"with an ImageEmbedder for {column!r} if it has images.",
                 DataWarning,
-                stacklevel=stacklevel + 1,
             )
         for column, found in self.mixed.items():
-            warnings.warn(
+            warn_user(
                 f"{estimator_name}: column {column!r} is inferred to be a column of "
                 f"images, but {found.n_cells - found.n_images} of {found.n_cells} "
                 "inspected cells are not images. Set them to None, or name the "
                 "modalities instead of using 'auto'.",
                 DataWarning,
-                stacklevel=stacklevel + 1,
             )
 
 
@@ -503,7 +500,7 @@ def infer_columns(X: pd.DataFrame) -> tuple[list[Any], list[Any], list[Any]]:
 
 
 def infer_modality_columns(
-    X: pd.DataFrame, *, aside: Iterable[Any], estimator_name: str, stacklevel: int = 2
+    X: pd.DataFrame, *, aside: Iterable[Any], estimator_name: str
 ) -> dict[str, tuple[str, list[Any]]]:
     """Group the columns of a cohort into modalities, as ``modalities="auto"`` does.
 
@@ -519,8 +516,6 @@ def infer_modality_columns(
         Columns with another role, such as the groups.
     estimator_name : str
         Name of the estimator or function, used in the warning.
-    stacklevel : int, default=2
-        Stack level of the warning, relative to the caller.
 
     Returns
     -------
@@ -546,13 +541,12 @@ def infer_modality_columns(
     {'cxr': ('image', ['cxr']), 'ehr': ('ehr', ['age', 'crp'])}
     """
     roles = find_column_roles(X, aside)
-    roles.warn(estimator_name, stacklevel=stacklevel + 1)
+    roles.warn(estimator_name)
     if roles.identifiers:
-        warnings.warn(
+        warn_user(
             f"{estimator_name}: modalities='auto' leaves out the identifier column(s) "
             f"{roles.identifiers}. Name the modalities to use them as features.",
             DataWarning,
-            stacklevel=stacklevel + 1,
         )
     found = {str(column): ("image", [column]) for column in roles.images}
     if roles.ehr:

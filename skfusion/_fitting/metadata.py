@@ -601,7 +601,6 @@ class _HandOver:
                 "where the estimator has a cv, or choose an estimator that holds out "
                 "no rows.",
                 LeakageWarning,
-                stacklevel=6,
             )
 
     def _warn_of_weights(
@@ -638,7 +637,6 @@ class _HandOver:
                 f"{', '.join(sorted(names))} inside {_name(self.estimator)} {why}, so "
                 "they are fitted without weights.",
                 FallbackWarning,
-                stacklevel=6,
             )
 
     # -- the call -----------------------------------------------------------------

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from sklearn.utils.parallel import Parallel, delayed
+
+from skfusion.exceptions import warn_user
 
 __all__ = ["joined_warnings", "of_modality", "run_parallel", "warn_of_modality"]
 
@@ -42,7 +43,7 @@ def joined_warnings() -> Iterator[None]:
     finally:
         _joined.reset(token)
     for message, category, names in found.values():
-        warnings.warn(_located(message, names), category, stacklevel=4)
+        warn_user(_located(message, names), category)
 
 
 def run_parallel(
@@ -97,9 +98,7 @@ def _collecting(
         _joined.reset(token)
 
 
-def warn_of_modality(
-    kind: str, message: str, category: type[Warning], *, stacklevel: int = 2
-) -> None:
+def warn_of_modality(kind: str, message: str, category: type[Warning]) -> None:
     """Issue a warning that names the modality whose transformer is called.
 
     Parameters
@@ -111,13 +110,11 @@ def warn_of_modality(
         The message.
     category : type of Warning
         Category of the warning.
-    stacklevel : int, default=2
-        Stack level of the warning, relative to the caller.
     """
     name, found = _current.get(), _joined.get()
     if found is None:
         names = [] if name is None else [name]
-        warnings.warn(_located(message, names), category, stacklevel=stacklevel + 1)
+        warn_user(_located(message, names), category)
         return
     names = found.setdefault(kind, (message, category, []))[2]
     if name is not None and name not in names:

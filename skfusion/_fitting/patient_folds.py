@@ -24,7 +24,7 @@ from sklearn.preprocessing import TargetEncoder
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.multiclass import type_of_target
 
-from skfusion.exceptions import LeakageWarning
+from skfusion.exceptions import LeakageWarning, warn_user
 
 __all__ = [
     "PatientFolds",
@@ -122,12 +122,11 @@ class PatientFolds(BaseCrossValidator):
         stratified = self.stratify and _has_classes(y)
         if groups is None:
             if self.expects_groups:
-                warnings.warn(
+                warn_user(
                     f"The patients (groups) did not reach the {self.n_splits} inner "
                     "folds of an estimator, so rows of one patient can be on both "
                     "sides.",
                     LeakageWarning,
-                    stacklevel=2,
                 )
         else:
             n_patients = len(np.unique(np.asarray(groups)))

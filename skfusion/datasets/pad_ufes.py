@@ -7,7 +7,6 @@ from a subset of it. The result has one row per photo.
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +15,7 @@ import pandas as pd
 from sklearn.utils import Bunch
 
 from skfusion._validation import check_option
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = ["load_pad_ufes_20"]
 
@@ -252,11 +251,10 @@ def _find_photos(folder: Path, names: pd.Series) -> pd.Series:
             "folders imgs_part_1 to imgs_part_3 (or images) next to the table."
         )
     if len(absent):
-        warnings.warn(
+        warn_user(
             f"{len(absent)} of {len(paths)} photos are missing, first at row positions "
             f"{absent[:5].tolist()}: their cells are None. Is a folder imgs_part_* "
             "not unpacked?",
             DataWarning,
-            stacklevel=3,
         )
     return pd.Series(paths, index=names.index, dtype=object)

@@ -25,7 +25,7 @@ from skfusion.ehr.events.labels import readable_names
 from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.naming import stores_of
 from skfusion.ehr.point_in_time.vocabulary import is_outcome
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 from skfusion.modality import Modality, check_modalities, presence_mask
 from skfusion.store.working_folders import temporary_folder
 
@@ -455,12 +455,11 @@ class LeakageAudit:
                 n_changed = int(differs.any(axis=1).sum())
                 rows.append((change, n_changed, len(names), names))
         if not plain.shape[1]:
-            warnings.warn(
+            warn_user(
                 f"LeakageAudit: got no features of the {len(X)} audited rows, so that "
                 "nothing was audited. Pass more rows or a higher n_rows, or check the "
                 "codes of the model.",
                 DataWarning,
-                stacklevel=2,
             )
         columns = ["change", "n_rows", "n_features", "features"]
         return LeakageReport(
@@ -573,7 +572,7 @@ def _warnings_once() -> Iterator[None]:
         warnings.simplefilter("always")
         yield
     for text, kind in {(str(one.message), one.category): None for one in caught}:
-        warnings.warn(text, kind, stacklevel=4)
+        warn_user(text, kind)
 
 
 def _features_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,7 +16,7 @@ from skfusion.ehr.sources.stays.vocabulary import (
     of_kind,
     parents_of,
 )
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = ["cases_from_stays"]
 
@@ -249,4 +248,4 @@ def _warn(
             "that is not known at the index time."
         )
     if sentences:
-        warnings.warn(f"{OWNER}: {' '.join(sentences)}", DataWarning, stacklevel=3)
+        warn_user(f"{OWNER}: {' '.join(sentences)}", DataWarning)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
@@ -17,7 +16,7 @@ from skfusion.ehr.events.store import EventStore, as_store
 from skfusion.ehr.point_in_time.cases import CHOICES, EventTransformer, check_choices
 from skfusion.ehr.point_in_time.visibility import row_chunks
 from skfusion.ehr.tabular.encoder import TabularEncoder
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = ["Demographics", "has_demographics"]
 
@@ -239,12 +238,11 @@ class Demographics(EventTransformer):
         unborn = age <= -DAY
         if unborn.any():
             places = ", ".join(map(str, np.sort(row[unborn])[:5]))
-            warnings.warn(
+            warn_user(
                 f"{type(self).__name__}: got a birth after the index time in "
                 f"{unborn.sum()} of {n_rows} rows (row positions {places}). Their age "
                 f"is missing. Correct {self.time!r} or the events {BIRTH!r}.",
                 DataWarning,
-                stacklevel=4,
             )
         ages = np.full(n_rows, np.nan)
         ages[row[~unborn]] = age[~unborn].clip(min=0) / YEAR

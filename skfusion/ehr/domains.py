@@ -8,7 +8,6 @@ tests, inpatient and outpatient medication, diagnoses and procedures.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -23,7 +22,7 @@ from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.point_in_time.vocabulary import is_outcome
 from skfusion.ehr.tabular.encoder import TabularEncoder
 from skfusion.ehr.windows.event_windows import EventWindows
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = ["DOMAINS", "FURTHER_DOMAINS", "domain_modalities"]
 
@@ -150,11 +149,10 @@ def domain_modalities(
     if domains is None:
         _warn_of_others(events)
     if absent:
-        warnings.warn(
+        warn_user(
             "domain_modalities: skipped domains without a code in the store: "
             f"{', '.join(absent)}.",
             DataWarning,
-            stacklevel=2,
         )
     return made
 
@@ -223,13 +221,12 @@ def _warn_of_others(events: EventStore) -> None:
         if any(fnmatchcase(f"{start}//", p) for start in table.index for p in some)
     ]
     hint = f" (FURTHER_DOMAINS has {', '.join(further)})" if further else ""
-    warnings.warn(
+    warn_user(
         f"domain_modalities: {others.sum()} of {len(codes)} codes with "
         f"{table.sum() / total:.1%} of the events are in no domain: "
         f"{', '.join(listed[:N_SHOWN])}{more}. Pass domains= with patterns for them"
         f"{hint}, or with the domains of interest only.",
         DataWarning,
-        stacklevel=3,
     )
 
 

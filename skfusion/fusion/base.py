@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self
@@ -31,7 +30,7 @@ from skfusion.cohort import (
 )
 from skfusion.ehr.rebinding import with_events
 from skfusion.ehr.tabular.encoder import TabularEncoder
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 from skfusion.fusion.class_weights import class_weight_of_rows
 from skfusion.modality import (
     PLACEHOLDERS,
@@ -159,12 +158,11 @@ class ModalityParameters(BaseEstimator):
         """Warn that a fitted model keeps its events until the next fit."""
         names = [key for key in params if key.endswith("__events")]
         if names and hasattr(self, "modalities_"):
-            warnings.warn(
+            warn_user(
                 f"{type(self).__name__}: {', '.join(map(repr, names))} takes effect at "
                 "the next fit. To predict for other events with this fitted model, use "
                 "skfusion.ehr.with_events(model, store).",
                 UserWarning,
-                stacklevel=3,
             )
 
     def _set_in_defaults(self, params: dict[str, Any]) -> None:
@@ -221,13 +219,13 @@ MISSING_POLICIES = ("auto", "error", "complete_case")
 
 
 def default_modalities(
-    X: pd.DataFrame, aside: Iterable[Any], estimator_name: str, stacklevel: int = 2
+    X: pd.DataFrame, aside: Iterable[Any], estimator_name: str
 ) -> list[tuple[str, Any, Any]]:
     """Return the modalities that ``modalities="auto"`` finds in a cohort.
 
     Parameters
     ----------
-    X, aside, estimator_name, stacklevel
+    X, aside, estimator_name
         As in `skfusion.modality.infer_modality_columns`.
 
     Returns
@@ -236,9 +234,7 @@ def default_modalities(
         One `ImageEmbedder` per column of images, one `TabularEncoder` for the rest.
     """
     triples: list[tuple[str, Any, Any]] = []
-    found = infer_modality_columns(
-        X, aside=aside, estimator_name=estimator_name, stacklevel=stacklevel + 1
-    )
+    found = infer_modality_columns(X, aside=aside, estimator_name=estimator_name)
     for name, (kind, columns) in found.items():
         if kind == "image":
             from skfusion.image import ImageEmbedder  # names the extra
@@ -351,7 +347,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         patients = check_groups(groups, frame, column=self.groups, owner=owner)
         aside = self._set_aside(frame, has_ids=groups is not None)
         modalities = self._find_modalities(frame, aside)
-        warn_of_id_features(modalities, frame, patients, owner, stacklevel=5)
+        warn_of_id_features(modalities, frame, patients, owner)
         used = {column for modality in modalities for column in modality.columns}
         self._columns = list(frame.columns)
         self._used = [column for column in self._columns if column in used]
@@ -373,7 +369,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
     ) -> list[Modality]:
         self._is_auto = isinstance(self.modalities, str) and self.modalities == "auto"
         if self._is_auto:
-            triples = default_modalities(frame, aside.values(), type(self).__name__, 7)
+            triples = default_modalities(frame, aside.values(), type(self).__name__)
             found = "; ".join(f"{name}: {columns!r}" for name, _, columns in triples)
             logger.info("%s: modalities='auto' found %s", type(self).__name__, found)
         else:
@@ -474,12 +470,11 @@ class BaseFusion(TransformerMixin, ModalityParameters):
                 f"{type(self).__name__}: all {len(usable)} rows have {what}, so "
                 f"nothing is left to learn from with missing={self.missing!r}."
             )
-        warnings.warn(
+        warn_user(
             f"{type(self).__name__}: missing={self.missing!r} drops {(~usable).sum()} "
             f"of {len(usable)} rows, which have {what} "
             f"({_absences(modalities, presence)}).",
             DataWarning,
-            stacklevel=5,
         )
         return np.flatnonzero(usable)
 
@@ -533,12 +528,11 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         self, frame: pd.DataFrame, gone: list[Modality]
     ) -> pd.DataFrame:
         labels = ", ".join(modality.label for modality in gone)
-        warnings.warn(
+        warn_user(
             f"{type(self).__name__}: X has no column of {labels}, so "
             f"{'it is' if len(gone) == 1 else 'they are'} absent in all {len(frame)} "
             "rows. Add the columns with missing values to avoid this warning.",
             DataWarning,
-            stacklevel=5,
         )
         absent = {column for modality in gone for column in modality.columns}
         empty = pd.DataFrame(
@@ -576,12 +570,11 @@ class BaseFusion(TransformerMixin, ModalityParameters):
             self._raise_incomplete(presence[:, learned], some)
         nothing = np.asarray(~presence.any(axis=1))
         if nothing.any():
-            warnings.warn(
+            warn_user(
                 f"{type(self).__name__}: {nothing.sum()} of {len(nothing)} rows have "
                 "no modality at all. Their prediction is the average of the training "
                 "data.",
                 DataWarning,
-                stacklevel=4,
             )
         return nothing
 
@@ -610,12 +603,11 @@ class BaseFusion(TransformerMixin, ModalityParameters):
             absences = ", ".join(
                 f"{self._modalities[j].name} absent in {count[j]}" for j in new
             )
-            warnings.warn(
+            warn_user(
                 f"{type(self).__name__}: {absences} of {len(presence)} rows, but never "
                 "in the training data, so the model was never trained with these "
                 "modalities absent. Late fusion predicts from the modalities present.",
                 DataWarning,
-                stacklevel=4,
             )
 
     def _as_frame(self, X: Any, y: Any, *, reset: bool) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from copy import copy as copy_of
 from dataclasses import replace
 from typing import Any, Self
@@ -45,7 +44,7 @@ from skfusion._fitting.pipelines import (
     warn_of_modality,
 )
 from skfusion.blocks import as_numbers, check_finite_block
-from skfusion.exceptions import DataWarning, FallbackWarning
+from skfusion.exceptions import DataWarning, FallbackWarning, warn_user
 from skfusion.fusion.early_stopping import (
     EarlyStopping,
     Evaluation,
@@ -315,12 +314,11 @@ def warn_of_unstored_values(modality: Modality, owner: str) -> None:
     """
     last = last_step(modality.transformer)
     if getattr(last, "output", None) == "sparse":
-        warnings.warn(
+        warn_user(
             f"{owner}: modality {modality.name!r}: {type(last).__name__} does not "
             "store unknown values with output='sparse', and the learner reads them as "
             "0. Add ObservedScaler() as the next step, or set output='dense'.",
             DataWarning,
-            stacklevel=4,
         )
 
 
@@ -523,7 +521,6 @@ def _warn_of_no_stopping(estimator: Any, n_rows: int, owner: str) -> None:
         f"of {name}, which is fitted without it. Pass 40 rows or more with enough "
         "patients and cases of each class, or set a number of trees.",
         FallbackWarning,
-        stacklevel=3,
     )
 
 

@@ -6,7 +6,6 @@ scikit-survival.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skfusion._dependencies import require
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number, check_option, check_weights
+from skfusion.exceptions import warn_user
 from skfusion.fusion.targets import Target
 
 __all__ = [
@@ -620,11 +620,10 @@ class _PartialLikelihood:
             else:
                 break
             coef, loss = shorter, new_loss
-        warnings.warn(
+        warn_user(
             f"CoxRidge did not converge on {len(self.X)} rows with {len(coef)} "
             f"features. Standardise the features, or increase alpha, got {self.alpha}.",
             ConvergenceWarning,
-            stacklevel=3,
         )
         return coef
 

@@ -372,7 +372,6 @@ class Labels(Target):
                 f"{self.owner}: {_shown_labels(constant)} (columns of y) have one "
                 f"value in all {len(values)} rows. Their prediction is this value.",
                 DataWarning,
-                stacklevel=6,
             )
         return values
 
@@ -392,7 +391,6 @@ class Labels(Target):
                 f"value in the {len(y)} rows on which a model is fitted. It predicts "
                 "this value. Use fewer folds, or leave rare labels out.",
                 DataWarning,
-                stacklevel=4,
             )
 
     def adapt(self, estimator: Any) -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -20,6 +19,7 @@ import numpy as np
 
 from skfusion._paths import cache_folder, expanded_path, open_file
 from skfusion._validation import check_number
+from skfusion.exceptions import warn_user
 from skfusion.store import tables
 from skfusion.store.sqlite_file import StoreWarning, shared_database
 
@@ -365,11 +365,10 @@ class EmbeddingStore:
 
     def _discard(self, rows: list[tables.Row]) -> None:
         self._database.run(partial(tables.delete_damaged, rows=rows), write=True)
-        warnings.warn(
+        warn_user(
             f"{len(rows)} damaged entries of the embedding store in "
             f"{str(self.path)!r} were discarded. They are computed again.",
             StoreWarning,
-            stacklevel=3,
         )
 
 

@@ -12,13 +12,12 @@ import os
 import sqlite3
 import threading
 import time
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from skfusion.exceptions import FallbackWarning
+from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.store.working_folders import make_private_folder
 
 __all__ = ["Database", "StoreWarning", "shared_database"]
@@ -217,12 +216,11 @@ class Database:
                         )
         except (sqlite3.Error, OSError):
             return False
-        warnings.warn(
+        warn_user(
             f"The embedding store file was corrupt. It was moved aside as {name!r} in "
             f"{str(self.folder)!r}, and a new one was started. Embeddings are computed "
             f"again.",
             StoreWarning,
-            stacklevel=5,
         )
         return True
 
@@ -232,13 +230,12 @@ class Database:
         self._memory = memory
         _KEPT.append(self)
         reason = getattr(problem, "strerror", None) or str(problem)
-        warnings.warn(
+        warn_user(
             f"The embedding store in {str(self.folder)!r} cannot be used ({reason}). "
             f"New embeddings are kept in memory and are lost when this process ends. "
             f"Use a writable folder with free space on a local disk: store=<path>, or "
             f"the environment variable SKFUSION_CACHE.",
             StoreWarning,
-            stacklevel=5,
         )
         return memory
 

@@ -44,7 +44,7 @@ def test_a_cell_that_is_no_number_is_named_by_column_and_row(kind, cell, first):
     with pytest.raises(TypeError) as caught:
         kind(raw).fit(X.assign(p=cells(cell, first=first)), Y)
     message = str(caught.value)
-    assert f"got {cell} in feature 'p', row position {first}: expected num" in message
+    assert f"got {cell} in feature 'p', row position {first}. The argument" in message
     assert "modality 'a'" in message
     assert SECRET not in message
 

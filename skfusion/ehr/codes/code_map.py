@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +12,7 @@ import pandas as pd
 from skfusion._dependencies import require
 from skfusion._validation import check_option
 from skfusion.ehr.codes.comorbidity import ComorbidityIndex, bare_code
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = ["CodeMap", "IcdGroups"]
 
@@ -178,11 +177,10 @@ class CodeMap:
             )
         if lost and self.unmapped == "drop":
             n_rows = int(codes.isin(lost).sum())
-            warnings.warn(
+            warn_user(
                 f"CodeMap: dropped {n_rows} of {len(codes)} rows with {len(lost)} of "
                 f"{len(different)} distinct codes, which have no group.",
                 DataWarning,
-                stacklevel=3,
             )
         return pd.DataFrame(pairs, columns=["code", "group"])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import warnings
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ import pandas as pd
 
 from skfusion._dependencies import require
 from skfusion._validation import did_you_mean, refuse_unknown_table
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = [
     "EventColumns",
@@ -492,11 +491,10 @@ def as_values(values: np.ndarray, owner: str) -> np.ndarray:
         too_large = np.abs(values) > LARGEST
         values = np.asarray(values).astype(np.float32)
     if too_large.any():
-        warnings.warn(
+        warn_user(
             f"{owner}: got {too_large.sum()} infinite values in {len(values)} events, "
             f"or values beyond {LARGEST:.0e}. They are treated as missing.",
             DataWarning,
-            stacklevel=4,
         )
         values[too_large] = np.nan
     return values

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = [
     "LABELS",
@@ -94,11 +93,10 @@ def labels_of_codes(
         if line and line != code:
             found[code] = line
     if not known:
-        warnings.warn(
+        warn_user(
             f"{owner}: none of the {len(labels)} codes in labels is a code of the "
             "events. The keys must be whole codes, such as 'LAB//MIMIC//50868'.",
             DataWarning,
-            stacklevel=2,
         )
     return found
 
@@ -109,11 +107,10 @@ def _first_names(labels: pd.Series, codes: set[str], owner: str) -> dict[str, An
         some = labels[labels.index.isin(codes)].dropna()
         several = int((some.groupby(level=0).nunique() > 1).sum())
         if several:
-            warnings.warn(
+            warn_user(
                 f"{owner}: {several} codes have several names in labels. The first one "
                 "is used.",
                 DataWarning,
-                stacklevel=3,
             )
         labels = labels.dropna()
         labels = labels[~labels.index.duplicated()]

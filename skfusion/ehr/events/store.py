@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import chain
@@ -51,7 +50,7 @@ from skfusion.ehr.events.writer import EventWriter
 from skfusion.ehr.measurements.units import Units
 from skfusion.ehr.sources import read_fhir, read_meds, read_mimic, read_omop
 from skfusion.ehr.sources.stays.vocabulary import of_kind
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = ["EventStore", "as_store", "report_events", "report_units"]
 
@@ -819,11 +818,10 @@ def _check_subjects(stays: pd.DataFrame, subjects: pd.Index) -> None:
     """Warn about stays of subjects without events."""
     is_strange = ~stays["subject_id"].isin(subjects)
     if is_strange.any():
-        warnings.warn(
+        warn_user(
             f"EventStore: got {int(is_strange.sum()):,} of {len(stays):,} stays of "
             "subjects without events. Check that subject_id is the same id in both.",
             DataWarning,
-            stacklevel=3,
         )
 
 

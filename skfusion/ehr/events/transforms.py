@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,7 +20,7 @@ from skfusion.ehr.events.columns import (
     as_values,
 )
 from skfusion.ehr.measurements.units import Tally, Units
-from skfusion.exceptions import LeakageWarning
+from skfusion.exceptions import LeakageWarning, warn_user
 
 __all__ = [
     "Change",
@@ -80,11 +79,10 @@ def lagging(codes: Sequence[str], lags: Mapping[str, Any]) -> Change:
     """
     unmatched = unmatched_prefixes(lags, codes)
     if unmatched:
-        warnings.warn(
+        warn_user(
             f"EventStore: no code of the store begins with {unmatched}, so these lags "
             "delay no event.",
             LeakageWarning,
-            stacklevel=3,
         )
     wait = np.zeros(len(codes), dtype=np.int64)
     for start in sorted(lags, key=len):

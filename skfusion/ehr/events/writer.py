@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,7 +36,7 @@ from skfusion.ehr.events.reader import (
 )
 from skfusion.ehr.events.sealing import DamagedFolderError, seal
 from skfusion.ehr.events.stay_table import write_stays
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 from skfusion.store.working_folders import new_working_folder
 
 __all__ = ["EventWriter"]
@@ -295,24 +294,22 @@ class EventWriter:
         mixed = shifted["clock"][: len(midnight)] & (midnight < total)
         # Of times of day, a few are at midnight, and may make up a rare code.
         if midnight[mixed].sum() > BY_CHANCE * hours.sum():
-            warnings.warn(
+            warn_user(
                 f"EventStore: got {midnight[mixed].sum()} of {total[mixed].sum()} "
                 f"events of {mixed.sum()} codes at midnight, more than times of day "
                 "explain. They are treated as dates and moved to the end of their day. "
                 "If they are times, pass date_only=None.",
                 DataWarning,
-                stacklevel=4,
             )
         midnight, hours, total = self._clocks["available_clock"]
         dates = shifted["available_clock"][: len(midnight)]
         if midnight[dates].sum() > BY_CHANCE * hours.sum():
-            warnings.warn(
+            warn_user(
                 f"EventStore: got {midnight[dates].sum()} of {total[dates].sum()} "
                 f"available times of {dates.sum()} codes at midnight. They are treated "
                 "as dates and moved to the end of their day. If they are times, pass "
                 "date_only=None.",
                 DataWarning,
-                stacklevel=4,
             )
 
     def _look_at_order(self, subject: np.ndarray, time: np.ndarray) -> None:

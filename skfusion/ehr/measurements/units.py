@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -19,7 +18,7 @@ from skfusion.ehr.measurements.analytes import (
     UNIT_SPELLINGS,
     Analyte,
 )
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = ["Tally", "Units", "conversion", "plain_unit", "states_no_unit"]
 
@@ -201,13 +200,12 @@ class Units:
             Counts returned by `convert`.
         """
         if tally.unknown or tally.outside:
-            warnings.warn(
+            warn_user(
                 f"Units: of {tally.n} values, got {tally.unknown} with an unknown unit "
                 f"({'split by unit' if self.on_unknown == 'split' else 'set to NaN'}) "
                 f"and {tally.outside} implausible values (set to NaN). Units.report "
                 "lists them.",
                 DataWarning,
-                stacklevel=3,
             )
 
     def report(

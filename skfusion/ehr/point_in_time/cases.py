@@ -265,7 +265,6 @@ class Seen:
                 "split by subject (groups, StratifiedGroupKFold). If they are new "
                 "cases to predict, pass shared_subjects='ignore'.",
                 LeakageWarning,
-                stacklevel=4,
             )
 
 

@@ -149,7 +149,6 @@ def warn_of_outcomes(estimator: Any, codes: Sequence[str]) -> None:
         f"codes, which reveal an outcome: {shown}{more}. Pass exclude=None to keep "
         "them, or name them in exclude to confirm it.",
         LeakageWarning,
-        stacklevel=4,
     )
 
 
@@ -248,7 +247,6 @@ def choose_codes(
             "no visible event. There are no features, so that a modality is absent in "
             "every row. Check index times, include and exclude, or lower min_subjects.",
             DataWarning,
-            stacklevel=4,
         )
         return np.zeros(0, dtype=np.int64)
     ranked = sorted(often, key=lambda i: (-counts[i], codes[i]))
@@ -329,7 +327,6 @@ def warn_of_early(
             "time before all events of their subjects, so that they have no visible "
             "event. Check ids, index times and time zones.",
             DataWarning,
-            stacklevel=4,
         )
 
 

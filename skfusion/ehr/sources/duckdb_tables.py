@@ -6,7 +6,6 @@ import codecs
 import csv
 import os
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,7 +22,7 @@ from skfusion.ehr.sources.table_files import (
     quoted,
     transcoded,
 )
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 from skfusion.store.working_folders import temporary_folder
 
 __all__ = ["DuckTables", "FileLayout"]
@@ -272,9 +271,7 @@ class DuckTables:
             self._add(table, paths, layout)
         except ValueError as error:
             self._columns.pop(table, None)
-            warnings.warn(
-                f"{error} Codes have no names of it.", DataWarning, stacklevel=5
-            )
+            warn_user(f"{error} Codes have no names of it.", DataWarning)
 
     def _csv(self, table: str, paths: list[Path], layout: FileLayout) -> str:
         """Return the SQL source of CSV files, after conversion to UTF-8."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from skfusion.ehr.sources.fhir_resources import (
 from skfusion.ehr.sources.fhir_times import Clock, Offsets, as_zone, to_times
 from skfusion.ehr.sources.shaping import DroppedRows, Losses, later_of
 from skfusion.ehr.sources.stays.fhir import Encounters
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = ["read_fhir"]
 
@@ -224,13 +223,12 @@ class _Tally:
             "equal codes of different systems are one",
         )
         if self.n_assumed and not clock.is_certain:
-            warnings.warn(
+            warn_user(
                 f"read_fhir: got {self.n_assumed} times that are dates or have no time "
                 "zone, in an export with several offsets from UTC. They are taken in "
                 "the offset in which a day ends last, which may be up to hours too "
                 "late. Pass time_zone with the zone of the source.",
                 DataWarning,
-                stacklevel=3,
             )
 
 
@@ -280,7 +278,7 @@ def _warn_of(counts: Counter[str], what: str) -> None:
     if counts:
         listed = ", ".join(f"{name} {n}" for name, n in counts.most_common(8))
         said = what.format(counts.total())
-        warnings.warn(f"read_fhir: {said}: {listed}.", DataWarning, stacklevel=4)
+        warn_user(f"read_fhir: {said}: {listed}.", DataWarning)
 
 
 def _events(name: str, resource: dict[str, Any], known: Known) -> list[Event] | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import warnings
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = ["Clock", "Offsets", "as_zone", "to_times"]
 
@@ -103,13 +102,12 @@ class Offsets:
             return Clock(zone, is_certain=len(found) < 2)
         n_strange = sum(not _is_of(self._zone, *day) for day in self._days)
         if n_strange:
-            warnings.warn(
+            warn_user(
                 f"read_fhir: got times whose offset from UTC is not that of time_zone "
                 f"{self._zone.key!r}, for {n_strange} of {len(self._days)} pairs of a "
                 "day and an offset. Times are in UTC, and dates end at midnight of "
                 "that zone. Pass the zone of the source, or None.",
                 DataWarning,
-                stacklevel=2,
             )
         return Clock(self._zone, is_local=self._zone.key != "UTC" and not n_strange)
 

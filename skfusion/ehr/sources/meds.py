@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pandas as pd
 from skfusion._dependencies import require
 from skfusion._paths import expanded_path
 from skfusion.ehr.sources.shaping import EVENT_COLUMNS
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = ["read_meds"]
 
@@ -109,12 +108,11 @@ def _names(place: Path, arrow: Any, parquet: Any) -> dict[str, str]:
         table = parquet.read_table(file, columns=wanted)
         codes, names = (table.column(name).to_pylist() for name in wanted)
     except (arrow.ArrowInvalid, OSError) as error:
-        warnings.warn(
+        warn_user(
             "read_meds: the names of codes in metadata/codes.parquet cannot be read "
             f"({type(error).__name__}), so that the codes have none. The file is "
             "damaged or truncated. Copy it again.",
             DataWarning,
-            stacklevel=4,
         )
         return {}
     return {

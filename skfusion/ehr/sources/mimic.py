@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -24,7 +23,7 @@ from skfusion.ehr.sources.shaping import (
 )
 from skfusion.ehr.sources.stays.mimic import STAY_TABLES, mimic_stays
 from skfusion.ehr.sources.table_files import other_tables, warn_of_unread
-from skfusion.exceptions import DataWarning, LeakageWarning
+from skfusion.exceptions import DataWarning, LeakageWarning, warn_user
 
 __all__ = ["read_mimic"]
 
@@ -550,11 +549,10 @@ def _chosen(opened: DuckTables, tables: Sequence[str] | None) -> list[EventQuery
     there = [name for name in known if opened.columns(name)]
     if tables is None and len(there) < len(known):
         missing = ", ".join(name for name in known if name not in there)
-        warnings.warn(
+        warn_user(
             f"read_mimic: got no tables {missing}, so there are no events of them. Set "
             "tables= to silence this warning.",
             DataWarning,
-            stacklevel=3,
         )
     chosen = [q for q in queries if q.table in (there if tables is None else tables)]
     for query in chosen:
@@ -609,11 +607,10 @@ def _join(opened: DuckTables, name: str) -> None:
     _check_columns(opened, source, needs)
     n_repeated = opened.materialize(name, query, source)
     if n_repeated:
-        warnings.warn(
+        warn_user(
             f"read_mimic: {n_repeated:,} rows of {source} repeat another one. One row "
             "of each is joined.",
             DataWarning,
-            stacklevel=3,
         )
 
 
@@ -681,9 +678,7 @@ class _Names:
             try:
                 chunks = list(self._opened.chunks(sql, names.dictionary))
             except ValueError as error:  # Events do not need it.
-                warnings.warn(
-                    f"{error} Its codes have no names.", DataWarning, stacklevel=4
-                )
+                warn_user(f"{error} Its codes have no names.", DataWarning)
                 continue
             for chunk in chunks:
                 for code, label in zip(chunk["code"], chunk["label"], strict=True):
@@ -730,9 +725,8 @@ def _warn_of_unknown(table: str, n_unknown: int, is_early: bool) -> None:
             "unknown_availability='event_time' to make them available when they "
             "happened."
         )
-        warnings.warn(
+        warn_user(
             f"read_mimic: {table}: {n_unknown:,} events have no store time, or no end "
             f"of their stay. {effect}",
             LeakageWarning,
-            stacklevel=2,
         )

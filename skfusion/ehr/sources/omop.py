@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,7 +43,7 @@ from skfusion.ehr.sources.shaping import (
 )
 from skfusion.ehr.sources.stays.omop import DETAIL, omop_stays
 from skfusion.ehr.sources.table_files import other_tables, warn_of_unread
-from skfusion.exceptions import DataWarning, LeakageWarning
+from skfusion.exceptions import DataWarning, LeakageWarning, warn_user
 
 __all__ = ["CLINICAL_TABLES", "ClinicalTable", "read_omop"]
 
@@ -334,22 +333,20 @@ class _Reader:
                     f"{self._columns[name]}."
                 )
             if lacking:
-                warnings.warn(
+                warn_user(
                     f"read_omop: skipped table {name!r}, which has no column "
                     f"{lacking}. Set tables= to silence this warning.",
                     DataWarning,
-                    stacklevel=3,
                 )
                 continue
             chosen.append(name)
         needing = [n for n in chosen if n in CLINICAL_TABLES and n != "measurement"]
         if needing and not self._columns[VISIT]:
-            warnings.warn(
+            warn_user(
                 "read_omop: got no table 'visit_occurrence'. Diagnoses and procedures "
                 "are treated as available when they happened, which may be before they "
                 "were coded, and all medication as outpatient medication.",
                 LeakageWarning,
-                stacklevel=3,
             )
         return chosen
 
@@ -398,12 +395,11 @@ class _Reader:
                 if has_zone is not None:
                     (zoned if has_zone else plain).append(f"{name}.{column}")
         if zoned and plain:
-            warnings.warn(
+            warn_user(
                 f"read_omop: {len(zoned)} columns of times have a time zone, such as "
                 f"{zoned[0]}, and {len(plain)} have none, such as {plain[0]}. The "
                 "latter are read as UTC. Set time_zone= to that of the hospital.",
                 DataWarning,
-                stacklevel=3,
             )
         return Clock("UTC" if zoned else None)
 
@@ -490,12 +486,11 @@ class _Reader:
                 for chunk in self._chunks(VISIT, columns)
             )
             if self._visits.n_repeated:
-                warnings.warn(
+                warn_user(
                     f"read_omop: {self._visits.n_repeated:,} rows of visit_occurrence "
                     f"repeat one of the {len(self._visits):,} visits. Of each visit, "
                     "the row with the latest end is used.",
                     DataWarning,
-                    stacklevel=2,
                 )
         return self._visits
 
@@ -583,13 +578,12 @@ class _Reader:
             }
             reason = "its entry" if has else "a table 'concept' with these columns"
             columns = "" if has else "concept_id, concept_code and vocabulary_id; "
-            warnings.warn(
+            warn_user(
                 f"read_omop: got codes of concepts without {reason} ({columns}"
                 f"{', '.join(listed)}). These codes are OMOP// and the concept id, "
                 "and no modality, unit or group of codes knows them. Add CONCEPT.csv "
                 "of Athena, or the table of the database.",
                 DataWarning,
-                stacklevel=3,
             )
 
     def _persons(self, losses: Losses) -> Iterator[pd.DataFrame]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from skfusion.ehr.sources.shaping import NEVER, later_of
-from skfusion.exceptions import LeakageWarning
+from skfusion.exceptions import LeakageWarning, warn_user
 
 __all__ = ["INPATIENT_ROOTS", "INPATIENT_VISITS", "VisitUse", "Visits"]
 
@@ -220,9 +219,8 @@ class VisitUse:
                 "The codes are available when they happened, which may be before they "
                 "were assigned."
             )
-        warnings.warn(
+        warn_user(
             f"read_omop: {self._name}: of {self._n_named:,} visit ids, "
             f"{', '.join(reasons)} ({n_lost / self._n_named:.0%}). {effect}",
             LeakageWarning,
-            stacklevel=2,
         )

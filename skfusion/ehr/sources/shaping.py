@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = [
     "ABSENT",
@@ -143,11 +143,10 @@ class Losses:
             self._into += self.rows()
         if self.counts:
             lost = ", ".join(f"{n} {reason}" for reason, n in self.counts.items())
-            warnings.warn(
+            warn_user(
                 f"{self._owner}: {self._source}: dropped {self.counts.total()} of "
                 f"{self.n_rows} rows: {lost}.",
                 DataWarning,
-                stacklevel=2,
             )
 
 

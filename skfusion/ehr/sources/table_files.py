@@ -7,14 +7,13 @@ import gzip
 import os
 import re
 import shutil
-import warnings
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = [
     "Dialect",
@@ -146,13 +145,12 @@ def warn_of_unread(
     ranked = sorted(tables, key=lambda name: -tables[name])
     listed = [f"{name} ({tables[name] / total:.1%})" for name in ranked[:_N_SHOWN]]
     more = f" and {len(ranked) - _N_SHOWN} more" if len(ranked) > _N_SHOWN else ""
-    warnings.warn(
+    warn_user(
         f"{owner}: did not read {len(ranked)} tables with "
         f"{sum(tables.values()) / total:.1%} of the bytes of the folder, which have no "
         f"events in the store: {', '.join(listed)}{more}. Set tables= to silence this "
         "warning.",
         DataWarning,
-        stacklevel=4,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +17,7 @@ from skfusion.cohort import as_pandas
 from skfusion.ehr.codes.comorbidity import CHARLSON, ELIXHAUSER, VERSIONS, bare_code
 from skfusion.ehr.tabular.cells import NUMBERS, known_cells
 from skfusion.ehr.tabular.columns import split_cell
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = ["ComorbidityEncoder"]
 
@@ -234,11 +233,10 @@ class ComorbidityEncoder(TransformerMixin, BaseEstimator):
         if n_of_other > len(codes) / 2:
             hints.append(f"{n_of_other} look like version={other!r}")
         more = f" {'. '.join(hints)}." if hints else ""
-        warnings.warn(
+        warn_user(
             f"ComorbidityEncoder: {n_other} of {len(codes)} codes do not look like "
             f"version={self.version!r}, and mark no condition.{more}",
             DataWarning,
-            stacklevel=3,
         )
 
     def __sklearn_tags__(self) -> Tags:

@@ -6,7 +6,6 @@ categories, terms) are learned in `fit`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,7 +47,7 @@ from skfusion.ehr.tabular.understanding import (
     without_durations,
 )
 from skfusion.ehr.tabular.words import Vocabulary
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = ["TabularEncoder"]
 
@@ -416,7 +415,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             )
             if found.is_certain:
                 raise ValueError(message)
-            warnings.warn(message, DataWarning, stacklevel=3)
+            warn_user(message, DataWarning)
 
     def _sort_columns(self, frame: pd.DataFrame) -> None:
         """Set the kind of each column from the parameters, or else from its dtype."""
@@ -606,11 +605,10 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             columns[column], outside[column] = within_bounds(columns[column], bounds)
         if any(outside.values()):
             counts = ", ".join(f"{name!r}: {n}" for name, n in outside.items() if n)
-            warnings.warn(
+            warn_user(
                 "TabularEncoder: values outside their bounds were treated as missing "
                 f"({counts}).",
                 DataWarning,
-                stacklevel=3,
             )
         for column in self.kinds_["date"]:
             columns[column] = days_between(frame[column], frame[self.index_time])
@@ -652,10 +650,9 @@ def _stacked(numbers: dict[Any, np.ndarray], n_rows: int) -> np.ndarray:
 def _warn(what: str, columns: dict[Any, str]) -> None:
     if columns:
         listed = "; ".join(f"{name!r}: {note}" for name, note in columns.items())
-        warnings.warn(
+        warn_user(
             f"TabularEncoder: {what} ({listed}). See summary_.",
             DataWarning,
-            stacklevel=4,
         )
 
 

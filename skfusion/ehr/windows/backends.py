@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -16,7 +15,7 @@ from skfusion.ehr.windows.compute import computed_features
 from skfusion.ehr.windows.output import Block, Totals
 from skfusion.ehr.windows.plan import FeaturePlan
 from skfusion.ehr.windows.prepared import PreparedFiles, PreparedPairs, PreparedWindows
-from skfusion.exceptions import FallbackWarning
+from skfusion.exceptions import FallbackWarning, warn_user
 
 __all__ = [
     "Source",
@@ -53,12 +52,11 @@ def count_prepared(
     """
     new = (files.places(cases) < 0) & (cases.subject >= 0)
     if new.any():
-        warnings.warn(
+        warn_user(
             f"EventWindows: got {new.sum()} of {len(new)} training rows that were not "
             "prepared (another row or another gap). Their features are computed again "
             "in every fit. Prepare these rows too.",
             FallbackWarning,
-            stacklevel=4,
         )
     choice = _Choice(files, sight)
     n_codes = len(sight.codes)

@@ -250,7 +250,6 @@ class EventWindows(EventTransformer):
                 f"EventWindows: no code of the store begins with {unmatched}, so these "
                 "entries of aggs_by_prefix have no effect.",
                 DataWarning,
-                stacklevel=3,
             )
         allowed = chosen_codes(codes, self.include, self.exclude)
         sight = Sight(windows, self.closed, allowed, days=False)

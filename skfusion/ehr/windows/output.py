@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ import scipy.sparse
 
 from skfusion.ehr.windows.kernel import COUNTS
 from skfusion.ehr.windows.plan import FeaturePlan
+from skfusion.exceptions import warn_user
 
 __all__ = [
     "Block",
@@ -28,13 +28,12 @@ def warn_of_size(n_rows: int, plan: FeaturePlan) -> None:
     """Warn if a dense result is large."""
     size = 4 * n_rows * len(plan.names)
     if size > LARGE:
-        warnings.warn(
+        warn_user(
             f"EventWindows: got {len(plan.place)} codes with {len(plan.names)} "
             f"features, which need {size / 2**30:.1f} GiB for {n_rows} rows. Raise "
             "min_subjects, set max_codes, or use output='sparse' with an estimator "
             "that supports it.",
             UserWarning,
-            stacklevel=3,
         )
 
 

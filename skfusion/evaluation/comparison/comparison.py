@@ -30,7 +30,7 @@ from skfusion.evaluation.comparison.collecting import collect
 from skfusion.evaluation.comparison.results import FusionComparison
 from skfusion.evaluation.comparison.running import Study, run_strategies
 from skfusion.evaluation.metrics import Metric, resolve_metrics
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 from skfusion.fusion.targets import check_labels
 from skfusion.modality import Modality, presence_mask
 from skfusion.splits import outer_folds
@@ -385,17 +385,16 @@ def _warn_before(study: Study, modalities: list[Modality]) -> None:
             warnings.simplefilter("always")
             warn_repeated_ids(study.X, "compare_fusion")
         for warning in caught:
-            warnings.warn(str(warning.message), warning.category, stacklevel=3)
+            warn_user(str(warning.message), warning.category)
     if not modalities:
         return
     present = presence_mask(modalities, study.X)
     nothing = np.flatnonzero(~present.any(axis=1))
     if len(nothing):
-        warnings.warn(
+        warn_user(
             f"compare_fusion: {len(nothing)} of {len(present)} rows have no modality "
             f"at all, first at row position(s) {nothing[:5].tolist()}. "
             "They contribute nothing to training, and their prediction is the average "
             "of the training rows. Remove them if they are not cases of the study.",
             DataWarning,
-            stacklevel=3,
         )

@@ -17,6 +17,7 @@ from sklearn.utils.validation import has_fit_parameter
 from skfusion._progress import progress
 from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.metrics import Predictions
+from skfusion.exceptions import warn_user
 
 __all__ = ["Outcome", "Study", "run_strategies"]
 
@@ -177,9 +178,8 @@ def _warn_once(strategies: list[Strategy], outcomes: list[list[Outcome]]) -> Non
                 seen.setdefault(key, []).append(text)
     for (name, category, _), texts in seen.items():
         times = f"{len(texts)} times on {len(outcomes[0])} folds, first warning: "
-        warnings.warn(
+        warn_user(
             f"compare_fusion, {name!r} warned {times if len(texts) > 1 else ''}"
             f"{texts[0]}",
             category,
-            stacklevel=4,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ import pandas as pd
 from sklearn.base import clone, is_classifier, is_regressor
 
 from skfusion._dependencies import TORCH_PACKAGES, is_installed, named_extra
-from skfusion.exceptions import FallbackWarning
+from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.fusion.base import default_modalities
 from skfusion.fusion.inner_estimators import ends_in_predictor, seed
 from skfusion.modality import Modality, check_modalities
@@ -56,12 +55,11 @@ def available(strategies: Iterable[str] | None) -> list[str]:
     absent = [package for package in needed if not is_installed(package)]
     if not absent:
         return list(STRATEGIES)
-    warnings.warn(
+    warn_user(
         "compare_fusion: joint fusion is left out, because the package "
         f"{absent[0]!r} is not installed. Install it with: pip install "
         '"skfusion[torch]", or pass strategies=("single", "early", "late").',
         FallbackWarning,
-        stacklevel=7,
     )
     return [name for name in STRATEGIES if name != "joint"]
 
@@ -114,7 +112,7 @@ def find_modalities(given: Any, X: pd.DataFrame, *, groups: Any) -> list[Modalit
     """
     if isinstance(given, str) and given == "auto":
         aside = () if groups is None else (groups,)
-        given = default_modalities(X, aside, "compare_fusion", 5)
+        given = default_modalities(X, aside, "compare_fusion")
     return check_modalities(given, X, owner="compare_fusion", reserved=())
 
 

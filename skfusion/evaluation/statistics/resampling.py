@@ -5,7 +5,6 @@ The module depends only on numpy and scipy.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from skfusion._validation import check_confidence_level
+from skfusion.exceptions import warn_user
 
 __all__ = [
     "Interval",
@@ -188,12 +188,11 @@ def corrected_resampled_ttest(
     if error <= 1e-12 * max(np.abs(first).max(), np.abs(second).max()):
         if np.allclose(first, second, rtol=1e-12, atol=0.0):
             return ResampledTest(0.0, 0.0, 0.0, 0.0, 1.0, n_folds)
-        warnings.warn(
+        warn_user(
             f"The difference is the same in all {n_folds} folds, so its uncertainty "
             "cannot be estimated and p is NaN. Check the scores, and repeat the "
             "cross-validation with other folds.",
             RuntimeWarning,
-            stacklevel=2,
         )
         return ResampledTest(
             mean, mean, mean, np.copysign(np.inf, mean), np.nan, n_folds

@@ -8,7 +8,6 @@ and on the record alone.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +20,7 @@ from skfusion._fitting.metadata import (
 )
 from skfusion._validation import check_number
 from skfusion.cohort import TrainingData
-from skfusion.exceptions import LeakageWarning
+from skfusion.exceptions import LeakageWarning, warn_user
 from skfusion.fusion.inner_estimators import accepts_nan
 
 __all__ = [
@@ -127,13 +126,12 @@ def warn_of_held_out_copies(estimator: Any, data: TrainingData, *, owner: str) -
     if data.groups is not None or not parts:
         return
     n_copied = int((data.presence.sum(axis=1) > 1).sum())
-    warnings.warn(
+    warn_user(
         f"{owner}: absence_copies adds two copies of {n_copied} of {len(data.y)} rows, "
         f"and {', '.join(parts)} holds out rows without their copies, so what it "
         "learns from the rows held out is too optimistic. Set absence_copies='auto' or "
         "0, or pass groups.",
         LeakageWarning,
-        stacklevel=5,
     )
 
 

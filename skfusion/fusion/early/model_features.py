@@ -333,7 +333,8 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         if self.estimator is None:
-            tags.input_tags.allow_nan = True  # as `default_member` does
+            # as `default_member` does
+            tags.input_tags.allow_nan = tags.input_tags.sparse = True
         elif hasattr(self.estimator, "__sklearn_tags__"):
             tags.input_tags = get_tags(self.estimator).input_tags
         tags.transformer_tags.preserves_dtype = []

@@ -5,7 +5,6 @@ Callbacks, schedulers and checkpoints of skorch can be used.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from skorch.helper import predefined_split
 from skorch.utils import TeeGenerator
 from torch import Tensor, nn
 
-from skfusion.exceptions import FallbackWarning
+from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.fusion.joint.callbacks import (
     EpochHook,
     StopIfWanted,
@@ -374,11 +373,10 @@ def _check_finite(
         )
         if divergence.epoch > 1 and valid.any() and not bad:
             best = history[int(np.nanargmin(np.where(valid, validation, np.nan)))]
-            warnings.warn(
+            warn_user(
                 f"{what}. The weights of epoch {best['epoch']} are used, which have "
                 f"the smallest validation loss. {remedy}",
                 FallbackWarning,
-                stacklevel=2,
             )
             return
     elif bad:

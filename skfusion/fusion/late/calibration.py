@@ -6,7 +6,6 @@ A model that is fitted to calibrated predictions must use the cross-fitted ones 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from skfusion.exceptions import FallbackWarning
+from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.fusion.late.aggregation import SMALLEST_PROBABILITY, log_odds
 from skfusion.splits import Fold
 
@@ -210,12 +209,11 @@ def cross_calibrate(
     if y.ndim == 2:  # The target has warned about labels with one value in all rows.
         rare -= set(np.flatnonzero(np.ptp(y, axis=0) == 0).tolist())
     if rare:
-        warnings.warn(
+        warn_user(
             f"calibration={method!r} of {what}: fewer than two rows, of all or outside "
             f"an inner fold, have or lack label(s) {sorted(rare)[:5]}, which are not "
             "calibrated there.",
             FallbackWarning,
-            stacklevel=4,
         )
     return final, calibrated
 

@@ -7,7 +7,6 @@ search is deterministic, so the same predictions give the same weights.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from itertools import permutations
 from typing import Any
@@ -17,7 +16,7 @@ from scipy.optimize import OptimizeResult, minimize
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer
 
-from skfusion.exceptions import FallbackWarning
+from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.fusion.late.aggregation import SMALLEST_PROBABILITY, weighted_mean
 
 __all__ = ["learn_weights", "score_function", "search_weights"]
@@ -71,11 +70,10 @@ def learn_weights(
         )
     if result.success:
         return _simplex(result.x)
-    warnings.warn(
+    warn_user(
         f"The weights of the members could not be fitted ({result.message}), so equal "
         "weights are used. Set weights=, or use another aggregation.",
         FallbackWarning,
-        stacklevel=3,
     )
     return np.full(n_members, 1.0 / n_members)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -12,7 +11,7 @@ from sklearn.utils import Tags, check_random_state
 
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number, check_option
-from skfusion.exceptions import FallbackWarning
+from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.fusion.selection.univariate import TargetSelector, check_n_features
 
 __all__ = ["MRMRSelector"]
@@ -172,11 +171,10 @@ class MRMRSelector(TargetSelector):
 
             return by_bins
         if np.ptp(weights) > 0:
-            warnings.warn(
+            warn_user(
                 "MRMRSelector: estimate='neighbors' does not support weights, so the "
                 f"weights of {len(weights)} rows are ignored. Use estimate='bins'.",
                 FallbackWarning,
-                stacklevel=3,
             )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
 

@@ -7,7 +7,6 @@ scikit-learn has selectors by variance and by mutual information, and PCA and LD
 from __future__ import annotations
 
 import numbers
-import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -19,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_weights
-from skfusion.exceptions import FallbackWarning
+from skfusion.exceptions import FallbackWarning, warn_user
 
 __all__ = ["GiniSelector", "TargetSelector", "check_n_features"]
 
@@ -211,11 +210,10 @@ def check_n_features(wanted: Any, n_features: int, owner: str) -> int:
     if isinstance(wanted, numbers.Integral) and not is_bool:
         count = int(wanted)
         if count > n_features:
-            warnings.warn(
+            warn_user(
                 f"{owner}: n_features_to_select={count} is greater than the number of "
                 f"features, {n_features}. All features are selected.",
                 FallbackWarning,
-                stacklevel=3,
             )
         if count >= 1:
             return min(count, n_features)

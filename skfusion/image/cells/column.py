@@ -5,7 +5,6 @@ from __future__ import annotations
 import numbers
 import os
 import sys
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from skfusion._image_cells.recognition import has_class, is_url
 from skfusion._validation import check_option, refuse_unknown_table
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 from skfusion.image.cells.bags import unpack
 from skfusion.image.reading.files import ImageReadError, is_missing
 
@@ -184,12 +183,11 @@ class ImageColumn:
         rows = self.positions[sorted(self.failures)].tolist()
         what = "cells" if len(set(self.positions)) == len(self.cells) else "images"
         first = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
-        warnings.warn(
+        warn_user(
             f"{len(rows)} of the {len(self.cells)} {what} of {self.place} cannot be "
             f"read and are treated as missing (row positions {first}). "
             f"First error: {self.failures[min(self.failures)]}",
             DataWarning,
-            stacklevel=4,
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import nn
 
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number, check_option
-from skfusion.exceptions import FallbackWarning
+from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.image.cells.bags import Bags, check_bag_pooling, unpack
 from skfusion.image.cells.column import as_cells, check_cells
 from skfusion.image.cells.volumes import Reading
@@ -492,7 +491,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
                 f"{backbone.not_stored}."
             )
         for note in notes:
-            warnings.warn(note, FallbackWarning, stacklevel=3)
+            warn_user(note, FallbackWarning)
 
     def _options(self, name: object, bags: Bags) -> dict[str, Any]:
         return {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from skfusion._progress import progress
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 from skfusion.image.cells.column import ImageColumn, ahead
 from skfusion.image.cells.volumes import Reading, pool_slices
 from skfusion.image.networks.folding import name_of
@@ -215,7 +214,7 @@ class _NotFinite:
         """Issue one warning with the number of images."""
         if self.rows:
             text = f"{self._message()} They are treated as missing and not stored."
-            warnings.warn(text, DataWarning, stacklevel=4)
+            warn_user(text, DataWarning)
 
     def _message(self) -> str:
         positions = self._images.positions[sorted(self.rows)].tolist()

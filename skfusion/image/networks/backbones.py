@@ -10,7 +10,6 @@ import copy
 import hashlib
 import itertools
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from skfusion._validation import check_number, check_option
-from skfusion.exceptions import FallbackWarning
+from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.image.networks import pretrained
 from skfusion.image.networks._torchvision import prepare_torchvision
 from skfusion.image.networks.description import Description, describe_module
@@ -218,7 +217,7 @@ def build_backbone(
         depth=depth,
     )
     for note in built.notes:
-        warnings.warn(note, FallbackWarning, stacklevel=2)
+        warn_user(note, FallbackWarning)
     return built
 
 

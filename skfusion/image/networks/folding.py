@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
 
-from skfusion.exceptions import FallbackWarning
+from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.image.networks.outputs import relative_difference, run
 
 __all__ = ["fold_batch_norms", "name_of"]
@@ -67,12 +66,11 @@ def fold_batch_norms(module: nn.Module, images: Tensor) -> nn.Module:
     plain = copy.deepcopy(module)
     # The user has been warned of a network whose output changes with every call.
     if _difference(run(plain, images), run(plain, images)) <= _TOLERANCE:
-        warnings.warn(
+        warn_user(
             f"The batch norms of the network {name_of(module)} are not folded into its "
             "convolutions, because its output would change (by "
             f"{difference:.1e} of its largest value). Inference is slower.",
             FallbackWarning,
-            stacklevel=2,
         )
     return copy.deepcopy(module)
 

@@ -13,7 +13,6 @@ import inspect
 import os
 import re
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch import nn
 
 from skfusion._dependencies import require
 from skfusion._validation import examples_of
+from skfusion.exceptions import warn_user
 from skfusion.image.networks._torchvision import prepare_torchvision
 from skfusion.image.networks.efficientnet_lite import DEFAULT, load_lite
 from skfusion.image.networks.preprocessing import (
@@ -340,13 +340,12 @@ def _xrv(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> B
         )
     chosen = wanted if weights == "DEFAULT" else None
     if chosen is not None:
-        warnings.warn(
+        warn_user(
             f"torchxrayvision downloads the weights of {name!r} and unpickles them as "
             "a whole model, which can execute code that the file contains. Use it only "
             "if you trust the source. Weights of a DenseNet can also be a file with "
             "a state_dict, weights=path, which is loaded with weights_only=True.",
             UserWarning,
-            stacklevel=2,
         )
     with reproducible_random():
         module = _had(name, lambda: family(weights=chosen))

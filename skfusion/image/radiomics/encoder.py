@@ -6,7 +6,6 @@ fusion models. No network is needed.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -17,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skfusion._dependencies import require
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number, check_option
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 from skfusion.image.cells.column import ImageColumn, as_cells, check_cells
 from skfusion.image.cells.volumes import select_slices
 from skfusion.image.radiomics import features as compute
@@ -333,10 +332,9 @@ def _plane(
 
 def _warn_unmasked(n_unmasked: int, name: object) -> None:
     if n_unmasked:
-        warnings.warn(
+        warn_user(
             f"RadiomicsEncoder: {n_unmasked} images have no mask in column {name!r}. "
             "Their features are computed from the whole image, and their shape "
             "features are NaN.",
             DataWarning,
-            stacklevel=4,
         )

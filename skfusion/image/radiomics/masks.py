@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from skfusion.image.reading.files import ImageReadError, warn_user
+from skfusion.exceptions import DataWarning, warn_user
+from skfusion.image.reading.files import ImageReadError
 from skfusion.image.reading.geometry import apply_orientation
 from skfusion.image.reading.intensity import Decoded
 from skfusion.image.reading.read import MedicalImage, decoded
@@ -165,4 +166,4 @@ def _listed(spacing: tuple[float, ...]) -> str:
 
 
 def _warn(what: str) -> None:
-    warn_user(f"A mask {what}.")
+    warn_user(f"A mask {what}.", DataWarning)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from skfusion.exceptions import DataWarning, warn_user
 from skfusion.image.reading.files import (
     ImageReadError,
     as_read_errors,
     check_size,
-    warn_user,
 )
 from skfusion.image.reading.intensity import Decoded
 
@@ -119,7 +119,8 @@ def _warn_channels_first(pixels: np.ndarray, has_channels: bool) -> None:
             f"An array of shape {pixels.shape} is read as {pixels.shape[0]} grey "
             "slices of a volume. If its first axis is the channels of a colour image, "
             "move it to the end: numpy.moveaxis(array, 0, -1). If it is a volume, pass "
-            "a list of its planes."
+            "a list of its planes.",
+            DataWarning,
         )
 
 

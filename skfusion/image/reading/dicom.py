@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from skfusion._dependencies import require
+from skfusion.exceptions import DataWarning, warn_user
 from skfusion.image.reading.files import (
     MAX_PLANES,
     ImageReadError,
     as_read_errors,
     check_size,
-    warn_user,
 )
 from skfusion.image.reading.geometry import affine_of_planes
 from skfusion.image.reading.header import Header, along_normal
@@ -373,7 +373,7 @@ def _warn_header(header: Header, assumed: list[str]) -> None:
             f"{', '.join(assumed)}."
         )
     if said:
-        warn_user(" ".join(said))
+        warn_user(" ".join(said), DataWarning)
 
 
 _PIXEL_NUMBERS = (

@@ -14,9 +14,7 @@ import re
 import stat
 import sys
 import threading
-import warnings
 from collections.abc import Iterator, Mapping
-from types import FrameType
 from typing import Any
 
 import pandas as pd
@@ -25,7 +23,6 @@ from skfusion._dependencies import require
 from skfusion._image_cells.recognition import is_url
 from skfusion._image_cells.signatures import HEAD_BYTES, image_format, is_text
 from skfusion._paths import FileReadError, open_file
-from skfusion.exceptions import DataWarning
 
 __all__ = [
     "ImageReadError",
@@ -39,7 +36,6 @@ __all__ = [
     "opened",
     "recognise",
     "unwrapped",
-    "warn_user",
 ]
 
 
@@ -129,22 +125,6 @@ class ImageReadError(FileReadError):
     __module__ = "skfusion.image"
 
     row: int | None = None
-
-
-def warn_user(message: str) -> None:
-    """Issue a DataWarning for the code that called skfusion.
-
-    Warnings that are attributed to a reader are suppressed while DICOM files are read,
-    because pydicom's own warnings quote the header.
-    """
-    level, frame = 1, sys._getframe(0)
-    while frame.f_back is not None and _is_own(frame):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, DataWarning, stacklevel=level)
-
-
-def _is_own(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "skfusion"
 
 
 def is_missing(cell: Any) -> bool:

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from skfusion.image.reading.files import ImageReadError, warn_user
+from skfusion.exceptions import DataWarning, warn_user
+from skfusion.image.reading.files import ImageReadError
 from skfusion.image.reading.geometry import Orientation
 
 __all__ = [
@@ -296,7 +297,8 @@ def _warn_probable_ct(image: Decoded, low: float) -> None:
         f"value is {low:g}. The format does not state the unit, so the image is "
         "scaled from its own smallest to its largest value, and the same tissue "
         "differs between scans. If the values are Hounsfield units, pass "
-        "scaling='hounsfield' (as for CT in DICOM) or a window."
+        "scaling='hounsfield' (as for CT in DICOM) or a window.",
+        DataWarning,
     )
 
 
@@ -315,7 +317,8 @@ def _warn_clipped(image: Decoded, window: Any) -> None:
     warn_user(
         f"The window {window!r} {reason}: {below:.0%} of the pixels are below it and "
         f"{above:.0%} above. Pass window=(centre, width) in the units of the image, or "
-        "None."
+        "None.",
+        DataWarning,
     )
 
 

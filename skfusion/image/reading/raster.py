@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from skfusion._dependencies import require
+from skfusion.exceptions import DataWarning, warn_user
 from skfusion.image.reading.files import (
     ImageReadError,
     as_read_errors,
     check_size,
-    warn_user,
 )
 from skfusion.image.reading.intensity import Decoded
 
@@ -196,7 +196,8 @@ def _decode_avif(handle: io.BufferedIOBase, max_pixels: int) -> Decoded:
 def _warn_reduced(what: str) -> None:
     warn_user(
         f"{what} was read with 8 bits per channel, the limit of Pillow. Pass an array "
-        "to keep all levels."
+        "to keep all levels.",
+        DataWarning,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from skfusion.exceptions import DataWarning, warn_user
 from skfusion.image.reading.dicom import (
     decode_dataset,
     lenient,
@@ -26,7 +27,6 @@ from skfusion.image.reading.files import (
     check_size,
     opened,
     recognise,
-    warn_user,
 )
 from skfusion.image.reading.geometry import affine_of_planes
 from skfusion.image.reading.header import Header, along_normal
@@ -258,7 +258,8 @@ def _is_one_volume(slices: list[_Slice], n_series: int) -> bool:
         warn_user(
             f"Each of the {len(slices)} slices in a folder has a series number of its "
             "own. They are parallel and lie at different positions, and are read as "
-            "one volume."
+            "one volume.",
+            DataWarning,
         )
     return is_volume
 
@@ -340,7 +341,8 @@ def _sorted(slices: list[_Slice]) -> tuple[list[_Slice], bool]:
     if known:
         warn_user(
             f"{len(slices) - len(known)} of the {len(slices)} slices of a series have "
-            "no position in the patient. All are sorted by their instance numbers."
+            "no position in the patient. All are sorted by their instance numbers.",
+            DataWarning,
         )
     return sorted(slices, key=_number), False
 
@@ -534,4 +536,4 @@ def _warn(volume: Decoded, n_slices: int, n_missing: int, n_twice: int) -> None:
             "median"
         )
     if said:
-        warn_user(f"In a DICOM series {' and '.join(said)}.")
+        warn_user(f"In a DICOM series {' and '.join(said)}.", DataWarning)

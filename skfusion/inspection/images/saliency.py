@@ -5,7 +5,6 @@ Each map attributes the prediction of a fitted model to the regions of one image
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -18,6 +17,7 @@ from torch.nn.functional import interpolate
 
 from skfusion._dependencies import require
 from skfusion._validation import check_number, check_option, is_number
+from skfusion.exceptions import warn_user
 from skfusion.image.cells.bags import unpack
 from skfusion.image.reading.intensity import as_floats
 from skfusion.inspection.images.attribution import (
@@ -292,13 +292,12 @@ def _warn_incomplete(values: np.ndarray, scores: np.ndarray, n_steps: int) -> No
     unit = np.maximum(np.abs(wanted), SMALL_DIFFERENCE)
     wrong = np.abs(values.sum(axis=(1, 2)) - wanted) / unit
     if (wrong > TOLERANCE).any():
-        warnings.warn(
+        warn_user(
             f"explain_images: {(wrong > TOLERANCE).sum()} of {len(wrong)} maps of "
             f"integrated gradients deviate from the difference of the scores by more "
             f"than {TOLERANCE:.0%} (at most {wrong.max():.0%}). Raise "
             f"n_steps={n_steps}.",
             UserWarning,
-            stacklevel=3,
         )
 
 

@@ -25,7 +25,7 @@ from skfusion.cohort import (
     column_of_role,
     column_or_ids,
 )
-from skfusion.exceptions import LeakageWarning
+from skfusion.exceptions import LeakageWarning, warn_user
 from skfusion.inspection.models import OWNER, FusionModel, Parts, TableModel, find_model
 from skfusion.inspection.shapley import CoalitionPlan, exact_plan, sampled_plan
 
@@ -364,13 +364,12 @@ def _check_background(n_others: int, n_background: int) -> None:
 def _warn_trained(cases: Any, background: Any) -> None:
     n_seen = int(np.isin(_row_keys(background), _row_keys(cases)).sum())
     if n_seen > CHANCE_EQUALS * len(background):
-        warnings.warn(
+        warn_user(
             f"{OWNER}: {n_seen} of {len(background)} background cases are among the "
             f"{len(cases)} cases to explain. If the background is training data, these "
             "are training cases, on which the reliance on overfitted noise is highest. "
             "Explain held-out cases.",
             LeakageWarning,
-            stacklevel=5,
         )
 
 

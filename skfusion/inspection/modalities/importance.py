@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.utils import check_consistent_length, check_random_state
 
 from skfusion._validation import check_confidence_level
-from skfusion.exceptions import FallbackWarning
+from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.inspection.modalities.coalitions import (
     Cases,
     coalition_table,
@@ -382,7 +382,7 @@ class ModalityImportance:
                 retrain = self.refit(*again[:2], cv=cv, groups=again[2], **how)
             except FitsFailedError as error:  # The other games are of value alone.
                 failed = f"The retrain game is left out, because a fit failed: {error}"
-                warnings.warn(f"{OWNER}: {failed}", FallbackWarning, stacklevel=2)
+                warn_user(f"{OWNER}: {failed}", FallbackWarning)
         report = make_report(
             cases,
             scored,

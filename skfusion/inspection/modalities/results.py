@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from skfusion._dependencies import require
 from skfusion._validation import check_option
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 from skfusion.inspection.modalities.coalitions import Cases
 from skfusion.inspection.modalities.scoring import percentile_interval, resampled_rows
 from skfusion.inspection.models import Output, log_odds
@@ -394,12 +393,11 @@ class ModalityExplanation:
         """
         _check_kind("variance", len(self.values))
         if self.scale == "proba":
-            warnings.warn(
+            warn_user(
                 "Interactions of probabilities are not a property of the model. They "
                 "are not 0 for modalities that are additive in the log-odds. Use "
                 "output='link'.",
                 UserWarning,
-                stacklevel=2,
             )
         sizes = {
             names: term.var(axis=0).sum() for names, term in self.moebius().items()
@@ -539,12 +537,11 @@ def make_explanation(
 def _warn_cut(margins: np.ndarray) -> None:
     count = int(np.isclose(np.abs(margins), LARGEST, atol=1e-3).any(axis=1).sum())
     if count:
-        warnings.warn(
+        warn_user(
             f"The predicted probability is 0 or 1 in {count} of {len(margins)} cases, "
             f"whose log-odds are clipped at {LARGEST:.1f} and have a large influence. "
             "Use output='proba', or calibrate the model.",
             DataWarning,
-            stacklevel=5,
         )
 
 

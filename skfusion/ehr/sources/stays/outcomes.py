@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from skfusion.ehr.sources.stays.vocabulary import (
     parents_of,
     says_nothing,
 )
-from skfusion.exceptions import DataWarning
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = ["as_flags", "complete_stays"]
 
@@ -188,28 +187,25 @@ def _guesses(
 
 def _warn(owner: str, n: int, n_strange: int, n_unread: int, n_odd: int) -> None:
     if n_strange:
-        warnings.warn(
+        warn_user(
             f"{owner}: the kind of {n_strange:,} of {n:,} stays is not known, so that "
             "it is 'other'. Its words are in the column source_kind of "
             "EventStore.stays.",
             DataWarning,
-            stacklevel=3,
         )
     if n_unread:
-        warnings.warn(
+        warn_user(
             f"{owner}: the destination of {n_unread:,} of {n:,} stays is not "
             "understood, so that discharged_to is null. Its words are in the column "
             "source_discharge of EventStore.stays.",
             DataWarning,
-            stacklevel=3,
         )
     if n_odd:
-        warnings.warn(
+        warn_user(
             f"{owner}: in {n_odd:,} of {n:,} stays, the discharge and the death "
             "contradict each other. The column died follows what the source says of "
             "the death, and discharged_to what it says of the discharge.",
             DataWarning,
-            stacklevel=3,
         )
 
 

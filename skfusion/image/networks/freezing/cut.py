@@ -10,13 +10,12 @@ import builtins
 import copy
 import logging
 import operator
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, fx, nn
 
-from skfusion.exceptions import FallbackWarning
+from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.image.networks.folding import name_of
 from skfusion.image.networks.freezing.parts import Trainable, trainable_names
 from skfusion.image.networks.outputs import relative_difference, run
@@ -122,12 +121,11 @@ def split_backbone(
         suffix = f":until {cut.name}"
         reason = _reason_against(trunk, tail, module, images)
         if reason:
-            warnings.warn(
+            warn_user(
                 f"The network {name_of(module)} is not cut into a frozen trunk and a "
                 f"trainable tail, because {reason}. All of it is computed in each "
                 "epoch, which is slower.",
                 FallbackWarning,
-                stacklevel=2,
             )
             trunk, tail, suffix = None, whole, ""
     in_tail = [name for name, _ in tail.named_parameters()]

@@ -41,7 +41,6 @@ def warn_untrained(message: str) -> None:
         f"{message} Nothing trains them here, so the features are random projections. "
         "Use a network with trained weights, or train it in joint fusion.",
         FallbackWarning,
-        stacklevel=3,
     )
 
 
