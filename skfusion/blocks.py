@@ -195,7 +195,7 @@ def located_errors(
         if row is not None:
             # The transformer receives a subset of the rows, the user passed all rows.
             error.row = int(rows[row])  # type: ignore[union-attr]
-            text = text.replace(f"row position {row}:", f"row position {rows[row]}:")
+            text = re.sub(rf"row position {row}\b", f"row position {rows[row]}", text)
         if X is not None and re.search(r"\binf(init|\b)", text, re.IGNORECASE):
             text += _infinite_columns(X.iloc[rows][list(modality.columns)])
         error.args = (f"In {modality.label}: {text}",)
