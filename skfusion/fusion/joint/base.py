@@ -84,7 +84,8 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         y : array-like of shape (n_samples,)
             The target.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Sample weights in the loss. Rows of weight 0 are left out.
+            Sample weights in the loss. Rows of weight 0 are left out. Only the ratios
+            of the weights count: they are scaled to a mean of 1.
         groups : array-like of shape (n_samples,) or None, default=None
             Patient ids. They override the column named by the parameter `groups`.
             The split for early stopping keeps the rows of a patient on one side.
