@@ -20,6 +20,7 @@ from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number
 from skfusion.blocks import check_finite_block, located_errors
 from skfusion.cohort import TrainingData, column_of_role
+from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.inner_estimators import check_transformers, seeded
 from skfusion.fusion.joint.augmentation import batch_augmentation
@@ -429,14 +430,17 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
             random_state=int(split_seed),
             owner=type(self).__name__,
         )
-        loss, auxiliary = self._joint_loss(task, data)
+        fitted = np.setdiff1d(np.arange(len(data.y)), validation)
+        auxiliary = self._encode_auxiliary(data)
+        loss = self._joint_loss(
+            task, auxiliary, fitted, inputs.presence[fitted], weight[fitted]
+        )
         sample = Sample(
             inputs,
             self._network_target(data.y, weight),
             weight.astype(self._dtype),
             None if auxiliary is None else auxiliary.encoded,
         )
-        fitted = np.setdiff1d(np.arange(len(sample)), validation)
         light = not any(isinstance(part, ImageInput) for part in self._inputs)
         precision = Precision.resolve(self._settings.precision, device, is_light=light)
         settings = self._training_plan(precision, reports.hooks())
@@ -521,7 +525,18 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
                 *(reversed(_blocks(part)) for part in self._inputs), fillvalue=[]
             )
         ]
-        return Unfreezing(stages, int(self._settings.unfreeze_every))
+        unfreezing = Unfreezing(stages, int(self._settings.unfreeze_every))
+        if unfreezing.last_step > self.max_epochs:
+            n_trained = unfreezing.n_blocks(self.max_epochs)
+            warn_user(
+                f"{type(self).__name__}: unfreeze_every={unfreezing.every} and "
+                f"max_epochs={self.max_epochs} train {n_trained} of the {len(stages)} "
+                "blocks of an encoder that should be trained. The others keep their "
+                f"weights. Set max_epochs to {unfreezing.last_step} or more, or lower "
+                "unfreeze_every.",
+                FallbackWarning,
+            )
+        return unfreezing
 
     def _augmented(
         self, sample: Sample, X: pd.DataFrame, precision: Precision
@@ -540,18 +555,34 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
     ) -> None:
         """Fit parts that a task needs in addition to the network, none by default."""
 
-    def _joint_loss(
-        self, task: torch.nn.Module, data: TrainingData
-    ) -> tuple[JointLoss, AuxiliaryTarget | None]:
+    def _encode_auxiliary(self, data: TrainingData) -> AuxiliaryTarget | None:
         if data.auxiliary is None:
-            return JointLoss(task, self.auxiliary_loss), None
-        owner = type(self).__name__
-        auxiliary = AuxiliaryTarget(data.auxiliary, owner)
+            return None
+        auxiliary = AuxiliaryTarget(data.auxiliary, type(self).__name__)
         if auxiliary.kind == "numbers":
             auxiliary.encoded = auxiliary.encoded.astype(self._dtype)
-        extra = build_loss("auto", None, auxiliary.kind, owner)
-        weight = self._settings.auxiliary_target_weight
-        return JointLoss(task, self.auxiliary_loss, extra, weight), auxiliary
+        return auxiliary
+
+    def _joint_loss(
+        self,
+        task: torch.nn.Module,
+        auxiliary: AuxiliaryTarget | None,
+        fitted: np.ndarray,
+        presence: np.ndarray,
+        weight: np.ndarray,
+    ) -> JointLoss:
+        """Return the loss for training on some rows, with their presence and weight."""
+        shares = np.average(presence, axis=0, weights=weight).tolist()
+        if auxiliary is None:
+            return JointLoss(task, self.auxiliary_loss, modality_shares=shares)
+        return JointLoss(
+            task,
+            self.auxiliary_loss,
+            build_loss("auto", None, auxiliary.kind, type(self).__name__),
+            self._settings.auxiliary_target_weight,
+            modality_shares=shares,
+            auxiliary_share=float(np.average(auxiliary.known[fitted], weights=weight)),
+        )
 
     def _set_aside(self, frame: pd.DataFrame, *, has_ids: bool) -> dict[str, Any]:
         aside = super()._set_aside(frame, has_ids=has_ids)
