@@ -52,7 +52,7 @@ from skfusion.fusion.torch_runtime import (
 )
 from skfusion.image.networks.backbones import Backbone
 from skfusion.image.networks.inference import resolve_device
-from skfusion.splits import validation_rows
+from skfusion.splits import validation_rows, validation_rows_left
 
 __all__ = ["BaseJointFusion"]
 
@@ -115,16 +115,39 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
             data = data.rows(np.flatnonzero(data.sample_weight > 0))
             self._check_weighted(data)
         rng = check_random_state(self.random_state)
-        self._fit_inputs(data, rng, device, architecture)
+        self._inputs = [
+            make_input(modality) for modality in seeded(self._modalities, rng)
+        ]
+        split_seed, torch_seed = rng.randint(np.iinfo(np.int32).max, size=2)
+        # The transformers may use the target, so the rows for early stopping are held
+        # out from them too.
+        validation = validation_rows(
+            self._settings.validation_fraction,
+            self._target.strata(data.y),
+            data.groups,
+            n_rows=len(data.y),
+            random_state=int(split_seed),
+            owner=type(self).__name__,
+        )
+        self._fit_inputs(data, validation, device, architecture)
         inputs = self._encode_inputs(data.X)
         self._learned = np.array([part.learned for part in self._inputs])
         kept = self._usable_rows(inputs.presence, self._learned)
         if len(kept) < len(inputs):
             data, inputs = data.rows(kept), inputs.rows(kept)
+            strata = self._target.strata(data.y)
+            validation = validation_rows_left(validation, kept, strata)
         varies = ~inputs.presence.all(axis=0)
         self._set_support(varies | (self.modality_dropout > 0))
         self._target.summarise(data.y, data.sample_weight)
-        self._fit_network(inputs, data, architecture, loss, rng, device, reports)
+        self._fit_network(
+            inputs,
+            data,
+            validation,
+            architecture,
+            loss,
+            *(int(torch_seed), device, reports),
+        )
         reports.end()
         return self
 
@@ -147,19 +170,17 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
     def _fit_inputs(
         self,
         data: TrainingData,
-        rng: np.random.RandomState,
+        validation: np.ndarray,
         device: torch.device,
         architecture: Architecture,
     ) -> None:
         """Fit the transformer of each modality and set the fusion type."""
-        self._inputs = [
-            make_input(modality) for modality in seeded(self._modalities, rng)
-        ]
+        held_out = np.isin(np.arange(len(data.y)), validation)
         encoded = with_encoder(architecture.encoders, self._inputs, architecture.owner)
         self.fusion_type_ = "I" if len(encoded) == len(self._inputs) else "II"
         with joined_warnings():
             self._inputs = Parallel(n_jobs=self.n_jobs)(
-                delayed(_fit_input)(part, data) for part in self._inputs
+                delayed(_fit_input)(part, data, held_out) for part in self._inputs
             )
         dtype = self._network_dtype(device)
         self._dtype = np.dtype(str(dtype).removeprefix("torch."))
@@ -413,23 +434,15 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         self,
         inputs: NetInputs,
         data: TrainingData,
+        validation: np.ndarray,
         architecture: Architecture,
         task: torch.nn.Module,
-        rng: np.random.RandomState,
+        torch_seed: int,
         device: torch.device,
         reports: FitReports,
     ) -> None:
-        split_seed, torch_seed = rng.randint(np.iinfo(np.int32).max, size=2)
         weight = data.sample_weight
         weight = np.ones(len(data.y)) if weight is None else weight
-        validation = validation_rows(
-            self._settings.validation_fraction,
-            self._target.strata(data.y),
-            data.groups,
-            n_rows=len(data.y),
-            random_state=int(split_seed),
-            owner=type(self).__name__,
-        )
         fitted = np.setdiff1d(np.arange(len(data.y)), validation)
         auxiliary = self._encode_auxiliary(data)
         loss = self._joint_loss(
@@ -446,7 +459,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         settings = self._training_plan(precision, reports.hooks())
         with (
             torch_threads(self._settings.n_threads),
-            seeded_torch(int(torch_seed)),
+            seeded_torch(torch_seed),
         ):
             network = build_network(
                 self._inputs,
@@ -642,8 +655,8 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         return self._target.result(values)
 
 
-def _fit_input(part: Any, data: TrainingData) -> Any:
-    part.fit(data.X, data.y, data.sample_weight, data.groups)
+def _fit_input(part: Any, data: TrainingData, held_out: np.ndarray) -> Any:
+    part.fit(data.X, data.y, data.sample_weight, data.groups, held_out)
     return part if part.learned else part.absent()
 
 
