@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from xgboost import XGBClassifier
 
 from skfusion import (
@@ -64,6 +64,14 @@ MODELS = [
     (early(estimator=RandomForestClassifier(10)), CLASSES),
     (early(estimator=XGBClassifier(**SMALL)), CLASSES),
     (early(estimator=XGBClassifier(early_stopping_rounds=2, **SMALL)), CLASSES),
+    (
+        EarlyFusionSurvival(
+            MODALITIES,
+            **{"join": "gated", "join_params": {"n_units": 2, "max_iter": 10}},
+            **{"estimator": XGBoostSurvival(**SMALL), "cv": None},
+        ),
+        TIMES,
+    ),
     (EarlyFusionRegressor(MODALITIES).set_params(estimator__n_estimators=5), Z),
     (
         EarlyFusionSurvival(MODALITIES, estimator=XGBoostSurvival(**SMALL), cv=2),
@@ -159,6 +167,19 @@ def test_rows_of_weight_zero_do_not_count_in_the_mean():
     alone = clone(model).set_params(random_state=0)
     alone.fit(X[kept], CLASSES[kept], sample_weight=WEIGHTS[kept])
     np.testing.assert_allclose(found, alone.predict_proba(X), rtol=1e-6)
+
+
+def test_a_gated_unit_of_times_leaves_rows_of_weight_zero_out():
+    kept = WEIGHTS > 0
+    model = EarlyFusionSurvival(
+        [(name, FunctionTransformer(), columns) for name, _, columns in MODALITIES],
+        **{"join": "gated", "join_params": {"n_units": 2, "max_iter": 20}},
+        **{"estimator": XGBoostSurvival(**SMALL), "cv": None},
+        **{"absence_copies": 0.0, "random_state": 0},
+    )
+    alone = clone(model).fit(X[kept], TIMES[kept], sample_weight=WEIGHTS[kept])
+    found = model.fit(X, TIMES, sample_weight=WEIGHTS).transform(X)
+    np.testing.assert_allclose(found, alone.transform(X), atol=1e-5)
 
 
 def test_inner_folds_keep_the_weights_of_the_whole():
