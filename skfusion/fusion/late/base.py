@@ -570,6 +570,16 @@ class BaseLateFusion(BaseFusion):
                 P[rows, j] = self._calibrators[member.name].predict(P[rows, j])
         return P
 
+    def _scores_to_decide(self, P: np.ndarray) -> np.ndarray:
+        """Return the fused prediction, with ranks shifted to the training shares."""
+        fused = self._combine(P)
+        offsets = getattr(self._combination, "offsets_", None)
+        # Calibrated ranks are probabilities, and rows without modalities have none.
+        if offsets is not None and self._final_calibrator is None:
+            some = ~np.isnan(P).all(axis=(1, 2))
+            fused[some] = fused[some] + offsets
+        return fused
+
     def _combine(self, P: np.ndarray) -> np.ndarray:
         nothing = self._check_predictable(np.asarray(~np.isnan(P).all(axis=2)))
         fused = np.empty((len(P), self._target.n_outputs))
