@@ -41,7 +41,7 @@ def test_a_benchmark_finds_what_it_imports(name, monkeypatch):
 def test_a_stored_trunk_trains_the_same_network(tmp_path, size, epochs):
     pytest.importorskip("skorch")
     bench = benchmark("bench_joint")
-    X, y = bench.make_cohort(24, tmp_path)
+    X, y = bench.make_cohort(48, tmp_path)
     ours = bench.ours(X, y, size, epochs)
     before = bench.Start.network
     assert bench.difference(ours, bench.plain(X, y, size, epochs)) == 0
