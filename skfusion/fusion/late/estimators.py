@@ -77,7 +77,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
     final_calibration : {"sigmoid", "isotonic", "temperature"} or None, default=None
         Method that calibrates the fused probabilities, fitted to out-of-fold ones.
         Averages of calibrated probabilities are under-confident when members carry
-        independent information.
+        independent information. Ranks need ``"sigmoid"`` or ``"isotonic"``.
     cv : int or splitter, default=5
         Inner folds for the out-of-fold predictions of the members. The folds are
         patient-grouped if groups are given.

@@ -80,12 +80,22 @@ def test_class_weights_move_the_threshold(table):
     assert called[2] > 1.5 * called[0]
 
 
-def test_calibrated_ranks_are_probabilities(table):
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+def test_calibrated_ranks_are_probabilities(table, method):
     X, score = table
     y = (score > np.quantile(score, 0.94)).astype(int)
-    model = ranked(final_calibration="sigmoid").fit(X[:1000], y[:1000])
+    model = ranked(final_calibration=method).fit(X[:1000], y[:1000])
     proba = model.predict_proba(X[1000:])
+    assert proba[:, 1].mean() == pytest.approx(0.06, abs=0.02)
     np.testing.assert_array_equal(model.predict(X[1000:]), proba.argmax(axis=1))
+
+
+def test_a_temperature_cannot_make_probabilities_of_ranks(table):
+    X, score = table
+    y = (score > 0).astype(int)
+    with pytest.raises(ValueError, match="'temperature' does not move .* of 0.5"):
+        ranked(final_calibration="temperature").fit(X[:200], y[:200])
+    ranked(calibration="temperature").fit(X[:200], y[:200])  # of the members
 
 
 def test_a_row_without_modalities_gets_the_most_frequent_class(table):

@@ -11,6 +11,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from skfusion import ImageEmbedder, read_image
+from skfusion.exceptions import DataWarning
 from skfusion.image.embedding.pixels import load_pixels
 from skfusion.image.networks.preprocessing import Preprocessing
 from skfusion.image.reading.intensity import as_stored_bytes
@@ -135,3 +136,25 @@ def test_only_floats_of_bytes_become_bytes():
     large = np.zeros((200, 200), dtype=np.float32)
     large[77, 33] = 0.5
     assert as_stored_bytes(large) is large
+
+
+CT = np.linspace(-1000, 1000, 4096).reshape(64, 64).astype(np.int16)
+IN_UNITS = {"window": {"window": "soft"}, "hounsfield": {"scaling": "hounsfield"}}
+
+
+@pytest.mark.filterwarnings("ignore:.*random:UserWarning")
+@pytest.mark.parametrize("intensity", IN_UNITS.values(), ids=IN_UNITS)
+def test_scaling_an_array_of_read_image_again_warns(intensity):
+    array = read_image(CT, **intensity).array
+    for again in IN_UNITS.values():
+        with pytest.warns(DataWarning, match="almost no contrast is left"):
+            read_image(array, **again)
+    with pytest.warns(DataWarning, match="as after scaling by read_image"):
+        embedder(window=(40, 400)).fit_transform([array])
+    np.testing.assert_array_equal(read_image(array).array, array)
+
+
+def test_a_window_in_the_units_of_the_image_does_not_warn():
+    for values in (CT, CT.astype(float), CT[:1] * 0.0):
+        read_image(values, window=(40, 2500))
+    read_image(np.linspace(0, 1, 64).reshape(8, 8), window=(0.5, 0.4))
