@@ -410,21 +410,45 @@ class SurvivalCurves:
             Weights of the rows.
         """
         weight = np.ones(len(y)) if sample_weight is None else sample_weight
-        rows = weight > 0
-        risk, y, weight = risk[rows], y[rows], weight[rows]
-        self.mean_ = float(np.average(risk, weights=weight))
-        spread = np.sqrt(np.average((risk - self.mean_) ** 2, weights=weight))
+        used = weight > 0
+        self.mean_ = float(np.average(risk[used], weights=weight[used]))
+        deviation = (risk[used] - self.mean_) ** 2
+        spread = np.sqrt(np.average(deviation, weights=weight[used]))
         self.scale_ = float(spread) if spread > 1e-12 else 1.0
-        order = np.argsort(-y["time"], kind="stable")
-        z = ((risk - self.mean_) / self.scale_)[order]
-        event, weight = y["event"][order], weight[order]
-        self.times_, last = _last_of_equal(y["time"][order])
+        z, event, weight, _, last = self._sorted(risk, y, weight)
         self.slope_ = _partial_likelihood_slope(z, event * weight, weight, last)
+        return self.fit_baseline(risk, y, sample_weight)
+
+    def fit_baseline(
+        self, risk: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None
+    ) -> SurvivalCurves:
+        """Fit the baseline hazard again, e.g. to more rows, and keep the slope.
+
+        Parameters
+        ----------
+        risk, y, sample_weight
+            As in `fit`.
+        """
+        weight = np.ones(len(y)) if sample_weight is None else sample_weight
+        z, event, weight, times, last = self._sorted(risk, y, weight)
         at_risk = np.cumsum(weight * np.exp(self.slope_ * z))[last]
         events = np.add.reduceat(event * weight, np.r_[0, last[:-1] + 1])
-        self.times_ = self.times_[::-1]
+        self.times_ = times[::-1]
         self.cumulative_hazard_ = np.cumsum((events / at_risk)[::-1])
         return self
+
+    def _sorted(
+        self, risk: np.ndarray, y: np.ndarray, weight: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        """Return standardised risks, events and weights by falling time.
+
+        Rows of weight 0 are left out. The distinct times and the last position of each
+        follow.
+        """
+        rows = np.flatnonzero(weight > 0)
+        rows = rows[np.argsort(-y["time"][rows], kind="stable")]
+        z = (risk[rows] - self.mean_) / self.scale_
+        return z, y["event"][rows], weight[rows], *_last_of_equal(y["time"][rows])
 
     def predict(self, risk: np.ndarray, times: np.ndarray) -> np.ndarray:
         """Return the survival probability (no event so far) at each time.
