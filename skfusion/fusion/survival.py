@@ -756,6 +756,64 @@ def _check_n_rows(X: np.ndarray, y: np.ndarray, owner: str) -> None:
 LOSSES = ("cox", "aft")
 
 
+class _BoostedLikelihood:
+    """Negative Cox partial log-likelihood of weighted rows for XGBoost.
+
+    The objective of XGBoost leaves the weights out of the risk sets, and omits a tied
+    event from the risk of rows that come before it in the table.
+
+    Parameters
+    ----------
+    y : structured ndarray of shape (n_samples,)
+        Fields ``event`` and ``time``.
+    weight : ndarray of shape (n_samples,)
+        Weights of the rows, 0 or more.
+    """
+
+    def __init__(self, y: np.ndarray, weight: np.ndarray) -> None:
+        rows = np.flatnonzero(weight > 0)
+        self.order = rows[np.argsort(-y["time"][rows], kind="stable")]
+        _, self.last = _last_of_equal(y["time"][self.order])
+        self.n_rows = np.diff(np.r_[-1, self.last])
+        self.weight = weight[self.order].astype(np.float64)
+        self.event = self.weight * y["event"][self.order]
+        starts = np.r_[0, self.last[:-1] + 1]
+        self.events_at = np.add.reduceat(self.event, starts)
+
+    def _risk(self, margin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return log hazards and hazards by falling time, and the sums at risk."""
+        score = margin[self.order].astype(np.float64)
+        score -= score.max()
+        hazard = np.exp(score)
+        at_risk = np.cumsum(self.weight * hazard)[self.last]
+        return score, hazard, np.maximum(at_risk, 1e-140)  # its square is no 0
+
+    def derivatives(
+        self, margin: np.ndarray, data: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the gradient and the diagonal of the Hessian for each row.
+
+        The Hessian is that of each of the rows which a weight stands for.
+        """
+        _, hazard, at_risk = self._risk(margin)
+
+        def until(jumps: np.ndarray) -> np.ndarray:
+            return np.repeat(np.cumsum(jumps[::-1])[::-1], self.n_rows)
+
+        expected = hazard * until(self.events_at / at_risk)
+        square = hazard**2 * until(self.events_at / at_risk**2)
+        gradient, hessian = np.zeros((2, len(margin)))
+        gradient[self.order] = self.weight * expected - self.event
+        hessian[self.order] = self.weight * np.maximum(expected - square, 1e-16)
+        return gradient, hessian
+
+    def metric(self, margin: np.ndarray, data: Any) -> tuple[str, float]:
+        """Return the loss per event, by which the fit stops early."""
+        score, _, at_risk = self._risk(margin)
+        loss = self.events_at @ np.log(at_risk) - self.event @ score
+        return "cox-nloglik", float(loss / self.event.sum())
+
+
 class XGBoostSurvival(ConcordanceScore, BaseEstimator):
     """XGBoost for censored times by Cox's model or accelerated failure time.
 
@@ -765,8 +823,8 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
     Parameters
     ----------
     loss : {"cox", "aft"}, default="cox"
-        Loss function: Cox's partial likelihood [1]_ or the likelihood of an accelerated
-        failure time model [2]_.
+        Loss function: Cox's partial likelihood [1]_ with Breslow's treatment of ties,
+        or the likelihood of an accelerated failure time model [2]_.
     n_estimators : int, default=200
         Number of trees.
     learning_rate : float, default=0.05
@@ -866,7 +924,8 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
         y : structured array of shape (n_samples,)
             A boolean field (event observed), then the times, 0 or more.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights of the rows.
+            Weights of the rows. A row of weight 2 is the row twice, also in the risk
+            sets of Cox's model.
         eval_set : list of one (X, y) or None, default=None
             Rows for validation, which `early_stopping_rounds` needs.
         sample_weight_eval_set : list of one array-like or None, default=None
@@ -887,9 +946,12 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
         check_option(self.loss, "loss", LOSSES, owner)
         xgboost = require("xgboost", "xgboost")
         X = validate_data(self, X, dtype="numeric", ensure_all_finite="allow-nan")
-        data = self._matrix(X, y, sample_weight)
+        data, likelihood = self._read(X, y, sample_weight)
+        objective = likelihood.derivatives if self.loss == "cox" else None
         if self.early_stopping_rounds is None:
-            self.booster_ = xgboost.train(self._settings(), data, self.n_estimators)
+            self.booster_ = xgboost.train(
+                self._settings(), data, self.n_estimators, obj=objective
+            )
             return self
         check_number(
             self.early_stopping_rounds,
@@ -912,31 +974,39 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
             reset=False,
         )
         weight = None if sample_weight_eval_set is None else sample_weight_eval_set[0]
+        held_out, of_held_out = self._read(values, eval_set[0][1], weight)
         booster = xgboost.train(
             self._settings(),
             data,
             self.n_estimators,
-            evals=[(self._matrix(values, eval_set[0][1], weight), "validation")],
+            evals=[(held_out, "validation")],
+            obj=objective,
+            custom_metric=of_held_out.metric if self.loss == "cox" else None,
             early_stopping_rounds=int(self.early_stopping_rounds),
             verbose_eval=False,
         )
         self.booster_ = booster[: booster.best_iteration + 1]
         return self
 
-    def _matrix(self, X: np.ndarray, y: Any, sample_weight: Any) -> Any:
-        """Return rows and outcomes in the form of XGBoost."""
+    def _read(
+        self, X: np.ndarray, y: Any, sample_weight: Any
+    ) -> tuple[Any, _BoostedLikelihood]:
+        """Return rows and outcomes in the form of XGBoost, and the loss of Cox."""
         owner = type(self).__name__
         outcome = check_survival(y, owner)
         _check_n_rows(X, outcome, owner)
         data = require("xgboost", "xgboost").DMatrix(X, nthread=self.n_jobs or 1)
+        weight = np.ones(len(X))
         if sample_weight is not None:
-            data.set_weight(check_weights(sample_weight, len(X), owner))
+            weight = check_weights(sample_weight, len(X), owner)
+            data.set_weight(weight)
+        likelihood = _BoostedLikelihood(outcome, weight)
         event, time = outcome["event"], outcome["time"]
         if self.loss == "cox":  # XGBoost marks censored times by a negative sign
             if (time == 0).any():  # which 0 has not, and the loss only knows the order
                 time = np.unique(time, return_inverse=True)[1] + 1.0
             data.set_label(np.where(event, time, -time))
-            return data
+            return data, likelihood
         # An event at time 0 was before the first later time, by which it was seen.
         first = time[time > 0].min(initial=np.inf)
         if not np.isfinite(first):
@@ -944,7 +1014,7 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
         data.set_float_info("label_lower_bound", time)
         upper = np.where(time == 0, first, time)
         data.set_float_info("label_upper_bound", np.where(event, upper, np.inf))
-        return data
+        return data, likelihood
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the risk, i.e. the log hazard ratio or the negative log time.
@@ -974,8 +1044,10 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
             "aft_loss_distribution": self.aft_distribution,
             "aft_loss_distribution_scale": self.aft_scale,
         }
+        # The loss of Cox is computed here, and so is its value for early stopping.
+        cox = {"base_score": 1.0, "disable_default_eval_metric": 1}
         return {
-            **(aft if self.loss == "aft" else {}),
+            **(aft if self.loss == "aft" else cox),
             "objective": f"survival:{self.loss}",
             "learning_rate": self.learning_rate,
             "max_depth": self.max_depth,
