@@ -21,6 +21,12 @@ from skfusion._fitting.modality_warnings import (
     of_modality,
     warn_of_modality,
 )
+from skfusion._fitting.survival_steps import (
+    DECLARATION,
+    is_survival,
+    takes_survival_times,
+    target_of_step,
+)
 
 __all__ = [
     "count_rows",
@@ -63,7 +69,8 @@ def fit_transform_steps(
     X : array-like of n_samples rows
         Input of the first step.
     y : ndarray of n_samples rows, or None
-        Target, passed to each step.
+        Target, passed to each step. Steps that are not written for times to an event
+        get martingale residuals instead of them, see `target_of_step`.
     metadata : dict of str to ndarray or None
         ``sample_weight`` and ``groups``, passed to each step that accepts them.
 
@@ -206,7 +213,8 @@ def resample(
     Raises
     ------
     ValueError
-        If weights are given and the sampler makes new rows, which have no weight.
+        If weights are given and the sampler makes new rows, which have no weight, or
+        `y` contains times to an event.
 
     Examples
     --------
@@ -219,6 +227,11 @@ def resample(
     >>> X.ravel().tolist(), y.tolist(), rest["groups"].tolist()
     ([2.0, 1.0, 3.0, 4.0], [0, 0, 1, 1], ['b', 'a', 'c', 'c'])
     """
+    if is_survival(y) and not takes_survival_times(sampler):
+        raise ValueError(
+            f"{type(sampler).__name__} balances classes, but y contains times to an "
+            "event. Remove it, or pass weights (sample_weight)."
+        )
     X, y = sampler.fit_resample(X, y)
     chosen = getattr(sampler, "sample_indices_", None)
     if chosen is None and metadata.get("sample_weight") is not None:
@@ -309,7 +322,19 @@ def count_rows(X: Any) -> int:
 
 
 def _fit_transform(transformer: Any, X: Any, y: Any, metadata: Metadata) -> Any:
-    return fit_with_metadata(transformer, X, y, metadata, method="fit_transform")
+    target = target_of_step(transformer, y, metadata.get("sample_weight"))
+    try:
+        return fit_with_metadata(
+            transformer, X, target, metadata, method="fit_transform"
+        )
+    except Exception as error:
+        if target is not y:
+            error.add_note(
+                f"{type(transformer).__name__} got martingale residuals as y, a number "
+                "per row, because it does not declare that it takes times to an "
+                f"event. If it does, set its attribute {DECLARATION} = True."
+            )
+        raise
 
 
 def _fit_and_transform(

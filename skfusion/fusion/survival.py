@@ -17,9 +17,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion._dependencies import require
 from skfusion._fitting.state import undone_on_failure
+from skfusion._fitting.survival_steps import check_parts
 from skfusion._validation import check_number, check_option, check_weights
 from skfusion.exceptions import warn_user
-from skfusion.fusion.targets import Target
+from skfusion.fusion.targets import Target, last_step
 
 __all__ = [
     "ConcordanceScore",
@@ -132,7 +133,9 @@ def _is_zero_or_one(column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column) and bool(column.isin([0, 1]).all())
 
 
-def concordance(y: np.ndarray, risk: np.ndarray) -> float:
+def concordance(
+    y: np.ndarray, risk: np.ndarray, sample_weight: np.ndarray | None = None
+) -> float:
     """Compute Harrell's concordance index.
 
     Two rows are comparable if the earlier time is that of an event. A row that is
@@ -148,6 +151,8 @@ def concordance(y: np.ndarray, risk: np.ndarray) -> float:
         Fields ``event`` and ``time``.
     risk : ndarray of shape (n_samples,)
         Risks, finite.
+    sample_weight : ndarray of shape (n_samples,) or None, default=None
+        Weights of the rows, 0 or more. A pair counts with the product of its weights.
 
     Returns
     -------
@@ -177,20 +182,21 @@ def concordance(y: np.ndarray, risk: np.ndarray) -> float:
     # Rows are sorted by falling time, and censored rows come first within a time. The
     # rows comparable with an event are all rows before the first event of its time.
     order = np.lexsort((y["event"], -y["time"]))
+    weight = np.ones(len(y)) if sample_weight is None else sample_weight[order]
     ranks, rows = ranks[order], np.flatnonzero(y["event"][order])
     times = y["time"][order][rows]
     is_new = np.r_[True, times[1:] != times[:-1]][: len(rows)]
     n_later = rows[is_new][np.cumsum(is_new) - 1]
-    n_pairs = int(n_later.sum())
+    n_pairs = weight[rows] @ np.r_[0.0, np.cumsum(weight)][n_later]
     if not n_pairs:
         raise ValueError(
             f"concordance: no two of the {len(y)} rows are comparable "
             f"({len(rows)} with an event). A comparable pair needs an event and a row "
             "with a later time. Use more rows."
         )
-    lower = _count_below(ranks, n_later, first[ranks[rows]]).sum()
-    not_higher = _count_below(ranks, n_later, stop[ranks[rows]]).sum()
-    return float((lower + not_higher) / 2 / n_pairs)
+    lower = _weight_below(ranks, weight, n_later, first[ranks[rows]])
+    not_higher = _weight_below(ranks, weight, n_later, stop[ranks[rows]])
+    return float(weight[rows] @ (lower + not_higher) / 2 / n_pairs)
 
 
 def _checked_risk(y: np.ndarray, risk: np.ndarray) -> np.ndarray:
@@ -227,28 +233,30 @@ def _ties(values: np.ndarray, *, tolerance: float) -> tuple[np.ndarray, np.ndarr
     return high, np.searchsorted(high, positions, side="right")
 
 
-def _count_below(
-    ranks: np.ndarray, length: np.ndarray, limit: np.ndarray
+def _weight_below(
+    ranks: np.ndarray, weight: np.ndarray, length: np.ndarray, limit: np.ndarray
 ) -> np.ndarray:
-    """Count the ranks below each limit among the first `length` ones.
+    """Add the weights of the ranks below each limit among the first `length` ones.
 
     A wavelet matrix answers all queries together, bit by bit from the highest, in
     O(n log n).
     """
     start, stop = np.zeros_like(length), length
-    count = np.zeros_like(length)
+    total = np.zeros(len(length))
     for bit in reversed(range(int(max(ranks.max(), limit.max())).bit_length())):
         is_zero = (ranks >> bit) & 1 == 0
         zeros = np.r_[0, np.cumsum(is_zero)]
+        of_zeros = np.r_[0.0, np.cumsum(np.where(is_zero, weight, 0.0))]
         takes_one = (limit >> bit) & 1 == 1
-        count += np.where(takes_one, zeros[stop] - zeros[start], 0)
+        total += np.where(takes_one, of_zeros[stop] - of_zeros[start], 0.0)
         # Rows whose bit is 0 move to the front. The others follow them.
         start, stop = (
             np.where(takes_one, zeros[-1] + i - zeros[i], zeros[i])
             for i in (start, stop)
         )
         ranks = np.r_[ranks[is_zero], ranks[~is_zero]]
-    return count
+        weight = np.r_[weight[is_zero], weight[~is_zero]]
+    return total
 
 
 class SurvivalTimes(Target):
@@ -277,6 +285,15 @@ class SurvivalTimes(Target):
     def summarise(self, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """Set the fallback to 0, which the estimators replace by the mean risk."""
         self.fallback = np.zeros(1)
+
+    def check_learner(self, estimator: Any, where: str) -> None:
+        """Raise an error for a learner of another kind, or with a step for numbers.
+
+        A `Pipeline` is fitted step by step, and each step gets a target that it can
+        use. Steps inside another estimator, such as a search, get the times.
+        """
+        super().check_learner(estimator, where)
+        check_parts(last_step(estimator))
 
     def strata(self, y: np.ndarray) -> np.ndarray | None:
         """Return the event indicator, or None if hardly any row is censored."""
@@ -501,7 +518,15 @@ def _partial_likelihood_slope(
 
 
 class ConcordanceScore:
-    """Mixin class of estimators of a risk, with the concordance as their score."""
+    """Mixin class of estimators of a risk, with the concordance as their score.
+
+    Attributes
+    ----------
+    takes_survival_times : bool
+        True, so that the estimator gets the times to an event inside a fusion.
+    """
+
+    takes_survival_times = True
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return Harrell's concordance of the predicted risks.
@@ -818,7 +843,8 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
     """XGBoost for censored times by Cox's model or accelerated failure time.
 
     It is the default learner of `EarlyFusionSurvival` and `LateFusionSurvival` and
-    supports NaN.
+    supports NaN. All rows are at risk from time 0 on, so delayed entry (left
+    truncation) is not supported.
 
     Parameters
     ----------

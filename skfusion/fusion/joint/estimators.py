@@ -639,8 +639,17 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
     risk is the negative mean time without an event up to the end of the last interval,
     which is the last event. The survival curves are constant beyond that end.
 
-    All rows are at risk from time 0 on. There is no entry time, so delayed entry (left
-    truncation) is not supported, see `EarlyFusionSurvival`.
+    Transformers that learn from `y` get martingale residuals instead of the times: a
+    number per row, greater where the event came sooner than expected. This suits steps
+    such as ``SelectKBest(f_regression)``. `GiniSelector`, `MRMRSelector`,
+    `GeneticSelector`, estimators of scikit-survival and estimators that contain them
+    get the times. So do estimators with the attribute ``takes_survival_times = True``,
+    which declares that their `fit` reads a structured `y` with the fields ``event`` and
+    ``time``. A step that needs classes is refused.
+
+    All rows are at risk from time 0 on, because `y` has no entry time. With delayed
+    entry (left truncation), e.g. if only patients who survived up to a later visit were
+    recruited, the early hazards are underestimated. Count the times from the entry.
 
     With ``loss="cox"`` the risk is the log hazard ratio. The survival curves are those
     of Cox's model. Its coefficient is fitted to the risks of the rows held out for
@@ -890,10 +899,9 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         if self._in_intervals:
             target = self._in_interval_units(_after_start(data.y), data.y["event"])
             offsets = _best_offsets(outputs, target, weight)
+            bias: Any = self.network_.head[-1].bias
             with torch.no_grad():
-                self.network_.head[-1].bias += torch.from_numpy(offsets).to(
-                    self.network_.head[-1].bias
-                )
+                bias += torch.from_numpy(offsets).to(bias)
             outputs += offsets
         rows = validation
         if data.y["event"][rows].sum() < FEWEST_EVENTS:
