@@ -194,4 +194,5 @@ def _has_tags(part: Any) -> bool:
 def _learns_from_y(part: Any) -> bool:
     if isinstance(part, Pipeline) or not _has_tags(part):
         return False
-    return bool(get_tags(part).target_tags.required)
+    # The filters of scikit-learn, e.g. SelectKBest, do not say that they need y.
+    return hasattr(part, "score_func") or bool(get_tags(part).target_tags.required)
