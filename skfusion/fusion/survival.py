@@ -107,7 +107,9 @@ def _event_and_time(y: Any, owner: str) -> tuple[np.ndarray, np.ndarray]:
         n_columns = len(columns)
     if n_columns != 2 or len(columns) != 2:
         found = f"{n_columns} fields" if n_columns else f"an array of dtype {y.dtype}"
-        raise ValueError(f"{owner}: y must be {_FORM}, got {found}.")
+        entry = " An entry time (left truncation) is not supported."
+        more = entry if n_columns == 3 else ""
+        raise ValueError(f"{owner}: y must be {_FORM}, got {found}.{more}")
     events = [name for name in columns if _has_words_of_events(columns[name])]
     if not events:
         events = [name for name in columns if _is_zero_or_one(columns[name])]

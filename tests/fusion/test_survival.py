@@ -312,6 +312,17 @@ def test_an_outcome_in_any_order_and_of_numbers(follow_up):
     assert check_survival(same, "me")["event"].sum() == died.sum()
 
 
+def test_an_entry_time_is_refused(kind, follow_up):
+    event, time = (follow_up.y[name] for name in follow_up.y.dtype.names)
+    y = pd.DataFrame({"event": event, "entry": 0.0, "exit": time})
+    with pytest.raises(ValueError, match="got 3 fields. An entry time .*not supported"):
+        build(kind, follow_up).fit(follow_up.data, y)
+    fields = [("event", bool), ("entry", float), ("exit", float)]
+    records = np.array(list(y.itertuples(index=False)), dtype=fields)
+    with pytest.raises(ValueError, match="An entry time .*not supported"):
+        XGBoostSurvival().fit(np.zeros((len(y), 1)), records)
+
+
 def test_functions_are_those_of_the_scorers_of_scikit_survival(kind, follow_up):
     X, y = follow_up.data, follow_up.y
     model = build(kind, follow_up, **({} if kind is JointFusionSurvival else {"cv": 2}))

@@ -157,6 +157,15 @@ def test_hazards_of_weighted_rows_are_those_of_repeated_rows():
     )
 
 
+def test_a_last_event_of_tiny_weight_is_in_the_last_interval():
+    y = outcome(np.arange(1.0, 41.0), np.full(40, np.inf))
+    weight = np.r_[np.full(39, 1e9), 1e-12]
+    model, X = blind(y, sample_weight=weight)
+    curve = model.predict_survival_function(X.iloc[:1], [20.0, 39.0, 50.0])[0]
+    assert np.isfinite(curve).all()
+    assert curve[0] == pytest.approx(19 / 39, abs=0.01)
+
+
 def test_the_risk_is_the_mean_time_without_an_event():
     X, y, _ = cohort(300, "uniform", seed=0)
     model = JointFusionSurvival(MODALITIES, max_epochs=5, random_state=0).fit(X, y)

@@ -639,6 +639,11 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
     risk is the negative mean time without an event up to the end of the last interval,
     which is the last event. The survival curves are constant beyond that end.
 
+    With ``loss="cox"`` the risk is the log hazard ratio. The survival curves are those
+    of Cox's model. Its coefficient is fitted to the risks of the rows held out for
+    early stopping, or of all rows if fewer than ten events are held out. Its baseline
+    hazard is fitted to the risks of all rows.
+
     Transformers that learn from `y` get martingale residuals instead of the times: a
     number per row, greater where the event came sooner than expected. This suits steps
     such as ``SelectKBest(f_regression)``. `GiniSelector`, `MRMRSelector`,
@@ -650,11 +655,6 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
     All rows are at risk from time 0 on, because `y` has no entry time. With delayed
     entry (left truncation), e.g. if only patients who survived up to a later visit were
     recruited, the early hazards are underestimated. Count the times from the entry.
-
-    With ``loss="cox"`` the risk is the log hazard ratio. The survival curves are those
-    of Cox's model. Its coefficient is fitted to the risks of the rows held out for
-    early stopping, or of all rows if fewer than ten events are held out. Its baseline
-    hazard is fitted to the risks of all rows.
 
     References
     ----------
@@ -842,14 +842,15 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
             return np.column_stack([y["time"], y["event"]]).astype(self._dtype)
         n_intervals = int((self.loss_params or {}).get("n_intervals", 10))
         event, time = y["event"], _after_start(y)
-        self._ends = np.unique(
-            np.quantile(
-                time[event],
-                np.linspace(0, 1, n_intervals + 1)[1:],
-                weights=weight[event],
-                method="inverted_cdf",
-            )
+        ends = np.quantile(
+            time[event],
+            np.linspace(0, 1, n_intervals + 1)[1:],
+            weights=weight[event],
+            method="inverted_cdf",
         )
+        # Beside large weights, a quantile is before the last event of a tiny weight.
+        ends[-1] = time[event].max()
+        self._ends = np.unique(ends)
         target = self._in_interval_units(time, event)
         nothing = np.zeros((len(y), len(self._ends)))
         self._start = _best_offsets(nothing, target, weight)
@@ -943,6 +944,8 @@ def _best_offsets(
     -------
     ndarray of float64 of shape (n_intervals,)
     """
+    finite = np.isfinite(outputs).all(axis=1)  # others raise an error in prediction
+    outputs, target, weight = outputs[finite], target[finite], weight[finite]
     low = torch.full((outputs.shape[1],), -30.0, dtype=torch.float64)
     high = -low
     fixed, rows, weights = (
