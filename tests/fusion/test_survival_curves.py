@@ -88,7 +88,22 @@ def test_mean_curves_of_joint_fusion_agree_with_kaplan_and_meier(censoring, loss
     ).fit(X, y)
     times = np.quantile(y["time"], [0.25, 0.5, 0.75])
     found = model.predict_survival_function(X, times).mean(axis=0)
-    np.testing.assert_allclose(found, kaplan_meier(y, times), atol=0.03)
+    np.testing.assert_allclose(found, kaplan_meier(y, times), rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize("kind", [EarlyFusionSurvival, LateFusionSurvival])
+@pytest.mark.parametrize("learner", ["linear", "cox", "aft"])
+@pytest.mark.parametrize("censoring", CENSORING)
+def test_mean_curves_of_other_strategies_agree_too(censoring, learner, kind):
+    X, y, _ = cohort(1000, censoring, seed=1)
+    few = {"n_estimators": 20, "learning_rate": 0.2, "max_depth": 2}
+    estimator = CoxRidge() if learner == "linear" else XGBoostSurvival(learner, **few)
+    model = kind(MODALITIES, estimator=estimator, random_state=0).fit(X, y)
+    times = np.quantile(y["time"], [0.25, 0.5, 0.75])
+    # The learner knows its own rows too well, so the curves of other rows are honest.
+    new = cohort(2000, "none", seed=2)[0]
+    found = model.predict_survival_function(new, times).mean(axis=0)
+    np.testing.assert_allclose(found, kaplan_meier(y, times), rtol=0, atol=0.04)
 
 
 def blind(y, *, n_intervals=10, **options):
