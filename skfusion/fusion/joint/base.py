@@ -471,6 +471,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
                 device=device,
                 sample_weight=data.sample_weight,
             )
+            self._prepare_network(network)
             self.network_ = network
             self._n_features_out = network.n_joined
             self.history_ = train(
@@ -562,6 +563,9 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
 
     def _n_network_outputs(self) -> int:
         return self._target.n_outputs
+
+    def _prepare_network(self, network: JointNetwork) -> None:
+        """Change the initial weights of the network, which a task may need."""
 
     def _finish_fit(
         self, inputs: NetInputs, data: TrainingData, validation: np.ndarray
