@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -533,6 +534,19 @@ def test_a_structured_array_is_refused_without_its_values(kind, X, y):
 
 
 # --------------------------------------------------------------------- weights
+
+
+def test_weights_in_a_series_are_those_of_its_index(X, y):
+    def late(weights):
+        model = make(LateFusionClassifier, TWO, aggregation="weighted", weights=weights)
+        return model.fit(X.drop(columns="patient_id"), y).weights_
+
+    by_name = {"n": 3.0, "m": 1.0}
+    for weights in (by_name, MappingProxyType(by_name), pd.Series(by_name)):
+        np.testing.assert_allclose(late(weights), [0.25, 0.75])
+    np.testing.assert_allclose(late(pd.Series([3.0, 1.0])), [0.75, 0.25])
+    with pytest.raises(ValueError, match="weights must name every modality once"):
+        late(pd.Series(by_name).rename({"n": "N"}))
 
 
 @pytest.mark.parametrize("kind", KINDS)
