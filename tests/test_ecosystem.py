@@ -12,17 +12,23 @@ import re
 import tomllib
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_score
+from sklearn.model_selection import (
+    StratifiedGroupKFold,
+    cross_val_predict,
+    cross_val_score,
+)
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import skfusion
 from skfusion import EarlyFusionClassifier, LateFusionClassifier
 from skfusion.datasets import make_fusion_cohort
 
@@ -34,6 +40,7 @@ MODULES = {  # of the sections, which are named after the distributions
     "imbalanced-learn": "imblearn",
     "LightGBM": "lightgbm",
     "CatBoost": "catboost",
+    "distributed": "distributed",
     "fairlearn": "fairlearn",
     "skrub": "skrub",
     "TabICL": "tabicl",
@@ -364,3 +371,20 @@ def test_tabicl_takes_no_weights(checkpoint):
         assert probability[:, 1].std() > 0
         with pytest.raises(TypeError, match="does not support sample_weight"):
             model.set_params(class_weight="balanced").fit(X, Y)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [False, True])
+def test_joint_nets_are_the_same_in_workers_of_dask(processes):
+    distributed = pytest.importorskip("distributed")
+    joint = fusion(skfusion.JointFusionClassifier, max_epochs=3)
+    arguments = {"groups": PATIENTS, "cv": FOLDS, "method": "predict_proba"}
+    alone = cross_val_predict(joint, X, Y, **arguments)
+    importlib.import_module("torch").rand(3)  # another program with torch
+    workers = {"n_workers": 2, "threads_per_worker": 2, "dashboard_address": None}
+    with (
+        distributed.Client(processes=processes, **workers),
+        joblib.parallel_config(backend="dask"),
+    ):
+        shared = cross_val_predict(joint, X, Y, n_jobs=3, **arguments)
+    np.testing.assert_array_equal(shared, alone)
