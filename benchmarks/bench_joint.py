@@ -42,7 +42,7 @@ import skfusion
 from skfusion import ImageEmbedder, JointFusionClassifier, TabularEncoder, read_image
 from skfusion.fusion import TrainingSettings
 from skfusion.image.networks.backbones import build_backbone
-from skfusion.image.networks.freezing import split_backbone
+from skfusion.image.networks.freezing.cut import split_backbone
 
 GOAL = 1.9
 BACKBONE = {"backbone": "resnet18", "weights": None}

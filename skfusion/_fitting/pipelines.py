@@ -7,7 +7,6 @@ step cannot read, e.g. an unreadable image, are not passed to the following step
 
 from __future__ import annotations
 
-from functools import partial
 from inspect import Parameter, signature
 from typing import Any
 
@@ -29,6 +28,12 @@ from skfusion._fitting.modality_warnings import (
     joined_warnings,
     of_modality,
     warn_of_modality,
+)
+from skfusion._fitting.survival_steps import (
+    DECLARATION,
+    is_survival,
+    takes_survival_times,
+    target_of_step,
 )
 
 __all__ = [
@@ -77,7 +82,8 @@ def fit_transform_steps(
     X : array-like of n_samples rows
         Input of the first step.
     y : ndarray of n_samples rows, or None
-        Target, passed to each step.
+        Target, passed to each step. Steps that are not written for times to an event
+        get martingale residuals instead of them, see `target_of_step`.
     metadata : dict of str to ndarray or None
         ``sample_weight`` and ``groups``, passed to each step that accepts them.
     held_out : ndarray of bool of shape (n_samples,) or None, default=None
@@ -221,7 +227,8 @@ def resample(
     Raises
     ------
     ValueError
-        If weights are given and the sampler makes new rows, which have no weight.
+        If weights are given and the sampler makes new rows, which have no weight, or
+        `y` contains times to an event.
 
     Examples
     --------
@@ -234,6 +241,11 @@ def resample(
     >>> X.ravel().tolist(), y.tolist(), rest["groups"].tolist()
     ([2.0, 1.0, 3.0, 4.0], [0, 0, 1, 1], ['b', 'a', 'c', 'c'])
     """
+    if is_survival(y) and not takes_survival_times(sampler):
+        raise ValueError(
+            f"{type(sampler).__name__} balances classes, but y contains times to an "
+            "event. Remove it, or pass weights (sample_weight)."
+        )
     X, y = sampler.fit_resample(X, y)
     chosen = getattr(sampler, "sample_indices_", None)
     if chosen is None and metadata.get("sample_weight") is not None:
@@ -336,7 +348,6 @@ def _fit_transform(
     metadata: Metadata,
     held_out: np.ndarray | None,
 ) -> Any:
-    fit = partial(fit_with_metadata, method="fit_transform")
     # If all rows are held out, there are no others to fit on.
     if (
         held_out is None
@@ -345,13 +356,29 @@ def _fit_transform(
         or held_out.all()
         or not may_use_target(transformer)
     ):
-        return fit(transformer, X, y, metadata)
+        return _fit_on_target(transformer, X, y, metadata)
     fitted, others = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    Z = fit(
+    Z = _fit_on_target(
         transformer, take_rows(X, fitted), y[fitted], _metadata_of(metadata, fitted)
     )
     new = transformer.transform(take_rows(X, others))
     return take_rows(_stacked(Z, new), np.argsort(np.r_[fitted, others]))
+
+
+def _fit_on_target(transformer: Any, X: Any, y: Any, metadata: Metadata) -> Any:
+    target = target_of_step(transformer, y, metadata.get("sample_weight"))
+    try:
+        return fit_with_metadata(
+            transformer, X, target, metadata, method="fit_transform"
+        )
+    except Exception as error:
+        if target is not y:
+            error.add_note(
+                f"{type(transformer).__name__} got martingale residuals as y, a number "
+                "per row, because it does not declare that it takes times to an "
+                f"event. If it does, set its attribute {DECLARATION} = True."
+            )
+        raise
 
 
 def _stacked(first: Any, second: Any) -> Any:

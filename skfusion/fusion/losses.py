@@ -79,29 +79,75 @@ def _focus(log_p: Tensor, gamma: float) -> Tensor:
 
 
 def hazard_loss(outputs: Tensor, target: Tensor) -> Tensor:
-    r"""Return the negative log-likelihood (B,) of discrete-time survival.
+    r"""Return the negative log-likelihood (B,) of piecewise constant hazards.
+
+    Time is counted in intervals, within which it passes linearly. The cumulative hazard
+    of a complete interval is the softplus of its output, :math:`\lambda_j`. A row
+    contributes in proportion to the time that it spent in each interval.
 
     Parameters
     ----------
     outputs : Tensor of shape (B, K)
-        Log-odds of the hazard in each of K intervals. The hazard is the probability of
-        an event in the interval, given no earlier event.
-    target : Tensor of shape (B, 2)
-        Number of intervals survived completely, 0 to K, and whether the event occurred
-        in the next one. With an event, the number is below K.
+        One output per interval.
+    target : Tensor of shape (B, 3)
+        Time, in intervals, up to which the row is known to have had no event, 0 to K.
+        Then the number of the interval of the event, or -1 for a censored row. Then the
+        length, in intervals, of the part of this interval in which the event occurred.
+        0 is an event whose time is known exactly.
 
     Returns
     -------
     Tensor of shape (B,)
-        :math:`-\sum_{j < k} \log(1 - h_j) - e \log h_k` (Gensheimer & Narasimhan 2019,
-        equation 3).
+        :math:`\sum_j x_j \lambda_j - e \log \frac{1 - \exp(-d \lambda_k)}{d}` for the
+        time :math:`x_j` in each interval and the length :math:`d` [1]_. The last term
+        approaches :math:`\log \lambda_k` for :math:`d \to 0`. With complete intervals
+        it is the likelihood of discrete times [2]_.
+
+    References
+    ----------
+    .. [1] Friedman M (1982). Piecewise exponential models for survival data with
+       covariates. Annals of Statistics 10:101-113.
+    .. [2] Gensheimer MF, Narasimhan B (2019). A scalable discrete-time survival model
+       for neural networks. PeerJ 7:e6257, equation 3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfusion.fusion.losses import hazard_loss
+    >>> target = torch.tensor([[1.5, -1.0, 0.0], [1.5, 1.0, 0.0]])
+    >>> hazard_loss(torch.zeros(2, 2), target)
+    tensor([1.0397, 1.4062])
     """
-    survived, event = target[:, 0].long(), target[:, 1].to(outputs.dtype)
-    intervals = torch.arange(outputs.shape[1], device=outputs.device)
-    before = intervals < survived[:, None]  # (B, K)
-    here = (intervals == survived[:, None]) * event[:, None]
-    losses = functional.softplus(outputs) * before
-    return (losses + functional.softplus(-outputs) * here).sum(dim=1)
+    without_event, interval, length = target.unbind(dim=1)
+    event = interval >= 0
+    hazard = functional.softplus(outputs)
+    intervals = torch.arange(
+        outputs.shape[1], device=outputs.device, dtype=target.dtype
+    )
+    spent = (without_event[:, None] - intervals).clamp(0, 1)  # (B, K)
+    place = torch.where(event, interval, 0).long()[:, None]
+    of_event = outputs.gather(1, place)[:, 0]
+    losses = (spent * hazard).sum(dim=1)
+    density = _log_softplus(of_event) + _log_mean_survival(
+        length * hazard.gather(1, place)[:, 0]
+    )
+    return torch.where(event, losses - density, losses)
+
+
+def _log_softplus(x: Tensor) -> Tensor:
+    # The softplus of a small number is its exponential and would underflow to 0.
+    small = x < -15
+    usual = torch.where(small, 0.0, x)
+    return torch.where(small, x, torch.log(functional.softplus(usual)))
+
+
+def _log_mean_survival(hazard: Tensor) -> Tensor:
+    """Return the logarithm of ``(1 - exp(-hazard)) / hazard``, 0 for no hazard."""
+    small = hazard < 1e-4
+    usual = torch.where(small, 1.0, hazard)
+    return torch.where(
+        small, -hazard / 2, torch.log(-torch.expm1(-usual)) - torch.log(usual)
+    )
 
 
 def cox_loss(

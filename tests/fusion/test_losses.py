@@ -156,9 +156,12 @@ def test_cox_loss_bears_extreme_risks_and_batches_without_events():
 
 
 def test_hazard_loss_is_the_likelihood_of_discrete_times(rng):
+    """Whole intervals: each row survived some, and an event was in the next one."""
     outputs = numbers(rng, 5, 3)
     hazard = 1 / (1 + np.exp(-outputs.numpy()))
-    target = torch.tensor([[0, 1], [1, 1], [2, 0], [3, 0], [2, 1]]).double()
+    target = torch.tensor(
+        [[0, 0, 1], [1, 1, 1], [2, -1, 0], [3, -1, 0], [2, 2, 1]]
+    ).double()
     alive = 1 - hazard
     likelihood = [
         hazard[0, 0],
@@ -169,6 +172,40 @@ def test_hazard_loss_is_the_likelihood_of_discrete_times(rng):
     ]
     found = losses.hazard_loss(outputs, target)
     np.testing.assert_allclose(found, -np.log(likelihood), rtol=1e-10)
+
+
+def test_hazard_loss_of_exact_times_is_the_density_of_constant_hazards(rng):
+    outputs = numbers(rng, 4, 2)
+    rate = np.logaddexp(0, outputs.numpy())  # per interval
+    target = torch.tensor(
+        [[0.25, -1, 0], [1.75, -1, 0], [0.5, 0, 0], [1.25, 1, 0]]
+    ).double()
+    expected = [
+        0.25 * rate[0, 0],
+        rate[1, 0] + 0.75 * rate[1, 1],
+        0.5 * rate[2, 0] - np.log(rate[2, 0]),
+        rate[3, 0] + 0.25 * rate[3, 1] - np.log(rate[3, 1]),
+    ]
+    found = losses.hazard_loss(outputs, target)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    # an event in a part of an interval, up to the constant log(0.2)
+    part = torch.tensor([[0.5, 0, 0.2]], dtype=torch.float64)
+    density = np.exp(-0.5 * rate[0, 0]) - np.exp(-0.7 * rate[0, 0])
+    found = losses.hazard_loss(outputs[:1], part).item()
+    assert found == pytest.approx(-np.log(density / 0.2), rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-9, 30.0, 800.0, 1e6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_hazard_loss_and_its_gradient_are_finite(size, dtype):
+    outputs = torch.tensor([[-size, size]] * 4, dtype=dtype, requires_grad=True)
+    target = torch.tensor(
+        [[0.0, 0, 0], [1.0, 1, 0.5], [2.0, -1, 0], [0.5, 0, 1e-12]], dtype=dtype
+    )
+    loss = losses.hazard_loss(outputs, target)
+    assert torch.isfinite(loss).all()
+    loss.sum().backward()
+    assert torch.isfinite(outputs.grad).all()
 
 
 def test_loss_is_the_mean_of_the_weighted_rows(rng):

@@ -43,7 +43,7 @@ from skfusion.fusion.joint.network import (
 )
 from skfusion.fusion.joint.objective import AuxiliaryTarget, JointLoss, build_loss
 from skfusion.fusion.joint.settings import TrainingSettings
-from skfusion.fusion.joint.training import TrainingPlan, train
+from skfusion.fusion.joint.training import TrainingPlan, train, warn_of_large_loss
 from skfusion.fusion.torch_runtime import (
     Precision,
     ordinary_modes,
@@ -471,6 +471,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
                 device=device,
                 sample_weight=data.sample_weight,
             )
+            self._prepare_network(network)
             self.network_ = network
             self._n_features_out = network.n_joined
             self.history_ = train(
@@ -480,6 +481,8 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
                 settings,
                 loss,
             )
+        if isinstance(self.loss, str):
+            warn_of_large_loss(self.history_, settings)
         self.n_epochs_ = len(self.history_)
         self.callbacks_ = list(settings.callbacks)
         self._finish_fit(inputs, data, validation)
@@ -562,6 +565,9 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
 
     def _n_network_outputs(self) -> int:
         return self._target.n_outputs
+
+    def _prepare_network(self, network: JointNetwork) -> None:
+        """Change the initial weights of the network, which a task may need."""
 
     def _finish_fit(
         self, inputs: NetInputs, data: TrainingData, validation: np.ndarray

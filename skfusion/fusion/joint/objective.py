@@ -236,7 +236,10 @@ def build_loss(
                 f"{did_you_mean(option, allowed)} It knows "
                 f"{', '.join(allowed) or 'none'}."
             )
-        check_number(value, f"loss_params[{option!r}]", owner, low=0)
+        count = option == "n_intervals"
+        check_number(
+            value, f"loss_params[{option!r}]", owner, low=int(count), integer=count
+        )
     if row_loss is cox_loss:
         return CoxLoss()
     if row_loss is hazard_loss:

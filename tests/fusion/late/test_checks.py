@@ -10,7 +10,7 @@ from skfusion import LateFusionClassifier, LateFusionRegressor
 
 LONELY_CLASS = "one class has a single row, which no inner fold can hold out"
 FEW_ROWS = "a class has fewer rows outside one fold than a calibration needs"
-ONLY_ORDER = "a rank is an order, which no weight of a class moves"
+ONLY_ORDER = "weights move a threshold of ranks no further than past a class's last row"
 RELATIVE = (
     "weights are relative, so a penalty sees the number of rows, which is greater if "
     "rows are repeated"
