@@ -15,6 +15,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skfusion import EarlyFusionClassifier
 from skfusion._fitting.pipelines import fit_transform_steps, take_rows, transform_steps
 from skfusion.blocks import ModalityBlocks
+from skfusion.cohort import relative_weights
 from skfusion.modality import Modality
 
 
@@ -56,7 +57,8 @@ def test_steps_of_a_pipeline_get_target_weights_and_patients(cohort, routing, ne
     witness = fitted[-1][-1] if nested else fitted[-1]
     scaler = fitted[-1][0] if nested else fitted[0]
     np.testing.assert_array_equal(witness.seen_["y"], y[kept])
-    np.testing.assert_array_equal(witness.seen_["weight"], weights[kept])
+    expected = relative_weights(weights[kept], "test")
+    np.testing.assert_array_equal(witness.seen_["weight"], expected)
     np.testing.assert_array_equal(
         np.unique(witness.seen_["groups"], return_inverse=True)[1],
         np.unique(groups[kept], return_inverse=True)[1],
