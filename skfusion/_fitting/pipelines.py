@@ -7,15 +7,23 @@ step cannot read, e.g. an unreadable image, are not passed to the following step
 
 from __future__ import annotations
 
+from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import scipy.sparse
 from sklearn.base import clone
+from sklearn.feature_selection import SelectorMixin, VarianceThreshold
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_memory
 
-from skfusion._fitting.metadata import fit_with_metadata, is_sampler
+from skfusion._fitting.metadata import (
+    fit_with_metadata,
+    is_sampler,
+    nested_estimators,
+)
 from skfusion._fitting.modality_warnings import (
     joined_warnings,
     of_modality,
@@ -38,6 +46,7 @@ __all__ = [
     "is_passthrough",
     "is_sampler",
     "looks_up_by",
+    "may_use_target",
     "resample",
     "scatter_rows",
     "take_rows",
@@ -58,7 +67,11 @@ def has_no_features(Z: Any) -> bool:
 
 
 def fit_transform_steps(
-    transformer: Any, X: Any, y: Any, metadata: Metadata
+    transformer: Any,
+    X: Any,
+    y: Any,
+    metadata: Metadata,
+    held_out: np.ndarray | None = None,
 ) -> np.ndarray | Any:
     """Fit a transformer, or each step of a `Pipeline`, and return its output.
 
@@ -73,6 +86,9 @@ def fit_transform_steps(
         get martingale residuals instead of them, see `target_of_step`.
     metadata : dict of str to ndarray or None
         ``sample_weight`` and ``groups``, passed to each step that accepts them.
+    held_out : ndarray of bool of shape (n_samples,) or None, default=None
+        Rows on which a step that may use the target is not fitted. It transforms them
+        as it does new rows.
 
     Returns
     -------
@@ -93,7 +109,7 @@ def fit_transform_steps(
     array([1.414, 1.414,   nan])
     """
     if not isinstance(transformer, Pipeline):
-        return _fit_transform(transformer, X, y, metadata)
+        return _fit_transform(transformer, X, y, metadata, held_out)
     memory = check_memory(transformer.memory)
     cached = memory.cache(_fit_and_transform)
     rows = None
@@ -115,9 +131,9 @@ def fit_transform_steps(
                 "modality."
             )
         if memory.location is None:
-            X = fit_transform_steps(step, X, y, metadata)
+            X = fit_transform_steps(step, X, y, metadata, held_out)
         else:
-            step, X = cached(clone(step), X, y, metadata)
+            step, X = cached(clone(step), X, y, metadata, held_out)
             transformer.steps[position] = (name, step)
         if has_no_features(X):  # The following steps have nothing to learn from.
             return np.empty((n_rows, 0))
@@ -126,10 +142,8 @@ def fit_transform_steps(
             if kept is not None:
                 rows = kept if rows is None else rows[kept]
                 y = None if y is None else y[kept]
-                metadata = {
-                    key: None if value is None else value[kept]
-                    for key, value in metadata.items()
-                }
+                held_out = None if held_out is None else held_out[kept]
+                metadata = _metadata_of(metadata, kept)
     return X if rows is None else scatter_rows(X, rows, n_rows)
 
 
@@ -321,7 +335,38 @@ def count_rows(X: Any) -> int:
     return int(X.shape[0]) if hasattr(X, "shape") else len(X)
 
 
-def _fit_transform(transformer: Any, X: Any, y: Any, metadata: Metadata) -> Any:
+def _metadata_of(metadata: Metadata, rows: np.ndarray) -> dict[str, Any]:
+    return {
+        key: None if value is None else value[rows] for key, value in metadata.items()
+    }
+
+
+def _fit_transform(
+    transformer: Any,
+    X: Any,
+    y: Any,
+    metadata: Metadata,
+    held_out: np.ndarray | None,
+) -> Any:
+    # If all rows are held out, there are no others to fit on.
+    if (
+        held_out is None
+        or y is None
+        or not held_out.any()
+        or held_out.all()
+        or not may_use_target(transformer)
+    ):
+        return _fit_on_target(transformer, X, y, metadata)
+    fitted, others = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    Z = _fit_on_target(
+        transformer, take_rows(X, fitted), y[fitted], _metadata_of(metadata, fitted)
+    )
+    new = transformer.transform(take_rows(X, others))
+    return take_rows(_stacked(Z, new), np.argsort(np.r_[fitted, others]))
+
+
+def _fit_on_target(transformer: Any, X: Any, y: Any, metadata: Metadata) -> Any:
+    """Fit and transform with a target that the transformer can use."""
     target = target_of_step(transformer, y, metadata.get("sample_weight"))
     try:
         return fit_with_metadata(
@@ -337,9 +382,54 @@ def _fit_transform(transformer: Any, X: Any, y: Any, metadata: Metadata) -> Any:
         raise
 
 
+def _stacked(first: Any, second: Any) -> Any:
+    if scipy.sparse.issparse(first):
+        return scipy.sparse.vstack([first, second], format="csr")
+    if isinstance(first, pd.DataFrame):
+        return pd.concat([first, second])
+    return np.concatenate([np.asarray(first), np.asarray(second)])
+
+
+def may_use_target(transformer: Any) -> bool:
+    """Return whether a transformer, or an estimator inside it, may learn from `y`.
+
+    Transformers of scikit-learn and of skfusion say so or are selectors. Others may use
+    every `y` that their `fit` accepts.
+
+    Examples
+    --------
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.feature_selection import SelectKBest
+    >>> from skfusion._fitting.pipelines import may_use_target
+    >>> may_use_target(PCA()), may_use_target(SelectKBest())
+    (False, True)
+    """
+    return any(
+        _learns_from_target(part.estimator) for part in nested_estimators(transformer)
+    )
+
+
+def _learns_from_target(estimator: Any) -> bool:
+    fit = getattr(estimator, "fit", None)
+    y = None if fit is None else signature(fit).parameters.get("y")
+    if type(estimator).__module__.partition(".")[0] not in ("sklearn", "skfusion"):
+        return y is not None
+    if isinstance(estimator, VarianceThreshold):
+        return False
+    return (
+        isinstance(estimator, SelectorMixin)
+        or get_tags(estimator).target_tags.required
+        or (y is not None and y.default is Parameter.empty)
+    )
+
+
 def _fit_and_transform(
-    transformer: Any, X: Any, y: Any, metadata: Metadata
+    transformer: Any,
+    X: Any,
+    y: Any,
+    metadata: Metadata,
+    held_out: np.ndarray | None,
 ) -> tuple[Any, Any]:
     # The cache stores the fitted step in addition to its output.
-    Z = fit_transform_steps(transformer, X, y, metadata)
+    Z = fit_transform_steps(transformer, X, y, metadata, held_out)
     return transformer, Z

@@ -259,7 +259,8 @@ def _interval_starts(births: np.ndarray) -> np.ndarray:
     starts = times.copy()
     for unit in ("M", "Y"):
         first = times.astype(f"datetime64[{unit}]")
-        start, stop = (part.astype("datetime64[h]") for part in (first, first + 1))
+        following = first + np.timedelta64(1, unit)
+        start, stop = (part.astype("datetime64[h]") for part in (first, following))
         middle = (start + (stop - start) // 2).astype("datetime64[D]")
         noon = middle.astype("datetime64[h]") + np.timedelta64(12, "h")
         starts = np.where(times == noon, start.astype(times.dtype), starts)

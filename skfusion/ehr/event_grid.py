@@ -226,7 +226,7 @@ class EventGrid(EventTransformer):
     >>> from skfusion.fusion import GRUDEncoder
     >>> def labs_modality(store):
     ...     grid = EventGrid(store, horizon="48h", step="2h")
-    ...     encoder = TorchEncoder(partial(GRUDEncoder, n_steps=24), standardize=False)
+    ...     encoder = TorchEncoder(partial(GRUDEncoder, n_steps=24))
     ...     return "labs", make_pipeline(grid, encoder), ["subject_id", "index_time"]
     """
 

@@ -153,11 +153,11 @@ def _log_mean_survival(hazard: Tensor) -> Tensor:
 def cox_loss(
     outputs: Tensor, target: Tensor, weight: Tensor, ties: str = "efron"
 ) -> Tensor:
-    r"""Return the negative log partial likelihood of a mini-batch, per event.
+    r"""Return the negative log partial likelihood of a mini-batch, per row.
 
     The risk set of an event is taken within the batch. Larger batches therefore
     approximate the likelihood of the cohort better. A batch without an event gives 0.
-    Memory grows with the square of the batch size.
+    Memory grows with the number of rows, time with that of sorting them.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def cox_loss(
     target : Tensor of shape (B, 2)
         Time, and whether the row had the event (1) or was censored (0) at that time.
     weight : Tensor of shape (B,)
-        Weights of the rows, above 0.
+        Weights of the rows, above 0, with a mean of 1 over all training rows.
     ties : {"efron", "breslow"}, default="efron"
         Treatment of events at the same time. Weighted Efron ties share their mean
         weight, as in R's package survival.
@@ -174,26 +174,36 @@ def cox_loss(
     Returns
     -------
     Tensor of shape ()
-        Loss, divided by the sum of the weights of the events.
+        Loss, divided by the number of rows. The sum of the weights of the events of
+        the batch would not do: events in a batch with few of them would count more.
     """
-    risk, time, event = outputs[:, 0], target[:, 0], target[:, 1] > 0
+    if outputs.device.type == "mps":  # where torch before 2.9 has no logcumsumexp
+        outputs, target, weight = outputs.cpu(), target.cpu(), weight.cpu()
+    latest_first = torch.argsort(target[:, 0], descending=True, stable=True)
+    risk = outputs[latest_first, 0]
+    time, event = target[latest_first, 0], target[latest_first, 1] > 0
+    weight = weight[latest_first]
     if not bool(event.any()):
         return 0.0 * risk.sum()
-    at_risk = time[None, :] >= time[:, None]  # (B, B): at risk at time i
-    tied = (time[None, :] == time[:, None]) & event[None, :]
-    # The largest term of each row is factored out, so that no risk set underflows.
-    largest = risk[None, :].expand_as(at_risk).masked_fill(~at_risk, -torch.inf)
-    top = largest.max(dim=1).values.detach()  # (B,)
-    # A row that is not at risk can exceed the maximum and overflow. It is masked before
-    # the exponential.
-    summands = torch.exp(largest - top[:, None]) * weight
-    total = summands.sum(dim=1)
+    # In logarithms, neither a large nor a small risk set overflows or underflows.
+    log_summand = risk + torch.log(weight)
+    _, moment, n_at = torch.unique_consecutive(
+        time, return_inverse=True, return_counts=True
+    )
+    last_at = torch.cumsum(n_at, 0) - 1  # last row at risk, of each distinct time
+    log_total = torch.logcumsumexp(log_summand, 0)[last_at][moment][event]
+    weight, log_summand, risk = weight[event], log_summand[event], risk[event]
     share = weight
     if ties == "efron":
-        n_tied = tied.sum(dim=1).clamp(min=1)
-        order = torch.tril(tied, diagonal=-1).sum(dim=1)  # tied events before this one
-        total = total - order / n_tied * (summands * tied).sum(dim=1)
-        share = (weight * tied).sum(dim=1) / n_tied
-    log_total = torch.log(total[event]) + top[event]
-    losses = share[event] * log_total - weight[event] * risk[event]
-    return losses.sum() / weight[event].sum()
+        _, moment, n_tied = torch.unique_consecutive(
+            moment[event], return_inverse=True, return_counts=True
+        )
+        first = (torch.cumsum(n_tied, 0) - n_tied)[moment]
+        earlier = torch.arange(len(weight), device=weight.device) - first
+        # The part of the tied events that is no longer at risk, from 0 to below 1.
+        gone = earlier.to(weight.dtype) / n_tied[moment].to(weight.dtype)
+        sums = torch.zeros_like(n_tied, dtype=weight.dtype)
+        of_ties = sums.index_add(0, moment, torch.exp(log_summand - log_total))
+        log_total = log_total + torch.log1p(-gone * of_ties[moment])
+        share = (sums.index_add(0, moment, weight) / n_tied)[moment]
+    return (share * log_total - weight * risk).sum() / len(outputs)

@@ -126,6 +126,7 @@ class Database:
         with _LOCK:
             try:
                 if self._disk is None or self._opened_in != os.getpid():
+                    self.close()
                     self._disk = self._open_read_only()
                     self._opened_in = os.getpid()
                 return operation(self._disk)
@@ -142,6 +143,11 @@ class Database:
         else:
             # Closing a connection inherited by a fork would break the parent's one.
             _KEPT.append(connection)
+
+    def close_memory(self) -> None:
+        """Discard the arrays in memory, at the end of the process."""
+        if self._memory is not None:
+            self._memory.close()
 
     def _current(self) -> sqlite3.Connection:
         if self._memory is not None:
@@ -226,9 +232,13 @@ class Database:
 
     def _fall_back(self, problem: Exception | None) -> sqlite3.Connection:
         memory = _connect(":memory:")
-        _initialise(memory)
+        try:
+            _initialise(memory)
+        except BaseException:
+            memory.close()
+            raise
         self._memory = memory
-        _KEPT.append(self)
+        _KEPT.append(self)  # its arrays are nowhere else
         reason = getattr(problem, "strerror", None) or str(problem)
         warn_user(
             f"The embedding store in {str(self.folder)!r} cannot be used ({reason}). "
@@ -345,6 +355,15 @@ def _close_all() -> None:
         database.close()
 
 
+def _close_at_exit() -> None:
+    # Python 3.13 warns about connections that are not closed, also those to memory.
+    with _LOCK:
+        _close_all()
+        for kept in _KEPT:
+            if isinstance(kept, Database):
+                kept.close_memory()
+
+
 def _before_fork() -> None:
     # The locks of sqlite do not survive a fork, so all files must be closed before.
     _LOCK.acquire()
@@ -357,4 +376,4 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=_LOCK.release,
         after_in_child=_LOCK.release,
     )
-atexit.register(_close_all)
+atexit.register(_close_at_exit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
@@ -319,6 +320,78 @@ def test_a_file_of_another_journal_mode_gets_its_log_back(tmp_path):
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
     store.close()
+
+
+# ---------------------------------------------------------------- closed connections
+
+SCRIPT = """
+import atexit, gc, sqlite3, sys, warnings
+from pathlib import Path
+opened, connect = [], sqlite3.connect
+def remember(*arguments, **settings):
+    opened.append(connect(*arguments, **settings))
+    return opened[-1]
+def is_open(connection):
+    try:
+        connection.total_changes
+    except sqlite3.ProgrammingError:
+        return False
+    return True
+@atexit.register  # runs after the exit functions of skfusion
+def report():
+    print("open at exit:", sum(map(is_open, opened)))
+sqlite3.connect = remember
+warnings.simplefilter("ignore")
+import numpy as np
+from skfusion.store import EmbeddingStore
+folder, damage = Path(sys.argv[1]), sys.argv[2]
+def use(store):
+    store.get_or_compute(["a"], lambda keys: {key: np.ones(2) for key in keys})
+store = EmbeddingStore(folder / "store")
+use(store)
+store.close()
+for file in (folder / "store").iterdir():
+    if damage == "all files" or (damage == "main file" and file.suffix == ".sqlite"):
+        file.write_bytes(b"no database " * 100)
+if damage == "version":
+    other = connect(next((folder / "store").glob("*.sqlite")))
+    other.execute("PRAGMA user_version = 99")
+    other.close()
+if damage == "no folder":
+    (folder / "file").touch()
+    store = EmbeddingStore(folder / "file" / "store")
+use(store)
+store.get_many(["a", "b"])
+in_memory = store.info()["in_memory"]
+store.close()
+print("connections:", len(opened), "open:", sum(map(is_open, opened)), in_memory)
+"""
+
+
+@pytest.mark.parametrize(
+    ("damage", "in_memory"),
+    [
+        ("none", False),
+        ("main file", False),
+        ("all files", True),
+        ("version", True),
+        ("no folder", True),
+    ],
+)
+def test_every_connection_is_closed(tmp_path, damage, in_memory):
+    """Python 3.13 warns about connections that are collected without being closed."""
+    found = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path), damage],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+    )
+    before, after = found.stdout.splitlines()
+    # memory stays until the end, because its arrays are nowhere else
+    assert before.endswith(f"open: {int(in_memory)} {in_memory}")
+    assert after == "open at exit: 0"
+    assert "ResourceWarning" not in found.stderr
 
 
 # ---------------------------------------------------------------- damaged small cells

@@ -34,6 +34,7 @@ DAY = 86_400_000_000  # A day in microseconds.
 HOUR = 3_600_000_000  # An hour in microseconds.
 QUARTER = 900_000_000  # A quarter of an hour in microseconds.
 YEAR_9999 = np.datetime64("9999-01-01", "us").astype(np.int64)
+_MICROSECONDS = {"s": 1_000_000, "ms": 1_000}  # of the units that are coarser
 FULL_HOUR, END_OF_DAY = 1, 2  # Values of a clock. Larger ones are of midnight.
 # Differences and slopes of larger values would not fit into 32 bits.
 LARGEST = 1e30
@@ -328,18 +329,21 @@ def as_microseconds_of(column: pd.Series, name: str, owner: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        If a time does not fit into 64 bits, which numpy would wrap around.
+        If a time does not fit into 64 bits. numpy would wrap it around, or raise an
+        error of its own since 2.5.
     """
     times = column.to_numpy()
-    moments = times.astype("datetime64[us]")
-    wrapped = (moments.astype(times.dtype) != times) & ~np.isnat(times)
-    if times.dtype in ("datetime64[s]", "datetime64[ms]") and wrapped.any():
+    unit, _ = np.datetime_data(times.dtype)
+    limit = np.iinfo(np.int64).max // _MICROSECONDS.get(unit, 1)
+    numbers = times.view(np.int64)
+    beyond = ((numbers > limit) | (numbers < -limit)) & ~np.isnat(times)
+    if beyond.any():
         raise ValueError(
-            f"{owner}: got {wrapped.sum()} of {len(times)} times in {name!r} beyond "
+            f"{owner}: got {beyond.sum()} of {len(times)} times in {name!r} beyond "
             "the range of microseconds (about 290,000 years). Correct them, or drop "
             "these rows."
         )
-    return moments.view(np.int64)
+    return times.astype("datetime64[us]").view(np.int64)
 
 
 def _clock(wall: np.ndarray, utc: np.ndarray, zone: str | None) -> np.ndarray:

@@ -80,7 +80,9 @@ def read_meds(
     else:
         data = place / "data"
         folder = data if data.is_dir() else place
-        files = sorted(p for p in folder.rglob("*.parquet") if p.is_file())
+        # rglob raises its own errors for some paths that do not exist (Python 3.13).
+        found = folder.rglob("*.parquet") if folder.is_dir() else ()
+        files = sorted(path for path in found if path.is_file())
     if not files:
         raise FileNotFoundError(
             f"read_meds: got a path without Parquet files, {place}. A MEDS data set "

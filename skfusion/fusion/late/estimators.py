@@ -77,7 +77,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
     final_calibration : {"sigmoid", "isotonic", "temperature"} or None, default=None
         Method that calibrates the fused probabilities, fitted to out-of-fold ones.
         Averages of calibrated probabilities are under-confident when members carry
-        independent information.
+        independent information. Ranks need ``"sigmoid"`` or ``"isotonic"``.
     cv : int or splitter, default=5
         Inner folds for the out-of-fold predictions of the members. The folds are
         patient-grouped if groups are given.
@@ -152,7 +152,10 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
       ``predict_proba``.
     - ``"rank"``: the mean rank of the probabilities among the out-of-fold ones. It
       orders cases if the members have different scales. It is not a probability, and
-      0.5 is an average case.
+      0.5 is an average case. `predict` therefore does not choose the class with the
+      largest rank: its thresholds give each class, or each label, the share that it has
+      among the training rows, by out-of-fold ranks. With `final_calibration`, the
+      fused prediction is a probability, and the most probable class is predicted.
     - ``"stacking"``: `final_estimator`, fitted on the out-of-fold log-odds of the
       members. If a member is absent in training rows, its log-odds are NaN there if
       `final_estimator` supports NaN. Otherwise they are imputed with their mean, and a
@@ -266,10 +269,14 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            The most probable class, or the labels with a probability above 0.5. With
+            ``aggregation="rank"`` and no `final_calibration`, the decision thresholds
+            are such that the predicted classes have the (weighted) shares of the
+            training classes.
         """
-        proba = self.predict_proba(X)
-        return self._target.decide(proba)
+        scores = self._scores_to_decide(self._predict_members(X))
+        return self._target.decide(scores)
 
     @available_if(_combines_probabilities)
     def decision_function(self, X: Any) -> np.ndarray:

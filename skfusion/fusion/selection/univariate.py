@@ -109,7 +109,10 @@ class GiniSelector(TargetSelector):
     the classes in either direction. With three or more classes, it is the mean over the
     classes, each against the rest. With several labels, it is the mean over the labels.
     With times to an event, A is the concordance [2]_ of the feature as a risk.
-    Hyun et al. selected features by this ranking [1]_.
+
+    Hyun et al. selected clinical and radiomic features by "Gini coefficient scores"
+    [1]_. The abstract gives no formula, so that this ranking is an interpretation and
+    not verified. The scores may also be decreases of the Gini impurity of trees.
 
     Parameters
     ----------

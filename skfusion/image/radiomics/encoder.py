@@ -84,6 +84,11 @@ class RadiomicsEncoder(TransformerMixin, BaseEstimator):
     Texture features depend on the pixel size. Resample the images to a common spacing
     first if the spacing varies.
 
+    On the digital phantom of the Image Biomarker Standardisation Initiative, the
+    first-order features and the co-occurrence features (``glcm_...``, "2D, averaged")
+    have the published values, with ``n_levels=6``. The perimeter follows Crofton's
+    formula, also for pixels that are not square.
+
     References
     ----------
     A. Zwanenburg et al., "The Image Biomarker Standardization Initiative", Radiology

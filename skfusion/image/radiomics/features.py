@@ -7,6 +7,7 @@ are computed with scikit-image.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ N_NEIGHBOURS, N_ORIENTATIONS = 8, 9
 _ANGLES = (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
 _GLCM = ("contrast", "dissimilarity", "homogeneity", "ASM", "correlation", "entropy")
 _HOG_SIDE = 64  # side in pixels of the resized region for gradient orientations
+# Directions of the lines of Crofton's formula, as steps of rows and columns. On square
+# pixels, neighbouring directions are 18 or 27 degrees apart.
+_LINES = ((0, 1), (1, 2), (1, 1), (2, 1), (1, 0), (2, -1), (1, -1), (1, -2))
 
 #: Feature name -> unit by group. "I" is the unit of the image values, "L" of length.
 GROUPS: dict[str, dict[str, str]] = {
@@ -242,16 +246,37 @@ def shape(region: np.ndarray, spacing: tuple[float, float]) -> dict[str, float]:
     -------
     dict
         Value of each feature, in the unit of `spacing`. The axes are those of the
-        ellipse with the same second moments. ``circularity`` is
-        4 pi area / perimeter^2. If the two spacings differ, the perimeter is computed
-        with their geometric mean.
+        ellipse with the same second moments. ``perimeter`` follows Crofton's formula
+        and includes the boundaries of holes. ``circularity`` is
+        4 pi area / perimeter^2, which is 1 for a disc.
+
+    Notes
+    -----
+    Crofton's formula estimates the length of the boundary before it was sampled by
+    pixels, from the number of times that lines in eight directions cross the boundary.
+    The perimeter is too small, and the circularity can exceed 1, for regions that are
+    only a few pixels wide, and for shapes with corners: by 2 % for a square of 50
+    pixels and by 11 % for one of 5 pixels.
+
+    References
+    ----------
+    L. A. Santaló, "Integral Geometry and Geometric Probability", Addison-Wesley 1976.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.image.radiomics.features import shape
+    >>> rows, columns = np.indices((41, 41)) - 20.3
+    >>> disc = rows**2 + columns**2 <= 15**2
+    >>> found = shape(disc, (0.5, 0.5))
+    >>> round(found["perimeter"] / (2 * np.pi * 7.5), 2), round(found["circularity"], 2)
+    (1.0, 1.0)
     """
     measure = require("skimage.measure", "radiomics")
-    step = float(np.sqrt(spacing[0] * spacing[1]))
     regions = measure.regionprops(region.astype(np.uint8), spacing=spacing)
     found: Any = regions[0]
     area = float(found.area)
-    perimeter = float(measure.perimeter(region)) * step
+    perimeter = _perimeter(region[_box(region)], spacing, _line_steps(spacing))
     rows, columns = np.nonzero(region)
     return {
         "area": area,
@@ -263,9 +288,75 @@ def shape(region: np.ndarray, spacing: tuple[float, float]) -> dict[str, float]:
         "eccentricity": float(found.eccentricity),
         "solidity": _solidity(region),
         "extent": float(region[_box(region)].mean()),
-        "circularity": 4 * np.pi * area / perimeter**2 if perimeter > 0 else np.nan,
+        "circularity": 4 * np.pi * area / perimeter**2,
         "n_parts": float(measure.label(region, connectivity=2).max()),
     }
+
+
+def _line_steps(spacing: tuple[float, float]) -> list[tuple[int, int]]:
+    """Return directions of lines, spread over the angles for this spacing.
+
+    The longer side of a pixel is matched by several of the shorter sides. Otherwise,
+    all oblique lines would be nearly parallel to the longer side.
+    """
+    down, right = spacing
+    rows, columns = max(1, round(right / down)), max(1, round(down / right))
+    steps = set()
+    for row, column in _LINES:
+        step = row * rows, column * columns
+        common = math.gcd(*step)
+        steps.add((step[0] // common, step[1] // common))
+    return sorted(steps)
+
+
+def _perimeter(
+    region: np.ndarray, spacing: tuple[float, float], steps: list[tuple[int, int]]
+) -> float:
+    """Estimate the length of the boundary of a region by Crofton's formula.
+
+    The length is the integral, over the angles of half a turn, of the number of times
+    that parallel lines enter the region, times their distance. The lines go through
+    the centres of the pixels. A line in the direction of a step enters the region at
+    each pixel whose predecessor, one step before, is outside.
+
+    Parameters
+    ----------
+    region : ndarray of shape (H, W), bool
+        Mask of the region.
+    spacing : (float, float)
+        Distance between rows and between columns.
+    steps : list of (int, int)
+        Directions, as steps of rows and columns without common divisor. Rows are not
+        negative.
+
+    Returns
+    -------
+    float
+        Length in the unit of `spacing`.
+    """
+    lines = sorted(
+        (math.atan2(row * spacing[0], column * spacing[1]), row, column)
+        for row, column in steps
+    )
+    angles = np.array([angle for angle, _, _ in lines])
+    ahead = np.roll(angles, -1) + np.pi * (np.arange(len(angles)) == len(angles) - 1)
+    behind = np.roll(angles, 1) - np.pi * (np.arange(len(angles)) == 0)
+    length = 0.0
+    for share, (_, row, column) in zip((ahead - behind) / 2, lines, strict=True):
+        between = math.prod(spacing) / math.hypot(row * spacing[0], column * spacing[1])
+        entries = int(region.sum()) - _n_pairs(region, row, column)
+        length += float(share) * between * entries
+    return length
+
+
+def _n_pairs(region: np.ndarray, row: int, column: int) -> int:
+    """Return the number of pixels whose successor by a step is also in the region."""
+    height, width = region.shape
+    if row >= height or abs(column) >= width:
+        return 0
+    first = region[: height - row, max(0, -column) : width - max(0, column)]
+    second = region[row:, max(0, column) : width - max(0, -column)]
+    return int((first & second).sum())
 
 
 def _widest(rows: np.ndarray, columns: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from fuzz_events import EXTREMES, fuzz
 
 from skfusion import EventStore, EventWindows
 from skfusion.ehr import EventGrid
+from skfusion.ehr.events.columns import as_microseconds_of
 from skfusion.ehr.windows.kernel import STATISTICS
 
 X = pd.DataFrame({"subject_id": [1, 2], "index_time": pd.Timestamp("2024-02-01")})
@@ -81,6 +82,18 @@ def test_times_that_fit_no_microsecond_are_refused(year):
     windows = EventWindows(EventStore.from_frame(frame), min_subjects=1)
     with pytest.raises(ValueError, match=f"Windows: {message.format('index_time')}"):
         windows.fit(X.assign(index_time=when))
+
+
+@pytest.mark.parametrize("unit", ["s", "ms"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_last_time_that_fits_into_microseconds(unit, sign):
+    last = sign * ((2**63 - 1) // {"s": 10**6, "ms": 10**3}[unit])
+    fits = pd.Series(np.array([last, 0], dtype=f"datetime64[{unit}]"))
+    found = as_microseconds_of(fits, "time", "EventStore")
+    assert found.tolist() == [last * {"s": 10**6, "ms": 10**3}[unit], 0]
+    beyond = pd.Series(np.array([last + sign, "NaT"], dtype=f"datetime64[{unit}]"))
+    with pytest.raises(ValueError, match="EventStore: got 1 of 2 times in 'time'"):
+        as_microseconds_of(beyond, "time", "EventStore")
 
 
 def test_a_signalling_nan_is_a_gap():

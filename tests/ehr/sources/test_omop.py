@@ -87,8 +87,19 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SKFUSION_CACHE", str(tmp_path / "cache"))
 
 
+OPENED = []  # Python 3.13 warns about connections that are not closed
+
+
+@pytest.fixture(autouse=True)
+def closed_connections():
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
 def database(place=":memory:", tables=TABLES):
     connection = sqlite3.connect(place)
+    OPENED.append(connection)
     for name, table in tables.items():
         table.to_sql(name, connection, index=False)
     return connection

@@ -455,8 +455,19 @@ def test_local_times_with_the_zone_of_the_source(tmp_path):
 # ----------------------------------------------------------------------------- OMOP
 
 
+OPENED = []  # Python 3.13 warns about connections that are not closed
+
+
+@pytest.fixture(autouse=True)
+def closed_connections():
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
 def write_omop(**tables):
     database = sqlite3.connect(":memory:")
+    OPENED.append(database)
     person = pd.DataFrame(
         {"person_id": [1, 2], "gender_concept_id": 8532, "year_of_birth": 1950}
     )

@@ -70,9 +70,11 @@ def test_pooling_loses_as_much_of_xor_as_theory_says(pooling):
         random_state=0,
     )
     auroc, accuracy = scores_on_xor(model)
-    assert accuracy == pytest.approx(3 / 4, abs=0.015)
+    # On 20,000 new rows, three standard errors are 0.01. Boosted trees come near the
+    # best from below, and how near depends on the release of XGBoost.
+    assert 3 / 4 - 0.03 < accuracy < 3 / 4 + 0.01
     if pooling in ("mean", "sum"):
-        assert auroc == pytest.approx(5 / 6, abs=0.015)
+        assert 5 / 6 - 0.03 < auroc < 5 / 6 + 0.01
 
 
 def test_pooling_of_signs_keeps_xor():

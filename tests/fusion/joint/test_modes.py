@@ -130,14 +130,17 @@ def test_dropout_of_a_module_has_an_effect(kind, fraction):
 )
 def test_dropout_of_sequence_encoders_has_an_effect(make):
     rng = np.random.default_rng(0)
-    X = pd.DataFrame(rng.random((40, 38)))
+    X = rng.random((40, 38))
+    cells = X[:, :36].reshape(40, 6, 3, 2)
+    cells[:, :, 1] = cells[:, :, 1] < 0.5  # the indicators of the grid
+    X = pd.DataFrame(X)
     y = np.arange(40) % 2
 
     def outputs(p):
         net = seeded(lambda: make(p))
         model = JointFusionClassifier(
             [
-                ("grid", TorchEncoder(net, standardize=False), list(range(36))),
+                ("grid", TorchEncoder(net), list(range(36))),
                 ("ehr", StandardScaler(), [36, 37]),
             ],
             max_epochs=2,

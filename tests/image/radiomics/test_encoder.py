@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from dicom_files import plane, write_series
-from scipy import stats
+from scipy import special, stats
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
@@ -103,14 +103,89 @@ def test_the_shape_of_a_disc(radius):
     mask = disc(radius)
     found = described(RNG.random(mask.shape), mask, features=("shape",))
     assert found["area"] == mask.sum() == pytest.approx(np.pi * radius**2, rel=0.03)
-    assert found["perimeter"] == pytest.approx(2 * np.pi * radius, rel=0.06)
+    assert found["perimeter"] == pytest.approx(2 * np.pi * radius, rel=0.03)
     assert found["equivalent_diameter"] == pytest.approx(2 * radius, rel=0.03)
     assert found["major_axis"] == pytest.approx(found["minor_axis"])
     assert found["max_diameter"] == 2 * radius
     assert found["eccentricity"] == pytest.approx(0, abs=1e-6)
     assert found["solidity"] > 0.9
-    assert found["circularity"] == pytest.approx(1, abs=0.12)
+    assert found["circularity"] == pytest.approx(1, abs=0.04)
     assert found["n_parts"] == 1
+
+
+def ellipse(axes, spacing, turn=0.0, shift=(0.3, 0.4)):
+    """Mask of an ellipse with semi-axes in mm, its centre between the pixels."""
+    half = [int(max(axes) / step) + 2 for step in spacing]
+    rows, columns = (
+        (np.arange(-size, size + 1) + moved) * step
+        for size, moved, step in zip(half, shift, spacing, strict=True)
+    )
+    y, x = rows[:, None], columns[None]
+    along, across = (
+        x * np.cos(turn) + y * np.sin(turn),
+        y * np.cos(turn) - x * np.sin(turn),
+    )
+    return (along / axes[0]) ** 2 + (across / axes[1]) ** 2 <= 1
+
+
+def circumference(axes):
+    longer, shorter = max(axes), min(axes)
+    return 4 * longer * special.ellipe(1 - (shorter / longer) ** 2)
+
+
+SPACINGS = [(1.0, 1.0), (0.4, 0.4), (2.0, 1.0), (1.0, 1.5), (0.7, 2.5), (5.0, 0.7)]
+
+
+@pytest.mark.parametrize("spacing", SPACINGS, ids=str)
+@pytest.mark.parametrize("radius", [15, 40, 80])  # at least three of the longer sides
+def test_the_perimeter_of_a_disc_is_that_of_the_circle(radius, spacing):
+    found = features.shape(ellipse((radius, radius), spacing), spacing)
+    tolerance = 0.004 + 0.04 * max(spacing) / radius
+    assert found["perimeter"] == pytest.approx(2 * np.pi * radius, rel=tolerance)
+    assert found["circularity"] == pytest.approx(1, abs=0.01 + 3 * tolerance)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS, ids=str)
+@pytest.mark.parametrize("turn", [0.0, 0.5, np.pi / 2, 2.0])
+def test_the_perimeter_of_an_ellipse(turn, spacing):
+    axes = (60, 25)
+    found = features.shape(ellipse(axes, spacing, turn), spacing)
+    tolerance = 0.012 + 0.1 * max(spacing) / min(axes)
+    assert found["perimeter"] == pytest.approx(circumference(axes), rel=tolerance)
+
+
+def test_the_perimeter_in_mm_scales_with_the_spacing_and_includes_holes():
+    mask = ellipse((30, 20), (1.0, 1.0), 0.3)
+    once, twice = (features.shape(mask, (s, s))["perimeter"] for s in (1.0, 2.5))
+    assert twice == pytest.approx(2.5 * once)
+    ring = disc(40, 91) & ~disc(20, 91)
+    found = features.shape(ring, (1.0, 1.0))["perimeter"]
+    assert found == pytest.approx(2 * np.pi * 60, rel=0.01)
+
+
+def test_the_perimeter_does_not_depend_on_the_position_or_the_border():
+    mask = ellipse((12, 7), (1.0, 1.0), 0.4)
+    tight = mask[np.ix_(mask.any(axis=1), mask.any(axis=0))]  # up to the border
+    for other in (tight, np.pad(tight, 9), tight[::-1], tight.T):
+        found = features.shape(other, (1.0, 1.0))["perimeter"]
+        assert found == pytest.approx(features.shape(mask, (1.0, 1.0))["perimeter"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_crofton_with_four_directions_beside_scikit_image(seed):
+    measure = pytest.importorskip("skimage.measure")
+    noise = np.random.default_rng(seed).random((30, 40)) > 0.4
+    steps = [(0, 1), (1, 1), (1, 0), (1, -1)]
+    found = features._perimeter(noise, (1.0, 1.0), steps)
+    assert found == pytest.approx(measure.perimeter_crofton(noise, directions=4))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 30])
+def test_the_perimeter_of_a_line(rows):
+    """Regions as small as a pixel have a perimeter, and no division by zero."""
+    found = features.shape(np.ones((rows, 1), dtype=bool), (1.0, 1.0))
+    assert 0 < found["perimeter"] < 2 * (rows + 1)
+    assert np.isfinite(found["circularity"])
 
 
 def test_shapes_of_a_rectangle_of_two_parts_and_of_a_point():
@@ -143,6 +218,8 @@ def test_shapes_in_mm(tmp_path):
         zip(encoder.get_feature_names_out(), encoder.transform(X)[0], strict=True)
     )
     assert found["area"] == pytest.approx(6 * 0.5 * 0.25)
+    by_hand = features.shape(mask > 0, (0.5, 0.25))  # rows, then columns
+    assert found["perimeter"] == pytest.approx(by_hand["perimeter"])
     assert encoder.feature_units_["area"] == "mm^2"
     assert encoder.feature_units_["major_axis"] == "mm"
     with pytest.raises(ImageReadError, match="has no pixel spacing"):
