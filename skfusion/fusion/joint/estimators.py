@@ -842,15 +842,12 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
             return np.column_stack([y["time"], y["event"]]).astype(self._dtype)
         n_intervals = int((self.loss_params or {}).get("n_intervals", 10))
         event, time = y["event"], _after_start(y)
-        ends = np.quantile(
-            time[event],
-            np.linspace(0, 1, n_intervals + 1)[1:],
-            weights=weight[event],
-            method="inverted_cdf",
-        )
-        # Beside large weights, a quantile is before the last event of a tiny weight.
-        ends[-1] = time[event].max()
-        self._ends = np.unique(ends)
+        distinct, place = np.unique(time[event], return_inverse=True)
+        share = np.cumsum(np.bincount(place, weight[event]))
+        shares = np.linspace(0, 1, n_intervals + 1)[1:-1]
+        # The tolerance lets weights that differ by a factor give the same quantiles.
+        quantiles = np.searchsorted(share / share[-1], shares - 1e-9)
+        self._ends = np.unique(np.r_[distinct[quantiles], distinct[-1]])
         target = self._in_interval_units(time, event)
         nothing = np.zeros((len(y), len(self._ends)))
         self._start = _best_offsets(nothing, target, weight)
