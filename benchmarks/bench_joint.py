@@ -42,7 +42,7 @@ import skfusion
 from skfusion import ImageEmbedder, JointFusionClassifier, TabularEncoder, read_image
 from skfusion.fusion import TrainingSettings
 from skfusion.image.networks.backbones import build_backbone
-from skfusion.image.networks.freezing import split_backbone
+from skfusion.image.networks.freezing.cut import split_backbone
 
 GOAL = 1.9
 BACKBONE = {"backbone": "resnet18", "weights": None}
@@ -132,18 +132,28 @@ def plain(X: pd.DataFrame, y: np.ndarray, size: int, epochs: int) -> nn.Module:
         order = np.abs(ages.to_numpy()[None] - ehr[:, :1]).argmin(axis=1)
         inputs = {"cxr": pixels[order], "ehr": ehr, "present": rows.inputs.presence}
         parts[name] = Dataset(inputs, y[order])
+    plain_net = PlainNet(Start.network, trunk)
+    rates = [("*.backbone.1.*", {"lr": RATES["encoder"]})]
+    # Biases and norms do not decay. The first pattern that fits a name holds.
+    for name, weights in reversed(list(plain_net.named_parameters())):
+        if weights.ndim < 2:
+            rate = RATES["encoder" if ".backbone.1." in name else "lr"]
+            rates.insert(0, (name, {"lr": rate, "weight_decay": 0.0}))
+    best = EarlyStopping(
+        patience=epochs, load_best=True, threshold=0.0, threshold_mode="abs"
+    )
     net = NeuralNet(
-        PlainNet(Start.network, trunk),
+        plain_net,
         criterion=nn.CrossEntropyLoss,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=RATES["weight_decay"],
-        optimizer__param_groups=[("*.backbone.1.*", {"lr": RATES["encoder"]})],
+        optimizer__param_groups=rates,
         lr=RATES["lr"],
         max_epochs=epochs,
         batch_size=32,
         iterator_train__shuffle=True,
         train_split=predefined_split(parts["held out"]),
-        callbacks=[Begin(), EarlyStopping(patience=epochs, load_best=True)],
+        callbacks=[Begin(), best],
         verbose=0,
     )
     return net.fit(parts["fitted"], y=None).module_.network

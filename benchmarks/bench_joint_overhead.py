@@ -128,8 +128,17 @@ def by_hand(epochs: int) -> tuple[nn.Module, float]:
     encoder = list(network.encoders["x_cxr"].backbone.parameters())
     known = {id(weights) for weights in encoder}
     others = [weights for weights in network.parameters() if id(weights) not in known]
+    groups = [
+        {"params": [w for w in part if (w.ndim < 2) == is_vector], **options}
+        for part, rate in ((encoder, RATES["encoder"]), (others, RATES["lr"]))
+        # biases, norms and tokens do not decay
+        for is_vector, options in (
+            (False, {"lr": rate}),
+            (True, {"lr": rate, "weight_decay": 0.0}),
+        )
+    ]
     optimizer = torch.optim.AdamW(
-        [{"params": encoder, "lr": RATES["encoder"]}, {"params": others}],
+        groups,
         lr=RATES["lr"],
         weight_decay=RATES["weight_decay"],
     )

@@ -98,11 +98,13 @@ class ModalityBlocks:
         y: Any = None,
         sample_weight: np.ndarray | None = None,
         groups: np.ndarray | None = None,
+        held_out: np.ndarray | None = None,
     ) -> Blocks:
         """Fit each transformer on its present rows and return the blocks of `X`.
 
         Each transformer, and each step of a `Pipeline`, receives the weights and
-        groups that its `fit` accepts.
+        groups that its `fit` accepts. Steps that may use `y` are not fitted on the rows
+        of the mask `held_out`.
         """
         mask = presence_mask(self.modalities, X)
         metadata = {"sample_weight": sample_weight, "groups": groups}
@@ -110,7 +112,7 @@ class ModalityBlocks:
             fitted = run_parallel(
                 _fit_block,
                 (
-                    (modality, X, y, metadata, mask[:, j])
+                    (modality, X, y, metadata, mask[:, j], held_out)
                     for j, modality in enumerate(self.modalities)
                 ),
                 self.n_jobs,
@@ -152,6 +154,7 @@ def _fit_block(
     y: Any,
     metadata: Mapping[str, np.ndarray | None],
     present: np.ndarray,
+    held_out: np.ndarray | None,
 ) -> tuple[Modality, np.ndarray]:
     """Fit the transformer of a modality on its present rows and return its block."""
     rows = np.flatnonzero(present)
@@ -167,7 +170,11 @@ def _fit_block(
     }
     with located_errors(modality, rows, X):
         values = fit_transform_steps(
-            transformer, modality.select(X.iloc[rows]), target, of_rows
+            transformer,
+            modality.select(X.iloc[rows]),
+            target,
+            of_rows,
+            None if held_out is None else held_out[rows],
         )
         values = as_numbers(values, modality.columns)
         check_finite_block(

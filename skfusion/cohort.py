@@ -27,6 +27,7 @@ __all__ = [
     "check_groups",
     "column_of_role",
     "column_or_ids",
+    "relative_weights",
     "warn_of_id_features",
     "warn_repeated_ids",
 ]
@@ -43,7 +44,8 @@ class TrainingData:
     y : ndarray of shape (n_samples,)
         The target, encoded as integers for a classifier.
     sample_weight : ndarray of shape (n_samples,) or None
-        Sample weights, including class weights.
+        Sample weights, including class weights. `relative_weights` has scaled those of
+        all training rows. They are not scaled again for some of the rows.
     groups : ndarray of shape (n_samples,) or None
         Groups (patients), encoded as integers.
     presence : ndarray of bool of shape (n_samples, M)
@@ -69,6 +71,56 @@ class TrainingData:
             self.presence[index],
             None if self.auxiliary is None else self.auxiliary.iloc[index],
         )
+
+
+# Scaling by a factor that is no power of two changes the last bits of a weight. Trees
+# break ties by such bits. Weights that differ by a factor are equal after rounding.
+WEIGHT_BITS = 32
+
+
+def relative_weights(sample_weight: np.ndarray, owner: str) -> np.ndarray:
+    """Return weights of mean 1, so that their scale has no effect.
+
+    Many parts of a fusion read the sum of the weights as a number of rows, e.g. the
+    penalty of a learner, the cases that Platt's method adds, relative ranks and the
+    mean loss of a mini-batch. Weights that sum to 1 would be one row to them.
+
+    Parameters
+    ----------
+    sample_weight : ndarray of shape (n_samples,)
+        Weights of 0 or more. A row of weight 0 counts as left out.
+    owner : str
+        Name of the estimator, used in error messages.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_samples,)
+        Weights with a mean of 1 over the rows whose weight is above 0, rounded to 32
+        bits.
+
+    Raises
+    ------
+    ValueError
+        If all weights are 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.cohort import relative_weights
+    >>> relative_weights(np.array([0.01, 0.03, 0.0]), "EarlyFusionClassifier").tolist()
+    [0.5, 1.5, 0.0]
+    """
+    largest = sample_weight.max(initial=0.0)
+    if largest == 0:
+        raise ValueError(
+            f"{owner}: no training row has a weight above 0, which is the product of "
+            "sample_weight and class_weight. Give some class that has rows a weight "
+            "above 0."
+        )
+    shares = sample_weight / largest  # whose sum cannot overflow
+    scaled = shares / shares[shares > 0].mean()
+    mantissa, exponent = np.frexp(scaled)
+    return np.ldexp(np.round(mantissa * 2.0**WEIGHT_BITS), exponent - WEIGHT_BITS)
 
 
 def column_of_role(column: Any, role: str, frame: pd.DataFrame, owner: str) -> Any:
@@ -397,6 +449,8 @@ def _refuse_records(X: Any, owner: str) -> None:
         found = f"a {type(X).__name__} of {type(X[0]).__name__}"
     elif isinstance(X, Mapping) and not scipy.sparse.issparse(X):  # dok_array is one
         found = type(X).__name__
+    elif isinstance(X, np.ndarray) and X.dtype.names:
+        found = "a structured array"
     else:
         return
     raise TypeError(

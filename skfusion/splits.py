@@ -11,9 +11,19 @@ from sklearn.model_selection import check_cv
 
 from skfusion._fitting.patient_folds import kind_of_folds, seeded_splitter
 
-__all__ = ["Fold", "inner_folds", "outer_folds", "validation_rows"]
+__all__ = [
+    "Fold",
+    "inner_folds",
+    "outer_folds",
+    "validation_rows",
+    "validation_rows_left",
+]
 
 Fold = tuple[np.ndarray, np.ndarray]
+
+
+# Early stopping on the validation part of fewer rows than these would be chance.
+FEWEST_ROWS = 40
 
 
 def inner_folds(
@@ -225,17 +235,57 @@ def validation_rows(
     rarest = n_rows
     if strata is not None and strata.ndim == 1:
         rarest = np.bincount(strata).min()
-    if not n_folds or n_rows < 40 or units < n_folds or rarest < n_folds:
+    if not n_folds or n_rows < FEWEST_ROWS or units < n_folds or rarest < n_folds:
         return np.empty(0, dtype=int)
     splitter = _splitter(n_folds, groups is not None, stratified, random_state)
-    for train, held_out in splitter.split(np.zeros((n_rows, 1)), strata, groups):
-        # a loss over rows of one class, or without any event, says nothing of the model
-        sides = [train, held_out] if stratified else [train]
-        if strata is None or all(
-            _n_classes(strata[side]) == _n_classes(strata) for side in sides
-        ):
+    for _, held_out in splitter.split(np.zeros((n_rows, 1)), strata, groups):
+        if _has_every_class(strata, held_out):
             return np.sort(held_out)
     return np.empty(0, dtype=int)
+
+
+def validation_rows_left(
+    held_out: np.ndarray, kept: np.ndarray, strata: np.ndarray | None
+) -> np.ndarray:
+    """Return the positions of validation rows among the rows that are kept.
+
+    Parameters
+    ----------
+    held_out : ndarray of int
+        Result of `validation_rows`.
+    kept : ndarray of int of shape (n_kept,)
+        Positions of the rows that are left, in ascending order.
+    strata : ndarray of shape (n_kept,) or (n_kept, n_labels) or None
+        As in `validation_rows`, of the rows that are left.
+
+    Returns
+    -------
+    ndarray of int
+        Positions among the kept rows. None are where `validation_rows` would choose
+        none, because too few rows or classes are left.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.splits import validation_rows_left
+    >>> validation_rows_left(np.array([3, 30, 50]), np.arange(10, 60), None)
+    array([20, 40])
+    """
+    left = np.flatnonzero(np.isin(kept, held_out))
+    if len(kept) < FEWEST_ROWS or not _has_every_class(strata, left):
+        return np.empty(0, dtype=int)
+    return left
+
+
+def _has_every_class(strata: np.ndarray | None, held_out: np.ndarray) -> bool:
+    """Return whether no class, label or event is missing from a side of the split."""
+    if strata is None:
+        return True
+    sides = [np.setdiff1d(np.arange(len(strata)), held_out)]
+    if strata.ndim == 1:
+        # A loss over rows of one class, or without any event, says little of a model.
+        sides.append(held_out)
+    return all(_n_classes(strata[side]) == _n_classes(strata) for side in sides)
 
 
 def _is_number_of_folds(cv: Any) -> bool:

@@ -7,19 +7,33 @@ step cannot read, e.g. an unreadable image, are not passed to the following step
 
 from __future__ import annotations
 
+from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import scipy.sparse
 from sklearn.base import clone
+from sklearn.feature_selection import SelectorMixin, VarianceThreshold
 from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 from sklearn.utils.validation import check_memory
 
-from skfusion._fitting.metadata import fit_with_metadata, is_sampler
+from skfusion._fitting.metadata import (
+    fit_with_metadata,
+    is_sampler,
+    nested_estimators,
+)
 from skfusion._fitting.modality_warnings import (
     joined_warnings,
     of_modality,
     warn_of_modality,
+)
+from skfusion._fitting.survival_steps import (
+    DECLARATION,
+    is_survival,
+    takes_survival_times,
+    target_of_step,
 )
 
 __all__ = [
@@ -32,6 +46,7 @@ __all__ = [
     "is_passthrough",
     "is_sampler",
     "looks_up_by",
+    "may_use_target",
     "resample",
     "scatter_rows",
     "take_rows",
@@ -52,7 +67,11 @@ def has_no_features(Z: Any) -> bool:
 
 
 def fit_transform_steps(
-    transformer: Any, X: Any, y: Any, metadata: Metadata
+    transformer: Any,
+    X: Any,
+    y: Any,
+    metadata: Metadata,
+    held_out: np.ndarray | None = None,
 ) -> np.ndarray | Any:
     """Fit a transformer, or each step of a `Pipeline`, and return its output.
 
@@ -63,9 +82,13 @@ def fit_transform_steps(
     X : array-like of n_samples rows
         Input of the first step.
     y : ndarray of n_samples rows, or None
-        Target, passed to each step.
+        Target, passed to each step. Steps that are not written for times to an event
+        get martingale residuals instead of them, see `target_of_step`.
     metadata : dict of str to ndarray or None
         ``sample_weight`` and ``groups``, passed to each step that accepts them.
+    held_out : ndarray of bool of shape (n_samples,) or None, default=None
+        Rows on which a step that may use the target is not fitted. It transforms them
+        as it does new rows.
 
     Returns
     -------
@@ -86,7 +109,7 @@ def fit_transform_steps(
     array([1.414, 1.414,   nan])
     """
     if not isinstance(transformer, Pipeline):
-        return _fit_transform(transformer, X, y, metadata)
+        return _fit_transform(transformer, X, y, metadata, held_out)
     memory = check_memory(transformer.memory)
     cached = memory.cache(_fit_and_transform)
     rows = None
@@ -108,9 +131,9 @@ def fit_transform_steps(
                 "modality."
             )
         if memory.location is None:
-            X = fit_transform_steps(step, X, y, metadata)
+            X = fit_transform_steps(step, X, y, metadata, held_out)
         else:
-            step, X = cached(clone(step), X, y, metadata)
+            step, X = cached(clone(step), X, y, metadata, held_out)
             transformer.steps[position] = (name, step)
         if has_no_features(X):  # The following steps have nothing to learn from.
             return np.empty((n_rows, 0))
@@ -119,10 +142,8 @@ def fit_transform_steps(
             if kept is not None:
                 rows = kept if rows is None else rows[kept]
                 y = None if y is None else y[kept]
-                metadata = {
-                    key: None if value is None else value[kept]
-                    for key, value in metadata.items()
-                }
+                held_out = None if held_out is None else held_out[kept]
+                metadata = _metadata_of(metadata, kept)
     return X if rows is None else scatter_rows(X, rows, n_rows)
 
 
@@ -206,7 +227,8 @@ def resample(
     Raises
     ------
     ValueError
-        If weights are given and the sampler makes new rows, which have no weight.
+        If weights are given and the sampler makes new rows, which have no weight, or
+        `y` contains times to an event.
 
     Examples
     --------
@@ -219,6 +241,11 @@ def resample(
     >>> X.ravel().tolist(), y.tolist(), rest["groups"].tolist()
     ([2.0, 1.0, 3.0, 4.0], [0, 0, 1, 1], ['b', 'a', 'c', 'c'])
     """
+    if is_survival(y) and not takes_survival_times(sampler):
+        raise ValueError(
+            f"{type(sampler).__name__} balances classes, but y contains times to an "
+            "event. Remove it, or pass weights (sample_weight)."
+        )
     X, y = sampler.fit_resample(X, y)
     chosen = getattr(sampler, "sample_indices_", None)
     if chosen is None and metadata.get("sample_weight") is not None:
@@ -308,13 +335,100 @@ def count_rows(X: Any) -> int:
     return int(X.shape[0]) if hasattr(X, "shape") else len(X)
 
 
-def _fit_transform(transformer: Any, X: Any, y: Any, metadata: Metadata) -> Any:
-    return fit_with_metadata(transformer, X, y, metadata, method="fit_transform")
+def _metadata_of(metadata: Metadata, rows: np.ndarray) -> dict[str, Any]:
+    return {
+        key: None if value is None else value[rows] for key, value in metadata.items()
+    }
+
+
+def _fit_transform(
+    transformer: Any,
+    X: Any,
+    y: Any,
+    metadata: Metadata,
+    held_out: np.ndarray | None,
+) -> Any:
+    # If all rows are held out, there are no others to fit on.
+    if (
+        held_out is None
+        or y is None
+        or not held_out.any()
+        or held_out.all()
+        or not may_use_target(transformer)
+    ):
+        return _fit_on_target(transformer, X, y, metadata)
+    fitted, others = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    Z = _fit_on_target(
+        transformer, take_rows(X, fitted), y[fitted], _metadata_of(metadata, fitted)
+    )
+    new = transformer.transform(take_rows(X, others))
+    return take_rows(_stacked(Z, new), np.argsort(np.r_[fitted, others]))
+
+
+def _fit_on_target(transformer: Any, X: Any, y: Any, metadata: Metadata) -> Any:
+    target = target_of_step(transformer, y, metadata.get("sample_weight"))
+    try:
+        return fit_with_metadata(
+            transformer, X, target, metadata, method="fit_transform"
+        )
+    except Exception as error:
+        if target is not y:
+            error.add_note(
+                f"{type(transformer).__name__} got martingale residuals as y, a number "
+                "per row, because it does not declare that it takes times to an "
+                f"event. If it does, set its attribute {DECLARATION} = True."
+            )
+        raise
+
+
+def _stacked(first: Any, second: Any) -> Any:
+    if scipy.sparse.issparse(first):
+        return scipy.sparse.vstack([first, second], format="csr")
+    if isinstance(first, pd.DataFrame):
+        return pd.concat([first, second])
+    return np.concatenate([np.asarray(first), np.asarray(second)])
+
+
+def may_use_target(transformer: Any) -> bool:
+    """Return whether a transformer, or an estimator inside it, may learn from `y`.
+
+    Transformers of scikit-learn and of skfusion say so or are selectors. Others may use
+    every `y` that their `fit` accepts.
+
+    Examples
+    --------
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.feature_selection import SelectKBest
+    >>> from skfusion._fitting.pipelines import may_use_target
+    >>> may_use_target(PCA()), may_use_target(SelectKBest())
+    (False, True)
+    """
+    return any(
+        _learns_from_target(part.estimator) for part in nested_estimators(transformer)
+    )
+
+
+def _learns_from_target(estimator: Any) -> bool:
+    fit = getattr(estimator, "fit", None)
+    y = None if fit is None else signature(fit).parameters.get("y")
+    if type(estimator).__module__.partition(".")[0] not in ("sklearn", "skfusion"):
+        return y is not None
+    if isinstance(estimator, VarianceThreshold):
+        return False
+    return (
+        isinstance(estimator, SelectorMixin)
+        or get_tags(estimator).target_tags.required
+        or (y is not None and y.default is Parameter.empty)
+    )
 
 
 def _fit_and_transform(
-    transformer: Any, X: Any, y: Any, metadata: Metadata
+    transformer: Any,
+    X: Any,
+    y: Any,
+    metadata: Metadata,
+    held_out: np.ndarray | None,
 ) -> tuple[Any, Any]:
     # The cache stores the fitted step in addition to its output.
-    Z = fit_transform_steps(transformer, X, y, metadata)
+    Z = fit_transform_steps(transformer, X, y, metadata, held_out)
     return transformer, Z

@@ -22,6 +22,7 @@ from skfusion.ehr.point_in_time.cases import (
     check_settings,
     ids_of,
 )
+from skfusion.ehr.point_in_time.other_events import learned_units
 from skfusion.ehr.point_in_time.visibility import (
     Sight,
     Windows,
@@ -226,7 +227,7 @@ class EventGrid(EventTransformer):
     >>> from skfusion.fusion import GRUDEncoder
     >>> def labs_modality(store):
     ...     grid = EventGrid(store, horizon="48h", step="2h")
-    ...     encoder = TorchEncoder(partial(GRUDEncoder, n_steps=24), standardize=False)
+    ...     encoder = TorchEncoder(partial(GRUDEncoder, n_steps=24))
     ...     return "labs", make_pipeline(grid, encoder), ["subject_id", "index_time"]
     """
 
@@ -301,6 +302,7 @@ class EventGrid(EventTransformer):
         cases = self._cases(X, store)
         self.n_steps_ = len(windows.lengths)
         self.codes_ = self._choose_codes(store, cases, windows)
+        self._units = learned_units(store, self.codes_)
         numbers = np.zeros(len(self.codes_), dtype=np.int64)
         for _, events in self._events(store, cases):
             known = events.code[~np.isnan(events.value)]

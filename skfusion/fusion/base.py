@@ -26,6 +26,7 @@ from skfusion.cohort import (
     as_pandas,
     check_groups,
     column_of_role,
+    relative_weights,
     warn_of_id_features,
 )
 from skfusion.ehr.rebinding import with_events
@@ -362,7 +363,14 @@ class BaseFusion(TransformerMixin, ModalityParameters):
             self._auxiliary_values(frame),
         )
         # The shares of the classes are those of the rows that are left.
-        return self._with_class_weights(data.rows(self._usable_rows(data.presence)))
+        data = self._with_class_weights(data.rows(self._usable_rows(data.presence)))
+        if data.sample_weight is None:
+            return data
+        # The weights are scaled here only. A part that is fitted on some of the rows,
+        # e.g. those of an inner fold or with a modality, sees each row with the weight
+        # that it has for the other parts.
+        weights = relative_weights(data.sample_weight, owner)
+        return replace(data, sample_weight=weights)
 
     def _find_modalities(
         self, frame: pd.DataFrame, aside: Mapping[str, Any]

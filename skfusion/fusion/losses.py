@@ -79,39 +79,85 @@ def _focus(log_p: Tensor, gamma: float) -> Tensor:
 
 
 def hazard_loss(outputs: Tensor, target: Tensor) -> Tensor:
-    r"""Return the negative log-likelihood (B,) of discrete-time survival.
+    r"""Return the negative log-likelihood (B,) of piecewise constant hazards.
+
+    Time is counted in intervals, within which it passes linearly. The cumulative hazard
+    of a complete interval is the softplus of its output, :math:`\lambda_j`. A row
+    contributes in proportion to the time that it spent in each interval.
 
     Parameters
     ----------
     outputs : Tensor of shape (B, K)
-        Log-odds of the hazard in each of K intervals. The hazard is the probability of
-        an event in the interval, given no earlier event.
-    target : Tensor of shape (B, 2)
-        Number of intervals survived completely, 0 to K, and whether the event occurred
-        in the next one. With an event, the number is below K.
+        One output per interval.
+    target : Tensor of shape (B, 3)
+        Time, in intervals, up to which the row is known to have had no event, 0 to K.
+        Then the number of the interval of the event, or -1 for a censored row. Then the
+        length, in intervals, of the part of this interval in which the event occurred.
+        0 is an event whose time is known exactly.
 
     Returns
     -------
     Tensor of shape (B,)
-        :math:`-\sum_{j < k} \log(1 - h_j) - e \log h_k` (Gensheimer & Narasimhan 2019,
-        equation 3).
+        :math:`\sum_j x_j \lambda_j - e \log \frac{1 - \exp(-d \lambda_k)}{d}` for the
+        time :math:`x_j` in each interval and the length :math:`d` [1]_. The last term
+        approaches :math:`\log \lambda_k` for :math:`d \to 0`. With complete intervals
+        it is the likelihood of discrete times [2]_.
+
+    References
+    ----------
+    .. [1] Friedman M (1982). Piecewise exponential models for survival data with
+       covariates. Annals of Statistics 10:101-113.
+    .. [2] Gensheimer MF, Narasimhan B (2019). A scalable discrete-time survival model
+       for neural networks. PeerJ 7:e6257, equation 3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skfusion.fusion.losses import hazard_loss
+    >>> target = torch.tensor([[1.5, -1.0, 0.0], [1.5, 1.0, 0.0]])
+    >>> hazard_loss(torch.zeros(2, 2), target)
+    tensor([1.0397, 1.4062])
     """
-    survived, event = target[:, 0].long(), target[:, 1].to(outputs.dtype)
-    intervals = torch.arange(outputs.shape[1], device=outputs.device)
-    before = intervals < survived[:, None]  # (B, K)
-    here = (intervals == survived[:, None]) * event[:, None]
-    losses = functional.softplus(outputs) * before
-    return (losses + functional.softplus(-outputs) * here).sum(dim=1)
+    without_event, interval, length = target.unbind(dim=1)
+    event = interval >= 0
+    hazard = functional.softplus(outputs)
+    intervals = torch.arange(
+        outputs.shape[1], device=outputs.device, dtype=target.dtype
+    )
+    spent = (without_event[:, None] - intervals).clamp(0, 1)  # (B, K)
+    place = torch.where(event, interval, 0).long()[:, None]
+    of_event = outputs.gather(1, place)[:, 0]
+    losses = (spent * hazard).sum(dim=1)
+    density = _log_softplus(of_event) + _log_mean_survival(
+        length * hazard.gather(1, place)[:, 0]
+    )
+    return torch.where(event, losses - density, losses)
+
+
+def _log_softplus(x: Tensor) -> Tensor:
+    # The softplus of a small number is its exponential and would underflow to 0.
+    small = x < -15
+    usual = torch.where(small, 0.0, x)
+    return torch.where(small, x, torch.log(functional.softplus(usual)))
+
+
+def _log_mean_survival(hazard: Tensor) -> Tensor:
+    """Return the logarithm of ``(1 - exp(-hazard)) / hazard``, 0 for no hazard."""
+    small = hazard < 1e-4
+    usual = torch.where(small, 1.0, hazard)
+    return torch.where(
+        small, -hazard / 2, torch.log(-torch.expm1(-usual)) - torch.log(usual)
+    )
 
 
 def cox_loss(
     outputs: Tensor, target: Tensor, weight: Tensor, ties: str = "efron"
 ) -> Tensor:
-    r"""Return the negative log partial likelihood of a mini-batch, per event.
+    r"""Return the negative log partial likelihood of a mini-batch, per row.
 
     The risk set of an event is taken within the batch. Larger batches therefore
     approximate the likelihood of the cohort better. A batch without an event gives 0.
-    Memory grows with the square of the batch size.
+    Memory grows with the number of rows, time with that of sorting them.
 
     Parameters
     ----------
@@ -120,7 +166,7 @@ def cox_loss(
     target : Tensor of shape (B, 2)
         Time, and whether the row had the event (1) or was censored (0) at that time.
     weight : Tensor of shape (B,)
-        Weights of the rows, above 0.
+        Weights of the rows, above 0, with a mean of 1 over all training rows.
     ties : {"efron", "breslow"}, default="efron"
         Treatment of events at the same time. Weighted Efron ties share their mean
         weight, as in R's package survival.
@@ -128,26 +174,36 @@ def cox_loss(
     Returns
     -------
     Tensor of shape ()
-        Loss, divided by the sum of the weights of the events.
+        Loss, divided by the number of rows. The sum of the weights of the events of
+        the batch would not do: events in a batch with few of them would count more.
     """
-    risk, time, event = outputs[:, 0], target[:, 0], target[:, 1] > 0
+    if outputs.device.type == "mps":  # where torch before 2.9 has no logcumsumexp
+        outputs, target, weight = outputs.cpu(), target.cpu(), weight.cpu()
+    latest_first = torch.argsort(target[:, 0], descending=True, stable=True)
+    risk = outputs[latest_first, 0]
+    time, event = target[latest_first, 0], target[latest_first, 1] > 0
+    weight = weight[latest_first]
     if not bool(event.any()):
         return 0.0 * risk.sum()
-    at_risk = time[None, :] >= time[:, None]  # (B, B): at risk at time i
-    tied = (time[None, :] == time[:, None]) & event[None, :]
-    # The largest term of each row is factored out, so that no risk set underflows.
-    largest = risk[None, :].expand_as(at_risk).masked_fill(~at_risk, -torch.inf)
-    top = largest.max(dim=1).values.detach()  # (B,)
-    # A row that is not at risk can exceed the maximum and overflow. It is masked before
-    # the exponential.
-    summands = torch.exp(largest - top[:, None]) * weight
-    total = summands.sum(dim=1)
+    # In logarithms, neither a large nor a small risk set overflows or underflows.
+    log_summand = risk + torch.log(weight)
+    _, moment, n_at = torch.unique_consecutive(
+        time, return_inverse=True, return_counts=True
+    )
+    last_at = torch.cumsum(n_at, 0) - 1  # last row at risk, of each distinct time
+    log_total = torch.logcumsumexp(log_summand, 0)[last_at][moment][event]
+    weight, log_summand, risk = weight[event], log_summand[event], risk[event]
     share = weight
     if ties == "efron":
-        n_tied = tied.sum(dim=1).clamp(min=1)
-        order = torch.tril(tied, diagonal=-1).sum(dim=1)  # tied events before this one
-        total = total - order / n_tied * (summands * tied).sum(dim=1)
-        share = (weight * tied).sum(dim=1) / n_tied
-    log_total = torch.log(total[event]) + top[event]
-    losses = share[event] * log_total - weight[event] * risk[event]
-    return losses.sum() / weight[event].sum()
+        _, moment, n_tied = torch.unique_consecutive(
+            moment[event], return_inverse=True, return_counts=True
+        )
+        first = (torch.cumsum(n_tied, 0) - n_tied)[moment]
+        earlier = torch.arange(len(weight), device=weight.device) - first
+        # The part of the tied events that is no longer at risk, from 0 to below 1.
+        gone = earlier.to(weight.dtype) / n_tied[moment].to(weight.dtype)
+        sums = torch.zeros_like(n_tied, dtype=weight.dtype)
+        of_ties = sums.index_add(0, moment, torch.exp(log_summand - log_total))
+        log_total = log_total + torch.log1p(-gone * of_ties[moment])
+        share = (sums.index_add(0, moment, weight) / n_tied)[moment]
+    return (share * log_total - weight * risk).sum() / len(outputs)

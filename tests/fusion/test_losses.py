@@ -81,7 +81,7 @@ def cox_by_hand(risk, time, event, weight, ties):
             if ties == "efron":
                 left -= number / died.sum() * (weight[died] * np.exp(risk[died])).sum()
             total -= share * np.log(left)
-    return -total / weight[event].sum()
+    return -total / len(risk)
 
 
 @pytest.mark.parametrize("ties", ["efron", "breslow"])
@@ -93,10 +93,11 @@ def test_cox_loss_is_the_partial_likelihood(rng, ties):
     target = torch.from_numpy(np.column_stack([time, event]))
     arguments = torch.from_numpy(risk[:, None]), target, torch.from_numpy(weight)
     found = losses.cox_loss(*arguments, ties=ties).item()
-    assert found == pytest.approx(cox_by_hand(risk, time, event, weight, ties))
+    expected = cox_by_hand(risk, time, event, weight, ties)
+    assert found == pytest.approx(expected, rel=1e-13)  # in float64 throughout
     order = rng.permutation(60)
     shuffled = losses.cox_loss(*(part[order] for part in arguments), ties=ties).item()
-    assert shuffled == pytest.approx(found)
+    assert shuffled == pytest.approx(found, rel=1e-13)
     assert objective.CoxLoss(ties)(*arguments).item() == found
 
 
@@ -120,6 +121,26 @@ def test_cox_loss_agrees_with_the_fit_of_a_known_hazard(rng):
     assert slope.item() == pytest.approx(0.7, abs=4 / event.sum() ** 0.5)
 
 
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
+def test_cox_loss_has_the_right_slope(rng, ties):
+    risk = torch.from_numpy(rng.normal(size=(30, 1))).requires_grad_()
+    time, event = rng.integers(1, 6, 30), rng.random(30) < 0.7
+    target = torch.from_numpy(np.column_stack([time, event]).astype(float))
+    weight = torch.from_numpy(rng.uniform(0.5, 2.0, size=30))
+    assert torch.autograd.gradcheck(
+        lambda risk: losses.cox_loss(risk, target, weight, ties), risk
+    )
+
+
+def test_cox_loss_of_a_large_cohort_needs_little_memory(rng):
+    n = 50_000  # a matrix of all pairs has 2.5e9 entries
+    target = np.column_stack([rng.exponential(size=n), rng.random(n) < 0.3])
+    loss = losses.cox_loss(
+        numbers(rng, n, 1), torch.from_numpy(target), torch.ones(n).double()
+    )
+    assert torch.isfinite(loss)
+
+
 def test_cox_loss_bears_extreme_risks_and_batches_without_events():
     risk = torch.tensor([[900.0], [-900.0], [0.0], [0.0]], requires_grad=True)
     target = torch.tensor([[3.0, 1], [2.0, 1], [5.0, 0], [3.0, 1]])
@@ -127,7 +148,7 @@ def test_cox_loss_bears_extreme_risks_and_batches_without_events():
     loss = losses.cox_loss(risk, target, weight)
     loss.backward()
     # rows 0 and 3 die together with row 2 at risk: 900 + 899.3 - 900; row 1: 1800
-    assert loss.item() == pytest.approx((1800 + 900 - np.log(2)) / 3, rel=1e-6)
+    assert loss.item() == pytest.approx((1800 + 900 - np.log(2)) / 4, rel=1e-6)
     assert torch.isfinite(risk.grad).all()
     nobody = losses.cox_loss(risk, target * torch.tensor([1, 0]), weight)
     assert nobody.item() == 0
@@ -135,9 +156,12 @@ def test_cox_loss_bears_extreme_risks_and_batches_without_events():
 
 
 def test_hazard_loss_is_the_likelihood_of_discrete_times(rng):
+    """Whole intervals: each row survived some, and an event was in the next one."""
     outputs = numbers(rng, 5, 3)
     hazard = 1 / (1 + np.exp(-outputs.numpy()))
-    target = torch.tensor([[0, 1], [1, 1], [2, 0], [3, 0], [2, 1]]).double()
+    target = torch.tensor(
+        [[0, 0, 1], [1, 1, 1], [2, -1, 0], [3, -1, 0], [2, 2, 1]]
+    ).double()
     alive = 1 - hazard
     likelihood = [
         hazard[0, 0],
@@ -150,12 +174,46 @@ def test_hazard_loss_is_the_likelihood_of_discrete_times(rng):
     np.testing.assert_allclose(found, -np.log(likelihood), rtol=1e-10)
 
 
-def test_loss_is_the_mean_weighted_by_row(rng):
+def test_hazard_loss_of_exact_times_is_the_density_of_constant_hazards(rng):
+    outputs = numbers(rng, 4, 2)
+    rate = np.logaddexp(0, outputs.numpy())  # per interval
+    target = torch.tensor(
+        [[0.25, -1, 0], [1.75, -1, 0], [0.5, 0, 0], [1.25, 1, 0]]
+    ).double()
+    expected = [
+        0.25 * rate[0, 0],
+        rate[1, 0] + 0.75 * rate[1, 1],
+        0.5 * rate[2, 0] - np.log(rate[2, 0]),
+        rate[3, 0] + 0.25 * rate[3, 1] - np.log(rate[3, 1]),
+    ]
+    found = losses.hazard_loss(outputs, target)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    # an event in a part of an interval, up to the constant log(0.2)
+    part = torch.tensor([[0.5, 0, 0.2]], dtype=torch.float64)
+    density = np.exp(-0.5 * rate[0, 0]) - np.exp(-0.7 * rate[0, 0])
+    found = losses.hazard_loss(outputs[:1], part).item()
+    assert found == pytest.approx(-np.log(density / 0.2), rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-9, 30.0, 800.0, 1e6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_hazard_loss_and_its_gradient_are_finite(size, dtype):
+    outputs = torch.tensor([[-size, size]] * 4, dtype=dtype, requires_grad=True)
+    target = torch.tensor(
+        [[0.0, 0, 0], [1.0, 1, 0.5], [2.0, -1, 0], [0.5, 0, 1e-12]], dtype=dtype
+    )
+    loss = losses.hazard_loss(outputs, target)
+    assert torch.isfinite(loss).all()
+    loss.sum().backward()
+    assert torch.isfinite(outputs.grad).all()
+
+
+def test_loss_is_the_mean_of_the_weighted_rows(rng):
     outputs, target = numbers(rng, 4, 1), numbers(rng, 4)
     weight = torch.tensor([1.0, 2.0, 0.5, 1.0], dtype=torch.float64)
     found = objective.RowMean(losses.squared_error)(outputs, target, weight).item()
     errors = (outputs[:, 0] - target).numpy() ** 2
-    assert found == pytest.approx(np.average(errors, weights=weight.numpy()))
+    assert found == pytest.approx((errors * weight.numpy()).sum() / 4)
     with pytest.raises(ValueError, match="one value per row, of shape"):
         objective.RowMean(lambda o, t: o)(outputs, target, weight)
 
@@ -168,9 +226,10 @@ def test_joint_loss_is_the_sum_of_its_parts_over_the_rows_that_have_them(rng):
     present = torch.tensor([[1, 1], [1, 0], [0, 0], [1, 0]]).bool()
     auxiliary = torch.tensor([0.5, torch.nan, 1.0, torch.nan]).double()
     task = objective.RowMean(losses.squared_error)
-    found = objective.JointLoss(task, 0.5, task, 0.25)(
-        outputs, target, weight, present, auxiliary
-    )
+    shares = [6 / 7, 1 / 7]  # of the modalities, by weight
+    loss = objective.JointLoss(task, 0.5, task, 0.25, shares, 2 / 7)
+    weight = weight * 4 / 7  # a mean of 1
+    found = loss(outputs, target, weight, present, auxiliary)
 
     def mean(predicted, actual, rows):
         errors = (predicted[rows, 0] - actual[rows]).numpy() ** 2
@@ -181,6 +240,19 @@ def test_joint_loss_is_the_sum_of_its_parts_over_the_rows_that_have_them(rng):
     expected += 0.5 * mean(outputs.single[1], target, [0])
     expected += 0.25 * mean(outputs.auxiliary, auxiliary, [0, 2])
     assert found.item() == pytest.approx(expected)
+    # The mean over batches is that over all rows, whatever the batches.
+    batches = [
+        loss(
+            JointOutputs(
+                outputs.fused[[i]],
+                [part[[i]] for part in outputs.single],
+                outputs.auxiliary[[i]],
+            ),
+            *(part[[i]] for part in (target, weight, present, auxiliary)),
+        ).item()
+        for i in range(4)
+    ]
+    assert np.mean(batches) == pytest.approx(expected)
 
 
 def test_joint_loss_bears_a_batch_in_which_nothing_extra_is_known(rng):

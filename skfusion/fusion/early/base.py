@@ -142,6 +142,8 @@ class BaseEarlyFusion(BaseFusion):
             The target.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows, passed to the estimator.
+            Only their ratios count: they are scaled to a mean of 1 over the rows of
+            weight above 0.
         groups : array-like of shape (n_samples,) or None, default=None
             Patient ids, which override the column named by the parameter `groups`.
             They are passed to the estimator if its `fit` accepts them.

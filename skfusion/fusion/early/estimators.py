@@ -487,6 +487,20 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
     LateFusionSurvival : One model per modality with combined risks.
     JointFusionSurvival : One network with jointly fine-tuned encoders.
 
+    Notes
+    -----
+    Transformers that learn from `y` get martingale residuals instead of the times: a
+    number per row, greater where the event came sooner than expected. This suits steps
+    such as ``SelectKBest(f_regression)``. `GiniSelector`, `MRMRSelector`,
+    `GeneticSelector`, estimators of scikit-survival and estimators that contain them
+    get the times. So do estimators with the attribute ``takes_survival_times = True``,
+    which declares that their `fit` reads a structured `y` with the fields ``event`` and
+    ``time``. A step that needs classes is refused.
+
+    All rows are at risk from time 0 on, because `y` has no entry time. With delayed
+    entry (left truncation), e.g. if only patients who survived up to a later visit were
+    recruited, the early hazards are underestimated. Count the times from the entry.
+
     References
     ----------
     .. [1] Huang S-C et al. (2020). Fusion of medical imaging and electronic health

@@ -263,8 +263,13 @@ def _loss(
             share * functional.cross_entropy(out, classes, reduction="none")
         ).sum()
     if target.kind == "survival":
-        times = torch.from_numpy(np.column_stack([y["time"], y["event"]]).astype(float))
-        return lambda out: cox_loss(out, times, share)
+        rows = np.flatnonzero(weights > 0)  # the others are in no risk set
+        times = np.column_stack([y["time"], y["event"]])[rows].astype(np.float64)
+        known, part = torch.from_numpy(times), share[rows]
+        # The loss is that of an event, so that the penalty does not depend on the share
+        # of rows that are censored.
+        per_event = len(rows) / float(part @ known[:, 1])
+        return lambda out: per_event * cox_loss(out[rows], known, part)
     values = torch.from_numpy(y.reshape(len(y), -1).astype(np.float64))
     if target.kind == "labels":
         return lambda out: (

@@ -19,6 +19,7 @@ from sklearn.utils.validation import (
 from skfusion._fitting.modality_warnings import run_parallel
 from skfusion._fitting.pipelines import count_rows, take_rows
 from skfusion._fitting.state import undone_on_failure
+from skfusion._fitting.survival_steps import takes_survival_times
 from skfusion._validation import check_option, check_weights
 from skfusion.cohort import check_groups
 from skfusion.fusion.early_stopping import EarlyStopping
@@ -131,6 +132,11 @@ class ModelFeatures(TransformerMixin, BaseEstimator):
         self.method = method
         self.n_jobs = n_jobs
         self.random_state = random_state
+
+    @property
+    def takes_survival_times(self) -> bool:
+        """Whether the model is fitted on times to an event in a survival fusion."""
+        return self.estimator is None or takes_survival_times(self.estimator)
 
     @undone_on_failure
     def fit(

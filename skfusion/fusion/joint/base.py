@@ -20,6 +20,7 @@ from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number
 from skfusion.blocks import check_finite_block, located_errors
 from skfusion.cohort import TrainingData, column_of_role
+from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.inner_estimators import check_transformers, seeded
 from skfusion.fusion.joint.augmentation import batch_augmentation
@@ -42,7 +43,7 @@ from skfusion.fusion.joint.network import (
 )
 from skfusion.fusion.joint.objective import AuxiliaryTarget, JointLoss, build_loss
 from skfusion.fusion.joint.settings import TrainingSettings
-from skfusion.fusion.joint.training import TrainingPlan, train
+from skfusion.fusion.joint.training import TrainingPlan, train, warn_of_large_loss
 from skfusion.fusion.torch_runtime import (
     Precision,
     ordinary_modes,
@@ -51,7 +52,7 @@ from skfusion.fusion.torch_runtime import (
 )
 from skfusion.image.networks.backbones import Backbone
 from skfusion.image.networks.inference import resolve_device
-from skfusion.splits import validation_rows
+from skfusion.splits import validation_rows, validation_rows_left
 
 __all__ = ["BaseJointFusion"]
 
@@ -84,7 +85,8 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         y : array-like of shape (n_samples,)
             The target.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Sample weights in the loss. Rows of weight 0 are left out.
+            Sample weights in the loss. Rows of weight 0 are left out. Only the ratios
+            of the weights count: they are scaled to a mean of 1.
         groups : array-like of shape (n_samples,) or None, default=None
             Patient ids. They override the column named by the parameter `groups`.
             The split for early stopping keeps the rows of a patient on one side.
@@ -113,16 +115,39 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
             data = data.rows(np.flatnonzero(data.sample_weight > 0))
             self._check_weighted(data)
         rng = check_random_state(self.random_state)
-        self._fit_inputs(data, rng, device, architecture)
+        self._inputs = [
+            make_input(modality) for modality in seeded(self._modalities, rng)
+        ]
+        split_seed, torch_seed = rng.randint(np.iinfo(np.int32).max, size=2)
+        # The transformers may use the target, so the rows for early stopping are held
+        # out from them too.
+        validation = validation_rows(
+            self._settings.validation_fraction,
+            self._target.strata(data.y),
+            data.groups,
+            n_rows=len(data.y),
+            random_state=int(split_seed),
+            owner=type(self).__name__,
+        )
+        self._fit_inputs(data, validation, device, architecture)
         inputs = self._encode_inputs(data.X)
         self._learned = np.array([part.learned for part in self._inputs])
         kept = self._usable_rows(inputs.presence, self._learned)
         if len(kept) < len(inputs):
             data, inputs = data.rows(kept), inputs.rows(kept)
+            strata = self._target.strata(data.y)
+            validation = validation_rows_left(validation, kept, strata)
         varies = ~inputs.presence.all(axis=0)
         self._set_support(varies | (self.modality_dropout > 0))
         self._target.summarise(data.y, data.sample_weight)
-        self._fit_network(inputs, data, architecture, loss, rng, device, reports)
+        self._fit_network(
+            inputs,
+            data,
+            validation,
+            architecture,
+            loss,
+            *(int(torch_seed), device, reports),
+        )
         reports.end()
         return self
 
@@ -145,19 +170,17 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
     def _fit_inputs(
         self,
         data: TrainingData,
-        rng: np.random.RandomState,
+        validation: np.ndarray,
         device: torch.device,
         architecture: Architecture,
     ) -> None:
         """Fit the transformer of each modality and set the fusion type."""
-        self._inputs = [
-            make_input(modality) for modality in seeded(self._modalities, rng)
-        ]
+        held_out = np.isin(np.arange(len(data.y)), validation)
         encoded = with_encoder(architecture.encoders, self._inputs, architecture.owner)
         self.fusion_type_ = "I" if len(encoded) == len(self._inputs) else "II"
         with joined_warnings():
             self._inputs = Parallel(n_jobs=self.n_jobs)(
-                delayed(_fit_input)(part, data) for part in self._inputs
+                delayed(_fit_input)(part, data, held_out) for part in self._inputs
             )
         dtype = self._network_dtype(device)
         self._dtype = np.dtype(str(dtype).removeprefix("torch."))
@@ -411,37 +434,32 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         self,
         inputs: NetInputs,
         data: TrainingData,
+        validation: np.ndarray,
         architecture: Architecture,
         task: torch.nn.Module,
-        rng: np.random.RandomState,
+        torch_seed: int,
         device: torch.device,
         reports: FitReports,
     ) -> None:
-        split_seed, torch_seed = rng.randint(np.iinfo(np.int32).max, size=2)
         weight = data.sample_weight
         weight = np.ones(len(data.y)) if weight is None else weight
-        validation = validation_rows(
-            self._settings.validation_fraction,
-            self._target.strata(data.y),
-            data.groups,
-            n_rows=len(data.y),
-            random_state=int(split_seed),
-            owner=type(self).__name__,
+        fitted = np.setdiff1d(np.arange(len(data.y)), validation)
+        auxiliary = self._encode_auxiliary(data)
+        loss = self._joint_loss(
+            task, auxiliary, fitted, inputs.presence[fitted], weight[fitted]
         )
-        loss, auxiliary = self._joint_loss(task, data)
         sample = Sample(
             inputs,
             self._network_target(data.y, weight),
             weight.astype(self._dtype),
             None if auxiliary is None else auxiliary.encoded,
         )
-        fitted = np.setdiff1d(np.arange(len(sample)), validation)
         light = not any(isinstance(part, ImageInput) for part in self._inputs)
         precision = Precision.resolve(self._settings.precision, device, is_light=light)
         settings = self._training_plan(precision, reports.hooks())
         with (
             torch_threads(self._settings.n_threads),
-            seeded_torch(int(torch_seed)),
+            seeded_torch(torch_seed),
         ):
             network = build_network(
                 self._inputs,
@@ -453,6 +471,7 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
                 device=device,
                 sample_weight=data.sample_weight,
             )
+            self._prepare_network(network)
             self.network_ = network
             self._n_features_out = network.n_joined
             self.history_ = train(
@@ -462,6 +481,8 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
                 settings,
                 loss,
             )
+        if isinstance(self.loss, str):
+            warn_of_large_loss(self.history_, settings)
         self.n_epochs_ = len(self.history_)
         self.callbacks_ = list(settings.callbacks)
         self._finish_fit(inputs, data, validation)
@@ -520,7 +541,18 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
                 *(reversed(_blocks(part)) for part in self._inputs), fillvalue=[]
             )
         ]
-        return Unfreezing(stages, int(self._settings.unfreeze_every))
+        unfreezing = Unfreezing(stages, int(self._settings.unfreeze_every))
+        if unfreezing.last_step > self.max_epochs:
+            n_trained = unfreezing.n_blocks(self.max_epochs)
+            warn_user(
+                f"{type(self).__name__}: unfreeze_every={unfreezing.every} and "
+                f"max_epochs={self.max_epochs} train {n_trained} of the {len(stages)} "
+                "blocks of an encoder that should be trained. The others keep their "
+                f"weights. Set max_epochs to {unfreezing.last_step} or more, or lower "
+                "unfreeze_every.",
+                FallbackWarning,
+            )
+        return unfreezing
 
     def _augmented(
         self, sample: Sample, X: pd.DataFrame, precision: Precision
@@ -534,23 +566,42 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
     def _n_network_outputs(self) -> int:
         return self._target.n_outputs
 
+    def _prepare_network(self, network: JointNetwork) -> None:
+        """Change the initial weights of the network, which a task may need."""
+
     def _finish_fit(
         self, inputs: NetInputs, data: TrainingData, validation: np.ndarray
     ) -> None:
         """Fit parts that a task needs in addition to the network, none by default."""
 
-    def _joint_loss(
-        self, task: torch.nn.Module, data: TrainingData
-    ) -> tuple[JointLoss, AuxiliaryTarget | None]:
+    def _encode_auxiliary(self, data: TrainingData) -> AuxiliaryTarget | None:
         if data.auxiliary is None:
-            return JointLoss(task, self.auxiliary_loss), None
-        owner = type(self).__name__
-        auxiliary = AuxiliaryTarget(data.auxiliary, owner)
+            return None
+        auxiliary = AuxiliaryTarget(data.auxiliary, type(self).__name__)
         if auxiliary.kind == "numbers":
             auxiliary.encoded = auxiliary.encoded.astype(self._dtype)
-        extra = build_loss("auto", None, auxiliary.kind, owner)
-        weight = self._settings.auxiliary_target_weight
-        return JointLoss(task, self.auxiliary_loss, extra, weight), auxiliary
+        return auxiliary
+
+    def _joint_loss(
+        self,
+        task: torch.nn.Module,
+        auxiliary: AuxiliaryTarget | None,
+        fitted: np.ndarray,
+        presence: np.ndarray,
+        weight: np.ndarray,
+    ) -> JointLoss:
+        """Return the loss for training on some rows, with their presence and weight."""
+        shares = np.average(presence, axis=0, weights=weight).tolist()
+        if auxiliary is None:
+            return JointLoss(task, self.auxiliary_loss, modality_shares=shares)
+        return JointLoss(
+            task,
+            self.auxiliary_loss,
+            build_loss("auto", None, auxiliary.kind, type(self).__name__),
+            self._settings.auxiliary_target_weight,
+            modality_shares=shares,
+            auxiliary_share=float(np.average(auxiliary.known[fitted], weights=weight)),
+        )
 
     def _set_aside(self, frame: pd.DataFrame, *, has_ids: bool) -> dict[str, Any]:
         aside = super()._set_aside(frame, has_ids=has_ids)
@@ -610,8 +661,8 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
         return self._target.result(values)
 
 
-def _fit_input(part: Any, data: TrainingData) -> Any:
-    part.fit(data.X, data.y, data.sample_weight, data.groups)
+def _fit_input(part: Any, data: TrainingData, held_out: np.ndarray) -> Any:
+    part.fit(data.X, data.y, data.sample_weight, data.groups, held_out)
     return part if part.learned else part.absent()
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "EpochHook",
     "FitReports",
     "StopIfWanted",
+    "Stopping",
     "Unfreezing",
     "check_callbacks",
     "make_callbacks",
@@ -48,10 +49,18 @@ class Unfreezing(Callback):
         self.blocks = blocks
         self.every = every
 
+    @property
+    def last_step(self) -> int:
+        """Number of the epoch, from 1, from which all blocks are trained."""
+        return 1 + self.every * max(0, len(self.blocks) - 1)
+
+    def n_blocks(self, epoch: int) -> int:
+        """Return the number of blocks that are trained in an epoch, counted from 1."""
+        return min(len(self.blocks), 1 + (epoch - 1) // self.every)
+
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Unfreeze the blocks that are due in this epoch."""
-        epoch = len(net.history) - 1
-        self._set(net, 1 + epoch // self.every)
+        self._set(net, self.n_blocks(len(net.history)))
 
     def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Mark the parameters of all blocks as trainable."""
@@ -62,6 +71,78 @@ class Unfreezing(Callback):
         for i, block in enumerate(self.blocks):
             for name in block:
                 parameters[name].requires_grad_(i < n_blocks)
+
+
+class Stopping(EarlyStopping):
+    """Early stopping that keeps the weights of the epoch with the smallest loss.
+
+    Any smaller loss is better. A threshold relative to the loss would take a greater
+    loss for a better one where losses are negative, and an absolute one would depend on
+    the scale of the loss.
+
+    Parameters
+    ----------
+    patience : int
+        Number of epochs without a better validation loss before training stops.
+    first_epoch : int, default=1
+        Number of the epoch, from 1, from which epochs without a better loss are
+        counted. With gradual unfreezing, the losses before it are those of a network
+        that is only trained in part.
+    """
+
+    def __init__(self, patience: int, first_epoch: int = 1) -> None:
+        super().__init__(
+            patience=patience,
+            threshold=0.0,
+            threshold_mode="abs",
+            load_best=True,
+            sink=_no_sink,
+        )
+        self.first_epoch = first_epoch
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Keep the weights if they are the best, and stop if patience has run out."""
+        if len(net.history) < self.first_epoch:
+            self.misses_ = -1  # to which an epoch that is not better adds 1
+        super().on_epoch_end(net, **kwargs)
+
+
+class Plateau(LRScheduler):
+    """Division of the learning rates by 10 when the loss stops improving.
+
+    Parameters
+    ----------
+    monitor : str
+        Name of the loss.
+    patience : int
+        Number of epochs without a smaller loss before the rates are reduced.
+    first_epoch : int, default=1
+        As in `Stopping`. A rate that is reduced for the blocks that are trained first
+        would be too small for those that follow.
+    """
+
+    def __init__(self, monitor: str, patience: int, first_epoch: int = 1) -> None:
+        super().__init__(
+            policy=ReduceLROnPlateau,
+            monitor=monitor,
+            patience=patience,
+            # As in `Stopping`, any smaller loss is better, whatever its sign.
+            threshold=0.0,
+            threshold_mode="abs",
+        )
+        self.first_epoch = first_epoch
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Arguments of the scheduler of torch."""
+        return {k: v for k, v in super().kwargs.items() if k != "first_epoch"}
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Compare the loss of the epoch with the smallest one so far."""
+        if len(net.history) >= self.first_epoch:
+            super().on_epoch_end(net, **kwargs)
+        else:
+            net.history.record(self.event_name, net.optimizer_.param_groups[0]["lr"])
 
 
 class EpochHook(Callback):
@@ -199,6 +280,7 @@ def make_callbacks(
     list of (str, callback)
     """
     chosen: list[tuple[str, Callback]] = []
+    first_epoch = 1 if unfreezing is None else unfreezing.last_step
     if unfreezing is not None:
         chosen.append(("joint_unfreezing", unfreezing))
     if gradient_clip is not None:
@@ -207,27 +289,32 @@ def make_callbacks(
         chosen.append(
             (
                 "joint_scheduler",
-                _scheduler(scheduler, max_epochs, patience, has_validation),
+                _scheduler(
+                    scheduler, max_epochs, patience, has_validation, first_epoch
+                ),
             )
         )
     if has_validation:
-        stopping = EarlyStopping(patience=patience, load_best=True, sink=_no_sink)
-        chosen.append(("joint_early_stopping", stopping))
+        chosen.append(("joint_early_stopping", Stopping(patience, first_epoch)))
     return chosen
 
 
 def _scheduler(
-    scheduler: Any, max_epochs: int, patience: int, has_validation: bool
+    scheduler: Any,
+    max_epochs: int,
+    patience: int,
+    has_validation: bool,
+    first_epoch: int,
 ) -> LRScheduler:
     if isinstance(scheduler, LRScheduler):
         return copy.deepcopy(scheduler)
     if scheduler == "cosine":
         return LRScheduler(policy=CosineAnnealingLR, T_max=max_epochs)
-    return LRScheduler(
-        policy=ReduceLROnPlateau,
-        monitor="valid_loss" if has_validation else "train_loss",
+    return Plateau(
+        "valid_loss" if has_validation else "train_loss",
         # The learning rate must drop before early stopping ends the training.
         patience=max(patience // 2 - 1, 0),
+        first_epoch=first_epoch,
     )
 
 

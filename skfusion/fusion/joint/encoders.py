@@ -18,8 +18,17 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from skfusion._fitting.modality_warnings import warn_of_modality
 from skfusion._fitting.state import undone_on_failure
-from skfusion._validation import check_number
+from skfusion._validation import check_number, check_option
+from skfusion.exceptions import DataWarning
+from skfusion.fusion.joint.grids import (
+    N_CHANNELS,
+    count_codes,
+    is_event_grid,
+    split_channels,
+    takes_grid,
+)
 from skfusion.fusion.torch_runtime import ordinary_modes, seeded_torch, torch_threads
 from skfusion.image.networks.freezing.parts import parameter_groups, trainable_names
 from skfusion.image.networks.freezing.untrained import (
@@ -60,9 +69,13 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     lr_factor : float, default=1.0
         Factor of the learning rate of joint fusion for this module. Use less than 1 for
         a module with pretrained weights.
-    standardize : bool, default=True
+    standardize : {"auto"} or bool, default="auto"
         Whether columns are scaled to mean 0 and standard deviation 1 on the training
-        rows before they are passed to the module.
+        rows before they are passed to the module. ``"auto"`` scales them unless they
+        are a grid of events: the columns are the output of `EventGrid`, or the module
+        or one of its submodules has the attribute ``takes_grid = True``, as
+        ``GRUDEncoder`` and ``SequenceTransformer`` do. The values of a grid are
+        already standardised, and its indicators of observed values are switches.
     random_state : int, RandomState or None, default=None
         Seed of the weights of a module that is created in `fit`.
 
@@ -73,7 +86,9 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     means_ : ndarray of shape (n_features_in_,)
         Mean of each column. It replaces missing values in rows with other values.
     scales_ : ndarray of shape (n_features_in_,)
-        Divisor of each column.
+        Divisor of each column, 1 if the columns are not standardised.
+    standardized_ : bool
+        Whether the columns are standardised.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str of shape (n_features_in_,)
@@ -90,9 +105,14 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         If a module that is created in `fit` has random weights that are not trained:
         outside of joint fusion, or in the frozen part. Also if parameters that
         `trainable` selects do not require gradients.
+    DataWarning
+        If ``standardize=True`` scales a grid of `EventGrid`.
 
     Notes
     -----
+    A module that reads the channels of a grid (T, 3, C) declares it with the class
+    attribute ``takes_grid = True``.
+
     A row in which every column is NaN is an absent modality. Its output is NaN.
 
     A layer without parameters, such as dropout, belongs to the part of the parameters
@@ -131,7 +151,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         *,
         trainable: Any = "all",
         lr_factor: float = 1.0,
-        standardize: bool = True,
+        standardize: bool | str = "auto",
         random_state: Any = None,
     ) -> None:
         self.module = module
@@ -162,8 +182,8 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         TypeError
             If `module` is neither a module nor a callable that returns one.
         ValueError
-            If a parameter is invalid, or the module does not map rows of these columns
-            to one vector per row.
+            If a parameter is invalid, the module does not map rows of these columns to
+            one vector per row, or it takes a grid and ``standardize=True``.
         """
         values = self._check_values(X, reset=True)
         check_number(self.lr_factor, "lr_factor", "TorchEncoder", low=0)
@@ -174,8 +194,9 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         spread = np.sqrt((deviations**2).sum(axis=0) / counts)
         # Rounding gives a constant column a small spread without information.
         informative = spread > 1e-12 * np.maximum(np.abs(self.means_), 1e-300)
-        self.scales_ = np.where(informative & bool(self.standardize), spread, 1.0)
         self.module_, self._random = self._make_module(values.shape[1])
+        self.standardized_ = self._is_to_standardize(values)
+        self.scales_ = np.where(informative & self.standardized_, spread, 1.0)
         trainable_names(self.module_, self.trainable)  # raises for unknown names
         self._n_features_out = self._try_module(values.shape[1])
         if self._random:
@@ -235,7 +256,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         values = self._check_values(X, reset=False)
         gaps = np.isnan(values)
         filled = np.where(gaps, self.means_, values)
-        if self.standardize:
+        if self.standardized_:
             filled = (filled - self.means_) / self.scales_
         filled[gaps.all(axis=1)] = np.nan
         # A fixed memory layout, because rounding in the kernels depends on it.
@@ -298,6 +319,30 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             return selected
         named = self.module_.named_parameters()
         return {name for name, p in named if name in selected and p.requires_grad}
+
+    def _is_to_standardize(self, values: np.ndarray) -> bool:
+        """Return whether the columns are scaled, and refuse to scale a grid's."""
+        if not isinstance(self.standardize, (bool, np.bool_)):
+            check_option(self.standardize, "standardize", ("auto",), "TorchEncoder")
+            return not takes_grid(self.module_) and not is_event_grid(values)
+        if self.standardize:
+            kind = type(self.module_).__name__
+            if getattr(self.module_, "takes_grid", False):
+                raise ValueError(
+                    f"TorchEncoder: got standardize=True with the module {kind}, which "
+                    "takes the grid of EventGrid. Its indicators of observed values "
+                    "must stay 0 and 1. Set standardize='auto'."
+                )
+            if is_event_grid(values):
+                warn_of_modality(
+                    "standardised grid",
+                    f"TorchEncoder: standardize=True scales the {values.shape[1]} "
+                    f"columns of a grid of EventGrid for the module {kind}, so that "
+                    "its indicators of observed values are no longer 0 and 1. Set "
+                    "standardize='auto'.",
+                    DataWarning,
+                )
+        return bool(self.standardize)
 
     def _check_values(self, X: Any, *, reset: bool) -> np.ndarray:
         values = validate_data(
@@ -417,10 +462,6 @@ def _precision(module: nn.Module) -> torch.dtype:
     return next(floats, torch.float32)
 
 
-#: Channels of a cell: value, observed (0 or 1), time since the last observation.
-N_CHANNELS = 3
-
-
 class GRUDEncoder(nn.Module):
     """Gated recurrent unit with decay of missing values (GRU-D) [1]_.
 
@@ -442,7 +483,8 @@ class GRUDEncoder(nn.Module):
     Raises
     ------
     ValueError
-        If the inputs are not a grid with this number of steps.
+        If the inputs are not a grid with this number of steps, or, in `forward`, an
+        indicator of an observed value is neither 0 nor 1 or a time since is negative.
 
     References
     ----------
@@ -458,19 +500,22 @@ class GRUDEncoder(nn.Module):
     >>> import torch
     >>> from skfusion.fusion import GRUDEncoder, TorchEncoder
     >>> module = partial(GRUDEncoder, n_steps=6, width=8)
-    >>> encoder = TorchEncoder(module, standardize=False)
+    >>> encoder = TorchEncoder(module)
     >>> module(6 * 3 * 2)(torch.zeros(20, 6 * 3 * 2)).shape  # 6 steps, 2 codes
     torch.Size([20, 8])
     """
 
     __module__ = "skfusion.fusion"
 
+    #: `TorchEncoder` does not standardise the columns of a grid.
+    takes_grid = True
+
     def __init__(
         self, n_features: int, n_steps: int, width: int = 32, dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.n_steps = n_steps
-        n_codes = _n_codes(n_features, n_steps, "GRUDEncoder")
+        n_codes = count_codes(n_features, n_steps, "GRUDEncoder")
         # A value decays at one rate per code, the hidden state at a mixture of rates.
         self.value_decay = nn.Parameter(torch.zeros(2, n_codes))
         self.state_decay = nn.Linear(n_codes, width)
@@ -480,7 +525,7 @@ class GRUDEncoder(nn.Module):
 
     def forward(self, grid: Tensor) -> Tensor:
         """Return the last hidden state (B, H) for grids (B, T * 3 * C)."""
-        value, observed, since = _channels(grid, self.n_steps)  # (B, T, C) each
+        value, observed, since = split_channels(grid, self.n_steps, "GRUDEncoder")
         weight, bias = self.value_decay
         value_decay = torch.exp(-torch.relu(weight * since + bias))  # (B, T, C)
         state_decay = torch.exp(-torch.relu(self.state_decay(since)))  # (B, T, H)
@@ -522,6 +567,8 @@ class SequenceTransformer(nn.Module):
     ------
     ValueError
         If the inputs are not a grid with this number of steps, or `width` is invalid.
+        In `forward`, if an indicator of an observed value is neither 0 nor 1, or a time
+        since is negative.
 
     See Also
     --------
@@ -542,6 +589,8 @@ class SequenceTransformer(nn.Module):
 
     __module__ = "skfusion.fusion"
 
+    #: `TorchEncoder` does not standardise the columns of a grid.
+    takes_grid = True
     positions: Tensor
 
     def __init__(
@@ -555,7 +604,7 @@ class SequenceTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.n_steps = n_steps
-        n_codes = _n_codes(n_features, n_steps, "SequenceTransformer")
+        n_codes = count_codes(n_features, n_steps, "SequenceTransformer")
         if width % 2 or width % n_heads:
             raise ValueError(
                 f"SequenceTransformer: width must be even and a multiple of "
@@ -573,7 +622,9 @@ class SequenceTransformer(nn.Module):
 
     def forward(self, grid: Tensor) -> Tensor:
         """Return the first token (B, H) for grids (B, T * 3 * C)."""
-        value, observed, since = _channels(grid, self.n_steps)  # (B, T, C) each
+        value, observed, since = split_channels(
+            grid, self.n_steps, "SequenceTransformer"
+        )
         steps = torch.cat([value * observed, observed, since], dim=2)  # (B, T, 3 C)
         tokens = self.embed(steps) + self.positions  # (B, T, H)
         summary = self.summary.expand(len(grid), 1, -1)  # (B, 1, H)
@@ -583,23 +634,6 @@ class SequenceTransformer(nn.Module):
             torch.cat([summary, tokens], dim=1), src_key_padding_mask=ignored
         )
         return encoded[:, 0]
-
-
-def _n_codes(n_features: int, n_steps: int, owner: str) -> int:
-    n_codes, rest = divmod(n_features, N_CHANNELS * n_steps)
-    if rest or not n_codes:
-        raise ValueError(
-            f"{owner}: {n_features} inputs are not a grid of {n_steps} steps with "
-            "value, presence and time since the last observation for each code. Set "
-            "n_steps to that of the grid."
-        )
-    return n_codes
-
-
-def _channels(grid: Tensor, n_steps: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return value, observed and time since the last observation, each (B, T, C)."""
-    cells = grid.reshape(len(grid), n_steps, N_CHANNELS, -1)
-    return cells[:, :, 0], cells[:, :, 1], cells[:, :, 2]
 
 
 def _waves(n_steps: int, width: int) -> Tensor:

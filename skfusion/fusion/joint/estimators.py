@@ -14,6 +14,7 @@ from skfusion.cohort import TrainingData
 from skfusion.fusion.joint.base import BaseJointFusion
 from skfusion.fusion.joint.data import NetInputs
 from skfusion.fusion.joint.network import JointNetwork
+from skfusion.fusion.losses import hazard_loss
 from skfusion.fusion.survival import SurvivalFusion, as_functions, check_times
 from skfusion.fusion.targets import ClassifierTarget, RegressorTarget
 
@@ -553,13 +554,15 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         Fraction of the present modalities that are dropped in training, so that the
         tokens for absent modalities are learned. One modality always stays.
     loss : {"auto", "hazard", "cox"} or callable, default="auto"
-        ``"hazard"`` is the likelihood of the hazards in time intervals, with one output
-        of the head per interval [2]_. It also provides the survival curves. ``"cox"``
+        ``"hazard"`` is the likelihood of hazards that are constant in time intervals,
+        with one output of the head per interval [2]_, and the exact time that each row
+        spent in them. It also provides the survival curves. ``"cox"``
         is Cox's partial likelihood within each mini-batch, which requires a
         `batch_size` that contains some events. ``"auto"`` is ``"hazard"``.
     loss_params : dict or None, default=None
         Options of the loss: ``n_intervals`` (10) of ``"hazard"``. The intervals are
-        bounded by quantiles of the event times.
+        bounded by quantiles of the event times, and quantiles that are equal bound one
+        interval.
     auxiliary_loss : float, default=0.0
         Weight of the sum of the single-modality losses, which is added to the loss
         [3]_. Above 0, each modality also predicts alone, with a layer on its
@@ -626,13 +629,32 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
 
     Notes
     -----
-    With ``loss="hazard"`` the hazard is constant within an interval. The risk is the
-    negative mean time without an event up to the end of the last interval. The survival
-    curves are constant beyond that end.
+    With ``loss="hazard"`` the hazard is constant within an interval. A row that is
+    censored within an interval counts for the part of the interval in which it was
+    observed. An event counts as being between the previous distinct time of an event
+    and its own, so that rounded times give the survival curve of Kaplan and Meier. The
+    head starts at the hazards of all training rows together. After the training, the
+    biases of the head are set to their maximum likelihood estimates over all training
+    rows, so that as many events are predicted in each interval as were observed. The
+    risk is the negative mean time without an event up to the end of the last interval,
+    which is the last event. The survival curves are constant beyond that end.
 
     With ``loss="cox"`` the risk is the log hazard ratio. The survival curves are those
-    of Cox's model, fitted to the risks of the rows held out for early stopping. All
-    rows are used if fewer than ten events are held out.
+    of Cox's model. Its coefficient is fitted to the risks of the rows held out for
+    early stopping, or of all rows if fewer than ten events are held out. Its baseline
+    hazard is fitted to the risks of all rows.
+
+    Transformers that learn from `y` get martingale residuals instead of the times: a
+    number per row, greater where the event came sooner than expected. This suits steps
+    such as ``SelectKBest(f_regression)``. `GiniSelector`, `MRMRSelector`,
+    `GeneticSelector`, estimators of scikit-survival and estimators that contain them
+    get the times. So do estimators with the attribute ``takes_survival_times = True``,
+    which declares that their `fit` reads a structured `y` with the fields ``event`` and
+    ``time``. A step that needs classes is refused.
+
+    All rows are at risk from time 0 on, because `y` has no entry time. With delayed
+    entry (left truncation), e.g. if only patients who survived up to a later visit were
+    recruited, the early hazards are underestimated. Count the times from the entry.
 
     References
     ----------
@@ -724,11 +746,15 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         """
         if not self._in_intervals:
             return outputs
-        knots = torch.from_numpy(np.r_[0.0, self._ends])
-        hazard = torch.cumsum(torch.nn.functional.softplus(outputs), dim=1)
-        start = torch.zeros(len(outputs), 1, dtype=outputs.dtype)
-        survival = torch.exp(-torch.cat([start, hazard], dim=1))
-        return -torch.trapezoid(survival, knots, dim=1)[:, None]
+        hazard = torch.nn.functional.softplus(outputs)
+        after = torch.exp(-torch.cumsum(hazard, dim=1))
+        before = torch.cat([torch.ones_like(after[:, :1]), after[:, :-1]], dim=1)
+        width = torch.from_numpy(np.diff(self._ends, prepend=0.0))
+        # The mean survival in an interval, whose limit for no hazard is `before`.
+        passed = hazard > 1e-9
+        usual = torch.where(passed, hazard, 1.0)
+        mean = before * torch.where(passed, -torch.expm1(-usual) / usual, 1.0)
+        return -(width * mean).sum(dim=1, keepdim=True)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the risk of each case.
@@ -800,8 +826,7 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         return self.loss in ("auto", "hazard")
 
     def _n_network_outputs(self) -> int:
-        n_intervals = (self.loss_params or {}).get("n_intervals", 10)
-        return int(n_intervals) if self._in_intervals else 1
+        return len(self._ends) if self._in_intervals else 1
 
     def _check_weighted(self, data: TrainingData) -> None:
         problem = self._target.problem(data.y)
@@ -815,21 +840,46 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
     def _network_target(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
         if not self._in_intervals:
             return np.column_stack([y["time"], y["event"]]).astype(self._dtype)
-        n_intervals = self._n_network_outputs()
-        shares = np.linspace(0, 1, n_intervals + 1)[1:]
-        ends = np.quantile(y["time"][y["event"]], shares)
-        # Rounding must not make the ends decrease.
-        self._ends = np.maximum.accumulate(ends)
-        if self._ends[0] == 0:  # events at time 0 are in the first interval
-            later = y["time"][y["time"] > 0].min(initial=np.inf)
-            self._ends = np.maximum(self._ends, later if np.isfinite(later) else 1.0)
-        # An event at the end of an interval is in it, a row censored there survived it.
-        survived = np.where(
-            y["event"],
-            np.searchsorted(self._ends, y["time"], side="left"),
-            np.searchsorted(self._ends, y["time"], side="right"),
+        n_intervals = int((self.loss_params or {}).get("n_intervals", 10))
+        event, time = y["event"], _after_start(y)
+        ends = np.quantile(
+            time[event],
+            np.linspace(0, 1, n_intervals + 1)[1:],
+            weights=weight[event],
+            method="inverted_cdf",
         )
-        return np.column_stack([survived, y["event"]]).astype(self._dtype)
+        # Beside large weights, a quantile is before the last event of a tiny weight.
+        ends[-1] = time[event].max()
+        self._ends = np.unique(ends)
+        target = self._in_interval_units(time, event)
+        nothing = np.zeros((len(y), len(self._ends)))
+        self._start = _best_offsets(nothing, target, weight)
+        return target.astype(self._dtype)
+
+    def _in_interval_units(self, time: np.ndarray, event: np.ndarray) -> np.ndarray:
+        """Return the target of `hazard_loss`."""
+        knots = np.r_[0.0, self._ends]
+        numbers = np.arange(len(knots))
+        # An event at the end of an interval is in it.
+        interval = np.searchsorted(self._ends, time, side="left")
+        position = np.interp(time, knots, numbers)
+        times = np.unique(time[event])
+        previous = np.r_[0.0, times][np.searchsorted(times, time, side="left")]
+        since = np.maximum(np.interp(previous, knots, numbers), interval)
+        return np.column_stack(
+            [
+                np.where(event, since, position),
+                np.where(event, interval, -1),
+                np.where(event, position - since, 0.0),
+            ]
+        )
+
+    def _prepare_network(self, network: JointNetwork) -> None:
+        if not self._in_intervals:
+            return
+        with torch.no_grad():
+            for head in (network.head[-1], *network.modality_heads):
+                head.bias.copy_(torch.from_numpy(self._start))
 
     def _hazard_at(self, outputs: np.ndarray, times: np.ndarray) -> np.ndarray:
         """Return the cumulative hazard (n_samples, n_times)."""
@@ -839,19 +889,76 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         return np.stack([np.interp(times, knots, row) for row in cumulative])
 
     def _from_network(self, outputs: np.ndarray) -> np.ndarray:
-        if not self._in_intervals:
-            return outputs
-        knots = np.r_[0.0, self._ends]
-        survival = np.exp(-self._hazard_at(outputs, knots))
-        return -np.trapezoid(survival, knots, axis=1)[:, None]
+        return self.score_outputs(torch.from_numpy(outputs)).numpy()
 
     def _finish_fit(
         self, inputs: NetInputs, data: TrainingData, validation: np.ndarray
     ) -> None:
+        weight = data.sample_weight
+        weight = np.ones(len(data.y)) if weight is None else weight
+        outputs = self._run(JointNetwork.__call__, inputs).astype(np.float64)
+        if self._in_intervals:
+            target = self._in_interval_units(_after_start(data.y), data.y["event"])
+            offsets = _best_offsets(outputs, target, weight)
+            bias: Any = self.network_.head[-1].bias
+            with torch.no_grad():
+                bias += torch.from_numpy(offsets).to(bias)
+            outputs += offsets
         rows = validation
         if data.y["event"][rows].sum() < FEWEST_EVENTS:
             rows = np.arange(len(data.y))
-        outputs = self._run(JointNetwork.__call__, inputs.rows(rows)).astype(np.float64)
-        part = data.rows(rows)
         risk = self._from_network(outputs)[:, 0]
-        self._set_curves(risk, part.y, part.sample_weight)
+        self._set_curves(risk[rows], data.y[rows], weight[rows])
+        self._curves.fit_baseline(risk, data.y, weight)
+
+
+def _after_start(y: np.ndarray) -> np.ndarray:
+    """Return the times, where an event at time 0 has the first later time.
+
+    It was before this time, by which it was seen.
+    """
+    time = y["time"]
+    first = time[time > 0].min(initial=np.inf)
+    at_start = y["event"] & (time == 0)
+    return np.where(at_start, first if np.isfinite(first) else 1.0, time)
+
+
+def _best_offsets(
+    outputs: np.ndarray, target: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """Return what, added to each output, maximises the likelihood of the hazards.
+
+    The hazards of all rows together then are the observed ones in each interval. The
+    likelihood is the product of those of the intervals and is concave.
+
+    Parameters
+    ----------
+    outputs : ndarray of float64 of shape (n_samples, n_intervals)
+        Outputs of the network.
+    target : ndarray of float64 of shape (n_samples, 3)
+        Target of `hazard_loss`.
+    weight : ndarray of shape (n_samples,)
+        Weights of the rows.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_intervals,)
+    """
+    finite = np.isfinite(outputs).all(axis=1)  # others raise an error in prediction
+    outputs, target, weight = outputs[finite], target[finite], weight[finite]
+    low = torch.full((outputs.shape[1],), -30.0, dtype=torch.float64)
+    high = -low
+    fixed, rows, weights = (
+        torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))
+        for array in (outputs, target, weight)
+    )
+    for _ in range(50):
+        middle = ((low + high) / 2).requires_grad_()
+        total = (hazard_loss(fixed + middle, rows) * weights).sum()
+        (slope,) = torch.autograd.grad(total, middle)
+        middle = middle.detach()
+        high, low = (
+            torch.where(slope > 0, middle, high),
+            torch.where(slope > 0, low, middle),
+        )
+    return np.asarray(((low + high) / 2).numpy())

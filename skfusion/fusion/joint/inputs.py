@@ -85,10 +85,14 @@ class BlockInput:
         y: np.ndarray,
         sample_weight: np.ndarray | None,
         groups: np.ndarray | None = None,
+        held_out: np.ndarray | None = None,
     ) -> None:
-        """Fit the transformer on the rows with the modality."""
+        """Fit the transformer on the rows with the modality.
+
+        Steps that may use the target are not fitted on the rows of the mask `held_out`.
+        """
         self._blocks = ModalityBlocks([self.modality])
-        blocks = self._blocks.fit_transform(X, y, sample_weight, groups)
+        blocks = self._blocks.fit_transform(X, y, sample_weight, groups, held_out)
         self.modality = self._blocks.modalities_[0]
         block = blocks.arrays[self.modality.name]
         self._means = weighted_means(block, sample_weight)
@@ -148,10 +152,11 @@ class ModuleInput(BlockInput):
         y: np.ndarray,
         sample_weight: np.ndarray | None,
         groups: np.ndarray | None = None,
+        held_out: np.ndarray | None = None,
     ) -> None:
         """Fit the transformer on the rows with the modality."""
         with trained_elsewhere():
-            super().fit(X, y, sample_weight, groups)
+            super().fit(X, y, sample_weight, groups, held_out)
         if not self.learned:
             return
         self.dtype = self._encoder.dtype
@@ -230,6 +235,7 @@ class ImageInput:
         y: np.ndarray,
         sample_weight: np.ndarray | None,
         groups: np.ndarray | None = None,
+        held_out: np.ndarray | None = None,
     ) -> None:
         """Check the cells and split the backbone into trunk and tail."""
         embedder = clone(self.modality.transformer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,11 @@ __all__ = ["AuxiliaryTarget"]
 
 
 class RowMean(nn.Module):
-    """Weighted mean of a loss per row.
+    """Mean over the rows of a batch of a loss per row times the weight of the row.
+
+    The weights have a mean of 1 over all training rows. Division by the sum of the
+    weights of a batch would undo them: a batch of common cases would count as much as
+    one with rare cases.
 
     Parameters
     ----------
@@ -51,7 +55,7 @@ class RowMean(nn.Module):
                 "a loss must return one value per row, of shape "
                 f"{tuple(weight.shape)}, got {tuple(losses.shape)}."
             )
-        return (losses * weight).sum() / weight.sum()
+        return (losses * weight).mean()
 
 
 class CoxLoss(nn.Module):
@@ -88,6 +92,12 @@ class JointLoss(nn.Module):
         Loss of the auxiliary target, over the rows with a known value.
     auxiliary_target_weight : float, default=0.0
         Weight of the loss of the auxiliary target (Spasov et al. 2019).
+    modality_shares : sequence of float or None, default=None
+        Share of the training rows, by weight, that have each modality. The
+        single-modality losses are means over these rows, whatever their number in a
+        batch. None is 1 for each.
+    auxiliary_share : float, default=1.0
+        Share of the training rows with a known auxiliary target.
     """
 
     def __init__(
@@ -96,12 +106,16 @@ class JointLoss(nn.Module):
         auxiliary_loss: float = 0.0,
         auxiliary_task: BatchLoss | None = None,
         auxiliary_target_weight: float = 0.0,
+        modality_shares: Sequence[float] | None = None,
+        auxiliary_share: float = 1.0,
     ) -> None:
         super().__init__()
         self.task = task
         self.auxiliary_loss = auxiliary_loss
         self.auxiliary_task = auxiliary_task
         self.auxiliary_target_weight = auxiliary_target_weight
+        self.modality_shares = modality_shares
+        self.auxiliary_share = auxiliary_share
 
     def forward(
         self,
@@ -127,20 +141,46 @@ class JointLoss(nn.Module):
             Auxiliary target. Unknown values are NaN, or -1 for classes.
         """
         loss = self.task(outputs.fused, target, weight)
-        for single, there in zip(outputs.single, present.T, strict=False):
+        shares = self.modality_shares or [1.0] * present.shape[1]
+        for single, there, share in zip(
+            outputs.single, present.T, shares, strict=False
+        ):
             if there.any():
-                part = self.task(single[there], target[there], weight[there])
+                part = _part_of_mean(
+                    self.task, single, target, weight, rows=there, share=share
+                )
                 loss = loss + self.auxiliary_loss * part
         if self.auxiliary_task is None or auxiliary is None:
             return loss
         numeric = auxiliary.is_floating_point()
         known = ~torch.isnan(auxiliary) if numeric else auxiliary >= 0
         if outputs.auxiliary is not None and known.any():
-            part = self.auxiliary_task(
-                outputs.auxiliary[known], auxiliary[known], weight[known]
+            part = _part_of_mean(
+                self.auxiliary_task,
+                *(outputs.auxiliary, auxiliary, weight),
+                rows=known,
+                share=self.auxiliary_share,
             )
             loss = loss + self.auxiliary_target_weight * part
         return loss
+
+
+def _part_of_mean(
+    task: BatchLoss,
+    outputs: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    *,
+    rows: Tensor,
+    share: float,
+) -> Tensor:
+    """Return what some rows of a batch add to the mean over all such training rows.
+
+    The mean of the results over the batches does not depend on the batch size. The
+    mean over the rows of each batch would give a row without others more weight.
+    """
+    mean = task(outputs[rows], target[rows], weight[rows])
+    return mean * (rows.sum() / (len(rows) * share))
 
 
 # Name, function and options of each loss, by kind of target. "auto" is the first loss.
@@ -196,7 +236,10 @@ def build_loss(
                 f"{did_you_mean(option, allowed)} It knows "
                 f"{', '.join(allowed) or 'none'}."
             )
-        check_number(value, f"loss_params[{option!r}]", owner, low=0)
+        count = option == "n_intervals"
+        check_number(
+            value, f"loss_params[{option!r}]", owner, low=int(count), integer=count
+        )
     if row_loss is cox_loss:
         return CoxLoss()
     if row_loss is hazard_loss:
@@ -226,6 +269,8 @@ class AuxiliaryTarget:
     encoded : ndarray of shape (n_samples,)
         Class numbers (int64, -1 where unknown), or standardised numbers (float64, NaN
         where unknown).
+    known : ndarray of bool of shape (n_samples,)
+        Whether the value is known.
 
     Raises
     ------
@@ -244,6 +289,7 @@ class AuxiliaryTarget:
 
     def __init__(self, values: pd.Series, owner: str) -> None:
         known = values.dropna()
+        self.known = values.notna().to_numpy()
         n_values = known.nunique()
         if n_values < 2:
             raise ValueError(

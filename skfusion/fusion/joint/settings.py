@@ -24,13 +24,16 @@ class TrainingSettings(BaseEstimator):
     Parameters
     ----------
     patience : int, default=5
-        Number of epochs without a better validation loss before training stops.
+        Number of epochs without a better validation loss before training stops. With
+        `unfreeze_every`, they are counted once all blocks are trained.
     validation_fraction : float, default=0.15
         Share of the rows (of the patients, where groups are given) that are held out
         for early stopping and for the choice of the epoch. No rows are held out if
-        there are fewer than 40.
+        there are fewer than 40. Transformers that use the target, such as selectors,
+        are not fitted on these rows either.
     weight_decay : float, default=1e-2
-        Weight decay of AdamW.
+        Weight decay of AdamW. It does not act on biases, on the weights of norms and
+        on the tokens for absent modalities.
     encoder_lr_factor : float, default=0.1
         Factor of the learning rate for the layers of an image backbone. A
         `TorchEncoder` has its own factor, `lr_factor`.
@@ -40,7 +43,8 @@ class TrainingSettings(BaseEstimator):
     unfreeze_every : int or None, default=None
         Number of epochs between two steps of gradual unfreezing [1]_. Training begins
         with the last of the trainable blocks of each encoder and adds one more at each
-        step. None trains all of them from the start.
+        step. None trains all of them from the start. A `max_epochs` that ends before
+        the last step causes a warning.
     scheduler : None, "cosine", "plateau" or skorch LRScheduler, default=None
         Schedule of the learning rates: a cosine over `max_epochs`, or a tenth whenever
         the validation loss stops improving.

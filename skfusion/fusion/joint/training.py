@@ -30,7 +30,7 @@ from skfusion.fusion.joint.network import JointNetwork, JointOutputs
 from skfusion.fusion.joint.objective import JointLoss
 from skfusion.fusion.torch_runtime import Precision
 
-__all__ = ["TrainingPlan", "train"]
+__all__ = ["TrainingPlan", "train", "warn_of_large_loss"]
 
 
 @dataclass(frozen=True)
@@ -136,18 +136,27 @@ class _Net(NeuralNet):
         self._scaler = precision.scaler()
         self.divergence: _Divergence | None = None
         self._modes: list[tuple[nn.Module, bool]] = []
+        self._held_out: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def get_params_for_optimizer(
         self, prefix: str, named_parameters: Any
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Group the parameters by learning rate."""
+        """Group the parameters by learning rate and by whether they decay."""
         named = dict(named_parameters)
         _, kwargs = super().get_params_for_optimizer(prefix, [])
-        groups: list[dict[str, Any]] = [
-            {"params": [named.pop(name) for name in names], "lr": rate}
+        undecayed = _without_decay(self.module_)
+        rates: list[tuple[dict[str, Any], dict[str, Any]]] = [
+            ({name: named.pop(name) for name in names}, {"lr": rate})
             for names, rate in self.encoder_rates
         ]
-        return ([*groups, {"params": list(named.values())}],), kwargs
+        groups = []
+        for part, options in [*rates, (named, {})]:
+            decayed = [w for name, w in part.items() if name not in undecayed]
+            others = [w for name, w in part.items() if name in undecayed]
+            groups.append({"params": decayed, **options})
+            if others:
+                groups.append({"params": others, "weight_decay": 0.0, **options})
+        return (groups,), kwargs
 
     def infer(self, x: dict[str, Any], **fit_params: Any) -> JointOutputs:
         x = _to_device(x, self.device)
@@ -166,7 +175,8 @@ class _Net(NeuralNet):
         rows = _to_device(rows, self.device)
         y_true = y_true.to(y_pred.fused.device)
         if not training:  # early stopping monitors the task loss only
-            return self.criterion_.task(y_pred.fused, y_true, rows["weight"])
+            self._held_out.append((y_pred.fused, y_true, rows["weight"]))
+            return self.criterion_.task(*self._held_out[-1])
         return self.criterion_(y_pred, y_true, **rows)
 
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
@@ -204,10 +214,22 @@ class _Net(NeuralNet):
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **kwargs: Any
     ) -> None:
-        """Run one epoch, before which parts may have been frozen or unfrozen."""
-        if training:
-            self._modes = []
+        """Run one epoch, before which parts may have been frozen or unfrozen.
+
+        The loss of a validation is that of all its rows together. A loss that compares
+        rows would otherwise depend on which rows share a batch, i.e. on their order.
+        """
+        self._modes, self._held_out = [], []
         super().run_single_epoch(iterator, training, prefix, step_fn, **kwargs)
+        if not self._held_out:
+            return
+        parts = [torch.cat(part) for part in zip(*self._held_out, strict=True)]
+        self._held_out = []
+        with torch.no_grad():
+            loss = self.criterion_.task(*parts).item()
+        for batch in self.history[-1]["batches"]:
+            if f"{prefix}_loss" in batch:  # from which skorch computes the mean
+                batch[f"{prefix}_loss"] = loss
 
     def _enter_training(self) -> None:
         """Set the mode of every part, which callbacks and validation may change.
@@ -394,6 +416,36 @@ def _check_finite(
         raise ValueError(f"{what}. {remedy}")
 
 
+# The losses of the package are below 5 before the training: targets that are numbers
+# have variance 1, and the probabilities of classes are equal.
+LARGE_LOSS = 50.0
+
+
+def warn_of_large_loss(history: Sequence[dict[str, Any]], plan: TrainingPlan) -> None:
+    """Warn if the result of a training is finite and far worse than no training.
+
+    Parameters
+    ----------
+    history : sequence of dict
+        Losses of the epochs, of one of the losses of the package.
+    plan : TrainingPlan
+        Parameters of the training.
+    """
+    validation = [epoch.get("valid_loss", np.nan) for epoch in history]
+    place = -1
+    if np.isfinite(validation).any():
+        place = int(np.nanargmin(validation))
+    if history and history[place]["train_loss"] > LARGE_LOSS:
+        warn_user(
+            f"{plan.owner}: the training did not converge: its loss is "
+            f"{history[place]['train_loss']:.3g} in epoch {history[place]['epoch']}, "
+            "whose weights are used. The same prediction for all rows has a loss of "
+            f"about 1. Lower lr (now {plan.lr:g}), train for more epochs, or limit the "
+            "gradients with training=TrainingSettings(gradient_clip=1.0).",
+            FallbackWarning,
+        )
+
+
 def _fit(net: NeuralNet, rows: _Rows) -> None:
     # net.fit would treat a KeyboardInterrupt of the user as the end of the training.
     net.initialize()
@@ -412,6 +464,34 @@ def _must_drop(network: JointNetwork, n_rows: int, batch_size: int) -> bool:
         isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training
         for part in network.modules()
     )
+
+
+_NORMS = (
+    nn.modules.batchnorm._NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    *([nn.RMSNorm] if hasattr(nn, "RMSNorm") else []),
+)
+# "types" are the tokens of the attention join, one vector per modality.
+_TOKENS = ("token", "tokens", "cls_token", "class_token", "types")
+
+
+def _without_decay(network: nn.Module) -> set[str]:
+    """Return the names of the parameters that weight decay leaves as they are.
+
+    Decay draws weights towards 0, which for a product with the inputs means less
+    effect. For the shift of a bias, the scale of a norm or the vector of a token, 0 is
+    an arbitrary value.
+    """
+    names = set()
+    for prefix, part in network.named_modules():
+        is_norm = isinstance(part, _NORMS)
+        for name, weight in part.named_parameters(prefix, recurse=False):
+            of = name.split(".")
+            is_token = not {*_TOKENS}.isdisjoint(of[-2:])
+            if is_norm or weight.ndim < 2 or is_token:
+                names.add(name)
+    return names
 
 
 def _is_told(key: str) -> bool:

@@ -18,6 +18,7 @@ __all__ = [
     "ballots",
     "bayes",
     "log_odds",
+    "matching_offsets",
     "maximum",
     "mean",
     "median",
@@ -33,6 +34,8 @@ __all__ = [
 
 # Probabilities of 0 and 1 have no finite log-odds, and float32 models return them.
 SMALLEST_PROBABILITY = 1e-6
+# Rounds over the classes, of which a few suffice.
+MOST_ROUNDS = 20
 
 
 def mean(P: np.ndarray, present: np.ndarray) -> np.ndarray:
@@ -492,3 +495,62 @@ def rank_average(
     if weights is None:
         weights = np.ones(P.shape[1])
     return weighted_mean(ranks, present, weights)
+
+
+def matching_offsets(
+    scores: np.ndarray, shares: np.ndarray, sample_weight: np.ndarray | None = None
+) -> np.ndarray:
+    """Return what is added to scores so that their argmax has given class shares.
+
+    Ranks know no prevalence, so the largest of them decides for each class about
+    equally often. With two classes, the offsets are a threshold: the quantile of the
+    scores that the share of the second class exceeds.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples, n_classes)
+        Scores of the training rows.
+    shares : ndarray of shape (n_classes,)
+        Share of each class, of sum 1.
+    sample_weight : ndarray of shape (n_samples,) or None, default=None
+        Weights of the rows.
+
+    Returns
+    -------
+    ndarray of shape (n_classes,)
+        The shares are matched as closely as ties of the scores permit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.late.aggregation import matching_offsets
+    >>> second = np.arange(0.1, 1.0, 0.1)
+    >>> scores = np.column_stack([1 - second, second])
+    >>> offsets = matching_offsets(scores, np.array([2 / 3, 1 / 3]))
+    >>> (scores + offsets).argmax(axis=1).tolist()
+    [0, 0, 0, 0, 0, 0, 1, 1, 1]
+    """
+    weight = np.ones(len(scores)) if sample_weight is None else sample_weight
+    offsets = np.zeros(scores.shape[1])
+    for _ in range(MOST_ROUNDS):
+        before = offsets.copy()
+        for output in range(1, len(offsets)):
+            shifted = scores + offsets
+            shifted[:, output] = -np.inf
+            margins = scores[:, output] - shifted.max(axis=1)
+            offsets[output] = -_cut(margins, float(shares[output]), weight)
+        if len(offsets) == 2 or np.allclose(offsets, before, rtol=0, atol=1e-9):
+            break
+    return offsets
+
+
+def _cut(values: np.ndarray, share: float, weight: np.ndarray) -> float:
+    """Return the threshold above which a weighted share of the values lies."""
+    distinct, inverse = np.unique(values, return_inverse=True)
+    above = np.cumsum(np.bincount(inverse, weight)[::-1])[::-1] / weight.sum()
+    # Shares above a cut below all values, between two of them, and above all.
+    reached = np.append(above, 0.0)
+    cuts = np.r_[distinct[0] - 1, (distinct[:-1] + distinct[1:]) / 2, distinct[-1]]
+    # Of two cuts that are equally near, the higher one calls fewer rows positive.
+    gaps = np.abs(reached - share)
+    return float(cuts[np.flatnonzero(gaps <= gaps.min() + 1e-12)[-1]])

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -140,7 +141,9 @@ def given_weights(
         return weights
     listed = dict.fromkeys(names, False) if listed is None else listed
     dropped = {name for name, gone in listed.items() if gone}
-    if isinstance(weights, dict):
+    if isinstance(weights, pd.Series) and not isinstance(weights.index, pd.RangeIndex):
+        weights = dict(zip(weights.index, weights, strict=True))
+    if isinstance(weights, Mapping):
         if set(weights) - dropped != set(names):
             raise ValueError(
                 f"{owner}: weights must name every modality once: expected "
@@ -170,6 +173,7 @@ def check_calibration(
     *,
     owner: str,
     dropped: Collection[str] = (),
+    aggregation: Any = None,
 ) -> dict[str, str]:
     """Check the parameters `calibration` and `final_calibration`.
 
@@ -185,6 +189,8 @@ def check_calibration(
         Name of the estimator, for error messages.
     dropped : collection of str
         Names of dropped modalities, which `calibration` may have.
+    aggregation : str, callable or None, default=None
+        The rule, whose result is calibrated.
 
     Returns
     -------
@@ -194,7 +200,7 @@ def check_calibration(
     Raises
     ------
     ValueError
-        If a method or a member is unknown.
+        If a method or a member is unknown, or the method does not suit the rule.
 
     Examples
     --------
@@ -216,6 +222,12 @@ def check_calibration(
             raise ValueError(
                 f"{owner}: {what} must be None or one of {METHODS}, got {method!r}."
             )
+    if aggregation == "rank" and final_calibration == "temperature":
+        raise ValueError(
+            f"{owner}: final_calibration='temperature' does not move a probability of "
+            "0.5, which for aggregation='rank' is an average case and not an even "
+            "chance. Choose 'sigmoid' or 'isotonic'."
+        )
     return {name: method for name, method in calibration.items() if method}
 
 
@@ -298,6 +310,8 @@ class BaseLateFusion(BaseFusion):
             The target.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows, passed to the members and to the meta-model.
+            Only their ratios count: they are scaled to a mean of 1 over the rows of
+            weight above 0.
         groups : array-like of shape (n_samples,) or None, default=None
             Patient ids, which override the column named by the parameter `groups`.
             They make the inner folds patient-grouped.
@@ -479,6 +493,7 @@ class BaseLateFusion(BaseFusion):
             [member.name for member in members],
             owner=owner,
             dropped=[name for name, gone in self._listed.items() if gone],
+            aggregation=self.aggregation,
         )
         if self._target.kind in ("classes", "labels"):
             check_probabilities(
@@ -569,6 +584,16 @@ class BaseLateFusion(BaseFusion):
             if member.name in self._calibrators and rows.any():
                 P[rows, j] = self._calibrators[member.name].predict(P[rows, j])
         return P
+
+    def _scores_to_decide(self, P: np.ndarray) -> np.ndarray:
+        """Return the fused prediction, with ranks shifted to the training shares."""
+        fused = self._combine(P)
+        offsets = getattr(self._combination, "offsets_", None)
+        # Calibrated ranks are probabilities, and rows without modalities have none.
+        if offsets is not None and self._final_calibrator is None:
+            some = ~np.isnan(P).all(axis=(1, 2))
+            fused[some] = fused[some] + offsets
+        return fused
 
     def _combine(self, P: np.ndarray) -> np.ndarray:
         nothing = self._check_predictable(np.asarray(~np.isnan(P).all(axis=2)))

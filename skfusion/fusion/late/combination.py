@@ -21,7 +21,11 @@ from skfusion.cohort import TrainingData
 from skfusion.fusion.early_stopping import EarlyStopping
 from skfusion.fusion.inner_estimators import accepts_nan, fit_on_target, scores_of
 from skfusion.fusion.late import aggregation as rules
-from skfusion.fusion.late.aggregation import RankTable, rank_average
+from skfusion.fusion.late.aggregation import (
+    RankTable,
+    matching_offsets,
+    rank_average,
+)
 from skfusion.fusion.late.weights import learn_weights, score_function, search_weights
 from skfusion.fusion.survival import CoxRidge, concordance
 from skfusion.fusion.targets import Target
@@ -72,6 +76,9 @@ class Combination:
         Weights of the members, for rules with weights.
     tables_ : list of RankTable
         Table of the training scores of each member, for ``aggregation="rank"``.
+    offsets_ : ndarray of shape (n_outputs,)
+        What is added to the fused ranks before the class or the labels are decided, for
+        ``aggregation="rank"`` of a classifier.
     final_estimator_ : estimator
         The fitted meta-model.
 
@@ -148,6 +155,8 @@ class Combination:
                 )
                 for j, rows in enumerate(present.T)
             ]
+            if self.target.kind in ("classes", "labels"):
+                self._fit_offsets(P, y, sample_weight)
         else:
             self._fit_weights(P, present, y, sample_weight)
         return self
@@ -189,6 +198,25 @@ class Combination:
         else:
             fused = _PLAIN[self.aggregation](single, has)
         return self._as_outputs(fused)
+
+    def _fit_offsets(
+        self, P: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None
+    ) -> None:
+        """Match the predicted classes, or labels, to their shares in training."""
+        ranks = self.combine(P)
+        if self.target.kind == "classes":
+            shares = np.bincount(y, sample_weight, minlength=self.target.n_outputs)
+            shares = shares / shares.sum()
+            self.offsets_ = matching_offsets(ranks, shares, sample_weight)
+            return
+        shares = np.average(y, axis=0, weights=sample_weight)
+        pairs = [np.column_stack([np.full(len(r), 0.5), r]) for r in ranks.T]
+        self.offsets_ = np.array(
+            [
+                matching_offsets(pair, np.array([1 - share, share]), sample_weight)[1]
+                for pair, share in zip(pairs, shares, strict=True)
+            ]
+        )
 
     # -- several labels or numbers ------------------------------------------------
 

@@ -65,7 +65,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         the log-loss. A scorer of scikit-learn or its name, e.g. ``"roc_auc"``, is
         maximised. A scorer receives the labels of `y`. For a name, the second of two
         classes is the positive one. The weights are renormalised over the members
-        present.
+        present. A Series with an index of names is read as a dict.
     final_estimator : classifier or None, default=None
         Meta-model for ``aggregation="stacking"``. None is a logistic regression, whose
         parameters can be set by name, e.g. ``final_estimator__C``.
@@ -77,7 +77,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
     final_calibration : {"sigmoid", "isotonic", "temperature"} or None, default=None
         Method that calibrates the fused probabilities, fitted to out-of-fold ones.
         Averages of calibrated probabilities are under-confident when members carry
-        independent information.
+        independent information. Ranks need ``"sigmoid"`` or ``"isotonic"``.
     cv : int or splitter, default=5
         Inner folds for the out-of-fold predictions of the members. The folds are
         patient-grouped if groups are given.
@@ -152,7 +152,10 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
       ``predict_proba``.
     - ``"rank"``: the mean rank of the probabilities among the out-of-fold ones. It
       orders cases if the members have different scales. It is not a probability, and
-      0.5 is an average case.
+      0.5 is an average case. `predict` therefore does not choose the class with the
+      largest rank: its thresholds give each class, or each label, the share that it has
+      among the training rows, by out-of-fold ranks. With `final_calibration`, the
+      fused prediction is a probability, and the most probable class is predicted.
     - ``"stacking"``: `final_estimator`, fitted on the out-of-fold log-odds of the
       members. If a member is absent in training rows, its log-odds are NaN there if
       `final_estimator` supports NaN. Otherwise they are imputed with their mean, and a
@@ -266,10 +269,14 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
 
         Returns
         -------
-        ndarray of shape (n_samples,)
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            The most probable class, or the labels with a probability above 0.5. With
+            ``aggregation="rank"`` and no `final_calibration`, the decision thresholds
+            are such that the predicted classes have the (weighted) shares of the
+            training classes.
         """
-        proba = self.predict_proba(X)
-        return self._target.decide(proba)
+        scores = self._scores_to_decide(self._predict_members(X))
+        return self._target.decide(scores)
 
     @available_if(_combines_probabilities)
     def decision_function(self, X: Any) -> np.ndarray:
@@ -330,6 +337,7 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         fitted to out-of-fold predictions. None minimises the squared error. A scorer of
         scikit-learn or its name, e.g. ``"neg_median_absolute_error"``, is maximised.
         The weights are renormalised over the members present.
+        A Series with an index of names is read as a dict.
     final_estimator : regressor or None, default=None
         Meta-model for ``aggregation="stacking"``. None is a ridge regression on
         standardised predictions, whose parameters can be set by name, e.g.
@@ -510,6 +518,7 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
     weights : dict, array-like of shape (n_modalities,) or None, default=None
         Weights of the members for ``"weighted"``. None maximises the concordance of the
         out-of-fold risks. The weights are renormalised over the members present.
+        A Series with an index of names is read as a dict.
     final_estimator : survival estimator or None, default=None
         Meta-model for ``aggregation="stacking"``. None is Cox's model with a small
         ridge penalty (`CoxRidge`), which takes no weights. The parameters of this
@@ -559,6 +568,20 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
     --------
     EarlyFusionSurvival : One model on the joined features.
     JointFusionSurvival : One network with jointly fine-tuned encoders.
+
+    Notes
+    -----
+    Transformers that learn from `y` get martingale residuals instead of the times: a
+    number per row, greater where the event came sooner than expected. This suits steps
+    such as ``SelectKBest(f_regression)``. `GiniSelector`, `MRMRSelector`,
+    `GeneticSelector`, estimators of scikit-survival and estimators that contain them
+    get the times. So do estimators with the attribute ``takes_survival_times = True``,
+    which declares that their `fit` reads a structured `y` with the fields ``event`` and
+    ``time``. A step that needs classes is refused.
+
+    All rows are at risk from time 0 on, because `y` has no entry time. With delayed
+    entry (left truncation), e.g. if only patients who survived up to a later visit were
+    recruited, the early hazards are underestimated. Count the times from the entry.
 
     References
     ----------

@@ -8,9 +8,12 @@ import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.metrics import check_scoring
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags, check_random_state, get_tags
 
 from skfusion._fitting.state import undone_on_failure
+from skfusion._fitting.survival_steps import target_of_step
 from skfusion._validation import check_number
 from skfusion.fusion.inner_estimators import (
     default_member,
@@ -19,6 +22,7 @@ from skfusion.fusion.inner_estimators import (
     target_for,
 )
 from skfusion.fusion.selection.univariate import TargetSelector, check_n_features
+from skfusion.fusion.survival import CoxRidge
 from skfusion.splits import inner_folds
 
 __all__ = ["GeneticSelector"]
@@ -39,7 +43,7 @@ class GeneticSelector(TargetSelector):
     ----------
     estimator : estimator or None, default=None
         Model that scores a set. None is a regularised linear model on standardised
-        features (`LogisticRegression` or `Ridge`).
+        features: `LogisticRegression`, `Ridge`, or Cox's model for times to an event.
     n_features_to_select : int, float or None, default=None
         Number of features to select, or their fraction in (0, 1]. None includes the
         number in the search, and the smaller of two sets with equal scores is better.
@@ -155,7 +159,9 @@ class GeneticSelector(TargetSelector):
             Features, which may contain NaN if the estimator supports it.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Classes or labels for a classifier, else numbers. Without an estimator,
-            floats are numbers.
+            floats are numbers. A structured array of events and times is the target of
+            survival estimators, whose score is the concordance. For a regressor, it is
+            replaced by martingale residuals.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows when the estimator is fitted. The score is unweighted.
         groups : array-like of shape (n_samples,) or None, default=None
@@ -169,7 +175,8 @@ class GeneticSelector(TargetSelector):
         Raises
         ------
         ValueError
-            If a parameter is out of range, or the score of a set is not finite.
+            If a parameter is out of range, the score of a set is not finite, or the
+            estimator is a classifier and `y` contains times to an event.
         """
         self._check_parameters()
         X, y, weights = self._check(X, y, sample_weight)
@@ -216,13 +223,11 @@ class GeneticSelector(TargetSelector):
         groups: Any,
         rng: np.random.RandomState,
     ) -> dict[str, Any]:
+        if self.estimator is not None:
+            y = target_of_step(self.estimator, y, weights)
         target = target_for(self.estimator, y, type(self).__name__)
         y = target.encode(y)
-        estimator = (
-            default_member(target.kind)
-            if self.estimator is None
-            else clone(self.estimator)
-        )
+        estimator = self._new_estimator(target.kind)
         patients = None if groups is None else np.unique(groups, return_inverse=True)[1]
         folds = inner_folds(
             self.cv,
@@ -243,6 +248,13 @@ class GeneticSelector(TargetSelector):
             "weights": weights,
             "patients": patients,
         }
+
+    def _new_estimator(self, kind: str) -> Any:
+        if self.estimator is not None:
+            return clone(self.estimator)
+        if kind != "survival":
+            return default_member(kind)
+        return make_pipeline(StandardScaler(), CoxRidge(alpha=1.0))
 
     def _score(
         self, population: np.ndarray, task: dict[str, Any], scores: dict[bytes, float]

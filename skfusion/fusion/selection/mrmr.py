@@ -10,6 +10,7 @@ from sklearn.feature_selection import mutual_info_classif, mutual_info_regressio
 from sklearn.utils import Tags, check_random_state
 
 from skfusion._fitting.state import undone_on_failure
+from skfusion._fitting.survival_steps import is_survival, martingale_residuals
 from skfusion._validation import check_number, check_option
 from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.fusion.selection.univariate import TargetSelector, check_n_features
@@ -68,7 +69,8 @@ class MRMRSelector(TargetSelector):
     Notes
     -----
     Floats in `y` are numbers, and everything else is classes. With several outputs or
-    labels, relevance is the mean over them.
+    labels, relevance is the mean over them. Times to an event, some of them censored,
+    are replaced by their martingale residuals, which are numbers [3]_.
 
     References
     ----------
@@ -76,6 +78,8 @@ class MRMRSelector(TargetSelector):
        information. IEEE Trans Pattern Anal Mach Intell 27:1226-1238.
     .. [2] An G et al. (2018). Comparison of machine-learning classification models for
        glaucoma management. J Healthc Eng 2018:6874765.
+    .. [3] Therneau TM, Grambsch PM, Fleming TR (1990). Martingale-based residuals for
+       survival models. Biometrika 77:147-160.
 
     Examples
     --------
@@ -116,7 +120,7 @@ class MRMRSelector(TargetSelector):
         X : array-like of shape (n_samples, n_features)
             Features, which may contain NaN with ``estimate="bins"``.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Classes or numbers.
+            Classes, numbers, or a structured array of events and times.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights of the rows. Rows of weight 0 are ignored.
 
@@ -136,6 +140,8 @@ class MRMRSelector(TargetSelector):
             self.n_features_to_select, X.shape[1], type(self).__name__
         )
         X, y, weights = X[weights > 0], y[weights > 0], weights[weights > 0]
+        if is_survival(y):
+            y = martingale_residuals(y, weights)
         information = self._information(X, weights)
         outputs = y.T if y.ndim == 2 else [y]
         self.relevance_ = np.mean([information(output) for output in outputs], axis=0)

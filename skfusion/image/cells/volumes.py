@@ -24,7 +24,7 @@ __all__ = ["Reading", "pool_slices", "resample", "select_slices"]
 SELECTIONS = ("even", "largest")
 VOLUMES = ("slices", "3d")
 # Part of every store key. Increment it when the same cell is read as other pixels.
-_VERSION = 2
+_VERSION = 3
 # The settings in store keys, beside the scaling and the options of reading.
 _KEY_SETTINGS = (
     *("window", "volume", "n_slices", "slice_selection", "slice_pooling"),

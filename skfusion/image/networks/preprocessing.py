@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from skfusion._validation import check_option
 from skfusion.image.reading.files import ImageReadError
-from skfusion.image.reading.intensity import LUMA, as_floats
+from skfusion.image.reading.intensity import LUMA, as_floats, as_stored_bytes
 from skfusion.image.reading.read import MedicalImage
 
 __all__ = [
@@ -99,7 +99,8 @@ class Preprocessing:
         Parameters
         ----------
         images : sequence of MedicalImage
-            Grey or colour images of any size. Bytes are divided by 255.
+            Grey or colour images of any size. Bytes are divided by 255, after resizing.
+            Floats that are bytes divided by 255 give the same result as these bytes.
 
         Returns
         -------
@@ -136,6 +137,9 @@ class Preprocessing:
     def resize(self, image: MedicalImage) -> Tensor:
         """Resize an image to a tensor of the network's input size, without scaling.
 
+        An 8-bit image is resized as bytes, also if its bytes have been divided by 255,
+        as `skfusion.read_image` does.
+
         Parameters
         ----------
         image : MedicalImage
@@ -146,7 +150,7 @@ class Preprocessing:
         torch.Tensor of shape (C, input_size, input_size), float32
             The pixels, on the scale of the image. C is 1 for a grey image, else 3.
         """
-        pixels = _shared(image.array)
+        pixels = _shared(as_stored_bytes(image.array))
         pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
         resized = self._resize(pixels)
         return resized if resized.is_floating_point() else resized.float() / 255

@@ -25,6 +25,7 @@ __all__ = [
     "WINDOWS",
     "Window",
     "as_floats",
+    "as_stored_bytes",
     "blocks",
     "check_intensity",
     "is_byte_scaled",
@@ -49,7 +50,10 @@ HOUNSFIELD = (-1024.0, 3071.0)
 LUMA = (0.299, 0.587, 0.114)
 PERCENTILES = (0.5, 99.5)
 _BLOCK = 1 << 16  # values that are converted to float64 at a time: within the caches
+_SAMPLED = 1000  # pixels that are looked at first
+_LEVEL_ERROR = 1e-3  # of a grey level; rounding of k / 255 to float32 is below 2e-5
 _AIR = -900.0  # HU: smaller values occur in CT of any body part, and rarely elsewhere
+_WIDE = 20.0  # units: values in [0, 1] are left with a twentieth of the contrast
 _CLIPPED = 0.999  # share of pixels outside a window that makes the image useless
 
 
@@ -213,6 +217,44 @@ def as_floats(pixels: np.ndarray) -> np.ndarray:
     return pixels.astype(np.float32) / np.float32(255)
 
 
+def as_stored_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Convert floats in [0, 1] that are 8-bit values divided by 255 back to bytes.
+
+    Other floats, and bytes, are returned unchanged. An 8-bit image is thereby processed
+    alike whether it comes as a file, as bytes, or as the floats of `read_image`.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8 or float
+        Pixels of an image.
+
+    Returns
+    -------
+    ndarray of the same shape
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.image.reading.intensity import as_stored_bytes
+    >>> as_stored_bytes(np.array([0.0, 51 / 255, 1.0]))
+    array([  0,  51, 255], dtype=uint8)
+    >>> as_stored_bytes(np.array([0.0, 0.5, 1.0]))
+    array([0. , 0.5, 1. ])
+    """
+    if pixels.dtype.kind != "f" or not pixels.size:
+        return pixels
+    # A few pixels tell most other images apart without a pass over all of them.
+    flat = pixels.reshape(-1)
+    for part in (flat[:: max(1, flat.size // _SAMPLED)], pixels):
+        if not ((part >= 0) & (part <= 1)).all():  # also NaN
+            return pixels
+        levels = part * np.float32(255)
+        whole = np.rint(levels)
+        if np.abs(levels - whole).max() > _LEVEL_ERROR:
+            return pixels
+    return whole.astype(np.uint8)
+
+
 def scaled(image: Decoded, window: Any, scaling: str) -> np.ndarray:
     """Scale decoded pixels to float32, and record the scaling in the metadata.
 
@@ -248,6 +290,9 @@ def scaled(image: Decoded, window: Any, scaling: str) -> np.ndarray:
         return _standardised(image)
     if scaling == "none" or (scaling == "dtype" and _is_unbounded(image)):
         return _as_measured(image, low, high)
+    if scaling in ("window", "hounsfield"):
+        limits = HOUNSFIELD if scaling == "hounsfield" else curve.limits  # type: ignore[union-attr]
+        _warn_already_scaled(image, limits, low, high)
     if scaling == "window":
         result = _curved(image, curve, low, high)  # type: ignore[arg-type]
         _warn_clipped(image, window)
@@ -298,6 +343,23 @@ def _warn_probable_ct(image: Decoded, low: float) -> None:
         "scaled from its own smallest to its largest value, and the same tissue "
         "differs between scans. If the values are Hounsfield units, pass "
         "scaling='hounsfield' (as for CT in DICOM) or a window.",
+        DataWarning,
+    )
+
+
+def _warn_already_scaled(
+    image: Decoded, limits: tuple[float, float], low: float, high: float
+) -> None:
+    """Warn of floats in [0, 1], as `read_image` returns, in a range of other units."""
+    is_unit = image.pixels.dtype.kind == "f" and 0 <= low < high <= 1
+    width = limits[1] - limits[0]
+    if not is_unit or image.metadata.get("unit") is not None or width <= _WIDE:
+        return
+    warn_user(
+        f"The {image.metadata.get('format')} image has values from {low:.3g} to "
+        f"{high:.3g}, as after scaling by read_image, but is scaled from a range of "
+        f"{width:g} units, so that almost no contrast is left. Pass the image in its "
+        "units, or scaling='auto' and window=None.",
         DataWarning,
     )
 

@@ -56,7 +56,7 @@ def labs(events, kind, **parameters):
     store = EventStore.from_frame(events, date_only=None)
     grid = EventGrid(store, horizon="16h", step="2h", unknown_subject="empty")
     module = partial(kind, n_steps=N_STEPS, **parameters)
-    encoder = TorchEncoder(module, standardize=False, random_state=0)
+    encoder = TorchEncoder(module, random_state=0)
     return "labs", make_pipeline(grid, encoder), ["subject_id", "index_time"]
 
 

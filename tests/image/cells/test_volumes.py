@@ -131,7 +131,7 @@ def test_settings_that_show_other_pixels_have_other_keys():
         {"scaling": "minmax"},
     ]
     assert len({Reading(**part).key for part in settings}) == len(settings)
-    assert Reading().key == "auto reading 2"  # what stores of this version hold
+    assert Reading().key == "auto reading 3"  # what stores of this version hold
 
 
 # ---------------------------------------------------------------- 3-D
