@@ -55,6 +55,8 @@ test-ecosystem: $(VENV)/.stamp-dev $(VENV)/.stamp-oracles
 # Nothing is pinned, and the upper bounds of pyproject.toml do not hold for torch: this
 # shows what a release breaks before a user meets it. It takes an environment of its own.
 # NEWEST_TORCH names another pair, such as "torch==2.13.0 torchvision==0.28.0".
+# Many packages drop an old Python early: numpy 2.5, scipy 1.18 and XGBoost 3.3 need 3.12.
+# The newest releases are therefore tested with, for example, PYTHON=python3.13.
 NEWEST_VENV ?= .venv-newest
 NEWEST_TORCH ?= torch torchvision
 test-newest:
