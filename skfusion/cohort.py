@@ -449,6 +449,8 @@ def _refuse_records(X: Any, owner: str) -> None:
         found = f"a {type(X).__name__} of {type(X[0]).__name__}"
     elif isinstance(X, Mapping) and not scipy.sparse.issparse(X):  # dok_array is one
         found = type(X).__name__
+    elif isinstance(X, np.ndarray) and X.dtype.names:
+        found = "a structured array"
     else:
         return
     raise TypeError(

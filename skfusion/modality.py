@@ -253,7 +253,7 @@ def _resolve_columns(
     elif isinstance(columns, slice):
         labels = _slice_labels(columns, X)
     else:
-        parts = list(columns)
+        parts = _in_order(columns, X)
         if parts and all(isinstance(part, (bool, np.bool_)) for part in parts):
             labels = _masked_labels(parts, X, owner=owner, name=name)
         else:
@@ -266,6 +266,14 @@ def _resolve_columns(
     if len(set(labels)) < len(labels):
         raise ValueError(f"{owner}: modality {name!r} names a column more than once.")
     return tuple(labels), scalar
+
+
+def _in_order(columns: Any, X: pd.DataFrame) -> list[Any]:
+    if not isinstance(columns, (set, frozenset)):
+        return list(columns)
+    # The order of a set of text differs between processes.
+    places = {label: place for place, label in enumerate(X.columns)}
+    return sorted(columns, key=lambda part: (places.get(part, len(places)), str(part)))
 
 
 def _slice_labels(columns: slice, X: pd.DataFrame) -> list[Any]:

@@ -55,6 +55,7 @@ __all__ = [
     "holds_rows_out",
     "is_sampler",
     "nested_estimators",
+    "own_folds",
     "supports_weights",
     "weightless_learners",
 ]
@@ -66,6 +67,11 @@ AUTOMATIC_EARLY_STOPPING = 10_000
 # Name of metadata by which it is found out what routing reaches.
 PROBE = "probe_of_skfusion"
 TREE_LIBRARIES = ("xgboost", "lightgbm", "catboost")
+# Names of users for a number of folds. Estimators of scikit-learn have `cv`.
+NUMBERS_OF_FOLDS = (
+    *("n_folds", "n_splits", "n_cv", "n_cv_folds", "folds", "cv_folds", "k_folds"),
+    *("inner_cv", "inner_folds", "cv_inner", "outer_cv", "outer_folds"),
+)
 SEARCH_SPACES = ("param_grid", "param_distributions", "search_spaces")
 
 
@@ -223,7 +229,8 @@ def holds_rows_out(estimator: Any, n_rows: int | None = None) -> str | None:
     params = estimator.get_params(deep=False)
     if "oob_score" in params and params["oob_score"] is not False:
         oob = params["oob_score"]
-        return "oob_score=True" if oob is True or callable(oob) else None
+        on = callable(oob) or (isinstance(oob, (bool, np.bool_)) and bool(oob))
+        return "oob_score=True" if on else None
     # The fraction counts only where early stopping is on.
     if takes_validation_rows(estimator):
         return None  # It stops early on rows that are passed to `fit`.
@@ -238,6 +245,41 @@ def holds_rows_out(estimator: Any, n_rows: int | None = None) -> str | None:
         if params.get(name):
             shown = repr(params[name]) if np.isscalar(params[name]) else "..."
             return f"{name}={shown}"
+    return None
+
+
+def own_folds(estimator: Any) -> str | None:
+    """Return the parameter with the folds of an estimator, if it is not `cv`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The estimator, without regard to nested estimators.
+
+    Returns
+    -------
+    str or None
+        A parameter whose value is a splitter, or whose name is that of a number of
+        folds, e.g. ``"n_folds=5"``.
+
+    Examples
+    --------
+    >>> from sklearn.base import BaseEstimator
+    >>> from skfusion._fitting.metadata import own_folds
+    >>> class Blend(BaseEstimator):
+    ...     def __init__(self, estimator=None, n_folds=5):
+    ...         self.estimator, self.n_folds = estimator, n_folds
+    >>> own_folds(Blend())
+    'n_folds=5'
+    """
+    for name, value in estimator.get_params(deep=False).items():
+        if name == "cv":
+            continue
+        is_number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if hasattr(value, "split") and hasattr(value, "get_n_splits"):
+            return f"{name}={_short(value)}"
+        if name in NUMBERS_OF_FOLDS and is_number and value > 1:
+            return f"{name}={value}"
     return None
 
 
@@ -587,6 +629,8 @@ class _HandOver:
             if _groups_itself(part.estimator):
                 continue
             held_out = holds_rows_out(part.estimator, len(groups))
+            if not held_out and not has_fit_parameter(part.estimator, "groups"):
+                held_out = own_folds(part.estimator)
             if held_out:
                 name = f"{type(part.estimator).__name__} ({held_out})"
                 found[name] = count_repeated(groups)

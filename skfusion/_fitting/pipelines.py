@@ -366,7 +366,6 @@ def _fit_transform(
 
 
 def _fit_on_target(transformer: Any, X: Any, y: Any, metadata: Metadata) -> Any:
-    """Fit and transform with a target that the transformer can use."""
     target = target_of_step(transformer, y, metadata.get("sample_weight"))
     try:
         return fit_with_metadata(

@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator
 from skfusion._validation import did_you_mean
 from skfusion.ehr.demographics import BIRTH, FACTS, Demographics, has_demographics
 from skfusion.ehr.events.store import EventStore
-from skfusion.ehr.point_in_time.vocabulary import is_outcome
+from skfusion.ehr.point_in_time.vocabulary import KINDS_OF_CODES, is_outcome
 from skfusion.ehr.tabular.encoder import TabularEncoder
 from skfusion.ehr.windows.event_windows import EventWindows
 from skfusion.exceptions import DataWarning, warn_user
@@ -39,10 +39,10 @@ DOMAINS: dict[str, tuple[str, ...]] = {
 }
 #: Further domains of hospital formats, for ``domains={**DOMAINS, **FURTHER_DOMAINS}``.
 FURTHER_DOMAINS: dict[str, tuple[str, ...]] = {
-    "stays": ("VISIT//*", "VISIT_END//*", "ICU//*", "ICU_END//*", "SERVICE//*"),
+    "stays": KINDS_OF_CODES["stays"],
     "outputs": ("OUTPUT//*",),
     "microbiology": ("MICROBIOLOGY//*",),
-    "observations": ("OBSERVATION//*", "CHART//*"),
+    "observations": KINDS_OF_CODES["observations"],
     "devices": ("DEVICE//*",),
 }
 _MEASURED = ("vitals", "labs", "outputs", "observations")

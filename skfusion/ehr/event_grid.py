@@ -22,6 +22,7 @@ from skfusion.ehr.point_in_time.cases import (
     check_settings,
     ids_of,
 )
+from skfusion.ehr.point_in_time.other_events import learned_units
 from skfusion.ehr.point_in_time.visibility import (
     Sight,
     Windows,
@@ -301,6 +302,7 @@ class EventGrid(EventTransformer):
         cases = self._cases(X, store)
         self.n_steps_ = len(windows.lengths)
         self.codes_ = self._choose_codes(store, cases, windows)
+        self._units = learned_units(store, self.codes_)
         numbers = np.zeros(len(self.codes_), dtype=np.int64)
         for _, events in self._events(store, cases):
             known = events.code[~np.isnan(events.value)]

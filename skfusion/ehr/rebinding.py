@@ -7,6 +7,7 @@ import os
 import sys
 import types
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from sklearn.base import BaseEstimator
 from skfusion._validation import did_you_mean
 from skfusion.ehr.events.store import EventStore, as_store
 from skfusion.ehr.point_in_time.cases import EventTransformer
+from skfusion.ehr.point_in_time.other_events import (
+    warn_of_other_codes,
+    warn_of_other_units,
+)
 
 __all__ = ["with_events"]
 
@@ -52,6 +57,12 @@ def with_events(model: Any, events: Events | Mapping[str, Events]) -> Any:
     ValueError
         If no part of `model` reads events, or a name of the mapping is not the name of
         such a part.
+
+    Warns
+    -----
+    DataWarning
+        If the other events have none of the codes that a part has learned, but others
+        in their place, or if values of a learned code have another unit.
 
     See Also
     --------
@@ -95,9 +106,13 @@ def with_events(model: Any, events: Events | Mapping[str, Events]) -> Any:
             "Pass a fitted model with EventWindows, EventGrid or Demographics."
         )
     if isinstance(events, Mapping):
-        return places.rebuilt(_by_place(events, places.names))
-    store = as_store(events, "with_events")
-    return places.rebuilt(dict.fromkeys(places.names, store))
+        stores = _by_place(events, places.names)
+    else:
+        stores = dict.fromkeys(places.names, as_store(events, "with_events"))
+    parts = [(*places.named_part(key), store) for key, store in stores.items()]
+    warn_of_other_codes(parts, "with_events")
+    warn_of_other_units(parts, "with_events")
+    return places.rebuilt(stores)
 
 
 def _by_place(
@@ -155,6 +170,12 @@ class _EventPlaces:
                 if id(part) not in self._alive:
                     self._alive[id(part)] = part
                     waiting.append((part, (*path, name) if name else path))
+
+    def named_part(self, key: int) -> tuple[str, Any]:
+        """Return an event transformer and its name in messages."""
+        part, path = self._alive[key], self.names[key]
+        places = " / ".join(repr(name) for name, _ in groupby(path))
+        return f"{type(part).__name__}{f' of {places}' if places else ''}", part
 
     def rebuilt(self, events: Mapping[int, Any]) -> Any:
         """Return the model with copies of the parts that lead to changed transformers.

@@ -45,7 +45,8 @@ def class_weight_of_rows(
     Raises
     ------
     ValueError
-        If a dict has a label that is not a class, unless it has all classes as well.
+        If a dict has a label that is not a class, unless it has all classes as well, or
+        if a weight is negative or not finite.
 
     Examples
     --------
@@ -62,7 +63,13 @@ def class_weight_of_rows(
         return np.prod(parts, axis=0)
     if isinstance(class_weight, Mapping) and classes is not None:
         class_weight = _by_number(class_weight, classes, owner)
-    return compute_sample_weight(class_weight, target)
+    weights = compute_sample_weight(class_weight, target)
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(
+            f"{owner}: class_weight must have finite weights of 0 or more, got "
+            f"{class_weight!r}."
+        )
+    return weights
 
 
 def _balanced(column: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:

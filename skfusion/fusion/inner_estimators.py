@@ -9,6 +9,12 @@ from typing import Any, Self
 import numpy as np
 import scipy.sparse
 from sklearn.base import clone, is_classifier
+from sklearn.ensemble import (
+    StackingClassifier,
+    StackingRegressor,
+    VotingClassifier,
+    VotingRegressor,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
@@ -44,7 +50,12 @@ from skfusion._fitting.pipelines import (
     warn_of_modality,
 )
 from skfusion.blocks import as_numbers, check_finite_block
-from skfusion.exceptions import DataWarning, FallbackWarning, warn_user
+from skfusion.exceptions import (
+    DataWarning,
+    FallbackWarning,
+    LeakageWarning,
+    warn_user,
+)
 from skfusion.fusion.early_stopping import (
     EarlyStopping,
     Evaluation,
@@ -72,6 +83,15 @@ __all__ = [
     "target_for",
     "warn_of_unstored_values",
 ]
+
+
+# Their `transform` gives the predictions of their members.
+_ENSEMBLES = (
+    StackingClassifier,
+    StackingRegressor,
+    VotingClassifier,
+    VotingRegressor,
+)
 
 
 def default_learner(task: str) -> Any:
@@ -249,6 +269,10 @@ def _seed_outside_params(estimator: Any, rng: np.random.RandomState) -> None:
         cv = patient_splitter(estimator) or cv  # Its default folds are not seeded.
     if needs_seed(cv):
         estimator.cv = _seeded_split(cv, rng)
+    # Estimators of users have splitters under other names.
+    for name in sorted(set(params) - {"cv"}):
+        if needs_seed(params[name]):
+            estimator.set_params(**{name: _seeded_split(params[name], rng)})
     for space, key in candidate_lists(estimator):
         if key.rpartition("__")[2] == "cv":
             space[key] = [_seeded_split(value, rng) for value in space[key]]
@@ -286,10 +310,17 @@ def check_transformers(modalities: list[Modality], owner: str) -> None:
     ------
     TypeError
         If an entry has no `transform`.
+
+    Warns
+    -----
+    LeakageWarning
+        If the features of a modality are predictions of the rows that the models were
+        fitted on.
     """
     for modality in modalities:
         if isinstance(modality.transformer, str):  # "passthrough"
             continue
+        _warn_of_own_predictions(modality, owner)
         last = last_step(modality.transformer)
         # The fit of a pipeline says where its samplers belong.
         if hasattr(modality.transformer, "transform") or is_sampler(last):
@@ -305,6 +336,22 @@ def check_transformers(modalities: list[Modality], owner: str) -> None:
             f"{owner}: modality {modality.name!r} needs a transformer, but {name} has "
             f"no transform. {hint}"
         )
+
+
+def _warn_of_own_predictions(modality: Modality, owner: str) -> None:
+    steps = [modality.transformer]
+    if isinstance(modality.transformer, Pipeline):
+        steps = [step for _, step in modality.transformer.steps]
+    for step in steps:
+        if isinstance(step, _ENSEMBLES) and getattr(step, "cv", None) != "prefit":
+            name = type(step).__name__
+            warn_user(
+                f"{owner}: modality {modality.name!r}: the features from {name} are "
+                "its predictions of the rows that it was fitted on, which are better "
+                "than those of other rows. Use out-of-fold predictions: "
+                f"ModelFeatures({name}(...)).",
+                LeakageWarning,
+            )
 
 
 def warn_of_unstored_values(modality: Modality, owner: str) -> None:

@@ -1,6 +1,7 @@
 """A fitted model predicts for events of other subjects than those of the training."""
 
 import pickle
+import shutil
 import warnings
 
 import numpy as np
@@ -23,6 +24,7 @@ from skfusion import (
     TabularEncoder,
 )
 from skfusion.ehr import Demographics, EventGrid, ObservedScaler, with_events
+from skfusion.exceptions import DataWarning
 from skfusion.fusion.early import ModelFeatures
 
 DAY = pd.Timestamp("2024-01-10")
@@ -223,7 +225,9 @@ def test_a_subject_with_none_of_the_codes_has_an_absent_modality(stores, tmp_pat
     old, _, _ = stores
     model = fusion(old).fit(X, Y)
     strange = NEW_EVENTS.assign(code="OTHER//x")
-    copy = with_events(model, EventStore.from_frame(strange, tmp_path / "strange"))
+    events = EventStore.from_frame(strange, tmp_path / "strange")
+    with pytest.warns(DataWarning, match=r"none of the \d codes that EventWindows of"):
+        copy = with_events(model, events)
     proba = copy.predict_proba(X_NEW.head(1))
     assert np.isfinite(proba).all()
 
@@ -338,3 +342,65 @@ def test_setting_events_of_a_fitted_fusion_says_when_it_takes_effect(stores):
     assert model.get_params()["labs__eventwindows__events"] == new
     # Until then, the model reads the events of its training.
     assert model.predict_proba(X).shape == (60, 2)
+
+
+# -- other codes and units ---------------------------------------------------------
+
+
+def changed(tmp_path, **change):
+    """Return a store of the new events with another column."""
+    return EventStore.from_frame(NEW_EVENTS.assign(**change), tmp_path / "changed")
+
+
+@pytest.mark.parametrize("name", ["early", "late", "pipeline", "calibrated", "union"])
+def test_other_codes_in_place_of_those_learned_are_warned_of(stores, tmp_path, name):
+    model = MODELS[name](stores[0]).fit(X, Y)
+    names = {"LAB//crp": "LAB//1", "LAB//na": "LAB//2"}
+    other = changed(tmp_path, code=NEW_EVENTS["code"].replace(names))
+    wanted = (
+        r"none of the 2 codes that EventWindows of .*'LAB//crp', .* such as 'LAB//1'"
+    )
+    with pytest.warns(DataWarning, match=wanted):
+        with_events(model, other)
+
+
+def test_codes_of_another_spelling_are_warned_of_in_every_modality(stores, tmp_path):
+    model = fusion(stores[0]).fit(X, Y)
+    other = changed(tmp_path, code=NEW_EVENTS["code"].str.lower())
+    with (
+        pytest.warns(DataWarning, match=r"2 codes that EventWindows of 'labs'"),
+        pytest.warns(DataWarning, match=r"1 codes that EventWindows of 'vitals'"),
+    ):
+        with_events(model, other)
+
+
+def test_a_subject_without_laboratory_tests_is_no_other_vocabulary(stores, tmp_path):
+    model = fusion(stores[0]).fit(X, Y)
+    few = NEW_EVENTS[NEW_EVENTS["code"] == "VITAL//hr"].head(1)
+    with_events(model, EventStore.from_frame(few, tmp_path / "few"))  # no warning
+
+
+@pytest.mark.parametrize("name", ["early", "joint", "search", "union"])
+def test_other_units_than_in_training_are_warned_of(tmp_path, name):
+    def in_units(events, folder, crp, na="mmol/L"):
+        unit = events["code"].map({"LAB//crp": crp, "LAB//na": na})
+        return EventStore.from_frame(events.assign(unit=unit), tmp_path / folder)
+
+    model = MODELS[name](in_units(EVENTS, "old", "mg/L")).fit(X, Y)
+    wanted = r"values of 1 of 2 codes .*'LAB//crp' \(mg/l, now mg/dl\)"
+    with pytest.warns(DataWarning, match=wanted):
+        with_events(model, in_units(NEW_EVENTS, "other", "mg/dL"))
+    # Another spelling, or no unit, is no other unit.
+    with_events(model, in_units(NEW_EVENTS, "same", "MG/L"))
+    with_events(model, in_units(NEW_EVENTS, "none", None, None))
+
+
+def test_units_are_compared_without_the_store_of_the_training(tmp_path):
+    units = dict.fromkeys(["LAB//crp", "LAB//na", "VITAL//hr"], "g")
+    path = tmp_path / "old"
+    old = EventStore.from_frame(EVENTS.assign(unit=EVENTS["code"].map(units)), path)
+    stored = pickle.dumps(EventGrid(old, horizon="24h", step="6h").fit(X))
+    shutil.rmtree(path)
+    new = changed(tmp_path, unit="kg")
+    with pytest.warns(DataWarning, match=r"values of 3 of 3 codes .*\(g, now kg\)"):
+        with_events(pickle.loads(stored), new)

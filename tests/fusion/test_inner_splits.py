@@ -61,6 +61,7 @@ from skfusion import (
     LateFusionClassifier,
     LateFusionRegressor,
 )
+from skfusion.exceptions import LeakageWarning
 from skfusion.fusion import ModelFeatures
 
 N_ROWS = 80
@@ -391,6 +392,10 @@ def test_count_is_that_of_the_patients_on_both_sides():
             "RandomForestClassifier \\(oob_score=True\\)",
         ),
         (
+            RandomForestClassifier(30, oob_score=np.True_, random_state=0),
+            "RandomForestClassifier \\(oob_score=True\\)",
+        ),
+        (
             VotingClassifier(
                 [("g", GradientBoostingClassifier(n_iter_no_change=2, n_estimators=3))]
             ),
@@ -404,6 +409,61 @@ def test_rows_held_out_without_folds_are_counted(estimator, shown):
     )
     with pytest.warns(UserWarning, match=f"20 of 20 patients have .*{shown}"):
         model.fit(X, Y, groups=GROUPS)
+
+
+class Blend(Unrouted):
+    """Meta-estimator of a user with folds of its own."""
+
+    def __init__(self, estimator=None, n_folds=5, splitter=None):
+        super().__init__(estimator)
+        self.n_folds = n_folds
+        self.splitter = splitter
+
+    def fit(self, X, y):
+        X = np.asarray(X)
+        for train, test in (self.splitter or KFold(self.n_folds)).split(X, y):
+            clone(self.estimator).fit(X[train], y[train]).predict_proba(X[test])
+        return super().fit(X, y)
+
+
+class BlendByPatient(Blend):
+    """The same, with folds of patients."""
+
+    def fit(self, X, y, groups=None):
+        X = np.asarray(X)
+        for train, test in GroupKFold(self.n_folds).split(X, y, groups):
+            clone(self.estimator).fit(X[train], y[train]).predict_proba(X[test])
+        return Unrouted.fit(self, X, y)
+
+
+@pytest.mark.parametrize("place", ["alone", "voting", "pipeline"])
+@pytest.mark.parametrize(
+    ("blend", "shown"),
+    [
+        (Blend(Recorder()), r"Blend \(n_folds=5\)"),
+        (
+            Blend(Recorder(), 0, splitter=KFold(3, shuffle=True, random_state=0)),
+            r"Blend \(splitter=KFold\(.*\)\)",
+        ),
+    ],
+)
+def test_folds_under_other_names_than_cv_are_counted(blend, shown, place):
+    estimator = {
+        "alone": blend,
+        "voting": VotingClassifier([("b", blend)], voting="soft"),
+        "pipeline": make_pipeline(AS_IS, blend),
+    }[place]
+    model = EarlyFusionClassifier(PLAIN, estimator=estimator, random_state=0)
+    with pytest.warns(LeakageWarning, match=f"20 of 20 patients have .* of {shown}"):
+        model.fit(X, Y, groups=GROUPS)
+    assert mixed_splits()[1] > 0
+
+
+def test_own_folds_of_patients_are_not_counted():
+    model = EarlyFusionClassifier(PLAIN, estimator=BlendByPatient(Recorder()))
+    model.fit(X, Y, groups=GROUPS)
+    held_out, mixed = mixed_splits()
+    assert (held_out, mixed) == (5, 0)
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

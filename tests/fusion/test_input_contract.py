@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -505,7 +506,47 @@ def test_a_transformer_that_takes_infinite_cells(X, y):
         assert np.isfinite(model.predict_proba(bad)).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_set_of_columns_is_in_the_order_of_the_table(kind, X, y):
+    """The order of a set of text differs between processes."""
+
+    class Reversed(set):
+        def __iter__(self):
+            return iter(sorted(super().__iter__(), reverse=True))
+
+    outputs = [
+        make(kind, [("m", SCALE, columns), ("n", SCALE, ["d"])], groups="patient_id")
+        .fit(X, y)
+        .predict_proba(X)
+        for columns in (["a", "b", "c"], Reversed("cab"), frozenset("bca"))
+    ]
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    np.testing.assert_array_equal(outputs[0], outputs[2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_structured_array_is_refused_without_its_values(kind, X, y):
+    records = X.assign(name="Jane Doe").to_records(index=False)
+    for array in (records, np.asarray(records)):
+        with pytest.raises(TypeError, match=r"got a structured array") as caught:
+            make(kind, TWO).fit(array, y)
+        assert "Jane" not in str(caught.value)
+
+
 # --------------------------------------------------------------------- weights
+
+
+def test_weights_in_a_series_are_those_of_its_index(X, y):
+    def late(weights):
+        model = make(LateFusionClassifier, TWO, aggregation="weighted", weights=weights)
+        return model.fit(X.drop(columns="patient_id"), y).weights_
+
+    by_name = {"n": 3.0, "m": 1.0}
+    for weights in (by_name, MappingProxyType(by_name), pd.Series(by_name)):
+        np.testing.assert_allclose(late(weights), [0.25, 0.75])
+    np.testing.assert_allclose(late(pd.Series([3.0, 1.0])), [0.75, 0.25])
+    with pytest.raises(ValueError, match="weights must name every modality once"):
+        late(pd.Series(by_name).rename({"n": "N"}))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -519,6 +560,14 @@ def test_weights_of_classes_that_do_not_exist(kind, class_weight, X, y):
         model.fit(table, labels)
     with pytest.raises(ValueError, match="are not in class_weight"):
         LogisticRegression(class_weight=class_weight).fit(table, labels)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("weight", [-5.0, np.nan, np.inf])
+def test_weights_of_classes_are_finite_and_not_negative(kind, weight, X, y):
+    model = make(kind, TWO, class_weight={0: 1.0, 1: weight}, groups="patient_id")
+    with pytest.raises(ValueError, match="class_weight must have finite weights of 0"):
+        model.fit(X, y)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,6 +12,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     StackingClassifier,
     StackingRegressor,
+    VotingClassifier,
 )
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -27,6 +28,7 @@ from skfusion import (
     LateFusionClassifier,
     LateFusionRegressor,
 )
+from skfusion.exceptions import LeakageWarning
 from skfusion.fusion import ModelFeatures
 from skfusion.survival import EarlyFusionSurvival
 
@@ -92,6 +94,25 @@ def test_a_predictor_is_no_transformer():
     modalities = [("a", LogisticRegression(), ["a"]), MODALITIES[1]]
     with pytest.raises(TypeError, match=r"'a' needs a transformer.*ModelFeatures"):
         EarlyFusionClassifier(modalities).fit(X, NUMBERS)
+
+
+@pytest.mark.parametrize(
+    "ensemble",
+    [
+        VotingClassifier([("l", LogisticRegression())], voting="soft"),
+        StackingClassifier([("l", LogisticRegression())]),
+        make_pipeline(
+            StandardScaler(), VotingClassifier([("l", LogisticRegression())])
+        ),
+    ],
+)
+def test_predictions_of_its_own_rows_are_no_features(ensemble):
+    """The transform of these ensembles is not cross-fitted."""
+    modalities = [("a", ensemble, ["a"]), MODALITIES[1]]
+    with pytest.warns(LeakageWarning, match=r"'a': the features from .* ModelFeatures"):
+        EarlyFusionClassifier(modalities, estimator=LogisticRegression()).fit(
+            X, NUMBERS
+        )
 
 
 class Duck(LogisticRegression):

@@ -45,6 +45,7 @@ from skfusion.ehr.events.transforms import (
     lagging,
     measurements,
     parsing,
+    warn_of_no_match,
 )
 from skfusion.ehr.events.writer import EventWriter
 from skfusion.ehr.measurements.units import Units
@@ -628,7 +629,13 @@ class EventStore(FolderHandle):
             has the name of the codes that become it, if all have the same one and none
             of them becomes another code too. Groups of an object with a method
             ``table`` have none, because the name of a member is not that of its group.
+
+        Warns
+        -----
+        DataWarning
+            If the store has no code of a mapping, so that nothing changes.
         """
+        warn_of_no_match(self.codes, mapping, "map_codes")
         groups = groups_of(self.codes, mapping)
         moves = dict(zip(self.codes, groups, strict=True))
         if hasattr(mapping, "table"):
@@ -651,7 +658,14 @@ class EventStore(FolderHandle):
         EventStore
             A new store. Codes that are parts of another one, such as those with a unit
             at the end, have its name in `labels`.
+
+        Warns
+        -----
+        DataWarning
+            If the store has no code of a `skfusion.ehr.Units`, so that nothing changes.
         """
+        if isinstance(units, Units):
+            warn_of_no_match(self.codes, units.codes, "convert_units")
         change = UnitChange(units)
         store = self._changed(change, moves=change.moves)
         change.warn()

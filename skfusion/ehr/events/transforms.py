@@ -20,7 +20,7 @@ from skfusion.ehr.events.columns import (
     as_values,
 )
 from skfusion.ehr.measurements.units import Tally, Units
-from skfusion.exceptions import LeakageWarning, warn_user
+from skfusion.exceptions import DataWarning, LeakageWarning, warn_user
 
 __all__ = [
     "Change",
@@ -31,6 +31,7 @@ __all__ = [
     "measurements",
     "parsing",
     "unmatched_prefixes",
+    "warn_of_no_match",
 ]
 
 
@@ -226,6 +227,30 @@ def _words(labels: Labels | None, n: int) -> pd.Series:
     if labels is None:
         return pd.Series([None] * n, dtype=object)
     return as_series(labels)
+
+
+def warn_of_no_match(codes: Sequence[str], mapping: Any, method: str) -> None:
+    """Warn if no code of a store is a key of a mapping, which then has no effect.
+
+    Parameters
+    ----------
+    codes : sequence of str
+        The codes of the store.
+    mapping : any
+        Nothing is known of a callable, or of an empty mapping.
+    method : str
+        Name of the method of `EventStore`.
+    """
+    if not isinstance(mapping, Mapping) or not mapping or not len(codes):
+        return
+    if not any(code in mapping for code in codes):
+        first = next(iter(mapping))
+        warn_user(
+            f"EventStore.{method}: none of the {len(codes)} codes of the store is "
+            f"among the {len(mapping)} codes to change, such as {first!r}, so nothing "
+            f"changes.{did_you_mean(first, codes)}",
+            DataWarning,
+        )
 
 
 def groups_of(codes: Sequence[str], mapping: Any) -> list[Sequence[str]]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from skfusion._fitting.pipelines import warn_of_modality
+from skfusion._validation import did_you_mean
 from skfusion.ehr.events.columns import NO_TIME
 from skfusion.ehr.events.reader import EventFiles
 from skfusion.ehr.events.store import EventStore
@@ -24,6 +25,7 @@ from skfusion.ehr.point_in_time.visibility import (
 from skfusion.exceptions import DataWarning, LeakageWarning
 
 __all__ = [
+    "KINDS_OF_CODES",
     "chosen_codes",
     "count_subjects",
     "is_outcome",
@@ -76,6 +78,13 @@ def is_outcome(code: str) -> bool:
     return False
 
 
+#: Patterns of kinds of codes, of which a store rarely has all.
+KINDS_OF_CODES: dict[str, tuple[str, ...]] = {
+    "stays": ("VISIT//*", "VISIT_END//*", "ICU//*", "ICU_END//*", "SERVICE//*"),
+    "observations": ("OBSERVATION//*", "CHART//*"),
+}
+
+
 def chosen_codes(
     codes: Sequence[str], include: Sequence[str] | None, exclude: Any
 ) -> np.ndarray:
@@ -122,6 +131,41 @@ def _matches(
     ]
     table = np.array(found, dtype=bool).reshape(len(codes), 3)
     return table[:, 0], table[:, 1], table[:, 2]
+
+
+def warn_of_unmatched(estimator: Any, codes: Sequence[str]) -> None:
+    """Warn about patterns of `include` and `exclude` that match no code.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Estimator with the parameters ``include`` and ``exclude``.
+    codes : sequence of str
+        All codes.
+    """
+    owner = type(estimator).__name__
+    include = tuple(estimator.include or ())
+    if include in KINDS_OF_CODES.values():
+        include = ()
+    exclude = () if isinstance(estimator.exclude, str) else estimator.exclude or ()
+    exclude = tuple(pattern for pattern in exclude if pattern != OUTCOMES)
+    for name, patterns, effect, category in (
+        ("include", include, "include no code", DataWarning),
+        ("exclude", exclude, "leave out no code", LeakageWarning),
+    ):
+        unmatched = [p for p in patterns if not any(fnmatchcase(c, p) for c in codes)]
+        # A transformer without any code warns of this.
+        if not unmatched or (name == "include" and len(unmatched) == len(include)):
+            continue
+        kinds = sorted({code.partition("//")[0] + "//*" for code in codes})
+        hint = did_you_mean(unmatched[0], [*kinds, *codes])
+        warn_of_modality(
+            f"unmatched {name}",
+            f"{owner}: no code of the store matches {len(unmatched)} of "
+            f"{len(patterns)} patterns in {name}, which therefore {effect}: "
+            f"{', '.join(map(repr, unmatched[:N_SHOWN]))}.{hint}",
+            category,
+        )
 
 
 N_SHOWN = 10
@@ -182,6 +226,7 @@ def learn_codes(
     """
     owner = type(estimator).__name__
     warn_of_outcomes(estimator, store.codes)
+    warn_of_unmatched(estimator, store.codes)
     warn_of_early(store.files, cases, no_events, estimator.closed, owner)
     return choose_codes(
         store.codes,

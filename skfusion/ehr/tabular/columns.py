@@ -34,6 +34,8 @@ __all__ = [
     "to_float",
     "to_ranks",
     "typical_values",
+    "check_bounds",
+    "check_orders",
     "within_bounds",
 ]
 
@@ -205,6 +207,32 @@ def to_float(column: pd.Series) -> np.ndarray:
         ) from error
     refuse_extremes(values, f"column {column.name!r}")
     return values
+
+
+def check_orders(orders: Mapping[Any, Any], owner: str) -> None:
+    """Raise an error unless the order of each column is a sequence.
+
+    Raises
+    ------
+    TypeError
+        If it is a set, whose order is not defined, or a text.
+    """
+    for column, order in orders.items():
+        if isinstance(order, (str, bytes, set, frozenset)):
+            raise TypeError(
+                f"{owner}: orders[{column!r}] must be a sequence from the least to the "
+                f"greatest value, got {type(order).__name__}. Pass a list."
+            )
+
+
+def check_bounds(bounds: Mapping[Any, tuple[float, float]], owner: str) -> None:
+    """Raise an error unless the bounds of each column are two increasing numbers."""
+    for column, (low, high) in bounds.items():
+        if not low < high:
+            raise ValueError(
+                f"{owner}: bounds[{column!r}] must be two increasing numbers, got "
+                f"{(low, high)}."
+            )
 
 
 def within_bounds(

@@ -26,6 +26,8 @@ from skfusion.ehr.tabular.columns import (
     MultiLabelColumn,
     TextColumn,
     check_ages,
+    check_bounds,
+    check_orders,
     days_between,
     looks_standardised,
     sort_columns,
@@ -230,6 +232,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         choice = check_indicators(
             self.missing_indicator, "TabularEncoder", "missing_indicator"
         )
+        check_orders(self.orders or {}, "TabularEncoder")
+        check_bounds(self.bounds or {}, "TabularEncoder")
         frame = self._as_frame(X, reset=True)
         weights = check_weights(
             1.0 if sample_weight is None else sample_weight,
@@ -240,6 +244,10 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         frame, weights = frame[kept], weights[kept]
         frame = self._understand(frame)
         self._sort_columns(frame)
+        _warn(
+            "values that are not in the order of their column are missing",
+            self._unlisted(frame, share=0.0),
+        )
         self._check_paths(frame)
         self._check_single(frame)
         self._scores = [
@@ -290,10 +298,12 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         if self._indicated:
             gaps = self._gaps(frame, numbers)
             parts.append(gaps[self._indicated].to_numpy(dtype=np.float64))
+        unseen = self._unlisted(frame, share=0.5)
         if self.kinds_["category"]:
             words = self._matched(frame)
-            self._warn_unseen(frame, words)
+            unseen = self._unseen(words) | unseen
             parts.append(self._one_hot.transform(words))
+        _warn("most values were not seen in fit, and are ignored", unseen)
         for column, encoder in self._words.items():
             parts.append(encoder.transform(frame[column]))
         return np.hstack(parts)
@@ -491,20 +501,26 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             ]
         )
 
-    def _warn_unseen(self, frame: pd.DataFrame, words: np.ndarray) -> None:
-        """Warn if most values of a column were not seen in `fit`."""
-        warned = {}
-        for column, found in zip(self._vocabularies, words.T, strict=True):
-            n_unseen, n_there = self._vocabularies[column].count_unseen(found)
+    def _unseen(self, words: np.ndarray) -> dict[Any, str]:
+        """Return the columns of which most categories were not seen in `fit`."""
+        found = {}
+        for column, cells in zip(self._vocabularies, words.T, strict=True):
+            n_unseen, n_there = self._vocabularies[column].count_unseen(cells)
             if n_there >= FEWEST_TO_WARN and n_unseen > n_there / 2:
-                warned[column] = f"{n_unseen} of {n_there} values"
-        for column in self._orders:
+                found[column] = f"{n_unseen} of {n_there} values"
+        return found
+
+    def _unlisted(self, frame: pd.DataFrame, share: float) -> dict[Any, str]:
+        """Return the columns with more than a share of values outside their order."""
+        found = {}
+        for column, order in self._orders.items():
             there = frame[column].notna().to_numpy(dtype=bool)
-            ranks = to_ranks(frame[column], self._orders[column])
-            n_unseen, n_there = int((there & np.isnan(ranks)).sum()), int(there.sum())
-            if n_there >= FEWEST_TO_WARN and n_unseen > n_there / 2:
-                warned[column] = f"{n_unseen} of {n_there} values"
-        _warn("most values were not seen in fit, and are ignored", warned)
+            ranks = to_ranks(frame[column], order)
+            n_unlisted, n_there = int((there & np.isnan(ranks)).sum()), int(there.sum())
+            enough = not share or n_there >= FEWEST_TO_WARN
+            if enough and n_unlisted > share * n_there:
+                found[column] = f"{n_unlisted} of {n_there} values"
+        return found
 
     def _summarise(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return one line per column: how it was understood."""

@@ -21,6 +21,7 @@ from skfusion.ehr.point_in_time.cases import (
     check_settings,
     ids_of,
 )
+from skfusion.ehr.point_in_time.other_events import learned_units
 from skfusion.ehr.point_in_time.visibility import Sight, Windows
 from skfusion.ehr.point_in_time.vocabulary import (
     chosen_codes,
@@ -258,6 +259,7 @@ class EventWindows(EventTransformer):
         chosen = learn_codes(self, store, cases, counts, no_events)
         self.codes_ = [codes[i] for i in chosen]
         self.code_counts_ = counts[chosen]
+        self._units = learned_units(store, self.codes_)
         if self.clip is not None:
             bounds = learn_bounds(store.files, cases, sight, chosen, self.clip)
             self.clip_bounds_ = bounds

@@ -16,6 +16,7 @@ import numpy as np
 from skfusion._fitting.metadata import (
     holds_rows_out,
     nested_estimators,
+    own_folds,
     supports_weights,
 )
 from skfusion._validation import check_number
@@ -101,7 +102,7 @@ def parts_that_hold_rows_out(estimator: Any) -> list[str]:
     found = []
     for part in nested_estimators(estimator):
         params = part.estimator.get_params(deep=False)
-        held_out = holds_rows_out(part.estimator)
+        held_out = holds_rows_out(part.estimator) or own_folds(part.estimator)
         if "cv" in params and not isinstance(params["cv"], str):
             held_out = "cv"
         if held_out:

@@ -43,7 +43,7 @@ from skfusion.fusion.joint.network import (
 )
 from skfusion.fusion.joint.objective import AuxiliaryTarget, JointLoss, build_loss
 from skfusion.fusion.joint.settings import TrainingSettings
-from skfusion.fusion.joint.training import TrainingPlan, train
+from skfusion.fusion.joint.training import TrainingPlan, train, warn_of_large_loss
 from skfusion.fusion.torch_runtime import (
     Precision,
     ordinary_modes,
@@ -481,6 +481,8 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
                 settings,
                 loss,
             )
+        if isinstance(self.loss, str):
+            warn_of_large_loss(self.history_, settings)
         self.n_epochs_ = len(self.history_)
         self.callbacks_ = list(settings.callbacks)
         self._finish_fit(inputs, data, validation)

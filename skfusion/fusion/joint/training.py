@@ -30,7 +30,7 @@ from skfusion.fusion.joint.network import JointNetwork, JointOutputs
 from skfusion.fusion.joint.objective import JointLoss
 from skfusion.fusion.torch_runtime import Precision
 
-__all__ = ["TrainingPlan", "train"]
+__all__ = ["TrainingPlan", "train", "warn_of_large_loss"]
 
 
 @dataclass(frozen=True)
@@ -414,6 +414,36 @@ def _check_finite(
         )
     if what:
         raise ValueError(f"{what}. {remedy}")
+
+
+# The losses of the package are below 5 before the training: targets that are numbers
+# have variance 1, and the probabilities of classes are equal.
+LARGE_LOSS = 50.0
+
+
+def warn_of_large_loss(history: Sequence[dict[str, Any]], plan: TrainingPlan) -> None:
+    """Warn if the result of a training is finite and far worse than no training.
+
+    Parameters
+    ----------
+    history : sequence of dict
+        Losses of the epochs, of one of the losses of the package.
+    plan : TrainingPlan
+        Parameters of the training.
+    """
+    validation = [epoch.get("valid_loss", np.nan) for epoch in history]
+    place = -1
+    if np.isfinite(validation).any():
+        place = int(np.nanargmin(validation))
+    if history and history[place]["train_loss"] > LARGE_LOSS:
+        warn_user(
+            f"{plan.owner}: the training did not converge: its loss is "
+            f"{history[place]['train_loss']:.3g} in epoch {history[place]['epoch']}, "
+            "whose weights are used. The same prediction for all rows has a loss of "
+            f"about 1. Lower lr (now {plan.lr:g}), train for more epochs, or limit the "
+            "gradients with training=TrainingSettings(gradient_clip=1.0).",
+            FallbackWarning,
+        )
 
 
 def _fit(net: NeuralNet, rows: _Rows) -> None:

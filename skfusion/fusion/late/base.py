@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -140,7 +141,9 @@ def given_weights(
         return weights
     listed = dict.fromkeys(names, False) if listed is None else listed
     dropped = {name for name, gone in listed.items() if gone}
-    if isinstance(weights, dict):
+    if isinstance(weights, pd.Series) and not isinstance(weights.index, pd.RangeIndex):
+        weights = dict(zip(weights.index, weights, strict=True))
+    if isinstance(weights, Mapping):
         if set(weights) - dropped != set(names):
             raise ValueError(
                 f"{owner}: weights must name every modality once: expected "

@@ -65,7 +65,7 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         the log-loss. A scorer of scikit-learn or its name, e.g. ``"roc_auc"``, is
         maximised. A scorer receives the labels of `y`. For a name, the second of two
         classes is the positive one. The weights are renormalised over the members
-        present.
+        present. A Series with an index of names is read as a dict.
     final_estimator : classifier or None, default=None
         Meta-model for ``aggregation="stacking"``. None is a logistic regression, whose
         parameters can be set by name, e.g. ``final_estimator__C``.
@@ -337,6 +337,7 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         fitted to out-of-fold predictions. None minimises the squared error. A scorer of
         scikit-learn or its name, e.g. ``"neg_median_absolute_error"``, is maximised.
         The weights are renormalised over the members present.
+        A Series with an index of names is read as a dict.
     final_estimator : regressor or None, default=None
         Meta-model for ``aggregation="stacking"``. None is a ridge regression on
         standardised predictions, whose parameters can be set by name, e.g.
@@ -517,6 +518,7 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
     weights : dict, array-like of shape (n_modalities,) or None, default=None
         Weights of the members for ``"weighted"``. None maximises the concordance of the
         out-of-fold risks. The weights are renormalised over the members present.
+        A Series with an index of names is read as a dict.
     final_estimator : survival estimator or None, default=None
         Meta-model for ``aggregation="stacking"``. None is Cox's model with a small
         ridge penalty (`CoxRidge`), which takes no weights. The parameters of this

@@ -11,6 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import TabularEncoder
+from skfusion.exceptions import DataWarning
 
 
 def encoded(encoder, frame):
@@ -152,7 +153,9 @@ def test_ordered_categories_become_ranks():
     X = pd.DataFrame({"grade": grades, "stage": ["II", "I", "X", "III"]})
     encoder = TabularEncoder(
         scale=False, orders={"stage": ["I", "II", "III"]}, impute=None
-    ).fit(X)
+    )
+    with pytest.warns(DataWarning, match=r"not in the order.*'stage': 1 of 4 values"):
+        encoder.fit(X)
     table = encoded(encoder, X)
     assert encoder.kinds_["ordered"] == ["grade", "stage"]
     np.testing.assert_array_equal(table["grade"], [0, 2, np.nan, 1])
@@ -160,6 +163,23 @@ def test_ordered_categories_become_ranks():
     assert table["stage_missing"].tolist() == [0, 0, 1, 0]
     new = pd.DataFrame({"grade": ["high"], "stage": ["I"]})  # the order was learned
     assert encoded(encoder, new)["grade"].tolist() == [2]
+
+
+def test_orders_and_bounds_that_are_no_order():
+    X = pd.DataFrame({"stage": ["I", "II"] * 5, "age": np.arange(10.0)})
+    for order in ({"I", "II"}, frozenset(["I", "II"]), "I, II"):
+        with pytest.raises(TypeError, match=r"orders\['stage'\] must be a sequence"):
+            TabularEncoder(orders={"stage": order}).fit(X)
+    for bounds in ((9, 1), (1, 1), (np.nan, 5)):
+        with pytest.raises(ValueError, match=r"bounds\['age'\] must be two increasing"):
+            TabularEncoder(bounds={"age": bounds}).fit(X)
+
+
+def test_an_order_of_the_only_column_that_most_later_values_are_not_in():
+    X = pd.DataFrame({"stage": ["I", "II"] * 5})
+    encoder = TabularEncoder(orders={"stage": ["I", "II"]}).fit(X)
+    with pytest.warns(DataWarning, match=r"most values were not seen.*4 of 5 values"):
+        encoder.transform(pd.DataFrame({"stage": ["1", "1", "2", "2", "I"]}))
 
 
 def test_cells_with_several_values():

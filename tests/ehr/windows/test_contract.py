@@ -24,9 +24,17 @@ from skfusion import (
     LateFusionClassifier,
     TabularEncoder,
 )
-from skfusion.ehr import ObservedScaler, parse_feature
+from skfusion.ehr import (
+    FURTHER_DOMAINS,
+    EventGrid,
+    ObservedScaler,
+    Units,
+    domain_modalities,
+    parse_feature,
+)
 from skfusion.ehr.point_in_time import visibility
 from skfusion.ehr.windows.kernel import STATISTICS
+from skfusion.exceptions import DataWarning, LeakageWarning
 
 START = pd.Timestamp("2023-01-01")
 HOUR = pd.Timedelta("1h")
@@ -569,8 +577,59 @@ def test_outcomes_are_whole_parts_of_a_code(code, is_one):
     if is_one:
         with pytest.warns(UserWarning, match="left out 1 of 2 codes"):
             assert part.fit(X).codes_ == ["x"]
-        with pytest.warns(UserWarning, match="left out 1 of 2 codes"):
-            assert part.set_params(exclude=("outcomes", "y*")).fit(X).codes_ == ["x"]
+        both = ("outcomes", "x//*")
+        with (
+            pytest.warns(UserWarning, match="left out 1 of 2 codes"),
+            pytest.warns(LeakageWarning, match=r"1 of 1 patterns in exclude.*'x//\*'"),
+        ):
+            assert part.set_params(exclude=both).fit(X).codes_ == ["x"]
         assert part.set_params(exclude=(code,)).fit(X).codes_ == ["x"]
     else:
         assert part.fit(X).codes_ == sorted([code, "x"])
+
+
+@pytest.mark.parametrize("kind", [EventWindows, EventGrid])
+def test_patterns_that_match_no_code_are_counted(kind):
+    table = pd.DataFrame(
+        {"subject_id": 1, "time": START + HOUR, "code": ["LAB//a", "x"]}
+    )
+    X = pd.DataFrame({"subject_id": [1], "index_time": START + 24 * HOUR})
+    settings = {"min_subjects": 1, "shared_subjects": "ignore"}
+    if kind is EventGrid:
+        settings |= {"horizon": "72h", "step": "24h"}
+    part = kind(EventStore.from_frame(table), **settings)
+    wanted = (
+        r"1 of 2 patterns in include, .* no code: 'LBA//\*'. Did you mean 'LAB//\*'"
+    )
+    with pytest.warns(DataWarning, match=wanted):
+        part.set_params(include=("LBA//*", "x")).fit(X)
+    with pytest.warns(LeakageWarning, match=r"1 of 1 patterns in exclude"):
+        part.set_params(include=None, exclude=("LBA//*",)).fit(X)
+    assert part.codes_ == ["LAB//a", "x"]
+    part.set_params(include=(*FURTHER_DOMAINS["stays"], "*"), exclude=("outcomes",))
+    with pytest.warns(DataWarning, match=r"5 of 6 patterns in include"):
+        part.fit(X)
+
+
+def test_the_domains_of_the_package_may_lack_some_kinds_of_codes():
+    table = pd.DataFrame({"subject_id": 1, "time": START + HOUR, "code": ["ICU//MICU"]})
+    X = pd.DataFrame({"subject_id": [1], "index_time": START + 24 * HOUR})
+    domains = {"stays": FURTHER_DOMAINS["stays"]}
+    (stays,) = domain_modalities(
+        EventStore.from_frame(table), domains=domains, min_subjects=1
+    )
+    assert stays[1].fit(X).codes_ == ["ICU//MICU"]
+
+
+def test_maps_of_none_of_the_codes_are_warned_of():
+    table = pd.DataFrame(
+        {"subject_id": 1, "time": START, "code": ["LAB//a"], "numeric_value": 1.0}
+    )
+    store = EventStore.from_frame(table)
+    wanted = r"none of the 1 codes of the store .*'LBA//a'.*Did you mean 'LAB//a'"
+    with pytest.warns(DataWarning, match=f"map_codes: {wanted}"):
+        assert store.map_codes({"LBA//a": "x"}).codes == ["LAB//a"]
+    with pytest.warns(DataWarning, match=f"convert_units: {wanted}"):
+        store.convert_units(Units({"LBA//a": "hemoglobin"}))
+    assert store.map_codes({"LAB//a": "x", "LBA//a": "y"}).codes == ["x"]
+    assert store.map_codes({}).codes == ["LAB//a"]

@@ -16,6 +16,7 @@ from skfusion import (
     JointFusionClassifier,
     JointFusionRegressor,
 )
+from skfusion.exceptions import FallbackWarning
 from skfusion.fusion import TorchEncoder, TrainingSettings
 from skfusion.image import Preprocessing
 from skfusion.survival import JointFusionSurvival
@@ -102,6 +103,17 @@ def test_infinity_that_a_transformer_repairs_is_no_error():
     repair = FunctionTransformer(lambda Z: np.nan_to_num(Z, posinf=9.0))
     model = joint(transformer=repair).fit(bad, TARGETS[JointFusionClassifier])
     assert np.isfinite(model.predict_proba(bad)).all()
+
+
+@pytest.mark.parametrize("kind", [JointFusionClassifier, JointFusionRegressor])
+@pytest.mark.parametrize("fraction", [0.0, 0.25])
+@pytest.mark.parametrize("lr", [10.0, 1e6])
+def test_a_training_that_ends_far_from_a_minimum(kind, fraction, lr):
+    """The weights are finite, and the probabilities are 0 and 1."""
+    model = joint(kind, fraction=fraction, lr=lr, max_epochs=3)
+    with pytest.warns(FallbackWarning, match=r"did not converge: its loss .* Lower lr"):
+        model.fit(X, TARGETS[kind])
+    assert np.isfinite(model.predict(X).astype(float)).all()
 
 
 @pytest.mark.parametrize("kind", TASKS)

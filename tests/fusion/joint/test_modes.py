@@ -407,7 +407,7 @@ def test_batch_norms_of_untrained_networks_follow_the_data():
 # -- the rule ----------------------------------------------------------------------
 
 
-def test_layers_without_parameters_belong_to_those_before_them():
+def test_layers_without_parameters_belong_to_the_parts_beside_them():
     net = nn.Sequential(
         nn.Dropout(), nn.Linear(2, 2), nn.Dropout(), nn.Linear(2, 2), nn.Dropout()
     )
@@ -418,8 +418,42 @@ def test_layers_without_parameters_belong_to_those_before_them():
         enter_training(net, keep_statistics=False)
         return [part.training for part in net]
 
-    assert modes(1) == [False, False, False, True, True]
+    assert modes(1) == [False, False, True, True, True]
     assert modes(3) == [True, True, True, False, False]
+    net.requires_grad_(False)
+    enter_training(net, keep_statistics=False)
+    assert not any(part.training for part in net)
+
+
+class Classifier(nn.Module):
+    """A frozen body, dropout and a trained head, as in many published classifiers."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 8))
+        self.body.requires_grad_(False)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.head(self.dropout(self.body(x)))
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.2])
+@pytest.mark.filterwarnings("ignore:.*stay frozen:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*do not require gradients:UserWarning")
+def test_dropout_between_a_frozen_body_and_a_trained_head_has_an_effect(fraction):
+    X, y = cohort(60)
+    outputs = [
+        joint(TorchEncoder(seeded(lambda p=p: Classifier(p))), fraction)
+        .fit(X, y)
+        .predict_proba(X)
+        for p in (0.0, 0.9)
+    ]
+    assert np.abs(outputs[0] - outputs[1]).max() > 1e-4
+    net = Classifier(0.5)
+    enter_training(net, keep_statistics=False)
+    assert (net.body[1].training, net.dropout.training) == (False, True)
 
 
 def test_frozen_recurrent_layers_let_gradients_through_on_a_gpu():

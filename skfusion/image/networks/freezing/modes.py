@@ -12,8 +12,10 @@ def enter_training(module: nn.Module, *, keep_statistics: bool) -> None:
 
     Frozen parts stay in evaluation mode: their dropout is off and their batch norms
     keep the running statistics. A part is frozen if none of its parameters requires a
-    gradient. A layer without parameters, such as dropout, belongs to the parameters
-    before it, in the order of registration.
+    gradient. A layer without parameters, such as dropout, belongs to the module that
+    contains it. Between a frozen and a trained part it is in training mode, because it
+    regularises the input or the output of the trained part. At the beginning or the end
+    of a module it belongs to the only part beside it, in the order of registration.
 
     Parameters
     ----------
@@ -32,11 +34,10 @@ def enter_training(module: nn.Module, *, keep_statistics: bool) -> None:
     >>> _ = net[0].requires_grad_(False)
     >>> enter_training(net, keep_statistics=False)
     >>> [part.training for part in net]
-    [False, False, True, True]
+    [False, True, True, True]
     """
     module.train()
-    first = next(module.parameters(), None)
-    _leave_frozen(module, is_frozen=first is not None and not first.requires_grad)
+    _leave_frozen(module, before=None, after=None)
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and keep_statistics:
             part.eval()
@@ -45,20 +46,29 @@ def enter_training(module: nn.Module, *, keep_statistics: bool) -> None:
             part.train()
 
 
-def _leave_frozen(module: nn.Module, *, is_frozen: bool) -> bool:
-    """Set evaluation mode in frozen parts, and return whether the last one is frozen.
+def _leave_frozen(
+    module: nn.Module, *, before: bool | None, after: bool | None
+) -> None:
+    """Set evaluation mode in the frozen parts of a module.
 
-    `is_frozen` tells this of the parameters before the module.
+    `before` and `after` tell whether the parameters next to the module are trained.
+    None stands for no parameter.
     """
     trained = [parameter.requires_grad for parameter in module.parameters()]
-    if trained and any(trained) != all(trained):
-        own = [p.requires_grad for p in module.parameters(recurse=False)]
-        is_frozen = not own[-1] if own else is_frozen
-        for part in module.children():
-            is_frozen = _leave_frozen(part, is_frozen=is_frozen)
-        return is_frozen
-    if trained:
-        is_frozen = not trained[0]
-    if is_frozen:
+    if not trained:
+        beside = [neighbour for neighbour in (before, after) if neighbour is not None]
+        if beside and not any(beside):
+            module.eval()
+        return
+    if not any(trained):
         module.eval()
-    return is_frozen
+    if all(trained) or not any(trained):
+        return
+    children = list(module.children())
+    flags = [[p.requires_grad for p in child.parameters()] for child in children]
+    own = [p.requires_grad for p in module.parameters(recurse=False)]
+    last = own[-1] if own else before
+    for i, child in enumerate(children):
+        following = next((found[0] for found in flags[i + 1 :] if found), after)
+        _leave_frozen(child, before=last, after=following)
+        last = flags[i][-1] if flags[i] else last
