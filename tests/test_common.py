@@ -21,6 +21,7 @@ from sklearn.utils.validation import column_or_1d
 
 import skfusion.fusion
 from skfusion import EarlyFusionClassifier, EarlyFusionRegressor, TabularEncoder
+from skfusion.survival import XGBoostSurvival
 
 WEIGHTS = (
     "check_sample_weight_equivalence_on_dense_data",
@@ -64,10 +65,12 @@ EXPECTED_FAILURES = {
 }
 # What makes the checks quick; everything else is the default.
 SMALL = {
+    "JointFusionClassifier": {"max_epochs": 10},
+    "JointFusionRegressor": {"max_epochs": 10},
     "EarlyFusionSurvival": {"cv": None},
     "GeneticSelector": {"population_size": 4, "n_generations": 2, "cv": 2},
     "JointFusionSurvival": {"max_epochs": 10},
-    "LateFusionSurvival": {"cv": 2},
+    "LateFusionSurvival": {"cv": 2, "estimator": XGBoostSurvival(n_estimators=10)},
     # A sample of rows is another one where a row of weight 2 is there twice.
     "XGBoostSurvival": {"subsample": 1.0},
 }
@@ -165,10 +168,17 @@ ESTIMATORS = {
 # TorchEncoder has random weights outside joint fusion, and says so.
 @pytest.mark.filterwarnings("ignore:.*Nothing trains them here:UserWarning")
 @parametrize_with_checks(
-    [*ESTIMATORS.values(), *early_variants()],
-    expected_failed_checks=expected_failed_checks,
+    ESTIMATORS.values(), expected_failed_checks=expected_failed_checks
 )
 def test_sklearn_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(
+    early_variants(), expected_failed_checks=expected_failed_checks
+)
+def test_sklearn_check_of_variants_of_early_fusion(estimator, check):
     check(estimator)
 
 
@@ -206,6 +216,7 @@ def test_only_images_and_events_are_beyond_scikit_learns_checks():
     ]
 
 
+@pytest.mark.slow
 def test_the_checks_that_scikit_learn_skips_by_default_run_too():
     """Those of other array libraries want a variable before scipy is imported."""
     command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider"]

@@ -37,13 +37,13 @@ from skfusion.testing.checks import CHECKS
 QUICK = [
     EarlyFusionClassifier(estimator=LogisticRegression()),
     EarlyFusionRegressor(estimator=Ridge()),
-    EarlyFusionSurvival(estimator=XGBoostSurvival(n_estimators=10)),
     LateFusionClassifier(aggregation="stacking", cv=3),
-    LateFusionRegressor(),
     LateFusionSurvival(estimator=XGBoostSurvival(n_estimators=10)),
     JointFusionClassifier(max_epochs=2),
 ]
 OTHERS = [
+    EarlyFusionSurvival(estimator=XGBoostSurvival(n_estimators=10)),
+    LateFusionRegressor(),
     EarlyFusionClassifier(),
     EarlyFusionRegressor(),
     EarlyFusionClassifier(join="gated", join_params={"n_units": 2, "max_iter": 20}),
@@ -165,6 +165,7 @@ def test_unknown_options_are_refused(options, message):
         check_fusion_estimator(EarlyFusionClassifier(), **options)
 
 
+@pytest.mark.slow
 def test_the_checks_need_neither_torch_nor_pytest():
     code = (
         "import sys\n"

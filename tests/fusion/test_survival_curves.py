@@ -118,6 +118,7 @@ def blind(y, *, n_intervals=10, **options):
     return model.fit(X, y, **options), X
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_intervals", [1, 10, 50])
 @pytest.mark.parametrize("censoring", CENSORING)
 def test_hazards_of_exponential_times_are_constant(censoring, n_intervals):

@@ -98,6 +98,7 @@ def test_processes_compute_each_key_exactly_once(tmp_path, run_many):
     connection.close()
 
 
+@pytest.mark.slow
 def test_processes_that_find_a_corrupt_file_replace_it_once(tmp_path, run_many):
     store = EmbeddingStore(tmp_path / "store")
     store.put_many({"x": [1.0]})
@@ -155,6 +156,7 @@ def test_claims_of_a_silent_process_are_taken_over_after_the_lease(
     assert 0.4 < time.monotonic() - began < 20
 
 
+@pytest.mark.slow
 @posix
 def test_a_slow_process_that_shows_life_keeps_its_claims(
     tmp_path, monkeypatch, launch, recorder

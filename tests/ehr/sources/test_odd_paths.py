@@ -287,6 +287,7 @@ def test_a_file_of_another_database_downloads_no_extension():
         EventStore.from_omop("x.duckdb")
 
 
+@pytest.mark.filterwarnings("ignore:.*did not read:UserWarning")
 def test_names_in_the_header_are_not_executed(here):
     pytest.importorskip("duckdb")
     write_omop(folder_named("source"), 1)

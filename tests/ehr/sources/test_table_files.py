@@ -54,6 +54,7 @@ def test_folder_of_mimic_is_no_pattern(tmp_path):
     assert set(events["subject_id"]) == {1}
 
 
+@pytest.mark.filterwarnings("ignore:.*did not read:UserWarning")
 @pytest.mark.parametrize(
     "name",
     [
@@ -181,6 +182,7 @@ def test_partitions_of_csv_are_one_table(tmp_path):
     assert subjects(tmp_path / "cdm") == [1, 2]
 
 
+@pytest.mark.filterwarnings("ignore:.*did not read:UserWarning")
 def test_strangers_are_ignored_and_only_known_names_clash(tmp_path):
     folder = write(tmp_path / "cdm")
     for name in ("mimic-cxr-2.0.0-a.csv", "mimic-cxr-2.0.0-b.csv", "notes.csv.gz"):

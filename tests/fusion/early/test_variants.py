@@ -109,6 +109,7 @@ def test_the_radius_of_the_disc_is_learned_with_and_without_the_record(
         assert roc_auc_score(cohort.y[~train], outputs(model, test)[:, 1]) > 0.9
 
 
+@pytest.mark.slow
 def test_a_search_over_joins_does_not_depend_on_processes(cohort, build):
     grid = {"join": ["pool", "gated"], "balance": [None, "scale"]}
     scores = []

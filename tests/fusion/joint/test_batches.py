@@ -184,9 +184,10 @@ def model_of(case, **parameters):
     ), y
 
 
-@pytest.mark.parametrize("batch_size", [7, 32, N])
+@pytest.mark.parametrize("batch_size", [7, N])
 @pytest.mark.parametrize("weighting", [None, "sample", "class", "both"])
-@pytest.mark.parametrize("case", CASES)
+# The biases of constant hazards are fitted in closed form after the last epoch.
+@pytest.mark.parametrize("case", [case for case in CASES if case != "hazard"])
 def test_the_same_weights_as_with_torch_alone(case, weighting, batch_size):
     by_class = weighting in ("class", "both")
     if by_class and CASES[case][0] is not JointFusionClassifier:
@@ -195,7 +196,7 @@ def test_the_same_weights_as_with_torch_alone(case, weighting, batch_size):
     options = {"class_weight": "balanced"} if by_class else {}
     # Sorted by time or class, as tables often are.
     order = np.argsort(CASES[case][1] if CASES[case][1].ndim == 1 else Z)
-    if case in ("hazard", "cox"):
+    if case == "cox":
         order = np.argsort(TIMES["time"])
     model, y = model_of(case, batch_size=batch_size, **options)
     given = None if sample_weight is None else 1e-3 * sample_weight[order]

@@ -243,6 +243,7 @@ MINI_BATCHES = dict.fromkeys(
 
 
 # "concat" is checked with the other estimators' defaults
+@pytest.mark.slow
 @parametrize_with_checks(
     [JointFusionClassifier(join="low_rank", auxiliary_loss=0.5, max_epochs=10)],
     expected_failed_checks=lambda _: MINI_BATCHES,

@@ -197,6 +197,7 @@ MODES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.filterwarnings("ignore:.*are random:UserWarning")
 def test_modes_that_the_caller_has_entered_have_no_effect(table, mode):

@@ -45,8 +45,16 @@ def expected_failed_checks(estimator):
 
 
 @parametrize_with_checks(
+    [LateFusionClassifier(aggregation="bayes")],
+    expected_failed_checks=expected_failed_checks,
+)
+def test_sklearn_check(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(
     [
-        LateFusionClassifier(aggregation="bayes"),
         LateFusionClassifier(
             aggregation="stacking",
             final_estimator=LogisticRegression(),
@@ -56,7 +64,7 @@ def expected_failed_checks(estimator):
     ],
     expected_failed_checks=expected_failed_checks,
 )
-def test_sklearn_check(estimator, check):
+def test_sklearn_check_of_calibrated_stacking(estimator, check):
     check(estimator)
 
 

@@ -173,6 +173,7 @@ def test_regression_and_several_outputs(data):
     assert chosen[0] in (0, 1)
 
 
+@pytest.mark.slow
 def test_the_genetic_search_finds_what_trying_all_sets_finds():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(150, 8))

@@ -361,6 +361,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_fingerprints_are_equal_in_all_processes_and_with_all_threads(tmp_path):
     path = tmp_path / "script.py"
     path.write_text(textwrap.dedent(SCRIPT))

@@ -130,6 +130,7 @@ def test_the_device_is_chosen(monkeypatch, cuda, mps, expected_type):
     assert resolve_device("auto").type == expected_type
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_vector(tmp_path, expected):
     np.save(tmp_path / "image.npy", IMAGES[0])
     script = (

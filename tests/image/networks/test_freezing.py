@@ -31,6 +31,7 @@ def run(split, images):
     return split.tail(features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "trainable"), CASES)
 def test_tail_after_trunk_is_the_network_to_the_last_bit(name, trainable):
     module, images = network(name)

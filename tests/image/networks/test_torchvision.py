@@ -66,6 +66,7 @@ def test_operators_that_cannot_load_are_declared_once(tmp_path, operators):
     assert run_fresh(REPORT, path=path) == ["True", "False", "True", "True", "True"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operators", [(), ("_C",), ("_C_stable",), ("vision_ops",)])
 def test_operators_that_load_are_never_declared_before(tmp_path, operators):
     path = fake_torchvision(tmp_path, BRINGS_OPERATORS, operators)
@@ -90,6 +91,7 @@ def test_only_the_missing_schema_is_declared(tmp_path):
     assert out == ["True", "False", "True", "True", "True", "True"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

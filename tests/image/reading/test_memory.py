@@ -145,6 +145,7 @@ def check(write, path: Path, side: int, depth: int, scaling: str) -> None:
     assert peak > n_bytes / 2  # otherwise something else was measured
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [colour_png, sagittal_nifti])
 def test_peak_memory(write, tmp_path):
     check(write, tmp_path / "x", 3000, 60, "auto")

@@ -226,6 +226,7 @@ class Counting(nn.Module):
         return x.mean(dim=(2, 3))
 
 
+@pytest.mark.slow
 def test_columns_agree_with_enumeration(mixed):
     model, data = mixed
     columns = ["age", "crp", "sex"]
@@ -259,6 +260,7 @@ def test_columns_encode_the_other_modalities_once(mixed):
     assert Counting.n_images == 8
 
 
+@pytest.mark.slow
 def test_columns_of_a_linear_model_are_its_linear_values(cohort, new, modalities):
     learner = make_pipeline(StandardScaler(), LogisticRegression())
     for strategy in (EarlyFusionClassifier, LateFusionClassifier):

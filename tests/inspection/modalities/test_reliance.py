@@ -137,6 +137,7 @@ def test_contributions_add_up(n_modalities):
 # -- other code -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_agrees_with_the_partition_explainer_of_shap():
     shap = pytest.importorskip("shap")
     rng = np.random.default_rng(0)
