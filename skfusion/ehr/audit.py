@@ -412,13 +412,10 @@ class LeakageAudit:
         features = getattr(features, "best_estimator_", features)
         self._check(features, X, events)
         rng = check_random_state(self.random_state)
-        n_rows = len(X)
-        chosen = np.arange(n_rows)
-        if len(X) > self.n_rows:
-            chosen = np.sort(rng.choice(len(X), self.n_rows, replace=False))
+        chosen = self._choose_rows(len(X), rng)
+        share = len(chosen) / len(X)
         X = X.iloc[chosen].reset_index(drop=True)
         y = None if y is None else np.asarray(y)[chosen]
-        share = len(chosen) / n_rows
         compute, stores, keys = self._takes(features, events, share)
         subject, time = keys
         # The events of a store that several modalities share are changed once.
@@ -454,13 +451,7 @@ class LeakageAudit:
                 names = list(differs.columns[differs.any(axis=0)])
                 n_changed = int(differs.any(axis=1).sum())
                 rows.append((change, n_changed, len(names), names))
-        if not plain.shape[1]:
-            warn_user(
-                f"LeakageAudit: got no features of the {len(X)} audited rows, so that "
-                "nothing was audited. Pass more rows or a higher n_rows, or check the "
-                "codes of the model.",
-                DataWarning,
-            )
+        _warn_of_nothing(plain)
         columns = ["change", "n_rows", "n_features", "features"]
         return LeakageReport(
             changes=pd.DataFrame(rows, columns=columns),
@@ -479,6 +470,12 @@ class LeakageAudit:
             unit="round",
             steps=steps,
         )
+
+    def _choose_rows(self, n_rows: int, rng: np.random.RandomState) -> np.ndarray:
+        """Return the sorted positions of the rows that are audited."""
+        if n_rows <= self.n_rows:
+            return np.arange(n_rows)
+        return np.sort(rng.choice(n_rows, self.n_rows, replace=False))
 
     def _check(self, features: Any, X: Any, events: Any) -> None:
         if not isinstance(X, pd.DataFrame):
@@ -563,6 +560,17 @@ class LeakageAudit:
                 reason = f"predicts the outcome alone (AUROC {auroc:.3f})"
                 found.append((table.columns[int(place)], auroc, reason))
         return pd.DataFrame(found, columns=["feature", "auroc", "reason"])
+
+
+def _warn_of_nothing(plain: pd.DataFrame) -> None:
+    """Warn if there are no features."""
+    if not plain.shape[1]:
+        warn_user(
+            f"LeakageAudit: got no features of the {len(plain)} audited rows, so that "
+            "nothing was audited. Pass more rows or a higher n_rows, or check the "
+            "codes of the model.",
+            DataWarning,
+        )
 
 
 @contextmanager

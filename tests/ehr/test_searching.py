@@ -88,6 +88,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_prepared", [False, True])
 @pytest.mark.parametrize("in_pipeline", [False, True])
 @pytest.mark.parametrize("strategy", MODELS)

@@ -103,11 +103,7 @@ def refit_scores(
     values[:, 0] = [_chance(model, scoring, fold) for fold in folds]
     contributions = plan.shapley(values.T).T  # (folds, M)
     train, test = (
-        [
-            len(side) if groups is None else len(np.unique(groups[side]))
-            for side in sides
-        ]
-        for sides in zip(*folds, strict=True)
+        [_n_units(side, groups) for side in sides] for sides in zip(*folds, strict=True)
     )
     found = [
         corrected_resampled_interval(
@@ -131,6 +127,11 @@ def refit_scores(
         method=f"{len(folds)} folds, corrected (Nadeau-Bengio)",
         confidence_level=confidence_level,
     )
+
+
+def _n_units(rows: np.ndarray, groups: np.ndarray | None) -> int:
+    """Return the number of patients, or of rows without patients."""
+    return len(rows) if groups is None else len(np.unique(groups[rows]))
 
 
 def _strata(model: FusionModel | TableModel, outcome: np.ndarray) -> np.ndarray | None:

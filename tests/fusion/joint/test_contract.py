@@ -70,6 +70,7 @@ def outputs(model, X):
     return np.column_stack([model.predict(X), model.predict_survival_function(X, at)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("fusion", JOINS, ids=str)
 def test_every_join_keeps_the_contract_for_every_task(fusion, task, cohort):

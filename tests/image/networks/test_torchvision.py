@@ -60,6 +60,7 @@ for name in ("nms", "qnms"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operators", [(), ("_C",), ("_C_stable",)])
 def test_operators_that_cannot_load_are_declared_once(tmp_path, operators):
     path = fake_torchvision(tmp_path, NEEDS_OPERATORS, operators)
