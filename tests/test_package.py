@@ -61,6 +61,7 @@ def test_import_loads_no_heavy_module():
     assert loaded & HEAVY == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -272,6 +272,7 @@ def zoned(frame, X, zone):
     return events, X.assign(index_time=X["index_time"].dt.tz_localize(zone))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
 def test_times_with_a_zone_are_audited(frame, X, tmp_path, zone):
     events, rows = zoned(frame, X, zone)

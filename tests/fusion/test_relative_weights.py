@@ -126,6 +126,7 @@ def outputs(model, y, weights):
     return getattr(fitted, "predict_proba", fitted.predict)(X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "y"),
     MODELS,

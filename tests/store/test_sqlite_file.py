@@ -368,6 +368,7 @@ print("connections:", len(opened), "open:", sum(map(is_open, opened)), in_memory
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "in_memory"),
     [

@@ -61,6 +61,7 @@ def test_rows_are_predicted_each_for_itself(kind, variant, cohort, build):
     np.testing.assert_allclose(outputs(model, reordered), whole[[7]], rtol=1e-5)
 
 
+@pytest.mark.slow
 @BOTH
 @EACH_VARIANT
 def test_same_seed_same_model_through_clone_and_pickle(kind, variant, cohort, build):

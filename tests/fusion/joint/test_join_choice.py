@@ -53,6 +53,7 @@ def joint(modalities, fusion, **parameters):
     return JointFusionClassifier(**joint_parameters({**settings, **parameters}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", [*NAMED, "nested"])
 def test_every_join_learns_what_no_modality_shows_alone(fusion):
     X, y, modalities = xor_cohort(600, 2, seed=0)

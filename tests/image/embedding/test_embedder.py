@@ -456,6 +456,7 @@ def run_fresh(code, *arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_module_of_torchvision_unpickles_in_a_fresh_process(tmp_path):
     """Nothing but the pickle tells that process to prepare torchvision."""
     models = pytest.importorskip("torchvision.models")

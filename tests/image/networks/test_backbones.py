@@ -133,6 +133,7 @@ def test_a_layer_in_between_is_pooled(pooling, reduce):
     assert not any("layer3" in name for name in names)  # nothing behind is kept
 
 
+@pytest.mark.slow
 def test_tokens_are_pooled():
     backbone = build_backbone("vit_b_16", weights=None, layer="encoder.layers")
     assert backbone.n_features == 768

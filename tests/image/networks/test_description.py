@@ -458,6 +458,7 @@ def test_code_that_writes_to_what_threads_share(module, writes):
     assert may_write_state(module) == writes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keeps_in", ["attribute", "list"])
 def test_threads_never_see_the_values_of_one_another(keeps_in):
     class Keeping(Net):

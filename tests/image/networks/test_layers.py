@@ -95,6 +95,7 @@ def test_swin_has_channels_last():
     assert [net.n_features for net in widths] == [96, 192, 384, 768]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["block1", "block2", "block3", "block4"])
 def test_plain_transformers_have_no_stages(stage):
     with pytest.raises(ValueError, match=r"tokens of one.*encoder\.layers\.encoder_l"):

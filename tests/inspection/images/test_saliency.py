@@ -75,6 +75,7 @@ def test_maps_of_a_joint_net_lie_on_the_signal(trained, new, method):
     assert share_in_corner(found.values[with_signal]).min() > 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_maps_of_embedder_and_model_lie_on_the_signal(new, method):
     class Bright(nn.Module):

@@ -107,6 +107,7 @@ def test_late_mean_of_probabilities_does_not_interact_as_probabilities():
         assert proba.interaction_share() < 1e-12
 
 
+@pytest.mark.slow
 def test_exclusive_or_is_an_interaction():
     # what the image says depends on the record, and each alone says nothing
     def xor(X):
