@@ -111,7 +111,6 @@ def refit_scores(
         )
         for column in contributions.T
     ]
-    spread = contributions.var(axis=0, ddof=1)
     ratio = np.mean(np.divide(test, train))
     return make_scores(
         "retrain",
@@ -123,7 +122,7 @@ def refit_scores(
             np.array([interval.low for interval in found]),
             np.array([interval.high for interval in found]),
         ),
-        errors=np.sqrt((1 / len(folds) + ratio) * spread),
+        errors=np.sqrt((1 / len(folds) + ratio) * contributions.var(axis=0, ddof=1)),
         method=f"{len(folds)} folds, corrected (Nadeau-Bengio)",
         confidence_level=confidence_level,
     )
