@@ -130,8 +130,8 @@ def _listed(fusion: Any) -> list[str]:
     if isinstance(fusion.modalities, str):  # "auto" is known after fit only
         if not hasattr(fusion, "modalities_"):
             raise ValueError(
-                f"{type(fusion).__name__}: modalities={fusion.modalities!r} is resolved "
-                "in fit. Fit it, or pass the list of modalities."
+                f"{type(fusion).__name__}: modalities={fusion.modalities!r} is "
+                "resolved in fit. Fit it, or pass the list of modalities."
             )
         return list(fusion.listed_modalities())
     return [entry[0] for entry in fusion.modalities]

@@ -146,6 +146,6 @@ def test_an_encoder_is_left_without_networks():
     assert restricted_to(joint, ["ehr"]).encoders == "all"
     joint = JointFusionClassifier(MODALITIES, encoders=["image"])
     assert restricted_to(joint, ["image", "ehr"]).encoders == ["image"]
+    assert restricted_to(joint, ["ehr"]).encoders == "all"
     joint = JointFusionClassifier(MODALITIES, encoders=["image", "ehr"])
     assert restricted_to(joint, ["ehr"]).encoders == ["ehr"]
-    assert restricted_to(joint, ["ehr"]).encoders == "all"
