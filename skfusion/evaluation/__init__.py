@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     )
     from skfusion.evaluation.statistics.auroc import (
         AurocEstimates as AurocEstimates,
+        DeLongTest as DeLongTest,
+        auroc_interval as auroc_interval,
+        cross_validated_auroc_interval as cross_validated_auroc_interval,
+        delong_test as delong_test,
         estimate_aurocs as estimate_aurocs,
     )
     from skfusion.evaluation.statistics.resampling import (
@@ -22,7 +26,6 @@ if TYPE_CHECKING:
         ResampledTest as ResampledTest,
         corrected_resampled_interval as corrected_resampled_interval,
         corrected_resampled_ttest as corrected_resampled_ttest,
-        holm_adjust as holm_adjust,
     )
 
 __getattr__, __dir__, __all__ = lazy_exports(
@@ -30,13 +33,19 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "skfusion.evaluation.comparison.comparison": ["compare_fusion"],
         "skfusion.evaluation.comparison.results": ["FusionComparison"],
-        "skfusion.evaluation.statistics.auroc": ["AurocEstimates", "estimate_aurocs"],
+        "skfusion.evaluation.statistics.auroc": [
+            "AurocEstimates",
+            "DeLongTest",
+            "auroc_interval",
+            "cross_validated_auroc_interval",
+            "delong_test",
+            "estimate_aurocs",
+        ],
         "skfusion.evaluation.statistics.resampling": [
             "Interval",
             "ResampledTest",
             "corrected_resampled_interval",
             "corrected_resampled_ttest",
-            "holm_adjust",
         ],
     },
     submodules=["comparison", "report", "statistics"],
