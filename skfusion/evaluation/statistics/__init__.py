@@ -15,6 +15,20 @@ if TYPE_CHECKING:
         delong_test as delong_test,
         estimate_aurocs as estimate_aurocs,
     )
+    from skfusion.evaluation.statistics.equivalence import (
+        EquivalenceTest as EquivalenceTest,
+        NoninferiorityTest as NoninferiorityTest,
+        equivalence_test as equivalence_test,
+        noninferiority_test as noninferiority_test,
+    )
+    from skfusion.evaluation.statistics.multiplicity import (
+        holm_adjust as holm_adjust,
+        intersection_union as intersection_union,
+    )
+    from skfusion.evaluation.statistics.power import (
+        minimum_detectable_difference as minimum_detectable_difference,
+        patients_for_gain as patients_for_gain,
+    )
     from skfusion.evaluation.statistics.resampling import (
         Interval as Interval,
         ResampledTest as ResampledTest,
@@ -32,6 +46,20 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "cross_validated_auroc_interval",
             "delong_test",
             "estimate_aurocs",
+        ],
+        "skfusion.evaluation.statistics.equivalence": [
+            "EquivalenceTest",
+            "NoninferiorityTest",
+            "equivalence_test",
+            "noninferiority_test",
+        ],
+        "skfusion.evaluation.statistics.multiplicity": [
+            "holm_adjust",
+            "intersection_union",
+        ],
+        "skfusion.evaluation.statistics.power": [
+            "minimum_detectable_difference",
+            "patients_for_gain",
         ],
         "skfusion.evaluation.statistics.resampling": [
             "Interval",
