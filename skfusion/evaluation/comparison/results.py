@@ -9,10 +9,39 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfusion.evaluation.comparison.running import Request, fit_on, seeded
+from skfusion.evaluation.comparison.strategies import Strategy
+from skfusion.evaluation.comparison.study import Study
 from skfusion.evaluation.comparison.verdict import Verdict
 from skfusion.evaluation.metrics import Metric, format_p
+from skfusion.fusion.restriction import restricted_to
 
-__all__ = ["FusionComparison"]
+__all__ = ["Context", "FusionComparison"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is needed to fit the strategies of a comparison again.
+
+    Attributes
+    ----------
+    arms : list of Strategy
+        Arms of the comparison.
+    study : Study
+        Cohort.
+    request : Request
+        Predictions that the metrics need.
+    seed : int
+        Seed of the estimators.
+    n_jobs : int or None
+        Number of parallel fits.
+    """
+
+    arms: list[Strategy]
+    study: Study
+    request: Request
+    seed: int
+    n_jobs: int | None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,23 +52,41 @@ class FusionComparison:
     ----------
     scores_ : DataFrame
         One row per strategy and metric: ``strategy``, ``metric``, ``estimate`` (mean
-        over the folds), ``low`` and ``high`` (95% confidence interval of Nadeau and
-        Bengio, clipped to the range of the metric), ``n_folds``.
+        over the test sets, weighted by their patients), ``low`` and ``high`` (95%
+        confidence interval, NaN for held-out sites), ``n_repeats``, ``n_folds`` (test
+        sets of all repetitions).
     differences_ : DataFrame
-        Each fusion strategy minus the best single modality, by metric: ``strategy``,
-        ``metric``, ``reference``, ``estimate``, ``low``, ``high``, ``p`` (corrected
-        resampled t-test), ``p_holm`` (adjusted over the strategies of the metric).
+        Each fusion minus each single modality, and minus itself without a modality:
+        ``strategy``, ``reference``, ``relation`` (``"matched"`` for the same learner,
+        ``"other"`` or ``"without"``), ``metric``, ``estimate``, ``low``, ``high`` (95%
+        confidence interval, not adjusted), ``p`` (two-sided and not adjusted, only for
+        the primary metric).
+    tests_ : DataFrame
+        One row per fusion, for the primary metric: ``strategy``, ``reference`` (the best
+        single modality), ``estimate``, ``low``, ``high``, ``standard_error``, ``df``,
+        ``p_helps`` (above each single modality), ``p_matched`` (above each single
+        modality of the same learner), ``p_worse`` (below one of the same learner),
+        their ``*_holm`` (adjusted over the fusions), ``worse_than``, ``n_matched``,
+        ``detectable`` (gain found with a probability of 80%), ``n_needed`` (patients to
+        find `smallest_gain`), ``p_equivalent``, ``p_noninferior``, ``outcome``,
+        ``reason`` (why there is no test).
     folds_ : DataFrame
-        One row per strategy, fold and metric: ``strategy``, ``fold``, ``metric``,
-        ``score``, ``n_train``, ``n_test`` (rows), ``seconds``.
-    oof_ : DataFrame
-        Out-of-fold predictions, one row per held-out row: ``row`` (position in `X`),
-        ``fold``, ``group`` (number of the patient in order of appearance, -1 without
-        groups) and ``y``. One column per strategy contains the probability of the
-        second class, or the predicted value of a regression. With more than two
-        classes, each class has a column ``strategy__class``.
+        One row per strategy, test set and metric: ``strategy``, ``repeat``, ``fold``,
+        ``metric``, ``score``, ``n_train``, ``n_test`` (rows), ``patients_train``,
+        ``patients_test``, ``seconds``, and ``site`` for held-out sites.
+    predictions_ : DataFrame
+        Predictions of the test sets, one row per row and repetition: ``row`` (position
+        in `X`), ``repeat``, ``fold``, ``group`` (number of the patient in order of
+        appearance, -1 without groups) and ``y``. One column per strategy contains the
+        probability of the positive class, the predicted value or the risk. With more
+        classes or labels, each has a column ``strategy__class``.
+    chosen_ : DataFrame
+        Parameters that searches have chosen: ``strategy``, ``repeat``, ``fold``,
+        ``parameter``, ``value``.
     strategies_ : DataFrame
-        One row per strategy: ``label``, ``single``, ``estimator`` (class name).
+        One row per strategy: ``label``, ``role`` (``"fusion"``, ``"single"`` or
+        ``"without"``), ``single``, ``modality``, ``fusion`` (of which it is a
+        restriction), ``estimator`` (class name), ``n_repeats``.
     metrics_ : list of Metric
         Metrics, of which the first one determines the verdict.
     verdict_ : Verdict
@@ -47,23 +94,28 @@ class FusionComparison:
     cohort_ : dict
         Description of the cohort, in counts.
     settings_ : dict
-        Folds and seed.
+        Design, splits, claims and seed.
     notes_ : list of str
-        Notes for the reader, such as the number of rows with an absent modality.
+        Caveats of the data, absent modalities, changes of the design, and all warnings.
+    context_ : object
+        Estimators and cohort, for `final_estimator` and `validate`.
     """
 
     __module__ = "skfusion.evaluation"
 
     scores_: pd.DataFrame
     differences_: pd.DataFrame
+    tests_: pd.DataFrame
     folds_: pd.DataFrame
-    oof_: pd.DataFrame
+    predictions_: pd.DataFrame
+    chosen_: pd.DataFrame
     strategies_: pd.DataFrame
     metrics_: list[Metric]
     verdict_: Verdict
     cohort_: dict[str, Any]
     settings_: dict[str, Any]
     notes_: list[str] = field(default_factory=list)
+    context_: Context | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """Return the scores as a table with one row per strategy.
@@ -96,11 +148,75 @@ class FusionComparison:
         lines = [f"{units}. {self.settings_['folds']}. Seed {self.settings_['seed']}."]
         lines += ["", *_aligned(self._score_rows())]
         if len(self.differences_):
-            lines += ["", "Difference from the best single modality:"]
+            primary = self.metrics_[0]
+            lines += ["", f"Differences in {primary.label} (95% confidence interval):"]
             lines += _aligned(self._difference_rows())
         lines += ["", self.verdict_.text]
         lines += [f"Note: {note}" for note in self.notes_]
         return "\n".join(lines)
+
+    def final_estimator(self, strategy: str) -> Any:
+        """Fit a strategy on all rows of the comparison.
+
+        Parameters
+        ----------
+        strategy : str
+            Name of the strategy, as in `strategies_`.
+
+        Returns
+        -------
+        estimator
+            The fitted estimator. No score of the comparison is about it, because it
+            was trained on all rows.
+
+        Raises
+        ------
+        ValueError
+            If the strategy does not exist.
+        """
+        context = self._context()
+        known = {arm.name: arm for arm in context.arms}
+        if strategy not in known:
+            raise ValueError(
+                f"FusionComparison.final_estimator: {strategy!r} is not one of the "
+                f"strategies {list(known)}."
+            )
+        arm = known[strategy]
+        estimator = arm.estimator
+        if estimator is None:  # a member of a late fusion
+            estimator = restricted_to(known[str(arm.fusion)].estimator, [arm.modality])
+        every_row = np.arange(len(context.study.y))
+        return fit_on(seeded(estimator, context.seed), context.study, every_row)
+
+    def validate(self, X: Any, y: Any, *, groups: Any = None) -> Any:
+        """Fit the fusions and single modalities on all rows and test other cases.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            External cohort with the columns of the comparison.
+        y : array-like of shape (n_samples,)
+            Its outcome.
+        groups : str, array-like of shape (n_samples,) or None, default=None
+            Its patients. None uses the column of the comparison if it exists.
+
+        Returns
+        -------
+        ExternalValidation
+            Scores with confidence intervals, differences of the fitted models, and
+            calibration with and without recalibration.
+        """
+        from skfusion.evaluation.comparison.validation import validate
+
+        return validate(self, self._context(), X, y, groups=groups)
+
+    def _context(self) -> Context:
+        if self.context_ is None:
+            raise ValueError(
+                "This comparison was made without its estimators and cohort, so "
+                "nothing can be fitted again."
+            )
+        return self.context_
 
     def plot(self, metrics: Any = None) -> Any:
         """Plot the scores with confidence intervals, one panel per metric.
@@ -158,9 +274,10 @@ class FusionComparison:
             file.write(page)
 
     def __repr__(self) -> str:
-        names = ", ".join(self.strategies_.index)
+        fusions = self.strategies_.index[self.strategies_["role"] == "fusion"]
+        names = ", ".join(fusions if len(fusions) else self.strategies_.index)
         return (
-            f"<FusionComparison of {names} on {self.settings_['n_folds']} folds: "
+            f"<FusionComparison of {names}, {self.settings_['splits']}: "
             f"{self.verdict_.outcome}>"
         )
 
@@ -171,31 +288,36 @@ class FusionComparison:
             row = [label]
             for metric in self.metrics_:
                 values = table.loc[name, metric.name].to_numpy(dtype=np.float64)
-                estimate, low, high = (metric.text(value) for value in values)
-                row.append(f"{estimate} [{low}, {high}]")
+                row.append(_with_interval(metric, *values))
             rows.append(row)
         return rows
 
     def _difference_rows(self) -> list[list[str]]:
         labels = dict(self.strategies_["label"])
-        known = {metric.name: metric for metric in self.metrics_}
-        rows = [["", "metric", "reference", "difference", "Holm-adjusted p"]]
-        for row in self.differences_.to_dict("records"):
-            metric = known[row["metric"]]
-            estimate, low, high = (
-                metric.text(row[part], signed=True)
-                for part in ("estimate", "low", "high")
-            )
+        primary = self.metrics_[0]
+        rows = [["", "minus", "difference", "p, not adjusted"]]
+        shown = self.differences_[self.differences_["metric"] == primary.name]
+        for row in shown.to_dict("records"):
+            values = (row["estimate"], row["low"], row["high"])
             rows.append(
                 [
                     labels[row["strategy"]],
-                    metric.heading,
                     labels[row["reference"]],
-                    f"{estimate} [{low}, {high}]",
-                    format_p(row["p_holm"]),
+                    _with_interval(primary, *values, signed=True),
+                    format_p(row["p"]) if np.isfinite(row["p"]) else "",
                 ]
             )
         return rows
+
+
+def _with_interval(
+    metric: Metric, estimate: float, low: float, high: float, *, signed: bool = False
+) -> str:
+    text = metric.text(estimate, signed=signed)
+    if np.isnan(low):
+        return text
+    limits = (metric.text(value, signed=signed) for value in (low, high))
+    return f"{text} [{', '.join(limits)}]"
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

@@ -1,35 +1,47 @@
-"""Parallel fits of all strategies on all folds, with progress and counted warnings."""
+"""Parallel fits of all arms on all splits, with progress and counted warnings."""
 
 from __future__ import annotations
 
+import builtins
 import re
 import time
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import sklearn.exceptions
 from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
+import skfusion.exceptions
 from skfusion._progress import progress
+from skfusion.evaluation.comparison.checkpoint import Checkpoint
+from skfusion.evaluation.comparison.design import Design, Split
 from skfusion.evaluation.comparison.strategies import Strategy
+from skfusion.evaluation.comparison.study import OWNER, Study
 from skfusion.evaluation.metrics import Predictions
 from skfusion.exceptions import warn_user
+from skfusion.fusion.inner_estimators import seed
 
-__all__ = ["Outcome", "Study", "run_strategies"]
+__all__ = ["Fit", "Run", "fit_arm", "run_arms"]
 
 
-# `compare_fusion` issues these warnings once before the first fit. For a baseline, "no
+# `compare_fusion` issues these warnings once before the first fit. For a single, "no
 # modality at all" only means that its modality is absent, and notes count such rows.
 SAID_BEFORE = ("no modality at all", "looks like a patient id and repeats")
+REPEATS_OF_NETWORKS = 3
+REPEATS_IF_SLOW = 5
+SLOW_SECONDS = 120.0
+N_TIMES = 50
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Predictions of one strategy on one fold, with run time and warnings.
+class Fit:
+    """Predictions of one fitted arm on one split.
 
     Attributes
     ----------
@@ -37,149 +49,449 @@ class Outcome:
         Predictions for the rows of the test set.
     seconds : float
         Time for fit and prediction, in seconds.
-    warnings : list of (type, str)
+    warnings : list of (str, str)
         Category and message of the warnings of fit and prediction.
+    members : dict of str to Predictions
+        Predictions of the members of a late fusion, by modality.
+    chosen : dict of str to str or None
+        Parameters that a search has chosen.
     """
 
     predictions: Predictions
     seconds: float
-    warnings: list[tuple[type[Warning], str]]
+    warnings: list[tuple[str, str]]
+    members: dict[str, Predictions] = field(default_factory=dict)
+    chosen: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
-class Study:
-    """Checked cohort with the folds that all strategies share.
+class Run:
+    """All fits of a comparison.
 
     Attributes
     ----------
-    X : DataFrame of shape (n_samples, n_columns)
-        Cohort.
-    y : ndarray of shape (n_samples,)
-        Target values.
-    classes : ndarray or None
-        Sorted class labels, None for a regression.
-    groups : ndarray of int of shape (n_samples,) or None
-        Patient numbers, passed to estimators whose `fit` accepts groups.
-    folds : list of (ndarray, ndarray)
-        Row positions of the training and test set of each fold.
+    fits : dict of (str, int, int) to Fit
+        Fits by name of the arm, repetition and fold.
+    n_repeats : dict of str to int
+        Number of repetitions of each arm.
+    warnings : list of str
+        One line for each kind of warning of the fits.
+    notes : list of str
+        How many repetitions were chosen, and why.
     """
 
-    X: pd.DataFrame
-    y: np.ndarray
-    classes: np.ndarray | None
-    groups: np.ndarray | None
-    folds: list[tuple[np.ndarray, np.ndarray]]
+    fits: dict[tuple[str, int, int], Fit]
+    n_repeats: dict[str, int]
+    warnings: list[str]
+    notes: list[str]
 
 
-def run_strategies(
-    strategies: list[Strategy],
+@dataclass(frozen=True)
+class Request:
+    """What the predictions of the arms are needed for.
+
+    Attributes
+    ----------
+    labels : bool
+        Whether predicted classes are needed in addition to probabilities.
+    survival : bool
+        Whether survival probabilities are needed in addition to risks.
+    """
+
+    labels: bool
+    survival: bool
+
+
+def run_arms(
+    arms: list[Strategy],
     study: Study,
+    design: Design,
+    request: Request,
     *,
-    labels: bool,
+    random_state: int,
     n_jobs: int | None,
     verbose: int,
-) -> list[list[Outcome]]:
-    """Fit every strategy on the training set of every fold and predict the test set.
+    checkpoint: Checkpoint,
+) -> Run:
+    """Fit every arm on the training set of every split and predict the test set.
 
     Parameters
     ----------
-    strategies : list of Strategy
-        Strategies to compare.
+    arms : list of Strategy
+        Arms of the comparison.
     study : Study
-        Cohort and folds.
-    labels : bool
-        Whether to predict classes in addition to probabilities.
+        Cohort.
+    design : Design
+        Splits. Arms with a network use the first repetitions only.
+    request : Request
+        Predictions that the metrics need.
+    random_state : int
+        Seed, from which each repetition has its own seed of the estimators.
     n_jobs : int or None
         Number of fits that run in parallel.
     verbose : int
         If not 0, progress is printed to standard error.
+    checkpoint : Checkpoint
+        Finished fits of an interrupted run.
 
     Returns
     -------
-    list of list of Outcome
-        One list per strategy, with one outcome per fold.
+    Run
     """
-    n_folds = len(study.folds)
-    tasks = [(s, k) for s in strategies for k in range(n_folds)]
-    running = Parallel(n_jobs=n_jobs, return_as="generator")(
-        delayed(_run_one)(s, study, k, labels) for s, k in tasks
+    fitted = [arm for arm in arms if arm.estimator is not None]
+    seeds = np.random.RandomState(random_state).randint(
+        np.iinfo(np.int32).max, size=design.n_repeats
     )
-    steps = [f"{s.label}, fold {k + 1} of {n_folds}" for s, k in tasks]
-    outcomes = []
-    with progress(
-        len(steps), verbose=verbose, title="Compare", unit="fit", steps=steps
-    ) as advance:
-        for outcome in running:
-            advance(1)
-            outcomes.append(outcome)
-    by_strategy = [outcomes[i : i + n_folds] for i in range(0, len(outcomes), n_folds)]
-    _warn_once(strategies, by_strategy)
-    return by_strategy
+    # The first repetition has the seed of the user.
+    seeds[0] = random_state
+    pool = Parallel(n_jobs=n_jobs, return_as="generator")
+
+    def run(tasks: list[tuple[Strategy, Split]], title: str) -> dict[Any, Fit]:
+        results = pool(
+            delayed(fit_arm)(
+                arm, study, split, request, int(seeds[split.repeat]), checkpoint
+            )
+            for arm, split in tasks
+        )
+        steps = [_step(arm, split, design) for arm, split in tasks]
+        done = {}
+        with progress(
+            len(steps), verbose=verbose, title=title, unit="fit", steps=steps
+        ) as advance:
+            for (arm, split), fit in zip(tasks, results, strict=True):
+                advance(1)
+                done[arm.name, split.repeat, split.fold] = fit
+        return done
+
+    first, later = _phases(fitted, design)
+    fits = run(first, "Compare, first fold")
+    n_repeats, notes = _repeats(fitted, design, fits)
+    later = [(arm, s) for arm, s in later if s.repeat < n_repeats[arm.name]]
+    fits.update(run(later, "Compare") if later else {})
+    _add_members(arms, fits, n_repeats)
+    return Run(fits, n_repeats, _tell_once(arms, fits), notes)
 
 
-def _run_one(strategy: Strategy, study: Study, k: int, labels: bool) -> Outcome:
-    train, test = study.folds[k]
+def _step(arm: Strategy, split: Split, design: Design) -> str:
+    where = f"fold {split.fold + 1} of {design.n_folds}"
+    if design.n_repeats > 1:
+        where += f", repetition {split.repeat + 1}"
+    return f"{arm.label}, {where}"
+
+
+def _phases(
+    arms: list[Strategy], design: Design
+) -> tuple[list[tuple[Strategy, Split]], list[tuple[Strategy, Split]]]:
+    """Return the fits of the first fold, whose time is measured, and the others."""
+    tasks = [
+        (arm, split)
+        for arm in arms
+        for split in design.splits
+        if split.repeat < _most_repeats(arm, design)
+    ]
+    first = [task for task in tasks if task[1].repeat == 0 and task[1].fold == 0]
+    later = [task for task in tasks if task[1].repeat or task[1].fold]
+    return first, later
+
+
+def _most_repeats(arm: Strategy, design: Design) -> int:
+    if design.is_automatic and arm.trains_network:
+        return min(REPEATS_OF_NETWORKS, design.n_repeats)
+    return design.n_repeats
+
+
+def _repeats(
+    arms: list[Strategy], design: Design, fits: dict[Any, Fit]
+) -> tuple[dict[str, int], list[str]]:
+    """Choose the number of repetitions of each arm before any score is computed."""
+    n_repeats = {arm.name: _most_repeats(arm, design) for arm in arms}
+    if not design.is_automatic or design.n_repeats == 1:
+        return n_repeats, []
+    notes = []
+    seconds = sum(fits[arm.name, 0, 0].seconds for arm in arms)
+    per_repeat = seconds * design.n_folds
+    if per_repeat > SLOW_SECONDS:
+        n_repeats = {k: min(n, REPEATS_IF_SLOW) for k, n in n_repeats.items()}
+        notes.append(
+            f"The folds were repeated {REPEATS_IF_SLOW} times at most, because one "
+            f"repetition takes about {per_repeat / 60:.0f} minutes of computing. "
+            "Pass n_repeats= for a number that does not depend on the machine."
+        )
+    networks = [arm.label for arm in arms if arm.trains_network]
+    if networks:
+        notes.append(
+            f"Strategies that train a network use {REPEATS_OF_NETWORKS} repetitions. "
+            "Each difference uses the repetitions that both strategies have."
+        )
+    return n_repeats, notes
+
+
+def fit_arm(
+    arm: Strategy,
+    study: Study,
+    split: Split,
+    request: Request,
+    random_state: int,
+    checkpoint: Checkpoint,
+) -> Fit:
+    """Fit an arm on a split and predict its test set, or read the finished fit.
+
+    Parameters
+    ----------
+    arm : Strategy
+        Arm of the comparison.
+    study : Study
+        Cohort.
+    split : Split
+        Training and test rows.
+    request : Request
+        Predictions that the metrics need.
+    random_state : int
+        Seed of the estimator.
+    checkpoint : Checkpoint
+        Finished fits.
+
+    Returns
+    -------
+    Fit
+    """
+    key = checkpoint.key(arm, split, random_state)
+    stored = checkpoint.read(key)
+    if stored is not None:
+        return stored
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         warnings.simplefilter("always", RuntimeWarning)
         try:
-            estimator = _fit(
-                clone(strategy.estimator),
-                study.X.iloc[train],
-                study.y[train],
-                None if study.groups is None else study.groups[train],
-            )
-            held_out = study.X.iloc[test]
-            predictions = _predict(estimator, held_out, study.classes, labels)
+            estimator = seeded(arm.estimator, random_state)
+            fit_on(estimator, study, split.train)
+            held_out = study.X.iloc[split.test]
+            predictions = predict(estimator, held_out, study, split.train, request)
+            members = _members(arm, estimator, held_out, study)
         except (ValueError, TypeError) as error:
-            where = f"{strategy.name!r}, fold {k + 1} of {len(study.folds)}"
-            error.args = (f"compare_fusion, {where}: {error}",)
+            where = f"{arm.name!r}, {_where(split)}"
+            error.args = (f"{OWNER}, {where}: {error}",)
             raise
     told = [
-        (warning.category, str(warning.message))
+        (warning.category.__name__, str(warning.message))
         for warning in caught
         if not any(part in str(warning.message) for part in SAID_BEFORE)
     ]
-    return Outcome(predictions, time.perf_counter() - start, told)
+    chosen = getattr(estimator, "best_params_", None)
+    fit = Fit(
+        predictions,
+        time.perf_counter() - start,
+        told,
+        members,
+        None if chosen is None else {k: _shown(v) for k, v in chosen.items()},
+    )
+    checkpoint.write(key, fit)
+    return fit
 
 
-def _fit(
-    estimator: Any, X: pd.DataFrame, y: np.ndarray, groups: np.ndarray | None
-) -> Any:
+def _where(split: Split) -> str:
+    return f"fold {split.fold + 1}" + (
+        f" of repetition {split.repeat + 1}" if split.repeat else ""
+    )
+
+
+def _shown(value: Any) -> str:
+    return " ".join(str(value).split())[:80]
+
+
+def seeded(estimator: Any, random_state: int) -> Any:
+    """Return a clone whose seeds that are None are set from `random_state`."""
+    copy = clone(estimator)
+    # A matched single gets the seed of its fusion at this level.
+    if copy.get_params(deep=False).get("random_state", 0) is None:
+        copy.set_params(random_state=random_state)
+    return seed(copy, np.random.RandomState(random_state))
+
+
+def fit_on(estimator: Any, study: Study, rows: np.ndarray) -> Any:
+    """Fit an estimator on rows of the cohort, with patients if it accepts them."""
+    X, y = study.X.iloc[rows], study.y[rows]
     # A search accepts groups for its splitter as **params, with and without routing.
     searches = hasattr(estimator, "refit") and hasattr(estimator, "cv")
-    if groups is not None and (searches or has_fit_parameter(estimator, "groups")):
-        return estimator.fit(X, y, groups=groups)
+    if study.groups is not None and (
+        searches or has_fit_parameter(estimator, "groups")
+    ):
+        return estimator.fit(X, y, groups=study.groups[rows])
     return estimator.fit(X, y)
 
 
-def _predict(
-    estimator: Any, X: pd.DataFrame, classes: np.ndarray | None, labels: bool
+# -- predictions ----------------------------------------------------------------------
+
+
+def predict(
+    estimator: Any,
+    X: pd.DataFrame,
+    study: Study,
+    train: np.ndarray | None,
+    request: Request,
 ) -> Predictions:
-    if classes is None:
-        return Predictions(np.asarray(estimator.predict(X), dtype=np.float64))
+    """Predict rows in the form that the metrics need.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted estimator.
+    X : DataFrame of shape (n_test, n_columns)
+        Rows to predict.
+    study : Study
+        Cohort, for the classes and the times of a survival analysis.
+    train : ndarray of int or None
+        Training rows, None for all rows.
+    request : Request
+        Predictions that the metrics need.
+
+    Returns
+    -------
+    Predictions
+
+    Raises
+    ------
+    TypeError
+        If a classifier has no probabilities.
+    ValueError
+        If a prediction is missing, or a probability is outside of [0, 1].
+    """
+    task = study.task
+    if task.kind == "regression":
+        return Predictions(_finite(estimator.predict(X)))
+    if task.kind == "survival":
+        return _predict_survival(estimator, X, study, train, request)
     if not hasattr(estimator, "predict_proba"):
         raise TypeError(
             f"{type(estimator).__name__} has no predict_proba, which the comparison "
             "needs. Wrap it in sklearn.calibration.CalibratedClassifierCV."
         )
-    scores = np.asarray(estimator.predict_proba(X), dtype=np.float64)
-    return Predictions(scores, estimator.predict(X) if labels else None)
-
-
-def _warn_once(strategies: list[Strategy], outcomes: list[list[Outcome]]) -> None:
-    """Issue the warnings of the fits once, also those that differ in numbers only."""
-    seen: dict[tuple[str, type[Warning], str], list[str]] = {}
-    for strategy, folds in zip(strategies, outcomes, strict=True):
-        for outcome in folds:
-            for category, text in outcome.warnings:
-                key = (strategy.name, category, re.sub(r"\d+", "#", text))
-                seen.setdefault(key, []).append(text)
-    for (name, category, _), texts in seen.items():
-        times = f"{len(texts)} times on {len(outcomes[0])} folds, first warning: "
-        warn_user(
-            f"compare_fusion, {name!r} warned {times if len(texts) > 1 else ''}"
-            f"{texts[0]}",
-            category,
+    scores = estimator.predict_proba(X)
+    if isinstance(scores, list):  # one table of two classes per label
+        scores = np.column_stack([part[:, -1] for part in scores])
+    scores = _finite(scores)
+    outside = int(((scores < -1e-9) | (scores > 1 + 1e-9)).any(axis=1).sum())
+    if outside:
+        raise ValueError(
+            f"predict_proba of {type(estimator).__name__} is outside of [0, 1] in "
+            f"{outside} of {len(scores)} rows. Calibrate it, or return probabilities."
         )
+    if task.classes is not None and task.kind != "multilabel":
+        scores = scores[:, np.argsort(np.argsort(task.classes))]
+    return Predictions(scores, estimator.predict(X) if request.labels else None)
+
+
+def _finite(values: Any) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    bad = int((~np.isfinite(array)).reshape(len(array), -1).any(axis=1).sum())
+    if bad:
+        raise ValueError(f"The prediction is missing or infinite in {bad} rows.")
+    return array
+
+
+def _predict_survival(
+    estimator: Any,
+    X: pd.DataFrame,
+    study: Study,
+    train: np.ndarray | None,
+    request: Request,
+) -> Predictions:
+    risk = _finite(estimator.predict(X))
+    if not request.survival or not hasattr(estimator, "predict_survival_function"):
+        return Predictions(risk)
+    times = _times_to_score(study.y if train is None else study.y[train])
+    try:
+        curves = estimator.predict_survival_function(X, times=times)
+    except TypeError:  # as in scikit-survival, one function per row
+        curves = [f(times) for f in estimator.predict_survival_function(X)]
+    return Predictions(risk, None, np.asarray(np.vstack(list(curves))), times)
+
+
+def _times_to_score(y: np.ndarray) -> np.ndarray:
+    """Return times between the 10th and the 90th percentile of the event times."""
+    events = y["time"][y["event"]]
+    low, high = np.quantile(events, [0.1, 0.9])
+    return np.unique(np.linspace(low, high, N_TIMES))
+
+
+def _members(
+    arm: Strategy, estimator: Any, X: pd.DataFrame, study: Study
+) -> dict[str, Predictions]:
+    """Return the predictions of the members of a late fusion."""
+    if arm.role != "fusion" or not hasattr(estimator, "aggregation"):
+        return {}
+    target = estimator.target_
+    found = {}
+    for name, encoded in estimator.encode_modalities(X).items():
+        scores = np.array(encoded, dtype=np.float64)
+        # The model of a modality predicts the average of the training rows for rows
+        # without it.
+        scores[np.isnan(scores).all(axis=1)] = target.fallback
+        result = np.asarray(target.result(scores))
+        found[name] = _member_predictions(result, study, estimator)
+    return found
+
+
+def _member_predictions(
+    result: np.ndarray, study: Study, estimator: Any
+) -> Predictions:
+    task = study.task
+    if task.kind in ("regression", "survival"):
+        return Predictions(result.reshape(len(result)))
+    if task.kind == "multilabel" or task.classes is None:
+        return Predictions(result)
+    labels = np.asarray(estimator.classes_)[result.argmax(axis=1)]
+    return Predictions(result[:, np.argsort(np.argsort(task.classes))], labels)
+
+
+def _add_members(
+    arms: list[Strategy], fits: dict[tuple[str, int, int], Fit], n_repeats: dict[str, int]
+) -> None:
+    """Add the fits of singles that are members of a late fusion."""
+    for arm in arms:
+        if arm.estimator is not None:
+            continue
+        assert arm.fusion is not None and arm.modality is not None
+        n_repeats[arm.name] = n_repeats[arm.fusion]
+        for (name, repeat, fold), fit in list(fits.items()):
+            if name == arm.fusion:
+                fits[arm.name, repeat, fold] = Fit(fit.members[arm.modality], 0.0, [])
+
+
+# -- warnings -------------------------------------------------------------------------
+
+
+def _tell_once(
+    arms: Sequence[Strategy], fits: dict[tuple[str, int, int], Fit]
+) -> list[str]:
+    """Issue the warnings of the fits once, also those that differ in numbers only."""
+    seen: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    n_fits = dict.fromkeys((arm.name for arm in arms), 0)
+    order = {arm.name: number for number, arm in enumerate(arms)}
+    for (name, *_), fit in sorted(
+        fits.items(), key=lambda item: (order[item[0][0]], *item[0][1:])
+    ):
+        n_fits[name] += 1
+        for category, text in fit.warnings:
+            kind = re.sub(r"\d+", "#", text)
+            seen.setdefault((category, kind), []).append((name, text))
+    lines = []
+    for (category, _), told in seen.items():
+        names = list(dict.fromkeys(name for name, _ in told))
+        who = ", ".join(map(repr, names[:4])) + (", ..." if len(names) > 4 else "")
+        total = sum(n_fits[name] for name in names)
+        times = f"{len(told)} times in {total} fits, first warning: "
+        line = f"{who} warned {times if len(told) > 1 else ''}{told[0][1]}"
+        warn_user(f"{OWNER}, {line}", _category(category))
+        lines.append(line)
+    return lines
+
+
+def _category(name: str) -> type[Warning]:
+    """Return the category of a warning by its name, UserWarning if it is not known."""
+    for module in (skfusion.exceptions, sklearn.exceptions, builtins):
+        found = getattr(module, name, None)
+        if isinstance(found, type) and issubclass(found, Warning):
+            return found
+    return UserWarning
