@@ -158,7 +158,7 @@ def estimate_aurocs(y: Any, scores: Any, groups: Any = None) -> AurocEstimates:
     if positive.ndim == 1:
         positive = positive[:, None]
         table = table[..., None] if table.ndim == 2 else table
-    if table.ndim != 3 or table.shape[1:] != positive.shape:
+    if table.ndim != 3 or not len(table) or table.shape[1:] != positive.shape:
         raise ValueError(
             "scores must have shape (n_scores, n) or (n_scores, n, L) for y of shape "
             f"(n,) or (n, L), got {np.shape(scores)} and {np.shape(y)}."
@@ -178,13 +178,18 @@ def estimate_aurocs(y: Any, scores: Any, groups: Any = None) -> AurocEstimates:
     mean = _Components(
         np.mean([part.areas for part in parts], axis=0),
         np.mean([part.sums for part in parts], axis=0),
-        tuple(_n_patients(patient, side.any(axis=1)) for side in (positive, ~positive)),
+        (
+            _n_patients(patient, np.any(positive, axis=1)),
+            _n_patients(patient, np.any(~positive, axis=1)),
+        ),
     )
-    if min(mean.n_patients) < 2:
+    few = [part.n_patients for part in parts if min(part.n_patients) < 2]
+    if few:
         warn_user(
-            f"estimate_aurocs: {mean.n_patients[0]} patient(s) have positive cases and "
-            f"{mean.n_patients[1]} have negative cases. At least 2 of each are needed "
-            "to estimate the covariance, which is too small here.",
+            f"estimate_aurocs: {few[0][0]} patient(s) have positive cases and "
+            f"{few[0][1]} have negative cases in {len(few)} of {len(parts)} column(s) "
+            "of y. At least 2 of each are needed to estimate the covariance, which is "
+            "too small here.",
             DataWarning,
         )
     return AurocEstimates(mean.areas, mean.covariance(), n_clusters)
@@ -385,8 +390,9 @@ def auroc_interval(
       proportion A of the effective number of patients of the rarer class. Those alone
       are used if only one patient has cases of a class.
 
-    The measured coverage of the 95 % interval is 96 to 98 % for 20 cases and an AUROC
-    of 0.95, and 95 to 98 % for 60 cases, at prevalences of 0.5 and 0.2.
+    The measured coverage of the 95 % interval at an AUROC of 0.95 is 97 to 98 % for 20
+    and for 60 cases and 92 to 98 % for 200 cases. At an AUROC of 0.8 it is 93 to 98 %.
+    Prevalences were 0.5 and 0.2, and scores of three distributions.
 
     References
     ----------
@@ -506,7 +512,7 @@ def cross_validated_auroc_interval(
     table, places = _check_folds(scores, folds, len(positive), owner)
     patient, _ = check_patients(groups, len(positive), owner)
     _warn_of_split_patients(places, patient)
-    predicted = (places >= 0).any(axis=0)
+    predicted = np.atleast_1d((places >= 0).any(axis=0))
     if not predicted.all():
         warn_user(
             f"{owner}: {(~predicted).sum()} of {len(predicted)} rows are in no test "
@@ -621,7 +627,7 @@ class _Components:
 
     areas: np.ndarray  # (n_scores,)
     sums: np.ndarray  # (2, n_patients, n_scores), of positive and of negative cases
-    n_patients: tuple[int, ...]  # with positive and with negative cases
+    n_patients: tuple[int, int]  # with positive and with negative cases
 
     def covariance(self) -> np.ndarray:
         """Return the covariance of the AUROCs."""
@@ -651,9 +657,8 @@ def _by_patient(
                 sums[side, rows, number] = centred
             else:
                 sums[side, :, number] = np.bincount(patient[rows], centred, n_clusters)
-    return _Components(
-        areas, sums, tuple(_n_patients(patient, rows) for rows in sides)
-    )
+    n_patients = (_n_patients(patient, sides[0]), _n_patients(patient, sides[1]))
+    return _Components(areas, sums, n_patients)
 
 
 def _n_patients(patient: np.ndarray, rows: np.ndarray) -> int:
@@ -705,7 +710,7 @@ def _bound_of_separation(n_patients: float, confidence_level: float) -> float:
 def _logit_limits(
     area: float,
     variance: float,
-    n_patients: tuple[int, ...],
+    n_patients: tuple[int, int],
     effective: float,
     confidence_level: float,
 ) -> Interval:
