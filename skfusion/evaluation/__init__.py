@@ -21,6 +21,23 @@ if TYPE_CHECKING:
         delong_test as delong_test,
         estimate_aurocs as estimate_aurocs,
     )
+    from skfusion.evaluation.statistics.bootstrap import (
+        BootstrapEstimate as BootstrapEstimate,
+        patient_bootstrap as patient_bootstrap,
+    )
+    from skfusion.evaluation.statistics.calibration import (
+        CalibrationCurve as CalibrationCurve,
+        CalibrationEstimate as CalibrationEstimate,
+        CalibrationSummary as CalibrationSummary,
+        calibration_curve_data as calibration_curve_data,
+        calibration_summary as calibration_summary,
+    )
+    from skfusion.evaluation.statistics.decision import (
+        NetBenefit as NetBenefit,
+        NetBenefitDifference as NetBenefitDifference,
+        net_benefit as net_benefit,
+        net_benefit_difference as net_benefit_difference,
+    )
     from skfusion.evaluation.statistics.equivalence import (
         EquivalenceTest as EquivalenceTest,
         NoninferiorityTest as NoninferiorityTest,
@@ -54,6 +71,23 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "cross_validated_auroc_interval",
             "delong_test",
             "estimate_aurocs",
+        ],
+        "skfusion.evaluation.statistics.bootstrap": [
+            "BootstrapEstimate",
+            "patient_bootstrap",
+        ],
+        "skfusion.evaluation.statistics.calibration": [
+            "CalibrationCurve",
+            "CalibrationEstimate",
+            "CalibrationSummary",
+            "calibration_curve_data",
+            "calibration_summary",
+        ],
+        "skfusion.evaluation.statistics.decision": [
+            "NetBenefit",
+            "NetBenefitDifference",
+            "net_benefit",
+            "net_benefit_difference",
         ],
         "skfusion.evaluation.statistics.equivalence": [
             "EquivalenceTest",

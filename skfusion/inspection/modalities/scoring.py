@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from skfusion._validation import check_confidence_level
 from skfusion.evaluation.metrics import LABELS, Metric, Predictions, resolve_metrics
 from skfusion.evaluation.statistics.auroc import estimate_aurocs
+from skfusion.evaluation.statistics.bootstrap import resampled_rows
 from skfusion.fusion.survival import check_survival, concordance
 from skfusion.inspection.models import (
     OWNER,
@@ -28,47 +29,6 @@ __all__ = [
     "percentile_interval",
     "resampled_rows",
 ]
-
-
-def resampled_rows(
-    n_rows: int, groups: Any, n_resamples: int, rng: np.random.RandomState
-) -> Iterator[np.ndarray]:
-    """Draw bootstrap samples of rows, or of whole patients.
-
-    Parameters
-    ----------
-    n_rows : int
-        Number of rows.
-    groups : array-like of shape (n_rows,) or None
-        Patient ids. None draws single rows.
-    n_resamples : int
-        Number of bootstrap samples.
-    rng : RandomState
-        Random state of the samples.
-
-    Yields
-    ------
-    ndarray of int
-        Row positions of one sample.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skfusion.inspection.modalities.scoring import resampled_rows
-    >>> draws = resampled_rows(4, ["a", "a", "b", "b"], 3, np.random.RandomState(0))
-    >>> [rows.tolist() for rows in draws]
-    [[0, 1, 2, 3], [2, 3, 0, 1], [2, 3, 2, 3]]
-    """
-    if groups is None:
-        for _ in range(n_resamples):
-            yield rng.randint(n_rows, size=n_rows)
-        return
-    numbers, patients = pd.factorize(np.asarray(groups))
-    order = np.argsort(numbers, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(numbers))[:-1])
-    for _ in range(n_resamples):
-        drawn = rng.randint(len(patients), size=len(patients))
-        yield np.concatenate([members[patient] for patient in drawn])
 
 
 def percentile_interval(
