@@ -76,7 +76,9 @@ class Checkpoint:
             return ""
         estimator = _digest(arm.estimator, f"the estimator of {arm.name!r}")
         rows = joblib.hash((split.train, split.test))
-        text = "|".join((self.digest, estimator, str(rows), arm.role, str(random_state)))
+        text = "|".join(
+            (self.digest, estimator, str(rows), arm.role, str(random_state))
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:40]
 
     def read(self, key: str) -> Fit | None:

@@ -17,7 +17,7 @@ import pandas as pd
 from skfusion.cohort import column_of_role
 from skfusion.evaluation.comparison.study import OWNER, Study
 from skfusion.exceptions import DataWarning, warn_user
-from skfusion.splits import outer_folds, validation_rows
+from skfusion.splits import outer_folds
 
 __all__ = ["Design", "Split", "make_design"]
 
@@ -349,22 +349,28 @@ def _check_test_set(study: Study, train: np.ndarray, test: np.ndarray) -> None:
 
 
 def _random_rows(study: Study, fraction: float, seed: int) -> tuple[np.ndarray, str]:
+    """Draw a share of the patients of each class."""
     if not 0 < fraction < 1:
         raise ValueError(
             f"{OWNER}: test must be a fraction between 0 and 1, got {fraction}."
         )
-    rows = validation_rows(
-        fraction,
-        study.task.strata(study.y),
-        study.groups,
-        n_rows=len(study.y),
-        random_state=seed,
-        owner=OWNER,
-    )
-    held_out = np.zeros(len(study.y), dtype=bool)
-    held_out[rows] = True
+    n_rows = len(study.y)
+    patients = np.arange(n_rows) if study.groups is None else study.groups
+    strata = study.task.strata(study.y)
+    strata = np.zeros(n_rows, dtype=int) if strata is None else strata
+    # A patient with rows of several classes belongs to the rarest of them.
+    rank = np.argsort(np.argsort(-np.bincount(strata)))
+    order = np.lexsort((-rank[strata], patients))
+    units, first = np.unique(patients[order], return_index=True)
+    of_unit = strata[order][first]
+    rng = np.random.RandomState(seed)
+    held_out: list[Any] = []
+    for number in np.unique(of_unit):
+        members = rng.permutation(units[of_unit == number])
+        held_out += members[: max(1, round(fraction * len(members)))].tolist()
     by_patient = "" if study.groups is None else " by patient"
-    return held_out, f"a random test set of {fraction:.0%}{by_patient}"
+    rows = np.isin(patients, held_out)
+    return rows, f"a random test set of {fraction:.0%}{by_patient}"
 
 
 def _rows_after(study: Study, test: str, time: Any) -> tuple[np.ndarray, str]:

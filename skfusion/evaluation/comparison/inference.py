@@ -7,7 +7,7 @@ must reject (Berger 1982). "Worse than a single modality" is adjusted by Holm's 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,8 @@ class Contrast:
         Degrees of freedom, infinite for a normal approximation.
     reason : str
         Why there is no test. Empty if there is one.
+    by_site : tuple of float
+        Differences of held-out sites.
     """
 
     estimate: float
@@ -61,6 +63,7 @@ class Contrast:
     standard_error: float = np.nan
     df: float = np.inf
     reason: str = ""
+    by_site: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,7 @@ def _one_fusion(
         "worse_than": worse_than,
         "n_matched": len(matched),
         "reason": reasons[0] if reasons else "",
+        "by_site": best.by_site,
     }
 
 
@@ -221,9 +225,7 @@ def _above_each(found: list[Contrast], sign: float) -> float:
     return float(intersection_union([contrast.p for contrast in found], gains))
 
 
-def _worse(
-    names: list[str], matched: list[Contrast], sign: float
-) -> tuple[str, float]:
+def _worse(names: list[str], matched: list[Contrast], sign: float) -> tuple[str, float]:
     """Return the matched single that beats the fusion most clearly, and its p-value."""
     if not matched:
         return "", np.nan
@@ -293,8 +295,3 @@ def _outcome(row: dict[str, Any], claims: Claims) -> str:
     if gain is not None and row["detectable"] > gain:
         return "too few"
     return "unclear"
-
-
-def without_tests(found: Contrast, reason: str) -> Contrast:
-    """Return a contrast without its p-value."""
-    return replace(found, p=np.nan, reason=reason)

@@ -446,7 +446,9 @@ def _member_predictions(
 
 
 def _add_members(
-    arms: list[Strategy], fits: dict[tuple[str, int, int], Fit], n_repeats: dict[str, int]
+    arms: list[Strategy],
+    fits: dict[tuple[str, int, int], Fit],
+    n_repeats: dict[str, int],
 ) -> None:
     """Add the fits of singles that are members of a late fusion."""
     for arm in arms:

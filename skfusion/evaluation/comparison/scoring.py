@@ -200,10 +200,12 @@ class Scored:
     def _counts(self, splits: pd.Index) -> dict[str, np.ndarray]:
         sizes = self._sizes.loc[splits]
         tested = sizes["patients_test"].to_numpy()
+        # Sites count equally, because a statement about sites has them as units.
+        equal = self.design.kind == "sites"
         return {
             "n_train": sizes["patients_train"].to_numpy(),
             "n_test": tested,
-            "weights": tested,
+            "weights": np.ones(len(tested)) if equal else tested,
         }
 
     # -- scores -----------------------------------------------------------------------
@@ -340,7 +342,9 @@ class Scored:
         result = self._bootstrapped[metric.name]
         estimate, error = result.estimate[place], result.standard_error[place]
         if not error:
-            return Contrast(estimate, estimate, estimate, 1.0 if not estimate else np.nan)
+            return Contrast(
+                estimate, estimate, estimate, 1.0 if not estimate else np.nan
+            )
         reach = norm.ppf(0.975) * error
         p = 2.0 * norm.sf(abs(estimate) / error)
         return Contrast(estimate, estimate - reach, estimate + reach, float(p), error)
@@ -397,9 +401,10 @@ def _site_contrast(differences: np.ndarray) -> Contrast:
     sites, the smallest possible p-value is 0.06.
     """
     mean, n_sites = float(differences.mean()), len(differences)
+    by_site = tuple(float(value) for value in differences)
     if n_sites < FEWEST_SITES:
         reason = f"{n_sites} sites are too few for a test, which needs {FEWEST_SITES}"
-        return Contrast(mean, np.nan, np.nan, np.nan, reason=reason)
+        return Contrast(mean, np.nan, np.nan, np.nan, reason=reason, by_site=by_site)
     if n_sites <= MOST_ENUMERATED:
         signs = np.array(list(product([-1.0, 1.0], repeat=n_sites)))
     else:
@@ -407,7 +412,7 @@ def _site_contrast(differences: np.ndarray) -> Contrast:
         signs[0] = 1.0
     changed = np.abs(signs @ differences)
     p = float((changed >= abs(differences.sum()) - 1e-12).mean())
-    return Contrast(mean, np.nan, np.nan, p)
+    return Contrast(mean, np.nan, np.nan, p, by_site=by_site)
 
 
 def all_contrasts(

@@ -424,7 +424,9 @@ def _restrictions(strategy: Strategy) -> list[Strategy]:
     """Return a fusion with each modality alone, and without each of them."""
     names: dict[str, None] = {}
     for fusion in fusions_within(strategy.estimator).values():
-        names.update(dict.fromkeys(m for m, part, _ in fusion.modalities if part != "drop"))
+        names.update(
+            dict.fromkeys(m for m, part, _ in fusion.modalities if part != "drop")
+        )
     # The members of a late fusion are its single modalities and are fitted anyway.
     is_late = isinstance(strategy.estimator, BaseFusion) and hasattr(
         strategy.estimator, "aggregation"

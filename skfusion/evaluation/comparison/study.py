@@ -193,9 +193,7 @@ def _declared_kind(task: str, given: Any) -> str | None:
         )
     (kind,) = kinds
     if task not in ("auto", kind):
-        raise ValueError(
-            f"{OWNER}: task={task!r}, but the estimators are for {kind}."
-        )
+        raise ValueError(f"{OWNER}: task={task!r}, but the estimators are for {kind}.")
     return kind
 
 

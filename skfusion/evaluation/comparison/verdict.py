@@ -105,6 +105,12 @@ class Facts:
 
     def interval(self, row: Mapping[str, Any], *, of_gain: bool = False) -> str:
         """Return the interval of a row, as the gain or as the difference."""
+        if len(row.get("by_site", ())):
+            values = row["by_site"]
+            return (
+                f"{self.signed(min(values))} to {self.signed(max(values))} over "
+                f"{len(values)} sites, above 0 in {sum(v > 0 for v in values)}"
+            )
         if np.isnan(row["low"]):
             return "no interval"
         low, high = row["low"], row["high"]
@@ -160,14 +166,17 @@ def _verdict(outcome: str, details: str) -> Verdict:
 
 def _overall(rows: Sequence[Mapping[str, Any]]) -> tuple[str, Mapping[str, Any]]:
     """Return the outcome of the comparison and the fusion that it rests on."""
-    order = ["helps", "equivalent", "noninferior", "unmatched", "too few", "unclear"]
+    order = ["helps", "equivalent", "noninferior", "unmatched"]
     if all(row["outcome"] == "worse" for row in rows):
         return "worse", rows[0]
     for outcome in order:
         found = [row for row in rows if row["outcome"] == outcome]
         if found:
             return outcome, found[0]
-    return "untested", rows[0]
+    if all(row["outcome"] == "untested" for row in rows):
+        return "untested", rows[0]
+    too_few = any(row["outcome"] == "too few" for row in rows)
+    return "too few" if too_few else "unclear", rows[0]
 
 
 # -- sentences ------------------------------------------------------------------------
@@ -326,7 +335,7 @@ def _about(facts: Facts) -> str:
     if facts.kind == "sites":
         return (
             f"About models trained on the other sites and tested on one ({facts.splits}"
-            "; sites count equally if they have equally many patients)."
+            "). Each site counts equally, and the range is not a confidence interval."
         )
     return (
         f"About models trained in this way on about {facts.n_trained:,} {facts.unit} "
