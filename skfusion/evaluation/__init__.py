@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from skfusion.evaluation.comparison.results import (
         FusionComparison as FusionComparison,
     )
+    from skfusion.evaluation.report.survival_display import (
+        SurvivalCalibrationDisplay as SurvivalCalibrationDisplay,
+    )
     from skfusion.evaluation.statistics.auroc import (
         AurocEstimates as AurocEstimates,
         DeLongTest as DeLongTest,
@@ -57,6 +60,17 @@ if TYPE_CHECKING:
         ResampledTest as ResampledTest,
         corrected_resampled_interval as corrected_resampled_interval,
         corrected_resampled_ttest as corrected_resampled_ttest,
+    )
+    from skfusion.evaluation.statistics.survival_calibration import (
+        CalibrationAtTime as CalibrationAtTime,
+        DCalibration as DCalibration,
+        calibration_at_time as calibration_at_time,
+        d_calibration as d_calibration,
+    )
+    from skfusion.evaluation.statistics.survival_scores import (
+        brier_scores as brier_scores,
+        censored_concordance as censored_concordance,
+        integrated_brier_score as integrated_brier_score,
     )
 
 __getattr__, __dir__, __all__ = lazy_exports(
@@ -108,6 +122,18 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "ResampledTest",
             "corrected_resampled_interval",
             "corrected_resampled_ttest",
+        ],
+        "skfusion.evaluation.report.survival_display": ["SurvivalCalibrationDisplay"],
+        "skfusion.evaluation.statistics.survival_calibration": [
+            "CalibrationAtTime",
+            "DCalibration",
+            "calibration_at_time",
+            "d_calibration",
+        ],
+        "skfusion.evaluation.statistics.survival_scores": [
+            "brier_scores",
+            "censored_concordance",
+            "integrated_brier_score",
         ],
     },
     submodules=["comparison", "report", "statistics"],
