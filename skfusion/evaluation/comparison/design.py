@@ -166,7 +166,9 @@ def _folds(study: Study, cv: Any, n_repeats: int | None, seed: int) -> Design:
     if cv is None and (drawn is None or not _has_enough(study, drawn)):
         n_folds = FEWEST_FOLDS
         drawn = _draw(study, n_folds, repeats, seed)
-        if drawn is None or not _has_enough(study, drawn):
+        if drawn is None:  # the error says why there are no folds
+            drawn = [_one_repeat(study, n_folds, seed)]
+        if not _has_enough(study, drawn):
             _refuse_few(study, n_folds)
         notes.append(
             f"{FEWEST_FOLDS} folds were used, because {N_FOLDS} folds would have test "

@@ -243,7 +243,7 @@ class Scored:
     def _limits(
         self, arm: Strategy, metric: Metric, values: pd.Series
     ) -> tuple[float, float]:
-        is_auroc = metric.name == "roc_auc" and self.study.task.kind == "binary"
+        is_auroc = self._has_delong(metric)
         if self.design.kind == "sites":
             return np.nan, np.nan
         if self.design.kind == "test":
@@ -324,7 +324,7 @@ class Scored:
         )
 
     def _test_set_contrast(self, a: Strategy, b: Strategy, metric: Metric) -> Contrast:
-        if metric.name == "roc_auc" and self.study.task.kind == "binary":
+        if self._has_delong(metric):
             positive, first, groups = self._on_test_set(a)
             _, second, _ = self._on_test_set(b)
             found = delong_test(positive, first, second, groups=groups)
@@ -349,6 +349,9 @@ class Scored:
         p = 2.0 * norm.sf(abs(estimate) / error)
         return Contrast(estimate, estimate - reach, estimate + reach, float(p), error)
 
+    def _has_delong(self, metric: Metric) -> bool:
+        return metric.name == "roc_auc" and self.study.task.kind == "binary"
+
     @cached_property
     def _bootstrapped(self) -> dict[str, BootstrapEstimate]:
         """Scores of all arms and all their differences on a test set, by metric."""
@@ -364,6 +367,7 @@ class Scored:
                 random_state=self.seed,
             )
             for metric in self.metrics
+            if not self._has_delong(metric)
         }
 
     def _scores_and_differences(self, metric: Metric, rows: np.ndarray) -> np.ndarray:

@@ -41,6 +41,8 @@ __all__ = [
 
 STRATEGIES = ("single", "early", "late", "joint")
 BASELINES = ("matched", "default")
+# Rules of a late fusion that return the prediction of a member if it is the only one.
+RULES_WITHOUT_FIT = ("mean", "weighted", "max", "min", "median", "product")
 
 
 @dataclass(frozen=True)
@@ -427,16 +429,13 @@ def _restrictions(strategy: Strategy) -> list[Strategy]:
         names.update(
             dict.fromkeys(m for m, part, _ in fusion.modalities if part != "drop")
         )
-    # The members of a late fusion are its single modalities and are fitted anyway.
-    is_late = isinstance(strategy.estimator, BaseFusion) and hasattr(
-        strategy.estimator, "aggregation"
-    )
+    has_members = _has_single_members(strategy.estimator)
     built = [
         Strategy(
             f"{name} in {strategy.name}",
             f"{name} alone ({strategy.label})",
             "single",
-            None if is_late else restricted_to(strategy.estimator, [name]),
+            None if has_members else restricted_to(strategy.estimator, [name]),
             name,
             strategy.name,
         )
@@ -455,6 +454,21 @@ def _restrictions(strategy: Strategy) -> list[Strategy]:
         )
         for name in names
     ]
+
+
+def _has_single_members(estimator: Any) -> bool:
+    """Return whether the members of a late fusion are its single modalities.
+
+    They are fitted anyway. This is the case if the fusion of one member is the member:
+    not with a meta-model, votes, ranks or a final calibration, and not for survival
+    curves, which the fusion estimates.
+    """
+    return (
+        isinstance(estimator, BaseFusion)
+        and getattr(estimator, "aggregation", None) in RULES_WITHOUT_FIT
+        and getattr(estimator, "final_calibration", None) is None
+        and not getattr(estimator, "takes_survival_times", False)
+    )
 
 
 def kind_of(name: str, estimator: Any) -> str:
