@@ -433,6 +433,8 @@ def _given_rows(study: Study, test: Any) -> np.ndarray:
 def _site_folds(study: Study, sites: Any) -> Design:
     """Hold out one site at a time."""
     names = _site_of_rows(study, sites)
+    if len(pd.unique(names)) < 2:
+        raise ValueError(f"{OWNER}: sites names one site, but at least 2 are needed.")
     notes = []
     splits = []
     n_moved = 0
@@ -446,8 +448,6 @@ def _site_folds(study: Study, sites: Any) -> Design:
         rows = np.flatnonzero(train), np.flatnonzero(test)
         _check_site(study, *rows, number)
         splits.append(Split(0, number, *rows, site=str(site)))
-    if len(splits) < 2:
-        raise ValueError(f"{OWNER}: sites names one site, but at least 2 are needed.")
     if n_moved:
         notes.append(
             f"{n_moved} training rows of patients who also have rows at the held-out "

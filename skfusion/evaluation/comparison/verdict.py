@@ -175,8 +175,11 @@ def _overall(rows: Sequence[Mapping[str, Any]]) -> tuple[str, Mapping[str, Any]]
             return outcome, found[0]
     if all(row["outcome"] == "untested" for row in rows):
         return "untested", rows[0]
-    too_few = any(row["outcome"] == "too few" for row in rows)
-    return "too few" if too_few else "unclear", rows[0]
+    for outcome in ("too few", "unclear"):
+        found = [row for row in rows if row["outcome"] == outcome]
+        if found:
+            return outcome, found[0]
+    return "unclear", rows[0]
 
 
 # -- sentences ------------------------------------------------------------------------
@@ -286,10 +289,16 @@ def _limits_90(row: Any) -> tuple[float, float]:
 
 
 def _untested(row: Any, rows: Any, differences: Any, facts: Facts) -> str:
-    reason = row["reason"] or "a test is undefined"
+    reason = _as_clause(row["reason"] or "a test is undefined")
     return f"There is no test, because {reason}. " + _unclear(
         row, rows, differences, facts
     )
+
+
+def _as_clause(reason: str) -> str:
+    """Return the first sentence of a reason as the end of another sentence."""
+    first = reason.split(". ")[0].rstrip(".")
+    return first[:1].lower() + first[1:]
 
 
 _SENTENCES = {
