@@ -201,7 +201,7 @@ def _chosen(arms: Sequence[Strategy], run: Run) -> pd.DataFrame:
         for (name, repeat, fold), fit in run.fits.items()
         for parameter, value in (fit.chosen or {}).items()
     ]
-    rows.sort(key=lambda row: (order[row["strategy"]], row["repeat"], row["fold"]))
+    rows.sort(key=lambda row: (order[str(row["strategy"])], row["repeat"], row["fold"]))
     columns = ["strategy", "repeat", "fold", "parameter", "value"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -459,7 +459,11 @@ def _arms(
         arms = builders.standard(modalities, names, task=study.task, groups=column)
     if search is not None:
         arms = builders.with_searches(
-            arms, search, metric, has_groups=study.groups is not None
+            arms,
+            search,
+            metric,
+            task=study.task,
+            has_groups=study.groups is not None,
         )
     if names is not None and "single" not in names:
         return arms, modalities

@@ -62,10 +62,10 @@ class FusionComparison:
         confidence interval, not adjusted), ``p`` (two-sided and not adjusted, only for
         the primary metric).
     tests_ : DataFrame
-        One row per fusion, for the primary metric: ``strategy``, ``reference`` (the best
-        single modality), ``estimate``, ``low``, ``high``, ``standard_error``, ``df``,
-        ``p_helps`` (above each single modality), ``p_matched`` (above each single
-        modality of the same learner), ``p_worse`` (below one of the same learner),
+        One row per fusion, for the primary metric: ``strategy``, ``reference`` (the
+        best single modality), ``estimate``, ``low``, ``high``, ``standard_error``,
+        ``df``, ``p_helps`` (above each single modality), ``p_matched`` (above each
+        single modality of the same learner), ``p_worse`` (below one of the same learner),
         their ``*_holm`` (adjusted over the fusions), ``worse_than``, ``n_matched``,
         ``detectable`` (gain found with a probability of 80%), ``n_needed`` (patients to
         find `smallest_gain`), ``p_equivalent``, ``p_noninferior``, ``outcome``,
@@ -184,7 +184,8 @@ class FusionComparison:
         arm = known[strategy]
         estimator = arm.estimator
         if estimator is None:  # a member of a late fusion
-            estimator = restricted_to(known[str(arm.fusion)].estimator, [arm.modality])
+            late = known[str(arm.fusion)].estimator
+            estimator = restricted_to(late, [str(arm.modality)])
         every_row = np.arange(len(context.study.y))
         return fit_on(seeded(estimator, context.seed), context.study, every_row)
 
@@ -296,8 +297,7 @@ class FusionComparison:
         labels = dict(self.strategies_["label"])
         primary = self.metrics_[0]
         rows = [["", "minus", "difference", "p, not adjusted"]]
-        shown = self.differences_[self.differences_["metric"] == primary.name]
-        for row in shown.to_dict("records"):
+        for row in self._shown_differences().to_dict("records"):
             values = (row["estimate"], row["low"], row["high"])
             rows.append(
                 [
@@ -308,6 +308,14 @@ class FusionComparison:
                 ]
             )
         return rows
+
+    def _shown_differences(self) -> pd.DataFrame:
+        """Return differences in the primary metric, of other learners the best only."""
+        table = self.differences_
+        table = table[table["metric"] == self.metrics_[0].name]
+        best = self.tests_.set_index("strategy")["reference"]
+        is_best = table["reference"] == table["strategy"].map(best)
+        return table[(table["relation"] != "other") | is_best]
 
 
 def _with_interval(

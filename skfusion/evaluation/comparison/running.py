@@ -454,11 +454,11 @@ def _add_members(
     for arm in arms:
         if arm.estimator is not None:
             continue
-        assert arm.fusion is not None and arm.modality is not None
-        n_repeats[arm.name] = n_repeats[arm.fusion]
+        n_repeats[arm.name] = n_repeats[str(arm.fusion)]
         for (name, repeat, fold), fit in list(fits.items()):
             if name == arm.fusion:
-                fits[arm.name, repeat, fold] = Fit(fit.members[arm.modality], 0.0, [])
+                member = fit.members[str(arm.modality)]
+                fits[arm.name, repeat, fold] = Fit(member, 0.0, [])
 
 
 # -- warnings -------------------------------------------------------------------------
@@ -484,10 +484,18 @@ def _tell_once(
         who = ", ".join(map(repr, names[:4])) + (", ..." if len(names) > 4 else "")
         total = sum(n_fits[name] for name in names)
         times = f"{len(told)} times in {total} fits, first warning: "
-        line = f"{who} warned {times if len(told) > 1 else ''}{told[0][1]}"
+        line = f"{who} warned {times if len(told) > 1 else ''}{_in_a_line(told[0][1])}"
         warn_user(f"{OWNER}, {line}", _category(category))
         lines.append(line)
     return lines
+
+
+def _in_a_line(text: str) -> str:
+    """Return a warning without the traceback that scikit-learn adds to some."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > 3:
+        lines = [lines[0], lines[-1]]
+    return " ".join(lines)
 
 
 def _category(name: str) -> type[Warning]:

@@ -197,7 +197,7 @@ class Scored:
         columns = ["patients_train", "patients_test"]
         return self.folds.groupby(["repeat", "fold"])[columns].first()
 
-    def _counts(self, splits: pd.Index) -> dict[str, np.ndarray]:
+    def _counts(self, splits: pd.Index) -> dict[str, Any]:
         sizes = self._sizes.loc[splits]
         tested = sizes["patients_test"].to_numpy()
         # Sites count equally, because a statement about sites has them as units.

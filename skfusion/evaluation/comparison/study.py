@@ -410,7 +410,7 @@ def warn_of_copies(frame: pd.DataFrame, columns: Iterable[Any]) -> None:
 
 
 def _is_comparable(column: pd.Series) -> bool:
-    if isinstance(column, pd.DataFrame):  # repeated label
+    if column.ndim != 1:  # repeated label
         return False
     kind = pd.api.types.infer_dtype(column, skipna=True)
     return kind not in ("mixed", "unknown-array")

@@ -54,8 +54,8 @@ class ExternalValidation:
     Attributes
     ----------
     scores_ : DataFrame
-        One row per strategy and metric: ``strategy``, ``metric``, ``estimate``, ``low``,
-        ``high``.
+        One row per strategy and metric: ``strategy``, ``metric``, ``estimate``,
+        ``low``, ``high``.
     differences_ : DataFrame
         Each fusion minus each single modality, as in `FusionComparison`. The tests are
         those of DeLong for the AUROC and a bootstrap of patients for other scores.
@@ -332,7 +332,7 @@ def _cross_fitted(
 def _shifted(
     odds: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray
 ) -> np.ndarray:
-    """Return probabilities with an intercept that meets the mean of the training rows."""
+    """Return probabilities whose mean over the training rows is the observed share."""
     shift = 0.0
     for _ in range(50):  # Newton's method on a strictly increasing function
         q = 1.0 / (1.0 + np.exp(-(odds[train] + shift)))

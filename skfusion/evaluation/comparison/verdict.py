@@ -114,9 +114,11 @@ class Facts:
         if np.isnan(row["low"]):
             return "no interval"
         low, high = row["low"], row["high"]
-        if of_gain and not self.metric.greater_is_better:
+        if not of_gain:
+            return f"{self.signed(low)} to {self.signed(high)}"
+        if not self.metric.greater_is_better:
             low, high = -high, -low
-        return f"{self.signed(low)} to {self.signed(high)}"
+        return f"{self.metric.text(low)} to {self.metric.text(high)}"
 
 
 def judge(tests: pd.DataFrame, differences: pd.DataFrame, facts: Facts) -> Verdict:
@@ -141,7 +143,11 @@ def judge(tests: pd.DataFrame, differences: pd.DataFrame, facts: Facts) -> Verdi
             "The test requires at least one fusion strategy and at least one single "
             "modality in the comparison.",
         )
-    rows = [row for row in tests.to_dict("records") if row["outcome"] != "secondary"]
+    rows: list[Mapping[str, Any]] = [
+        {str(name): value for name, value in record.items()}
+        for record in tests.to_dict("records")
+        if record["outcome"] != "secondary"
+    ]
     sign = 1 if facts.metric.greater_is_better else -1
     rows.sort(key=lambda row: -sign * row["estimate"])
     outcome, leading = _overall(rows)
