@@ -110,6 +110,7 @@ def collect(
         folds_=folds,
         predictions_=prediction_table(arms, run, study, design),
         chosen_=_chosen(arms, run),
+        spread_=scored.spread_table(),
         strategies_=described,
         metrics_=metrics,
         verdict_=judge(tests, differences, facts),

@@ -65,8 +65,8 @@ class FusionComparison:
         One row per fusion, for the primary metric: ``strategy``, ``reference`` (the
         best single modality), ``estimate``, ``low``, ``high``, ``standard_error``,
         ``df``, ``p_helps`` (above each single modality), ``p_matched`` (above each
-        single modality of the same learner), ``p_worse`` (below one of the same learner),
-        their ``*_holm`` (adjusted over the fusions), ``worse_than``, ``n_matched``,
+        single modality of the same learner), ``p_worse`` (below one of the same
+        learner), their ``*_holm`` (adjusted over the fusions), ``worse_than``, ``n_matched``,
         ``detectable`` (gain found with a probability of 80%), ``n_needed`` (patients to
         find `smallest_gain`), ``p_equivalent``, ``p_noninferior``, ``outcome``,
         ``reason`` (why there is no test).
@@ -83,6 +83,11 @@ class FusionComparison:
     chosen_ : DataFrame
         Parameters that searches have chosen: ``strategy``, ``repeat``, ``fold``,
         ``parameter``, ``value``.
+    spread_ : DataFrame
+        Standard deviation of the primary score, one row per strategy: ``sd_folds``
+        (within a repetition), ``sd_repeats`` (of the means of the repetitions),
+        ``sd_seeds`` (of three seeds on the first fold, for fusions that train a
+        network).
     strategies_ : DataFrame
         One row per strategy: ``label``, ``role`` (``"fusion"``, ``"single"`` or
         ``"without"``), ``single``, ``modality``, ``fusion`` (of which it is a
@@ -109,6 +114,7 @@ class FusionComparison:
     folds_: pd.DataFrame
     predictions_: pd.DataFrame
     chosen_: pd.DataFrame
+    spread_: pd.DataFrame
     strategies_: pd.DataFrame
     metrics_: list[Metric]
     verdict_: Verdict
