@@ -64,12 +64,13 @@ class FusionComparison:
     tests_ : DataFrame
         One row per fusion, for the primary metric: ``strategy``, ``reference`` (the
         best single modality), ``estimate``, ``low``, ``high``, ``standard_error``,
-        ``df``, ``p_helps`` (above each single modality), ``p_matched`` (above each
-        single modality of the same learner), ``p_worse`` (below one of the same
-        learner), their ``*_holm`` (adjusted over the fusions), ``worse_than``, ``n_matched``,
-        ``detectable`` (gain found with a probability of 80%), ``n_needed`` (patients to
-        find `smallest_gain`), ``p_equivalent``, ``p_noninferior``, ``outcome``,
-        ``reason`` (why there is no test).
+        ``df``. P-values ``p_helps`` (above each single modality), ``p_matched`` (above
+        each single modality of the same learner) and ``p_worse`` (below one of the
+        same learner, ``worse_than``), each with ``*_holm`` (adjusted over the
+        fusions). ``n_matched``, ``detectable`` (gain found with a probability of 80%),
+        ``n_needed`` (patients to find `smallest_gain`), ``p_equivalent``,
+        ``p_noninferior``, ``outcome``, ``reason`` (why there is no test), ``by_site``
+        (differences of held-out sites).
     folds_ : DataFrame
         One row per strategy, test set and metric: ``strategy``, ``repeat``, ``fold``,
         ``metric``, ``score``, ``n_train``, ``n_test`` (rows), ``patients_train``,

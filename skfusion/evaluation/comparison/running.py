@@ -28,7 +28,7 @@ from skfusion.evaluation.metrics import Predictions
 from skfusion.exceptions import warn_user
 from skfusion.fusion.inner_estimators import seed
 
-__all__ = ["Fit", "Run", "fit_arm", "run_arms"]
+__all__ = ["Fit", "Request", "Run", "fit_arm", "run_arms", "tell_once"]
 
 
 # `compare_fusion` issues these warnings once before the first fit. For a single, "no
@@ -76,8 +76,8 @@ class Run:
         Fits by name of the arm, repetition and fold.
     n_repeats : dict of str to int
         Number of repetitions of each arm.
-    warnings : list of str
-        One line for each kind of warning of the fits.
+    warnings : list of (type of Warning, str)
+        Category and one line for each kind of warning of the fits.
     notes : list of str
         How many repetitions were chosen, and why.
     other_seeds : dict of str to list of Fit
@@ -86,7 +86,7 @@ class Run:
 
     fits: dict[tuple[str, int, int], Fit]
     n_repeats: dict[str, int]
-    warnings: list[str]
+    warnings: list[tuple[type[Warning], str]]
     notes: list[str]
     other_seeds: dict[str, list[Fit]] = field(default_factory=dict)
 
@@ -186,7 +186,7 @@ def run_arms(
     for (arm, _, _), fit in zip(again, found, strict=True):
         other_seeds.setdefault(arm.name, []).append(fit)
     _add_members(arms, fits, n_repeats)
-    return Run(fits, n_repeats, _tell_once(arms, fits), notes, other_seeds)
+    return Run(fits, n_repeats, tell_once(arms, fits), notes, other_seeds)
 
 
 def _by_place(
@@ -531,10 +531,23 @@ def _add_members(
 # -- warnings -------------------------------------------------------------------------
 
 
-def _tell_once(
+def tell_once(
     arms: Sequence[Strategy], fits: dict[tuple[str, int, int], Fit]
-) -> list[str]:
-    """Issue the warnings of the fits once, also those that differ in numbers only."""
+) -> list[tuple[type[Warning], str]]:
+    """Issue the warnings of the fits once, also those that differ in numbers only.
+
+    Parameters
+    ----------
+    arms : sequence of Strategy
+        Arms, in the order of the result.
+    fits : dict of (str, int, int) to Fit
+        Fits by name of the arm, repetition and fold.
+
+    Returns
+    -------
+    list of (type of Warning, str)
+        Category and one line for each kind of warning.
+    """
     seen: dict[tuple[str, str], list[tuple[str, str]]] = {}
     n_fits = dict.fromkeys((arm.name for arm in arms), 0)
     order = {arm.name: number for number, arm in enumerate(arms)}
@@ -553,7 +566,7 @@ def _tell_once(
         times = f"{len(told)} times in {total} fits, first warning: "
         line = f"{who} warned {times if len(told) > 1 else ''}{_in_a_line(told[0][1])}"
         warn_user(f"{OWNER}, {line}", _category(category))
-        lines.append(line)
+        lines.append((_category(category), line))
     return lines
 
 

@@ -81,8 +81,8 @@ class Facts:
         Whether patients have several rows.
     claims : Claims
         What was declared before.
-    n_singles : dict of str to int
-        Number of singles that each fusion is compared with.
+    leaks : sequence of str
+        Warnings of information that a prediction cannot have.
     """
 
     metric: Metric
@@ -94,6 +94,7 @@ class Facts:
     splits: str
     clustered: bool
     claims: Claims
+    leaks: Sequence[str] = ()
 
     def signed(self, value: float) -> str:
         """Return a difference of scores with its sign."""
@@ -163,6 +164,7 @@ def judge(tests: pd.DataFrame, differences: pd.DataFrame, facts: Facts) -> Verdi
             if row["outcome"] == "worse"
         ]
     sentences.append(_about(facts))
+    sentences += [f"Warned of a possible leak: {text}" for text in facts.leaks]
     return _verdict(outcome, " ".join(part for part in sentences if part))
 
 
