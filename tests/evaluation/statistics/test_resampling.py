@@ -90,6 +90,7 @@ def test_constant_difference_cannot_be_tested():
     assert test.reason.startswith("The difference is the same in all 5 folds")
     assert test.difference == pytest.approx(0.1)
     assert (test.standard_error, test.df) == (0, 4)
+    assert np.isnan([test.low, test.high]).all()
 
 
 def weighted_by_loops(values, weights, train, test):
@@ -185,9 +186,13 @@ def test_fewer_than_five_folds_are_not_tested(n_folds):
     assert (same.pvalue, same.reason) == (1, "")
 
 
-def test_equal_scores_have_an_interval_of_no_width():
-    interval = corrected_resampled_interval([0.5, 0.5, 0.5], 2, 1)
-    assert (interval.estimate, interval.low, interval.high) == (0.5, 0.5, 0.5)
+@pytest.mark.parametrize("score", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("weights", [None, [1, 2, 3]])
+def test_equal_scores_have_no_limits(score, weights):
+    interval = corrected_resampled_interval([score] * 3, 2, 1, weights=weights)
+    assert interval.reason.startswith("The score is the same in all 3 folds")
+    assert interval.estimate == pytest.approx(score)
+    assert np.isnan([interval.low, interval.high]).all()
 
 
 @pytest.mark.parametrize(
