@@ -267,52 +267,42 @@ def delong_test(
         found.n_patients,
     )
     difference, variance = float(paired.areas[0]), float(paired.covariance()[0, 0])
-    areas = (float(found.areas[0]), float(found.areas[1]))
     # Rounding errors of equal components are far below the least possible variance.
     if variance <= 1e-24 * np.trace(found.covariance()):
-        low, high, reason = _without_variance(
+        z, error, interval, reason = _without_variance(
             scores, both, found.n_patients, confidence_level
         )
-        tested = not reason
-        return DeLongTest(
-            0.0 if tested else np.nan,
-            1.0 if tested else np.nan,
-            difference,
-            (low, high),
-            0.0 if tested else np.nan,
-            areas,
-            n_clusters,
-            reason,
-        )
-    error = float(np.sqrt(variance))
-    reach = float(stats.norm.ppf(0.5 + confidence_level / 2.0)) * error
-    interval = (max(difference - reach, -1.0), min(difference + reach, 1.0))
-    if min(found.n_patients) < 2:
-        return DeLongTest(
-            np.nan,
-            np.nan,
-            difference,
-            (np.nan, np.nan),
-            np.nan,
-            areas,
-            n_clusters,
-            _too_few(found.n_patients),
-        )
+    elif min(found.n_patients) < 2:
+        z, error, interval, reason = _no_test(_too_few(found.n_patients))
+    else:
+        error, reason = float(np.sqrt(variance)), ""
+        z = difference / error
+        reach = float(stats.norm.ppf(0.5 + confidence_level / 2.0)) * error
+        interval = (max(difference - reach, -1.0), min(difference + reach, 1.0))
     return DeLongTest(
-        difference / error,
-        2.0 * float(stats.norm.sf(abs(difference / error))),
-        difference,
-        interval,
-        error,
-        areas,
-        n_clusters,
+        statistic=z,
+        pvalue=2.0 * float(stats.norm.sf(abs(z))),
+        difference=difference,
+        interval=interval,
+        standard_error=error,
+        aurocs=(float(found.areas[0]), float(found.areas[1])),
+        n_clusters=n_clusters,
+        reason=reason,
     )
+
+
+# The z statistic, the standard error, the limits, and why there is no test.
+_Tested = tuple[float, float, tuple[float, float], str]
+
+
+def _no_test(reason: str) -> _Tested:
+    return np.nan, np.nan, (np.nan, np.nan), reason
 
 
 def _too_few(n_patients: tuple[int, int]) -> str:
     return (
         f"{n_patients[0]} patient(s) have positive cases and {n_patients[1]} have "
-        "negative cases, and the variance can be estimated from 2 of each or more."
+        "negative cases. The variance can be estimated from 2 of each or more."
     )
 
 
@@ -321,24 +311,21 @@ def _without_variance(
     placements: np.ndarray,
     n_patients: tuple[int, int],
     confidence_level: float,
-) -> tuple[float, float, str]:
-    """Return limits of the difference, and why there is no test, at zero variance."""
+) -> _Tested:
+    """Return the result for a difference that has no variance."""
     first, second = placements
-    if np.array_equal(*(stats.rankdata(score) for score in scores)):
-        return 0.0, 0.0, ""
-    if np.array_equal(first, second) and first.min() == 1.0:
-        # Both separate the classes: each AUROC has its exact bound.
-        reach = 1.0 - _bound_of_separation(min(n_patients), confidence_level)
-        return -reach, reach, ""
+    alike = np.array_equal(*(stats.rankdata(score) for score in scores))
     if np.array_equal(first, second):
-        return 0.0, 0.0, ""
+        reach = 0.0
+        if not alike and first.min() == first.max() and first[0] in (0.0, 1.0):
+            # Both separate the classes: each AUROC has its exact bound.
+            reach = 1.0 - _bound_of_separation(min(n_patients), confidence_level)
+        return 0.0, 0.0, (-reach, reach), ""
     if min(n_patients) < 2:
-        return np.nan, np.nan, _too_few(n_patients)
-    return (
-        np.nan,
-        np.nan,
+        return _no_test(_too_few(n_patients))
+    return _no_test(
         "The two scores differ by the same amount in all patients, so the variance of "
-        "the difference cannot be estimated.",
+        "the difference cannot be estimated."
     )
 
 
@@ -451,10 +438,11 @@ def cross_validated_auroc_interval(
     y : array-like of shape (n,)
         Outcome, coded as 0 and 1 or as bool.
     scores : array-like of shape (n_repeats, n) or (n,)
-        Out-of-fold scores. They are ignored where `folds` is -1 and may be NaN there.
+        Out-of-fold scores. They are ignored, and may be NaN, where a row was not
+        predicted in the repeat.
     folds : array-like of int of shape (n_repeats, n) or (n,)
-        Number of the test fold of each row, -1 if the row was not predicted in the
-        repeat.
+        Number of the test fold of each row, -1 or NaN if the row was not predicted in
+        the repeat.
     groups : array-like of shape (n,) or None, default=None
         Patient ids. If None, every row is treated as a separate patient.
     confidence_level : float, default=0.95
@@ -548,11 +536,14 @@ def _check_folds(
             f"{owner}: scores and folds must have shape (n_repeats, {n_rows}) for y of "
             f"length {n_rows}, got {table.shape} and {places.shape}."
         )
+    places = np.where(np.isnan(places), -1.0, places)
     whole = np.isfinite(places) & (places == np.round(places)) & (places >= -1)
     if not whole.all():
+        where = np.argwhere(~whole)[:5].tolist()
         raise ValueError(
             f"{owner}: folds must be integers from 0, or -1 for rows that were not "
-            f"predicted, but {(~whole).sum()} of {whole.size} entries are not."
+            f"predicted, but {(~whole).sum()} of {whole.size} entries are not, first "
+            f"at [repeat, row] {where}."
         )
     bad = (places >= 0) & ~np.isfinite(table)
     if bad.any():

@@ -274,6 +274,8 @@ def test_two_scores_that_separate_the_classes_have_a_bounded_difference():
     assert (test.difference, test.pvalue) == (0, 1)
     reach = 1 - 0.025 ** (1 / 10)
     assert test.interval == pytest.approx((-reach, reach))
+    assert delong_test(y, -a, -b).interval == test.interval
+    assert delong_test(y, a, 2 * a).interval == (0, 0)
 
 
 # ------------------------------------------------------------------------ intervals
@@ -511,6 +513,10 @@ def test_rows_that_were_not_predicted_are_left_out():
     with pytest.warns(DataWarning, match="10 of 60 rows are in no test fold"):
         found = cross_validated_auroc_interval(y, scores, folds)
     assert found == expected
+    unknown = np.where(folds < 0, np.nan, folds)
+    with pytest.warns(DataWarning, match="10 of 60 rows are in no test fold"):
+        found = cross_validated_auroc_interval(y, scores, unknown)
+    assert found == expected
     # a row that one repeat predicted is in the others' place
     folds[0, 50:], scores[0, 50:] = 0, 0.5
     assert cross_validated_auroc_interval(y, scores, folds) != expected
@@ -553,7 +559,7 @@ def test_a_patient_in_two_test_folds_is_warned_of():
             r"repeat 0 has 1 test fold\(s\), expected at least 2",
         ),
         (np.ones(6), [0, 0, 0, 1, 1, 1], "test fold 0 of repeat 0 belong to one class"),
-        (np.ones(6), [0, 1, 0.5, 0, 1, np.nan], "2 of 6 entries are not"),
+        (np.ones(6), [0, 1, 0.5, 0, -2, 1], r"2 of 6 .* not, first .*\[0, 2\]"),
         (
             [[1, 1, 1, 1, 1, np.nan]],
             [[0, 1, 0, 0, 1, 1]],
