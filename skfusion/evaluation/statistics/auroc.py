@@ -383,7 +383,7 @@ def auroc_interval(
     The measured coverage of the 95 % interval at an AUROC of 0.95 is 97 to 98 % for 20
     and for 60 cases and 92 to 98 % for 200 cases. At an AUROC of 0.8 it is 93 to 98 %.
     Prevalences were 0.5 and 0.2, and scores of three distributions. With 4 to 20 cases
-    per patient it is 91 to 98 %, the least for 6 patients with positive cases.
+    per patient, the coverage is 92 to 98 %.
 
     References
     ----------
@@ -474,6 +474,10 @@ def cross_validated_auroc_interval(
     estimated from the placements as by `auroc_interval`, by patient, and multiplied by
     K / (K - 1) for K folds. The limits are those of `auroc_interval`, with the same
     least variance. If all folds have an AUROC of 1, the upper limit is 1.
+
+    The measured coverage of the mean AUROC of models trained on the same number of
+    cases is 93 to 96 % for stable models, with 5 folds and 5 repeats. It is 88 % for
+    linear models of 40 columns and 100 cases, or of 8 columns and 60 cases.
 
     Differences between strategies are tested by `corrected_resampled_ttest`. The
     intervals of two strategies do not replace this test.

@@ -334,9 +334,11 @@ def test_interval_is_never_of_no_width_and_within_the_range():
     for _ in range(200):
         y, scores, groups = random_cohort(rng, 1)
         score = scores[0] + rng.choice([0, 0, 3, 100]) * y
-        found = auroc_interval(y, score, groups=groups)
-        assert 0 <= found.low <= found.estimate <= found.high <= 1
-        assert found.high - found.low > 0.05
+        for level in (0.01, 0.5, 0.95, 0.9999):
+            found = auroc_interval(y, score, groups=groups, confidence_level=level)
+            assert 0 <= found.low <= found.estimate <= found.high <= 1
+            assert found.low < found.high
+            assert level < 0.95 or found.high - found.low > 0.05
     equal = auroc_interval(np.repeat([0, 1], 50), np.ones(100))
     assert equal.estimate == 0.5
     assert equal.low < 0.45
