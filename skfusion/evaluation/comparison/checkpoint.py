@@ -1,8 +1,8 @@
 """Finished fits of a comparison on disk, so that an interrupted run can go on.
 
 A fit is one file. Its name is a digest of the rows, the estimator, the seed and the
-versions, so a file is read only for exactly the same fit. A file begins with a digest of
-its content, without which it is not read. The files have no pickles.
+versions, so a file is read only for exactly the same fit. A file begins with a digest
+of its content, without which it is not read. The files have no pickles.
 """
 
 from __future__ import annotations

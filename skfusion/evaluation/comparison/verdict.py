@@ -221,6 +221,28 @@ def _unclear(row: Any, rows: Any, differences: Any, facts: Facts) -> str:
         f"By {facts.metric.label}, {facts.labels[row['strategy']]} minus "
         f"{facts.labels[row['reference']]}, the best single modality: "
         f"{facts.signed(row['estimate'])} ({facts.interval(row)})."
+    ) + _not_above(row, rows, differences, facts)
+
+
+def _not_above(row: Any, rows: Any, differences: pd.DataFrame, facts: Facts) -> str:
+    """Return which test fails if the interval against the best single is above 0."""
+    sign = 1.0 if facts.metric.greater_is_better else -1.0
+    is_above = min(sign * row["low"], sign * row["high"]) > 0
+    if np.isnan(row["p_helps_holm"]) or not is_above:
+        return ""
+    found = differences[
+        (differences["strategy"] == row["strategy"])
+        & (differences["metric"] == facts.metric.name)
+        & (differences["relation"] != "without")
+    ]
+    p = found["p"].where(sign * found["estimate"] > 0, 1.0)
+    weakest = found.loc[p.idxmax()]
+    adjusted = f", Holm over {len(rows)} fusions" if len(rows) > 1 else ""
+    return (
+        f" The claim is about each single modality: minus "
+        f"{facts.labels[weakest['reference']]}, the difference is "
+        f"{facts.signed(weakest['estimate'])} ({facts.interval(weakest)}), "
+        f"{format_p(row['p_helps_holm'])}{adjusted}."
     )
 
 

@@ -11,8 +11,9 @@ from comparison_cohorts import linear, make_cohort, modalities, scores_of
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold, LeaveOneOut, RepeatedStratifiedKFold
+from sklearn.naive_bayes import GaussianNB
 
-from skfusion import LateFusionClassifier, compare_fusion
+from skfusion import EarlyFusionClassifier, LateFusionClassifier, compare_fusion
 from skfusion.evaluation import delong_test
 from skfusion.evaluation.comparison import scoring
 from skfusion.evaluation.comparison.comparison import plan_comparison
@@ -136,8 +137,8 @@ def test_patients_on_both_sides_of_a_date_are_tested_only(cohort):
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"test": 1.5}, ValueError, "fraction between 0 and 1, got 1.5"),
-        ({"test": 0.0}, ValueError, "fraction between 0 and 1, got 0.0"),
+        ({"test": 1.5}, ValueError, "above 0 and below 1, got 1.5"),
+        ({"test": 0.0}, ValueError, "above 0 and below 1, got 0.0"),
         ({"test": "2023"}, ValueError, "test as text must be 'after:DATE'"),
         ({"test": "after:2023"}, ValueError, "0 columns have dates. Pass time="),
         ({"test": [500]}, ValueError, "row positions outside of 0 to 199"),
@@ -513,6 +514,25 @@ def test_perfect_separation_has_an_interval_of_positive_width(settings):
     if result.tests_["outcome"].iloc[0] != "untested":
         assert (result.differences_["p"] == 1).all()
     assert result.verdict_.outcome in ("unclear", "untested")
+
+
+@pytest.mark.parametrize("settings", [{"cv": 5, "n_repeats": 1}, {"test": 0.5}])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_other_perfect_scores_have_intervals_too(settings, n_classes, monkeypatch):
+    monkeypatch.setattr(scoring, "N_RESAMPLES", 50)
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % n_classes
+    near = y[:, None] + 0.01 * rng.normal(size=(60, 2))
+    X = pd.DataFrame(near, columns=["lesion", "age"])
+    bayes = {"early": EarlyFusionClassifier(modalities(), estimator=GaussianNB())}
+    names = ["balanced_accuracy", "accuracy", "roc_auc"]
+    scores = compare(X, y, bayes, scoring=names, **settings).scores_
+    assert (scores["estimate"] == 1).all()
+    assert (scores["high"] == 1).all()
+    n = (60 if "cv" in settings else 30) // n_classes  # of the rarest class
+    others = scores[scores["metric"] != "roc_auc"]
+    np.testing.assert_allclose(others["low"], 0.025 ** (1 / n))
+    assert ((scores["low"] > 0.5) & (scores["low"] < 0.97)).all()
 
 
 def test_fewer_separated_patients_have_a_wider_interval():

@@ -30,6 +30,10 @@ SENTENCES = {
     "unclear": (
         rf"By {NAME}, {NAME} minus {NAME}, the best single modality: {N} \({LIMITS}\)\."
     ),
+    "not above": (
+        rf"The claim is about each single modality: minus {NAME}, the difference is "
+        rf"{N} \({LIMITS}\), {P}(?:, Holm over \d fusions)?\."
+    ),
     "detectable": (
         rf"A gain smaller than {N} had less than an 80% chance of being found with "
         rf"these {N} (?:patients|rows)\."
@@ -165,6 +169,7 @@ DIFFERENCES = pd.DataFrame(
             "estimate": -0.03,
             "low": -0.05,
             "high": -0.01,
+            "p": 0.7 if metric == "roc_auc" else np.nan,
         }
         for name in ("early", "late")
         for reference in ("ehr in early", "forest")
@@ -278,11 +283,28 @@ def test_too_few_names_the_fusion_that_it_is_about():
     assert "late fusion minus" in verdict.details
 
 
+@pytest.mark.parametrize("n_fusions", [1, 2])
+def test_the_test_that_fails_is_named_if_the_interval_is_above_zero(n_fusions):
+    above = {"low": 0.002, "high": 0.022, "p_helps_holm": 0.7}
+    table = DIFFERENCES.assign(
+        estimate=[0.012, 0.012, 0.05, 0.05] * 2, p=[0.03, np.nan, 0.7, np.nan] * 2
+    )
+    rows = [above, {"strategy": "late", "estimate": -0.01}][:n_fusions]
+    verdict, parts = verdict_of(*rows, differences=table)
+    assert parts == ["unclear", "not above", "detectable", "about folds"]
+    assert "minus ehr in a forest, the difference is +0.050" in verdict.details
+    assert ("Holm over 2" in verdict.details) == (n_fusions == 2)
+    # A difference below 0 fails whatever its p-value is.
+    table["estimate"] = [-0.01, -0.01, 0.05, 0.05] * 2
+    verdict, _ = verdict_of(*rows, differences=table)
+    assert "minus ehr alone (early fusion), the difference is -0.010" in verdict.details
+
+
 def test_gains_of_a_loss_are_told_as_gains():
     row = {"outcome": "helps", "estimate": -0.02, "low": -0.03, "high": -0.01}
     verdict, _ = verdict_of({**row, "p_helps_holm": 0.01}, metric=BRIER)
     assert "below the best of them" in verdict.details
-    assert "by 0.020 (+0.010 to +0.030), p = 0.010" in verdict.details
+    assert "by 0.020 (0.010 to 0.030), p = 0.010" in verdict.details
 
 
 def test_holm_is_named_if_several_fusions_were_tested():
