@@ -101,6 +101,8 @@ class Context:
         Seed of the estimators.
     n_jobs : int or None
         Number of parallel fits.
+    modalities : list of Modality
+        Modalities of the cohort, empty if they are not known.
     """
 
     arms: list[Strategy]
@@ -108,6 +110,7 @@ class Context:
     request: Request
     seed: int
     n_jobs: int | None
+    modalities: list[Modality] = field(default_factory=list)
 
 
 def run_arms(
@@ -303,6 +306,7 @@ def fit_arm(
     request: Request,
     random_state: int,
     checkpoint: Checkpoint,
+    external: pd.DataFrame | None = None,
 ) -> Fit:
     """Fit an arm on a split and predict its test set, or read the finished fit.
 
@@ -320,6 +324,8 @@ def fit_arm(
         Seed of the estimator.
     checkpoint : Checkpoint
         Finished fits.
+    external : DataFrame or None, default=None
+        Rows of another cohort to predict in place of the test set.
 
     Returns
     -------
@@ -336,7 +342,7 @@ def fit_arm(
         try:
             estimator = seeded(arm.estimator, random_state)
             fit_on(estimator, study, split.train)
-            held_out = study.X.iloc[split.test]
+            held_out = study.X.iloc[split.test] if external is None else external
             predictions = predict(estimator, held_out, study, split.train, request)
             members = _members(arm, estimator, held_out, study, split.train)
         except (ValueError, TypeError) as error:
