@@ -51,7 +51,7 @@ def recorded(*arguments, call=compare_fusion, **settings):
 
 
 @pytest.mark.parametrize(
-    "column", ["patient_id", "SUBJECT_ID", "PatientID", "mrn", "study_id"]
+    "column", ["patient_id", "SUBJECT_ID", "PatientID", "Patient ID", "mrn", "study-id"]
 )
 def test_repeated_ids_without_groups_are_grouped(column):
     X, y, patient = memorable()
@@ -267,9 +267,8 @@ BAD = {
 def test_predictions_that_are_no_probabilities_are_refused(name, settings):
     X, y = make_cohort(120, per_patient=1)
     says, message = BAD[name]
-    with pytest.raises(
-        ValueError, match=f"compare_fusion, 'saying', fold 1: .*{message}"
-    ):
+    message = f"compare_fusion, 'saying', fold 1: .*{message}"
+    with pytest.raises(ValueError, match=message):
         compare_fusion({"saying": Saying(says)}, X, y, **ONCE, **settings)
 
 

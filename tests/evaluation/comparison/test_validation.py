@@ -263,7 +263,7 @@ def test_an_absent_modality_is_allowed_and_predicts_the_average(cohort, external
     [
         (
             lambda y: np.where(y == 1, 2, 0),
-            "classes of the comparison, .*1 of them unk",
+            "classes of the comp.*1 of them unknown",
         ),
         (lambda y: np.ones_like(y), "one class only"),
         (lambda y: y[:-1], "entries but X has"),
