@@ -31,7 +31,7 @@ SMALLEST_JUMP = 1e-6
 # Risks of 0 and 1 have no complementary log-log.
 NEAREST_TO_CERTAIN = 1e-6
 # Terms of the inversion of a characteristic function.
-N_TERMS = 20_000
+N_TERMS = 5_000
 
 
 @dataclass(frozen=True)
@@ -383,12 +383,14 @@ def calibration_at_time(
     each row, summed by patient. With one row per patient, it is Greenwood's. The limits
     are computed on the scale of the complementary log-log. Without any event, the
     upper limit is the exact binomial one for the patients that are followed up to the
-    time.
+    time. The limits of the ratio of observed and predicted risk are computed by the
+    delta method, because both vary with the sample of patients.
 
     The intercept and slope are those of a regression of the pseudo-observations [1]_ of
     the event with the link :math:`\log(-\log(1 - p))`, as McLernon et al. [2]_
-    recommend. Their standard errors are robust, by patient. Without censoring,
-    the pseudo-observations are the events themselves.
+    recommend. The residuals are uncorrelated with the predictors, so the sums of
+    observed and recalibrated risks are equal. Their standard errors are robust, by
+    patient. Without censoring, the pseudo-observations are the events themselves.
 
     All estimates require that the censoring does not depend on the features. In the
     groups, it must not depend on other features than the predicted risk.
@@ -437,15 +439,14 @@ def calibration_at_time(
     # Infinitesimal jackknife of the Kaplan-Meier estimate.
     pseudo = observed.estimate + n_rows * influence
     intercept, slope = _recalibration(pseudo, column, patient, confidence_level)
-    predicted = float(risk.mean())
-    ratio = _ratio(observed, predicted)
+    ratio = _ratio(observed, influence, risk, patient, confidence_level)
     table = _table_of_groups(
         outcome, risk, time, patient, int(n_groups), confidence_level
     )
     return CalibrationAtTime(
         float(time),
         table,
-        predicted,
+        float(risk.mean()),
         observed,
         ratio,
         intercept,
@@ -456,11 +457,27 @@ def calibration_at_time(
     )
 
 
-def _ratio(observed: Interval, predicted: float) -> Interval:
+def _ratio(
+    observed: Interval,
+    influence: np.ndarray,
+    risk: np.ndarray,
+    patient: np.ndarray,
+    confidence_level: float,
+) -> Interval:
+    """Return observed divided by mean predicted risk, by the delta method.
+
+    Both vary between samples of patients, and in the same direction.
+    """
+    predicted = float(risk.mean())
     if predicted == 0:
         return Interval(np.nan, np.nan, np.nan)
-    limits = (observed.estimate, observed.low, observed.high)
-    return Interval(*(value / predicted for value in limits))
+    estimate = observed.estimate / predicted
+    if not 0 < observed.estimate < 1:
+        return Interval(estimate, observed.low / predicted, observed.high / predicted)
+    parts = influence / observed.estimate - (risk / predicted - 1) / len(risk)
+    error = np.sqrt((np.bincount(patient, parts) ** 2).sum())
+    reach = float(np.exp(stats.norm.ppf((1 + confidence_level) / 2) * error))
+    return Interval(estimate, estimate / reach, estimate * reach)
 
 
 def _table_of_groups(
@@ -586,23 +603,21 @@ def _complementary_log_log(
 ) -> tuple[float, float]:
     """Return the first coefficient of a regression, and its robust standard error.
 
-    The estimating equations are those of a binomial regression, solved by Fisher's
-    scoring. Both numbers are NaN if it does not converge.
+    The estimating equations are the gradient of a convex function, whose minimum is
+    found by Newton's method. Both numbers are NaN if it does not converge.
     """
     coef = np.zeros(design.shape[1])
     mean = np.clip(pseudo.mean(), 1e-6, 1 - 1e-6)
     coef[-1] = np.log(-np.log1p(-mean)) - offset.mean()
     for _ in range(100):
         hazard = np.exp(np.clip(design @ coef + offset, -20, 20))
-        fitted, slope = -np.expm1(-hazard), hazard * np.exp(-hazard)
-        weight = hazard / fitted  # the slope over the binomial variance
-        scores = design * (weight * (pseudo - fitted))[:, None]
-        information = (design * (weight * slope)[:, None]).T @ design
+        scores = design * (pseudo + np.expm1(-hazard))[:, None]
+        information = (design * (hazard * np.exp(-hazard))[:, None]).T @ design
         try:
             step = np.linalg.solve(information, scores.sum(axis=0))
         except np.linalg.LinAlgError:
             break
-        coef = coef + np.clip(step, -1.0, 1.0)
+        coef = coef + np.clip(step, -0.5, 0.5)
         if np.abs(step).max() < 1e-9:
             by_patient = np.zeros((patient.max() + 1, design.shape[1]))
             np.add.at(by_patient, patient, scores)
