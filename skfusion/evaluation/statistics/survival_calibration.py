@@ -472,7 +472,7 @@ def _ratio(
     if predicted == 0:
         return Interval(np.nan, np.nan, np.nan)
     estimate = observed.estimate / predicted
-    if not 0 < observed.estimate < 1:
+    if observed.estimate in (0.0, 1.0):
         return Interval(estimate, observed.low / predicted, observed.high / predicted)
     parts = influence / observed.estimate - (risk / predicted - 1) / len(risk)
     error = np.sqrt((np.bincount(patient, parts) ** 2).sum())
