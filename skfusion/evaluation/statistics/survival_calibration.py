@@ -15,6 +15,7 @@ from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 
 from skfusion._validation import check_confidence_level, check_number
+from skfusion.evaluation.statistics.inputs import check_patients
 from skfusion.evaluation.statistics.resampling import Interval
 from skfusion.evaluation.statistics.survival_scores import (
     KaplanMeier,
@@ -192,7 +193,7 @@ def d_calibration(
     check_number(n_bins, "n_bins", owner, low=2, integer=True)
     outcome = check_survival(y, owner)
     before, at = _bounds(outcome, survival, owner)
-    patient, n_clusters = _patients(groups, len(outcome), owner)
+    patient, n_clusters = check_patients(groups, len(outcome), owner)
     n_rows, n_bins = len(outcome), int(n_bins)
     edges = np.linspace(0, 1, n_bins + 1)
     share = _shares(outcome["event"], before, at, edges)
@@ -261,32 +262,6 @@ def _bounds(y: np.ndarray, survival: Any, owner: str) -> tuple[np.ndarray, np.nd
             "that at it, which cannot be greater."
         )
     return before, at
-
-
-def _patients(groups: Any, n_rows: int, owner: str) -> tuple[np.ndarray, int]:
-    """Return the number of the patient of each row, and the number of patients."""
-    patient = np.arange(n_rows)
-    if groups is not None:
-        given = np.asarray(groups)
-        if given.shape != (n_rows,):
-            raise ValueError(
-                f"{owner}: groups must have the shape {(n_rows,)}, one patient id per "
-                f"row, got {given.shape}."
-            )
-        missing = int(pd.isna(given).sum())
-        if missing:
-            raise ValueError(
-                f"{owner}: {missing} of {n_rows} patient ids in groups are missing. "
-                "Give every row the id of its patient."
-            )
-        patient = pd.factorize(given)[0]
-    n_clusters = int(patient.max()) + 1
-    if n_clusters < 2:
-        raise ValueError(
-            f"{owner}: all {n_rows} rows belong to one patient, so the variance "
-            "between patients cannot be estimated. Pass rows of at least two patients."
-        )
-    return patient, n_clusters
 
 
 def _shares(
@@ -429,7 +404,7 @@ def calibration_at_time(
     shape = (n_rows, 1) if column.ndim == 2 else (n_rows,)
     column = check_probabilities(column, shape, "survival", owner).reshape(n_rows)
     risk = 1 - column
-    patient, n_clusters = _patients(groups, n_rows, owner)
+    patient, n_clusters = check_patients(groups, n_rows, owner)
     observed, influence = _observed_risk(outcome, time, patient, confidence_level)
     if np.isnan(observed.estimate):
         raise ValueError(
