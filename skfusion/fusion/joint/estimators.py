@@ -87,7 +87,10 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
     max_epochs : int, default=50
         Maximum number of passes over the training rows.
     batch_size : int, default=32
-        Number of rows per optimisation step.
+        Number of rows per batch. With unequal weights, e.g. of a rare class, each
+        optimisation step averages the gradients of several batches. It then is as
+        precise as one batch of rows of equal weight, if ten steps or more remain in an
+        epoch.
     lr : float, default=3e-3
         Learning rate of AdamW.
     training : TrainingSettings or None, default=None
@@ -337,7 +340,10 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
     max_epochs : int, default=50
         Maximum number of passes over the training rows.
     batch_size : int, default=32
-        Number of rows per optimisation step.
+        Number of rows per batch. With unequal weights, e.g. of a rare class, each
+        optimisation step averages the gradients of several batches. It then is as
+        precise as one batch of rows of equal weight, if ten steps or more remain in an
+        epoch.
     lr : float, default=3e-3
         Learning rate of AdamW.
     training : TrainingSettings or None, default=None
@@ -579,7 +585,10 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
     max_epochs : int, default=50
         Maximum number of passes over the training rows.
     batch_size : int, default=32
-        Number of rows per optimisation step.
+        Number of rows per batch. With unequal weights, e.g. of a rare class, each
+        optimisation step averages the gradients of several batches. It then is as
+        precise as one batch of rows of equal weight, if ten steps or more remain in an
+        epoch.
     lr : float, default=3e-3
         Learning rate of AdamW.
     training : TrainingSettings or None, default=None
