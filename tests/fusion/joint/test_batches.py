@@ -368,7 +368,7 @@ def test_callbacks_see_one_gradient_per_step(monkeypatch):
 
 @pytest.mark.slow
 def test_a_rare_class_is_balanced_at_the_defaults():
-    """One batch per step gave .67/.74 and .76/.68 with the first two seeds."""
+    """One batch per step gave 0.67 / 0.74 and 0.76 / 0.68 with the first two seeds."""
     names = list("abcdefgh")
 
     def rare(n, seed):
@@ -387,8 +387,8 @@ def test_a_rare_class_is_balanced_at_the_defaults():
         rates.append([recall_score(of_new, found, pos_label=c) for c in (1, 0)])
     rates = np.array(rates)
     assert rates.min() > 0.64
-    assert rates.mean(axis=1).min() > 0.705  # logistic regression has 0.72
-    assert np.abs(rates[:, 0] - rates[:, 1]).mean() < 0.06
+    assert rates.mean(axis=1).min() > 0.695  # logistic regression has 0.71
+    assert np.abs(rates[:, 0] - rates[:, 1]).mean() < 0.05  # 0.07 before
 
 
 # -- the validation loss --------------------------------------------------------------
