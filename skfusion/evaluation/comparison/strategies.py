@@ -76,8 +76,12 @@ class Strategy:
     @property
     def trains_network(self) -> bool:
         """Whether a joint network is trained, which takes long."""
-        parts = fusions_within(self.estimator).values()
-        return any("fusion.joint" in type(part).__module__ for part in parts)
+        # The module of a public class is that of the package that exports it.
+        return any(
+            kind.__module__.startswith("skfusion.fusion.joint")
+            for part in fusions_within(self.estimator).values()
+            for kind in type(part).__mro__
+        )
 
 
 def available(strategies: Iterable[str] | None) -> list[str]:

@@ -19,6 +19,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skfusion import LateFusionClassifier, compare_fusion
 from skfusion.evaluation import FusionComparison
+from skfusion.evaluation.comparison import design
+from skfusion.evaluation.comparison.comparison import plan_comparison
 from skfusion.evaluation.statistics.auroc import cross_validated_auroc_interval
 from skfusion.evaluation.statistics.multiplicity import holm_adjust
 from skfusion.evaluation.statistics.resampling import (
@@ -190,6 +192,17 @@ def test_tables_keep_their_shape(result):
     assert result.verdict_.text in text
 
 
+def test_all_four_strategies_are_planned_by_default(cohort):
+    X, y = cohort
+    arms = plan_comparison(modalities(), X, y, groups="patient_id").strategies
+    names = ("early", "late", "joint")
+    singles = [f"{m} in {f}" for f in names for m in ("image", "ehr")]
+    assert [arm.name for arm in arms] == [*singles, *names]
+    trained = [arm.name for arm in arms if arm.trains_network]
+    assert trained == ["image in joint", "ehr in joint", "joint"]
+
+
+@pytest.mark.slow
 def test_all_four_strategies_by_default(cohort):
     X, y = cohort
     result = compare(X, y, strategies=None, cv=3)
@@ -203,7 +216,7 @@ def test_all_four_strategies_by_default(cohort):
         assert (estimates[name] > own).all()
 
 
-def test_networks_get_three_repetitions_and_others_ten(cohort, monkeypatch):
+def test_networks_get_three_repetitions_and_others_more(cohort, monkeypatch):
     from skfusion.evaluation.comparison.strategies import Strategy
 
     X, y = cohort
@@ -216,10 +229,11 @@ def test_networks_get_three_repetitions_and_others_ten(cohort, monkeypatch):
             lambda arm: arm.estimator is not None and arm.estimator.estimator.C == 1
         ),
     )
+    monkeypatch.setattr(design, "MOST_REPEATS", 4)  # 10
     result = compare(X, y, given, strategies=None, cv=2, n_repeats="auto")
     n_repeats = result.strategies_["n_repeats"]
     assert n_repeats[["net", "image in net"]].tolist() == [3, 3]
-    assert n_repeats[["plain", "ehr in plain"]].tolist() == [10, 10]
+    assert n_repeats[["plain", "ehr in plain"]].tolist() == [4, 4]
     assert len(scores_of(result, "net")) == 6
     pair = result.differences_.set_index(["strategy", "reference"])
     # Both have the first three repetitions.
@@ -236,9 +250,7 @@ def test_networks_get_three_repetitions_and_others_ten(cohort, monkeypatch):
 def test_result_does_not_depend_on_n_jobs(cohort):
     X, y = cohort
     given = {"early": linear(), "late": LateFusionClassifier(modalities())}
-    one, two = (
-        compare(X, y, given, strategies=None, n_repeats=2, n_jobs=n) for n in (1, 2)
-    )
+    one, two = (compare(X, y, given, strategies=None, n_jobs=n) for n in (1, 2))
     pd.testing.assert_frame_equal(one.predictions_, two.predictions_, check_exact=True)
     for table in ("scores_", "differences_", "tests_"):
         first, second = getattr(one, table), getattr(two, table)
@@ -446,15 +458,16 @@ def test_verdict_when_there_is_nothing_to_add():
 
 
 def test_verdict_when_fusion_is_worse():
-    X, y = make_cohort(200, noise=0.2, seed=3)
+    X, y = make_cohort(200, noise=0.2, seed=4)
     X["junk"] = np.random.default_rng(0).normal(size=len(X))
     strong = ("both", StandardScaler(), ["lesion", "age"])
     weak = ("junk", StandardScaler(), ["junk"])
-    vote = LateFusionClassifier([strong, weak], aggregation="vote")
-    result = compare(X, y, {"vote": vote}, strategies=None)
+    weights = {"both": 1, "junk": 30}
+    late = LateFusionClassifier([strong, weak], aggregation="weighted", weights=weights)
+    result = compare(X, y, {"late": late}, strategies=None, n_repeats=3)
     assert result.verdict_.outcome == "worse"
     details = result.verdict_.details
-    assert details.startswith("Vote is worse than both alone (vote): in this learner")
+    assert details.startswith("Late is worse than both alone (late): in this learner")
     assert "No statement about what they hold." in details
 
 
@@ -533,7 +546,7 @@ def with_gap(values):
         (
             lambda a: a.update(primary="early"),
             ValueError,
-            r"one of the fusions \['late'\], got 'early'",
+            r"primary='early' is not a fusion. The fusions are \['late'\]",
         ),
         (lambda a: a.update(smallest_gain=0), ValueError, "smallest_gain"),
         (lambda a: a.update(margin=-0.1), ValueError, "margin"),
