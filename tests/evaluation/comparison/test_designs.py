@@ -235,7 +235,7 @@ def test_one_fold_is_refused_and_told_of_the_test_set(cohort):
     X, y = cohort
     X = X[["lesion", "age"]]
     folds = [(np.arange(100), np.arange(100, 200))]
-    with pytest.raises(ValueError, match="cv gives 1 fold"):
+    with pytest.raises(ValueError, match="cv gives 1 fold.* or test= for one test set"):
         compare(X, y, cv=folds)
     # The same split as a test set is possible.
     result = compare(X, y, test=np.arange(100, 200))
