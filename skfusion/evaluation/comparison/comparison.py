@@ -282,7 +282,8 @@ def compare_fusion(
         notes=[*plan.notes, *(f"Warning: {text}" for text, _ in plan.warnings)],
     )
     context = Context(plan.strategies, plan.study, request, plan.seed, n_jobs)
-    return replace(result, context_=context)
+    settings = {**result.settings_, "caveat": " ".join(plan.notes)}
+    return replace(result, context_=context, settings_=settings)
 
 
 @dataclass(frozen=True)
