@@ -7,7 +7,7 @@ draws them, and names stay text in any script.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -202,10 +202,9 @@ def difference_forest(result: Comparison, metric: Metric) -> Forest | None:
             low, high = axis.limits(record["low"], record["high"])
             limits = with_limits(metric, record["low"], record["high"], sign=True)
             text = signed(metric, record["estimate"])
-            best = " (best of all)" if record["best"] else ""
             rows.append(
                 Row(
-                    f"minus {labels[record['reference']]}{best}",
+                    _minus(result, record),
                     f"{text} ({limits})" if limits else text,
                     str(record["relation"]),
                     axis.place(record["estimate"]),
@@ -217,6 +216,15 @@ def difference_forest(result: Comparison, metric: Metric) -> Forest | None:
         groups.append((str(labels[fusion]), rows))
     ticks = _ticks(axis, sign=True)
     return Forest(metric.heading, groups, ticks, axis.place(0.0))
+
+
+def _minus(result: Comparison, record: dict[Hashable, Any]) -> str:
+    """Return the name of a reference below the name of its fusion."""
+    reference = result.strategies_.loc[record["reference"]]
+    name = reference["label"]
+    if record["relation"] == "matched" and reference["fusion"] is not None:
+        name = f"{reference['modality']} alone"
+    return f"minus {name}{' (best of all)' if record['best'] else ''}"
 
 
 def _values_of_sites(result: Comparison, metric: Metric) -> dict[str, list[float]]:

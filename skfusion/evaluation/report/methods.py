@@ -191,10 +191,11 @@ def _claims(result: Comparison) -> str:
         text += f"Only {label} was declared as primary, so its claims are not adjusted. "
     elif n_fusions > 1:
         text += f"Both claims are adjusted by Holm's method over {n_fusions} fusions. "
-    text += (
-        "The gain that is found with 80% follows from the standard error and not from "
-        "the observed difference. "
-    )
+    if result.tests_["detectable"].notna().any():
+        text += (
+            "The gain that is found with 80% follows from the standard error and not "
+            "from the observed difference. "
+        )
     for name, words in (
         ("smallest_gain", "The smallest gain that matters"),
         ("margin", "The margin of equivalence and non-inferiority"),

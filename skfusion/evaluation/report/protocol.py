@@ -100,5 +100,7 @@ def pairs_to_draw(result: Comparison, metric: Metric) -> dict[str, pd.DataFrame]
         values = scores.set_index("strategy")["estimate"].loc[part["reference"]]
         best = values.idxmax() if metric.greater_is_better else values.idxmin()
         shown = (part["relation"] == "matched") | (part["reference"] == best)
-        found[str(fusion)] = part[shown].assign(best=part["reference"] == best)
+        chosen = part[shown].assign(best=part["reference"] == best)
+        own_first = chosen["relation"].ne("matched").sort_values(kind="stable").index
+        found[str(fusion)] = chosen.loc[own_first]
     return found

@@ -309,15 +309,20 @@ def difference_table(result: Comparison) -> Table | None:
             Cell(_relation(result, part.iloc[0])),
         ]
         rows.append(cells + _difference_cells(result, part) + [_p_cell(part)])
-    columns = ["Fusion", "Minus", "Which is", *_numbers(result.metrics_)]
-    columns.append(f"#p ({result.metrics_[0].label}), not adjusted")
-    return Table(_DIFFERENCES, columns, rows)
+    columns = ["Fusion", "Minus", "In", *_numbers(result.metrics_)]
+    columns.append("#p, not adjusted")
+    caption = (
+        "Paired differences from single modalities in the same learner or in another "
+        f"one, {_limits_in_words(result)}. The p-value is that of the first score. It is "
+        "not adjusted, so no claim rests on a single row."
+    )
+    return Table(caption, columns, rows)
 
 
-_DIFFERENCES = (
-    "Paired differences with unadjusted 95% confidence intervals. Only the first score "
-    "has tests. The p-value of a row is not adjusted, so no claim rests on it alone."
-)
+def _limits_in_words(result: Comparison) -> str:
+    if result.settings_["design"] == "sites":
+        return "as means over sites, which have no confidence interval"
+    return "with unadjusted 95% confidence intervals"
 
 
 def _p_cell(part: pd.DataFrame) -> Cell:
@@ -342,10 +347,10 @@ def _difference_cells(result: Comparison, part: pd.DataFrame) -> list[Cell]:
 
 def _relation(result: Comparison, row: Any) -> str:
     if row["relation"] == "other":
-        return "a single modality in another learner"
+        return "another learner"
     if result.strategies_.loc[row["reference"], "fusion"] is None:
-        return "a declared baseline"
-    return "its own single modality, in the same learner"
+        return "declared baseline"
+    return "same learner"
 
 
 def removal_table(result: Comparison) -> Table | None:
@@ -371,10 +376,10 @@ def removal_table(result: Comparison) -> Table | None:
                 ]
             )
     columns = ["Modality", "In", *_numbers(result.metrics_)]
-    columns.append(f"#p ({primary.label}), Holm over modalities")
+    columns.append("#p, Holm over modalities")
     caption = (
         "What each modality adds to the others: the fusion minus the same fusion "
-        "without it, with unadjusted 95% confidence intervals."
+        f"without it, {_limits_in_words(result)}."
     )
     return Table(caption, columns, rows)
 
@@ -387,18 +392,14 @@ def claim_table(result: Comparison) -> Table | None:
     settings, primary = result.settings_, result.metrics_[0]
     labels = result.strategies_["label"]
     n_tested = int((tests["outcome"] != "secondary").sum())
-    holm = f", Holm over {n_tested} fusions" if n_tested > 1 else ""
-    above = "above" if primary.greater_is_better else "below"
     columns = ["Fusion", "Best single modality", "#Difference"]
-    columns += [f"#p, {above} each single modality{holm}"]
-    columns += [f"#p, worse than one in the same learner{holm}"]
-    columns += ["#Gain that is found with 80%"]
+    columns += ["#p, helps", "#p, worse", "#Detectable gain"]
     if settings["smallest_gain"] is not None:
         gain = primary.text(settings["smallest_gain"])
-        columns += [f"#{settings['unit'].capitalize()} to find {gain}"]
+        columns += [f"#{settings['unit'].capitalize()} for {gain}"]
     if settings["margin"] is not None:
         margin = primary.text(settings["margin"])
-        columns += [f"#p, equivalent within {margin}", f"#p, not inferior by {margin}"]
+        columns += [f"#p, equivalent ({margin})", f"#p, not inferior ({margin})"]
     rows = []
     for row in tests.to_dict("records"):
         limits = with_limits(primary, row["low"], row["high"], sign=True)
@@ -417,9 +418,14 @@ def claim_table(result: Comparison) -> Table | None:
             cells += [Cell(_p(row["p_equivalent"])), Cell(_p(row["p_noninferior"]))]
         cells.append(_outcome_cell(row, labels))
         rows.append(cells)
+    above = "above" if primary.greater_is_better else "below"
+    holm = f" Both are adjusted by Holm's method over {n_tested} fusions."
     caption = (
-        f"Tests of {primary.label}. The difference is from the best of all single "
-        "modalities, with an unadjusted 95% confidence interval."
+        f"Tests of {primary.label}. Differences are from the best of all single "
+        f"modalities, {_limits_in_words(result)}. Helps: p-value of "
+        f"being {above} each single modality. Worse: p-value of falling short of one in "
+        f"the same learner.{holm if n_tested > 1 else ''} A smaller gain than the "
+        "detectable one had less than an 80% chance of being found."
     )
     return Table(caption, [*columns, "Outcome"], rows)
 
