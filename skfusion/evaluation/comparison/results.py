@@ -225,10 +225,10 @@ class FusionComparison:
         -------
         DataFrame
             One row per strategy: ``strategy``, ``intercept``, ``slope``,
-            ``in_the_large`` (intercept at a slope of 1), ``observed_expected`` (ratio of
-            the number of events to the sum of the probabilities), each with ``_low``
-            and ``_high`` (95% confidence interval by patient), ``brier``, ``n_clipped``
-            and ``reason`` (why an estimate is NaN).
+            ``in_the_large`` (intercept at a slope of 1), ``observed_expected`` (ratio
+            of the number of events to the sum of the probabilities), each with
+            ``_low`` and ``_high`` (95% confidence interval by patient), ``brier``,
+            ``n_clipped`` and ``reason`` (why an estimate is NaN).
 
         Raises
         ------
@@ -320,7 +320,9 @@ class FusionComparison:
                 "FusionComparison.net_benefit needs a fusion and a single modality, "
                 f"got the strategies {list(self.strategies_.index)}."
             )
-        pairs = dict(zip(self.tests_["strategy"], self.tests_["reference"], strict=True))
+        pairs = dict(
+            zip(self.tests_["strategy"], self.tests_["reference"], strict=True)
+        )
         return net_benefit_table(
             self.predictions_,
             pairs,

@@ -24,7 +24,12 @@ ROW_INCHES = 0.36
 LABEL_WIDTH = 34
 # Fonts with other scripts than the default font, used where they are installed.
 MORE_FONTS = (
-    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei"),
+    *(
+        "Noto Sans CJK SC",
+        "Noto Sans CJK JP",
+        "Source Han Sans SC",
+        "WenQuanYi Zen Hei",
+    ),
     *("PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei"),
     *("Arial Unicode MS", "Noto Sans Arabic", "Noto Sans Devanagari"),
 )
@@ -88,7 +93,9 @@ def draw_differences(result: Comparison, metrics: list[Metric]) -> Any:
     order = list(result.strategies_.index)
     pairs = sorted(keys, key=lambda pair: (order.index(pair[0]), order.index(pair[1])))
     names = result.strategies_["label"]
-    labels = [f"{names[fusion]} \N{MINUS SIGN} {names[other]}" for fusion, other in pairs]
+    labels = [
+        f"{names[fusion]} \N{MINUS SIGN} {names[other]}" for fusion, other in pairs
+    ]
     matched = [keys[pair] == "matched" for pair in pairs]
     with _fonts(labels):
         figure, axes = _panels(metrics, len(labels))

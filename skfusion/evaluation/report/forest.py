@@ -114,7 +114,9 @@ def _ticks(axis: _Axis, *, sign: bool = False) -> list[tuple[float, str]]:
     step = next(
         power * factor for factor in (1, 2, 2.5, 5, 10) if width / power / factor <= 5
     )
-    decimals = max(0, -math.floor(math.log10(step)) + (1 if "25" in f"{step:.6g}" else 0))
+    decimals = max(
+        0, -math.floor(math.log10(step)) + (1 if "25" in f"{step:.6g}" else 0)
+    )
     first, last = math.ceil(axis.lowest / step), math.floor(axis.highest / step)
     found = []
     for number in range(first, last + 1):
@@ -202,6 +204,7 @@ def difference_forest(result: Comparison, metric: Metric) -> Forest | None:
             low, high = axis.limits(record["low"], record["high"])
             limits = with_limits(metric, record["low"], record["high"], sign=True)
             text = signed(metric, record["estimate"])
+            of_sites = dots.get((fusion, record["reference"]), [])
             rows.append(
                 Row(
                     _minus(result, record),
@@ -210,7 +213,10 @@ def difference_forest(result: Comparison, metric: Metric) -> Forest | None:
                     axis.place(record["estimate"]),
                     low,
                     high,
-                    [axis.place(v) for v in dots.get((fusion, record["reference"]), [])],
+                    [
+                        axis.place(v)
+                        for v in dots.get((fusion, record["reference"]), [])
+                    ],
                 )
             )
         groups.append((str(labels[fusion]), rows))

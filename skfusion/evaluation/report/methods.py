@@ -78,8 +78,8 @@ def _splits(result: Comparison) -> str:
     if cohort["n_patients"] is not None:
         cases += f" of {cohort['n_patients']:,} patients"
     text = (
-        f"The cohort has {cases}. Design: {settings['folds']}, seed {settings['seed']}. "
-        "All strategies were fitted and scored on the same splits, and everything that "
+        f"The cohort has {cases}. Design: {settings['folds']}, seed "
+        f"{settings['seed']}. All strategies were fitted and scored on the same splits, and everything that "
         "is learned, preprocessing included, was learned from the training set of a "
         "split. "
     )
@@ -102,7 +102,10 @@ def _scores(result: Comparison) -> str:
         if is_binary and "roc_auc" in names:
             text += "Limits of the AUROC are on the logit scale, by DeLong's variance"
             text += _clustered(result) + ". "
-        return text + "Other limits are percentiles of 2,000 bootstrap samples of patients."
+        return (
+            text
+            + "Other limits are percentiles of 2,000 bootstrap samples of patients."
+        )
     text = (
         "Scores were computed within each test fold and averaged, weighted by the "
         "number of test patients. "
@@ -144,10 +147,10 @@ def _singles(result: Comparison) -> str:
 def _fold_tests(result: Comparison) -> str:
     settings = result.settings_
     text = (
-        "Differences are paired within the test folds. Training sets overlap, so their "
-        "standard error is that of Nadeau and Bengio (Machine Learning 52:239\u2013281, "
-        "2003) with sizes in patients, and the t distribution has one degree of freedom "
-        "less than there are test folds. "
+        "Differences are paired within the test folds. Training sets overlap, so the "
+        "standard error is that of Nadeau and Bengio (Machine Learning "
+        "52:239\u2013281, 2003) with sizes in patients. The t distribution has one "
+        "degree of freedom less than there are test folds. "
     )
     if settings["quick"]:
         text += "The comparison was a quick one, so there are no tests. "
@@ -163,8 +166,8 @@ def _test_set_tests(result: Comparison) -> str:
     if primary.name == "roc_auc" and result.cohort_["task"] == "binary":
         return f"AUROCs were compared by DeLong's paired test{_clustered(result)}."
     return (
-        "Differences were compared by a normal approximation with the standard error of "
-        "2,000 bootstrap samples of patients."
+        "Differences were compared by a normal approximation with the standard error "
+        "of 2,000 bootstrap samples of patients."
     )
 
 
@@ -188,7 +191,9 @@ def _claims(result: Comparison) -> str:
     )
     if settings["primary"] is not None:
         label = result.strategies_.loc[settings["primary"], "label"]
-        text += f"Only {label} was declared as primary, so its claims are not adjusted. "
+        text += (
+            f"Only {label} was declared as primary, so its claims are not adjusted. "
+        )
     elif n_fusions > 1:
         text += f"Both claims are adjusted by Holm's method over {n_fusions} fusions. "
     if result.tests_["detectable"].notna().any():
@@ -229,8 +234,8 @@ def _limits(kind: str) -> str:
             "set does not show how much models vary that are trained again."
         )
     text = (
-        "Without evidence of a difference, equality does not follow. The interval shows "
-        "which differences remain possible. "
+        "Without evidence of a difference, equality does not follow. The interval "
+        "shows which differences remain possible. "
     )
     if kind == "sites":
         return text + "A few sites say little about all sites."

@@ -313,8 +313,8 @@ def difference_table(result: Comparison) -> Table | None:
     columns.append("#p, not adjusted")
     caption = (
         "Paired differences from single modalities in the same learner or in another "
-        f"one, {_limits_in_words(result)}. The p-value is that of the first score. It is "
-        "not adjusted, so no claim rests on a single row."
+        f"one, {_limits_in_words(result)}. The p-value is that of the first score. It "
+        "is not adjusted, so no claim rests on a single row."
     )
     return Table(caption, columns, rows)
 
@@ -423,8 +423,8 @@ def claim_table(result: Comparison) -> Table | None:
     caption = (
         f"Tests of {primary.label}. Differences are from the best of all single "
         f"modalities, {_limits_in_words(result)}. Helps: p-value of "
-        f"being {above} each single modality. Worse: p-value of falling short of one in "
-        f"the same learner.{holm if n_tested > 1 else ''} A smaller gain than the "
+        f"being {above} each single modality. Worse: p-value of falling short of one "
+        f"in the same learner.{holm if n_tested > 1 else ''} A smaller gain than the "
         "detectable one had less than an 80% chance of being found."
     )
     return Table(caption, [*columns, "Outcome"], rows)
@@ -463,8 +463,8 @@ def calibration_table(result: Comparison) -> Table | None:
     clipped = int(frame["n_clipped"].sum())
     caption = (
         "Calibration of the held-out probabilities with unadjusted 95% confidence "
-        "intervals by patient. Good calibration has an intercept of 0, a slope of 1 and "
-        "a ratio of 1. A slope below 1 means that the probabilities are too extreme."
+        "intervals by patient. Good calibration has an intercept of 0, a slope of 1 "
+        "and a ratio of 1. A slope below 1 means that the probabilities are too extreme."
     )
     if clipped:
         caption += f" {clipped:,} probabilities of 0 or 1 were moved by 0.000001."
