@@ -25,8 +25,8 @@ from skfusion.evaluation.comparison.design import (
     warn_of_small_sites,
 )
 from skfusion.evaluation.comparison.inference import Claims
-from skfusion.evaluation.comparison.results import Context, FusionComparison
-from skfusion.evaluation.comparison.running import Request, run_arms
+from skfusion.evaluation.comparison.results import FusionComparison
+from skfusion.evaluation.comparison.running import Context, Request, run_arms
 from skfusion.evaluation.comparison.study import (
     OWNER,
     Study,
@@ -179,7 +179,9 @@ def compare_fusion(
     Warns
     -----
     LeakageWarning
-        If a column of patients was found, or rows are copies of other rows.
+        If rows are copies of other rows and there are no groups.
+    DataWarning
+        If a column of patients was found, rows have no modality, or sites are small.
 
     See Also
     --------
@@ -279,7 +281,8 @@ def compare_fusion(
         plan.claims,
         seed=plan.seed,
         quick=quick,
-        notes=[*plan.notes, *(f"Warning: {text}" for text, _ in plan.warnings)],
+        notes=plan.notes,
+        warned=plan.warnings,
     )
     context = Context(plan.strategies, plan.study, request, plan.seed, n_jobs)
     settings = {**result.settings_, "caveat": " ".join(plan.notes)}
@@ -460,7 +463,11 @@ def _arms(
         arms = builders.standard(modalities, names, task=study.task, groups=column)
     if search is not None:
         arms = builders.with_searches(
-            arms, search, metric, has_groups=study.groups is not None
+            arms,
+            search,
+            metric,
+            task=study.task,
+            has_groups=study.groups is not None,
         )
     if names is not None and "single" not in names:
         return arms, modalities
@@ -476,7 +483,7 @@ def _claims(
     fusions = [arm.name for arm in arms if arm.role == "fusion"]
     if primary is not None and primary not in fusions:
         raise ValueError(
-            f"{OWNER}: primary must be one of the fusions {fusions}, got {primary!r}."
+            f"{OWNER}: primary={primary!r} is not a fusion. The fusions are {fusions}."
         )
     for name, value in (("smallest_gain", smallest_gain), ("margin", margin)):
         if value is not None:

@@ -61,7 +61,7 @@ def held_out(
         known &= predictions["repeat"] == 0
     part = predictions[known]
     y = (part["y"].astype(str) == positive).to_numpy(dtype=np.int64)
-    groups = part["group"].to_numpy()
+    groups: Any = part["group"].to_numpy()
     if (groups < 0).all():
         rows = part["row"].to_numpy()
         groups = rows if len(np.unique(rows)) < len(rows) else None

@@ -10,39 +10,20 @@ import numpy as np
 import pandas as pd
 
 from skfusion._validation import check_option
-from skfusion.evaluation.comparison.running import Request, fit_on, seeded
-from skfusion.evaluation.comparison.strategies import Strategy
-from skfusion.evaluation.comparison.study import Study
+from skfusion.evaluation.comparison.inference import Claims
+from skfusion.evaluation.comparison.probabilities import (
+    calibration_table,
+    curve_of,
+    held_out,
+    net_benefit_table,
+)
+from skfusion.evaluation.comparison.running import Context, fit_on, seeded
+from skfusion.evaluation.comparison.validation import ExternalValidation, validate
 from skfusion.evaluation.comparison.verdict import Verdict
 from skfusion.evaluation.metrics import Metric, format_p
 from skfusion.fusion.restriction import restricted_to
 
-__all__ = ["Context", "FusionComparison"]
-
-
-@dataclass(frozen=True)
-class Context:
-    """What is needed to fit the strategies of a comparison again.
-
-    Attributes
-    ----------
-    arms : list of Strategy
-        Arms of the comparison.
-    study : Study
-        Cohort.
-    request : Request
-        Predictions that the metrics need.
-    seed : int
-        Seed of the estimators.
-    n_jobs : int or None
-        Number of parallel fits.
-    """
-
-    arms: list[Strategy]
-    study: Study
-    request: Request
-    seed: int
-    n_jobs: int | None
+__all__ = ["FusionComparison"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -63,14 +44,15 @@ class FusionComparison:
         confidence interval, not adjusted), ``p`` (two-sided and not adjusted, only for
         the primary metric).
     tests_ : DataFrame
-        One row per fusion, for the primary metric: ``strategy``, ``reference`` (the best
-        single modality), ``estimate``, ``low``, ``high``, ``standard_error``, ``df``,
-        ``p_helps`` (above each single modality), ``p_matched`` (above each single
-        modality of the same learner), ``p_worse`` (below one of the same learner),
-        their ``*_holm`` (adjusted over the fusions), ``worse_than``, ``n_matched``,
-        ``detectable`` (gain found with a probability of 80%), ``n_needed`` (patients to
-        find `smallest_gain`), ``p_equivalent``, ``p_noninferior``, ``outcome``,
-        ``reason`` (why there is no test).
+        One row per fusion, for the primary metric: ``strategy``, ``reference`` (the
+        best single modality), ``estimate``, ``low``, ``high``, ``standard_error``,
+        ``df``. P-values ``p_helps`` (above each single modality), ``p_matched`` (above
+        each single modality of the same learner) and ``p_worse`` (below one of the
+        same learner, ``worse_than``), each with ``*_holm`` (adjusted over the
+        fusions). ``n_matched``, ``detectable`` (gain found with a probability of 80%),
+        ``n_needed`` (patients to find `smallest_gain`), ``p_equivalent``,
+        ``p_noninferior``, ``outcome``, ``reason`` (why there is no test), ``by_site``
+        (differences of held-out sites).
     folds_ : DataFrame
         One row per strategy, test set and metric: ``strategy``, ``repeat``, ``fold``,
         ``metric``, ``score``, ``n_train``, ``n_test`` (rows), ``patients_train``,
@@ -84,6 +66,11 @@ class FusionComparison:
     chosen_ : DataFrame
         Parameters that searches have chosen: ``strategy``, ``repeat``, ``fold``,
         ``parameter``, ``value``.
+    spread_ : DataFrame
+        Standard deviation of the primary score, one row per strategy: ``sd_folds``
+        (within a repetition), ``sd_repeats`` (of the means of the repetitions),
+        ``sd_seeds`` (of three seeds on the first fold, for fusions that train a
+        network).
     strategies_ : DataFrame
         One row per strategy: ``label``, ``role`` (``"fusion"``, ``"single"`` or
         ``"without"``), ``single``, ``modality``, ``fusion`` (of which it is a
@@ -110,6 +97,7 @@ class FusionComparison:
     folds_: pd.DataFrame
     predictions_: pd.DataFrame
     chosen_: pd.DataFrame
+    spread_: pd.DataFrame
     strategies_: pd.DataFrame
     metrics_: list[Metric]
     verdict_: Verdict
@@ -184,11 +172,12 @@ class FusionComparison:
         arm = known[strategy]
         estimator = arm.estimator
         if estimator is None:  # a member of a late fusion
-            estimator = restricted_to(known[str(arm.fusion)].estimator, [arm.modality])
+            late = known[str(arm.fusion)].estimator
+            estimator = restricted_to(late, [str(arm.modality)])
         every_row = np.arange(len(context.study.y))
         return fit_on(seeded(estimator, context.seed), context.study, every_row)
 
-    def validate(self, X: Any, y: Any, *, groups: Any = None) -> Any:
+    def validate(self, X: Any, y: Any, *, groups: Any = None) -> ExternalValidation:
         """Fit the fusions and single modalities on all rows and test other cases.
 
         Parameters
@@ -206,9 +195,18 @@ class FusionComparison:
             Scores with confidence intervals, differences of the fitted models, and
             calibration with and without recalibration.
         """
-        from skfusion.evaluation.comparison.validation import validate
-
-        return validate(self, self._context(), X, y, groups=groups)
+        settings = self.settings_
+        return validate(
+            self._context(),
+            X,
+            y,
+            groups=groups,
+            metrics=self.metrics_,
+            labels=dict(self.strategies_["label"]),
+            claims=Claims(
+                settings["primary"], settings["smallest_gain"], settings["margin"]
+            ),
+        )
 
     def _context(self) -> Context:
         if self.context_ is None:
@@ -241,11 +239,6 @@ class FusionComparison:
         the probabilities of a fold is an error of calibration. Standard errors are
         clustered by patient, which also accounts for the repetitions.
         """
-        from skfusion.evaluation.comparison.probabilities import (
-            calibration_table,
-            held_out,
-        )
-
         positive = self._positive_class("calibration")
         names = list(self.strategies_.index)
         return calibration_table(
@@ -271,8 +264,6 @@ class FusionComparison:
         ValueError
             If the outcome does not have two classes, or the strategy does not exist.
         """
-        from skfusion.evaluation.comparison.probabilities import curve_of, held_out
-
         positive = self._positive_class("calibration_curve")
         self._check_strategy(strategy, "calibration_curve")
         found = held_out(self.predictions_, strategy, positive, first=True)
@@ -312,8 +303,6 @@ class FusionComparison:
         The held-out probabilities of the first repetition are used. There are no
         p-values, because a difference along a curve is not one hypothesis.
         """
-        from skfusion.evaluation.comparison.probabilities import net_benefit_table
-
         positive = self._positive_class("net_benefit")
         if not len(self.tests_):
             raise ValueError(
@@ -462,8 +451,7 @@ class FusionComparison:
         labels = dict(self.strategies_["label"])
         primary = self.metrics_[0]
         rows = [["", "minus", "difference", "p, not adjusted"]]
-        shown = self.differences_[self.differences_["metric"] == primary.name]
-        for row in shown.to_dict("records"):
+        for row in self._shown_differences().to_dict("records"):
             values = (row["estimate"], row["low"], row["high"])
             rows.append(
                 [
@@ -474,6 +462,14 @@ class FusionComparison:
                 ]
             )
         return rows
+
+    def _shown_differences(self) -> pd.DataFrame:
+        """Return differences in the primary metric, of other learners the best only."""
+        table = self.differences_
+        table = table[table["metric"] == self.metrics_[0].name]
+        best = self.tests_.set_index("strategy")["reference"]
+        is_best = table["reference"] == table["strategy"].map(best)
+        return table[(table["relation"] != "other") | is_best]
 
 
 def _with_interval(

@@ -213,10 +213,7 @@ def difference_forest(result: Comparison, metric: Metric) -> Forest | None:
                     axis.place(record["estimate"]),
                     low,
                     high,
-                    [
-                        axis.place(v)
-                        for v in dots.get((fusion, record["reference"]), [])
-                    ],
+                    [axis.place(value) for value in of_sites],
                 )
             )
         groups.append((str(labels[fusion]), rows))

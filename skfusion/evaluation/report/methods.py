@@ -79,9 +79,9 @@ def _splits(result: Comparison) -> str:
         cases += f" of {cohort['n_patients']:,} patients"
     text = (
         f"The cohort has {cases}. Design: {settings['folds']}, seed "
-        f"{settings['seed']}. All strategies were fitted and scored on the same splits, and everything that "
-        "is learned, preprocessing included, was learned from the training set of a "
-        "split. "
+        f"{settings['seed']}. All strategies were fitted and scored on the same "
+        "splits, and everything that is learned, preprocessing included, was learned "
+        "from the training set of a split. "
     )
     if cohort["n_patients"] is None:
         text += "No patients were given, so each row counts as one patient. "

@@ -134,6 +134,12 @@ def modality_table(result: Comparison) -> Table | None:
     return Table(caption, ["Modality", "#Present", "Columns"], rows)
 
 
+def _texts(result: Comparison, column: str) -> dict[str, str]:
+    """Return a column of the strategies by their names."""
+    values = result.strategies_[column]
+    return {str(name): str(value) for name, value in values.items()}
+
+
 # -- scores ---------------------------------------------------------------------------
 
 
@@ -179,7 +185,7 @@ def repetition_table(result: Comparison) -> Table | None:
     primary = result.metrics_[0]
     folds = _folds_of(result, primary)
     rows = []
-    for name, label in result.strategies_["label"].items():
+    for name, label in _texts(result, "label").items():
         part = folds[folds["strategy"] == name]
         means = [
             np.average(group["score"], weights=group["patients_test"])
@@ -189,7 +195,7 @@ def repetition_table(result: Comparison) -> Table | None:
         over = np.std(means, ddof=1) if len(means) > 1 else np.nan
         rows.append(
             [
-                Cell(str(label), mark=str(result.strategies_.loc[name, "role"])),
+                Cell(label, mark=_texts(result, "role")[name]),
                 Cell(str(len(means))),
                 Cell(_or_dash(primary, over)),
                 Cell(f"{primary.text(min(means))} to {primary.text(max(means))}"),
@@ -261,7 +267,7 @@ def site_table(result: Comparison) -> Table | None:
     folds = _folds_of(result, primary)
     wide = folds.pivot(index="fold", columns="strategy", values="score")
     sizes = folds.drop_duplicates("fold").set_index("fold")
-    labels = result.strategies_["label"]
+    labels = _texts(result, "label")
     tests = result.tests_.to_dict("records")
     rows = []
     for fold in wide.index:
@@ -298,14 +304,14 @@ def difference_table(result: Comparison) -> Table | None:
     table = table[table["relation"] != "without"]
     if not len(table):
         return None
-    labels = result.strategies_["label"]
+    labels = _texts(result, "label")
     rows = []
     for (fusion, reference), part in table.groupby(
         ["strategy", "reference"], sort=False
     ):
         cells = [
-            Cell(str(labels[fusion]), mark="fusion"),
-            Cell(str(labels[reference])),
+            Cell(labels[str(fusion)], mark="fusion"),
+            Cell(labels[str(reference)]),
             Cell(_relation(result, part.iloc[0])),
         ]
         rows.append(cells + _difference_cells(result, part) + [_p_cell(part)])
@@ -339,7 +345,8 @@ def _difference_cells(result: Comparison, part: pd.DataFrame) -> list[Cell]:
     by_metric = part.set_index("metric")
     cells = []
     for metric in result.metrics_:
-        value, low, high = by_metric.loc[metric.name, ["estimate", "low", "high"]]
+        row: Any = by_metric.loc[metric.name]
+        value, low, high = row["estimate"], row["low"], row["high"]
         limits = with_limits(metric, low, high, sign=True)
         cells.append(Cell(signed(metric, value), limits))
     return cells
@@ -359,7 +366,7 @@ def removal_table(result: Comparison) -> Table | None:
     if not len(table) or not (table["relation"] == "without").any():
         return None
     table = table[table["relation"] == "without"]
-    labels, modality = result.strategies_["label"], result.strategies_["modality"]
+    labels, modality = _texts(result, "label"), _texts(result, "modality")
     primary = result.metrics_[0]
     rows = []
     for fusion, own in table.groupby("strategy", sort=False):
@@ -369,8 +376,8 @@ def removal_table(result: Comparison) -> Table | None:
             part = own[own["reference"] == reference]
             rows.append(
                 [
-                    Cell(str(modality[reference])),
-                    Cell(str(labels[fusion]), mark="fusion"),
+                    Cell(modality[str(reference)]),
+                    Cell(labels[str(fusion)], mark="fusion"),
                     *_difference_cells(result, part),
                     Cell(_p(p)),
                 ]
@@ -390,7 +397,7 @@ def claim_table(result: Comparison) -> Table | None:
     if not len(tests):
         return None
     settings, primary = result.settings_, result.metrics_[0]
-    labels = result.strategies_["label"]
+    labels = _texts(result, "label")
     n_tested = int((tests["outcome"] != "secondary").sum())
     columns = ["Fusion", "Best single modality", "#Difference"]
     columns += ["#p, helps", "#p, worse", "#Detectable gain"]
@@ -404,8 +411,8 @@ def claim_table(result: Comparison) -> Table | None:
     for row in tests.to_dict("records"):
         limits = with_limits(primary, row["low"], row["high"], sign=True)
         cells = [
-            Cell(str(labels[row["strategy"]]), mark="fusion"),
-            Cell(str(labels[row["reference"]])),
+            Cell(labels[row["strategy"]], mark="fusion"),
+            Cell(labels[row["reference"]]),
             Cell(signed(primary, row["estimate"]), limits),
             Cell(_p(row["p_helps_holm"])),
             Cell(_p(row["p_worse_holm"])),
@@ -430,7 +437,7 @@ def claim_table(result: Comparison) -> Table | None:
     return Table(caption, [*columns, "Outcome"], rows)
 
 
-def _outcome_cell(row: Any, labels: pd.Series) -> Cell:
+def _outcome_cell(row: Any, labels: dict[str, str]) -> Cell:
     text = OUTCOMES[row["outcome"]]
     if row["outcome"] == "worse":
         text = f"worse than {labels[row['worse_than']]}, in the same learner"
@@ -448,12 +455,12 @@ def calibration_table(result: Comparison) -> Table | None:
         return None
     frame = result.calibration().set_index("strategy")
     rows = []
-    for name, label in result.strategies_["label"].items():
-        role = str(result.strategies_.loc[name, "role"])
+    for name, label in _texts(result, "label").items():
+        role = _texts(result, "role")[name]
         if role == "without":
             continue
-        record = frame.loc[name]
-        cells = [Cell(str(label), record["reason"], mark=role)]
+        record: Any = frame.loc[name]
+        cells = [Cell(label, record["reason"], mark=role)]
         for part in ("intercept", "slope", "in_the_large", "observed_expected"):
             value, low, high = (record[f"{part}{end}"] for end in ("", "_low", "_high"))
             cells.append(
@@ -464,7 +471,7 @@ def calibration_table(result: Comparison) -> Table | None:
     caption = (
         "Calibration of the held-out probabilities with unadjusted 95% confidence "
         "intervals by patient. Good calibration has an intercept of 0, a slope of 1 "
-        "and a ratio of 1. A slope below 1 means that the probabilities are too extreme."
+        "and a ratio of 1. With a slope below 1, the probabilities are too extreme."
     )
     if clipped:
         caption += f" {clipped:,} probabilities of 0 or 1 were moved by 0.000001."
@@ -484,14 +491,14 @@ def chosen_table(result: Comparison) -> Table | None:
     """Return how often a search has chosen each value."""
     if not len(result.chosen_):
         return None
-    labels = result.strategies_["label"]
+    labels = _texts(result, "label")
     rows = []
     for (name, parameter), part in result.chosen_.groupby(
         ["strategy", "parameter"], sort=False
     ):
         counts = part["value"].value_counts()
         text = ", ".join(f"{value} ({n} times)" for value, n in counts.items())
-        rows.append([Cell(str(labels[name])), Cell(str(parameter)), Cell(text)])
+        rows.append([Cell(labels[str(name)]), Cell(str(parameter)), Cell(text)])
     caption = "Values that searches chose in the training sets of the splits."
     return Table(caption, ["Strategy", "Parameter", "Values"], rows)
 
@@ -502,7 +509,7 @@ def estimator_table(result: Comparison) -> Table:
     seconds = folds.groupby("strategy")["seconds"].mean()
     rows = []
     for name, strategy in result.strategies_.iterrows():
-        mean = seconds[name]
+        mean = seconds[str(name)]
         text = f"{mean:.1f}" if mean >= 1 else f"{mean:.2f}"
         if str(strategy["estimator"]).startswith("member of"):
             text = DASH  # it is fitted with its fusion
