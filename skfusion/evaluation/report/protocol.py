@@ -1,4 +1,4 @@
-"""What tables, figures and the page need of a comparison."""
+"""Protocol of a comparison for tables and figures, and the differences they show."""
 
 from __future__ import annotations
 
