@@ -225,7 +225,7 @@ def _minus(result: Comparison, record: dict[Hashable, Any]) -> str:
     """Return the name of a reference below the name of its fusion."""
     reference = result.strategies_.loc[record["reference"]]
     name = reference["label"]
-    if record["relation"] == "matched" and reference["fusion"] is not None:
+    if record["relation"] == "matched" and pd.notna(reference["fusion"]):
         name = f"{reference['modality']} alone"
     return f"minus {name}{' (best of all)' if record['best'] else ''}"
 

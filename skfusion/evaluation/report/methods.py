@@ -9,7 +9,7 @@ from typing import Any
 
 from skfusion.evaluation.report.protocol import Comparison
 
-__all__ = ["about", "methods"]
+__all__ = ["about", "declares_baselines", "methods"]
 
 
 SEEDS = "Each repetition has other folds and other seeds of the estimators. "
@@ -47,6 +47,15 @@ def about(result: Comparison) -> str:
         f"{unit} like these. It is not about one fitted model, not about a model that "
         "is trained on all rows, and not about other hospitals, scanners or years."
     )
+
+
+def declares_baselines(result: Comparison) -> bool:
+    """Return whether the user has declared which strategies are the baselines."""
+    table = result.differences_
+    if not len(table):
+        return False
+    matched = table.loc[table["relation"] == "matched", "reference"]
+    return bool(result.strategies_.loc[matched, "fusion"].isna().any())
 
 
 def methods(result: Comparison) -> list[tuple[str, str]]:
@@ -130,7 +139,13 @@ def _clustered(result: Comparison) -> str:
 
 def _singles(result: Comparison) -> str:
     table = result.differences_
-    matched = len(table) and (table["relation"] == "matched").any()
+    matched = bool(len(table)) and (table["relation"] == "matched").any()
+    if declares_baselines(result):
+        return (
+            "The user declared the single modalities as baselines. The comparison does "
+            "not know whether they have the learner and the settings of the fusions. "
+            "A single modality whose data are absent predicts the average."
+        )
     text = (
         "A fusion is compared with each single modality in its own learner, that is, "
         "with itself after all other modalities were dropped: the same learner, "

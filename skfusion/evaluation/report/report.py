@@ -19,7 +19,7 @@ from skfusion.evaluation.report.forest import (
     difference_forest,
     score_forest,
 )
-from skfusion.evaluation.report.methods import about, methods
+from skfusion.evaluation.report.methods import about, declares_baselines, methods
 from skfusion.evaluation.report.protocol import Comparison
 
 __all__ = ["render"]
@@ -87,6 +87,7 @@ def render(result: Comparison, *, title: str | None = None) -> str:
         repetitions=tables.repetition_table(result),
         estimators=tables.estimator_table(result),
         versions=_versions(),
+        baselines_are_declared=declares_baselines(result),
         is_sites=result.settings_["design"] == "sites",
     )
     return text
@@ -170,7 +171,9 @@ _OUTCOMES = {
 
 def _curves(result: Comparison) -> dict[str, Any]:
     """Return the calibration curves of the fusions, and why there is none."""
-    nothing = {"curves": [], "no_curve": ""}
+    is_test_set = result.settings_["design"] == "test"
+    cases = "test set" if is_test_set else "first repetition"
+    nothing = {"curves": [], "no_curve": "", "curve_cases": cases}
     if result.cohort_["task"] != "binary" or result.settings_["design"] == "sites":
         return nothing
     fusions = result.strategies_[result.strategies_["role"] == "fusion"]
@@ -180,7 +183,8 @@ def _curves(result: Comparison) -> dict[str, Any]:
         panels.append(calibration_panel(str(label), curve))
         reasons.append(curve.reason)
     drawn = [panel for panel in panels if panel is not None]
-    return {"curves": drawn, "no_curve": "" if drawn else next(iter(reasons), "")}
+    reason = "" if drawn else next(iter(reasons), "")
+    return nothing | {"curves": drawn, "no_curve": reason}
 
 
 def _versions() -> list[tuple[str, str]]:

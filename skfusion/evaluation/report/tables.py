@@ -355,7 +355,7 @@ def _difference_cells(result: Comparison, part: pd.DataFrame) -> list[Cell]:
 def _relation(result: Comparison, row: Any) -> str:
     if row["relation"] == "other":
         return "another learner"
-    if result.strategies_.loc[row["reference"], "fusion"] is None:
+    if pd.isna(result.strategies_.loc[row["reference"], "fusion"]):
         return "declared baseline"
     return "same learner"
 
@@ -399,7 +399,7 @@ def claim_table(result: Comparison) -> Table | None:
     settings, primary = result.settings_, result.metrics_[0]
     labels = _texts(result, "label")
     n_tested = int((tests["outcome"] != "secondary").sum())
-    columns = ["Fusion", "Best single modality", "#Difference"]
+    columns = ["Fusion", "Outcome", "Best single modality", "#Difference"]
     columns += ["#p, helps", "#p, worse", "#Detectable gain"]
     if settings["smallest_gain"] is not None:
         gain = primary.text(settings["smallest_gain"])
@@ -412,6 +412,7 @@ def claim_table(result: Comparison) -> Table | None:
         limits = with_limits(primary, row["low"], row["high"], sign=True)
         cells = [
             Cell(labels[row["strategy"]], mark="fusion"),
+            _outcome_cell(row, labels),
             Cell(labels[row["reference"]]),
             Cell(signed(primary, row["estimate"]), limits),
             Cell(_p(row["p_helps_holm"])),
@@ -423,7 +424,6 @@ def claim_table(result: Comparison) -> Table | None:
             cells.append(Cell(DASH if np.isnan(needed) else f"{needed:,.0f}"))
         if settings["margin"] is not None:
             cells += [Cell(_p(row["p_equivalent"])), Cell(_p(row["p_noninferior"]))]
-        cells.append(_outcome_cell(row, labels))
         rows.append(cells)
     above = "above" if primary.greater_is_better else "below"
     holm = f" Both are adjusted by Holm's method over {n_tested} fusions."
@@ -434,7 +434,7 @@ def claim_table(result: Comparison) -> Table | None:
         f"in the same learner.{holm if n_tested > 1 else ''} A smaller gain than the "
         "detectable one had less than an 80% chance of being found."
     )
-    return Table(caption, [*columns, "Outcome"], rows)
+    return Table(caption, columns, rows)
 
 
 def _outcome_cell(row: Any, labels: dict[str, str]) -> Cell:

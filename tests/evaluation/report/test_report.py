@@ -416,6 +416,22 @@ def test_three_modalities_show_what_each_adds():
     assert shown == ["single"] * 3 + ["fusion"]
 
 
+def test_declared_baselines_are_not_called_matched():
+    parts = fusions(only="late")["late"].modalities
+    estimators = fusions(only="late") | {
+        name: LateFusionClassifier([part], estimator=LogisticRegression())
+        for name, part in zip(("one", "two"), parts, strict=True)
+    }
+    result = compare(
+        estimators=estimators, baselines=["one", "two"], scoring="roc_auc", n_repeats=1
+    )
+    text = Page(render(result)).text
+    assert "The user declared the single modalities as baselines" in text
+    assert text.count("declared baseline") >= 3
+    assert "in its own learner, that is" not in text
+    assert "from a single modality in its own learner" not in text
+
+
 # -- geometry -------------------------------------------------------------------------
 
 
