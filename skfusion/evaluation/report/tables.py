@@ -443,21 +443,27 @@ def _outcome_cell(row: Any, labels: dict[str, str]) -> Cell:
         text = f"worse than {labels[row['worse_than']]}, in the same learner"
     if row["outcome"] == "unmatched" and not row["n_matched"]:
         text = "above each single modality, but none is in the same learner"
-    return Cell(text, f"({row['reason']})" if row["reason"] else "")
+    return Cell(text, f"({row['reason'].rstrip('.')})" if row["reason"] else "")
 
 
 # -- calibration, searches, estimators ------------------------------------------------
 
 
-def calibration_table(result: Comparison) -> Table | None:
-    """Return the calibration of the strategies, None without two classes."""
+def calibration_table(result: Comparison, *, main: bool | None = None) -> Table | None:
+    """Return the calibration of the strategies, None without two classes.
+
+    With `main`, the table has the fusions and the best single modalities only. With
+    ``main=False``, it has the others.
+    """
     if result.cohort_["task"] != "binary" or result.settings_["design"] == "sites":
         return None
     frame = result.calibration().set_index("strategy")
+    references = set(result.tests_["reference"]) if len(result.tests_) else set()
     rows = []
     for name, label in _texts(result, "label").items():
         role = _texts(result, "role")[name]
-        if role == "without":
+        is_main = role == "fusion" or name in references
+        if role == "without" or (main is not None and is_main != main):
             continue
         record: Any = frame.loc[name]
         cells = [Cell(label, record["reason"], mark=role)]
@@ -467,6 +473,8 @@ def calibration_table(result: Comparison) -> Table | None:
                 Cell(_two(value), f"{_two(low)} to {_two(high)}" if low == low else "")
             )
         rows.append(cells)
+    if not rows:
+        return None
     clipped = int(frame["n_clipped"].sum())
     caption = (
         "Calibration of the held-out probabilities with unadjusted 95% confidence "

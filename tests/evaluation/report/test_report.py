@@ -22,7 +22,7 @@ from skfusion import (
 from skfusion.evaluation import calibration_summary, net_benefit_difference
 from skfusion.evaluation.report.forest import difference_forest, score_forest
 from skfusion.evaluation.report.report import render
-from skfusion.evaluation.report.tables import removal_table
+from skfusion.evaluation.report.tables import calibration_table, removal_table
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 MINUS = "\N{MINUS SIGN}"
@@ -430,6 +430,21 @@ def test_declared_baselines_are_not_called_matched():
     assert text.count("declared baseline") >= 3
     assert "in its own learner, that is" not in text
     assert "from a single modality in its own learner" not in text
+
+
+def test_calibration_of_many_singles_is_folded():
+    estimators = fusions(("a", "b", "c"), ("lesion", "age", "crp"), only="late")
+    result = compare(estimators=estimators, scoring="roc_auc", n_repeats=1)
+    main = calibration_table(result, main=True)
+    others = calibration_table(result, main=False)
+    names = [row[0].text for row in main.rows + others.rows]
+    labels = result.strategies_["label"]
+    assert names[:2] == [labels[result.tests_["reference"][0]], "late"]
+    assert set(names) == set(labels[result.strategies_["role"] != "without"])
+    assert "Calibration of the other single modalities" in render(result)
+    # three folds have no test, in a sentence of one full stop
+    assert "There is no test: there are 3 scores" in result.verdict_.details
+    assert ".." not in result.verdict_.details
 
 
 # -- geometry -------------------------------------------------------------------------
