@@ -389,6 +389,7 @@ def plan_comparison(
             search=search,
             metric=metrics[0],
         )
+        builders.check_arm_names(arms)
         claims = _claims(arms, primary, smallest_gain, margin)
         design = make_design(
             study,

@@ -65,7 +65,8 @@ def held_out(
     if (groups < 0).all():
         rows = part["row"].to_numpy()
         groups = rows if len(np.unique(rows)) < len(rows) else None
-    return y, part[strategy].to_numpy(dtype=np.float64), groups
+    # A probability can be outside of [0, 1] by a rounding error.
+    return y, np.clip(part[strategy].to_numpy(dtype=np.float64), 0.0, 1.0), groups
 
 
 def calibration_table(

@@ -103,31 +103,29 @@ def _splits(result: Comparison) -> str:
 
 def _scores(result: Comparison) -> str:
     design, names = result.settings_["design"], [m.name for m in result.metrics_]
-    is_binary = result.cohort_["task"] == "binary"
+    has_auroc = result.cohort_["task"] == "binary" and "roc_auc" in names
+    rest = "Other limits" if has_auroc else "Limits"
     if design == "sites":
         return "Scores were computed within each site and averaged with equal weights."
     if design == "test":
         text = "Scores were computed on the test set. "
-        if is_binary and "roc_auc" in names:
+        if has_auroc:
             text += "Limits of the AUROC are on the logit scale, by DeLong's variance"
             text += _clustered(result) + ". "
-        return (
-            text
-            + "Other limits are percentiles of 2,000 bootstrap samples of patients."
-        )
+        return f"{text}{rest} are percentiles of 2,000 bootstrap samples of patients."
     text = (
         "Scores were computed within each test fold and averaged, weighted by the "
         "number of test patients. "
     )
-    if is_binary and "roc_auc" in names:
+    if has_auroc:
         text += (
             "Limits of the AUROC are on the logit scale, from the placements of the "
             "cases within their test folds, averaged over repetitions and clustered by "
             "patient. "
         )
     return text + (
-        "Other limits use the standard error of Nadeau and Bengio. Limits are within "
-        "the range of the score."
+        f"{rest} use the standard error of Nadeau and Bengio. Limits are within the "
+        "range of the score."
     )
 
 

@@ -91,7 +91,7 @@ def render(result: Comparison, *, title: str | None = None) -> str:
         baselines_are_declared=declares_baselines(result),
         is_sites=result.settings_["design"] == "sites",
     )
-    return text
+    return text.lstrip()
 
 
 _DESIGNS = {

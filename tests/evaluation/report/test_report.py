@@ -115,12 +115,37 @@ def sites():
     return compare(sites="hospital", scoring=["roc_auc", "brier"], n=240)
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["late", "image in late"], "names stand for several strategies"),
+        (["group"], "'group' cannot be the name of a strategy"),
+        (["late", "y"], "'y' cannot be the name of a strategy"),
+    ],
+)
+def test_names_that_the_tables_cannot_hold_are_refused(names, message):
+    late = fusions(only="late")["late"]
+    one = LateFusionClassifier(late.modalities[:1], estimator=LogisticRegression())
+    given = dict(zip(names, [late, one], strict=False))
+    with pytest.raises(ValueError, match=message):
+        compare(estimators=given, n_repeats=1)
+
+
+def test_rounding_error_of_a_probability_is_no_error(result):
+    from dataclasses import replace
+
+    table = result.predictions_.copy()
+    table.loc[0, "early"] = 1.0 + 1e-12
+    changed = replace(result, predictions_=table)
+    assert "Calibration" in render(changed)
+
+
 # -- the page as a file ---------------------------------------------------------------
 
 
 def test_page_is_whole_and_loads_nothing(page):
     parsed = Page(page)
-    assert page.lstrip().startswith("<!DOCTYPE html>")
+    assert page.startswith("<!DOCTYPE html>")
     assert parsed.tags["script"] == parsed.tags["link"] == parsed.tags["iframe"] == 0
     assert parsed.tags["img"] == 0
     assert parsed.links == []
