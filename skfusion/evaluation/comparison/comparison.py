@@ -227,8 +227,8 @@ def compare_fusion(
     >>> result.scores_.round(2).iloc[:, :5]
             strategy   metric  estimate   low  high
     0  image in late  roc_auc      0.79  0.73  0.84
-    1    ehr in late  roc_auc      0.78  0.72  0.83
-    2           late  roc_auc      0.91  0.86  0.94
+    1    ehr in late  roc_auc      0.77  0.71  0.83
+    2           late  roc_auc      0.90  0.86  0.93
     >>> result.verdict_.outcome
     'helps'
     """
