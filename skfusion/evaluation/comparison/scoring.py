@@ -243,7 +243,7 @@ class Scored:
     def _limits(
         self, arm: Strategy, metric: Metric, values: pd.Series
     ) -> tuple[float, float]:
-        is_auroc = metric.name == "roc_auc" and self.study.task.kind == "binary"
+        is_auroc = self._has_delong_test(metric)
         if self.design.kind == "sites":
             return np.nan, np.nan
         if self.design.kind == "test":
@@ -260,6 +260,9 @@ class Scored:
             return np.nan, np.nan
         found = corrected_resampled_interval(values, **self._counts(values.index))
         return found.low, found.high
+
+    def _has_delong_test(self, metric: Metric) -> bool:
+        return metric.name == "roc_auc" and self.study.task.kind == "binary"
 
     def _cross_validated_limits(self, arm: Strategy) -> tuple[float, float]:
         """Return limits of the AUROC from the placements within the test sets."""
@@ -361,7 +364,7 @@ class Scored:
         )
 
     def _test_set_contrast(self, a: Strategy, b: Strategy, metric: Metric) -> Contrast:
-        if metric.name == "roc_auc" and self.study.task.kind == "binary":
+        if self._has_delong_test(metric):
             positive, first, groups = self._on_test_set(a)
             _, second, _ = self._on_test_set(b)
             found = delong_test(positive, first, second, groups=groups)
@@ -401,19 +404,19 @@ class Scored:
                 random_state=self.seed,
             )
             for metric in self.metrics
+            if not self._has_delong_test(metric)
         }
 
     def _scores_and_differences(self, metric: Metric, rows: np.ndarray) -> np.ndarray:
         """Return the scores on rows of the test set, and all differences of two."""
         (split,) = self.design.splits
         chosen = split.test[rows]
+        X, y = self.study.X.iloc[chosen], self.study.y[chosen]
         scores = np.array(
             [
                 metric.score(
                     _rows_of(self.run.fits[arm.name, 0, 0].predictions, rows),
-                    self.study.X.iloc[chosen],
-                    self.study.y[chosen],
-                    self.study.task.classes,
+                    *(X, y, self.study.task.classes),
                 )
                 for arm in self.arms
             ]

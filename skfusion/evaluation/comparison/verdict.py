@@ -294,10 +294,9 @@ def _limits_90(row: Any) -> tuple[float, float]:
 
 
 def _untested(row: Any, rows: Any, differences: Any, facts: Facts) -> str:
-    reason = row["reason"] or "a test is undefined"
-    return f"There is no test, because {reason}. " + _unclear(
-        row, rows, differences, facts
-    )
+    reason = (row["reason"] or "a test is undefined").rstrip(".")
+    reason = reason[:1].lower() + reason[1:]
+    return f"There is no test: {reason}. " + _unclear(row, rows, differences, facts)
 
 
 _SENTENCES = {
