@@ -159,7 +159,7 @@ def outer_folds(
     if len(folds) < 2:
         raise ValueError(
             f"{owner}: cv gives {len(folds)} fold, but intervals need at least 2. Use "
-            "a K-fold splitter, or cv=5."
+            "a K-fold splitter, cv=5, or test= for one test set."
         )
     for number, (train, test) in enumerate(folds, start=1):
         where = f"fold {number} of {len(folds)}"

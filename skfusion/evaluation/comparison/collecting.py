@@ -285,7 +285,7 @@ def _absence_notes(
         if modality.name in baselines:
             note += (
                 f" For these rows, its single-modality baseline predicts the {prior} "
-                "of the training rows."
+                "of the training rows with this modality."
             )
         notes.append(note)
     nothing = int((~presence.any(axis=1)).sum()) if len(modalities) else 0

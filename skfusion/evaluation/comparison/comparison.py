@@ -284,7 +284,9 @@ def compare_fusion(
         notes=plan.notes,
         warned=plan.warnings,
     )
-    context = Context(plan.strategies, plan.study, request, plan.seed, n_jobs)
+    context = Context(
+        plan.strategies, plan.study, request, plan.seed, n_jobs, plan.modalities
+    )
     settings = {**result.settings_, "caveat": " ".join(plan.notes)}
     return replace(result, context_=context, settings_=settings)
 
@@ -378,7 +380,7 @@ def plan_comparison(
     with _collected() as caught:
         target, kind = find_task(y, len(frame), task, given, pos_label)
         patients = find_patients(frame, groups, given)
-        study = Study(frame, target, kind, patients.numbers)
+        study = Study(frame, target, kind, patients.numbers, patients.column)
         metrics = _metrics(scoring, study)
         arms, modalities = _arms(
             given,

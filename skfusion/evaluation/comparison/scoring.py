@@ -44,6 +44,10 @@ FEWEST_SITES = 6
 # With more sites, not all sign changes are enumerated.
 MOST_ENUMERATED = 14
 N_RESAMPLES = 2000
+# A smaller width of an interval is 0.
+ROUNDING = 1e-12
+# Scores that are 0 if the score of each case is the least possible one.
+PROPORTIONS = ("brier", "accuracy", "balanced_accuracy", "f1")
 
 
 def fold_table(
@@ -218,6 +222,8 @@ class Scored:
             weights = self._counts(values.index)["weights"]
             estimate = float(np.average(values, weights=weights))
             low, high = self._limits(arm, metric, values)
+            if self.design.kind != "sites" and not high - low > ROUNDING:
+                low, high = self._limits_at_the_bound(metric, estimate, (low, high))
             rows.append(
                 {
                     "strategy": arm.name,
@@ -243,7 +249,7 @@ class Scored:
     def _limits(
         self, arm: Strategy, metric: Metric, values: pd.Series
     ) -> tuple[float, float]:
-        is_auroc = self._has_delong_test(metric)
+        is_auroc = self._has_delong(metric)
         if self.design.kind == "sites":
             return np.nan, np.nan
         if self.design.kind == "test":
@@ -261,8 +267,26 @@ class Scored:
         found = corrected_resampled_interval(values, **self._counts(values.index))
         return found.low, found.high
 
-    def _has_delong_test(self, metric: Metric) -> bool:
-        return metric.name == "roc_auc" and self.study.task.kind == "binary"
+    def _limits_at_the_bound(
+        self, metric: Metric, estimate: float, limits: tuple[float, float]
+    ) -> tuple[float, float]:
+        """Return limits of a score that is the best or worst one on all test sets.
+
+        They are those of Clopper and Pearson for the patients of the rarest class.
+        Other limits stay as they are.
+        """
+        rows = np.unique(np.concatenate([split.test for split in self.design.splits]))
+        strata = self.study.task.strata(self.study.y)
+        of_class = [rows]
+        if strata is not None:
+            of_class = [rows[strata[rows] == k] for k in np.unique(strata[rows])]
+        fewest = min(self.study.n_patients(part) for part in of_class)
+        bound = 0.025 ** (1.0 / fewest)
+        if metric.highest == 1.0 and estimate > 1.0 - ROUNDING:
+            return bound, 1.0
+        if metric.name in PROPORTIONS and estimate < ROUNDING:
+            return 0.0, 1.0 - bound
+        return limits
 
     def _cross_validated_limits(self, arm: Strategy) -> tuple[float, float]:
         """Return limits of the AUROC from the placements within the test sets."""
@@ -364,7 +388,7 @@ class Scored:
         )
 
     def _test_set_contrast(self, a: Strategy, b: Strategy, metric: Metric) -> Contrast:
-        if self._has_delong_test(metric):
+        if self._has_delong(metric):
             positive, first, groups = self._on_test_set(a)
             _, second, _ = self._on_test_set(b)
             found = delong_test(positive, first, second, groups=groups)
@@ -389,6 +413,9 @@ class Scored:
         p = 2.0 * norm.sf(abs(estimate) / error)
         return Contrast(estimate, estimate - reach, estimate + reach, float(p), error)
 
+    def _has_delong(self, metric: Metric) -> bool:
+        return metric.name == "roc_auc" and self.study.task.kind == "binary"
+
     @cached_property
     def _bootstrapped(self) -> dict[str, BootstrapEstimate]:
         """Scores of all arms and all their differences on a test set, by metric."""
@@ -404,7 +431,7 @@ class Scored:
                 random_state=self.seed,
             )
             for metric in self.metrics
-            if not self._has_delong_test(metric)
+            if not self._has_delong(metric)
         }
 
     def _scores_and_differences(self, metric: Metric, rows: np.ndarray) -> np.ndarray:
