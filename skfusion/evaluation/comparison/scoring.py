@@ -439,13 +439,12 @@ class Scored:
         """Return the scores on rows of the test set, and all differences of two."""
         (split,) = self.design.splits
         chosen = split.test[rows]
+        X, y = self.study.X.iloc[chosen], self.study.y[chosen]
         scores = np.array(
             [
                 metric.score(
                     _rows_of(self.run.fits[arm.name, 0, 0].predictions, rows),
-                    self.study.X.iloc[chosen],
-                    self.study.y[chosen],
-                    self.study.task.classes,
+                    *(X, y, self.study.task.classes),
                 )
                 for arm in self.arms
             ]

@@ -30,6 +30,7 @@ __all__ = [
     "STRATEGIES",
     "Strategy",
     "available",
+    "check_arm_names",
     "find_modalities",
     "from_estimators",
     "standard",
@@ -40,6 +41,8 @@ __all__ = [
 
 STRATEGIES = ("single", "early", "late", "joint")
 BASELINES = ("matched", "default")
+# Columns of the table of predictions, where each strategy has a column as well.
+RESERVED = ("row", "repeat", "fold", "group", "y", "event", "time")
 # Rules of a late fusion that return the prediction of a member if it is the only one.
 RULES_WITHOUT_FIT = ("mean", "weighted", "max", "min", "median", "product")
 
@@ -468,6 +471,31 @@ def _restrictions(strategy: Strategy, task: Task) -> list[Strategy]:
         )
         for name in names
     ]
+
+
+def check_arm_names(strategies: Iterable[Strategy]) -> None:
+    """Check that strategies have different names, and no name of a table's column.
+
+    Raises
+    ------
+    ValueError
+        If a name occurs twice or is reserved.
+    """
+    names = [strategy.name for strategy in strategies]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"{OWNER}: {len(twice)} names stand for several strategies, the first is "
+            f"{twice[0]!r}. A fusion restricted to a modality is named 'MODALITY in "
+            "FUSION', and without a modality 'FUSION without MODALITY'. Rename the "
+            "estimators of the dict."
+        )
+    reserved = [name for name in names if name in RESERVED]
+    if reserved:
+        raise ValueError(
+            f"{OWNER}: {reserved[0]!r} cannot be the name of a strategy, because the "
+            f"table of predictions has a column of this name. Reserved are {RESERVED}."
+        )
 
 
 def _has_single_members(estimator: Any, task: Task) -> bool:

@@ -24,6 +24,7 @@ from skfusion.evaluation.comparison.inference import (
     judge_fusions,
     pairs_to_contrast,
 )
+from skfusion.evaluation.comparison.probabilities import calibration_row
 from skfusion.evaluation.comparison.running import Context, Run, fit_arm, tell_once
 from skfusion.evaluation.comparison.scoring import (
     Scored,
@@ -42,11 +43,10 @@ from skfusion.evaluation.comparison.study import (
 )
 from skfusion.evaluation.comparison.verdict import Facts, Verdict, judge
 from skfusion.evaluation.metrics import Metric
-from skfusion.evaluation.statistics.calibration import calibration_summary
 from skfusion.exceptions import LeakageWarning, warn_user
 from skfusion.splits import inner_folds
 
-__all__ = ["ExternalValidation", "calibration_table", "validate"]
+__all__ = ["ExternalValidation", "validate"]
 
 
 OWNER = "FusionComparison.validate"
@@ -286,53 +286,18 @@ def _recalibrated(
     rows = []
     for arm in arms:
         p = run.fits[arm.name, 0, 0].predictions.scores[:, 1]
-        rows.append(_calibration_row(arm.name, "none", y, p, groups))
+        rows.append(_calibration_by(arm.name, "none", y, p, groups))
         for method in ("intercept", "intercept and slope"):
             again = _cross_fitted(y, p, groups, seed, slope=method != "intercept")
-            rows.append(_calibration_row(arm.name, method, y, again, groups))
+            rows.append(_calibration_by(arm.name, method, y, again, groups))
     return pd.DataFrame(rows)
 
 
-def calibration_table(
-    names: Sequence[str], y: np.ndarray, probabilities: Any, groups: Any
-) -> pd.DataFrame:
-    """Return the calibration of several strategies, one row each.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Names of the strategies.
-    y : ndarray of shape (n,)
-        Outcome of 0 and 1.
-    probabilities : sequence of ndarray of shape (n,)
-        Predicted probabilities of each strategy.
-    groups : ndarray of shape (n,) or None
-        Patients.
-
-    Returns
-    -------
-    DataFrame
-    """
-    return pd.DataFrame(
-        [
-            _calibration_row(name, "none", y, p, groups)
-            for name, p in zip(names, probabilities, strict=True)
-        ]
-    ).drop(columns="method")
-
-
-def _calibration_row(
+def _calibration_by(
     name: str, method: str, y: np.ndarray, p: np.ndarray, groups: Any
 ) -> dict[str, Any]:
-    found = calibration_summary(y, p, groups=groups)
-    row: dict[str, Any] = {"strategy": name, "method": method}
-    for part in ("intercept", "slope", "in_the_large", "observed_expected"):
-        value = getattr(found, part)
-        row |= {part: value.estimate, f"{part}_low": value.low}
-        row[f"{part}_high"] = value.high
-    row["brier"] = float(np.mean((p - y) ** 2))
-    row["n_clipped"] = found.n_clipped
-    return row | {"reason": found.reason}
+    row = calibration_row(name, y, p, groups)
+    return {"strategy": row.pop("strategy"), "method": method, **row}
 
 
 def _cross_fitted(
