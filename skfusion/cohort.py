@@ -273,23 +273,8 @@ def _one_dimensional(groups: Any, where: str, owner: str) -> Any:
     return values
 
 
-def warn_repeated_ids(
-    frame: pd.DataFrame,
-    owner: str,
-    *,
-    harm: str = "one patient can end up on both sides of a split",
-) -> None:
-    """Warn if a column looks like a patient id and has repeated values.
-
-    Parameters
-    ----------
-    frame : DataFrame of shape (n_samples, n_columns)
-        The cohort.
-    owner : str
-        Name of the estimator, used in the message.
-    harm : str
-        What happens if rows of one patient count as independent.
-    """
+def warn_repeated_ids(frame: pd.DataFrame, owner: str) -> None:
+    """Warn if a column looks like a patient id and has repeated values."""
     identifiers = find_column_roles(frame.iloc[:0]).identifiers
     # Patient ids come first, because a lesion or study id is a finer unit.
     identifiers.sort(key=lambda c: not any(w in str(c) for w in ("patient", "subject")))
@@ -302,7 +287,8 @@ def warn_repeated_ids(
             warn_user(
                 f"{owner}: column {column!r} looks like a patient id and repeats "
                 f"({len(frame)} rows, {n_values} values), but no groups were given, so "
-                f"{harm}. Pass groups={column!r}.",
+                f"one patient can end up on both sides of a split. Pass "
+                f"groups={column!r}.",
                 LeakageWarning,
             )
             return

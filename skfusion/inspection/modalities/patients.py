@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +18,10 @@ from skfusion.cohort import (
     warn_repeated_ids,
 )
 from skfusion.exceptions import LeakageWarning, warn_user
-from skfusion.fusion.base import BaseFusion
+from skfusion.fusion.restriction import fusions_within
 from skfusion.inspection.models import OWNER
 
-__all__ = ["Patients", "find_patients", "fusions_within", "table_of"]
+__all__ = ["Patients", "find_patients", "receives_table", "table_of"]
 
 # What happens in each place if rows of one patient count as independent.
 HARMS = {
@@ -109,56 +108,52 @@ def find_patients(
         if column is not None:
             column = column_of_role(column, "groups", frame, OWNER)
         return Patients(numbers, column)
-    fusions = list(fusions_within(estimator))
-    columns = [one for one in fusions if one[0].groups is not None]
-    for fusion, direct in columns:
-        ids = _ids_of(fusion.groups, frame, X, estimator, direct=direct)
+    fusions = fusions_within(estimator)
+    columns = {k: one.groups for k, one in fusions.items() if one.groups is not None}
+    for prefix, column in columns.items():
+        direct = receives_table(estimator, prefix)
+        ids = _ids_of(column, frame, X, estimator, direct=direct)
         if ids is not None:
             return Patients(check_groups(ids, frame, column=None, owner=OWNER))
     if columns:
         _warn_without_ids(
-            f"the estimator knows its patients by column {columns[0][0].groups!r}, "
-            "which X does not have",
+            "the estimator knows its patients by column "
+            f"{next(iter(columns.values()))!r}, which X does not have",
             harm,
         )
-    elif any(getattr(one, "_had_patients", False) for one, _ in fusions):
+    elif any(getattr(one, "_had_patients", False) for one in fusions.values()):
         _warn_without_ids(
             "the estimator was fitted with patient ids, but no groups were given here",
             harm,
         )
     else:
-        warn_repeated_ids(frame, OWNER, harm=HARMS[harm])
+        warn_repeated_ids(frame, OWNER)
     return Patients(None)
 
 
-def fusions_within(estimator: Any, *, direct: bool = True) -> Iterator[tuple[Any, bool]]:
-    """Yield the fusions that are parameters of an estimator, or that one itself.
+def receives_table(estimator: Any, prefix: str) -> bool:
+    """Return whether a part of an estimator receives the table of the user itself.
 
     Parameters
     ----------
     estimator : estimator
-        A fusion, or a pipeline, search, calibrator, frozen or voting model around one.
-    direct : bool, default=True
-        Whether the estimator receives the table itself.
+        A pipeline, search, calibrator, frozen or voting model, or the part itself.
+    prefix : str
+        Prefix of the parameters of the part, such as ``"estimator__fusion__"``.
 
-    Yields
-    ------
-    fusion : early, late or joint fusion
-    direct : bool
-        Whether it receives the table itself, not the output of a step before it.
+    Returns
+    -------
+    bool
+        False if a step of a `Pipeline` before the part changes the table.
     """
-    if isinstance(estimator, BaseFusion):
-        yield estimator, direct
-    elif isinstance(estimator, Pipeline):
-        for _, step in estimator.steps:
-            yield from fusions_within(step, direct=direct)
-            direct = direct and is_passthrough(step)
-    elif isinstance(estimator, (list, tuple)):
-        for part in estimator:
-            yield from fusions_within(part, direct=direct)
-    elif hasattr(estimator, "get_params") and not isinstance(estimator, type):
-        for value in estimator.get_params(deep=False).values():
-            yield from fusions_within(value, direct=direct)
+    for name in prefix.split("__")[:-1]:
+        if isinstance(estimator, Pipeline):
+            names = [step for step, _ in estimator.steps]
+            before = estimator.steps[: names.index(name)]
+            if not all(is_passthrough(step) for _, step in before):
+                return False
+        estimator = estimator.get_params(deep=True)[name]
+    return True
 
 
 def table_of(X: Any) -> Any:
