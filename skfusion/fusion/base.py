@@ -341,6 +341,11 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         frame = self._read_cohort(X)
         return None if known is None else known.found(self._modalities, frame)
 
+    def repeated_training_rows(self) -> float:
+        """Return the share of the training rows that are equal to another one."""
+        known = getattr(self, "_training_rows", None)
+        return 0.0 if known is None else known.repeated()
+
     def read_cohort(self, X: Any) -> pd.DataFrame:
         """Check a cohort and return the columns that the modalities use.
 

@@ -177,9 +177,9 @@ def _numbers(
     kind = getattr(column.dtype, "kind", "O")
     if kind in "mM":
         unit = f"{'timedelta' if kind == 'm' else 'datetime'}64[ns]"
-        found = column.to_numpy(unit).astype(np.int64).astype(np.float64)
-        found[column.isna()] = np.nan
-        return found
+        ticks = column.to_numpy(unit).astype(np.int64).astype(np.float64)
+        ticks[column.isna()] = np.nan
+        return ticks
     if kind in "biuf":
         return column.to_numpy(np.float64, na_value=np.nan)
     numbers = []
@@ -197,9 +197,8 @@ def _number_or_bytes(cell: Any) -> tuple[float, bytes]:
         return float(cell), b""
     if isinstance(cell, (datetime.date, np.datetime64)):
         return float(pd.Timestamp(cell).value) if not pd.isna(cell) else np.nan, b""
-    if cell is None or (np.ndim(cell) == 0 and pd.api.types.is_scalar(cell)):
-        if pd.isna(cell):
-            return np.nan, b""
+    if cell is None or (pd.api.types.is_scalar(cell) and pd.isna(cell)):
+        return np.nan, b""
     return np.nan, _bytes_of(cell)
 
 

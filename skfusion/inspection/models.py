@@ -18,9 +18,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 
+from skfusion._fitting.pipelines import is_passthrough
 from skfusion._validation import check_option
 from skfusion.cohort import as_pandas
 from skfusion.fusion.base import BaseFusion
+from skfusion.fusion.restriction import fusions_within
 from skfusion.modality import Modality, check_modalities, presence_mask
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "rows_with_modality",
     "log_odds",
     "make_output",
+    "receives_table",
     "unwrap_estimator",
 ]
 
@@ -62,6 +65,31 @@ def unwrap_estimator(estimator: Any, *tables: Any) -> tuple[Any, ...]:
         through = (None if t is None else before.transform(t) for t in tables)
         return estimator[-1], *(through if len(before) else tables)
     return estimator, *tables
+
+
+def receives_table(estimator: Any, prefix: str) -> bool:
+    """Return whether a part of an estimator receives the table of the user itself.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A pipeline, search, calibrator, frozen or voting model, or the part itself.
+    prefix : str
+        Prefix of the parameters of the part, such as ``"estimator__fusion__"``.
+
+    Returns
+    -------
+    bool
+        False if a step of a `Pipeline` before the part changes the table.
+    """
+    for name in prefix.split("__")[:-1]:
+        if isinstance(estimator, Pipeline):
+            names = [step for step, _ in estimator.steps]
+            before = estimator.steps[: names.index(name)]
+            if not all(is_passthrough(step) for _, step in before):
+                return False
+        estimator = estimator.get_params(deep=True)[name]
+    return True
 
 
 def rows_with_modality(
@@ -161,9 +189,11 @@ class FusionModel:
     ----------
     estimator : early, late or joint fusion
         A fitted fusion.
+    receives_table : bool, default=True
+        Whether no step is before the fusion.
     """
 
-    def __init__(self, estimator: Any) -> None:
+    def __init__(self, estimator: Any, receives_table: bool = True) -> None:
         self.estimator = estimator
         self.modalities = tuple(name for name, *_ in estimator.modalities_)
         target = estimator.target_
@@ -172,6 +202,21 @@ class FusionModel:
         self.n_outputs: int = target.n_outputs
         #: Whether the model was trained with the modality absent, by modality.
         self.supports_missing: Mapping[str, bool] = estimator.supports_missing_
+        #: Whether the fusion receives the table of the user, not that of a step before.
+        self.receives_table = receives_table
+
+    @property
+    def repeated_rows(self) -> float:
+        """Share of the training rows that are equal to another one."""
+        return self.estimator.repeated_training_rows()
+
+    def presence(self, X: Any) -> np.ndarray:
+        """Return whether each modality is present in each case (n, M)."""
+        return self.estimator.presence(X)[list(self.modalities)].to_numpy()
+
+    def training_rows(self, X: Any) -> np.ndarray | None:
+        """Return which cases are training rows, or None if this is not known."""
+        return self.estimator.training_rows(X)
 
     def encode(self, X: Any) -> tuple[Parts, np.ndarray]:
         """Return the encoded modalities of the cases and their presence (n, M)."""
@@ -205,6 +250,8 @@ class TableModel:
     """
 
     supports_missing: Mapping[str, bool] = {}
+    receives_table = True
+    repeated_rows = 0.0
 
     def __init__(self, estimator: Any, modalities: Mapping[str, Any]) -> None:
         check_is_fitted(estimator)
@@ -216,14 +263,38 @@ class TableModel:
         if is_classifier(estimator):
             self.kind, self.labels = "classes", np.asarray(estimator.classes_)
 
+    def presence(self, X: Any) -> np.ndarray:
+        """Return whether each modality is present in each case (n, M)."""
+        return presence_mask(*self.read(X))
+
+    def training_rows(self, X: Any) -> np.ndarray | None:
+        """Return None, because an estimator of a table does not know its rows."""
+        return None
+
+    def read(self, X: Any) -> tuple[list[Modality], pd.DataFrame]:
+        """Return the modalities with their columns, and the table of the cases."""
+        frame = as_pandas(X, OWNER)
+        table = pd.DataFrame(np.asarray(X)) if frame is None else frame
+        table = self._without_unused(table)
+        return self.resolve(table), table.reset_index(drop=True)
+
+    def _without_unused(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return a table without the columns that no fusion inside the model uses."""
+        used: set[Any] = set()
+        for prefix, fusion in fusions_within(self.estimator).items():
+            if isinstance(fusion.modalities, str) or not receives_table(
+                self.estimator, prefix
+            ):
+                return table  # Its columns are not known.
+            found = check_modalities(fusion.modalities, table, owner=OWNER, reserved=())
+            used.update(column for m in found for column in m.columns)
+        return table[[c for c in table.columns if c in used]] if used else table
+
     def encode(self, X: Any) -> tuple[Parts, np.ndarray]:
         """Return the columns of each modality and their presence (n, M)."""
-        frame = as_pandas(X, OWNER)
-        self._is_frame = frame is not None
-        table = pd.DataFrame(np.asarray(X)) if frame is None else frame
-        resolved = self.resolve(table)
+        self._is_frame = as_pandas(X, OWNER) is not None
+        resolved, table = self.read(X)
         self._order = list(table.columns)
-        table = table.reset_index(drop=True)
         parts: Parts = {m.name: table[list(m.columns)] for m in resolved}
         if not self._is_frame:
             parts = {name: part.to_numpy() for name, part in parts.items()}
@@ -341,7 +412,11 @@ def find_model(
     if modalities is None:
         inner, *inside = unwrap_estimator(estimator, *tables)
         if isinstance(inner, BaseFusion):
-            return FusionModel(inner), inside
+            direct = all(
+                receives_table(estimator, prefix)
+                for prefix in fusions_within(estimator)
+            )
+            return FusionModel(inner, direct), inside
         raise TypeError(
             f"{OWNER}: {type(inner).__name__} does not define modalities. Pass the "
             "columns of each, as in modalities={'image': [...], 'ehr': [...]}, or use "

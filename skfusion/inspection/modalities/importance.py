@@ -8,19 +8,19 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import numpy as np
+import pandas as pd
 from sklearn.utils import check_consistent_length, check_random_state
 
 from skfusion._validation import check_confidence_level
+from skfusion.cohort import column_or_ids
 from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.inspection.modalities.coalitions import (
     Cases,
     coalition_table,
-    find_patients,
     make_plan,
     prepare,
-    table_of,
 )
+from skfusion.inspection.modalities.patients import Patients, find_patients, table_of
 from skfusion.inspection.modalities.performance import play_scores
 from skfusion.inspection.modalities.report import ModalityReport, make_report
 from skfusion.inspection.modalities.results import (
@@ -28,7 +28,11 @@ from skfusion.inspection.modalities.results import (
     ModalityScores,
     make_explanation,
 )
-from skfusion.inspection.modalities.retrain import FitsFailedError, refit_scores
+from skfusion.inspection.modalities.retrain import (
+    FitsFailedError,
+    refit_scores,
+    seed_of,
+)
 from skfusion.inspection.modalities.scoring import make_scoring
 from skfusion.inspection.models import OWNER, find_model, make_output
 from skfusion.inspection.plots.display import ModalityDisplay
@@ -67,15 +71,16 @@ class ModalityImportance:
         for a fusion that was trained with the modality absent
         (``supports_missing_``).
     background : DataFrame or ndarray of shape (n, n_columns) or None, default=None
-        Cases that replace the withheld modalities, preferably the training data. In
-        this case, training cases among the cases to explain are also detected. None
+        Cases that replace the withheld modalities, preferably the training data. None
         uses the cases to explain.
     n_background : int, default=100
         Number of background cases that are used, drawn at random.
     n_permutations : int or None, default=None
         Number of pairs of joining orders that are sampled, for any number of
         modalities, with standard errors. None computes exact Shapley values, for at
-        most 8 modalities.
+        most `max_exact` modalities.
+    max_exact : int, default=8
+        Largest number M of modalities for which all 2**M sets are evaluated.
     random_state : int, RandomState or None, default=0
         Seed of the random draws.
     n_jobs : int or None, default=None
@@ -138,6 +143,7 @@ class ModalityImportance:
         background: Any = None,
         n_background: int = 100,
         n_permutations: int | None = None,
+        max_exact: int = 8,
         random_state: Any = 0,
         n_jobs: int | None = None,
     ) -> None:
@@ -148,10 +154,13 @@ class ModalityImportance:
         self.background = background
         self.n_background = n_background
         self.n_permutations = n_permutations
+        self.max_exact = max_exact
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def explain(self, X: Any, y: Any = None) -> ModalityExplanation:
+    def explain(
+        self, X: Any, y: Any = None, *, groups: Any = None
+    ) -> ModalityExplanation:
         """Compute the contribution of each modality to each prediction (reliance).
 
         Parameters
@@ -161,6 +170,11 @@ class ModalityImportance:
             The contribution of an absent modality is the effect of its absence.
         y : array-like of n rows or None, default=None
             The outcome, which is stored for figures.
+        groups : str, int, array-like of shape (n,) or None, default=None
+            Patient ids, or the column that contains them. None takes the column that a
+            fusion has as its parameter `groups`, also inside a pipeline, a search or a
+            calibrated model. They are
+            used for intervals of shares.
 
         Returns
         -------
@@ -171,18 +185,23 @@ class ModalityImportance:
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If a column is missing, the background has only one case, or there are more
-            than 8 modalities without sampling. Also if ``removal="native"`` leaves out
+            If a column is missing, the background has only one case or none with a
+            modality, or there are more than `max_exact` modalities without sampling.
+            Also if ``removal="native"`` leaves out
             a modality and the model was not trained with it absent.
 
         Warns
         -----
         LeakageWarning
-            If cases to explain are in `background`. The reliance on noise is highest
-            on training cases.
+            If cases to explain are training rows, which a fusion recognises, or are in
+            `background`. The reliance on noise is highest on training rows. Also if
+            nobody knows the patients and a column of ids repeats.
+        DataWarning
+            If a modality is absent in all of several cases.
         """
-        cases, plan = self._prepare(X)
-        return self._reliance(cases, plan, y)
+        patients = find_patients(groups, X, self.estimator)
+        cases, plan = self._prepare(X, patients)
+        return self._reliance(cases, plan, y, patients)
 
     def score(
         self,
@@ -207,7 +226,9 @@ class ModalityImportance:
             R², or the concordance of censored times. For a loss, contributions are
             decreases of the loss.
         groups : str, int, array-like of shape (n,) or None, default=None
-            Patient ids, or the column that contains them. The confidence intervals
+            Patient ids, or the column that contains them. None takes the column that a
+            fusion has as its parameter `groups`, also inside a pipeline, a search or a
+            calibrated model. The confidence intervals
             account for the correlation of cases of the same patient.
         confidence_level : float, default=0.95
             Confidence level of the intervals.
@@ -229,15 +250,15 @@ class ModalityImportance:
             patient.
         """
         check_confidence_level(confidence_level, OWNER)
-        patients, X = find_patients(groups, X, self.modalities)
+        patients = find_patients(groups, X, self.estimator).check_several()
         check_consistent_length(table_of(X), y)
-        cases, plan = self._prepare(X)
+        cases, plan = self._prepare(X, patients)
         scored = make_scoring(cases.model, y, scoring)
         return play_scores(
             cases,
             plan,
             scored,
-            patients,
+            patients.numbers,
             confidence_level,
             n_resamples,
             check_random_state(self.random_state),
@@ -267,7 +288,9 @@ class ModalityImportance:
         cv : int or splitter, default=5
             Cross-validation folds. Folds contain whole patients if `groups` is given.
         groups : str, int, array-like of shape (n,) or None, default=None
-            Patient ids, or the column that contains them.
+            Patient ids, or the column that contains them. None takes the column that a
+            fusion has as its parameter `groups`, also inside a pipeline, a search or a
+            calibrated model.
         scoring : str, callable or None, default=None
             As in `score`.
         confidence_level : float, default=0.95
@@ -285,24 +308,32 @@ class ModalityImportance:
             cases to fit or score the model.
         """
         check_confidence_level(confidence_level, OWNER)
-        patients, X = find_patients(groups, X, self.modalities)
+        patients = find_patients(groups, X, self.estimator, harm="split")
+        patients.check_several()
         check_consistent_length(table_of(X), y)
-        model, (inside,) = find_model(self.estimator, self.modalities, X)
+        table = self._features(X, patients)
+        model, (inside,) = find_model(self.estimator, self.modalities, table)
         rng = check_random_state(self.random_state)
         plan = make_plan(
-            len(model.modalities), self.n_permutations, rng, "one fit in every fold"
+            len(model.modalities),
+            self.n_permutations,
+            rng,
+            "one fit in every fold",
+            self.max_exact,
         )
         return refit_scores(
+            self.estimator,
             model,
-            inside,
+            table,
             y,
             plan,
             make_scoring(model, y, scoring),
             cv=cv,
-            groups=patients,
+            groups=patients.numbers,
             confidence_level=confidence_level,
             n_jobs=self.n_jobs,
-            random_state=int(rng.randint(np.iinfo(np.int32).max)),
+            random_state=seed_of(self.random_state, rng),
+            n_present=model.presence(inside).sum(axis=0),
         )
 
     def report(
@@ -317,6 +348,7 @@ class ModalityImportance:
         confidence_level: float = 0.95,
         n_resamples: int = 1000,
         n_repeats: int = 10,
+        margin: float | None = None,
     ) -> ModalityReport:
         """Compute all three games and interpret their results together.
 
@@ -327,19 +359,25 @@ class ModalityImportance:
         y : array-like of n rows
             The outcome of the cases.
         groups : str, int, array-like of shape (n,) or None, default=None
-            Patient ids, or the column that contains them.
+            Patient ids, or the column that contains them. None takes the column that a
+            fusion has as its parameter `groups`, also inside a pipeline, a search or a
+            calibrated model.
         scoring : str, callable or None, default=None
             As in `score`.
         cv : int, splitter or None, default=5
             Cross-validation folds of the retrain game. None omits the game.
         train : tuple (X, y) or (X, y, groups), or None, default=None
-            Cases of the retrain game. None uses the held-out cases.
+            Cases of the retrain game. None uses the held-out cases. Their patients are
+            found as those of the held-out cases, also in a column that `groups` names.
         confidence_level : float, default=0.95
             Confidence level of the intervals.
         n_resamples : int, default=1000
             Number of bootstrap samples for scores other than the AUROC.
         n_repeats : int, default=10
-            Number of permutations of each modality between cases.
+            Number of permutations of each modality between patients.
+        margin : float or None, default=None
+            Largest difference of the score that is of no importance. None never says
+            that a modality makes no difference.
 
         Returns
         -------
@@ -353,30 +391,34 @@ class ModalityImportance:
 
         Warns
         -----
+        LeakageWarning, DataWarning
+            As in `explain`. The pitfalls of the report contain these warnings.
         FallbackWarning
             If a model of the retrain game cannot be fitted or scored. The report has
             the other games then, and the error among its pitfalls.
         """
         check_confidence_level(confidence_level, OWNER)
-        patients, cohort = find_patients(groups, X, self.modalities)
         check_consistent_length(table_of(X), y)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            cases, plan = self._prepare(cohort)
+            patients = find_patients(groups, X, self.estimator).check_several()
+            cases, plan = self._prepare(X, patients)
+        for warning in caught:
+            warn_user(str(warning.message), warning.category)
         scored = make_scoring(cases.model, y, scoring)
-        reliance = self._reliance(cases, plan, y)
+        reliance = self._reliance(cases, plan, y, patients)
         performance = play_scores(
             cases,
             plan,
             scored,
-            patients,
+            patients.numbers,
             confidence_level,
             n_resamples,
             check_random_state(self.random_state),
         )
         retrain, failed = None, ""
         if cv is not None:
-            again = (X, y, groups) if train is None else (*train, None)[:3]
+            again = (X, y, groups) if train is None else _with_groups(train, groups)
             how = {"scoring": scoring, "confidence_level": confidence_level}
             try:
                 retrain = self.refit(*again[:2], cv=cv, groups=again[2], **how)
@@ -385,12 +427,15 @@ class ModalityImportance:
                 warn_user(f"{OWNER}: {failed}", FallbackWarning)
         report = make_report(
             cases,
+            plan,
             scored,
             reliance,
             performance,
             retrain,
-            patients=patients,
+            patients=patients.numbers,
             n_repeats=n_repeats,
+            n_resamples=n_resamples,
+            margin=margin,
             rng=check_random_state(self.random_state),
             noticed=[str(warning.message) for warning in caught],
         )
@@ -399,26 +444,43 @@ class ModalityImportance:
 
     # -- steps that the games share -----------------------------------------------
 
-    def _prepare(self, X: Any) -> tuple[Cases, CoalitionPlan]:
+    def _features(self, table: Any, patients: Patients) -> Any:
+        # A fusion finds its columns itself. Another model was fitted without the ids.
+        return table if self.modalities is None else patients.without_ids(table)
+
+    def _prepare(self, X: Any, patients: Patients) -> tuple[Cases, CoalitionPlan]:
         return prepare(
-            X,
+            self._features(X, patients),
             self.estimator,
             self.modalities,
             removal=self.removal,
-            background=self.background,
+            background=self._features(self.background, patients),
             n_background=self.n_background,
             n_permutations=self.n_permutations,
+            max_exact=self.max_exact,
             rng=check_random_state(self.random_state),
         )
 
     def _reliance(
-        self, cases: Cases, plan: CoalitionPlan, y: Any
+        self, cases: Cases, plan: CoalitionPlan, y: Any, patients: Patients
     ) -> ModalityExplanation:
         if y is not None:
             check_consistent_length(cases.presence, y)
         output = make_output(cases.model, self.output)
         table = coalition_table(cases, plan, output.ask)
-        return make_explanation(cases, plan, output, table, y)
+        return make_explanation(
+            cases, plan, output, table, y, patients=patients.numbers
+        )
+
+
+def _with_groups(train: Any, groups: Any) -> tuple[Any, Any, Any]:
+    """Return the cases of the retrain game with their patients, if they are given."""
+    X, y, *ids = train
+    if ids:
+        return X, y, ids[0]
+    column, _ = column_or_ids(groups)  # the ids themselves belong to other rows
+    is_there = column in pd.DataFrame(table_of(X)).columns or isinstance(column, int)
+    return X, y, column if is_there else None
 
 
 def _display_from_estimator(

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from skfusion._fitting.pipelines import is_passthrough
 from skfusion.cohort import (
     as_pandas,
     check_groups,
@@ -19,9 +18,9 @@ from skfusion.cohort import (
 )
 from skfusion.exceptions import LeakageWarning, warn_user
 from skfusion.fusion.restriction import fusions_within
-from skfusion.inspection.models import OWNER
+from skfusion.inspection.models import OWNER, receives_table
 
-__all__ = ["Patients", "find_patients", "receives_table", "table_of"]
+__all__ = ["Patients", "find_patients", "table_of"]
 
 # What happens in each place if rows of one patient count as independent.
 HARMS = {
@@ -114,7 +113,8 @@ def find_patients(
         direct = receives_table(estimator, prefix)
         ids = _ids_of(column, frame, X, estimator, direct=direct)
         if ids is not None:
-            return Patients(check_groups(ids, frame, column=None, owner=OWNER))
+            numbers = check_groups(ids, frame, column=None, owner=OWNER)
+            return Patients(numbers, ids.name)
     if columns:
         _warn_without_ids(
             "the estimator knows its patients by column "
@@ -129,31 +129,6 @@ def find_patients(
     else:
         warn_repeated_ids(frame, OWNER)
     return Patients(None)
-
-
-def receives_table(estimator: Any, prefix: str) -> bool:
-    """Return whether a part of an estimator receives the table of the user itself.
-
-    Parameters
-    ----------
-    estimator : estimator
-        A pipeline, search, calibrator, frozen or voting model, or the part itself.
-    prefix : str
-        Prefix of the parameters of the part, such as ``"estimator__fusion__"``.
-
-    Returns
-    -------
-    bool
-        False if a step of a `Pipeline` before the part changes the table.
-    """
-    for name in prefix.split("__")[:-1]:
-        if isinstance(estimator, Pipeline):
-            names = [step for step, _ in estimator.steps]
-            before = estimator.steps[: names.index(name)]
-            if not all(is_passthrough(step) for _, step in before):
-                return False
-        estimator = estimator.get_params(deep=True)[name]
-    return True
 
 
 def table_of(X: Any) -> Any:

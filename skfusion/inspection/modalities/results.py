@@ -31,7 +31,12 @@ __all__ = [
     "make_explanation",
     "make_scores",
     "named_pairs",
+    "without_one",
 ]
+
+
+# What the limits of a game are conditional on, as a part of the names of columns.
+CONDITIONAL_ON = {"performance": "this_model", "retrain": "refits"}
 
 
 def coalition_name(members: np.ndarray, modalities: tuple[str, ...]) -> str:
@@ -56,6 +61,7 @@ class ModalityScores:
     estimate, low, high : ndarray of shape (M,)
         Shapley values of the score, and the limits of their confidence intervals. The
         estimates sum to the score of all modalities minus the score of the empty set.
+        NaN for a modality that no case has.
     standard_errors : ndarray of shape (M,)
         Standard errors of the estimates.
     method : str
@@ -71,6 +77,16 @@ class ModalityScores:
     drop_one : ndarray of shape (M,)
         Decrease of the score when only this modality is withheld. NaN if that set was
         not sampled. For two modalities with the same information, both are close to 0.
+    drop_one_low, drop_one_high : ndarray of shape (M,) or None
+        Limits of the confidence intervals of `drop_one`.
+    whole_limits : tuple of two floats or None
+        Limits of the confidence interval of the score of all modalities.
+    n_present : ndarray of int of shape (M,) or None
+        Number of cases with the modality.
+    n_cases, n_patients : int or None
+        Number of cases, and of patients if they are known.
+    fold_scores : DataFrame of shape (n_folds, n_coalitions) or None
+        Scores of the refitted models in each fold. None for one fitted model.
     """
 
     __module__ = "skfusion.inspection"
@@ -87,19 +103,52 @@ class ModalityScores:
     coalition_scores: pd.Series
     interactions: dict[tuple[str, str], float]
     drop_one: np.ndarray
+    drop_one_low: np.ndarray | None = None
+    drop_one_high: np.ndarray | None = None
+    whole_limits: tuple[float, float] | None = None
+    n_present: np.ndarray | None = None
+    n_cases: int | None = None
+    n_patients: int | None = None
+    fold_scores: pd.DataFrame | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """Return the contributions of the modalities.
 
         Returns
         -------
-        DataFrame of shape (M, 3)
-            ``estimate``, ``low`` and ``high``, by modality.
+        DataFrame of shape (M, 4)
+            By modality: ``estimate``, its limits, and ``n_present``, the number of
+            cases with the modality. The limits are named by what they are conditional
+            on: ``low_this_model`` and ``high_this_model`` hold for this fitted model
+            and these background cases, ``low_refits`` and ``high_refits`` for models
+            that are fitted again.
         """
-        return pd.DataFrame(
-            {"estimate": self.estimate, "low": self.low, "high": self.high},
-            index=pd.Index(self.modalities, name="modality"),
+        return self._frame(self.estimate, self.low, self.high)
+
+    def drop_one_frame(self) -> pd.DataFrame:
+        """Return what the score loses when one modality alone is withheld.
+
+        Returns
+        -------
+        DataFrame of shape (M, 4)
+            As `to_frame`, of `drop_one`.
+        """
+        unknown = np.full(len(self.modalities), np.nan)
+        low, high = self.drop_one_low, self.drop_one_high
+        return self._frame(
+            self.drop_one,
+            unknown if low is None else low,
+            unknown if high is None else high,
         )
+
+    def _frame(
+        self, estimate: np.ndarray, low: np.ndarray, high: np.ndarray
+    ) -> pd.DataFrame:
+        given = CONDITIONAL_ON[self.game]
+        columns = {"estimate": estimate, f"low_{given}": low, f"high_{given}": high}
+        if self.n_present is not None:
+            columns["n_present"] = self.n_present
+        return pd.DataFrame(columns, index=pd.Index(self.modalities, name="modality"))
 
     def plot(self, kind: str = "bars", **options: Any) -> Any:
         """Plot the contributions to the score.
@@ -142,6 +191,9 @@ def make_scores(
     errors: np.ndarray,
     method: str,
     confidence_level: float,
+    drop_limits: tuple[np.ndarray, np.ndarray],
+    n_present: np.ndarray | None = None,
+    **more: Any,
 ) -> ModalityScores:
     """Compute contributions to a score from the scores of the coalitions.
 
@@ -158,6 +210,12 @@ def make_scores(
         sampling coalitions. They are widened by this error if coalitions were sampled.
     errors : ndarray of shape (M,)
         Standard errors of the Shapley values, also without the sampling error.
+    drop_limits : tuple of two ndarrays of shape (M,)
+        Limits of the confidence intervals of what each modality alone is worth.
+    n_present : ndarray of int of shape (M,) or None, default=None
+        Number of cases with each modality. What no case has, has no contribution.
+    **more : any
+        Further attributes of `ModalityScores`.
 
     Returns
     -------
@@ -175,31 +233,46 @@ def make_scores(
     if plan.is_exact:
         pairs = named_pairs(modalities, interaction_matrix(len(modalities)) @ values)
     names = [coalition_name(members, modalities) for members in plan.coalitions]
+
+    def known(numbers: Any) -> Any:
+        if numbers is None or n_present is None:
+            return numbers
+        return np.where(n_present > 0, numbers, np.nan)
+
     return ModalityScores(
         game=game,
         scoring=scoring,
         modalities=modalities,
-        estimate=estimate,
-        low=low,
-        high=high,
-        standard_errors=errors,
+        estimate=known(estimate),
+        low=known(low),
+        high=known(high),
+        standard_errors=known(errors),
         method=method,
         confidence_level=confidence_level,
         coalition_scores=pd.Series(values, index=names, name=scoring),
         interactions={pair: float(value) for pair, value in pairs.items()},
-        drop_one=_drop_one(plan, values),
+        drop_one=known(_drop_one(plan, values)),
+        drop_one_low=known(drop_limits[0]),
+        drop_one_high=known(drop_limits[1]),
+        n_present=n_present,
+        **more,
     )
 
 
-def _drop_one(plan: CoalitionPlan, values: np.ndarray) -> np.ndarray:
+def without_one(plan: CoalitionPlan) -> list[int | None]:
+    """Return where the coalition without each player is, None if it was not sampled."""
     n_players = plan.coalitions.shape[1]
-    lost = np.full(n_players, np.nan)
+    places: list[int | None] = []
     for player in range(n_players):
         others = np.arange(n_players) != player
         found = np.flatnonzero((plan.coalitions == others).all(axis=1))
-        if len(found):
-            lost[player] = values[-1] - values[found[0]]
-    return lost
+        places.append(int(found[0]) if len(found) else None)
+    return places
+
+
+def _drop_one(plan: CoalitionPlan, values: np.ndarray) -> np.ndarray:
+    places = without_one(plan)
+    return np.array([np.nan if k is None else values[-1] - values[k] for k in places])
 
 
 # Log-odds at which a probability of 1 is clipped.
@@ -241,6 +314,8 @@ class ModalityExplanation:
         Whether a modality is present in a case, with the index of the cases.
     outcome : ndarray of shape (n,) or None
         The outcome, if it was passed.
+    patients : ndarray of int of shape (n,) or None
+        Number of the patient of each case, if known.
     """
 
     __module__ = "skfusion.inspection"
@@ -256,6 +331,7 @@ class ModalityExplanation:
     standard_errors: np.ndarray | None
     presence: pd.DataFrame
     outcome: np.ndarray | None = None
+    patients: np.ndarray | None = None
 
     @property
     def predictions(self) -> np.ndarray:
@@ -315,7 +391,7 @@ class ModalityExplanation:
         kind : str, default="centred_abs"
             As in `share`.
         groups : array-like of shape (n,) or None, default=None
-            Patient ids. If given, whole patients are resampled.
+            Patient ids, so that whole patients are resampled. None uses `patients`.
         confidence_level : float, default=0.95
             Confidence level of the intervals.
         n_resamples : int, default=1000
@@ -329,6 +405,7 @@ class ModalityExplanation:
             ``estimate``, ``low`` and ``high``, by modality.
         """
         estimate = self.share(kind)
+        groups = self.patients if groups is None else groups
         values = self._three_dimensional()
         rng = check_random_state(random_state)
         drawn = np.stack(
@@ -481,7 +558,13 @@ class ModalityExplanation:
 
 
 def make_explanation(
-    cases: Cases, plan: CoalitionPlan, output: Output, table: np.ndarray, y: Any
+    cases: Cases,
+    plan: CoalitionPlan,
+    output: Output,
+    table: np.ndarray,
+    y: Any,
+    *,
+    patients: np.ndarray | None = None,
 ) -> ModalityExplanation:
     """Compute an explanation from the predictions of the coalitions.
 
@@ -497,6 +580,8 @@ def make_explanation(
         Outputs of the model from each coalition.
     y : array-like of shape (n,) or None
         The outcome.
+    patients : ndarray of int of shape (n,) or None, default=None
+        Number of the patient of each case.
 
     Returns
     -------
@@ -531,6 +616,7 @@ def make_explanation(
         standard_errors=None if errors is None else shaped(errors),
         presence=cases.presence,
         outcome=None if y is None else np.asarray(y),
+        patients=patients,
     )
 
 
