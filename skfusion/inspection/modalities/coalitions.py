@@ -319,10 +319,9 @@ def _check_known(
     is_given: bool,
 ) -> None:
     """Refuse a background without any case that has a modality."""
-    expected = np.ones(len(model.modalities), dtype=bool)
+    lacking = np.asarray(~known.any(axis=0))
     if not is_given:
-        expected = present.any(axis=0)
-    lacking = np.asarray(expected & ~known.any(axis=0))
+        lacking &= present.any(axis=0)
     if lacking.any():
         names = [m for m, j in zip(model.modalities, lacking, strict=True) if j]
         raise ValueError(
