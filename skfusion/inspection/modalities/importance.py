@@ -448,7 +448,9 @@ class ModalityImportance:
         # A fusion finds its columns itself. Another model was fitted without the ids.
         return table if self.modalities is None else patients.without_ids(table)
 
-    def _prepare(self, X: Any, patients: Patients) -> tuple[Cases, CoalitionPlan]:
+    def _prepare(
+        self, X: Any, patients: Patients = Patients(None)
+    ) -> tuple[Cases, CoalitionPlan]:
         return prepare(
             self._features(X, patients),
             self.estimator,

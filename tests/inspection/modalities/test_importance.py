@@ -217,7 +217,7 @@ def test_any_number_of_modalities(strategy, n_modalities):
     X = pd.DataFrame(rng.normal(size=(120, 7)), columns=list("abcdefg"))
     y = (X.sum(axis=1) > 0).astype(int)
     modalities = [(f"m{j}", RAW, ["abcdefg"[j]]) for j in range(n_modalities)]
-    model = fusions(modalities, max_epochs=3)[strategy].fit(X, y)
+    model = fusions(modalities, max_epochs=3)[strategy].fit(X[20:], y[20:])
     found = ModalityImportance(model, n_background=5).explain(X[:20])
     p = model.predict_proba(X[:20])[:, 1]
     np.testing.assert_allclose(found.predictions, np.log(p / (1 - p)), atol=1e-9)
@@ -434,6 +434,6 @@ def test_early_learner_without_probabilities():
     from sklearn.svm import LinearSVC
 
     X, y = cohort()
-    model = EarlyFusionClassifier(TWO, estimator=LinearSVC()).fit(X, y)
+    model = EarlyFusionClassifier(TWO, estimator=LinearSVC()).fit(X[:300], y[:300])
     with pytest.raises(TypeError, match="CalibratedClassifierCV"):
-        ModalityImportance(model).explain(X)
+        ModalityImportance(model).explain(X[300:])

@@ -50,7 +50,9 @@ def test_adds_up_to_the_auroc_above_chance(logit):
         [auroc - roc_auc_score(y, X[:, 1]), auroc - found.coalition_scores["a"]],
     )
     frame = found.to_frame()
-    assert list(frame.columns) == ["estimate", "low", "high"]
+    limits = ["low_this_model", "high_this_model"]
+    assert list(frame.columns) == ["estimate", *limits, "n_present"]
+    assert (frame["n_present"] == len(y)).all()
     assert list(frame.index) == ["a", "b"]
 
 

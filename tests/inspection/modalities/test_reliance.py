@@ -170,7 +170,7 @@ def test_agrees_with_linear_shap_by_modality():
     ours = ModalityImportance(
         model, modalities={"a": [0, 1], "b": [2, 3, 4, 5]}, background=X[:100]
     )
-    with pytest.warns(UserWarning, match="100 of 100 background cases are among"):
+    with pytest.warns(UserWarning, match="100 of 100 cases are also in the background"):
         values = ours.explain(X).values
     np.testing.assert_allclose(values[:, 0], theirs[:, :2].sum(axis=1), atol=1e-10)
 

@@ -170,6 +170,7 @@ def test_report_draws_its_games_side_by_side(importance, cohort, train):
     assert bars(figure.axes[2]) == pytest.approx(report.retrain.estimate)
 
 
+@pytest.mark.filterwarnings("ignore:.*rows that the model was fitted on")
 def test_one_of_several_outputs_is_chosen():
     many = make_fusion_cohort(150, task="multiclass", random_state=0)
     model = fit(many, 2)
@@ -189,6 +190,7 @@ def test_one_of_several_outputs_is_chosen():
         display.plot("beeswarm", output=7)
 
 
+@pytest.mark.filterwarnings("ignore:.*rows that the model was fitted on")
 def test_outcomes_that_are_numbers_are_cut_at_the_median():
     numbers = make_fusion_cohort(201, task="regression", random_state=0)
     model = fit(numbers, 2, EarlyFusionRegressor, estimator=LinearRegression())
