@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from skfusion.evaluation.statistics.auroc import estimate_aurocs
+from skfusion.evaluation.statistics.auroc import auroc_interval, estimate_aurocs
 from skfusion.inspection.modalities.coalitions import Cases, coalition_table
 from skfusion.inspection.modalities.results import (
     ModalityScores,
@@ -140,7 +140,6 @@ def auroc_scores(
     covariance[0] = covariance[:, 0] = 0.0
     patients = None if groups is None else np.unique(groups, return_inverse=True)[1]
     floor = least_error(scoring, values, slice(None), patients)
-    n_rarest = rarest_count(scoring, slice(None), patients)
 
     def limits_of(weights: np.ndarray, most: float) -> tuple[np.ndarray, ...]:
         """Return limits and errors of weighted sums of the AUROCs."""
@@ -153,12 +152,21 @@ def auroc_scores(
 
     n_players = len(modalities)
     *limits, errors = limits_of(plan.weights, 1.0 - 0.5 / n_players)
-    whole = logit_limits(
-        float(found.values[-1]),
-        float(np.sqrt(found.covariance[-1, -1])),
-        n_rarest,
-        confidence_level,
-    )
+    if positive.ndim == 1:
+        interval = auroc_interval(
+            positive,
+            table[-1, :, -1],
+            groups=groups,
+            confidence_level=confidence_level,
+        )
+        whole = (interval.low, interval.high)
+    else:
+        whole = logit_limits(
+            float(found.values[-1]),
+            float(np.sqrt(found.covariance[-1, -1])),
+            rarest_count(scoring, slice(None), patients),
+            confidence_level,
+        )
     if n_players == 1:  # The contribution is the AUROC above chance.
         limits = [np.array([limit - 0.5]) for limit in whole]
     *drop_limits, _ = limits_of(_drop_weights(plan), 1.0)

@@ -358,6 +358,8 @@ class ModalityReport:
             given = part.columns[1].removeprefix("low_").replace("_", " ")
             part = part.set_axis(["estimate", "low", "high"], axis=1)
             present = wide["cases"]["n_present"]
+            if given == "refits" and self.retrain is not None:
+                present = self.retrain.to_frame()["n_present"]
             parts[measure] = part.assign(n_present=present, given=given)
         return pd.concat(parts, names=["measure"])
 

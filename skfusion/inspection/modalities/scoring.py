@@ -162,7 +162,9 @@ def least_error(
 def logit_limits(
     value: float, error: float, n_rarest: int, confidence_level: float
 ) -> tuple[float, float]:
-    """Return the limits of an AUROC, by a normal distribution of its logit.
+    """Return the limits of a mean AUROC of several classes, by its logit.
+
+    For the AUROC of two classes, see `skfusion.evaluation.auroc_interval`.
 
     Parameters
     ----------
