@@ -322,6 +322,20 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         check_is_fitted(self, "modalities_")
         return dict(self._listed)
 
+    def decision_encoded(self, Z: dict[str, np.ndarray]) -> np.ndarray:
+        """Compute the decision function of a classifier from encoded modalities.
+
+        Parameters
+        ----------
+        Z : dict of str to ndarray of shape (n_samples, n_features_m)
+            Result of `encode_modalities`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+        """
+        return self._target.logits(self.predict_encoded(Z))
+
     def training_rows(self, X: Any) -> np.ndarray | None:
         """Return which rows of a cohort are rows that the model was fitted on.
 

@@ -22,7 +22,8 @@ from skfusion._validation import check_option
 from skfusion.exceptions import DataWarning, warn_user
 from skfusion.inspection.modalities.patients import table_of
 from skfusion.inspection.modalities.provenance import Provenance, find_provenance
-from skfusion.inspection.models import OWNER, FusionModel, Parts, TableModel, find_model
+from skfusion.inspection.modalities.wrapped import find_any_model
+from skfusion.inspection.models import OWNER, FusionModel, Parts, TableModel
 from skfusion.inspection.shapley import CoalitionPlan, exact_plan, sampled_plan
 
 __all__ = [
@@ -282,7 +283,7 @@ def prepare(
         If a modality is absent in all of several cases.
     """
     check_option(removal, "removal", REMOVALS, OWNER)
-    model, (inside, others) = find_model(estimator, modalities, X, background)
+    model, (inside, others) = find_any_model(estimator, modalities, X, background)
     cost = f"up to {n_background} predictions for every case"
     plan = make_plan(len(model.modalities), n_permutations, rng, cost, max_exact)
     if removal == "native":

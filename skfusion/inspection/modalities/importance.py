@@ -20,7 +20,12 @@ from skfusion.inspection.modalities.coalitions import (
     make_plan,
     prepare,
 )
-from skfusion.inspection.modalities.patients import Patients, find_patients, table_of
+from skfusion.inspection.modalities.patients import (
+    UNKNOWN,
+    Patients,
+    find_patients,
+    table_of,
+)
 from skfusion.inspection.modalities.performance import play_scores
 from skfusion.inspection.modalities.report import ModalityReport, make_report
 from skfusion.inspection.modalities.results import (
@@ -34,7 +39,8 @@ from skfusion.inspection.modalities.retrain import (
     seed_of,
 )
 from skfusion.inspection.modalities.scoring import make_scoring
-from skfusion.inspection.models import OWNER, find_model, make_output
+from skfusion.inspection.modalities.wrapped import find_any_model
+from skfusion.inspection.models import OWNER, make_output
 from skfusion.inspection.plots.display import ModalityDisplay
 from skfusion.inspection.shapley import CoalitionPlan
 
@@ -54,8 +60,9 @@ class ModalityImportance:
     Parameters
     ----------
     estimator : estimator
-        A fitted early, late or joint fusion, a search or `Pipeline` around one, or any
-        fitted scikit-learn estimator of a table.
+        A fitted early, late or joint fusion, an estimator around one or several (a
+        search, `Pipeline`, calibrated, thresholded, frozen, voting or stacked model),
+        or any fitted scikit-learn estimator of a table.
     modalities : dict of str to list of column labels or positions, or None, \
             default=None
         The columns of each modality. None for a fusion, which defines its modalities.
@@ -312,7 +319,7 @@ class ModalityImportance:
         patients.check_several()
         check_consistent_length(table_of(X), y)
         table = self._features(X, patients)
-        model, (inside,) = find_model(self.estimator, self.modalities, table)
+        model, (inside,) = find_any_model(self.estimator, self.modalities, table)
         rng = check_random_state(self.random_state)
         plan = make_plan(
             len(model.modalities),
@@ -449,7 +456,7 @@ class ModalityImportance:
         return table if self.modalities is None else patients.without_ids(table)
 
     def _prepare(
-        self, X: Any, patients: Patients = Patients(None)
+        self, X: Any, patients: Patients = UNKNOWN
     ) -> tuple[Cases, CoalitionPlan]:
         return prepare(
             self._features(X, patients),

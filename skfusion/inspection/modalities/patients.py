@@ -20,7 +20,7 @@ from skfusion.exceptions import LeakageWarning, warn_user
 from skfusion.fusion.restriction import fusions_within
 from skfusion.inspection.models import OWNER, receives_table
 
-__all__ = ["Patients", "find_patients", "table_of"]
+__all__ = ["UNKNOWN", "Patients", "find_patients", "table_of"]
 
 # What happens in each place if rows of one patient count as independent.
 HARMS = {
@@ -64,6 +64,9 @@ class Patients:
                 "cases of more patients."
             )
         return self
+
+
+UNKNOWN = Patients(None)
 
 
 def find_patients(
@@ -128,7 +131,7 @@ def find_patients(
         )
     else:
         warn_repeated_ids(frame, OWNER)
-    return Patients(None)
+    return UNKNOWN
 
 
 def table_of(X: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from skfusion.exceptions import LeakageWarning, warn_user
+from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.training_rows import TrainingRows
 from skfusion.inspection.models import OWNER, FusionModel, TableModel
 
@@ -122,7 +123,8 @@ def find_provenance(
         return Provenance(
             n_cases, int(known.sum()), model.repeated_rows, model.receives_table
         )
-    if background is None:
+    readable = isinstance(model, TableModel) or isinstance(model.estimator, BaseFusion)
+    if background is None or not readable:
         return Provenance(n_cases, None)
     tables = [_read(model, table) for table in (background, X)]
     rows = TrainingRows.of(tables[0][0], tables[0][1])

@@ -22,7 +22,7 @@ from skfusion.evaluation.statistics.resampling import (
     corrected_resampled_ttest,
 )
 from skfusion.fusion.inner_estimators import seed
-from skfusion.fusion.restriction import restricted_to
+from skfusion.fusion.restriction import fusions_within, restricted_to
 from skfusion.inspection.modalities.patients import table_of
 from skfusion.inspection.modalities.results import (
     ModalityScores,
@@ -262,14 +262,23 @@ def _refit(
     random_state: int,
 ) -> Refit:
     kept = [m for m, inside in zip(model.modalities, members, strict=True) if inside]
-    is_table = isinstance(model, TableModel)
-    if isinstance(model, TableModel):
+    names = {
+        name for part in fusions_within(estimator).values() for name in _names(part)
+    }
+    # Columns of a user by the names of the modalities of a fusion inside stand for it.
+    is_table = isinstance(model, TableModel) and names != set(model.modalities)
+    if isinstance(model, TableModel) and is_table:
         restricted, table = clone(estimator), _columns_of(model, table, kept)
     else:
         restricted = restricted_to(estimator, kept)
     # A generator of its own, so that the seeds do not depend on the other sets.
     ready = seed(restricted, np.random.RandomState(random_state))
     return Refit(ready, table, model.kind, is_table)
+
+
+def _names(fusion: Any) -> list[str]:
+    given = fusion.modalities
+    return [] if isinstance(given, str) else [name for name, *_ in given]
 
 
 def _fit_and_score(

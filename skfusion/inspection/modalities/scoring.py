@@ -10,6 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 from scipy.stats import norm
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    TunedThresholdClassifierCV,
+)
 
 from skfusion._validation import check_confidence_level
 from skfusion.evaluation.metrics import LABELS, Metric, Predictions, resolve_metrics
@@ -217,8 +221,8 @@ class Scoring:
         Whether the score is computed from log-odds, which rank the cases in the same
         order, instead of all predicted probabilities or numbers.
     needs_labels : bool
-        Whether the score is computed from predicted classes. They are those of the
-        largest probability, unless `score` receives others as its third argument.
+        Whether the score is computed from predicted classes. They follow from the
+        probabilities, unless `score` receives others as its third argument.
     """
 
     name: str
@@ -300,7 +304,7 @@ def make_scoring(model: FusionModel | TableModel, y: Any, scoring: Any) -> Scori
         name = "AUROC" if binary else LABELS["roc_auc_ovr"]
         score = _auroc_of(positive)
         return Scoring(name, values, True, score, positive, on_link=binary)
-    return _of_metric(values, classes, scoring)
+    return _of_metric(values, classes, scoring, _decision_of(model.estimator, classes))
 
 
 def _auroc_of(positive: np.ndarray) -> Callable[..., float]:
@@ -347,7 +351,41 @@ def _concordance(y: Any, scoring: Any) -> Scoring:
     return Scoring("concordance", times, False, score)
 
 
-def _of_metric(y: np.ndarray, classes: np.ndarray | None, scoring: Any) -> Scoring:
+def _decision_of(estimator: Any, classes: np.ndarray) -> Callable[..., np.ndarray]:
+    """Return the function from probabilities (n, C) to the classes of `predict`."""
+    while hasattr(estimator, "best_estimator_"):
+        estimator = estimator.best_estimator_
+    place, threshold = None, 0.5
+    if isinstance(estimator, (FixedThresholdClassifier, TunedThresholdClassifierCV)):
+        if estimator.response_method == "decision_function":
+            raise ValueError(
+                f"{OWNER}: the threshold of {type(estimator).__name__} is one of its "
+                "decision_function, so that it cannot be applied to mean probabilities "
+                "of background cases. Use response_method='predict_proba'."
+            )
+        given = getattr(estimator, "pos_label", None)
+        place = 1 if given is None else int(np.flatnonzero(classes == given)[0])
+        threshold = getattr(estimator, "best_threshold_", None)
+        if threshold is None:
+            threshold = estimator.threshold
+        threshold = 0.5 if isinstance(threshold, str) else threshold
+
+    def decide(predicted: np.ndarray) -> np.ndarray:
+        if place is None:
+            return classes[predicted.argmax(axis=1)]
+        return np.where(
+            predicted[:, place] >= threshold, classes[place], classes[1 - place]
+        )
+
+    return decide
+
+
+def _of_metric(
+    y: np.ndarray,
+    classes: np.ndarray | None,
+    scoring: Any,
+    decide: Callable[..., np.ndarray] | None = None,
+) -> Scoring:
     n_classes = None if classes is None else len(classes)
     metric: Metric = resolve_metrics(scoring, n_classes)[0]
     sign = 1.0 if metric.greater_is_better else -1.0
@@ -355,8 +393,8 @@ def _of_metric(y: np.ndarray, classes: np.ndarray | None, scoring: Any) -> Scori
     def score(
         predicted: np.ndarray, rows: np.ndarray, labels: np.ndarray | None = None
     ) -> float:
-        if labels is None and classes is not None:
-            labels = classes[predicted.argmax(axis=1)]
+        if labels is None and decide is not None:
+            labels = decide(predicted)
         if classes is None and predicted.shape[1] == 1:
             predicted = predicted[:, 0]
         given = Predictions(predicted, labels)

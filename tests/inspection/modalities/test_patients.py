@@ -107,9 +107,9 @@ def test_training_cases_of_a_report_have_their_patients():
     assert found.retrain.n_patients == 30
     assert found.retrain.coalition_scores.max() < 0.8
     other = X[:120].rename(columns={"pid": "number"})
-    with pytest.warns(LeakageWarning, match="'pid', which X does not have"):
-        with pytest.raises(ValueError, match="pid"):
-            importance.refit(other, y[:120])
+    unknown = pytest.warns(LeakageWarning, match="'pid', which X does not have")
+    with unknown, pytest.raises(ValueError, match="pid"):
+        importance.refit(other, y[:120])
     given = importance.report(
         X[120:], y[120:], train=(other, y[:120], X["pid"][:120]), **how
     )
@@ -181,7 +181,9 @@ def test_plain_models_with_a_column_of_ids():
     without = ModalityImportance(plain, modalities=columns, background=features[:120])
     expected = without.score(features[120:], y[120:], groups=X["pid"][120:])
     for background in (X[:120], features[:120]):
-        importance = ModalityImportance(plain, modalities=columns, background=background)
+        importance = ModalityImportance(
+            plain, modalities=columns, background=background
+        )
         found = importance.score(X[120:], y[120:], groups="pid")
         np.testing.assert_array_equal(found.low, expected.low)
         explained = importance.explain(X[120:], groups="pid")
