@@ -132,10 +132,10 @@ class ModalityImportance:
     >>> importance.explain(test).share().round(1).to_dict()
     {'image': 0.7, 'ehr': 0.3}
     >>> importance.score(test, cohort.target[200:]).to_frame().round(1)
-              estimate  low  high
+              estimate  low_this_model  high_this_model  n_present
     modality
-    image          0.3  0.2   0.3
-    ehr            0.1  0.0   0.1
+    image          0.3             0.2              0.3        200
+    ehr            0.1             0.0              0.1        200
     """
 
     __module__ = "skfusion.inspection"

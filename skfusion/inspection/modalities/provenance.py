@@ -23,7 +23,7 @@ CHANCE_EQUALS = 0.05
 
 @dataclass(frozen=True)
 class Provenance:
-    """What is known of the origin of the cases.
+    """Known origin of the cases.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Provenance:
 
     @property
     def words(self) -> str:
-        """What the cases may be called in a sentence."""
+        """Name of the cases in a sentence."""
         if self.n_training is None:
             return "these cases"
         if self.are_training_rows:
@@ -70,7 +70,7 @@ class Provenance:
         )
 
     def pitfall(self) -> str | None:
-        """Return what is wrong with the cases, or None if nothing is known."""
+        """Return a warning of training rows among the cases, None without any."""
         n_training = self.n_training or 0
         if n_training > self.by_chance * self.n_cases:
             return (

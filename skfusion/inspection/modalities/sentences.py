@@ -37,7 +37,7 @@ FORBIDDEN = (
 
 @dataclass(frozen=True)
 class Claim:
-    """What a sentence of the report says.
+    """Quantity of a sentence of the report, with its interval and words.
 
     Attributes
     ----------
