@@ -199,10 +199,22 @@ def _refits(retrain: ModalityScores, j: int, margin: float | None) -> str:
     low, high = _drop_limits(retrain, j)
     if _within(low, high, margin):
         return _no_difference(retrain, j, low, high, margin)
-    n_folds = 0 if retrain.fold_scores is None else len(retrain.fold_scores)
+    folds = retrain.fold_scores
+    n_folds = 0 if folds is None else len(folds)
+    if folds is not None and _is_same_in_all(folds, retrain, j):
+        return (
+            "The difference between models fitted with and without it is "
+            f"{retrain.drop_one[j]:.3f} in every fold, which gives no interval."
+        )
     return CLAIMS["refits"].say(
         retrain.drop_one[j], low, high, score=retrain.scoring, folds=str(n_folds)
     )
+
+
+def _is_same_in_all(folds: pd.DataFrame, retrain: ModalityScores, j: int) -> bool:
+    names = retrain.modalities
+    others = " + ".join(name for name in names if name != names[j]) or "none"
+    return float(np.ptp(folds[" + ".join(names)] - folds[others])) < 1e-12
 
 
 def _within(low: float, high: float, margin: float | None) -> bool:
