@@ -14,6 +14,11 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 from sklearn.base import is_classifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    TunedThresholdClassifierCV,
+)
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
@@ -37,12 +42,13 @@ __all__ = [
     "log_odds",
     "make_output",
     "receives_table",
+    "same_predictions",
     "unwrap_estimator",
 ]
 
 
 def unwrap_estimator(estimator: Any, *tables: Any) -> tuple[Any, ...]:
-    """Return the fusion or the model inside searches and pipelines.
+    """Return the fusion or the model inside searches, pipelines and frozen models.
 
     Parameters
     ----------
@@ -58,13 +64,36 @@ def unwrap_estimator(estimator: Any, *tables: Any) -> tuple[Any, ...]:
         tables are transformed by the steps before the fusion.
     """
     check_is_fitted(estimator)
-    if hasattr(estimator, "best_estimator_"):
-        return unwrap_estimator(estimator.best_estimator_, *tables)
+    within = same_predictions(estimator)
+    if within is not None:
+        return unwrap_estimator(within, *tables)
     if isinstance(estimator, Pipeline) and isinstance(estimator[-1], BaseFusion):
         before = estimator[:-1]
         through = (None if t is None else before.transform(t) for t in tables)
         return estimator[-1], *(through if len(before) else tables)
     return estimator, *tables
+
+
+def same_predictions(estimator: Any) -> Any:
+    """Return the estimator whose probabilities a search or threshold passes on.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted estimator.
+
+    Returns
+    -------
+    estimator or None
+        None if the estimator has predictions of its own.
+    """
+    if hasattr(estimator, "best_estimator_"):
+        return estimator.best_estimator_
+    if isinstance(estimator, FrozenEstimator):
+        return estimator.estimator
+    if isinstance(estimator, (FixedThresholdClassifier, TunedThresholdClassifierCV)):
+        return getattr(estimator, "estimator_", estimator.estimator)
+    return None
 
 
 def receives_table(estimator: Any, prefix: str) -> bool:

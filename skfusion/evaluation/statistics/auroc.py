@@ -651,7 +651,9 @@ def _by_patient(
                 sums[side, rows, number] = centred
             else:
                 sums[side, :, number] = np.bincount(patient[rows], centred, n_clusters)
-    return _Components(areas, sums, tuple(_n_patients(patient, rows) for rows in sides))
+    return _Components(
+        areas, sums, tuple(_n_patients(patient, rows) for rows in sides)
+    )
 
 
 def _n_patients(patient: np.ndarray, rows: np.ndarray) -> int:

@@ -365,10 +365,10 @@ def _decision_of(estimator: Any, classes: np.ndarray) -> Callable[..., np.ndarra
             )
         given = getattr(estimator, "pos_label", None)
         place = 1 if given is None else int(np.flatnonzero(classes == given)[0])
-        threshold = getattr(estimator, "best_threshold_", None)
-        if threshold is None:
-            threshold = estimator.threshold
-        threshold = 0.5 if isinstance(threshold, str) else threshold
+        if isinstance(estimator, TunedThresholdClassifierCV):
+            threshold = float(estimator.best_threshold_)
+        elif not isinstance(estimator.threshold, str):  # "auto" is 0.5
+            threshold = float(estimator.threshold)
 
     def decide(predicted: np.ndarray) -> np.ndarray:
         if place is None:

@@ -20,11 +20,6 @@ from sklearn.ensemble import (
     VotingClassifier,
     VotingRegressor,
 )
-from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import (
-    FixedThresholdClassifier,
-    TunedThresholdClassifierCV,
-)
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -40,13 +35,13 @@ from skfusion.inspection.models import (
     class_margins,
     find_model,
     log_odds,
+    same_predictions,
 )
 
 __all__ = ["WrappedFusion", "find_any_model"]
 
 VOTES = (VotingClassifier, VotingRegressor)
 STACKS = (StackingClassifier, StackingRegressor)
-THRESHOLDS = (FixedThresholdClassifier, TunedThresholdClassifierCV)
 
 
 @dataclass
@@ -171,7 +166,7 @@ class WrappedFusion(FusionModel):
             before = estimator[:-1]
             more = not all(is_passthrough(step) for _, step in before.steps)
             return self._shadow(estimator[-1], [*steps, before] if more else steps)
-        within = _same_predictions(estimator)
+        within = same_predictions(estimator)
         if within is not None:
             return self._shadow(within, steps)
         shadow = copy(estimator)
@@ -271,17 +266,6 @@ class WrappedFusion(FusionModel):
         if any(found is None for found in known):
             return None
         return np.any(known, axis=0)
-
-
-def _same_predictions(estimator: Any) -> Any:
-    """Return the estimator whose probabilities are those of a search or threshold."""
-    if hasattr(estimator, "best_estimator_"):
-        return estimator.best_estimator_
-    if isinstance(estimator, FrozenEstimator):
-        return estimator.estimator
-    if isinstance(estimator, THRESHOLDS):
-        return getattr(estimator, "estimator_", estimator.estimator)
-    return None
 
 
 def find_any_model(

@@ -29,6 +29,7 @@ from skfusion import (
     JointFusionClassifier,
     LateFusionClassifier,
     ModalityImportance,
+    explain_features,
 )
 from skfusion.inspection.models import TableModel
 
@@ -192,3 +193,13 @@ def test_more_than_eight_modalities():
     sampled = ModalityImportance(model, **given, n_permutations=60)
     difference = np.abs(sampled.explain(wide[40:]).values - exact.values)
     assert difference.max() < 1e-8  # an additive model: every order gives the same
+
+
+def test_features_of_frozen_and_thresholded_fusions_are_explained():
+    pytest.importorskip("shap")
+    fusion = early().fit(X[:160], y[:160])
+    expected = explain_features(fusion, X[160:170], background=X[:160])
+    frozen = FrozenEstimator(fusion)
+    for model in (frozen, FixedThresholdClassifier(frozen).fit(X[:160], y[:160])):
+        found = explain_features(model, X[160:170], background=X[:160])
+        np.testing.assert_array_equal(found["ehr"].values, expected["ehr"].values)
