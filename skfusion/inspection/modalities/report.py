@@ -43,7 +43,7 @@ CORRELATED = 0.3
 FEW_PATIENTS = 30
 FEW_OF_A_CLASS = 10
 # Cases on which the scales of the output are compared.
-CASES_OF_SCALES = 100
+CASES_OF_SCALES = 50
 # Share of the interactions in the variance below which a scale is additive.
 ADDITIVE = 0.01
 

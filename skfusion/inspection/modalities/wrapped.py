@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
     StackingClassifier,
     StackingRegressor,
@@ -176,6 +177,9 @@ class WrappedFusion(FusionModel):
                 calibrated = copy(part)
                 calibrated.estimator = self._shadow(part.estimator, steps)
                 shadow.calibrated_classifiers_.append(calibrated)
+            return shadow
+        if isinstance(estimator, TransformedTargetRegressor):
+            shadow.regressor_ = self._shadow(estimator.regressor_, steps)
             return shadow
         stacks = isinstance(estimator, STACKS) and not estimator.passthrough
         if isinstance(estimator, VOTES) or stacks:

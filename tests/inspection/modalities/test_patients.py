@@ -53,6 +53,7 @@ AROUND = {
     "fusion": lambda: fusion(),
     "pipeline": lambda: make_pipeline(FunctionTransformer(), fusion()),
     "search": lambda: GridSearchCV(fusion(), {"estimator__n_neighbors": [3]}, cv=2),
+    "calibrated": lambda: CalibratedClassifierCV(fusion(), cv=2, method="sigmoid"),
     "search of a pipeline": lambda: GridSearchCV(
         make_pipeline(FunctionTransformer(), fusion()), {}, cv=2
     ),

@@ -8,13 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from known_models import noise_image_cohort
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.preprocessing import FunctionTransformer
 
-from skfusion import EarlyFusionClassifier, LateFusionClassifier, ModalityImportance
+from skfusion import (
+    EarlyFusionClassifier,
+    EarlyFusionRegressor,
+    LateFusionClassifier,
+    ModalityImportance,
+)
 from skfusion.exceptions import LeakageWarning
 from skfusion.inspection.modalities.report import find_pitfalls
 from skfusion.inspection.modalities.results import ModalityScores
+from skfusion.survival import LateFusionSurvival
 
 RAW = FunctionTransformer()
 
@@ -224,3 +230,47 @@ def test_what_was_computed_is_reported_if_a_fit_of_the_retrain_game_fails():
         importance.refit(*train, cv=2)
     with pytest.raises(ValueError, match="cv"):  # A parameter, and no fit.
         importance.report(X[120:], y[120:], cv=1, train=train)
+
+
+def test_reports_of_numbers_labels_and_censored_times():
+    pytest.importorskip("sksurv")
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(160, 2)), columns=["a", "b"])
+    two = [("a", RAW, ["a"]), ("b", RAW, ["b"])]
+    signal = (X["a"] + 0.5 * X["b"]).to_numpy()
+    labels = np.column_stack([X["a"] > 0, X["b"] > 0]).astype(int)
+    times = np.array(
+        [(k % 4 > 0, np.exp(-v)) for k, v in enumerate(signal)],
+        dtype=[("event", bool), ("time", float)],
+    )
+    fusions = [
+        (EarlyFusionRegressor(two, estimator=Ridge()), signal),
+        (EarlyFusionClassifier(two, estimator=LogisticRegression()), labels),
+        (LateFusionSurvival(two, cv=2, random_state=0), times),
+    ]
+    for model, y in fusions:
+        importance = ModalityImportance(model.fit(X[:80], y[:80]), background=X[:80])
+        report = importance.report(
+            X[80:], y[80:], train=(X[:80], y[:80]), cv=2, n_repeats=2, n_resamples=30
+        )
+        frame = report.to_frame()
+        assert np.isfinite(frame.to_numpy(dtype=float)).all()
+        assert (frame["drop_one", "low_this_model"] < frame["drop_one", "fall"]).all()
+        low, high = report.performance.whole_limits
+        assert low < report.performance.coalition_scores.iloc[-1] < high + 1e-9
+        assert "nan" not in str(report).lower()
+
+
+def test_a_report_of_sampled_sets():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(120, 9)), columns=list("abcdefghi"))
+    y = (X.sum(axis=1) > 0).astype(int)
+    triples = [(f"m{j}", RAW, [c]) for j, c in enumerate(X)]
+    model = EarlyFusionClassifier(
+        triples, estimator=LogisticRegression(), absence_copies=0
+    ).fit(X[:60], y[:60])
+    report = ModalityImportance(
+        model, background=X[:60], n_background=5, n_permutations=2
+    ).report(X[60:], y[60:], cv=None, n_repeats=2)
+    assert "nan" not in "".join(report.sentences.values())
+    assert np.isfinite(report.performance.estimate).all()

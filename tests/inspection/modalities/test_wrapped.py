@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
     BaggingClassifier,
     StackingClassifier,
@@ -124,6 +125,18 @@ def test_voting_regressor_and_modalities_of_one_member_only():
     found = ModalityImportance(model, background=table[:160]).explain(table[160:])
     np.testing.assert_allclose(found.predictions, model.predict(table[160:]))
     assert found.modalities == ("image", "ehr")
+
+
+def test_transformed_targets():
+    table = X.drop(columns="pid")
+    target = np.exp(table["a"] + table["c"])
+    fusion = EarlyFusionRegressor(MODALITIES, estimator=Ridge())
+    model = TransformedTargetRegressor(fusion, func=np.log, inverse_func=np.exp)
+    model.fit(table[:160], target[:160])
+    importance = ModalityImportance(model, background=table[:160])
+    found = importance.explain(table[160:])
+    np.testing.assert_allclose(found.predictions, model.predict(table[160:]))
+    assert importance.refit(table, target, cv=2).coalition_scores["image + ehr"] > 0.8
 
 
 @pytest.mark.parametrize("kind", [TunedThresholdClassifierCV, FixedThresholdClassifier])
