@@ -52,7 +52,8 @@ def describe(
     dict of str to str
         One to three sentences for each modality.
     """
-    share = reliance.share("centred_abs" if len(reliance.values) > 1 else "abs")
+    kind = "centred_abs" if len(reliance.values) > 1 else "abs"
+    share = reliance.share(kind)["share"]
     said = {}
     for j, name in enumerate(reliance.modalities):
         low, high = float(performance.low[j]), float(performance.high[j])
@@ -274,9 +275,8 @@ class ModalityReport:
             ``retrain`` (estimate, low, high), ``drop_one`` and ``permutation``
             (``fall``, the decrease of the score).
         """
-        share = self.reliance.share() if len(self.reliance.values) > 1 else None
-        if share is None:
-            share = self.reliance.share("abs")
+        kind = "centred_abs" if len(self.reliance.values) > 1 else "abs"
+        share = self.reliance.share(kind)["share"]
         parts = {
             "reliance": share.to_frame("share"),
             "performance": self.performance.to_frame(),

@@ -58,9 +58,7 @@ class _Explanation(Protocol):
     @property
     def interactions(self) -> dict[tuple[str, str], np.ndarray]: ...
 
-    def share(self, by: str = ...) -> pd.Series: ...
-
-    def share_interval(self, *, groups: Any = ...) -> pd.DataFrame: ...
+    def share(self, kind: str = ..., *, groups: Any = ...) -> pd.DataFrame: ...
 
 
 class _Scores(Protocol):
@@ -225,9 +223,10 @@ class ModalityDisplay:
     def _plot_share(self, groups: Any) -> None:
         found = self.explanation
         if len(found.values) > 1:
-            table = found.share_interval(groups=groups)
+            table = found.share(groups=groups)[["share", "low", "high"]]
         else:
-            table = found.share("abs").to_frame("estimate")
+            table = found.share("abs")[["share"]]
+        table = table.rename(columns={"share": "estimate"})
         draw_bars(self.ax_, table, f"relative contribution to the {found.output}")
 
     def _plot_waterfall(self, number: int, case: int) -> None:

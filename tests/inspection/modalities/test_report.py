@@ -75,7 +75,8 @@ def test_training_cases_are_noticed(noise):
         trained = importance.explain(X[:600])
     # this is why: on training cases the noise seems to matter more
     assert (
-        trained.share()["image"] > importance.explain(X[600:]).share()["image"] + 0.05
+        trained.share()["share"]["image"]
+        > importance.explain(X[600:]).share()["share"]["image"] + 0.05
     )
     report = importance.report(X[:600], y[:600], cv=None)
     assert "Explain held-out cases" in report.pitfalls[0]

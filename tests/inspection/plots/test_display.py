@@ -71,8 +71,8 @@ def bars(axis):
 
 def test_bars_are_the_shares_with_their_intervals(explained):
     axis = explained[3].plot().ax_
-    table = explained[3].share_interval()
-    assert bars(axis) == pytest.approx(table["estimate"])
+    table = explained[3].share()
+    assert bars(axis) == pytest.approx(table["share"])
     whiskers = [
         line.get_xdata()
         for line in axis.lines
