@@ -562,7 +562,7 @@ def scale_of_risk(estimator: Any) -> str:
     Examples
     --------
     >>> from skfusion.inspection.models import scale_of_risk
-    >>> from skfusion.survival import CoxRidge, XGBoostSurvival
+    >>> from skfusion.fusion.survival import CoxRidge, XGBoostSurvival
     >>> scale_of_risk(CoxRidge()), scale_of_risk(XGBoostSurvival(loss="aft"))
     ('log hazard', 'negative log time')
     """

@@ -11,6 +11,9 @@ import pandas as pd
 __all__ = ["raw_values"]
 
 
+MISSING = "missing"
+
+
 def raw_values(
     names: np.ndarray, inputs: np.ndarray, table: pd.DataFrame
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -18,6 +21,8 @@ def raw_values(
 
     A feature is one column if it has the name of the column, or that of the column and
     one of its categories, as the encoders of scikit-learn and of skfusion name them.
+    A feature of a category has two values, which may be standardised, and the larger
+    one where the column has the category.
 
     Parameters
     ----------
@@ -31,10 +36,10 @@ def raw_values(
     Returns
     -------
     data : ndarray of shape (n_samples, n_features)
-        Numbers of the table. The inputs where a cell is not a number, or a feature is
-        not one column.
+        Numbers of the table, and 1 and 0 for a category. The inputs of features that
+        are not one column.
     display : ndarray of object of shape (n_samples, n_features)
-        The same, with texts of the table.
+        The same, with the texts of the table for categories.
 
     Examples
     --------
@@ -50,38 +55,42 @@ def raw_values(
     data = np.array(inputs)
     display = data.astype(object)
     columns = {str(column): table[column] for column in table.columns}
+    columns = {name: cells for name, cells in columns.items() if _is_plain(cells)}
+    there = table.notna().any(axis=1).to_numpy()
+    # Learners that need numbers get means for a modality that is absent.
+    given = np.where(there[:, None], data, np.nan)
     for j, name in enumerate(names):
-        column, is_category = _column_of(str(name), columns, data[:, j])
-        if column is None:
-            if str(name).rpartition("__")[2] == "present" and _is_binary(data[:, j]):
-                display[:, j] = np.where(data[:, j] == 1, "present", "absent")
-            continue
-        numbers = None if is_category else _numbers(column)
-        if numbers is not None:
-            data[:, j] = numbers
-            display[:, j] = numbers
-        else:
-            display[:, j] = [_text(cell) for cell in column]
+        found = _cells_of(str(name), columns, given[:, j])
+        if found is None and str(name).rpartition("__")[2] == "present":
+            found = there.astype(float), np.where(there, "present", "absent")
+        if found is not None:
+            data[:, j], display[:, j] = found
     return data, display
 
 
-def _column_of(
+def _cells_of(
     name: str, columns: dict[str, pd.Series], inputs: np.ndarray
-) -> tuple[pd.Series | None, bool]:
-    """Return the column of a feature, and whether the feature is a category of it."""
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the numbers and the texts of a feature, or None if it is no column."""
     for shown in _without_prefixes(name):
-        column = columns.get(shown)
-        if column is not None and _is_plain(column):
-            return column, False
-    if not _is_binary(inputs):
-        return None, False
+        if shown in columns:
+            cells = columns[shown]
+            numbers = _numbers(cells)
+            texts = cells.map(_text).to_numpy()
+            return (inputs, texts) if numbers is None else (numbers, numbers)
     for shown in _without_prefixes(name):
         # The longest name first: "sex_at_birth_f" is of "sex_at_birth", not of "sex".
         for label in sorted(columns, key=len, reverse=True):
-            category = shown.removeprefix(f"{label}_")
-            if category != shown and _has_category(columns[label], category, inputs):
-                return columns[label], True
-    return None, False
+            cells = columns[label]
+            if shown in (f"{label}_{MISSING}", f"missingindicator_{label}"):
+                there, texts = cells.isna().to_numpy(), ("observed", MISSING)
+                if _is_flag(inputs, there):
+                    return there.astype(float), np.array(texts)[there.astype(int)]
+            elif shown.startswith(f"{label}_"):
+                there = _of_category(cells, shown.removeprefix(f"{label}_"))
+                if _is_flag(inputs, there):
+                    return there.astype(float), cells.map(_text).to_numpy()
+    return None
 
 
 def _without_prefixes(name: str) -> Iterator[str]:
@@ -92,38 +101,36 @@ def _without_prefixes(name: str) -> Iterator[str]:
         yield name
 
 
-def _has_category(column: pd.Series, category: str, inputs: np.ndarray) -> bool:
-    """Return whether a feature is 1 where, and only where, a column has a category."""
-    if not _is_plain(column):
-        return False
-    texts = column.map(_text).str.casefold().to_numpy()
-    numbers = {f"{category}.0".casefold(), category.casefold()}
-    if isinstance(category, str) and category.endswith(".0"):
-        numbers.add(category[:-2])
-    there = np.isin(texts, list(numbers))
-    # A case without the modality has no input.
-    known = ~np.isnan(inputs)
-    return bool((there[known] == (inputs[known] == 1)).all())
+def _of_category(cells: pd.Series, category: str) -> np.ndarray:
+    """Return the cells that have a category, whose number may be written as a float."""
+    texts = cells.map(_text).str.strip().str.casefold().str.removesuffix(".0")
+    return (texts == category.strip().casefold().removesuffix(".0")).to_numpy()
 
 
-def _is_binary(inputs: np.ndarray) -> bool:
-    known = inputs[~np.isnan(inputs)] if inputs.dtype.kind == "f" else inputs
-    return bool(np.isin(known, (0, 1)).all())
+def _is_flag(inputs: np.ndarray, there: np.ndarray) -> bool:
+    """Return whether a feature has its larger of two values where a flag is true."""
+    known = ~pd.isna(inputs)
+    values, there = np.asarray(inputs)[known], there[known]
+    distinct = np.unique(values)
+    if len(distinct) == 2:
+        return bool(((values == distinct[1]) == there).all())
+    return len(distinct) < 2 and len(np.unique(there)) < 2
 
 
-def _is_plain(column: pd.Series) -> bool:
+def _is_plain(cells: pd.Series) -> bool:
     """Return whether the cells are numbers, texts or truth values."""
-    filled = column.dropna()
     plain = (str, bool, int, float, np.generic)
-    return all(isinstance(cell, plain) for cell in filled)
+    return all(isinstance(cell, plain) for cell in cells.dropna())
 
 
-def _numbers(column: pd.Series) -> np.ndarray | None:
+def _numbers(cells: pd.Series) -> np.ndarray | None:
+    if cells.dropna().map(lambda cell: isinstance(cell, (bool, np.bool_))).any():
+        return None  # shown as True and False
     try:
-        return pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=np.nan)
+        return pd.to_numeric(cells).to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError):  # texts
         return None
 
 
 def _text(cell: Any) -> str:
-    return "missing" if pd.isna(cell) else str(cell)
+    return MISSING if pd.isna(cell) else str(cell)

@@ -285,7 +285,7 @@ class ModalityImportance:
         >>> importance = ModalityImportance(models["early"], background=train)
         >>> table = importance.table(test, estimators=models)
         >>> table["share"].unstack("model").round(1).to_dict("index")
-        {'ehr': {'early': 0.3, 'late': 0.3}, 'image': {'early': 0.7, 'late': 0.7}}
+        {'image': {'early': 0.6, 'late': 0.7}, 'ehr': {'early': 0.4, 'late': 0.3}}
         """
         models = dict(estimators)
         if not any(model is self.estimator for model in models.values()):
