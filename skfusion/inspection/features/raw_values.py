@@ -83,9 +83,9 @@ def _cells_of(
         for label in sorted(columns, key=len, reverse=True):
             cells = columns[label]
             if shown in (f"{label}_{MISSING}", f"missingindicator_{label}"):
-                there, texts = cells.isna().to_numpy(), ("observed", MISSING)
+                there = cells.isna().to_numpy()
                 if _is_flag(inputs, there):
-                    return there.astype(float), np.array(texts)[there.astype(int)]
+                    return there.astype(float), np.where(there, MISSING, "observed")
             elif shown.startswith(f"{label}_"):
                 there = _of_category(cells, shown.removeprefix(f"{label}_"))
                 if _is_flag(inputs, there):

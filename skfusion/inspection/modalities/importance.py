@@ -560,6 +560,7 @@ def _display_from_estimator(
     *,
     kind: str = "share",
     case: int = 0,
+    case_label: str | None = None,
     output: Any = None,
     groups: Any = None,
     ax: Any = None,
@@ -575,7 +576,7 @@ def _display_from_estimator(
         The cases to explain.
     y : array-like of shape (n,) or None, default=None
         The outcome, shown by the markers of ``"beeswarm"`` and ``"outcome"``.
-    kind, case, output, groups, ax
+    kind, case, case_label, output, groups, ax
         See `plot`.
     **parameters : any
         Parameters of `skfusion.ModalityImportance`, such as ``background``.
@@ -585,7 +586,9 @@ def _display_from_estimator(
     ModalityDisplay
     """
     explanation = ModalityImportance(estimator, **parameters).explain(X, y)
-    return cls(explanation).plot(kind, case=case, output=output, groups=groups, ax=ax)
+    return cls(explanation).plot(
+        kind, case=case, case_label=case_label, output=output, groups=groups, ax=ax
+    )
 
 
 # The method is attached here, because the display module is imported by this module.

@@ -1,0 +1,392 @@
+"""Colours, sizes and texts of all figures.
+
+Matplotlib is imported inside the functions that need it, because it is optional.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skfusion.exceptions import FallbackWarning, warn_user
+
+__all__ = [
+    "DARK",
+    "LABEL_SIZE",
+    "LIGHT",
+    "NAME_SIZE",
+    "NAME_WIDTH",
+    "SMALLEST_SIZE",
+    "Theme",
+    "contrast",
+    "font_families",
+    "format_interval",
+    "format_number",
+    "ink_on",
+    "plain_texts",
+    "text_width",
+    "theme_of",
+    "wrap_name",
+    "wrap_names",
+    "wrap_sentence",
+]
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours on one background.
+
+    Attributes
+    ----------
+    ink, secondary, grid, surface : str
+        Texts and main lines, quieter texts, lines of the grid, and the background.
+    towards, away : str
+        Contributions that raise and lower the output.
+    towards_pale, away_pale : str
+        The same behind other marks, such as an interval.
+    """
+
+    ink: str
+    secondary: str
+    grid: str
+    surface: str
+    towards: str
+    away: str
+    towards_pale: str
+    away_pale: str
+
+    @property
+    def diverging(self) -> tuple[str, ...]:
+        """Colours of a scale of signed values, symmetric about 0."""
+        pale = (self.away_pale, self.surface, self.towards_pale)
+        return (self.away, *pale, self.towards)
+
+    @property
+    def sequential(self) -> tuple[str, ...]:
+        """Colours of a scale of values that are not negative."""
+        return (self.surface, self.towards_pale, self.towards)
+
+
+LIGHT = Theme(
+    ink="#1B2028",
+    secondary="#5A6473",
+    grid="#DDE1E6",
+    surface="#FFFFFF",
+    towards="#1C47AD",
+    away="#B33E14",
+    towards_pale="#B9CBF0",
+    away_pale="#F3C5B0",
+)
+DARK = Theme(
+    ink="#E6E9EE",
+    secondary="#A3ADBB",
+    grid="#2B323B",
+    surface="#14181E",
+    towards="#8AADFF",
+    away="#F0906A",
+    towards_pale="#2A3F73",
+    away_pale="#6B3420",
+)
+# Points, so that nothing is smaller than 6.5 points in print.
+NAME_SIZE, LABEL_SIZE, SMALLEST_SIZE = 9.0, 8.0, 6.5
+NAME_WIDTH, NAME_LINES = 22, 3
+
+
+def contrast(first: Any, second: Any) -> float:
+    """Return the contrast ratio of two colours, as defined by the WCAG.
+
+    Examples
+    --------
+    >>> from skfusion._style import contrast
+    >>> round(contrast("#FFFFFF", "#000000"), 1)
+    21.0
+    """
+    from matplotlib.colors import to_rgb
+
+    def luminance(colour: Any) -> float:
+        parts = np.array(to_rgb(colour))
+        linear = np.where(
+            parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4
+        )
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def ink_on(colour: Any) -> str:
+    """Return the ink of a text on a colour: the one with the larger contrast.
+
+    Examples
+    --------
+    >>> from skfusion._style import ink_on
+    >>> ink_on("#B9CBF0"), ink_on("#1C47AD")
+    ('#1B2028', '#FFFFFF')
+    """
+    return max((LIGHT.ink, LIGHT.surface), key=lambda ink: contrast(ink, colour))
+
+
+def theme_of(axis: Any) -> Theme:
+    """Return the colours for the background of matplotlib axes."""
+    from matplotlib.colors import to_rgba
+
+    face = to_rgba(axis.get_facecolor())
+    if face[3] < 0.5:  # transparent: the colour of the figure is seen
+        face = to_rgba(axis.figure.get_facecolor())
+    return DARK if contrast(face[:3], "#FFFFFF") > contrast(face[:3], "k") else LIGHT
+
+
+def format_number(value: float, decimals: int = 2, *, sign: bool = False) -> str:
+    """Write a number, with the minus sign of the axes of matplotlib.
+
+    Examples
+    --------
+    >>> from skfusion._style import format_number
+    >>> format_number(0.126, sign=True), format_number(-1.5, 1) == "-1.5"
+    ('+0.13', False)
+    """
+    text = f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
+    # A number that is rounded to 0 has no sign.
+    text = text if float(text) != 0 else f"{0:.{decimals}f}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def format_interval(
+    value: float, low: float | None = None, high: float | None = None
+) -> str:
+    """Write an estimate and, if given, its confidence limits.
+
+    Examples
+    --------
+    >>> from skfusion._style import format_interval
+    >>> format_interval(0.82, 0.62, 1.0)
+    '0.82 (0.62 to 1.00)'
+    """
+    if low is None or high is None:
+        return format_number(value)
+    return f"{format_number(value)} ({format_number(low)} to {format_number(high)})"
+
+
+# -- names of users -----------------------------------------------------------------
+
+
+def wrap_name(name: str, width: int = NAME_WIDTH, n_lines: int = NAME_LINES) -> str:
+    """Break a name into lines, with an ellipsis for what does not fit.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+    width : int, default=22
+        Maximum width of a line, in letters. A Chinese letter is as wide as two.
+    n_lines : int, default=3
+        Maximum number of lines.
+
+    Returns
+    -------
+    str
+        The lines. They end behind a space, an underscore or a hyphen if possible.
+
+    Examples
+    --------
+    >>> from skfusion._style import wrap_name
+    >>> wrap_name("computed_tomography_pulmonary_angiogram").splitlines()
+    ['computed_tomography_', 'pulmonary_angiogram']
+    """
+    lines: list[str] = []
+    rest = " ".join(str(name).split())
+    while rest and len(lines) < n_lines:
+        line = _first_line(rest, width)
+        rest = rest[len(line) :].lstrip()
+        lines.append(line.rstrip())
+    if rest:
+        kept = lines[-1]
+        while kept and _columns(kept) > width - 1:
+            kept = kept[:-1]
+        lines[-1] = kept.rstrip() + "\N{HORIZONTAL ELLIPSIS}"
+    return "\n".join(lines)
+
+
+def wrap_names(names: Sequence[str]) -> list[str]:
+    """Break names into lines, and number names that would not be told apart.
+
+    These are names that are equal once they are cut, and names with letters that no
+    installed font has, which are drawn as boxes.
+    """
+    wrapped = [wrap_name(name) for name in names]
+    lacking = _missing_letters("".join(map(str, names)))[1]
+    for place, name in enumerate(names):
+        is_cut = wrapped.count(wrapped[place]) > 1
+        if is_cut or lacking.intersection(str(name)):
+            wrapped[place] = wrap_name(f"{place + 1}. {name}")
+    return wrapped
+
+
+def wrap_sentence(text: str, inches: float, size: float = LABEL_SIZE) -> str:
+    """Break a text into lines of a width in inches."""
+    words, lines = str(text).split(" "), [""]
+    for word in words:
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and text_width(longer, size) > inches:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    letters = max(8, int(inches * 72 / (0.6 * size)))
+    return "\n".join(
+        line if text_width(line, size) <= inches else wrap_name(line, letters)
+        for line in lines
+    )
+
+
+def _first_line(text: str, width: int) -> str:
+    """Return the letters of the first line, up to a good place for a break."""
+    columns, good = 0, 0
+    for end, letter in enumerate(text):
+        columns += _columns(letter)
+        if columns > width + (letter == " "):
+            return text[: good if good > width // 3 else end]
+        if letter in " _-/.,;:)":
+            good = end + 1
+    return text
+
+
+def _columns(text: str) -> int:
+    """Return the width of a text in letters."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide
+
+
+def text_width(text: str, size: float) -> float:
+    """Return the width of the longest line of a text in inches, drawn as it is."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    families, _ = _missing_letters(text)
+    prop = FontProperties(size=size, family=families or None)
+    lines = [line for line in str(text).split("\n") if line]
+    widths = [
+        text_to_path.get_text_width_height_descent(line, prop, ismath=False)[0]
+        for line in lines
+    ]
+    return max(widths, default=0.0) / 72.0
+
+
+# Families of fonts with Chinese, Japanese and Korean letters, on Linux, macOS and
+# Windows. Other fonts are searched if none of them is installed.
+WIDE_FAMILIES = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC"),
+    *("WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "PingFang SC", "Hiragino Sans GB"),
+    *("Microsoft YaHei", "SimHei", "Arial Unicode MS", "Droid Sans Fallback"),
+)
+#: Font of matplotlib with a box for every letter.
+LAST_RESORT = "Last Resort High-Efficiency"
+
+
+def font_families(texts: Iterable[str]) -> list[str] | None:
+    """Return the families of fonts that have all letters of some texts.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        The texts of a figure.
+
+    Returns
+    -------
+    list of str or None
+        None if the present font has all letters.
+
+    Warns
+    -----
+    FallbackWarning
+        If no installed font has some of the letters, which are drawn as boxes.
+    """
+    families, lacking = _missing_letters("".join(texts))
+    if lacking:
+        warn_user(
+            f"No installed font has {len(lacking)} of the letters of this figure, such "
+            f"as U+{ord(min(lacking)):04X} "
+            f"({unicodedata.name(min(lacking), 'unnamed').lower()}), so they are drawn "
+            "as boxes. Install a font that has them, such as Noto Sans CJK, and "
+            "restart Python. Names with boxes are numbered in the order of the "
+            "modalities.",
+            FallbackWarning,
+        )
+    return families or None
+
+
+def _missing_letters(text: str) -> tuple[list[str], set[str]]:
+    """Return the families needed for a text, and the letters that none of them has."""
+    from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties, findfont, fontManager
+
+    letters = {letter for letter in text if ord(letter) > 126}
+    if not letters:
+        return [], set()
+    present = findfont(FontProperties())
+    lacking = {letter for letter in letters if ord(letter) not in _charmap(present)}
+    if not lacking:
+        return [], set()
+    families = list(rcParams["font.family"])
+    installed = {font.name: font.fname for font in fontManager.ttflist}
+    rest = sorted(set(installed) - set(WIDE_FAMILIES) - {LAST_RESORT})
+    for family in (*WIDE_FAMILIES, *rest):
+        if not lacking:
+            break
+        known = _charmap(installed[family]) if family in installed else {}
+        found = {letter for letter in lacking if ord(letter) in known}
+        if found:
+            families.append(family)
+            lacking -= found
+    if lacking and LAST_RESORT in installed:
+        families.append(LAST_RESORT)
+    return families, lacking
+
+
+_CHARMAPS: dict[str, frozenset[int]] = {}
+
+
+def _charmap(path: str) -> frozenset[int]:
+    """Return the letters of a font."""
+    from matplotlib.font_manager import get_font
+
+    if path not in _CHARMAPS:
+        _CHARMAPS[path] = frozenset(get_font(path).get_charmap())
+    return _CHARMAPS[path]
+
+
+def plain_texts(axis: Any, given: Iterable[Any] = ()) -> None:
+    """Make matplotlib draw the texts of axes as they are, in fonts that have them.
+
+    Names of users may contain ``$`` or ``_``, which are no formulae.
+
+    Parameters
+    ----------
+    axis : matplotlib Axes
+        The axes.
+    given : iterable of matplotlib Text
+        Texts that were there before, which are left alone.
+
+    Warns
+    -----
+    FallbackWarning
+        As in `font_families`.
+    """
+    kept = {id(text) for text in given}
+    texts = [text for text in _texts_of(axis) if id(text) not in kept]
+    families = font_families(text.get_text() for text in texts)
+    for text in texts:
+        text.set_parse_math(False)
+        if families is not None and _missing_letters(text.get_text())[0]:
+            text.set_fontfamily(families)
+            # Fonts for many letters often have one weight only.
+            text.set_fontweight("normal")
+
+
+def _texts_of(axis: Any) -> Iterator[Any]:
+    from matplotlib.text import Text
+
+    yield from axis.findobj(lambda artist: isinstance(artist, Text))
