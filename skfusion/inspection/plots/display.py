@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from skfusion._dependencies import require
-from skfusion._style import (
-    LABEL_SIZE,
-    NAME_SIZE,
+from skfusion._figures.style import LABEL_SIZE, NAME_SIZE
+from skfusion._figures.texts import (
     NAME_WIDTH,
     format_interval,
     plain_texts,

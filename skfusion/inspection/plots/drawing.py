@@ -9,16 +9,18 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
-from skfusion._style import (
+from skfusion._figures.style import (
     LABEL_SIZE,
     LIGHT,
     NAME_SIZE,
     SMALLEST_SIZE,
+    ink_on,
+    theme_of,
+)
+from skfusion._figures.texts import (
     format_interval,
     format_number,
-    ink_on,
     text_width,
-    theme_of,
     wrap_name,
     wrap_sentence,
 )
@@ -125,8 +127,7 @@ def write_label(axis: Any, label: str, width: float | None) -> None:
     None measures the axes, after the names of their rows are laid out.
     """
     width = _settled(axis, width)
-    # There are names at the left of the axes, and a label may begin below them.
-    text = wrap_sentence(label, max(width + TICK, NARROW), NAME_SIZE)
+    text = wrap_sentence(label, max(width, NARROW), NAME_SIZE)
     axis.set_xlabel(text, color=theme_of(axis).ink, fontsize=NAME_SIZE)
 
 
@@ -338,7 +339,8 @@ def draw_bars(
     name_rows(axis, list(table.index))
     width = _settled(axis, width)
     _space_ticks(axis, width)
-    write_label(axis, label, width)
+    # The label may reach below the numbers beside the axes.
+    write_label(axis, label, width + TICK)
 
 
 def draw_waterfall(

@@ -1,4 +1,4 @@
-"""Colours, sizes and texts of all figures.
+"""Texts of all figures: numbers, names of users, and fonts that have their letters.
 
 Matplotlib is imported inside the functions that need it, because it is optional.
 """
@@ -7,137 +7,25 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from skfusion._figures.style import LABEL_SIZE
 from skfusion.exceptions import FallbackWarning, warn_user
 
 __all__ = [
-    "DARK",
-    "LABEL_SIZE",
-    "LIGHT",
-    "NAME_SIZE",
     "NAME_WIDTH",
-    "SMALLEST_SIZE",
-    "Theme",
-    "contrast",
     "font_families",
     "format_interval",
     "format_number",
-    "ink_on",
     "plain_texts",
     "text_width",
-    "theme_of",
     "wrap_name",
     "wrap_names",
     "wrap_sentence",
 ]
 
 
-@dataclass(frozen=True)
-class Theme:
-    """Colours on one background.
-
-    Attributes
-    ----------
-    ink, secondary, grid, surface : str
-        Texts and main lines, quieter texts, lines of the grid, and the background.
-    towards, away : str
-        Contributions that raise and lower the output.
-    towards_pale, away_pale : str
-        The same behind other marks, such as an interval.
-    """
-
-    ink: str
-    secondary: str
-    grid: str
-    surface: str
-    towards: str
-    away: str
-    towards_pale: str
-    away_pale: str
-
-    @property
-    def diverging(self) -> tuple[str, ...]:
-        """Colours of a scale of signed values, symmetric about 0."""
-        pale = (self.away_pale, self.surface, self.towards_pale)
-        return (self.away, *pale, self.towards)
-
-    @property
-    def sequential(self) -> tuple[str, ...]:
-        """Colours of a scale of values that are not negative."""
-        return (self.surface, self.towards_pale, self.towards)
-
-
-LIGHT = Theme(
-    ink="#1B2028",
-    secondary="#5A6473",
-    grid="#DDE1E6",
-    surface="#FFFFFF",
-    towards="#1C47AD",
-    away="#B33E14",
-    towards_pale="#B9CBF0",
-    away_pale="#F3C5B0",
-)
-DARK = Theme(
-    ink="#E6E9EE",
-    secondary="#A3ADBB",
-    grid="#2B323B",
-    surface="#14181E",
-    towards="#8AADFF",
-    away="#F0906A",
-    towards_pale="#2A3F73",
-    away_pale="#6B3420",
-)
-# Points, so that nothing is smaller than 6.5 points in print.
-NAME_SIZE, LABEL_SIZE, SMALLEST_SIZE = 9.0, 8.0, 6.5
-NAME_WIDTH, NAME_LINES = 22, 3
-
-
-def contrast(first: Any, second: Any) -> float:
-    """Return the contrast ratio of two colours, as defined by the WCAG.
-
-    Examples
-    --------
-    >>> from skfusion._style import contrast
-    >>> round(contrast("#FFFFFF", "#000000"), 1)
-    21.0
-    """
-    from matplotlib.colors import to_rgb
-
-    def luminance(colour: Any) -> float:
-        parts = np.array(to_rgb(colour))
-        linear = np.where(
-            parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4
-        )
-        return float(linear @ [0.2126, 0.7152, 0.0722])
-
-    low, high = sorted((luminance(first), luminance(second)))
-    return (high + 0.05) / (low + 0.05)
-
-
-def ink_on(colour: Any) -> str:
-    """Return the ink of a text on a colour: the one with the larger contrast.
-
-    Examples
-    --------
-    >>> from skfusion._style import ink_on
-    >>> ink_on("#B9CBF0"), ink_on("#1C47AD")
-    ('#1B2028', '#FFFFFF')
-    """
-    return max((LIGHT.ink, LIGHT.surface), key=lambda ink: contrast(ink, colour))
-
-
-def theme_of(axis: Any) -> Theme:
-    """Return the colours for the background of matplotlib axes."""
-    from matplotlib.colors import to_rgba
-
-    face = to_rgba(axis.get_facecolor())
-    if face[3] < 0.5:  # transparent: the colour of the figure is seen
-        face = to_rgba(axis.figure.get_facecolor())
-    return DARK if contrast(face[:3], "#FFFFFF") > contrast(face[:3], "k") else LIGHT
+NAME_WIDTH, NAME_LINES = 22, 3  # in letters, and lines
 
 
 def format_number(value: float, decimals: int = 2, *, sign: bool = False) -> str:
@@ -145,7 +33,7 @@ def format_number(value: float, decimals: int = 2, *, sign: bool = False) -> str
 
     Examples
     --------
-    >>> from skfusion._style import format_number
+    >>> from skfusion._figures.texts import format_number
     >>> format_number(0.126, sign=True), format_number(-1.5, 1) == "-1.5"
     ('+0.13', False)
     """
@@ -162,16 +50,13 @@ def format_interval(
 
     Examples
     --------
-    >>> from skfusion._style import format_interval
+    >>> from skfusion._figures.texts import format_interval
     >>> format_interval(0.82, 0.62, 1.0)
     '0.82 (0.62 to 1.00)'
     """
     if low is None or high is None:
         return format_number(value)
     return f"{format_number(value)} ({format_number(low)} to {format_number(high)})"
-
-
-# -- names of users -----------------------------------------------------------------
 
 
 def wrap_name(name: str, width: int = NAME_WIDTH, n_lines: int = NAME_LINES) -> str:
@@ -193,7 +78,7 @@ def wrap_name(name: str, width: int = NAME_WIDTH, n_lines: int = NAME_LINES) -> 
 
     Examples
     --------
-    >>> from skfusion._style import wrap_name
+    >>> from skfusion._figures.texts import wrap_name
     >>> wrap_name("computed_tomography_pulmonary_angiogram").splitlines()
     ['computed_tomography_', 'pulmonary_angiogram']
     """
