@@ -103,10 +103,10 @@ def wrap_names(names: Sequence[str]) -> list[str]:
     installed font has, which are drawn as boxes.
     """
     wrapped = [wrap_name(name) for name in names]
+    alike = [wrapped.count(lines) > 1 for lines in wrapped]
     lacking = _missing_letters("".join(map(str, names)))[1]
     for place, name in enumerate(names):
-        is_cut = wrapped.count(wrapped[place]) > 1
-        if is_cut or lacking.intersection(str(name)):
+        if alike[place] or lacking.intersection(str(name)):
             wrapped[place] = wrap_name(f"{place + 1}. {name}")
     return wrapped
 
@@ -120,10 +120,13 @@ def wrap_sentence(text: str, inches: float, size: float = LABEL_SIZE) -> str:
             lines.append(word)
         else:
             lines[-1] = longer
-    letters = max(8, int(inches * 72 / (0.6 * size)))
+    widths = [text_width(line, size) for line in lines]
+    # A word that is too long is broken like a name.
     return "\n".join(
-        line if text_width(line, size) <= inches else wrap_name(line, letters)
-        for line in lines
+        line
+        if width <= inches
+        else wrap_name(line, max(4, int(inches / width * _columns(line))))
+        for line, width in zip(lines, widths, strict=True)
     )
 
 

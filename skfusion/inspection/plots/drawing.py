@@ -131,12 +131,21 @@ def write_label(axis: Any, label: str, width: float | None) -> None:
     axis.set_xlabel(text, color=theme_of(axis).ink, fontsize=NAME_SIZE)
 
 
-def _settled(axis: Any, width: float | None) -> float:
-    """Return the width of the axes in inches."""
+def _settled(axis: Any, width: float | None, names: Sequence[str] = ()) -> float:
+    """Return the width of the axes in inches.
+
+    The names of the rows of given axes are made smaller, if the rows are too low.
+    """
     if width is not None:
         return width
     axis.figure.draw_without_rendering()
-    return float(axis.get_window_extent().width / axis.figure.dpi)
+    box = axis.get_window_extent()
+    if names:
+        n_lines = max(name.count("\n") + 1 for name in names)
+        row = 72 * box.height / axis.figure.dpi / float(np.ptp(axis.get_ylim()))
+        size = np.clip(row / n_lines / 1.25, SMALLEST_SIZE, NAME_SIZE)
+        axis.tick_params(axis="y", labelsize=size)
+    return float(box.width / axis.figure.dpi)
 
 
 def _space_for_caption(axis: Any) -> float:
@@ -336,8 +345,9 @@ def draw_bars(
         high_end = max(high_end, 1.0)
     axis.set_xlim(low_end - 0.04 * span * (low_end < 0), high_end)
     axis.axvline(0.0, color=theme.ink, linewidth=0.75)
-    name_rows(axis, list(table.index))
-    width = _settled(axis, width)
+    names = list(table.index)
+    name_rows(axis, names)
+    width = _settled(axis, width, names)
     _space_ticks(axis, width)
     # The label may reach below the numbers beside the axes.
     write_label(axis, label, width + TICK)
@@ -412,7 +422,7 @@ def draw_waterfall(
             **style,
         )
     name_rows(axis, ["base value", *names, "prediction"])
-    width = _settled(axis, width)
+    width = _settled(axis, width, names)
     _space_ticks(axis, width)
     axis.set_xlim(steps.min() - 0.26 * span, steps.max() + 0.26 * span)
     write_label(axis, label, width)
@@ -500,7 +510,7 @@ def draw_swarm(
             linewidth=0.9,
         )
     name_rows(axis, list(names))
-    width = _settled(axis, width)
+    width = _settled(axis, width, names)
     _space_ticks(axis, width)
     write_label(axis, label, width)
     handles = outcome_handles(axis, groups)
