@@ -65,6 +65,7 @@ BAR = 0.56  # height of a bar, relative to the height of a row
 CELL = 0.62  # width of a cell of a matrix in inches
 NARROW = 1.2  # the least width of a line of text in inches
 TICK = 0.5  # inches between two ticks
+LEADING = 1.4  # height of a line, relative to the size of its letters
 ABOVE: dict[str, Any] = {
     "loc": "lower left",
     "bbox_to_anchor": (0.0, 1.0),
@@ -127,25 +128,37 @@ def write_label(axis: Any, label: str, width: float | None) -> None:
     None measures the axes, after the names of their rows are laid out.
     """
     width = _settled(axis, width)
-    text = wrap_sentence(label, max(width, NARROW), NAME_SIZE)
+    text = wrap_sentence(label, max(width, 1.5 * NARROW), NAME_SIZE)
     axis.set_xlabel(text, color=theme_of(axis).ink, fontsize=NAME_SIZE)
 
 
-def _settled(axis: Any, width: float | None, names: Sequence[str] = ()) -> float:
-    """Return the width of the axes in inches.
-
-    The names of the rows of given axes are made smaller, if the rows are too low.
-    """
+def _settled(axis: Any, width: float | None) -> float:
+    """Return the width of the axes in inches, measured if it is None."""
     if width is not None:
         return width
     axis.figure.draw_without_rendering()
-    box = axis.get_window_extent()
-    if names:
-        n_lines = max(name.count("\n") + 1 for name in names)
-        row = 72 * box.height / axis.figure.dpi / float(np.ptp(axis.get_ylim()))
-        size = np.clip(row / n_lines / 1.25, SMALLEST_SIZE, NAME_SIZE)
-        axis.tick_params(axis="y", labelsize=size)
-    return float(box.width / axis.figure.dpi)
+    return float(axis.get_window_extent().width / axis.figure.dpi)
+
+
+def _shrink_names(axis: Any) -> None:
+    """Make the names of rows smaller if the rows of given axes are too low."""
+    from matplotlib.ticker import FixedLocator
+
+    labels = axis.get_yticklabels()
+    if not isinstance(axis.yaxis.get_major_locator(), FixedLocator):
+        return  # numbers, no names
+    axis.figure.draw_without_rendering()
+    height = 72 * axis.get_window_extent().height / axis.figure.dpi
+    row = height / float(np.ptp(axis.get_ylim()))
+    n_lines = max(label.get_text().count("\n") + 1 for label in labels)
+    axis.tick_params(
+        axis="y", labelsize=np.clip(row / n_lines / LEADING, SMALLEST_SIZE, NAME_SIZE)
+    )
+    for text in axis.texts:
+        n_lines = text.get_text().count("\n") + 1
+        text.set_fontsize(
+            min(text.get_fontsize(), max(row / n_lines / LEADING, SMALLEST_SIZE))
+        )
 
 
 def _space_for_caption(axis: Any) -> float:
@@ -175,12 +188,20 @@ def write_above(
         Width of the lines in inches. None measures the room.
     """
     theme = theme_of(axis)
+    is_given = width is None
     width = max(NARROW, _space_for_caption(axis) if width is None else width)
     caption = wrap_sentence(caption, width, LABEL_SIZE)
     style = {"fontsize": LABEL_SIZE, "color": theme.secondary}
-    if not handles:
+    if handles:
+        _write_legend(axis, caption, handles, width)
+    else:
         axis.set_title(caption, loc="left", **style)
-        return
+    if is_given:
+        _shrink_names(axis)
+
+
+def _write_legend(axis: Any, caption: str, handles: list[Any], width: float) -> None:
+    theme = theme_of(axis)
     widest = max(text_width(handle.get_label(), LABEL_SIZE) for handle in handles)
     legend = axis.legend(
         handles=handles,
@@ -347,7 +368,7 @@ def draw_bars(
     axis.axvline(0.0, color=theme.ink, linewidth=0.75)
     names = list(table.index)
     name_rows(axis, names)
-    width = _settled(axis, width, names)
+    width = _settled(axis, width)
     _space_ticks(axis, width)
     # The label may reach below the numbers beside the axes.
     write_label(axis, label, width + TICK)
@@ -422,7 +443,7 @@ def draw_waterfall(
             **style,
         )
     name_rows(axis, ["base value", *names, "prediction"])
-    width = _settled(axis, width, names)
+    width = _settled(axis, width)
     _space_ticks(axis, width)
     axis.set_xlim(steps.min() - 0.26 * span, steps.max() + 0.26 * span)
     write_label(axis, label, width)
@@ -510,7 +531,7 @@ def draw_swarm(
             linewidth=0.9,
         )
     name_rows(axis, list(names))
-    width = _settled(axis, width, names)
+    width = _settled(axis, width)
     _space_ticks(axis, width)
     write_label(axis, label, width)
     handles = outcome_handles(axis, groups)
