@@ -22,6 +22,7 @@ from skfusion._validation import check_option
 from skfusion.cohort import as_pandas
 from skfusion.exceptions import DataWarning, warn_user
 from skfusion.fusion.base import BaseFusion
+from skfusion.fusion.survival import ConcordanceScore
 from skfusion.modality import Modality, check_modalities, presence_mask
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "find_model",
     "log_odds",
     "make_output",
+    "predicts_risks",
     "rows_with_modality",
     "scale_of_risk",
     "warn_of_alphabet",
@@ -444,9 +446,7 @@ def make_output(
                 "predicts numbers. Leave output='link', which does not transform them."
             )
         _refuse_class(pos_label, "the estimator predicts numbers")
-        survival = model.kind == "survival" or hasattr(
-            model.estimator, "predict_survival_function"
-        )
+        survival = model.kind == "survival" or predicts_risks(model.estimator)
         name = scale_of_risk(model.estimator) if survival else "prediction (unit of y)"
         return Output(name, "link", None, model.predict)
     assert model.labels is not None  # noqa: S101 - true of classifiers
@@ -543,6 +543,24 @@ def warn_of_alphabet(classes: Any, pos_label: Any, owner: str) -> None:
             f"pos_label={second!r}.",
             DataWarning,
         )
+
+
+def predicts_risks(estimator: Any) -> bool:
+    """Return whether an estimator is a survival model, of skfusion or scikit-survival.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from skfusion.inspection.models import predicts_risks
+    >>> from skfusion.survival import XGBoostSurvival
+    >>> predicts_risks(XGBoostSurvival()), predicts_risks(LinearRegression())
+    (True, False)
+    """
+    if isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    return isinstance(estimator, ConcordanceScore) or hasattr(
+        estimator, "predict_survival_function"
+    )
 
 
 def scale_of_risk(estimator: Any) -> str:

@@ -35,7 +35,8 @@ class _Tracked(shap.Explanation):
         # of one case and one of several outputs.
         copied = type(self).__new__(type(self))
         copied.__dict__.update(self.__dict__)
-        copied._s = self._s[(slice(None),)] if np.ndim(self.values) else self._s
+        parts = {**self._s._objects, **self._s._aliases}
+        copied._s = type(self._s).from_slicer(**parts)
         copied.op_history = list(self.op_history)
         copied._positions, copied._axes = list(self._positions), list(self._axes)
         return copied

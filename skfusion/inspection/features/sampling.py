@@ -21,6 +21,7 @@ from skfusion.inspection.features.closed_form import Contributions
 from skfusion.inspection.models import (
     class_log_odds,
     log_odds,
+    predicts_risks,
     rows_with_modality,
     scale_of_risk,
 )
@@ -125,7 +126,7 @@ def _scale_of(estimator: Any) -> str:
         survival = kind == "survival"
         proba = kind in ("classes", "labels")
     else:
-        survival = hasattr(estimator, "predict_survival_function")
+        survival = predicts_risks(estimator)
         proba = hasattr(estimator, "predict_proba")
         if not proba and is_classifier(estimator):
             return "decision function"

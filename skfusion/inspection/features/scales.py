@@ -9,7 +9,7 @@ from scipy.special import expit, softmax
 from sklearn.base import is_classifier
 
 from skfusion.inspection.features.closed_form import Contributions
-from skfusion.inspection.models import scale_of_risk
+from skfusion.inspection.models import predicts_risks, scale_of_risk
 
 __all__ = ["choose_class", "scale_of"]
 
@@ -47,7 +47,7 @@ def scale_of(learner: Any, X: Any, found: Contributions) -> str:
     'log-odds'
     """
     total = found.base + found.values.sum(axis=1)
-    if hasattr(learner, "predict_survival_function"):
+    if predicts_risks(learner):
         return scale_of_risk(learner)
     if hasattr(learner, "predict_proba"):
         return _scale_of_classes(learner.predict_proba(X), total)

@@ -145,8 +145,8 @@ def _shrink_names(axis: Any) -> None:
     from matplotlib.ticker import FixedLocator
 
     labels = axis.get_yticklabels()
-    if not isinstance(axis.yaxis.get_major_locator(), FixedLocator):
-        return  # numbers, no names
+    if not labels or not isinstance(axis.yaxis.get_major_locator(), FixedLocator):
+        return  # no names, or numbers
     axis.figure.draw_without_rendering()
     height = 72 * axis.get_window_extent().height / axis.figure.dpi
     row = height / float(np.ptp(axis.get_ylim()))
