@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit
+from scipy.special import logit, logsumexp
 from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import (
@@ -26,8 +26,10 @@ from sklearn.utils.validation import check_is_fitted
 from skfusion._fitting.pipelines import is_passthrough
 from skfusion._validation import check_option
 from skfusion.cohort import as_pandas
+from skfusion.exceptions import DataWarning, warn_user
 from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.restriction import fusions_within
+from skfusion.fusion.survival import ConcordanceScore
 from skfusion.modality import Modality, check_modalities, presence_mask
 
 __all__ = [
@@ -35,15 +37,22 @@ __all__ = [
     "Output",
     "Parts",
     "TableModel",
+    "class_log_odds",
+    "class_log_odds_of_logits",
     "class_margins",
     "class_margins_of_logits",
+    "explained_class",
     "find_model",
-    "rows_with_modality",
     "log_odds",
     "make_output",
     "receives_table",
     "same_predictions",
+    "predicts_risks",
+    "rows_with_modality",
+    "scale_of_risk",
+    "warn_of_alphabet",
     "unwrap_estimator",
+    "warn_of_alphabet",
 ]
 
 
@@ -158,6 +167,7 @@ def rows_with_modality(
 
 
 SMALLEST = 1e-12  # the log-odds of a probability of 0 are not finite
+LARGEST_LOG_ODDS = float(logit(1 - SMALLEST))
 
 
 def log_odds(probabilities: np.ndarray) -> np.ndarray:
@@ -205,6 +215,42 @@ def class_margins_of_logits(logits: Any) -> Any:
     if logits.shape[1] == 2:
         return logits - logits[:, [1, 0]]
     return logits - logits.mean(1)[:, None]
+
+
+def class_log_odds(probabilities: np.ndarray) -> np.ndarray:
+    """Return the log-odds of each class against all others.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (n_samples, n_classes)
+        Probabilities of mutually exclusive classes.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_samples, n_classes)
+        ``log(P / (1 - P))``, within the log-odds of 1e-12 and 1 - 1e-12.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.inspection.models import class_log_odds
+    >>> class_log_odds(np.array([[0.5, 0.25, 0.25]])).round(4).tolist()
+    [[0.0, -1.0986, -1.0986]]
+    """
+    if probabilities.shape[1] == 2:
+        return log_odds(probabilities)
+    P = np.asarray(probabilities, dtype=np.float64)
+    # The sum of the others is exact where 1 - P is rounded to 0.
+    others = np.stack([np.delete(P, c, 1).sum(axis=1) for c in range(P.shape[1])], 1)
+    odds = np.log(np.maximum(P, SMALLEST)) - np.log(np.maximum(others, SMALLEST))
+    return np.clip(odds, -LARGEST_LOG_ODDS, LARGEST_LOG_ODDS)
+
+
+def class_log_odds_of_logits(logits: np.ndarray) -> np.ndarray:
+    """Return the log-odds of each class from the logits (n, C) of a softmax."""
+    columns = range(logits.shape[1])
+    others = [logsumexp(np.delete(logits, c, 1), axis=1) for c in columns]
+    return logits - np.stack(others, axis=1)
 
 
 OWNER = "ModalityImportance"
@@ -260,10 +306,10 @@ class FusionModel:
         return predicted.reshape(len(predicted), -1)
 
     def margins(self, parts: Parts) -> np.ndarray:
-        """Return the outputs (n, n_outputs) on the additive scale of the model."""
+        """Return log-odds, numeric predictions or risks (n, n_outputs)."""
         predicted = self.predict(parts)
         if self.kind == "classes":
-            return class_margins(predicted)
+            return class_log_odds(predicted)
         return log_odds(predicted) if self.kind == "labels" else predicted
 
 
@@ -372,9 +418,9 @@ class TableModel:
             margin = np.asarray(self.estimator.decision_function(X), dtype=np.float64)
             if margin.ndim == 1:
                 return np.column_stack([-margin, margin])
-            return class_margins_of_logits(margin)
+            return class_log_odds_of_logits(margin)
         predicted = self.predict(parts)
-        return class_margins(predicted) if self.kind == "classes" else predicted
+        return class_log_odds(predicted) if self.kind == "classes" else predicted
 
     def _table(self, parts: Parts) -> Any:
         if self._is_frame:
@@ -459,7 +505,9 @@ def find_model(
     return TableModel(estimator, modalities), list(tables)
 
 
-def make_output(model: FusionModel | TableModel, output: Any) -> Output:
+def make_output(
+    model: FusionModel | TableModel, output: Any, pos_label: Any = None
+) -> Output:
     """Return the output of a model that is explained.
 
     Parameters
@@ -469,6 +517,9 @@ def make_output(model: FusionModel | TableModel, output: Any) -> Output:
     output : {"link", "proba"} or callable
         Log-odds (numeric predictions and risks are not transformed), probabilities, or
         a function of the predictions (n, n_outputs).
+    pos_label : class label or None, default=None
+        The class, or the label of several, to explain alone. None explains the second
+        of two classes, and each of more classes or labels.
 
     Returns
     -------
@@ -477,7 +528,8 @@ def make_output(model: FusionModel | TableModel, output: Any) -> Output:
     Raises
     ------
     ValueError
-        If the output is unknown, or is ``"proba"`` for a regression.
+        If the output is unknown, or is ``"proba"`` for a regression. If `pos_label` is
+        not a class of the model.
     """
     if callable(output):
         name = getattr(output, "__name__", "output")
@@ -486,6 +538,7 @@ def make_output(model: FusionModel | TableModel, output: Any) -> Output:
             values = np.asarray(output(model.predict(parts)), dtype=np.float64)
             return values.reshape(len(values), -1)
 
+        _refuse_class(pos_label, "output= is a function")
         return Output(name, "custom", None, ask)
     check_option(
         output, "output", ("link", "proba"), OWNER, also="a function of the predictions"
@@ -496,14 +549,157 @@ def make_output(model: FusionModel | TableModel, output: Any) -> Output:
                 f"{OWNER}: output='proba' needs a classifier, but the estimator "
                 "predicts numbers. Leave output='link', which does not transform them."
             )
-        name = "risk" if model.kind == "survival" else "prediction"
+        _refuse_class(pos_label, "the estimator predicts numbers")
+        survival = model.kind == "survival" or predicts_risks(model.estimator)
+        name = scale_of_risk(model.estimator) if survival else "prediction (unit of y)"
         return Output(name, "link", None, model.predict)
     assert model.labels is not None  # noqa: S101 - true of classifiers
     labels = model.labels.tolist()
     what = "log-odds" if output == "link" else "probability"
     answer = model.margins if output == "link" else model.predict
-    if model.kind == "classes" and len(labels) == 2:
-        return Output(
-            f"{what} of {labels[1]}", output, None, lambda parts: answer(parts)[:, 1:]
+    exclusive = model.kind == "classes"
+    number = explained_class(labels, pos_label, OWNER, exclusive=exclusive)
+    if number is None:
+        return Output(what, output, tuple(labels), answer)
+    return Output(
+        f"{what} of {labels[number]}",
+        output,
+        None,
+        lambda parts: answer(parts)[:, [number]],
+    )
+
+
+def _refuse_class(pos_label: Any, because: str) -> None:
+    if pos_label is not None:
+        raise ValueError(
+            f"{OWNER}: pos_label={pos_label!r} chooses a class, but {because}. Leave "
+            "pos_label=None."
         )
-    return Output(what, output, tuple(labels), answer)
+
+
+def explained_class(
+    labels: list[Any], pos_label: Any, owner: str, *, exclusive: bool = True
+) -> int | None:
+    """Return the number of the class that is explained alone.
+
+    Parameters
+    ----------
+    labels : list
+        The classes, or the labels if they are not exclusive.
+    pos_label : class label or None
+        The class that the user chose.
+    owner : str
+        Name of the caller, for messages.
+    exclusive : bool, default=True
+        Whether the classes are mutually exclusive, so that the second of two tells all.
+
+    Returns
+    -------
+    int or None
+        None if each class is explained.
+
+    Raises
+    ------
+    ValueError
+        If `pos_label` is not among the labels.
+
+    Examples
+    --------
+    >>> from skfusion.inspection.models import explained_class
+    >>> explained_class(["cancer", "healthy"], "cancer", "explain")
+    0
+    """
+    if pos_label is not None:
+        if pos_label not in labels:
+            raise ValueError(
+                f"{owner}: pos_label={pos_label!r} is not a class of the model, whose "
+                f"classes are {labels}. Pass one of them."
+            )
+        return labels.index(pos_label)
+    return 1 if exclusive and len(labels) == 2 else None
+
+
+def warn_of_alphabet(classes: Any, pos_label: Any, owner: str) -> None:
+    """Warn if the alphabet chooses which of two classes is explained.
+
+    Parameters
+    ----------
+    classes : array-like or None
+        The classes of the model. None for numbers.
+    pos_label : class label or None
+        The class that the user chose.
+    owner : str
+        Name of the caller, for the message.
+
+    Warns
+    -----
+    DataWarning
+        If the two classes are text and `pos_label` is None.
+    """
+    labels = [] if classes is None else list(np.asarray(classes).tolist())
+    text = len(labels) == 2 and all(isinstance(label, str) for label in labels)
+    if text and pos_label is None:
+        first, second = labels
+        warn_user(
+            f"{owner}: the two classes are text, so the explained class is the last "
+            f"one in alphabetical order, {second!r}. Contributions are positive if "
+            f"they raise its probability. Choose it with pos_label={first!r} or "
+            f"pos_label={second!r}.",
+            DataWarning,
+        )
+
+
+def predicts_risks(estimator: Any) -> bool:
+    """Return whether an estimator is a survival model, of skfusion or scikit-survival.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from skfusion.inspection.models import predicts_risks
+    >>> from skfusion.survival import XGBoostSurvival
+    >>> predicts_risks(XGBoostSurvival()), predicts_risks(LinearRegression())
+    (True, False)
+    """
+    if isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    return isinstance(estimator, ConcordanceScore) or hasattr(
+        estimator, "predict_survival_function"
+    )
+
+
+def scale_of_risk(estimator: Any) -> str:
+    """Return what a survival model predicts, as far as it can be told.
+
+    Parameters
+    ----------
+    estimator : survival estimator
+        A fitted fusion or learner.
+
+    Returns
+    -------
+    str
+        ``"log hazard"`` for Cox's model in any form. Other models predict negative
+        times, averages of standardised risks, or a risk without a unit.
+
+    Examples
+    --------
+    >>> from skfusion.inspection.models import scale_of_risk
+    >>> from skfusion.fusion.survival import CoxRidge, XGBoostSurvival
+    >>> scale_of_risk(CoxRidge()), scale_of_risk(XGBoostSurvival(loss="aft"))
+    ('log hazard', 'negative log time')
+    """
+    if isinstance(estimator, Pipeline):
+        return scale_of_risk(estimator.steps[-1][1])
+    for inner in ("final_estimator_", "estimator_"):
+        if getattr(estimator, inner, None) is not None:
+            return scale_of_risk(getattr(estimator, inner))
+    if hasattr(estimator, "aggregation"):  # late fusion averages standardised risks
+        return "standardised risk"
+    loss = getattr(estimator, "loss", None)
+    if loss == "aft":
+        return "negative log time"
+    if hasattr(estimator, "network_") and loss in ("auto", "hazard"):
+        return "negative mean time to the event"
+    if loss == "cox" or "Cox" in type(estimator).__name__:
+        return "log hazard"
+    return "risk"

@@ -6,8 +6,10 @@ The modules `coalitions`, `performance` and `retrain` implement the games.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from sklearn.utils import check_consistent_length, check_random_state
 
@@ -20,6 +22,7 @@ from skfusion.inspection.modalities.coalitions import (
     make_plan,
     prepare,
 )
+from skfusion.inspection.modalities.comparison import share_table
 from skfusion.inspection.modalities.patients import (
     UNKNOWN,
     Patients,
@@ -29,6 +32,7 @@ from skfusion.inspection.modalities.patients import (
 from skfusion.inspection.modalities.performance import play_scores
 from skfusion.inspection.modalities.report import ModalityReport, make_report
 from skfusion.inspection.modalities.results import (
+    ExplainedCases,
     ModalityExplanation,
     ModalityScores,
     make_explanation,
@@ -40,7 +44,7 @@ from skfusion.inspection.modalities.retrain import (
 )
 from skfusion.inspection.modalities.scoring import make_scoring
 from skfusion.inspection.modalities.wrapped import find_any_model
-from skfusion.inspection.models import OWNER, make_output
+from skfusion.inspection.models import OWNER, make_output, warn_of_alphabet
 from skfusion.inspection.plots.display import ModalityDisplay
 from skfusion.inspection.shapley import CoalitionPlan
 
@@ -67,11 +71,15 @@ class ModalityImportance:
             default=None
         The columns of each modality. None for a fusion, which defines its modalities.
     output : {"link", "proba"} or callable, default="link"
-        The output that `explain` explains. ``"link"`` is the log-odds, on which the
-        model is additive. For more than two classes, it is the logarithms of the
-        probabilities minus their mean. Numeric predictions and risks are not
-        transformed. ``"proba"`` is the probability. A callable maps the result of
-        ``predict_proba`` or ``predict`` from (n, n_outputs) to (n,) or (n, C).
+        The output that `explain` explains. ``"link"`` is the log-odds. For more than
+        two classes, it is the log-odds of each class against all others. Numeric
+        predictions (in the unit of y) and risks (such as the log hazard of Cox's model)
+        are not transformed. ``"proba"`` is the probability. A callable maps the result
+        of ``predict_proba`` or ``predict`` from (n, n_outputs) to (n,) or (n, C).
+    pos_label : class label or None, default=None
+        The class that `explain` explains, alone. None explains the second of two
+        classes, and each of several classes or labels. If the two classes are text,
+        None follows the alphabet, with a warning.
     removal : {"background", "native"}, default="background"
         How a modality is withheld. ``"background"`` replaces it by the values of
         background cases and averages the output over them. ``"native"`` leaves it out,
@@ -129,7 +137,7 @@ class ModalityImportance:
     ...      ("ehr", StandardScaler(), cohort.ehr_columns)],
     ... ).fit(train, cohort.target[:200])
     >>> importance = ModalityImportance(model, background=train)
-    >>> importance.explain(test).share().round(1).to_dict()
+    >>> importance.explain(test).share()["share"].round(1).to_dict()
     {'image': 0.7, 'ehr': 0.3}
     >>> importance.score(test, cohort.target[200:]).to_frame().round(1)
               estimate  low_this_model  high_this_model  n_present
@@ -146,6 +154,7 @@ class ModalityImportance:
         *,
         modalities: Any = None,
         output: Any = "link",
+        pos_label: Any = None,
         removal: str = "background",
         background: Any = None,
         n_background: int = 100,
@@ -157,6 +166,7 @@ class ModalityImportance:
         self.estimator = estimator
         self.modalities = modalities
         self.output = output
+        self.pos_label = pos_label
         self.removal = removal
         self.background = background
         self.n_background = n_background
@@ -164,6 +174,32 @@ class ModalityImportance:
         self.max_exact = max_exact
         self.random_state = random_state
         self.n_jobs = n_jobs
+
+    def __call__(self, X: Any, y: Any = None, *, groups: Any = None) -> Any:
+        """Explain predictions, with a `shap.Explanation` as the result.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n, n_columns)
+            The cases to explain, as in `explain`.
+        y : array-like of n rows or None, default=None
+            The outcome, which is stored for figures.
+        groups : str, int, array-like of shape (n,) or None, default=None
+            Patient ids, or the column that contains them, for intervals by patient.
+
+        Returns
+        -------
+        ModalityShapExplanation
+            A subclass of `shap.Explanation` whose features are the modalities:
+            ``explain(X, y, groups=groups).to_shap()``. The functions of ``shap.plots``
+            draw it.
+
+        Raises
+        ------
+        ImportError
+            If shap is not installed.
+        """
+        return self.explain(X, y, groups=groups).to_shap()
 
     def explain(
         self, X: Any, y: Any = None, *, groups: Any = None
@@ -180,8 +216,7 @@ class ModalityImportance:
         groups : str, int, array-like of shape (n,) or None, default=None
             Patient ids, or the column that contains them. None takes the column that a
             fusion has as its parameter `groups`, also inside a pipeline, a search or a
-            calibrated model. They are
-            used for intervals of shares.
+            calibrated model. They are used for intervals of shares.
 
         Returns
         -------
@@ -204,11 +239,83 @@ class ModalityImportance:
             `background`. The reliance on noise is highest on training rows. Also if
             nobody knows the patients and a column of ids repeats.
         DataWarning
-            If a modality is absent in all of several cases.
+            If a modality is absent in all of several cases, or the two classes are text
+            and `pos_label` is None.
         """
         patients = find_patients(groups, X, self.estimator)
         cases, plan = self._prepare(X, patients)
-        return self._reliance(cases, plan, y, patients)
+        return self._reliance(cases, plan, y, X, patients)
+
+    def table(
+        self,
+        X: Any,
+        *,
+        estimators: Mapping[str, Any],
+        groups: Any = None,
+        kind: str = "centred_abs",
+    ) -> pd.DataFrame:
+        """Compute the shares of the modalities in several models, on one scale.
+
+        All models are explained for the same cases, with the same background cases.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n, n_columns)
+            The cases to explain, as in `explain`.
+        estimators : dict of str to estimator
+            Fitted estimators of the same modalities, by name. If `estimator` is not
+            among them, it is the first row, under the name of its class.
+        groups : str, int, array-like of shape (n,) or None, default=None
+            Patient ids, or the column that contains them, for intervals by patient.
+        kind : str, default="centred_abs"
+            The quantity that is compared, as in `ModalityExplanation.share`.
+
+        Returns
+        -------
+        DataFrame of shape (n_models * M, 7)
+            By model and modality: ``share`` with ``low`` and ``high``, the mean
+            absolute contribution ``mean_abs`` in the unit of ``output``, ``n_present``
+            and ``n_patients``. Shares are comparable between models. Mean absolute
+            contributions are only comparable if the ``output`` is the same.
+
+        Raises
+        ------
+        ValueError
+            As in `explain`, or if the models differ in their modalities or classes.
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skfusion import EarlyFusionClassifier, LateFusionClassifier
+        >>> from skfusion import ModalityImportance
+        >>> from skfusion.datasets import make_fusion_cohort
+        >>> cohort = make_fusion_cohort(n_samples=300, random_state=0)
+        >>> train, test, y = cohort.data[:200], cohort.data[200:], cohort.target[:200]
+        >>> modalities = [("image", StandardScaler(), cohort.image_columns),
+        ...               ("ehr", StandardScaler(), cohort.ehr_columns)]
+        >>> models = {"early": EarlyFusionClassifier(modalities, random_state=0),
+        ...           "late": LateFusionClassifier(modalities, random_state=0)}
+        >>> models = {name: model.fit(train, y) for name, model in models.items()}
+        >>> importance = ModalityImportance(models["early"], background=train)
+        >>> table = importance.table(test, estimators=models)
+        >>> table["share"].unstack("model").round(1).to_dict("index")
+        {'image': {'early': 0.6, 'late': 0.7}, 'ehr': {'early': 0.4, 'late': 0.3}}
+        """
+        models = dict(estimators)
+        if not any(model is self.estimator for model in models.values()):
+            models = {type(self.estimator).__name__: self.estimator, **models}
+        # One seed for all models, so that they get the same background cases.
+        rng = check_random_state(self.random_state)
+        settings = {
+            **vars(self),
+            "random_state": int(rng.randint(np.iinfo(np.int32).max)),
+        }
+        del settings["estimator"]
+        explanations = {
+            name: type(self)(model, **settings).explain(X, groups=groups)
+            for name, model in models.items()
+        }
+        return share_table(explanations, kind)
 
     def score(
         self,
@@ -413,7 +520,7 @@ class ModalityImportance:
         for warning in caught:
             warn_user(str(warning.message), warning.category)
         scored = make_scoring(cases.model, y, scoring)
-        reliance = self._reliance(cases, plan, y, patients)
+        reliance = self._reliance(cases, plan, y, X, patients)
         performance = play_scores(
             cases,
             plan,
@@ -471,14 +578,29 @@ class ModalityImportance:
         )
 
     def _reliance(
-        self, cases: Cases, plan: CoalitionPlan, y: Any, patients: Patients
+        self,
+        cases: Cases,
+        plan: CoalitionPlan,
+        y: Any,
+        X: Any,
+        patients: Patients,
     ) -> ModalityExplanation:
         if y is not None:
             check_consistent_length(cases.presence, y)
-        output = make_output(cases.model, self.output)
+        output = make_output(cases.model, self.output, self.pos_label)
+        if output.scale != "custom" and cases.model.kind == "classes":
+            warn_of_alphabet(cases.model.labels, self.pos_label, OWNER)
         table = coalition_table(cases, plan, output.ask)
+        source = ExplainedCases(
+            self.estimator,
+            self._features(X, patients),
+            self._features(self.background, patients),
+            self.modalities,
+            self.pos_label,
+            self.random_state,
+        )
         return make_explanation(
-            cases, plan, output, table, y, patients=patients.numbers
+            cases, plan, output, table, y, patients=patients.numbers, source=source
         )
 
 
@@ -500,6 +622,7 @@ def _display_from_estimator(
     *,
     kind: str = "share",
     case: int = 0,
+    case_label: str | None = None,
     output: Any = None,
     groups: Any = None,
     ax: Any = None,
@@ -515,7 +638,7 @@ def _display_from_estimator(
         The cases to explain.
     y : array-like of shape (n,) or None, default=None
         The outcome, shown by the markers of ``"beeswarm"`` and ``"outcome"``.
-    kind, case, output, groups, ax
+    kind, case, case_label, output, groups, ax
         See `plot`.
     **parameters : any
         Parameters of `skfusion.ModalityImportance`, such as ``background``.
@@ -525,7 +648,9 @@ def _display_from_estimator(
     ModalityDisplay
     """
     explanation = ModalityImportance(estimator, **parameters).explain(X, y)
-    return cls(explanation).plot(kind, case=case, output=output, groups=groups, ax=ax)
+    return cls(explanation).plot(
+        kind, case=case, case_label=case_label, output=output, groups=groups, ax=ax
+    )
 
 
 # The method is attached here, because the display module is imported by this module.

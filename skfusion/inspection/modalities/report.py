@@ -450,9 +450,11 @@ def _shares(
 ) -> pd.DataFrame:
     """Return the shares with limits, NaN for modalities that no case has."""
     kind = "centred_abs" if len(reliance.values) > 1 else "abs"
-    shares = reliance.share_interval(
+    found = reliance.share(
         kind, groups=patients, confidence_level=level, n_resamples=n_resamples
     )
+    names = {"share": "estimate"}
+    shares = found[["share", "low", "high"]].rename(columns=names)
     absent = ~reliance.presence.any().to_numpy()
     return shares.mask(np.repeat(absent[:, None], shares.shape[1], axis=1))
 

@@ -33,7 +33,7 @@ from skfusion.inspection.models import (
     FusionModel,
     Parts,
     TableModel,
-    class_margins,
+    class_log_odds,
     find_model,
     log_odds,
     same_predictions,
@@ -247,7 +247,7 @@ class WrappedFusion(FusionModel):
         """Return the outputs (n, n_outputs) on the additive scale."""
         predicted = self.predict(parts)
         if self.kind == "classes":
-            return class_margins(predicted)
+            return class_log_odds(predicted)
         return log_odds(predicted) if self.kind == "labels" else predicted
 
     def presence(self, X: Any) -> np.ndarray:

@@ -244,8 +244,8 @@ def test_noise_image(seeds):
     for one in found:
         assert one["naive"] > 0.35  # what the sum of |SHAP| over columns says
         assert one["gain"] > 0.75  # and the gain of the trees
-        assert one["reliance"].share("variance")["image"] < 0.18
-        assert one["reliance"].share()["image"] < 0.32
+        assert one["reliance"].share("variance")["share"]["image"] < 0.18
+        assert one["reliance"].share()["share"]["image"] < 0.32
         assert abs(one["score"].estimate[0]) < 0.05
         assert 0.22 < one["score"].estimate[1] < 0.38
     covers = [one["score"].low[0] <= 0 <= one["score"].high[0] for one in found]

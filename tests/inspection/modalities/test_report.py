@@ -115,7 +115,8 @@ def test_training_rows_are_noticed(noise):
         trained = importance.explain(X[:600])
     # this is why: on training rows the noise seems to matter more
     assert (
-        trained.share()["image"] > importance.explain(X[600:]).share()["image"] + 0.05
+        trained.share()["share"]["image"]
+        > importance.explain(X[600:]).share()["share"]["image"] + 0.05
     )
     with pytest.warns(LeakageWarning, match="600 of 600 cases"):
         report = importance.report(X[:600], y[:600], cv=None)
