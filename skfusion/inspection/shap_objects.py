@@ -36,6 +36,8 @@ class _Tracked(shap.Explanation):
         copied = type(self).__new__(type(self))
         copied.__dict__.update(self.__dict__)
         parts = {**self._s._objects, **self._s._aliases}
+        # An operation that data do not support sets them to None, without axes.
+        parts = {k: None if part.o is None else part for k, part in parts.items()}
         copied._s = type(self._s).from_slicer(**parts)
         copied.op_history = list(self.op_history)
         copied._positions, copied._axes = list(self._positions), list(self._axes)
