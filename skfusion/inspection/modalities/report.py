@@ -194,7 +194,10 @@ def _chance(
     predictions = reliance.predictions
     if predictions.ndim > 1 or reliance.scale == "custom":
         return []
-    whole = estimate_aurocs(scoring.positive, predictions[None], patients)
+    chosen = None if reliance.cases is None else reliance.cases.pos_label
+    # The contributions may be those to the first of two classes.
+    positive = scoring.positive if chosen is None else scoring.y == chosen
+    whole = estimate_aurocs(positive, predictions[None], patients)
     value, error = float(whole.values[0]), float(np.sqrt(whole.covariance[0, 0]))
     if value - 1.96 * error > 0.5:
         return []

@@ -332,6 +332,17 @@ def test_the_explained_class_of_two_is_chosen(output):
         explain("dead")
 
 
+@pytest.mark.parametrize("pos_label", ["benign", "cancer"])
+def test_a_report_of_either_class_is_above_chance(pos_label):
+    model, X, y = fitted(2, 2)
+    importance = ModalityImportance(
+        model, background=X[:100], n_background=8, pos_label=pos_label
+    )
+    report = importance.report(X[100:], y[100:], cv=None, n_repeats=1)
+    assert report.reliance.output == f"log-odds of {pos_label}"
+    assert not any("not above chance" in pitfall for pitfall in report.pitfalls)
+
+
 def test_a_class_of_numbers_is_refused():
     X, _ = cohort(2, 2)
     model = EarlyFusionRegressor(modalities_of(X), estimator=LinearRegression())
