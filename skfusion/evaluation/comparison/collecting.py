@@ -14,10 +14,10 @@ from skfusion.evaluation.comparison.running import Outcome, Study
 from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.comparison.verdict import judge
 from skfusion.evaluation.metrics import Metric
+from skfusion.evaluation.statistics.multiplicity import holm_adjust
 from skfusion.evaluation.statistics.resampling import (
     corrected_resampled_interval,
     corrected_resampled_ttest,
-    holm_adjust,
 )
 from skfusion.modality import Modality, presence_mask
 

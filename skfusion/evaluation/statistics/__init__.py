@@ -9,26 +9,63 @@ from skfusion._lazy import lazy_exports
 if TYPE_CHECKING:
     from skfusion.evaluation.statistics.auroc import (
         AurocEstimates as AurocEstimates,
+        DeLongTest as DeLongTest,
+        auroc_interval as auroc_interval,
+        cross_validated_auroc_interval as cross_validated_auroc_interval,
+        delong_test as delong_test,
         estimate_aurocs as estimate_aurocs,
+    )
+    from skfusion.evaluation.statistics.equivalence import (
+        EquivalenceTest as EquivalenceTest,
+        NoninferiorityTest as NoninferiorityTest,
+        equivalence_test as equivalence_test,
+        noninferiority_test as noninferiority_test,
+    )
+    from skfusion.evaluation.statistics.multiplicity import (
+        holm_adjust as holm_adjust,
+        intersection_union as intersection_union,
+    )
+    from skfusion.evaluation.statistics.power import (
+        minimum_detectable_difference as minimum_detectable_difference,
+        patients_for_gain as patients_for_gain,
     )
     from skfusion.evaluation.statistics.resampling import (
         Interval as Interval,
         ResampledTest as ResampledTest,
         corrected_resampled_interval as corrected_resampled_interval,
         corrected_resampled_ttest as corrected_resampled_ttest,
-        holm_adjust as holm_adjust,
     )
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "skfusion.evaluation.statistics.auroc": ["AurocEstimates", "estimate_aurocs"],
+        "skfusion.evaluation.statistics.auroc": [
+            "AurocEstimates",
+            "DeLongTest",
+            "auroc_interval",
+            "cross_validated_auroc_interval",
+            "delong_test",
+            "estimate_aurocs",
+        ],
+        "skfusion.evaluation.statistics.equivalence": [
+            "EquivalenceTest",
+            "NoninferiorityTest",
+            "equivalence_test",
+            "noninferiority_test",
+        ],
+        "skfusion.evaluation.statistics.multiplicity": [
+            "holm_adjust",
+            "intersection_union",
+        ],
+        "skfusion.evaluation.statistics.power": [
+            "minimum_detectable_difference",
+            "patients_for_gain",
+        ],
         "skfusion.evaluation.statistics.resampling": [
             "Interval",
             "ResampledTest",
             "corrected_resampled_interval",
             "corrected_resampled_ttest",
-            "holm_adjust",
         ],
     },
 )

@@ -19,8 +19,10 @@ __all__ = [
     "ResampledTest",
     "corrected_resampled_interval",
     "corrected_resampled_ttest",
-    "holm_adjust",
 ]
+
+# Fewer scores of folds give no test: their variance has too few degrees of freedom.
+FEWEST_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Interval:
     Attributes
     ----------
     estimate : float
-        Mean over the folds.
+        The estimate, such as the mean over the folds or an AUROC.
     low, high : float
         Limits of the confidence interval.
     """
@@ -49,15 +51,21 @@ class ResampledTest:
     Attributes
     ----------
     difference : float
-        Mean of ``a - b`` over the folds.
+        Mean of ``a - b`` over the folds, weighted if weights were given.
     low, high : float
         Confidence interval of the difference.
     statistic : float
         The t statistic, with ``n_folds - 1`` degrees of freedom.
     pvalue : float
-        Two-sided p-value, NaN if the variance over the folds cannot be estimated.
+        Two-sided p-value, NaN if there is no test.
     n_folds : int
         Number of folds.
+    standard_error : float
+        Corrected standard error of the difference.
+    df : int
+        Degrees of freedom, ``n_folds - 1``.
+    reason : str
+        Why there is no test. Empty if there is one.
     """
 
     __module__ = "skfusion.evaluation"
@@ -68,10 +76,18 @@ class ResampledTest:
     statistic: float
     pvalue: float
     n_folds: int
+    standard_error: float
+    df: int
+    reason: str = ""
 
 
 def corrected_resampled_interval(
-    scores: Any, n_train: Any, n_test: Any, *, confidence_level: float = 0.95
+    scores: Any,
+    n_train: Any,
+    n_test: Any,
+    *,
+    weights: Any = None,
+    confidence_level: float = 0.95,
 ) -> Interval:
     r"""Compute a confidence interval of the mean score over the folds.
 
@@ -82,7 +98,8 @@ def corrected_resampled_interval(
     .. math:: se^2 = \left(\frac1k + \frac{n_{test}}{n_{train}}\right) s^2
 
     where :math:`s^2` is the sample variance of the k scores. The interval uses a t
-    distribution with k - 1 degrees of freedom.
+    distribution with k - 1 degrees of freedom. With weights, the mean and the variance
+    are weighted, and k is replaced by :math:`(\sum w)^2 / \sum w^2`.
 
     Parameters
     ----------
@@ -91,7 +108,11 @@ def corrected_resampled_interval(
         repetitions.
     n_train, n_test : int or array-like of shape (n_folds,)
         Sizes of the training and test sets, in the units that were split. These are
-        patients for grouped folds. The mean of the ratio is used.
+        patients for grouped folds. The mean of the ratio is used, weighted by
+        `weights`.
+    weights : array-like of shape (n_folds,) or None, default=None
+        Weights of the folds, such as their numbers of test patients. None gives all
+        folds the same weight.
     confidence_level : float, default=0.95
         Nominal coverage of the confidence interval.
 
@@ -102,11 +123,18 @@ def corrected_resampled_interval(
     Raises
     ------
     ValueError
-        If there are fewer than two scores, a score is not finite, or a size is not
-        positive.
+        If there are fewer than two scores, a score is not finite, or a size or weight
+        is not positive.
 
     Notes
     -----
+    The weighted variance is unbiased for weights that are inversely proportional to the
+    variances of the scores. Equal weights give the formula above.
+
+    The mean of the ratios is at least the ratio of the total sizes. Folds of unequal
+    sizes therefore have a larger standard error. The correction assumes folds of
+    similar sizes. It is not made for folds that are hospitals.
+
     The correction is a heuristic. It is mildly liberal for cross-validation with many
     repetitions. A held-out test set is better evidence for a claim in a paper.
 
@@ -123,16 +151,21 @@ def corrected_resampled_interval(
     0.875 [0.718, 1.032]
     """
     values = _check_scores(scores, "scores")
-    error = _corrected_error(values, n_train, n_test)
+    mean, error = _mean_and_error(values, n_train, n_test, weights)
     reach = (
         _quantile(confidence_level, len(values), "corrected_resampled_interval") * error
     )
-    mean = float(values.mean())
     return Interval(mean, mean - reach, mean + reach)
 
 
 def corrected_resampled_ttest(
-    a: Any, b: Any, n_train: Any, n_test: Any, *, confidence_level: float = 0.95
+    a: Any,
+    b: Any,
+    n_train: Any,
+    n_test: Any,
+    *,
+    weights: Any = None,
+    confidence_level: float = 0.95,
 ) -> ResampledTest:
     """Compute the corrected resampled t-test of two strategies on the same folds.
 
@@ -145,21 +178,24 @@ def corrected_resampled_ttest(
         Scores of the two strategies, in the same order of folds.
     n_train, n_test : int or array-like of shape (n_folds,)
         Sizes of the training and test sets, in the units that were split.
+    weights : array-like of shape (n_folds,) or None, default=None
+        Weights of the folds, such as their numbers of test patients. None gives all
+        folds the same weight.
     confidence_level : float, default=0.95
         Nominal coverage of the confidence interval of the difference.
 
     Returns
     -------
     ResampledTest
-        Identical scores give a difference of 0 and p = 1. A non-zero difference that is
-        the same in every fold gives p = NaN and a warning, because the variance cannot
-        be estimated.
+        Identical scores give a difference of 0 and p = 1. There is no test, and p is
+        NaN, with fewer than 5 folds or if a non-zero difference is the same in every
+        fold. `reason` says which. The second case is also warned of.
 
     Raises
     ------
     ValueError
         If the shapes differ, there are fewer than two folds, a score is not finite,
-        or a size is not positive.
+        or a size or weight is not positive.
 
     References
     ----------
@@ -182,76 +218,57 @@ def corrected_resampled_ttest(
         )
     differences = first - second
     n_folds = len(differences)
-    mean = float(differences.mean())
-    error = _corrected_error(differences, n_train, n_test)
+    mean, error = _mean_and_error(differences, n_train, n_test, weights)
+    reach = _quantile(confidence_level, n_folds, "corrected_resampled_ttest") * error
     # Equal differences can have a non-zero variance because of rounding errors.
     if error <= 1e-12 * max(np.abs(first).max(), np.abs(second).max()):
-        if np.allclose(first, second, rtol=1e-12, atol=0.0):
-            return ResampledTest(0.0, 0.0, 0.0, 0.0, 1.0, n_folds)
-        warn_user(
-            f"The difference is the same in all {n_folds} folds, so its uncertainty "
-            "cannot be estimated and p is NaN. Check the scores, and repeat the "
-            "cross-validation with other folds.",
-            RuntimeWarning,
-        )
-        return ResampledTest(
-            mean, mean, mean, np.copysign(np.inf, mean), np.nan, n_folds
+        return _without_variance(first, second, mean)
+    reason = ""
+    if n_folds < FEWEST_FOLDS:
+        reason = (
+            f"There are {n_folds} scores of folds. Fewer than {FEWEST_FOLDS} do not "
+            "allow a test, because their variance is too uncertain. Repeat the "
+            "cross-validation with other folds."
         )
     statistic = mean / error
-    reach = _quantile(confidence_level, n_folds, "corrected_resampled_ttest") * error
-    pvalue = 2.0 * float(stats.t.sf(abs(statistic), n_folds - 1))
-    return ResampledTest(mean, mean - reach, mean + reach, statistic, pvalue, n_folds)
+    pvalue = np.nan if reason else 2.0 * float(stats.t.sf(abs(statistic), n_folds - 1))
+    return ResampledTest(
+        mean,
+        mean - reach,
+        mean + reach,
+        statistic,
+        pvalue,
+        n_folds,
+        error,
+        n_folds - 1,
+        reason,
+    )
 
 
-def holm_adjust(pvalues: Any) -> np.ndarray:
-    """Adjust p-values for multiple testing by Holm's step-down method.
-
-    The sorted p-values are multiplied by m, m - 1, ..., 1, made monotone and limited
-    to 1 [1]_. The method controls the family-wise error rate under any dependence
-    between the tests.
-
-    Parameters
-    ----------
-    pvalues : array-like of shape (n_tests,)
-        Unadjusted p-values. NaN remains NaN and is counted in the number of tests.
-
-    Returns
-    -------
-    ndarray of float64 of shape (n_tests,)
-        Adjusted p-values, in the order of `pvalues`.
-
-    Raises
-    ------
-    ValueError
-        If a value lies outside [0, 1].
-
-    References
-    ----------
-    .. [1] Holm S (1979). A simple sequentially rejective multiple test procedure.
-       Scandinavian Journal of Statistics 6:65-70.
-
-    Examples
-    --------
-    >>> from skfusion.evaluation.statistics.resampling import holm_adjust
-    >>> holm_adjust([0.01, 0.04, 0.03]).round(4).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    values = np.asarray(pvalues, dtype=np.float64)
-    if values.ndim != 1:
-        raise ValueError(f"pvalues must be one-dimensional, got shape {values.shape}.")
-    outside = np.flatnonzero((values < 0) | (values > 1))
-    if len(outside):
-        raise ValueError(
-            "pvalues must be between 0 and 1, got values outside this range in "
-            f"{len(outside)} of {len(values)} entries, first at position(s) "
-            f"{outside[:5].tolist()}."
-        )
-    order = np.argsort(values)  # NaN is sorted last.
-    factors = len(values) - np.arange(len(values))
-    adjusted = np.full(len(values), np.nan)
-    stepped = np.maximum.accumulate(values[order] * factors)
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return adjusted
+def _without_variance(
+    first: np.ndarray, second: np.ndarray, mean: float
+) -> ResampledTest:
+    """Return the result for a difference that is the same in all folds."""
+    n_folds = len(first)
+    if np.allclose(first, second, rtol=1e-12, atol=0.0):
+        return ResampledTest(0.0, 0.0, 0.0, 0.0, 1.0, n_folds, 0.0, n_folds - 1)
+    reason = (
+        f"The difference is the same in all {n_folds} folds, so its uncertainty cannot "
+        "be estimated and p is NaN. Check the scores, and repeat the cross-validation "
+        "with other folds."
+    )
+    warn_user(reason, RuntimeWarning)
+    return ResampledTest(
+        mean,
+        mean,
+        mean,
+        float(np.copysign(np.inf, mean)),
+        np.nan,
+        n_folds,
+        0.0,
+        n_folds - 1,
+        reason,
+    )
 
 
 def _check_scores(scores: Any, name: str) -> np.ndarray:
@@ -271,17 +288,47 @@ def _check_scores(scores: Any, name: str) -> np.ndarray:
     return values
 
 
-def _corrected_error(values: np.ndarray, n_train: Any, n_test: Any) -> float:
+def _mean_and_error(
+    values: np.ndarray, n_train: Any, n_test: Any, weights: Any
+) -> tuple[float, float]:
+    """Return the weighted mean and its corrected standard error."""
     train = np.asarray(n_train, dtype=np.float64)
     test = np.asarray(n_test, dtype=np.float64)
     for name, sizes in (("n_train", train), ("n_test", test)):
-        if sizes.shape not in ((), values.shape) or not (sizes > 0).all():
+        positive = (sizes > 0).all() and np.isfinite(sizes).all()
+        if sizes.shape not in ((), values.shape) or not positive:
             raise ValueError(
                 f"{name} must be one positive number, or one per fold: expected shape "
                 f"() or {values.shape}, got shape {sizes.shape}."
             )
-    ratio = float(np.mean(test / train))
-    return float(np.sqrt((1.0 / len(values) + ratio) * values.var(ddof=1)))
+    ratios = np.broadcast_to(test / train, values.shape)
+    if weights is None:
+        ratio = float(ratios.mean())
+        variance = (1.0 / len(values) + ratio) * values.var(ddof=1)
+        return float(values.mean()), float(np.sqrt(variance))
+    weight = _check_fold_weights(weights, values.shape)
+    effective = weight.sum() ** 2 / (weight**2).sum()
+    mean = float(np.average(values, weights=weight))
+    spread = np.average((values - mean) ** 2, weights=weight)
+    variance = spread * effective / (effective - 1.0)
+    ratio = float(np.average(ratios, weights=weight))
+    return mean, float(np.sqrt((1.0 / effective + ratio) * variance))
+
+
+def _check_fold_weights(weights: Any, shape: tuple[int, ...]) -> np.ndarray:
+    weight = np.asarray(weights, dtype=np.float64)
+    if weight.shape != shape:
+        raise ValueError(
+            f"weights must have shape {shape}, one per fold, got shape {weight.shape}."
+        )
+    bad = np.flatnonzero(~((weight > 0) & np.isfinite(weight)))
+    if len(bad):
+        raise ValueError(
+            f"weights must be positive numbers, but are not in {len(bad)} of "
+            f"{len(weight)} folds, first in fold(s) {bad[:5].tolist()}. Leave a fold "
+            "without test patients out of all arguments."
+        )
+    return weight / weight.max()
 
 
 def _quantile(confidence_level: float, n_folds: int, owner: str) -> float:

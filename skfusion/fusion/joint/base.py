@@ -33,7 +33,12 @@ from skfusion.fusion.joint.callbacks import (
     with_callbacks,
 )
 from skfusion.fusion.joint.data import NetInputs, Sample, outputs_of
-from skfusion.fusion.joint.inputs import ImageInput, augmented, make_input
+from skfusion.fusion.joint.inputs import (
+    ImageInput,
+    augmented,
+    brings_network,
+    make_input,
+)
 from skfusion.fusion.joint.joins import check_join, joined_names, without_modalities
 from skfusion.fusion.joint.network import (
     Architecture,
@@ -330,8 +335,10 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
     # -- protocol for inspection --------------------------------------------------
 
     def network_modalities(self) -> list[str]:
-        """Return the names of the modalities that bring a network."""
-        return [part.modality.name for part in self._inputs if part.brings_network]
+        """Return the names of the modalities that bring a network, also before fit."""
+        if hasattr(self, "_inputs"):
+            return [p.modality.name for p in self._inputs if p.brings_network]
+        return [name for name, part, _ in self.modalities if brings_network(part)]
 
     def encode_inputs(self, X: Any) -> NetInputs:
         """Return the inputs of the network for a cohort."""

@@ -36,7 +36,14 @@ from skfusion.image.networks.freezing.untrained import (
 )
 from skfusion.modality import Modality, presence_mask
 
-__all__ = ["BlockInput", "ImageInput", "ModuleInput", "augmented", "make_input"]
+__all__ = [
+    "BlockInput",
+    "ImageInput",
+    "ModuleInput",
+    "augmented",
+    "brings_network",
+    "make_input",
+]
 
 
 def make_input(modality: Modality) -> BlockInput | ImageInput:
@@ -51,11 +58,20 @@ def make_input(modality: Modality) -> BlockInput | ImageInput:
     -------
     BlockInput, ModuleInput or ImageInput
     """
-    if isinstance(modality.transformer, ImageEmbedder):
-        return ImageInput(modality)
-    if isinstance(_last_step(modality.transformer), TorchEncoder):
-        return ModuleInput(modality)
-    return BlockInput(modality)
+    return _kind_of_input(modality.transformer)(modality)
+
+
+def brings_network(transformer: Any) -> bool:
+    """Return whether a transformer brings a network, which is always an encoder."""
+    return _kind_of_input(transformer).brings_network
+
+
+def _kind_of_input(transformer: Any) -> type[BlockInput | ImageInput]:
+    if isinstance(transformer, ImageEmbedder):
+        return ImageInput
+    if isinstance(_last_step(transformer), TorchEncoder):
+        return ModuleInput
+    return BlockInput
 
 
 class BlockInput:

@@ -18,6 +18,7 @@ from skfusion._fitting.pipelines import take_rows
 from skfusion.evaluation.statistics.resampling import corrected_resampled_interval
 from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.inner_estimators import fit_learner
+from skfusion.fusion.restriction import restricted_to
 from skfusion.inspection.modalities.coalitions import table_of
 from skfusion.inspection.modalities.results import ModalityScores, make_scores
 from skfusion.inspection.modalities.scoring import Scoring, ask_for
@@ -25,7 +26,7 @@ from skfusion.inspection.models import OWNER, FusionModel, TableModel
 from skfusion.inspection.shapley import CoalitionPlan
 from skfusion.splits import Fold, inner_folds
 
-__all__ = ["FitsFailedError", "refit_scores", "with_modalities"]
+__all__ = ["FitsFailedError", "refit_scores"]
 
 
 class FitsFailedError(ValueError):
@@ -144,39 +145,6 @@ def _strata(model: FusionModel | TableModel, outcome: np.ndarray) -> np.ndarray 
     return None
 
 
-def with_modalities(estimator: Any, kept: list[str]) -> Any:
-    """Return an unfitted clone of a fusion with a subset of its modalities.
-
-    Parameters
-    ----------
-    estimator : early, late or joint fusion
-        A fitted fusion.
-    kept : list of str
-        Names of the modalities to keep.
-
-    Returns
-    -------
-    estimator
-    """
-    # The list of the user, because parameters can have one entry per modality.
-    left = {m.name: m.as_triple() for m in estimator.modality_specs()}
-    triples = [
-        left[name] if name in kept else (name, "drop", [])
-        for name in estimator.listed_modalities()
-    ]
-    changed: dict[str, Any] = {"modalities": triples}
-    if "encoders" in estimator.get_params(deep=False) and not _encoded(estimator, kept):
-        changed["encoders"] = "all"  # without networks, an encoder must be trained
-    return clone(estimator).set_params(**changed)
-
-
-def _encoded(estimator: Any, kept: list[str]) -> bool:
-    if isinstance(estimator.encoders, str):
-        networks = set(estimator.network_modalities())
-        return estimator.encoders != "networks" or bool(networks & set(kept))
-    return bool(set(estimator.encoders) & set(kept))
-
-
 def _fit_and_score(
     model: FusionModel | TableModel,
     table: Any,
@@ -189,7 +157,7 @@ def _fit_and_score(
     train, test = fold
     kept = [m for m, inside in zip(model.modalities, members, strict=True) if inside]
     if isinstance(model, FusionModel):
-        estimator = with_modalities(model.estimator, kept)
+        estimator = restricted_to(model.estimator, kept)
     else:
         estimator = clone(_inside(model.estimator))
         table = _columns_of(model, table, kept)

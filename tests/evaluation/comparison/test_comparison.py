@@ -18,10 +18,10 @@ from sklearn.preprocessing import StandardScaler
 
 from skfusion import EarlyFusionClassifier, LateFusionClassifier, compare_fusion
 from skfusion.evaluation import FusionComparison
+from skfusion.evaluation.statistics.multiplicity import holm_adjust
 from skfusion.evaluation.statistics.resampling import (
     corrected_resampled_interval,
     corrected_resampled_ttest,
-    holm_adjust,
 )
 
 LATE = ("single", "late")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from skfusion.evaluation.statistics.multiplicity import holm_adjust
 from skfusion.evaluation.statistics.resampling import (
     corrected_resampled_interval,
     corrected_resampled_ttest,
-    holm_adjust,
 )
 
 A = [0.84, 0.86, 0.83, 0.87, 0.85]

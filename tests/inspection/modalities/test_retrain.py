@@ -17,7 +17,7 @@ from skfusion import (
     LateFusionClassifier,
     ModalityImportance,
 )
-from skfusion.inspection.modalities.retrain import with_modalities
+from skfusion.fusion.restriction import restricted_to
 from skfusion.survival import LateFusionSurvival
 
 TWO = {"a": [0, 1], "b": [2, 3]}
@@ -196,7 +196,7 @@ def test_inferred_modalities_are_fitted_again():
     X = pd.DataFrame(rng.normal(size=(80, 3)), columns=list("abc"))
     y = (X["a"] > 0).astype(int)
     model = LateFusionClassifier().fit(X, y)
-    (triple,) = with_modalities(model, ["ehr"]).modalities
+    (triple,) = restricted_to(model, ["ehr"]).modalities
     assert triple[0] == "ehr"
     assert triple[2] == ["a", "b", "c"]
     assert ModalityImportance(model).refit(X, y).estimate[0] > 0.3
