@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -139,6 +140,24 @@ def test_waterfall_of_shap_says_what_was_there(called):
     axis = shap.plots.waterfall(found[case], show=False)
     names = [label.get_text() for label in axis.get_yticklabels()]
     assert {"absent = m0", "present = m1"} <= set(names)
+
+
+@of_shap
+def test_plots_of_shap_draw_names_with_signs_of_formulae(called):
+    found = called[2, 2].explanation
+    names = ("a $ b_{ $", "cost_in_$_(US$)")
+    given = replace(
+        found,
+        modalities=names,
+        presence=found.presence.set_axis(names, axis=1),
+        interactions={names: found.interactions["m0", "m1"]},
+    ).to_shap()
+    for plot in (shap.plots.bar, shap.plots.beeswarm):
+        plot(given, show=False)
+        pyplot.gcf().canvas.draw()
+        pyplot.close("all")
+    np.testing.assert_array_equal(given[:, names[1]].values, found.values[:, 1])
+    assert list(given[:, [names[1]]].presence.columns) == [names[1]]
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
