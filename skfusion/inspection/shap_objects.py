@@ -16,6 +16,14 @@ import shap
 __all__ = ["FeatureExplanation", "ModalityShapExplanation"]
 
 
+def _as_drawn(name: str) -> str:
+    """Return a name that the plots of shap draw as it is.
+
+    Matplotlib would take what is between two dollar signs for a formula.
+    """
+    return name.replace("$", r"\$") if name.count("$") > 1 else name
+
+
 class _Tracked(shap.Explanation):
     """Explanation that knows which cases, features and outputs are left in it.
 
@@ -25,6 +33,8 @@ class _Tracked(shap.Explanation):
     """
 
     def __init__(self, values: np.ndarray, **parts: Any) -> None:
+        if parts.get("feature_names") is not None:
+            parts["feature_names"] = [_as_drawn(n) for n in parts["feature_names"]]
         super().__init__(values, **parts)
         self._positions = [np.arange(size) for size in values.shape]
         #: The axes that are left. An integer index removes one.
@@ -36,6 +46,8 @@ class _Tracked(shap.Explanation):
         copied = type(self).__new__(type(self))
         copied.__dict__.update(self.__dict__)
         parts = {**self._s._objects, **self._s._aliases}
+        # An operation that data do not support sets them to None, without axes.
+        parts = {k: None if part.o is None else part for k, part in parts.items()}
         copied._s = type(self._s).from_slicer(**parts)
         copied.op_history = list(self.op_history)
         copied._positions, copied._axes = list(self._positions), list(self._axes)
@@ -76,16 +88,12 @@ class _Tracked(shap.Explanation):
         if isinstance(index, shap.Explanation):
             index = index.values
         if isinstance(index, str):
-            names = self._names_of(axis)
-            if index not in names:
-                raise KeyError(f"{index!r} is not among {names}.")
-            return names.index(index)
+            return self._number_of(index, axis)
         if isinstance(index, slice):
             return index
         array = np.asarray(index)
         if array.dtype.kind in "UO" and array.ndim:
-            names = self._names_of(axis)
-            return [names.index(name) for name in array.tolist()]
+            return [self._number_of(name, axis) for name in array.tolist()]
         size = len(self._positions[axis])
         if array.dtype.kind == "b":
             if array.shape != (size,):
@@ -96,6 +104,13 @@ class _Tracked(shap.Explanation):
             return np.flatnonzero(array).tolist()
         # The slicer of shap takes lists and integers of Python only.
         return array.astype(int).tolist() if array.size else []
+
+    def _number_of(self, name: Any, axis: int) -> int:
+        names = self._names_of(axis)
+        for known in (name, _as_drawn(str(name))):
+            if known in names:
+                return names.index(known)
+        raise KeyError(f"{name!r} is not among {names}.")
 
     def _names_of(self, axis: int) -> list[str]:
         """Return the names along an axis, of those that are left."""

@@ -214,7 +214,8 @@ def _scales(
         presence=cases.presence.iloc[rows],
     )
     other = "proba" if reliance.scale == "link" else "link"
-    asked = coalition_table(part, plan, make_output(model, other).ask)
+    chosen = None if reliance.cases is None else reliance.cases.pos_label
+    asked = coalition_table(part, plan, make_output(model, other, chosen).ask)
     own = _interaction_share(
         np.moveaxis(values[rows].reshape(*values[rows].shape[:2], -1), 1, 0)
     )

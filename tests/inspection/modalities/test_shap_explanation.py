@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -139,6 +140,24 @@ def test_waterfall_of_shap_says_what_was_there(called):
     axis = shap.plots.waterfall(found[case], show=False)
     names = [label.get_text() for label in axis.get_yticklabels()]
     assert {"absent = m0", "present = m1"} <= set(names)
+
+
+@of_shap
+def test_plots_of_shap_draw_names_with_signs_of_formulae(called):
+    found = called[2, 2].explanation
+    names = ("a $ b_{ $", "cost_in_$_(US$)")
+    given = replace(
+        found,
+        modalities=names,
+        presence=found.presence.set_axis(names, axis=1),
+        interactions={names: found.interactions["m0", "m1"]},
+    ).to_shap()
+    for plot in (shap.plots.bar, shap.plots.beeswarm):
+        plot(given, show=False)
+        pyplot.gcf().canvas.draw()
+        pyplot.close("all")
+    np.testing.assert_array_equal(given[:, names[1]].values, found.values[:, 1])
+    assert list(given[:, [names[1]]].presence.columns) == [names[1]]
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -330,6 +349,17 @@ def test_the_explained_class_of_two_is_chosen(output):
     assert "of benign" in first.plot().ax_.get_xlabel()
     with pytest.raises(ValueError, match=r"classes are \['benign', 'cancer'\]"):
         explain("dead")
+
+
+@pytest.mark.parametrize("pos_label", ["benign", "cancer"])
+def test_a_report_of_either_class_is_above_chance(pos_label):
+    model, X, y = fitted(2, 2)
+    importance = ModalityImportance(
+        model, background=X[:100], n_background=8, pos_label=pos_label
+    )
+    report = importance.report(X[100:], y[100:], cv=None, n_repeats=1)
+    assert report.reliance.output == f"log-odds of {pos_label}"
+    assert not any("not above chance" in pitfall for pitfall in report.pitfalls)
 
 
 def test_a_class_of_numbers_is_refused():

@@ -271,6 +271,12 @@ def test_map_lies_on_the_image():
     display.figure_.canvas.draw()
 
 
+def test_results_do_not_print_arrays(importance, cohort):
+    assert repr(saliency()) == "ImageSaliency(2 images, occlusion)"
+    scores = importance[2].score(cohort.data, cohort.target)
+    assert repr(scores) == "ModalityScores(performance, AUROC, 2 modalities)"
+
+
 def test_only_integrated_gradients_are_blurred():
     sharp, blurred = (
         SaliencyDisplay.from_saliency(saliency(method), images=[0])
