@@ -45,8 +45,8 @@ def cohort(n_rows=240, seed=0):
     rng = np.random.default_rng(seed)
     X = pd.DataFrame(rng.normal(size=(n_rows, 4)), columns=list("abcd"))
     X["pid"] = np.repeat(np.arange(n_rows // 2), 2)
-    y = np.where(X["a"] + 0.7 * X["c"] + rng.normal(size=n_rows) > 0, "yes", "no")
-    return X, y
+    y = X["a"] + 0.7 * X["c"] + rng.normal(size=n_rows) > 0
+    return X, y.to_numpy().astype(int)
 
 
 def early(**options):
@@ -142,7 +142,7 @@ def test_transformed_targets():
 @pytest.mark.parametrize("kind", [TunedThresholdClassifierCV, FixedThresholdClassifier])
 def test_scores_of_labels_apply_the_threshold(kind):
     options = {"threshold": 0.85} if kind is FixedThresholdClassifier else {}
-    model = kind(early(), pos_label="yes", **options) if options else kind(early())
+    model = kind(early(), pos_label=1, **options) if options else kind(early())
     model.fit(X[:160], y[:160])
     for modalities in (None, COLUMNS):
         importance = ModalityImportance(
@@ -167,7 +167,7 @@ def test_training_rows_of_the_folds_of_a_calibration_are_known():
 
 def test_estimators_that_cannot_be_taken_apart_are_refused():
     bagged = BaggingClassifier(late(), n_estimators=2)
-    bagged.estimators_, bagged.classes_ = [], np.array(["no", "yes"])
+    bagged.estimators_, bagged.classes_ = [], np.array([0, 1])
     with pytest.raises(TypeError, match="BaggingClassifier inside it is no fusion"):
         ModalityImportance(bagged).explain(X)
     mixed = VotingClassifier(
