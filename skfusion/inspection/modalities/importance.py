@@ -515,8 +515,10 @@ def _display_from_estimator(
         The cases to explain.
     y : array-like of shape (n,) or None, default=None
         The outcome, shown by the markers of ``"beeswarm"`` and ``"outcome"``.
-    kind, case, output, groups, ax
+    kind, case, output, ax
         See `plot`.
+    groups : str, int, array-like of shape (n,) or None, default=None
+        See `skfusion.ModalityImportance.explain`.
     **parameters : any
         Parameters of `skfusion.ModalityImportance`, such as ``background``.
 
@@ -524,8 +526,10 @@ def _display_from_estimator(
     -------
     ModalityDisplay
     """
-    explanation = ModalityImportance(estimator, **parameters).explain(X, y)
-    return cls(explanation).plot(kind, case=case, output=output, groups=groups, ax=ax)
+    importance = ModalityImportance(estimator, **parameters)
+    # The explanation knows the patients, so that the plot need not be told.
+    explanation = importance.explain(X, y, groups=groups)
+    return cls(explanation).plot(kind, case=case, output=output, ax=ax)
 
 
 # The method is attached here, because the display module is imported by this module.
