@@ -208,11 +208,12 @@ def test_one_patient_can_be_explained_but_not_scored():
         importance.score(X[120:124], y[120:124])
 
 
+@pytest.mark.filterwarnings("ignore:The predicted probability is 0 or 1")
 def test_displays_know_the_patients():
     pytest.importorskip("matplotlib")
     X, y = null_cohort()
     model = fusion().fit(X[:120], y[:120])
-    given = {"background": X[:120], "n_background": 5, "output": "proba"}
+    given = {"background": X[:120], "n_background": 5}
     own = ModalityDisplay.from_estimator(model, X[120:], **given)
     assert own.explanation.patients.max() == 29
     other = X.rename(columns={"pid": "patient_id"})
