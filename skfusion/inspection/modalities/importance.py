@@ -638,8 +638,10 @@ def _display_from_estimator(
         The cases to explain.
     y : array-like of shape (n,) or None, default=None
         The outcome, shown by the markers of ``"beeswarm"`` and ``"outcome"``.
-    kind, case, case_label, output, groups, ax
+    kind, case, case_label, output, ax
         See `plot`.
+    groups : str, int, array-like of shape (n,) or None, default=None
+        See `skfusion.ModalityImportance.explain`.
     **parameters : any
         Parameters of `skfusion.ModalityImportance`, such as ``background``.
 
@@ -647,9 +649,11 @@ def _display_from_estimator(
     -------
     ModalityDisplay
     """
-    explanation = ModalityImportance(estimator, **parameters).explain(X, y)
+    importance = ModalityImportance(estimator, **parameters)
+    # The explanation knows the patients, so that the plot need not be told.
+    explanation = importance.explain(X, y, groups=groups)
     return cls(explanation).plot(
-        kind, case=case, case_label=case_label, output=output, groups=groups, ax=ax
+        kind, case=case, case_label=case_label, output=output, ax=ax
     )
 
 

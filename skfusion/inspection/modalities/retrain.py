@@ -158,6 +158,9 @@ def refit_scores(
     floor = float(factor * np.mean(errors))
     contributions = plan.shapley(values.T)  # (M, folds)
     limits = [_limits(one, sizes, floor, confidence_level) for one in contributions]
+    most = 1.0 if scoring.is_bounded else np.inf
+    whole = _limits(values[:, -1], sizes, floor, confidence_level)
+    whole_low, whole_high = np.clip(whole, 0.0 if scoring.is_auroc else -most, most)
     columns = [coalition_name(m, model.modalities) for m in plan.coalitions]
     return make_scores(
         "retrain",
@@ -165,9 +168,16 @@ def refit_scores(
         model.modalities,
         plan,
         values.mean(axis=0),
-        limits=_transposed(limits),
-        drop_limits=_drop_limits(plan, values, sizes, floor, confidence_level),
-        whole_limits=_limits(values[:, -1], sizes, floor, confidence_level),
+        limits=_transposed(np.clip(limits, -most, most)),
+        drop_limits=_drop_limits(
+            plan,
+            values,
+            sizes,
+            floor,
+            confidence_level,
+            is_bounded=scoring.is_bounded,
+        ),
+        whole_limits=(float(whole_low), float(whole_high)),
         errors=factor * contributions.std(axis=1, ddof=1),
         method=f"{len(folds)} folds, corrected (Nadeau-Bengio)",
         confidence_level=confidence_level,
@@ -213,6 +223,8 @@ def _drop_limits(
     sizes: Any,
     floor: float,
     confidence_level: float,
+    *,
+    is_bounded: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the limits of the difference to the models without one modality.
 
@@ -233,7 +245,8 @@ def _drop_limits(
                 confidence_level=confidence_level,
             )
         limits.append(_widened(found.difference, found.low, found.high, floor))
-    return _transposed(limits)
+    most = 1.0 if is_bounded else np.inf
+    return _transposed(np.clip(limits, -most, most))
 
 
 def _widened(
@@ -244,8 +257,8 @@ def _widened(
     return float(estimate - 1.96 * floor), float(estimate + 1.96 * floor)
 
 
-def _transposed(limits: list[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
-    low, high = np.array(limits).T
+def _transposed(limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    low, high = limits.T
     return low, high
 
 

@@ -16,6 +16,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skfusion import EarlyFusionClassifier, ModalityImportance
 from skfusion.exceptions import LeakageWarning
+from skfusion.inspection import ModalityDisplay
 from skfusion.inspection.modalities.patients import find_patients
 
 MODALITIES = [
@@ -205,3 +206,21 @@ def test_one_patient_can_be_explained_but_not_scored():
     assert len(importance.explain(X[120:124]).values) == 4
     with pytest.raises(ValueError, match="all 4 cases belong to one patient"):
         importance.score(X[120:124], y[120:124])
+
+
+@pytest.mark.filterwarnings("ignore:The predicted probability is 0 or 1")
+def test_displays_know_the_patients():
+    pytest.importorskip("matplotlib")
+    X, y = null_cohort()
+    model = fusion().fit(X[:120], y[:120])
+    given = {"background": X[:120], "n_background": 5}
+    own = ModalityDisplay.from_estimator(model, X[120:], **given)
+    assert own.explanation.patients.max() == 29
+    other = X.rename(columns={"pid": "patient_id"})
+    named = ModalityDisplay.from_estimator(
+        fusion("patient_id").fit(other[:120], y[:120]),
+        other[120:],
+        groups="patient_id",
+        **{**given, "background": other[:120]},
+    )
+    assert named.explanation.patients.max() == 29
