@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit, logsumexp
+from scipy.special import expit, logit, logsumexp
 from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import (
@@ -334,6 +334,8 @@ class TableModel:
         self.columns = dict(modalities)
         self.modalities = tuple(self.columns)
         self.labels = None
+        self.has_probabilities = hasattr(estimator, "predict_proba")
+        self._margin_is_log_odds: bool | None = None
         self.kind = "numbers"
         if is_classifier(estimator):
             self.kind, self.labels = "classes", np.asarray(estimator.classes_)
@@ -411,16 +413,32 @@ class TableModel:
         return predicted.reshape(len(predicted), -1)
 
     def margins(self, parts: Parts) -> np.ndarray:
-        """Return log-odds or numeric predictions (n, n_outputs)."""
+        """Return log-odds or numeric predictions (n, n_outputs).
+
+        For a classifier without probabilities, it is the decision function.
+        """
+        if self.kind != "classes":
+            return self.predict(parts)
+        if not hasattr(self.estimator, "decision_function"):
+            return class_log_odds(self.predict(parts))
+        X = self._table(parts)
+        margin = np.asarray(self.estimator.decision_function(X), dtype=np.float64)
+        if margin.ndim == 1:
+            margin = np.column_stack([-margin, margin])
+        elif self.has_probabilities:
+            margin = class_log_odds_of_logits(margin)
+        if not self.has_probabilities:
+            return margin
         # The decision function is exact, while probabilities close to 1 are rounded.
-        if self.kind == "classes" and hasattr(self.estimator, "decision_function"):
-            X = self._table(parts)
-            margin = np.asarray(self.estimator.decision_function(X), dtype=np.float64)
-            if margin.ndim == 1:
-                return np.column_stack([-margin, margin])
-            return class_log_odds_of_logits(margin)
-        predicted = self.predict(parts)
-        return class_log_odds(predicted) if self.kind == "classes" else predicted
+        # It need not be the log-odds, as in support vector machines.
+        if self._margin_is_log_odds is None:
+            predicted = self.predict(parts)
+            self._margin_is_log_odds = margin.shape == predicted.shape and bool(
+                np.allclose(expit(margin), predicted, atol=1e-6)
+            )
+        return (
+            margin if self._margin_is_log_odds else class_log_odds(self.predict(parts))
+        )
 
     def _table(self, parts: Parts) -> Any:
         if self._is_frame:
@@ -556,6 +574,8 @@ def make_output(
     assert model.labels is not None  # noqa: S101 - true of classifiers
     labels = model.labels.tolist()
     what = "log-odds" if output == "link" else "probability"
+    if output == "link" and not getattr(model, "has_probabilities", True):
+        what = "decision function"
     answer = model.margins if output == "link" else model.predict
     exclusive = model.kind == "classes"
     number = explained_class(labels, pos_label, OWNER, exclusive=exclusive)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from known_models import Formula, LogitFormula, play
-from scipy.special import logit, logsumexp
+from scipy.special import expit, logit, logsumexp
+from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
@@ -14,6 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
 
 from skfusion import ModalityImportance
 from skfusion.exceptions import DataWarning
@@ -222,6 +224,43 @@ def test_log_odds_of_probabilities_are_those_of_the_model(iris):
     np.testing.assert_allclose(
         found.predictions, np.clip(exact, -largest, largest), atol=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [
+        SVC(probability=True, random_state=0),
+        SGDClassifier(loss="log_loss", alpha=0.01, random_state=0),
+        LogisticRegression(max_iter=1000),
+    ],
+    ids=["SVC", "one against the rest", "softmax"],
+)
+@pytest.mark.filterwarnings("ignore:.*probability.*:FutureWarning")
+def test_log_odds_are_those_of_the_probabilities(iris, learner):
+    X, y, modalities = iris
+    for rows in (y != "setosa", y != "none"):
+        model = clone(learner).fit(X[rows], y[rows])
+        found = ModalityImportance(
+            model,
+            modalities=modalities,
+            background=X[rows][:20],
+            pos_label="virginica",
+        ).explain(X[rows][20:80])
+        assert found.output == "log-odds of virginica"
+        proba = model.predict_proba(X[rows][20:80])
+        at = list(model.classes_).index("virginica")
+        np.testing.assert_allclose(expit(found.predictions), proba[:, at], atol=1e-6)
+
+
+def test_classifiers_without_probabilities_have_a_decision_function(iris):
+    X, y, modalities = iris
+    model = LinearSVC().fit(X[:100], y[:100])
+    found = ModalityImportance(
+        model, modalities=modalities, background=X[:100]
+    ).explain(X[100:])
+    assert found.output == "decision function"
+    np.testing.assert_allclose(found.predictions, model.decision_function(X[100:]))
+    assert found.interaction_share() < 1e-12
 
 
 def test_zeros_among_three_classes_are_counted(iris):

@@ -118,8 +118,7 @@ PLOTS = {
 @pytest.mark.parametrize("plot", PLOTS)
 @pytest.mark.parametrize(
     "size",
-    [(2, 2), (2, 4)]
-    + [pytest.param(size, marks=pytest.mark.slow) for size in [(8, 2), (8, 4)]],
+    [(2, 2)] + [pytest.param(size, marks=pytest.mark.slow) for size in SIZES[1:]],
     ids=str,
 )
 def test_plots_of_shap_draw_it_as_it_is(called, size, plot):

@@ -144,7 +144,13 @@ KINDS = ["share", "waterfall", "beeswarm", "interactions"]
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("names", "n_classes"),
-    [(LONG[:1], 2), (LONG[:2], 4), (LONG, 2), (["m0"], 4), (["a", "b"], 2)],
+    [
+        (LONG[:1], 2),
+        (LONG[:2], 4),
+        (LONG, 2),
+        pytest.param(["m0"], 4, marks=pytest.mark.slow),
+        pytest.param(["a", "b"], 2, marks=pytest.mark.slow),
+    ],
     ids=["1 long", "2 long, 4 classes", "8 long", "1 short", "2 short"],
 )
 def test_no_name_is_cut(names, n_classes, kind):
