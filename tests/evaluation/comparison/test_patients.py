@@ -71,12 +71,6 @@ def test_repeated_ids_without_groups_are_grouped(column):
     assert result.verdict_.outcome != "helps"
 
 
-NEW_PAGE = pytest.mark.xfail(
-    raises=KeyError, reason="the page has the tables of before", strict=False
-)
-
-
-@NEW_PAGE
 def test_the_warning_stands_on_the_page(tmp_path):
     X, y, patient = memorable()
     X["patient_id"] = patient
@@ -195,7 +189,6 @@ def test_rows_of_a_few_categories_are_no_copies():
 # -- caveats ----------
 
 
-@NEW_PAGE
 def test_the_caveat_of_a_data_set_is_on_the_page(tmp_path):
     X, y = make_cohort(60, per_patient=1)
     X.attrs["caveat"] = "The outcome is an opinion of the readers."
