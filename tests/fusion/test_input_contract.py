@@ -342,7 +342,7 @@ def test_importance_of_a_model_with_a_dropped_modality(X, y):
     table = X.drop(columns="patient_id")
     three = [(name, SCALE, [name]) for name in "abc"]
     model = make(LateFusionClassifier, three, aggregation="weighted", weights=[5, 1, 3])
-    model.set_params(b="drop").fit(table, y)
+    model.set_params(b="drop").fit(table[30:], y[30:])
     importance = ModalityImportance(model, background=table[30:], random_state=0)
     explanation = importance.explain(table[:30])
     assert list(explanation.modalities) == ["a", "c"]

@@ -20,6 +20,7 @@ from skfusion import (
 )
 from skfusion.ehr import EventGrid, LeakageAudit, ObservedScaler
 from skfusion.ehr.windows.kernel import STATISTICS
+from skfusion.exceptions import LeakageWarning
 
 KEYS = ["subject_id", "index_time"]
 N = 120
@@ -210,7 +211,8 @@ def test_it_ends_no_search_no_audit_and_no_report(store):
     model.fit(X, Y)
     assert LeakageAudit(n_rows=30, random_state=0).run(model, X, Y).passed
     importance = ModalityImportance(model, background=X[:60])
-    report = importance.report(X[60:], Y[60:], train=(X[:40], Y[:40]), cv=2)
+    with pytest.warns(LeakageWarning, match="60 of 60 cases are equal to rows"):
+        report = importance.report(X[60:], Y[60:], train=(X[:40], Y[:40]), cv=2)
     assert report is not None
 
 

@@ -468,7 +468,7 @@ def test_calibration_of_many_singles_is_folded():
     assert set(names) == set(labels[result.strategies_["role"] != "without"])
     assert "Calibration of the other single modalities" in render(result)
     # three folds have no test, in a sentence of one full stop
-    assert "There is no test: there are 3 scores" in result.verdict_.details
+    assert "There is no test, because there are 3 scores" in result.verdict_.details
     assert ".." not in result.verdict_.details
 
 
