@@ -17,9 +17,9 @@ import pandas as pd
 import sklearn.exceptions
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import clone
-from sklearn.utils.validation import has_fit_parameter
 
 import skfusion.exceptions
+from skfusion._fitting.metadata import fit_with_metadata
 from skfusion._progress import progress
 from skfusion.evaluation.comparison.checkpoint import Checkpoint, Fit
 from skfusion.evaluation.comparison.design import Design, Split
@@ -386,15 +386,11 @@ def seeded(estimator: Any, random_state: int) -> Any:
 
 
 def fit_on(estimator: Any, study: Study, rows: np.ndarray) -> Any:
-    """Fit an estimator on rows of the cohort, with patients if it accepts them."""
+    """Fit an estimator on rows of the cohort, with patients for all of its splits."""
     X, y = study.X.iloc[rows], study.y[rows]
-    # A search accepts groups for its splitter as **params, with and without routing.
-    searches = hasattr(estimator, "refit") and hasattr(estimator, "cv")
-    if study.groups is not None and (
-        searches or has_fit_parameter(estimator, "groups")
-    ):
-        return estimator.fit(X, y, groups=study.groups[rows])
-    return estimator.fit(X, y)
+    groups = None if study.groups is None else study.groups[rows]
+    fit_with_metadata(estimator, X, y, {"groups": groups})
+    return estimator
 
 
 # -- predictions ----------------------------------------------------------------------
