@@ -249,7 +249,7 @@ class Scored:
     def _limits(
         self, arm: Strategy, metric: Metric, values: pd.Series
     ) -> tuple[float, float]:
-        is_auroc = self._has_delong(metric)
+        is_auroc = self.has_delong(metric)
         if self.design.kind == "sites":
             return np.nan, np.nan
         if self.design.kind == "test":
@@ -388,7 +388,7 @@ class Scored:
         )
 
     def _test_set_contrast(self, a: Strategy, b: Strategy, metric: Metric) -> Contrast:
-        if self._has_delong(metric):
+        if self.has_delong(metric):
             positive, first, groups = self._on_test_set(a)
             _, second, _ = self._on_test_set(b)
             found = delong_test(positive, first, second, groups=groups)
@@ -413,7 +413,8 @@ class Scored:
         p = 2.0 * norm.sf(abs(estimate) / error)
         return Contrast(estimate, estimate - reach, estimate + reach, float(p), error)
 
-    def _has_delong(self, metric: Metric) -> bool:
+    def has_delong(self, metric: Metric) -> bool:
+        """Return whether DeLong's test compares a metric on a test set."""
         return metric.name == "roc_auc" and self.study.task.kind == "binary"
 
     @cached_property
@@ -431,7 +432,7 @@ class Scored:
                 random_state=self.seed,
             )
             for metric in self.metrics
-            if not self._has_delong(metric)
+            if not self.has_delong(metric)
         }
 
     def _scores_and_differences(self, metric: Metric, rows: np.ndarray) -> np.ndarray:

@@ -175,6 +175,7 @@ def validate(
         splits=design.text,
         clustered=external.groups is not None and n_patients < len(rows),
         claims=claims,
+        has_delong=scored.has_delong(metrics[0]),
         leaks=[text for text, kind in told if issubclass(kind, LeakageWarning)],
     )
     return ExternalValidation(

@@ -81,6 +81,8 @@ class Facts:
         Whether patients have several rows.
     claims : Claims
         What was declared before.
+    has_delong : bool
+        Whether a test set was tested by DeLong's method.
     leaks : sequence of str
         Warnings of information that a prediction cannot have.
     """
@@ -94,6 +96,7 @@ class Facts:
     splits: str
     clustered: bool
     claims: Claims
+    has_delong: bool = False
     leaks: Sequence[str] = ()
 
     def signed(self, value: float) -> str:
@@ -365,7 +368,7 @@ def _also(rows: Any, leading: Any, outcome: str, words: str) -> list[str]:
 def _about(facts: Facts) -> str:
     """Return what the statement is about."""
     if facts.kind == "test":
-        way = "DeLong" if facts.metric.name == "roc_auc" else "bootstrap of patients"
+        way = "DeLong" if facts.has_delong else "bootstrap of patients"
         clustered = ", clustered by patient" if facts.clustered else ""
         return (
             f"About these fitted models, on {facts.n_patients:,} {facts.unit} that "

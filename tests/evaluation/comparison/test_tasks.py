@@ -216,6 +216,17 @@ def test_multiclass_on_a_test_set(monkeypatch):
     assert "(bootstrap of patients)" in result.verdict_.details
 
 
+def test_multilabel_on_a_test_set_is_not_tested_by_delong(monkeypatch):
+    from skfusion.evaluation.comparison import scoring
+
+    monkeypatch.setattr(scoring, "N_RESAMPLES", 100)
+    X, _ = make_cohort(120, per_patient=1)
+    Y = np.column_stack([X["lesion"] > 0, X["age"] > 0.2]).astype(int)
+    result = compare(X, Y, scoring="roc_auc", test=0.5, cv=None)
+    assert result.differences_["p"].notna().all()
+    assert "(bootstrap of patients)" in result.verdict_.details
+
+
 # -- labels that are not exclusive ----------
 
 

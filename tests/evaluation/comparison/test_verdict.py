@@ -190,6 +190,7 @@ def verdict_of(*rows, kind="folds", metric=AUROC, differences=DIFFERENCES, **fac
         "n_trained": 960,
         "unit": "patients",
         "clustered": False,
+        "has_delong": kind == "test" and metric is AUROC,
         "claims": Claims(smallest_gain=0.02, margin=0.02),
         **facts,
     }
