@@ -87,16 +87,7 @@ def test_baselines_of_another_learner_allow_no_statement_about_fusion():
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize(
     "n_noise",
-    [
-        3,
-        pytest.param(
-            0,
-            marks=pytest.mark.xfail(
-                reason="a tree of the default learner sees half of the columns, which "
-                "is one of three: the record alone cannot read the interaction"
-            ),
-        ),
-    ],
+    [3, 0],
 )
 def test_an_interaction_inside_the_record_with_the_default_learners(seed, n_noise):
     pair, X, y = interaction(400, seed)
