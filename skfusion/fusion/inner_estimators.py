@@ -88,6 +88,7 @@ __all__ = [
 # Each tree of the default learner sees half of the columns, and at least these.
 SHARE_OF_COLUMNS = 0.5
 COLUMNS_PER_TREE = 16
+SAMPLING = ("colsample_bytree", "subsample", "max_bin")
 
 # Their `transform` gives the predictions of their members.
 _ENSEMBLES = (
@@ -125,7 +126,7 @@ def default_learner(task: str) -> Any:
     )
 
 
-def with_enough_columns(learner: Any, n_features: int) -> Any:
+def with_enough_columns(learner: Any, n_features: int, task: str) -> Any:
     """Let each tree of the default learner see at least 16 columns, or all of fewer.
 
     A tree that sees one of three columns cannot learn an interaction of two. A modality
@@ -134,9 +135,11 @@ def with_enough_columns(learner: Any, n_features: int) -> Any:
     Parameters
     ----------
     learner : estimator
-        Result of `default_learner`, which is changed.
+        Any learner. One that samples rows and columns as the default does is changed.
     n_features : int
         Number of columns.
+    task : {"classes", "numbers", "survival"}
+        Kind of the target.
 
     Returns
     -------
@@ -147,10 +150,21 @@ def with_enough_columns(learner: Any, n_features: int) -> Any:
     --------
     >>> from skfusion.fusion.inner_estimators import default_learner
     >>> from skfusion.fusion.inner_estimators import with_enough_columns
-    >>> [with_enough_columns(default_learner("classes"), n).colsample_bytree
+    >>> [with_enough_columns(default_learner("classes"), n, "classes").colsample_bytree
     ...  for n in (3, 20, 500)]
     [1.0, 0.8, 0.5]
     """
+    if not type(learner).__name__.startswith("XGB"):
+        return learner
+    # Parameters of the default can be set by name, so it is not always the default.
+    default, given = default_learner(task), learner.get_params()
+    alike = [
+        given.get(name) == value
+        for name, value in default.get_params().items()
+        if name in SAMPLING
+    ]
+    if type(learner) is not type(default) or not all(alike):
+        return learner
     share = min(1.0, max(COLUMNS_PER_TREE / max(n_features, 1), SHARE_OF_COLUMNS))
     return learner.set_params(colsample_bytree=share)
 

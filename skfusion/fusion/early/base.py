@@ -192,8 +192,7 @@ class BaseEarlyFusion(BaseFusion):
         self.modalities_ = with_transformers(
             self._blocks.modalities_, lambda modality: modality.transformer
         )
-        if self.estimator is None:
-            estimator = with_enough_columns(estimator, joined.shape[1])
+        estimator = with_enough_columns(estimator, joined.shape[1], self._task)
         learner = self._target.adapt(self._name_features(seed(estimator, rng)))
         self.estimator_ = fit_on_target(
             learner,

@@ -236,6 +236,7 @@ def test_log_odds_of_probabilities_are_those_of_the_model(iris):
     ids=["SVC", "one against the rest", "softmax"],
 )
 @pytest.mark.filterwarnings("ignore:.*probability.*:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*also in the background")  # equal flowers
 def test_log_odds_are_those_of_the_probabilities(iris, learner):
     X, y, modalities = iris
     for rows in (y != "setosa", y != "none"):
