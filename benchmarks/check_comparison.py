@@ -397,6 +397,7 @@ def judged(
     groups: np.ndarray | None,
     seed: int,
     fresh: tuple[Mapping[str, np.ndarray], np.ndarray] | None = None,
+    n_repeats: int | str = "auto",
 ) -> Outcome:
     """Fit the arms on the folds of `compare_fusion`, and judge them as it does.
 
@@ -414,6 +415,8 @@ def judged(
         Seed of the folds.
     fresh : (dict of str to ndarray, ndarray) or None, default=None
         Columns and outcome of a large test set.
+    n_repeats : int or "auto", default="auto"
+        Repetitions of the folds. ``"auto"`` is 10.
 
     Returns
     -------
@@ -422,7 +425,7 @@ def judged(
     task = Task("binary", np.array([0, 1]))
     study = Study(pd.DataFrame(index=range(len(y))), y, task, groups)
     nothing = {"cv": None, "test": None, "sites": None, "time": None}
-    design = make_design(study, **nothing, n_repeats="auto", quick=False, seed=seed)
+    design = make_design(study, **nothing, n_repeats=n_repeats, quick=False, seed=seed)
     trained = np.zeros((len(design.splits), len(y)), dtype=bool)
     for row, split in zip(trained, design.splits, strict=True):
         row[split.train] = True

@@ -1,8 +1,8 @@
 """Check: what helps in one half of the patients has the same sign in the other half.
 
-LIDC and PAD-UFES-20 are halved by patient at random. Both halves are compared by 10 x 5
-folds. Of the fusions that "help" in one half, the share is reported whose difference
-from the same reference is positive in the other half. The goal is 95 %.
+LIDC and PAD-UFES-20 are halved by patient at random, and both halves are compared by
+repeated folds. Of the fusions that "help" in one half, the share is reported whose
+difference from the same reference is positive in the other half. The goal is 95 %.
 
 The image is represented by its 20 first principal components of the default embedding,
 computed once over all rows and without outcomes. The learners are those of
@@ -12,7 +12,7 @@ late fusion.
 PAD-UFES-20 is read from ``pad_ufes_20_subset`` of SKFUSION_DATA, and left out, with a
 word, without it.
 
-Run: python benchmarks/check_replication.py [--halves 200]
+Run: python benchmarks/check_replication.py [--halves 200] [--repeats 10]
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def compare_half(
     groups: np.ndarray,
     rows: np.ndarray,
     seed: int,
+    n_repeats: int,
 ) -> Outcome:
     """Compare early and late fusion in a part of the rows."""
     # A constant column has no linear discriminant.
@@ -73,10 +74,10 @@ def compare_half(
     }
     arms = [*early(("record", "image")), *late(("record", "image"))]
     _, numbers = np.unique(groups[rows], return_inverse=True)
-    return judged(arms, half, y[rows], numbers, seed)
+    return judged(arms, half, y[rows], numbers, seed, n_repeats=n_repeats)
 
 
-def replicate(cohort: Bunch, n_halves: int) -> tuple[int, int, int]:
+def replicate(cohort: Bunch, n_halves: int, n_repeats: int) -> tuple[int, int, int]:
     """Return how many fusions were judged, helped, and were above in the other half."""
     blocks, y = columns_of(cohort), np.asarray(cohort.target)
     groups = np.asarray(cohort.groups)
@@ -86,7 +87,7 @@ def replicate(cohort: Bunch, n_halves: int) -> tuple[int, int, int]:
         drawn = np.random.default_rng(seed).permutation(patients)[: len(patients) // 2]
         inside = np.isin(groups, drawn)
         halves = [
-            compare_half(blocks, y, groups, np.flatnonzero(rows), seed)
+            compare_half(blocks, y, groups, np.flatnonzero(rows), seed, n_repeats)
             for rows in (inside, ~inside)
         ]
         for half, other in (halves, halves[::-1]):
@@ -103,12 +104,18 @@ def main() -> int:
     """Print the shares, and return 1 if one is below the goal."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--halves", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=10)
     arguments = parser.parse_args()
-    print(f"{arguments.halves} random halves by patient, 10 x 5 folds", flush=True)
+    print(
+        f"{arguments.halves} random halves by patient, {arguments.repeats} x 5 folds",
+        flush=True,
+    )
     shares = []
     for name, cohort in cohorts().items():
         start = time.process_time()
-        n_judged, n_helps, n_confirmed = replicate(cohort, arguments.halves)
+        n_judged, n_helps, n_confirmed = replicate(
+            cohort, arguments.halves, arguments.repeats
+        )
         seconds = time.process_time() - start
         shares.append(n_confirmed / n_helps if n_helps else 1.0)
         print(
