@@ -11,9 +11,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import average_precision_score, get_scorer, roc_auc_score
 
+from skfusion.evaluation.statistics.survival_scores import integrated_brier_score
 from skfusion.fusion.survival import concordance
 
-__all__ = ["Metric", "Predictions", "format_p", "resolve_metrics"]
+__all__ = ["Metric", "Predictions", "SearchScore", "format_p", "resolve_metrics"]
 
 
 LABELS = {
@@ -98,9 +99,6 @@ class Metric:
         Function of ``(predictions, X, y, classes)`` for the test set of a fold.
         `classes` contains the class labels, the positive one last, and is None for a
         regression.
-    scorer : str, callable or None, default=None
-        The same score for a search, where greater is better. None is the `score`
-        method of the estimator.
     """
 
     name: str
@@ -110,7 +108,6 @@ class Metric:
     highest: float
     needs_labels: bool
     score: Callable[[Predictions, Any, np.ndarray, np.ndarray | None], float]
-    scorer: Any = None
 
     @property
     def heading(self) -> str:
@@ -137,6 +134,37 @@ class Metric:
     def favours(self, difference: float) -> bool:
         """Return whether a difference of scores is an improvement."""
         return difference > 0 if self.greater_is_better else difference < 0
+
+
+@dataclass(frozen=True)
+class SearchScore:
+    """Scorer of a search that computes a metric as the comparison does.
+
+    Attributes
+    ----------
+    metric : Metric
+        Metric.
+    classes : ndarray or None
+        Class labels, the positive one last, None without classes.
+    """
+
+    metric: Metric
+    classes: np.ndarray | None
+
+    def __call__(self, estimator: Any, X: Any, y: Any) -> float:
+        """Return the score of a fitted estimator, where greater is better."""
+        labels = None
+        if self.classes is None:
+            scores = np.asarray(estimator.predict(X), dtype=np.float64)
+        else:
+            scores = np.asarray(estimator.predict_proba(X), dtype=np.float64)
+            if np.ndim(y) == 1:
+                scores = scores[:, np.argsort(np.argsort(self.classes))]
+            labels = estimator.predict(X) if self.metric.needs_labels else None
+        found = self.metric.score(
+            Predictions(scores, labels), X, np.asarray(y), self.classes
+        )
+        return found if self.metric.greater_is_better else -found
 
 
 def resolve_metrics(
@@ -239,8 +267,6 @@ def _survival_score(
             "The integrated Brier score needs survival probabilities, but an estimator "
             "predicts risks only. Use scoring='concordance'."
         )
-    from skfusion.evaluation.statistics.survival_scores import integrated_brier_score
-
     return integrated_brier_score(y, predictions.survival, predictions.times)
 
 
@@ -278,14 +304,13 @@ def _own_name(name: Any, n_classes: int | None) -> str:
 def _metric(name: str, given: Any, n_classes: int | None) -> Metric:
     if callable(given):
         score = partial(_user_score, given)
-        return Metric(name, name, True, -np.inf, np.inf, True, score, given)
+        return Metric(name, name, True, -np.inf, np.inf, True, score)
     own = _own_name(given, n_classes)
     label = LABELS.get(name, LABELS.get(own, own) if name == own else name)
     known = own.startswith(FROM_PROBABILITIES)
     if own == "brier":
         _refuse_regression(given, n_classes)
-        scorer = "neg_brier_score"
-        return Metric(name, label, False, 0.0, np.inf, False, _brier, scorer)
+        return Metric(name, label, False, 0.0, np.inf, False, _brier)
     loss = own in LOSSES or given.startswith("neg_")
     theirs = LOSSES.get(own, f"neg_{own}" if loss else own)
     try:
@@ -302,7 +327,7 @@ def _metric(name: str, given: Any, n_classes: int | None) -> Metric:
     lowest = 0.0 if loss or own.startswith(UNIT_INTERVAL) else -np.inf
     highest = 1.0 if own == "r2" or own.startswith(UNIT_INTERVAL) else np.inf
     score = partial(_named_score, scorer, -1.0 if loss else 1.0)
-    return Metric(name, label, not loss, lowest, highest, not known, score, theirs)
+    return Metric(name, label, not loss, lowest, highest, not known, score)
 
 
 def _refuse_regression(name: str, n_classes: int | None) -> None:

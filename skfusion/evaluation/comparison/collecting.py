@@ -28,6 +28,7 @@ from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.comparison.study import Study
 from skfusion.evaluation.comparison.verdict import Facts, judge
 from skfusion.evaluation.metrics import Metric
+from skfusion.exceptions import LeakageWarning
 from skfusion.modality import Modality, presence_mask
 
 __all__ = ["collect"]
@@ -45,6 +46,7 @@ def collect(
     seed: int,
     quick: bool,
     notes: Sequence[str],
+    warned: Sequence[tuple[str, type[Warning]]],
 ) -> FusionComparison:
     """Compute a `FusionComparison` from the predictions of all fits.
 
@@ -69,7 +71,9 @@ def collect(
     quick : bool
         Whether p-values are left out.
     notes : sequence of str
-        Warnings and notes from before the first fit.
+        Caveats of the data.
+    warned : sequence of (str, type of Warning)
+        Warnings from before the first fit.
 
     Returns
     -------
@@ -102,7 +106,8 @@ def collect(
         index=pd.Index([arm.name for arm in arms], name="strategy"),
     )
     presence = presence_mask(modalities, study.X)
-    facts = _verdict_facts(metrics[0], described, study, design, run, claims)
+    told = [*warned, *((line, category) for category, line in run.warnings)]
+    facts = _verdict_facts(metrics[0], described, study, design, run, claims, told)
     return FusionComparison(
         scores_=scored.score_table(),
         differences_=differences,
@@ -110,6 +115,7 @@ def collect(
         folds_=folds,
         predictions_=prediction_table(arms, run, study, design),
         chosen_=_chosen(arms, run),
+        spread_=scored.spread_table(),
         strategies_=described,
         metrics_=metrics,
         verdict_=judge(tests, differences, facts),
@@ -134,7 +140,7 @@ def collect(
             *_absence_notes(arms, modalities, presence, study),
             *design.notes,
             *run.notes,
-            *(f"Warning: {line}" for line in run.warnings),
+            *(f"Warning: {line}" for line, _ in told),
         ],
     )
 
@@ -164,6 +170,7 @@ def _verdict_facts(
     design: Design,
     run: Run,
     claims: Claims,
+    told: Sequence[tuple[str, type[Warning]]],
 ) -> Facts:
     by_patient = "" if study.groups is None else " by patient"
     most = max(run.n_repeats.values())
@@ -184,6 +191,7 @@ def _verdict_facts(
         clustered=study.groups is not None
         and len(np.unique(study.groups)) < len(study.groups),
         claims=claims,
+        leaks=[line for line, kind in told if issubclass(kind, LeakageWarning)],
     )
 
 
@@ -201,7 +209,7 @@ def _chosen(arms: Sequence[Strategy], run: Run) -> pd.DataFrame:
         for (name, repeat, fold), fit in run.fits.items()
         for parameter, value in (fit.chosen or {}).items()
     ]
-    rows.sort(key=lambda row: (order[row["strategy"]], row["repeat"], row["fold"]))
+    rows.sort(key=lambda row: (order[str(row["strategy"])], row["repeat"], row["fold"]))
     columns = ["strategy", "repeat", "fold", "parameter", "value"]
     return pd.DataFrame(rows, columns=columns)
 

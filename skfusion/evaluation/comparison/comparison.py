@@ -179,7 +179,9 @@ def compare_fusion(
     Warns
     -----
     LeakageWarning
-        If a column of patients was found, or rows are copies of other rows.
+        If rows are copies of other rows and there are no groups.
+    DataWarning
+        If a column of patients was found, rows have no modality, or sites are small.
 
     See Also
     --------
@@ -279,7 +281,8 @@ def compare_fusion(
         plan.claims,
         seed=plan.seed,
         quick=quick,
-        notes=[*plan.notes, *(f"Warning: {text}" for text, _ in plan.warnings)],
+        notes=plan.notes,
+        warned=plan.warnings,
     )
     context = Context(plan.strategies, plan.study, request, plan.seed, n_jobs)
     return replace(result, context_=context)
@@ -459,7 +462,11 @@ def _arms(
         arms = builders.standard(modalities, names, task=study.task, groups=column)
     if search is not None:
         arms = builders.with_searches(
-            arms, search, metric, has_groups=study.groups is not None
+            arms,
+            search,
+            metric,
+            task=study.task,
+            has_groups=study.groups is not None,
         )
     if names is not None and "single" not in names:
         return arms, modalities

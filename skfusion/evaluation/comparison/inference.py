@@ -251,7 +251,8 @@ def _with_outcomes(
     """Add what could be detected, equivalence, and the outcome of each fusion."""
     sign = 1.0 if metric.greater_is_better else -1.0
     added = []
-    for row in table.to_dict("records"):
+    for record in table.to_dict("records"):
+        row = {str(name): value for name, value in record.items()}
         detectable = needed = equivalent = noninferior = np.nan
         error, df = row["standard_error"], row["df"]
         if error > 0:
@@ -261,10 +262,11 @@ def _with_outcomes(
             if claims.smallest_gain is not None:
                 needed = patients_for_gain(n_patients, detectable, claims.smallest_gain)
             if claims.margin is not None:
-                given = {"df": None if np.isinf(df) else df, "margin": claims.margin}
-                equivalent = equivalence_test(row["estimate"], error, **given).pvalue
+                known = None if np.isinf(df) else df
+                gain, margin = sign * row["estimate"], claims.margin
+                equivalent = equivalence_test(gain, error, known, margin=margin).pvalue
                 noninferior = noninferiority_test(
-                    sign * row["estimate"], error, **given
+                    gain, error, known, margin=margin
                 ).pvalue
         row |= {
             "detectable": detectable,

@@ -62,14 +62,15 @@ class FusionComparison:
         confidence interval, not adjusted), ``p`` (two-sided and not adjusted, only for
         the primary metric).
     tests_ : DataFrame
-        One row per fusion, for the primary metric: ``strategy``, ``reference`` (the best
-        single modality), ``estimate``, ``low``, ``high``, ``standard_error``, ``df``,
-        ``p_helps`` (above each single modality), ``p_matched`` (above each single
-        modality of the same learner), ``p_worse`` (below one of the same learner),
-        their ``*_holm`` (adjusted over the fusions), ``worse_than``, ``n_matched``,
-        ``detectable`` (gain found with a probability of 80%), ``n_needed`` (patients to
-        find `smallest_gain`), ``p_equivalent``, ``p_noninferior``, ``outcome``,
-        ``reason`` (why there is no test).
+        One row per fusion, for the primary metric: ``strategy``, ``reference`` (the
+        best single modality), ``estimate``, ``low``, ``high``, ``standard_error``,
+        ``df``. P-values ``p_helps`` (above each single modality), ``p_matched`` (above
+        each single modality of the same learner) and ``p_worse`` (below one of the
+        same learner, ``worse_than``), each with ``*_holm`` (adjusted over the
+        fusions). ``n_matched``, ``detectable`` (gain found with a probability of 80%),
+        ``n_needed`` (patients to find `smallest_gain`), ``p_equivalent``,
+        ``p_noninferior``, ``outcome``, ``reason`` (why there is no test), ``by_site``
+        (differences of held-out sites).
     folds_ : DataFrame
         One row per strategy, test set and metric: ``strategy``, ``repeat``, ``fold``,
         ``metric``, ``score``, ``n_train``, ``n_test`` (rows), ``patients_train``,
@@ -83,6 +84,11 @@ class FusionComparison:
     chosen_ : DataFrame
         Parameters that searches have chosen: ``strategy``, ``repeat``, ``fold``,
         ``parameter``, ``value``.
+    spread_ : DataFrame
+        Standard deviation of the primary score, one row per strategy: ``sd_folds``
+        (within a repetition), ``sd_repeats`` (of the means of the repetitions),
+        ``sd_seeds`` (of three seeds on the first fold, for fusions that train a
+        network).
     strategies_ : DataFrame
         One row per strategy: ``label``, ``role`` (``"fusion"``, ``"single"`` or
         ``"without"``), ``single``, ``modality``, ``fusion`` (of which it is a
@@ -109,6 +115,7 @@ class FusionComparison:
     folds_: pd.DataFrame
     predictions_: pd.DataFrame
     chosen_: pd.DataFrame
+    spread_: pd.DataFrame
     strategies_: pd.DataFrame
     metrics_: list[Metric]
     verdict_: Verdict
@@ -184,7 +191,8 @@ class FusionComparison:
         arm = known[strategy]
         estimator = arm.estimator
         if estimator is None:  # a member of a late fusion
-            estimator = restricted_to(known[str(arm.fusion)].estimator, [arm.modality])
+            late = known[str(arm.fusion)].estimator
+            estimator = restricted_to(late, [str(arm.modality)])
         every_row = np.arange(len(context.study.y))
         return fit_on(seeded(estimator, context.seed), context.study, every_row)
 
@@ -296,8 +304,7 @@ class FusionComparison:
         labels = dict(self.strategies_["label"])
         primary = self.metrics_[0]
         rows = [["", "minus", "difference", "p, not adjusted"]]
-        shown = self.differences_[self.differences_["metric"] == primary.name]
-        for row in shown.to_dict("records"):
+        for row in self._shown_differences().to_dict("records"):
             values = (row["estimate"], row["low"], row["high"])
             rows.append(
                 [
@@ -308,6 +315,14 @@ class FusionComparison:
                 ]
             )
         return rows
+
+    def _shown_differences(self) -> pd.DataFrame:
+        """Return differences in the primary metric, of other learners the best only."""
+        table = self.differences_
+        table = table[table["metric"] == self.metrics_[0].name]
+        best = self.tests_.set_index("strategy")["reference"]
+        is_best = table["reference"] == table["strategy"].map(best)
+        return table[(table["relation"] != "other") | is_best]
 
 
 def _with_interval(

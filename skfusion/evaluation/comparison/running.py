@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
+import sys
 import time
 import warnings
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import sklearn.exceptions
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
@@ -27,13 +28,14 @@ from skfusion.evaluation.metrics import Predictions
 from skfusion.exceptions import warn_user
 from skfusion.fusion.inner_estimators import seed
 
-__all__ = ["Fit", "Run", "fit_arm", "run_arms"]
+__all__ = ["Fit", "Request", "Run", "fit_arm", "run_arms", "tell_once"]
 
 
 # `compare_fusion` issues these warnings once before the first fit. For a single, "no
 # modality at all" only means that its modality is absent, and notes count such rows.
 SAID_BEFORE = ("no modality at all", "looks like a patient id and repeats")
 REPEATS_OF_NETWORKS = 3
+N_OTHER_SEEDS = 2
 REPEATS_IF_SLOW = 5
 SLOW_SECONDS = 120.0
 N_TIMES = 50
@@ -74,16 +76,19 @@ class Run:
         Fits by name of the arm, repetition and fold.
     n_repeats : dict of str to int
         Number of repetitions of each arm.
-    warnings : list of str
-        One line for each kind of warning of the fits.
+    warnings : list of (type of Warning, str)
+        Category and one line for each kind of warning of the fits.
     notes : list of str
         How many repetitions were chosen, and why.
+    other_seeds : dict of str to list of Fit
+        Fits of the first split with other seeds, of fusions that train a network.
     """
 
     fits: dict[tuple[str, int, int], Fit]
     n_repeats: dict[str, int]
-    warnings: list[str]
+    warnings: list[tuple[type[Warning], str]]
     notes: list[str]
+    other_seeds: dict[str, list[Fit]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -146,30 +151,92 @@ def run_arms(
     seeds[0] = random_state
     pool = Parallel(n_jobs=n_jobs, return_as="generator")
 
-    def run(tasks: list[tuple[Strategy, Split]], title: str) -> dict[Any, Fit]:
+    def run(tasks: list[tuple[Strategy, Split, int]], title: str) -> list[Fit]:
         results = pool(
-            delayed(fit_arm)(
-                arm, study, split, request, int(seeds[split.repeat]), checkpoint
-            )
-            for arm, split in tasks
+            delayed(fit_arm)(arm, study, split, request, seed, checkpoint)
+            for arm, split, seed in tasks
         )
-        steps = [_step(arm, split, design) for arm, split in tasks]
-        done = {}
+        steps = [_step(arm, split, design) for arm, split, _ in tasks]
+        done = []
         with progress(
             len(steps), verbose=verbose, title=title, unit="fit", steps=steps
         ) as advance:
-            for (arm, split), fit in zip(tasks, results, strict=True):
+            for fit in results:
                 advance(1)
-                done[arm.name, split.repeat, split.fold] = fit
+                done.append(fit)
         return done
 
     first, later = _phases(fitted, design)
-    fits = run(first, "Compare, first fold")
+    tasks = [(arm, split, random_state) for arm, split in first]
+    if verbose > 0:
+        _announce(len(first), len(later))
+    fits = _by_place(tasks, run(tasks, "Compare, first fold"))
     n_repeats, notes = _repeats(fitted, design, fits)
-    later = [(arm, s) for arm, s in later if s.repeat < n_repeats[arm.name]]
-    fits.update(run(later, "Compare") if later else {})
+    tasks = [
+        (arm, split, int(seeds[split.repeat]))
+        for arm, split in later
+        if split.repeat < n_repeats[arm.name]
+    ]
+    if verbose > 0 and tasks:
+        _announce_time(tasks, fits, n_jobs)
+    fits |= _by_place(tasks, run(tasks, "Compare") if tasks else [])
+    again = _with_other_seeds(fitted, design, random_state)
+    found = run(again, "Compare, other seeds") if again else []
+    other_seeds: dict[str, list[Fit]] = {}
+    for (arm, _, _), fit in zip(again, found, strict=True):
+        other_seeds.setdefault(arm.name, []).append(fit)
     _add_members(arms, fits, n_repeats)
-    return Run(fits, n_repeats, _tell_once(arms, fits), notes)
+    return Run(fits, n_repeats, tell_once(arms, fits), notes, other_seeds)
+
+
+def _by_place(
+    tasks: list[tuple[Strategy, Split, int]], fits: list[Fit]
+) -> dict[tuple[str, int, int], Fit]:
+    return {
+        (arm.name, split.repeat, split.fold): fit
+        for (arm, split, _), fit in zip(tasks, fits, strict=True)
+    }
+
+
+def _announce(n_first: int, n_later: int) -> None:
+    print(
+        f"{OWNER}: {n_first + n_later} fits at most. The time is estimated after the "
+        f"first {n_first}.",
+        file=sys.stderr,
+    )
+
+
+def _announce_time(
+    tasks: list[tuple[Strategy, Split, int]],
+    fits: dict[tuple[str, int, int], Fit],
+    n_jobs: int | None,
+) -> None:
+    seconds = sum(fits[arm.name, 0, 0].seconds for arm, _, _ in tasks)
+    minutes = seconds / effective_n_jobs(n_jobs) / 60
+    print(
+        f"{OWNER}: {len(tasks)} fits are left, about {max(minutes, 0.1):.1f} minutes.",
+        file=sys.stderr,
+    )
+
+
+def _with_other_seeds(
+    arms: list[Strategy], design: Design, random_state: int
+) -> list[tuple[Strategy, Split, int]]:
+    """Return fits of the first split that show how much a network depends on its seed.
+
+    The folds and the seeds change together over repetitions.
+    """
+    if design.kind != "folds" or design.n_repeats == 1:
+        return []
+    seeds = np.random.RandomState([random_state, 1]).randint(
+        np.iinfo(np.int32).max, size=N_OTHER_SEEDS
+    )
+    return [
+        (arm, design.splits[0], int(seed))
+        for arm in arms
+        if arm.trains_network and arm.role == "fusion"
+        for seed in seeds
+    ]
 
 
 def _step(arm: Strategy, split: Split, design: Design) -> str:
@@ -454,20 +521,33 @@ def _add_members(
     for arm in arms:
         if arm.estimator is not None:
             continue
-        assert arm.fusion is not None and arm.modality is not None
-        n_repeats[arm.name] = n_repeats[arm.fusion]
+        n_repeats[arm.name] = n_repeats[str(arm.fusion)]
         for (name, repeat, fold), fit in list(fits.items()):
             if name == arm.fusion:
-                fits[arm.name, repeat, fold] = Fit(fit.members[arm.modality], 0.0, [])
+                member = fit.members[str(arm.modality)]
+                fits[arm.name, repeat, fold] = Fit(member, 0.0, [])
 
 
 # -- warnings -------------------------------------------------------------------------
 
 
-def _tell_once(
+def tell_once(
     arms: Sequence[Strategy], fits: dict[tuple[str, int, int], Fit]
-) -> list[str]:
-    """Issue the warnings of the fits once, also those that differ in numbers only."""
+) -> list[tuple[type[Warning], str]]:
+    """Issue the warnings of the fits once, also those that differ in numbers only.
+
+    Parameters
+    ----------
+    arms : sequence of Strategy
+        Arms, in the order of the result.
+    fits : dict of (str, int, int) to Fit
+        Fits by name of the arm, repetition and fold.
+
+    Returns
+    -------
+    list of (type of Warning, str)
+        Category and one line for each kind of warning.
+    """
     seen: dict[tuple[str, str], list[tuple[str, str]]] = {}
     n_fits = dict.fromkeys((arm.name for arm in arms), 0)
     order = {arm.name: number for number, arm in enumerate(arms)}
@@ -484,10 +564,18 @@ def _tell_once(
         who = ", ".join(map(repr, names[:4])) + (", ..." if len(names) > 4 else "")
         total = sum(n_fits[name] for name in names)
         times = f"{len(told)} times in {total} fits, first warning: "
-        line = f"{who} warned {times if len(told) > 1 else ''}{told[0][1]}"
+        line = f"{who} warned {times if len(told) > 1 else ''}{_in_a_line(told[0][1])}"
         warn_user(f"{OWNER}, {line}", _category(category))
-        lines.append(line)
+        lines.append((_category(category), line))
     return lines
+
+
+def _in_a_line(text: str) -> str:
+    """Return a warning without the traceback that scikit-learn adds to some."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > 3:
+        lines = [lines[0], lines[-1]]
+    return " ".join(lines)
 
 
 def _category(name: str) -> type[Warning]:

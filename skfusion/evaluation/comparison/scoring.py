@@ -197,7 +197,7 @@ class Scored:
         columns = ["patients_train", "patients_test"]
         return self.folds.groupby(["repeat", "fold"])[columns].first()
 
-    def _counts(self, splits: pd.Index) -> dict[str, np.ndarray]:
+    def _counts(self, splits: pd.Index) -> dict[str, Any]:
         sizes = self._sizes.loc[splits]
         tested = sizes["patients_test"].to_numpy()
         # Sites count equally, because a statement about sites has them as units.
@@ -288,6 +288,43 @@ class Scored:
         groups = None if study.groups is None else study.groups[split.test]
         scores = self.run.fits[arm.name, 0, 0].predictions.scores[:, 1]
         return study.task.numbers(study.y[split.test]), scores, groups
+
+    def spread_table(self) -> pd.DataFrame:
+        """Return the spread of the primary score over folds, repetitions and seeds."""
+        metric = self.metrics[0]
+        rows = []
+        for arm in self.arms:
+            values = self._by_arm[arm.name, metric.name]
+            by_repeat = values.groupby("repeat")
+            of_folds = np.sqrt(by_repeat.var(ddof=1).mean())
+            means = by_repeat.mean()
+            rows.append(
+                {
+                    "strategy": arm.name,
+                    "sd_folds": float(of_folds),
+                    "sd_repeats": float(means.std(ddof=1)),
+                    "sd_seeds": self._sd_over_seeds(arm, metric),
+                    "n_repeats": len(means),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def _sd_over_seeds(self, arm: Strategy, metric: Metric) -> float:
+        """Return the standard deviation over seeds on the first split."""
+        others = self.run.other_seeds.get(arm.name, [])
+        if not others:
+            return np.nan
+        test = self.design.splits[0].test
+        scores = [
+            metric.score(
+                fit.predictions,
+                self.study.X.iloc[test],
+                self.study.y[test],
+                self.study.task.classes,
+            )
+            for fit in [self.run.fits[arm.name, 0, 0], *others]
+        ]
+        return float(np.std(scores, ddof=1))
 
     # -- contrasts --------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from skfusion._dependencies import TORCH_PACKAGES, is_installed, named_extra
 from skfusion._fitting.patient_folds import PatientFolds
 from skfusion._validation import check_option
 from skfusion.evaluation.comparison.study import OWNER, Task
-from skfusion.evaluation.metrics import Metric
+from skfusion.evaluation.metrics import Metric, SearchScore
 from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.fusion.base import BaseFusion, default_modalities
 from skfusion.fusion.inner_estimators import ends_in_predictor
@@ -294,7 +294,12 @@ def _with_modalities(
 
 
 def with_searches(
-    strategies: list[Strategy], search: Any, metric: Metric, *, has_groups: bool
+    strategies: list[Strategy],
+    search: Any,
+    metric: Metric,
+    *,
+    task: Task,
+    has_groups: bool,
 ) -> list[Strategy]:
     """Put a grid search around the fusions that have a grid.
 
@@ -306,6 +311,8 @@ def with_searches(
         Parameter grid by name of the strategy.
     metric : Metric
         Primary metric, which the search optimises.
+    task : Task
+        Kind of the outcome.
     has_groups : bool
         Whether the inner folds keep patients together.
 
@@ -328,12 +335,16 @@ def with_searches(
             f"{[s.name for s in strategies]}."
         )
     cv = PatientFolds(5, shuffle=True) if has_groups else 5
+    scoring = SearchScore(metric, task.classes)
+    if metric.name == "integrated_brier":
+        raise ValueError(
+            f"{OWNER}: search cannot optimise the integrated Brier score. Put "
+            "'concordance' first in scoring."
+        )
     return [
         replace(
             s,
-            estimator=GridSearchCV(
-                s.estimator, search[s.name], scoring=metric.scorer, cv=cv
-            ),
+            estimator=GridSearchCV(s.estimator, search[s.name], scoring=scoring, cv=cv),
         )
         if s.name in search
         else s
@@ -396,7 +407,7 @@ def with_baselines(
     else:
         for strategy in strategies:
             if strategy.role == "fusion":
-                added += _restrictions(strategy)
+                added += _restrictions(strategy, task)
     singles = [s for s in strategies if s.role == "single"]
     fusions = [s for s in strategies if s.role == "fusion"]
     added_singles = [s for s in added if s.role == "single"]
@@ -420,7 +431,7 @@ def _declared(strategies: list[Strategy], names: list[str]) -> list[Strategy]:
     ]
 
 
-def _restrictions(strategy: Strategy) -> list[Strategy]:
+def _restrictions(strategy: Strategy, task: Task) -> list[Strategy]:
     """Return a fusion with each modality alone, and without each of them."""
     names: dict[str, None] = {}
     for fusion in fusions_within(strategy.estimator).values():
@@ -428,8 +439,11 @@ def _restrictions(strategy: Strategy) -> list[Strategy]:
             dict.fromkeys(m for m, part, _ in fusion.modalities if part != "drop")
         )
     # The members of a late fusion are its single modalities and are fitted anyway.
-    is_late = isinstance(strategy.estimator, BaseFusion) and hasattr(
-        strategy.estimator, "aggregation"
+    # Those of a survival analysis have no survival curves.
+    is_late = (
+        isinstance(strategy.estimator, BaseFusion)
+        and hasattr(strategy.estimator, "aggregation")
+        and task.kind != "survival"
     )
     built = [
         Strategy(

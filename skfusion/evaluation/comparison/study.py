@@ -19,7 +19,7 @@ from skfusion.cohort import (
     column_or_ids,
     repeated_ids,
 )
-from skfusion.exceptions import LeakageWarning, warn_user
+from skfusion.exceptions import DataWarning, LeakageWarning, warn_user
 from skfusion.fusion.restriction import fusions_within
 from skfusion.fusion.survival import check_survival
 from skfusion.fusion.targets import check_labels
@@ -327,7 +327,7 @@ def find_patients(frame: pd.DataFrame, groups: Any, given: Any) -> Patients:
 
     Warns
     -----
-    LeakageWarning
+    DataWarning
         If a column was chosen because it looks like a patient id and repeats.
     """
     if groups is None:
@@ -383,7 +383,7 @@ def _repeated_id(frame: pd.DataFrame) -> Any:
         f"repeats ({len(frame)} rows, {frame[column].nunique()} values), so rows are "
         f"grouped by it. Pass groups={column!r}, or groups=range(len(X)) if rows are "
         "independent.",
-        LeakageWarning,
+        DataWarning,
     )
     return column
 
@@ -410,7 +410,7 @@ def warn_of_copies(frame: pd.DataFrame, columns: Iterable[Any]) -> None:
 
 
 def _is_comparable(column: pd.Series) -> bool:
-    if isinstance(column, pd.DataFrame):  # repeated label
+    if column.ndim != 1:  # repeated label
         return False
     kind = pd.api.types.infer_dtype(column, skipna=True)
     return kind not in ("mixed", "unknown-array")

@@ -25,7 +25,7 @@ from skfusion.evaluation.comparison.inference import (
     pairs_to_contrast,
 )
 from skfusion.evaluation.comparison.results import Context, FusionComparison
-from skfusion.evaluation.comparison.running import Fit, Run, fit_arm
+from skfusion.evaluation.comparison.running import Fit, Run, fit_arm, tell_once
 from skfusion.evaluation.comparison.scoring import (
     Scored,
     all_contrasts,
@@ -54,8 +54,8 @@ class ExternalValidation:
     Attributes
     ----------
     scores_ : DataFrame
-        One row per strategy and metric: ``strategy``, ``metric``, ``estimate``, ``low``,
-        ``high``.
+        One row per strategy and metric: ``strategy``, ``metric``, ``estimate``,
+        ``low``, ``high``.
     differences_ : DataFrame
         Each fusion minus each single modality, as in `FusionComparison`. The tests are
         those of DeLong for the AUROC and a bootstrap of patients for other scores.
@@ -165,7 +165,7 @@ def validate(
         judge(tests, differences, facts),
         len(rows),
         n_patients,
-        [*notes, *(f"Warning: {line}" for line in run.warnings)],
+        [*notes, *(f"Warning: {line}" for _, line in run.warnings)],
     )
 
 
@@ -241,12 +241,7 @@ def _run(arms: Sequence[Strategy], context: Context, external: Study) -> Run:
         if arm.estimator is None:
             members = found[str(arm.fusion), 0, 0].members
             found[arm.name, 0, 0] = Fit(members[str(arm.modality)], 0.0, [])
-    lines = [
-        f"{name!r} warned: {text}"
-        for (name, *_), fit in found.items()
-        for _, text in fit.warnings
-    ]
-    return Run(found, {arm.name: 1 for arm in arms}, list(dict.fromkeys(lines)), [])
+    return Run(found, {arm.name: 1 for arm in arms}, tell_once(arms, found), [])
 
 
 # -- calibration ----------------------------------------------------------------------
@@ -332,7 +327,7 @@ def _cross_fitted(
 def _shifted(
     odds: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray
 ) -> np.ndarray:
-    """Return probabilities with an intercept that meets the mean of the training rows."""
+    """Return probabilities whose mean over the training rows is the observed share."""
     shift = 0.0
     for _ in range(50):  # Newton's method on a strictly increasing function
         q = 1.0 / (1.0 + np.exp(-(odds[train] + shift)))

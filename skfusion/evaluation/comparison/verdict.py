@@ -81,8 +81,8 @@ class Facts:
         Whether patients have several rows.
     claims : Claims
         What was declared before.
-    n_singles : dict of str to int
-        Number of singles that each fusion is compared with.
+    leaks : sequence of str
+        Warnings of information that a prediction cannot have.
     """
 
     metric: Metric
@@ -94,6 +94,7 @@ class Facts:
     splits: str
     clustered: bool
     claims: Claims
+    leaks: Sequence[str] = ()
 
     def signed(self, value: float) -> str:
         """Return a difference of scores with its sign."""
@@ -114,9 +115,11 @@ class Facts:
         if np.isnan(row["low"]):
             return "no interval"
         low, high = row["low"], row["high"]
-        if of_gain and not self.metric.greater_is_better:
+        if not of_gain:
+            return f"{self.signed(low)} to {self.signed(high)}"
+        if not self.metric.greater_is_better:
             low, high = -high, -low
-        return f"{self.signed(low)} to {self.signed(high)}"
+        return f"{self.metric.text(low)} to {self.metric.text(high)}"
 
 
 def judge(tests: pd.DataFrame, differences: pd.DataFrame, facts: Facts) -> Verdict:
@@ -141,7 +144,11 @@ def judge(tests: pd.DataFrame, differences: pd.DataFrame, facts: Facts) -> Verdi
             "The test requires at least one fusion strategy and at least one single "
             "modality in the comparison.",
         )
-    rows = [row for row in tests.to_dict("records") if row["outcome"] != "secondary"]
+    rows: list[Mapping[str, Any]] = [
+        {str(name): value for name, value in record.items()}
+        for record in tests.to_dict("records")
+        if record["outcome"] != "secondary"
+    ]
     sign = 1 if facts.metric.greater_is_better else -1
     rows.sort(key=lambda row: -sign * row["estimate"])
     outcome, leading = _overall(rows)
@@ -157,6 +164,7 @@ def judge(tests: pd.DataFrame, differences: pd.DataFrame, facts: Facts) -> Verdi
             if row["outcome"] == "worse"
         ]
     sentences.append(_about(facts))
+    sentences += [f"Warned of a possible leak: {text}" for text in facts.leaks]
     return _verdict(outcome, " ".join(part for part in sentences if part))
 
 
