@@ -81,7 +81,7 @@ def ours(
     """Compare the fusions from an empty store and return the AUROC of each arm."""
     parts = parts_of(cohort, EmbeddingStore(folder))
     # Rows that are repeated without a modality are no part of the plain pipelines.
-    early = EarlyFusionClassifier(parts, modality_dropout=0, random_state=0)
+    early = EarlyFusionClassifier(parts, absence_copies=0, random_state=0)
     models: dict[str, Any] = {
         "early": early,
         "late": LateFusionClassifier(parts, random_state=0),
