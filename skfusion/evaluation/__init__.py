@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from skfusion.evaluation.comparison.results import (
         FusionComparison as FusionComparison,
     )
+    from skfusion.evaluation.comparison.validation import (
+        ExternalValidation as ExternalValidation,
+    )
     from skfusion.evaluation.report.survival_display import (
         SurvivalCalibrationDisplay as SurvivalCalibrationDisplay,
     )
@@ -78,6 +81,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "skfusion.evaluation.comparison.comparison": ["compare_fusion"],
         "skfusion.evaluation.comparison.results": ["FusionComparison"],
+        "skfusion.evaluation.comparison.validation": ["ExternalValidation"],
         "skfusion.evaluation.statistics.auroc": [
             "AurocEstimates",
             "DeLongTest",

@@ -11,7 +11,7 @@ import io
 import json
 import os
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,14 +25,38 @@ from skfusion.evaluation.metrics import Predictions
 
 if TYPE_CHECKING:
     from skfusion.evaluation.comparison.design import Split
-    from skfusion.evaluation.comparison.running import Fit
     from skfusion.evaluation.comparison.strategies import Strategy
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "Fit"]
 
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "xgboost", "xgboost-cpu", "torch")
 PARTS = ("scores", "labels", "survival", "times")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Predictions of one fitted arm on one split.
+
+    Attributes
+    ----------
+    predictions : Predictions
+        Predictions for the rows of the test set.
+    seconds : float
+        Time for fit and prediction, in seconds.
+    warnings : list of (str, str)
+        Category and message of the warnings of fit and prediction.
+    members : dict of str to Predictions
+        Predictions of the members of a late fusion, by modality.
+    chosen : dict of str to str or None
+        Parameters that a search has chosen.
+    """
+
+    predictions: Predictions
+    seconds: float
+    warnings: list[tuple[str, str]]
+    members: dict[str, Predictions] = field(default_factory=dict)
+    chosen: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,8 +109,6 @@ class Checkpoint:
         """Return a finished fit, or None if it is not there or not whole."""
         if self.folder is None:
             return None
-        from skfusion.evaluation.comparison.running import Fit
-
         path = self.folder / f"{key}.npz"
         try:
             with np.load(path, allow_pickle=False) as file:

@@ -25,8 +25,8 @@ from skfusion.evaluation.comparison.design import (
     warn_of_small_sites,
 )
 from skfusion.evaluation.comparison.inference import Claims
-from skfusion.evaluation.comparison.results import Context, FusionComparison
-from skfusion.evaluation.comparison.running import Request, run_arms
+from skfusion.evaluation.comparison.results import FusionComparison
+from skfusion.evaluation.comparison.running import Context, Request, run_arms
 from skfusion.evaluation.comparison.study import (
     OWNER,
     Study,
@@ -482,7 +482,7 @@ def _claims(
     fusions = [arm.name for arm in arms if arm.role == "fusion"]
     if primary is not None and primary not in fusions:
         raise ValueError(
-            f"{OWNER}: primary must be one of the fusions {fusions}, got {primary!r}."
+            f"{OWNER}: primary={primary!r} is not a fusion. The fusions are {fusions}."
         )
     for name, value in (("smallest_gain", smallest_gain), ("margin", margin)):
         if value is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfusion._validation import check_number
 from skfusion.cohort import column_of_role
 from skfusion.evaluation.comparison.study import OWNER, Study
 from skfusion.exceptions import DataWarning, warn_user
@@ -350,10 +351,9 @@ def _check_test_set(study: Study, train: np.ndarray, test: np.ndarray) -> None:
 
 def _random_rows(study: Study, fraction: float, seed: int) -> tuple[np.ndarray, str]:
     """Draw a share of the patients of each class."""
-    if not 0 < fraction < 1:
-        raise ValueError(
-            f"{OWNER}: test must be a fraction between 0 and 1, got {fraction}."
-        )
+    check_number(
+        fraction, "test", OWNER, low=0, high=1, exclude_low=True, exclude_high=True
+    )
     n_rows = len(study.y)
     patients = np.arange(n_rows) if study.groups is None else study.groups
     strata = study.task.strata(study.y)

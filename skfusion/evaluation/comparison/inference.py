@@ -68,7 +68,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Claims:
-    """What the user has declared before the comparison.
+    """Claims that the user has declared before the comparison.
 
     Attributes
     ----------

@@ -9,39 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skfusion.evaluation.comparison.running import Request, fit_on, seeded
-from skfusion.evaluation.comparison.strategies import Strategy
-from skfusion.evaluation.comparison.study import Study
+from skfusion.evaluation.comparison.inference import Claims
+from skfusion.evaluation.comparison.running import Context, fit_on, seeded
+from skfusion.evaluation.comparison.validation import ExternalValidation, validate
 from skfusion.evaluation.comparison.verdict import Verdict
 from skfusion.evaluation.metrics import Metric, format_p
 from skfusion.fusion.restriction import restricted_to
 
-__all__ = ["Context", "FusionComparison"]
-
-
-@dataclass(frozen=True)
-class Context:
-    """What is needed to fit the strategies of a comparison again.
-
-    Attributes
-    ----------
-    arms : list of Strategy
-        Arms of the comparison.
-    study : Study
-        Cohort.
-    request : Request
-        Predictions that the metrics need.
-    seed : int
-        Seed of the estimators.
-    n_jobs : int or None
-        Number of parallel fits.
-    """
-
-    arms: list[Strategy]
-    study: Study
-    request: Request
-    seed: int
-    n_jobs: int | None
+__all__ = ["FusionComparison"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -196,7 +171,7 @@ class FusionComparison:
         every_row = np.arange(len(context.study.y))
         return fit_on(seeded(estimator, context.seed), context.study, every_row)
 
-    def validate(self, X: Any, y: Any, *, groups: Any = None) -> Any:
+    def validate(self, X: Any, y: Any, *, groups: Any = None) -> ExternalValidation:
         """Fit the fusions and single modalities on all rows and test other cases.
 
         Parameters
@@ -214,9 +189,18 @@ class FusionComparison:
             Scores with confidence intervals, differences of the fitted models, and
             calibration with and without recalibration.
         """
-        from skfusion.evaluation.comparison.validation import validate
-
-        return validate(self, self._context(), X, y, groups=groups)
+        settings = self.settings_
+        return validate(
+            self._context(),
+            X,
+            y,
+            groups=groups,
+            metrics=self.metrics_,
+            labels=dict(self.strategies_["label"]),
+            claims=Claims(
+                settings["primary"], settings["smallest_gain"], settings["margin"]
+            ),
+        )
 
     def _context(self) -> Context:
         if self.context_ is None:

@@ -20,7 +20,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 import skfusion.exceptions
 from skfusion._progress import progress
-from skfusion.evaluation.comparison.checkpoint import Checkpoint
+from skfusion.evaluation.comparison.checkpoint import Checkpoint, Fit
 from skfusion.evaluation.comparison.design import Design, Split
 from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.comparison.study import OWNER, Study
@@ -28,7 +28,7 @@ from skfusion.evaluation.metrics import Predictions
 from skfusion.exceptions import warn_user
 from skfusion.fusion.inner_estimators import seed
 
-__all__ = ["Fit", "Request", "Run", "fit_arm", "run_arms", "tell_once"]
+__all__ = ["Context", "Request", "Run", "fit_arm", "run_arms", "tell_once"]
 
 
 # `compare_fusion` issues these warnings once before the first fit. For a single, "no
@@ -39,31 +39,6 @@ N_OTHER_SEEDS = 2
 REPEATS_IF_SLOW = 5
 SLOW_SECONDS = 120.0
 N_TIMES = 50
-
-
-@dataclass(frozen=True)
-class Fit:
-    """Predictions of one fitted arm on one split.
-
-    Attributes
-    ----------
-    predictions : Predictions
-        Predictions for the rows of the test set.
-    seconds : float
-        Time for fit and prediction, in seconds.
-    warnings : list of (str, str)
-        Category and message of the warnings of fit and prediction.
-    members : dict of str to Predictions
-        Predictions of the members of a late fusion, by modality.
-    chosen : dict of str to str or None
-        Parameters that a search has chosen.
-    """
-
-    predictions: Predictions
-    seconds: float
-    warnings: list[tuple[str, str]]
-    members: dict[str, Predictions] = field(default_factory=dict)
-    chosen: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +68,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Request:
-    """What the predictions of the arms are needed for.
+    """Kinds of predictions that the metrics need.
 
     Attributes
     ----------
@@ -105,6 +80,31 @@ class Request:
 
     labels: bool
     survival: bool
+
+
+@dataclass(frozen=True)
+class Context:
+    """Estimators and cohort of a comparison, to fit its arms again.
+
+    Attributes
+    ----------
+    arms : list of Strategy
+        Arms of the comparison.
+    study : Study
+        Cohort.
+    request : Request
+        Predictions that the metrics need.
+    seed : int
+        Seed of the estimators.
+    n_jobs : int or None
+        Number of parallel fits.
+    """
+
+    arms: list[Strategy]
+    study: Study
+    request: Request
+    seed: int
+    n_jobs: int | None
 
 
 def run_arms(
@@ -551,22 +551,23 @@ def tell_once(
     seen: dict[tuple[str, str], list[tuple[str, str]]] = {}
     n_fits = dict.fromkeys((arm.name for arm in arms), 0)
     order = {arm.name: number for number, arm in enumerate(arms)}
-    for (name, *_), fit in sorted(
+    for (arm, *_), fit in sorted(
         fits.items(), key=lambda item: (order[item[0][0]], *item[0][1:])
     ):
-        n_fits[name] += 1
-        for category, text in fit.warnings:
+        n_fits[arm] += 1
+        for of_kind, text in fit.warnings:
             kind = re.sub(r"\d+", "#", text)
-            seen.setdefault((category, kind), []).append((name, text))
+            seen.setdefault((of_kind, kind), []).append((arm, text))
     lines = []
-    for (category, _), told in seen.items():
+    for (of_kind, _), told in seen.items():
         names = list(dict.fromkeys(name for name, _ in told))
         who = ", ".join(map(repr, names[:4])) + (", ..." if len(names) > 4 else "")
         total = sum(n_fits[name] for name in names)
         times = f"{len(told)} times in {total} fits, first warning: "
         line = f"{who} warned {times if len(told) > 1 else ''}{_in_a_line(told[0][1])}"
-        warn_user(f"{OWNER}, {line}", _category(category))
-        lines.append((_category(category), line))
+        category = _category(of_kind)
+        warn_user(f"{OWNER}, {line}", category)
+        lines.append((category, line))
     return lines
 
 

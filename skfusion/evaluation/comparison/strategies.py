@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
-from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from skfusion._dependencies import TORCH_PACKAGES, is_installed, named_extra
@@ -32,7 +32,6 @@ __all__ = [
     "available",
     "find_modalities",
     "from_estimators",
-    "kind_of",
     "standard",
     "with_baselines",
     "with_searches",
@@ -469,36 +468,3 @@ def _restrictions(strategy: Strategy, task: Task) -> list[Strategy]:
         )
         for name in names
     ]
-
-
-def kind_of(name: str, estimator: Any) -> str:
-    """Return the kind of task of an estimator of a dict.
-
-    Parameters
-    ----------
-    name : str
-        Key of the estimator, for the error message.
-    estimator : estimator
-        Estimator of the dict.
-
-    Returns
-    -------
-    {"classification", "regression", "survival"}
-
-    Raises
-    ------
-    TypeError
-        If the estimator is none of these.
-    """
-    if hasattr(estimator, "fit") and hasattr(estimator, "get_params"):
-        parts = [estimator, *fusions_within(estimator).values()]
-        if any(getattr(part, "takes_survival_times", False) for part in parts):
-            return "survival"
-        if is_classifier(estimator):
-            return "classification"
-        if is_regressor(estimator):
-            return "regression"
-    raise TypeError(
-        f"{OWNER}: {name!r} must be a classifier, a regressor or a survival model, got "
-        f"{type(estimator).__name__}."
-    )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import is_classifier, is_regressor
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
@@ -183,9 +184,7 @@ def _declared_kind(task: str, given: Any) -> str | None:
     """Return the kind of task that the user or the estimators declare."""
     if not (isinstance(given, Mapping) and given):
         return None if task == "auto" else task
-    from skfusion.evaluation.comparison.strategies import kind_of
-
-    kinds = {kind_of(name, part) for name, part in given.items()}
+    kinds = {_kind_of(name, part) for name, part in given.items()}
     if len(kinds) > 1:
         raise ValueError(
             f"{OWNER}: the estimators must all be of one kind, classifiers, regressors "
@@ -195,6 +194,22 @@ def _declared_kind(task: str, given: Any) -> str | None:
     if task not in ("auto", kind):
         raise ValueError(f"{OWNER}: task={task!r}, but the estimators are for {kind}.")
     return kind
+
+
+def _kind_of(name: str, estimator: Any) -> str:
+    """Return the kind of task of an estimator of a dict."""
+    if hasattr(estimator, "fit") and hasattr(estimator, "get_params"):
+        parts = [estimator, *fusions_within(estimator).values()]
+        if any(getattr(part, "takes_survival_times", False) for part in parts):
+            return "survival"
+        if is_classifier(estimator):
+            return "classification"
+        if is_regressor(estimator):
+            return "regression"
+    raise TypeError(
+        f"{OWNER}: {name!r} must be a classifier, a regressor or a survival model, got "
+        f"{type(estimator).__name__}."
+    )
 
 
 def _has_event_times(y: Any) -> bool:

@@ -6,7 +6,7 @@ statement is about these fitted models.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 from sklearn.linear_model import LogisticRegression
 
 from skfusion.cohort import check_groups, column_or_ids
-from skfusion.evaluation.comparison.checkpoint import Checkpoint
+from skfusion.evaluation.comparison.checkpoint import Checkpoint, Fit
 from skfusion.evaluation.comparison.design import Design, Split
 from skfusion.evaluation.comparison.inference import (
     Claims,
@@ -24,8 +24,7 @@ from skfusion.evaluation.comparison.inference import (
     judge_fusions,
     pairs_to_contrast,
 )
-from skfusion.evaluation.comparison.results import Context, FusionComparison
-from skfusion.evaluation.comparison.running import Fit, Run, fit_arm, tell_once
+from skfusion.evaluation.comparison.running import Context, Run, fit_arm, tell_once
 from skfusion.evaluation.comparison.scoring import (
     Scored,
     all_contrasts,
@@ -35,6 +34,7 @@ from skfusion.evaluation.comparison.scoring import (
 from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.comparison.study import Study, as_frame, find_task
 from skfusion.evaluation.comparison.verdict import Facts, Verdict, judge
+from skfusion.evaluation.metrics import Metric
 from skfusion.evaluation.statistics.calibration import calibration_summary
 from skfusion.exceptions import LeakageWarning, warn_user
 from skfusion.splits import inner_folds
@@ -97,20 +97,31 @@ class ExternalValidation:
 
 
 def validate(
-    result: FusionComparison, context: Context, X: Any, y: Any, *, groups: Any
+    context: Context,
+    X: Any,
+    y: Any,
+    *,
+    groups: Any,
+    metrics: Sequence[Metric],
+    labels: Mapping[str, str],
+    claims: Claims,
 ) -> ExternalValidation:
     """Fit all strategies on the cohort of a comparison and test another cohort.
 
     Parameters
     ----------
-    result : FusionComparison
-        The comparison, for its metrics and claims.
     context : Context
-        Its estimators and cohort.
+        Estimators and cohort of the comparison.
     X, y : DataFrame of shape (n_samples, n_columns), array-like of shape (n_samples,)
         External cohort.
     groups : str, array-like of shape (n_samples,) or None
         Its patients.
+    metrics : sequence of Metric
+        Metrics of the comparison.
+    labels : dict of str to str
+        Name of each arm in the text.
+    claims : Claims
+        What was declared before the comparison.
 
     Returns
     -------
@@ -129,13 +140,10 @@ def validate(
     design = Design(
         "test", [Split(0, 0, np.arange(0), rows)], 1, 1, "an external cohort"
     )
-    metrics = result.metrics_
     folds = fold_table(arms, run, metrics, external, design)
     scored = Scored(arms, metrics, external, design, run, folds, context.seed, False)
     contrasts = all_contrasts(scored, pairs_to_contrast(arms))
     differences = difference_table(arms, metrics, contrasts)
-    settings = result.settings_
-    claims = Claims(settings["primary"], settings["smallest_gain"], settings["margin"])
     n_patients = external.n_patients(rows)
     tests = judge_fusions(
         arms,
@@ -147,7 +155,7 @@ def validate(
     )
     facts = Facts(
         metric=metrics[0],
-        labels=dict(result.strategies_["label"]),
+        labels=labels,
         kind="test",
         n_patients=n_patients,
         n_trained=context.study.n_patients(np.arange(len(context.study.y))),

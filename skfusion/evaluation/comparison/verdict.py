@@ -59,7 +59,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the sentences need to know about the comparison.
+    """Design and names of a comparison, for its sentences.
 
     Attributes
     ----------

@@ -116,6 +116,11 @@ def _adds(relies: bool, low: float, high: float, score: str, is_little: bool) ->
 
 def _again(name: str, low: float, retrain: ModalityScores, j: int) -> str:
     """Return a sentence about the retrain game and its agreement with performance."""
+    if np.isnan(retrain.low[j]):
+        return (
+            f" The contribution of {name} to retrained models is "
+            f"{retrain.estimate[j]:.3f} in every fold, which gives no interval."
+        )
     interval = f"({retrain.low[j]:.3f} to {retrain.high[j]:.3f})"
     gains = retrain.low[j] > 0
     if gains and low <= 0:

@@ -68,6 +68,25 @@ def test_games_of_the_report_are_those_asked_alone(noise):
     assert report.retrain is None
 
 
+def test_a_contribution_that_is_the_same_in_all_folds_has_no_interval():
+    rng = np.random.default_rng(0)
+    y = np.tile([0, 1], 40)
+    X = pd.DataFrame({"a": y + rng.normal(size=80), "constant": 0.0})
+    model = EarlyFusionClassifier(
+        [("image", RAW, ["constant"]), ("ehr", RAW, ["a"])],
+        estimator=LogisticRegression(),
+        random_state=0,
+    ).fit(X[:50], y[:50])
+    report = ModalityImportance(model, background=X[:50]).report(
+        X[50:], y[50:], train=(X[:50], y[:50])
+    )
+    assert (
+        "is 0.000 in every fold, which gives no interval" in report.sentences["image"]
+    )
+    assert "nan" not in report.sentences["image"]
+    assert "Retrained models" in report.sentences["ehr"]
+
+
 def test_training_cases_are_noticed(noise):
     model, X, y = noise
     importance = ModalityImportance(model, background=X[:600], n_background=20)
