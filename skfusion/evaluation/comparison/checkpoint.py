@@ -1,7 +1,8 @@
 """Finished fits of a comparison on disk, so that an interrupted run can go on.
 
 A fit is one file. Its name is a digest of the rows, the estimator, the seed and the
-versions, so a file is read only for exactly the same fit. The files have no pickles.
+versions, so a file is read only for exactly the same fit. A file begins with a digest
+of its content, without which it is not read. The files have no pickles.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import zipfile
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,6 +31,8 @@ __all__ = ["Checkpoint", "Fit"]
 
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "xgboost", "xgboost-cpu", "torch")
+SUFFIX = ".fit"
+DIGEST_SIZE = 32  # of the content, at the beginning of a file
 PARTS = ("scores", "labels", "survival", "times")
 
 
@@ -109,12 +111,15 @@ class Checkpoint:
         """Return a finished fit, or None if it is not there or not whole."""
         if self.folder is None:
             return None
-        path = self.folder / f"{key}.npz"
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-        except (FileNotFoundError, ValueError, OSError, zipfile.BadZipFile):
+            data = (self.folder / f"{key}{SUFFIX}").read_bytes()
+        except OSError:
             return None
+        digest, content = data[:DIGEST_SIZE], data[DIGEST_SIZE:]
+        if hashlib.sha256(content).digest() != digest:
+            return None  # damaged
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
         about = json.loads(str(arrays.pop("about")))
         predicted = {
             name: self._predictions(arrays, f"{number}_")
@@ -148,12 +153,13 @@ class Checkpoint:
         }
         buffer = io.BytesIO()
         np.savez(buffer, about=np.array(json.dumps(about)), **arrays)
+        content = buffer.getvalue()
         temporary = self.folder / f".{key}.{os.getpid()}.tmp"
         with open(temporary, "wb") as file:
-            file.write(buffer.getvalue())
+            file.write(hashlib.sha256(content).digest() + content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, self.folder / f"{key}.npz")
+        os.replace(temporary, self.folder / f"{key}{SUFFIX}")
 
     def _numbers(self, labels: np.ndarray) -> np.ndarray:
         labels = np.asarray(labels)

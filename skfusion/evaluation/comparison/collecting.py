@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,10 @@ def collect(
     )
     presence = presence_mask(modalities, study.X)
     told = [*warned, *((line, category) for category, line in run.warnings)]
-    facts = _verdict_facts(metrics[0], described, study, design, run, claims, told)
+    facts = replace(
+        _verdict_facts(metrics[0], described, study, design, run, claims, told),
+        has_delong=scored.has_delong(metrics[0]),
+    )
     return FusionComparison(
         scores_=scored.score_table(),
         differences_=differences,
@@ -285,7 +289,7 @@ def _absence_notes(
         if modality.name in baselines:
             note += (
                 f" For these rows, its single-modality baseline predicts the {prior} "
-                "of the training rows."
+                "of the training rows with this modality."
             )
         notes.append(note)
     nothing = int((~presence.any(axis=1)).sum()) if len(modalities) else 0

@@ -227,8 +227,8 @@ def compare_fusion(
     >>> result.scores_.round(2).iloc[:, :5]
             strategy   metric  estimate   low  high
     0  image in late  roc_auc      0.79  0.73  0.84
-    1    ehr in late  roc_auc      0.78  0.72  0.83
-    2           late  roc_auc      0.91  0.86  0.94
+    1    ehr in late  roc_auc      0.77  0.71  0.83
+    2           late  roc_auc      0.90  0.86  0.93
     >>> result.verdict_.outcome
     'helps'
     """
@@ -284,8 +284,11 @@ def compare_fusion(
         notes=plan.notes,
         warned=plan.warnings,
     )
-    context = Context(plan.strategies, plan.study, request, plan.seed, n_jobs)
-    return replace(result, context_=context)
+    context = Context(
+        plan.strategies, plan.study, request, plan.seed, n_jobs, plan.modalities
+    )
+    settings = {**result.settings_, "caveat": " ".join(plan.notes)}
+    return replace(result, context_=context, settings_=settings)
 
 
 @dataclass(frozen=True)
@@ -377,7 +380,7 @@ def plan_comparison(
     with _collected() as caught:
         target, kind = find_task(y, len(frame), task, given, pos_label)
         patients = find_patients(frame, groups, given)
-        study = Study(frame, target, kind, patients.numbers)
+        study = Study(frame, target, kind, patients.numbers, patients.column)
         metrics = _metrics(scoring, study)
         arms, modalities = _arms(
             given,
@@ -388,6 +391,7 @@ def plan_comparison(
             search=search,
             metric=metrics[0],
         )
+        builders.check_arm_names(arms)
         claims = _claims(arms, primary, smallest_gain, margin)
         design = make_design(
             study,

@@ -167,7 +167,9 @@ def _folds(study: Study, cv: Any, n_repeats: int | None, seed: int) -> Design:
     if cv is None and (drawn is None or not _has_enough(study, drawn)):
         n_folds = FEWEST_FOLDS
         drawn = _draw(study, n_folds, repeats, seed)
-        if drawn is None or not _has_enough(study, drawn):
+        if drawn is None:  # the error says why there are no folds
+            drawn = [_one_repeat(study, n_folds, seed)]
+        if not _has_enough(study, drawn):
             _refuse_few(study, n_folds)
         notes.append(
             f"{FEWEST_FOLDS} folds were used, because {N_FOLDS} folds would have test "
@@ -431,6 +433,8 @@ def _given_rows(study: Study, test: Any) -> np.ndarray:
 def _site_folds(study: Study, sites: Any) -> Design:
     """Hold out one site at a time."""
     names = _site_of_rows(study, sites)
+    if len(pd.unique(names)) < 2:
+        raise ValueError(f"{OWNER}: sites names one site, but at least 2 are needed.")
     notes = []
     splits = []
     n_moved = 0
@@ -444,8 +448,6 @@ def _site_folds(study: Study, sites: Any) -> Design:
         rows = np.flatnonzero(train), np.flatnonzero(test)
         _check_site(study, *rows, number)
         splits.append(Split(0, number, *rows, site=str(site)))
-    if len(splits) < 2:
-        raise ValueError(f"{OWNER}: sites names one site, but at least 2 are needed.")
     if n_moved:
         notes.append(
             f"{n_moved} training rows of patients who also have rows at the held-out "

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfusion._validation import check_option
 from skfusion.evaluation.comparison.inference import Claims
+from skfusion.evaluation.comparison.probabilities import (
+    calibration_table,
+    curve_of,
+    held_out,
+    net_benefit_table,
+)
 from skfusion.evaluation.comparison.running import Context, fit_on, seeded
 from skfusion.evaluation.comparison.validation import ExternalValidation, validate
 from skfusion.evaluation.comparison.verdict import Verdict
@@ -75,7 +82,7 @@ class FusionComparison:
     cohort_ : dict
         Description of the cohort, in counts.
     settings_ : dict
-        Design, splits, claims and seed.
+        Design, splits, claims, seed and the caveat of the data.
     notes_ : list of str
         Caveats of the data, absent modalities, changes of the design, and all warnings.
     context_ : object
@@ -134,7 +141,10 @@ class FusionComparison:
             lines += ["", f"Differences in {primary.label} (95% confidence interval):"]
             lines += _aligned(self._difference_rows())
         lines += ["", self.verdict_.text]
-        lines += [f"Note: {note}" for note in self.notes_]
+        lines += [
+            note if note.startswith("Warning: ") else f"Note: {note}"
+            for note in self.notes_
+        ]
         return "\n".join(lines)
 
     def final_estimator(self, strategy: str) -> Any:
@@ -158,11 +168,7 @@ class FusionComparison:
         """
         context = self._context()
         known = {arm.name: arm for arm in context.arms}
-        if strategy not in known:
-            raise ValueError(
-                f"FusionComparison.final_estimator: {strategy!r} is not one of the "
-                f"strategies {list(known)}."
-            )
+        self._check_strategy(strategy, "final_estimator")
         arm = known[strategy]
         estimator = arm.estimator
         if estimator is None:  # a member of a late fusion
@@ -210,37 +216,168 @@ class FusionComparison:
             )
         return self.context_
 
-    def plot(self, metrics: Any = None) -> Any:
-        """Plot the scores with confidence intervals, one panel per metric.
+    def calibration(self) -> pd.DataFrame:
+        """Return how well the held-out probabilities of two classes are calibrated.
+
+        Returns
+        -------
+        DataFrame
+            One row per strategy: ``strategy``, ``intercept``, ``slope``,
+            ``in_the_large`` (intercept at a slope of 1), ``observed_expected`` (ratio
+            of the number of events to the sum of the probabilities), each with
+            ``_low`` and ``_high`` (95% confidence interval by patient), ``brier``,
+            ``n_clipped`` and ``reason`` (why an estimate is NaN).
+
+        Raises
+        ------
+        ValueError
+            If the outcome does not have two classes.
+
+        Notes
+        -----
+        The predictions of all test sets and repetitions are pooled, because a shift of
+        the probabilities of a fold is an error of calibration. Standard errors are
+        clustered by patient, which also accounts for the repetitions.
+        """
+        positive = self._positive_class("calibration")
+        names = list(self.strategies_.index)
+        return calibration_table(
+            names, [held_out(self.predictions_, name, positive) for name in names]
+        )
+
+    def calibration_curve(self, strategy: str) -> Any:
+        """Return the calibration curve of a strategy for two classes.
+
+        Parameters
+        ----------
+        strategy : str
+            Name of the strategy, as in `strategies_`.
+
+        Returns
+        -------
+        CalibrationCurve
+            Curve of the held-out probabilities of the first repetition. It is empty,
+            with a reason, below 100 patients with and 100 without an event.
+
+        Raises
+        ------
+        ValueError
+            If the outcome does not have two classes, or the strategy does not exist.
+        """
+        positive = self._positive_class("calibration_curve")
+        self._check_strategy(strategy, "calibration_curve")
+        found = held_out(self.predictions_, strategy, positive, first=True)
+        return curve_of(*found, random_state=self.settings_["seed"])
+
+    def net_benefit(
+        self, thresholds: Any = None, prevalence: float | None = None
+    ) -> pd.DataFrame:
+        """Return the net benefit of each fusion and of the best single modality.
+
+        Parameters
+        ----------
+        thresholds : array-like of shape (n_thresholds,) or None, default=None
+            Risks from which a patient would be treated. Choose the range in which
+            clinicians decide before the comparison. None uses 0.05 to 0.5.
+        prevalence : float or None, default=None
+            Prevalence in the target population, for case-control samples. None uses
+            that of the cohort.
+
+        Returns
+        -------
+        DataFrame
+            One row per fusion and threshold: ``strategy``, ``reference`` (the single
+            modality in `tests_`), ``threshold``, ``net_benefit``,
+            ``net_benefit_reference``, ``treat_all``, ``difference`` with ``low`` and
+            ``high`` (pointwise 95% confidence interval from a bootstrap of patients),
+            ``prevalence`` and ``declared`` (whether thresholds were given).
+
+        Raises
+        ------
+        ValueError
+            If the outcome does not have two classes, there is no fusion with a single
+            modality, or a threshold is not in [0, 1).
+
+        Notes
+        -----
+        The held-out probabilities of the first repetition are used. There are no
+        p-values, because a difference along a curve is not one hypothesis.
+        """
+        positive = self._positive_class("net_benefit")
+        if not len(self.tests_):
+            raise ValueError(
+                "FusionComparison.net_benefit needs a fusion and a single modality, "
+                f"got the strategies {list(self.strategies_.index)}."
+            )
+        pairs = dict(
+            zip(self.tests_["strategy"], self.tests_["reference"], strict=True)
+        )
+        return net_benefit_table(
+            self.predictions_,
+            pairs,
+            positive,
+            thresholds,
+            prevalence=prevalence,
+            random_state=self.settings_["seed"],
+        )
+
+    def _positive_class(self, method: str) -> str:
+        if self.cohort_["task"] != "binary":
+            raise ValueError(
+                f"FusionComparison.{method} needs an outcome of two classes, but the "
+                f"outcome is {self.cohort_['task']}."
+            )
+        return str(self.cohort_["classes"][1]["label"])
+
+    def _check_strategy(self, strategy: str, method: str) -> None:
+        if strategy not in self.strategies_.index:
+            raise ValueError(
+                f"FusionComparison.{method}: {strategy!r} is not one of the strategies "
+                f"{list(self.strategies_.index)}."
+            )
+
+    def plot(self, metrics: Any = None, *, kind: str = "scores") -> Any:
+        """Plot scores or differences with confidence intervals, a panel per metric.
 
         Parameters
         ----------
         metrics : list of str or None, default=None
             Names of the metrics to plot. None plots all metrics.
+        kind : {"scores", "differences"}, default="scores"
+            ``"scores"`` shows each strategy, with the score of each test set as a small
+            dot. ``"differences"`` shows each fusion minus its own single modalities
+            (filled) and minus the best of all (open). The right side favours fusion.
 
         Returns
         -------
         matplotlib.figure.Figure
-            Figure that also shows the score of each fold as a small dot.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         ValueError
-            If a metric was not computed.
+            If a metric was not computed, or there is no difference to plot.
         """
-        from skfusion.evaluation.report.figure import draw_scores
+        from skfusion.evaluation.report.figure import draw_differences, draw_scores
 
+        check_option(kind, "kind", ("scores", "differences"), "FusionComparison.plot")
         known = {metric.name: metric for metric in self.metrics_}
         chosen = list(known) if metrics is None else list(metrics)
         unknown = [name for name in chosen if name not in known]
-        if unknown:
+        if unknown or not chosen:
             raise ValueError(
-                f"FusionComparison.plot: {unknown[0]!r} was not computed. The "
+                f"FusionComparison.plot: {(unknown or chosen)!r} was not computed. The "
                 f"computed metrics are {list(known)}."
             )
-        return draw_scores(self, [known[name] for name in chosen])
+        if kind == "scores":
+            return draw_scores(self, [known[name] for name in chosen])
+        if not len(self.differences_):
+            raise ValueError(
+                "FusionComparison.plot: there is no difference to plot without a "
+                "fusion and a single modality. Use kind='scores'."
+            )
+        return draw_differences(self, [known[name] for name in chosen])
 
     def to_html(
         self, path: str | os.PathLike[str], *, title: str | None = None
@@ -250,20 +387,46 @@ class FusionComparison:
         Parameters
         ----------
         path : str or PathLike
-            Output file.
+            Output file. The page contains counts, scores and the names of strategies,
+            columns and classes, but no values of patients.
         title : str or None, default=None
             Heading of the page.
 
         Raises
         ------
         ImportError
-            If jinja2 or matplotlib is not installed.
+            If jinja2 is not installed.
         """
         from skfusion.evaluation.report.report import render
 
         page = render(self, title=title)
         with open(path, "w", encoding="utf-8") as file:
             file.write(page)
+
+    def to_markdown(self) -> str:
+        """Return the verdict, the notes, the tables and the methods as Markdown.
+
+        Returns
+        -------
+        str
+            Text without predictions and without values of patients.
+        """
+        from skfusion.evaluation.report.export import as_markdown
+
+        return as_markdown(self)
+
+    def to_json(self) -> str:
+        """Return the verdict, the tables and the settings as JSON.
+
+        Returns
+        -------
+        str
+            An object without predictions and without values of patients. A number that
+            is not defined is null.
+        """
+        from skfusion.evaluation.report.export import as_json
+
+        return as_json(self)
 
     def __repr__(self) -> str:
         fusions = self.strategies_.index[self.strategies_["role"] == "fusion"]

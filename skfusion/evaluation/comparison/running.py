@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +17,9 @@ import pandas as pd
 import sklearn.exceptions
 from joblib import Parallel, delayed, effective_n_jobs
 from sklearn.base import clone
-from sklearn.utils.validation import has_fit_parameter
 
 import skfusion.exceptions
+from skfusion._fitting.metadata import fit_with_metadata
 from skfusion._progress import progress
 from skfusion.evaluation.comparison.checkpoint import Checkpoint, Fit
 from skfusion.evaluation.comparison.design import Design, Split
@@ -26,7 +27,9 @@ from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.comparison.study import OWNER, Study
 from skfusion.evaluation.metrics import Predictions
 from skfusion.exceptions import warn_user
+from skfusion.fusion.class_weights import class_weight_of_rows
 from skfusion.fusion.inner_estimators import seed
+from skfusion.modality import Modality, presence_mask
 
 __all__ = ["Context", "Request", "Run", "fit_arm", "run_arms", "tell_once"]
 
@@ -98,6 +101,8 @@ class Context:
         Seed of the estimators.
     n_jobs : int or None
         Number of parallel fits.
+    modalities : list of Modality
+        Modalities of the cohort, empty if they are not known.
     """
 
     arms: list[Strategy]
@@ -105,6 +110,7 @@ class Context:
     request: Request
     seed: int
     n_jobs: int | None
+    modalities: list[Modality] = field(default_factory=list)
 
 
 def run_arms(
@@ -300,6 +306,7 @@ def fit_arm(
     request: Request,
     random_state: int,
     checkpoint: Checkpoint,
+    external: pd.DataFrame | None = None,
 ) -> Fit:
     """Fit an arm on a split and predict its test set, or read the finished fit.
 
@@ -317,6 +324,8 @@ def fit_arm(
         Seed of the estimator.
     checkpoint : Checkpoint
         Finished fits.
+    external : DataFrame or None, default=None
+        Rows of another cohort to predict in place of the test set.
 
     Returns
     -------
@@ -333,9 +342,9 @@ def fit_arm(
         try:
             estimator = seeded(arm.estimator, random_state)
             fit_on(estimator, study, split.train)
-            held_out = study.X.iloc[split.test]
+            held_out = study.X.iloc[split.test] if external is None else external
             predictions = predict(estimator, held_out, study, split.train, request)
-            members = _members(arm, estimator, held_out, study)
+            members = _members(arm, estimator, held_out, study, split.train)
         except (ValueError, TypeError) as error:
             where = f"{arm.name!r}, {_where(split)}"
             error.args = (f"{OWNER}, {where}: {error}",)
@@ -369,23 +378,19 @@ def _shown(value: Any) -> str:
 
 def seeded(estimator: Any, random_state: int) -> Any:
     """Return a clone whose seeds that are None are set from `random_state`."""
-    copy = clone(estimator)
+    ready = clone(estimator)
     # A matched single gets the seed of its fusion at this level.
-    if copy.get_params(deep=False).get("random_state", 0) is None:
-        copy.set_params(random_state=random_state)
-    return seed(copy, np.random.RandomState(random_state))
+    if ready.get_params(deep=False).get("random_state", 0) is None:
+        ready.set_params(random_state=random_state)
+    return seed(ready, np.random.RandomState(random_state))
 
 
 def fit_on(estimator: Any, study: Study, rows: np.ndarray) -> Any:
-    """Fit an estimator on rows of the cohort, with patients if it accepts them."""
+    """Fit an estimator on rows of the cohort, with patients for all of its splits."""
     X, y = study.X.iloc[rows], study.y[rows]
-    # A search accepts groups for its splitter as **params, with and without routing.
-    searches = hasattr(estimator, "refit") and hasattr(estimator, "cv")
-    if study.groups is not None and (
-        searches or has_fit_parameter(estimator, "groups")
-    ):
-        return estimator.fit(X, y, groups=study.groups[rows])
-    return estimator.fit(X, y)
+    groups = None if study.groups is None else study.groups[rows]
+    fit_with_metadata(estimator, X, y, {"groups": groups})
+    return estimator
 
 
 # -- predictions ----------------------------------------------------------------------
@@ -483,21 +488,46 @@ def _times_to_score(y: np.ndarray) -> np.ndarray:
 
 
 def _members(
-    arm: Strategy, estimator: Any, X: pd.DataFrame, study: Study
+    arm: Strategy, estimator: Any, X: pd.DataFrame, study: Study, train: np.ndarray
 ) -> dict[str, Predictions]:
     """Return the predictions of the members of a late fusion."""
     if arm.role != "fusion" or not hasattr(estimator, "aggregation"):
         return {}
-    target = estimator.target_
     found = {}
-    for name, encoded in estimator.encode_modalities(X).items():
-        scores = np.array(encoded, dtype=np.float64)
-        # The model of a modality predicts the average of the training rows for rows
-        # without it.
-        scores[np.isnan(scores).all(axis=1)] = target.fallback
-        result = np.asarray(target.result(scores))
-        found[name] = _member_predictions(result, study, estimator)
+    encoded = estimator.encode_modalities(X)
+    for modality in estimator.modality_specs():
+        scores = np.array(encoded[modality.name], dtype=np.float64)
+        absent = np.isnan(scores).all(axis=1)
+        if absent.any():
+            scores[absent] = _average_with(modality, estimator, study, train)
+        result = np.asarray(estimator.target_.result(scores))
+        found[modality.name] = _member_predictions(result, study, estimator)
     return found
+
+
+def _average_with(
+    modality: Modality, estimator: Any, study: Study, train: np.ndarray
+) -> np.ndarray:
+    """Return the average of the training rows with a modality.
+
+    A fusion of this modality alone predicts it for rows without the modality.
+    """
+    present = presence_mask([modality], study.X.iloc[train])[:, 0]
+    target = copy(estimator.target_)
+    y = target.encode(study.y[train])
+    y = y[present] if present.any() else y
+    class_weight = getattr(estimator, "class_weight", None)
+    weights = None
+    if class_weight is not None:
+        weights = class_weight_of_rows(
+            class_weight,
+            y,
+            None,
+            classes=estimator.classes_ if target.kind == "classes" else None,
+            owner=OWNER,
+        )
+    target.summarise(y, weights)
+    return np.asarray(target.fallback)
 
 
 def _member_predictions(

@@ -44,6 +44,10 @@ FEWEST_SITES = 6
 # With more sites, not all sign changes are enumerated.
 MOST_ENUMERATED = 14
 N_RESAMPLES = 2000
+# A smaller width of an interval is 0.
+ROUNDING = 1e-12
+# Scores that are 0 if the score of each case is the least possible one.
+PROPORTIONS = ("brier", "accuracy", "balanced_accuracy", "f1")
 
 
 def fold_table(
@@ -218,6 +222,8 @@ class Scored:
             weights = self._counts(values.index)["weights"]
             estimate = float(np.average(values, weights=weights))
             low, high = self._limits(arm, metric, values)
+            if self.design.kind != "sites" and not high - low > ROUNDING:
+                low, high = self._limits_at_the_bound(metric, estimate, (low, high))
             rows.append(
                 {
                     "strategy": arm.name,
@@ -243,7 +249,7 @@ class Scored:
     def _limits(
         self, arm: Strategy, metric: Metric, values: pd.Series
     ) -> tuple[float, float]:
-        is_auroc = metric.name == "roc_auc" and self.study.task.kind == "binary"
+        is_auroc = self.has_delong(metric)
         if self.design.kind == "sites":
             return np.nan, np.nan
         if self.design.kind == "test":
@@ -260,6 +266,27 @@ class Scored:
             return np.nan, np.nan
         found = corrected_resampled_interval(values, **self._counts(values.index))
         return found.low, found.high
+
+    def _limits_at_the_bound(
+        self, metric: Metric, estimate: float, limits: tuple[float, float]
+    ) -> tuple[float, float]:
+        """Return limits of a score that is the best or worst one on all test sets.
+
+        They are those of Clopper and Pearson for the patients of the rarest class.
+        Other limits stay as they are.
+        """
+        rows = np.unique(np.concatenate([split.test for split in self.design.splits]))
+        strata = self.study.task.strata(self.study.y)
+        of_class = [rows]
+        if strata is not None:
+            of_class = [rows[strata[rows] == k] for k in np.unique(strata[rows])]
+        fewest = min(self.study.n_patients(part) for part in of_class)
+        bound = 0.025 ** (1.0 / fewest)
+        if metric.highest == 1.0 and estimate > 1.0 - ROUNDING:
+            return bound, 1.0
+        if metric.name in PROPORTIONS and estimate < ROUNDING:
+            return 0.0, 1.0 - bound
+        return limits
 
     def _cross_validated_limits(self, arm: Strategy) -> tuple[float, float]:
         """Return limits of the AUROC from the placements within the test sets."""
@@ -361,7 +388,7 @@ class Scored:
         )
 
     def _test_set_contrast(self, a: Strategy, b: Strategy, metric: Metric) -> Contrast:
-        if metric.name == "roc_auc" and self.study.task.kind == "binary":
+        if self.has_delong(metric):
             positive, first, groups = self._on_test_set(a)
             _, second, _ = self._on_test_set(b)
             found = delong_test(positive, first, second, groups=groups)
@@ -386,6 +413,10 @@ class Scored:
         p = 2.0 * norm.sf(abs(estimate) / error)
         return Contrast(estimate, estimate - reach, estimate + reach, float(p), error)
 
+    def has_delong(self, metric: Metric) -> bool:
+        """Return whether DeLong's test compares a metric on a test set."""
+        return metric.name == "roc_auc" and self.study.task.kind == "binary"
+
     @cached_property
     def _bootstrapped(self) -> dict[str, BootstrapEstimate]:
         """Scores of all arms and all their differences on a test set, by metric."""
@@ -401,19 +432,19 @@ class Scored:
                 random_state=self.seed,
             )
             for metric in self.metrics
+            if not self.has_delong(metric)
         }
 
     def _scores_and_differences(self, metric: Metric, rows: np.ndarray) -> np.ndarray:
         """Return the scores on rows of the test set, and all differences of two."""
         (split,) = self.design.splits
         chosen = split.test[rows]
+        X, y = self.study.X.iloc[chosen], self.study.y[chosen]
         scores = np.array(
             [
                 metric.score(
                     _rows_of(self.run.fits[arm.name, 0, 0].predictions, rows),
-                    self.study.X.iloc[chosen],
-                    self.study.y[chosen],
-                    self.study.task.classes,
+                    *(X, y, self.study.task.classes),
                 )
                 for arm in self.arms
             ]

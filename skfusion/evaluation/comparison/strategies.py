@@ -30,6 +30,7 @@ __all__ = [
     "STRATEGIES",
     "Strategy",
     "available",
+    "check_arm_names",
     "find_modalities",
     "from_estimators",
     "standard",
@@ -40,6 +41,10 @@ __all__ = [
 
 STRATEGIES = ("single", "early", "late", "joint")
 BASELINES = ("matched", "default")
+# Columns of the table of predictions, where each strategy has a column as well.
+RESERVED = ("row", "repeat", "fold", "group", "y", "event", "time")
+# Rules of a late fusion that return the prediction of a member if it is the only one.
+RULES_WITHOUT_FIT = ("mean", "weighted", "max", "min", "median", "product")
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,12 @@ class Strategy:
     @property
     def trains_network(self) -> bool:
         """Whether a joint network is trained, which takes long."""
-        parts = fusions_within(self.estimator).values()
-        return any("fusion.joint" in type(part).__module__ for part in parts)
+        # The module of a public class is that of the package that exports it.
+        return any(
+            kind.__module__.startswith("skfusion.fusion.joint")
+            for part in fusions_within(self.estimator).values()
+            for kind in type(part).__mro__
+        )
 
 
 def available(strategies: Iterable[str] | None) -> list[str]:
@@ -437,19 +446,13 @@ def _restrictions(strategy: Strategy, task: Task) -> list[Strategy]:
         names.update(
             dict.fromkeys(m for m, part, _ in fusion.modalities if part != "drop")
         )
-    # The members of a late fusion are its single modalities and are fitted anyway.
-    # Those of a survival analysis have no survival curves.
-    is_late = (
-        isinstance(strategy.estimator, BaseFusion)
-        and hasattr(strategy.estimator, "aggregation")
-        and task.kind != "survival"
-    )
+    has_members = _has_single_members(strategy.estimator, task)
     built = [
         Strategy(
             f"{name} in {strategy.name}",
             f"{name} alone ({strategy.label})",
             "single",
-            None if is_late else restricted_to(strategy.estimator, [name]),
+            None if has_members else restricted_to(strategy.estimator, [name]),
             name,
             strategy.name,
         )
@@ -468,3 +471,43 @@ def _restrictions(strategy: Strategy, task: Task) -> list[Strategy]:
         )
         for name in names
     ]
+
+
+def check_arm_names(strategies: Iterable[Strategy]) -> None:
+    """Check that strategies have different names, and no name of a table's column.
+
+    Raises
+    ------
+    ValueError
+        If a name occurs twice or is reserved.
+    """
+    names = [strategy.name for strategy in strategies]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"{OWNER}: {len(twice)} names stand for several strategies, the first is "
+            f"{twice[0]!r}. A fusion restricted to a modality is named 'MODALITY in "
+            "FUSION', and without a modality 'FUSION without MODALITY'. Rename the "
+            "estimators of the dict."
+        )
+    reserved = [name for name in names if name in RESERVED]
+    if reserved:
+        raise ValueError(
+            f"{OWNER}: {reserved[0]!r} cannot be the name of a strategy, because the "
+            f"table of predictions has a column of this name. Reserved are {RESERVED}."
+        )
+
+
+def _has_single_members(estimator: Any, task: Task) -> bool:
+    """Return whether the members of a late fusion are its single modalities.
+
+    They are fitted anyway. This is the case if the fusion of one member is the member:
+    not with a meta-model, votes, ranks or a final calibration. Members of a survival
+    analysis have no survival curves.
+    """
+    return (
+        isinstance(estimator, BaseFusion)
+        and getattr(estimator, "aggregation", None) in RULES_WITHOUT_FIT
+        and getattr(estimator, "final_calibration", None) is None
+        and task.kind != "survival"
+    )

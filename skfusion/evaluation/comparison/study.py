@@ -96,12 +96,15 @@ class Study:
         Kind of the outcome.
     groups : ndarray of int of shape (n_samples,) or None
         Patient numbers, passed to estimators whose `fit` accepts groups.
+    id_column : column label or None
+        Column with the patient ids, None if they are not in a column.
     """
 
     X: pd.DataFrame
     y: np.ndarray
     task: Task
     groups: np.ndarray | None
+    id_column: Any = None
 
     def n_patients(self, rows: np.ndarray) -> int:
         """Count the patients of rows, or the rows without patients."""
@@ -405,23 +408,29 @@ def _repeated_id(frame: pd.DataFrame) -> Any:
 
 def warn_of_copies(frame: pd.DataFrame, columns: Iterable[Any]) -> None:
     """Warn of rows that are copies of another row, in a cohort without patients."""
-    chosen = [
-        column for column in dict.fromkeys(columns) if _is_comparable(frame[column])
-    ]
-    if not chosen:
-        return
-    part = frame[chosen]
-    first = ~part.duplicated()
-    n_copies = int((~first).sum())
-    # Rows of a few categories are equal by chance.
-    finest = max(part.loc[first, column].nunique() for column in chosen)
-    if n_copies and finest > 0.5 * int(first.sum()):
+    part = comparable_columns(frame, columns)
+    n_copies = int(part.duplicated().sum())
+    if n_copies and is_fine(part):
         warn_user(
             f"{OWNER}: {n_copies} of {len(frame)} rows are copies of another row in "
             "all columns of the modalities, but no groups were given, so copies can "
             "be on both sides of a split. Remove the copies, or pass groups=.",
             LeakageWarning,
         )
+
+
+def comparable_columns(frame: pd.DataFrame, columns: Iterable[Any]) -> pd.DataFrame:
+    """Return the columns whose cells can be compared, with numbers as float32."""
+    part = frame[[c for c in dict.fromkeys(columns) if _is_comparable(frame[c])]]
+    numeric = part.select_dtypes(["number", "bool"]).columns
+    return part.astype(dict.fromkeys(numeric, np.float32))
+
+
+def is_fine(part: pd.DataFrame) -> bool:
+    """Return whether equal rows are copies: those of a few categories are chance."""
+    distinct = part.drop_duplicates()
+    finest = max((distinct[c].nunique() for c in distinct.columns), default=0)
+    return finest > 0.5 * len(distinct)
 
 
 def _is_comparable(column: pd.Series) -> bool:

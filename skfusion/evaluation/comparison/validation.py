@@ -6,6 +6,7 @@ statement is about these fitted models.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,6 @@ import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.linear_model import LogisticRegression
 
-from skfusion.cohort import check_groups, column_or_ids
 from skfusion.evaluation.comparison.checkpoint import Checkpoint, Fit
 from skfusion.evaluation.comparison.design import Design, Split
 from skfusion.evaluation.comparison.inference import (
@@ -24,6 +24,7 @@ from skfusion.evaluation.comparison.inference import (
     judge_fusions,
     pairs_to_contrast,
 )
+from skfusion.evaluation.comparison.probabilities import calibration_row
 from skfusion.evaluation.comparison.running import Context, Run, fit_arm, tell_once
 from skfusion.evaluation.comparison.scoring import (
     Scored,
@@ -32,14 +33,20 @@ from skfusion.evaluation.comparison.scoring import (
     prediction_table,
 )
 from skfusion.evaluation.comparison.strategies import Strategy
-from skfusion.evaluation.comparison.study import Study, as_frame, find_task
+from skfusion.evaluation.comparison.study import (
+    Study,
+    as_frame,
+    comparable_columns,
+    find_patients,
+    find_task,
+    is_fine,
+)
 from skfusion.evaluation.comparison.verdict import Facts, Verdict, judge
 from skfusion.evaluation.metrics import Metric
-from skfusion.evaluation.statistics.calibration import calibration_summary
 from skfusion.exceptions import LeakageWarning, warn_user
 from skfusion.splits import inner_folds
 
-__all__ = ["ExternalValidation", "calibration_table", "validate"]
+__all__ = ["ExternalValidation", "validate"]
 
 
 OWNER = "FusionComparison.validate"
@@ -132,8 +139,13 @@ def validate(
     ValueError
         If the outcome has other classes, or a class is missing.
     """
-    external = _external_study(context.study, X, y, groups)
-    notes = _seen_before(context.study, external)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        external = _external_study(context.study, X, y, groups)
+        _seen_before(context, external)
+    for warning in caught:
+        warn_user(str(warning.message), warning.category)
+    told = [(str(warning.message), warning.category) for warning in caught]
     arms = context.arms
     run = _run(arms, context, external)
     rows = np.arange(len(external.y))
@@ -163,6 +175,8 @@ def validate(
         splits=design.text,
         clustered=external.groups is not None and n_patients < len(rows),
         claims=claims,
+        has_delong=scored.has_delong(metrics[0]),
+        leaks=[text for text, kind in told if issubclass(kind, LeakageWarning)],
     )
     return ExternalValidation(
         scored.score_table().drop(columns=["n_repeats", "n_folds"]),
@@ -173,34 +187,44 @@ def validate(
         judge(tests, differences, facts),
         len(rows),
         n_patients,
-        [*notes, *(f"Warning: {line}" for _, line in run.warnings)],
+        [f"Warning: {line}" for line, _ in told]
+        + [f"Warning: {line}" for _, line in run.warnings],
     )
 
 
-def _seen_before(study: Study, external: Study) -> list[str]:
-    """Warn of external rows that are copies of rows of the comparison."""
-    columns = [c for c in study.X.columns if _is_simple(study.X[c], external.X.get(c))]
-    if not columns:
-        return []
-    known = pd.util.hash_pandas_object(study.X[columns].astype(str), index=False)
-    found = pd.util.hash_pandas_object(external.X[columns].astype(str), index=False)
-    n_seen = int(np.isin(found, known).sum())
-    if not n_seen:
-        return []
-    note = (
-        f"{n_seen} of {len(found)} external rows are copies of rows of the comparison, "
-        "which the models were trained on."
-    )
-    warn_user(f"{OWNER}: {note} Leave them out.", LeakageWarning)
-    return [f"Warning: {note}"]
+def _seen_before(context: Context, external: Study) -> None:
+    """Warn of external rows and patients that the models were trained on."""
+    study = context.study
+    columns = [c for m in context.modalities for c in m.columns] or list(study.X)
+    columns = [c for c in columns if c in external.X and c != study.id_column]
+    known = comparable_columns(study.X, columns)
+    found = comparable_columns(external.X, known.columns)
+    known = known[found.columns]
+    n_seen = int(np.isin(_keys(found), _keys(known)).sum()) if is_fine(known) else 0
+    notes = []
+    if n_seen:
+        notes.append(
+            f"{n_seen} of {len(found)} external rows are copies of rows of the "
+            "comparison, which the models were trained on."
+        )
+    column = study.id_column
+    if column is not None and column == external.id_column:
+        ids = pd.Series(external.X[column].unique())
+        shared = int(ids.isin(study.X[column]).sum())
+        if shared:
+            notes.append(
+                f"{shared} of {len(ids)} external patients have the id of a patient of "
+                "the comparison."
+            )
+    for note in notes:
+        warn_user(f"{OWNER}: {note} Leave them out.", LeakageWarning)
 
 
-def _is_simple(column: Any, other: Any) -> bool:
-    """Return whether both cohorts have the column with numbers, dates or text."""
-    if other is None or column.ndim != 1:
-        return False
-    kind = pd.api.types.infer_dtype(column, skipna=True)
-    return kind not in ("mixed", "unknown-array")
+def _keys(part: pd.DataFrame) -> np.ndarray:
+    """Return a number for each row, equal for equal cells of other dtypes."""
+    texts = part.columns.difference(part.select_dtypes("number").columns)
+    part = part.astype(dict.fromkeys(texts, str))
+    return np.asarray(pd.util.hash_pandas_object(part, index=False))
 
 
 def _external_study(study: Study, X: Any, y: Any, groups: Any) -> Study:
@@ -217,29 +241,26 @@ def _external_study(study: Study, X: Any, y: Any, groups: Any) -> Study:
                 f"comparison, got {len(np.unique(target))} classes, {len(unknown)} of "
                 "them unknown. Map the labels, or use a cohort with all classes."
             )
-    column, ids = column_or_ids(groups)
-    patients = check_groups(ids, frame, column=column, owner=OWNER)
-    return Study(frame, target, study.task, patients)
+    if groups is None and study.id_column in frame.columns:
+        groups = study.id_column
+    patients = find_patients(frame, groups, None)
+    return Study(frame, target, study.task, patients.numbers, patients.column)
 
 
 def _run(arms: Sequence[Strategy], context: Context, external: Study) -> Run:
     """Fit each arm on the whole cohort of the comparison."""
-    n_rows = len(context.study.y)
-    # The external rows follow the rows of the comparison.
-    both = Study(
-        pd.concat([context.study.X, external.X], ignore_index=True),
-        np.concatenate([context.study.y, external.y]),
-        context.study.task,
-        None,
-    )
-    patients = context.study.groups
-    if patients is not None:
-        unknown = np.full(len(external.y), -1)  # the test set needs no patients
-        both = Study(both.X, both.y, both.task, np.r_[patients, unknown])
-    split = Split(0, 0, np.arange(n_rows), np.arange(n_rows, len(both.y)))
+    split = Split(0, 0, np.arange(len(context.study.y)), np.arange(0))
     fitted = [arm for arm in arms if arm.estimator is not None]
     fits = Parallel(n_jobs=context.n_jobs)(
-        delayed(fit_arm)(arm, both, split, context.request, context.seed, Checkpoint())
+        delayed(fit_arm)(
+            arm,
+            context.study,
+            split,
+            context.request,
+            context.seed,
+            Checkpoint(),
+            external.X,
+        )
         for arm in fitted
     )
     found: dict[tuple[str, int, int], Fit] = {
@@ -265,53 +286,18 @@ def _recalibrated(
     rows = []
     for arm in arms:
         p = run.fits[arm.name, 0, 0].predictions.scores[:, 1]
-        rows.append(_calibration_row(arm.name, "none", y, p, groups))
+        rows.append(_calibration_by(arm.name, "none", y, p, groups))
         for method in ("intercept", "intercept and slope"):
             again = _cross_fitted(y, p, groups, seed, slope=method != "intercept")
-            rows.append(_calibration_row(arm.name, method, y, again, groups))
+            rows.append(_calibration_by(arm.name, method, y, again, groups))
     return pd.DataFrame(rows)
 
 
-def calibration_table(
-    names: Sequence[str], y: np.ndarray, probabilities: Any, groups: Any
-) -> pd.DataFrame:
-    """Return the calibration of several strategies, one row each.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Names of the strategies.
-    y : ndarray of shape (n,)
-        Outcome of 0 and 1.
-    probabilities : sequence of ndarray of shape (n,)
-        Predicted probabilities of each strategy.
-    groups : ndarray of shape (n,) or None
-        Patients.
-
-    Returns
-    -------
-    DataFrame
-    """
-    return pd.DataFrame(
-        [
-            _calibration_row(name, "none", y, p, groups)
-            for name, p in zip(names, probabilities, strict=True)
-        ]
-    ).drop(columns="method")
-
-
-def _calibration_row(
+def _calibration_by(
     name: str, method: str, y: np.ndarray, p: np.ndarray, groups: Any
 ) -> dict[str, Any]:
-    found = calibration_summary(y, p, groups=groups)
-    row: dict[str, Any] = {"strategy": name, "method": method}
-    for part in ("intercept", "slope", "in_the_large", "observed_expected"):
-        value = getattr(found, part)
-        row |= {part: value.estimate, f"{part}_low": value.low}
-        row[f"{part}_high"] = value.high
-    row["brier"] = float(np.mean((p - y) ** 2))
-    row["n_clipped"] = found.n_clipped
-    return row | {"reason": found.reason}
+    row = calibration_row(name, y, p, groups)
+    return {"strategy": row.pop("strategy"), "method": method, **row}
 
 
 def _cross_fitted(

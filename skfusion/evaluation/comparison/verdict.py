@@ -81,6 +81,8 @@ class Facts:
         Whether patients have several rows.
     claims : Claims
         What was declared before.
+    has_delong : bool
+        Whether a test set was tested by DeLong's method.
     leaks : sequence of str
         Warnings of information that a prediction cannot have.
     """
@@ -94,6 +96,7 @@ class Facts:
     splits: str
     clustered: bool
     claims: Claims
+    has_delong: bool = False
     leaks: Sequence[str] = ()
 
     def signed(self, value: float) -> str:
@@ -183,8 +186,11 @@ def _overall(rows: Sequence[Mapping[str, Any]]) -> tuple[str, Mapping[str, Any]]
             return outcome, found[0]
     if all(row["outcome"] == "untested" for row in rows):
         return "untested", rows[0]
-    too_few = any(row["outcome"] == "too few" for row in rows)
-    return "too few" if too_few else "unclear", rows[0]
+    for outcome in ("too few", "unclear"):
+        found = [row for row in rows if row["outcome"] == outcome]
+        if found:
+            return outcome, found[0]
+    return "unclear", rows[0]
 
 
 # -- sentences ------------------------------------------------------------------------
@@ -218,6 +224,28 @@ def _unclear(row: Any, rows: Any, differences: Any, facts: Facts) -> str:
         f"By {facts.metric.label}, {facts.labels[row['strategy']]} minus "
         f"{facts.labels[row['reference']]}, the best single modality: "
         f"{facts.signed(row['estimate'])} ({facts.interval(row)})."
+    ) + _not_above(row, rows, differences, facts)
+
+
+def _not_above(row: Any, rows: Any, differences: pd.DataFrame, facts: Facts) -> str:
+    """Return which test fails if the interval against the best single is above 0."""
+    sign = 1.0 if facts.metric.greater_is_better else -1.0
+    is_above = min(sign * row["low"], sign * row["high"]) > 0
+    if np.isnan(row["p_helps_holm"]) or not is_above:
+        return ""
+    found = differences[
+        (differences["strategy"] == row["strategy"])
+        & (differences["metric"] == facts.metric.name)
+        & (differences["relation"] != "without")
+    ]
+    p = found["p"].where(sign * found["estimate"] > 0, 1.0)
+    weakest = found.loc[p.idxmax()]
+    adjusted = f", Holm over {len(rows)} fusions" if len(rows) > 1 else ""
+    return (
+        f" The claim is about each single modality: minus "
+        f"{facts.labels[weakest['reference']]}, the difference is "
+        f"{facts.signed(weakest['estimate'])} ({facts.interval(weakest)}), "
+        f"{format_p(row['p_helps_holm'])}{adjusted}."
     )
 
 
@@ -294,10 +322,16 @@ def _limits_90(row: Any) -> tuple[float, float]:
 
 
 def _untested(row: Any, rows: Any, differences: Any, facts: Facts) -> str:
-    reason = row["reason"] or "a test is undefined"
+    reason = _as_clause(row["reason"] or "a test is undefined")
     return f"There is no test, because {reason}. " + _unclear(
         row, rows, differences, facts
     )
+
+
+def _as_clause(reason: str) -> str:
+    """Return the first sentence of a reason as the end of another sentence."""
+    first = reason.split(". ")[0].rstrip(".")
+    return first[:1].lower() + first[1:]
 
 
 _SENTENCES = {
@@ -334,7 +368,7 @@ def _also(rows: Any, leading: Any, outcome: str, words: str) -> list[str]:
 def _about(facts: Facts) -> str:
     """Return what the statement is about."""
     if facts.kind == "test":
-        way = "DeLong" if facts.metric.name == "roc_auc" else "bootstrap of patients"
+        way = "DeLong" if facts.has_delong else "bootstrap of patients"
         clustered = ", clustered by patient" if facts.clustered else ""
         return (
             f"About these fitted models, on {facts.n_patients:,} {facts.unit} that "

@@ -15,6 +15,7 @@ from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 
 from skfusion._validation import check_confidence_level, check_number
+from skfusion.evaluation.statistics.inputs import check_patients
 from skfusion.evaluation.statistics.resampling import Interval
 from skfusion.evaluation.statistics.survival_scores import (
     KaplanMeier,
@@ -31,7 +32,7 @@ SMALLEST_JUMP = 1e-6
 # Risks of 0 and 1 have no complementary log-log.
 NEAREST_TO_CERTAIN = 1e-6
 # Terms of the inversion of a characteristic function.
-N_TERMS = 20_000
+N_TERMS = 5_000
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def d_calibration(
     check_number(n_bins, "n_bins", owner, low=2, integer=True)
     outcome = check_survival(y, owner)
     before, at = _bounds(outcome, survival, owner)
-    patient, n_clusters = _patients(groups, len(outcome), owner)
+    patient, n_clusters = check_patients(groups, len(outcome), owner)
     n_rows, n_bins = len(outcome), int(n_bins)
     edges = np.linspace(0, 1, n_bins + 1)
     share = _shares(outcome["event"], before, at, edges)
@@ -261,32 +262,6 @@ def _bounds(y: np.ndarray, survival: Any, owner: str) -> tuple[np.ndarray, np.nd
             "that at it, which cannot be greater."
         )
     return before, at
-
-
-def _patients(groups: Any, n_rows: int, owner: str) -> tuple[np.ndarray, int]:
-    """Return the number of the patient of each row, and the number of patients."""
-    patient = np.arange(n_rows)
-    if groups is not None:
-        given = np.asarray(groups)
-        if given.shape != (n_rows,):
-            raise ValueError(
-                f"{owner}: groups must have the shape {(n_rows,)}, one patient id per "
-                f"row, got {given.shape}."
-            )
-        missing = int(pd.isna(given).sum())
-        if missing:
-            raise ValueError(
-                f"{owner}: {missing} of {n_rows} patient ids in groups are missing. "
-                "Give every row the id of its patient."
-            )
-        patient = pd.factorize(given)[0]
-    n_clusters = int(patient.max()) + 1
-    if n_clusters < 2:
-        raise ValueError(
-            f"{owner}: all {n_rows} rows belong to one patient, so the variance "
-            "between patients cannot be estimated. Pass rows of at least two patients."
-        )
-    return patient, n_clusters
 
 
 def _shares(
@@ -383,12 +358,14 @@ def calibration_at_time(
     each row, summed by patient. With one row per patient, it is Greenwood's. The limits
     are computed on the scale of the complementary log-log. Without any event, the
     upper limit is the exact binomial one for the patients that are followed up to the
-    time.
+    time. The limits of the ratio of observed and predicted risk are computed by the
+    delta method, because both vary with the sample of patients.
 
     The intercept and slope are those of a regression of the pseudo-observations [1]_ of
     the event with the link :math:`\log(-\log(1 - p))`, as McLernon et al. [2]_
-    recommend. Their standard errors are robust, by patient. Without censoring,
-    the pseudo-observations are the events themselves.
+    recommend. The residuals are uncorrelated with the predictors, so the sums of
+    observed and recalibrated risks are equal. Their standard errors are robust, by
+    patient. Without censoring, the pseudo-observations are the events themselves.
 
     All estimates require that the censoring does not depend on the features. In the
     groups, it must not depend on other features than the predicted risk.
@@ -427,7 +404,7 @@ def calibration_at_time(
     shape = (n_rows, 1) if column.ndim == 2 else (n_rows,)
     column = check_probabilities(column, shape, "survival", owner).reshape(n_rows)
     risk = 1 - column
-    patient, n_clusters = _patients(groups, n_rows, owner)
+    patient, n_clusters = check_patients(groups, n_rows, owner)
     observed, influence = _observed_risk(outcome, time, patient, confidence_level)
     if np.isnan(observed.estimate):
         raise ValueError(
@@ -437,15 +414,14 @@ def calibration_at_time(
     # Infinitesimal jackknife of the Kaplan-Meier estimate.
     pseudo = observed.estimate + n_rows * influence
     intercept, slope = _recalibration(pseudo, column, patient, confidence_level)
-    predicted = float(risk.mean())
-    ratio = _ratio(observed, predicted)
+    ratio = _ratio(observed, influence, risk, patient, confidence_level)
     table = _table_of_groups(
         outcome, risk, time, patient, int(n_groups), confidence_level
     )
     return CalibrationAtTime(
         float(time),
         table,
-        predicted,
+        float(risk.mean()),
         observed,
         ratio,
         intercept,
@@ -456,11 +432,27 @@ def calibration_at_time(
     )
 
 
-def _ratio(observed: Interval, predicted: float) -> Interval:
+def _ratio(
+    observed: Interval,
+    influence: np.ndarray,
+    risk: np.ndarray,
+    patient: np.ndarray,
+    confidence_level: float,
+) -> Interval:
+    """Return observed divided by mean predicted risk, by the delta method.
+
+    Both vary between samples of patients, and in the same direction.
+    """
+    predicted = float(risk.mean())
     if predicted == 0:
         return Interval(np.nan, np.nan, np.nan)
-    limits = (observed.estimate, observed.low, observed.high)
-    return Interval(*(value / predicted for value in limits))
+    estimate = observed.estimate / predicted
+    if observed.estimate in (0.0, 1.0):
+        return Interval(estimate, observed.low / predicted, observed.high / predicted)
+    parts = influence / observed.estimate - (risk / predicted - 1) / len(risk)
+    error = np.sqrt((np.bincount(patient, parts) ** 2).sum())
+    reach = float(np.exp(stats.norm.ppf((1 + confidence_level) / 2) * error))
+    return Interval(estimate, estimate / reach, estimate * reach)
 
 
 def _table_of_groups(
@@ -586,23 +578,21 @@ def _complementary_log_log(
 ) -> tuple[float, float]:
     """Return the first coefficient of a regression, and its robust standard error.
 
-    The estimating equations are those of a binomial regression, solved by Fisher's
-    scoring. Both numbers are NaN if it does not converge.
+    The estimating equations are the gradient of a convex function, whose minimum is
+    found by Newton's method. Both numbers are NaN if it does not converge.
     """
     coef = np.zeros(design.shape[1])
     mean = np.clip(pseudo.mean(), 1e-6, 1 - 1e-6)
     coef[-1] = np.log(-np.log1p(-mean)) - offset.mean()
     for _ in range(100):
         hazard = np.exp(np.clip(design @ coef + offset, -20, 20))
-        fitted, slope = -np.expm1(-hazard), hazard * np.exp(-hazard)
-        weight = hazard / fitted  # the slope over the binomial variance
-        scores = design * (weight * (pseudo - fitted))[:, None]
-        information = (design * (weight * slope)[:, None]).T @ design
+        scores = design * (pseudo + np.expm1(-hazard))[:, None]
+        information = (design * (hazard * np.exp(-hazard))[:, None]).T @ design
         try:
             step = np.linalg.solve(information, scores.sum(axis=0))
         except np.linalg.LinAlgError:
             break
-        coef = coef + np.clip(step, -1.0, 1.0)
+        coef = coef + np.clip(step, -0.5, 0.5)
         if np.abs(step).max() < 1e-9:
             by_patient = np.zeros((patient.max() + 1, design.shape[1]))
             np.add.at(by_patient, patient, scores)

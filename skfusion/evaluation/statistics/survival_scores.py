@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from skfusion._validation import check_number, check_option
+from skfusion.evaluation.statistics.inputs import check_scores
 from skfusion.fusion.survival import check_survival, check_times, concordance
 
 __all__ = [
@@ -338,7 +339,7 @@ def check_probabilities(
     Raises
     ------
     ValueError
-        If the shape is another, or a value is outside of [0, 1].
+        If the shape is another, or a value is not a number of [0, 1].
 
     Examples
     --------
@@ -346,17 +347,13 @@ def check_probabilities(
     >>> check_probabilities([0, 0.5], (2,), "risk", "calibration_at_time")
     array([0. , 0.5])
     """
-    found = np.asarray(values, dtype=np.float64)
-    if found.shape != shape:
-        raise ValueError(
-            f"{owner}: {name} must have the shape {shape}, got {found.shape}."
-        )
+    found = check_scores(values, shape, owner, name)
     # Rounding of a product of probabilities is not an error.
-    wrong = ~((found >= -1e-9) & (found <= 1 + 1e-9))
+    wrong = (found < -1e-9) | (found > 1 + 1e-9)
     if wrong.any():
         raise ValueError(
-            f"{owner}: {wrong.sum()} of {found.size} values of {name} are NaN or "
-            "outside of [0, 1]. Expected probabilities. Pass the values of "
+            f"{owner}: {wrong.sum()} of {found.size} values of {name} are outside of "
+            "[0, 1]. Expected probabilities. Pass the values of "
             "predict_survival_function, not risks of predict."
         )
     return np.clip(found, 0.0, 1.0)
