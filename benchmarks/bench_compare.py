@@ -17,7 +17,7 @@ and with the repetitions. The default is a subset of the photos and two repetiti
 The photos are read from ``pad_ufes_20_subset`` of SKFUSION_DATA. Without it, nothing is
 measured.
 
-Run: python benchmarks/bench_compare.py [--rows 120] [--repeats 2] [--joint]
+Run: python benchmarks/bench_compare.py [--rows 100] [--repeats 2] [--joint]
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def timed(work: Callable[[], dict[str, float]]) -> tuple[float, dict[str, float]
 def main() -> int:
     """Measure, print, and return 1 if the claim does not hold."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=120)
+    parser.add_argument("--rows", type=int, default=100)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)

@@ -188,6 +188,9 @@ def situations() -> list[Situation]:
         ("record",),
     )
     one = {"record": 1.05}
+    equal = {"record": 0.84, "image": 0.84}
+    unequal = {"record": 1.17, "image": 0.86}
+    small_gain = {"record": 1.1, "image": 0.45}
     return [
         Situation("exch-100", 100, small, one, exchanged, at_par=True),
         Situation("exch-200", 200, small, one, exchanged, at_par=True),
@@ -225,9 +228,12 @@ def situations() -> list[Situation]:
             [*late(pair), trees],
             2,
         ),
-        Situation("equal-200", 200, eights, {"record": 0.84, "image": 0.84}, both),
-        Situation("gain-055-200", 200, eights, {"record": 1.17, "image": 0.86}, both),
-        Situation("gain-017-1000", 1000, eights, {"record": 1.1, "image": 0.45}, both),
+        Situation("equal-200", 200, eights, equal, both),
+        Situation("gain-055-200", 200, eights, unequal, both),
+        Situation("gain-017-1000", 1000, eights, small_gain, both),
+        Situation("equal-one-200", 200, eights, equal, early(pair)),
+        Situation("gain-055-one-200", 200, eights, unequal, early(pair)),
+        Situation("gain-017-one-1000", 1000, eights, small_gain, early(pair)),
     ]
 
 
