@@ -283,9 +283,11 @@ def _outcome(row: dict[str, Any], claims: Claims) -> str:
         return "untested"
     if np.isnan(row["p_helps_holm"]):
         return "secondary"  # another fusion was declared as primary
-    if row["p_helps_holm"] < ALPHA and row["n_matched"]:
-        return "helps"
-    if row["p_helps_holm"] < ALPHA or row["p_matched_holm"] < ALPHA:
+    if row["p_helps_holm"] < ALPHA:
+        return "helps" if row["n_matched"] else "unmatched"
+    # A fusion that is above all singles, but not clearly so, is not below another
+    # learner. The p-value is 1 only if a difference is 0 or less.
+    if row["p_matched_holm"] < ALPHA and row["p_helps"] == 1.0:
         return "unmatched"
     if row["p_worse_holm"] < ALPHA:
         return "worse"
