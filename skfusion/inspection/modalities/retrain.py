@@ -167,7 +167,7 @@ def refit_scores(
         scoring.name,
         model.modalities,
         plan,
-        values.mean(axis=0),
+        np.average(values, axis=0, weights=sizes[1]),
         limits=_transposed(np.clip(limits, -most, most)),
         drop_limits=_drop_limits(
             plan,
@@ -212,7 +212,7 @@ def _limits(
 ) -> tuple[float, float]:
     """Return the limits of the mean over folds, never of zero width."""
     found = corrected_resampled_interval(
-        values, *sizes, confidence_level=confidence_level
+        values, *sizes, weights=sizes[1], confidence_level=confidence_level
     )
     return _widened(found.estimate, found.low, found.high, floor)
 
@@ -242,6 +242,7 @@ def _drop_limits(
                 values[:, -1],
                 values[:, place],
                 *sizes,
+                weights=sizes[1],
                 confidence_level=confidence_level,
             )
         limits.append(_widened(found.difference, found.low, found.high, floor))
