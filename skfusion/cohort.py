@@ -28,6 +28,7 @@ __all__ = [
     "column_of_role",
     "column_or_ids",
     "relative_weights",
+    "repeated_ids",
     "warn_of_id_features",
     "warn_repeated_ids",
 ]
@@ -273,25 +274,40 @@ def _one_dimensional(groups: Any, where: str, owner: str) -> Any:
     return values
 
 
-def warn_repeated_ids(frame: pd.DataFrame, owner: str) -> None:
-    """Warn if a column looks like a patient id and has repeated values."""
+def repeated_ids(frame: pd.DataFrame) -> list[Any]:
+    """Return the columns that look like ids and have repeated values.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.cohort import repeated_ids
+    >>> repeated_ids(pd.DataFrame({"age": [61, 61], "patient_id": ["a", "a"]}))
+    ['patient_id']
+    """
     identifiers = find_column_roles(frame.iloc[:0]).identifiers
     # Patient ids come first, because a lesion or study id is a finer unit.
     identifiers.sort(key=lambda c: not any(w in str(c) for w in ("patient", "subject")))
+    found = []
     for column in identifiers:
         ids = frame[column]
         if first_unhashable(ids.dropna()) is not None:
             ids = ids.dropna().map(repr)  # lists: equal if they look the same
-        n_values = ids.nunique()
-        if n_values < frame[column].notna().sum():
-            warn_user(
-                f"{owner}: column {column!r} looks like a patient id and repeats "
-                f"({len(frame)} rows, {n_values} values), but no groups were given, so "
-                f"one patient can end up on both sides of a split. Pass "
-                f"groups={column!r}.",
-                LeakageWarning,
-            )
-            return
+        if ids.nunique() < frame[column].notna().sum():
+            found.append(column)
+    return found
+
+
+def warn_repeated_ids(frame: pd.DataFrame, owner: str) -> None:
+    """Warn if a column looks like a patient id and has repeated values."""
+    for column in repeated_ids(frame)[:1]:
+        warn_user(
+            f"{owner}: column {column!r} looks like a patient id and repeats "
+            f"({len(frame)} rows, {frame[column].dropna().map(repr).nunique()} "
+            "values), but no "
+            "groups were given, so one patient can end up on both sides of a split. "
+            f"Pass groups={column!r}.",
+            LeakageWarning,
+        )
 
 
 def warn_of_id_features(

@@ -7,6 +7,7 @@ given as a triple ``(name, transformer_or_estimator, columns)``, as in scikit-le
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -568,7 +569,8 @@ def infer_modality_columns(
 
 
 def _is_identifier(column: Any) -> bool:
-    name = str(column).lower()
+    # "PatientID" and "Patient ID" are read as "patient_id".
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+", "_", str(column)).lower()
     return name in ID_NAMES or name.endswith(ID_SUFFIXES)
 
 

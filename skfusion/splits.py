@@ -106,6 +106,7 @@ def outer_folds(
     *,
     classifier: bool,
     random_state: int,
+    owner: str = "compare_fusion",
 ) -> list[Fold]:
     """Split a cohort into the folds that all strategies share.
 
@@ -122,6 +123,8 @@ def outer_folds(
         Whether `y` holds classes.
     random_state : int
         Seed of the shuffling, also of a copy of a splitter that shuffles without one.
+    owner : str, default="compare_fusion"
+        Name for the messages.
 
     Returns
     -------
@@ -146,11 +149,10 @@ def outer_folds(
     [4, 4, 4, 4, 4]
     """
     cv = 5 if cv is None else cv
-    owner = "compare_fusion"
     if groups is not None:
         _check_patients(groups, owner)
     if _is_number_of_folds(cv):
-        _check_enough(int(cv), y, groups, classifier=classifier)
+        _check_enough(int(cv), y, groups, classifier=classifier, owner=owner)
     cv = _resolve_cv(cv, groups is not None, classifier, random_state, owner)
     with warnings.catch_warnings():
         # Whether it matters that groups are ignored is checked below.
@@ -159,14 +161,14 @@ def outer_folds(
     if len(folds) < 2:
         raise ValueError(
             f"{owner}: cv gives {len(folds)} fold, but intervals need at least 2. Use "
-            "a K-fold splitter, or cv=5."
+            "a K-fold splitter, cv=5, or test= for one test set."
         )
     for number, (train, test) in enumerate(folds, start=1):
         where = f"fold {number} of {len(folds)}"
-        _check_sides(train, test, where)
+        _check_sides(train, test, where, owner)
         _check_patients_apart(train, test, groups, where, owner)
         if classifier:
-            _check_classes(train, test, y, where)
+            _check_classes(train, test, y, where, owner)
         elif len(test) < 2:
             raise ValueError(
                 f"{owner}: {where} has {len(test)} test row, but scores such as R² "
@@ -412,16 +414,21 @@ def _check_folds(
 
 
 def _check_enough(
-    n_folds: int, y: np.ndarray, groups: np.ndarray | None, *, classifier: bool
+    n_folds: int,
+    y: np.ndarray,
+    groups: np.ndarray | None,
+    *,
+    classifier: bool,
+    owner: str,
 ) -> None:
     if n_folds < 2:
-        raise ValueError(f"compare_fusion: cv must be at least 2 folds, got {n_folds}.")
+        raise ValueError(f"{owner}: cv must be at least 2 folds, got {n_folds}.")
     units = np.arange(len(y)) if groups is None else groups
     what = "rows" if groups is None else "patients (groups)"
     n_units = len(np.unique(units))
     if n_units < n_folds:
         raise ValueError(
-            f"compare_fusion: {n_folds} folds need at least as many {what}, but there "
+            f"{owner}: {n_folds} folds need at least as many {what}, but there "
             f"are {n_units}. Use cv={max(n_units, 2)} or fewer, or more data."
         )
     if not classifier:
@@ -430,7 +437,7 @@ def _check_enough(
         count = len(np.unique(units[y == label]))
         if count < n_folds:
             raise ValueError(
-                f"compare_fusion: class number {number} (in sorted order) has {count} "
+                f"{owner}: class number {number} (in sorted order) has {count} "
                 f"{what}, fewer than the {n_folds} folds, so it would be missing from "
                 "the test part of a fold and scores such as AUROC undefined there. Use "
                 f"cv={count if count > 1 else 2} or fewer, merge rare classes, or "
@@ -438,29 +445,29 @@ def _check_enough(
             )
 
 
-def _check_sides(train: np.ndarray, test: np.ndarray, where: str) -> None:
+def _check_sides(train: np.ndarray, test: np.ndarray, where: str, owner: str) -> None:
     if len(train) == 0 or len(test) == 0:
         raise ValueError(
-            f"compare_fusion: {where} has {len(train)} training and {len(test)} test "
+            f"{owner}: {where} has {len(train)} training and {len(test)} test "
             "rows. Both parts need some."
         )
     shared = np.intersect1d(train, test)
     if len(shared):
         raise ValueError(
-            f"compare_fusion: {len(shared)} row(s) are in the training and the test "
+            f"{owner}: {len(shared)} row(s) are in the training and the test "
             f"part of {where}."
         )
 
 
 def _check_classes(
-    train: np.ndarray, test: np.ndarray, y: np.ndarray, where: str
+    train: np.ndarray, test: np.ndarray, y: np.ndarray, where: str, owner: str
 ) -> None:
     classes = np.unique(y)
     for part, rows in (("training", train), ("test", test)):
         lacking = np.flatnonzero(~np.isin(classes, y[rows]))
         if len(lacking):
             raise ValueError(
-                f"compare_fusion: class number {lacking[0]} (in sorted order) of "
+                f"{owner}: class number {lacking[0]} (in sorted order) of "
                 f"{len(classes)} is missing from the {part} part of {where} "
                 f"({len(rows)} rows), so scores such as AUROC are undefined there. Use "
                 "fewer folds, another random_state, a stratified splitter, or merge "

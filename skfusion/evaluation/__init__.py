@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from skfusion.evaluation.comparison.results import (
         FusionComparison as FusionComparison,
     )
+    from skfusion.evaluation.comparison.validation import (
+        ExternalValidation as ExternalValidation,
+    )
+    from skfusion.evaluation.report.survival_display import (
+        SurvivalCalibrationDisplay as SurvivalCalibrationDisplay,
+    )
     from skfusion.evaluation.statistics.auroc import (
         AurocEstimates as AurocEstimates,
         DeLongTest as DeLongTest,
@@ -20,6 +26,23 @@ if TYPE_CHECKING:
         cross_validated_auroc_interval as cross_validated_auroc_interval,
         delong_test as delong_test,
         estimate_aurocs as estimate_aurocs,
+    )
+    from skfusion.evaluation.statistics.bootstrap import (
+        BootstrapEstimate as BootstrapEstimate,
+        patient_bootstrap as patient_bootstrap,
+    )
+    from skfusion.evaluation.statistics.calibration import (
+        CalibrationCurve as CalibrationCurve,
+        CalibrationEstimate as CalibrationEstimate,
+        CalibrationSummary as CalibrationSummary,
+        calibration_curve_data as calibration_curve_data,
+        calibration_summary as calibration_summary,
+    )
+    from skfusion.evaluation.statistics.decision import (
+        NetBenefit as NetBenefit,
+        NetBenefitDifference as NetBenefitDifference,
+        net_benefit as net_benefit,
+        net_benefit_difference as net_benefit_difference,
     )
     from skfusion.evaluation.statistics.equivalence import (
         EquivalenceTest as EquivalenceTest,
@@ -41,12 +64,24 @@ if TYPE_CHECKING:
         corrected_resampled_interval as corrected_resampled_interval,
         corrected_resampled_ttest as corrected_resampled_ttest,
     )
+    from skfusion.evaluation.statistics.survival_calibration import (
+        CalibrationAtTime as CalibrationAtTime,
+        DCalibration as DCalibration,
+        calibration_at_time as calibration_at_time,
+        d_calibration as d_calibration,
+    )
+    from skfusion.evaluation.statistics.survival_scores import (
+        brier_scores as brier_scores,
+        censored_concordance as censored_concordance,
+        integrated_brier_score as integrated_brier_score,
+    )
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "skfusion.evaluation.comparison.comparison": ["compare_fusion"],
         "skfusion.evaluation.comparison.results": ["FusionComparison"],
+        "skfusion.evaluation.comparison.validation": ["ExternalValidation"],
         "skfusion.evaluation.statistics.auroc": [
             "AurocEstimates",
             "DeLongTest",
@@ -54,6 +89,23 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "cross_validated_auroc_interval",
             "delong_test",
             "estimate_aurocs",
+        ],
+        "skfusion.evaluation.statistics.bootstrap": [
+            "BootstrapEstimate",
+            "patient_bootstrap",
+        ],
+        "skfusion.evaluation.statistics.calibration": [
+            "CalibrationCurve",
+            "CalibrationEstimate",
+            "CalibrationSummary",
+            "calibration_curve_data",
+            "calibration_summary",
+        ],
+        "skfusion.evaluation.statistics.decision": [
+            "NetBenefit",
+            "NetBenefitDifference",
+            "net_benefit",
+            "net_benefit_difference",
         ],
         "skfusion.evaluation.statistics.equivalence": [
             "EquivalenceTest",
@@ -74,6 +126,18 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "ResampledTest",
             "corrected_resampled_interval",
             "corrected_resampled_ttest",
+        ],
+        "skfusion.evaluation.report.survival_display": ["SurvivalCalibrationDisplay"],
+        "skfusion.evaluation.statistics.survival_calibration": [
+            "CalibrationAtTime",
+            "DCalibration",
+            "calibration_at_time",
+            "d_calibration",
+        ],
+        "skfusion.evaluation.statistics.survival_scores": [
+            "brier_scores",
+            "censored_concordance",
+            "integrated_brier_score",
         ],
     },
     submodules=["comparison", "report", "statistics"],

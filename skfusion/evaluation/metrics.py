@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.metrics import get_scorer
+from sklearn.metrics import average_precision_score, get_scorer, roc_auc_score
 
-__all__ = ["Metric", "Predictions", "format_p", "resolve_metrics"]
+from skfusion.evaluation.statistics.survival_scores import integrated_brier_score
+from skfusion.fusion.survival import concordance
+
+__all__ = ["Metric", "Predictions", "SearchScore", "format_p", "resolve_metrics"]
 
 
 LABELS = {
@@ -28,6 +31,8 @@ LABELS = {
     "mae": "mean absolute error",
     "mse": "mean squared error",
     "rmse": "root mean squared error",
+    "concordance": "concordance",
+    "integrated_brier": "integrated Brier score",
 }
 # Loss -> scikit-learn's negated scorer. The sign is reversed to report the loss itself.
 LOSSES = {
@@ -39,6 +44,16 @@ LOSSES = {
 BRIER_NAMES = ("brier", "neg_brier_score", "brier_score")
 FROM_PROBABILITIES = ("roc_auc", "average_precision", "brier", "log_loss")
 UNIT_INTERVAL = ("roc_auc", "average_precision", "accuracy", "balanced_accuracy", "f1")
+# Scores of two classes that change if the classes are exchanged.
+OF_THE_POSITIVE_CLASS = ("average_precision", "f1", "precision", "recall", "jaccard")
+SURVIVAL = ("concordance", "integrated_brier")
+MULTILABEL = ("roc_auc", "average_precision", "brier", "log_loss")
+DEFAULTS = {
+    "classes": ("roc_auc", "average_precision", "brier"),
+    "multilabel": ("roc_auc", "average_precision", "brier"),
+    "regression": ("r2", "mae"),
+    "survival": SURVIVAL,
+}
 
 
 @dataclass(frozen=True)
@@ -47,15 +62,21 @@ class Predictions:
 
     Attributes
     ----------
-    scores : ndarray of shape (n_test, n_classes) or (n_test,)
-        Class probabilities in sorted order of the classes, or predicted values of a
-        regression.
+    scores : ndarray of shape (n_test, n_classes), (n_test, n_labels) or (n_test,)
+        Probabilities of the classes or labels, predicted values of a regression, or
+        risks of a survival model.
     labels : ndarray of shape (n_test,) or None
         Predicted classes in the original labels. None if no metric needs them.
+    survival : ndarray of shape (n_test, n_times) or None
+        Predicted probability of no event until each time of `times`.
+    times : ndarray of shape (n_times,) or None
+        Times of the survival probabilities.
     """
 
     scores: np.ndarray
     labels: np.ndarray | None = None
+    survival: np.ndarray | None = None
+    times: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +97,8 @@ class Metric:
         Whether the metric needs predicted classes in addition to probabilities.
     score : callable
         Function of ``(predictions, X, y, classes)`` for the test set of a fold.
-        `classes` contains the sorted class labels and is None for a regression.
+        `classes` contains the class labels, the positive one last, and is None for a
+        regression.
     """
 
     name: str
@@ -114,7 +136,44 @@ class Metric:
         return difference > 0 if self.greater_is_better else difference < 0
 
 
-def resolve_metrics(scoring: Any, n_classes: int | None) -> list[Metric]:
+@dataclass(frozen=True)
+class SearchScore:
+    """Scorer of a search that computes a metric as the comparison does.
+
+    Attributes
+    ----------
+    metric : Metric
+        Metric.
+    classes : ndarray or None
+        Class labels, the positive one last, None without classes.
+    """
+
+    metric: Metric
+    classes: np.ndarray | None
+
+    def __call__(self, estimator: Any, X: Any, y: Any) -> float:
+        """Return the score of a fitted estimator, where greater is better."""
+        labels = None
+        if self.classes is None:
+            scores = np.asarray(estimator.predict(X), dtype=np.float64)
+        else:
+            scores = np.asarray(estimator.predict_proba(X), dtype=np.float64)
+            if np.ndim(y) == 1:
+                scores = scores[:, np.argsort(np.argsort(self.classes))]
+            labels = estimator.predict(X) if self.metric.needs_labels else None
+        found = self.metric.score(
+            Predictions(scores, labels), X, np.asarray(y), self.classes
+        )
+        return found if self.metric.greater_is_better else -found
+
+
+def resolve_metrics(
+    scoring: Any,
+    n_classes: int | None,
+    *,
+    kind: str | None = None,
+    unclear_classes: Any = None,
+) -> list[Metric]:
     """Resolve the `scoring` parameter to metrics, of which the first is the primary.
 
     Parameters
@@ -124,9 +183,14 @@ def resolve_metrics(scoring: Any, n_classes: int | None) -> list[Metric]:
         ``"mse"``, ``"rmse"`` for losses with a positive sign. Names that start with
         ``neg_`` are converted to these. Callables take ``(estimator, X, y)``. If None,
         AUROC, average precision and Brier score are used. A regression uses R² and
-        mean absolute error.
+        mean absolute error. A survival analysis has the scores ``"concordance"`` and
+        ``"integrated_brier"``.
     n_classes : int or None
-        Number of classes, None for a regression.
+        Number of classes, None without classes.
+    kind : {"classes", "multilabel", "regression", "survival"} or None, default=None
+        Kind of the task. None derives it from `n_classes`.
+    unclear_classes : ndarray of shape (2,) or None, default=None
+        Two classes of which it is unknown which one is positive.
 
     Returns
     -------
@@ -135,8 +199,8 @@ def resolve_metrics(scoring: Any, n_classes: int | None) -> list[Metric]:
     Raises
     ------
     ValueError
-        If a scorer is unknown, `scoring` is empty, or a score for classes is
-        requested for a regression.
+        If a scorer is unknown, `scoring` is empty, a score for classes is requested
+        for a regression, or a score needs to know the positive class.
 
     Examples
     --------
@@ -144,9 +208,10 @@ def resolve_metrics(scoring: Any, n_classes: int | None) -> list[Metric]:
     >>> [metric.heading for metric in resolve_metrics(None, 2)]
     ['AUROC', 'Average precision', 'Brier score (lower is better)']
     """
+    if kind is None:
+        kind = "regression" if n_classes is None else "classes"
     if scoring is None:
-        names = ["roc_auc", "average_precision", "brier"]
-        scoring = ["r2", "mae"] if n_classes is None else names
+        scoring = list(DEFAULTS[kind])
     if isinstance(scoring, str):
         scoring = [scoring]
     elif callable(scoring):
@@ -158,7 +223,67 @@ def resolve_metrics(scoring: Any, n_classes: int | None) -> list[Metric]:
             "scoring is empty. Name at least one score, or omit it to use the default "
             "scores."
         )
+    if unclear_classes is not None:
+        _check_positive(scoring, unclear_classes)
+    if kind in ("survival", "multilabel"):
+        return [_special(str(name), given, kind) for name, given in scoring.items()]
     return [_metric(str(name), given, n_classes) for name, given in scoring.items()]
+
+
+def _check_positive(scoring: Mapping[Any, Any], classes: Any) -> None:
+    for given in scoring.values():
+        if isinstance(given, str) and given in OF_THE_POSITIVE_CLASS:
+            first, second = (str(label) for label in classes)
+            raise ValueError(
+                f"scoring={given!r} depends on which class is positive, and the "
+                f"classes are {first!r} and {second!r}. Pass pos_label=, or scores "
+                "that do not depend on it, e.g. scoring=['roc_auc', 'brier']."
+            )
+
+
+def _special(name: str, given: Any, kind: str) -> Metric:
+    """Return a metric of a survival analysis or of several labels."""
+    known = SURVIVAL if kind == "survival" else MULTILABEL
+    own = given if callable(given) else _own_name(given, None)
+    if own not in known:
+        raise ValueError(
+            f"scoring={given!r} is not a score for this outcome "
+            f"({kind}). The scores are {list(known)}."
+        )
+    loss = own in ("brier", "log_loss", "integrated_brier")
+    highest = np.inf if own == "log_loss" else 1.0
+    score = partial(_survival_score if kind == "survival" else _multilabel_score, own)
+    label = LABELS[own] + (", mean over labels" if kind == "multilabel" else "")
+    return Metric(name, label, not loss, 0.0, highest, False, score)
+
+
+def _survival_score(
+    own: str, predictions: Predictions, X: Any, y: np.ndarray, classes: Any
+) -> float:
+    if own == "concordance":
+        return concordance(y, predictions.scores)
+    if predictions.survival is None or predictions.times is None:
+        raise ValueError(
+            "The integrated Brier score needs survival probabilities, but an estimator "
+            "predicts risks only. Use scoring='concordance'."
+        )
+    return integrated_brier_score(y, predictions.survival, predictions.times)
+
+
+def _multilabel_score(
+    own: str, predictions: Predictions, X: Any, y: np.ndarray, classes: Any
+) -> float:
+    scores = predictions.scores
+    if own == "brier":
+        return float(((scores - y) ** 2).mean())
+    if own == "log_loss":
+        clipped = np.clip(scores, 1e-15, 1 - 1e-15)
+        return float(-np.where(y == 1, np.log(clipped), np.log(1 - clipped)).mean())
+    function = roc_auc_score if own == "roc_auc" else average_precision_score
+    varied = np.ptp(y, axis=0) > 0
+    if not varied.all():
+        return np.nan
+    return float(function(y, scores, average="macro"))
 
 
 def _own_name(name: Any, n_classes: int | None) -> str:
@@ -239,10 +364,16 @@ def _named_score(
     labels = predictions.labels
     numbered = Predictions(
         predictions.scores,
-        None if labels is None else np.searchsorted(classes, labels),
+        None if labels is None else _numbers(labels, classes),
     )
     recorded = _RecordedClassifier(numbered, np.arange(len(classes)))
-    return sign * float(scorer(recorded, X, np.searchsorted(classes, y)))
+    return sign * float(scorer(recorded, X, _numbers(y, classes)))
+
+
+def _numbers(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the position of each label in the classes, which may be unsorted."""
+    order = np.argsort(classes)
+    return order[np.searchsorted(classes[order], labels)]
 
 
 def _user_score(

@@ -33,6 +33,7 @@ from skfusion.ehr.rebinding import with_events
 from skfusion.ehr.tabular.encoder import TabularEncoder
 from skfusion.exceptions import DataWarning, warn_user
 from skfusion.fusion.class_weights import class_weight_of_rows
+from skfusion.fusion.training_rows import TrainingRows
 from skfusion.modality import (
     PLACEHOLDERS,
     Modality,
@@ -321,6 +322,44 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         check_is_fitted(self, "modalities_")
         return dict(self._listed)
 
+    def decision_encoded(self, Z: dict[str, np.ndarray]) -> np.ndarray:
+        """Compute the decision function of a classifier from encoded modalities.
+
+        Parameters
+        ----------
+        Z : dict of str to ndarray of shape (n_samples, n_features_m)
+            Result of `encode_modalities`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+        """
+        return self._target.logits(self.predict_encoded(Z))
+
+    def training_rows(self, X: Any) -> np.ndarray | None:
+        """Return which rows of a cohort are rows that the model was fitted on.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            A cohort.
+
+        Returns
+        -------
+        ndarray of bool of shape (n_samples,) or None
+            Whether a row is equal to a training row, in all its modalities or in one
+            that tells the training rows apart. Numbers are compared with 32 bits. None
+            for a model that was fitted by a version without this comparison.
+        """
+        known = getattr(self, "_training_rows", None)
+        frame = self._read_cohort(X)
+        return None if known is None else known.found(self._modalities, frame)
+
+    def repeated_training_rows(self) -> float:
+        """Return the share of the training rows that are equal to another one."""
+        known = getattr(self, "_training_rows", None)
+        return 0.0 if known is None else known.repeated()
+
     def read_cohort(self, X: Any) -> pd.DataFrame:
         """Check a cohort and return the columns that the modalities use.
 
@@ -364,6 +403,8 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         )
         # The shares of the classes are those of the rows that are left.
         data = self._with_class_weights(data.rows(self._usable_rows(data.presence)))
+        self._training_rows = TrainingRows.of(modalities, data.X)
+        self._had_patients = patients is not None
         if data.sample_weight is None:
             return data
         # The weights are scaled here only. A part that is fitted on some of the rows,

@@ -136,7 +136,11 @@ def _is_zero_or_one(column: pd.Series) -> bool:
 
 
 def concordance(
-    y: np.ndarray, risk: np.ndarray, sample_weight: np.ndarray | None = None
+    y: np.ndarray,
+    risk: np.ndarray,
+    sample_weight: np.ndarray | None = None,
+    *,
+    event_weight: np.ndarray | None = None,
 ) -> float:
     """Compute Harrell's concordance index.
 
@@ -155,6 +159,9 @@ def concordance(
         Risks, finite.
     sample_weight : ndarray of shape (n_samples,) or None, default=None
         Weights of the rows, 0 or more. A pair counts with the product of its weights.
+    event_weight : ndarray of shape (n_samples,) or None, default=None
+        Further weights of the rows, 0 or more, that count where a row is the earlier
+        event of a pair.
 
     Returns
     -------
@@ -186,10 +193,13 @@ def concordance(
     order = np.lexsort((y["event"], -y["time"]))
     weight = np.ones(len(y)) if sample_weight is None else sample_weight[order]
     ranks, rows = ranks[order], np.flatnonzero(y["event"][order])
+    earlier = weight[rows]
+    if event_weight is not None:
+        earlier = earlier * event_weight[order][rows]
     times = y["time"][order][rows]
     is_new = np.r_[True, times[1:] != times[:-1]][: len(rows)]
     n_later = rows[is_new][np.cumsum(is_new) - 1]
-    n_pairs = weight[rows] @ np.r_[0.0, np.cumsum(weight)][n_later]
+    n_pairs = earlier @ np.r_[0.0, np.cumsum(weight)][n_later]
     if not n_pairs:
         raise ValueError(
             f"concordance: no two of the {len(y)} rows are comparable "
@@ -198,7 +208,7 @@ def concordance(
         )
     lower = _weight_below(ranks, weight, n_later, first[ranks[rows]])
     not_higher = _weight_below(ranks, weight, n_later, stop[ranks[rows]])
-    return float(weight[rows] @ (lower + not_higher) / 2 / n_pairs)
+    return float(earlier @ (lower + not_higher) / 2 / n_pairs)
 
 
 def _checked_risk(y: np.ndarray, risk: np.ndarray) -> np.ndarray:

@@ -240,6 +240,10 @@ def test_models_in_modalities_name_the_modality():
         model.fit(X, one_case())
 
 
-def test_a_comparison_of_labels_is_refused_in_words():
-    with pytest.raises(ValueError, match="y must be one column .* one outcome at a"):
-        compare_fusion({"late": make(LateFusionClassifier)}, X, one_case())
+@pytest.mark.filterwarnings("ignore:.*have one value in all:UserWarning")
+def test_a_comparison_of_labels_needs_each_value_in_each_fold():
+    models = {"late": make(LateFusionClassifier)}
+    with pytest.raises(ValueError, match="1 of 3 labels of y are the same in all 80"):
+        compare_fusion(models, X, with_label(np.zeros(80, int)))
+    with pytest.raises(ValueError, match="AUROC, mean over labels .* is nan on fold"):
+        compare_fusion(models, X, one_case(), n_repeats=1)

@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from skfusion.evaluation.comparison.results import (
         FusionComparison as FusionComparison,
     )
+    from skfusion.evaluation.comparison.validation import (
+        ExternalValidation as ExternalValidation,
+    )
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "skfusion.evaluation.comparison.comparison": ["compare_fusion"],
         "skfusion.evaluation.comparison.results": ["FusionComparison"],
+        "skfusion.evaluation.comparison.validation": ["ExternalValidation"],
     },
 )

@@ -1,60 +1,80 @@
-"""Result tables of a comparison: fold scores, intervals, differences, cohort facts."""
+"""Result of a comparison from its fits: tables, verdict, cohort facts and notes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from skfusion.evaluation.comparison.results import FusionComparison
-from skfusion.evaluation.comparison.running import Outcome, Study
-from skfusion.evaluation.comparison.strategies import Strategy
-from skfusion.evaluation.comparison.verdict import judge
-from skfusion.evaluation.metrics import Metric
-from skfusion.evaluation.statistics.multiplicity import holm_adjust
-from skfusion.evaluation.statistics.resampling import (
-    corrected_resampled_interval,
-    corrected_resampled_ttest,
+from skfusion.evaluation.comparison.design import Design
+from skfusion.evaluation.comparison.inference import (
+    Claims,
+    difference_table,
+    judge_fusions,
+    pairs_to_contrast,
 )
+from skfusion.evaluation.comparison.results import FusionComparison
+from skfusion.evaluation.comparison.running import Run
+from skfusion.evaluation.comparison.scoring import (
+    Scored,
+    all_contrasts,
+    fold_table,
+    prediction_table,
+)
+from skfusion.evaluation.comparison.strategies import Strategy
+from skfusion.evaluation.comparison.study import Study
+from skfusion.evaluation.comparison.verdict import Facts, judge
+from skfusion.evaluation.metrics import Metric
+from skfusion.exceptions import LeakageWarning
 from skfusion.modality import Modality, presence_mask
 
 __all__ = ["collect"]
 
 
-Sizes = tuple[np.ndarray, np.ndarray]
-
-
 def collect(
-    strategies: Sequence[Strategy],
-    outcomes: Sequence[Sequence[Outcome]],
+    arms: Sequence[Strategy],
+    run: Run,
     metrics: list[Metric],
     modalities: Sequence[Modality],
     study: Study,
+    design: Design,
+    claims: Claims,
     *,
-    cv: Any,
     seed: int,
+    quick: bool,
+    notes: Sequence[str],
+    warned: Sequence[tuple[str, type[Warning]]],
 ) -> FusionComparison:
     """Compute a `FusionComparison` from the predictions of all fits.
 
     Parameters
     ----------
-    strategies : list of Strategy
-        Strategies that were compared.
-    outcomes : list of list of Outcome
-        One list per strategy, with one outcome per fold.
+    arms : list of Strategy
+        Arms of the comparison.
+    run : Run
+        Fits.
     metrics : list of Metric
         Metrics to compute. The first one determines the verdict.
     modalities : list of Modality
         Modalities for the description of the cohort.
     study : Study
-        Cohort and folds.
-    cv : any
-        `cv` parameter of `compare_fusion`, for the description of the folds.
+        Cohort.
+    design : Design
+        Splits.
+    claims : Claims
+        What was declared before.
     seed : int
         Seed of the folds and the estimators.
+    quick : bool
+        Whether p-values are left out.
+    notes : sequence of str
+        Caveats of the data.
+    warned : sequence of (str, type of Warning)
+        Warnings from before the first fit.
 
     Returns
     -------
@@ -65,176 +85,137 @@ def collect(
     ValueError
         If a score is undefined on a fold.
     """
-    by_fold = _fold_scores(strategies, outcomes, metrics, study)
-    sizes = _sizes(study)
-    scores = _intervals(by_fold, strategies, metrics, sizes)
-    differences = _differences(by_fold, scores, strategies, metrics, sizes)
+    folds = fold_table(arms, run, metrics, study, design)
+    scored = Scored(arms, metrics, study, design, run, folds, seed, quick)
+    contrasts = all_contrasts(scored, pairs_to_contrast(arms))
+    differences = difference_table(arms, metrics, contrasts)
+    n_patients = study.n_patients(_rows_of(design))
+    means = scored.means(metrics[0])
+    tests = judge_fusions(
+        arms, metrics[0], means, contrasts, claims, n_patients=n_patients
+    )
     described = pd.DataFrame(
         {
-            "label": [s.label for s in strategies],
-            "single": [s.single for s in strategies],
-            "estimator": [type(s.estimator).__name__ for s in strategies],
+            "label": [arm.label for arm in arms],
+            "role": [arm.role for arm in arms],
+            "single": [arm.role == "single" for arm in arms],
+            "modality": [arm.modality for arm in arms],
+            "fusion": [arm.fusion or None for arm in arms],
+            "estimator": [_class_of(arm, arms) for arm in arms],
+            "n_repeats": [run.n_repeats[arm.name] for arm in arms],
         },
-        index=pd.Index([s.name for s in strategies], name="strategy"),
+        index=pd.Index([arm.name for arm in arms], name="strategy"),
     )
     presence = presence_mask(modalities, study.X)
+    told = [*warned, *((line, category) for category, line in run.warnings)]
+    facts = replace(
+        _verdict_facts(metrics[0], described, study, design, run, claims, told),
+        has_delong=scored.has_delong(metrics[0]),
+    )
     return FusionComparison(
-        scores_=scores,
+        scores_=scored.score_table(),
         differences_=differences,
-        folds_=by_fold,
-        oof_=_out_of_fold(strategies, outcomes, study),
+        tests_=tests,
+        folds_=folds,
+        predictions_=prediction_table(arms, run, study, design),
+        chosen_=_chosen(arms, run),
+        spread_=scored.spread_table(),
         strategies_=described,
         metrics_=metrics,
-        verdict_=judge(differences, scores, metrics, dict(described["label"])),
+        verdict_=judge(tests, differences, facts),
         cohort_=_facts(modalities, presence, study),
         settings_={
-            "folds": _describe_folds(cv, study),
-            "n_folds": len(study.folds),
-            "test_train_ratio": float(np.mean(sizes[1] / sizes[0])),
+            "design": design.kind,
+            "folds": _describe(design),
+            "splits": facts.splits,
+            "n_folds": design.n_folds,
+            "n_repeats": int(described["n_repeats"].max()),
+            "n_trained": facts.n_trained,
+            "n_tested": facts.n_patients,
+            "unit": facts.unit,
             "seed": seed,
+            "quick": quick,
+            "primary": claims.primary,
+            "smallest_gain": claims.smallest_gain,
+            "margin": claims.margin,
         },
-        notes_=_notes(strategies, modalities, presence, study),
+        notes_=[
+            *notes,
+            *_absence_notes(arms, modalities, presence, study),
+            *design.notes,
+            *run.notes,
+            *(f"Warning: {line}" for line, _ in told),
+        ],
     )
 
 
-def _fold_scores(
-    strategies: Sequence[Strategy],
-    outcomes: Sequence[Sequence[Outcome]],
-    metrics: list[Metric],
+def _rows_of(design: Design) -> np.ndarray:
+    """Return the rows that the design tests."""
+    return np.unique(np.concatenate([split.test for split in design.splits]))
+
+
+def _class_of(arm: Strategy, arms: Sequence[Strategy]) -> str:
+    if arm.estimator is not None:
+        return type(arm.estimator).__name__
+    fusion = next(other for other in arms if other.name == arm.fusion)
+    return f"member of {type(fusion.estimator).__name__}"
+
+
+def _describe(design: Design) -> str:
+    if design.n_repeats > 1:
+        return f"{design.text}, repeated {design.n_repeats} times"
+    return design.text
+
+
+def _verdict_facts(
+    metric: Metric,
+    described: pd.DataFrame,
     study: Study,
-) -> pd.DataFrame:
-    rows = []
-    for strategy, by_fold in zip(strategies, outcomes, strict=True):
-        for k, outcome in enumerate(by_fold):
-            train, test = study.folds[k]
-            for metric in metrics:
-                score = metric.score(
-                    outcome.predictions,
-                    study.X.iloc[test],
-                    study.y[test],
-                    study.classes,
-                )
-                if not np.isfinite(score):
-                    raise ValueError(
-                        f"compare_fusion: {metric.label} of {strategy.name!r} is "
-                        f"{score} on fold {k + 1} of {len(by_fold)} ({len(test)} test "
-                        "rows), so its mean is undefined. Use fewer folds or another "
-                        "score."
-                    )
-                rows.append(
-                    {
-                        "strategy": strategy.name,
-                        "fold": k,
-                        "metric": metric.name,
-                        "score": score,
-                        "n_train": len(train),
-                        "n_test": len(test),
-                        "seconds": outcome.seconds,
-                    }
-                )
-    return pd.DataFrame(rows)
-
-
-def _sizes(study: Study) -> Sizes:
-    """Count patients, or rows without groups, in the training and test sets."""
-
-    def count(rows: np.ndarray) -> int:
-        return len(rows if study.groups is None else np.unique(study.groups[rows]))
-
-    return (
-        np.array([count(train) for train, _ in study.folds]),
-        np.array([count(test) for _, test in study.folds]),
+    design: Design,
+    run: Run,
+    claims: Claims,
+    told: Sequence[tuple[str, type[Warning]]],
+) -> Facts:
+    by_patient = "" if study.groups is None else " by patient"
+    most = max(run.n_repeats.values())
+    repeats = f"{most} x " if most > 1 else ""
+    splits = {
+        "folds": f"{repeats}{design.n_folds} folds{by_patient}",
+        "test": design.text,
+        "sites": design.text,
+    }[design.kind]
+    return Facts(
+        metric=metric,
+        labels=dict(described["label"]),
+        kind=design.kind,
+        n_patients=study.n_patients(_rows_of(design)),
+        n_trained=round(np.mean([study.n_patients(s.train) for s in design.splits])),
+        unit="rows" if study.groups is None else "patients",
+        splits=splits,
+        clustered=study.groups is not None
+        and len(np.unique(study.groups)) < len(study.groups),
+        claims=claims,
+        leaks=[line for line, kind in told if issubclass(kind, LeakageWarning)],
     )
 
 
-def _values(by_fold: pd.DataFrame, strategy: str, metric: Metric) -> np.ndarray:
-    chosen = (by_fold["strategy"] == strategy) & (by_fold["metric"] == metric.name)
-    return by_fold.loc[chosen, "score"].to_numpy()
-
-
-def _intervals(
-    by_fold: pd.DataFrame,
-    strategies: Sequence[Strategy],
-    metrics: list[Metric],
-    sizes: Sizes,
-) -> pd.DataFrame:
-    rows = []
-    for strategy in strategies:
-        for metric in metrics:
-            values = _values(by_fold, strategy.name, metric)
-            interval = corrected_resampled_interval(values, *sizes)
-            rows.append(
-                {
-                    "strategy": strategy.name,
-                    "metric": metric.name,
-                    "estimate": interval.estimate,
-                    "low": metric.clip(interval.low),
-                    "high": metric.clip(interval.high),
-                    "n_folds": len(values),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _differences(
-    by_fold: pd.DataFrame,
-    scores: pd.DataFrame,
-    strategies: Sequence[Strategy],
-    metrics: list[Metric],
-    sizes: Sizes,
-) -> pd.DataFrame:
-    columns = ["strategy", "metric", "reference", "estimate", "low", "high"]
-    rows: list[dict[str, Any]] = []
-    baselines = [strategy.name for strategy in strategies if strategy.single]
-    fusions = [strategy.name for strategy in strategies if not strategy.single]
-    for metric in metrics if baselines else []:
-        means = scores[scores["metric"] == metric.name].set_index("strategy")
-        of_baselines = means.loc[baselines, "estimate"]
-        best = of_baselines.idxmax() if metric.greater_is_better else None
-        reference = str(of_baselines.idxmin() if best is None else best)
-        for name in fusions:
-            test = corrected_resampled_ttest(
-                _values(by_fold, name, metric),
-                _values(by_fold, reference, metric),
-                *sizes,
-            )
-            values = (test.difference, test.low, test.high)
-            row = dict(
-                zip(columns, (name, metric.name, reference, *values), strict=True)
-            )
-            rows.append({**row, "p": test.pvalue})
-    table = pd.DataFrame(rows, columns=[*columns, "p"])
-    table["p_holm"] = np.nan
-    for metric in metrics:
-        family = (table["metric"] == metric.name).to_numpy()
-        table.loc[family, "p_holm"] = holm_adjust(table.loc[family, "p"].to_numpy())
-    return table
-
-
-def _out_of_fold(
-    strategies: Sequence[Strategy], outcomes: Sequence[Sequence[Outcome]], study: Study
-) -> pd.DataFrame:
-    rows = np.concatenate([test for _, test in study.folds])
-    table = pd.DataFrame(
+def _chosen(arms: Sequence[Strategy], run: Run) -> pd.DataFrame:
+    """Return the parameters that searches have chosen in each fold."""
+    order = {arm.name: number for number, arm in enumerate(arms)}
+    rows = [
         {
-            "row": rows,
-            "fold": np.repeat(
-                np.arange(len(study.folds)), [len(test) for _, test in study.folds]
-            ),
-            "group": -1 if study.groups is None else study.groups[rows],
-            "y": study.y[rows],
+            "strategy": name,
+            "repeat": repeat,
+            "fold": fold,
+            "parameter": parameter,
+            "value": value,
         }
-    )
-    for strategy, by_fold in zip(strategies, outcomes, strict=True):
-        predicted = np.concatenate([o.predictions.scores for o in by_fold])
-        if study.classes is None:
-            table[strategy.name] = predicted
-        elif len(study.classes) == 2:
-            table[strategy.name] = predicted[:, 1]
-        else:
-            for j, label in enumerate(study.classes):
-                table[f"{strategy.name}__{label}"] = predicted[:, j]
-    return table.sort_values(["row", "fold"], kind="stable").reset_index(drop=True)
+        for (name, repeat, fold), fit in run.fits.items()
+        for parameter, value in (fit.chosen or {}).items()
+    ]
+    rows.sort(key=lambda row: (order[str(row["strategy"])], row["repeat"], row["fold"]))
+    columns = ["strategy", "repeat", "fold", "parameter", "value"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _described(transformer: Any) -> str:
@@ -253,7 +234,9 @@ def _described(transformer: Any) -> str:
 def _facts(
     modalities: Sequence[Modality], presence: np.ndarray, study: Study
 ) -> dict[str, Any]:
+    task = study.task
     facts: dict[str, Any] = {
+        "task": task.kind,
         "n_rows": len(study.y),
         "n_patients": None if study.groups is None else len(np.unique(study.groups)),
         "modalities": [
@@ -266,35 +249,37 @@ def _facts(
             for j, modality in enumerate(modalities)
         ],
     }
-    if study.classes is None:
-        facts["task"] = "regression"
+    if task.kind == "regression":
         facts["mean"], facts["sd"] = float(study.y.mean()), float(study.y.std(ddof=1))
+    elif task.kind == "survival":
+        facts["n_events"] = int(study.y["event"].sum())
+        facts["median_time"] = float(np.median(study.y["time"]))
+    elif task.kind == "multilabel":
+        counts = study.y.sum(axis=0)
+        facts["labels"] = [
+            {"label": name, "n": int(n)}
+            for name, n in zip(task.labels, counts, strict=True)
+        ]
     else:
-        facts["task"] = "binary" if len(study.classes) == 2 else "multiclass"
+        assert task.classes is not None
         facts["classes"] = [
             {"label": str(label), "n": int((study.y == label).sum())}
-            for label in study.classes
+            for label in task.classes
         ]
     return facts
 
 
-def _describe_folds(cv: Any, study: Study) -> str:
-    patients = "" if study.groups is None else ", grouped by patient"
-    if cv is None or isinstance(cv, (int, np.integer)):
-        stratified = "" if study.classes is None else "stratified "
-        return f"{len(study.folds)} {stratified}folds, shuffled{patients}"
-    kind = type(cv).__name__ if hasattr(cv, "split") else "custom"
-    return f"{len(study.folds)} folds ({kind}){patients}"
-
-
-def _notes(
-    strategies: Sequence[Strategy],
+def _absence_notes(
+    arms: Sequence[Strategy],
     modalities: Sequence[Modality],
     presence: np.ndarray,
     study: Study,
 ) -> list[str]:
-    baselines = {strategy.modality for strategy in strategies if strategy.single}
-    prior = "mean" if study.classes is None else "class frequencies"
+    baselines = {arm.modality for arm in arms if arm.role == "single"}
+    prior = {
+        "regression": "mean",
+        "survival": "mean risk",
+    }.get(study.task.kind, "class frequencies")
     notes = []
     for j, modality in enumerate(modalities):
         absent = int((~presence[:, j]).sum())

@@ -9,8 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfusion._validation import check_option
+from skfusion.evaluation.comparison.inference import Claims
+from skfusion.evaluation.comparison.probabilities import (
+    calibration_table,
+    curve_of,
+    held_out,
+    net_benefit_table,
+)
+from skfusion.evaluation.comparison.running import Context, fit_on, seeded
+from skfusion.evaluation.comparison.validation import ExternalValidation, validate
 from skfusion.evaluation.comparison.verdict import Verdict
 from skfusion.evaluation.metrics import Metric, format_p
+from skfusion.fusion.restriction import restricted_to
 
 __all__ = ["FusionComparison"]
 
@@ -23,23 +34,47 @@ class FusionComparison:
     ----------
     scores_ : DataFrame
         One row per strategy and metric: ``strategy``, ``metric``, ``estimate`` (mean
-        over the folds), ``low`` and ``high`` (95% confidence interval of Nadeau and
-        Bengio, clipped to the range of the metric), ``n_folds``.
+        over the test sets, weighted by their patients), ``low`` and ``high`` (95%
+        confidence interval, NaN for held-out sites), ``n_repeats``, ``n_folds`` (test
+        sets of all repetitions).
     differences_ : DataFrame
-        Each fusion strategy minus the best single modality, by metric: ``strategy``,
-        ``metric``, ``reference``, ``estimate``, ``low``, ``high``, ``p`` (corrected
-        resampled t-test), ``p_holm`` (adjusted over the strategies of the metric).
+        Each fusion minus each single modality, and minus itself without a modality:
+        ``strategy``, ``reference``, ``relation`` (``"matched"`` for the same learner,
+        ``"other"`` or ``"without"``), ``metric``, ``estimate``, ``low``, ``high`` (95%
+        confidence interval, not adjusted), ``p`` (two-sided and not adjusted, only for
+        the primary metric).
+    tests_ : DataFrame
+        One row per fusion, for the primary metric: ``strategy``, ``reference`` (the
+        best single modality), ``estimate``, ``low``, ``high``, ``standard_error``,
+        ``df``. P-values ``p_helps`` (above each single modality), ``p_matched`` (above
+        each single modality of the same learner) and ``p_worse`` (below one of the
+        same learner, ``worse_than``), each with ``*_holm`` (adjusted over the
+        fusions). ``n_matched``, ``detectable`` (gain found with a probability of 80%),
+        ``n_needed`` (patients to find `smallest_gain`), ``p_equivalent``,
+        ``p_noninferior``, ``outcome``, ``reason`` (why there is no test), ``by_site``
+        (differences of held-out sites).
     folds_ : DataFrame
-        One row per strategy, fold and metric: ``strategy``, ``fold``, ``metric``,
-        ``score``, ``n_train``, ``n_test`` (rows), ``seconds``.
-    oof_ : DataFrame
-        Out-of-fold predictions, one row per held-out row: ``row`` (position in `X`),
-        ``fold``, ``group`` (number of the patient in order of appearance, -1 without
-        groups) and ``y``. One column per strategy contains the probability of the
-        second class, or the predicted value of a regression. With more than two
-        classes, each class has a column ``strategy__class``.
+        One row per strategy, test set and metric: ``strategy``, ``repeat``, ``fold``,
+        ``metric``, ``score``, ``n_train``, ``n_test`` (rows), ``patients_train``,
+        ``patients_test``, ``seconds``, and ``site`` for held-out sites.
+    predictions_ : DataFrame
+        Predictions of the test sets, one row per row and repetition: ``row`` (position
+        in `X`), ``repeat``, ``fold``, ``group`` (number of the patient in order of
+        appearance, -1 without groups) and ``y``. One column per strategy contains the
+        probability of the positive class, the predicted value or the risk. With more
+        classes or labels, each has a column ``strategy__class``.
+    chosen_ : DataFrame
+        Parameters that searches have chosen: ``strategy``, ``repeat``, ``fold``,
+        ``parameter``, ``value``.
+    spread_ : DataFrame
+        Standard deviation of the primary score, one row per strategy: ``sd_folds``
+        (within a repetition), ``sd_repeats`` (of the means of the repetitions),
+        ``sd_seeds`` (of three seeds on the first fold, for fusions that train a
+        network).
     strategies_ : DataFrame
-        One row per strategy: ``label``, ``single``, ``estimator`` (class name).
+        One row per strategy: ``label``, ``role`` (``"fusion"``, ``"single"`` or
+        ``"without"``), ``single``, ``modality``, ``fusion`` (of which it is a
+        restriction), ``estimator`` (class name), ``n_repeats``.
     metrics_ : list of Metric
         Metrics, of which the first one determines the verdict.
     verdict_ : Verdict
@@ -47,23 +82,29 @@ class FusionComparison:
     cohort_ : dict
         Description of the cohort, in counts.
     settings_ : dict
-        Folds and seed.
+        Design, splits, claims, seed and the caveat of the data.
     notes_ : list of str
-        Notes for the reader, such as the number of rows with an absent modality.
+        Caveats of the data, absent modalities, changes of the design, and all warnings.
+    context_ : object
+        Estimators and cohort, for `final_estimator` and `validate`.
     """
 
     __module__ = "skfusion.evaluation"
 
     scores_: pd.DataFrame
     differences_: pd.DataFrame
+    tests_: pd.DataFrame
     folds_: pd.DataFrame
-    oof_: pd.DataFrame
+    predictions_: pd.DataFrame
+    chosen_: pd.DataFrame
+    spread_: pd.DataFrame
     strategies_: pd.DataFrame
     metrics_: list[Metric]
     verdict_: Verdict
     cohort_: dict[str, Any]
     settings_: dict[str, Any]
     notes_: list[str] = field(default_factory=list)
+    context_: Context | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """Return the scores as a table with one row per strategy.
@@ -96,43 +137,247 @@ class FusionComparison:
         lines = [f"{units}. {self.settings_['folds']}. Seed {self.settings_['seed']}."]
         lines += ["", *_aligned(self._score_rows())]
         if len(self.differences_):
-            lines += ["", "Difference from the best single modality:"]
+            primary = self.metrics_[0]
+            lines += ["", f"Differences in {primary.label} (95% confidence interval):"]
             lines += _aligned(self._difference_rows())
         lines += ["", self.verdict_.text]
-        lines += [f"Note: {note}" for note in self.notes_]
+        lines += [
+            note if note.startswith("Warning: ") else f"Note: {note}"
+            for note in self.notes_
+        ]
         return "\n".join(lines)
 
-    def plot(self, metrics: Any = None) -> Any:
-        """Plot the scores with confidence intervals, one panel per metric.
+    def final_estimator(self, strategy: str) -> Any:
+        """Fit a strategy on all rows of the comparison.
+
+        Parameters
+        ----------
+        strategy : str
+            Name of the strategy, as in `strategies_`.
+
+        Returns
+        -------
+        estimator
+            The fitted estimator. No score of the comparison is about it, because it
+            was trained on all rows.
+
+        Raises
+        ------
+        ValueError
+            If the strategy does not exist.
+        """
+        context = self._context()
+        known = {arm.name: arm for arm in context.arms}
+        self._check_strategy(strategy, "final_estimator")
+        arm = known[strategy]
+        estimator = arm.estimator
+        if estimator is None:  # a member of a late fusion
+            late = known[str(arm.fusion)].estimator
+            estimator = restricted_to(late, [str(arm.modality)])
+        every_row = np.arange(len(context.study.y))
+        return fit_on(seeded(estimator, context.seed), context.study, every_row)
+
+    def validate(self, X: Any, y: Any, *, groups: Any = None) -> ExternalValidation:
+        """Fit the fusions and single modalities on all rows and test other cases.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            External cohort with the columns of the comparison.
+        y : array-like of shape (n_samples,)
+            Its outcome.
+        groups : str, array-like of shape (n_samples,) or None, default=None
+            Its patients. None uses the column of the comparison if it exists.
+
+        Returns
+        -------
+        ExternalValidation
+            Scores with confidence intervals, differences of the fitted models, and
+            calibration with and without recalibration.
+        """
+        settings = self.settings_
+        return validate(
+            self._context(),
+            X,
+            y,
+            groups=groups,
+            metrics=self.metrics_,
+            labels=dict(self.strategies_["label"]),
+            claims=Claims(
+                settings["primary"], settings["smallest_gain"], settings["margin"]
+            ),
+        )
+
+    def _context(self) -> Context:
+        if self.context_ is None:
+            raise ValueError(
+                "This comparison was made without its estimators and cohort, so "
+                "nothing can be fitted again."
+            )
+        return self.context_
+
+    def calibration(self) -> pd.DataFrame:
+        """Return how well the held-out probabilities of two classes are calibrated.
+
+        Returns
+        -------
+        DataFrame
+            One row per strategy: ``strategy``, ``intercept``, ``slope``,
+            ``in_the_large`` (intercept at a slope of 1), ``observed_expected`` (ratio
+            of the number of events to the sum of the probabilities), each with
+            ``_low`` and ``_high`` (95% confidence interval by patient), ``brier``,
+            ``n_clipped`` and ``reason`` (why an estimate is NaN).
+
+        Raises
+        ------
+        ValueError
+            If the outcome does not have two classes.
+
+        Notes
+        -----
+        The predictions of all test sets and repetitions are pooled, because a shift of
+        the probabilities of a fold is an error of calibration. Standard errors are
+        clustered by patient, which also accounts for the repetitions.
+        """
+        positive = self._positive_class("calibration")
+        names = list(self.strategies_.index)
+        return calibration_table(
+            names, [held_out(self.predictions_, name, positive) for name in names]
+        )
+
+    def calibration_curve(self, strategy: str) -> Any:
+        """Return the calibration curve of a strategy for two classes.
+
+        Parameters
+        ----------
+        strategy : str
+            Name of the strategy, as in `strategies_`.
+
+        Returns
+        -------
+        CalibrationCurve
+            Curve of the held-out probabilities of the first repetition. It is empty,
+            with a reason, below 100 patients with and 100 without an event.
+
+        Raises
+        ------
+        ValueError
+            If the outcome does not have two classes, or the strategy does not exist.
+        """
+        positive = self._positive_class("calibration_curve")
+        self._check_strategy(strategy, "calibration_curve")
+        found = held_out(self.predictions_, strategy, positive, first=True)
+        return curve_of(*found, random_state=self.settings_["seed"])
+
+    def net_benefit(
+        self, thresholds: Any = None, prevalence: float | None = None
+    ) -> pd.DataFrame:
+        """Return the net benefit of each fusion and of the best single modality.
+
+        Parameters
+        ----------
+        thresholds : array-like of shape (n_thresholds,) or None, default=None
+            Risks from which a patient would be treated. Choose the range in which
+            clinicians decide before the comparison. None uses 0.05 to 0.5.
+        prevalence : float or None, default=None
+            Prevalence in the target population, for case-control samples. None uses
+            that of the cohort.
+
+        Returns
+        -------
+        DataFrame
+            One row per fusion and threshold: ``strategy``, ``reference`` (the single
+            modality in `tests_`), ``threshold``, ``net_benefit``,
+            ``net_benefit_reference``, ``treat_all``, ``difference`` with ``low`` and
+            ``high`` (pointwise 95% confidence interval from a bootstrap of patients),
+            ``prevalence`` and ``declared`` (whether thresholds were given).
+
+        Raises
+        ------
+        ValueError
+            If the outcome does not have two classes, there is no fusion with a single
+            modality, or a threshold is not in [0, 1).
+
+        Notes
+        -----
+        The held-out probabilities of the first repetition are used. There are no
+        p-values, because a difference along a curve is not one hypothesis.
+        """
+        positive = self._positive_class("net_benefit")
+        if not len(self.tests_):
+            raise ValueError(
+                "FusionComparison.net_benefit needs a fusion and a single modality, "
+                f"got the strategies {list(self.strategies_.index)}."
+            )
+        pairs = dict(
+            zip(self.tests_["strategy"], self.tests_["reference"], strict=True)
+        )
+        return net_benefit_table(
+            self.predictions_,
+            pairs,
+            positive,
+            thresholds,
+            prevalence=prevalence,
+            random_state=self.settings_["seed"],
+        )
+
+    def _positive_class(self, method: str) -> str:
+        if self.cohort_["task"] != "binary":
+            raise ValueError(
+                f"FusionComparison.{method} needs an outcome of two classes, but the "
+                f"outcome is {self.cohort_['task']}."
+            )
+        return str(self.cohort_["classes"][1]["label"])
+
+    def _check_strategy(self, strategy: str, method: str) -> None:
+        if strategy not in self.strategies_.index:
+            raise ValueError(
+                f"FusionComparison.{method}: {strategy!r} is not one of the strategies "
+                f"{list(self.strategies_.index)}."
+            )
+
+    def plot(self, metrics: Any = None, *, kind: str = "scores") -> Any:
+        """Plot scores or differences with confidence intervals, a panel per metric.
 
         Parameters
         ----------
         metrics : list of str or None, default=None
             Names of the metrics to plot. None plots all metrics.
+        kind : {"scores", "differences"}, default="scores"
+            ``"scores"`` shows each strategy, with the score of each test set as a small
+            dot. ``"differences"`` shows each fusion minus its own single modalities
+            (filled) and minus the best of all (open). The right side favours fusion.
 
         Returns
         -------
         matplotlib.figure.Figure
-            Figure that also shows the score of each fold as a small dot.
 
         Raises
         ------
         ImportError
             If matplotlib is not installed.
         ValueError
-            If a metric was not computed.
+            If a metric was not computed, or there is no difference to plot.
         """
-        from skfusion.evaluation.report.figure import draw_scores
+        from skfusion.evaluation.report.figure import draw_differences, draw_scores
 
+        check_option(kind, "kind", ("scores", "differences"), "FusionComparison.plot")
         known = {metric.name: metric for metric in self.metrics_}
         chosen = list(known) if metrics is None else list(metrics)
         unknown = [name for name in chosen if name not in known]
-        if unknown:
+        if unknown or not chosen:
             raise ValueError(
-                f"FusionComparison.plot: {unknown[0]!r} was not computed. The "
+                f"FusionComparison.plot: {(unknown or chosen)!r} was not computed. The "
                 f"computed metrics are {list(known)}."
             )
-        return draw_scores(self, [known[name] for name in chosen])
+        if kind == "scores":
+            return draw_scores(self, [known[name] for name in chosen])
+        if not len(self.differences_):
+            raise ValueError(
+                "FusionComparison.plot: there is no difference to plot without a "
+                "fusion and a single modality. Use kind='scores'."
+            )
+        return draw_differences(self, [known[name] for name in chosen])
 
     def to_html(
         self, path: str | os.PathLike[str], *, title: str | None = None
@@ -142,14 +387,15 @@ class FusionComparison:
         Parameters
         ----------
         path : str or PathLike
-            Output file.
+            Output file. The page contains counts, scores and the names of strategies,
+            columns and classes, but no values of patients.
         title : str or None, default=None
             Heading of the page.
 
         Raises
         ------
         ImportError
-            If jinja2 or matplotlib is not installed.
+            If jinja2 is not installed.
         """
         from skfusion.evaluation.report.report import render
 
@@ -157,10 +403,36 @@ class FusionComparison:
         with open(path, "w", encoding="utf-8") as file:
             file.write(page)
 
+    def to_markdown(self) -> str:
+        """Return the verdict, the notes, the tables and the methods as Markdown.
+
+        Returns
+        -------
+        str
+            Text without predictions and without values of patients.
+        """
+        from skfusion.evaluation.report.export import as_markdown
+
+        return as_markdown(self)
+
+    def to_json(self) -> str:
+        """Return the verdict, the tables and the settings as JSON.
+
+        Returns
+        -------
+        str
+            An object without predictions and without values of patients. A number that
+            is not defined is null.
+        """
+        from skfusion.evaluation.report.export import as_json
+
+        return as_json(self)
+
     def __repr__(self) -> str:
-        names = ", ".join(self.strategies_.index)
+        fusions = self.strategies_.index[self.strategies_["role"] == "fusion"]
+        names = ", ".join(fusions if len(fusions) else self.strategies_.index)
         return (
-            f"<FusionComparison of {names} on {self.settings_['n_folds']} folds: "
+            f"<FusionComparison of {names}, {self.settings_['splits']}: "
             f"{self.verdict_.outcome}>"
         )
 
@@ -171,31 +443,43 @@ class FusionComparison:
             row = [label]
             for metric in self.metrics_:
                 values = table.loc[name, metric.name].to_numpy(dtype=np.float64)
-                estimate, low, high = (metric.text(value) for value in values)
-                row.append(f"{estimate} [{low}, {high}]")
+                row.append(_with_interval(metric, *values))
             rows.append(row)
         return rows
 
     def _difference_rows(self) -> list[list[str]]:
         labels = dict(self.strategies_["label"])
-        known = {metric.name: metric for metric in self.metrics_}
-        rows = [["", "metric", "reference", "difference", "Holm-adjusted p"]]
-        for row in self.differences_.to_dict("records"):
-            metric = known[row["metric"]]
-            estimate, low, high = (
-                metric.text(row[part], signed=True)
-                for part in ("estimate", "low", "high")
-            )
+        primary = self.metrics_[0]
+        rows = [["", "minus", "difference", "p, not adjusted"]]
+        for row in self._shown_differences().to_dict("records"):
+            values = (row["estimate"], row["low"], row["high"])
             rows.append(
                 [
                     labels[row["strategy"]],
-                    metric.heading,
                     labels[row["reference"]],
-                    f"{estimate} [{low}, {high}]",
-                    format_p(row["p_holm"]),
+                    _with_interval(primary, *values, signed=True),
+                    format_p(row["p"]) if np.isfinite(row["p"]) else "",
                 ]
             )
         return rows
+
+    def _shown_differences(self) -> pd.DataFrame:
+        """Return differences in the primary metric, of other learners the best only."""
+        table = self.differences_
+        table = table[table["metric"] == self.metrics_[0].name]
+        best = self.tests_.set_index("strategy")["reference"]
+        is_best = table["reference"] == table["strategy"].map(best)
+        return table[(table["relation"] != "other") | is_best]
+
+
+def _with_interval(
+    metric: Metric, estimate: float, low: float, high: float, *, signed: bool = False
+) -> str:
+    text = metric.text(estimate, signed=signed)
+    if np.isnan(low):
+        return text
+    limits = (metric.text(value, signed=signed) for value in (low, high))
+    return f"{text} [{', '.join(limits)}]"
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

@@ -1,34 +1,90 @@
-"""Strategies of a comparison: single modalities and early, late and joint fusion."""
+"""Arms of a comparison: fusion strategies and their matched single modalities.
+
+A matched single modality is the same estimator with the other modalities dropped. It
+has the same learner, settings, calibration, missing-modality policy and search.
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 
 from skfusion._dependencies import TORCH_PACKAGES, is_installed, named_extra
+from skfusion._fitting.patient_folds import PatientFolds
+from skfusion._validation import check_option
+from skfusion.evaluation.comparison.study import OWNER, Task
+from skfusion.evaluation.metrics import Metric, SearchScore
 from skfusion.exceptions import FallbackWarning, warn_user
-from skfusion.fusion.base import default_modalities
-from skfusion.fusion.inner_estimators import ends_in_predictor, seed
+from skfusion.fusion.base import BaseFusion, default_modalities
+from skfusion.fusion.inner_estimators import ends_in_predictor
+from skfusion.fusion.restriction import fusions_within, restricted_to
 from skfusion.modality import Modality, check_modalities
 
 __all__ = [
     "STRATEGIES",
     "Strategy",
     "available",
+    "check_arm_names",
     "find_modalities",
     "from_estimators",
-    "kind_of",
     "standard",
+    "with_baselines",
+    "with_searches",
 ]
 
 
 STRATEGIES = ("single", "early", "late", "joint")
+BASELINES = ("matched", "default")
+# Columns of the table of predictions, where each strategy has a column as well.
+RESERVED = ("row", "repeat", "fold", "group", "y", "event", "time")
+# Rules of a late fusion that return the prediction of a member if it is the only one.
+RULES_WITHOUT_FIT = ("mean", "weighted", "max", "min", "median", "product")
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """Arm of a comparison with its unfitted estimator.
+
+    Attributes
+    ----------
+    name : str
+        Key in tables.
+    label : str
+        Name in reports.
+    role : {"fusion", "single", "without"}
+        A fusion, a single modality, or a fusion without one of three or more
+        modalities.
+    estimator : estimator or None
+        Unfitted estimator. None if the predictions are those of a member of the late
+        fusion `fusion`, which is fitted anyway.
+    modality : str or None
+        Modality of a single, or the modality that is left out.
+    fusion : str or None
+        Name of the fusion of which this arm is a restriction.
+    """
+
+    name: str
+    label: str
+    role: str
+    estimator: Any
+    modality: str | None = None
+    fusion: str | None = None
+
+    @property
+    def trains_network(self) -> bool:
+        """Whether a joint network is trained, which takes long."""
+        # The module of a public class is that of the package that exports it.
+        return any(
+            kind.__module__.startswith("skfusion.fusion.joint")
+            for part in fusions_within(self.estimator).values()
+            for kind in type(part).__mro__
+        )
 
 
 def available(strategies: Iterable[str] | None) -> list[str]:
@@ -56,37 +112,12 @@ def available(strategies: Iterable[str] | None) -> list[str]:
     if not absent:
         return list(STRATEGIES)
     warn_user(
-        "compare_fusion: joint fusion is left out, because the package "
+        f"{OWNER}: joint fusion is left out, because the package "
         f"{absent[0]!r} is not installed. Install it with: pip install "
         '"skfusion[torch]", or pass strategies=("single", "early", "late").',
         FallbackWarning,
     )
     return [name for name in STRATEGIES if name != "joint"]
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """Strategy of a comparison with its unfitted estimator.
-
-    Attributes
-    ----------
-    name : str
-        Key in tables.
-    label : str
-        Name in reports.
-    single : bool
-        Whether the strategy is a baseline, which uses one modality only.
-    estimator : estimator
-        Unfitted estimator with a seed.
-    modality : str or None
-        Modality of a baseline.
-    """
-
-    name: str
-    label: str
-    single: bool
-    estimator: Any
-    modality: str | None = None
 
 
 def find_modalities(given: Any, X: pd.DataFrame, *, groups: Any) -> list[Modality]:
@@ -112,19 +143,18 @@ def find_modalities(given: Any, X: pd.DataFrame, *, groups: Any) -> list[Modalit
     """
     if isinstance(given, str) and given == "auto":
         aside = () if groups is None else (groups,)
-        given = default_modalities(X, aside, "compare_fusion")
-    return check_modalities(given, X, owner="compare_fusion", reserved=())
+        given = default_modalities(X, aside, OWNER)
+    return check_modalities(given, X, owner=OWNER, reserved=())
 
 
 def standard(
     modalities: list[Modality],
     strategies: Iterable[str] | None,
     *,
-    classifier: bool,
+    task: Task,
     groups: Any,
-    random_state: int,
 ) -> list[Strategy]:
-    """Build the default strategies from a list of modalities.
+    """Build the fusions of a list of modalities, or the single modalities alone.
 
     Parameters
     ----------
@@ -132,12 +162,10 @@ def standard(
         Modalities. Fusion requires at least two.
     strategies : iterable of {"single", "early", "late", "joint"} or None
         Strategies to build. None builds all that the installed packages allow.
-    classifier : bool
-        Whether to build classifiers instead of regressors.
+    task : Task
+        Kind of the outcome.
     groups : column label or None
         Label of the column with patient ids.
-    random_state : int
-        Seed of every estimator.
 
     Returns
     -------
@@ -151,21 +179,20 @@ def standard(
     wanted = _check_names(strategies)
     if len(modalities) < 2 and set(wanted) != {"single"}:
         raise ValueError(
-            f"compare_fusion: {len(modalities)} modality was given or found "
+            f"{OWNER}: {len(modalities)} modality was given or found "
             f"({modalities[0].name!r}), but fusion needs at least two."
         )
     triples = [modality.as_triple() for modality in modalities]
-    common: dict[str, Any] = {"groups": groups, "random_state": random_state}
+    if set(wanted) == {"single"}:
+        return default_singles(triples, task, groups)
     built = []
-    if "single" in wanted:
-        built += _baselines(triples, classifier=classifier, taken=wanted, **common)
     for name in ("early", "late", "joint"):
         if name not in wanted:
             continue
         if name != "late":
             _refuse_predictors(modalities, name)
-        estimator = _fusion_class(name, classifier)(triples, **common)
-        built.append(Strategy(name, f"{name} fusion", False, estimator))
+        estimator = _fusion_class(name, task)(triples, groups=groups)
+        built.append(Strategy(name, f"{name} fusion", "fusion", estimator))
     return built
 
 
@@ -174,37 +201,32 @@ def _check_names(strategies: Iterable[str] | None) -> list[str]:
     unknown = [name for name in names if name not in STRATEGIES]
     if unknown or not names:
         raise ValueError(
-            f"compare_fusion: strategies must be some of {STRATEGIES}, got "
+            f"{OWNER}: strategies must be some of {STRATEGIES}, got "
             f"{(unknown or names)!r}."
         )
     return names
 
 
-def _fusion_class(name: str, classifier: bool) -> Any:
+def _fusion_class(name: str, task: Task) -> Any:
     # Joint fusion loads torch and is therefore imported only if requested.
     with named_extra(TORCH_PACKAGES, "torch", f"{name.capitalize()} fusion"):
         module = importlib.import_module(f"skfusion.fusion.{name}.estimators")
-    kind = "Classifier" if classifier else "Regressor"
+    kinds = {"regression": "Regressor", "survival": "Survival"}
+    kind = kinds.get(task.kind, "Classifier")
     return getattr(module, f"{name.capitalize()}Fusion{kind}")
 
 
-def _baselines(
-    triples: list[tuple[str, Any, Any]],
-    *,
-    classifier: bool,
-    taken: Iterable[str],
-    groups: Any,
-    random_state: int,
+def default_singles(
+    triples: list[tuple[str, Any, Any]], task: Task, groups: Any
 ) -> list[Strategy]:
-    """Build a late fusion of each single modality as a baseline."""
-    late = _fusion_class("late", classifier)
-    taken = set(taken)
+    """Return a late fusion of each modality alone, with the default learner."""
+    late = _fusion_class("late", task)
     return [
         Strategy(
-            f"{triple[0]} only" if triple[0] in taken else triple[0],
+            triple[0],
             f"{triple[0]} alone",
-            True,
-            late([triple], groups=groups, random_state=random_state),
+            "single",
+            late([triple], groups=groups),
             triple[0],
         )
         for triple in triples
@@ -215,7 +237,7 @@ def _refuse_predictors(modalities: list[Modality], name: str) -> None:
     for modality in modalities:
         if ends_in_predictor(modality.transformer):
             raise ValueError(
-                f"compare_fusion: {modality.label} ends in a predictor, which {name} "
+                f"{OWNER}: {modality.label} ends in a predictor, which {name} "
                 "fusion cannot join with other features. Pass the transformer without "
                 "the predictor, compare strategies=('single', 'late'), or pass a dict "
                 "of estimators."
@@ -223,30 +245,18 @@ def _refuse_predictors(modalities: list[Modality], name: str) -> None:
 
 
 def from_estimators(
-    given: Mapping[str, Any],
-    X: pd.DataFrame,
-    *,
-    baselines: bool,
-    classifier: bool,
-    groups: Any,
-    random_state: int,
+    given: Mapping[str, Any], X: pd.DataFrame, *, groups: Any
 ) -> tuple[list[Strategy], list[Modality]]:
-    """Build strategies from estimators, and add baselines if there are none.
+    """Build arms from estimators.
 
     Parameters
     ----------
     given : dict of str to estimator
-        Estimators by name. A fusion estimator of one modality is a baseline.
+        Estimators by name. A fusion of one modality is a single modality.
     X : DataFrame of shape (n_samples, n_columns)
         Cohort.
-    baselines : bool
-        Whether to add each modality alone if none of the estimators is a baseline.
-    classifier : bool
-        Whether to build classifiers instead of regressors.
     groups : column label or None
         Label of the column with patient ids.
-    random_state : int
-        Seed of estimators whose `random_state` is None.
 
     Returns
     -------
@@ -261,66 +271,243 @@ def from_estimators(
     """
     if not given:
         raise ValueError(
-            "compare_fusion: the dict of estimators is empty. Pass at least one, "
+            f"{OWNER}: the dict of estimators is empty. Pass at least one, "
             "{name: estimator}."
         )
     built: list[Strategy] = []
     known: dict[str, Modality] = {}
     for name, estimator in given.items():
-        triples = _modalities_within(estimator)
-        found = [] if triples is None else find_modalities(triples, X, groups=groups)
+        ready, found = _with_modalities(estimator, X, groups)
         for modality in found:
             known.setdefault(modality.name, modality)
-        single = len(found) == 1
-        # A separate generator makes the seed independent of the other estimators.
-        ready = seed(clone(estimator), np.random.RandomState(random_state))
-        only = found[0].name if single else None
-        built.append(Strategy(str(name), str(name), single, ready, only))
-    modalities = list(known.values())
-    if baselines and not any(strategy.single for strategy in built):
-        added = _baselines(
-            [modality.as_triple() for modality in modalities],
-            classifier=classifier,
-            taken=[strategy.name for strategy in built],
-            groups=groups,
-            random_state=random_state,
-        )
-        built = [*added, *built]
-    return built, modalities
+        role = "single" if len(found) == 1 else "fusion"
+        only = found[0].name if role == "single" else None
+        built.append(Strategy(str(name), str(name), role, ready, only))
+    return built, list(known.values())
 
 
-def kind_of(name: str, estimator: Any) -> str:
-    """Return whether an estimator of a dict is a classifier or a regressor.
+def _with_modalities(
+    estimator: Any, X: pd.DataFrame, groups: Any
+) -> tuple[Any, list[Modality]]:
+    """Return a clone with a list of modalities in each fusion, and the modalities."""
+    ready = clone(estimator)
+    known: dict[str, Modality] = {}
+    for prefix, fusion in fusions_within(ready).items():
+        found = find_modalities(fusion.modalities, X, groups=groups)
+        if isinstance(fusion.modalities, str):
+            triples = [modality.as_triple() for modality in found]
+            ready.set_params(**{f"{prefix}modalities": triples})
+        known.update({m.name: m for m in found})
+    return ready, list(known.values())
+
+
+def with_searches(
+    strategies: list[Strategy],
+    search: Any,
+    metric: Metric,
+    *,
+    task: Task,
+    has_groups: bool,
+) -> list[Strategy]:
+    """Put a grid search around the fusions that have a grid.
 
     Parameters
     ----------
-    name : str
-        Key of the estimator, for the error message.
-    estimator : estimator
-        Estimator of the dict.
+    strategies : list of Strategy
+        Fusions and single modalities.
+    search : dict of str to dict or list of dict, or None
+        Parameter grid by name of the strategy.
+    metric : Metric
+        Primary metric, which the search optimises.
+    task : Task
+        Kind of the outcome.
+    has_groups : bool
+        Whether the inner folds keep patients together.
 
     Returns
     -------
-    {"classifier", "regressor"}
+    list of Strategy
 
     Raises
     ------
-    TypeError
-        If the estimator is neither.
+    ValueError
+        If a name is not that of a strategy.
     """
-    if hasattr(estimator, "fit") and hasattr(estimator, "get_params"):
-        if is_classifier(estimator):
-            return "classifier"
-        if is_regressor(estimator):
-            return "regressor"
-    raise TypeError(
-        f"compare_fusion: {name!r} must be a classifier or a regressor, got "
-        f"{type(estimator).__name__}."
+    if search is None:
+        return strategies
+    unknown = set(search) - {s.name for s in strategies}
+    if not isinstance(search, Mapping) or unknown:
+        raise ValueError(
+            f"{OWNER}: search must be a dict with a parameter grid by strategy, got "
+            f"{sorted(map(str, unknown))}. The strategies are "
+            f"{[s.name for s in strategies]}."
+        )
+    cv = PatientFolds(5, shuffle=True) if has_groups else 5
+    scoring = SearchScore(metric, task.classes)
+    if metric.name == "integrated_brier":
+        raise ValueError(
+            f"{OWNER}: search cannot optimise the integrated Brier score. Put "
+            "'concordance' first in scoring."
+        )
+    return [
+        replace(
+            s,
+            estimator=GridSearchCV(s.estimator, search[s.name], scoring=scoring, cv=cv),
+        )
+        if s.name in search
+        else s
+        for s in strategies
+    ]
+
+
+def with_baselines(
+    strategies: list[Strategy],
+    modalities: list[Modality],
+    baselines: Any,
+    *,
+    task: Task,
+    groups: Any,
+) -> list[Strategy]:
+    """Add single modalities, and fusions without one of three or more modalities.
+
+    Parameters
+    ----------
+    strategies : list of Strategy
+        Fusions, and single modalities of the user.
+    modalities : list of Modality
+        Modalities of the cohort.
+    baselines : {"matched", "default"}, list of str or None
+        Parameter of `compare_fusion`.
+    task : Task
+        Kind of the outcome.
+    groups : column label or None
+        Label of the column with patient ids.
+
+    Returns
+    -------
+    list of Strategy
+        Single modalities come first.
+
+    Raises
+    ------
+    ValueError
+        If `baselines` is invalid.
+    """
+    if baselines is None:
+        return strategies
+    if not isinstance(baselines, str):
+        return _declared(strategies, list(baselines))
+    check_option(
+        baselines,
+        "baselines",
+        BASELINES,
+        OWNER,
+        also="None or a list of names of single modalities",
     )
+    taken = {strategy.name for strategy in strategies}
+    added: list[Strategy] = []
+    if baselines == "default":
+        triples = [modality.as_triple() for modality in modalities]
+        added = [
+            replace(s, name=s.label) if s.name in taken else s
+            for s in default_singles(triples, task, groups)
+        ]
+    else:
+        for strategy in strategies:
+            if strategy.role == "fusion":
+                added += _restrictions(strategy, task)
+    singles = [s for s in strategies if s.role == "single"]
+    fusions = [s for s in strategies if s.role == "fusion"]
+    added_singles = [s for s in added if s.role == "single"]
+    without = [s for s in added if s.role == "without"]
+    return [*singles, *added_singles, *fusions, *without]
 
 
-def _modalities_within(estimator: Any) -> Any:
-    # A search or a calibrator contains the fusion estimator as its `estimator`.
-    while not hasattr(estimator, "modalities") and hasattr(estimator, "estimator"):
-        estimator = estimator.estimator
-    return getattr(estimator, "modalities", None)
+def _declared(strategies: list[Strategy], names: list[str]) -> list[Strategy]:
+    """Return the arms where those of the list are single modalities."""
+    unknown = set(names) - {strategy.name for strategy in strategies}
+    if unknown:
+        raise ValueError(
+            f"{OWNER}: baselines contains {sorted(unknown)}, but the estimators are "
+            f"{[s.name for s in strategies]}."
+        )
+    return [
+        replace(s, role="single", modality=s.modality or s.name, fusion="")
+        if s.name in names
+        else s
+        for s in strategies
+    ]
+
+
+def _restrictions(strategy: Strategy, task: Task) -> list[Strategy]:
+    """Return a fusion with each modality alone, and without each of them."""
+    names: dict[str, None] = {}
+    for fusion in fusions_within(strategy.estimator).values():
+        names.update(
+            dict.fromkeys(m for m, part, _ in fusion.modalities if part != "drop")
+        )
+    has_members = _has_single_members(strategy.estimator, task)
+    built = [
+        Strategy(
+            f"{name} in {strategy.name}",
+            f"{name} alone ({strategy.label})",
+            "single",
+            None if has_members else restricted_to(strategy.estimator, [name]),
+            name,
+            strategy.name,
+        )
+        for name in names
+    ]
+    if len(names) < 3:
+        return built
+    return built + [
+        Strategy(
+            f"{strategy.name} without {name}",
+            f"{strategy.label} without {name}",
+            "without",
+            restricted_to(strategy.estimator, [n for n in names if n != name]),
+            name,
+            strategy.name,
+        )
+        for name in names
+    ]
+
+
+def check_arm_names(strategies: Iterable[Strategy]) -> None:
+    """Check that strategies have different names, and no name of a table's column.
+
+    Raises
+    ------
+    ValueError
+        If a name occurs twice or is reserved.
+    """
+    names = [strategy.name for strategy in strategies]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"{OWNER}: {len(twice)} names stand for several strategies, the first is "
+            f"{twice[0]!r}. A fusion restricted to a modality is named 'MODALITY in "
+            "FUSION', and without a modality 'FUSION without MODALITY'. Rename the "
+            "estimators of the dict."
+        )
+    reserved = [name for name in names if name in RESERVED]
+    if reserved:
+        raise ValueError(
+            f"{OWNER}: {reserved[0]!r} cannot be the name of a strategy, because the "
+            f"table of predictions has a column of this name. Reserved are {RESERVED}."
+        )
+
+
+def _has_single_members(estimator: Any, task: Task) -> bool:
+    """Return whether the members of a late fusion are its single modalities.
+
+    They are fitted anyway. This is the case if the fusion of one member is the member:
+    not with a meta-model, votes, ranks or a final calibration. Members of a survival
+    analysis have no survival curves.
+    """
+    return (
+        isinstance(estimator, BaseFusion)
+        and getattr(estimator, "aggregation", None) in RULES_WITHOUT_FIT
+        and getattr(estimator, "final_calibration", None) is None
+        and task.kind != "survival"
+    )

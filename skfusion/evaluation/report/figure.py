@@ -1,50 +1,19 @@
-"""Forest plots of a comparison, legible in grey and with colour vision deficiency."""
+"""Forest plots for matplotlib, legible in grey and with colour vision deficiency."""
 
 from __future__ import annotations
 
-import io
-import re
-from typing import Any, Protocol
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import pandas as pd
 
 from skfusion._dependencies import require
 from skfusion.evaluation.metrics import Metric
+from skfusion.evaluation.report.protocol import Comparison, pairs_to_draw
 
-__all__ = ["difference_svg", "draw_scores", "score_svg"]
-
-
-class _Comparison(Protocol):
-    """Protocol of a comparison with the tables of the figures and the HTML report."""
-
-    @property
-    def scores_(self) -> pd.DataFrame: ...
-
-    @property
-    def differences_(self) -> pd.DataFrame: ...
-
-    @property
-    def folds_(self) -> pd.DataFrame: ...
-
-    @property
-    def strategies_(self) -> pd.DataFrame: ...
-
-    @property
-    def metrics_(self) -> list[Metric]: ...
-
-    @property
-    def verdict_(self) -> Any: ...
-
-    @property
-    def cohort_(self) -> dict[str, Any]: ...
-
-    @property
-    def settings_(self) -> dict[str, Any]: ...
-
-    @property
-    def notes_(self) -> list[str]: ...
-
-    def to_frame(self) -> pd.DataFrame: ...
+__all__ = ["draw_differences", "draw_scores"]
 
 
 # Blue and vermilion of Okabe and Ito are distinct for every kind of colour vision and
@@ -52,14 +21,26 @@ class _Comparison(Protocol):
 SINGLE, FUSION = "#D55E00", "#0072B2"
 INK, FAINT = "#222222", "#8a8f98"
 ROW_INCHES = 0.36
+LABEL_WIDTH = 34
+# Fonts with other scripts than the default font, used where they are installed.
+MORE_FONTS = (
+    *(
+        "Noto Sans CJK SC",
+        "Noto Sans CJK JP",
+        "Source Han Sans SC",
+        "WenQuanYi Zen Hei",
+    ),
+    *("PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei"),
+    *("Arial Unicode MS", "Noto Sans Arabic", "Noto Sans Devanagari"),
+)
 
 
-def draw_scores(result: _Comparison, metrics: list[Metric]) -> Any:
+def draw_scores(result: Comparison, metrics: list[Metric]) -> Any:
     """Plot the scores of all strategies, one panel per metric.
 
     Parameters
     ----------
-    result : _Comparison
+    result : Comparison
         Comparison to plot.
     metrics : list of Metric
         Metrics to plot.
@@ -68,86 +49,112 @@ def draw_scores(result: _Comparison, metrics: list[Metric]) -> Any:
     -------
     matplotlib.figure.Figure
     """
+    roles = result.strategies_["role"].tolist()
+    labels = result.strategies_["label"].tolist()
+    single = [role == "single" for role in roles]
+    with _fonts(labels):
+        figure, axes = _panels(metrics, len(labels))
+        for axis, metric in zip(axes, metrics, strict=True):
+            rows = _of_metric(result, metric)
+            _draw_folds(axis, result, metric)
+            if any(single):
+                best = rows.loc[single, "estimate"]
+                value = best.max() if metric.greater_is_better else best.min()
+                axis.axvline(value, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
+            _draw_rows(axis, rows, single, [not alone for alone in single])
+            _finish(axis, metric, labels)
+        _settle(figure)
+    return figure
+
+
+def draw_differences(result: Comparison, metrics: list[Metric]) -> Any:
+    """Plot the differences of each fusion from its single modalities and the best one.
+
+    Parameters
+    ----------
+    result : Comparison
+        Comparison to plot.
+    metrics : list of Metric
+        Metrics to plot. The axis of a loss is reversed, so that the right side always
+        favours fusion.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    # A single modality that is the best by any of the metrics has a row in each panel.
+    drawn = [pairs_to_draw(result, metric) for metric in metrics]
+    keys = {
+        (fusion, reference): relation
+        for parts in drawn
+        for fusion, part in parts.items()
+        for reference, relation in zip(part["reference"], part["relation"], strict=True)
+    }
+    order = list(result.strategies_.index)
+    pairs = sorted(keys, key=lambda pair: (order.index(pair[0]), order.index(pair[1])))
+    names = result.strategies_["label"]
+    labels = [
+        f"{names[fusion]} \N{MINUS SIGN} {names[other]}" for fusion, other in pairs
+    ]
+    matched = [keys[pair] == "matched" for pair in pairs]
+    with _fonts(labels):
+        figure, axes = _panels(metrics, len(labels))
+        for axis, metric in zip(axes, metrics, strict=True):
+            table = result.differences_
+            table = table[table["metric"] == metric.name]
+            rows = table.set_index(["strategy", "reference"]).loc[pairs]
+            axis.axvline(0.0, color=INK, linewidth=1.0)
+            _draw_rows(axis, rows, [False] * len(rows), matched)
+            _finish(axis, metric, labels)
+            if not metric.greater_is_better:
+                axis.invert_xaxis()
+        _settle(figure)
+    return figure
+
+
+@contextmanager
+def _fonts(labels: Sequence[str]) -> Iterator[None]:
+    """Add installed fonts of other scripts where a label needs them."""
+    require("matplotlib", "report")
+    from matplotlib import font_manager, rc_context, rcParams
+
+    if all(label.isascii() for label in labels):
+        yield
+        return
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    more = [name for name in MORE_FONTS if name in installed]
+    with rc_context({"font.family": [*rcParams["font.family"], *more]}):
+        yield
+
+
+def _settle(figure: Any) -> None:
+    """Compute the layout once while the fonts are set."""
+    figure.draw_without_rendering()
+
+
+def _panels(metrics: list[Metric], n_rows: int) -> tuple[Any, Any]:
     pyplot = require("matplotlib.pyplot", "report")
-    height = 1.1 + ROW_INCHES * len(result.strategies_)
     figure, axes = pyplot.subplots(
         1,
         len(metrics),
-        figsize=(1.3 + 3.2 * len(metrics), height),
+        figsize=(2.2 + 3.2 * len(metrics), 1.1 + ROW_INCHES * n_rows),
         sharey=True,
         squeeze=False,
         layout="constrained",
     )
-    for axis, metric in zip(axes[0], metrics, strict=True):
-        _draw_panel(axis, result, metric)
-        axis.set_title(metric.heading, fontsize=11, color=INK)
-    return figure
+    return figure, axes[0]
 
 
-def score_svg(result: _Comparison, metric: Metric) -> str:
-    """Plot the scores of one metric and return SVG text for an HTML page.
-
-    Parameters
-    ----------
-    result : _Comparison
-        Comparison to plot.
-    metric : Metric
-        Metric to plot.
-
-    Returns
-    -------
-    str
-        An ``<svg>`` element.
-    """
-    figure, axis = _new_figure(len(result.strategies_))
-    _draw_panel(axis, result, metric)
-    return _as_svg(figure, f"scores-{metric.name}")
-
-
-def difference_svg(result: _Comparison, metric: Metric) -> str:
-    """Plot the differences from the best single modality and return SVG text.
-
-    Parameters
-    ----------
-    result : _Comparison
-        Comparison to plot.
-    metric : Metric
-        Metric to plot. Improvements are always on the right, so the axis of a loss is
-        reversed.
-
-    Returns
-    -------
-    str
-        An ``<svg>`` element.
-    """
-    table = result.differences_
+def _of_metric(result: Comparison, metric: Metric) -> pd.DataFrame:
+    table = result.scores_
     rows = table[table["metric"] == metric.name].set_index("strategy")
-    figure, axis = _new_figure(len(rows))
-    axis.axvline(0.0, color=INK, linewidth=1.0)
-    labels = result.strategies_["label"].loc[rows.index]
-    _draw_rows(axis, rows, labels, [False] * len(rows))
-    if not metric.greater_is_better:
-        axis.invert_xaxis()
-    return _as_svg(figure, f"differences-{metric.name}")
+    return rows.loc[result.strategies_.index]
 
 
-def _new_figure(n_rows: int) -> tuple[Any, Any]:
-    # Without pyplot, no window is opened and no figure stays registered.
-    require("matplotlib", "report")
-    from matplotlib.figure import Figure
-
-    height = 0.45 + ROW_INCHES * n_rows
-    figure = Figure(figsize=(4.0, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _draw_panel(axis: Any, result: _Comparison, metric: Metric) -> None:
-    table, folds = result.scores_, result.folds_
-    rows = table[table["metric"] == metric.name].set_index("strategy")
-    rows = rows.loc[result.strategies_.index]
-    of_folds = folds[folds["metric"] == metric.name]
-    for position, name in enumerate(rows.index):
-        values = of_folds.loc[of_folds["strategy"] == name, "score"]
+def _draw_folds(axis: Any, result: Comparison, metric: Metric) -> None:
+    folds = result.folds_[result.folds_["metric"] == metric.name]
+    for position, name in enumerate(result.strategies_.index):
+        values = folds.loc[folds["strategy"] == name, "score"]
         axis.plot(
             values,
             [position + 0.24] * len(values),
@@ -157,19 +164,13 @@ def _draw_panel(axis: Any, result: _Comparison, metric: Metric) -> None:
             markeredgewidth=0,
             color=FAINT,
         )
-    single = result.strategies_["single"].tolist()
-    if any(single):
-        best = rows.loc[single, "estimate"]
-        best_value = best.max() if metric.greater_is_better else best.min()
-        axis.axvline(best_value, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
-    _draw_rows(axis, rows, result.strategies_["label"], single)
 
 
 def _draw_rows(
-    axis: Any, rows: pd.DataFrame, labels: pd.Series, single: list[bool]
+    axis: Any, rows: pd.DataFrame, single: list[bool], filled: list[bool]
 ) -> None:
-    for position, (row, alone) in enumerate(
-        zip(rows.to_dict("records"), single, strict=True)
+    for position, (row, alone, full) in enumerate(
+        zip(rows.to_dict("records"), single, filled, strict=True)
     ):
         colour = SINGLE if alone else FUSION
         axis.plot(
@@ -180,12 +181,17 @@ def _draw_rows(
             position,
             marker="o" if alone else "D",
             markersize=7 if alone else 6.5,
-            markerfacecolor="white" if alone else colour,
+            markerfacecolor=colour if full else "white",
             markeredgecolor=colour,
             markeredgewidth=1.6,
         )
-    axis.set_yticks(range(len(rows)), labels, fontsize=11, color=INK)
-    axis.set_ylim(len(rows) - 0.5, -0.5)
+
+
+def _finish(axis: Any, metric: Metric, labels: list[str]) -> None:
+    shown = [textwrap.fill(label, LABEL_WIDTH) for label in labels]
+    axis.set_title(metric.heading, fontsize=11, color=INK)
+    axis.set_yticks(range(len(labels)), shown, fontsize=10, color=INK)
+    axis.set_ylim(len(labels) - 0.5, -0.5)
     axis.tick_params(axis="x", labelsize=9.5, colors=INK)
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", color="#e3e5e8", linewidth=0.8)
@@ -193,23 +199,3 @@ def _draw_rows(
     axis.locator_params(axis="x", nbins=6)
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.spines["bottom"].set_color(FAINT)
-
-
-def _as_svg(figure: Any, name: str) -> str:
-    from matplotlib import rc_context
-
-    buffer = io.StringIO()
-    # A fixed salt and no metadata make the output reproducible. Text as paths does not
-    # depend on the installed fonts.
-    with rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
-        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    # Several figures share a page, where every id must be unique.
-    text = re.sub(r'<g id="[^"]*"', "<g", text)
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{_slug(name)}-", text)
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^0-9A-Za-z-]", "-", name)

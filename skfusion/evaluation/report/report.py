@@ -11,12 +11,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 import skfusion
 from skfusion._dependencies import require
-from skfusion.evaluation.metrics import Metric, format_p
-from skfusion.evaluation.report.figure import _Comparison, difference_svg, score_svg
+from skfusion.evaluation.report import tables
+from skfusion.evaluation.report.forest import (
+    calibration_panel,
+    difference_forest,
+    score_forest,
+)
+from skfusion.evaluation.report.methods import about, declares_baselines, methods
+from skfusion.evaluation.report.protocol import Comparison
 
 __all__ = ["render"]
 
@@ -26,15 +30,15 @@ PACKAGES = (
     *("numpy", "scipy", "pandas", "scikit-learn", "xgboost", "xgboost-cpu"),
     *("torch", "torchvision", "skorch"),
 )
-MOST_COLUMNS = 12
+WARNING = "Warning: "
 
 
-def render(result: _Comparison, *, title: str | None = None) -> str:
+def render(result: Comparison, *, title: str | None = None) -> str:
     """Render a comparison as an HTML page.
 
     Parameters
     ----------
-    result : _Comparison
+    result : Comparison
         Comparison to report.
     title : str or None, default=None
         Heading of the page.
@@ -47,173 +51,141 @@ def render(result: _Comparison, *, title: str | None = None) -> str:
     Raises
     ------
     ImportError
-        If jinja2 or matplotlib is not installed.
+        If jinja2 is not installed.
     """
     jinja2 = require("jinja2", "report")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    primary, *others = result.metrics_
+    differences = [difference_forest(result, metric) for metric in result.metrics_]
     text: str = template.render(
         title=title or "Does fusion help?",
         written=date.today().isoformat(),
+        design=_DESIGNS[result.settings_["design"]],
         verdict=result.verdict_,
+        **_notes(result),
         facts=_facts(result),
-        modalities=_modalities(result),
-        metrics=[_panel(result, metric) for metric in result.metrics_],
-        strategies=_score_table(result),
-        differences=_difference_table(result),
-        folds=_fold_table(result),
-        settings=result.settings_,
-        notes=result.notes_,
-        n_patients=result.cohort_["n_patients"],
-        estimators=result.strategies_.to_dict("records"),
+        modalities=tables.modality_table(result),
+        scores=tables.score_table(result, ("single", "fusion")),
+        scores_without=tables.score_table(result, ("without",)),
+        score_forest=score_forest(result, primary),
+        other_scores=[score_forest(result, metric) for metric in others],
+        difference_forest=differences[0],
+        other_differences=[forest for forest in differences[1:] if forest],
+        claims=tables.claim_table(result),
+        differences=tables.difference_table(result),
+        removals=tables.removal_table(result),
+        sites=tables.site_table(result),
+        calibration=tables.calibration_table(result, main=True),
+        calibration_of_others=tables.calibration_table(result, main=False),
+        **_curves(result),
+        about=about(result),
+        methods=methods(result),
+        folds=tables.fold_table(result),
+        chosen=tables.chosen_table(result),
+        repetitions=tables.repetition_table(result),
+        estimators=tables.estimator_table(result),
         versions=_versions(),
+        baselines_are_declared=declares_baselines(result),
+        is_sites=result.settings_["design"] == "sites",
     )
-    return text
+    return text.lstrip()
 
 
-def _facts(result: _Comparison) -> list[tuple[str, str]]:
+_DESIGNS = {
+    "folds": "identical folds",
+    "test": "one test set",
+    "sites": "held-out sites",
+}
+
+
+def _notes(result: Comparison) -> dict[str, Any]:
+    """Return the caveat of the data, the warnings and the other notes."""
+    caveat = result.settings_.get("caveat", "")
+    warned = [note for note in result.notes_ if note.startswith(WARNING)]
+    return {
+        "caveat": caveat,
+        "warnings": [note.removeprefix(WARNING) for note in warned],
+        "notes": [n for n in result.notes_ if n not in warned and n != caveat],
+    }
+
+
+def _facts(result: Comparison) -> list[tuple[str, str]]:
     """Return the description of the cohort as pairs (value, caption)."""
-    cohort = result.cohort_
+    cohort, settings = result.cohort_, result.settings_
     facts = [(f"{cohort['n_rows']:,}", "rows")]
     if cohort["n_patients"] is not None:
         facts.append((f"{cohort['n_patients']:,}", "patients"))
-    if cohort["task"] == "regression":
-        facts.append((f"{cohort['mean']:.3g}", f"mean target (SD {cohort['sd']:.3g})"))
-    elif cohort["task"] == "binary":
-        positive = cohort["classes"][1]
-        share = positive["n"] / cohort["n_rows"]
-        caption = f"positive ({positive['n']:,} rows of class {positive['label']})"
-        facts.append((f"{share:.1%}", caption))
+    facts += _OUTCOMES[cohort["task"]](cohort)
+    if settings["design"] == "folds":
+        text = f"{settings['n_folds']} \N{MULTIPLICATION SIGN} {settings['n_repeats']}"
+        facts.append((text, "folds and repetitions, the same for all strategies"))
+    elif settings["design"] == "test":
+        facts.append((f"{settings['n_tested']:,}", f"{settings['unit']} to test"))
+        facts.append((f"{settings['n_trained']:,}", f"{settings['unit']} to train on"))
     else:
-        counts = sorted((c["n"] for c in cohort["classes"]), reverse=True)
-        spread = f"classes, of {counts[0]:,} down to {counts[-1]:,} rows"
-        facts.append((str(len(counts)), spread))
-    facts.append((str(result.settings_["n_folds"]), "folds, same for all strategies"))
+        facts.append((str(settings["n_folds"]), "sites, one held out at a time"))
     return facts
 
 
-def _modalities(result: _Comparison) -> list[dict[str, Any]]:
-    n_rows = result.cohort_["n_rows"]
-    rows = []
-    for modality in result.cohort_["modalities"]:
-        columns = modality["columns"]
-        more = len(columns) - MOST_COLUMNS
-        shown = ", ".join(columns[:MOST_COLUMNS])
-        rows.append(
-            {
-                **modality,
-                "shown": shown + (f" and {more} more" if more > 0 else ""),
-                "share": f"{modality['n_present'] / n_rows:.1%}",
-                "present": f"{modality['n_present']:,}",
-            }
-        )
-    return rows
+def _of_regression(cohort: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(f"{cohort['mean']:.3g}", f"mean target (SD {cohort['sd']:.3g})")]
 
 
-def _panel(result: _Comparison, metric: Metric) -> dict[str, Any]:
-    tested = (result.differences_["metric"] == metric.name).any()
-    return {
-        "name": metric.name,
-        "heading": metric.heading,
-        "direction": "higher is better"
-        if metric.greater_is_better
-        else "lower is better",
-        # The template does not escape the SVG, because matplotlib has escaped its text.
-        "scores": score_svg(result, metric),
-        "differences": difference_svg(result, metric) if tested else "",
-    }
-
-
-def _score_table(result: _Comparison) -> list[dict[str, Any]]:
-    table = result.to_frame()
-    best = {
-        metric.name: (
-            table[metric.name]["estimate"].max()
-            if metric.greater_is_better
-            else table[metric.name]["estimate"].min()
-        )
-        for metric in result.metrics_
-    }
-    rows = []
-    for name, strategy in result.strategies_.iterrows():
-        cells = []
-        for metric in result.metrics_:
-            values = table[metric.name].loc[str(name)]
-            cells.append(
-                {
-                    "estimate": metric.text(values["estimate"]),
-                    "interval": f"{metric.text(values['low'])} to "
-                    f"{metric.text(values['high'])}",
-                    "best": values["estimate"] == best[metric.name],
-                }
-            )
-        rows.append({**strategy, "cells": cells, "seconds": _seconds(result, name)})
-    return rows
-
-
-def _seconds(result: _Comparison, strategy: Any) -> str:
-    folds = result.folds_
-    first = folds[
-        (folds["strategy"] == strategy) & (folds["metric"] == result.metrics_[0].name)
+def _of_survival(cohort: dict[str, Any]) -> list[tuple[str, str]]:
+    n_events, n_rows = cohort["n_events"], cohort["n_rows"]
+    return [
+        (f"{n_events:,}", f"events ({n_events / n_rows:.1%} of the rows)"),
+        (f"{cohort['median_time']:.3g}", "median time, to event or censoring"),
     ]
-    mean = first["seconds"].mean()
-    return f"{mean:.1f}" if mean >= 1 else f"{mean:.2f}"
 
 
-def _difference_table(result: _Comparison) -> list[dict[str, Any]]:
-    labels = dict(result.strategies_["label"])
-    known = {metric.name: metric for metric in result.metrics_}
-    rows = []
-    for row in result.differences_.to_dict("records"):
-        metric = known[row["metric"]]
-        sure = row["p_holm"] < 0.05
-        better = metric.favours(row["estimate"])
-        rows.append(
-            {
-                "metric": metric.heading,
-                "strategy": labels[row["strategy"]],
-                "reference": labels[row["reference"]],
-                "estimate": _signed(metric, row["estimate"]),
-                "interval": f"{_signed(metric, row['low'])} to "
-                f"{_signed(metric, row['high'])}",
-                "p": format_p(row["p"]).removeprefix("p ").removeprefix("= "),
-                "p_holm": format_p(row["p_holm"]).removeprefix("p ").removeprefix("= "),
-                "reading": ("better" if better else "worse")
-                if sure
-                else "not significant",
-            }
-        )
-    return rows
+def _of_labels(cohort: dict[str, Any]) -> list[tuple[str, str]]:
+    counts = sorted((label["n"] for label in cohort["labels"]), reverse=True)
+    spread = f"labels, positive in {counts[0]:,} down to {counts[-1]:,} rows"
+    return [(str(len(counts)), spread)]
 
 
-def _signed(metric: Metric, value: float) -> str:
-    return metric.text(value, signed=True).replace("-", "\N{MINUS SIGN}")
+def _of_two_classes(cohort: dict[str, Any]) -> list[tuple[str, str]]:
+    positive = cohort["classes"][1]
+    share = positive["n"] / cohort["n_rows"]
+    caption = f"positive ({positive['n']:,} rows of class {positive['label']})"
+    return [(f"{share:.1%}", caption)]
 
 
-def _fold_table(result: _Comparison) -> list[dict[str, Any]]:
-    """Return the sizes and the scores of the primary metric for each fold."""
-    primary = result.metrics_[0]
-    folds = result.folds_[result.folds_["metric"] == primary.name]
-    wide = folds.pivot(index="fold", columns="strategy", values="score")
-    sizes = folds.drop_duplicates("fold").set_index("fold")
-    rows = []
-    for fold in wide.index:
-        scores = wide.loc[fold, list(result.strategies_.index)]
-        rows.append(
-            {
-                "number": int(fold) + 1,
-                "n_train": f"{_count(sizes, fold, 'n_train'):,}",
-                "n_test": f"{_count(sizes, fold, 'n_test'):,}",
-                "scores": [primary.text(value) for value in scores],
-            }
-        )
-    return rows
+def _of_classes(cohort: dict[str, Any]) -> list[tuple[str, str]]:
+    counts = sorted((c["n"] for c in cohort["classes"]), reverse=True)
+    spread = f"classes, of {counts[0]:,} down to {counts[-1]:,} rows"
+    return [(str(len(counts)), spread)]
 
 
-def _count(sizes: pd.DataFrame, fold: Any, column: str) -> int:
-    return int(sizes.loc[[fold], column].iloc[0])
+_OUTCOMES = {
+    "regression": _of_regression,
+    "survival": _of_survival,
+    "multilabel": _of_labels,
+    "binary": _of_two_classes,
+    "multiclass": _of_classes,
+}
+
+
+def _curves(result: Comparison) -> dict[str, Any]:
+    """Return the calibration curves of the fusions, and why there is none."""
+    is_test_set = result.settings_["design"] == "test"
+    cases = "test set" if is_test_set else "first repetition"
+    nothing = {"curves": [], "no_curve": "", "curve_cases": cases}
+    if result.cohort_["task"] != "binary" or result.settings_["design"] == "sites":
+        return nothing
+    fusions = result.strategies_[result.strategies_["role"] == "fusion"]
+    reasons, panels = [], []
+    for name, label in fusions["label"].items():
+        curve = result.calibration_curve(str(name))
+        panels.append(calibration_panel(str(label), curve))
+        reasons.append(curve.reason)
+    drawn = [panel for panel in panels if panel is not None]
+    reason = "" if drawn else next(iter(reasons), "")
+    return nothing | {"curves": drawn, "no_curve": reason}
 
 
 def _versions() -> list[tuple[str, str]]:

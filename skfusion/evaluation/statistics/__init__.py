@@ -15,6 +15,23 @@ if TYPE_CHECKING:
         delong_test as delong_test,
         estimate_aurocs as estimate_aurocs,
     )
+    from skfusion.evaluation.statistics.bootstrap import (
+        BootstrapEstimate as BootstrapEstimate,
+        patient_bootstrap as patient_bootstrap,
+    )
+    from skfusion.evaluation.statistics.calibration import (
+        CalibrationCurve as CalibrationCurve,
+        CalibrationEstimate as CalibrationEstimate,
+        CalibrationSummary as CalibrationSummary,
+        calibration_curve_data as calibration_curve_data,
+        calibration_summary as calibration_summary,
+    )
+    from skfusion.evaluation.statistics.decision import (
+        NetBenefit as NetBenefit,
+        NetBenefitDifference as NetBenefitDifference,
+        net_benefit as net_benefit,
+        net_benefit_difference as net_benefit_difference,
+    )
     from skfusion.evaluation.statistics.equivalence import (
         EquivalenceTest as EquivalenceTest,
         NoninferiorityTest as NoninferiorityTest,
@@ -35,6 +52,17 @@ if TYPE_CHECKING:
         corrected_resampled_interval as corrected_resampled_interval,
         corrected_resampled_ttest as corrected_resampled_ttest,
     )
+    from skfusion.evaluation.statistics.survival_calibration import (
+        CalibrationAtTime as CalibrationAtTime,
+        DCalibration as DCalibration,
+        calibration_at_time as calibration_at_time,
+        d_calibration as d_calibration,
+    )
+    from skfusion.evaluation.statistics.survival_scores import (
+        brier_scores as brier_scores,
+        censored_concordance as censored_concordance,
+        integrated_brier_score as integrated_brier_score,
+    )
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -46,6 +74,23 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "cross_validated_auroc_interval",
             "delong_test",
             "estimate_aurocs",
+        ],
+        "skfusion.evaluation.statistics.bootstrap": [
+            "BootstrapEstimate",
+            "patient_bootstrap",
+        ],
+        "skfusion.evaluation.statistics.calibration": [
+            "CalibrationCurve",
+            "CalibrationEstimate",
+            "CalibrationSummary",
+            "calibration_curve_data",
+            "calibration_summary",
+        ],
+        "skfusion.evaluation.statistics.decision": [
+            "NetBenefit",
+            "NetBenefitDifference",
+            "net_benefit",
+            "net_benefit_difference",
         ],
         "skfusion.evaluation.statistics.equivalence": [
             "EquivalenceTest",
@@ -66,6 +111,17 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "ResampledTest",
             "corrected_resampled_interval",
             "corrected_resampled_ttest",
+        ],
+        "skfusion.evaluation.statistics.survival_calibration": [
+            "CalibrationAtTime",
+            "DCalibration",
+            "calibration_at_time",
+            "d_calibration",
+        ],
+        "skfusion.evaluation.statistics.survival_scores": [
+            "brier_scores",
+            "censored_concordance",
+            "integrated_brier_score",
         ],
     },
 )

@@ -33,7 +33,7 @@ __all__ = [
     "estimate_aurocs",
 ]
 
-# Least variance of an AUROC, as a share of that of a proportion of the patients of the
+# Least variance of an AUROC, as a share of that of a proportion of the cases of the
 # rarer class, which is the largest that it can have. Found by simulation: see Notes of
 # `auroc_interval`.
 VARIANCE_FLOOR = 0.25
@@ -158,7 +158,7 @@ def estimate_aurocs(y: Any, scores: Any, groups: Any = None) -> AurocEstimates:
     if positive.ndim == 1:
         positive = positive[:, None]
         table = table[..., None] if table.ndim == 2 else table
-    if table.ndim != 3 or table.shape[1:] != positive.shape:
+    if table.ndim != 3 or not len(table) or table.shape[1:] != positive.shape:
         raise ValueError(
             "scores must have shape (n_scores, n) or (n_scores, n, L) for y of shape "
             f"(n,) or (n, L), got {np.shape(scores)} and {np.shape(y)}."
@@ -178,13 +178,18 @@ def estimate_aurocs(y: Any, scores: Any, groups: Any = None) -> AurocEstimates:
     mean = _Components(
         np.mean([part.areas for part in parts], axis=0),
         np.mean([part.sums for part in parts], axis=0),
-        tuple(_n_patients(patient, side.any(axis=1)) for side in (positive, ~positive)),
+        (
+            _n_patients(patient, np.any(positive, axis=1)),
+            _n_patients(patient, np.any(~positive, axis=1)),
+        ),
     )
-    if min(mean.n_patients) < 2:
+    few = [part.n_patients for part in parts if min(part.n_patients) < 2]
+    if few:
         warn_user(
-            f"estimate_aurocs: {mean.n_patients[0]} patient(s) have positive cases and "
-            f"{mean.n_patients[1]} have negative cases. At least 2 of each are needed "
-            "to estimate the covariance, which is too small here.",
+            f"estimate_aurocs: {few[0][0]} patient(s) have positive cases and "
+            f"{few[0][1]} have negative cases in {len(few)} of {len(parts)} column(s) "
+            "of y. At least 2 of each are needed to estimate the covariance, which is "
+            "too small here.",
             DataWarning,
         )
     return AurocEstimates(mean.areas, mean.covariance(), n_clusters)
@@ -262,52 +267,42 @@ def delong_test(
         found.n_patients,
     )
     difference, variance = float(paired.areas[0]), float(paired.covariance()[0, 0])
-    areas = (float(found.areas[0]), float(found.areas[1]))
     # Rounding errors of equal components are far below the least possible variance.
     if variance <= 1e-24 * np.trace(found.covariance()):
-        low, high, reason = _without_variance(
+        z, error, interval, reason = _without_variance(
             scores, both, found.n_patients, confidence_level
         )
-        tested = not reason
-        return DeLongTest(
-            0.0 if tested else np.nan,
-            1.0 if tested else np.nan,
-            difference,
-            (low, high),
-            0.0 if tested else np.nan,
-            areas,
-            n_clusters,
-            reason,
-        )
-    error = float(np.sqrt(variance))
-    reach = float(stats.norm.ppf(0.5 + confidence_level / 2.0)) * error
-    interval = (max(difference - reach, -1.0), min(difference + reach, 1.0))
-    if min(found.n_patients) < 2:
-        return DeLongTest(
-            np.nan,
-            np.nan,
-            difference,
-            (np.nan, np.nan),
-            np.nan,
-            areas,
-            n_clusters,
-            _too_few(found.n_patients),
-        )
+    elif min(found.n_patients) < 2:
+        z, error, interval, reason = _no_test(_too_few(found.n_patients))
+    else:
+        error, reason = float(np.sqrt(variance)), ""
+        z = difference / error
+        reach = float(stats.norm.ppf(0.5 + confidence_level / 2.0)) * error
+        interval = (max(difference - reach, -1.0), min(difference + reach, 1.0))
     return DeLongTest(
-        difference / error,
-        2.0 * float(stats.norm.sf(abs(difference / error))),
-        difference,
-        interval,
-        error,
-        areas,
-        n_clusters,
+        statistic=z,
+        pvalue=2.0 * float(stats.norm.sf(abs(z))),
+        difference=difference,
+        interval=interval,
+        standard_error=error,
+        aurocs=(float(found.areas[0]), float(found.areas[1])),
+        n_clusters=n_clusters,
+        reason=reason,
     )
+
+
+# The z statistic, the standard error, the limits, and why there is no test.
+_Tested = tuple[float, float, tuple[float, float], str]
+
+
+def _no_test(reason: str) -> _Tested:
+    return np.nan, np.nan, (np.nan, np.nan), reason
 
 
 def _too_few(n_patients: tuple[int, int]) -> str:
     return (
         f"{n_patients[0]} patient(s) have positive cases and {n_patients[1]} have "
-        "negative cases, and the variance can be estimated from 2 of each or more."
+        "negative cases. The variance can be estimated from 2 of each or more."
     )
 
 
@@ -316,24 +311,21 @@ def _without_variance(
     placements: np.ndarray,
     n_patients: tuple[int, int],
     confidence_level: float,
-) -> tuple[float, float, str]:
-    """Return limits of the difference, and why there is no test, at zero variance."""
+) -> _Tested:
+    """Return the result for a difference that has no variance."""
     first, second = placements
-    if np.array_equal(*(stats.rankdata(score) for score in scores)):
-        return 0.0, 0.0, ""
-    if np.array_equal(first, second) and first.min() == 1.0:
-        # Both separate the classes: each AUROC has its exact bound.
-        reach = 1.0 - _bound_of_separation(min(n_patients), confidence_level)
-        return -reach, reach, ""
+    alike = np.array_equal(*(stats.rankdata(score) for score in scores))
     if np.array_equal(first, second):
-        return 0.0, 0.0, ""
+        reach = 0.0
+        if not alike and first.min() == first.max() and first[0] in (0.0, 1.0):
+            # Both separate the classes: each AUROC has its exact bound.
+            reach = 1.0 - _bound_of_separation(min(n_patients), confidence_level)
+        return 0.0, 0.0, (-reach, reach), ""
     if min(n_patients) < 2:
-        return np.nan, np.nan, _too_few(n_patients)
-    return (
-        np.nan,
-        np.nan,
+        return _no_test(_too_few(n_patients))
+    return _no_test(
         "The two scores differ by the same amount in all patients, so the variance of "
-        "the difference cannot be estimated.",
+        "the difference cannot be estimated."
     )
 
 
@@ -373,20 +365,25 @@ def auroc_interval(
 
     Notes
     -----
-    Let A be the AUROC and r the number of patients with cases of the rarer class.
+    Let A be the AUROC, r the number of patients with cases of the rarer class and n the
+    effective number of cases of the rarer class. Without repeated cases, n is r. Else
+    it is the number of cases divided by the design effect, and at least r.
 
-    - The variance is at least :math:`A (1 - A) / (4 r)`. Few cases near an AUROC of 1
-      often have a variance of nearly 0 by chance. :math:`A (1 - A) / r` would be the
-      variance if all cases of the other class were known without error.
+    - The variance is at least :math:`A (1 - A) / (4 n)`. Few cases near an AUROC of 1
+      often have a variance of nearly 0 by chance. :math:`A (1 - A) / n` is the largest
+      variance that an AUROC can have.
     - At an AUROC of 1, the upper limit is 1 and the lower limit is
       :math:`(\alpha / 2)^{1 / r}`, that of Clopper and Pearson for r successes in r
       patients [3]_. At 0, the limits are reflected.
     - Elsewhere, the limits are never outside those of Clopper and Pearson for a
-      proportion A of the effective number of patients of the rarer class. Those alone
-      are used if only one patient has cases of a class.
+      proportion A of r patients. If patients have different numbers of cases, r is
+      their effective number here. These limits alone are used if only one patient has
+      cases of a class.
 
-    The measured coverage of the 95 % interval is 96 to 98 % for 20 cases and an AUROC
-    of 0.95, and 95 to 98 % for 60 cases, at prevalences of 0.5 and 0.2.
+    The measured coverage of the 95 % interval at an AUROC of 0.95 is 97 to 98 % for 20
+    and for 60 cases and 92 to 98 % for 200 cases. At an AUROC of 0.8 it is 93 to 98 %.
+    Prevalences were 0.5 and 0.2, and scores of three distributions. With 4 to 20 cases
+    per patient, the coverage is 92 to 98 %.
 
     References
     ----------
@@ -411,14 +408,12 @@ def auroc_interval(
     values = check_scores(score, positive.shape, owner, "score")
     need_both_classes(positive, owner)
     patient, n_clusters = check_patients(groups, len(positive), owner)
-    found = _by_patient(
-        positive, _placements(positive, values)[None], patient, n_clusters
-    )
+    placements = _placements(positive, values)
+    found = _by_patient(positive, placements[None], patient, n_clusters)
     return _logit_limits(
         float(found.areas[0]),
         float(found.covariance()[0, 0]),
-        found.n_patients,
-        _effective_patients(positive, patient),
+        _Sizes.of(positive, placements, patient, found),
         confidence_level,
     )
 
@@ -443,10 +438,11 @@ def cross_validated_auroc_interval(
     y : array-like of shape (n,)
         Outcome, coded as 0 and 1 or as bool.
     scores : array-like of shape (n_repeats, n) or (n,)
-        Out-of-fold scores. They are ignored where `folds` is -1 and may be NaN there.
+        Out-of-fold scores. They are ignored, and may be NaN, where a row was not
+        predicted in the repeat.
     folds : array-like of int of shape (n_repeats, n) or (n,)
-        Number of the test fold of each row, -1 if the row was not predicted in the
-        repeat.
+        Number of the test fold of each row, -1 or NaN if the row was not predicted in
+        the repeat.
     groups : array-like of shape (n,) or None, default=None
         Patient ids. If None, every row is treated as a separate patient.
     confidence_level : float, default=0.95
@@ -479,6 +475,10 @@ def cross_validated_auroc_interval(
     K / (K - 1) for K folds. The limits are those of `auroc_interval`, with the same
     least variance. If all folds have an AUROC of 1, the upper limit is 1.
 
+    The measured coverage of the mean AUROC of models trained on the same number of
+    cases is 93 to 96 % for stable models, with 5 folds and 5 repeats. It is 88 % for
+    linear models of 40 columns and 100 cases, or of 8 columns and 60 cases.
+
     Differences between strategies are tested by `corrected_resampled_ttest`. The
     intervals of two strategies do not replace this test.
 
@@ -506,7 +506,7 @@ def cross_validated_auroc_interval(
     table, places = _check_folds(scores, folds, len(positive), owner)
     patient, _ = check_patients(groups, len(positive), owner)
     _warn_of_split_patients(places, patient)
-    predicted = (places >= 0).any(axis=0)
+    predicted = np.atleast_1d((places >= 0).any(axis=0))
     if not predicted.all():
         warn_user(
             f"{owner}: {(~predicted).sum()} of {len(predicted)} rows are in no test "
@@ -518,13 +518,14 @@ def cross_validated_auroc_interval(
     )
     positive = positive[predicted]
     patient, n_clusters = check_patients(patient[predicted], len(positive), owner)
-    found = _by_patient(positive, placements[None, predicted], patient, n_clusters)
+    placements = placements[predicted]
+    found = _by_patient(positive, placements[None], patient, n_clusters)
     return _logit_limits(
         area,
-        float(found.covariance()[0, 0]) * n_folds / (n_folds - 1),
-        found.n_patients,
-        _effective_patients(positive, patient),
+        float(found.covariance()[0, 0]),
+        _Sizes.of(positive, placements, patient, found),
         confidence_level,
+        inflation=n_folds / (n_folds - 1),
     )
 
 
@@ -539,11 +540,14 @@ def _check_folds(
             f"{owner}: scores and folds must have shape (n_repeats, {n_rows}) for y of "
             f"length {n_rows}, got {table.shape} and {places.shape}."
         )
+    places = np.where(np.isnan(places), -1.0, places)
     whole = np.isfinite(places) & (places == np.round(places)) & (places >= -1)
     if not whole.all():
+        where = np.argwhere(~whole)[:5].tolist()
         raise ValueError(
             f"{owner}: folds must be integers from 0, or -1 for rows that were not "
-            f"predicted, but {(~whole).sum()} of {whole.size} entries are not."
+            f"predicted, but {(~whole).sum()} of {whole.size} entries are not, first "
+            f"at [repeat, row] {where}."
         )
     bad = (places >= 0) & ~np.isfinite(table)
     if bad.any():
@@ -621,7 +625,7 @@ class _Components:
 
     areas: np.ndarray  # (n_scores,)
     sums: np.ndarray  # (2, n_patients, n_scores), of positive and of negative cases
-    n_patients: tuple[int, ...]  # with positive and with negative cases
+    n_patients: tuple[int, int]  # with positive and with negative cases
 
     def covariance(self) -> np.ndarray:
         """Return the covariance of the AUROCs."""
@@ -651,23 +655,12 @@ def _by_patient(
                 sums[side, rows, number] = centred
             else:
                 sums[side, :, number] = np.bincount(patient[rows], centred, n_clusters)
-    return _Components(
-        areas, sums, tuple(_n_patients(patient, rows) for rows in sides)
-    )
+    n_patients = (_n_patients(patient, sides[0]), _n_patients(patient, sides[1]))
+    return _Components(areas, sums, n_patients)
 
 
 def _n_patients(patient: np.ndarray, rows: np.ndarray) -> int:
     return int(np.count_nonzero(np.bincount(patient[rows])))
-
-
-def _effective_patients(positive: np.ndarray, patient: np.ndarray) -> float:
-    """Return the effective number of patients of the rarer class (Kish).
-
-    It is the number of patients if all have as many cases, and less if few patients
-    have most of the cases.
-    """
-    cases = [np.bincount(patient[rows]) for rows in (positive, ~positive)]
-    return float(min(each.sum() ** 2 / (each**2).sum() for each in cases))
 
 
 def _placements(positive: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -697,7 +690,46 @@ def _placements(positive: np.ndarray, score: np.ndarray) -> np.ndarray:
     return placements
 
 
-def _bound_of_separation(n_patients: float, confidence_level: float) -> float:
+@dataclass(frozen=True)
+class _Sizes:
+    """Numbers of the rarer class that limit how certain an AUROC can be."""
+
+    patients: int
+    effective_patients: float
+    effective_cases: float
+
+    @classmethod
+    def of(
+        cls,
+        positive: np.ndarray,
+        placements: np.ndarray,
+        patient: np.ndarray,
+        found: _Components,
+    ) -> _Sizes:
+        """Count the patients and cases of one score.
+
+        The effective number of patients is that of Kish: less than their number if few
+        of them have most of the cases. The effective number of cases is their number
+        over the design effect, which is the ratio of the variances with and without
+        regard to patients.
+        """
+        rarer = min(found.n_patients)
+        by_patient = [np.bincount(patient[rows]) for rows in (positive, ~positive)]
+        n_cases = min(int(each.sum()) for each in by_patient)
+        rows = np.arange(len(positive))
+        single = _by_patient(positive, placements[None], rows, len(rows))
+        plain = float(single.covariance()[0, 0])
+        effect = n_cases / rarer  # of cases that are all alike
+        if plain > 0.0:
+            effect = float(np.clip(found.covariance()[0, 0] / plain, 1.0, effect))
+        return cls(
+            rarer,
+            min(float(each.sum() ** 2 / (each**2).sum()) for each in by_patient),
+            n_cases / effect,
+        )
+
+
+def _bound_of_separation(n_patients: int, confidence_level: float) -> float:
     """Return the lower limit of a proportion of 1 (Clopper and Pearson)."""
     return float((0.5 - confidence_level / 2.0) ** (1.0 / n_patients))
 
@@ -705,23 +737,24 @@ def _bound_of_separation(n_patients: float, confidence_level: float) -> float:
 def _logit_limits(
     area: float,
     variance: float,
-    n_patients: tuple[int, ...],
-    effective: float,
+    sizes: _Sizes,
     confidence_level: float,
+    inflation: float = 1.0,
 ) -> Interval:
     """Return limits of an AUROC, as `auroc_interval` documents."""
     tail = 0.5 - confidence_level / 2.0
-    rarer = min(n_patients)
     if area in (0.0, 1.0):
-        bound = _bound_of_separation(rarer, confidence_level)
+        bound = _bound_of_separation(sizes.patients, confidence_level)
         return Interval(area, bound, 1.0) if area else Interval(area, 0.0, 1.0 - bound)
-    right, wrong = effective * area, effective * (1.0 - area)
+    right = sizes.effective_patients / inflation * area
+    wrong = sizes.effective_patients / inflation * (1.0 - area)
     low = float(stats.beta.ppf(tail, right, wrong + 1.0))
     high = float(stats.beta.ppf(1.0 - tail, right + 1.0, wrong))
-    if rarer >= 2:
+    if sizes.patients >= 2:
         spread = area * (1.0 - area)
-        error = np.sqrt(max(variance, VARIANCE_FLOOR * spread / rarer)) / spread
+        least = VARIANCE_FLOOR * spread / sizes.effective_cases
+        error = np.sqrt(max(variance * inflation, least))
         reach = float(stats.norm.ppf(1.0 - tail)) * error
-        low = max(low, float(expit(logit(area) - reach)))
-        high = min(high, float(expit(logit(area) + reach)))
+        low = max(low, float(expit(logit(area) - reach / spread)))
+        high = min(high, float(expit(logit(area) + reach / spread)))
     return Interval(area, low, high)

@@ -59,7 +59,7 @@ def check_outcome(y: Any, owner: str, *, columns: bool = False) -> np.ndarray:
         return values
     missing = np.asarray(pd.isna(values), dtype=bool)
     if missing.any():
-        rows = missing if values.ndim == 1 else missing.any(axis=1)
+        rows = np.atleast_1d(missing.reshape(len(values), -1).any(axis=1))
         raise ValueError(
             f"{owner}: y is missing in {_places(rows)}. Leave these rows out of all "
             "arguments."
@@ -209,7 +209,7 @@ def check_probability(
 
 
 def check_patients(groups: Any, n_rows: int, owner: str) -> tuple[np.ndarray, int]:
-    """Number the patients of the rows.
+    """Check patient ids and return the number of the patient of each row.
 
     Parameters
     ----------

@@ -116,8 +116,8 @@ def intersection_union(
         )
     if values.shape[axis] == 0:
         raise ValueError(
-            f"pvalues has no test along axis {axis}: shape {values.shape}. At least one "
-            "comparison is needed."
+            f"pvalues has no test along axis {axis}, got shape {values.shape}. Pass at "
+            "least one comparison."
         )
     _check_range(values)
     # A maximum is NaN if any of its values is.

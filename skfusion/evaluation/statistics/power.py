@@ -53,7 +53,7 @@ def minimum_detectable_difference(
     Notes
     -----
     With degrees of freedom, the sum of two quantiles approximates the noncentral t
-    distribution. The error is below 1 % from 10 degrees of freedom.
+    distribution. The error is below 0.2 % at a power of 0.8 from 10 degrees of freedom.
 
     References
     ----------

@@ -34,7 +34,9 @@ class Interval:
     estimate : float
         The estimate, such as the mean over the folds or an AUROC.
     low, high : float
-        Limits of the confidence interval.
+        Limits of the confidence interval, NaN if they cannot be estimated.
+    reason : str
+        Why the limits are NaN. Empty if they are not.
     """
 
     __module__ = "skfusion.evaluation"
@@ -42,6 +44,7 @@ class Interval:
     estimate: float
     low: float
     high: float
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ def corrected_resampled_interval(
     Returns
     -------
     Interval
+        The limits are NaN, with a reason, if the score is the same in all folds.
 
     Raises
     ------
@@ -151,10 +155,17 @@ def corrected_resampled_interval(
     0.875 [0.718, 1.032]
     """
     values = _check_scores(scores, "scores")
+    quantile = _quantile(confidence_level, len(values), "corrected_resampled_interval")
     mean, error = _mean_and_error(values, n_train, n_test, weights)
-    reach = (
-        _quantile(confidence_level, len(values), "corrected_resampled_interval") * error
-    )
+    if error <= 1e-12 * np.abs(values).max():
+        return Interval(
+            mean,
+            np.nan,
+            np.nan,
+            f"The score is the same in all {len(values)} folds, so its uncertainty "
+            "cannot be estimated. Repeat the cross-validation with other folds.",
+        )
+    reach = quantile * error
     return Interval(mean, mean - reach, mean + reach)
 
 
@@ -260,8 +271,8 @@ def _without_variance(
     warn_user(reason, RuntimeWarning)
     return ResampledTest(
         mean,
-        mean,
-        mean,
+        np.nan,
+        np.nan,
         float(np.copysign(np.inf, mean)),
         np.nan,
         n_folds,

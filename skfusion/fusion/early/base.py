@@ -38,6 +38,7 @@ from skfusion.fusion.inner_estimators import (
     seed,
     seeded,
     warn_of_unstored_values,
+    with_enough_columns,
 )
 from skfusion.modality import Modality
 
@@ -191,6 +192,7 @@ class BaseEarlyFusion(BaseFusion):
         self.modalities_ = with_transformers(
             self._blocks.modalities_, lambda modality: modality.transformer
         )
+        estimator = with_enough_columns(estimator, joined.shape[1], self._task)
         learner = self._target.adapt(self._name_features(seed(estimator, rng)))
         self.estimator_ = fit_on_target(
             learner,

@@ -232,7 +232,25 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
             probabilities.
         """
         check_is_fitted(self, "modalities_")
-        arrays, presence = self._encode(X)
+        return self._decide(*self._encode(X))
+
+    def decision_encoded(self, Z: dict[str, np.ndarray]) -> np.ndarray:
+        """Compute the decision function from the blocks of `encode_modalities`.
+
+        Parameters
+        ----------
+        Z : dict of str to ndarray of shape (n_samples, n_features_m)
+            One block per modality, where an all-NaN row is an absent modality.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+        """
+        return self._decide(*self._read_encoded(Z))
+
+    def _decide(
+        self, arrays: dict[str, np.ndarray], presence: np.ndarray
+    ) -> np.ndarray:
         nothing = self._check_predictable(presence)
         joined = self._as_input(self._joined(arrays, presence))
         scores = self._target.ordered(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import minimize
 from scipy.special import expit, log_expit, softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
 from torch import Tensor
@@ -86,7 +87,10 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
     max_epochs : int, default=50
         Maximum number of passes over the training rows.
     batch_size : int, default=32
-        Number of rows per optimisation step.
+        Number of rows per batch. With unequal weights, e.g. of a rare class, each
+        optimisation step averages the gradients of several batches. It then is as
+        precise as one batch of rows of equal weight, if ten steps or more remain in an
+        epoch.
     lr : float, default=3e-3
         Learning rate of AdamW.
     training : TrainingSettings or None, default=None
@@ -336,7 +340,10 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
     max_epochs : int, default=50
         Maximum number of passes over the training rows.
     batch_size : int, default=32
-        Number of rows per optimisation step.
+        Number of rows per batch. With unequal weights, e.g. of a rare class, each
+        optimisation step averages the gradients of several batches. It then is as
+        precise as one batch of rows of equal weight, if ten steps or more remain in an
+        epoch.
     lr : float, default=3e-3
         Learning rate of AdamW.
     training : TrainingSettings or None, default=None
@@ -511,6 +518,8 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
 
 # With fewer events among the held-out rows, Cox's model of the risks is unreliable.
 FEWEST_EVENTS = 10
+# Standard deviation of the prior of the factor of the outputs, and its limits.
+PRIOR_OF_SLOPE, SLOPES = 1.0, (0.1, 10.0)
 
 
 class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
@@ -576,7 +585,10 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
     max_epochs : int, default=50
         Maximum number of passes over the training rows.
     batch_size : int, default=32
-        Number of rows per optimisation step.
+        Number of rows per batch. With unequal weights, e.g. of a rare class, each
+        optimisation step averages the gradients of several batches. It then is as
+        precise as one batch of rows of equal weight, if ten steps or more remain in an
+        epoch.
     lr : float, default=3e-3
         Learning rate of AdamW.
     training : TrainingSettings or None, default=None
@@ -633,11 +645,15 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
     censored within an interval counts for the part of the interval in which it was
     observed. An event counts as being between the previous distinct time of an event
     and its own, so that rounded times give the survival curve of Kaplan and Meier. The
-    head starts at the hazards of all training rows together. After the training, the
-    biases of the head are set to their maximum likelihood estimates over all training
-    rows, so that as many events are predicted in each interval as were observed. The
-    risk is the negative mean time without an event up to the end of the last interval,
-    which is the last event. The survival curves are constant beyond that end.
+    head starts at the hazards of all training rows together. A network that is trained
+    with dropout predicts risks that are too close together. After the training, the
+    weights of the head are therefore multiplied by one factor, which maximises the
+    likelihood of the rows held out for early stopping, if these have ten events or
+    more. Then the biases of the head are set to their maximum likelihood estimates over
+    all training rows, so that as many events are predicted in each interval as were
+    observed. The risk is the negative mean time without an event up to the end of the
+    last interval, which is the last event. The survival curves are constant beyond that
+    end.
 
     With ``loss="cox"`` the risk is the log hazard ratio. The survival curves are those
     of Cox's model. Its coefficient is fitted to the risks of the rows held out for
@@ -894,15 +910,21 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
         weight = data.sample_weight
         weight = np.ones(len(data.y)) if weight is None else weight
         outputs = self._run(JointNetwork.__call__, inputs).astype(np.float64)
+        rows = validation
+        are_few = data.y["event"][rows].sum() < FEWEST_EVENTS
         if self._in_intervals:
             target = self._in_interval_units(_after_start(data.y), data.y["event"])
-            offsets = _best_offsets(outputs, target, weight)
-            bias: Any = self.network_.head[-1].bias
+            slope = 1.0
+            if not are_few:
+                slope = _best_slope(outputs[rows], target[rows], weight[rows])
+            offsets = _best_offsets(slope * outputs, target, weight)
+            last: Any = self.network_.head[-1]
             with torch.no_grad():
-                bias += torch.from_numpy(offsets).to(bias)
-            outputs += offsets
-        rows = validation
-        if data.y["event"][rows].sum() < FEWEST_EVENTS:
+                last.weight *= slope
+                last.bias *= slope
+                last.bias += torch.from_numpy(offsets).to(last.bias)
+            outputs = slope * outputs + offsets
+        if are_few:
             rows = np.arange(len(data.y))
         risk = self._from_network(outputs)[:, 0]
         self._set_curves(risk[rows], data.y[rows], weight[rows])
@@ -959,3 +981,51 @@ def _best_offsets(
             torch.where(slope > 0, low, middle),
         )
     return np.asarray(((low + high) / 2).numpy())
+
+
+def _best_slope(outputs: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
+    """Return the factor of all outputs that maximises the likelihood of the hazards.
+
+    The offset of each interval is estimated as well. The likelihood is concave. A
+    normal prior of the factor, with mean 1, keeps it near 1 where the rows say little.
+
+    Parameters
+    ----------
+    outputs : ndarray of float64 of shape (n_samples, n_intervals)
+        Outputs of the network for rows that it was not trained on.
+    target : ndarray of float64 of shape (n_samples, 3)
+        Target of `hazard_loss`.
+    weight : ndarray of shape (n_samples,)
+        Weights of the rows, of any unit.
+
+    Returns
+    -------
+    float
+        Above 1 if the outputs are too close together.
+    """
+    used = np.isfinite(outputs).all(axis=1) & (weight > 0)
+    if not used.any():
+        return 1.0
+    outputs, target, weight = outputs[used], target[used], weight[used]
+    middle = outputs.mean(axis=0)
+    centred, rows, weights = (
+        torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64))
+        for array in (outputs - middle, target, weight / weight.mean())
+    )
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        values = torch.from_numpy(parameters).requires_grad_()
+        row_losses = hazard_loss(values[0] * centred + values[1:], rows)
+        total = (weights * row_losses).sum()
+        total = total + (values[0] - 1) ** 2 / (2 * PRIOR_OF_SLOPE**2)
+        (gradient,) = torch.autograd.grad(total, values)
+        return float(total.detach()), gradient.numpy()
+
+    found = minimize(
+        loss,
+        np.r_[1.0, middle],
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[SLOPES, *[(-30.0, 30.0)] * len(middle)],
+    )
+    return float(found.x[0])

@@ -87,6 +87,10 @@ class _Divergence:
     encodings: dict[str, str]
 
 
+# Steps of an epoch that the averaging of gradients leaves.
+FEWEST_STEPS = 10
+
+
 class _Rows(torch.utils.data.Dataset):
     """Dataset of rows that are fetched batch by batch."""
 
@@ -128,11 +132,14 @@ class _Net(NeuralNet):
         *args: Any,
         precision: Precision,
         encoder_rates: Sequence[tuple[list[str], float]],
+        batches_per_step: int,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.precision = precision
         self.encoder_rates = encoder_rates
+        self.batches_per_step = batches_per_step
+        self._n_batches, self._batch = 0, 0
         self._scaler = precision.scaler()
         self.divergence: _Divergence | None = None
         self._modes: list[tuple[nn.Module, bool]] = []
@@ -180,23 +187,29 @@ class _Net(NeuralNet):
         return self.criterion_(y_pred, y_true, **rows)
 
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        """Run one step, which is skipped in float16 if a gradient overflows.
+        """Add the gradient of one batch, and run a step if it is the last one for it.
 
-        Unlike the method of skorch, it does not support optimisers that compute the
-        loss repeatedly in a step.
+        The step is skipped in float16 if a gradient overflows. Unlike the method of
+        skorch, it does not support optimisers that compute the loss repeatedly in a
+        step.
         """
         self._enter_training()
-        self.optimizer_.zero_grad()
+        place = self._batch % self.batches_per_step
+        remaining = self._n_batches - self._batch
+        self._batch += 1
+        if place == 0:
+            self.optimizer_.zero_grad()
         inputs, y = batch
         y_pred = self.infer(inputs, **fit_params)
         loss = self.get_loss(y_pred, y, X=inputs, training=True)
         scaler = self._scaler
         if scaler is None and not self._is_finite(loss, inputs):
             return {"loss": loss, "y_pred": y_pred}
-        if scaler is None:
-            loss.backward()
-        else:
-            scaler.scale(loss).backward()
+        part = loss / min(self.batches_per_step, place + remaining)
+        (part if scaler is None else scaler.scale(part)).backward()
+        if remaining > 1 and place + 1 < self.batches_per_step:
+            return {"loss": loss, "y_pred": y_pred}
+        if scaler is not None:
             scaler.unscale_(self.optimizer_)
         self.notify(
             "on_grad_computed",
@@ -220,6 +233,8 @@ class _Net(NeuralNet):
         rows would otherwise depend on which rows share a batch, i.e. on their order.
         """
         self._modes, self._held_out = [], []
+        if training:
+            self._n_batches, self._batch = len(iterator), 0
         super().run_single_epoch(iterator, training, prefix, step_fn, **kwargs)
         if not self._held_out:
             return
@@ -316,6 +331,7 @@ def train(
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=plan.weight_decay,
         encoder_rates=plan.encoder_rates,
+        batches_per_step=_batches_per_step(fitted.weight, plan.batch_size),
         lr=plan.lr,
         max_epochs=plan.max_epochs,
         batch_size=plan.batch_size,
@@ -453,6 +469,20 @@ def _fit(net: NeuralNet, rows: _Rows) -> None:
     with suppress(_Stopped):
         net.fit_loop(rows, None)
     net.notify("on_train_end", X=rows, y=None)
+
+
+def _batches_per_step(weight: np.ndarray, batch_size: int) -> int:
+    """Return the number of batches whose gradients are averaged for one step.
+
+    A few rows of great weight dominate the gradient of a batch, so that it is as noisy
+    as that of fewer rows of equal weight (Kish's effective sample size). With balanced
+    weights of a class of 2 %, a batch of 32 rows counts as much as 2.5 rows. More
+    batches per step have the noise of `batch_size` rows of equal weight. There are
+    still at least `FEWEST_STEPS` steps in an epoch.
+    """
+    n_batches = -(-len(weight) // batch_size)
+    inflation = (weight**2).mean() / weight.mean() ** 2
+    return int(max(1, min(inflation, n_batches // FEWEST_STEPS)))
 
 
 def _must_drop(network: JointNetwork, n_rows: int, batch_size: int) -> bool:

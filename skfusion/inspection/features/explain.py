@@ -8,8 +8,9 @@ contributions of modalities, see `skfusion.ModalityImportance`.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,6 @@ from skfusion._dependencies import require
 from skfusion._fitting.pipelines import (
     is_passthrough,
     is_sampler,
-    scatter_rows,
     transform_steps,
     unreadable_rows,
 )
@@ -34,13 +34,45 @@ from skfusion.inspection.features.closed_form import (
     Contributions,
     learner_contributions,
 )
+from skfusion.inspection.features.raw_values import raw_values
 from skfusion.inspection.features.sampling import explain_columns
-from skfusion.inspection.models import rows_with_modality, unwrap_estimator
+from skfusion.inspection.features.scales import choose_class, scale_of
+from skfusion.inspection.models import (
+    explained_class,
+    rows_with_modality,
+    unwrap_estimator,
+    warn_of_alphabet,
+)
 
-__all__ = ["explain_features"]
+__all__ = ["explain_features", "treeshap_sums"]
 
 
+OWNER = "explain_features"
 METHODS = ("auto", "tree", "linear", "columns")
+
+
+class _Part(NamedTuple):
+    """Contributions of the features of one modality, before a class is chosen.
+
+    Attributes
+    ----------
+    found : Contributions
+        Contributions of the features, with a base value for each row.
+    names : ndarray of str of shape (n_features,)
+        Names of the features.
+    inputs : ndarray of shape (n_explained, n_features)
+        Values of the features, as the learner gets them.
+    rows : ndarray of int of shape (n_explained,)
+        Row positions of the explained cases.
+    scale : str
+        The scale of the explained output.
+    """
+
+    found: Contributions
+    names: np.ndarray
+    inputs: np.ndarray
+    rows: np.ndarray
+    scale: str
 
 
 def explain_features(
@@ -53,6 +85,7 @@ def explain_features(
     n_background: int = 50,
     random_state: Any = 0,
     labels: Mapping[str, str] | pd.Series | str | None = "auto",
+    pos_label: Any = None,
 ) -> dict[str, Any]:
     """Explain predictions by the features of each modality.
 
@@ -84,30 +117,51 @@ def explain_features(
         store of each modality (`skfusion.ehr.EventStore.labels`). Features of codes
         without a name keep theirs, and None keeps all.
 
+    pos_label : class label or None, default=None
+        The class that is explained, alone. None explains the second of two classes, and
+        each of more classes. If the two classes are text, None follows the alphabet,
+        with a warning.
+
     Returns
     -------
-    dict of str to shap.Explanation
-        One explanation per modality, for the plots of shap. The shape of ``values`` is
-        (n_samples, n_features_m[, n_outputs]). In each explanation, ``base_values``
-        (n_samples[, n_outputs]) plus the values sum to the explained output.
-        ``base_values`` include the contributions of the other modalities. Rows of a
-        late fusion in which the modality is absent are NaN.
+    dict of str to FeatureExplanation
+        One `shap.Explanation` per modality, for the plots of shap. The shape of
+        ``values`` is (n_explained, n_features_m[, n_classes]), and the classes are its
+        ``output_names``. Its attribute ``output`` names the explained output and its
+        scale. In late fusion, and with ``"columns"``, the explained cases are those
+        that have the modality. Their positions in `X` are the attribute ``rows``.
+        ``data`` and ``display_data`` contain the cells of the table, in the unit of the
+        table, wherever a feature is one column of it. For the category of a column
+        (one-hot), ``display_data`` contains the category of the case. Other features,
+        such as principal components, have the values that the learner gets.
 
     Raises
     ------
     ValueError
-        If `method` or a modality is unknown, or `method` does not support the model.
+        If `method`, a modality or `pos_label` is unknown, or `method` does not support
+        the model.
     TypeError
         If `labels` is of another type.
 
+    Warns
+    -----
+    DataWarning
+        If the two classes are text and `pos_label` is None.
+
     Notes
     -----
-    The sum of the contributions depends on the model and the method:
+    In each explanation, ``base_values`` plus the values sum to the explained output.
+    The base value, which shap's waterfall calls E[f(X)], is not the mean prediction. It
+    is a number of the case: the output without the features of this modality, that
+    is, including the contributions of the other modalities in early fusion.
+
+    The explained output depends on the model and the method:
 
     - *early fusion*: all features are players of one game. Their contributions sum to
       the output of ``estimator_``: log-odds for boosted trees and linear classifiers,
-      probabilities for a random forest, predictions for regressors. A presence flag is
-      a feature of its modality.
+      probabilities for a random forest, predictions for regressors. Boosted trees and
+      linear classifiers of three or more classes have one score per class, before the
+      softmax. A presence flag is a feature of its modality.
     - *late fusion*: the contributions of the features of a modality sum to the output
       of its member, before calibration and combination.
     - ``"columns"``: the columns of one modality are the players, given the case's
@@ -139,18 +193,24 @@ def explain_features(
     >>> explanation.shape, explanation.feature_names[0]
     ((400, 8), 'ehr_0')
     """
-    check_option(method, "method", METHODS, "explain_features")
-    find_labels(labels, None, "explain_features")  # Before the computation.
+    check_option(method, "method", METHODS, OWNER)
+    find_labels(labels, None, OWNER)  # Before the computation.
+    require("shap", "explain")
     background = X if background is None else background
     estimator, X, background = unwrap_estimator(estimator, X, background)
+    classes = _classes_of(estimator)
+    number = None
+    if classes is not None:
+        exclusive = getattr(getattr(estimator, "target_", None), "kind", "") != "labels"
+        number = explained_class(classes, pos_label, OWNER, exclusive=exclusive)
+        warn_of_alphabet(classes, pos_label, OWNER)
+    elif pos_label is not None:
+        raise ValueError(
+            f"{OWNER}: pos_label={pos_label!r} chooses a class, but the estimator "
+            "predicts numbers. Leave pos_label=None."
+        )
     columns = _columns_of(estimator, X, modalities)
-    explained: dict[str, Any] = {}
-    if method != "columns" and isinstance(estimator, BaseLateFusion):
-        explained = _explain_members(estimator, X, background, method, list(columns))
-    elif method != "columns" and not isinstance(estimator, BaseFusion):
-        explained = _explain_table(estimator, X, background, method, columns)
-    elif method != "columns" and isinstance(estimator, BaseEarlyFusion):
-        explained = _explain_joined(estimator, X, background, method, list(columns))
+    explained = _closed_forms(estimator, X, background, method, columns)
     missing = [name for name in columns if name not in explained]
     if missing and method in ("tree", "linear"):
         raise ValueError(
@@ -159,15 +219,134 @@ def explain_features(
             "method='auto', which falls back to 'columns'."
         )
     for name in missing:
-        explained[name] = explain_columns(
+        game = explain_columns(
             estimator, X, background, name, columns[name], n_background, random_state
         )
-    for name in columns:
-        part = _transformer_of(estimator, name)
-        found = find_labels(labels, part, "explain_features")
-        names = explained[name].feature_names
-        explained[name].feature_names = readable_names(names, found)
-    return {name: explained[name] for name in columns}
+        names = np.array([str(column) for column in columns[name]], dtype=object)
+        explained[name] = _Part(game.found, names, game.cells, game.rows, game.scale)
+    table = _table_of(estimator, X)
+    return {
+        name: _finished(
+            explained[name],
+            table[columns[name]] if len(columns[name]) else table.iloc[:, :0],
+            classes,
+            number,
+            find_labels(labels, _transformer_of(estimator, name), OWNER),
+        )
+        for name in columns
+    }
+
+
+def treeshap_sums(estimator: Any, X: Any, modalities: Any = None) -> pd.Series:
+    """Return the sums of the absolute TreeSHAP values of the features by modality.
+
+    The sums depend on the number of columns, see `skfusion.ModalityImportance`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted early fusion with trees, or trees of a table.
+    X : DataFrame or ndarray of shape (n_samples, n_columns)
+        The cases.
+    modalities : list of str, dict of str to list of column labels, or None
+        As in `explain_features`.
+
+    Returns
+    -------
+    Series of shape (M,)
+        Means over the cases (and sums over the outputs), by modality.
+
+    Raises
+    ------
+    ValueError
+        If the features of the modalities are not those of one model of trees.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.tree import DecisionTreeRegressor
+    >>> from skfusion.inspection.features.explain import treeshap_sums
+    >>> X = np.array([[0.0, 1.0], [1.0, 1.0]])
+    >>> model = DecisionTreeRegressor().fit(X, [0.0, 4.0])
+    >>> treeshap_sums(model, X, {"image": [0], "ehr": [1]}).to_dict()
+    {'image': 2.0, 'ehr': 0.0}
+    """
+    estimator, X = unwrap_estimator(estimator, X)
+    columns = _columns_of(estimator, X, modalities)
+    found = {}
+    if not isinstance(estimator, BaseLateFusion):
+        found = _closed_forms(estimator, X, X, "tree", columns)
+    if set(found) != set(columns):
+        raise ValueError(
+            "method='treeshap_sum' needs one model of trees of the features of all "
+            f"modalities, which {type(estimator).__name__} is not. Use an early fusion "
+            "with trees, or method='game', which supports any model."
+        )
+    sums = {}
+    for name, part in found.items():
+        by_feature = np.abs(part.found.values).mean(axis=0)
+        sums[name] = float(by_feature.sum())
+    return pd.Series(sums).rename_axis("modality")
+
+
+def _closed_forms(
+    estimator: Any, X: Any, background: Any, method: str, columns: dict[str, list[Any]]
+) -> dict[str, _Part]:
+    """Return the modalities whose features have contributions in closed form."""
+    if method == "columns":
+        return {}
+    if isinstance(estimator, BaseLateFusion):
+        return _explain_members(estimator, X, background, method, list(columns))
+    if isinstance(estimator, BaseEarlyFusion):
+        return _explain_joined(estimator, X, background, method, list(columns))
+    if isinstance(estimator, BaseFusion):
+        return {}
+    return _explain_table(estimator, X, background, method, columns)
+
+
+def _classes_of(estimator: Any) -> list[Any] | None:
+    source = estimator.target_ if isinstance(estimator, BaseFusion) else estimator
+    name = "classes" if isinstance(estimator, BaseFusion) else "classes_"
+    classes = getattr(source, name, None)
+    return None if classes is None else np.asarray(classes).tolist()
+
+
+def _table_of(estimator: Any, X: Any) -> pd.DataFrame:
+    if isinstance(estimator, BaseFusion):
+        return estimator.read_cohort(X).reset_index(drop=True)
+    return pd.DataFrame(X).reset_index(drop=True)
+
+
+def _finished(
+    part: _Part,
+    table: pd.DataFrame,
+    classes: list[Any] | None,
+    number: int | None,
+    labels: Any,
+) -> Any:
+    """Return the explanation of a modality, with names of classes and raw values."""
+    found, names = choose_class(part.found, classes, number, part.scale)
+    output = part.scale if names is not None else _output_name(part, classes, number)
+    data, display = raw_values(part.names, part.inputs, table.iloc[part.rows])
+    objects = importlib.import_module("skfusion.inspection.shap_objects")
+    return objects.FeatureExplanation(
+        found.values,
+        rows=part.rows,
+        output=output,
+        base_values=np.array(
+            np.broadcast_to(found.base, (len(found.values), *found.values.shape[2:]))
+        ),
+        data=data,
+        display_data=display,
+        feature_names=readable_names([str(name) for name in part.names], labels),
+        output_names=names,
+    )
+
+
+def _output_name(part: _Part, classes: list[Any] | None, number: int | None) -> str:
+    if classes is None or number is None:
+        return part.scale
+    return f"{part.scale} of {classes[number]}"
 
 
 def _transformer_of(estimator: Any, name: str) -> Any:
@@ -209,7 +388,7 @@ def _columns_of(estimator: Any, X: Any, modalities: Any) -> dict[str, list[Any]]
 
 def _explain_joined(
     estimator: BaseEarlyFusion, X: Any, background: Any, method: str, wanted: list[str]
-) -> dict[str, Any]:
+) -> dict[str, _Part]:
     """Explain the concatenated features, grouped by the modality in their names."""
     if not isinstance(estimator.join_, Concatenation):
         return {}  # other joins mix the features of several modalities
@@ -226,10 +405,14 @@ def _explain_joined(
     if found is None:
         return {}
     parts = np.array([name.partition("__")[::2] for name in kept], dtype=object)
-    values = np.asarray(Z)
+    scale = scale_of(learner, Z, found)
     return {
-        name: _explanation(
-            found, values, parts[:, 1], np.flatnonzero(parts[:, 0] == name)
+        name: _columns_only(
+            found,
+            np.asarray(Z),
+            parts[:, 1],
+            np.flatnonzero(parts[:, 0] == name),
+            scale,
         )
         for name in wanted
     }
@@ -241,7 +424,7 @@ def _explain_table(
     background: Any,
     method: str,
     columns: Mapping[str, Sequence[Any]],
-) -> dict[str, Any]:
+) -> dict[str, _Part]:
     names = pd.DataFrame(X).columns.to_numpy()
     learner, Z, kept = _reach_learner(estimator, X, names)
     if kept is None or not set(kept) <= set(names):
@@ -250,9 +433,14 @@ def _explain_table(
     found = learner_contributions(learner, Z, others, method)
     if found is None:
         return {}
+    scale = scale_of(learner, Z, found)
     return {
-        name: _explanation(
-            found, np.asarray(Z), kept, np.flatnonzero([k in labels for k in kept])
+        name: _columns_only(
+            found,
+            np.asarray(Z),
+            kept,
+            np.flatnonzero([k in labels for k in kept]),
+            scale,
         )
         for name, labels in columns.items()
     }
@@ -260,7 +448,7 @@ def _explain_table(
 
 def _explain_members(
     estimator: BaseLateFusion, X: Any, background: Any, method: str, wanted: list[str]
-) -> dict[str, Any]:
+) -> dict[str, _Part]:
     explained = {}
     for name, member, columns in estimator.modalities_:
         if name not in wanted or isinstance(member, BaseFusion):
@@ -277,9 +465,13 @@ def _explain_members(
             continue
         if names is None:
             names = np.array([f"x{j}" for j in range(Z.shape[1])], dtype=object)
-        everything = np.arange(len(names))
-        explained[name] = _explanation(
-            found, Z, names, everything, rows[readable], len(X)
+        explained[name] = _columns_only(
+            found,
+            Z,
+            names,
+            np.arange(len(names)),
+            scale_of(learner, Z, found),
+            rows[readable],
         )
     return explained
 
@@ -308,20 +500,16 @@ def _names_behind(step: Any, names: np.ndarray | None) -> np.ndarray | None:
         return None
 
 
-def _explanation(
+def _columns_only(
     found: Contributions,
     Z: np.ndarray,
     names: np.ndarray,
     columns: np.ndarray,
+    scale: str,
     rows: np.ndarray | None = None,
-    n_rows: int = 0,
-) -> Any:
-    """Return the explanation of some columns, and add the others to the base."""
-    values = found.values[:, columns]
+) -> _Part:
+    """Return the contributions of some columns, and add the others to the base."""
     rest = np.delete(found.values, columns, axis=1).sum(axis=1)
-    parts = [values, found.base + rest, Z[:, columns]]
-    if rows is not None:
-        parts = [scatter_rows(part, rows, n_rows) for part in parts]
-    return require("shap", "explain").Explanation(
-        parts[0], parts[1], parts[2], feature_names=[str(n) for n in names[columns]]
-    )
+    rows = np.arange(len(Z)) if rows is None else rows
+    own = Contributions(found.values[:, columns], found.base + rest)
+    return _Part(own, names[columns], Z[:, columns], rows, scale)

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
-from skfusion._dependencies import require
-from skfusion._fitting.pipelines import scatter_rows
 from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.late.base import BaseLateFusion
-from skfusion.inspection.models import class_margins, log_odds, rows_with_modality
+from skfusion.inspection.features.closed_form import Contributions
+from skfusion.inspection.models import (
+    class_log_odds,
+    log_odds,
+    predicts_risks,
+    rows_with_modality,
+    scale_of_risk,
+)
 from skfusion.inspection.shapley import exact_plan, sampled_plan
 
-__all__ = ["explain_columns", "mix_rows"]
+__all__ = ["ColumnGame", "explain_columns", "mix_rows"]
 
 
 MAX_EXACT = 8  # number of columns, for 2**8 coalitions
@@ -30,6 +35,28 @@ N_PERMUTATIONS = 10  # each with its reverse
 MAX_ROWS = 20_000
 
 Score = Callable[[pd.DataFrame, int], np.ndarray]
+
+
+class ColumnGame(NamedTuple):
+    """Shapley values of the columns of one modality.
+
+    Attributes
+    ----------
+    found : Contributions
+        Shapley values (n_explained, n_columns_m[, n_outputs]), with a base value for
+        each case.
+    cells : ndarray of shape (n_explained, n_columns_m)
+        Cells of the columns.
+    rows : ndarray of int of shape (n_explained,)
+        Row positions of the cases that have the modality.
+    scale : str
+        The scale of the explained output.
+    """
+
+    found: Contributions
+    cells: np.ndarray
+    rows: np.ndarray
+    scale: str
 
 
 def explain_columns(
@@ -40,7 +67,7 @@ def explain_columns(
     columns: Sequence[Any],
     n_background: int,
     random_state: Any,
-) -> Any:
+) -> ColumnGame:
     """Compute Shapley values of the columns of one modality, for any model.
 
     Parameters
@@ -60,9 +87,8 @@ def explain_columns(
 
     Returns
     -------
-    shap.Explanation
-        The shape of ``values`` is (n_samples, n_columns_m[, n_outputs]). Rows in which
-        the modality is absent are NaN.
+    ColumnGame
+        Contributions in the cases that have the modality.
     """
     rng = check_random_state(random_state)
     if isinstance(estimator, BaseFusion):
@@ -89,13 +115,24 @@ def explain_columns(
     base = np.stack([worth[0] for worth in found])  # value of the empty coalition
     if values.shape[-1] == 1:
         values, base = values[..., 0], base[..., 0]
-    n_rows = len(pd.DataFrame(X))
-    return require("shap", "explain").Explanation(
-        scatter_rows(values, rows, n_rows),
-        scatter_rows(base, rows, n_rows),
-        pd.DataFrame(X)[list(columns)].to_numpy(),
-        feature_names=[str(column) for column in columns],
-    )
+    cells = pd.DataFrame(X)[list(columns)].iloc[rows].to_numpy()
+    return ColumnGame(Contributions(values, base), cells, rows, _scale_of(estimator))
+
+
+def _scale_of(estimator: Any) -> str:
+    """Return the scale of the output that `_score_of` returns."""
+    if isinstance(estimator, BaseFusion):
+        kind = estimator.target_.kind
+        survival = kind == "survival"
+        proba = kind in ("classes", "labels")
+    else:
+        survival = predicts_risks(estimator)
+        proba = hasattr(estimator, "predict_proba")
+        if not proba and is_classifier(estimator):
+            return "decision function"
+    if survival:
+        return scale_of_risk(estimator)
+    return "log-odds" if proba else "prediction (unit of y)"
 
 
 def _worth(
@@ -183,7 +220,7 @@ def _score_of(
     def finish(answers: np.ndarray) -> np.ndarray:
         answers = answers.reshape(len(answers), -1)
         if target.kind == "classes":
-            return target.informative(class_margins(answers))
+            return target.informative(class_log_odds(answers))
         return log_odds(answers) if target.kind == "labels" else answers
 
     if isinstance(estimator, BaseLateFusion):
@@ -213,7 +250,7 @@ def _encode_alone(
 
 def _ask(model: Any, X: Any) -> np.ndarray:
     if hasattr(model, "predict_proba"):
-        answers = class_margins(np.asarray(model.predict_proba(X)))
+        answers = class_log_odds(np.asarray(model.predict_proba(X)))
         return answers[:, 1:] if answers.shape[1] == 2 else answers
     ask = model.decision_function if is_classifier(model) else model.predict
     answers = np.asarray(ask(X), dtype=np.float64)

@@ -39,7 +39,7 @@ TOLERANCE = 0.1
 SMALL_DIFFERENCE = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImageSaliency:
     """Saliency maps of the contribution of image regions to a score.
 
@@ -73,6 +73,9 @@ class ImageSaliency:
     scores: np.ndarray
     base_scores: np.ndarray
     method: str
+
+    def __repr__(self) -> str:
+        return f"ImageSaliency({len(self.images)} images, {self.method})"
 
     def map_on_image(self, i: int) -> np.ndarray:
         """Return a map, resized to the size of its original image.

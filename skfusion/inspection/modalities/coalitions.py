@@ -19,29 +19,23 @@ import pandas as pd
 
 from skfusion._fitting.pipelines import take_rows
 from skfusion._validation import check_option
-from skfusion.cohort import (
-    as_pandas,
-    check_groups,
-    column_of_role,
-    column_or_ids,
-)
-from skfusion.exceptions import LeakageWarning, warn_user
-from skfusion.inspection.models import OWNER, FusionModel, Parts, TableModel, find_model
+from skfusion.exceptions import DataWarning, warn_user
+from skfusion.inspection.modalities.patients import table_of
+from skfusion.inspection.modalities.provenance import Provenance, find_provenance
+from skfusion.inspection.modalities.wrapped import find_any_model
+from skfusion.inspection.models import OWNER, FusionModel, Parts, TableModel
 from skfusion.inspection.shapley import CoalitionPlan, exact_plan, sampled_plan
 
 __all__ = [
     "Cases",
     "coalition_table",
-    "find_patients",
     "make_plan",
     "permuted",
     "prepare",
-    "table_of",
     "take_parts",
 ]
 
 
-MOST_EXACT = 8
 CHUNK_BYTES = 64 * 2**20
 CHUNK_ROWS = 20_000
 
@@ -61,19 +55,26 @@ class Cases:
         left out.
     presence : DataFrame of bool of shape (n, M)
         Whether a modality is present in a case.
+    provenance : Provenance
+        What is known of the origin of the cases.
     """
 
     model: FusionModel | TableModel
     parts: Parts
     background: Parts | None
     presence: pd.DataFrame
+    provenance: Provenance
 
     def __len__(self) -> int:
         return len(self.presence)
 
 
 def make_plan(
-    n_players: int, n_permutations: int | None, rng: np.random.RandomState, cost: str
+    n_players: int,
+    n_permutations: int | None,
+    rng: np.random.RandomState,
+    cost: str,
+    max_exact: int,
 ) -> CoalitionPlan:
     """Plan the game of M modalities, exactly or with sampled permutations.
 
@@ -87,6 +88,8 @@ def make_plan(
         Random state of the permutations.
     cost : str
         Cost of each coalition, for the error message.
+    max_exact : int
+        Largest number of modalities for which all coalitions are evaluated.
 
     Returns
     -------
@@ -95,16 +98,17 @@ def make_plan(
     Raises
     ------
     ValueError
-        If there are more than 8 modalities and `n_permutations` is None.
+        If there are more than `max_exact` modalities and `n_permutations` is None.
     """
     if n_permutations is not None:
         return sampled_plan(n_players, n_permutations, rng)
-    if n_players > MOST_EXACT:
+    if n_players > max_exact:
         raise ValueError(
             f"{OWNER}: {n_players} modalities have 2**{n_players} = "
             f"{2**n_players:,} sets, each of which costs {cost}. Exact Shapley values "
-            f"are computed for at most {MOST_EXACT} modalities. Use "
-            "n_permutations=100 to sample permutations, or merge modalities."
+            f"are computed for at most max_exact={max_exact} modalities. Use "
+            "n_permutations=100 to sample permutations, "
+            f"max_exact={n_players} to evaluate every set, or merge modalities."
         )
     return exact_plan(n_players)
 
@@ -152,9 +156,20 @@ def coalition_table(
     return table
 
 
-def permuted(cases: Cases, name: str, rng: np.random.RandomState) -> Parts:
-    """Return the modalities of the cases with one of them permuted between cases."""
-    order = rng.permutation(len(cases))
+def permuted(
+    cases: Cases, name: str, patients: np.ndarray | None, rng: np.random.RandomState
+) -> Parts:
+    """Return the modalities with one of them permuted between cases or patients.
+
+    With patients, all rows of a patient get the modality of rows of one other patient.
+    """
+    if patients is None:
+        order = rng.permutation(len(cases))
+    else:
+        rows = [np.flatnonzero(patients == p) for p in range(patients.max() + 1)]
+        order = np.empty(len(cases), dtype=int)
+        for own, donor in zip(rows, rng.permutation(len(rows)), strict=True):
+            order[own] = np.resize(rng.permutation(rows[donor]), len(own))
     return {**cases.parts, name: _take(cases.parts[name], order)}
 
 
@@ -223,8 +238,6 @@ def _expected_absences() -> Iterator[None]:
 
 REMOVALS = ("background", "native")
 FEWEST_BACKGROUND = 2
-# Two cases can be equal by chance, especially with few columns.
-CHANCE_EQUALS = 0.05
 
 
 def prepare(
@@ -236,6 +249,7 @@ def prepare(
     background: Any,
     n_background: int,
     n_permutations: int | None,
+    max_exact: int,
     rng: np.random.RandomState,
 ) -> tuple[Cases, CoalitionPlan]:
     """Encode the cases and the background once, and plan the game.
@@ -244,7 +258,7 @@ def prepare(
     ----------
     X : DataFrame or ndarray of shape (n, n_columns)
         The cases.
-    estimator, modalities, removal, background, n_background, n_permutations
+    estimator, modalities, removal, background, n_background, n_permutations, max_exact
         See `ModalityImportance`.
     rng : RandomState
         Random state of the background and the permutations.
@@ -257,86 +271,76 @@ def prepare(
     Raises
     ------
     ValueError
-        If a setting is unknown, the background is too small, or there are too many
-        modalities. Also if `removal` is ``"native"`` and the model was not trained with
-        a modality absent.
+        If a setting is unknown, the background is too small or lacks a modality in all
+        cases, or there are too many modalities. Also if `removal` is ``"native"`` and
+        the model was not trained with a modality absent.
+
+    Warns
+    -----
+    LeakageWarning
+        If cases are training rows.
+    DataWarning
+        If a modality is absent in all of several cases.
     """
     check_option(removal, "removal", REMOVALS, OWNER)
-    model, (inside, others) = find_model(estimator, modalities, X, background)
+    model, (inside, others) = find_any_model(estimator, modalities, X, background)
     cost = f"up to {n_background} predictions for every case"
-    plan = make_plan(len(model.modalities), n_permutations, rng, cost)
+    plan = make_plan(len(model.modalities), n_permutations, rng, cost, max_exact)
     if removal == "native":
         _check_supports_missing(model)
     else:
         n_others = len(table_of(inside if others is None else others))
         _check_background(n_others, n_background)
     parts, present = model.encode(inside)
+    provenance = find_provenance(
+        model, table_of(inside), None if others is None else table_of(others)
+    )
+    provenance.warn()
     drawn: Parts | None = None
     if removal == "background":
         rows = np.arange(n_others)
         if n_others > n_background:
             rows = np.sort(rng.choice(n_others, n_background, replace=False))
         if others is None:
-            drawn = take_parts(parts, rows)
+            drawn, known = take_parts(parts, rows), present[rows]
         else:
-            chosen = take_rows(table_of(others), rows)
-            _warn_trained(table_of(inside), chosen)
-            drawn, _ = model.encode(chosen)
+            drawn, known = model.encode(take_rows(table_of(others), rows))
+        _check_known(model, known, present, is_given=others is not None)
     index = X.index if isinstance(X, pd.DataFrame) else None
     presence = pd.DataFrame(present, columns=list(model.modalities), index=index)
-    return Cases(model, parts, drawn, presence), plan
+    _warn_absent(presence)
+    return Cases(model, parts, drawn, presence, provenance), plan
 
 
-def find_patients(groups: Any, X: Any, modalities: Any) -> tuple[Any, Any]:
-    """Return the number of the patient of each case.
-
-    Parameters
-    ----------
-    groups : str, int, array-like of shape (n,) or None
-        The patient ids, or the column that contains them.
-    X : DataFrame or ndarray of shape (n, n_columns)
-        The cases.
-    modalities : dict of str to list of column labels, or None
-        The columns of each modality. None for a fusion, which defines its modalities.
-
-    Returns
-    -------
-    patients : ndarray of int of shape (n,) or None
-        None if `groups` is None.
-    X : DataFrame or ndarray
-        The cases. The column of ids is dropped if `modalities` is a dict, because the
-        estimator is fitted without it.
-
-    Raises
-    ------
-    ValueError
-        If an id is missing, the number of ids differs from the number of cases, or all
-        ids are equal.
-    """
-    if groups is None:
-        return None, X
-    column, ids = column_or_ids(groups)
-    table = table_of(X)
-    frame = pd.DataFrame(table)
-    patients = check_groups(ids, frame, column=column, owner=OWNER)
-    assert patients is not None  # noqa: S101 - groups were given
-    if patients.max(initial=0) == 0:
+def _check_known(
+    model: FusionModel | TableModel,
+    known: np.ndarray,
+    present: np.ndarray,
+    *,
+    is_given: bool,
+) -> None:
+    """Refuse a background without any case that has a modality."""
+    lacking = np.asarray(~known.any(axis=0))
+    if not is_given:
+        lacking &= present.any(axis=0)
+    if lacking.any():
+        names = [m for m, j in zip(model.modalities, lacking, strict=True) if j]
         raise ValueError(
-            f"{OWNER}: all {len(patients)} cases belong to one patient (group), so the "
-            "variation between patients cannot be estimated. Pass cases of more "
-            "patients."
+            f"{OWNER}: {names} absent in all {len(known)} background cases, so a "
+            "withheld modality would be replaced by its absence. Pass background cases "
+            "that have it, or a larger n_background."
         )
-    if column is not None and modalities is not None:
-        label = column_of_role(column, "groups", frame, OWNER)
-        X = frame.drop(columns=label)
-        X = X if hasattr(table, "iloc") else X.to_numpy()
-    return patients, X
 
 
-def table_of(X: Any) -> Any:
-    """Return a data frame as a pandas DataFrame, and other inputs as an array."""
-    frame = as_pandas(X, OWNER)
-    return np.asarray(X) if frame is None else frame
+def _warn_absent(presence: pd.DataFrame) -> None:
+    absent = [name for name in presence if not presence[name].any()]
+    if absent and len(presence) > 1:
+        warn_user(
+            f"{OWNER}: {absent} absent in all {len(presence)} cases, so their "
+            "contributions are the effect of the absence and say nothing about the "
+            "modality. Explain cases that have it.",
+            DataWarning,
+        )
 
 
 def _check_supports_missing(model: FusionModel | TableModel) -> None:
@@ -359,23 +363,3 @@ def _check_background(n_others: int, n_background: int) -> None:
             "output must be averaged over several cases. Use background=X_train with "
             "n_background=100."
         )
-
-
-def _warn_trained(cases: Any, background: Any) -> None:
-    n_seen = int(np.isin(_row_keys(background), _row_keys(cases)).sum())
-    if n_seen > CHANCE_EQUALS * len(background):
-        warn_user(
-            f"{OWNER}: {n_seen} of {len(background)} background cases are among the "
-            f"{len(cases)} cases to explain. If the background is training data, these "
-            "are training cases, on which the reliance on overfitted noise is highest. "
-            "Explain held-out cases.",
-            LeakageWarning,
-        )
-
-
-def _row_keys(table: Any) -> np.ndarray:
-    """Return one hash per row, which is the same for equal rows."""
-    frame = pd.DataFrame(table)
-    texts = frame.select_dtypes(exclude="number").columns
-    frame = frame.astype(dict.fromkeys(texts, str))
-    return pd.util.hash_pandas_object(frame, index=False).to_numpy()

@@ -6,31 +6,45 @@ The modules `coalitions`, `performance` and `retrain` implement the games.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import check_consistent_length, check_random_state
 
 from skfusion._validation import check_confidence_level
+from skfusion.cohort import column_or_ids
 from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.inspection.modalities.coalitions import (
     Cases,
     coalition_table,
-    find_patients,
     make_plan,
     prepare,
+)
+from skfusion.inspection.modalities.comparison import share_table
+from skfusion.inspection.modalities.patients import (
+    UNKNOWN,
+    Patients,
+    find_patients,
     table_of,
 )
 from skfusion.inspection.modalities.performance import play_scores
 from skfusion.inspection.modalities.report import ModalityReport, make_report
 from skfusion.inspection.modalities.results import (
+    ExplainedCases,
     ModalityExplanation,
     ModalityScores,
     make_explanation,
 )
-from skfusion.inspection.modalities.retrain import FitsFailedError, refit_scores
+from skfusion.inspection.modalities.retrain import (
+    FitsFailedError,
+    refit_scores,
+    seed_of,
+)
 from skfusion.inspection.modalities.scoring import make_scoring
-from skfusion.inspection.models import OWNER, find_model, make_output
+from skfusion.inspection.modalities.wrapped import find_any_model
+from skfusion.inspection.models import OWNER, make_output, warn_of_alphabet
 from skfusion.inspection.plots.display import ModalityDisplay
 from skfusion.inspection.shapley import CoalitionPlan
 
@@ -50,32 +64,38 @@ class ModalityImportance:
     Parameters
     ----------
     estimator : estimator
-        A fitted early, late or joint fusion, a search or `Pipeline` around one, or any
-        fitted scikit-learn estimator of a table.
+        A fitted early, late or joint fusion, an estimator around one or several (a
+        search, `Pipeline`, calibrated, thresholded, frozen, voting or stacked model),
+        or any fitted scikit-learn estimator of a table.
     modalities : dict of str to list of column labels or positions, or None, \
             default=None
         The columns of each modality. None for a fusion, which defines its modalities.
     output : {"link", "proba"} or callable, default="link"
-        The output that `explain` explains. ``"link"`` is the log-odds, on which the
-        model is additive. For more than two classes, it is the logarithms of the
-        probabilities minus their mean. Numeric predictions and risks are not
-        transformed. ``"proba"`` is the probability. A callable maps the result of
-        ``predict_proba`` or ``predict`` from (n, n_outputs) to (n,) or (n, C).
+        The output that `explain` explains. ``"link"`` is the log-odds. For more than
+        two classes, it is the log-odds of each class against all others. Numeric
+        predictions (in the unit of y) and risks (such as the log hazard of Cox's model)
+        are not transformed. ``"proba"`` is the probability. A callable maps the result
+        of ``predict_proba`` or ``predict`` from (n, n_outputs) to (n,) or (n, C).
+    pos_label : class label or None, default=None
+        The class that `explain` explains, alone. None explains the second of two
+        classes, and each of several classes or labels. If the two classes are text,
+        None follows the alphabet, with a warning.
     removal : {"background", "native"}, default="background"
         How a modality is withheld. ``"background"`` replaces it by the values of
         background cases and averages the output over them. ``"native"`` leaves it out,
         for a fusion that was trained with the modality absent
         (``supports_missing_``).
     background : DataFrame or ndarray of shape (n, n_columns) or None, default=None
-        Cases that replace the withheld modalities, preferably the training data. In
-        this case, training cases among the cases to explain are also detected. None
+        Cases that replace the withheld modalities, preferably the training data. None
         uses the cases to explain.
     n_background : int, default=100
         Number of background cases that are used, drawn at random.
     n_permutations : int or None, default=None
         Number of pairs of joining orders that are sampled, for any number of
         modalities, with standard errors. None computes exact Shapley values, for at
-        most 8 modalities.
+        most `max_exact` modalities.
+    max_exact : int, default=8
+        Largest number M of modalities for which all 2**M sets are evaluated.
     random_state : int, RandomState or None, default=0
         Seed of the random draws.
     n_jobs : int or None, default=None
@@ -117,13 +137,13 @@ class ModalityImportance:
     ...      ("ehr", StandardScaler(), cohort.ehr_columns)],
     ... ).fit(train, cohort.target[:200])
     >>> importance = ModalityImportance(model, background=train)
-    >>> importance.explain(test).share().round(1).to_dict()
+    >>> importance.explain(test).share()["share"].round(1).to_dict()
     {'image': 0.7, 'ehr': 0.3}
     >>> importance.score(test, cohort.target[200:]).to_frame().round(1)
-              estimate  low  high
+              estimate  low_this_model  high_this_model  n_present
     modality
-    image          0.3  0.2   0.3
-    ehr            0.1  0.0   0.1
+    image          0.3             0.2              0.3        200
+    ehr            0.1             0.0              0.1        200
     """
 
     __module__ = "skfusion.inspection"
@@ -134,24 +154,56 @@ class ModalityImportance:
         *,
         modalities: Any = None,
         output: Any = "link",
+        pos_label: Any = None,
         removal: str = "background",
         background: Any = None,
         n_background: int = 100,
         n_permutations: int | None = None,
+        max_exact: int = 8,
         random_state: Any = 0,
         n_jobs: int | None = None,
     ) -> None:
         self.estimator = estimator
         self.modalities = modalities
         self.output = output
+        self.pos_label = pos_label
         self.removal = removal
         self.background = background
         self.n_background = n_background
         self.n_permutations = n_permutations
+        self.max_exact = max_exact
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def explain(self, X: Any, y: Any = None) -> ModalityExplanation:
+    def __call__(self, X: Any, y: Any = None, *, groups: Any = None) -> Any:
+        """Explain predictions, with a `shap.Explanation` as the result.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n, n_columns)
+            The cases to explain, as in `explain`.
+        y : array-like of n rows or None, default=None
+            The outcome, which is stored for figures.
+        groups : str, int, array-like of shape (n,) or None, default=None
+            Patient ids, or the column that contains them, for intervals by patient.
+
+        Returns
+        -------
+        ModalityShapExplanation
+            A subclass of `shap.Explanation` whose features are the modalities:
+            ``explain(X, y, groups=groups).to_shap()``. The functions of ``shap.plots``
+            draw it.
+
+        Raises
+        ------
+        ImportError
+            If shap is not installed.
+        """
+        return self.explain(X, y, groups=groups).to_shap()
+
+    def explain(
+        self, X: Any, y: Any = None, *, groups: Any = None
+    ) -> ModalityExplanation:
         """Compute the contribution of each modality to each prediction (reliance).
 
         Parameters
@@ -161,6 +213,10 @@ class ModalityImportance:
             The contribution of an absent modality is the effect of its absence.
         y : array-like of n rows or None, default=None
             The outcome, which is stored for figures.
+        groups : str, int, array-like of shape (n,) or None, default=None
+            Patient ids, or the column that contains them. None takes the column that a
+            fusion has as its parameter `groups`, also inside a pipeline, a search or a
+            calibrated model. They are used for intervals of shares.
 
         Returns
         -------
@@ -171,18 +227,95 @@ class ModalityImportance:
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If a column is missing, the background has only one case, or there are more
-            than 8 modalities without sampling. Also if ``removal="native"`` leaves out
+            If a column is missing, the background has only one case or none with a
+            modality, or there are more than `max_exact` modalities without sampling.
+            Also if ``removal="native"`` leaves out
             a modality and the model was not trained with it absent.
 
         Warns
         -----
         LeakageWarning
-            If cases to explain are in `background`. The reliance on noise is highest
-            on training cases.
+            If cases to explain are training rows, which a fusion recognises, or are in
+            `background`. The reliance on noise is highest on training rows. Also if
+            nobody knows the patients and a column of ids repeats.
+        DataWarning
+            If a modality is absent in all of several cases, or the two classes are text
+            and `pos_label` is None.
         """
-        cases, plan = self._prepare(X)
-        return self._reliance(cases, plan, y)
+        patients = find_patients(groups, X, self.estimator)
+        cases, plan = self._prepare(X, patients)
+        return self._reliance(cases, plan, y, X, patients)
+
+    def table(
+        self,
+        X: Any,
+        *,
+        estimators: Mapping[str, Any],
+        groups: Any = None,
+        kind: str = "centred_abs",
+    ) -> pd.DataFrame:
+        """Compute the shares of the modalities in several models, on one scale.
+
+        All models are explained for the same cases, with the same background cases.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n, n_columns)
+            The cases to explain, as in `explain`.
+        estimators : dict of str to estimator
+            Fitted estimators of the same modalities, by name. If `estimator` is not
+            among them, it is the first row, under the name of its class.
+        groups : str, int, array-like of shape (n,) or None, default=None
+            Patient ids, or the column that contains them, for intervals by patient.
+        kind : str, default="centred_abs"
+            The quantity that is compared, as in `ModalityExplanation.share`.
+
+        Returns
+        -------
+        DataFrame of shape (n_models * M, 7)
+            By model and modality: ``share`` with ``low`` and ``high``, the mean
+            absolute contribution ``mean_abs`` in the unit of ``output``, ``n_present``
+            and ``n_patients``. Shares are comparable between models. Mean absolute
+            contributions are only comparable if the ``output`` is the same.
+
+        Raises
+        ------
+        ValueError
+            As in `explain`, or if the models differ in their modalities or classes.
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skfusion import EarlyFusionClassifier, LateFusionClassifier
+        >>> from skfusion import ModalityImportance
+        >>> from skfusion.datasets import make_fusion_cohort
+        >>> cohort = make_fusion_cohort(n_samples=300, random_state=0)
+        >>> train, test, y = cohort.data[:200], cohort.data[200:], cohort.target[:200]
+        >>> modalities = [("image", StandardScaler(), cohort.image_columns),
+        ...               ("ehr", StandardScaler(), cohort.ehr_columns)]
+        >>> models = {"early": EarlyFusionClassifier(modalities, random_state=0),
+        ...           "late": LateFusionClassifier(modalities, random_state=0)}
+        >>> models = {name: model.fit(train, y) for name, model in models.items()}
+        >>> importance = ModalityImportance(models["early"], background=train)
+        >>> table = importance.table(test, estimators=models)
+        >>> table["share"].unstack("model").round(1).to_dict("index")
+        {'image': {'early': 0.6, 'late': 0.7}, 'ehr': {'early': 0.4, 'late': 0.3}}
+        """
+        models = dict(estimators)
+        if not any(model is self.estimator for model in models.values()):
+            models = {type(self.estimator).__name__: self.estimator, **models}
+        # One seed for all models, so that they get the same background cases.
+        rng = check_random_state(self.random_state)
+        settings = {
+            **vars(self),
+            "random_state": int(rng.randint(np.iinfo(np.int32).max)),
+        }
+        del settings["estimator"]
+        explanations = {
+            name: type(self)(model, **settings).explain(X, groups=groups)
+            for name, model in models.items()
+        }
+        return share_table(explanations, kind)
 
     def score(
         self,
@@ -207,7 +340,9 @@ class ModalityImportance:
             R², or the concordance of censored times. For a loss, contributions are
             decreases of the loss.
         groups : str, int, array-like of shape (n,) or None, default=None
-            Patient ids, or the column that contains them. The confidence intervals
+            Patient ids, or the column that contains them. None takes the column that a
+            fusion has as its parameter `groups`, also inside a pipeline, a search or a
+            calibrated model. The confidence intervals
             account for the correlation of cases of the same patient.
         confidence_level : float, default=0.95
             Confidence level of the intervals.
@@ -229,15 +364,15 @@ class ModalityImportance:
             patient.
         """
         check_confidence_level(confidence_level, OWNER)
-        patients, X = find_patients(groups, X, self.modalities)
+        patients = find_patients(groups, X, self.estimator).check_several()
         check_consistent_length(table_of(X), y)
-        cases, plan = self._prepare(X)
+        cases, plan = self._prepare(X, patients)
         scored = make_scoring(cases.model, y, scoring)
         return play_scores(
             cases,
             plan,
             scored,
-            patients,
+            patients.numbers,
             confidence_level,
             n_resamples,
             check_random_state(self.random_state),
@@ -267,7 +402,9 @@ class ModalityImportance:
         cv : int or splitter, default=5
             Cross-validation folds. Folds contain whole patients if `groups` is given.
         groups : str, int, array-like of shape (n,) or None, default=None
-            Patient ids, or the column that contains them.
+            Patient ids, or the column that contains them. None takes the column that a
+            fusion has as its parameter `groups`, also inside a pipeline, a search or a
+            calibrated model.
         scoring : str, callable or None, default=None
             As in `score`.
         confidence_level : float, default=0.95
@@ -285,24 +422,32 @@ class ModalityImportance:
             cases to fit or score the model.
         """
         check_confidence_level(confidence_level, OWNER)
-        patients, X = find_patients(groups, X, self.modalities)
+        patients = find_patients(groups, X, self.estimator, harm="split")
+        patients.check_several()
         check_consistent_length(table_of(X), y)
-        model, (inside,) = find_model(self.estimator, self.modalities, X)
+        table = self._features(X, patients)
+        model, (inside,) = find_any_model(self.estimator, self.modalities, table)
         rng = check_random_state(self.random_state)
         plan = make_plan(
-            len(model.modalities), self.n_permutations, rng, "one fit in every fold"
+            len(model.modalities),
+            self.n_permutations,
+            rng,
+            "one fit in every fold",
+            self.max_exact,
         )
         return refit_scores(
+            self.estimator,
             model,
-            inside,
+            table,
             y,
             plan,
             make_scoring(model, y, scoring),
             cv=cv,
-            groups=patients,
+            groups=patients.numbers,
             confidence_level=confidence_level,
             n_jobs=self.n_jobs,
-            random_state=int(rng.randint(np.iinfo(np.int32).max)),
+            random_state=seed_of(self.random_state, rng),
+            n_present=model.presence(inside).sum(axis=0),
         )
 
     def report(
@@ -317,6 +462,7 @@ class ModalityImportance:
         confidence_level: float = 0.95,
         n_resamples: int = 1000,
         n_repeats: int = 10,
+        margin: float | None = None,
     ) -> ModalityReport:
         """Compute all three games and interpret their results together.
 
@@ -327,19 +473,25 @@ class ModalityImportance:
         y : array-like of n rows
             The outcome of the cases.
         groups : str, int, array-like of shape (n,) or None, default=None
-            Patient ids, or the column that contains them.
+            Patient ids, or the column that contains them. None takes the column that a
+            fusion has as its parameter `groups`, also inside a pipeline, a search or a
+            calibrated model.
         scoring : str, callable or None, default=None
             As in `score`.
         cv : int, splitter or None, default=5
             Cross-validation folds of the retrain game. None omits the game.
         train : tuple (X, y) or (X, y, groups), or None, default=None
-            Cases of the retrain game. None uses the held-out cases.
+            Cases of the retrain game. None uses the held-out cases. Their patients are
+            found as those of the held-out cases, also in a column that `groups` names.
         confidence_level : float, default=0.95
             Confidence level of the intervals.
         n_resamples : int, default=1000
             Number of bootstrap samples for scores other than the AUROC.
         n_repeats : int, default=10
-            Number of permutations of each modality between cases.
+            Number of permutations of each modality between patients.
+        margin : float or None, default=None
+            Largest difference of the score that is of no importance. None never says
+            that a modality makes no difference.
 
         Returns
         -------
@@ -353,30 +505,34 @@ class ModalityImportance:
 
         Warns
         -----
+        LeakageWarning, DataWarning
+            As in `explain`. The pitfalls of the report contain these warnings.
         FallbackWarning
             If a model of the retrain game cannot be fitted or scored. The report has
             the other games then, and the error among its pitfalls.
         """
         check_confidence_level(confidence_level, OWNER)
-        patients, cohort = find_patients(groups, X, self.modalities)
         check_consistent_length(table_of(X), y)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
-            cases, plan = self._prepare(cohort)
+            patients = find_patients(groups, X, self.estimator).check_several()
+            cases, plan = self._prepare(X, patients)
+        for warning in caught:
+            warn_user(str(warning.message), warning.category)
         scored = make_scoring(cases.model, y, scoring)
-        reliance = self._reliance(cases, plan, y)
+        reliance = self._reliance(cases, plan, y, X, patients)
         performance = play_scores(
             cases,
             plan,
             scored,
-            patients,
+            patients.numbers,
             confidence_level,
             n_resamples,
             check_random_state(self.random_state),
         )
         retrain, failed = None, ""
         if cv is not None:
-            again = (X, y, groups) if train is None else (*train, None)[:3]
+            again = (X, y, groups) if train is None else _with_groups(train, groups)
             how = {"scoring": scoring, "confidence_level": confidence_level}
             try:
                 retrain = self.refit(*again[:2], cv=cv, groups=again[2], **how)
@@ -385,12 +541,15 @@ class ModalityImportance:
                 warn_user(f"{OWNER}: {failed}", FallbackWarning)
         report = make_report(
             cases,
+            plan,
             scored,
             reliance,
             performance,
             retrain,
-            patients=patients,
+            patients=patients.numbers,
             n_repeats=n_repeats,
+            n_resamples=n_resamples,
+            margin=margin,
             rng=check_random_state(self.random_state),
             noticed=[str(warning.message) for warning in caught],
         )
@@ -399,26 +558,60 @@ class ModalityImportance:
 
     # -- steps that the games share -----------------------------------------------
 
-    def _prepare(self, X: Any) -> tuple[Cases, CoalitionPlan]:
+    def _features(self, table: Any, patients: Patients) -> Any:
+        # A fusion finds its columns itself. Another model was fitted without the ids.
+        return table if self.modalities is None else patients.without_ids(table)
+
+    def _prepare(
+        self, X: Any, patients: Patients = UNKNOWN
+    ) -> tuple[Cases, CoalitionPlan]:
         return prepare(
-            X,
+            self._features(X, patients),
             self.estimator,
             self.modalities,
             removal=self.removal,
-            background=self.background,
+            background=self._features(self.background, patients),
             n_background=self.n_background,
             n_permutations=self.n_permutations,
+            max_exact=self.max_exact,
             rng=check_random_state(self.random_state),
         )
 
     def _reliance(
-        self, cases: Cases, plan: CoalitionPlan, y: Any
+        self,
+        cases: Cases,
+        plan: CoalitionPlan,
+        y: Any,
+        X: Any,
+        patients: Patients,
     ) -> ModalityExplanation:
         if y is not None:
             check_consistent_length(cases.presence, y)
-        output = make_output(cases.model, self.output)
+        output = make_output(cases.model, self.output, self.pos_label)
+        if output.scale != "custom" and cases.model.kind == "classes":
+            warn_of_alphabet(cases.model.labels, self.pos_label, OWNER)
         table = coalition_table(cases, plan, output.ask)
-        return make_explanation(cases, plan, output, table, y)
+        source = ExplainedCases(
+            self.estimator,
+            self._features(X, patients),
+            self._features(self.background, patients),
+            self.modalities,
+            self.pos_label,
+            self.random_state,
+        )
+        return make_explanation(
+            cases, plan, output, table, y, patients=patients.numbers, source=source
+        )
+
+
+def _with_groups(train: Any, groups: Any) -> tuple[Any, Any, Any]:
+    """Return the cases of the retrain game with their patients, if they are given."""
+    X, y, *ids = train
+    if ids:
+        return X, y, ids[0]
+    column, _ = column_or_ids(groups)  # the ids themselves belong to other rows
+    is_there = column in pd.DataFrame(table_of(X)).columns or isinstance(column, int)
+    return X, y, column if is_there else None
 
 
 def _display_from_estimator(
@@ -429,6 +622,7 @@ def _display_from_estimator(
     *,
     kind: str = "share",
     case: int = 0,
+    case_label: str | None = None,
     output: Any = None,
     groups: Any = None,
     ax: Any = None,
@@ -444,8 +638,10 @@ def _display_from_estimator(
         The cases to explain.
     y : array-like of shape (n,) or None, default=None
         The outcome, shown by the markers of ``"beeswarm"`` and ``"outcome"``.
-    kind, case, output, groups, ax
+    kind, case, case_label, output, ax
         See `plot`.
+    groups : str, int, array-like of shape (n,) or None, default=None
+        See `skfusion.ModalityImportance.explain`.
     **parameters : any
         Parameters of `skfusion.ModalityImportance`, such as ``background``.
 
@@ -453,8 +649,12 @@ def _display_from_estimator(
     -------
     ModalityDisplay
     """
-    explanation = ModalityImportance(estimator, **parameters).explain(X, y)
-    return cls(explanation).plot(kind, case=case, output=output, groups=groups, ax=ax)
+    importance = ModalityImportance(estimator, **parameters)
+    # The explanation knows the patients, so that the plot need not be told.
+    explanation = importance.explain(X, y, groups=groups)
+    return cls(explanation).plot(
+        kind, case=case, case_label=case_label, output=output, ax=ax
+    )
 
 
 # The method is attached here, because the display module is imported by this module.

@@ -6,18 +6,26 @@ describe the sampling of cases only.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from scipy.stats import norm
 
-from skfusion.evaluation.statistics.auroc import estimate_aurocs
+from skfusion.evaluation.statistics.auroc import auroc_interval, estimate_aurocs
 from skfusion.inspection.modalities.coalitions import Cases, coalition_table
-from skfusion.inspection.modalities.results import ModalityScores, make_scores
+from skfusion.inspection.modalities.results import (
+    ModalityScores,
+    make_scores,
+    without_one,
+)
 from skfusion.inspection.modalities.scoring import (
     Scoring,
     ask_for,
+    least_error,
+    logit_limits,
     percentile_interval,
+    rarest_count,
     resampled_rows,
 )
 from skfusion.inspection.shapley import CoalitionPlan
@@ -59,10 +67,25 @@ def play_scores(
     """
     table = coalition_table(cases, plan, ask_for(cases.model, scoring))
     names = cases.model.modalities
+    facts = {
+        "n_present": cases.presence.to_numpy().sum(axis=0),
+        "n_cases": len(cases),
+        "n_patients": None if patients is None else len(np.unique(patients)),
+    }
     if scoring.is_auroc:
-        return auroc_scores(scoring, table, plan, names, patients, confidence_level)
+        return auroc_scores(
+            scoring, table, plan, names, patients, confidence_level, **facts
+        )
     return bootstrap_scores(
-        scoring, table, plan, names, patients, confidence_level, n_resamples, rng
+        scoring,
+        table,
+        plan,
+        names,
+        patients,
+        confidence_level,
+        n_resamples,
+        rng,
+        **facts,
     )
 
 
@@ -73,6 +96,7 @@ def auroc_scores(
     modalities: tuple[str, ...],
     groups: Any,
     confidence_level: float,
+    **facts: Any,
 ) -> ModalityScores:
     """Compute Shapley values of the AUROC, with intervals from its covariance.
 
@@ -94,10 +118,19 @@ def auroc_scores(
         Patient ids.
     confidence_level : float
         Confidence level of the intervals.
+    **facts : any
+        Counts of cases, as in `ModalityScores`.
 
     Returns
     -------
     ModalityScores
+
+    Notes
+    -----
+    A standard error is at least that of `least_error`, so that no interval has a width
+    of 0, and the limits are within the range that is possible. The measured coverage of
+    the 95 % intervals of two modalities is 92 to 98 % for 60 and 200 cases, and 93 to
+    100 % for 20 cases (AUROC 0.80 and 0.95, prevalence 0.2 and 0.5, 600 draws each).
     """
     positive = scoring.positive
     assert positive is not None  # noqa: S101 - true of AUROCs
@@ -107,21 +140,66 @@ def auroc_scores(
     values, covariance = found.values.copy(), found.covariance.copy()
     values[0] = 0.5  # chance level, which is not estimated
     covariance[0] = covariance[:, 0] = 0.0
-    estimate = plan.shapley(values)
-    errors = np.sqrt(np.diag(plan.weights @ covariance @ plan.weights.T))
-    method = "DeLong" if groups is None else "Obuchowski, by patient"
-    reach = norm.ppf(0.5 + confidence_level / 2.0) * errors
+    patients = None if groups is None else np.unique(groups, return_inverse=True)[1]
+    floor = least_error(scoring, values, slice(None), patients)
+
+    def limits_of(weights: np.ndarray, most: float) -> tuple[np.ndarray, ...]:
+        """Return limits and errors of weighted sums of the AUROCs."""
+        errors = np.sqrt(np.diag(weights @ covariance @ weights.T))
+        errors = np.maximum(errors, floor)
+        middle = weights @ values
+        reach = norm.ppf(0.5 + confidence_level / 2.0) * errors
+        low, high = np.clip([middle - reach, middle + reach], -most, most)
+        return low, high, errors
+
+    n_players = len(modalities)
+    *limits, errors = limits_of(plan.weights, 1.0 - 0.5 / n_players)
+    if positive.ndim == 1:
+        interval = auroc_interval(
+            positive,
+            table[-1, :, -1],
+            groups=groups,
+            confidence_level=confidence_level,
+        )
+        whole = (interval.low, interval.high)
+    else:
+        whole = logit_limits(
+            float(found.values[-1]),
+            float(np.sqrt(found.covariance[-1, -1])),
+            rarest_count(scoring, slice(None), patients),
+            confidence_level,
+        )
+    if n_players == 1:  # The contribution is the AUROC above chance.
+        limits = [np.array([limit - 0.5]) for limit in whole]
+    *drop_limits, _ = limits_of(_drop_weights(plan), 1.0)
+    if n_players == 1:
+        drop_limits = limits
     return make_scores(
         "performance",
         scoring.name,
         modalities,
         plan,
         values,
-        limits=(estimate - reach, estimate + reach),
+        limits=(limits[0], limits[1]),
+        drop_limits=(drop_limits[0], drop_limits[1]),
+        whole_limits=whole,
         errors=errors,
-        method=method,
+        method="DeLong" if groups is None else "Obuchowski, by patient",
         confidence_level=confidence_level,
+        **facts,
     )
+
+
+def _drop_weights(plan: CoalitionPlan) -> np.ndarray:
+    """Return the weights (M, n_coalitions) of what each modality alone is worth."""
+    weights = np.zeros(plan.weights.shape)
+    weights[:, -1] = 1.0
+    for player, place in enumerate(without_one(plan)):
+        if place is None:  # not sampled
+            weights[player] = np.nan
+        else:
+            weights[player, place] -= 1.0
+    return weights
 
 
 def bootstrap_scores(
@@ -133,12 +211,13 @@ def bootstrap_scores(
     confidence_level: float,
     n_resamples: int,
     rng: np.random.RandomState,
+    **facts: Any,
 ) -> ModalityScores:
     """Compute Shapley values of any score, with bootstrap confidence intervals.
 
     Parameters
     ----------
-    scoring, table, plan, modalities, groups, confidence_level
+    scoring, table, plan, modalities, groups, confidence_level, facts
         As in `auroc_scores`. The table contains all outputs of the model.
     n_resamples : int
         Number of bootstrap samples.
@@ -158,16 +237,43 @@ def bootstrap_scores(
         ]
     )
     drawn = plan.shapley(draws.T).T
-    low, high = percentile_interval(drawn, confidence_level)
+    patients = None if groups is None else np.unique(groups, return_inverse=True)[1]
+    floor = least_error(scoring, values, slice(None), patients)
+    most = 1.0 if scoring.is_bounded else np.inf
+
+    def limits_of(samples: np.ndarray, middle: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return percentiles, or limits of the smallest width around the estimate."""
+        with warnings.catch_warnings():
+            # The set without a modality was not sampled.
+            warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+            low, high = percentile_interval(samples, confidence_level)
+        reach = norm.ppf(0.5 + confidence_level / 2.0) * floor
+        narrow = ~(high - low > 1e-9 * reach)
+        low = np.where(narrow, middle - reach, low)
+        high = np.where(narrow, middle + reach, high)
+        return tuple(np.clip([low, high], -most, most))
+
+    weights = _drop_weights(plan)
+    with np.errstate(invalid="ignore"):
+        dropped = draws @ weights.T
     what = "cases" if groups is None else "patients"
+    whole = percentile_interval(draws[:, -1], confidence_level)
     return make_scores(
         "performance",
         scoring.name,
         modalities,
         plan,
         values,
-        limits=(low, high),
+        limits=_pair(limits_of(drawn, plan.shapley(values))),
+        drop_limits=_pair(limits_of(dropped, weights @ values)),
+        whole_limits=(float(whole[0]), float(whole[1])),
         errors=np.nanstd(drawn, axis=0, ddof=1),
         method=f"bootstrap over {what} ({n_resamples} samples)",
         confidence_level=confidence_level,
+        **facts,
     )
+
+
+def _pair(limits: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
+    low, high = limits
+    return low, high

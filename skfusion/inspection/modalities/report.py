@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,125 +11,41 @@ from scipy.stats import norm
 
 from skfusion._dependencies import require
 from skfusion.evaluation.statistics.auroc import estimate_aurocs
-from skfusion.inspection.modalities.coalitions import Cases, permuted
-from skfusion.inspection.modalities.results import ModalityExplanation, ModalityScores
-from skfusion.inspection.modalities.scoring import Scoring, ask_for
+from skfusion.inspection.modalities.coalitions import (
+    Cases,
+    coalition_table,
+    permuted,
+    take_parts,
+)
+from skfusion.inspection.modalities.provenance import Provenance
+from skfusion.inspection.modalities.results import (
+    CONDITIONAL_ON,
+    ModalityExplanation,
+    ModalityScores,
+)
+from skfusion.inspection.modalities.scoring import (
+    Scoring,
+    ask_for,
+    least_error,
+    percentile_interval,
+    rarest_count,
+    resampled_rows,
+)
+from skfusion.inspection.modalities.sentences import describe
+from skfusion.inspection.models import OWNER, make_output
+from skfusion.inspection.shapley import CoalitionPlan, moebius_matrix
 
-__all__ = ["ModalityReport", "describe", "find_pitfalls", "make_report"]
+__all__ = ["ModalityReport", "find_pitfalls", "make_report"]
 
 
-# A model hardly relies on a modality with a smaller reliance share.
-HARDLY = 0.05
-# For a score between 0 and 1, a gain whose upper limit is at most this is reported as
-# no information.
-NOTHING = 0.02
-# Correlation above which predictions from two single modalities are a pitfall.
-CORRELATED = 0.5
+# Correlation within outcome classes above which single modalities are a pitfall.
+CORRELATED = 0.3
 FEW_PATIENTS = 30
-
-
-def describe(
-    reliance: ModalityExplanation,
-    performance: ModalityScores,
-    retrain: ModalityScores | None,
-    *,
-    is_bounded: bool,
-    cases: str = "new patients",
-) -> dict[str, str]:
-    """Return an interpretation of the results in sentences, by modality.
-
-    Parameters
-    ----------
-    reliance, performance, retrain
-        Results of the three games.
-    is_bounded : bool
-        Whether the score is between 0 and 1.
-    cases : str, default="new patients"
-        Description of the cases that are scored.
-
-    Returns
-    -------
-    dict of str to str
-        One to three sentences for each modality.
-    """
-    share = reliance.share("centred_abs" if len(reliance.values) > 1 else "abs")
-    said = {}
-    for j, name in enumerate(reliance.modalities):
-        low, high = float(performance.low[j]), float(performance.high[j])
-        is_little = is_bounded and high <= NOTHING
-        what = f"{performance.scoring} on {cases}"
-        relies, much = _relies(name, float(share.iloc[j]))
-        text = f"{relies}{_adds(much, low, high, what, is_little)}."
-        if low > 0 and _repeats(performance, j):
-            text += (
-                f" Removing it alone lowers the score by only "
-                f"{performance.drop_one[j]:.3f}: its information is largely redundant "
-                "with other modalities."
-            )
-        if retrain is not None:
-            text += _again(name, low, retrain, j)
-        said[name] = text
-    return said
-
-
-def _repeats(performance: ModalityScores, j: int) -> bool:
-    """Return whether a modality is redundant with the others.
-
-    A modality is redundant if its gain over the others is less than half of the gain
-    of independent information. AUROCs of independent information are not additive,
-    because they have a ceiling. For two normal scores, the squares of
-    ``sqrt(2) * norm.ppf(AUROC)`` are additive.
-    """
-    scores, names = performance.coalition_scores, performance.modalities
-    others = " + ".join(name for name in names if name != names[j])
-    if performance.coalition_scores.iloc[0] != 0.5 or not {
-        names[j],
-        others,
-    } <= set(scores.index):
-        return False  # another score than the AUROC, or coalitions not sampled
-    apart = np.clip(scores[[names[j], others]], 0.5, 1 - 1e-6)
-    expected = norm.cdf(np.hypot(*norm.ppf(apart)))
-    return bool(performance.drop_one[j] < 0.5 * (expected - apart.iloc[1]))
-
-
-def _relies(name: str, share: float) -> tuple[str, bool]:
-    if not np.isfinite(share):
-        return f"No modality, including {name}, changes any prediction", False
-    if share < HARDLY:
-        return f"The model hardly relies on {name} ({share:.2f})", False
-    return f"The model relies on {name} ({share:.2f})", True
-
-
-def _adds(relies: bool, low: float, high: float, score: str, is_little: bool) -> str:
-    interval = f"({low:.3f} to {high:.3f})"
-    if low > 0:
-        link = ", and it" if relies else ", yet it"
-        return f"{link} improves the {score} {interval}"
-    link = " although" if relies else ", and"
-    if high < 0:
-        return f"{link} it makes the {score} worse {interval}"
-    if is_little:
-        _, _, cases = score.partition(" on ")
-        return f"{link} it carries no information that helps on {cases} {interval}"
-    return f"{link} no gain in {score} was shown {interval}"
-
-
-def _again(name: str, low: float, retrain: ModalityScores, j: int) -> str:
-    """Return a sentence about the retrain game and its agreement with performance."""
-    interval = f"({retrain.low[j]:.3f} to {retrain.high[j]:.3f})"
-    gains = retrain.low[j] > 0
-    if gains and low <= 0:
-        return (
-            f" Retrained models do gain from {name} {interval}: the data contain "
-            "information that this model does not use."
-        )
-    if gains:
-        return f" Retrained models also gain from it {interval}."
-    return (
-        f" Retrained models show no gain either {interval}."
-        if low <= 0
-        else (f" Retrained models show no such gain {interval}.")
-    )
+FEW_OF_A_CLASS = 10
+# Cases on which the scales of the output are compared.
+CASES_OF_SCALES = 50
+# Share of the interactions in the variance below which a scale is additive.
+ADDITIVE = 0.01
 
 
 def find_pitfalls(
@@ -158,73 +74,107 @@ def find_pitfalls(
         One or more sentences for each pitfall.
     """
     found = [
-        *_chance(scoring, reliance, performance, patients),
-        *_correlated(reliance),
+        *_chance(scoring, performance),
+        *_absences(performance),
+        *_correlated(reliance, scoring, patients),
+        *_few(scoring, patients),
     ]
-    if reliance.scale == "proba":
-        found.append(
-            "Probabilities were explained. They are nonlinear in the log-odds, so "
-            "modalities that are additive in the log-odds appear to interact. Use "
-            "output='link' to explain the model on its additive scale."
-        )
-    n_patients = len(cases) if patients is None else int(patients.max()) + 1
-    if n_patients < FEW_PATIENTS:
-        found.append(
-            f"There are only {n_patients} patients. The intervals are valid for large "
-            "samples."
-        )
     undefined = np.isnan(performance.low) | np.isnan(performance.high)
     if undefined.any():
         found.append(
             f"{undefined.sum()} of {len(undefined)} intervals are undefined, because a "
-            "class has too few cases."
+            "class or a modality has too few cases."
         )
     return found
 
 
-def _chance(
-    scoring: Scoring,
-    reliance: ModalityExplanation,
-    performance: ModalityScores,
-    patients: np.ndarray | None,
-) -> list[str]:
-    if scoring.positive is None or scoring.positive.ndim > 1:
+def _chance(scoring: Scoring, performance: ModalityScores) -> list[str]:
+    limits = performance.whole_limits
+    if not scoring.is_auroc or limits is None or limits[0] > 0.5:
         return []
-    predictions = reliance.predictions
-    if predictions.ndim > 1 or reliance.scale == "custom":
-        return []
-    whole = estimate_aurocs(scoring.positive, predictions[None], patients)
-    value, error = float(whole.values[0]), float(np.sqrt(whole.covariance[0, 0]))
-    if value - 1.96 * error > 0.5:
-        return []
+    value = performance.coalition_scores.iloc[-1]
     return [
-        f"The AUROC of the model is {value:.3f} ({value - 1.96 * error:.3f} to "
-        f"{value + 1.96 * error:.3f}), which is not above chance. Its reliance on "
-        "modalities is not informative about the outcome."
+        f"The {scoring.name} of the model is {value:.3f} ({limits[0]:.3f} to "
+        f"{limits[1]:.3f}), which is not shown to be above chance. What the model "
+        "relies on then need not be related to the outcome."
     ]
 
 
-def _correlated(reliance: ModalityExplanation) -> list[str]:
-    """Return the pairs of modalities whose single predictions are correlated."""
-    values, names = reliance.coalition_values, reliance.modalities
-    if values is None or len(values) < 3:
+def _absences(performance: ModalityScores) -> list[str]:
+    if performance.n_present is None:
         return []
-    flat = values.reshape(*values.shape[:2], -1)
+    counts = ", ".join(
+        f"{name} in {count}"
+        for name, count in zip(
+            performance.modalities, performance.n_present, strict=True
+        )
+        if count < (performance.n_cases or 0)
+    )
+    if not counts:
+        return []
+    return [
+        f"Not every modality is present in all {performance.n_cases} cases: {counts}. "
+        "Shares, contributions and scores are those of all cases, with and without it."
+    ]
+
+
+def _few(scoring: Scoring, patients: np.ndarray | None) -> list[str]:
+    n_patients = len(scoring.y) if patients is None else len(np.unique(patients))
+    n_rarest = rarest_count(scoring, slice(None), patients)
+    if n_patients >= FEW_PATIENTS and n_rarest >= FEW_OF_A_CLASS:
+        return []
+    what = "cases" if patients is None else "patients"
+    return [
+        f"There are only {n_patients} {what}, and {n_rarest} of the rarest class or "
+        "event. The intervals hold for large samples and can be too narrow here."
+    ]
+
+
+def _correlated(
+    reliance: ModalityExplanation, scoring: Scoring, patients: np.ndarray | None
+) -> list[str]:
+    """Return the pairs of modalities that are correlated given the outcome.
+
+    Two modalities that both predict the outcome are always correlated, also where
+    neither says anything of the other beyond it. Only what the outcome leaves is.
+    """
+    values, names = reliance.coalition_values, reliance.modalities
+    residuals = _residuals_of(scoring)
+    n_units = len(scoring.y) if patients is None else len(np.unique(patients))
+    if values is None or residuals is None or n_units < FEW_OF_A_CLASS:
+        return []
+    flat = residuals(values.reshape(len(values), -1)).reshape(*values.shape[:2], -1)
     found = []
     for i in range(len(names)):
         for j in range(i):
-            both = [flat[:, 2**k] for k in (i, j)]
-            columns = zip(both[0].T, both[1].T, strict=True)
-            strongest = max(abs(_correlation(a, b)) for a, b in columns)
-            if strongest > CORRELATED:
+            columns = zip(flat[:, 2**i].T, flat[:, 2**j].T, strict=True)
+            strongest = max((_correlation(a, b) for a, b in columns), key=abs)
+            low, high = _fisher_limits(strongest, n_units)
+            if min(abs(low), abs(high)) > CORRELATED and low * high > 0:
                 found.append(
-                    f"The predictions from {names[j]} alone and from {names[i]} alone "
-                    f"are correlated (r = {strongest:.2f}). Withholding one of them "
-                    "creates combinations that may not occur in patients, and either "
-                    "can replace the other. Interpret the retrain game and the "
-                    "interactions, not the effect of removing one alone."
+                    f"Given the outcome, the predictions from {names[j]} alone and "
+                    f"from {names[i]} alone are correlated (r = {strongest:.2f}, "
+                    f"{low:.2f} to {high:.2f}). Withholding one of them creates "
+                    "combinations that may not occur. Interpret the retrain game and "
+                    "the interactions, not the effect of withholding one alone."
                 )
     return found
+
+
+def _residuals_of(scoring: Scoring) -> Any:
+    """Return the function that takes the outcome from columns, None if unknown."""
+    y = scoring.y
+    if y.ndim > 1 or y.dtype.names is not None:
+        return None
+    if y.dtype.kind == "f" and scoring.positive is None:
+        design = np.column_stack([np.ones(len(y)), y])
+    else:
+        design = (y[:, None] == np.unique(y)).astype(np.float64)
+
+    def residuals(columns: np.ndarray) -> np.ndarray:
+        return columns - design @ np.linalg.lstsq(design, columns, rcond=None)[0]
+
+    return residuals
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -232,6 +182,64 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     if spread < 1e-12:
         return 0.0
     return float(((a - a.mean()) * (b - b.mean())).mean() / spread)
+
+
+def _fisher_limits(r: float, n_units: int) -> tuple[float, float]:
+    """Return the 95 % limits of a correlation, by Fisher's transformation."""
+    middle = np.arctanh(np.clip(r, -1 + 1e-9, 1 - 1e-9))
+    reach = 1.96 / np.sqrt(max(n_units - 3, 1))
+    return float(np.tanh(middle - reach)), float(np.tanh(middle + reach))
+
+
+def _scales(
+    cases: Cases, plan: CoalitionPlan, reliance: ModalityExplanation
+) -> list[str]:
+    """Return whether the interactions come from the scale of the output.
+
+    Log-odds are the additive scale of a logistic model, probabilities that of late
+    fusion by the mean. Which one it is for this model is measured.
+    """
+    values, model = reliance.coalition_values, cases.model
+    if (
+        reliance.scale not in SCALES
+        or values is None
+        or model.kind not in ("classes", "labels")
+        or min(len(cases), len(reliance.modalities)) < 2
+    ):
+        return []
+    rows = np.linspace(0, len(cases) - 1, min(len(cases), CASES_OF_SCALES)).astype(int)
+    part = replace(
+        cases,
+        parts=take_parts(cases.parts, rows),
+        presence=cases.presence.iloc[rows],
+    )
+    other = "proba" if reliance.scale == "link" else "link"
+    chosen = None if reliance.cases is None else reliance.cases.pos_label
+    asked = coalition_table(part, plan, make_output(model, other, chosen).ask)
+    own = _interaction_share(
+        np.moveaxis(values[rows].reshape(*values[rows].shape[:2], -1), 1, 0)
+    )
+    theirs = _interaction_share(asked)
+    if not (own > ADDITIVE and theirs < 0.5 * own):
+        return []
+    return [
+        f"{SCALES[reliance.scale].capitalize()} were explained. Interactions make up "
+        f"{own:.3f} of the variance on this scale and {theirs:.3f} on that of "
+        f"{SCALES[other]} ({len(rows)} cases), so that most of them come from the "
+        f"scale. Use output={other!r}, on which this model is closer to additive."
+    ]
+
+
+SCALES = {"link": "log-odds", "proba": "probabilities"}
+
+
+def _interaction_share(table: np.ndarray) -> float:
+    """Return the share of interactions in the variance of the Möbius terms."""
+    n_players = int(np.log2(len(table)))
+    sizes = np.tensordot(moebius_matrix(n_players), table, 1).var(axis=1).sum(axis=1)
+    several = np.array([bin(number).count("1") > 1 for number in range(len(table))])
+    total = sizes[1:].sum()
+    return float(sizes[several].sum() / total) if total > 0 else 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,8 +255,14 @@ class ModalityReport:
     retrain : ModalityScores or None
         Contribution of each modality to the score of retrained models. None if the
         game was omitted.
-    permutation : Series of shape (M,)
-        Mean decrease of the score when the modality is permuted between cases.
+    shares : DataFrame of shape (M, 3)
+        ``estimate``, ``low`` and ``high`` of the shares of the reliance. The limits
+        describe the sampling of patients, for this model and background.
+    permutation : DataFrame of shape (M, 3)
+        Mean decrease of the score when the modality is permuted between patients, and
+        its limits for this model.
+    provenance : Provenance
+        What is known of the origin of the cases.
     sentences : dict of str to str
         Interpretation of the results, by modality.
     pitfalls : list of str
@@ -260,7 +274,9 @@ class ModalityReport:
     reliance: ModalityExplanation
     performance: ModalityScores
     retrain: ModalityScores | None
-    permutation: pd.Series
+    shares: pd.DataFrame
+    permutation: pd.DataFrame
+    provenance: Provenance
     sentences: dict[str, str] = field(default_factory=dict)
     pitfalls: list[str] = field(default_factory=list)
 
@@ -270,23 +286,25 @@ class ModalityReport:
         Returns
         -------
         DataFrame of shape (M, n_measures)
-            Columns with two levels: ``reliance`` (share), ``performance`` and
-            ``retrain`` (estimate, low, high), ``drop_one`` and ``permutation``
-            (``fall``, the decrease of the score).
+            Columns with two levels. The first are ``reliance``, ``performance`` and
+            ``retrain`` (games), ``drop_one``, ``retrain_drop_one`` and ``permutation``
+            (decreases of the score), and ``cases``. The second are ``share``,
+            ``estimate`` or ``fall``, the limits, named by what they are conditional on
+            (``low_this_model``, ``low_refits``), and ``n_present``, the number of cases
+            with the modality.
         """
-        share = self.reliance.share() if len(self.reliance.values) > 1 else None
-        if share is None:
-            share = self.reliance.share("abs")
+        shares = _renamed(self.shares, "share", "this_model")
         parts = {
-            "reliance": share.to_frame("share"),
-            "performance": self.performance.to_frame(),
+            "reliance": shares,
+            "performance": _without_counts(self.performance.to_frame()),
+            "drop_one": _falls(self.performance),
+            "permutation": self.permutation,
         }
         if self.retrain is not None:
-            parts["retrain"] = self.retrain.to_frame()
-        index = share.index
-        drop = pd.DataFrame({"fall": self.performance.drop_one}, index=index)
-        parts["drop_one"] = drop
-        parts["permutation"] = self.permutation.to_frame("fall")
+            parts["retrain"] = _without_counts(self.retrain.to_frame())
+            parts["retrain_drop_one"] = _falls(self.retrain)
+        present = self.reliance.presence.sum().to_numpy()
+        parts["cases"] = pd.DataFrame({"n_present": present}, index=shares.index)
         return pd.concat(parts, axis=1)
 
     def plot(self) -> Any:
@@ -313,14 +331,18 @@ class ModalityReport:
         return figure
 
     def __str__(self) -> str:
-        scores = self.performance.coalition_scores
-        level = self.performance.confidence_level
+        found = self.performance
+        low, high = found.whole_limits or (np.nan, np.nan)
+        counted = f"{found.n_cases} cases"
+        if found.n_patients is not None:
+            counted += f" of {found.n_patients} patients"
         lines = [
-            f"{self.performance.scoring} of all modalities: {scores.iloc[-1]:.3f} "
-            f"(chance {scores.iloc[0]:.3f}), confidence intervals {level:.0%}, "
-            f"{self.performance.method}",
+            f"{found.scoring} of all modalities on {self.provenance.words}: "
+            f"{found.coalition_scores.iloc[-1]:.3f} ({low:.3f} to {high:.3f}), chance "
+            f"{found.coalition_scores.iloc[0]:.3f}. {counted}. Confidence intervals "
+            f"{found.confidence_level:.0%}, {found.method}",
             "",
-            self.to_frame().to_string(float_format=lambda value: f"{value:.3f}"),
+            self._long().to_string(float_format=lambda value: f"{value:.3f}"),
             "",
             *(f"- {sentence}" for sentence in self.sentences.values()),
         ]
@@ -328,9 +350,37 @@ class ModalityReport:
             lines += ["", "Pitfalls:", *(f"- {pitfall}" for pitfall in self.pitfalls)]
         return "\n".join(lines)
 
+    def _long(self) -> pd.DataFrame:
+        """Return one row for each measure and modality."""
+        wide = self.to_frame()
+        parts = {}
+        for measure in wide.columns.unique(0).drop("cases"):
+            part = wide[measure]
+            given = part.columns[1].removeprefix("low_").replace("_", " ")
+            part = part.set_axis(["estimate", "low", "high"], axis=1)
+            present = wide["cases"]["n_present"]
+            if given == "refits" and self.retrain is not None:
+                present = self.retrain.to_frame()["n_present"]
+            parts[measure] = part.assign(n_present=present, given=given)
+        return pd.concat(parts, names=["measure"])
+
+
+def _renamed(table: pd.DataFrame, estimate: str, given: str) -> pd.DataFrame:
+    names = {"estimate": estimate, "low": f"low_{given}", "high": f"high_{given}"}
+    return table.rename(columns=names)
+
+
+def _without_counts(table: pd.DataFrame) -> pd.DataFrame:
+    return table.drop(columns="n_present", errors="ignore")
+
+
+def _falls(game: ModalityScores) -> pd.DataFrame:
+    return _without_counts(game.drop_one_frame()).rename(columns={"estimate": "fall"})
+
 
 def make_report(
     cases: Cases,
+    plan: CoalitionPlan,
     scoring: Scoring,
     reliance: ModalityExplanation,
     performance: ModalityScores,
@@ -338,6 +388,8 @@ def make_report(
     *,
     patients: np.ndarray | None,
     n_repeats: int,
+    n_resamples: int,
+    margin: float | None,
     rng: np.random.RandomState,
     noticed: list[str],
 ) -> ModalityReport:
@@ -347,6 +399,8 @@ def make_report(
     ----------
     cases : Cases
         The held-out cases.
+    plan : CoalitionPlan
+        The coalitions of modalities.
     scoring : Scoring
         The score.
     reliance, performance, retrain
@@ -355,47 +409,123 @@ def make_report(
         Number of the patient of each case.
     n_repeats : int
         Number of permutations of each modality.
+    n_resamples : int
+        Number of bootstrap samples.
+    margin : float or None
+        Largest difference of the score that is of no importance.
     rng : RandomState
         Random state of the permutations.
     noticed : list of str
-        Warnings that cases to explain are training cases.
+        Warnings about the cases.
 
     Returns
     -------
     ModalityReport
     """
-    shuffled = _permutation(cases, scoring, n_repeats, rng)
-    report = ModalityReport(reliance, performance, retrain, shuffled)
-    report.sentences.update(
-        describe(
-            reliance,
-            performance,
-            retrain,
-            is_bounded=scoring.is_bounded,
-            cases="these training cases" if noticed else "new patients",
-        )
+    level = performance.confidence_level
+    shares = _shares(reliance, patients, level, n_resamples)
+    report = ModalityReport(
+        reliance,
+        performance,
+        retrain,
+        shares,
+        _permutation(cases, scoring, patients, n_repeats, n_resamples, level, rng),
+        cases.provenance,
     )
-    report.pitfalls.extend(noticed)
+    report.sentences.update(
+        describe(shares, performance, retrain, cases.provenance, margin=margin)
+    )
+    report.pitfalls.extend(text.removeprefix(f"{OWNER}: ") for text in noticed)
     report.pitfalls.extend(
         find_pitfalls(cases, scoring, reliance, performance, patients)
     )
+    report.pitfalls.extend(_scales(cases, plan, reliance))
     return report
 
 
+def _shares(
+    reliance: ModalityExplanation,
+    patients: np.ndarray | None,
+    level: float,
+    n_resamples: int,
+) -> pd.DataFrame:
+    """Return the shares with limits, NaN for modalities that no case has."""
+    kind = "centred_abs" if len(reliance.values) > 1 else "abs"
+    found = reliance.share(
+        kind, groups=patients, confidence_level=level, n_resamples=n_resamples
+    )
+    names = {"share": "estimate"}
+    shares = found[["share", "low", "high"]].rename(columns=names)
+    absent = ~reliance.presence.any().to_numpy()
+    return shares.mask(np.repeat(absent[:, None], shares.shape[1], axis=1))
+
+
 def _permutation(
-    cases: Cases, scoring: Scoring, n_repeats: int, rng: np.random.RandomState
-) -> pd.Series:
-    """Return the decrease of the score when a modality is permuted between cases."""
+    cases: Cases,
+    scoring: Scoring,
+    patients: np.ndarray | None,
+    n_repeats: int,
+    n_resamples: int,
+    level: float,
+    rng: np.random.RandomState,
+) -> pd.DataFrame:
+    """Return the decrease of the score when a modality is permuted, with limits."""
     ask = ask_for(cases.model, scoring)
-    rows = np.arange(len(cases))
-    whole = scoring.score(ask(cases.parts), rows)
-    falls = {
-        name: np.mean(
-            [
-                whole - scoring.score(ask(permuted(cases, name, rng)), rows)
-                for _ in range(n_repeats)
-            ]
+    whole = ask(cases.parts)
+    found = {}
+    for name in cases.model.modalities:
+        table = np.stack(
+            [whole]
+            + [ask(permuted(cases, name, patients, rng)) for _ in range(n_repeats)]
         )
-        for name in cases.model.modalities
-    }
-    return pd.Series(falls, name="fall").rename_axis("modality")
+        if scoring.is_auroc:
+            found[name] = _fall_of_auroc(table, scoring, patients, level)
+            continue
+        found[name] = _fall_of_score(table, scoring, patients, level, n_resamples, rng)
+    given = CONDITIONAL_ON["performance"]
+    columns = ["fall", f"low_{given}", f"high_{given}"]
+    falls = pd.DataFrame.from_dict(found, orient="index", columns=columns)
+    absent = ~cases.presence.any().to_numpy()
+    return falls.mask(np.repeat(absent[:, None], 3, axis=1)).rename_axis("modality")
+
+
+def _fall_of_score(
+    table: np.ndarray,
+    scoring: Scoring,
+    patients: np.ndarray | None,
+    level: float,
+    n_resamples: int,
+    rng: np.random.RandomState,
+) -> tuple[float, float, float]:
+    """Return the fall of a score and its limits, by a bootstrap."""
+    rows = np.arange(table.shape[1])
+    scores = np.array([scoring.score(part, rows) for part in table])
+    n_repeats = len(table) - 1
+    draws = resampled_rows(len(rows), patients, n_resamples, rng)
+    falls = [
+        scoring.score(table[0][drawn], drawn)
+        - scoring.score(table[1 + k % n_repeats][drawn], drawn)
+        for k, drawn in enumerate(draws)
+    ]
+    fall = float(scores[0] - scores[1:].mean())
+    floor = least_error(scoring, scores, slice(None), patients)
+    low, high = percentile_interval(np.array(falls), level)
+    if not high - low > 1e-9 * floor:
+        return fall, fall - 1.96 * floor, fall + 1.96 * floor
+    return fall, float(low), float(high)
+
+
+def _fall_of_auroc(
+    table: np.ndarray, scoring: Scoring, patients: np.ndarray | None, level: float
+) -> tuple[float, float, float]:
+    """Return the fall of the AUROC and its limits, given the permutations."""
+    positive = scoring.positive
+    assert positive is not None  # noqa: S101 - true of AUROCs
+    scores = table[..., -1] if positive.ndim == 1 else table
+    found = estimate_aurocs(positive, scores, patients)
+    weights = np.r_[1.0, np.full(len(table) - 1, -1.0 / (len(table) - 1))]
+    fall = float(weights @ found.values)
+    floor = least_error(scoring, found.values, slice(None), patients)
+    error = max(float(np.sqrt(weights @ found.covariance @ weights)), floor)
+    reach = norm.ppf(0.5 + level / 2.0) * error
+    return fall, max(fall - reach, -1.0), min(fall + reach, 1.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,13 @@ from scipy.stats import norm
 from sklearn.utils import check_random_state
 
 from skfusion._dependencies import require
+from skfusion._fitting.pipelines import take_rows
 from skfusion._validation import check_option
 from skfusion.exceptions import DataWarning, warn_user
+from skfusion.inspection.features.explain import explain_features, treeshap_sums
 from skfusion.inspection.modalities.coalitions import Cases
 from skfusion.inspection.modalities.scoring import percentile_interval, resampled_rows
-from skfusion.inspection.models import Output, log_odds
+from skfusion.inspection.models import LARGEST_LOG_ODDS, Output
 from skfusion.inspection.shapley import (
     CoalitionPlan,
     check_efficiency,
@@ -25,13 +29,19 @@ from skfusion.inspection.shapley import (
 )
 
 __all__ = [
+    "ExplainedCases",
     "ModalityExplanation",
     "ModalityScores",
     "coalition_name",
     "make_explanation",
     "make_scores",
     "named_pairs",
+    "without_one",
 ]
+
+
+# What the limits of a game are conditional on, as a part of the names of columns.
+CONDITIONAL_ON = {"performance": "this_model", "retrain": "refits"}
 
 
 def coalition_name(members: np.ndarray, modalities: tuple[str, ...]) -> str:
@@ -40,7 +50,7 @@ def coalition_name(members: np.ndarray, modalities: tuple[str, ...]) -> str:
     return " + ".join(names) if names else "none"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ModalityScores:
     """Contributions of modalities to a score, with confidence intervals.
 
@@ -56,6 +66,7 @@ class ModalityScores:
     estimate, low, high : ndarray of shape (M,)
         Shapley values of the score, and the limits of their confidence intervals. The
         estimates sum to the score of all modalities minus the score of the empty set.
+        NaN for a modality that no case has.
     standard_errors : ndarray of shape (M,)
         Standard errors of the estimates.
     method : str
@@ -71,6 +82,16 @@ class ModalityScores:
     drop_one : ndarray of shape (M,)
         Decrease of the score when only this modality is withheld. NaN if that set was
         not sampled. For two modalities with the same information, both are close to 0.
+    drop_one_low, drop_one_high : ndarray of shape (M,) or None
+        Limits of the confidence intervals of `drop_one`.
+    whole_limits : tuple of two floats or None
+        Limits of the confidence interval of the score of all modalities.
+    n_present : ndarray of int of shape (M,) or None
+        Number of cases with the modality.
+    n_cases, n_patients : int or None
+        Number of cases, and of patients if they are known.
+    fold_scores : DataFrame of shape (n_folds, n_coalitions) or None
+        Scores of the refitted models in each fold. None for one fitted model.
     """
 
     __module__ = "skfusion.inspection"
@@ -87,19 +108,58 @@ class ModalityScores:
     coalition_scores: pd.Series
     interactions: dict[tuple[str, str], float]
     drop_one: np.ndarray
+    drop_one_low: np.ndarray | None = None
+    drop_one_high: np.ndarray | None = None
+    whole_limits: tuple[float, float] | None = None
+    n_present: np.ndarray | None = None
+    n_cases: int | None = None
+    n_patients: int | None = None
+    fold_scores: pd.DataFrame | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"ModalityScores({self.game}, {self.scoring}, "
+            f"{len(self.modalities)} modalities)"
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """Return the contributions of the modalities.
 
         Returns
         -------
-        DataFrame of shape (M, 3)
-            ``estimate``, ``low`` and ``high``, by modality.
+        DataFrame of shape (M, 4)
+            By modality: ``estimate``, its limits, and ``n_present``, the number of
+            cases with the modality. The limits are named by what they are conditional
+            on: ``low_this_model`` and ``high_this_model`` hold for this fitted model
+            and these background cases, ``low_refits`` and ``high_refits`` for models
+            that are fitted again.
         """
-        return pd.DataFrame(
-            {"estimate": self.estimate, "low": self.low, "high": self.high},
-            index=pd.Index(self.modalities, name="modality"),
+        return self._frame(self.estimate, self.low, self.high)
+
+    def drop_one_frame(self) -> pd.DataFrame:
+        """Return what the score loses when one modality alone is withheld.
+
+        Returns
+        -------
+        DataFrame of shape (M, 4)
+            As `to_frame`, of `drop_one`.
+        """
+        unknown = np.full(len(self.modalities), np.nan)
+        low, high = self.drop_one_low, self.drop_one_high
+        return self._frame(
+            self.drop_one,
+            unknown if low is None else low,
+            unknown if high is None else high,
         )
+
+    def _frame(
+        self, estimate: np.ndarray, low: np.ndarray, high: np.ndarray
+    ) -> pd.DataFrame:
+        given = CONDITIONAL_ON[self.game]
+        columns = {"estimate": estimate, f"low_{given}": low, f"high_{given}": high}
+        if self.n_present is not None:
+            columns["n_present"] = self.n_present
+        return pd.DataFrame(columns, index=pd.Index(self.modalities, name="modality"))
 
     def plot(self, kind: str = "bars", **options: Any) -> Any:
         """Plot the contributions to the score.
@@ -142,6 +202,9 @@ def make_scores(
     errors: np.ndarray,
     method: str,
     confidence_level: float,
+    drop_limits: tuple[np.ndarray, np.ndarray],
+    n_present: np.ndarray | None = None,
+    **more: Any,
 ) -> ModalityScores:
     """Compute contributions to a score from the scores of the coalitions.
 
@@ -158,6 +221,12 @@ def make_scores(
         sampling coalitions. They are widened by this error if coalitions were sampled.
     errors : ndarray of shape (M,)
         Standard errors of the Shapley values, also without the sampling error.
+    drop_limits : tuple of two ndarrays of shape (M,)
+        Limits of the confidence intervals of what each modality alone is worth.
+    n_present : ndarray of int of shape (M,) or None, default=None
+        Number of cases with each modality. What no case has, has no contribution.
+    **more : any
+        Further attributes of `ModalityScores`.
 
     Returns
     -------
@@ -175,45 +244,101 @@ def make_scores(
     if plan.is_exact:
         pairs = named_pairs(modalities, interaction_matrix(len(modalities)) @ values)
     names = [coalition_name(members, modalities) for members in plan.coalitions]
+
+    def known(numbers: Any) -> Any:
+        if numbers is None or n_present is None:
+            return numbers
+        return np.where(n_present > 0, numbers, np.nan)
+
     return ModalityScores(
         game=game,
         scoring=scoring,
         modalities=modalities,
-        estimate=estimate,
-        low=low,
-        high=high,
-        standard_errors=errors,
+        estimate=known(estimate),
+        low=known(low),
+        high=known(high),
+        standard_errors=known(errors),
         method=method,
         confidence_level=confidence_level,
         coalition_scores=pd.Series(values, index=names, name=scoring),
         interactions={pair: float(value) for pair, value in pairs.items()},
-        drop_one=_drop_one(plan, values),
+        drop_one=known(_drop_one(plan, values)),
+        drop_one_low=known(drop_limits[0]),
+        drop_one_high=known(drop_limits[1]),
+        n_present=n_present,
+        **more,
     )
 
 
-def _drop_one(plan: CoalitionPlan, values: np.ndarray) -> np.ndarray:
+def without_one(plan: CoalitionPlan) -> list[int | None]:
+    """Return where the coalition without each player is, None if it was not sampled."""
     n_players = plan.coalitions.shape[1]
-    lost = np.full(n_players, np.nan)
+    places: list[int | None] = []
     for player in range(n_players):
         others = np.arange(n_players) != player
         found = np.flatnonzero((plan.coalitions == others).all(axis=1))
-        if len(found):
-            lost[player] = values[-1] - values[found[0]]
-    return lost
+        places.append(int(found[0]) if len(found) else None)
+    return places
 
 
-# Log-odds at which a probability of 1 is clipped.
-LARGEST = float(log_odds(np.ones(1))[0])
+def _drop_one(plan: CoalitionPlan, values: np.ndarray) -> np.ndarray:
+    places = without_one(plan)
+    return np.array([np.nan if k is None else values[-1] - values[k] for k in places])
+
+
 SHARES = ("centred_abs", "variance", "covariance", "abs")
+METHODS = ("game", "treeshap_sum")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
+class ExplainedCases:
+    """The model and the cases of an explanation, for what is computed later from them.
+
+    Attributes
+    ----------
+    estimator : estimator
+        The fitted estimator.
+    X : DataFrame or ndarray of shape (n, n_columns)
+        The cases.
+    background : DataFrame, ndarray or None
+        The background cases.
+    modalities : dict of str to list of column labels, or None
+        The columns of each modality. None for a fusion, which defines its modalities.
+    pos_label : class label or None
+        The class that is explained alone.
+    random_state : int, RandomState or None
+        Seed of random draws.
+    rows : ndarray of int or None
+        Row positions of the cases that are explained. None for all.
+    """
+
+    estimator: Any
+    X: Any
+    background: Any
+    modalities: Any
+    pos_label: Any
+    random_state: Any
+    rows: np.ndarray | None = None
+
+    def table(self) -> Any:
+        """Return the rows of X that are explained."""
+        return self.X if self.rows is None else take_rows(self.X, self.rows)
+
+    def columns_of(self, names: Sequence[str]) -> Any:
+        """Return the argument ``modalities`` of `explain_features`."""
+        if self.modalities is None:
+            return list(names)
+        return {name: self.modalities[name] for name in names}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class ModalityExplanation:
     """Contributions of modalities to predictions (reliance).
 
     A prediction is the sum of the base value and the contributions of the modalities.
     In the shapes below, n is the number of cases, M of modalities and C of outputs. The
-    last axis is omitted for a single output, as for two classes.
+    last axis is omitted for a single output, as for two classes. ``explanation[rows]``
+    selects cases by positions, a slice or a mask.
 
     Attributes
     ----------
@@ -241,6 +366,11 @@ class ModalityExplanation:
         Whether a modality is present in a case, with the index of the cases.
     outcome : ndarray of shape (n,) or None
         The outcome, if it was passed.
+    patients : ndarray of int of shape (n,) or None
+        Number of the patient of each case, if known.
+    cases : ExplainedCases or None
+        The model and the cases, for `features`. It is left out of copies and of saved
+        explanations, so that these contain no values of patients.
     """
 
     __module__ = "skfusion.inspection"
@@ -256,14 +386,136 @@ class ModalityExplanation:
     standard_errors: np.ndarray | None
     presence: pd.DataFrame
     outcome: np.ndarray | None = None
+    patients: np.ndarray | None = None
+    cases: ExplainedCases | None = field(default=None, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "cases": None}
+
+    def __repr__(self) -> str:
+        several = "" if self.classes is None else f" of {len(self.classes)} outputs"
+        return (
+            f"ModalityExplanation({len(self)} cases, {len(self.modalities)} "
+            f"modalities, {self.output}{several})"
+        )
+
+    def __getitem__(self, rows: Any) -> ModalityExplanation:
+        """Return the explanation of some cases.
+
+        Parameters
+        ----------
+        rows : int, slice, array-like of int or of bool
+            Positions of the cases, or a mask of all cases.
+
+        Returns
+        -------
+        ModalityExplanation
+            An explanation with all that belongs to these cases. An int keeps one case.
+
+        Raises
+        ------
+        IndexError
+            If a position is out of range, or a mask has another length.
+        """
+        if isinstance(rows, tuple):
+            raise IndexError(
+                "A ModalityExplanation is indexed by cases only. Use to_shap() to "
+                "index modalities and outputs too, or select_output() for one output."
+            )
+        chosen = rows if isinstance(rows, slice) else np.asarray(rows)
+        if not isinstance(chosen, slice) and chosen.size == 0:
+            chosen = chosen.astype(int)
+        kept = np.atleast_1d(np.arange(len(self))[chosen])
+        source = self.cases
+        if source is not None:
+            before = np.arange(len(self)) if source.rows is None else source.rows
+            source = replace(source, rows=before[kept])
+
+        def part(whole: Any) -> Any:
+            return None if whole is None else whole[kept]
+
+        return replace(
+            self,
+            values=self.values[kept],
+            coalition_values=part(self.coalition_values),
+            interactions={k: value[kept] for k, value in self.interactions.items()},
+            standard_errors=part(self.standard_errors),
+            presence=self.presence.iloc[kept],
+            outcome=part(self.outcome),
+            patients=part(self.patients),
+            cases=source,
+        )
+
+    def select_output(self, output: Any) -> ModalityExplanation:
+        """Return the explanation of one of several outputs.
+
+        Parameters
+        ----------
+        output : class label, or list of int
+            The class or label, or the positions of several.
+
+        Returns
+        -------
+        ModalityExplanation
+
+        Raises
+        ------
+        ValueError
+            If there is only one output, or `output` is not among the classes.
+        """
+        if self.classes is None:
+            raise ValueError("There is only one output, so none can be selected.")
+        if isinstance(output, list):
+            numbers = np.asarray(output, dtype=int)
+        elif output in self.classes:
+            numbers = np.array([list(self.classes).index(output)])
+        else:
+            raise ValueError(
+                f"output={output!r} is not among the outputs {list(self.classes)}."
+            )
+        single = len(numbers) == 1
+        kept: Any = int(numbers[0]) if single else numbers
+
+        def part(whole: Any) -> Any:
+            return None if whole is None else whole[..., kept]
+
+        names = tuple(self.classes[number] for number in numbers)
+        return replace(
+            self,
+            values=self.values[..., kept],
+            base_values=np.asarray(self.base_values[..., kept]),
+            output=f"{self.output} of {names[0]}" if single else self.output,
+            classes=None if single else names,
+            coalition_values=part(self.coalition_values),
+            interactions={
+                k: value[..., kept] for k, value in self.interactions.items()
+            },
+            standard_errors=part(self.standard_errors),
+        )
 
     @property
     def predictions(self) -> np.ndarray:
         """Explained predictions, of shape (n[, C])."""
         return self.base_values + self.values.sum(axis=1)
 
-    def share(self, kind: str = "centred_abs", *, per_class: bool = False) -> Any:
+    def share(
+        self,
+        kind: str = "centred_abs",
+        *,
+        method: str = "game",
+        per_class: bool = False,
+        groups: Any = None,
+        confidence_level: float = 0.95,
+        n_resamples: int = 1000,
+        random_state: Any = 0,
+    ) -> pd.DataFrame:
         """Return the relative contribution of each modality over all cases.
+
+        The limits are those of bootstrap intervals. They describe the sampling of
+        patients, for a fixed model and background.
 
         Parameters
         ----------
@@ -273,49 +525,20 @@ class ModalityExplanation:
             of background cases. ``"variance"`` is their variance. ``"covariance"`` is
             their covariance with the prediction, which can be negative. ``"abs"`` is
             the mean of their absolute values.
+        method : {"game", "treeshap_sum"}, default="game"
+            ``"treeshap_sum"`` adds a column with the shares of the sums of the absolute
+            TreeSHAP values of the features of each modality, to compare with published
+            figures. It depends on the number of columns: the absolute values of many
+            noisy columns add up, while their signs would cancel. For pure noise in 128
+            columns and a signal in 20, it assigns half to the noise. It is never a
+            replacement for the game, and only defined for trees in early fusion or of a
+            table.
         per_class : bool, default=False
             Whether to return shares for each output. Otherwise, the outputs are summed
             first.
-
-        Returns
-        -------
-        Series of shape (M,), or DataFrame of shape (M, C) if `per_class`
-            Shares, which sum to 1. NaN if no modality changes any prediction.
-
-        Raises
-        ------
-        ValueError
-            If `kind` is unknown, or needs more than one case.
-        """
-        _check_kind(kind, len(self.values))
-        sizes = _sizes(self._three_dimensional(), kind)  # (M, C)
-        if not per_class or self.classes is None:
-            sizes = sizes.sum(axis=1, keepdims=True)
-        shares = _normalised(sizes)
-        names = pd.Index(self.modalities, name="modality")
-        if per_class and self.classes is not None:
-            return pd.DataFrame(shares, index=names, columns=list(self.classes))
-        return pd.Series(shares[:, 0], index=names, name="share")
-
-    def share_interval(
-        self,
-        kind: str = "centred_abs",
-        *,
-        groups: Any = None,
-        confidence_level: float = 0.95,
-        n_resamples: int = 1000,
-        random_state: Any = 0,
-    ) -> pd.DataFrame:
-        """Return the shares with bootstrap confidence intervals.
-
-        The intervals describe the sampling of cases, for a fixed model and background.
-
-        Parameters
-        ----------
-        kind : str, default="centred_abs"
-            As in `share`.
         groups : array-like of shape (n,) or None, default=None
-            Patient ids. If given, whole patients are resampled.
+            Patient ids, so that whole patients are resampled. None uses `patients`, and
+            single cases if they are not known.
         confidence_level : float, default=0.95
             Confidence level of the intervals.
         n_resamples : int, default=1000
@@ -325,22 +548,117 @@ class ModalityExplanation:
 
         Returns
         -------
-        DataFrame of shape (M, 3)
-            ``estimate``, ``low`` and ``high``, by modality.
+        DataFrame of shape (M, 5), or (C * M, 5) if `per_class`
+            By modality, or by output and modality: ``share``, which sums to 1 and is
+            NaN if no modality changes any prediction, its limits ``low`` and ``high``,
+            the number of cases with the modality, ``n_present``, and of patients,
+            ``n_patients`` (of cases, if patients are not known).
+
+        Raises
+        ------
+        ValueError
+            If `kind` or `method` is unknown, or `kind` needs more than one case. If
+            ``"treeshap_sum"`` is not defined for the model.
         """
-        estimate = self.share(kind)
+        _check_kind(kind, len(self))
+        check_option(method, "method", METHODS, "ModalityExplanation.share")
+        patients = self.patients if groups is None else np.asarray(groups)
+        if patients is not None and len(patients) != len(self):
+            raise ValueError(
+                f"groups has {len(patients)} ids, but there are {len(self)} cases."
+            )
         values = self._three_dimensional()
+        summed = not per_class or self.classes is None
         rng = check_random_state(random_state)
         drawn = np.stack(
             [
-                _normalised(_sizes(values[rows], kind).sum(axis=1, keepdims=True))[:, 0]
-                for rows in resampled_rows(len(values), groups, n_resamples, rng)
+                _shares(values[rows], kind, summed)
+                for rows in resampled_rows(len(values), patients, n_resamples, rng)
             ]
         )
-        low, high = percentile_interval(drawn, confidence_level)
-        return pd.DataFrame(
-            {"estimate": estimate, "low": low, "high": high}, index=estimate.index
+        low, high = _limits(drawn, confidence_level)
+        n_patients = len(self) if patients is None else pd.Series(patients).nunique()
+        labels: tuple[Any, ...] = (None,) if summed else self.classes or ()
+        parts = {}
+        for c, label in enumerate(labels):
+            parts[label] = pd.DataFrame(
+                {
+                    "share": _shares(values, kind, summed)[:, c],
+                    "low": low[:, c],
+                    "high": high[:, c],
+                    "n_present": self.presence.to_numpy().sum(axis=0),
+                    "n_patients": n_patients,
+                },
+                index=pd.Index(self.modalities, name="modality"),
+            )
+        table = parts[None] if summed else pd.concat(parts, names=["output"])
+        if method == "treeshap_sum":
+            beside = self._treeshap_sums()
+            table[method] = beside[table.index.get_level_values("modality")].to_numpy()
+        return table
+
+    def _treeshap_sums(self) -> pd.Series:
+        source = self._source("share(method='treeshap_sum')")
+        found = treeshap_sums(
+            source.estimator, source.table(), source.columns_of(self.modalities)
         )
+        return found / found.sum()
+
+    def features(self, modality: str, **options: Any) -> Any:
+        """Explain the predictions of the same cases by the features of one modality.
+
+        Parameters
+        ----------
+        modality : str
+            Name of the modality.
+        **options : any
+            Parameters of `skfusion.explain_features`, such as ``method``.
+
+        Returns
+        -------
+        FeatureExplanation
+            A `shap.Explanation` of the cases that have the modality. Their positions
+            in this explanation are its ``rows``. The base value of a case is not the
+            mean prediction: it is the prediction of this case without the features of
+            this modality, see `skfusion.explain_features`. The features do not sum to
+            the contribution of the modality, which is averaged over the sets of the
+            other modalities.
+
+        Raises
+        ------
+        ValueError
+            If the modality is unknown, or the explanation was copied or saved, which
+            leaves out the cases.
+        ImportError
+            If shap is not installed.
+        """
+        if modality not in self.modalities:
+            raise ValueError(
+                f"{modality!r} is not a modality of the explanation. Its modalities "
+                f"are {list(self.modalities)}."
+            )
+        source = self._source(f"features({modality!r})")
+        given = {
+            "background": source.background,
+            "random_state": source.random_state,
+            "pos_label": source.pos_label,
+            **options,
+        }
+        return explain_features(
+            source.estimator,
+            source.table(),
+            modalities=source.columns_of([modality]),
+            **given,
+        )[modality]
+
+    def _source(self, what: str) -> ExplainedCases:
+        if self.cases is None:
+            raise ValueError(
+                f"{what} needs the model and the cases, which a copied or saved "
+                "explanation does not contain. Explain the cases again, or use "
+                "explain_features(model, X)."
+            )
+        return self.cases
 
     def moebius(self) -> dict[tuple[str, ...], np.ndarray]:
         """Return the contribution of each set of modalities beyond all its subsets.
@@ -438,25 +756,21 @@ class ModalityExplanation:
 
         Returns
         -------
-        shap.Explanation
-            An explanation whose features are the modalities. Their data are 1 if the
-            modality is present and 0 if it is absent.
+        ModalityShapExplanation
+            A subclass of `shap.Explanation` whose features are the modalities. Its
+            ``display_data`` are the texts ``"present"`` and ``"absent"``, and its
+            ``data`` 1 and 0. What belongs to the cases is indexed with it.
 
         Raises
         ------
         ImportError
             If shap is not installed.
         """
-        n_cases = len(self.values)
-        base = np.broadcast_to(self.base_values, (n_cases, *self.base_values.shape))
-        classes = self.classes
-        return require("shap", "explain").Explanation(
-            values=self.values,
-            base_values=np.array(base),
-            data=self.presence.to_numpy().astype(np.float64),
-            feature_names=list(self.modalities),
-            output_names=None if classes is None else [str(c) for c in classes],
-        )
+        require("shap", "explain")
+        # The module defines a subclass of a class of shap, so it cannot be imported
+        # where shap is not installed.
+        objects = importlib.import_module("skfusion.inspection.shap_objects")
+        return objects.ModalityShapExplanation(self)
 
     def plot(self, kind: str = "share", **options: Any) -> Any:
         """Plot the contributions to the predictions.
@@ -481,7 +795,14 @@ class ModalityExplanation:
 
 
 def make_explanation(
-    cases: Cases, plan: CoalitionPlan, output: Output, table: np.ndarray, y: Any
+    cases: Cases,
+    plan: CoalitionPlan,
+    output: Output,
+    table: np.ndarray,
+    y: Any,
+    *,
+    patients: np.ndarray | None = None,
+    source: ExplainedCases | None = None,
 ) -> ModalityExplanation:
     """Compute an explanation from the predictions of the coalitions.
 
@@ -497,12 +818,16 @@ def make_explanation(
         Outputs of the model from each coalition.
     y : array-like of shape (n,) or None
         The outcome.
+    patients : ndarray of int of shape (n,) or None, default=None
+        Number of the patient of each case.
+    source : ExplainedCases or None, default=None
+        The model and the cases, for explanations by features.
 
     Returns
     -------
     ModalityExplanation
     """
-    if output.scale == "link" and cases.model.kind == "classes":
+    if output.scale == "link" and cases.model.kind in ("classes", "labels"):
         _warn_cut(table[-1])
     phi = plan.shapley(table)
     check_efficiency(phi, table[0], table[-1])
@@ -531,16 +856,20 @@ def make_explanation(
         standard_errors=None if errors is None else shaped(errors),
         presence=cases.presence,
         outcome=None if y is None else np.asarray(y),
+        patients=patients,
+        cases=source,
     )
 
 
 def _warn_cut(margins: np.ndarray) -> None:
-    count = int(np.isclose(np.abs(margins), LARGEST, atol=1e-3).any(axis=1).sum())
+    # A probability of 0 or 1 has exactly this log-odds, for any number of classes.
+    clipped = np.isclose(np.abs(margins), LARGEST_LOG_ODDS, rtol=0, atol=1e-3)
+    count = int(clipped.any(axis=1).sum())
     if count:
         warn_user(
             f"The predicted probability is 0 or 1 in {count} of {len(margins)} cases, "
-            f"whose log-odds are clipped at {LARGEST:.1f} and have a large influence. "
-            "Use output='proba', or calibrate the model.",
+            f"whose log-odds are clipped at {LARGEST_LOG_ODDS:.1f} and have a large "
+            "influence. Use output='proba', or calibrate the model.",
             DataWarning,
         )
 
@@ -564,6 +893,19 @@ def _sizes(values: np.ndarray, kind: str) -> np.ndarray:
     if kind == "variance":
         return (centred**2).mean(axis=0)
     return (centred * centred.sum(axis=1, keepdims=True)).mean(axis=0)
+
+
+def _shares(values: np.ndarray, kind: str, summed: bool) -> np.ndarray:
+    """Return the shares (M, C) of values (n, M, C), or (M, 1) of summed outputs."""
+    sizes = _sizes(values, kind)
+    return _normalised(sizes.sum(axis=1, keepdims=True) if summed else sizes)
+
+
+def _limits(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return limits of the shares, NaN where no modality changes any prediction."""
+    undefined = np.isnan(drawn).all(axis=0)
+    low, high = percentile_interval(np.where(undefined, 0.0, drawn), level)
+    return np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)
 
 
 def _normalised(sizes: np.ndarray) -> np.ndarray:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
+from scipy.stats import norm
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    TunedThresholdClassifierCV,
+)
 
 from skfusion._validation import check_confidence_level
 from skfusion.evaluation.metrics import LABELS, Metric, Predictions, resolve_metrics
 from skfusion.evaluation.statistics.auroc import estimate_aurocs
+from skfusion.evaluation.statistics.bootstrap import resampled_rows
 from skfusion.fusion.survival import check_survival, concordance
 from skfusion.inspection.models import (
     OWNER,
@@ -24,51 +31,13 @@ from skfusion.inspection.models import (
 __all__ = [
     "Scoring",
     "ask_for",
+    "least_error",
+    "logit_limits",
     "make_scoring",
     "percentile_interval",
+    "rarest_count",
     "resampled_rows",
 ]
-
-
-def resampled_rows(
-    n_rows: int, groups: Any, n_resamples: int, rng: np.random.RandomState
-) -> Iterator[np.ndarray]:
-    """Draw bootstrap samples of rows, or of whole patients.
-
-    Parameters
-    ----------
-    n_rows : int
-        Number of rows.
-    groups : array-like of shape (n_rows,) or None
-        Patient ids. None draws single rows.
-    n_resamples : int
-        Number of bootstrap samples.
-    rng : RandomState
-        Random state of the samples.
-
-    Yields
-    ------
-    ndarray of int
-        Row positions of one sample.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skfusion.inspection.modalities.scoring import resampled_rows
-    >>> draws = resampled_rows(4, ["a", "a", "b", "b"], 3, np.random.RandomState(0))
-    >>> [rows.tolist() for rows in draws]
-    [[0, 1, 2, 3], [2, 3, 0, 1], [2, 3, 2, 3]]
-    """
-    if groups is None:
-        for _ in range(n_resamples):
-            yield rng.randint(n_rows, size=n_rows)
-        return
-    numbers, patients = pd.factorize(np.asarray(groups))
-    order = np.argsort(numbers, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(numbers))[:-1])
-    for _ in range(n_resamples):
-        drawn = rng.randint(len(patients), size=len(patients))
-        yield np.concatenate([members[patient] for patient in drawn])
 
 
 def percentile_interval(
@@ -98,6 +67,95 @@ def percentile_interval(
     return low, high
 
 
+def rarest_count(scoring: Scoring, rows: Any, patients: np.ndarray | None) -> int:
+    """Return the number of patients of the rarest class, or of all without classes.
+
+    Parameters
+    ----------
+    scoring : Scoring
+        The score, with the outcome.
+    rows : ndarray of int or slice
+        Rows that count.
+    patients : ndarray of int of shape (n,) or None
+        Number of the patient of each case. None counts cases.
+    """
+    y = scoring.y[rows]
+    units = np.arange(len(scoring.y)) if patients is None else patients
+    if scoring.positive is not None:
+        sides = scoring.positive[rows].reshape(len(y), -1)
+        sides = np.hstack([sides, ~sides]).T
+    elif y.dtype.names is not None:
+        sides = y["event"][None]
+    elif y.dtype.kind == "f":
+        sides = np.ones((1, len(y)), dtype=bool)
+    else:
+        sides = np.array([y == label for label in np.unique(y)])
+    return min(len(np.unique(units[rows][side])) for side in sides)
+
+
+def least_error(
+    scoring: Scoring, values: np.ndarray, rows: Any, patients: np.ndarray | None
+) -> float:
+    """Return the smallest standard error of a score that so few patients allow.
+
+    The estimated error is 0 if no patient differs from the others, as where classes are
+    separated perfectly. With n patients of the rarest class, one of whom is ranked as
+    by chance, the error is 1 / (2 n) of the range of the score.
+
+    Parameters
+    ----------
+    scoring : Scoring
+        The score, with the outcome.
+    values : ndarray of shape (n_coalitions, ...)
+        Scores of the coalitions, whose range stands for that of an unbounded score.
+    rows : ndarray of int or slice
+        Rows that are scored.
+    patients : ndarray of int of shape (n,) or None
+        Number of the patient of each case.
+
+    Returns
+    -------
+    float
+        NaN if an unbounded score is the same for all coalitions.
+    """
+    width = 1.0 if scoring.is_bounded else float(np.ptp(values))
+    n_rarest = max(rarest_count(scoring, rows, patients), 1)
+    return width / (2.0 * n_rarest) if width > 0 else float("nan")
+
+
+def logit_limits(
+    value: float, error: float, n_rarest: int, confidence_level: float
+) -> tuple[float, float]:
+    """Return the limits of a mean AUROC of several classes, by its logit.
+
+    For the AUROC of two classes, see `skfusion.evaluation.auroc_interval`.
+
+    Parameters
+    ----------
+    value, error : float
+        The AUROC and its standard error.
+    n_rarest : int
+        Number of patients of the rarest class, for an AUROC of 0 or 1.
+    confidence_level : float
+        Confidence level of the interval.
+
+    Examples
+    --------
+    >>> from skfusion.inspection.modalities.scoring import logit_limits
+    >>> low, high = logit_limits(1.0, 0.0, 5, 0.95)
+    >>> round(low, 2), high
+    (0.5, 1.0)
+    """
+    edge = 1.0 / (2.0 * max(n_rarest, 1))
+    if edge >= 0.5:
+        return 0.0, 1.0
+    inner = float(np.clip(value, edge, 1.0 - edge))
+    reach = norm.ppf(0.5 + confidence_level / 2.0) * max(error, edge)
+    low, high = expit(logit(inner) + np.array([-1, 1]) * reach / (inner * (1 - inner)))
+    # Beyond the edge, only the value itself is known to be possible.
+    return float(min(low, value)), float(1.0 if value > 1 - edge else high)
+
+
 AUROCS = ("roc_auc", "roc_auc_ovr")
 
 
@@ -122,15 +180,19 @@ class Scoring:
     on_link : bool
         Whether the score is computed from log-odds, which rank the cases in the same
         order, instead of all predicted probabilities or numbers.
+    needs_labels : bool
+        Whether the score is computed from predicted classes. They follow from the
+        probabilities, unless `score` receives others as its third argument.
     """
 
     name: str
     y: np.ndarray
     is_auroc: bool
-    score: Callable[[np.ndarray, np.ndarray], float]
+    score: Callable[..., float]
     positive: np.ndarray | None = None
     is_bounded: bool = True
     on_link: bool = False
+    needs_labels: bool = False
 
 
 def ask_for(
@@ -202,10 +264,10 @@ def make_scoring(model: FusionModel | TableModel, y: Any, scoring: Any) -> Scori
         name = "AUROC" if binary else LABELS["roc_auc_ovr"]
         score = _auroc_of(positive)
         return Scoring(name, values, True, score, positive, on_link=binary)
-    return _of_metric(values, classes, scoring)
+    return _of_metric(values, classes, scoring, _decision_of(model.estimator, classes))
 
 
-def _auroc_of(positive: np.ndarray) -> Callable[[np.ndarray, np.ndarray], float]:
+def _auroc_of(positive: np.ndarray) -> Callable[..., float]:
     def score(predicted: np.ndarray, rows: np.ndarray) -> float:
         if positive.ndim == 1:
             return _auroc(positive[rows], predicted[:, -1])
@@ -249,17 +311,61 @@ def _concordance(y: Any, scoring: Any) -> Scoring:
     return Scoring("concordance", times, False, score)
 
 
-def _of_metric(y: np.ndarray, classes: np.ndarray | None, scoring: Any) -> Scoring:
+def _decision_of(estimator: Any, classes: np.ndarray) -> Callable[..., np.ndarray]:
+    """Return the function from probabilities (n, C) to the classes of `predict`."""
+    while hasattr(estimator, "best_estimator_"):
+        estimator = estimator.best_estimator_
+    place, threshold = None, 0.5
+    if isinstance(estimator, (FixedThresholdClassifier, TunedThresholdClassifierCV)):
+        if estimator.response_method == "decision_function":
+            raise ValueError(
+                f"{OWNER}: the threshold of {type(estimator).__name__} is one of its "
+                "decision_function, so that it cannot be applied to mean probabilities "
+                "of background cases. Use response_method='predict_proba'."
+            )
+        given = getattr(estimator, "pos_label", None)
+        place = 1 if given is None else int(np.flatnonzero(classes == given)[0])
+        if isinstance(estimator, TunedThresholdClassifierCV):
+            threshold = float(estimator.best_threshold_)
+        elif not isinstance(estimator.threshold, str):  # "auto" is 0.5
+            threshold = float(estimator.threshold)
+
+    def decide(predicted: np.ndarray) -> np.ndarray:
+        if place is None:
+            return classes[predicted.argmax(axis=1)]
+        return np.where(
+            predicted[:, place] >= threshold, classes[place], classes[1 - place]
+        )
+
+    return decide
+
+
+def _of_metric(
+    y: np.ndarray,
+    classes: np.ndarray | None,
+    scoring: Any,
+    decide: Callable[..., np.ndarray] | None = None,
+) -> Scoring:
     n_classes = None if classes is None else len(classes)
     metric: Metric = resolve_metrics(scoring, n_classes)[0]
     sign = 1.0 if metric.greater_is_better else -1.0
 
-    def score(predicted: np.ndarray, rows: np.ndarray) -> float:
-        labels = None if classes is None else classes[predicted.argmax(axis=1)]
+    def score(
+        predicted: np.ndarray, rows: np.ndarray, labels: np.ndarray | None = None
+    ) -> float:
+        if labels is None and decide is not None:
+            labels = decide(predicted)
         if classes is None and predicted.shape[1] == 1:
             predicted = predicted[:, 0]
         given = Predictions(predicted, labels)
         return sign * metric.score(given, np.zeros((len(rows), 1)), y[rows], classes)
 
     bounded = (metric.lowest, metric.highest) == (0.0, 1.0)
-    return Scoring(metric.label, y, False, score, is_bounded=bounded)
+    return Scoring(
+        metric.label,
+        y,
+        False,
+        score,
+        is_bounded=bounded,
+        needs_labels=metric.needs_labels,
+    )

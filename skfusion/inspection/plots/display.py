@@ -11,14 +11,26 @@ import numpy as np
 import pandas as pd
 
 from skfusion._dependencies import require
+from skfusion._figures.style import LABEL_SIZE, NAME_SIZE
+from skfusion._figures.texts import (
+    NAME_WIDTH,
+    format_interval,
+    plain_texts,
+    text_width,
+    wrap_name,
+    wrap_names,
+    wrap_sentence,
+)
 from skfusion._validation import check_option
 from skfusion.inspection.plots.drawing import (
+    CELL,
     draw_bars,
     draw_matrix,
     draw_plane,
     draw_swarm,
     draw_triangle,
     draw_waterfall,
+    write_above,
 )
 
 __all__ = ["ModalityDisplay", "ModalityScoresDisplay"]
@@ -26,6 +38,9 @@ __all__ = ["ModalityDisplay", "ModalityScoresDisplay"]
 
 KINDS = ("share", "waterfall", "beeswarm", "interactions", "outcome")
 SCORE_KINDS = ("bars", "interactions")
+# Inches of the axes without names and figures, and of a row of one line.
+BARS, SQUARE, ROW, SWARM = 2.8, 3.2, 0.42, 0.75
+LEAST = 2.2  # for the lines of a caption
 
 
 class _Explanation(Protocol):
@@ -53,14 +68,15 @@ class _Explanation(Protocol):
     def outcome(self) -> Any: ...
 
     @property
+    def patients(self) -> Any: ...
+
+    @property
     def coalition_values(self) -> Any: ...
 
     @property
     def interactions(self) -> dict[tuple[str, str], np.ndarray]: ...
 
-    def share(self, by: str = ...) -> pd.Series: ...
-
-    def share_interval(self, *, groups: Any = ...) -> pd.DataFrame: ...
+    def share(self, kind: str = ..., *, groups: Any = ...) -> pd.DataFrame: ...
 
 
 class _Scores(Protocol):
@@ -80,6 +96,9 @@ class _Scores(Protocol):
 
     @property
     def scoring(self) -> str: ...
+
+    @property
+    def method(self) -> str: ...
 
     @property
     def confidence_level(self) -> float: ...
@@ -134,6 +153,7 @@ class ModalityDisplay:
         *,
         kind: str = "share",
         case: int = 0,
+        case_label: str | None = None,
         output: Any = None,
         groups: Any = None,
         ax: Any = None,
@@ -144,7 +164,7 @@ class ModalityDisplay:
         ----------
         explanation : ModalityExplanation
             Result of `ModalityImportance.explain`.
-        kind, case, output, groups, ax
+        kind, case, case_label, output, groups, ax
             See `plot`.
 
         Returns
@@ -152,7 +172,12 @@ class ModalityDisplay:
         ModalityDisplay
         """
         return cls(explanation).plot(
-            kind, case=case, output=output, groups=groups, ax=ax
+            kind,
+            case=case,
+            case_label=case_label,
+            output=output,
+            groups=groups,
+            ax=ax,
         )
 
     def plot(
@@ -160,6 +185,7 @@ class ModalityDisplay:
         kind: str = "share",
         *,
         case: int = 0,
+        case_label: str | None = None,
         output: Any = None,
         groups: Any = None,
         ax: Any = None,
@@ -178,13 +204,18 @@ class ModalityDisplay:
             triangle, by outcome.
         case : int, default=0
             Row position of the case of ``"waterfall"``.
+        case_label : str or None, default=None
+            Name of the case in the title of ``"waterfall"``. None is its row position.
         output : class label, int or None, default=None
-            The output to plot, of several. None selects the first output, and for
-            ``"share"`` all outputs.
+            The output to plot, of several. None selects the first output, which the
+            caption says, and for ``"share"`` all outputs.
         groups : array-like of shape (n,) or None, default=None
-            Patient ids, for the confidence intervals of ``"share"``.
+            Patient ids, for the confidence intervals of ``"share"``. None uses those of
+            the explanation, if it has any.
         ax : matplotlib Axes or None, default=None
-            Axes to plot on. None creates a new figure.
+            Axes to plot on. None creates a new figure, as wide as the names need. For
+            given axes, use a figure with ``layout="constrained"``, which makes room for
+            the names.
 
         Returns
         -------
@@ -211,53 +242,96 @@ class ModalityDisplay:
             raise ValueError(
                 f"case={case} is not a row position, because there are {n_cases} cases."
             )
-        row = 0.85 if kind == "beeswarm" else 0.5
-        height = 1.1 + row * (len(names) + (2 if kind == "waterfall" else 0))
-        square = kind in ("interactions", "outcome")
-        size = (5.4, 4.4) if square else (6.4, max(height, 2.2))
-        self.figure_, self.ax_ = axes_for(ax, size)
-        if kind == "share":
-            self._plot_share(groups)
-        else:
-            getattr(self, f"_plot_{kind}")(number, case)
+        self._names = wrap_names(names)
+        self._is_chosen = output is not None
+        self._groups = groups
+        self._case, self._case_label = case % n_cases, case_label
+        draw = {
+            "share": self._plot_share,
+            "waterfall": self._plot_waterfall,
+            "beeswarm": self._plot_beeswarm,
+            "interactions": self._plot_interactions,
+            "outcome": self._plot_outcome,
+        }[kind]
+        draw(number, ax)
         return self
 
-    def _plot_share(self, groups: Any) -> None:
+    def _plot_share(self, number: int, ax: Any) -> None:
         found = self.explanation
-        if len(found.values) > 1:
-            table = found.share_interval(groups=groups)
-        else:
-            table = found.share("abs").to_frame("estimate")
-        draw_bars(self.ax_, table, f"relative contribution to the {found.output}")
-
-    def _plot_waterfall(self, number: int, case: int) -> None:
-        found = self.explanation
-        there = found.presence.to_numpy()[case]
-        names = [
-            name if here else f"{name} (absent)"
-            for name, here in zip(found.modalities, there, strict=True)
+        n_cases = len(found.values)
+        kind = "centred_abs" if n_cases > 1 else "abs"
+        table = found.share(kind, groups=self._groups)
+        patients = found.patients if self._groups is None else self._groups
+        unit = "cases" if patients is None else "patients"
+        absent = (table["n_present"] < n_cases).any()
+        notes = [
+            f"present in {there} of {n_cases}" if absent else ""
+            for there in table["n_present"]
         ]
+        caption = f"{int(table['n_patients'].iloc[0])} {unit}"
+        columns = ["share", "low", "high"] if n_cases > 1 else ["share"]
+        if n_cases > 1:
+            caption += (
+                f". 95% intervals: bootstrap over {unit}, for this model and background"
+            )
+        table = table[columns].rename(columns={"share": "estimate"})
+        table.index = pd.Index(self._names)
+        self.figure_, self.ax_, width = _bar_axes(ax, table, notes)
+        before = _texts(self.ax_)
+        label = f"share of contributions to the {found.output}"
+        if found.classes is not None:
+            label += f" of all {len(found.classes)} outputs"
+        draw_bars(self.ax_, table, label, width=width, notes=notes, whole=True)
+        write_above(self.ax_, caption, [], width)
+        plain_texts(self.ax_, before)
+
+    def _plot_waterfall(self, number: int, ax: Any) -> None:
+        found, case = self.explanation, self._case
+        there = found.presence.to_numpy()[case]
+        values = self._values(number)[case]
+        order = np.argsort(-np.abs(values), kind="stable")
+        names = [self._names[j] if there[j] else _absent(self._names[j]) for j in order]
+        shown = ["base value", *names, "prediction"]
+        self.figure_, self.ax_, width = _row_axes(ax, shown, ROW, extra=0.7)
+        before = _texts(self.ax_)
         draw_waterfall(
             self.ax_,
             names,
-            self._values(number)[case],
+            values[order],
             float(np.atleast_1d(found.base_values)[number]),
             self._label(number),
-            as_probability=found.output.startswith("log-odds of "),
+            width=width,
+            as_probability=found.output.startswith("log-odds"),
         )
+        title = self._case_label or f"case in row {case}"
+        if found.outcome is not None and np.ndim(found.outcome) == 1:
+            actual = found.outcome[case]
+            title += (
+                ""
+                if np.shape(actual) or found.outcome.dtype.names
+                else (f", outcome {actual}")
+            )
+        caption = ". ".join(filter(None, [title, self._others(number)]))
+        write_above(self.ax_, caption, [], width)
+        plain_texts(self.ax_, before)
 
-    def _plot_beeswarm(self, number: int, case: int) -> None:
+    def _plot_beeswarm(self, number: int, ax: Any) -> None:
         found = self.explanation
-        draw_swarm(
+        self.figure_, self.ax_, width = _row_axes(ax, self._names, SWARM, extra=0.9)
+        before = _texts(self.ax_)
+        handles = draw_swarm(
             self.ax_,
-            found.modalities,
+            self._names,
             self._values(number),
             f"contribution to the {self._label(number)}",
+            width=width,
             outcome=found.outcome,
             presence=found.presence.to_numpy(),
         )
+        self._write_cases(number, handles, width)
+        plain_texts(self.ax_, before)
 
-    def _plot_interactions(self, number: int, case: int) -> None:
+    def _plot_interactions(self, number: int, ax: Any) -> None:
         found = self.explanation
         if found.coalition_values is None:
             raise ValueError(
@@ -269,20 +343,49 @@ class ModalityDisplay:
             pair: np.abs(value.reshape(len(value), -1)[:, number]).mean()
             for pair, value in found.interactions.items()
         }
-        names, label = (
-            found.modalities,
-            f"mean absolute contribution to the {self._label(number)}",
-        )
-        table = pair_table(names, sizes, pairs)
-        draw_matrix(self.ax_, names, table, label, signed=False)
+        table = pair_table(found.modalities, sizes, pairs)
+        label = f"mean absolute contribution to the {self._label(number)}"
+        caption = f"{MATRIX}. {len(found.values)} cases"
+        caption = ". ".join(filter(None, [caption, self._others(number)]))
+        found_axes = _matrix_axes(ax, self._names, label, caption)
+        self.figure_, self.ax_, width = found_axes
+        before = _texts(self.ax_)
+        draw_matrix(self.ax_, self._names, table, label, width=width, signed=False)
+        write_above(self.ax_, caption, [], width)
+        plain_texts(self.ax_, before)
 
-    def _plot_outcome(self, number: int, case: int) -> None:
+    def _plot_outcome(self, number: int, ax: Any) -> None:
         found, values = self.explanation, self._values(number)
+        self.figure_, self.ax_, width = _square_axes(ax)
+        before = _texts(self.ax_)
         if len(found.modalities) == 2:
             label = self._label(number)
-            draw_plane(self.ax_, found.modalities, values, label, found.outcome)
+            handles = draw_plane(
+                self.ax_, self._names, values, label, found.outcome, width=width
+            )
+            self._write_cases(number, handles, width)
         else:
-            draw_triangle(self.ax_, found.modalities, values, found.outcome)
+            handles = draw_triangle(self.ax_, self._names, values, found.outcome)
+            what = f"shares of the absolute contributions to the {self._label(number)}"
+            self._write_cases(number, handles, width, what)
+        plain_texts(self.ax_, before)
+
+    def _write_cases(
+        self, number: int, handles: list[Any], width: float | None, what: str = ""
+    ) -> None:
+        n_cases = f"{len(self.explanation.values)} cases"
+        caption = ". ".join(filter(None, [what, n_cases, self._others(number)]))
+        write_above(self.ax_, caption, handles, width)
+
+    def _others(self, number: int) -> str:
+        """Return that there are other outputs, if the user did not choose one."""
+        classes = self.explanation.classes
+        if classes is None or self._is_chosen:
+            return ""
+        return (
+            f"{wrap_name(str(classes[number]), 40)} is the first of {len(classes)} "
+            "outputs: choose with output="
+        )
 
     def _output_number(self, output: Any) -> int:
         classes = self.explanation.classes
@@ -338,7 +441,7 @@ class ModalityScoresDisplay:
     ... ).fit(X[:200], y[:200])
     >>> scores = ModalityImportance(model, background=X[:200]).score(X[200:], y[200:])
     >>> scores.plot().ax_.get_xlabel()
-    'contribution to AUROC (95 % CI)'
+    'contribution to AUROC (95% CI)'
     """
 
     __module__ = "skfusion.inspection"
@@ -397,30 +500,101 @@ class ModalityScoresDisplay:
                 "kind='interactions' needs all sets of modalities, but permutations of "
                 f"{len(names)} were sampled. Use kind='bars'."
             )
-        bars = kind == "bars"
-        size = (6.4, max(2.2, 1.1 + 0.5 * len(names))) if bars else (5.4, 4.4)
-        self.figure_, self.ax_ = axes_for(ax, size)
+        shown = wrap_names(names)
         again = ", retrained" if found.game == "retrain" else ""
-        if bars:
-            level = f"{100 * found.confidence_level:g} % CI{again}"
+        caption = f"{100 * found.confidence_level:g}% intervals: {found.method}"
+        if kind == "bars":
+            table = found.to_frame().iloc[:, :3]
+            table.index = pd.Index(shown)
+            self.figure_, self.ax_, width = _bar_axes(ax, table, [])
+            before = _texts(self.ax_)
+            level = f"{100 * found.confidence_level:g}% CI{again}"
             label = f"contribution to {found.scoring} ({level})"
-            draw_bars(self.ax_, found.to_frame(), label)
+            draw_bars(self.ax_, table, label, width=width)
+            write_above(self.ax_, caption, [], width)
         else:
-            table = pair_table(names, found.estimate, found.interactions)
+            values = pair_table(names, found.estimate, found.interactions)
             label = f"contribution to {found.scoring}{again}"
-            draw_matrix(self.ax_, names, table, label, signed=True)
+            self.figure_, self.ax_, width = _matrix_axes(ax, shown, label, MATRIX)
+            before = _texts(self.ax_)
+            draw_matrix(self.ax_, shown, values, label, width=width, signed=True)
+            write_above(self.ax_, MATRIX, [], width)
+        plain_texts(self.ax_, before)
         return self
 
 
-def axes_for(ax: Any, size: tuple[float, float]) -> tuple[Any, Any]:
-    """Return the figure and the axes to plot on, by default new ones of a given size.
+MATRIX = "Diagonal: modality. Below: interaction of two"
+
+
+def _absent(name: str) -> str:
+    """Return the name of a modality that is absent, within the width of names."""
+    fits = len(name.split("\n")[-1]) + len(" (absent)") <= NAME_WIDTH
+    return f"{name}{' ' if fits else chr(10)}(absent)"
+
+
+def _texts(axis: Any) -> list[Any]:
+    """Return the texts that a user wrote on axes before."""
+    from matplotlib.text import Text
+
+    found = axis.findobj(lambda artist: isinstance(artist, Text))
+    return [text for text in found if text.get_text()]
+
+
+def axes_for(ax: Any, width: float, height: float) -> tuple[Any, Any]:
+    """Return the figure and the axes to plot on, by default new ones of a size.
 
     The size is in inches.
     """
     pyplot = require("matplotlib.pyplot", "report")
     if ax is None:
-        return pyplot.subplots(figsize=size, layout="constrained")
+        return pyplot.subplots(figsize=(width, height), layout="constrained")
     return ax.figure, ax
+
+
+def _height(names: list[str], row: float) -> float:
+    """Return the height of rows in inches, which follows the lines of the names."""
+    return sum(max(row, 0.17 * (name.count("\n") + 1) + 0.12) for name in names)
+
+
+def _row_axes(
+    ax: Any, names: list[str], row: float, *, extra: float, right: float = 0.0
+) -> tuple[Any, Any, float | None]:
+    """Return the figure, its axes for named rows, and their width without the names."""
+    left = max(text_width(name, NAME_SIZE) for name in names)
+    height = _height(names, row) + 0.75 + extra
+    figure, axis = axes_for(ax, left + BARS + right + 0.35, max(height, 1.8))
+    return figure, axis, BARS if ax is None else None
+
+
+def _bar_axes(
+    ax: Any, table: pd.DataFrame, notes: list[str]
+) -> tuple[Any, Any, float | None]:
+    """Return the figure, its axes for bars beside numbers, and their width."""
+    figures = [format_interval(*map(float, row)) for row in table.to_numpy()]
+    right = max(text_width(text, LABEL_SIZE) for text in [*figures, *notes]) + 0.15
+    return _row_axes(ax, list(table.index), ROW, extra=0.35, right=right)
+
+
+def _matrix_axes(
+    ax: Any, names: list[str], label: str, caption: str
+) -> tuple[Any, Any, float | None]:
+    """Return the figure, its axes for a matrix, and their width."""
+    width = max(CELL * len(names), LEAST)
+    left = max(text_width(name, NAME_SIZE) for name in names)
+    below = 0.75 * left if left > 0.95 * width / len(names) else 0.2
+    below += max(name.count("\n") for name in names) * 0.15
+    texts = wrap_sentence(label, width, NAME_SIZE), wrap_sentence(caption, width)
+    lines = sum(text.count("\n") + 1 for text in texts)
+    cells = width if len(names) > 1 else CELL
+    size = (left + width + 1.0, cells + below + 0.16 * lines + 0.6)
+    figure, axis = axes_for(ax, *size)
+    return figure, axis, width if ax is None else None
+
+
+def _square_axes(ax: Any) -> tuple[Any, Any, float | None]:
+    """Return the figure, its square axes, and their width."""
+    figure, axis = axes_for(ax, SQUARE + 1.2, SQUARE + 1.4)
+    return figure, axis, SQUARE if ax is None else None
 
 
 def pair_table(

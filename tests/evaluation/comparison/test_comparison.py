@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from comparison_cohorts import LATE, linear, make_cohort, modalities, scores_of
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
@@ -16,36 +17,18 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skfusion import EarlyFusionClassifier, LateFusionClassifier, compare_fusion
+from skfusion import LateFusionClassifier, compare_fusion
 from skfusion.evaluation import FusionComparison
+from skfusion.evaluation.comparison import design
+from skfusion.evaluation.comparison.comparison import plan_comparison
+from skfusion.evaluation.statistics.auroc import cross_validated_auroc_interval
 from skfusion.evaluation.statistics.multiplicity import holm_adjust
 from skfusion.evaluation.statistics.resampling import (
     corrected_resampled_interval,
     corrected_resampled_ttest,
 )
 
-LATE = ("single", "late")
-
-
-def make_cohort(n_patients=120, *, per_patient=2, noise=1.0, seed=0):
-    """Two columns that each tell half of the outcome."""
-    rng = np.random.default_rng(seed)
-    n_rows = n_patients * per_patient
-    X = pd.DataFrame(
-        rng.normal(size=(n_rows, 2)),
-        columns=["lesion", "age"],
-        index=range(7, 7 + n_rows),
-    )
-    y = (X.sum(axis=1) + noise * rng.normal(size=n_rows) > 0).astype(int)
-    X["patient_id"] = np.repeat(rng.permutation(n_patients), per_patient)
-    return X, y.to_numpy()
-
-
-def modalities(image="image"):
-    return [
-        (image, StandardScaler(), ["lesion"]),
-        ("ehr", StandardScaler(), ["age"]),
-    ]
+ONCE = {"n_repeats": 1, "scoring": "roc_auc", "random_state": 0}
 
 
 @pytest.fixture(scope="module")
@@ -53,24 +36,34 @@ def cohort():
     return make_cohort()
 
 
+def compare(X, y, given=None, **settings):
+    """Compare by one repetition, which is fast."""
+    settings = {"groups": "patient_id", "strategies": LATE, **ONCE, **settings}
+    return compare_fusion(modalities() if given is None else given, X, y, **settings)
+
+
 @pytest.fixture(scope="module")
 def result(cohort):
     X, y = cohort
-    return compare_fusion(
-        modalities(), X, y, groups="patient_id", strategies=LATE, random_state=0
-    )
+    return compare(X, y, n_repeats=2, scoring=None)
 
 
 # -- the numbers ----------
 
 
-def test_every_row_is_held_out_once_with_its_patient(result, cohort):
+def test_every_row_is_held_out_once_in_each_repetition(result, cohort):
     X, y = cohort
-    oof = result.oof_
-    assert oof["row"].tolist() == list(range(len(X)))
-    np.testing.assert_array_equal(oof["y"], y)
-    assert oof.groupby(X["patient_id"].to_numpy())["fold"].nunique().max() == 1
-    assert sorted(oof["fold"].unique()) == [0, 1, 2, 3, 4]
+    table = result.predictions_
+    assert table["repeat"].tolist() == [0] * len(X) + [1] * len(X)
+    patients = X["patient_id"].to_numpy()
+    for _, part in table.groupby("repeat"):
+        assert part["row"].tolist() == list(range(len(X)))
+        np.testing.assert_array_equal(part["y"], y)
+        np.testing.assert_array_equal(part["group"], pd.factorize(patients)[0])
+        assert part.groupby(patients)["fold"].nunique().max() == 1
+        assert sorted(part["fold"].unique()) == [0, 1, 2, 3, 4]
+    first, second = (table.loc[table["repeat"] == r, "fold"] for r in (0, 1))
+    assert first.tolist() != second.tolist()
 
 
 def test_scores_are_those_of_the_predictions(result):
@@ -79,99 +72,116 @@ def test_scores_are_those_of_the_predictions(result):
         "average_precision": average_precision_score,
         "brier": brier_score_loss,
     }
+    table = result.predictions_
+    assert len(result.folds_) == 3 * 3 * 10  # strategies, scores and test sets
     for row in result.folds_.to_dict("records"):
-        part = result.oof_[result.oof_["fold"] == row["fold"]]
+        in_fold = table["fold"] == row["fold"]
+        part = table[in_fold & (table["repeat"] == row["repeat"])]
         by_hand = functions[row["metric"]](part["y"], part[row["strategy"]])
         assert row["score"] == pytest.approx(by_hand, abs=1e-12)
         assert row["n_test"] == len(part)
-        assert row["n_train"] == len(result.oof_) - len(part)
+        assert row["n_train"] == 240 - len(part)
+        assert row["patients_test"] == part["group"].nunique()
+        assert row["patients_train"] == 120 - part["group"].nunique()
 
 
-def fold_scores(result, strategy, metric):
-    folds = result.folds_
-    chosen = (folds["strategy"] == strategy) & (folds["metric"] == metric)
-    return folds.loc[chosen, "score"].to_numpy()
+def sizes_of(result):
+    """Patients of the training and the test set of each fold."""
+    folds = result.folds_.drop_duplicates(["repeat", "fold"])
+    return folds["patients_train"].to_numpy(), folds["patients_test"].to_numpy()
 
 
-def test_intervals_use_the_patients_of_the_folds(result, cohort):
-    patients = cohort[0]["patient_id"].to_numpy()
-    fold = result.oof_["fold"].to_numpy()
-    n_test = [len(np.unique(patients[fold == k])) for k in range(5)]
-    n_train = [len(np.unique(patients[fold != k])) for k in range(5)]
-    assert sum(n_test) == 120
+def test_intervals_use_the_patients_of_the_folds(result):
+    train, test = sizes_of(result)
     for row in result.scores_.to_dict("records"):
-        values = fold_scores(result, row["strategy"], row["metric"])
-        expected = corrected_resampled_interval(values, n_train, n_test)
-        assert row["estimate"] == pytest.approx(expected.estimate)
+        values = scores_of(result, row["strategy"], row["metric"])
+        assert row["estimate"] == pytest.approx(np.average(values, weights=test))
+        assert row["n_repeats"] == 2
+        assert row["n_folds"] == 10
+        if row["metric"] == "roc_auc":
+            continue
+        expected = corrected_resampled_interval(values, train, test, weights=test)
         assert row["low"] == pytest.approx(max(expected.low, 0))
         bound = np.inf if row["metric"] == "brier" else 1
         assert row["high"] == pytest.approx(min(expected.high, bound))
 
 
-def test_differences_are_against_the_best_single_modality(cohort):
+def test_intervals_of_the_auroc_are_those_of_the_placements(result, cohort):
+    table = result.predictions_
+    folds = table["fold"].to_numpy().reshape(2, -1)
+    for name in ("image in late", "ehr in late", "late"):
+        scores = table[name].to_numpy().reshape(2, -1)
+        expected = cross_validated_auroc_interval(
+            cohort[1], scores, folds, groups=cohort[0]["patient_id"].to_numpy()
+        )
+        low, high = result.to_frame().loc[name, "roc_auc"][["low", "high"]]
+        assert (low, high) == pytest.approx((expected.low, expected.high))
+
+
+def test_differences_are_against_each_single_modality(cohort):
     X, y = cohort
     members = modalities()
-    result = compare_fusion(
-        {
-            "mean": LateFusionClassifier(members),
-            "stacking": LateFusionClassifier(members, aggregation="stacking"),
-            "lesion": LateFusionClassifier(members[:1]),
-            "age": LateFusionClassifier(members[1:]),
-        },
+    result = compare(
         X,
         y,
-        groups="patient_id",
+        {
+            "mean": LateFusionClassifier(members),
+            "stacking": LateFusionClassifier(members, aggregation="stacking", cv=2),
+            "lesion": LateFusionClassifier(members[:1]),
+        },
+        strategies=None,
         scoring=["roc_auc", "brier"],
-        random_state=0,
     )
-    assert result.strategies_["single"].tolist() == [False, False, True, True]
-    frame = result.to_frame()
-    sizes = (96, 24)
-    for metric, best in (("roc_auc", "idxmax"), ("brier", "idxmin")):
-        singles = frame.loc[["lesion", "age"], (metric, "estimate")]
-        reference = getattr(singles, best)()
-        rows = result.differences_[result.differences_["metric"] == metric]
-        assert rows["strategy"].tolist() == ["mean", "stacking"]
-        assert rows["reference"].unique().tolist() == [reference]
-        tests = [
-            corrected_resampled_ttest(
-                fold_scores(result, name, metric),
-                fold_scores(result, reference, metric),
-                *sizes,
-            )
-            for name in ("mean", "stacking")
-        ]
-        # 24 patients in each test part: 120 patients, 5 folds, all alike in size
-        assert result.settings_["test_train_ratio"] == pytest.approx(0.25, abs=0.01)
-        np.testing.assert_allclose(
-            rows["estimate"], [test.difference for test in tests], rtol=1e-9
+    own = [f"{m} in {f}" for f in ("mean", "stacking") for m in ("image", "ehr")]
+    assert result.strategies_.index.tolist() == ["lesion", *own, "mean", "stacking"]
+    assert result.strategies_["single"].tolist() == [True] * 5 + [False] * 2
+    train, test = sizes_of(result)
+    assert len(result.differences_) == 2 * 2 * 5  # fusions, scores and singles
+    for row in result.differences_.to_dict("records"):
+        a, b = (
+            scores_of(result, row[side], row["metric"])
+            for side in ("strategy", "reference")
         )
-        np.testing.assert_allclose(rows["p"], [t.pvalue for t in tests], rtol=0.05)
-        np.testing.assert_allclose(rows["p_holm"], holm_adjust(rows["p"]))
+        expected = corrected_resampled_ttest(a, b, train, test, weights=test)
+        found = row["estimate"], row["low"], row["high"]
+        by_hand = expected.difference, expected.low, expected.high
+        assert found == pytest.approx(by_hand, abs=1e-12)
+        is_own = row["reference"].endswith(f" in {row['strategy']}")
+        assert row["relation"] == ("matched" if is_own else "other")
+        if row["metric"] == "roc_auc":
+            assert row["p"] == pytest.approx(expected.pvalue, rel=1e-9)
+        else:
+            assert np.isnan(row["p"])
 
 
-def test_single_modality_is_the_member_of_late_fusion(result, cohort):
+def test_tests_are_those_of_the_differences(cohort):
     X, y = cohort
-    oof = result.oof_
-    test = oof.loc[oof["fold"] == 0, "row"].to_numpy()
-    train = np.setdiff1d(np.arange(len(X)), test)
-    fused = LateFusionClassifier(modalities(), random_state=0).fit(
-        X.iloc[train], y[train], groups=X["patient_id"].to_numpy()[train]
-    )
-    members = fused.encode_modalities(X.iloc[test])
-    for name in ("image", "ehr"):
-        np.testing.assert_allclose(oof.loc[test, name], members[name][:, 1], rtol=1e-12)
-    mean = (members["image"] + members["ehr"])[:, 1] / 2
-    np.testing.assert_allclose(oof.loc[test, "late"], mean, rtol=1e-12)
+    fusions = {"weak": linear(C=1e-3), "strong": linear()}
+    result = compare(X, y, fusions, strategies=None, n_repeats=2)
+    rows = result.differences_.groupby("strategy", sort=False)
+    tests = result.tests_.set_index("strategy")
+    helps = {}
+    for name, part in rows:
+        helps[name] = part["p"].max() if (part["estimate"] > 0).all() else 1.0
+        assert tests.loc[name, "p_helps"] == pytest.approx(helps[name])
+        own = part[part["relation"] == "matched"]
+        assert len(own) == 2
+        above = (own["estimate"] > 0).all()
+        matched = own["p"].max() if above else 1.0
+        assert tests.loc[name, "p_matched"] == pytest.approx(matched)
+    adjusted = holm_adjust(list(helps.values()))
+    np.testing.assert_allclose(tests["p_helps_holm"], adjusted)
+    means = result.to_frame()["roc_auc"]["estimate"]
+    singles = means[result.strategies_["single"]]
+    assert (tests["reference"] == singles.idxmax()).all()
 
 
 def test_tables_keep_their_shape(result):
     assert list(result.scores_.columns) == [
-        *("strategy", "metric", "estimate", "low", "high", "n_folds")
+        *("strategy", "metric", "estimate", "low", "high", "n_repeats", "n_folds")
     ]
-    assert result.scores_["n_folds"].unique().tolist() == [5]
     frame = result.to_frame()
-    assert frame.index.tolist() == ["image", "ehr", "late"]
+    assert frame.index.tolist() == ["image in late", "ehr in late", "late"]
     assert frame.columns[:3].tolist() == [
         ("roc_auc", part) for part in ("estimate", "low", "high")
     ]
@@ -182,18 +192,56 @@ def test_tables_keep_their_shape(result):
     assert result.verdict_.text in text
 
 
+def test_all_four_strategies_are_planned_by_default(cohort):
+    X, y = cohort
+    arms = plan_comparison(modalities(), X, y, groups="patient_id").strategies
+    names = ("early", "late", "joint")
+    singles = [f"{m} in {f}" for f in names for m in ("image", "ehr")]
+    assert [arm.name for arm in arms] == [*singles, *names]
+    trained = [arm.name for arm in arms if arm.trains_network]
+    assert trained == ["image in joint", "ehr in joint", "joint"]
+
+
+@pytest.mark.slow
 def test_all_four_strategies_by_default(cohort):
     X, y = cohort
-    result = compare_fusion(
-        modalities(), X, y, groups="patient_id", cv=3, random_state=0
-    )
-    assert result.strategies_.index.tolist() == [
-        *("image", "ehr", "early", "late", "joint")
-    ]
+    result = compare(X, y, strategies=None, cv=3)
+    roles = result.strategies_["role"]
+    assert roles.index[roles == "fusion"].tolist() == ["early", "late", "joint"]
     assert result.strategies_.loc["joint", "estimator"] == "JointFusionClassifier"
     estimates = result.to_frame()["roc_auc"]["estimate"]
-    singles = estimates[["image", "ehr"]].max()
-    assert (estimates[["early", "late", "joint"]] > singles).all()
+    for name in ("early", "late", "joint"):
+        own = estimates[result.strategies_["fusion"] == name]
+        assert own.index.tolist() == [f"image in {name}", f"ehr in {name}"]
+        assert (estimates[name] > own).all()
+
+
+def test_networks_get_three_repetitions_and_others_more(cohort, monkeypatch):
+    from skfusion.evaluation.comparison.strategies import Strategy
+
+    X, y = cohort
+    given = {"net": linear(), "plain": linear(C=0.5)}
+    # A network in name only, which is fast.
+    monkeypatch.setattr(
+        Strategy,
+        "trains_network",
+        property(
+            lambda arm: arm.estimator is not None and arm.estimator.estimator.C == 1
+        ),
+    )
+    monkeypatch.setattr(design, "MOST_REPEATS", 4)  # 10
+    result = compare(X, y, given, strategies=None, cv=2, n_repeats="auto")
+    n_repeats = result.strategies_["n_repeats"]
+    assert n_repeats[["net", "image in net"]].tolist() == [3, 3]
+    assert n_repeats[["plain", "ehr in plain"]].tolist() == [4, 4]
+    assert len(scores_of(result, "net")) == 6
+    pair = result.differences_.set_index(["strategy", "reference"])
+    # Both have the first three repetitions.
+    shared = scores_of(result, "plain")[:6] - scores_of(result, "image in net")
+    weights = result.folds_.drop_duplicates(["repeat", "fold"])["patients_test"][:6]
+    expected = np.average(shared, weights=weights)
+    assert pair.loc[("plain", "image in net"), "estimate"] == pytest.approx(expected)
+    assert any("train a network use 3 repetitions" in n for n in result.notes_)
 
 
 # -- same seed, same result ----------
@@ -201,37 +249,36 @@ def test_all_four_strategies_by_default(cohort):
 
 def test_result_does_not_depend_on_n_jobs(cohort):
     X, y = cohort
-    one, two = (
-        compare_fusion(
-            modalities(),
-            X,
-            y,
-            groups="patient_id",
-            strategies=("single", "early", "late"),
-            random_state=0,
-            n_jobs=n_jobs,
-        )
-        for n_jobs in (1, 2)
-    )
-    pd.testing.assert_frame_equal(one.oof_, two.oof_)
-    pd.testing.assert_frame_equal(one.scores_, two.scores_)
+    given = {"early": linear(), "late": LateFusionClassifier(modalities())}
+    one, two = (compare(X, y, given, strategies=None, n_jobs=n) for n in (1, 2))
+    pd.testing.assert_frame_equal(one.predictions_, two.predictions_, check_exact=True)
+    for table in ("scores_", "differences_", "tests_"):
+        first, second = getattr(one, table), getattr(two, table)
+        pd.testing.assert_frame_equal(first, second, check_exact=True)
+    assert one.verdict_ == two.verdict_
 
 
 def test_seed_is_kept_and_repeats_the_run(cohort):
     X, y = cohort
-    kwargs = {"groups": "patient_id", "strategies": LATE, "scoring": "roc_auc"}
-    first = compare_fusion(modalities(), X, y, **kwargs)
+    first = compare(X, y, random_state=None)
     seed = first.settings_["seed"]
-    again = compare_fusion(modalities(), X, y, random_state=seed, **kwargs)
-    pd.testing.assert_frame_equal(first.oof_, again.oof_)
-    other = compare_fusion(modalities(), X, y, random_state=seed + 1, **kwargs)
-    assert not first.oof_["fold"].equals(other.oof_["fold"])
+    again = compare(X, y, random_state=seed)
+    pd.testing.assert_frame_equal(first.predictions_, again.predictions_)
+    other = compare(X, y, random_state=seed + 1)
+    assert not first.predictions_["fold"].equals(other.predictions_["fold"])
+
+
+def test_fewer_repetitions_are_the_first_of_more(cohort, result):
+    X, y = cohort
+    once = compare(X, y, scoring=None)
+    first = result.predictions_[result.predictions_["repeat"] == 0]
+    pd.testing.assert_frame_equal(once.predictions_, first)
 
 
 def test_nothing_that_was_given_is_changed(cohort):
     X, y = cohort
     before, given = X.copy(), modalities()
-    compare_fusion(given, X, y, strategies=LATE, groups="patient_id", random_state=0)
+    compare(X, y, given)
     pd.testing.assert_frame_equal(X, before)
     assert not hasattr(given[0][1], "mean_")
 
@@ -241,7 +288,9 @@ def test_result_survives_pickling(result):
     pd.testing.assert_frame_equal(copy.scores_, result.scores_)
     assert copy.summary() == result.summary()
     assert isinstance(copy, FusionComparison)
-    assert repr(copy).startswith("<FusionComparison of image, ehr, late on 5 folds")
+    assert repr(copy) == (
+        f"<FusionComparison of late, 2 x 5 folds by patient: {copy.verdict_.outcome}>"
+    )
 
 
 # -- patients ----------
@@ -269,15 +318,13 @@ def test_groups_reach_the_estimators(cohort):
     X, y = cohort
     X = X.reset_index(drop=True)
     Recorder.log = []
-    result = compare_fusion(
-        {"recorder": Recorder()}, X, y, groups="patient_id", random_state=0
-    )
+    result = compare(X, y, {"recorder": Recorder()}, strategies=None)
     numbers = pd.factorize(X["patient_id"])[0]
     assert len(Recorder.log) == 5
+    table = result.predictions_
     for fold, (rows, groups) in enumerate(Recorder.log):
         np.testing.assert_array_equal(groups, numbers[rows])
-        held_out = result.oof_.loc[result.oof_["fold"] == fold, "group"]
-        assert not set(groups) & set(held_out)
+        assert not set(groups) & set(table.loc[table["fold"] == fold, "group"])
 
 
 def test_nested_search_splits_no_patient(cohort):
@@ -291,31 +338,18 @@ def test_nested_search_splits_no_patient(cohort):
                 yield train, test
 
     search = GridSearchCV(
-        EarlyFusionClassifier(modalities(), estimator=LogisticRegression()),
-        {"estimator__C": [0.1, 10.0]},
-        cv=RecordingFolds(3),
-        scoring="roc_auc",
+        linear(), {"estimator__C": [0.1, 10.0]}, cv=RecordingFolds(3), scoring="roc_auc"
     )
-    result = compare_fusion(
-        {"tuned": search}, X, y, groups="patient_id", cv=3, random_state=0
-    )
-    assert len(inner) == 9
-    assert inner == [set()] * 9
-    # the modalities inside the search give the baselines
-    assert result.strategies_.index.tolist() == ["image", "ehr", "tuned"]
-    assert len(result.differences_) == 3
+    result = compare(X, y, {"tuned": search}, strategies=None, cv=3)
+    names = ["image in tuned", "ehr in tuned", "tuned"]
+    assert result.strategies_.index.tolist() == names
+    assert inner == [set()] * 27  # three arms, three outer and three inner folds
+    chosen = result.chosen_
+    assert chosen["strategy"].tolist() == sorted(names * 3, key=names.index)
+    assert set(chosen["value"]) <= {"0.1", "10.0"}
 
 
-def test_repeated_patients_without_groups_warn_once(cohort):
-    X, y = cohort
-    with pytest.warns(UserWarning, match="looks like a patient id") as caught:
-        compare_fusion(modalities(), X, y, strategies=LATE, random_state=0)
-    assert len(caught) == 1
-    assert caught[0].filename == __file__
-    assert str(caught[0].message).startswith("compare_fusion: column 'patient_id'")
-
-
-def test_memorised_patients_score_no_better_than_chance_on_new_ones():
+def test_memorised_patients_score_no_better_than_chance():
     # Every patient has a place of his own and a random outcome.
     rng = np.random.default_rng(0)
     patient = np.repeat(np.arange(100), 4)
@@ -324,10 +358,9 @@ def test_memorised_patients_score_no_better_than_chance_on_new_ones():
     y = rng.integers(0, 2, 100)[patient]
     near = make_pipeline(StandardScaler(), KNeighborsClassifier(3))
     pair = [("image", near, ["a", "b"]), ("ehr", near, ["c", "d"])]
-    kwargs = {"strategies": LATE, "scoring": "roc_auc", "random_state": 0}
-    grouped = compare_fusion(pair, X, y, groups=patient, **kwargs)
+    grouped = compare(X, y, pair, groups=patient)
     assert ((grouped.scores_["low"] < 0.5) & (grouped.scores_["high"] > 0.5)).all()
-    leaking = compare_fusion(pair, X, y, **kwargs)
+    leaking = compare(X, y, pair, groups=None)
     assert (leaking.scores_["estimate"] > 0.95).all()
 
 
@@ -338,15 +371,14 @@ def test_absent_modality_gets_the_prior_and_is_counted(cohort):
     X, y = cohort
     X = X.copy()
     X.iloc[:30, 0] = np.nan
-    result = compare_fusion(
-        modalities(), X, y, groups="patient_id", strategies=LATE, random_state=0
-    )
-    absent = result.oof_[result.oof_["row"] < 30]
+    result = compare(X, y)
+    table = result.predictions_
+    absent = table[table["row"] < 30]
     for fold, part in absent.groupby("fold"):
-        train = (result.oof_["fold"] != fold) & (result.oof_["row"] >= 30)
-        prior = result.oof_.loc[train, "y"].mean()
-        np.testing.assert_allclose(part["image"], prior)
-        np.testing.assert_allclose(part["late"], part["ehr"])
+        train = (table["fold"] != fold) & (table["row"] >= 30)
+        prior = table.loc[train, "y"].mean()
+        np.testing.assert_allclose(part["image in late"], prior)
+        np.testing.assert_allclose(part["late"], part["ehr in late"])
     assert result.notes_ == [
         "image is absent in 30 of 240 rows. For these rows, its single-modality "
         "baseline predicts the class frequencies of the training rows with this "
@@ -360,9 +392,7 @@ def test_rows_without_any_modality_are_warned_of_once(cohort):
     X = X.copy()
     X.iloc[3:6, :2] = np.nan
     with pytest.warns(UserWarning, match="3 of 240 rows have no modality") as caught:
-        result = compare_fusion(
-            modalities(), X, y, groups="patient_id", strategies=LATE, random_state=0
-        )
+        result = compare(X, y)
     assert len(caught) == 1
     assert "[3, 4, 5]" in str(caught[0].message)
     assert any("3 rows have no modality at all" in note for note in result.notes_)
@@ -378,139 +408,73 @@ def test_warnings_of_the_fits_are_gathered(cohort):
     X, y = cohort
     pair = [(n, make_pipeline(t, Complaining()), c) for n, t, c in modalities()]
     with pytest.warns(UserWarning, match="rows are not enough") as caught:
-        compare_fusion(
-            pair, X, y, groups="patient_id", strategies="single", random_state=0
-        )
-    assert len(caught) == 2
-    assert "'image' warned 5 times on 5 folds" in str(caught[0].message)
+        result = compare(X, y, pair, strategies="single")
+    assert len(caught) == 1
+    assert "'image', 'ehr' warned 10 times in 10 fits" in str(caught[0].message)
+    (note,) = result.notes_
+    assert note.startswith("Warning: 'image', 'ehr' warned 10 times in 10 fits")
 
 
-# -- other tasks, other inputs ----------
-
-
-def test_regression(cohort):
-    X, _ = cohort
-    y = X["lesion"] + X["age"]
-    pair = [
-        (name, make_pipeline(StandardScaler(), LinearRegression()), columns)
-        for name, _, columns in modalities()
-    ]
-    result = compare_fusion(
-        pair, X, y, groups="patient_id", strategies=LATE, random_state=0
-    )
-    assert [metric.name for metric in result.metrics_] == ["r2", "mae"]
-    assert result.cohort_["task"] == "regression"
-    residual = result.oof_["y"] - result.oof_["image"]
-    by_fold = residual.abs().groupby(result.oof_["fold"]).mean()
-    np.testing.assert_allclose(fold_scores(result, "image", "mae"), by_fold)
-    # the mean of two halves of a sum explains 3/4 of its variance, one of them half
-    estimates = result.to_frame()["r2"]["estimate"]
-    assert estimates["late"] == pytest.approx(0.75, abs=0.05)
-    assert estimates["image"] == pytest.approx(0.5, abs=0.1)
-
-
-@pytest.mark.parametrize("labels", [[0, 1, 2], ["benign", "malignant", "unsure"]])
-def test_multiclass(cohort, labels):
-    X, _ = cohort
-    total = X["lesion"] + X["age"]
-    y = np.asarray(labels)[np.digitize(total, [-0.7, 0.7])]
-    result = compare_fusion(
-        modalities(), X, y, groups="patient_id", strategies=LATE, random_state=0
-    )
-    assert result.metrics_[0].name == "roc_auc_ovr"
-    columns = [f"late__{label}" for label in labels]
-    np.testing.assert_allclose(result.oof_[columns].sum(axis=1), 1)
-    part = result.oof_[result.oof_["fold"] == 0]
-    by_hand = roc_auc_score(part["y"], part[columns], multi_class="ovr", labels=labels)
-    assert fold_scores(result, "late", "roc_auc_ovr")[0] == pytest.approx(by_hand)
-
-
-def test_text_labels_and_their_predictions(cohort):
-    X, y = cohort
-    text = np.where(y == 1, "sick", "healthy")
-    kwargs = {"groups": "patient_id", "strategies": LATE, "random_state": 0}
-    scoring = ["roc_auc", "balanced_accuracy"]
-    named = compare_fusion(modalities(), X, pd.Series(text), scoring=scoring, **kwargs)
-    numbered = compare_fusion(modalities(), X, y, scoring=scoring, **kwargs)
-    pd.testing.assert_frame_equal(named.scores_, numbered.scores_)
-    assert named.cohort_["classes"][1] == {"label": "sick", "n": int(y.sum())}
-
-
-def test_whole_numbers_of_many_values_are_a_quantity(cohort):
-    X, _ = cohort
-    y = np.round(10 * (X["lesion"] + X["age"])).astype(int)
-    kwargs = {"groups": "patient_id", "strategies": LATE, "random_state": 0}
-    assert compare_fusion(modalities(), X, y, **kwargs).cohort_["task"] == "regression"
-    few = (y > 0).astype(float)
-    kwargs["task"] = "regression"
-    assert compare_fusion(modalities(), X, few, **kwargs).metrics_[0].name == "r2"
+# -- other inputs ----------
 
 
 def test_array_and_integer_columns(cohort):
     X, y = cohort
     pair = [("image", StandardScaler(), [0]), ("ehr", StandardScaler(), [1])]
-    kwargs = {"strategies": LATE, "random_state": 0, "groups": X["patient_id"]}
-    by_array = compare_fusion(pair, X[["lesion", "age"]].to_numpy(), y, **kwargs)
-    by_frame = compare_fusion(modalities(), X, y, **kwargs)
+    array, groups = X[["lesion", "age"]].to_numpy(), X["patient_id"]
+    by_array = compare(array, y, pair, groups=groups)
+    by_frame = compare(X, y, groups=groups)
     pd.testing.assert_frame_equal(by_array.scores_, by_frame.scores_)
 
 
 def test_modality_with_the_name_of_a_strategy(cohort):
     X, y = cohort
-    result = compare_fusion(
-        modalities("late"), X, y, groups="patient_id", strategies=LATE, random_state=0
-    )
-    assert result.strategies_.index.tolist() == ["late only", "ehr", "late"]
+    given = modalities("late")
+    matched = compare(X, y, given).strategies_.index
+    assert matched.tolist() == ["late in late", "ehr in late", "late"]
+    default = compare(X, y, given, baselines="default").strategies_.index
+    assert default.tolist() == ["late alone", "ehr", "late"]
 
 
 # -- the verdict ----------
 
 
 def test_verdict_when_fusion_helps():
-    X, y = make_cohort(400, noise=0.2, seed=1)
-    result = compare_fusion(
-        modalities(), X, y, groups="patient_id", strategies=LATE, random_state=0
-    )
+    X, y = make_cohort(200, noise=0.2, seed=1)
+    result = compare(X, y)
     assert result.verdict_.outcome == "helps"
     assert result.verdict_.text.startswith(
-        "Fusion helps. By AUROC, late fusion was better than the best single modality, "
+        "Fusion helps. By AUROC, late fusion is above each single modality in the same "
+        "learner; above the best of them, "
     )
-    assert "The difference was statistically significant: " in result.verdict_.text
 
 
 def test_verdict_when_there_is_nothing_to_add():
-    X, y = make_cohort(200, seed=2)
+    X, y = make_cohort(150, seed=2)
     X["age"] = np.random.default_rng(0).normal(size=len(X))
-    result = compare_fusion(
-        modalities(), X, y, groups="patient_id", strategies=LATE, random_state=0
-    )
+    result = compare(X, y)
     assert result.verdict_.outcome in ("unclear", "worse")
     assert not result.verdict_.text.startswith("Fusion helps")
 
 
 def test_verdict_when_fusion_is_worse():
-    X, y = make_cohort(400, noise=0.2, seed=3)
-    rng = np.random.default_rng(0)
-    X["junk"] = rng.normal(size=len(X))
+    X, y = make_cohort(200, noise=0.2, seed=4)
+    X["junk"] = np.random.default_rng(0).normal(size=len(X))
     strong = ("both", StandardScaler(), ["lesion", "age"])
     weak = ("junk", StandardScaler(), ["junk"])
-    vote = LateFusionClassifier([strong, weak], aggregation="vote")
-    result = compare_fusion(
-        {"vote": vote}, X, y, groups="patient_id", scoring="roc_auc", random_state=0
-    )
+    weights = {"both": 1, "junk": 30}
+    late = LateFusionClassifier([strong, weak], aggregation="weighted", weights=weights)
+    result = compare(X, y, {"late": late}, strategies=None, n_repeats=3)
     assert result.verdict_.outcome == "worse"
-    assert (
-        "was worse than the best single modality, both alone. The difference was "
-        "statistically significant: "
-    ) in result.verdict_.text
+    details = result.verdict_.details
+    assert details.startswith("Late is worse than both alone (late): in this learner")
+    assert "No statement about what they hold." in details
 
 
 @pytest.mark.parametrize("strategies", ["single", "late"])
 def test_no_verdict_without_both_sides(cohort, strategies):
     X, y = cohort
-    result = compare_fusion(
-        modalities(), X, y, groups="patient_id", strategies=strategies, random_state=0
-    )
+    result = compare(X, y, strategies=strategies)
     assert result.verdict_.outcome == "untested"
     assert result.differences_.empty
     assert "Not tested whether fusion helps" in result.summary()
@@ -554,7 +518,7 @@ def with_gap(values):
             ValueError,
             "neither a scorer of scikit-learn",
         ),
-        (lambda a: a.update(task="survival"), ValueError, "task must be"),
+        (lambda a: a.update(task="ranking"), ValueError, "task must be"),
         (
             lambda a: a.update(given=modalities()[:1]),
             ValueError,
@@ -566,51 +530,69 @@ def with_gap(values):
         (
             lambda a: a.update(given={"a": LinearRegression(), "b": Recorder()}),
             ValueError,
-            r"got \['classifier', 'regressor'\]",
+            r"got \['classification', 'regression'\]",
         ),
         (lambda a: a.update(X=a["X"]["age"]), TypeError, "X must be a table"),
+        (lambda a: a.update(X=a["X"].iloc[:0]), ValueError, "X has 0 rows"),
         (lambda a: a.update(X=a["X"].drop(columns="age")), ValueError, "column 'age'"),
+        (lambda a: a.update(n_repeats=0), ValueError, "n_repeats must be 'auto' or"),
+        (lambda a: a.update(n_repeats=True), ValueError, "n_repeats must be 'auto' or"),
+        (
+            lambda a: a.update(baselines="weak"),
+            ValueError,
+            "baselines must be .*got 'weak'",
+        ),
+        (lambda a: a.update(baselines=["ehr"]), ValueError, r"contains \['ehr'\]"),
+        (
+            lambda a: a.update(primary="early"),
+            ValueError,
+            r"primary='early' is not a fusion. The fusions are \['late'\]",
+        ),
+        (lambda a: a.update(smallest_gain=0), ValueError, "smallest_gain"),
+        (lambda a: a.update(margin=-0.1), ValueError, "margin"),
+        (
+            lambda a: a.update(search={"early": {}}),
+            ValueError,
+            r"parameter grid by strategy, got \['early'\]",
+        ),
+        (lambda a: a.update(pos_label="sick"), ValueError, "not a class of y"),
+        (lambda a: a.update(checkpoint=__file__), NotADirectoryError, "be a folder"),
     ],
 )
 def test_refusals(cohort, change, error, message):
     X, y = cohort
-    arguments = {
-        "given": modalities(),
-        "X": X,
-        "y": y,
-        "groups": "patient_id",
-        "strategies": LATE,
-        "random_state": 0,
-    }
+    arguments = {"given": modalities(), "X": X, "y": y}
     change(arguments)
-    given = arguments.pop("given")
     with pytest.raises(error, match=message):
-        compare_fusion(given, arguments.pop("X"), arguments.pop("y"), **arguments)
+        compare(**arguments)
 
 
 def test_predictor_cannot_be_joined_early(cohort):
     X, y = cohort
     pair = [*modalities()[:1], ("ehr", LogisticRegression(), ["age"])]
     with pytest.raises(ValueError, match="'ehr' .* ends in a predictor, which early"):
-        compare_fusion(pair, X, y, groups="patient_id", strategies=("single", "early"))
+        compare(X, y, pair, strategies=("single", "early"))
 
 
 def test_error_of_a_fit_says_where(cohort):
     X, y = cohort
-    X = X.copy()
-    # the modality is there in 1 fold only, in none of the training rows of that fold
-    X.iloc[1:, 0] = np.nan
-    X.loc[X["patient_id"] == X["patient_id"].iloc[0], "lesion"] = 1.0
-    with pytest.raises(ValueError, match=r"compare_fusion, 'image', fold \d of 5"):
-        compare_fusion(modalities(), X, y, groups="patient_id", random_state=0)
+
+    class Failing(LogisticRegression):
+        def fit(self, X, y, sample_weight=None):
+            raise ValueError("this matrix is ill")
+
+    pair = [(n, make_pipeline(t, Failing()), c) for n, t, c in modalities()]
+    message = r"compare_fusion, 'image', fold 1: .*this matrix is ill"
+    with pytest.raises(ValueError, match=message):
+        compare(X, y, pair, strategies="single")
 
 
 def test_classifier_without_probabilities(cohort):
     from sklearn.svm import LinearSVC
 
     X, y = cohort
-    with pytest.raises(TypeError, match="'svm', fold 1 of 5: LinearSVC has no pred"):
-        compare_fusion({"svm": LinearSVC()}, X, y, groups="patient_id", random_state=0)
+    with pytest.raises(TypeError, match="'svm', fold 1: LinearSVC has no predict_pr"):
+        compare(X, y, {"svm": LinearSVC()}, strategies=None)
 
 
 def test_score_that_is_undefined_on_a_fold(cohort):
@@ -619,34 +601,18 @@ def test_score_that_is_undefined_on_a_fold(cohort):
     def never(estimator, X, y):
         return float("nan")
 
-    with pytest.raises(ValueError, match="never of 'image' is nan on fold 1 of 5"):
-        compare_fusion(
-            modalities(), X, y, groups="patient_id", strategies=LATE, scoring=never
-        )
+    with pytest.raises(ValueError, match="never of 'image.*' is nan on fold 1 of 5"):
+        compare(X, y, scoring=never)
 
 
 def test_progress_is_shown_on_demand(cohort, capsys):
     X, y = cohort
-    kwargs = {"groups": "patient_id", "strategies": "single", "random_state": 0}
-    compare_fusion(modalities(), X, y, **kwargs)
+    compare(X, y, strategies="single")
     assert capsys.readouterr() == ("", "")
-    compare_fusion(modalities(), X, y, verbose=1, **kwargs)
+    compare(X, y, strategies="single", verbose=1)
     out, err = capsys.readouterr()
     assert out == ""
-    assert "10/10" in err
+    assert "2/2" in err  # the first fold
+    assert "8/8" in err
     assert "image alone, fold 1 of 5" in err
     assert "finished" in err
-
-
-@pytest.mark.parametrize(
-    ("y", "found"),
-    [
-        (np.zeros((40, 2), dtype=int), "2 columns"),
-        (np.zeros(40, dtype=[("event", bool), ("time", float)]), "events and times"),
-    ],
-)
-def test_outcomes_of_several_columns_are_refused(y, found):
-    X = pd.DataFrame({"lesion_mm": np.arange(40.0), "age": np.arange(40.0)})
-    modalities = [("image", StandardScaler(), ["lesion_mm"])]
-    with pytest.raises(ValueError, match=f"got {found}.*cross_validate"):
-        compare_fusion(modalities, X, y, strategies=("single",))

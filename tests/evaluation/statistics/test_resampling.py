@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from skfusion.evaluation.statistics.multiplicity import holm_adjust
 from skfusion.evaluation.statistics.resampling import (
     corrected_resampled_interval,
     corrected_resampled_ttest,
@@ -88,12 +87,112 @@ def test_constant_difference_cannot_be_tested():
     with pytest.warns(RuntimeWarning, match="same in all 5 folds"):
         test = corrected_resampled_ttest(np.add(B, 0.1), B, 80, 20)
     assert np.isnan(test.pvalue)
+    assert test.reason.startswith("The difference is the same in all 5 folds")
     assert test.difference == pytest.approx(0.1)
+    assert (test.standard_error, test.df) == (0, 4)
+    assert np.isnan([test.low, test.high]).all()
 
 
-def test_equal_scores_have_an_interval_of_no_width():
-    interval = corrected_resampled_interval([0.5, 0.5, 0.5], 2, 1)
-    assert (interval.estimate, interval.low, interval.high) == (0.5, 0.5, 0.5)
+def weighted_by_loops(values, weights, train, test):
+    """Mean and corrected standard error, term by term."""
+    total = sum(weights)
+    mean = sum(w * x for w, x in zip(weights, values, strict=True)) / total
+    squares = sum(w * (x - mean) ** 2 for w, x in zip(weights, values, strict=True))
+    variance = squares / (total - sum(w * w for w in weights) / total)
+    m = total**2 / sum(w * w for w in weights)
+    ratio = sum(w * b / a for w, a, b in zip(weights, train, test, strict=True)) / total
+    return mean, math.sqrt((1 / m + ratio) * variance)
+
+
+def test_weights_agree_with_the_formula():
+    rng = np.random.default_rng(4)
+    for _ in range(200):
+        k = int(rng.integers(5, 30))
+        a, b = rng.normal(size=(2, k))
+        test, train = rng.integers(5, 40, k), rng.integers(60, 200, k)
+        weights = rng.uniform(0.1, 5, k)
+        mean, error = weighted_by_loops(a - b, weights, train, test)
+        found = corrected_resampled_ttest(a, b, train, test, weights=weights)
+        assert found.difference == pytest.approx(mean, abs=1e-12)
+        assert found.standard_error == pytest.approx(error, rel=1e-12)
+        assert found.df == k - 1
+        assert found.statistic == pytest.approx(mean / error, rel=1e-12)
+        assert found.pvalue == pytest.approx(
+            2 * stats.t.cdf(-abs(mean / error), k - 1), rel=1e-12
+        )
+        interval = corrected_resampled_interval(a - b, train, test, weights=weights)
+        assert interval.estimate == pytest.approx(mean, abs=1e-12)
+        assert (interval.low, interval.high) == pytest.approx((found.low, found.high))
+
+
+def test_weighted_variance_is_that_of_statsmodels():
+    package = pytest.importorskip(
+        "statsmodels.stats.weightstats", reason="statsmodels is an oracle here"
+    )
+    rng = np.random.default_rng(5)
+    values, weights = rng.normal(size=(2, 12))
+    weights = np.exp(weights)
+    # Frequency weights of mean 1 have its variance with another denominator.
+    described = package.DescrStatsW(values, weights, ddof=0)
+    m = weights.sum() ** 2 / (weights**2).sum()
+    error = np.sqrt((1 / m + 0.25) * described.var * m / (m - 1))
+    found = corrected_resampled_ttest(values, np.zeros(12), 80, 20, weights=weights)
+    assert found.difference == pytest.approx(described.mean, rel=1e-12)
+    assert found.standard_error == pytest.approx(error, rel=1e-12)
+
+
+@pytest.mark.parametrize("weight", [1, 0.01, 40.0, 1e200])
+def test_equal_weights_are_no_weights(weight):
+    sizes = ([80, 90, 70, 80, 80], [20, 10, 30, 20, 20])
+    plain = corrected_resampled_ttest(A, B, *sizes)
+    found = corrected_resampled_ttest(A, B, *sizes, weights=[weight] * 5)
+    assert found.difference == pytest.approx(plain.difference, rel=1e-14)
+    assert found.standard_error == pytest.approx(plain.standard_error, rel=1e-14)
+    assert found.pvalue == pytest.approx(plain.pvalue, rel=1e-12)
+
+
+def test_a_fold_of_hardly_any_weight_hardly_counts():
+    few = corrected_resampled_ttest(
+        [*A, 5.0], [*B, 0.0], 80, 20, weights=[1] * 5 + [1e-9]
+    )
+    plain = corrected_resampled_ttest(A, B, 80, 20)
+    assert few.difference == pytest.approx(plain.difference, abs=1e-6)
+    assert few.standard_error == pytest.approx(plain.standard_error, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1, 1], r"weights must have shape \(5,\), one per fold, got shape \(2,\)"),
+        ([1, 0, -1, 1, 1], r"not in 2 of 5 folds, first in fold\(s\) \[1, 2\]"),
+        ([1, np.nan, 1, 1, np.inf], r"not in 2 of 5 folds, first in .*\[1, 4\]"),
+    ],
+)
+def test_bad_weights(weights, message):
+    with pytest.raises(ValueError, match=message):
+        corrected_resampled_ttest(A, B, 80, 20, weights=weights)
+    with pytest.raises(ValueError, match=message):
+        corrected_resampled_interval(A, 80, 20, weights=weights)
+
+
+@pytest.mark.parametrize("n_folds", [2, 3, 4])
+def test_fewer_than_five_folds_are_not_tested(n_folds):
+    test = corrected_resampled_ttest(A[:n_folds], B[:n_folds], 80, 20)
+    assert np.isnan(test.pvalue)
+    assert f"{n_folds} scores of folds. Fewer than 5" in test.reason
+    assert test.low < test.difference < test.high
+    assert corrected_resampled_ttest(A, B, 80, 20).reason == ""
+    same = corrected_resampled_ttest(A[:n_folds], A[:n_folds], 80, 20)
+    assert (same.pvalue, same.reason) == (1, "")
+
+
+@pytest.mark.parametrize("score", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("weights", [None, [1, 2, 3]])
+def test_equal_scores_have_no_limits(score, weights):
+    interval = corrected_resampled_interval([score] * 3, 2, 1, weights=weights)
+    assert interval.reason.startswith("The score is the same in all 3 folds")
+    assert interval.estimate == pytest.approx(score)
+    assert np.isnan([interval.low, interval.high]).all()
 
 
 @pytest.mark.parametrize(
@@ -115,39 +214,6 @@ def test_bad_pairs_and_levels():
         corrected_resampled_ttest(A, B[:4], 80, 20)
     with pytest.raises(ValueError, match="a number above 0 and below 1, got 95"):
         corrected_resampled_interval(A, 80, 20, confidence_level=95)
-
-
-def test_holm_hand_values():
-    # sorted .005 .01 .03 .04 times 4 3 2 1 = .02 .03 .06 .04, made monotone
-    adjusted = holm_adjust([0.01, 0.04, 0.03, 0.005])
-    np.testing.assert_allclose(adjusted, [0.03, 0.06, 0.06, 0.02], rtol=1e-12)
-    np.testing.assert_allclose(holm_adjust([0.6, 0.9]), [1.0, 1.0])
-    assert holm_adjust([]).shape == (0,)
-
-
-def test_holm_rejects_what_the_sequential_procedure_rejects():
-    rng = np.random.default_rng(2)
-    for _ in range(200):
-        p = rng.uniform(0, 0.1, size=5)
-        rejected = np.zeros(5, dtype=bool)
-        for step, i in enumerate(np.argsort(p)):
-            if p[i] > 0.05 / (5 - step):
-                break
-            rejected[i] = True
-        np.testing.assert_array_equal(holm_adjust(p) <= 0.05, rejected)
-
-
-def test_holm_keeps_what_could_not_be_tested():
-    adjusted = holm_adjust([0.02, np.nan])
-    assert adjusted[0] == pytest.approx(0.04)
-    assert np.isnan(adjusted[1])
-
-
-def test_holm_bad_input():
-    with pytest.raises(
-        ValueError, match=r"between 0 and 1, got .* 1 of 2 entries, first"
-    ):
-        holm_adjust([0.5, 1.5])
 
 
 def _fold_accuracies(X, y, folds):

@@ -6,13 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from known_models import Formula, LogitFormula, noise_image_cohort, play
+from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, r2_score, roc_auc_score
 from sklearn.naive_bayes import GaussianNB
 
 from skfusion import ModalityImportance
+from skfusion.evaluation.statistics.auroc import estimate_aurocs
 from skfusion.inspection.modalities.coalitions import coalition_table
-from skfusion.inspection.modalities.scoring import ask_for, make_scoring
+from skfusion.inspection.modalities.performance import auroc_scores
+from skfusion.inspection.modalities.scoring import Scoring, ask_for, make_scoring
+from skfusion.inspection.shapley import exact_plan
 
 TWO = {"a": [0], "b": [1]}
 
@@ -50,7 +54,9 @@ def test_adds_up_to_the_auroc_above_chance(logit):
         [auroc - roc_auc_score(y, X[:, 1]), auroc - found.coalition_scores["a"]],
     )
     frame = found.to_frame()
-    assert list(frame.columns) == ["estimate", "low", "high"]
+    limits = ["low_this_model", "high_this_model"]
+    assert list(frame.columns) == ["estimate", *limits, "n_present"]
+    assert (frame["n_present"] == len(y)).all()
     assert list(frame.index) == ["a", "b"]
 
 
@@ -238,8 +244,8 @@ def test_noise_image(seeds):
     for one in found:
         assert one["naive"] > 0.35  # what the sum of |SHAP| over columns says
         assert one["gain"] > 0.75  # and the gain of the trees
-        assert one["reliance"].share("variance")["image"] < 0.18
-        assert one["reliance"].share()["image"] < 0.32
+        assert one["reliance"].share("variance")["share"]["image"] < 0.18
+        assert one["reliance"].share()["share"]["image"] < 0.32
         assert abs(one["score"].estimate[0]) < 0.05
         assert 0.22 < one["score"].estimate[1] < 0.38
     covers = [one["score"].low[0] <= 0 <= one["score"].high[0] for one in found]
@@ -286,3 +292,32 @@ def test_auroc_of_a_regression_is_refused():
             np.arange(20.0),
             scoring="roc_auc",
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_cases", [20, 60])
+@pytest.mark.parametrize("prevalence", [0.2, 0.5])
+def test_intervals_cover_near_the_ceiling(n_cases, prevalence):
+    rng = np.random.default_rng(0)
+    plan = exact_plan(2)
+
+    def scores(n_rows):
+        positive = np.arange(n_rows) < round(n_rows * prevalence)
+        x = rng.normal(size=(n_rows, 2)) + positive[:, None] * norm.ppf(0.95)
+        return positive, np.stack([0 * x[:, 0], *x.T, x.sum(axis=1)])
+
+    positive, table = scores(200_000)
+    truth = np.r_[0.5, estimate_aurocs(positive, table[1:]).values]
+    drop = truth[3] - truth[2]
+    covers = []
+    for _ in range(400):
+        positive, table = scores(n_cases)
+        scoring = Scoring("AUROC", positive.astype(int), True, max, positive)
+        found = auroc_scores(scoring, table[..., None], plan, ("a", "b"), None, 0.95)
+        covers.append(
+            [
+                found.low[0] <= plan.shapley(truth)[0] <= found.high[0],
+                found.drop_one_low[0] <= drop <= found.drop_one_high[0],
+            ]
+        )
+    assert (np.mean(covers, axis=0) > 0.91).all()

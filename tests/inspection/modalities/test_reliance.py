@@ -6,14 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from known_models import Formula, LogitFormula, play
+from scipy.special import expit, logit, logsumexp
+from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
 
 from skfusion import ModalityImportance
+from skfusion.exceptions import DataWarning
 
 TWO = {"a": [0], "b": [1]}
 
@@ -35,7 +40,7 @@ def test_many_columns_get_no_more_than_one(seed, n_cases, n_background):
     found = play(
         lambda x: x @ weights, {"a": [0], "b": list(range(1, 513))}, background
     ).explain(X)
-    assert found.share()["b"] == pytest.approx(0.5, abs=0.02)
+    assert found.share()["share"]["b"] == pytest.approx(0.5, abs=0.02)
     by_column = weights * (X - background.mean(axis=0))
     naive = np.abs(by_column).mean(axis=0)
     # the sum of absolute values by column says 96 %
@@ -170,7 +175,7 @@ def test_agrees_with_linear_shap_by_modality():
     ours = ModalityImportance(
         model, modalities={"a": [0, 1], "b": [2, 3, 4, 5]}, background=X[:100]
     )
-    with pytest.warns(UserWarning, match="100 of 100 background cases are among"):
+    with pytest.warns(UserWarning, match="100 of 100 cases are also in the background"):
         values = ours.explain(X).values
     np.testing.assert_allclose(values[:, 0], theirs[:, :2].sum(axis=1), atol=1e-10)
 
@@ -197,32 +202,75 @@ def test_several_classes(iris):
     ).explain(X[100:], y[100:])
     assert found.values.shape == (50, 2, 3)
     assert found.classes == ("setosa", "versicolor", "virginica")
-    margin = model.decision_function(X[100:])
-    np.testing.assert_allclose(
-        found.predictions, margin - margin.mean(axis=1, keepdims=True), atol=1e-10
-    )
-    # adding a number to all margins changes no probability, so they sum to 0
-    np.testing.assert_allclose(found.values.sum(axis=2), 0, atol=1e-10)
-    assert found.share()["petal"] > 0.7
-    assert found.interaction_share() < 1e-12
+    proba = model.predict_proba(X[100:])
+    np.testing.assert_allclose(found.predictions, logit(proba), atol=1e-6)
+    assert found.share()["share"]["petal"] > 0.7
     assert found.presence.index.equals(X.index[100:])
     assert found.outcome is not None
 
 
-def test_margins_of_probabilities_are_those_of_the_model(iris):
-    # GaussianNB has no decision_function; its log joint is additive over columns
+def test_log_odds_of_probabilities_are_those_of_the_model(iris):
+    # GaussianNB has no decision_function, and rounds no probability to 0
     X, y, modalities = iris
     model = GaussianNB().fit(X[:100], y[:100])
+    joint = model.predict_joint_log_proba(X[100:])
+    others = [logsumexp(np.delete(joint, c, 1), axis=1) for c in range(3)]
+    exact = joint - np.column_stack(others)
+    largest = logit(1 - 1e-12)
+    cut = (np.abs(exact) > largest).any(axis=1).sum()
+    importance = ModalityImportance(model, modalities=modalities, background=X[:100])
+    with pytest.warns(DataWarning, match=f"is 0 or 1 in {cut} of 50 cases"):
+        found = importance.explain(X[100:])
+    np.testing.assert_allclose(
+        found.predictions, np.clip(exact, -largest, largest), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [
+        SVC(probability=True, random_state=0),
+        SGDClassifier(loss="log_loss", alpha=0.01, random_state=0),
+        LogisticRegression(max_iter=1000),
+    ],
+    ids=["SVC", "one against the rest", "softmax"],
+)
+@pytest.mark.filterwarnings("ignore:.*probability.*:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*also in the background")  # equal flowers
+def test_log_odds_are_those_of_the_probabilities(iris, learner):
+    X, y, modalities = iris
+    for rows in (y != "setosa", y != "none"):
+        model = clone(learner).fit(X[rows], y[rows])
+        found = ModalityImportance(
+            model,
+            modalities=modalities,
+            background=X[rows][:20],
+            pos_label="virginica",
+        ).explain(X[rows][20:80])
+        assert found.output == "log-odds of virginica"
+        proba = model.predict_proba(X[rows][20:80])
+        at = list(model.classes_).index("virginica")
+        np.testing.assert_allclose(expit(found.predictions), proba[:, at], atol=1e-6)
+
+
+def test_classifiers_without_probabilities_have_a_decision_function(iris):
+    X, y, modalities = iris
+    model = LinearSVC().fit(X[:100], y[:100])
     found = ModalityImportance(
         model, modalities=modalities, background=X[:100]
     ).explain(X[100:])
-    joint = model.predict_joint_log_proba(X[100:])
-    inside = (np.abs(found.predictions) < 10).all(axis=1)  # probabilities above 1e-12
-    np.testing.assert_allclose(
-        found.predictions[inside],
-        (joint - joint.mean(axis=1, keepdims=True))[inside],
-        atol=1e-6,
-    )
+    assert found.output == "decision function"
+    np.testing.assert_allclose(found.predictions, model.decision_function(X[100:]))
+    assert found.interaction_share() < 1e-12
+
+
+def test_zeros_among_three_classes_are_counted(iris):
+    X, y, modalities = iris
+    model = RandomForestClassifier(5, random_state=0).fit(X[:100], y[:100])
+    zeros = (model.predict_proba(X[100:]) == 0).any(axis=1).sum()
+    importance = ModalityImportance(model, modalities=modalities, background=X[:100])
+    with pytest.warns(DataWarning, match=f"is 0 or 1 in {zeros} of 50 cases"):
+        importance.explain(X[100:])
 
 
 def test_probabilities_numbers_and_functions(iris):

@@ -48,13 +48,13 @@ def test_shares_of_an_additive_prediction(draws):
     found = explanation({(0,): 3 * a, (1,): b}, base=7.0)
     expected = np.abs(3 * a - 3 * a.mean()).mean()
     other = np.abs(b - b.mean()).mean()
-    assert found.share()["a"] == pytest.approx(expected / (expected + other))
-    assert found.share("variance")["a"] == pytest.approx(
+    assert found.share()["share"]["a"] == pytest.approx(expected / (expected + other))
+    assert found.share("variance")["share"]["a"] == pytest.approx(
         9 * a.var() / (9 * a.var() + b.var())
     )
-    assert found.share("abs").sum() == pytest.approx(1.0)
+    assert found.share("abs")["share"].sum() == pytest.approx(1.0)
     total = (3 * a + b).var()
-    assert found.share("covariance")["b"] == pytest.approx(
+    assert found.share("covariance")["share"]["b"] == pytest.approx(
         np.cov(b, 3 * a + b, ddof=0)[0, 1] / total
     )
     assert found.interaction_share() == pytest.approx(0.0, abs=1e-12)
@@ -65,14 +65,16 @@ def test_share_does_not_move_with_the_offset_of_the_background(draws):
     a, b = draws
     still = explanation({(0,): a, (1,): b})
     moved = explanation({(0,): a + 5.0, (1,): b})
-    assert moved.share()["a"] == pytest.approx(still.share()["a"], abs=1e-12)
-    assert moved.share("abs")["a"] > still.share("abs")["a"] + 0.2
+    assert moved.share()["share"]["a"] == pytest.approx(
+        still.share()["share"]["a"], abs=1e-12
+    )
+    assert moved.share("abs")["share"]["a"] > still.share("abs")["share"]["a"] + 0.2
 
 
 def test_a_modality_that_works_against_the_prediction_has_a_negative_share(draws):
     a, _ = draws
     found = explanation({(0,): 2 * a, (1,): -a})
-    assert found.share("covariance")["b"] == pytest.approx(-1.0)
+    assert found.share("covariance")["share"]["b"] == pytest.approx(-1.0)
 
 
 def test_interaction_share_is_the_share_of_variance(draws):
@@ -91,8 +93,14 @@ def test_shares_of_several_classes(draws):
     second = np.column_stack([0 * b, 2 * b])
     found = explanation({(0,): first, (1,): second}, classes=("x", "y"))
     per_class = found.share(per_class=True)
-    assert per_class.to_numpy().tolist() == [[1.0, 0.0], [0.0, 1.0]]
-    assert found.share()["b"] == pytest.approx(2 / 3, abs=0.02)
+    assert per_class.index.tolist() == [
+        ("x", "a"),
+        ("x", "b"),
+        ("y", "a"),
+        ("y", "b"),
+    ]
+    assert per_class["share"].tolist() == [1.0, 0.0, 0.0, 1.0]
+    assert found.share()["share"]["b"] == pytest.approx(2 / 3, abs=0.02)
     frame = found.to_frame()
     np.testing.assert_allclose(frame["y", "b"], 2 * b)
     np.testing.assert_allclose(frame["x", "prediction"], a)
@@ -100,11 +108,11 @@ def test_shares_of_several_classes(draws):
 
 def test_interval_of_a_share_covers_and_narrows(draws):
     a, b = draws
-    found = explanation({(0,): a[:400], (1,): b[:400]}).share_interval()
-    assert (found["low"] < found["estimate"]).all()
-    assert (found["estimate"] < found["high"]).all()
+    found = explanation({(0,): a[:400], (1,): b[:400]}).share()
+    assert (found["low"] < found["share"]).all()
+    assert (found["share"] < found["high"]).all()
     assert found.loc["a", "low"] < 0.5 < found.loc["a", "high"]
-    wide = explanation({(0,): a[:40], (1,): b[:40]}).share_interval()
+    wide = explanation({(0,): a[:40], (1,): b[:40]}).share()
     ratio = (wide["high"] - wide["low"]) / (found["high"] - found["low"])
     assert 2.0 < ratio["a"] < 5.0  # sqrt(10)
 
@@ -112,8 +120,8 @@ def test_interval_of_a_share_covers_and_narrows(draws):
 def test_repeated_cases_of_a_patient_widen_the_interval(draws):
     a, b = np.repeat(draws[:, :50], 8, axis=1)
     found = explanation({(0,): a, (1,): b})
-    rows = found.share_interval()
-    patients = found.share_interval(groups=np.repeat(np.arange(50), 8))
+    rows = found.share()
+    patients = found.share(groups=np.repeat(np.arange(50), 8))
     ratio = (patients["high"] - patients["low"]) / (rows["high"] - rows["low"])
     assert 2.0 < ratio["a"] < 4.0  # sqrt(8)
 
@@ -130,7 +138,7 @@ def test_frame_keeps_the_cases_and_adds_up(draws):
 
 def test_nothing_moves():
     found = explanation({(0,): np.zeros(5), (1,): np.zeros(5)})
-    assert found.share().isna().all()
+    assert found.share()["share"].isna().all()
     assert np.isnan(found.interaction_share())
 
 
@@ -141,9 +149,9 @@ def test_bad_requests(draws):
     one = explanation({(0,): a[:1], (1,): b[:1]})
     with pytest.raises(ValueError, match="needs two cases or more, got 1"):
         one.share()
-    assert one.share("abs").sum() == pytest.approx(1.0)
+    assert one.share("abs")["share"].sum() == pytest.approx(1.0)
     with pytest.raises(ValueError, match="confidence_level"):
-        explanation({(0,): a, (1,): b}).share_interval(confidence_level=95)
+        explanation({(0,): a, (1,): b}).share(confidence_level=95)
 
 
 @pytest.mark.parametrize("classes", [None, ("x", "y")])

@@ -231,7 +231,7 @@ def test_censored_times():
 def test_bad_requests():
     X, y = redundant(0, 60)
     model = LogisticRegression().fit(X, y)
-    with pytest.raises(ValueError, match="cv=99 folds need"):
+    with pytest.raises(ValueError, match="ModalityImportance: 99 folds need"):
         ModalityImportance(model, modalities=TWO).refit(X, y, cv=99)
     nine = {f"m{j}": [j] for j in range(9)}
     wide = np.random.default_rng(0).normal(size=(60, 9))

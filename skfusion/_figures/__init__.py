@@ -1,0 +1,1 @@
+"""Colours, sizes and texts of figures, shared by all packages that draw."""

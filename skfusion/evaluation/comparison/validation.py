@@ -1,0 +1,332 @@
+"""External validation of the strategies of a comparison.
+
+All strategies are fitted once on the whole cohort and tested on another cohort. The
+statement is about these fitted models.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.linear_model import LogisticRegression
+
+from skfusion.evaluation.comparison.checkpoint import Checkpoint, Fit
+from skfusion.evaluation.comparison.design import Design, Split
+from skfusion.evaluation.comparison.inference import (
+    Claims,
+    difference_table,
+    judge_fusions,
+    pairs_to_contrast,
+)
+from skfusion.evaluation.comparison.probabilities import calibration_row
+from skfusion.evaluation.comparison.running import Context, Run, fit_arm, tell_once
+from skfusion.evaluation.comparison.scoring import (
+    Scored,
+    all_contrasts,
+    fold_table,
+    prediction_table,
+)
+from skfusion.evaluation.comparison.strategies import Strategy
+from skfusion.evaluation.comparison.study import (
+    Study,
+    as_frame,
+    comparable_columns,
+    find_patients,
+    find_task,
+    is_fine,
+)
+from skfusion.evaluation.comparison.verdict import Facts, Verdict, judge
+from skfusion.evaluation.metrics import Metric
+from skfusion.exceptions import LeakageWarning, warn_user
+from skfusion.splits import inner_folds
+
+__all__ = ["ExternalValidation", "validate"]
+
+
+OWNER = "FusionComparison.validate"
+CLIP = 1e-6
+N_FOLDS = 5
+
+
+@dataclass(frozen=True, repr=False)
+class ExternalValidation:
+    """Result of `FusionComparison.validate`.
+
+    Attributes
+    ----------
+    scores_ : DataFrame
+        One row per strategy and metric: ``strategy``, ``metric``, ``estimate``,
+        ``low``, ``high``.
+    differences_ : DataFrame
+        Each fusion minus each single modality, as in `FusionComparison`. The tests are
+        those of DeLong for the AUROC and a bootstrap of patients for other scores.
+    tests_ : DataFrame
+        One row per fusion, as in `FusionComparison`.
+    calibration_ : DataFrame
+        Of two classes, one row per strategy and ``method``: ``"none"`` for the
+        predictions as they are, and ``"intercept"`` and ``"intercept and slope"`` for
+        predictions that were recalibrated on the other folds of the external cohort.
+        Columns ``intercept``, ``slope``, ``in_the_large`` and ``observed_expected``,
+        each with ``_low`` and ``_high``, and ``brier``.
+    predictions_ : DataFrame
+        Predictions of the external cohort.
+    verdict_ : Verdict
+        Statement about these fitted models on this cohort.
+    n_rows, n_patients : int
+        Size of the external cohort.
+    notes_ : list of str
+        Notes.
+    """
+
+    __module__ = "skfusion.evaluation"
+
+    scores_: pd.DataFrame
+    differences_: pd.DataFrame
+    tests_: pd.DataFrame
+    calibration_: pd.DataFrame
+    predictions_: pd.DataFrame
+    verdict_: Verdict
+    n_rows: int
+    n_patients: int
+    notes_: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return (
+            f"<ExternalValidation on {self.n_rows} rows of {self.n_patients} patients: "
+            f"{self.verdict_.outcome}>"
+        )
+
+
+def validate(
+    context: Context,
+    X: Any,
+    y: Any,
+    *,
+    groups: Any,
+    metrics: Sequence[Metric],
+    labels: Mapping[str, str],
+    claims: Claims,
+) -> ExternalValidation:
+    """Fit all strategies on the cohort of a comparison and test another cohort.
+
+    Parameters
+    ----------
+    context : Context
+        Estimators and cohort of the comparison.
+    X, y : DataFrame of shape (n_samples, n_columns), array-like of shape (n_samples,)
+        External cohort.
+    groups : str, array-like of shape (n_samples,) or None
+        Its patients.
+    metrics : sequence of Metric
+        Metrics of the comparison.
+    labels : dict of str to str
+        Name of each arm in the text.
+    claims : Claims
+        What was declared before the comparison.
+
+    Returns
+    -------
+    ExternalValidation
+
+    Raises
+    ------
+    ValueError
+        If the outcome has other classes, or a class is missing.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        external = _external_study(context.study, X, y, groups)
+        _seen_before(context, external)
+    for warning in caught:
+        warn_user(str(warning.message), warning.category)
+    told = [(str(warning.message), warning.category) for warning in caught]
+    arms = context.arms
+    run = _run(arms, context, external)
+    rows = np.arange(len(external.y))
+    design = Design(
+        "test", [Split(0, 0, np.arange(0), rows)], 1, 1, "an external cohort"
+    )
+    folds = fold_table(arms, run, metrics, external, design)
+    scored = Scored(arms, metrics, external, design, run, folds, context.seed, False)
+    contrasts = all_contrasts(scored, pairs_to_contrast(arms))
+    differences = difference_table(arms, metrics, contrasts)
+    n_patients = external.n_patients(rows)
+    tests = judge_fusions(
+        arms,
+        metrics[0],
+        scored.means(metrics[0]),
+        contrasts,
+        claims,
+        n_patients=n_patients,
+    )
+    facts = Facts(
+        metric=metrics[0],
+        labels=labels,
+        kind="test",
+        n_patients=n_patients,
+        n_trained=context.study.n_patients(np.arange(len(context.study.y))),
+        unit="rows" if external.groups is None else "patients",
+        splits=design.text,
+        clustered=external.groups is not None and n_patients < len(rows),
+        claims=claims,
+        has_delong=scored.has_delong(metrics[0]),
+        leaks=[text for text, kind in told if issubclass(kind, LeakageWarning)],
+    )
+    return ExternalValidation(
+        scored.score_table().drop(columns=["n_repeats", "n_folds"]),
+        differences,
+        tests,
+        _recalibrated(arms, run, external, context.seed),
+        prediction_table(arms, run, external, design),
+        judge(tests, differences, facts),
+        len(rows),
+        n_patients,
+        [f"Warning: {line}" for line, _ in told]
+        + [f"Warning: {line}" for _, line in run.warnings],
+    )
+
+
+def _seen_before(context: Context, external: Study) -> None:
+    """Warn of external rows and patients that the models were trained on."""
+    study = context.study
+    columns = [c for m in context.modalities for c in m.columns] or list(study.X)
+    columns = [c for c in columns if c in external.X and c != study.id_column]
+    known = comparable_columns(study.X, columns)
+    found = comparable_columns(external.X, known.columns)
+    known = known[found.columns]
+    n_seen = int(np.isin(_keys(found), _keys(known)).sum()) if is_fine(known) else 0
+    notes = []
+    if n_seen:
+        notes.append(
+            f"{n_seen} of {len(found)} external rows are copies of rows of the "
+            "comparison, which the models were trained on."
+        )
+    column = study.id_column
+    if column is not None and column == external.id_column:
+        ids = pd.Series(external.X[column].unique())
+        shared = int(ids.isin(study.X[column]).sum())
+        if shared:
+            notes.append(
+                f"{shared} of {len(ids)} external patients have the id of a patient of "
+                "the comparison."
+            )
+    for note in notes:
+        warn_user(f"{OWNER}: {note} Leave them out.", LeakageWarning)
+
+
+def _keys(part: pd.DataFrame) -> np.ndarray:
+    """Return a number for each row, equal for equal cells of other dtypes."""
+    texts = part.columns.difference(part.select_dtypes("number").columns)
+    part = part.astype(dict.fromkeys(texts, str))
+    return np.asarray(pd.util.hash_pandas_object(part, index=False))
+
+
+def _external_study(study: Study, X: Any, y: Any, groups: Any) -> Study:
+    frame = as_frame(X)
+    kinds = {"binary": "classification", "multiclass": "classification"}
+    kind = kinds.get(study.task.kind, study.task.kind)
+    kind = "auto" if kind == "multilabel" else kind
+    target, task = find_task(y, len(frame), kind, None, None)
+    if study.task.classes is not None and study.task.kind != "multilabel":
+        unknown = np.setdiff1d(target, study.task.classes)
+        if len(unknown) or task.kind != study.task.kind:
+            raise ValueError(
+                f"{OWNER}: y must have the {len(study.task.classes)} classes of the "
+                f"comparison, got {len(np.unique(target))} classes, {len(unknown)} of "
+                "them unknown. Map the labels, or use a cohort with all classes."
+            )
+    if groups is None and study.id_column in frame.columns:
+        groups = study.id_column
+    patients = find_patients(frame, groups, None)
+    return Study(frame, target, study.task, patients.numbers, patients.column)
+
+
+def _run(arms: Sequence[Strategy], context: Context, external: Study) -> Run:
+    """Fit each arm on the whole cohort of the comparison."""
+    split = Split(0, 0, np.arange(len(context.study.y)), np.arange(0))
+    fitted = [arm for arm in arms if arm.estimator is not None]
+    fits = Parallel(n_jobs=context.n_jobs)(
+        delayed(fit_arm)(
+            arm,
+            context.study,
+            split,
+            context.request,
+            context.seed,
+            Checkpoint(),
+            external.X,
+        )
+        for arm in fitted
+    )
+    found: dict[tuple[str, int, int], Fit] = {
+        (arm.name, 0, 0): fit for arm, fit in zip(fitted, fits, strict=True)
+    }
+    for arm in arms:
+        if arm.estimator is None:
+            members = found[str(arm.fusion), 0, 0].members
+            found[arm.name, 0, 0] = Fit(members[str(arm.modality)], 0.0, [])
+    return Run(found, {arm.name: 1 for arm in arms}, tell_once(arms, found), [])
+
+
+# -- calibration ----------------------------------------------------------------------
+
+
+def _recalibrated(
+    arms: Sequence[Strategy], run: Run, external: Study, seed: int
+) -> pd.DataFrame:
+    if external.task.kind != "binary":
+        return pd.DataFrame()
+    y = external.task.numbers(external.y)
+    groups = external.groups
+    rows = []
+    for arm in arms:
+        p = run.fits[arm.name, 0, 0].predictions.scores[:, 1]
+        rows.append(_calibration_by(arm.name, "none", y, p, groups))
+        for method in ("intercept", "intercept and slope"):
+            again = _cross_fitted(y, p, groups, seed, slope=method != "intercept")
+            rows.append(_calibration_by(arm.name, method, y, again, groups))
+    return pd.DataFrame(rows)
+
+
+def _calibration_by(
+    name: str, method: str, y: np.ndarray, p: np.ndarray, groups: Any
+) -> dict[str, Any]:
+    row = calibration_row(name, y, p, groups)
+    return {"strategy": row.pop("strategy"), "method": method, **row}
+
+
+def _cross_fitted(
+    y: np.ndarray, p: np.ndarray, groups: Any, seed: int, *, slope: bool
+) -> np.ndarray:
+    """Return probabilities that were recalibrated on the other folds."""
+    odds = np.log(np.clip(p, CLIP, 1 - CLIP) / np.clip(1 - p, CLIP, 1 - CLIP))
+    folds = inner_folds(
+        N_FOLDS, y, groups, n_rows=len(y), random_state=seed, owner=OWNER
+    )
+    again = np.empty(len(y))
+    for train, test in folds:
+        if slope:
+            model = LogisticRegression(C=np.inf).fit(odds[train, None], y[train])
+            again[test] = model.predict_proba(odds[test, None])[:, 1]
+        else:
+            again[test] = _shifted(odds, y, train, test)
+    return again
+
+
+def _shifted(
+    odds: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> np.ndarray:
+    """Return probabilities whose mean over the training rows is the observed share."""
+    shift = 0.0
+    for _ in range(50):  # Newton's method on a strictly increasing function
+        q = 1.0 / (1.0 + np.exp(-(odds[train] + shift)))
+        step = (y[train].mean() - q.mean()) / max((q * (1 - q)).mean(), 1e-9)
+        shift += float(np.clip(step, -2, 2))
+        if abs(step) < 1e-10:
+            break
+    return 1.0 / (1.0 + np.exp(-(odds[test] + shift)))

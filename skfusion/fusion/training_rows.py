@@ -1,0 +1,244 @@
+"""Digest of the training rows of a fusion, by which it recognises them later.
+
+A digest holds no value of a patient: each row is a salted hash of 8 bytes for each of
+its modalities.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skfusion.modality import Modality
+
+__all__ = ["TrainingRows", "digest_rows"]
+
+# Bytes of the key of a row. Keys of 10 million different pairs of rows collide with a
+# probability below 1e-12.
+N_BYTES = 8
+ROWS_OF_SALT = 1000
+# Rows that are copied as numbers at a time.
+CHUNK_ROWS = 4096
+# Whole numbers above this one are not exact with 32 bits.
+LARGEST_EXACT = 2.0**24
+# At most this many elements of an array (image, volume, sequence) are read.
+MOST_ELEMENTS = 65_536
+# A modality tells rows apart if at least this share of its keys is unique.
+DISTINCT = 0.98
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Keys of the training rows of a fusion.
+
+    Attributes
+    ----------
+    salt : bytes
+        Salt of the keys, which depends on the first rows and on nothing else, so that
+        two fits on the same rows are equal.
+    keys : ndarray of uint64 of shape (n_rows, M)
+        Key of each modality in each row. 0 is an absent modality.
+    """
+
+    salt: bytes
+    keys: np.ndarray
+
+    @classmethod
+    def of(cls, modalities: Iterable[Modality], frame: pd.DataFrame) -> TrainingRows:
+        """Return the digest of the rows of a cohort."""
+        first = digest_rows(modalities, frame.iloc[:ROWS_OF_SALT])
+        salt = hashlib.blake2b(first.tobytes(), digest_size=16).digest()
+        return cls(salt, digest_rows(modalities, frame, salt))
+
+    def found(self, modalities: Iterable[Modality], frame: pd.DataFrame) -> np.ndarray:
+        """Return which rows are training rows.
+
+        Parameters
+        ----------
+        modalities : iterable of Modality
+            The modalities of the fusion.
+        frame : DataFrame of shape (n, n_columns)
+            Rows with the columns of the modalities.
+
+        Returns
+        -------
+        ndarray of bool of shape (n,)
+            A row is a training row if all its modalities are equal to those of a
+            training row. It is also one if a modality whose values tell training rows
+            apart is, so that a training row without one of its modalities is found.
+        """
+        keys = digest_rows(modalities, frame, self.salt)
+        whole = np.isin(_joined(keys), _joined(self.keys)) & keys.any(axis=1)
+        for own, theirs in zip(keys.T, self.keys.T, strict=True):
+            present = theirs[theirs != 0]
+            if len(present) and len(np.unique(present)) >= DISTINCT * len(present):
+                whole |= (own != 0) & np.isin(own, present)
+        return whole
+
+    def repeated(self) -> float:
+        """Return the share of the training rows that another training row equals."""
+        if len(self.keys) == 0:
+            return 0.0
+        _, counts = np.unique(_joined(self.keys), return_counts=True)
+        return float(counts[counts > 1].sum() / len(self.keys))
+
+
+def digest_rows(
+    modalities: Iterable[Modality], frame: pd.DataFrame, salt: bytes = b""
+) -> np.ndarray:
+    """Return the key of each modality in each row.
+
+    Numbers are rounded to 32 bits, so that keys do not depend on the precision, and the
+    type of a column has no influence. Images are recognised by their path or array.
+
+    Parameters
+    ----------
+    modalities : iterable of Modality
+        The modalities.
+    frame : DataFrame of shape (n, n_columns)
+        Rows with the columns of the modalities.
+    salt : bytes, default=b""
+        At most 16 bytes, with which the keys are hashed.
+
+    Returns
+    -------
+    ndarray of uint64 of shape (n, M)
+        0 where all cells of a modality are null.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion.fusion.training_rows import digest_rows
+    >>> from skfusion.modality import Modality
+    >>> X = pd.DataFrame({"age": [61.1, 48.0]})
+    >>> ehr = [Modality("ehr", StandardScaler(), ("age",))]
+    >>> bool((digest_rows(ehr, X) == digest_rows(ehr, X.astype("float32"))).all())
+    True
+    """
+    keys = [_keys_of(frame[list(m.columns)], salt) for m in modalities]
+    return np.column_stack(keys) if keys else np.zeros((len(frame), 0), np.uint64)
+
+
+def _keys_of(cells: pd.DataFrame, salt: bytes) -> np.ndarray:
+    """Return one key for each row of the columns of a modality."""
+    keys = [
+        _keys_of_chunk(cells.iloc[start : start + CHUNK_ROWS], salt)
+        for start in range(0, len(cells), CHUNK_ROWS)
+    ]
+    return np.concatenate(keys) if keys else np.zeros(0, np.uint64)
+
+
+def _keys_of_chunk(cells: pd.DataFrame, salt: bytes) -> np.ndarray:
+    """Return one key for each row, which does not depend on the other rows."""
+    texts: list[list[bytes]] = [[] for _ in range(len(cells))]
+    if all(isinstance(t, np.dtype) and t.kind in "biuf" for t in cells.dtypes):
+        table = cells.to_numpy(np.float64)
+    else:
+        table = np.full(cells.shape, np.nan)
+        for position in range(cells.shape[1]):
+            table[:, position] = _numbers(cells.iloc[:, position], position, texts)
+    present = ~np.isnan(table).all(axis=1) | np.array([bool(t) for t in texts])
+    data, width = _rounded(table).tobytes(), table.shape[1] * table.itemsize
+    digests = [
+        hashlib.blake2b(
+            b"".join((data[row * width : (row + 1) * width], *texts[row])),
+            digest_size=N_BYTES,
+            salt=salt,
+        ).digest()
+        for row in np.flatnonzero(present).tolist()
+    ]
+    keys = np.zeros(len(cells), np.uint64)
+    keys[present] = np.maximum(np.frombuffer(b"".join(digests), "<u8"), 1)
+    return keys
+
+
+def _rounded(table: np.ndarray) -> np.ndarray:
+    """Return numbers with 32 bits, and larger whole numbers (ids, dates) exactly."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounded = table.astype(np.float32).astype(np.float64) + 0.0  # -0.0 is 0.0
+    exact = (np.abs(table) > LARGEST_EXACT) & (table == np.round(table))
+    rounded[exact] = table[exact]
+    rounded[np.isnan(rounded)] = np.nan  # of one representation
+    return rounded
+
+
+def _numbers(
+    column: pd.Series, position: int, texts: list[list[bytes]]
+) -> np.ndarray | list[float]:
+    """Return the cells that are numbers, and NaN for others, added to `texts`."""
+    kind = getattr(column.dtype, "kind", "O")
+    if kind in "mM":
+        unit = f"{'timedelta' if kind == 'm' else 'datetime'}64[ns]"
+        ticks = column.to_numpy(unit).astype(np.int64).astype(np.float64)
+        ticks[column.isna()] = np.nan
+        return ticks
+    if kind in "biuf":
+        return column.to_numpy(np.float64, na_value=np.nan)
+    numbers = []
+    for row, cell in enumerate(column):
+        number, found = _number_or_bytes(cell)
+        numbers.append(number)
+        if found:
+            texts[row].append(position.to_bytes(4, "little") + found)
+    return numbers
+
+
+def _number_or_bytes(cell: Any) -> tuple[float, bytes]:
+    """Return the number that a cell is, or NaN and its bytes, none if it is null."""
+    if isinstance(cell, _NUMBERS):
+        return float(cell), b""
+    if isinstance(cell, (datetime.date, np.datetime64)):
+        return float(pd.Timestamp(cell).value) if not pd.isna(cell) else np.nan, b""
+    if cell is None or (pd.api.types.is_scalar(cell) and pd.isna(cell)):
+        return np.nan, b""
+    return np.nan, _bytes_of(cell)
+
+
+_NUMBERS = (bool, int, float, np.bool_, np.number)
+
+
+def _bytes_of(cell: Any) -> bytes:
+    """Return the value of a cell as bytes, equal for equal values of any type."""
+    if isinstance(cell, str):
+        found = b"s" + cell.encode("utf-8", "surrogatepass")
+    elif isinstance(cell, bytes):
+        found = b"s" + cell
+    elif isinstance(cell, os.PathLike):
+        return _bytes_of(os.fspath(cell))
+    elif isinstance(cell, _NUMBERS):
+        found = b"n" + np.float32(cell).tobytes()
+    elif isinstance(cell, dict):
+        found = b"d" + b"".join(_bytes_of(part) for part in cell.items())
+    elif isinstance(cell, (list, tuple)):
+        found = b"l" + b"".join(map(_bytes_of, cell))
+    elif np.ndim(cell) > 0:  # an array, an image, a series
+        found = _bytes_of_array(np.asarray(cell))
+    else:  # its text could contain its address in memory
+        found = b"o" + type(cell).__qualname__.encode()
+    return len(found).to_bytes(8, "little") + found
+
+
+def _bytes_of_array(array: np.ndarray) -> bytes:
+    shape = repr(array.shape).encode()
+    flat = array.reshape(-1)
+    flat = flat[:: max(1, len(flat) // MOST_ELEMENTS)]
+    if array.dtype.kind in "biuf":
+        return b"a" + shape + (flat.astype(np.float32) + np.float32(0)).tobytes()
+    return b"a" + shape + b"".join(map(_bytes_of, flat.tolist()))
+
+
+def _joined(keys: np.ndarray) -> np.ndarray:
+    """Return one number for each row of keys, equal for equal rows."""
+    joined = np.zeros(len(keys), np.uint64)
+    for column in keys.T:  # a multiplicative hash, modulo 2**64
+        joined = (joined ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        joined ^= joined >> np.uint64(29)
+    return joined

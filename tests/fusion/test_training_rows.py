@@ -1,0 +1,150 @@
+"""Fusions recognise the rows that they were fitted on, in whatever form."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+from skfusion import EarlyFusionClassifier, JointFusionClassifier, LateFusionClassifier
+from skfusion.fusion.training_rows import TrainingRows
+from skfusion.modality import Modality
+
+MODALITIES = [
+    ("image", StandardScaler(), ["a", "b"]),
+    ("ehr", StandardScaler(), ["c", "d"]),
+]
+
+
+def cohort(n_rows=120, seed=0):
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame(rng.normal(size=(n_rows, 4)), columns=list("abcd"))
+    X.loc[::7, ["a", "b"]] = np.nan
+    X["unused"] = np.arange(n_rows)
+    return X, (rng.random(n_rows) < 0.5).astype(int)
+
+
+FUSIONS = {
+    "early": EarlyFusionClassifier(MODALITIES, estimator=LogisticRegression()),
+    "late": LateFusionClassifier(MODALITIES),
+    "joint": JointFusionClassifier(MODALITIES, max_epochs=1, random_state=0),
+}
+FORMS = {
+    "copy": lambda X: X.copy(),
+    "float32": lambda X: X.astype("float32"),
+    "objects": lambda X: X.astype(object),
+    "nullable": lambda X: X.convert_dtypes(),
+    "shuffled": lambda X: X.sample(frac=1, random_state=0),
+    "subset": lambda X: X.iloc[3:9],
+    "one row": lambda X: X.iloc[[5]],
+    "index": lambda X: X.set_axis([f"p{i}" for i in range(len(X))]),
+    "columns turned": lambda X: X[X.columns[::-1]],
+    "other columns": lambda X: X.drop(columns="unused").assign(z=1),
+    "repeated": lambda X: pd.concat([X, X]),
+    "without image": lambda X: X.assign(a=np.nan, b=np.nan),
+}
+
+
+@pytest.mark.parametrize("strategy", FUSIONS)
+def test_training_rows_are_recognised_in_any_form(strategy):
+    X, y = cohort()
+    model = clone(FUSIONS[strategy]).fit(X, y)
+    for form in FORMS.values():
+        assert model.training_rows(form(X)).all()
+    new = cohort(seed=1)[0]
+    assert not model.training_rows(new).any()
+    mixed = pd.concat([X[:10], new[:30]])
+    assert model.training_rows(mixed).tolist() == [True] * 10 + [False] * 30
+    for same in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert same.training_rows(X).all()
+    assert not hasattr(clone(model), "_training_rows")
+
+
+def test_arrays_and_frames_of_polars():
+    X, y = cohort()
+    table = X[list("abcd")]
+    triples = [("image", StandardScaler(), [0, 1]), ("ehr", StandardScaler(), [2, 3])]
+    model = EarlyFusionClassifier(triples, estimator=LogisticRegression())
+    model.fit(table.to_numpy(), y)
+    assert model.training_rows(table.to_numpy(np.float32)[::2]).all()
+    polars = pytest.importorskip("polars")
+    model = clone(FUSIONS["early"]).fit(polars.from_pandas(X), y)
+    assert model.training_rows(X).all()
+    assert model.training_rows(polars.from_pandas(X[:4])).all()
+
+
+def test_refitting_forgets_the_rows_of_before():
+    X, y = cohort()
+    model = clone(FUSIONS["early"]).fit(X[:60], y[:60])
+    assert model.training_rows(X).tolist() == [True] * 60 + [False] * 60
+    model.fit(X[60:], y[60:])
+    assert model.training_rows(X).tolist() == [False] * 60 + [True] * 60
+    del model._training_rows  # fitted by an older version
+    assert model.training_rows(X) is None
+
+
+def test_rows_that_were_dropped_are_no_training_rows():
+    X, y = cohort()
+    model = clone(FUSIONS["early"]).set_params(missing="complete_case")
+    with pytest.warns(UserWarning, match="drops 18 of 120 rows"):
+        model.fit(X, y)
+    complete = X["a"].notna()
+    assert model._training_rows.keys.shape == (complete.sum(), 2)
+    assert model._training_rows.found(model._modalities, X[complete]).all()
+
+
+def cells_digest(cells, other):
+    kept = [Modality("m", FunctionTransformer(), ("cell",))]
+    frame, again = (pd.DataFrame({"cell": list(part)}) for part in (cells, other))
+    return TrainingRows.of(kept, frame).found(kept, again).tolist()
+
+
+def test_cells_of_other_kinds():
+    text = ["m", "f", "m", "x"]
+    assert cells_digest(text, text) == [True] * 4
+    assert cells_digest(text, ["y", "m"]) == [False, True]
+    assert cells_digest(text, pd.Categorical(text)) == [True] * 4
+    assert cells_digest(text, pd.array(text, dtype="string")) == [True] * 4
+    assert cells_digest([1, "a", None], [1.0]) == [True]  # a column of numbers now
+    assert cells_digest(["scan/1.png"], [Path("scan/1.png")]) == [True]
+    images = [np.arange(12).reshape(3, 4) + i for i in range(3)]
+    assert cells_digest(images, [images[1].astype(np.uint8)]) == [True]
+    assert cells_digest(images, [images[1].T, images[1] + 9]) == [False, False]
+    times = pd.date_range("2024-01-01", periods=4, freq="s")
+    assert cells_digest(times, times.astype(object)) == [True] * 4
+    assert cells_digest(times, times + pd.Timedelta("9s")) == [False] * 4
+    ids = [30_000_001, 30_000_003]  # equal with 32 bits
+    assert cells_digest(ids, [30_000_002, 30_000_003]) == [False, True]
+    assert cells_digest([[1, 2], {"k": "v"}], [{"k": "v"}, [1.0, 2]]) == [True, True]
+    assert cells_digest([0.0, 1.0], [-0.0]) == [True]
+
+
+def test_few_values_tell_no_rows_apart():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"sex": rng.choice(["f", "m"], 90), "a": rng.normal(size=90)})
+    y = np.arange(90) % 2
+    model = EarlyFusionClassifier(
+        [("scan", StandardScaler(), ["a"]), ("sex", OneHotEncoder(), ["sex"])],
+        estimator=LogisticRegression(),
+    ).fit(X, y)
+    new = X.assign(a=rng.normal(size=90))
+    assert not model.training_rows(new).any()
+    assert model.training_rows(X.assign(sex="f")).all()
+    assert model._training_rows.repeated() == 0.0
+
+
+def test_a_digest_contains_no_value_and_is_salted():
+    X, y = cohort()
+    first, second = (clone(FUSIONS["early"]).fit(X, y) for _ in range(2))
+    assert pickle.dumps(first._training_rows) == pickle.dumps(second._training_rows)
+    assert first._training_rows.keys.dtype == np.uint64
+    assert first._training_rows.keys.nbytes == 8 * 2 * len(X)
+    other = clone(FUSIONS["early"]).fit(X[1:], y[1:])._training_rows
+    assert not np.isin(other.keys[other.keys > 0], first._training_rows.keys).any()
