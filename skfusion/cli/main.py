@@ -469,7 +469,6 @@ def _check_report(out: str) -> None:
     from skfusion._dependencies import require
 
     require("jinja2", "report")
-    require("matplotlib", "report")
     path = Path(out)
     if path.is_dir():
         raise IsADirectoryError(f"--out: {out!r} is a folder, expected a file")
