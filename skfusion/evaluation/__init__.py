@@ -38,6 +38,13 @@ if TYPE_CHECKING:
         calibration_curve_data as calibration_curve_data,
         calibration_summary as calibration_summary,
     )
+    from skfusion.evaluation.statistics.classification import (
+        BrierDecomposition as BrierDecomposition,
+        McNemarTest as McNemarTest,
+        brier_decomposition as brier_decomposition,
+        mcnemar_test as mcnemar_test,
+        patients_for_model as patients_for_model,
+    )
     from skfusion.evaluation.statistics.decision import (
         NetBenefit as NetBenefit,
         NetBenefitDifference as NetBenefitDifference,
@@ -100,6 +107,13 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "CalibrationSummary",
             "calibration_curve_data",
             "calibration_summary",
+        ],
+        "skfusion.evaluation.statistics.classification": [
+            "BrierDecomposition",
+            "McNemarTest",
+            "brier_decomposition",
+            "mcnemar_test",
+            "patients_for_model",
         ],
         "skfusion.evaluation.statistics.decision": [
             "NetBenefit",
