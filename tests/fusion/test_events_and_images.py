@@ -67,6 +67,7 @@ def as_pipeline(windows, images):
     return Pipeline([("features", ColumnTransformer(steps)), ("learner", learner)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "start"), [(as_fusion, ""), (as_pipeline, "features__")]
 )

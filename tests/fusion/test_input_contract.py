@@ -392,6 +392,7 @@ def test_integers_that_are_positions_and_labels_of_different_columns(columns, X,
         assert model.modalities_[0][2] == [3]
 
 
+@pytest.mark.slow
 def test_comparisons_of_numbered_columns_that_are_not_in_order(X, y):
     turned = pd.DataFrame(X.to_numpy()[:, :4])[[3, 2, 1, 0]]
     mask = [True, True, False, False]

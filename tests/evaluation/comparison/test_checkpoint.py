@@ -352,6 +352,7 @@ def test_a_killed_comparison_goes_on(tmp_path, n_jobs):
     check_killed(tmp_path, n_jobs)
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_goes_on_in_one_process(tmp_path):
     check_killed(tmp_path, 1)
 

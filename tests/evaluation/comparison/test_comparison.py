@@ -154,6 +154,7 @@ def test_differences_are_against_each_single_modality(cohort):
             assert np.isnan(row["p"])
 
 
+@pytest.mark.slow
 def test_tests_are_those_of_the_differences(cohort):
     X, y = cohort
     fusions = {"weak": linear(C=1e-3), "strong": linear()}
@@ -327,6 +328,7 @@ def test_groups_reach_the_estimators(cohort):
         assert not set(groups) & set(table.loc[table["fold"] == fold, "group"])
 
 
+@pytest.mark.slow
 def test_nested_search_splits_no_patient(cohort):
     X, y = cohort
     inner = []

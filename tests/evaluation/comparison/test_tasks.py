@@ -137,6 +137,7 @@ def test_one_and_true_are_positive(cohort, kind):
     assert scores_of(result, "early", "average_precision")[0] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_members_and_searches_have_the_positive_class(cohort):
     # The columns of members, and the score that a search maximises.
     X, y = cohort
@@ -400,6 +401,7 @@ def test_survival(times, kind):
     assert means[kind] < 0.25
 
 
+@pytest.mark.slow
 def test_survival_folds_have_events_and_accept_a_table(times):
     X, y = times
     learner = XGBoostSurvival(n_estimators=15)

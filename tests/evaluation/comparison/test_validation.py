@@ -178,6 +178,7 @@ def test_recalibration_is_cross_fitted(external, validated, method):
     assert (before < -0.05).all()  # fewer are sick than in the comparison
 
 
+@pytest.mark.slow
 def test_patients_are_those_of_the_column_of_the_comparison(result, external):
     X, y = external
     by_name = result.validate(X, y, groups="patient_id")

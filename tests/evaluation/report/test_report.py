@@ -371,6 +371,7 @@ def test_other_tasks(target, kwargs, expected):
         result.calibration()
 
 
+@pytest.mark.slow
 def test_survival_cohort():
     X, total = cohort(160)
     rng = np.random.default_rng(0)

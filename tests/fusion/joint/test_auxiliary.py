@@ -64,6 +64,7 @@ def paired_difference(y, first, second):
     return cases.mean() - cases2.mean(), variance**0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", [FUSIONS[0], *SLOW, *FUSIONS[5:]], ids=str)
 def test_without_a_modality_it_is_as_good_as_the_other_alone(
     fusion, train, test, alone

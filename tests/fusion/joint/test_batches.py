@@ -281,6 +281,7 @@ def trained(sample, task, n_outputs, held_out=None, seed=0, **plan):
     return net, history
 
 
+@pytest.mark.slow
 def test_all_batch_sizes_have_the_optimum_of_balanced_logistic_regression():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(600, 2))

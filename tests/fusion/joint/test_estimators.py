@@ -132,6 +132,7 @@ def test_two_fits_with_one_seed_are_identical_and_leave_torch_alone(build, cohor
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.slow
 def test_same_network_in_a_worker_process_as_here(build, cohort):
     here, there = (
         cross_val_predict(

@@ -468,6 +468,7 @@ def test_augmented_training_changes_images_in_training_only(build, cohort):
     assert len(n_calls) == 3 * n_fitted
 
 
+@pytest.mark.slow
 def test_no_change_gives_the_weights_of_no_augmentation(build, cohort):
     """Trunk in every step and trunk from the store are the same network."""
     net = copy.deepcopy(build_backbone("resnet18", weights=None, input_size=32).module)

@@ -204,6 +204,7 @@ def test_what_the_owner_of_a_module_froze_stays_frozen(table):
     assert not module[0].weight.requires_grad
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*are random:UserWarning")
 def test_a_comparison_calls_untrained_networks_untrained(table):
     X, y = table

@@ -324,6 +324,7 @@ def test_members_see_their_own_columns_only(table):
     assert set(map(tuple, seen)) == {("a", "b")}
 
 
+@pytest.mark.slow
 def test_the_meta_model_can_be_searched(table):
     X, y, groups = table
     model = LateFusionClassifier(

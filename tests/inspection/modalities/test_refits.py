@@ -110,6 +110,7 @@ class Recorded(LogisticRegression):
         return super().fit(X, y, sample_weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [GridSearchCV, RandomizedSearchCV])
 def test_searches_are_made_again_on_the_training_part(kind):
     X, y = cohort()
@@ -166,6 +167,7 @@ def test_frozen_estimators_are_refused():
 # -- the matched difference -------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [early(), LateFusionClassifier(MODALITIES)])
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("cv", [5, RepeatedStratifiedKFold(n_splits=3, n_repeats=2)])
@@ -202,6 +204,7 @@ def test_drop_one_is_the_difference_of_a_comparison(model, grouped, cv):
     assert by_fold.mean() == pytest.approx(found.drop_one[0], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_numbers_are_compared_on_the_same_folds():
     X, _ = cohort()
     y = X["a"].to_numpy() + 0.3 * X["c"].to_numpy()
