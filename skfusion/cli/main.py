@@ -441,7 +441,7 @@ def _run(
     options |= {
         "random_state": arguments.seed,
         "strategies": arguments.strategies,
-        "n_repeats": arguments.repeats or "auto",
+        "n_repeats": "auto" if arguments.repeats is None else arguments.repeats,
     }
     # Invalid input must raise an error before the images are embedded for minutes.
     plan_comparison(modalities, X, y, **options)

@@ -117,20 +117,17 @@ def make_design(
     ValueError, TypeError
         If more than one design is requested, or the cohort is too small for it.
     """
-    asked = [n for n, v in (("cv", cv), ("test", test), ("sites", sites)) if _given(v)]
+    given = {"cv": cv, "test": test, "sites": sites}
+    asked = [name for name, value in given.items() if value is not None]
     if len(asked) > 1:
         raise ValueError(
             f"{OWNER}: {' and '.join(asked)} exclude each other. Pass one of them."
         )
-    if _given(test):
+    if test is not None:
         return _test_set(study, test, time, seed)
-    if _given(sites):
+    if sites is not None:
         return _site_folds(study, sites)
     return _folds(study, cv, _check_repeats(n_repeats, quick), seed)
-
-
-def _given(value: Any) -> bool:
-    return value is not None
 
 
 def _check_repeats(n_repeats: Any, quick: bool) -> int | None:

@@ -274,8 +274,16 @@ def _with_outcomes(
             "p_equivalent": equivalent,
             "p_noninferior": noninferior,
         }
-        added.append({**row, "outcome": _outcome(row, claims)})
-    return pd.DataFrame(added)
+        added.append(row)
+    found = pd.DataFrame(added)
+    tested = found["p_helps_holm"].notna()
+    for name in ("p_equivalent", "p_noninferior"):
+        found.loc[tested, name] = holm_adjust(found.loc[tested, name])
+    found["outcome"] = [
+        _outcome({str(name): value for name, value in row.items()}, claims)
+        for row in found.to_dict("records")
+    ]
+    return found
 
 
 def _outcome(row: dict[str, Any], claims: Claims) -> str:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,15 @@ from skfusion.fusion.class_weights import class_weight_of_rows
 from skfusion.fusion.inner_estimators import seed
 from skfusion.modality import Modality, presence_mask
 
-__all__ = ["Context", "Request", "Run", "fit_arm", "run_arms", "tell_once"]
+__all__ = [
+    "Context",
+    "Request",
+    "Run",
+    "add_members",
+    "fit_arm",
+    "run_arms",
+    "tell_once",
+]
 
 
 # `compare_fusion` issues these warnings once before the first fit. For a single, "no
@@ -191,7 +200,7 @@ def run_arms(
     other_seeds: dict[str, list[Fit]] = {}
     for (arm, _, _), fit in zip(again, found, strict=True):
         other_seeds.setdefault(arm.name, []).append(fit)
-    _add_members(arms, fits, n_repeats)
+    add_members(arms, fits, n_repeats)
     return Run(fits, n_repeats, tell_once(arms, fits), notes, other_seeds)
 
 
@@ -473,9 +482,9 @@ def _predict_survival(
     if not request.survival or not hasattr(estimator, "predict_survival_function"):
         return Predictions(risk)
     times = _times_to_score(study.y if train is None else study.y[train])
-    try:
+    if "times" in signature(estimator.predict_survival_function).parameters:
         curves = estimator.predict_survival_function(X, times=times)
-    except TypeError:  # as in scikit-survival, one function per row
+    else:  # as in scikit-survival, one function per row
         curves = [f(times) for f in estimator.predict_survival_function(X)]
     return Predictions(risk, None, np.asarray(np.vstack(list(curves))), times)
 
@@ -542,8 +551,8 @@ def _member_predictions(
     return Predictions(result[:, np.argsort(np.argsort(task.classes))], labels)
 
 
-def _add_members(
-    arms: list[Strategy],
+def add_members(
+    arms: Sequence[Strategy],
     fits: dict[tuple[str, int, int], Fit],
     n_repeats: dict[str, int],
 ) -> None:

@@ -25,7 +25,13 @@ from skfusion.evaluation.comparison.inference import (
     pairs_to_contrast,
 )
 from skfusion.evaluation.comparison.probabilities import calibration_row
-from skfusion.evaluation.comparison.running import Context, Run, fit_arm, tell_once
+from skfusion.evaluation.comparison.running import (
+    Context,
+    Run,
+    add_members,
+    fit_arm,
+    tell_once,
+)
 from skfusion.evaluation.comparison.scoring import (
     Scored,
     all_contrasts,
@@ -266,11 +272,9 @@ def _run(arms: Sequence[Strategy], context: Context, external: Study) -> Run:
     found: dict[tuple[str, int, int], Fit] = {
         (arm.name, 0, 0): fit for arm, fit in zip(fitted, fits, strict=True)
     }
-    for arm in arms:
-        if arm.estimator is None:
-            members = found[str(arm.fusion), 0, 0].members
-            found[arm.name, 0, 0] = Fit(members[str(arm.modality)], 0.0, [])
-    return Run(found, {arm.name: 1 for arm in arms}, tell_once(arms, found), [])
+    n_repeats = {arm.name: 1 for arm in arms}
+    add_members(arms, found, n_repeats)
+    return Run(found, n_repeats, tell_once(arms, found), [])
 
 
 # -- calibration ----------------------------------------------------------------------

@@ -370,9 +370,10 @@ def _about(facts: Facts) -> str:
     if facts.kind == "test":
         way = "DeLong" if facts.has_delong else "bootstrap of patients"
         clustered = ", clustered by patient" if facts.clustered else ""
+        unseen = "" if facts.leaks else " that none of them saw"
         return (
-            f"About these fitted models, on {facts.n_patients:,} {facts.unit} that "
-            f"none of them saw ({way}{clustered})."
+            f"About these fitted models, on {facts.n_patients:,} {facts.unit}{unseen} "
+            f"({way}{clustered})."
         )
     if facts.kind == "sites":
         return (
