@@ -51,8 +51,8 @@ class FusionComparison:
         same learner, ``worse_than``), each with ``*_holm`` (adjusted over the
         fusions). ``n_matched``, ``detectable`` (gain found with a probability of 80%),
         ``n_needed`` (patients to find `smallest_gain`), ``p_equivalent`` and
-        ``p_noninferior`` (adjusted over the fusions), ``outcome``, ``reason`` (why there
-        is no test), ``by_site`` (differences of held-out sites).
+        ``p_noninferior`` (adjusted over the fusions), ``outcome``, ``reason`` (why
+        there is no test), ``by_site`` (differences of held-out sites).
     folds_ : DataFrame
         One row per strategy, test set and metric: ``strategy``, ``repeat``, ``fold``,
         ``metric``, ``score``, ``n_train``, ``n_test`` (rows), ``patients_train``,
