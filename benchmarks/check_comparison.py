@@ -38,15 +38,14 @@ from skfusion.evaluation.comparison.design import Design, make_design
 from skfusion.evaluation.comparison.inference import (
     Claims,
     Contrast,
-    difference_table,
     judge_fusions,
     pairs_to_contrast,
 )
 from skfusion.evaluation.comparison.running import Fit, Run
-from skfusion.evaluation.comparison.scoring import Scored, all_contrasts, fold_table
+from skfusion.evaluation.comparison.scoring import score_and_test
 from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.comparison.study import Study, Task
-from skfusion.evaluation.comparison.verdict import Facts, judge
+from skfusion.evaluation.comparison.verdict import facts_of, judge
 from skfusion.evaluation.metrics import Metric, Predictions, resolve_metrics
 
 MOST_ERRORS, MEAN_ERRORS, LEAST_POWER = 8.0, 5.0, 0.8
@@ -461,30 +460,23 @@ def _from_fits(
             fit = Fit(Predictions(np.column_stack([1 - p, p])), 0.0, [])
             fits[name, split.repeat, split.fold] = fit
     run = Run(fits, {arm.name: design.n_repeats for arm in arms}, [], [])
-    folds = fold_table(arms, run, [AUROC], study, design)
-    scored = Scored(arms, [AUROC], study, design, run, folds, 0, False)
-    contrasts = all_contrasts(scored, pairs_to_contrast(arms))
-    means, claims = scored.means(AUROC), Claims()
-    n_patients = study.n_patients(np.arange(len(study.y)))
-    tests = judge_fusions(arms, AUROC, means, contrasts, claims, n_patients=n_patients)
-    facts = Facts(
-        AUROC,
+    found = score_and_test(arms, run, [AUROC], study, design, Claims(), seed=0)
+    facts = facts_of(
+        found,
         {arm.name: arm.label for arm in arms},
-        "folds",
-        n_patients,
-        round(np.mean([study.n_patients(split.train) for split in design.splits])),
-        "rows" if study.groups is None else "patients",
-        f"{design.n_repeats} x {design.n_folds} folds",
-        study.groups is not None,
-        claims,
+        Claims(),
+        [],
+        splits=f"{design.n_repeats} x {design.n_folds} folds",
+        n_trained=round(np.mean([study.n_patients(s.train) for s in design.splits])),
     )
-    differences = difference_table(arms, [AUROC], contrasts)
-    verdict = judge(tests, differences, facts)
+    verdict = judge(found.tests, found.differences, facts)
+    scored, folds = found.scored, found.scored.folds
     first = next(arm for arm in arms if arm.role == "fusion")
     own = folds[folds["strategy"] == first.name]
     row = replace(scored, arms=[first], folds=own).score_table().iloc[0]
     limits = (float(row["low"]), float(row["high"]))
-    return Outcome(tests, verdict.outcome, means, contrasts, truth, limits)
+    means = scored.means(AUROC)
+    return Outcome(found.tests, verdict.outcome, means, found.contrasts, truth, limits)
 
 
 # -- all cohorts of a situation -------------------------------------------------------

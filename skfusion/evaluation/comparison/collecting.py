@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,25 +10,14 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from skfusion.evaluation.comparison.design import Design
-from skfusion.evaluation.comparison.inference import (
-    Claims,
-    difference_table,
-    judge_fusions,
-    pairs_to_contrast,
-)
+from skfusion.evaluation.comparison.inference import Claims
 from skfusion.evaluation.comparison.results import FusionComparison
 from skfusion.evaluation.comparison.running import Run
-from skfusion.evaluation.comparison.scoring import (
-    Scored,
-    all_contrasts,
-    fold_table,
-    prediction_table,
-)
+from skfusion.evaluation.comparison.scoring import prediction_table, score_and_test
 from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.comparison.study import Study
-from skfusion.evaluation.comparison.verdict import Facts, judge
+from skfusion.evaluation.comparison.verdict import facts_of, judge
 from skfusion.evaluation.metrics import Metric
-from skfusion.exceptions import LeakageWarning
 from skfusion.modality import Modality, presence_mask
 
 __all__ = ["collect"]
@@ -85,44 +73,31 @@ def collect(
     ValueError
         If a score is undefined on a fold.
     """
-    folds = fold_table(arms, run, metrics, study, design)
-    scored = Scored(arms, metrics, study, design, run, folds, seed, quick)
-    contrasts = all_contrasts(scored, pairs_to_contrast(arms))
-    differences = difference_table(arms, metrics, contrasts)
-    n_patients = study.n_patients(_rows_of(design))
-    means = scored.means(metrics[0])
-    tests = judge_fusions(
-        arms, metrics[0], means, contrasts, claims, n_patients=n_patients
+    found = score_and_test(
+        arms, run, metrics, study, design, claims, seed=seed, quick=quick
     )
-    described = pd.DataFrame(
-        {
-            "label": [arm.label for arm in arms],
-            "role": [arm.role for arm in arms],
-            "single": [arm.role == "single" for arm in arms],
-            "modality": [arm.modality for arm in arms],
-            "fusion": [arm.fusion or None for arm in arms],
-            "estimator": [_class_of(arm, arms) for arm in arms],
-            "n_repeats": [run.n_repeats[arm.name] for arm in arms],
-        },
-        index=pd.Index([arm.name for arm in arms], name="strategy"),
-    )
+    described = _described_arms(arms, run)
     presence = presence_mask(modalities, study.X)
     told = [*warned, *((line, category) for category, line in run.warnings)]
-    facts = replace(
-        _verdict_facts(metrics[0], described, study, design, run, claims, told),
-        has_delong=scored.has_delong(metrics[0]),
+    facts = facts_of(
+        found,
+        dict(described["label"]),
+        claims,
+        told,
+        splits=_splits_in_short(study, design, run),
+        n_trained=round(np.mean([study.n_patients(s.train) for s in design.splits])),
     )
     return FusionComparison(
-        scores_=scored.score_table(),
-        differences_=differences,
-        tests_=tests,
-        folds_=folds,
+        scores_=found.scored.score_table(),
+        differences_=found.differences,
+        tests_=found.tests,
+        folds_=found.scored.folds,
         predictions_=prediction_table(arms, run, study, design),
         chosen_=_chosen(arms, run),
-        spread_=scored.spread_table(),
+        spread_=found.scored.spread_table(),
         strategies_=described,
         metrics_=metrics,
-        verdict_=judge(tests, differences, facts),
+        verdict_=judge(found.tests, found.differences, facts),
         cohort_=_facts(modalities, presence, study),
         settings_={
             "design": design.kind,
@@ -149,9 +124,20 @@ def collect(
     )
 
 
-def _rows_of(design: Design) -> np.ndarray:
-    """Return the rows that the design tests."""
-    return np.unique(np.concatenate([split.test for split in design.splits]))
+def _described_arms(arms: Sequence[Strategy], run: Run) -> pd.DataFrame:
+    """Return the table of strategies."""
+    return pd.DataFrame(
+        {
+            "label": [arm.label for arm in arms],
+            "role": [arm.role for arm in arms],
+            "single": [arm.role == "single" for arm in arms],
+            "modality": [arm.modality for arm in arms],
+            "fusion": [arm.fusion or None for arm in arms],
+            "estimator": [_class_of(arm, arms) for arm in arms],
+            "n_repeats": [run.n_repeats[arm.name] for arm in arms],
+        },
+        index=pd.Index([arm.name for arm in arms], name="strategy"),
+    )
 
 
 def _class_of(arm: Strategy, arms: Sequence[Strategy]) -> str:
@@ -167,36 +153,14 @@ def _describe(design: Design) -> str:
     return design.text
 
 
-def _verdict_facts(
-    metric: Metric,
-    described: pd.DataFrame,
-    study: Study,
-    design: Design,
-    run: Run,
-    claims: Claims,
-    told: Sequence[tuple[str, type[Warning]]],
-) -> Facts:
-    by_patient = "" if study.groups is None else " by patient"
+def _splits_in_short(study: Study, design: Design, run: Run) -> str:
+    """Return such as ``"10 x 5 folds by patient"``."""
+    if design.kind != "folds":
+        return design.text
     most = max(run.n_repeats.values())
     repeats = f"{most} x " if most > 1 else ""
-    splits = {
-        "folds": f"{repeats}{design.n_folds} folds{by_patient}",
-        "test": design.text,
-        "sites": design.text,
-    }[design.kind]
-    return Facts(
-        metric=metric,
-        labels=dict(described["label"]),
-        kind=design.kind,
-        n_patients=study.n_patients(_rows_of(design)),
-        n_trained=round(np.mean([study.n_patients(s.train) for s in design.splits])),
-        unit="rows" if study.groups is None else "patients",
-        splits=splits,
-        clustered=study.groups is not None
-        and len(np.unique(study.groups)) < len(study.groups),
-        claims=claims,
-        leaks=[line for line, kind in told if issubclass(kind, LeakageWarning)],
-    )
+    by_patient = "" if study.groups is None else " by patient"
+    return f"{repeats}{design.n_folds} folds{by_patient}"
 
 
 def _chosen(arms: Sequence[Strategy], run: Run) -> pd.DataFrame:

@@ -255,40 +255,7 @@ def compare_fusion(
         description=description,
         random_state=random_state,
     )
-    for message, category in plan.warnings:
-        warn_user(message, category)
-    request = Request(
-        labels=any(metric.needs_labels for metric in plan.metrics),
-        survival=any(metric.name == "integrated_brier" for metric in plan.metrics),
-    )
-    run = run_arms(
-        plan.strategies,
-        plan.study,
-        plan.design,
-        request,
-        random_state=plan.seed,
-        n_jobs=n_jobs,
-        verbose=verbose,
-        checkpoint=Checkpoint.of(checkpoint, plan.study, request),
-    )
-    result = collect(
-        plan.strategies,
-        run,
-        plan.metrics,
-        plan.modalities,
-        plan.study,
-        plan.design.first(max(run.n_repeats.values())),
-        plan.claims,
-        seed=plan.seed,
-        quick=quick,
-        notes=plan.notes,
-        warned=plan.warnings,
-    )
-    context = Context(
-        plan.strategies, plan.study, request, plan.seed, n_jobs, plan.modalities
-    )
-    settings = {**result.settings_, "caveat": " ".join(plan.notes)}
-    return replace(result, context_=context, settings_=settings)
+    return _carry_out(plan, n_jobs=n_jobs, verbose=verbose, checkpoint=checkpoint)
 
 
 @dataclass(frozen=True)
@@ -311,6 +278,8 @@ class Plan:
         What was declared.
     seed : int
         Seed of the folds and the estimators.
+    quick : bool
+        Whether p-values are left out.
     warnings : list of (str, type of Warning)
         Warnings to issue before the first fit.
     notes : list of str
@@ -324,6 +293,7 @@ class Plan:
     metrics: list[Metric]
     claims: Claims
     seed: int
+    quick: bool = False
     warnings: list[tuple[str, type[Warning]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -413,9 +383,50 @@ def plan_comparison(
         metrics,
         claims,
         seed,
+        quick,
         [(str(warning.message), warning.category) for warning in caught],
         [caveat] if caveat else [],
     )
+
+
+def _carry_out(
+    plan: Plan, *, n_jobs: int | None, verbose: int, checkpoint: Any
+) -> FusionComparison:
+    """Fit the arms of a plan and collect the result."""
+    for message, category in plan.warnings:
+        warn_user(message, category)
+    request = Request(
+        labels=any(metric.needs_labels for metric in plan.metrics),
+        survival=any(metric.name == "integrated_brier" for metric in plan.metrics),
+    )
+    run = run_arms(
+        plan.strategies,
+        plan.study,
+        plan.design,
+        request,
+        random_state=plan.seed,
+        n_jobs=n_jobs,
+        verbose=verbose,
+        checkpoint=Checkpoint.of(checkpoint, plan.study, request),
+    )
+    result = collect(
+        plan.strategies,
+        run,
+        plan.metrics,
+        plan.modalities,
+        plan.study,
+        plan.design.first(max(run.n_repeats.values())),
+        plan.claims,
+        seed=plan.seed,
+        quick=plan.quick,
+        notes=plan.notes,
+        warned=plan.warnings,
+    )
+    context = Context(
+        plan.strategies, plan.study, request, plan.seed, n_jobs, plan.modalities
+    )
+    settings = {**result.settings_, "caveat": " ".join(plan.notes)}
+    return replace(result, context_=context, settings_=settings)
 
 
 @contextmanager

@@ -317,20 +317,25 @@ def _test_set(study: Study, test: Any, time: Any, seed: int) -> Design:
         held_out, text = _random_rows(study, float(test), seed)
     else:
         held_out, text = _given_rows(study, test), "a test set given by the user"
-    train = ~held_out
-    if study.groups is not None:
-        shared = np.isin(study.groups, study.groups[held_out]) & train
-        if shared.any():
-            train &= ~shared
-            notes.append(
-                f"{int(shared.sum())} rows of patients in the test set were left out "
-                "of the training set."
-            )
+    train = _other_patients(study, held_out)
+    n_moved = int((~held_out).sum() - train.sum())
+    if n_moved:
+        notes.append(
+            f"{n_moved} rows of patients in the test set were left out of the training "
+            "set."
+        )
     rows = np.flatnonzero(train), np.flatnonzero(held_out)
     _check_test_set(study, *rows)
     unit = "rows" if study.groups is None else "patients"
     text += f", {study.n_patients(rows[1])} {unit} that no model was trained on"
     return Design("test", [Split(0, 0, *rows)], 1, 1, text, notes=notes)
+
+
+def _other_patients(study: Study, held_out: np.ndarray) -> np.ndarray:
+    """Return the rows of patients without any row that is held out."""
+    if study.groups is None:
+        return ~held_out
+    return ~np.isin(study.groups, study.groups[held_out])
 
 
 def _check_test_set(study: Study, train: np.ndarray, test: np.ndarray) -> None:
@@ -437,11 +442,8 @@ def _site_folds(study: Study, sites: Any) -> Design:
     n_moved = 0
     for number, site in enumerate(pd.unique(names)):
         test = names == site
-        train = ~test
-        if study.groups is not None:
-            shared = np.isin(study.groups, study.groups[test]) & train
-            train &= ~shared
-            n_moved += int(shared.sum())
+        train = _other_patients(study, test)
+        n_moved += int((~test).sum() - train.sum())
         rows = np.flatnonzero(train), np.flatnonzero(test)
         _check_site(study, *rows, number)
         splits.append(Split(0, number, *rows, site=str(site)))

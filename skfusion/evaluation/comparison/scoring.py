@@ -17,7 +17,13 @@ import pandas as pd
 from scipy.stats import norm
 
 from skfusion.evaluation.comparison.design import Design
-from skfusion.evaluation.comparison.inference import Contrast
+from skfusion.evaluation.comparison.inference import (
+    Claims,
+    Contrast,
+    difference_table,
+    judge_fusions,
+    pairs_to_contrast,
+)
 from skfusion.evaluation.comparison.running import Run
 from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.comparison.study import OWNER, Study
@@ -36,7 +42,13 @@ from skfusion.evaluation.statistics.resampling import (
     corrected_resampled_ttest,
 )
 
-__all__ = ["Scored", "fold_table", "prediction_table"]
+__all__ = [
+    "Results",
+    "Scored",
+    "fold_table",
+    "prediction_table",
+    "score_and_test",
+]
 
 
 FEWEST_SPLITS = 5
@@ -219,8 +231,7 @@ class Scored:
         rows = []
         for arm, metric in product(self.arms, self.metrics):
             values = self._by_arm[arm.name, metric.name]
-            weights = self._counts(values.index)["weights"]
-            estimate = float(np.average(values, weights=weights))
+            estimate = self._mean(values)
             low, high = self._limits(arm, metric, values)
             if self.design.kind != "sites" and not high - low > ROUNDING:
                 low, high = self._limits_at_the_bound(metric, estimate, (low, high))
@@ -239,12 +250,15 @@ class Scored:
 
     def means(self, metric: Metric) -> dict[str, float]:
         """Return the score of each arm by a metric."""
-        found = {}
-        for arm in self.arms:
-            values = self._by_arm[arm.name, metric.name]
-            weights = self._counts(values.index)["weights"]
-            found[arm.name] = float(np.average(values, weights=weights))
-        return found
+        return {
+            arm.name: self._mean(self._by_arm[arm.name, metric.name])
+            for arm in self.arms
+        }
+
+    def _mean(self, values: pd.Series) -> float:
+        """Return the mean over test sets, weighted by their patients."""
+        weights = self._counts(values.index)["weights"]
+        return float(np.average(values, weights=weights))
 
     def _limits(
         self, arm: Strategy, metric: Metric, values: pd.Series
@@ -483,12 +497,88 @@ def _site_contrast(differences: np.ndarray) -> Contrast:
     return Contrast(mean, np.nan, np.nan, p, by_site=by_site)
 
 
-def all_contrasts(
-    scored: Scored, pairs: Sequence[tuple[Strategy, Strategy, str]]
-) -> Mapping[tuple[str, str, str], Contrast]:
-    """Return the contrasts of pairs of arms by each metric."""
-    return {
+@dataclass(frozen=True)
+class Results:
+    """Scores, differences and tests of the arms of a design.
+
+    Attributes
+    ----------
+    scored : Scored
+        Scores of the arms.
+    contrasts : dict of (str, str, str) to Contrast
+        Paired differences by fusion, reference and metric.
+    differences : DataFrame
+        Table as in `FusionComparison.differences_`.
+    tests : DataFrame
+        Table as in `FusionComparison.tests_`.
+    n_patients : int
+        Number of patients, or rows without patients, in the test sets.
+    """
+
+    scored: Scored
+    contrasts: Mapping[tuple[str, str, str], Contrast]
+    differences: pd.DataFrame
+    tests: pd.DataFrame
+    n_patients: int
+
+
+def score_and_test(
+    arms: Sequence[Strategy],
+    run: Run,
+    metrics: Sequence[Metric],
+    study: Study,
+    design: Design,
+    claims: Claims,
+    *,
+    seed: int,
+    quick: bool = False,
+) -> Results:
+    """Score all arms, compare each fusion with its references, and test the claims.
+
+    Parameters
+    ----------
+    arms : list of Strategy
+        Arms of the comparison.
+    run : Run
+        Fits.
+    metrics : list of Metric
+        Metrics, of which the first one is the primary metric.
+    study : Study
+        Cohort of the test sets.
+    design : Design
+        Splits.
+    claims : Claims
+        What was declared before.
+    seed : int
+        Seed of the bootstrap.
+    quick : bool, default=False
+        Whether p-values are left out.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    ValueError
+        If a score is undefined on a split.
+    """
+    folds = fold_table(arms, run, metrics, study, design)
+    scored = Scored(arms, metrics, study, design, run, folds, seed, quick)
+    contrasts = {
         (a.name, b.name, metric.name): scored.contrast(a, b, metric)
-        for a, b, _ in pairs
-        for metric in scored.metrics
+        for a, b, _ in pairs_to_contrast(arms)
+        for metric in metrics
     }
+    tested = np.unique(np.concatenate([split.test for split in design.splits]))
+    n_patients = study.n_patients(tested)
+    tests = judge_fusions(
+        arms,
+        metrics[0],
+        scored.means(metrics[0]),
+        contrasts,
+        claims,
+        n_patients=n_patients,
+    )
+    differences = difference_table(arms, metrics, contrasts)
+    return Results(scored, contrasts, differences, tests, n_patients)

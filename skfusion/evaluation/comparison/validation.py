@@ -18,12 +18,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skfusion.evaluation.comparison.checkpoint import Checkpoint, Fit
 from skfusion.evaluation.comparison.design import Design, Split
-from skfusion.evaluation.comparison.inference import (
-    Claims,
-    difference_table,
-    judge_fusions,
-    pairs_to_contrast,
-)
+from skfusion.evaluation.comparison.inference import Claims
 from skfusion.evaluation.comparison.probabilities import calibration_row
 from skfusion.evaluation.comparison.running import (
     Context,
@@ -32,12 +27,7 @@ from skfusion.evaluation.comparison.running import (
     fit_arm,
     tell_once,
 )
-from skfusion.evaluation.comparison.scoring import (
-    Scored,
-    all_contrasts,
-    fold_table,
-    prediction_table,
-)
+from skfusion.evaluation.comparison.scoring import prediction_table, score_and_test
 from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.comparison.study import (
     Study,
@@ -47,7 +37,7 @@ from skfusion.evaluation.comparison.study import (
     find_task,
     is_fine,
 )
-from skfusion.evaluation.comparison.verdict import Facts, Verdict, judge
+from skfusion.evaluation.comparison.verdict import Verdict, facts_of, judge
 from skfusion.evaluation.metrics import Metric
 from skfusion.exceptions import LeakageWarning, warn_user
 from skfusion.splits import inner_folds
@@ -158,41 +148,26 @@ def validate(
     design = Design(
         "test", [Split(0, 0, np.arange(0), rows)], 1, 1, "an external cohort"
     )
-    folds = fold_table(arms, run, metrics, external, design)
-    scored = Scored(arms, metrics, external, design, run, folds, context.seed, False)
-    contrasts = all_contrasts(scored, pairs_to_contrast(arms))
-    differences = difference_table(arms, metrics, contrasts)
-    n_patients = external.n_patients(rows)
-    tests = judge_fusions(
-        arms,
-        metrics[0],
-        scored.means(metrics[0]),
-        contrasts,
-        claims,
-        n_patients=n_patients,
+    found = score_and_test(
+        arms, run, metrics, external, design, claims, seed=context.seed
     )
-    facts = Facts(
-        metric=metrics[0],
-        labels=labels,
-        kind="test",
-        n_patients=n_patients,
-        n_trained=context.study.n_patients(np.arange(len(context.study.y))),
-        unit="rows" if external.groups is None else "patients",
+    facts = facts_of(
+        found,
+        labels,
+        claims,
+        told,
         splits=design.text,
-        clustered=external.groups is not None and n_patients < len(rows),
-        claims=claims,
-        has_delong=scored.has_delong(metrics[0]),
-        leaks=[text for text, kind in told if issubclass(kind, LeakageWarning)],
+        n_trained=context.study.n_patients(np.arange(len(context.study.y))),
     )
     return ExternalValidation(
-        scored.score_table().drop(columns=["n_repeats", "n_folds"]),
-        differences,
-        tests,
+        found.scored.score_table().drop(columns=["n_repeats", "n_folds"]),
+        found.differences,
+        found.tests,
         _recalibrated(arms, run, external, context.seed),
         prediction_table(arms, run, external, design),
-        judge(tests, differences, facts),
+        judge(found.tests, found.differences, facts),
         len(rows),
-        n_patients,
+        found.n_patients,
         [f"Warning: {line}" for line, _ in told]
         + [f"Warning: {line}" for _, line in run.warnings],
     )

@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm, t
 
 from skfusion.evaluation.comparison.inference import Claims
+from skfusion.evaluation.comparison.scoring import Results
 from skfusion.evaluation.metrics import Metric, format_p
+from skfusion.exceptions import LeakageWarning
 
-__all__ = ["Facts", "Verdict", "judge"]
+__all__ = ["Facts", "Verdict", "facts_of", "judge"]
 
 
 HEADLINES = {
@@ -125,6 +128,52 @@ class Facts:
         return f"{self.metric.text(low)} to {self.metric.text(high)}"
 
 
+def facts_of(
+    found: Results,
+    labels: Mapping[str, str],
+    claims: Claims,
+    told: Sequence[tuple[str, type[Warning]]],
+    *,
+    splits: str,
+    n_trained: int,
+) -> Facts:
+    """Return the facts that the sentences about results need.
+
+    Parameters
+    ----------
+    found : Results
+        Scores and tests.
+    labels : dict of str to str
+        Name of each arm in the text.
+    claims : Claims
+        What was declared before.
+    told : sequence of (str, type of Warning)
+        Warnings of the comparison.
+    splits : str
+        Splits in a few words.
+    n_trained : int
+        Average number of patients in a training set.
+
+    Returns
+    -------
+    Facts
+    """
+    scored, groups = found.scored, found.scored.study.groups
+    return Facts(
+        metric=scored.metrics[0],
+        labels=labels,
+        kind=scored.design.kind,
+        n_patients=found.n_patients,
+        n_trained=n_trained,
+        unit="rows" if groups is None else "patients",
+        splits=splits,
+        clustered=groups is not None and len(np.unique(groups)) < len(groups),
+        claims=claims,
+        has_delong=scored.has_delong(scored.metrics[0]),
+        leaks=[text for text, kind in told if issubclass(kind, LeakageWarning)],
+    )
+
+
 def judge(tests: pd.DataFrame, differences: pd.DataFrame, facts: Facts) -> Verdict:
     """Return the verdict of a comparison.
 
@@ -162,7 +211,7 @@ def judge(tests: pd.DataFrame, differences: pd.DataFrame, facts: Facts) -> Verdi
         sentences += _also(rows, leading, "helps", "Also above each single modality")
     if outcome != "worse":
         sentences += [
-            _worse_sentence(row, differences, facts)
+            _worse(row, rows, differences, facts)
             for row in rows
             if row["outcome"] == "worse"
         ]
@@ -278,10 +327,6 @@ def _unmatched(row: Any, rows: Any, differences: pd.DataFrame, facts: Facts) -> 
 
 
 def _worse(row: Any, rows: Any, differences: pd.DataFrame, facts: Facts) -> str:
-    return _worse_sentence(row, differences, facts)
-
-
-def _worse_sentence(row: Any, differences: pd.DataFrame, facts: Facts) -> str:
     found = differences[
         (differences["strategy"] == row["strategy"])
         & (differences["reference"] == row["worse_than"])
@@ -314,8 +359,6 @@ def _within_margin(row: Any, rows: Any, differences: Any, facts: Facts) -> str:
 
 
 def _limits_90(row: Any) -> tuple[float, float]:
-    from scipy.stats import norm, t
-
     of = norm if np.isinf(row["df"]) else t(row["df"])
     reach = float(of.ppf(0.95)) * row["standard_error"]
     return row["estimate"] - reach, row["estimate"] + reach
