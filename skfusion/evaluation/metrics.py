@@ -14,7 +14,14 @@ from sklearn.metrics import average_precision_score, get_scorer, roc_auc_score
 from skfusion.evaluation.statistics.survival_scores import integrated_brier_score
 from skfusion.fusion.survival import concordance
 
-__all__ = ["Metric", "Predictions", "SearchScore", "format_p", "resolve_metrics"]
+__all__ = [
+    "Metric",
+    "Predictions",
+    "SearchScore",
+    "class_numbers",
+    "format_p",
+    "resolve_metrics",
+]
 
 
 LABELS = {
@@ -364,14 +371,22 @@ def _named_score(
     labels = predictions.labels
     numbered = Predictions(
         predictions.scores,
-        None if labels is None else _numbers(labels, classes),
+        None if labels is None else class_numbers(labels, classes),
     )
     recorded = _RecordedClassifier(numbered, np.arange(len(classes)))
-    return sign * float(scorer(recorded, X, _numbers(y, classes)))
+    return sign * float(scorer(recorded, X, class_numbers(y, classes)))
 
 
-def _numbers(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return the position of each label in the classes, which may be unsorted."""
+def class_numbers(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the position of each label in the classes, which may be unsorted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.evaluation.metrics import class_numbers
+    >>> class_numbers(np.array(["no", "yes"]), np.array(["yes", "no"])).tolist()
+    [1, 0]
+    """
     order = np.argsort(classes)
     return order[np.searchsorted(classes[order], labels)]
 

@@ -21,7 +21,8 @@ import numpy as np
 
 import skfusion
 from skfusion.evaluation.comparison.study import OWNER, Study
-from skfusion.evaluation.metrics import Predictions
+from skfusion.evaluation.metrics import Predictions, class_numbers
+from skfusion.exceptions import FallbackWarning, warn_user
 
 if TYPE_CHECKING:
     from skfusion.evaluation.comparison.design import Split
@@ -108,16 +109,26 @@ class Checkpoint:
         return hashlib.sha256(text.encode()).hexdigest()[:40]
 
     def read(self, key: str) -> Fit | None:
-        """Return a finished fit, or None if it is not there or not whole."""
+        """Return a finished fit, or None if it is not there or not whole.
+
+        Warns
+        -----
+        FallbackWarning
+            If the file is damaged.
+        """
         if self.folder is None:
             return None
         try:
             data = (self.folder / f"{key}{SUFFIX}").read_bytes()
-        except OSError:
+        except FileNotFoundError:
             return None
         digest, content = data[:DIGEST_SIZE], data[DIGEST_SIZE:]
         if hashlib.sha256(content).digest() != digest:
-            return None  # damaged
+            warn_user(
+                "A file of the checkpoint is damaged, so its fit is computed again.",
+                FallbackWarning,
+            )
+            return None
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(str(arrays.pop("about")))
@@ -165,8 +176,7 @@ class Checkpoint:
         labels = np.asarray(labels)
         if self.classes is None or labels.ndim != 1:
             return labels
-        order = np.argsort(self.classes)
-        return order[np.searchsorted(self.classes[order], labels)]
+        return class_numbers(labels, self.classes)
 
     def _predictions(self, arrays: dict[str, np.ndarray], prefix: str) -> Predictions:
         found = {part: arrays.get(prefix + part) for part in PARTS}

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import Any
 
@@ -341,7 +341,9 @@ def fit_arm(
     Fit
     """
     key = checkpoint.key(arm, split, random_state)
-    stored = checkpoint.read(key)
+    with warnings.catch_warnings(record=True) as of_file:
+        warnings.simplefilter("always")
+        stored = checkpoint.read(key)
     if stored is not None:
         return stored
     start = time.perf_counter()
@@ -358,21 +360,26 @@ def fit_arm(
             where = f"{arm.name!r}, {_where(split)}"
             error.args = (f"{OWNER}, {where}: {error}",)
             raise
-    told = [
-        (warning.category.__name__, str(warning.message))
-        for warning in caught
-        if not any(part in str(warning.message) for part in SAID_BEFORE)
-    ]
     chosen = getattr(estimator, "best_params_", None)
     fit = Fit(
         predictions,
         time.perf_counter() - start,
-        told,
+        _told(caught),
         members,
         None if chosen is None else {k: _shown(v) for k, v in chosen.items()},
     )
     checkpoint.write(key, fit)
-    return fit
+    # The file is whole now, so it does not repeat that it was damaged.
+    return replace(fit, warnings=_told(of_file) + fit.warnings)
+
+
+def _told(caught: Sequence[warnings.WarningMessage]) -> list[tuple[str, str]]:
+    """Return category and message of warnings that were not issued before."""
+    return [
+        (warning.category.__name__, str(warning.message))
+        for warning in caught
+        if not any(part in str(warning.message) for part in SAID_BEFORE)
+    ]
 
 
 def _where(split: Split) -> str:

@@ -20,6 +20,7 @@ from skfusion.cohort import (
     column_or_ids,
     repeated_ids,
 )
+from skfusion.evaluation.metrics import class_numbers
 from skfusion.exceptions import DataWarning, LeakageWarning, warn_user
 from skfusion.fusion.restriction import fusions_within
 from skfusion.fusion.survival import check_survival
@@ -72,8 +73,7 @@ class Task:
     def numbers(self, y: np.ndarray) -> np.ndarray:
         """Return the position of each label in `classes`."""
         assert self.classes is not None
-        order = np.argsort(self.classes)
-        return order[np.searchsorted(self.classes[order], y)]
+        return class_numbers(y, self.classes)
 
     def name_of(self, number: int) -> str:
         """Return the name of a stratum for messages."""
