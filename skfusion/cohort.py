@@ -302,10 +302,9 @@ def warn_repeated_ids(frame: pd.DataFrame, owner: str) -> None:
     for column in repeated_ids(frame)[:1]:
         warn_user(
             f"{owner}: column {column!r} looks like a patient id and repeats "
-            f"({len(frame)} rows, {frame[column].dropna().map(repr).nunique()} "
-            "values), but no "
-            "groups were given, so one patient can end up on both sides of a split. "
-            f"Pass groups={column!r}.",
+            f"({len(frame)} rows, {frame[column].dropna().map(repr).nunique()} values)"
+            ", but no groups were given, so one patient can end up on both sides of a "
+            f"split. Pass groups={column!r}.",
             LeakageWarning,
         )
 

@@ -47,7 +47,8 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
         modality and all other columns are one EHR modality.
     estimator : classifier or None, default=None
         Estimator that is fitted on the joined features. None is XGBoost (200 trees of
-        depth 4, 64 bins). The parameters of this default can be set by name, e.g.
+        depth 4, 64 bins). Each tree sees half of the columns, but at least 16 or all of
+        fewer. The parameters of this default can be set by name, e.g.
         ``estimator__max_depth``. If the estimator does not support NaN, missing values
         are imputed with the training means.
     join : {"concat", "pool", "gated"} or join object, default="concat"
@@ -279,7 +280,8 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
         modality and all other columns are one EHR modality.
     estimator : regressor or None, default=None
         Estimator that is fitted on the joined features. None is XGBoost (200 trees of
-        depth 4, 64 bins). The parameters of this default can be set by name, e.g.
+        depth 4, 64 bins). Each tree sees half of the columns, but at least 16 or all of
+        fewer. The parameters of this default can be set by name, e.g.
         ``estimator__max_depth``. If the estimator does not support NaN, missing values
         are imputed with the training means.
     join : {"concat", "pool", "gated"} or join object, default="concat"
@@ -432,7 +434,8 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
     estimator : survival estimator or None, default=None
         Estimator that is fitted on the joined features. Its `fit` takes the structured
         `y` of scikit-survival, and its `predict` returns a risk. None is
-        `XGBoostSurvival`. The parameters of this default can be set by name, e.g.
+        `XGBoostSurvival`, whose trees see half of the columns, but at least 16 or all
+        of fewer. The parameters of this default can be set by name, e.g.
         ``estimator__max_depth``. If the estimator does not support NaN, missing values
         are imputed with the training means.
     join : {"concat", "pool", "gated"} or join object, default="concat"
