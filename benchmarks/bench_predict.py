@@ -1,7 +1,7 @@
 """Claim: a prediction for one case costs about as much as one of a plain pipeline.
 
-Two modalities of numbers, scaled, with logistic regressions. The rival is the pipeline
-of a ``ColumnTransformer`` with the same scalers and one logistic regression, which knows
+Two modalities of numbers, scaled, with logistic regressions. The rival is a pipeline of
+a ``ColumnTransformer`` with the same scalers and one logistic regression, which knows
 nothing of absent modalities. Predictions of 1 row are timed in turns for 10, 200 and
 2,000 columns. The last line is the greatest ratio of the median CPU seconds on one
 thread. Ratios of 1,000 rows are printed beside them, where joint fusion also computes
