@@ -447,7 +447,7 @@ class ModalityImportance:
             confidence_level=confidence_level,
             n_jobs=self.n_jobs,
             random_state=seed_of(self.random_state, rng),
-            n_present=model.presence(inside).sum(axis=0),
+            presence=model.presence(inside),
         )
 
     def report(

@@ -19,6 +19,7 @@ from skfusion.inspection.modalities.coalitions import (
 )
 from skfusion.inspection.modalities.provenance import Provenance
 from skfusion.inspection.modalities.results import (
+    ADDITIVE,
     CONDITIONAL_ON,
     ModalityExplanation,
     ModalityScores,
@@ -44,8 +45,6 @@ FEW_PATIENTS = 30
 FEW_OF_A_CLASS = 10
 # Cases on which the scales of the output are compared.
 CASES_OF_SCALES = 50
-# Share of the interactions in the variance below which a scale is additive.
-ADDITIVE = 0.01
 
 
 def find_pitfalls(

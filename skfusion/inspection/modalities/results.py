@@ -29,6 +29,8 @@ from skfusion.inspection.shapley import (
 )
 
 __all__ = [
+    "ADDITIVE",
+    "CONDITIONAL_ON",
     "ExplainedCases",
     "ModalityExplanation",
     "ModalityScores",
@@ -40,6 +42,8 @@ __all__ = [
 ]
 
 
+# Share of the interactions in the variance below which a scale is additive.
+ADDITIVE = 0.01
 # What the limits of a game are conditional on, as a part of the names of columns.
 CONDITIONAL_ON = {"performance": "this_model", "retrain": "refits"}
 
@@ -84,8 +88,13 @@ class ModalityScores:
         not sampled. For two modalities with the same information, both are close to 0.
     drop_one_low, drop_one_high : ndarray of shape (M,) or None
         Limits of the confidence intervals of `drop_one`.
-    whole_limits : tuple of two floats or None
-        Limits of the confidence interval of the score of all modalities.
+    coalitions : ndarray of bool of shape (n_coalitions, M)
+        Which modalities are in each set of `coalition_scores`.
+    coalition_low, coalition_high : ndarray of shape (n_coalitions,) or None
+        Limits of the confidence intervals of `coalition_scores`, NaN where a score is
+        not estimated (chance).
+    coalition_present : ndarray of int of shape (n_coalitions,) or None
+        Number of cases with at least one modality of the set.
     n_present : ndarray of int of shape (M,) or None
         Number of cases with the modality.
     n_cases, n_patients : int or None
@@ -106,11 +115,14 @@ class ModalityScores:
     method: str
     confidence_level: float
     coalition_scores: pd.Series
+    coalitions: np.ndarray
     interactions: dict[tuple[str, str], float]
     drop_one: np.ndarray
     drop_one_low: np.ndarray | None = None
     drop_one_high: np.ndarray | None = None
-    whole_limits: tuple[float, float] | None = None
+    coalition_low: np.ndarray | None = None
+    coalition_high: np.ndarray | None = None
+    coalition_present: np.ndarray | None = None
     n_present: np.ndarray | None = None
     n_cases: int | None = None
     n_patients: int | None = None
@@ -121,6 +133,13 @@ class ModalityScores:
             f"ModalityScores({self.game}, {self.scoring}, "
             f"{len(self.modalities)} modalities)"
         )
+
+    @property
+    def whole_limits(self) -> tuple[float, float] | None:
+        """Limits of the confidence interval of the score of all modalities."""
+        if self.coalition_low is None or self.coalition_high is None:
+            return None
+        return float(self.coalition_low[-1]), float(self.coalition_high[-1])
 
     def to_frame(self) -> pd.DataFrame:
         """Return the contributions of the modalities.
@@ -152,6 +171,60 @@ class ModalityScores:
             unknown if high is None else high,
         )
 
+    def subsets(self) -> pd.DataFrame:
+        """Return the score of each set of modalities.
+
+        Returns
+        -------
+        DataFrame of shape (n_coalitions, 5)
+            By set, named as in ``"cxr + ehr"``, in the order of size and score:
+            ``n_modalities``, ``score``, its limits, named by what they are conditional
+            on as in `to_frame`, and ``n_present``, the number of cases with at least
+            one modality of the set. Greater scores are better, so losses are negative.
+            The set ``"none"`` is chance. If sets were sampled, only those are listed.
+            A score is NaN if no case has a modality of the set.
+
+        Notes
+        -----
+        The intervals are those of single scores. Whether two sets differ does not
+        follow from them, because the scores of the same cases are correlated. For one
+        modality more or less, see `drop_one_frame`.
+
+        Examples
+        --------
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from skfusion import ModalityImportance
+        >>> from skfusion.datasets import make_fusion_cohort
+        >>> cohort = make_fusion_cohort(n_samples=300, random_state=0)
+        >>> columns = {"image": cohort.image_columns, "ehr": cohort.ehr_columns}
+        >>> X, y = cohort.data[[*columns["image"], *columns["ehr"]]], cohort.target
+        >>> model = LogisticRegression(C=0.01, max_iter=1000).fit(X[:200], y[:200])
+        >>> importance = ModalityImportance(
+        ...     model, modalities=columns, background=X[:200])
+        >>> list(importance.score(X[200:], y[200:]).subsets().index)
+        ['none', 'ehr', 'image', 'image + ehr']
+        """
+        given = CONDITIONAL_ON[self.game]
+        names = self.coalition_scores.index
+        unknown = np.full(len(names), np.nan)
+        low, high = self.coalition_low, self.coalition_high
+        columns = {
+            "n_modalities": self.coalitions.sum(axis=1),
+            "score": self.coalition_scores.to_numpy(),
+            f"low_{given}": unknown if low is None else low,
+            f"high_{given}": unknown if high is None else high,
+        }
+        if self.coalition_present is not None:
+            columns["n_present"] = self.coalition_present
+        table = pd.DataFrame(columns, index=names.rename("modalities"))
+        return table.iloc[self.set_order]
+
+    @property
+    def set_order(self) -> np.ndarray:
+        """Positions of the sets in `coalition_scores`, by size and score."""
+        sizes = self.coalitions.sum(axis=1)
+        return np.lexsort((self.coalition_scores.to_numpy(), sizes))
+
     def _frame(
         self, estimate: np.ndarray, low: np.ndarray, high: np.ndarray
     ) -> pd.DataFrame:
@@ -166,7 +239,7 @@ class ModalityScores:
 
         Parameters
         ----------
-        kind : {"bars", "interactions"}, default="bars"
+        kind : {"bars", "interactions", "subsets"}, default="bars"
             Type of the plot.
         **options : any
             See `skfusion.inspection.plots.display.ModalityScoresDisplay.plot`.
@@ -203,7 +276,8 @@ def make_scores(
     method: str,
     confidence_level: float,
     drop_limits: tuple[np.ndarray, np.ndarray],
-    n_present: np.ndarray | None = None,
+    set_limits: tuple[np.ndarray, np.ndarray],
+    presence: np.ndarray | None = None,
     **more: Any,
 ) -> ModalityScores:
     """Compute contributions to a score from the scores of the coalitions.
@@ -223,8 +297,11 @@ def make_scores(
         Standard errors of the Shapley values, also without the sampling error.
     drop_limits : tuple of two ndarrays of shape (M,)
         Limits of the confidence intervals of what each modality alone is worth.
-    n_present : ndarray of int of shape (M,) or None, default=None
-        Number of cases with each modality. What no case has, has no contribution.
+    set_limits : tuple of two ndarrays of shape (n_coalitions,)
+        Limits of the confidence intervals of the scores of the coalitions.
+    presence : ndarray of bool of shape (n, M) or None, default=None
+        Whether each modality is present in each case. What no case has, has no
+        contribution.
     **more : any
         Further attributes of `ModalityScores`.
 
@@ -244,11 +321,16 @@ def make_scores(
     if plan.is_exact:
         pairs = named_pairs(modalities, interaction_matrix(len(modalities)) @ values)
     names = [coalition_name(members, modalities) for members in plan.coalitions]
+    n_present, of_sets = None, None
+    if presence is not None:
+        n_present = presence.sum(axis=0)
+        of_sets = (presence.astype(int) @ plan.coalitions.T > 0).sum(axis=0)
 
-    def known(numbers: Any) -> Any:
-        if numbers is None or n_present is None:
-            return numbers
-        return np.where(n_present > 0, numbers, np.nan)
+    def known(numbers: Any, counts: Any = n_present) -> Any:
+        return numbers if counts is None else np.where(counts > 0, numbers, np.nan)
+
+    # Chance, the score of the empty set, needs no case with a modality.
+    countable = None if of_sets is None else of_sets + (~plan.coalitions.any(axis=1))
 
     return ModalityScores(
         game=game,
@@ -260,11 +342,15 @@ def make_scores(
         standard_errors=known(errors),
         method=method,
         confidence_level=confidence_level,
-        coalition_scores=pd.Series(values, index=names, name=scoring),
+        coalition_scores=pd.Series(known(values, countable), index=names, name=scoring),
+        coalitions=plan.coalitions,
         interactions={pair: float(value) for pair, value in pairs.items()},
         drop_one=known(_drop_one(plan, values)),
         drop_one_low=known(drop_limits[0]),
         drop_one_high=known(drop_limits[1]),
+        coalition_low=known(set_limits[0], countable),
+        coalition_high=known(set_limits[1], countable),
+        coalition_present=of_sets,
         n_present=n_present,
         **more,
     )
@@ -705,24 +791,28 @@ class ModalityExplanation:
 
         Warns
         -----
-        UserWarning
-            If probabilities were explained. They are nonlinear in the log-odds, so
-            modalities that are additive in the log-odds appear to interact.
+        DataWarning
+            If probabilities were explained and the model is not additive in them.
+            Modalities that are additive in the log-odds, as in a logistic regression,
+            interact in the probabilities. Late fusion by the mean is additive in the
+            probabilities and interacts in the log-odds.
         """
         _check_kind("variance", len(self.values))
-        if self.scale == "proba":
-            warn_user(
-                "Interactions of probabilities are not a property of the model. They "
-                "are not 0 for modalities that are additive in the log-odds. Use "
-                "output='link'.",
-                UserWarning,
-            )
         sizes = {
             names: term.var(axis=0).sum() for names, term in self.moebius().items()
         }
         total = sum(sizes.values())
         shared = sum(size for names, size in sizes.items() if len(names) > 1)
-        return float(shared / total) if total > 0 else float("nan")
+        share = float(shared / total) if total > 0 else float("nan")
+        if self.scale == "proba" and share > ADDITIVE:
+            warn_user(
+                f"Interactions make up {share:.3f} of the variance of the "
+                "probabilities. Modalities that are additive in the log-odds interact "
+                "in the probabilities, so these interactions can come from the scale. "
+                "Compare with output='link'.",
+                DataWarning,
+            )
+        return share
 
     def to_frame(self) -> pd.DataFrame:
         """Return the base value, the contributions and the prediction of each case.

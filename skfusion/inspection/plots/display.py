@@ -25,8 +25,10 @@ from skfusion._validation import check_option
 from skfusion.inspection.plots.drawing import (
     CELL,
     draw_bars,
+    draw_dots,
     draw_matrix,
     draw_plane,
+    draw_sizes,
     draw_swarm,
     draw_triangle,
     draw_waterfall,
@@ -37,7 +39,9 @@ __all__ = ["ModalityDisplay", "ModalityScoresDisplay"]
 
 
 KINDS = ("share", "waterfall", "beeswarm", "interactions", "outcome")
-SCORE_KINDS = ("bars", "interactions")
+SCORE_KINDS = ("bars", "interactions", "subsets")
+# More sets than this are drawn by their number of modalities, without their names.
+MOST_NAMED_SETS = 15
 # Inches of the axes without names and figures, and of a row of one line.
 BARS, SQUARE, ROW, SWARM = 2.8, 3.2, 0.42, 0.75
 LEAST = 2.2  # for the lines of a caption
@@ -92,6 +96,9 @@ class _Scores(Protocol):
     def interactions(self) -> dict[tuple[str, str], float]: ...
 
     @property
+    def set_order(self) -> np.ndarray: ...
+
+    @property
     def game(self) -> str: ...
 
     @property
@@ -103,7 +110,15 @@ class _Scores(Protocol):
     @property
     def confidence_level(self) -> float: ...
 
+    @property
+    def n_cases(self) -> int | None: ...
+
+    @property
+    def coalitions(self) -> np.ndarray: ...
+
     def to_frame(self) -> pd.DataFrame: ...
+
+    def subsets(self) -> pd.DataFrame: ...
 
 
 class ModalityDisplay:
@@ -473,10 +488,12 @@ class ModalityScoresDisplay:
 
         Parameters
         ----------
-        kind : {"bars", "interactions"}, default="bars"
+        kind : {"bars", "interactions", "subsets"}, default="bars"
             Type of the plot. ``"bars"`` shows the contributions with their confidence
             intervals. ``"interactions"`` shows a matrix with the contributions on the
-            diagonal and the interactions of pairs below it.
+            diagonal and the interactions of pairs below it. ``"subsets"`` shows the
+            score of each set of modalities with its confidence interval. More than 15
+            sets are shown by their number of modalities, without intervals.
         ax : matplotlib Axes or None, default=None
             Axes to plot on. None creates a new figure.
 
@@ -500,27 +517,85 @@ class ModalityScoresDisplay:
                 "kind='interactions' needs all sets of modalities, but permutations of "
                 f"{len(names)} were sampled. Use kind='bars'."
             )
-        shown = wrap_names(names)
-        again = ", retrained" if found.game == "retrain" else ""
-        caption = f"{100 * found.confidence_level:g}% intervals: {found.method}"
-        if kind == "bars":
-            table = found.to_frame().iloc[:, :3]
-            table.index = pd.Index(shown)
-            self.figure_, self.ax_, width = _bar_axes(ax, table, [])
-            before = _texts(self.ax_)
-            level = f"{100 * found.confidence_level:g}% CI{again}"
-            label = f"contribution to {found.scoring} ({level})"
-            draw_bars(self.ax_, table, label, width=width)
-            write_above(self.ax_, caption, [], width)
-        else:
-            values = pair_table(names, found.estimate, found.interactions)
-            label = f"contribution to {found.scoring}{again}"
-            self.figure_, self.ax_, width = _matrix_axes(ax, shown, label, MATRIX)
-            before = _texts(self.ax_)
-            draw_matrix(self.ax_, shown, values, label, width=width, signed=True)
-            write_above(self.ax_, MATRIX, [], width)
+        draw = {
+            "bars": self._plot_bars,
+            "interactions": self._plot_interactions,
+            "subsets": self._plot_subsets,
+        }[kind]
+        before = draw(ax, wrap_names(names))
         plain_texts(self.ax_, before)
         return self
+
+    def _plot_bars(self, ax: Any, shown: list[str]) -> list[Any]:
+        found = self.scores
+        table = found.to_frame().iloc[:, :3]
+        table.index = pd.Index(shown)
+        self.figure_, self.ax_, width = _bar_axes(ax, table, [])
+        before = _texts(self.ax_)
+        level = f"{100 * found.confidence_level:g}% CI{self._again}"
+        label = f"contribution to {found.scoring} ({level})"
+        draw_bars(self.ax_, table, label, width=width)
+        write_above(self.ax_, self._intervals, [], width)
+        return before
+
+    def _plot_interactions(self, ax: Any, shown: list[str]) -> list[Any]:
+        found = self.scores
+        values = pair_table(found.modalities, found.estimate, found.interactions)
+        label = f"contribution to {found.scoring}{self._again}"
+        self.figure_, self.ax_, width = _matrix_axes(ax, shown, label, MATRIX)
+        before = _texts(self.ax_)
+        draw_matrix(self.ax_, shown, values, label, width=width, signed=True)
+        write_above(self.ax_, MATRIX, [], width)
+        return before
+
+    def _plot_subsets(self, ax: Any, shown: list[str]) -> list[Any]:
+        found = self.scores
+        table = found.subsets()
+        chance = float(table["score"].iloc[0])
+        table = table[table["n_modalities"] > 0]
+        label = f"{found.scoring} from a set of modalities{self._again}"
+        if len(table) > MOST_NAMED_SETS:
+            self.figure_, self.ax_ = axes_for(ax, SQUARE + 1.4, SQUARE)
+            before = _texts(self.ax_)
+            draw_sizes(self.ax_, table, chance, label)
+            caption = f"{len(table)} sets of {len(shown)} modalities. Line: mean. "
+            caption += "Dashed: chance"
+            write_above(self.ax_, caption, [], SQUARE if ax is None else None)
+            return before
+        members = found.coalitions[found.set_order][1:]
+        names = [_set_name(inside, shown) for inside in members]
+        notes = [
+            f"present in {there} of {found.n_cases}"
+            if found.n_cases is not None and there < found.n_cases
+            else ""
+            for there in table.get("n_present", [found.n_cases or 0] * len(table))
+        ]
+        table = table.iloc[:, 1:4].set_axis(["estimate", "low", "high"], axis=1)
+        table.index = pd.Index(names)
+        self.figure_, self.ax_, width = _bar_axes(ax, table, notes)
+        before = _texts(self.ax_)
+        draw_dots(self.ax_, table, chance, label, width=width, notes=notes)
+        write_above(self.ax_, f"{self._intervals}. Dashed: chance", [], width)
+        return before
+
+    @property
+    def _again(self) -> str:
+        return ", retrained" if self.scores.game == "retrain" else ""
+
+    @property
+    def _intervals(self) -> str:
+        found = self.scores
+        return f"{100 * found.confidence_level:g}% intervals: {found.method}"
+
+
+def _set_name(members: np.ndarray, names: list[str]) -> str:
+    """Return the name of a set, by what is not in it if that is shorter."""
+    inside = [name for name, there in zip(names, members, strict=True) if there]
+    if len(inside) == len(names) > 2:
+        return "all"
+    if len(inside) == len(names) - 1 > 2:
+        return f"all without\n{names[int(np.flatnonzero(~members)[0])]}"
+    return " +\n".join(inside)
 
 
 MATRIX = "Diagonal: modality. Below: interaction of two"

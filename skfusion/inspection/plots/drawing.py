@@ -35,8 +35,10 @@ __all__ = [
     "draw_bar",
     "draw_bars",
     "draw_cases",
+    "draw_dots",
     "draw_matrix",
     "draw_plane",
+    "draw_sizes",
     "draw_swarm",
     "draw_triangle",
     "draw_waterfall",
@@ -333,31 +335,9 @@ def draw_bars(
         Whether the values are parts of 1, so that the axis ends at 1 if they are large.
     """
     theme = theme_of(axis)
-    has_interval = "low" in table
     for row, (_, found) in enumerate(table.iterrows()):
-        value = float(found["estimate"])
-        draw_bar(axis, row, 0.0, value, pale=has_interval)
-        limits = [float(found[end]) for end in ("low", "high") if end in found]
-        if limits:
-            axis.plot(limits, [row, row], color=theme.ink, linewidth=1.5, zorder=3)
-        for limit in limits:
-            ends = [row - 0.12, row + 0.12]
-            axis.plot([limit] * 2, ends, color=theme.ink, linewidth=1.5, zorder=3)
-        text = format_interval(value, *limits)
-        if notes is not None and notes[row]:
-            text += f"\n{notes[row]}"
-        # Beside the axes, where no bar is, and the layout makes room for them.
-        axis.annotate(
-            text,
-            (1.0, row),
-            xycoords=("axes fraction", "data"),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=LABEL_SIZE,
-            color=theme.ink,
-            annotation_clip=False,
-        )
+        draw_bar(axis, row, 0.0, float(found["estimate"]), pale="low" in table)
+        _draw_interval(axis, row, found, "" if notes is None else notes[row])
     values = table.to_numpy()
     low_end, high_end = min(np.nanmin(values), 0.0), max(np.nanmax(values), 0.0)
     span = (high_end - low_end) or 1.0
@@ -372,6 +352,113 @@ def draw_bars(
     _space_ticks(axis, width)
     # The label may reach below the numbers beside the axes.
     write_label(axis, label, width + TICK)
+
+
+def _draw_interval(axis: Any, row: int, found: pd.Series, note: str) -> None:
+    """Draw the limits of a row, and write its value and limits beside the axes."""
+    theme = theme_of(axis)
+    limits = [float(found[end]) for end in ("low", "high") if end in found]
+    if limits:
+        axis.plot(limits, [row, row], color=theme.ink, linewidth=1.5, zorder=3)
+    for limit in limits:
+        ends = [row - 0.12, row + 0.12]
+        axis.plot([limit] * 2, ends, color=theme.ink, linewidth=1.5, zorder=3)
+    text = format_interval(float(found["estimate"]), *limits)
+    if note:
+        text += f"\n{note}"
+    # Beside the axes, where no bar is, and the layout makes room for them.
+    axis.annotate(
+        text,
+        (1.0, row),
+        xycoords=("axes fraction", "data"),
+        xytext=(6, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=LABEL_SIZE,
+        color=theme.ink,
+        annotation_clip=False,
+    )
+
+
+def draw_dots(
+    axis: Any,
+    table: pd.DataFrame,
+    chance: float,
+    label: str,
+    *,
+    width: float | None,
+    notes: Sequence[str],
+) -> None:
+    """Draw a dot for each row, with its interval and its value.
+
+    Parameters
+    ----------
+    axis : matplotlib Axes
+        Axes to draw on.
+    table : DataFrame of shape (n_rows, 3)
+        ``estimate``, ``low`` and ``high``, by name.
+    chance : float
+        Value of a dashed line.
+    label : str
+        Label of the x-axis.
+    width : float or None
+        Width of the axes in inches, for the lines of texts. None measures it.
+    notes : sequence of n_rows str
+        Text behind the value of each row.
+    """
+    theme = theme_of(axis)
+    for row, (_, found) in enumerate(table.iterrows()):
+        axis.plot(
+            found["estimate"],
+            row,
+            marker="o",
+            markersize=6.5,
+            color=theme.towards,
+            zorder=4,
+        )
+        _draw_interval(axis, row, found, notes[row])
+    axis.axvline(chance, color=theme.secondary, linewidth=1.0, linestyle=DASHES)
+    values = np.append(table.to_numpy(dtype=np.float64).ravel(), chance)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = 0.05 * ((high - low) or 1.0)
+    axis.set_xlim(low - margin, high + margin)
+    name_rows(axis, list(table.index))
+    width = _settled(axis, width)
+    _space_ticks(axis, width)
+    write_label(axis, label, width + TICK)
+
+
+def draw_sizes(axis: Any, table: pd.DataFrame, chance: float, label: str) -> None:
+    """Draw the scores of many sets, by their number of modalities.
+
+    Parameters
+    ----------
+    axis : matplotlib Axes
+        Axes to draw on.
+    table : DataFrame of n_sets rows
+        ``n_modalities`` and ``score``.
+    chance : float
+        Score of the empty set, the value of a dashed line.
+    label : str
+        Label of the y-axis.
+    """
+    theme = theme_of(axis)
+    means = table.groupby("n_modalities")["score"].mean()
+    for size, scores in table.groupby("n_modalities")["score"]:
+        known = np.sort(scores.dropna().to_numpy())
+        # Side by side where they would lie upon one another.
+        places = float(size) + 0.8 * swarm_offsets(known)
+        draw_cases(axis, places, known, MARKS[0])
+    axis.plot(means.index, means, color=theme.towards, marker="o", zorder=3)
+    axis.axhline(chance, color=theme.secondary, linewidth=1.0, linestyle=DASHES)
+    axis.set_xticks(means.index)
+    axis.set_xlabel("number of modalities", color=theme.ink, fontsize=NAME_SIZE)
+    lines = wrap_sentence(label, 2.4, NAME_SIZE)
+    axis.set_ylabel(lines, color=theme.ink, fontsize=NAME_SIZE)
+    axis.tick_params(labelsize=LABEL_SIZE, colors=theme.ink)
+    axis.grid(axis="y", color=theme.grid, linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def draw_waterfall(

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from known_models import noise_image_cohort
+from scipy.stats import t
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -17,6 +18,7 @@ from skfusion import (
     LateFusionClassifier,
     ModalityImportance,
 )
+from skfusion.evaluation import corrected_resampled_interval
 from skfusion.fusion.restriction import restricted_to
 from skfusion.survival import LateFusionSurvival
 
@@ -70,9 +72,63 @@ def test_interval_is_corrected_for_overlap():
     assert found.estimate[0] == pytest.approx(scores)
     assert "Nadeau" in found.method
     reach = found.high[0] - found.estimate[0]
-    from scipy.stats import t
-
     assert reach == pytest.approx(t.ppf(0.975, 4) * found.standard_errors[0])
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_errors_and_limits_are_those_of_one_interval(grouped):
+    X, y = redundant(0, 200)
+    patients = np.repeat(np.arange(100), 2) if grouped else np.arange(200)
+    given = {"groups": patients} if grouped else {}
+    parts = np.array_split(np.arange(200), [20, 60, 120])  # unequal test sets
+    cv = [(np.setdiff1d(np.arange(200), test), test) for test in parts]
+    model = LogisticRegression().fit(X, y)
+    found = ModalityImportance(model, modalities=TWO).refit(X, y, cv=cv, **given)
+    quantile = t.ppf(0.975, len(parts) - 1)
+    expected = quantile * found.standard_errors
+    np.testing.assert_allclose(found.high - found.estimate, expected)
+    np.testing.assert_allclose(found.estimate - found.low, expected)
+    # By hand, of the first modality: weights, ratios and variance of patients.
+    scores = found.fold_scores
+    one = (scores["a"] - 0.5) / 2 + (scores["a + b"] - scores["b"]) / 2
+    n_test = np.array([len(np.unique(patients[test])) for test in parts])
+    weight = n_test / n_test.sum()
+    effective = 1 / (weight**2).sum()
+    mean = weight @ one
+    spread = weight @ (one - mean) ** 2 * effective / (effective - 1)
+    n_all = len(np.unique(patients))
+    ratio = weight @ (n_test / (n_all - n_test))
+    error = np.sqrt((1 / effective + ratio) * spread)
+    assert found.standard_errors[0] == pytest.approx(error)
+    unweighted = np.sqrt(1 / 4 + np.mean(n_test / (n_all - n_test))) * one.std(ddof=1)
+    assert abs(error / unweighted - 1) > 1e-3
+
+
+def test_sets_have_the_scores_and_intervals_of_cross_validation():
+    X, y = redundant(0, 200)
+    cv = StratifiedKFold(4)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    found = ModalityImportance(model, modalities=TWO).refit(X, y, cv=cv)
+    table = found.subsets()
+    assert table["n_modalities"].tolist() == [0, 1, 1, 2]
+    assert list(table) == [
+        "n_modalities",
+        "score",
+        "low_refits",
+        "high_refits",
+        "n_present",
+    ]
+    assert table["score"].iloc[1] <= table["score"].iloc[2]
+    for columns, name in (([0, 1], "a"), ([2, 3], "b"), ([0, 1, 2, 3], "a + b")):
+        scores = cross_val_score(model, X[:, columns], y, cv=cv, scoring="roc_auc")
+        expected = corrected_resampled_interval(scores, 150, 50)
+        row = table.loc[name]
+        assert row["score"] == pytest.approx(expected.estimate)
+        assert row["low_refits"] == pytest.approx(expected.low)
+        assert row["high_refits"] == pytest.approx(min(expected.high, 1.0))
+    assert table.loc["none", ["score", "n_present"]].tolist() == [0.5, 0]
+    assert table.loc["none", ["low_refits", "high_refits"]].isna().all()
+    assert found.whole_limits == (row["low_refits"], row["high_refits"])
 
 
 def test_noise_adds_nothing_whatever_the_model_relies_on():

@@ -267,6 +267,8 @@ def test_cases_with_a_modality_are_counted_everywhere():
     assert any("200 cases: image in 133." in p for p in report.pitfalls)
     refits = importance.refit(X, y, cv=2)
     assert refits.to_frame()["n_present"].tolist() == [333, 400]
+    sets = {"none": 0, "image": 133, "ehr": 200, "image + ehr": 200}
+    assert found.subsets()["n_present"].to_dict() == sets
 
 
 def test_a_modality_that_no_case_has_gets_no_number():
@@ -277,6 +279,9 @@ def test_a_modality_that_no_case_has_gets_no_number():
     with pytest.warns(DataWarning, match=r"\['image'\] absent in all 200 cases"):
         found = importance.score(X[200:], y[200:])
     assert np.isnan([found.estimate[0], found.low[0], found.drop_one[0]]).all()
+    sets = found.subsets()
+    assert sets.loc["image"].drop(["n_modalities", "n_present"]).isna().all()
+    assert sets.loc[["none", "ehr", "image + ehr"], "score"].notna().all()
     assert np.isfinite(found.estimate[1])
     with pytest.warns(DataWarning, match="absent in all 200 cases"):
         report = importance.report(X[200:], y[200:], **QUICK)

@@ -167,6 +167,24 @@ def test_scores_are_drawn_with_intervals_and_interactions(importance, cohort):
         scores.plot("pie")
 
 
+@pytest.mark.parametrize(("n_modalities", "n_sets"), [(1, 1), (3, 7), (4, 15)])
+def test_all_sets_are_drawn_with_their_scores(importance, cohort, n_modalities, n_sets):
+    found = importance[n_modalities].score(cohort.data, cohort.target)
+    axis = found.plot("subsets").ax_
+    table = found.subsets().drop("none")
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    assert len(names) == len(set(names)) == n_sets
+    if n_modalities == 4:
+        assert names[-1] == "all"
+        assert names[-2].startswith("all without\n")
+    dots = [line for line in axis.lines if line.get_marker() == "o"]
+    assert [dot.get_xdata()[0] for dot in dots] == pytest.approx(list(table["score"]))
+    assert [dot.get_ydata()[0] for dot in dots] == list(range(n_sets))
+    limits = [line.get_xdata() for line in axis.lines if len(set(line.get_ydata())) < 2]
+    ends = table[["low_this_model", "high_this_model"]].to_numpy().tolist()
+    assert [list(pair) for pair in limits if len(pair) == 2] == ends
+
+
 def test_report_draws_its_games_side_by_side(importance, cohort, train):
     report = importance[2].report(
         cohort.data, cohort.target, train=(train.data, train.target), cv=2
@@ -252,6 +270,7 @@ def saliency(method: str = "occlusion") -> ImageSaliency:
         np.array([0.7, 0.1]),
         np.zeros(2),
         method,
+        "log-odds",
     )
 
 
@@ -260,7 +279,7 @@ def test_map_lies_on_the_image():
     assert display.axes_.shape == (2, 2)
     plain, mapped = display.axes_[0]
     assert plain.get_title() == "row 3"
-    assert mapped.get_title() == "occlusion, target ill, score 0.70"
+    assert mapped.get_title() == "occlusion\nlog-odds of ill: 0.70"
     image, overlay = (np.asarray(part.get_array()) for part in mapped.images)
     assert image.shape == (40, 60)
     assert overlay.shape == (40, 60, 4)

@@ -95,7 +95,12 @@ def scores(names):
         standard_errors=np.full(n, 0.05),
         method="DeLong",
         confidence_level=0.95,
-        coalition_scores=pd.Series(values),
+        coalition_scores=pd.Series(values, index=[f"set {k}" for k in range(2**n)]),
+        coalitions=all_coalitions(n),
+        coalition_low=values - 0.05,
+        coalition_high=values + 0.05,
+        coalition_present=np.arange(2**n) * 10,
+        n_cases=10 * 2**n,
         interactions={
             pair: float(value)
             for pair, value in named_pairs(
@@ -161,8 +166,8 @@ def test_no_name_is_cut(names, n_classes, kind):
     assert display.ax_.get_window_extent().width > 0.3 * display.figure_.bbox.width
 
 
-@pytest.mark.parametrize("kind", ["bars", "interactions"])
-@pytest.mark.parametrize("names", [LONG[:2], LONG, ["a", "b"]], ids=len)
+@pytest.mark.parametrize("kind", ["bars", "interactions", "subsets"])
+@pytest.mark.parametrize("names", [LONG[:2], LONG[:4], LONG, ["a", "b"]], ids=len)
 def test_no_name_or_number_of_scores_is_cut(names, kind):
     assert cut_or_overlapping(scores(names).plot(kind).figure_) == []
 
