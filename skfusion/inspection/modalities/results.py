@@ -88,7 +88,7 @@ class ModalityScores:
         not sampled. For two modalities with the same information, both are close to 0.
     drop_one_low, drop_one_high : ndarray of shape (M,) or None
         Limits of the confidence intervals of `drop_one`.
-    coalitions : ndarray of bool of shape (n_coalitions, M)
+    coalitions : ndarray of bool of shape (n_coalitions, M) or None
         Which modalities are in each set of `coalition_scores`.
     coalition_low, coalition_high : ndarray of shape (n_coalitions,) or None
         Limits of the confidence intervals of `coalition_scores`, NaN where a score is
@@ -115,11 +115,11 @@ class ModalityScores:
     method: str
     confidence_level: float
     coalition_scores: pd.Series
-    coalitions: np.ndarray
     interactions: dict[tuple[str, str], float]
     drop_one: np.ndarray
     drop_one_low: np.ndarray | None = None
     drop_one_high: np.ndarray | None = None
+    coalitions: np.ndarray | None = None
     coalition_low: np.ndarray | None = None
     coalition_high: np.ndarray | None = None
     coalition_present: np.ndarray | None = None
@@ -184,6 +184,11 @@ class ModalityScores:
             The set ``"none"`` is chance. If sets were sampled, only those are listed.
             A score is NaN if no case has a modality of the set.
 
+        Raises
+        ------
+        ValueError
+            If the members of the sets are not known.
+
         Notes
         -----
         The intervals are those of single scores. Whether two sets differ does not
@@ -209,7 +214,7 @@ class ModalityScores:
         unknown = np.full(len(names), np.nan)
         low, high = self.coalition_low, self.coalition_high
         columns = {
-            "n_modalities": self.coalitions.sum(axis=1),
+            "n_modalities": self._sets().sum(axis=1),
             "score": self.coalition_scores.to_numpy(),
             f"low_{given}": unknown if low is None else low,
             f"high_{given}": unknown if high is None else high,
@@ -222,8 +227,16 @@ class ModalityScores:
     @property
     def set_order(self) -> np.ndarray:
         """Positions of the sets in `coalition_scores`, by size and score."""
-        sizes = self.coalitions.sum(axis=1)
+        sizes = self._sets().sum(axis=1)
         return np.lexsort((self.coalition_scores.to_numpy(), sizes))
+
+    def _sets(self) -> np.ndarray:
+        if self.coalitions is None:
+            raise ValueError(
+                "These ModalityScores were made without `coalitions`, so the members "
+                "of their sets are not known. Use the result of score or refit."
+            )
+        return self.coalitions
 
     def _frame(
         self, estimate: np.ndarray, low: np.ndarray, high: np.ndarray
