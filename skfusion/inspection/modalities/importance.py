@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from skfusion.inspection.modalities.coalitions import (
     prepare,
 )
 from skfusion.inspection.modalities.comparison import share_table
+from skfusion.inspection.modalities.null_share import NullCases, null_values
 from skfusion.inspection.modalities.patients import (
     UNKNOWN,
     Patients,
@@ -175,7 +177,15 @@ class ModalityImportance:
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def __call__(self, X: Any, y: Any = None, *, groups: Any = None) -> Any:
+    def __call__(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        groups: Any = None,
+        null_from: Any = None,
+        n_shuffles: int = 3,
+    ) -> Any:
         """Explain predictions, with a `shap.Explanation` as the result.
 
         Parameters
@@ -186,6 +196,8 @@ class ModalityImportance:
             The outcome, which is stored for figures.
         groups : str, int, array-like of shape (n,) or None, default=None
             Patient ids, or the column that contains them, for intervals by patient.
+        null_from, n_shuffles : tuple or None, int
+            Training cases for the null share, as in `explain`.
 
         Returns
         -------
@@ -199,10 +211,17 @@ class ModalityImportance:
         ImportError
             If shap is not installed.
         """
-        return self.explain(X, y, groups=groups).to_shap()
+        given = {"null_from": null_from, "n_shuffles": n_shuffles}
+        return self.explain(X, y, groups=groups, **given).to_shap()
 
     def explain(
-        self, X: Any, y: Any = None, *, groups: Any = None
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        groups: Any = None,
+        null_from: Any = None,
+        n_shuffles: int = 3,
     ) -> ModalityExplanation:
         """Compute the contribution of each modality to each prediction (reliance).
 
@@ -217,6 +236,15 @@ class ModalityImportance:
             Patient ids, or the column that contains them. None takes the column that a
             fusion has as its parameter `groups`, also inside a pipeline, a search or a
             calibrated model. They are used for intervals of shares.
+        null_from : tuple (X, y) or (X, y, groups), or None, default=None
+            Training cases, from which the null share is computed: the estimator is
+            fitted again for each modality with this modality shuffled among the
+            patients, and explained for cases in which it is shuffled too. Their
+            patients are found as those of the cases, also in a column that `groups`
+            names. None leaves out the null share, which needs
+            ``n_shuffles * n_modalities`` fits.
+        n_shuffles : int, default=3
+            Number of shuffles of each modality, over which the null share is averaged.
 
         Returns
         -------
@@ -244,7 +272,11 @@ class ModalityImportance:
         """
         patients = find_patients(groups, X, self.estimator)
         cases, plan = self._prepare(X, patients)
-        return self._reliance(cases, plan, y, X, patients)
+        nulls = None
+        if null_from is not None:
+            train = _with_groups(null_from, groups)
+            nulls = self._null_values(cases, X, patients, train, n_shuffles)
+        return self._reliance(cases, plan, y, X, patients, nulls)
 
     def table(
         self,
@@ -584,6 +616,7 @@ class ModalityImportance:
         y: Any,
         X: Any,
         patients: Patients,
+        null_values: dict[str, np.ndarray] | None = None,
     ) -> ModalityExplanation:
         if y is not None:
             check_consistent_length(cases.presence, y)
@@ -600,8 +633,44 @@ class ModalityImportance:
             self.random_state,
         )
         return make_explanation(
-            cases, plan, output, table, y, patients=patients.numbers, source=source
+            cases,
+            plan,
+            output,
+            table,
+            y,
+            patients=patients.numbers,
+            null_values=null_values,
+            source=source,
         )
+
+    def _null_values(
+        self, cases: Cases, X: Any, patients: Patients, train: Any, n_shuffles: int
+    ) -> dict[str, np.ndarray]:
+        """Return the values of models that learned a shuffled modality."""
+        X_train, y_train, ids = train
+        check_consistent_length(table_of(X_train), y_train)
+        known = find_patients(ids, X_train, self.estimator, harm="split")
+        return null_values(
+            self.estimator,
+            cases.model,
+            NullCases(self._features(X_train, known), y_train, known.numbers),
+            NullCases(self._features(X, patients), None, patients.numbers),
+            partial(_ask_of, output=self.output, pos_label=self.pos_label),
+            modalities=self.modalities,
+            n_shuffles=n_shuffles,
+            random_state=seed_of(
+                self.random_state, check_random_state(self.random_state)
+            ),
+            n_jobs=self.n_jobs,
+            removal=self.removal,
+            n_background=self.n_background,
+            n_permutations=self.n_permutations,
+            max_exact=self.max_exact,
+        )
+
+
+def _ask_of(model: Any, output: Any, pos_label: Any) -> Any:
+    return make_output(model, output, pos_label).ask
 
 
 def _with_groups(train: Any, groups: Any) -> tuple[Any, Any, Any]:

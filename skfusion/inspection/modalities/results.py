@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -467,6 +467,9 @@ class ModalityExplanation:
         The outcome, if it was passed.
     patients : ndarray of int of shape (n,) or None
         Number of the patient of each case, if known.
+    null_values : dict of str to ndarray of shape (n_shuffles, n, M[, C]) or None
+        By modality, the values of models that were fitted with this modality shuffled
+        among patients, for cases in which it was shuffled too. See `share`.
     cases : ExplainedCases or None
         The model and the cases, for `features`. It is left out of copies and of saved
         explanations, so that these contain no values of patients.
@@ -486,6 +489,7 @@ class ModalityExplanation:
     presence: pd.DataFrame
     outcome: np.ndarray | None = None
     patients: np.ndarray | None = None
+    null_values: dict[str, np.ndarray] | None = None
     cases: ExplainedCases | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
@@ -545,6 +549,7 @@ class ModalityExplanation:
             presence=self.presence.iloc[kept],
             outcome=part(self.outcome),
             patients=part(self.patients),
+            null_values=self._of_nulls(lambda values: values[:, kept]),
             cases=source,
         )
 
@@ -593,7 +598,13 @@ class ModalityExplanation:
                 k: value[..., kept] for k, value in self.interactions.items()
             },
             standard_errors=part(self.standard_errors),
+            null_values=self._of_nulls(part),
         )
+
+    def _of_nulls(self, part: Callable[[np.ndarray], Any]) -> Any:
+        if self.null_values is None:
+            return None
+        return {name: part(values) for name, values in self.null_values.items()}
 
     @property
     def predictions(self) -> np.ndarray:
@@ -651,7 +662,10 @@ class ModalityExplanation:
             By modality, or by output and modality: ``share``, which sums to 1 and is
             NaN if no modality changes any prediction, its limits ``low`` and ``high``,
             the number of cases with the modality, ``n_present``, and of patients,
-            ``n_patients`` (of cases, if patients are not known).
+            ``n_patients`` (of cases, if patients are not known). If the cases were
+            explained with `null_from`, also ``null_share``: the mean share of the
+            modality if it is shuffled among patients before the fit. A share that is
+            not larger than this is that of noise.
 
         Raises
         ------
@@ -691,10 +705,27 @@ class ModalityExplanation:
                 index=pd.Index(self.modalities, name="modality"),
             )
         table = parts[None] if summed else pd.concat(parts, names=["output"])
+        if self.null_values is not None:
+            table["null_share"] = self._null_shares(kind, summed).T.ravel()
         if method == "treeshap_sum":
             beside = self._treeshap_sums()
             table[method] = beside[table.index.get_level_values("modality")].to_numpy()
         return table
+
+    def _null_shares(self, kind: str, summed: bool) -> np.ndarray:
+        """Return the share (M, C) of each modality in models that learned it shuffled.
+
+        It is NaN for a modality that cannot be shuffled alone.
+        """
+        several = self.values.ndim == 3
+        n_outputs = 1 if summed or not several else self.values.shape[2]
+        found = np.full((len(self.modalities), n_outputs), np.nan)
+        for j, name in enumerate(self.modalities):
+            if name in (self.null_values or {}):
+                draws = self.null_values[name]  # type: ignore[index]
+                draws = draws if several else draws[..., None]
+                found[j] = np.mean([_shares(one, kind, summed)[j] for one in draws], 0)
+        return found
 
     def _treeshap_sums(self) -> pd.Series:
         source = self._source("share(method='treeshap_sum')")
@@ -905,6 +936,7 @@ def make_explanation(
     y: Any,
     *,
     patients: np.ndarray | None = None,
+    null_values: dict[str, np.ndarray] | None = None,
     source: ExplainedCases | None = None,
 ) -> ModalityExplanation:
     """Compute an explanation from the predictions of the coalitions.
@@ -923,6 +955,9 @@ def make_explanation(
         The outcome.
     patients : ndarray of int of shape (n,) or None, default=None
         Number of the patient of each case.
+    null_values : dict of str to ndarray of shape (n_shuffles, n, M, C) or None, \
+            default=None
+        Values of models that were fitted with a modality shuffled.
     source : ExplainedCases or None, default=None
         The model and the cases, for explanations by features.
 
@@ -960,6 +995,9 @@ def make_explanation(
         presence=cases.presence,
         outcome=None if y is None else np.asarray(y),
         patients=patients,
+        null_values=None
+        if null_values is None
+        else {k: v[..., 0] if n_outputs == 1 else v for k, v in null_values.items()},
         cases=source,
     )
 

@@ -32,6 +32,7 @@ from skfusion.inspection.plots.drawing import (
     draw_swarm,
     draw_triangle,
     draw_waterfall,
+    null_handle,
     write_above,
 )
 
@@ -212,9 +213,10 @@ class ModalityDisplay:
         kind : {"share", "waterfall", "beeswarm", "interactions", "outcome"}, \
                 default="share"
             Type of the plot. ``"share"`` shows shares with bootstrap confidence
-            intervals. ``"waterfall"`` shows the contributions to one prediction.
-            ``"beeswarm"`` shows the contributions in all cases. ``"interactions"``
-            shows the contributions of single modalities and the interactions of pairs.
+            intervals, and a tick at the null share if it was computed.
+            ``"waterfall"`` shows the contributions to one prediction. ``"beeswarm"``
+            shows the contributions in all cases. ``"interactions"`` shows the
+            contributions of single modalities and the interactions of pairs.
             ``"outcome"`` shows two modalities in a plane, or the shares of three in a
             triangle, by outcome.
         case : int, default=0
@@ -284,6 +286,7 @@ class ModalityDisplay:
             for there in table["n_present"]
         ]
         caption = f"{int(table['n_patients'].iloc[0])} {unit}"
+        nulls = table.get("null_share")
         columns = ["share", "low", "high"] if n_cases > 1 else ["share"]
         if n_cases > 1:
             caption += (
@@ -296,8 +299,11 @@ class ModalityDisplay:
         label = f"share of contributions to the {found.output}"
         if found.classes is not None:
             label += f" of all {len(found.classes)} outputs"
-        draw_bars(self.ax_, table, label, width=width, notes=notes, whole=True)
-        write_above(self.ax_, caption, [], width)
+        draw_bars(
+            self.ax_, table, label, width=width, notes=notes, whole=True, nulls=nulls
+        )
+        handles = [] if nulls is None else [null_handle(self.ax_)]
+        write_above(self.ax_, caption, handles, width)
         plain_texts(self.ax_, before)
 
     def _plot_waterfall(self, number: int, ax: Any) -> None:

@@ -44,6 +44,7 @@ __all__ = [
     "draw_waterfall",
     "legend_handle",
     "name_rows",
+    "null_handle",
     "outcome_groups",
     "outcome_handles",
     "swarm_offsets",
@@ -316,6 +317,7 @@ def draw_bars(
     width: float | None,
     notes: Sequence[str] | None = None,
     whole: bool = False,
+    nulls: Sequence[float] | None = None,
 ) -> None:
     """Draw a horizontal bar for each row, with its interval and its value.
 
@@ -333,12 +335,17 @@ def draw_bars(
         Text behind the value of each row.
     whole : bool, default=False
         Whether the values are parts of 1, so that the axis ends at 1 if they are large.
+    nulls : sequence of M float or None, default=None
+        Value of each row by chance, which is marked by a tick.
     """
     theme = theme_of(axis)
     for row, (_, found) in enumerate(table.iterrows()):
         draw_bar(axis, row, 0.0, float(found["estimate"]), pale="low" in table)
         _draw_interval(axis, row, found, "" if notes is None else notes[row])
     values = table.to_numpy()
+    if nulls is not None:
+        axis.scatter(nulls, range(len(table)), **_null_style(axis), zorder=5)
+        values = np.append(values, np.asarray(nulls, dtype=np.float64))
     low_end, high_end = min(np.nanmin(values), 0.0), max(np.nanmax(values), 0.0)
     span = (high_end - low_end) or 1.0
     high_end += 0.04 * span
@@ -352,6 +359,22 @@ def draw_bars(
     _space_ticks(axis, width)
     # The label may reach below the numbers beside the axes.
     write_label(axis, label, width + TICK)
+
+
+def _null_style(axis: Any) -> dict[str, Any]:
+    # A tick as high as the bar, which no limit of an interval is.
+    return {"marker": "|", "color": theme_of(axis).away, "s": 360, "linewidths": 2.2}
+
+
+def null_handle(axis: Any) -> Any:
+    """Return the legend handle of the ticks of `draw_bars`."""
+    return legend_handle(
+        "null: shuffled among patients, fitted again",
+        marker="|",
+        color=theme_of(axis).away,
+        markersize=11,
+        markeredgewidth=2.2,
+    )
 
 
 def _draw_interval(axis: Any, row: int, found: pd.Series, note: str) -> None:
