@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -44,13 +45,13 @@ from skfusion.inspection.modalities.retrain import (
     refit_scores,
     seed_of,
 )
-from skfusion.inspection.modalities.scoring import make_scoring
+from skfusion.inspection.modalities.scoring import ask_for, make_scoring
 from skfusion.inspection.modalities.wrapped import find_any_model
 from skfusion.inspection.models import OWNER, make_output, warn_of_alphabet
 from skfusion.inspection.plots.display import ModalityDisplay
 from skfusion.inspection.shapley import CoalitionPlan
 
-__all__ = ["ModalityImportance"]
+__all__ = ["ModalityImportance", "explain_and_score"]
 
 
 class ModalityImportance:
@@ -81,7 +82,8 @@ class ModalityImportance:
     pos_label : class label or None, default=None
         The class that `explain` explains, alone. None explains the second of two
         classes, and each of several classes or labels. If the two classes are text,
-        None follows the alphabet, with a warning.
+        None follows the alphabet, with a warning. It is also the positive class of
+        scores that depend on it, such as the average precision.
     removal : {"background", "native"}, default="background"
         How a modality is withheld. ``"background"`` replaces it by the values of
         background cases and averages the output over them. ``"native"`` leaves it out,
@@ -399,7 +401,7 @@ class ModalityImportance:
         patients = find_patients(groups, X, self.estimator).check_several()
         check_consistent_length(table_of(X), y)
         cases, plan = self._prepare(X, patients)
-        scored = make_scoring(cases.model, y, scoring)
+        scored = make_scoring(cases.model, y, scoring, self.pos_label)
         return play_scores(
             cases,
             plan,
@@ -473,7 +475,7 @@ class ModalityImportance:
             table,
             y,
             plan,
-            make_scoring(model, y, scoring),
+            make_scoring(model, y, scoring, self.pos_label),
             cv=cv,
             groups=patients.numbers,
             confidence_level=confidence_level,
@@ -551,7 +553,7 @@ class ModalityImportance:
             cases, plan = self._prepare(X, patients)
         for warning in caught:
             warn_user(str(warning.message), warning.category)
-        scored = make_scoring(cases.model, y, scoring)
+        scored = make_scoring(cases.model, y, scoring, self.pos_label)
         reliance = self._reliance(cases, plan, y, X, patients)
         performance = play_scores(
             cases,
@@ -653,8 +655,8 @@ class ModalityImportance:
         return null_values(
             self.estimator,
             cases.model,
-            NullCases(self._features(X_train, known), y_train, known.numbers),
-            NullCases(self._features(X, patients), None, patients.numbers),
+            NullCases(self._features(X_train, known), y_train, known.repeated),
+            NullCases(self._features(X, patients), None, patients.repeated),
             partial(_ask_of, output=self.output, pos_label=self.pos_label),
             modalities=self.modalities,
             n_shuffles=n_shuffles,
@@ -667,6 +669,81 @@ class ModalityImportance:
             n_permutations=self.n_permutations,
             max_exact=self.max_exact,
         )
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """Contributions of the modalities to a score, without intervals.
+
+    Attributes
+    ----------
+    name : str
+        Name of the score.
+    shapley : ndarray of shape (M,)
+        Contributions.
+    whole, chance : float
+        Score of all modalities, and of none.
+    """
+
+    name: str
+    shapley: np.ndarray
+    whole: float
+    chance: float
+
+
+def explain_and_score(
+    importance: ModalityImportance,
+    X: Any,
+    outcome: Any,
+    rows: np.ndarray,
+    groups: Any,
+    scoring: Any,
+    *,
+    train: Any = None,
+    n_shuffles: int = 1,
+) -> tuple[ModalityExplanation, Contributions | None]:
+    """Explain cases and score them, which are encoded once for both.
+
+    Parameters
+    ----------
+    importance : ModalityImportance
+        The model and its background.
+    X : DataFrame or ndarray of shape (n, n_columns)
+        The cases.
+    outcome : array-like of any number of rows, or None
+        Outcome of a cohort. None gives no contributions to a score.
+    rows : ndarray of int of shape (n,)
+        Positions of the cases in the cohort.
+    groups : str, int or array-like of shape (n,)
+        Their patients.
+    scoring : str, callable, Metric or None
+        The score.
+    train : tuple (X, y, groups) or None, default=None
+        Training cases for the null share.
+    n_shuffles : int, default=1
+        Number of shuffles for the null share.
+
+    Returns
+    -------
+    explanation : ModalityExplanation
+    contributions : Contributions or None
+        NaN if the score is not defined for these cases, as for a single class.
+    """
+    patients = find_patients(groups, X, importance.estimator)
+    cases, plan = importance._prepare(X, patients)
+    nulls = None
+    if train is not None:
+        nulls = importance._null_values(cases, X, patients, train, n_shuffles)
+    explanation = importance._reliance(cases, plan, None, X, patients, nulls)
+    if outcome is None:
+        return explanation, None
+    scored = make_scoring(cases.model, outcome, scoring, importance.pos_label)
+    table = coalition_table(cases, plan, ask_for(cases.model, scored))
+    values = np.array([scored.score(part, rows) for part in table])
+    found = Contributions(
+        scored.name, plan.shapley(values), float(values[-1]), float(values[0])
+    )
+    return explanation, found
 
 
 def _ask_of(model: Any, output: Any, pos_label: Any) -> Any:

@@ -34,10 +34,12 @@ __all__ = [
     "ExplainedCases",
     "ModalityExplanation",
     "ModalityScores",
+    "SHARES",
     "coalition_name",
     "make_explanation",
     "make_scores",
     "named_pairs",
+    "shares_of",
     "without_one",
 ]
 
@@ -706,16 +708,27 @@ class ModalityExplanation:
             )
         table = parts[None] if summed else pd.concat(parts, names=["output"])
         if self.null_values is not None:
-            table["null_share"] = self._null_shares(kind, summed).T.ravel()
+            table["null_share"] = self.null_shares(kind, summed).T.ravel()
         if method == "treeshap_sum":
             beside = self._treeshap_sums()
             table[method] = beside[table.index.get_level_values("modality")].to_numpy()
         return table
 
-    def _null_shares(self, kind: str, summed: bool) -> np.ndarray:
-        """Return the share (M, C) of each modality in models that learned it shuffled.
+    def null_shares(self, kind: str = "centred_abs", summed: bool = True) -> np.ndarray:
+        """Return the share of each modality in models that learned it shuffled.
 
-        It is NaN for a modality that cannot be shuffled alone.
+        Parameters
+        ----------
+        kind : str, default="centred_abs"
+            As in `share`.
+        summed : bool, default=True
+            Whether the outputs are summed first.
+
+        Returns
+        -------
+        ndarray of shape (M, 1) or (M, C)
+            NaN for a modality that cannot be shuffled alone, or if the explanation has
+            no `null_values`.
         """
         several = self.values.ndim == 3
         n_outputs = 1 if summed or not several else self.values.shape[2]
@@ -1034,6 +1047,30 @@ def _sizes(values: np.ndarray, kind: str) -> np.ndarray:
     if kind == "variance":
         return (centred**2).mean(axis=0)
     return (centred * centred.sum(axis=1, keepdims=True)).mean(axis=0)
+
+
+def shares_of(values: np.ndarray, kind: str) -> np.ndarray:
+    """Return the shares of the modalities, with the outputs summed.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, M[, C])
+        Contributions.
+    kind : str
+        As in `ModalityExplanation.share`.
+
+    Returns
+    -------
+    ndarray of shape (M,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.inspection.modalities.results import shares_of
+    >>> shares_of(np.array([[3.0, 1.0], [-3.0, -1.0]]), "abs").tolist()
+    [0.75, 0.25]
+    """
+    return _shares(values.reshape(*values.shape[:2], -1), kind, True)[:, 0]
 
 
 def _shares(values: np.ndarray, kind: str, summed: bool) -> np.ndarray:

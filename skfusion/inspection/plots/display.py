@@ -27,6 +27,7 @@ from skfusion.inspection.plots.drawing import (
     draw_bars,
     draw_dots,
     draw_matrix,
+    draw_models,
     draw_plane,
     draw_sizes,
     draw_swarm,
@@ -36,11 +37,12 @@ from skfusion.inspection.plots.drawing import (
     write_above,
 )
 
-__all__ = ["ModalityDisplay", "ModalityScoresDisplay"]
+__all__ = ["FoldImportanceDisplay", "ModalityDisplay", "ModalityScoresDisplay"]
 
 
 KINDS = ("share", "waterfall", "beeswarm", "interactions", "outcome")
 SCORE_KINDS = ("bars", "interactions", "subsets")
+FOLD_KINDS = ("share", "contribution")
 # More sets than this are drawn by their number of modalities, without their names.
 MOST_NAMED_SETS = 15
 # Inches of the axes without names and figures, and of a row of one line.
@@ -602,6 +604,152 @@ def _set_name(members: np.ndarray, names: list[str]) -> str:
     if len(inside) == len(names) - 1 > 2:
         return f"all without\n{names[int(np.flatnonzero(~members)[0])]}"
     return " +\n".join(inside)
+
+
+class _FoldImportance(Protocol):
+    """Attributes of a `FoldImportance` that are plotted."""
+
+    @property
+    def models(self) -> pd.DataFrame: ...
+
+    @property
+    def scores(self) -> pd.DataFrame: ...
+
+    @property
+    def scoring(self) -> str: ...
+
+    @property
+    def output(self) -> str: ...
+
+    @property
+    def cases(self) -> str: ...
+
+    def to_frame(self) -> pd.DataFrame: ...
+
+
+class FoldImportanceDisplay:
+    """Visualization of the importance of modalities over the models of folds.
+
+    Use `from_importance` to create a display.
+
+    Parameters
+    ----------
+    importance : FoldImportance
+        The importance to plot.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the plot.
+    figure_ : matplotlib Figure
+        Figure of the axes.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion import compare_fusion
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> from skfusion.inspection import FoldImportanceDisplay
+    >>> cohort = make_fusion_cohort(n_samples=150, random_state=0)
+    >>> comparison = compare_fusion(
+    ...     [("image", StandardScaler(), cohort.image_columns),
+    ...      ("ehr", StandardScaler(), cohort.ehr_columns)],
+    ...     cohort.data, cohort.target, strategies=("single", "late"), cv=3,
+    ...     n_repeats=1, scoring="roc_auc", random_state=0)
+    >>> found = comparison.importance(n_background=20)
+    >>> display = FoldImportanceDisplay.from_importance(found)
+    >>> [label.get_text() for label in display.ax_.get_yticklabels()]
+    ['image', 'ehr']
+    """
+
+    __module__ = "skfusion.inspection"
+
+    def __init__(self, importance: _FoldImportance) -> None:
+        self.importance = importance
+
+    @classmethod
+    def from_importance(
+        cls, importance: _FoldImportance, *, kind: str = "share", ax: Any = None
+    ) -> Self:
+        """Plot the importance over the models.
+
+        Parameters
+        ----------
+        importance : FoldImportance
+            Result of `skfusion.evaluation.FusionComparison.importance`.
+        kind, ax
+            See `plot`.
+
+        Returns
+        -------
+        FoldImportanceDisplay
+        """
+        return cls(importance).plot(kind, ax=ax)
+
+    def plot(self, kind: str = "share", *, ax: Any = None) -> Self:
+        """Plot the mean and the range over the models, with a dot for each model.
+
+        Parameters
+        ----------
+        kind : {"share", "contribution"}, default="share"
+            Shares of the contributions to the predictions, or contributions to the
+            score.
+        ax : matplotlib Axes or None, default=None
+            Axes to plot on. None creates a new figure.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If `kind` is unknown, or is ``"contribution"`` without an outcome.
+        ImportError
+            If matplotlib is not installed.
+        """
+        check_option(kind, "kind", FOLD_KINDS, "FoldImportanceDisplay")
+        found = self.importance
+        table = found.to_frame()
+        if kind == "contribution" and table[kind].isna().all():
+            raise ValueError(
+                "kind='contribution' needs the scores of the models, but no outcome "
+                "was passed, or no score is defined. Use kind='share'."
+            )
+        columns = [kind, f"{kind}_lowest", f"{kind}_highest"]
+        nulls = table.get("null_share") if kind == "share" else None
+        rows = table[columns].set_axis(["estimate", "low", "high"], axis=1)
+        rows.index = pd.Index(_rows_by_strategy(table.index))
+        by_model = found.models.groupby(["strategy", "modality"], sort=False)[kind]
+        dots = [by_model.get_group(place).to_numpy() for place in table.index]
+        self.figure_, self.ax_, width = _bar_axes(ax, rows, [])
+        before = _texts(self.ax_)
+        label = f"contribution to {found.scoring}"
+        if kind == "share":
+            label = f"share of contributions to the {found.output}"
+        draw_models(self.ax_, rows, dots, label, width=width, nulls=nulls)
+        n_models = int(table["n_models"].max())
+        caption = (
+            f"Mean and range of {n_models} models (no confidence interval). "
+            f"Explained: {found.cases}"
+        )
+        handles = [] if nulls is None else [null_handle(self.ax_)]
+        write_above(self.ax_, caption, handles, width)
+        plain_texts(self.ax_, before)
+        return self
+
+
+def _rows_by_strategy(index: pd.MultiIndex) -> list[str]:
+    """Return the names of the modalities, with those of several strategies."""
+    strategies = list(index.get_level_values(0))
+    names = wrap_names([str(name) for name in index.unique(1)])
+    shown = dict(zip(index.unique(1), names, strict=True))
+    if len(set(strategies)) == 1:
+        return [shown[name] for _, name in index]
+    return [
+        f"{shown[name]}\n({wrap_name(str(strategy), NAME_WIDTH - 2, 1)})"
+        for strategy, name in index
+    ]
 
 
 MATRIX = "Diagonal: modality. Below: interaction of two"

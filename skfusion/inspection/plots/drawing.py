@@ -37,6 +37,7 @@ __all__ = [
     "draw_cases",
     "draw_dots",
     "draw_matrix",
+    "draw_models",
     "draw_plane",
     "draw_sizes",
     "draw_swarm",
@@ -445,6 +446,54 @@ def draw_dots(
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     margin = 0.05 * ((high - low) or 1.0)
     axis.set_xlim(low - margin, high + margin)
+    name_rows(axis, list(table.index))
+    width = _settled(axis, width)
+    _space_ticks(axis, width)
+    write_label(axis, label, width + TICK)
+
+
+def draw_models(
+    axis: Any,
+    table: pd.DataFrame,
+    models: Sequence[np.ndarray],
+    label: str,
+    *,
+    width: float | None,
+    nulls: Sequence[float] | None = None,
+) -> None:
+    """Draw the mean of each row with the range over models, and a dot for each model.
+
+    Parameters
+    ----------
+    axis : matplotlib Axes
+        Axes to draw on.
+    table : DataFrame of shape (n_rows, 3)
+        ``estimate`` (mean), ``low`` and ``high`` (range), by name.
+    models : sequence of n_rows ndarrays
+        Values of the models.
+    label : str
+        Label of the x-axis.
+    width : float or None
+        Width of the axes in inches, for the lines of texts. None measures it.
+    nulls : sequence of n_rows float or None, default=None
+        Value of each row by chance, which is marked by a tick.
+    """
+    theme = theme_of(axis)
+    for row, (values, (_, found)) in enumerate(
+        zip(models, table.iterrows(), strict=True)
+    ):
+        draw_bar(axis, row, 0.0, float(found["estimate"]), pale=True)
+        _draw_interval(axis, row, found, "")
+        draw_cases(axis, values, row + 0.36 * np.ones(len(values)), MARKS[0])
+    ends = [table.to_numpy(dtype=np.float64).ravel(), [0.0]]
+    if nulls is not None:
+        axis.scatter(nulls, range(len(table)), **_null_style(axis), zorder=5)
+        ends.append(np.asarray(nulls, dtype=np.float64))
+    values = np.concatenate(ends)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = 0.05 * ((high - low) or 1.0)
+    axis.set_xlim(low - margin * (low < 0), high + margin)
+    axis.axvline(0.0, color=theme.ink, linewidth=0.75)
     name_rows(axis, list(table.index))
     width = _settled(axis, width)
     _space_ticks(axis, width)

@@ -153,12 +153,13 @@ def test_null_values_follow_an_index_and_are_drawn():
     pyplot.close("all")
 
 
-def test_numbers_have_null_shares():
+@pytest.mark.parametrize("n_jobs", [None, pytest.param(2, marks=pytest.mark.slow)])
+def test_numbers_have_null_shares(n_jobs):
     X, _ = cohort()
     y = 2 * X["a"] + X["c"]
     model = EarlyFusionRegressor(TWO, estimator=Ridge(), absence_copies=0)
     importance = ModalityImportance(
-        model.fit(X[:100], y[:100]), background=X[:100], n_background=20, n_jobs=2
+        model.fit(X[:100], y[:100]), background=X[:100], n_background=20, n_jobs=n_jobs
     )
     table = importance.explain(X[100:], null_from=(X[:100], y[:100])).share()
     # A linear model of pure signal does not rely on what belongs to others.
