@@ -63,8 +63,8 @@ class NullCases:
         if patients is not None:
             patients = np.unique(patients, return_inverse=True)[1]
         order = shuffled_order(len(frame), patients, rng)
-        for column in columns:
-            place = int(frame.columns.get_loc(column))
+        labels = list(frame.columns)
+        for place in [labels.index(column) for column in columns]:
             frame.isetitem(place, frame.iloc[:, place].array.take(order))
         return frame if hasattr(table, "iloc") else frame.to_numpy()
 

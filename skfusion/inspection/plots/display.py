@@ -288,7 +288,7 @@ class ModalityDisplay:
             for there in table["n_present"]
         ]
         caption = f"{int(table['n_patients'].iloc[0])} {unit}"
-        nulls = table.get("null_share")
+        nulls = table["null_share"].to_numpy() if "null_share" in table else None
         columns = ["share", "low", "high"] if n_cases > 1 else ["share"]
         if n_cases > 1:
             caption += (
@@ -717,9 +717,11 @@ class FoldImportanceDisplay:
                 "was passed, or no score is defined. Use kind='share'."
             )
         columns = [kind, f"{kind}_lowest", f"{kind}_highest"]
-        nulls = table.get("null_share") if kind == "share" else None
+        nulls = None
+        if kind == "share" and "null_share" in table:
+            nulls = table["null_share"].to_numpy()
         rows = table[columns].set_axis(["estimate", "low", "high"], axis=1)
-        rows.index = pd.Index(_rows_by_strategy(table.index))
+        rows.index = pd.Index(_names_of_rows(list(table.index)), dtype=object)
         by_model = found.models.groupby(["strategy", "modality"], sort=False)[kind]
         dots = [by_model.get_group(place).to_numpy() for place in table.index]
         self.figure_, self.ax_, width = _bar_axes(ax, rows, [])
@@ -739,16 +741,15 @@ class FoldImportanceDisplay:
         return self
 
 
-def _rows_by_strategy(index: pd.MultiIndex) -> list[str]:
+def _names_of_rows(places: list[tuple[Any, Any]]) -> list[str]:
     """Return the names of the modalities, with those of several strategies."""
-    strategies = list(index.get_level_values(0))
-    names = wrap_names([str(name) for name in index.unique(1)])
-    shown = dict(zip(index.unique(1), names, strict=True))
-    if len(set(strategies)) == 1:
-        return [shown[name] for _, name in index]
+    modalities = list(dict.fromkeys(name for _, name in places))
+    shown = dict(zip(modalities, wrap_names(list(map(str, modalities))), strict=True))
+    if len({strategy for strategy, _ in places}) == 1:
+        return [shown[name] for _, name in places]
     return [
         f"{shown[name]}\n({wrap_name(str(strategy), NAME_WIDTH - 2, 1)})"
-        for strategy, name in index
+        for strategy, name in places
     ]
 
 

@@ -318,7 +318,7 @@ def draw_bars(
     width: float | None,
     notes: Sequence[str] | None = None,
     whole: bool = False,
-    nulls: Sequence[float] | None = None,
+    nulls: np.ndarray | None = None,
 ) -> None:
     """Draw a horizontal bar for each row, with its interval and its value.
 
@@ -336,17 +336,17 @@ def draw_bars(
         Text behind the value of each row.
     whole : bool, default=False
         Whether the values are parts of 1, so that the axis ends at 1 if they are large.
-    nulls : sequence of M float or None, default=None
+    nulls : ndarray of shape (M,) or None, default=None
         Value of each row by chance, which is marked by a tick.
     """
     theme = theme_of(axis)
     for row, (_, found) in enumerate(table.iterrows()):
         draw_bar(axis, row, 0.0, float(found["estimate"]), pale="low" in table)
         _draw_interval(axis, row, found, "" if notes is None else notes[row])
-    values = table.to_numpy()
+    values = table.to_numpy(dtype=np.float64).ravel()
     if nulls is not None:
         axis.scatter(nulls, range(len(table)), **_null_style(axis), zorder=5)
-        values = np.append(values, np.asarray(nulls, dtype=np.float64))
+        values = np.append(values, nulls)
     low_end, high_end = min(np.nanmin(values), 0.0), max(np.nanmax(values), 0.0)
     span = (high_end - low_end) or 1.0
     high_end += 0.04 * span
@@ -378,13 +378,18 @@ def null_handle(axis: Any) -> Any:
     )
 
 
-def _draw_interval(axis: Any, row: int, found: pd.Series, note: str) -> None:
-    """Draw the limits of a row, and write its value and limits beside the axes."""
+def _draw_interval(
+    axis: Any, row: int, found: pd.Series, note: str, *, capped: bool = True
+) -> None:
+    """Draw the limits of a row, and write its value and limits beside the axes.
+
+    A range that is no confidence interval has no caps.
+    """
     theme = theme_of(axis)
     limits = [float(found[end]) for end in ("low", "high") if end in found]
     if limits:
         axis.plot(limits, [row, row], color=theme.ink, linewidth=1.5, zorder=3)
-    for limit in limits:
+    for limit in limits if capped else []:
         ends = [row - 0.12, row + 0.12]
         axis.plot([limit] * 2, ends, color=theme.ink, linewidth=1.5, zorder=3)
     text = format_interval(float(found["estimate"]), *limits)
@@ -459,7 +464,7 @@ def draw_models(
     label: str,
     *,
     width: float | None,
-    nulls: Sequence[float] | None = None,
+    nulls: np.ndarray | None = None,
 ) -> None:
     """Draw the mean of each row with the range over models, and a dot for each model.
 
@@ -475,7 +480,7 @@ def draw_models(
         Label of the x-axis.
     width : float or None
         Width of the axes in inches, for the lines of texts. None measures it.
-    nulls : sequence of n_rows float or None, default=None
+    nulls : ndarray of shape (n_rows,) or None, default=None
         Value of each row by chance, which is marked by a tick.
     """
     theme = theme_of(axis)
@@ -483,13 +488,12 @@ def draw_models(
         zip(models, table.iterrows(), strict=True)
     ):
         draw_bar(axis, row, 0.0, float(found["estimate"]), pale=True)
-        _draw_interval(axis, row, found, "")
+        _draw_interval(axis, row, found, "", capped=False)
         draw_cases(axis, values, row + 0.36 * np.ones(len(values)), MARKS[0])
-    ends = [table.to_numpy(dtype=np.float64).ravel(), [0.0]]
+    values = np.append(table.to_numpy(dtype=np.float64), 0.0)
     if nulls is not None:
         axis.scatter(nulls, range(len(table)), **_null_style(axis), zorder=5)
-        ends.append(np.asarray(nulls, dtype=np.float64))
-    values = np.concatenate(ends)
+        values = np.append(values, nulls)
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     margin = 0.05 * ((high - low) or 1.0)
     axis.set_xlim(low - margin * (low < 0), high + margin)
@@ -516,14 +520,14 @@ def draw_sizes(axis: Any, table: pd.DataFrame, chance: float, label: str) -> Non
     """
     theme = theme_of(axis)
     means = table.groupby("n_modalities")["score"].mean()
-    for size, scores in table.groupby("n_modalities")["score"]:
-        known = np.sort(scores.dropna().to_numpy())
+    sizes = means.index.to_numpy(dtype=np.float64)
+    for size in sizes:
+        known = np.sort(table["score"][table["n_modalities"] == size].dropna())
         # Side by side where they would lie upon one another.
-        places = float(size) + 0.8 * swarm_offsets(known)
-        draw_cases(axis, places, known, MARKS[0])
-    axis.plot(means.index, means, color=theme.towards, marker="o", zorder=3)
+        draw_cases(axis, size + 0.8 * swarm_offsets(known), known, MARKS[0])
+    axis.plot(sizes, means, color=theme.towards, marker="o", zorder=3)
     axis.axhline(chance, color=theme.secondary, linewidth=1.0, linestyle=DASHES)
-    axis.set_xticks(means.index)
+    axis.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
     axis.set_xlabel("number of modalities", color=theme.ink, fontsize=NAME_SIZE)
     lines = wrap_sentence(label, 2.4, NAME_SIZE)
     axis.set_ylabel(lines, color=theme.ink, fontsize=NAME_SIZE)
