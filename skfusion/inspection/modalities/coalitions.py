@@ -22,9 +22,9 @@ from skfusion._validation import check_option
 from skfusion.exceptions import DataWarning, warn_user
 from skfusion.inspection.modalities.patients import table_of
 from skfusion.inspection.modalities.provenance import Provenance, find_provenance
-from skfusion.inspection.modalities.wrapped import find_any_model
 from skfusion.inspection.models import OWNER, FusionModel, Parts, TableModel
 from skfusion.inspection.shapley import CoalitionPlan, exact_plan, sampled_plan
+from skfusion.inspection.wrapped import find_any_model
 
 __all__ = [
     "Cases",

@@ -46,10 +46,10 @@ from skfusion.inspection.modalities.retrain import (
     seed_of,
 )
 from skfusion.inspection.modalities.scoring import ask_for, make_scoring
-from skfusion.inspection.modalities.wrapped import find_any_model
 from skfusion.inspection.models import OWNER, make_output, warn_of_alphabet
 from skfusion.inspection.plots.display import ModalityDisplay
 from skfusion.inspection.shapley import CoalitionPlan
+from skfusion.inspection.wrapped import find_any_model
 
 __all__ = ["ModalityImportance", "explain_and_score"]
 

@@ -29,9 +29,9 @@ from skfusion.inspection.modalities.coalitions import (
     shuffled_order,
 )
 from skfusion.inspection.modalities.patients import table_of
-from skfusion.inspection.modalities.wrapped import WrappedFusion
 from skfusion.inspection.models import OWNER, FusionModel, TableModel
 from skfusion.inspection.shapley import CoalitionPlan
+from skfusion.inspection.wrapped import WrappedFusion
 
 __all__ = ["NullCases", "null_values"]
 
@@ -198,15 +198,13 @@ def _own_columns(model: FusionModel | TableModel, X: Any) -> dict[str, tuple[Any
             "one modality cannot be shuffled in it. Pass the fusion alone, with the "
             "transformed cases."
         )
-    columns: dict[str, dict[Any, None]] = {name: {} for name in model.modalities}
-    if isinstance(model, TableModel):
-        specs = model.read(X)[0]
-    elif isinstance(model, WrappedFusion):
-        specs = [spec for leaf in model.leaves for spec in leaf.fusion.modality_specs()]
+    columns: dict[str, list[Any]]
+    if isinstance(model, WrappedFusion):
+        columns = model.columns_by_modality()
     else:
-        specs = model.estimator.modality_specs()
-    for spec in specs:
-        columns[spec.name].update(dict.fromkeys(spec.columns))
+        is_table = isinstance(model, TableModel)
+        specs = model.read(X)[0] if is_table else model.estimator.modality_specs()
+        columns = {spec.name: list(spec.columns) for spec in specs}
     shared = [
         name
         for name, own in columns.items()
