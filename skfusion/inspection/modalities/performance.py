@@ -145,8 +145,9 @@ def auroc_scores(
 
     def limits_of(weights: np.ndarray, most: float) -> tuple[np.ndarray, ...]:
         """Return limits and errors of weighted sums of the AUROCs."""
-        errors = np.sqrt(np.diag(weights @ covariance @ weights.T))
-        errors = np.maximum(errors, floor)
+        # A variance of 0 can be rounded to a negative number. NaN is not sampled.
+        variances = np.diag(weights @ covariance @ weights.T)
+        errors = np.maximum(np.sqrt(np.maximum(variances, 0.0)), floor)
         middle = weights @ values
         reach = norm.ppf(0.5 + confidence_level / 2.0) * errors
         low, high = np.clip([middle - reach, middle + reach], -most, most)

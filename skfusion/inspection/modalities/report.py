@@ -525,6 +525,8 @@ def _fall_of_auroc(
     weights = np.r_[1.0, np.full(len(table) - 1, -1.0 / (len(table) - 1))]
     fall = float(weights @ found.values)
     floor = least_error(scoring, found.values, slice(None), patients)
-    error = max(float(np.sqrt(weights @ found.covariance @ weights)), floor)
+    # A variance of 0 can be rounded to a negative number.
+    variance = max(float(weights @ found.covariance @ weights), 0.0)
+    error = max(float(np.sqrt(variance)), floor)
     reach = norm.ppf(0.5 + level / 2.0) * error
     return fall, max(fall - reach, -1.0), min(fall + reach, 1.0)
