@@ -497,6 +497,8 @@ class ModalityImportance:
         n_resamples: int = 1000,
         n_repeats: int = 10,
         margin: float | None = None,
+        null_share: bool = False,
+        n_shuffles: int = 3,
     ) -> ModalityReport:
         """Compute all three games and interpret their results together.
 
@@ -526,6 +528,11 @@ class ModalityImportance:
         margin : float or None, default=None
             Largest difference of the score that is of no importance. None never says
             that a modality makes no difference.
+        null_share : bool, default=False
+            Whether to compute the share of each modality if it is shuffled among the
+            patients of `train` before the fit, as in `explain`.
+        n_shuffles : int, default=3
+            Number of shuffles of each modality.
 
         Returns
         -------
@@ -535,7 +542,8 @@ class ModalityImportance:
         Raises
         ------
         ValueError
-            As in `score`, or if the folds of the retrain game are invalid.
+            As in `score`, if the folds of the retrain game are invalid, or if
+            `null_share` is True and `train` is None.
 
         Warns
         -----
@@ -547,6 +555,11 @@ class ModalityImportance:
         """
         check_confidence_level(confidence_level, OWNER)
         check_consistent_length(table_of(X), y)
+        if null_share and train is None:
+            raise ValueError(
+                f"{OWNER}: null_share=True fits models again, for which it needs the "
+                "training cases. Pass train=(X_train, y_train)."
+            )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             patients = find_patients(groups, X, self.estimator).check_several()
@@ -554,7 +567,11 @@ class ModalityImportance:
         for warning in caught:
             warn_user(str(warning.message), warning.category)
         scored = make_scoring(cases.model, y, scoring, self.pos_label)
-        reliance = self._reliance(cases, plan, y, X, patients)
+        nulls = None
+        if null_share:
+            given = _with_groups(train, groups)
+            nulls = self._null_values(cases, X, patients, given, n_shuffles)
+        reliance = self._reliance(cases, plan, y, X, patients, nulls)
         performance = play_scores(
             cases,
             plan,

@@ -254,9 +254,10 @@ class ModalityReport:
     retrain : ModalityScores or None
         Contribution of each modality to the score of retrained models. None if the
         game was omitted.
-    shares : DataFrame of shape (M, 3)
+    shares : DataFrame of shape (M, 3) or (M, 4)
         ``estimate``, ``low`` and ``high`` of the shares of the reliance. The limits
-        describe the sampling of patients, for this model and background.
+        describe the sampling of patients, for this model and background. Also
+        ``null_share``, if it was computed.
     permutation : DataFrame of shape (M, 3)
         Mean decrease of the score when the modality is permuted between patients, and
         its limits for this model.
@@ -289,8 +290,8 @@ class ModalityReport:
             ``retrain`` (games), ``drop_one``, ``retrain_drop_one`` and ``permutation``
             (decreases of the score), and ``cases``. The second are ``share``,
             ``estimate`` or ``fall``, the limits, named by what they are conditional on
-            (``low_this_model``, ``low_refits``), and ``n_present``, the number of cases
-            with the modality.
+            (``low_this_model``, ``low_refits``), ``null_share`` if it was computed, and
+            ``n_present``, the number of cases with the modality.
         """
         shares = _renamed(self.shares, "share", "this_model")
         parts = {
@@ -354,13 +355,23 @@ class ModalityReport:
         wide = self.to_frame()
         parts = {}
         for measure in wide.columns.unique(0).drop("cases"):
-            part = wide[measure]
+            part = wide[measure].drop(columns="null_share", errors="ignore")
             given = part.columns[1].removeprefix("low_").replace("_", " ")
             part = part.set_axis(["estimate", "low", "high"], axis=1)
             present = wide["cases"]["n_present"]
             if given == "refits" and self.retrain is not None:
                 present = self.retrain.to_frame()["n_present"]
             parts[measure] = part.assign(n_present=present, given=given)
+            if "null_share" in wide[measure]:
+                parts["null_share"] = pd.DataFrame(
+                    {
+                        "estimate": wide[measure]["null_share"],
+                        "low": np.nan,
+                        "high": np.nan,
+                        "n_present": present,
+                        "given": "refits",
+                    }
+                )
         return pd.concat(parts, names=["measure"])
 
 
@@ -442,6 +453,9 @@ def make_report(
     return report
 
 
+SHARE_COLUMNS = ("share", "low", "high", "null_share")
+
+
 def _shares(
     reliance: ModalityExplanation,
     patients: np.ndarray | None,
@@ -453,8 +467,8 @@ def _shares(
     found = reliance.share(
         kind, groups=patients, confidence_level=level, n_resamples=n_resamples
     )
-    names = {"share": "estimate"}
-    shares = found[["share", "low", "high"]].rename(columns=names)
+    kept = [name for name in SHARE_COLUMNS if name in found]
+    shares = found[kept].rename(columns={"share": "estimate"})
     absent = ~reliance.presence.any().to_numpy()
     return shares.mask(np.repeat(absent[:, None], shares.shape[1], axis=1))
 
