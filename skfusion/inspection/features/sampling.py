@@ -143,9 +143,10 @@ def _with_modality(
 
 def _scale_of(estimator: Any) -> str:
     """Return the scale of the output that `_score_of` returns."""
-    if isinstance(estimator, (BaseFusion, WrappedFusion)):
-        is_fusion = isinstance(estimator, BaseFusion)
-        kind = estimator.target_.kind if is_fusion else estimator.kind
+    if isinstance(estimator, WrappedFusion):  # of which none predicts risks
+        survival, proba = False, estimator.kind in ("classes", "labels")
+    elif isinstance(estimator, BaseFusion):
+        kind = estimator.target_.kind
         survival = kind == "survival"
         proba = kind in ("classes", "labels")
     else:
@@ -265,7 +266,7 @@ def _score_of_wrapped(
 ) -> Score:
     """Return the function that scores mixed rows by the whole estimator."""
     encoded, _ = model.encode(cases)
-    is_binary = model.kind == "classes" and len(model.labels) == 2
+    is_binary = model.kind == "classes" and model.n_outputs == 2
 
     def score(rows: pd.DataFrame, i: int) -> np.ndarray:
         with warnings.catch_warnings():

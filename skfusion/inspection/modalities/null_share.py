@@ -202,8 +202,10 @@ def _own_columns(model: FusionModel | TableModel, X: Any) -> dict[str, tuple[Any
     if isinstance(model, WrappedFusion):
         columns = model.columns_by_modality()
     else:
-        is_table = isinstance(model, TableModel)
-        specs = model.read(X)[0] if is_table else model.estimator.modality_specs()
+        if isinstance(model, TableModel):
+            specs = model.read(X)[0]
+        else:
+            specs = model.estimator.modality_specs()
         columns = {spec.name: list(spec.columns) for spec in specs}
     shared = [
         name
