@@ -325,9 +325,12 @@ class ModalityReport:
             sharey=True,
             layout="constrained",
         )
-        self.reliance.plot("share", ax=axes[0])
-        for axis, game in zip(axes[1:], games, strict=True):
-            game.plot(ax=axis)
+        displays = [self.reliance.plot("share", ax=axes[0])]
+        displays += [
+            game.plot(ax=axis) for axis, game in zip(axes[1:], games, strict=True)
+        ]
+        for display in displays:
+            display.fit_label()
         return figure
 
     def __str__(self) -> str:

@@ -35,6 +35,7 @@ from skfusion.inspection.plots.drawing import (
     draw_waterfall,
     null_handle,
     write_above,
+    write_label,
 )
 
 __all__ = ["FoldImportanceDisplay", "ModalityDisplay", "ModalityScoresDisplay"]
@@ -42,6 +43,7 @@ __all__ = ["FoldImportanceDisplay", "ModalityDisplay", "ModalityScoresDisplay"]
 
 KINDS = ("share", "waterfall", "beeswarm", "interactions", "outcome")
 SCORE_KINDS = ("bars", "interactions", "subsets")
+LIMITS = ["estimate", "low", "high"]  # columns of what is drawn with an interval
 FOLD_KINDS = ("share", "contribution")
 # More sets than this are drawn by their number of modalities, without their names.
 MOST_NAMED_SETS = 15
@@ -124,7 +126,23 @@ class _Scores(Protocol):
     def subsets(self) -> pd.DataFrame: ...
 
 
-class ModalityDisplay:
+class _Labelled:
+    """Display that can write the label of its x-axis again."""
+
+    ax_: Any
+    _x_label: str
+
+    def fit_label(self) -> None:
+        """Write the label of the x-axis again, in lines as wide as the axes are now.
+
+        Other axes of a figure, which are drawn later, can make them narrower.
+        """
+        before = [text for text in _texts(self.ax_) if text is not self.ax_.xaxis.label]
+        write_label(self.ax_, self._x_label, None)
+        plain_texts(self.ax_, before)
+
+
+class ModalityDisplay(_Labelled):
     """Visualization of the contributions of modalities to predictions.
 
     Use `from_explanation` or `from_estimator` to create a display. The method
@@ -301,6 +319,7 @@ class ModalityDisplay:
         label = f"share of contributions to the {found.output}"
         if found.classes is not None:
             label += f" of all {len(found.classes)} outputs"
+        self._x_label = label
         draw_bars(
             self.ax_, table, label, width=width, notes=notes, whole=True, nulls=nulls
         )
@@ -406,7 +425,7 @@ class ModalityDisplay:
         if classes is None or self._is_chosen:
             return ""
         return (
-            f"{wrap_name(str(classes[number]), 40)} is the first of {len(classes)} "
+            f"{wrap_name(str(classes[number]), 40, 1)} is the first of {len(classes)} "
             "outputs: choose with output="
         )
 
@@ -434,7 +453,7 @@ class ModalityDisplay:
         return f"{found.output} of {found.classes[number]}"
 
 
-class ModalityScoresDisplay:
+class ModalityScoresDisplay(_Labelled):
     """Visualization of the contributions of modalities to a score.
 
     Use `from_scores` to create a display.
@@ -536,12 +555,14 @@ class ModalityScoresDisplay:
 
     def _plot_bars(self, ax: Any, shown: list[str]) -> list[Any]:
         found = self.scores
-        table = found.to_frame().iloc[:, :3]
+        # The names of the columns say what the limits are conditional on.
+        table = found.to_frame().iloc[:, :3].set_axis(LIMITS, axis=1)
         table.index = pd.Index(shown)
         self.figure_, self.ax_, width = _bar_axes(ax, table, [])
         before = _texts(self.ax_)
         level = f"{100 * found.confidence_level:g}% CI{self._again}"
         label = f"contribution to {found.scoring} ({level})"
+        self._x_label = label
         draw_bars(self.ax_, table, label, width=width)
         write_above(self.ax_, self._intervals, [], width)
         return before
@@ -578,7 +599,7 @@ class ModalityScoresDisplay:
             else ""
             for there in table.get("n_present", [found.n_cases or 0] * len(table))
         ]
-        table = table.iloc[:, 1:4].set_axis(["estimate", "low", "high"], axis=1)
+        table = table.iloc[:, 1:4].set_axis(LIMITS, axis=1)
         table.index = pd.Index(names)
         self.figure_, self.ax_, width = _bar_axes(ax, table, notes)
         before = _texts(self.ax_)
@@ -720,7 +741,7 @@ class FoldImportanceDisplay:
         nulls = None
         if kind == "share" and "null_share" in table:
             nulls = table["null_share"].to_numpy()
-        rows = table[columns].set_axis(["estimate", "low", "high"], axis=1)
+        rows = table[columns].set_axis(LIMITS, axis=1)
         rows.index = pd.Index(_names_of_rows(list(table.index)), dtype=object)
         by_model = found.models.groupby(["strategy", "modality"], sort=False)[kind]
         dots = [by_model.get_group(place).to_numpy() for place in table.index]

@@ -69,6 +69,12 @@ def bars(axis):
     return [patch.get_width() for patch in axis.patches]
 
 
+def drawn_limits(axis):
+    """The lower and then the upper ends of the intervals."""
+    drawn = [line.get_xdata() for line in axis.lines if len(set(line.get_ydata())) < 2]
+    return [pair[end] for end in (0, 1) for pair in drawn if len(pair) == 2]
+
+
 def number_in(text):
     return float(text.get_text().replace("\N{MINUS SIGN}", "-"))
 
@@ -159,6 +165,13 @@ def test_scores_are_drawn_with_intervals_and_interactions(importance, cohort):
     scores = importance[2].score(cohort.data, cohort.target)
     display = ModalityScoresDisplay.from_scores(scores)
     assert bars(display.ax_) == pytest.approx(scores.estimate)
+    assert drawn_limits(display.ax_) == pytest.approx([*scores.low, *scores.high])
+    low, high = (f"{end:.2f}" for end in (scores.low[0], scores.high[0]))
+    text = display.ax_.texts[0].get_text().replace("\N{MINUS SIGN}", "-")
+    assert text.endswith(f"({low} to {high})")
+    refits = importance[2].refit(cohort.data, cohort.target, cv=3)
+    axis = refits.plot().ax_
+    assert drawn_limits(axis) == pytest.approx([*refits.low, *refits.high])
     axis = scores.plot("interactions").ax_
     texts = {text.get_position(): number_in(text) for text in axis.texts}
     (pair,) = scores.interactions.values()
@@ -180,9 +193,8 @@ def test_all_sets_are_drawn_with_their_scores(importance, cohort, n_modalities, 
     dots = [line for line in axis.lines if line.get_marker() == "o"]
     assert [dot.get_xdata()[0] for dot in dots] == pytest.approx(list(table["score"]))
     assert [dot.get_ydata()[0] for dot in dots] == list(range(n_sets))
-    limits = [line.get_xdata() for line in axis.lines if len(set(line.get_ydata())) < 2]
-    ends = table[["low_this_model", "high_this_model"]].to_numpy().tolist()
-    assert [list(pair) for pair in limits if len(pair) == 2] == ends
+    ends = [*table["low_this_model"], *table["high_this_model"]]
+    assert drawn_limits(axis) == pytest.approx(ends)
 
 
 def test_report_draws_its_games_side_by_side(importance, cohort, train):
