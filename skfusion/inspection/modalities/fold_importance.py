@@ -47,7 +47,7 @@ class FoldImportance:
         ``fold``, ``modality``, ``share`` (of the contributions to the predictions),
         ``contribution`` (to the score, NaN without an outcome), ``null_share`` (if it
         was computed), ``n_present`` (explained cases with the modality), ``n_cases``
-        and ``n_patients`` (explained).
+        and ``n_patients`` (explained). NaN for a modality that no explained case has.
     scores : DataFrame
         One row per strategy, repetition and fold: ``strategy``, ``repeat``, ``fold``,
         ``score`` of all modalities, ``chance``, ``n_patients``. Losses are negative.
@@ -284,17 +284,20 @@ def _explain(
             n_shuffles=N_SHUFFLES,
         )
     names = explanation.modalities
+    presence = explanation.presence.to_numpy()
+    # What no case has, has an effect by its absence only.
+    absent = np.where(presence.any(axis=0), 0.0, np.nan)
     nulls = None
     if request.null_share:
-        nulls = explanation.null_shares(request.kind)[:, 0]
+        nulls = absent + explanation.null_shares(request.kind)[:, 0]
     return _Found(
         names,
-        shares_of(explanation.values, request.kind),
-        np.full(len(names), np.nan) if scores is None else scores.shapley,
+        absent + shares_of(explanation.values, request.kind),
+        absent + (np.full(len(names), np.nan) if scores is None else scores.shapley),
         nulls,
         np.nan if scores is None else scores.whole,
         np.nan if scores is None else scores.chance,
-        explanation.presence.to_numpy(),
+        presence,
         "" if scores is None else scores.name,
         explanation.output,
         [(w.category.__name__, str(w.message)) for w in caught],

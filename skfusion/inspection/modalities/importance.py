@@ -585,11 +585,7 @@ class ModalityImportance:
         if cv is not None:
             again = (X, y, groups) if train is None else _with_groups(train, groups)
             how = {"scoring": scoring, "confidence_level": confidence_level}
-            try:
-                retrain = self.refit(*again[:2], cv=cv, groups=again[2], **how)
-            except FitsFailedError as error:  # The other games are of value alone.
-                failed = f"The retrain game is left out, because a fit failed: {error}"
-                warn_user(f"{OWNER}: {failed}", FallbackWarning)
+            retrain, failed = self._refit_or_reason(*again, cv=cv, **how)
         report = make_report(
             cases,
             plan,
@@ -608,6 +604,17 @@ class ModalityImportance:
         return report
 
     # -- steps that the games share -----------------------------------------------
+
+    def _refit_or_reason(
+        self, X: Any, y: Any, groups: Any, **options: Any
+    ) -> tuple[ModalityScores | None, str]:
+        """Return the retrain game, or why a fit failed."""
+        try:
+            return self.refit(X, y, groups=groups, **options), ""
+        except FitsFailedError as error:  # The other games are of value alone.
+            failed = f"The retrain game is left out, because a fit failed: {error}"
+            warn_user(f"{OWNER}: {failed}", FallbackWarning)
+            return None, failed
 
     def _features(self, table: Any, patients: Patients) -> Any:
         # A fusion finds its columns itself. Another model was fitted without the ids.

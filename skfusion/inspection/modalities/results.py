@@ -84,7 +84,8 @@ class ModalityScores:
         ``"cxr + ehr"``. Greater is better. ``"none"`` is chance.
     interactions : dict of (str, str) to float
         Shapley interaction index of each pair. It is negative if the two are redundant,
-        or if the score is near its ceiling. Empty if sets were sampled.
+        or if the score is near its ceiling. NaN if no case has one of the two. Empty
+        if sets were sampled.
     drop_one : ndarray of shape (M,)
         Decrease of the score when only this modality is withheld. NaN if that set was
         not sampled. For two modalities with the same information, both are close to 0.
@@ -334,19 +335,21 @@ def make_scores(
         errors = np.hypot(errors, sampling)
     pairs: dict[tuple[str, str], np.ndarray] = {}
     if plan.is_exact:
-        pairs = named_pairs(modalities, interaction_matrix(len(modalities)) @ values)
+        index = interaction_matrix(len(modalities)) @ values
+        if presence is not None:
+            there = presence.any(axis=0)
+            both = [there[i] and there[j] for i, j in player_pairs(len(modalities))]
+            index = np.where(both, index, np.nan)
+        pairs = named_pairs(modalities, index)
     names = [coalition_name(members, modalities) for members in plan.coalitions]
-    n_present, of_sets = None, None
-    if presence is not None:
-        n_present = presence.sum(axis=0)
-        of_sets = (presence.astype(int) @ plan.coalitions.T > 0).sum(axis=0)
+    n_present = None if presence is None else presence.sum(axis=0)
+    of_sets = None if presence is None else _n_with_any(presence, plan.coalitions)
 
     def known(numbers: Any, counts: Any = n_present) -> Any:
         return numbers if counts is None else np.where(counts > 0, numbers, np.nan)
 
     # Chance, the score of the empty set, needs no case with a modality.
     countable = None if of_sets is None else of_sets + (~plan.coalitions.any(axis=1))
-
     return ModalityScores(
         game=game,
         scoring=scoring,
@@ -369,6 +372,11 @@ def make_scores(
         n_present=n_present,
         **more,
     )
+
+
+def _n_with_any(presence: np.ndarray, coalitions: np.ndarray) -> np.ndarray:
+    """Return the number of cases with at least one modality of each set."""
+    return (presence.astype(int) @ coalitions.T > 0).sum(axis=0)
 
 
 def without_one(plan: CoalitionPlan) -> list[int | None]:

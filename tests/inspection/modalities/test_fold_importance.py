@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import warnings
 
 import matplotlib as mpl
 import numpy as np
@@ -283,6 +284,30 @@ def test_a_test_set_has_one_model_and_small_folds_are_refused():
     found = losses.importance(**QUICK)
     assert (found.scores["score"] < 0).all()
     assert (found.to_frame()["contribution"] > 0).all()
+
+
+def test_a_modality_that_no_case_has_gets_no_number(grouped):
+    comparison, *_ = grouped
+    new, outcome = cohort(40, seed=9)
+    new["pid"] = np.arange(1000, 1040)
+    gone = new.assign(a=np.nan, b=np.nan)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = comparison.importance(gone, outcome, strategies="late", **QUICK)
+    told = [
+        str(w.message) for w in caught if "absent in all 40 cases" in str(w.message)
+    ]
+    assert len(told) == 1  # of three models
+    assert "3 times in 3 fits" in told[0]
+    frame = found.to_frame()
+    assert frame.loc[("late", "image"), ["share", "contribution"]].isna().all()
+    assert frame.loc[("late", "ehr"), ["share", "contribution"]].notna().all()
+    assert frame["n_present"].tolist() == [0, 40]
+    found.plot()
+    pyplot.close("all")
+    half = new.assign(a=new["a"].where(new["c"] > 0), b=np.nan)
+    frame = comparison.importance(half, strategies="late", **QUICK).to_frame()
+    assert frame["n_present"].tolist() == [int((new["c"] > 0).sum()), 40]
 
 
 def test_parameters_of_the_comparison_are_not_taken(grouped):

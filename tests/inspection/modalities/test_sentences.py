@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -24,6 +26,7 @@ from skfusion.inspection.modalities.coalitions import permuted
 from skfusion.inspection.modalities.provenance import Provenance
 from skfusion.inspection.modalities.sentences import CLAIMS, FORBIDDEN, describe
 
+mpl.use("Agg")
 RAW = FunctionTransformer()
 TWO = [("image", RAW, ["a", "b"]), ("ehr", RAW, ["c", "d"])]
 QUICK = {"cv": None, "n_repeats": 2, "n_resamples": 30}
@@ -384,6 +387,10 @@ def test_a_modality_that_no_case_has_gets_no_number():
     with pytest.warns(DataWarning, match=r"\['image'\] absent in all 200 cases"):
         found = importance.score(X[200:], y[200:])
     assert np.isnan([found.estimate[0], found.low[0], found.drop_one[0]]).all()
+    assert np.isnan(found.interactions["image", "ehr"])
+    for kind in ("bars", "interactions", "subsets"):
+        found.plot(kind).figure_.canvas.draw()
+    pyplot.close("all")
     sets = found.subsets()
     assert sets.loc["image"].drop(["n_modalities", "n_present"]).isna().all()
     assert sets.loc[["none", "ehr", "image + ehr"], "score"].notna().all()
