@@ -389,7 +389,11 @@ def test_a_modality_that_no_case_has_gets_no_number():
     assert np.isnan([found.estimate[0], found.low[0], found.drop_one[0]]).all()
     assert np.isnan(found.interactions["image", "ehr"])
     for kind in ("bars", "interactions", "subsets"):
-        found.plot(kind).figure_.canvas.draw()
+        axis = found.plot(kind).ax_
+        axis.figure.canvas.draw()
+        texts = [text.get_text() for text in axis.texts]
+        assert not [text for text in texts if "nan" in text]
+        assert [text for text in texts if text.startswith("n/a")]
     pyplot.close("all")
     sets = found.subsets()
     assert sets.loc["image"].drop(["n_modalities", "n_present"]).isna().all()
