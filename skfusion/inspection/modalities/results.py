@@ -96,6 +96,8 @@ class ModalityScores:
     coalition_low, coalition_high : ndarray of shape (n_coalitions,) or None
         Limits of the confidence intervals of `coalition_scores`, NaN where a score is
         not estimated (chance).
+    set_method : str
+        Method that computed these limits. Empty for `method`.
     coalition_present : ndarray of int of shape (n_coalitions,) or None
         Number of cases with at least one modality of the set.
     n_present : ndarray of int of shape (M,) or None
@@ -125,6 +127,7 @@ class ModalityScores:
     coalitions: np.ndarray | None = None
     coalition_low: np.ndarray | None = None
     coalition_high: np.ndarray | None = None
+    set_method: str = ""
     coalition_present: np.ndarray | None = None
     n_present: np.ndarray | None = None
     n_cases: int | None = None
@@ -194,9 +197,10 @@ class ModalityScores:
 
         Notes
         -----
-        The intervals are those of single scores. Whether two sets differ does not
-        follow from them, because the scores of the same cases are correlated. For one
-        modality more or less, see `drop_one_frame`.
+        The intervals are those of single scores, as in `compare_fusion` if models are
+        fitted again. Whether two sets differ does not follow from them, because the
+        scores of the same cases are correlated. For one modality more or less, see
+        `drop_one_frame`.
 
         Examples
         --------

@@ -18,6 +18,7 @@ from sklearn.base import clone
 from skfusion._fitting.metadata import fit_with_metadata
 from skfusion._fitting.modality_warnings import run_parallel
 from skfusion._fitting.pipelines import take_rows
+from skfusion.evaluation.statistics.auroc import cross_validated_auroc_interval
 from skfusion.evaluation.statistics.resampling import corrected_resampled_ttest
 from skfusion.fusion.inner_estimators import seed
 from skfusion.fusion.restriction import fusions_within, restricted_to
@@ -133,7 +134,7 @@ def refit_scores(
         If the folds are invalid, or a part of the estimator cannot be fitted again.
     """
     folds = _folds(model, scoring, cv, groups, random_state)
-    values = _played(
+    values, held_out = _played(
         estimator,
         model,
         table_of(X),
@@ -151,7 +152,13 @@ def refit_scores(
         (np.nan,) * 3 if k is None else level.limits(values[:, -1], values[:, k])
         for k in without_one(plan)
     ]
-    of_sets = np.array([level.limits(scores) for scores in values.T])
+    of_sets = np.array([level.limits(scores)[:2] for scores in values.T])
+    repeats = None if held_out is None else _repeats_of(folds, len(scoring.y))
+    if held_out is not None and repeats is not None:
+        of_sets[1:] = [
+            _auroc_limits(scoring, one, folds, repeats, groups, confidence_level)
+            for one in held_out
+        ]
     of_sets[0] = np.nan  # chance is not estimated
     most = 1.0 if scoring.is_bounded else np.inf
     least = 0.0 if scoring.is_auroc else -most
@@ -167,6 +174,7 @@ def refit_scores(
         set_limits=_clipped(of_sets, least, most),
         errors=contributions[:, 2],
         method=f"{len(folds)} folds, corrected (Nadeau-Bengio)",
+        set_method="" if repeats is None else "placements within the test folds",
         confidence_level=confidence_level,
         fold_scores=pd.DataFrame(values, columns=columns).rename_axis("fold"),
         presence=presence,
@@ -186,21 +194,76 @@ def _played(
     groups: np.ndarray | None,
     n_jobs: int | None,
     random_state: int,
-) -> np.ndarray:
-    """Return the scores (n_folds, n_coalitions) of models fitted on every set."""
+) -> tuple[np.ndarray, list[list[np.ndarray]] | None]:
+    """Return the scores of models fitted on every set.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_folds, n_coalitions)
+    held_out : list of lists of ndarray, or None
+        By set, the predictions for each test set, which the AUROC of two classes ranks.
+    """
     refits = [
         _refit(estimator, model, table, members, random_state)
         for members in plan.coalitions[1:]
     ]
     jobs = [(refit, y, fold, groups, scoring) for fold in folds for refit in refits]
     try:
-        scores = run_parallel(_fit_and_score, jobs, n_jobs)
+        found = run_parallel(_fit_and_score, jobs, n_jobs)
     except ValueError as error:
         raise FitsFailedError(*error.args) from error
     values = np.empty((len(folds), len(plan.coalitions)))
-    values[:, 1:] = np.reshape(scores, (len(folds), -1))
+    values[:, 1:] = np.reshape([score for score, _ in found], (len(folds), -1))
     values[:, 0] = [_chance(model, scoring, fold) for fold in folds]
-    return values
+    if not scoring.is_auroc or scoring.positive is None or scoring.positive.ndim > 1:
+        return values, None
+    ranked = [predicted for _, predicted in found]
+    return values, [ranked[k :: len(refits)] for k in range(len(refits))]
+
+
+def _repeats_of(folds: list[Fold], n_rows: int) -> np.ndarray | None:
+    """Return the number of the repetition of each fold.
+
+    None if they are no repeated folds, such as random splits whose test sets overlap.
+    """
+    numbers = []
+    tested = np.zeros((0, n_rows), dtype=bool)
+    for _, test in folds:
+        free = np.flatnonzero(~tested[:, test].any(axis=1))
+        if not len(free):
+            tested = np.vstack([tested, np.zeros((1, n_rows), dtype=bool)])
+            free = np.array([len(tested) - 1])
+        tested[free[0], test] = True
+        numbers.append(int(free[0]))
+    several = (np.bincount(numbers) > 1).all()
+    return np.array(numbers) if several and (tested == tested[0]).all() else None
+
+
+def _auroc_limits(
+    scoring: Scoring,
+    held_out: list[np.ndarray],
+    folds: list[Fold],
+    repeats: np.ndarray,
+    groups: np.ndarray | None,
+    confidence_level: float,
+) -> tuple[float, float]:
+    """Return the limits of the AUROC of one set, as in `compare_fusion`."""
+    positive = scoring.positive
+    assert positive is not None  # noqa: S101 - true of AUROCs
+    scores = np.full((int(repeats.max()) + 1, len(positive)), np.nan)
+    numbers = np.full(scores.shape, -1)
+    for k, ((_, test), predicted) in enumerate(zip(folds, held_out, strict=True)):
+        scores[repeats[k], test] = predicted
+        numbers[repeats[k], test] = k
+    rows = (numbers >= 0).any(axis=0)  # own folds can leave rows out
+    found = cross_validated_auroc_interval(
+        positive[rows],
+        scores[:, rows],
+        numbers[:, rows],
+        groups=None if groups is None else groups[rows],
+        confidence_level=confidence_level,
+    )
+    return float(found.low), float(found.high)
 
 
 @dataclass(frozen=True)
@@ -334,7 +397,8 @@ def _fit_and_score(
     fold: Fold,
     groups: np.ndarray | None,
     scoring: Scoring,
-) -> float:
+) -> tuple[float, np.ndarray]:
+    """Return the score of a fold, and the last column of the predictions."""
     train, test = fold
     outcome = take_rows(y if hasattr(y, "iloc") else np.asarray(y), train)
     patients = None if groups is None else groups[train]
@@ -353,7 +417,7 @@ def _fit_and_score(
             predicted = _predict(estimator, held_out, refit.kind)
         labels = estimator.predict(held_out) if scoring.needs_labels else None
     given = () if labels is None else (np.asarray(labels),)
-    return scoring.score(predicted, test, *given)
+    return scoring.score(predicted, test, *given), predicted[:, -1]
 
 
 def _predict(estimator: Any, X: Any, kind: str) -> np.ndarray:

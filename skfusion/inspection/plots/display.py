@@ -104,6 +104,9 @@ class _Scores(Protocol):
     def set_order(self) -> np.ndarray: ...
 
     @property
+    def set_method(self) -> str: ...
+
+    @property
     def game(self) -> str: ...
 
     @property
@@ -604,7 +607,9 @@ class ModalityScoresDisplay(_Labelled):
         self.figure_, self.ax_, width = _bar_axes(ax, table, notes)
         before = _texts(self.ax_)
         draw_dots(self.ax_, table, chance, label, width=width, notes=notes)
-        write_above(self.ax_, f"{self._intervals}. Dashed: chance", [], width)
+        method = found.set_method or found.method
+        caption = f"{100 * found.confidence_level:g}% intervals: {method}"
+        write_above(self.ax_, f"{caption}. Dashed: chance", [], width)
         return before
 
     @property

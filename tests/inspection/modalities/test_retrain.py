@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from known_models import noise_image_cohort
+from matplotlib import pyplot
 from scipy.stats import t
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_score
+from sklearn.model_selection import (
+    GroupKFold,
+    RepeatedStratifiedKFold,
+    StratifiedKFold,
+    StratifiedShuffleSplit,
+    cross_val_predict,
+    cross_val_score,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -18,10 +27,14 @@ from skfusion import (
     LateFusionClassifier,
     ModalityImportance,
 )
-from skfusion.evaluation import corrected_resampled_interval
+from skfusion.evaluation import (
+    corrected_resampled_interval,
+    cross_validated_auroc_interval,
+)
 from skfusion.fusion.restriction import restricted_to
 from skfusion.survival import LateFusionSurvival
 
+mpl.use("Agg")
 TWO = {"a": [0, 1], "b": [2, 3]}
 
 
@@ -108,27 +121,50 @@ def test_sets_have_the_scores_and_intervals_of_cross_validation():
     X, y = redundant(0, 200)
     cv = StratifiedKFold(4)
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
-    found = ModalityImportance(model, modalities=TWO).refit(X, y, cv=cv)
+    importance = ModalityImportance(model, modalities=TWO)
+    found = importance.refit(X, y, cv=cv)
     table = found.subsets()
     assert table["n_modalities"].tolist() == [0, 1, 1, 2]
-    assert list(table) == [
-        "n_modalities",
-        "score",
-        "low_refits",
-        "high_refits",
-        "n_present",
-    ]
+    limits = ["low_refits", "high_refits"]
+    assert list(table) == ["n_modalities", "score", *limits, "n_present"]
     assert table["score"].iloc[1] <= table["score"].iloc[2]
+    folds = np.empty(200)
+    for number, (_, test) in enumerate(cv.split(X, y)):
+        folds[test] = number
+    losses = importance.refit(X, y, cv=cv, scoring="log_loss").subsets()
     for columns, name in (([0, 1], "a"), ([2, 3], "b"), ([0, 1, 2, 3], "a + b")):
         scores = cross_val_score(model, X[:, columns], y, cv=cv, scoring="roc_auc")
-        expected = corrected_resampled_interval(scores, 150, 50)
         row = table.loc[name]
-        assert row["score"] == pytest.approx(expected.estimate)
-        assert row["low_refits"] == pytest.approx(expected.low)
-        assert row["high_refits"] == pytest.approx(min(expected.high, 1.0))
+        assert row["score"] == pytest.approx(scores.mean())
+        method = {"method": "predict_proba", "cv": cv}
+        p = cross_val_predict(model, X[:, columns], y, **method)[:, 1]
+        expected = cross_validated_auroc_interval(y, p, folds)
+        assert row[limits].tolist() == pytest.approx([expected.low, expected.high])
+        scores = cross_val_score(model, X[:, columns], y, cv=cv, scoring="neg_log_loss")
+        expected = corrected_resampled_interval(scores, 150, 50)
+        other = losses.loc[name, limits].tolist()
+        assert other == pytest.approx([expected.low, expected.high])
     assert table.loc["none", ["score", "n_present"]].tolist() == [0.5, 0]
-    assert table.loc["none", ["low_refits", "high_refits"]].isna().all()
-    assert found.whole_limits == (row["low_refits"], row["high_refits"])
+    assert table.loc["none", limits].isna().all()
+    assert found.whole_limits == tuple(row[limits])
+    caption = found.plot("subsets").ax_.get_title(loc="left")
+    assert "placements within the test folds" in caption.replace("\n", " ")
+    pyplot.close("all")
+
+
+def test_intervals_of_sets_follow_the_kind_of_the_folds():
+    X, y = redundant(0, 120)
+    model = LogisticRegression().fit(X, y)
+    importance = ModalityImportance(model, modalities=TWO)
+    repeated = RepeatedStratifiedKFold(n_splits=3, n_repeats=2, random_state=0)
+    assert importance.refit(X, y, cv=repeated).set_method.startswith("placements")
+    # The test sets of random splits overlap, so that they are no folds.
+    random = StratifiedShuffleSplit(4, test_size=0.3, random_state=0)
+    found = importance.refit(X, y, cv=random)
+    assert found.set_method == ""
+    scores = cross_val_score(model, X, y, cv=random, scoring="roc_auc")
+    expected = corrected_resampled_interval(scores, 84, 36)
+    assert found.whole_limits == pytest.approx((expected.low, expected.high))
 
 
 def test_noise_adds_nothing_whatever_the_model_relies_on():
