@@ -341,7 +341,7 @@ def make_scores(
     if plan.is_exact:
         index = interaction_matrix(len(modalities)) @ values
         if presence is not None:
-            there = presence.any(axis=0)
+            there = np.atleast_1d(presence.any(axis=0))
             both = [there[i] and there[j] for i, j in player_pairs(len(modalities))]
             index = np.where(both, index, np.nan)
         pairs = named_pairs(modalities, index)
