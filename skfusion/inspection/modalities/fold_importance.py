@@ -97,7 +97,7 @@ class FoldImportance:
         Notes
         -----
         The range shows how much the importance differs between models that were fitted
-        on other training sets and explain other cases. It is no confidence interval.
+        on other training sets and explain other cases. It is not a confidence interval.
         """
         tables = []
         for (strategy, modality), part in self.models.groupby(
