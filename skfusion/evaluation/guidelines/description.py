@@ -222,10 +222,14 @@ def describe_cohort(
     --------
     >>> from skfusion.datasets import make_multimodal_cohort
     >>> from skfusion.evaluation import describe_cohort
-    >>> X, y = make_multimodal_cohort(n_samples=200, random_state=0)[:2]
-    >>> found = describe_cohort("auto", X, y, encode=False)
-    >>> found.summary["quantity"].tolist()[:3]
-    ['rows', 'patients', 'rows a patient']
+    >>> cohort = make_multimodal_cohort(200, {"mri": 20, "ehr": 5}, random_state=0)
+    >>> found = describe_cohort(
+    ...     cohort.columns, cohort.data, cohort.target, groups="patient_id"
+    ... )
+    >>> found.modalities[["modality", "n_features", "present", "absent"]]
+      modality n_features present absent
+    0      mri         20     200      0
+    1      ehr          5     200      0
     """
     cases, facts = facts_of(
         modalities,
