@@ -53,6 +53,8 @@ FEWEST_ROWS = 10
 PURE_SHARE = 0.95
 #: Share of the rows in which an id is equal exactly for equal patients.
 NEARLY_PATIENT = 0.9
+# Whole numbers that several patients have, per patient, in an id with errors.
+MOST_SHARED = 0.01
 #: Whole numbers that are all distinct are a counter if their range is at most so many
 #: times their number. Those of a measurement would repeat.
 COUNTER_RANGE = 20
@@ -194,6 +196,9 @@ def _nearly_patient(
     several = table.groupby("patient")["value"].transform("size") > 1
     if table.loc[several, "patient"].nunique() < FEWEST_ROWS:
         return False
+    shared = (table.groupby("value")["patient"].nunique() > 1).sum()
+    if numbers is not None and shared > MOST_SHARED * table["patient"].nunique():
+        return False  # a measurement, which patients can have in common
     pairs = table.groupby(["value", "patient"]).size().sort_values(ascending=False)
     index = pairs.index.to_frame(index=False)
     # The most frequent value of a patient, which has no other most frequent patient.

@@ -479,7 +479,10 @@ def _modality_table(
                 "p_value": np.nan if gap is None else gap.pvalue,
             }
         )
-    return pd.DataFrame(rows).astype({"n_features": object})
+    table = pd.DataFrame(rows)
+    # Objects, because numbers would become floats beside one that is not known.
+    table["n_features"] = pd.Series([row["n_features"] for row in rows], dtype=object)
+    return table
 
 
 def _rates(outcomes: list[Outcome], rows: np.ndarray, min_cell: int) -> str:

@@ -31,7 +31,9 @@ CHANCE_PAIRS = 0.01
 #: Rank correlation of two columns above which only one of them counts as evidence.
 SAME_COLUMN = 0.9
 # Decimals beyond which a number is as recorded by a computer.
-MOST_DIGITS = 6
+MOST_DIGITS = 8
+# Share of the rows with a repeated number that are no copies.
+MOST_APART = 0.1
 
 # Share of the cells that must be dates for a column to be one of times.
 SHARE_OF_DATES = 0.9
@@ -132,7 +134,7 @@ def check_rows_twice(
     _, keys = np.unique(codes, axis=0, return_inverse=True)
     keys = keys.reshape(-1)
     twice = np.bincount(keys)[keys] > 1
-    twice &= _evidence(part, codes) > np.log(len(keys) ** 2 / 2 / CHANCE_PAIRS)
+    twice &= _evidence(part, codes, keys) > np.log(len(keys) ** 2 / 2 / CHANCE_PAIRS)
     if not twice.any():
         return
     keys = np.where(twice, keys, -1)
@@ -168,12 +170,14 @@ def _add_copies(
     )
 
 
-def _evidence(part: pd.DataFrame, codes: np.ndarray) -> np.ndarray:
+def _evidence(part: pd.DataFrame, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Return how improbable the values of each row are, as a sum of logarithms.
 
     Missing values are no evidence, because they are missing together. Of columns that
-    nearly rank the rows alike, only the first one counts.
+    nearly rank the rows alike, only the first one counts. The digits of a number are
+    evidence only if hardly any other rows than copies have it in common.
     """
+    copied = np.bincount(keys)[keys] > 1
     evidence = np.zeros(len(codes))
     kept: list[np.ndarray] = []
     for place, column in enumerate(part.columns):
@@ -185,10 +189,12 @@ def _evidence(part: pd.DataFrame, codes: np.ndarray) -> np.ndarray:
         kept.append(ranks)
         there = code >= 0
         counts = np.bincount(code[there], minlength=1)
-        evidence[there] += np.maximum(
-            -np.log(counts[code[there]] / max(there.sum(), 1)),
-            0.0 if numbers is None else _evidence_of_digits(numbers),
-        )
+        surprise = -np.log(counts[code[there]] / max(there.sum(), 1))
+        repeated = there & (counts[code] > 1)
+        apart = (repeated & ~copied).sum() <= MOST_APART * repeated.sum()
+        if numbers is not None and part.shape[1] > 1 and apart:
+            surprise = np.maximum(surprise, _evidence_of_digits(numbers))
+        evidence[there] += surprise
     return evidence
 
 

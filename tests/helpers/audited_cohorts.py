@@ -38,13 +38,17 @@ def clean(seed: int, prevalence: float = 0.3) -> Cohort:
     years = rng.integers(30, 90, N_PATIENTS)[patient]
     X = pd.DataFrame(
         {
-            "patient_id": [f"P{number:04d}" for number in rng.permutation(999)[patient]],
+            "patient_id": [
+                f"P{number:04d}" for number in rng.permutation(999)[patient]
+            ],
             "age": years + rng.integers(0, 2, N_ROWS),
             "sex": rng.choice(["f", "m"], N_PATIENTS)[patient],
             "crp": np.round(rng.lognormal(1.5 + 0.5 * y, 0.8), 1),
             "creatinine": np.round(rng.normal(1.0 + 0.1 * y, 0.2), 2),
             "sodium": rng.integers(130, 148, N_ROWS),
-            "diagnosis": rng.choice(["a", "b", "c", "rare"], N_ROWS, p=[0.5, 0.3, 0.15, 0.05]),
+            "diagnosis": rng.choice(
+                ["a", "b", "c", "rare"], N_ROWS, p=[0.5, 0.3, 0.15, 0.05]
+            ),
             "scanner": rng.choice(["old", "new", "mobile"], N_ROWS),
             "index_time": pd.Timestamp("2026-01-01")
             + pd.to_timedelta(rng.integers(0, 300, N_ROWS), "D"),

@@ -6,11 +6,11 @@ import io
 
 import numpy as np
 import pandas as pd
+from audited_cohorts import N_AFFECTED, Cohort, few
 from PIL import Image
 from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 
-from cohorts import N_AFFECTED, Cohort, few
 from skfusion import LateFusionClassifier
 
 PLANTS = {}
@@ -179,9 +179,11 @@ def cases_enrolled_last(cohort, rng):
 def rows_of_the_source_of_an_encoder(cohort, rng):
     rows = np.sort(few(cohort.y >= 0, rng))
     rows = np.union1d(rows, np.flatnonzero(cohort.y == 1)[:2])[:N_AFFECTED]
-    parts = [("labs", StandardScaler(), ["sodium", "age"]), ("more", StandardScaler(), ["sodium"])]
-    parts[0] = ("labs", StandardScaler(), ["crp_full", "age"])
-    cohort.X["crp_full"] = rng.normal(size=len(cohort.y))
+    cohort.X["glucose"] = rng.normal(size=len(cohort.y))
+    parts = [
+        ("labs", StandardScaler(), ["glucose", "age"]),
+        ("more", StandardScaler(), ["sodium"]),
+    ]
     model = LateFusionClassifier(parts, random_state=0)
     y = np.tile([0, 1], len(rows))[: len(rows)]
     cohort.options["model"] = model.fit(cohort.X.iloc[rows], y)
