@@ -11,12 +11,17 @@ import pandas as pd
 from scipy.stats import hypergeom, mannwhitneyu, norm
 
 from skfusion._fitting.patient_folds import kind_of_folds
+from skfusion._image_cells.recognition import may_hold_objects
 from skfusion._validation import first_unhashable
+from skfusion.ehr.tabular.understanding import understood
+from skfusion.ehr.tabular.words import NULL_WORDS
 from skfusion.evaluation.guidelines.cases import Outcome
 from skfusion.evaluation.statistics.auroc import estimate_aurocs
+from skfusion.modality import cell_presence
 
 __all__ = [
     "Association",
+    "absent_cells",
     "as_numbers",
     "associate",
     "best_association",
@@ -34,6 +39,13 @@ N_FOLDS = 5
 PRIOR_ROWS = 2.0
 # Share of text cells that must be numbers for a column to be one of numbers.
 SHARE_OF_NUMBERS = 0.9
+_NUMBER_OR_TEXT = (str, int, float, np.number)
+# Words and numbers that are written in place of a missing value.
+_NO_VALUE = NULL_WORDS | {
+    *("unknown", "unk", "not known", "missing", "not recorded", "not done"),
+    *("not tested", "not available", "not measured", "not applicable"),
+}
+_CODES = frozenset((-1.0, -9.0, -99.0, -999.0, -9999.0, 999.0, 9999.0, 99999.0))
 N_BINS = 10
 
 
@@ -169,18 +181,68 @@ def as_numbers(column: pd.Series) -> np.ndarray | None:
         return ticks
     if types.is_numeric_dtype(column) and not types.is_complex_dtype(column):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(object)
-    values = column.dropna()
-    if not len(values) or not all(
-        isinstance(cell, str | int | float) for cell in values
-    ):
+    mixed = understood(column.astype(object)).column
+    if types.is_numeric_dtype(mixed):
+        return mixed.to_numpy(dtype=np.float64, na_value=np.nan)
+    return _numbers_in_text(mixed)
+
+
+def _numbers_in_text(column: pd.Series) -> np.ndarray | None:
+    """Return numbers that are all text, or all objects, None if most are no numbers."""
+    filled = column[column.notna()]
+    if filled.map(lambda cell: not isinstance(cell, _NUMBER_OR_TEXT)).any():
         return None
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(
-        np.float64, na_value=np.nan
+    if filled.map(lambda cell: isinstance(cell, bool)).any():
+        return None
+    text = column.map(
+        lambda c: c.strip().lstrip("<>=~≤≥ ") if isinstance(c, str) else c
     )
-    enough = np.isfinite(numbers).sum() >= SHARE_OF_NUMBERS * len(values)
+    numbers = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    is_word = filled.map(lambda c: isinstance(c, str) and c.casefold() in _NO_VALUE)
+    n_there = len(filled) - int(is_word.sum())
+    enough = np.isfinite(numbers).sum() >= SHARE_OF_NUMBERS * max(n_there, 1)
     return numbers if enough else None
+
+
+def absent_cells(column: pd.Series) -> np.ndarray:
+    """Return which cells are missing, or hold a word or number for a missing value.
+
+    Parameters
+    ----------
+    column : Series of shape (n_samples,)
+        The column.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.evaluation.guidelines.association import absent_cells
+    >>> absent_cells(pd.Series(["yes", "Unknown", None, "n/a"])).tolist()
+    [False, True, True, True]
+    >>> absent_cells(pd.Series([70.5, -999.0, 64.0])).tolist()
+    [False, True, False]
+    """
+    absent = ~cell_presence(column)
+    if may_hold_objects(column):
+        words = [
+            isinstance(c, str) and c.strip().casefold() in _NO_VALUE for c in column
+        ]
+        absent |= np.array(words, dtype=bool)
+    numbers = as_numbers(column) if _may_hold_codes(column) else None
+    if numbers is not None and np.isfinite(numbers).any():
+        for limit in (np.nanmin(numbers), np.nanmax(numbers)):
+            if limit in _CODES:
+                absent |= numbers == limit
+    return absent
+
+
+def _may_hold_codes(column: pd.Series) -> bool:
+    types = pd.api.types
+    times = types.is_datetime64_any_dtype(column) or types.is_timedelta64_dtype(column)
+    return not times and not types.is_bool_dtype(column)
 
 
 def categories_of(column: pd.Series) -> np.ndarray | None:

@@ -13,6 +13,7 @@ import pandas as pd
 from skfusion.cohort import is_partition
 from skfusion.evaluation.guidelines.association import (
     Association,
+    absent_cells,
     as_numbers,
     best_association,
     bins_of,
@@ -53,6 +54,8 @@ FEWEST_ROWS = 10
 PURE_SHARE = 0.95
 #: Share of the rows in which an id is equal exactly for equal patients.
 NEARLY_PATIENT = 0.9
+# Share by row below which the share by patient is not computed.
+PURE_BY_ROW = 0.8
 # Whole numbers that several patients have, per patient, in an id with errors.
 MOST_SHARED = 0.01
 #: Whole numbers that are all distinct are a counter if their range is at most so many
@@ -246,7 +249,7 @@ def check_missing_values(
     Columns that are missing in nearly the same rows are one finding.
     """
     cases = findings.cases
-    absent = {column: ~cell_presence(cases.frame[column]) for column in _all(columns)}
+    absent = {column: absent_cells(cases.frame[column]) for column in _all(columns)}
     for place, modality in enumerate(cases.modalities):
         if len(modality.columns) > 1:
             absent[f"modality {modality.name}"] = ~cases.presence[:, place]
@@ -406,6 +409,7 @@ def check_pure_values(
         if one.check == "column tells the outcome"
     }
     levels: list[tuple[Any, np.ndarray]] = []
+    n_levels = 0
     sites = [c for c in cases.frame.columns if is_site_name(c)]
     for column in dict.fromkeys([*columns.features, *sites]):
         codes = categories_of(cases.frame[column])
@@ -413,11 +417,13 @@ def check_pure_values(
             continue
         counts = np.bincount(codes)
         counts[0] = 0  # missing cells, which `check_missing_values` reports
-        frequent = np.flatnonzero((counts >= FEWEST_ROWS) & (counts < len(codes)))
-        levels += [(column, codes == code) for code in frequent]
+        frequent = (counts >= FEWEST_ROWS) & (counts < len(codes))
+        n_levels += int(frequent.sum())
+        one_sided = frequent & _may_be_pure(codes, counts, outcomes)
+        levels += [(column, codes == code) for code in np.flatnonzero(one_sided)]
     worst: dict[Any, tuple[Association, np.ndarray]] = {}
     for column, rows in levels:
-        found = _purity(rows, cases, outcomes, len(levels))
+        found = _purity(rows, cases, outcomes, n_levels)
         if found is None:
             continue
         if column not in worst or found.pvalue < worst[column][0].pvalue:
@@ -434,6 +440,18 @@ def check_pure_values(
             "Check whether the value is recorded before the outcome is known, and "
             "whether it decides who can have the outcome.",
         )
+
+
+def _may_be_pure(
+    codes: np.ndarray, counts: np.ndarray, outcomes: list[Outcome]
+) -> np.ndarray:
+    """Return which values can have one outcome by patient, by a look at the rows."""
+    found = np.zeros(len(counts), dtype=bool)
+    for outcome in outcomes:
+        events = np.bincount(codes, outcome.positive, minlength=len(counts))
+        share = events / np.maximum(counts, 1)
+        found |= np.maximum(share, 1 - share) >= PURE_BY_ROW
+    return found
 
 
 def _purity(
