@@ -13,6 +13,7 @@ from scipy.stats import hypergeom, mannwhitneyu, norm
 from skfusion._fitting.patient_folds import kind_of_folds
 from skfusion._image_cells.recognition import may_hold_objects
 from skfusion._validation import first_unhashable
+from skfusion.ehr.audit import aurocs_by_rank
 from skfusion.ehr.tabular.understanding import understood
 from skfusion.ehr.tabular.words import NULL_WORDS
 from skfusion.evaluation.guidelines.cases import Outcome
@@ -34,6 +35,7 @@ __all__ = [
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
 N_FOLDS = 5
+MOST_STRATIFIED = 2_000  # patients
 # Rows of the average that are added to those of a category, because the rate of a
 # category with one or two rows is chance.
 PRIOR_ROWS = 2.0
@@ -71,7 +73,12 @@ class Association:
 
 
 def associate(
-    outcome: Outcome, score: np.ndarray, patients: np.ndarray, *, directed: bool = False
+    outcome: Outcome,
+    score: np.ndarray,
+    patients: np.ndarray,
+    *,
+    directed: bool = False,
+    least: float = 0.0,
 ) -> Association:
     """Measure how well a score tells the outcome.
 
@@ -86,6 +93,8 @@ def associate(
     directed : bool, default=False
         Whether only larger scores can mean the outcome. Otherwise the AUROC is that
         of the better direction.
+    least : float, default=0.0
+        AUROC below which the p-value is not computed, and is 1.
 
     Returns
     -------
@@ -104,6 +113,10 @@ def associate(
     positive = outcome.positive
     if positive.all() or not positive.any() or len(np.unique(patients)) < 2:
         return Association(np.nan, 1.0, outcome.name)
+    ranked = float(aurocs_by_rank(positive, score[:, None])[0])
+    ranked = ranked if directed else max(ranked, 1 - ranked)
+    if ranked < least:
+        return Association(ranked, 1.0, outcome.name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # few patients of a class: see the rank test
         found = estimate_aurocs(positive, score[None], patients)
@@ -113,9 +126,7 @@ def associate(
     if error > 0:
         by_variance = 2 * float(norm.sf(abs(auroc - 0.5) / error))
     pvalue = max(by_variance, _rank_test(positive, score, patients))
-    return Association(
-        auroc if directed else max(auroc, 1 - auroc), pvalue, outcome.name
-    )
+    return Association(ranked, pvalue, outcome.name)
 
 
 def _rank_test(positive: np.ndarray, score: np.ndarray, patients: np.ndarray) -> float:
@@ -134,6 +145,7 @@ def best_association(
     patients: np.ndarray,
     *,
     directed: bool = False,
+    least: float = 0.0,
 ) -> Association:
     """Return the strongest association of a score, with an adjusted p-value.
 
@@ -141,14 +153,17 @@ def best_association(
     ----------
     outcomes : sequence of Outcome
         Outcomes, e.g. one for each class. P-values are multiplied by their number.
-    score, patients, directed : any
+    score, patients, directed, least : any
         As in `associate`.
 
     Returns
     -------
     Association
     """
-    found = [associate(o, score, patients, directed=directed) for o in outcomes]
+    found = [
+        associate(one, score, patients, directed=directed, least=least)
+        for one in outcomes
+    ]
     best = max(found, key=lambda one: -1.0 if np.isnan(one.auroc) else one.auroc)
     return Association(best.auroc, min(1.0, best.pvalue * len(found)), best.outcome)
 
@@ -277,7 +292,9 @@ def folds_of_rates(outcome: Outcome, patients: np.ndarray) -> Folds | None:
     n_folds = min(N_FOLDS, len(np.unique(patients)))
     if n_folds < 2 or min(positive.sum(), (~positive).sum()) < n_folds:
         return None
-    splitter = kind_of_folds(True, True)(n_folds, shuffle=True, random_state=0)
+    # Stratified folds take long to find, and change little with many patients.
+    stratified = len(np.unique(patients)) <= MOST_STRATIFIED
+    splitter = kind_of_folds(True, stratified)(n_folds, shuffle=True, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class with fewer patients than folds
         return list(splitter.split(np.zeros((len(positive), 1)), positive, patients))

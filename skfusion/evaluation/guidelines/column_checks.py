@@ -254,7 +254,9 @@ def check_missing_values(
         if len(modality.columns) > 1:
             absent[f"modality {modality.name}"] = ~cases.presence[:, place]
     for names, mask in _patterns(absent, findings.min_cell):
-        found = best_association(outcomes, mask.astype(float), cases.patients)
+        found = best_association(
+            outcomes, mask.astype(float), cases.patients, least=MISSING_AUROC
+        )
         tells = found.auroc >= MISSING_AUROC and found.pvalue < LARGEST_PVALUE
         pure = None if tells else _purity(mask, cases, outcomes, len(absent))
         if pure is not None:
@@ -337,7 +339,10 @@ def check_single_columns(
 
 
 def column_association(
-    values: pd.Series, findings: Findings, outcomes: list[Outcome]
+    values: pd.Series,
+    findings: Findings,
+    outcomes: list[Outcome],
+    least: float = SUSPICIOUS_AUROC,
 ) -> Association | None:
     """Return the association of a column with the outcome, in its best form.
 
@@ -352,6 +357,8 @@ def column_association(
         Findings on the cohort.
     outcomes : list of Outcome
         The outcomes.
+    least : float, default=0.9
+        AUROC below which the p-value is not computed, and is 1.
 
     Returns
     -------
@@ -367,7 +374,7 @@ def column_association(
             return None
         low = numbers[there].min() - 1.0
         score = np.where(there, numbers, low)
-        found.append(best_association(outcomes, score, cases.patients))
+        found.append(best_association(outcomes, score, cases.patients, least=least))
         several = len(np.unique(numbers[there])) > MOST_LEVELS
         codes = bins_of(numbers) if several else categories_of(values)
     else:
@@ -375,13 +382,13 @@ def column_association(
         if codes is not None and _is_distinct_text(values.dropna()):
             codes = None
     if codes is not None:
-        found += _by_rates(codes, findings, outcomes)
+        found += _by_rates(codes, findings, outcomes, least)
     found = [one for one in found if not np.isnan(one.auroc)]
     return max(found, key=lambda one: one.auroc) if found else None
 
 
 def _by_rates(
-    codes: np.ndarray, findings: Findings, outcomes: list[Outcome]
+    codes: np.ndarray, findings: Findings, outcomes: list[Outcome], least: float
 ) -> list[Association]:
     """Return the association of the outcome rates of categories, for each outcome."""
     found = []
@@ -390,7 +397,11 @@ def _by_rates(
         if folds is not None:
             rates = out_of_fold_rates(codes, outcome, folds)
             one = best_association(
-                [outcome], rates, findings.cases.patients, directed=True
+                [outcome],
+                rates,
+                findings.cases.patients,
+                directed=True,
+                least=least,
             )
             pvalue = min(1.0, one.pvalue * len(outcomes))
             found.append(Association(one.auroc, pvalue, one.outcome))
@@ -511,7 +522,7 @@ def add_site_finding(
 ) -> None:
     """Add a finding if the categories of a site tell the outcome."""
     cases = findings.cases
-    found = _by_rates(codes, findings, outcomes)
+    found = _by_rates(codes, findings, outcomes, SITE_AUROC)
     if not found:
         return
     best = max(found, key=lambda one: one.auroc)
