@@ -96,18 +96,20 @@ def wrap_name(name: str, width: int = NAME_WIDTH, n_lines: int = NAME_LINES) -> 
     return "\n".join(lines)
 
 
-def wrap_names(names: Sequence[str]) -> list[str]:
+def wrap_names(
+    names: Sequence[str], width: int = NAME_WIDTH, n_lines: int = NAME_LINES
+) -> list[str]:
     """Break names into lines, and number names that would not be told apart.
 
     These are names that are equal once they are cut, and names with letters that no
     installed font has, which are drawn as boxes.
     """
-    wrapped = [wrap_name(name) for name in names]
+    wrapped = [wrap_name(name, width, n_lines) for name in names]
     alike = [wrapped.count(lines) > 1 for lines in wrapped]
     lacking = _missing_letters("".join(map(str, names)))[1]
     for place, name in enumerate(names):
         if alike[place] or lacking.intersection(str(name)):
-            wrapped[place] = wrap_name(f"{place + 1}. {name}")
+            wrapped[place] = wrap_name(f"{place + 1}. {name}", width, n_lines)
     return wrapped
 
 

@@ -25,11 +25,13 @@ __all__ = [
     "curve_of",
     "held_out",
     "net_benefit_table",
+    "risk_distribution",
 ]
 
 
 DEFAULT_THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 11))
 N_RESAMPLES = 1000
+MIN_CELL = 10  # smallest number of cases that is shown
 
 
 def held_out(
@@ -177,3 +179,28 @@ def net_benefit_table(
         )
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
+
+
+def risk_distribution(y: np.ndarray, p: np.ndarray, n_bins: int) -> pd.DataFrame:
+    """Return the number of events and other cases in bins of the probability.
+
+    Parameters
+    ----------
+    y : ndarray of int of shape (n,)
+        Outcome of 0 and 1.
+    p : ndarray of shape (n,)
+        Probabilities.
+    n_bins : int
+        Number of bins of equal width.
+
+    Returns
+    -------
+    DataFrame of shape (n_bins, 4)
+        ``low``, ``high``, ``events``, ``others``. Small counts are NaN.
+    """
+    edges = np.linspace(0.0, 1.0, n_bins + 1)
+    found = {"low": edges[:-1], "high": edges[1:]}
+    for name, part in (("events", p[y == 1]), ("others", p[y == 0])):
+        counts = np.histogram(part, edges)[0].astype(np.float64)
+        found[name] = np.where((counts > 0) & (counts < MIN_CELL), np.nan, counts)
+    return pd.DataFrame(found)

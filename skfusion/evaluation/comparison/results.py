@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from skfusion._validation import check_option
+from skfusion._validation import check_number
 from skfusion.evaluation.comparison.inference import Claims
 from skfusion.evaluation.comparison.probabilities import (
     calibration_table,
     curve_of,
     held_out,
     net_benefit_table,
+    risk_distribution,
 )
 from skfusion.evaluation.comparison.running import Context, fit_on, seeded
 from skfusion.evaluation.comparison.validation import ExternalValidation, validate
 from skfusion.evaluation.comparison.verdict import Verdict
 from skfusion.evaluation.metrics import Metric, format_p
 from skfusion.fusion.restriction import restricted_to
+
+if TYPE_CHECKING:
+    from skfusion.evaluation.report.plots import ComparisonPlots
 
 __all__ = ["FusionComparison"]
 
@@ -269,6 +273,37 @@ class FusionComparison:
         found = held_out(self.predictions_, strategy, positive, first=True)
         return curve_of(*found, random_state=self.settings_["seed"])
 
+    def risk_distribution(self, strategy: str, *, n_bins: int = 20) -> pd.DataFrame:
+        """Count the held-out probabilities of a strategy in bins, by outcome.
+
+        Parameters
+        ----------
+        strategy : str
+            Name of the strategy, as in `strategies_`.
+        n_bins : int, default=20
+            Number of bins of equal width from 0 to 1.
+
+        Returns
+        -------
+        DataFrame of shape (n_bins, 4)
+            ``low`` and ``high`` (edges of the bin), ``events`` and ``others`` (cases
+            with and without the event in the first repetition). Counts from 1 to 9 are
+            NaN, so that no patient can be recognised.
+
+        Raises
+        ------
+        ValueError
+            If the outcome does not have two classes, the strategy does not exist, or
+            `n_bins` is not positive.
+        """
+        positive = self._positive_class("risk_distribution")
+        self._check_strategy(strategy, "risk_distribution")
+        check_number(
+            n_bins, "n_bins", "FusionComparison.risk_distribution", low=1, integer=True
+        )
+        y, p, _ = held_out(self.predictions_, strategy, positive, first=True)
+        return risk_distribution(y, p, n_bins)
+
     def net_benefit(
         self, thresholds: Any = None, prevalence: float | None = None
     ) -> pd.DataFrame:
@@ -336,48 +371,22 @@ class FusionComparison:
                 f"{list(self.strategies_.index)}."
             )
 
-    def plot(self, metrics: Any = None, *, kind: str = "scores") -> Any:
-        """Plot scores or differences with confidence intervals, a panel per metric.
+    @property
+    def plot(self) -> ComparisonPlots:
+        """Figures of the comparison, such as ``plot()`` and ``plot.roc()``.
 
-        Parameters
-        ----------
-        metrics : list of str or None, default=None
-            Names of the metrics to plot. None plots all metrics.
-        kind : {"scores", "differences"}, default="scores"
-            ``"scores"`` shows each strategy, with the score of each test set as a small
-            dot. ``"differences"`` shows each fusion minus its own single modalities
-            (filled) and minus the best of all (open). The right side favours fusion.
+        ``plot(kind="roc")`` is the same as ``plot.roc()``. The kinds are ``scores``
+        (default), ``differences``, ``forest``, ``roc``, ``pr``, ``calibration``,
+        ``decision``, ``subgroups``, ``missing`` and ``learning``.
 
         Returns
         -------
-        matplotlib.figure.Figure
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If a metric was not computed, or there is no difference to plot.
+        ComparisonPlots
+            An object to call, with a method for each kind of figure.
         """
-        from skfusion.evaluation.report.figure import draw_differences, draw_scores
+        from skfusion.evaluation.report.plots import ComparisonPlots
 
-        check_option(kind, "kind", ("scores", "differences"), "FusionComparison.plot")
-        known = {metric.name: metric for metric in self.metrics_}
-        chosen = list(known) if metrics is None else list(metrics)
-        unknown = [name for name in chosen if name not in known]
-        if unknown or not chosen:
-            raise ValueError(
-                f"FusionComparison.plot: {(unknown or chosen)!r} was not computed. The "
-                f"computed metrics are {list(known)}."
-            )
-        if kind == "scores":
-            return draw_scores(self, [known[name] for name in chosen])
-        if not len(self.differences_):
-            raise ValueError(
-                "FusionComparison.plot: there is no difference to plot without a "
-                "fusion and a single modality. Use kind='scores'."
-            )
-        return draw_differences(self, [known[name] for name in chosen])
+        return ComparisonPlots(self)
 
     def to_html(
         self, path: str | os.PathLike[str], *, title: str | None = None

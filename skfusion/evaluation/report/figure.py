@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from skfusion._dependencies import require
+from skfusion._figures.style import (
+    LABEL_SIZE,
+    NAME_SIZE,
+    STRATEGY_MARKS,
+    Theme,
+    theme_of,
+)
+from skfusion._figures.texts import (
+    plain_texts,
+    text_width,
+    wrap_names,
+    wrap_sentence,
+)
 from skfusion.evaluation.metrics import Metric
+from skfusion.evaluation.report.forest import Forest, Row
+from skfusion.evaluation.report.marks import strategy_marks
 from skfusion.evaluation.report.protocol import Comparison, pairs_to_draw
 
-__all__ = ["draw_differences", "draw_scores"]
+__all__ = ["draw_differences", "draw_forest", "draw_scores"]
 
 
-# Blue and vermilion of Okabe and Ito are distinct for every kind of colour vision and
-# differ in lightness. Marker shape and fill encode the same distinction.
-SINGLE, FUSION = "#D55E00", "#0072B2"
-INK, FAINT = "#222222", "#8a8f98"
-ROW_INCHES = 0.36
-LABEL_WIDTH = 34
-# Fonts with other scripts than the default font, used where they are installed.
-MORE_FONTS = (
-    *(
-        "Noto Sans CJK SC",
-        "Noto Sans CJK JP",
-        "Source Han Sans SC",
-        "WenQuanYi Zen Hei",
-    ),
-    *("PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei"),
-    *("Arial Unicode MS", "Noto Sans Arabic", "Noto Sans Devanagari"),
-)
+ROW_INCHES, LINE_INCHES = 0.3, 0.15
+PANEL_INCHES = 2.6
+MARKER = 5.5
+LABEL_WIDTH, LABEL_LINES = 34, 4  # "NAME alone (NAME)" is longer than a name
 
 
 def draw_scores(result: Comparison, metrics: list[Metric]) -> Any:
@@ -49,22 +50,28 @@ def draw_scores(result: Comparison, metrics: list[Metric]) -> Any:
     -------
     matplotlib.figure.Figure
     """
-    roles = result.strategies_["role"].tolist()
+    names = [str(name) for name in result.strategies_.index]
     labels = result.strategies_["label"].tolist()
-    single = [role == "single" for role in roles]
-    with _fonts(labels):
-        figure, axes = _panels(metrics, len(labels))
-        for axis, metric in zip(axes, metrics, strict=True):
-            rows = _of_metric(result, metric)
-            _draw_folds(axis, result, metric)
-            if any(single):
-                best = rows.loc[single, "estimate"]
-                value = best.max() if metric.greater_is_better else best.min()
-                axis.axvline(value, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
-            _draw_rows(axis, rows, single, [not alone for alone in single])
-            _finish(axis, metric, labels)
-        _settle(figure)
-    return figure
+    single = (result.strategies_["role"] == "single").to_numpy()
+    marks = strategy_marks(result)
+    kinds = [marks[name] for name in names]
+    hollow = (result.strategies_["role"] == "without").to_numpy()
+    figure, axes = _panels(metrics, labels)
+    for axis, metric in zip(axes, metrics, strict=True):
+        rows = _of_metric(result, metric)
+        _draw_folds(axis, result, metric)
+        if single.any():
+            best = rows.loc[single, "estimate"]
+            value = best.max() if metric.greater_is_better else best.min()
+            axis.axvline(
+                value,
+                color=theme_of(axis).secondary,
+                linewidth=1.0,
+                linestyle=(0, (4, 3)),
+            )
+        _draw_rows(axis, rows, kinds, hollow)
+        _finish(axis, metric, labels)
+    return _settled(figure, axes)
 
 
 def draw_differences(result: Comparison, metrics: list[Metric]) -> Any:
@@ -96,53 +103,136 @@ def draw_differences(result: Comparison, metrics: list[Metric]) -> Any:
     labels = [
         f"{names[fusion]} \N{MINUS SIGN} {names[other]}" for fusion, other in pairs
     ]
-    matched = [keys[pair] == "matched" for pair in pairs]
-    with _fonts(labels):
-        figure, axes = _panels(metrics, len(labels))
-        for axis, metric in zip(axes, metrics, strict=True):
-            table = result.differences_
-            table = table[table["metric"] == metric.name]
-            rows = table.set_index(["strategy", "reference"]).loc[pairs]
-            axis.axvline(0.0, color=INK, linewidth=1.0)
-            _draw_rows(axis, rows, [False] * len(rows), matched)
-            _finish(axis, metric, labels)
-            if not metric.greater_is_better:
-                axis.invert_xaxis()
-        _settle(figure)
-    return figure
+    marks = strategy_marks(result)
+    kinds = [marks[fusion] for fusion, _ in pairs]
+    hollow = np.array([keys[pair] != "matched" for pair in pairs])
+    figure, axes = _panels(metrics, labels)
+    for axis, metric in zip(axes, metrics, strict=True):
+        table = result.differences_
+        table = table[table["metric"] == metric.name]
+        rows = table.set_index(["strategy", "reference"]).loc[pairs]
+        axis.axvline(0.0, color=theme_of(axis).ink, linewidth=0.9)
+        _draw_rows(axis, rows, kinds, hollow)
+        _finish(axis, metric, labels)
+        if not metric.greater_is_better:
+            axis.invert_xaxis()
+    return _settled(figure, axes)
 
 
-@contextmanager
-def _fonts(labels: Sequence[str]) -> Iterator[None]:
-    """Add installed fonts of other scripts where a label needs them."""
-    require("matplotlib", "report")
-    from matplotlib import font_manager, rc_context, rcParams
+def draw_forest(
+    forest: Forest, *, x_label: str, sides: tuple[str, str] | None = None
+) -> Any:
+    """Plot rows with intervals and their numbers beside them.
 
-    if all(label.isascii() for label in labels):
-        yield
-        return
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    more = [name for name in MORE_FONTS if name in installed]
-    with rc_context({"font.family": [*rcParams["font.family"], *more]}):
-        yield
+    Parameters
+    ----------
+    forest : Forest
+        Rows by group.
+    x_label : str
+        Title of the x-axis.
+    sides : (str, str) or None, default=None
+        What the left and the right side of the reference line mean.
 
-
-def _settle(figure: Any) -> None:
-    """Compute the layout once while the fonts are set."""
-    figure.draw_without_rendering()
-
-
-def _panels(metrics: list[Metric], n_rows: int) -> tuple[Any, Any]:
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
     pyplot = require("matplotlib.pyplot", "report")
+    rows: list[tuple[str, Row | None]] = []
+    for title, members in forest.groups:
+        rows += [(title, None)] if title else []
+        rows += [(row.label, row) for row in members]
+    names = [
+        wrap_name(name, 34) if row is None else wrap_name(name, 30)
+        for name, row in rows
+    ]
+    right = max(text_width(row.text, LABEL_SIZE) for _, row in rows if row is not None)
+    left = max(text_width(name, NAME_SIZE) for name in names)
+    height = sum(_height_of(name) for name in names) + 0.95
+    figure, axis = pyplot.subplots(
+        figsize=(left + PANEL_INCHES + right + 0.4, height), layout="constrained"
+    )
+    theme = theme_of(axis)
+    if forest.reference is not None:
+        axis.axvline(
+            forest.reference,
+            color=theme.ink if sides else theme.secondary,
+            linewidth=0.9,
+            linestyle="-" if sides else (0, (4, 3)),
+        )
+    for place, (_, row) in enumerate(rows):
+        if row is not None:
+            _draw_row(axis, place, row, theme)
+    _name_rows(axis, names, theme)
+    for tick, (_, row) in zip(axis.get_yticklabels(), rows, strict=True):
+        tick.set_fontweight("bold" if row is None else "normal")
+    label = x_label
+    if sides:
+        label += f"\n\N{LEFTWARDS ARROW} {sides[0]}    {sides[1]} "
+        label += "\N{RIGHTWARDS ARROW}"
+    axis.set_xlabel(label, fontsize=LABEL_SIZE, color=theme.ink)
+    if forest.reverse:
+        axis.invert_xaxis()
+    return _settled(figure, [axis])
+
+
+def _draw_row(axis: Any, place: int, row: Row, theme: Theme) -> None:
+    estimate, low, high = row.values
+    _draw_mark(axis, place, (estimate, low, high), row.mark, hollow=row.kind == "other")
+    for value in row.site_values:
+        axis.plot(
+            *(value, place + 0.28),
+            marker="o",
+            markersize=2.6,
+            markeredgewidth=0,
+            color=theme.secondary,
+        )
+    axis.annotate(
+        row.text,
+        (1.0, place),
+        xycoords=("axes fraction", "data"),
+        xytext=(6, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=LABEL_SIZE,
+        color=theme.ink,
+        annotation_clip=False,
+    )
+
+
+def _height_of(name: str) -> float:
+    return max(ROW_INCHES, LINE_INCHES * (name.count("\n") + 1) + 0.08)
+
+
+def _shown(labels: Sequence[str]) -> list[str]:
+    """Return labels in lines, numbered where they would look alike."""
+    return wrap_names(labels, LABEL_WIDTH, LABEL_LINES)
+
+
+def _panels(metrics: list[Metric], labels: list[str]) -> tuple[Any, Any]:
+    pyplot = require("matplotlib.pyplot", "report")
+    shown = _shown(labels)
+    left = max(text_width(name, NAME_SIZE) for name in shown)
     figure, axes = pyplot.subplots(
         1,
         len(metrics),
-        figsize=(2.2 + 3.2 * len(metrics), 1.1 + ROW_INCHES * n_rows),
+        figsize=(
+            left + 0.3 + PANEL_INCHES * len(metrics),
+            0.95 + sum(_height_of(name) for name in shown),
+        ),
         sharey=True,
         squeeze=False,
         layout="constrained",
     )
     return figure, axes[0]
+
+
+def _settled(figure: Any, axes: Any) -> Any:
+    """Draw names as they are, in fonts that have them, and compute the layout."""
+    for axis in axes:
+        plain_texts(axis)
+    figure.draw_without_rendering()
+    return figure
 
 
 def _of_metric(result: Comparison, metric: Metric) -> pd.DataFrame:
@@ -157,45 +247,70 @@ def _draw_folds(axis: Any, result: Comparison, metric: Metric) -> None:
         values = folds.loc[folds["strategy"] == name, "score"]
         axis.plot(
             values,
-            [position + 0.24] * len(values),
+            [position + 0.28] * len(values),
             linestyle="none",
             marker="o",
-            markersize=2.6,
+            markersize=2.4,
             markeredgewidth=0,
-            color=FAINT,
+            color=theme_of(axis).secondary,
         )
 
 
 def _draw_rows(
-    axis: Any, rows: pd.DataFrame, single: list[bool], filled: list[bool]
+    axis: Any, rows: pd.DataFrame, kinds: list[str], hollow: np.ndarray
 ) -> None:
-    for position, (row, alone, full) in enumerate(
-        zip(rows.to_dict("records"), single, filled, strict=True)
+    records = rows.to_dict("records")
+    for place, (row, kind, empty) in enumerate(
+        zip(records, kinds, hollow, strict=True)
     ):
-        colour = SINGLE if alone else FUSION
-        axis.plot(
-            [row["low"], row["high"]], [position] * 2, color=colour, linewidth=1.8
-        )
-        axis.plot(
-            row["estimate"],
-            position,
-            marker="o" if alone else "D",
-            markersize=7 if alone else 6.5,
-            markerfacecolor=colour if full else "white",
-            markeredgecolor=colour,
-            markeredgewidth=1.6,
-        )
+        values = (row["estimate"], row["low"], row["high"])
+        _draw_mark(axis, place, values, kind, hollow=bool(empty))
 
 
-def _finish(axis: Any, metric: Metric, labels: list[str]) -> None:
-    shown = [textwrap.fill(label, LABEL_WIDTH) for label in labels]
-    axis.set_title(metric.heading, fontsize=11, color=INK)
-    axis.set_yticks(range(len(labels)), shown, fontsize=10, color=INK)
-    axis.set_ylim(len(labels) - 0.5, -0.5)
-    axis.tick_params(axis="x", labelsize=9.5, colors=INK)
+def _draw_mark(
+    axis: Any,
+    place: int,
+    values: tuple[float, float, float],
+    kind: str,
+    *,
+    hollow: bool,
+) -> None:
+    theme, mark = theme_of(axis), STRATEGY_MARKS[kind]
+    colour = getattr(theme, mark.colour)
+    axis.plot(values[1:], [place] * 2, color=colour, linewidth=1.5)
+    filled = mark.filled and not hollow
+    axis.plot(
+        values[0],
+        place,
+        marker=mark.marker,
+        markersize=MARKER,
+        markerfacecolor=colour if filled else theme.surface,
+        markeredgecolor=theme.ink if filled and mark.colour == "late" else colour,
+        markeredgewidth=0.8 if filled else 1.2,
+    )
+
+
+def _name_rows(axis: Any, names: list[str], theme: Theme) -> None:
+    axis.set_yticks(range(len(names)), names, fontsize=NAME_SIZE, color=theme.ink)
+    axis.set_ylim(len(names) - 0.5, -0.6)
+    axis.tick_params(axis="x", labelsize=7, colors=theme.ink)
     axis.tick_params(axis="y", length=0)
-    axis.grid(axis="x", color="#e3e5e8", linewidth=0.8)
+    axis.grid(axis="x", color=theme.grid, linewidth=0.6)
     axis.set_axisbelow(True)
     axis.locator_params(axis="x", nbins=6)
     axis.spines[["top", "right", "left"]].set_visible(False)
-    axis.spines["bottom"].set_color(FAINT)
+    axis.spines["bottom"].set_color(theme.secondary)
+
+
+def _finish(axis: Any, metric: Metric, labels: list[str]) -> None:
+    theme = theme_of(axis)
+    _name_rows(axis, _shown(labels), theme)
+    # Metric.heading is tested as the title, so it stays on one line where it fits.
+    axis.set_title(
+        wrap_sentence(metric.heading, PANEL_INCHES, NAME_SIZE),
+        fontsize=NAME_SIZE,
+        fontweight="bold",
+        color=theme.ink,
+        loc="left",
+    )
+    axis.set_xlabel("95% CI", fontsize=LABEL_SIZE, color=theme.ink)

@@ -82,6 +82,24 @@ class Comparison(Protocol):
         """Return the calibration curve of a strategy."""
         ...
 
+    def risk_distribution(self, strategy: str) -> pd.DataFrame:
+        """Return the distribution of the probabilities of a strategy."""
+        ...
+
+    def roc_curve(self, strategy: str) -> pd.DataFrame:
+        """Return the ROC curve of a strategy."""
+        ...
+
+    def precision_recall_curve(self, strategy: str) -> pd.DataFrame:
+        """Return the precision-recall curve of a strategy."""
+        ...
+
+    def net_benefit(
+        self, thresholds: Any = None, prevalence: float | None = None
+    ) -> pd.DataFrame:
+        """Return the net benefit of each fusion."""
+        ...
+
 
 def signed(metric: Metric, value: float) -> str:
     """Return a difference of scores with a sign of the same width as a plus."""
