@@ -17,6 +17,7 @@ from skfusion.evaluation.statistics.decision import (
     net_benefit,
     net_benefit_difference,
 )
+from skfusion.evaluation.statistics.disclosure import MIN_CELL
 
 __all__ = [
     "DEFAULT_THRESHOLDS",
@@ -31,7 +32,6 @@ __all__ = [
 
 DEFAULT_THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 11))
 N_RESAMPLES = 1000
-MIN_CELL = 10  # smallest number of cases that is shown
 
 
 def held_out(

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from skfusion._validation import check_number
+from skfusion.evaluation.comparison.analyses.methods import SecondaryAnalyses
 from skfusion.evaluation.comparison.inference import Claims
 from skfusion.evaluation.comparison.probabilities import (
     calibration_table,
@@ -31,7 +32,7 @@ __all__ = ["FusionComparison"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FusionComparison:
+class FusionComparison(SecondaryAnalyses):
     """Result of `compare_fusion`.
 
     Attributes
@@ -212,14 +213,6 @@ class FusionComparison:
             ),
         )
 
-    def _context(self) -> Context:
-        if self.context_ is None:
-            raise ValueError(
-                "This comparison was made without its estimators and cohort, so "
-                "nothing can be fitted again."
-            )
-        return self.context_
-
     def calibration(self) -> pd.DataFrame:
         """Return how well the held-out probabilities of two classes are calibrated.
 
@@ -355,21 +348,6 @@ class FusionComparison:
             prevalence=prevalence,
             random_state=self.settings_["seed"],
         )
-
-    def _positive_class(self, method: str) -> str:
-        if self.cohort_["task"] != "binary":
-            raise ValueError(
-                f"FusionComparison.{method} needs an outcome of two classes, but the "
-                f"outcome is {self.cohort_['task']}."
-            )
-        return str(self.cohort_["classes"][1]["label"])
-
-    def _check_strategy(self, strategy: str, method: str) -> None:
-        if strategy not in self.strategies_.index:
-            raise ValueError(
-                f"FusionComparison.{method}: {strategy!r} is not one of the strategies "
-                f"{list(self.strategies_.index)}."
-            )
 
     @property
     def plot(self) -> ComparisonPlots:

@@ -16,6 +16,7 @@ from skfusion._figures.style import (
 )
 from skfusion._figures.texts import plain_texts, text_width, wrap_name, wrap_sentence
 from skfusion.evaluation.report.panels import Curve, Guide, Histogram, Panel, Plot
+from skfusion.evaluation.statistics.disclosure import MIN_CELL
 
 __all__ = ["draw_plot"]
 
@@ -24,7 +25,6 @@ MOST_COLUMNS = 3
 SIDE = 2.3  # inches of the axes
 LINE = 11.0  # points between two lines
 GUIDES: dict[str, Any] = {"dashed": (0, (4, 3)), "dotted": (0, (1, 2)), "solid": "-"}
-FEWEST = 10.0  # cases of a bar whose height is not shown
 
 
 def draw_plot(plot: Plot) -> Any:
@@ -157,7 +157,7 @@ def _draw_histogram(axis: Any, found: Histogram, theme: Theme) -> None:
     widths = np.diff(found.edges)
     for counts, sign in ((found.events, 1.0), (found.others, -1.0)):
         few = np.isnan(counts)
-        heights = sign * np.where(few, FEWEST, counts)
+        heights = sign * np.where(few, MIN_CELL, counts)
         strip.bar(
             found.edges[:-1],
             heights,

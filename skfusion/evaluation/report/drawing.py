@@ -14,13 +14,13 @@ import numpy as np
 from skfusion._figures.style import STRATEGY_MARKS
 from skfusion.evaluation.report.panels import Curve, Histogram, Panel, Plot
 from skfusion.evaluation.report.ticks import round_values
+from skfusion.evaluation.statistics.disclosure import MIN_CELL
 
 __all__ = ["Drawing", "Figure", "figure_of", "marker_path"]
 
 
 SIDE = 100.0  # units of a square panel
 STRIP = (116.0, 9.0)  # middle and half of the height of a histogram below it
-FEWEST = 10.0  # cases of a bar whose height is not shown
 PATTERNS = {"dashed": "3 2", "dotted": ".7 1.6", "solid": ""}
 
 
@@ -243,7 +243,7 @@ def _shapes_of(panel: Panel, curve: Curve) -> list[dict[str, Any]]:
 def _bars(panel: Panel, found: Histogram) -> list[dict[str, Any]]:
     """Return the bars of a histogram, upwards with and downwards without the event."""
     counts = np.concatenate([found.events, found.others])
-    largest = float(np.nanmax(np.append(counts, FEWEST)))
+    largest = float(np.nanmax(np.append(counts, MIN_CELL)))
     middle, reach = STRIP
     shapes: list[dict[str, Any]] = []
     for part, sign in ((found.events, -1.0), (found.others, 1.0)):
@@ -253,7 +253,7 @@ def _bars(panel: Panel, found: Histogram) -> list[dict[str, Any]]:
             if count == 0:
                 continue
             is_few = bool(np.isnan(count))
-            end = middle + sign * reach * (FEWEST if is_few else count) / largest
+            end = middle + sign * reach * (MIN_CELL if is_few else count) / largest
             corners = [(_x(panel, left), middle), (_x(panel, left), end)]
             corners += [(_x(panel, right), end), (_x(panel, right), middle)]
             kind = "few" if is_few else "bar"

@@ -142,10 +142,7 @@ def draw_forest(
     for title, members in forest.groups:
         rows += [(title, None)] if title else []
         rows += [(row.label, row) for row in members]
-    names = [
-        wrap_name(name, 34) if row is None else wrap_name(name, 30)
-        for name, row in rows
-    ]
+    names = _shown([name for name, _ in rows])
     right = max(text_width(row.text, LABEL_SIZE) for _, row in rows if row is not None)
     left = max(text_width(name, NAME_SIZE) for name in names)
     height = sum(_height_of(name) for name in names) + 0.95

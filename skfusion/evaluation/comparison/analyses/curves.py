@@ -1,0 +1,164 @@
+"""ROC and precision-recall curves of held-out predictions, with bands by patient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from skfusion.evaluation.comparison.analyses.held_out import (
+    HeldOutSet,
+    bootstrap_counts,
+    weighted_mean,
+)
+
+__all__ = ["precision_recall_table", "roc_table"]
+
+
+RATES = np.linspace(0.0, 1.0, 101)
+N_RESAMPLES = 1000
+# A larger gap between two recalls is not a rounding error of their sums.
+ROUNDING = 1e-9
+
+# Function of a test set and weights of shape (n_samples, n) that returns the curve of
+# each sample, of shape (n_samples, n_points).
+_Curve = Callable[[HeldOutSet, np.ndarray], np.ndarray]
+
+
+def roc_table(
+    sets: Sequence[HeldOutSet], *, equal_weights: bool, seed: int
+) -> pd.DataFrame:
+    """Return the mean ROC curve of test sets with a pointwise band.
+
+    Parameters
+    ----------
+    sets : sequence of HeldOutSet
+        Test sets of one strategy.
+    equal_weights : bool
+        Whether the test sets are sites, which count equally and have no band.
+    seed : int
+        Random state of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``false_positive_rate``, ``sensitivity``, ``low``, ``high``.
+    """
+    middle, low, high = _with_band(sets, _roc, equal_weights=equal_weights, seed=seed)
+    if not equal_weights:
+        low, high = _never_certain(sets, middle, low, high)
+        low[-1] = high[-1] = 1.0  # all cases are positive at a rate of 1
+    return pd.DataFrame(
+        {
+            "false_positive_rate": RATES,
+            "sensitivity": middle,
+            "low": low,
+            "high": high,
+        }
+    )
+
+
+def precision_recall_table(
+    sets: Sequence[HeldOutSet], *, equal_weights: bool, seed: int
+) -> pd.DataFrame:
+    """Return the mean precision-recall curve of test sets with a pointwise band.
+
+    Parameters
+    ----------
+    sets : sequence of HeldOutSet
+        Test sets of one strategy.
+    equal_weights : bool
+        Whether the test sets are sites, which count equally and have no band.
+    seed : int
+        Random state of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``recall``, ``precision``, ``low``, ``high``, ``prevalence``.
+    """
+    middle, low, high = _with_band(
+        sets, _precision, equal_weights=equal_weights, seed=seed
+    )
+    if not equal_weights:
+        low, high = _never_certain(sets, middle, low, high)
+    shares = [part.y.mean() for part in sets]
+    return pd.DataFrame(
+        {
+            "recall": RATES[1:],
+            "precision": middle,
+            "low": low,
+            "high": high,
+            "prevalence": float(weighted_mean(shares, _weights(sets, equal_weights))),
+        }
+    )
+
+
+def _weights(sets: Sequence[HeldOutSet], equal_weights: bool) -> np.ndarray:
+    return np.array([1 if equal_weights else part.n_patients for part in sets])
+
+
+def _with_band(
+    sets: Sequence[HeldOutSet], curve: _Curve, *, equal_weights: bool, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the mean curve and its pointwise limits from a bootstrap of patients."""
+    weights = _weights(sets, equal_weights)
+    middle = weighted_mean(
+        [curve(part, np.ones((1, len(part.y))))[0] for part in sets], weights
+    )
+    if equal_weights:
+        nothing = np.full(len(middle), np.nan)
+        return middle, nothing, nothing.copy()
+    draws = [
+        weighted_mean([curve(part, counts[:, part.patient]) for part in sets], weights)
+        for counts in bootstrap_counts(sets, N_RESAMPLES, seed)
+    ]
+    low, high = np.nanquantile(np.concatenate(draws), [0.025, 0.975], axis=0)
+    return middle, low, high
+
+
+def _never_certain(
+    sets: Sequence[HeldOutSet], middle: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Widen limits of no width at 0 and 1, where a bootstrap shows no variation.
+
+    The limits are those of Clopper and Pearson for the patients with an event.
+    """
+    events = np.concatenate([part.patient[part.y == 1] for part in sets])
+    bound = 0.025 ** (1.0 / max(len(np.unique(events)), 1))
+    low = np.where(middle > 1.0 - ROUNDING, np.minimum(low, bound), low)
+    high = np.where(middle < ROUNDING, np.maximum(high, 1.0 - bound), high)
+    return low, high
+
+
+def _totals(part: HeldOutSet, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positive and the negative cases from each distinct score on."""
+    last = np.append(part.score[1:] != part.score[:-1], True)
+    positive = np.cumsum(weights * part.y, axis=1)[:, last]
+    negative = np.cumsum(weights * (1.0 - part.y), axis=1)[:, last]
+    return positive, negative
+
+
+def _roc(part: HeldOutSet, weights: np.ndarray) -> np.ndarray:
+    """Return the sensitivity at each false positive rate, NaN without a class."""
+    positive, negative = _totals(part, weights)
+    found = np.full((len(weights), len(RATES)), np.nan)
+    for number, (hits, alarms) in enumerate(zip(positive, negative, strict=True)):
+        if hits[-1] > 0 and alarms[-1] > 0:
+            rates = np.append(0.0, alarms / alarms[-1])
+            found[number] = np.interp(RATES, rates, np.append(0.0, hits / hits[-1]))
+    return found
+
+
+def _precision(part: HeldOutSet, weights: np.ndarray) -> np.ndarray:
+    """Return the precision at each recall, NaN without a positive case."""
+    positive, negative = _totals(part, weights)
+    found = np.full((len(weights), len(RATES) - 1), np.nan)
+    for number, (hits, alarms) in enumerate(zip(positive, negative, strict=True)):
+        if hits[-1] > 0:
+            recall = hits / hits[-1]
+            # The highest threshold with at least this recall.
+            place = np.searchsorted(recall, RATES[1:] - ROUNDING)
+            found[number] = hits[place] / (hits[place] + alarms[place])
+    return found
