@@ -367,7 +367,12 @@ class FusionComparison(SecondaryAnalyses):
         return ComparisonPlots(self)
 
     def to_html(
-        self, path: str | os.PathLike[str], *, title: str | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str | None = None,
+        importance: Any = None,
+        audit: Any = None,
     ) -> None:
         """Write the comparison to a self-contained HTML page.
 
@@ -378,15 +383,25 @@ class FusionComparison(SecondaryAnalyses):
             columns and classes, but no values of patients.
         title : str or None, default=None
             Heading of the page.
+        importance : object or None, default=None
+            Importance of the modalities, with the methods ``to_frame()`` and
+            ``plot()``, such as the result of `ModalityImportance.report`.
+        audit : object or None, default=None
+            Findings about the cohort, with the method ``to_frame()``, such as the
+            result of `audit_cohort`.
 
         Raises
         ------
         ImportError
             If jinja2 is not installed.
+        TypeError
+            If `importance` or `audit` lacks a method.
+        ValueError
+            If one of their frames has more than 200 rows, which is no summary.
         """
         from skfusion.evaluation.report.report import render
 
-        page = render(self, title=title)
+        page = render(self, title=title, importance=importance, audit=audit)
         with open(path, "w", encoding="utf-8") as file:
             file.write(page)
 

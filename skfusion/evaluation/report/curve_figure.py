@@ -165,7 +165,6 @@ def _draw_histogram(axis: Any, found: Histogram, theme: Theme) -> None:
             align="edge",
             color=[theme.surface if hidden else theme.secondary for hidden in few],
             edgecolor=theme.secondary,
-            hatch=["//////" if hidden else "" for hidden in few],
             linewidth=0.6,
         )
     strip.axhline(0.0, color=theme.ink, linewidth=0.75)
@@ -173,7 +172,7 @@ def _draw_histogram(axis: Any, found: Histogram, theme: Theme) -> None:
     strip.set_yticks([])
     strip.spines[:].set_visible(False)
     strip.tick_params(labelbottom=False, bottom=False)
-    texts = (("with", 1.0, "top"), ("without", 0.0, "bottom"))
+    texts = (("event", 1.0, "top"), ("no event", 0.0, "bottom"))
     for text, place, vertical in texts:
         strip.text(
             *(1.02, place, text),
@@ -210,7 +209,7 @@ def _finish(axis: Any, panel: Panel, theme: Theme) -> None:
         color=theme.ink,
         annotation_clip=False,
     )
-    below = 0.36 * SIDE * 72 if panel.histogram is not None else 3
+    below = 0.3 * SIDE * 72 if panel.histogram is not None else 3
     axis.set_xlabel(panel.x_label, fontsize=LABEL_SIZE, color=theme.ink, labelpad=below)
     axis.set_ylabel(panel.y_label, fontsize=LABEL_SIZE, color=theme.ink)
     axis.tick_params(labelsize=7, colors=theme.ink)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -16,12 +15,60 @@ from skfusion.evaluation.report.panels import Curve, Histogram, Panel, Plot
 from skfusion.evaluation.report.ticks import round_values
 from skfusion.evaluation.statistics.disclosure import MIN_CELL
 
-__all__ = ["Drawing", "Figure", "figure_of", "marker_path"]
+__all__ = ["Drawing", "Figure", "KeyItem", "Shape", "figure_of", "marker_path"]
 
 
 SIDE = 100.0  # units of a square panel
-STRIP = (116.0, 9.0)  # middle and half of the height of a histogram below it
+STRIP = (121.0, 10.0)  # middle and half of the height of a histogram below it
 PATTERNS = {"dashed": "3 2", "dotted": ".7 1.6", "solid": ""}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Path of SVG.
+
+    Attributes
+    ----------
+    kind, mark : str
+        Classes in the style sheet: what it is, and a key of `STRATEGY_MARKS`.
+    d : str
+        Path data.
+    dash : str
+        Lengths of dashes and gaps, empty for a solid line.
+    is_open : bool
+        Whether a marker is not filled.
+    x, y : float
+        Position of a marker.
+    """
+
+    kind: str
+    mark: str
+    d: str
+    dash: str = ""
+    is_open: bool = False
+    x: float = 0.0
+    y: float = 0.0
+
+
+@dataclass(frozen=True)
+class KeyItem:
+    """Line of the key below a figure.
+
+    Attributes
+    ----------
+    label, mark, dash : str
+        Text, class and pattern of the line.
+    path : str
+        Path of the marker, empty for a line without markers.
+    is_open : bool
+        Whether the marker is not filled.
+    """
+
+    label: str
+    mark: str
+    dash: str = ""
+    path: str = ""
+    is_open: bool = True
 
 
 @dataclass(frozen=True)
@@ -38,8 +85,8 @@ class Drawing:
         Titles of the axes.
     x_ticks, y_ticks : list of (float, str)
         Positions and texts.
-    shapes : list of dict
-        Bands, lines and markers: ``kind``, ``mark``, ``d`` and more.
+    shapes : list of Shape
+        Bands, lines and markers.
     height : float
         Units below the top of the square, without the titles of the axes.
     reason : str
@@ -55,7 +102,7 @@ class Drawing:
     y_label: str
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
-    shapes: list[dict[str, Any]]
+    shapes: list[Shape]
     height: float
     reason: str
     description: str
@@ -69,14 +116,14 @@ class Figure:
     ----------
     panels : list of Drawing
         Panels.
-    key : list of (str, str, str)
-        Label, mark and pattern of each line.
+    key : list of KeyItem
+        What the lines mean.
     caption : str
         What is shown.
     """
 
     panels: list[Drawing]
-    key: list[dict[str, Any]] = field(default_factory=list)
+    key: list[KeyItem] = field(default_factory=list)
     caption: str = ""
 
 
@@ -140,55 +187,41 @@ def figure_of(plot: Plot) -> Figure:
     -------
     Figure
     """
-    key: dict[str, dict[str, Any]] = {}
+    key: dict[str, KeyItem] = {}
     for panel in plot.panels:
         for curve in panel.curves:
-            mark = STRATEGY_MARKS[curve.mark]
-            key[curve.label] = {
-                "label": curve.label,
-                "mark": curve.mark,
-                "dash": _dash(curve.mark),
-                "path": marker_path(curve.mark) if curve.form == "points" else "",
-                "open": not mark.filled,
-            }
+            key[curve.label] = KeyItem(
+                curve.label,
+                curve.mark,
+                _dash(curve.mark),
+                marker_path(curve.mark) if curve.form == "points" else "",
+                not STRATEGY_MARKS[curve.mark].filled,
+            )
         for guide in panel.guides:
-            dash = PATTERNS[guide.kind]
-            key[guide.label] = {
-                **{"label": guide.label, "mark": "guide", "dash": dash},
-                **{"path": "", "open": True},
-            }
+            key[guide.label] = KeyItem(guide.label, "guide", PATTERNS[guide.kind])
         if panel.point is not None:
-            key["operating point"] = {
-                **{"label": "operating point", "mark": "cross", "dash": ""},
-                **{"path": CROSS, "open": True},
-            }
-    return Figure(
-        [_drawing(panel) for panel in plot.panels], list(key.values()), plot.caption
-    )
+            key["operating point"] = KeyItem("operating point", "cross", path=CROSS)
+    drawings = [_drawing(panel) for panel in plot.panels]
+    return Figure(drawings, list(key.values()), plot.caption)
 
 
 CROSS = "M-3 0L3 0M0 -3L0 3"
 
 
 def _dash(mark: str) -> str:
-    return " ".join(_text(0.5 * length) for length in STRATEGY_MARKS[mark].dashes)
+    return " ".join(_text(0.8 * length) for length in STRATEGY_MARKS[mark].dashes)
 
 
 def _drawing(panel: Panel) -> Drawing:
-    shapes: list[dict[str, Any]] = [
-        {
-            "kind": "guide",
-            "mark": "guide",
-            "dash": PATTERNS[guide.kind],
-            "d": _path(_points(panel, guide.x, guide.y)),
-        }
-        for guide in panel.guides
+    shapes = [
+        Shape("guide", "guide", _path(_points(panel, g.x, g.y)), PATTERNS[g.kind])
+        for g in panel.guides
     ]
     for curve in panel.curves:
         shapes += _shapes_of(panel, curve)
     if panel.point is not None:
         ((x, y),) = _points(panel, [panel.point[0]], [panel.point[1]])
-        shapes.append({"kind": "cross", "mark": "cross", "x": x, "y": y, "d": CROSS})
+        shapes.append(Shape("cross", "cross", CROSS, x=x, y=y))
     height = SIDE
     if panel.histogram is not None:
         shapes += _bars(panel, panel.histogram)
@@ -209,43 +242,35 @@ def _drawing(panel: Panel) -> Drawing:
     )
 
 
-def _shapes_of(panel: Panel, curve: Curve) -> list[dict[str, Any]]:
+def _shapes_of(panel: Panel, curve: Curve) -> list[Shape]:
     """Return the band or the intervals of a curve, its line and its markers."""
-    base = {"mark": curve.mark}
-    shapes: list[dict[str, Any]] = []
+    mark, shapes = curve.mark, []
     is_line = curve.form == "line"
     if curve.low is not None and curve.high is not None:
         lower = _points(panel, curve.x, curve.low)
         upper = _points(panel, curve.x, curve.high)
         if is_line:
-            outline = _path([*upper, *lower[::-1]]) + "Z"
-            shapes.append(base | {"kind": "band", "d": outline})
+            shapes.append(Shape("band", mark, _path([*upper, *lower[::-1]]) + "Z"))
         else:
             bars = "".join(_path(pair) for pair in zip(lower, upper, strict=True))
-            shapes.append(base | {"kind": "interval", "d": bars})
+            shapes.append(Shape("interval", mark, bars))
     points = _points(panel, curve.x, curve.y)
-    kind = "line" if is_line and curve.mark != "single" else "thin"
-    shapes.append(base | {"kind": kind, "dash": _dash(curve.mark), "d": _path(points)})
+    kind = "line" if is_line and mark != "single" else "thin"
+    shapes.append(Shape(kind, mark, _path(points), _dash(mark)))
     if not is_line:
-        path = marker_path(curve.mark)
+        path, is_open = marker_path(mark), not STRATEGY_MARKS[mark].filled
         shapes += [
-            base
-            | {
-                "kind": "marker",
-                "open": not STRATEGY_MARKS[curve.mark].filled,
-                **{"x": x, "y": y, "d": path},
-            }
-            for x, y in points
+            Shape("marker", mark, path, is_open=is_open, x=x, y=y) for x, y in points
         ]
     return shapes
 
 
-def _bars(panel: Panel, found: Histogram) -> list[dict[str, Any]]:
+def _bars(panel: Panel, found: Histogram) -> list[Shape]:
     """Return the bars of a histogram, upwards with and downwards without the event."""
     counts = np.concatenate([found.events, found.others])
     largest = float(np.nanmax(np.append(counts, MIN_CELL)))
     middle, reach = STRIP
-    shapes: list[dict[str, Any]] = []
+    shapes = []
     for part, sign in ((found.events, -1.0), (found.others, 1.0)):
         for left, right, count in zip(
             found.edges[:-1], found.edges[1:], part, strict=True
@@ -257,9 +282,9 @@ def _bars(panel: Panel, found: Histogram) -> list[dict[str, Any]]:
             corners = [(_x(panel, left), middle), (_x(panel, left), end)]
             corners += [(_x(panel, right), end), (_x(panel, right), middle)]
             kind = "few" if is_few else "bar"
-            shapes.append({"kind": kind, "mark": "guide", "d": _path(corners) + "Z"})
+            shapes.append(Shape(kind, "guide", _path(corners) + "Z"))
     base = _path([(0.0, middle), (SIDE, middle)])
-    shapes.append({"kind": "base", "mark": "guide", "d": base})
+    shapes.append(Shape("base", "guide", base))
     return shapes
 
 

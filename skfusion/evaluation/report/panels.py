@@ -381,7 +381,7 @@ def calibration_plot(
         f"Observed proportions of tenths of the cases of the {cases}, with pointwise "
         "95% confidence intervals from a bootstrap of patients. Bars show how the "
         "probabilities are distributed, upwards with and downwards without the event. "
-        "Hatched bars have fewer than 10 cases."
+        "Open bars have fewer than 10 cases."
     )
     return Plot("calibration", panels, caption)
 

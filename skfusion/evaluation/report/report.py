@@ -13,19 +13,30 @@ from typing import Any
 
 import skfusion
 from skfusion._dependencies import require
-from skfusion.evaluation.report import tables
-from skfusion.evaluation.report.forest import (
-    calibration_panel,
-    difference_forest,
-    score_forest,
+from skfusion._figures.style import DARK, LIGHT, STRATEGY_MARKS, css_variables
+from skfusion.evaluation.report import panels, tables
+from skfusion.evaluation.report.checklist import checklist
+from skfusion.evaluation.report.cohort_tables import (
+    absence_table,
+    decision_table,
+    settings_table,
 )
-from skfusion.evaluation.report.methods import about, declares_baselines, methods
+from skfusion.evaluation.report.drawing import figure_of, marker_path
+from skfusion.evaluation.report.extras import Part, audit_part, importance_part
+from skfusion.evaluation.report.forest import difference_forest, score_forest
+from skfusion.evaluation.report.marks import shown_fusions, strategy_marks
+from skfusion.evaluation.report.methods import (
+    about,
+    abstract,
+    declares_baselines,
+    methods,
+)
 from skfusion.evaluation.report.protocol import Comparison
 
 __all__ = ["render"]
 
 
-TEMPLATE = Path(__file__).with_name("report.html")
+FOLDER = Path(__file__).parent
 PACKAGES = (
     *("numpy", "scipy", "pandas", "scikit-learn", "xgboost", "xgboost-cpu"),
     *("torch", "torchvision", "skorch"),
@@ -33,7 +44,13 @@ PACKAGES = (
 WARNING = "Warning: "
 
 
-def render(result: Comparison, *, title: str | None = None) -> str:
+def render(
+    result: Comparison,
+    *,
+    title: str | None = None,
+    importance: Any = None,
+    audit: Any = None,
+) -> str:
     """Render a comparison as an HTML page.
 
     Parameters
@@ -42,6 +59,8 @@ def render(result: Comparison, *, title: str | None = None) -> str:
         Comparison to report.
     title : str or None, default=None
         Heading of the page.
+    importance, audit : object or None, default=None
+        Further results, as in `FusionComparison.to_html`.
 
     Returns
     -------
@@ -55,43 +74,126 @@ def render(result: Comparison, *, title: str | None = None) -> str:
     """
     jinja2 = require("jinja2", "report")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    extras = _extras(importance, audit)
+    values = (
+        {"title": title or "Does fusion help?", "extras": extras}
+        | _look(result)
+        | _opening(result)
+        | _results(result)
+        | _curves(result)
+        | _closing(result)
+    )
+    values["contents"] = _contents(values)
+    sections = {anchor for anchor, _ in values["contents"]}
+    values["checklist"] = checklist(result, sections)
+    text: str = environment.get_template("report.html").render(values)
+    return text.lstrip()
+
+
+def _extras(importance: Any, audit: Any) -> list[Part]:
+    parts = []
+    if importance is not None:
+        parts.append(importance_part(importance))
+    if audit is not None:
+        parts.append(audit_part(audit))
+    return parts
+
+
+def _look(result: Comparison) -> dict[str, Any]:
+    """Return the colours, the shapes of the marks, and the mark of each strategy."""
+    marks = strategy_marks(result)
+    labels = result.strategies_["label"]
+    shapes = {
+        name: {"path": marker_path(name), "open": not mark.filled}
+        for name, mark in STRATEGY_MARKS.items()
+    }
+    return {
+        "light": css_variables(LIGHT),
+        "dark": css_variables(DARK),
+        "marks": list(STRATEGY_MARKS.items()),
+        "shapes": shapes,
+        "mark_of": {str(labels[name]): mark for name, mark in marks.items()},
+        "fusions": [(str(labels[n]), marks[n]) for n in shown_fusions(result)],
+    }
+
+
+def _opening(result: Comparison) -> dict[str, Any]:
+    """Return what the page begins with, and the cohort."""
+    return {
+        "written": date.today().isoformat(),
+        "design": _DESIGNS[result.settings_["design"]],
+        "abstract": abstract(result),
+        "verdict": result.verdict_,
+        "facts": _facts(result),
+        "modalities": tables.modality_table(result),
+        "absences": absence_table(result),
+        "characteristics": None,
+        **_notes(result),
+    }
+
+
+def _results(result: Comparison) -> dict[str, Any]:
+    """Return the scores and differences."""
     primary, *others = result.metrics_
     differences = [difference_forest(result, metric) for metric in result.metrics_]
-    text: str = template.render(
-        title=title or "Does fusion help?",
-        written=date.today().isoformat(),
-        design=_DESIGNS[result.settings_["design"]],
-        verdict=result.verdict_,
-        **_notes(result),
-        facts=_facts(result),
-        modalities=tables.modality_table(result),
-        scores=tables.score_table(result, ("single", "fusion")),
-        scores_without=tables.score_table(result, ("without",)),
-        score_forest=score_forest(result, primary),
-        other_scores=[score_forest(result, metric) for metric in others],
-        difference_forest=differences[0],
-        other_differences=[forest for forest in differences[1:] if forest],
-        claims=tables.claim_table(result),
-        differences=tables.difference_table(result),
-        removals=tables.removal_table(result),
-        sites=tables.site_table(result),
-        calibration=tables.calibration_table(result, main=True),
-        calibration_of_others=tables.calibration_table(result, main=False),
-        **_curves(result),
-        about=about(result),
-        methods=methods(result),
-        folds=tables.fold_table(result),
-        chosen=tables.chosen_table(result),
-        repetitions=tables.repetition_table(result),
-        estimators=tables.estimator_table(result),
-        versions=_versions(),
-        baselines_are_declared=declares_baselines(result),
-        is_sites=result.settings_["design"] == "sites",
+    return {
+        "scores": tables.score_table(result, ("single", "fusion")),
+        "scores_without": tables.score_table(result, ("without",)),
+        "score_forest": score_forest(result, primary),
+        "other_scores": [score_forest(result, metric) for metric in others],
+        "difference_forest": differences[0],
+        "other_differences": [forest for forest in differences[1:] if forest],
+        "claims": tables.claim_table(result),
+        "differences": tables.difference_table(result),
+        "removals": tables.removal_table(result),
+        "sites": tables.site_table(result),
+        "baselines_are_declared": declares_baselines(result),
+        "is_sites": result.settings_["design"] == "sites",
+    }
+
+
+def _closing(result: Comparison) -> dict[str, Any]:
+    """Return the methods, the settings and the versions."""
+    return {
+        "about": about(result),
+        "methods": methods(result),
+        "folds": tables.fold_table(result),
+        "chosen": tables.chosen_table(result),
+        "repetitions": tables.repetition_table(result),
+        "settings": settings_table(result),
+        "estimators": tables.estimator_table(result),
+        "versions": _versions(),
+    }
+
+
+def _contents(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the anchors and names of the sections that the page has."""
+    optional = (
+        ("cohort", "Cohort", True),
+        ("characteristics", "Characteristics", values["characteristics"]),
+        ("scores", "Scores", True),
+        ("differences", "Differences", values["difference_forest"]),
+        ("tests", "Tests", values["claims"]),
+        ("sites", "Sites", values["sites"]),
+        ("removals", "Modalities", values["removals"]),
+        ("discrimination", "Discrimination", values["roc"]),
+        (
+            "calibration",
+            "Calibration",
+            values["calibration"] or values["calibration_of_others"],
+        ),
+        ("decision", "Decision curves", values["decision"]),
+        *((part.anchor, part.heading, True) for part in values["extras"]),
+        ("methods", "Methods", True),
+        ("settings", "Settings", True),
+        ("checklist", "Checklist", True),
     )
-    return text.lstrip()
+    return [(anchor, name) for anchor, name, there in optional if there]
 
 
 _DESIGNS = {
@@ -171,21 +273,29 @@ _OUTCOMES = {
 
 
 def _curves(result: Comparison) -> dict[str, Any]:
-    """Return the calibration curves of the fusions, and why there is none."""
-    is_test_set = result.settings_["design"] == "test"
-    cases = "test set" if is_test_set else "first repetition"
-    nothing = {"curves": [], "no_curve": "", "curve_cases": cases}
-    if result.cohort_["task"] != "binary" or result.settings_["design"] == "sites":
-        return nothing
-    fusions = result.strategies_[result.strategies_["role"] == "fusion"]
-    reasons, panels = [], []
-    for name, label in fusions["label"].items():
-        curve = result.calibration_curve(str(name))
-        panels.append(calibration_panel(str(label), curve))
-        reasons.append(curve.reason)
-    drawn = [panel for panel in panels if panel is not None]
-    reason = "" if drawn else next(iter(reasons), "")
-    return nothing | {"curves": drawn, "no_curve": reason}
+    """Return the curves of two classes, and the tables beside them."""
+    is_binary = result.cohort_["task"] == "binary"
+    is_sites = result.settings_["design"] == "sites"
+    found: dict[str, Any] = dict.fromkeys(_CURVES)
+    if not is_binary:
+        return found
+    found["roc"] = figure_of(panels.roc_plot(result))
+    found["precision_recall"] = figure_of(panels.precision_recall_plot(result))
+    if is_sites:
+        return found
+    found["calibration"] = tables.calibration_table(result, main=True)
+    found["calibration_of_others"] = tables.calibration_table(result, main=False)
+    found["calibration_curves"] = figure_of(panels.calibration_plot(result))
+    if len(result.tests_):
+        found["decision"] = figure_of(panels.decision_plot(result))
+        found["decision_table"] = decision_table(result)
+    return found
+
+
+_CURVES = (
+    *("roc", "precision_recall", "operating", "calibration", "calibration_of_others"),
+    *("calibration_curves", "decision", "decision_table"),
+)
 
 
 def _versions() -> list[tuple[str, str]]:

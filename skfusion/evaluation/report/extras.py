@@ -1,0 +1,158 @@
+"""Sections of the page for results that the user passes to it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from skfusion._dependencies import require
+from skfusion.evaluation.report.cohort_tables import frame_table
+from skfusion.evaluation.report.drawing import Figure
+from skfusion.evaluation.report.forest import Forest
+from skfusion.evaluation.report.tables import Table
+
+__all__ = ["Part", "audit_part", "importance_part"]
+
+
+OWNER = "FusionComparison.to_html"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Section of the page.
+
+    Attributes
+    ----------
+    anchor, heading : str
+        Name in links, and heading.
+    texts : list of str
+        Paragraphs.
+    tables : list of Table
+        Tables.
+    forests : list of Forest
+        Forest plots, between the two `sides`.
+    sides : (str, str)
+        What the left and the right side of their reference line mean.
+    figure : Figure or None
+        Panels of curves.
+    picture : str
+        Picture as SVG in base64.
+    """
+
+    anchor: str
+    heading: str
+    texts: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    forests: list[Forest] = field(default_factory=list)
+    sides: tuple[str, str] = ("", "")
+    figure: Figure | None = None
+    picture: str = ""
+
+
+def importance_part(importance: Any) -> Part:
+    """Return the section of the importance of the modalities.
+
+    Parameters
+    ----------
+    importance : object
+        Object with ``to_frame()`` and ``plot()``, such as a report of
+        `ModalityImportance`. Sentences and pitfalls are shown if it has them.
+
+    Returns
+    -------
+    Part
+
+    Raises
+    ------
+    TypeError
+        If it has no ``to_frame`` or ``plot``.
+    ValueError
+        If the frame has too many rows for a summary.
+    """
+    frame = _frame_of(importance, "importance")
+    if not callable(getattr(importance, "plot", None)):
+        raise TypeError(
+            f"{OWNER}: importance must have the methods to_frame and plot, got "
+            f"{type(importance).__name__} without plot. Pass the result of "
+            "ModalityImportance.report or ModalityImportance.score."
+        )
+    sentences = getattr(importance, "sentences", None) or {}
+    texts = list(sentences.values() if isinstance(sentences, dict) else sentences)
+    pitfalls = [f"Pitfall: {text}" for text in getattr(importance, "pitfalls", [])]
+    return Part(
+        "importance",
+        "What the predictions depend on",
+        [str(text) for text in [*texts, *pitfalls]],
+        _tables_of(frame, "importance"),
+        picture=_picture(importance.plot()),
+    )
+
+
+def audit_part(audit: Any) -> Part:
+    """Return the section of the audit of the cohort.
+
+    Parameters
+    ----------
+    audit : object
+        Object with ``to_frame()``, a row per finding, such as the result of
+        `audit_cohort`.
+
+    Returns
+    -------
+    Part
+
+    Raises
+    ------
+    TypeError
+        If it has no ``to_frame``.
+    """
+    frame = _frame_of(audit, "audit")
+    texts = [] if len(frame) else ["The audit found nothing to report."]
+    caption = "Findings of the audit of the cohort, before the comparison."
+    tables = [frame_table(frame, caption, owner="audit")] if len(frame) else []
+    return Part("audit", "Audit of the cohort", texts, tables)
+
+
+def _frame_of(given: Any, name: str) -> pd.DataFrame:
+    if not callable(getattr(given, "to_frame", None)):
+        raise TypeError(
+            f"{OWNER}: {name} must have a method to_frame, got {type(given).__name__}."
+        )
+    return pd.DataFrame(given.to_frame())
+
+
+def _tables_of(frame: pd.DataFrame, owner: str) -> list[Table]:
+    """Return one table for each measure of a frame with two levels of columns."""
+    if frame.columns.nlevels == 1:
+        return [frame_table(frame, "Importance of the modalities.", owner=owner)]
+    tables = []
+    for measure in frame.columns.unique(0):
+        part = frame[measure]
+        caption = f"{str(measure).replace('_', ' ').capitalize()}."
+        tables.append(frame_table(part, caption, owner=owner))
+    return tables
+
+
+def _picture(drawn: Any) -> str:
+    """Return a figure of matplotlib as SVG in base64."""
+    pyplot = require("matplotlib.pyplot", "report")
+    figure = drawn
+    for name in ("figure_", "figure"):
+        figure = figure if hasattr(figure, "savefig") else getattr(figure, name, None)
+    if not hasattr(figure, "savefig"):
+        raise TypeError(
+            f"{OWNER}: plot() of importance must return a figure of matplotlib or a "
+            f"display with figure_, got {type(drawn).__name__}."
+        )
+    from matplotlib import rc_context
+
+    file = io.BytesIO()
+    # Names stay text, and equal figures are equal files.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "skfusion"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    pyplot.close(figure)
+    return base64.b64encode(file.getvalue()).decode("ascii")
