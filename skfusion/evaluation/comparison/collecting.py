@@ -246,7 +246,7 @@ def _absences(
     absent = ~presence
     columns = [(modality.name, absent[:, j]) for j, modality in enumerate(modalities)]
     if len(modalities) > 1:
-        columns.append(("at least one modality", absent.any(axis=1)))
+        columns.append(("at least one modality", np.any(absent, axis=1)))
     found = []
     for name, lacks in columns:
         if not lacks.any():

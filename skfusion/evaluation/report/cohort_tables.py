@@ -186,7 +186,7 @@ def _has_limits(names: list[str], place: int) -> bool:
 def _cell(name: str, value: Any, limits: list[Any]) -> Cell:
     if isinstance(value, (list, tuple)):
         return Cell(", ".join(map(str, value)))
-    if value is None or (np.isscalar(value) and pd.isna(value)):
+    if pd.api.types.is_scalar(value) and pd.isna(value):
         return Cell(DASH)
     if isinstance(value, (bool, np.bool_)):
         return Cell("yes" if value else "no")

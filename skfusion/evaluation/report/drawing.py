@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -298,9 +299,7 @@ def _y(panel: Panel, value: float) -> float:
     return SIDE - SIDE * (value - low) / (high - low)
 
 
-def _points(
-    panel: Panel, x: Sequence[float], y: Sequence[float]
-) -> list[tuple[float, float]]:
+def _points(panel: Panel, x: Any, y: Any) -> list[tuple[float, float]]:
     return [
         (_x(panel, float(a)), min(max(_y(panel, float(b)), -4.0), SIDE + 4.0))
         for a, b in zip(x, y, strict=True)

@@ -131,7 +131,7 @@ def _tables_of(frame: pd.DataFrame, owner: str) -> list[Table]:
         return [frame_table(frame, "Importance of the modalities.", owner=owner)]
     tables = []
     for measure in frame.columns.unique(0):
-        part = frame[measure]
+        part = pd.DataFrame(frame.xs(measure, axis=1))
         caption = f"{str(measure).replace('_', ' ').capitalize()}."
         tables.append(frame_table(part, caption, owner=owner))
     return tables

@@ -31,19 +31,21 @@ def strategy_marks(result: Comparison) -> dict[str, str]:
     found: dict[str, str] = {}
     table = result.strategies_
     fusions = table.index[table["role"] == "fusion"]
-    for name in fusions:
-        kind = _kind_of(str(name), str(table.loc[name, "estimator"]))
+    for name in map(str, fusions):
+        kind = _kind_of(name, str(table.loc[name, "estimator"]))
         if kind is not None and kind not in found.values():
-            found[str(name)] = kind
+            found[name] = kind
     left = [name for name in OTHERS if name not in found.values()]
     rest = [str(name) for name in fusions if str(name) not in found]
     for number, name in enumerate(rest):
         found[name] = left[number % len(left)]
-    for name, role in table["role"].items():
+    for name, role, fusion in zip(
+        table.index, table["role"], table["fusion"], strict=True
+    ):
         if role == "single":
             found[str(name)] = "single"
         elif role == "without":
-            found[str(name)] = found.get(str(table.loc[name, "fusion"]), "other1")
+            found[str(name)] = found.get(str(fusion), "other1")
     return found
 
 

@@ -110,7 +110,7 @@ def _finding(result: Comparison) -> str:
         if not len(names):
             continue
         own = scores.loc[names]
-        best = own.idxmax() if primary.greater_is_better else own.idxmin()
+        best = str(own.idxmax() if primary.greater_is_better else own.idxmin())
         text = primary.text(own[best]).replace("-", "\N{MINUS SIGN}")
         label = result.strategies_.loc[best, "label"]
         parts.append(f"{text} for {words}, {label}")

@@ -6,7 +6,7 @@ one another and the figure can be read in grey.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,15 +69,15 @@ class Guide:
     ----------
     label : str
         What it means.
-    x, y : sequence of float
+    x, y : array-like of shape (n,)
         Points.
     kind : {"dashed", "dotted", "solid"}
         Pattern of the line.
     """
 
     label: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Any
+    y: Any
     kind: str = "dashed"
 
 
@@ -276,7 +276,7 @@ def _operating_point(
 ) -> tuple[float, float] | None:
     if operating is None or name not in set(operating["strategy"]):
         return None
-    row = operating.set_index("strategy").loc[name]
+    row = operating[operating["strategy"] == name].to_dict("records")[0]
     point = 1.0 - float(row["specificity"]), float(row["sensitivity"])
     return point if np.isfinite(point).all() else None
 
@@ -356,12 +356,6 @@ def calibration_plot(
             found.high,
             form="points",
         )
-        facts = []
-        for part in ("intercept", "slope"):
-            value, low, high = (table.loc[name, f"{part}{e}"] for e in ENDS)
-            if np.isfinite(value):
-                limits = (low, high) if np.isfinite(low) else ()
-                facts.append(f"{part} {format_interval(value, *limits)}")
         panels.append(
             Panel(
                 _label(result, name),
@@ -370,7 +364,7 @@ def calibration_plot(
                 [Guide("perfect calibration", (0, 1), (0, 1))],
                 "predicted probability",
                 "observed proportion",
-                facts=facts,
+                facts=_calibration_texts(table.loc[name].to_dict()),
                 histogram=_histogram(result.risk_distribution(name)),
                 reason=found.reason,
             )
@@ -384,6 +378,17 @@ def calibration_plot(
         "Open bars have fewer than 10 cases."
     )
     return Plot("calibration", panels, caption)
+
+
+def _calibration_texts(row: dict[Hashable, Any]) -> list[str]:
+    """Return the calibration intercept and slope with their intervals."""
+    facts = []
+    for part in ("intercept", "slope"):
+        value, low, high = (float(row[f"{part}{end}"]) for end in ENDS)
+        if np.isfinite(value):
+            limits = (low, high) if np.isfinite(low) else ()
+            facts.append(f"{part} {format_interval(value, *limits)}")
+    return facts
 
 
 ENDS = ("", "_low", "_high")

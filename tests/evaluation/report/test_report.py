@@ -19,6 +19,7 @@ from skfusion import (
     LateFusionClassifier,
     compare_fusion,
 )
+from skfusion._figures.style import LIGHT
 from skfusion.evaluation import calibration_summary, net_benefit_difference
 from skfusion.evaluation.report.forest import difference_forest, score_forest
 from skfusion.evaluation.report.report import render
@@ -148,7 +149,10 @@ def test_page_is_whole_and_loads_nothing(page):
     assert page.startswith("<!DOCTYPE html>")
     assert parsed.tags["script"] == parsed.tags["link"] == parsed.tags["iframe"] == 0
     assert parsed.tags["img"] == 0
-    assert parsed.links == []
+    # links within the page
+    assert parsed.links
+    assert {link.removeprefix("#") for link in parsed.links} <= set(parsed.ids)
+    assert all(link.startswith("#") for link in parsed.links)
     assert "@import" not in page
     assert not re.search(r"url\(", page)
     assert not re.search(r"https?://", page)
@@ -176,12 +180,12 @@ def test_names_are_escaped():
         description="<i>caveat</i>",
         n_repeats=1,
     )
-    text = render(result, title="<b>Title</b>")
+    text = render(result, title="<b>Heading</b>")
     parsed = Page(text)
     assert parsed.tags["script"] == parsed.tags["img"] == parsed.tags["i"] == 0
-    assert "<b>Title" not in text
+    assert "<b>Heading" not in text
     assert "&lt;script&gt;bad()&lt;/script&gt;" in text
-    assert "&lt;b&gt;Title&lt;/b&gt;" in text
+    assert "&lt;b&gt;Heading&lt;/b&gt;" in text
     assert "<i>caveat</i>" in parsed.text
     marked = result.to_markdown()
     assert "<" not in marked.replace("\\<", "")
@@ -232,10 +236,17 @@ def test_verdict_comes_first_and_the_caveat_directly_below(page, result):
         "Scores",
         "Differences of each fusion",
         "All differences",
-        "Calibration",
+        "ROC curves",
+        "Precision-recall curves",
+        "Good calibration",
+        "Decision curves of",
         "What it is about, and methods",
+        "Settings, declared before the first fit",
+        "Reporting checklist",
     ]
-    places = [text.index(part) for part in order]
+    places = [text.index(part) for part in order[:3]]
+    below = text.index("The cohort 120")  # the contents name the sections too
+    places += [text.index(part, below) for part in order[3:]]
     assert places == sorted(places)
 
 
@@ -261,7 +272,8 @@ def test_warnings_of_the_run_stand_below_the_verdict():
 
 def test_p_values_are_those_of_the_primary_score_only(page, result):
     text = Page(page).text
-    table = text[text.index("All differences") : text.index("Calibration")]
+    after = text.index("All differences")
+    table = text[after : text.index("ROC curves", after)]
     # each of the 8 rows has one p-value
     assert (
         len(
@@ -547,7 +559,10 @@ def test_curve_needs_a_hundred_of_each(result, page):
     assert len(curve.predicted) >= 5
     assert curve.n_cases.sum() == 700
     text = render(many)
-    assert text.count('r="1.7"') == len(curve.predicted)
+    # filled squares of early fusion, at the points of the curve
+    assert text.count('<path class="marker m-early" transform="translate(') == len(
+        curve.predicted
+    )
     with pytest.raises(ValueError, match="'none' is not one of the strategies"):
         many.calibration_curve("none")
 
@@ -609,7 +624,7 @@ def test_plot_draws_estimates_and_intervals(result):
     from matplotlib import pyplot
 
     figure = result.plot()
-    assert [axis.get_title() for axis in figure.axes] == [
+    assert [axis.get_title(loc="left") for axis in figure.axes] == [
         *("AUROC", "Average precision", "Brier score (lower is better)")
     ]
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -632,8 +647,8 @@ def test_plot_of_differences_fills_matched_ones(result):
     fills = {
         line.get_markerfacecolor() for line in first.lines if len(line.get_xdata()) == 1
     }
-    assert "white" in fills
-    assert len(fills) == 2
+    # filled in the colour of each fusion, and open
+    assert fills == {LIGHT.early, LIGHT.late, LIGHT.surface}
     labels = [label.get_text() for label in first.get_yticklabels()]
     assert len(labels) == len(set(labels))
     pyplot.close(figure)
