@@ -113,7 +113,7 @@ def _finding(result: Comparison) -> str:
         best = str(own.idxmax() if primary.greater_is_better else own.idxmin())
         text = primary.text(own[best]).replace("-", "\N{MINUS SIGN}")
         label = result.strategies_.loc[best, "label"]
-        parts.append(f"{text} for {words}, {label}")
+        parts.append(f"{text} for {words}, {label!s}")
     shown = ", and ".join(parts)
     return f"The {primary.label} was {shown}." if parts else ""
 
