@@ -12,6 +12,7 @@ from skfusion.evaluation.comparison.analyses.held_out import (
     bootstrap_counts,
     weighted_mean,
 )
+from skfusion.evaluation.comparison.analyses.weighted_scores import distinct_totals
 
 __all__ = ["precision_recall_table", "roc_table"]
 
@@ -132,17 +133,9 @@ def _never_certain(
     return low, high
 
 
-def _totals(part: HeldOutSet, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positive and the negative cases from each distinct score on."""
-    last = np.append(part.score[1:] != part.score[:-1], True)
-    positive = np.cumsum(weights * part.y, axis=1)[:, last]
-    negative = np.cumsum(weights * (1.0 - part.y), axis=1)[:, last]
-    return positive, negative
-
-
 def _roc(part: HeldOutSet, weights: np.ndarray) -> np.ndarray:
     """Return the sensitivity at each false positive rate, NaN without a class."""
-    positive, negative = _totals(part, weights)
+    positive, negative = distinct_totals(part, weights)
     found = np.full((len(weights), len(RATES)), np.nan)
     for number, (hits, alarms) in enumerate(zip(positive, negative, strict=True)):
         if hits[-1] > 0 and alarms[-1] > 0:
@@ -153,7 +146,7 @@ def _roc(part: HeldOutSet, weights: np.ndarray) -> np.ndarray:
 
 def _precision(part: HeldOutSet, weights: np.ndarray) -> np.ndarray:
     """Return the precision at each recall, NaN without a positive case."""
-    positive, negative = _totals(part, weights)
+    positive, negative = distinct_totals(part, weights)
     found = np.full((len(weights), len(RATES) - 1), np.nan)
     for number, (hits, alarms) in enumerate(zip(positive, negative, strict=True)):
         if hits[-1] > 0:
