@@ -371,6 +371,10 @@ class FusionComparison(SecondaryAnalyses):
         path: str | os.PathLike[str],
         *,
         title: str | None = None,
+        operating_point: pd.DataFrame | None = None,
+        subgroups: Any = None,
+        missing: Any = None,
+        learning: Any = None,
         importance: Any = None,
         audit: Any = None,
     ) -> None:
@@ -383,6 +387,14 @@ class FusionComparison(SecondaryAnalyses):
             columns and classes, but no values of patients.
         title : str or None, default=None
             Heading of the page.
+        operating_point : DataFrame or None, default=None
+            Result of `operating_point`.
+        subgroups : DataFrame, list of column labels, dict of arrays or None
+            Result of `by_group`, or its parameter ``columns``.
+        missing : DataFrame, list of DataFrame or None, default=None
+            Results of `missing_curve`, one per modality.
+        learning : DataFrame or None, default=None
+            Result of `learning_curve`.
         importance : object or None, default=None
             Importance of the modalities, with the methods ``to_frame()`` and
             ``plot()``, such as the result of `ModalityImportance.report`.
@@ -401,7 +413,16 @@ class FusionComparison(SecondaryAnalyses):
         """
         from skfusion.evaluation.report.report import render
 
-        page = render(self, title=title, importance=importance, audit=audit)
+        page = render(
+            self,
+            title=title,
+            operating_point=operating_point,
+            subgroups=subgroups,
+            missing=missing,
+            learning=learning,
+            importance=importance,
+            audit=audit,
+        )
         with open(path, "w", encoding="utf-8") as file:
             file.write(page)
 

@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfusion.evaluation.report.marks import references_of, shown_fusions
 from skfusion.evaluation.report.protocol import Comparison
+from skfusion.evaluation.report.subgroups import check_columns
 from skfusion.evaluation.report.tables import DASH, Cell, Table
 from skfusion.evaluation.statistics.disclosure import count_text
 
-__all__ = ["absence_table", "decision_table", "frame_table", "settings_table"]
+__all__ = [
+    "absence_table",
+    "decision_table",
+    "frame_table",
+    "operating_table",
+    "settings_table",
+]
 
 
 MOST_ROWS = 200
@@ -119,6 +127,58 @@ def decision_table(result: Comparison) -> Table:
     return Table(caption, [*columns, "#Treat all", "#Difference"], rows)
 
 
+def operating_table(result: Comparison, frame: pd.DataFrame) -> Table:
+    """Return the rates at the operating point, of fusions and best single modalities.
+
+    Parameters
+    ----------
+    result : Comparison
+        Comparison.
+    frame : DataFrame
+        Result of `FusionComparison.operating_point`.
+
+    Returns
+    -------
+    Table
+    """
+    check_columns(frame, OPERATING, "operating_point", "operating_point")
+    labels, roles = result.strategies_["label"], result.strategies_["role"]
+    main = {*shown_fusions(result), *references_of(result).values()}
+    rows = []
+    for row in frame.to_dict("records"):
+        if row["strategy"] not in main:
+            continue
+        spread = f"{row['threshold_low']:.3f} to {row['threshold_high']:.3f}"
+        cells = [Cell(str(labels[row["strategy"]]), mark=str(roles[row["strategy"]]))]
+        cells.append(Cell(f"{row['threshold']:.3f}", spread))
+        for part in ("sensitivity", "specificity", "ppv", "npv"):
+            value, low, high = (float(row[f"{part}{e}"]) for e in ("", "_low", "_high"))
+            limits = f"{_number(low)} to {_number(high)}" if np.isfinite(low) else ""
+            cells.append(Cell(_number(value), limits))
+        rows.append(cells)
+    rule, target = str(frame["rule"].iloc[0]), float(frame["target"].iloc[0])
+    asked = (
+        f"a false negative that costs {target:g} times a false positive"
+        if rule == "cost"
+        else f"a {rule} of at least {target:g}"
+    )
+    caption = (
+        f"Operating point for {asked}. The threshold of each test fold was chosen on "
+        "the other folds, so the target is not met exactly. Given are its median and "
+        "range over the folds, and rates with 95% confidence intervals by patient. "
+        "Predictive values are those at the prevalence of the cohort."
+    )
+    columns = ["Strategy", "#Threshold", "#Sensitivity", "#Specificity"]
+    columns += ["#Positive predictive value", "#Negative predictive value"]
+    return Table(caption, columns, rows)
+
+
+OPERATING = (
+    *("strategy", "rule", "target", "threshold", "threshold_low", "threshold_high"),
+    *("sensitivity", "specificity", "ppv", "npv"),
+)
+
+
 def frame_table(frame: pd.DataFrame, caption: str, *, owner: str) -> Table:
     """Return a frame of numbers and texts as a table of the page.
 
@@ -176,10 +236,9 @@ def _heading(name: Any) -> str:
 
 def _has_limits(names: list[str], place: int) -> bool:
     following = names[place + 1 : place + 3]
-    return (
-        len(following) == 2
-        and following[0].startswith("low")
-        and following[1].startswith("high")
+    return len(following) == 2 and all(
+        name.startswith(end) or name == f"{names[place]}_{end}"
+        for name, end in zip(following, ("low", "high"), strict=True)
     )
 
 

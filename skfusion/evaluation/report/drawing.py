@@ -20,6 +20,7 @@ __all__ = ["Drawing", "Figure", "KeyItem", "Shape", "figure_of", "marker_path"]
 
 
 SIDE = 100.0  # units of a square panel
+BEYOND = 4.0  # units above and below the square in which lines are drawn
 STRIP = (121.0, 10.0)  # middle and half of the height of a histogram below it
 PATTERNS = {"dashed": "3 2", "dotted": ".7 1.6", "solid": ""}
 
@@ -300,11 +301,13 @@ def _y(panel: Panel, value: float) -> float:
 
 
 def _points(panel: Panel, x: Any, y: Any) -> list[tuple[float, float]]:
-    return [
-        (_x(panel, float(a)), min(max(_y(panel, float(b)), -4.0), SIDE + 4.0))
+    """Return the positions of points, without those far above or below the axes."""
+    found = [
+        (_x(panel, float(a)), _y(panel, float(b)))
         for a, b in zip(x, y, strict=True)
         if np.isfinite(a) and np.isfinite(b)
     ]
+    return [point for point in found if -BEYOND <= point[1] <= SIDE + BEYOND]
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

@@ -13,9 +13,16 @@ from skfusion._dependencies import require
 from skfusion.evaluation.report.cohort_tables import frame_table
 from skfusion.evaluation.report.drawing import Figure
 from skfusion.evaluation.report.forest import Forest
+from skfusion.evaluation.report.protocol import Comparison
+from skfusion.evaluation.report.subgroups import (
+    SIDES,
+    by_group_frame,
+    subgroup_forests,
+    subgroup_table,
+)
 from skfusion.evaluation.report.tables import Table
 
-__all__ = ["Part", "audit_part", "importance_part"]
+__all__ = ["Part", "audit_part", "importance_part", "subgroup_part"]
 
 
 OWNER = "FusionComparison.to_html"
@@ -89,6 +96,32 @@ def importance_part(importance: Any) -> Part:
         [str(text) for text in [*texts, *pitfalls]],
         _tables_of(frame, "importance"),
         picture=_picture(importance.plot()),
+    )
+
+
+def subgroup_part(result: Comparison, subgroups: Any) -> Part:
+    """Return the section of the subgroups.
+
+    Parameters
+    ----------
+    result : Comparison
+        Comparison.
+    subgroups : DataFrame, column label, list of column labels or dict of arrays
+        Result of `FusionComparison.by_group`, or its parameter ``columns``.
+
+    Returns
+    -------
+    Part
+    """
+    frame = by_group_frame(result, subgroups)
+    forests = subgroup_forests(result, frame)
+    has_line = any(forest.reference is not None for forest in forests)
+    return Part(
+        "subgroups",
+        "Subgroups",
+        tables=[subgroup_table(result, frame)],
+        forests=forests,
+        sides=SIDES if has_line else ("", ""),
     )
 
 

@@ -19,6 +19,7 @@ from skfusion._figures.style import (
 from skfusion._figures.texts import (
     plain_texts,
     text_width,
+    wrap_name,
     wrap_names,
     wrap_sentence,
 )
@@ -143,7 +144,8 @@ def draw_forest(
         rows += [(title, None)] if title else []
         rows += [(row.label, row) for row in members]
     names = _shown([name for name, _ in rows])
-    right = max(text_width(row.text, LABEL_SIZE) for _, row in rows if row is not None)
+    texts = {row.text: wrap_name(row.text, 34) for _, row in rows if row is not None}
+    right = max(text_width(text, LABEL_SIZE) for text in texts.values())
     left = max(text_width(name, NAME_SIZE) for name in names)
     height = sum(_height_of(name) for name in names) + 0.95
     figure, axis = pyplot.subplots(
@@ -159,11 +161,12 @@ def draw_forest(
         )
     for place, (_, row) in enumerate(rows):
         if row is not None:
-            _draw_row(axis, place, row, theme)
+            _draw_row(axis, place, row, texts[row.text])
     _name_rows(axis, names, theme)
     for tick, (_, row) in zip(axis.get_yticklabels(), rows, strict=True):
         tick.set_fontweight("bold" if row is None else "normal")
-    label = x_label
+    # Longer than the axes, the label would be cut.
+    label = wrap_sentence(x_label, PANEL_INCHES + right, LABEL_SIZE)
     if sides:
         label += f"\n\N{LEFTWARDS ARROW} {sides[0]}    {sides[1]} "
         label += "\N{RIGHTWARDS ARROW}"
@@ -173,9 +176,10 @@ def draw_forest(
     return _settled(figure, [axis])
 
 
-def _draw_row(axis: Any, place: int, row: Row, theme: Theme) -> None:
-    estimate, low, high = row.values
-    _draw_mark(axis, place, (estimate, low, high), row.mark, hollow=row.kind == "other")
+def _draw_row(axis: Any, place: int, row: Row, text: str) -> None:
+    theme = theme_of(axis)
+    if row.middle is not None:
+        _draw_mark(axis, place, row.values, row.mark, hollow=row.kind == "other")
     for value in row.site_values:
         axis.plot(
             *(value, place + 0.28),
@@ -185,7 +189,7 @@ def _draw_row(axis: Any, place: int, row: Row, theme: Theme) -> None:
             color=theme.secondary,
         )
     axis.annotate(
-        row.text,
+        text,
         (1.0, place),
         xycoords=("axes fraction", "data"),
         xytext=(6, 0),

@@ -23,7 +23,7 @@ from skfusion.evaluation.report.protocol import (
 )
 from skfusion.evaluation.report.ticks import round_values
 
-__all__ = ["Forest", "Row", "difference_forest", "score_forest"]
+__all__ = ["Forest", "Row", "difference_forest", "forest_of", "score_forest"]
 
 
 MARGIN = 4.0  # per cent of the width on either side
@@ -43,8 +43,8 @@ class Row:
         Key of `STRATEGY_MARKS`.
     values : (float, float, float)
         Estimate and limits, which are NaN without an interval.
-    middle : float
-        Position of the estimate.
+    middle : float or None
+        Position of the estimate, None without one.
     low, high : float or None
         Positions of the limits, None without an interval.
     dots : list of float
@@ -58,7 +58,7 @@ class Row:
     kind: str
     mark: str
     values: tuple[float, float, float]
-    middle: float
+    middle: float | None
     low: float | None = None
     high: float | None = None
     dots: list[float] = field(default_factory=list)
@@ -129,7 +129,7 @@ class _Axis:
             kind,
             mark,
             (estimate, low, high),
-            self.place(estimate),
+            self.place(estimate) if np.isfinite(estimate) else None,
             *self.limits(low, high),
             dots=[self.place(value) for value in of_sites],
             site_values=list(of_sites),
@@ -246,6 +246,50 @@ def difference_forest(result: Comparison, metric: Metric) -> Forest | None:
     return Forest(
         metric.heading, groups, ticks, axis.place(0.0), 0.0, reverse=axis.reverse
     )
+
+
+def forest_of(
+    heading: str,
+    groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]],
+    mark: str,
+    *,
+    reference: float | None,
+    reverse: bool = False,
+) -> Forest:
+    """Return the forest plot of estimates in groups, such as subgroups of patients.
+
+    Parameters
+    ----------
+    heading : str
+        What is shown.
+    groups : sequence of (str, sequence of dict)
+        Title and rows: ``label``, ``text``, ``estimate``, ``low`` and ``high``.
+    mark : str
+        Key of `STRATEGY_MARKS`.
+    reference : float or None
+        Value of the reference line.
+    reverse : bool, default=False
+        Whether small values are at the right.
+
+    Returns
+    -------
+    Forest
+    """
+    every = [] if reference is None else [reference]
+    for _, records in groups:
+        for record in records:
+            every += [record[key] for key in ("estimate", "low", "high")]
+    axis = _axis_of(every, reverse=reverse)
+    found = [
+        (
+            title,
+            [axis.row(r["label"], r["text"], "level", mark, r) for r in records],
+        )
+        for title, records in groups
+    ]
+    line = None if reference is None else axis.place(reference)
+    ticks = _ticks(axis, sign=reference == 0)
+    return Forest(heading, found, ticks, line, reference, reverse=reverse)
 
 
 def _minus(result: Comparison, record: dict[Hashable, Any]) -> str:

@@ -13,6 +13,11 @@ from skfusion.evaluation.report import figure, panels
 from skfusion.evaluation.report.curve_figure import draw_plot
 from skfusion.evaluation.report.forest import difference_forest
 from skfusion.evaluation.report.protocol import Comparison
+from skfusion.evaluation.report.subgroups import (
+    SIDES,
+    by_group_frame,
+    subgroup_forests,
+)
 
 __all__ = ["ComparisonPlots"]
 
@@ -243,6 +248,40 @@ class ComparisonPlots:
         """
         return draw_plot(
             panels.decision_plot(self._result, strategies, thresholds, prevalence)
+        )
+
+    def subgroups(self, subgroups: Any, *, strategy: str | None = None) -> Any:
+        """Plot the difference of a fusion from the best single modality by subgroup.
+
+        Parameters
+        ----------
+        subgroups : DataFrame, column label, list of column labels or dict of arrays
+            Result of `FusionComparison.by_group`, or its parameter ``columns``.
+        strategy : str or None, default=None
+            Fusion to plot. None plots the first one.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Levels with too few events have their reason in place of an interval.
+        """
+        frame = by_group_frame(self._result, subgroups)
+        if strategy is not None:
+            known = list(dict.fromkeys(frame["strategy"]))
+            check_option(strategy, "strategy", known, OWNER)
+            frame = frame[frame["strategy"] == strategy]
+        forests = subgroup_forests(self._result, frame)
+        if not forests:
+            raise ValueError(
+                f"{OWNER}: no subgroup has enough patients with and without an event "
+                "for an estimate."
+            )
+        forest = forests[0]
+        has_reference = forest.reference is not None
+        return figure.draw_forest(
+            forest,
+            x_label=f"{forest.heading}, 95% CI",
+            sides=SIDES if has_reference else None,
         )
 
     def _metrics(self, names: Any) -> list[Metric]:

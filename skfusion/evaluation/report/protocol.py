@@ -94,6 +94,10 @@ class Comparison(Protocol):
         """Return the precision-recall curve of a strategy."""
         ...
 
+    def by_group(self, columns: Any) -> pd.DataFrame:
+        """Return the scores in subgroups."""
+        ...
+
     def net_benefit(
         self, thresholds: Any = None, prevalence: float | None = None
     ) -> pd.DataFrame:

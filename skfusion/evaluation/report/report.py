@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 import skfusion
 from skfusion._dependencies import require
 from skfusion._figures.style import DARK, LIGHT, STRATEGY_MARKS, css_variables
@@ -19,10 +21,15 @@ from skfusion.evaluation.report.checklist import checklist
 from skfusion.evaluation.report.cohort_tables import (
     absence_table,
     decision_table,
+    operating_table,
     settings_table,
 )
 from skfusion.evaluation.report.drawing import figure_of, marker_path
-from skfusion.evaluation.report.extras import Part, audit_part, importance_part
+from skfusion.evaluation.report.extras import (
+    audit_part,
+    importance_part,
+    subgroup_part,
+)
 from skfusion.evaluation.report.forest import difference_forest, score_forest
 from skfusion.evaluation.report.marks import shown_fusions, strategy_marks
 from skfusion.evaluation.report.methods import (
@@ -48,6 +55,10 @@ def render(
     result: Comparison,
     *,
     title: str | None = None,
+    operating_point: pd.DataFrame | None = None,
+    subgroups: Any = None,
+    missing: Any = None,
+    learning: Any = None,
     importance: Any = None,
     audit: Any = None,
 ) -> str:
@@ -59,7 +70,7 @@ def render(
         Comparison to report.
     title : str or None, default=None
         Heading of the page.
-    importance, audit : object or None, default=None
+    operating_point, subgroups, missing, learning, importance, audit : any
         Further results, as in `FusionComparison.to_html`.
 
     Returns
@@ -79,29 +90,25 @@ def render(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    extras = _extras(importance, audit)
+    extras = [
+        *([] if subgroups is None else [subgroup_part(result, subgroups)]),
+        *([] if importance is None else [importance_part(importance)]),
+        *([] if audit is None else [audit_part(audit)]),
+    ]
     values = (
         {"title": title or "Does fusion help?", "extras": extras}
         | _look(result)
         | _opening(result)
         | _results(result)
-        | _curves(result)
+        | _curves(result, operating_point)
         | _closing(result)
     )
     values["contents"] = _contents(values)
     sections = {anchor for anchor, _ in values["contents"]}
+    sections |= {"operating"} if values["operating"] else set()
     values["checklist"] = checklist(result, sections)
     text: str = environment.get_template("report.html").render(values)
     return text.lstrip()
-
-
-def _extras(importance: Any, audit: Any) -> list[Part]:
-    parts = []
-    if importance is not None:
-        parts.append(importance_part(importance))
-    if audit is not None:
-        parts.append(audit_part(audit))
-    return parts
 
 
 def _look(result: Comparison) -> dict[str, Any]:
@@ -272,14 +279,16 @@ _OUTCOMES = {
 }
 
 
-def _curves(result: Comparison) -> dict[str, Any]:
+def _curves(result: Comparison, operating: pd.DataFrame | None) -> dict[str, Any]:
     """Return the curves of two classes, and the tables beside them."""
     is_binary = result.cohort_["task"] == "binary"
     is_sites = result.settings_["design"] == "sites"
     found: dict[str, Any] = dict.fromkeys(_CURVES)
     if not is_binary:
         return found
-    found["roc"] = figure_of(panels.roc_plot(result))
+    if operating is not None:
+        found["operating"] = operating_table(result, operating)
+    found["roc"] = figure_of(panels.roc_plot(result, operating=operating))
     found["precision_recall"] = figure_of(panels.precision_recall_plot(result))
     if is_sites:
         return found
