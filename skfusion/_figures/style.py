@@ -125,6 +125,8 @@ STRATEGY_MARKS = {
     "early": StrategyMark("early", "s", True),
     "joint": StrategyMark("joint", "D", True),
     "late": StrategyMark("late", "^", True, (5.0, 2.0)),
+    "single2": StrategyMark("single", "v", False, (1.5, 1.5)),
+    "single3": StrategyMark("single", "P", False, (6.0, 2.0)),
     "other1": StrategyMark("early", "v", False, (1.5, 1.5)),
     "other2": StrategyMark("joint", "P", False, (6.0, 2.0, 1.5, 2.0)),
     "other3": StrategyMark("late", "X", False, (3.0, 1.0)),

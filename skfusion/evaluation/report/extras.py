@@ -11,9 +11,14 @@ import pandas as pd
 
 from skfusion._dependencies import require
 from skfusion.evaluation.report.cohort_tables import frame_table
-from skfusion.evaluation.report.drawing import Figure
+from skfusion.evaluation.report.drawing import Figure, figure_of
 from skfusion.evaluation.report.forest import Forest
 from skfusion.evaluation.report.protocol import Comparison
+from skfusion.evaluation.report.series_panels import (
+    learning_plot,
+    missing_plots,
+    reasons_in,
+)
 from skfusion.evaluation.report.subgroups import (
     SIDES,
     by_group_frame,
@@ -22,7 +27,14 @@ from skfusion.evaluation.report.subgroups import (
 )
 from skfusion.evaluation.report.tables import Table
 
-__all__ = ["Part", "audit_part", "importance_part", "subgroup_part"]
+__all__ = [
+    "Part",
+    "audit_part",
+    "importance_part",
+    "learning_part",
+    "missing_part",
+    "subgroup_part",
+]
 
 
 OWNER = "FusionComparison.to_html"
@@ -44,7 +56,7 @@ class Part:
         Forest plots, between the two `sides`.
     sides : (str, str)
         What the left and the right side of their reference line mean.
-    figure : Figure or None
+    figures : list of Figure
         Panels of curves.
     picture : str
         Picture as SVG in base64.
@@ -56,7 +68,7 @@ class Part:
     tables: list[Table] = field(default_factory=list)
     forests: list[Forest] = field(default_factory=list)
     sides: tuple[str, str] = ("", "")
-    figure: Figure | None = None
+    figures: list[Figure] = field(default_factory=list)
     picture: str = ""
 
 
@@ -97,6 +109,71 @@ def importance_part(importance: Any) -> Part:
         _tables_of(frame, "importance"),
         picture=_picture(importance.plot()),
     )
+
+
+def missing_part(result: Comparison, missing: Any) -> Part:
+    """Return the section of the scores without a modality.
+
+    Parameters
+    ----------
+    result : Comparison
+        Comparison.
+    missing : DataFrame or sequence of DataFrame
+        Results of `FusionComparison.missing_curve`.
+
+    Returns
+    -------
+    Part
+    """
+    plots = missing_plots(result, missing)
+    frames = [missing] if isinstance(missing, pd.DataFrame) else list(missing)
+    frame = pd.concat(frames, ignore_index=True)
+    columns = ["modality", "strategy", "rate", "estimate", "low", "high"]
+    columns += [c for c in ("change", "change_low", "change_high") if c in frame]
+    return Part(
+        "missing",
+        "If a modality is missing",
+        reasons_in(result, frame),
+        [_score_table(result, frame, columns)],
+        figures=[figure_of(plot) for plot in plots],
+    )
+
+
+def learning_part(result: Comparison, learning: pd.DataFrame) -> Part:
+    """Return the section of the scores by the number of training patients.
+
+    Parameters
+    ----------
+    result : Comparison
+        Comparison.
+    learning : DataFrame
+        Result of `FusionComparison.learning_curve`.
+
+    Returns
+    -------
+    Part
+    """
+    plot = learning_plot(result, learning)
+    columns = ["strategy", "fraction", "n_train", "estimate", "low", "high"]
+    return Part(
+        "learning",
+        "With fewer patients",
+        reasons_in(result, learning),
+        [_score_table(result, learning, columns)],
+        figures=[figure_of(plot)],
+    )
+
+
+def _score_table(result: Comparison, frame: pd.DataFrame, columns: list[str]) -> Table:
+    """Return some columns of a frame of scores, with the names of the strategies."""
+    known = {metric.name: metric.label for metric in result.metrics_}
+    name = str(frame["metric"].iloc[0])
+    labels = dict(result.strategies_["label"])
+    shown = frame[columns].assign(strategy=frame["strategy"].map(labels))
+    shown = shown.rename(columns={"n_train": f"{result.settings_['unit']}_to_train_on"})
+    caption = f"{known.get(name, name)}, with 95% confidence intervals by patient."
+    caption = caption[:1].upper() + caption[1:]
+    return frame_table(shown, caption, owner="missing or learning")
 
 
 def subgroup_part(result: Comparison, subgroups: Any) -> Part:

@@ -13,6 +13,7 @@ from skfusion.evaluation.report import figure, panels
 from skfusion.evaluation.report.curve_figure import draw_plot
 from skfusion.evaluation.report.forest import difference_forest
 from skfusion.evaluation.report.protocol import Comparison
+from skfusion.evaluation.report.series_panels import learning_plot, missing_plots
 from skfusion.evaluation.report.subgroups import (
     SIDES,
     by_group_frame,
@@ -283,6 +284,43 @@ class ComparisonPlots:
             x_label=f"{forest.heading}, 95% CI",
             sides=SIDES if has_reference else None,
         )
+
+    def missing(self, missing: Any, **options: Any) -> Any:
+        """Plot the scores of each fusion as a modality is taken away.
+
+        Parameters
+        ----------
+        missing : DataFrame or str
+            Result of `FusionComparison.missing_curve`, or the name of the modality.
+        **options : any
+            Parameters of `missing_curve`, with the name of a modality.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        is_name = isinstance(missing, str)
+        frame = self._result.missing_curve(missing, **options) if is_name else missing
+        return draw_plot(missing_plots(self._result, frame)[0])
+
+    def learning(self, learning: pd.DataFrame | None = None, **options: Any) -> Any:
+        """Plot the scores of each fusion by the number of training patients.
+
+        Parameters
+        ----------
+        learning : DataFrame or None, default=None
+            Result of `FusionComparison.learning_curve`. None computes it, which fits
+            the strategies again.
+        **options : any
+            Parameters of `learning_curve`, without a frame.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        if learning is None:
+            learning = self._result.learning_curve(**options)
+        return draw_plot(learning_plot(self._result, learning))
 
     def _metrics(self, names: Any) -> list[Metric]:
         known = {metric.name: metric for metric in self._result.metrics_}

@@ -98,6 +98,14 @@ class Comparison(Protocol):
         """Return the scores in subgroups."""
         ...
 
+    def missing_curve(self, modality: str) -> pd.DataFrame:
+        """Return the scores as a modality is taken away."""
+        ...
+
+    def learning_curve(self) -> pd.DataFrame:
+        """Return the scores by the number of training patients."""
+        ...
+
     def net_benefit(
         self, thresholds: Any = None, prevalence: float | None = None
     ) -> pd.DataFrame:

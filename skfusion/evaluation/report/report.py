@@ -28,6 +28,8 @@ from skfusion.evaluation.report.drawing import figure_of, marker_path
 from skfusion.evaluation.report.extras import (
     audit_part,
     importance_part,
+    learning_part,
+    missing_part,
     subgroup_part,
 )
 from skfusion.evaluation.report.forest import difference_forest, score_forest
@@ -91,7 +93,9 @@ def render(
         trim_blocks=True,
     )
     extras = [
+        *([] if missing is None else [missing_part(result, missing)]),
         *([] if subgroups is None else [subgroup_part(result, subgroups)]),
+        *([] if learning is None else [learning_part(result, learning)]),
         *([] if importance is None else [importance_part(importance)]),
         *([] if audit is None else [audit_part(audit)]),
     ]
