@@ -11,7 +11,15 @@ from skfusion.evaluation.comparison.analyses.curves import (
     roc_table,
 )
 from skfusion.evaluation.comparison.analyses.held_out import held_out_sets
+from skfusion.evaluation.comparison.analyses.learning_curves import (
+    check_fractions,
+    learning_table,
+)
 from skfusion.evaluation.comparison.analyses.levels import variables_of
+from skfusion.evaluation.comparison.analyses.missing_modalities import (
+    Removal,
+    missing_table,
+)
 from skfusion.evaluation.comparison.analyses.operating_points import (
     find_rule,
     operating_table,
@@ -260,29 +268,165 @@ class SecondaryAnalyses:
         2     f        103
         5     m         97
         """
-        name, function = weighted_score(
-            score, self.metrics_, self.cohort_["task"], "by_group"
-        )
-        is_binary = self.cohort_["task"] == "binary"
+        predicted = self._predicted(score, None, "by_group")
         context = self.context_
-        owner = "FusionComparison.by_group"
         variables = variables_of(
             columns,
             None if context is None else context.study.X,
             self.cohort_["n_rows"],
-            owner,
-        )
-        roles = self.strategies_["role"]
-        predicted = Predicted.of(
-            self.predictions_,
-            list(roles.index[roles != "without"]),
-            self._references(),
-            resolve_metrics(name, 2 if is_binary else None)[0],
-            function,
-            self._positive_class("by_group") if is_binary else None,
-            self.settings_,
+            "FusionComparison.by_group",
         )
         return subgroup_table(predicted, variables, min_cell=min_cell)
+
+    def missing_curve(
+        self,
+        modality: str,
+        rates: Any = (0.0, 0.25, 0.5, 0.75, 1.0),
+        mechanism: str = "mcar",
+        *,
+        n_repeats: int = 5,
+        driver: Any = None,
+        score: str | None = None,
+        strategies: Any = None,
+    ) -> pd.DataFrame:
+        """Return the scores as a modality is taken away from the predicted rows.
+
+        The models of the first repetition are fitted again and predict their test sets
+        without the modality in some of the rows. The training sets are not changed.
+
+        Parameters
+        ----------
+        modality : str
+            Name of the modality.
+        rates : array-like of shape (n_rates,), default=(0, 0.25, 0.5, 0.75, 1)
+            Shares of the rows with the modality that lose it.
+        mechanism : {"mcar", "mar", "mnar"}, default="mcar"
+            Mechanism by which the rows are drawn, as in `skfusion.datasets.
+            drop_modality`.
+        n_repeats : int, default=5
+            Number of draws of the rows for each rate between 0 and 1. The scores of the
+            draws are averaged.
+        driver : column label, array-like of shape (n_samples,) or None, default=None
+            Variable that the loss depends on, as in `drop_modality`.
+        score : str or None, default=None
+            Score as in `by_group`.
+        strategies : list of str or None, default=None
+            Strategies to predict with. None uses the fusions and the single modalities.
+
+        Returns
+        -------
+        DataFrame
+            One row per strategy and rate: ``modality``, ``mechanism``, ``strategy``,
+            ``rate``, ``metric``, ``estimate``, ``low``, ``high``, ``change`` (from a
+            rate of 0) with ``change_low`` and ``change_high`` (95% confidence intervals
+            by patient), and ``reason`` (why a number is NaN).
+
+        Raises
+        ------
+        ValueError
+            If the modality, the score or a strategy is unknown, a rate is out of range,
+            or the comparison does not have its estimators and cohort.
+
+        Notes
+        -----
+        A strategy has no estimate if its model was never trained with the modality
+        absent, refuses such rows, or does not say whether it supports them. The single
+        modality itself predicts the average for rows without it. Single modalities that
+        do not use the modality do not change. The intervals are those of `by_group`,
+        and do not contain the variation over draws of the rows.
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skfusion import compare_fusion
+        >>> from skfusion.datasets import make_fusion_cohort
+        >>> cohort = make_fusion_cohort(200, random_state=0)
+        >>> result = compare_fusion(
+        ...     [("image", StandardScaler(), cohort.image_columns),
+        ...      ("ehr", StandardScaler(), cohort.ehr_columns)],
+        ...     cohort.data, cohort.target, scoring="roc_auc", n_repeats=1,
+        ...     strategies=("single", "late"), random_state=0)
+        >>> curve = result.missing_curve("image", [0, 1])
+        >>> curve[["strategy", "rate", "estimate"]].round(2)
+                strategy  rate  estimate
+        0  image in late   0.0      0.74
+        1  image in late   1.0      0.50
+        2    ehr in late   0.0      0.55
+        3    ehr in late   1.0      0.55
+        4           late   0.0      0.76
+        5           late   1.0      0.55
+        """
+        context = self._context()
+        removal = Removal.of(modality, rates, mechanism, driver, n_repeats, context)
+        predicted = self._predicted(score, strategies, "missing_curve")
+        return missing_table(
+            removal, context, predicted, self.predictions_, self._positive_or_none()
+        )
+
+    def learning_curve(
+        self,
+        fractions: Any = (0.2, 0.4, 0.6, 0.8, 1.0),
+        *,
+        score: str | None = None,
+        strategies: Any = None,
+    ) -> pd.DataFrame:
+        """Return the scores of strategies that are trained on fewer patients.
+
+        Each training set of the first repetition is reduced to a share of its patients,
+        of each class alike. The test sets stay the same.
+
+        Parameters
+        ----------
+        fractions : array-like of shape (n_fractions,), default=(0.2, ..., 1.0)
+            Shares of the training patients. The patients of a share are also in larger
+            shares. 1 uses the predictions of the comparison.
+        score : str or None, default=None
+            Score as in `by_group`.
+        strategies : list of str or None, default=None
+            Strategies to fit. None uses the fusions and the single modalities.
+
+        Returns
+        -------
+        DataFrame
+            One row per strategy and fraction: ``strategy``, ``fraction``, ``n_train``
+            (mean number of training patients, or rows without patients), ``metric``,
+            ``estimate``, ``low``, ``high`` (95% confidence interval by patient), and
+            ``reason`` (why a number is NaN, such as a fit that failed).
+
+        Raises
+        ------
+        ValueError
+            If a fraction is out of range, the score or a strategy is unknown, or the
+            comparison does not have its estimators and cohort.
+
+        Notes
+        -----
+        The intervals are those of `by_group`. The curve of one cohort extrapolates
+        poorly to more patients than it has.
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skfusion import compare_fusion
+        >>> from skfusion.datasets import make_fusion_cohort
+        >>> cohort = make_fusion_cohort(200, random_state=0)
+        >>> result = compare_fusion(
+        ...     [("image", StandardScaler(), cohort.image_columns),
+        ...      ("ehr", StandardScaler(), cohort.ehr_columns)],
+        ...     cohort.data, cohort.target, scoring="roc_auc", n_repeats=1,
+        ...     strategies=("single", "late"), random_state=0)
+        >>> curve = result.learning_curve([0.5, 1], strategies=["late"])
+        >>> curve[["fraction", "n_train", "estimate"]].round(2)
+           fraction  n_train  estimate
+        0       0.5     80.0      0.70
+        1       1.0    160.0      0.76
+        """
+        context = self._context()
+        shares = check_fractions(fractions)
+        predicted = self._predicted(score, strategies, "learning_curve")
+        return learning_table(
+            shares, context, predicted, self.predictions_, self._positive_or_none()
+        )
 
     # -- what the methods share -------------------------------------------------------
 
@@ -293,6 +437,30 @@ class SecondaryAnalyses:
                 "nothing can be fitted again."
             )
         return self.context_
+
+    def _positive_or_none(self) -> str | None:
+        is_binary = self.cohort_["task"] == "binary"
+        return str(self.cohort_["classes"][1]["label"]) if is_binary else None
+
+    def _predicted(self, score: str | None, strategies: Any, method: str) -> Predicted:
+        """Return the held-out predictions of some strategies with a score."""
+        task = self.cohort_["task"]
+        name, function = weighted_score(score, self.metrics_, task, method)
+        names = list(strategies) if strategies is not None else []
+        for strategy in names:
+            self._check_strategy(strategy, method)
+        if not names:
+            roles = self.strategies_["role"]
+            names = [str(strategy) for strategy in roles.index[roles != "without"]]
+        return Predicted.of(
+            self.predictions_,
+            names,
+            self._references(),
+            resolve_metrics(name, 2 if task == "binary" else None)[0],
+            function,
+            self._positive_or_none(),
+            self.settings_,
+        )
 
     def _references(self) -> dict[str, str]:
         """Return the best single modality of each fusion."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from skfusion._validation import check_option
 from skfusion.evaluation.comparison.analyses.held_out import HeldOutSet
 
 __all__ = ["SCORES", "WeightedScore", "distinct_totals", "weighted_score"]
@@ -144,9 +145,5 @@ def weighted_score(
     if name is None:
         names = [metric.name for metric in metrics if metric.name in known]
         name = names[0] if names else next(iter(known))
-    if name not in known:
-        raise ValueError(
-            f"FusionComparison.{owner}: score must be one of {list(known)} for this "
-            f"outcome ({task}), got {score!r}."
-        )
+    check_option(name, "score", list(known), f"FusionComparison.{owner}")
     return name, known[name]
