@@ -59,7 +59,8 @@ def draw_plot(plot: Plot) -> Any:
     _write_legend(figure, axes[0, 0], handles)
     for axis in axes.flat[:n_panels]:
         plain_texts(axis)
-    figure.set_label(plot.caption)
+    # The first layout does not know the height of the legend below.
+    figure.draw_without_rendering()
     return figure
 
 

@@ -160,6 +160,7 @@ def _curve(
     own = frame[(frame["strategy"] == name) & frame["estimate"].notna()]
     shift = DODGE * (x_range[1] - x_range[0]) * ((place + 1) // 2)
     shift = shift if place % 2 else -shift
-    columns = (own[column].to_numpy(np.float64) for column in (x, *COLUMNS[2:]))
-    places, *values = columns
-    return Curve(label, mark, places + shift, *values, form="points")
+    places, estimate, low, high = (
+        own[column].to_numpy(np.float64) for column in (x, "estimate", "low", "high")
+    )
+    return Curve(label, mark, places + shift, estimate, low, high, form="points")

@@ -172,8 +172,8 @@ def test_decision_curve_has_treat_all_and_none(result):
     assert {"treat all", "treat none", "early", "late"} <= legend
 
 
-def test_calibration_has_a_curve_or_its_reason_and_a_distribution(result):
-    few = texts_of(result.plot.calibration(["early"]))
+def test_calibration_has_a_curve_or_its_reason_and_a_distribution():
+    few = texts_of(compared(n=120).plot.calibration(["early"]))
     assert "expected at least 100 of each" in " ".join(few).replace("\n", " ")
     many = compared(n=900, scoring=["roc_auc"], cv=2)
     figure = many.plot.calibration(["late"])
@@ -195,10 +195,8 @@ def test_small_counts_of_a_distribution_are_not_drawn(result):
     np.testing.assert_array_equal(frame["events"].isna(), is_small)
     np.testing.assert_array_equal(frame.loc[~is_small, "events"], events[~is_small])
     bars = result.plot.calibration(["early"]).axes[0].child_axes[0].patches[:20]
-    heights = {
-        bar.get_height() for bar, small in zip(bars, is_small, strict=True) if small
-    }
-    assert heights == {10.0}
+    heights = np.array([bar.get_height() for bar in bars])
+    assert set(heights[is_small]) == {10.0}
     with pytest.raises(ValueError, match="n_bins"):
         result.risk_distribution("early", n_bins=0)
     with pytest.raises(ValueError, match="not one of the strategies"):
@@ -230,6 +228,24 @@ def test_subgroups_show_estimates_and_reasons(result):
         result.plot.subgroups(frame, strategy="joint")
     with pytest.raises(ValueError, match="lacks the columns"):
         result.plot.learning(pd.DataFrame({"strategy": ["late"]}))
+
+
+def test_scores_without_a_modality_and_with_fewer_patients():
+    found = compared(n=160, scoring=["roc_auc"])
+    missing = found.missing_curve("image", [0.0, 0.5, 1.0], n_repeats=1)
+    learning = found.learning_curve([0.5, 1.0])
+    for figure, frame in (
+        (found.plot.missing(missing), missing),
+        (found.plot.learning(learning), learning),
+    ):
+        for axis, name in zip(figure.axes, ["early", "late"], strict=True):
+            own = frame[(frame["strategy"] == name) & frame["estimate"].notna()]
+            drawn = [np.asarray(line.get_ydata()) for line in axis.lines]
+            assert any(np.array_equal(y, own["estimate"]) for y in drawn)
+        markers = [line.get_marker() for line in figure.axes[0].lines]
+        assert len(set(markers)) == len(markers) == 3
+    by_name = found.plot.missing("image", rates=[0.0, 0.5, 1.0], n_repeats=1)
+    assert texts_of(by_name) == texts_of(found.plot(kind="missing", missing=missing))
 
 
 # -- names ----------------------------------------------------------------------------
@@ -311,12 +327,8 @@ def test_page_draws_the_points_of_the_table(result):
     (line,) = [s for s in panel.shapes if s.kind == "line"]
     points = np.array([pair.split() for pair in line.d[1:].split("L")], dtype=float)
     frame = result.roc_curve("late")
-    np.testing.assert_allclose(
-        points[:, 0], 100 * frame["false_positive_rate"], atol=0.01
-    )
-    np.testing.assert_allclose(
-        points[:, 1], 100 - 100 * frame["sensitivity"], atol=0.01
-    )
+    x, y = 100 * frame["false_positive_rate"], 100 - 100 * frame["sensitivity"]
+    np.testing.assert_allclose(points, np.column_stack([x, y]), atol=0.01)
     assert [item.label for item in figure.key][-1] == "chance"
     assert line.dash
 
