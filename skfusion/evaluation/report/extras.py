@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from skfusion._dependencies import require
+from skfusion._figures.texts import format_number
 from skfusion.evaluation.report.cohort_tables import frame_table
 from skfusion.evaluation.report.drawing import Figure, figure_of
 from skfusion.evaluation.report.forest import Forest
@@ -25,7 +28,7 @@ from skfusion.evaluation.report.subgroups import (
     subgroup_forests,
     subgroup_table,
 )
-from skfusion.evaluation.report.tables import Table
+from skfusion.evaluation.report.tables import DASH, Cell, Table
 
 __all__ = [
     "Part",
@@ -128,13 +131,15 @@ def missing_part(result: Comparison, missing: Any) -> Part:
     plots = missing_plots(result, missing)
     frames = [missing] if isinstance(missing, pd.DataFrame) else list(missing)
     frame = pd.concat(frames, ignore_index=True)
-    columns = ["modality", "strategy", "rate", "estimate", "low", "high"]
-    columns += [c for c in ("change", "change_low", "change_high") if c in frame]
+    tables = [
+        _wide_table(result, part, "rate", f"{_label(result, part)} without {modality}")
+        for modality, part in frame.groupby("modality", sort=False)
+    ]
     return Part(
         "missing",
         "If a modality is missing",
         reasons_in(result, frame),
-        [_score_table(result, frame, columns)],
+        tables,
         figures=[figure_of(plot) for plot in plots],
     )
 
@@ -154,26 +159,50 @@ def learning_part(result: Comparison, learning: pd.DataFrame) -> Part:
     Part
     """
     plot = learning_plot(result, learning)
-    columns = ["strategy", "fraction", "n_train", "estimate", "low", "high"]
+    words = f"{_label(result, learning)} with fewer {result.settings_['unit']}"
     return Part(
         "learning",
-        "With fewer patients",
+        f"With fewer {result.settings_['unit']}",
         reasons_in(result, learning),
-        [_score_table(result, learning, columns)],
+        [_wide_table(result, learning, "n_train", words)],
         figures=[figure_of(plot)],
     )
 
 
-def _score_table(result: Comparison, frame: pd.DataFrame, columns: list[str]) -> Table:
-    """Return some columns of a frame of scores, with the names of the strategies."""
+def _label(result: Comparison, frame: pd.DataFrame) -> str:
     known = {metric.name: metric.label for metric in result.metrics_}
     name = str(frame["metric"].iloc[0])
-    labels = dict(result.strategies_["label"])
-    shown = frame[columns].assign(strategy=frame["strategy"].map(labels))
-    shown = shown.rename(columns={"n_train": f"{result.settings_['unit']}_to_train_on"})
-    caption = f"{known.get(name, name)}, with 95% confidence intervals by patient."
-    caption = caption[:1].upper() + caption[1:]
-    return frame_table(shown, caption, owner="missing or learning")
+    label = known.get(name, name)
+    return label[:1].upper() + label[1:]
+
+
+def _wide_table(result: Comparison, frame: pd.DataFrame, x: str, words: str) -> Table:
+    """Return a table of scores with a row per strategy and a column per place."""
+    labels, roles = result.strategies_["label"], result.strategies_["role"]
+    places = sorted(frame[x].unique())
+    rows = []
+    for name, own in frame.groupby("strategy", sort=False):
+        cells = [Cell(str(labels[name]), mark=str(roles[name]))]
+        records = {row[x]: row for row in own.to_dict("records")}
+        cells += [_estimate_cell(records.get(place, {})) for place in places]
+        rows.append(cells)
+    names = [f"{place:.0%}" if x == "rate" else f"{place:,.0f}" for place in places]
+    what = (
+        "the share of the rows that lose it"
+        if x == "rate"
+        else f"the number of {result.settings_['unit']} to train on"
+    )
+    caption = f"{words}, by {what}, with 95% confidence intervals by patient."
+    return Table(caption, ["Strategy", *(f"#{name}" for name in names)], rows)
+
+
+def _estimate_cell(row: dict[Hashable, Any]) -> Cell:
+    value, low, high = (float(row.get(k, np.nan)) for k in ("estimate", "low", "high"))
+    if np.isnan(value):
+        return Cell(DASH)
+    limits = [format_number(limit, 3) for limit in (low, high)]
+    has_limits = bool(np.isfinite([low, high]).all())
+    return Cell(format_number(value, 3), " to ".join(limits) if has_limits else "")
 
 
 def subgroup_part(result: Comparison, subgroups: Any) -> Part:

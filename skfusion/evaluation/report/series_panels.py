@@ -54,7 +54,7 @@ def missing_plots(
                 f"the rows that have it ({str(mechanism).upper()}), of the models of "
                 f"the first repetition. {INTERVALS}"
             )
-            panels = _panels(result, part, "rate", label, (0.0, 1.0))
+            panels = _panels(result, part, "rate", label, (-0.05, 1.05))
             plots.append(Plot("missing", panels, caption))
     return plots
 
@@ -86,7 +86,7 @@ def learning_plot(result: Comparison, frame: pd.DataFrame) -> Plot:
         f"Scores of models that were trained on fewer {unit}, on the same test sets. "
         f"{INTERVALS} The curve does not show what more {unit} than these would bring."
     )
-    reach = (0.0, 1.04 * float(frame["n_train"].max()))
+    reach = (0.0, 1.06 * float(frame["n_train"].max()))
     panels = _panels(result, frame, "n_train", f"{unit} to train on", reach)
     return Plot("learning", panels, caption)
 
@@ -99,7 +99,7 @@ def reasons_in(result: Comparison, frame: pd.DataFrame) -> list[str]:
     without = frame[frame["estimate"].isna() & (frame["reason"].astype(str) != "")]
     pairs = dict.fromkeys(zip(without["strategy"], without["reason"], strict=True))
     return [
-        f"{labels[name]} has no estimate: {str(reason).rstrip('.')}."
+        f"{labels[name]} lacks estimates: {str(reason).rstrip('.')}."
         for name, reason in pairs
     ]
 

@@ -121,18 +121,19 @@ def _record(row: dict[Hashable, Any], part: str) -> dict[str, Any]:
     if np.isfinite(low):
         limits = (format_number(value, 3, sign=sign) for value in (low, high))
         text += f" ({' to '.join(limits)})"
-    counts = _counted(row["n_patients"], "patients")
-    if row.get("n_events") not in (None, ""):
-        counts += f", {_counted(row['n_events'], 'with event')}"
     return {
-        "label": f"{row['level']} ({counts})",
+        "label": f"{row['level']} ({_counts(row)})",
         "text": text,
         **{"estimate": estimate, "low": low, "high": high},
     }
 
 
-def _counted(n: Any, words: str) -> str:
-    return f"{words} withheld" if n == WITHHELD else f"{n} {words}"
+def _counts(row: dict[Hashable, Any]) -> str:
+    """Return the numbers of patients and events, as far as they can be shown."""
+    n_patients, n_events = row["n_patients"], row.get("n_events", "")
+    patients = "" if n_patients == WITHHELD else f"{n_patients} patients"
+    events = "" if n_events in (None, "", WITHHELD) else f"{n_events} with event"
+    return ", ".join(filter(None, (patients, events))) or "numbers withheld"
 
 
 def subgroup_table(result: Comparison, frame: pd.DataFrame) -> Table:
