@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from skfusion.evaluation.comparison.analyses.curves import (
@@ -25,6 +27,11 @@ from skfusion.evaluation.comparison.analyses.operating_points import (
     operating_table,
 )
 from skfusion.evaluation.comparison.analyses.subgroups import Predicted, subgroup_table
+from skfusion.evaluation.comparison.analyses.table_one import (
+    Strata,
+    default_columns,
+    table_one,
+)
 from skfusion.evaluation.comparison.analyses.weighted_scores import weighted_score
 from skfusion.evaluation.comparison.running import Context
 from skfusion.evaluation.metrics import Metric, resolve_metrics
@@ -428,6 +435,95 @@ class SecondaryAnalyses:
             shares, context, predicted, self.predictions_, self._positive_or_none()
         )
 
+    def table_one(
+        self,
+        columns: Any = None,
+        labels: Mapping[str, str] | None = None,
+        *,
+        min_cell: int = MIN_CELL,
+    ) -> pd.DataFrame:
+        """Describe the cohort by outcome, as in the first table of a paper.
+
+        Parameters
+        ----------
+        columns : column label, list, DataFrame, dict of arrays or None, default=None
+            Variables, as in `by_group`. None uses the columns of the modalities, except
+            images, identifiers, columns of text with more than 20 levels, and
+            modalities with more than 30 columns.
+        labels : dict of str to str or None, default=None
+            Names to show for variables.
+        min_cell : int, default=10
+            Smallest count that is shown, as in `by_group`.
+
+        Returns
+        -------
+        DataFrame
+            Text with one row per number, and one per level of a category:
+            ``variable``, ``level``, ``missing`` (number of missing values),
+            ``overall``, a column for each class, and ``smd`` (standardised mean
+            difference of two classes as a number). The first row has the number of
+            patients.
+
+        Raises
+        ------
+        ValueError
+            If a variable is unknown, has another length or more than 20 levels, or the
+            comparison does not have its cohort and no arrays are given.
+
+        Warns
+        -----
+        DataWarning
+            If `columns` is None and columns are left out.
+
+        Notes
+        -----
+        There is one unit per patient: the first row describes a patient, who has an
+        event if any row has one (the last of the classes of the rows). Without
+        patients, units are rows. The outcome of a survival analysis is the event.
+
+        Numbers with more than 5 distinct values are described by mean (SD), or by
+        median [Q1, Q3] if their skewness is above 1 or below -1. Others are described
+        by n (%) of each level among units without missing values. If the number of
+        missing values is suppressed, the percentages are of all units. The standardised
+        mean difference of numbers is the difference of the means over the root of the
+        mean variance. That of categories is the Mahalanobis distance of Yang and Dalton
+        [1]_. It is NaN where a count is suppressed, because it would reveal the count.
+
+        References
+        ----------
+        .. [1] Yang D, Dalton JE (2012). A unified approach to measuring the effect size
+           between two groups using SAS. SAS Global Forum, paper 335.
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skfusion import compare_fusion
+        >>> from skfusion.datasets import make_fusion_cohort
+        >>> cohort = make_fusion_cohort(200, random_state=0)
+        >>> result = compare_fusion(
+        ...     [("image", StandardScaler(), cohort.image_columns),
+        ...      ("ehr", StandardScaler(), cohort.ehr_columns)],
+        ...     cohort.data, cohort.target, scoring="roc_auc", n_repeats=1,
+        ...     strategies=("single", "late"), random_state=0)
+        >>> table = result.table_one("ehr_1", {"ehr_1": "CRP"})
+        >>> table.drop(columns="level").round(2)
+                 variable missing    overall          0          1   smd
+        0               n                200        139         61   NaN
+        1  CRP, mean (SD)       0  0.0 (1.0)  0.0 (1.0)  0.0 (1.0)  0.05
+        """
+        context = self.context_
+        if columns is None:
+            columns = default_columns(self._context())
+        variables = variables_of(
+            columns,
+            None if context is None else context.study.X,
+            self.cohort_["n_rows"],
+            "FusionComparison.table_one",
+        )
+        return table_one(
+            variables, self._strata(), dict(labels or {}), min_cell=min_cell
+        )
+
     # -- what the methods share -------------------------------------------------------
 
     def _context(self) -> Context:
@@ -437,6 +533,37 @@ class SecondaryAnalyses:
                 "nothing can be fitted again."
             )
         return self.context_
+
+    def _strata(self) -> Strata:
+        """Return the patients and their classes, from the cohort or the predictions."""
+        kind, classes = self.cohort_["task"], self.cohort_.get("classes", [])
+        names = [str(each["label"]) for each in classes]
+        if kind == "survival":
+            names = ["censored", "event"]
+        table = self.predictions_[self.predictions_["repeat"] == 0]
+        table = table.drop_duplicates("row").sort_values("row")
+        context = self.context_
+        if context is None and len(table) < self.cohort_["n_rows"]:
+            raise ValueError(
+                "FusionComparison.table_one: the comparison does not have its cohort, "
+                f"and {len(table)} of {self.cohort_['n_rows']} rows were predicted, so "
+                "the outcome of the others is not known."
+            )
+        if context is not None:
+            study = context.study
+            strata = study.task.strata(study.y)
+            groups = study.groups
+            if strata is None and groups is None:
+                strata = np.zeros(len(study.y), dtype=np.int64)
+            return Strata.of(strata, names, groups)
+        ids = table["group"].to_numpy()
+        codes: np.ndarray = np.zeros(len(table), dtype=np.int64)
+        if kind == "survival":
+            codes = table["event"].to_numpy(dtype=np.int64)
+        elif classes:
+            numbers = {name: number for number, name in enumerate(names)}
+            codes = table["y"].astype(str).map(numbers).to_numpy(dtype=np.int64)
+        return Strata.of(codes, names, None if (ids < 0).all() else ids)
 
     def _positive_or_none(self) -> str | None:
         is_binary = self.cohort_["task"] == "binary"
