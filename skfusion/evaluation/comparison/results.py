@@ -371,6 +371,7 @@ class FusionComparison(SecondaryAnalyses):
         path: str | os.PathLike[str],
         *,
         title: str | None = None,
+        table_one: pd.DataFrame | None = None,
         operating_point: pd.DataFrame | None = None,
         subgroups: Any = None,
         missing: Any = None,
@@ -387,6 +388,8 @@ class FusionComparison(SecondaryAnalyses):
             columns and classes, but no values of patients.
         title : str or None, default=None
             Heading of the page.
+        table_one : DataFrame or None, default=None
+            Result of `table_one`. None computes it if the comparison has its cohort.
         operating_point : DataFrame or None, default=None
             Result of `operating_point`.
         subgroups : DataFrame, list of column labels, dict of arrays or None
@@ -416,6 +419,7 @@ class FusionComparison(SecondaryAnalyses):
         page = render(
             self,
             title=title,
+            table_one=table_one,
             operating_point=operating_point,
             subgroups=subgroups,
             missing=missing,

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from skfusion._figures.texts import format_number
 from skfusion.evaluation.report.marks import references_of, shown_fusions
 from skfusion.evaluation.report.protocol import Comparison
 from skfusion.evaluation.report.subgroups import check_columns
 from skfusion.evaluation.report.tables import DASH, Cell, Table
 from skfusion.evaluation.statistics.disclosure import count_text
+from skfusion.exceptions import DataWarning
 
 __all__ = [
     "absence_table",
+    "characteristics_table",
     "decision_table",
     "frame_table",
     "operating_table",
@@ -100,6 +104,65 @@ def _duration(seconds: float) -> str:
     if seconds < 7200:
         return f"{seconds / 60:.1f} minutes"
     return f"{seconds / 3600:.1f} hours"
+
+
+def characteristics_table(
+    result: Comparison, given: pd.DataFrame | None
+) -> tuple[Table | None, list[str]]:
+    """Return the cohort by outcome, and notes about what is left out.
+
+    Parameters
+    ----------
+    result : Comparison
+        Comparison.
+    given : DataFrame or None
+        Result of `FusionComparison.table_one`. None computes it if the comparison has
+        its cohort.
+
+    Returns
+    -------
+    table : Table or None
+        None without a cohort or without columns that can be described.
+    notes : list of str
+        Warnings of the table, and why there is none.
+    """
+    frame, notes = given, []
+    if frame is None:
+        if result.context_ is None:
+            return None, ["The comparison was loaded without its cohort."]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DataWarning)
+            try:
+                frame = result.table_one()
+            except ValueError as error:
+                return None, [str(error)]
+        notes = [str(warning.message) for warning in caught]
+    check_columns(frame, ("variable", "missing", "overall"), "table_one", "table_one")
+    shown = frame.drop(columns=["level"], errors="ignore")
+    names = [str(name) for name in shown.columns]
+    rows = []
+    for row in frame.to_dict("records"):
+        level = str(row.get("level", ""))
+        cells = [Cell(str(row["variable"]), level)]
+        cells += [_described_cell(row[name]) for name in shown.columns[1:]]
+        rows.append(cells)
+    words = {"overall": "All", "smd": "Standardised difference", "missing": "Missing"}
+    unit = "patient" if result.cohort_["n_patients"] is not None else "row"
+    classes = [words.get(name, f"Class {name}") for name in names]
+    caption = (
+        f"The cohort by outcome, one {unit} each: numbers as mean (SD) or median "
+        "[quartiles], categories as n (%). There are no p-values, because the patients "
+        "are described and not tested."
+    )
+    return Table(caption, ["Variable", *(f"#{name}" for name in classes[1:])], rows), (
+        notes
+    )
+
+
+def _described_cell(value: Any) -> Cell:
+    if isinstance(value, float):
+        return Cell(DASH if np.isnan(value) else format_number(value))
+    return Cell(str(value).replace(" -", " \N{MINUS SIGN}"))
 
 
 def decision_table(result: Comparison) -> Table:

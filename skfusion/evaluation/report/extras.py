@@ -29,6 +29,7 @@ from skfusion.evaluation.report.subgroups import (
     subgroup_table,
 )
 from skfusion.evaluation.report.tables import DASH, Cell, Table
+from skfusion.evaluation.statistics.disclosure import count_text
 
 __all__ = [
     "Part",
@@ -186,7 +187,9 @@ def _wide_table(result: Comparison, frame: pd.DataFrame, x: str, words: str) -> 
         records = {row[x]: row for row in own.to_dict("records")}
         cells += [_estimate_cell(records.get(place, {})) for place in places]
         rows.append(cells)
-    names = [f"{place:.0%}" if x == "rate" else f"{place:,.0f}" for place in places]
+    names = [
+        f"{place:.0%}" if x == "rate" else count_text(round(place)) for place in places
+    ]
     what = (
         "the share of the rows that lose it"
         if x == "rate"

@@ -70,6 +70,11 @@ class Comparison(Protocol):
         """Notes and warnings."""
         ...
 
+    @property
+    def context_(self) -> Any:
+        """Cohort, None without one."""
+        ...
+
     def to_frame(self) -> pd.DataFrame:
         """Return the scores as a wide table."""
         ...
@@ -104,6 +109,10 @@ class Comparison(Protocol):
 
     def learning_curve(self) -> pd.DataFrame:
         """Return the scores by the number of training patients."""
+        ...
+
+    def table_one(self) -> pd.DataFrame:
+        """Return the cohort by outcome."""
         ...
 
     def net_benefit(

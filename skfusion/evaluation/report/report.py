@@ -6,6 +6,7 @@ The page needs no network and contains no patient values.
 from __future__ import annotations
 
 import platform
+import re
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +21,7 @@ from skfusion.evaluation.report import panels, tables
 from skfusion.evaluation.report.checklist import checklist
 from skfusion.evaluation.report.cohort_tables import (
     absence_table,
+    characteristics_table,
     decision_table,
     operating_table,
     settings_table,
@@ -51,12 +53,14 @@ PACKAGES = (
     *("torch", "torchvision", "skorch"),
 )
 WARNING = "Warning: "
+MINUS_OF_A_NUMBER = re.compile(r"(?<![\w.])-(?=\d)")
 
 
 def render(
     result: Comparison,
     *,
     title: str | None = None,
+    table_one: pd.DataFrame | None = None,
     operating_point: pd.DataFrame | None = None,
     subgroups: Any = None,
     missing: Any = None,
@@ -72,7 +76,7 @@ def render(
         Comparison to report.
     title : str or None, default=None
         Heading of the page.
-    operating_point, subgroups, missing, learning, importance, audit : any
+    table_one, operating_point, subgroups, missing, learning, importance, audit : any
         Further results, as in `FusionComparison.to_html`.
 
     Returns
@@ -102,7 +106,7 @@ def render(
     values = (
         {"title": title or "Does fusion help?", "extras": extras}
         | _look(result)
-        | _opening(result)
+        | _opening(result, table_one)
         | _results(result)
         | _curves(result, operating_point)
         | _closing(result)
@@ -133,17 +137,21 @@ def _look(result: Comparison) -> dict[str, Any]:
     }
 
 
-def _opening(result: Comparison) -> dict[str, Any]:
+def _opening(result: Comparison, table_one: pd.DataFrame | None) -> dict[str, Any]:
     """Return what the page begins with, and the cohort."""
+    characteristics, left_out = characteristics_table(result, table_one)
     return {
         "written": date.today().isoformat(),
         "design": _DESIGNS[result.settings_["design"]],
         "abstract": abstract(result),
         "verdict": result.verdict_,
+        # The same sign as in the tables and figures.
+        "details": MINUS_OF_A_NUMBER.sub("\N{MINUS SIGN}", result.verdict_.details),
         "facts": _facts(result),
         "modalities": tables.modality_table(result),
         "absences": absence_table(result),
-        "characteristics": None,
+        "characteristics": characteristics,
+        "left_out": left_out,
         **_notes(result),
     }
 
