@@ -16,6 +16,7 @@ from skfusion._image_cells.recognition import inspect_cells
 from skfusion._validation import (
     check_unique_labels,
     first_unhashable,
+    is_every_row,
     refuse_unknown_table,
 )
 from skfusion.exceptions import LeakageWarning, warn_user
@@ -64,6 +65,8 @@ class TrainingData:
 
     def rows(self, index: np.ndarray) -> TrainingData:
         """Return the data of some rows."""
+        if is_every_row(index, len(self.y)):
+            return self
         return TrainingData(
             self.X.iloc[index].reset_index(drop=True),
             self.y[index],

@@ -23,7 +23,7 @@ from skfusion._image_cells.recognition import (
     is_image_cell,
     may_hold_objects,
 )
-from skfusion._validation import did_you_mean
+from skfusion._validation import did_you_mean, is_every_row
 from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = [
@@ -40,12 +40,15 @@ __all__ = [
     "missing_column_message",
     "one_label",
     "presence_mask",
+    "select_columns",
 ]
 
 # Strings that ColumnTransformer takes in place of a transformer.
 PLACEHOLDERS = ("passthrough", "drop")
 ID_NAMES = ("id", "mrn", "pid", "patient", "subject", "person", "case", "accession")
 ID_SUFFIXES = ("_id", "_uid", "_mrn", "_key")
+# Before pandas 3, a change of some columns could change the table that they are from.
+COPIES_ON_WRITE = int(pd.__version__.partition(".")[0]) >= 3
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Modality:
 
     def select(self, X: pd.DataFrame) -> pd.DataFrame | pd.Series:
         """Return the columns of the modality: a series if `scalar`, else a frame."""
-        return X[self.columns[0]] if self.scalar else X[list(self.columns)]
+        return X[self.columns[0]] if self.scalar else select_columns(X, self.columns)
 
     def as_triple(self) -> tuple[str, Any, Any]:
         """Return ``(name, transformer, columns)``, which any table resolves alike."""
@@ -572,6 +575,37 @@ def _is_identifier(column: Any) -> bool:
     # "PatientID" and "Patient ID" are read as "patient_id".
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+", "_", str(column)).lower()
     return name in ID_NAMES or name.endswith(ID_SUFFIXES)
+
+
+def select_columns(X: pd.DataFrame, labels: Sequence[Any]) -> pd.DataFrame:
+    """Return columns of a table, without a copy if they are adjacent.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n_samples, n_columns)
+        A table. Its labels are unique.
+    labels : sequence of length n
+        Labels of the columns.
+
+    Returns
+    -------
+    DataFrame of shape (n_samples, n)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skfusion.modality import select_columns
+    >>> X = pd.DataFrame(np.eye(3), columns=list("abc"))
+    >>> list(select_columns(X, ["b", "c"]).columns)
+    ['b', 'c']
+    """
+    if COPIES_ON_WRITE and len(labels) > 1:
+        positions = X.columns.get_indexer(pd.Index(labels))
+        first = int(positions[0])
+        if first >= 0 and is_every_row(positions - first, len(labels)):
+            return X.iloc[:, first : first + len(labels)]
+    return X[list(labels)]
 
 
 def presence_mask(modalities: Sequence[Modality], X: pd.DataFrame) -> np.ndarray:
