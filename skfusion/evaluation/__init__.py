@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from skfusion.evaluation.comparison.validation import (
         ExternalValidation as ExternalValidation,
     )
+    from skfusion.evaluation.report.plots import ComparisonPlots as ComparisonPlots
     from skfusion.evaluation.report.survival_display import (
         SurvivalCalibrationDisplay as SurvivalCalibrationDisplay,
     )
@@ -141,6 +142,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "corrected_resampled_interval",
             "corrected_resampled_ttest",
         ],
+        "skfusion.evaluation.report.plots": ["ComparisonPlots"],
         "skfusion.evaluation.report.survival_display": ["SurvivalCalibrationDisplay"],
         "skfusion.evaluation.statistics.survival_calibration": [
             "CalibrationAtTime",

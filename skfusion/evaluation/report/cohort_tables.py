@@ -87,7 +87,11 @@ def settings_table(result: Comparison) -> Table:
     texts.append(("Quick comparison", "yes" if settings["quick"] else "no"))
     texts.append(("Time of all fits", _duration(_seconds(result))))
     rows = [[Cell(name), Cell(text)] for name, text in texts]
-    return Table("Settings, declared before the first fit.", ["Setting", "Value"], rows)
+    return Table(
+        "Settings of the comparison, and the time of its fits.",
+        ["Setting", "Value"],
+        rows,
+    )
 
 
 def _seconds(result: Comparison) -> float:

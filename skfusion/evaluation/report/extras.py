@@ -14,8 +14,8 @@ import pandas as pd
 from skfusion._dependencies import require
 from skfusion._figures.texts import format_number
 from skfusion.evaluation.report.cohort_tables import frame_table
-from skfusion.evaluation.report.drawing import Figure, figure_of
 from skfusion.evaluation.report.forest import Forest
+from skfusion.evaluation.report.page_figures import Figure, figure_of
 from skfusion.evaluation.report.protocol import Comparison
 from skfusion.evaluation.report.series_panels import (
     learning_plot,

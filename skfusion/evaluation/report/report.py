@@ -26,7 +26,6 @@ from skfusion.evaluation.report.cohort_tables import (
     operating_table,
     settings_table,
 )
-from skfusion.evaluation.report.drawing import figure_of, marker_path
 from skfusion.evaluation.report.extras import (
     audit_part,
     importance_part,
@@ -42,6 +41,7 @@ from skfusion.evaluation.report.methods import (
     declares_baselines,
     methods,
 )
+from skfusion.evaluation.report.page_figures import figure_of, marker_path
 from skfusion.evaluation.report.protocol import Comparison
 
 __all__ = ["render"]

@@ -245,7 +245,7 @@ def test_verdict_comes_first_and_the_caveat_directly_below(page, result):
         "Good calibration",
         "Decision curves of",
         "What it is about, and methods",
-        "Settings, declared before the first fit",
+        "Settings of the comparison",
         "Reporting checklist",
     ]
     places = [text.index(part) for part in order[:3]]

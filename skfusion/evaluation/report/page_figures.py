@@ -146,7 +146,7 @@ def marker_path(mark: str, size: float = 2.0) -> str:
 
     Examples
     --------
-    >>> from skfusion.evaluation.report.drawing import marker_path
+    >>> from skfusion.evaluation.report.page_figures import marker_path
     >>> marker_path("early", 1.0)
     'M-0.9 -0.9L0.9 -0.9L0.9 0.9L-0.9 0.9Z'
     """
