@@ -436,7 +436,8 @@ class FusionComparison(SecondaryAnalyses):
         Returns
         -------
         str
-            Text without predictions and without values of patients.
+            Text without predictions and without values of patients. Counts from 1 to 9
+            are ``"<10"``, and those from which they would follow ``"withheld"``.
         """
         from skfusion.evaluation.report.export import as_markdown
 
@@ -449,7 +450,8 @@ class FusionComparison(SecondaryAnalyses):
         -------
         str
             An object without predictions and without values of patients. A number that
-            is not defined is null.
+            is not defined is null. Counts from 1 to 9 are the text ``"<10"``, and those
+            from which they would follow are ``"withheld"``.
         """
         from skfusion.evaluation.report.export import as_json
 

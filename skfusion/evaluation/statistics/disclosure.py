@@ -18,10 +18,11 @@ MIN_CELL = 10
 WITHHELD = "withheld"
 
 # A count before its unit, such as "3 of 120 rows", unless a rule is stated.
+_RULES = ("fewer than", "less than", "more than", "at least", "at most", "below")
 _COUNT = re.compile(
-    r"(?<!fewer than )(?<!less than )(?<!more than )(?<!at least )(?<!below )"
-    r"(?<!every )"
-    r"(?<![\w.,<-])([1-9])(?= (?:of [\d,]+ )?(?:\w+ ){0,2}?"
+    "".join(f"(?<!{words} )" for words in _RULES)
+    + r"(?<![\w.,<-])([1-9])(?= (?:of [\d,]+ )?"
+    r"(?:(?:training|test|external|held-out|other|positive|negative|censored) )?"
     r"(?:rows?|patients?|cases?|events?)\b)"
 )
 _POSITIONS = re.compile(r",? first at (?:row )?position(?:\(s\)|s)? \[[^\]]*\]")
@@ -53,7 +54,7 @@ def count_text(n: int, total: int | None = None, min_cell: int = MIN_CELL) -> st
     """
     if 0 < n < min_cell:
         return f"<{min_cell}"
-    if total is not None and 0 < total - n < min_cell:
+    if n and total is not None and 0 < total - n < min_cell:
         return f">{total - min_cell:,}"
     return f"{n:,}"
 
