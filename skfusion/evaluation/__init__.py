@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from skfusion.evaluation.comparison.validation import (
         ExternalValidation as ExternalValidation,
     )
-    from skfusion.evaluation.report.plots import ComparisonPlots as ComparisonPlots
-    from skfusion.evaluation.report.survival_display import (
+    from skfusion.evaluation.report.figures.plots import (
+        ComparisonPlots as ComparisonPlots,
+    )
+    from skfusion.evaluation.report.figures.survival_display import (
         SurvivalCalibrationDisplay as SurvivalCalibrationDisplay,
     )
     from skfusion.evaluation.statistics.auroc import (
@@ -142,8 +144,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "corrected_resampled_interval",
             "corrected_resampled_ttest",
         ],
-        "skfusion.evaluation.report.plots": ["ComparisonPlots"],
-        "skfusion.evaluation.report.survival_display": ["SurvivalCalibrationDisplay"],
+        "skfusion.evaluation.report.figures.plots": ["ComparisonPlots"],
+        "skfusion.evaluation.report.figures.survival_display": [
+            "SurvivalCalibrationDisplay"
+        ],
         "skfusion.evaluation.statistics.survival_calibration": [
             "CalibrationAtTime",
             "DCalibration",

@@ -26,7 +26,7 @@ from skfusion.evaluation.metrics import Metric, format_p
 from skfusion.fusion.restriction import restricted_to
 
 if TYPE_CHECKING:
-    from skfusion.evaluation.report.plots import ComparisonPlots
+    from skfusion.evaluation.report.figures.plots import ComparisonPlots
 
 __all__ = ["FusionComparison"]
 
@@ -362,7 +362,7 @@ class FusionComparison(SecondaryAnalyses):
         ComparisonPlots
             An object to call, with a method for each kind of figure.
         """
-        from skfusion.evaluation.report.plots import ComparisonPlots
+        from skfusion.evaluation.report.figures.plots import ComparisonPlots
 
         return ComparisonPlots(self)
 

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from skfusion._dependencies import require
-from skfusion._figures.texts import format_number
-from skfusion.evaluation.report.cohort_tables import frame_table
-from skfusion.evaluation.report.forest import Forest
-from skfusion.evaluation.report.page_figures import Figure, figure_of
-from skfusion.evaluation.report.protocol import Comparison
-from skfusion.evaluation.report.series_panels import (
+from skfusion.evaluation.report.figures.forest import Forest
+from skfusion.evaluation.report.figures.page_figures import Figure, figure_of
+from skfusion.evaluation.report.figures.series_panels import (
     learning_plot,
     missing_plots,
     reasons_in,
 )
-from skfusion.evaluation.report.subgroups import (
+from skfusion.evaluation.report.figures.subgroups import (
     SIDES,
     by_group_frame,
     subgroup_forests,
+)
+from skfusion.evaluation.report.given_tables import (
+    estimate_cell,
+    frame_table,
     subgroup_table,
 )
-from skfusion.evaluation.report.tables import DASH, Cell, Table
+from skfusion.evaluation.report.protocol import Comparison
+from skfusion.evaluation.report.tables import Cell, Table
 from skfusion.evaluation.statistics.disclosure import count_text
 
 __all__ = [
@@ -185,7 +185,7 @@ def _wide_table(result: Comparison, frame: pd.DataFrame, x: str, words: str) -> 
     for name, own in frame.groupby("strategy", sort=False):
         cells = [Cell(str(labels[name]), mark=str(roles[name]))]
         records = {row[x]: row for row in own.to_dict("records")}
-        cells += [_estimate_cell(records.get(place, {})) for place in places]
+        cells += [estimate_cell(records.get(place, {}), "estimate") for place in places]
         rows.append(cells)
     names = [
         f"{place:.0%}" if x == "rate" else count_text(round(place)) for place in places
@@ -197,15 +197,6 @@ def _wide_table(result: Comparison, frame: pd.DataFrame, x: str, words: str) -> 
     )
     caption = f"{words}, by {what}, with 95% confidence intervals by patient."
     return Table(caption, ["Strategy", *(f"#{name}" for name in names)], rows)
-
-
-def _estimate_cell(row: dict[Hashable, Any]) -> Cell:
-    value, low, high = (float(row.get(k, np.nan)) for k in ("estimate", "low", "high"))
-    if np.isnan(value):
-        return Cell(DASH)
-    limits = [format_number(limit, 3) for limit in (low, high)]
-    has_limits = bool(np.isfinite([low, high]).all())
-    return Cell(format_number(value, 3), " to ".join(limits) if has_limits else "")
 
 
 def subgroup_part(result: Comparison, subgroups: Any) -> Part:

@@ -17,13 +17,12 @@ import pandas as pd
 import skfusion
 from skfusion._dependencies import require
 from skfusion._figures.style import DARK, LIGHT, STRATEGY_MARKS, css_variables
-from skfusion.evaluation.report import panels, tables
+from skfusion.evaluation.report import tables
 from skfusion.evaluation.report.checklist import checklist
 from skfusion.evaluation.report.cohort_tables import (
     absence_table,
     characteristics_table,
     decision_table,
-    operating_table,
     settings_table,
 )
 from skfusion.evaluation.report.counts import (
@@ -39,15 +38,17 @@ from skfusion.evaluation.report.extras import (
     missing_part,
     subgroup_part,
 )
-from skfusion.evaluation.report.forest import difference_forest, score_forest
-from skfusion.evaluation.report.marks import shown_fusions, strategy_marks
+from skfusion.evaluation.report.figures import panels
+from skfusion.evaluation.report.figures.forest import difference_forest, score_forest
+from skfusion.evaluation.report.figures.marks import shown_fusions, strategy_marks
+from skfusion.evaluation.report.figures.page_figures import figure_of, marker_path
+from skfusion.evaluation.report.given_tables import operating_table
 from skfusion.evaluation.report.methods import (
     about,
     abstract,
     declares_baselines,
     methods,
 )
-from skfusion.evaluation.report.page_figures import figure_of, marker_path
 from skfusion.evaluation.report.protocol import Comparison
 
 __all__ = ["render"]

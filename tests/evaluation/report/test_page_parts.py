@@ -14,8 +14,9 @@ from sklearn.preprocessing import StandardScaler
 
 from skfusion import EarlyFusionClassifier, LateFusionClassifier, compare_fusion
 from skfusion.evaluation.report.checklist import ITEMS, checklist
-from skfusion.evaluation.report.cohort_tables import absence_table, frame_table
+from skfusion.evaluation.report.cohort_tables import absence_table
 from skfusion.evaluation.report.extras import audit_part, importance_part
+from skfusion.evaluation.report.given_tables import frame_table
 from skfusion.evaluation.report.methods import abstract
 from skfusion.evaluation.report.report import render
 

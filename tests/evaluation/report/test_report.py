@@ -21,7 +21,7 @@ from skfusion import (
 )
 from skfusion._figures.style import LIGHT
 from skfusion.evaluation import calibration_summary, net_benefit_difference
-from skfusion.evaluation.report.forest import difference_forest, score_forest
+from skfusion.evaluation.report.figures.forest import difference_forest, score_forest
 from skfusion.evaluation.report.report import render
 from skfusion.evaluation.report.tables import calibration_table, removal_table
 

@@ -15,7 +15,13 @@ from skfusion._figures.style import (
     theme_of,
 )
 from skfusion._figures.texts import plain_texts, text_width, wrap_name, wrap_sentence
-from skfusion.evaluation.report.panels import Curve, Guide, Histogram, Panel, Plot
+from skfusion.evaluation.report.figures.panels import (
+    Curve,
+    Guide,
+    Histogram,
+    Panel,
+    Plot,
+)
 from skfusion.evaluation.statistics.disclosure import MIN_CELL
 
 __all__ = ["draw_plot"]

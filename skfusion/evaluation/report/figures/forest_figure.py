@@ -24,8 +24,8 @@ from skfusion._figures.texts import (
     wrap_sentence,
 )
 from skfusion.evaluation.metrics import Metric
-from skfusion.evaluation.report.forest import Forest, Row
-from skfusion.evaluation.report.marks import strategy_marks
+from skfusion.evaluation.report.figures.forest import Forest, Row
+from skfusion.evaluation.report.figures.marks import strategy_marks
 from skfusion.evaluation.report.protocol import Comparison, pairs_to_draw
 
 __all__ = ["draw_differences", "draw_forest", "draw_scores"]

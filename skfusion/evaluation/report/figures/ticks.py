@@ -28,7 +28,7 @@ def round_values(
 
     Examples
     --------
-    >>> from skfusion.evaluation.report.ticks import round_values
+    >>> from skfusion.evaluation.report.figures.ticks import round_values
     >>> [text for _, text in round_values(0.0, 1.0)]
     ['0.0', '0.2', '0.4', '0.6', '0.8', '1.0']
     """

@@ -21,11 +21,15 @@ from skfusion import (
     compare_fusion,
 )
 from skfusion._figures.style import DARK, LIGHT, STRATEGY_MARKS, contrast
-from skfusion.evaluation.report.forest import forest_of
-from skfusion.evaluation.report.marks import strategy_marks
-from skfusion.evaluation.report.page_figures import CORNERS, figure_of, marker_path
-from skfusion.evaluation.report.panels import decision_plot, roc_plot
-from skfusion.evaluation.report.ticks import round_values
+from skfusion.evaluation.report.figures.forest import forest_of
+from skfusion.evaluation.report.figures.marks import strategy_marks
+from skfusion.evaluation.report.figures.page_figures import (
+    CORNERS,
+    figure_of,
+    marker_path,
+)
+from skfusion.evaluation.report.figures.panels import decision_plot, roc_plot
+from skfusion.evaluation.report.figures.ticks import round_values
 
 mpl.use("Agg")
 

@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 
 from skfusion.evaluation.metrics import Metric
-from skfusion.evaluation.report.marks import strategy_marks
+from skfusion.evaluation.report.figures.marks import strategy_marks
+from skfusion.evaluation.report.figures.ticks import round_values
 from skfusion.evaluation.report.protocol import (
     Comparison,
     pairs_to_draw,
     signed,
     with_limits,
 )
-from skfusion.evaluation.report.ticks import round_values
 
 __all__ = ["Forest", "Row", "difference_forest", "forest_of", "score_forest"]
 

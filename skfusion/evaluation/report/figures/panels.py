@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 
 from skfusion._figures.texts import format_interval, format_number
-from skfusion.evaluation.report.marks import (
+from skfusion.evaluation.report.figures.marks import (
     references_of,
     shown_fusions,
     strategy_marks,
 )
 from skfusion.evaluation.report.protocol import Comparison
+from skfusion.evaluation.statistics.disclosure import MIN_CELL, without_small_counts
 
 __all__ = [
     "Curve",
@@ -300,6 +301,7 @@ def precision_recall_plot(
     marks = strategy_marks(result)
     cohort = result.cohort_
     prevalence = cohort["classes"][1]["n"] / cohort["n_rows"]
+    is_small = min(each["n"] for each in cohort["classes"]) < MIN_CELL
     panels = []
     for name, shown in _with_reference(result, strategies):
         curves = [
@@ -310,7 +312,8 @@ def precision_recall_plot(
             )
             for other in shown
         ]
-        guide = f"prevalence {format_number(prevalence)}"
+        # A share would reveal a small count.
+        guide = "prevalence" if is_small else f"prevalence {format_number(prevalence)}"
         panels.append(
             Panel(
                 _label(result, name),
@@ -366,7 +369,7 @@ def calibration_plot(
                 "observed proportion",
                 facts=_calibration_texts(table.loc[name].to_dict()),
                 histogram=_histogram(result.risk_distribution(name)),
-                reason=found.reason,
+                reason=without_small_counts(found.reason),
             )
         )
     is_test = result.settings_["design"] == "test"

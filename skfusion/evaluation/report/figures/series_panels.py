@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from skfusion.evaluation.report.marks import shown_fusions, strategy_marks
-from skfusion.evaluation.report.panels import Curve, Panel, Plot
+from skfusion.evaluation.report.figures.marks import shown_fusions, strategy_marks
+from skfusion.evaluation.report.figures.panels import Curve, Panel, Plot
+from skfusion.evaluation.report.figures.subgroups import check_columns
 from skfusion.evaluation.report.protocol import Comparison
-from skfusion.evaluation.report.subgroups import check_columns
 
 __all__ = ["learning_plot", "missing_plots", "reasons_in"]
 

@@ -9,16 +9,19 @@ import pandas as pd
 
 from skfusion._validation import check_option
 from skfusion.evaluation.metrics import Metric
-from skfusion.evaluation.report import figure, panels
-from skfusion.evaluation.report.curve_figure import draw_plot
-from skfusion.evaluation.report.forest import difference_forest
-from skfusion.evaluation.report.protocol import Comparison
-from skfusion.evaluation.report.series_panels import learning_plot, missing_plots
-from skfusion.evaluation.report.subgroups import (
+from skfusion.evaluation.report.figures import forest_figure, panels
+from skfusion.evaluation.report.figures.curve_figure import draw_plot
+from skfusion.evaluation.report.figures.forest import difference_forest
+from skfusion.evaluation.report.figures.series_panels import (
+    learning_plot,
+    missing_plots,
+)
+from skfusion.evaluation.report.figures.subgroups import (
     SIDES,
     by_group_frame,
     subgroup_forests,
 )
+from skfusion.evaluation.report.protocol import Comparison
 
 __all__ = ["ComparisonPlots"]
 
@@ -125,7 +128,7 @@ class ComparisonPlots:
         -------
         matplotlib.figure.Figure
         """
-        return figure.draw_scores(self._result, self._metrics(metrics))
+        return forest_figure.draw_scores(self._result, self._metrics(metrics))
 
     def differences(self, metrics: Any = None) -> Any:
         """Plot each fusion minus its single modalities and minus the best of all.
@@ -143,7 +146,7 @@ class ComparisonPlots:
         """
         chosen = self._metrics(metrics)
         self._need_differences()
-        return figure.draw_differences(self._result, chosen)
+        return forest_figure.draw_differences(self._result, chosen)
 
     def forest(self, metrics: Any = None) -> Any:
         """Plot the differences of one metric by fusion, with their numbers.
@@ -169,7 +172,7 @@ class ComparisonPlots:
         assert forest is not None  # there are differences
         has_interval = self._result.settings_["design"] != "sites"
         label = f"difference in {chosen[0].label}"
-        return figure.draw_forest(
+        return forest_figure.draw_forest(
             forest,
             x_label=f"{label}, 95% CI" if has_interval else label,
             sides=("single modality better", "fusion better"),
@@ -279,7 +282,7 @@ class ComparisonPlots:
             )
         forest = forests[0]
         has_reference = forest.reference is not None
-        return figure.draw_forest(
+        return forest_figure.draw_forest(
             forest,
             x_label=f"{forest.heading}, 95% CI",
             sides=SIDES if has_reference else None,

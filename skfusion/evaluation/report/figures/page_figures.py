@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from skfusion._figures.style import STRATEGY_MARKS
-from skfusion.evaluation.report.panels import Curve, Histogram, Panel, Plot
-from skfusion.evaluation.report.ticks import round_values
+from skfusion.evaluation.report.figures.panels import Curve, Histogram, Panel, Plot
+from skfusion.evaluation.report.figures.ticks import round_values
 from skfusion.evaluation.statistics.disclosure import MIN_CELL
 
 __all__ = ["Drawing", "Figure", "KeyItem", "Shape", "figure_of", "marker_path"]
@@ -146,7 +146,7 @@ def marker_path(mark: str, size: float = 2.0) -> str:
 
     Examples
     --------
-    >>> from skfusion.evaluation.report.page_figures import marker_path
+    >>> from skfusion.evaluation.report.figures.page_figures import marker_path
     >>> marker_path("early", 1.0)
     'M-0.9 -0.9L0.9 -0.9L0.9 0.9L-0.9 0.9Z'
     """

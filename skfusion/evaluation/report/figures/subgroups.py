@@ -1,4 +1,4 @@
-"""Subgroups of a comparison as forest plots and a table."""
+"""Subgroups of a comparison as forest plots."""
 
 from __future__ import annotations
 
@@ -9,22 +9,29 @@ import numpy as np
 import pandas as pd
 
 from skfusion._figures.texts import format_number
-from skfusion.evaluation.report.forest import Forest, forest_of
-from skfusion.evaluation.report.marks import strategy_marks
+from skfusion.evaluation.report.figures.forest import Forest, forest_of
+from skfusion.evaluation.report.figures.marks import strategy_marks
 from skfusion.evaluation.report.protocol import Comparison
-from skfusion.evaluation.report.tables import DASH, Cell, Table
 from skfusion.evaluation.statistics.disclosure import WITHHELD
 
 __all__ = [
     "SIDES",
+    "SUBGROUP_COLUMNS",
     "by_group_frame",
     "check_columns",
+    "metric_of",
     "subgroup_forests",
-    "subgroup_table",
 ]
 
 
-COLUMNS = ("variable", "level", "strategy", "n_patients", "estimate", "difference")
+SUBGROUP_COLUMNS = (
+    "variable",
+    "level",
+    "strategy",
+    "n_patients",
+    "estimate",
+    "difference",
+)
 SIDES = ("single modality better", "fusion better")
 
 
@@ -42,7 +49,7 @@ def by_group_frame(result: Comparison, given: Any) -> pd.DataFrame:
     -------
     DataFrame
     """
-    is_result = isinstance(given, pd.DataFrame) and set(COLUMNS) <= set(given)
+    is_result = isinstance(given, pd.DataFrame) and set(SUBGROUP_COLUMNS) <= set(given)
     return given if is_result else result.by_group(given)
 
 
@@ -67,11 +74,11 @@ def subgroup_forests(result: Comparison, frame: pd.DataFrame) -> list[Forest]:
     ValueError
         If the frame lacks columns of `by_group`.
     """
-    check_columns(frame, COLUMNS, "subgroups", "by_group")
+    check_columns(frame, SUBGROUP_COLUMNS, "subgroups", "by_group")
     has_difference = frame["difference"].notna()
     part = "difference" if has_difference.any() else "estimate"
     names = list(dict.fromkeys(frame.loc[frame[part].notna(), "strategy"]))
-    metric = _metric_of(result, frame)
+    metric = metric_of(result, frame)
     lower = metric is not None and not metric.greater_is_better
     marks, labels = strategy_marks(result), result.strategies_["label"]
     forests = []
@@ -95,7 +102,7 @@ def subgroup_forests(result: Comparison, frame: pd.DataFrame) -> list[Forest]:
 
 
 def _what(result: Comparison, own: pd.DataFrame, part: str) -> str:
-    metric = _metric_of(result, own)
+    metric = metric_of(result, own)
     label = str(own["metric"].iloc[0]) if metric is None else metric.label
     if part == "estimate":
         return label
@@ -104,7 +111,8 @@ def _what(result: Comparison, own: pd.DataFrame, part: str) -> str:
     return f"difference in {label} from {reference}"
 
 
-def _metric_of(result: Comparison, frame: pd.DataFrame) -> Any:
+def metric_of(result: Comparison, frame: pd.DataFrame) -> Any:
+    """Return the metric of a frame of scores, None if the comparison lacks it."""
     known = {metric.name: metric for metric in result.metrics_}
     return known.get(str(frame["metric"].iloc[0]))
 
@@ -134,42 +142,6 @@ def _counts(row: dict[Hashable, Any]) -> str:
     patients = "" if n_patients == WITHHELD else f"{n_patients} patients"
     events = "" if n_events in (None, "", WITHHELD) else f"{n_events} with event"
     return ", ".join(filter(None, (patients, events))) or "numbers withheld"
-
-
-def subgroup_table(result: Comparison, frame: pd.DataFrame) -> Table:
-    """Return the scores in subgroups, the differences and their interactions."""
-    check_columns(frame, COLUMNS, "subgroups", "by_group")
-    labels, roles = result.strategies_["label"], result.strategies_["role"]
-    rows = []
-    for row in frame.to_dict("records"):
-        name = row["strategy"]
-        cells = [Cell(str(row["variable"])), Cell(str(row["level"]))]
-        cells += [Cell(str(labels[name]), mark=str(roles[name]))]
-        cells += [Cell(str(row["n_patients"])), Cell(str(row.get("n_events", DASH)))]
-        for part in ("estimate", "difference", "interaction"):
-            cells.append(_cell(row, part))
-        rows.append(cells)
-    metric = _metric_of(result, frame)
-    label = str(frame["metric"].iloc[0]) if metric is None else metric.heading
-    caption = (
-        "Subgroups are descriptive, without p-values and without adjusted intervals. "
-        "The interaction is the difference in this level minus that in all others. A "
-        "difference in one level only is no evidence that the levels differ."
-    )
-    columns = ["Variable", "Level", "Strategy", "#Patients", "#With event", f"#{label}"]
-    return Table(caption, [*columns, "#Difference", "#Interaction"], rows)
-
-
-def _cell(row: dict[Hashable, Any], part: str) -> Cell:
-    ends = ("low", "high") if part == "estimate" else (f"{part}_low", f"{part}_high")
-    value, low, high = (float(row.get(name, np.nan)) for name in (part, *ends))
-    if np.isnan(value):
-        return Cell(DASH)
-    sign = part != "estimate"
-    small = ""
-    if np.isfinite(low):
-        small = " to ".join(format_number(v, 3, sign=sign) for v in (low, high))
-    return Cell(format_number(value, 3, sign=sign), small)
 
 
 def check_columns(frame: Any, columns: tuple[str, ...], name: str, method: str) -> None:

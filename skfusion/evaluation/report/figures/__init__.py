@@ -1,0 +1,1 @@
+"""What the figures of a comparison show, and how they are drawn."""
