@@ -11,6 +11,7 @@ import pandas as pd
 
 from skfusion._validation import check_number
 from skfusion.evaluation.comparison.analyses.methods import SecondaryAnalyses
+from skfusion.evaluation.comparison.archive import read_archive, write_archive
 from skfusion.evaluation.comparison.inference import Claims
 from skfusion.evaluation.comparison.probabilities import (
     calibration_table,
@@ -28,7 +29,7 @@ from skfusion.fusion.restriction import restricted_to
 if TYPE_CHECKING:
     from skfusion.evaluation.report.figures.plots import ComparisonPlots
 
-__all__ = ["FusionComparison"]
+__all__ = ["FusionComparison", "load_comparison"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -457,6 +458,29 @@ class FusionComparison(SecondaryAnalyses):
 
         return as_json(self)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the results to a file, which `load_comparison` reads.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            File, by convention with the ending ``.zip``. An existing file is replaced.
+
+        Raises
+        ------
+        TypeError
+            If a value is neither text nor a number, such as class labels that are
+            dates.
+
+        Notes
+        -----
+        The file is a zip archive of JSON and arrays. It has no pickles. It contains the
+        predictions and the outcome of each row, so it is as confidential as the cohort.
+        It does not contain the estimators and the columns of the cohort. To pass
+        results on, use `to_json`, which has no predictions and no small counts.
+        """
+        write_archive(self, path)
+
     def __repr__(self) -> str:
         fusions = self.strategies_.index[self.strategies_["role"] == "fusion"]
         names = ", ".join(fusions if len(fusions) else self.strategies_.index)
@@ -499,6 +523,56 @@ class FusionComparison(SecondaryAnalyses):
         best = self.tests_.set_index("strategy")["reference"]
         is_best = table["reference"] == table["strategy"].map(best)
         return table[(table["relation"] != "other") | is_best]
+
+
+def load_comparison(path: str | os.PathLike[str]) -> FusionComparison:
+    """Load the results of a comparison that `FusionComparison.save` has saved.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        File.
+
+    Returns
+    -------
+    FusionComparison
+        All results. Its ``context_`` is None, so methods that fit again raise an error:
+        ``final_estimator``, ``validate``, ``missing_curve`` and ``learning_curve``.
+        ``by_group`` and ``table_one`` need arrays in place of names of columns.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no file.
+    ValueError
+        If the file is of another kind or a newer version, or is damaged.
+
+    Notes
+    -----
+    No code of the file is executed. The digests in the file find damage. They do not
+    prove who has written it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion import compare_fusion
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> from skfusion.evaluation import load_comparison
+    >>> cohort = make_fusion_cohort(200, random_state=0)
+    >>> result = compare_fusion(
+    ...     [("image", StandardScaler(), cohort.image_columns),
+    ...      ("ehr", StandardScaler(), cohort.ehr_columns)],
+    ...     cohort.data, cohort.target, scoring="roc_auc", n_repeats=1,
+    ...     strategies=("single", "late"), random_state=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result.save(Path(folder) / "comparison.zip")
+    ...     again = load_comparison(Path(folder) / "comparison.zip")
+    >>> again.summary() == result.summary()
+    True
+    """
+    return FusionComparison(**read_archive(path))
 
 
 def _with_interval(

@@ -529,8 +529,8 @@ class SecondaryAnalyses:
     def _context(self) -> Context:
         if self.context_ is None:
             raise ValueError(
-                "This comparison was made without its estimators and cohort, so "
-                "nothing can be fitted again."
+                "This comparison was made or loaded without its estimators and cohort, "
+                "so nothing can be fitted again."
             )
         return self.context_
 
