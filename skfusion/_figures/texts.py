@@ -5,6 +5,7 @@ Matplotlib is imported inside the functions that need it, because it is optional
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = [
     "format_number",
     "plain_texts",
     "text_width",
+    "true_minus",
     "wrap_name",
     "wrap_names",
     "wrap_sentence",
@@ -41,6 +43,22 @@ def format_number(value: float, decimals: int = 2, *, sign: bool = False) -> str
     # A number that is rounded to 0 has no sign.
     text = text if float(text) != 0 else f"{0:.{decimals}f}"
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def true_minus(text: str) -> str:
+    """Return a text in which negative numbers have the minus sign of `format_number`.
+
+    Examples
+    --------
+    >>> from skfusion._figures.texts import true_minus
+    >>> true_minus("-0.5 (-1 to 2), 2023-01-01") == "-0.5 (-1 to 2), 2023-01-01"
+    False
+    """
+    return _NEGATIVE.sub("\N{MINUS SIGN}", text)
+
+
+# A hyphen before a number, and not within a date or a word.
+_NEGATIVE = re.compile(r"(?<![\w.)])-(?=\d)")
 
 
 def format_interval(

@@ -252,7 +252,8 @@ def _absences(
         if not lacks.any():
             continue
         n_rows, n_absent = len(lacks), int(lacks.sum())
-        record: dict[str, Any] = {"name": name, "n_absent": (n_absent, n_rows)}
+        counted = {"n": n_absent, "total": n_rows}
+        record: dict[str, Any] = {"name": name, "n_absent": counted}
         shown = count_text(n_absent, n_rows)
         if shown != f"{n_absent:,}":
             record["n_absent"] = shown
@@ -264,7 +265,7 @@ def _absences(
             )  # fmt: skip
             is_small = bool(((counts > 0) & (counts < MIN_CELL)).any())
             for (gone, there), part in zip(counts, ("events", "others"), strict=True):
-                known = (int(gone), int(gone + there))
+                known = {"n": int(gone), "total": int(gone + there)}
                 record[part] = WITHHELD if is_small else known
         found.append(record)
     return found

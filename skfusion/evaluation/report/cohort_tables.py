@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skfusion._figures.texts import format_number
+from skfusion._figures.texts import format_number, true_minus
 from skfusion.evaluation.report.figures.subgroups import check_columns
 from skfusion.evaluation.report.protocol import Comparison
 from skfusion.evaluation.report.tables import DASH, Cell, Table
@@ -51,7 +51,7 @@ def _count_cell(value: Any) -> Cell:
     """Return a cell of a count with its share, or of a text for a small count."""
     if isinstance(value, str):
         return Cell(value)
-    n, total = value
+    n, total = value["n"], value["total"]
     return Cell(f"{n:,}", f"{n / total:.1%}" if total else "")
 
 
@@ -156,7 +156,7 @@ def characteristics_table(
 def _described_cell(value: Any) -> Cell:
     if isinstance(value, float):
         return Cell(DASH if np.isnan(value) else format_number(value))
-    return Cell(str(value).replace(" -", " \N{MINUS SIGN}"))
+    return Cell(true_minus(str(value)))
 
 
 def decision_table(result: Comparison) -> Table:

@@ -6,7 +6,6 @@ The page needs no network and contains no patient values.
 from __future__ import annotations
 
 import platform
-import re
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +16,7 @@ import pandas as pd
 import skfusion
 from skfusion._dependencies import require
 from skfusion._figures.style import DARK, LIGHT, STRATEGY_MARKS, css_variables
+from skfusion._figures.texts import true_minus
 from skfusion.evaluation.report import tables
 from skfusion.evaluation.report.checklist import checklist
 from skfusion.evaluation.report.cohort_tables import (
@@ -60,7 +60,6 @@ PACKAGES = (
     *("torch", "torchvision", "skorch"),
 )
 WARNING = "Warning: "
-MINUS_OF_A_NUMBER = re.compile(r"(?<![\w.])-(?=\d)")
 
 
 def render(
@@ -154,7 +153,7 @@ def _opening(result: Comparison, table_one: pd.DataFrame | None) -> dict[str, An
         "abstract": abstract(result),
         "verdict": result.verdict_,
         # The same sign as in the tables and figures.
-        "details": MINUS_OF_A_NUMBER.sub("\N{MINUS SIGN}", result.verdict_.details),
+        "details": true_minus(result.verdict_.details),
         "facts": _facts(result),
         "modalities": tables.modality_table(result),
         "absences": absence_table(result),

@@ -32,8 +32,8 @@ FLAGS = (
 )
 SECTIONS = (
     *("cohort", "characteristics", "scores", "differences", "tests"),
-    *("discrimination", "calibration", "decision", "importance", "audit"),
-    *("methods", "settings", "checklist"),
+    *("discrimination", "calibration", "decision", "missing", "subgroups"),
+    *("learning", "importance", "audit", "methods", "settings", "checklist"),
 )
 # A page of a server, that loads the report in a frame of a width and measures it.
 PROBE = """<!DOCTYPE html><meta charset="utf-8"><body>
@@ -107,7 +107,16 @@ def page(tmp_path_factory):
         random_state=0,
     )
     path = tmp_path_factory.mktemp("page") / "report.html"
-    result.to_html(path, importance=Importance(), audit=Audit())
+    sex = np.where(np.arange(600) // 2 % 2, "female or not stated", "male")
+    result.to_html(
+        path,
+        operating_point=result.operating_point(sensitivity=0.9),
+        missing=result.missing_curve(name, [0, 1], n_repeats=1),
+        subgroups={"sex_assigned_at_birth_in_the_record": sex},
+        learning=result.learning_curve([0.5, 1]),
+        importance=Importance(),
+        audit=Audit(),
+    )
     return path
 
 
@@ -169,7 +178,7 @@ def test_page_fits_is_whole_and_asks_for_nothing(server, tmp_path, width):
     address, requested = server
     requested.clear()
     found, console = probed(address, tmp_path, width)
-    assert set(SECTIONS) - {"characteristics"} <= set(found["sections"])
+    assert set(SECTIONS) <= set(found["sections"])
     assert width - 20 <= found["width"] <= width  # less a scroll bar
     assert found["scroll"] <= found["width"]
     assert found["beyond"] == []

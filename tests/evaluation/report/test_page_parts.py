@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import EarlyFusionClassifier, LateFusionClassifier, compare_fusion
+from skfusion._figures.texts import true_minus
 from skfusion.evaluation.report.checklist import ITEMS, checklist
 from skfusion.evaluation.report.cohort_tables import absence_table
 from skfusion.evaluation.report.extras import audit_part, importance_part
@@ -137,7 +138,7 @@ def test_small_counts_of_absences_are_withheld(lacking, events_only):
         assert "ct <10 withheld withheld" in page
         assert not re.search(r"\b[1-9]\b", text)
     else:  # no row of the other class lacks it, which is a 0 and not small
-        assert found.cohort_["absences"][0]["others"][0] == 0
+        assert found.cohort_["absences"][0]["others"]["n"] == 0
     assert absence_table(compared(lacking=0, n_repeats=1, cv=3)) is None
 
 
@@ -146,7 +147,7 @@ def test_characteristics_name_what_is_missing(result, page, given):
     table = given["table_one"]
     for row in table.to_dict("records"):
         assert row["variable"] in text
-        assert str(row["overall"]).replace(" -", f" {MINUS}") in text
+        assert true_minus(str(row["overall"])) in text
     from dataclasses import replace
 
     alone = text_of(render(replace(result, context_=None)))

@@ -20,6 +20,7 @@ from skfusion import (
     compare_fusion,
 )
 from skfusion._figures.style import LIGHT
+from skfusion._figures.texts import true_minus
 from skfusion.evaluation import calibration_summary, net_benefit_difference
 from skfusion.evaluation.report.figures.forest import difference_forest, score_forest
 from skfusion.evaluation.report.report import render
@@ -61,10 +62,6 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self.open[-1:] != ["style"]:
             self.parts.append(data)
-
-
-def with_minus(text):
-    return re.sub(r"(?<![\w.])-(?=\d)", MINUS, text)
 
 
 def cohort(n=120, seed=0):
@@ -232,7 +229,7 @@ def test_page_says_what_the_tables_say(page, result):
 def test_verdict_comes_first_and_the_caveat_directly_below(page, result):
     text = Page(page).text
     order = [
-        result.verdict_.headline + " " + with_minus(result.verdict_.details),
+        result.verdict_.headline + " " + true_minus(result.verdict_.details),
         "Before you use this result",
         "Made up for a test.",
         "The cohort",
@@ -269,7 +266,7 @@ def test_warnings_of_the_run_stand_below_the_verdict():
     warned = [note for note in result.notes_ if note.startswith("Warning: ")]
     assert warned
     text = Page(render(result)).text
-    details = text.index(with_minus(result.verdict_.details))
+    details = text.index(true_minus(result.verdict_.details))
     below = text[details : text.index("The cohort")]
     for note in warned:
         assert " ".join(note.removeprefix("Warning: ").split()) in below
@@ -323,7 +320,7 @@ def test_methods_follow_the_design(kwargs, present, absent):
     text = Page(render(result)).text
     methods = text[text.index("Differences of each fusion") :]
     assert all(part in methods for part in present)
-    own = methods.replace(with_minus(result.verdict_.text), "")
+    own = methods.replace(true_minus(result.verdict_.text), "")
     assert not [part for part in absent if part in own]
 
 
