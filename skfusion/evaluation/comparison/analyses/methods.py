@@ -74,10 +74,11 @@ class SecondaryAnalyses:
         -----
         The curve is the mean of the curves of the test sets of all repetitions at the
         same false positive rate, weighted by their patients. The area under it is
-        therefore the AUROC in `scores_`. The band is from a bootstrap of patients with
-        the fitted models, so it does not contain the variation over training sets.
-        Where the sensitivity is 1 or 0 on all test sets, the limits are those of
-        Clopper and Pearson for the patients with an event.
+        therefore the AUROC in `scores_`. The band is on the logit scale, with the
+        standard error of a bootstrap of patients. The models are not fitted again, so
+        it does not contain the variation over training sets. Where the sensitivity is 1
+        or 0 on all test sets, the limits are those of Clopper and Pearson for the
+        patients with an event.
 
         Examples
         --------

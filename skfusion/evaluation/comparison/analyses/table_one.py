@@ -301,24 +301,31 @@ def _hide(
 ) -> tuple[list[list[int | str]], list[int | str]]:
     """Return the cells by level and class, and those of all, as they are shown.
 
-    The total of each column, and the sum of each row, are known to the reader.
+    A row with a small or withheld cell is hidden as a whole, because the sum of its
+    cells may be known from elsewhere, such as from `by_group`.
     """
-    columns = [
-        shown_counts(table[:, j].tolist(), min_cell) for j in range(table.shape[1])
-    ]
-    for j, is_hidden in enumerate(hidden):
-        if is_hidden:  # the number of the class would follow from its levels
-            columns[j] = [n if isinstance(n, str) else WITHHELD for n in columns[j]]
-    cells = [list(row) for row in zip(*columns, strict=True)] or [
-        [] for _ in range(len(overall))
-    ]
-    totals = shown_counts([*overall, n_missing], min_cell)[:-1]
-    for number, row in enumerate(cells):
-        if isinstance(totals[number], str):
-            cells[number] = [c if isinstance(c, str) else WITHHELD for c in row]
-        elif any(isinstance(cell, str) for cell in row):
-            totals[number] = WITHHELD
+    columns = [shown_counts(column.tolist(), min_cell) for column in table.T]
+    totals = shown_counts([*overall.tolist(), n_missing], min_cell)[:-1]
+    cells = []
+    for number, row in enumerate(table.tolist()):
+        shown = [column[number] for column in columns]
+        is_hidden = any(isinstance(cell, str) for cell in [*shown, totals[number]])
+        # The number of a hidden class would follow from its levels.
+        shown = [
+            _hidden(n, min_cell) if is_hidden or of_class else n
+            for n, of_class in zip(row, hidden, strict=True)
+        ]
+        if is_hidden:
+            totals[number] = _hidden(int(overall[number]), min_cell)
+        cells.append(shown)
     return cells, totals
+
+
+def _hidden(n: int, min_cell: int) -> int | str:
+    """Return the text of a count that is not shown. A count of 0 is shown."""
+    if n == 0:
+        return n
+    return f"<{min_cell}" if n < min_cell else WITHHELD
 
 
 def _share(cell: int | str, n: int) -> str:
