@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, clone
 
 from skfusion._dependencies import TORCH_PACKAGES, named_extra
 from skfusion._fitting.state import undone_on_failure
-from skfusion._validation import check_option, did_you_mean
+from skfusion._validation import check_option, did_you_mean, is_every_row
 from skfusion.blocks import Blocks, check_finite_block
 
 __all__ = ["Concatenation", "OPTIONS", "Pool", "check_joined", "make_join", "stacked"]
@@ -171,8 +171,13 @@ def _write_rows(
     """Write rows of a block, and NaN for absent ones, some thousand at a time."""
     for first in range(0, len(sources), CHUNK_ROWS):
         chunk = slice(first, first + CHUNK_ROWS)
-        out[chunk] = block[sources[chunk]]
-        out[chunk][~present[chunk]] = np.nan
+        rows = sources[chunk]
+        start = int(rows[0])
+        is_run = is_every_row(rows - start, len(rows))
+        out[chunk] = block[start : start + len(rows)] if is_run else block[rows]
+        absent = ~present[chunk]
+        if absent.any():
+            out[chunk][absent] = np.nan
 
 
 class Concatenation(BaseEstimator):
