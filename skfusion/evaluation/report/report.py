@@ -103,6 +103,7 @@ def render(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
+    environment.filters["breakable"] = lambda text: _breakable(text, jinja2)
     extras = [
         *([] if missing is None else [missing_part(result, missing)]),
         *([] if subgroups is None else [subgroup_part(result, subgroups)]),
@@ -124,6 +125,14 @@ def render(
     values["checklist"] = checklist(result, sections)
     text: str = environment.get_template("report.html").render(values)
     return text.lstrip()
+
+
+def _breakable(text: str, jinja2: Any) -> Any:
+    """Return an escaped name that may be broken behind its underscores."""
+    escape = jinja2.utils.markupsafe.escape
+    return escape(text).replace(
+        "_", escape("_") + jinja2.utils.markupsafe.Markup("<wbr>")
+    )
 
 
 def _look(result: Comparison) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def page(result, given):
 
 
 def text_of(page):
-    body = page.partition("</style>")[2]
+    body = page.partition("</style>")[2].replace("<wbr>", "")
     body = re.sub(r"<svg.*?</svg>", " ", body, flags=re.DOTALL)
     text = re.sub(r"<[^>]+>", " ", body)
     return " ".join(text.replace("&lt;", "<").replace("&gt;", ">").split())

@@ -26,7 +26,7 @@ from skfusion.evaluation.report.figures.forest import difference_forest, score_f
 from skfusion.evaluation.report.report import render
 from skfusion.evaluation.report.tables import calibration_table, removal_table
 
-VOID = {"meta", "br", "hr", "img", "link", "input"}
+VOID = {"meta", "br", "hr", "img", "link", "input", "wbr"}
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -37,7 +37,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags, self.ids, self.links, self.parts = Counter(), Counter(), [], []
         self.open = []
-        self.feed(text)
+        self.feed(text.replace("<wbr>", ""))
         assert self.open == []
         self.text = " ".join("".join(self.parts).split())
 

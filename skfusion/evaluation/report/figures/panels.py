@@ -196,10 +196,15 @@ def _score_text(result: Comparison, name: str, metric: str) -> list[str]:
     return [f"{label[:1].upper()}{label[1:]} {text}"]
 
 
-BAND = (
-    "Bands are pointwise 95% confidence intervals from a bootstrap of patients. The "
-    "thin line is the best single modality."
-)
+def _band_text(result: Comparison) -> str:
+    """Return what the bands and the thin line are."""
+    if result.settings_["design"] == "sites":
+        band = "The curve is the mean over the sites, which has no band."
+    else:
+        band = (
+            "Bands are pointwise 95% confidence intervals from a bootstrap of patients."
+        )
+    return f"{band} The thin line is the best single modality."
 
 
 def _curve(
@@ -266,7 +271,9 @@ def roc_plot(
                 point=_operating_point(operating, name),
             )
         )
-    caption = f"Receiver operating characteristic of the held-out cases. {BAND}"
+    caption = (
+        f"Receiver operating characteristic of the held-out cases. {_band_text(result)}"
+    )
     if operating is not None:
         caption += " The cross is the operating point, which was chosen on other folds."
     return Plot("roc", panels, caption)
@@ -325,7 +332,7 @@ def precision_recall_plot(
                 facts=_score_text(result, name, "average_precision"),
             )
         )
-    caption = f"Precision and recall of the held-out cases. {BAND}"
+    caption = f"Precision and recall of the held-out cases. {_band_text(result)}"
     return Plot("pr", panels, caption)
 
 
