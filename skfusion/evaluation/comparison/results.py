@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -374,6 +375,7 @@ class FusionComparison(SecondaryAnalyses):
         title: str | None = None,
         table_one: pd.DataFrame | None = None,
         operating_point: pd.DataFrame | None = None,
+        thresholds: Any = None,
         subgroups: Any = None,
         missing: Any = None,
         learning: Any = None,
@@ -393,6 +395,9 @@ class FusionComparison(SecondaryAnalyses):
             Result of `table_one`. None computes it if the comparison has its cohort.
         operating_point : DataFrame or None, default=None
             Result of `operating_point`.
+        thresholds : array-like of shape (n_thresholds,) or None, default=None
+            Thresholds of the decision curves, which were chosen before the comparison.
+            None shows those from 0.01 to 0.5 and says so.
         subgroups : DataFrame, list of column labels, dict of arrays or None
             Result of `by_group`, or its parameter ``columns``.
         missing : DataFrame, list of DataFrame or None, default=None
@@ -422,6 +427,7 @@ class FusionComparison(SecondaryAnalyses):
             title=title,
             table_one=table_one,
             operating_point=operating_point,
+            thresholds=thresholds,
             subgroups=subgroups,
             missing=missing,
             learning=learning,
@@ -480,6 +486,16 @@ class FusionComparison(SecondaryAnalyses):
         results on, use `to_json`, which has no predictions and no small counts.
         """
         write_archive(self, path)
+
+    def _repr_html_(self) -> str:
+        """Return the verdict and the scores for a notebook."""
+        verdict = self.verdict_
+        labels = dict(self.strategies_["label"])
+        scores = self.to_frame().rename(index=labels).round(3)
+        return (
+            f"<p><b>{escape(verdict.headline)}.</b> {escape(verdict.details)}</p>"
+            f"{scores.to_html()}"
+        )
 
     def __repr__(self) -> str:
         fusions = self.strategies_.index[self.strategies_["role"] == "fusion"]

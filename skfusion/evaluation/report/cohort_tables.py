@@ -159,11 +159,11 @@ def _described_cell(value: Any) -> Cell:
     return Cell(true_minus(str(value)))
 
 
-def decision_table(result: Comparison) -> Table:
-    """Return the net benefit of the fusions at the default thresholds."""
+def decision_table(result: Comparison, thresholds: Any = None) -> Table:
+    """Return the net benefit of the fusions at some thresholds."""
     labels = result.strategies_["label"]
     rows = []
-    for row in result.net_benefit().to_dict("records"):
+    for row in result.net_benefit(thresholds).to_dict("records"):
         limits = [format_number(row[end], 3) for end in ("low", "high")]
         rows.append(
             [

@@ -68,6 +68,7 @@ def render(
     title: str | None = None,
     table_one: pd.DataFrame | None = None,
     operating_point: pd.DataFrame | None = None,
+    thresholds: Any = None,
     subgroups: Any = None,
     missing: Any = None,
     learning: Any = None,
@@ -82,7 +83,9 @@ def render(
         Comparison to report.
     title : str or None, default=None
         Heading of the page.
-    table_one, operating_point, subgroups, missing, learning, importance, audit : any
+    table_one, operating_point, thresholds, subgroups, missing, learning : any
+        Further results, as in `FusionComparison.to_html`.
+    importance, audit : any
         Further results, as in `FusionComparison.to_html`.
 
     Returns
@@ -116,7 +119,7 @@ def render(
         | _look(result)
         | _opening(result, table_one)
         | _results(result)
-        | _curves(result, operating_point)
+        | _curves(result, operating_point, thresholds)
         | _closing(result)
     )
     values["contents"] = _contents(values)
@@ -325,7 +328,9 @@ _OUTCOMES = {
 }
 
 
-def _curves(result: Comparison, operating: pd.DataFrame | None) -> dict[str, Any]:
+def _curves(
+    result: Comparison, operating: pd.DataFrame | None, thresholds: Any
+) -> dict[str, Any]:
     """Return the curves of two classes, and the tables beside them."""
     is_binary = result.cohort_["task"] == "binary"
     is_sites = result.settings_["design"] == "sites"
@@ -342,8 +347,9 @@ def _curves(result: Comparison, operating: pd.DataFrame | None) -> dict[str, Any
     found["calibration_of_others"] = tables.calibration_table(result, main=False)
     found["calibration_curves"] = figure_of(panels.calibration_plot(result))
     if len(result.tests_):
-        found["decision"] = figure_of(panels.decision_plot(result))
-        found["decision_table"] = decision_table(result)
+        plot = panels.decision_plot(result, thresholds=thresholds)
+        found["decision"] = figure_of(plot)
+        found["decision_table"] = decision_table(result, thresholds)
     return found
 
 

@@ -167,6 +167,24 @@ def test_page_has_the_sections_that_were_given_and_no_other(result, page):
     assert "Operating point for a sensitivity of at least 0.9" in page
 
 
+def test_thresholds_are_those_of_the_decision_curve(result):
+    page = render(result, thresholds=[0.1, 0.25])
+    text = text_of(page)
+    assert "was not declared before" in text_of(render(result))
+    assert "was not declared before" not in text
+    shown = text[text.index("Net benefit at some thresholds") :]
+    row = result.net_benefit([0.1, 0.25]).query("strategy == 'late'").iloc[1]
+    numbers = [row["net_benefit"], row["net_benefit_reference"], row["treat_all"]]
+    expected = " ".join(f"{number:.3f}" for number in numbers).replace("-", MINUS)
+    assert f"late 0.25 {expected}" in shown
+
+
+def test_notebook_shows_the_verdict_and_the_scores(result):
+    shown = result._repr_html_()
+    assert result.verdict_.headline in shown
+    assert f"{result.to_frame().loc['late', ('roc_auc', 'estimate')]:.3f}" in shown
+
+
 def test_importance_is_shown_with_its_picture(result):
     page = render(result, importance=Importance(shares()))
     text = text_of(page)

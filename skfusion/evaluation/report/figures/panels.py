@@ -382,11 +382,14 @@ def calibration_plot(
     is_test = result.settings_["design"] == "test"
     cases = "test set" if is_test else "first repetition"
     caption = (
-        f"Observed proportions of tenths of the cases of the {cases}, with pointwise "
-        "95% confidence intervals from a bootstrap of patients. Bars show how the "
-        "probabilities are distributed, upwards with and downwards without the event. "
-        "Open bars have fewer than 10 cases."
+        f"Bars show how the probabilities of the {cases} are distributed, upwards with "
+        "and downwards without the event. Open bars have fewer than 10 cases."
     )
+    if any(panel.curves for panel in panels):
+        caption = (
+            f"Observed proportions of tenths of the cases of the {cases}, with "
+            "pointwise 95% confidence intervals from a bootstrap of patients. "
+        ) + caption
     return Plot("calibration", panels, caption)
 
 
