@@ -75,11 +75,14 @@ class PatientScore:
         Contributions, of which the sum of squares is the variance.
     fewest : int
         Number of patients of the rarer class, less 1 the degrees of freedom.
+    n_sets : int
+        Number of test sets on which the score is defined.
     """
 
     estimate: float
     shares: np.ndarray
     fewest: int
+    n_sets: int
 
     def __sub__(self, other: PatientScore) -> PatientScore:
         """Return the paired difference."""
@@ -87,6 +90,7 @@ class PatientScore:
             self.estimate - other.estimate,
             self.shares - other.shares,
             min(self.fewest, other.fewest),
+            min(self.n_sets, other.n_sets),
         )
 
     @property
@@ -194,7 +198,8 @@ def score_sets(
         weights_left.append(remaining)
     estimate = float(weighted_mean(full, weights))
     shares = _contributions(np.array(left_out), np.array(weights_left), sets, blocks)
-    return PatientScore(estimate, shares * np.sqrt(inflation), sizes.fewest)
+    n_sets = int(np.isfinite(full).sum())
+    return PatientScore(estimate, shares * np.sqrt(inflation), sizes.fewest, n_sets)
 
 
 def _contributions(

@@ -129,7 +129,8 @@ class SecondaryAnalyses:
         The precision is that of the highest threshold that has at least the recall,
         without interpolation. The curve is the mean of the curves of the test sets as
         in `roc_curve`, so its mean is close to the average precision in `scores_`.
-        Precision depends on the prevalence. It does not apply to other populations.
+        Precision depends on the prevalence. It does not apply to other populations. The
+        positive class is the second one in ``cohort_["classes"]``.
         """
         positive = self._positive_class("precision_recall_curve")
         self._check_strategy(strategy, "precision_recall_curve")
@@ -171,7 +172,8 @@ class SecondaryAnalyses:
         ------
         ValueError
             If not exactly one argument is given, it is out of range, the outcome does
-            not have two classes, or the comparison has one test set only.
+            not have two classes, it is not known which of them is positive, or the
+            comparison has one test set only.
 
         Notes
         -----
@@ -202,6 +204,7 @@ class SecondaryAnalyses:
         Name: late, dtype: float64
         """
         positive = self._positive_class("operating_point")
+        self._check_positive_is_known("operating_point")
         rule = find_rule(sensitivity, specificity, cost)
         return operating_table(
             [str(name) for name in self.strategies_.index],
@@ -235,7 +238,8 @@ class SecondaryAnalyses:
         DataFrame
             One row per variable, level and strategy: ``variable``, ``level``,
             ``strategy``, ``n_patients``, ``n_rows``, ``n_events`` (patients with an
-            event), ``metric``, ``estimate``, ``low``, ``high``. Of fusions also
+            event), ``metric``, ``estimate``, ``low``, ``high`` and ``n_test_sets`` (on
+            which the score is defined, of all repetitions). Of fusions also
             ``reference`` (the best single modality of all patients), ``difference``
             from it in this level, and ``interaction`` (this difference minus that of
             all other levels), each with ``_low`` and ``_high`` (95% confidence
@@ -245,7 +249,8 @@ class SecondaryAnalyses:
         ------
         ValueError
             If the outcome does not have two classes and is not numeric, a variable is
-            unknown, has another length or more than 20 levels, or the score is unknown.
+            unknown, has another length or more than 20 levels, or the score is unknown
+            or depends on which class is positive and this is not known.
 
         Notes
         -----
@@ -574,6 +579,8 @@ class SecondaryAnalyses:
         """Return the held-out predictions of some strategies with a score."""
         task = self.cohort_["task"]
         name, function = weighted_score(score, self.metrics_, task, method)
+        if name == "average_precision":
+            self._check_positive_is_known(method)
         names = list(strategies) if strategies is not None else []
         for strategy in names:
             self._check_strategy(strategy, method)
@@ -604,6 +611,15 @@ class SecondaryAnalyses:
                 f"outcome is {self.cohort_['task']}."
             )
         return str(self.cohort_["classes"][1]["label"])
+
+    def _check_positive_is_known(self, method: str) -> None:
+        if not self.settings_.get("positive_is_known", True):
+            first, second = (each["label"] for each in self.cohort_["classes"])
+            raise ValueError(
+                f"FusionComparison.{method} depends on which class is positive, and "
+                f"the classes are {first!r} and {second!r}. Pass pos_label= to "
+                "compare_fusion."
+            )
 
     def _check_strategy(self, strategy: str, method: str) -> None:
         if strategy not in self.strategies_.index:

@@ -233,7 +233,7 @@ def _too_few(size: Sizes, classes: bool) -> str:
 
 def _nothing(reason: str) -> dict[str, Any]:
     empty: dict[str, Any] = dict.fromkeys(("estimate", "low", "high"), np.nan)
-    empty["reference"] = ""
+    empty |= {"n_test_sets": 0, "reference": ""}
     for part in ("difference", "interaction"):
         empty |= dict.fromkeys((part, f"{part}_low", f"{part}_high"), np.nan)
     return empty | {"reason": reason}
@@ -249,6 +249,7 @@ def _row(
         return row | {"reason": "the score is undefined on every test set"}
     low, high = predicted.limits(own)
     row |= {"estimate": own.estimate, "low": low, "high": high}
+    row["n_test_sets"] = own.n_sets
     reference = predicted.references.get(name)
     if reference is None:
         return row
