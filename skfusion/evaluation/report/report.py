@@ -337,6 +337,13 @@ def _curves(
     found: dict[str, Any] = dict.fromkeys(_CURVES)
     if not is_binary:
         return found
+    if not result.settings_.get("positive_is_known", True):
+        label = result.cohort_["classes"][1]["label"]
+        found["positive_note"] = (
+            f"The positive class was not declared. Class {label} counts as the event, "
+            "because it is the last one in sorted order. Precision, calibration and "
+            "net benefit depend on this choice. Pass pos_label= to make it."
+        )
     if operating is not None:
         found["operating"] = operating_table(result, operating)
     found["roc"] = figure_of(panels.roc_plot(result, operating=operating))
@@ -354,6 +361,7 @@ def _curves(
 
 
 _CURVES = (
+    "positive_note",
     *("roc", "precision_recall", "operating", "calibration", "calibration_of_others"),
     *("calibration_curves", "decision", "decision_table"),
 )

@@ -179,6 +179,20 @@ def test_thresholds_are_those_of_the_decision_curve(result):
     assert f"late 0.25 {expected}" in shown
 
 
+def test_event_that_was_not_declared_is_said():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(120, 2)), columns=["lesion", "age"])
+    y = np.where(X.sum(axis=1) + rng.normal(size=120) > 0, "embolism", "none")
+    parts = [("ct", StandardScaler(), ["lesion"]), ("ehr", StandardScaler(), ["age"])]
+    late = LateFusionClassifier(parts, estimator=LogisticRegression())
+    settings = {"scoring": "roc_auc", "cv": 3, "n_repeats": 1, "random_state": 0}
+    unknown = compare_fusion({"late": late}, X, y, **settings)
+    known = compare_fusion({"late": late}, X, y, pos_label="embolism", **settings)
+    assert "Class none counts as the event" in text_of(render(unknown))
+    assert "counts as the event" not in text_of(render(known))
+    assert "predicts class embolism" in abstract(known)
+
+
 def test_notebook_shows_the_verdict_and_the_scores(result):
     shown = result._repr_html_()
     assert result.verdict_.headline in shown
