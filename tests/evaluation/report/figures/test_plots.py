@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from figure_texts import cut_or_overlapping
 from matplotlib import pyplot
+from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -304,6 +305,55 @@ def test_marks_are_told_apart_without_colour(theme):
         # late fusion is 2.98 on white, for marks with an edge in ink only
         assert contrast(colour, theme.surface) >= 2.9
     assert contrast(theme.single, theme.surface) >= 4.5
+
+
+# Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
+VISION = {
+    "normal": np.eye(3),
+    "protan": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deutan": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritan": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+TO_XYZ = [
+    [0.4124564, 0.3575761, 0.1804375],
+    [0.2126729, 0.7151522, 0.0721750],
+    [0.0193339, 0.1191920, 0.9503041],
+]
+
+
+def lab_of(colour, vision):
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(np.array(VISION[vision]) @ linear, 0, 1)
+    x, y, z = np.cbrt(np.array(TO_XYZ) @ seen / [0.95047, 1.0, 1.08883])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("vision", VISION)
+def test_strategies_are_told_apart_with_any_colour_vision(theme, vision):
+    names = ("single", "early", "joint", "late")
+    colours = [lab_of(getattr(theme, name), vision) for name in names]
+    for first, second in combinations(colours, 2):
+        assert np.linalg.norm(first - second) > 14
+
+
+def test_strategies_differ_in_grey():
+    names = ("single", "early", "joint", "late")
+    light = sorted(lab_of(getattr(LIGHT, name), "normal")[0] for name in names)
+    assert np.diff(light).min() > 7
 
 
 def test_strategies_of_a_kind_differ_and_unknown_ones_have_a_mark(result):
