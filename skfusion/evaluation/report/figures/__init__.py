@@ -1,1 +1,1 @@
-"""What the figures of a comparison show, and how they are drawn."""
+"""Figures of a comparison, and how matplotlib and the page draw them."""
