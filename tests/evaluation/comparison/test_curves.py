@@ -9,6 +9,7 @@ from comparison_cohorts import make_cohort, modalities
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from skfusion import compare_fusion
+from skfusion.evaluation.comparison.analyses import held_out
 from skfusion.evaluation.comparison.analyses.curves import (
     precision_recall_table,
     roc_table,
@@ -142,3 +143,11 @@ def test_unknown_strategies_and_other_outcomes_are_refused(result, method):
     )
     with pytest.raises(ValueError, match="two classes, but the outcome is regression"):
         getattr(numbers, method)("late")
+
+
+@pytest.mark.parametrize("method", ["roc_curve", "operating_point", "by_group"])
+def test_results_do_not_depend_on_the_memory(result, method, monkeypatch):
+    argument = {"roc_curve": "late", "operating_point": 0.9, "by_group": "age"}[method]
+    expected = getattr(result, method)(argument)
+    monkeypatch.setattr(held_out, "MOST_WEIGHTS", 1000)
+    pd.testing.assert_frame_equal(getattr(result, method)(argument), expected)

@@ -11,11 +11,16 @@ import pandas as pd
 
 __all__ = [
     "HeldOutSet",
+    "at_once",
     "bootstrap_counts",
     "held_out_sets",
     "n_patients_of",
     "weighted_mean",
 ]
+
+
+# Weights of rows that are kept at once, by samples and rows.
+MOST_WEIGHTS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,13 @@ def n_patients_of(sets: Sequence[HeldOutSet]) -> int:
     return 1 + max(int(part.patient.max(initial=-1)) for part in sets)
 
 
+def at_once(n_rows: int) -> int:
+    """Return how many samples of weights of rows are kept in memory at once."""
+    return max(1, MOST_WEIGHTS // max(n_rows, 1))
+
+
 def bootstrap_counts(
-    sets: Sequence[HeldOutSet], n_resamples: int, seed: int, size: int = 250
+    sets: Sequence[HeldOutSet], n_resamples: int, seed: int
 ) -> Iterator[np.ndarray]:
     """Draw how often each patient is in each bootstrap sample.
 
@@ -119,14 +129,14 @@ def bootstrap_counts(
         Number of bootstrap samples.
     seed : int
         Random state.
-    size : int, default=250
-        Number of samples that are returned at once.
 
     Yields
     ------
     ndarray of shape (n_samples, n_patients)
-        Counts by patient number.
+        Counts by patient number, for as many samples as fit into memory.
     """
+    n_rows = sum(len(part.y) for part in sets if part.repeat == sets[0].repeat)
+    size = at_once(n_rows)
     rng = np.random.RandomState(seed)
     patients = np.unique(np.concatenate([part.patient for part in sets]))
     share = np.full(len(patients), 1.0 / len(patients))

@@ -13,7 +13,11 @@ import numpy as np
 from scipy import stats
 from scipy.special import expit, logit
 
-from skfusion.evaluation.comparison.analyses.held_out import HeldOutSet, weighted_mean
+from skfusion.evaluation.comparison.analyses.held_out import (
+    HeldOutSet,
+    at_once,
+    weighted_mean,
+)
 from skfusion.evaluation.comparison.analyses.weighted_scores import WeightedScore
 
 __all__ = ["PatientScore", "Sizes", "patient_blocks", "score_sets"]
@@ -187,7 +191,10 @@ def score_sets(
         weight = 1.0 if equal_weights else float(part.n_patients)
         alone = float(score(part, np.ones((1, len(of_row))))[0])
         values = np.full(n_blocks, alone)
-        values[present] = score(part, (of_row != present[:, None]).astype(np.float64))
+        size = at_once(len(of_row))
+        for start in range(0, len(present), size):
+            some = present[start : start + size]
+            values[some] = score(part, (of_row != some[:, None]).astype(np.float64))
         remaining = np.full(n_blocks, weight)
         if not equal_weights:
             owners = part.patient[np.unique(part.patient, return_index=True)[1]]
