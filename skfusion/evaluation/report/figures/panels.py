@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -249,12 +250,17 @@ def roc_plot(
     Plot
     """
     marks = strategy_marks(result)
+    # Several fusions have the same single modality, whose curve is computed once.
+    frame_of = cache(result.roc_curve)
     panels = []
     for name, shown in _with_reference(result, strategies):
         curves = [
             _curve(
-                *(result, other, result.roc_curve(other)),
-                *("false_positive_rate", "sensitivity"),
+                result,
+                other,
+                frame_of(other),
+                "false_positive_rate",
+                "sensitivity",
                 band=other == name,
             )
             for other in shown
@@ -309,12 +315,17 @@ def precision_recall_plot(
     cohort = result.cohort_
     prevalence = cohort["classes"][1]["n"] / cohort["n_rows"]
     is_small = min(each["n"] for each in cohort["classes"]) < MIN_CELL
+    # Several fusions have the same single modality, whose curve is computed once.
+    frame_of = cache(result.precision_recall_curve)
     panels = []
     for name, shown in _with_reference(result, strategies):
         curves = [
             _curve(
-                *(result, other, result.precision_recall_curve(other)),
-                *("recall", "precision"),
+                result,
+                other,
+                frame_of(other),
+                "recall",
+                "precision",
                 band=other == name,
             )
             for other in shown
