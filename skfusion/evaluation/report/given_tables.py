@@ -25,7 +25,9 @@ __all__ = ["estimate_cell", "frame_table", "operating_table", "subgroup_table"]
 
 MOST_ROWS = 200
 # Columns that count patients, rows or cases.
-COUNT = re.compile(r"n|n_.*|count|events|others|rows|patients|missing")
+COUNT = re.compile(
+    r"(?:n|n_|count_)?(?:rows|patients|cases|events|others|present|absent|missing)|n"
+)
 
 
 def estimate_cell(row: dict[Hashable, Any], part: str, *, sign: bool = False) -> Cell:
@@ -172,7 +174,7 @@ def _heading(name: Any) -> str:
 def _has_limits(names: list[str], place: int) -> bool:
     following = names[place + 1 : place + 3]
     return len(following) == 2 and all(
-        name.startswith(end) or name == f"{names[place]}_{end}"
+        name.startswith((end, f"{names[place]}_{end}"))
         for name, end in zip(following, ("low", "high"), strict=True)
     )
 
@@ -187,6 +189,8 @@ def _cell(name: str, value: Any, limits: list[Any]) -> Cell:
     if isinstance(value, (int, float, np.number)):
         if COUNT.fullmatch(name) and float(value).is_integer():
             return Cell(count_text(int(value)))
+        if isinstance(value, (int, np.integer)):
+            return Cell(f"{value:,}".replace("-", "\N{MINUS SIGN}"))
         known = [limit for limit in limits if pd.notna(limit)]
         small = " to ".join(_number(float(limit)) for limit in known)
         return Cell(_number(float(value)), small if len(known) == 2 else "")
@@ -197,7 +201,5 @@ def _number(value: float) -> str:
     if np.isnan(value):
         return DASH
     text = f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
-    if float(value).is_integer() and abs(value) >= 10:
-        text = f"{value:,.0f}"
     text = text.lstrip("-") if not any(c in text for c in "123456789") else text
     return text.replace("-", "\N{MINUS SIGN}")

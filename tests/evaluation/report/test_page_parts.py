@@ -212,6 +212,29 @@ def test_importance_is_shown_with_its_picture(result):
     assert "importance of $ct_{x}$" in svg
 
 
+def test_ranges_over_models_are_written_with_their_means():
+    frame = pd.DataFrame({
+        "modality": ["ct"], "share": [0.61], "share_lowest": [0.5],
+        "share_highest": [0.7], "n_models": [5], "n_present": [7],
+    })  # fmt: skip
+    table = frame_table(frame, "", owner="importance")
+    assert [(cell.text, cell.small) for cell in table.rows[0]] == [
+        *(("ct", ""), ("0.610", "0.500 to 0.700"), ("5", ""), ("<10", ""))
+    ]
+
+
+def test_page_needs_no_matplotlib(result, monkeypatch):
+    import sys
+
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "matplotlib":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert "ROC curves" in render(result)
+    with pytest.raises(ImportError, match=r"'matplotlib'.*skfusion\[report\]"):
+        result.plot.roc()
+
+
 def test_two_levels_of_columns_are_a_table_each():
     frame = pd.concat({"reliance": shares(), "drop_one": shares()}, axis=1)
     part = importance_part(Importance(frame))
