@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from skfusion import EarlyFusionRegressor, LateFusionClassifier, compare_fusion
 from skfusion.datasets import drop_modality
+from skfusion.evaluation.comparison.analyses import refits
 
 PARTS = {"image": ["lesion"], "ehr": ["age"]}
 
@@ -219,3 +222,20 @@ def test_a_numeric_outcome_has_both_curves():
     assert found.loc[("early", 1), "change"] > 0
     curve = result.learning_curve([0.5, 1], score="mae")
     assert curve["estimate"].notna().all()
+
+
+@pytest.mark.parametrize("mechanism", ["mar", "mnar"])
+def test_a_bad_driver_is_refused_before_the_fits(study, mechanism, monkeypatch):
+    monkeypatch.setattr(refits, "fit_on", None)
+    with pytest.raises(ValueError, match="'height' is not a column of X"):
+        study[2].missing_curve("image", [0.5], mechanism, driver="height")
+
+
+def test_processes_give_the_same_curves(study):
+    _, _, result = study
+    parallel = replace(result, context_=replace(result.context_, n_jobs=2))
+    for curve in (
+        lambda r: r.missing_curve("image", [0, 0.5], n_repeats=2),
+        lambda r: r.learning_curve([0.5, 1]),
+    ):
+        pd.testing.assert_frame_equal(curve(parallel), curve(result))

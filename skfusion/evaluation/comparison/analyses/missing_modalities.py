@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,14 +91,14 @@ class Removal:
             for draw in range(1 if rate == 1 else self.n_repeats)
         ]
 
-    def tables(self, context: Context) -> list[pd.DataFrame]:
-        """Return the cohort without the modality, one table per rate and draw.
+    def tables(self, context: Context) -> Iterator[pd.DataFrame]:
+        """Yield the cohort without the modality, one table per rate and draw.
 
         The rows that lose it at a rate also lose it at higher rates of the same draw.
         """
         parts = [(m.name, None, list(m.columns)) for m in context.modalities]
-        return [
-            drop_modality(
+        for rate, draw in self.places:
+            yield drop_modality(
                 context.study.X,
                 {self.modality: rate},
                 modalities=parts,
@@ -107,8 +107,6 @@ class Removal:
                 allow_empty=True,
                 random_state=context.seed + draw,
             )
-            for rate, draw in self.places
-        ]
 
 
 def missing_table(
@@ -172,12 +170,12 @@ def _refits(
     arms = [
         arm for arm in arms_to_fit(context.arms, names) if fusions_within(arm.estimator)
     ]
-    tables = removal.tables(context)
-    if not tables:
+    if not removal.places:
         return [{} for _ in context.splits]
+    next(removal.tables(context))  # a wrong driver raises an error before the fits
     tasks = [(arm, split) for split in context.splits for arm in arms]
     fits = Parallel(n_jobs=context.n_jobs)(
-        delayed(refit)(arm, context, split, tables) for arm, split in tasks
+        delayed(refit)(arm, context, split, removal.tables) for arm, split in tasks
     )
     found: list[dict[str, Refit]] = [{} for _ in context.splits]
     for number, fit in enumerate(fits):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +89,10 @@ def column_of(predictions: Predictions) -> np.ndarray:
 
 
 def refit(
-    arm: Strategy, context: Context, split: Split, tables: Sequence[pd.DataFrame]
+    arm: Strategy,
+    context: Context,
+    split: Split,
+    versions: Callable[[Context], Iterable[pd.DataFrame]],
 ) -> Refit:
     """Fit the model of a split again and predict its test rows in several tables.
 
@@ -101,8 +104,9 @@ def refit(
         Cohort and arms.
     split : Split
         Split of the first repetition.
-    tables : sequence of DataFrame
-        Versions of the cohort, of which the test rows are predicted.
+    versions : callable
+        Function that returns versions of the cohort, of which the test rows are
+        predicted. They are made one at a time, because a cohort can be large.
 
     Returns
     -------
@@ -121,7 +125,7 @@ def refit(
     scores: dict[str, list[np.ndarray]] = {name: [] for name in members.values()}
     reasons: dict[str, str] = {}
     found: list[np.ndarray] = []
-    for table in tables:
+    for table in versions(context):
         rows = table.iloc[split.test]
         values, reason = _predicted(estimator, rows, study, split)
         found.append(values)
