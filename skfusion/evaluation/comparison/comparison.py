@@ -429,7 +429,7 @@ def _carry_out(
         plan.seed,
         n_jobs,
         plan.modalities,
-        plan.design.first(1).splits,
+        plan.design,
     )
     settings = {**result.settings_, "caveat": " ".join(plan.notes)}
     return replace(result, context_=context, settings_=settings)

@@ -19,7 +19,7 @@ from sklearn.model_selection import GridSearchCV
 
 from skfusion import EarlyFusionRegressor, compare_fusion
 from skfusion.evaluation import load_comparison
-from skfusion.evaluation.comparison.archive import FRAMES
+from skfusion.evaluation.comparison.analyses.archive import FRAMES
 
 
 def compare(X=None, y=None, given=None, **kwargs):
