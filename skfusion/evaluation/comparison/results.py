@@ -510,7 +510,8 @@ class FusionComparison(SecondaryAnalyses):
             Result of `learning_curve`.
         importance : object or None, default=None
             Importance of the modalities, with the methods ``to_frame()`` and
-            ``plot()``, such as the result of `ModalityImportance.report`.
+            ``plot()``, such as the result of `importance` or of
+            `ModalityImportance.report`.
         audit : object or None, default=None
             Findings about the cohort, with the method ``to_frame()``, such as the
             result of `audit_cohort`.
