@@ -488,14 +488,16 @@ def _ehr_columns(X: pd.DataFrame, arguments: argparse.Namespace) -> list[str]:
     taken = {arguments.target, arguments.groups, *arguments.image, *arguments.drop}
     taken |= {arguments.time, arguments.sites}
     roles = find_column_roles(X, taken)
-    _say(f"EHR columns: {', '.join(roles.ehr) or 'none'}")
+    # The encoder of the EHR columns takes vectors.
+    ehr = [column for column in X.columns if column in {*roles.ehr, *roles.vectors}]
+    _say(f"EHR columns: {', '.join(ehr) or 'none'}")
     if roles.identifiers:
         _say(f"Excluded as identifiers: {', '.join(roles.identifiers)}")
     if roles.images:
         _say(f"Excluded image paths, not passed as --image: {', '.join(roles.images)}")
     for column, found in roles.left_out.items():
         _say(f"Excluded {column}, not passed as --image: {found.description}")
-    return roles.ehr
+    return ehr
 
 
 # -- messages -------------------------------------------------------------------------

@@ -19,7 +19,12 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
-from skfusion._fitting.pipelines import of_modality, transform_steps, warn_of_modality
+from skfusion._fitting.pipelines import (
+    last_step,
+    of_modality,
+    transform_steps,
+    warn_of_modality,
+)
 from skfusion.blocks import ModalityBlocks, located_errors, weighted_means
 from skfusion.exceptions import FallbackWarning
 from skfusion.fusion.joint.data import NetInputs, PixelRows
@@ -35,11 +40,13 @@ from skfusion.image.networks.freezing.untrained import (
     trained_elsewhere,
 )
 from skfusion.modality import Modality, presence_mask
+from skfusion.vectors.columns import VectorColumns
 
 __all__ = [
     "BlockInput",
     "ImageInput",
     "ModuleInput",
+    "VectorInput",
     "augmented",
     "brings_network",
     "make_input",
@@ -69,8 +76,10 @@ def brings_network(transformer: Any) -> bool:
 def _kind_of_input(transformer: Any) -> type[BlockInput | ImageInput]:
     if isinstance(transformer, ImageEmbedder):
         return ImageInput
-    if isinstance(_last_step(transformer), TorchEncoder):
+    if isinstance(last_step(transformer), TorchEncoder):
         return ModuleInput
+    if isinstance(transformer, VectorColumns):
+        return VectorInput
     return BlockInput
 
 
@@ -149,6 +158,29 @@ class BlockInput:
         return encoder_lr_factor
 
 
+class VectorInput(BlockInput):
+    """Input of a modality of vectors that exist already, in their own precision.
+
+    Parameters
+    ----------
+    modality : Modality
+        The modality. Its transformer is a `VectorColumns`. `fit` replaces it by a
+        fitted clone.
+    """
+
+    def fit(
+        self,
+        X: pd.DataFrame,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        groups: np.ndarray | None = None,
+        held_out: np.ndarray | None = None,
+    ) -> None:
+        """Fit the transformer on the rows with the modality."""
+        super().fit(X, y, sample_weight, groups, held_out)
+        self.dtype = self.modality.transformer.dtype_
+
+
 class ModuleInput(BlockInput):
     """Input of a numeric modality whose `TorchEncoder` is trained.
 
@@ -219,7 +251,7 @@ class ModuleInput(BlockInput):
 
     @property
     def _encoder(self) -> TorchEncoder:
-        return _last_step(self.modality.transformer)
+        return last_step(self.modality.transformer)
 
 
 class ImageInput:
@@ -440,7 +472,3 @@ def augmented(
         if isinstance(part, ImageInput):
             arrays[part.modality.name] = part.augmented(X, there, augment, precision)
     return replace(inputs, arrays=arrays)
-
-
-def _last_step(transformer: Any) -> Any:
-    return transformer[-1] if isinstance(transformer, Pipeline) else transformer

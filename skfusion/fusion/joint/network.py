@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from skfusion._fitting.passthrough import Passthrough
+from skfusion._fitting.pipelines import last_step
 from skfusion._validation import check_number, check_option, did_you_mean
 from skfusion.fusion.joint.data import NetInputs, outputs_of
 from skfusion.fusion.joint.joins import Concatenation, build_join
@@ -431,7 +432,7 @@ def with_encoder(encoders: Any, parts: Sequence[Any], owner: str) -> set[str]:
         as_they_are = {
             part.modality.name
             for part in parts
-            if isinstance(part.modality.transformer, Passthrough)
+            if isinstance(last_step(part.modality.transformer), Passthrough)
         }
         chosen = set(names) - as_they_are if encoders == "all" else networks
     else:
