@@ -166,8 +166,8 @@ class VectorColumns(TransformerMixin, BaseEstimator):
         if self.bag_pooling == "attention":
             raise ValueError(
                 "VectorColumns: bag_pooling='attention' is trained in joint fusion "
-                "only. Use JointFusionClassifier (or its regressor or survival "
-                "estimator), or bag_pooling='mean' or 'max'."
+                "only, as the transformer of a modality. Use JointFusionClassifier (or "
+                "its regressor or survival estimator), or bag_pooling='mean' or 'max'."
             )
         frame = _as_table(X)
         validate_data(self, frame, skip_check_array=True, reset=False)
