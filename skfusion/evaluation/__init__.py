@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     )
     from skfusion.evaluation.comparison.results import (
         FusionComparison as FusionComparison,
+        load_comparison as load_comparison,
     )
     from skfusion.evaluation.comparison.validation import (
         ExternalValidation as ExternalValidation,
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
     from skfusion.evaluation.guidelines.properties import (
         strategy_properties as strategy_properties,
     )
-    from skfusion.evaluation.report.survival_display import (
+    from skfusion.evaluation.report.figures.plots import (
+        ComparisonPlots as ComparisonPlots,
+    )
+    from skfusion.evaluation.report.figures.survival_display import (
         SurvivalCalibrationDisplay as SurvivalCalibrationDisplay,
     )
     from skfusion.evaluation.statistics.auroc import (
@@ -102,7 +106,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "skfusion.evaluation.comparison.comparison": ["compare_fusion"],
-        "skfusion.evaluation.comparison.results": ["FusionComparison"],
+        "skfusion.evaluation.comparison.results": [
+            "FusionComparison",
+            "load_comparison",
+        ],
         "skfusion.evaluation.comparison.validation": ["ExternalValidation"],
         "skfusion.evaluation.guidelines.advice": ["Advice", "advise"],
         "skfusion.evaluation.guidelines.audit": ["CohortAudit", "audit_cohort"],
@@ -163,7 +170,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "corrected_resampled_interval",
             "corrected_resampled_ttest",
         ],
-        "skfusion.evaluation.report.survival_display": ["SurvivalCalibrationDisplay"],
+        "skfusion.evaluation.report.figures.plots": ["ComparisonPlots"],
+        "skfusion.evaluation.report.figures.survival_display": [
+            "SurvivalCalibrationDisplay"
+        ],
         "skfusion.evaluation.statistics.survival_calibration": [
             "CalibrationAtTime",
             "DCalibration",
