@@ -389,9 +389,9 @@ class _Signs:
             text = f"{self._size()} That may be enough to train encoders together."
         else:
             text = (
-                f"{self._size()} By the rule of thumb of {JOINT_PATIENTS:,} patients "
-                f"with {JOINT_RARER} of the rarer outcome, that is little for training "
-                "encoders together. Freeze the encoders of images, or leave it out."
+                f"{self._size()} By a rule of thumb of skfusion ({JOINT_PATIENTS:,} "
+                f"patients, {JOINT_RARER} of the rarer outcome), that is little to "
+                "train encoders together. Freeze the encoders of images, or leave it out."
             )
         if self.often_missing:
             text += " The network must be trained with modalities left out."

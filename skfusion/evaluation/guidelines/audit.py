@@ -254,7 +254,8 @@ default=None
         always audited.
     model : estimator, dict of str to estimator or None, default=None
         Fitted fusions, e.g. the source of a fine-tuned encoder. Rows on which they were
-        trained are found among the test rows of `cv`, or among all rows.
+        trained are found among the test rows of `cv`, or among all rows. Fusions in a
+        `FrozenEstimator` of a modality are always checked.
     decode_images : bool or "auto", default="auto"
         Whether to decode the pixels, to find recoded and similar images. ``"auto"``
         decodes up to 5,000 images a column. Equal files are always found.
@@ -592,11 +593,16 @@ class _Auditor:
     # -- models -----------------------------------------------------------------------
 
     def check_model(self, model: Any) -> None:
-        """Check rows that a fitted model has seen."""
-        check = "rows seen by a model"
-        if model is None:
-            self.done(check, "no model was given")
-            return
-        self.done(
-            check, row_checks.check_training_rows(self.findings, model, self.folds)
-        )
+        """Check rows that a fitted model, or a frozen encoder, has seen."""
+        given = {} if model is None else {"model": model}
+        for modality in self.cases.modalities:
+            frozen = row_checks.frozen_parts(modality.transformer)
+            if frozen:
+                given[modality.name] = dict(enumerate(frozen))
+        if not given:
+            self.done("rows seen by a model", "no fitted model was given")
+        for name, one in given.items():
+            reason = row_checks.check_training_rows(
+                self.findings, name, one, self.folds
+            )
+            self.done(f"rows seen by {name}", reason)

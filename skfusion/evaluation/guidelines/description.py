@@ -91,7 +91,8 @@ class CohortDescription:
         ``low``, ``high``, ``p_value``, ``patients`` and ``reason`` (why it was not
         computed).
     complete_cases : DataFrame of one row per group of rows
-        ``group`` (complete, lost), ``rows``, ``patients`` and ``rate``.
+        ``group`` (complete, lost), ``rows``, ``patients``, ``rate`` and ``p_value`` (of
+        the association of incomplete rows with the outcome, by patient).
     """
 
     __module__ = "skfusion.evaluation"
@@ -523,6 +524,10 @@ def _complete_cases(
 ) -> pd.DataFrame:
     complete = np.asarray(cases.presence.all(axis=1))
     rows = []
+    pvalue = np.nan
+    if complete.any() and not complete.all():
+        score = (~complete).astype(np.float64)
+        pvalue = best_association(outcomes, score, cases.patients).pvalue
     for name, chosen in (("complete", complete), ("lost", ~complete)):
         n_patients = cases.n_patients(chosen) if chosen.any() else 0
         rows.append(
@@ -531,6 +536,7 @@ def _complete_cases(
                 "rows": count_text(int(chosen.sum()), cases.n_rows, min_cell),
                 "patients": count_text(n_patients, cases.n_patients(), min_cell),
                 "rate": _rates(outcomes, chosen, min_cell),
+                "p_value": pvalue if name == "lost" else np.nan,
             }
         )
     return pd.DataFrame(rows)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.frozen import FrozenEstimator
 
 from skfusion.evaluation.comparison.study import comparable_columns
 from skfusion.evaluation.guidelines.association import Folds, as_numbers
@@ -21,6 +22,7 @@ __all__ = [
     "check_rows_twice",
     "check_times",
     "check_training_rows",
+    "frozen_parts",
     "rows_across_folds",
 ]
 
@@ -301,13 +303,17 @@ def _is_date_text(cell: Any) -> bool:
     return isinstance(cell, str) and _DATE.match(cell.strip()) is not None
 
 
-def check_training_rows(findings: Findings, model: Any, folds: Folds | None) -> str:
+def check_training_rows(
+    findings: Findings, name: str, model: Any, folds: Folds | None
+) -> str:
     """Find rows on which a fitted fusion, such as a fine-tuned encoder, was trained.
 
     Parameters
     ----------
     findings : Findings
         The findings.
+    name : str
+        Name of the model, used in the finding.
     model : estimator or dict of str to estimator
         Fitted estimators with a fusion inside.
     folds : list of (ndarray, ndarray) or None
@@ -319,43 +325,51 @@ def check_training_rows(findings: Findings, model: Any, folds: Folds | None) -> 
         Why rows could not be compared, empty if they were.
     """
     cases = findings.cases
-    seen = np.zeros(cases.n_rows, dtype=bool)
-    unknown = True
-    for fusion in _fitted_fusions(model):
-        found = fusion.training_rows(cases.frame)
-        if found is not None:
-            unknown = False
-            seen |= found
-    if unknown:
-        return "the model does not know its training rows"
+    known = [fusion.training_rows(cases.frame) for fusion in _fitted_fusions(model)]
+    if not any(rows is not None for rows in known):
+        return "it is not fitted, or does not know its training rows"
+    seen = np.any([rows for rows in known if rows is not None], axis=0)
     tested = np.ones(cases.n_rows, dtype=bool)
     if folds is not None:
         tested = np.zeros(cases.n_rows, dtype=bool)
         tested[np.concatenate([test for _, test in folds])] = True
     rows = seen & tested
+    text = "are training rows of this fitted model."
+    if not rows.any():
+        rows = np.isin(cases.patients, cases.patients[seen]) & tested
+        text = "are of patients of whom this fitted model has seen another row."
     if rows.any():
         findings.add(
             "rows seen by the model",
             "error",
-            ["model"],
+            [name],
             rows,
-            "{rows} rows of {patients} patients that are to be scored are training "
-            "rows of the given model.",
+            f"{{rows}} rows of {{patients}} patients that are to be scored {text}",
             "Score only patients whom the model has not seen, or fit it again in the "
             "training part of each fold.",
         )
-    elif len(np.intersect1d(cases.patients[seen], cases.patients[tested])):
-        patients = np.isin(cases.patients, cases.patients[seen]) & tested
-        findings.add(
-            "rows seen by the model",
-            "error",
-            ["model"],
-            patients,
-            "{rows} rows that are to be scored are of {patients} patients of whom the "
-            "given model has seen another row.",
-            "Score only patients whom the model has not seen.",
-        )
     return ""
+
+
+def frozen_parts(transformer: Any) -> list[Any]:
+    """Return the fitted estimators in a transformer that a fit leaves as they are.
+
+    Examples
+    --------
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion.evaluation.guidelines.row_checks import frozen_parts
+    >>> fitted = StandardScaler().fit([[0.0], [1.0]])
+    >>> frozen_parts(make_pipeline(FrozenEstimator(fitted)))
+    [StandardScaler()]
+    """
+    if isinstance(transformer, FrozenEstimator):
+        return [transformer.estimator]
+    if not hasattr(transformer, "get_params"):
+        return []
+    values = transformer.get_params(deep=True).values()
+    return [one.estimator for one in values if isinstance(one, FrozenEstimator)]
 
 
 def _fitted_fusions(model: Any) -> list[Any]:

@@ -11,9 +11,11 @@ import pytest
 from audited_cohorts import N_AFFECTED, N_PATIENTS, N_ROWS, clean
 from dicom_files import as_bytes, dataset
 from planted_leaks import PLANTS
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import EarlyFusionClassifier
@@ -459,6 +461,30 @@ def test_a_model_that_saw_another_row_of_a_patient():
     )
 
 
+def test_a_frozen_encoder_that_saw_rows_of_the_cohort():
+    X, y, _ = clean(10, prevalence=0.5).audited
+    X["glucose"] = np.random.default_rng(0).normal(size=300)
+    parts = [("a", StandardScaler(), ["glucose"]), ("b", StandardScaler(), ["age"])]
+    fitted = EarlyFusionClassifier(parts, random_state=0)
+    fitted.fit(X[:40].drop(columns="patient_id"), y[:40])
+    deep = make_pipeline(FrozenEstimator(fitted), StandardScaler())
+    deep = [("deep", deep, ["glucose", "age"]), ("crp", SimpleImputer(), ["crp"])]
+    audit = audit_cohort(X, y, "patient_id", 5, modalities=deep)
+    (found,) = of_check(audit, "rows seen by the model", "deep")
+    assert (found.severity, found.n_rows) == ("error", "40")
+    again = [("deep", clone(fitted), ["glucose", "age"]), deep[1]]
+    audit = audit_cohort(X, y, "patient_id", 5, modalities=again)
+    assert not of_check(audit, "rows seen by the model")
+
+
+def test_a_model_that_is_not_fitted_is_not_checked():
+    X, y, _ = clean(10).audited
+    model = EarlyFusionClassifier([("a", StandardScaler(), ["age"])])
+    checks = audit_cohort(X, y, "patient_id", model=model).checks.set_index("check")
+    assert not checks.loc["rows seen by model", "done"]
+    assert "not fitted" in checks.loc["rows seen by model", "reason"]
+
+
 # -- what is printed ------------------------------------------------------------------
 
 
@@ -495,7 +521,9 @@ def test_forms_of_the_result_agree():
     assert not audit.passed
     assert "copy\\|of y" in audit.to_markdown()
     assert str(audit).startswith("CohortAudit: 1 error, 0 warnings, 0 notes (300 rows")
-    assert "Not checked: rows seen by a model (no model was given)." in str(audit)
+    assert "Not checked: rows seen by a model (no fitted model was given)." in str(
+        audit
+    )
     assert (
         json.loads(json.dumps(audit.to_dict()))["thresholds"]["missing_auroc"] == 0.65
     )

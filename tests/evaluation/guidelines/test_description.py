@@ -53,6 +53,11 @@ def test_absence_that_goes_with_the_outcome_has_a_small_p_value():
         return found.modalities.set_index("modality")["p_value"]["image"]
 
     assert pvalue(0.3) < 0.001
+    X, y, columns = two_modalities(400, missing=0.2, missing_in_cases=0.3)
+    found = describe_cohort(columns, X, y, groups="patient_id")
+    lost = found.complete_cases.set_index("group")["p_value"]
+    assert lost["lost"] < 0.001
+    assert np.isnan(lost["complete"])
     assert pvalue(0.0) > 0.05
 
 
