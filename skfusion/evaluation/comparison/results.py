@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfusion._lazy import provided
 from skfusion._validation import check_option
 from skfusion.evaluation.comparison.inference import Claims
 from skfusion.evaluation.comparison.probabilities import (
@@ -86,7 +87,8 @@ class FusionComparison:
     notes_ : list of str
         Caveats of the data, absent modalities, changes of the design, and all warnings.
     context_ : object
-        Estimators and cohort, for `final_estimator` and `validate`.
+        Estimators, cohort and splits, for `final_estimator`, `validate` and
+        `importance`.
     """
 
     __module__ = "skfusion.evaluation"
@@ -206,6 +208,108 @@ class FusionComparison:
             claims=Claims(
                 settings["primary"], settings["smallest_gain"], settings["margin"]
             ),
+        )
+
+    def importance(
+        self,
+        X: Any = None,
+        y: Any = None,
+        *,
+        groups: Any = None,
+        strategies: Any = None,
+        scoring: Any = None,
+        n_repeats: int = 1,
+        kind: str = "centred_abs",
+        null_share: bool = False,
+        n_jobs: int | None = None,
+        **parameters: Any,
+    ) -> Any:
+        """Return the importance of the modalities over the models of the folds.
+
+        Each fusion is fitted again on the training set of each fold, as it was in the
+        comparison. The model explains and scores the held-out rows of this fold, with
+        its training rows as the background. The importance of one fitted model depends
+        on its training set and its seed. Its range over the models shows how much.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns) or None, default=None
+            Cases that every model explains. None explains the held-out rows of each
+            fold by the model of this fold.
+        y : array-like of shape (n_samples,) or None, default=None
+            Outcome of `X`. None leaves out the contributions to the score.
+        groups : str, array-like of shape (n_samples,) or None, default=None
+            Patients of `X`. None uses the column of the comparison if it exists.
+        strategies : list of str, str or None, default=None
+            Names of the fusions, as in `strategies_`. None selects all fusions.
+        scoring : str, callable or None, default=None
+            Score of the contributions, as in `skfusion.ModalityImportance.score`. None
+            is the primary metric of the comparison. For survival times and for several
+            labels, it is the concordance and the mean AUROC.
+        n_repeats : int, default=1
+            Number of repetitions whose models are fitted again.
+        kind : str, default="centred_abs"
+            Quantity that is compared in a share, as in
+            `skfusion.inspection.ModalityExplanation.share`.
+        null_share : bool, default=False
+            Whether to compute the share of each modality if it is shuffled among the
+            patients before the fit. This needs a further fit per modality and fold.
+        n_jobs : int or None, default=None
+            Number of models that are fitted in parallel.
+        **parameters : any
+            Further parameters of `skfusion.ModalityImportance`, such as
+            ``n_background``.
+
+        Returns
+        -------
+        FoldImportance
+            A frame, with the mean and the range over the models, and a figure.
+
+        Raises
+        ------
+        ValueError
+            If a strategy is no fusion, `n_repeats` is larger than in the comparison, or
+            a fold has a single held-out row.
+
+        Warns
+        -----
+        LeakageWarning
+            If cases of `X` are rows or patients of the comparison.
+        DataWarning
+            If a score is not defined in some folds.
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skfusion import compare_fusion
+        >>> from skfusion.datasets import make_fusion_cohort
+        >>> cohort = make_fusion_cohort(n_samples=150, random_state=0)
+        >>> comparison = compare_fusion(
+        ...     [("image", StandardScaler(), cohort.image_columns),
+        ...      ("ehr", StandardScaler(), cohort.ehr_columns)],
+        ...     cohort.data, cohort.target, strategies=("single", "late"), cv=3,
+        ...     n_repeats=1, scoring="roc_auc", random_state=0)
+        >>> found = comparison.importance(n_background=20)
+        >>> found
+        FoldImportance(late, 2 modalities, 3 models)
+        >>> found.to_frame()["share"].round(1).to_dict()
+        {('late', 'image'): 0.7, ('late', 'ehr'): 0.3}
+        """
+        repeats = self.strategies_["n_repeats"].to_dict()
+        return provided("importance_of_folds")(
+            self._context(),
+            X,
+            y,
+            groups=groups,
+            strategies=strategies,
+            scoring=scoring,
+            metric=self.metrics_[0],
+            repeats_of=repeats,
+            n_repeats=n_repeats,
+            kind=kind,
+            null_share=null_share,
+            n_jobs=n_jobs,
+            **parameters,
         )
 
     def _context(self) -> Context:
