@@ -391,7 +391,7 @@ class _Signs:
             text = (
                 f"{self._size()} By a rule of thumb of skfusion ({JOINT_PATIENTS:,} "
                 f"patients, {JOINT_RARER} of the rarer outcome), that is little to "
-                "train encoders together. Freeze the encoders of images, or leave it out."
+                "train encoders together. Freeze encoders of images, or leave it out."
             )
         if self.often_missing:
             text += " The network must be trained with modalities left out."
@@ -488,7 +488,7 @@ class _Signs:
 
     def _of_width(self) -> list[str]:
         facts, found = self.facts, []
-        sizes = {name: width for name, (width, known) in facts.widths.items() if known}
+        sizes = {name: width for name, (width, why) in facts.widths.items() if not why}
         if len(sizes) > 1:
             wide, narrow = (
                 max(sizes, key=sizes.__getitem__),

@@ -30,6 +30,7 @@ from skfusion.evaluation.guidelines.cases import (
     read_cases,
 )
 from skfusion.evaluation.guidelines.column_checks import ColumnSet
+from skfusion.evaluation.guidelines.dependence import why_not
 from skfusion.evaluation.guidelines.findings import (
     MIN_CELL,
     SEVERITIES,
@@ -561,7 +562,7 @@ class _Auditor:
                     target,
                 )
         except Exception as error:  # noqa: BLE001 - a transformer of the user
-            self.done(check, f"the audit of events failed: {type(error).__name__}")
+            self.done(check, why_not("the audit of events failed", error))
             return
         self.done(check)
         changed = report.changes[report.changes["n_features"] > 0]
