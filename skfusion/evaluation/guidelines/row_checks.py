@@ -36,6 +36,10 @@ SAME_COLUMN = 0.9
 MOST_DIGITS = 8
 # Columns whose evidence is summed.
 MOST_EVIDENCE = 50
+# A value of a larger share of the rows is no evidence.
+FREQUENT = 0.2
+# Levels of a category at most, and the evidence of all categories together.
+MOST_LEVELS, MOST_OF_LEVELS = 30, 5.0
 # Share of the rows with a repeated number that are no copies.
 MOST_APART = 0.1
 
@@ -177,31 +181,48 @@ def _add_copies(
 def _evidence(part: pd.DataFrame, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Return how improbable the values of each row are, as a sum of logarithms.
 
-    Missing values are no evidence, because they are missing together. Of columns that
-    nearly rank the rows alike, only the first one counts. The digits of a number are
-    evidence only if hardly any other rows than copies have it in common.
+    Frequent and missing values are no evidence, because they come together. Categories
+    are little evidence, because diagnoses do as well. Of columns that nearly rank the
+    rows alike, and of equal numbers in a row, only the first one counts. The digits of
+    a number are evidence only if hardly any other rows than copies have it in common.
     """
     copied = np.bincount(keys)[keys] > 1
-    evidence = np.zeros(len(codes))
-    kept: list[np.ndarray] = []
-    for place, column in enumerate(part.columns):
-        if len(kept) == MOST_EVIDENCE:  # more columns only add evidence
+    fine, coarse = np.zeros(len(codes)), np.zeros(len(codes))
+    n_levels = codes.max(axis=0) + 1
+    ranked: list[np.ndarray] = []
+    values: list[np.ndarray] = []
+    for place in np.argsort(-n_levels, kind="stable"):
+        if len(ranked) == MOST_EVIDENCE:  # more columns only add evidence
             break
-        code = codes[:, place]
-        numbers = as_numbers(part[column])
+        code, column = codes[:, place], part.iloc[:, place]
+        numbers = as_numbers(column)
         ranks = _ranks(code if numbers is None else numbers, code < 0)
-        if any(abs(float(ranks @ other)) > SAME_COLUMN for other in kept):
+        if any(abs(float(ranks @ other)) > SAME_COLUMN for other in ranked):
             continue
-        kept.append(ranks)
-        there = code >= 0
-        counts = np.bincount(code[there], minlength=1)
-        surprise = -np.log(counts[code[there]] / max(there.sum(), 1))
-        repeated = there & (counts[code] > 1)
-        apart = (repeated & ~copied).sum() <= MOST_APART * repeated.sum()
-        if numbers is not None and part.shape[1] > 1 and apart:
-            surprise = np.maximum(surprise, _evidence_of_digits(numbers))
-        evidence[there] += surprise
-    return evidence
+        ranked.append(ranks)
+        surprise = _surprise(code, copied, numbers if part.shape[1] > 1 else None)
+        if numbers is not None:
+            for other in values:
+                surprise[numbers == other] = 0.0
+            values.append(numbers)
+        target = fine if n_levels[place] > MOST_LEVELS else coarse
+        target += surprise
+    return fine + np.minimum(coarse, MOST_OF_LEVELS)
+
+
+def _surprise(
+    code: np.ndarray, copied: np.ndarray, numbers: np.ndarray | None
+) -> np.ndarray:
+    """Return minus the logarithm of the frequency of each value of a column."""
+    there = code >= 0
+    counts = np.bincount(code[there], minlength=1)
+    share = counts[code] / max(there.sum(), 1)
+    surprise = -np.log(np.where(there, share, 1.0))
+    repeated = there & (counts[code] > 1)
+    apart = (repeated & ~copied).sum() <= MOST_APART * repeated.sum()
+    if numbers is not None and apart:
+        surprise = np.maximum(surprise, _evidence_of_digits(numbers))
+    return np.where(there & (share <= FREQUENT), surprise, 0.0)
 
 
 def _evidence_of_digits(numbers: np.ndarray) -> float:

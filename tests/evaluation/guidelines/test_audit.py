@@ -154,6 +154,27 @@ def test_copies_are_found_in_a_few_columns_of_measurements(n_columns):
     assert found.severity == "error"
 
 
+def test_rows_of_rare_diagnoses_and_of_one_measurement_are_no_copies():
+    rng = np.random.default_rng(5)
+    codes = pd.DataFrame((rng.random((400, 300)) < 0.03).astype(int)).rename(
+        columns=str
+    )
+    syndrome = rng.random(400) < 0.02
+    codes.loc[syndrome] = 0
+    codes.loc[syndrome, codes.columns[:8]] = 1
+    codes.loc[rng.random(400) < 0.2] = 0
+    assert codes.duplicated().sum() > 50
+    audit = audit_cohort(codes, np.arange(400) % 2, np.arange(400))
+    assert not of_check(audit, "rows twice")
+    first = np.round(rng.normal(4, 1, (400, 3)), 1)
+    first[rng.random((400, 3)) < 0.7] = np.nan
+    statistics = ["min", "max", "mean", "median"]
+    X = pd.DataFrame(first).agg(statistics, axis=1).fillna(0.0)
+    audit = audit_cohort(X, np.arange(400) % 2, np.arange(400))
+    assert X.duplicated().sum() > 20
+    assert not of_check(audit, "rows twice")
+
+
 def test_rounded_values_of_two_columns_are_no_proof_of_copies():
     rng = np.random.default_rng(3)
     X = pd.DataFrame({"crp": rng.lognormal(1, 1, 500), "temp": rng.normal(37, 1, 500)})
@@ -209,6 +230,21 @@ def test_static_measurements_are_no_ids():
     X["birth_weight"] = rng.integers(2000, 4500, N_PATIENTS)[patient]
     X["polygenic_score"] = rng.normal(size=N_PATIENTS)[patient]
     assert not of_check(audit_cohort(X, y, "patient_id"), "column is the patient")
+
+
+def test_ages_of_a_few_patients_are_no_error():
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(12), 10)
+    X = pd.DataFrame({"age": rng.permutation(np.arange(30, 90))[:12][patient]})
+    X["mrn"] = 100 + patient
+    X["crp"] = rng.normal(size=120)
+    audit = audit_cohort(X, rng.integers(0, 2, 120), patient)
+    (found,) = of_check(audit, "column is the patient", "age")
+    assert found.severity == "warning"
+    modality = [("labs", SimpleImputer(), ["age", "mrn", "crp"])]
+    audit = audit_cohort(X, rng.integers(0, 2, 120), patient, modalities=modality)
+    (found,) = of_check(audit, "column is the patient", "mrn")
+    assert found.severity == "error"
 
 
 @pytest.mark.parametrize("labels", [("no", "yes"), (0, 1), (False, True)])
