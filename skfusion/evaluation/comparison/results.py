@@ -11,6 +11,8 @@ import pandas as pd
 
 from skfusion._lazy import provided
 from skfusion._validation import check_option
+from skfusion.evaluation.comparison.analyses.archive import read_archive, write_archive
+from skfusion.evaluation.comparison.analyses.methods import SecondaryAnalyses
 from skfusion.evaluation.comparison.inference import Claims
 from skfusion.evaluation.comparison.probabilities import (
     calibration_table,
@@ -24,11 +26,11 @@ from skfusion.evaluation.comparison.verdict import Verdict
 from skfusion.evaluation.metrics import Metric, format_p
 from skfusion.fusion.restriction import restricted_to
 
-__all__ = ["FusionComparison"]
+__all__ = ["FusionComparison", "load_comparison"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FusionComparison:
+class FusionComparison(SecondaryAnalyses):
     """Result of `compare_fusion`.
 
     Attributes
@@ -312,14 +314,6 @@ class FusionComparison:
             **parameters,
         )
 
-    def _context(self) -> Context:
-        if self.context_ is None:
-            raise ValueError(
-                "This comparison was made without its estimators and cohort, so "
-                "nothing can be fitted again."
-            )
-        return self.context_
-
     def calibration(self) -> pd.DataFrame:
         """Return how well the held-out probabilities of two classes are calibrated.
 
@@ -425,21 +419,6 @@ class FusionComparison:
             random_state=self.settings_["seed"],
         )
 
-    def _positive_class(self, method: str) -> str:
-        if self.cohort_["task"] != "binary":
-            raise ValueError(
-                f"FusionComparison.{method} needs an outcome of two classes, but the "
-                f"outcome is {self.cohort_['task']}."
-            )
-        return str(self.cohort_["classes"][1]["label"])
-
-    def _check_strategy(self, strategy: str, method: str) -> None:
-        if strategy not in self.strategies_.index:
-            raise ValueError(
-                f"FusionComparison.{method}: {strategy!r} is not one of the strategies "
-                f"{list(self.strategies_.index)}."
-            )
-
     def plot(self, metrics: Any = None, *, kind: str = "scores") -> Any:
         """Plot scores or differences with confidence intervals, a panel per metric.
 
@@ -513,7 +492,8 @@ class FusionComparison:
         Returns
         -------
         str
-            Text without predictions and without values of patients.
+            Text without predictions and without values of patients. Counts from 1 to 9
+            are ``"<10"``, and those from which they would follow ``"withheld"``.
         """
         from skfusion.evaluation.report.export import as_markdown
 
@@ -526,11 +506,35 @@ class FusionComparison:
         -------
         str
             An object without predictions and without values of patients. A number that
-            is not defined is null.
+            is not defined is null. Counts from 1 to 9 are the text ``"<10"``, and those
+            from which they would follow are ``"withheld"``.
         """
         from skfusion.evaluation.report.export import as_json
 
         return as_json(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the results to a file, which `load_comparison` reads.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            File, by convention with the ending ``.zip``. An existing file is replaced.
+
+        Raises
+        ------
+        TypeError
+            If a value is neither text nor a number, such as class labels that are
+            dates.
+
+        Notes
+        -----
+        The file is a zip archive of JSON and arrays. It has no pickles. It contains the
+        predictions and the outcome of each row, so it is as confidential as the cohort.
+        It does not contain the estimators and the columns of the cohort. To pass
+        results on, use `to_json`, which has no predictions and no small counts.
+        """
+        write_archive(self, path)
 
     def __repr__(self) -> str:
         fusions = self.strategies_.index[self.strategies_["role"] == "fusion"]
@@ -574,6 +578,56 @@ class FusionComparison:
         best = self.tests_.set_index("strategy")["reference"]
         is_best = table["reference"] == table["strategy"].map(best)
         return table[(table["relation"] != "other") | is_best]
+
+
+def load_comparison(path: str | os.PathLike[str]) -> FusionComparison:
+    """Load the results of a comparison that `FusionComparison.save` has saved.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        File.
+
+    Returns
+    -------
+    FusionComparison
+        All results. Its ``context_`` is None, so methods that fit again raise an error:
+        ``final_estimator``, ``validate``, ``missing_curve`` and ``learning_curve``.
+        ``by_group`` and ``table_one`` need arrays in place of names of columns.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no file.
+    ValueError
+        If the file is of another kind or a newer version, or is damaged.
+
+    Notes
+    -----
+    No code of the file is executed. The digests in the file find damage. They do not
+    prove who has written it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion import compare_fusion
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> from skfusion.evaluation import load_comparison
+    >>> cohort = make_fusion_cohort(200, random_state=0)
+    >>> result = compare_fusion(
+    ...     [("image", StandardScaler(), cohort.image_columns),
+    ...      ("ehr", StandardScaler(), cohort.ehr_columns)],
+    ...     cohort.data, cohort.target, scoring="roc_auc", n_repeats=1,
+    ...     strategies=("single", "late"), random_state=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result.save(Path(folder) / "comparison.zip")
+    ...     again = load_comparison(Path(folder) / "comparison.zip")
+    >>> again.summary() == result.summary()
+    True
+    """
+    return FusionComparison(**read_archive(path))
 
 
 def _with_interval(

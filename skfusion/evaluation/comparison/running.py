@@ -38,7 +38,11 @@ __all__ = [
     "Run",
     "add_members",
     "fit_arm",
+    "fit_on",
+    "predict",
+    "predict_members",
     "run_arms",
+    "seeded",
     "seeds_of_repeats",
     "tell_once",
 ]
@@ -124,6 +128,11 @@ class Context:
     n_jobs: int | None
     modalities: list[Modality] = field(default_factory=list)
     design: Design | None = None
+
+    @property
+    def splits(self) -> list[Split]:
+        """Splits of the first repetition, empty without a design."""
+        return [] if self.design is None else self.design.first(1).splits
 
 
 def run_arms(
@@ -363,7 +372,7 @@ def fit_arm(
             fit_on(estimator, study, split.train)
             held_out = study.X.iloc[split.test] if external is None else external
             predictions = predict(estimator, held_out, study, split.train, request)
-            members = _members(arm, estimator, held_out, study, split.train)
+            members = predict_members(arm, estimator, held_out, study, split.train)
         except (ValueError, TypeError) as error:
             where = f"{arm.name!r}, {_where(split)}"
             error.args = (f"{OWNER}, {where}: {error}",)
@@ -511,10 +520,13 @@ def _times_to_score(y: np.ndarray) -> np.ndarray:
     return np.unique(np.linspace(low, high, N_TIMES))
 
 
-def _members(
+def predict_members(
     arm: Strategy, estimator: Any, X: pd.DataFrame, study: Study, train: np.ndarray
 ) -> dict[str, Predictions]:
-    """Return the predictions of the members of a late fusion."""
+    """Return the predictions of the members of a late fusion, by modality.
+
+    The result is empty for other estimators.
+    """
     if arm.role != "fusion" or not hasattr(estimator, "aggregation"):
         return {}
     found = {}
