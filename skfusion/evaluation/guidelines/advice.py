@@ -12,8 +12,8 @@ from skfusion._validation import check_number
 from skfusion.evaluation.guidelines.cases import Cases
 from skfusion.evaluation.guidelines.dependence import Dependence
 from skfusion.evaluation.guidelines.description import Facts, facts_of, rarer_words
-from skfusion.evaluation.guidelines.findings import MIN_CELL, count_text
 from skfusion.evaluation.guidelines.properties import CITATION
+from skfusion.evaluation.statistics.disclosure import MIN_CELL, count_text
 from skfusion.fusion.inner_estimators import ends_in_predictor
 
 __all__ = ["Advice", "advise"]

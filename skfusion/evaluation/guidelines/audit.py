@@ -31,14 +31,9 @@ from skfusion.evaluation.guidelines.cases import (
 )
 from skfusion.evaluation.guidelines.column_checks import ColumnSet
 from skfusion.evaluation.guidelines.dependence import why_not
-from skfusion.evaluation.guidelines.findings import (
-    MIN_CELL,
-    SEVERITIES,
-    Finding,
-    Findings,
-    count_text,
-)
+from skfusion.evaluation.guidelines.findings import SEVERITIES, Finding, Findings
 from skfusion.evaluation.guidelines.row_checks import Folds
+from skfusion.evaluation.statistics.disclosure import MIN_CELL
 from skfusion.modality import Modality, find_column_roles
 from skfusion.splits import unchecked_folds
 
@@ -574,7 +569,7 @@ class _Auditor:
                 "error",
                 [modality.name],
                 rows,
-                f"{count_text(n_features, None, 1)} of {report.n_features} features "
+                f"{n_features} of {report.n_features} features "
                 "change if events that were not available before the index time are "
                 f"{', '.join(changed['change'])}.",
                 "Compute features from events before the index time only, as "

@@ -27,7 +27,7 @@ from skfusion.evaluation.guidelines.dependence import (
     measure_dependence,
     why_not,
 )
-from skfusion.evaluation.guidelines.findings import MIN_CELL, count_text
+from skfusion.evaluation.statistics.disclosure import MIN_CELL, count_text
 from skfusion.fusion.inner_estimators import ends_in_predictor
 from skfusion.modality import Modality
 
@@ -237,7 +237,8 @@ def describe_cohort(
     centred within fold and class and averaged by patient. The p-value is that of 999
     permutations of patients within classes. A correlation of 0 is what late fusion
     assumes. The marginal correlation of two good modalities is never small, and is
-    therefore not shown.
+    therefore not shown. Interactions of features that predict nothing alone are not
+    seen. Embeddings are kept in the store of the encoder, for later fits.
 
     Examples
     --------

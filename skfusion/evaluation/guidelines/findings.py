@@ -10,44 +10,13 @@ import numpy as np
 
 from skfusion.evaluation.guidelines.association import Folds, folds_of_rates
 from skfusion.evaluation.guidelines.cases import Cases, Outcome
+from skfusion.evaluation.statistics.disclosure import MIN_CELL, count_text
 
-__all__ = ["MIN_CELL", "SEVERITIES", "Finding", "Findings", "count_text"]
+__all__ = ["SEVERITIES", "Finding", "Findings"]
 
 
-#: Smallest count of rows or patients that is printed, except 0.
-MIN_CELL = 10
 #: From the worst to the mildest.
 SEVERITIES = ("error", "warning", "note")
-
-
-def count_text(n: int, total: int | None = None, min_cell: int = MIN_CELL) -> str:
-    """Return a count as text, hidden if it or its complement is small.
-
-    Parameters
-    ----------
-    n : int
-        Count of rows or patients.
-    total : int or None, default=None
-        Count of all rows or patients, from which a small complement could be computed.
-    min_cell : int, default=10
-        Smallest count that is printed, except 0.
-
-    Returns
-    -------
-    str
-        The count, ``"<10"``, or ``">190"`` if fewer than 10 of 200 are left.
-
-    Examples
-    --------
-    >>> from skfusion.evaluation.guidelines.findings import count_text
-    >>> count_text(1342), count_text(3), count_text(0), count_text(195, 200)
-    ('1,342', '<10', '0', '>190')
-    """
-    if 0 < n < min_cell:
-        return f"<{min_cell}"
-    if total is not None and 0 < total - n < min_cell:
-        return f">{max(total - min_cell, 0):,}"
-    return f"{n:,}"
 
 
 @dataclass(frozen=True)
