@@ -59,8 +59,8 @@ class CohortAudit:
         done).
     n_rows : int
         Number of rows.
-    n_patients : int
-        Number of patients, or of rows if the patients are not known.
+    n_patients : int or None
+        Number of patients, None if they are not known.
     n_columns : int
         Number of columns.
     """
@@ -70,7 +70,7 @@ class CohortAudit:
     findings: list[Finding]
     checks: pd.DataFrame
     n_rows: int
-    n_patients: int
+    n_patients: int | None
     n_columns: int
 
     @property
@@ -99,12 +99,17 @@ class CohortAudit:
         Returns
         -------
         DataFrame
-            Columns ``check``, ``severity``, ``columns`` (tuple of str), ``n_rows``,
-            ``n_patients`` (text, ``"<10"`` for small counts), ``found`` and
-            ``remedy``.
+            ``check``, ``severity``, ``columns`` (names, with commas between them),
+            ``n_rows``, ``n_patients`` (text, ``"<10"`` for small counts), ``found`` and
+            ``remedy``. The attribute `findings` has the names of columns one by one.
         """
-        rows = [[getattr(one, name) for name in _COLUMNS] for one in self.findings]
-        return pd.DataFrame(rows, columns=_COLUMNS)
+        table = pd.DataFrame(
+            [[getattr(one, name) for name in _COLUMNS] for one in self.findings],
+            columns=_COLUMNS,
+            dtype=object,
+        )
+        table["columns"] = [", ".join(one.columns) for one in self.findings]
+        return table
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as numbers and text, as JSON can hold them."""
@@ -148,9 +153,12 @@ class CohortAudit:
             + ("" if len(self.of_severity(name)) == 1 else "s")
             for name in SEVERITIES
         ]
+        patients = f"{self.n_patients} patients"
+        if self.n_patients is None:
+            patients = "patients unknown"
         return (
-            f"CohortAudit: {', '.join(counts)} ({self.n_rows} rows, "
-            f"{self.n_patients} patients, {self.n_columns} columns)"
+            f"CohortAudit: {', '.join(counts)} ({self.n_rows} rows, {patients}, "
+            f"{self.n_columns} columns)"
         )
 
     def __str__(self) -> str:
@@ -313,8 +321,8 @@ default=None
     >>> X = pd.DataFrame({"age": rng.normal(60, 9, 200), "discharge_code": y * 3.0})
     >>> print(audit_cohort(X, y, groups=np.arange(200)).to_frame()[
     ...     ["severity", "check", "columns"]].to_string(index=False))
-    severity                    check           columns
-       error column tells the outcome (discharge_code,)
+    severity                    check        columns
+       error column tells the outcome discharge_code
     """
     check_number(min_cell, "min_cell", OWNER, low=1, integer=True)
     if not isinstance(decode_images, bool):
@@ -349,7 +357,7 @@ default=None
         auditor.findings.sorted(),
         pd.DataFrame(auditor.checks, columns=["check", "done", "reason"]),
         cases.n_rows,
-        cases.n_patients(),
+        cases.n_patients() if cases.known_patients else None,
         frame.shape[1],
     )
 

@@ -287,7 +287,7 @@ def check_missing_values(
                 "warning",
                 names,
                 mask,
-                "Missing in {rows} rows of {patients} patients, of whom nearly all or "
+                "Missing in {rows} rows of {patients} patients, of which nearly all or "
                 f"nearly none are {pure.outcome} ({_p(pure.pvalue)}, adjusted).",
                 _WHY_MISSING,
             )

@@ -33,7 +33,8 @@ class Finding:
     columns : tuple of str
         Columns, modalities or roles that are affected.
     n_rows, n_patients : str
-        Counts as text, ``"<10"`` if small.
+        Counts as text, ``"<10"`` if small. The number of patients is ``"unknown"`` if
+        they are not known.
     found : str
         What was found.
     remedy : str
@@ -75,9 +76,14 @@ class Findings:
         return self._folds[outcome.name]
 
     def count(self, rows: np.ndarray) -> tuple[str, str]:
-        """Return the number of rows of a mask, and of their patients, as text."""
+        """Return the number of rows of a mask, and of their patients, as text.
+
+        The second text is ``"unknown"`` if the patients are not known.
+        """
         cases = self.cases
         n_rows = count_text(int(rows.sum()), cases.n_rows, self.min_cell)
+        if not cases.known_patients:
+            return n_rows, "unknown"
         n_patients = cases.n_patients(rows) if rows.any() else 0
         return n_rows, count_text(n_patients, cases.n_patients(), self.min_cell)
 
@@ -101,6 +107,8 @@ class Findings:
             Rows that are affected.
         """
         n_rows, n_patients = self.count(np.asarray(rows, dtype=bool))
+        if not self.cases.known_patients:
+            found = found.replace(" of {patients} patients", "")
         self.found.append(
             Finding(
                 check,

@@ -79,6 +79,12 @@ def test_patients_that_nobody_names_are_found():
     (found,) = of_check(alone, "patients not given", "patient_id")
     assert found.severity == "warning"
     assert found.n_rows == "200"
+    assert found.n_patients == "unknown"
+    assert alone.n_patients is None
+    assert "300 rows, patients unknown" in str(alone)
+    X["ward"] = np.where((y == 1) & (np.arange(300) % 2 == 0), "x", "z")
+    (pure,) = of_check(audit_cohort(X, y), "value determines the outcome", "ward")
+    assert "patients" not in pure.found
     split = audit_cohort(X, y, cv=5)
     (found,) = of_check(split, "patients across folds", "patient_id")
     assert found.severity == "error"
@@ -554,6 +560,8 @@ def test_forms_of_the_result_agree():
     assert list(frame.columns) == names
     assert len(frame) == len(audit.findings) == len(audit.to_dict()["findings"])
     assert frame["severity"].iloc[0] == "error"
+    assert frame["columns"].tolist() == ["copy|of y"]
+    assert list(audit_cohort(*clean(0).audited).to_frame().columns) == names
     assert not audit.passed
     assert "copy\\|of y" in audit.to_markdown()
     assert str(audit).startswith("CohortAudit: 1 error, 0 warnings, 0 notes (300 rows")
