@@ -36,16 +36,28 @@ __all__ = [
     "infer_columns",
     "infer_modality_columns",
     "is_dropped",
+    "is_identifier",
     "is_image_cell",
     "missing_column_message",
+    "names_patient",
     "one_label",
     "presence_mask",
 ]
 
 # Strings that ColumnTransformer takes in place of a transformer.
 PLACEHOLDERS = ("passthrough", "drop")
-ID_NAMES = ("id", "mrn", "pid", "patient", "subject", "person", "case", "accession")
-ID_SUFFIXES = ("_id", "_uid", "_mrn", "_key")
+# Names of ids: an ending, or a person or case with or without a word for a number.
+ID_ENDING = re.compile(r"id|uid|uuid|guid|mrn|pid|ssn|.*_(?:id|uid|uuid|guid|mrn|key)")
+ID_OWNER = re.compile(
+    r"(?:patient|pat|subject|person|participant|case|accession|medical_record|record"
+    r"|hospital|study|exam|examination|series|encounter|admission|stay)"
+    r"(?:_?(?:id|ids|uid|no|nr|num|number|code|key|identifier))"
+)
+ID_WORDS = ("patient", "subject", "person", "participant", "case", "accession")
+# Words for a unit below the patient, which are also words for a category.
+UNIT_WORDS = ("study", "exam", "examination", "series", "encounter", "admission", "stay")
+MOST_UNITS = 30  # different values of a category; an id has more
+FEWEST_UNITS, UNIT_SHARE = 10, 0.2  # of an id in a small table
 
 
 @dataclass(frozen=True)
@@ -457,7 +469,7 @@ def find_column_roles(X: pd.DataFrame, aside: Iterable[Any] = ()) -> ColumnRoles
     for column in X.columns:
         if column in aside:
             continue
-        if _is_identifier(column):
+        if is_identifier(column, X[column]):
             roles.identifiers.append(column)
             continue
         found = inspect_cells(X[column])
@@ -568,10 +580,54 @@ def infer_modality_columns(
     return found
 
 
-def _is_identifier(column: Any) -> bool:
-    # "PatientID" and "Patient ID" are read as "patient_id".
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+", "_", str(column)).lower()
-    return name in ID_NAMES or name.endswith(ID_SUFFIXES)
+def is_identifier(label: Any, cells: pd.Series) -> bool:
+    """Return whether a column has the name of an id.
+
+    Parameters
+    ----------
+    label : column label
+        Label of the column. ``"PatientID"`` and ``"Patient ID"`` are read as
+        ``"patient_id"``.
+    cells : Series of shape (n_samples,)
+        Cells of the column. A name such as ``"study"`` or ``"exam"`` can also be that
+        of a category, so it is an id only if it has many different values.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.modality import is_identifier
+    >>> studies = pd.Series(range(200)) // 2
+    >>> is_identifier("patientNo", studies), is_identifier("study", studies)
+    (True, True)
+    >>> is_identifier("study", studies % 3), is_identifier("age", studies)
+    (False, False)
+    """
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s.-]+", "_", str(label).strip()).lower()
+    if name in ID_WORDS or ID_ENDING.fullmatch(name) or ID_OWNER.fullmatch(name):
+        return True
+    if name not in UNIT_WORDS or cells.ndim != 1:
+        return False
+    known = cells.dropna()
+    n_values = len(pd.unique(known.map(repr) if known.dtype == object else known))
+    enough = max(FEWEST_UNITS, UNIT_SHARE * len(known))
+    return n_values > MOST_UNITS or n_values >= enough
+
+
+def names_patient(label: Any) -> bool:
+    """Return whether the name of an id is that of a patient, not of a finer unit.
+
+    Examples
+    --------
+    >>> from skfusion.modality import names_patient
+    >>> names_patient("SUBJECT_ID"), names_patient("study_id")
+    (True, False)
+    """
+    words = ("patient", "subject", "participant")
+    return any(word in str(label).lower() for word in words)
 
 
 def presence_mask(modalities: Sequence[Modality], X: pd.DataFrame) -> np.ndarray:

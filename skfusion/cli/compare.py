@@ -1,0 +1,169 @@
+"""Command ``skfusion compare``: fusion strategies on a cohort table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from skfusion._dependencies import require
+from skfusion.cli.cohort import Cohort, read_cohort
+from skfusion.cli.console import progress_level, say, show
+from skfusion.cli.problems import failures_of_the_run
+from skfusion.cli.settings import COMPARE_KEYS, read_settings
+
+__all__ = ["check_outputs", "default_jobs", "embed", "run", "run_comparison"]
+
+
+DEFAULT_REPORT = "skfusion_report.html"
+# The limit bounds memory, because every worker has its own copy of cohort and network.
+MOST_JOBS = 4
+# Parameters of `compare_fusion` that do not belong to its plan.
+OF_THE_RUN = ("checkpoint", "n_jobs")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Check the table and the settings, compare, and write the results.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        Options of the command line.
+
+    Raises
+    ------
+    ProblemsError
+        If the table or a setting has a problem, before the first embedding.
+    """
+    settings = {"html": DEFAULT_REPORT, **read_settings(arguments)}
+    check_outputs(settings)
+    cohort = read_cohort(settings)
+    options = _options(settings, cohort)
+    run_comparison(cohort, options, settings)
+
+
+def _options(settings: Mapping[str, Any], cohort: Cohort) -> dict[str, Any]:
+    """Return the parameters of `compare_fusion`."""
+    options = {key: settings[key] for key in COMPARE_KEYS if key in settings}
+    options["groups"] = cohort.groups
+    options["description"] = cohort.description(settings.get("description"))
+    options["pos_label"] = cohort.class_of(settings.get("pos_label"))
+    options["test"] = _part(settings.get("test"))
+    options["n_repeats"] = _repeats(settings.get("n_repeats", "auto"))
+    return options
+
+
+def _part(value: Any) -> Any:
+    """Return a fraction as a number, and other text unchanged."""
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return value
+
+
+def _repeats(value: Any) -> Any:
+    try:
+        return int(value)
+    except ValueError:
+        return value
+
+
+def run_comparison(
+    cohort: Cohort,
+    options: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    title: str | None = None,
+) -> None:
+    """Compare the strategies on a cohort, print the summary and write the results.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Checked cohort.
+    options : mapping of str to object
+        Parameters of `compare_fusion`.
+    outputs : mapping of str to object
+        Files to write: ``"html"``, ``"json"`` and ``"save"``.
+    title : str or None, default=None
+        Heading of the report.
+
+    Raises
+    ------
+    ProblemsError
+        If the cohort has a problem or an option is invalid, before the first embedding.
+    """
+    from skfusion.evaluation.comparison.comparison import (
+        compare_fusion,
+        plan_comparison,
+    )
+
+    options = {"random_state": 0, **options}
+    planned = {key: value for key, value in options.items() if key not in OF_THE_RUN}
+    cohort.check(
+        lambda: plan_comparison(cohort.modalities, cohort.X, cohort.y, **planned)
+    )
+    with failures_of_the_run():
+        embed(cohort)
+        result = compare_fusion(
+            cohort.modalities,
+            cohort.X,
+            cohort.y,
+            verbose=progress_level(),
+            **{"n_jobs": default_jobs(), **options},
+        )
+        show(result.summary())
+        _write(result, outputs, title)
+
+
+def _write(result: Any, outputs: Mapping[str, Any], title: str | None) -> None:
+    if outputs.get("json"):
+        Path(outputs["json"]).write_text(result.to_json(), encoding="utf-8")
+        say(f"JSON: {Path(outputs['json']).resolve()}")
+    if outputs.get("html"):
+        result.to_html(outputs["html"], title=title)
+        show(f"\nReport: {Path(outputs['html']).resolve()}")
+
+
+def default_jobs() -> int:
+    """Return the number of parallel fits: one per core, at most four."""
+    return min(os.cpu_count() or 1, MOST_JOBS)
+
+
+def embed(cohort: Cohort) -> None:
+    """Embed the images once, so that the folds find them in the store."""
+    from sklearn.base import clone
+
+    from skfusion import ImageEmbedder
+
+    for _, transformer, column in cohort.modalities:
+        if isinstance(transformer, ImageEmbedder) and transformer.store is not None:
+            loud = clone(transformer).set_params(verbose=progress_level())
+            loud.fit_transform(cohort.X[column])
+
+
+def check_outputs(outputs: Mapping[str, Any]) -> None:
+    """Check that the results can be written, before a long run starts.
+
+    Raises
+    ------
+    OSError
+        If a file or its folder cannot be written.
+    ImportError
+        If the package that writes the report is not installed.
+    """
+    if outputs.get("html"):
+        require("jinja2", "report")
+    for key in ("html", "json", "save"):
+        name = outputs.get(key)
+        if not name:
+            continue
+        path = Path(name)
+        folder = path.resolve().parent
+        if path.is_dir() and key != "save":
+            raise IsADirectoryError(f"--{key}: {name!r} is a folder, expected a file")
+        if not folder.is_dir():
+            raise FileNotFoundError(f"--{key}: the folder of {name!r} does not exist")
+        if not os.access(path if path.exists() else folder, os.W_OK):
+            raise PermissionError(f"--{key}: {name!r} is not writable")
