@@ -55,7 +55,15 @@ ID_OWNER = re.compile(
 )
 ID_WORDS = ("patient", "subject", "person", "participant", "case", "accession")
 # Words for a unit below the patient, which are also words for a category.
-UNIT_WORDS = ("study", "exam", "examination", "series", "encounter", "admission", "stay")
+UNIT_WORDS = (
+    "study",
+    "exam",
+    "examination",
+    "series",
+    "encounter",
+    "admission",
+    "stay",
+)
 MOST_UNITS = 30  # different values of a category; an id has more
 FEWEST_UNITS, UNIT_SHARE = 10, 0.2  # of an id in a small table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from sklearn.base import clone
 
 from skfusion._validation import did_you_mean
 from skfusion.cli.console import say
-from skfusion.cli.problems import Problem, ProblemsError
+from skfusion.cli.problems import Problem, ProblemsError, option
 from skfusion.cli.tables.cells import find_decimal
 from skfusion.cli.tables.columns import (
     Findings,
@@ -96,7 +97,7 @@ class Cohort:
             try:
                 result = plan()
             except (ValueError, TypeError) as error:
-                problems.append(Problem(" ".join(str(error).split())))
+                problems.append(Problem(_in_options(str(error))))
         if problems:
             raise ProblemsError(problems, self.name)
         for change in self.findings.changes:
@@ -105,10 +106,8 @@ class Cohort:
 
     def description(self, given: str | None) -> str | None:
         """Return the caveat of the results, with the changes of the table."""
-        changes = "; ".join(self.findings.changes)
-        changed = f"The table was changed as its options say: {changes}." * bool(
-            changes
-        )
+        caveats = "; ".join(self.findings.caveats)
+        changed = f"Changes of the table by options: {caveats}." if caveats else ""
         return " ".join(part for part in (given, changed) if part) or None
 
     def class_of(self, text: Any) -> Any:
@@ -117,6 +116,27 @@ class Cohort:
             return None
         found = [label for label in self.y.unique() if str(label) == str(text)]
         return found[0] if found else text
+
+
+# Options of the parameters that messages of `compare_fusion` name.
+_OPTIONS = {
+    "pos_label": "--positive",
+    "n_repeats": "--repeats",
+    "random_state": "--seed",
+    "smallest_gain": "--smallest-gain",
+    "checkpoint": "--resume",
+} | {
+    key: f"--{key}"
+    for key in ("cv", "groups", "test", "time", "sites", "scoring", "strategies")
+    + ("primary", "margin", "quick", "task")
+}
+_PARAMETER = re.compile(rf"\b({'|'.join(_OPTIONS)})=")
+
+
+def _in_options(message: str) -> str:
+    """Return a message of a function in one line, with options for parameters."""
+    line = " ".join(message.split()).removeprefix("compare_fusion: ")
+    return _PARAMETER.sub(lambda found: f"{_OPTIONS[found[1]]} ", line)
 
 
 def read_cohort(settings: Mapping[str, Any]) -> Cohort:
@@ -172,6 +192,8 @@ def read_cohort(settings: Mapping[str, Any]) -> Cohort:
     table.note_encodings(used)
     _tell_null_words(table, place.name, used)
     X, y, groups = _without_rows(X, y, groups, settings)
+    if any(settings.get(key) and settings[key] not in X for key in ("sites", "time")):
+        y = None  # there is no plan without them
     cohort = Cohort(X, y, modalities, groups, place.name, findings)
     _check_encoders(cohort)
     return cohort
@@ -194,6 +216,7 @@ def _check_headings(
         str(settings.get("encoding")).lower() == "mixed",
         Problem(text, "--encoding mixed"),
         f"{text} and were decoded again",
+        "names of columns in another encoding were decoded again",
     )
 
 
@@ -235,8 +258,8 @@ def _check_names(
                 )
             first.setdefault(column, purpose)
     for key in ("categories", "index_time"):
-        columns = settings.get(key) or ()
-        for column in [columns] if isinstance(columns, str) else columns:
+        value = settings.get(key) or []
+        for column in [value] if isinstance(value, str) else list(value):
             if column not in known:
                 _note_unknown(table, f"--{key.replace('_', '-')}", column)
 
@@ -263,27 +286,28 @@ def _note_unknown(table: Table, purpose: str, column: str) -> None:
 
 def _keys(table: Table, settings: Mapping[str, Any]) -> dict[str, pd.Series]:
     """Return the columns of patients, sites and times."""
-    kept = {}
+    kept: dict[str, pd.Series] = {}
     for key, read in (
         ("groups", lambda column: ids_of(table, column, "--groups")),
         ("sites", lambda column: ids_of(table, column, "--sites")),
         ("time", lambda column: dates_of(table, column)),
         ("index_time", lambda column: dates_of(table, column)),
     ):
-        column = settings.get(key)
-        if column in table.frame and column not in kept:
+        column = str(settings.get(key))
+        if settings.get(key) and column in table.frame and column not in kept:
             kept[column] = read(column)
     return kept
 
 
 def _groups(table: Table, settings: Mapping[str, Any]) -> Any:
     """Return the column of the patients, and list ids that repeat without one."""
-    if settings.get("groups"):
-        return settings["groups"]
+    if settings.get("groups"):  # a column that does not exist is listed
+        known = settings["groups"] in table.frame
+        return settings["groups"] if known else range(table.n_rows)
     aside = {settings["target"], *settings.get("drop", ()), *settings.get("image", ())}
     ids = {
         column: table.texts(column)
-        for column in table.frame
+        for column in table.names
         if column not in aside and is_identifier(column, table.frame[column])
     }
     found = repeated_ids(pd.DataFrame(ids, index=table.frame.index, dtype=object))
@@ -299,7 +323,7 @@ def _groups(table: Table, settings: Mapping[str, Any]) -> Any:
                 f"column {found[0]!r}: looks like the id of a patient and repeats, "
                 f"{n_values} values in {table.n_rows} rows{also}, but no --groups were "
                 "given",
-                f"--groups {found[0]}",
+                option("--groups", found[0]),
                 "--independent-rows",
             )
         )
@@ -380,7 +404,7 @@ def _other_columns(
     keys = ("target", "groups", "time", "sites", "index_time")
     taken = {settings.get(key) for key in keys}
     taken |= {*settings.get("image", ()), *settings.get("drop", ())}
-    cells = {c: table.typed(c).values for c in table.frame if c not in taken}
+    cells = {c: table.typed(c).values for c in table.names if c not in taken}
     nameless = [column for column in raw.nameless if column in cells]
     numbered = [c for c in cells if c not in nameless and _counts_rows(cells[c])]
     roles = find_column_roles(pd.DataFrame(cells), [*nameless, *numbered])
@@ -391,7 +415,7 @@ def _other_columns(
         ("as image paths, not passed as --image", roles.images),
     ):
         if columns:
-            say(f"Excluded {what}: {', '.join(columns)}")
+            say(f"Excluded {what}: {', '.join(map(str, columns))}")
     for column, found in roles.left_out.items():
         say(f"Excluded {column}, not passed as --image: {found.description}")
     return [str(column) for column in roles.ehr]
@@ -460,7 +484,7 @@ def _with_index_time(
     kept: Mapping[str, pd.Series],
 ) -> list[str]:
     """Return features with the index time if one of them is a date."""
-    column = settings.get("index_time")
+    column = str(settings.get("index_time"))
     dates = [c for c in features if pd.api.types.is_datetime64_any_dtype(kept[c])]
     if column not in kept or not dates:
         return features
@@ -489,14 +513,12 @@ def _without_rows(
     for key in ("groups", "sites"):
         if settings.get(key) in X:
             kept &= X[settings[key]].notna().to_numpy(dtype=bool)
-    if not kept.all():
+    if kept.any() and not kept.all():
         X = X[kept].reset_index(drop=True)
         y = None if y is None else y[kept].reset_index(drop=True)
         groups = range(len(X)) if isinstance(groups, range) else groups
     if y is not None:
-        y = _as_simple(y)
-        if y.nunique() < 2:  # listed before
-            y = None
+        y = None if y.nunique() < 2 else _as_simple(y)  # one value is listed
     return X, y, groups
 
 
@@ -527,7 +549,7 @@ def _check_encoders(cohort: Cohort) -> None:
             alone = {c: _refusal(usual, part[[c]]) for c in columns}
         found = {c: text for c, text in alone.items() if text}
         for column, text in found.items():
-            cohort.findings.problems.append(Problem(text, f"--drop {column}"))
+            cohort.findings.problems.append(Problem(text, option("--drop", column)))
         if not found:
             cohort.findings.problems.append(Problem(f"modality {name!r}: {message}"))
 

@@ -11,10 +11,17 @@ from typing import Any
 from skfusion._dependencies import require
 from skfusion.cli.cohort import Cohort, read_cohort
 from skfusion.cli.console import progress_level, say, show
-from skfusion.cli.problems import failures_of_the_run
+from skfusion.cli.problems import RunError, failures_of_the_run
 from skfusion.cli.settings import COMPARE_KEYS, read_settings
 
-__all__ = ["check_outputs", "default_jobs", "embed", "run", "run_comparison"]
+__all__ = [
+    "check_outputs",
+    "comparison_options",
+    "default_jobs",
+    "embed",
+    "run",
+    "run_comparison",
+]
 
 
 DEFAULT_REPORT = "skfusion_report.html"
@@ -40,12 +47,24 @@ def run(arguments: argparse.Namespace) -> None:
     settings = {"html": DEFAULT_REPORT, **read_settings(arguments)}
     check_outputs(settings)
     cohort = read_cohort(settings)
-    options = _options(settings, cohort)
+    options = comparison_options(settings, cohort)
     run_comparison(cohort, options, settings)
 
 
-def _options(settings: Mapping[str, Any], cohort: Cohort) -> dict[str, Any]:
-    """Return the parameters of `compare_fusion`."""
+def comparison_options(settings: Mapping[str, Any], cohort: Cohort) -> dict[str, Any]:
+    """Return the parameters of `compare_fusion` that settings give.
+
+    Parameters
+    ----------
+    settings : mapping of str to object
+        Settings of the command.
+    cohort : Cohort
+        Table of the command, whose classes the positive class is one of.
+
+    Returns
+    -------
+    dict of str to object
+    """
     options = {key: settings[key] for key in COMPARE_KEYS if key in settings}
     options["groups"] = cohort.groups
     options["description"] = cohort.description(settings.get("description"))
@@ -127,24 +146,52 @@ def _write(result: Any, outputs: Mapping[str, Any], title: str | None) -> None:
 
 
 def default_jobs() -> int:
-    """Return the number of parallel fits: one per core, at most four."""
+    """Return the number of parallel fits: one per core, at most four.
+
+    Returns
+    -------
+    int
+    """
     return min(os.cpu_count() or 1, MOST_JOBS)
 
 
 def embed(cohort: Cohort) -> None:
-    """Embed the images once, so that the folds find them in the store."""
+    """Embed the images once, so that the folds find them in the store.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Checked cohort.
+
+    Raises
+    ------
+    RunError
+        If an image cannot be read.
+    """
     from sklearn.base import clone
 
     from skfusion import ImageEmbedder
+    from skfusion.image import ImageReadError
 
     for _, transformer, column in cohort.modalities:
         if isinstance(transformer, ImageEmbedder) and transformer.store is not None:
             loud = clone(transformer).set_params(verbose=progress_level())
-            loud.fit_transform(cohort.X[column])
+            try:
+                loud.fit_transform(cohort.X[column])
+            except ImageReadError as error:
+                raise RunError(
+                    f"{error} With --unreadable-images absent, images that cannot be "
+                    "read count as absent."
+                ) from error
 
 
 def check_outputs(outputs: Mapping[str, Any]) -> None:
     """Check that the results can be written, before a long run starts.
+
+    Parameters
+    ----------
+    outputs : mapping of str to object
+        Files to write: ``"html"``, ``"json"`` and ``"save"``.
 
     Raises
     ------

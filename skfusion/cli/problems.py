@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-__all__ = ["USER_ERRORS", "Problem", "ProblemsError", "RunError", "failures_of_the_run"]
+__all__ = [
+    "USER_ERRORS",
+    "Problem",
+    "ProblemsError",
+    "RunError",
+    "failures_of_the_run",
+    "option",
+]
 
 
 # Errors with a message for the user. All others are reported as program errors.
@@ -36,6 +44,18 @@ class Problem:
         ways = [way for way in (self.remedy, self.other) if way]
         lines = [f"{number:>3}. {self.text}"]
         return [*lines, f"     Settled by: {', or '.join(ways)}"] if ways else lines
+
+
+def option(name: str, *values: str) -> str:
+    """Return an option as it is typed in a shell.
+
+    Examples
+    --------
+    >>> from skfusion.cli.problems import option
+    >>> option("--drop", "date of birth")
+    "--drop 'date of birth'"
+    """
+    return " ".join([name, *map(shlex.quote, values)])
 
 
 class ProblemsError(ValueError):

@@ -225,10 +225,10 @@ def _from_words(
     """Return the type of a column of text."""
     plain = np.array([_PLAIN[decimal].fullmatch(w) is not None for w in words])
     plain &= filled & ~np.array([_is_code(word) for word in words], dtype=bool)
-    numbers = pd.Series(np.nan, index=cells.index)
-    numbers[plain] = [_to_number(word, decimal) for word in words[plain]]
+    values = np.full(len(words), np.nan)
+    values[plain] = [_to_number(word, decimal) for word in words[plain]]
     infinite = filled & np.array([_INFINITE.fullmatch(w) is not None for w in words])
-    infinite |= plain & (np.abs(numbers.to_numpy()) > LARGEST)
+    infinite |= plain & (np.abs(values) > LARGEST)
     others = filled & ~plain & ~infinite
     is_code = any(map(_is_code, words[others]))
     kinds, parsed = _odd_cells(words, others, cells.index, decimal)
@@ -249,19 +249,16 @@ def _from_words(
         n_numbers=n_numbers,
     )
     if not is_code and n_numbers >= NUMBER_SHARE * n_filled:
-        found.kind, found.values = "number", _whole(numbers.rename(cells.name))
+        numbers = pd.Series(values, cells.index, name=cells.name)
+        found.kind, found.values = "number", _whole(numbers)
         found.infinite, found.odd = infinite, others
         counts = Counter(kinds)
         order = (COMPARED, DECIMAL, SEPARATED, UNIT, WORD)
         found.kinds_of_odd = {kind: counts[kind] for kind in order if counts[kind]}
     elif {word.casefold() for word in words[filled]} <= {"true", "false"}:
-        values = [
-            w.casefold() == "true" if f else None
-            for w, f in zip(words, filled, strict=True)
-        ]
+        is_true = text.map(lambda word: word.casefold() == "true").astype(object)
         found.kind = "boolean"
-        found.values = pd.Series(values, cells.index, dtype=object, name=cells.name)
-        found.values = found.values.infer_objects()
+        found.values = is_true.where(filled, None).infer_objects()
     return found
 
 
@@ -296,24 +293,29 @@ def _odd_cells(
     if is_comma.any():
         usual[is_comma] = parse_values(different[is_comma], decimal=",")
     found: dict[str, tuple[str, float]] = {}
-    for text, comma, row in zip(
-        different, is_comma, usual.itertuples(index=False), strict=True
+    for text, comma, amount, comparator, unit in zip(
+        different,
+        is_comma,
+        usual["numeric_value"].to_numpy(dtype=np.float64),
+        usual["comparator"],
+        usual["unit"],
+        strict=True,
     ):
         is_separated = decimal == "." and "," in text and not comma
         # "1,200" beside "12,5" may be either, so that it is no number.
         is_unclear = is_separated and bool(is_comma.any())
-        number = np.nan if is_unclear else row.numeric_value
+        number = np.nan if is_unclear else float(amount)
         kind = DECIMAL if comma else SEPARATED
         if np.isnan(number):
             kind = WORD
-        elif row.comparator:
+        elif comparator:
             kind = COMPARED
-        elif row.unit:
+        elif unit:
             kind = UNIT
         found[text] = (kind, number)
-    parsed = pd.Series(np.nan, index=index)
+    parsed = np.full(len(words), np.nan)
     parsed[others] = [found[word][1] for word in words[others]]
-    return [found[word][0] for word in words[others]], parsed
+    return [found[word][0] for word in words[others]], pd.Series(parsed, index)
 
 
 def _is_decimal_comma(text: str, decimal: str) -> bool:
@@ -382,4 +384,5 @@ def as_dates(cells: pd.Series, order: str | None = None) -> tuple[pd.Series, int
         dayfirst=day_first,
     )
     n_lost = int(((words != "") & dates.isna()).sum())
-    return dates.rename(cells.name), n_lost, is_ambiguous
+    dates.name = cells.name
+    return dates, n_lost, is_ambiguous

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from skfusion.cli.problems import Problem
+from skfusion.cli.problems import Problem, option
 from skfusion.cli.tables.cells import (
     MISSING_WORDS,
     TypedColumn,
@@ -41,19 +41,20 @@ class Findings:
     problems : list of Problem
         Problems that no option settles yet.
     changes : list of str
-        Changes of the data that options asked for.
-    notes : list of str
-        What was recognised.
+        Changes of the data that options asked for, with counts.
+    caveats : list of str
+        The changes without counts, for results that are published.
     """
 
     problems: list[Problem] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    caveats: list[str] = field(default_factory=list)
 
-    def settle(self, chosen: Any, problem: Problem, change: str | None = None) -> None:
+    def settle(self, chosen: Any, problem: Problem, change: str, caveat: str) -> None:
         """Note a change if an option was chosen, else list the problem."""
         if chosen:
-            self.changes.append(change or problem.text)
+            self.changes.append(change)
+            self.caveats.append(caveat)
         else:
             self.problems.append(problem)
 
@@ -121,8 +122,9 @@ class Table:
             what += "another encoding than the rest of the file"
             self.findings.settle(
                 str(self.settings.get("encoding")).lower() == "mixed",
-                Problem(what, "--encoding mixed", f"--drop {column}"),
+                Problem(what, "--encoding mixed", option("--drop", column)),
                 f"{what} and were decoded again",
+                f"cells of {column!r} in another encoding were decoded again",
             )
 
     def words(self, column: str) -> pd.Series:
@@ -137,6 +139,11 @@ class Table:
         texts = cells.map(lambda cell: "" if pd.isna(cell) else str(cell).strip())
         known = texts.map(lambda text: text.casefold() not in MISSING_WORDS)
         return texts.astype(object).where(known.to_numpy(dtype=bool), None)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return [str(name) for name in self.frame.columns]
 
     @property
     def n_rows(self) -> int:
@@ -173,8 +180,8 @@ def feature_of(table: Table, column: str) -> pd.Series | None:
             Problem(
                 f"column {column!r}: mixed types, {found.n_numbers} of "
                 f"{found.n_filled} cells are numbers and the others are words",
-                f"--categories {column}",
-                f"--drop {column}",
+                option("--categories", column),
+                option("--drop", column),
             )
         )
     return found.values
@@ -189,8 +196,9 @@ def numbers_of(table: Table, column: str) -> pd.Series:
         what = f"column {column!r}: {n_infinite} of {found.n_filled} cells are infinite"
         table.findings.settle(
             table.settings.get("infinite"),
-            Problem(f"{what} or beyond 1e150", INFINITE, f"--drop {column}"),
+            Problem(f"{what} or beyond 1e150", INFINITE, option("--drop", column)),
             f"{what} and were set to missing",
+            f"infinite cells of {column!r} count as missing",
         )
         values = values.astype(float).mask(found.infinite)
     return _without_text(table, column, values)
@@ -203,7 +211,7 @@ def _without_text(table: Table, column: str, values: pd.Series) -> pd.Series:
     if not table.is_text:  # the file has types, and these numbers are text in it
         cells = table.frame[column]
         as_text = cells.map(lambda cell: isinstance(cell, str)).to_numpy(dtype=bool)
-        as_text &= found.values.notna().to_numpy() | found.infinite
+        as_text = as_text & (found.values.notna().to_numpy() | found.infinite)
         if as_text.any():
             kinds["plain numbers stored as text"] = int(as_text.sum())
             is_text = is_text | as_text
@@ -224,9 +232,11 @@ def _without_text(table: Table, column: str, values: pd.Series) -> pd.Series:
         Problem(
             f"{what} among numbers ({listed})",
             TEXT_NUMBERS,
-            f"--text-numbers as-missing, or --categories {column}",
+            f"--text-numbers as-missing, or {option('--categories', column)}",
         ),
         f"{what} ({listed}), which {done}",
+        f"text among the numbers of {column!r} was "
+        + ("read as numbers" if choice == "parse" else "set to missing"),
     )
     if choice == "as-missing":
         return values.astype(float).mask(is_text)
@@ -240,7 +250,7 @@ def _date_feature(table: Table, column: str) -> pd.Series | None:
         Problem(
             f"column {column!r}: contains dates, which are encoded as days from an "
             "index time",
-            f"--drop {column}",
+            option("--drop", column),
             "--index-time COLUMN",
         )
     )
@@ -269,8 +279,9 @@ def dates_of(table: Table, column: str) -> pd.Series:
         what = f"column {column!r}: {n_lost} of {found.n_filled} cells are no dates"
         table.findings.settle(
             table.settings.get("text_numbers"),
-            Problem(f"{what}, but others are", TEXT_NUMBERS, f"--drop {column}"),
+            Problem(f"{what}, but others are", TEXT_NUMBERS, option("--drop", column)),
             f"{what} and were set to missing",
+            f"cells of {column!r} that are no dates count as missing",
         )
     return dates
 
@@ -311,6 +322,7 @@ def outcome_of(table: Table, column: str) -> pd.Series:
             table.settings.get("missing_outcome"),
             Problem(f"{what}{len(values)} rows", "--missing-outcome drop"),
             f"{what}{len(values)} rows, which were left out",
+            "rows without an outcome were left out",
         )
     n_values = values[~missing].nunique()
     if n_values < 2:
@@ -319,7 +331,7 @@ def outcome_of(table: Table, column: str) -> pd.Series:
                 f"column {column!r}: the outcome has {n_values} different "
                 f"value{'s' * (n_values != 1)} in {(~missing).sum()} rows, expected at "
                 "least two",
-                other="another --target",
+                other="another --target COLUMN",
             )
         )
     return values
@@ -342,6 +354,7 @@ def _one_case(table: Table, column: str, values: pd.Series) -> pd.Series:
             "--outcome-case merge",
         ),
         f"{what}were merged, which differ in capital letters only",
+        "classes of the outcome that differ in capital letters only were merged",
     )
     return values.map(
         lambda word: word if word is None else spelled[str(word).casefold()]
@@ -358,5 +371,6 @@ def ids_of(table: Table, column: str, option: str) -> pd.Series:
             table.settings.get("missing_groups"),
             Problem(f"{what}{len(ids)} rows", "--missing-groups drop"),
             f"{what}{len(ids)} rows, which were left out",
+            f"rows without {column!r} were left out",
         )
     return ids

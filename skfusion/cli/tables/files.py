@@ -11,7 +11,7 @@ import sys
 import zipfile
 import zlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -201,8 +201,9 @@ def _read_columns(data: bytes, kind: str) -> RawTable:
     except OSError as error:  # pyarrow's errors of damaged files
         raise ValueError(str(error)) from error
     frame = frame.reset_index(drop=isinstance(frame.index, pd.RangeIndex))
-    frame.columns = [str(column) for column in frame.columns]
-    return RawTable(frame, nameless=[c for c in frame if _UNNAMED.fullmatch(c)])
+    names = [str(column) for column in frame.columns]
+    nameless = [name for name in names if _UNNAMED.fullmatch(name)]
+    return RawTable(frame.set_axis(names, axis=1), nameless=nameless)
 
 
 # -- Excel ----------------------------------------------------------------------------
@@ -247,7 +248,7 @@ def _read_text(data: bytes, suffix: str, options: ReadOptions) -> RawTable:
     separator = given or _find_separator(text, usual)
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     rows: list[list[Any]] = list(csv.reader(io.StringIO(text), delimiter=separator))
-    raw = _table_of(rows, options)
+    raw = _table_of(rows, replace(options, separator=separator))
     raw.separator, raw.is_mixed = separator, decoded.is_mixed
     raw.problems = [*decoded.problems, *raw.problems]
     if separator != usual and not options.separator:
@@ -286,9 +287,9 @@ def _table_of(rows: list[list[Any]], options: ReadOptions) -> RawTable:
         return RawTable(pd.DataFrame())
     header, *body = filled
     names = [str(cell).strip().strip("\ufeff\xa0") for cell in header]
-    names = names[: _width(header)]
+    names = names[: _n_named(header, body)]
     raw = RawTable(pd.DataFrame())
-    if _has_row_names(body, len(names)):
+    if names[0] and _has_row_names(body, len(names)):
         names = ["", *names]
         raw.notes.append("The first field of each line is taken as its row name.")
     n_gaps = sum(len(row) > 1 and not any(map(_is_filled, row)) for row in rows)
@@ -329,11 +330,12 @@ def _whole_lines(
     n_short = sum(len(row) < n_columns for row in kept)
     if n_short:
         raw.notes.append(f"{n_short} lines end early. Their last cells are missing.")
-    n_swallowed = sum(map(_spans_lines, (cell for row in kept for cell in row)))
+    mark, n_marks = options.separator or ",", max(1, n_columns - 2)
+    n_swallowed = sum(_spans_lines(cell, mark, n_marks) for row in kept for cell in row)
     if n_swallowed:
         raw.notes.append(
-            f"{n_swallowed} cells contain several lines with separators. If a "
-            "quotation mark is not closed, rows are lost."
+            f"{n_swallowed} cells contain lines that look like rows. If a quotation "
+            "mark is not closed, rows are lost."
         )
     return [(row + [""] * n_columns)[:n_columns] for row in kept]
 
@@ -366,15 +368,23 @@ def _width(row: list[Any]) -> int:
     return max((i + 1 for i, cell in enumerate(row) if _is_filled(cell)), default=0)
 
 
+def _n_named(header: list[Any], body: list[list[Any]]) -> int:
+    """Return the number of columns with a name, or with an empty name and content."""
+    widths = [width for row in body if (width := _width(row)) <= len(header)]
+    return max(_width(header), *widths, 0)
+
+
 def _has_row_names(body: list[list[Any]], n_names: int) -> bool:
     """Return whether most lines have one field more than the header, as R writes."""
     longer = sum(_width(row) == n_names + 1 for row in body)
     return n_names > 0 and longer > 0.5 * len(body)
 
 
-def _spans_lines(cell: Any) -> bool:
-    is_long = isinstance(cell, str) and cell.count("\n") > 1
-    return is_long and re.search(r"[,;\t|]", cell) is not None
+def _spans_lines(cell: Any, separator: str, n_separators: int) -> bool:
+    """Return whether a cell contains a line that looks like a row of the table."""
+    if not isinstance(cell, str) or "\n" not in cell:
+        return False
+    return any(line.count(separator) >= n_separators for line in cell.split("\n")[1:])
 
 
 def _numbered(names: list[str]) -> tuple[list[str], dict[str, int]]:

@@ -53,6 +53,7 @@ def images_of(table: Table, column: str, folder: str | os.PathLike[str]) -> pd.S
                 "--missing-images absent",
             ),
             f"{what}not exist and count as absent images",
+            f"files of {column!r} that do not exist count as absent",
         )
         paths = paths.mask(absent, None)
     unreadable = paths.isin(_unreadable(paths)).to_numpy(dtype=bool)
@@ -64,6 +65,7 @@ def images_of(table: Table, column: str, folder: str | os.PathLike[str]) -> pd.S
                 f"{what}are no images that can be read", "--unreadable-images absent"
             ),
             f"{what}are no images and count as absent",
+            f"files of {column!r} that are no images count as absent",
         )
         paths = paths.mask(unreadable, None)
     if not paths.notna().any():
@@ -84,8 +86,9 @@ def resolve_paths(cells: pd.Series, folder: str | os.PathLike[str]) -> pd.Series
     ['/data/a.png', None, 's3://b/c.png']
     """
     base = Path(folder).resolve()
+    known = cells.astype(object).where(cells.notna(), None)
     paths = [
-        cell if cell is None or is_url(cell) else str(base / cell) for cell in cells
+        cell if cell is None or is_url(cell) else str(base / cell) for cell in known
     ]
     return pd.Series(paths, index=cells.index, dtype=object, name=cells.name)
 
