@@ -61,7 +61,7 @@ def test_models_of_folds_and_their_range(study, capsys):
     assert "3 models, each explained on the cases that it was not fitted on" in out
     assert len(found["models"]) == 3
     assert sum(model["n_cases"] for model in found["models"]) == N
-    assert {model["cases"] for model in found["models"]} == {"new patients"}
+    assert {model["cases"] for model in found["models"]} == {"new rows"}
     rows = {(row["measure"], row["modality"]): row for row in found["over_models"]}
     shares = [
         {row["modality"]: row["reliance_share"] for row in model["measures"]}

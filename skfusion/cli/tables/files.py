@@ -221,7 +221,9 @@ def _read_excel(data: bytes, name: str, options: ReadOptions) -> RawTable:
         raise ValueError(
             f"there is no sheet {sheet!r}. The sheets are {book.sheet_names}"
         )
-    cells = book.parse(sheet, header=None, dtype=object, keep_default_na=False)
+    cells = pd.read_excel(
+        book, sheet_name=sheet, header=None, dtype=object, keep_default_na=False
+    )
     rows = [
         ["" if cell is None or cell != cell else cell for cell in row]
         for row in cells.itertuples(index=False)

@@ -166,7 +166,11 @@ def run_arms(
     seeds[0] = random_state
     pool = Parallel(n_jobs=n_jobs, return_as="generator")
 
-    def run(tasks: list[tuple[Strategy, Split, int]], title: str) -> list[Fit]:
+    def run(
+        tasks: list[tuple[Strategy, Split, int]],
+        title: str,
+        seconds: Sequence[float] = (),
+    ) -> list[Fit]:
         results = pool(
             delayed(fit_arm)(arm, study, split, request, seed, checkpoint)
             for arm, split, seed in tasks
@@ -174,7 +178,12 @@ def run_arms(
         steps = [_step(arm, split, design) for arm, split, _ in tasks]
         done = []
         with progress(
-            len(steps), verbose=verbose, title=title, unit="fit", steps=steps
+            len(steps),
+            verbose=verbose,
+            title=title,
+            unit="fit",
+            steps=steps,
+            seconds=seconds,
         ) as advance:
             for fit in results:
                 advance(1)
@@ -194,7 +203,8 @@ def run_arms(
     ]
     if verbose > 0 and tasks:
         _announce_time(tasks, fits, n_jobs)
-    fits |= _by_place(tasks, run(tasks, "Compare") if tasks else [])
+    expected = [fits[arm.name, 0, 0].seconds for arm, _, _ in tasks]
+    fits |= _by_place(tasks, run(tasks, "Compare", expected) if tasks else [])
     again = _with_other_seeds(fitted, design, random_state)
     found = run(again, "Compare, other seeds") if again else []
     other_seeds: dict[str, list[Fit]] = {}
