@@ -27,6 +27,7 @@ __all__ = [
     "check_groups",
     "column_of_role",
     "column_or_ids",
+    "is_partition",
     "relative_weights",
     "repeated_ids",
     "warn_of_id_features",
@@ -354,7 +355,7 @@ def warn_of_id_features(
         columns = modality.columns
         keys = any(looks_up_by(modality.transformer, column) for column in columns)
         for column in () if keys or modality.scalar else columns:
-            if not _is_partition(frame[column], patients):
+            if not is_partition(frame[column], patients):
                 continue
             warn_user(
                 f"{owner}: column {column!r} of modality {modality.name!r} has one "
@@ -365,8 +366,31 @@ def warn_of_id_features(
             )
 
 
-def _is_partition(column: pd.Series, patients: np.ndarray) -> bool:
-    """Return whether whole numbers or texts are equal exactly for equal patients."""
+def is_partition(column: pd.Series, patients: np.ndarray) -> bool:
+    """Return whether whole numbers or texts are equal exactly for equal patients.
+
+    Parameters
+    ----------
+    column : Series of shape (n_samples,)
+        Column of a cohort. With a missing value, it is no partition.
+    patients : ndarray of int of shape (n_samples,)
+        Number of the patient of each row.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skfusion.cohort import is_partition
+    >>> patients = np.array([0, 1, 0])
+    >>> is_partition(pd.Series([70, 71, 70]), patients)
+    True
+    >>> is_partition(pd.Series([70, 71, 72]), patients)
+    False
+    """
     values = column.dropna()
     head = values.iloc[: 2 * PARTITION_ROWS]
     if len(values) < len(column) or not _can_be_id(head):

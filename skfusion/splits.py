@@ -15,6 +15,7 @@ __all__ = [
     "Fold",
     "inner_folds",
     "outer_folds",
+    "unchecked_folds",
     "validation_rows",
     "validation_rows_left",
 ]
@@ -148,16 +149,9 @@ def outer_folds(
     >>> [len(test) for _, test in folds]
     [4, 4, 4, 4, 4]
     """
-    cv = 5 if cv is None else cv
-    if groups is not None:
-        _check_patients(groups, owner)
-    if _is_number_of_folds(cv):
-        _check_enough(int(cv), y, groups, classifier=classifier, owner=owner)
-    cv = _resolve_cv(cv, groups is not None, classifier, random_state, owner)
-    with warnings.catch_warnings():
-        # Whether it matters that groups are ignored is checked below.
-        warnings.filterwarnings("ignore", "The groups parameter is ignored")
-        folds = _split(cv, len(y), y, groups)
+    folds = unchecked_folds(
+        cv, y, groups, classifier=classifier, random_state=random_state, owner=owner
+    )
     if len(folds) < 2:
         raise ValueError(
             f"{owner}: cv gives {len(folds)} fold, but intervals need at least 2. Use "
@@ -175,6 +169,59 @@ def outer_folds(
                 "need at least 2. Use fewer folds."
             )
     return folds
+
+
+def unchecked_folds(
+    cv: Any,
+    y: np.ndarray,
+    groups: np.ndarray | None,
+    *,
+    classifier: bool,
+    random_state: int,
+    owner: str,
+) -> list[Fold]:
+    """Split a cohort as `outer_folds` does, without a check of the two sides.
+
+    Parameters
+    ----------
+    cv, y, groups, classifier, random_state, owner : any
+        As in `outer_folds`.
+
+    Returns
+    -------
+    list of (ndarray, ndarray)
+        Row positions of the training and test part of each fold. A patient can be on
+        both sides of folds that the user gives.
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows, patients or cases of a class for a number of folds.
+    TypeError
+        If `cv` is nothing that splits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.model_selection import KFold
+    >>> from skfusion.splits import unchecked_folds
+    >>> y, groups = np.tile([0, 1], 3), np.repeat(np.arange(3), 2)
+    >>> folds = unchecked_folds(
+    ...     KFold(2), y, groups, classifier=True, random_state=0, owner="audit_cohort"
+    ... )
+    >>> [groups[test].tolist() for _, test in folds]
+    [[0, 0, 1], [1, 2, 2]]
+    """
+    cv = 5 if cv is None else cv
+    if groups is not None:
+        _check_patients(groups, owner)
+    if _is_number_of_folds(cv):
+        _check_enough(int(cv), y, groups, classifier=classifier, owner=owner)
+    cv = _resolve_cv(cv, groups is not None, classifier, random_state, owner)
+    with warnings.catch_warnings():
+        # Whether it matters that groups are ignored is seen in the folds.
+        warnings.filterwarnings("ignore", "The groups parameter is ignored")
+        return _split(cv, len(y), y, groups)
 
 
 def validation_rows(

@@ -1,4 +1,4 @@
-"""Comparison of fusion strategies, metrics, statistical tests and HTML report."""
+"""Comparison of fusion strategies, metrics, tests, report, advice and audit."""
 
 from __future__ import annotations
 
@@ -15,6 +15,21 @@ if TYPE_CHECKING:
     )
     from skfusion.evaluation.comparison.validation import (
         ExternalValidation as ExternalValidation,
+    )
+    from skfusion.evaluation.guidelines.advice import (
+        Advice as Advice,
+        advise as advise,
+    )
+    from skfusion.evaluation.guidelines.audit import (
+        CohortAudit as CohortAudit,
+        audit_cohort as audit_cohort,
+    )
+    from skfusion.evaluation.guidelines.description import (
+        CohortDescription as CohortDescription,
+        describe_cohort as describe_cohort,
+    )
+    from skfusion.evaluation.guidelines.properties import (
+        strategy_properties as strategy_properties,
     )
     from skfusion.evaluation.report.survival_display import (
         SurvivalCalibrationDisplay as SurvivalCalibrationDisplay,
@@ -89,6 +104,13 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "skfusion.evaluation.comparison.comparison": ["compare_fusion"],
         "skfusion.evaluation.comparison.results": ["FusionComparison"],
         "skfusion.evaluation.comparison.validation": ["ExternalValidation"],
+        "skfusion.evaluation.guidelines.advice": ["Advice", "advise"],
+        "skfusion.evaluation.guidelines.audit": ["CohortAudit", "audit_cohort"],
+        "skfusion.evaluation.guidelines.description": [
+            "CohortDescription",
+            "describe_cohort",
+        ],
+        "skfusion.evaluation.guidelines.properties": ["strategy_properties"],
         "skfusion.evaluation.statistics.auroc": [
             "AurocEstimates",
             "DeLongTest",
@@ -154,5 +176,5 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "integrated_brier_score",
         ],
     },
-    submodules=["comparison", "report", "statistics"],
+    submodules=["comparison", "guidelines", "report", "statistics"],
 )

@@ -27,7 +27,15 @@ from skfusion.fusion.survival import check_survival
 from skfusion.fusion.targets import check_labels
 from skfusion.modality import names_patient
 
-__all__ = ["Patients", "Study", "Task", "as_frame", "find_patients", "find_task"]
+__all__ = [
+    "Patients",
+    "Study",
+    "Task",
+    "as_frame",
+    "column_of_estimators",
+    "find_patients",
+    "find_task",
+]
 
 
 OWNER = "compare_fusion"
@@ -112,19 +120,19 @@ class Study:
         return len(rows if self.groups is None else np.unique(self.groups[rows]))
 
 
-def as_frame(X: Any) -> pd.DataFrame:
+def as_frame(X: Any, owner: str = OWNER) -> pd.DataFrame:
     """Return a cohort as a DataFrame with at least one row."""
-    frame = as_pandas(X, OWNER)
+    frame = as_pandas(X, owner)
     if frame is None:
         array = np.asarray(X)
         if array.ndim != 2:
             raise TypeError(
-                f"{OWNER}: X must be a table with one row per case (a DataFrame "
+                f"{owner}: X must be a table with one row per case (a DataFrame "
                 f"or a 2-D array), got {type(X).__name__} with {array.ndim} dimensions."
             )
         frame = pd.DataFrame(array)
     if len(frame) == 0:
-        raise ValueError(f"{OWNER}: X has 0 rows.")
+        raise ValueError(f"{owner}: X has 0 rows.")
     return frame
 
 
@@ -132,7 +140,12 @@ def as_frame(X: Any) -> pd.DataFrame:
 
 
 def find_task(
-    y: Any, n_rows: int, task: str, given: Any, pos_label: Any
+    y: Any,
+    n_rows: int,
+    task: str,
+    given: Any,
+    pos_label: Any,
+    owner: str = OWNER,
 ) -> tuple[np.ndarray, Task]:
     """Check the outcome and determine the kind of the task.
 
@@ -148,6 +161,8 @@ def find_task(
         First parameter of `compare_fusion`. The estimators of a dict decide the task.
     pos_label : label or None
         Positive class of a binary outcome.
+    owner : str, default="compare_fusion"
+        Name of the function, used in messages.
 
     Returns
     -------
@@ -160,47 +175,47 @@ def find_task(
     ValueError, TypeError
         If the outcome is invalid or does not fit the estimators.
     """
-    check_option(task, "task", TASKS, OWNER)
-    kind = _declared_kind(task, given)
+    check_option(task, "task", TASKS, owner)
+    kind = _declared_kind(task, given, owner)
     if kind is None and _has_event_times(y):
         kind = "survival"
     if kind == "survival":
-        times = check_survival(y, OWNER)
-        _check_length(times, n_rows)
+        times = check_survival(y, owner)
+        _check_length(times, n_rows, owner)
         return times, Task("survival")
     shape = np.shape(y)
     if len(shape) == 2 and shape[1] > 1:
-        return _multilabel(y, n_rows, kind)
-    values = _one_column(y, n_rows)
+        return _multilabel(y, n_rows, kind, owner)
+    values = _one_column(y, n_rows, owner)
     if kind is None:
         kind = "classification" if _looks_like_classes(values) else "regression"
     if kind == "regression":
         if values.dtype.kind not in "biuf":
             raise ValueError(
-                f"{OWNER}: y must be numeric for a regression, got dtype "
+                f"{owner}: y must be numeric for a regression, got dtype "
                 f"{values.dtype}."
             )
         return values.astype(np.float64), Task("regression")
-    return values, _classification(values, pos_label)
+    return values, _classification(values, pos_label, owner)
 
 
-def _declared_kind(task: str, given: Any) -> str | None:
+def _declared_kind(task: str, given: Any, owner: str) -> str | None:
     """Return the kind of task that the user or the estimators declare."""
     if not (isinstance(given, Mapping) and given):
         return None if task == "auto" else task
-    kinds = {_kind_of(name, part) for name, part in given.items()}
+    kinds = {_kind_of(name, part, owner) for name, part in given.items()}
     if len(kinds) > 1:
         raise ValueError(
-            f"{OWNER}: the estimators must all be of one kind, classifiers, regressors "
+            f"{owner}: the estimators must all be of one kind, classifiers, regressors "
             f"or survival models, got {sorted(kinds)}."
         )
     (kind,) = kinds
     if task not in ("auto", kind):
-        raise ValueError(f"{OWNER}: task={task!r}, but the estimators are for {kind}.")
+        raise ValueError(f"{owner}: task={task!r}, but the estimators are for {kind}.")
     return kind
 
 
-def _kind_of(name: str, estimator: Any) -> str:
+def _kind_of(name: str, estimator: Any, owner: str) -> str:
     """Return the kind of task of an estimator of a dict."""
     if hasattr(estimator, "fit") and hasattr(estimator, "get_params"):
         parts = [estimator, *fusions_within(estimator).values()]
@@ -211,7 +226,7 @@ def _kind_of(name: str, estimator: Any) -> str:
         if is_regressor(estimator):
             return "regression"
     raise TypeError(
-        f"{OWNER}: {name!r} must be a classifier, a regressor or a survival model, got "
+        f"{owner}: {name!r} must be a classifier, a regressor or a survival model, got "
         f"{type(estimator).__name__}."
     )
 
@@ -222,37 +237,39 @@ def _has_event_times(y: Any) -> bool:
     return bool(np.asarray(y).dtype.names)
 
 
-def _check_length(values: np.ndarray, n_rows: int) -> None:
+def _check_length(values: np.ndarray, n_rows: int, owner: str) -> None:
     if len(values) != n_rows:
         raise ValueError(
-            f"{OWNER}: y has {len(values)} entries but X has {n_rows} rows. "
+            f"{owner}: y has {len(values)} entries but X has {n_rows} rows. "
             "Pass one outcome per row."
         )
 
 
-def _one_column(y: Any, n_rows: int) -> np.ndarray:
+def _one_column(y: Any, n_rows: int, owner: str) -> np.ndarray:
     values = np.asarray(column_or_1d(y, warn=True))
-    check_labels(values, OWNER)
-    _check_length(values, n_rows)
+    check_labels(values, owner)
+    _check_length(values, n_rows, owner)
     unknown = pd.isna(pd.Series(values)).to_numpy()
     if values.dtype.kind == "f":
         unknown = unknown | np.isinf(values)
     rows = np.flatnonzero(unknown)
     if len(rows):
         raise ValueError(
-            f"{OWNER}: y is NaN, missing or infinite in {len(rows)} of {n_rows} "
+            f"{owner}: y is NaN, missing or infinite in {len(rows)} of {n_rows} "
             f"rows, first at row position(s) {rows[:5].tolist()}. Remove rows with an "
             "unknown outcome."
         )
     return values
 
 
-def _multilabel(y: Any, n_rows: int, kind: str | None) -> tuple[np.ndarray, Task]:
+def _multilabel(
+    y: Any, n_rows: int, kind: str | None, owner: str
+) -> tuple[np.ndarray, Task]:
     table = pd.DataFrame(y)
-    _check_length(table.to_numpy(), n_rows)
+    _check_length(table.to_numpy(), n_rows, owner)
     if kind == "regression" or not table.isin([0, 1]).all(axis=None):
         raise ValueError(
-            f"{OWNER}: y must be one column of classes or numbers, a table of labels "
+            f"{owner}: y must be one column of classes or numbers, a table of labels "
             "of 0 and 1, or events and times, got "
             f"{table.shape[1]} columns. Compare one outcome at a time."
         )
@@ -260,7 +277,7 @@ def _multilabel(y: Any, n_rows: int, kind: str | None) -> tuple[np.ndarray, Task
     constant = np.flatnonzero(np.ptp(values, axis=0) == 0)
     if len(constant):
         raise ValueError(
-            f"{OWNER}: {len(constant)} of {values.shape[1]} labels of y are the same "
+            f"{owner}: {len(constant)} of {values.shape[1]} labels of y are the same "
             f"in all {n_rows} rows, first at column position(s) "
             f"{constant[:5].tolist()}. Leave them out."
         )
@@ -275,17 +292,17 @@ def _looks_like_classes(y: np.ndarray) -> bool:
     return few and type_of_target(y) in ("binary", "multiclass")
 
 
-def _classification(y: np.ndarray, pos_label: Any) -> Task:
+def _classification(y: np.ndarray, pos_label: Any, owner: str) -> Task:
     classes = np.unique(y)
     if len(classes) < 2:
         raise ValueError(
-            f"{OWNER}: y contains one class only in all {len(y)} rows, so "
+            f"{owner}: y contains one class only in all {len(y)} rows, so "
             "there is nothing to classify. Check the target column."
         )
     if len(classes) > 2:
         if pos_label is not None:
             raise ValueError(
-                f"{OWNER}: pos_label={pos_label!r} needs an outcome of two classes, "
+                f"{owner}: pos_label={pos_label!r} needs an outcome of two classes, "
                 f"got {len(classes)}. Leave it out."
             )
         return Task("multiclass", classes)
@@ -294,7 +311,7 @@ def _classification(y: np.ndarray, pos_label: Any) -> Task:
     place = np.flatnonzero(classes == pos_label)
     if not len(place):
         raise ValueError(
-            f"{OWNER}: pos_label={pos_label!r} is not a class of y. The classes are "
+            f"{owner}: pos_label={pos_label!r} is not a class of y. The classes are "
             f"{classes.tolist()}."
         )
     return Task("binary", classes[::-1] if place[0] == 0 else classes)
@@ -323,7 +340,9 @@ class Patients:
     numbers: np.ndarray | None
 
 
-def find_patients(frame: pd.DataFrame, groups: Any, given: Any) -> Patients:
+def find_patients(
+    frame: pd.DataFrame, groups: Any, given: Any, owner: str = OWNER
+) -> Patients:
     """Return the patients that the user, the estimators or the columns name.
 
     Parameters
@@ -334,6 +353,8 @@ def find_patients(frame: pd.DataFrame, groups: Any, given: Any) -> Patients:
         Parameter of `compare_fusion`.
     given : list, "auto" or dict of estimators
         First parameter of `compare_fusion`.
+    owner : str, default="compare_fusion"
+        Name of the function, used in messages.
 
     Returns
     -------
@@ -350,20 +371,38 @@ def find_patients(frame: pd.DataFrame, groups: Any, given: Any) -> Patients:
         If a column was chosen because it looks like a patient id and repeats.
     """
     if groups is None:
-        groups = _column_of_estimators(given)
+        groups = column_of_estimators(given, owner)
     if groups is None:
-        groups = _repeated_id(frame)
+        groups = _repeated_id(frame, owner)
     if groups is None:
         return Patients(None, None)
     column, ids = column_or_ids(groups)
-    numbers = check_groups(ids, frame, column=column, owner=OWNER)
+    numbers = check_groups(ids, frame, column=column, owner=owner)
     if column is not None:
-        column = column_of_role(column, "groups", frame, OWNER)
+        column = column_of_role(column, "groups", frame, owner)
     return Patients(column, numbers)
 
 
-def _column_of_estimators(given: Any) -> Any:
-    """Return the column of patients that the estimators of a dict agree on."""
+def column_of_estimators(given: Any, owner: str) -> Any:
+    """Return the column of patients that the estimators of a dict agree on.
+
+    Parameters
+    ----------
+    given : list, "auto" or dict of estimators
+        First parameter of `compare_fusion`.
+    owner : str
+        Name of the function, used in messages.
+
+    Returns
+    -------
+    column label or None
+        None if `given` is not a dict, or no estimator names a column.
+
+    Raises
+    ------
+    ValueError
+        If the estimators name different columns.
+    """
     if not isinstance(given, Mapping):
         return None
     named = {
@@ -374,27 +413,27 @@ def _column_of_estimators(given: Any) -> Any:
     }
     if len(named) > 1:
         raise ValueError(
-            f"{OWNER}: the estimators name {len(named)} different columns as groups, "
+            f"{owner}: the estimators name {len(named)} different columns as groups, "
             f"{sorted(map(str, named))}. Pass groups= with the column of patients."
         )
     return next(iter(named), None)
 
 
-def _repeated_id(frame: pd.DataFrame) -> Any:
+def _repeated_id(frame: pd.DataFrame, owner: str) -> Any:
     found = repeated_ids(frame)
     if not found:
         return None
     of_patients = [column for column in found if names_patient(column)]
     if len(found) > 1 and len(of_patients) != 1:
         raise ValueError(
-            f"{OWNER}: the columns {found} look like ids and repeat, but no groups "
+            f"{owner}: the columns {found} look like ids and repeat, but no groups "
             "were given, so one patient could be on both sides of a split. Pass the "
             "column of patients, e.g. "
             f"groups={found[0]!r}, or groups=range(len(X)) if rows are independent."
         )
     column = (of_patients or found)[0]
     warn_user(
-        f"{OWNER}: no groups were given. Column {column!r} looks like a patient id and "
+        f"{owner}: no groups were given. Column {column!r} looks like a patient id and "
         f"repeats ({len(frame)} rows, {frame[column].nunique()} values), so rows are "
         f"grouped by it. Pass groups={column!r}, or groups=range(len(X)) if rows are "
         "independent.",

@@ -1,0 +1,469 @@
+"""Checks of columns: identifiers, missing values and columns that tell the outcome."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skfusion.cohort import is_partition
+from skfusion.evaluation.guidelines.association import (
+    Association,
+    as_numbers,
+    best_association,
+    bins_of,
+    categories_of,
+    out_of_fold_rates,
+    pvalue_of_purity,
+)
+from skfusion.evaluation.guidelines.cases import Cases, Outcome
+from skfusion.evaluation.guidelines.findings import Findings
+from skfusion.modality import cell_presence, find_column_roles
+
+__all__ = [
+    "ColumnSet",
+    "check_identifiers",
+    "check_missing_values",
+    "check_pure_values",
+    "check_single_columns",
+    "check_sites",
+    "check_trends",
+]
+
+
+#: AUROC of one column alone, at or above which it is an error.
+SINGLE_COLUMN_AUROC = 0.95
+#: AUROC of the missing values of a column, at or above which they are reported.
+MISSING_AUROC = 0.65
+#: AUROC of a site, scanner or view alone, at or above which it is reported.
+SITE_AUROC = 0.65
+#: AUROC of the row number or the number in an id, at or above which it is reported.
+TREND_AUROC = 0.65
+#: P-value below which an association is reported, together with its AUROC.
+LARGEST_PVALUE = 0.001
+#: Fewest rows with a value, and without it, for a statement about the value.
+FEWEST_ROWS = 10
+#: Fewest rows with a value that determines the outcome.
+PURE_ROWS = 20
+#: Share of the patients with a value who have the same outcome.
+PURE_SHARE = 0.99
+#: Share of distinct values above which a column of text is no category.
+DISTINCT_TEXT = 0.9
+#: Columns of numbers with more distinct values are also read in tenths.
+MOST_LEVELS = 50
+
+# Words in the name of a column that tell where or how an image was made.
+SITE_WORDS = frozenset(
+    (
+        *("site", "hospital", "center", "centre", "clinic", "institution"),
+        *("institute", "scanner", "manufacturer", "vendor", "model", "device"),
+        *("machine", "station", "camera", "protocol", "view", "viewposition"),
+        *("projection", "source", "department", "ward", "kvp"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class ColumnSet:
+    """Columns of a cohort by what the checks do with them.
+
+    Attributes
+    ----------
+    features : list of column labels
+        Columns that a model may learn from, without images and event keys.
+    identifiers : list of column labels
+        Columns with the name of an id that are not among the features.
+    images : list of column labels
+        Columns of images.
+    declared : bool
+        Whether modalities declare the features.
+    """
+
+    features: list[Any]
+    identifiers: list[Any]
+    images: list[Any]
+    declared: bool
+
+
+def check_identifiers(columns: ColumnSet, findings: Findings) -> None:
+    """Find features that are ids, or that are equal exactly for equal patients."""
+    cases = findings.cases
+    every = np.ones(cases.n_rows, dtype=bool)
+    repeats = cases.known_patients and 1 < cases.n_patients() < cases.n_rows
+    names = set(find_column_roles(cases.frame.iloc[:0]).identifiers)
+    for column in columns.features:
+        values = cases.frame[column]
+        filled = cell_presence(values)
+        if repeats and _is_patient(values, filled, cases.patients):
+            findings.add(
+                "column is the patient",
+                "error",
+                [column],
+                filled,
+                "One value for each patient and a different one for every patient, so "
+                "the column is an id of the patient.",
+                "Leave the column out of the modality.",
+            )
+        elif column in names and columns.declared:
+            findings.add(
+                "identifier",
+                "warning",
+                [column],
+                filled,
+                "The column has the name of an id and belongs to a modality.",
+                "Leave it out of the modality, or rename it if it is a measurement.",
+            )
+        elif _is_distinct_text(values[filled]):
+            findings.add(
+                "identifier",
+                "warning",
+                [column],
+                filled,
+                "Nearly every row has a text of its own, as ids and free text have.",
+                "Leave the column out, or encode it as text.",
+            )
+    if not columns.declared and columns.identifiers:
+        findings.add(
+            "identifier",
+            "note",
+            columns.identifiers,
+            every,
+            "Columns with names of ids. modalities='auto' leaves them out.",
+            "Do not add them to a modality.",
+        )
+
+
+def _is_patient(values: pd.Series, filled: np.ndarray, patients: np.ndarray) -> bool:
+    """Return whether the cells that are filled are equal exactly for equal patients."""
+    some = patients[filled]
+    n_patients = len(np.unique(some))
+    if n_patients < FEWEST_ROWS or n_patients == len(some):
+        return False
+    return is_partition(values[filled], some)
+
+
+def _is_distinct_text(values: pd.Series) -> bool:
+    if len(values) < PURE_ROWS or not all(isinstance(cell, str) for cell in values):
+        return False
+    return as_numbers(values) is None and values.nunique() > DISTINCT_TEXT * len(values)
+
+
+# -- columns that tell the outcome ----------------------------------------------------
+
+
+def check_missing_values(
+    columns: ColumnSet, findings: Findings, outcomes: list[Outcome]
+) -> None:
+    """Find columns and modalities whose missing values tell the outcome.
+
+    Columns that are missing in nearly the same rows are one finding.
+    """
+    cases = findings.cases
+    absent = {column: ~cell_presence(cases.frame[column]) for column in _all(columns)}
+    for place, modality in enumerate(cases.modalities):
+        if len(modality.columns) > 1:
+            absent[f"modality {modality.name}"] = ~cases.presence[:, place]
+    for names, mask in _patterns(absent, findings.min_cell):
+        found = best_association(outcomes, mask.astype(float), cases.patients)
+        if found.auroc >= MISSING_AUROC and found.pvalue < LARGEST_PVALUE:
+            findings.add(
+                "missing values tell the outcome",
+                "error" if found.auroc >= SINGLE_COLUMN_AUROC else "warning",
+                names,
+                mask,
+                f"Missing in {{rows}} rows of {{patients}} patients, and whether a "
+                f"value is missing has an AUROC of {_cut(found.auroc)} for rows "
+                f"{found.outcome} ({_p(found.pvalue)}).",
+                "Find out why it is missing. If a test was done because of the outcome "
+                "or its suspicion, leave the columns out, or restrict the cohort to "
+                "cases in whom all were to be measured.",
+            )
+
+
+def _patterns(
+    absent: dict[Any, np.ndarray], min_cell: int
+) -> list[tuple[list[Any], np.ndarray]]:
+    """Return columns with nearly the same missing rows, and the rows of the first one.
+
+    Patterns that differ in a few rows are joined, because the difference of two counts
+    would be a small count.
+    """
+    found: list[tuple[list[Any], np.ndarray]] = []
+    for name, mask in absent.items():
+        n_absent = int(mask.sum())
+        if min(n_absent, len(mask) - n_absent) < FEWEST_ROWS:
+            continue
+        for names, other in found:
+            if np.count_nonzero(mask ^ other) < min_cell:
+                names.append(name)
+                break
+        else:
+            found.append(([name], mask))
+    return found
+
+
+def _all(columns: ColumnSet) -> list[Any]:
+    return [*columns.features, *columns.images]
+
+
+def check_single_columns(
+    columns: ColumnSet, findings: Findings, outcomes: list[Outcome]
+) -> None:
+    """Find columns that tell the outcome alone."""
+    cases = findings.cases
+    for column in columns.features:
+        found = column_association(cases.frame[column], cases, outcomes)
+        if found is None or not found.auroc >= SINGLE_COLUMN_AUROC:
+            continue
+        if found.pvalue >= LARGEST_PVALUE:
+            continue
+        findings.add(
+            "column tells the outcome",
+            "error",
+            [column],
+            cell_presence(cases.frame[column]),
+            f"This column alone has an AUROC of {_cut(found.auroc)} for rows "
+            f"{found.outcome}.",
+            "Check when it is recorded. Leave it out if it is the outcome, follows "
+            "from it, or is known only after the index time.",
+        )
+
+
+def column_association(
+    values: pd.Series, cases: Cases, outcomes: list[Outcome]
+) -> Association | None:
+    """Return the association of a column with the outcome, in its best form.
+
+    Numbers are read as they are and in tenths, categories by the outcome rate among
+    other patients. Missing values are below all numbers, and a category.
+
+    Parameters
+    ----------
+    values : Series of shape (n_samples,)
+        The column.
+    cases : Cases
+        The cohort.
+    outcomes : list of Outcome
+        The outcomes.
+
+    Returns
+    -------
+    Association or None
+        None for a column whose cells cannot be compared.
+    """
+    numbers = as_numbers(values)
+    found: list[Association] = []
+    if numbers is not None:
+        there = np.isfinite(numbers)
+        if not there.any():
+            return None
+        low = numbers[there].min() - 1.0
+        score = np.where(there, numbers, low)
+        found.append(best_association(outcomes, score, cases.patients))
+        several = len(np.unique(numbers[there])) > MOST_LEVELS
+        codes = bins_of(numbers) if several else categories_of(values)
+    else:
+        codes = categories_of(values)
+        if codes is not None and _is_distinct_text(values.dropna()):
+            codes = None
+    if codes is not None:
+        found += _by_rates(codes, cases, outcomes)
+    found = [one for one in found if not np.isnan(one.auroc)]
+    return max(found, key=lambda one: one.auroc) if found else None
+
+
+def _by_rates(
+    codes: np.ndarray, cases: Cases, outcomes: list[Outcome]
+) -> list[Association]:
+    """Return the association of the outcome rates of categories, for each outcome."""
+    found = []
+    for outcome in outcomes:
+        rates = out_of_fold_rates(codes, outcome, cases.patients)
+        if rates is not None:
+            one = best_association([outcome], rates, cases.patients, directed=True)
+            pvalue = min(1.0, one.pvalue * len(outcomes))
+            found.append(Association(one.auroc, pvalue, one.outcome))
+    return found
+
+
+def check_pure_values(
+    columns: ColumnSet, findings: Findings, outcomes: list[Outcome]
+) -> None:
+    """Find values, such as one category, whose rows nearly all have one outcome."""
+    cases = findings.cases
+    known = {
+        name
+        for one in findings.found
+        for name in one.columns
+        if one.check in ("column tells the outcome", "missing values tell the outcome")
+    }
+    levels: list[tuple[Any, np.ndarray]] = []
+    for column in columns.features:
+        codes = categories_of(cases.frame[column])
+        if codes is None or str(column) in known:
+            continue
+        counts = np.bincount(codes)
+        frequent = np.flatnonzero((counts >= PURE_ROWS) & (counts < len(codes)))
+        levels += [(column, codes == code) for code in frequent]
+    worst: dict[Any, tuple[float, np.ndarray, str]] = {}
+    for column, rows in levels:
+        for outcome in outcomes:
+            share, pvalue = pvalue_of_purity(outcome, rows, cases.patients)
+            pvalue *= len(levels) * len(outcomes)
+            enough = cases.n_patients(rows) >= FEWEST_ROWS
+            if share < PURE_SHARE or pvalue >= LARGEST_PVALUE or not enough:
+                continue
+            if column not in worst or pvalue < worst[column][0]:
+                worst[column] = (pvalue, rows, outcome.name)
+    for column, (pvalue, rows, name) in worst.items():
+        findings.add(
+            "value determines the outcome",
+            "warning",
+            [column],
+            rows,
+            f"In {{rows}} rows of {{patients}} patients with one value of this column, "
+            f"nearly all or nearly none are {name} ({_p(pvalue)}, adjusted).",
+            "Check whether the value is recorded before the outcome is known, and "
+            "whether it decides who can have the outcome.",
+        )
+
+
+# -- where and in which order cases were recorded -------------------------------------
+
+
+def check_sites(
+    columns: Iterable[Any],
+    findings: Findings,
+    outcomes: list[Outcome],
+    given: Any = None,
+) -> list[Any]:
+    """Find columns of sites, scanners or views that tell the outcome.
+
+    Parameters
+    ----------
+    columns : iterable of column labels
+        Columns among which those of sites are recognised by their names.
+    findings : Findings
+        The findings.
+    outcomes : list of Outcome
+        The outcomes.
+    given : list of column labels or None, default=None
+        Columns of sites, in place of the recognised ones.
+
+    Returns
+    -------
+    list of column labels
+        Columns that were checked.
+    """
+    cases = findings.cases
+    chosen = [c for c in columns if is_site_name(c)] if given is None else list(given)
+    for column in chosen:
+        codes = categories_of(cases.frame[column])
+        if codes is None:
+            continue
+        add_site_finding(column, codes, findings, outcomes)
+    return chosen
+
+
+def add_site_finding(
+    name: Any, codes: np.ndarray, findings: Findings, outcomes: list[Outcome]
+) -> None:
+    """Add a finding if the categories of a site tell the outcome."""
+    cases = findings.cases
+    found = _by_rates(codes, cases, outcomes)
+    if not found:
+        return
+    best = max(found, key=lambda one: one.auroc)
+    if best.auroc >= SITE_AUROC and best.pvalue < LARGEST_PVALUE:
+        findings.add(
+            "site tells the outcome",
+            "warning",
+            [name],
+            np.ones(cases.n_rows, dtype=bool),
+            "Where or how a case was recorded has an AUROC of "
+            f"{_cut(best.auroc)} for rows {best.outcome} ({_p(best.pvalue)}). Images "
+            "show the scanner, so a model can learn the site in place of the disease.",
+            "Report scores within sites, and hold out whole sites, "
+            "compare_fusion(..., sites=).",
+        )
+
+
+def is_site_name(column: Any) -> bool:
+    """Return whether a column has the name of a site, scanner or view.
+
+    Examples
+    --------
+    >>> from skfusion.evaluation.guidelines.column_checks import is_site_name
+    >>> is_site_name("ViewPosition"), is_site_name("scanner_model"), is_site_name("age")
+    (True, True, False)
+    """
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", str(column)).lower()
+    parts = set(re.split(r"[^a-z]+", words))
+    return bool(parts & SITE_WORDS)
+
+
+def check_trends(
+    numbers: dict[str, np.ndarray], findings: Findings, outcomes: list[Outcome]
+) -> None:
+    """Find numbers of rows or ids that rise or fall with the outcome.
+
+    Parameters
+    ----------
+    numbers : dict of str to ndarray of shape (n_samples,)
+        Number of each row by the name of the id, NaN where there is none.
+    findings : Findings
+        The findings.
+    outcomes : list of Outcome
+        The outcomes.
+    """
+    cases = findings.cases
+    for name, values in numbers.items():
+        there = np.isfinite(values)
+        if there.sum() < 2 * FEWEST_ROWS:
+            continue
+        some = [Outcome(o.name, o.positive[there]) for o in outcomes]
+        found = best_association(some, values[there], cases.patients[there])
+        if found.auroc >= TREND_AUROC and found.pvalue < LARGEST_PVALUE:
+            findings.add(
+                "order tells the outcome",
+                "warning",
+                [name],
+                there,
+                f"The number has an AUROC of {_cut(found.auroc)} for rows "
+                f"{found.outcome} ({_p(found.pvalue)}), so cases with the outcome were "
+                "recorded earlier or later, or come from another source.",
+                "Shuffle the folds, and never use the number as a feature. Check that "
+                "cases with and without the outcome are of the same time and source.",
+            )
+
+
+def number_in_id(values: pd.Series) -> np.ndarray | None:
+    """Return the last number in each id, None if most ids have none.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.evaluation.guidelines.column_checks import number_in_id
+    >>> number_in_id(pd.Series(["PAT_7", "PAT_12"])).tolist()
+    [7.0, 12.0]
+    """
+    if pd.api.types.is_numeric_dtype(values):
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    digits = values.astype(object).map(lambda cell: re.findall(r"\d+", str(cell)))
+    numbers = digits.map(lambda found: float(found[-1]) if found else np.nan)
+    found = numbers.to_numpy(dtype=np.float64).copy()
+    found[values.isna().to_numpy()] = np.nan
+    return found if np.isfinite(found).mean() >= 0.9 else None
+
+
+def _cut(auroc: float) -> str:
+    """Return an AUROC with two decimals, never rounded up."""
+    return f"{np.floor(100 * auroc + 1e-9) / 100:.2f}"
+
+
+def _p(pvalue: float) -> str:
+    return "p < 0.001" if pvalue < LARGEST_PVALUE else f"p = {pvalue:.3f}"

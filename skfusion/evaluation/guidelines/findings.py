@@ -1,0 +1,141 @@
+"""Findings of an audit, with counts of fewer than ten cases hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from skfusion.evaluation.guidelines.cases import Cases
+
+__all__ = ["MIN_CELL", "SEVERITIES", "Finding", "Findings", "count_text"]
+
+
+#: Smallest count of rows or patients that is printed, except 0.
+MIN_CELL = 10
+#: From the worst to the mildest.
+SEVERITIES = ("error", "warning", "note")
+
+
+def count_text(n: int, total: int | None = None, min_cell: int = MIN_CELL) -> str:
+    """Return a count as text, hidden if it or its complement is small.
+
+    Parameters
+    ----------
+    n : int
+        Count of rows or patients.
+    total : int or None, default=None
+        Count of all rows or patients, from which a small complement could be computed.
+    min_cell : int, default=10
+        Smallest count that is printed, except 0.
+
+    Returns
+    -------
+    str
+        The count, ``"<10"``, or ``">190"`` if fewer than 10 of 200 are left.
+
+    Examples
+    --------
+    >>> from skfusion.evaluation.guidelines.findings import count_text
+    >>> count_text(42), count_text(3), count_text(0), count_text(195, 200)
+    ('42', '<10', '0', '>190')
+    """
+    if 0 < n < min_cell:
+        return f"<{min_cell}"
+    if total is not None and 0 < total - n < min_cell:
+        return f">{max(total - min_cell, 0)}"
+    return str(n)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding of an audit.
+
+    Attributes
+    ----------
+    check : str
+        Name of the check.
+    severity : {"error", "warning", "note"}
+        An error leaks the outcome or a patient into a test set. A warning must be
+        explained by somebody who knows the data. A note is for information.
+    columns : tuple of str
+        Columns, modalities or roles that are affected.
+    n_rows, n_patients : str
+        Counts as text, ``"<10"`` if small.
+    found : str
+        What was found.
+    remedy : str
+        What to do.
+    """
+
+    check: str
+    severity: str
+    columns: tuple[str, ...]
+    n_rows: str
+    n_patients: str
+    found: str
+    remedy: str
+
+
+@dataclass
+class Findings:
+    """Findings that the checks of one audit add.
+
+    Attributes
+    ----------
+    cases : Cases
+        The cohort.
+    min_cell : int
+        Smallest count that is printed, except 0.
+    found : list of Finding
+        The findings so far.
+    """
+
+    cases: Cases
+    min_cell: int = MIN_CELL
+    found: list[Finding] = field(default_factory=list)
+
+    def count(self, rows: np.ndarray) -> tuple[str, str]:
+        """Return the number of rows of a mask, and of their patients, as text."""
+        cases = self.cases
+        n_rows = count_text(int(rows.sum()), cases.n_rows, self.min_cell)
+        n_patients = cases.n_patients(rows) if rows.any() else 0
+        return n_rows, count_text(n_patients, cases.n_patients(), self.min_cell)
+
+    def add(
+        self,
+        check: str,
+        severity: str,
+        columns: Iterable[Any],
+        rows: np.ndarray,
+        found: str,
+        remedy: str,
+    ) -> None:
+        """Add a finding.
+
+        Parameters
+        ----------
+        check, severity, columns, found, remedy : any
+            Attributes of the finding. ``{rows}`` and ``{patients}`` in `found` are
+            replaced by the counts.
+        rows : ndarray of bool of shape (n_samples,)
+            Rows that are affected.
+        """
+        n_rows, n_patients = self.count(np.asarray(rows, dtype=bool))
+        self.found.append(
+            Finding(
+                check,
+                severity,
+                tuple(str(column) for column in columns),
+                n_rows,
+                n_patients,
+                found.replace("{rows}", n_rows).replace("{patients}", n_patients),
+                remedy,
+            )
+        )
+
+    def sorted(self) -> list[Finding]:
+        """Return the findings, the worst first."""
+        return sorted(self.found, key=lambda one: SEVERITIES.index(one.severity))

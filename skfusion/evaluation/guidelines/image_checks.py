@@ -1,0 +1,403 @@
+"""Checks of images: copies, near copies, and how they were recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.fft import dctn
+
+from skfusion._progress import progress
+from skfusion.evaluation.guidelines.cases import Outcome
+from skfusion.evaluation.guidelines.column_checks import add_site_finding
+from skfusion.evaluation.guidelines.findings import Findings
+from skfusion.evaluation.guidelines.row_checks import Folds
+from skfusion.image.cells.bags import unpack
+from skfusion.image.reading.files import ImageReadError, is_missing
+from skfusion.image.reading.metadata import read_metadata
+from skfusion.image.reading.read import MedicalImage, content_digest, read_image
+
+__all__ = ["ImageKeys", "check_images", "perceptual_hash", "read_image_keys"]
+
+
+#: Largest number of different bits of 64 of two images that look alike.
+NEAR_DISTANCE = 4
+#: Share of the rows with similar images above which all images of a column are alike.
+MOST_SIMILAR = 0.2
+#: Images of a column above which pixels are not decoded unless asked for.
+MOST_DECODED = 5_000
+# Size to which images are averaged, and of the frequencies that become bits.
+N_PIXELS = 32
+N_FREQUENCIES = 8
+# Share of the mean intensity below which the contrast of an image is no structure.
+NO_STRUCTURE = 1e-3
+N_COMPARED = 1_024  # images whose distances are computed at a time
+HEADER = ("format", "modality", "view", "manufacturer", "model", "kvp")
+
+
+@dataclass(frozen=True)
+class ImageKeys:
+    """Keys of the images of a column.
+
+    Attributes
+    ----------
+    rows : ndarray of int of shape (n_images,)
+        Position of the row of each image.
+    content : ndarray of int of shape (n_images,)
+        Equal numbers for images whose files or pixels are equal.
+    hashes : ndarray of uint64 of shape (n_images,)
+        Perceptual hash of each image.
+    hashed : ndarray of bool of shape (n_images,)
+        Whether an image has a perceptual hash.
+    recorded : dict of str to ndarray of int of shape (n_images,)
+        How images were recorded, e.g. their size or scanner, as categories.
+    n_unreadable : int
+        Number of images that cannot be read.
+    """
+
+    rows: np.ndarray
+    content: np.ndarray
+    hashes: np.ndarray
+    hashed: np.ndarray
+    recorded: dict[str, np.ndarray]
+    n_unreadable: int
+
+
+def perceptual_hash(image: MedicalImage) -> int | None:
+    """Return a hash of 64 bits that hardly changes if an image is resized or recoded.
+
+    An image is averaged to 32 x 32 pixels. A bit is whether one of the 8 x 8 lowest
+    frequencies of its cosine transform is above their median. Of a volume, the middle
+    plane is used.
+
+    Parameters
+    ----------
+    image : MedicalImage
+        The image.
+
+    Returns
+    -------
+    int or None
+        None for an image without structure, such as one grey level.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion import read_image
+    >>> from skfusion.evaluation.guidelines.image_checks import perceptual_hash
+    >>> pixels = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    >>> small = read_image(pixels.repeat(2, axis=0).repeat(2, axis=1))
+    >>> perceptual_hash(read_image(pixels)) == perceptual_hash(small)
+    True
+    """
+    plane = np.asarray(image.array, dtype=np.float64)
+    if image.axes.endswith("C"):
+        plane = plane.mean(axis=-1)
+    if plane.ndim == 3:
+        plane = plane[len(plane) // 2]
+    small = _averaged(_averaged(plane).T).T
+    low = dctn(small, norm="ortho")[:N_FREQUENCIES, :N_FREQUENCIES].reshape(-1)
+    scale = max(abs(float(low[0])), N_PIXELS * float(np.abs(small).max()))
+    if not scale or np.abs(low[1:]).max() <= NO_STRUCTURE * scale:
+        return None
+    bits = low > np.median(low[1:])
+    return int(np.packbits(bits).view(">u8")[0])
+
+
+def _averaged(plane: np.ndarray) -> np.ndarray:
+    """Average the rows of a plane to 32, also if it has fewer."""
+    total = np.zeros((len(plane) + 1, plane.shape[1]))
+    np.cumsum(plane, axis=0, out=total[1:])
+    edges = np.linspace(0, len(plane), N_PIXELS + 1)
+    below = np.minimum(edges.astype(np.intp), len(plane) - 1)
+    share = (edges - below)[:, None]
+    at_edges = total[below] * (1 - share) + total[below + 1] * share
+    return np.diff(at_edges, axis=0) / (len(plane) / N_PIXELS)
+
+
+def read_image_keys(
+    cells: Sequence[Any], *, decode: bool, title: str, verbose: int
+) -> ImageKeys:
+    """Read the images of a column once and return their keys.
+
+    Parameters
+    ----------
+    cells : sequence of n cells
+        Images, bags of images or missing values.
+    decode : bool
+        Whether to decode the pixels. Otherwise only equal files are found.
+    title : str
+        Title of the progress.
+    verbose : int
+        Whether to show the progress.
+
+    Returns
+    -------
+    ImageKeys
+    """
+    bags = unpack(cells)
+    present = [not is_missing(image) for image in bags.images]
+    images = [image for image, there in zip(bags.images, present, strict=True) if there]
+    found = []
+    with (
+        warnings.catch_warnings(),
+        progress(len(images), verbose=verbose, title=title, unit="image") as advance,
+    ):
+        warnings.simplefilter("ignore")  # those of the header, which encoders issue
+        for image in images:
+            found.append(_keys_of(image, decode))
+            advance(1)
+    table = pd.DataFrame(
+        found, columns=["raw", "pixels", "hash", "size", *HEADER], dtype=object
+    )
+    hashes = table["hash"].map(lambda one: 0 if one is None else one)
+    recorded = {
+        name: pd.factorize(table[name].map(str))[0] for name in ("size", *HEADER)
+    }
+    return ImageKeys(
+        bags.rows[np.array(present, dtype=bool)],
+        _joined(table["raw"], table["pixels"]),
+        hashes.to_numpy(dtype=np.uint64),
+        table["hash"].notna().to_numpy(),
+        recorded,
+        int(table["raw"].isna().sum()),
+    )
+
+
+def _keys_of(image: Any, decode: bool) -> tuple[Any, ...]:
+    """Return digests, hash, size and header of an image, None where it has none."""
+    try:
+        raw = content_digest(image)
+        header = read_metadata([image]).iloc[0]
+        described = tuple(header[name] for name in HEADER)
+    except (ImageReadError, TypeError, OSError):
+        return (None, None, None, None, *[None] * len(HEADER))
+    if not decode:
+        return (raw, None, None, None, *described)
+    try:
+        pixels = read_image(image, scaling="none", nan="min")
+    except (ImageReadError, ValueError, MemoryError):
+        return (raw, None, None, None, *described)
+    array = np.ascontiguousarray(pixels.array)
+    digest = hashlib.sha256(f"{pixels.axes} {array.shape}".encode())
+    digest.update(array.tobytes())
+    size = f"{pixels.axes} {array.shape} {pixels.metadata.get('dtype')}"
+    return (raw, digest.hexdigest(), perceptual_hash(pixels), size, *described)
+
+
+def _joined(raw: pd.Series, pixels: pd.Series) -> np.ndarray:
+    """Return numbers that are equal if the files or the pixels are, -1 if unread."""
+    codes = pd.factorize(raw)[0]
+    by_pixels = pd.factorize(pixels)[0]
+    there = (codes >= 0) & (by_pixels >= 0)
+    # Equal files have equal pixels, so the first file of the pixels stands for all.
+    first = pd.Series(codes[there]).groupby(by_pixels[there]).transform("min")
+    codes[there] = first.to_numpy()
+    return codes
+
+
+# -- findings -------------------------------------------------------------------------
+
+
+def check_images(
+    column: Any,
+    keys: ImageKeys,
+    findings: Findings,
+    folds: Folds | None,
+    outcomes: list[Outcome],
+) -> None:
+    """Find copies, near copies and traces of the recording in a column of images.
+
+    Parameters
+    ----------
+    column : column label
+        The column.
+    keys : ImageKeys
+        Keys of its images.
+    findings : Findings
+        The findings.
+    folds : list of (ndarray, ndarray) or None
+        Folds.
+    outcomes : list of Outcome
+        The outcomes.
+    """
+    _check_copies(column, keys, findings, folds)
+    near = _near_pairs(keys)
+    _check_near(column, keys, near, findings, folds)
+    cases = findings.cases
+    for name, codes in keys.recorded.items():
+        of_rows = np.zeros(cases.n_rows, dtype=np.intp)
+        # The first image of a row, which is written last.
+        of_rows[keys.rows[::-1]] = codes[::-1] + 1
+        if len(np.unique(codes)) > 1:
+            add_site_finding(
+                f"{column} ({name} of the image)", of_rows, findings, outcomes
+            )
+    if keys.n_unreadable:
+        findings.add(
+            "images not read",
+            "note",
+            [column],
+            np.zeros(cases.n_rows, dtype=bool),
+            "Some images cannot be read, so they were not checked.",
+            "Correct the paths or files, and run the audit again.",
+        )
+
+
+def _check_copies(
+    column: Any, keys: ImageKeys, findings: Findings, folds: Folds | None
+) -> None:
+    cases = findings.cases
+    content, patient = keys.content, cases.patients[keys.rows]
+    counts = np.bincount(content[content >= 0], minlength=1)
+    twice = (content >= 0) & (counts[np.maximum(content, 0)] > 1)
+    if not twice.any():
+        return
+    table = pd.DataFrame({"content": content, "patient": patient, "row": keys.rows})
+    several = (table.groupby("content")["patient"].transform("nunique") > 1).to_numpy()
+    apart = (table.groupby("content")["row"].transform("nunique") > 1).to_numpy()
+    across = np.zeros(cases.n_rows, dtype=bool)
+    if folds is not None:
+        across = _images_across(
+            keys.rows, np.where(twice, content, -1), folds, cases.n_rows
+        )
+    of_others = _mask(keys.rows[twice & several], cases.n_rows)
+    remedy = (
+        "Keep one of the copies, or give both the same patient id. If the copies show "
+        "a placeholder, set the cells to missing."
+    )
+    if cases.known_patients and of_others.any():
+        findings.add(
+            "duplicate images",
+            "error",
+            [column],
+            of_others,
+            "{rows} rows of {patients} patients have an image that another patient "
+            "has as well, pixel by pixel.",
+            remedy,
+        )
+    rest = across & ~(of_others if cases.known_patients else False)
+    if rest.any():
+        findings.add(
+            "duplicate images",
+            "error",
+            [column],
+            rest,
+            "{rows} test rows have an image that is also in the training part of the "
+            "same fold.",
+            remedy,
+        )
+        return
+    within = _mask(keys.rows[twice & apart], cases.n_rows) & ~across
+    if cases.known_patients:
+        within &= ~of_others
+    if within.any():
+        findings.add(
+            "duplicate images",
+            "note" if cases.known_patients else "warning",
+            [column],
+            within,
+            "{rows} rows of {patients} patients share an image with another row"
+            + (" of the same patient." if cases.known_patients else "."),
+            "Check that the rows are meant to be different cases."
+            if cases.known_patients
+            else "Pass groups, so that copies stay in one fold.",
+        )
+
+
+def _images_across(
+    rows: np.ndarray, content: np.ndarray, folds: Folds, n_rows: int
+) -> np.ndarray:
+    """Return test rows with an image that is also in the training part of a fold."""
+    found = np.zeros(n_rows, dtype=bool)
+    for train, test in folds:
+        in_train, in_test = _mask(train, n_rows)[rows], _mask(test, n_rows)[rows]
+        known = np.unique(content[in_train & (content >= 0)])
+        found[rows[in_test & np.isin(content, known)]] = True
+    return found
+
+
+def _near_pairs(keys: ImageKeys) -> np.ndarray:
+    """Return pairs of images that look alike, but are no copies, of shape (n, 2)."""
+    chosen = np.flatnonzero(keys.hashed)
+    hashes = keys.hashes[chosen]
+    pairs = [np.zeros((0, 2), dtype=np.intp)]
+    for start in range(0, len(chosen), N_COMPARED):
+        part = hashes[start : start + N_COMPARED]
+        distance = np.bitwise_count(part[:, None] ^ hashes[None, start:])
+        first, second = np.nonzero(distance <= NEAR_DISTANCE)
+        upper = second > first
+        pairs.append(
+            np.column_stack(
+                [chosen[first[upper] + start], chosen[second[upper] + start]]
+            )
+        )
+    found = np.concatenate(pairs)
+    return found[keys.content[found[:, 0]] != keys.content[found[:, 1]]]
+
+
+def _check_near(
+    column: Any,
+    keys: ImageKeys,
+    pairs: np.ndarray,
+    findings: Findings,
+    folds: Folds | None,
+) -> None:
+    cases = findings.cases
+    first, second = keys.rows[pairs[:, 0]], keys.rows[pairs[:, 1]]
+    others = cases.patients[first] != cases.patients[second]
+    rows = _mask(np.concatenate([first[others], second[others]]), cases.n_rows)
+    if not rows.any():
+        return
+    where = "of another patient" if cases.known_patients else "of another row"
+    if rows.sum() > MOST_SIMILAR * len(np.unique(keys.rows)):
+        findings.add(
+            "similar images",
+            "note",
+            [column],
+            rows,
+            "{rows} rows have an image with the perceptual hash of another one, so the "
+            "hash does not separate the images of this column, and is no sign of a "
+            "copy.",
+            "Nothing, if the images are masks or of one standard view.",
+        )
+        return
+    text = (
+        f"{{rows}} rows of {{patients}} patients have an image that looks like one "
+        f"{where} (at most {NEAR_DISTANCE} of 64 bits of a perceptual hash differ)"
+    )
+    if folds is not None and _near_across(
+        first[others], second[others], folds, cases.n_rows
+    ):
+        text += ", also across folds"
+    findings.add(
+        "similar images",
+        "note",
+        [column],
+        rows,
+        text + ".",
+        "Look at some pairs. Images of one standard view can be similar. Recoded or "
+        "cropped copies must belong to one patient.",
+    )
+
+
+def _near_across(
+    first: np.ndarray, second: np.ndarray, folds: Folds, n_rows: int
+) -> bool:
+    for train, test in folds:
+        in_train, in_test = _mask(train, n_rows), _mask(test, n_rows)
+        one = in_train[first] & in_test[second]
+        if (one | (in_test[first] & in_train[second])).any():
+            return True
+    return False
+
+
+def _mask(positions: np.ndarray, size: int) -> np.ndarray:
+    mask = np.zeros(size, dtype=bool)
+    mask[positions] = True
+    return mask

@@ -1,0 +1,318 @@
+"""Checks of rows: patients across folds, copies and rows that a model has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skfusion.evaluation.comparison.study import comparable_columns
+from skfusion.evaluation.guidelines.association import as_numbers
+from skfusion.evaluation.guidelines.findings import Findings
+from skfusion.fusion.restriction import fusions_within
+
+__all__ = [
+    "check_patients_apart",
+    "check_repeated_ids",
+    "check_rows_twice",
+    "check_times",
+    "check_training_rows",
+    "rows_across_folds",
+]
+
+
+#: Expected number of pairs of rows that are equal by chance, below which equal rows are
+#: copies.
+CHANCE_PAIRS = 0.01
+#: Rank correlation of two columns above which only one of them counts as evidence.
+SAME_COLUMN = 0.9
+
+Folds = list[tuple[np.ndarray, np.ndarray]]
+
+
+def rows_across_folds(keys: np.ndarray, folds: Folds) -> np.ndarray:
+    """Return the test rows whose key is also among the training rows of a fold.
+
+    Parameters
+    ----------
+    keys : ndarray of int of shape (n_samples,)
+        Key of each row, such as the number of its patient. Negative keys are equal to
+        no other.
+    folds : list of (ndarray, ndarray)
+        Row positions of the training and test part of each fold.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.evaluation.guidelines.row_checks import rows_across_folds
+    >>> folds = [(np.array([0, 1]), np.array([2, 3]))]
+    >>> rows_across_folds(np.array([5, 6, 5, -1]), folds).tolist()
+    [False, False, True, False]
+    """
+    found = np.zeros(len(keys), dtype=bool)
+    for train, test in folds:
+        shared = np.isin(keys[test], keys[train]) & (keys[test] >= 0)
+        found[np.asarray(test)[shared]] = True
+    return found
+
+
+def check_patients_apart(findings: Findings, folds: Folds) -> None:
+    """Find patients with rows in the training and the test part of a fold."""
+    cases = findings.cases
+    if not cases.known_patients:
+        return
+    rows = rows_across_folds(cases.patients, folds)
+    if rows.any():
+        findings.add(
+            "patients across folds",
+            "error",
+            ["cv"],
+            rows,
+            "{rows} test rows are of {patients} patients who also have rows in the "
+            "training part of the same fold.",
+            "Use StratifiedGroupKFold and pass groups, or pass cv as a number.",
+        )
+
+
+def check_repeated_ids(
+    findings: Findings, repeated: list[Any], folds: Folds | None
+) -> None:
+    """Find columns that look like patient ids and repeat, without groups."""
+    cases = findings.cases
+    for column in repeated[:1]:
+        keys = pd.factorize(cases.frame[column].map(repr))[0]
+        keys[cases.frame[column].isna().to_numpy()] = -1
+        several = np.bincount(keys[keys >= 0])[np.maximum(keys, 0)] > 1
+        rows = several & (keys >= 0)
+        across = None if folds is None else rows_across_folds(keys, folds)
+        if across is not None and across.any():
+            rows = across
+        is_error = across is not None and across.any()
+        findings.add(
+            "patients across folds" if is_error else "patients not given",
+            "error" if is_error else "warning",
+            [column],
+            rows,
+            "The column looks like a patient id and repeats, but no groups were given"
+            + (
+                ". {rows} test rows have an id that is also in the training part."
+                if is_error
+                else f": {{rows}} of {cases.n_rows} rows share their id with another."
+            ),
+            f"Pass groups={str(column)!r}.",
+        )
+
+
+# -- copies ---------------------------------------------------------------------------
+
+
+def check_rows_twice(
+    findings: Findings, columns: Iterable[Any], folds: Folds | None
+) -> None:
+    """Find rows that are equal in all features, more than chance explains."""
+    cases = findings.cases
+    part = comparable_columns(cases.frame, columns)
+    if part.shape[1] == 0:
+        return
+    codes = np.column_stack(
+        [pd.factorize(part[column], use_na_sentinel=True)[0] for column in part]
+    )
+    _, keys = np.unique(codes, axis=0, return_inverse=True)
+    keys = keys.reshape(-1)
+    twice = np.bincount(keys)[keys] > 1
+    twice &= _evidence(part, codes) > np.log(len(keys) ** 2 / 2 / CHANCE_PAIRS)
+    if not twice.any():
+        return
+    keys = np.where(twice, keys, -1)
+    others = _of_several_patients(keys, cases.patients)
+    across = None if folds is None else rows_across_folds(keys, folds)
+    if cases.known_patients:
+        _add_copies(findings, twice & others, "of different patients", "error")
+        within = twice & ~others
+    else:
+        within = twice
+    is_across = across is not None and (across & within).any()
+    if is_across:
+        _add_copies(findings, across & within, "in both parts of a fold", "error")
+    elif cases.known_patients:
+        _add_copies(findings, within, "of the same patient", "note")
+    else:
+        _add_copies(findings, within, "with unknown patients", "warning")
+
+
+def _add_copies(
+    findings: Findings, rows: np.ndarray, words: str, severity: str
+) -> None:
+    if not rows.any():
+        return
+    findings.add(
+        "rows twice",
+        severity,
+        ["all features"],
+        rows,
+        f"{{rows}} rows {words} are equal to another row in all features, which chance "
+        "does not explain.",
+        "Remove the copies, or give copies of one case the same patient id.",
+    )
+
+
+def _evidence(part: pd.DataFrame, codes: np.ndarray) -> np.ndarray:
+    """Return how improbable the values of each row are, as a sum of logarithms.
+
+    Missing values are no evidence, because they are missing together. Of columns that
+    nearly rank the rows alike, only the first one counts.
+    """
+    evidence = np.zeros(len(codes))
+    kept: list[np.ndarray] = []
+    for place, column in enumerate(part.columns):
+        code = codes[:, place]
+        numbers = as_numbers(part[column])
+        ranks = _ranks(code if numbers is None else numbers, code < 0)
+        if any(abs(float(ranks @ other)) > SAME_COLUMN for other in kept):
+            continue
+        kept.append(ranks)
+        there = code >= 0
+        counts = np.bincount(code[there], minlength=1)
+        evidence[there] -= np.log(counts[code[there]] / there.sum())
+    return evidence
+
+
+def _ranks(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Return centred ranks of length 1, so that their product is a correlation."""
+    ranks = pd.Series(np.where(missing, np.nan, values)).rank().to_numpy()
+    centred = np.nan_to_num(ranks - np.nanmean(ranks) if (~missing).any() else ranks)
+    length = float(np.sqrt(centred @ centred))
+    return centred / length if length else centred
+
+
+def _of_several_patients(keys: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """Return rows whose key another patient has as well."""
+    table = pd.DataFrame({"key": keys, "patient": patients})
+    several = table.groupby("key")["patient"].transform("nunique") > 1
+    return several.to_numpy() & (keys >= 0)
+
+
+# -- what was known too early ---------------------------------------------------------
+
+
+def check_times(
+    findings: Findings, columns: Iterable[Any], index_time: pd.Series
+) -> list[Any]:
+    """Find times among the features that lie after the index time.
+
+    Returns
+    -------
+    list of column labels
+        Columns of times that were checked.
+    """
+    cases = findings.cases
+    checked = []
+    for column in columns:
+        values = cases.frame[column]
+        if not pd.api.types.is_datetime64_any_dtype(values):
+            continue
+        checked.append(column)
+        late = (_utc(values) > _utc(index_time)).to_numpy()
+        if late.any():
+            findings.add(
+                "times after the index time",
+                "error",
+                [column],
+                late,
+                "In {rows} rows of {patients} patients, this time lies after the index "
+                "time, at which the prediction is made.",
+                "Leave the column out, and everything that was recorded with it.",
+            )
+    return checked
+
+
+def _utc(values: pd.Series) -> pd.Series:
+    return pd.to_datetime(values, utc=True)
+
+
+def check_training_rows(findings: Findings, model: Any, folds: Folds | None) -> str:
+    """Find rows on which a fitted fusion, such as a fine-tuned encoder, was trained.
+
+    Parameters
+    ----------
+    findings : Findings
+        The findings.
+    model : estimator or dict of str to estimator
+        Fitted estimators with a fusion inside.
+    folds : list of (ndarray, ndarray) or None
+        Folds. Without them, every row is one that will be scored.
+
+    Returns
+    -------
+    str
+        Why rows could not be compared, empty if they were.
+    """
+    cases = findings.cases
+    seen = np.zeros(cases.n_rows, dtype=bool)
+    unknown = True
+    for fusion in _fitted_fusions(model):
+        found = fusion.training_rows(cases.frame)
+        if found is not None:
+            unknown = False
+            seen |= found
+    if unknown:
+        return "the model does not know its training rows"
+    tested = np.ones(cases.n_rows, dtype=bool)
+    if folds is not None:
+        tested = np.zeros(cases.n_rows, dtype=bool)
+        tested[np.concatenate([test for _, test in folds])] = True
+    rows = seen & tested
+    if rows.any():
+        findings.add(
+            "rows seen by the model",
+            "error",
+            ["model"],
+            rows,
+            "{rows} rows of {patients} patients that are to be scored are training "
+            "rows of the given model.",
+            "Score only patients whom the model has not seen, or fit it again in the "
+            "training part of each fold.",
+        )
+    elif len(np.intersect1d(cases.patients[seen], cases.patients[tested])):
+        patients = np.isin(cases.patients, cases.patients[seen]) & tested
+        findings.add(
+            "rows seen by the model",
+            "error",
+            ["model"],
+            patients,
+            "{rows} rows that are to be scored are of {patients} patients of whom the "
+            "given model has seen another row.",
+            "Score only patients whom the model has not seen.",
+        )
+    return ""
+
+
+def _fitted_fusions(model: Any) -> list[Any]:
+    """Return the fitted fusions in a model, its steps and its fitted parts."""
+    models = list(model.values()) if isinstance(model, dict) else [model]
+    found: list[Any] = []
+    while models:
+        one = models.pop()
+        inner = [f for f in fusions_within(one).values() if hasattr(f, "modalities_")]
+        if inner:
+            found += inner
+            continue
+        models += [
+            part
+            for name in ("best_estimator_", "estimator_", "calibrated_classifiers_")
+            for part in _as_list(getattr(one, name, None))
+        ]
+        models += _as_list(getattr(one, "estimator", None))
+    return found
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None or isinstance(value, str):
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
