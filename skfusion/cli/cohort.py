@@ -63,6 +63,8 @@ class Cohort:
         Name of the table.
     findings : Findings
         Problems that are left, and changes of the data.
+    others : DataFrame of shape (n_samples, n_other_columns) or None
+        Columns without a purpose, e.g. names and ids.
     """
 
     X: pd.DataFrame
@@ -71,6 +73,7 @@ class Cohort:
     groups: Any
     name: str
     findings: Findings
+    others: pd.DataFrame | None = None
 
     def check(self, plan: Callable[[], Any] | None = None) -> Any:
         """Raise an error with all problems of the table and of a plan.
@@ -103,6 +106,17 @@ class Cohort:
         for change in self.findings.changes:
             say(f"{self.name}: {change}")
         return result
+
+    def check_several(self) -> None:
+        """Raise a ValueError if there is one modality only."""
+        if len(self.modalities) < 2:
+            names = ", ".join(repr(name) for name, _, _ in self.modalities)
+            raise ValueError(f"there is one modality only ({names}), expected two")
+
+    def whole(self) -> pd.DataFrame:
+        """Return all columns of the table except the outcome and those to exclude."""
+        parts = [self.X] if self.others is None else [self.X, self.others]
+        return pd.concat(parts, axis=1)
 
     def description(self, given: str | None) -> str | None:
         """Return the caveat of the results, with the changes of the table."""
@@ -139,13 +153,15 @@ def _in_options(message: str) -> str:
     return _PARAMETER.sub(lambda found: f"{_OPTIONS[found[1]]} ", line)
 
 
-def read_cohort(settings: Mapping[str, Any]) -> Cohort:
+def read_cohort(settings: Mapping[str, Any], *, asks_for_groups: bool = True) -> Cohort:
     r"""Read the table of a command and check all of it, before anything costly.
 
     Parameters
     ----------
     settings : mapping of str to object
         Settings from `skfusion.cli.settings.read_settings`.
+    asks_for_groups : bool, default=True
+        Whether ids that repeat are a problem if no groups were given.
 
     Returns
     -------
@@ -185,16 +201,24 @@ def read_cohort(settings: Mapping[str, Any]) -> Cohort:
     if settings["target"] in raw.frame:
         y = outcome_of(table, settings["target"])
     kept = _keys(table, settings)
-    groups = _groups(table, settings)
+    groups = _groups(table, settings, asks=asks_for_groups)
     modalities = _modalities(table, raw, settings, modality_columns, kept)
     X = pd.DataFrame(kept, index=raw.frame.index)
     used = [column for column in (*X, settings["target"]) if column in raw.frame]
     table.note_encodings(used)
     _tell_null_words(table, place.name, used)
-    X, y, groups = _without_rows(X, y, groups, settings)
+    names = [c for c in table.names if c not in (*used, *settings.get("drop", ()))]
+    others = pd.DataFrame({c: table.typed(c).values for c in names}, index=X.index)
+    rows = _rows(X, y, settings)
+    X, others = _part(X, rows), _part(others, rows)
+    if isinstance(groups, range):
+        groups = range(len(X))
+    if y is not None:
+        y = _part(y, rows)
+        y = None if y.nunique() < 2 else _as_simple(y)  # one value is listed
     if any(settings.get(key) and settings[key] not in X for key in ("sites", "time")):
         y = None  # there is no plan without them
-    cohort = Cohort(X, y, modalities, groups, place.name, findings)
+    cohort = Cohort(X, y, modalities, groups, place.name, findings, others)
     _check_encoders(cohort)
     return cohort
 
@@ -299,7 +323,7 @@ def _keys(table: Table, settings: Mapping[str, Any]) -> dict[str, pd.Series]:
     return kept
 
 
-def _groups(table: Table, settings: Mapping[str, Any]) -> Any:
+def _groups(table: Table, settings: Mapping[str, Any], *, asks: bool) -> Any:
     """Return the column of the patients, and list ids that repeat without one."""
     if settings.get("groups"):  # a column that does not exist is listed
         known = settings["groups"] in table.frame
@@ -315,7 +339,7 @@ def _groups(table: Table, settings: Mapping[str, Any]) -> Any:
         if found:
             say(f"Rows are independent, although {', '.join(found)} repeat.")
         return range(table.n_rows)
-    if found:
+    if found and asks:
         n_values = table.texts(found[0]).nunique()
         also = f" (as do {', '.join(found[1:])})" if found[1:] else ""
         table.findings.problems.append(
@@ -503,23 +527,21 @@ def _tell_null_words(table: Table, name: str, columns: Iterable[str]) -> None:
         say(f"{name}: Words for missing values, such as 'n/a', are missing: {listed}")
 
 
-def _without_rows(
-    X: pd.DataFrame, y: pd.Series | None, groups: Any, settings: Mapping[str, Any]
-) -> tuple[pd.DataFrame, pd.Series | None, Any]:
-    """Leave out rows without an outcome or a patient."""
+def _rows(
+    X: pd.DataFrame, y: pd.Series | None, settings: Mapping[str, Any]
+) -> np.ndarray:
+    """Return the rows with an outcome, a patient and a site. Without any, all rows."""
     kept = np.ones(len(X), dtype=bool)
     if y is not None:
         kept &= y.notna().to_numpy(dtype=bool)
     for key in ("groups", "sites"):
         if settings.get(key) in X:
             kept &= X[settings[key]].notna().to_numpy(dtype=bool)
-    if kept.any() and not kept.all():
-        X = X[kept].reset_index(drop=True)
-        y = None if y is None else y[kept].reset_index(drop=True)
-        groups = range(len(X)) if isinstance(groups, range) else groups
-    if y is not None:
-        y = None if y.nunique() < 2 else _as_simple(y)  # one value is listed
-    return X, y, groups
+    return kept if kept.any() else np.ones(len(X), dtype=bool)
+
+
+def _part(values: Any, rows: np.ndarray) -> Any:
+    return values if rows.all() else values[rows].reset_index(drop=True)
 
 
 def _as_simple(y: pd.Series) -> pd.Series:

@@ -10,7 +10,7 @@ from typing import Any
 
 from skfusion._dependencies import require
 from skfusion.cli.cohort import Cohort, read_cohort
-from skfusion.cli.console import progress_level, say, show
+from skfusion.cli.console import progress_level, show, write_json
 from skfusion.cli.problems import RunError, failures_of_the_run
 from skfusion.cli.settings import COMPARE_KEYS, read_settings
 
@@ -137,9 +137,7 @@ def run_comparison(
 
 
 def _write(result: Any, outputs: Mapping[str, Any], title: str | None) -> None:
-    if outputs.get("json"):
-        Path(outputs["json"]).write_text(result.to_json(), encoding="utf-8")
-        say(f"JSON: {Path(outputs['json']).resolve()}")
+    write_json(outputs.get("json"), result.to_json())
     if outputs.get("html"):
         result.to_html(outputs["html"], title=title)
         show(f"\nReport: {Path(outputs['html']).resolve()}")

@@ -5,13 +5,23 @@ Results go to standard output. Everything else goes to standard error.
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-__all__ = ["fail", "is_terminal", "progress_level", "say", "show", "warnings_as_lines"]
+__all__ = [
+    "fail",
+    "is_terminal",
+    "progress_level",
+    "say",
+    "show",
+    "warnings_as_lines",
+    "write_json",
+]
 
 _CLEAR_LINE = "\r\x1b[K"  # of a progress line that is under way
 
@@ -30,6 +40,15 @@ def say(text: str) -> None:
 def fail(text: str) -> None:
     """Print an error to standard error."""
     say(f"skfusion: error: {text}")
+
+
+def write_json(path: str | None, content: Any) -> None:
+    """Write results to a JSON file, if there is a path, and say where it is."""
+    if not path:
+        return
+    text = content if isinstance(content, str) else json.dumps(content, indent=1)
+    Path(path).write_text(text, encoding="utf-8")
+    say(f"JSON: {Path(path).resolve()}")
 
 
 def is_terminal() -> bool:

@@ -6,7 +6,6 @@ import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 from skfusion._progress import progress
 from skfusion.cli.cohort import Cohort, read_cohort
 from skfusion.cli.compare import check_outputs, comparison_options, embed
-from skfusion.cli.console import progress_level, say, show
+from skfusion.cli.console import progress_level, show, write_json
 from skfusion.cli.problems import failures_of_the_run
 from skfusion.cli.settings import read_settings
 from skfusion.evaluation.comparison.comparison import Plan, plan_comparison
@@ -81,10 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
         reports = _explain(plan, how)
         text, content = _results(plan, how, reports, cohort)
         show(text)
-        if settings.get("json"):
-            path = Path(settings["json"])
-            path.write_text(json.dumps(content, indent=1), encoding="utf-8")
-            say(f"JSON: {path.resolve()}")
+        write_json(settings.get("json"), content)
 
 
 def _options(

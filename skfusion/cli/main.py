@@ -1,6 +1,7 @@
-"""Command-line interface: ``skfusion demo | compare | explain | cache``.
+"""Command-line interface of skfusion.
 
-The commands call the public functions. A module with its packages is imported only
+The commands are ``demo``, ``compare``, ``explain``, ``audit``, ``advise`` and
+``cache``. They call the public functions. A module with its packages is imported only
 when its command runs. Exit codes are 0 (done), 1 (the run failed), 2 (wrong use, or
 problems in the table) and 130 (interrupted).
 """

@@ -81,6 +81,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_demo(commands, common)
     _add_compare(commands, common)
     _add_explain(commands, common)
+    _add_audit(commands, common)
+    _add_advise(commands, common)
     _add_cache(commands, common)
     return parser
 
@@ -183,16 +185,19 @@ def _add_design(parser: argparse.ArgumentParser) -> None:
     add("--time", metavar="COL", help="column of dates for --test after:DATE")
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
+def _add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--seed",
         dest="random_state",
         type=int,
         metavar="N",
         help="seed of folds and models (default: 0)",
     )
-    add(
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_seed(parser)
+    parser.add_argument(
         "--n-jobs",
         type=int,
         metavar="N",
@@ -313,7 +318,42 @@ def _add_explain(commands: Any, common: argparse.ArgumentParser) -> None:
         help="score (default: roc_auc, r2 for a regression)",
     )
     add("--json", metavar="FILE", help="results as JSON")
-    _add_run(explain)
+    _add_seed(explain)
+
+
+def _add_audit(commands: Any, common: argparse.ArgumentParser) -> None:
+    audit = _add_command(
+        commands,
+        "audit",
+        common,
+        "search a table for leakage",
+        "Search a cohort table for leakage before any model is fitted: patients on "
+        "both sides of a fold, copies of rows and images, and columns that tell the "
+        "outcome or the patient. All columns of the table are searched. " + TABLE_TEXT,
+    )
+    _add_table(audit)
+    _add_outcome(audit)
+    add = audit.add_argument
+    add("--cv", type=int, metavar="K", help="folds to check (default: none)")
+    add("--sites", metavar="COL", help="column of sites (default: found by name)")
+    add("--json", metavar="FILE", help="findings as JSON")
+    _add_seed(audit)
+
+
+def _add_advise(commands: Any, common: argparse.ArgumentParser) -> None:
+    advise = _add_command(
+        commands,
+        "advise",
+        common,
+        "describe a cohort, and in which order to try strategies",
+        "Describe a cohort by what decides which fusion to try, and give an order of "
+        "attempts with reasons. It is not a ranking, which only a comparison gives. "
+        + TABLE_TEXT,
+    )
+    _add_table(advise)
+    _add_outcome(advise)
+    advise.add_argument("--json", metavar="FILE", help="results as JSON")
+    _add_seed(advise)
 
 
 def _add_cache(commands: Any, common: argparse.ArgumentParser) -> None:
