@@ -32,7 +32,7 @@ MEASURES = {"reliance": "share", "performance": "estimate", "drop_one": "fall"}
 
 @dataclass(frozen=True)
 class Settings:
-    """What is explained, and how.
+    """Fusion to explain, its score, and whether it is fitted again.
 
     Attributes
     ----------

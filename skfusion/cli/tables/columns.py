@@ -34,7 +34,7 @@ INFINITE = "--infinite as-missing"
 
 @dataclass
 class Findings:
-    """What was found in a table, and what was done about it.
+    """Problems of a table, and the changes that options asked for.
 
     Attributes
     ----------
