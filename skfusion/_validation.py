@@ -21,6 +21,7 @@ __all__ = [
     "did_you_mean",
     "examples_of",
     "first_unhashable",
+    "is_every_row",
     "is_number",
     "refuse_unknown_table",
 ]
@@ -381,3 +382,34 @@ def examples_of(names: Sequence[str], near: str, n: int = 5) -> str:
     close = difflib.get_close_matches(near, names, n=n, cutoff=0.5)
     rest = [name for name in names if name not in close]
     return ", ".join([*close, *rest][:n])
+
+
+def is_every_row(rows: np.ndarray, n_rows: int) -> bool:
+    """Return whether positions are those of all rows in their order.
+
+    A table of which all rows are selected need not be copied, which for a matrix of
+    embeddings is most of the memory that a fit takes.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+        Positions of rows.
+    n_rows : int
+        Number of rows of the table.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion._validation import is_every_row
+    >>> is_every_row(np.array([0, 1, 2]), 3), is_every_row(np.array([0, 2, 1]), 3)
+    (True, False)
+    """
+    rows = np.asarray(rows)
+    is_position = rows.ndim == 1 and rows.dtype.kind in "iu"
+    if not is_position or len(rows) != n_rows:  # also a mask
+        return False
+    return bool((rows == np.arange(n_rows)).all())

@@ -26,6 +26,7 @@ from skfusion._fitting.modality_warnings import (
 from skfusion._fitting.pipelines import (
     fit_transform_steps,
     scatter_rows,
+    take_rows,
     transform_steps,
 )
 from skfusion.modality import Modality, presence_mask
@@ -140,7 +141,7 @@ class ModalityBlocks:
                 arrays[modality.name] = np.full((len(X), width), np.nan)
                 continue
             with located_errors(modality, rows, X):
-                part = modality.select(X.iloc[rows])
+                part = modality.select(take_rows(X, rows))
                 values = transform_steps(modality.transformer, part, width=width)
                 values = as_numbers(values, modality.columns)
                 check_finite_block(values, self.feature_names_[modality.name], rows)
@@ -171,7 +172,7 @@ def _fit_block(
     with located_errors(modality, rows, X):
         values = fit_transform_steps(
             transformer,
-            modality.select(X.iloc[rows]),
+            modality.select(take_rows(X, rows)),
             target,
             of_rows,
             None if held_out is None else held_out[rows],

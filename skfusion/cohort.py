@@ -16,6 +16,7 @@ from skfusion._image_cells.recognition import inspect_cells
 from skfusion._validation import (
     check_unique_labels,
     first_unhashable,
+    is_every_row,
     refuse_unknown_table,
 )
 from skfusion.exceptions import LeakageWarning, warn_user
@@ -65,6 +66,8 @@ class TrainingData:
 
     def rows(self, index: np.ndarray) -> TrainingData:
         """Return the data of some rows."""
+        if is_every_row(index, len(self.y)):
+            return self
         return TrainingData(
             self.X.iloc[index].reset_index(drop=True),
             self.y[index],
@@ -285,7 +288,7 @@ def repeated_ids(frame: pd.DataFrame) -> list[Any]:
     >>> repeated_ids(pd.DataFrame({"age": [61, 61], "patient_id": ["a", "a"]}))
     ['patient_id']
     """
-    identifiers = [c for c in frame.columns if is_identifier(c, frame[c])]
+    identifiers = [c for c in frame.columns if is_identifier(c, frame)]
     # Patient ids come first, because a lesion or study id is a finer unit.
     identifiers.sort(key=lambda column: not names_patient(column))
     found = []

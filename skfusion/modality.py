@@ -23,7 +23,7 @@ from skfusion._image_cells.recognition import (
     is_image_cell,
     may_hold_objects,
 )
-from skfusion._validation import did_you_mean
+from skfusion._validation import did_you_mean, is_every_row
 from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "names_patient",
     "one_label",
     "presence_mask",
+    "select_columns",
 ]
 
 # Strings that ColumnTransformer takes in place of a transformer.
@@ -66,6 +67,8 @@ UNIT_WORDS = (
 )
 MOST_UNITS = 30  # different values of a category; an id has more
 FEWEST_UNITS, UNIT_SHARE = 10, 0.2  # of an id in a small table
+# Before pandas 3, a change of some columns could change the table that they are from.
+COPIES_ON_WRITE = int(pd.__version__.partition(".")[0]) >= 3
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Modality:
 
     def select(self, X: pd.DataFrame) -> pd.DataFrame | pd.Series:
         """Return the columns of the modality: a series if `scalar`, else a frame."""
-        return X[self.columns[0]] if self.scalar else X[list(self.columns)]
+        return X[self.columns[0]] if self.scalar else select_columns(X, self.columns)
 
     def as_triple(self) -> tuple[str, Any, Any]:
         """Return ``(name, transformer, columns)``, which any table resolves alike."""
@@ -477,7 +480,7 @@ def find_column_roles(X: pd.DataFrame, aside: Iterable[Any] = ()) -> ColumnRoles
     for column in X.columns:
         if column in aside:
             continue
-        if is_identifier(column, X[column]):
+        if is_identifier(column, X):
             roles.identifiers.append(column)
             continue
         found = inspect_cells(X[column])
@@ -588,7 +591,7 @@ def infer_modality_columns(
     return found
 
 
-def is_identifier(label: Any, cells: pd.Series) -> bool:
+def is_identifier(label: Any, X: pd.DataFrame) -> bool:
     """Return whether a column has the name of an id.
 
     Parameters
@@ -596,8 +599,8 @@ def is_identifier(label: Any, cells: pd.Series) -> bool:
     label : column label
         Label of the column. ``"PatientID"`` and ``"Patient ID"`` are read as
         ``"patient_id"``.
-    cells : Series of shape (n_samples,)
-        Cells of the column. A name such as ``"study"`` or ``"exam"`` can also be that
+    X : DataFrame of shape (n_samples, n_columns)
+        Table with the column. A name such as ``"study"`` or ``"exam"`` can also be that
         of a category, so it is an id only if it has many different values.
 
     Returns
@@ -608,18 +611,19 @@ def is_identifier(label: Any, cells: pd.Series) -> bool:
     --------
     >>> import pandas as pd
     >>> from skfusion.modality import is_identifier
-    >>> studies = pd.Series(range(200)) // 2
-    >>> is_identifier("patientNo", studies), is_identifier("study", studies)
-    (True, True)
-    >>> is_identifier("study", studies % 3), is_identifier("age", studies)
-    (False, False)
+    >>> X = pd.DataFrame({"study": range(200), "patientNo": 1, "age": range(200)})
+    >>> [is_identifier(label, X) for label in X]
+    [True, True, False]
+    >>> is_identifier("study", X % 3)
+    False
     """
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s.-]+", "_", str(label).strip()).lower()
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s.-]+", "_", str(label)).lower()
+    name = name.strip("_")
     if name in ID_WORDS or ID_ENDING.fullmatch(name) or ID_OWNER.fullmatch(name):
         return True
-    if name not in UNIT_WORDS or cells.ndim != 1:
+    if name not in UNIT_WORDS or X[label].ndim != 1:
         return False
-    known = cells.dropna()
+    known = X[label].dropna()
     n_values = len(pd.unique(known.map(repr) if known.dtype == object else known))
     enough = max(FEWEST_UNITS, UNIT_SHARE * len(known))
     return n_values > MOST_UNITS or n_values >= enough
@@ -636,6 +640,37 @@ def names_patient(label: Any) -> bool:
     """
     words = ("patient", "subject", "participant")
     return any(word in str(label).lower() for word in words)
+
+
+def select_columns(X: pd.DataFrame, labels: Sequence[Any]) -> pd.DataFrame:
+    """Return columns of a table, without a copy if they are adjacent.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n_samples, n_columns)
+        A table. Its labels are unique.
+    labels : sequence of length n
+        Labels of the columns.
+
+    Returns
+    -------
+    DataFrame of shape (n_samples, n)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skfusion.modality import select_columns
+    >>> X = pd.DataFrame(np.eye(3), columns=list("abc"))
+    >>> list(select_columns(X, ["b", "c"]).columns)
+    ['b', 'c']
+    """
+    if COPIES_ON_WRITE and len(labels) > 1:
+        positions = X.columns.get_indexer(pd.Index(labels))
+        first = int(positions[0])
+        if first >= 0 and is_every_row(positions - first, len(labels)):
+            return X.iloc[:, first : first + len(labels)]
+    return X[list(labels)]
 
 
 def presence_mask(modalities: Sequence[Modality], X: pd.DataFrame) -> np.ndarray:

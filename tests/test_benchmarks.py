@@ -42,9 +42,10 @@ def test_a_stored_trunk_trains_the_same_network(tmp_path, size, epochs):
     pytest.importorskip("skorch")
     bench = benchmark("bench_joint")
     X, y = bench.make_cohort(48, tmp_path)
-    ours = bench.ours(X, y, size, epochs)
+    frozen = bench.BACKBONE, bench.TRAINABLE
+    ours = bench.ours(X, y, size, epochs, frozen)
     before = bench.Start.network
-    assert bench.difference(ours, bench.plain(X, y, size, epochs)) == 0
+    assert bench.difference(ours, bench.plain(X, y, size, epochs, frozen)) == 0
     moved = dict(before.named_parameters())
     assert any(
         not weights.equal(moved[name]) for name, weights in ours.named_parameters()

@@ -71,7 +71,8 @@ class Passthrough(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray or sparse matrix of float64 of shape (n_samples, n_features)
+        ndarray or sparse matrix of shape (n_samples, n_features)
+            float32 if all columns are, else float64.
         """
         check_is_fitted(self, "n_features_in_")
         return self._values(X, reset=False)
@@ -84,14 +85,15 @@ class Passthrough(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 self,
                 X,
                 accept_sparse=True,
-                dtype=np.float64,
+                dtype=[np.float64, np.float32],
                 ensure_all_finite=False,
                 reset=reset,
             )
         validate_data(self, X, skip_check_array=True, reset=reset)
         kinds = X.dtypes.unique()
         if all(isinstance(kind, np.dtype) and kind.kind in "biuf" for kind in kinds):
-            return X.to_numpy(dtype=np.float64)
+            is_narrow = all(kind == np.float32 for kind in kinds)
+            return X.to_numpy(dtype=np.float32 if is_narrow else np.float64)
         columns = {label: _as_floats(X[label], label) for label in X.columns}
         sparse = [isinstance(part.dtype, pd.SparseDtype) for part in columns.values()]
         if sparse and all(sparse):
@@ -105,7 +107,7 @@ class Passthrough(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = []
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
 

@@ -35,6 +35,7 @@ from skfusion._fitting.survival_steps import (
     takes_survival_times,
     target_of_step,
 )
+from skfusion._validation import is_every_row
 
 __all__ = [
     "count_rows",
@@ -289,7 +290,7 @@ def unreadable_rows(Z: Any) -> np.ndarray:
 def take_rows(X: Any, rows: np.ndarray) -> Any:
     """Return the selected rows of an array, frame, series, sparse matrix or list."""
     if hasattr(X, "iloc"):
-        return X.iloc[rows]
+        return X if is_every_row(rows, len(X)) else X.iloc[rows]
     if isinstance(X, (list, tuple)):
         return [X[row] for row in rows]
     return X[rows]

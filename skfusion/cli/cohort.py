@@ -332,7 +332,7 @@ def _groups(table: Table, settings: Mapping[str, Any], *, asks: bool) -> Any:
     ids = {
         column: table.texts(column)
         for column in table.names
-        if column not in aside and is_identifier(column, table.frame[column])
+        if column not in aside and is_identifier(column, table.frame)
     }
     found = repeated_ids(pd.DataFrame(ids, index=table.frame.index, dtype=object))
     if settings.get("independent_rows"):

@@ -83,10 +83,8 @@ def _part(value: Any) -> Any:
 
 
 def _repeats(value: Any) -> Any:
-    try:
-        return int(value)
-    except ValueError:
-        return value
+    """Return a number of repetitions, and ``"auto"`` and tables unchanged."""
+    return int(value) if str(value).isdigit() else value
 
 
 def run_comparison(

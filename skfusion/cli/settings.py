@@ -22,10 +22,11 @@ TEXT, TEXTS, WHOLE, NUMBER, FLAG, TABLE, ANY = (
     *("text", "a list of text", "a whole number", "a number", "true or false"),
     *("a table", "text or a number"),
 )
+REPEATS = "a whole number, 'auto', or a table of numbers by strategy"
 COMPARE_KEYS = {
     "groups": TEXT,
     "cv": WHOLE,
-    "n_repeats": ANY,
+    "n_repeats": REPEATS,
     "test": ANY,
     "sites": TEXT,
     "time": TEXT,
@@ -187,7 +188,9 @@ def _unknown(
 
 
 def _fits(value: Any, kind: str) -> bool:
-    if kind == ANY:
+    if kind == REPEATS and isinstance(value, dict):
+        return all(_fits(number, WHOLE) for number in value.values())
+    if kind in (ANY, REPEATS):
         return isinstance(value, str | int | float) and not isinstance(value, bool)
     if isinstance(value, bool) and kind != FLAG:
         return False

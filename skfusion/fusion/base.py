@@ -42,6 +42,7 @@ from skfusion.modality import (
     is_dropped,
     missing_column_message,
     presence_mask,
+    select_columns,
 )
 
 __all__ = ["ModalityParameters"]
@@ -392,7 +393,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         self._columns = list(frame.columns)
         self._used = [column for column in self._columns if column in used]
         self._modalities = modalities
-        cohort = frame[self._used].reset_index(drop=True)
+        cohort = select_columns(frame, self._used).reset_index(drop=True)
         data = TrainingData(
             cohort,
             self._new_target(y),
@@ -561,7 +562,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
                     )
         if gone:
             frame = self._add_absent_columns(frame, gone)
-        return frame[self._used].reset_index(drop=True)
+        return select_columns(frame, self._used).reset_index(drop=True)
 
     def _without_columns(self, frame: pd.DataFrame) -> list[Modality]:
         """Return the modalities of which a table has no column, if they may be absent.

@@ -10,6 +10,12 @@ import numpy as np
 import scipy.sparse
 from sklearn.base import clone, is_classifier
 from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
     StackingClassifier,
     StackingRegressor,
     VotingClassifier,
@@ -23,6 +29,7 @@ from sklearn.preprocessing import (
     StandardScaler,
     TargetEncoder,
 )
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import has_fit_parameter
 
@@ -80,6 +87,7 @@ __all__ = [
     "scores_of",
     "seed",
     "seeded",
+    "takes_float32",
     "target_for",
     "warn_of_unstored_values",
     "with_enough_columns",
@@ -420,6 +428,46 @@ def warn_of_unstored_values(modality: Modality, owner: str) -> None:
 def accepts_nan(estimator: Any) -> bool:
     """Return whether the tags of an estimator allow NaN in its input."""
     return bool(get_tags(estimator).input_tags.allow_nan)
+
+
+# Learners that round their input to float32 before anything else.
+_TREES = (
+    DecisionTreeClassifier,
+    DecisionTreeRegressor,
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+
+
+def takes_float32(estimator: Any) -> bool:
+    """Return whether a learner rounds its input to float32, which it can then get.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Learner of joined features.
+
+    Returns
+    -------
+    bool
+        True for XGBoost and for the trees and forests of scikit-learn.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skfusion.fusion.inner_estimators import takes_float32
+    >>> takes_float32(RandomForestClassifier()), takes_float32(LogisticRegression())
+    (True, False)
+    """
+    if isinstance(estimator, (*_TREES, XGBoostSurvival)):
+        return True
+    kinds = type(estimator).__mro__
+    return any(kind.__module__.partition(".")[0] == "xgboost" for kind in kinds)
 
 
 def fit_learner(

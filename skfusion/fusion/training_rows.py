@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skfusion.modality import Modality
+from skfusion.modality import Modality, select_columns
 
 __all__ = ["TrainingRows", "digest_rows"]
 
@@ -25,7 +25,7 @@ __all__ = ["TrainingRows", "digest_rows"]
 N_BYTES = 8
 ROWS_OF_SALT = 1000
 # Rows that are copied as numbers at a time.
-CHUNK_ROWS = 4096
+CHUNK_CELLS = 500_000  # for which memory is taken at a time
 # Whole numbers above this one are not exact with 32 bits.
 LARGEST_EXACT = 2.0**24
 # At most this many elements of an array (image, volume, sequence) are read.
@@ -117,21 +117,22 @@ def digest_rows(
     >>> import pandas as pd
     >>> from sklearn.preprocessing import StandardScaler
     >>> from skfusion.fusion.training_rows import digest_rows
-    >>> from skfusion.modality import Modality
+    >>> from skfusion.modality import Modality, select_columns
     >>> X = pd.DataFrame({"age": [61.1, 48.0]})
     >>> ehr = [Modality("ehr", StandardScaler(), ("age",))]
     >>> bool((digest_rows(ehr, X) == digest_rows(ehr, X.astype("float32"))).all())
     True
     """
-    keys = [_keys_of(frame[list(m.columns)], salt) for m in modalities]
+    keys = [_keys_of(select_columns(frame, m.columns), salt) for m in modalities]
     return np.column_stack(keys) if keys else np.zeros((len(frame), 0), np.uint64)
 
 
 def _keys_of(cells: pd.DataFrame, salt: bytes) -> np.ndarray:
     """Return one key for each row of the columns of a modality."""
+    n_rows = max(1, CHUNK_CELLS // max(1, cells.shape[1]))
     keys = [
-        _keys_of_chunk(cells.iloc[start : start + CHUNK_ROWS], salt)
-        for start in range(0, len(cells), CHUNK_ROWS)
+        _keys_of_chunk(cells.iloc[start : start + n_rows], salt)
+        for start in range(0, len(cells), n_rows)
     ]
     return np.concatenate(keys) if keys else np.zeros(0, np.uint64)
 

@@ -259,7 +259,9 @@ def _with_other_seeds(
     return [
         (arm, design.splits[0], int(seed))
         for arm in arms
-        if arm.trains_network and arm.role == "fusion"
+        if arm.trains_network
+        and arm.role == "fusion"
+        and _most_repeats(arm, design) > 1
         for seed in seeds
     ]
 
@@ -287,6 +289,9 @@ def _phases(
 
 
 def _most_repeats(arm: Strategy, design: Design) -> int:
+    chosen = design.repeats_of.get(arm.fusion or arm.name)
+    if chosen is not None:
+        return min(chosen, design.n_repeats)
     if design.is_automatic and arm.trains_network:
         return min(REPEATS_OF_NETWORKS, design.n_repeats)
     return design.n_repeats
@@ -309,7 +314,18 @@ def _repeats(
             f"repetition takes about {per_repeat / 60:.0f} minutes of computing. "
             "Pass n_repeats= for a number that does not depend on the machine."
         )
-    networks = [arm.label for arm in arms if arm.trains_network]
+    for name, number in design.repeats_of.items():
+        label = next(arm.label for arm in arms if arm.name == name)
+        notes.append(
+            f"{label.capitalize()} and its single modalities use {number} repetition"
+            f"{'s' * (number != 1)}, as declared. Each difference uses the repetitions "
+            "that both strategies have."
+        )
+    networks = [
+        arm.label
+        for arm in arms
+        if arm.trains_network and (arm.fusion or arm.name) not in design.repeats_of
+    ]
     if networks:
         notes.append(
             f"Strategies that train a network use {REPEATS_OF_NETWORKS} repetitions. "

@@ -137,12 +137,8 @@ def warn_of_held_out_copies(estimator: Any, data: TrainingData, *, owner: str) -
 
 
 def add_absence_copies(
-    arrays: dict[str, np.ndarray],
-    data: TrainingData,
-    weight: float,
-    estimator: Any,
-    rng: np.random.RandomState,
-) -> tuple[dict[str, np.ndarray], TrainingData]:
+    data: TrainingData, weight: float, estimator: Any, rng: np.random.RandomState
+) -> TrainingData:
     """Add two copies of each row, with its modalities divided between them.
 
     Each modality of the row is present in exactly one of the copies. With two
@@ -151,10 +147,8 @@ def add_absence_copies(
 
     Parameters
     ----------
-    arrays : dict of str to ndarray of shape (n_samples, n_features_m)
-        One block of features per modality.
     data : TrainingData
-        Training rows of the blocks, with the presence of the blocks.
+        Training rows, with the presence of the blocks of features.
     weight : float
         Weight of a copy, relative to that of its row.
     estimator : estimator
@@ -165,10 +159,9 @@ def add_absence_copies(
 
     Returns
     -------
-    arrays : dict of str to ndarray of shape (n_samples + n_copies, n_features_m)
-        The rows, then the copies, with NaN for absent modalities.
-    data : TrainingData
-        Outcome, weights, patients and presence of the rows and the copies.
+    TrainingData
+        Outcome, weights, patients and presence of the rows, then of the copies, whose
+        rows `sources_of_copies` returns. They have no table.
     """
     rows = _rows_to_copy(data.presence)
     here = data.presence[rows]
@@ -181,16 +174,13 @@ def add_absence_copies(
     first[each, drawn[:, 1]] = False
     presence = np.vstack([first, here & ~first])
     rows = np.concatenate([rows, rows])
-    extended = {
-        name: np.vstack([block, np.where(presence[:, [j]], block[rows], np.nan)])
-        for j, (name, block) in enumerate(arrays.items())
-    }
     weights = data.sample_weight
     if weights is not None or supports_weights(estimator):
         weights = np.ones(len(data.y)) if weights is None else weights
         weights = np.concatenate([weights, weight * weights[rows]])
-    both = data.rows(np.concatenate([np.arange(len(data.y)), rows]))
-    return extended, replace(
+    features_only = replace(data, X=data.X.iloc[:, :0])
+    both = features_only.rows(np.concatenate([np.arange(len(data.y)), rows]))
+    return replace(
         both, sample_weight=weights, presence=np.vstack([data.presence, presence])
     )
 

@@ -25,7 +25,12 @@ from skfusion.fusion.early.absence_copies import (
     warn_of_held_out_copies,
 )
 from skfusion.fusion.early.block_scaling import Balance, check_balance
-from skfusion.fusion.early.joins import check_joined, make_join
+from skfusion.fusion.early.joins import (
+    Concatenation,
+    check_joined,
+    make_join,
+    stacked,
+)
 from skfusion.fusion.early.model_features import ModelFeatures
 from skfusion.fusion.early.named_features import FeatureNames, reads_names
 from skfusion.fusion.early_stopping import EarlyStopping, check_fraction
@@ -37,6 +42,7 @@ from skfusion.fusion.inner_estimators import (
     scores_of,
     seed,
     seeded,
+    takes_float32,
     warn_of_unstored_values,
     with_enough_columns,
 )
@@ -175,13 +181,14 @@ class BaseEarlyFusion(BaseFusion):
             "; ".join(f"{k}: {v.shape[1]} features" for k, v in blocks.arrays.items())
         )
         data = replace(data.rows(kept), presence=blocks.presence[kept])
-        arrays = {name: block[kept] for name, block in blocks.arrays.items()}
         self._target.summarise(data.y, data.sample_weight)
-        arrays, shown = self._augment(arrays, data, estimator, rng)
+        shown = self._augment(data, estimator, rng)
+        sources = sources_of_copies(data.presence)[: len(shown.y)]
         varies = np.asarray(~shown.presence.all(axis=0)) & self._learned
         self._flagged = np.flatnonzero(varies)
         self._set_support(varies | ~self._learned)
-        joined = self._fit_join(join, arrays, shown, rng)
+        self._in_float32 = takes_float32(estimator)
+        joined = self._fit_join(join, blocks.arrays, kept[sources], shown, rng)
         self._imputer = None
         if not accepts_nan(estimator):
             imputer = SimpleImputer(keep_empty_features=True)
@@ -204,7 +211,7 @@ class BaseEarlyFusion(BaseFusion):
             stopping=EarlyStopping.of(
                 self.validation_fraction, [estimator], rng, type(self).__name__
             ),
-            sources=sources_of_copies(data.presence)[: len(shown.y)],
+            sources=sources,
         )
         self.fusion_type_ = early_fusion_type(self._blocks.modalities_)
         self._n_features_out = joined.shape[1]
@@ -229,14 +236,26 @@ class BaseEarlyFusion(BaseFusion):
         self,
         join: Any,
         arrays: dict[str, np.ndarray],
+        sources: np.ndarray,
         data: TrainingData,
         rng: np.random.RandomState,
     ) -> np.ndarray:
-        """Fit the balance and the join, and return the joined training rows."""
-        blocks = self._with_features(arrays, data.presence)
+        """Fit the balance and the join, and return the joined training rows.
+
+        `sources` are the rows of the blocks of the training rows and of the copies.
+        The blocks are removed from `arrays`.
+        """
         names = self._blocks.feature_names_
         if not self._learned.any():
             names = {**names, self._modalities[0].name: np.array(["constant"])}
+        self._is_stacked = self.balance is None and isinstance(join, Concatenation)
+        if not self._is_stacked:
+            arrays = {
+                name: np.where(data.presence[:, [j]], block[sources], np.nan)
+                for j, (name, block) in enumerate(arrays.items())
+            }
+            sources = np.arange(len(data.y))
+        blocks = self._with_features(arrays, data.presence)
         self._balance = Balance(self.balance).fit(blocks, names, data.sample_weight)
         self.join_ = join.fit(
             self._balance.apply(blocks),
@@ -246,22 +265,19 @@ class BaseEarlyFusion(BaseFusion):
             sample_weight=data.sample_weight,
             random_state=rng,
         )
-        return self._join(arrays, data.presence)
+        del blocks
+        return self._join(arrays, data.presence, sources)
 
     def _augment(
-        self,
-        arrays: dict[str, np.ndarray],
-        data: TrainingData,
-        estimator: Any,
-        rng: np.random.RandomState,
-    ) -> tuple[dict[str, np.ndarray], TrainingData]:
+        self, data: TrainingData, estimator: Any, rng: np.random.RandomState
+    ) -> TrainingData:
         """Add the copies with absent modalities that `absence_copies` requests."""
         owner = type(self).__name__
         weight = copy_weight(self.absence_copies, estimator, owner=owner)
         if self.missing != "auto" or len(self._modalities) < 2 or weight == 0:
-            return arrays, data
+            return data
         warn_of_held_out_copies(estimator, data, owner=owner)
-        return add_absence_copies(arrays, data, weight, estimator, rng)
+        return add_absence_copies(data, weight, estimator, rng)
 
     def _finish_fit(self, data: TrainingData, joined: np.ndarray) -> None:
         """Fit additional parts of a task, none by default."""
@@ -404,7 +420,30 @@ class BaseEarlyFusion(BaseFusion):
             presence[:, self._learned],
         )
 
-    def _join(self, arrays: dict[str, np.ndarray], presence: np.ndarray) -> np.ndarray:
+    def _join(
+        self,
+        arrays: dict[str, np.ndarray],
+        presence: np.ndarray,
+        sources: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Join the blocks, which are removed from `arrays` if they are concatenated.
+
+        `sources` are the rows of the blocks, all of them by default.
+        """
+        if self._is_stacked and self._learned.any():
+            learned = [
+                name for name, has in zip(arrays, self._learned, strict=True) if has
+            ]
+            parts = {name: arrays.pop(name) for name in learned}
+            arrays.clear()
+            return stacked(
+                parts,
+                np.arange(len(presence)) if sources is None else sources,
+                presence[:, self._learned],
+                presence[:, self._flagged],
+                in_float32=self._in_float32,
+                names=self._blocks.feature_names_,
+            )
         blocks = self._balance.apply(self._with_features(arrays, presence))
         joined = check_joined(
             self.join_.transform(blocks), len(presence), self.join_, type(self).__name__

@@ -15,10 +15,10 @@ from sklearn.base import BaseEstimator, clone
 
 from skfusion._dependencies import TORCH_PACKAGES, named_extra
 from skfusion._fitting.state import undone_on_failure
-from skfusion._validation import check_option, did_you_mean
-from skfusion.blocks import Blocks
+from skfusion._validation import check_option, did_you_mean, is_every_row
+from skfusion.blocks import Blocks, check_finite_block
 
-__all__ = ["Concatenation", "OPTIONS", "Pool", "check_joined", "make_join"]
+__all__ = ["Concatenation", "OPTIONS", "Pool", "check_joined", "make_join", "stacked"]
 
 
 # Keys that `join_params` may contain for each join.
@@ -28,6 +28,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "gated": ("n_units", "weight_decay", "max_iter"),
 }
 POOLINGS = ("mean", "max", "min", "sum")
+CHUNK_ROWS = 4_096
 
 
 def make_join(join: Any, params: Mapping[str, Any] | None, owner: str) -> Any:
@@ -101,6 +102,82 @@ def check_joined(joined: Any, n_rows: int, join: Any, owner: str) -> np.ndarray:
             f"per case, ({n_rows}, n_features), got {joined.shape} of {joined.dtype}."
         )
     return joined
+
+
+def stacked(
+    arrays: dict[str, np.ndarray],
+    sources: np.ndarray,
+    presence: np.ndarray,
+    flags: np.ndarray,
+    *,
+    in_float32: bool = False,
+    names: Mapping[str, Any] | None = None,
+) -> np.ndarray:
+    """Write blocks, the copies of their rows and flags into one matrix.
+
+    Nothing but the matrix is allocated, and a block is released when it is written, so
+    that the features are in memory once.
+
+    Parameters
+    ----------
+    arrays : dict of str to ndarray of shape (n_rows, n_features_m)
+        One block per modality. The blocks are removed from it.
+    sources : ndarray of int of shape (n_samples,)
+        Row of the blocks of each row of the matrix. The rows of absence copies are
+        behind all others.
+    presence : ndarray of bool of shape (n_samples, M)
+        Presence of each modality. The others are NaN.
+    flags : ndarray of shape (n_samples, n_flags)
+        Last columns of the matrix.
+    in_float32 : bool, default=False
+        Whether the matrix is float32. Otherwise it has the widest type of the blocks.
+    names : mapping of str to array of str, or None, default=None
+        Names of the features, for an error about numbers beyond float32.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features + n_flags)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.fusion.early.joins import stacked
+    >>> blocks = {"ct": np.array([[1.0], [2.0]]), "ehr": np.array([[5.0], [6.0]])}
+    >>> presence = np.array([[True, True], [True, True], [False, True]])
+    >>> stacked(blocks, np.array([0, 1, 1]), presence, presence[:, :1])
+    array([[ 1.,  5.,  1.],
+           [ 2.,  6.,  1.],
+           [nan,  6.,  0.]])
+    """
+    kind = np.float32 if in_float32 else np.result_type(*arrays.values())
+    width = sum(block.shape[1] for block in arrays.values())
+    matrix = np.empty((len(sources), width + flags.shape[1]), dtype=kind)
+    matrix[:, width:] = flags
+    start = 0
+    for j, name in enumerate(list(arrays)):
+        block = arrays.pop(name)
+        out = matrix[:, start : start + block.shape[1]]
+        start += block.shape[1]
+        with np.errstate(over="ignore"):  # see below
+            _write_rows(block, sources, presence[:, j], out)
+        if block.dtype != kind:
+            check_finite_block(out, () if names is None else names[name])
+    return matrix
+
+
+def _write_rows(
+    block: np.ndarray, sources: np.ndarray, present: np.ndarray, out: np.ndarray
+) -> None:
+    """Write rows of a block, and NaN for absent ones, some thousand at a time."""
+    for first in range(0, len(sources), CHUNK_ROWS):
+        chunk = slice(first, first + CHUNK_ROWS)
+        rows = sources[chunk]
+        start = int(rows[0])
+        is_run = is_every_row(rows - start, len(rows))
+        out[chunk] = block[start : start + len(rows)] if is_run else block[rows]
+        absent = ~present[chunk]
+        if absent.any():
+            out[chunk][absent] = np.nan
 
 
 class Concatenation(BaseEstimator):

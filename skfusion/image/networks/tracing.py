@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Collection
 from typing import Any
@@ -92,7 +93,23 @@ def trace(module: nn.Module, tracer: OwnThreadTracer | None = None) -> fx.Graph:
     ['placeholder', 'call_module', 'output']
     """
     with _lock:
-        return (tracer or OwnThreadTracer()).trace(module)
+        tracer = tracer or OwnThreadTracer()
+        return tracer.trace(module, concrete_args=_defaults(module))
+
+
+def _defaults(module: nn.Module) -> dict[str, Any]:
+    """Return the defaults of the optional arguments of a network's ``forward``.
+
+    The images are the only argument that is given. As variables of the graph, a mask of
+    None would take the branch of a given mask, and every block that gets it would
+    depend on an input of the network.
+    """
+    parameters = list(inspect.signature(type(module).forward).parameters.values())
+    return {
+        parameter.name: parameter.default
+        for parameter in parameters[2:]  # after the module and the images
+        if isinstance(parameter.default, type(None) | bool | int | float | str)
+    }
 
 
 def loses_root_code(module: nn.Module) -> bool:

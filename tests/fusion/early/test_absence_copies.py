@@ -15,7 +15,12 @@ from sklearn.tree import DecisionTreeClassifier
 from skfusion import EarlyFusionClassifier
 from skfusion.cohort import TrainingData
 from skfusion.datasets import make_fusion_cohort
-from skfusion.fusion.early.absence_copies import add_absence_copies, copy_weight
+from skfusion.fusion.early.absence_copies import (
+    add_absence_copies,
+    copy_weight,
+    sources_of_copies,
+)
+from skfusion.fusion.early.joins import stacked
 
 
 def rows(presence, weight=None):
@@ -33,13 +38,14 @@ def test_copies_share_the_modalities_of_their_row_between_them():
     for j, block in enumerate(arrays.values()):
         block[~presence[:, j]] = np.nan
     weight = np.linspace(1, 3, 200)
-    extended, data = add_absence_copies(
-        arrays,
-        rows(presence, weight),
-        0.25,
-        LogisticRegression(),
-        np.random.RandomState(0),
+    data = add_absence_copies(
+        rows(presence, weight), 0.25, LogisticRegression(), np.random.RandomState(0)
     )
+    sources = sources_of_copies(presence)
+    np.testing.assert_array_equal(data.y, sources)  # the target numbers the rows
+    flags = data.presence[:, :0]
+    joined = stacked(arrays, sources, data.presence, flags)
+    assert not arrays  # nothing else holds the blocks
     assert len(data.y) == 200 + 2 * 190
     np.testing.assert_array_equal(data.y[200:390], data.y[390:])
     one, other = data.presence[200:390], data.presence[390:]
@@ -50,17 +56,18 @@ def test_copies_share_the_modalities_of_their_row_between_them():
     # shares of every size, and no modality is favoured
     assert set(one[presence[data.y[200:390]].all(axis=1)].sum(axis=1)) == {1, 2, 3}
     assert (np.abs(one.mean(axis=0) - 0.5 * presence.mean(axis=0)) < 0.15).all()
-    for j, block in enumerate(extended.values()):
+    for j in range(4):
+        block = joined[:, 2 * j : 2 * j + 2]
         np.testing.assert_array_equal(np.isnan(block).all(axis=1), ~data.presence[:, j])
+        assert (block[data.presence[:, j]] == j).all()
     np.testing.assert_allclose(data.sample_weight[:200], weight)
     np.testing.assert_allclose(data.sample_weight[200:], 0.25 * weight[data.y[200:]])
 
 
 def test_of_two_modalities_each_copy_has_one():
     presence = np.ones((30, 2), dtype=bool)
-    arrays = {"a": np.zeros((30, 1)), "b": np.zeros((30, 1))}
-    _, data = add_absence_copies(
-        arrays, rows(presence), 1.0, LogisticRegression(), np.random.RandomState(0)
+    data = add_absence_copies(
+        rows(presence), 1.0, LogisticRegression(), np.random.RandomState(0)
     )
     np.testing.assert_array_equal(data.presence[30:].sum(axis=0), [30, 30])
     np.testing.assert_array_equal(data.sample_weight, np.ones(90))
@@ -68,9 +75,8 @@ def test_of_two_modalities_each_copy_has_one():
 
 def test_an_estimator_without_weights_gets_none():
     presence = np.ones((20, 2), dtype=bool)
-    arrays = {"a": np.zeros((20, 1)), "b": np.zeros((20, 1))}
-    _, data = add_absence_copies(
-        arrays, rows(presence), 0.5, KNeighborsClassifier(), np.random.RandomState(0)
+    data = add_absence_copies(
+        rows(presence), 0.5, KNeighborsClassifier(), np.random.RandomState(0)
     )
     assert data.sample_weight is None
     assert len(data.y) == 60

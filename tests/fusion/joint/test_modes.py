@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from skfusion import ImageEmbedder, JointFusionClassifier, JointFusionRegressor
+from skfusion.exceptions import FallbackWarning
 from skfusion.fusion import (
     GRUDEncoder,
     SequenceTransformer,
@@ -369,13 +370,18 @@ class AtTheRoot(Images):
         return self.three(hidden).mean(dim=(2, 3))
 
 
-def test_a_network_that_asks_for_its_mode_after_the_cut_is_not_cut(caplog):
+def test_a_network_that_asks_for_its_mode_after_the_cut_is_replayed():
     net = seeded(AtTheRoot).eval()
     assert split_backbone(net, ["three"]).trunk is not None  # before the cut
-    with caplog.at_level("INFO", logger="skfusion"):
+    with pytest.warns(FallbackWarning, match="asks for its mode after the cut"):
         split = split_backbone(net, ["two", "three"])
-    assert split.trunk is None
-    assert "asks for its mode after the cut" in caplog.text
+    assert split.trunk is None  # without images to compare the parts
+    images = torch.rand(3, 3, 16, 16)
+    split = split_backbone(net, ["two", "three"], images)
+    features = split.trunk(images)
+    assert torch.equal(split.tail(features), net(images))
+    split.tail.train()
+    assert not torch.equal(split.tail(features), split.tail(features))
 
 
 def test_batch_norms_with_published_weights_keep_their_statistics():

@@ -10,14 +10,17 @@ import builtins
 import copy
 import logging
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.image.networks.folding import name_of
 from skfusion.image.networks.freezing.parts import Trainable, trainable_names
+from skfusion.image.networks.freezing.replay import TOLERANCE, replayed_parts
 from skfusion.image.networks.outputs import relative_difference, run
 from skfusion.image.networks.tracing import OwnThreadTracer, loses_root_code, trace
 
@@ -25,8 +28,6 @@ __all__ = ["SplitBackbone", "split_backbone"]
 
 
 logger = logging.getLogger(__name__)
-
-_TOLERANCE = 1e-4  # of a relative difference that is rounding
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,14 @@ def split_backbone(
     """Split a network at the last point before its first trainable parameter.
 
     The network is traced (`torch.fx`) in evaluation mode, and cut where a single
-    tensor passes from the frozen part to the rest. The modules after the cut are not
-    traced, so that their dropout and stochastic depth follow the mode of the tail.
+    tensor passes from the frozen part to the rest, besides values that are the same for
+    all images. The modules after the cut are not traced, so that their dropout and
+    stochastic depth follow the mode of the tail.
 
-    A network is not cut if it cannot be traced, if its parts give another output than
-    the whole, or if code of a module that contains the cut depends on the mode after
-    the cut. Its tail is then the whole network. The second case is a warning.
+    A network that cannot be traced, or whose code asks for the mode after the cut, is
+    cut at the call of a module: see `replayed_parts`. The parts of either cut are
+    compared with the network. If there is none, the tail is the whole network, with a
+    warning.
 
     Parameters
     ----------
@@ -92,6 +95,11 @@ def split_backbone(
     ValueError, TypeError
         As in `trainable_names`.
 
+    Warns
+    -----
+    FallbackWarning
+        If the network has a frozen part but is not cut.
+
     Examples
     --------
     >>> import torch
@@ -113,21 +121,16 @@ def split_backbone(
     for name, parameter in tail.named_parameters():
         parameter.requires_grad_(name in names)
     trunk, suffix = None, ""
-    cut = _find_cut(tail, names)
-    if cut is not None:
-        whole = tail
-        trunk = fx.GraphModule(whole, _graph_until(cut)).eval()
-        tail = fx.GraphModule(whole, _graph_after(cut)).eval()
-        suffix = f":until {cut.name}"
-        reason = _reason_against(trunk, tail, module, images)
-        if reason:
-            warn_user(
-                f"The network {name_of(module)} is not cut into a frozen trunk and a "
-                f"trainable tail, because {reason}. All of it is computed in each "
-                "epoch, which is slower.",
-                FallbackWarning,
-            )
-            trunk, tail, suffix = None, whole, ""
+    parts = _traced_parts(tail, names, module, images)
+    if isinstance(parts, str):
+        reason = parts
+        replayed = _replayed(module, names, images)
+        if replayed is not None:
+            trunk, tail, suffix = replayed
+        else:
+            _warn_uncut(module, tail, names, reason)
+    elif parts is not None:
+        trunk, tail, suffix = parts
     in_tail = [name for name, _ in tail.named_parameters()]
     return SplitBackbone(
         trunk,
@@ -138,12 +141,58 @@ def split_backbone(
     )
 
 
+def _traced_parts(
+    tail: nn.Module, names: set[str], module: nn.Module, images: Tensor | None
+) -> tuple[nn.Module, nn.Module, str] | str:
+    """Cut the graph of a network, or return why it cannot be cut."""
+    found = _find_cut(tail, names, images)
+    if isinstance(found, str):
+        return found
+    cut, constants = found
+    trunk = fx.GraphModule(tail, _graph_until(cut)).eval()
+    rest = fx.GraphModule(tail, _graph_after(cut, tail, constants)).eval()
+    reason = _reason_against(trunk, rest, module, images)
+    return reason or (trunk, rest, f":until {cut.name}")
+
+
+def _replayed(
+    module: nn.Module, names: set[str], images: Tensor | None
+) -> tuple[nn.Module, nn.Module, str] | None:
+    """Cut a network at the call of a module, with example images only."""
+    if images is None:
+        return None
+    device = next((p.device for p in module.parameters()), images.device)
+    network = copy.deepcopy(module).eval()
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name in names)
+    parts = replayed_parts(network, names, images.to(device))
+    if parts is None:
+        return None
+    trunk, tail, at = parts
+    return trunk, tail, f":until the call of {at}"
+
+
+def _warn_uncut(
+    module: nn.Module, tail: nn.Module, names: set[str], reason: str
+) -> None:
+    """Warn that the frozen part of a network is computed in every epoch."""
+    sizes = {name: parameter.numel() for name, parameter in tail.named_parameters()}
+    frozen = sum(size for name, size in sizes.items() if name not in names)
+    if not frozen:
+        return
+    warn_user(
+        f"The network {name_of(module)} is not cut into a frozen trunk and a trainable "
+        f"tail, because {reason}. Its frozen part, {frozen / sum(sizes.values()):.0%} "
+        "of the parameters, is computed in each epoch instead of once, which is "
+        "slower. The results are the same.",
+        FallbackWarning,
+    )
+
+
 def _reason_against(
     trunk: nn.Module, tail: nn.Module, module: nn.Module, images: Tensor | None
 ) -> str:
     """Return why the parts of a network are not the whole, or an empty string."""
-    if loses_root_code(module):
-        return "torch.fx does not trace its replaced forward or its hooks"
     if images is None:
         return ""
     device = next((p.device for p in module.parameters()), images.device)
@@ -154,7 +203,7 @@ def _reason_against(
     except Exception as error:  # traced code can raise any exception
         return f"its traced parts fail ({type(error).__name__})"
     difference = relative_difference(found, expected)
-    if difference <= _TOLERANCE:
+    if difference <= TOLERANCE:
         return ""
     return f"its traced parts give another output (by {difference:.1e} of the largest)"
 
@@ -164,55 +213,63 @@ def _in_evaluation(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module).eval() if is_training else module
 
 
-def _find_cut(module: nn.Module, names: set[str]) -> fx.Node | None:
-    """Find the last node before training whose value is the only input of the rest."""
+def _find_cut(
+    module: nn.Module, names: set[str], images: Tensor | None
+) -> tuple[fx.Node, dict[str, Any]] | str:
+    """Find the last node before training whose value is the only input of the rest.
+
+    The rest may have further inputs that are the same for all images, such as the
+    angles of rotary position embeddings. They are returned by the name of their node.
+    The reason is returned if there is no such node.
+    """
+    if loses_root_code(module):
+        return "torch.fx does not trace its replaced forward or its hooks"
     try:
         tracer = OwnThreadTracer()
-        cut = _cut_of(trace(module, tracer), module, names)
-    except Exception as error:
-        # Training without a trunk has the same result but is slower.
-        logger.info(
-            "%s cannot be traced (%s), so its frozen part is computed in every epoch.",
-            type(module).__name__,
-            error,
-        )
-        return None
+        graph = trace(module, tracer)
+        constants = _constants_of(graph, module, names, images)
+        cut = _cut_of(graph, module, names, constants)
+    except Exception as error:  # traced code can raise any exception
+        logger.info("%s is not traced: %s", type(module).__name__, error)
+        return f"torch.fx cannot trace its code ({type(error).__name__})"
     if cut is None:
-        return None
+        return "no single tensor passes from the frozen part to the rest"
     position = list(cut.graph.nodes).index(cut)
     first_calls: dict[nn.Module, int] = {}
     for part, before, _ in tracer.calls:
         first_calls.setdefault(part, before)
     whole = [part for part, first in first_calls.items() if first > position]
-    cut = _cut_with_whole_modules(module, names, whole) or cut
-    if _depends_on_mode(cut, module, names, whole):
-        logger.info(
-            "%s asks for its mode after the cut, so its frozen part is computed in "
-            "every epoch.",
-            type(module).__name__,
-        )
-        return None
-    return cut
+    cut = _cut_with_whole_modules(module, names, whole, constants) or cut
+    if _depends_on_mode(cut, module, names, whole, constants):
+        return "its code asks for its mode after the cut"
+    return cut, constants
 
 
 def _cut_with_whole_modules(
-    module: nn.Module, names: set[str], whole: Sequence[nn.Module]
+    module: nn.Module,
+    names: set[str],
+    whole: Sequence[nn.Module],
+    constants: Mapping[str, Any],
 ) -> fx.Node | None:
     """Find the cut again in a graph in which the modules after it are calls."""
     try:
-        return _cut_of(trace(module, OwnThreadTracer(whole)), module, names)
+        return _cut_of(trace(module, OwnThreadTracer(whole)), module, names, constants)
     except Exception:  # other code uses more of a result than a tensor has
         return None
 
 
 def _depends_on_mode(
-    cut: fx.Node, module: nn.Module, names: set[str], whole: Sequence[nn.Module]
+    cut: fx.Node,
+    module: nn.Module,
+    names: set[str],
+    whole: Sequence[nn.Module],
+    constants: Mapping[str, Any],
 ) -> bool:
     """Return whether the graph after the cut is another one in training mode."""
     module.train()
     try:
         graph = trace(module, OwnThreadTracer(whole))
-        training = _cut_of(graph, module, names)
+        training = _cut_of(graph, module, names, constants)
     except Exception:  # traced code can raise any exception
         return True
     finally:
@@ -222,7 +279,8 @@ def _depends_on_mode(
         return False  # additional outputs in training, e.g. for auxiliary losses
     if training is None:
         return True
-    return _signature(_graph_after(cut)) != _signature(_graph_after(training))
+    rests = [_graph_after(node, module, constants) for node in (cut, training)]
+    return _signature(rests[0]) != _signature(rests[1])
 
 
 def _signature(graph: fx.Graph) -> list[tuple[str, str, str]]:
@@ -238,19 +296,78 @@ def _signature(graph: fx.Graph) -> list[tuple[str, str, str]]:
     return operations
 
 
-def _cut_of(graph: fx.Graph, module: nn.Module, names: set[str]) -> fx.Node | None:
+def _constants_of(
+    graph: fx.Graph, module: nn.Module, names: set[str], images: Tensor | None
+) -> dict[str, Any]:
+    """Return values before training that the rest needs and that no image changes.
+
+    Without example images none is known. They are compared for two batches that differ
+    in their pixels and their number.
+    """
     nodes = list(graph.nodes)
+    first = _first_trained(nodes, module, names)
+    rest = set(nodes[first:])
+    needed = [
+        node
+        for node in nodes[:first]
+        if node.op not in ("placeholder", "get_attr") and rest.intersection(node.users)
+    ]
+    if images is None or len(needed) < 2:  # one value is the cut itself
+        return {}
+    device = next((p.device for p in module.parameters()), images.device)
+    one = images[:1].to(device)
+    runs = [
+        _values_of(needed, graph, module, batch)
+        for batch in (one, torch.cat([one.flip(-1) + 1, one]))
+    ]
+    return {
+        name: value for name, value in runs[0].items() if _is_same(value, runs[1][name])
+    }
+
+
+def _values_of(
+    wanted: Sequence[fx.Node], graph: fx.Graph, module: nn.Module, images: Tensor
+) -> dict[str, Any]:
+    """Return the values of some nodes, named by them, for a batch of images."""
+    part = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    last = max(list(graph.nodes).index(node) for node in wanted)
+    for node in list(graph.nodes)[: last + 1]:
+        copies[node] = part.node_copy(node, copies.__getitem__)
+    part.output({node.name: copies[node] for node in wanted})
+    with torch.no_grad():
+        values: dict[str, Any] = fx.GraphModule(module, part).eval()(images)
+    return values
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and torch.equal(one, other)
+    if isinstance(one, bool | int | float | str | type(None)):
+        return type(one) is type(other) and one == other
+    return False
+
+
+def _first_trained(nodes: Sequence[fx.Node], module: nn.Module, names: set[str]) -> int:
+    """Return the position of the first node with a parameter that is trained."""
     wanted = {id(p) for name, p in module.named_parameters() if name in names}
+    for i, node in enumerate(nodes):
+        if any(id(parameter) in wanted for parameter in _parameters_of(node, module)):
+            return i
+    return len(nodes)
+
+
+def _cut_of(
+    graph: fx.Graph, module: nn.Module, names: set[str], constants: Mapping[str, Any]
+) -> fx.Node | None:
+    nodes = list(graph.nodes)
     position = {node: i for i, node in enumerate(nodes)}
     best, last_needed, has_parameters = None, -1, False
-    for i, node in enumerate(nodes):
-        parameters = [id(parameter) for parameter in _parameters_of(node, module)]
-        if wanted.intersection(parameters):
-            break
+    for i, node in enumerate(nodes[: _first_trained(nodes, module, names)]):
         # A trunk without parameters, such as padding, is not worth storing.
-        has_parameters = has_parameters or bool(parameters)
-        if node.op == "get_attr":  # a constant, which the tail can contain as well
-            continue
+        has_parameters = has_parameters or bool([*_parameters_of(node, module)])
+        if node.op == "get_attr" or node.name in constants:
+            continue  # the tail can contain it as well
         if last_needed <= i and has_parameters and _is_tensor(node):
             best = node
         last_needed = max([last_needed, *(position[user] for user in node.users)])
@@ -286,12 +403,23 @@ def _graph_until(cut: fx.Node) -> fx.Graph:
     return graph
 
 
-def _graph_after(cut: fx.Node) -> fx.Graph:
+def _graph_after(
+    cut: fx.Node, module: nn.Module, constants: Mapping[str, Any]
+) -> fx.Graph:
     graph = fx.Graph()
-    copies = {cut: graph.placeholder("features")}
+    copies: dict[fx.Node, Any] = {cut: graph.placeholder("features")}
 
-    def copy_of(node: fx.Node) -> fx.Node:
-        if node not in copies:  # a constant or parameter fetched before the cut
+    def copy_of(node: fx.Node) -> Any:
+        if node in copies:
+            return copies[node]
+        value = constants.get(node.name)
+        if isinstance(value, Tensor):
+            name = f"_constant_{node.name}"
+            module.register_buffer(name, value)
+            copies[node] = graph.get_attr(name)
+        elif node.name in constants:
+            copies[node] = value
+        else:  # a constant or parameter fetched before the cut
             copies[node] = graph.node_copy(node)
         return copies[node]
 

@@ -17,6 +17,7 @@ Trainable = str | int | Sequence[str]
 # Modules of exactly these types only contain other modules. torch.fx replaces the
 # parents of the layers that it keeps with nn.Module.
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict, nn.Module)
+_STACK_SHARE = 0.8
 
 
 def parameter_blocks(module: nn.Module) -> list[str]:
@@ -155,10 +156,26 @@ def _units(
     for name, part in children:
         # A module with nearly all weights of the network is a wrapper, not a block.
         is_wrapper = is_outer and len(composites) == 1 and part is composites[0]
-        if type(part) in _CONTAINERS or is_wrapper:
+        if type(part) in _CONTAINERS or is_wrapper or _is_stack(part):
             yield from _units(part, f"{prefix}{name}.", is_outer=is_wrapper)
         else:
             yield prefix + name, part
+
+
+def _is_stack(module: nn.Module) -> bool:
+    """Return whether most weights of a module are in a list of blocks of one type.
+
+    Encoders of Hugging Face and stages of timm are such modules.
+    """
+    return any(
+        len(blocks) > 1
+        and len({type(block) for block in blocks}) == 1
+        and _n_weights(blocks[0]) > 1
+        and _n_weights(part) >= _STACK_SHARE * _n_weights(module)
+        for part in module.children()
+        if isinstance(part, nn.Sequential | nn.ModuleList)
+        for blocks in [list(part)]
+    )
 
 
 def _n_weights(part: Any) -> int:
