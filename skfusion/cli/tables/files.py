@@ -140,7 +140,7 @@ def read_raw(path: str | os.PathLike[str], options: ReadOptions) -> RawTable:
         elif kind == "excel":
             raw = _read_excel(data, place.name, options)
         else:
-            raw = _read_columns(data, kind)
+            raw = _read_columns(data, kind, options)
     except (ValueError, zipfile.BadZipFile, csv.Error) as error:
         raise ValueError(f"{place.name} cannot be read as a table: {error}") from error
     if raw.frame.shape[1] == 0:
@@ -192,7 +192,7 @@ def _is_workbook(data: bytes) -> bool:
         return False
 
 
-def _read_columns(data: bytes, kind: str) -> RawTable:
+def _read_columns(data: bytes, kind: str, options: ReadOptions) -> RawTable:
     require("pyarrow", "ehr")
     buffer = io.BytesIO(data)
     try:
@@ -202,8 +202,9 @@ def _read_columns(data: bytes, kind: str) -> RawTable:
         raise ValueError(str(error)) from error
     frame = frame.reset_index(drop=isinstance(frame.index, pd.RangeIndex))
     names = [str(column) for column in frame.columns]
-    nameless = [name for name in names if _UNNAMED.fullmatch(name)]
-    return RawTable(frame.set_axis(names, axis=1), nameless=nameless)
+    raw = RawTable(frame, nameless=[n for n in names if _UNNAMED.fullmatch(n)])
+    raw.frame = frame.set_axis(_unique(names, options, raw), axis=1)
+    return raw
 
 
 # -- Excel ----------------------------------------------------------------------------

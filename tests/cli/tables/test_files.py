@@ -62,6 +62,17 @@ def test_columns_of_an_index_are_kept(tmp_path):
     assert list(read(path).frame.columns) == ["patient_id", "age", "site"]
 
 
+def test_repeated_names_in_a_file_with_types(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    columns = [arrow.array([1, 2]), arrow.array([3, 4])]
+    path = tmp_path / "cohort.feather"
+    write = pytest.importorskip("pyarrow.feather").write_feather
+    write(arrow.Table.from_arrays(columns, names=["age", "age"]), str(path))
+    assert read(path).problems[0].remedy == "--duplicate-columns number"
+    raw = read(path, duplicate_columns="number")
+    assert raw.frame["age_2"].tolist() == [3, 4]
+
+
 @pytest.mark.parametrize("suffix", [".parquet", ".feather"])
 def test_without_pyarrow_the_pip_line_is_given(suffix, tmp_path, monkeypatch):
     path = tmp_path / f"cohort{suffix}"
