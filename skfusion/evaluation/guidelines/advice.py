@@ -218,11 +218,12 @@ def advise(
     --------
     >>> from skfusion.datasets import make_multimodal_cohort
     >>> from skfusion.evaluation import advise
-    >>> widths = {"mri": 20, "clinical": 5}
-    >>> X, y = make_multimodal_cohort(
-    ...     120, widths, missing_rate={"mri": 0.4}, random_state=0)[:2]
-    >>> columns = {name: [c for c in X if c.startswith(name)] for name in widths}
-    >>> advise(columns, X, y).strategies
+    >>> cohort = make_multimodal_cohort(
+    ...     300, {"mri": 20, "ehr": 5}, missing_rate={"mri": 0.4}, random_state=0
+    ... )
+    >>> advise(
+    ...     cohort.columns, cohort.data, cohort.target, groups="patient_id"
+    ... ).strategies
     ['single', 'late', 'early', 'joint', 'compare']
     """
     check_number(min_cell, "min_cell", OWNER, low=1, integer=True)

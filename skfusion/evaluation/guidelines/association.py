@@ -21,11 +21,13 @@ __all__ = [
     "associate",
     "best_association",
     "categories_of",
+    "folds_of_rates",
     "out_of_fold_rates",
     "pvalue_of_purity",
 ]
 
 
+Folds = list[tuple[np.ndarray, np.ndarray]]
 N_FOLDS = 5
 # Rows of the average that are added to those of a category, because the rate of a
 # category with one or two rows is chance.
@@ -106,12 +108,12 @@ def associate(
 
 def _rank_test(positive: np.ndarray, score: np.ndarray, patients: np.ndarray) -> float:
     """Return the p-value of a rank test with one mean per patient and class."""
-    units = pd.DataFrame({"patient": patients, "positive": positive, "score": score})
-    means = units.groupby(["positive", "patient"])["score"].mean()
-    first, second = means.loc[True], means.loc[False]
-    if means.nunique() < 2:
+    units, places = np.unique(2 * patients + positive, return_inverse=True)
+    means = np.bincount(places, score) / np.bincount(places)
+    if np.ptp(means) == 0:
         return 1.0
-    return float(mannwhitneyu(first, second, method="asymptotic").pvalue)
+    cases, others = means[units % 2 == 1], means[units % 2 == 0]
+    return float(mannwhitneyu(cases, others, method="asymptotic").pvalue)
 
 
 def best_association(
@@ -204,9 +206,24 @@ def bins_of(numbers: np.ndarray) -> np.ndarray:
     return bins
 
 
+def folds_of_rates(outcome: Outcome, patients: np.ndarray) -> Folds | None:
+    """Return folds of whole patients for `out_of_fold_rates`.
+
+    Returns None if there are too few patients or rows of a class.
+    """
+    positive = outcome.positive
+    n_folds = min(N_FOLDS, len(np.unique(patients)))
+    if n_folds < 2 or min(positive.sum(), (~positive).sum()) < n_folds:
+        return None
+    splitter = kind_of_folds(True, True)(n_folds, shuffle=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class with fewer patients than folds
+        return list(splitter.split(np.zeros((len(positive), 1)), positive, patients))
+
+
 def out_of_fold_rates(
-    categories: np.ndarray, outcome: Outcome, patients: np.ndarray
-) -> np.ndarray | None:
+    categories: np.ndarray, outcome: Outcome, folds: Folds
+) -> np.ndarray:
     """Return the outcome rate of the category of each row among other patients.
 
     Parameters
@@ -215,26 +232,18 @@ def out_of_fold_rates(
         Number of the category of each row.
     outcome : Outcome
         The outcome.
-    patients : ndarray of int of shape (n_samples,)
-        Number of the patient of each row.
+    folds : list of (ndarray, ndarray)
+        Result of `folds_of_rates`.
 
     Returns
     -------
-    ndarray of shape (n_samples,) or None
+    ndarray of shape (n_samples,)
         Rate in the training part of the fold of the row minus the rate of all training
-        rows, 0 for an unknown category. None if there are too few patients for folds.
+        rows, 0 for an unknown category.
     """
     positive = outcome.positive.astype(np.float64)
-    n_folds = min(N_FOLDS, len(np.unique(patients)))
-    fewest = min(positive.sum(), (1 - positive).sum())
-    if n_folds < 2 or fewest < n_folds:
-        return None
-    splitter = kind_of_folds(True, True)(n_folds, shuffle=True, random_state=0)
     score = np.zeros(len(positive))
     size = int(categories.max()) + 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a class with fewer patients than folds
-        folds = list(splitter.split(score[:, None], outcome.positive, patients))
     for train, test in folds:
         average = positive[train].mean()
         n_rows = np.bincount(categories[train], minlength=size)
@@ -265,15 +274,12 @@ def pvalue_of_purity(
     pvalue : float
         Probability of so many of them in a random choice of patients.
     """
-    units = pd.DataFrame(
-        {"patient": patients, "positive": outcome.positive, "rows": rows}
-    )
-    chosen = units.groupby(["patient", "positive"])["rows"].any().reset_index()
-    n_units, n_chosen = len(chosen), int(chosen["rows"].sum())
-    positive = chosen["positive"].to_numpy(dtype=bool)
-    among = int(chosen.loc[chosen["rows"], "positive"].sum())
+    units = 2 * patients + outcome.positive
+    every, chosen = np.unique(units), np.unique(units[rows])
+    n_units, n_chosen = len(every), len(chosen)
+    among = int((chosen % 2).sum())
     value = among >= n_chosen - among
-    n_class = int((positive == value).sum())
+    n_class = int((every % 2 == value).sum())
     n_same = among if value else n_chosen - among
     pvalue = float(hypergeom.sf(n_same - 1, n_units, n_class, n_chosen))
     return n_same / n_chosen, pvalue

@@ -188,12 +188,12 @@ def thresholds() -> dict[str, float]:
     """
     return {
         "single_column_auroc": column_checks.SINGLE_COLUMN_AUROC,
+        "suspicious_auroc": column_checks.SUSPICIOUS_AUROC,
         "missing_auroc": column_checks.MISSING_AUROC,
         "site_auroc": column_checks.SITE_AUROC,
         "trend_auroc": column_checks.TREND_AUROC,
         "largest_pvalue": column_checks.LARGEST_PVALUE,
         "fewest_rows": column_checks.FEWEST_ROWS,
-        "pure_rows": column_checks.PURE_ROWS,
         "pure_share": column_checks.PURE_SHARE,
         "near_distance": image_checks.NEAR_DISTANCE,
         "chance_pairs": row_checks.CHANCE_PAIRS,
@@ -289,14 +289,20 @@ default=None
     judgement of somebody who knows how the data were recorded. An audit without a
     finding is not a proof.
 
-    The thresholds are: AUROC of a single column at least 0.95 (error); AUROC of the
-    missing values of a column at least 0.65 with p < 0.001 (warning, an error from
-    0.95); AUROC of a site, scanner or view, or of the order of rows and ids, at least
-    0.65 with p < 0.001 (warning); a value of at least 20 rows and 10 patients, of whom
-    at least 99 % have the same outcome, with an adjusted p < 0.001 (warning). P-values
-    are computed by patient. Two images look alike if at most 4 of 64 bits of a
-    perceptual hash differ (note). Equal rows are copies if fewer than 0.01 pairs of
-    them are expected by chance.
+    The thresholds are named constants of `skfusion.evaluation.guidelines`. All p-values
+    are computed by patient and must be below 0.001.
+
+    - A single column has an AUROC of at least 0.95 (error) or 0.90 (warning).
+      Categories are scored by their outcome rate among other patients.
+    - The missing values of a column or modality have an AUROC of at least 0.65
+      (warning) or 0.95 (error).
+    - A site, scanner or view, or the order of rows or ids, has an AUROC of at least
+      0.65 (warning).
+    - One value, the missing values or one end of the order has at least 10 patients, of
+      whom at least 95 % have the same outcome (warning).
+    - At most 4 of 64 bits of the perceptual hashes of two images differ (note).
+    - Fewer than 0.01 pairs of rows are expected to be equal by chance (error for
+      different patients or across folds).
 
     Counts from 1 to 9 are printed as ``"<10"``. No cell of the cohort is printed.
 

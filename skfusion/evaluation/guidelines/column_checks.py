@@ -37,6 +37,8 @@ __all__ = [
 
 #: AUROC of one column alone, at or above which it is an error.
 SINGLE_COLUMN_AUROC = 0.95
+#: AUROC of one column alone, at or above which it is a warning.
+SUSPICIOUS_AUROC = 0.90
 #: AUROC of the missing values of a column, at or above which they are reported.
 MISSING_AUROC = 0.65
 #: AUROC of a site, scanner or view alone, at or above which it is reported.
@@ -47,14 +49,23 @@ TREND_AUROC = 0.65
 LARGEST_PVALUE = 0.001
 #: Fewest rows with a value, and without it, for a statement about the value.
 FEWEST_ROWS = 10
-#: Fewest rows with a value that determines the outcome.
-PURE_ROWS = 20
-#: Share of the patients with a value who have the same outcome.
-PURE_SHARE = 0.99
+#: Share of the patients with a value, at least ten, who have the same outcome.
+PURE_SHARE = 0.95
+#: Share of the rows in which an id is equal exactly for equal patients.
+NEARLY_PATIENT = 0.9
+# Whole numbers that several patients have, per patient, in an id with errors.
+MOST_SHARED = 0.01
+#: Whole numbers that are all distinct are a counter if their range is at most so many
+#: times their number. Those of a measurement would repeat.
+COUNTER_RANGE = 20
+FEWEST_OF_COUNTER = 50
 #: Share of distinct values above which a column of text is no category.
 DISTINCT_TEXT = 0.9
 #: Columns of numbers with more distinct values are also read in tenths.
 MOST_LEVELS = 50
+
+#: Numbers of the first and last rows, or ids, that must not all have one outcome.
+END_SIZES = (10, 20, 30, 50, 100)
 
 # Words in the name of a column that tell where or how an image was made.
 SITE_WORDS = frozenset(
@@ -92,49 +103,74 @@ class ColumnSet:
 def check_identifiers(columns: ColumnSet, findings: Findings) -> None:
     """Find features that are ids, or that are equal exactly for equal patients."""
     cases = findings.cases
-    every = np.ones(cases.n_rows, dtype=bool)
-    repeats = cases.known_patients and 1 < cases.n_patients() < cases.n_rows
     names = set(find_column_roles(cases.frame.iloc[:0]).identifiers)
     for column in columns.features:
         values = cases.frame[column]
         filled = cell_presence(values)
-        if repeats and _is_patient(values, filled, cases.patients):
-            findings.add(
-                "column is the patient",
-                "error",
-                [column],
-                filled,
-                "One value for each patient and a different one for every patient, so "
-                "the column is an id of the patient.",
-                "Leave the column out of the modality.",
-            )
-        elif column in names and columns.declared:
-            findings.add(
-                "identifier",
-                "warning",
-                [column],
-                filled,
-                "The column has the name of an id and belongs to a modality.",
-                "Leave it out of the modality, or rename it if it is a measurement.",
-            )
-        elif _is_distinct_text(values[filled]):
-            findings.add(
-                "identifier",
-                "warning",
-                [column],
-                filled,
-                "Nearly every row has a text of its own, as ids and free text have.",
-                "Leave the column out, or encode it as text.",
-            )
+        kind = _kind_of_id(values, filled, cases)
+        if kind is None and column in names and columns.declared:
+            kind = "name"
+        if kind is not None:
+            check, severity, found, remedy = _ID_FINDINGS[kind]
+            findings.add(check, severity, [column], filled, found, remedy)
     if not columns.declared and columns.identifiers:
         findings.add(
             "identifier",
             "note",
             columns.identifiers,
-            every,
+            np.ones(cases.n_rows, dtype=bool),
             "Columns with names of ids. modalities='auto' leaves them out.",
             "Do not add them to a modality.",
         )
+
+
+_ID_FINDINGS = {
+    "patient": (
+        "column is the patient",
+        "error",
+        "One value for each patient and a different one for every patient, so the "
+        "column is an id of the patient.",
+        "Leave the column out of the modality.",
+    ),
+    "nearly": (
+        "column is the patient",
+        "warning",
+        "In nearly all rows, one value for each patient and a different one for every "
+        "patient, as an id with some errors has.",
+        "Leave the column out of the modality if it is an id.",
+    ),
+    "counter": (
+        "identifier",
+        "warning",
+        "Whole numbers that are all distinct and close together, as the numbers of "
+        "records are.",
+        "Leave the column out of the modality if it numbers cases.",
+    ),
+    "text": (
+        "identifier",
+        "warning",
+        "Nearly every row has a text of its own, as ids and free text have.",
+        "Leave the column out, or encode it as text.",
+    ),
+    "name": (
+        "identifier",
+        "warning",
+        "The column has the name of an id and belongs to a modality.",
+        "Leave it out of the modality, or rename it if it is a measurement.",
+    ),
+}
+
+
+def _kind_of_id(values: pd.Series, filled: np.ndarray, cases: Cases) -> str | None:
+    """Return by which rule a column is an id, None if it is not."""
+    if cases.known_patients and 1 < cases.n_patients() < cases.n_rows:
+        if _is_patient(values, filled, cases.patients):
+            return "patient"
+        if _nearly_patient(values, filled, cases.patients):
+            return "nearly"
+    if _is_counter(values[filled]):
+        return "counter"
+    return "text" if _is_distinct_text(values[filled]) else None
 
 
 def _is_patient(values: pd.Series, filled: np.ndarray, patients: np.ndarray) -> bool:
@@ -146,8 +182,55 @@ def _is_patient(values: pd.Series, filled: np.ndarray, patients: np.ndarray) -> 
     return is_partition(values[filled], some)
 
 
+def _nearly_patient(
+    values: pd.Series, filled: np.ndarray, patients: np.ndarray
+) -> bool:
+    """Return whether cells are equal for equal patients in all but a few rows."""
+    numbers = as_numbers(values)
+    if numbers is not None and (numbers[filled] != np.floor(numbers[filled])).any():
+        return False
+    codes = categories_of(values)
+    if codes is None or not filled.any():
+        return False
+    table = pd.DataFrame({"value": codes[filled], "patient": patients[filled]})
+    several = table.groupby("patient")["value"].transform("size") > 1
+    if table.loc[several, "patient"].nunique() < FEWEST_ROWS:
+        return False
+    shared = (table.groupby("value")["patient"].nunique() > 1).sum()
+    if numbers is not None and shared > MOST_SHARED * table["patient"].nunique():
+        return False  # a measurement, which patients can have in common
+    pairs = table.groupby(["value", "patient"]).size().sort_values(ascending=False)
+    index = pairs.index.to_frame(index=False)
+    # The most frequent value of a patient, which has no other most frequent patient.
+    first = ~(index["value"].duplicated() | index["patient"].duplicated()).to_numpy()
+    chosen = pairs.index[first]
+    whole = pd.MultiIndex.from_frame(table[["value", "patient"]]).isin(chosen)
+    return bool(whole.mean() >= NEARLY_PATIENT <= whole[several.to_numpy()].mean())
+
+
+def _is_counter(values: pd.Series) -> bool:
+    """Return whether values are whole numbers that count records."""
+    numbers = as_numbers(values)
+    if numbers is None or len(numbers) < FEWEST_OF_COUNTER or not _is_plain(values):
+        return False
+    if not np.isfinite(numbers).all() or (numbers != np.floor(numbers)).any():
+        return False
+    distinct = np.unique(numbers)
+    is_close = np.ptp(numbers) <= COUNTER_RANGE * len(numbers)
+    return len(distinct) == len(numbers) and bool(is_close)
+
+
+def _is_plain(values: pd.Series) -> bool:
+    types = pd.api.types
+    return not (
+        types.is_datetime64_any_dtype(values) or types.is_timedelta64_dtype(values)
+    )
+
+
 def _is_distinct_text(values: pd.Series) -> bool:
-    if len(values) < PURE_ROWS or not all(isinstance(cell, str) for cell in values):
+    if len(values) < 2 * FEWEST_ROWS or not all(
+        isinstance(cell, str) for cell in values
+    ):
         return False
     return as_numbers(values) is None and values.nunique() > DISTINCT_TEXT * len(values)
 
@@ -169,7 +252,19 @@ def check_missing_values(
             absent[f"modality {modality.name}"] = ~cases.presence[:, place]
     for names, mask in _patterns(absent, findings.min_cell):
         found = best_association(outcomes, mask.astype(float), cases.patients)
-        if found.auroc >= MISSING_AUROC and found.pvalue < LARGEST_PVALUE:
+        tells = found.auroc >= MISSING_AUROC and found.pvalue < LARGEST_PVALUE
+        pure = None if tells else _purity(mask, cases, outcomes, len(absent))
+        if pure is not None:
+            findings.add(
+                "missing values tell the outcome",
+                "warning",
+                names,
+                mask,
+                "Missing in {rows} rows of {patients} patients, of whom nearly all or "
+                f"nearly none are {pure.outcome} ({_p(pure.pvalue)}, adjusted).",
+                _WHY_MISSING,
+            )
+        if tells:
             findings.add(
                 "missing values tell the outcome",
                 "error" if found.auroc >= SINGLE_COLUMN_AUROC else "warning",
@@ -178,10 +273,15 @@ def check_missing_values(
                 f"Missing in {{rows}} rows of {{patients}} patients, and whether a "
                 f"value is missing has an AUROC of {_cut(found.auroc)} for rows "
                 f"{found.outcome} ({_p(found.pvalue)}).",
-                "Find out why it is missing. If a test was done because of the outcome "
-                "or its suspicion, leave the columns out, or restrict the cohort to "
-                "cases in whom all were to be measured.",
+                _WHY_MISSING,
             )
+
+
+_WHY_MISSING = (
+    "Find out why it is missing. If a test was done because of the outcome or its "
+    "suspicion, leave the columns out, or restrict the cohort to cases in whom all "
+    "were to be measured."
+)
 
 
 def _patterns(
@@ -216,14 +316,14 @@ def check_single_columns(
     """Find columns that tell the outcome alone."""
     cases = findings.cases
     for column in columns.features:
-        found = column_association(cases.frame[column], cases, outcomes)
-        if found is None or not found.auroc >= SINGLE_COLUMN_AUROC:
+        found = column_association(cases.frame[column], findings, outcomes)
+        if found is None or not found.auroc >= SUSPICIOUS_AUROC:
             continue
         if found.pvalue >= LARGEST_PVALUE:
             continue
         findings.add(
             "column tells the outcome",
-            "error",
+            "error" if found.auroc >= SINGLE_COLUMN_AUROC else "warning",
             [column],
             cell_presence(cases.frame[column]),
             f"This column alone has an AUROC of {_cut(found.auroc)} for rows "
@@ -234,7 +334,7 @@ def check_single_columns(
 
 
 def column_association(
-    values: pd.Series, cases: Cases, outcomes: list[Outcome]
+    values: pd.Series, findings: Findings, outcomes: list[Outcome]
 ) -> Association | None:
     """Return the association of a column with the outcome, in its best form.
 
@@ -245,8 +345,8 @@ def column_association(
     ----------
     values : Series of shape (n_samples,)
         The column.
-    cases : Cases
-        The cohort.
+    findings : Findings
+        Findings on the cohort.
     outcomes : list of Outcome
         The outcomes.
 
@@ -255,6 +355,7 @@ def column_association(
     Association or None
         None for a column whose cells cannot be compared.
     """
+    cases = findings.cases
     numbers = as_numbers(values)
     found: list[Association] = []
     if numbers is not None:
@@ -271,20 +372,23 @@ def column_association(
         if codes is not None and _is_distinct_text(values.dropna()):
             codes = None
     if codes is not None:
-        found += _by_rates(codes, cases, outcomes)
+        found += _by_rates(codes, findings, outcomes)
     found = [one for one in found if not np.isnan(one.auroc)]
     return max(found, key=lambda one: one.auroc) if found else None
 
 
 def _by_rates(
-    codes: np.ndarray, cases: Cases, outcomes: list[Outcome]
+    codes: np.ndarray, findings: Findings, outcomes: list[Outcome]
 ) -> list[Association]:
     """Return the association of the outcome rates of categories, for each outcome."""
     found = []
     for outcome in outcomes:
-        rates = out_of_fold_rates(codes, outcome, cases.patients)
-        if rates is not None:
-            one = best_association([outcome], rates, cases.patients, directed=True)
+        folds = findings.folds_of(outcome)
+        if folds is not None:
+            rates = out_of_fold_rates(codes, outcome, folds)
+            one = best_association(
+                [outcome], rates, findings.cases.patients, directed=True
+            )
             pvalue = min(1.0, one.pvalue * len(outcomes))
             found.append(Association(one.auroc, pvalue, one.outcome))
     return found
@@ -299,37 +403,52 @@ def check_pure_values(
         name
         for one in findings.found
         for name in one.columns
-        if one.check in ("column tells the outcome", "missing values tell the outcome")
+        if one.check == "column tells the outcome"
     }
     levels: list[tuple[Any, np.ndarray]] = []
-    for column in columns.features:
+    sites = [c for c in cases.frame.columns if is_site_name(c)]
+    for column in dict.fromkeys([*columns.features, *sites]):
         codes = categories_of(cases.frame[column])
-        if codes is None or str(column) in known:
+        if codes is None or str(column) in known or column == cases.id_column:
             continue
         counts = np.bincount(codes)
-        frequent = np.flatnonzero((counts >= PURE_ROWS) & (counts < len(codes)))
+        counts[0] = 0  # missing cells, which `check_missing_values` reports
+        frequent = np.flatnonzero((counts >= FEWEST_ROWS) & (counts < len(codes)))
         levels += [(column, codes == code) for code in frequent]
-    worst: dict[Any, tuple[float, np.ndarray, str]] = {}
+    worst: dict[Any, tuple[Association, np.ndarray]] = {}
     for column, rows in levels:
-        for outcome in outcomes:
-            share, pvalue = pvalue_of_purity(outcome, rows, cases.patients)
-            pvalue *= len(levels) * len(outcomes)
-            enough = cases.n_patients(rows) >= FEWEST_ROWS
-            if share < PURE_SHARE or pvalue >= LARGEST_PVALUE or not enough:
-                continue
-            if column not in worst or pvalue < worst[column][0]:
-                worst[column] = (pvalue, rows, outcome.name)
-    for column, (pvalue, rows, name) in worst.items():
+        found = _purity(rows, cases, outcomes, len(levels))
+        if found is None:
+            continue
+        if column not in worst or found.pvalue < worst[column][0].pvalue:
+            worst[column] = (found, rows)
+    for column, (found, rows) in worst.items():
         findings.add(
             "value determines the outcome",
             "warning",
             [column],
             rows,
             f"In {{rows}} rows of {{patients}} patients with one value of this column, "
-            f"nearly all or nearly none are {name} ({_p(pvalue)}, adjusted).",
+            f"nearly all or nearly none are {found.outcome} ({_p(found.pvalue)}, "
+            "adjusted).",
             "Check whether the value is recorded before the outcome is known, and "
             "whether it decides who can have the outcome.",
         )
+
+
+def _purity(
+    rows: np.ndarray, cases: Cases, outcomes: list[Outcome], n_tests: int
+) -> Association | None:
+    """Return how one-sided the outcome is in some rows, None if chance explains it."""
+    if cases.n_patients(rows) < FEWEST_ROWS:
+        return None
+    found = [
+        Association(share, min(1.0, pvalue * n_tests * len(outcomes)), outcome.name)
+        for outcome in outcomes
+        for share, pvalue in [pvalue_of_purity(outcome, rows, cases.patients)]
+    ]
+    pure = [o for o in found if o.auroc >= PURE_SHARE and o.pvalue < LARGEST_PVALUE]
+    return min(pure, key=lambda one: one.pvalue, default=None)
 
 
 # -- where and in which order cases were recorded -------------------------------------
@@ -374,7 +493,7 @@ def add_site_finding(
 ) -> None:
     """Add a finding if the categories of a site tell the outcome."""
     cases = findings.cases
-    found = _by_rates(codes, cases, outcomes)
+    found = _by_rates(codes, findings, outcomes)
     if not found:
         return
     best = max(found, key=lambda one: one.auroc)
@@ -427,18 +546,44 @@ def check_trends(
             continue
         some = [Outcome(o.name, o.positive[there]) for o in outcomes]
         found = best_association(some, values[there], cases.patients[there])
-        if found.auroc >= TREND_AUROC and found.pvalue < LARGEST_PVALUE:
-            findings.add(
-                "order tells the outcome",
-                "warning",
-                [name],
-                there,
-                f"The number has an AUROC of {_cut(found.auroc)} for rows "
-                f"{found.outcome} ({_p(found.pvalue)}), so cases with the outcome were "
-                "recorded earlier or later, or come from another source.",
-                "Shuffle the folds, and never use the number as a feature. Check that "
-                "cases with and without the outcome are of the same time and source.",
-            )
+        tells = found.auroc >= TREND_AUROC and found.pvalue < LARGEST_PVALUE
+        words = f"The number has an AUROC of {_cut(found.auroc)}"
+        rows = there
+        if not tells:
+            ends = _pure_end(values, cases, outcomes)
+            if ends is None:
+                continue
+            found, rows = ends
+            words = "Of the lowest or highest numbers, nearly all or nearly none are"
+        findings.add(
+            "order tells the outcome",
+            "warning",
+            [name],
+            rows,
+            f"{words}{' for rows' if tells else ''} {found.outcome} "
+            f"({_p(found.pvalue)}), so cases with the outcome were recorded earlier or "
+            "later, or come from another source.",
+            "Shuffle the folds, and never use the number as a feature. Check that "
+            "cases with and without the outcome are of the same time and source.",
+        )
+
+
+def _pure_end(
+    values: np.ndarray, cases: Cases, outcomes: list[Outcome]
+) -> tuple[Association, np.ndarray] | None:
+    """Return the lowest or highest numbers if nearly all have one outcome."""
+    order = np.argsort(np.where(np.isfinite(values), values, np.inf), kind="stable")
+    order = order[: int(np.isfinite(values).sum())]
+    sizes = [size for size in END_SIZES if 2 * size <= len(order)]
+    best: tuple[Association, np.ndarray] | None = None
+    for size in sizes:
+        for end in (order[:size], order[-size:]):
+            rows = np.zeros(len(values), dtype=bool)
+            rows[end] = True
+            found = _purity(rows, cases, outcomes, 2 * len(sizes))
+            if found and (best is None or found.pvalue < best[0].pvalue):
+                best = (found, rows)
+    return best
 
 
 def number_in_id(values: pd.Series) -> np.ndarray | None:

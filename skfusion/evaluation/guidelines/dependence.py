@@ -262,7 +262,8 @@ def residual_correlation(
     for _ in range(N_PERMUTATIONS):
         for part in places:
             order[part] = rng.permutation(part)
-        n_above += abs((a[order] * b).sum(axis=0).mean()) >= abs(observed) - 1e-12
+        permuted = float((a[order] * b).sum(axis=0).mean())
+        n_above += abs(permuted) >= abs(observed) - 1e-12
     return round(observed, 12), (1 + n_above) / (1 + N_PERMUTATIONS)
 
 

@@ -222,10 +222,14 @@ def describe_cohort(
     --------
     >>> from skfusion.datasets import make_multimodal_cohort
     >>> from skfusion.evaluation import describe_cohort
-    >>> X, y = make_multimodal_cohort(n_samples=200, random_state=0)[:2]
-    >>> found = describe_cohort("auto", X, y, encode=False)
-    >>> found.summary["quantity"].tolist()[:3]
-    ['rows', 'patients', 'rows a patient']
+    >>> cohort = make_multimodal_cohort(200, {"mri": 20, "ehr": 5}, random_state=0)
+    >>> found = describe_cohort(
+    ...     cohort.columns, cohort.data, cohort.target, groups="patient_id"
+    ... )
+    >>> found.modalities[["modality", "n_features", "present", "absent"]]
+      modality n_features present absent
+    0      mri         20     200      0
+    1      ehr          5     200      0
     """
     cases, facts = facts_of(
         modalities,
@@ -475,7 +479,10 @@ def _modality_table(
                 "p_value": np.nan if gap is None else gap.pvalue,
             }
         )
-    return pd.DataFrame(rows).astype({"n_features": object})
+    table = pd.DataFrame(rows)
+    # Objects, because numbers would become floats beside one that is not known.
+    table["n_features"] = pd.Series([row["n_features"] for row in rows], dtype=object)
+    return table
 
 
 def _rates(outcomes: list[Outcome], rows: np.ndarray, min_cell: int) -> str:

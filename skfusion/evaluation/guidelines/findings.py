@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from skfusion.evaluation.guidelines.cases import Cases
+from skfusion.evaluation.guidelines.association import Folds, folds_of_rates
+from skfusion.evaluation.guidelines.cases import Cases, Outcome
 
 __all__ = ["MIN_CELL", "SEVERITIES", "Finding", "Findings", "count_text"]
 
@@ -96,6 +97,13 @@ class Findings:
     cases: Cases
     min_cell: int = MIN_CELL
     found: list[Finding] = field(default_factory=list)
+    _folds: dict[str, Folds | None] = field(default_factory=dict, repr=False)
+
+    def folds_of(self, outcome: Outcome) -> Folds | None:
+        """Return the folds in which outcome rates are estimated, made once."""
+        if outcome.name not in self._folds:
+            self._folds[outcome.name] = folds_of_rates(outcome, self.cases.patients)
+        return self._folds[outcome.name]
 
     def count(self, rows: np.ndarray) -> tuple[str, str]:
         """Return the number of rows of a mask, and of their patients, as text."""

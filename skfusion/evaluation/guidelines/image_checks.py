@@ -152,9 +152,11 @@ def read_image_keys(
         for image in images:
             found.append(_keys_of(image, decode))
             advance(1)
-    table = pd.DataFrame(
-        found, columns=["raw", "pixels", "hash", "size", *HEADER], dtype=object
+    table = pd.DataFrame(found, columns=["raw", "pixels", "hash", "size"], dtype=object)
+    headers = _headers(
+        [image if one[0] else None for image, one in zip(images, found, strict=True)]
     )
+    table = pd.concat([table, headers], axis=1)
     hashes = table["hash"].map(lambda one: 0 if one is None else one)
     recorded = {
         name: pd.factorize(table[name].map(str))[0] for name in ("size", *HEADER)
@@ -170,24 +172,39 @@ def read_image_keys(
 
 
 def _keys_of(image: Any, decode: bool) -> tuple[Any, ...]:
-    """Return digests, hash, size and header of an image, None where it has none."""
+    """Return digests, hash and size of an image, None where it has none."""
     try:
         raw = content_digest(image)
-        header = read_metadata([image]).iloc[0]
-        described = tuple(header[name] for name in HEADER)
     except (ImageReadError, TypeError, OSError):
-        return (None, None, None, None, *[None] * len(HEADER))
+        return (None, None, None, None)
     if not decode:
-        return (raw, None, None, None, *described)
+        return (raw, None, None, None)
     try:
         pixels = read_image(image, scaling="none", nan="min")
     except (ImageReadError, ValueError, MemoryError):
-        return (raw, None, None, None, *described)
+        return (raw, None, None, None)
     array = np.ascontiguousarray(pixels.array)
     digest = hashlib.sha256(f"{pixels.axes} {array.shape}".encode())
     digest.update(array.tobytes())
     size = f"{pixels.axes} {array.shape} {pixels.metadata.get('dtype')}"
-    return (raw, digest.hexdigest(), perceptual_hash(pixels), size, *described)
+    return (raw, digest.hexdigest(), perceptual_hash(pixels), size)
+
+
+def _headers(images: list[Any]) -> pd.DataFrame:
+    """Return how images were recorded, an empty row for those that cannot be read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of the header, which encoders issue
+        try:
+            return read_metadata(images)[list(HEADER)]
+        except (ImageReadError, TypeError, OSError):
+            pass  # of one image, found below
+        rows = []
+        for image in images:
+            try:
+                rows.append(read_metadata([image]).iloc[0][list(HEADER)].tolist())
+            except (ImageReadError, TypeError, OSError):
+                rows.append([None] * len(HEADER))
+    return pd.DataFrame(rows, columns=list(HEADER), dtype=object)
 
 
 def _joined(raw: pd.Series, pixels: pd.Series) -> np.ndarray:

@@ -87,8 +87,11 @@ def strategy_properties() -> pd.DataFrame:
     --------
     >>> from skfusion.evaluation import strategy_properties
     >>> table = strategy_properties()
-    >>> table.loc["Does not require training multiple models"].tolist()
-    [True, True, False, 'early: b']
+    >>> print(table.loc["Does not require training multiple models"].to_string())
+    early            True
+    joint            True
+    late            False
+    footnotes    early: b
     >>> table.attrs["footnotes"]["a"][:43]
     'Some joint architectures can handle missing'
     """

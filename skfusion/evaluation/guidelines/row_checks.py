@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skfusion.evaluation.comparison.study import comparable_columns
-from skfusion.evaluation.guidelines.association import as_numbers
+from skfusion.evaluation.guidelines.association import Folds, as_numbers
 from skfusion.evaluation.guidelines.findings import Findings
 from skfusion.fusion.restriction import fusions_within
 
@@ -28,8 +30,14 @@ __all__ = [
 CHANCE_PAIRS = 0.01
 #: Rank correlation of two columns above which only one of them counts as evidence.
 SAME_COLUMN = 0.9
+# Decimals beyond which a number is as recorded by a computer.
+MOST_DIGITS = 8
+# Share of the rows with a repeated number that are no copies.
+MOST_APART = 0.1
 
-Folds = list[tuple[np.ndarray, np.ndarray]]
+# Share of the cells that must be dates for a column to be one of times.
+SHARE_OF_DATES = 0.9
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:\D|$)")
 
 
 def rows_across_folds(keys: np.ndarray, folds: Folds) -> np.ndarray:
@@ -126,7 +134,7 @@ def check_rows_twice(
     _, keys = np.unique(codes, axis=0, return_inverse=True)
     keys = keys.reshape(-1)
     twice = np.bincount(keys)[keys] > 1
-    twice &= _evidence(part, codes) > np.log(len(keys) ** 2 / 2 / CHANCE_PAIRS)
+    twice &= _evidence(part, codes, keys) > np.log(len(keys) ** 2 / 2 / CHANCE_PAIRS)
     if not twice.any():
         return
     keys = np.where(twice, keys, -1)
@@ -162,12 +170,14 @@ def _add_copies(
     )
 
 
-def _evidence(part: pd.DataFrame, codes: np.ndarray) -> np.ndarray:
+def _evidence(part: pd.DataFrame, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Return how improbable the values of each row are, as a sum of logarithms.
 
     Missing values are no evidence, because they are missing together. Of columns that
-    nearly rank the rows alike, only the first one counts.
+    nearly rank the rows alike, only the first one counts. The digits of a number are
+    evidence only if hardly any other rows than copies have it in common.
     """
+    copied = np.bincount(keys)[keys] > 1
     evidence = np.zeros(len(codes))
     kept: list[np.ndarray] = []
     for place, column in enumerate(part.columns):
@@ -179,8 +189,30 @@ def _evidence(part: pd.DataFrame, codes: np.ndarray) -> np.ndarray:
         kept.append(ranks)
         there = code >= 0
         counts = np.bincount(code[there], minlength=1)
-        evidence[there] -= np.log(counts[code[there]] / there.sum())
+        surprise = -np.log(counts[code[there]] / max(there.sum(), 1))
+        repeated = there & (counts[code] > 1)
+        apart = (repeated & ~copied).sum() <= MOST_APART * repeated.sum()
+        if numbers is not None and part.shape[1] > 1 and apart:
+            surprise = np.maximum(surprise, _evidence_of_digits(numbers))
+        evidence[there] += surprise
     return evidence
+
+
+def _evidence_of_digits(numbers: np.ndarray) -> float:
+    """Return how improbable an equal number is, by the digits that are recorded.
+
+    The values of a few rows cannot show how rare each one is, but their resolution
+    does. Columns with many repeated numbers, such as counts, have no such evidence.
+    """
+    values = numbers[np.isfinite(numbers)]
+    if len(values) < 2 or len(np.unique(values)) < 0.5 * len(values):
+        return 0.0
+    spread = float(np.subtract(*np.quantile(values, [0.75, 0.25])))
+    for digits in range(MOST_DIGITS):
+        scaled = values * 10.0**digits
+        if np.abs(scaled - np.round(scaled)).max() < 1e-4:
+            return float(np.log(max(spread * 10.0**digits, 1.0)))
+    return float(np.log(10.0) * MOST_DIGITS)
 
 
 def _ranks(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
@@ -212,13 +244,16 @@ def check_times(
         Columns of times that were checked.
     """
     cases = findings.cases
-    checked = []
+    checked: list[Any] = []
+    at = as_times(index_time)
+    if at is None:
+        return checked
     for column in columns:
-        values = cases.frame[column]
-        if not pd.api.types.is_datetime64_any_dtype(values):
+        times = as_times(cases.frame[column])
+        if times is None:
             continue
         checked.append(column)
-        late = (_utc(values) > _utc(index_time)).to_numpy()
+        late = (times > at).to_numpy()
         if late.any():
             findings.add(
                 "times after the index time",
@@ -232,8 +267,34 @@ def check_times(
     return checked
 
 
-def _utc(values: pd.Series) -> pd.Series:
-    return pd.to_datetime(values, utc=True)
+def as_times(values: pd.Series) -> pd.Series | None:
+    """Return times or dates, also those written as text, None for other columns.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.evaluation.guidelines.row_checks import as_times
+    >>> as_times(pd.Series(["2026-01-05", None])).notna().tolist()
+    [True, False]
+    >>> as_times(pd.Series(["low", "high"])) is None
+    True
+    """
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return pd.to_datetime(values, utc=True)
+    cells = values.dropna()
+    is_date = cells.map(lambda cell: hasattr(cell, "isoformat") or _is_date_text(cell))
+    if not len(cells) or is_date.mean() < SHARE_OF_DATES:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a format was guessed
+        times = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
+        if times.notna().sum() < SHARE_OF_DATES * len(cells):
+            times = pd.to_datetime(values, utc=True, errors="coerce")
+    return times if times.notna().sum() >= SHARE_OF_DATES * len(cells) else None
+
+
+def _is_date_text(cell: Any) -> bool:
+    return isinstance(cell, str) and _DATE.match(cell.strip()) is not None
 
 
 def check_training_rows(findings: Findings, model: Any, folds: Folds | None) -> str:
