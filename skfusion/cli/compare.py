@@ -10,7 +10,7 @@ from typing import Any
 
 from skfusion._dependencies import require
 from skfusion.cli.cohort import Cohort, read_cohort
-from skfusion.cli.console import progress_level, show, write_json
+from skfusion.cli.console import progress_level, say, show, write_json
 from skfusion.cli.problems import RunError, failures_of_the_run
 from skfusion.cli.settings import COMPARE_KEYS, read_settings
 
@@ -92,6 +92,8 @@ def run_comparison(
     options: Mapping[str, Any],
     outputs: Mapping[str, Any],
     title: str | None = None,
+    *,
+    audit: bool = True,
 ) -> None:
     """Compare the strategies on a cohort, print the summary and write the results.
 
@@ -105,6 +107,8 @@ def run_comparison(
         Files to write: ``"html"``, ``"json"`` and ``"save"``.
     title : str or None, default=None
         Heading of the report.
+    audit : bool, default=True
+        Whether to search the columns for leakage first, for a table that is not known.
 
     Raises
     ------
@@ -121,6 +125,9 @@ def run_comparison(
     cohort.check(
         lambda: plan_comparison(cohort.modalities, cohort.X, cohort.y, **planned)
     )
+    caveats = [options.get("description"), _leaks(cohort, options) if audit else ""]
+    if any(caveats):
+        options["description"] = " ".join(filter(None, caveats))
     with failures_of_the_run():
         embed(cohort)
         result = compare_fusion(
@@ -132,6 +139,33 @@ def run_comparison(
         )
         show(result.summary())
         _write(result, outputs, title)
+
+
+def _leaks(cohort: Cohort, options: Mapping[str, Any]) -> str:
+    """Print what an audit of the columns finds, and return its errors as a caveat."""
+    from skfusion.evaluation import audit_cohort
+
+    try:
+        audit = audit_cohort(
+            cohort.X,
+            cohort.y,
+            groups=cohort.groups,
+            modalities=cohort.modalities,
+            task=options.get("task", "auto"),
+            pos_label=options.get("pos_label"),
+            decode_images=False,
+        )
+    except (ValueError, TypeError) as error:
+        say(f"{cohort.name}: no audit, because {' '.join(str(error).split())}")
+        return ""
+    grave = [one for one in audit.findings if one.severity != "note"]
+    for one in grave:
+        say(f"skfusion: warning: {one.check}, {', '.join(one.columns)}: {one.found}")
+    if grave:
+        say("skfusion: warning: see skfusion audit for what to do about these columns")
+    errors = [one for one in grave if one.severity == "error"]
+    found = "; ".join(f"{one.check} ({', '.join(one.columns)})" for one in errors)
+    return f"An audit of the cohort found leakage: {found}." if found else ""
 
 
 def _write(result: Any, outputs: Mapping[str, Any], title: str | None) -> None:

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.n_jobs is not None:
         options["n_jobs"] = arguments.n_jobs
     part = ". Trial run on a sixth of the patients" if arguments.quick else ""
-    run_comparison(cohort, options, outputs, title=TITLE + part)
+    run_comparison(cohort, options, outputs, title=TITLE + part, audit=False)
 
 
 def _repeats(strategies: list[str] | None) -> dict[str, int]:

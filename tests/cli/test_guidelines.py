@@ -95,3 +95,18 @@ def test_advise_needs_two_modalities(tmp_path, capsys):
     command = ["advise", "--config", config, "--ehr", "signal", "noise"]
     assert main([*command, "--groups", "patient_id"]) == 2
     assert "one modality only ('ehr'), expected two" in capsys.readouterr().err
+
+
+def test_compare_says_what_leaks_and_so_does_its_result(tmp_path, capsys):
+    config = study(tmp_path, noise=lambda frame: frame["sick"] * 2.0 + 1)
+    options = ["--groups", "patient_id", "--html", str(tmp_path / "report.html")]
+    options += ["--strategies", "late", "--cv", "2", "--repeats", "1", "--n-jobs", "1"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert main(["compare", "--config", config, *options]) == 0
+    out, err = capsys.readouterr()
+    assert "warning: column tells the outcome, noise: This column alone" in err
+    assert "see skfusion audit" in err
+    caveat = "An audit of the cohort found leakage: column tells the outcome (noise)"
+    assert caveat in out
+    assert caveat in (tmp_path / "report.html").read_text(encoding="utf-8")
