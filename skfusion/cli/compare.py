@@ -170,6 +170,9 @@ def _leaks(cohort: Cohort, options: Mapping[str, Any]) -> str:
 
 def _write(result: Any, outputs: Mapping[str, Any], title: str | None) -> None:
     write_json(outputs.get("json"), result.to_json())
+    if outputs.get("save"):
+        result.save(outputs["save"])
+        say(f"Results with predictions: {Path(outputs['save']).resolve()}")
     if outputs.get("html"):
         result.to_html(outputs["html"], title=title)
         show(f"\nReport: {Path(outputs['html']).resolve()}")
@@ -238,7 +241,7 @@ def check_outputs(outputs: Mapping[str, Any]) -> None:
             continue
         path = Path(name)
         folder = path.resolve().parent
-        if path.is_dir() and key != "save":
+        if path.is_dir():
             raise IsADirectoryError(f"--{key}: {name!r} is a folder, expected a file")
         if not folder.is_dir():
             raise FileNotFoundError(f"--{key}: the folder of {name!r} does not exist")

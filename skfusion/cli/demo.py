@@ -29,7 +29,11 @@ def run(arguments: argparse.Namespace) -> None:
     arguments : Namespace
         Options of the command line.
     """
-    outputs = {"html": arguments.html or "skfusion_demo.html", "json": arguments.json}
+    outputs = {
+        "html": arguments.html or "skfusion_demo.html",
+        "json": arguments.json,
+        "save": arguments.save,
+    }
     check_outputs(outputs)
     seed = 0 if arguments.random_state is None else arguments.random_state
     say("Reading the annotations of LIDC-IDRI and drawing the outlines ...")

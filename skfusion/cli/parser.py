@@ -227,6 +227,12 @@ def _add_comparison(parser: argparse.ArgumentParser, *, report: str) -> None:
         help=f"report (default: {report})",
     )
     add("--json", metavar="FILE", help="results as JSON")
+    add(
+        "--save",
+        metavar="FILE",
+        help="results with the prediction of each row, as confidential as the table "
+        "(.zip, read by skfusion.evaluation.load_comparison)",
+    )
     _add_run(parser)
 
 

@@ -192,6 +192,11 @@ CASES = {
         "column 'study': looks like the id of a patient and repeats",
         "--groups study",
     ),
+    "encoded twice": (
+        {"city": ["KÃ¶ln", "Bonn"] * (N // 2)},
+        "column 'city': 30 of 60 cells are in another encoding",
+        "--encoding mixed",
+    ),
     "blank in a name": (
         {"date of birth": ["1950-01-01"] * N},
         "column 'date of birth': contains dates",
