@@ -12,7 +12,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from skfusion._lazy import lazy_exports
+from skfusion._lazy import lazy_exports, provide
 
 if TYPE_CHECKING:
     from skfusion.ehr.events.store import EventStore as EventStore
@@ -48,6 +48,9 @@ try:
     __version__ = version("skfusion")
 except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
+
+# The methods of a lower layer whose work a higher layer does.
+provide({"importance_of_folds": "skfusion.inspection.modalities.fold_importance"})
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,

@@ -1,4 +1,9 @@
-"""Packages whose public names are imported on first use (PEP 562)."""
+"""Packages whose public names are imported on first use (PEP 562).
+
+A class of a lower layer can have a method whose work a higher layer does. The lower
+layer asks for a function by its name, and the package itself, which is above all
+layers, says which module provides it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from typing import Any
 
 from skfusion._dependencies import TORCH_PACKAGES, is_installed, named_extra
 
-__all__ = ["lazy_exports"]
+__all__ = ["lazy_exports", "provide", "provided"]
 
 
 # Packages whose modules import torch, which the extra "torch" installs.
@@ -78,3 +83,47 @@ def lazy_exports(
     if not is_installed("torch"):
         names = [name for name in names if not home[name].startswith(_WITH_TORCH)]
     return getattr_, dir_, names
+
+
+_PROVIDERS: dict[str, str] = {}
+
+
+def provide(providers: Mapping[str, str]) -> None:
+    """State the modules that define the functions which lower layers ask for.
+
+    Parameters
+    ----------
+    providers : mapping of str to str
+        Module by the name of the function. It is imported on first use.
+    """
+    _PROVIDERS.update(providers)
+
+
+def provided(name: str) -> Callable[..., Any]:
+    """Return a function that a higher layer provides.
+
+    Parameters
+    ----------
+    name : str
+        Name of the function.
+
+    Returns
+    -------
+    callable
+
+    Raises
+    ------
+    KeyError
+        If no module provides the function.
+
+    Examples
+    --------
+    >>> from skfusion._lazy import provide, provided
+    >>> provide({"dumps": "json"})
+    >>> provided("dumps")([1])
+    '[1]'
+    """
+    function: Callable[..., Any] = getattr(
+        importlib.import_module(_PROVIDERS[name]), name
+    )
+    return function

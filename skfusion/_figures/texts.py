@@ -5,6 +5,7 @@ Matplotlib is imported inside the functions that need it, because it is optional
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -36,7 +37,11 @@ def format_number(value: float, decimals: int = 2, *, sign: bool = False) -> str
     >>> from skfusion._figures.texts import format_number
     >>> format_number(0.126, sign=True), format_number(-1.5, 1) == "-1.5"
     ('+0.13', False)
+    >>> format_number(float("nan"))
+    'n/a'
     """
+    if math.isnan(value):
+        return "n/a"
     text = f"{value:+.{decimals}f}" if sign else f"{value:.{decimals}f}"
     # A number that is rounded to 0 has no sign.
     text = text if float(text) != 0 else f"{0:.{decimals}f}"
@@ -54,7 +59,7 @@ def format_interval(
     >>> format_interval(0.82, 0.62, 1.0)
     '0.82 (0.62 to 1.00)'
     """
-    if low is None or high is None:
+    if low is None or high is None or math.isnan(value):
         return format_number(value)
     return f"{format_number(value)} ({format_number(low)} to {format_number(high)})"
 

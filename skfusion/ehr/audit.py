@@ -29,7 +29,14 @@ from skfusion.exceptions import DataWarning, warn_user
 from skfusion.modality import Modality, check_modalities, presence_mask
 from skfusion.store.working_folders import temporary_folder
 
-__all__ = ["CHANGES", "LeakageAudit", "LeakageReport", "changed", "rows_as_subjects"]
+__all__ = [
+    "CHANGES",
+    "LeakageAudit",
+    "LeakageReport",
+    "aurocs_by_rank",
+    "changed",
+    "rows_as_subjects",
+]
 
 
 #: Changes of events that were not available before the index time.
@@ -706,13 +713,33 @@ def _aurocs(target: np.ndarray, values: np.ndarray) -> np.ndarray:
         part = values[:, start : start + N_RANKED]
         missing = np.isnan(part)
         filled = (np.where(missing, fill, part) for fill in (-np.inf, np.inf))
-        scores = np.array([_by_rank(target, some) for some in (missing, *filled)])
+        scores = np.array([aurocs_by_rank(target, some) for some in (missing, *filled)])
         found.append(np.maximum(scores, 1 - scores).max(axis=0))
     return np.concatenate(found)
 
 
-def _by_rank(target: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return the AUROC of each column, which is the Mann-Whitney statistic."""
+def aurocs_by_rank(target: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Return the AUROC of each column, which is the Mann-Whitney statistic.
+
+    Parameters
+    ----------
+    target : ndarray of bool of shape (n,)
+        The outcome, with both classes.
+    scores : ndarray of shape (n, n_columns)
+        Scores without missing values.
+
+    Returns
+    -------
+    ndarray of shape (n_columns,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.ehr.audit import aurocs_by_rank
+    >>> target = np.array([False, True, True])
+    >>> aurocs_by_rank(target, np.array([[1, 2], [2, 1], [3, 3]])).tolist()
+    [1.0, 0.5]
+    """
     n_cases = np.count_nonzero(target)
     ranks = rankdata(scores, axis=0)[target].sum(axis=0)
     pairs = n_cases * (len(target) - n_cases)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     )
     from skfusion.evaluation.comparison.results import (
         FusionComparison as FusionComparison,
+        load_comparison as load_comparison,
     )
     from skfusion.evaluation.comparison.validation import (
         ExternalValidation as ExternalValidation,
@@ -102,7 +103,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "skfusion.evaluation.comparison.comparison": ["compare_fusion"],
-        "skfusion.evaluation.comparison.results": ["FusionComparison"],
+        "skfusion.evaluation.comparison.results": [
+            "FusionComparison",
+            "load_comparison",
+        ],
         "skfusion.evaluation.comparison.validation": ["ExternalValidation"],
         "skfusion.evaluation.guidelines.advice": ["Advice", "advise"],
         "skfusion.evaluation.guidelines.audit": ["CohortAudit", "audit_cohort"],

@@ -29,7 +29,6 @@ from skfusion.cohort import (
     relative_weights,
     warn_of_id_features,
 )
-from skfusion.ehr.rebinding import with_events
 from skfusion.ehr.tabular.encoder import TabularEncoder
 from skfusion.exceptions import DataWarning, warn_user
 from skfusion.fusion.class_weights import class_weight_of_rows
@@ -295,6 +294,9 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         --------
         skfusion.ehr.with_events : The same for any estimator around a fusion.
         """
+        # Events are not imported where there are none, as it takes a while.
+        from skfusion.ehr.rebinding import with_events
+
         return with_events(self, events)
 
     def _log(self, message: str) -> None:

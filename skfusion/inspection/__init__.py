@@ -15,6 +15,9 @@ if TYPE_CHECKING:
         SaliencyDisplay as SaliencyDisplay,
         explain_images as explain_images,
     )
+    from skfusion.inspection.modalities.fold_importance import (
+        FoldImportance as FoldImportance,
+    )
     from skfusion.inspection.modalities.importance import (
         ModalityDisplay as ModalityDisplay,
         ModalityImportance as ModalityImportance,
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
         ModalityScores as ModalityScores,
     )
     from skfusion.inspection.plots.display import (
+        FoldImportanceDisplay as FoldImportanceDisplay,
         ModalityScoresDisplay as ModalityScoresDisplay,
     )
 
@@ -37,6 +41,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "SaliencyDisplay",
             "explain_images",
         ],
+        "skfusion.inspection.modalities.fold_importance": ["FoldImportance"],
         "skfusion.inspection.modalities.importance": [
             "ModalityDisplay",
             "ModalityImportance",
@@ -46,6 +51,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "ModalityExplanation",
             "ModalityScores",
         ],
-        "skfusion.inspection.plots.display": ["ModalityScoresDisplay"],
+        "skfusion.inspection.plots.display": [
+            "FoldImportanceDisplay",
+            "ModalityScoresDisplay",
+        ],
     },
 )

@@ -20,6 +20,7 @@ __all__ = [
     "first_times",
     "row_chunks",
     "search_within",
+    "window_ranges",
     "visible_events",
 ]
 
@@ -276,16 +277,13 @@ def visible_events(
     rows = np.flatnonzero(known)
     if not len(rows):
         return
-    subjects, owner = np.unique(cases.subject[rows], return_inverse=True)
-    start, stop = files.offsets[subjects], files.offsets[subjects + 1]
-    local = np.concatenate([[0], np.cumsum(stop - start)])
-    time = files.take("time", start, stop)
     end = cases.end[rows]
-    low, high = _slices(time, local[owner], local[owner + 1], end, sight)
-    columns = {"time": time}
-    for name in ("code", "value", "available"):
+    ranges = window_ranges(files, cases.subject[rows], end, sight)
+    low, high = ranges.low, ranges.high
+    columns: dict[str, np.ndarray] = {}
+    for name in ("time", "code", "value", "available"):
         if name in files.columns:
-            columns[name] = files.take(name, start, stop)
+            columns[name] = files.take(name, ranges.start, ranges.stop)
     total = np.cumsum(high - low)
     cuts = np.searchsorted(total, np.arange(CHUNK, total[-1] + CHUNK, CHUNK), "left")
     first = 0
@@ -296,6 +294,62 @@ def visible_events(
         if len(found.row):
             yield found
         first = int(cut)
+
+
+class WindowRanges(NamedTuple):
+    """Events in the longest window of some rows.
+
+    Attributes
+    ----------
+    start, stop : ndarray of int of shape (n_subjects,)
+        Positions in the store of the events of each subject that are in a window.
+    owner : ndarray of int of shape (n_rows,)
+        Number of the subject of each row.
+    low, high : ndarray of int of shape (n_rows,)
+        Range of the window of each row in the concatenated events of the subjects.
+    """
+
+    start: np.ndarray
+    stop: np.ndarray
+    owner: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def window_ranges(
+    files: EventFiles, subject: np.ndarray, end: np.ndarray, sight: Sight
+) -> WindowRanges:
+    """Find the events in the longest window of each row.
+
+    Parameters
+    ----------
+    files : EventFiles
+        The events. The times of these subjects must fit in memory.
+    subject : ndarray of int of shape (n_rows,)
+        Position of the subject of each row, at least 0.
+    end : ndarray of int64 of shape (n_rows,)
+        End of the windows of each row.
+    sight : Sight
+        The visibility rules.
+
+    Returns
+    -------
+    WindowRanges
+        The part of a record that is in no window is left out.
+    """
+    subjects, owner = np.unique(subject, return_inverse=True)
+    start, stop = files.offsets[subjects], files.offsets[subjects + 1]
+    local = np.concatenate([[0], np.cumsum(stop - start)])
+    time = files.take("time", start, stop)
+    low, high = _slices(time, local[owner], local[owner + 1], end, sight)
+    first, last = local[1:].copy(), local[:-1].copy()
+    np.minimum.at(first, owner, low)
+    np.maximum.at(last, owner, high)
+    last = np.maximum(first, last)
+    kept = np.concatenate([[0], np.cumsum(last - first)])
+    shift = (kept[:-1] - first)[owner]
+    start, stop = start + first - local[:-1], start + last - local[:-1]
+    return WindowRanges(start, stop, owner, low + shift, high + shift)
 
 
 def _slices(

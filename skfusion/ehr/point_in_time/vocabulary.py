@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -15,13 +15,8 @@ from skfusion.ehr.events.columns import NO_TIME
 from skfusion.ehr.events.reader import EventFiles
 from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.point_in_time.cases import Cases
-from skfusion.ehr.point_in_time.visibility import (
-    Sight,
-    WindowEvents,
-    first_times,
-    row_chunks,
-    visible_events,
-)
+from skfusion.ehr.point_in_time.coverage import coverage
+from skfusion.ehr.point_in_time.visibility import Sight, first_times, row_chunks
 from skfusion.exceptions import DataWarning, LeakageWarning
 
 __all__ = [
@@ -322,15 +317,11 @@ def count_subjects(
     n_codes = len(sight.codes)
     counts = np.zeros(n_codes, dtype=np.int64)
     no_events = np.ones(len(cases.end), dtype=bool)
-    for rows, parts in _by_subject(files, cases, sight):
-        pairs = np.unique(
-            np.concatenate(
-                [cases.subject[rows[part.row]] * n_codes + part.code for part in parts]
-            )
-        )
+    for part in coverage(files, cases, sight):
+        seen = part.n_rows > 0
+        pairs = np.unique(part.subject[seen] * n_codes + part.code[seen])
         counts += np.bincount(pairs % n_codes, minlength=n_codes)
-        for part in parts:
-            no_events[rows[part.row]] = False
+        no_events[part.rows] = ~part.sees
     return counts, no_events
 
 
@@ -375,19 +366,6 @@ def warn_of_early(
         )
 
 
-def _by_subject(
-    files: EventFiles, cases: Cases, sight: Sight
-) -> Iterator[tuple[np.ndarray, list[WindowEvents]]]:
-    """Yield row positions and their visible events, with each subject in one part."""
-    order = np.argsort(cases.subject, kind="stable")
-    subject, end = cases.subject[order], cases.end[order]
-    for rows in row_chunks(files, subject):
-        part = Cases(subject[rows], end[rows])
-        seen = list(visible_events(files, part, sight))
-        if seen:
-            yield order[rows], seen
-
-
 def learn_bounds(
     files: EventFiles,
     cases: Cases,
@@ -428,18 +406,34 @@ def learn_bounds(
         )
     place = np.full(len(sight.codes), -1)
     place[codes] = np.arange(len(codes))
-    numbers, values = [np.zeros(0, dtype=int)], [np.zeros(0, dtype=np.float32)]
-    for _, parts in _by_subject(files, cases, sight):
-        for part in parts:
-            wanted = (place[part.code] >= 0) & ~np.isnan(part.value)
-            numbers.append(place[part.code[wanted]])
-            values.append(part.value[wanted])
-    number, value = np.concatenate(numbers), np.concatenate(values)
-    order = np.argsort(number, kind="stable")
+    numbers, values, repeats = [[np.zeros(0, dtype=int)] for _ in range(3)]
+    for part in coverage(files, cases, sight):
+        number = place[part.code]
+        wanted = (number >= 0) & (part.n_rows > 0) & ~np.isnan(part.value)
+        numbers.append(number[wanted])
+        values.append(part.value[wanted])
+        repeats.append(part.n_rows[wanted])
+    number = np.concatenate(numbers)
+    value = np.concatenate(values, dtype=np.float32, casting="unsafe")
+    n_times = np.concatenate(repeats)
+    order = np.lexsort((value, number))
     starts = np.searchsorted(number[order], np.arange(len(codes) + 1))
     bounds = np.full((2, len(codes)), np.nan, dtype=np.float32)
     for i in range(len(codes)):
-        some = value[order[starts[i] : starts[i + 1]]]
+        some = order[starts[i] : starts[i + 1]]
         if len(some):
-            bounds[:, i] = np.quantile(some, [low, high])
+            bounds[:, i] = [
+                _quantile(value[some], n_times[some], level) for level in (low, high)
+            ]
     return bounds
+
+
+def _quantile(values: np.ndarray, n_times: np.ndarray, level: float) -> np.floating:
+    """Return `numpy.quantile` of sorted values that are repeated."""
+    last = np.cumsum(n_times) - 1  # position of the last one of each value
+    position = level * last[-1]
+    below = np.searchsorted(last, math.floor(position))
+    above = np.searchsorted(last, min(math.floor(position) + 1, last[-1]))
+    pair = values[[below, above]]
+    found: np.floating = np.quantile(pair, position - math.floor(position))
+    return found

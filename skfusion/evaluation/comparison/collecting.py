@@ -113,6 +113,7 @@ def collect(
             "primary": claims.primary,
             "smallest_gain": claims.smallest_gain,
             "margin": claims.margin,
+            "positive_is_known": study.task.positive_is_known,
         },
         notes_=[
             *notes,

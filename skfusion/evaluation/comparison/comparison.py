@@ -426,7 +426,13 @@ def _carry_out(
         warned=plan.warnings,
     )
     context = Context(
-        plan.strategies, plan.study, request, plan.seed, n_jobs, plan.modalities
+        plan.strategies,
+        plan.study,
+        request,
+        plan.seed,
+        n_jobs,
+        plan.modalities,
+        plan.design,
     )
     settings = {**result.settings_, "caveat": " ".join(plan.notes)}
     return replace(result, context_=context, settings_=settings)

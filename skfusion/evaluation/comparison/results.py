@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfusion._lazy import provided
 from skfusion._validation import check_option
+from skfusion.evaluation.comparison.analyses.archive import read_archive, write_archive
+from skfusion.evaluation.comparison.analyses.methods import SecondaryAnalyses
 from skfusion.evaluation.comparison.inference import Claims
 from skfusion.evaluation.comparison.probabilities import (
     calibration_table,
@@ -23,11 +26,11 @@ from skfusion.evaluation.comparison.verdict import Verdict
 from skfusion.evaluation.metrics import Metric, format_p
 from skfusion.fusion.restriction import restricted_to
 
-__all__ = ["FusionComparison"]
+__all__ = ["FusionComparison", "load_comparison"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FusionComparison:
+class FusionComparison(SecondaryAnalyses):
     """Result of `compare_fusion`.
 
     Attributes
@@ -86,7 +89,8 @@ class FusionComparison:
     notes_ : list of str
         Caveats of the data, absent modalities, changes of the design, and all warnings.
     context_ : object
-        Estimators and cohort, for `final_estimator` and `validate`.
+        Estimators, cohort and splits, for `final_estimator`, `validate` and
+        `importance`.
     """
 
     __module__ = "skfusion.evaluation"
@@ -208,13 +212,107 @@ class FusionComparison:
             ),
         )
 
-    def _context(self) -> Context:
-        if self.context_ is None:
-            raise ValueError(
-                "This comparison was made without its estimators and cohort, so "
-                "nothing can be fitted again."
-            )
-        return self.context_
+    def importance(
+        self,
+        X: Any = None,
+        y: Any = None,
+        *,
+        groups: Any = None,
+        strategies: Any = None,
+        scoring: Any = None,
+        n_repeats: int = 1,
+        kind: str = "centred_abs",
+        null_share: bool = False,
+        n_jobs: int | None = None,
+        **parameters: Any,
+    ) -> Any:
+        """Return the importance of the modalities over the models of the folds.
+
+        Each fusion is fitted again on the training set of each fold, as it was in the
+        comparison. The model explains and scores the held-out rows of this fold, with
+        its training rows as the background. The importance of one fitted model depends
+        on its training set and its seed. Its range over the models shows how much.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns) or None, default=None
+            Cases that every model explains. None explains the held-out rows of each
+            fold by the model of this fold.
+        y : array-like of shape (n_samples,) or None, default=None
+            Outcome of `X`. None leaves out the contributions to the score.
+        groups : str, array-like of shape (n_samples,) or None, default=None
+            Patients of `X`. None uses the column of the comparison if it exists.
+        strategies : list of str, str or None, default=None
+            Names of the fusions, as in `strategies_`. None selects all fusions.
+        scoring : str, callable or None, default=None
+            Score of the contributions, as in `skfusion.ModalityImportance.score`. None
+            is the primary metric of the comparison. For survival times and for several
+            labels, it is the concordance and the mean AUROC.
+        n_repeats : int, default=1
+            Number of repetitions whose models are fitted again.
+        kind : str, default="centred_abs"
+            Quantity that is compared in a share, as in
+            `skfusion.inspection.ModalityExplanation.share`.
+        null_share : bool, default=False
+            Whether to compute the share of each modality if it is shuffled among the
+            patients before the fit. This needs a further fit per modality and fold.
+        n_jobs : int or None, default=None
+            Number of models that are fitted in parallel.
+        **parameters : any
+            Further parameters of `skfusion.ModalityImportance`, such as
+            ``n_background``.
+
+        Returns
+        -------
+        FoldImportance
+            A frame, with the mean and the range over the models, and a figure.
+
+        Raises
+        ------
+        ValueError
+            If a strategy is no fusion, `n_repeats` is larger than in the comparison, or
+            a fold has a single held-out row.
+
+        Warns
+        -----
+        LeakageWarning
+            If cases of `X` are rows or patients of the comparison.
+        DataWarning
+            If a score is not defined in some folds.
+
+        Examples
+        --------
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from skfusion import compare_fusion
+        >>> from skfusion.datasets import make_fusion_cohort
+        >>> cohort = make_fusion_cohort(n_samples=150, random_state=0)
+        >>> comparison = compare_fusion(
+        ...     [("image", StandardScaler(), cohort.image_columns),
+        ...      ("ehr", StandardScaler(), cohort.ehr_columns)],
+        ...     cohort.data, cohort.target, strategies=("single", "late"), cv=3,
+        ...     n_repeats=1, scoring="roc_auc", random_state=0)
+        >>> found = comparison.importance(n_background=20)
+        >>> found
+        FoldImportance(late, 2 modalities, 3 models)
+        >>> found.to_frame()["share"].round(1).to_dict()
+        {('late', 'image'): 0.7, ('late', 'ehr'): 0.3}
+        """
+        repeats = self.strategies_["n_repeats"].to_dict()
+        return provided("importance_of_folds")(
+            self._context(),
+            X,
+            y,
+            groups=groups,
+            strategies=strategies,
+            scoring=scoring,
+            metric=self.metrics_[0],
+            repeats_of=repeats,
+            n_repeats=n_repeats,
+            kind=kind,
+            null_share=null_share,
+            n_jobs=n_jobs,
+            **parameters,
+        )
 
     def calibration(self) -> pd.DataFrame:
         """Return how well the held-out probabilities of two classes are calibrated.
@@ -321,21 +419,6 @@ class FusionComparison:
             random_state=self.settings_["seed"],
         )
 
-    def _positive_class(self, method: str) -> str:
-        if self.cohort_["task"] != "binary":
-            raise ValueError(
-                f"FusionComparison.{method} needs an outcome of two classes, but the "
-                f"outcome is {self.cohort_['task']}."
-            )
-        return str(self.cohort_["classes"][1]["label"])
-
-    def _check_strategy(self, strategy: str, method: str) -> None:
-        if strategy not in self.strategies_.index:
-            raise ValueError(
-                f"FusionComparison.{method}: {strategy!r} is not one of the strategies "
-                f"{list(self.strategies_.index)}."
-            )
-
     def plot(self, metrics: Any = None, *, kind: str = "scores") -> Any:
         """Plot scores or differences with confidence intervals, a panel per metric.
 
@@ -409,7 +492,8 @@ class FusionComparison:
         Returns
         -------
         str
-            Text without predictions and without values of patients.
+            Text without predictions and without values of patients. Counts from 1 to 9
+            are ``"<10"``, and those from which they would follow ``"withheld"``.
         """
         from skfusion.evaluation.report.export import as_markdown
 
@@ -422,11 +506,35 @@ class FusionComparison:
         -------
         str
             An object without predictions and without values of patients. A number that
-            is not defined is null.
+            is not defined is null. Counts from 1 to 9 are the text ``"<10"``, and those
+            from which they would follow are ``"withheld"``.
         """
         from skfusion.evaluation.report.export import as_json
 
         return as_json(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the results to a file, which `load_comparison` reads.
+
+        Parameters
+        ----------
+        path : str or PathLike
+            File, by convention with the ending ``.zip``. An existing file is replaced.
+
+        Raises
+        ------
+        TypeError
+            If a value is neither text nor a number, such as class labels that are
+            dates.
+
+        Notes
+        -----
+        The file is a zip archive of JSON and arrays. It has no pickles. It contains the
+        predictions and the outcome of each row, so it is as confidential as the cohort.
+        It does not contain the estimators and the columns of the cohort. To pass
+        results on, use `to_json`, which has no predictions and no small counts.
+        """
+        write_archive(self, path)
 
     def __repr__(self) -> str:
         fusions = self.strategies_.index[self.strategies_["role"] == "fusion"]
@@ -470,6 +578,56 @@ class FusionComparison:
         best = self.tests_.set_index("strategy")["reference"]
         is_best = table["reference"] == table["strategy"].map(best)
         return table[(table["relation"] != "other") | is_best]
+
+
+def load_comparison(path: str | os.PathLike[str]) -> FusionComparison:
+    """Load the results of a comparison that `FusionComparison.save` has saved.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        File.
+
+    Returns
+    -------
+    FusionComparison
+        All results. Its ``context_`` is None, so methods that fit again raise an error:
+        ``final_estimator``, ``validate``, ``missing_curve`` and ``learning_curve``.
+        ``by_group`` and ``table_one`` need arrays in place of names of columns.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no file.
+    ValueError
+        If the file is of another kind or a newer version, or is damaged.
+
+    Notes
+    -----
+    No code of the file is executed. The digests in the file find damage. They do not
+    prove who has written it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion import compare_fusion
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> from skfusion.evaluation import load_comparison
+    >>> cohort = make_fusion_cohort(200, random_state=0)
+    >>> result = compare_fusion(
+    ...     [("image", StandardScaler(), cohort.image_columns),
+    ...      ("ehr", StandardScaler(), cohort.ehr_columns)],
+    ...     cohort.data, cohort.target, scoring="roc_auc", n_repeats=1,
+    ...     strategies=("single", "late"), random_state=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result.save(Path(folder) / "comparison.zip")
+    ...     again = load_comparison(Path(folder) / "comparison.zip")
+    >>> again.summary() == result.summary()
+    True
+    """
+    return FusionComparison(**read_archive(path))
 
 
 def _with_interval(

@@ -7,11 +7,11 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from inspect import signature
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -38,7 +38,12 @@ __all__ = [
     "Run",
     "add_members",
     "fit_arm",
+    "fit_on",
+    "predict",
+    "predict_members",
     "run_arms",
+    "seeded",
+    "seeds_of_repeats",
     "tell_once",
 ]
 
@@ -112,6 +117,8 @@ class Context:
         Number of parallel fits.
     modalities : list of Modality
         Modalities of the cohort, empty if they are not known.
+    design : Design or None
+        Splits of the comparison.
     """
 
     arms: list[Strategy]
@@ -120,6 +127,12 @@ class Context:
     seed: int
     n_jobs: int | None
     modalities: list[Modality] = field(default_factory=list)
+    design: Design | None = None
+
+    @property
+    def splits(self) -> list[Split]:
+        """Splits of the first repetition, empty without a design."""
+        return [] if self.design is None else self.design.first(1).splits
 
 
 def run_arms(
@@ -159,11 +172,7 @@ def run_arms(
     Run
     """
     fitted = [arm for arm in arms if arm.estimator is not None]
-    seeds = np.random.RandomState(random_state).randint(
-        np.iinfo(np.int32).max, size=design.n_repeats
-    )
-    # The first repetition has the seed of the user.
-    seeds[0] = random_state
+    seeds = seeds_of_repeats(random_state, design.n_repeats)
     pool = Parallel(n_jobs=n_jobs, return_as="generator")
 
     def run(
@@ -212,6 +221,14 @@ def run_arms(
         other_seeds.setdefault(arm.name, []).append(fit)
     add_members(arms, fits, n_repeats)
     return Run(fits, n_repeats, tell_once(arms, fits), notes, other_seeds)
+
+
+def seeds_of_repeats(random_state: int, n_repeats: int) -> np.ndarray:
+    """Return the seed of the estimators in each repetition, the user's in the first."""
+    rng = np.random.RandomState(random_state)
+    seeds = rng.randint(np.iinfo(np.int32).max, size=n_repeats)
+    seeds[0] = random_state
+    return seeds
 
 
 def _by_place(
@@ -381,7 +398,7 @@ def fit_arm(
             fit_on(estimator, study, split.train)
             held_out = study.X.iloc[split.test] if external is None else external
             predictions = predict(estimator, held_out, study, split.train, request)
-            members = _members(arm, estimator, held_out, study, split.train)
+            members = predict_members(arm, estimator, held_out, study, split.train)
         except (ValueError, TypeError) as error:
             where = f"{arm.name!r}, {_where(split)}"
             error.args = (f"{OWNER}, {where}: {error}",)
@@ -529,10 +546,13 @@ def _times_to_score(y: np.ndarray) -> np.ndarray:
     return np.unique(np.linspace(low, high, N_TIMES))
 
 
-def _members(
+def predict_members(
     arm: Strategy, estimator: Any, X: pd.DataFrame, study: Study, train: np.ndarray
 ) -> dict[str, Predictions]:
-    """Return the predictions of the members of a late fusion."""
+    """Return the predictions of the members of a late fusion, by modality.
+
+    The result is empty for other estimators.
+    """
     if arm.role != "fusion" or not hasattr(estimator, "aggregation"):
         return {}
     found = {}
@@ -603,8 +623,15 @@ def add_members(
 # -- warnings -------------------------------------------------------------------------
 
 
+class _Told(Protocol):
+    """What has warned."""
+
+    @property
+    def warnings(self) -> list[tuple[str, str]]: ...
+
+
 def tell_once(
-    arms: Sequence[Strategy], fits: dict[tuple[str, int, int], Fit]
+    arms: Sequence[Strategy], fits: Mapping[tuple[str, int, int], _Told]
 ) -> list[tuple[type[Warning], str]]:
     """Issue the warnings of the fits once, also those that differ in numbers only.
 
@@ -612,8 +639,8 @@ def tell_once(
     ----------
     arms : sequence of Strategy
         Arms, in the order of the result.
-    fits : dict of (str, int, int) to Fit
-        Fits by name of the arm, repetition and fold.
+    fits : mapping of (str, int, int) to Fit
+        Fits, or other results with warnings, by name of the arm, repetition and fold.
 
     Returns
     -------

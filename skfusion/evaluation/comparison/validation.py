@@ -42,7 +42,7 @@ from skfusion.evaluation.metrics import Metric
 from skfusion.exceptions import LeakageWarning, warn_user
 from skfusion.splits import inner_folds
 
-__all__ = ["ExternalValidation", "validate"]
+__all__ = ["ExternalValidation", "external_study", "validate", "warn_of_seen"]
 
 
 OWNER = "FusionComparison.validate"
@@ -137,8 +137,8 @@ def validate(
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        external = _external_study(context.study, X, y, groups)
-        _seen_before(context, external)
+        external = external_study(context.study, X, y, groups)
+        warn_of_seen(context, external)
     for warning in caught:
         warn_user(str(warning.message), warning.category)
     told = [(str(warning.message), warning.category) for warning in caught]
@@ -173,8 +173,23 @@ def validate(
     )
 
 
-def _seen_before(context: Context, external: Study) -> None:
-    """Warn of external rows and patients that the models were trained on."""
+def warn_of_seen(context: Context, external: Study, owner: str = OWNER) -> None:
+    """Warn of external rows and patients that the models were trained on.
+
+    Parameters
+    ----------
+    context : Context
+        Cohort of the comparison.
+    external : Study
+        External cohort.
+    owner : str
+        Name of the method, for the message.
+
+    Warns
+    -----
+    LeakageWarning
+        If a row or a patient of the comparison is in the external cohort.
+    """
     study = context.study
     columns = [c for m in context.modalities for c in m.columns] or list(study.X)
     columns = [c for c in columns if c in external.X and c != study.id_column]
@@ -198,7 +213,7 @@ def _seen_before(context: Context, external: Study) -> None:
                 "the comparison."
             )
     for note in notes:
-        warn_user(f"{OWNER}: {note} Leave them out.", LeakageWarning)
+        warn_user(f"{owner}: {note} Leave them out.", LeakageWarning)
 
 
 def _keys(part: pd.DataFrame) -> np.ndarray:
@@ -208,7 +223,31 @@ def _keys(part: pd.DataFrame) -> np.ndarray:
     return np.asarray(pd.util.hash_pandas_object(part, index=False))
 
 
-def _external_study(study: Study, X: Any, y: Any, groups: Any) -> Study:
+def external_study(
+    study: Study, X: Any, y: Any, groups: Any, owner: str = OWNER
+) -> Study:
+    """Check an external cohort for the outcome of a comparison.
+
+    Parameters
+    ----------
+    study : Study
+        Cohort of the comparison.
+    X, y : DataFrame of shape (n_samples, n_columns), array-like of shape (n_samples,)
+        External cohort.
+    groups : str, array-like of shape (n_samples,) or None
+        Its patients. None uses the column of the comparison if it exists.
+    owner : str
+        Name of the method, for messages.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    ValueError
+        If the outcome has other classes, or a class is missing.
+    """
     frame = as_frame(X)
     kinds = {"binary": "classification", "multiclass": "classification"}
     kind = kinds.get(study.task.kind, study.task.kind)
@@ -218,7 +257,7 @@ def _external_study(study: Study, X: Any, y: Any, groups: Any) -> Study:
         unknown = np.setdiff1d(target, study.task.classes)
         if len(unknown) or task.kind != study.task.kind:
             raise ValueError(
-                f"{OWNER}: y must have the {len(study.task.classes)} classes of the "
+                f"{owner}: y must have the {len(study.task.classes)} classes of the "
                 f"comparison, got {len(np.unique(target))} classes, {len(unknown)} of "
                 "them unknown. Map the labels, or use a cohort with all classes."
             )

@@ -11,7 +11,7 @@ import pandas as pd
 from skfusion._validation import check_number
 from skfusion.evaluation.guidelines.cases import Cases
 from skfusion.evaluation.guidelines.dependence import Dependence
-from skfusion.evaluation.guidelines.description import Facts, facts_of
+from skfusion.evaluation.guidelines.description import Facts, facts_of, rarer_words
 from skfusion.evaluation.guidelines.findings import MIN_CELL, count_text
 from skfusion.evaluation.guidelines.properties import CITATION
 from skfusion.fusion.inner_estimators import ends_in_predictor
@@ -341,8 +341,8 @@ class _Signs:
                 )
         else:
             parts.append(
-                "It comes after late fusion, as a test whether interactions of the "
-                "modalities add anything."
+                "It comes after late fusion, to see whether interactions of features "
+                "of different modalities add anything."
             )
         if self._few_per_feature():
             parts.append(
@@ -364,8 +364,8 @@ class _Signs:
             )
         if self.independent:
             parts.append(
-                f"{self._correlations()}, so little is lost by combining predictions "
-                "instead of features."
+                f"{self._correlations()}. Then little is lost by combining predictions "
+                "in place of features, unless features that say nothing alone interact."
             )
         if self.predictors:
             parts.append(
@@ -376,8 +376,8 @@ class _Signs:
             return " ".join(parts)
         if self.dependent:
             return (
-                f"{self._depend()} Late fusion cannot use that, so its distance from "
-                "early fusion shows what it is worth."
+                f"{self._depend()} Late fusion combines predictions only, and does not "
+                "model that."
             )
         return (
             "It costs little once the single modalities are fitted, and shows whether "
@@ -409,9 +409,10 @@ class _Signs:
 
     def _size(self) -> str:
         rarer = count_text(self.facts.n_patients_rarer, None, self.min_cell)
-        if self.cases.task.kind == "regression":
+        words = rarer_words(self.cases.task.kind)
+        if not words:
             return f"There are {self._patients()}."
-        return f"There are {self._patients()}, {rarer} of them with the rarer outcome."
+        return f"There are {self._patients()}, {rarer} of them {words}."
 
     def _complete(self) -> str:
         lost = count_text(self.facts.n_lost, self.facts.n_rows, self.min_cell)
@@ -441,9 +442,7 @@ class _Signs:
     def _per_feature(self) -> str:
         facts = self.facts
         rarer = count_text(facts.n_patients_rarer, None, self.min_cell)
-        what = "patients"
-        if self.cases.task.kind != "regression":
-            what += " with the rarer outcome"
+        what = f"patients {rarer_words(self.cases.task.kind)}".strip()
         more = "at least " if facts.unknown_width else ""
         return f"{rarer} {what} for {more}{facts.n_columns:,} features"
 

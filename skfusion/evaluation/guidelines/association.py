@@ -11,12 +11,18 @@ import pandas as pd
 from scipy.stats import hypergeom, mannwhitneyu, norm
 
 from skfusion._fitting.patient_folds import kind_of_folds
+from skfusion._image_cells.recognition import may_hold_objects
 from skfusion._validation import first_unhashable
+from skfusion.ehr.audit import aurocs_by_rank
+from skfusion.ehr.tabular.understanding import understood
+from skfusion.ehr.tabular.words import NULL_WORDS
 from skfusion.evaluation.guidelines.cases import Outcome
 from skfusion.evaluation.statistics.auroc import estimate_aurocs
+from skfusion.modality import cell_presence
 
 __all__ = [
     "Association",
+    "absent_cells",
     "as_numbers",
     "associate",
     "best_association",
@@ -29,11 +35,19 @@ __all__ = [
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
 N_FOLDS = 5
+MOST_STRATIFIED = 2_000  # patients
 # Rows of the average that are added to those of a category, because the rate of a
 # category with one or two rows is chance.
 PRIOR_ROWS = 2.0
 # Share of text cells that must be numbers for a column to be one of numbers.
 SHARE_OF_NUMBERS = 0.9
+_NUMBER_OR_TEXT = (str, int, float, np.number)
+# Words and numbers that are written in place of a missing value.
+_NO_VALUE = NULL_WORDS | {
+    *("unknown", "unk", "not known", "missing", "not recorded", "not done"),
+    *("not tested", "not available", "not measured", "not applicable"),
+}
+_CODES = frozenset((-1.0, -9.0, -99.0, -999.0, -9999.0, 999.0, 9999.0, 99999.0))
 N_BINS = 10
 
 
@@ -59,7 +73,12 @@ class Association:
 
 
 def associate(
-    outcome: Outcome, score: np.ndarray, patients: np.ndarray, *, directed: bool = False
+    outcome: Outcome,
+    score: np.ndarray,
+    patients: np.ndarray,
+    *,
+    directed: bool = False,
+    least: float = 0.0,
 ) -> Association:
     """Measure how well a score tells the outcome.
 
@@ -74,6 +93,8 @@ def associate(
     directed : bool, default=False
         Whether only larger scores can mean the outcome. Otherwise the AUROC is that
         of the better direction.
+    least : float, default=0.0
+        AUROC below which the p-value is not computed, and is 1.
 
     Returns
     -------
@@ -92,6 +113,10 @@ def associate(
     positive = outcome.positive
     if positive.all() or not positive.any() or len(np.unique(patients)) < 2:
         return Association(np.nan, 1.0, outcome.name)
+    ranked = float(aurocs_by_rank(positive, score[:, None])[0])
+    ranked = ranked if directed else max(ranked, 1 - ranked)
+    if ranked < least:
+        return Association(ranked, 1.0, outcome.name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # few patients of a class: see the rank test
         found = estimate_aurocs(positive, score[None], patients)
@@ -101,9 +126,7 @@ def associate(
     if error > 0:
         by_variance = 2 * float(norm.sf(abs(auroc - 0.5) / error))
     pvalue = max(by_variance, _rank_test(positive, score, patients))
-    return Association(
-        auroc if directed else max(auroc, 1 - auroc), pvalue, outcome.name
-    )
+    return Association(ranked, pvalue, outcome.name)
 
 
 def _rank_test(positive: np.ndarray, score: np.ndarray, patients: np.ndarray) -> float:
@@ -122,6 +145,7 @@ def best_association(
     patients: np.ndarray,
     *,
     directed: bool = False,
+    least: float = 0.0,
 ) -> Association:
     """Return the strongest association of a score, with an adjusted p-value.
 
@@ -129,14 +153,17 @@ def best_association(
     ----------
     outcomes : sequence of Outcome
         Outcomes, e.g. one for each class. P-values are multiplied by their number.
-    score, patients, directed : any
+    score, patients, directed, least : any
         As in `associate`.
 
     Returns
     -------
     Association
     """
-    found = [associate(o, score, patients, directed=directed) for o in outcomes]
+    found = [
+        associate(one, score, patients, directed=directed, least=least)
+        for one in outcomes
+    ]
     best = max(found, key=lambda one: -1.0 if np.isnan(one.auroc) else one.auroc)
     return Association(best.auroc, min(1.0, best.pvalue * len(found)), best.outcome)
 
@@ -169,18 +196,68 @@ def as_numbers(column: pd.Series) -> np.ndarray | None:
         return ticks
     if types.is_numeric_dtype(column) and not types.is_complex_dtype(column):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(object)
-    values = column.dropna()
-    if not len(values) or not all(
-        isinstance(cell, str | int | float) for cell in values
-    ):
+    mixed = understood(column.astype(object)).column
+    if types.is_numeric_dtype(mixed):
+        return mixed.to_numpy(dtype=np.float64, na_value=np.nan)
+    return _numbers_in_text(mixed)
+
+
+def _numbers_in_text(column: pd.Series) -> np.ndarray | None:
+    """Return numbers that are all text, or all objects, None if most are no numbers."""
+    filled = column[column.notna()]
+    if filled.map(lambda cell: not isinstance(cell, _NUMBER_OR_TEXT)).any():
         return None
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(
-        np.float64, na_value=np.nan
+    if filled.map(lambda cell: isinstance(cell, bool)).any():
+        return None
+    text = column.map(
+        lambda c: c.strip().lstrip("<>=~≤≥ ") if isinstance(c, str) else c
     )
-    enough = np.isfinite(numbers).sum() >= SHARE_OF_NUMBERS * len(values)
+    numbers = pd.to_numeric(text, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    is_word = filled.map(lambda c: isinstance(c, str) and c.casefold() in _NO_VALUE)
+    n_there = len(filled) - int(is_word.sum())
+    enough = np.isfinite(numbers).sum() >= SHARE_OF_NUMBERS * max(n_there, 1)
     return numbers if enough else None
+
+
+def absent_cells(column: pd.Series) -> np.ndarray:
+    """Return which cells are missing, or hold a word or number for a missing value.
+
+    Parameters
+    ----------
+    column : Series of shape (n_samples,)
+        The column.
+
+    Returns
+    -------
+    ndarray of bool of shape (n_samples,)
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.evaluation.guidelines.association import absent_cells
+    >>> absent_cells(pd.Series(["yes", "Unknown", None, "n/a"])).tolist()
+    [False, True, True, True]
+    >>> absent_cells(pd.Series([70.5, -999.0, 64.0])).tolist()
+    [False, True, False]
+    """
+    absent = ~cell_presence(column)
+    if may_hold_objects(column):
+        words = [
+            isinstance(c, str) and c.strip().casefold() in _NO_VALUE for c in column
+        ]
+        absent |= np.array(words, dtype=bool)
+    numbers = as_numbers(column) if _may_hold_codes(column) else None
+    if numbers is not None and np.isfinite(numbers).any():
+        for limit in (np.nanmin(numbers), np.nanmax(numbers)):
+            if limit in _CODES:
+                absent |= numbers == limit
+    return absent
+
+
+def _may_hold_codes(column: pd.Series) -> bool:
+    types = pd.api.types
+    times = types.is_datetime64_any_dtype(column) or types.is_timedelta64_dtype(column)
+    return not times and not types.is_bool_dtype(column)
 
 
 def categories_of(column: pd.Series) -> np.ndarray | None:
@@ -215,7 +292,9 @@ def folds_of_rates(outcome: Outcome, patients: np.ndarray) -> Folds | None:
     n_folds = min(N_FOLDS, len(np.unique(patients)))
     if n_folds < 2 or min(positive.sum(), (~positive).sum()) < n_folds:
         return None
-    splitter = kind_of_folds(True, True)(n_folds, shuffle=True, random_state=0)
+    # Stratified folds take long to find, and change little with many patients.
+    stratified = len(np.unique(patients)) <= MOST_STRATIFIED
+    splitter = kind_of_folds(True, stratified)(n_folds, shuffle=True, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class with fewer patients than folds
         return list(splitter.split(np.zeros((len(positive), 1)), positive, patients))

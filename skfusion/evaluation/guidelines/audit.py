@@ -559,7 +559,7 @@ class _Auditor:
                     self.cases.frame[list(modality.columns)],
                     target,
                 )
-        except (ValueError, TypeError) as error:
+        except Exception as error:  # noqa: BLE001 - a transformer of the user
             self.done(check, f"the audit of events failed: {type(error).__name__}")
             return
         self.done(check)

@@ -13,6 +13,7 @@ import pandas as pd
 from skfusion.cohort import is_partition
 from skfusion.evaluation.guidelines.association import (
     Association,
+    absent_cells,
     as_numbers,
     best_association,
     bins_of,
@@ -53,6 +54,8 @@ FEWEST_ROWS = 10
 PURE_SHARE = 0.95
 #: Share of the rows in which an id is equal exactly for equal patients.
 NEARLY_PATIENT = 0.9
+# Share by row below which the share by patient is not computed.
+PURE_BY_ROW = 0.8
 # Whole numbers that several patients have, per patient, in an id with errors.
 MOST_SHARED = 0.01
 #: Whole numbers that are all distinct are a counter if their range is at most so many
@@ -246,12 +249,14 @@ def check_missing_values(
     Columns that are missing in nearly the same rows are one finding.
     """
     cases = findings.cases
-    absent = {column: ~cell_presence(cases.frame[column]) for column in _all(columns)}
+    absent = {column: absent_cells(cases.frame[column]) for column in _all(columns)}
     for place, modality in enumerate(cases.modalities):
         if len(modality.columns) > 1:
             absent[f"modality {modality.name}"] = ~cases.presence[:, place]
     for names, mask in _patterns(absent, findings.min_cell):
-        found = best_association(outcomes, mask.astype(float), cases.patients)
+        found = best_association(
+            outcomes, mask.astype(float), cases.patients, least=MISSING_AUROC
+        )
         tells = found.auroc >= MISSING_AUROC and found.pvalue < LARGEST_PVALUE
         pure = None if tells else _purity(mask, cases, outcomes, len(absent))
         if pure is not None:
@@ -334,7 +339,10 @@ def check_single_columns(
 
 
 def column_association(
-    values: pd.Series, findings: Findings, outcomes: list[Outcome]
+    values: pd.Series,
+    findings: Findings,
+    outcomes: list[Outcome],
+    least: float = SUSPICIOUS_AUROC,
 ) -> Association | None:
     """Return the association of a column with the outcome, in its best form.
 
@@ -349,6 +357,8 @@ def column_association(
         Findings on the cohort.
     outcomes : list of Outcome
         The outcomes.
+    least : float, default=0.9
+        AUROC below which the p-value is not computed, and is 1.
 
     Returns
     -------
@@ -364,7 +374,7 @@ def column_association(
             return None
         low = numbers[there].min() - 1.0
         score = np.where(there, numbers, low)
-        found.append(best_association(outcomes, score, cases.patients))
+        found.append(best_association(outcomes, score, cases.patients, least=least))
         several = len(np.unique(numbers[there])) > MOST_LEVELS
         codes = bins_of(numbers) if several else categories_of(values)
     else:
@@ -372,13 +382,13 @@ def column_association(
         if codes is not None and _is_distinct_text(values.dropna()):
             codes = None
     if codes is not None:
-        found += _by_rates(codes, findings, outcomes)
+        found += _by_rates(codes, findings, outcomes, least)
     found = [one for one in found if not np.isnan(one.auroc)]
     return max(found, key=lambda one: one.auroc) if found else None
 
 
 def _by_rates(
-    codes: np.ndarray, findings: Findings, outcomes: list[Outcome]
+    codes: np.ndarray, findings: Findings, outcomes: list[Outcome], least: float
 ) -> list[Association]:
     """Return the association of the outcome rates of categories, for each outcome."""
     found = []
@@ -387,7 +397,11 @@ def _by_rates(
         if folds is not None:
             rates = out_of_fold_rates(codes, outcome, folds)
             one = best_association(
-                [outcome], rates, findings.cases.patients, directed=True
+                [outcome],
+                rates,
+                findings.cases.patients,
+                directed=True,
+                least=least,
             )
             pvalue = min(1.0, one.pvalue * len(outcomes))
             found.append(Association(one.auroc, pvalue, one.outcome))
@@ -406,6 +420,7 @@ def check_pure_values(
         if one.check == "column tells the outcome"
     }
     levels: list[tuple[Any, np.ndarray]] = []
+    n_levels = 0
     sites = [c for c in cases.frame.columns if is_site_name(c)]
     for column in dict.fromkeys([*columns.features, *sites]):
         codes = categories_of(cases.frame[column])
@@ -413,11 +428,13 @@ def check_pure_values(
             continue
         counts = np.bincount(codes)
         counts[0] = 0  # missing cells, which `check_missing_values` reports
-        frequent = np.flatnonzero((counts >= FEWEST_ROWS) & (counts < len(codes)))
-        levels += [(column, codes == code) for code in frequent]
+        frequent = (counts >= FEWEST_ROWS) & (counts < len(codes))
+        n_levels += int(frequent.sum())
+        one_sided = frequent & _may_be_pure(codes, counts, outcomes)
+        levels += [(column, codes == code) for code in np.flatnonzero(one_sided)]
     worst: dict[Any, tuple[Association, np.ndarray]] = {}
     for column, rows in levels:
-        found = _purity(rows, cases, outcomes, len(levels))
+        found = _purity(rows, cases, outcomes, n_levels)
         if found is None:
             continue
         if column not in worst or found.pvalue < worst[column][0].pvalue:
@@ -434,6 +451,18 @@ def check_pure_values(
             "Check whether the value is recorded before the outcome is known, and "
             "whether it decides who can have the outcome.",
         )
+
+
+def _may_be_pure(
+    codes: np.ndarray, counts: np.ndarray, outcomes: list[Outcome]
+) -> np.ndarray:
+    """Return which values can have one outcome by patient, by a look at the rows."""
+    found = np.zeros(len(counts), dtype=bool)
+    for outcome in outcomes:
+        events = np.bincount(codes, outcome.positive, minlength=len(counts))
+        share = events / np.maximum(counts, 1)
+        found |= np.maximum(share, 1 - share) >= PURE_BY_ROW
+    return found
 
 
 def _purity(
@@ -493,7 +522,7 @@ def add_site_finding(
 ) -> None:
     """Add a finding if the categories of a site tell the outcome."""
     cases = findings.cases
-    found = _by_rates(codes, findings, outcomes)
+    found = _by_rates(codes, findings, outcomes, SITE_AUROC)
     if not found:
         return
     best = max(found, key=lambda one: one.auroc)

@@ -44,8 +44,8 @@ class Facts:
     Attributes
     ----------
     n_rows, n_patients, n_patients_rarer, n_columns : int
-        Rows, patients, patients of the rarer class (all patients if there are no
-        classes) and features of all modalities.
+        Rows, patients, patients of the rarer class (with an event in a survival
+        analysis, all patients of a regression) and features of all modalities.
     unknown_width : bool
         Whether the number of features of a modality is not known.
     widths : dict of str to (int, bool)
@@ -362,10 +362,18 @@ def _encoder(transformer: Any) -> Any:
     return None
 
 
+def rarer_words(kind: str) -> str:
+    """Return words for the patients who limit a model, for a kind of task."""
+    words = {"regression": "", "survival": "with an event"}
+    return words.get(kind, "with the rarer outcome")
+
+
 def _rarer(cases: Cases, outcomes: list[Outcome]) -> int:
     """Return the number of patients with the rarer outcome, of the rarest class."""
     if cases.task.kind == "regression":
         return cases.n_patients()
+    if cases.task.kind == "survival":
+        return cases.n_patients(outcomes[0].positive)
     sides = [side for o in outcomes for side in (o.positive, ~o.positive)]
     return min(cases.n_patients(side) if side.any() else 0 for side in sides)
 
@@ -394,7 +402,7 @@ def _summary(
 
     several = np.bincount(pd.factorize(cases.patients)[0]) > 1
     rows = [
-        ("rows", str(cases.n_rows)),
+        ("rows", f"{cases.n_rows:,}"),
         ("patients", _patients_text(cases)),
         ("rows a patient", f"{cases.n_rows / cases.n_patients():.2f} on average"),
         (
@@ -408,22 +416,18 @@ def _summary(
         rows += [(f"rows {o.name}", events(o)) for o in outcomes]
     unknown = " or more, because a modality was not encoded"
     rows.append(
-        ("features", f"{facts.n_columns}" + (unknown if facts.unknown_width else ""))
+        ("features", f"{facts.n_columns:,}" + (unknown if facts.unknown_width else ""))
     )
     per_feature = facts.n_patients_rarer / max(facts.n_columns, 1)
-    name = (
-        "patients"
-        if cases.task.kind == "regression"
-        else "patients with the rarer outcome"
-    )
+    name = f"patients {rarer_words(cases.task.kind)}".strip()
     rows.append((f"{name} per feature", _ratio_text(per_feature, facts, min_cell)))
     return pd.DataFrame(rows, columns=["quantity", "value"])
 
 
 def _patients_text(cases: Cases) -> str:
     if cases.known_patients:
-        return str(cases.n_patients())
-    return f"{cases.n_patients()} (one a row, because no groups were given)"
+        return f"{cases.n_patients():,}"
+    return f"{cases.n_patients():,} (one a row, because no groups were given)"
 
 
 def _ratio_text(ratio: float, facts: Facts, min_cell: int) -> str:

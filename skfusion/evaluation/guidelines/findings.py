@@ -40,14 +40,14 @@ def count_text(n: int, total: int | None = None, min_cell: int = MIN_CELL) -> st
     Examples
     --------
     >>> from skfusion.evaluation.guidelines.findings import count_text
-    >>> count_text(42), count_text(3), count_text(0), count_text(195, 200)
-    ('42', '<10', '0', '>190')
+    >>> count_text(1342), count_text(3), count_text(0), count_text(195, 200)
+    ('1,342', '<10', '0', '>190')
     """
     if 0 < n < min_cell:
         return f"<{min_cell}"
     if total is not None and 0 < total - n < min_cell:
-        return f">{max(total - min_cell, 0)}"
-    return str(n)
+        return f">{max(total - min_cell, 0):,}"
+    return f"{n:,}"
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ __all__ = ["ImageKeys", "check_images", "perceptual_hash", "read_image_keys"]
 NEAR_DISTANCE = 4
 #: Share of the rows with similar images above which all images of a column are alike.
 MOST_SIMILAR = 0.2
+# Pairs of similar images, per image, from which no more are counted.
+MOST_PAIRS = 20
 #: Images of a column above which pixels are not decoded unless asked for.
 MOST_DECODED = 5_000
 # Size to which images are averaged, and of the frequencies that become bits.
@@ -49,15 +51,14 @@ class ImageKeys:
     rows : ndarray of int of shape (n_images,)
         Position of the row of each image.
     content : ndarray of int of shape (n_images,)
-        Equal numbers for images whose files or pixels are equal.
+        Equal numbers for images whose files or pixels are equal, -1 for images that
+        cannot be read.
     hashes : ndarray of uint64 of shape (n_images,)
         Perceptual hash of each image.
     hashed : ndarray of bool of shape (n_images,)
         Whether an image has a perceptual hash.
     recorded : dict of str to ndarray of int of shape (n_images,)
         How images were recorded, e.g. their size or scanner, as categories.
-    n_unreadable : int
-        Number of images that cannot be read.
     """
 
     rows: np.ndarray
@@ -65,7 +66,6 @@ class ImageKeys:
     hashes: np.ndarray
     hashed: np.ndarray
     recorded: dict[str, np.ndarray]
-    n_unreadable: int
 
 
 def perceptual_hash(image: MedicalImage) -> int | None:
@@ -167,7 +167,6 @@ def read_image_keys(
         hashes.to_numpy(dtype=np.uint64),
         table["hash"].notna().to_numpy(),
         recorded,
-        int(table["raw"].isna().sum()),
     )
 
 
@@ -244,9 +243,9 @@ def check_images(
         The outcomes.
     """
     _check_copies(column, keys, findings, folds)
-    near = _near_pairs(keys)
-    _check_near(column, keys, near, findings, folds)
     cases = findings.cases
+    near = _near_pairs(keys, cases.patients[keys.rows])
+    _check_near(column, keys, near, findings, folds)
     for name, codes in keys.recorded.items():
         of_rows = np.zeros(cases.n_rows, dtype=np.intp)
         # The first image of a row, which is written last.
@@ -255,13 +254,14 @@ def check_images(
             add_site_finding(
                 f"{column} ({name} of the image)", of_rows, findings, outcomes
             )
-    if keys.n_unreadable:
+    unread = _mask(keys.rows[keys.content < 0], cases.n_rows)
+    if unread.any():
         findings.add(
             "images not read",
             "note",
             [column],
-            np.zeros(cases.n_rows, dtype=bool),
-            "Some images cannot be read, so they were not checked.",
+            unread,
+            "An image of {rows} rows cannot be read, and was not checked.",
             "Correct the paths or files, and run the audit again.",
         )
 
@@ -339,58 +339,70 @@ def _images_across(
     return found
 
 
-def _near_pairs(keys: ImageKeys) -> np.ndarray:
-    """Return pairs of images that look alike, but are no copies, of shape (n, 2)."""
+def _near_pairs(keys: ImageKeys, patient: np.ndarray) -> np.ndarray | None:
+    """Return pairs of images of different patients that look alike, but are no copies.
+
+    Returns
+    -------
+    ndarray of shape (n_pairs, 2) or None
+        Positions of the images. None if there are so many pairs that the hash does not
+        separate the images.
+    """
     chosen = np.flatnonzero(keys.hashed)
-    hashes = keys.hashes[chosen]
+    hashes, content, patient = (
+        part[chosen] for part in (keys.hashes, keys.content, patient)
+    )
     pairs = [np.zeros((0, 2), dtype=np.intp)]
+    n_pairs = 0
     for start in range(0, len(chosen), N_COMPARED):
-        part = hashes[start : start + N_COMPARED]
-        distance = np.bitwise_count(part[:, None] ^ hashes[None, start:])
-        first, second = np.nonzero(distance <= NEAR_DISTANCE)
-        upper = second > first
-        pairs.append(
-            np.column_stack(
-                [chosen[first[upper] + start], chosen[second[upper] + start]]
-            )
+        stop = start + N_COMPARED
+        alike = (
+            np.bitwise_count(hashes[start:stop, None] ^ hashes[None, start:])
+            <= NEAR_DISTANCE
         )
-    found = np.concatenate(pairs)
-    return found[keys.content[found[:, 0]] != keys.content[found[:, 1]]]
+        alike &= content[start:stop, None] != content[None, start:]
+        alike &= patient[start:stop, None] != patient[None, start:]
+        first, second = np.nonzero(np.triu(alike))
+        pairs.append(np.column_stack([chosen[first + start], chosen[second + start]]))
+        n_pairs += len(first)
+        if n_pairs > MOST_PAIRS * len(chosen):
+            return None
+    return np.concatenate(pairs)
 
 
 def _check_near(
     column: Any,
     keys: ImageKeys,
-    pairs: np.ndarray,
+    pairs: np.ndarray | None,
     findings: Findings,
     folds: Folds | None,
 ) -> None:
     cases = findings.cases
-    first, second = keys.rows[pairs[:, 0]], keys.rows[pairs[:, 1]]
-    others = cases.patients[first] != cases.patients[second]
-    rows = _mask(np.concatenate([first[others], second[others]]), cases.n_rows)
-    if not rows.any():
-        return
-    where = "of another patient" if cases.known_patients else "of another row"
+    if pairs is None:
+        pairs = np.zeros((0, 2), dtype=np.intp)
+        rows = np.ones(cases.n_rows, dtype=bool)
+    else:
+        rows = _mask(keys.rows[pairs.reshape(-1)], cases.n_rows)
     if rows.sum() > MOST_SIMILAR * len(np.unique(keys.rows)):
         findings.add(
             "similar images",
             "note",
             [column],
             rows,
-            "{rows} rows have an image with the perceptual hash of another one, so the "
-            "hash does not separate the images of this column, and is no sign of a "
-            "copy.",
+            "{rows} rows have an image with the perceptual hash of another one, or "
+            "nearly so. The hash does not separate the images of this column, and is "
+            "no sign of a copy.",
             "Nothing, if the images are masks or of one standard view.",
         )
         return
+    if not rows.any():
+        return
+    where = "of another patient" if cases.known_patients else "of another row"
     text = (
         f"{{rows}} rows of {{patients}} patients have an image that looks like one "
         f"{where} (at most {NEAR_DISTANCE} of 64 bits of a perceptual hash differ)"
     )
-    if folds is not None and _near_across(
-        first[others], second[others], folds, cases.n_rows
-    ):
+    if folds is not None and _near_across(keys.rows[pairs], folds, cases.n_rows):
         text += ", also across folds"
     findings.add(
         "similar images",
@@ -403,9 +415,8 @@ def _check_near(
     )
 
 
-def _near_across(
-    first: np.ndarray, second: np.ndarray, folds: Folds, n_rows: int
-) -> bool:
+def _near_across(pairs: np.ndarray, folds: Folds, n_rows: int) -> bool:
+    first, second = pairs.T
     for train, test in folds:
         in_train, in_test = _mask(train, n_rows), _mask(test, n_rows)
         one = in_train[first] & in_test[second]

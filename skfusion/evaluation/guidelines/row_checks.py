@@ -32,6 +32,8 @@ CHANCE_PAIRS = 0.01
 SAME_COLUMN = 0.9
 # Decimals beyond which a number is as recorded by a computer.
 MOST_DIGITS = 8
+# Columns whose evidence is summed.
+MOST_EVIDENCE = 50
 # Share of the rows with a repeated number that are no copies.
 MOST_APART = 0.1
 
@@ -181,6 +183,8 @@ def _evidence(part: pd.DataFrame, codes: np.ndarray, keys: np.ndarray) -> np.nda
     evidence = np.zeros(len(codes))
     kept: list[np.ndarray] = []
     for place, column in enumerate(part.columns):
+        if len(kept) == MOST_EVIDENCE:  # more columns only add evidence
+            break
         code = codes[:, place]
         numbers = as_numbers(part[column])
         ranks = _ranks(code if numbers is None else numbers, code < 0)

@@ -10,14 +10,21 @@ import pandas as pd
 
 import skfusion
 from skfusion.evaluation.report import tables
+from skfusion.evaluation.report.counts import (
+    disclosed,
+    shown_cohort,
+    shown_settings,
+    shown_sizes,
+)
 from skfusion.evaluation.report.methods import about, methods
 from skfusion.evaluation.report.protocol import Comparison
 from skfusion.evaluation.report.tables import Cell, Table
+from skfusion.evaluation.statistics.disclosure import shown_counts
 
 __all__ = ["as_json", "as_markdown"]
 
 
-FRAMES = ("scores_", "differences_", "tests_", "folds_", "chosen_")
+FRAMES = ("scores_", "differences_", "tests_", "chosen_")
 SPECIAL = "\\`*_{}[]<>#|~"
 
 
@@ -33,6 +40,7 @@ def as_markdown(result: Comparison) -> str:
     -------
     str
     """
+    result = disclosed(result)
     verdict = result.verdict_
     parts = [f"## {_escaped(verdict.headline)}", _escaped(verdict.details)]
     if result.notes_:
@@ -85,6 +93,7 @@ def as_json(result: Comparison) -> str:
     -------
     str
     """
+    result = disclosed(result)
     verdict = result.verdict_
     found: dict[str, Any] = {
         "skfusion": skfusion.__version__,
@@ -94,14 +103,18 @@ def as_json(result: Comparison) -> str:
             "details": verdict.details,
         },
         "notes": list(result.notes_),
-        "cohort": result.cohort_,
-        "settings": result.settings_,
+        "cohort": shown_cohort(result.cohort_),
+        "settings": shown_settings(result.settings_),
         "strategies": _records(result.strategies_.reset_index()),
     }
     for name in FRAMES:
         found[name.removesuffix("_")] = _records(getattr(result, name))
+    found["folds"] = _records(shown_sizes(result.folds_))
     if result.cohort_["task"] == "binary":
-        found["calibration"] = _records(result.calibration())
+        calibration = _records(result.calibration())
+        for record in calibration:
+            record["n_clipped"] = shown_counts([record["n_clipped"]])[0]
+        found["calibration"] = calibration
     return json.dumps(_plain(found), ensure_ascii=False, allow_nan=False, indent=1)
 
 

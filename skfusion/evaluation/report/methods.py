@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from skfusion.evaluation.report.protocol import Comparison
+from skfusion.evaluation.statistics.disclosure import without_small_counts
 
 __all__ = ["about", "declares_baselines", "methods"]
 
@@ -27,6 +28,10 @@ def about(result: Comparison) -> str:
     -------
     str
     """
+    return without_small_counts(_about(result))
+
+
+def _about(result: Comparison) -> str:
     settings = result.settings_
     unit = settings["unit"]
     if settings["design"] == "test":
@@ -78,7 +83,7 @@ def methods(result: Comparison) -> list[tuple[str, str]]:
         parts += [("Differences and tests", tests[kind](result))]
         parts += [("Claims", _claims(result))]
     parts += [("Assumptions", _assumptions(result)), ("Limits", _limits(kind))]
-    return parts
+    return [(title, without_small_counts(text)) for title, text in parts]
 
 
 def _splits(result: Comparison) -> str:

@@ -14,6 +14,12 @@ from typing import Any
 import skfusion
 from skfusion._dependencies import require
 from skfusion.evaluation.report import tables
+from skfusion.evaluation.report.counts import (
+    as_text,
+    disclosed,
+    shown_cohort,
+    shown_settings,
+)
 from skfusion.evaluation.report.forest import (
     calibration_panel,
     difference_forest,
@@ -53,6 +59,7 @@ def render(result: Comparison, *, title: str | None = None) -> str:
     ImportError
         If jinja2 is not installed.
     """
+    result = disclosed(result)
     jinja2 = require("jinja2", "report")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -114,17 +121,18 @@ def _notes(result: Comparison) -> dict[str, Any]:
 
 def _facts(result: Comparison) -> list[tuple[str, str]]:
     """Return the description of the cohort as pairs (value, caption)."""
-    cohort, settings = result.cohort_, result.settings_
-    facts = [(f"{cohort['n_rows']:,}", "rows")]
+    cohort, settings = shown_cohort(result.cohort_), shown_settings(result.settings_)
+    facts = [(as_text(cohort["n_rows"]), "rows")]
     if cohort["n_patients"] is not None:
-        facts.append((f"{cohort['n_patients']:,}", "patients"))
+        facts.append((as_text(cohort["n_patients"]), "patients"))
     facts += _OUTCOMES[cohort["task"]](cohort)
     if settings["design"] == "folds":
         text = f"{settings['n_folds']} \N{MULTIPLICATION SIGN} {settings['n_repeats']}"
         facts.append((text, "folds and repetitions, the same for all strategies"))
     elif settings["design"] == "test":
-        facts.append((f"{settings['n_tested']:,}", f"{settings['unit']} to test"))
-        facts.append((f"{settings['n_trained']:,}", f"{settings['unit']} to train on"))
+        unit = settings["unit"]
+        facts.append((as_text(settings["n_tested"]), f"{unit} to test"))
+        facts.append((as_text(settings["n_trained"]), f"{unit} to train on"))
     else:
         facts.append((str(settings["n_folds"]), "sites, one held out at a time"))
     return facts
@@ -135,30 +143,47 @@ def _of_regression(cohort: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _of_survival(cohort: dict[str, Any]) -> list[tuple[str, str]]:
-    n_events, n_rows = cohort["n_events"], cohort["n_rows"]
+    n_events = cohort["n_events"]
+    share = _share(n_events, cohort["n_rows"])
     return [
-        (f"{n_events:,}", f"events ({n_events / n_rows:.1%} of the rows)"),
+        (as_text(n_events), f"events ({share} of the rows)" if share else "events"),
         (f"{cohort['median_time']:.3g}", "median time, to event or censoring"),
     ]
 
 
+def _share(n: int | str, total: int | str) -> str:
+    """Return a share as text, an empty one if it would reveal a count."""
+    if isinstance(n, str) or isinstance(total, str):
+        return ""
+    return f"{n / total:.1%}"
+
+
 def _of_labels(cohort: dict[str, Any]) -> list[tuple[str, str]]:
-    counts = sorted((label["n"] for label in cohort["labels"]), reverse=True)
-    spread = f"labels, positive in {counts[0]:,} down to {counts[-1]:,} rows"
-    return [(str(len(counts)), spread)]
+    most, fewest = _extremes(cohort["labels"])
+    spread = f"labels, positive in {most} down to {fewest} rows"
+    return [(str(len(cohort["labels"])), spread)]
+
+
+def _extremes(parts: list[dict[str, Any]]) -> tuple[str, str]:
+    """Return the largest and the smallest count of classes or labels as text."""
+    counts = [part["n"] for part in parts]
+    known = sorted(n for n in counts if not isinstance(n, str))
+    hidden = sorted(n for n in counts if isinstance(n, str))
+    return as_text(known[-1] if known else hidden[-1]), as_text([*hidden, *known][0])
 
 
 def _of_two_classes(cohort: dict[str, Any]) -> list[tuple[str, str]]:
     positive = cohort["classes"][1]
-    share = positive["n"] / cohort["n_rows"]
-    caption = f"positive ({positive['n']:,} rows of class {positive['label']})"
-    return [(f"{share:.1%}", caption)]
+    n, share = positive["n"], _share(positive["n"], cohort["n_rows"])
+    if not share:
+        return [(as_text(n), f"rows of class {positive['label']} (positive)")]
+    return [(share, f"positive ({as_text(n)} rows of class {positive['label']})")]
 
 
 def _of_classes(cohort: dict[str, Any]) -> list[tuple[str, str]]:
-    counts = sorted((c["n"] for c in cohort["classes"]), reverse=True)
-    spread = f"classes, of {counts[0]:,} down to {counts[-1]:,} rows"
-    return [(str(len(counts)), spread)]
+    most, fewest = _extremes(cohort["classes"])
+    spread = f"classes, of {most} down to {fewest} rows"
+    return [(str(len(cohort["classes"])), spread)]
 
 
 _OUTCOMES = {

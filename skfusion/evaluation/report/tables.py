@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from skfusion.evaluation.metrics import Metric, format_p
+from skfusion.evaluation.report.counts import as_text, shown_cohort, shown_sizes
 from skfusion.evaluation.report.protocol import Comparison, signed, with_limits
+from skfusion.evaluation.statistics.disclosure import count_text
 from skfusion.evaluation.statistics.multiplicity import holm_adjust
 
 __all__ = [
@@ -112,25 +114,29 @@ class Table:
 
 def modality_table(result: Comparison) -> Table | None:
     """Return the modalities with their columns, None if they are not known."""
-    n_rows = result.cohort_["n_rows"]
+    cohort = shown_cohort(result.cohort_)
+    n_rows = cohort["n_rows"]
     rows = []
-    for modality in result.cohort_["modalities"]:
+    for modality in cohort["modalities"]:
         columns = modality["columns"]
         shown = ", ".join(columns[:MOST_COLUMNS])
         if len(columns) > MOST_COLUMNS:
             shown += f" and {len(columns) - MOST_COLUMNS} more"
         n_present = modality["n_present"]
-        share = f"{n_present / n_rows:.1%}"
+        is_hidden = isinstance(n_present, str) or isinstance(n_rows, str)
+        share = "" if is_hidden else f"{n_present / n_rows:.1%}"
         rows.append(
             [
                 Cell(modality["name"]),
-                Cell(f"{n_present:,}", share),
+                Cell(as_text(n_present), share),
                 Cell(shown, f"({modality['transformer']})"),
             ]
         )
     if not rows:
         return None
-    caption = f"Modalities, and the number of the {n_rows:,} rows that have them."
+    caption = (
+        f"Modalities, and the number of the {as_text(n_rows)} rows that have them."
+    )
     return Table(caption, ["Modality", "#Present", "Columns"], rows)
 
 
@@ -229,7 +235,8 @@ def fold_table(result: Comparison) -> Table:
     primary = result.metrics_[0]
     folds = _folds_of(result, primary)
     wide = folds.pivot(index=["repeat", "fold"], columns="strategy", values="score")
-    sizes = folds.drop_duplicates(["repeat", "fold"]).set_index(["repeat", "fold"])
+    sizes = shown_sizes(folds).drop_duplicates(["repeat", "fold"])
+    sizes = sizes.set_index(["repeat", "fold"])
     rows = []
     for place in wide.index:
         size = sizes.loc[place]
@@ -240,7 +247,7 @@ def fold_table(result: Comparison) -> Table:
         rows.append(
             [
                 Cell(first),
-                *(Cell(f"{int(size[name]):,}") for name in _SIZES),
+                *(Cell(as_text(size[name])) for name in _SIZES),
                 *(Cell(_or_dash(primary, value)) for value in scores),
             ]
         )
@@ -266,14 +273,14 @@ def site_table(result: Comparison) -> Table | None:
     primary = result.metrics_[0]
     folds = _folds_of(result, primary)
     wide = folds.pivot(index="fold", columns="strategy", values="score")
-    sizes = folds.drop_duplicates("fold").set_index("fold")
+    sizes = shown_sizes(folds).drop_duplicates("fold").set_index("fold")
     labels = _texts(result, "label")
     tests = result.tests_.to_dict("records")
     rows = []
     for fold in wide.index:
         cells = [
             Cell(str(sizes.loc[fold, "site"])),
-            *(Cell(f"{int(sizes.loc[fold, name]):,}") for name in _SIZES),
+            *(Cell(as_text(sizes.loc[fold, name])) for name in _SIZES),
         ]
         for test in tests:
             value = wide.loc[fold, test["strategy"]]
@@ -482,7 +489,9 @@ def calibration_table(result: Comparison, *, main: bool | None = None) -> Table 
         "and a ratio of 1. With a slope below 1, the probabilities are too extreme."
     )
     if clipped:
-        caption += f" {clipped:,} probabilities of 0 or 1 were moved by 0.000001."
+        caption += (
+            f" {count_text(clipped)} probabilities of 0 or 1 were moved by 0.000001."
+        )
     columns = ["Strategy", "#Intercept", "#Slope", "#Intercept at slope 1"]
     return Table(caption, [*columns, "#Observed : expected events"], rows)
 

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
+from skfusion._dependencies import TORCH_PACKAGES, named_extra
 from skfusion._fitting.state import undone_on_failure
 from skfusion._validation import check_number, check_option
 from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.image.cells.bags import Bags, check_bag_pooling, unpack
 from skfusion.image.cells.column import as_cells, check_cells
 from skfusion.image.cells.volumes import Reading
-from skfusion.image.embedding.encode import encode_cells
-from skfusion.image.embedding.pixels import PixelFile, load_pixels
-from skfusion.image.networks.backbones import Backbone, make_backbone
+from skfusion.image.embedding.lookup import Lookup, look_up
+from skfusion.image.networks.engines import check_engine
 from skfusion.image.networks.freezing.untrained import warn_untrained
-from skfusion.image.networks.inference import check_engine, resolve_device
-from skfusion.image.networks.preprocessing import VolumePreprocessing
 from skfusion.image.reading.read import ReadOptions
 from skfusion.store.embedding_store import EmbeddingStore, resolve_store
+
+# torch is imported where a network is used: a prediction from stored embeddings needs
+# none, and the import takes longer than the prediction.
+if TYPE_CHECKING:
+    from torch import nn
+
+    from skfusion.image.embedding.pixels import PixelFile
+    from skfusion.image.networks.backbones import Backbone
 
 __all__ = ["ImageEmbedder"]
 
@@ -271,6 +276,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             del self.feature_names_in_
         self.n_features_out_ = backbone.n_features + bool(self.bag_count)
         self.fingerprint_ = backbone.fingerprint
+        self._network_params = None if backbone.not_stored else self._describe()
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -295,6 +301,16 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             finite and ``on_error="raise"``.
         """
         check_is_fitted(self, "fingerprint_")
+        lookup = self._look_up(X)
+        store = resolve_store(self.store)
+        found = None if lookup is None or store is None else lookup.stored(store)
+        if lookup is not None and found is not None:
+            width = self.n_features_out_ - bool(self.bag_count)
+            lookup.images.warn()
+            values, counts = self._pooled(
+                X, lookup.scattered(found, (width,)), lookup.images.presence()
+            )
+            return self._with_count(values, counts)
         backbone = self.build()
         known = (backbone.fingerprint, *backbone.other_fingerprints)
         if self.fingerprint_ not in known:
@@ -305,8 +321,11 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
                 "Fit the embedder again, and all models trained on its embeddings."
             )
         values, counts = self._encode(
-            X, backbone.module, backbone, self.fingerprint_, fold=True
+            X, backbone.module, backbone, self.fingerprint_, fold=True, lookup=lookup
         )
+        return self._with_count(values, counts)
+
+    def _with_count(self, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         if not self.bag_count:
             return values
         return np.column_stack([values, np.where(counts > 0, counts, np.nan)]).astype(
@@ -341,6 +360,9 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             Network, shared by all callers with the same named backbone. Do not train
             it in place, see `skfusion.image.networks.freezing.cut.split_backbone`.
         """
+        with named_extra(TORCH_PACKAGES, "torch", "ImageEmbedder"):
+            from skfusion.image.networks.backbones import make_backbone
+
         return make_backbone(
             self.backbone,
             weights=self.weights,
@@ -435,6 +457,9 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         cells, name = as_cells(X)
         bags = unpack(cells)
         bags.check_single()
+        from skfusion.image.embedding.pixels import load_pixels
+        from skfusion.image.networks.preprocessing import VolumePreprocessing
+
         preprocessing = self.build().preprocessing
         if isinstance(preprocessing, VolumePreprocessing):
             raise ValueError(
@@ -460,8 +485,11 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         fingerprint: str,
         *,
         fold: bool,
+        lookup: Lookup | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return one array per row, and the number of images per row."""
+        from skfusion.image.embedding.encode import encode_cells
+
         cells, name = as_cells(X)
         bags = unpack(cells)
         is_known = not backbone.not_stored
@@ -477,11 +505,52 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             engine=self.engine,
             precision=self.precision,
             fold=fold,
+            lookup=lookup,
             **self._options(name, bags),
         )
+        return self._pooled(X, values, presence)
+
+    def _pooled(
+        self, X: Any, values: np.ndarray, presence: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return one array per row of arrays per image, and the number of images."""
+        bags = unpack(as_cells(X)[0])
         counts = bags.counts(presence)
         pooled = bags.pool(values, presence, self.bag_pooling, self.bag_half_life)
         return pooled, counts
+
+    def _look_up(self, X: Any) -> Lookup | None:
+        """Return the keys of the images, if the network is the one of the fit.
+
+        Weights in a file and a module can change without a change of the parameters.
+        They are None, and the network is built to compare its fingerprint.
+        """
+        store = resolve_store(self.store)
+        known = getattr(self, "_network_params", None)
+        if store is None or known is None or known != self._describe():
+            return None
+        cells, name = as_cells(X)
+        bags = unpack(cells)
+        return look_up(
+            bags.images,
+            self.fingerprint_,
+            store=store,
+            engine=self.engine,
+            precision=self.precision,
+            **self._options(name, bags),
+        )
+
+    def _describe(self) -> tuple[Any, ...] | None:
+        """Return the parameters of a named network, None for a file or a module."""
+        weights = self.weights
+        if not isinstance(self.backbone, str) or not isinstance(weights, str | None):
+            return None
+        # "timm:local-dir:PATH" has its weights in a file, too.
+        if any(map(os.path.exists, [weights or "", *self.backbone.split(":")[1:]])):
+            return None
+        depth = self.n_slices if self.volume == "3d" else None
+        network = (self.backbone, weights, self.layer, self.pooling)
+        return (*network, self.input_size, depth)
 
     def _warn_of(self, backbone: Backbone) -> None:
         notes = list(backbone.notes)
@@ -508,6 +577,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         )
         self.reading.check("ImageEmbedder")
         check_engine("ImageEmbedder", self.engine, self.precision)
+        with named_extra(TORCH_PACKAGES, "torch", "ImageEmbedder"):
+            from skfusion.image.networks.inference import resolve_device
         check_bag_pooling("ImageEmbedder", self.bag_pooling, self.bag_half_life)
         check_option(self.on_error, "on_error", ("raise", "missing"), "ImageEmbedder")
         resolve_device(self.device)

@@ -19,11 +19,11 @@ from skfusion._progress import progress
 from skfusion.exceptions import DataWarning, warn_user
 from skfusion.image.cells.column import ImageColumn, ahead
 from skfusion.image.cells.volumes import Reading, pool_slices
+from skfusion.image.embedding.lookup import Lookup, look_up
 from skfusion.image.networks.folding import name_of
 from skfusion.image.networks.inference import (
     Network,
     OpenVINONetwork,
-    engine_key,
     make_network,
     resolve_device,
 )
@@ -59,6 +59,7 @@ def encode_cells(
     precision: str = "auto",
     fold: bool = True,
     positions: np.ndarray | None = None,
+    lookup: Lookup | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Apply a network to a column of images, with results kept in a store.
 
@@ -106,6 +107,8 @@ def encode_cells(
         and rounds differently.
     positions : ndarray of shape (n,) or None, default=None
         Row positions of the cells in the user's table, used in messages.
+    lookup : Lookup or None, default=None
+        Result of `look_up` for the same arguments, if it is known.
 
     Returns
     -------
@@ -139,10 +142,20 @@ def encode_cells(
     ((2, 1280), array([ True, False]))
     """
     _check_evaluation_mode(module)
-    images = ImageColumn(cells, column, on_error, positions)
-    arithmetic = engine_key(engine, precision) if fold else ""
-    prefix = f"{fingerprint} {reading.key}{arithmetic}"
-    rows_of = _rows_by_key(images, prefix, n_jobs, store)
+    lookup = lookup or look_up(
+        cells,
+        fingerprint,
+        store=store,
+        reading=reading,
+        n_jobs=n_jobs,
+        on_error=on_error,
+        column=column,
+        engine=engine,
+        precision=precision,
+        fold=fold,
+        positions=positions,
+    )
+    images, rows_of = lookup.images, lookup.rows_of
     where = resolve_device(device)
 
     def read(key: str) -> Tensor:
@@ -183,7 +196,7 @@ def encode_cells(
     images.warn()
     not_finite.warn()
     shape = _shape_of_one(work.found, module, preprocessing)
-    values = _scattered(work.found, rows_of, (len(images.cells), *shape))
+    values = lookup.scattered(work.found, shape)
     presence = images.presence()
     presence[not_finite.rows] = False
     return values, presence
@@ -232,18 +245,6 @@ def _check_evaluation_mode(module: nn.Module) -> None:
             "The network is in training mode, where an embedding depends on the other "
             "images of its batch. Call module.eval() first."
         )
-
-
-def _scattered(
-    found: dict[str, np.ndarray],
-    rows_of: dict[str, list[int]],
-    shape: tuple[int, ...],
-) -> np.ndarray:
-    """Put the array of each key into its rows. Rows without an array are NaN."""
-    values = np.full(shape, np.nan, dtype=np.float32)
-    for key, array in found.items():
-        values[rows_of[key]] = array
-    return values
 
 
 def _computed_ahead(
@@ -304,22 +305,6 @@ def _check_unchanged(cell: Any, key: str, store: EmbeddingStore) -> None:
             "The image file changed while it was being read. Run again when no process "
             "writes to it."
         )
-
-
-def _rows_by_key(
-    images: ImageColumn, prefix: str, n_jobs: int | None, store: EmbeddingStore | None
-) -> dict[str, list[int]]:
-    """Return the rows of each distinct image, by its key in the store."""
-    memo = None if store is None else store.digest_file
-
-    def digest(row: int) -> str:
-        return content_digest(images.cells[row], memo)
-
-    rows_of: dict[str, list[int]] = {}
-    rows = images.present_rows()
-    for row, found in images.read_ahead(digest, rows, lambda row: [row], n_jobs, 256):
-        rows_of.setdefault(f"{prefix} {found}", []).append(row)
-    return rows_of
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from skfusion._dependencies import require
-from skfusion._validation import check_option
 from skfusion.image.networks.description import describe_module, may_write_state
 from skfusion.image.networks.folding import fold_batch_norms, name_of
 from skfusion.image.networks.outputs import relative_difference, run
@@ -25,12 +24,8 @@ from skfusion.image.networks.process_state import (
 from skfusion.image.networks.tracing import loses_root_code
 
 __all__ = [
-    "ENGINES",
     "Network",
     "OpenVINONetwork",
-    "PRECISIONS",
-    "check_engine",
-    "engine_key",
     "fast_layout",
     "lay_out",
     "make_network",
@@ -234,47 +229,10 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     return resolved
 
 
-ENGINES = ("torch", "openvino")
-PRECISIONS = ("auto", "float32", "bfloat16")
 _CACHE_SIZE = 4  # prepared networks per process, and as many that are compiled
 # Largest relative difference between a compiled network and the original one.
 _COMPILED_TOLERANCE = {"float32": 1e-3, "bfloat16": 0.5}
 _IMAGES_PER_PASS = 4  # resnet18 on one core: 54 images/s, 51 in batches of 8
-
-
-def check_engine(owner: str, engine: Any, precision: Any) -> None:
-    """Check the engine and precision, with the estimator name `owner` in messages.
-
-    Raises
-    ------
-    ValueError
-        If `engine` or `precision` is unknown.
-    ImportError
-        If OpenVINO is requested but not installed.
-    """
-    for name, value, allowed in (
-        ("engine", engine, ENGINES),
-        ("precision", precision, PRECISIONS),
-    ):
-        check_option(value, name, allowed, owner)
-    if engine == "openvino":
-        require("openvino", "openvino")
-
-
-def engine_key(engine: str, precision: str) -> str:
-    """Return the non-default engine and precision as a part of store keys.
-
-    Embeddings of different engines or precisions are stored under different keys.
-
-    Examples
-    --------
-    >>> from skfusion.image.networks.inference import engine_key
-    >>> engine_key("torch", "auto"), engine_key("torch", "bfloat16")
-    ('', ' torch bfloat16')
-    """
-    precision = "float32" if precision == "auto" else precision
-    is_default = (engine, precision) == ("torch", "float32")
-    return "" if is_default else f" {engine} {precision}"
 
 
 def make_network(

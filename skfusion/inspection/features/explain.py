@@ -30,6 +30,7 @@ from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.early.base import BaseEarlyFusion
 from skfusion.fusion.early.joins import Concatenation
 from skfusion.fusion.late.base import BaseLateFusion
+from skfusion.fusion.restriction import fusions_within
 from skfusion.inspection.features.closed_form import (
     Contributions,
     learner_contributions,
@@ -43,6 +44,7 @@ from skfusion.inspection.models import (
     unwrap_estimator,
     warn_of_alphabet,
 )
+from skfusion.inspection.wrapped import WrappedFusion
 
 __all__ = ["explain_features", "treeshap_sums"]
 
@@ -92,8 +94,9 @@ def explain_features(
     Parameters
     ----------
     estimator : estimator
-        A fitted early, late or joint fusion, a search or `Pipeline` around one, or any
-        model of a table whose columns are those of `modalities`.
+        A fitted early, late or joint fusion, an estimator around one or several (a
+        search, `Pipeline`, calibrated, thresholded, frozen, voting or stacked model),
+        or any model of a table whose columns are those of `modalities`.
     X : DataFrame or ndarray of shape (n_samples, n_columns)
         The cases to explain, which should be held-out cases.
     modalities : list of str, dict of str to list of column labels, or None
@@ -167,7 +170,10 @@ def explain_features(
     - ``"columns"``: the columns of one modality are the players, given the case's
       values of the other modalities. Their contributions sum to the log-odds of the
       prediction (of the member, in late fusion). They are exact for up to 8 columns.
-      For more columns, permutations are sampled [2]_.
+      For more columns, permutations are sampled [2]_. Calibrated, voting and stacked
+      models, which have a prediction of their own, are explained in this way, as a
+      whole. Searches, frozen and thresholded models have the probabilities of what is
+      inside, which is explained.
 
     For the regions of an image, see `skfusion.explain_images`.
 
@@ -198,6 +204,8 @@ def explain_features(
     require("shap", "explain")
     background = X if background is None else background
     estimator, X, background = unwrap_estimator(estimator, X, background)
+    if not isinstance(modalities, Mapping):
+        estimator = _wrapped(estimator)
     classes = _classes_of(estimator)
     number = None
     if classes is not None:
@@ -215,7 +223,7 @@ def explain_features(
     if missing and method in ("tree", "linear"):
         raise ValueError(
             f"explain_features: method={method!r} does not support the learner that "
-            f"{type(estimator).__name__} uses for modality {missing[0]!r}. Use "
+            f"{_name_of(estimator)} uses for modality {missing[0]!r}. Use "
             "method='auto', which falls back to 'columns'."
         )
     for name in missing:
@@ -235,6 +243,12 @@ def explain_features(
         )
         for name in columns
     }
+
+
+def _wrapped(estimator: Any) -> Any:
+    """Return an estimator, and one around fusions with their modalities."""
+    inside = not isinstance(estimator, BaseFusion) and fusions_within(estimator)
+    return WrappedFusion(estimator) if inside else estimator
 
 
 def treeshap_sums(estimator: Any, X: Any, modalities: Any = None) -> pd.Series:
@@ -272,6 +286,8 @@ def treeshap_sums(estimator: Any, X: Any, modalities: Any = None) -> pd.Series:
     {'image': 2.0, 'ehr': 0.0}
     """
     estimator, X = unwrap_estimator(estimator, X)
+    if not isinstance(modalities, Mapping):
+        estimator = _wrapped(estimator)
     columns = _columns_of(estimator, X, modalities)
     found = {}
     if not isinstance(estimator, BaseLateFusion):
@@ -279,7 +295,7 @@ def treeshap_sums(estimator: Any, X: Any, modalities: Any = None) -> pd.Series:
     if set(found) != set(columns):
         raise ValueError(
             "method='treeshap_sum' needs one model of trees of the features of all "
-            f"modalities, which {type(estimator).__name__} is not. Use an early fusion "
+            f"modalities, which {_name_of(estimator)} is not. Use an early fusion "
             "with trees, or method='game', which supports any model."
         )
     sums = {}
@@ -293,7 +309,7 @@ def _closed_forms(
     estimator: Any, X: Any, background: Any, method: str, columns: dict[str, list[Any]]
 ) -> dict[str, _Part]:
     """Return the modalities whose features have contributions in closed form."""
-    if method == "columns":
+    if method == "columns" or isinstance(estimator, WrappedFusion):
         return {}
     if isinstance(estimator, BaseLateFusion):
         return _explain_members(estimator, X, background, method, list(columns))
@@ -304,7 +320,15 @@ def _closed_forms(
     return _explain_table(estimator, X, background, method, columns)
 
 
+def _name_of(estimator: Any) -> str:
+    if isinstance(estimator, WrappedFusion):
+        estimator = estimator.estimator
+    return type(estimator).__name__
+
+
 def _classes_of(estimator: Any) -> list[Any] | None:
+    if isinstance(estimator, WrappedFusion):
+        estimator = estimator.estimator
     source = estimator.target_ if isinstance(estimator, BaseFusion) else estimator
     name = "classes" if isinstance(estimator, BaseFusion) else "classes_"
     classes = getattr(source, name, None)
@@ -351,13 +375,15 @@ def _output_name(part: _Part, classes: list[Any] | None, number: int | None) -> 
 
 def _transformer_of(estimator: Any, name: str) -> Any:
     """Return the fitted transformer of a modality, or the model of a table."""
+    if isinstance(estimator, WrappedFusion):
+        return estimator.transformer_of(name)
     if not isinstance(estimator, BaseFusion):
         return estimator
     return next(part for other, part, _ in estimator.modalities_ if other == name)
 
 
 def _columns_of(estimator: Any, X: Any, modalities: Any) -> dict[str, list[Any]]:
-    if not isinstance(estimator, BaseFusion):
+    if not isinstance(estimator, (BaseFusion, WrappedFusion)):
         if not isinstance(modalities, Mapping):
             raise ValueError(
                 f"explain_features: {type(estimator).__name__} does not define "
@@ -372,16 +398,19 @@ def _columns_of(estimator: Any, X: Any, modalities: Any) -> dict[str, list[Any]]
                     f"{unknown[0]!r}, which X does not have."
                 )
         return {name: list(columns) for name, columns in modalities.items()}
-    known = {
-        name: [columns] if np.isscalar(columns) else list(columns)
-        for name, _, columns in estimator.modalities_
-    }
+    if isinstance(estimator, WrappedFusion):
+        known = estimator.columns_by_modality()
+    else:
+        known = {
+            name: [columns] if np.isscalar(columns) else list(columns)
+            for name, _, columns in estimator.modalities_
+        }
     wanted = list(known if modalities is None else modalities)
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise ValueError(
             f"explain_features: {unknown[0]!r} is not a modality of "
-            f"{type(estimator).__name__}. Its modalities are {list(known)}."
+            f"{_name_of(estimator)}. Its modalities are {list(known)}."
         )
     return {name: known[name] for name in wanted}
 

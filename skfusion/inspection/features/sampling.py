@@ -15,6 +15,7 @@ import pandas as pd
 from sklearn.base import is_classifier
 from sklearn.utils import check_random_state
 
+from skfusion.cohort import as_pandas
 from skfusion.fusion.base import BaseFusion
 from skfusion.fusion.late.base import BaseLateFusion
 from skfusion.inspection.features.closed_form import Contributions
@@ -26,10 +27,12 @@ from skfusion.inspection.models import (
     scale_of_risk,
 )
 from skfusion.inspection.shapley import exact_plan, sampled_plan
+from skfusion.inspection.wrapped import WrappedFusion
 
 __all__ = ["ColumnGame", "explain_columns", "mix_rows"]
 
 
+OWNER = "explain_features"
 MAX_EXACT = 8  # number of columns, for 2**8 coalitions
 N_PERMUTATIONS = 10  # each with its reverse
 MAX_ROWS = 20_000
@@ -72,8 +75,8 @@ def explain_columns(
 
     Parameters
     ----------
-    estimator : estimator
-        A fitted estimator.
+    estimator : estimator or WrappedFusion
+        A fitted estimator, or one around fusions.
     X, background : DataFrame or ndarray of n_samples and any number of rows
         The cases to explain, and the cases whose values replace unknown columns.
     name : str
@@ -94,6 +97,9 @@ def explain_columns(
     if isinstance(estimator, BaseFusion):
         rows, cases = rows_with_modality(estimator, X, name)
         _, others = rows_with_modality(estimator, background, name)
+    elif isinstance(estimator, WrappedFusion):
+        rows, cases = _with_modality(estimator, X, name)
+        _, others = _with_modality(estimator, background, name)
     else:
         cases, others = pd.DataFrame(X), pd.DataFrame(background)
         rows = np.arange(len(cases))
@@ -119,9 +125,27 @@ def explain_columns(
     return ColumnGame(Contributions(values, base), cells, rows, _scale_of(estimator))
 
 
+def _with_modality(
+    model: WrappedFusion, X: Any, name: str
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Return the rows in which a modality is present, and their cases."""
+    frame = as_pandas(X, OWNER)
+    frame = pd.DataFrame(np.asarray(X)) if frame is None else frame
+    present = model.presence(X)[:, model.modalities.index(name)]
+    rows = np.flatnonzero(present)
+    if len(rows) == 0:
+        raise ValueError(
+            f"Modality {name!r} is absent in all {len(frame)} rows, so it cannot be "
+            "explained. Leave it out, or pass rows in which it is present."
+        )
+    return rows, frame.iloc[rows].reset_index(drop=True)
+
+
 def _scale_of(estimator: Any) -> str:
     """Return the scale of the output that `_score_of` returns."""
-    if isinstance(estimator, BaseFusion):
+    if isinstance(estimator, WrappedFusion):  # of which none predicts risks
+        survival, proba = False, estimator.kind in ("classes", "labels")
+    elif isinstance(estimator, BaseFusion):
         kind = estimator.target_.kind
         survival = kind == "survival"
         proba = kind in ("classes", "labels")
@@ -212,6 +236,8 @@ def _score_of(
     as_array: bool,
 ) -> Score:
     """Return a function that scores mixed rows of case `i` (log-odds or numbers)."""
+    if isinstance(estimator, WrappedFusion):
+        return _score_of_wrapped(estimator, cases, name, columns)
     if not isinstance(estimator, BaseFusion):
         # The type of X is kept, to avoid warnings about feature names.
         return lambda rows, i: _ask(estimator, rows.to_numpy() if as_array else rows)
@@ -235,17 +261,39 @@ def _score_of(
     return score
 
 
+def _score_of_wrapped(
+    model: WrappedFusion, cases: pd.DataFrame, name: str, columns: Sequence[Any]
+) -> Score:
+    """Return the function that scores mixed rows by the whole estimator."""
+    encoded, _ = model.encode(cases)
+    is_binary = model.kind == "classes" and model.n_outputs == 2
+
+    def score(rows: pd.DataFrame, i: int) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # as in `_encode_alone`
+            own = model.encode(_alone(rows, columns))[0][name]
+        Z = {key: np.repeat(part[[i]], len(rows), 0) for key, part in encoded.items()}
+        answers = model.margins({**Z, name: own})
+        return answers[:, 1:] if is_binary else answers
+
+    return score
+
+
 def _encode_alone(
     estimator: BaseFusion, rows: pd.DataFrame, columns: Sequence[Any]
 ) -> dict[str, np.ndarray]:
     """Encode one modality only, with all other modalities removed to save time."""
-    alone = rows.copy()
-    for column in alone.columns.difference(list(columns)):
-        alone[column] = np.full(len(alone), None, dtype=object)
     with warnings.catch_warnings():
         # Warnings about absent modalities are expected for these intermediate rows.
         warnings.simplefilter("ignore", UserWarning)
-        return estimator.encode_modalities(alone)
+        return estimator.encode_modalities(_alone(rows, columns))
+
+
+def _alone(rows: pd.DataFrame, columns: Sequence[Any]) -> pd.DataFrame:
+    alone = rows.copy()
+    for column in alone.columns.difference(list(columns)):
+        alone[column] = np.full(len(alone), None, dtype=object)
+    return alone
 
 
 def _ask(model: Any, X: Any) -> np.ndarray:

@@ -16,6 +16,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from skfusion._dependencies import require
+from skfusion._figures.texts import (
+    format_number,
+    plain_texts,
+    wrap_name,
+    wrap_sentence,
+)
 from skfusion._validation import check_number, check_option, is_number
 from skfusion.exceptions import warn_user
 from skfusion.image.cells.bags import unpack
@@ -58,10 +64,15 @@ class ImageSaliency:
     targets : list of n
         The class, label number or output that is explained.
     scores, base_scores : ndarray of float64 of shape (n,)
-        Scores of the image and of the baseline in its place: log-odds of the class or
-        label, a numeric prediction or a risk.
+        Scores of the image and of the baseline in its place, as `output` says.
     method : str
         Method that computed the maps.
+    output : str
+        What the scores are: ``"log-odds"`` of one of two classes, or of a label,
+        ``"centred log-probability"`` of one of several classes (the logarithm of its
+        probability minus the mean of the logarithms over the classes),
+        ``"decision function"`` of a classifier without probabilities,
+        ``"prediction (unit of y)"``, or the scale of a risk.
     """
 
     __module__ = "skfusion.inspection"
@@ -73,6 +84,7 @@ class ImageSaliency:
     scores: np.ndarray
     base_scores: np.ndarray
     method: str
+    output: str
 
     def __repr__(self) -> str:
         return f"ImageSaliency({len(self.images)} images, {self.method})"
@@ -142,9 +154,11 @@ def explain_images(
         a joint fusion, or a model that is linear in the embedding. Occlusion supports
         all models.
     target : class label, int or None, default=None
-        The class whose log-odds are explained, or the number of a label or output.
-        None selects the second of two classes, the predicted one of more classes, and
-        otherwise output 0.
+        The class that is explained, or the number of a label or output. None selects
+        the second of two classes, the predicted one of more classes, and otherwise
+        output 0. The score of one of two classes is its log-odds, and that of one of
+        several is its log-probability minus the mean of the log-probabilities of all
+        classes, which is linear in the outputs of a network.
     baseline : {"mean", "black"} or float, default="mean"
         Uninformative pixels in integrated gradients and occlusion: the mean of each
         channel of the image, 0, or an intensity.
@@ -244,6 +258,7 @@ def explain_images(
         scores=both[:, 0],
         base_scores=both[:, 1],
         method=method,
+        output=found.scale,
     )
 
 
@@ -309,6 +324,9 @@ LEVELS = (0.3, 0.7)
 # Integrated gradients are noisy, so their maps are blurred. The standard deviation is a
 # fraction of the longer side of the image.
 BLUR = 0.02
+TITLE_SIZE, TITLE_WIDTH = 10, 2.9  # points, inches
+# Scores that are those of a class or label, which the title names.
+OF_A_TARGET = ("log-odds", "centred log-probability", "decision function")
 
 
 class SaliencyDisplay:
@@ -447,12 +465,13 @@ class SaliencyDisplay:
         for (left, right), i in zip(axes, numbers, strict=True):
             image = _in_unit_range(found.images[i])
             left.imshow(image, cmap="gray", vmin=0, vmax=1)
-            left.set_title(f"row {found.rows[i]}", fontsize=10, color=INK)
+            left.set_title(f"row {found.rows[i]}", fontsize=TITLE_SIZE, color=INK)
             right.imshow(_in_grey(image), cmap="gray", vmin=0, vmax=1)
             self._draw_map(right, i)
-            right.set_title(self._title(i), fontsize=10, color=INK)
+            right.set_title(self._title(i), fontsize=TITLE_SIZE, color=INK)
             for axis in (left, right):
                 axis.set_axis_off()
+                plain_texts(axis)
         return self
 
     def _draw_map(self, axis: Any, i: int) -> None:
@@ -481,7 +500,11 @@ class SaliencyDisplay:
     def _title(self, i: int) -> str:
         found = self.saliency
         method = found.method.replace("_", " ").replace("grad cam", "Grad-CAM")
-        return f"{method}, target {found.targets[i]}, score {found.scores[i]:.2f}"
+        what = found.output
+        if what in OF_A_TARGET:
+            what += f" of {wrap_name(str(found.targets[i]), 40)}"
+        score = f"{what}: {format_number(found.scores[i], 2)}"
+        return f"{method}\n{wrap_sentence(score, TITLE_WIDTH, TITLE_SIZE)}"
 
 
 def _in_unit_range(image: np.ndarray) -> np.ndarray:

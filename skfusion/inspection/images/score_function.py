@@ -32,7 +32,9 @@ from skfusion.inspection.models import (
     class_margins,
     class_margins_of_logits,
     log_odds,
+    predicts_risks,
     rows_with_modality,
+    scale_of_risk,
     unwrap_estimator,
 )
 
@@ -58,13 +60,14 @@ class ImageScores:
     module_for : callable
         Maps the number of a case, and whether gradients are needed, to a torch module.
         The module maps pixels (B, 3, H, W), resized but not normalised, to scores (B,
-        n_outputs). Scores are margins of the classes, log-odds of labels, numeric
-        predictions or a risk. The attribute ``roots`` of the module lists the
+        n_outputs), as `scale` says. The attribute ``roots`` of the module lists the
         submodules that process the image.
     outputs : list
         The classes, or the positions of the outputs.
     decides : bool
         Whether the outputs are mutually exclusive classes.
+    scale : str
+        What the scores are, such as ``"log-odds"``.
     """
 
     embedder: ImageEmbedder
@@ -73,6 +76,7 @@ class ImageScores:
     module_for: Callable[[int, bool], nn.Module]
     outputs: list[Any]
     decides: bool
+    scale: str
 
 
 def image_scores(estimator: Any, X: Any, modality: str | None) -> ImageScores:
@@ -116,8 +120,43 @@ def image_scores(estimator: Any, X: Any, modality: str | None) -> ImageScores:
     decides = target.kind == "classes"
     outputs = list(target.classes) if decides else list(range(target.n_outputs))
     return ImageScores(
-        embedder, list(cases[column]), rows, module_for, outputs, decides
+        embedder,
+        list(cases[column]),
+        rows,
+        module_for,
+        outputs,
+        decides,
+        _scale_of_fusion(estimator, name, rest, len(outputs)),
     )
+
+
+def _scale_of_fusion(estimator: BaseFusion, name: str, rest: Any, n: int) -> str:
+    """Return what the scores of a fusion, or of the member of a late fusion, are."""
+    kind = estimator.target_.kind
+    if kind == "survival":
+        learner = rest if isinstance(estimator, BaseLateFusion) else estimator
+        return scale_of_risk(learner)
+    if kind == "labels":
+        return "log-odds"
+    if kind != "classes" or isinstance(estimator, BaseJointFusion):
+        return _scale_of_classes(n) if kind == "classes" else "prediction (unit of y)"
+    is_late = isinstance(estimator, BaseLateFusion)
+    return _scale_of(rest if is_late else getattr(estimator, "estimator_", None), n)
+
+
+def _scale_of(model: Any, n_outputs: int) -> str:
+    """Return what `_question` returns for a model of classes or numbers."""
+    if hasattr(model, "predict_proba"):
+        return _scale_of_classes(n_outputs)
+    if predicts_risks(model):
+        return scale_of_risk(model)
+    decides = hasattr(model, "decision_function")
+    return "decision function" if decides else "prediction (unit of y)"
+
+
+def _scale_of_classes(n_classes: int) -> str:
+    """Return the name of `class_margins`."""
+    return "log-odds" if n_classes == 2 else "centred log-probability"
 
 
 def _pipeline_scores(estimator: Any, X: Any) -> ImageScores:
@@ -133,7 +172,8 @@ def _pipeline_scores(estimator: Any, X: Any) -> ImageScores:
     decides = is_classifier(estimator)
     outputs = list(estimator.classes_) if decides else [0]
     modules = _embedding_modules(embedder, lambda i: _question(rest), cells)
-    return ImageScores(embedder, cells, rows, modules, outputs, decides)
+    scale = _scale_of(rest, len(outputs))
+    return ImageScores(embedder, cells, rows, modules, outputs, decides, scale)
 
 
 def _image_modality(estimator: BaseFusion, modality: str | None) -> str:

@@ -22,9 +22,9 @@ from skfusion._validation import check_option
 from skfusion.exceptions import DataWarning, warn_user
 from skfusion.inspection.modalities.patients import table_of
 from skfusion.inspection.modalities.provenance import Provenance, find_provenance
-from skfusion.inspection.modalities.wrapped import find_any_model
 from skfusion.inspection.models import OWNER, FusionModel, Parts, TableModel
 from skfusion.inspection.shapley import CoalitionPlan, exact_plan, sampled_plan
+from skfusion.inspection.wrapped import find_any_model
 
 __all__ = [
     "Cases",
@@ -32,6 +32,7 @@ __all__ = [
     "make_plan",
     "permuted",
     "prepare",
+    "shuffled_order",
     "take_parts",
 ]
 
@@ -159,18 +160,37 @@ def coalition_table(
 def permuted(
     cases: Cases, name: str, patients: np.ndarray | None, rng: np.random.RandomState
 ) -> Parts:
-    """Return the modalities with one of them permuted between cases or patients.
+    """Return the modalities with one of them permuted between cases or patients."""
+    order = shuffled_order(len(cases), patients, rng)
+    return {**cases.parts, name: _take(cases.parts[name], order)}
 
-    With patients, all rows of a patient get the modality of rows of one other patient.
+
+def shuffled_order(
+    n_rows: int, patients: np.ndarray | None, rng: np.random.RandomState
+) -> np.ndarray:
+    """Return the rows that replace those of a table, which are those of other patients.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+    patients : ndarray of int of shape (n_rows,) or None
+        Number of the patient of each row, from 0 and without gaps. All rows of a
+        patient are replaced by rows of one other patient. None replaces single rows.
+    rng : RandomState
+        Random state of the order.
+
+    Returns
+    -------
+    ndarray of int of shape (n_rows,)
     """
     if patients is None:
-        order = rng.permutation(len(cases))
-    else:
-        rows = [np.flatnonzero(patients == p) for p in range(patients.max() + 1)]
-        order = np.empty(len(cases), dtype=int)
-        for own, donor in zip(rows, rng.permutation(len(rows)), strict=True):
-            order[own] = np.resize(rng.permutation(rows[donor]), len(own))
-    return {**cases.parts, name: _take(cases.parts[name], order)}
+        return rng.permutation(n_rows)
+    rows = [np.flatnonzero(patients == p) for p in range(patients.max() + 1)]
+    order = np.empty(n_rows, dtype=int)
+    for own, donor in zip(rows, rng.permutation(len(rows)), strict=True):
+        order[own] = np.resize(rng.permutation(rows[donor]), len(own))
+    return order
 
 
 def take_parts(parts: Parts, rows: np.ndarray) -> Parts:

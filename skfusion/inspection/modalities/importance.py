@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from skfusion.inspection.modalities.coalitions import (
     prepare,
 )
 from skfusion.inspection.modalities.comparison import share_table
+from skfusion.inspection.modalities.null_share import NullCases, null_values
 from skfusion.inspection.modalities.patients import (
     UNKNOWN,
     Patients,
@@ -42,13 +45,13 @@ from skfusion.inspection.modalities.retrain import (
     refit_scores,
     seed_of,
 )
-from skfusion.inspection.modalities.scoring import make_scoring
-from skfusion.inspection.modalities.wrapped import find_any_model
+from skfusion.inspection.modalities.scoring import ask_for, make_scoring
 from skfusion.inspection.models import OWNER, make_output, warn_of_alphabet
 from skfusion.inspection.plots.display import ModalityDisplay
 from skfusion.inspection.shapley import CoalitionPlan
+from skfusion.inspection.wrapped import find_any_model
 
-__all__ = ["ModalityImportance"]
+__all__ = ["ModalityImportance", "explain_and_score"]
 
 
 class ModalityImportance:
@@ -79,7 +82,8 @@ class ModalityImportance:
     pos_label : class label or None, default=None
         The class that `explain` explains, alone. None explains the second of two
         classes, and each of several classes or labels. If the two classes are text,
-        None follows the alphabet, with a warning.
+        None follows the alphabet, with a warning. It is also the positive class of
+        scores that depend on it, such as the average precision.
     removal : {"background", "native"}, default="background"
         How a modality is withheld. ``"background"`` replaces it by the values of
         background cases and averages the output over them. ``"native"`` leaves it out,
@@ -175,7 +179,15 @@ class ModalityImportance:
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def __call__(self, X: Any, y: Any = None, *, groups: Any = None) -> Any:
+    def __call__(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        groups: Any = None,
+        null_from: Any = None,
+        n_shuffles: int = 3,
+    ) -> Any:
         """Explain predictions, with a `shap.Explanation` as the result.
 
         Parameters
@@ -186,6 +198,8 @@ class ModalityImportance:
             The outcome, which is stored for figures.
         groups : str, int, array-like of shape (n,) or None, default=None
             Patient ids, or the column that contains them, for intervals by patient.
+        null_from, n_shuffles : tuple or None, int
+            Training cases for the null share, as in `explain`.
 
         Returns
         -------
@@ -199,10 +213,17 @@ class ModalityImportance:
         ImportError
             If shap is not installed.
         """
-        return self.explain(X, y, groups=groups).to_shap()
+        given = {"null_from": null_from, "n_shuffles": n_shuffles}
+        return self.explain(X, y, groups=groups, **given).to_shap()
 
     def explain(
-        self, X: Any, y: Any = None, *, groups: Any = None
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        groups: Any = None,
+        null_from: Any = None,
+        n_shuffles: int = 3,
     ) -> ModalityExplanation:
         """Compute the contribution of each modality to each prediction (reliance).
 
@@ -217,6 +238,15 @@ class ModalityImportance:
             Patient ids, or the column that contains them. None takes the column that a
             fusion has as its parameter `groups`, also inside a pipeline, a search or a
             calibrated model. They are used for intervals of shares.
+        null_from : tuple (X, y) or (X, y, groups), or None, default=None
+            Training cases, from which the null share is computed: the estimator is
+            fitted again for each modality with this modality shuffled among the
+            patients, and explained for cases in which it is shuffled too. Their
+            patients are found as those of the cases, also in a column that `groups`
+            names. None leaves out the null share, which needs
+            ``n_shuffles * n_modalities`` fits.
+        n_shuffles : int, default=3
+            Number of shuffles of each modality, over which the null share is averaged.
 
         Returns
         -------
@@ -244,7 +274,11 @@ class ModalityImportance:
         """
         patients = find_patients(groups, X, self.estimator)
         cases, plan = self._prepare(X, patients)
-        return self._reliance(cases, plan, y, X, patients)
+        nulls = None
+        if null_from is not None:
+            train = _with_groups(null_from, groups)
+            nulls = self._null_values(cases, X, patients, train, n_shuffles)
+        return self._reliance(cases, plan, y, X, patients, nulls)
 
     def table(
         self,
@@ -367,7 +401,7 @@ class ModalityImportance:
         patients = find_patients(groups, X, self.estimator).check_several()
         check_consistent_length(table_of(X), y)
         cases, plan = self._prepare(X, patients)
-        scored = make_scoring(cases.model, y, scoring)
+        scored = make_scoring(cases.model, y, scoring, self.pos_label)
         return play_scores(
             cases,
             plan,
@@ -441,13 +475,13 @@ class ModalityImportance:
             table,
             y,
             plan,
-            make_scoring(model, y, scoring),
+            make_scoring(model, y, scoring, self.pos_label),
             cv=cv,
             groups=patients.numbers,
             confidence_level=confidence_level,
             n_jobs=self.n_jobs,
             random_state=seed_of(self.random_state, rng),
-            n_present=model.presence(inside).sum(axis=0),
+            presence=model.presence(inside),
         )
 
     def report(
@@ -463,6 +497,8 @@ class ModalityImportance:
         n_resamples: int = 1000,
         n_repeats: int = 10,
         margin: float | None = None,
+        null_share: bool = False,
+        n_shuffles: int = 3,
     ) -> ModalityReport:
         """Compute all three games and interpret their results together.
 
@@ -492,6 +528,11 @@ class ModalityImportance:
         margin : float or None, default=None
             Largest difference of the score that is of no importance. None never says
             that a modality makes no difference.
+        null_share : bool, default=False
+            Whether to compute the share of each modality if it is shuffled among the
+            patients of `train` before the fit, as in `explain`.
+        n_shuffles : int, default=3
+            Number of shuffles of each modality.
 
         Returns
         -------
@@ -501,7 +542,8 @@ class ModalityImportance:
         Raises
         ------
         ValueError
-            As in `score`, or if the folds of the retrain game are invalid.
+            As in `score`, if the folds of the retrain game are invalid, or if
+            `null_share` is True and `train` is None.
 
         Warns
         -----
@@ -513,14 +555,23 @@ class ModalityImportance:
         """
         check_confidence_level(confidence_level, OWNER)
         check_consistent_length(table_of(X), y)
+        if null_share and train is None:
+            raise ValueError(
+                f"{OWNER}: null_share=True fits models again, for which it needs the "
+                "training cases. Pass train=(X_train, y_train)."
+            )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             patients = find_patients(groups, X, self.estimator).check_several()
             cases, plan = self._prepare(X, patients)
         for warning in caught:
             warn_user(str(warning.message), warning.category)
-        scored = make_scoring(cases.model, y, scoring)
-        reliance = self._reliance(cases, plan, y, X, patients)
+        scored = make_scoring(cases.model, y, scoring, self.pos_label)
+        nulls = None
+        if null_share:
+            given = _with_groups(train, groups)
+            nulls = self._null_values(cases, X, patients, given, n_shuffles)
+        reliance = self._reliance(cases, plan, y, X, patients, nulls)
         performance = play_scores(
             cases,
             plan,
@@ -534,11 +585,7 @@ class ModalityImportance:
         if cv is not None:
             again = (X, y, groups) if train is None else _with_groups(train, groups)
             how = {"scoring": scoring, "confidence_level": confidence_level}
-            try:
-                retrain = self.refit(*again[:2], cv=cv, groups=again[2], **how)
-            except FitsFailedError as error:  # The other games are of value alone.
-                failed = f"The retrain game is left out, because a fit failed: {error}"
-                warn_user(f"{OWNER}: {failed}", FallbackWarning)
+            retrain, failed = self._refit_or_reason(*again, cv=cv, **how)
         report = make_report(
             cases,
             plan,
@@ -557,6 +604,17 @@ class ModalityImportance:
         return report
 
     # -- steps that the games share -----------------------------------------------
+
+    def _refit_or_reason(
+        self, X: Any, y: Any, groups: Any, **options: Any
+    ) -> tuple[ModalityScores | None, str]:
+        """Return the retrain game, or why a fit failed."""
+        try:
+            return self.refit(X, y, groups=groups, **options), ""
+        except FitsFailedError as error:  # The other games are of value alone.
+            failed = f"The retrain game is left out, because a fit failed: {error}"
+            warn_user(f"{OWNER}: {failed}", FallbackWarning)
+            return None, failed
 
     def _features(self, table: Any, patients: Patients) -> Any:
         # A fusion finds its columns itself. Another model was fitted without the ids.
@@ -584,6 +642,7 @@ class ModalityImportance:
         y: Any,
         X: Any,
         patients: Patients,
+        null_values: dict[str, np.ndarray] | None = None,
     ) -> ModalityExplanation:
         if y is not None:
             check_consistent_length(cases.presence, y)
@@ -600,8 +659,119 @@ class ModalityImportance:
             self.random_state,
         )
         return make_explanation(
-            cases, plan, output, table, y, patients=patients.numbers, source=source
+            cases,
+            plan,
+            output,
+            table,
+            y,
+            patients=patients.numbers,
+            null_values=null_values,
+            source=source,
         )
+
+    def _null_values(
+        self, cases: Cases, X: Any, patients: Patients, train: Any, n_shuffles: int
+    ) -> dict[str, np.ndarray]:
+        """Return the values of models that learned a shuffled modality."""
+        X_train, y_train, ids = train
+        check_consistent_length(table_of(X_train), y_train)
+        known = find_patients(ids, X_train, self.estimator, harm="split")
+        return null_values(
+            self.estimator,
+            cases.model,
+            NullCases(self._features(X_train, known), y_train, known.repeated),
+            NullCases(self._features(X, patients), None, patients.repeated),
+            partial(_ask_of, output=self.output, pos_label=self.pos_label),
+            modalities=self.modalities,
+            n_shuffles=n_shuffles,
+            random_state=seed_of(
+                self.random_state, check_random_state(self.random_state)
+            ),
+            n_jobs=self.n_jobs,
+            removal=self.removal,
+            n_background=self.n_background,
+            n_permutations=self.n_permutations,
+            max_exact=self.max_exact,
+        )
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """Contributions of the modalities to a score, without intervals.
+
+    Attributes
+    ----------
+    name : str
+        Name of the score.
+    shapley : ndarray of shape (M,)
+        Contributions.
+    whole, chance : float
+        Score of all modalities, and of none.
+    """
+
+    name: str
+    shapley: np.ndarray
+    whole: float
+    chance: float
+
+
+def explain_and_score(
+    importance: ModalityImportance,
+    X: Any,
+    outcome: Any,
+    rows: np.ndarray,
+    groups: Any,
+    scoring: Any,
+    *,
+    train: Any = None,
+    n_shuffles: int = 1,
+) -> tuple[ModalityExplanation, Contributions | None]:
+    """Explain cases and score them, which are encoded once for both.
+
+    Parameters
+    ----------
+    importance : ModalityImportance
+        The model and its background.
+    X : DataFrame or ndarray of shape (n, n_columns)
+        The cases.
+    outcome : array-like of any number of rows, or None
+        Outcome of a cohort. None gives no contributions to a score.
+    rows : ndarray of int of shape (n,)
+        Positions of the cases in the cohort.
+    groups : str, int or array-like of shape (n,)
+        Their patients.
+    scoring : str, callable, Metric or None
+        The score.
+    train : tuple (X, y, groups) or None, default=None
+        Training cases for the null share.
+    n_shuffles : int, default=1
+        Number of shuffles for the null share.
+
+    Returns
+    -------
+    explanation : ModalityExplanation
+    contributions : Contributions or None
+        NaN if the score is not defined for these cases, as for a single class.
+    """
+    patients = find_patients(groups, X, importance.estimator)
+    cases, plan = importance._prepare(X, patients)
+    nulls = None
+    if train is not None:
+        nulls = importance._null_values(cases, X, patients, train, n_shuffles)
+    explanation = importance._reliance(cases, plan, None, X, patients, nulls)
+    if outcome is None:
+        return explanation, None
+    scored = make_scoring(cases.model, outcome, scoring, importance.pos_label)
+    table = coalition_table(cases, plan, ask_for(cases.model, scored))
+    values = np.array([scored.score(part, rows) for part in table])
+    found = Contributions(
+        scored.name, plan.shapley(values), float(values[-1]), float(values[0])
+    )
+    return explanation, found
+
+
+def _ask_of(model: Any, output: Any, pos_label: Any) -> Any:
+    return make_output(model, output, pos_label).ask
 
 
 def _with_groups(train: Any, groups: Any) -> tuple[Any, Any, Any]:

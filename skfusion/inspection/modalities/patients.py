@@ -44,6 +44,14 @@ class Patients:
     numbers: np.ndarray | None
     column: Any = None
 
+    @property
+    def repeated(self) -> np.ndarray | None:
+        """The numbers, or None if every case is a patient of its own."""
+        numbers = self.numbers
+        if numbers is None or len(np.unique(numbers)) == len(numbers):
+            return None
+        return numbers
+
     def without_ids(self, table: Any) -> Any:
         """Return a table without the column of ids, for a model fitted without it."""
         if self.column is None or table is None:

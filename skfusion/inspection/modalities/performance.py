@@ -68,7 +68,7 @@ def play_scores(
     table = coalition_table(cases, plan, ask_for(cases.model, scoring))
     names = cases.model.modalities
     facts = {
-        "n_present": cases.presence.to_numpy().sum(axis=0),
+        "presence": cases.presence.to_numpy(),
         "n_cases": len(cases),
         "n_patients": None if patients is None else len(np.unique(patients)),
     }
@@ -145,8 +145,9 @@ def auroc_scores(
 
     def limits_of(weights: np.ndarray, most: float) -> tuple[np.ndarray, ...]:
         """Return limits and errors of weighted sums of the AUROCs."""
-        errors = np.sqrt(np.diag(weights @ covariance @ weights.T))
-        errors = np.maximum(errors, floor)
+        # A variance of 0 can be rounded to a negative number. NaN is not sampled.
+        variances = np.diag(weights @ covariance @ weights.T)
+        errors = np.maximum(np.sqrt(np.maximum(variances, 0.0)), floor)
         middle = weights @ values
         reach = norm.ppf(0.5 + confidence_level / 2.0) * errors
         low, high = np.clip([middle - reach, middle + reach], -most, most)
@@ -154,23 +155,9 @@ def auroc_scores(
 
     n_players = len(modalities)
     *limits, errors = limits_of(plan.weights, 1.0 - 0.5 / n_players)
-    if positive.ndim == 1:
-        interval = auroc_interval(
-            positive,
-            table[-1, :, -1],
-            groups=groups,
-            confidence_level=confidence_level,
-        )
-        whole = (interval.low, interval.high)
-    else:
-        whole = logit_limits(
-            float(found.values[-1]),
-            float(np.sqrt(found.covariance[-1, -1])),
-            rarest_count(scoring, slice(None), patients),
-            confidence_level,
-        )
+    low, high = _auroc_limits(scoring, table, found, groups, confidence_level)
     if n_players == 1:  # The contribution is the AUROC above chance.
-        limits = [np.array([limit - 0.5]) for limit in whole]
+        limits = [np.array([limits[-1] - 0.5]) for limits in (low, high)]
     *drop_limits, _ = limits_of(_drop_weights(plan), 1.0)
     if n_players == 1:
         drop_limits = limits
@@ -182,12 +169,46 @@ def auroc_scores(
         values,
         limits=(limits[0], limits[1]),
         drop_limits=(drop_limits[0], drop_limits[1]),
-        whole_limits=whole,
+        set_limits=(low, high),
         errors=errors,
         method="DeLong" if groups is None else "Obuchowski, by patient",
         confidence_level=confidence_level,
         **facts,
     )
+
+
+def _auroc_limits(
+    scoring: Scoring,
+    table: np.ndarray,
+    found: Any,
+    groups: Any,
+    confidence_level: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the limits of the AUROC of each coalition, NaN for that of chance."""
+    positive = scoring.positive
+    assert positive is not None  # noqa: S101 - true of AUROCs
+    patients = None if groups is None else np.unique(groups, return_inverse=True)[1]
+    limits = [(np.nan, np.nan)]
+    for k in range(1, len(table)):
+        if positive.ndim == 1:
+            interval = auroc_interval(
+                positive,
+                table[k, :, -1],
+                groups=groups,
+                confidence_level=confidence_level,
+            )
+            limits.append((interval.low, interval.high))
+            continue
+        limits.append(
+            logit_limits(
+                float(found.values[k]),
+                float(np.sqrt(found.covariance[k, k])),
+                rarest_count(scoring, slice(None), patients),
+                confidence_level,
+            )
+        )
+    low, high = np.array(limits).T
+    return low, high
 
 
 def _drop_weights(plan: CoalitionPlan) -> np.ndarray:
@@ -257,7 +278,6 @@ def bootstrap_scores(
     with np.errstate(invalid="ignore"):
         dropped = draws @ weights.T
     what = "cases" if groups is None else "patients"
-    whole = percentile_interval(draws[:, -1], confidence_level)
     return make_scores(
         "performance",
         scoring.name,
@@ -266,7 +286,7 @@ def bootstrap_scores(
         values,
         limits=_pair(limits_of(drawn, plan.shapley(values))),
         drop_limits=_pair(limits_of(dropped, weights @ values)),
-        whole_limits=(float(whole[0]), float(whole[1])),
+        set_limits=percentile_interval(draws, confidence_level),
         errors=np.nanstd(drawn, axis=0, ddof=1),
         method=f"bootstrap over {what} ({n_resamples} samples)",
         confidence_level=confidence_level,

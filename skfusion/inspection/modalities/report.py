@@ -19,6 +19,7 @@ from skfusion.inspection.modalities.coalitions import (
 )
 from skfusion.inspection.modalities.provenance import Provenance
 from skfusion.inspection.modalities.results import (
+    ADDITIVE,
     CONDITIONAL_ON,
     ModalityExplanation,
     ModalityScores,
@@ -44,8 +45,6 @@ FEW_PATIENTS = 30
 FEW_OF_A_CLASS = 10
 # Cases on which the scales of the output are compared.
 CASES_OF_SCALES = 50
-# Share of the interactions in the variance below which a scale is additive.
-ADDITIVE = 0.01
 
 
 def find_pitfalls(
@@ -255,9 +254,10 @@ class ModalityReport:
     retrain : ModalityScores or None
         Contribution of each modality to the score of retrained models. None if the
         game was omitted.
-    shares : DataFrame of shape (M, 3)
+    shares : DataFrame of shape (M, 3) or (M, 4)
         ``estimate``, ``low`` and ``high`` of the shares of the reliance. The limits
-        describe the sampling of patients, for this model and background.
+        describe the sampling of patients, for this model and background. Also
+        ``null_share``, if it was computed.
     permutation : DataFrame of shape (M, 3)
         Mean decrease of the score when the modality is permuted between patients, and
         its limits for this model.
@@ -290,8 +290,8 @@ class ModalityReport:
             ``retrain`` (games), ``drop_one``, ``retrain_drop_one`` and ``permutation``
             (decreases of the score), and ``cases``. The second are ``share``,
             ``estimate`` or ``fall``, the limits, named by what they are conditional on
-            (``low_this_model``, ``low_refits``), and ``n_present``, the number of cases
-            with the modality.
+            (``low_this_model``, ``low_refits``), ``null_share`` if it was computed, and
+            ``n_present``, the number of cases with the modality.
         """
         shares = _renamed(self.shares, "share", "this_model")
         parts = {
@@ -325,9 +325,12 @@ class ModalityReport:
             sharey=True,
             layout="constrained",
         )
-        self.reliance.plot("share", ax=axes[0])
-        for axis, game in zip(axes[1:], games, strict=True):
-            game.plot(ax=axis)
+        displays = [self.reliance.plot("share", ax=axes[0])]
+        displays += [
+            game.plot(ax=axis) for axis, game in zip(axes[1:], games, strict=True)
+        ]
+        for display in displays:
+            display.fit_label()
         return figure
 
     def __str__(self) -> str:
@@ -355,13 +358,23 @@ class ModalityReport:
         wide = self.to_frame()
         parts = {}
         for measure in wide.columns.unique(0).drop("cases"):
-            part = wide[measure]
+            part = wide[measure].drop(columns="null_share", errors="ignore")
             given = part.columns[1].removeprefix("low_").replace("_", " ")
             part = part.set_axis(["estimate", "low", "high"], axis=1)
             present = wide["cases"]["n_present"]
             if given == "refits" and self.retrain is not None:
                 present = self.retrain.to_frame()["n_present"]
             parts[measure] = part.assign(n_present=present, given=given)
+            if "null_share" in wide[measure]:
+                parts["null_share"] = pd.DataFrame(
+                    {
+                        "estimate": wide[measure]["null_share"],
+                        "low": np.nan,
+                        "high": np.nan,
+                        "n_present": present,
+                        "given": "refits",
+                    }
+                )
         return pd.concat(parts, names=["measure"])
 
 
@@ -443,6 +456,9 @@ def make_report(
     return report
 
 
+SHARE_COLUMNS = ("share", "low", "high", "null_share")
+
+
 def _shares(
     reliance: ModalityExplanation,
     patients: np.ndarray | None,
@@ -454,8 +470,8 @@ def _shares(
     found = reliance.share(
         kind, groups=patients, confidence_level=level, n_resamples=n_resamples
     )
-    names = {"share": "estimate"}
-    shares = found[["share", "low", "high"]].rename(columns=names)
+    kept = [name for name in SHARE_COLUMNS if name in found]
+    shares = found[kept].rename(columns={"share": "estimate"})
     absent = ~reliance.presence.any().to_numpy()
     return shares.mask(np.repeat(absent[:, None], shares.shape[1], axis=1))
 
@@ -526,6 +542,8 @@ def _fall_of_auroc(
     weights = np.r_[1.0, np.full(len(table) - 1, -1.0 / (len(table) - 1))]
     fall = float(weights @ found.values)
     floor = least_error(scoring, found.values, slice(None), patients)
-    error = max(float(np.sqrt(weights @ found.covariance @ weights)), floor)
+    # A variance of 0 can be rounded to a negative number.
+    variance = max(float(weights @ found.covariance @ weights), 0.0)
+    error = max(float(np.sqrt(variance)), floor)
     reach = norm.ppf(0.5 + level / 2.0) * error
     return fall, max(fall - reach, -1.0), min(fall + reach, 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,17 +29,23 @@ from skfusion.inspection.shapley import (
 )
 
 __all__ = [
+    "ADDITIVE",
+    "CONDITIONAL_ON",
     "ExplainedCases",
     "ModalityExplanation",
     "ModalityScores",
+    "SHARES",
     "coalition_name",
     "make_explanation",
     "make_scores",
     "named_pairs",
+    "shares_of",
     "without_one",
 ]
 
 
+# Share of the interactions in the variance below which a scale is additive.
+ADDITIVE = 0.01
 # What the limits of a game are conditional on, as a part of the names of columns.
 CONDITIONAL_ON = {"performance": "this_model", "retrain": "refits"}
 
@@ -78,14 +84,22 @@ class ModalityScores:
         ``"cxr + ehr"``. Greater is better. ``"none"`` is chance.
     interactions : dict of (str, str) to float
         Shapley interaction index of each pair. It is negative if the two are redundant,
-        or if the score is near its ceiling. Empty if sets were sampled.
+        or if the score is near its ceiling. NaN if no case has one of the two. Empty
+        if sets were sampled.
     drop_one : ndarray of shape (M,)
         Decrease of the score when only this modality is withheld. NaN if that set was
         not sampled. For two modalities with the same information, both are close to 0.
     drop_one_low, drop_one_high : ndarray of shape (M,) or None
         Limits of the confidence intervals of `drop_one`.
-    whole_limits : tuple of two floats or None
-        Limits of the confidence interval of the score of all modalities.
+    coalitions : ndarray of bool of shape (n_coalitions, M) or None
+        Which modalities are in each set of `coalition_scores`.
+    coalition_low, coalition_high : ndarray of shape (n_coalitions,) or None
+        Limits of the confidence intervals of `coalition_scores`, NaN where a score is
+        not estimated (chance).
+    set_method : str
+        Method that computed these limits. Empty for `method`.
+    coalition_present : ndarray of int of shape (n_coalitions,) or None
+        Number of cases with at least one modality of the set.
     n_present : ndarray of int of shape (M,) or None
         Number of cases with the modality.
     n_cases, n_patients : int or None
@@ -110,7 +124,11 @@ class ModalityScores:
     drop_one: np.ndarray
     drop_one_low: np.ndarray | None = None
     drop_one_high: np.ndarray | None = None
-    whole_limits: tuple[float, float] | None = None
+    coalitions: np.ndarray | None = None
+    coalition_low: np.ndarray | None = None
+    coalition_high: np.ndarray | None = None
+    set_method: str = ""
+    coalition_present: np.ndarray | None = None
     n_present: np.ndarray | None = None
     n_cases: int | None = None
     n_patients: int | None = None
@@ -121,6 +139,13 @@ class ModalityScores:
             f"ModalityScores({self.game}, {self.scoring}, "
             f"{len(self.modalities)} modalities)"
         )
+
+    @property
+    def whole_limits(self) -> tuple[float, float] | None:
+        """Limits of the confidence interval of the score of all modalities."""
+        if self.coalition_low is None or self.coalition_high is None:
+            return None
+        return float(self.coalition_low[-1]), float(self.coalition_high[-1])
 
     def to_frame(self) -> pd.DataFrame:
         """Return the contributions of the modalities.
@@ -152,6 +177,74 @@ class ModalityScores:
             unknown if high is None else high,
         )
 
+    def subsets(self) -> pd.DataFrame:
+        """Return the score of each set of modalities.
+
+        Returns
+        -------
+        DataFrame of shape (n_coalitions, 5)
+            By set, named as in ``"cxr + ehr"``, in the order of size and score:
+            ``n_modalities``, ``score``, its limits, named by what they are conditional
+            on as in `to_frame`, and ``n_present``, the number of cases with at least
+            one modality of the set. Greater scores are better, so losses are negative.
+            The set ``"none"`` is chance. If sets were sampled, only those are listed.
+            A score is NaN if no case has a modality of the set.
+
+        Raises
+        ------
+        ValueError
+            If the members of the sets are not known.
+
+        Notes
+        -----
+        The intervals are those of single scores, as in `compare_fusion` if models are
+        fitted again. Whether two sets differ does not follow from them, because the
+        scores of the same cases are correlated. For one modality more or less, see
+        `drop_one_frame`.
+
+        Examples
+        --------
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from skfusion import ModalityImportance
+        >>> from skfusion.datasets import make_fusion_cohort
+        >>> cohort = make_fusion_cohort(n_samples=300, random_state=0)
+        >>> columns = {"image": cohort.image_columns, "ehr": cohort.ehr_columns}
+        >>> X, y = cohort.data[[*columns["image"], *columns["ehr"]]], cohort.target
+        >>> model = LogisticRegression(C=0.01, max_iter=1000).fit(X[:200], y[:200])
+        >>> importance = ModalityImportance(
+        ...     model, modalities=columns, background=X[:200])
+        >>> list(importance.score(X[200:], y[200:]).subsets().index)
+        ['none', 'ehr', 'image', 'image + ehr']
+        """
+        given = CONDITIONAL_ON[self.game]
+        names = self.coalition_scores.index
+        unknown = np.full(len(names), np.nan)
+        low, high = self.coalition_low, self.coalition_high
+        columns = {
+            "n_modalities": self._sets().sum(axis=1),
+            "score": self.coalition_scores.to_numpy(),
+            f"low_{given}": unknown if low is None else low,
+            f"high_{given}": unknown if high is None else high,
+        }
+        if self.coalition_present is not None:
+            columns["n_present"] = self.coalition_present
+        table = pd.DataFrame(columns, index=names.rename("modalities"))
+        return table.iloc[self.set_order]
+
+    @property
+    def set_order(self) -> np.ndarray:
+        """Positions of the sets in `coalition_scores`, by size and score."""
+        sizes = self._sets().sum(axis=1)
+        return np.lexsort((self.coalition_scores.to_numpy(), sizes))
+
+    def _sets(self) -> np.ndarray:
+        if self.coalitions is None:
+            raise ValueError(
+                "These ModalityScores were made without `coalitions`, so the members "
+                "of their sets are not known. Use the result of score or refit."
+            )
+        return self.coalitions
+
     def _frame(
         self, estimate: np.ndarray, low: np.ndarray, high: np.ndarray
     ) -> pd.DataFrame:
@@ -166,7 +259,7 @@ class ModalityScores:
 
         Parameters
         ----------
-        kind : {"bars", "interactions"}, default="bars"
+        kind : {"bars", "interactions", "subsets"}, default="bars"
             Type of the plot.
         **options : any
             See `skfusion.inspection.plots.display.ModalityScoresDisplay.plot`.
@@ -203,7 +296,8 @@ def make_scores(
     method: str,
     confidence_level: float,
     drop_limits: tuple[np.ndarray, np.ndarray],
-    n_present: np.ndarray | None = None,
+    set_limits: tuple[np.ndarray, np.ndarray],
+    presence: np.ndarray | None = None,
     **more: Any,
 ) -> ModalityScores:
     """Compute contributions to a score from the scores of the coalitions.
@@ -223,8 +317,11 @@ def make_scores(
         Standard errors of the Shapley values, also without the sampling error.
     drop_limits : tuple of two ndarrays of shape (M,)
         Limits of the confidence intervals of what each modality alone is worth.
-    n_present : ndarray of int of shape (M,) or None, default=None
-        Number of cases with each modality. What no case has, has no contribution.
+    set_limits : tuple of two ndarrays of shape (n_coalitions,)
+        Limits of the confidence intervals of the scores of the coalitions.
+    presence : ndarray of bool of shape (n, M) or None, default=None
+        Whether each modality is present in each case. What no case has, has no
+        contribution.
     **more : any
         Further attributes of `ModalityScores`.
 
@@ -242,14 +339,21 @@ def make_scores(
         errors = np.hypot(errors, sampling)
     pairs: dict[tuple[str, str], np.ndarray] = {}
     if plan.is_exact:
-        pairs = named_pairs(modalities, interaction_matrix(len(modalities)) @ values)
+        index = interaction_matrix(len(modalities)) @ values
+        if presence is not None:
+            there = np.atleast_1d(presence.any(axis=0))
+            both = [there[i] and there[j] for i, j in player_pairs(len(modalities))]
+            index = np.where(both, index, np.nan)
+        pairs = named_pairs(modalities, index)
     names = [coalition_name(members, modalities) for members in plan.coalitions]
+    n_present = None if presence is None else presence.sum(axis=0)
+    of_sets = None if presence is None else _n_with_any(presence, plan.coalitions)
 
-    def known(numbers: Any) -> Any:
-        if numbers is None or n_present is None:
-            return numbers
-        return np.where(n_present > 0, numbers, np.nan)
+    def known(numbers: Any, counts: Any = n_present) -> Any:
+        return numbers if counts is None else np.where(counts > 0, numbers, np.nan)
 
+    # Chance, the score of the empty set, needs no case with a modality.
+    countable = None if of_sets is None else of_sets + (~plan.coalitions.any(axis=1))
     return ModalityScores(
         game=game,
         scoring=scoring,
@@ -260,14 +364,23 @@ def make_scores(
         standard_errors=known(errors),
         method=method,
         confidence_level=confidence_level,
-        coalition_scores=pd.Series(values, index=names, name=scoring),
+        coalition_scores=pd.Series(known(values, countable), index=names, name=scoring),
+        coalitions=plan.coalitions,
         interactions={pair: float(value) for pair, value in pairs.items()},
         drop_one=known(_drop_one(plan, values)),
         drop_one_low=known(drop_limits[0]),
         drop_one_high=known(drop_limits[1]),
+        coalition_low=known(set_limits[0], countable),
+        coalition_high=known(set_limits[1], countable),
+        coalition_present=of_sets,
         n_present=n_present,
         **more,
     )
+
+
+def _n_with_any(presence: np.ndarray, coalitions: np.ndarray) -> np.ndarray:
+    """Return the number of cases with at least one modality of each set."""
+    return (presence.astype(int) @ coalitions.T > 0).sum(axis=0)
 
 
 def without_one(plan: CoalitionPlan) -> list[int | None]:
@@ -368,6 +481,9 @@ class ModalityExplanation:
         The outcome, if it was passed.
     patients : ndarray of int of shape (n,) or None
         Number of the patient of each case, if known.
+    null_values : dict of str to ndarray of shape (n_shuffles, n, M[, C]) or None
+        By modality, the values of models that were fitted with this modality shuffled
+        among patients, for cases in which it was shuffled too. See `share`.
     cases : ExplainedCases or None
         The model and the cases, for `features`. It is left out of copies and of saved
         explanations, so that these contain no values of patients.
@@ -387,6 +503,7 @@ class ModalityExplanation:
     presence: pd.DataFrame
     outcome: np.ndarray | None = None
     patients: np.ndarray | None = None
+    null_values: dict[str, np.ndarray] | None = None
     cases: ExplainedCases | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
@@ -446,6 +563,7 @@ class ModalityExplanation:
             presence=self.presence.iloc[kept],
             outcome=part(self.outcome),
             patients=part(self.patients),
+            null_values=self._of_nulls(lambda values: values[:, kept]),
             cases=source,
         )
 
@@ -494,7 +612,13 @@ class ModalityExplanation:
                 k: value[..., kept] for k, value in self.interactions.items()
             },
             standard_errors=part(self.standard_errors),
+            null_values=self._of_nulls(part),
         )
+
+    def _of_nulls(self, part: Callable[[np.ndarray], Any]) -> Any:
+        if self.null_values is None:
+            return None
+        return {name: part(values) for name, values in self.null_values.items()}
 
     @property
     def predictions(self) -> np.ndarray:
@@ -552,7 +676,10 @@ class ModalityExplanation:
             By modality, or by output and modality: ``share``, which sums to 1 and is
             NaN if no modality changes any prediction, its limits ``low`` and ``high``,
             the number of cases with the modality, ``n_present``, and of patients,
-            ``n_patients`` (of cases, if patients are not known).
+            ``n_patients`` (of cases, if patients are not known). If the cases were
+            explained with `null_from`, also ``null_share``: the mean share of the
+            modality if it is shuffled among patients before the fit. A share that is
+            not larger than this is that of noise.
 
         Raises
         ------
@@ -592,10 +719,38 @@ class ModalityExplanation:
                 index=pd.Index(self.modalities, name="modality"),
             )
         table = parts[None] if summed else pd.concat(parts, names=["output"])
+        if self.null_values is not None:
+            table["null_share"] = self.null_shares(kind, summed).T.ravel()
         if method == "treeshap_sum":
             beside = self._treeshap_sums()
             table[method] = beside[table.index.get_level_values("modality")].to_numpy()
         return table
+
+    def null_shares(self, kind: str = "centred_abs", summed: bool = True) -> np.ndarray:
+        """Return the share of each modality in models that learned it shuffled.
+
+        Parameters
+        ----------
+        kind : str, default="centred_abs"
+            As in `share`.
+        summed : bool, default=True
+            Whether the outputs are summed first.
+
+        Returns
+        -------
+        ndarray of shape (M, 1) or (M, C)
+            NaN for a modality that cannot be shuffled alone, or if the explanation has
+            no `null_values`.
+        """
+        several = self.values.ndim == 3
+        n_outputs = 1 if summed or not several else self.values.shape[2]
+        found = np.full((len(self.modalities), n_outputs), np.nan)
+        for j, name in enumerate(self.modalities):
+            if name in (self.null_values or {}):
+                draws = self.null_values[name]  # type: ignore[index]
+                draws = draws if several else draws[..., None]
+                found[j] = np.mean([_shares(one, kind, summed)[j] for one in draws], 0)
+        return found
 
     def _treeshap_sums(self) -> pd.Series:
         source = self._source("share(method='treeshap_sum')")
@@ -705,24 +860,28 @@ class ModalityExplanation:
 
         Warns
         -----
-        UserWarning
-            If probabilities were explained. They are nonlinear in the log-odds, so
-            modalities that are additive in the log-odds appear to interact.
+        DataWarning
+            If probabilities were explained and the model is not additive in them.
+            Modalities that are additive in the log-odds, as in a logistic regression,
+            interact in the probabilities. Late fusion by the mean is additive in the
+            probabilities and interacts in the log-odds.
         """
         _check_kind("variance", len(self.values))
-        if self.scale == "proba":
-            warn_user(
-                "Interactions of probabilities are not a property of the model. They "
-                "are not 0 for modalities that are additive in the log-odds. Use "
-                "output='link'.",
-                UserWarning,
-            )
         sizes = {
             names: term.var(axis=0).sum() for names, term in self.moebius().items()
         }
         total = sum(sizes.values())
         shared = sum(size for names, size in sizes.items() if len(names) > 1)
-        return float(shared / total) if total > 0 else float("nan")
+        share = float(shared / total) if total > 0 else float("nan")
+        if self.scale == "proba" and share > ADDITIVE:
+            warn_user(
+                f"Interactions make up {share:.3f} of the variance of the "
+                "probabilities. Modalities that are additive in the log-odds interact "
+                "in the probabilities, so these interactions can come from the scale. "
+                "Compare with output='link'.",
+                DataWarning,
+            )
+        return share
 
     def to_frame(self) -> pd.DataFrame:
         """Return the base value, the contributions and the prediction of each case.
@@ -802,6 +961,7 @@ def make_explanation(
     y: Any,
     *,
     patients: np.ndarray | None = None,
+    null_values: dict[str, np.ndarray] | None = None,
     source: ExplainedCases | None = None,
 ) -> ModalityExplanation:
     """Compute an explanation from the predictions of the coalitions.
@@ -820,6 +980,9 @@ def make_explanation(
         The outcome.
     patients : ndarray of int of shape (n,) or None, default=None
         Number of the patient of each case.
+    null_values : dict of str to ndarray of shape (n_shuffles, n, M, C) or None, \
+            default=None
+        Values of models that were fitted with a modality shuffled.
     source : ExplainedCases or None, default=None
         The model and the cases, for explanations by features.
 
@@ -857,6 +1020,9 @@ def make_explanation(
         presence=cases.presence,
         outcome=None if y is None else np.asarray(y),
         patients=patients,
+        null_values=None
+        if null_values is None
+        else {k: v[..., 0] if n_outputs == 1 else v for k, v in null_values.items()},
         cases=source,
     )
 
@@ -893,6 +1059,30 @@ def _sizes(values: np.ndarray, kind: str) -> np.ndarray:
     if kind == "variance":
         return (centred**2).mean(axis=0)
     return (centred * centred.sum(axis=1, keepdims=True)).mean(axis=0)
+
+
+def shares_of(values: np.ndarray, kind: str) -> np.ndarray:
+    """Return the shares of the modalities, with the outputs summed.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, M[, C])
+        Contributions.
+    kind : str
+        As in `ModalityExplanation.share`.
+
+    Returns
+    -------
+    ndarray of shape (M,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.inspection.modalities.results import shares_of
+    >>> shares_of(np.array([[3.0, 1.0], [-3.0, -1.0]]), "abs").tolist()
+    [0.75, 0.25]
+    """
+    return _shares(values.reshape(*values.shape[:2], -1), kind, True)[:, 0]
 
 
 def _shares(values: np.ndarray, kind: str, summed: bool) -> np.ndarray:

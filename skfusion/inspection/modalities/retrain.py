@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 from sklearn.base import clone
 
 from skfusion._fitting.metadata import fit_with_metadata
 from skfusion._fitting.modality_warnings import run_parallel
 from skfusion._fitting.pipelines import take_rows
-from skfusion.evaluation.statistics.resampling import (
-    corrected_resampled_interval,
-    corrected_resampled_ttest,
-)
+from skfusion.evaluation.statistics.auroc import cross_validated_auroc_interval
+from skfusion.evaluation.statistics.resampling import corrected_resampled_ttest
 from skfusion.fusion.inner_estimators import seed
 from skfusion.fusion.restriction import fusions_within, restricted_to
 from skfusion.inspection.modalities.patients import table_of
@@ -92,7 +91,7 @@ def refit_scores(
     confidence_level: float,
     n_jobs: int | None,
     random_state: int,
-    n_present: np.ndarray | None = None,
+    presence: np.ndarray | None = None,
 ) -> ModalityScores:
     """Fit and score an estimator on every set of modalities, in every fold.
 
@@ -120,8 +119,8 @@ def refit_scores(
         Number of models fitted in parallel.
     random_state : int
         Seed of the folds and of estimators without a seed.
-    n_present : ndarray of int of shape (M,) or None, default=None
-        Number of cases with each modality.
+    presence : ndarray of bool of shape (n, M) or None, default=None
+        Whether each modality is present in each case.
 
     Returns
     -------
@@ -135,57 +134,210 @@ def refit_scores(
         If the folds are invalid, or a part of the estimator cannot be fitted again.
     """
     folds = _folds(model, scoring, cv, groups, random_state)
-    refits = [
-        _refit(estimator, model, table_of(X), members, random_state)
-        for members in plan.coalitions[1:]
-    ]
-    jobs = [(refit, y, fold, groups, scoring) for fold in folds for refit in refits]
-    try:
-        scores = run_parallel(_fit_and_score, jobs, n_jobs)
-    except ValueError as error:
-        raise FitsFailedError(*error.args) from error
-    values = np.empty((len(folds), len(plan.coalitions)))
-    values[:, 1:] = np.reshape(scores, (len(folds), -1))
-    values[:, 0] = [_chance(model, scoring, fold) for fold in folds]
-    sizes = tuple(
-        np.array([_n_units(side, groups) for side in sides])
-        for sides in zip(*folds, strict=True)
+    values, held_out = _played(
+        estimator,
+        model,
+        table_of(X),
+        y,
+        plan,
+        scoring,
+        folds,
+        groups,
+        n_jobs,
+        random_state,
     )
-    factor = np.sqrt(1 / len(folds) + np.mean(sizes[1] / sizes[0]))
-    errors = [
-        least_error(scoring, values.mean(axis=0), test, groups) for _, test in folds
+    level = _Folds.of(folds, groups, scoring, values, confidence_level)
+    contributions = np.array([level.limits(one) for one in plan.shapley(values.T)])
+    dropped = [
+        (np.nan,) * 3 if k is None else level.limits(values[:, -1], values[:, k])
+        for k in without_one(plan)
     ]
-    floor = float(factor * np.mean(errors))
-    contributions = plan.shapley(values.T)  # (M, folds)
-    limits = [_limits(one, sizes, floor, confidence_level) for one in contributions]
+    of_sets = np.array([level.limits(scores)[:2] for scores in values.T])
+    repeats = None if held_out is None else _repeats_of(folds, len(scoring.y))
+    if held_out is not None and repeats is not None:
+        of_sets[1:] = [
+            _auroc_limits(scoring, one, folds, repeats, groups, confidence_level)
+            for one in held_out
+        ]
+    of_sets[0] = np.nan  # chance is not estimated
     most = 1.0 if scoring.is_bounded else np.inf
-    whole = _limits(values[:, -1], sizes, floor, confidence_level)
-    whole_low, whole_high = np.clip(whole, 0.0 if scoring.is_auroc else -most, most)
+    least = 0.0 if scoring.is_auroc else -most
     columns = [coalition_name(m, model.modalities) for m in plan.coalitions]
     return make_scores(
         "retrain",
         scoring.name,
         model.modalities,
         plan,
-        np.average(values, axis=0, weights=sizes[1]),
-        limits=_transposed(np.clip(limits, -most, most)),
-        drop_limits=_drop_limits(
-            plan,
-            values,
-            sizes,
-            floor,
-            confidence_level,
-            is_bounded=scoring.is_bounded,
-        ),
-        whole_limits=(float(whole_low), float(whole_high)),
-        errors=factor * contributions.std(axis=1, ddof=1),
+        np.average(values, axis=0, weights=level.n_test),
+        limits=_clipped(contributions, -most, most),
+        drop_limits=_clipped(np.array(dropped), -most, most),
+        set_limits=_clipped(of_sets, least, most),
+        errors=contributions[:, 2],
         method=f"{len(folds)} folds, corrected (Nadeau-Bengio)",
+        set_method="" if repeats is None else "placements within the test folds",
         confidence_level=confidence_level,
         fold_scores=pd.DataFrame(values, columns=columns).rename_axis("fold"),
-        n_present=n_present,
+        presence=presence,
         n_cases=len(scoring.y),
         n_patients=None if groups is None else len(np.unique(groups)),
     )
+
+
+def _played(
+    estimator: Any,
+    model: FusionModel | TableModel,
+    table: Any,
+    y: Any,
+    plan: CoalitionPlan,
+    scoring: Scoring,
+    folds: list[Fold],
+    groups: np.ndarray | None,
+    n_jobs: int | None,
+    random_state: int,
+) -> tuple[np.ndarray, list[list[np.ndarray]] | None]:
+    """Return the scores of models fitted on every set.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_folds, n_coalitions)
+    held_out : list of lists of ndarray, or None
+        By set, the predictions for each test set, which the AUROC of two classes ranks.
+    """
+    refits = [
+        _refit(estimator, model, table, members, random_state)
+        for members in plan.coalitions[1:]
+    ]
+    jobs = [(refit, y, fold, groups, scoring) for fold in folds for refit in refits]
+    try:
+        found = run_parallel(_fit_and_score, jobs, n_jobs)
+    except ValueError as error:
+        raise FitsFailedError(*error.args) from error
+    values = np.empty((len(folds), len(plan.coalitions)))
+    values[:, 1:] = np.reshape([score for score, _ in found], (len(folds), -1))
+    values[:, 0] = [_chance(model, scoring, fold) for fold in folds]
+    if not scoring.is_auroc or scoring.positive is None or scoring.positive.ndim > 1:
+        return values, None
+    ranked = [predicted for _, predicted in found]
+    return values, [ranked[k :: len(refits)] for k in range(len(refits))]
+
+
+def _repeats_of(folds: list[Fold], n_rows: int) -> np.ndarray | None:
+    """Return the number of the repetition of each fold.
+
+    None if they are no repeated folds, such as random splits whose test sets overlap.
+    """
+    numbers = []
+    tested = np.zeros((0, n_rows), dtype=bool)
+    for _, test in folds:
+        free = np.flatnonzero(~tested[:, test].any(axis=1))
+        if not len(free):
+            tested = np.vstack([tested, np.zeros((1, n_rows), dtype=bool)])
+            free = np.array([len(tested) - 1])
+        tested[free[0], test] = True
+        numbers.append(int(free[0]))
+    several = (np.bincount(numbers) > 1).all()
+    return np.array(numbers) if several and (tested == tested[0]).all() else None
+
+
+def _auroc_limits(
+    scoring: Scoring,
+    held_out: list[np.ndarray],
+    folds: list[Fold],
+    repeats: np.ndarray,
+    groups: np.ndarray | None,
+    confidence_level: float,
+) -> tuple[float, float]:
+    """Return the limits of the AUROC of one set, as in `compare_fusion`."""
+    positive = scoring.positive
+    assert positive is not None  # noqa: S101 - true of AUROCs
+    scores = np.full((int(repeats.max()) + 1, len(positive)), np.nan)
+    numbers = np.full(scores.shape, -1)
+    for k, ((_, test), predicted) in enumerate(zip(folds, held_out, strict=True)):
+        scores[repeats[k], test] = predicted
+        numbers[repeats[k], test] = k
+    rows = (numbers >= 0).any(axis=0)  # own folds can leave rows out
+    found = cross_validated_auroc_interval(
+        positive[rows],
+        scores[:, rows],
+        numbers[:, rows],
+        groups=None if groups is None else groups[rows],
+        confidence_level=confidence_level,
+    )
+    return float(found.low), float(found.high)
+
+
+@dataclass(frozen=True)
+class _Folds:
+    """Numbers of patients of the folds, from which every interval is computed.
+
+    Attributes
+    ----------
+    n_train, n_test : ndarray of shape (n_folds,)
+        Patients, or rows without patients. The folds are weighted by `n_test`, as in
+        `compare_fusion`.
+    least : float
+        Smallest standard error, for scores that are the same in all folds.
+    confidence_level : float
+        Confidence level of the intervals.
+    """
+
+    n_train: np.ndarray
+    n_test: np.ndarray
+    least: float
+    confidence_level: float
+
+    @classmethod
+    def of(
+        cls,
+        folds: list[Fold],
+        groups: np.ndarray | None,
+        scoring: Scoring,
+        values: np.ndarray,
+        confidence_level: float,
+    ) -> _Folds:
+        train, test = (
+            np.array([_n_units(side, groups) for side in sides])
+            for sides in zip(*folds, strict=True)
+        )
+        of_folds = [
+            least_error(scoring, values.mean(axis=0), rows, groups) for _, rows in folds
+        ]
+        # As in the correction of Nadeau and Bengio, with the same weights.
+        share = (test**2).sum() / test.sum() ** 2
+        factor = np.sqrt(share + np.average(test / train, weights=test))
+        least = float(factor * np.average(of_folds, weights=test))
+        return cls(train, test, least, confidence_level)
+
+    def limits(
+        self, scores: np.ndarray, others: np.ndarray | None = None
+    ) -> tuple[float, float, float]:
+        """Return the limits and the standard error of a mean over the folds.
+
+        With `others`, it is the difference of the two, by the test of `compare_fusion`
+        for matched strategies. The width is never zero.
+        """
+        with warnings.catch_warnings():
+            # Scores that are equal in all folds get the smallest standard error.
+            warnings.filterwarnings("ignore", "The difference is the same in all")
+            found = corrected_resampled_ttest(
+                scores,
+                np.zeros_like(scores) if others is None else others,
+                self.n_train,
+                self.n_test,
+                weights=self.n_test,
+                confidence_level=self.confidence_level,
+            )
+        if found.high - found.low > 1e-9 * self.least:
+            return float(found.low), float(found.high), float(found.standard_error)
+        reach = norm.ppf(0.5 + self.confidence_level / 2.0) * self.least
+        return found.difference - reach, found.difference + reach, self.least
+
+
+def _clipped(
+    limits: np.ndarray, least: float, most: float
+) -> tuple[np.ndarray, np.ndarray]:
+    low, high = np.clip(limits[:, :2], least, most).T
+    return low, high
 
 
 def _folds(
@@ -205,62 +357,6 @@ def _folds(
         events = scoring.y["event"]
         strata = None if events.all() else events.astype(np.int64)
     return inner_folds(cv, strata, groups, n_rows=len(scoring.y), **common)
-
-
-def _limits(
-    values: np.ndarray, sizes: Any, floor: float, confidence_level: float
-) -> tuple[float, float]:
-    """Return the limits of the mean over folds, never of zero width."""
-    found = corrected_resampled_interval(
-        values, *sizes, weights=sizes[1], confidence_level=confidence_level
-    )
-    return _widened(found.estimate, found.low, found.high, floor)
-
-
-def _drop_limits(
-    plan: CoalitionPlan,
-    values: np.ndarray,
-    sizes: Any,
-    floor: float,
-    confidence_level: float,
-    *,
-    is_bounded: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the limits of the difference to the models without one modality.
-
-    The test is that of `compare_fusion` for matched strategies.
-    """
-    limits = []
-    for place in without_one(plan):
-        if place is None:
-            limits.append((np.nan, np.nan))
-            continue
-        with warnings.catch_warnings():
-            # Equal differences in all folds get limits of the smallest width.
-            warnings.filterwarnings("ignore", "The difference is the same in all")
-            found = corrected_resampled_ttest(
-                values[:, -1],
-                values[:, place],
-                *sizes,
-                weights=sizes[1],
-                confidence_level=confidence_level,
-            )
-        limits.append(_widened(found.difference, found.low, found.high, floor))
-    most = 1.0 if is_bounded else np.inf
-    return _transposed(np.clip(limits, -most, most))
-
-
-def _widened(
-    estimate: float, low: float, high: float, floor: float
-) -> tuple[float, float]:
-    if high - low > 1e-9 * floor:
-        return float(low), float(high)
-    return float(estimate - 1.96 * floor), float(estimate + 1.96 * floor)
-
-
-def _transposed(limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    low, high = limits.T
-    return low, high
 
 
 def _n_units(rows: np.ndarray, groups: np.ndarray | None) -> int:
@@ -301,7 +397,8 @@ def _fit_and_score(
     fold: Fold,
     groups: np.ndarray | None,
     scoring: Scoring,
-) -> float:
+) -> tuple[float, np.ndarray]:
+    """Return the score of a fold, and the last column of the predictions."""
     train, test = fold
     outcome = take_rows(y if hasattr(y, "iloc") else np.asarray(y), train)
     patients = None if groups is None else groups[train]
@@ -320,7 +417,7 @@ def _fit_and_score(
             predicted = _predict(estimator, held_out, refit.kind)
         labels = estimator.predict(held_out) if scoring.needs_labels else None
     given = () if labels is None else (np.asarray(labels),)
-    return scoring.score(predicted, test, *given)
+    return scoring.score(predicted, test, *given), predicted[:, -1]
 
 
 def _predict(estimator: Any, X: Any, kind: str) -> np.ndarray:

@@ -202,7 +202,9 @@ def ask_for(
     return make_output(model, "link").ask if scoring.on_link else model.predict
 
 
-def make_scoring(model: FusionModel | TableModel, y: Any, scoring: Any) -> Scoring:
+def make_scoring(
+    model: FusionModel | TableModel, y: Any, scoring: Any, pos_label: Any = None
+) -> Scoring:
     """Validate the outcome and return the score.
 
     Parameters
@@ -211,8 +213,10 @@ def make_scoring(model: FusionModel | TableModel, y: Any, scoring: Any) -> Scori
         The fitted model.
     y : array-like of n rows
         The outcome.
-    scoring : str, callable or None
+    scoring : str, callable, Metric or None
         As in `compare_fusion`. None is the AUROC, R² or the concordance.
+    pos_label : class label or None, default=None
+        The positive one of two classes. None is the second one.
 
     Returns
     -------
@@ -221,8 +225,9 @@ def make_scoring(model: FusionModel | TableModel, y: Any, scoring: Any) -> Scori
     Raises
     ------
     ValueError
-        If `y` has a class that the model was not fitted on, or only one value, or the
-        score does not support the task.
+        If `y` has a class that the model was not fitted on, or only one value, the
+        score does not support the task, or it depends on the positive class, which is
+        not known.
     """
     survival = model.kind == "survival" or np.asarray(y).dtype.names is not None
     if survival:
@@ -251,7 +256,7 @@ def make_scoring(model: FusionModel | TableModel, y: Any, scoring: Any) -> Scori
             "model was not fitted on, first at row position(s) "
             f"{strange[:5].tolist()}. Leave those cases out."
         )
-    if scoring in (None, *AUROCS):
+    if getattr(scoring, "name", scoring) in (None, *AUROCS):
         of_class = values[:, None] == classes
         if not of_class.any(axis=0).all():
             raise ValueError(
@@ -264,7 +269,8 @@ def make_scoring(model: FusionModel | TableModel, y: Any, scoring: Any) -> Scori
         name = "AUROC" if binary else LABELS["roc_auc_ovr"]
         score = _auroc_of(positive)
         return Scoring(name, values, True, score, positive, on_link=binary)
-    return _of_metric(values, classes, scoring, _decision_of(model.estimator, classes))
+    decide = _decision_of(model.estimator, classes)
+    return _of_metric(values, classes, scoring, decide, pos_label)
 
 
 def _auroc_of(positive: np.ndarray) -> Callable[..., float]:
@@ -340,14 +346,29 @@ def _decision_of(estimator: Any, classes: np.ndarray) -> Callable[..., np.ndarra
     return decide
 
 
+def _unclear(classes: np.ndarray | None) -> np.ndarray | None:
+    """Return two classes if nothing says which of them is positive."""
+    if classes is None or len(classes) != 2:
+        return None
+    known = classes.dtype.kind in "biuf" and set(classes.tolist()) == {0, 1}
+    return None if known else classes
+
+
 def _of_metric(
     y: np.ndarray,
     classes: np.ndarray | None,
     scoring: Any,
     decide: Callable[..., np.ndarray] | None = None,
+    pos_label: Any = None,
 ) -> Scoring:
-    n_classes = None if classes is None else len(classes)
-    metric: Metric = resolve_metrics(scoring, n_classes)[0]
+    metric = scoring
+    if not isinstance(scoring, Metric):
+        n_classes = None if classes is None else len(classes)
+        unclear = _unclear(classes) if pos_label is None else None
+        metric = resolve_metrics(scoring, n_classes, unclear_classes=unclear)[0]
+    # The scores of two classes take the last one as the positive class.
+    turned = classes is not None and len(classes) == 2 and pos_label == classes[0]
+    ordered = classes[::-1] if turned and classes is not None else classes
     sign = 1.0 if metric.greater_is_better else -1.0
 
     def score(
@@ -357,8 +378,8 @@ def _of_metric(
             labels = decide(predicted)
         if classes is None and predicted.shape[1] == 1:
             predicted = predicted[:, 0]
-        given = Predictions(predicted, labels)
-        return sign * metric.score(given, np.zeros((len(rows), 1)), y[rows], classes)
+        given = Predictions(predicted[:, ::-1] if turned else predicted, labels)
+        return sign * metric.score(given, np.zeros((len(rows), 1)), y[rows], ordered)
 
     bounded = (metric.lowest, metric.highest) == (0.0, 1.0)
     return Scoring(

@@ -18,7 +18,7 @@ from skfusion.inspection.modalities.results import ModalityScores
 
 __all__ = ["CLAIMS", "FORBIDDEN", "Claim", "describe"]
 
-# A model hardly relies on a modality whose share has a smaller upper limit.
+# A model hardly relies on a modality whose share is smaller.
 HARDLY = 0.05
 # Words for which no run of this module has the evidence.
 FORBIDDEN = (
@@ -46,7 +46,9 @@ class Claim:
     interval : str
         What its interval describes.
     above, below, open : str
-        Words if the interval is above 0, below 0, or contains 0.
+        Words if the interval is above `threshold`, below it, or contains it.
+    threshold : float
+        The number that the interval is compared with.
     """
 
     estimand: str
@@ -54,14 +56,15 @@ class Claim:
     above: str
     below: str
     open: str
+    threshold: float = 0.0
 
     def say(self, estimate: float, low: float, high: float, **words: str) -> str:
         """Return the sentence that an interval allows."""
         numbers = f"{estimate:.3f} ({low:.3f} to {high:.3f})"
         size = f"{abs(estimate):.3f} ({low:.3f} to {high:.3f})"
-        if low > 0:
+        if low > self.threshold:
             text = self.above
-        elif high < 0:
+        elif high < self.threshold:
             text = self.below
             size = f"{abs(estimate):.3f} ({-high:.3f} to {-low:.3f})"
         else:
@@ -74,8 +77,9 @@ CLAIMS = {
         "share of the modality in the size of the contributions to predictions",
         "patients resampled, for this model and background",
         "The model relies on {name} (share {share}).",
-        "",
         "The model hardly relies on {name} (share {share}).",
+        "How much the model relies on {name} is uncertain (share {share}).",
+        HARDLY,
     ),
     "contribution": Claim(
         "Shapley value of the score",
@@ -127,8 +131,9 @@ def describe(
 
     Parameters
     ----------
-    shares : DataFrame of shape (M, 3)
-        ``estimate``, ``low`` and ``high`` of the shares of the reliance.
+    shares : DataFrame of shape (M, 3) or (M, 4)
+        ``estimate``, ``low`` and ``high`` of the shares of the reliance, and
+        ``null_share`` if it was computed.
     performance, retrain
         Results of the games.
     provenance : Provenance
@@ -164,10 +169,13 @@ def _reliance(name: str, share: pd.Series) -> str:
     text = f"{estimate:.2f}"
     if np.isfinite(low):
         text += f", {low:.2f} to {high:.2f}"
-    hardly = high if np.isfinite(high) else estimate
-    claim = CLAIMS["reliance"]
-    words = claim.open if hardly < HARDLY else claim.above
-    return words.format(name=name, share=text)
+        limits = float(low), float(high)
+    else:  # of one case
+        limits = float(estimate), float(estimate)
+    null = share.get("null_share", np.nan)
+    if np.isfinite(null):
+        text += f"; {null:.2f} if it is shuffled among patients before the fit"
+    return CLAIMS["reliance"].say(estimate, *limits, name=name, share=text)
 
 
 def _performance(

@@ -25,19 +25,28 @@ from skfusion._validation import check_option
 from skfusion.inspection.plots.drawing import (
     CELL,
     draw_bars,
+    draw_dots,
     draw_matrix,
+    draw_models,
     draw_plane,
+    draw_sizes,
     draw_swarm,
     draw_triangle,
     draw_waterfall,
+    null_handle,
     write_above,
+    write_label,
 )
 
-__all__ = ["ModalityDisplay", "ModalityScoresDisplay"]
+__all__ = ["FoldImportanceDisplay", "ModalityDisplay", "ModalityScoresDisplay"]
 
 
 KINDS = ("share", "waterfall", "beeswarm", "interactions", "outcome")
-SCORE_KINDS = ("bars", "interactions")
+SCORE_KINDS = ("bars", "interactions", "subsets")
+LIMITS = ["estimate", "low", "high"]  # columns of what is drawn with an interval
+FOLD_KINDS = ("share", "contribution")
+# More sets than this are drawn by their number of modalities, without their names.
+MOST_NAMED_SETS = 15
 # Inches of the axes without names and figures, and of a row of one line.
 BARS, SQUARE, ROW, SWARM = 2.8, 3.2, 0.42, 0.75
 LEAST = 2.2  # for the lines of a caption
@@ -92,6 +101,12 @@ class _Scores(Protocol):
     def interactions(self) -> dict[tuple[str, str], float]: ...
 
     @property
+    def set_order(self) -> np.ndarray: ...
+
+    @property
+    def set_method(self) -> str: ...
+
+    @property
     def game(self) -> str: ...
 
     @property
@@ -103,10 +118,34 @@ class _Scores(Protocol):
     @property
     def confidence_level(self) -> float: ...
 
+    @property
+    def n_cases(self) -> int | None: ...
+
+    @property
+    def coalitions(self) -> Any: ...
+
     def to_frame(self) -> pd.DataFrame: ...
 
+    def subsets(self) -> pd.DataFrame: ...
 
-class ModalityDisplay:
+
+class _Labelled:
+    """Display that can write the label of its x-axis again."""
+
+    ax_: Any
+    _x_label: str
+
+    def fit_label(self) -> None:
+        """Write the label of the x-axis again, in lines as wide as the axes are now.
+
+        Other axes of a figure, which are drawn later, can make them narrower.
+        """
+        before = [text for text in _texts(self.ax_) if text is not self.ax_.xaxis.label]
+        write_label(self.ax_, self._x_label, None)
+        plain_texts(self.ax_, before)
+
+
+class ModalityDisplay(_Labelled):
     """Visualization of the contributions of modalities to predictions.
 
     Use `from_explanation` or `from_estimator` to create a display. The method
@@ -197,9 +236,10 @@ class ModalityDisplay:
         kind : {"share", "waterfall", "beeswarm", "interactions", "outcome"}, \
                 default="share"
             Type of the plot. ``"share"`` shows shares with bootstrap confidence
-            intervals. ``"waterfall"`` shows the contributions to one prediction.
-            ``"beeswarm"`` shows the contributions in all cases. ``"interactions"``
-            shows the contributions of single modalities and the interactions of pairs.
+            intervals, and a tick at the null share if it was computed.
+            ``"waterfall"`` shows the contributions to one prediction. ``"beeswarm"``
+            shows the contributions in all cases. ``"interactions"`` shows the
+            contributions of single modalities and the interactions of pairs.
             ``"outcome"`` shows two modalities in a plane, or the shares of three in a
             triangle, by outcome.
         case : int, default=0
@@ -269,6 +309,7 @@ class ModalityDisplay:
             for there in table["n_present"]
         ]
         caption = f"{int(table['n_patients'].iloc[0])} {unit}"
+        nulls = table["null_share"].to_numpy() if "null_share" in table else None
         columns = ["share", "low", "high"] if n_cases > 1 else ["share"]
         if n_cases > 1:
             caption += (
@@ -281,8 +322,12 @@ class ModalityDisplay:
         label = f"share of contributions to the {found.output}"
         if found.classes is not None:
             label += f" of all {len(found.classes)} outputs"
-        draw_bars(self.ax_, table, label, width=width, notes=notes, whole=True)
-        write_above(self.ax_, caption, [], width)
+        self._x_label = label
+        draw_bars(
+            self.ax_, table, label, width=width, notes=notes, whole=True, nulls=nulls
+        )
+        handles = [] if nulls is None else [null_handle(self.ax_)]
+        write_above(self.ax_, caption, handles, width)
         plain_texts(self.ax_, before)
 
     def _plot_waterfall(self, number: int, ax: Any) -> None:
@@ -383,7 +428,7 @@ class ModalityDisplay:
         if classes is None or self._is_chosen:
             return ""
         return (
-            f"{wrap_name(str(classes[number]), 40)} is the first of {len(classes)} "
+            f"{wrap_name(str(classes[number]), 40, 1)} is the first of {len(classes)} "
             "outputs: choose with output="
         )
 
@@ -411,7 +456,7 @@ class ModalityDisplay:
         return f"{found.output} of {found.classes[number]}"
 
 
-class ModalityScoresDisplay:
+class ModalityScoresDisplay(_Labelled):
     """Visualization of the contributions of modalities to a score.
 
     Use `from_scores` to create a display.
@@ -473,10 +518,12 @@ class ModalityScoresDisplay:
 
         Parameters
         ----------
-        kind : {"bars", "interactions"}, default="bars"
+        kind : {"bars", "interactions", "subsets"}, default="bars"
             Type of the plot. ``"bars"`` shows the contributions with their confidence
             intervals. ``"interactions"`` shows a matrix with the contributions on the
-            diagonal and the interactions of pairs below it.
+            diagonal and the interactions of pairs below it. ``"subsets"`` shows the
+            score of each set of modalities with its confidence interval. More than 15
+            sets are shown by their number of modalities, without intervals.
         ax : matplotlib Axes or None, default=None
             Axes to plot on. None creates a new figure.
 
@@ -500,27 +547,236 @@ class ModalityScoresDisplay:
                 "kind='interactions' needs all sets of modalities, but permutations of "
                 f"{len(names)} were sampled. Use kind='bars'."
             )
-        shown = wrap_names(names)
-        again = ", retrained" if found.game == "retrain" else ""
-        caption = f"{100 * found.confidence_level:g}% intervals: {found.method}"
-        if kind == "bars":
-            table = found.to_frame().iloc[:, :3]
-            table.index = pd.Index(shown)
-            self.figure_, self.ax_, width = _bar_axes(ax, table, [])
-            before = _texts(self.ax_)
-            level = f"{100 * found.confidence_level:g}% CI{again}"
-            label = f"contribution to {found.scoring} ({level})"
-            draw_bars(self.ax_, table, label, width=width)
-            write_above(self.ax_, caption, [], width)
-        else:
-            values = pair_table(names, found.estimate, found.interactions)
-            label = f"contribution to {found.scoring}{again}"
-            self.figure_, self.ax_, width = _matrix_axes(ax, shown, label, MATRIX)
-            before = _texts(self.ax_)
-            draw_matrix(self.ax_, shown, values, label, width=width, signed=True)
-            write_above(self.ax_, MATRIX, [], width)
+        draw = {
+            "bars": self._plot_bars,
+            "interactions": self._plot_interactions,
+            "subsets": self._plot_subsets,
+        }[kind]
+        before = draw(ax, wrap_names(names))
         plain_texts(self.ax_, before)
         return self
+
+    def _plot_bars(self, ax: Any, shown: list[str]) -> list[Any]:
+        found = self.scores
+        # The names of the columns say what the limits are conditional on.
+        table = found.to_frame().iloc[:, :3].set_axis(LIMITS, axis=1)
+        table.index = pd.Index(shown)
+        self.figure_, self.ax_, width = _bar_axes(ax, table, [])
+        before = _texts(self.ax_)
+        level = f"{100 * found.confidence_level:g}% CI{self._again}"
+        label = f"contribution to {found.scoring} ({level})"
+        self._x_label = label
+        draw_bars(self.ax_, table, label, width=width)
+        write_above(self.ax_, self._intervals, [], width)
+        return before
+
+    def _plot_interactions(self, ax: Any, shown: list[str]) -> list[Any]:
+        found = self.scores
+        values = pair_table(found.modalities, found.estimate, found.interactions)
+        label = f"contribution to {found.scoring}{self._again}"
+        self.figure_, self.ax_, width = _matrix_axes(ax, shown, label, MATRIX)
+        before = _texts(self.ax_)
+        draw_matrix(self.ax_, shown, values, label, width=width, signed=True)
+        write_above(self.ax_, MATRIX, [], width)
+        return before
+
+    def _plot_subsets(self, ax: Any, shown: list[str]) -> list[Any]:
+        found = self.scores
+        table = found.subsets()
+        chance = float(table["score"].iloc[0])
+        table = table[table["n_modalities"] > 0]
+        label = f"{found.scoring} from a set of modalities{self._again}"
+        if len(table) > MOST_NAMED_SETS:
+            self.figure_, self.ax_ = axes_for(ax, SQUARE + 1.4, SQUARE)
+            before = _texts(self.ax_)
+            draw_sizes(self.ax_, table, chance, label)
+            caption = f"{len(table)} sets of {len(shown)} modalities. Line: mean. "
+            caption += "Dashed: chance"
+            write_above(self.ax_, caption, [], SQUARE if ax is None else None)
+            return before
+        members = found.coalitions[found.set_order][1:]
+        names = [_set_name(inside, shown) for inside in members]
+        notes = [
+            f"present in {there} of {found.n_cases}"
+            if found.n_cases is not None and there < found.n_cases
+            else ""
+            for there in table.get("n_present", [found.n_cases or 0] * len(table))
+        ]
+        table = table.iloc[:, 1:4].set_axis(LIMITS, axis=1)
+        table.index = pd.Index(names)
+        self.figure_, self.ax_, width = _bar_axes(ax, table, notes)
+        before = _texts(self.ax_)
+        draw_dots(self.ax_, table, chance, label, width=width, notes=notes)
+        method = found.set_method or found.method
+        caption = f"{100 * found.confidence_level:g}% intervals: {method}"
+        write_above(self.ax_, f"{caption}. Dashed: chance", [], width)
+        return before
+
+    @property
+    def _again(self) -> str:
+        return ", retrained" if self.scores.game == "retrain" else ""
+
+    @property
+    def _intervals(self) -> str:
+        found = self.scores
+        return f"{100 * found.confidence_level:g}% intervals: {found.method}"
+
+
+def _set_name(members: np.ndarray, names: list[str]) -> str:
+    """Return the name of a set, by what is not in it if that is shorter."""
+    inside = [name for name, there in zip(names, members, strict=True) if there]
+    if len(inside) == len(names) > 2:
+        return "all"
+    if len(inside) == len(names) - 1 > 2:
+        return f"all without\n{names[int(np.flatnonzero(~members)[0])]}"
+    return " +\n".join(inside)
+
+
+class _FoldImportance(Protocol):
+    """Attributes of a `FoldImportance` that are plotted."""
+
+    @property
+    def models(self) -> pd.DataFrame: ...
+
+    @property
+    def scores(self) -> pd.DataFrame: ...
+
+    @property
+    def scoring(self) -> str: ...
+
+    @property
+    def output(self) -> str: ...
+
+    @property
+    def cases(self) -> str: ...
+
+    def to_frame(self) -> pd.DataFrame: ...
+
+
+class FoldImportanceDisplay:
+    """Visualization of the importance of modalities over the models of folds.
+
+    Use `from_importance` to create a display.
+
+    Parameters
+    ----------
+    importance : FoldImportance
+        The importance to plot.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the plot.
+    figure_ : matplotlib Figure
+        Figure of the axes.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion import compare_fusion
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> from skfusion.inspection import FoldImportanceDisplay
+    >>> cohort = make_fusion_cohort(n_samples=150, random_state=0)
+    >>> comparison = compare_fusion(
+    ...     [("image", StandardScaler(), cohort.image_columns),
+    ...      ("ehr", StandardScaler(), cohort.ehr_columns)],
+    ...     cohort.data, cohort.target, strategies=("single", "late"), cv=3,
+    ...     n_repeats=1, scoring="roc_auc", random_state=0)
+    >>> found = comparison.importance(n_background=20)
+    >>> display = FoldImportanceDisplay.from_importance(found)
+    >>> [label.get_text() for label in display.ax_.get_yticklabels()]
+    ['image', 'ehr']
+    """
+
+    __module__ = "skfusion.inspection"
+
+    def __init__(self, importance: _FoldImportance) -> None:
+        self.importance = importance
+
+    @classmethod
+    def from_importance(
+        cls, importance: _FoldImportance, *, kind: str = "share", ax: Any = None
+    ) -> Self:
+        """Plot the importance over the models.
+
+        Parameters
+        ----------
+        importance : FoldImportance
+            Result of `skfusion.evaluation.FusionComparison.importance`.
+        kind, ax
+            See `plot`.
+
+        Returns
+        -------
+        FoldImportanceDisplay
+        """
+        return cls(importance).plot(kind, ax=ax)
+
+    def plot(self, kind: str = "share", *, ax: Any = None) -> Self:
+        """Plot the mean and the range over the models, with a dot for each model.
+
+        Parameters
+        ----------
+        kind : {"share", "contribution"}, default="share"
+            Shares of the contributions to the predictions, or contributions to the
+            score.
+        ax : matplotlib Axes or None, default=None
+            Axes to plot on. None creates a new figure.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If `kind` is unknown, or is ``"contribution"`` without an outcome.
+        ImportError
+            If matplotlib is not installed.
+        """
+        check_option(kind, "kind", FOLD_KINDS, "FoldImportanceDisplay")
+        found = self.importance
+        table = found.to_frame()
+        if kind == "contribution" and table[kind].isna().all():
+            raise ValueError(
+                "kind='contribution' needs the scores of the models, but no outcome "
+                "was passed, or no score is defined. Use kind='share'."
+            )
+        columns = [kind, f"{kind}_lowest", f"{kind}_highest"]
+        nulls = None
+        if kind == "share" and "null_share" in table:
+            nulls = table["null_share"].to_numpy()
+        rows = table[columns].set_axis(LIMITS, axis=1)
+        rows.index = pd.Index(_names_of_rows(list(table.index)), dtype=object)
+        by_model = found.models.groupby(["strategy", "modality"], sort=False)[kind]
+        dots = [by_model.get_group(place).to_numpy() for place in table.index]
+        self.figure_, self.ax_, width = _bar_axes(ax, rows, [])
+        before = _texts(self.ax_)
+        label = f"contribution to {found.scoring}"
+        if kind == "share":
+            label = f"share of contributions to the {found.output}"
+        draw_models(self.ax_, rows, dots, label, width=width, nulls=nulls)
+        n_models = int(table["n_models"].max())
+        caption = (
+            f"Mean and range of {n_models} models (no confidence interval). "
+            f"Explained: {found.cases}"
+        )
+        handles = [] if nulls is None else [null_handle(self.ax_)]
+        write_above(self.ax_, caption, handles, width)
+        plain_texts(self.ax_, before)
+        return self
+
+
+def _names_of_rows(places: list[tuple[Any, Any]]) -> list[str]:
+    """Return the names of the modalities, with those of several strategies."""
+    modalities = list(dict.fromkeys(name for _, name in places))
+    shown = dict(zip(modalities, wrap_names(list(map(str, modalities))), strict=True))
+    if len({strategy for strategy, _ in places}) == 1:
+        return [shown[name] for _, name in places]
+    return [
+        f"{shown[name]}\n({wrap_name(str(strategy), NAME_WIDTH - 2, 1)})"
+        for strategy, name in places
+    ]
 
 
 MATRIX = "Diagonal: modality. Below: interaction of two"

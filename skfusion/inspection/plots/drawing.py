@@ -35,13 +35,17 @@ __all__ = [
     "draw_bar",
     "draw_bars",
     "draw_cases",
+    "draw_dots",
     "draw_matrix",
+    "draw_models",
     "draw_plane",
+    "draw_sizes",
     "draw_swarm",
     "draw_triangle",
     "draw_waterfall",
     "legend_handle",
     "name_rows",
+    "null_handle",
     "outcome_groups",
     "outcome_handles",
     "swarm_offsets",
@@ -314,6 +318,7 @@ def draw_bars(
     width: float | None,
     notes: Sequence[str] | None = None,
     whole: bool = False,
+    nulls: np.ndarray | None = None,
 ) -> None:
     """Draw a horizontal bar for each row, with its interval and its value.
 
@@ -331,34 +336,17 @@ def draw_bars(
         Text behind the value of each row.
     whole : bool, default=False
         Whether the values are parts of 1, so that the axis ends at 1 if they are large.
+    nulls : ndarray of shape (M,) or None, default=None
+        Value of each row by chance, which is marked by a tick.
     """
     theme = theme_of(axis)
-    has_interval = "low" in table
     for row, (_, found) in enumerate(table.iterrows()):
-        value = float(found["estimate"])
-        draw_bar(axis, row, 0.0, value, pale=has_interval)
-        limits = [float(found[end]) for end in ("low", "high") if end in found]
-        if limits:
-            axis.plot(limits, [row, row], color=theme.ink, linewidth=1.5, zorder=3)
-        for limit in limits:
-            ends = [row - 0.12, row + 0.12]
-            axis.plot([limit] * 2, ends, color=theme.ink, linewidth=1.5, zorder=3)
-        text = format_interval(value, *limits)
-        if notes is not None and notes[row]:
-            text += f"\n{notes[row]}"
-        # Beside the axes, where no bar is, and the layout makes room for them.
-        axis.annotate(
-            text,
-            (1.0, row),
-            xycoords=("axes fraction", "data"),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=LABEL_SIZE,
-            color=theme.ink,
-            annotation_clip=False,
-        )
-    values = table.to_numpy()
+        draw_bar(axis, row, 0.0, float(found["estimate"]), pale="low" in table)
+        _draw_interval(axis, row, found, "" if notes is None else notes[row])
+    values = table.to_numpy(dtype=np.float64).ravel()
+    if nulls is not None:
+        axis.scatter(nulls, range(len(table)), **_null_style(axis), zorder=5)
+        values = np.append(values, nulls)
     low_end, high_end = min(np.nanmin(values), 0.0), max(np.nanmax(values), 0.0)
     span = (high_end - low_end) or 1.0
     high_end += 0.04 * span
@@ -372,6 +360,181 @@ def draw_bars(
     _space_ticks(axis, width)
     # The label may reach below the numbers beside the axes.
     write_label(axis, label, width + TICK)
+
+
+def _null_style(axis: Any) -> dict[str, Any]:
+    # A tick as high as the bar, which no limit of an interval is.
+    return {"marker": "|", "color": theme_of(axis).away, "s": 360, "linewidths": 2.2}
+
+
+def null_handle(axis: Any) -> Any:
+    """Return the legend handle of the ticks of `draw_bars`."""
+    return legend_handle(
+        "null: shuffled among patients, fitted again",
+        marker="|",
+        color=theme_of(axis).away,
+        markersize=11,
+        markeredgewidth=2.2,
+    )
+
+
+def _draw_interval(
+    axis: Any, row: int, found: pd.Series, note: str, *, capped: bool = True
+) -> None:
+    """Draw the limits of a row, and write its value and limits beside the axes.
+
+    A range that is no confidence interval has no caps.
+    """
+    theme = theme_of(axis)
+    limits = [float(found[end]) for end in ("low", "high") if end in found]
+    if limits:
+        axis.plot(limits, [row, row], color=theme.ink, linewidth=1.5, zorder=3)
+    for limit in limits if capped else []:
+        ends = [row - 0.12, row + 0.12]
+        axis.plot([limit] * 2, ends, color=theme.ink, linewidth=1.5, zorder=3)
+    text = format_interval(float(found["estimate"]), *limits)
+    if note:
+        text += f"\n{note}"
+    # Beside the axes, where no bar is, and the layout makes room for them.
+    axis.annotate(
+        text,
+        (1.0, row),
+        xycoords=("axes fraction", "data"),
+        xytext=(6, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=LABEL_SIZE,
+        color=theme.ink,
+        annotation_clip=False,
+    )
+
+
+def draw_dots(
+    axis: Any,
+    table: pd.DataFrame,
+    chance: float,
+    label: str,
+    *,
+    width: float | None,
+    notes: Sequence[str],
+) -> None:
+    """Draw a dot for each row, with its interval and its value.
+
+    Parameters
+    ----------
+    axis : matplotlib Axes
+        Axes to draw on.
+    table : DataFrame of shape (n_rows, 3)
+        ``estimate``, ``low`` and ``high``, by name.
+    chance : float
+        Value of a dashed line.
+    label : str
+        Label of the x-axis.
+    width : float or None
+        Width of the axes in inches, for the lines of texts. None measures it.
+    notes : sequence of n_rows str
+        Text behind the value of each row.
+    """
+    theme = theme_of(axis)
+    for row, (_, found) in enumerate(table.iterrows()):
+        axis.plot(
+            found["estimate"],
+            row,
+            marker="o",
+            markersize=6.5,
+            color=theme.towards,
+            zorder=4,
+        )
+        _draw_interval(axis, row, found, notes[row])
+    axis.axvline(chance, color=theme.secondary, linewidth=1.0, linestyle=DASHES)
+    values = np.append(table.to_numpy(dtype=np.float64).ravel(), chance)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = 0.05 * ((high - low) or 1.0)
+    axis.set_xlim(low - margin, high + margin)
+    name_rows(axis, list(table.index))
+    width = _settled(axis, width)
+    _space_ticks(axis, width)
+    write_label(axis, label, width + TICK)
+
+
+def draw_models(
+    axis: Any,
+    table: pd.DataFrame,
+    models: Sequence[np.ndarray],
+    label: str,
+    *,
+    width: float | None,
+    nulls: np.ndarray | None = None,
+) -> None:
+    """Draw the mean of each row with the range over models, and a dot for each model.
+
+    Parameters
+    ----------
+    axis : matplotlib Axes
+        Axes to draw on.
+    table : DataFrame of shape (n_rows, 3)
+        ``estimate`` (mean), ``low`` and ``high`` (range), by name.
+    models : sequence of n_rows ndarrays
+        Values of the models.
+    label : str
+        Label of the x-axis.
+    width : float or None
+        Width of the axes in inches, for the lines of texts. None measures it.
+    nulls : ndarray of shape (n_rows,) or None, default=None
+        Value of each row by chance, which is marked by a tick.
+    """
+    theme = theme_of(axis)
+    for row, (values, (_, found)) in enumerate(
+        zip(models, table.iterrows(), strict=True)
+    ):
+        draw_bar(axis, row, 0.0, float(found["estimate"]), pale=True)
+        _draw_interval(axis, row, found, "", capped=False)
+        draw_cases(axis, values, row + 0.36 * np.ones(len(values)), MARKS[0])
+    values = np.append(table.to_numpy(dtype=np.float64), 0.0)
+    if nulls is not None:
+        axis.scatter(nulls, range(len(table)), **_null_style(axis), zorder=5)
+        values = np.append(values, nulls)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = 0.05 * ((high - low) or 1.0)
+    axis.set_xlim(low - margin * (low < 0), high + margin)
+    axis.axvline(0.0, color=theme.ink, linewidth=0.75)
+    name_rows(axis, list(table.index))
+    width = _settled(axis, width)
+    _space_ticks(axis, width)
+    write_label(axis, label, width + TICK)
+
+
+def draw_sizes(axis: Any, table: pd.DataFrame, chance: float, label: str) -> None:
+    """Draw the scores of many sets, by their number of modalities.
+
+    Parameters
+    ----------
+    axis : matplotlib Axes
+        Axes to draw on.
+    table : DataFrame of n_sets rows
+        ``n_modalities`` and ``score``.
+    chance : float
+        Score of the empty set, the value of a dashed line.
+    label : str
+        Label of the y-axis.
+    """
+    theme = theme_of(axis)
+    means = table.groupby("n_modalities")["score"].mean()
+    sizes = means.index.to_numpy(dtype=np.float64)
+    for size in sizes:
+        known = np.sort(table["score"][table["n_modalities"] == size].dropna())
+        # Side by side where they would lie upon one another.
+        draw_cases(axis, size + 0.8 * swarm_offsets(known), known, MARKS[0])
+    axis.plot(sizes, means, color=theme.towards, marker="o", zorder=3)
+    axis.axhline(chance, color=theme.secondary, linewidth=1.0, linestyle=DASHES)
+    axis.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
+    axis.set_xlabel("number of modalities", color=theme.ink, fontsize=NAME_SIZE)
+    lines = wrap_sentence(label, 2.4, NAME_SIZE)
+    axis.set_ylabel(lines, color=theme.ink, fontsize=NAME_SIZE)
+    axis.tick_params(labelsize=LABEL_SIZE, colors=theme.ink)
+    axis.grid(axis="y", color=theme.grid, linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def draw_waterfall(

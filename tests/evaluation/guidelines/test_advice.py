@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import EarlyFusionClassifier, LateFusionClassifier
+from skfusion.datasets import make_multimodal_cohort
 from skfusion.evaluation import advise
 
 
@@ -141,3 +142,13 @@ def test_no_small_count_is_printed():
     assert "would lose <10 of 90 rows" in str(advice)
     text = str(advice)
     assert not re.search(r"(?<![\d.,<>=])[1-9] (of|rows|patients)\b", text), text
+
+
+def test_survival_analyses_count_events():
+    cohort = make_multimodal_cohort(
+        300, {"mri": 4, "ehr": 3}, task="survival", censoring=0.1, random_state=0
+    )
+    advice = advise(cohort.columns, cohort.data, cohort.target, groups="patient_id")
+    n_events = cohort.target["event"].sum()
+    assert f"300 patients, {n_events} of them with an event" in str(advice)
+    assert advice.strategies[1] == "early"  # few are censored, which makes none small

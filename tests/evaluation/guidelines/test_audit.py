@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from audited_cohorts import N_AFFECTED, N_PATIENTS, N_ROWS, clean
+from dicom_files import as_bytes, dataset
 from planted_leaks import PLANTS
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.impute import SimpleImputer
@@ -261,6 +262,35 @@ def test_columns_that_are_missing_together_are_one_finding():
     assert found.columns == ("a", "b", "c")
 
 
+@pytest.mark.parametrize("word", ["unknown", "N/A", " Not recorded ", ""])
+def test_words_for_a_missing_value_are_missing(word):
+    X, y, _ = clean(8, prevalence=0.3).audited
+    X["smoker"] = np.random.default_rng(0).choice(["yes", "no"], 300)
+    X.loc[(y == 1) & (np.arange(300) % 2 == 0), "smoker"] = word
+    X.loc[(y == 0) & (np.arange(300) % 9 == 0), "smoker"] = word
+    audit = audit_cohort(X, y, "patient_id")
+    assert of_check(audit, "missing values tell the outcome", "smoker")
+
+
+@pytest.mark.parametrize("code", [-1, -999.0, "999"])
+def test_numbers_for_a_missing_value_are_missing(code):
+    X, y, _ = clean(8, prevalence=0.3).audited
+    X["sodium"] = X["sodium"].astype(object)
+    X.loc[(y == 1) & (np.arange(300) % 2 == 0), "sodium"] = code
+    X.loc[(y == 0) & (np.arange(300) % 9 == 0), "sodium"] = code
+    audit = audit_cohort(X, y, "patient_id")
+    assert of_check(audit, "missing values tell the outcome", "sodium")
+
+
+def test_numbers_written_as_text_are_numbers():
+    X, y, _ = clean(8, prevalence=0.5).audited
+    values = y + np.random.default_rng(0).normal(0, 0.1, 300)
+    X["marker"] = [f"{'<' if one < 0.2 else ''}{one:.3f}" for one in values]
+    assert of_check(
+        audit_cohort(X, y, "patient_id"), "column tells the outcome", "marker"
+    )
+
+
 # -- images ---------------------------------------------------------------------------
 
 
@@ -319,6 +349,38 @@ def test_the_size_of_an_image_can_tell_the_outcome():
     ]
     (found,) = of_check(audit_cohort(X, y, "patient_id"), "site tells the outcome")
     assert found.columns == ("scan (size of the image)",)
+
+
+def test_the_scanner_in_the_header_of_an_image_can_tell_the_outcome():
+    pytest.importorskip("pydicom")
+    X, y, _ = clean(9, prevalence=0.5).audited
+    rng = np.random.default_rng(0)
+    makers = np.where(rng.random(300) < 0.85, y, 1 - y)
+    X["scan"] = [
+        as_bytes(
+            dataset(
+                rng.integers(0, 255, (16, 16), dtype=np.uint16),
+                Manufacturer=("ACME", "Other")[maker],
+            )
+        )
+        for maker in makers
+    ]
+    (found,) = of_check(audit_cohort(X, y, "patient_id"), "site tells the outcome")
+    assert found.columns == ("scan (manufacturer of the image)",)
+    assert "ACME" not in str(found)
+
+
+def test_images_that_the_hash_does_not_separate_are_no_copies():
+    X, y, _ = clean(9).audited
+    rows, columns = np.mgrid[:32, :32]
+    X["scan"] = [
+        (((rows - 16) ** 2 + (columns - 16) ** 2 < 60 + one / 5) * 255).astype(np.uint8)
+        + np.uint8(one % 2)
+        for one in range(300)
+    ]
+    (found,) = of_check(audit_cohort(X, y, "patient_id"), "similar images")
+    assert found.severity == "note"
+    assert "no sign of a copy" in found.found
 
 
 # -- events and models ----------------------------------------------------------------

@@ -11,9 +11,9 @@ import torch
 from sklearn.base import clone
 
 from skfusion import EmbeddingStore, ImageEmbedder
+from skfusion.image.networks.engines import engine_key
 from skfusion.image.networks.inference import (
     OpenVINONetwork,
-    engine_key,
     make_network,
     resolve_device,
 )

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 from torch import nn
 
 from skfusion import (
@@ -145,6 +146,12 @@ def test_scores_of_several_classes_are_centred_log_probabilities(embedder, corne
         assert found.scores == pytest.approx(expected.max(axis=1), abs=1e-5)
         found = explain_images(model, new, target="b")
         assert found.scores == pytest.approx(expected[:, 1], abs=1e-5)
+        assert found.output == "centred log-probability"
+        title = found.plot().axes_[0, 1].get_title().replace("\n", " ")
+        assert "centred log-probability of b: " in title
+
+
+SCALES = {"hazard": "negative mean time to the event", "cox": "log hazard"}
 
 
 def test_scores_of_numbers_and_times_are_the_predictions(embedder, corner, new):
@@ -152,6 +159,7 @@ def test_scores_of_numbers_and_times_are_the_predictions(embedder, corner, new):
     number.fit(corner, 100 + 10 * corner["crp"])
     found = explain_images(number, new)
     assert found.scores == pytest.approx(number.predict(new), rel=1e-5)
+    assert found.output == "prediction (unit of y)"
     times = np.array(
         [(True, t) for t in corner["age"]], dtype=[("event", bool), ("time", float)]
     )
@@ -159,9 +167,25 @@ def test_scores_of_numbers_and_times_are_the_predictions(embedder, corner, new):
         model = JointFusionSurvival(modalities(embedder), loss=loss, **QUICK)
         found = explain_images(model.fit(corner, times), new)
         assert found.scores == pytest.approx(model.predict(new), rel=1e-4)
+        assert found.output == SCALES[loss]
     ridge = make_pipeline(embedder, Ridge()).fit(corner["scan"], corner["crp"])
     found = explain_images(ridge, new["scan"])
     assert found.scores == pytest.approx(ridge.predict(new["scan"]), rel=1e-5)
+    assert found.output == "prediction (unit of y)"
+
+
+def test_scores_are_named_by_what_they_are(embedder, corner, new):
+    y = corner["outcome"]
+    margin = make_pipeline(embedder, LinearSVC()).fit(corner["scan"], y)
+    found = explain_images(margin, new["scan"])
+    expected = margin.decision_function(new["scan"])
+    assert found.scores == pytest.approx(expected, rel=1e-4)
+    assert found.output == "decision function"
+    inside = EarlyFusionClassifier(modalities(embedder), estimator=LinearSVC())
+    found = explain_images(inside.fit(corner, y), new, method="occlusion", window=SIZE)
+    assert found.output == "decision function"
+    late = LateFusionClassifier(modalities(embedder)).fit(corner, y)
+    assert explain_images(late, new).output == "log-odds"
 
 
 @pytest.mark.parametrize("trainable", ["all", "last_block", "head"])

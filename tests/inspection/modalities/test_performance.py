@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss, r2_score, roc_auc_score
 from sklearn.naive_bayes import GaussianNB
 
 from skfusion import ModalityImportance
-from skfusion.evaluation.statistics.auroc import estimate_aurocs
+from skfusion.evaluation.statistics.auroc import auroc_interval, estimate_aurocs
 from skfusion.inspection.modalities.coalitions import coalition_table
 from skfusion.inspection.modalities.performance import auroc_scores
 from skfusion.inspection.modalities.scoring import Scoring, ask_for, make_scoring
@@ -58,6 +58,28 @@ def test_adds_up_to_the_auroc_above_chance(logit):
     assert list(frame.columns) == ["estimate", *limits, "n_present"]
     assert (frame["n_present"] == len(y)).all()
     assert list(frame.index) == ["a", "b"]
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_sets_have_their_own_auroc_and_interval(logit, grouped):
+    X, y, importance = logit
+    patients = np.repeat(np.arange(len(y) // 2 + 1), 2)[: len(y)] if grouped else None
+    found = importance.score(X, y, groups=patients)
+    table = found.subsets()
+    whole = importance.estimator.predict_proba(X)[:, 1]
+    expected = auroc_interval(y, whole, groups=patients)
+    row = table.iloc[-1]
+    assert row["score"] == pytest.approx(expected.estimate)
+    assert row["low_this_model"] == pytest.approx(expected.low)
+    assert row["high_this_model"] == pytest.approx(expected.high)
+    assert table.loc["none", "score"] == 0.5
+    inside = table.drop("none")
+    assert (inside["low_this_model"] < inside["score"]).all()
+    assert (inside["score"] < inside["high_this_model"]).all()
+    losses = importance.score(X, y, groups=patients, scoring="log_loss")
+    table = losses.subsets()
+    assert (table["score"] < 0).all()
+    assert table["score"].idxmax() == found.coalition_scores.index[-1]
 
 
 def test_interval_is_that_of_the_bootstrap(logit):

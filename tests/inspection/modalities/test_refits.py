@@ -197,6 +197,11 @@ def test_drop_one_is_the_difference_of_a_comparison(model, grouped, cv):
     assert found.drop_one[0] == pytest.approx(row["estimate"], abs=1e-12)
     assert found.drop_one_low[0] == pytest.approx(row["low"], abs=1e-12)
     assert found.drop_one_high[0] == pytest.approx(row["high"], abs=1e-12)
+    scores = compared.scores_.set_index("strategy").loc["ehr in whole"]
+    of_set = found.subsets().loc["ehr"]
+    assert of_set["score"] == pytest.approx(scores["estimate"], abs=1e-12)
+    assert of_set["low_refits"] == pytest.approx(scores["low"], abs=1e-12)
+    assert of_set["high_refits"] == pytest.approx(scores["high"], abs=1e-12)
     frame = found.drop_one_frame()
     assert list(frame) == ["estimate", "low_refits", "high_refits", "n_present"]
     by_fold = found.fold_scores["image + ehr"] - found.fold_scores["ehr"]

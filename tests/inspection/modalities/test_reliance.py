@@ -118,7 +118,7 @@ def test_additive_log_odds_interact_only_as_probabilities():
         link = play(formula, TWO, X[:100], kind=LogitFormula).explain(X[100:])
         assert link.interaction_share() < 1e-12
         proba = play(formula, TWO, X[:100], kind=LogitFormula, output="proba")
-        with pytest.warns(UserWarning, match="Interactions of probabilities"):
+        with pytest.warns(DataWarning, match="can come from the scale"):
             assert 0.03 < proba.explain(X[100:]).interaction_share() < 0.12
 
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from known_models import noise_image_cohort
+from matplotlib import pyplot
+from scipy.stats import t
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_score
+from sklearn.model_selection import (
+    GroupKFold,
+    RepeatedStratifiedKFold,
+    StratifiedKFold,
+    StratifiedShuffleSplit,
+    cross_val_predict,
+    cross_val_score,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -17,9 +27,14 @@ from skfusion import (
     LateFusionClassifier,
     ModalityImportance,
 )
+from skfusion.evaluation import (
+    corrected_resampled_interval,
+    cross_validated_auroc_interval,
+)
 from skfusion.fusion.restriction import restricted_to
 from skfusion.survival import LateFusionSurvival
 
+mpl.use("Agg")
 TWO = {"a": [0, 1], "b": [2, 3]}
 
 
@@ -70,9 +85,86 @@ def test_interval_is_corrected_for_overlap():
     assert found.estimate[0] == pytest.approx(scores)
     assert "Nadeau" in found.method
     reach = found.high[0] - found.estimate[0]
-    from scipy.stats import t
-
     assert reach == pytest.approx(t.ppf(0.975, 4) * found.standard_errors[0])
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_errors_and_limits_are_those_of_one_interval(grouped):
+    X, y = redundant(0, 200)
+    patients = np.repeat(np.arange(100), 2) if grouped else np.arange(200)
+    given = {"groups": patients} if grouped else {}
+    parts = np.array_split(np.arange(200), [20, 60, 120])  # unequal test sets
+    cv = [(np.setdiff1d(np.arange(200), test), test) for test in parts]
+    model = LogisticRegression().fit(X, y)
+    found = ModalityImportance(model, modalities=TWO).refit(X, y, cv=cv, **given)
+    quantile = t.ppf(0.975, len(parts) - 1)
+    expected = quantile * found.standard_errors
+    np.testing.assert_allclose(found.high - found.estimate, expected)
+    np.testing.assert_allclose(found.estimate - found.low, expected)
+    # By hand, of the first modality: weights, ratios and variance of patients.
+    scores = found.fold_scores
+    one = (scores["a"] - 0.5) / 2 + (scores["a + b"] - scores["b"]) / 2
+    n_test = np.array([len(np.unique(patients[test])) for test in parts])
+    weight = n_test / n_test.sum()
+    effective = 1 / (weight**2).sum()
+    mean = weight @ one
+    spread = weight @ (one - mean) ** 2 * effective / (effective - 1)
+    n_all = len(np.unique(patients))
+    ratio = weight @ (n_test / (n_all - n_test))
+    error = np.sqrt((1 / effective + ratio) * spread)
+    assert found.standard_errors[0] == pytest.approx(error)
+    unweighted = np.sqrt(1 / 4 + np.mean(n_test / (n_all - n_test))) * one.std(ddof=1)
+    assert abs(error / unweighted - 1) > 1e-3
+
+
+def test_sets_have_the_scores_and_intervals_of_cross_validation():
+    X, y = redundant(0, 200)
+    cv = StratifiedKFold(4)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    importance = ModalityImportance(model, modalities=TWO)
+    found = importance.refit(X, y, cv=cv)
+    table = found.subsets()
+    assert table["n_modalities"].tolist() == [0, 1, 1, 2]
+    limits = ["low_refits", "high_refits"]
+    assert list(table) == ["n_modalities", "score", *limits, "n_present"]
+    assert table["score"].iloc[1] <= table["score"].iloc[2]
+    folds = np.empty(200)
+    for number, (_, test) in enumerate(cv.split(X, y)):
+        folds[test] = number
+    losses = importance.refit(X, y, cv=cv, scoring="log_loss").subsets()
+    for columns, name in (([0, 1], "a"), ([2, 3], "b"), ([0, 1, 2, 3], "a + b")):
+        scores = cross_val_score(model, X[:, columns], y, cv=cv, scoring="roc_auc")
+        row = table.loc[name]
+        assert row["score"] == pytest.approx(scores.mean())
+        method = {"method": "predict_proba", "cv": cv}
+        p = cross_val_predict(model, X[:, columns], y, **method)[:, 1]
+        expected = cross_validated_auroc_interval(y, p, folds)
+        assert row[limits].tolist() == pytest.approx([expected.low, expected.high])
+        scores = cross_val_score(model, X[:, columns], y, cv=cv, scoring="neg_log_loss")
+        expected = corrected_resampled_interval(scores, 150, 50)
+        other = losses.loc[name, limits].tolist()
+        assert other == pytest.approx([expected.low, expected.high])
+    assert table.loc["none", ["score", "n_present"]].tolist() == [0.5, 0]
+    assert table.loc["none", limits].isna().all()
+    assert found.whole_limits == tuple(row[limits])
+    caption = found.plot("subsets").ax_.get_title(loc="left")
+    assert "placements within the test folds" in caption.replace("\n", " ")
+    pyplot.close("all")
+
+
+def test_intervals_of_sets_follow_the_kind_of_the_folds():
+    X, y = redundant(0, 120)
+    model = LogisticRegression().fit(X, y)
+    importance = ModalityImportance(model, modalities=TWO)
+    repeated = RepeatedStratifiedKFold(n_splits=3, n_repeats=2, random_state=0)
+    assert importance.refit(X, y, cv=repeated).set_method.startswith("placements")
+    # The test sets of random splits overlap, so that they are no folds.
+    random = StratifiedShuffleSplit(4, test_size=0.3, random_state=0)
+    found = importance.refit(X, y, cv=random)
+    assert found.set_method == ""
+    scores = cross_val_score(model, X, y, cv=random, scoring="roc_auc")
+    expected = corrected_resampled_interval(scores, 84, 36)
+    assert found.whole_limits == pytest.approx((expected.low, expected.high))
 
 
 def test_noise_adds_nothing_whatever_the_model_relies_on():

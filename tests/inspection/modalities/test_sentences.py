@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -20,8 +24,9 @@ from skfusion.evaluation import auroc_interval, delong_test
 from skfusion.exceptions import DataWarning, LeakageWarning
 from skfusion.inspection.modalities.coalitions import permuted
 from skfusion.inspection.modalities.provenance import Provenance
-from skfusion.inspection.modalities.sentences import CLAIMS, FORBIDDEN
+from skfusion.inspection.modalities.sentences import CLAIMS, FORBIDDEN, describe
 
+mpl.use("Agg")
 RAW = FunctionTransformer()
 TWO = [("image", RAW, ["a", "b"]), ("ehr", RAW, ["c", "d"])]
 QUICK = {"cv": None, "n_repeats": 2, "n_resamples": 30}
@@ -148,9 +153,10 @@ def test_the_table_of_words_claims_what_the_interval_says():
     for name, claim in CLAIMS.items():
         assert claim.estimand
         assert claim.interval
+        at = claim.threshold
         texts = {
             claim.say(0.1, low, high, **words)
-            for low, high in [(0.05, 0.2), (-0.2, -0.05), (-0.05, 0.2)]
+            for low, high in [(at + 0.05, 0.2), (-0.2, at - 0.05), (at - 0.05, 0.2)]
         }
         assert len(texts) == 3
         for text in texts:
@@ -163,6 +169,108 @@ def test_the_table_of_words_claims_what_the_interval_says():
     lower = CLAIMS["drop_one"].say(-0.1, -0.2, -0.05, **words)
     assert "it lowers the AUROC" in lower
     assert "0.100 (0.050 to 0.200)" in lower
+
+
+PAGE = Path(__file__).parents[3] / "docs/importance.md"
+
+
+def test_the_table_of_the_page_is_that_of_the_report():
+    page = PAGE.read_text(encoding="utf-8")
+    words = {"name": "image", "score": "AUROC", "cases": "new rows", "folds": "5"}
+    words |= dict.fromkeys(("share", "numbers", "size"), "…")
+    expected = []
+    for name, claim in CLAIMS.items():
+        given = {**words, "cases": "training rows"} if "known" in name else words
+        at, first = f"{claim.threshold:g}", f"| {claim.estimand} | {claim.interval} "
+        for where, text in (
+            (f"above {at}", claim.above),
+            (f"below {at}", claim.below),
+            (f"contains {at}", claim.open),
+        ):
+            expected.append(f"{first}| {where} | {text.format(**given)} |")
+            first = "| | "
+    assert "\n".join(expected) in page
+    said = page.partition("These words are never used:")[2].partition("\n\n")[0]
+    said = " ".join(said.split())
+    assert [word for word in FORBIDDEN if f'"{word}"' not in said] == []
+    assert said.count('"') == 2 * len(FORBIDDEN)
+
+
+def test_what_works_against_the_outcome_improves_nothing():
+    X, y = cohort(600)
+    model = early().fit(X[:300], y[:300])
+    turned = X[300:].assign(a=-X["a"][300:])  # the image misleads in these cases
+    found = report_of(model, turned, y[300:], X[:300])
+    said = found.sentences["image"]
+    assert "Its contribution to the AUROC on new rows is below 0: -0." in said
+    assert "it lowers the AUROC of this model on new rows by 0." in said
+    assert "improves" not in said
+    known = report_of(model, X[:300], y[:300], X[:300]).sentences["image"]
+    assert "Withheld alone, the AUROC on training rows is lower by 0." in known
+    assert "improves" not in known
+    harmed = report_of(model, turned.set_axis(range(300)), 1 - y[300:], X[:300])
+    assert "it lowers the AUROC of this model" in harmed.sentences["ehr"]
+    assert "it improves the AUROC of this model" in harmed.sentences["image"]
+
+
+def test_models_that_are_fitted_with_noise_can_be_worse():
+    rng = np.random.default_rng(0)
+    X, y = cohort(400, weights=(0, 0, 3.0, 0))
+    noisy = [f"n{k}" for k in range(30)]
+    X = pd.concat(
+        [X, pd.DataFrame(3 * rng.normal(size=(400, 30)), columns=noisy)], axis=1
+    )
+    model = EarlyFusionClassifier(
+        [("image", RAW, noisy), ("ehr", RAW, ["c", "d"])],
+        estimator=KNeighborsClassifier(15),
+        absence_copies=0,
+    ).fit(X[:200], y[:200])
+    found = report_of(model, X[200:], y[200:], X[:200], cv=5, train=(X[:200], y[:200]))
+    said = found.sentences["image"]
+    assert "Models that are fitted with it have a lower AUROC than models" in said
+    assert "have a higher" not in said
+    assert "is not shown" in found.sentences["ehr"]  # beside so much noise
+
+
+def test_how_much_is_said_only_if_the_interval_says_it():
+    shares = pd.DataFrame(
+        {
+            "estimate": [0.06, 0.06, 0.01],
+            "low": [0.055, 0.0, 0.0],
+            "high": [0.065, 0.3, 0.02],
+            "null_share": [np.nan, 0.05, np.nan],
+        },
+        index=["a", "b", "c"],
+    )
+    X, y = noise()
+    columns = {name: [name] for name in "abc"}
+    importance = ModalityImportance(
+        LogisticRegression().fit(X[list("abc")], y), modalities=columns
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        performance = importance.score(X[list("abc")], y)
+    said = describe(shares, performance, None, Provenance(120, None))
+    assert said["a"].startswith("The model relies on a (share 0.06, 0.06 to 0.07).")
+    assert said["b"].startswith("How much the model relies on b is uncertain (share")
+    assert "0.05 if it is shuffled among patients before the fit)." in said["b"]
+    assert said["c"].startswith("The model hardly relies on c (share 0.01")
+
+
+def test_a_report_says_what_noise_would_have():
+    X, y = cohort(300)
+    model = early().fit(X[:150], y[:150])
+    train = (X[:150], y[:150])
+    found = report_of(
+        model, X[150:], y[150:], X[:150], train=train, null_share=True, n_shuffles=1
+    )
+    null = found.to_frame()["reliance", "null_share"]["image"]
+    assert f"; {null:.2f} if it is shuffled among" in found.sentences["image"]
+    assert "null_share" in str(found)
+    assert null < found.shares["estimate"]["image"]
+    importance = ModalityImportance(model, background=X[:150])
+    with pytest.raises(ValueError, match="needs the training cases"):
+        importance.report(X[150:], y[150:], null_share=True)
 
 
 def copies(n_rows=600, seed=0):
@@ -267,6 +375,8 @@ def test_cases_with_a_modality_are_counted_everywhere():
     assert any("200 cases: image in 133." in p for p in report.pitfalls)
     refits = importance.refit(X, y, cv=2)
     assert refits.to_frame()["n_present"].tolist() == [333, 400]
+    sets = {"none": 0, "image": 133, "ehr": 200, "image + ehr": 200}
+    assert found.subsets()["n_present"].to_dict() == sets
 
 
 def test_a_modality_that_no_case_has_gets_no_number():
@@ -277,6 +387,17 @@ def test_a_modality_that_no_case_has_gets_no_number():
     with pytest.warns(DataWarning, match=r"\['image'\] absent in all 200 cases"):
         found = importance.score(X[200:], y[200:])
     assert np.isnan([found.estimate[0], found.low[0], found.drop_one[0]]).all()
+    assert np.isnan(found.interactions["image", "ehr"])
+    for kind in ("bars", "interactions", "subsets"):
+        axis = found.plot(kind).ax_
+        axis.figure.canvas.draw()
+        texts = [text.get_text() for text in axis.texts]
+        assert not [text for text in texts if "nan" in text]
+        assert [text for text in texts if text.startswith("n/a")]
+    pyplot.close("all")
+    sets = found.subsets()
+    assert sets.loc["image"].drop(["n_modalities", "n_present"]).isna().all()
+    assert sets.loc[["none", "ehr", "image + ehr"], "score"].notna().all()
     assert np.isfinite(found.estimate[1])
     with pytest.warns(DataWarning, match="absent in all 200 cases"):
         report = importance.report(X[200:], y[200:], **QUICK)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
@@ -216,3 +219,77 @@ def test_features_of_frozen_and_thresholded_fusions_are_explained():
     for model in (frozen, FixedThresholdClassifier(frozen).fit(X[:160], y[:160])):
         found = explain_features(model, X[160:170], background=X[:160])
         np.testing.assert_array_equal(found["ehr"].values, expected["ehr"].values)
+
+
+@pytest.mark.filterwarnings("ignore:The predicted probability is 0 or 1")
+@pytest.mark.filterwarnings("ignore:.*equal to rows that the model was fitted on")
+@pytest.mark.filterwarnings("ignore:.*absent in .* of .*never in the training data")
+@pytest.mark.parametrize("around", AROUND)
+def test_features_of_every_estimator_around_fusions_are_explained(around):
+    pytest.importorskip("shap")
+    model = AROUND[around]().fit(X[:160], y[:160])
+    new = X[160:172].copy()
+    new.loc[new.index[:2], COLUMNS["image"]] = np.nan
+    given = {"background": X[:160], "n_background": 8}
+    if around == "pipeline":
+        with pytest.raises(ValueError, match="a step before a fusion changes"):
+            explain_features(model, new, **given)
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = explain_features(model, new, **given)
+    # Mixed rows are no cases, whose absences would be warned of.
+    assert not [w for w in caught if "absent in 2 of 12" not in str(w.message)]
+    assert list(found) == ["image", "ehr"]
+    ehr = found["ehr"]
+    assert ehr.feature_names == COLUMNS["ehr"]
+    assert ehr.output == "log-odds of 1"
+    inside = around in ("frozen", "tuned threshold", "fixed threshold")
+    if not inside:  # the model inside is explained in closed form
+        assert found["image"].rows.tolist() == list(range(2, 12))
+    total = ehr.base_values + ehr.values.sum(axis=1)
+    np.testing.assert_allclose(expit(total), model.predict_proba(new)[:, 1], atol=1e-6)
+    # By brute force: every mixed row is predicted by the whole estimator.
+    by_columns = explain_features(model, new, method="columns", **given)["ehr"]
+    oracle = explain_features(
+        model, new, modalities={"ehr": COLUMNS["ehr"]}, method="columns", **given
+    )["ehr"]
+    np.testing.assert_allclose(by_columns.values, oracle.values, atol=1e-5)
+    if not inside:
+        np.testing.assert_array_equal(ehr.values, by_columns.values)
+        with pytest.raises(ValueError, match="does not support the learner"):
+            explain_features(model, new, method="linear", **given)
+    explanation = ModalityImportance(model, **given).explain(new)
+    record = explanation.features("ehr", method="columns", n_background=8)
+    np.testing.assert_allclose(record.values, by_columns.values)
+
+
+def test_features_of_numbers_classes_and_absent_modalities():
+    pytest.importorskip("shap")
+    target = X["a"] + X["c"] + X["d"]
+    members = [
+        ("one", EarlyFusionRegressor(MODALITIES, estimator=Ridge(), groups="pid")),
+        ("two", EarlyFusionRegressor(MODALITIES[1:], estimator=Ridge(), groups="pid")),
+    ]
+    model = VotingRegressor(members).fit(X[:160], target[:160])
+    found = explain_features(model, X[160:170], background=X[:160])["ehr"]
+    total = found.base_values + found.values.sum(axis=1)
+    np.testing.assert_allclose(total, model.predict(X[160:170]), atol=1e-8)
+    assert found.output == "prediction (unit of y)"
+    three = np.array(["a", "b", "c"])[y + (X["c"] > 0.5).to_numpy()]
+    model = CalibratedClassifierCV(early(), cv=2).fit(X[:160], three[:160])
+    found = explain_features(model, X[160:170], background=X[:160])["ehr"]
+    assert found.output_names == ["a", "b", "c"]
+    one = found[..., "b"]
+    total = one.base_values + one.values.sum(axis=1)
+    expected = model.predict_proba(X[160:170])[:, 1]
+    np.testing.assert_allclose(expit(total), expected, atol=1e-6)
+    gone = X[160:170].assign(**dict.fromkeys(COLUMNS["image"], np.nan))
+    with pytest.raises(ValueError, match="'image' is absent in all 10 rows"):
+        explain_features(model, gone, background=X[:160])
+    with pytest.raises(ValueError, match="not a modality of CalibratedClassifierCV"):
+        explain_features(model, X[160:170], modalities=["scan"])
+    with pytest.raises(ValueError, match="which CalibratedClassifierCV is not"):
+        ModalityImportance(model, background=X[:160]).explain(X[160:]).share(
+            method="treeshap_sum"
+        )

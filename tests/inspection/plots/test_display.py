@@ -69,6 +69,12 @@ def bars(axis):
     return [patch.get_width() for patch in axis.patches]
 
 
+def drawn_limits(axis):
+    """The lower and then the upper ends of the intervals."""
+    drawn = [line.get_xdata() for line in axis.lines if len(set(line.get_ydata())) < 2]
+    return [pair[end] for end in (0, 1) for pair in drawn if len(pair) == 2]
+
+
 def number_in(text):
     return float(text.get_text().replace("\N{MINUS SIGN}", "-"))
 
@@ -159,12 +165,36 @@ def test_scores_are_drawn_with_intervals_and_interactions(importance, cohort):
     scores = importance[2].score(cohort.data, cohort.target)
     display = ModalityScoresDisplay.from_scores(scores)
     assert bars(display.ax_) == pytest.approx(scores.estimate)
+    assert drawn_limits(display.ax_) == pytest.approx([*scores.low, *scores.high])
+    low, high = (f"{end:.2f}" for end in (scores.low[0], scores.high[0]))
+    text = display.ax_.texts[0].get_text().replace("\N{MINUS SIGN}", "-")
+    assert text.endswith(f"({low} to {high})")
+    refits = importance[2].refit(cohort.data, cohort.target, cv=3)
+    axis = refits.plot().ax_
+    assert drawn_limits(axis) == pytest.approx([*refits.low, *refits.high])
     axis = scores.plot("interactions").ax_
     texts = {text.get_position(): number_in(text) for text in axis.texts}
     (pair,) = scores.interactions.values()
     assert texts[0, 1] == pytest.approx(pair, abs=0.005)
     with pytest.raises(ValueError, match="kind must be one of"):
         scores.plot("pie")
+
+
+@pytest.mark.parametrize(("n_modalities", "n_sets"), [(1, 1), (3, 7), (4, 15)])
+def test_all_sets_are_drawn_with_their_scores(importance, cohort, n_modalities, n_sets):
+    found = importance[n_modalities].score(cohort.data, cohort.target)
+    axis = found.plot("subsets").ax_
+    table = found.subsets().drop("none")
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    assert len(names) == len(set(names)) == n_sets
+    if n_modalities == 4:
+        assert names[-1] == "all"
+        assert names[-2].startswith("all without\n")
+    dots = [line for line in axis.lines if line.get_marker() == "o"]
+    assert [dot.get_xdata()[0] for dot in dots] == pytest.approx(list(table["score"]))
+    assert [dot.get_ydata()[0] for dot in dots] == list(range(n_sets))
+    ends = [*table["low_this_model"], *table["high_this_model"]]
+    assert drawn_limits(axis) == pytest.approx(ends)
 
 
 def test_report_draws_its_games_side_by_side(importance, cohort, train):
@@ -252,6 +282,7 @@ def saliency(method: str = "occlusion") -> ImageSaliency:
         np.array([0.7, 0.1]),
         np.zeros(2),
         method,
+        "log-odds",
     )
 
 
@@ -260,7 +291,7 @@ def test_map_lies_on_the_image():
     assert display.axes_.shape == (2, 2)
     plain, mapped = display.axes_[0]
     assert plain.get_title() == "row 3"
-    assert mapped.get_title() == "occlusion, target ill, score 0.70"
+    assert mapped.get_title() == "occlusion\nlog-odds of ill: 0.70"
     image, overlay = (np.asarray(part.get_array()) for part in mapped.images)
     assert image.shape == (40, 60)
     assert overlay.shape == (40, 60, 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -22,7 +23,13 @@ from skfusion._figures.texts import (
     wrap_sentence,
 )
 from skfusion.exceptions import FallbackWarning
-from skfusion.inspection import ModalityExplanation, ModalityScores
+from skfusion.inspection import (
+    FoldImportance,
+    ModalityExplanation,
+    ModalityReport,
+    ModalityScores,
+)
+from skfusion.inspection.modalities.provenance import Provenance
 from skfusion.inspection.modalities.results import named_pairs
 from skfusion.inspection.shapley import all_coalitions, exact_plan, interaction_matrix
 
@@ -95,7 +102,12 @@ def scores(names):
         standard_errors=np.full(n, 0.05),
         method="DeLong",
         confidence_level=0.95,
-        coalition_scores=pd.Series(values),
+        coalition_scores=pd.Series(values, index=[f"set {k}" for k in range(2**n)]),
+        coalitions=all_coalitions(n),
+        coalition_low=values - 0.05,
+        coalition_high=values + 0.05,
+        coalition_present=np.arange(2**n) * 10,
+        n_cases=10 * 2**n,
         interactions={
             pair: float(value)
             for pair, value in named_pairs(
@@ -161,10 +173,73 @@ def test_no_name_is_cut(names, n_classes, kind):
     assert display.ax_.get_window_extent().width > 0.3 * display.figure_.bbox.width
 
 
-@pytest.mark.parametrize("kind", ["bars", "interactions"])
-@pytest.mark.parametrize("names", [LONG[:2], LONG, ["a", "b"]], ids=len)
+@pytest.mark.parametrize("kind", ["bars", "interactions", "subsets"])
+@pytest.mark.parametrize("names", [LONG[:2], LONG[:4], LONG, ["a", "b"]], ids=len)
 def test_no_name_or_number_of_scores_is_cut(names, kind):
     assert cut_or_overlapping(scores(names).plot(kind).figure_) == []
+
+
+def folds(names, strategies):
+    """Importance over five models of each strategy."""
+    rng = np.random.default_rng(0)
+    places = [(s, f, m) for s in strategies for f in range(5) for m in names]
+    models = pd.DataFrame(places, columns=["strategy", "fold", "modality"])
+    models["share"] = rng.random(len(models)) / len(names)
+    models["contribution"] = rng.normal(0.05, 0.05, len(models))
+    models["null_share"] = 0.1
+    models["repeat"], models["n_patients"] = 0, 10
+    scores = models.drop_duplicates(["strategy", "fold"]).assign(score=0.8)
+    index = pd.MultiIndex.from_product(
+        [strategies, names], names=["strategy", "modality"]
+    )
+    counts = pd.DataFrame({"n_present": 50, "n_patients": 50}, index=index)
+    what = f"log-odds of {CLASS}"
+    return FoldImportance(
+        models,
+        scores,
+        "AUROC (one vs rest)",
+        what,
+        "held-out rows of each fold",
+        counts,
+    )
+
+
+@pytest.mark.parametrize("kind", ["share", "contribution"])
+@pytest.mark.parametrize("strategies", [["early"], ["early", "a strategy " * 4]])
+@pytest.mark.parametrize("names", [LONG[:2], LONG, ["a", "b"], CHINESE[:1]], ids=len)
+def test_no_name_or_number_of_folds_is_cut(names, strategies, kind):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FallbackWarning)  # no font on some machines
+        figure = folds(names, strategies).plot(kind).figure_
+        assert cut_or_overlapping(figure) == []
+
+
+@pytest.mark.parametrize("names", [LONG[:2], LONG], ids=len)
+def test_null_shares_fit_beside_long_names(names):
+    found = explanation(names)
+    rng = np.random.default_rng(0)
+    nulls = {name: rng.normal(size=(2, *found.values.shape)) for name in names}
+    display = replace(found, null_values=nulls).plot("share")
+    assert cut_or_overlapping(display.figure_) == []
+    assert len(display.ax_.collections[0].get_offsets()) == len(names)
+
+
+@pytest.mark.parametrize("names", [["a", "b"], LONG[:2], LONG], ids=len)
+def test_no_text_of_the_panels_of_a_report_is_cut(names):
+    found = scores(names)
+    shares = pd.DataFrame({"estimate": found.estimate, "low": 0.0, "high": 1.0})
+    report = ModalityReport(
+        explanation(names), found, found, shares, shares, Provenance(30, 0)
+    )
+    figure = report.plot()
+    assert len(figure.axes) == 3
+    figure.canvas.draw()
+    for axis in figure.axes:
+        box = axis.xaxis.label.get_window_extent()
+        assert box.x0 > -2
+        assert box.x1 < figure.bbox.width + 2
+        others = [a.xaxis.label.get_window_extent() for a in figure.axes if a != axis]
+        assert not any(box.overlaps(other) for other in others)
 
 
 @pytest.mark.parametrize("n_modalities", [2, 3])

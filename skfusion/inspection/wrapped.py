@@ -194,6 +194,36 @@ class WrappedFusion(FusionModel):
             "[...]}, or use an early, late or joint fusion."
         )
 
+    def columns_by_modality(self) -> dict[str, list[Any]]:
+        """Return the columns of each modality in the table of the user.
+
+        Raises
+        ------
+        ValueError
+            If a step before a fusion changes the table, so that its columns are not
+            those of the user.
+        """
+        if not self.receives_table:
+            raise ValueError(
+                f"{type(self.estimator).__name__}: a step before a fusion changes the "
+                "table, so the columns of the modalities are not those of X. Pass the "
+                "columns of X, as in modalities={'image': [...], 'ehr': [...]}."
+            )
+        found: dict[str, dict[Any, None]] = {name: {} for name in self.modalities}
+        for leaf in self.leaves:
+            for spec in leaf.fusion.modality_specs():
+                found[spec.name].update(dict.fromkeys(spec.columns))
+        return {name: list(columns) for name, columns in found.items()}
+
+    def transformer_of(self, name: str) -> Any:
+        """Return a fitted transformer of a modality."""
+        return next(
+            transformer
+            for leaf in self.leaves
+            for other, transformer, _ in leaf.fusion.modalities_
+            if other == name
+        )
+
     # -- cases --------------------------------------------------------------------
 
     def encode(self, X: Any) -> tuple[Parts, np.ndarray]:

@@ -1,0 +1,1 @@
+"""Secondary analyses of a comparison: curves, operating points, subgroups, cohort."""

@@ -1,0 +1,107 @@
+"""Keys of the images of a column in a store, for which no network is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skfusion.image.cells.column import ImageColumn
+from skfusion.image.cells.volumes import Reading
+from skfusion.image.networks.engines import engine_key
+from skfusion.image.reading.read import content_digest
+from skfusion.store.embedding_store import EmbeddingStore
+
+__all__ = ["Lookup", "look_up"]
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Distinct images of a column and their keys.
+
+    Attributes
+    ----------
+    images : ImageColumn
+        The column, which has noted the unreadable images.
+    rows_of : dict of str to list of int
+        Rows of each distinct image, by its key in the store.
+    """
+
+    images: ImageColumn
+    rows_of: dict[str, list[int]]
+
+    def stored(self, store: EmbeddingStore) -> dict[str, np.ndarray] | None:
+        """Return the arrays of all images, or None if one is not stored."""
+        found = store.get_many(self.rows_of)
+        return found if len(found) == len(self.rows_of) else None
+
+    def scattered(
+        self, found: dict[str, np.ndarray], shape: tuple[int, ...]
+    ) -> np.ndarray:
+        """Put the array of each image into its rows, and NaN into the others.
+
+        Parameters
+        ----------
+        found : dict of str to ndarray
+            The arrays by key.
+        shape : tuple of int
+            Shape of an array.
+
+        Returns
+        -------
+        ndarray of float32 of shape (n, *shape)
+        """
+        n_rows = len(self.images.cells)
+        values = np.full((n_rows, *shape), np.nan, dtype=np.float32)
+        for key, array in found.items():
+            values[self.rows_of[key]] = array
+        return values
+
+
+def look_up(
+    cells: Iterable[Any],
+    fingerprint: str,
+    *,
+    store: EmbeddingStore | None,
+    reading: Reading,
+    n_jobs: int | None = None,
+    on_error: str = "raise",
+    column: object = None,
+    engine: str = "torch",
+    precision: str = "auto",
+    fold: bool = True,
+    positions: np.ndarray | None = None,
+) -> Lookup:
+    """Find the distinct images of a column and their keys in a store.
+
+    Parameters
+    ----------
+    cells, fingerprint, store, reading, n_jobs, on_error, column : any
+        As in `skfusion.image.embedding.encode.encode_cells`.
+    engine, precision, fold, positions : any
+        As in `skfusion.image.embedding.encode.encode_cells`.
+
+    Returns
+    -------
+    Lookup
+
+    Raises
+    ------
+    ImageReadError
+        If a file cannot be read and `on_error` is ``"raise"``.
+    """
+    images = ImageColumn(cells, column, on_error, positions)
+    arithmetic = engine_key(engine, precision) if fold else ""
+    prefix = f"{fingerprint} {reading.key}{arithmetic}"
+    memo = None if store is None else store.digest_file
+
+    def digest(row: int) -> str:
+        return content_digest(images.cells[row], memo)
+
+    rows_of: dict[str, list[int]] = {}
+    rows = images.present_rows()
+    for row, found in images.read_ahead(digest, rows, lambda row: [row], n_jobs, 256):
+        rows_of.setdefault(f"{prefix} {found}", []).append(row)
+    return Lookup(images, rows_of)
