@@ -13,6 +13,7 @@ from PIL import Image
 
 from skfusion import ImageEmbedder
 from skfusion.cli.main import main
+from skfusion.evaluation import load_comparison
 
 N = 60
 
@@ -107,6 +108,7 @@ def test_all_problems_in_one_list_and_then_one_command_that_runs(
     command = ["compare", messy, "--image", "scan", "--target", "outcome"]
     command += ["--html", report, "--json", results, "--strategies", "late"]
     command += ["--cv", "2", "--repeats", "1", "--n-jobs", "1"]
+    command += ["--save", messy.with_name("result.zip")]
     found, remedies = problems_of(capsys, *command)
     assert len(found) == len(EXPECTED)
     for expected, line in zip(EXPECTED, found, strict=True):
@@ -130,6 +132,9 @@ def test_all_problems_in_one_list_and_then_one_command_that_runs(
         assert done in out
     assert "MRN-" not in out + err + report.read_text(encoding="utf-8")
     assert "59" in results.read_text(encoding="utf-8")
+    saved = load_comparison(messy.with_name("result.zip"))
+    assert len(saved.predictions_) == 59
+    assert saved.summary() in out
 
 
 # -- further kinds ----------------------------------------------------------------
