@@ -25,6 +25,7 @@ CHOICES = {
     "missing_outcome": ("drop",),
     "outcome_case": ("merge",),
     "missing_groups": ("drop",),
+    "id_case": ("merge", "keep"),
     "duplicate_columns": ("number",),
     "bad_lines": ("skip",),
     "task": ("auto", "classification", "regression"),
@@ -131,6 +132,7 @@ def _add_table(parser: argparse.ArgumentParser) -> None:
     add("--index-time", metavar="COL", help="column of the time of each prediction")
     add("--encoding", metavar="NAME", help="encoding of a text file, or 'mixed'")
     add("--separator", metavar="CHAR", help="separator of the fields of a text file")
+    add("--skip-lines", type=int, metavar="N", help="lines above the header")
     add("--sheet", metavar="NAME", help="sheet of an Excel file (default: the first)")
     _add_remedies(parser)
 
@@ -149,6 +151,7 @@ def _add_remedies(parser: argparse.ArgumentParser) -> None:
         ("missing_outcome", "rows without an outcome"),
         ("outcome_case", "classes that differ in capital letters only"),
         ("missing_groups", "rows without a patient id or a site"),
+        ("id_case", "ids that differ in capital letters only"),
         ("duplicate_columns", "names of columns that occur more than once"),
         ("bad_lines", "lines with more fields than the header"),
     ):

@@ -66,6 +66,8 @@ TABLE_KEYS = {
     "missing_outcome": TEXT,
     "outcome_case": TEXT,
     "missing_groups": TEXT,
+    "id_case": TEXT,
+    "skip_lines": WHOLE,
     "duplicate_columns": TEXT,
     "bad_lines": TEXT,
 }

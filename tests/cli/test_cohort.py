@@ -246,6 +246,11 @@ OUTCOMES = {
         "1 of 3 classes of the outcome differ",
         "--outcome-case merge, after correcting 2",  # and --positive
     ),
+    "case and missing": (
+        ["Yes", "no", "yes", ""] * (N // 4),
+        "1 of 3 classes of the outcome differ",
+        "--outcome-case merge --missing-outcome drop, after correcting 3",
+    ),
     "words": (
         among([i % 2 for i in range(N)], ["unclear"] * 3),
         "3 of 60 cells are text among numbers (3 words)",
@@ -290,6 +295,18 @@ def test_ids_that_are_missing(tmp_path, no_embedding, capsys):
     (found,), remedies = checked(capsys, path, "--groups", "patient_id")
     assert "the id (--groups) is missing in 2 of 60 rows" in found
     assert remedies == "--missing-groups drop"
+
+
+def test_ids_that_differ_in_capital_letters(tmp_path, no_embedding, capsys):
+    """One patient would be two, one on each side of a split."""
+    ids = [f"{'pP'[i % 2]}{i // 2}" for i in range(N)]
+    path = table(tmp_path, {"patient_id": ids})
+    (found,), remedies = checked(capsys, path, "--groups", "patient_id")
+    assert "30 of 60 ids (--groups) differ from another one in capital" in found
+    assert remedies == "--id-case merge"
+    merged = ("--groups", "patient_id", "--id-case", "merge", "--cv", "40")
+    (found,), _ = checked(capsys, path, *merged)
+    assert "40 folds need" in found
 
 
 def test_what_no_option_settles_is_said(tmp_path, no_embedding, capsys):

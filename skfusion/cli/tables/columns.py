@@ -6,7 +6,7 @@ that one run lists all problems.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,7 +130,7 @@ class Table:
     def words(self, column: str) -> pd.Series:
         """Return the cells of a column as words, with whole numbers as integers."""
         texts = self.texts(column)
-        return texts.map(lambda text: None if text is None else word_of(text))
+        return _mapped(texts, word_of)
 
     def texts(self, column: str) -> pd.Series:
         """Return the cells of a column as text, None where they are missing."""
@@ -149,6 +149,13 @@ class Table:
     def n_rows(self) -> int:
         """Number of rows."""
         return len(self.frame)
+
+
+def _mapped(cells: pd.Series, function: Callable[[Any], Any]) -> pd.Series:
+    """Return cells after a function, None where they are missing."""
+    known = cells.notna()
+    mapped = cells[known].map(function).astype(object)
+    return mapped.reindex(cells.index).where(known, None)
 
 
 # -- features -------------------------------------------------------------------------
@@ -356,9 +363,7 @@ def _one_case(table: Table, column: str, values: pd.Series) -> pd.Series:
         f"{what}were merged, which differ in capital letters only",
         "classes of the outcome that differ in capital letters only were merged",
     )
-    return values.map(
-        lambda word: word if word is None else spelled[str(word).casefold()]
-    )
+    return _mapped(values, lambda word: spelled[str(word).casefold()])
 
 
 def ids_of(table: Table, column: str, option: str) -> pd.Series:
@@ -373,4 +378,20 @@ def ids_of(table: Table, column: str, option: str) -> pd.Series:
             f"{what}{len(ids)} rows, which were left out",
             f"rows without {column!r} were left out",
         )
+    folded = _mapped(ids, str.casefold)
+    n_further = ids.nunique() - folded.nunique()
+    if n_further:
+        choice = table.settings.get("id_case")
+        what = f"column {column!r}: {n_further} of {ids.nunique()} ids ({option}) "
+        table.findings.settle(
+            choice,
+            Problem(
+                f"{what}differ from another one in capital letters only",
+                "--id-case merge",
+                "--id-case keep",
+            ),
+            f"{what}that differ in capital letters only: {choice}",
+            f"ids of {column!r} that differ in capital letters only: {choice}",
+        )
+        return ids if choice == "keep" else folded
     return ids

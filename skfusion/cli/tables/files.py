@@ -26,6 +26,7 @@ __all__ = ["RawTable", "ReadOptions", "read_raw"]
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 LINES_INSPECTED = 50
+TITLE_SHARE = 0.5  # of lines that are longer than the first, which is a title then
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?\s*', re.IGNORECASE)  # written by Excel
 _UNNAMED = re.compile(r"Unnamed: \d+(?:_level_\d+)?")
 _SAVE_AS = "Save it as CSV UTF-8 in the program that wrote it"
@@ -54,6 +55,8 @@ class ReadOptions:
         Whether repeated names of columns get numbers.
     bad_lines : {"skip"} or None
         Whether lines with too many fields are left out.
+    skip_lines : int or None
+        Number of lines above the header.
     """
 
     encoding: str | None = None
@@ -61,6 +64,7 @@ class ReadOptions:
     sheet: str | None = None
     duplicate_columns: str | None = None
     bad_lines: str | None = None
+    skip_lines: int | None = None
 
 
 @dataclass
@@ -270,7 +274,8 @@ def _find_separator(text: str, usual: str) -> str:
         rows = [
             row for row in csv.reader(io.StringIO(head), delimiter=separator) if row
         ]
-        n_fields = len(rows[0]) if rows else 0
+        # The most usual length, because a title can stand above the header.
+        n_fields = Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
         if n_fields < 2:
             continue
         equal = sum(len(row) == n_fields for row in rows) / len(rows)
@@ -285,6 +290,7 @@ def _find_separator(text: str, usual: str) -> str:
 
 def _table_of(rows: list[list[Any]], options: ReadOptions) -> RawTable:
     """Return rows as a table. The first row that is not empty is the header."""
+    rows = rows[options.skip_lines or 0 :]
     filled = [row for row in rows if any(map(_is_filled, row))]
     if not filled:
         return RawTable(pd.DataFrame())
@@ -319,6 +325,15 @@ def _whole_lines(
 ) -> list[list[Any]]:
     """Return lines of one length, and note those that are longer or shorter."""
     long = {i for i, row in enumerate(body) if _width(row) > n_columns}
+    if len(long) > TITLE_SHARE * len(body):
+        raw.problems.append(
+            Problem(
+                f"the first line is no header: it has {n_columns} fields, but "
+                f"{len(long)} of {len(body)} lines have more",
+                other="--skip-lines N for N lines above the header",
+            )
+        )
+        return [(row + [""] * n_columns)[:n_columns] for row in body]
     if long and options.bad_lines == "skip":
         raw.notes.append(f"{len(long)} lines with too many fields are left out.")
     elif long:
@@ -380,7 +395,7 @@ def _n_named(header: list[Any], body: list[list[Any]]) -> int:
 def _has_row_names(body: list[list[Any]], n_names: int) -> bool:
     """Return whether most lines have one field more than the header, as R writes."""
     longer = sum(_width(row) == n_names + 1 for row in body)
-    return n_names > 0 and longer > 0.5 * len(body)
+    return n_names > 1 and longer > 0.5 * len(body)
 
 
 def _spans_lines(cell: Any, separator: str, n_separators: int) -> bool:

@@ -230,3 +230,13 @@ def test_an_open_quotation_mark_is_noticed(tmp_path):
     lines = "".join(f'{i},"ok"\n' for i in range(6))
     raw = read(written(tmp_path, f'age,note\n60,"open\n{lines}'))
     assert "quotation mark is not closed" in " ".join(raw.notes)
+
+
+def test_a_title_above_the_header_is_no_header(tmp_path):
+    path = written(tmp_path, "Export of 2024\n\nage;sex\n61;f\n48;m\n")
+    (problem,) = read(path).problems
+    assert "it has 1 fields, but 3 of 3 lines have more" in problem.text
+    assert "--skip-lines N" in problem.other
+    raw = read(path, skip_lines=1)
+    assert raw.problems == []
+    assert raw.frame["age"].tolist() == ["61", "48"]
