@@ -5,7 +5,7 @@ Matplotlib is imported inside the functions that need it, because it is optional
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,11 @@ __all__ = [
     "LIGHT",
     "NAME_SIZE",
     "SMALLEST_SIZE",
+    "STRATEGY_MARKS",
+    "StrategyMark",
     "Theme",
     "contrast",
+    "css_variables",
     "ink_on",
     "theme_of",
 ]
@@ -35,6 +38,8 @@ class Theme:
         Contributions that raise and lower the output.
     towards_pale, away_pale : str
         The same behind other marks, such as an interval.
+    single, early, joint, late : str
+        Strategies. `late` is for marks and lines only, not for text.
     """
 
     ink: str
@@ -45,6 +50,10 @@ class Theme:
     away: str
     towards_pale: str
     away_pale: str
+    single: str
+    early: str
+    joint: str
+    late: str
 
     @property
     def diverging(self) -> tuple[str, ...]:
@@ -67,6 +76,10 @@ LIGHT = Theme(
     away="#B33E14",
     towards_pale="#B9CBF0",
     away_pale="#F3C5B0",
+    single="#33383F",
+    early="#1C47AD",
+    joint="#B33E14",
+    late="#0CA78F",
 )
 DARK = Theme(
     ink="#E6E9EE",
@@ -77,7 +90,48 @@ DARK = Theme(
     away="#F0906A",
     towards_pale="#2A3F73",
     away_pale="#6B3420",
+    single="#D5DAE1",
+    early="#8AADFF",
+    joint="#F0906A",
+    late="#35CDB4",
 )
+
+
+@dataclass(frozen=True)
+class StrategyMark:
+    """How a strategy is drawn: colour, marker, fill and line differ.
+
+    Attributes
+    ----------
+    colour : {"single", "early", "joint", "late"}
+        Colour in a `Theme`.
+    marker : str
+        Marker of matplotlib.
+    filled : bool
+        Whether the marker is filled.
+    dashes : tuple of float
+        Lengths of dashes and gaps of lines, empty for a solid line.
+    """
+
+    colour: str
+    marker: str
+    filled: bool
+    dashes: tuple[float, ...] = ()
+
+
+# Further strategies of the same kind, or of an unknown one, take the last ones.
+STRATEGY_MARKS = {
+    "single": StrategyMark("single", "o", False),
+    "early": StrategyMark("early", "s", True),
+    "joint": StrategyMark("joint", "D", True),
+    "late": StrategyMark("late", "^", True, (5.0, 2.0)),
+    "single2": StrategyMark("single", "<", False, (1.5, 1.5)),
+    "single3": StrategyMark("single", ">", False, (6.0, 2.0)),
+    "other1": StrategyMark("early", "v", False, (1.5, 1.5)),
+    "other2": StrategyMark("joint", "P", False, (6.0, 2.0, 1.5, 2.0)),
+    "other3": StrategyMark("late", "X", False, (3.0, 1.0)),
+    "other4": StrategyMark("single", "v", True, (8.0, 3.0)),
+}
 # Points, so that nothing is smaller than 6.5 points in print.
 NAME_SIZE, LABEL_SIZE, SMALLEST_SIZE = 9.0, 8.0, 6.5
 
@@ -124,3 +178,18 @@ def theme_of(axis: Any) -> Theme:
     if face[3] < 0.5:  # transparent: the colour of the figure is seen
         face = to_rgba(axis.figure.get_facecolor())
     return DARK if contrast(face[:3], "#FFFFFF") > contrast(face[:3], "k") else LIGHT
+
+
+def css_variables(theme: Theme) -> str:
+    """Return the colours of a theme as custom properties of CSS.
+
+    Examples
+    --------
+    >>> from skfusion._figures.style import LIGHT, css_variables
+    >>> css_variables(LIGHT).split("; ")[:2]
+    ['--ink: #1B2028', '--secondary: #5A6473']
+    """
+    names = [field.name for field in fields(theme)]
+    return "; ".join(
+        f"--{name.replace('_', '-')}: {getattr(theme, name)}" for name in names
+    )

@@ -6,6 +6,7 @@ Matplotlib is imported inside the functions that need it, because it is optional
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ __all__ = [
     "format_number",
     "plain_texts",
     "text_width",
+    "true_minus",
     "wrap_name",
     "wrap_names",
     "wrap_sentence",
@@ -46,6 +48,22 @@ def format_number(value: float, decimals: int = 2, *, sign: bool = False) -> str
     # A number that is rounded to 0 has no sign.
     text = text if float(text) != 0 else f"{0:.{decimals}f}"
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def true_minus(text: str) -> str:
+    """Return a text in which negative numbers have the minus sign of `format_number`.
+
+    Examples
+    --------
+    >>> from skfusion._figures.texts import true_minus
+    >>> true_minus("-0.5 (-1 to 2), 2023-01-01") == "-0.5 (-1 to 2), 2023-01-01"
+    False
+    """
+    return _NEGATIVE.sub("\N{MINUS SIGN}", text)
+
+
+# A hyphen before a number, and not within a date or a word.
+_NEGATIVE = re.compile(r"(?<![\w.)])-(?=\d)")
 
 
 def format_interval(
@@ -101,18 +119,20 @@ def wrap_name(name: str, width: int = NAME_WIDTH, n_lines: int = NAME_LINES) -> 
     return "\n".join(lines)
 
 
-def wrap_names(names: Sequence[str]) -> list[str]:
+def wrap_names(
+    names: Sequence[str], width: int = NAME_WIDTH, n_lines: int = NAME_LINES
+) -> list[str]:
     """Break names into lines, and number names that would not be told apart.
 
     These are names that are equal once they are cut, and names with letters that no
     installed font has, which are drawn as boxes.
     """
-    wrapped = [wrap_name(name) for name in names]
+    wrapped = [wrap_name(name, width, n_lines) for name in names]
     alike = [wrapped.count(lines) > 1 for lines in wrapped]
     lacking = _missing_letters("".join(map(str, names)))[1]
     for place, name in enumerate(names):
         if alike[place] or lacking.intersection(str(name)):
-            wrapped[place] = wrap_name(f"{place + 1}. {name}")
+            wrapped[place] = wrap_name(f"{place + 1}. {name}", width, n_lines)
     return wrapped
 
 

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from skfusion.evaluation.guidelines.properties import (
         strategy_properties as strategy_properties,
     )
-    from skfusion.evaluation.report.survival_display import (
+    from skfusion.evaluation.report.figures.plots import (
+        ComparisonPlots as ComparisonPlots,
+    )
+    from skfusion.evaluation.report.figures.survival_display import (
         SurvivalCalibrationDisplay as SurvivalCalibrationDisplay,
     )
     from skfusion.evaluation.statistics.auroc import (
@@ -167,7 +170,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "corrected_resampled_interval",
             "corrected_resampled_ttest",
         ],
-        "skfusion.evaluation.report.survival_display": ["SurvivalCalibrationDisplay"],
+        "skfusion.evaluation.report.figures.plots": ["ComparisonPlots"],
+        "skfusion.evaluation.report.figures.survival_display": [
+            "SurvivalCalibrationDisplay"
+        ],
         "skfusion.evaluation.statistics.survival_calibration": [
             "CalibrationAtTime",
             "DCalibration",

@@ -18,6 +18,7 @@ from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.comparison.study import Study
 from skfusion.evaluation.comparison.verdict import facts_of, judge
 from skfusion.evaluation.metrics import Metric
+from skfusion.evaluation.statistics.disclosure import MIN_CELL, WITHHELD, count_text
 from skfusion.modality import Modality, presence_mask
 
 __all__ = ["collect"]
@@ -213,6 +214,7 @@ def _facts(
             }
             for j, modality in enumerate(modalities)
         ],
+        "absences": _absences(modalities, presence, study),
     }
     if task.kind == "regression":
         facts["mean"], facts["sd"] = float(study.y.mean()), float(study.y.std(ddof=1))
@@ -232,6 +234,42 @@ def _facts(
             for label in task.classes
         ]
     return facts
+
+
+def _absences(
+    modalities: Sequence[Modality], presence: np.ndarray, study: Study
+) -> list[dict[str, Any]]:
+    """Return who lacks each modality, and who lacks any, without small counts.
+
+    Counts of two classes are withheld if one of the four of present and absent rows by
+    class is small, because it would follow from the others.
+    """
+    absent = ~presence
+    columns = [(modality.name, absent[:, j]) for j, modality in enumerate(modalities)]
+    if len(modalities) > 1:
+        columns.append(("at least one modality", np.any(absent, axis=1)))
+    found = []
+    for name, lacks in columns:
+        if not lacks.any():
+            continue
+        n_rows, n_absent = len(lacks), int(lacks.sum())
+        counted = {"n": n_absent, "total": n_rows}
+        record: dict[str, Any] = {"name": name, "n_absent": counted}
+        shown = count_text(n_absent, n_rows)
+        if shown != f"{n_absent:,}":
+            record["n_absent"] = shown
+        if study.task.kind == "binary":
+            strata = study.task.numbers(study.y)
+            counts = np.array(
+                [[(lacks[strata == k] == gone).sum() for gone in (True, False)]
+                 for k in (1, 0)]
+            )  # fmt: skip
+            is_small = bool(((counts > 0) & (counts < MIN_CELL)).any())
+            for (gone, there), part in zip(counts, ("events", "others"), strict=True):
+                known = {"n": int(gone), "total": int(gone + there)}
+                record[part] = WITHHELD if is_small else known
+        found.append(record)
+    return found
 
 
 def _absence_notes(

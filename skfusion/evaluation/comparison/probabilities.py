@@ -17,6 +17,7 @@ from skfusion.evaluation.statistics.decision import (
     net_benefit,
     net_benefit_difference,
 )
+from skfusion.evaluation.statistics.disclosure import MIN_CELL
 
 __all__ = [
     "DEFAULT_THRESHOLDS",
@@ -25,6 +26,7 @@ __all__ = [
     "curve_of",
     "held_out",
     "net_benefit_table",
+    "risk_distribution",
 ]
 
 
@@ -177,3 +179,28 @@ def net_benefit_table(
         )
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
+
+
+def risk_distribution(y: np.ndarray, p: np.ndarray, n_bins: int) -> pd.DataFrame:
+    """Return the number of events and other cases in bins of the probability.
+
+    Parameters
+    ----------
+    y : ndarray of int of shape (n,)
+        Outcome of 0 and 1.
+    p : ndarray of shape (n,)
+        Probabilities.
+    n_bins : int
+        Number of bins of equal width.
+
+    Returns
+    -------
+    DataFrame of shape (n_bins, 4)
+        ``low``, ``high``, ``events``, ``others``. Small counts are NaN.
+    """
+    edges = np.linspace(0.0, 1.0, n_bins + 1)
+    found = {"low": edges[:-1], "high": edges[1:]}
+    for name, part in (("events", p[y == 1]), ("others", p[y == 0])):
+        counts = np.histogram(part, edges)[0].astype(np.float64)
+        found[name] = np.where((counts > 0) & (counts < MIN_CELL), np.nan, counts)
+    return pd.DataFrame(found)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from skfusion._lazy import provided
-from skfusion._validation import check_option
+from skfusion._validation import check_number
 from skfusion.evaluation.comparison.analyses.archive import read_archive, write_archive
 from skfusion.evaluation.comparison.analyses.methods import SecondaryAnalyses
 from skfusion.evaluation.comparison.inference import Claims
@@ -19,12 +20,16 @@ from skfusion.evaluation.comparison.probabilities import (
     curve_of,
     held_out,
     net_benefit_table,
+    risk_distribution,
 )
 from skfusion.evaluation.comparison.running import Context, fit_on, seeded
 from skfusion.evaluation.comparison.validation import ExternalValidation, validate
 from skfusion.evaluation.comparison.verdict import Verdict
 from skfusion.evaluation.metrics import Metric, format_p
 from skfusion.fusion.restriction import restricted_to
+
+if TYPE_CHECKING:
+    from skfusion.evaluation.report.figures.plots import ComparisonPlots
 
 __all__ = ["FusionComparison", "load_comparison"]
 
@@ -367,6 +372,37 @@ class FusionComparison(SecondaryAnalyses):
         found = held_out(self.predictions_, strategy, positive, first=True)
         return curve_of(*found, random_state=self.settings_["seed"])
 
+    def risk_distribution(self, strategy: str, *, n_bins: int = 20) -> pd.DataFrame:
+        """Count the held-out probabilities of a strategy in bins, by outcome.
+
+        Parameters
+        ----------
+        strategy : str
+            Name of the strategy, as in `strategies_`.
+        n_bins : int, default=20
+            Number of bins of equal width from 0 to 1.
+
+        Returns
+        -------
+        DataFrame of shape (n_bins, 4)
+            ``low`` and ``high`` (edges of the bin), ``events`` and ``others`` (cases
+            with and without the event in the first repetition). Counts from 1 to 9 are
+            NaN, so that no patient can be recognised.
+
+        Raises
+        ------
+        ValueError
+            If the outcome does not have two classes, the strategy does not exist, or
+            `n_bins` is not positive.
+        """
+        positive = self._positive_class("risk_distribution")
+        self._check_strategy(strategy, "risk_distribution")
+        check_number(
+            n_bins, "n_bins", "FusionComparison.risk_distribution", low=1, integer=True
+        )
+        y, p, _ = held_out(self.predictions_, strategy, positive, first=True)
+        return risk_distribution(y, p, n_bins)
+
     def net_benefit(
         self, thresholds: Any = None, prevalence: float | None = None
     ) -> pd.DataFrame:
@@ -419,51 +455,36 @@ class FusionComparison(SecondaryAnalyses):
             random_state=self.settings_["seed"],
         )
 
-    def plot(self, metrics: Any = None, *, kind: str = "scores") -> Any:
-        """Plot scores or differences with confidence intervals, a panel per metric.
+    @property
+    def plot(self) -> ComparisonPlots:
+        """Figures of the comparison, such as ``plot()`` and ``plot.roc()``.
 
-        Parameters
-        ----------
-        metrics : list of str or None, default=None
-            Names of the metrics to plot. None plots all metrics.
-        kind : {"scores", "differences"}, default="scores"
-            ``"scores"`` shows each strategy, with the score of each test set as a small
-            dot. ``"differences"`` shows each fusion minus its own single modalities
-            (filled) and minus the best of all (open). The right side favours fusion.
+        ``plot(kind="roc")`` is the same as ``plot.roc()``. The kinds are ``scores``
+        (default), ``differences``, ``forest``, ``roc``, ``pr``, ``calibration``,
+        ``decision``, ``subgroups``, ``missing`` and ``learning``.
 
         Returns
         -------
-        matplotlib.figure.Figure
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        ValueError
-            If a metric was not computed, or there is no difference to plot.
+        ComparisonPlots
+            An object to call, with a method for each kind of figure.
         """
-        from skfusion.evaluation.report.figure import draw_differences, draw_scores
+        from skfusion.evaluation.report.figures.plots import ComparisonPlots
 
-        check_option(kind, "kind", ("scores", "differences"), "FusionComparison.plot")
-        known = {metric.name: metric for metric in self.metrics_}
-        chosen = list(known) if metrics is None else list(metrics)
-        unknown = [name for name in chosen if name not in known]
-        if unknown or not chosen:
-            raise ValueError(
-                f"FusionComparison.plot: {(unknown or chosen)!r} was not computed. The "
-                f"computed metrics are {list(known)}."
-            )
-        if kind == "scores":
-            return draw_scores(self, [known[name] for name in chosen])
-        if not len(self.differences_):
-            raise ValueError(
-                "FusionComparison.plot: there is no difference to plot without a "
-                "fusion and a single modality. Use kind='scores'."
-            )
-        return draw_differences(self, [known[name] for name in chosen])
+        return ComparisonPlots(self)
 
     def to_html(
-        self, path: str | os.PathLike[str], *, title: str | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str | None = None,
+        table_one: pd.DataFrame | None = None,
+        operating_point: pd.DataFrame | None = None,
+        thresholds: Any = None,
+        subgroups: Any = None,
+        missing: Any = None,
+        learning: Any = None,
+        importance: Any = None,
+        audit: Any = None,
     ) -> None:
         """Write the comparison to a self-contained HTML page.
 
@@ -474,15 +495,50 @@ class FusionComparison(SecondaryAnalyses):
             columns and classes, but no values of patients.
         title : str or None, default=None
             Heading of the page.
+        table_one : DataFrame or None, default=None
+            Result of `table_one`. None computes it if the comparison has its cohort.
+        operating_point : DataFrame or None, default=None
+            Result of `operating_point`.
+        thresholds : array-like of shape (n_thresholds,) or None, default=None
+            Thresholds of the decision curves, which were chosen before the comparison.
+            None shows those from 0.01 to 0.5 and says so.
+        subgroups : DataFrame, list of column labels, dict of arrays or None
+            Result of `by_group`, or its parameter ``columns``.
+        missing : DataFrame, list of DataFrame or None, default=None
+            Results of `missing_curve`, one per modality.
+        learning : DataFrame or None, default=None
+            Result of `learning_curve`.
+        importance : object or None, default=None
+            Importance of the modalities, with the methods ``to_frame()`` and
+            ``plot()``, such as the result of `importance` or of
+            `ModalityImportance.report`.
+        audit : object or None, default=None
+            Findings about the cohort, with the method ``to_frame()``, such as the
+            result of `audit_cohort`.
 
         Raises
         ------
         ImportError
             If jinja2 is not installed.
+        TypeError
+            If `importance` or `audit` lacks a method.
+        ValueError
+            If one of their frames has more than 200 rows, which is no summary.
         """
         from skfusion.evaluation.report.report import render
 
-        page = render(self, title=title)
+        page = render(
+            self,
+            title=title,
+            table_one=table_one,
+            operating_point=operating_point,
+            thresholds=thresholds,
+            subgroups=subgroups,
+            missing=missing,
+            learning=learning,
+            importance=importance,
+            audit=audit,
+        )
         with open(path, "w", encoding="utf-8") as file:
             file.write(page)
 
@@ -535,6 +591,16 @@ class FusionComparison(SecondaryAnalyses):
         results on, use `to_json`, which has no predictions and no small counts.
         """
         write_archive(self, path)
+
+    def _repr_html_(self) -> str:
+        """Return the verdict and the scores for a notebook."""
+        verdict = self.verdict_
+        labels = dict(self.strategies_["label"])
+        scores = self.to_frame().rename(index=labels).round(3)
+        return (
+            f"<p><b>{escape(verdict.headline)}.</b> {escape(verdict.details)}</p>"
+            f"{scores.to_html()}"
+        )
 
     def __repr__(self) -> str:
         fusions = self.strategies_.index[self.strategies_["role"] == "fusion"]

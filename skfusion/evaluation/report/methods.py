@@ -10,7 +10,7 @@ from typing import Any
 from skfusion.evaluation.report.protocol import Comparison
 from skfusion.evaluation.statistics.disclosure import without_small_counts
 
-__all__ = ["about", "declares_baselines", "methods"]
+__all__ = ["about", "abstract", "declares_baselines", "methods"]
 
 
 SEEDS = "Each repetition has other folds and other seeds of the estimators. "
@@ -54,6 +54,75 @@ def _about(result: Comparison) -> str:
     )
 
 
+def abstract(result: Comparison) -> str:
+    """Return what was asked, how, and what was found, in three sentences.
+
+    Parameters
+    ----------
+    result : Comparison
+        The comparison.
+
+    Returns
+    -------
+    str
+    """
+    return " ".join((_question(result), _design(result), _finding(result)))
+
+
+def _question(result: Comparison) -> str:
+    names = [modality["name"] for modality in result.cohort_["modalities"]]
+    joined = ", ".join(names[:-1]) + f" and {names[-1]}" if names else "the modalities"
+    outcome = {
+        "binary": "the class",
+        "multiclass": "the class",
+        "multilabel": "the labels",
+        "regression": "the target",
+        "survival": "the time to the event",
+    }[result.cohort_["task"]]
+    if result.cohort_["task"] == "binary":
+        outcome = f"class {result.cohort_['classes'][1]['label']}"
+    return (
+        f"This comparison asked whether a fusion of {joined} predicts {outcome} better "
+        "than each of them alone."
+    )
+
+
+def _design(result: Comparison) -> str:
+    settings, cohort = result.settings_, result.cohort_
+    cases = f"{cohort['n_rows']:,} rows"
+    if cohort["n_patients"] is not None:
+        cases += f" of {cohort['n_patients']:,} patients"
+    roles = result.strategies_["role"].tolist()
+    n_fusions, n_singles = roles.count("fusion"), roles.count("single")
+    fusions = f"{n_fusions} fusion{'s' * (n_fusions != 1)}"
+    singles = f"{n_singles} single-modality model{'s' * (n_singles != 1)}"
+    return (
+        f"On {cases}, {fusions} and {singles} were fitted and scored on the same "
+        f"splits: {settings['splits']}."
+    )
+
+
+def _finding(result: Comparison) -> str:
+    primary = result.metrics_[0]
+    table = result.scores_[result.scores_["metric"] == primary.name]
+    scores = table.set_index("strategy")["estimate"]
+    parts = []
+    for role, words in (
+        ("fusion", "the best fusion"),
+        ("single", "the best single modality"),
+    ):
+        names = result.strategies_.index[result.strategies_["role"] == role]
+        if not len(names):
+            continue
+        own = scores.loc[names]
+        best = str(own.idxmax() if primary.greater_is_better else own.idxmin())
+        text = primary.text(own[best]).replace("-", "\N{MINUS SIGN}")
+        label = result.strategies_.loc[best, "label"]
+        parts.append(f"{text} for {words}, {label!s}")
+    shown = ", and ".join(parts)
+    return f"The {primary.label} was {shown}." if parts else ""
+
+
 def declares_baselines(result: Comparison) -> bool:
     """Return whether the user has declared which strategies are the baselines."""
     table = result.differences_
@@ -82,8 +151,32 @@ def methods(result: Comparison) -> list[tuple[str, str]]:
         tests = {"folds": _fold_tests, "test": _test_set_tests, "sites": _site_tests}
         parts += [("Differences and tests", tests[kind](result))]
         parts += [("Claims", _claims(result))]
+    if result.cohort_["task"] == "binary":
+        parts += [("Curves", _curves(result))]
     parts += [("Assumptions", _assumptions(result)), ("Limits", _limits(kind))]
     return [(title, without_small_counts(text)) for title, text in parts]
+
+
+def _curves(result: Comparison) -> str:
+    is_sites = result.settings_["design"] == "sites"
+    band = (
+        "There is no band, because sites are not a sample of patients. "
+        if is_sites
+        else "Bands are pointwise 95% intervals from 1,000 bootstrap samples of "
+        "patients with the fitted models. "
+    )
+    text = (
+        "ROC and precision-recall curves are the means of the curves of the test sets. "
+        + band
+    )
+    if is_sites:
+        return text.strip()
+    return text + (
+        "Calibration intercept and slope are from a logistic regression of the outcome "
+        "on the log-odds of the held-out probabilities, with standard errors by "
+        "patient. Net benefit is the rate of true positives less that of false "
+        "positives, weighted by the odds of the threshold."
+    )
 
 
 def _splits(result: Comparison) -> str:

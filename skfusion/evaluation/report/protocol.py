@@ -70,6 +70,11 @@ class Comparison(Protocol):
         """Notes and warnings."""
         ...
 
+    @property
+    def context_(self) -> Any:
+        """Cohort, None without one."""
+        ...
+
     def to_frame(self) -> pd.DataFrame:
         """Return the scores as a wide table."""
         ...
@@ -80,6 +85,40 @@ class Comparison(Protocol):
 
     def calibration_curve(self, strategy: str) -> Any:
         """Return the calibration curve of a strategy."""
+        ...
+
+    def risk_distribution(self, strategy: str) -> pd.DataFrame:
+        """Return the distribution of the probabilities of a strategy."""
+        ...
+
+    def roc_curve(self, strategy: str) -> pd.DataFrame:
+        """Return the ROC curve of a strategy."""
+        ...
+
+    def precision_recall_curve(self, strategy: str) -> pd.DataFrame:
+        """Return the precision-recall curve of a strategy."""
+        ...
+
+    def by_group(self, columns: Any) -> pd.DataFrame:
+        """Return the scores in subgroups."""
+        ...
+
+    def missing_curve(self, modality: str) -> pd.DataFrame:
+        """Return the scores as a modality is taken away."""
+        ...
+
+    def learning_curve(self) -> pd.DataFrame:
+        """Return the scores by the number of training patients."""
+        ...
+
+    def table_one(self) -> pd.DataFrame:
+        """Return the cohort by outcome."""
+        ...
+
+    def net_benefit(
+        self, thresholds: Any = None, prevalence: float | None = None
+    ) -> pd.DataFrame:
+        """Return the net benefit of each fusion."""
         ...
 
 

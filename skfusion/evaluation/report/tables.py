@@ -316,14 +316,16 @@ def difference_table(result: Comparison) -> Table | None:
     for (fusion, reference), part in table.groupby(
         ["strategy", "reference"], sort=False
     ):
+        # The learner is last, so that a phone shows the first difference.
         cells = [
             Cell(labels[str(fusion)], mark="fusion"),
             Cell(labels[str(reference)]),
+            *_difference_cells(result, part),
+            _p_cell(part),
             Cell(_relation(result, part.iloc[0])),
         ]
-        rows.append(cells + _difference_cells(result, part) + [_p_cell(part)])
-    columns = ["Fusion", "Minus", "In", *_numbers(result.metrics_)]
-    columns.append("#p, not adjusted")
+        rows.append(cells)
+    columns = ["Fusion", "Minus", *_numbers(result.metrics_), "#p, not adjusted", "In"]
     caption = (
         "Paired differences from single modalities in the same learner or in another "
         f"one, {_limits_in_words(result)}. The p-value is that of the first score. It "
@@ -406,7 +408,7 @@ def claim_table(result: Comparison) -> Table | None:
     settings, primary = result.settings_, result.metrics_[0]
     labels = _texts(result, "label")
     n_tested = int((tests["outcome"] != "secondary").sum())
-    columns = ["Fusion", "Outcome", "Best single modality", "#Difference"]
+    columns = ["Fusion", "#Difference", "Outcome", "Best single modality"]
     columns += ["#p, helps", "#p, worse", "#Detectable gain"]
     if settings["smallest_gain"] is not None:
         gain = primary.text(settings["smallest_gain"])
@@ -419,9 +421,9 @@ def claim_table(result: Comparison) -> Table | None:
         limits = with_limits(primary, row["low"], row["high"], sign=True)
         cells = [
             Cell(labels[row["strategy"]], mark="fusion"),
+            Cell(signed(primary, row["estimate"]), limits),
             _outcome_cell(row, labels),
             Cell(labels[row["reference"]]),
-            Cell(signed(primary, row["estimate"]), limits),
             Cell(_p(row["p_helps_holm"])),
             Cell(_p(row["p_worse_holm"])),
             Cell(_or_dash(primary, row["detectable"])),

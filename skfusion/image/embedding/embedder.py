@@ -46,7 +46,10 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         The network. The default has ImageNet weights from an installed package and
         needs no download. Names of torchvision select any of its classification
         networks, e.g. ``"resnet18"`` or ``"densenet121"``. ``"timm:..."``,
-        ``"xrv:..."`` and ``"monai:..."`` require these packages. The output of a module
+        ``"xrv:..."`` and ``"monai:..."`` require these packages. ``"hf:..."``,
+        ``"timm:hf-hub:..."``, ``"timm:local-dir:..."`` and ``"open_clip:..."`` are
+        encoders of a hub or a folder, see
+        `skfusion.image.networks.backbones.build_backbone`. The output of a module
         must be the embedding. Its attribute ``preprocessing`` states how it expects
         images, e.g. a `skfusion.image.Preprocessing`.
     weights : str, path or None, default="DEFAULT"
@@ -64,6 +67,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
     input_size : int or None, default=None
         Height and width in pixels to which the whole image is resized. None uses the
         size of the weights. A smaller size is faster.
+    backbone_params : dict or None, default=None
+        Further arguments for an encoder of a hub or a folder.
     trainable : {"auto", "head", "last_block", "all"}, int or list of str, \
             default="auto"
         Part of the network that joint fusion trains: nothing (``"head"``), its last
@@ -187,6 +192,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         layer: str = "pool",
         pooling: str = "mean",
         input_size: int | None = None,
+        backbone_params: dict[str, Any] | None = None,
         trainable: Any = "auto",
         scaling: str = "auto",
         window: str | tuple[float, float] | None = None,
@@ -213,6 +219,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         self.layer = layer
         self.pooling = pooling
         self.input_size = input_size
+        self.backbone_params = backbone_params
         self.trainable = trainable
         self.scaling = scaling
         self.window = window
@@ -370,6 +377,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             pooling=self.pooling,
             input_size=self.input_size,
             depth=self.n_slices if self.volume == "3d" else None,
+            backbone_params=self.backbone_params,
         )
 
     @property
@@ -550,7 +558,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             return None
         depth = self.n_slices if self.volume == "3d" else None
         network = (self.backbone, weights, self.layer, self.pooling)
-        return (*network, self.input_size, depth)
+        return (*network, self.input_size, depth, repr(self.backbone_params))
 
     def _warn_of(self, backbone: Backbone) -> None:
         notes = list(backbone.notes)

@@ -10,6 +10,7 @@ import copy
 import hashlib
 import itertools
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from torch import Tensor, nn
 
 from skfusion._validation import check_number, check_option
 from skfusion.exceptions import FallbackWarning, warn_user
-from skfusion.image.networks import pretrained
 from skfusion.image.networks._torchvision import prepare_torchvision
 from skfusion.image.networks.description import Description, describe_module
 from skfusion.image.networks.inference import lay_out
@@ -39,8 +39,10 @@ from skfusion.image.networks.process_state import (
     kept_random_state,
     ordinary_modes,
 )
+from skfusion.image.networks.sources import pretrained
+from skfusion.image.networks.sources.hubs import is_hub_name, load_from_hub
+from skfusion.image.networks.sources.weights import load_weights_file
 from skfusion.image.networks.stated import refused_calls, stated_preprocessing
-from skfusion.image.networks.weights import load_weights_file
 
 __all__ = ["Backbone", "Preprocessing", "build_backbone", "make_backbone"]
 
@@ -52,6 +54,7 @@ POOLINGS = ("mean", "max")
 # same arguments give other vectors.
 _FINGERPRINT_VERSION = "skfusion-backbone-2"
 _MODULE_VERSION = "skfusion-module-3"
+_HUB_VERSION = "skfusion-hub-1"
 # Relative differences of outputs that are rounding, in the same and in another batch.
 # The latter includes the kernels of reduced precision that a forward may select.
 _SAME_BATCH, _OTHER_BATCH = 1e-5, 2e-2
@@ -117,6 +120,7 @@ def build_backbone(
     pooling: str = "mean",
     input_size: int | None = None,
     depth: int | None = None,
+    backbone_params: Mapping[str, Any] | None = None,
 ) -> Backbone:
     """Build a network that embeds images or volumes.
 
@@ -130,6 +134,12 @@ def build_backbone(
         (``torchvision.models.list_models()``). Networks of other installed packages
         are ``"timm:..."``, ``"xrv:..."`` (torchxrayvision, trained on chest
         radiographs) and ``"monai:..."`` (DenseNet and SEResNet classes).
+
+        Published encoders of hubs and folders are ``"hf:ORG/NAME"``, ``"hf:FOLDER"``,
+        ``"timm:hf-hub:ORG/NAME"``, ``"timm:local-dir:FOLDER"``,
+        ``"open_clip:MODEL/TAG"``, ``"open_clip:hf-hub:ORG/NAME"`` and
+        ``"open_clip:local-dir:FOLDER"``, with ``"@REVISION"`` after the name of a
+        repository. The cache is asked before the hub.
 
         A module is deep-copied. Its output is the embedding, pooled over positions or
         tokens if it has them. The ``image_embeds``, ``pooler_output`` or
@@ -173,6 +183,10 @@ def build_backbone(
         Number of slices of a network for volumes. This is a video network of
         torchvision (``torchvision.models.list_models(torchvision.models.video)``), or
         a module that takes (B, 3, depth, H, W). None builds a network for images.
+    backbone_params : mapping or None, default=None
+        Further arguments for an encoder of a hub or a folder, e.g.
+        ``{"init_values": 1e-5, "dynamic_img_size": True}``. Its code is not executed
+        unless they say so.
 
     Returns
     -------
@@ -215,6 +229,7 @@ def build_backbone(
         pooling=pooling,
         input_size=input_size,
         depth=depth,
+        backbone_params=backbone_params,
     )
     for note in built.notes:
         warn_user(note, FallbackWarning)
@@ -230,12 +245,21 @@ def make_backbone(
     pooling: str = "mean",
     input_size: int | None = None,
     depth: int | None = None,
+    backbone_params: Mapping[str, Any] | None = None,
 ) -> Backbone:
     """Build a network as `build_backbone`, without issuing its warnings."""
     _check_arguments(backbone, layer, pooling, input_size)
+    size = (input_size, depth)
+    is_hub = isinstance(backbone, str) and is_hub_name(backbone)
+    if backbone_params and not is_hub:
+        raise ValueError(
+            "backbone_params are for encoders of a hub or a folder, e.g. 'hf:ORG/NAME' "
+            f"or 'timm:hf-hub:ORG/NAME', got the backbone {_label_of(backbone)}."
+        )
     if isinstance(backbone, nn.Module):
-        return _build_passed(backbone, weights, layer, pooling, (input_size, depth))
-    key = (backbone, _weights_key(weights), layer, pooling, input_size, depth)
+        return _build_passed(backbone, weights, layer, pooling, size)
+    params = repr(sorted((backbone_params or {}).items()))
+    key = (backbone, _weights_key(weights), layer, pooling, *size, params)
     with _cache_lock:
         if key in _cache:
             return _cache[key]
@@ -245,11 +269,21 @@ def make_backbone(
         if key not in _cache:
             while len(_cache) >= _CACHE_SIZE:  # first in, first out
                 del _cache[next(iter(_cache))]
-            module, preprocessing = pretrained.load(
-                backbone, weights, input_size, depth, keep_final=layer == "logits"
-            )
-            _cache[key] = _build_named(backbone, module, preprocessing, layer, pooling)
+            if is_hub:
+                module = load_from_hub(backbone, weights, backbone_params)
+                _cache[key] = _build_hub(backbone, module, layer, pooling, size)
+            else:
+                module, preprocessing = pretrained.load(
+                    backbone, weights, *size, keep_final=layer == "logits"
+                )
+                _cache[key] = _build_named(
+                    backbone, module, preprocessing, layer, pooling
+                )
         return _cache[key]
+
+
+def _label_of(backbone: object) -> str:
+    return repr(backbone) if isinstance(backbone, str) else type(backbone).__name__
 
 
 def _check_arguments(
@@ -386,15 +420,60 @@ def _build_named(
     module.eval().requires_grad_(False)
     net, output, axes = _complete(module, preprocessing, layer, pooling, name)
     lay_out(net)
-    digest = hashlib.sha256()
     settings = (_FINGERPRINT_VERSION, name, layer, pooling, preprocessing)
-    digest.update(repr((*settings, "float32")).encode())
+    # The axes are empty unless it was pooled differently before.
+    digest = _digest_of((*settings, "float32"), net, axes)
+    return Backbone(name, net, preprocessing, output.shape[1], digest)
+
+
+def _build_hub(
+    name: str,
+    module: nn.Module,
+    layer: str,
+    pooling: str,
+    size: tuple[int | None, int | None],
+) -> Backbone:
+    """Build an encoder of a hub, which is the same in each folder and cache.
+
+    Its code is that of an installed package, whose release may change the output. The
+    output for a fixed batch is therefore part of the fingerprint, as for a module.
+    """
+    _to_float32(module)
+    module.eval().requires_grad_(False)
+    preprocessing, notes = stated_preprocessing(module, *size)
+    for part in module.modules():
+        if "preprocessing" in vars(part):  # it has been read
+            del part.preprocessing
+    with kept_random_state():
+        net, output, axes = _complete(module, preprocessing, layer, pooling, name)
+        problem = _problem_of(net, output, preprocessing, name)
+    lay_out(net)
+    kind = f"{type(module).__module__}.{type(module).__qualname__}"
+    settings = (_HUB_VERSION, kind, layer, pooling, preprocessing, "float32")
+    codes = [()] if problem else itertools.product(*codes_of(output))
+    digests = [_digest_of((*settings, code), net, axes) for code in codes]
+    return Backbone(
+        name,
+        net,
+        preprocessing,
+        output.shape[1],
+        digests[0],
+        not_stored=f"the encoder {name} {problem}" if problem else "",
+        notes=notes,
+        other_fingerprints=tuple(digests[1:]),
+    )
+
+
+def _digest_of(settings: tuple[Any, ...], net: nn.Module, axes: str) -> str:
+    """Return the SHA-256 of settings and of all tensors of a network."""
+    digest = hashlib.sha256()
+    digest.update(repr(settings).encode())
     for key, tensor in sorted(net.state_dict().items()):
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
         values = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(values.view(torch.uint8).numpy().tobytes())
-    digest.update(axes.encode())  # empty unless it was pooled differently before
-    return Backbone(name, net, preprocessing, output.shape[1], digest.hexdigest())
+    digest.update(axes.encode())
+    return digest.hexdigest()
 
 
 def _complete(
@@ -421,7 +500,7 @@ def _complete(
     output = _output_of(module, preprocessing, name)
     entry = entry_of(output)
     if entry is not None:
-        module, output = Entry(module, entry), output[entry]
+        module, output = Entry(module, entry).eval(), output[entry]
     _check_output(output, name)
     ndim = output.ndim
     if ndim == 2:

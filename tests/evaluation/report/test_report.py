@@ -19,12 +19,14 @@ from skfusion import (
     LateFusionClassifier,
     compare_fusion,
 )
+from skfusion._figures.style import LIGHT
+from skfusion._figures.texts import true_minus
 from skfusion.evaluation import calibration_summary, net_benefit_difference
-from skfusion.evaluation.report.forest import difference_forest, score_forest
+from skfusion.evaluation.report.figures.forest import difference_forest, score_forest
 from skfusion.evaluation.report.report import render
 from skfusion.evaluation.report.tables import calibration_table, removal_table
 
-VOID = {"meta", "br", "hr", "img", "link", "input"}
+VOID = {"meta", "br", "hr", "img", "link", "input", "wbr"}
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -35,7 +37,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags, self.ids, self.links, self.parts = Counter(), Counter(), [], []
         self.open = []
-        self.feed(text)
+        self.feed(text.replace("<wbr>", ""))
         assert self.open == []
         self.text = " ".join("".join(self.parts).split())
 
@@ -148,7 +150,10 @@ def test_page_is_whole_and_loads_nothing(page):
     assert page.startswith("<!DOCTYPE html>")
     assert parsed.tags["script"] == parsed.tags["link"] == parsed.tags["iframe"] == 0
     assert parsed.tags["img"] == 0
-    assert parsed.links == []
+    # links within the page
+    assert parsed.links
+    assert {link.removeprefix("#") for link in parsed.links} <= set(parsed.ids)
+    assert all(link.startswith("#") for link in parsed.links)
     assert "@import" not in page
     assert not re.search(r"url\(", page)
     assert not re.search(r"https?://", page)
@@ -176,12 +181,12 @@ def test_names_are_escaped():
         description="<i>caveat</i>",
         n_repeats=1,
     )
-    text = render(result, title="<b>Title</b>")
+    text = render(result, title="<b>Heading</b>")
     parsed = Page(text)
     assert parsed.tags["script"] == parsed.tags["img"] == parsed.tags["i"] == 0
-    assert "<b>Title" not in text
+    assert "<b>Heading" not in text
     assert "&lt;script&gt;bad()&lt;/script&gt;" in text
-    assert "&lt;b&gt;Title&lt;/b&gt;" in text
+    assert "&lt;b&gt;Heading&lt;/b&gt;" in text
     assert "<i>caveat</i>" in parsed.text
     marked = result.to_markdown()
     assert "<" not in marked.replace("\\<", "")
@@ -224,7 +229,7 @@ def test_page_says_what_the_tables_say(page, result):
 def test_verdict_comes_first_and_the_caveat_directly_below(page, result):
     text = Page(page).text
     order = [
-        result.verdict_.headline + " " + result.verdict_.details,
+        result.verdict_.headline + " " + true_minus(result.verdict_.details),
         "Before you use this result",
         "Made up for a test.",
         "The cohort",
@@ -232,10 +237,17 @@ def test_verdict_comes_first_and_the_caveat_directly_below(page, result):
         "Scores",
         "Differences of each fusion",
         "All differences",
-        "Calibration",
+        "ROC curves",
+        "Precision-recall curves",
+        "Good calibration",
+        "Decision curves of",
         "What it is about, and methods",
+        "Settings of the comparison",
+        "Reporting checklist",
     ]
-    places = [text.index(part) for part in order]
+    places = [text.index(part) for part in order[:3]]
+    below = text.index("The cohort 120")  # the contents name the sections too
+    places += [text.index(part, below) for part in order[3:]]
     assert places == sorted(places)
 
 
@@ -254,14 +266,16 @@ def test_warnings_of_the_run_stand_below_the_verdict():
     warned = [note for note in result.notes_ if note.startswith("Warning: ")]
     assert warned
     text = Page(render(result)).text
-    below = text[text.index(result.verdict_.details) : text.index("The cohort")]
+    details = text.index(true_minus(result.verdict_.details))
+    below = text[details : text.index("The cohort")]
     for note in warned:
         assert " ".join(note.removeprefix("Warning: ").split()) in below
 
 
 def test_p_values_are_those_of_the_primary_score_only(page, result):
     text = Page(page).text
-    table = text[text.index("All differences") : text.index("Calibration")]
+    after = text.index("All differences")
+    table = text[after : text.index("ROC curves", after)]
     # each of the 8 rows has one p-value
     assert (
         len(
@@ -306,9 +320,8 @@ def test_methods_follow_the_design(kwargs, present, absent):
     text = Page(render(result)).text
     methods = text[text.index("Differences of each fusion") :]
     assert all(part in methods for part in present)
-    assert not [
-        part for part in absent if part in methods.replace(result.verdict_.text, "")
-    ]
+    own = methods.replace(true_minus(result.verdict_.text), "")
+    assert not [part for part in absent if part in own]
 
 
 @pytest.mark.parametrize(
@@ -547,7 +560,10 @@ def test_curve_needs_a_hundred_of_each(result, page):
     assert len(curve.predicted) >= 5
     assert curve.n_cases.sum() == 700
     text = render(many)
-    assert text.count('r="1.7"') == len(curve.predicted)
+    # filled squares of early fusion, at the points of the curve
+    assert text.count('<path class="marker m-early" transform="translate(') == len(
+        curve.predicted
+    )
     with pytest.raises(ValueError, match="'none' is not one of the strategies"):
         many.calibration_curve("none")
 
@@ -609,7 +625,7 @@ def test_plot_draws_estimates_and_intervals(result):
     from matplotlib import pyplot
 
     figure = result.plot()
-    assert [axis.get_title() for axis in figure.axes] == [
+    assert [axis.get_title(loc="left") for axis in figure.axes] == [
         *("AUROC", "Average precision", "Brier score (lower is better)")
     ]
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
@@ -632,8 +648,8 @@ def test_plot_of_differences_fills_matched_ones(result):
     fills = {
         line.get_markerfacecolor() for line in first.lines if len(line.get_xdata()) == 1
     }
-    assert "white" in fills
-    assert len(fills) == 2
+    # filled in the colour of each fusion, and open
+    assert fills == {LIGHT.early, LIGHT.late, LIGHT.surface}
     labels = [label.get_text() for label in first.get_yticklabels()]
     assert len(labels) == len(set(labels))
     pyplot.close(figure)

@@ -15,7 +15,7 @@ from torch import nn
 from skfusion import ImageEmbedder, read_image
 from skfusion.image.networks.backbones import build_backbone
 from skfusion.image.networks.preprocessing import Preprocessing
-from skfusion.image.networks.pretrained import load_from_catalogue
+from skfusion.image.networks.sources.pretrained import load_from_catalogue
 
 RNG = np.random.default_rng(0)
 GREY = read_image(RNG.integers(0, 256, (30, 40), dtype=np.uint8))

@@ -113,6 +113,8 @@ def assert_same_parts(module, images, trainable="last_block"):
         warnings.simplefilter("error")
         split = split_backbone(module, trainable, images[:2])
     assert split.trunk is not None
+    parts = [*split.trunk.modules(), *split.tail.modules()]
+    assert not any(part.training for part in parts)
     with torch.inference_mode():
         expected = module(images)
         features = split.trunk(images)

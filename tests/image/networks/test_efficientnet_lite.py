@@ -10,9 +10,9 @@ import torch
 from sklearn.datasets import load_sample_images
 from torch import nn
 
-from skfusion.image.networks import efficientnet_lite
-from skfusion.image.networks.efficientnet_lite import load_lite
-from skfusion.image.networks.weights import reproducible_random
+from skfusion.image.networks.sources import efficientnet_lite
+from skfusion.image.networks.sources.efficientnet_lite import load_lite
+from skfusion.image.networks.sources.weights import reproducible_random
 
 LAYERS = ["stem", "blocks", "head", "pool", "flatten"]
 

@@ -412,6 +412,11 @@ class SecondaryAnalyses:
             If a fraction is out of range, the score or a strategy is unknown, or the
             comparison does not have its estimators and cohort.
 
+        Warns
+        -----
+        UserWarning
+            Warnings of the fits, each kind once with its number.
+
         Notes
         -----
         The intervals are those of `by_group`. The curve of one cohort extrapolates

@@ -170,7 +170,7 @@ def replayed_parts(
         recorded = _recorded_before(network, at, images)
         if not recorded or _trains_any(network, recorded, names):
             continue
-        trunk = StoppedTrunk(copy.deepcopy(network), at)
+        trunk = StoppedTrunk(copy.deepcopy(network), at).eval()
         tail = _replayed_tail(copy.deepcopy(network), at, recorded, images.shape[1:])
         try:
             found = run(tail, run(trunk, images))

@@ -7,7 +7,8 @@ from typing import Any, Self
 import numpy as np
 
 from skfusion._dependencies import require
-from skfusion.evaluation.report.figure import FAINT, FUSION, INK
+from skfusion._figures.style import LABEL_SIZE, STRATEGY_MARKS, StrategyMark, theme_of
+from skfusion._figures.texts import format_interval, plain_texts, wrap_name
 from skfusion.evaluation.statistics.resampling import Interval
 from skfusion.evaluation.statistics.survival_calibration import (
     CalibrationAtTime,
@@ -17,9 +18,8 @@ from skfusion.evaluation.statistics.survival_calibration import (
 __all__ = ["SurvivalCalibrationDisplay"]
 
 
-GRID = "#e3e5e8"
-# Colour and marker of each calibration in the same axes, by Okabe and Ito.
-STYLES = ((FUSION, "o"), ("#D55E00", "s"), ("#009E73", "D"), ("#CC79A7", "^"))
+# Mark of each calibration in the same axes.
+STYLES = tuple(STRATEGY_MARKS[name] for name in ("early", "joint", "late", "single"))
 COUNTS = "counts of a calibration"  # marks the texts below the axes
 LINE = 13.0  # points between two rows of counts
 FIRST_LINE = 42.0  # points from the axes to the first of them
@@ -200,58 +200,71 @@ class SurvivalCalibrationDisplay:
             If matplotlib is not installed.
         """
         pyplot = require("matplotlib.pyplot", "report")
+        from matplotlib.text import Text
+
         if ax is None:
             self.figure_, ax = pyplot.subplots(figsize=(5.2, 5.4), layout="constrained")
         else:
             self.figure_ = ax.figure
         self.ax_ = ax
         before = sum(text.get_gid() == COUNTS for text in ax.texts)
-        color, marker = STYLES[before % len(STYLES)]
+        given = [text for text in ax.findobj(Text) if text.get_text()]
+        mark = STYLES[before % len(STYLES)]
         if not before:
             self._draw_frame()
-        label = name or "model"
-        self._draw_groups(label, color, marker)
-        self._draw_counts(label, color, before)
+        label = wrap_name(name or "model", 40, 1)
+        self._draw_groups(label, mark)
+        self._draw_counts(label, mark, before)
+        plain_texts(ax, given)
         return self
 
     def _draw_frame(self) -> None:
-        axis = self.ax_
+        axis, theme = self.ax_, theme_of(self.ax_)
         axis.axline(
-            (0, 0), slope=1, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1
+            (0, 0),
+            slope=1,
+            color=theme.secondary,
+            linewidth=1,
+            linestyle=(0, (4, 3)),
+            zorder=1,
         )
         axis.set_xlim(0, 0.01)
         axis.set_ylim(0, 0.01)
-        axis.grid(color=GRID, linewidth=0.8)
+        axis.grid(color=theme.grid, linewidth=0.8)
         axis.set_axisbelow(True)
-        axis.tick_params(labelsize=9.5, colors=INK)
+        axis.tick_params(labelsize=LABEL_SIZE, colors=theme.ink)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.spines[["left", "bottom"]].set_color(FAINT)
+        axis.spines[["left", "bottom"]].set_color(theme.secondary)
         time = f"by time {self.calibration.time:g}"
         level = f"{100 * self.calibration.confidence_level:g} % CI"
-        axis.set_xlabel(f"predicted risk {time}", color=INK)
-        axis.set_ylabel(f"observed risk {time}\n(Kaplan-Meier, {level})", color=INK)
+        axis.set_xlabel(f"predicted risk {time}", color=theme.ink)
+        axis.set_ylabel(
+            f"observed risk {time}\n(Kaplan-Meier, {level})", color=theme.ink
+        )
 
-    def _draw_groups(self, name: str, color: str, marker: str) -> None:
-        axis, table = self.ax_, self.calibration.table
+    def _draw_groups(self, name: str, mark: StrategyMark) -> None:
+        axis, table, theme = self.ax_, self.calibration.table, theme_of(self.ax_)
         ratio, slope = self.calibration.oe_ratio, self.calibration.slope
+        color = getattr(theme, mark.colour)
         axis.vlines(
             table["predicted"],
             table["low"],
             table["high"],
             color=color,
-            linewidth=1.6,
+            linewidth=1.5,
             zorder=2,
         )
         axis.plot(
             table["predicted"],
             table["observed"],
-            marker=marker,
-            markersize=7,
-            markerfacecolor="white",
+            marker=mark.marker,
+            markersize=6.5,
+            markerfacecolor=theme.surface,
             markeredgecolor=color,
-            markeredgewidth=1.6,
+            markeredgewidth=1.4,
             color=color,
             linewidth=0.9,
+            linestyle=(0, mark.dashes) if mark.dashes else "-",
             label=f"{name}\nO:E {_text(ratio)}\nslope {_text(slope)}",
             zorder=3,
         )
@@ -259,24 +272,28 @@ class SurvivalCalibrationDisplay:
         limit = max(min(1.06 * ends, 1.0), axis.get_xlim()[1])
         axis.set_xlim(0, limit)
         axis.set_ylim(0, limit)
-        axis.legend(loc="upper left", fontsize=8.5, frameon=False, labelcolor=INK)
+        axis.legend(
+            loc="upper left", fontsize=LABEL_SIZE, frameon=False, labelcolor=theme.ink
+        )
 
-    def _draw_counts(self, name: str, color: str, before: int) -> None:
+    def _draw_counts(self, name: str, mark: StrategyMark, before: int) -> None:
         """Print the numbers of rows and events of each group below the axes."""
-        axis, table = self.ax_, self.calibration.table
+        axis, table, theme = self.ax_, self.calibration.table, theme_of(self.ax_)
         top = FIRST_LINE + 3.4 * LINE * before
         style = {
             "xycoords": "axes fraction",
             "textcoords": "offset points",
-            "fontsize": 8.5,
+            "fontsize": LABEL_SIZE,
             "annotation_clip": False,
             "va": "top",
         }
         heading = f"{name}, groups from the lowest to the highest risk"
+        # The colour of late fusion has too little contrast for a text.
+        color = theme.ink if mark.colour == "late" else getattr(theme, mark.colour)
         below = (0, -top)
         text = axis.annotate(heading, (0, 0), xytext=below, color=color, **style)
         text.set_gid(COUNTS)
-        style["color"] = INK
+        style["color"] = theme.ink
         places = np.linspace(0.05, 0.95, len(table)) if len(table) > 1 else [0.5]
         for line, column in ((1, "n"), (2, "events")):
             down = -top - LINE * line
@@ -290,4 +307,4 @@ class SurvivalCalibrationDisplay:
 def _text(interval: Interval) -> str:
     if np.isnan(interval.estimate):
         return "unknown"
-    return f"{interval.estimate:.2f} ({interval.low:.2f} to {interval.high:.2f})"
+    return format_interval(interval.estimate, interval.low, interval.high)

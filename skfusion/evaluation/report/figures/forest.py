@@ -1,4 +1,4 @@
-"""Geometry of the forest plots and calibration curves of the page.
+"""Geometry of the forest plots of the page.
 
 Positions are percentages of the width, so that a plot fits any screen. The template
 draws them, and names stay text in any script.
@@ -6,8 +6,7 @@ draws them, and names stay text in any script.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +14,8 @@ import numpy as np
 import pandas as pd
 
 from skfusion.evaluation.metrics import Metric
+from skfusion.evaluation.report.figures.marks import strategy_marks
+from skfusion.evaluation.report.figures.ticks import round_values
 from skfusion.evaluation.report.protocol import (
     Comparison,
     pairs_to_draw,
@@ -22,11 +23,10 @@ from skfusion.evaluation.report.protocol import (
     with_limits,
 )
 
-__all__ = ["Forest", "calibration_panel", "difference_forest", "score_forest"]
+__all__ = ["Forest", "Row", "difference_forest", "forest_of", "score_forest"]
 
 
 MARGIN = 4.0  # per cent of the width on either side
-N_TICKS = 5
 
 
 @dataclass(frozen=True)
@@ -38,22 +38,31 @@ class Row:
     label, text : str
         Name, and the estimate with its interval.
     kind : {"fusion", "single", "without", "matched", "other"}
-        Marker.
-    middle : float
-        Position of the estimate.
+        Role of the strategy, or relation of a difference.
+    mark : str
+        Key of `STRATEGY_MARKS`.
+    values : (float, float, float)
+        Estimate and limits, which are NaN without an interval.
+    middle : float or None
+        Position of the estimate, None without one.
     low, high : float or None
         Positions of the limits, None without an interval.
     dots : list of float
         Positions of the values of single sites.
+    site_values : list of float
+        These values.
     """
 
     label: str
     text: str
     kind: str
-    middle: float
+    mark: str
+    values: tuple[float, float, float]
+    middle: float | None
     low: float | None = None
     high: float | None = None
     dots: list[float] = field(default_factory=list)
+    site_values: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -70,12 +79,18 @@ class Forest:
         Position and text of the ticks.
     line : float or None
         Position of the reference line.
+    reference : float or None
+        Its value.
+    reverse : bool
+        Whether small values are at the right.
     """
 
     heading: str
     groups: list[tuple[str, list[Row]]]
     ticks: list[tuple[float, str]]
     line: float | None = None
+    reference: float | None = None
+    reverse: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +112,29 @@ class _Axis:
         first, second = sorted((self.place(low), self.place(high)))
         return first, second
 
+    def row(
+        self,
+        label: str,
+        text: str,
+        kind: str,
+        mark: str,
+        record: Mapping[Any, Any],
+        of_sites: Sequence[float] = (),
+    ) -> Row:
+        """Return a row of the estimate and the limits of a record."""
+        estimate, low, high = (float(record[k]) for k in ("estimate", "low", "high"))
+        return Row(
+            label,
+            text,
+            kind,
+            mark,
+            (estimate, low, high),
+            self.place(estimate) if np.isfinite(estimate) else None,
+            *self.limits(low, high),
+            dots=[self.place(value) for value in of_sites],
+            site_values=list(of_sites),
+        )
+
 
 def _axis_of(values: Sequence[float], *, reverse: bool = False) -> _Axis:
     known = [value for value in values if np.isfinite(value)]
@@ -108,22 +146,9 @@ def _axis_of(values: Sequence[float], *, reverse: bool = False) -> _Axis:
 
 
 def _ticks(axis: _Axis, *, sign: bool = False) -> list[tuple[float, str]]:
-    """Return about five round values within the axis."""
-    width = axis.highest - axis.lowest
-    power = 10.0 ** math.floor(math.log10(width / N_TICKS))
-    step = next(
-        power * factor for factor in (1, 2, 2.5, 5, 10) if width / power / factor <= 5
-    )
-    decimals = max(
-        0, -math.floor(math.log10(step)) + (1 if "25" in f"{step:.6g}" else 0)
-    )
-    first, last = math.ceil(axis.lowest / step), math.floor(axis.highest / step)
-    found = []
-    for number in range(first, last + 1):
-        value = number * step
-        text = f"{value:{'+' if sign and number else ''},.{decimals}f}"
-        found.append((axis.place(value), text.replace("-", "\N{MINUS SIGN}")))
-    return found
+    """Return the positions and texts of round values within the axis."""
+    found = round_values(axis.lowest, axis.highest, sign=sign)
+    return [(axis.place(value), text) for value, text in found]
 
 
 def score_forest(result: Comparison, metric: Metric) -> Forest:
@@ -149,28 +174,30 @@ def score_forest(result: Comparison, metric: Metric) -> Forest:
     every = [*table[["estimate", "low", "high"]].to_numpy().ravel()]
     every += [v for name in table["strategy"] for v in by_site.get(name, [])]
     axis = _axis_of(every)
+    marks = strategy_marks(result)
     rows = []
     for record in table.to_dict("records"):
-        name = record["strategy"]
-        low, high = axis.limits(record["low"], record["high"])
+        name = str(record["strategy"])
         limits = with_limits(metric, record["low"], record["high"])
         text = metric.text(record["estimate"]).replace("-", "\N{MINUS SIGN}")
         rows.append(
-            Row(
+            axis.row(
                 str(result.strategies_.loc[name, "label"]),
                 f"{text} ({limits})" if limits else text,
                 str(result.strategies_.loc[name, "role"]),
-                axis.place(record["estimate"]),
-                low,
-                high,
-                [axis.place(value) for value in by_site.get(name, [])],
+                marks[name],
+                record,
+                by_site.get(name, []),
             )
         )
     roles = table["strategy"].map(result.strategies_["role"])
     singles = table.loc[(roles == "single").to_numpy(), "estimate"]
     best = singles.max() if metric.greater_is_better else singles.min()
-    line = axis.place(best) if len(singles) else None
-    return Forest(metric.heading, [("", rows)], _ticks(axis), line)
+    if not len(singles):
+        return Forest(metric.heading, [("", rows)], _ticks(axis))
+    return Forest(
+        metric.heading, [("", rows)], _ticks(axis), axis.place(best), float(best)
+    )
 
 
 def difference_forest(result: Comparison, metric: Metric) -> Forest | None:
@@ -197,28 +224,72 @@ def difference_forest(result: Comparison, metric: Metric) -> Forest | None:
         every += [*part[["estimate", "low", "high"]].to_numpy().ravel()]
     axis = _axis_of(every, reverse=not metric.greater_is_better)
     labels = result.strategies_["label"]
+    marks = strategy_marks(result)
     groups = []
     for fusion, part in pairs.items():
         rows = []
         for record in part.to_dict("records"):
-            low, high = axis.limits(record["low"], record["high"])
             limits = with_limits(metric, record["low"], record["high"], sign=True)
             text = signed(metric, record["estimate"])
-            of_sites = dots.get((fusion, record["reference"]), [])
             rows.append(
-                Row(
+                axis.row(
                     _minus(result, record),
                     f"{text} ({limits})" if limits else text,
                     str(record["relation"]),
-                    axis.place(record["estimate"]),
-                    low,
-                    high,
-                    [axis.place(value) for value in of_sites],
+                    marks[fusion],
+                    record,
+                    dots.get((fusion, record["reference"]), []),
                 )
             )
         groups.append((str(labels[fusion]), rows))
     ticks = _ticks(axis, sign=True)
-    return Forest(metric.heading, groups, ticks, axis.place(0.0))
+    return Forest(
+        metric.heading, groups, ticks, axis.place(0.0), 0.0, reverse=axis.reverse
+    )
+
+
+def forest_of(
+    heading: str,
+    groups: Sequence[tuple[str, Sequence[Mapping[str, Any]]]],
+    mark: str,
+    *,
+    reference: float | None,
+    reverse: bool = False,
+) -> Forest:
+    """Return the forest plot of estimates in groups, such as subgroups of patients.
+
+    Parameters
+    ----------
+    heading : str
+        What is shown.
+    groups : sequence of (str, sequence of dict)
+        Title and rows: ``label``, ``text``, ``estimate``, ``low`` and ``high``.
+    mark : str
+        Key of `STRATEGY_MARKS`.
+    reference : float or None
+        Value of the reference line.
+    reverse : bool, default=False
+        Whether small values are at the right.
+
+    Returns
+    -------
+    Forest
+    """
+    every = [] if reference is None else [reference]
+    for _, records in groups:
+        for record in records:
+            every += [record[key] for key in ("estimate", "low", "high")]
+    axis = _axis_of(every, reverse=reverse)
+    found = [
+        (
+            title,
+            [axis.row(r["label"], r["text"], "level", mark, r) for r in records],
+        )
+        for title, records in groups
+    ]
+    line = None if reference is None else axis.place(reference)
+    ticks = _ticks(axis, sign=reference == 0)
+    return Forest(heading, found, ticks, line, reference, reverse=reverse)
 
 
 def _minus(result: Comparison, record: dict[Hashable, Any]) -> str:
@@ -253,34 +324,3 @@ def _differences_of_sites(
         for fusion, part in pairs.items()
         for reference in part["reference"]
     }
-
-
-def calibration_panel(label: str, curve: Any) -> dict[str, Any] | None:
-    """Return the points of a calibration curve in a square of 100 units.
-
-    Parameters
-    ----------
-    label : str
-        Name of the strategy.
-    curve : CalibrationCurve
-        Curve with at least 100 cases of each class, or an empty one.
-
-    Returns
-    -------
-    dict or None
-        Label and points, None if the curve is empty.
-    """
-    if not len(curve.predicted):
-        return None
-    points = [
-        {
-            "x": round(100.0 * float(x), 2),
-            "y": round(100.0 - 100.0 * float(y), 2),
-            "low": round(100.0 - 100.0 * float(low), 2),
-            "high": round(100.0 - 100.0 * float(high), 2),
-        }
-        for x, y, low, high in zip(
-            curve.predicted, curve.observed, curve.low, curve.high, strict=True
-        )
-    ]
-    return {"label": label, "points": points}

@@ -10,7 +10,10 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from skfusion.image.networks.preprocessing import Preprocessing
-from skfusion.image.networks.weights import load_weights_file, reproducible_random
+from skfusion.image.networks.sources.weights import (
+    load_weights_file,
+    reproducible_random,
+)
 
 __all__ = ["DEFAULT", "load_lite"]
 

@@ -23,7 +23,6 @@ from skfusion._dependencies import require
 from skfusion._validation import examples_of
 from skfusion.exceptions import warn_user
 from skfusion.image.networks._torchvision import prepare_torchvision
-from skfusion.image.networks.efficientnet_lite import DEFAULT, load_lite
 from skfusion.image.networks.preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -32,7 +31,11 @@ from skfusion.image.networks.preprocessing import (
     Preprocessing,
     VolumePreprocessing,
 )
-from skfusion.image.networks.weights import load_weights_file, reproducible_random
+from skfusion.image.networks.sources.efficientnet_lite import DEFAULT, load_lite
+from skfusion.image.networks.sources.weights import (
+    load_weights_file,
+    reproducible_random,
+)
 
 __all__ = ["CATALOGUES", "load", "load_from_catalogue"]
 
@@ -87,7 +90,7 @@ def load(
 
     Examples
     --------
-    >>> from skfusion.image.networks.pretrained import load
+    >>> from skfusion.image.networks.sources.pretrained import load
     >>> module, preprocessing = load("resnet18", weights=None, input_size=None)
     >>> preprocessing.input_size
     224

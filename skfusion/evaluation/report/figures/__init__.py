@@ -1,0 +1,1 @@
+"""Figures of a comparison, and how matplotlib and the page draw them."""

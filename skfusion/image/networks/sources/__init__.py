@@ -1,0 +1,1 @@
+"""Sources of networks: packages, catalogues, hubs and files of weights."""
