@@ -20,8 +20,11 @@ def progress(
     title: str,
     unit: str,
     steps: Sequence[str] = (),
+    seconds: Sequence[float] = (),
 ) -> Iterator[Callable[[int], None]]:
-    """Show progress: a bar of tqdm if it is installed, else lines of text.
+    """Show progress: a bar of tqdm if it is installed, else text.
+
+    Text is one line on a terminal, and a line every few seconds elsewhere.
 
     Parameters
     ----------
@@ -35,6 +38,9 @@ def progress(
         Name of a unit, e.g. ``"image"``.
     steps : sequence of str, default=()
         Names of the units, shown while they are under way.
+    seconds : sequence of float, default=()
+        Relative durations of the units, for the time left. Without them, units are
+        taken as equally long.
 
     Yields
     ------
@@ -50,55 +56,108 @@ def progress(
     if verbose <= 0 or not total:
         yield lambda n: None
         return
+    clock = _Clock(total, seconds)
     try:
         from tqdm import tqdm
     except ImportError:
-        yield _Lines(total, title, unit, steps)
+        lines = _Lines(clock, title, unit, steps)
+        yield lines
+        lines.close()
         return
+
+    class Bar(tqdm):
+        """Bar whose time left respects the durations of the units."""
+
+        @property
+        def format_dict(self) -> dict[str, object]:
+            return {**super().format_dict, "left": clock.left()}
+
     names = [*steps, "finished"] if steps else []
-    done = 0
-    with tqdm(total=total, desc=title, unit=unit, file=sys.stderr) as bar:
+    form = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{left}, {rate_fmt}{postfix}]"
+    with Bar(
+        total=total, desc=title, unit=unit, file=sys.stderr, bar_format=form
+    ) as bar:
         if names:
             bar.set_postfix_str(names[0])
 
         def advance(n: int) -> None:
-            nonlocal done
-            done += n
+            clock.advance(n)
             if names:
-                bar.set_postfix_str(names[min(done, len(steps))], refresh=False)
+                bar.set_postfix_str(names[min(clock.done, len(steps))], refresh=False)
             bar.update(n)
 
         yield advance
 
 
-class _Lines:
-    """Progress as lines of text, a line every few seconds."""
+class _Clock:
+    """Time left of units that may take longer than others."""
 
-    def __init__(self, total: int, title: str, unit: str, steps: Sequence[str]) -> None:
-        self.total, self.title, self.unit, self.steps = total, title, unit, steps
+    def __init__(self, total: int, seconds: Sequence[float]) -> None:
+        self.total = total
+        self.weights = list(seconds) or [1.0] * total
         self.done = 0
-        self.start = self.last = time.monotonic()
+        self.start = time.monotonic()
+        self._whole: float | None = None  # the estimate at the last finished unit
+
+    def advance(self, n: int) -> None:
+        """Count finished units, and estimate the time of all of them."""
+        self.done += n
+        share = sum(self.weights[: self.done]) / max(sum(self.weights), 1e-9)
+        self._whole = self.elapsed() / share if share > 0 else None
+
+    def elapsed(self) -> float:
+        """Return the seconds since the start."""
+        return time.monotonic() - self.start
+
+    def left(self) -> str:
+        """Return the time left, as ``"2:05"``, or ``"?"`` before the first unit."""
+        if self._whole is None:
+            return "?"
+        seconds = round(max(self._whole - self.elapsed(), 0))
+        hours, seconds = divmod(seconds, 3600)
+        minutes, seconds = divmod(seconds, 60)
+        start = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+        return f"{start}:{seconds:02d}"
+
+
+class _Lines:
+    """Progress as text: one line on a terminal, else a line every few seconds."""
+
+    def __init__(
+        self, clock: _Clock, title: str, unit: str, steps: Sequence[str]
+    ) -> None:
+        self.clock, self.title, self.unit, self.steps = clock, title, unit, steps
+        self.is_terminal = bool(getattr(sys.stderr, "isatty", lambda: False)())
+        self.last = clock.start
         if steps:
-            self._print(f"0 of {total} {unit}s, {steps[0]}")
+            self._print(f"0 of {clock.total} {unit}s, {steps[0]}")
 
     def __call__(self, n: int) -> None:
         if not n:
             return
-        self.done += n
+        clock = self.clock
+        clock.advance(n)
         now = time.monotonic()
-        finished = self.done >= self.total
-        if not finished and not self.steps and now - self.last < _SECONDS_BETWEEN_LINES:
+        finished = clock.done >= clock.total
+        is_early = not self.is_terminal and now - self.last < _SECONDS_BETWEEN_LINES
+        if not finished and not self.steps and is_early:
             return
         self.last = now
-        rate = self.done / max(now - self.start, 1e-9)
-        text = f"{self.done} of {self.total} {self.unit}s, {rate:.1f} {self.unit}s/s"
+        rate = clock.done / max(clock.elapsed(), 1e-9)
+        text = f"{clock.done} of {clock.total} {self.unit}s, {rate:.1f} {self.unit}s/s"
         if finished:
             text += ", finished"
         else:
-            text += f", {(self.total - self.done) / rate:.0f} s left"
+            text += f", {clock.left()} left"
             if self.steps:
-                text += f", {self.steps[self.done]}"
+                text += f", {self.steps[clock.done]}"
         self._print(text)
 
+    def close(self) -> None:
+        """End the line of a terminal."""
+        if self.is_terminal:
+            print(file=sys.stderr)
+
     def _print(self, text: str) -> None:
-        print(f"{self.title}: {text}", file=sys.stderr)
+        start, end = ("\r\x1b[K", "") if self.is_terminal else ("", "\n")
+        print(f"{start}{self.title}: {text}", end=end, file=sys.stderr, flush=True)

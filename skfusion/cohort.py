@@ -20,7 +20,7 @@ from skfusion._validation import (
     refuse_unknown_table,
 )
 from skfusion.exceptions import LeakageWarning, warn_user
-from skfusion.modality import Modality, find_column_roles, one_label
+from skfusion.modality import Modality, is_identifier, names_patient, one_label
 from skfusion.vectors.cells import with_arrays
 
 __all__ = [
@@ -289,9 +289,9 @@ def repeated_ids(frame: pd.DataFrame) -> list[Any]:
     >>> repeated_ids(pd.DataFrame({"age": [61, 61], "patient_id": ["a", "a"]}))
     ['patient_id']
     """
-    identifiers = find_column_roles(frame.iloc[:0]).identifiers
+    identifiers = [c for c in frame.columns if is_identifier(c, frame)]
     # Patient ids come first, because a lesion or study id is a finer unit.
-    identifiers.sort(key=lambda c: not any(w in str(c) for w in ("patient", "subject")))
+    identifiers.sort(key=lambda column: not names_patient(column))
     found = []
     for column in identifiers:
         ids = frame[column]

@@ -38,8 +38,10 @@ __all__ = [
     "infer_columns",
     "infer_modality_columns",
     "is_dropped",
+    "is_identifier",
     "is_image_cell",
     "missing_column_message",
+    "names_patient",
     "one_label",
     "presence_mask",
     "select_columns",
@@ -47,8 +49,26 @@ __all__ = [
 
 # Strings that ColumnTransformer takes in place of a transformer.
 PLACEHOLDERS = ("passthrough", "drop")
-ID_NAMES = ("id", "mrn", "pid", "patient", "subject", "person", "case", "accession")
-ID_SUFFIXES = ("_id", "_uid", "_mrn", "_key")
+# Names of ids: an ending, or a person or case with or without a word for a number.
+ID_ENDING = re.compile(r"id|uid|uuid|guid|mrn|pid|ssn|.*_(?:id|uid|uuid|guid|mrn|key)")
+ID_OWNER = re.compile(
+    r"(?:patient|pat|subject|person|participant|case|accession|medical_record|record"
+    r"|hospital|study|exam|examination|series|encounter|admission|stay)"
+    r"(?:_?(?:id|ids|uid|no|nr|num|number|code|key|identifier))"
+)
+ID_WORDS = ("patient", "subject", "person", "participant", "case", "accession")
+# Words for a unit below the patient, which are also words for a category.
+UNIT_WORDS = (
+    "study",
+    "exam",
+    "examination",
+    "series",
+    "encounter",
+    "admission",
+    "stay",
+)
+MOST_UNITS = 30  # different values of a category; an id has more
+FEWEST_UNITS, UNIT_SHARE = 10, 0.2  # of an id in a small table
 # Before pandas 3, a change of some columns could change the table that they are from.
 COPIES_ON_WRITE = int(pd.__version__.partition(".")[0]) >= 3
 
@@ -466,7 +486,7 @@ def find_column_roles(X: pd.DataFrame, aside: Iterable[Any] = ()) -> ColumnRoles
     for column in X.columns:
         if column in aside:
             continue
-        if _is_identifier(column):
+        if is_identifier(column, X):
             roles.identifiers.append(column)
             continue
         if are_float_vectors(X[column]):
@@ -584,10 +604,55 @@ def infer_modality_columns(
     return found
 
 
-def _is_identifier(column: Any) -> bool:
-    # "PatientID" and "Patient ID" are read as "patient_id".
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s-]+", "_", str(column)).lower()
-    return name in ID_NAMES or name.endswith(ID_SUFFIXES)
+def is_identifier(label: Any, X: pd.DataFrame) -> bool:
+    """Return whether a column has the name of an id.
+
+    Parameters
+    ----------
+    label : column label
+        Label of the column. ``"PatientID"`` and ``"Patient ID"`` are read as
+        ``"patient_id"``.
+    X : DataFrame of shape (n_samples, n_columns)
+        Table with the column. A name such as ``"study"`` or ``"exam"`` can also be that
+        of a category, so it is an id only if it has many different values.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.modality import is_identifier
+    >>> X = pd.DataFrame({"study": range(200), "patientNo": 1, "age": range(200)})
+    >>> [is_identifier(label, X) for label in X]
+    [True, True, False]
+    >>> is_identifier("study", X % 3)
+    False
+    """
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\s.-]+", "_", str(label)).lower()
+    name = name.strip("_")
+    if name in ID_WORDS or ID_ENDING.fullmatch(name) or ID_OWNER.fullmatch(name):
+        return True
+    if name not in UNIT_WORDS or X[label].ndim != 1:
+        return False
+    known = X[label].dropna()
+    n_values = len(pd.unique(known.map(repr) if known.dtype == object else known))
+    enough = max(FEWEST_UNITS, UNIT_SHARE * len(known))
+    return n_values > MOST_UNITS or n_values >= enough
+
+
+def names_patient(label: Any) -> bool:
+    """Return whether the name of an id is that of a patient, not of a finer unit.
+
+    Examples
+    --------
+    >>> from skfusion.modality import names_patient
+    >>> names_patient("SUBJECT_ID"), names_patient("study_id")
+    (True, False)
+    """
+    words = ("patient", "subject", "participant")
+    return any(word in str(label).lower() for word in words)
 
 
 def select_columns(X: pd.DataFrame, labels: Sequence[Any]) -> pd.DataFrame:

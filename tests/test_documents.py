@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from skfusion import EventStore
-from skfusion.cli.main import _parser
+from skfusion.cli.parser import make_parser
 from skfusion.ehr.windows import PreparedWindows
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +55,7 @@ def test_security_page_names_what_exists():
     commands = set(re.findall(r"`skfusion (\w+) (\w+)`", text))
     assert commands
     for command in commands:
-        assert _parser().parse_args(command).action == command[1]
+        assert make_parser().parse_args(command).action == command[1]
 
 
 @pytest.mark.data  # it embeds a thousand images

@@ -15,6 +15,7 @@ from skfusion.modality import (
     cell_presence,
     check_modalities,
     infer_columns,
+    is_identifier,
     is_image_cell,
     presence_mask,
 )
@@ -181,6 +182,30 @@ def test_columns_are_inferred_with_care():
     mixed = pd.DataFrame({"finding": ["a.png", "opacity"], "empty": [None, None]})
     with pytest.warns(UserWarning, match="'finding'.*1 of 2 inspected cells are not"):
         assert infer_columns(mixed) == (["finding"], ["empty"], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *((name, True) for name in ("id", "MRN", "hadm_id", "PatNr", "case", "UID")),
+        *((name, True) for name in ("Study ID", "StudyInstanceUID", "patientid")),
+        *((name, True) for name in ("accession number", "record_no", "study_key")),
+        *((name, False) for name in ("age", "hospital", "study_arm", "visit")),
+        *((name, False) for name in ("key", "covid", "patients_per_ward", "exams")),
+    ],
+)
+def test_names_of_ids(name, expected):
+    assert is_identifier(name, pd.DataFrame({name: [1, 2, 3]})) is expected
+
+
+@pytest.mark.parametrize("name", ["study", "Exam", "series", "encounter", "stay"])
+def test_words_that_can_be_categories_are_ids_if_they_have_many_values(name):
+    ids = pd.DataFrame({name: [f"S{i // 4}" for i in range(200)]})
+    assert is_identifier(name, ids)
+    assert is_identifier(name, ids.iloc[:48])  # 12 of 48 rows
+    trials = pd.DataFrame({name: ["A", "B", None, "C"] * 50})
+    assert not is_identifier(name, trials)
+    assert not is_identifier(name, trials.iloc[:0])
 
 
 def test_blocks_fit_on_present_rows_only_and_leave_absent_ones_nan():

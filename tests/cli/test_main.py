@@ -16,7 +16,8 @@ from PIL import Image
 
 import skfusion
 from skfusion import EventStore, EventWindows
-from skfusion.cli.main import _parser, main
+from skfusion.cli.main import main
+from skfusion.cli.parser import make_parser, size
 from skfusion.store import working_folders
 from skfusion.store.embedding_store import EmbeddingStore
 
@@ -72,15 +73,15 @@ def compared(cohort, tmp_path_factory):
 
 
 def refused(capsys, *arguments):
-    """Run what must fail; return its one line."""
+    """Run what must fail; return the error."""
     code = main([str(argument) for argument in arguments])
     out, err = capsys.readouterr()
     assert code == 2
     assert out == ""
-    lines = err.strip().split("\n")
-    assert lines[-1].startswith("skfusion: error: ")
     assert "Traceback" not in err
-    return lines[-1]
+    before, error, message = err.partition("skfusion: error: ")
+    assert error
+    return message.strip()
 
 
 # -- compare ----------------------------------------------------------------------
@@ -96,12 +97,12 @@ def test_compare_prints_the_table_and_says_where_the_report_is(compared):
     assert out.strip().endswith(f"Report: {report}")
 
 
-def test_compare_says_which_columns_it_takes_and_shows_progress(compared):
+def test_compare_says_which_columns_it_takes_without_progress_in_a_pipe(compared):
     err = compared[2]
     assert "EHR columns: age, sex\n" in err
-    assert "Embed images" in err
-    assert "fits at most. The time is estimated after the first" in err
-    assert "Compare, first fold" in err
+    assert "fits" not in err
+    assert "\r" not in err
+    assert "Embed" not in err
 
 
 def test_no_strategy_meets_an_absence_that_it_has_not_learned(compared):
@@ -120,14 +121,17 @@ def test_compare_writes_a_report_without_patients(compared):
     ("change", "message"),
     [
         (["--image", "xray"], "--image names the column 'xray'"),
+        (["--image", "scam"], "Did you mean 'scan'? The table has the columns"),
         (["--groups", "mrn"], "--groups names the column 'mrn'"),
         (["--ehr", "age", "sick"], "named by --target and by --ehr"),
         (["--image", "scan", "--cv", "40"], "40 folds need at least as many patients"),
+        (["--image", "scan", "--scoring", "roc_auk"], "--scoring 'roc_auk' is nei"),
+        (["--image", "scan", "--positive", "yes"], "'yes' is not a class of y"),
         (["--out", "no/such/folder/report.html"], "folder of 'no/such/folder/rep"),
         (["--ehr", "age", "--drop", "age"], "named by --ehr and by --drop"),
     ],
 )
-def test_compare_refuses_in_one_line(change, message, cohort, capsys):
+def test_compare_refuses_before_it_computes(change, message, cohort, capsys):
     base = ["compare", cohort, "--target", "sick", "--groups", "patient_id"]
     assert message in refused(capsys, *base, *change)
 
@@ -150,11 +154,14 @@ def test_compare_refuses_lost_images_and_unreadable_ones(capsys, tmp_path):
     base = ["compare", table, "--image", "scan", "--target", "sick"]
     base += ["--out", tmp_path / "report.html", "--cv", 3]
     line = refused(capsys, *base)
-    assert "20 of 20 cells do not exist" in line
+    assert "the files of 20 of 20 cells do not exist" in line
+    assert "--missing-images absent" in line
+    assert "no image is left" in line
+    assert "secret" not in line
     (tmp_path / "secret.png").write_text("no image at all")
     line = refused(capsys, *base)
-    assert "'scan'" in line
-    assert "row" in line
+    assert "'scan': the files of 20 of 20 cells are no images" in line
+    assert "--unreadable-images absent" in line
     assert "secret" not in line
 
 
@@ -168,7 +175,8 @@ def test_compare_without_table_or_with_an_unknown_outcome(capsys, tmp_path):
         capsys,
         *("compare", table, "--target", "sick", "--out", tmp_path / "report.html"),
     )
-    assert "y is NaN, missing or infinite in 1 of 20 rows" in line
+    assert "the outcome is missing in 1 of 20 rows" in line
+    assert "--missing-outcome drop" in line
 
 
 def test_debug_shows_the_traceback(capsys, tmp_path):
@@ -178,6 +186,27 @@ def test_debug_shows_the_traceback(capsys, tmp_path):
         assert code == 2
         assert "Traceback" in err
         assert "none.csv' does not exist" in err.strip().split("\n")[-1]
+
+
+def test_an_unreadable_pixel_is_a_failed_run_and_not_wrong_use(capsys, tmp_path):
+    """The header is that of an image, so that only its decoding can fail."""
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        image = Image.fromarray(rng.integers(0, 255, (24, 24), dtype=np.uint8))
+        image.save(tmp_path / f"{i}.png")
+    whole = (tmp_path / "3.png").read_bytes()
+    (tmp_path / "3.png").write_bytes(whole[: len(whole) // 2])
+    rows = "\n".join(f"{i}.png,{i % 7},{i % 2}" for i in range(20))
+    (tmp_path / "cohort.csv").write_text(f"scan,dose,sick\n{rows}\n")
+    command = ["compare", str(tmp_path / "cohort.csv"), "--image", "scan"]
+    command += ["--target", "sick", "--cv", "2", "--html", str(tmp_path / "r.html")]
+    assert main([*command, "--strategies", "late"]) == 1
+    out, err = capsys.readouterr()
+    line = err.strip().split("\n")[-1]
+    assert line.startswith("skfusion: error: ")
+    assert "row position 3" in line
+    assert "--unreadable-images absent" in line
+    assert not (tmp_path / "r.html").exists()
 
 
 # -- demo -------------------------------------------------------------------------
@@ -192,7 +221,7 @@ def test_demo_compares_all_strategies_on_real_data(tmp_path, capsys):
     out, err = capsys.readouterr()
     for label in ("image alone", "ehr alone", "early fusion", "late fusion", "joint"):
         assert label in out
-    assert "15/15" in err
+    assert "nodules of" in err
     assert "LIDC" in report.read_text(encoding="utf-8")
 
 
@@ -302,9 +331,7 @@ def test_cache_takes_the_default_store(tmp_path, monkeypatch, capsys):
     [("0", 0), ("500", 500), ("2GB", 2 * 10**9), ("1.5 kb", 1500), ("3M", 3 * 10**6)],
 )
 def test_sizes(text, n_bytes):
-    from skfusion.cli.main import _size
-
-    assert _size(text) == n_bytes
+    assert size(text) == n_bytes
 
 
 # -- the program ------------------------------------------------------------------
@@ -328,7 +355,7 @@ def test_help_without_a_command(capsys):
         ["fuse"],
         ["cache"],
         ["cache", "prune", "--max-size", "big"],
-        ["compare", "cohort.csv"],
+        ["compare", "cohort.csv", "--infinite", "drop"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments, capsys):
@@ -338,11 +365,34 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
     assert "error: " in capsys.readouterr().err
 
 
+def test_exit_codes_are_in_every_help(capsys):
+    for command in ([], ["compare"], ["explain"], ["demo"]):
+        with pytest.raises(SystemExit):
+            main([*command, "--help"])
+        out = capsys.readouterr().out
+        for line in ("0    done", "1    the run failed", "2    wrong use", "130  inte"):
+            assert line in out
+
+
+def test_an_interrupt_exits_with_130(monkeypatch, capsys):
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skfusion.cli.cache.run", interrupt)
+    assert main(["cache", "info"]) == 130
+    assert capsys.readouterr().err == "skfusion: error: interrupted\n"
+
+
+def test_a_command_needs_a_table_and_an_outcome(capsys):
+    assert "a table" in refused(capsys, "compare", "--target", "sick")
+    assert "--target COLUMN" in refused(capsys, "compare", "cohort.csv")
+
+
 def test_a_fault_of_the_program_is_told_from_an_error(monkeypatch, capsys):
     def fail(arguments):
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("skfusion.cli.main._cache", fail)
+    monkeypatch.setattr("skfusion.cli.cache.run", fail)
     assert main(["cache", "info"]) == 1
     err = capsys.readouterr().err
     assert err == (
@@ -364,6 +414,8 @@ def test_cli_module_loads_nothing_heavy():
 )
 def test_columns_can_be_listed_or_named_one_by_one(ehr):
     required = ["compare", "cohort.csv", "--image", "scan", "--target", "sick"]
-    arguments = _parser().parse_args([*required, *ehr, "--drop", "a", "--drop", "b"])
+    arguments = make_parser().parse_args(
+        [*required, *ehr, "--drop", "a", "--drop", "b"]
+    )
     assert arguments.ehr == ["age", "sex"]
     assert arguments.drop == ["a", "b"]

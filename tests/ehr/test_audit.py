@@ -449,7 +449,7 @@ def test_progress_is_shown_with_the_time_left(store, X, capsys, monkeypatch):
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "LeakageAudit: 0 of 5 rounds, events as they are"
     assert "1 of 5 rounds" in lines[1]
-    assert " s left, events deleted" in lines[1]
+    assert "0:00 left, events deleted" in lines[1]
     assert lines[5].endswith("finished")
     audit(windows(store), X, n_rows=12)
     assert capsys.readouterr().err == ""

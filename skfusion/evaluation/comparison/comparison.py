@@ -96,10 +96,12 @@ def compare_fusion(
         Folds of the cross-validation. None uses 5 folds, or 3 if test sets would have
         fewer than 5 patients of a class. An int gives shuffled folds, which are grouped
         by patient if there are groups and stratified by class or event.
-    n_repeats : int or "auto", default="auto"
+    n_repeats : int, "auto" or dict of str to int, default="auto"
         Number of repetitions of the cross-validation, each with other folds and seeds.
         ``"auto"`` uses 10 repetitions, 5 if a repetition takes more than two minutes,
-        and 3 for strategies that train a network.
+        and 3 for strategies that train a network. A dict gives the number for some
+        fusions and their single modalities, such as ``{"joint": 1}``, and ``"auto"``
+        for the others.
     test : float, str, array-like or None, default=None
         One test set in place of folds: a fraction by patient, ``"after:DATE"`` for
         cases from a date on, a boolean mask or row positions. The statement is then
@@ -363,6 +365,7 @@ def plan_comparison(
         )
         builders.check_arm_names(arms)
         claims = _claims(arms, primary, smallest_gain, margin)
+        _check_names_of_repeats(n_repeats, arms)
         design = make_design(
             study,
             cv=cv,
@@ -509,6 +512,17 @@ def _claims(
         if value is not None:
             check_number(value, name, OWNER, low=0, exclude_low=True, also="None")
     return Claims(primary, smallest_gain, margin)
+
+
+def _check_names_of_repeats(n_repeats: Any, arms: list[builders.Strategy]) -> None:
+    fusions = [arm.name for arm in arms if arm.role == "fusion"]
+    named = list(n_repeats) if isinstance(n_repeats, Mapping) else []
+    unknown = [name for name in named if name not in fusions]
+    if unknown:
+        raise ValueError(
+            f"{OWNER}: n_repeats names {unknown}, which are no fusions. The fusions "
+            f"are {fusions}."
+        )
 
 
 def _warn_before(study: Study, design: Design, modalities: list[Modality]) -> None:

@@ -7,7 +7,7 @@ way, a test set is about the fitted models, and held-out sites are about these s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -68,6 +68,8 @@ class Design:
         Description for the report.
     is_automatic : bool
         Whether the number of repetitions may be reduced after the first fold.
+    repeats_of : dict of str to int
+        Number of repetitions of some fusions and their restrictions, by name.
     notes : list of str
         What differs from the request.
     """
@@ -78,6 +80,7 @@ class Design:
     n_repeats: int
     text: str
     is_automatic: bool = False
+    repeats_of: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def first(self, n_repeats: int) -> Design:
@@ -127,7 +130,14 @@ def make_design(
         return _test_set(study, test, time, seed)
     if sites is not None:
         return _site_folds(study, sites)
-    return _folds(study, cv, _check_repeats(n_repeats, quick), seed)
+    if not isinstance(n_repeats, Mapping):
+        return _folds(study, cv, _check_repeats(n_repeats, quick), seed)
+    some = {
+        name: _check_repeats(n, quick) or MOST_REPEATS for name, n in n_repeats.items()
+    }
+    return replace(
+        _folds(study, cv, _check_repeats("auto", quick), seed), repeats_of=some
+    )
 
 
 def _check_repeats(n_repeats: Any, quick: bool) -> int | None:
@@ -142,8 +152,8 @@ def _check_repeats(n_repeats: Any, quick: bool) -> int | None:
         or n_repeats < 1
     ):
         raise ValueError(
-            f"{OWNER}: n_repeats must be 'auto' or an integer of at least 1, got "
-            f"{n_repeats!r}."
+            f"{OWNER}: n_repeats must be 'auto' or an integer of at least 1, or a dict "
+            f"of these by strategy, got {n_repeats!r}."
         )
     return int(n_repeats)
 
@@ -188,7 +198,7 @@ def _folds(study: Study, cv: Any, n_repeats: int | None, seed: int) -> Design:
     patients = "" if study.groups is None else ", grouped by patient"
     text = f"{n_folds} {stratified}folds, shuffled{patients}"
     automatic = n_repeats is None
-    return Design("folds", splits, n_folds, len(drawn), text, automatic, notes)
+    return Design("folds", splits, n_folds, len(drawn), text, automatic, notes=notes)
 
 
 def _one_repeat(study: Study, cv: Any, seed: int) -> list[Any]:

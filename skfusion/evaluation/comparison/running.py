@@ -39,6 +39,7 @@ __all__ = [
     "add_members",
     "fit_arm",
     "fit_on",
+    "fit_split",
     "predict",
     "predict_members",
     "run_arms",
@@ -175,7 +176,11 @@ def run_arms(
     seeds = seeds_of_repeats(random_state, design.n_repeats)
     pool = Parallel(n_jobs=n_jobs, return_as="generator")
 
-    def run(tasks: list[tuple[Strategy, Split, int]], title: str) -> list[Fit]:
+    def run(
+        tasks: list[tuple[Strategy, Split, int]],
+        title: str,
+        seconds: Sequence[float] = (),
+    ) -> list[Fit]:
         results = pool(
             delayed(fit_arm)(arm, study, split, request, seed, checkpoint)
             for arm, split, seed in tasks
@@ -183,7 +188,12 @@ def run_arms(
         steps = [_step(arm, split, design) for arm, split, _ in tasks]
         done = []
         with progress(
-            len(steps), verbose=verbose, title=title, unit="fit", steps=steps
+            len(steps),
+            verbose=verbose,
+            title=title,
+            unit="fit",
+            steps=steps,
+            seconds=seconds,
         ) as advance:
             for fit in results:
                 advance(1)
@@ -203,7 +213,8 @@ def run_arms(
     ]
     if verbose > 0 and tasks:
         _announce_time(tasks, fits, n_jobs)
-    fits |= _by_place(tasks, run(tasks, "Compare") if tasks else [])
+    expected = [fits[arm.name, 0, 0].seconds for arm, _, _ in tasks]
+    fits |= _by_place(tasks, run(tasks, "Compare", expected) if tasks else [])
     again = _with_other_seeds(fitted, design, random_state)
     found = run(again, "Compare, other seeds") if again else []
     other_seeds: dict[str, list[Fit]] = {}
@@ -266,7 +277,9 @@ def _with_other_seeds(
     return [
         (arm, design.splits[0], int(seed))
         for arm in arms
-        if arm.trains_network and arm.role == "fusion"
+        if arm.trains_network
+        and arm.role == "fusion"
+        and _most_repeats(arm, design) > 1
         for seed in seeds
     ]
 
@@ -294,6 +307,9 @@ def _phases(
 
 
 def _most_repeats(arm: Strategy, design: Design) -> int:
+    chosen = design.repeats_of.get(arm.fusion or arm.name)
+    if chosen is not None:
+        return min(chosen, design.n_repeats)
     if design.is_automatic and arm.trains_network:
         return min(REPEATS_OF_NETWORKS, design.n_repeats)
     return design.n_repeats
@@ -316,7 +332,18 @@ def _repeats(
             f"repetition takes about {per_repeat / 60:.0f} minutes of computing. "
             "Pass n_repeats= for a number that does not depend on the machine."
         )
-    networks = [arm.label for arm in arms if arm.trains_network]
+    for name, number in design.repeats_of.items():
+        label = next(arm.label for arm in arms if arm.name == name)
+        notes.append(
+            f"{label.capitalize()} and its single modalities use {number} repetition"
+            f"{'s' * (number != 1)}, as declared. Each difference uses the repetitions "
+            "that both strategies have."
+        )
+    networks = [
+        arm.label
+        for arm in arms
+        if arm.trains_network and (arm.fusion or arm.name) not in design.repeats_of
+    ]
     if networks:
         notes.append(
             f"Strategies that train a network use {REPEATS_OF_NETWORKS} repetitions. "
@@ -424,6 +451,13 @@ def fit_on(estimator: Any, study: Study, rows: np.ndarray) -> Any:
     groups = None if study.groups is None else study.groups[rows]
     fit_with_metadata(estimator, X, y, {"groups": groups})
     return estimator
+
+
+def fit_split(arm: Strategy, context: Context, split: Split) -> Any:
+    """Return the model of an arm for a split, fitted as it was in the comparison."""
+    seeds = seeds_of_repeats(context.seed, split.repeat + 1)
+    estimator = seeded(arm.estimator, int(seeds[split.repeat]))
+    return fit_on(estimator, context.study, split.train)
 
 
 # -- predictions ----------------------------------------------------------------------

@@ -25,6 +25,7 @@ from skfusion.exceptions import DataWarning, LeakageWarning, warn_user
 from skfusion.fusion.restriction import fusions_within
 from skfusion.fusion.survival import check_survival
 from skfusion.fusion.targets import check_labels
+from skfusion.modality import names_patient
 
 __all__ = [
     "Patients",
@@ -422,11 +423,7 @@ def _repeated_id(frame: pd.DataFrame, owner: str) -> Any:
     found = repeated_ids(frame)
     if not found:
         return None
-    of_patients = [
-        column
-        for column in found
-        if any(word in str(column).lower() for word in ("patient", "subject"))
-    ]
+    of_patients = [column for column in found if names_patient(column)]
     if len(found) > 1 and len(of_patients) != 1:
         raise ValueError(
             f"{owner}: the columns {found} look like ids and repeat, but no groups "

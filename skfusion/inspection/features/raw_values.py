@@ -53,6 +53,9 @@ def raw_values(
     ([[87.0, 1.0], [50.0, 0.0]], [[87.0, 'f'], [50.0, 'm']])
     """
     data = np.array(inputs)
+    if data.dtype.kind == "f":
+        # Cells of the table are more precise than the single precision of some inputs.
+        data = data.astype(np.float64)
     display = data.astype(object)
     columns = {str(column): table[column] for column in table.columns}
     columns = {name: cells for name, cells in columns.items() if _is_plain(cells)}

@@ -260,7 +260,8 @@ class ModalityImportance:
             If a column is missing, the background has only one case or none with a
             modality, or there are more than `max_exact` modalities without sampling.
             Also if ``removal="native"`` leaves out
-            a modality and the model was not trained with it absent.
+            a modality and the model was not trained with it absent. If `null_from` is
+            given and the estimator cannot be fitted again, such as a frozen one.
 
         Warns
         -----
@@ -270,7 +271,8 @@ class ModalityImportance:
             nobody knows the patients and a column of ids repeats.
         DataWarning
             If a modality is absent in all of several cases, or the two classes are text
-            and `pos_label` is None.
+            and `pos_label` is None. If `null_from` is given and modalities share a
+            column, which have no null share.
         """
         patients = find_patients(groups, X, self.estimator)
         cases, plan = self._prepare(X, patients)
@@ -394,8 +396,9 @@ class ModalityImportance:
         Raises
         ------
         ValueError
-            As in `explain`, or if `y` has only one value, or all cases belong to one
-            patient.
+            As in `explain`, or if `y` has only one value, all cases belong to one
+            patient, or the score depends on which of two classes is positive and
+            neither `pos_label` nor labels of 0 and 1 say it.
         """
         check_confidence_level(confidence_level, OWNER)
         patients = find_patients(groups, X, self.estimator).check_several()

@@ -286,7 +286,7 @@ def bootstrap_scores(
         values,
         limits=_pair(limits_of(drawn, plan.shapley(values))),
         drop_limits=_pair(limits_of(dropped, weights @ values)),
-        set_limits=percentile_interval(draws, confidence_level),
+        set_limits=_pair(np.clip(limits_of(draws, values), *scoring.range)),
         errors=np.nanstd(drawn, axis=0, ddof=1),
         method=f"bootstrap over {what} ({n_resamples} samples)",
         confidence_level=confidence_level,
@@ -294,6 +294,6 @@ def bootstrap_scores(
     )
 
 
-def _pair(limits: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _pair(limits: Any) -> tuple[np.ndarray, np.ndarray]:
     low, high = limits
     return low, high

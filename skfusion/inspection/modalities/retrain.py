@@ -161,7 +161,6 @@ def refit_scores(
         ]
     of_sets[0] = np.nan  # chance is not estimated
     most = 1.0 if scoring.is_bounded else np.inf
-    least = 0.0 if scoring.is_auroc else -most
     columns = [coalition_name(m, model.modalities) for m in plan.coalitions]
     return make_scores(
         "retrain",
@@ -171,7 +170,7 @@ def refit_scores(
         np.average(values, axis=0, weights=level.n_test),
         limits=_clipped(contributions, -most, most),
         drop_limits=_clipped(np.array(dropped), -most, most),
-        set_limits=_clipped(of_sets, least, most),
+        set_limits=_clipped(of_sets, *scoring.range),
         errors=contributions[:, 2],
         method=f"{len(folds)} folds, corrected (Nadeau-Bengio)",
         set_method="" if repeats is None else "placements within the test folds",

@@ -177,6 +177,8 @@ class Scoring:
         Whether a case is positive, for the AUROC.
     is_bounded : bool
         Whether the score is between 0 and 1, so that a difference of 0.02 is small.
+    range : tuple of two floats
+        Smallest and largest possible score.
     on_link : bool
         Whether the score is computed from log-odds, which rank the cases in the same
         order, instead of all predicted probabilities or numbers.
@@ -191,6 +193,7 @@ class Scoring:
     score: Callable[..., float]
     positive: np.ndarray | None = None
     is_bounded: bool = True
+    range: tuple[float, float] = (0.0, 1.0)
     on_link: bool = False
     needs_labels: bool = False
 
@@ -382,11 +385,13 @@ def _of_metric(
         return sign * metric.score(given, np.zeros((len(rows), 1)), y[rows], ordered)
 
     bounded = (metric.lowest, metric.highest) == (0.0, 1.0)
+    ends = sorted((sign * metric.lowest, sign * metric.highest))
     return Scoring(
         metric.label,
         y,
         False,
         score,
         is_bounded=bounded,
+        range=(ends[0], ends[1]),
         needs_labels=metric.needs_labels,
     )

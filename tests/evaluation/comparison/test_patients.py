@@ -51,7 +51,11 @@ def recorded(*arguments, call=compare_fusion, **settings):
 
 
 @pytest.mark.parametrize(
-    "column", ["patient_id", "SUBJECT_ID", "PatientID", "Patient ID", "mrn", "study-id"]
+    "column",
+    [
+        *("patient_id", "SUBJECT_ID", "PatientID", "Patient ID", "mrn", "study-id"),
+        *("study", "Exam", "patientNumber", "Subject No.", "StudyInstanceUID"),
+    ],
 )
 def test_repeated_ids_without_groups_are_grouped(column):
     X, y, patient = memorable()

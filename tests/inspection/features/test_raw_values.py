@@ -123,6 +123,17 @@ def test_what_is_no_column_keeps_its_values(cohort):
     np.testing.assert_array_equal(found.display_data[:, 2], shown)
 
 
+def test_values_are_as_precise_as_the_table():
+    table = pd.DataFrame({"age": [87.123456789, 50.0], "note": ["a", "b"]})
+    names = np.array(["age", "pc0"], dtype=object)
+    inputs = np.array([[1.5, 0.1], [-0.4, 0.2]], dtype=np.float32)
+    data, display = raw_values(names, inputs, table)
+    assert data[0, 0] == display[0, 0] == 87.123456789
+    assert data[:, 1].tolist() == inputs[:, 1].tolist()
+    texts = np.array([["a", "b"], ["c", "d"]], dtype=object)
+    assert raw_values(names, texts, table[["note"]])[0].tolist() == texts.tolist()
+
+
 def test_names_that_only_look_like_a_column():
     table = pd.DataFrame({"stage": [1, 2, 3], "note": ["a b", "b", "c"]})
     inputs = np.array([[0.0, 0.3, 1.2], [1.0, 0.9, -0.2], [0.0, 0.1, 0.0]])

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib import pyplot
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -23,12 +24,15 @@ from sklearn.preprocessing import StandardScaler
 from skfusion import (
     EarlyFusionClassifier,
     EarlyFusionRegressor,
+    ImageEmbedder,
+    JointFusionClassifier,
     LateFusionClassifier,
     ModalityImportance,
     compare_fusion,
 )
 from skfusion.exceptions import LeakageWarning
 from skfusion.fusion.survival import CoxRidge
+from skfusion.image import Preprocessing
 from skfusion.inspection import FoldImportance
 from skfusion.survival import EarlyFusionSurvival
 
@@ -260,6 +264,26 @@ def test_estimators_around_fusions(around):
     np.testing.assert_allclose(found.scores["score"], expected, atol=1e-12)
     with pytest.raises(ValueError, match=r"\['plain'\] is not among the fusions"):
         comparison.importance(strategies="plain")
+
+
+def test_networks_of_images_are_trained_again_as_they_were():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    images = rng.integers(0, 200, (60, 16, 16)) + 50 * y[:, None, None]
+    X = pd.DataFrame({"scan": list(images.astype(np.uint8))})
+    X["age"] = rng.normal(size=60) + y
+    X.loc[::7, "scan"] = None
+    torch.manual_seed(0)
+    net = torch.nn.Conv2d(3, 4, 5, stride=4)
+    net.preprocessing = Preprocessing(16, (0.5,) * 3, (0.25,) * 3)
+    embedder = ImageEmbedder(net, input_size=16, trainable="all", store=None)
+    modalities = [("scan", embedder, "scan"), ("age", StandardScaler(), ["age"])]
+    joint = JointFusionClassifier(modalities, max_epochs=2, hidden_dims=(4,))
+    comparison = compared({"joint": joint}, X, y, cv=2)
+    found = comparison.importance(n_background=5)
+    expected = comparison.folds_.query("strategy == 'joint'")["score"]
+    np.testing.assert_allclose(found.scores["score"], expected, atol=1e-6)
+    assert found.to_frame()["n_present"].tolist() == [51, 60]
 
 
 def test_null_shares_are_those_of_the_folds():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -80,6 +82,24 @@ def test_sets_have_their_own_auroc_and_interval(logit, grouped):
     table = losses.subsets()
     assert (table["score"] < 0).all()
     assert table["score"].idxmax() == found.coalition_scores.index[-1]
+
+
+@pytest.mark.parametrize("scoring", ["accuracy", "brier", "log_loss"])
+def test_sets_of_perfect_predictions_have_an_interval(scoring):
+    X = np.random.default_rng(0).normal(size=(60, 2)).round(1) + 0.05
+    X[:, 1] = X[:, 0]
+    y = (X[:, 0] > 0).astype(int)
+    importance = play(lambda x: 300 * np.sign(x[:, 0]), TWO, X[:20], kind=LogitFormula)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        found = importance.score(X[20:], y[20:], scoring=scoring, n_resamples=50)
+    table = found.subsets()
+    best = 1.0 if scoring == "accuracy" else 0.0
+    assert table["score"].iloc[-1] == pytest.approx(best, abs=1e-9)
+    assert (table["high_this_model"] <= best).all()
+    assert (table["high_this_model"] - table["low_this_model"] > 0.005).all()
+    if scoring == "accuracy":
+        assert (table["low_this_model"] >= 0).all()
 
 
 def test_interval_is_that_of_the_bootstrap(logit):

@@ -152,6 +152,17 @@ def test_sets_have_the_scores_and_intervals_of_cross_validation():
     pyplot.close("all")
 
 
+def test_intervals_of_sets_are_within_the_range_of_the_score():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 4))
+    y = X[:, 0] + 0.2 * X[:, 2] + 0.05 * rng.normal(size=40)
+    y[:2] += 3  # in one or two of the folds
+    model = LinearRegression().fit(X, y)
+    table = ModalityImportance(model, modalities=TWO).refit(X, y, cv=4).subsets()
+    assert table["high_refits"].max() == 1.0  # R² is bounded above only
+    assert table["low_refits"].min() < 0
+
+
 def test_intervals_of_sets_follow_the_kind_of_the_folds():
     X, y = redundant(0, 120)
     model = LogisticRegression().fit(X, y)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
 from scipy.stats import norm
 
 from skfusion.evaluation.comparison.analyses.held_out import (
@@ -53,6 +52,9 @@ def roc_table(
     middle, low, high = _with_band(sets, _roc, equal_weights=equal_weights, seed=seed)
     if not equal_weights:
         low[-1] = high[-1] = 1.0  # all cases are positive at a rate of 1
+        # The sensitivity does not fall, so a limit at one rate holds beyond it.
+        low = np.maximum.accumulate(low)
+        high = np.minimum.accumulate(high[::-1])[::-1]
     return pd.DataFrame(
         {
             "false_positive_rate": RATES,
@@ -123,11 +125,12 @@ def _with_band(
 def _limits(
     sets: Sequence[HeldOutSet], middle: np.ndarray, error: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return limits on the logit scale, which contain the curve.
+    """Return limits on the scale of the arcsine of the root, which contain the curve.
 
-    Percentiles need not, because a bootstrap sample has fewer distinct cases. At 0 and
-    1, where a bootstrap shows no variation, the limits are those of Clopper and Pearson
-    for the patients with an event.
+    Percentiles need not, because a bootstrap sample has fewer distinct cases. Limits on
+    the scale of the logit are far too wide near 0 and 1. At 0 and 1, where a bootstrap
+    shows no variation, the limits are those of Clopper and Pearson for the patients
+    with an event.
     """
     events = np.concatenate([part.patient[part.y == 1] for part in sets])
     n_events = max(len(np.unique(events)), 1)
@@ -135,8 +138,10 @@ def _limits(
     inner = np.clip(middle, ROUNDING, 1.0 - ROUNDING)
     spread = inner * (1.0 - inner)
     error = np.maximum(error, np.sqrt(VARIANCE_FLOOR * spread / n_events))
-    reach = norm.ppf(0.975) * error / spread
-    low, high = expit(logit(inner) - reach), expit(logit(inner) + reach)
+    reach = norm.ppf(0.975) * error / (2.0 * np.sqrt(spread))
+    angle = np.arcsin(np.sqrt(inner))
+    low = np.sin(np.maximum(angle - reach, 0.0)) ** 2
+    high = np.sin(np.minimum(angle + reach, np.pi / 2)) ** 2
     is_one, is_zero = middle > 1.0 - ROUNDING, middle < ROUNDING
     low = np.where(is_one, bound, np.where(is_zero, 0.0, low))
     high = np.where(is_zero, 1.0 - bound, np.where(is_one, 1.0, high))

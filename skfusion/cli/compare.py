@@ -1,0 +1,249 @@
+"""Command ``skfusion compare``: fusion strategies on a cohort table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from skfusion._dependencies import require
+from skfusion.cli.cohort import Cohort, read_cohort
+from skfusion.cli.console import progress_level, say, show, write_json
+from skfusion.cli.problems import RunError, failures_of_the_run
+from skfusion.cli.settings import COMPARE_KEYS, read_settings
+
+__all__ = [
+    "check_outputs",
+    "comparison_options",
+    "default_jobs",
+    "embed",
+    "run",
+    "run_comparison",
+]
+
+
+DEFAULT_REPORT = "skfusion_report.html"
+# The limit bounds memory, because every worker has its own copy of cohort and network.
+MOST_JOBS = 4
+# Parameters of `compare_fusion` that do not belong to its plan.
+OF_THE_RUN = ("checkpoint", "n_jobs")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Check the table and the settings, compare, and write the results.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        Options of the command line.
+
+    Raises
+    ------
+    ProblemsError
+        If the table or a setting has a problem, before the first embedding.
+    """
+    settings = {"html": DEFAULT_REPORT, **read_settings(arguments)}
+    check_outputs(settings)
+    cohort = read_cohort(settings)
+    options = comparison_options(settings, cohort)
+    run_comparison(cohort, options, settings)
+
+
+def comparison_options(settings: Mapping[str, Any], cohort: Cohort) -> dict[str, Any]:
+    """Return the parameters of `compare_fusion` that settings give.
+
+    Parameters
+    ----------
+    settings : mapping of str to object
+        Settings of the command.
+    cohort : Cohort
+        Table of the command, whose classes the positive class is one of.
+
+    Returns
+    -------
+    dict of str to object
+    """
+    options = {key: settings[key] for key in COMPARE_KEYS if key in settings}
+    options["groups"] = cohort.groups
+    options["description"] = cohort.description(settings.get("description"))
+    options["pos_label"] = cohort.class_of(settings.get("pos_label"))
+    options["test"] = _part(settings.get("test"))
+    options["n_repeats"] = _repeats(settings.get("n_repeats", "auto"))
+    return options
+
+
+def _part(value: Any) -> Any:
+    """Return a fraction as a number, and other text unchanged."""
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return value
+
+
+def _repeats(value: Any) -> Any:
+    """Return a number of repetitions, and ``"auto"`` and tables unchanged."""
+    return int(value) if str(value).isdigit() else value
+
+
+def run_comparison(
+    cohort: Cohort,
+    options: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    title: str | None = None,
+    *,
+    audit: bool = True,
+) -> None:
+    """Compare the strategies on a cohort, print the summary and write the results.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Checked cohort.
+    options : mapping of str to object
+        Parameters of `compare_fusion`.
+    outputs : mapping of str to object
+        Files to write: ``"html"``, ``"json"`` and ``"save"``.
+    title : str or None, default=None
+        Heading of the report.
+    audit : bool, default=True
+        Whether to search the columns for leakage first, for a table that is not known.
+
+    Raises
+    ------
+    ProblemsError
+        If the cohort has a problem or an option is invalid, before the first embedding.
+    """
+    from skfusion.evaluation.comparison.comparison import (
+        compare_fusion,
+        plan_comparison,
+    )
+
+    options = {"random_state": 0, **options}
+    planned = {key: value for key, value in options.items() if key not in OF_THE_RUN}
+    cohort.check(
+        lambda: plan_comparison(cohort.modalities, cohort.X, cohort.y, **planned)
+    )
+    caveats = [options.get("description"), _leaks(cohort, options) if audit else ""]
+    if any(caveats):
+        options["description"] = " ".join(filter(None, caveats))
+    with failures_of_the_run():
+        embed(cohort)
+        result = compare_fusion(
+            cohort.modalities,
+            cohort.X,
+            cohort.y,
+            verbose=progress_level(),
+            **{"n_jobs": default_jobs(), **options},
+        )
+        show(result.summary())
+        _write(result, outputs, title)
+
+
+def _leaks(cohort: Cohort, options: Mapping[str, Any]) -> str:
+    """Print what an audit of the columns finds, and return its errors as a caveat."""
+    from skfusion.evaluation import audit_cohort
+
+    try:
+        audit = audit_cohort(
+            cohort.X,
+            cohort.y,
+            groups=cohort.groups,
+            modalities=cohort.modalities,
+            task=options.get("task", "auto"),
+            pos_label=options.get("pos_label"),
+            decode_images=False,
+        )
+    except (ValueError, TypeError) as error:
+        say(f"{cohort.name}: no audit, because {' '.join(str(error).split())}")
+        return ""
+    grave = [one for one in audit.findings if one.severity != "note"]
+    for one in grave:
+        say(f"skfusion: warning: {one.check}, {', '.join(one.columns)}: {one.found}")
+    if grave:
+        say("skfusion: warning: see skfusion audit for what to do about these columns")
+    errors = [one for one in grave if one.severity == "error"]
+    found = "; ".join(f"{one.check} ({', '.join(one.columns)})" for one in errors)
+    return f"An audit of the cohort found leakage: {found}." if found else ""
+
+
+def _write(result: Any, outputs: Mapping[str, Any], title: str | None) -> None:
+    write_json(outputs.get("json"), result.to_json())
+    if outputs.get("save"):
+        result.save(outputs["save"])
+        say(f"Results with predictions: {Path(outputs['save']).resolve()}")
+    if outputs.get("html"):
+        result.to_html(outputs["html"], title=title)
+        show(f"\nReport: {Path(outputs['html']).resolve()}")
+
+
+def default_jobs() -> int:
+    """Return the number of parallel fits: one per core, at most four.
+
+    Returns
+    -------
+    int
+    """
+    return min(os.cpu_count() or 1, MOST_JOBS)
+
+
+def embed(cohort: Cohort) -> None:
+    """Embed the images once, so that the folds find them in the store.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Checked cohort.
+
+    Raises
+    ------
+    RunError
+        If an image cannot be read.
+    """
+    from sklearn.base import clone
+
+    from skfusion import ImageEmbedder
+    from skfusion.image import ImageReadError
+
+    for _, transformer, column in cohort.modalities:
+        if isinstance(transformer, ImageEmbedder) and transformer.store is not None:
+            loud = clone(transformer).set_params(verbose=progress_level())
+            try:
+                loud.fit_transform(cohort.X[column])
+            except ImageReadError as error:
+                raise RunError(
+                    f"{error} With --unreadable-images absent, images that cannot be "
+                    "read count as absent."
+                ) from error
+
+
+def check_outputs(outputs: Mapping[str, Any]) -> None:
+    """Check that the results can be written, before a long run starts.
+
+    Parameters
+    ----------
+    outputs : mapping of str to object
+        Files to write: ``"html"``, ``"json"`` and ``"save"``.
+
+    Raises
+    ------
+    OSError
+        If a file or its folder cannot be written.
+    ImportError
+        If the package that writes the report is not installed.
+    """
+    if outputs.get("html"):
+        require("jinja2", "report")
+    for key in ("html", "json", "save"):
+        name = outputs.get(key)
+        if not name:
+            continue
+        path = Path(name)
+        folder = path.resolve().parent
+        if path.is_dir():
+            raise IsADirectoryError(f"--{key}: {name!r} is a folder, expected a file")
+        if not folder.is_dir():
+            raise FileNotFoundError(f"--{key}: the folder of {name!r} does not exist")
+        if not os.access(path if path.exists() else folder, os.W_OK):
+            raise PermissionError(f"--{key}: {name!r} is not writable")

@@ -1,0 +1,224 @@
+"""Command ``skfusion explain``: the importance of the modalities of a fusion."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skfusion._progress import progress
+from skfusion.cli.cohort import Cohort, read_cohort
+from skfusion.cli.compare import check_outputs, comparison_options, embed
+from skfusion.cli.console import progress_level, show, write_json
+from skfusion.cli.problems import failures_of_the_run
+from skfusion.cli.settings import read_settings
+from skfusion.evaluation.comparison.comparison import Plan, plan_comparison
+from skfusion.evaluation.comparison.design import Split
+from skfusion.evaluation.comparison.running import fit_on, seeded
+from skfusion.inspection.modalities.importance import ModalityImportance
+from skfusion.inspection.modalities.report import ModalityReport
+
+__all__ = ["run"]
+
+
+REFIT_FOLDS = 5
+MEASURES = {"reliance": "share", "performance": "estimate", "drop_one": "fall"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Fusion to explain, its score, and whether it is fitted again.
+
+    Attributes
+    ----------
+    strategy : {"early", "late", "joint"}
+        Fusion.
+    scoring : str or None
+        Score. None is the usual one of the task.
+    refit : bool
+        Whether models are fitted again on each set of modalities.
+    """
+
+    strategy: str
+    scoring: str | None
+    refit: bool
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Fit a fusion, and explain cases that it was not fitted on.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        Options of the command line.
+
+    Raises
+    ------
+    ProblemsError
+        If the table or a setting has a problem, before the first embedding.
+    ValueError
+        If ``--refit`` is given without ``--test``.
+    """
+    settings = read_settings(arguments)
+    check_outputs({"json": settings.get("json")})
+    scoring = settings.get("scoring") or [None]
+    how = Settings(arguments.strategy, scoring[0], bool(arguments.refit))
+    cohort = read_cohort(settings)
+    options = _options(settings, cohort, how)
+    plan: Plan = cohort.check(
+        lambda: plan_comparison(cohort.modalities, cohort.X, cohort.y, **options)
+    )
+    if how.refit and plan.design.kind != "test":
+        raise ValueError("--refit needs one test set, --test PART")
+    with failures_of_the_run():
+        embed(cohort)
+        reports = _explain(plan, how)
+        text, content = _results(plan, how, reports, cohort)
+        show(text)
+        write_json(settings.get("json"), content)
+
+
+def _options(
+    settings: Mapping[str, Any], cohort: Cohort, how: Settings
+) -> dict[str, Any]:
+    """Return the parameters of a comparison of the fusion alone."""
+    known = ("cv", "test", "time", "task", "pos_label", "groups", "random_state")
+    options = comparison_options(settings, cohort)
+    options = {key: value for key, value in options.items() if key in known}
+    return {
+        "random_state": 0,
+        **options,
+        "strategies": [how.strategy],
+        "scoring": how.scoring,
+        "quick": True,
+    }
+
+
+def _explain(plan: Plan, how: Settings) -> list[ModalityReport]:
+    """Return the report of each model, on the test set of its split."""
+    estimator = next(arm for arm in plan.strategies if arm.role == "fusion").estimator
+    reports = []
+    with progress(
+        len(plan.design.splits),
+        verbose=progress_level(),
+        title="Explain",
+        unit="model",
+    ) as advance:
+        for split in plan.design.splits:
+            reports.append(_report(estimator, plan, split, how))
+            advance(1)
+    return reports
+
+
+def _report(estimator: Any, plan: Plan, split: Split, how: Settings) -> ModalityReport:
+    study = plan.study
+    model = fit_on(seeded(estimator, plan.seed), study, split.train)
+    X, y = study.X, study.y
+    classes = study.task.classes
+    positive = classes[1] if study.task.kind == "binary" else None  # type: ignore[index]
+    importance = ModalityImportance(
+        model,
+        background=X.iloc[split.train],
+        pos_label=positive,
+        random_state=plan.seed,
+    )
+
+    def patients(rows: np.ndarray) -> Any:
+        if study.id_column is not None or study.groups is None:
+            return study.id_column
+        return study.groups[rows]
+
+    return importance.report(
+        X.iloc[split.test],
+        y[split.test],
+        groups=patients(split.test),
+        scoring=how.scoring,
+        cv=REFIT_FOLDS if how.refit else None,
+        train=(X.iloc[split.train], y[split.train], patients(split.train)),
+    )
+
+
+# -- results --------------------------------------------------------------------------
+
+
+def _results(
+    plan: Plan, how: Settings, reports: list[ModalityReport], cohort: Cohort
+) -> tuple[str, dict[str, Any]]:
+    """Return the text and the content of the JSON file."""
+    content: dict[str, Any] = {
+        "strategy": how.strategy,
+        "modalities": [name for name, _, _ in cohort.modalities],
+        "n_rows": len(cohort.X),
+        "n_patients": plan.study.n_patients(np.arange(len(cohort.X))),
+        "splits": plan.design.text,
+        "seed": plan.seed,
+        "changes": cohort.findings.caveats,
+        "models": [_content(report) for report in reports],
+    }
+    if len(reports) == 1:
+        return str(reports[0]), content
+    table = _over_models(reports)
+    content["over_models"] = _records(table)
+    score = reports[0].performance
+    scores = [report.performance.coalition_scores.iloc[-1] for report in reports]
+    lines = [
+        f"{how.strategy} fusion, {plan.design.text}. {len(reports)} models, each "
+        "explained on the cases that it was not fitted on.",
+        f"{score.scoring} of all modalities: {np.mean(scores):.3f} (models: "
+        f"{min(scores):.3f} to {max(scores):.3f}).",
+        "",
+        table.to_string(float_format=lambda value: f"{value:.3f}"),
+        "",
+        "reliance: share of a modality in what moves the predictions. performance: "
+        "its part of the score above chance. drop_one: fall of the score without it.",
+        "Lowest and highest are those of the models. They are no confidence interval.",
+        *(f"Note: {pitfall}" for pitfall in _shared_pitfalls(reports)),
+    ]
+    return "\n".join(lines), content
+
+
+def _over_models(reports: list[ModalityReport]) -> pd.DataFrame:
+    """Return mean, lowest and highest value of each measure over the models."""
+    parts = {}
+    for measure, column in MEASURES.items():
+        values = pd.concat([r.to_frame()[measure][column] for r in reports], axis=1)
+        parts[measure] = pd.DataFrame(
+            {
+                "mean": values.mean(axis=1),
+                "lowest": values.min(axis=1),
+                "highest": values.max(axis=1),
+            }
+        )
+    return pd.concat(parts, names=["measure"])
+
+
+def _shared_pitfalls(reports: list[ModalityReport]) -> list[str]:
+    """Return how many models have pitfalls, which the JSON file lists."""
+    n = sum(bool(report.pitfalls) for report in reports)
+    return [f"{n} of {len(reports)} models have pitfalls, see --json."] if n else []
+
+
+def _content(report: ModalityReport) -> dict[str, Any]:
+    table = report.to_frame()
+    table.columns = ["_".join(map(str, names)) for names in table.columns]
+    return {
+        "score": report.performance.scoring,
+        "score_of_all": float(report.performance.coalition_scores.iloc[-1]),
+        "cases": report.provenance.words,
+        "n_cases": report.performance.n_cases,
+        "n_patients": report.performance.n_patients,
+        "measures": _records(table),
+        "sentences": dict(report.sentences),
+        "pitfalls": list(report.pitfalls),
+    }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows as JSON has them, with null for what is not defined."""
+    rows = json.loads(table.reset_index().to_json(orient="records"))
+    return [dict(row) for row in rows]

@@ -1,0 +1,206 @@
+"""Settings of a command: its options, and a TOML file that they override."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from skfusion._validation import did_you_mean
+from skfusion.cli.parser import CHOICES
+from skfusion.cli.problems import Problem, ProblemsError
+
+__all__ = ["COMPARE_KEYS", "TABLE_KEYS", "read_settings"]
+
+
+# Kinds of values in the file, by key. Keys are parameters of `compare_fusion`, and
+# options of the command line on the table and the output.
+TEXT, TEXTS, WHOLE, NUMBER, FLAG, TABLE, ANY = (
+    *("text", "a list of text", "a whole number", "a number", "true or false"),
+    *("a table", "text or a number"),
+)
+REPEATS = "a whole number, 'auto', or a table of numbers by strategy"
+COMPARE_KEYS = {
+    "groups": TEXT,
+    "cv": WHOLE,
+    "n_repeats": REPEATS,
+    "test": ANY,
+    "sites": TEXT,
+    "time": TEXT,
+    "scoring": TEXTS,
+    "strategies": TEXTS,
+    "baselines": TEXT,
+    "search": TABLE,
+    "primary": TEXT,
+    "smallest_gain": NUMBER,
+    "margin": NUMBER,
+    "quick": FLAG,
+    "task": TEXT,
+    "pos_label": ANY,
+    "description": TEXT,
+    "checkpoint": TEXT,
+    "random_state": WHOLE,
+    "n_jobs": WHOLE,
+}
+TABLE_KEYS = {
+    "table": TEXT,
+    "target": TEXT,
+    "image": TEXTS,
+    "ehr": TEXTS,
+    "drop": TEXTS,
+    "categories": TEXTS,
+    "index_time": TEXT,
+    "encoding": TEXT,
+    "separator": TEXT,
+    "decimal": TEXT,
+    "sheet": TEXT,
+    "independent_rows": FLAG,
+    "infinite": TEXT,
+    "text_numbers": TEXT,
+    "dates": TEXT,
+    "missing_images": TEXT,
+    "unreadable_images": TEXT,
+    "missing_outcome": TEXT,
+    "outcome_case": TEXT,
+    "missing_groups": TEXT,
+    "id_case": TEXT,
+    "skip_lines": WHOLE,
+    "duplicate_columns": TEXT,
+    "bad_lines": TEXT,
+}
+OUTPUT_KEYS = {"html": TEXT, "json": TEXT, "save": TEXT}
+KEYS = {**TABLE_KEYS, **COMPARE_KEYS, **OUTPUT_KEYS}
+MODALITY_KEYS = {"columns": ANY, "encoder": TEXT, "params": TABLE}
+_TYPES: dict[str, tuple[type, ...]] = {
+    TEXT: (str,),
+    TEXTS: (str, list),
+    WHOLE: (int,),
+    NUMBER: (int, float),
+    FLAG: (bool,),
+    TABLE: (dict,),
+}
+
+
+def read_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Combine the options of a command with its TOML file.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        Options of the command line, None where they were not given.
+
+    Returns
+    -------
+    dict of str to object
+        The setting of each key that was given. ``"modalities"`` is a dict of the
+        tables of the file.
+
+    Raises
+    ------
+    ProblemsError
+        If the file has an unknown key or a value of another kind.
+    FileNotFoundError
+        If the file does not exist.
+    ValueError
+        If the file is not TOML, or there is no table or no outcome.
+
+    Examples
+    --------
+    >>> from argparse import Namespace
+    >>> from skfusion.cli.settings import read_settings
+    >>> given = Namespace(table="cohort.csv", target="sick", cv=None, config=None)
+    >>> read_settings(given)
+    {'table': 'cohort.csv', 'target': 'sick'}
+    """
+    given = {
+        key: value
+        for key, value in vars(arguments).items()
+        if key in KEYS and value is not None
+    }
+    from_file = _read_file(arguments.config) if arguments.config else {}
+    if "modalities" in from_file and {"image", "ehr"} & set(given):
+        del from_file["modalities"]  # options override the file
+    settings = {**from_file, **given}
+    for key, words in (("table", "a table"), ("target", "--target COLUMN")):
+        if key not in settings:
+            raise ValueError(f"give {words}, on the command line or in a --config FILE")
+    return settings
+
+
+def _read_file(path: str) -> dict[str, Any]:
+    place = Path(path)
+    if not place.is_file():
+        raise FileNotFoundError(f"--config: file {path!r} does not exist")
+    try:
+        content = tomllib.loads(place.read_bytes().decode("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"--config: {place.name} is not TOML: {error}") from error
+    problems = _problems_of(content)
+    if problems:
+        raise ProblemsError(problems, f"the file {place.name}")
+    for key, kind in KEYS.items():
+        if kind == TEXTS and isinstance(content.get(key), str):
+            content[key] = [content[key]]
+    if "table" in content:  # the file and its table lie side by side
+        content["table"] = os.path.join(place.parent, content["table"])
+    return content
+
+
+def _problems_of(content: Mapping[str, Any]) -> list[Problem]:
+    known = {**KEYS, "modalities": TABLE}
+    problems = _unknown(content, known, "")
+    for key, value in content.items():
+        if key in known and not _fits(value, known[key]):
+            kind = type(value).__name__
+            problems.append(Problem(f"{key}: expected {known[key]}, got {kind}"))
+        elif key in CHOICES and value not in CHOICES[key]:
+            words = " or ".join(map(repr, CHOICES[key]))
+            problems.append(Problem(f"{key}: expected {words}, got {value!r}"))
+    modalities = content.get("modalities")
+    for name, table in modalities.items() if isinstance(modalities, dict) else ():
+        where = f"[modalities.{name}]"
+        if not isinstance(table, dict):
+            problems.append(Problem(f"{where}: expected a table with columns"))
+            continue
+        problems += _unknown(table, MODALITY_KEYS, f"{where} ")
+        if not _are_columns(table.get("columns")):
+            problems.append(
+                Problem(f"{where}: columns must be a name or a list of names")
+            )
+        for key in ("encoder", "params"):
+            if key in table and not _fits(table[key], MODALITY_KEYS[key]):
+                text = f"{where} {key}: expected {MODALITY_KEYS[key]}"
+                problems.append(Problem(text))
+    if modalities and {"image", "ehr"} & set(content):
+        problems.append(Problem("give either [modalities] or image and ehr, not both"))
+    return problems
+
+
+def _unknown(
+    table: Mapping[str, Any], known: Mapping[str, Any], where: str
+) -> list[Problem]:
+    return [
+        Problem(f"{where}{key}: there is no such key.{did_you_mean(key, list(known))}")
+        for key in table
+        if key not in known
+    ]
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if kind == REPEATS and isinstance(value, dict):
+        return all(_fits(number, WHOLE) for number in value.values())
+    if kind in (ANY, REPEATS):
+        return isinstance(value, str | int | float) and not isinstance(value, bool)
+    if isinstance(value, bool) and kind != FLAG:
+        return False
+    if kind == TEXTS and isinstance(value, list):
+        return all(isinstance(part, str) for part in value)
+    return isinstance(value, _TYPES[kind])
+
+
+def _are_columns(value: Any) -> bool:
+    parts = value if isinstance(value, list) else [value]
+    return len(parts) > 0 and all(isinstance(part, str) for part in parts)

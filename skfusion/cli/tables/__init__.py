@@ -1,0 +1,1 @@
+"""Cohort tables of the command line: files, encodings and cells."""
