@@ -49,8 +49,9 @@ test-data: $(VENV)/.stamp-dev
 test-slow: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest -m "slow and not network" $(ARGS)
 
-test-ecosystem: $(VENV)/.stamp-dev $(VENV)/.stamp-oracles
-	$(BIN)/python -m pytest -m "slow or not slow" tests/test_ecosystem.py $(ARGS)
+test-ecosystem: $(VENV)/.stamp-dev $(VENV)/.stamp-oracles $(VENV)/.stamp-timm $(VENV)/.stamp-hf
+	$(BIN)/python -m pytest -m "slow or not slow" tests/test_ecosystem.py \
+	    tests/image/networks/test_cut_families.py tests/image/networks/test_hubs.py $(ARGS)
 
 # Nothing is pinned, and the upper bounds of pyproject.toml do not hold for torch: this
 # shows what a release breaks before a user meets it. It takes an environment of its own.

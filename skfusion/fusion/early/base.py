@@ -297,7 +297,7 @@ class BaseEarlyFusion(BaseFusion):
             modality that was absent in some training row.
         """
         arrays, presence = self._encode(X)
-        return self._joined(arrays, presence)
+        return self._joined(arrays, presence, in_float32=False)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the joined features.
@@ -402,9 +402,12 @@ class BaseEarlyFusion(BaseFusion):
         return self._target.result(scores)
 
     def _joined(
-        self, arrays: dict[str, np.ndarray], presence: np.ndarray
+        self,
+        arrays: dict[str, np.ndarray],
+        presence: np.ndarray,
+        in_float32: bool | None = None,
     ) -> np.ndarray:
-        joined = self._join(arrays, presence)
+        joined = self._join(arrays, presence, in_float32=in_float32)
         return joined if self._imputer is None else self._imputer.transform(joined)
 
     def _with_features(
@@ -425,10 +428,12 @@ class BaseEarlyFusion(BaseFusion):
         arrays: dict[str, np.ndarray],
         presence: np.ndarray,
         sources: np.ndarray | None = None,
+        in_float32: bool | None = None,
     ) -> np.ndarray:
         """Join the blocks, which are removed from `arrays` if they are concatenated.
 
-        `sources` are the rows of the blocks, all of them by default.
+        `sources` are the rows of the blocks, all of them by default. The matrix is
+        float32 by default if the estimator rounds its input to it.
         """
         if self._is_stacked and self._learned.any():
             learned = [
@@ -441,7 +446,7 @@ class BaseEarlyFusion(BaseFusion):
                 np.arange(len(presence)) if sources is None else sources,
                 presence[:, self._learned],
                 presence[:, self._flagged],
-                in_float32=self._in_float32,
+                in_float32=self._in_float32 if in_float32 is None else in_float32,
                 names=self._blocks.feature_names_,
             )
         blocks = self._balance.apply(self._with_features(arrays, presence))

@@ -226,7 +226,7 @@ def test_a_numeric_outcome_has_both_curves():
 
 @pytest.mark.parametrize("mechanism", ["mar", "mnar"])
 def test_a_bad_driver_is_refused_before_the_fits(study, mechanism, monkeypatch):
-    monkeypatch.setattr(refits, "fit_on", None)
+    monkeypatch.setattr(refits, "fit_split", None)
     with pytest.raises(ValueError, match="'height' is not a column of X"):
         study[2].missing_curve("image", [0.5], mechanism, driver="height")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+import itertools
 import logging
 import operator
 from collections.abc import Iterator, Mapping, Sequence
@@ -177,7 +178,9 @@ def _warn_uncut(
 ) -> None:
     """Warn that the frozen part of a network is computed in every epoch."""
     sizes = {name: parameter.numel() for name, parameter in tail.named_parameters()}
-    frozen = sum(size for name, size in sizes.items() if name not in names)
+    # Parameters are registered in the order of computation in all common networks.
+    before = itertools.takewhile(lambda name: name not in names, sizes)
+    frozen = sum(sizes[name] for name in before)
     if not frozen:
         return
     warn_user(
