@@ -21,6 +21,7 @@ from skfusion._validation import (
 )
 from skfusion.exceptions import LeakageWarning, warn_user
 from skfusion.modality import Modality, is_identifier, names_patient, one_label
+from skfusion.vectors.cells import with_arrays
 
 __all__ = [
     "TrainingData",
@@ -468,13 +469,17 @@ def as_pandas(X: Any, owner: str = "skfusion") -> pd.DataFrame | None:
         X = X.to_pandas()
     if isinstance(X, pd.DataFrame):
         check_unique_labels(list(X.columns), owner)
-        return _with_dense_gaps(X)
+        return _with_dense_gaps(_with_vectors(X))
     if root == "polars" and hasattr(X, "get_column"):
         columns = {}
         for name in X.columns:
             column = X.get_column(name)
             numeric = column.dtype.is_numeric()
-            columns[name] = column.to_numpy() if numeric else column.to_list()
+            vectors = with_arrays(column)
+            if isinstance(vectors, pd.Series):
+                columns[name] = vectors
+            else:
+                columns[name] = column.to_numpy() if numeric else column.to_list()
         return pd.DataFrame(columns)
     return None
 
@@ -499,6 +504,16 @@ def _refuse_records(X: Any, owner: str) -> None:
         f"{owner}: X must be a table with one row per case or an array, got {found}. "
         f"Convert it with {remedy} first."
     )
+
+
+def _with_vectors(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame in which pyarrow's lists of floats are arrays."""
+    if not any(isinstance(kind, pd.ArrowDtype) for kind in frame.dtypes.unique()):
+        return frame
+    columns = [with_arrays(frame.iloc[:, place]) for place in range(frame.shape[1])]
+    if all(c.dtype == t for c, t in zip(columns, frame.dtypes, strict=True)):
+        return frame
+    return pd.concat(columns, axis=1).set_axis(frame.columns, axis=1)
 
 
 def _with_dense_gaps(frame: pd.DataFrame) -> pd.DataFrame:

@@ -25,6 +25,8 @@ from skfusion._image_cells.recognition import (
 )
 from skfusion._validation import did_you_mean, is_every_row
 from skfusion.exceptions import DataWarning, warn_user
+from skfusion.vectors.cells import are_float_vectors
+from skfusion.vectors.columns import expanded
 
 __all__ = [
     "ColumnLabels",
@@ -154,7 +156,8 @@ def check_modalities(
     list of Modality
         The modalities that are not dropped. ``"passthrough"`` is a transformer that
         returns numeric columns unchanged. The columns of a dropped modality are not
-        resolved and need not exist.
+        resolved and need not exist. If a column has vectors, a `VectorColumns` is put
+        before a transformer of a matrix.
 
     Raises
     ------
@@ -186,6 +189,7 @@ def check_modalities(
         if isinstance(transformer, str):
             transformer = Passthrough()
         labels, scalar = _resolve_columns(columns, X, owner=owner, name=name)
+        transformer = expanded(transformer, select_columns(X, labels))
         resolved.append(Modality(name, transformer, labels, scalar))
     if not resolved:
         raise ValueError(
@@ -418,8 +422,9 @@ class ColumnRoles:
 
     Attributes
     ----------
-    images, ehr, identifiers : list of column labels
-        Columns of images, EHR columns and identifiers, in the order of the cohort.
+    images, vectors, ehr, identifiers : list of column labels
+        Columns of images, columns of vectors, EHR columns and identifiers, in the order
+        of the cohort.
     left_out : dict of column label to CellInspection
         Columns of paths that are not images, and of a minority of images.
     mixed : dict of column label to CellInspection
@@ -427,6 +432,7 @@ class ColumnRoles:
     """
 
     images: list[Any] = field(default_factory=list)
+    vectors: list[Any] = field(default_factory=list)
     ehr: list[Any] = field(default_factory=list)
     identifiers: list[Any] = field(default_factory=list)
     left_out: dict[Any, CellInspection] = field(default_factory=dict)
@@ -454,7 +460,7 @@ class ColumnRoles:
 
 
 def find_column_roles(X: pd.DataFrame, aside: Iterable[Any] = ()) -> ColumnRoles:
-    """Find the columns of images, EHR columns and identifiers, without warnings.
+    """Find the columns of images, vectors, the EHR and identifiers, without warnings.
 
     Parameters
     ----------
@@ -483,6 +489,9 @@ def find_column_roles(X: pd.DataFrame, aside: Iterable[Any] = ()) -> ColumnRoles
         if is_identifier(column, X):
             roles.identifiers.append(column)
             continue
+        if are_float_vectors(X[column]):
+            roles.vectors.append(column)
+            continue
         found = inspect_cells(X[column])
         if found.is_image_column:
             roles.images.append(column)
@@ -502,7 +511,7 @@ def infer_columns(X: pd.DataFrame) -> tuple[list[Any], list[Any], list[Any]]:
     at least half of them are images (see `is_image_cell`), with a warning if some are
     not. A column of other paths, or with fewer images, is in none of the three lists,
     with a warning. An identifier is a column with a name such as ``patient_id`` or
-    ``mrn``. It is not used as a feature.
+    ``mrn``. It is not used as a feature. Columns of vectors are EHR columns.
 
     Parameters
     ----------
@@ -528,7 +537,8 @@ def infer_columns(X: pd.DataFrame) -> tuple[list[Any], list[Any], list[Any]]:
     """
     roles = find_column_roles(X)
     roles.warn("infer_columns")
-    return roles.images, roles.ehr, roles.identifiers
+    ehr = {*roles.ehr, *roles.vectors}
+    return roles.images, [c for c in X.columns if c in ehr], roles.identifiers
 
 
 def infer_modality_columns(
@@ -536,9 +546,10 @@ def infer_modality_columns(
 ) -> dict[str, tuple[str, list[Any]]]:
     """Group the columns of a cohort into modalities, as ``modalities="auto"`` does.
 
-    Each column of images is one modality with the name of the column. The other
-    columns are one modality, ``"ehr"`` (``"ehr_table"`` if a column of images has that
-    name). Identifiers and paths that are not images are left out, with a warning.
+    Each column of images and each column of vectors of floats is one modality with the
+    name of the column. The other columns are one modality, ``"ehr"`` (``"ehr_table"``
+    if a column of images or vectors has that name). Identifiers and paths that are not
+    images are left out, with a warning.
 
     Parameters
     ----------
@@ -552,7 +563,7 @@ def infer_modality_columns(
     Returns
     -------
     dict of str to (str, list of column labels)
-        Kind of each modality, ``"image"`` or ``"ehr"``, and its columns.
+        Kind of each modality, ``"image"``, ``"vector"`` or ``"ehr"``, and its columns.
 
     Raises
     ------
@@ -581,12 +592,14 @@ def infer_modality_columns(
             DataWarning,
         )
     found = {str(column): ("image", [column]) for column in roles.images}
+    found |= {str(column): ("vector", [column]) for column in roles.vectors}
     if roles.ehr:
         found["ehr_table" if "ehr" in found else "ehr"] = ("ehr", roles.ehr)
     if not found:
         raise ValueError(
-            f"{estimator_name}: modalities='auto' finds no column of images and no EHR "
-            f"column among the {X.shape[1]} columns of X. Name the modalities."
+            f"{estimator_name}: modalities='auto' finds no column of images or "
+            f"vectors and no EHR column among the {X.shape[1]} columns of X. Name the "
+            "modalities."
         )
     return found
 

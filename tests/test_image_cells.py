@@ -264,7 +264,7 @@ def test_existing_files_that_are_no_images(tmp_path):
         assert infer_columns(X) == ([], [], [])
     with (
         pytest.warns(UserWarning, match="left out"),
-        pytest.raises(ValueError, match="finds no column of images and no EHR column"),
+        pytest.raises(ValueError, match="finds no column of images or vectors"),
     ):
         EarlyFusionClassifier().fit(X, [0, 1, 0])
 

@@ -46,6 +46,7 @@ __all__ = [
     "fit_transform_steps",
     "is_passthrough",
     "is_sampler",
+    "last_step",
     "looks_up_by",
     "may_use_target",
     "resample",
@@ -187,6 +188,11 @@ def transform_steps(transformer: Any, X: Any, *, width: int = 1) -> Any:
 def is_passthrough(step: Any) -> bool:
     """Return whether a step of a `Pipeline` is None or ``"passthrough"``."""
     return step is None or (isinstance(step, str) and step == "passthrough")
+
+
+def last_step(transformer: Any) -> Any:
+    """Return the last step of a `Pipeline`, and other transformers unchanged."""
+    return transformer[-1] if isinstance(transformer, Pipeline) else transformer
 
 
 def looks_up_by(transformer: Any, column: Any) -> bool:

@@ -28,6 +28,7 @@ __all__ = [
     "is_url",
     "looks_like_path",
     "may_hold_objects",
+    "spread",
 ]
 
 
@@ -352,14 +353,15 @@ def inspect_cells(column: pd.Series) -> CellInspection:
 def _sample(column: pd.Series) -> pd.Series:
     """Return up to 50 cells, spread over those that are not missing."""
     # A look at every cell is needed only if nearly all are empty.
-    filled = _spread(column[column.notna()], 4 * N_CELLS_INSPECTED)
+    filled = spread(column[column.notna()], 4 * N_CELLS_INSPECTED)
     sample = filled[cell_presence(filled)]
     if len(sample) < min(len(filled), N_CELLS_INSPECTED):
         sample = column[cell_presence(column)]
-    return _spread(sample, N_CELLS_INSPECTED)
+    return spread(sample, N_CELLS_INSPECTED)
 
 
-def _spread(column: pd.Series, most: int) -> pd.Series:
+def spread(column: pd.Series, most: int) -> pd.Series:
+    """Return up to `most` cells that are spread evenly over a column."""
     if len(column) <= most:
         return column
     return column.iloc[np.linspace(0, len(column) - 1, most).astype(np.intp)]
@@ -373,7 +375,7 @@ def _are_file_names(column: pd.Series, texts: list[str]) -> bool:
 
 
 def cell_presence(column: pd.Series) -> np.ndarray:
-    """Return which cells are neither null, an empty string nor an empty bag."""
+    """Return which cells are not null, and neither empty text, bags nor vectors."""
     filled = column.notna().to_numpy()
     if may_hold_objects(column):
         empty = [_is_empty(cell) for cell in column]
@@ -387,7 +389,10 @@ def _is_empty(cell: Any) -> bool:
     if isinstance(cell, list | tuple):  # a bag, in which images can be missing
         return _all_missing(cell)
     if isinstance(cell, np.ndarray):
-        return cell.size == 0 or (cell.dtype == object and _all_missing(cell.ravel()))
+        if cell.dtype == object:
+            return _all_missing(cell.ravel())
+        is_vector = cell.ndim == 1 and cell.dtype.kind == "f"
+        return cell.size == 0 or bool(is_vector and np.isnan(cell).all())
     if isinstance(cell, dict):  # an image of Hugging Face datasets
         given = [cell[key] for key in ("bytes", "path") if key in cell]
         return len(given) > 0 and all(part is None for part in given)

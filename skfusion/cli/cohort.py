@@ -442,7 +442,8 @@ def _other_columns(
             say(f"Excluded {what}: {', '.join(map(str, columns))}")
     for column, found in roles.left_out.items():
         say(f"Excluded {column}, not passed as --image: {found.description}")
-    return [str(column) for column in roles.ehr]
+    known = {*roles.ehr, *roles.vectors}  # the encoder of the EHR takes vectors
+    return [str(column) for column in cells if column in known]
 
 
 def _counts_rows(cells: pd.Series) -> bool:

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags
 from sklearn.utils.validation import (
     check_consistent_length,
@@ -43,6 +45,7 @@ from skfusion.modality import (
     presence_mask,
     select_columns,
 )
+from skfusion.vectors.columns import VectorColumns
 
 __all__ = ["ModalityParameters"]
 
@@ -233,7 +236,8 @@ def default_modalities(
     Returns
     -------
     list of (str, transformer, column or list of columns)
-        One `ImageEmbedder` per column of images, one `TabularEncoder` for the rest.
+        One `ImageEmbedder` per column of images, one scaled `VectorColumns` per column
+        of vectors, one `TabularEncoder` for the rest.
     """
     triples: list[tuple[str, Any, Any]] = []
     found = infer_modality_columns(X, aside=aside, estimator_name=estimator_name)
@@ -242,6 +246,9 @@ def default_modalities(
             from skfusion.image import ImageEmbedder  # names the extra
 
             triples.append((name, ImageEmbedder(), columns[0]))
+        elif kind == "vector":
+            scaled = make_pipeline(VectorColumns(), StandardScaler())
+            triples.append((name, scaled, columns[0]))
         else:
             triples.append((name, TabularEncoder(), columns))
     return triples

@@ -218,6 +218,8 @@ def _bytes_of(cell: Any) -> bytes:
         found = b"n" + np.float32(cell).tobytes()
     elif isinstance(cell, dict):
         found = b"d" + b"".join(_bytes_of(part) for part in cell.items())
+    elif isinstance(cell, (list, tuple)) and _is_vector(cell):
+        found = _bytes_of_array(np.array(cell, dtype=np.float64))
     elif isinstance(cell, (list, tuple)):
         found = b"l" + b"".join(map(_bytes_of, cell))
     elif np.ndim(cell) > 0:  # an array, an image, a series
@@ -225,6 +227,10 @@ def _bytes_of(cell: Any) -> bytes:
     else:  # its text could contain its address in memory
         found = b"o" + type(cell).__qualname__.encode()
     return len(found).to_bytes(8, "little") + found
+
+
+def _is_vector(cell: list[Any] | tuple[Any, ...]) -> bool:
+    return len(cell) > 0 and all(isinstance(part, _NUMBERS) for part in cell)
 
 
 def _bytes_of_array(array: np.ndarray) -> bytes:

@@ -398,7 +398,8 @@ def _columns(cases: Cases, images: Any, index_time: Any) -> ColumnSet:
         several = [images] if isinstance(images, str) else list(images)
         given = [column_of_role(c, "images", frame, OWNER) for c in several]
     if not cases.modalities:
-        features = [column for column in roles.ehr if column not in given]
+        known = {*roles.ehr, *roles.vectors} - {*given}
+        features = [column for column in frame.columns if column in known]
         return ColumnSet(features, roles.identifiers, given, False)
     features = []
     for modality in cases.modalities:

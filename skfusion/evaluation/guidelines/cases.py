@@ -29,6 +29,7 @@ from skfusion.modality import (
     infer_modality_columns,
     presence_mask,
 )
+from skfusion.vectors.columns import VectorColumns
 
 __all__ = [
     "Cases",
@@ -231,6 +232,8 @@ def _inferred(frame: pd.DataFrame, id_column: Any, owner: str) -> list[Any]:
         return [
             (name, Passthrough(), columns[0])
             if kind == "image"
+            else (name, VectorColumns(), columns[0])
+            if kind == "vector"
             else (name, TabularEncoder(), columns)
             for name, (kind, columns) in found.items()
         ]

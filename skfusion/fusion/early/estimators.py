@@ -43,8 +43,8 @@ class EarlyFusionClassifier(ClassifierTarget, ClassifierMixin, BaseEarlyFusion):
     modalities : list of (str, transformer, columns) or "auto", default="auto"
         Modalities as triples, in the form of `ColumnTransformer`, with integers as
         positions of columns. ``"passthrough"`` uses numeric columns as they are, and
-        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images is one
-        modality and all other columns are one EHR modality.
+        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images or
+        vectors is one modality and all other columns are one EHR modality.
     estimator : classifier or None, default=None
         Estimator that is fitted on the joined features. None is XGBoost (200 trees of
         depth 4, 64 bins). Each tree sees half of the columns, but at least 16 or all of
@@ -276,8 +276,8 @@ class EarlyFusionRegressor(RegressorTarget, RegressorMixin, BaseEarlyFusion):
     modalities : list of (str, transformer, columns) or "auto", default="auto"
         Modalities as triples, in the form of `ColumnTransformer`, with integers as
         positions of columns. ``"passthrough"`` uses numeric columns as they are, and
-        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images is one
-        modality and all other columns are one EHR modality.
+        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images or
+        vectors is one modality and all other columns are one EHR modality.
     estimator : regressor or None, default=None
         Estimator that is fitted on the joined features. None is XGBoost (200 trees of
         depth 4, 64 bins). Each tree sees half of the columns, but at least 16 or all of
@@ -429,8 +429,8 @@ class EarlyFusionSurvival(SurvivalFusion, BaseEarlyFusion):
     modalities : list of (str, transformer, columns) or "auto", default="auto"
         Modalities as triples, in the form of `ColumnTransformer`, with integers as
         positions of columns. ``"passthrough"`` uses numeric columns as they are, and
-        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images is one
-        modality and all other columns are one EHR modality.
+        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images or
+        vectors is one modality and all other columns are one EHR modality.
     estimator : survival estimator or None, default=None
         Estimator that is fitted on the joined features. Its `fit` takes the structured
         `y` of scikit-survival, and its `predict` returns a risk. None is

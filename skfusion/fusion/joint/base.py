@@ -24,6 +24,7 @@ from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.fusion.base import BaseFusion, with_transformers
 from skfusion.fusion.inner_estimators import check_transformers, seeded
 from skfusion.fusion.joint.augmentation import batch_augmentation
+from skfusion.fusion.joint.bags import BagRows
 from skfusion.fusion.joint.callbacks import (
     CallbackSupportMixin,
     EpochHook,
@@ -326,6 +327,46 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
             predicted[name] = self._target.result(values)
         return predicted
 
+    def attention_weights(self, X: Any) -> dict[str, list[np.ndarray]]:
+        """Return the weight of each image or vector of the bags of a cohort.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            A cohort.
+
+        Returns
+        -------
+        dict of str to list of n_samples ndarrays
+            One entry per modality with ``bag_pooling="attention"``. The array of a row
+            has one weight per image or vector of its cell, in their order. They sum to
+            1. A missing one has NaN.
+
+        Raises
+        ------
+        ValueError
+            If no modality has ``bag_pooling="attention"``.
+        """
+        inputs = self._encode_inputs(self._read_cohort(X))
+        found = {}
+        for name, array in inputs.arrays.items():
+            if isinstance(array, BagRows):
+                place = f"x_{name}"
+                flat = self._run(
+                    lambda network, batch, _, name=name, place=place: network.encoders[
+                        place
+                    ].weights(batch[name]),
+                    inputs,
+                )
+                found[name] = array.split(flat)
+        if not found:
+            raise ValueError(
+                f"{type(self).__name__}: no modality pools its bags by attention. Use "
+                "ImageEmbedder(bag_pooling='attention') or "
+                "VectorColumns(bag_pooling='attention')."
+            )
+        return found
+
     def _run(self, function: Callable[..., Tensor], inputs: NetInputs) -> np.ndarray:
         with ordinary_modes(), torch_threads(self._settings.n_threads):
             return outputs_of(
@@ -369,6 +410,12 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
             raise TypeError(
                 f"Modality {name!r} of {type(self).__name__} is encoded before the "
                 "network, so the network has no image input to explain."
+            )
+        if part.attends:
+            raise TypeError(
+                f"Modality {name!r} of {type(self).__name__} pools several images by "
+                "attention, so that a row has no single image to explain. See "
+                "attention_weights for the weight of each image."
             )
         backbone, split = part.parts()
         return backbone, split.trunk
@@ -426,6 +473,8 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
                     rows = np.arange(len(X))
                     with located_errors(part.modality, rows, X):
                         check_finite_block(array, part.feature_names, rows)
+                elif isinstance(array, BagRows):
+                    array = array.astype(self._dtype)
                 arrays[part.modality.name] = array
                 presence.append(present)
         return NetInputs(arrays, np.column_stack(presence))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skfusion.fusion.joint.bags import BagRows
 from skfusion.image.embedding.pixels import PixelFile
 
 __all__ = ["NetInputs", "PixelRows", "Sample"]
@@ -62,29 +63,29 @@ class NetInputs:
 
     Attributes
     ----------
-    arrays : dict of str to ndarray of shape (n_samples, ...) or PixelRows
+    arrays : dict of str to ndarray of shape (n_samples, ...), PixelRows or BagRows
         Finite values. Those in the rows of an absent modality are never used.
     presence : ndarray of bool of shape (n_samples, M)
         Presence of each modality in each row.
     """
 
-    arrays: dict[str, np.ndarray | PixelRows]
+    arrays: dict[str, np.ndarray | PixelRows | BagRows]
     presence: np.ndarray
 
     def rows(self, index: np.ndarray) -> NetInputs:
         """Return the inputs of some rows."""
         arrays = {
-            name: array.rows(index) if isinstance(array, PixelRows) else array[index]
+            name: array[index] if isinstance(array, np.ndarray) else array.rows(index)
             for name, array in self.arrays.items()
         }
         return NetInputs(arrays, self.presence[index])
 
-    def fetch(self, rows: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
+    def fetch(self, rows: np.ndarray) -> tuple[dict[str, Any], Tensor]:
         """Return a batch as tensors: the arrays by name, and the presence."""
         batch = {
-            name: array.fetch(rows)
-            if isinstance(array, PixelRows)
-            else torch.from_numpy(array[rows])
+            name: torch.from_numpy(array[rows])
+            if isinstance(array, np.ndarray)
+            else array.fetch(rows)
             for name, array in self.arrays.items()
         }
         return batch, torch.from_numpy(self.presence[rows])

@@ -36,8 +36,8 @@ class JointFusionClassifier(ClassifierTarget, ClassifierMixin, BaseJointFusion):
     modalities : list of (str, transformer, columns) or "auto", default="auto"
         Modalities as triples, in the form of `ColumnTransformer`, with integers as
         positions of columns. ``"passthrough"`` uses numeric columns as they are, and
-        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images is one
-        modality and all other columns are one EHR modality.
+        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images or
+        vectors is one modality and all other columns are one EHR modality.
     join : str, nested tuple of str or callable, default="concat"
         Join of the representations. ``"concat"`` concatenates them, ``"sum"`` adds
         them. ``"gated"`` is a gated multimodal unit. ``"low_rank"`` forms products of
@@ -293,8 +293,8 @@ class JointFusionRegressor(RegressorTarget, RegressorMixin, BaseJointFusion):
     modalities : list of (str, transformer, columns) or "auto", default="auto"
         Modalities as triples, in the form of `ColumnTransformer`, with integers as
         positions of columns. ``"passthrough"`` uses numeric columns as they are, and
-        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images is one
-        modality and all other columns are one EHR modality.
+        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images or
+        vectors is one modality and all other columns are one EHR modality.
     join : str, nested tuple of str or callable, default="concat"
         Join of the representations. ``"concat"`` concatenates them, ``"sum"`` adds
         them. ``"gated"`` is a gated multimodal unit. ``"low_rank"`` forms products of
@@ -533,8 +533,8 @@ class JointFusionSurvival(SurvivalFusion, BaseJointFusion):
     modalities : list of (str, transformer, columns) or "auto", default="auto"
         Modalities as triples, in the form of `ColumnTransformer`, with integers as
         positions of columns. ``"passthrough"`` uses numeric columns as they are, and
-        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images is one
-        modality and all other columns are one EHR modality.
+        ``"drop"`` leaves a modality out. With ``"auto"``, each column of images or
+        vectors is one modality and all other columns are one EHR modality.
     join : str, nested tuple of str or callable, default="concat"
         Join of the representations. ``"concat"`` concatenates them, ``"sum"`` adds
         them. ``"gated"`` is a gated multimodal unit. ``"low_rank"`` forms products of

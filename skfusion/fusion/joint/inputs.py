@@ -19,9 +19,20 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
-from skfusion._fitting.pipelines import of_modality, transform_steps, warn_of_modality
-from skfusion.blocks import ModalityBlocks, located_errors, weighted_means
+from skfusion._fitting.pipelines import (
+    last_step,
+    of_modality,
+    transform_steps,
+    warn_of_modality,
+)
+from skfusion.blocks import (
+    ModalityBlocks,
+    check_finite_block,
+    located_errors,
+    weighted_means,
+)
 from skfusion.exceptions import FallbackWarning
+from skfusion.fusion.joint.bags import BagRows
 from skfusion.fusion.joint.data import NetInputs, PixelRows
 from skfusion.fusion.joint.encoders import TorchEncoder
 from skfusion.fusion.torch_runtime import Precision
@@ -35,11 +46,14 @@ from skfusion.image.networks.freezing.untrained import (
     trained_elsewhere,
 )
 from skfusion.modality import Modality, presence_mask
+from skfusion.vectors.columns import VectorColumns
 
 __all__ = [
+    "BagInput",
     "BlockInput",
     "ImageInput",
     "ModuleInput",
+    "VectorInput",
     "augmented",
     "brings_network",
     "make_input",
@@ -69,8 +83,10 @@ def brings_network(transformer: Any) -> bool:
 def _kind_of_input(transformer: Any) -> type[BlockInput | ImageInput]:
     if isinstance(transformer, ImageEmbedder):
         return ImageInput
-    if isinstance(_last_step(transformer), TorchEncoder):
+    if isinstance(last_step(transformer), TorchEncoder):
         return ModuleInput
+    if isinstance(transformer, VectorColumns):
+        return BagInput if transformer.bag_pooling == "attention" else VectorInput
     return BlockInput
 
 
@@ -149,6 +165,77 @@ class BlockInput:
         return encoder_lr_factor
 
 
+class VectorInput(BlockInput):
+    """Input of a modality of vectors that exist already, in their own precision.
+
+    Parameters
+    ----------
+    modality : Modality
+        The modality. Its transformer is a `VectorColumns`. `fit` replaces it by a
+        fitted clone.
+    """
+
+    def fit(
+        self,
+        X: pd.DataFrame,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        groups: np.ndarray | None = None,
+        held_out: np.ndarray | None = None,
+    ) -> None:
+        """Fit the transformer on the rows with the modality."""
+        super().fit(X, y, sample_weight, groups, held_out)
+        self.dtype = self.modality.transformer.dtype_
+
+
+class BagInput(BlockInput):
+    """Input of a modality of bags of vectors, whose pooling is trained.
+
+    Parameters
+    ----------
+    modality : Modality
+        The modality. Its transformer is a `VectorColumns` with
+        ``bag_pooling="attention"``. `fit` replaces it by a fitted clone.
+    """
+
+    brings_network = True
+
+    def fit(
+        self,
+        X: pd.DataFrame,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        groups: np.ndarray | None = None,
+        held_out: np.ndarray | None = None,
+    ) -> None:
+        """Find the length of the vectors, and the means of their elements."""
+        rows = np.flatnonzero(presence_mask([self.modality], X)[:, 0])
+        transformer = clone(self.modality.transformer)
+        with located_errors(self.modality, rows, X):
+            part = self.modality.select(X.iloc[rows])
+            bags = transformer.fit(part, y).bags(part)
+        self.modality = replace(self.modality, transformer=transformer)
+        weight = None if sample_weight is None else sample_weight[rows][bags.rows]
+        self._means = weighted_means(bags.values, weight)
+        self.n_features = bags.values.shape[1]
+        self.dtype = bags.values.dtype
+
+    @property
+    def feature_names(self) -> Sequence[Any]:
+        """Names of the elements of a vector."""
+        return list(self.modality.transformer.get_feature_names_out())
+
+    def encode(self, X: pd.DataFrame) -> tuple[Any, np.ndarray]:
+        """Return the bags of imputed vectors, and the presence (n,)."""
+        rows = np.arange(len(X))
+        with located_errors(self.modality, rows, X):
+            bags = self.modality.transformer.bags(self.modality.select(X))
+            values = np.where(np.isnan(bags.values), self._means, bags.values)
+            check_finite_block(values, self.feature_names, bags.rows)
+        counts = np.bincount(bags.rows, minlength=len(X))
+        return BagRows(values, counts, bags.places, bags.sizes), counts > 0
+
+
 class ModuleInput(BlockInput):
     """Input of a numeric modality whose `TorchEncoder` is trained.
 
@@ -219,7 +306,7 @@ class ModuleInput(BlockInput):
 
     @property
     def _encoder(self) -> TorchEncoder:
-        return _last_step(self.modality.transformer)
+        return last_step(self.modality.transformer)
 
 
 class ImageInput:
@@ -259,7 +346,9 @@ class ImageInput:
             with trained_elsewhere():
                 embedder.fit(self.modality.select(X), y)
             self.modality = replace(self.modality, transformer=embedder)
-            backbone, _ = self.parts()
+            backbone, split = self.parts()
+            if split.trunk is None:
+                self._refuse_attention("all of its layers are trained")
             note = self._training_note()
             if note:
                 warn_of_modality("frozen weights", note, FallbackWarning)
@@ -291,14 +380,41 @@ class ImageInput:
             tell=is_module and is_auto,
         )
 
-    def encode(self, X: pd.DataFrame) -> tuple[np.ndarray | PixelRows, np.ndarray]:
+    @property
+    def attends(self) -> bool:
+        """Whether the images of a row are pooled by an attention that is trained."""
+        return self.modality.transformer.bag_pooling == "attention"
+
+    def _refuse_attention(self, why: str) -> None:
+        if self.attends:
+            raise ValueError(
+                f"{self.modality.label}: bag_pooling='attention' needs images that are "
+                f"run once through frozen layers, but {why}. Set trainable='head' or "
+                "'last_block' and no augmentation, or bag_pooling='mean'."
+            )
+
+    def _bags(
+        self, X: pd.DataFrame, trunk: nn.Module, fingerprint: str, fold: bool
+    ) -> tuple[BagRows, np.ndarray]:
+        """Return the outputs of the trunk for each image, and the presence."""
+        values, there, bags = self.modality.transformer.encode_each(
+            X[self.modality.columns[0]], trunk, fingerprint, fold=fold
+        )
+        counts = np.bincount(bags.rows[there], minlength=bags.n_rows)
+        rows = BagRows(values[there], counts, bags.places[there], bags.sizes)
+        return rows, counts > 0
+
+    def encode(
+        self, X: pd.DataFrame
+    ) -> tuple[np.ndarray | PixelRows | BagRows, np.ndarray]:
         """Return the inputs of the trainable tail and the presence.
 
         Returns
         -------
-        array : ndarray of float32 of shape (n, ...) or PixelRows
+        array : ndarray of float32 of shape (n, ...), PixelRows or BagRows
             Output of the frozen trunk, 0 where the image is absent. Without a trunk,
-            pixels (3, H, W) that are read batch by batch.
+            pixels (3, H, W) that are read batch by batch. With an attention, the output
+            for each image.
         presence : ndarray of bool of shape (n,)
             True where the image is present and readable.
         """
@@ -310,6 +426,9 @@ class ImageInput:
         is_whole = not split.fingerprint_suffix
         suffix = "" if is_whole else f"{split.fingerprint_suffix}, unfolded"
         with located_errors(self.modality, np.arange(len(X))):
+            if self.attends:
+                known = backbone.fingerprint + suffix
+                return self._bags(X, split.trunk, known, is_whole)
             array, presence = self.modality.transformer.encode_with(
                 X[self.modality.columns[0]],
                 split.trunk,
@@ -339,6 +458,7 @@ class ImageInput:
             Precision and device of the augmentation and of the trunk, which are run in
             each epoch.
         """
+        self._refuse_attention("augmented images are run in each epoch")
         backbone, split = self.parts()
         device = precision.device
         trunk = None if split.trunk is None else copy.deepcopy(split.trunk).to(device)
@@ -440,7 +560,3 @@ def augmented(
         if isinstance(part, ImageInput):
             arrays[part.modality.name] = part.augmented(X, there, augment, precision)
     return replace(inputs, arrays=arrays)
-
-
-def _last_step(transformer: Any) -> Any:
-    return transformer[-1] if isinstance(transformer, Pipeline) else transformer

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from skfusion._fitting.passthrough import Passthrough
+from skfusion._fitting.pipelines import last_step
 from skfusion._validation import check_number, check_option, did_you_mean
+from skfusion.fusion.joint.bags import BagBatch, BagRows, GatedAttention
 from skfusion.fusion.joint.data import NetInputs, outputs_of
 from skfusion.fusion.joint.joins import Concatenation, build_join
 from skfusion.fusion.torch_runtime import drawn_in_float32
@@ -23,6 +25,7 @@ from skfusion.image.networks.freezing.modes import enter_training
 
 __all__ = [
     "Architecture",
+    "AttentionEncoder",
     "DirectEncoder",
     "JointNetwork",
     "JointOutputs",
@@ -156,6 +159,63 @@ class ModalityEncoder(nn.Module):
         result = encoded.new_zeros(len(x), self.width)
         result[here] = encoded
         return result
+
+
+class AttentionEncoder(ModalityEncoder):
+    """Encoder of bags, whose instances are pooled by a gated attention.
+
+    Parameters
+    ----------
+    n_features, width, dropout, backbone, follows_data : any
+        As in `ModalityEncoder`, where the backbone takes instances.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        width: int,
+        dropout: float,
+        backbone: nn.Module | None = None,
+        *,
+        follows_data: bool = False,
+    ) -> None:
+        super().__init__(
+            n_features, width, dropout, backbone, follows_data=follows_data
+        )
+        self.attention = GatedAttention(n_features, width)
+
+    def _features(self, x: BagBatch) -> Tensor:
+        """Return the standardised features (S, n_features) of all instances."""
+        if len(x.values) == 0:
+            return self.standardize.shift.new_zeros(0, len(self.standardize.shift))
+        return self.standardize(self.backbone(x.values))
+
+    def forward(self, x: Any) -> Tensor:
+        """Return the representation (B, D) of a `BagBatch`."""
+        return self.project(self.attention(self._features(x), x.mask()))
+
+    def weights(self, x: BagBatch) -> Tensor:
+        """Return the weight of each instance (S,)."""
+        mask = x.mask()
+        return self.attention.weights(self._features(x), mask)[mask]
+
+    def encode_present(self, x: Any, here: Tensor) -> Tensor:
+        """Return the representations (B, D) of a training batch.
+
+        Absent bags have no instances, so that no value stands for them in the
+        statistics of batch norms. A single instance has no statistics.
+        """
+        norms = [
+            part
+            for part in self.backbone.modules()
+            if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training
+        ]
+        for norm in norms:
+            norm.train(len(x.values) > 1)
+        encoded = self(x)
+        for norm in norms:
+            norm.train()
+        return encoded
 
 
 class DirectEncoder(nn.Module):
@@ -431,7 +491,7 @@ def with_encoder(encoders: Any, parts: Sequence[Any], owner: str) -> set[str]:
         as_they_are = {
             part.modality.name
             for part in parts
-            if isinstance(part.modality.transformer, Passthrough)
+            if isinstance(last_step(part.modality.transformer), Passthrough)
         }
         chosen = set(names) - as_they_are if encoders == "all" else networks
     else:
@@ -508,17 +568,15 @@ def build_network(
         name = part.modality.name
         tail = part.new_tail().to(dtype) if name in chosen else None
         with drawn_in_float32():
-            encoder = _make_encoder(part, tail, architecture)
+            encoder = _make_encoder(part, tail, architecture, inputs.arrays[name])
         encoders[name] = encoder
         if not inputs.presence[:, j].any():  # Nothing was learned of this modality.
             continue
         here = np.flatnonzero(inputs.presence[:, j])
-        rows = NetInputs(
-            {"x": inputs.arrays[name]}, np.ones((len(inputs), 1), dtype=bool)
-        ).rows(here)
+        rows, of_rows = _without_bags(inputs.arrays[name], here)
         weight = None
         if sample_weight is not None:
-            weight = torch.from_numpy(sample_weight[here])
+            weight = torch.from_numpy(sample_weight[of_rows])
         tail = encoder.backbone.eval()
         features = outputs_of(tail, _run_tail, rows, device)
         encoder.standardize.calibrate(torch.from_numpy(features), weight)
@@ -545,13 +603,23 @@ def build_network(
     return network.to(dtype)
 
 
+def _without_bags(array: Any, here: np.ndarray) -> tuple[NetInputs, np.ndarray]:
+    """Return inputs in rows, or each instance of bags as a row, and their rows."""
+    if isinstance(array, BagRows):
+        array, here = array.rows(here).values, np.repeat(here, array.counts[here])
+        return NetInputs({"x": array}, np.ones((len(array), 1), dtype=bool)), here
+    presence = np.ones((len(array), 1), dtype=bool)
+    return NetInputs({"x": array}, presence).rows(here), here
+
+
 def _make_encoder(
-    part: Any, tail: nn.Module | None, architecture: Architecture
+    part: Any, tail: nn.Module | None, architecture: Architecture, array: Any
 ) -> ModalityEncoder | DirectEncoder:
     if tail is None:
         params = architecture.join_params or {}
         return DirectEncoder(part.n_features, params.get("replicate", 1))
-    return ModalityEncoder(
+    kind = AttentionEncoder if isinstance(array, BagRows) else ModalityEncoder
+    return kind(
         part.n_features,
         architecture.hidden_dims[0],
         architecture.dropout,

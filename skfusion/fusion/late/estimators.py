@@ -44,8 +44,8 @@ class LateFusionClassifier(ClassifierTarget, ClassifierMixin, BaseLateFusion):
         ``"drop"`` leaves a modality out. A transformer is followed by a clone of
         `estimator`. An entry that ends in a classifier is used unchanged, so each
         modality can have a different one, e.g. a nested late fusion. With ``"auto"``,
-        each column of images is one modality and all other columns are one EHR
-        modality.
+        each column of images or vectors is one modality and all other columns are one
+        EHR modality.
     estimator : classifier or None, default=None
         Model of the modalities whose entry is a transformer. None is a logistic
         regression with C=0.01 on standardised features, with missing values imputed
@@ -315,8 +315,8 @@ class LateFusionRegressor(RegressorTarget, RegressorMixin, BaseLateFusion):
         ``"drop"`` leaves a modality out. A transformer is followed by a clone of
         `estimator`. An entry that ends in a regressor is used unchanged, so each
         modality can have a different one, e.g. a nested late fusion. With ``"auto"``,
-        each column of images is one modality and all other columns are one EHR
-        modality.
+        each column of images or vectors is one modality and all other columns are one
+        EHR modality.
     estimator : regressor or None, default=None
         Model of the modalities whose entry is a transformer. None is a ridge regression
         with alpha=10 on standardised features, with missing values imputed and flagged.
@@ -499,8 +499,8 @@ class LateFusionSurvival(SurvivalFusion, BaseLateFusion):
         positions of columns. ``"passthrough"`` uses numeric columns as they are, and
         ``"drop"`` leaves a modality out. A transformer is followed by a clone of
         `estimator`. An entry that ends in a survival model is used unchanged, so each
-        modality can have a different one. With ``"auto"``, each column of images is one
-        modality and all other columns are one EHR modality.
+        modality can have a different one. With ``"auto"``, each column of images or
+        vectors is one modality and all other columns are one EHR modality.
     estimator : survival estimator or None, default=None
         Model of the modalities whose entry is a transformer. Its `fit` takes the
         structured `y` of scikit-survival, and its `predict` returns a risk. None is

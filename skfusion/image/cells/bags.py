@@ -15,7 +15,7 @@ from skfusion.image.reading.files import is_missing
 __all__ = ["BAG_POOLINGS", "Bags", "check_bag_pooling", "is_bag", "unpack"]
 
 
-BAG_POOLINGS = ("mean", "max", "recent")
+BAG_POOLINGS = ("mean", "max", "recent", "attention")
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,18 @@ class Bags:
         Time of each image, None if unknown.
     n_rows : int
         Number of rows.
+    places : ndarray of shape (n_images,), int
+        Position of each image in its cell.
+    sizes : ndarray of shape (n_rows,), int
+        Number of images of each cell, including missing ones.
     """
 
     images: list[Any]
     rows: np.ndarray
     times: list[Any]
     n_rows: int
+    places: np.ndarray
+    sizes: np.ndarray
 
     @property
     def has_several(self) -> bool:
@@ -90,8 +96,16 @@ class Bags:
         Raises
         ------
         ValueError
-            If ``pooling="recent"`` and a bag of several images lacks a time.
+            If ``pooling="recent"`` and a bag of several images lacks a time, or with
+            ``pooling="attention"``, which joint fusion trains.
         """
+        if pooling == "attention":
+            raise ValueError(
+                "ImageEmbedder: bag_pooling='attention' is trained in joint fusion "
+                "only, as the transformer of a modality. Use JointFusionClassifier (or "
+                "its regressor or survival estimator), or bag_pooling='mean', 'max' or "
+                "'recent'."
+            )
         if not self.has_several:
             return values
         weights = np.ones(len(self.images))
@@ -185,14 +199,25 @@ def unpack(cells: Sequence[Any]) -> Bags:
     images: list[Any] = []
     rows: list[int] = []
     times: list[Any] = []
+    places: list[int] = []
+    sizes: list[int] = []
     for row, cell in enumerate(cells):
         parts = [_timed(part) for part in cell] if is_bag(cell) else [(cell, None)]
-        found = [part for part in parts if not is_missing(part[0])]
-        for image, time in found or [(None, None)]:
+        found = [(i, *part) for i, part in enumerate(parts) if not is_missing(part[0])]
+        for place, image, time in found or [(0, None, None)]:
             images.append(image)
             times.append(time)
             rows.append(row)
-    return Bags(images, np.array(rows, dtype=np.intp), times, len(cells))
+            places.append(place)
+        sizes.append(len(parts))
+    return Bags(
+        images,
+        np.array(rows, dtype=np.intp),
+        times,
+        len(cells),
+        np.array(places, dtype=np.intp),
+        np.array(sizes, dtype=np.intp),
+    )
 
 
 def _timed(part: Any) -> tuple[Any, Any]:

@@ -100,10 +100,11 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         values of each feature.
     voxel_size : float or None, default=None
         Edge in mm of the cubic voxels to which volumes are resampled first.
-    bag_pooling : {"mean", "max", "recent"}, default="mean"
+    bag_pooling : {"mean", "max", "recent", "attention"}, default="mean"
         Pooling of the embeddings of a cell with several images (a list). ``"recent"``
         takes pairs (image, time). The weight of an image halves with every
-        `bag_half_life` before the last image of its cell.
+        `bag_half_life` before the last image of its cell. ``"attention"`` is a gated
+        attention, which joint fusion trains. Early and late fusion refuse it.
     bag_half_life : str or timedelta, default="30D"
         Half-life of the weights for ``bag_pooling="recent"``.
     bag_count : bool, default=False
@@ -308,6 +309,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             finite and ``on_error="raise"``.
         """
         check_is_fitted(self, "fingerprint_")
+        if self.bag_pooling == "attention":  # refused before a network is run
+            unpack([]).pool(np.zeros((0, 1)), np.zeros(0, bool), "attention", None)
         lookup = self._look_up(X)
         store = resolve_store(self.store)
         found = None if lookup is None or store is None else lookup.stored(store)
@@ -442,6 +445,32 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         values, counts = self._encode(X, module, self.build(), fingerprint, fold=fold)
         return values, counts > 0
 
+    def encode_each(
+        self, X: Any, module: nn.Module, fingerprint: str, *, fold: bool = True
+    ) -> tuple[np.ndarray, np.ndarray, Bags]:
+        """Apply another network to the images, without pooling those of a cell.
+
+        Parameters
+        ----------
+        X : one column of n images
+            As in `fit`.
+        module, fingerprint, fold : any
+            As in `encode_with`.
+
+        Returns
+        -------
+        values : ndarray of shape (n_images, *shape), float32
+            NaN for absent images.
+        presence : ndarray of shape (n_images,), bool
+            True where the image is present and readable.
+        bags : Bags
+            The images and their rows.
+        """
+        values, presence = self._encode_images(
+            X, module, self.build(), fingerprint, fold=fold
+        )
+        return values, presence, unpack(as_cells(X)[0])
+
     def read_pixels(self, X: Any) -> tuple[PixelFile, np.ndarray]:
         """Read and resize the images, for a network that is trained as a whole.
 
@@ -496,12 +525,28 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         lookup: Lookup | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return one array per row, and the number of images per row."""
+        values, presence = self._encode_images(
+            X, module, backbone, fingerprint, fold=fold, lookup=lookup
+        )
+        return self._pooled(X, values, presence)
+
+    def _encode_images(
+        self,
+        X: Any,
+        module: nn.Module,
+        backbone: Backbone,
+        fingerprint: str,
+        *,
+        fold: bool,
+        lookup: Lookup | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return one array per image, and which images are present."""
         from skfusion.image.embedding.encode import encode_cells
 
         cells, name = as_cells(X)
         bags = unpack(cells)
         is_known = not backbone.not_stored
-        values, presence = encode_cells(
+        return encode_cells(
             bags.images,
             module,
             backbone.preprocessing,
@@ -516,7 +561,6 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             lookup=lookup,
             **self._options(name, bags),
         )
-        return self._pooled(X, values, presence)
 
     def _pooled(
         self, X: Any, values: np.ndarray, presence: np.ndarray
