@@ -17,7 +17,7 @@ from dicom_files import dataset
 
 from skfusion import EarlyFusionClassifier, ImageEmbedder, TabularEncoder, read_image
 from skfusion._paths import FileReadError, explain_missing, open_file
-from skfusion.cli.tables import resolve_paths
+from skfusion.cli.tables.images import resolve_paths
 from skfusion.image.cells.column import check_cells
 from skfusion.image.reading.files import ImageReadError
 
