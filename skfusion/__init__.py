@@ -2,9 +2,9 @@
 
 The public names are resolved on first use, so that ``import skfusion`` loads neither
 torch nor xgboost nor shap. What a first study needs is here. The rest is exported by
-`skfusion.fusion`, `skfusion.image`, `skfusion.ehr`, `skfusion.evaluation`,
-`skfusion.inspection`, `skfusion.survival`, `skfusion.feature_selection` and
-`skfusion.datasets`.
+`skfusion.fusion`, `skfusion.image`, `skfusion.text`, `skfusion.ehr`,
+`skfusion.evaluation`, `skfusion.inspection`, `skfusion.survival`,
+`skfusion.feature_selection` and `skfusion.datasets`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         ModalityImportance as ModalityImportance,
     )
     from skfusion.store.embedding_store import EmbeddingStore as EmbeddingStore
+    from skfusion.text.embedder import TextEmbedder as TextEmbedder
 
 try:
     __version__ = version("skfusion")
@@ -77,6 +78,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "skfusion.inspection.images.saliency": ["explain_images"],
         "skfusion.inspection.modalities.importance": ["ModalityImportance"],
         "skfusion.store.embedding_store": ["EmbeddingStore"],
+        "skfusion.text.embedder": ["TextEmbedder"],
     },
     submodules=[
         "datasets",
@@ -89,5 +91,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "modality",
         "store",
         "survival",
+        "text",
     ],
 )
