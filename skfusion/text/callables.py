@@ -57,20 +57,33 @@ class CallableEncoder:
             self.n_features, self.not_stored = _probed[self.fingerprint]
             return
         self.fingerprint, unknown = _described(function)
-        if unknown or self.fingerprint not in _probed:
-            before = self.fingerprint
-            n_features, problem = self._probe()
-            if not unknown and _described(function)[0] != before:
-                unknown = "changes when it is called"
-            if not unknown:
-                _probed[before] = n_features, problem
-            self.n_features, self.not_stored = n_features, problem or unknown
+        if self.fingerprint in _probed and not unknown:
+            self.n_features, self.not_stored = _probed[self.fingerprint]
             return
-        self.n_features, self.not_stored = _probed[self.fingerprint]
+        self.n_features, problem = self._probe()
+        if not unknown:
+            unknown = self._settle()
+        self.not_stored = problem or unknown
+        if not unknown:
+            _probed[self.fingerprint] = self.n_features, problem
 
     def __call__(self, texts: list[str]) -> np.ndarray:
         """Return the vectors of some texts, float32 of shape (n, d)."""
         return called(self.function, texts, self.name)
+
+    def _settle(self) -> str:
+        """Take the state after the first call, or return why there is no such state.
+
+        What is loaded or compiled in the first call is there in all others.
+        """
+        after, unknown = _described(self.function)
+        if after != self.fingerprint and not unknown:
+            self._probe()
+            self.fingerprint = after
+            after, unknown = _described(self.function)
+        if after != self.fingerprint and not unknown:
+            return "changes when it is called"
+        return unknown
 
     def _probe(self) -> tuple[int, str]:
         """Return the length of a vector, and why vectors cannot be stored."""
