@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from skfusion._dependencies import require
+from skfusion.image.networks._torchvision import prepare_torchvision
 from skfusion.image.networks.inference import resolve_device
 from skfusion.image.networks.outputs import codes_of
 from skfusion.image.networks.process_state import ForkSafeLock
@@ -208,6 +209,7 @@ def _stamps(name: str) -> tuple[Any, ...]:
 
 
 def _read(name: str, params: dict[str, Any]) -> _Loaded:
+    prepare_torchvision()  # which transformers imports
     transformers = require("transformers", "hf")
     repository, revision = with_revision(name.partition(":")[2])
     if not repository:
