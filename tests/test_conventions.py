@@ -80,9 +80,8 @@ FORWARDED = {"category", "kind", "warning.category"}
 ADVICE = {
     "ehr/windows/output.py",
     "fusion/base.py",
-    "image/networks/pretrained.py",
+    "image/networks/sources/pretrained.py",
     "inspection/images/saliency.py",
-    "inspection/modalities/results.py",
 }
 
 

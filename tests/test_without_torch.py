@@ -130,3 +130,24 @@ def test_choices_that_need_torch_name_the_extra(action):
     code = f"{COMPARISON}\ntry:\n    {action}\nexcept ImportError as error:\n"
     (message,) = run(code + "    print(error)\n")
     assert PIP_LINE in message
+
+
+def test_a_cohort_with_images_is_audited_and_described():
+    code = """
+    import numpy as np, pandas as pd
+    from skfusion.evaluation import advise, audit_cohort, describe_cohort
+
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"age": rng.integers(30, 90, 80)})
+    X["scan"] = list(rng.integers(0, 255, (80, 8, 8), dtype=np.uint8))
+    y, groups = np.arange(80) % 2, np.arange(80)
+    X.at[3, "scan"] = X.at[4, "scan"]
+    audit = audit_cohort(X, y, groups, 5, modalities="auto")
+    print(*[one.check for one in audit.findings])
+    print(describe_cohort("auto", X, y, groups).modalities["reason"].iloc[0])
+    print(advise("auto", X, y, groups).strategies)
+    """
+    found, reason, strategies = run(code)
+    assert found == "duplicate images"
+    assert PIP_LINE in reason
+    assert strategies == "['single', 'late', 'early', 'joint', 'compare']"

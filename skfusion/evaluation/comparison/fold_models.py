@@ -11,12 +11,7 @@ import pandas as pd
 
 from skfusion._validation import check_number
 from skfusion.evaluation.comparison.design import Split
-from skfusion.evaluation.comparison.running import (
-    Context,
-    fit_on,
-    seeded,
-    seeds_of_repeats,
-)
+from skfusion.evaluation.comparison.running import Context, fit_split
 from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.comparison.study import Study, as_frame, find_patients
 from skfusion.evaluation.comparison.validation import external_study, warn_of_seen
@@ -88,9 +83,7 @@ class FoldModels:
 
     def fit(self, arm: Strategy, split: Split) -> Any:
         """Return the model of a split, fitted as it was in the comparison."""
-        seeds = seeds_of_repeats(self.context.seed, split.repeat + 1)
-        estimator = seeded(arm.estimator, int(seeds[split.repeat]))
-        return fit_on(estimator, self.context.study, split.train)
+        return fit_split(arm, self.context, split)
 
     def training_cases(self, split: Split) -> Cases:
         """Return the training rows of a split."""

@@ -39,6 +39,7 @@ __all__ = [
     "add_members",
     "fit_arm",
     "fit_on",
+    "fit_split",
     "predict",
     "predict_members",
     "run_arms",
@@ -424,6 +425,13 @@ def fit_on(estimator: Any, study: Study, rows: np.ndarray) -> Any:
     groups = None if study.groups is None else study.groups[rows]
     fit_with_metadata(estimator, X, y, {"groups": groups})
     return estimator
+
+
+def fit_split(arm: Strategy, context: Context, split: Split) -> Any:
+    """Return the model of an arm for a split, fitted as it was in the comparison."""
+    seeds = seeds_of_repeats(context.seed, split.repeat + 1)
+    estimator = seeded(arm.estimator, int(seeds[split.repeat]))
+    return fit_on(estimator, context.study, split.train)
 
 
 # -- predictions ----------------------------------------------------------------------

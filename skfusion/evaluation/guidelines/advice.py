@@ -12,8 +12,8 @@ from skfusion._validation import check_number
 from skfusion.evaluation.guidelines.cases import Cases
 from skfusion.evaluation.guidelines.dependence import Dependence
 from skfusion.evaluation.guidelines.description import Facts, facts_of, rarer_words
-from skfusion.evaluation.guidelines.findings import MIN_CELL, count_text
 from skfusion.evaluation.guidelines.properties import CITATION
+from skfusion.evaluation.statistics.disclosure import MIN_CELL, count_text
 from skfusion.fusion.inner_estimators import ends_in_predictor
 
 __all__ = ["Advice", "advise"]
@@ -389,9 +389,9 @@ class _Signs:
             text = f"{self._size()} That may be enough to train encoders together."
         else:
             text = (
-                f"{self._size()} By the rule of thumb of {JOINT_PATIENTS:,} patients "
-                f"with {JOINT_RARER} of the rarer outcome, that is little for training "
-                "encoders together. Freeze the encoders of images, or leave it out."
+                f"{self._size()} By a rule of thumb of skfusion ({JOINT_PATIENTS:,} "
+                f"patients, {JOINT_RARER} of the rarer outcome), that is little to "
+                "train encoders together. Freeze encoders of images, or leave it out."
             )
         if self.often_missing:
             text += " The network must be trained with modalities left out."
@@ -488,7 +488,7 @@ class _Signs:
 
     def _of_width(self) -> list[str]:
         facts, found = self.facts, []
-        sizes = {name: width for name, (width, known) in facts.widths.items() if known}
+        sizes = {name: width for name, (width, why) in facts.widths.items() if not why}
         if len(sizes) > 1:
             wide, narrow = (
                 max(sizes, key=sizes.__getitem__),

@@ -30,14 +30,10 @@ from skfusion.evaluation.guidelines.cases import (
     read_cases,
 )
 from skfusion.evaluation.guidelines.column_checks import ColumnSet
-from skfusion.evaluation.guidelines.findings import (
-    MIN_CELL,
-    SEVERITIES,
-    Finding,
-    Findings,
-    count_text,
-)
+from skfusion.evaluation.guidelines.dependence import why_not
+from skfusion.evaluation.guidelines.findings import SEVERITIES, Finding, Findings
 from skfusion.evaluation.guidelines.row_checks import Folds
+from skfusion.evaluation.statistics.disclosure import MIN_CELL
 from skfusion.modality import Modality, find_column_roles
 from skfusion.splits import unchecked_folds
 
@@ -63,8 +59,8 @@ class CohortAudit:
         done).
     n_rows : int
         Number of rows.
-    n_patients : int
-        Number of patients, or of rows if the patients are not known.
+    n_patients : int or None
+        Number of patients, None if they are not known.
     n_columns : int
         Number of columns.
     """
@@ -74,7 +70,7 @@ class CohortAudit:
     findings: list[Finding]
     checks: pd.DataFrame
     n_rows: int
-    n_patients: int
+    n_patients: int | None
     n_columns: int
 
     @property
@@ -103,12 +99,17 @@ class CohortAudit:
         Returns
         -------
         DataFrame
-            Columns ``check``, ``severity``, ``columns`` (tuple of str), ``n_rows``,
-            ``n_patients`` (text, ``"<10"`` for small counts), ``found`` and
-            ``remedy``.
+            ``check``, ``severity``, ``columns`` (names, with commas between them),
+            ``n_rows``, ``n_patients`` (text, ``"<10"`` for small counts), ``found`` and
+            ``remedy``. The attribute `findings` has the names of columns one by one.
         """
-        rows = [[getattr(one, name) for name in _COLUMNS] for one in self.findings]
-        return pd.DataFrame(rows, columns=_COLUMNS)
+        table = pd.DataFrame(
+            [[getattr(one, name) for name in _COLUMNS] for one in self.findings],
+            columns=_COLUMNS,
+            dtype=object,
+        )
+        table["columns"] = [", ".join(one.columns) for one in self.findings]
+        return table
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as numbers and text, as JSON can hold them."""
@@ -152,9 +153,12 @@ class CohortAudit:
             + ("" if len(self.of_severity(name)) == 1 else "s")
             for name in SEVERITIES
         ]
+        patients = f"{self.n_patients} patients"
+        if self.n_patients is None:
+            patients = "patients unknown"
         return (
-            f"CohortAudit: {', '.join(counts)} ({self.n_rows} rows, "
-            f"{self.n_patients} patients, {self.n_columns} columns)"
+            f"CohortAudit: {', '.join(counts)} ({self.n_rows} rows, {patients}, "
+            f"{self.n_columns} columns)"
         )
 
     def __str__(self) -> str:
@@ -254,7 +258,8 @@ default=None
         always audited.
     model : estimator, dict of str to estimator or None, default=None
         Fitted fusions, e.g. the source of a fine-tuned encoder. Rows on which they were
-        trained are found among the test rows of `cv`, or among all rows.
+        trained are found among the test rows of `cv`, or among all rows. Fusions in a
+        `FrozenEstimator` of a modality are always checked.
     decode_images : bool or "auto", default="auto"
         Whether to decode the pixels, to find recoded and similar images. ``"auto"``
         decodes up to 5,000 images a column. Equal files are always found.
@@ -316,8 +321,8 @@ default=None
     >>> X = pd.DataFrame({"age": rng.normal(60, 9, 200), "discharge_code": y * 3.0})
     >>> print(audit_cohort(X, y, groups=np.arange(200)).to_frame()[
     ...     ["severity", "check", "columns"]].to_string(index=False))
-    severity                    check           columns
-       error column tells the outcome (discharge_code,)
+    severity                    check        columns
+       error column tells the outcome discharge_code
     """
     check_number(min_cell, "min_cell", OWNER, low=1, integer=True)
     if not isinstance(decode_images, bool):
@@ -352,7 +357,7 @@ default=None
         auditor.findings.sorted(),
         pd.DataFrame(auditor.checks, columns=["check", "done", "reason"]),
         cases.n_rows,
-        cases.n_patients(),
+        cases.n_patients() if cases.known_patients else None,
         frame.shape[1],
     )
 
@@ -560,7 +565,7 @@ class _Auditor:
                     target,
                 )
         except Exception as error:  # noqa: BLE001 - a transformer of the user
-            self.done(check, f"the audit of events failed: {type(error).__name__}")
+            self.done(check, why_not("the audit of events failed", error))
             return
         self.done(check)
         changed = report.changes[report.changes["n_features"] > 0]
@@ -572,7 +577,7 @@ class _Auditor:
                 "error",
                 [modality.name],
                 rows,
-                f"{count_text(n_features, None, 1)} of {report.n_features} features "
+                f"{n_features} of {report.n_features} features "
                 "change if events that were not available before the index time are "
                 f"{', '.join(changed['change'])}.",
                 "Compute features from events before the index time only, as "
@@ -592,11 +597,16 @@ class _Auditor:
     # -- models -----------------------------------------------------------------------
 
     def check_model(self, model: Any) -> None:
-        """Check rows that a fitted model has seen."""
-        check = "rows seen by a model"
-        if model is None:
-            self.done(check, "no model was given")
-            return
-        self.done(
-            check, row_checks.check_training_rows(self.findings, model, self.folds)
-        )
+        """Check rows that a fitted model, or a frozen encoder, has seen."""
+        given = {} if model is None else {"model": model}
+        for modality in self.cases.modalities:
+            frozen = row_checks.frozen_parts(modality.transformer)
+            if frozen:
+                given[modality.name] = dict(enumerate(frozen))
+        if not given:
+            self.done("rows seen by a model", "no fitted model was given")
+        for name, one in given.items():
+            reason = row_checks.check_training_rows(
+                self.findings, name, one, self.folds
+            )
+            self.done(f"rows seen by {name}", reason)

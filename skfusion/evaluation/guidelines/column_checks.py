@@ -62,6 +62,7 @@ MOST_SHARED = 0.01
 #: times their number. Those of a measurement would repeat.
 COUNTER_RANGE = 20
 FEWEST_OF_COUNTER = 50
+MANY_PAIRS = 6.0
 #: Share of distinct values above which a column of text is no category.
 DISTINCT_TEXT = 0.9
 #: Columns of numbers with more distinct values are also read in tenths.
@@ -110,7 +111,7 @@ def check_identifiers(columns: ColumnSet, findings: Findings) -> None:
     for column in columns.features:
         values = cases.frame[column]
         filled = cell_presence(values)
-        kind = _kind_of_id(values, filled, cases)
+        kind = _kind_of_id(values, filled, cases, column in names)
         if kind is None and column in names and columns.declared:
             kind = "name"
         if kind is not None:
@@ -134,6 +135,13 @@ _ID_FINDINGS = {
         "One value for each patient and a different one for every patient, so the "
         "column is an id of the patient.",
         "Leave the column out of the modality.",
+    ),
+    "perhaps": (
+        "column is the patient",
+        "warning",
+        "One whole number for each patient and a different one for every patient, as "
+        "an id has, or a measurement of so few patients.",
+        "Leave the column out of the modality if it is an id.",
     ),
     "nearly": (
         "column is the patient",
@@ -164,11 +172,14 @@ _ID_FINDINGS = {
 }
 
 
-def _kind_of_id(values: pd.Series, filled: np.ndarray, cases: Cases) -> str | None:
+def _kind_of_id(
+    values: pd.Series, filled: np.ndarray, cases: Cases, has_name: bool
+) -> str | None:
     """Return by which rule a column is an id, None if it is not."""
     if cases.known_patients and 1 < cases.n_patients() < cases.n_rows:
         if _is_patient(values, filled, cases.patients):
-            return "patient"
+            by_chance = not has_name and _distinct_by_chance(values[filled])
+            return "perhaps" if by_chance else "patient"
         if _nearly_patient(values, filled, cases.patients):
             return "nearly"
     if _is_counter(values[filled]):
@@ -183,6 +194,17 @@ def _is_patient(values: pd.Series, filled: np.ndarray, patients: np.ndarray) -> 
     if n_patients < FEWEST_ROWS or n_patients == len(some):
         return False
     return is_partition(values[filled], some)
+
+
+def _distinct_by_chance(values: pd.Series) -> bool:
+    """Return whether measurements of a few patients can all be different."""
+    numbers = as_numbers(values)
+    if numbers is None:
+        return False
+    distinct = np.unique(numbers)
+    # Twice the number of pairs that would be equal in values drawn from the range.
+    n_pairs = len(distinct) ** 2 / max(float(np.ptp(distinct)), 1.0)
+    return len(distinct) < FEWEST_OF_COUNTER and n_pairs < MANY_PAIRS
 
 
 def _nearly_patient(
@@ -265,7 +287,7 @@ def check_missing_values(
                 "warning",
                 names,
                 mask,
-                "Missing in {rows} rows of {patients} patients, of whom nearly all or "
+                "Missing in {rows} rows of {patients} patients, of which nearly all or "
                 f"nearly none are {pure.outcome} ({_p(pure.pvalue)}, adjusted).",
                 _WHY_MISSING,
             )

@@ -18,7 +18,7 @@ from skfusion.evaluation.guidelines.cases import Cases
 from skfusion.modality import Modality
 from skfusion.splits import outer_folds
 
-__all__ = ["Dependence", "measure_dependence", "residual_correlation"]
+__all__ = ["Dependence", "measure_dependence", "residual_correlation", "why_not"]
 
 
 N_PERMUTATIONS = 999
@@ -101,7 +101,7 @@ def measure_dependence(
         try:
             predicted[modality.name] = _held_out(modality, cases, folds, random_state)
         except Exception as error:  # noqa: BLE001 - an encoder of the user
-            reasons[modality.name] = f"it cannot be fitted ({type(error).__name__})"
+            reasons[modality.name] = why_not("it cannot be fitted", error)
     found = []
     for place, (a, b) in enumerate(pairs):
         lacking = [name for name in (a, b) if name not in predicted]
@@ -114,6 +114,21 @@ def measure_dependence(
         rng = np.random.default_rng([random_state, place])
         found.append(_of_pair(a, b, predicted, both, cases, fold, rng))
     return found
+
+
+def why_not(words: str, error: Exception) -> str:
+    """Return words with the message of an error, or only its kind.
+
+    The message of an encoder of the user could name a patient. Those of skfusion do
+    not, and have the remedy.
+    """
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    module = "" if place is None else str(place.tb_frame.f_globals.get("__name__"))
+    if module.partition(".")[0] == "skfusion" or isinstance(error, ImportError):
+        return f"{words}: {error}".rstrip(".")
+    return f"{words} ({type(error).__name__})"
 
 
 def _place(cases: Cases, name: str) -> int:

@@ -22,8 +22,12 @@ from skfusion.evaluation.guidelines.cases import (
     kind_of,
     read_cases,
 )
-from skfusion.evaluation.guidelines.dependence import Dependence, measure_dependence
-from skfusion.evaluation.guidelines.findings import MIN_CELL, count_text
+from skfusion.evaluation.guidelines.dependence import (
+    Dependence,
+    measure_dependence,
+    why_not,
+)
+from skfusion.evaluation.statistics.disclosure import MIN_CELL, count_text
 from skfusion.fusion.inner_estimators import ends_in_predictor
 from skfusion.modality import Modality
 
@@ -48,8 +52,8 @@ class Facts:
         analysis, all patients of a regression) and features of all modalities.
     unknown_width : bool
         Whether the number of features of a modality is not known.
-    widths : dict of str to (int, bool)
-        Number of features, and whether they are those after encoding.
+    widths : dict of str to (int, str)
+        Number of features, and why they are not those after encoding, if so.
     share_incomplete : float
         Share of the rows that lack a modality.
     informative_gaps : list of str
@@ -65,7 +69,7 @@ class Facts:
     n_patients_rarer: int
     n_columns: int
     unknown_width: bool
-    widths: dict[str, tuple[int, bool]]
+    widths: dict[str, tuple[int, str]]
     share_incomplete: float
     informative_gaps: list[str]
     dependence: list[Dependence]
@@ -85,13 +89,15 @@ class CohortDescription:
     modalities : DataFrame of one row per modality
         ``modality``, ``kind``, ``n_columns``, ``n_features`` (after encoding, or None),
         ``present``, ``absent`` (rows), ``rate_present``, ``rate_absent`` (of the
-        outcome), ``auroc`` (of the absence alone), ``p_value`` (by patient).
+        outcome), ``auroc`` (of the absence alone), ``p_value`` (by patient)
+        and ``reason`` (why the number of features is not known).
     dependence : DataFrame of one row per pair of modalities
         ``first``, ``second``, ``correlation`` (within the classes of the outcome),
         ``low``, ``high``, ``p_value``, ``patients`` and ``reason`` (why it was not
         computed).
     complete_cases : DataFrame of one row per group of rows
-        ``group`` (complete, lost), ``rows``, ``patients`` and ``rate``.
+        ``group`` (complete, lost), ``rows``, ``patients``, ``rate`` and ``p_value`` (of
+        the association of incomplete rows with the outcome, by patient).
     """
 
     __module__ = "skfusion.evaluation"
@@ -121,13 +127,28 @@ class CohortDescription:
             ("Analysis of complete cases", self.complete_cases),
         ):
             if len(table):
-                text = _shown(table).to_string(index=False)
+                narrow = table.drop(columns="reason", errors="ignore")
+                text = _shown(narrow).to_string(index=False)
                 lines += ["", title, *(f"  {line}" for line in text.splitlines())]
+                lines += _reasons(table)
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         tables = (self.summary, self.modalities, self.dependence, self.complete_cases)
         return "".join(_shown(table).to_html(index=False) for table in tables)
+
+
+def _reasons(table: pd.DataFrame) -> list[str]:
+    """Return a line for each row that has a reason."""
+    rows = table.to_dict("records") if "reason" in table else []
+    return [
+        f"  {' and '.join(str(row[n]) for n in _KEYS if n in row)}: {row['reason']}."
+        for row in rows
+        if row["reason"]
+    ]
+
+
+_KEYS = ("modality", "first", "second")
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -216,7 +237,8 @@ def describe_cohort(
     centred within fold and class and averaged by patient. The p-value is that of 999
     permutations of patients within classes. A correlation of 0 is what late fusion
     assumes. The marginal correlation of two good modalities is never small, and is
-    therefore not shown.
+    therefore not shown. Interactions of features that predict nothing alone are not
+    seen. Embeddings are kept in the store of the encoder, for later fits.
 
     Examples
     --------
@@ -300,7 +322,7 @@ def facts_of(
         cases.n_patients(),
         _rarer(cases, outcomes),
         sum(width for width, _ in widths.values()),
-        not all(known for _, known in widths.values()),
+        any(reason for _, reason in widths.values()),
         widths,
         float(incomplete.mean()),
         gaps,
@@ -330,14 +352,20 @@ def _not_encoded(cases: Cases, encode: bool | str) -> dict[str, str]:
 
 def _width(
     modality: Modality, cases: Cases, place: int, encode: bool
-) -> tuple[int, bool]:
-    """Return the number of features of a modality, and whether it is after encoding."""
-    columns = (len(modality.columns), False)
+) -> tuple[int, str]:
+    """Return the number of features of a modality, and why it is not after encoding."""
+    n_columns = len(modality.columns)
     encoder = _encoder(modality.transformer)
     rows = np.flatnonzero(cases.presence[:, place])
     kind = kind_of(modality, cases.frame)
-    if encoder is None or not len(rows) or (kind == "events" and not encode):
-        return columns
+    if encoder is None:
+        return n_columns, "it is a predictor"
+    if not len(rows):
+        return n_columns, "no row has it"
+    if kind == "events" and not encode:
+        return n_columns, "events were not encoded"
+    if kind == "image" and isinstance(encoder, Passthrough):
+        return n_columns, "the encoder of images needs torch"
     rows = rows[: 1 if kind == "image" else MOST_FITTED]
     target = cases.y[rows] if cases.y.dtype.names is None else None
     part = modality.select(cases.frame.iloc[rows])
@@ -348,9 +376,9 @@ def _width(
             width = getattr(fitted, "n_features_out_", None)
             if width is None:
                 width = np.shape(fitted.transform(part))[1]
-    except Exception:  # noqa: BLE001 - an encoder of the user, on a part of the rows
-        return columns
-    return int(width), True
+    except Exception as error:  # noqa: BLE001 - of the user, on a part of the rows
+        return n_columns, why_not("it cannot be encoded", error)
+    return int(width), ""
 
 
 def _encoder(transformer: Any) -> Any:
@@ -465,7 +493,7 @@ def _modality_table(
     rows = []
     for place, modality in enumerate(cases.modalities):
         present = cases.presence[:, place]
-        width, is_encoded = facts.widths[modality.name]
+        width, reason = facts.widths[modality.name]
         gap = None
         if present.any() and not present.all():
             gap = best_association(outcomes, (~present).astype(float), cases.patients)
@@ -474,13 +502,14 @@ def _modality_table(
                 "modality": modality.name,
                 "kind": kind_of(modality, cases.frame),
                 "n_columns": len(modality.columns),
-                "n_features": width if is_encoded else None,
+                "n_features": None if reason else width,
                 "present": count_text(int(present.sum()), cases.n_rows, min_cell),
                 "absent": count_text(int((~present).sum()), cases.n_rows, min_cell),
                 "rate_present": _rates(outcomes, present, min_cell),
                 "rate_absent": _rates(outcomes, ~present, min_cell),
                 "auroc": np.nan if gap is None else gap.auroc,
                 "p_value": np.nan if gap is None else gap.pvalue,
+                "reason": reason,
             }
         )
     table = pd.DataFrame(rows)
@@ -510,7 +539,9 @@ def _dependence_table(facts: Facts, min_cell: int) -> pd.DataFrame:
             "low": one.low,
             "high": one.high,
             "p_value": one.pvalue,
-            "patients": count_text(one.n_patients, facts.n_patients, min_cell),
+            "patients": count_text(one.n_patients, facts.n_patients, min_cell)
+            if one.n_patients
+            else None,
             "reason": one.reason,
         }
         for one in facts.dependence
@@ -523,6 +554,10 @@ def _complete_cases(
 ) -> pd.DataFrame:
     complete = np.asarray(cases.presence.all(axis=1))
     rows = []
+    pvalue = np.nan
+    if complete.any() and not complete.all():
+        score = (~complete).astype(np.float64)
+        pvalue = best_association(outcomes, score, cases.patients).pvalue
     for name, chosen in (("complete", complete), ("lost", ~complete)):
         n_patients = cases.n_patients(chosen) if chosen.any() else 0
         rows.append(
@@ -531,6 +566,7 @@ def _complete_cases(
                 "rows": count_text(int(chosen.sum()), cases.n_rows, min_cell),
                 "patients": count_text(n_patients, cases.n_patients(), min_cell),
                 "rate": _rates(outcomes, chosen, min_cell),
+                "p_value": pvalue if name == "lost" else np.nan,
             }
         )
     return pd.DataFrame(rows)

@@ -10,44 +10,13 @@ import numpy as np
 
 from skfusion.evaluation.guidelines.association import Folds, folds_of_rates
 from skfusion.evaluation.guidelines.cases import Cases, Outcome
+from skfusion.evaluation.statistics.disclosure import MIN_CELL, count_text
 
-__all__ = ["MIN_CELL", "SEVERITIES", "Finding", "Findings", "count_text"]
+__all__ = ["SEVERITIES", "Finding", "Findings"]
 
 
-#: Smallest count of rows or patients that is printed, except 0.
-MIN_CELL = 10
 #: From the worst to the mildest.
 SEVERITIES = ("error", "warning", "note")
-
-
-def count_text(n: int, total: int | None = None, min_cell: int = MIN_CELL) -> str:
-    """Return a count as text, hidden if it or its complement is small.
-
-    Parameters
-    ----------
-    n : int
-        Count of rows or patients.
-    total : int or None, default=None
-        Count of all rows or patients, from which a small complement could be computed.
-    min_cell : int, default=10
-        Smallest count that is printed, except 0.
-
-    Returns
-    -------
-    str
-        The count, ``"<10"``, or ``">190"`` if fewer than 10 of 200 are left.
-
-    Examples
-    --------
-    >>> from skfusion.evaluation.guidelines.findings import count_text
-    >>> count_text(1342), count_text(3), count_text(0), count_text(195, 200)
-    ('1,342', '<10', '0', '>190')
-    """
-    if 0 < n < min_cell:
-        return f"<{min_cell}"
-    if total is not None and 0 < total - n < min_cell:
-        return f">{max(total - min_cell, 0):,}"
-    return f"{n:,}"
 
 
 @dataclass(frozen=True)
@@ -64,7 +33,8 @@ class Finding:
     columns : tuple of str
         Columns, modalities or roles that are affected.
     n_rows, n_patients : str
-        Counts as text, ``"<10"`` if small.
+        Counts as text, ``"<10"`` if small. The number of patients is ``"unknown"`` if
+        they are not known.
     found : str
         What was found.
     remedy : str
@@ -106,9 +76,14 @@ class Findings:
         return self._folds[outcome.name]
 
     def count(self, rows: np.ndarray) -> tuple[str, str]:
-        """Return the number of rows of a mask, and of their patients, as text."""
+        """Return the number of rows of a mask, and of their patients, as text.
+
+        The second text is ``"unknown"`` if the patients are not known.
+        """
         cases = self.cases
         n_rows = count_text(int(rows.sum()), cases.n_rows, self.min_cell)
+        if not cases.known_patients:
+            return n_rows, "unknown"
         n_patients = cases.n_patients(rows) if rows.any() else 0
         return n_rows, count_text(n_patients, cases.n_patients(), self.min_cell)
 
@@ -132,6 +107,8 @@ class Findings:
             Rows that are affected.
         """
         n_rows, n_patients = self.count(np.asarray(rows, dtype=bool))
+        if not self.cases.known_patients:
+            found = found.replace(" of {patients} patients", "")
         self.found.append(
             Finding(
                 check,

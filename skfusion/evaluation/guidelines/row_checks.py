@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.frozen import FrozenEstimator
 
 from skfusion.evaluation.comparison.study import comparable_columns
 from skfusion.evaluation.guidelines.association import Folds, as_numbers
@@ -21,6 +22,7 @@ __all__ = [
     "check_rows_twice",
     "check_times",
     "check_training_rows",
+    "frozen_parts",
     "rows_across_folds",
 ]
 
@@ -34,6 +36,10 @@ SAME_COLUMN = 0.9
 MOST_DIGITS = 8
 # Columns whose evidence is summed.
 MOST_EVIDENCE = 50
+# A value of a larger share of the rows is no evidence.
+FREQUENT = 0.2
+# Levels of a category at most, and the evidence of all categories together.
+MOST_LEVELS, MOST_OF_LEVELS = 30, 5.0
 # Share of the rows with a repeated number that are no copies.
 MOST_APART = 0.1
 
@@ -175,31 +181,48 @@ def _add_copies(
 def _evidence(part: pd.DataFrame, codes: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Return how improbable the values of each row are, as a sum of logarithms.
 
-    Missing values are no evidence, because they are missing together. Of columns that
-    nearly rank the rows alike, only the first one counts. The digits of a number are
-    evidence only if hardly any other rows than copies have it in common.
+    Frequent and missing values are no evidence, because they come together. Categories
+    are little evidence, because diagnoses do as well. Of columns that nearly rank the
+    rows alike, and of equal numbers in a row, only the first one counts. The digits of
+    a number are evidence only if hardly any other rows than copies have it in common.
     """
     copied = np.bincount(keys)[keys] > 1
-    evidence = np.zeros(len(codes))
-    kept: list[np.ndarray] = []
-    for place, column in enumerate(part.columns):
-        if len(kept) == MOST_EVIDENCE:  # more columns only add evidence
+    fine, coarse = np.zeros(len(codes)), np.zeros(len(codes))
+    n_levels = codes.max(axis=0) + 1
+    ranked: list[np.ndarray] = []
+    values: list[np.ndarray] = []
+    for place in np.argsort(-n_levels, kind="stable"):
+        if len(ranked) == MOST_EVIDENCE:  # more columns only add evidence
             break
-        code = codes[:, place]
-        numbers = as_numbers(part[column])
+        code, column = codes[:, place], part.iloc[:, place]
+        numbers = as_numbers(column)
         ranks = _ranks(code if numbers is None else numbers, code < 0)
-        if any(abs(float(ranks @ other)) > SAME_COLUMN for other in kept):
+        if any(abs(float(ranks @ other)) > SAME_COLUMN for other in ranked):
             continue
-        kept.append(ranks)
-        there = code >= 0
-        counts = np.bincount(code[there], minlength=1)
-        surprise = -np.log(counts[code[there]] / max(there.sum(), 1))
-        repeated = there & (counts[code] > 1)
-        apart = (repeated & ~copied).sum() <= MOST_APART * repeated.sum()
-        if numbers is not None and part.shape[1] > 1 and apart:
-            surprise = np.maximum(surprise, _evidence_of_digits(numbers))
-        evidence[there] += surprise
-    return evidence
+        ranked.append(ranks)
+        surprise = _surprise(code, copied, numbers if part.shape[1] > 1 else None)
+        if numbers is not None:
+            for other in values:
+                surprise[numbers == other] = 0.0
+            values.append(numbers)
+        target = fine if n_levels[place] > MOST_LEVELS else coarse
+        target += surprise
+    return fine + np.minimum(coarse, MOST_OF_LEVELS)
+
+
+def _surprise(
+    code: np.ndarray, copied: np.ndarray, numbers: np.ndarray | None
+) -> np.ndarray:
+    """Return minus the logarithm of the frequency of each value of a column."""
+    there = code >= 0
+    counts = np.bincount(code[there], minlength=1)
+    share = counts[code] / max(there.sum(), 1)
+    surprise = -np.log(np.where(there, share, 1.0))
+    repeated = there & (counts[code] > 1)
+    apart = (repeated & ~copied).sum() <= MOST_APART * repeated.sum()
+    if numbers is not None and apart:
+        surprise = np.maximum(surprise, _evidence_of_digits(numbers))
+    return np.where(there & (share <= FREQUENT), surprise, 0.0)
 
 
 def _evidence_of_digits(numbers: np.ndarray) -> float:
@@ -301,13 +324,17 @@ def _is_date_text(cell: Any) -> bool:
     return isinstance(cell, str) and _DATE.match(cell.strip()) is not None
 
 
-def check_training_rows(findings: Findings, model: Any, folds: Folds | None) -> str:
+def check_training_rows(
+    findings: Findings, name: str, model: Any, folds: Folds | None
+) -> str:
     """Find rows on which a fitted fusion, such as a fine-tuned encoder, was trained.
 
     Parameters
     ----------
     findings : Findings
         The findings.
+    name : str
+        Name of the model, used in the finding.
     model : estimator or dict of str to estimator
         Fitted estimators with a fusion inside.
     folds : list of (ndarray, ndarray) or None
@@ -319,43 +346,51 @@ def check_training_rows(findings: Findings, model: Any, folds: Folds | None) -> 
         Why rows could not be compared, empty if they were.
     """
     cases = findings.cases
-    seen = np.zeros(cases.n_rows, dtype=bool)
-    unknown = True
-    for fusion in _fitted_fusions(model):
-        found = fusion.training_rows(cases.frame)
-        if found is not None:
-            unknown = False
-            seen |= found
-    if unknown:
-        return "the model does not know its training rows"
+    known = [fusion.training_rows(cases.frame) for fusion in _fitted_fusions(model)]
+    if not any(rows is not None for rows in known):
+        return "it is not fitted, or does not know its training rows"
+    seen = np.any([rows for rows in known if rows is not None], axis=0)
     tested = np.ones(cases.n_rows, dtype=bool)
     if folds is not None:
         tested = np.zeros(cases.n_rows, dtype=bool)
         tested[np.concatenate([test for _, test in folds])] = True
     rows = seen & tested
+    text = "are training rows of this fitted model."
+    if not rows.any():
+        rows = np.isin(cases.patients, cases.patients[seen]) & tested
+        text = "are of patients of whom this fitted model has seen another row."
     if rows.any():
         findings.add(
             "rows seen by the model",
             "error",
-            ["model"],
+            [name],
             rows,
-            "{rows} rows of {patients} patients that are to be scored are training "
-            "rows of the given model.",
+            f"{{rows}} rows of {{patients}} patients that are to be scored {text}",
             "Score only patients whom the model has not seen, or fit it again in the "
             "training part of each fold.",
         )
-    elif len(np.intersect1d(cases.patients[seen], cases.patients[tested])):
-        patients = np.isin(cases.patients, cases.patients[seen]) & tested
-        findings.add(
-            "rows seen by the model",
-            "error",
-            ["model"],
-            patients,
-            "{rows} rows that are to be scored are of {patients} patients of whom the "
-            "given model has seen another row.",
-            "Score only patients whom the model has not seen.",
-        )
     return ""
+
+
+def frozen_parts(transformer: Any) -> list[Any]:
+    """Return the fitted estimators in a transformer that a fit leaves as they are.
+
+    Examples
+    --------
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion.evaluation.guidelines.row_checks import frozen_parts
+    >>> fitted = StandardScaler().fit([[0.0], [1.0]])
+    >>> frozen_parts(make_pipeline(FrozenEstimator(fitted)))
+    [StandardScaler()]
+    """
+    if isinstance(transformer, FrozenEstimator):
+        return [transformer.estimator]
+    if not hasattr(transformer, "get_params"):
+        return []
+    values = transformer.get_params(deep=True).values()
+    return [one.estimator for one in values if isinstance(one, FrozenEstimator)]
 
 
 def _fitted_fusions(model: Any) -> list[Any]:

@@ -40,7 +40,7 @@ def test_each_reason_is_of_this_cohort():
     assert any("complete cases would lose" in text for text in missing.cautions)
     small = advice_of("small")
     assert "There are 90 patients, " in reason_of(small, "late")
-    assert "little for training encoders together" in reason_of(small, "joint")
+    assert "little to train encoders together" in reason_of(small, "joint")
     independent = advice_of("conditionally independent")
     assert "nearly independent" in reason_of(independent, "late")
     large = advice_of("large, complete, dependent")

@@ -11,9 +11,11 @@ import pytest
 from audited_cohorts import N_AFFECTED, N_PATIENTS, N_ROWS, clean
 from dicom_files import as_bytes, dataset
 from planted_leaks import PLANTS
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import EarlyFusionClassifier
@@ -77,6 +79,12 @@ def test_patients_that_nobody_names_are_found():
     (found,) = of_check(alone, "patients not given", "patient_id")
     assert found.severity == "warning"
     assert found.n_rows == "200"
+    assert found.n_patients == "unknown"
+    assert alone.n_patients is None
+    assert "300 rows, patients unknown" in str(alone)
+    X["ward"] = np.where((y == 1) & (np.arange(300) % 2 == 0), "x", "z")
+    (pure,) = of_check(audit_cohort(X, y), "value determines the outcome", "ward")
+    assert "patients" not in pure.found
     split = audit_cohort(X, y, cv=5)
     (found,) = of_check(split, "patients across folds", "patient_id")
     assert found.severity == "error"
@@ -152,6 +160,27 @@ def test_copies_are_found_in_a_few_columns_of_measurements(n_columns):
     assert found.severity == "error"
 
 
+def test_rows_of_rare_diagnoses_and_of_one_measurement_are_no_copies():
+    rng = np.random.default_rng(5)
+    codes = pd.DataFrame((rng.random((400, 300)) < 0.03).astype(int)).rename(
+        columns=str
+    )
+    syndrome = rng.random(400) < 0.02
+    codes.loc[syndrome] = 0
+    codes.loc[syndrome, codes.columns[:8]] = 1
+    codes.loc[rng.random(400) < 0.2] = 0
+    assert codes.duplicated().sum() > 50
+    audit = audit_cohort(codes, np.arange(400) % 2, np.arange(400))
+    assert not of_check(audit, "rows twice")
+    first = np.round(rng.normal(4, 1, (400, 3)), 1)
+    first[rng.random((400, 3)) < 0.7] = np.nan
+    statistics = ["min", "max", "mean", "median"]
+    X = pd.DataFrame(first).agg(statistics, axis=1).fillna(0.0)
+    audit = audit_cohort(X, np.arange(400) % 2, np.arange(400))
+    assert X.duplicated().sum() > 20
+    assert not of_check(audit, "rows twice")
+
+
 def test_rounded_values_of_two_columns_are_no_proof_of_copies():
     rng = np.random.default_rng(3)
     X = pd.DataFrame({"crp": rng.lognormal(1, 1, 500), "temp": rng.normal(37, 1, 500)})
@@ -207,6 +236,21 @@ def test_static_measurements_are_no_ids():
     X["birth_weight"] = rng.integers(2000, 4500, N_PATIENTS)[patient]
     X["polygenic_score"] = rng.normal(size=N_PATIENTS)[patient]
     assert not of_check(audit_cohort(X, y, "patient_id"), "column is the patient")
+
+
+def test_ages_of_a_few_patients_are_no_error():
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(12), 10)
+    X = pd.DataFrame({"age": rng.permutation(np.arange(30, 90))[:12][patient]})
+    X["mrn"] = 100 + patient
+    X["crp"] = rng.normal(size=120)
+    audit = audit_cohort(X, rng.integers(0, 2, 120), patient)
+    (found,) = of_check(audit, "column is the patient", "age")
+    assert found.severity == "warning"
+    modality = [("labs", SimpleImputer(), ["age", "mrn", "crp"])]
+    audit = audit_cohort(X, rng.integers(0, 2, 120), patient, modalities=modality)
+    (found,) = of_check(audit, "column is the patient", "mrn")
+    assert found.severity == "error"
 
 
 @pytest.mark.parametrize("labels", [("no", "yes"), (0, 1), (False, True)])
@@ -459,6 +503,30 @@ def test_a_model_that_saw_another_row_of_a_patient():
     )
 
 
+def test_a_frozen_encoder_that_saw_rows_of_the_cohort():
+    X, y, _ = clean(10, prevalence=0.5).audited
+    X["glucose"] = np.random.default_rng(0).normal(size=300)
+    parts = [("a", StandardScaler(), ["glucose"]), ("b", StandardScaler(), ["age"])]
+    fitted = EarlyFusionClassifier(parts, random_state=0)
+    fitted.fit(X[:40].drop(columns="patient_id"), y[:40])
+    deep = make_pipeline(FrozenEstimator(fitted), StandardScaler())
+    deep = [("deep", deep, ["glucose", "age"]), ("crp", SimpleImputer(), ["crp"])]
+    audit = audit_cohort(X, y, "patient_id", 5, modalities=deep)
+    (found,) = of_check(audit, "rows seen by the model", "deep")
+    assert (found.severity, found.n_rows) == ("error", "40")
+    again = [("deep", clone(fitted), ["glucose", "age"]), deep[1]]
+    audit = audit_cohort(X, y, "patient_id", 5, modalities=again)
+    assert not of_check(audit, "rows seen by the model")
+
+
+def test_a_model_that_is_not_fitted_is_not_checked():
+    X, y, _ = clean(10).audited
+    model = EarlyFusionClassifier([("a", StandardScaler(), ["age"])])
+    checks = audit_cohort(X, y, "patient_id", model=model).checks.set_index("check")
+    assert not checks.loc["rows seen by model", "done"]
+    assert "not fitted" in checks.loc["rows seen by model", "reason"]
+
+
 # -- what is printed ------------------------------------------------------------------
 
 
@@ -492,10 +560,14 @@ def test_forms_of_the_result_agree():
     assert list(frame.columns) == names
     assert len(frame) == len(audit.findings) == len(audit.to_dict()["findings"])
     assert frame["severity"].iloc[0] == "error"
+    assert frame["columns"].tolist() == ["copy|of y"]
+    assert list(audit_cohort(*clean(0).audited).to_frame().columns) == names
     assert not audit.passed
     assert "copy\\|of y" in audit.to_markdown()
     assert str(audit).startswith("CohortAudit: 1 error, 0 warnings, 0 notes (300 rows")
-    assert "Not checked: rows seen by a model (no model was given)." in str(audit)
+    assert "Not checked: rows seen by a model (no fitted model was given)." in str(
+        audit
+    )
     assert (
         json.loads(json.dumps(audit.to_dict()))["thresholds"]["missing_auroc"] == 0.65
     )

@@ -53,6 +53,11 @@ def test_absence_that_goes_with_the_outcome_has_a_small_p_value():
         return found.modalities.set_index("modality")["p_value"]["image"]
 
     assert pvalue(0.3) < 0.001
+    X, y, columns = two_modalities(400, missing=0.2, missing_in_cases=0.3)
+    found = describe_cohort(columns, X, y, groups="patient_id")
+    lost = found.complete_cases.set_index("group")["p_value"]
+    assert lost["lost"] < 0.001
+    assert np.isnan(lost["complete"])
     assert pvalue(0.0) > 0.05
 
 
@@ -86,6 +91,7 @@ def test_widths_are_those_after_encoding():
     found = describe_cohort(parts, X, y, groups="patient_id")
     widths = found.modalities.set_index("modality")["n_features"].to_dict()
     assert widths == {"image": 3, "ehr": expected, "late": 2, "bare": None}
+    assert found.modalities["reason"].tolist() == ["", "", "", "it is a predictor"]
     assert value_of(found, "features") == (
         f"{3 + expected + 2 + 12} or more, because a modality was not encoded"
     )
@@ -118,6 +124,26 @@ def test_images_are_encoded_only_if_asked_for():
     found = describe_cohort(parts, X, y, groups=np.arange(80))
     assert Counting.n_encoded > 80
     assert found.dependence["reason"].iloc[0] == ""
+
+
+class Refusing(Counting):
+    """Encoder that fails with a message that names a patient."""
+
+    def fit(self, X, y=None):
+        raise RuntimeError("no scan of Mr Smith")
+
+
+def test_an_encoder_that_fails_is_said_and_ends_nothing():
+    X, y, columns = two_modalities(120)
+    parts = [("image", Refusing(), columns["image"])]
+    parts.append(("ehr", TabularEncoder(), columns["ehr"]))
+    found = describe_cohort(parts, X, y, groups="patient_id")
+    assert found.modalities["reason"].tolist() == [
+        "it cannot be encoded (RuntimeError)",
+        "",
+    ]
+    assert "image: it cannot be fitted" in found.dependence["reason"].iloc[0]
+    assert "Smith" not in str(found) + json.dumps(found.to_dict())
 
 
 # -- correlation within classes -------------------------------------------------------

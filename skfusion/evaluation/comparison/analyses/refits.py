@@ -25,10 +25,9 @@ from skfusion.evaluation.comparison.design import Split
 from skfusion.evaluation.comparison.running import (
     Context,
     Request,
-    fit_on,
+    fit_split,
     predict,
     predict_members,
-    seeded,
 )
 from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.comparison.study import Study
@@ -120,8 +119,7 @@ def refit(
     study = context.study
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the comparison has issued them
-        estimator = seeded(arm.estimator, context.seed)
-        fit_on(estimator, study, split.train)
+        estimator = fit_split(arm, context, split)
     scores: dict[str, list[np.ndarray]] = {name: [] for name in members.values()}
     reasons: dict[str, str] = {}
     found: list[np.ndarray] = []
