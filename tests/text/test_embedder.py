@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import estimator_checks
 
 from skfusion import (
     EarlyFusionClassifier,
@@ -25,6 +26,7 @@ from skfusion import (
     LateFusionClassifier,
     TextEmbedder,
 )
+from skfusion.ehr import EventNotes
 from skfusion.exceptions import FallbackWarning
 
 SECRET = "Patient Jane Roe has fever"
@@ -330,6 +332,21 @@ def test_it_is_a_scikit_learn_transformer(tmp_path):
     copy = pickle.loads(pickle.dumps(embedder))
     pd.testing.assert_frame_equal(copy.transform(frame), found)
     assert clone(embedder).get_params() == embedder.get_params()
+
+
+CHECKS = (
+    *("check_estimator_cloneable", "check_estimator_repr"),
+    *("check_get_params_invariance", "check_set_params"),
+    *("check_no_attributes_set_in_init", "check_parameters_default_constructible"),
+    "check_valid_tag_types",
+)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("kind", [TextEmbedder, EventNotes])
+def test_checks_of_scikit_learn_that_need_no_table(kind, name):
+    check = getattr(estimator_checks, name)
+    check(kind.__name__, kind())
 
 
 # -- fusion ----------------------------------------------------------------------------
