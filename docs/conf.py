@@ -84,7 +84,7 @@ FACES = (
     *("skfusion", "skfusion.survival", "skfusion.feature_selection"),
     *("skfusion.fusion", "skfusion.image", "skfusion.ehr", "skfusion.evaluation"),
     *("skfusion.inspection", "skfusion.store", "skfusion.datasets"),
-    *("skfusion.testing", "skfusion.exceptions"),
+    *("skfusion.testing", "skfusion.text", "skfusion.exceptions"),
 )
 
 

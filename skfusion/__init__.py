@@ -2,9 +2,9 @@
 
 The public names are resolved on first use, so that ``import skfusion`` loads neither
 torch nor xgboost nor shap. What a first study needs is here. The rest is exported by
-`skfusion.fusion`, `skfusion.image`, `skfusion.ehr`, `skfusion.evaluation`,
-`skfusion.inspection`, `skfusion.survival`, `skfusion.feature_selection`,
-`skfusion.vectors` and `skfusion.datasets`.
+`skfusion.fusion`, `skfusion.image`, `skfusion.text`, `skfusion.ehr`,
+`skfusion.evaluation`, `skfusion.inspection`, `skfusion.survival`,
+`skfusion.feature_selection`, `skfusion.vectors` and `skfusion.datasets`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         ModalityImportance as ModalityImportance,
     )
     from skfusion.store.embedding_store import EmbeddingStore as EmbeddingStore
+    from skfusion.text.embedder import TextEmbedder as TextEmbedder
     from skfusion.vectors.columns import VectorColumns as VectorColumns
     from skfusion.vectors.reading import read_embeddings as read_embeddings
 
@@ -79,6 +80,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "skfusion.inspection.images.saliency": ["explain_images"],
         "skfusion.inspection.modalities.importance": ["ModalityImportance"],
         "skfusion.store.embedding_store": ["EmbeddingStore"],
+        "skfusion.text.embedder": ["TextEmbedder"],
         "skfusion.vectors.columns": ["VectorColumns"],
         "skfusion.vectors.reading": ["read_embeddings"],
     },
@@ -93,6 +95,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "modality",
         "store",
         "survival",
+        "text",
         "vectors",
     ],
 )

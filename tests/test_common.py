@@ -85,6 +85,7 @@ EARLY_VARIANTS = (
 FACES = (
     *("skfusion.ehr", "skfusion.feature_selection", "skfusion.fusion"),
     *("skfusion.image", "skfusion.inspection", "skfusion.survival"),
+    "skfusion.text",
 )
 FUSION = [
     f"{strategy}Fusion{kind}"
@@ -207,12 +208,12 @@ def test_the_whole_suite_runs(name):
     assert type(estimator) in public_estimators()
 
 
-def test_only_images_and_events_are_beyond_scikit_learns_checks():
-    """They have tests of their own, which fit them to images and events."""
+def test_only_images_texts_and_events_are_beyond_scikit_learns_checks():
+    """They have tests of their own, which fit them to images, texts and events."""
     others = [kind.__name__ for kind in public_estimators() if not takes_tables(kind)]
     assert others == [
-        *("Demographics", "EventGrid", "EventWindows", "ImageEmbedder"),
-        "RadiomicsEncoder",
+        *("Demographics", "EventGrid", "EventNotes", "EventWindows"),
+        *("ImageEmbedder", "RadiomicsEncoder", "TextEmbedder"),
     ]
 
 

@@ -19,7 +19,7 @@ FACES = (
     *("skfusion", "skfusion.datasets", "skfusion.ehr", "skfusion.evaluation"),
     *("skfusion.feature_selection", "skfusion.fusion", "skfusion.image"),
     *("skfusion.inspection", "skfusion.store", "skfusion.survival"),
-    "skfusion.testing",
+    *("skfusion.testing", "skfusion.text"),
 )
 NETS = {"torch", "torchvision", "skorch", "openvino", "captum"}
 # These are nets, or train them; importing anything else loads no torch.

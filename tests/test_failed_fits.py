@@ -31,6 +31,7 @@ MECHANISM = str(PACKAGE / "_fitting" / "state.py")
 FACES = (
     *("skfusion.ehr", "skfusion.feature_selection", "skfusion.fusion"),
     *("skfusion.image", "skfusion.inspection", "skfusion.survival"),
+    "skfusion.text",
 )
 N_ROWS = 40
 NAMES = list("abcd")
@@ -143,7 +144,9 @@ def prepared(name: str, kind: type) -> BaseEstimator:
         "EventWindows": lambda: {"events": events(), "min_subjects": 1},
         "EventGrid": lambda: {"events": events(), "horizon": "72h", "step": "24h"},
         "Demographics": lambda: {"events": births()},
+        "EventNotes": lambda: {"events": letters()},
         "ImageEmbedder": lambda: {"input_size": 32, "store": None},
+        "TextEmbedder": lambda: {"encoder": lengths, "store": None},
         "GeneticSelector": lambda: {"population_size": 4, "n_generations": 1, "cv": 2},
         "ModelFeatures": lambda: {"estimator": LogisticRegression(), "cv": 2},
         "XGBoostSurvival": lambda: {"n_estimators": 3},
@@ -164,6 +167,16 @@ def prepared(name: str, kind: type) -> BaseEstimator:
     return kind(**found)
 
 
+def lengths(texts: list[str]) -> np.ndarray:
+    return np.array([[len(text), text.count("a")] for text in texts])
+
+
+def letters() -> EventStore:
+    notes = {"code": "NOTE//letter", "text_value": "a letter"}
+    people = pd.DataFrame({"subject_id": range(N_ROWS), **notes})
+    return EventStore.from_frame(people.assign(time=pd.Timestamp("2024-01-02 09:00")))
+
+
 def births() -> EventStore:
     people = pd.DataFrame(
         {
@@ -177,10 +190,12 @@ def births() -> EventStore:
 
 
 def arguments(name: str, seed: int) -> tuple:
-    if name in ("EventWindows", "EventGrid", "Demographics"):
+    if name in ("EventWindows", "EventGrid", "EventNotes", "Demographics"):
         return (cases(seed),)
     if name in ("ImageEmbedder", "RadiomicsEncoder"):
         return (images(seed),)
+    if name == "TextEmbedder":
+        return (pd.Series(["a note", None, "another"], name=f"note{seed}"),)
     if name == "ComorbidityEncoder":
         return (codes(seed),)
     return table(seed), outcome(name, seed)

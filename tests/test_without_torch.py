@@ -25,6 +25,7 @@ FACES = (
     *("skfusion.feature_selection", "skfusion.fusion", "skfusion.fusion.joint"),
     *("skfusion.image", "skfusion.image.networks", "skfusion.image.embedding"),
     *("skfusion.inspection", "skfusion.store", "skfusion.survival"),
+    "skfusion.text",
 )
 PIP_LINE = 'pip install "skfusion[torch]"'
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         domain_modalities as domain_modalities,
     )
     from skfusion.ehr.event_grid import EventGrid as EventGrid
+    from skfusion.ehr.event_notes import EventNotes as EventNotes
     from skfusion.ehr.events.labels import readable_names as readable_names
     from skfusion.ehr.events.store import EventStore as EventStore
     from skfusion.ehr.measurements.analytes import (
@@ -79,6 +80,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "domain_modalities",
         ],
         "skfusion.ehr.event_grid": ["EventGrid"],
+        "skfusion.ehr.event_notes": ["EventNotes"],
         "skfusion.ehr.events.labels": ["readable_names"],
         "skfusion.ehr.events.store": ["EventStore"],
         "skfusion.ehr.measurements.analytes": [

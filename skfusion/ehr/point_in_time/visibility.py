@@ -154,6 +154,8 @@ class WindowEvents(NamedTuple):
         Number of the calendar day in the time zone of the store.
     value : ndarray of float32 of shape (n_events,)
         Numeric value, or NaN.
+    text : ndarray of int of shape (n_events,) or None
+        Position of the text in the vocabulary of the store. Only with `Sight.texts`.
     """
 
     row: np.ndarray
@@ -162,6 +164,7 @@ class WindowEvents(NamedTuple):
     ahead: np.ndarray
     day: np.ndarray
     value: np.ndarray
+    text: np.ndarray | None = None
 
 
 CHUNK = 100_000  # Events in a chunk, few enough that intermediate arrays stay in cache.
@@ -184,6 +187,8 @@ class Sight:
         Lower and upper bounds to which values are clipped.
     days : bool
         Whether calendar days are needed.
+    texts : bool
+        Whether texts are needed. Only events with a text are visible then.
     """
 
     windows: Windows
@@ -191,6 +196,7 @@ class Sight:
     codes: np.ndarray
     bounds: np.ndarray | None = None
     days: bool = True
+    texts: bool = False
 
 
 def events_of(files: EventFiles, subject: np.ndarray) -> np.ndarray:
@@ -281,7 +287,8 @@ def visible_events(
     ranges = window_ranges(files, cases.subject[rows], end, sight)
     low, high = ranges.low, ranges.high
     columns: dict[str, np.ndarray] = {}
-    for name in ("time", "code", "value", "available"):
+    names = ("time", "code", "value", "available", *(("text",) if sight.texts else ()))
+    for name in names:
         if name in files.columns:
             columns[name] = files.take(name, ranges.start, ranges.stop)
     total = np.cumsum(high - low)
@@ -420,6 +427,8 @@ def _events(
         # NO_TIME, which means available at the event time, is before any end.
         known = columns["available"][place]
         keep &= known < ends if sight.closed == "left" else known <= ends
+    if "text" in columns:
+        keep &= columns["text"][place] >= 0
     if not keep.all():
         place, row, ends = place[keep], row[keep], ends[keep]
         time, code = time[keep], code[keep]
@@ -434,6 +443,7 @@ def _events(
         ahead / DAY,
         _calendar_days(time, zone) if sight.days else np.zeros(len(time), np.int64),
         value,
+        columns["text"][place] if "text" in columns else None,
     )
 
 

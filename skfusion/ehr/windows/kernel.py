@@ -84,7 +84,8 @@ def sum_bands(
         The sums.
     """
     key, order = sorted_keys(events.row, events.code, n_codes)
-    band, ahead, day, value = (part[order] for part in events[2:])
+    parts = (events.band, events.ahead, events.day, events.value)
+    band, ahead, day, value = (part[order] for part in parts)
     new_pair = np.ones(len(key), dtype=bool)
     new_pair[1:] = key[1:] != key[:-1]
     new_cell = new_pair.copy()

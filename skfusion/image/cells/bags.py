@@ -72,7 +72,14 @@ class Bags:
         return np.bincount(self.rows[presence], minlength=self.n_rows).astype("f4")
 
     def pool(
-        self, values: np.ndarray, presence: np.ndarray, pooling: str, half_life: Any
+        self,
+        values: np.ndarray,
+        presence: np.ndarray,
+        pooling: str,
+        half_life: Any,
+        *,
+        owner: str = "ImageEmbedder",
+        item: str = "image",
     ) -> np.ndarray:
         """Pool the arrays of the images to one array per row.
 
@@ -87,6 +94,8 @@ class Bags:
             `half_life` of its age relative to the latest image of its bag.
         half_life : timedelta or str
             Half-life of ``pooling="recent"``.
+        owner, item : str, default="ImageEmbedder" and "image"
+            Name of the estimator and of what a bag contains, for messages.
 
         Returns
         -------
@@ -110,7 +119,8 @@ class Bags:
             return values
         weights = np.ones(len(self.images))
         if pooling == "recent":
-            weights = self._recency(presence, pd.Timedelta(half_life))
+            age = pd.Timedelta(half_life)
+            weights = self._recency(presence, age, owner, item)
         pooled = np.full((self.n_rows, *values.shape[1:]), np.nan, dtype=values.dtype)
         there = np.flatnonzero(presence)
         order = there[np.argsort(self.rows[there], kind="stable")]
@@ -125,7 +135,9 @@ class Bags:
                 pooled[row] = np.average(values[part], axis=0, weights=weights[part])
         return pooled
 
-    def _recency(self, presence: np.ndarray, half_life: pd.Timedelta) -> np.ndarray:
+    def _recency(
+        self, presence: np.ndarray, half_life: pd.Timedelta, owner: str, item: str
+    ) -> np.ndarray:
         several = np.bincount(self.rows[presence], minlength=self.n_rows) > 1
         wanted = presence & several[self.rows]
         untimed = [
@@ -133,9 +145,9 @@ class Bags:
         ]
         if untimed:
             raise ValueError(
-                f"ImageEmbedder: bag_pooling='recent' needs the time of every image, "
-                f"got {len(untimed)} images without one (first at row position "
-                f"{untimed[0]}). Pass each image of a bag as a pair (image, time)."
+                f"{owner}: bag_pooling='recent' needs the time of every {item}, "
+                f"got {len(untimed)} {item}s without one (first at row position "
+                f"{untimed[0]}). Pass each {item} of a bag as a pair ({item}, time)."
             )
         weights = np.ones(len(self.images))
         times = pd.Series([self.times[i] for i in np.flatnonzero(wanted)])

@@ -43,7 +43,7 @@ def no_hub(monkeypatch):
 
     for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HTTPS_PROXY", "https_proxy"):
         monkeypatch.delenv(key, raising=False)
-    monkeypatch.setattr(hubs, "_cached_file", lambda *args: "")
+    monkeypatch.setattr(hubs, "cached_file", lambda *args: "")
     monkeypatch.setattr(socket, "create_connection", refused)
     return tried
 
@@ -224,7 +224,7 @@ def test_a_folder_of_timm(tmp_path):
 def test_a_repository_in_the_cache_needs_no_network(tmp_path, no_hub, monkeypatch):
     model = saved_timm(tmp_path)
     path = str(tmp_path / "pytorch_model.bin")
-    monkeypatch.setattr(hubs, "_cached_file", lambda *args: path)
+    monkeypatch.setattr(hubs, "cached_file", lambda *args: path)
     module = load_from_hub("timm:hf-hub:org/name@main")
     images = torch.rand(2, *model.pretrained_cfg["input_size"])
     with torch.inference_mode():

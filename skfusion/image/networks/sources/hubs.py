@@ -22,7 +22,13 @@ from skfusion.image.networks.sources.weights import (
     reproducible_random,
 )
 
-__all__ = ["is_hub_name", "load_from_hub"]
+__all__ = [
+    "cache_first",
+    "cached_file",
+    "is_hub_name",
+    "load_from_hub",
+    "with_revision",
+]
 
 TIMEOUT_S = 3.0  # in which a hub must accept a connection
 HUB, LOCAL = "hf-hub:", "local-dir:"
@@ -98,14 +104,14 @@ def load_from_hub(
 
 def _hugging_face(name: str, rest: str, weights: Any, params: dict[str, Any]) -> Any:
     transformers = require("transformers", "hf")
-    repository, revision = _with_revision(rest)
+    repository, revision = with_revision(rest)
     if revision:
         params = {"revision": revision, **params}
     keys = ("revision", "cache_dir", "token")
     where: dict[str, Any] = {key: params[key] for key in keys if key in params}
 
     folder = os.path.isdir(repository)
-    is_known = folder or _cached_file(repository, ("config.json",), revision)
+    is_known = folder or cached_file(repository, ("config.json",), revision)
 
     def build(**online: Any) -> Any:
         if online and not (is_known or "cache_dir" in params):
@@ -121,7 +127,7 @@ def _hugging_face(name: str, rest: str, weights: Any, params: dict[str, Any]) ->
             )
         return module, _processor(transformers, repository, {**where, **online})
 
-    module, processor = _cache_first(name, repository, build, is_local=folder)
+    module, processor = cache_first(name, repository, build, is_local=folder)
     module = _image_tower(module, name)
     if processor is not None:
         module.preprocessing = processor
@@ -173,7 +179,7 @@ def _timm(name: str, rest: str, weights: Any, params: dict[str, Any]) -> Any:
         folder = _existing(rest.removeprefix(LOCAL), name)
         wanted = f"{LOCAL}{folder}"
         return timm.create_model(wanted, pretrained=is_pretrained, **options)
-    repository, revision = _with_revision(rest.removeprefix(HUB))
+    repository, revision = with_revision(rest.removeprefix(HUB))
     snapshot = _snapshot(repository, revision, _WEIGHTS_OF_TIMM)
 
     def build(**online: Any) -> Any:
@@ -182,7 +188,7 @@ def _timm(name: str, rest: str, weights: Any, params: dict[str, Any]) -> Any:
         wanted = rest if snapshot is None else f"{LOCAL}{snapshot}"
         return timm.create_model(wanted, pretrained=is_pretrained, **options)
 
-    return _cache_first(name, repository, build)
+    return cache_first(name, repository, build)
 
 
 def _open_clip(name: str, rest: str, weights: Any, params: dict[str, Any]) -> Any:
@@ -191,7 +197,7 @@ def _open_clip(name: str, rest: str, weights: Any, params: dict[str, Any]) -> An
     if rest.startswith(LOCAL):
         wanted = f"{LOCAL}{_existing(rest.removeprefix(LOCAL), name)}"
     elif rest.startswith(HUB):
-        repository, revision = _with_revision(rest.removeprefix(HUB))
+        repository, revision = with_revision(rest.removeprefix(HUB))
         snapshot = _snapshot(repository, revision, _WEIGHTS_OF_OPEN_CLIP)
         wanted = rest if snapshot is None else f"{LOCAL}{snapshot}"
     else:
@@ -202,7 +208,7 @@ def _open_clip(name: str, rest: str, weights: Any, params: dict[str, Any]) -> An
         if weights != "DEFAULT":
             tag = None
         elif repository:
-            tag = _cached_file(repository, _WEIGHTS_OF_OPEN_CLIP) or tag
+            tag = cached_file(repository, _WEIGHTS_OF_OPEN_CLIP) or tag
 
     def build(**online: Any) -> Any:
         is_cached = wanted.startswith(LOCAL) or tag is None or os.path.isfile(str(tag))
@@ -210,7 +216,7 @@ def _open_clip(name: str, rest: str, weights: Any, params: dict[str, Any]) -> An
             raise OSError("not in the cache")
         return open_clip.create_model(wanted, pretrained=tag, **params)
 
-    model = _cache_first(
+    model = cache_first(
         name, repository or wanted, build, is_local=wanted.startswith(LOCAL)
     )
     return model.visual
@@ -241,7 +247,7 @@ _SOURCES: dict[str, Callable[[str, str, Any, dict[str, Any]], Any]] = {
 # -- caches and the network ------------------------------------------------------------
 
 
-def _with_revision(rest: str) -> tuple[str, str]:
+def with_revision(rest: str) -> tuple[str, str]:
     """Split ``ORG/NAME@REVISION``. A folder keeps its name."""
     if os.path.isdir(rest):
         return rest, ""
@@ -258,7 +264,7 @@ def _existing(folder: str, name: str) -> str:
     )
 
 
-def _cached_file(repository: str, names: tuple[str, ...], revision: str = "") -> str:
+def cached_file(repository: str, names: tuple[str, ...], revision: str = "") -> str:
     """Return the path of the first of some files in the hub's cache, or nothing."""
     hub = require("huggingface_hub", "hf")
     for filename in names:
@@ -272,7 +278,7 @@ def _cached_file(repository: str, names: tuple[str, ...], revision: str = "") ->
 
 def _snapshot(repository: str, revision: str, weights: tuple[str, ...]) -> str | None:
     """Return the folder of the cache with a repository's settings and weights."""
-    found = _cached_file(repository, weights, revision)
+    found = cached_file(repository, weights, revision)
     folder = Path(found).parent if found else None
     settings = ("config.json", "open_clip_config.json")
     if folder is None or not any((folder / key).is_file() for key in settings):
@@ -280,30 +286,56 @@ def _snapshot(repository: str, revision: str, weights: tuple[str, ...]) -> str |
     return str(folder)
 
 
-def _cache_first(
+def cache_first(
     name: str,
     repository: str,
     build: Callable[..., Any],
     *,
     is_local: bool = False,
+    parameter: str = "backbone",
 ) -> Any:
-    """Build from the cache, then from the network if it can be reached."""
+    """Build from the cache, then from the network if it can be reached.
+
+    Parameters
+    ----------
+    name : str
+        Value of the parameter of the user, for messages.
+    repository : str
+        Name of the repository, or a folder.
+    build : callable
+        Function that is called with ``local_files_only=True`` first.
+    is_local : bool, default=False
+        Whether `repository` is a folder, so that nothing can be downloaded.
+    parameter : str, default="backbone"
+        Name of the parameter of the user, for messages.
+
+    Returns
+    -------
+    object
+        What `build` returns.
+
+    Raises
+    ------
+    ValueError
+        If neither succeeds. The message says what to fetch and the name to use then.
+    """
     try:
         return build(local_files_only=True)
     except Exception as error:  # each library has its own
         if is_local:
             raise ValueError(
-                f"The backbone {name!r} cannot be loaded from its folder "
+                f"The {parameter} {name!r} cannot be loaded from its folder "
                 f"({type(error).__name__}: {_first_line(error)})."
             ) from error
         first = error
     reason = _why_offline()
     if reason:
-        raise _absent(name, repository, reason) from first
+        raise _absent(name, repository, reason, parameter) from first
     try:
         return build()
     except Exception as error:  # each client has its own
-        raise _absent(name, repository, _why_refused(error, repository)) from error
+        reason = _why_refused(error, repository)
+        raise _absent(name, repository, reason, parameter) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -341,13 +373,14 @@ def _why_refused(error: Exception, repository: str) -> str:
     return f"{type(error).__name__}: {_first_line(error)}"
 
 
-def _absent(name: str, repository: str, reason: str) -> ValueError:
+def _absent(name: str, repository: str, reason: str, parameter: str) -> ValueError:
     """Return the error that says what to fetch, where to put it and how to name it."""
     source = name.partition(":")[0]
     folder = {"hf": "hf:FOLDER"}.get(source, f"{source}:{LOCAL}FOLDER")
     return ValueError(
-        f"The backbone {name!r} is not in the cache of Hugging Face and cannot be "
+        f"The {parameter} {name!r} is not in the cache of Hugging Face and cannot be "
         f"downloaded ({reason}). On a machine with access, run `hf download "
         f"{repository} --local-dir FOLDER`, copy the folder here, and use "
-        f"backbone={folder!r}. The environment variable HF_HOME selects another cache."
+        f"{parameter}={folder!r}. The environment variable HF_HOME selects another "
+        "cache."
     )
