@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -116,7 +116,7 @@ def as_notes(X: Any) -> NoteColumn:
     cells, name = _cells_of(X)
     bags = unpack([_as_bag(cell) for cell in cells])
     notes = [_missing_if_blank(note) for note in bags.images]
-    column = NoteColumn(Bags(notes, bags.rows, bags.times, bags.n_rows), name)
+    column = NoteColumn(replace(bags, images=notes), name)
     wrong = [i for i, note in enumerate(notes) if not _is_text_or_missing(note)]
     if wrong:
         rows = np.unique(bags.rows[wrong])
