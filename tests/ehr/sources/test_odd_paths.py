@@ -14,7 +14,8 @@ from dicom_files import plane, write_series
 
 from skfusion import EmbeddingStore, EventStore, read_image
 from skfusion.cli.main import main
-from skfusion.cli.tables import read_cohort, resolve_paths
+from skfusion.cli.tables.files import ReadOptions, read_raw
+from skfusion.cli.tables.images import resolve_paths
 from skfusion.datasets import pad_ufes
 from skfusion.ehr.sources import read_omop
 
@@ -168,7 +169,8 @@ def test_images_and_series_are_of_the_folder_of_this_name(name):
     assert series.array.shape[-3] == 3
     table = os.path.join(".", name, "cohort.csv")
     pd.DataFrame({"scan": ["a.png"], "age": [3]}).to_csv(table, index=False)
-    found = resolve_paths(read_cohort(table)["scan"], os.path.dirname(table))
+    cells = read_raw(table, ReadOptions()).frame["scan"]
+    found = resolve_paths(cells, os.path.dirname(table))
     with Image.open(found[0]) as image:
         assert np.asarray(image).max() == 10
 

@@ -115,7 +115,7 @@ def test_what_is_no_column_keeps_its_values(cohort):
     model.fit(X[:SPLIT], two[:SPLIT])
     found = explain_features(model, X[SPLIT:], pos_label="cancer")["image"]
     assert found.feature_names == ["pca0", "pca1", "present"]
-    Z = model.transform(X[SPLIT:])
+    Z = model.estimator_input(X[SPLIT:])  # what the trees got, in float32
     names = list(model.get_feature_names_out())
     np.testing.assert_array_equal(found.data[:, 0], Z[:, names.index("image__pca0")])
     there = X[SPLIT:]["i0"].notna().to_numpy()
