@@ -93,6 +93,7 @@ def test_mar_depends_on_the_driver_and_on_nothing_else(strength):
     assert association(lost, [cell.mean() for cell in X["photo"]])[1] > 0.01
 
 
+@pytest.mark.slow
 def test_the_odds_of_the_first_choice_are_as_documented():
     """One row of two is taken: the other odds are those of a logistic model."""
     X = pd.DataFrame({"a": [1.0, 2.0], "b": [0.0, 1.0]})

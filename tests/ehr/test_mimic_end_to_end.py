@@ -33,6 +33,7 @@ def study(request, tmp_path_factory):
 @pytest.mark.filterwarnings("ignore::UserWarning")  # rare codes and domains of a fold
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of scaling an empty column
 @pytest.mark.parametrize("strategy", [EarlyFusionClassifier, LateFusionClassifier])
+@pytest.mark.slow
 def test_the_default_domains_are_cross_validated(study, strategy):
     store, X, died = study
     assert (len(X), died.sum()) == (245, 14)

@@ -127,6 +127,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
 def test_predictions_equal_those_of_a_model_of_all_events(stores, name):
     old, new, both = stores
     target = np.column_stack([Y, 1 - Y]) if "object array" in name else Y

@@ -99,6 +99,7 @@ def predict(content, X):
     return pickle.loads(content).predict_proba(X)
 
 
+@pytest.mark.slow
 def test_a_fitted_model_travels_to_a_new_process(cohort):
     X, y, windows, images = cohort
     model = as_fusion(windows.set_params(windows=(None,)), images).fit(X, y)

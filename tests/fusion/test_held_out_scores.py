@@ -134,6 +134,7 @@ def fitted(estimator, *, X=NOISE, y=LABELS, groups=None, **options):
 
 
 @pytest.mark.parametrize("name", ALL)
+@pytest.mark.slow
 def test_copies_of_rows_leave_scores_of_noise_at_chance(name):
     estimator, score = ALL[name]
     assert abs(score(fitted(estimator)) - 0.5) < 0.12

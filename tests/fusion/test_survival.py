@@ -218,6 +218,7 @@ def build(kind, cohort, **parameters):
     return kind(cohort.modalities, **{**settings, **parameters})
 
 
+@pytest.mark.slow
 def test_fusion_orders_new_patients_and_its_curves_are_honest(kind, follow_up):
     X, y = follow_up.data, follow_up.y
     default = {} if kind is JointFusionSurvival else {"estimator": None}
@@ -256,6 +257,7 @@ def test_out_of_fold_curves_are_less_sure_than_those_of_training_rows(follow_up)
     )
 
 
+@pytest.mark.slow
 def test_absent_modalities_groups_and_cross_validation(kind, follow_up):
     X = follow_up.data.copy()
     X.loc[::5, follow_up.image_columns] = np.nan
@@ -495,6 +497,7 @@ def test_joint_losses_order_new_cases(loss, n_intervals, follow_up):
 @pytest.mark.parametrize(
     "kind", [EarlyFusionSurvival, LateFusionSurvival, JointFusionSurvival]
 )
+@pytest.mark.slow
 def test_survival_with_images_keeps_the_contract(kind, cohort, make):
     X = cohort.X.copy()
     X.loc[::5, "scan"] = None

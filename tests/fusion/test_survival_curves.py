@@ -84,6 +84,7 @@ def test_mean_curves_are_true(model, censoring):
 
 @pytest.mark.parametrize("loss", ["hazard", "cox"])
 @pytest.mark.parametrize("censoring", CENSORING)
+@pytest.mark.slow
 def test_mean_curves_of_joint_fusion_agree_with_kaplan_and_meier(censoring, loss):
     X, y, _ = cohort(1000, censoring, seed=1)
     model = JointFusionSurvival(
@@ -95,6 +96,7 @@ def test_mean_curves_of_joint_fusion_agree_with_kaplan_and_meier(censoring, loss
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2, 0.5])
+@pytest.mark.slow
 def test_curves_of_a_net_with_dropout_are_not_too_close_together(dropout):
     """Dropout alone would give slopes of 1.4 to 3, and a mean curve that is too low."""
     X, y, _ = cohort(2000, "uniform", seed=5)
@@ -181,6 +183,7 @@ def test_a_factor_of_rows_that_say_nothing_is_one():
 @pytest.mark.parametrize("kind", [EarlyFusionSurvival, LateFusionSurvival])
 @pytest.mark.parametrize("learner", ["linear", "cox", "aft"])
 @pytest.mark.parametrize("censoring", CENSORING)
+@pytest.mark.slow
 def test_mean_curves_of_other_strategies_agree_too(censoring, learner, kind):
     X, y, _ = cohort(1000, censoring, seed=1)
     few = {"n_estimators": 20, "learning_rate": 0.2, "max_depth": 2}

@@ -48,6 +48,7 @@ def patients(codes):
     ("index", "weights"),
     [(CHARLSON, "charlson"), (CHARLSON, "quan"), (ELIXHAUSER, "van_walraven")],
 )
+@pytest.mark.slow
 def test_scores_and_conditions_of_every_code(index, weights, version, all_codes):
     codes = patients(all_codes[version])
     table = pl.DataFrame({"id": codes.index.to_numpy(), "code": codes.to_list()})

@@ -96,6 +96,7 @@ def test_equal_results_give_equal_files(result, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["text", "boolean", "regression", "sites", "search"])
+@pytest.mark.slow
 def test_other_outcomes_and_designs(kind, tmp_path):
     X, y = make_cohort(80)
     X["site"] = X["patient_id"].to_numpy() % 3

@@ -55,6 +55,7 @@ def interaction(n, seed):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.slow
 def test_an_interaction_inside_the_record_is_no_help_of_fusion(seed):
     pair, X, y = interaction(220, seed)
     products = make_pipeline(PolynomialFeatures(2), LogisticRegression())

@@ -173,6 +173,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.slow
 def test_damaged_files_are_computed_again(cohort, log, tmp_path, damage):
     X, y = cohort
     folder = tmp_path / "fits"

@@ -392,6 +392,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("strategy", "images", "store"), CASES)
+@pytest.mark.slow
 def test_predictions_in_eight_threads(strategy, images, store, tmp_path):
     check_threads(strategy, images, store, tmp_path, n_calls=3)
 

@@ -37,6 +37,7 @@ def values_of(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.slow
 def test_values_are_those_of_tifffile(dtype, compression):
     if compression not in (None, "zlib", "lzma", "packbits"):
         pytest.importorskip("imagecodecs")

@@ -189,6 +189,7 @@ def test_scores_are_named_by_what_they_are(embedder, corner, new):
 
 
 @pytest.mark.parametrize("trainable", ["all", "last_block", "head"])
+@pytest.mark.slow
 def test_integrated_gradients_add_up(embedder, corner, new, trainable):
     embedder.set_params(trainable=trainable)
     model = JointFusionClassifier(modalities(embedder), **QUICK)

@@ -218,6 +218,7 @@ def test_scores_know_the_positive_class():
 
 
 @pytest.mark.parametrize("kind", ["classes", "numbers", "times", "labels"])
+@pytest.mark.slow
 def test_outcomes_of_every_kind(kind):
     X, y = cohort()
     options = {"absence_copies": 0, "random_state": 0}

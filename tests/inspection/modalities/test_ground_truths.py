@@ -352,6 +352,7 @@ def test_a10_and_a11_noise_is_relied_on_and_contributes_nothing(strategy, around
 @pytest.mark.parametrize(
     ("strategy", "around"), [part for part in EVERY if "bare" not in part.id]
 )
+@pytest.mark.slow
 def test_a12_errors_are_those_of_a_bootstrap_of_patients(strategy, around):
     X, y = cohort()
     importance = importance_of(fitted(strategy, around))
@@ -377,6 +378,7 @@ def test_a12_errors_are_those_of_a_bootstrap_of_patients(strategy, around):
 @pytest.mark.parametrize(
     "strategy", ["early", "late", pytest.param("joint", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_a13_of_two_that_say_the_same_each_gets_half(strategy, around):
     rng = np.random.default_rng(0)
     latent = np.repeat(rng.normal(size=150), 2)

@@ -62,6 +62,7 @@ AROUND = {
 
 
 @pytest.mark.parametrize("around", AROUND)
+@pytest.mark.slow
 def test_null_outcomes_are_not_predicted_by_refits(around):
     X, y = null_cohort()
     model = AROUND[around]().fit(X[:120], y[:120])

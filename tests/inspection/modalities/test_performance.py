@@ -63,6 +63,7 @@ def test_adds_up_to_the_auroc_above_chance(logit):
 
 
 @pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.slow
 def test_sets_have_their_own_auroc_and_interval(logit, grouped):
     X, y, importance = logit
     patients = np.repeat(np.arange(len(y) // 2 + 1), 2)[: len(y)] if grouped else None

@@ -225,6 +225,7 @@ def test_features_of_frozen_and_thresholded_fusions_are_explained():
 @pytest.mark.filterwarnings("ignore:.*equal to rows that the model was fitted on")
 @pytest.mark.filterwarnings("ignore:.*absent in .* of .*never in the training data")
 @pytest.mark.parametrize("around", AROUND)
+@pytest.mark.slow
 def test_features_of_every_estimator_around_fusions_are_explained(around):
     pytest.importorskip("shap")
     model = AROUND[around]().fit(X[:160], y[:160])
