@@ -146,7 +146,7 @@ def _compute(
         pairs.order,
         pairs.starts,
         (*where, np.cumsum(is_first) - 1),
-        events[2:],
+        (events.band, events.ahead, events.day, events.value),
         (windows.nested, shortest_spans(windows.widths)),
         (kinds, place),
         (matrix, totals),
