@@ -232,6 +232,58 @@ def test_a_repository_in_the_cache_needs_no_network(tmp_path, no_hub, monkeypatc
     assert not no_hub
 
 
+def saved_open_clip(folder):
+    open_clip = package("open_clip")
+    torch.manual_seed(1)
+    vision = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 8}
+    text = {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}
+    config = {
+        "embed_dim": 16,
+        "vision_cfg": {**vision, "head_width": 16},
+        "text_cfg": text,
+    }
+    model = open_clip.CLIP(**config).eval()
+    stated = {"mean": [0.1, 0.2, 0.3], "std": [0.5] * 3, "interpolation": "bilinear"}
+    settings = {"model_cfg": config, "preprocess_cfg": stated}
+    (folder / "open_clip_config.json").write_text(json.dumps(settings))
+    torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
+    return model
+
+
+def test_a_folder_of_open_clip(tmp_path):
+    model = saved_open_clip(tmp_path)
+    backbone = build_backbone(f"open_clip:local-dir:{tmp_path}")
+    assert backbone.preprocessing.mean == (0.1, 0.2, 0.3)
+    images = backbone.preprocessing.example(2)
+    with torch.inference_mode():
+        expected = model.encode_image(images)
+        torch.testing.assert_close(backbone.module(images), expected)
+    random = build_backbone(f"open_clip:local-dir:{tmp_path}", weights=None)
+    assert random.fingerprint != backbone.fingerprint
+    again = load_from_hub(f"open_clip:local-dir:{tmp_path}", weights=None)
+    with torch.inference_mode():
+        torch.testing.assert_close(again(images), random.module(images))
+
+
+def test_random_weights_of_each_source_are_not_those_of_the_folder(tmp_path):
+    for source, save in (("hf:", saved_vit), ("timm:local-dir:", saved_timm)):
+        folder = tmp_path / source.partition(":")[0]
+        folder.mkdir()
+        save(folder)
+        trained, random = (
+            load_from_hub(f"{source}{folder}", weights).state_dict()
+            for weights in ("DEFAULT", None)
+        )
+        assert trained.keys() == random.keys()
+        assert any(not torch.equal(trained[key], random[key]) for key in trained)
+
+
+def test_open_clip_has_no_old_revisions(no_hub):
+    package("open_clip")
+    with pytest.raises(ValueError, match="newest revision only.*hf download a/b"):
+        load_from_hub("open_clip:hf-hub:a/b@old")
+
+
 def test_open_clip_names_its_weights():
     package("open_clip")
     with pytest.raises(ValueError, match="open_clip has"):

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from torch import nn
 
 from skfusion._dependencies import require
+from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.image.networks._torchvision import prepare_torchvision
 from skfusion.image.networks.sources.weights import (
     load_weights_file,
@@ -116,9 +117,9 @@ def _hugging_face(name: str, rest: str, weights: Any, params: dict[str, Any]) ->
     def build(**online: Any) -> Any:
         if online and not (is_known or "cache_dir" in params):
             raise OSError("not in the cache")
-        if weights is None or weights != "DEFAULT":
+        if weights != "DEFAULT":
             config = transformers.AutoConfig.from_pretrained(
-                repository, **where, **online
+                repository, **params, **online
             )
             module = transformers.AutoModel.from_config(config)
         else:
@@ -138,7 +139,14 @@ def _processor(transformers: Any, repository: str, options: dict[str, Any]) -> A
     """Return the image processor of a repository, None if it has none."""
     try:
         return transformers.AutoImageProcessor.from_pretrained(repository, **options)
-    except (OSError, ValueError, KeyError, ImportError):
+    except OSError:  # no such file
+        return None
+    except (ValueError, KeyError, ImportError) as error:
+        warn_user(
+            f"The image processor of {repository!r} cannot be loaded "
+            f"({type(error).__name__}: {_first_line(error)}).",
+            FallbackWarning,
+        )
         return None
 
 
@@ -175,37 +183,42 @@ def _timm(name: str, rest: str, weights: Any, params: dict[str, Any]) -> Any:
     timm = require("timm", "timm")
     is_pretrained = weights == "DEFAULT"
     options = {"num_classes": 0, **params}
-    if rest.startswith(LOCAL):
-        folder = _existing(rest.removeprefix(LOCAL), name)
-        wanted = f"{LOCAL}{folder}"
-        return timm.create_model(wanted, pretrained=is_pretrained, **options)
-    repository, revision = with_revision(rest.removeprefix(HUB))
-    snapshot = _snapshot(repository, revision, _WEIGHTS_OF_TIMM)
+    is_local = rest.startswith(LOCAL)
+    repository, wanted = "", rest
+    if is_local:
+        wanted = f"{LOCAL}{_existing(rest.removeprefix(LOCAL), name)}"
+    else:
+        repository, revision = with_revision(rest.removeprefix(HUB))
+        snapshot = _snapshot(repository, revision, _WEIGHTS_OF_TIMM)
+        wanted = rest if snapshot is None else f"{LOCAL}{snapshot}"
 
     def build(**online: Any) -> Any:
-        if snapshot is None and online:
+        if online and not wanted.startswith(LOCAL):
             raise OSError("not in the cache")
-        wanted = rest if snapshot is None else f"{LOCAL}{snapshot}"
         return timm.create_model(wanted, pretrained=is_pretrained, **options)
 
-    return cache_first(name, repository, build)
+    return cache_first(name, repository, build, is_local=is_local)
 
 
 def _open_clip(name: str, rest: str, weights: Any, params: dict[str, Any]) -> Any:
     open_clip = require("open_clip", "open_clip")
     repository, wanted, tag = "", rest, None
+    is_pretrained = weights == "DEFAULT"
     if rest.startswith(LOCAL):
         wanted = f"{LOCAL}{_existing(rest.removeprefix(LOCAL), name)}"
     elif rest.startswith(HUB):
         repository, revision = with_revision(rest.removeprefix(HUB))
         snapshot = _snapshot(repository, revision, _WEIGHTS_OF_OPEN_CLIP)
+        if revision and snapshot is None:
+            reason = "open_clip downloads the newest revision only"
+            raise _absent(name, repository, reason, "backbone")
         wanted = rest if snapshot is None else f"{LOCAL}{snapshot}"
     else:
         wanted, _, tag = rest.partition("/")
         _check_open_clip(open_clip, name, wanted, tag)
         repository = open_clip.get_pretrained_cfg(wanted, tag).get("hf_hub", "")
         repository = repository.strip("/")
-        if weights != "DEFAULT":
+        if not is_pretrained:
             tag = None
         elif repository:
             tag = cached_file(repository, _WEIGHTS_OF_OPEN_CLIP) or tag
@@ -214,7 +227,10 @@ def _open_clip(name: str, rest: str, weights: Any, params: dict[str, Any]) -> An
         is_cached = wanted.startswith(LOCAL) or tag is None or os.path.isfile(str(tag))
         if online and not is_cached:
             raise OSError("not in the cache")
-        return open_clip.create_model(wanted, pretrained=tag, **params)
+        # Without `load_weights=False`, a folder or repository gives its weights always.
+        return open_clip.create_model(
+            wanted, pretrained=tag, load_weights=is_pretrained, **params
+        )
 
     model = cache_first(
         name, repository or wanted, build, is_local=wanted.startswith(LOCAL)
