@@ -30,7 +30,7 @@ from skfusion.image.networks.inference import (
 from skfusion.image.networks.preprocessing import Preprocessing, VolumePreprocessing
 from skfusion.image.reading.files import ImageReadError
 from skfusion.image.reading.read import content_digest
-from skfusion.store.embedding_store import EmbeddingStore, missing_from
+from skfusion.store.embedding_store import EmbeddingStore, Work, missing_from
 
 __all__ = ["encode_cells"]
 
@@ -168,31 +168,31 @@ def encode_cells(
     not_finite = _NotFinite(images, rows_of, module)
     chunk_size = _BATCHES_PER_LEASE * batch_size
     with missing_from(store, rows_of, chunk_size=chunk_size) as work:
-        if work.missing:
-            network = make_network(
-                module,
-                where,
-                batch_size,
-                engine=engine,
-                precision=precision,
-                fold=fold,
-                example=preprocessing.example(2),
-                key=fingerprint,
-            )
-            encode = functools.partial(_encode_batch, network, reading.slice_pooling)
         title = "Embed images" if column is None else f"Embed images of {column!r}"
         total = len(work.missing)
         with progress(total, verbose=verbose, title=title, unit="image") as advance:
-            for keys in work:
-                arrays: dict[str, np.ndarray] = {}
-                pixels = images.read_ahead(
-                    read, keys, rows_of.__getitem__, n_jobs, 2 * network.batch_size
+            if work.missing:
+                network = make_network(
+                    module,
+                    where,
+                    batch_size,
+                    engine=engine,
+                    precision=precision,
+                    fold=fold,
+                    example=preprocessing.example(2),
+                    key=fingerprint,
                 )
-                batches = _batches(pixels, network.batch_size)
-                for encoded in _computed_ahead(network, encode, batches):
-                    arrays |= not_finite.checked(encoded)
-                    advance(len(encoded))
-                work.put(arrays)
+                pixels = functools.partial(
+                    images.read_ahead,
+                    read,
+                    rows_of=rows_of.__getitem__,
+                    n_jobs=n_jobs,
+                    n_ahead=2 * network.batch_size,
+                )
+                encode = functools.partial(
+                    _encode_batch, network, reading.slice_pooling
+                )
+                _compute_missing(work, network, pixels, encode, not_finite, advance)
     images.warn()
     not_finite.warn()
     shape = _shape_of_one(work.found, module, preprocessing)
@@ -200,6 +200,24 @@ def encode_cells(
     presence = images.presence()
     presence[not_finite.rows] = False
     return values, presence
+
+
+def _compute_missing(
+    work: Work,
+    network: Network | OpenVINONetwork,
+    pixels: Callable[[list[str]], Iterator[tuple[str, Tensor]]],
+    encode: Callable[[list[tuple[str, Tensor]]], dict[str, np.ndarray]],
+    not_finite: _NotFinite,
+    advance: Callable[[int], None],
+) -> None:
+    """Compute the arrays of all keys that are missing, and put them into the store."""
+    for keys in work:
+        arrays: dict[str, np.ndarray] = {}
+        batches = _batches(pixels(keys), network.batch_size)
+        for encoded in _computed_ahead(network, encode, batches):
+            arrays |= not_finite.checked(encoded)
+            advance(len(encoded))
+        work.put(arrays)
 
 
 class _NotFinite:
