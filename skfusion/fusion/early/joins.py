@@ -138,6 +138,11 @@ def stacked(
     -------
     ndarray of shape (n_samples, n_features + n_flags)
 
+    Raises
+    ------
+    ValueError
+        If a number is beyond float32 and the matrix is float32.
+
     Examples
     --------
     >>> import numpy as np
@@ -150,6 +155,7 @@ def stacked(
            [nan,  6.,  0.]])
     """
     kind = np.float32 if in_float32 else np.result_type(*arrays.values())
+    n_originals = len(np.unique(sources))
     width = sum(block.shape[1] for block in arrays.values())
     matrix = np.empty((len(sources), width + flags.shape[1]), dtype=kind)
     matrix[:, width:] = flags
@@ -161,7 +167,14 @@ def stacked(
         with np.errstate(over="ignore"):  # see below
             _write_rows(block, sources, presence[:, j], out)
         if block.dtype != kind:
-            check_finite_block(out, () if names is None else names[name])
+            try:
+                check_finite_block(
+                    out[:n_originals],
+                    () if names is None else names[name],
+                    sources[:n_originals],
+                )
+            except ValueError as error:
+                raise ValueError(f"In modality {name!r}: {error}") from None
     return matrix
 
 

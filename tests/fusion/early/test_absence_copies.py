@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
@@ -62,6 +63,23 @@ def test_copies_share_the_modalities_of_their_row_between_them():
         assert (block[data.presence[:, j]] == j).all()
     np.testing.assert_allclose(data.sample_weight[:200], weight)
     np.testing.assert_allclose(data.sample_weight[200:], 0.25 * weight[data.y[200:]])
+
+
+def test_a_number_beyond_float32_names_its_row_once():
+    X = pd.DataFrame({"a": np.arange(12.0), "b": 1.0, "c": np.arange(12.0)})
+    y = np.arange(12) % 2
+    model = EarlyFusionClassifier(
+        [("x", "passthrough", ["a"]), ("ehr", "passthrough", ["b", "c"])],
+        estimator=RandomForestClassifier(5, random_state=0),
+        absence_copies=1.0,
+    ).fit(X, y)
+    X.loc[3, "c"] = 1e39
+    message = r"modality 'ehr': .* in 1 of 12 rows, in feature\(s\) 'c', .* \[3\]"
+    for call in (lambda: model.fit(X, y), lambda: model.predict(X)):
+        with pytest.raises(ValueError, match=message):
+            call()
+    linear = model.set_params(estimator=LogisticRegression())
+    assert linear.fit(X, y).predict(X).shape == (12,)  # which computes in float64
 
 
 def test_of_two_modalities_each_copy_has_one():

@@ -44,6 +44,8 @@ def test_each_sentence_has_its_quantity_and_interval(noise):
     said = report.sentences["image"]
     assert said.startswith("The model relies on image (share 0.")
     assert re.search(r"to the AUROC on new rows cannot be told from 0: -?0\.0", said)
+    limits = report.to_frame().loc["image", "performance"]
+    assert limits["low_this_model"] < 0 < limits["high_this_model"]
     # that it improves the score is neither said of this model nor of refits
     assert "it improves" not in said
     assert "have a higher" not in said
