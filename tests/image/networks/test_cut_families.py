@@ -103,6 +103,26 @@ class Remembering(Untraceable):
         return self.norm(x + first).mean(dim=1)
 
 
+class LearningFromImages(Untraceable):
+    """Reads the images in training mode only."""
+
+    def forward(self, images, mask=None, is_causal=False):
+        x = super().forward(images)
+        return x + images.mean(dim=(1, 2, 3))[:, None] if self.training else x
+
+
+class LearningFromFeatures(Untraceable):
+    """Reads the first features in training mode only."""
+
+    def forward(self, images, mask=None, is_causal=False):
+        first = self.embeddings(images)
+        if first.shape != first.shape or images.mean().isnan():
+            raise ValueError("not a number")
+        x = self.encoder(first, self.angles(images))["tokens"]
+        x = self.norm(x).mean(dim=1)
+        return x + first.mean(dim=1) if self.training else x
+
+
 def seeded(kind):
     torch.manual_seed(0)
     return kind().eval()
@@ -178,8 +198,11 @@ def test_code_after_a_replayed_cut_follows_the_mode():
     assert torch.equal(split.tail(features), split.tail(features))
 
 
-def test_a_network_that_cannot_be_cut_says_what_it_costs():
-    module = seeded(Remembering)
+@pytest.mark.parametrize(
+    "kind", [Remembering, LearningFromImages, LearningFromFeatures]
+)
+def test_a_network_that_cannot_be_cut_says_what_it_costs(kind):
+    module = seeded(kind)
     images = torch.rand(3, 3, 16, 16)
     with pytest.warns(FallbackWarning, match=r"frozen part, \d+% of the parameters"):
         split = split_backbone(module, "last_block", images)

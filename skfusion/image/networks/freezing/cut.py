@@ -121,17 +121,14 @@ def split_backbone(
     tail = copy.deepcopy(module).eval()  # tracing may add constants to the module
     for name, parameter in tail.named_parameters():
         parameter.requires_grad_(name in names)
-    trunk, suffix = None, ""
-    parts = _traced_parts(tail, names, module, images)
-    if isinstance(parts, str):
-        reason = parts
-        replayed = _replayed(module, names, images)
-        if replayed is not None:
-            trunk, tail, suffix = replayed
-        else:
-            _warn_uncut(module, tail, names, reason)
-    elif parts is not None:
-        trunk, tail, suffix = parts
+    found = _traced_parts(tail, names, module, images)
+    parts = None if isinstance(found, str) else found
+    share = _frozen_share(tail, names)
+    if isinstance(found, str) and share:
+        parts = _replayed(module, names, images)
+        if parts is None:
+            _warn_uncut(module, share, found)
+    trunk, tail, suffix = parts or (None, tail, "")
     in_tail = [name for name, _ in tail.named_parameters()]
     return SplitBackbone(
         trunk,
@@ -173,21 +170,23 @@ def _replayed(
     return trunk, tail, f":until the call of {at}"
 
 
-def _warn_uncut(
-    module: nn.Module, tail: nn.Module, names: set[str], reason: str
-) -> None:
-    """Warn that the frozen part of a network is computed in every epoch."""
-    sizes = {name: parameter.numel() for name, parameter in tail.named_parameters()}
-    # Parameters are registered in the order of computation in all common networks.
+def _frozen_share(module: nn.Module, names: set[str]) -> float:
+    """Return the share of the parameters that is frozen before the first trained one.
+
+    Parameters are registered in the order of computation in all common networks.
+    """
+    sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
     before = itertools.takewhile(lambda name: name not in names, sizes)
-    frozen = sum(sizes[name] for name in before)
-    if not frozen:
-        return
+    return sum(sizes[name] for name in before) / sum(sizes.values())
+
+
+def _warn_uncut(module: nn.Module, share: float, reason: str) -> None:
+    """Warn that the frozen part of a network is computed in every epoch."""
     warn_user(
         f"The network {name_of(module)} is not cut into a frozen trunk and a trainable "
-        f"tail, because {reason}. Its frozen part, {frozen / sum(sizes.values()):.0%} "
-        "of the parameters, is computed in each epoch instead of once, which is "
-        "slower. The results are the same.",
+        f"tail, because {reason}. Its frozen part, {share:.0%} of the parameters, is "
+        "computed in each epoch instead of once, which is slower. The results are the "
+        "same.",
         FallbackWarning,
     )
 

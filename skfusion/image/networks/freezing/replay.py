@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from skfusion.image.networks.outputs import relative_difference, run
+from skfusion.image.networks.process_state import kept_random_state
 
 __all__ = ["StoppedTrunk", "replayed_parts"]
 
@@ -24,6 +25,8 @@ TOLERANCE = 1e-4  # of a relative difference that is rounding
 
 # The features of the tail that is running in this thread.
 _features: ContextVar[Any] = ContextVar("skfusion_features", default=None)
+# The value of the pixels that a tail passes to its code.
+_fill: ContextVar[float] = ContextVar("skfusion_fill", default=0.0)
 
 
 class StoppedTrunk(nn.Module):
@@ -90,7 +93,7 @@ def _replayed_tail(
 
 
 class _Begin:
-    """Hook of a tail, which replaces the features by images of zeros."""
+    """Hook of a tail, which replaces the features by images of one value."""
 
     def __init__(self, image_shape: Sequence[int]) -> None:
         self.image_shape = tuple(image_shape)
@@ -98,7 +101,8 @@ class _Begin:
     def __call__(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor]:
         (features,) = args
         _features.set(features)
-        return (features.new_zeros(()).expand(len(features), *self.image_shape),)
+        one = features.new_full((), _fill.get())
+        return (one.expand(len(features), *self.image_shape),)
 
 
 def _end(module: nn.Module, args: Any, output: Any) -> None:
@@ -177,9 +181,33 @@ def replayed_parts(
         except Exception:  # the code between the modules can raise any exception
             continue
         is_tensor = isinstance(found, Tensor)
-        if is_tensor and relative_difference(found, expected) <= TOLERANCE:
+        if not is_tensor or relative_difference(found, expected) > TOLERANCE:
+            continue
+        if _trains_on_features_alone(tail, run(trunk, images)):
             return trunk, tail, at
     return None
+
+
+def _trains_on_features_alone(tail: nn.Module, features: Tensor) -> bool:
+    """Return whether a tail in training mode uses nothing from before the cut.
+
+    Code of the training mode could read the images, or a feature that is not computed.
+    """
+    training = copy.deepcopy(tail).train()
+    outputs = []
+    for fill in (0.0, 1.0):
+        token = _fill.set(fill)
+        try:
+            with kept_random_state():
+                torch.manual_seed(0)
+                outputs.append(run(training, features))
+        except Exception:  # the code of a network can raise any exception
+            return False
+        finally:
+            _fill.reset(token)
+    one, other = outputs
+    is_tensor = isinstance(one, Tensor) and isinstance(other, Tensor)
+    return is_tensor and bool(torch.isfinite(one).all()) and torch.equal(one, other)
 
 
 def _candidates(network: nn.Module, names: set[str], images: Tensor) -> Iterator[str]:
@@ -187,10 +215,9 @@ def _candidates(network: nn.Module, names: set[str], images: Tensor) -> Iterator
     trained = {name.rpartition(".")[0] for name in names}
     for name, _ in _calls(network, images):
         if name in trained:
-            parts = name.split(".") if name else []
-            for end in range(len(parts), 0, -1):
-                if ".".join(parts[:end]) in dict(network.named_modules()):
-                    yield ".".join(parts[:end])
+            while name:  # the root itself cannot be cut off
+                yield name
+                name = name.rpartition(".")[0]
             return
 
 
@@ -294,10 +321,11 @@ def _common(one: Any, other: Any, n_one: int, n_other: int) -> Any:
 
 def _for_batch(output: Any, n_images: int) -> Any:
     if isinstance(output, _PerImage):
-        # zeros, so that a later use of the value shows in the output
+        # NaN if there is one, so that a later use of the value shows in the output
         features = _features.get()
-        zero = torch.zeros((), dtype=output.dtype, device=features.device)
-        return zero.expand(n_images * output.rows, *output.shape)
+        value = torch.nan if output.dtype.is_floating_point else 0
+        one = torch.full((), value, dtype=output.dtype, device=features.device)
+        return one.expand(n_images * output.rows, *output.shape)
     if isinstance(output, Tensor):
         return output.to(_features.get().device)
     if isinstance(output, dict):
