@@ -124,11 +124,15 @@ def as_frame(X: Any, owner: str = OWNER) -> pd.DataFrame:
     """Return a cohort as a DataFrame with at least one row."""
     frame = as_pandas(X, owner)
     if frame is None:
-        array = np.asarray(X)
+        try:
+            array = np.asarray(X)
+            found = f"with {array.ndim} dimensions"
+        except ValueError:  # a list of modalities, for example
+            array, found = np.empty(0), "with rows of unequal form"
         if array.ndim != 2:
             raise TypeError(
                 f"{owner}: X must be a table with one row per case (a DataFrame "
-                f"or a 2-D array), got {type(X).__name__} with {array.ndim} dimensions."
+                f"or a 2-D array), got {type(X).__name__} {found}."
             )
         frame = pd.DataFrame(array)
     if len(frame) == 0:

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import get_tags
 
+from skfusion._fitting.metadata import nested_estimators
 from skfusion.cohort import is_partition
 from skfusion.evaluation.guidelines.association import (
     Association,
@@ -108,10 +110,13 @@ def check_identifiers(columns: ColumnSet, findings: Findings) -> None:
     """Find features that are ids, or that are equal exactly for equal patients."""
     cases = findings.cases
     names = set(find_column_roles(cases.frame.iloc[:0]).identifiers)
+    texts = _columns_of_text(cases)
     for column in columns.features:
         values = cases.frame[column]
         filled = cell_presence(values)
         kind = _kind_of_id(values, filled, cases, column in names)
+        if kind == "text" and column in texts:
+            kind = None  # free text, which an encoder of texts reads
         if kind is None and column in names and columns.declared:
             kind = "name"
         if kind is not None:
@@ -126,6 +131,19 @@ def check_identifiers(columns: ColumnSet, findings: Findings) -> None:
             "Columns with names of ids. modalities='auto' leaves them out.",
             "Do not add them to a modality.",
         )
+
+
+def _columns_of_text(cases: Cases) -> set[Any]:
+    """Return the columns that an encoder of texts reads."""
+    found: set[Any] = set()
+    for modality in cases.modalities:
+        for part in nested_estimators(modality.transformer):
+            given = part.estimator.get_params(deep=False).get("text", ())
+            found |= set(modality.columns).intersection(given)  # TabularEncoder
+            tags = get_tags(part.estimator).input_tags
+            if tags.string and not tags.two_d_array:  # TextEmbedder, TfidfVectorizer
+                found |= set(modality.columns)
+    return found
 
 
 _ID_FINDINGS = {

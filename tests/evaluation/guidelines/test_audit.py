@@ -12,13 +12,15 @@ from audited_cohorts import N_AFFECTED, N_PATIENTS, N_ROWS, clean
 from dicom_files import as_bytes, dataset
 from planted_leaks import PLANTS
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skfusion import EarlyFusionClassifier
+from skfusion import EarlyFusionClassifier, TabularEncoder
 from skfusion.datasets import make_multimodal_cohort
 from skfusion.ehr import EventStore, EventWindows
 from skfusion.evaluation import audit_cohort
@@ -220,6 +222,37 @@ def test_an_id_among_the_features_is_a_warning_by_its_name():
     ]
     (note,) = of_check(audit_cohort(X, y, "patient_id"), "identifier", "visit_id")
     assert note.severity == "note"
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        TfidfVectorizer(),
+        make_pipeline(TfidfVectorizer(), TruncatedSVD(2)),
+        TabularEncoder(text=["note"]),
+    ],
+    ids=["tfidf", "pipeline", "tabular"],
+)
+def test_text_that_is_encoded_as_text_is_no_identifier(encoder):
+    rng = np.random.default_rng(0)
+    words = rng.choice(["fever", "cough", "pain", "rash", "well", "ill"], (200, 6))
+    X = pd.DataFrame({"note": [" ".join(row) for row in words]})
+    y = np.arange(200) % 2
+    columns = ["note"] if isinstance(encoder, TabularEncoder) else "note"
+    audit = audit_cohort(
+        X, y, groups=np.arange(200), modalities=[("notes", encoder, columns)]
+    )
+    assert not of_check(audit, "identifier", "note")
+    as_category = [("notes", TabularEncoder(), ["note"])]
+    audit = audit_cohort(X, y, groups=np.arange(200), modalities=as_category)
+    assert of_check(audit, "identifier", "note")
+
+
+def test_the_order_of_arguments_of_the_other_functions_is_refused():
+    X = pd.DataFrame({"a": np.arange(40.0), "b": 1.0})
+    modalities = [("x", StandardScaler(), ["a"]), ("z", StandardScaler(), ["b"])]
+    with pytest.raises(TypeError, match="audit_cohort: X must be a table.* got list"):
+        audit_cohort(modalities, X, np.arange(40) % 2)
 
 
 def test_text_of_ids_is_an_identifier():

@@ -143,10 +143,7 @@ def _terciles(numbers: np.ndarray) -> tuple[np.ndarray, list[str]]:
     cuts = np.unique(np.quantile(numbers, TERCILES))
     cuts = cuts[cuts < numbers.max()]
     codes = np.searchsorted(cuts, numbers)
-    digits = 3
-    while digits < MOST_DIGITS and len({f"{c:.{digits}g}" for c in cuts}) < len(cuts):
-        digits += 1
-    texts = [f"{cut:.{digits}g}" for cut in cuts]
+    texts = _distinct_texts(cuts.tolist())
     if not texts:
         return codes, ["all values"]
     between = [f"> {a} to {b}" for a, b in zip(texts[:-1], texts[1:], strict=True)]
@@ -175,10 +172,18 @@ def _categories(
         codes, labels = pd.factorize(known, sort=True)
     except TypeError:  # of several types
         codes, labels = pd.factorize(known.astype(str), sort=True)
-    return codes, [_as_text(label) for label in labels]
+    if all(isinstance(label, float) for label in labels):
+        return codes, _distinct_texts(list(labels))
+    return codes, [str(label) for label in labels]
 
 
-def _as_text(label: Any) -> str:
-    if isinstance(label, float) and label.is_integer():
-        return str(int(label))
-    return str(label)
+def _distinct_texts(numbers: list[float]) -> list[str]:
+    """Return numbers with as many digits as tell them apart, at least three."""
+    digits = 3
+    while digits < MOST_DIGITS and len({f"{x:.{digits}g}" for x in numbers}) < len(
+        numbers
+    ):
+        digits += 1
+    return [
+        str(int(x)) if float(x).is_integer() else f"{x:.{digits}g}" for x in numbers
+    ]
