@@ -16,7 +16,7 @@ from skfusion.evaluation.comparison.running import Run
 from skfusion.evaluation.comparison.scoring import prediction_table, score_and_test
 from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.comparison.study import Study
-from skfusion.evaluation.comparison.verdict import facts_of, judge
+from skfusion.evaluation.comparison.verdict import Facts, facts_of, judge
 from skfusion.evaluation.metrics import Metric
 from skfusion.evaluation.statistics.disclosure import MIN_CELL, WITHHELD, count_text
 from skfusion.modality import Modality, presence_mask
@@ -101,19 +101,10 @@ def collect(
         verdict_=judge(found.tests, found.differences, facts),
         cohort_=_facts(modalities, presence, study),
         settings_={
-            "design": design.kind,
-            "folds": _describe(design),
-            "splits": facts.splits,
-            "n_folds": design.n_folds,
+            **_settings_of(design, facts, claims),
             "n_repeats": int(described["n_repeats"].max()),
-            "n_trained": facts.n_trained,
-            "n_tested": facts.n_patients,
-            "unit": facts.unit,
             "seed": seed,
             "quick": quick,
-            "primary": claims.primary,
-            "smallest_gain": claims.smallest_gain,
-            "margin": claims.margin,
             "positive_is_known": study.task.positive_is_known,
         },
         notes_=[
@@ -124,6 +115,22 @@ def collect(
             *(f"Warning: {line}" for line, _ in told),
         ],
     )
+
+
+def _settings_of(design: Design, facts: Facts, claims: Claims) -> dict[str, Any]:
+    """Return the splits and claims that tables and texts name."""
+    return {
+        "design": design.kind,
+        "folds": _describe(design),
+        "splits": facts.splits,
+        "n_folds": design.n_folds,
+        "n_trained": facts.n_trained,
+        "n_tested": facts.n_patients,
+        "unit": facts.unit,
+        "primary": claims.primary,
+        "smallest_gain": claims.smallest_gain,
+        "margin": claims.margin,
+    }
 
 
 def _described_arms(arms: Sequence[Strategy], run: Run) -> pd.DataFrame:

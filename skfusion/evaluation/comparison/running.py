@@ -7,7 +7,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from inspect import signature
@@ -186,19 +186,7 @@ def run_arms(
             for arm, split, seed in tasks
         )
         steps = [_step(arm, split, design) for arm, split, _ in tasks]
-        done = []
-        with progress(
-            len(steps),
-            verbose=verbose,
-            title=title,
-            unit="fit",
-            steps=steps,
-            seconds=seconds,
-        ) as advance:
-            for fit in results:
-                advance(1)
-                done.append(fit)
-        return done
+        return _with_progress(results, steps, title, seconds, verbose)
 
     first, later = _phases(fitted, design)
     tasks = [(arm, split, random_state) for arm, split in first]
@@ -222,6 +210,29 @@ def run_arms(
         other_seeds.setdefault(arm.name, []).append(fit)
     add_members(arms, fits, n_repeats)
     return Run(fits, n_repeats, tell_once(arms, fits), notes, other_seeds)
+
+
+def _with_progress(
+    results: Iterable[Fit],
+    steps: list[str],
+    title: str,
+    seconds: Sequence[float],
+    verbose: int,
+) -> list[Fit]:
+    """Return fits as they are done, with the expected seconds of each."""
+    done = []
+    with progress(
+        len(steps),
+        verbose=verbose,
+        title=title,
+        unit="fit",
+        steps=steps,
+        seconds=seconds,
+    ) as advance:
+        for fit in results:
+            advance(1)
+            done.append(fit)
+    return done
 
 
 def seeds_of_repeats(random_state: int, n_repeats: int) -> np.ndarray:
