@@ -274,7 +274,7 @@ def test_warnings_after_an_interrupt_name_no_modality(model, nested):
     for line in range(1, 1 + count.n_lines):
         with pytest.raises(Stopped), Stopper(at=line, part=part):
             clone(model).fit(X, y)
-        with pytest.warns(UserWarning) as caught:
+        with pytest.warns(UserWarning, match="the message") as caught:
             warn_of_modality("kind", "the message", UserWarning)
         assert [str(warning.message) for warning in caught] == ["the message"]
 
