@@ -13,7 +13,8 @@ import pytest
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 import skfusion
@@ -22,7 +23,9 @@ from skfusion import (
     EventStore,
     JointFusionClassifier,
     LateFusionClassifier,
+    TextEmbedder,
 )
+from skfusion._fitting.modality_warnings import warn_of_modality
 from skfusion._fitting.passthrough import Passthrough
 from skfusion.fusion.survival import XGBoostSurvival
 
@@ -58,10 +61,14 @@ class Stopped(BaseException):
 
 
 class Stopper:
-    """Raise `Stopped` at the n-th line of the package, or count its lines."""
+    """Raise `Stopped` at the n-th line of the package, or count its lines.
 
-    def __init__(self, at: int | None = None) -> None:
+    With a `part`, only the lines of the files whose path ends with it count.
+    """
+
+    def __init__(self, at: int | None = None, part: str = "") -> None:
         self.at = at
+        self.part = part
         self.n_lines = 0
 
     def __enter__(self):
@@ -74,9 +81,8 @@ class Stopper:
 
     def enter(self, frame, event, arg):
         file = frame.f_code.co_filename
-        return (
-            self.line if file.startswith(str(PACKAGE)) and file != MECHANISM else None
-        )
+        counts = file.startswith(str(PACKAGE)) and file.endswith(self.part)
+        return self.line if counts and file != MECHANISM else None
 
     def line(self, frame, event, arg):
         if event == "line":
@@ -231,6 +237,46 @@ def test_a_fit_that_is_interrupted_changes_nothing(name):
     np.testing.assert_array_equal(answer(model, X), before)
     with pytest.raises(NotFittedError):
         check_is_fitted(new)
+
+
+def counted(texts: list[str]) -> np.ndarray:
+    return np.array([[len(text)] for text in texts])
+
+
+def of_letters() -> EarlyFusionClassifier:
+    embedder = TextEmbedder(counted, store=None)
+    modalities = [("text", embedder, ["note"]), ("table", StandardScaler(), ["a"])]
+    return EarlyFusionClassifier(modalities, estimator=LogisticRegression())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    "model",
+    [
+        of_letters(),
+        *(
+            prepared(name, ESTIMATORS[name])
+            for name in ("LateFusionClassifier", "JointFusionClassifier")
+        ),
+    ],
+    ids=["early", "late", "joint"],
+)
+def test_warnings_after_an_interrupt_name_no_modality(model, nested):
+    part = str(Path("_fitting") / "modality_warnings.py")
+    X = table(0).assign(note=["a note", "another"] * (N_ROWS // 2))
+    y = outcome("", 0)
+    if nested:
+        model = Pipeline([("scale", FunctionTransformer()), ("fusion", model)])
+    with Stopper(part=part) as count:
+        clone(model).fit(X, y)
+    assert count.n_lines > 20
+    for line in range(1, 1 + count.n_lines):
+        with pytest.raises(Stopped), Stopper(at=line, part=part):
+            clone(model).fit(X, y)
+        with pytest.warns(UserWarning, match="the message") as caught:
+            warn_of_modality("kind", "the message", UserWarning)
+        assert [str(warning.message) for warning in caught] == ["the message"]
 
 
 def test_fit_transform_out_of_fold_is_undone_too():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 __all__ = ["undone_on_failure"]
@@ -17,6 +18,9 @@ def undone_on_failure(fit: Fit) -> Fit:
     A first fit that fails leaves the estimator unfitted. A later one leaves the
     attributes of the fit before, so that predictions stay those of one model.
     Attributes must be replaced in `fit` and not changed in place.
+
+    The context variables are also as before, e.g. the modality that warnings name. A
+    ``with`` block cannot ensure that, because an interrupt may come within its exit.
 
     Parameters
     ----------
@@ -50,7 +54,7 @@ def undone_on_failure(fit: Fit) -> Fit:
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
         before = dict(self.__dict__)
         try:
-            return fit(self, *args, **kwargs)
+            return copy_context().run(fit, self, *args, **kwargs)
         except BaseException:
             self.__dict__ = before
             raise

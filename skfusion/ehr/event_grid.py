@@ -298,8 +298,7 @@ class EventGrid(EventTransformer):
         check_settings(self, aggregation=("mean", "last"))
         windows = self._windows()
         store = as_store(self.events, "EventGrid")
-        validate_data(self, X, skip_check_array=True)
-        cases = self._cases(X, store)
+        cases = self._training_cases(X, store)
         self.n_steps_ = len(windows.lengths)
         self.codes_ = self._choose_codes(store, cases, windows)
         self._units = learned_units(store, self.codes_)
@@ -404,7 +403,7 @@ class EventGrid(EventTransformer):
                     f"{absent[0]!r}.{did_you_mean(absent[0], known)}"
                 )
             return list(self.codes)
-        allowed = chosen_codes(known, self.include, self.exclude)
+        allowed = chosen_codes(self, known)
         sight = Sight(windows, self.closed, allowed, days=False)
         counts, no_events = count_subjects(store.files, cases, sight)
         chosen = learn_codes(self, store, cases, counts, no_events)

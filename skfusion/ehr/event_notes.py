@@ -194,10 +194,7 @@ class EventNotes(EventTransformer):
                 "events. Write the texts into the column text_value of the events "
                 "(EventStore.from_frame)."
             )
-        validate_data(self, X, skip_check_array=True)
-        cases = self._cases(X, store)
-        if not len(cases.end):
-            raise ValueError(f"{OWNER}: X must have at least 1 row, got 0.")
+        cases = self._training_cases(X, store)
         warn_of_outcomes(self, store.codes)
         warn_of_unmatched(self, store.codes)
         none = np.ones(len(cases.end), dtype=bool)
@@ -282,7 +279,7 @@ class EventNotes(EventTransformer):
 
     def _visible(self, store: EventStore, cases: Cases) -> Iterator[tuple[int, Any]]:
         """Yield the position of the first row of a chunk, and its visible texts."""
-        allowed = chosen_codes(store.codes, self.include, self.exclude)
+        allowed = chosen_codes(self, store.codes)
         sight = Sight(self._windows(), self.closed, allowed, days=False, texts=True)
         for rows in row_chunks(store.files, cases.subject):
             part = Cases(cases.subject[rows], cases.end[rows])

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import EarlyFusionClassifier, EventStore, TextEmbedder
-from skfusion.ehr import EventNotes, with_events
+from skfusion.ehr import EventGrid, EventNotes, EventWindows, with_events
 from skfusion.exceptions import DataWarning, LeakageWarning
 
 CASE = ["subject_id", "index_time"]
@@ -247,3 +247,17 @@ def test_notes_of_events_are_a_modality(tmp_path):
     )
     case = X.head(1).assign(subject_id=1000)
     assert with_events(model, new).predict(case)[0] == 1
+
+
+@pytest.mark.parametrize("name", ["include", "exclude"])
+@pytest.mark.parametrize("kind", [EventGrid, EventNotes, EventWindows])
+def test_a_single_pattern_is_refused_in_the_name_of_the_transformer(kind, name):
+    message = rf"^{kind.__name__}: {name} must be a tuple of patterns .* 'LAB//\*'"
+    with pytest.raises(ValueError, match=message):
+        kind(store_of(table()), **{name: "LAB//*"}).fit(cases())
+
+
+@pytest.mark.parametrize("kind", [EventGrid, EventNotes, EventWindows])
+def test_a_fit_needs_a_row(kind):
+    with pytest.raises(ValueError, match=rf"^{kind.__name__}: X must have at least 1"):
+        kind(store_of(table())).fit(cases().head(0))

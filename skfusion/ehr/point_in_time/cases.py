@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
+from sklearn.utils.validation import validate_data
 
 from skfusion._durations import as_microseconds
 from skfusion._fitting.pipelines import warn_of_modality
@@ -294,6 +295,16 @@ class EventTransformer(TransformerMixin, BaseEstimator):
             unknown_subject=self.unknown_subject,
             owner=type(self).__name__,
         )
+
+    def _training_cases(self, X: Any, store: EventStore) -> Cases:
+        """Return the cases of a cohort table for `fit`, and record its columns."""
+        validate_data(self, X, skip_check_array=True)
+        cases = self._cases(X, store)
+        if not len(cases.end):
+            raise ValueError(
+                f"{type(self).__name__}: X must have at least 1 row, got 0."
+            )
+        return cases
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

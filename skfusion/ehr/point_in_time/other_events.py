@@ -139,7 +139,7 @@ def warn_of_other_codes(parts: Iterable[Part], owner: str) -> None:
     lacking = [name for name in fitted if learned[name].isdisjoint(fitted[name][1])]
     for name in lacking:
         part, codes = fitted[name]
-        others = np.flatnonzero(chosen_codes(codes, part.include, part.exclude))
+        others = np.flatnonzero(chosen_codes(part, codes))
         everywhere = len(lacking) == len(fitted)
         if not len(codes) or not (len(others) or everywhere):
             continue

@@ -80,39 +80,42 @@ KINDS_OF_CODES: dict[str, tuple[str, ...]] = {
 }
 
 
-def chosen_codes(
-    codes: Sequence[str], include: Sequence[str] | None, exclude: Any
-) -> np.ndarray:
+def chosen_codes(estimator: Any, codes: Sequence[str]) -> np.ndarray:
     """Return which codes match `include` and do not match `exclude`.
 
     Parameters
     ----------
+    estimator : estimator
+        Estimator with the parameters ``include`` and ``exclude``. Patterns are such as
+        ``"LAB//*"``. Without `include`, all codes are included. "outcomes" in `exclude`
+        means the codes that reveal an outcome, as in `is_outcome`.
     codes : sequence of str
         All codes.
-    include : sequence of str or None
-        Patterns such as ``"LAB//*"``. None includes all codes.
-    exclude : sequence of str, "outcomes" or None
-        Patterns of codes to exclude. "outcomes", also among patterns, means the codes
-        that reveal an outcome, as in `is_outcome`.
 
     Returns
     -------
     ndarray of bool of shape (n_codes,)
+
+    Raises
+    ------
+    ValueError
+        If `include` or `exclude` is a single pattern.
     """
-    included, outcomes, others = _matches(codes, include, exclude)
+    included, outcomes, others = _matches(estimator, codes)
     return included & ~outcomes & ~others
 
 
 def _matches(
-    codes: Sequence[str], include: Sequence[str] | None, exclude: Any
+    estimator: Any, codes: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return which codes are included, outcomes to exclude, and otherwise excluded."""
+    include, exclude = estimator.include, estimator.exclude
     out = (OUTCOMES,) if isinstance(exclude, str) and exclude == OUTCOMES else exclude
     for name, patterns in (("include", include), ("exclude", out)):
         if isinstance(patterns, str):
             raise ValueError(
-                f"EventWindows: {name} must be a tuple of patterns such as ('LAB//*',)"
-                f", got {patterns!r}."
+                f"{type(estimator).__name__}: {name} must be a tuple of patterns such "
+                f"as ('LAB//*',), got {patterns!r}."
             )
     patterns = [pattern for pattern in out or () if pattern != OUTCOMES]
     by_rule = OUTCOMES in (out or ())
@@ -176,7 +179,7 @@ def warn_of_outcomes(estimator: Any, codes: Sequence[str]) -> None:
     codes : sequence of str
         All codes.
     """
-    included, outcomes, others = _matches(codes, estimator.include, estimator.exclude)
+    included, outcomes, others = _matches(estimator, codes)
     places = np.flatnonzero(included & outcomes & ~others)
     if not len(places):
         return

@@ -238,10 +238,7 @@ class EventWindows(EventTransformer):
         self._check()
         source = self._source()
         store = source.store
-        validate_data(self, X, skip_check_array=True)
-        cases = self._cases(X, store)
-        if not len(cases.end):
-            raise ValueError("EventWindows: X must have at least 1 row, got 0.")
+        cases = self._training_cases(X, store)
         windows = Windows.parse(self.windows, self.nested)
         codes = store.codes
         unmatched = unmatched_prefixes(self.aggs_by_prefix or (), codes)
@@ -252,7 +249,7 @@ class EventWindows(EventTransformer):
                 "entries of aggs_by_prefix have no effect.",
                 DataWarning,
             )
-        allowed = chosen_codes(codes, self.include, self.exclude)
+        allowed = chosen_codes(self, codes)
         sight = Sight(windows, self.closed, allowed, days=False)
         counts, no_events = source.count(cases, sight)
         self.n_rows_without_events_ = int(no_events.sum())
@@ -371,7 +368,7 @@ class EventWindows(EventTransformer):
             union = union.union(Windows.parse(windows, self.nested))
         by_prefix = (self.aggs_by_prefix or {}).values()
         names = [*aggs, *self.aggs, *(name for some in by_prefix for name in some)]
-        codes = chosen_codes(store.codes, self.include, self.exclude)
+        codes = chosen_codes(self, store.codes)
         what = Preparation(union, names, codes, self.closed)
         how = {"engine": self.engine, "n_jobs": self.n_jobs}
         handle = PreparedWindows.write(store, cases, what, path, **how)
@@ -406,7 +403,7 @@ class EventWindows(EventTransformer):
         group = pd.Index(self.codes_).get_indexer(pd.Index(codes))
         allowed = group >= 0
         if plan.totals:
-            allowed = chosen_codes(codes, self.include, self.exclude)
+            allowed = chosen_codes(self, codes)
         bounds = None
         if self.clip is not None:
             bounds = np.full((2, len(codes)), np.nan, dtype=np.float32)

@@ -563,12 +563,7 @@ class ModalityImportance:
                 f"{OWNER}: null_share=True fits models again, for which it needs the "
                 "training cases. Pass train=(X_train, y_train)."
             )
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            patients = find_patients(groups, X, self.estimator).check_several()
-            cases, plan = self._prepare(X, patients)
-        for warning in caught:
-            warn_user(str(warning.message), warning.category)
+        patients, cases, plan, noticed = self._prepare_noticing(X, groups)
         scored = make_scoring(cases.model, y, scoring, self.pos_label)
         nulls = None
         if null_share:
@@ -601,7 +596,7 @@ class ModalityImportance:
             n_resamples=n_resamples,
             margin=margin,
             rng=check_random_state(self.random_state),
-            noticed=[str(warning.message) for warning in caught],
+            noticed=noticed,
         )
         report.pitfalls.extend([failed] if failed else [])
         return report
@@ -622,6 +617,18 @@ class ModalityImportance:
     def _features(self, table: Any, patients: Patients) -> Any:
         # A fusion finds its columns itself. Another model was fitted without the ids.
         return table if self.modalities is None else patients.without_ids(table)
+
+    def _prepare_noticing(
+        self, X: Any, groups: Any
+    ) -> tuple[Patients, Cases, CoalitionPlan, list[str]]:
+        """Return what `_prepare` does, with the patients and the warnings issued."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            patients = find_patients(groups, X, self.estimator).check_several()
+            cases, plan = self._prepare(X, patients)
+        for warning in caught:
+            warn_user(str(warning.message), warning.category)
+        return patients, cases, plan, [str(warning.message) for warning in caught]
 
     def _prepare(
         self, X: Any, patients: Patients = UNKNOWN

@@ -337,14 +337,7 @@ def make_scores(
         low = estimate - np.hypot(estimate - low, reach)
         high = estimate + np.hypot(high - estimate, reach)
         errors = np.hypot(errors, sampling)
-    pairs: dict[tuple[str, str], np.ndarray] = {}
-    if plan.is_exact:
-        index = interaction_matrix(len(modalities)) @ values
-        if presence is not None:
-            there = np.atleast_1d(presence.any(axis=0))
-            both = [there[i] and there[j] for i, j in player_pairs(len(modalities))]
-            index = np.where(both, index, np.nan)
-        pairs = named_pairs(modalities, index)
+    pairs = _interactions(modalities, plan, values, presence)
     names = [coalition_name(members, modalities) for members in plan.coalitions]
     n_present = None if presence is None else presence.sum(axis=0)
     of_sets = None if presence is None else _n_with_any(presence, plan.coalitions)
@@ -376,6 +369,26 @@ def make_scores(
         n_present=n_present,
         **more,
     )
+
+
+def _interactions(
+    modalities: tuple[str, ...],
+    plan: CoalitionPlan,
+    values: np.ndarray,
+    presence: np.ndarray | None,
+) -> dict[tuple[str, str], np.ndarray]:
+    """Return the interaction of each pair, NaN for one with an absent modality.
+
+    Empty if coalitions were sampled.
+    """
+    if not plan.is_exact:
+        return {}
+    index = interaction_matrix(len(modalities)) @ values
+    if presence is not None:
+        there = np.atleast_1d(presence.any(axis=0))
+        both = [there[i] and there[j] for i, j in player_pairs(len(modalities))]
+        index = np.where(both, index, np.nan)
+    return named_pairs(modalities, index)
 
 
 def _n_with_any(presence: np.ndarray, coalitions: np.ndarray) -> np.ndarray:

@@ -152,14 +152,7 @@ def refit_scores(
         (np.nan,) * 3 if k is None else level.limits(values[:, -1], values[:, k])
         for k in without_one(plan)
     ]
-    of_sets = np.array([level.limits(scores)[:2] for scores in values.T])
-    repeats = None if held_out is None else _repeats_of(folds, len(scoring.y))
-    if held_out is not None and repeats is not None:
-        of_sets[1:] = [
-            _auroc_limits(scoring, one, folds, repeats, groups, confidence_level)
-            for one in held_out
-        ]
-    of_sets[0] = np.nan  # chance is not estimated
+    of_sets, set_method = _set_limits(level, scoring, folds, values, held_out, groups)
     most = 1.0 if scoring.is_bounded else np.inf
     columns = [coalition_name(m, model.modalities) for m in plan.coalitions]
     return make_scores(
@@ -173,7 +166,7 @@ def refit_scores(
         set_limits=_clipped(of_sets, *scoring.range),
         errors=contributions[:, 2],
         method=f"{len(folds)} folds, corrected (Nadeau-Bengio)",
-        set_method="" if repeats is None else "placements within the test folds",
+        set_method=set_method,
         confidence_level=confidence_level,
         fold_scores=pd.DataFrame(values, columns=columns).rename_axis("fold"),
         presence=presence,
@@ -236,6 +229,30 @@ def _repeats_of(folds: list[Fold], n_rows: int) -> np.ndarray | None:
         numbers.append(int(free[0]))
     several = (np.bincount(numbers) > 1).all()
     return np.array(numbers) if several and (tested == tested[0]).all() else None
+
+
+def _set_limits(
+    level: _Folds,
+    scoring: Scoring,
+    folds: list[Fold],
+    values: np.ndarray,
+    held_out: list[list[np.ndarray]] | None,
+    groups: np.ndarray | None,
+) -> tuple[np.ndarray, str]:
+    """Return the limits of the score of each set (n_coalitions, 2), and their method.
+
+    The method is empty if it is that of the contributions.
+    """
+    limits = np.array([level.limits(scores)[:2] for scores in values.T])
+    limits[0] = np.nan  # chance is not estimated
+    repeats = None if held_out is None else _repeats_of(folds, len(scoring.y))
+    if held_out is None or repeats is None:
+        return limits, ""
+    limits[1:] = [
+        _auroc_limits(scoring, one, folds, repeats, groups, level.confidence_level)
+        for one in held_out
+    ]
+    return limits, "placements within the test folds"
 
 
 def _auroc_limits(
