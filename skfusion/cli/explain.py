@@ -17,9 +17,13 @@ from skfusion.cli.compare import check_outputs, comparison_options, embed
 from skfusion.cli.console import progress_level, show, write_json
 from skfusion.cli.problems import failures_of_the_run
 from skfusion.cli.settings import read_settings
-from skfusion.evaluation.comparison.comparison import Plan, plan_comparison
+from skfusion.evaluation.comparison.comparison import (
+    Plan,
+    context_of,
+    plan_comparison,
+)
 from skfusion.evaluation.comparison.design import Split
-from skfusion.evaluation.comparison.running import fit_on, seeded
+from skfusion.evaluation.comparison.fold_models import FoldModels, find_fold_models
 from skfusion.inspection.modalities.importance import ModalityImportance
 from skfusion.inspection.modalities.report import ModalityReport
 
@@ -101,45 +105,36 @@ def _options(
 
 def _explain(plan: Plan, how: Settings) -> list[ModalityReport]:
     """Return the report of each model, on the test set of its split."""
-    estimator = next(arm for arm in plan.strategies if arm.role == "fusion").estimator
+    folds = find_fold_models(context_of(plan), strategies=how.strategy)
     reports = []
     with progress(
-        len(plan.design.splits),
+        len(folds.splits),
         verbose=progress_level(),
         title="Explain",
         unit="model",
     ) as advance:
-        for split in plan.design.splits:
-            reports.append(_report(estimator, plan, split, how))
+        for split in folds.splits:
+            reports.append(_report(folds, split, how))
             advance(1)
     return reports
 
 
-def _report(estimator: Any, plan: Plan, split: Split, how: Settings) -> ModalityReport:
-    study = plan.study
-    model = fit_on(seeded(estimator, plan.seed), study, split.train)
-    X, y = study.X, study.y
-    classes = study.task.classes
-    positive = classes[1] if study.task.kind == "binary" else None  # type: ignore[index]
+def _report(folds: FoldModels, split: Split, how: Settings) -> ModalityReport:
+    train, cases = folds.training_cases(split), folds.explained_cases(split)
+    study = folds.cohort
     importance = ModalityImportance(
-        model,
-        background=X.iloc[split.train],
-        pos_label=positive,
-        random_state=plan.seed,
+        folds.fit(folds.arms[0], split),
+        background=train.X,
+        pos_label=folds.positive_class,
+        random_state=folds.context.seed,
     )
-
-    def patients(rows: np.ndarray) -> Any:
-        if study.id_column is not None or study.groups is None:
-            return study.id_column
-        return study.groups[rows]
-
     return importance.report(
-        X.iloc[split.test],
-        y[split.test],
-        groups=patients(split.test),
+        cases.X,
+        study.y[cases.rows],
+        groups=cases.ids(study.id_column),
         scoring=how.scoring,
         cv=REFIT_FOLDS if how.refit else None,
-        train=(X.iloc[split.train], y[split.train], patients(split.train)),
+        train=(train.X, study.y[train.rows], train.ids(study.id_column)),
     )
 
 

@@ -392,16 +392,43 @@ def plan_comparison(
     )
 
 
+def context_of(plan: Plan, n_jobs: int | None = None) -> Context:
+    """Return what fits the arms of a plan again.
+
+    Parameters
+    ----------
+    plan : Plan
+        The plan.
+    n_jobs : int or None, default=None
+        Number of parallel fits.
+
+    Returns
+    -------
+    Context
+    """
+    request = Request(
+        labels=any(metric.needs_labels for metric in plan.metrics),
+        survival=any(metric.name == "integrated_brier" for metric in plan.metrics),
+    )
+    return Context(
+        plan.strategies,
+        plan.study,
+        request,
+        plan.seed,
+        n_jobs,
+        plan.modalities,
+        plan.design,
+    )
+
+
 def _carry_out(
     plan: Plan, *, n_jobs: int | None, verbose: int, checkpoint: Any
 ) -> FusionComparison:
     """Fit the arms of a plan and collect the result."""
     for message, category in plan.warnings:
         warn_user(message, category)
-    request = Request(
-        labels=any(metric.needs_labels for metric in plan.metrics),
-        survival=any(metric.name == "integrated_brier" for metric in plan.metrics),
-    )
+    context = context_of(plan, n_jobs)
+    request = context.request
     run = run_arms(
         plan.strategies,
         plan.study,
@@ -424,15 +451,6 @@ def _carry_out(
         quick=plan.quick,
         notes=plan.notes,
         warned=plan.warnings,
-    )
-    context = Context(
-        plan.strategies,
-        plan.study,
-        request,
-        plan.seed,
-        n_jobs,
-        plan.modalities,
-        plan.design,
     )
     settings = {**result.settings_, "caveat": " ".join(plan.notes)}
     return replace(result, context_=context, settings_=settings)

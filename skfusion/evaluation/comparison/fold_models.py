@@ -45,6 +45,10 @@ class Cases:
         """Patients of the rows, or the rows without patients."""
         return np.unique(self.rows if self.groups is None else self.groups)
 
+    def ids(self, column: Any) -> Any:
+        """Return the column of the patients if the rows have it, else their ids."""
+        return column if column in self.X.columns else self.groups
+
 
 @dataclass(frozen=True)
 class FoldModels:

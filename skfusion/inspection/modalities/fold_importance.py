@@ -306,9 +306,7 @@ def _explain(
 
 def _ids(cases: Cases, column: Any) -> Any:
     """Return the argument ``groups`` of an explanation."""
-    if cases.groups is None:
-        return np.arange(len(cases.rows))
-    return column if column in cases.X.columns else cases.groups
+    return np.arange(len(cases.rows)) if cases.groups is None else cases.ids(column)
 
 
 def _train(folds: FoldModels, train: Cases) -> tuple[Any, Any, Any]:
