@@ -9,8 +9,14 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.metrics import average_precision_score, get_scorer, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    get_scorer,
+    get_scorer_names,
+    roc_auc_score,
+)
 
+from skfusion._validation import did_you_mean
 from skfusion.evaluation.statistics.survival_scores import integrated_brier_score
 from skfusion.fusion.survival import concordance
 
@@ -325,8 +331,9 @@ def _metric(name: str, given: Any, n_classes: int | None) -> Metric:
     except ValueError as error:
         raise ValueError(
             f"scoring={given!r} is neither a scorer of scikit-learn nor one of "
-            f"{['brier', *LOSSES]}. sklearn.metrics.get_scorer_names() returns the "
-            "names of all scorers."
+            f"{['brier', *LOSSES]}."
+            f"{did_you_mean(given, ['brier', *LOSSES, *get_scorer_names()])} "
+            "sklearn.metrics.get_scorer_names() returns the names of all scorers."
         ) from error
     if known:
         _refuse_regression(given, n_classes)

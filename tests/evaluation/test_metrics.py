@@ -114,6 +114,7 @@ def test_callables_see_the_users_labels(binary):
     ("scoring", "n_classes", "message"),
     [
         ("auroc", 2, "neither a scorer of scikit-learn nor one of"),
+        ("roc_uac", 2, "Did you mean 'roc_auc'"),
         ([], 2, "scoring is empty"),
         ("roc_auc", None, "requires classes, but the target is numeric"),
         ("brier", None, "requires classes"),
