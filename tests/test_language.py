@@ -18,6 +18,7 @@ PAGES = sorted(
         ROOT / "README.md",
         *ROOT.glob("docs/*.md"),
         *ROOT.glob("docs/guide/*.md"),
+        *ROOT.glob("docs/howto/*.md"),
         *ROOT.glob("docs/recipes/*.md"),
     ]
     if path.name not in OF_DEVELOPERS
