@@ -63,7 +63,29 @@ autodoc_typehints = "none"  # the numpydoc sections say it with shapes and units
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
+
+
+def _figure_style(gallery_conf, name):
+    """Give the figures of the gallery the colours and the quiet axes of the package."""
+    import matplotlib
+
+    from skfusion._figures.style import LIGHT
+
+    colours = (LIGHT.joint, LIGHT.early, LIGHT.late, LIGHT.single, LIGHT.away)
+    matplotlib.rcParams.update(
+        {
+            "axes.prop_cycle": matplotlib.cycler(color=colours),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlelocation": "left",
+            "axes.titlesize": "medium",
+            "axes.titleweight": "bold",
+        }
+    )
+
+
 sphinx_gallery_conf = {
+    "reset_modules": ("matplotlib", _figure_style),
     "examples_dirs": "examples",
     "gallery_dirs": "auto_examples",
     "abort_on_example_error": True,
