@@ -39,10 +39,15 @@ from skfusion.image.networks.process_state import (
     kept_random_state,
     ordinary_modes,
 )
+from skfusion.image.networks.resizing import RESIZE_MODES
 from skfusion.image.networks.sources import pretrained
 from skfusion.image.networks.sources.hubs import is_hub_name, load_from_hub
 from skfusion.image.networks.sources.weights import load_weights_file
-from skfusion.image.networks.stated import refused_calls, stated_preprocessing
+from skfusion.image.networks.stated import (
+    refused_calls,
+    stated_preprocessing,
+    with_resize,
+)
 
 __all__ = ["Backbone", "Preprocessing", "build_backbone", "make_backbone"]
 
@@ -59,6 +64,7 @@ _HUB_VERSION = "skfusion-hub-1"
 # The latter includes the kernels of reduced precision that a forward may select.
 _SAME_BATCH, _OTHER_BATCH = 1e-5, 2e-2
 
+_Size = tuple[int | None, int | None, str]  # of the input, number of slices, resizing
 _CACHE_SIZE = 8  # networks per process, each up to some hundred megabytes
 _cache: dict[tuple[Any, ...], Backbone] = {}
 _cache_lock = ForkSafeLock()
@@ -119,6 +125,7 @@ def build_backbone(
     layer: str = "pool",
     pooling: str = "mean",
     input_size: int | None = None,
+    resize: str = "auto",
     depth: int | None = None,
     backbone_params: Mapping[str, Any] | None = None,
 ) -> Backbone:
@@ -179,6 +186,12 @@ def build_backbone(
         Height and width in pixels of the network's input. None uses the size that the
         weights were trained with, for a module the stated one, or 224 (112 with
         `depth`).
+    resize : {"auto", "squash", "crop", "pad"}, default="auto"
+        ``"auto"`` prepares images as stated: encoders of timm, hubs and folders, and
+        modules, mostly resize the shorter edge and crop the centre. The whole image is
+        resized for the other named networks. ``"squash"`` resizes the whole image to a
+        square, ``"crop"`` its shorter edge, and ``"pad"`` its longer edge, with black
+        borders or those stated.
     depth : int or None, default=None
         Number of slices of a network for volumes. This is a video network of
         torchvision (``torchvision.models.list_models(torchvision.models.video)``), or
@@ -228,6 +241,7 @@ def build_backbone(
         layer=layer,
         pooling=pooling,
         input_size=input_size,
+        resize=resize,
         depth=depth,
         backbone_params=backbone_params,
     )
@@ -244,12 +258,14 @@ def make_backbone(
     layer: str = "pool",
     pooling: str = "mean",
     input_size: int | None = None,
+    resize: str = "auto",
     depth: int | None = None,
     backbone_params: Mapping[str, Any] | None = None,
 ) -> Backbone:
     """Build a network as `build_backbone`, without issuing its warnings."""
     _check_arguments(backbone, layer, pooling, input_size)
-    size = (input_size, depth)
+    check_option(resize, "resize", ("auto", *RESIZE_MODES), "build_backbone")
+    size = (input_size, depth, resize)
     is_hub = isinstance(backbone, str) and is_hub_name(backbone)
     if backbone_params and not is_hub:
         raise ValueError(
@@ -274,8 +290,9 @@ def make_backbone(
                 _cache[key] = _build_hub(backbone, module, layer, pooling, size)
             else:
                 module, preprocessing = pretrained.load(
-                    backbone, weights, *size, keep_final=layer == "logits"
+                    backbone, weights, *size[:2], keep_final=layer == "logits"
                 )
+                preprocessing = with_resize(preprocessing, resize)
                 _cache[key] = _build_named(
                     backbone, module, preprocessing, layer, pooling
                 )
@@ -318,7 +335,7 @@ def _build_passed(
     weights: str | os.PathLike[str] | None,
     layer: str,
     pooling: str,
-    size: tuple[int | None, int | None],
+    size: _Size,
 ) -> Backbone:
     name = type(backbone).__name__
     original = getattr(backbone, "_orig_mod", backbone)  # of torch.compile
@@ -431,7 +448,7 @@ def _build_hub(
     module: nn.Module,
     layer: str,
     pooling: str,
-    size: tuple[int | None, int | None],
+    size: _Size,
 ) -> Backbone:
     """Build an encoder of a hub, which is the same in each folder and cache.
 

@@ -36,6 +36,7 @@ from skfusion.image.networks.sources.weights import (
     load_weights_file,
     reproducible_random,
 )
+from skfusion.image.networks.stated import stated_preprocessing
 
 __all__ = ["CATALOGUES", "load", "load_from_catalogue"]
 
@@ -317,15 +318,7 @@ def _timm(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> 
     if weights is not None and not is_published:
         head = module.pretrained_cfg.get("classifier")
         load_weights_file(module, weights, name, ignore=None if final else head)
-    config = timm.data.resolve_model_data_config(module)
-    side = config["input_size"][-1] if size[0] is None else size[0]
-    interpolation = config["interpolation"]
-    return module, Preprocessing(
-        int(side),
-        tuple(config["mean"]),
-        tuple(config["std"]),
-        interpolation if interpolation in ("bilinear", "bicubic") else "bilinear",
-    )
+    return module, stated_preprocessing(module, size[0], None)[0]
 
 
 def _xrv(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> Built:
