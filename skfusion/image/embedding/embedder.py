@@ -62,8 +62,10 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         output. ``"block1"`` to ``"block4"`` are the stages at a stride of 4 to 32
         pixels, which plain vision transformers do not have. Other values are names of
         submodules. Outputs with positions are pooled.
-    pooling : {"mean", "max"}, default="mean"
-        Pooling of the positions or tokens of the layer's output.
+    pooling : {"mean", "max", "cls", "cls+mean"}, default="mean"
+        Pooling of the positions or tokens of the layer's output. ``"cls"`` is the class
+        token of a vision transformer, ``"cls+mean"`` also the mean of its patch tokens,
+        without register tokens.
     input_size : int or None, default=None
         Height and width in pixels of the input of the network. None uses the size of
         the weights. A smaller size is faster.

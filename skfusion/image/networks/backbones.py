@@ -48,13 +48,19 @@ from skfusion.image.networks.stated import (
     stated_preprocessing,
     with_resize,
 )
+from skfusion.image.networks.tokens import (
+    TOKEN_POOLINGS,
+    TokenPooled,
+    n_prefix_tokens,
+    with_tokens,
+)
 
 __all__ = ["Backbone", "Preprocessing", "build_backbone", "make_backbone"]
 
 
 prepare_torchvision()  # at import, so that it runs wherever an embedder is unpickled
 
-POOLINGS = ("mean", "max")
+POOLINGS = ("mean", "max", *TOKEN_POOLINGS)
 # Parts of the fingerprints of named networks and of modules. Increment them when the
 # same arguments give other vectors.
 _FINGERPRINT_VERSION = "skfusion-backbone-2"
@@ -179,9 +185,12 @@ def build_backbone(
         pixels, the stages of most networks. Plain vision transformers have no such
         stages. The dotted name of a submodule selects its output. Layers after the
         selected layer are not computed.
-    pooling : {"mean", "max"}, default="mean"
+    pooling : {"mean", "max", "cls", "cls+mean"}, default="mean"
         Pooling of an output with positions (B, C, H, W) or tokens (B, N, C) to a
-        vector of length C.
+        vector of length C. An output that is a vector is left as it is by ``"mean"``.
+        ``"cls"`` is the class token of a vision transformer, and ``"cls+mean"`` also
+        the mean of its patch tokens, of length 2 C. Register tokens are left out. Both
+        use the tokens before the network's own pooling.
     input_size : int or None, default=None
         Height and width in pixels of the network's input. None uses the size that the
         weights were trained with, for a module the stated one, or 224 (112 with
@@ -515,9 +524,12 @@ def _complete(
         blank = preprocessing.blank(1).to(_device_of(module))
         module = cut_at(module, layer, name, blank)
     output = _output_of(module, preprocessing, name)
+    if pooling in TOKEN_POOLINGS:
+        return _complete_tokens(module, preprocessing, output, pooling, name)
     entry = entry_of(output)
     if entry is not None:
-        module, output = Entry(module, entry).eval(), output[entry]
+        module = Entry(module, entry).eval()
+        output = _output_of(module, preprocessing, name)
     _check_output(output, name)
     ndim = output.ndim
     if ndim == 2:
@@ -538,6 +550,25 @@ def _complete(
     # Tokens (B, N, C) and maps (B, C, H, W) are the usual case.
     axes = "" if is_last == (ndim == 3) else f"{ndim} axes, channels last: {is_last}"
     return module, output, axes
+
+
+def _complete_tokens(
+    module: nn.Module,
+    preprocessing: Preprocessing | VolumePreprocessing,
+    output: Any,
+    pooling: str,
+    name: str,
+) -> tuple[nn.Module, Tensor, str]:
+    """Add the pooling of class and patch tokens, as `_complete`."""
+    blank = preprocessing.blank(1).to(_device_of(module))
+    body, norm = with_tokens(module, output, name, blank)
+    tokens = _output_of(body, preprocessing, name)
+    _check_output(tokens, name)
+    side = preprocessing.input_size
+    n_prefix = n_prefix_tokens(module, tuple(tokens.shape), side, name)
+    with_mean = pooling == "cls+mean"
+    net = TokenPooled(body, n_prefix, with_mean=with_mean, norm=norm).eval()
+    return net, _output_of(net, preprocessing, name), f"{n_prefix} prefix tokens"
 
 
 def _device_of(module: nn.Module) -> torch.device:

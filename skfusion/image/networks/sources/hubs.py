@@ -162,6 +162,11 @@ class _ImageTower(nn.Module):
         found = network.get_image_features(pixel_values=images)
         return getattr(found, "pooler_output", found)
 
+    def forward_features(self, images: Any) -> Any:
+        """Return the tokens of the images."""
+        network: Any = self.network
+        return network.vision_model(pixel_values=images).last_hidden_state
+
 
 def _image_tower(module: Any, name: str) -> nn.Module:
     """Return the part of a network that embeds images."""
