@@ -55,8 +55,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
     weights : str, path or None, default="DEFAULT"
         ``"DEFAULT"`` selects the best published weights, or those of the given module.
         Other values are a name of torchvision's weights or the path of a state dict.
-        None creates random weights, which are always the same. torchxrayvision
-        (``"xrv:..."``) unpickles its downloads, which executes the code in them.
+        None creates random weights, which are always the same. No file of weights
+        executes code when it is read.
     layer : str, default="pool"
         ``"pool"`` is the input of the final classification layer, ``"logits"`` its
         output. ``"block1"`` to ``"block4"`` are the stages at a stride of 4 to 32

@@ -173,11 +173,10 @@ def build_backbone(
         executing code. None uses the same random weights every time (named backbones
         only).
 
-        Downloaded weights of torchvision and timm are read without executing code
-        (safetensors, or ``torch.load`` with ``weights_only=True``). torchxrayvision
-        unpickles its downloads with ``weights_only=False``, which executes whatever
-        code the file contains. To avoid this for ``"xrv:..."``, pass the path of a
-        state dict. MONAI downloads nothing here.
+        Downloaded weights are read without executing code (safetensors, or
+        ``torch.load`` with ``weights_only=True``), also those of torchxrayvision, which
+        itself unpickles them without restriction. The path of a published file of
+        torchxrayvision is accepted as well. MONAI downloads nothing here.
     layer : str, default="pool"
         ``"pool"`` is the input of the final classification layer of a named
         backbone, or the output of a module. ``"logits"`` is the output of that layer.
