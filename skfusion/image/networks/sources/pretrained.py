@@ -31,6 +31,11 @@ from skfusion.image.networks.preprocessing import (
     VolumePreprocessing,
 )
 from skfusion.image.networks.sources.efficientnet_lite import DEFAULT, load_lite
+from skfusion.image.networks.sources.hubs import (
+    WEIGHTS_OF_TIMM,
+    cached_file,
+    why_offline,
+)
 from skfusion.image.networks.sources.weights import (
     had_weights,
     load_weights_file,
@@ -309,12 +314,31 @@ def _timm(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> 
     with reproducible_random():
         module = had_weights(
             name,
-            lambda: timm.create_model(wanted, pretrained=is_published, **options),
+            lambda: _create_timm(timm, wanted, is_published, options),
         )
     if weights is not None and not is_published:
         head = module.pretrained_cfg.get("classifier")
         load_weights_file(module, weights, name, ignore=None if final else head)
     return module, stated_preprocessing(module, size[0], None)[0]
+
+
+def _create_timm(
+    timm: Any, wanted: str, is_published: bool, options: dict[str, Any]
+) -> nn.Module:
+    """Create a network of timm, with weights from the cache of the hub at first."""
+    config = timm.get_pretrained_cfg(wanted) if is_published else None
+    repository = getattr(config, "hf_hub_id", None)
+    if repository:
+        stated = getattr(config, "hf_hub_filename", None)
+        path = cached_file(repository, (stated,) if stated else WEIGHTS_OF_TIMM)
+        if path:  # in the format of timm, also where the original is in another
+            options = options | {
+                "pretrained_cfg_overlay": {"file": path, "custom_load": False}
+            }
+        elif reason := why_offline():
+            raise OSError(reason)
+    module: nn.Module = timm.create_model(wanted, pretrained=is_published, **options)
+    return module
 
 
 def _monai(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> Built:

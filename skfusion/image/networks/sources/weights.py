@@ -14,6 +14,7 @@ from skfusion._dependencies import require
 from skfusion.image.networks.process_state import kept_random_state
 
 __all__ = [
+    "first_line",
     "had_weights",
     "load_state",
     "load_weights_file",
@@ -58,6 +59,11 @@ def load_weights_file(
     load_state(module, _read_state(path), path, name, ignore=ignore)
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of the message of an error."""
+    return (str(error).strip().splitlines() or [""])[0]
+
+
 def had_weights(name: str, build: Callable[[], Any]) -> Any:
     """Build a network with downloaded weights, or raise an error with the remedy.
 
@@ -83,8 +89,9 @@ def had_weights(name: str, build: Callable[[], Any]) -> Any:
     except Exception as error:  # each client has different exceptions
         raise ValueError(
             f"The weights of {name!r} are not on this machine and cannot be downloaded "
-            f"({type(error).__name__}). Download them elsewhere and pass their path as "
-            "weights=..., or use weights=None for random weights."
+            f"({type(error).__name__}: {first_line(error)}). Download them elsewhere "
+            "and pass their path as weights=..., or use weights=None for random "
+            "weights."
         ) from error
 
 
