@@ -1,4 +1,4 @@
-"""What a package states about preprocessing, and the usual forms of its numbers."""
+"""Numbers of stated preprocessing, and the usual forms in which packages give them."""
 
 from __future__ import annotations
 
