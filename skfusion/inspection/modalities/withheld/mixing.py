@@ -198,14 +198,14 @@ def _mixed_matrix(
     n, K = rows.stop - rows.start, len(other)
     kind = np.result_type(own.matrix, other.matrix)
     matrix = np.empty((n, K, own.matrix.shape[1]), dtype=kind)
-    presence = np.empty((n, K, own.presence.shape[1]), dtype=bool)
+    presence = np.ones((n, K, own.presence.shape[1]), dtype=bool)
+    some_absent = not (own.presence[rows].all() and other.presence.all())
     writers: list[list[Any]] = []
     for j, name in enumerate(model.modalities):
-        flag = slice(j, j + 1)
-        pairs = [(presence, own.presence, other.presence, flag)]
-        pairs += [
-            (matrix, own.matrix, other.matrix, part) for part in own.columns[name]
-        ]
+        pairs = [(matrix, own.matrix, other.matrix, part) for part in own.columns[name]]
+        if some_absent:
+            flag = slice(j, j + 1)
+            pairs.append((presence, own.presence, other.presence, flag))
         writers.append(
             [
                 _Columns(mixed[:, :, part], mine[rows, part], theirs[:, part])
