@@ -418,9 +418,7 @@ def test_killed_processes_without_locks_lose_nothing(tmp_path, how):
     def start(shard: int) -> subprocess.Popen:
         return subprocess.Popen(
             [
-                sys.executable,
-                "-c",
-                script,
+                *command,
                 folder,
                 tmp_path / f"log{shard}",
                 str(shard),
