@@ -164,6 +164,11 @@ SECTIONS = (
         },
     ),
     Section(
+        "Several processes and machines",
+        "Embedding and transforming by parts, on the workers of Dask or one by one.",
+        {"skfusion.distributed": "embed embed_part EmbeddingRun transform"},
+    ),
+    Section(
         "Data sets and literature",
         "Real and made cohorts, and the studies of the review as a table.",
         {
