@@ -16,7 +16,7 @@ __all__ = ["DAY", "UNKNOWN", "Instants", "check_time_zone", "instants_of"]
 UNKNOWN = np.iinfo(np.int64).min  # the integer value of NaT
 DAY = 86_400_000_000  # in microseconds
 MICRO: Any = "datetime64[us]"
-_DATE = re.compile(r"\d{4}-?\d{2}-?\d{2}")
+_LONGEST_DATE = 10  # letters of 2024-05-01
 _ISO = re.compile(r"\d{4}-?\d{2}-?\d{2}([T ]\d.*)?")
 _ZONE = re.compile(r"[T ].*(?:[Zz]|[+-]\d{2}:?(?:\d{2})?)")
 
@@ -57,6 +57,7 @@ def instants_of(
     *,
     time_zone: str | None = None,
     dates_end: bool = True,
+    midnight_is_date: bool = True,
     late: bool = True,
 ) -> Instants:
     """Return the times of a column as numbers.
@@ -71,8 +72,11 @@ def instants_of(
     time_zone : str or None, default=None
         Time zone of times without one.
     dates_end : bool, default=True
-        Whether dates, also as a time at midnight, are moved to the end of their day.
-        Otherwise they are at its start.
+        Whether dates are moved to the end of their day. Otherwise they are at its
+        start.
+    midnight_is_date : bool, default=True
+        Whether a time at midnight is a date. Cells that are dates, or texts of a date,
+        are dates anyway.
     late : bool, default=True
         Whether a local time that occurs twice, or never, when the clock is changed, is
         the later of the two possible instants. Otherwise it is the earlier one.
@@ -99,8 +103,9 @@ def instants_of(
     if pd.api.types.is_datetime64_any_dtype(column):
         aware = np.full(len(column), column.dt.tz is not None)
         walls, offsets = _walls(column)
+        is_date = np.zeros(len(column), dtype=bool)
     else:
-        walls, offsets, aware = _of_objects(column, name, owner)
+        walls, offsets, aware, is_date = _of_objects(column, name, owner)
     known = walls != UNKNOWN
     has_offset = aware & known
     n_aware, n_known = int(has_offset.sum()), int(known.sum())
@@ -110,7 +115,7 @@ def instants_of(
             "that they cannot be ordered. Set time_zone to the zone of the others."
         )
     if dates_end:
-        moved = known & (walls % DAY == 0)
+        moved = known & (walls % DAY == 0) & (is_date | midnight_is_date)
         walls = np.where(moved, walls + DAY - 1, walls)
         zone = getattr(column.dtype, "tz", None)
         if zone is not None and moved.any():  # the day may not have 24 hours
@@ -150,8 +155,8 @@ def _localized(walls: np.ndarray, time_zone: Any, late: bool) -> np.ndarray:
 
 def _of_objects(
     column: pd.Series, name: str, owner: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return wall times, offsets and whether there is a zone, of cells of any type."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return wall times, offsets, and whether there is a zone and only a date."""
     cells = column.astype(object)
     known = cells.notna()
     is_text = cells.map(lambda cell: isinstance(cell, str)) & known
@@ -161,13 +166,14 @@ def _of_objects(
     wrong = int((known & ~is_text & ~is_time).sum())
     walls = np.full(len(column), UNKNOWN)
     offsets = np.zeros(len(column), dtype=np.int64)
-    aware = np.zeros(len(column), dtype=bool)
+    aware, is_date = np.zeros((2, len(column)), dtype=bool)
     texts = cells[is_text].map(str.strip)
     good = texts.map(lambda text: _ISO.fullmatch(text) is not None)
     wrong += int((~good).sum())
     places = np.flatnonzero(is_text.to_numpy(bool))[good.to_numpy(bool)]
     texts = texts[good]
     zoned = texts.map(lambda text: _ZONE.fullmatch(text[10:]) is not None)
+    is_date[places] = texts.map(len).to_numpy(int) <= _LONGEST_DATE
     is_zoned = zoned.to_numpy(bool)
     for chosen, zone in ((~is_zoned, False), (is_zoned, True)):
         found, shift, n_bad = _parsed(texts[chosen], zone)
@@ -176,6 +182,7 @@ def _of_objects(
         wrong += n_bad
     for place in np.flatnonzero((known & is_time).to_numpy(bool)):
         time = pd.Timestamp(cells.iloc[place])
+        is_date[place] = not isinstance(cells.iloc[place], datetime.datetime)
         offset = time.utcoffset()
         walls[place] = (
             time.replace(tzinfo=None).to_datetime64().astype(MICRO).view("i8")
@@ -189,7 +196,7 @@ def _of_objects(
             f"{len(column)} that are none. Expected datetimes, dates, or texts such as "
             "'2024-05-01 12:30:00'. Convert it with pandas.to_datetime."
         )
-    return walls, offsets, aware
+    return walls, offsets, aware, is_date
 
 
 def _parsed(texts: pd.Series, zone: bool) -> tuple[np.ndarray, np.ndarray, int]:

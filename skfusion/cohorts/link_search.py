@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from pandas import NA
 
 from skfusion.cohorts.instants import UNKNOWN
 
-__all__ = ["Finder", "Seen", "path_text"]
+__all__ = ["Finder", "Seen", "texts_of"]
 
 
 #: Pairs of a case and an image that are compared at a time.
@@ -31,7 +31,8 @@ class Seen:
     patient: np.ndarray
     order: np.ndarray  # of the acquisition, or else the availability
     effective: np.ndarray  # from when on an image counts
-    path: pd.Series
+    path: np.ndarray  # of objects
+    text: np.ndarray  # the paths as text, "" for nothing
     series_number: np.ndarray
     study: np.ndarray | None
     usable: np.ndarray
@@ -77,8 +78,7 @@ class Finder:
         if not tied.any():
             return rows
         group = np.cumsum(~np.insert(same, 0, False))[tied]
-        paths = seen.path.iloc[rows[tied]].map(path_text).to_numpy(object)
-        rank = np.unique(paths.astype(str), return_inverse=True)[1]
+        rank = np.unique(seen.text[rows[tied]].astype(str), return_inverse=True)[1]
         rows = rows.copy()
         rows[tied] = rows[tied][np.lexsort((rank, group))]
         return rows
@@ -149,8 +149,18 @@ class Finder:
         return found[0], found[1]
 
 
-def path_text(path: Any) -> str:
-    """Return a path as text."""
+def texts_of(paths: np.ndarray) -> np.ndarray:
+    """Return paths as text, ``""`` for nulls and blanks."""
+    texts = np.empty(len(paths), dtype=object)
+    texts[:] = [
+        path if isinstance(path, str) else _as_text(path) for path in paths.tolist()
+    ]
+    return texts
+
+
+def _as_text(path: Any) -> str:
+    if path is None or path is NA or (isinstance(path, float) and np.isnan(path)):
+        return ""
     try:
         return os.fsdecode(path)
     except TypeError:

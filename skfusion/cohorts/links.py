@@ -14,7 +14,7 @@ from skfusion._validation import check_option, did_you_mean
 from skfusion.cohorts.flow import ATTRIBUTE as FLOW
 from skfusion.cohorts.image_table import as_frame
 from skfusion.cohorts.instants import UNKNOWN, check_time_zone, instants_of
-from skfusion.cohorts.link_search import Finder, Seen, path_text
+from skfusion.cohorts.link_search import Finder, Seen, texts_of
 from skfusion.cohorts.reports import ATTRIBUTE, CASES, IMAGES
 from skfusion.ehr.events.columns import as_ids
 from skfusion.exceptions import DataWarning, LeakageWarning, warn_user
@@ -234,7 +234,7 @@ class _Clock:
     """How times are read: the zone of local ones, and whether midnight is a date."""
 
     time_zone: str | None
-    dates_end: bool
+    midnight_is_date: bool
 
 
 def _seen(
@@ -264,7 +264,7 @@ def _seen(
                 name,
                 OWNER,
                 time_zone=clock.time_zone,
-                dates_end=clock.dates_end,
+                midnight_is_date=clock.midnight_is_date,
             )
             times[name], zones[f"{name!r} of images"] = read
     has_zone = _one_clock(zones)
@@ -272,13 +272,15 @@ def _seen(
     assumed = (available == UNKNOWN) & (acquired != UNKNOWN)
     known = np.where(assumed, acquired + delay, available)
     order = np.where(acquired == UNKNOWN, available, acquired)
+    paths = images["path"].to_numpy(object)
     seen = Seen(
         case_patient,
         index.numbers,
         patient,
         order,
         np.maximum(known, order),
-        images["path"].reset_index(drop=True),
+        paths,
+        texts_of(paths),
         _series_numbers(images),
         _codes(images["study"]) if "study" in images else None,
         np.ones(len(images), dtype=bool),
@@ -353,8 +355,7 @@ def _codes(column: pd.Series) -> np.ndarray:
 
 def _leave_out(seen: Seen) -> None:
     """Mark images that cannot be linked, each for one reason."""
-    is_blank = seen.path.map(lambda path: isinstance(path, str) and not path.strip())
-    there = seen.path.notna().to_numpy(bool) & ~is_blank.to_numpy(bool)
+    there = np.array([bool(text.strip()) for text in seen.text], dtype=bool)
     for reason, bad in (
         ("no_path", ~there),
         ("no_patient", seen.patient < 0),
@@ -364,7 +365,7 @@ def _leave_out(seen: Seen) -> None:
         seen.unused[reason] = int((bad & seen.usable).sum())
         seen.usable &= ~bad
     rows = np.flatnonzero(seen.usable)
-    paths = pd.factorize(seen.path.iloc[rows].map(path_text).to_numpy(object))[0]
+    paths = pd.factorize(seen.text[rows])[0]
     # Of an image that is listed twice, the later time counts.
     late = np.lexsort((seen.effective[rows], paths, seen.patient[rows]))
     patient, path = seen.patient[rows][late], paths[late]
@@ -392,40 +393,62 @@ def _selected(
     seen = finder.seen
     cells = np.full(len(seen.index), None, dtype=object)
     latest = np.full(len(seen.index), UNKNOWN)
-    paths = seen.path.to_numpy(object)
+    paths = seen.path
     if isinstance(select, str) and select != "all":
         place = finder.single(select == "last")
         has = place >= 0
         rows = finder.rows[place[has]]
         cells[has], latest[has] = paths[rows], seen.order[rows]
         return has, cells, latest
-    for case, rows in _bags(finder):
-        chosen = rows
-        is_bag = True
+    for cases, rows, starts in _bags(finder):
+        single = np.zeros(len(starts), dtype=bool)
         if callable(select):
-            chosen, is_bag = _chosen(select, images, rows)
-            if not len(chosen):
-                continue
-        latest[case] = seen.order[chosen].max()
-        parts = list(paths[chosen])
-        if with_times:
-            times = pd.DatetimeIndex(
-                seen.order[chosen].view("datetime64[us]"),
-                tz="UTC" if seen.has_zone else None,
+            cases, rows, starts, single = _of_callable(
+                select, images, rows, cases, starts
             )
-            parts = list(zip(parts, times, strict=True))
-        cells[case] = parts if is_bag else paths[chosen[0]]
+        if not len(starts):
+            continue
+        latest[cases] = np.maximum.reduceat(seen.order[rows], starts)
+        parts = paths[rows].tolist()
+        if with_times:
+            times = seen.order[rows].view("datetime64[us]")
+            zone = "UTC" if seen.has_zone else None
+            stamps = pd.DatetimeIndex(times, tz=zone).to_list()
+            parts = list(zip(parts, stamps, strict=True))
+        stops = [*starts[1:].tolist(), len(rows)]
+        for case, start, stop in zip(cases, starts.tolist(), stops, strict=True):
+            cells[case] = parts[start:stop]
+        for case, start in zip(cases[single], starts[single], strict=True):
+            cells[case] = paths[rows[start]]
     return latest != UNKNOWN, cells, latest
 
 
-def _bags(finder: Finder) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield each case that sees an image, and the rows of its images in order."""
+def _bags(finder: Finder) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield cases that see images, rows of images in order, and starts in these."""
     for cases, places in finder.pairs():
         starts = np.flatnonzero(np.diff(cases, prepend=-1))
-        rows = finder.rows[places]
-        stops = np.append(starts, len(cases))[1:]
-        for start, stop in zip(starts, stops, strict=True):
-            yield int(cases[start]), rows[start:stop]
+        yield cases[starts], finder.rows[places], starts
+
+
+def _of_callable(
+    select: Callable[[pd.DataFrame], Any],
+    images: pd.DataFrame,
+    rows: np.ndarray,
+    cases: np.ndarray,
+    starts: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the cases, rows and starts that remain, and which cases have a path."""
+    kept = [rows[:0]]
+    single = np.zeros(len(cases), dtype=bool)
+    sizes = np.zeros(len(cases), dtype=np.intp)
+    bags = np.split(rows, starts[1:]) if len(starts) else []
+    for place, bag in enumerate(bags):
+        chosen, is_bag = _chosen(select, images, bag)
+        kept.append(chosen)
+        sizes[place], single[place] = len(chosen), not is_bag
+    has = sizes > 0
+    starts = np.concatenate([[0], np.cumsum(sizes[has])])[:-1].astype(np.intp)
+    return cases[has], np.concatenate(kept), starts, single[has]
 
 
 def _chosen(
@@ -488,7 +511,7 @@ def _counts(finder: Finder, has: np.ndarray, near: int) -> dict[str, Any]:
     size = n_patients + 1
     listed = np.zeros(size + 1, dtype=bool)  # the last one is of unknown patients
     timed = listed.copy()
-    listed[seen.patient[seen.path.notna().to_numpy(bool)]] = True
+    listed[seen.patient[seen.text != ""]] = True
     timed[seen.patient[finder.rows]] = True
     listed[-1] = timed[-1] = False
     sees = finder.single(last=True) >= 0
