@@ -328,26 +328,34 @@ def _with_stays(cases: pd.DataFrame, store: EventStore, kind: Any) -> pd.DataFra
         if isinstance(kind, str) and kind not in KINDS:
             raise
         stays = None  # the store has none
+    cases = cases.copy()
     if stays is None or stays.empty:
         nothing = pd.array([pd.NA] * len(cases), dtype="boolean")
         return cases.assign(stay_id=None, kind=None, end=None, died=nothing)
     known = stays.sort_values("start", kind="stable").reset_index(drop=True)
-    known["start"] = known["start"].astype(cases["index_time"].dtype)
-    order = cases.reset_index(names="row").sort_values("index_time", kind="stable")
+    starts = known["start"].astype(cases["index_time"].dtype)
+    order = cases[["subject_id", "index_time"]].reset_index(names="row")
     joined = pd.merge_asof(
-        order,
-        known[["subject_id", "start", *columns]],
+        order.sort_values("index_time", kind="stable"),
+        known[["subject_id"]].assign(start=starts, place=np.arange(len(known))),
         left_on="index_time",
         right_on="start",
         by="subject_id",
     )
-    outside = joined["end"].notna() & (joined["end"] <= joined["index_time"])
+    place = np.full(len(cases), -1)
+    place[joined["row"]] = joined["place"].fillna(-1).astype(int)
+    ends = _numbers(known["end"])[place]
+    inside = (place >= 0) & ((ends == UNKNOWN) | (ends > _numbers(cases["index_time"])))
+    nothing = ~inside
     for name in columns:
-        joined[name] = joined[name].astype(object).mask(outside, None)
-    joined = joined.sort_values("row").set_index("row")
-    joined["end"] = pd.to_datetime(joined["end"]).astype(cases["index_time"].dtype)
-    joined["died"] = joined["died"].astype("boolean")
-    return joined.drop(columns="start").rename_axis(None)
+        column = known[name].iloc[place].set_axis(cases.index)
+        if pd.api.types.is_integer_dtype(column):
+            column = column.astype("Int64")  # which can be null
+        cases[name] = column.mask(nothing)
+    for name in ("stay_id", "kind"):
+        if cases[name].dtype == object:
+            cases[name] = cases[name].where(inside, None)
+    return cases
 
 
 # -- events ---------------------------------------------------------------------------

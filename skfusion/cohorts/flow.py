@@ -25,7 +25,7 @@ __all__ = ["ATTRIBUTE", "FlowChart", "Step", "flow_chart"]
 ATTRIBUTE = "flow"
 # Sizes of the figure in inches.
 _WIDTH, _BOX, _ASIDE, _GAP, _LINE = 7.2, 3.0, 3.4, 0.28, 0.17
-_PADDING = 0.12
+_PADDING, _EDGE = 0.12, 0.1
 
 
 @dataclass(frozen=True)
@@ -178,9 +178,11 @@ class FlowChart:
         boxes = self._boxes()
         height = sum(_height(box, aside) for box, aside in boxes)
         if ax is None:
-            _, ax = pyplot.subplots(figsize=(_WIDTH, height), layout="constrained")
-        ax.set_xlim(0, _WIDTH)
-        ax.set_ylim(height, 0)
+            # One unit of the axes is an inch, to which texts are wrapped.
+            figure = pyplot.figure(figsize=(_WIDTH + 2 * _EDGE, height + 2 * _EDGE))
+            ax = figure.add_axes((0, 0, 1, 1))
+        ax.set_xlim(-_EDGE, _WIDTH + _EDGE)
+        ax.set_ylim(height + _EDGE, -_EDGE)
         ax.set_axis_off()
         top, last = 0.0, None
         for box, aside in boxes:

@@ -21,7 +21,7 @@ __all__ = ["Found", "ImageHeader", "read_headers"]
 
 
 class ImageHeader(NamedTuple):
-    """What a scan keeps of a header."""
+    """Attributes of a header that a scan keeps."""
 
     patient: str
     study: str

@@ -1,4 +1,4 @@
-"""What `link_images` found: cases without an image, and images without a case."""
+"""Report of `link_images`: cases without an image, and images without a case."""
 
 from __future__ import annotations
 
