@@ -22,10 +22,12 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 
 from skfusion._dependencies import require
-from skfusion.persistence import embedders, learners, stores
+from skfusion.persistence import learners, replaced, stores
 from skfusion.persistence.archive import ModelFileError
 from skfusion.persistence.parts import PartSink
 from skfusion.persistence.stand_ins import (
+    BOUND_METHODS,
+    BoundMethod,
     Cells,
     Column,
     EnumMember,
@@ -39,6 +41,7 @@ from skfusion.persistence.stand_ins import (
     Plain,
     Scalar,
     Sparse,
+    State,
     Table,
 )
 
@@ -48,8 +51,7 @@ __all__ = ["Lowering"]
 _ATOMS = frozenset([type(None), bool, int, float, str, bytes, bytearray, slice])
 _IN_JSON = frozenset([type(None), bool, int, float, str])
 _LONG = 16
-#: Attributes that are not written, by the class that defines them.
-_LEFT_OUT = ("_training_rows",)
+_USUAL_STATES = (object.__getstate__, BaseEstimator.__getstate__)
 
 
 class Lowering:
@@ -193,18 +195,19 @@ class Lowering:
     def _dict(self, part: dict[Any, Any]) -> Any:
         if type(part) is not dict:
             self._check_importable(type(part))
-        if not all(type(key) is str for key in part):
+        factory = getattr(part, "default_factory", None)
+        if factory is not None or not all(type(key) is str for key in part):
             keys = self.items(part)
             values = [self._value(key, value) for key, value in part.items()]
-            return Pairs(self.lower(type(part)), keys, values)
+            return Pairs(self.lower(type(part)), keys, values, self.lower(factory))
         made = {key: self._value(key, value) for key, value in part.items()}
         if all(made[key] is part[key] for key in part):
             return part
         if type(part) is dict:
             return made
-        if hasattr(part, "default_factory"):
-            return Pairs(self.lower(dict), list(made), list(made.values()))
-        return type(part)(made)
+        new = type(part).__new__(type(part))
+        new.update(made)
+        return new
 
     def _value(self, key: Any, value: Any) -> Any:
         with self.at(f"[{key!r}]" if isinstance(key, str) else "[...]"):
@@ -226,7 +229,8 @@ class Lowering:
         data, mask = np.asarray(part.data), np.ma.getmaskarray(part)
         fill = part.fill_value
         if data.dtype.kind == "O":  # what is masked has no meaning
-            data = np.where(mask, None, data)
+            data = data.copy()
+            data[mask] = None
         return Masked(self.lower(data), self.lower(mask), self.lower(fill))
 
     def _scalar(self, part: np.generic) -> Any:
@@ -294,6 +298,9 @@ class Lowering:
 
     def _code(self, part: Any) -> Any:
         if isinstance(part, types.MethodType):
+            owner, name = part.__self__, part.__func__.__name__
+            if isinstance(owner, BaseEstimator) and name in BOUND_METHODS:
+                return BoundMethod(self.lower(owner), name)
             raise self.error(
                 f"the method {part.__func__.__qualname__} is bound to an object. Use "
                 "a function of a module that can be imported"
@@ -314,7 +321,8 @@ class Lowering:
 
     def _check_importable(self, part: Any) -> None:
         """Check that a class or function is found under its name by another process."""
-        module, name = getattr(part, "__module__", None), getattr(part, "__name__", "")
+        module: Any = getattr(part, "__module__", None)
+        name = getattr(part, "__name__", "")
         if isinstance(part, np.ufunc):
             return  # of numpy or scipy, which skops knows
         if module is None:
@@ -357,18 +365,23 @@ class Lowering:
             return Instance(self.lower(kind), self.attributes(values))
         if not hasattr(part, "__dict__"):
             return self._opaque(part)
-        state = _state_of(part)
-        if not isinstance(state, dict):
-            return self._opaque(part)
-        kept = {k: (None if k in _LEFT_OUT else v) for k, v in state.items()}
-        made = self.attributes(kept | embedders.changed_attributes(part, self))
-        if len(made) == len(vars(part)) and all(
-            made[name] is vars(part).get(name, made) for name in made
-        ):
+        if type(part).__getstate__ not in _USUAL_STATES:
+            return self._stated(part)
+        own = vars(part)
+        made = self.attributes(own | replaced.changed_attributes(part, self))
+        if len(made) == len(own) and all(made[name] is own[name] for name in own):
             return part
         new = object.__new__(kind)
         new.__dict__.update(made)
         return new
+
+    def _stated(self, part: Any) -> Any:
+        """Return the state that an object hands to its copies."""
+        state = part.__getstate__()
+        if not isinstance(state, dict):
+            return self._opaque(part)
+        state.pop("_sklearn_version", None)  # the manifest has it
+        return State(self.lower(type(part)), self.attributes(state))
 
     def _opaque(self, part: Any) -> Any:
         """Return an object that skops takes apart by itself, such as a tree."""
@@ -381,17 +394,6 @@ class Lowering:
                 f"({type(failure).__name__})"
             ) from failure
         return part
-
-
-def _state_of(part: Any) -> Any:
-    """Return the attributes of an object as it would hand them to a copy."""
-    own = type(part).__getstate__
-    if own in (object.__getstate__, BaseEstimator.__getstate__):
-        return vars(part)
-    state = part.__getstate__()
-    if isinstance(state, dict):
-        state.pop("_sklearn_version", None)
-    return state
 
 
 def _slots_of(kind: type) -> list[str]:

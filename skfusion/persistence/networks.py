@@ -7,6 +7,7 @@ trainable tail of a named backbone, is cut from that backbone again.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,12 +104,20 @@ class _TensorFile:
         assert self._lowering.sink.tensors is not None
         part, tensors = self._lowering.sink.tensors
         values = tensor.detach().cpu()
-        order = sorted(range(values.ndim), key=lambda i: -values.stride(i))
-        key = f"{len(tensors):05d}"
-        tensors[key] = values.permute(order).contiguous().clone()
-        return NetworkTensor(
-            part, key, order, tensor.requires_grad, isinstance(tensor, nn.Parameter)
-        )
+        strides = values.stride()
+        order = sorted(range(values.ndim), key=lambda axis: -strides[axis])
+        ordered = values.permute(order).contiguous()
+        # A fitted model often has the same weights again in its parameters.
+        content = ordered.reshape(-1).view(torch.uint8).numpy().tobytes()
+        about = (tuple(ordered.shape), str(ordered.dtype))
+        digest = (*about, hashlib.sha256(content).digest())
+        known = self._lowering.sink.known_tensors
+        if digest not in known:
+            key = f"{len(tensors):05d}"
+            tensors[key] = ordered.clone()
+            known[digest] = (part, key)
+        is_parameter = isinstance(tensor, nn.Parameter)
+        return NetworkTensor(*known[digest], order, tensor.requires_grad, is_parameter)
 
 
 def _lowered_module(part: nn.Module, lowering: Lowering) -> StandIn:
@@ -169,7 +178,7 @@ class NetworkTensor(StandIn):
             source.opened[self.part] = found
         stored = source.opened[self.part][self.key]
         back = sorted(range(stored.ndim), key=lambda i: self.order[i])
-        tensor = stored.permute(back)
+        tensor = stored.clone().permute(back)
         if self.is_parameter:
             return nn.Parameter(tensor, requires_grad=bool(self.requires_grad))
         return tensor.requires_grad_(bool(self.requires_grad))

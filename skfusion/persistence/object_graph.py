@@ -60,7 +60,10 @@ _NATURAL = {
     },
     "JsonNode": {"builtins.str"},
     "ListNode": {"builtins.list"},
-    "NdArrayNode": {"numpy.ndarray"},
+    "NdArrayNode": {
+        "numpy.ndarray",
+        *(f"numpy.{kind.__name__}" for kind in np.sctypeDict.values()),
+    },
     "PartialNode": {"functools.partial"},
     "RandomGeneratorNode": {"numpy.random._generator.Generator"},
     "RandomStateNode": {"numpy.random.mtrand.RandomState"},
@@ -68,6 +71,8 @@ _NATURAL = {
     "SliceNode": {"builtins.slice"},
     "TupleNode": {"builtins.tuple"},
 }
+#: Kinds of nodes that skops looks up by their number if they occur again.
+_SHARED = ("DictNode", "ListNode", "NdArrayNode", "ObjectNode", "TupleNode")
 _BY_NAME = ("FunctionNode", "LossNode", "ObjectNode", "TreeNode", "TypeNode")
 _REASONS = {
     "sklearn.tree._tree.Tree": "scikit-learn follows the indices in a tree without "
@@ -124,7 +129,12 @@ def dump(graph: Any) -> bytes:
         files: dict[str, str] = {}
         for node in _nodes(schema):
             if "__id__" in node:
+                is_known = node["__id__"] in numbers
                 node["__id__"] = numbers.setdefault(node["__id__"], len(numbers) + 1)
+                if is_known and node["__loader__"] in _SHARED:
+                    # skops writes a shared object again wherever it occurs.
+                    _keep_only_name(node)
+                    continue
             if "file" in node:
                 suffix = node["file"].rpartition(".")[2]
                 name = f"{len(files):06d}.{suffix}"
@@ -132,6 +142,11 @@ def dump(graph: Any) -> bytes:
         parts = {new: archive.read(old) for old, new in files.items()}
     text = json.dumps(schema, separators=(",", ":"))
     return archive_bytes({SCHEMA: text.encode(), **parts})
+
+
+def _keep_only_name(node: dict[str, Any]) -> None:
+    for key in [key for key in node if not key.startswith("__")]:
+        del node[key]
 
 
 def _nodes(schema: Any) -> Iterator[dict[str, Any]]:

@@ -30,12 +30,15 @@ class PartSink:
         Whether the weights of named networks are written, too.
     tensors : tuple of str and dict of str to Tensor, or None
         Name and tensors of the part that is being filled.
+    known_tensors : dict of tuple to tuple
+        Part and key of each tensor that was written, by its content.
     """
 
     parts: dict[str, bytes] = field(default_factory=dict)
     facts: dict[str, list[Any]] = field(default_factory=dict)
     embed_weights: bool = False
     tensors: tuple[str, dict[str, Any]] | None = None
+    known_tensors: dict[tuple[Any, ...], tuple[str, str]] = field(default_factory=dict)
 
     def new_name(self, folder: str, suffix: str) -> str:
         """Return the name of the next part in a folder, and reserve it."""

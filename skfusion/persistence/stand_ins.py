@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import enum
 import json
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
+from sklearn.base import BaseEstimator
 
 from skfusion.persistence.archive import ModelFileError
 from skfusion.persistence.parts import PartSource
 
 __all__ = [
+    "BOUND_METHODS",
+    "BoundMethod",
     "Cells",
     "Column",
     "EnumMember",
@@ -34,8 +38,13 @@ __all__ = [
     "Scalar",
     "Sparse",
     "StandIn",
+    "State",
     "Table",
 ]
+
+
+#: Methods of an estimator that a part of a model may hold. They change nothing.
+BOUND_METHODS = ("decision_function", "predict", "predict_proba", "transform")
 
 
 class StandIn:
@@ -101,11 +110,12 @@ class NumberType(StandIn):
 
 @dataclass
 class Pairs(StandIn):
-    """A dict whose keys are not all strings."""
+    """A dict whose keys are not all strings, or which makes values by itself."""
 
     kind: Any
     keys: Any
     values: Any
+    factory: Any = None
 
     def restore(self, source: PartSource) -> Any:
         """Return the dict."""
@@ -113,6 +123,8 @@ class Pairs(StandIn):
             raise ModelFileError("the file is refused: a dict is of another type.")
         made = self.kind()
         made.update(zip(self.keys, self.values, strict=True))
+        if isinstance(made, defaultdict):
+            made.default_factory = self.factory
         return made
 
 
@@ -287,3 +299,35 @@ class Instance(StandIn):
         for name, value in self.attributes.items():
             object.__setattr__(made, name, value)
         return made
+
+
+@dataclass
+class State(StandIn):
+    """An object by the state that it hands to its copies."""
+
+    kind: Any
+    state: Any
+
+    def restore(self, source: PartSource) -> Any:
+        """Return the object with this state."""
+        kind = _checked(self.kind, type, "a class")
+        made = object.__new__(kind)
+        if hasattr(made, "__setstate__"):
+            made.__setstate__(self.state)
+        else:
+            made.__dict__.update(self.state)
+        return made
+
+
+@dataclass
+class BoundMethod(StandIn):
+    """A method of an estimator that predicts or transforms."""
+
+    owner: Any
+    name: Any
+
+    def restore(self, source: PartSource) -> Any:
+        """Return the method."""
+        if self.name not in BOUND_METHODS or not isinstance(self.owner, BaseEstimator):
+            raise ModelFileError("the file is refused: it has an unknown method.")
+        return getattr(self.owner, self.name)

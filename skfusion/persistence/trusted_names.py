@@ -20,9 +20,11 @@ _SKFUSION = {
     "skfusion._fitting.patient_folds": "GivenFolds PatientFolds RoutedFolds",
     "skfusion.blocks": "ModalityBlocks",
     "skfusion.ehr": (
-        "ComorbidityEncoder Demographics EventGrid EventWindows TabularEncoder"
+        "ComorbidityEncoder Demographics EventGrid EventNotes EventWindows "
+        "TabularEncoder"
     ),
     "skfusion.ehr.codes.code_map": "IcdGroups _Conditions _Lookup _Truncation",
+    "skfusion.ehr.point_in_time.cases": "Seen",
     "skfusion.ehr.point_in_time.visibility": "Sight Windows",
     "skfusion.ehr.tabular.columns": "MultiLabelColumn TextColumn",
     "skfusion.ehr.tabular.understanding": "Understood",
@@ -30,10 +32,9 @@ _SKFUSION = {
     "skfusion.ehr.windows.plan": "Feature FeaturePlan",
     "skfusion.ehr.windows.prepared": "Preparation",
     "skfusion.fusion": (
-        "EarlyFusionClassifier EarlyFusionRegressor EarlyFusionSurvival GRUDEncoder "
-        "ImageAugmentation JointFusionClassifier JointFusionRegressor "
-        "JointFusionSurvival LateFusionClassifier LateFusionRegressor "
-        "LateFusionSurvival ModelFeatures SequenceTransformer TorchEncoder "
+        "EarlyFusionClassifier EarlyFusionRegressor GRUDEncoder ImageAugmentation "
+        "JointFusionClassifier JointFusionRegressor LateFusionClassifier "
+        "LateFusionRegressor ModelFeatures SequenceTransformer TorchEncoder "
         "TrainingSettings"
     ),
     "skfusion.fusion.early.block_scaling": "Balance",
@@ -74,16 +75,18 @@ _SKFUSION = {
         "CarriedWeights Network NetworkTensor TorchValue TrainedTail"
     ),
     "skfusion.persistence.stand_ins": (
-        "Cells Column EnumMember Frozen Instance Labels Masked Moment NumberType "
-        "Pairs Plain Scalar Sparse Table"
+        "BoundMethod Cells Column EnumMember Frozen Instance Labels Masked Moment "
+        "NumberType Pairs Plain Scalar Sparse State Table"
     ),
     "skfusion.persistence.stores": "EmbeddingsReference FolderReference",
-    "skfusion.survival": "XGBoostSurvival",
+    "skfusion.survival": (
+        "EarlyFusionSurvival JointFusionSurvival LateFusionSurvival XGBoostSurvival"
+    ),
     "skfusion.text": "TextEmbedder",
     "skfusion.vectors": "VectorColumns",
 }
 _LEARNERS = {
-    "builtins": "slice complex",
+    "builtins": "dict list slice",
     "collections": "OrderedDict defaultdict",
     "datetime": "date datetime time timedelta timezone",
     "decimal": "Decimal",
@@ -97,6 +100,7 @@ _LEARNERS = {
     "sklearn.feature_selection._univariate_selection": (
         "chi2 f_classif f_oneway f_regression r_regression"
     ),
+    "sklearn.isotonic": "IsotonicRegression",
     "sklearn.metrics._classification": (
         "accuracy_score balanced_accuracy_score brier_score_loss "
         "class_likelihood_ratios cohen_kappa_score confusion_matrix d2_brier_score "
@@ -118,7 +122,15 @@ _LEARNERS = {
         "mean_tweedie_deviance median_absolute_error r2_score "
         "root_mean_squared_error root_mean_squared_log_error"
     ),
-    "sklearn.metrics._scorer": "_MultimetricScorer _PassthroughScorer _Scorer",
+    "sklearn.metrics._scorer": (
+        "_CurveScorer _MultimetricScorer _PassthroughScorer _Scorer"
+    ),
+    "sklearn.model_selection._split": (
+        "GroupKFold GroupShuffleSplit KFold LeaveOneGroupOut LeaveOneOut "
+        "LeavePGroupsOut LeavePOut PredefinedSplit RepeatedKFold "
+        "RepeatedStratifiedKFold ShuffleSplit StratifiedGroupKFold StratifiedKFold "
+        "StratifiedShuffleSplit TimeSeriesSplit _CVIterableWrapper"
+    ),
     "sklearn.utils._bunch": "Bunch",
     "sklearn.utils._metadata_requests": (
         "MetadataRequest MethodMapping MethodMetadataRequest MethodPair"
@@ -126,7 +138,6 @@ _LEARNERS = {
     "xgboost.sklearn": "XGBClassifier XGBRegressor XGBRFClassifier XGBRFRegressor",
 }
 _TORCH = {
-    "torch": "Size",
     "torch._C._nn": "gelu",
     "torch.nn.functional": "elu gelu leaky_relu relu selu silu",
     "torch.nn.modules.activation": (
@@ -150,7 +161,9 @@ _TORCH = {
     "torch.nn.modules.flatten": "Flatten Unflatten",
     "torch.nn.modules.fold": "Fold Unfold",
     "torch.nn.modules.instancenorm": "InstanceNorm1d InstanceNorm2d InstanceNorm3d",
-    "torch.nn.modules.linear": "Bilinear Identity Linear",
+    "torch.nn.modules.linear": (
+        "Bilinear Identity Linear NonDynamicallyQuantizableLinear"
+    ),
     "torch.nn.modules.module": "Module",
     "torch.nn.modules.normalization": (
         "CrossMapLRN2d GroupNorm LayerNorm LocalResponseNorm RMSNorm"

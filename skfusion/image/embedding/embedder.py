@@ -270,7 +270,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         cells, name = as_cells(X)
         self._check_parameters()
         check_cells(cells, name)
-        vars(self).pop("_carried", None)
+        if hasattr(self, "_carried"):
+            del self._carried
         backbone = self.build()
         self._warn_of(backbone)
         if self.is_untrained:

@@ -1,4 +1,4 @@
-"""Attributes of embedders that are written in another form: stores and weights."""
+"""Attributes that are written in another form: stores, weights, digests of patients."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from skfusion.persistence.stores import EmbeddingsReference
 
 if TYPE_CHECKING:
@@ -14,25 +16,32 @@ if TYPE_CHECKING:
 
 __all__ = ["changed_attributes"]
 
-_EMBEDDERS = {
+_MODULES = {
     "ImageEmbedder": "skfusion.image.embedding.embedder",
+    "Seen": "skfusion.ehr.point_in_time.cases",
     "TextEmbedder": "skfusion.text.embedder",
 }
 
 
 def changed_attributes(part: Any, lowering: Lowering) -> dict[str, Any]:
-    """Return the attributes of an embedder that a file has in another form.
+    """Return the attributes of an object that a file has in another form.
 
     A store is a reference without a path. The path of a file of weights is its name,
-    because the weights are in the file of the model.
+    because the weights are in the file of the model. Digests of training rows and of
+    their patients are left out: whoever has a list of patients could find them.
 
     Parameters
     ----------
     part : any
-        An embedder. Other objects change nothing.
+        A part of a model. Most change nothing.
     lowering : Lowering
         The conversion that met it.
     """
+    if getattr(part, "_training_rows", None) is not None:
+        return {"_training_rows": None}
+    if _is_a("Seen", part):
+        nobody = np.empty(0, np.uint64)
+        return {"_subjects": nobody, "_rows": nobody}
     if not _is_a("ImageEmbedder", part) and not _is_a("TextEmbedder", part):
         return {}
     changed: dict[str, Any] = {}
@@ -58,7 +67,7 @@ def changed_attributes(part: Any, lowering: Lowering) -> dict[str, Any]:
 
 
 def _is_a(name: str, part: Any) -> bool:
-    kind = getattr(sys.modules.get(_EMBEDDERS[name]), name, None)
+    kind = getattr(sys.modules.get(_MODULES[name]), name, None)
     return kind is not None and isinstance(part, kind)
 
 
