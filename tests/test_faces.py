@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 FACES = (
     *("skfusion", "skfusion.datasets", "skfusion.ehr", "skfusion.evaluation"),
     *("skfusion.feature_selection", "skfusion.fusion", "skfusion.image"),
-    *("skfusion.inspection", "skfusion.store", "skfusion.survival"),
+    *("skfusion.inspection", "skfusion.persistence", "skfusion.store"),
+    "skfusion.survival",
     *("skfusion.testing", "skfusion.text"),
 )
 NETS = {"torch", "torchvision", "skorch", "openvino", "captum"}
