@@ -63,7 +63,7 @@ _KINDS_OF_CELLS = {
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What a model file contains, found without making any of its objects.
+    """Description of a model file, found without making any of its objects.
 
     Attributes
     ----------
