@@ -164,6 +164,23 @@ SECTIONS = (
         },
     ),
     Section(
+        "Cohorts",
+        "Cases with an index time and an outcome, and the images that were available.",
+        {
+            "skfusion.cohorts": "make_cases scan_images read_mimic_cxr "
+            "read_omop_images read_fhir_images link_images link_report LinkReport "
+            "flow_chart FlowChart",
+        },
+    ),
+    Section(
+        "Models in files",
+        "Models saved without pickle, inspected and loaded elsewhere.",
+        {
+            "skfusion.persistence": "save load inspect_model ModelDescription "
+            "ModelFileError UntrustedTypesError",
+        },
+    ),
+    Section(
         "Several processes and machines",
         "Embedding and transforming by parts, on the workers of Dask or one by one.",
         {"skfusion.distributed": "embed embed_part EmbeddingRun transform"},

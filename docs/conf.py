@@ -64,7 +64,6 @@ numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
 
-
 def _figure_style(gallery_conf, name):
     """Give the figures of the gallery the colours and the quiet axes of the package."""
     import matplotlib
@@ -90,6 +89,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "abort_on_example_error": True,
     "backreferences_dir": "generated/backreferences",
+    "within_subsection_order": "FileNameSortKey",
     "doc_module": ("skfusion",),
     "min_reported_time": 1,
     "remove_config_comments": True,
@@ -113,8 +113,8 @@ html_theme_options = {
     "use_edit_page_button": False,
 }
 # Pages without pages below them would show an empty list.
-LONE = {path.stem for path in HERE.glob("*.md")} - {"api"} | {"search", "_modules/**"}
-html_sidebars = {name: [] for name in LONE}
+LONE = ("index", "install", "glossary", "ecosystem", "contributing", "architecture")
+html_sidebars = {name: [] for name in (*LONE, "search", "_modules/**")}
 
 
 def _summary(names: list[str]) -> list[str]:
@@ -129,13 +129,15 @@ def _write_public_names(path: Path) -> None:
     lines = []
     for section in api_reference.SECTIONS:
         lines += [section.title, "-" * len(section.title), "", section.text, ""]
-        for face, names in section.names.items():
-            lines += [f".. currentmodule:: {face}", ""]
-            lines += _summary([n for n in names.split() if _is_documented(face, n)])
-            constants = [n for n in names.split() if not _is_documented(face, n)]
-            if constants:
-                listed = ", ".join(f"``{face}.{name}``" for name in constants)
-                lines += [f"Constants: {listed}.", ""]
+        named = [
+            (face, name)
+            for face, names in section.names.items()
+            for name in names.split()
+        ]
+        lines += _summary([f"~{f}.{n}" for f, n in named if _is_documented(f, n)])
+        constants = [f"``{f}.{n}``" for f, n in named if not _is_documented(f, n)]
+        if constants:
+            lines += [f"Constants: {', '.join(constants)}.", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
 
 

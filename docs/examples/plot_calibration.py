@@ -6,8 +6,8 @@ Why is an average of calibrated models too cautious, and what mends it?
 """
 
 # %%
-# Two models see different parts of the truth. When both say 0.8, the risk is higher than
-# 0.8, because they agree for different reasons. Their mean is 0.8 nevertheless.
+# Two models see different parts of the truth. When both say 0.8, the risk is higher
+# than 0.8, because they agree for different reasons. Their mean is 0.8 nevertheless.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -54,8 +54,6 @@ for (name, risk), mark in zip(risks.items(), ["^-", "D-", "s-"], strict=True):
     expected = [risk[part].mean() for part in parts]
     observed = [np.mean(np.asarray(test.target)[part]) for part in parts]
     ax.plot(expected, observed, mark, label=name)
-ax.set(
-    xlabel="predicted risk", ylabel="observed share", title="A mean is too cautious"
-)
+ax.set(xlabel="predicted risk", ylabel="observed share", title="A mean is too cautious")
 ax.legend(frameon=False)
 plt.show()

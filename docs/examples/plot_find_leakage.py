@@ -57,9 +57,9 @@ hours = (last.reindex(cases["subject_id"]) - index_time).dt.total_seconds() / 36
 fig, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")
 ax.axvline(0, color="black", linewidth=1)
 differs = ~np.isclose(values, features)
-ax.scatter(hours[~differs], values[~differs], label="same value", marker="o")
+ax.scatter(hours[~differs], values[~differs], label="same value", marker="o", c="C1")
 ax.scatter(
-    hours[differs], values[differs], label="value of the future", marker="x", c="C3"
+    hours[differs], values[differs], label="value of the future", marker="x", c="C0"
 )
 ax.set(
     yscale="log",

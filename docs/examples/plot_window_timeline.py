@@ -31,7 +31,8 @@ events["available_time"] = events["time"] + delay
 cases = pd.DataFrame({"subject_id": [1, 2, 3], "index_time": index_time})
 
 # %%
-# The window of three days ends before the index time, and takes what was available then.
+# The window of three days ends before the index time, and takes what was available
+# then.
 
 store = EventStore.from_frame(events)
 windows = EventWindows(
@@ -51,9 +52,9 @@ kinds = {
     & (events["available_time"] >= index_time),
     "after the index time": events["time"] >= index_time,
 }
-styles = [("o", "C0"), ("o", "lightgrey"), ("X", "C3"), ("x", "grey")]
+styles = [("o", "C1"), ("o", "lightgrey"), ("X", "C0"), ("x", "grey")]
 fig, ax = plt.subplots(figsize=(7, 2.8), layout="constrained")
-ax.axvspan(start, index_time, color="C0", alpha=0.1)
+ax.axvspan(start, index_time, color="C1", alpha=0.1)
 ax.axvline(index_time, color="black", linewidth=1)
 for (name, mask), (marker, colour) in zip(kinds.items(), styles, strict=True):
     part = events[mask]
