@@ -252,7 +252,9 @@ def test_sums_of_values_are_those_of_python():
     for group, first in zip((1, 2), low, strict=True):
         last = np.minimum(first + rng.integers(0, 60, 50), [101, 250][group - 1])
         found = exact.values(first, last, np.full(50, group))
-        wanted = [np.nansum(value[a:b], dtype=float) for a, b in zip(first, last)]
+        wanted = [
+            np.nansum(value[a:b], dtype=float) for a, b in zip(first, last, strict=True)
+        ]
         np.testing.assert_array_equal(found, wanted)
     assert exact.is_exact.all()
     wild = np.array([1e30, 1e-30, 1.0], dtype=np.float32)
