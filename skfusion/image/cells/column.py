@@ -46,9 +46,9 @@ def as_cells(X: Any, owner: str = "ImageEmbedder") -> tuple[list[Any], object]:
                 "Use a separate encoder for each image column."
             )
         name = X.columns[0]
-        return list(X[name]), name
+        return _listed(X[name]), name
     if isinstance(X, list | tuple) or (shape is not None and len(shape) == 1):
-        return list(X), getattr(X, "name", None)
+        return _listed(X), getattr(X, "name", None)
     if isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] == 1:
         return list(X[:, 0]), None
     if isinstance(X, np.ndarray) and X.ndim in (3, 4, 5):
@@ -58,6 +58,11 @@ def as_cells(X: Any, owner: str = "ImageEmbedder") -> tuple[list[Any], object]:
         f"{owner} takes one column of images: a Series, a list, a frame or array "
         f"with one column, or an array (n[, D], H, W[, C]); got {found}."
     )
+
+
+def _listed(cells: Any) -> list[Any]:
+    # Iteration over a Series of text converts each cell by itself.
+    return cells.tolist() if isinstance(cells, pd.Series) else list(cells)
 
 
 def check_cells(cells: list[Any], name: object, owner: str = "ImageEmbedder") -> None:
