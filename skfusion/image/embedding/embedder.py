@@ -565,6 +565,15 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             )
         return load_pixels(bags.images, preprocessing, **self._options(name, bags))
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        made = super().__reduce_ex__(protocol)
+        if isinstance(self.backbone, str):
+            return made
+        # Torchvision must be prepared before a module of it is unpickled.
+        from skfusion.image.networks._torchvision import new_instance
+
+        return new_instance, (type(self),), *made[2:]
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
