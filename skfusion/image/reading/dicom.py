@@ -426,11 +426,12 @@ def plain_pixels(
         and n_frames in (None, 1.0)
         and samples == 1
         and allocated in (8.0, 16.0, 32.0)
-        and bits == allocated
-        and high == allocated - 1
+        and bits is not None
+        and 1 <= bits <= allocated
+        and high == bits - 1
         and signed in (0.0, 1.0)
     )
-    if not is_plain or not n_rows or not n_columns or allocated is None:
+    if not (is_plain and n_rows and n_columns and allocated and bits):
         return None
     dtype = np.dtype(f"<{'i' if signed else 'u'}{int(allocated) // 8}")
     n_bytes = int(n_rows) * int(n_columns) * dtype.itemsize
@@ -445,8 +446,14 @@ def plain_pixels(
         return None
     handle.seek(start + (12 if is_explicit else 8))
     stored = np.empty((int(n_rows), int(n_columns)), dtype=dtype)
-    n_read = handle.readinto(stored.reshape(-1).view(np.uint8))
-    return stored if n_read == n_bytes else None
+    values: Any = stored.reshape(-1).view(np.uint8)
+    if handle.readinto(values) != n_bytes:
+        return None
+    unused = int(allocated - bits)
+    if unused:  # Other data may be in the upper bits.
+        np.left_shift(stored, unused, out=stored)
+        np.right_shift(stored, unused, out=stored)  # extends the sign
+    return stored
 
 
 _IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"

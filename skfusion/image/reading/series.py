@@ -484,7 +484,9 @@ def _affine(slices: list[_Slice]) -> np.ndarray | None:
     spacing = slices[0].header.spacing()
     if start is None or end is None or spacing is None:
         return None
-    step = (end[1] - start[1]) / (len(slices) - 1)
+    step = None
+    if len(slices) > 1:
+        step = (end[1] - start[1]) / (len(slices) - 1)
     return affine_of_planes(start[0], start[1], step, spacing)
 
 
@@ -520,7 +522,7 @@ def _read_slices(
             wider = np.result_type(plane.dtype, pixels.dtype)
             pixels, first.memory = pixels.astype(wider, copy=False), None
         pixels[number] = plane
-        part.pixels = plane[:0]
+        part.pixels = np.empty(0, plane.dtype)  # a view would keep the plane
         parts.append(part)
     return first, pixels, parts
 
