@@ -1,10 +1,11 @@
 """Claim: an encoder of timm by name is as fast as timm's own loop over batches.
 
 A ViT-S/14 of timm (extra ``timm``) with random weights embeds photographs at 224
-pixels, read from PNG files. The rival opens the files with Pillow, applies timm's evaluation
-transform, and runs the same network in batches of 32 under ``inference_mode``. The two
-take turns, so that a change of the machine's speed meets both. Their vectors are
-compared. The ratio is the median time of ours by that of the rival.
+pixels, read from PNG files. The rival opens the files with Pillow, applies timm's
+evaluation transform, and runs the same network in batches of 32 under
+``inference_mode``. The two take turns, so that a change of the machine's speed meets
+both. Their vectors are compared. The ratio is the median time of ours by that of the
+rival.
 
 Run: python benchmarks/bench_timm_vit.py [--images 64] [--repeats 5] [--threads 1]
 """
