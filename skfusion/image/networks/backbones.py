@@ -536,7 +536,8 @@ def _complete(
         return _complete_tokens(module, preprocessing, output, pooling, name)
     entry = entry_of(output)
     if entry is not None:
-        module = Entry(module, entry).eval()
+        is_item = isinstance(output, Mapping)
+        module = Entry(module, entry, is_item=is_item).eval()
         output = _output_of(module, preprocessing, name)
     _check_output(output, name)
     ndim = output.ndim

@@ -212,3 +212,44 @@ def test_a_film_embeds_otherwise_with_the_shadow():
     with torch.inference_mode():
         values = backbone.module(backbone.preprocessing(images))
     assert not torch.equal(values[0], values[1])
+
+
+# -- whole registries ------------------------------------------------------------------
+
+
+def registered_by_timm(most_pixels):
+    """One network for each way of preparing images in the registry of timm."""
+    timm = package("timm")
+    found = {}
+    for name in timm.list_pretrained():
+        config = timm.get_pretrained_cfg(name)
+        options = timm.data.resolve_data_config(pretrained_cfg=config.to_dict())
+        keys = ("input_size", "crop_pct", "crop_mode", "interpolation", "mean", "std")
+        if max(options["input_size"]) <= most_pixels:
+            found.setdefault(tuple(options[key] for key in keys), name)
+    return found.values()
+
+
+def registered_by_open_clip():
+    open_clip = package("open_clip")
+    found = {}
+    for model, tag in open_clip.list_pretrained():
+        size = open_clip.get_model_config(model)["vision_cfg"].get("image_size", 224)
+        config = open_clip.get_pretrained_cfg(model, tag)
+        keys = ("mean", "std", "interpolation", "resize_mode")
+        found.setdefault(tuple(map(str, map(config.get, keys))), (config, size))
+    return found.values()
+
+
+@pytest.mark.slow
+def test_every_way_of_preparing_images_in_the_registries():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (180, 251, 3), dtype=np.uint8)
+    sources = [of_timm(name) for name in registered_by_timm(160)]
+    sources += [of_open_clip(*given) for given in registered_by_open_clip()]
+    assert len(sources) > 10
+    for stated, pipeline in sources:
+        found = resolved(stated)
+        expected = pipeline(Image.fromarray(pixels))
+        small = found([read_image(pixels)])[0]
+        np.testing.assert_allclose(small, expected, rtol=0, atol=1e-5)
