@@ -144,7 +144,8 @@ def test_licences_of_the_extras_are_listed_and_none_of_all_is_gpl():
             c for c in about.get_all("Classifier", []) if c.startswith("License")
         )
         # The text of a licence mentions others, so its first line alone counts.
-        texts = (about.get("License"), found.read_text("LICENSE"))
+        files = map(found.read_text, ("LICENSE", "licenses/LICENSE"))
+        texts = (about.get("License"), *files)
         titles = [text.strip().partition("\n")[0] for text in texts if text]
         return kinds_in(stated) or kinds_in(" ".join(titles))
 

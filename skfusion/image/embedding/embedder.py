@@ -280,6 +280,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         cells, name = as_cells(X)
         self._check_parameters()
         check_cells(cells, name)
+        if hasattr(self, "_carried"):
+            del self._carried
         backbone = self.build()
         self._warn_of(backbone)
         if self.is_untrained:
@@ -295,6 +297,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         self.n_features_out_ = backbone.n_features + bool(self.bag_count)
         self.fingerprint_ = backbone.fingerprint
         self._network_params = None if backbone.not_stored else self._describe()
+        self._network_of_fit = self._network_options()
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -331,15 +334,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
                 X, lookup.scattered(found, (width,)), lookup.images.presence()
             )
             return self._with_count(values, counts)
-        backbone = self.build()
-        known = (backbone.fingerprint, *backbone.other_fingerprints)
-        if self.fingerprint_ not in known:
-            raise ValueError(
-                "ImageEmbedder: the parameters or the weights of the backbone "
-                f"{backbone.name} have changed since fit (got fingerprint "
-                f"{backbone.fingerprint[:8]}, expected {self.fingerprint_[:8]}). "
-                "Fit the embedder again, and all models trained on its embeddings."
-            )
+        backbone = self.build_fitted()
         values, counts = self._encode(
             X, backbone.module, backbone, self.fingerprint_, fold=True, lookup=lookup
         )
@@ -383,6 +378,10 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         with named_extra(TORCH_PACKAGES, "torch", "ImageEmbedder"):
             from skfusion.image.networks.backbones import make_backbone
 
+        # The weights of a file, see skfusion.save. Changed parameters need others.
+        carried = getattr(self, "_carried", None)
+        if carried is not None and self._network_of_fit == self._network_options():
+            return carried
         return make_backbone(
             self.backbone,
             weights=self.weights,
@@ -393,6 +392,38 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             depth=self.n_slices if self.volume == "3d" else None,
             backbone_params=self.backbone_params,
         )
+
+    def build_fitted(self) -> Backbone:
+        """Build the network, which must be that of the fit.
+
+        Returns
+        -------
+        Backbone
+            As `build` returns it. For an embedder that was loaded from a file with its
+            weights, the network of the file.
+
+        Raises
+        ------
+        ValueError
+            If the parameters or the weights have changed since `fit`.
+        """
+        check_is_fitted(self, "fingerprint_")
+        backbone = self.build()
+        known = (backbone.fingerprint, *backbone.other_fingerprints)
+        if self.fingerprint_ not in known:
+            raise ValueError(
+                "ImageEmbedder: the parameters or the weights of the backbone "
+                f"{backbone.name} have changed since fit (got fingerprint "
+                f"{backbone.fingerprint[:8]}, expected {self.fingerprint_[:8]}). "
+                "Fit the embedder again, and all models trained on its embeddings."
+            )
+        return backbone
+
+    @property
+    def weights_are_named(self) -> bool:
+        """Whether the weights are published or random ones, and not in a file."""
+        weights = self.weights
+        return isinstance(weights, str | None) and not os.path.exists(weights or "")
 
     @property
     def is_untrained(self) -> bool:
@@ -615,6 +646,14 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         network = (self.backbone, weights, self.layer, self.pooling)
         size = (self.input_size, self.resize, depth)
         return (*network, *size, repr(self.backbone_params))
+
+    def _network_options(self) -> tuple[Any, ...]:
+        """Return the parameters that `build` passes on, to be compared."""
+        depth = self.n_slices if self.volume == "3d" else None
+        is_named = isinstance(self.backbone, str)
+        names = str(self.backbone) if is_named else "", str(self.weights)
+        params = repr(self.backbone_params)
+        return (*names, params, self.layer, self.pooling, self.input_size, depth)
 
     def _warn_of(self, backbone: Backbone) -> None:
         notes = list(backbone.notes)

@@ -55,7 +55,13 @@ from skfusion.image.networks.tokens import (
     with_tokens,
 )
 
-__all__ = ["Backbone", "Preprocessing", "build_backbone", "make_backbone"]
+__all__ = [
+    "Backbone",
+    "Preprocessing",
+    "backbone_with_weights",
+    "build_backbone",
+    "make_backbone",
+]
 
 
 prepare_torchvision()  # at import, so that it runs wherever an embedder is unpickled
@@ -314,6 +320,68 @@ def make_backbone(
             preprocessing = with_resize(preprocessing, resize)
             _cache[key] = _build_named(backbone, module, preprocessing, layer, pooling)
         return _cache[key]
+
+
+@ordinary_modes()
+def backbone_with_weights(
+    name: str,
+    state: Mapping[str, Tensor],
+    described: Backbone,
+    *,
+    layer: str = "pool",
+    pooling: str = "mean",
+    input_size: int | None = None,
+    depth: int | None = None,
+) -> Backbone:
+    """Build a named backbone from its weights, which need not be installed.
+
+    Parameters
+    ----------
+    name : str
+        Name of the backbone, none of a hub.
+    state : mapping of str to Tensor
+        State dict of the module of the backbone.
+    described : Backbone
+        The same backbone, of which the preprocessing and the notes are taken.
+    layer, pooling, input_size, depth
+        As in `build_backbone`.
+
+    Returns
+    -------
+    Backbone
+        The fingerprint is computed from these weights.
+
+    Raises
+    ------
+    ValueError
+        If the weights do not fit the network.
+    """
+    with kept_random_state(), _cache_lock:
+        module, _ = pretrained.load(
+            name, None, input_size, depth, keep_final=layer == "logits"
+        )
+        module.eval().requires_grad_(False)
+        net, output, axes = _complete(
+            module, described.preprocessing, layer, pooling, name
+        )
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The weights do not fit the network {name}, whose layers have other names "
+            "or shapes."
+        ) from error
+    lay_out(net)
+    settings = (_FINGERPRINT_VERSION, name, layer, pooling, described.preprocessing)
+    digest = _digest_of((*settings, "float32"), net, axes)
+    return Backbone(
+        name,
+        net,
+        described.preprocessing,
+        output.shape[1],
+        digest,
+        notes=described.notes,
+    )
 
 
 def _label_of(backbone: object) -> str:
