@@ -202,6 +202,11 @@ def test_two_towers_give_image_features(tmp_path):
         expected = model.get_image_features(pixel_values=images)
         expected = getattr(expected, "pooler_output", expected)
         torch.testing.assert_close(backbone.module(images), expected)
+        states = model.vision_model(pixel_values=images).last_hidden_state
+    with pytest.warns(UserWarning, match="does not state its preprocessing"):
+        tokens = build_backbone(f"hf:{tmp_path}", pooling="cls")
+    with torch.inference_mode():
+        torch.testing.assert_close(tokens.module(images), states[:, 0])
 
 
 def test_a_text_encoder_is_refused(tmp_path):
