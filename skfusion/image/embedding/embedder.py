@@ -77,7 +77,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         torchvision do here by default. ``"crop"`` resizes the shorter edge and
         ``"pad"`` the longer edge, with borders.
     backbone_params : dict or None, default=None
-        Further arguments for an encoder of a hub or a folder.
+        Further arguments for an encoder of timm, of a hub or of a folder.
     trainable : {"auto", "head", "last_block", "all"}, int or list of str, \
             default="auto"
         Part of the network that joint fusion trains: nothing (``"head"``), its last
