@@ -23,6 +23,7 @@ __all__ = [
     "MANIFEST",
     "ModelDescription",
     "check_versions",
+    "fusions_in",
     "make_manifest",
     "read_manifest",
 ]
@@ -200,7 +201,7 @@ def _described(model: Any) -> dict[str, Any]:
         "columns": _outer_columns(model),
         "training": {},
     }
-    fusion = next(_fusions(model), None)
+    fusion = next(fusions_in(model), None)
     if fusion is None:
         return described
     described["task"] = fusion.target_.kind
@@ -222,8 +223,19 @@ def _described(model: Any) -> dict[str, Any]:
     return described
 
 
-def _fusions(model: Any) -> Iterator[Any]:
-    """Yield the fitted fusions in a model, the outermost first."""
+def fusions_in(model: Any) -> Iterator[Any]:
+    """Yield the fitted fusions in a model, the outermost first.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted fusion, or an estimator around one.
+
+    Yields
+    ------
+    estimator
+        A fitted fusion.
+    """
     waiting, seen = [model], set()
     while waiting:
         part = waiting.pop(0)
