@@ -152,8 +152,8 @@ class ModelDescription:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     description = skfusion.save(model, Path(folder) / "model.skfusion")
         >>> description.to_frame([{"age": 63}])
-           crp   age
-        0  NaN  63.0
+           crp  age
+        0  NaN   63
         """
         known = [str(entry["name"]) for entry in self.columns]
         for row in rows:
