@@ -8,11 +8,12 @@ one, the embedding is in the store, or the row has no image. Bound and models ar
 in turns on one thread.
 
 The goals for early and late fusion are a median of CPU seconds within 25 % of the bound
-with a new image, and within 10 ms of nothing without one. The last lines are the greatest
-of each. Wall times are printed beside them. They are longer where other programs use the
-processor. Joint fusion is printed without a goal: it also runs its trained layers, and
-its frozen layers run on batches that are filled up to four images, so that an image has
-the same bits in every batch. A new image costs it four passes therefore.
+with a new image, and within 10 ms of nothing without one. The last lines are the
+greatest of each. Wall times are printed beside them. They are longer where other
+programs use the processor. Joint fusion is printed without a goal: it also runs its
+trained layers, and its frozen layers run on batches that are filled up to four images,
+so that an image has the same bits in every batch. A new image costs it four passes
+therefore.
 
 Run: python benchmarks/bench_serving.py [--requests 100]
 """
