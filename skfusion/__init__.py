@@ -4,7 +4,8 @@ The public names are resolved on first use, so that ``import skfusion`` loads ne
 torch nor xgboost nor shap. What a first study needs is here. The rest is exported by
 `skfusion.fusion`, `skfusion.image`, `skfusion.text`, `skfusion.ehr`,
 `skfusion.evaluation`, `skfusion.inspection`, `skfusion.persistence`,
-`skfusion.survival`, `skfusion.feature_selection`, `skfusion.vectors` and
+`skfusion.survival`, `skfusion.feature_selection`, `skfusion.vectors`,
+`skfusion.cohorts`, `skfusion.distributed` and
 `skfusion.datasets`.
 """
 
@@ -92,6 +93,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "skfusion.vectors.reading": ["read_embeddings"],
     },
     submodules=[
+        "cohorts",
         "datasets",
         "ehr",
         "evaluation",

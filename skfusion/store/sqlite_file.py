@@ -10,21 +10,40 @@ import atexit
 import contextlib
 import os
 import sqlite3
+import tempfile
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from skfusion.exceptions import FallbackWarning, warn_user
+from skfusion.store.segments import shared_segments
 from skfusion.store.working_folders import make_private_folder
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows, which always locks files
+    fcntl = None
 
 __all__ = ["Database", "StoreWarning", "shared_database"]
 
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 60.0  # timeout for the transaction of another process
+_LOCK_ERRORS = {
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOLFS,
+    sqlite3.SQLITE_IOERR_LOCK,
+    sqlite3.SQLITE_IOERR_UNLOCK,
+    sqlite3.SQLITE_IOERR_RDLOCK,
+    sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMLOCK,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+}
 
 # "usage" is separate from "arrays", so that recording a use rewrites 16 bytes only.
 _SCHEMA = (
@@ -68,6 +87,10 @@ class StoreWarning(FallbackWarning):
     __module__ = "skfusion.store"
 
 
+class LocksRefused(OSError):
+    """The file system does not support the locks of sqlite."""
+
+
 class Database:
     """Connection of this process to the sqlite file in one folder.
 
@@ -81,6 +104,8 @@ class Database:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / f"embeddings-v{SCHEMA_VERSION}.sqlite"
+        self.segments = shared_segments(folder / "segments")
+        self.writes_segments = False
         self._disk: sqlite3.Connection | None = None
         self._memory: sqlite3.Connection | None = None
         self._opened_in: int | None = None  # process that opened the file
@@ -93,6 +118,19 @@ class Database:
     def in_memory(self) -> bool:
         """Whether this process uses memory instead of the file until it ends."""
         return self._memory is not None
+
+    @property
+    def loses_arrays(self) -> bool:
+        """Whether new arrays are lost when this process ends."""
+        return self.in_memory and not self.writes_segments
+
+    def use_segments(self) -> None:
+        """Write segments instead of the file from now on, in this process."""
+        with _LOCK:
+            if self._memory is None:
+                self.close()
+                self._keep_in_memory()
+            self.writes_segments = True
 
     def run(self, operation: Operation[T], *, write: bool = False) -> T:
         """Run an operation, as one immediate transaction if it writes.
@@ -161,6 +199,7 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         make_private_folder(self.folder)
+        _check_locks(self.folder)
         _make_private(self.path)
         self._opened_file = _file_identity(self.path)
         connection = _connect(self.path)
@@ -230,7 +269,7 @@ class Database:
         )
         return True
 
-    def _fall_back(self, problem: Exception | None) -> sqlite3.Connection:
+    def _keep_in_memory(self) -> sqlite3.Connection:
         memory = _connect(":memory:")
         try:
             _initialise(memory)
@@ -239,7 +278,21 @@ class Database:
             raise
         self._memory = memory
         _KEPT.append(self)  # its arrays are nowhere else
+        return memory
+
+    def _fall_back(self, problem: Exception | None) -> sqlite3.Connection:
+        memory = self._keep_in_memory()
         reason = getattr(problem, "strerror", None) or str(problem)
+        if _is_about_locks(problem) and self.segments.can_be_written():
+            self.writes_segments = True
+            warn_user(
+                f"The file of the embedding store in {str(self.folder)!r} cannot be "
+                f"shared ({reason}). New embeddings are written as segments, which "
+                f"need no locks. Concurrent processes do not share the work; give each "
+                f"its own part of the images ('skfusion embed --shard').",
+                StoreWarning,
+            )
+            return memory
         warn_user(
             f"The embedding store in {str(self.folder)!r} cannot be used ({reason}). "
             f"New embeddings are kept in memory and are lost when this process ends. "
@@ -306,10 +359,33 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
     """
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
-        raise OSError(
+        raise LocksRefused(
             f"its file system does not support sqlite's write-ahead log, journal mode "
             f"{mode!r} instead of 'wal'"
         )
+
+
+def _check_locks(folder: Path) -> None:
+    """Check that files can be locked, because sqlite would wait for such a lock."""
+    if fcntl is None:
+        return
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise LocksRefused(
+                f"its file system does not lock files: {reason}"
+            ) from error
+
+
+def _is_about_locks(problem: Exception | None) -> bool:
+    if isinstance(problem, LocksRefused):
+        return True
+    code = getattr(problem, "sqlite_errorcode", None)
+    return isinstance(problem, sqlite3.Error) and (
+        code in _LOCK_ERRORS or "locking protocol" in str(problem)
+    )
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:
