@@ -83,7 +83,8 @@ def _summary(names: list[str]) -> list[str]:
 FACES = (
     *("skfusion", "skfusion.survival", "skfusion.feature_selection"),
     *("skfusion.fusion", "skfusion.image", "skfusion.ehr", "skfusion.evaluation"),
-    *("skfusion.inspection", "skfusion.store", "skfusion.datasets"),
+    *("skfusion.inspection", "skfusion.persistence", "skfusion.store"),
+    "skfusion.datasets",
     *("skfusion.testing", "skfusion.text", "skfusion.exceptions"),
 )
 

@@ -680,7 +680,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         is_named = isinstance(self.backbone, str)
         names = str(self.backbone) if is_named else "", str(self.weights)
         params = repr(self.backbone_params)
-        return (*names, params, self.layer, self.pooling, self.input_size, depth)
+        size = (self.input_size, self.resize, depth)
+        return (*names, params, self.layer, self.pooling, *size)
 
     def _warn_of(self, backbone: Backbone) -> None:
         notes = list(backbone.notes)
