@@ -113,7 +113,8 @@ html_theme_options = {
     "use_edit_page_button": False,
 }
 # Pages without pages below them would show an empty list.
-LONE = ("index", "install", "glossary", "ecosystem", "contributing", "architecture")
+LONE = ("index", "install", "glossary", "limits", "ecosystem", "contributing")
+LONE += ("architecture",)
 html_sidebars = {name: [] for name in (*LONE, "search", "_modules/**")}
 
 
