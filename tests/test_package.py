@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import skfusion
 
@@ -123,6 +125,33 @@ def test_every_requirement_has_a_tested_pin():
     pins = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {canonical(pin) for pin in pins if pin and not pin.startswith("#")}
     assert wanted - {"skfusion"} <= pinned
+
+
+def test_the_lowest_pins_are_the_lower_bounds():
+    """All that the tests install is pinned, and to the release of its bound."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    pins = dict(
+        line.split("==")
+        for line in (ROOT / "constraints-lowest.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    )
+    pins = {canonical(name): version for name, version in pins.items()}
+    names = re.findall(r"[\w-]+", re.search(r"\[(.*)\]", extras["test"][0])[1])
+    nested = re.findall(r"[\w-]+", re.search(r"\[(.*)\]", extras["demo"][0])[1])
+    lists = [extras[name] for name in {"test", *names, *nested}]
+    found = 0
+    for text in sum(lists, project["dependencies"]):
+        requirement = Requirement(text)
+        marker = requirement.marker
+        if requirement.name == "skfusion" or (marker and not marker.evaluate()):
+            continue
+        (lowest,) = (s.version for s in requirement.specifier if s.operator == ">=")
+        pin = Version(pins[canonical(requirement.name)])
+        assert pin in requirement.specifier, requirement
+        assert pin.release[: len(Version(lowest).release)] == Version(lowest).release
+        found += 1
+    assert found > 40
 
 
 def test_licences_of_the_extras_are_listed_and_none_of_all_is_gpl():
