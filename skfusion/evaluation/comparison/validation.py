@@ -332,7 +332,8 @@ def _cross_fitted(
     again = np.empty(len(y))
     for train, test in folds:
         if slope:
-            model = LogisticRegression(C=np.inf).fit(odds[train, None], y[train])
+            # No penalty. scikit-learn 1.8 warns of an infinite C.
+            model = LogisticRegression(C=1e300).fit(odds[train, None], y[train])
             again[test] = model.predict_proba(odds[test, None])[:, 1]
         else:
             again[test] = _shifted(odds, y, train, test)
