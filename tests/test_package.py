@@ -137,9 +137,13 @@ def test_the_lowest_pins_are_the_lower_bounds():
         if line and not line.startswith("#")
     )
     pins = {canonical(name): version for name, version in pins.items()}
-    names = re.findall(r"[\w-]+", re.search(r"\[(.*)\]", extras["test"][0])[1])
-    nested = re.findall(r"[\w-]+", re.search(r"\[(.*)\]", extras["demo"][0])[1])
-    lists = [extras[name] for name in {"test", *names, *nested}]
+    names, wanted = ["test"], set()
+    while names:
+        wanted.add(name := names.pop())
+        for text in extras[name]:
+            nested = re.match(r"skfusion\[(.*)\]", text)
+            names += nested[1].split(",") if nested else []
+    lists = [extras[name] for name in wanted]
     found = 0
     for text in sum(lists, project["dependencies"]):
         requirement = Requirement(text)
@@ -173,7 +177,8 @@ def test_licences_of_the_extras_are_listed_and_none_of_all_is_gpl():
             c for c in about.get_all("Classifier", []) if c.startswith("License")
         )
         # The text of a licence mentions others, so its first line alone counts.
-        texts = (about.get("License"), found.read_text("LICENSE"))
+        files = map(found.read_text, ("LICENSE", "licenses/LICENSE"))
+        texts = (about.get("License"), *files)
         titles = [text.strip().partition("\n")[0] for text in texts if text]
         return kinds_in(stated) or kinds_in(" ".join(titles))
 
@@ -202,5 +207,8 @@ def test_licences_of_the_extras_are_listed_and_none_of_all_is_gpl():
             continue
         named = {canonical(w) for w in re.findall(r"[\w.-]+", package_cell)} & own
         assert named, extra_cell
+        # The page has the licences of the pinned releases; Pillow changed its own.
         for name in named & installed:
+            if name == "pillow" and Version(metadata.version(name)) < Version("11"):
+                continue
             assert licence(name) & kinds_in(licence_cell), (name, licence_cell)

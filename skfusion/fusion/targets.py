@@ -260,8 +260,10 @@ class Classes(Target):
         known = getattr(estimator, "classes_", None)
         if known is None:
             return numbers
-        expected = list(self.classes) if reads_labels(estimator) else numbers
         found = list(known)
+        if found == numbers == list(self.classes):  # whichever of them it reads
+            return numbers
+        expected = list(self.classes) if reads_labels(estimator) else numbers
         if not _same_labels(found, expected):
             raise ValueError(_unlike(estimator, found, expected))
         return [found.index(label) for label in expected]

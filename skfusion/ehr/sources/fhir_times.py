@@ -19,6 +19,7 @@ _ELEMENTS = (
     *("effectiveDateTime", "effectiveInstant", "issued", "start", "end", "authoredOn"),
     *("recordedDate", "recorded", "onsetDateTime", "performedDateTime"),
     *("occurrenceDateTime", "occurenceDateTime", "deceasedDateTime"),
+    "started",  # of an ImagingStudy
 )
 _ELEMENT = re.compile(
     rf'"(?:{"|".join(_ELEMENTS)})"\s*:\s*"\d{{4}}-\d\d-\d\d$'.encode()

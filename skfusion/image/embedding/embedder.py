@@ -55,18 +55,26 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
     weights : str, path or None, default="DEFAULT"
         ``"DEFAULT"`` selects the best published weights, or those of the given module.
         Other values are a name of torchvision's weights or the path of a state dict.
-        None creates random weights, which are always the same. torchxrayvision
-        (``"xrv:..."``) unpickles its downloads, which executes the code in them.
+        None creates random weights, which are always the same. No file of weights
+        executes code when it is read.
     layer : str, default="pool"
         ``"pool"`` is the input of the final classification layer, ``"logits"`` its
         output. ``"block1"`` to ``"block4"`` are the stages at a stride of 4 to 32
         pixels, which plain vision transformers do not have. Other values are names of
         submodules. Outputs with positions are pooled.
-    pooling : {"mean", "max"}, default="mean"
-        Pooling of the positions or tokens of the layer's output.
+    pooling : {"mean", "max", "cls", "cls+mean"}, default="mean"
+        Pooling of the positions or tokens of the layer's output. ``"cls"`` is the class
+        token of a vision transformer, ``"cls+mean"`` also the mean of its patch tokens,
+        without register tokens.
     input_size : int or None, default=None
-        Height and width in pixels to which the whole image is resized. None uses the
-        size of the weights. A smaller size is faster.
+        Height and width in pixels of the input of the network. None uses the size of
+        the weights. A smaller size is faster.
+    resize : {"auto", "squash", "crop", "pad"}, default="auto"
+        ``"auto"`` prepares images as the network was trained. Most encoders of timm and
+        of hubs resize the shorter edge and crop the centre, which removes what is at
+        the border. ``"squash"`` resizes the whole image to a square, as networks of
+        torchvision do here by default. ``"crop"`` resizes the shorter edge and
+        ``"pad"`` the longer edge, with borders.
     backbone_params : dict or None, default=None
         Further arguments for an encoder of a hub or a folder.
     trainable : {"auto", "head", "last_block", "all"}, int or list of str, \
@@ -193,6 +201,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         layer: str = "pool",
         pooling: str = "mean",
         input_size: int | None = None,
+        resize: str = "auto",
         backbone_params: dict[str, Any] | None = None,
         trainable: Any = "auto",
         scaling: str = "auto",
@@ -220,6 +229,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         self.layer = layer
         self.pooling = pooling
         self.input_size = input_size
+        self.resize = resize
         self.backbone_params = backbone_params
         self.trainable = trainable
         self.scaling = scaling
@@ -270,6 +280,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         cells, name = as_cells(X)
         self._check_parameters()
         check_cells(cells, name)
+        if hasattr(self, "_carried"):
+            del self._carried
         backbone = self.build()
         self._warn_of(backbone)
         if self.is_untrained:
@@ -285,6 +297,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         self.n_features_out_ = backbone.n_features + bool(self.bag_count)
         self.fingerprint_ = backbone.fingerprint
         self._network_params = None if backbone.not_stored else self._describe()
+        self._network_of_fit = self._network_options()
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -321,15 +334,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
                 X, lookup.scattered(found, (width,)), lookup.images.presence()
             )
             return self._with_count(values, counts)
-        backbone = self.build()
-        known = (backbone.fingerprint, *backbone.other_fingerprints)
-        if self.fingerprint_ not in known:
-            raise ValueError(
-                "ImageEmbedder: the parameters or the weights of the backbone "
-                f"{backbone.name} have changed since fit (got fingerprint "
-                f"{backbone.fingerprint[:8]}, expected {self.fingerprint_[:8]}). "
-                "Fit the embedder again, and all models trained on its embeddings."
-            )
+        backbone = self.build_fitted()
         values, counts = self._encode(
             X, backbone.module, backbone, self.fingerprint_, fold=True, lookup=lookup
         )
@@ -373,15 +378,52 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         with named_extra(TORCH_PACKAGES, "torch", "ImageEmbedder"):
             from skfusion.image.networks.backbones import make_backbone
 
+        # The weights of a file, see skfusion.save. Changed parameters need others.
+        carried = getattr(self, "_carried", None)
+        if carried is not None and self._network_of_fit == self._network_options():
+            return carried
         return make_backbone(
             self.backbone,
             weights=self.weights,
             layer=self.layer,
             pooling=self.pooling,
             input_size=self.input_size,
+            resize=self.resize,
             depth=self.n_slices if self.volume == "3d" else None,
             backbone_params=self.backbone_params,
         )
+
+    def build_fitted(self) -> Backbone:
+        """Build the network, which must be that of the fit.
+
+        Returns
+        -------
+        Backbone
+            As `build` returns it. For an embedder that was loaded from a file with its
+            weights, the network of the file.
+
+        Raises
+        ------
+        ValueError
+            If the parameters or the weights have changed since `fit`.
+        """
+        check_is_fitted(self, "fingerprint_")
+        backbone = self.build()
+        known = (backbone.fingerprint, *backbone.other_fingerprints)
+        if self.fingerprint_ not in known:
+            raise ValueError(
+                "ImageEmbedder: the parameters or the weights of the backbone "
+                f"{backbone.name} have changed since fit (got fingerprint "
+                f"{backbone.fingerprint[:8]}, expected {self.fingerprint_[:8]}). "
+                "Fit the embedder again, and all models trained on its embeddings."
+            )
+        return backbone
+
+    @property
+    def weights_are_named(self) -> bool:
+        """Whether the weights are published or random ones, and not in a file."""
+        weights = self.weights
+        return isinstance(weights, str | None) and not os.path.exists(weights or "")
 
     @property
     def is_untrained(self) -> bool:
@@ -602,7 +644,16 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             return None
         depth = self.n_slices if self.volume == "3d" else None
         network = (self.backbone, weights, self.layer, self.pooling)
-        return (*network, self.input_size, depth, repr(self.backbone_params))
+        size = (self.input_size, self.resize, depth)
+        return (*network, *size, repr(self.backbone_params))
+
+    def _network_options(self) -> tuple[Any, ...]:
+        """Return the parameters that `build` passes on, to be compared."""
+        depth = self.n_slices if self.volume == "3d" else None
+        is_named = isinstance(self.backbone, str)
+        names = str(self.backbone) if is_named else "", str(self.weights)
+        params = repr(self.backbone_params)
+        return (*names, params, self.layer, self.pooling, self.input_size, depth)
 
     def _warn_of(self, backbone: Backbone) -> None:
         notes = list(backbone.notes)

@@ -64,7 +64,7 @@ class Pooled(nn.Module):
 
 
 class Entry(nn.Module):
-    """Network that returns one entry of the mapping that another network returns."""
+    """Network that returns one entry of the object that another network returns."""
 
     def __init__(self, body: nn.Module, key: str) -> None:
         super().__init__()
@@ -73,11 +73,15 @@ class Entry(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the entry."""
-        return self.body(images)[self.key]
+        output = self.body(images)
+        is_mapping = isinstance(output, Mapping)
+        return output[self.key] if is_mapping else getattr(output, self.key)
 
 
 def entry_of(output: object) -> str | None:
     """Return the entry of a Hugging Face ``ModelOutput`` that is an embedding.
+
+    Other objects with attributes of these names are understood as well.
 
     Parameters
     ----------
@@ -90,9 +94,11 @@ def entry_of(output: object) -> str | None:
         ``"image_embeds"``, ``"pooler_output"`` or ``"last_hidden_state"``. None if the
         output is something else or has none of them.
     """
-    if not (isinstance(output, Mapping) and hasattr(output, "to_tuple")):
-        return None
-    return next((key for key in _ENTRIES if output.get(key) is not None), None)
+    if isinstance(output, Mapping):
+        found = dict(output) if hasattr(output, "to_tuple") else {}
+    else:
+        found = {key: getattr(output, key, None) for key in _ENTRIES}
+    return next((key for key in _ENTRIES if found.get(key) is not None), None)
 
 
 def run(module: nn.Module, images: Tensor) -> Any:

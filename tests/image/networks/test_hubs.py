@@ -85,10 +85,14 @@ def test_an_absent_encoder_is_told_at_once(no_hub, monkeypatch, source):
 
 def test_a_hub_that_cannot_be_reached(no_hub, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid:8080")
-    assert hubs._why_offline() == "hub.invalid cannot be reached (OSError)"
+    assert hubs.why_offline() == "hub.invalid cannot be reached (OSError)"
     assert no_hub == [("hub.invalid", 8080)]
-    monkeypatch.setenv("https_proxy", "http://proxy.invalid")
-    assert hubs._why_offline() == ""
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
+    assert hubs.why_offline() == "the proxy proxy.invalid cannot be reached (OSError)"
+    assert no_hub[1:] == [("proxy.invalid", 3128)]
+    monkeypatch.setenv("no_proxy", "hub.invalid")
+    assert hubs.why_offline() == "hub.invalid cannot be reached (OSError)"
 
 
 def test_restricted_access_is_told():

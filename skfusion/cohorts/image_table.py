@@ -1,0 +1,182 @@
+"""The one shape of tables of images, whatever their source is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from skfusion._validation import did_you_mean, refuse_unknown_table
+from skfusion.exceptions import DataWarning, warn_user
+
+__all__ = ["COLUMNS", "as_frame", "image_table", "with_files"]
+
+
+#: Columns of a table of images.
+COLUMNS = (
+    *("path", "patient", "study", "series", "series_number", "modality", "view"),
+    *("laterality", "body_part", "acquired", "available", "rows", "columns"),
+    *("instances", "frames", "split"),
+)
+_DAY = pd.Timedelta(1, "D") - pd.Timedelta(1, "us")
+_NUMBERS = ("series_number", "rows", "columns", "instances", "frames")
+_TIMES = ("acquired", "available")
+# What the header of a file knows better than the record.
+_OF_FILES = (
+    *("path", "series_number", "modality", "view", "laterality", "body_part"),
+    *("rows", "columns", "instances", "frames"),
+)
+
+
+def image_table(cells: Mapping[str, Any], n_rows: int) -> pd.DataFrame:
+    """Return a table with all columns of images and their dtypes.
+
+    Parameters
+    ----------
+    cells : mapping of str to array-like of shape (n_rows,)
+        Some of `COLUMNS`. Times are datetimes, with or without a time zone.
+    n_rows : int
+        Number of images.
+
+    Returns
+    -------
+    DataFrame of shape (n_rows, n_columns)
+        All of `COLUMNS`, null where nothing is known.
+
+    Examples
+    --------
+    >>> from skfusion.cohorts.image_table import image_table
+    >>> image_table({"path": ["a.dcm"], "rows": [512]}, 1)[["path", "rows", "view"]]
+        path  rows  view
+    0  a.dcm   512  None
+    """
+    index = pd.RangeIndex(n_rows)
+    zone = next(
+        (
+            column.dt.tz
+            for name in _TIMES
+            if isinstance(column := cells.get(name), pd.Series)
+        ),
+        None,
+    )
+    unit: Any = "datetime64[us]" if zone is None else f"datetime64[us, {zone}]"
+    table: dict[str, Any] = {}
+    for name in COLUMNS:
+        given = cells.get(name)
+        if given is None:
+            given = [None] * n_rows
+        column = pd.Series(given).set_axis(index)
+        if name in _NUMBERS:
+            column = pd.to_numeric(column, errors="coerce").astype("Float64")
+            whole = column.where(column == column.round())
+            column = whole.astype("Int64")
+        elif name in _TIMES:
+            column = column.astype(unit)
+        elif name != "patient" or not pd.api.types.is_integer_dtype(column):
+            column = column.astype(object)
+            column = column.where(column.notna(), None)
+        table[name] = column
+    return pd.DataFrame(table, index=index)
+
+
+def as_frame(table: Any, name: str, owner: str) -> pd.DataFrame:
+    """Return a table of pandas, polars or pyarrow as a pandas DataFrame.
+
+    Parameters
+    ----------
+    table : DataFrame of pandas or polars, or Table of pyarrow
+        The table.
+    name, owner : str
+        Names of the parameter and of the function for messages.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if isinstance(table, pd.DataFrame):
+        return table
+    refuse_unknown_table(table, owner)
+    if hasattr(table, "columns") and hasattr(table, "to_pandas"):
+        return table.to_pandas()
+    raise TypeError(f"{owner}: {name} must be a DataFrame, got {type(table).__name__}.")
+
+
+def with_files(images: pd.DataFrame, files: Any, owner: str) -> pd.DataFrame:
+    """Return a table of series with the files that a scan found for them.
+
+    Parameters
+    ----------
+    images : DataFrame
+        Series of a record, with the columns `COLUMNS`.
+    files : DataFrame
+        Images of `scan_images`.
+    owner : str
+        Name of the function for messages.
+
+    Returns
+    -------
+    DataFrame
+        One row per file of each series, in the order of `images`. Patients, studies,
+        and times are those of the record, and everything else that of the header. The
+        time of the header is used if both have a time zone, or neither, and the record
+        has none, or has the date of the same day only.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `files` is not a table with the columns ``path`` and ``series``.
+
+    Warns
+    -----
+    DataWarning
+        With the number of series without a file.
+    """
+    table = as_frame(files, "files", owner)
+    missing = [name for name in ("path", "series") if name not in table.columns]
+    if missing:
+        names = list(map(str, table.columns))
+        raise ValueError(
+            f"{owner}: files must have the columns {missing}, got {names}."
+            f"{did_you_mean(missing[0], names)} Pass the table of scan_images."
+        )
+    known = table[table["series"].notna() & table["path"].notna()]
+    of_series = known.reset_index(drop=True).groupby("series", sort=False).indices
+    places = [of_series.get(series) for series in images["series"]]
+    rows = np.repeat(
+        np.arange(len(images)), [1 if p is None else len(p) for p in places]
+    )
+    nothing = np.array([-1])
+    taken = np.concatenate(
+        [nothing[:0], *(nothing if p is None else p for p in places)]
+    ).astype(np.intp)
+    found = taken >= 0
+    joined = images.iloc[rows].reset_index(drop=True)
+    others = known.iloc[taken[found]]
+    for name in _OF_FILES:
+        if name in others:
+            column = joined[name].astype(object)
+            cells = others[name].astype(object).set_axis(joined.index[found])
+            column[found] = cells.where(cells.notna(), column[found])
+            joined[name] = column
+    if "acquired" in others and len(others):
+        times = others["acquired"].set_axis(joined.index[found])
+        if (times.dt.tz is None) == (joined["acquired"].dt.tz is None):
+            zone = joined["acquired"].dt.tz
+            times = times if zone is None else times.dt.tz_convert(zone)
+            times = times.astype(joined["acquired"].dtype).reindex(joined.index)
+            stated = joined["acquired"]
+            # A date without a time is the end of its day.
+            is_date = stated - stated.dt.normalize() == _DAY
+            better = stated.isna() | (is_date & (times.dt.normalize() + _DAY == stated))
+            joined["acquired"] = stated.where(~(better & times.notna()), times)
+    n_lost = int((~found).sum())
+    if n_lost:
+        warn_user(
+            f"{owner}: found no file for {n_lost} of {len(images)} series, which have "
+            "no path. Scan the folder in which they are, or drop them.",
+            DataWarning,
+        )
+    return image_table({name: joined[name] for name in COLUMNS}, len(joined))
