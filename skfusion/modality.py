@@ -678,7 +678,11 @@ def select_columns(X: pd.DataFrame, labels: Sequence[Any]) -> pd.DataFrame:
     >>> list(select_columns(X, ["b", "c"]).columns)
     ['b', 'c']
     """
-    if COPIES_ON_WRITE and len(labels) > 1:
+    if COPIES_ON_WRITE and len(labels) == 1 and labels[0] in X.columns:
+        place = X.columns.get_loc(labels[0])
+        if isinstance(place, int):
+            return X.iloc[:, place : place + 1]
+    elif COPIES_ON_WRITE and len(labels) > 1:
         positions = X.columns.get_indexer(pd.Index(labels))
         first = int(positions[0])
         if first >= 0 and is_every_row(positions - first, len(labels)):
