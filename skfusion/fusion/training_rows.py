@@ -75,11 +75,13 @@ class TrainingRows:
             apart is, so that a training row without one of its modalities is found.
         """
         keys = digest_rows(modalities, frame, self.salt)
-        whole = np.isin(_joined(keys), _joined(self.keys)) & keys.any(axis=1)
+        # numpy 2.0 compares by a table, which overflows at hashes of 64 bits.
+        whole = np.isin(_joined(keys), _joined(self.keys), kind="sort")
+        whole &= keys.any(axis=1)
         for own, theirs in zip(keys.T, self.keys.T, strict=True):
             present = theirs[theirs != 0]
             if len(present) and len(np.unique(present)) >= DISTINCT * len(present):
-                whole |= (own != 0) & np.isin(own, present)
+                whole |= (own != 0) & np.isin(own, present, kind="sort")
         return whole
 
     def repeated(self) -> float:
