@@ -369,9 +369,10 @@ def _labels(
     if numbers and by_position and by_label:
         differ = [n for n in numbers if X.columns[int(n)] != n]
         if differ:
+            label = X.columns.tolist()[int(differ[0])]  # a number of Python
             raise ValueError(
                 f"{owner}: {where} column {differ[0]!r}, which is the position of "
-                f"column {X.columns[int(differ[0])]!r} and also the label of another "
+                f"column {label!r} and also the label of another "
                 "column. Integers are positions, as in ColumnTransformer. Make the "
                 "labels text, X.columns = X.columns.astype(str), and name the columns."
             )

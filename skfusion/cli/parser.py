@@ -83,6 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_demo(commands, common)
     _add_compare(commands, common)
     _add_explain(commands, common)
+    _add_predict(commands, common)
     _add_audit(commands, common)
     _add_advise(commands, common)
     _add_embed(commands, common)
@@ -339,6 +340,53 @@ def _add_explain(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     add("--json", metavar="FILE", help="results as JSON")
     _add_seed(explain)
+
+
+def _add_predict(commands: Any, common: argparse.ArgumentParser) -> None:
+    predict = _add_command(
+        commands,
+        "predict",
+        common,
+        "predict the rows of a table with a saved model",
+        "Predict each row of a table with a model that skfusion.save wrote. The output "
+        "has the rows in their order, with the modalities that each row lacks. "
+        + TABLE_TEXT,
+    )
+    add = predict.add_argument
+    add("model", metavar="MODEL", help="file of the model, e.g. model.skfusion")
+    add("table", metavar="TABLE", help="table of the cases, e.g. cases.csv")
+    add("--out", required=True, metavar="FILE", help="a .csv, .tsv or .parquet file")
+    add(
+        "--id",
+        nargs="+",
+        action="extend",
+        metavar="COL",
+        help="columns to copy to the output, e.g. the patient id (default: none)",
+    )
+    add(
+        "--store",
+        nargs="+",
+        action="extend",
+        metavar="PATH",
+        help="folders of embeddings and events that the model refers to",
+    )
+    add(
+        "--trust",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="classes that the file may name in addition to those of skfusion",
+    )
+    add(
+        "--chunk",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="number of rows that are predicted and written at a time (default: 1000)",
+    )
+    _add_format(predict.add_argument_group("table").add_argument)
+    fitting = {"missing_outcome", "outcome_case", "missing_groups", "id_case"}
+    _add_remedies(predict, keys=set(CHOICES) - fitting)
 
 
 def _add_audit(commands: Any, common: argparse.ArgumentParser) -> None:

@@ -48,6 +48,8 @@ class ModelFileError(ValueError):
     True
     """
 
+    __module__ = "skfusion.persistence"
+
 
 class Limits:
     """Largest number and size of the parts of a file.

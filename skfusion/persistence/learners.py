@@ -88,11 +88,12 @@ class LightGBMBooster(StandIn):
         lightgbm = require("lightgbm", "oracles")
         text = source.part(self.part, FOLDER).decode()
         try:
-            booster = lightgbm.Booster(params=dict(self.params), model_str=text)
+            booster = lightgbm.Booster(model_str=text)
         except lightgbm.basic.LightGBMError as error:
             raise ModelFileError(
                 f"the file is refused: LightGBM cannot read {self.part!r}."
             ) from error
+        booster.params = dict(self.params)
         booster.best_iteration = self.best_iteration
         booster.best_score = self.best_score
         return booster

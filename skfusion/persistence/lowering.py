@@ -273,7 +273,8 @@ class Lowering:
             levels = [part.get_level_values(i) for i in range(part.nlevels)]
             columns = [self._column(level) for level in levels]
             return Labels("MultiIndex", columns, names)
-        return Labels("Index", self._column(part), names)
+        frequency = getattr(part, "freqstr", None)  # of dates and durations
+        return Labels("Index", self._column(part), names, frequency)
 
     def _column(self, part: Any) -> Column:
         """Return the values of an index or a series."""

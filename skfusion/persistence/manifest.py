@@ -7,15 +7,17 @@ import json
 import platform
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 import skfusion
 from skfusion._fitting.pipelines import last_step
+from skfusion._validation import did_you_mean
 from skfusion.fusion.base import BaseFusion
 from skfusion.persistence.archive import Archive, ModelFileError
 
@@ -23,6 +25,7 @@ __all__ = [
     "MANIFEST",
     "ModelDescription",
     "check_versions",
+    "fusions_in",
     "make_manifest",
     "read_manifest",
 ]
@@ -117,6 +120,57 @@ class ModelDescription:
     size: int
     sha256: str
 
+    def to_frame(self, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+        """Return records as a table with the columns and dtypes of the training.
+
+        Parameters
+        ----------
+        rows : sequence of mapping of str to any
+            Values by the name of the column, e.g. from JSON. What is left out or None
+            is missing. Dates are text in ISO 8601.
+
+        Returns
+        -------
+        DataFrame of shape (n_rows, n_columns)
+
+        Raises
+        ------
+        ValueError
+            If a row has an unknown column, or a value is no number or date where the
+            training had numbers or dates.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import pandas as pd
+        >>> import skfusion
+        >>> X = pd.DataFrame({"crp": range(40), "age": range(40, 80)})
+        >>> model = skfusion.LateFusionClassifier(
+        ...     [("lab", "passthrough", ["crp"]), ("who", "passthrough", ["age"])]
+        ... ).fit(X, X["crp"] > 19)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     description = skfusion.save(model, Path(folder) / "model.skfusion")
+        >>> description.to_frame([{"age": 63}])
+           crp  age
+        0  NaN   63
+        """
+        known = [str(entry["name"]) for entry in self.columns]
+        for row in rows:
+            for name in row:
+                if name not in known:
+                    hint = did_you_mean(str(name), known)
+                    raise ValueError(
+                        f"got the column {name!r}, which the model does not use.{hint} "
+                        f"Columns are {', '.join(known)}."
+                    )
+        return pd.DataFrame(
+            {
+                entry["name"]: _cells(entry, [row.get(name) for row in rows])
+                for name, entry in zip(known, self.columns, strict=True)
+            }
+        )
+
     def __str__(self) -> str:
         lines = [f"{self.kind}, {self.size:,} bytes, SHA-256 {self.sha256}"]
         if self.task is not None:
@@ -142,6 +196,40 @@ class ModelDescription:
             lines.append(f"not trusted: {', '.join(self.untrusted)}")
         lines += [f"refused here: {problem}" for problem in self.problems]
         return "\n".join(lines)
+
+
+def _cells(entry: Mapping[str, Any], values: list[Any]) -> pd.Series:
+    """Return the cells of a column with the dtype of the training."""
+    dtype = str(entry["dtype"])
+    is_date = entry["kind"] == "date" or dtype.startswith("datetime")
+    is_number = entry["kind"] == "number" or re.match("u?int|float", dtype)
+    if not is_date and not is_number:
+        cells = pd.Series(np.empty(len(values), dtype=object))
+        for i, value in enumerate(values):  # a list is one cell
+            cells.iat[i] = value
+        return cells
+    allowed = str if is_date else int | float
+    wrong = [
+        v
+        for v in values
+        if v is not None and (isinstance(v, bool) or not isinstance(v, allowed))
+    ]
+    expected = "dates as text in ISO 8601" if is_date else "numbers"
+    try:
+        if wrong:
+            raise ValueError
+        if is_date:
+            dates = pd.Series(pd.to_datetime(values, format="ISO8601"))
+            kind: Any = dtype or "datetime64[ns]"
+            return dates.astype(kind)
+        numbers = pd.Series(values, dtype=float)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(
+            f"column {entry['name']!r} has values that are no {expected}, as the "
+            f"training had (dtype {dtype or 'unknown'})."
+        ) from error
+    is_whole = re.match("u?int", dtype) and numbers.notna().all()
+    return numbers.astype(np.dtype(dtype)) if is_whole else numbers
 
 
 # -- writing --------------------------------------------------------------------------
@@ -200,7 +288,7 @@ def _described(model: Any) -> dict[str, Any]:
         "columns": _outer_columns(model),
         "training": {},
     }
-    fusion = next(_fusions(model), None)
+    fusion = next(fusions_in(model), None)
     if fusion is None:
         return described
     described["task"] = fusion.target_.kind
@@ -222,8 +310,19 @@ def _described(model: Any) -> dict[str, Any]:
     return described
 
 
-def _fusions(model: Any) -> Iterator[Any]:
-    """Yield the fitted fusions in a model, the outermost first."""
+def fusions_in(model: Any) -> Iterator[Any]:
+    """Yield the fitted fusions in a model, the outermost first.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted fusion, or an estimator around one.
+
+    Yields
+    ------
+    estimator
+        A fitted fusion.
+    """
     waiting, seen = [model], set()
     while waiting:
         part = waiting.pop(0)

@@ -97,6 +97,8 @@ class UntrustedTypesError(ModelFileError):
     ['clinic.Net']
     """
 
+    __module__ = "skfusion.persistence"
+
     def __init__(self, names: Sequence[str]) -> None:
         self.names = sorted(names)
         notes = "".join(

@@ -231,6 +231,7 @@ class Labels(StandIn):
     kind: Any
     values: Any
     names: Any
+    frequency: Any = None
 
     def restore(self, source: PartSource) -> pd.Index:
         """Return the index."""
@@ -240,7 +241,10 @@ class Labels(StandIn):
         if self.kind == "MultiIndex":
             levels = [column.values_of() for column in self.values]
             return pd.MultiIndex.from_arrays(levels, names=self.names)
-        return pd.Index(self.values.values_of(), name=self.names[0])
+        made = pd.Index(self.values.values_of(), name=self.names[0])
+        if self.frequency is not None:
+            made.freq = self.frequency
+        return made
 
 
 @dataclass

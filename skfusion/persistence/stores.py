@@ -73,7 +73,8 @@ def choose_stores(given: Any) -> StoreChoice:
             place = expanded_path(one)
             folders.append(place)
             if not _holds_events(place):
-                embeddings = str(place)
+                # An open store, because opening one takes longer than reading a row.
+                embeddings = EmbeddingStore(place)
         elif hasattr(one, "fingerprint") and hasattr(one, "path"):
             folders.append(Path(one.path))
         else:

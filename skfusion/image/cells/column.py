@@ -8,12 +8,15 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from joblib import effective_n_jobs
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from skfusion._image_cells.recognition import has_class, is_url
 from skfusion._validation import check_option, refuse_unknown_table
@@ -241,14 +244,21 @@ def ahead(
 ) -> Iterator[tuple[T, Future[R]]]:
     """Apply a function in threads, in order, a bounded number of items ahead.
 
-    With `one_core`, the OpenMP libraries use one thread in each worker thread.
+    With `one_core`, the OpenMP libraries use one thread in each worker thread. A single
+    item is computed in the calling thread: a new one would have cold caches.
     """
+    iterator = iter(items)
+    first = list(islice(iterator, 2))
+    if len(first) < 2:
+        for item in first:
+            yield item, _computed(function, item, one_core)
+        return
     pool = ThreadPoolExecutor(
         n_workers, "skfusion", initializer=_use_one_core if one_core else None
     )
     try:
         pending: deque[tuple[T, Future[R]]] = deque()
-        for item in items:
+        for item in chain(first, iterator):
             pending.append((item, pool.submit(function, item)))
             if len(pending) >= n_ahead:
                 yield pending.popleft()
@@ -258,7 +268,23 @@ def ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _computed(function: Callable[[T], R], item: T, one_core: bool) -> Future[R]:
+    """Return the result for an item, or its error, as a thread would."""
+    future: Future[R] = Future()
+    with _one_core() if one_core else nullcontext():
+        try:
+            future.set_result(function(item))
+        except Exception as error:
+            future.set_exception(error)
+    return future
+
+
 def _use_one_core() -> None:
+    """Limit OpenMP to one thread in the calling thread, which ends afterwards."""
+    _one_core()
+
+
+def _one_core() -> AbstractContextManager[Any]:
     """Limit OpenMP to one thread in the calling thread.
 
     The limit applies only to the thread that sets it. torch's setting for the process
@@ -267,4 +293,13 @@ def _use_one_core() -> None:
     torch = sys.modules.get("torch")  # reading of images does not require torch
     if torch is not None:
         torch.get_num_threads()
-    threadpool_limits(1, user_api="openmp")
+    found: AbstractContextManager[Any] = _libraries(torch is not None).limit(
+        limits=1, user_api="openmp"
+    )
+    return found
+
+
+@cache
+def _libraries(has_torch: bool) -> ThreadpoolController:
+    """Return the libraries with threads, which takes longer to find than a row."""
+    return ThreadpoolController()
