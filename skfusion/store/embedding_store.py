@@ -132,6 +132,17 @@ class EmbeddingStore:
             The stored float32 arrays, without the keys that are not stored.
         """
         wanted = _checked_keys(keys)
+        with self._database.remembered() as remembered:
+            version = self._database.forget_if_changed()
+            found = remembered.arrays(wanted)
+            self._note_use(remembered.uses_to_note())
+        rest = [key for key in wanted if key not in found]
+        if rest:
+            found |= self._read(rest, version)
+        return {key: found[key] for key in wanted if key in found}
+
+    def _read(self, wanted: list[str], version: int) -> dict[str, np.ndarray]:
+        """Read stored arrays, and remember them if the file still has a version."""
         rows = self._database.run(partial(tables.select, keys=wanted))
         n_current = len(rows)
         if self._database.in_memory:
@@ -147,14 +158,23 @@ class EmbeddingStore:
                 damaged.append(row)
             else:
                 found[row[1]] = array
+        self._note_use([row[0] for row in rows[:n_current]])
+        if damaged:
+            self._discard(damaged)
+        if not self._database.in_memory:
+            ids = {row[1]: row[0] for row in rows}
+            with self._database.remembered() as remembered:
+                if self._database.forget_if_changed() == version:
+                    remembered.add_arrays({k: (ids[k], found[k]) for k in found})
         unknown = [key for key in wanted if key not in found]
         if unknown:
             found |= self._database.segments.get(unknown)
-        used = [row[0] for row in rows[:n_current]]
-        self._database.attempt(partial(tables.note_use, ids=used), write=True)
-        if damaged:
-            self._discard(damaged)
-        return {key: found[key] for key in wanted if key in found}
+        return found
+
+    def _note_use(self, ids: list[int]) -> None:
+        if ids:
+            note = partial(tables.note_use, ids=ids)
+            self._database.attempt(note, write=True)
 
     def put_many(self, arrays: Mapping[str, Any]) -> None:
         """Store arrays as float32 in one transaction, replacing existing ones.
@@ -300,8 +320,13 @@ class EmbeddingStore:
         FileReadError
             If the file is missing or cannot be read. It is a ValueError.
         """
-        place = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()
+        full = os.path.abspath(path)
         stamp = tables.stamp(path)
+        with self._database.remembered() as remembered:
+            known = remembered.digest(full, stamp)
+        if known is not None:
+            return known
+        place = hashlib.sha256(os.fsencode(full)).hexdigest()
         look = partial(tables.select_digest, place=place, stamp=stamp)
         known = self._database.run(look)
         if known is None and self._database.in_memory:
@@ -309,6 +334,7 @@ class EmbeddingStore:
         if known is None and stamp:
             known = self._digest_in_segments(f"\0{place} {stamp}")
         if known is not None and stamp:
+            self._remember_digest(full, stamp, known)
             return known
         settled = tables.is_settled(stamp)
         with open_file(path) as file:
@@ -317,7 +343,37 @@ class EmbeddingStore:
         if settled and stamp == tables.stamp(path):
             note = partial(tables.note_digest, row=(place, stamp, digest))
             self._database.attempt(note, write=True)
+            self._remember_digest(full, stamp, digest)
         return digest
+
+    def remembered_digests(
+        self, paths: Iterable[str | os.PathLike[str]]
+    ) -> list[str | None]:
+        """Return the digests of files that this process knows, without reading them.
+
+        Parameters
+        ----------
+        paths : iterable of str or PathLike
+            Image files.
+
+        Returns
+        -------
+        list of str or None
+            As in `digest_file`. None for a file that may have changed, or was not asked
+            for in this process.
+        """
+        known: list[str | None] = []
+        with self._database.remembered() as remembered:
+            for path in paths:
+                digest, full = None, os.path.abspath(path)
+                if remembered.has_digest(full):
+                    digest = remembered.digest(full, tables.stamp(full))
+                known.append(digest)
+        return known
+
+    def _remember_digest(self, full: str, stamp: str, digest: str) -> None:
+        with self._database.remembered() as remembered:
+            remembered.add_digest(full, stamp, digest)
 
     def info(self) -> dict[str, Any]:
         """Return the path and the statistics of the store.
@@ -344,6 +400,8 @@ class EmbeddingStore:
 
     def clear(self) -> None:
         """Remove all arrays, file digests and damaged files that were moved aside."""
+        with self._database.remembered() as remembered:
+            remembered.forget()
         self._database.run(tables.delete_all, write=True)
         self._database.attempt(tables.shrink)
         self._database.segments.clear()
@@ -367,10 +425,13 @@ class EmbeddingStore:
             The number of arrays removed.
         """
         check_number(max_bytes, "max_bytes", "EmbeddingStore", low=0)
+        self._note_remembered_use()
         segments = self._database.segments
         left = max(max_bytes - segments.figures()[1], 0)
         oldest = partial(tables.delete_oldest, max_bytes=left)
         n_removed = self._database.run(oldest, write=True)
+        with self._database.remembered() as remembered:
+            remembered.forget_arrays()
         self._database.attempt(tables.shrink)
         left = max_bytes - self._database.run(tables.figures)[1]
         return n_removed + segments.prune(left)
@@ -401,7 +462,13 @@ class EmbeddingStore:
 
     def close(self) -> None:
         """Close the file, which the next use opens again."""
+        self._note_remembered_use()
         self._database.close()
+
+    def _note_remembered_use(self) -> None:
+        with self._database.remembered() as remembered:
+            ids = remembered.uses_to_note(now=True)
+        self._note_use(ids)
 
     def _lease(self, keys: list[str], owner: str, limit: int) -> list[str]:
         """Lease up to `limit` keys that are neither stored nor leased by others."""
@@ -422,7 +489,9 @@ class EmbeddingStore:
         """Store float32 arrays and end the leases of the owner."""
         rows = [(key, *tables.packed(key, array)) for key, array in arrays.items()]
         insert = partial(tables.insert, rows=rows, owner=owner)
-        self._database.run(insert, write=True)
+        with self._database.remembered() as remembered:
+            self._database.run(insert, write=True)
+            remembered.forget_arrays(arrays)
         self._write_segments(at_once=owner is None)
 
     def _write_segments(self, *, at_once: bool) -> None:
@@ -465,6 +534,8 @@ class EmbeddingStore:
         return database.segments.get(keys) if database.writes_segments else {}
 
     def _discard(self, rows: list[tables.Row]) -> None:
+        with self._database.remembered() as remembered:
+            remembered.forget_arrays(row[1] for row in rows)
         self._database.run(partial(tables.delete_damaged, rows=rows), write=True)
         warn_user(
             f"{len(rows)} damaged entries of the embedding store in "

@@ -14,11 +14,13 @@ import tempfile
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from skfusion.exceptions import FallbackWarning, warn_user
+from skfusion.store.remembered import Remembered
 from skfusion.store.segments import shared_segments
 from skfusion.store.working_folders import make_private_folder
 
@@ -70,6 +72,9 @@ Operation = Callable[[sqlite3.Connection], T]
 _LOCK = threading.RLock()
 _SHARED: weakref.WeakValueDictionary[Path, Database] = weakref.WeakValueDictionary()
 _KEPT: list[object] = []  # objects that must not be garbage collected
+# Files stay open between the clones of an estimator, each of which has its own store.
+# Windows does not remove folders with open files.
+_RECENT: deque[Database] = deque(maxlen=0 if os.name == "nt" else 4)
 
 
 class StoreWarning(FallbackWarning):
@@ -110,6 +115,9 @@ class Database:
         self._memory: sqlite3.Connection | None = None
         self._opened_in: int | None = None  # process that opened the file
         self._opened_file: tuple[int, int] | None = None  # device and inode
+        self._remembered = Remembered()
+        self._state: object = None  # of the file, after its last use
+        self._n_changes = 0
 
     def __del__(self) -> None:
         self.close()
@@ -142,22 +150,42 @@ class Database:
             problem: Exception | None = None
             for _ in range(3):
                 try:
-                    return _transact(self._current(), operation, write)
+                    return self._transact(operation, write)
                 except (sqlite3.Error, OSError) as error:
                     problem = error
                     if self._memory is not None:
                         raise
                     if not (_is_corrupt(error) and self._set_aside()):
                         break
-            return _transact(self._fall_back(problem), operation, write)
+            self._fall_back(problem)
+            return self._transact(operation, write)
 
     def attempt(self, operation: Operation[T], *, write: bool = False) -> T | None:
         """Run an operation and return its result, or None if it fails."""
         with _LOCK:
             try:
-                return _transact(self._current(), operation, write)
+                return self._transact(operation, write)
             except (sqlite3.Error, OSError):
                 return None
+
+    @contextlib.contextmanager
+    def remembered(self) -> Iterator[Remembered]:
+        """Hold the lock, and yield what this process remembers of the file."""
+        with _LOCK:
+            yield self._remembered
+
+    def forget_if_changed(self) -> int:
+        """Forget the arrays if the file has changed, other than by this process.
+
+        The number of changes so far is returned.
+        """
+        with _LOCK:
+            state = _file_state(self.path)
+            if state != self._state:
+                self._remembered.forget_arrays()
+                self._state = state
+                self._n_changes += 1
+            return self._n_changes
 
     def read_given_up_file(self, operation: Operation[T]) -> T | None:
         """Read from the file after the fallback to memory, or return None."""
@@ -186,6 +214,16 @@ class Database:
         """Discard the arrays in memory, at the end of the process."""
         if self._memory is not None:
             self._memory.close()
+
+    def _transact(self, operation: Operation[T], write: bool) -> T:
+        connection = self._current()
+        if not write:
+            return operation(connection)
+        self.forget_if_changed()
+        try:
+            return _transact(connection, operation, write)
+        finally:
+            self._state = _file_state(self.path)
 
     def _current(self) -> sqlite3.Connection:
         if self._memory is not None:
@@ -269,7 +307,8 @@ class Database:
         )
         return True
 
-    def _keep_in_memory(self) -> sqlite3.Connection:
+    def _keep_in_memory(self) -> None:
+        self._remembered.forget_arrays()
         memory = _connect(":memory:")
         try:
             _initialise(memory)
@@ -278,10 +317,9 @@ class Database:
             raise
         self._memory = memory
         _KEPT.append(self)  # its arrays are nowhere else
-        return memory
 
-    def _fall_back(self, problem: Exception | None) -> sqlite3.Connection:
-        memory = self._keep_in_memory()
+    def _fall_back(self, problem: Exception | None) -> None:
+        self._keep_in_memory()
         reason = getattr(problem, "strerror", None) or str(problem)
         if _is_about_locks(problem) and self.segments.can_be_written():
             self.writes_segments = True
@@ -292,7 +330,7 @@ class Database:
                 f"its own part of the images ('skfusion embed --shard').",
                 StoreWarning,
             )
-            return memory
+            return
         warn_user(
             f"The embedding store in {str(self.folder)!r} cannot be used ({reason}). "
             f"New embeddings are kept in memory and are lost when this process ends. "
@@ -300,7 +338,6 @@ class Database:
             f"the environment variable SKFUSION_CACHE.",
             StoreWarning,
         )
-        return memory
 
 
 def shared_database(folder: Path) -> Database:
@@ -309,6 +346,9 @@ def shared_database(folder: Path) -> Database:
         database = _SHARED.get(folder)
         if database is None:
             database = _SHARED[folder] = Database(folder)
+        if database in _RECENT:
+            _RECENT.remove(database)
+        _RECENT.append(database)
         return database
 
 
@@ -424,6 +464,20 @@ def _file_identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _file_state(path: Path) -> tuple[object, ...]:
+    """Return what changes with the content of the file or of its log."""
+    found: list[object] = []
+    for name in (path, f"{path}-wal"):
+        try:
+            status = os.stat(name)
+        except OSError:
+            found.append(None)
+        else:
+            identity = status.st_dev, status.st_ino
+            found.append((*identity, status.st_mtime_ns, status.st_size))
+    return tuple(found)
 
 
 def _close_all() -> None:

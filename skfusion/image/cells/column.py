@@ -49,9 +49,9 @@ def as_cells(X: Any, owner: str = "ImageEmbedder") -> tuple[list[Any], object]:
                 "Use a separate encoder for each image column."
             )
         name = X.columns[0]
-        return list(X[name]), name
+        return _listed(X[name]), name
     if isinstance(X, list | tuple) or (shape is not None and len(shape) == 1):
-        return list(X), getattr(X, "name", None)
+        return _listed(X), getattr(X, "name", None)
     if isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] == 1:
         return list(X[:, 0]), None
     if isinstance(X, np.ndarray) and X.ndim in (3, 4, 5):
@@ -61,6 +61,11 @@ def as_cells(X: Any, owner: str = "ImageEmbedder") -> tuple[list[Any], object]:
         f"{owner} takes one column of images: a Series, a list, a frame or array "
         f"with one column, or an array (n[, D], H, W[, C]); got {found}."
     )
+
+
+def _listed(cells: Any) -> list[Any]:
+    # Iteration over a Series of text converts each cell by itself.
+    return cells.tolist() if isinstance(cells, pd.Series) else list(cells)
 
 
 def check_cells(cells: list[Any], name: object, owner: str = "ImageEmbedder") -> None:
@@ -142,9 +147,19 @@ class ImageColumn:
         rows_of: Callable[[T], list[int]],
         n_jobs: int | None,
         n_ahead: int,
+        *,
+        alone: bool = False,
     ) -> Iterator[tuple[T, R]]:
-        """Read items in threads, and skip the rows of failed items or raise."""
-        for item, future in ahead(read, items, effective_n_jobs(n_jobs), n_ahead):
+        """Read items in threads, and skip the rows of failed items or raise.
+
+        With `alone`, a single job reads in the calling thread, which has no other work.
+        """
+        n_workers = effective_n_jobs(n_jobs)
+        if alone and n_workers == 1:
+            pairs = _at_once(read, items)
+        else:
+            pairs = ahead(read, items, n_workers, n_ahead)
+        for item, future in pairs:
             try:
                 result = future.result()
             except (ImageReadError, TypeError) as error:
@@ -204,6 +219,19 @@ def _names_no_file(cell: Any) -> bool:
     except (TypeError, ValueError, NotImplementedError):  # a remote path
         return False
     return not is_url(os.fsdecode(path)) and not os.path.exists(path)
+
+
+def _at_once(
+    function: Callable[[T], R], items: Iterable[T]
+) -> Iterator[tuple[T, Future[R]]]:
+    """Apply a function in the calling thread, with the results of `ahead`."""
+    for item in items:
+        future: Future[R] = Future()
+        try:
+            future.set_result(function(item))
+        except Exception as error:
+            future.set_exception(error)
+        yield item, future
 
 
 def ahead(

@@ -17,6 +17,7 @@ from skfusion.image.cells.bags import Bags, check_bag_pooling, unpack
 from skfusion.image.cells.column import as_cells, check_cells
 from skfusion.image.cells.volumes import Reading
 from skfusion.image.embedding.lookup import Lookup, look_up
+from skfusion.image.embedding.output import write_parts
 from skfusion.image.networks.engines import check_engine
 from skfusion.image.networks.freezing.untrained import warn_untrained
 from skfusion.image.reading.read import ReadOptions
@@ -76,7 +77,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         torchvision do here by default. ``"crop"`` resizes the shorter edge and
         ``"pad"`` the longer edge, with borders.
     backbone_params : dict or None, default=None
-        Further arguments for an encoder of a hub or a folder.
+        Further arguments for an encoder of timm, of a hub or of a folder.
     trainable : {"auto", "head", "last_block", "all"}, int or list of str, \
             default="auto"
         Part of the network that joint fusion trains: nothing (``"head"``), its last
@@ -300,31 +301,42 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         self._network_of_fit = self._network_options()
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: Any, out: Any = None) -> np.ndarray:
         """Embed a column of images.
 
         Parameters
         ----------
         X : one column of n images
             As in `fit`.
+        out : str, PathLike, ndarray of shape (n, n_features_out_) or None, default=None
+            Where the embeddings are written, part by part, if they are too many for the
+            memory: a file in the format NPY, which is replaced, or an array of float32.
 
         Returns
         -------
         ndarray of shape (n, n_features_out_), float32
-            NaN in the rows of absent images.
+            NaN in the rows of absent images. With `out`, it is that array, or the
+            memory map of the file.
 
         Raises
         ------
         ImageReadError
             If an image cannot be read and ``on_error="raise"``.
         ValueError
-            If the network has changed since `fit`, or if its output for an image is not
-            finite and ``on_error="raise"``.
+            If the network has changed since `fit`, if its output for an image is not
+            finite and ``on_error="raise"``, or if `out` has another shape or dtype.
         """
         check_is_fitted(self, "fingerprint_")
         if self.bag_pooling == "attention":  # refused before a network is run
             unpack([]).pool(np.zeros((0, 1)), np.zeros(0, bool), "attention", None)
-        lookup = self._look_up(X)
+        if out is None:
+            return self._transform(X)
+        cells, name = as_cells(X)
+        return write_parts(self._transform, cells, name, out, self.n_features_out_)
+
+    def _transform(self, X: Any, first: int = 0) -> np.ndarray:
+        """Embed a column whose first cell is at a row position of the user's table."""
+        lookup = self._look_up(X, first)
         store = resolve_store(self.store)
         found = None if lookup is None or store is None else lookup.stored(store)
         if lookup is not None and found is not None:
@@ -335,10 +347,16 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             )
             return self._with_count(values, counts)
         backbone = self.build_fitted()
-        values, counts = self._encode(
-            X, backbone.module, backbone, self.fingerprint_, fold=True, lookup=lookup
+        encoded, presence = self._encode_images(
+            X,
+            backbone.module,
+            backbone,
+            self.fingerprint_,
+            fold=True,
+            lookup=lookup,
+            first=first,
         )
-        return self._with_count(values, counts)
+        return self._with_count(*self._pooled(X, encoded, presence))
 
     def _with_count(self, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         if not self.bag_count:
@@ -547,6 +565,15 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             )
         return load_pixels(bags.images, preprocessing, **self._options(name, bags))
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        made = super().__reduce_ex__(protocol)
+        if isinstance(self.backbone, str):
+            return made
+        # Torchvision must be prepared before a module of it is unpickled.
+        from skfusion.image.networks._torchvision import new_instance
+
+        return new_instance, (type(self),), *made[2:]
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
@@ -564,11 +591,10 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         fingerprint: str,
         *,
         fold: bool,
-        lookup: Lookup | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return one array per row, and the number of images per row."""
         values, presence = self._encode_images(
-            X, module, backbone, fingerprint, fold=fold, lookup=lookup
+            X, module, backbone, fingerprint, fold=fold
         )
         return self._pooled(X, values, presence)
 
@@ -581,6 +607,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         *,
         fold: bool,
         lookup: Lookup | None = None,
+        first: int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return one array per image, and which images are present."""
         from skfusion.image.embedding.encode import encode_cells
@@ -601,7 +628,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             precision=self.precision,
             fold=fold,
             lookup=lookup,
-            **self._options(name, bags),
+            **self._options(name, bags, first),
         )
 
     def _pooled(
@@ -613,7 +640,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         pooled = bags.pool(values, presence, self.bag_pooling, self.bag_half_life)
         return pooled, counts
 
-    def _look_up(self, X: Any) -> Lookup | None:
+    def _look_up(self, X: Any, first: int = 0) -> Lookup | None:
         """Return the keys of the images, if the network is the one of the fit.
 
         Weights in a file and a module can change without a change of the parameters.
@@ -631,7 +658,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             store=store,
             engine=self.engine,
             precision=self.precision,
-            **self._options(name, bags),
+            **self._options(name, bags, first),
         )
 
     def _describe(self) -> tuple[Any, ...] | None:
@@ -666,13 +693,14 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         for note in notes:
             warn_user(note, FallbackWarning)
 
-    def _options(self, name: object, bags: Bags) -> dict[str, Any]:
+    def _options(self, name: object, bags: Bags, first: int = 0) -> dict[str, Any]:
+        is_shifted = bags.has_several or first > 0
         return {
             "reading": self.reading,
             "n_jobs": self.n_jobs,
             "on_error": self.on_error,
             "column": name,
-            "positions": bags.rows if bags.has_several else None,
+            "positions": bags.rows + first if is_shifted else None,
         }
 
     def _check_parameters(self) -> None:

@@ -211,7 +211,7 @@ def build_backbone(
         torchvision (``torchvision.models.list_models(torchvision.models.video)``), or
         a module that takes (B, 3, depth, H, W). None builds a network for images.
     backbone_params : mapping or None, default=None
-        Further arguments for an encoder of a hub or a folder, e.g.
+        Further arguments for an encoder of timm, of a hub or of a folder, e.g.
         ``{"init_values": 1e-5, "dynamic_img_size": True}``. Its code is not executed
         unless they say so.
 
@@ -281,10 +281,14 @@ def make_backbone(
     check_option(resize, "resize", ("auto", *RESIZE_MODES), "build_backbone")
     size = (input_size, depth, resize)
     is_hub = isinstance(backbone, str) and is_hub_name(backbone)
-    if backbone_params and not is_hub:
+    takes_params = is_hub or (
+        isinstance(backbone, str) and backbone.startswith("timm:")
+    )
+    if backbone_params and not takes_params:
         raise ValueError(
-            "backbone_params are for encoders of a hub or a folder, e.g. 'hf:ORG/NAME' "
-            f"or 'timm:hf-hub:ORG/NAME', got the backbone {_label_of(backbone)}."
+            "backbone_params are for encoders of timm, of a hub or of a folder, e.g. "
+            "'timm:NAME' or 'hf:ORG/NAME', got the backbone "
+            f"{_label_of(backbone)}."
         )
     if isinstance(backbone, nn.Module):
         return _build_passed(backbone, weights, layer, pooling, size)
@@ -302,14 +306,19 @@ def make_backbone(
             if is_hub:
                 module = load_from_hub(backbone, weights, backbone_params)
                 _cache[key] = _build_hub(backbone, module, layer, pooling, size)
-            else:
-                module, preprocessing = pretrained.load(
-                    backbone, weights, *size[:2], keep_final=layer == "logits"
-                )
-                preprocessing = with_resize(preprocessing, resize)
-                _cache[key] = _build_named(
-                    backbone, module, preprocessing, layer, pooling
-                )
+                return _cache[key]
+            module, preprocessing = pretrained.load(
+                backbone,
+                weights,
+                *size[:2],
+                keep_final=layer == "logits",
+                params=backbone_params,
+            )
+            if backbone_params:  # they may change more than the weights tell
+                _cache[key] = _build_hub(backbone, module, layer, pooling, size)
+                return _cache[key]
+            preprocessing = with_resize(preprocessing, resize)
+            _cache[key] = _build_named(backbone, module, preprocessing, layer, pooling)
         return _cache[key]
 
 
@@ -595,7 +604,8 @@ def _complete(
         return _complete_tokens(module, preprocessing, output, pooling, name)
     entry = entry_of(output)
     if entry is not None:
-        module = Entry(module, entry).eval()
+        is_item = isinstance(output, Mapping)
+        module = Entry(module, entry, is_item=is_item).eval()
         output = _output_of(module, preprocessing, name)
     _check_output(output, name)
     ndim = output.ndim

@@ -64,18 +64,28 @@ class Pooled(nn.Module):
 
 
 class Entry(nn.Module):
-    """Network that returns one entry of the object that another network returns."""
+    """Network that returns one entry of the object that another network returns.
 
-    def __init__(self, body: nn.Module, key: str) -> None:
+    Parameters
+    ----------
+    body : torch.nn.Module
+        The network.
+    key : str
+        Name of the entry.
+    is_item : bool, default=True
+        Whether the object is a mapping. Otherwise the entry is an attribute.
+    """
+
+    def __init__(self, body: nn.Module, key: str, *, is_item: bool = True) -> None:
         super().__init__()
         self.body = body
         self.key = key
+        self.is_item = is_item
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the entry."""
         output = self.body(images)
-        is_mapping = isinstance(output, Mapping)
-        return output[self.key] if is_mapping else getattr(output, self.key)
+        return output[self.key] if self.is_item else getattr(output, self.key)
 
 
 def entry_of(output: object) -> str | None:

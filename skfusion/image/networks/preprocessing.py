@@ -130,9 +130,10 @@ class Preprocessing:
                 "mean and std must contain one or three numbers each, and std positive "
                 f"numbers, got mean={self.mean!r}, std={self.std!r}."
             )
-        if len(self.fill) not in (1, n_channels):
+        if not (isinstance(self.fill, tuple) and len(self.fill) in (1, n_channels)):
             raise ValueError(
-                f"fill must contain one number or {n_channels}, got {self.fill!r}."
+                f"fill must be a tuple of one number or {n_channels}, got "
+                f"{self.fill!r}."
             )
         if self.resize_size is not None:
             check_number(

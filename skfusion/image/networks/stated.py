@@ -351,6 +351,9 @@ def _side_of_config(module: nn.Module) -> int | None:
 
 def _numbers_of(statement: Any, where: str, notes: list[str]) -> Statement:
     statement = getattr(statement, "image_processor", statement)
+    of_timm = getattr(statement, "data_config", None)  # of its wrapper in transformers
+    if isinstance(of_timm, Mapping) and get(of_timm, MEAN_KEYS) is not None:
+        return of_configuration(of_timm, where, notes)
     if isinstance(statement, Mapping):
         if "do_normalize" in statement or "image_processor_type" in statement:
             return of_processor(statement, where, notes)

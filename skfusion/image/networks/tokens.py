@@ -110,7 +110,8 @@ def with_tokens(
         return module, None
     states = _entry(output, "last_hidden_state")
     if isinstance(states, Tensor) and states.ndim == 3:
-        return Entry(module, "last_hidden_state").eval(), None
+        is_item = isinstance(output, Mapping)
+        return Entry(module, "last_hidden_state", is_item=is_item).eval(), None
     owner: Any = getattr(module, "trunk", module)  # of timm within open_clip
     if callable(getattr(owner, "forward_features", None)):
         norm = getattr(owner, "fc_norm", None)

@@ -189,6 +189,25 @@ def test_borders_of_timm_have_the_mean_colour(tmp_path, share, kind):
     )
 
 
+@pytest.mark.parametrize("kind", ["grey", "colour"])
+def test_networks_of_timm_within_transformers(tmp_path, kind):
+    transformers = package("transformers")
+    if not hasattr(transformers, "TimmWrapperModel"):
+        pytest.skip("this transformers does not wrap timm")
+    safetensors = pytest.importorskip("safetensors.torch")
+    saved_timm(tmp_path, crop_pct=0.9)
+    weights = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
+    path = tmp_path / "model.safetensors"
+    safetensors.save_file(weights, path, metadata={"format": "pt"})
+    model = transformers.AutoModel.from_pretrained(tmp_path).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
+
+    def expected(image):
+        return model(**processor([image], return_tensors="pt")).pooler_output
+
+    check(f"hf:{tmp_path}", kind, expected)
+
+
 # -- open_clip -------------------------------------------------------------------------
 
 

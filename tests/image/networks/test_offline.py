@@ -92,6 +92,21 @@ def test_what_is_absent_is_told_at_once_in_a_fresh_process(tmp_path, package):
     )
 
 
+@pytest.mark.slow
+def test_an_absent_language_model_is_told_at_once_in_a_fresh_process(tmp_path):
+    installed("transformers")
+    code = """
+    from skfusion import TextEmbedder
+    try:
+        TextEmbedder("hf:org/absent", store=None).fit(["a note"])
+    except ValueError as error:
+        print(sum(slept), error)
+    """
+    told = in_fresh_process(tmp_path, code)
+    assert told.startswith("0 ")
+    assert "hf download org/absent" in told
+
+
 @pytest.mark.parametrize("source", ["hf:", "timm:hf-hub:", "open_clip:hf-hub:"])
 def test_a_switch_of_the_hub_is_named_and_asked_first(monkeypatch, source):
     installed({"hf": "transformers"}.get(source[:2], source.partition(":")[0]))

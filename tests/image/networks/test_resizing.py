@@ -105,7 +105,8 @@ def test_only_what_is_not_default_is_in_the_text():
         ({"resampler": "opencv"}, "resampler"),
         ({"crop_rounding": "up"}, "crop_rounding"),
         ({"resize_size": 0}, "resize_size"),
-        ({"fill": (0.0, 0.1)}, "fill must contain one number or 1"),
+        ({"fill": (0.0, 0.1)}, "fill must be a tuple of one number or 1"),
+        ({"fill": 0.5}, "fill must be a tuple of one number or 1, got 0.5"),
     ],
 )
 def test_bad_settings(settings, message):

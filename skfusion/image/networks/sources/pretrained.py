@@ -13,6 +13,7 @@ import inspect
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def load(
     depth: int | None = None,
     *,
     keep_final: bool = False,
+    params: Mapping[str, Any] | None = None,
 ) -> tuple[nn.Module, Preprocessing | VolumePreprocessing]:
     """Build a named network without its final classification layer.
 
@@ -80,6 +82,8 @@ def load(
         Number of slices, for the video networks of torchvision.
     keep_final : bool, default=False
         Whether to keep the final classification layer.
+    params : mapping or None, default=None
+        Further arguments of ``timm.create_model``.
 
     Returns
     -------
@@ -106,7 +110,7 @@ def load(
         return load_lite(weights, input_size, keep_final=keep_final)
     if name.partition(":")[0] in CATALOGUES:
         return load_from_catalogue(
-            name, weights, (input_size, depth), keep_final=keep_final
+            name, weights, (input_size, depth), keep_final=keep_final, params=params
         )
     return _load_torchvision(name, weights, (input_size, depth), keep_final)
 
@@ -260,7 +264,12 @@ CATALOGUES = {"timm": "timm", "xrv": "torchxrayvision", "monai": "monai"}
 
 
 def load_from_catalogue(
-    name: str, weights: Weights, size: Size, *, keep_final: bool = False
+    name: str,
+    weights: Weights,
+    size: Size,
+    *,
+    keep_final: bool = False,
+    params: Mapping[str, Any] | None = None,
 ) -> Built:
     """Build a network of timm, torchxrayvision or MONAI.
 
@@ -277,6 +286,8 @@ def load_from_catalogue(
         networks with a depth.
     keep_final : bool, default=False
         Whether to keep the final classification layer.
+    params : mapping or None, default=None
+        Further arguments of ``timm.create_model``.
 
     Returns
     -------
@@ -292,7 +303,9 @@ def load_from_catalogue(
     """
     prefix, _, wanted = name.partition(":")
     prepare_torchvision()
-    load = {"timm": _timm, "xrv": load_xrv, "monai": _monai}[prefix]
+    if prefix == "timm" and size[1] is None:
+        return _timm(name, wanted, weights, size, keep_final, dict(params or {}))
+    load = _monai if prefix == "monai" else load_xrv
     if size[1] is not None and prefix != "monai":
         raise ValueError(
             f"The backbone {name!r} takes images, but volume='3d' needs a network for "
@@ -301,7 +314,14 @@ def load_from_catalogue(
     return load(name, wanted, weights, size, keep_final)
 
 
-def _timm(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> Built:
+def _timm(
+    name: str,
+    wanted: str,
+    weights: Weights,
+    size: Size,
+    final: bool,
+    params: dict[str, Any],
+) -> Built:
     timm = require("timm", "timm")
     known = timm.list_models()
     if wanted.partition(".")[0] not in known:
@@ -311,6 +331,7 @@ def _timm(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> 
         )
     is_published = weights == "DEFAULT"
     options: dict[str, Any] = {} if final else {"num_classes": 0}
+    options |= _input_of_timm(timm, wanted, size[0]) | params
     with reproducible_random():
         module = had_weights(
             name,
@@ -320,6 +341,17 @@ def _timm(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> 
         head = module.pretrained_cfg.get("classifier")
         load_weights_file(module, weights, name, ignore=None if final else head)
     return module, stated_preprocessing(module, size[0], None)[0]
+
+
+def _input_of_timm(timm: Any, wanted: str, side: int | None) -> dict[str, Any]:
+    """Return the argument for another input size, for networks of one size.
+
+    timm resamples the position embeddings of pretrained weights.
+    """
+    config = timm.get_pretrained_cfg(wanted)
+    if side is None or not getattr(config, "fixed_input_size", False):
+        return {}
+    return {} if config.input_size[-1] == side else {"img_size": int(side)}
 
 
 def _create_timm(
