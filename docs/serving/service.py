@@ -41,14 +41,21 @@ class Answer(BaseModel):
     absent: list[str]
 
 
+def decoded(name: str, text: str) -> bytes:
+    """Return the file of an image. A path would read a file of the server."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise ValueError(f"column {name!r} must be an image file in base64") from error
+
+
 @app.post("/predict")
 def predict(case: Case) -> Answer:
     """Predict one case. FastAPI runs this in threads, which share the model."""
     row = case.model_dump(by_alias=True)
     try:
-        for name in images:  # never a path, which would read files of the server
-            if row[name] is not None:
-                row[name] = base64.b64decode(row[name], validate=True)
+        for name in images:
+            row[name] = None if row[name] is None else decoded(name, row[name])
         table = description.to_frame([row])
         shares = model.predict_proba(table)[0]
         there = model.presence(table).iloc[0]

@@ -21,7 +21,7 @@ _SKFUSION = {
     "skfusion.blocks": "ModalityBlocks",
     "skfusion.ehr": (
         "ComorbidityEncoder Demographics EventGrid EventNotes EventWindows "
-        "TabularEncoder"
+        "ObservedScaler TabularEncoder"
     ),
     "skfusion.ehr.codes.code_map": "IcdGroups _Conditions _Lookup _Truncation",
     "skfusion.ehr.point_in_time.cases": "Seen",
@@ -31,6 +31,7 @@ _SKFUSION = {
     "skfusion.ehr.tabular.words": "Vocabulary",
     "skfusion.ehr.windows.plan": "Feature FeaturePlan",
     "skfusion.ehr.windows.prepared": "Preparation",
+    "skfusion.feature_selection": "GeneticSelector GiniSelector MRMRSelector",
     "skfusion.fusion": (
         "EarlyFusionClassifier EarlyFusionRegressor GRUDEncoder ImageAugmentation "
         "JointFusionClassifier JointFusionRegressor LateFusionClassifier "
@@ -59,6 +60,7 @@ _SKFUSION = {
     "skfusion.fusion.late.estimators": "RiskScale",
     "skfusion.fusion.late.weights": "_Numbers _Probabilities",
     "skfusion.fusion.per_output": "ClassifierPerLabel RegressorPerNumber",
+    "skfusion.fusion.selection.univariate": "TargetSelector",
     "skfusion.fusion.survival": (
         "CoxRidge SurvivalCurves SurvivalFunction SurvivalTimes"
     ),
@@ -100,6 +102,12 @@ _LEARNERS = {
     "sklearn.feature_selection._univariate_selection": (
         "chi2 f_classif f_oneway f_regression r_regression"
     ),
+    "sklearn.gaussian_process._gpc": "_BinaryGaussianProcessClassifierLaplace",
+    "sklearn.gaussian_process.kernels": (
+        "CompoundKernel ConstantKernel DotProduct ExpSineSquared Exponentiation "
+        "Hyperparameter Matern PairwiseKernel Product RBF RationalQuadratic Sum "
+        "WhiteKernel"
+    ),
     "sklearn.isotonic": "IsotonicRegression",
     "sklearn.metrics._classification": (
         "accuracy_score balanced_accuracy_score brier_score_loss "
@@ -131,6 +139,7 @@ _LEARNERS = {
         "RepeatedStratifiedKFold ShuffleSplit StratifiedGroupKFold StratifiedKFold "
         "StratifiedShuffleSplit TimeSeriesSplit _CVIterableWrapper"
     ),
+    "sklearn.neural_network._stochastic_optimizers": "AdamOptimizer SGDOptimizer",
     "sklearn.utils._bunch": "Bunch",
     "sklearn.utils._metadata_requests": (
         "MetadataRequest MethodMapping MethodMetadataRequest MethodPair"
@@ -235,7 +244,7 @@ _TORCHVISION = {
     ),
     "torchvision.ops.misc": (
         "Conv2dNormActivation Conv3dNormActivation ConvNormActivation "
-        "FrozenBatchNorm2d MLP Permute SElayer SqueezeExcitation"
+        "FrozenBatchNorm2d MLP Permute SqueezeExcitation"
     ),
     "torchvision.ops.stochastic_depth": "StochasticDepth",
 }

@@ -131,7 +131,7 @@ def as_json(row: pd.Series) -> dict:
 def requests(cases: pd.DataFrame, model) -> list[tuple[dict, list[str] | str, float]]:
     """Cases, the modalities that they lack or the error, and the probability."""
     found: list[tuple[dict, list[str] | str, float]] = []
-    for i in range(len(cases)):
+    for i in range(6):
         row = cases.iloc[[i]]
         case = as_json(row.iloc[0])
         without = row.assign(scan=None)
@@ -141,8 +141,8 @@ def requests(cases: pd.DataFrame, model) -> list[tuple[dict, list[str] | str, fl
     case = found[0][0]
     bad = base64.b64encode(b"no image").decode()
     found += [
-        ({**case, "scan": bad}, "cannot be|not.*image|image", np.nan),
-        ({**case, "scan": "/etc/passwd"}, "base64|Incorrect padding|Only", np.nan),
+        ({**case, "scan": bad}, "The content is not an image", np.nan),
+        ({**case, "scan": "/etc/passwd"}, "must be an image file in base64", np.nan),
         ({**case, "age": "old"}, "number", np.nan),
         ({**case, "seen on": "yesterday"}, "no dates as text in ISO 8601", np.nan),
         ({**case, "weight": 3}, "weight|extra", np.nan),
