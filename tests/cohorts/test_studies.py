@@ -112,10 +112,10 @@ def patients_of(folder: Path) -> dict[str, int]:
 def other_times(
     tables: EventStore, export: EventStore, ids: dict[str, int]
 ) -> set[int]:
-    """Return patients of whom a procedure is available at another time as FHIR.
+    """Return patients of whom a code is available at another time as FHIR.
 
-    The tables have its date, which is the end of its day. The resources have midnight,
-    which may be a time. So they differ on the day of the discharge, by less than a day.
+    The tables have dates of procedures, and midnight as the time of one discharge,
+    which are the end of their day. The resources have midnight, which may be a time.
     """
     sides = []
     for store in (tables, export):
