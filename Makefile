@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-data test-slow test-ecosystem test-newest coverage lint type docs clean
+.PHONY: help demo install test test-data test-slow test-ecosystem test-newest test-lowest coverage lint type docs clean
 
 help:
 	@echo "make demo         compare single modalities and fusions on real data, write a report"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-slow    the tests that take minutes"
 	@echo "make test-ecosystem  the page on other packages, which are installed for it"
 	@echo "make test-newest  the tests with the newest release of every package"
+	@echo "make test-lowest  the tests with the oldest releases that pyproject.toml allows"
 	@echo "make coverage     the tests with branch coverage"
 	@echo "make lint         ruff and the import rules"
 	@echo "make type         mypy"
@@ -72,6 +73,17 @@ test-newest:
 	    "^(numpy|pandas|scikit-learn|scipy|skorch|torch|torchvision|xgboost)"
 	$(NEWEST_VENV)/bin/python -m pytest --deselect docs/importance.md::importance.md $(ARGS)
 
+# The lower bounds of pyproject.toml, on Python 3.11, for which the old releases have
+# wheels. Where the index has no CPU-only torch of this age, the CUDA libraries come along
+# (5 GB). The page that prints numbers of the pinned XGBoost is left out.
+LOWEST_VENV ?= .venv-lowest
+test-lowest:
+	$(PYTHON) -m venv --clear $(LOWEST_VENV)
+	$(LOWEST_VENV)/bin/python -m pip install --quiet -c constraints-lowest.txt -e ".[test]"
+	$(LOWEST_VENV)/bin/python -m pip freeze | grep -i -E \
+	    "^(numpy|pandas|scikit-learn|scipy|skorch|torch|torchvision|xgboost)"
+	$(LOWEST_VENV)/bin/python -m pytest --deselect docs/importance.md::importance.md $(ARGS)
+
 coverage: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=xml $(ARGS)
 
@@ -87,7 +99,7 @@ docs: $(VENV)/.stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 clean:
-	rm -rf $(VENV) $(NEWEST_VENV) build dist *.egg-info .coverage .coverage.* coverage.xml htmlcov
+	rm -rf $(VENV) $(NEWEST_VENV) $(LOWEST_VENV) build dist *.egg-info .coverage .coverage.* coverage.xml htmlcov
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	rm -rf docs/_build docs/auto_examples docs/generated docs/public_names.rst
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

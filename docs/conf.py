@@ -6,6 +6,7 @@ import importlib
 import inspect
 import os
 import re
+import sys
 from pathlib import Path
 
 # Examples must never fill the reader's own cache, nor fight over the cores.
@@ -13,6 +14,10 @@ HERE = Path(__file__).parent
 os.environ["SKFUSION_CACHE"] = str(HERE / "_build" / "cache")
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+sys.path.insert(0, str(HERE))
+
+import api_reference  # noqa: E402
 
 import skfusion  # noqa: E402 - the settings above are read when numpy or torch loads
 
@@ -27,6 +32,8 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = [
@@ -40,6 +47,11 @@ exclude_patterns = [
 ]
 templates_path = ["_templates"]
 default_role = "code"
+smartquotes = False  # defaults in signatures keep their straight quotes
+maximum_signature_line_length = 80
+toc_object_entries_show_parents = "hide"
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 nitpicky = False  # no inventories are fetched, so scikit-learn's names cannot link
 suppress_warnings = ["config.cache"]  # the sorting class of the gallery has no pickle
 
@@ -51,58 +63,88 @@ autodoc_typehints = "none"  # the numpydoc sections say it with shapes and units
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 
+
+def _figure_style(gallery_conf, name):
+    """Give the figures of the gallery the colours and the quiet axes of the package."""
+    import matplotlib
+
+    from skfusion._figures.style import LIGHT
+
+    colours = (LIGHT.joint, LIGHT.early, LIGHT.late, LIGHT.single, LIGHT.away)
+    matplotlib.rcParams.update(
+        {
+            "axes.prop_cycle": matplotlib.cycler(color=colours),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlelocation": "left",
+            "axes.titlesize": "medium",
+            "axes.titleweight": "bold",
+        }
+    )
+
+
 sphinx_gallery_conf = {
+    "reset_modules": ("matplotlib", _figure_style),
     "examples_dirs": "examples",
     "gallery_dirs": "auto_examples",
     "abort_on_example_error": True,
     "backreferences_dir": "generated/backreferences",
+    "within_subsection_order": "FileNameSortKey",
     "doc_module": ("skfusion",),
     "min_reported_time": 1,
     "remove_config_comments": True,
     "show_memory": False,
+    "image_srcset": ["2x"],
+    "write_computation_times": False,
 }
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"skfusion {release}"
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["skfusion.css"]
 html_theme_options = {
+    "navbar_align": "left",
     "navbar_end": ["theme-switcher"],
+    "header_links_before_dropdown": 7,
+    "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
     "show_prev_next": False,
     "use_edit_page_button": False,
 }
-html_sidebars = {"**": ["sidebar-nav-bs"], "index": []}
+# Pages without pages below them would show an empty list.
+LONE = ("index", "install", "glossary", "limits", "ecosystem", "contributing")
+LONE += ("architecture",)
+html_sidebars = {name: [] for name in (*LONE, "search", "_modules/**")}
 
 
 def _summary(names: list[str]) -> list[str]:
+    if not names:
+        return []
     head = [".. autosummary::", "   :toctree: generated", "   :nosignatures:", ""]
     return [*head, *(f"   {name}" for name in names), ""]
 
 
-# In this order each public name is listed once, where it is first found.
-FACES = (
-    *("skfusion", "skfusion.survival", "skfusion.feature_selection"),
-    *("skfusion.fusion", "skfusion.image", "skfusion.ehr", "skfusion.evaluation"),
-    *("skfusion.inspection", "skfusion.store", "skfusion.datasets"),
-    *("skfusion.testing", "skfusion.text", "skfusion.exceptions"),
-)
-
-
 def _write_public_names(path: Path) -> None:
-    """Write the API page's tables from what the packages export, nothing by hand."""
-    lines, listed = [], set()
-    for face in FACES:
-        module = importlib.import_module(face)
-        names = [name for name in module.__all__ if callable(getattr(module, name))]
-        new = [name for name in names if name not in listed]
-        listed |= set(new)
-        lines += [f".. currentmodule:: {face}", "", f".. rubric:: {face}", ""]
-        lines += [module.__doc__.splitlines()[0], ""]
-        classes = [name for name in new if inspect.isclass(getattr(module, name))]
-        functions = [name for name in new if name not in classes]
-        for group in (classes, functions):
-            lines += _summary(group) if group else []
+    """Write the tables of the API page, a section for each subject."""
+    lines = []
+    for section in api_reference.SECTIONS:
+        lines += [section.title, "-" * len(section.title), "", section.text, ""]
+        named = [
+            (face, name)
+            for face, names in section.names.items()
+            for name in names.split()
+        ]
+        lines += _summary([f"~{f}.{n}" for f, n in named if _is_documented(f, n)])
+        constants = [f"``{f}.{n}``" for f, n in named if not _is_documented(f, n)]
+        if constants:
+            lines += [f"Constants: {', '.join(constants)}.", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _is_documented(face: str, name: str) -> bool:
+    """Return whether a name has a docstring of its own, which constants have not."""
+    return callable(getattr(importlib.import_module(face), name))
 
 
 def _skip_member(app, what, name, obj, skip, options):

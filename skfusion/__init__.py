@@ -3,8 +3,9 @@
 The public names are resolved on first use, so that ``import skfusion`` loads neither
 torch nor xgboost nor shap. What a first study needs is here. The rest is exported by
 `skfusion.fusion`, `skfusion.image`, `skfusion.text`, `skfusion.ehr`,
-`skfusion.evaluation`, `skfusion.inspection`, `skfusion.survival`,
-`skfusion.feature_selection`, `skfusion.vectors`, `skfusion.cohorts` and
+`skfusion.evaluation`, `skfusion.inspection`, `skfusion.persistence`,
+`skfusion.survival`, `skfusion.feature_selection`, `skfusion.vectors`,
+`skfusion.cohorts`, `skfusion.distributed` and
 `skfusion.datasets`.
 """
 
@@ -43,6 +44,11 @@ if TYPE_CHECKING:
     from skfusion.inspection.modalities.importance import (
         ModalityImportance as ModalityImportance,
     )
+    from skfusion.persistence.model_file import (
+        inspect_model as inspect_model,
+        load as load,
+        save as save,
+    )
     from skfusion.store.embedding_store import EmbeddingStore as EmbeddingStore
     from skfusion.text.embedder import TextEmbedder as TextEmbedder
     from skfusion.vectors.columns import VectorColumns as VectorColumns
@@ -80,6 +86,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "skfusion.inspection.features.explain": ["explain_features"],
         "skfusion.inspection.images.saliency": ["explain_images"],
         "skfusion.inspection.modalities.importance": ["ModalityImportance"],
+        "skfusion.persistence.model_file": ["inspect_model", "load", "save"],
         "skfusion.store.embedding_store": ["EmbeddingStore"],
         "skfusion.text.embedder": ["TextEmbedder"],
         "skfusion.vectors.columns": ["VectorColumns"],
@@ -95,6 +102,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "image",
         "inspection",
         "modality",
+        "persistence",
         "store",
         "survival",
         "text",

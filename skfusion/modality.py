@@ -369,9 +369,10 @@ def _labels(
     if numbers and by_position and by_label:
         differ = [n for n in numbers if X.columns[int(n)] != n]
         if differ:
+            label = X.columns.tolist()[int(differ[0])]  # a number of Python
             raise ValueError(
                 f"{owner}: {where} column {differ[0]!r}, which is the position of "
-                f"column {X.columns[int(differ[0])]!r} and also the label of another "
+                f"column {label!r} and also the label of another "
                 "column. Integers are positions, as in ColumnTransformer. Make the "
                 "labels text, X.columns = X.columns.astype(str), and name the columns."
             )
@@ -678,7 +679,11 @@ def select_columns(X: pd.DataFrame, labels: Sequence[Any]) -> pd.DataFrame:
     >>> list(select_columns(X, ["b", "c"]).columns)
     ['b', 'c']
     """
-    if COPIES_ON_WRITE and len(labels) > 1:
+    if COPIES_ON_WRITE and len(labels) == 1 and labels[0] in X.columns:
+        place = X.columns.get_loc(labels[0])
+        if isinstance(place, int):
+            return X.iloc[:, place : place + 1]
+    elif COPIES_ON_WRITE and len(labels) > 1:
         positions = X.columns.get_indexer(pd.Index(labels))
         first = int(positions[0])
         if first >= 0 and is_every_row(positions - first, len(labels)):

@@ -17,6 +17,8 @@ PAGES = sorted(
     for path in [
         ROOT / "README.md",
         *ROOT.glob("docs/*.md"),
+        *ROOT.glob("docs/guide/*.md"),
+        *ROOT.glob("docs/howto/*.md"),
         *ROOT.glob("docs/recipes/*.md"),
     ]
     if path.name not in OF_DEVELOPERS

@@ -24,7 +24,7 @@ OTHERS = {  # recipes that are of no reviewed study
         "pe-late-separate-average",
         "pe-late-meta",
     ],
-    "haim.md": ["haim"],
+    "haim.md": ["haim", "haim-notes"],
     "early.md": ["early-joins"],
 }
 

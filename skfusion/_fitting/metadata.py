@@ -687,7 +687,9 @@ class _HandOver:
 
     def _arguments(self, *, routed: bool) -> dict[str, np.ndarray]:
         estimator, given = self.estimator, self.given
-        arguments = {}
+        arguments: dict[str, np.ndarray] = {}
+        if not given:
+            return arguments
         stated = _stated_requests(estimator, "fit")
         for name in given:
             request = stated.get(name)

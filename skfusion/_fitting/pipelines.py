@@ -288,9 +288,11 @@ def unreadable_rows(Z: Any) -> np.ndarray:
     if scipy.sparse.issparse(Z) or len(getattr(Z, "shape", ())) != 2 or not Z.shape[1]:
         return np.zeros(count_rows(Z), dtype=bool)
     values = np.asarray(Z)
-    if values.dtype.kind != "f":
-        return np.zeros(len(values), dtype=bool)
-    return np.isnan(values).all(axis=1)
+    found = np.zeros(len(values), dtype=bool)
+    if values.dtype.kind == "f":
+        rows = np.flatnonzero(np.isnan(values[:, 0]))  # which are few or none
+        found[rows] = np.isnan(values[rows]).all(axis=1)
+    return found
 
 
 def take_rows(X: Any, rows: np.ndarray) -> Any:
@@ -299,6 +301,8 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
         return X if is_every_row(rows, len(X)) else X.iloc[rows]
     if isinstance(X, (list, tuple)):
         return [X[row] for row in rows]
+    if isinstance(X, np.ndarray) and is_every_row(rows, len(X)):
+        return X
     return X[rows]
 
 

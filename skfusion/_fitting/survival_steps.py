@@ -8,11 +8,12 @@ and estimators written for survival analysis get the times.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.feature_selection import f_classif
+from sklearn.feature_selection import chi2, f_classif, mutual_info_classif
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 DECLARATION = "takes_survival_times"
+FUNCTIONS_OF_CLASSES = (chi2, f_classif, mutual_info_classif)
 
 
 def is_survival(y: Any) -> bool:
@@ -71,7 +73,14 @@ def _parts(estimator: Any) -> Iterator[Any]:
             yield part.estimator
         if hasattr(part.estimator, "get_params"):
             params = part.estimator.get_params(deep=False)
-            yield from (value for value in params.values() if callable(value))
+            yield from (_unwrapped(v) for v in params.values() if callable(v))
+
+
+def _unwrapped(part: Any) -> Any:
+    """Return the function of a partial, and anything else as it is."""
+    while isinstance(part, partial):
+        part = part.func
+    return part
 
 
 def _declares(part: Any) -> bool:
@@ -173,7 +182,8 @@ def check_parts(step: Any) -> None:
     )
     for part in _parts(step):
         name = getattr(part, "__name__", type(part).__name__)
-        if part is f_classif or (_has_tags(part) and is_classifier(part)):
+        of_classes = any(part is function for function in FUNCTIONS_OF_CLASSES)
+        if of_classes or (_has_tags(part) and is_classifier(part)):
             raise ValueError(
                 f"{type(step).__name__}: {name} needs classes, but y contains times "
                 f"to an event. {remedy}"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from skfusion.cli.console import show
+from skfusion.store.embedding_store import EmbeddingStore, default_store_path
+from skfusion.store.working_folders import remove_abandoned_temporary
 
 __all__ = ["run"]
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Show, clear or prune the store.
+    """Show, clear, prune, merge or verify the store.
 
     Parameters
     ----------
@@ -23,9 +26,6 @@ def run(arguments: argparse.Namespace) -> None:
     OSError
         If the folder does not exist or the store cannot be used.
     """
-    from skfusion.store.embedding_store import EmbeddingStore, default_store_path
-    from skfusion.store.working_folders import remove_abandoned_temporary
-
     path = Path(arguments.path or default_store_path())
     n_abandoned = remove_abandoned_temporary()
     if n_abandoned:
@@ -37,26 +37,56 @@ def run(arguments: argparse.Namespace) -> None:
         show(f"{path}: the store is empty")
         return
     store = EmbeddingStore(path)
-    facts = store.info()
-    if arguments.action == "clear":
-        store.clear()
-    elif arguments.action == "prune":
-        n_removed = store.prune(arguments.max_size)
-    left = store.info()
-    for line in removed:
-        show(line)
-    if left["in_memory"]:  # A previous warning reports the cause.
+    lines = _ACTIONS[arguments.action](store, arguments)
+    if store.info()["in_memory"]:  # A previous warning reports the cause.
         raise OSError(f"the store in {path} cannot be used and was not changed")
-    if arguments.action == "clear":
-        show(f"{path}: {facts['entries']} embeddings removed")
-    elif arguments.action == "prune":
-        kept = f"{left['entries']} left ({_megabytes(left['bytes'])})"
-        show(f"{path}: {n_removed} embeddings removed, {kept}")
-    else:
-        show(f"folder:    {path}")
-        show(f"entries:   {facts['entries']}")
-        show(f"size:      {_megabytes(facts['bytes'])}")
-        show(f"computed:  {facts['computed']} since the store was created")
+    for line in [*removed, *lines]:
+        show(line)
+
+
+def _info(store: EmbeddingStore, arguments: argparse.Namespace) -> list[str]:
+    facts = store.info()
+    segments = [f"segments:  {facts['segments']}"] * bool(facts["segments"])
+    return [
+        f"folder:    {store.path}",
+        f"entries:   {facts['entries']}",
+        f"size:      {_megabytes(facts['bytes'])}",
+        *segments,
+        f"computed:  {facts['computed']} since the store was created",
+    ]
+
+
+def _clear(store: EmbeddingStore, arguments: argparse.Namespace) -> list[str]:
+    n_entries = store.info()["entries"]
+    store.clear()
+    return [f"{store.path}: {n_entries} embeddings removed"]
+
+
+def _prune(store: EmbeddingStore, arguments: argparse.Namespace) -> list[str]:
+    n_removed = store.prune(arguments.max_size)
+    left = store.info()
+    kept = f"{left['entries']} left ({_megabytes(left['bytes'])})"
+    return [f"{store.path}: {n_removed} embeddings removed, {kept}"]
+
+
+def _merge(store: EmbeddingStore, arguments: argparse.Namespace) -> list[str]:
+    n_before, n_after = store.merge_segments()
+    return [f"{store.path}: {n_before} segments merged into {n_after}"]
+
+
+def _verify(store: EmbeddingStore, arguments: argparse.Namespace) -> list[str]:
+    n_sound, n_damaged = store.verify_segments()
+    moved = f", {n_damaged} damaged ones were moved aside" * bool(n_damaged)
+    return [f"{store.path}: {n_sound} segments are sound{moved}"]
+
+
+_ACTIONS: dict[str, Callable[[EmbeddingStore, argparse.Namespace], list[str]]] = {
+    "info": _info,
+    "clear": _clear,
+    "prune": _prune,
+    "merge": _merge,
+    "verify": _verify,
+}
 
 
 def _event_cache(path: Path, action: str) -> list[str]:

@@ -32,7 +32,7 @@ from skfusion.cli.tables.images import images_of
 from skfusion.cohort import repeated_ids
 from skfusion.modality import find_column_roles, is_identifier
 
-__all__ = ["Cohort", "read_cohort"]
+__all__ = ["Cohort", "read_cohort", "read_image_columns"]
 
 
 MOST_NAMES = 15
@@ -185,16 +185,10 @@ def read_cohort(settings: Mapping[str, Any], *, asks_for_groups: bool = True) ->
     ['--missing-outcome drop', '--text-numbers parse']
     """
     place = Path(settings["table"])
-    raw = read_raw(place, ReadOptions(**_given(settings, ReadOptions)))
-    decimal = settings.get("decimal") or find_decimal(raw.frame, raw.separator)
-    table = Table(raw.frame, decimal, settings, is_text=bool(raw.separator))
+    raw, table = _read_table(settings)
     findings = table.findings
-    findings.problems += raw.problems
-    for note in raw.notes:
-        say(f"{place.name}: {note}")
-    if decimal == "," and not settings.get("decimal"):
+    if table.decimal == "," and not settings.get("decimal"):
         say(f"{place.name}: Numbers have a decimal comma.")
-    _check_headings(raw, findings, settings)
     modality_columns = _columns_of_modalities(settings)
     _check_names(table, settings, modality_columns)
     y = None
@@ -221,6 +215,77 @@ def read_cohort(settings: Mapping[str, Any], *, asks_for_groups: bool = True) ->
     cohort = Cohort(X, y, modalities, groups, place.name, findings, others)
     _check_encoders(cohort)
     return cohort
+
+
+def read_image_columns(
+    settings: Mapping[str, Any], part: Callable[[pd.Series], pd.Series | None]
+) -> dict[str, tuple[Any, pd.Series]]:
+    """Read the image columns of a table, of some of its rows.
+
+    Parameters
+    ----------
+    settings : mapping of str to object
+        Settings from `skfusion.cli.settings.read_settings`. Images are the columns of
+        ``"image"``, or those of the modalities with an `ImageEmbedder`.
+    part : callable
+        Function of the cells of a column that returns a mask of the rows to read, or
+        None for all.
+
+    Returns
+    -------
+    dict of str to (ImageEmbedder, Series)
+        An unfitted embedder and the absolute paths of each column.
+
+    Raises
+    ------
+    ValueError
+        If the settings name no image column.
+    ProblemsError
+        If a column or a file does not exist, or an image cannot be read.
+    """
+    _, table = _read_table(settings)
+    listed = _columns_of_modalities(settings)
+    given = listed or {
+        name: {"columns": [name], "encoder": "ImageEmbedder", "scalar": True}
+        for name in settings.get("image", [])
+    }
+    given = {n: a for n, a in given.items() if a.get("encoder") == "ImageEmbedder"}
+    if not given:
+        raise ValueError(
+            "give --image COLUMN, or modalities with encoder = 'ImageEmbedder' in a "
+            "--config FILE"
+        )
+    _check_names(table, settings, given if listed else {})
+    folder = Path(settings["table"]).resolve().parent
+    found = {}
+    for name, about in given.items():
+        for column in about["columns"]:
+            embedder = _encoder(
+                table, name, "ImageEmbedder", about.get("params", {}), settings
+            )
+            if column in table.frame and embedder is not None:
+                mask = part(table.texts(column))
+                some = table if mask is None else table.part(mask.to_numpy(dtype=bool))
+                cells = some.texts(column)
+                if cells.notna().any():
+                    cells = images_of(some, column, folder)
+                found[column] = (embedder, cells)
+    if table.findings.problems:
+        raise ProblemsError(table.findings.problems, Path(settings["table"]).name)
+    return found
+
+
+def _read_table(settings: Mapping[str, Any]) -> tuple[RawTable, Table]:
+    """Read the file of a table, and say what was found out about it."""
+    place = Path(settings["table"])
+    raw = read_raw(place, ReadOptions(**_given(settings, ReadOptions)))
+    decimal = settings.get("decimal") or find_decimal(raw.frame, raw.separator)
+    table = Table(raw.frame, decimal, settings, is_text=bool(raw.separator))
+    table.findings.problems += raw.problems
+    for note in raw.notes:
+        say(f"{place.name}: {note}")
+    _check_headings(raw, table.findings, settings)
+    return raw, table
 
 
 def _given(settings: Mapping[str, Any], kind: Any) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Command-line interface of skfusion.
 
-The commands are ``demo``, ``compare``, ``explain``, ``audit``, ``advise`` and
-``cache``. They call the public functions. A module with its packages is imported only
-when its command runs. Exit codes are 0 (done), 1 (the run failed), 2 (wrong use, or
-problems in the table) and 130 (interrupted).
+The commands are ``demo``, ``compare``, ``explain``, ``predict``, ``audit``, ``advise``,
+``embed`` and ``cache``. They call the public functions. A module with its packages is
+imported only when its command runs. Exit codes are 0 (done), 1 (the run failed), 2
+(wrong use, or problems in the table) and 130 (interrupted).
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import textwrap
+from collections.abc import Callable, Collection
 from typing import Any
 
 import skfusion
@@ -82,8 +83,10 @@ def make_parser() -> argparse.ArgumentParser:
     _add_demo(commands, common)
     _add_compare(commands, common)
     _add_explain(commands, common)
+    _add_predict(commands, common)
     _add_audit(commands, common)
     _add_advise(commands, common)
+    _add_embed(commands, common)
     _add_cache(commands, common)
     return parser
 
@@ -130,14 +133,21 @@ def _add_table(parser: argparse.ArgumentParser) -> None:
     ):
         add(option, nargs="+", action="extend", metavar="COL", help=text)
     add("--index-time", metavar="COL", help="column of the time of each prediction")
+    _add_format(add)
+    _add_remedies(parser)
+
+
+def _add_format(add: Callable[..., Any]) -> None:
+    """Add the options on the file of a table."""
     add("--encoding", metavar="NAME", help="encoding of a text file, or 'mixed'")
     add("--separator", metavar="CHAR", help="separator of the fields of a text file")
     add("--skip-lines", type=int, metavar="N", help="lines above the header")
     add("--sheet", metavar="NAME", help="sheet of an Excel file (default: the first)")
-    _add_remedies(parser)
 
 
-def _add_remedies(parser: argparse.ArgumentParser) -> None:
+def _add_remedies(
+    parser: argparse.ArgumentParser, keys: Collection[str] = tuple(CHOICES)
+) -> None:
     add = parser.add_argument_group(
         "how problems of the table are settled"
     ).add_argument
@@ -155,6 +165,8 @@ def _add_remedies(parser: argparse.ArgumentParser) -> None:
         ("duplicate_columns", "names of columns that occur more than once"),
         ("bad_lines", "lines with more fields than the header"),
     ):
+        if key not in keys:
+            continue
         values = CHOICES[key]
         option = f"--{key.replace('_', '-')}"
         add(option, choices=values, metavar="|".join(values), help=text)
@@ -330,6 +342,53 @@ def _add_explain(commands: Any, common: argparse.ArgumentParser) -> None:
     _add_seed(explain)
 
 
+def _add_predict(commands: Any, common: argparse.ArgumentParser) -> None:
+    predict = _add_command(
+        commands,
+        "predict",
+        common,
+        "predict the rows of a table with a saved model",
+        "Predict each row of a table with a model that skfusion.save wrote. The output "
+        "has the rows in their order, with the modalities that each row lacks. "
+        + TABLE_TEXT,
+    )
+    add = predict.add_argument
+    add("model", metavar="MODEL", help="file of the model, e.g. model.skfusion")
+    add("table", metavar="TABLE", help="table of the cases, e.g. cases.csv")
+    add("--out", required=True, metavar="FILE", help="a .csv, .tsv or .parquet file")
+    add(
+        "--id",
+        nargs="+",
+        action="extend",
+        metavar="COL",
+        help="columns to copy to the output, e.g. the patient id (default: none)",
+    )
+    add(
+        "--store",
+        nargs="+",
+        action="extend",
+        metavar="PATH",
+        help="folders of embeddings and events that the model refers to",
+    )
+    add(
+        "--trust",
+        nargs="+",
+        action="extend",
+        metavar="NAME",
+        help="classes that the file may name in addition to those of skfusion",
+    )
+    add(
+        "--chunk",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="number of rows that are predicted and written at a time (default: 1000)",
+    )
+    _add_format(predict.add_argument_group("table").add_argument)
+    fitting = {"missing_outcome", "outcome_case", "missing_groups", "id_case"}
+    _add_remedies(predict, keys=set(CHOICES) - fitting)
+
+
 def _add_audit(commands: Any, common: argparse.ArgumentParser) -> None:
     audit = _add_command(
         commands,
@@ -365,6 +424,45 @@ def _add_advise(commands: Any, common: argparse.ArgumentParser) -> None:
     _add_seed(advise)
 
 
+def _add_embed(commands: Any, common: argparse.ArgumentParser) -> None:
+    embed = _add_command(
+        commands,
+        "embed",
+        common,
+        "embed the images of a table into a store",
+        "Embed the images of a table once, so that every later command and model finds "
+        "them in the store. An interrupted run goes on where it was. Several processes "
+        "or machines each embed one shard, in any order: --shard 1/64 to --shard 64/64 "
+        "with --segments in a shared folder. " + TABLE_TEXT,
+    )
+    add = embed.add_argument_group("table").add_argument
+    add("table", nargs="?", metavar="TABLE", help="cohort table, e.g. cohort.csv")
+    add("--config", metavar="FILE", help="TOML file of settings; options override it")
+    add(
+        "--image",
+        action="append",
+        metavar="COL",
+        help="column of image paths (repeatable)",
+    )
+    _add_format(add)
+    add = embed.add_argument_group("network").add_argument
+    add("--backbone", metavar="NAME", help="network, e.g. resnet18 or hf:ORG/NAME")
+    add("--weights", metavar="FILE", help="state dict, or a name of weights")
+    add("--input-size", type=int, metavar="PIXELS", help="height and width of inputs")
+    add("--engine", choices=("torch", "openvino"))
+    add("--n-jobs", type=int, metavar="N", help="threads that read images")
+    add = embed.add_argument_group("store").add_argument
+    add("--store", metavar="FOLDER", help="folder of the store (default: the cache)")
+    add("--shard", type=shard, metavar="I/N", help="embed part I of N only")
+    add(
+        "--segments",
+        action="store_true",
+        help="write files that need no locks, for a folder on a network",
+    )
+    keys = ("missing_images", "unreadable_images", "duplicate_columns", "bad_lines")
+    _add_remedies(embed, keys)
+
+
 def _add_cache(commands: Any, common: argparse.ArgumentParser) -> None:
     cache = commands.add_parser(
         "cache", help="show or reduce cached embeddings, events and event features"
@@ -379,6 +477,12 @@ def _add_cache(commands: Any, common: argparse.ArgumentParser) -> None:
     actions.add_parser(
         "clear", parents=parents, help="remove all embeddings, events and features"
     )
+    actions.add_parser(
+        "merge", parents=parents, help="join small segments, and drop repetitions"
+    )
+    actions.add_parser(
+        "verify", parents=parents, help="compare the checksums of all segments"
+    )
     prune = actions.add_parser(
         "prune", parents=parents, help="remove the least recently used embeddings"
     )
@@ -389,6 +493,24 @@ def _add_cache(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="maximum size after removal, e.g. 500MB or 2GB",
     )
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Return the number of a shard and of all shards, written as ``"3/64"``.
+
+    Examples
+    --------
+    >>> from skfusion.cli.parser import shard
+    >>> shard("3/64")
+    (3, 64)
+    """
+    match = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a shard. Use I/N with I from 1 to N, such as 1/64 to "
+            "64/64."
+        )
+    return int(match[1]), int(match[2])
 
 
 def size(text: str) -> int:

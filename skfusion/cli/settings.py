@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +84,17 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def read_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+def read_settings(
+    arguments: argparse.Namespace, *, required: Iterable[str] = ("table", "target")
+) -> dict[str, Any]:
     """Combine the options of a command with its TOML file.
 
     Parameters
     ----------
     arguments : Namespace
         Options of the command line, None where they were not given.
+    required : iterable of str, default=("table", "target")
+        Settings without which the command cannot run.
 
     Returns
     -------
@@ -124,9 +128,11 @@ def read_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     if "modalities" in from_file and {"image", "ehr"} & set(given):
         del from_file["modalities"]  # options override the file
     settings = {**from_file, **given}
-    for key, words in (("table", "a table"), ("target", "--target COLUMN")):
+    words = {"table": "a table", "target": "--target COLUMN"}
+    for key in required:
         if key not in settings:
-            raise ValueError(f"give {words}, on the command line or in a --config FILE")
+            where = "on the command line or in a --config FILE"
+            raise ValueError(f"give {words[key]}, {where}")
     return settings
 
 

@@ -197,8 +197,10 @@ def with_kept(
     -------
     DataFrame
     """
-    last = pd.DatetimeIndex(times).max() + pd.Timedelta(36_525, "D")
-    moment = pd.Series([last] * n_rows)
+    # Nanoseconds end in 2262, and dates that were shifted for privacy are after 2100.
+    ends = pd.DatetimeIndex(times).as_unit("us")
+    last = ends.take(np.full(n_rows, ends.argmax()))
+    moment = pd.Series(last + pd.Timedelta(36_525, "D").as_unit("us"))
     if column.dt.tz is None and moment.dt.tz is not None:
         moment = moment.dt.tz_localize(None)
     kept = pd.DataFrame({"subject_id": np.arange(n_rows), "code": KEPT})

@@ -332,6 +332,13 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         check_is_fitted(self, "modalities_")
         return dict(self._listed)
 
+    def joined_columns(self) -> dict[str, list[slice]] | None:
+        """Return None, because the modalities share the columns of the learner.
+
+        Early and late fusion return the columns of each modality.
+        """
+        return None
+
     def decision_encoded(self, Z: dict[str, np.ndarray]) -> np.ndarray:
         """Compute the decision function of a classifier from encoded modalities.
 
@@ -401,6 +408,7 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         used = {column for modality in modalities for column in modality.columns}
         self._columns = list(frame.columns)
         self._used = [column for column in self._columns if column in used]
+        self._dtypes = {column: str(frame[column].dtype) for column in self._used}
         self._modalities = modalities
         cohort = select_columns(frame, self._used).reset_index(drop=True)
         data = TrainingData(
@@ -627,6 +635,8 @@ class BaseFusion(TransformerMixin, ModalityParameters):
             known = zip(self._modalities, learned, strict=True)
             some = [modality for modality, has in known if has]
             self._raise_incomplete(presence[:, learned], some)
+        if presence.all():  # faster than row by row
+            return np.zeros(len(presence), dtype=bool)
         nothing = np.asarray(~presence.any(axis=1))
         if nothing.any():
             warn_user(

@@ -225,7 +225,16 @@ class Classes(Target):
 
     def to_learn(self, estimator: Any, y: np.ndarray) -> np.ndarray:
         """Return class numbers, or labels for an estimator that contains labels."""
+        if self._has_numbers:
+            return y
         return self.classes[y] if reads_labels(estimator) else y
+
+    @property
+    def _has_numbers(self) -> bool:
+        """Whether the labels of the user are the class numbers."""
+        classes = np.asarray(self.classes)
+        is_whole = classes.dtype.kind in "iu"
+        return is_whole and np.array_equal(classes, np.arange(len(classes)))
 
     def labels(self, y: np.ndarray) -> np.ndarray:
         """Return the labels of the user for class numbers."""
@@ -260,8 +269,10 @@ class Classes(Target):
         known = getattr(estimator, "classes_", None)
         if known is None:
             return numbers
-        expected = list(self.classes) if reads_labels(estimator) else numbers
         found = list(known)
+        if found == numbers and self._has_numbers:
+            return numbers
+        expected = list(self.classes) if reads_labels(estimator) else numbers
         if not _same_labels(found, expected):
             raise ValueError(_unlike(estimator, found, expected))
         return [found.index(label) for label in expected]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,11 +75,13 @@ class TrainingRows:
             apart is, so that a training row without one of its modalities is found.
         """
         keys = digest_rows(modalities, frame, self.salt)
-        whole = np.isin(_joined(keys), _joined(self.keys)) & keys.any(axis=1)
+        # numpy 2.0 compares by a table, which overflows at hashes of 64 bits.
+        whole = np.isin(_joined(keys), _joined(self.keys), kind="sort")
+        whole &= keys.any(axis=1)
         for own, theirs in zip(keys.T, self.keys.T, strict=True):
             present = theirs[theirs != 0]
             if len(present) and len(np.unique(present)) >= DISTINCT * len(present):
-                whole |= (own != 0) & np.isin(own, present)
+                whole |= (own != 0) & np.isin(own, present, kind="sort")
         return whole
 
     def repeated(self) -> float:
@@ -139,36 +141,62 @@ def _keys_of(cells: pd.DataFrame, salt: bytes) -> np.ndarray:
 
 def _keys_of_chunk(cells: pd.DataFrame, salt: bytes) -> np.ndarray:
     """Return one key for each row, which does not depend on the other rows."""
-    texts: list[list[bytes]] = [[] for _ in range(len(cells))]
+    texts: list[list[bytes]] = []
     if all(isinstance(t, np.dtype) and t.kind in "biuf" for t in cells.dtypes):
         table = cells.to_numpy(np.float64)
     else:
+        texts = [[] for _ in range(len(cells))]
         table = np.full(cells.shape, np.nan)
         for position in range(cells.shape[1]):
             table[:, position] = _numbers(cells.iloc[:, position], position, texts)
-    present = ~np.isnan(table).all(axis=1) | np.array([bool(t) for t in texts])
-    data, width = _rounded(table).tobytes(), table.shape[1] * table.itemsize
-    digests = [
-        hashlib.blake2b(
-            b"".join((data[row * width : (row + 1) * width], *texts[row])),
-            digest_size=N_BYTES,
-            salt=salt,
-        ).digest()
-        for row in np.flatnonzero(present).tolist()
-    ]
+    rounded = _rounded(table)
+    present = ~np.isnan(rounded).all(axis=1)
+    if texts:
+        present |= [bool(found) for found in texts]
+    digests = []
+    rows = np.flatnonzero(present).tolist()
+    for row, numbers in zip(rows, _bytes_of_rows(table, rounded, rows), strict=True):
+        digest = hashlib.blake2b(numbers, digest_size=N_BYTES, salt=salt)
+        if texts:
+            digest.update(b"".join(texts[row]))
+        digests.append(digest.digest())
     keys = np.zeros(len(cells), np.uint64)
     keys[present] = np.maximum(np.frombuffer(b"".join(digests), "<u8"), 1)
     return keys
 
 
 def _rounded(table: np.ndarray) -> np.ndarray:
-    """Return numbers with 32 bits, and larger whole numbers (ids, dates) exactly."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        rounded = table.astype(np.float32).astype(np.float64) + 0.0  # -0.0 is 0.0
-    exact = (np.abs(table) > LARGEST_EXACT) & (table == np.round(table))
-    rounded[exact] = table[exact]
-    rounded[np.isnan(rounded)] = np.nan  # of one representation
+    """Return numbers with 32 bits, row by row in memory, in one representation."""
+    with np.errstate(over="ignore"):
+        rounded = table.astype("<f4", order="C")
+    rounded += np.float32(0.0)  # -0.0 is 0.0
+    missing = np.isnan(rounded)
+    if missing.any():
+        rounded[missing] = np.nan
     return rounded
+
+
+def _bytes_of_rows(
+    table: np.ndarray, rounded: np.ndarray, rows: list[int]
+) -> Iterator[Any]:
+    """Yield the numbers of rows, with 64 bits if they include large whole numbers.
+
+    Large whole numbers are ids and dates, which 32 bits do not tell apart.
+    """
+    large = np.abs(rounded) >= LARGEST_EXACT
+    exact = large.any(axis=1) if large.any() else np.zeros(len(table), dtype=bool)
+    numbers = rounded.view(np.uint8).reshape(-1)
+    width = numbers.size // max(1, len(table))
+    for row in rows:
+        if exact[row]:
+            yield _exact_row(table[row], rounded[row])
+        else:
+            yield numbers[row * width : (row + 1) * width]
+
+
+def _exact_row(numbers: np.ndarray, rounded: np.ndarray) -> bytes:
+    is_whole = (np.abs(numbers) > LARGEST_EXACT) & (numbers == np.round(numbers))
+    return np.where(is_whole, numbers, rounded.astype("<f8")).tobytes()
 
 
 def _numbers(

@@ -34,8 +34,10 @@ from skfusion.modality import Modality, check_modalities, presence_mask
 
 __all__ = [
     "FusionModel",
+    "JoinedRows",
     "Output",
     "Parts",
+    "Question",
     "TableModel",
     "class_log_odds",
     "class_log_odds_of_logits",
@@ -257,6 +259,32 @@ OWNER = "ModalityImportance"
 Parts = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class JoinedRows:
+    """Rows in the form that the learner of a model receives.
+
+    Attributes
+    ----------
+    matrix : ndarray of shape (n, n_columns)
+        The joined modalities.
+    presence : ndarray of bool of shape (n, M)
+        Whether each modality is present.
+    columns : dict of str to list of slice
+        Columns of each modality. Each column belongs to one modality.
+    """
+
+    matrix: np.ndarray
+    presence: np.ndarray
+    columns: Mapping[str, list[slice]]
+
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+
+def _column(outputs: np.ndarray, column: int | None) -> np.ndarray:
+    return outputs if column is None else outputs[:, [column]]
+
+
 class FusionModel:
     """Fitted early, late or joint fusion whose modalities are encoded once.
 
@@ -300,17 +328,38 @@ class FusionModel:
         present = [~np.isnan(part).all(axis=1) for part in parts.values()]
         return parts, np.column_stack(present)
 
-    def predict(self, parts: Parts) -> np.ndarray:
+    def join(self, parts: Parts) -> JoinedRows | None:
+        """Return rows as the learner receives them, None if modalities share columns.
+
+        `predict` and `margins` also take these rows, without joining them again.
+        """
+        columns = self.estimator.joined_columns()
+        if columns is None:
+            return None
+        matrix, presence = self.estimator.joined_matrix(parts)
+        return JoinedRows(matrix, presence, columns)
+
+    def predict(self, parts: Parts | JoinedRows) -> np.ndarray:
         """Return probabilities, numeric predictions or risks (n, n_outputs)."""
-        predicted = np.asarray(self.estimator.predict_encoded(parts), dtype=np.float64)
+        if isinstance(parts, JoinedRows):
+            found = self.estimator.predict_joined(parts.matrix, parts.presence)
+        else:
+            found = self.estimator.predict_encoded(parts)
+        predicted = np.asarray(found, dtype=np.float64)
         return predicted.reshape(len(predicted), -1)
 
-    def margins(self, parts: Parts) -> np.ndarray:
-        """Return log-odds, numeric predictions or risks (n, n_outputs)."""
+    def margins(
+        self, parts: Parts | JoinedRows, column: int | None = None
+    ) -> np.ndarray:
+        """Return log-odds, numeric predictions or risks (n, n_outputs).
+
+        If `column` is given, only this output is returned (n, 1).
+        """
         predicted = self.predict(parts)
-        if self.kind == "classes":
-            return class_log_odds(predicted)
-        return log_odds(predicted) if self.kind == "labels" else predicted
+        if self.kind == "classes" and predicted.shape[1] > 2:
+            return _column(class_log_odds(predicted), column)
+        wanted = _column(predicted, column)
+        return log_odds(wanted) if self.kind in ("classes", "labels") else wanted
 
 
 class TableModel:
@@ -396,6 +445,10 @@ class TableModel:
         self._positions = [list(table.columns).index(column) for column in named]
         return found
 
+    def join(self, parts: Parts) -> None:
+        """Return None, because an estimator of a table receives the table."""
+        return
+
     def predict(self, parts: Parts) -> np.ndarray:
         """Return probabilities or numeric predictions (n, n_outputs)."""
         X = self._table(parts)
@@ -412,11 +465,15 @@ class TableModel:
             )
         return predicted.reshape(len(predicted), -1)
 
-    def margins(self, parts: Parts) -> np.ndarray:
+    def margins(self, parts: Parts, column: int | None = None) -> np.ndarray:
         """Return log-odds or numeric predictions (n, n_outputs).
 
-        For a classifier without probabilities, it is the decision function.
+        For a classifier without probabilities, it is the decision function. If `column`
+        is given, only this output is returned (n, 1).
         """
+        return _column(self._margins(parts), column)
+
+    def _margins(self, parts: Parts) -> np.ndarray:
         if self.kind != "classes":
             return self.predict(parts)
         if not hasattr(self.estimator, "decision_function"):
@@ -449,6 +506,31 @@ class TableModel:
         ordered = np.empty_like(joined)
         ordered[:, self._positions] = joined
         return ordered
+
+
+@dataclass(frozen=True)
+class Question:
+    """Outputs of a model on a scale, as a function of its modalities.
+
+    Attributes
+    ----------
+    model : FusionModel or TableModel
+        The model.
+    scale : {"link", "proba"}
+        Whether to ask for margins, such as log-odds, or for predictions.
+    column : int or None, default=None
+        The only output that is asked for. None asks for all.
+    """
+
+    model: FusionModel | TableModel
+    scale: str
+    column: int | None = None
+
+    def __call__(self, rows: Any) -> np.ndarray:
+        """Return the outputs (n, C) of encoded modalities or of `JoinedRows`."""
+        if self.scale == "link":
+            return self.model.margins(rows, self.column)
+        return _column(self.model.predict(rows), self.column)
 
 
 @dataclass(frozen=True)
@@ -570,23 +652,18 @@ def make_output(
         _refuse_class(pos_label, "the estimator predicts numbers")
         survival = model.kind == "survival" or predicts_risks(model.estimator)
         name = scale_of_risk(model.estimator) if survival else "prediction (unit of y)"
-        return Output(name, "link", None, model.predict)
+        return Output(name, "link", None, Question(model, "link"))
     assert model.labels is not None  # noqa: S101 - true of classifiers
     labels = model.labels.tolist()
     what = "log-odds" if output == "link" else "probability"
     if output == "link" and not getattr(model, "has_probabilities", True):
         what = "decision function"
-    answer = model.margins if output == "link" else model.predict
     exclusive = model.kind == "classes"
     number = explained_class(labels, pos_label, OWNER, exclusive=exclusive)
     if number is None:
-        return Output(what, output, tuple(labels), answer)
-    return Output(
-        f"{what} of {labels[number]}",
-        output,
-        None,
-        lambda parts: answer(parts)[:, [number]],
-    )
+        return Output(what, output, tuple(labels), Question(model, output))
+    question = Question(model, output, number)
+    return Output(f"{what} of {labels[number]}", output, None, question)
 
 
 def _refuse_class(pos_label: Any, because: str) -> None:

@@ -33,9 +33,7 @@ from skfusion.inspection.models import (
     FusionModel,
     Parts,
     TableModel,
-    class_log_odds,
     find_model,
-    log_odds,
     same_predictions,
 )
 
@@ -246,7 +244,11 @@ class WrappedFusion(FusionModel):
         present = [~np.isnan(part).all(axis=1) for part in parts.values()]
         return parts, np.column_stack(present)
 
-    def predict(self, parts: Parts) -> np.ndarray:
+    def join(self, parts: Parts) -> None:
+        """Return None, because several fusions may receive the rows."""
+        return
+
+    def predict(self, parts: Any) -> np.ndarray:
         """Return probabilities or numeric predictions (n, n_outputs)."""
         n_rows = len(next(iter(parts.values())))
         starts = dict.fromkeys(parts, 0)
@@ -272,13 +274,6 @@ class WrappedFusion(FusionModel):
             predicted = self._whole.predict(rows)
         predicted = np.asarray(predicted, dtype=np.float64)
         return predicted.reshape(len(predicted), -1)
-
-    def margins(self, parts: Parts) -> np.ndarray:
-        """Return the outputs (n, n_outputs) on the additive scale."""
-        predicted = self.predict(parts)
-        if self.kind == "classes":
-            return class_log_odds(predicted)
-        return log_odds(predicted) if self.kind == "labels" else predicted
 
     def presence(self, X: Any) -> np.ndarray:
         """Return whether each modality is present in each case (n, M)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from skfusion._paths import cache_folder, expanded_path, open_file
 from skfusion._validation import check_number
 from skfusion.exceptions import warn_user
 from skfusion.store import tables
+from skfusion.store.segments import MOST_BYTES
 from skfusion.store.sqlite_file import StoreWarning, shared_database
 
 __all__ = [
@@ -34,26 +36,39 @@ __all__ = [
 ]
 
 
+#: Longest time that arrays are kept in memory before a segment is written, which is
+#: also the largest loss of work if a process is killed.
+SEGMENT_SECONDS = 20.0
+
+
 class EmbeddingStore:
     """On-disk cache of arrays, shared by clones, folds, threads and processes.
 
     The store is one sqlite file in a separate folder. Values are float32 with a
     checksum, so reading them cannot execute code. A damaged entry is treated as
-    missing, with a warning. A damaged file is moved aside. If no file can be written,
-    the store works in memory until the process ends, with one warning. A pickle of a
-    store contains its path and settings only.
+    missing, with a warning. A damaged file is moved aside. Where the file system
+    refuses the locks of sqlite, as many network disks do, the store writes immutable
+    segments, with one warning. If no file can be written, it works in memory until
+    the process ends, with one warning. A pickle of a store contains its path and
+    settings only.
 
     Parameters
     ----------
     path : str or PathLike or None, default=None
-        Folder of the store, created with mode 0700 if missing. It must be on a local
-        disk, because the locks of sqlite are not reliable on network file systems.
-        None uses `default_store_path`.
+        Folder of the store, created with mode 0700 if missing. Without `segments`, it
+        must be on a local disk, because the locks of sqlite are not reliable on network
+        file systems. None uses `default_store_path`.
     lease_seconds : float, default=60.0
         Lease duration in seconds without a heartbeat. A killed process on the same
         machine is detected immediately, in other cases its leases expire.
     poll_seconds : float, default=0.1
         Interval in seconds between checks for keys that another process computes.
+    segments : bool, default=False
+        Whether to write segments: files of up to 64 MB that are never changed, so that
+        any number of machines can write to one network folder without locks. Processes
+        then do not share the work, and each should get its own part of the images. If
+        False, segments are only written where locks are refused. Segments in the folder
+        are always read.
 
     Attributes
     ----------
@@ -83,6 +98,7 @@ class EmbeddingStore:
         *,
         lease_seconds: float = 60.0,
         poll_seconds: float = 0.1,
+        segments: bool = False,
     ) -> None:
         folder = default_store_path() if path is None else expanded_path(path)
         if "\0" in str(folder):
@@ -90,13 +106,16 @@ class EmbeddingStore:
         self.path = folder
         self.lease_seconds = lease_seconds
         self.poll_seconds = poll_seconds
+        self.segments = segments
         self._database = shared_database(self.path)
+        if segments:
+            self._database.use_segments()
 
     def __repr__(self) -> str:
         return f"EmbeddingStore({str(self.path)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        settings = (self.lease_seconds, self.poll_seconds)
+        settings = (self.lease_seconds, self.poll_seconds, self.segments)
         return _rebuilt, (str(self.path), *settings)
 
     def get_many(self, keys: Iterable[str]) -> dict[str, np.ndarray]:
@@ -113,6 +132,17 @@ class EmbeddingStore:
             The stored float32 arrays, without the keys that are not stored.
         """
         wanted = _checked_keys(keys)
+        with self._database.remembered() as remembered:
+            version = self._database.forget_if_changed()
+            found = remembered.arrays(wanted)
+            self._note_use(remembered.uses_to_note())
+        rest = [key for key in wanted if key not in found]
+        if rest:
+            found |= self._read(rest, version)
+        return {key: found[key] for key in wanted if key in found}
+
+    def _read(self, wanted: list[str], version: int) -> dict[str, np.ndarray]:
+        """Read stored arrays, and remember them if the file still has a version."""
         rows = self._database.run(partial(tables.select, keys=wanted))
         n_current = len(rows)
         if self._database.in_memory:
@@ -128,14 +158,28 @@ class EmbeddingStore:
                 damaged.append(row)
             else:
                 found[row[1]] = array
-        used = [row[0] for row in rows[:n_current]]
-        self._database.attempt(partial(tables.note_use, ids=used), write=True)
+        self._note_use([row[0] for row in rows[:n_current]])
         if damaged:
             self._discard(damaged)
-        return {key: found[key] for key in wanted if key in found}
+        if not self._database.in_memory:
+            ids = {row[1]: row[0] for row in rows}
+            with self._database.remembered() as remembered:
+                if self._database.forget_if_changed() == version:
+                    remembered.add_arrays({k: (ids[k], found[k]) for k in found})
+        unknown = [key for key in wanted if key not in found]
+        if unknown:
+            found |= self._database.segments.get(unknown)
+        return found
+
+    def _note_use(self, ids: list[int]) -> None:
+        if ids:
+            note = partial(tables.note_use, ids=ids)
+            self._database.attempt(note, write=True)
 
     def put_many(self, arrays: Mapping[str, Any]) -> None:
         """Store arrays as float32 in one transaction, replacing existing ones.
+
+        Segments are not replaced, because a key identifies its array.
 
         Parameters
         ----------
@@ -253,6 +297,7 @@ class EmbeddingStore:
             finally:
                 if work.leased:
                     self._release(work.owner)
+                self._write_segments(at_once=True)
 
     def digest_file(self, path: str | os.PathLike[str]) -> str:
         """Compute the digest of a file, or return the cached digest if unchanged.
@@ -275,13 +320,21 @@ class EmbeddingStore:
         FileReadError
             If the file is missing or cannot be read. It is a ValueError.
         """
-        place = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()
+        full = os.path.abspath(path)
         stamp = tables.stamp(path)
+        with self._database.remembered() as remembered:
+            known = remembered.digest(full, stamp)
+        if known is not None:
+            return known
+        place = hashlib.sha256(os.fsencode(full)).hexdigest()
         look = partial(tables.select_digest, place=place, stamp=stamp)
         known = self._database.run(look)
         if known is None and self._database.in_memory:
             known = self._database.read_given_up_file(look)
+        if known is None and stamp:
+            known = self._digest_in_segments(f"\0{place} {stamp}")
         if known is not None and stamp:
+            self._remember_digest(full, stamp, known)
             return known
         settled = tables.is_settled(stamp)
         with open_file(path) as file:
@@ -290,7 +343,37 @@ class EmbeddingStore:
         if settled and stamp == tables.stamp(path):
             note = partial(tables.note_digest, row=(place, stamp, digest))
             self._database.attempt(note, write=True)
+            self._remember_digest(full, stamp, digest)
         return digest
+
+    def remembered_digests(
+        self, paths: Iterable[str | os.PathLike[str]]
+    ) -> list[str | None]:
+        """Return the digests of files that this process knows, without reading them.
+
+        Parameters
+        ----------
+        paths : iterable of str or PathLike
+            Image files.
+
+        Returns
+        -------
+        list of str or None
+            As in `digest_file`. None for a file that may have changed, or was not asked
+            for in this process.
+        """
+        known: list[str | None] = []
+        with self._database.remembered() as remembered:
+            for path in paths:
+                digest, full = None, os.path.abspath(path)
+                if remembered.has_digest(full):
+                    digest = remembered.digest(full, tables.stamp(full))
+                known.append(digest)
+        return known
+
+    def _remember_digest(self, full: str, stamp: str, digest: str) -> None:
+        with self._database.remembered() as remembered:
+            remembered.add_digest(full, stamp, digest)
 
     def info(self) -> dict[str, Any]:
         """Return the path and the statistics of the store.
@@ -299,28 +382,37 @@ class EmbeddingStore:
         -------
         dict
             ``path`` (str), ``entries`` (number of stored arrays), ``bytes`` (size of
-            these arrays), ``computed`` (number of arrays ever put by all processes) and
-            ``in_memory`` (True if the file could not be used). In memory, the numbers
-            are those of this process.
+            these arrays), ``computed`` (number of arrays ever put by all processes),
+            ``segments`` (number of files of segments) and ``in_memory`` (True if
+            nothing can be written). In memory, and where segments are written,
+            ``computed`` is the number of this process.
         """
         n_entries, n_bytes, n_computed = self._database.run(tables.figures)
+        n_more, n_more_bytes, n_segments = self._database.segments.figures()
         return {
             "path": str(self.path),
-            "entries": n_entries,
-            "bytes": n_bytes,
+            "entries": n_entries + n_more,
+            "bytes": n_bytes + n_more_bytes,
             "computed": n_computed,
-            "in_memory": self._database.in_memory,
+            "segments": n_segments,
+            "in_memory": self._database.loses_arrays,
         }
 
     def clear(self) -> None:
         """Remove all arrays, file digests and damaged files that were moved aside."""
+        with self._database.remembered() as remembered:
+            remembered.forget()
         self._database.run(tables.delete_all, write=True)
         self._database.attempt(tables.shrink)
+        self._database.segments.clear()
         for damaged in self.path.glob("*.corrupt-*"):
             damaged.unlink(missing_ok=True)
 
     def prune(self, max_bytes: int) -> int:
         """Remove the least recently used arrays until the rest fits `max_bytes`.
+
+        The use of segments is not recorded. The oldest ones are removed as a whole,
+        after the arrays of the file.
 
         Parameters
         ----------
@@ -333,14 +425,50 @@ class EmbeddingStore:
             The number of arrays removed.
         """
         check_number(max_bytes, "max_bytes", "EmbeddingStore", low=0)
-        oldest = partial(tables.delete_oldest, max_bytes=max_bytes)
+        self._note_remembered_use()
+        segments = self._database.segments
+        left = max(max_bytes - segments.figures()[1], 0)
+        oldest = partial(tables.delete_oldest, max_bytes=left)
         n_removed = self._database.run(oldest, write=True)
+        with self._database.remembered() as remembered:
+            remembered.forget_arrays()
         self._database.attempt(tables.shrink)
-        return n_removed
+        left = max_bytes - self._database.run(tables.figures)[1]
+        return n_removed + segments.prune(left)
+
+    def merge_segments(self) -> tuple[int, int]:
+        """Write small segments and repeated arrays again as few full segments.
+
+        Other processes may read and write meanwhile. Do not merge in two processes at
+        once, which would only repeat arrays.
+
+        Returns
+        -------
+        tuple of int
+            Numbers of segments before and after.
+        """
+        return self._database.segments.merge()
+
+    def verify_segments(self) -> tuple[int, int]:
+        """Read all segments, compare their SHA-256, and move damaged ones aside.
+
+        Returns
+        -------
+        tuple of int
+            Numbers of sound and of damaged segments.
+        """
+        verified = self._database.segments.verify()
+        return verified.n_segments, verified.n_damaged
 
     def close(self) -> None:
         """Close the file, which the next use opens again."""
+        self._note_remembered_use()
         self._database.close()
+
+    def _note_remembered_use(self) -> None:
+        with self._database.remembered() as remembered:
+            ids = remembered.uses_to_note(now=True)
+        self._note_use(ids)
 
     def _lease(self, keys: list[str], owner: str, limit: int) -> list[str]:
         """Lease up to `limit` keys that are neither stored nor leased by others."""
@@ -361,9 +489,53 @@ class EmbeddingStore:
         """Store float32 arrays and end the leases of the owner."""
         rows = [(key, *tables.packed(key, array)) for key, array in arrays.items()]
         insert = partial(tables.insert, rows=rows, owner=owner)
-        self._database.run(insert, write=True)
+        with self._database.remembered() as remembered:
+            self._database.run(insert, write=True)
+            remembered.forget_arrays(arrays)
+        self._write_segments(at_once=owner is None)
+
+    def _write_segments(self, *, at_once: bool) -> None:
+        """Move arrays from memory to segments, if these are written and it is time."""
+        database = self._database
+        if not database.writes_segments:
+            return
+        is_due = time.monotonic() - database.segments.written > SEGMENT_SECONDS
+        if at_once or is_due or database.run(tables.figures)[1] >= MOST_BYTES:
+            database.run(self._move_to_segments, write=True)
+
+    def _move_to_segments(self, connection: sqlite3.Connection) -> None:
+        rows = tables.select_all(connection)
+        arrays = {row[1]: tables.unpacked(row) for row in rows}
+        for place, stamp, digest in tables.select_all_digests(connection):
+            values = np.frombuffer(bytes.fromhex(digest), dtype=np.uint8)
+            arrays[f"\0{place} {stamp}"] = values
+        try:
+            self._database.segments.write(
+                {key: array for key, array in arrays.items() if array is not None}
+            )
+        except (OSError, ValueError) as error:
+            self._database.writes_segments = False
+            warn_user(
+                f"Segments of the embedding store in {str(self.path)!r} cannot be "
+                f"written ({error}). New embeddings are kept in memory and are lost "
+                f"when this process ends.",
+                StoreWarning,
+            )
+            return
+        tables.delete_all(connection)
+
+    def _digest_in_segments(self, key: str) -> str | None:
+        found = self._database.segments.get([key], max_age=SEGMENT_SECONDS)
+        return found[key].tobytes().hex() if key in found else None
+
+    def _in_segments(self, keys: list[str]) -> dict[str, np.ndarray]:
+        """Return the arrays of leased keys that another process has written."""
+        database = self._database
+        return database.segments.get(keys) if database.writes_segments else {}
 
     def _discard(self, rows: list[tables.Row]) -> None:
+        with self._database.remembered() as remembered:
+            remembered.forget_arrays(row[1] for row in rows)
         self._database.run(partial(tables.delete_damaged, rows=rows), write=True)
         warn_user(
             f"{len(rows)} damaged entries of the embedding store in "
@@ -425,6 +597,11 @@ class LeasedWork(Work):
             pending = list(self._pending)
             self.leased = store._lease(pending, self.owner, self._chunk_size)
             if self.leased:
+                known = store._in_segments(self.leased)
+                self._settle(known, known)
+                self.leased = [key for key in self.leased if key not in known]
+                if not self.leased:
+                    continue
                 yield list(self.leased)
                 if self.leased:  # `put` was not called for this chunk
                     self.put({})
@@ -527,8 +704,15 @@ def resolve_store(store: Any) -> EmbeddingStore | None:
     )
 
 
-def _rebuilt(path: str, lease_seconds: float, poll_seconds: float) -> EmbeddingStore:
-    return EmbeddingStore(path, lease_seconds=lease_seconds, poll_seconds=poll_seconds)
+def _rebuilt(
+    path: str, lease_seconds: float, poll_seconds: float, segments: bool = False
+) -> EmbeddingStore:
+    return EmbeddingStore(
+        path,
+        lease_seconds=lease_seconds,
+        poll_seconds=poll_seconds,
+        segments=segments,
+    )
 
 
 def _checked_keys(keys: Iterable[str]) -> list[str]:

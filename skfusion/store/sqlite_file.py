@@ -10,21 +10,42 @@ import atexit
 import contextlib
 import os
 import sqlite3
+import tempfile
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from skfusion.exceptions import FallbackWarning, warn_user
+from skfusion.store.remembered import Remembered
+from skfusion.store.segments import shared_segments
 from skfusion.store.working_folders import make_private_folder
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows, which always locks files
+    fcntl = None
 
 __all__ = ["Database", "StoreWarning", "shared_database"]
 
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 60.0  # timeout for the transaction of another process
+_LOCK_ERRORS = {
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOLFS,
+    sqlite3.SQLITE_IOERR_LOCK,
+    sqlite3.SQLITE_IOERR_UNLOCK,
+    sqlite3.SQLITE_IOERR_RDLOCK,
+    sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMLOCK,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+}
 
 # "usage" is separate from "arrays", so that recording a use rewrites 16 bytes only.
 _SCHEMA = (
@@ -51,6 +72,9 @@ Operation = Callable[[sqlite3.Connection], T]
 _LOCK = threading.RLock()
 _SHARED: weakref.WeakValueDictionary[Path, Database] = weakref.WeakValueDictionary()
 _KEPT: list[object] = []  # objects that must not be garbage collected
+# Files stay open between the clones of an estimator, each of which has its own store.
+# Windows does not remove folders with open files.
+_RECENT: deque[Database] = deque(maxlen=0 if os.name == "nt" else 4)
 
 
 class StoreWarning(FallbackWarning):
@@ -68,6 +92,10 @@ class StoreWarning(FallbackWarning):
     __module__ = "skfusion.store"
 
 
+class LocksRefused(OSError):
+    """The file system does not support the locks of sqlite."""
+
+
 class Database:
     """Connection of this process to the sqlite file in one folder.
 
@@ -81,10 +109,15 @@ class Database:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / f"embeddings-v{SCHEMA_VERSION}.sqlite"
+        self.segments = shared_segments(folder / "segments")
+        self.writes_segments = False
         self._disk: sqlite3.Connection | None = None
         self._memory: sqlite3.Connection | None = None
         self._opened_in: int | None = None  # process that opened the file
         self._opened_file: tuple[int, int] | None = None  # device and inode
+        self._remembered = Remembered()
+        self._state: object = None  # of the file, after its last use
+        self._n_changes = 0
 
     def __del__(self) -> None:
         self.close()
@@ -93,6 +126,19 @@ class Database:
     def in_memory(self) -> bool:
         """Whether this process uses memory instead of the file until it ends."""
         return self._memory is not None
+
+    @property
+    def loses_arrays(self) -> bool:
+        """Whether new arrays are lost when this process ends."""
+        return self.in_memory and not self.writes_segments
+
+    def use_segments(self) -> None:
+        """Write segments instead of the file from now on, in this process."""
+        with _LOCK:
+            if self._memory is None:
+                self.close()
+                self._keep_in_memory()
+            self.writes_segments = True
 
     def run(self, operation: Operation[T], *, write: bool = False) -> T:
         """Run an operation, as one immediate transaction if it writes.
@@ -104,22 +150,42 @@ class Database:
             problem: Exception | None = None
             for _ in range(3):
                 try:
-                    return _transact(self._current(), operation, write)
+                    return self._transact(operation, write)
                 except (sqlite3.Error, OSError) as error:
                     problem = error
                     if self._memory is not None:
                         raise
                     if not (_is_corrupt(error) and self._set_aside()):
                         break
-            return _transact(self._fall_back(problem), operation, write)
+            self._fall_back(problem)
+            return self._transact(operation, write)
 
     def attempt(self, operation: Operation[T], *, write: bool = False) -> T | None:
         """Run an operation and return its result, or None if it fails."""
         with _LOCK:
             try:
-                return _transact(self._current(), operation, write)
+                return self._transact(operation, write)
             except (sqlite3.Error, OSError):
                 return None
+
+    @contextlib.contextmanager
+    def remembered(self) -> Iterator[Remembered]:
+        """Hold the lock, and yield what this process remembers of the file."""
+        with _LOCK:
+            yield self._remembered
+
+    def forget_if_changed(self) -> int:
+        """Forget the arrays if the file has changed, other than by this process.
+
+        The number of changes so far is returned.
+        """
+        with _LOCK:
+            state = _file_state(self.path)
+            if state != self._state:
+                self._remembered.forget_arrays()
+                self._state = state
+                self._n_changes += 1
+            return self._n_changes
 
     def read_given_up_file(self, operation: Operation[T]) -> T | None:
         """Read from the file after the fallback to memory, or return None."""
@@ -149,6 +215,16 @@ class Database:
         if self._memory is not None:
             self._memory.close()
 
+    def _transact(self, operation: Operation[T], write: bool) -> T:
+        connection = self._current()
+        if not write:
+            return operation(connection)
+        self.forget_if_changed()
+        try:
+            return _transact(connection, operation, write)
+        finally:
+            self._state = _file_state(self.path)
+
     def _current(self) -> sqlite3.Connection:
         if self._memory is not None:
             return self._memory
@@ -161,6 +237,7 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         make_private_folder(self.folder)
+        _check_locks(self.folder)
         _make_private(self.path)
         self._opened_file = _file_identity(self.path)
         connection = _connect(self.path)
@@ -230,7 +307,8 @@ class Database:
         )
         return True
 
-    def _fall_back(self, problem: Exception | None) -> sqlite3.Connection:
+    def _keep_in_memory(self) -> None:
+        self._remembered.forget_arrays()
         memory = _connect(":memory:")
         try:
             _initialise(memory)
@@ -239,7 +317,20 @@ class Database:
             raise
         self._memory = memory
         _KEPT.append(self)  # its arrays are nowhere else
+
+    def _fall_back(self, problem: Exception | None) -> None:
+        self._keep_in_memory()
         reason = getattr(problem, "strerror", None) or str(problem)
+        if _is_about_locks(problem) and self.segments.can_be_written():
+            self.writes_segments = True
+            warn_user(
+                f"The file of the embedding store in {str(self.folder)!r} cannot be "
+                f"shared ({reason}). New embeddings are written as segments, which "
+                f"need no locks. Concurrent processes do not share the work; give each "
+                f"its own part of the images ('skfusion embed --shard').",
+                StoreWarning,
+            )
+            return
         warn_user(
             f"The embedding store in {str(self.folder)!r} cannot be used ({reason}). "
             f"New embeddings are kept in memory and are lost when this process ends. "
@@ -247,7 +338,6 @@ class Database:
             f"the environment variable SKFUSION_CACHE.",
             StoreWarning,
         )
-        return memory
 
 
 def shared_database(folder: Path) -> Database:
@@ -256,6 +346,9 @@ def shared_database(folder: Path) -> Database:
         database = _SHARED.get(folder)
         if database is None:
             database = _SHARED[folder] = Database(folder)
+        if database in _RECENT:
+            _RECENT.remove(database)
+        _RECENT.append(database)
         return database
 
 
@@ -306,10 +399,33 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
     """
     mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
     if mode != "wal":
-        raise OSError(
+        raise LocksRefused(
             f"its file system does not support sqlite's write-ahead log, journal mode "
             f"{mode!r} instead of 'wal'"
         )
+
+
+def _check_locks(folder: Path) -> None:
+    """Check that files can be locked, because sqlite would wait for such a lock."""
+    if fcntl is None:
+        return
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise LocksRefused(
+                f"its file system does not lock files: {reason}"
+            ) from error
+
+
+def _is_about_locks(problem: Exception | None) -> bool:
+    if isinstance(problem, LocksRefused):
+        return True
+    code = getattr(problem, "sqlite_errorcode", None)
+    return isinstance(problem, sqlite3.Error) and (
+        code in _LOCK_ERRORS or "locking protocol" in str(problem)
+    )
 
 
 def _create_tables(connection: sqlite3.Connection) -> None:
@@ -348,6 +464,20 @@ def _file_identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _file_state(path: Path) -> tuple[object, ...]:
+    """Return what changes with the content of the file or of its log."""
+    found: list[object] = []
+    for name in (path, f"{path}-wal"):
+        try:
+            status = os.stat(name)
+        except OSError:
+            found.append(None)
+        else:
+            identity = status.st_dev, status.st_ino
+            found.append((*identity, status.st_mtime_ns, status.st_size))
+    return tuple(found)
 
 
 def _close_all() -> None:

@@ -44,6 +44,8 @@ __all__ = [
     "refresh",
     "release",
     "select",
+    "select_all",
+    "select_all_digests",
     "select_digest",
     "shrink",
     "stamp",
@@ -116,6 +118,12 @@ def select(connection: sqlite3.Connection, keys: Iterable[str]) -> list[Row]:
         )
         rows += connection.execute(query, batch).fetchall()
     return rows
+
+
+def select_all(connection: sqlite3.Connection) -> list[Row]:
+    """Fetch the rows of all stored keys."""
+    query = "SELECT id, key, shape, checksum, data FROM arrays"
+    return connection.execute(query).fetchall()
 
 
 def insert(
@@ -205,6 +213,12 @@ def select_digest(connection: sqlite3.Connection, place: str, stamp: str) -> str
     row = connection.execute(query, (place, stamp)).fetchone()
     is_digest = row is not None and _DIGEST.fullmatch(str(row[0]))
     return str(row[0]) if is_digest else None  # damage can change its type
+
+
+def select_all_digests(connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
+    """Fetch all (digest of the path, stamp, digest of the content)."""
+    query = "SELECT path, stamp, digest FROM digests"
+    return connection.execute(query).fetchall()
 
 
 def note_digest(connection: sqlite3.Connection, row: tuple[str, str, str]) -> None:

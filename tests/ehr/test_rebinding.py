@@ -286,7 +286,10 @@ def test_bagged_models_by_the_columns_of_each(stores):
             AsFrame(inner), n_estimators=3, bootstrap=False, random_state=0
         )
 
-    number = [f.assign(index_time=f["index_time"].astype("int64")) for f in frames]
+    number = [
+        f.assign(index_time=f["index_time"].astype("datetime64[us]").astype("int64"))
+        for f in frames
+    ]
     model, reference = bag(old).fit(number[0], Y), bag(both).fit(number[0], Y)
     np.testing.assert_array_equal(
         with_events(model, new).predict_proba(number[1]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,14 +16,17 @@ from sklearn.feature_selection import (
     RFE,
     SelectFromModel,
     SelectKBest,
+    SelectPercentile,
     SequentialFeatureSelector,
+    chi2,
     f_regression,
+    mutual_info_classif,
     mutual_info_regression,
 )
 from sklearn.linear_model import Lasso, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.nonparametric import nelson_aalen_estimator
 
@@ -151,6 +156,8 @@ def test_steps_get_a_target_that_they_can_use(name, place, cohort):
 
 CLASSES = {
     "default of SelectKBest": SelectKBest(k=2),
+    "mutual information": SelectKBest(partial(mutual_info_classif, random_state=0)),
+    "chi2": make_pipeline(MinMaxScaler(), SelectPercentile(chi2)),
     "LDA": LinearDiscriminantAnalysis(),
     "from a classifier": SelectFromModel(LogisticRegression()),
     "genetic": GeneticSelector(LogisticRegression()),

@@ -118,7 +118,7 @@ def times(rng: np.random.Generator, n: int, zone: str | None) -> tuple[str, pd.S
     kinds: dict[str, Callable[[], pd.Series]] = {
         **{unit: lambda u=unit: column.dt.as_unit(u) for unit in ("ns", "ms", "s")},
         "us": lambda: us,
-        "objects": lambda: pd.Series(list(us.dt.to_pydatetime()), dtype=object),
+        "objects": lambda: pd.Series([t.to_pydatetime() for t in us], dtype=object),
         "dates": lambda: pd.Series([t.date() for t in us], dtype=object),
         "arrow": lambda: us.astype(f"timestamp[{inner}][pyarrow]"),
         "far": lambda: us.where(us.index > 0, pd.Timestamp(far, tz=zone).as_unit("us")),

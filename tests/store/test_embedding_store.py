@@ -84,6 +84,7 @@ def test_put_many_replaces_and_counts(tmp_path):
         "entries": 2,
         "bytes": 20,
         "computed": 3,
+        "segments": 0,
         "in_memory": False,
     }
 

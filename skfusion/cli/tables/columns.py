@@ -89,6 +89,13 @@ class Table:
         self._typed: dict[str, TypedColumn] = {}
         self._n_strange: dict[str, int] = {}
 
+    def part(self, rows: Any) -> Table:
+        """Return some rows as a table with the same findings."""
+        frame = self.frame[rows]
+        other = Table(frame, self.decimal, self.settings, self.is_text)
+        other.findings = self.findings
+        return other
+
     def typed(self, column: str) -> TypedColumn:
         """Return a column by type."""
         if column not in self._typed:

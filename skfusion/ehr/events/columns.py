@@ -429,7 +429,11 @@ def _values(frame: pd.DataFrame) -> np.ndarray:
         return np.full(len(frame), np.nan, dtype=np.float32)
     column = frame["numeric_value"]
     if column.dtype == object:
-        column = column.map(_quiet)
+        try:
+            column = column.map(_quiet)
+        except OverflowError:  # pandas 2, at a whole number too large for a float
+            cells = np.fromiter(map(_quiet, column), dtype=object, count=len(column))
+            column = pd.Series(cells, column.index, dtype=object)
     if not pd.api.types.is_numeric_dtype(column) and column.notna().any():
         column = _decimals(column)
     if pd.api.types.is_complex_dtype(column):

@@ -190,7 +190,9 @@ def write_stays(folder: Path, stays: pd.DataFrame) -> str:
     rows["subject"], words["subjects"] = _numbered(stays["subject_id"])
     has_parent = stays["parent_id"].notna().to_numpy(bool)
     rows["has_parent"] = has_parent
-    both = pd.concat([stays["stay_id"], stays["parent_id"][has_parent]])
+    # pandas 2 warns of empty parts, whose type counts from pandas 3 on.
+    parents = [stays["parent_id"][has_parent]] if has_parent.any() else []
+    both = pd.concat([stays["stay_id"], *parents])
     numbers, words["ids"] = _numbered(both)
     rows["stay"], rows["parent"][has_parent] = np.split(numbers, [len(stays)])
     for name in ("start", "end"):

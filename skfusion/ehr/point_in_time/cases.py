@@ -257,7 +257,9 @@ class Seen:
     def warn_of_shared(self, subject: Any, end: np.ndarray, owner: str) -> None:
         """Warn if other rows belong to subjects of the training rows."""
         subjects, rows = _hashes(subject, end)
-        shared = np.isin(subjects, self._subjects) & ~np.isin(rows, self._rows)
+        # numpy 2.0 compares by a table, which overflows at hashes of 64 bits.
+        shared = np.isin(subjects, self._subjects, kind="sort")
+        shared &= ~np.isin(rows, self._rows, kind="sort")
         if shared.any():
             warn_of_modality(
                 "shared subjects",

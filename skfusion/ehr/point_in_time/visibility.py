@@ -16,10 +16,15 @@ from skfusion.ehr.point_in_time.cases import Cases
 
 __all__ = [
     "Sight",
+    "WindowEvents",
+    "WindowRanges",
+    "calendar_days",
     "events_of",
     "first_times",
     "row_chunks",
     "search_within",
+    "slices_of",
+    "subject_order",
     "window_ranges",
     "visible_events",
 ]
@@ -229,6 +234,25 @@ def first_times(files: EventFiles, subject: np.ndarray) -> np.ndarray:
     return first[owner]
 
 
+def subject_order(subject: np.ndarray) -> np.ndarray | None:
+    """Return an order in which the rows of a subject follow one another.
+
+    Parameters
+    ----------
+    subject : ndarray of int of shape (n_rows,)
+        Position of each row's subject.
+
+    Returns
+    -------
+    ndarray of int of shape (n_rows,) or None
+        None if they do so already.
+    """
+    n_runs = np.count_nonzero(np.diff(subject)) + min(len(subject), 1)
+    if n_runs == len(np.unique(subject)):
+        return None
+    return np.argsort(subject, kind="stable")
+
+
 def row_chunks(files: EventFiles, subject: np.ndarray) -> Iterator[slice]:
     """Split rows into chunks of about `CHUNK` events.
 
@@ -291,16 +315,23 @@ def visible_events(
     for name in names:
         if name in files.columns:
             columns[name] = files.take(name, ranges.start, ranges.stop)
-    total = np.cumsum(high - low)
-    cuts = np.searchsorted(total, np.arange(CHUNK, total[-1] + CHUNK, CHUNK), "left")
-    first = 0
-    for cut in np.unique(np.minimum(cuts + 1, len(rows))):
-        some = slice(first, int(cut))
+    for some in slices_of(high - low, CHUNK):
         parts = rows[some], end[some], low[some], high[some]
         found = _events(columns, *parts, sight, files.zone_name)
         if len(found.row):
             yield found
-        first = int(cut)
+
+
+def slices_of(sizes: np.ndarray, limit: int) -> Iterator[slice]:
+    """Yield consecutive slices of items, each of about `limit` in total size."""
+    if not len(sizes):
+        return
+    total = np.cumsum(sizes)
+    cuts = np.searchsorted(total, np.arange(limit, total[-1] + limit, limit), "left")
+    first = 0
+    for cut in np.unique(np.minimum(cuts + 1, len(sizes))).tolist():
+        yield slice(first, cut)
+        first = cut
 
 
 class WindowRanges(NamedTuple):
@@ -441,14 +472,26 @@ def _events(
         code,
         sight.windows.band(ahead, sight.closed),
         ahead / DAY,
-        _calendar_days(time, zone) if sight.days else np.zeros(len(time), np.int64),
+        calendar_days(time, zone) if sight.days else np.zeros(len(time), np.int64),
         value,
         columns["text"][place] if "text" in columns else None,
     )
 
 
-def _calendar_days(time: np.ndarray, zone: str | None) -> np.ndarray:
-    """Return the number of the calendar day of each time in a time zone."""
+def calendar_days(time: np.ndarray, zone: str | None) -> np.ndarray:
+    """Return the number of the calendar day of each time in a time zone.
+
+    Parameters
+    ----------
+    time : ndarray of int64 of shape (n_events,)
+        Times in microseconds since 1970.
+    zone : str or None
+        Name of the time zone. None and ``"UTC"`` take the days of the times themselves.
+
+    Returns
+    -------
+    ndarray of int64 of shape (n_events,)
+    """
     if zone in (None, "UTC"):
         return time // DAY
     utc = pd.DatetimeIndex(time.view("datetime64[us]"), tz="UTC")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -117,8 +118,24 @@ def _matches(
                 f"{type(estimator).__name__}: {name} must be a tuple of patterns such "
                 f"as ('LAB//*',), got {patterns!r}."
             )
-    patterns = [pattern for pattern in out or () if pattern != OUTCOMES]
+    patterns = tuple(pattern for pattern in out or () if pattern != OUTCOMES)
     by_rule = OUTCOMES in (out or ())
+    included = None if include is None else tuple(include)
+    table = _matching(tuple(codes), included, by_rule, patterns)
+    return table[:, 0], table[:, 1], table[:, 2]
+
+
+@lru_cache(maxsize=32)
+def _matching(
+    codes: tuple[str, ...],
+    include: tuple[str, ...] | None,
+    by_rule: bool,
+    patterns: tuple[str, ...],
+) -> np.ndarray:
+    """Return a table of the three arrays, found once per process.
+
+    A search for one row takes longer than the features of the row otherwise.
+    """
     found = [
         (
             include is None or any(fnmatchcase(code, p) for p in include),
@@ -128,7 +145,8 @@ def _matches(
         for code in codes
     ]
     table = np.array(found, dtype=bool).reshape(len(codes), 3)
-    return table[:, 0], table[:, 1], table[:, 2]
+    table.flags.writeable = False
+    return table
 
 
 def warn_of_unmatched(estimator: Any, codes: Sequence[str]) -> None:

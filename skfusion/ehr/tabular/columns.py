@@ -6,6 +6,7 @@ import datetime
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
@@ -79,7 +80,9 @@ def kind_of(column: pd.Series) -> str:
     ('category', 'multivalued')
     """
     if column.dtype == object:
-        column = column.infer_objects()
+        # pandas 2 raises at a whole number that is too large for a float.
+        with suppress(OverflowError):
+            column = column.infer_objects()
     if column.dtype == object:
         return _kind_of_cells(column.dropna())
     types = pd.api.types

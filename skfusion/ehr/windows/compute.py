@@ -28,6 +28,7 @@ from skfusion.ehr.windows.kernel import (
 )
 from skfusion.ehr.windows.output import Block, Totals
 from skfusion.ehr.windows.plan import FeaturePlan
+from skfusion.ehr.windows.shared import Pairs, shared_pairs
 
 __all__ = ["computed_features"]
 
@@ -62,7 +63,8 @@ def computed_features(
     n_jobs : int or None
         Number of threads.
     matrix : ndarray of float32 of shape (n_rows, n_columns) or None, default=None
-        Matrix to which numba writes known values directly. No block is yielded then.
+        Matrix to which numba writes known values directly. Only blocks of rows whose
+        events are shared are yielded then.
 
     Yields
     ------
@@ -112,7 +114,8 @@ def row_features(
     compiled : bool
         Whether to compute with numba. The results are identical.
     matrix : ndarray of float32 of shape (n_all_rows, n_columns) or None
-        Matrix to which numba writes directly. No block is yielded then.
+        Matrix to which numba writes directly. Only blocks of rows whose events are
+        shared are yielded then.
     rows : slice
         Position of the rows in the result.
     cases : Cases
@@ -122,6 +125,11 @@ def row_features(
     ------
     Block
     """
+    shared = shared_pairs(files, cases, sight, plan)
+    if shared is not None:
+        for pairs in shared:
+            yield _block(rows, pairs, group, plan)
+        return
     for events in visible_events(files, cases, sight):
         if matrix is not None:
             write_compiled(events, sight.windows, group, plan, matrix[rows])
@@ -147,6 +155,13 @@ def _pairs(
     values = window_statistics(parts, plan.statistics, windows.widths)
     totals = _totals(row, sums, plan) if plan.totals else None
     return Block(rows, row[kept], chosen[kept], values, totals)
+
+
+def _block(rows: slice, pairs: Pairs, group: np.ndarray, plan: FeaturePlan) -> Block:
+    chosen = group[pairs.code]
+    kept = chosen >= 0
+    totals = _totals(pairs.row, pairs.sums, plan) if plan.totals else None
+    return Block(rows, pairs.row[kept], chosen[kept], pairs.value[kept], totals)
 
 
 def _totals(row: np.ndarray, sums: BandSums, plan: FeaturePlan) -> Totals:

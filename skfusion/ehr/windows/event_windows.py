@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -16,13 +15,18 @@ from skfusion._fitting.state import undone_on_failure
 from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.events.transforms import unmatched_prefixes
 from skfusion.ehr.point_in_time.cases import (
+    Cases,
     EventTransformer,
     Seen,
     check_settings,
     ids_of,
 )
 from skfusion.ehr.point_in_time.other_events import learned_units
-from skfusion.ehr.point_in_time.visibility import Sight, Windows
+from skfusion.ehr.point_in_time.visibility import (
+    Sight,
+    Windows,
+    subject_order,
+)
 from skfusion.ehr.point_in_time.vocabulary import (
     chosen_codes,
     learn_bounds,
@@ -31,7 +35,7 @@ from skfusion.ehr.point_in_time.vocabulary import (
 from skfusion.ehr.windows.backends import Source, check_unclipped, open_source
 from skfusion.ehr.windows.engines import ENGINES
 from skfusion.ehr.windows.output import DenseOutput, SparseOutput, warn_of_size
-from skfusion.ehr.windows.plan import FeaturePlan
+from skfusion.ehr.windows.plan import FeaturePlan, code_groups, feature_plan
 from skfusion.ehr.windows.prepared import Preparation, PreparedWindows
 from skfusion.exceptions import DataWarning
 
@@ -296,9 +300,14 @@ class EventWindows(EventTransformer):
             self._seen.warn_of_shared(subjects, cases.end, "EventWindows")
         kind = SparseOutput if self.output == "sparse" else DenseOutput
         plan = self._plan()
-        output = kind(len(cases.end), plan)
+        order = subject_order(cases.subject)
+        output = kind(len(cases.end), plan, order)
+        matrix = output.matrix
+        if order is not None:
+            # Rows of a subject one after another, because they share sums.
+            cases, matrix = Cases(cases.subject[order], cases.end[order]), None
         sight, group = self._sight(source.store, plan)
-        for block in source.features(cases, sight, group, plan, output.matrix):
+        for block in source.features(cases, sight, group, plan, matrix):
             output.add(block)
         return output.finish()
 
@@ -400,7 +409,7 @@ class EventWindows(EventTransformer):
     def _sight(self, store: EventStore, plan: FeaturePlan) -> tuple[Sight, np.ndarray]:
         """Return the visibility rules and the column group of each code."""
         codes = store.codes
-        group = pd.Index(self.codes_).get_indexer(pd.Index(codes))
+        group = code_groups(tuple(self.codes_), tuple(codes))
         allowed = group >= 0
         if plan.totals:
             allowed = chosen_codes(self, codes)
@@ -413,7 +422,6 @@ class EventWindows(EventTransformer):
         return Sight(windows, self.closed, allowed, bounds, days), group
 
     def _plan(self) -> FeaturePlan:
-        windows = Windows.parse(self.windows, self.nested)
         totals = self.totals if self.codes_ else ()
-        chosen = self.aggs, self.aggs_by_prefix, totals
-        return FeaturePlan(self.codes_, windows, *chosen)
+        how = self.aggs, self.aggs_by_prefix, totals
+        return feature_plan(self.codes_, self.windows, self.nested, *how)

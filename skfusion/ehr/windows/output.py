@@ -124,18 +124,35 @@ class Block(NamedTuple):
 
 
 class DenseOutput:
-    """Dense matrix with NaN for unknown values and 0 for counts without events."""
+    """Dense matrix with NaN for unknown values and 0 for counts without events.
 
-    def __init__(self, n_rows: int, plan: FeaturePlan) -> None:
-        self._plan = plan
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+    plan : FeaturePlan
+        The features.
+    order : ndarray of int of shape (n_rows,) or None, default=None
+        Row of the matrix of each row of the blocks. None takes them as they are.
+    """
+
+    def __init__(
+        self, n_rows: int, plan: FeaturePlan, order: np.ndarray | None = None
+    ) -> None:
+        self._plan, self._order = plan, order
         self.matrix: np.ndarray = np.tile(plan.empty, (n_rows, 1))
+
+    def _place(self, block: Block, row: np.ndarray) -> np.ndarray:
+        """Return the rows of the matrix of some rows of a block."""
+        place = row + block.rows.start
+        return place if self._order is None else self._order[place]
 
     def add(self, block: Block) -> None:
         """Write the values of a block into the matrix."""
-        matrix = self.matrix[block.rows]
+        matrix = self.matrix
         if not self._plan.is_regular:
             row, column, value = block.cells(self._plan)
-            matrix[row, column] = value
+            matrix[self._place(block, row), column] = value
             return
         # The columns of a code are consecutive, so a pair is written at once.
         plan, value = self._plan, block.value
@@ -143,9 +160,10 @@ class DenseOutput:
             if name in COUNTS:
                 np.nan_to_num(value[:, :, k], copy=False)
         codes = matrix[:, : plan.n_of_codes].reshape(len(matrix), *plan.place.shape)
-        codes[block.row, block.place] = value
+        codes[self._place(block, block.row), block.place] = value
         if block.totals is not None:
-            matrix[block.totals.row, plan.n_of_codes :] = block.totals.value
+            place = self._place(block, block.totals.row)
+            matrix[place, plan.n_of_codes :] = block.totals.value
 
     def finish(self) -> np.ndarray:
         """Return the matrix."""
@@ -175,12 +193,20 @@ class _Growing:
 
 
 class SparseOutput:
-    """CSR matrix that stores known values only, including observed zeros."""
+    """CSR matrix that stores known values only, including observed zeros.
+
+    Parameters
+    ----------
+    n_rows, plan, order : any
+        As in `DenseOutput`.
+    """
 
     matrix = None  # A sparse output has no matrix for direct writes.
 
-    def __init__(self, n_rows: int, plan: FeaturePlan) -> None:
-        self._plan = plan
+    def __init__(
+        self, n_rows: int, plan: FeaturePlan, order: np.ndarray | None = None
+    ) -> None:
+        self._plan, self._order = plan, order
         self._shape = n_rows, len(plan.names)
         self._values, self._columns = _Growing(np.float32), _Growing(np.int32)
         self._counts = np.zeros(n_rows, dtype=np.int64)
@@ -199,7 +225,8 @@ class SparseOutput:
         starts = np.concatenate([[0], np.cumsum(self._counts)])
         if len(parts[0]) < np.iinfo(np.int32).max:
             starts = starts.astype(np.int32)
-        return scipy.sparse.csr_array((*parts, starts), shape=self._shape)
+        matrix = scipy.sparse.csr_array((*parts, starts), shape=self._shape)
+        return matrix if self._order is None else matrix[np.argsort(self._order)]
 
 
 class PairOutput:

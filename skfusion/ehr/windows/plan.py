@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from skfusion._validation import did_you_mean
 from skfusion.ehr.point_in_time.visibility import ALL, Windows
 from skfusion.ehr.windows.kernel import COUNTS, STATISTICS
 
-__all__ = ["Feature", "FeaturePlan", "parse_feature"]
+__all__ = ["Feature", "FeaturePlan", "code_groups", "feature_plan", "parse_feature"]
 
 EVERY = "*"  # Code of the statistics over all codes.
 TOTALS = ("count", "n_codes", "history")
@@ -148,6 +150,88 @@ class FeaturePlan:
             self.names += [f"{EVERY}__{label}__{name}" for label in labels]
             counts += [name != "history"] * len(labels)
         self.empty = np.where(counts, np.float32(0), np.float32(np.nan))
+
+
+def feature_plan(
+    codes: Sequence[str],
+    windows: Any,
+    nested: bool,
+    aggs: Any,
+    aggs_by_prefix: Mapping[str, Any] | None,
+    totals: Any,
+) -> FeaturePlan:
+    """Return the plan of some parameters, which is kept for the next call.
+
+    Rows are often transformed one by one, and their features take less time than the
+    names of all columns.
+
+    Parameters
+    ----------
+    codes, aggs, aggs_by_prefix, totals : any
+        As in `FeaturePlan`.
+    windows : sequence of str, timedelta or None
+        Lengths of the windows.
+    nested : bool
+        Whether each window contains the shorter ones.
+
+    Returns
+    -------
+    FeaturePlan
+        Do not change it, because later calls return it again.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is invalid.
+    """
+    by_prefix = aggs_by_prefix and tuple(
+        (start, _as_key(names)) for start, names in aggs_by_prefix.items()
+    )
+    names = _as_key(windows), nested, _as_key(aggs), by_prefix, _as_key(totals)
+    key = tuple(codes), *names
+    try:
+        hash(key)
+    except TypeError:  # A parameter of a wrong type, which the plan refuses.
+        return _new_plan(*key)
+    return _kept_plan(*key)
+
+
+def _as_key(names: Any) -> Any:
+    return tuple(names) if isinstance(names, list) else names
+
+
+def _new_plan(
+    codes: tuple[str, ...],
+    windows: Any,
+    nested: bool,
+    aggs: Any,
+    by_prefix: Any,
+    totals: Any,
+) -> FeaturePlan:
+    parsed = Windows.parse(windows, nested)
+    return FeaturePlan(list(codes), parsed, aggs, dict(by_prefix or ()), totals)
+
+
+_kept_plan = lru_cache(maxsize=8)(_new_plan)
+
+
+@lru_cache(maxsize=8)
+def code_groups(chosen: tuple[str, ...], codes: tuple[str, ...]) -> np.ndarray:
+    """Return the position of each code of a store among the chosen codes, or -1.
+
+    Parameters
+    ----------
+    chosen, codes : tuple of str
+        The codes of a plan, and those of a store.
+
+    Returns
+    -------
+    ndarray of int of shape (n_codes,)
+        It cannot be written, because later calls return it again.
+    """
+    group = pd.Index(chosen).get_indexer(pd.Index(codes))
+    group.flags.writeable = False
+    return group
 
 
 def _for_code(

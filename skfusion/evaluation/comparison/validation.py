@@ -196,7 +196,10 @@ def warn_of_seen(context: Context, external: Study, owner: str = OWNER) -> None:
     known = comparable_columns(study.X, columns)
     found = comparable_columns(external.X, known.columns)
     known = known[found.columns]
-    n_seen = int(np.isin(_keys(found), _keys(known)).sum()) if is_fine(known) else 0
+    n_seen = 0
+    if is_fine(known):
+        # numpy 2.0 compares by a table, which overflows at hashes of 64 bits.
+        n_seen = int(np.isin(_keys(found), _keys(known), kind="sort").sum())
     notes = []
     if n_seen:
         notes.append(
@@ -329,7 +332,8 @@ def _cross_fitted(
     again = np.empty(len(y))
     for train, test in folds:
         if slope:
-            model = LogisticRegression(C=np.inf).fit(odds[train, None], y[train])
+            # No penalty. scikit-learn 1.8 warns of an infinite C.
+            model = LogisticRegression(C=1e300).fit(odds[train, None], y[train])
             again[test] = model.predict_proba(odds[test, None])[:, 1]
         else:
             again[test] = _shifted(odds, y, train, test)

@@ -378,6 +378,64 @@ class BaseEarlyFusion(BaseFusion):
         """
         return self._as_input(self._joined(*self._read_encoded(Z)))
 
+    def joined_columns(self) -> dict[str, list[slice]] | None:
+        """Return the joined features of each modality, if none belongs to several.
+
+        Returns
+        -------
+        dict of str to list of slice, or None
+            Positions of the features and of the presence flag in the input of
+            `estimator_`. None unless ``join="concat"``.
+        """
+        check_is_fitted(self, "modalities_")
+        if type(self.join_) is not Concatenation or not self._learned.any():
+            return None
+        columns: dict[str, list[slice]] = {}
+        start = 0
+        names = self._balance.feature_names_
+        for modality, has in zip(self._modalities, self._learned, strict=True):
+            width = len(names[modality.name]) if has else 0
+            columns[modality.name] = [slice(start, start + width)]
+            start += width
+        for place, j in enumerate(self._flagged, start=start):
+            columns[self._modalities[j].name].append(slice(place, place + 1))
+        return columns
+
+    def joined_matrix(self, Z: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `predict_joined` predicts from, of encoded modalities.
+
+        Parameters
+        ----------
+        Z : dict of str to ndarray of shape (n_samples, n_features_m)
+            One block per modality. A row of NaN is an absent modality.
+
+        Returns
+        -------
+        matrix : ndarray of shape (n_samples, n_features)
+            The joined features, imputed if the estimator does not support NaN.
+        presence : ndarray of bool of shape (n_samples, M)
+            Whether each modality is present.
+        """
+        arrays, presence = self._read_encoded(Z)
+        return self._joined(arrays, presence), presence
+
+    def predict_joined(self, matrix: np.ndarray, presence: np.ndarray) -> np.ndarray:
+        """Predict from joined features.
+
+        Parameters
+        ----------
+        matrix : ndarray of shape (n_samples, n_features)
+            Rows of `joined_matrix`, or rows whose modalities are from several of them.
+        presence : ndarray of bool of shape (n_samples, M)
+            Whether each modality is present.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples,)
+            Result of ``predict_proba`` (classifier) or ``predict`` (regressor).
+        """
+        return self._scores_of_joined(matrix, self._check_predictable(presence))
+
     def _read_encoded(
         self, Z: dict[str, np.ndarray]
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -396,8 +454,11 @@ class BaseEarlyFusion(BaseFusion):
         self, arrays: dict[str, np.ndarray], presence: np.ndarray
     ) -> np.ndarray:
         nothing = self._check_predictable(presence)
-        joined = self._as_input(self._joined(arrays, presence))
-        scores = scores_of(self.estimator_, joined, self._target)
+        return self._scores_of_joined(self._joined(arrays, presence), nothing)
+
+    def _scores_of_joined(self, joined: np.ndarray, nothing: np.ndarray) -> np.ndarray:
+        """Return the predictions, which are the fallback in rows with no modality."""
+        scores = scores_of(self.estimator_, self._as_input(joined), self._target)
         scores[nothing] = self._target.fallback
         return self._target.result(scores)
 

@@ -49,7 +49,13 @@ from skfusion.fusion.joint.network import (
 )
 from skfusion.fusion.joint.objective import AuxiliaryTarget, JointLoss, build_loss
 from skfusion.fusion.joint.settings import TrainingSettings
-from skfusion.fusion.joint.training import TrainingPlan, train, warn_of_large_loss
+from skfusion.fusion.joint.training import (
+    TrainingPlan,
+    best_offsets,
+    rows_per_effective_row,
+    train,
+    warn_of_large_loss,
+)
 from skfusion.fusion.torch_runtime import (
     Precision,
     ordinary_modes,
@@ -628,7 +634,25 @@ class BaseJointFusion(CallbackSupportMixin, BaseFusion):
     def _finish_fit(
         self, inputs: NetInputs, data: TrainingData, validation: np.ndarray
     ) -> None:
-        """Fit parts that a task needs in addition to the network, none by default."""
+        """Fit the biases of the last layer where a few rows have most of the weight.
+
+        A step then depends on few rows, e.g. of a rare class, and moves the biases more
+        than anything else: the share of rows that are predicted to be of this class
+        would differ between seeds.
+        """
+        weight = data.sample_weight
+        if weight is None or not isinstance(self.loss, str):
+            return
+        if rows_per_effective_row(weight) < 2:
+            return
+        outputs = self._run(JointNetwork.__call__, inputs)
+        name = type(self).__name__
+        task = build_loss(self.loss, self.loss_params, self._target.kind, name)
+        target = self._network_target(data.y, weight)
+        offsets = best_offsets(outputs, target, weight, task)
+        last: Any = self.network_.head[-1]
+        with torch.no_grad():
+            last.bias += torch.from_numpy(offsets).to(last.bias)
 
     def _encode_auxiliary(self, data: TrainingData) -> AuxiliaryTarget | None:
         if data.auxiliary is None:

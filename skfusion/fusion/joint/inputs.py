@@ -505,7 +505,7 @@ class ImageInput:
         # The backbone is rebuilt on demand and not pickled with each fitted model,
         # because its trunk always has the same weights.
         if self._cached is None:
-            backbone = self.modality.transformer.build()
+            backbone = self.modality.transformer.build_fitted()
             part = self.modality.transformer.trainable_part()
             if backbone.kept_frozen and obeys_owner(
                 self.modality.transformer.trainable

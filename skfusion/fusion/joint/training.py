@@ -28,9 +28,16 @@ from skfusion.fusion.joint.callbacks import (
 from skfusion.fusion.joint.data import Sample, _to_device
 from skfusion.fusion.joint.network import JointNetwork, JointOutputs
 from skfusion.fusion.joint.objective import JointLoss
+from skfusion.fusion.losses import BatchLoss
 from skfusion.fusion.torch_runtime import Precision
 
-__all__ = ["TrainingPlan", "train", "warn_of_large_loss"]
+__all__ = [
+    "TrainingPlan",
+    "best_offsets",
+    "rows_per_effective_row",
+    "train",
+    "warn_of_large_loss",
+]
 
 
 @dataclass(frozen=True)
@@ -481,8 +488,55 @@ def _batches_per_step(weight: np.ndarray, batch_size: int) -> int:
     still at least `FEWEST_STEPS` steps in an epoch.
     """
     n_batches = -(-len(weight) // batch_size)
-    inflation = (weight**2).mean() / weight.mean() ** 2
+    inflation = rows_per_effective_row(weight)
     return int(max(1, min(inflation, n_batches // FEWEST_STEPS)))
+
+
+def rows_per_effective_row(weight: np.ndarray) -> float:
+    """Return the number of rows divided by Kish's effective sample size."""
+    return float((weight**2).mean() / weight.mean() ** 2)
+
+
+def best_offsets(
+    outputs: np.ndarray, target: np.ndarray, weight: np.ndarray, task: BatchLoss
+) -> np.ndarray:
+    """Return what, added to each output of all rows, minimises the loss.
+
+    A penalty keeps the offsets finite where a label has one value only. It is that of a
+    logistic regression with ``C=1``, which hardly moves any other offset.
+
+    Parameters
+    ----------
+    outputs : ndarray of shape (n_samples, n_outputs)
+        Outputs of the network.
+    target : ndarray of n_samples rows
+        Target of the task.
+    weight : ndarray of shape (n_samples,)
+        Weights of the rows.
+    task : callable
+        Loss of the task, see `JointLoss`.
+
+    Returns
+    -------
+    ndarray of float64 of shape (n_outputs,)
+    """
+    fixed = torch.from_numpy(outputs.astype(np.float64))
+    goal = torch.from_numpy(target)
+    if goal.is_floating_point():
+        goal = goal.double()
+    rows = torch.from_numpy(weight.astype(np.float64))
+    offsets = torch.zeros(outputs.shape[1], dtype=torch.float64, requires_grad=True)
+    search = torch.optim.LBFGS([offsets], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        search.zero_grad()
+        found = task(fixed + offsets, goal, rows)
+        found = found + (offsets**2).sum() / (2 * len(rows))
+        found.backward()
+        return found
+
+    search.step(loss)
+    return offsets.detach().numpy()
 
 
 def _must_drop(network: JointNetwork, n_rows: int, batch_size: int) -> bool:

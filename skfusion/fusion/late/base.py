@@ -446,6 +446,56 @@ class BaseLateFusion(BaseFusion):
         P = np.stack([np.asarray(Z[member.name]) for member in self._members], axis=1)
         return self._combine(P)
 
+    def joined_columns(self) -> dict[str, list[slice]]:
+        """Return the columns of each member in `joined_matrix`.
+
+        Returns
+        -------
+        dict of str to list of slice
+        """
+        check_is_fitted(self, "modalities_")
+        width = self._target.n_outputs
+        return {
+            member.name: [slice(j * width, (j + 1) * width)]
+            for j, member in enumerate(self._members)
+        }
+
+    def joined_matrix(self, Z: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `predict_joined` predicts from, of the members' predictions.
+
+        Parameters
+        ----------
+        Z : dict of str to ndarray of shape (n_samples, n_outputs)
+            One entry per modality, where an all-NaN row is an absent modality.
+
+        Returns
+        -------
+        matrix : ndarray of shape (n_samples, n_members * n_outputs)
+            The predictions.
+        presence : ndarray of bool of shape (n_samples, n_members)
+            Whether each modality is present.
+        """
+        check_is_fitted(self, "modalities_")
+        P = np.stack([np.asarray(Z[member.name]) for member in self._members], axis=1)
+        return P.reshape(len(P), -1), ~np.isnan(P).all(axis=2)
+
+    def predict_joined(self, matrix: np.ndarray, presence: np.ndarray) -> np.ndarray:
+        """Combine the predictions of the members in a matrix.
+
+        Parameters
+        ----------
+        matrix : ndarray of shape (n_samples, n_members * n_outputs)
+            Rows of `joined_matrix`, or rows whose members are from several of them.
+        presence : ndarray of bool of shape (n_samples, n_members)
+            Not used, because the predictions of an absent modality are NaN.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples,)
+            Result of ``predict_proba`` (classifier) or ``predict`` (regressor).
+        """
+        return self._combine(matrix.reshape(len(matrix), len(self._members), -1))
+
     # -- fitting ------------------------------------------------------------------
 
     @property

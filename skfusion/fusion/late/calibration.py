@@ -247,7 +247,8 @@ def _sigmoid(
     # Platt's targets are the frequencies after adding one case of each kind.
     target = np.where(hit, (n_hits + 1) / (n_hits + 2), 1 / (n_misses + 2))
     odds = _column_odds(p)
-    model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
+    # No penalty. scikit-learn 1.8 warns of an infinite C.
+    model = LogisticRegression(C=1e300, tol=1e-8, max_iter=1000)
     # A target between 0 and 1 is represented by two weighted cases, one of each kind.
     model.fit(
         np.vstack([odds, odds]),

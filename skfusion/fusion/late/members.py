@@ -11,6 +11,8 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from skfusion._fitting.modality_warnings import joined_warnings, run_parallel
+from skfusion._fitting.pipelines import take_rows
+from skfusion._validation import is_every_row
 from skfusion.blocks import located_errors
 from skfusion.cohort import TrainingData
 from skfusion.fusion.early_stopping import EarlyStopping
@@ -116,10 +118,13 @@ def fit_members(
     """
     everything = np.arange(len(data.y))
     tasks = [(everything, everything[:0]), *folds]
+    # The columns before the rows, because a cohort can have many other columns.
+    cells = [member.select(data.X) for member in members]
+    shared = replace(data, X=data.X.iloc[:, :0])
     results = run_parallel(
         _fit_member,
         (
-            (member, data, j, train, test, target, stopping)
+            (member, cells[j], shared, j, train, test, target, stopping)
             for train, test in tasks
             for j, member in enumerate(members)
         ),
@@ -161,7 +166,7 @@ def predict_members(
     with joined_warnings():
         for j, member in enumerate(members):
             rows = np.flatnonzero(present[:, j])
-            P[rows, j] = _predict_member(member, cohort, rows, target)
+            P[rows, j] = _predict_member(member, member.select(cohort), rows, target)
     return P
 
 
@@ -183,6 +188,7 @@ class _Decisions(Target):
 
 def _fit_member(
     member: Modality,
+    cells: pd.DataFrame | pd.Series,
     data: TrainingData,
     j: int,
     train: np.ndarray,
@@ -190,7 +196,10 @@ def _fit_member(
     target: Target,
     stopping: EarlyStopping | None,
 ) -> tuple[Any, np.ndarray]:
-    """Fit one member on its training rows and predict the held-out rows."""
+    """Fit one member on its training rows and predict the held-out rows.
+
+    `cells` are the columns of the member, and `data` is the rest of the cohort.
+    """
     rows = train[data.presence[train, j]]
     if len(rows) == 0:
         raise ValueError(
@@ -204,32 +213,38 @@ def _fit_member(
             "(whole training data or one inner fold). Use fewer folds, merge rare "
             "classes, or leave the modality out."
         )
-    part = data.rows(rows)
-    with located_errors(member, rows, data.X):
+    seen = cells
+    if not is_every_row(rows, len(data.y)):
+        seen = cells.iloc[rows].reset_index(drop=True)
+    weights, groups = data.sample_weight, data.groups
+    with located_errors(member, rows, pd.DataFrame(cells)):
         fitted = fit_on_target(
             clone(member.transformer),
-            member.select(part.X),
-            part.y,
+            seen,
+            data.y[rows],
             target,
-            sample_weight=part.sample_weight,
-            groups=part.groups,
+            sample_weight=None if weights is None else weights[rows],
+            groups=None if groups is None else groups[rows],
             stopping=stopping,
         )
     predicted = np.full((len(test), target.n_outputs), np.nan)
     has = data.presence[test, j]
     predicted[has] = _predict_member(
-        replace(member, transformer=fitted), data.X, test[has], target
+        replace(member, transformer=fitted), cells, test[has], target
     )
     return fitted, predicted
 
 
 def _predict_member(
-    member: Modality, X: pd.DataFrame, rows: np.ndarray, target: Target
+    member: Modality,
+    cells: pd.DataFrame | pd.Series,
+    rows: np.ndarray,
+    target: Target,
 ) -> np.ndarray:
     if len(rows) == 0:
         return np.empty((0, target.n_outputs))
     decides = target.kind in ("classes", "labels")
     if decides and not hasattr(member.transformer, "predict_proba"):
         target = _Decisions(target)
-    with located_errors(member, rows, X):
-        return scores_of(member.transformer, member.select(X.iloc[rows]), target)
+    with located_errors(member, rows, pd.DataFrame(cells)):
+        return scores_of(member.transformer, take_rows(cells, rows), target)

@@ -214,6 +214,13 @@ def unpack(cells: Sequence[Any]) -> Bags:
     places: list[int] = []
     sizes: list[int] = []
     for row, cell in enumerate(cells):
+        if type(cell) is str and cell:  # most cells are paths
+            images.append(cell)
+            times.append(None)
+            rows.append(row)
+            places.append(0)
+            sizes.append(1)
+            continue
         parts = [_timed(part) for part in cell] if is_bag(cell) else [(cell, None)]
         found = [(i, *part) for i, part in enumerate(parts) if not is_missing(part[0])]
         for place, image, time in found or [(0, None, None)]:

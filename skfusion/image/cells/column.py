@@ -8,12 +8,15 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from joblib import effective_n_jobs
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from skfusion._image_cells.recognition import has_class, is_url
 from skfusion._validation import check_option, refuse_unknown_table
@@ -46,9 +49,9 @@ def as_cells(X: Any, owner: str = "ImageEmbedder") -> tuple[list[Any], object]:
                 "Use a separate encoder for each image column."
             )
         name = X.columns[0]
-        return list(X[name]), name
+        return _listed(X[name]), name
     if isinstance(X, list | tuple) or (shape is not None and len(shape) == 1):
-        return list(X), getattr(X, "name", None)
+        return _listed(X), getattr(X, "name", None)
     if isinstance(X, np.ndarray) and X.ndim == 2 and X.shape[1] == 1:
         return list(X[:, 0]), None
     if isinstance(X, np.ndarray) and X.ndim in (3, 4, 5):
@@ -58,6 +61,11 @@ def as_cells(X: Any, owner: str = "ImageEmbedder") -> tuple[list[Any], object]:
         f"{owner} takes one column of images: a Series, a list, a frame or array "
         f"with one column, or an array (n[, D], H, W[, C]); got {found}."
     )
+
+
+def _listed(cells: Any) -> list[Any]:
+    # Iteration over a Series of text converts each cell by itself.
+    return cells.tolist() if isinstance(cells, pd.Series) else list(cells)
 
 
 def check_cells(cells: list[Any], name: object, owner: str = "ImageEmbedder") -> None:
@@ -139,9 +147,19 @@ class ImageColumn:
         rows_of: Callable[[T], list[int]],
         n_jobs: int | None,
         n_ahead: int,
+        *,
+        alone: bool = False,
     ) -> Iterator[tuple[T, R]]:
-        """Read items in threads, and skip the rows of failed items or raise."""
-        for item, future in ahead(read, items, effective_n_jobs(n_jobs), n_ahead):
+        """Read items in threads, and skip the rows of failed items or raise.
+
+        With `alone`, a single job reads in the calling thread, which has no other work.
+        """
+        n_workers = effective_n_jobs(n_jobs)
+        if alone and n_workers == 1:
+            pairs = _at_once(read, items)
+        else:
+            pairs = ahead(read, items, n_workers, n_ahead)
+        for item, future in pairs:
             try:
                 result = future.result()
             except (ImageReadError, TypeError) as error:
@@ -203,6 +221,19 @@ def _names_no_file(cell: Any) -> bool:
     return not is_url(os.fsdecode(path)) and not os.path.exists(path)
 
 
+def _at_once(
+    function: Callable[[T], R], items: Iterable[T]
+) -> Iterator[tuple[T, Future[R]]]:
+    """Apply a function in the calling thread, with the results of `ahead`."""
+    for item in items:
+        future: Future[R] = Future()
+        try:
+            future.set_result(function(item))
+        except Exception as error:
+            future.set_exception(error)
+        yield item, future
+
+
 def ahead(
     function: Callable[[T], R],
     items: Iterable[T],
@@ -213,14 +244,21 @@ def ahead(
 ) -> Iterator[tuple[T, Future[R]]]:
     """Apply a function in threads, in order, a bounded number of items ahead.
 
-    With `one_core`, the OpenMP libraries use one thread in each worker thread.
+    With `one_core`, the OpenMP libraries use one thread in each worker thread. A single
+    item is computed in the calling thread: a new one would have cold caches.
     """
+    iterator = iter(items)
+    first = list(islice(iterator, 2))
+    if len(first) < 2:
+        for item in first:
+            yield item, _computed(function, item, one_core)
+        return
     pool = ThreadPoolExecutor(
         n_workers, "skfusion", initializer=_use_one_core if one_core else None
     )
     try:
         pending: deque[tuple[T, Future[R]]] = deque()
-        for item in items:
+        for item in chain(first, iterator):
             pending.append((item, pool.submit(function, item)))
             if len(pending) >= n_ahead:
                 yield pending.popleft()
@@ -230,7 +268,23 @@ def ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _computed(function: Callable[[T], R], item: T, one_core: bool) -> Future[R]:
+    """Return the result for an item, or its error, as a thread would."""
+    future: Future[R] = Future()
+    with _one_core() if one_core else nullcontext():
+        try:
+            future.set_result(function(item))
+        except Exception as error:
+            future.set_exception(error)
+    return future
+
+
 def _use_one_core() -> None:
+    """Limit OpenMP to one thread in the calling thread, which ends afterwards."""
+    _one_core()
+
+
+def _one_core() -> AbstractContextManager[Any]:
     """Limit OpenMP to one thread in the calling thread.
 
     The limit applies only to the thread that sets it. torch's setting for the process
@@ -239,4 +293,13 @@ def _use_one_core() -> None:
     torch = sys.modules.get("torch")  # reading of images does not require torch
     if torch is not None:
         torch.get_num_threads()
-    threadpool_limits(1, user_api="openmp")
+    found: AbstractContextManager[Any] = _libraries(torch is not None).limit(
+        limits=1, user_api="openmp"
+    )
+    return found
+
+
+@cache
+def _libraries(has_torch: bool) -> ThreadpoolController:
+    """Return the libraries with threads, which takes longer to find than a row."""
+    return ThreadpoolController()

@@ -17,6 +17,7 @@ from skfusion.image.cells.bags import Bags, check_bag_pooling, unpack
 from skfusion.image.cells.column import as_cells, check_cells
 from skfusion.image.cells.volumes import Reading
 from skfusion.image.embedding.lookup import Lookup, look_up
+from skfusion.image.embedding.output import write_parts
 from skfusion.image.networks.engines import check_engine
 from skfusion.image.networks.freezing.untrained import warn_untrained
 from skfusion.image.reading.read import ReadOptions
@@ -55,20 +56,28 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
     weights : str, path or None, default="DEFAULT"
         ``"DEFAULT"`` selects the best published weights, or those of the given module.
         Other values are a name of torchvision's weights or the path of a state dict.
-        None creates random weights, which are always the same. torchxrayvision
-        (``"xrv:..."``) unpickles its downloads, which executes the code in them.
+        None creates random weights, which are always the same. No file of weights
+        executes code when it is read.
     layer : str, default="pool"
         ``"pool"`` is the input of the final classification layer, ``"logits"`` its
         output. ``"block1"`` to ``"block4"`` are the stages at a stride of 4 to 32
         pixels, which plain vision transformers do not have. Other values are names of
         submodules. Outputs with positions are pooled.
-    pooling : {"mean", "max"}, default="mean"
-        Pooling of the positions or tokens of the layer's output.
+    pooling : {"mean", "max", "cls", "cls+mean"}, default="mean"
+        Pooling of the positions or tokens of the layer's output. ``"cls"`` is the class
+        token of a vision transformer, ``"cls+mean"`` also the mean of its patch tokens,
+        without register tokens.
     input_size : int or None, default=None
-        Height and width in pixels to which the whole image is resized. None uses the
-        size of the weights. A smaller size is faster.
+        Height and width in pixels of the input of the network. None uses the size of
+        the weights. A smaller size is faster.
+    resize : {"auto", "squash", "crop", "pad"}, default="auto"
+        ``"auto"`` prepares images as the network was trained. Most encoders of timm and
+        of hubs resize the shorter edge and crop the centre, which removes what is at
+        the border. ``"squash"`` resizes the whole image to a square, as networks of
+        torchvision do here by default. ``"crop"`` resizes the shorter edge and
+        ``"pad"`` the longer edge, with borders.
     backbone_params : dict or None, default=None
-        Further arguments for an encoder of a hub or a folder.
+        Further arguments for an encoder of timm, of a hub or of a folder.
     trainable : {"auto", "head", "last_block", "all"}, int or list of str, \
             default="auto"
         Part of the network that joint fusion trains: nothing (``"head"``), its last
@@ -193,6 +202,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         layer: str = "pool",
         pooling: str = "mean",
         input_size: int | None = None,
+        resize: str = "auto",
         backbone_params: dict[str, Any] | None = None,
         trainable: Any = "auto",
         scaling: str = "auto",
@@ -220,6 +230,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         self.layer = layer
         self.pooling = pooling
         self.input_size = input_size
+        self.resize = resize
         self.backbone_params = backbone_params
         self.trainable = trainable
         self.scaling = scaling
@@ -270,6 +281,8 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         cells, name = as_cells(X)
         self._check_parameters()
         check_cells(cells, name)
+        if hasattr(self, "_carried"):
+            del self._carried
         backbone = self.build()
         self._warn_of(backbone)
         if self.is_untrained:
@@ -285,33 +298,45 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         self.n_features_out_ = backbone.n_features + bool(self.bag_count)
         self.fingerprint_ = backbone.fingerprint
         self._network_params = None if backbone.not_stored else self._describe()
+        self._network_of_fit = self._network_options()
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: Any, out: Any = None) -> np.ndarray:
         """Embed a column of images.
 
         Parameters
         ----------
         X : one column of n images
             As in `fit`.
+        out : str, PathLike, ndarray of shape (n, n_features_out_) or None, default=None
+            Where the embeddings are written, part by part, if they are too many for the
+            memory: a file in the format NPY, which is replaced, or an array of float32.
 
         Returns
         -------
         ndarray of shape (n, n_features_out_), float32
-            NaN in the rows of absent images.
+            NaN in the rows of absent images. With `out`, it is that array, or the
+            memory map of the file.
 
         Raises
         ------
         ImageReadError
             If an image cannot be read and ``on_error="raise"``.
         ValueError
-            If the network has changed since `fit`, or if its output for an image is not
-            finite and ``on_error="raise"``.
+            If the network has changed since `fit`, if its output for an image is not
+            finite and ``on_error="raise"``, or if `out` has another shape or dtype.
         """
         check_is_fitted(self, "fingerprint_")
         if self.bag_pooling == "attention":  # refused before a network is run
             unpack([]).pool(np.zeros((0, 1)), np.zeros(0, bool), "attention", None)
-        lookup = self._look_up(X)
+        if out is None:
+            return self._transform(X)
+        cells, name = as_cells(X)
+        return write_parts(self._transform, cells, name, out, self.n_features_out_)
+
+    def _transform(self, X: Any, first: int = 0) -> np.ndarray:
+        """Embed a column whose first cell is at a row position of the user's table."""
+        lookup = self._look_up(X, first)
         store = resolve_store(self.store)
         found = None if lookup is None or store is None else lookup.stored(store)
         if lookup is not None and found is not None:
@@ -321,19 +346,17 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
                 X, lookup.scattered(found, (width,)), lookup.images.presence()
             )
             return self._with_count(values, counts)
-        backbone = self.build()
-        known = (backbone.fingerprint, *backbone.other_fingerprints)
-        if self.fingerprint_ not in known:
-            raise ValueError(
-                "ImageEmbedder: the parameters or the weights of the backbone "
-                f"{backbone.name} have changed since fit (got fingerprint "
-                f"{backbone.fingerprint[:8]}, expected {self.fingerprint_[:8]}). "
-                "Fit the embedder again, and all models trained on its embeddings."
-            )
-        values, counts = self._encode(
-            X, backbone.module, backbone, self.fingerprint_, fold=True, lookup=lookup
+        backbone = self.build_fitted()
+        encoded, presence = self._encode_images(
+            X,
+            backbone.module,
+            backbone,
+            self.fingerprint_,
+            fold=True,
+            lookup=lookup,
+            first=first,
         )
-        return self._with_count(values, counts)
+        return self._with_count(*self._pooled(X, encoded, presence))
 
     def _with_count(self, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
         if not self.bag_count:
@@ -373,15 +396,52 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         with named_extra(TORCH_PACKAGES, "torch", "ImageEmbedder"):
             from skfusion.image.networks.backbones import make_backbone
 
+        # The weights of a file, see skfusion.save. Changed parameters need others.
+        carried = getattr(self, "_carried", None)
+        if carried is not None and self._network_of_fit == self._network_options():
+            return carried
         return make_backbone(
             self.backbone,
             weights=self.weights,
             layer=self.layer,
             pooling=self.pooling,
             input_size=self.input_size,
+            resize=self.resize,
             depth=self.n_slices if self.volume == "3d" else None,
             backbone_params=self.backbone_params,
         )
+
+    def build_fitted(self) -> Backbone:
+        """Build the network, which must be that of the fit.
+
+        Returns
+        -------
+        Backbone
+            As `build` returns it. For an embedder that was loaded from a file with its
+            weights, the network of the file.
+
+        Raises
+        ------
+        ValueError
+            If the parameters or the weights have changed since `fit`.
+        """
+        check_is_fitted(self, "fingerprint_")
+        backbone = self.build()
+        known = (backbone.fingerprint, *backbone.other_fingerprints)
+        if self.fingerprint_ not in known:
+            raise ValueError(
+                "ImageEmbedder: the parameters or the weights of the backbone "
+                f"{backbone.name} have changed since fit (got fingerprint "
+                f"{backbone.fingerprint[:8]}, expected {self.fingerprint_[:8]}). "
+                "Fit the embedder again, and all models trained on its embeddings."
+            )
+        return backbone
+
+    @property
+    def weights_are_named(self) -> bool:
+        """Whether the weights are published or random ones, and not in a file."""
+        weights = self.weights
+        return isinstance(weights, str | None) and not os.path.exists(weights or "")
 
     @property
     def is_untrained(self) -> bool:
@@ -505,6 +565,15 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             )
         return load_pixels(bags.images, preprocessing, **self._options(name, bags))
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        made = super().__reduce_ex__(protocol)
+        if isinstance(self.backbone, str):
+            return made
+        # Torchvision must be prepared before a module of it is unpickled.
+        from skfusion.image.networks._torchvision import new_instance
+
+        return new_instance, (type(self),), *made[2:]
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
@@ -522,11 +591,10 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         fingerprint: str,
         *,
         fold: bool,
-        lookup: Lookup | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return one array per row, and the number of images per row."""
         values, presence = self._encode_images(
-            X, module, backbone, fingerprint, fold=fold, lookup=lookup
+            X, module, backbone, fingerprint, fold=fold
         )
         return self._pooled(X, values, presence)
 
@@ -539,6 +607,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         *,
         fold: bool,
         lookup: Lookup | None = None,
+        first: int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return one array per image, and which images are present."""
         from skfusion.image.embedding.encode import encode_cells
@@ -559,7 +628,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             precision=self.precision,
             fold=fold,
             lookup=lookup,
-            **self._options(name, bags),
+            **self._options(name, bags, first),
         )
 
     def _pooled(
@@ -571,7 +640,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         pooled = bags.pool(values, presence, self.bag_pooling, self.bag_half_life)
         return pooled, counts
 
-    def _look_up(self, X: Any) -> Lookup | None:
+    def _look_up(self, X: Any, first: int = 0) -> Lookup | None:
         """Return the keys of the images, if the network is the one of the fit.
 
         Weights in a file and a module can change without a change of the parameters.
@@ -589,7 +658,7 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             store=store,
             engine=self.engine,
             precision=self.precision,
-            **self._options(name, bags),
+            **self._options(name, bags, first),
         )
 
     def _describe(self) -> tuple[Any, ...] | None:
@@ -602,7 +671,17 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
             return None
         depth = self.n_slices if self.volume == "3d" else None
         network = (self.backbone, weights, self.layer, self.pooling)
-        return (*network, self.input_size, depth, repr(self.backbone_params))
+        size = (self.input_size, self.resize, depth)
+        return (*network, *size, repr(self.backbone_params))
+
+    def _network_options(self) -> tuple[Any, ...]:
+        """Return the parameters that `build` passes on, to be compared."""
+        depth = self.n_slices if self.volume == "3d" else None
+        is_named = isinstance(self.backbone, str)
+        names = str(self.backbone) if is_named else "", str(self.weights)
+        params = repr(self.backbone_params)
+        size = (self.input_size, self.resize, depth)
+        return (*names, params, self.layer, self.pooling, *size)
 
     def _warn_of(self, backbone: Backbone) -> None:
         notes = list(backbone.notes)
@@ -614,13 +693,14 @@ class ImageEmbedder(TransformerMixin, BaseEstimator):
         for note in notes:
             warn_user(note, FallbackWarning)
 
-    def _options(self, name: object, bags: Bags) -> dict[str, Any]:
+    def _options(self, name: object, bags: Bags, first: int = 0) -> dict[str, Any]:
+        is_shifted = bags.has_several or first > 0
         return {
             "reading": self.reading,
             "n_jobs": self.n_jobs,
             "on_error": self.on_error,
             "column": name,
-            "positions": bags.rows if bags.has_several else None,
+            "positions": bags.rows + first if is_shifted else None,
         }
 
     def _check_parameters(self) -> None:

@@ -10,6 +10,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ __all__ = ["encode_cells"]
 T = TypeVar("T")
 
 _READING = Reading()
+#: Shape of the output for one image, by network and preprocessing.
+_SHAPES: WeakKeyDictionary[nn.Module, dict[Any, tuple[int, ...]]] = WeakKeyDictionary()
 _BATCHES_PER_LEASE = 4  # largest loss of work if a process is killed
 
 
@@ -301,8 +304,12 @@ def _shape_of_one(
 ) -> tuple[int, ...]:
     if found:
         return next(iter(found.values())).shape
-    with torch.inference_mode():
-        return tuple(module(preprocessing.blank(1))[0].shape)
+    # A service asks again for each row without an image.
+    shapes = _SHAPES.setdefault(module, {})
+    if preprocessing not in shapes:
+        with torch.inference_mode():
+            shapes[preprocessing] = tuple(module(preprocessing.blank(1))[0].shape)
+    return shapes[preprocessing]
 
 
 def _pixels(

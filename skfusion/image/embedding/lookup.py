@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from skfusion.image.reading.read import content_digest
 from skfusion.store.embedding_store import EmbeddingStore
 
 __all__ = ["Lookup", "look_up"]
+
+_PATH = type(Path())  # not its subclasses for other file systems
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class Lookup:
         n_rows = len(self.images.cells)
         values = np.full((n_rows, *shape), np.nan, dtype=np.float32)
         for key, array in found.items():
-            values[self.rows_of[key]] = array
+            for row in self.rows_of[key]:
+                values[row] = array
         return values
 
 
@@ -100,8 +104,32 @@ def look_up(
     def digest(row: int) -> str:
         return content_digest(images.cells[row], memo)
 
-    rows_of: dict[str, list[int]] = {}
     rows = images.present_rows()
-    for row, found in images.read_ahead(digest, rows, lambda row: [row], n_jobs, 256):
-        rows_of.setdefault(f"{prefix} {found}", []).append(row)
+    digests = {} if store is None else _remembered(images.cells, rows, store)
+    others = [row for row in rows if row not in digests]
+    # Nothing else happens meanwhile, so that one thread is the calling one.
+    digests.update(
+        images.read_ahead(digest, others, lambda row: [row], n_jobs, 256, alone=True)
+    )
+    rows_of: dict[str, list[int]] = {}
+    for row in rows:  # in their order, because it decides which images are a batch
+        if row in digests:
+            rows_of.setdefault(f"{prefix} {digests[row]}", []).append(row)
     return Lookup(images, rows_of)
+
+
+def _remembered(
+    cells: list[Any], rows: list[int], store: EmbeddingStore
+) -> dict[int, str]:
+    """Return the digests that this process knows of files among some cells."""
+    paths = {
+        row: cells[row]
+        for row in rows
+        if isinstance(cells[row], str) or type(cells[row]) is _PATH
+    }
+    digests = store.remembered_digests(paths.values())
+    return {
+        row: digest
+        for row, digest in zip(paths, digests, strict=True)
+        if digest is not None
+    }

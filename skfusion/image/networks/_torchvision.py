@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from typing import Any
 
 import torch
 
-__all__ = ["prepare_torchvision"]
+__all__ = ["new_instance", "prepare_torchvision"]
 
 
 # Operators that torchvision's Python code references at import.
@@ -69,3 +70,18 @@ def prepare_torchvision() -> bool:
         del sys.modules[name]
     importlib.import_module("torchvision")
     return True
+
+
+def new_instance(kind: type) -> Any:
+    """Return an instance without attributes, after torchvision was prepared.
+
+    A pickle names this function before the attributes of an object, among which may be
+    a module of torchvision.
+
+    Parameters
+    ----------
+    kind : type
+        The class.
+    """
+    prepare_torchvision()
+    return object.__new__(kind)

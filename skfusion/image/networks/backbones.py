@@ -39,17 +39,34 @@ from skfusion.image.networks.process_state import (
     kept_random_state,
     ordinary_modes,
 )
+from skfusion.image.networks.resizing import RESIZE_MODES
 from skfusion.image.networks.sources import pretrained
 from skfusion.image.networks.sources.hubs import is_hub_name, load_from_hub
 from skfusion.image.networks.sources.weights import load_weights_file
-from skfusion.image.networks.stated import refused_calls, stated_preprocessing
+from skfusion.image.networks.stated import (
+    refused_calls,
+    stated_preprocessing,
+    with_resize,
+)
+from skfusion.image.networks.tokens import (
+    TOKEN_POOLINGS,
+    TokenPooled,
+    n_prefix_tokens,
+    with_tokens,
+)
 
-__all__ = ["Backbone", "Preprocessing", "build_backbone", "make_backbone"]
+__all__ = [
+    "Backbone",
+    "Preprocessing",
+    "backbone_with_weights",
+    "build_backbone",
+    "make_backbone",
+]
 
 
 prepare_torchvision()  # at import, so that it runs wherever an embedder is unpickled
 
-POOLINGS = ("mean", "max")
+POOLINGS = ("mean", "max", *TOKEN_POOLINGS)
 # Parts of the fingerprints of named networks and of modules. Increment them when the
 # same arguments give other vectors.
 _FINGERPRINT_VERSION = "skfusion-backbone-2"
@@ -59,6 +76,7 @@ _HUB_VERSION = "skfusion-hub-1"
 # The latter includes the kernels of reduced precision that a forward may select.
 _SAME_BATCH, _OTHER_BATCH = 1e-5, 2e-2
 
+_Size = tuple[int | None, int | None, str]  # of the input, number of slices, resizing
 _CACHE_SIZE = 8  # networks per process, each up to some hundred megabytes
 _cache: dict[tuple[Any, ...], Backbone] = {}
 _cache_lock = ForkSafeLock()
@@ -119,6 +137,7 @@ def build_backbone(
     layer: str = "pool",
     pooling: str = "mean",
     input_size: int | None = None,
+    resize: str = "auto",
     depth: int | None = None,
     backbone_params: Mapping[str, Any] | None = None,
 ) -> Backbone:
@@ -160,11 +179,10 @@ def build_backbone(
         executing code. None uses the same random weights every time (named backbones
         only).
 
-        Downloaded weights of torchvision and timm are read without executing code
-        (safetensors, or ``torch.load`` with ``weights_only=True``). torchxrayvision
-        unpickles its downloads with ``weights_only=False``, which executes whatever
-        code the file contains. To avoid this for ``"xrv:..."``, pass the path of a
-        state dict. MONAI downloads nothing here.
+        Downloaded weights are read without executing code (safetensors, or
+        ``torch.load`` with ``weights_only=True``), also those of torchxrayvision, which
+        itself unpickles them without restriction. The path of a published file of
+        torchxrayvision is accepted as well. MONAI downloads nothing here.
     layer : str, default="pool"
         ``"pool"`` is the input of the final classification layer of a named
         backbone, or the output of a module. ``"logits"`` is the output of that layer.
@@ -172,19 +190,28 @@ def build_backbone(
         pixels, the stages of most networks. Plain vision transformers have no such
         stages. The dotted name of a submodule selects its output. Layers after the
         selected layer are not computed.
-    pooling : {"mean", "max"}, default="mean"
+    pooling : {"mean", "max", "cls", "cls+mean"}, default="mean"
         Pooling of an output with positions (B, C, H, W) or tokens (B, N, C) to a
-        vector of length C.
+        vector of length C. An output that is a vector is left as it is by ``"mean"``.
+        ``"cls"`` is the class token of a vision transformer, and ``"cls+mean"`` also
+        the mean of its patch tokens, of length 2 C. Register tokens are left out. Both
+        use the tokens before the network's own pooling.
     input_size : int or None, default=None
         Height and width in pixels of the network's input. None uses the size that the
         weights were trained with, for a module the stated one, or 224 (112 with
         `depth`).
+    resize : {"auto", "squash", "crop", "pad"}, default="auto"
+        ``"auto"`` prepares images as stated: encoders of timm, hubs and folders, and
+        modules, mostly resize the shorter edge and crop the centre. The whole image is
+        resized for the other named networks. ``"squash"`` resizes the whole image to a
+        square, ``"crop"`` its shorter edge, and ``"pad"`` its longer edge, with black
+        borders or those stated.
     depth : int or None, default=None
         Number of slices of a network for volumes. This is a video network of
         torchvision (``torchvision.models.list_models(torchvision.models.video)``), or
         a module that takes (B, 3, depth, H, W). None builds a network for images.
     backbone_params : mapping or None, default=None
-        Further arguments for an encoder of a hub or a folder, e.g.
+        Further arguments for an encoder of timm, of a hub or of a folder, e.g.
         ``{"init_values": 1e-5, "dynamic_img_size": True}``. Its code is not executed
         unless they say so.
 
@@ -228,6 +255,7 @@ def build_backbone(
         layer=layer,
         pooling=pooling,
         input_size=input_size,
+        resize=resize,
         depth=depth,
         backbone_params=backbone_params,
     )
@@ -244,17 +272,23 @@ def make_backbone(
     layer: str = "pool",
     pooling: str = "mean",
     input_size: int | None = None,
+    resize: str = "auto",
     depth: int | None = None,
     backbone_params: Mapping[str, Any] | None = None,
 ) -> Backbone:
     """Build a network as `build_backbone`, without issuing its warnings."""
     _check_arguments(backbone, layer, pooling, input_size)
-    size = (input_size, depth)
+    check_option(resize, "resize", ("auto", *RESIZE_MODES), "build_backbone")
+    size = (input_size, depth, resize)
     is_hub = isinstance(backbone, str) and is_hub_name(backbone)
-    if backbone_params and not is_hub:
+    takes_params = is_hub or (
+        isinstance(backbone, str) and backbone.startswith("timm:")
+    )
+    if backbone_params and not takes_params:
         raise ValueError(
-            "backbone_params are for encoders of a hub or a folder, e.g. 'hf:ORG/NAME' "
-            f"or 'timm:hf-hub:ORG/NAME', got the backbone {_label_of(backbone)}."
+            "backbone_params are for encoders of timm, of a hub or of a folder, e.g. "
+            "'timm:NAME' or 'hf:ORG/NAME', got the backbone "
+            f"{_label_of(backbone)}."
         )
     if isinstance(backbone, nn.Module):
         return _build_passed(backbone, weights, layer, pooling, size)
@@ -272,14 +306,82 @@ def make_backbone(
             if is_hub:
                 module = load_from_hub(backbone, weights, backbone_params)
                 _cache[key] = _build_hub(backbone, module, layer, pooling, size)
-            else:
-                module, preprocessing = pretrained.load(
-                    backbone, weights, *size, keep_final=layer == "logits"
-                )
-                _cache[key] = _build_named(
-                    backbone, module, preprocessing, layer, pooling
-                )
+                return _cache[key]
+            module, preprocessing = pretrained.load(
+                backbone,
+                weights,
+                *size[:2],
+                keep_final=layer == "logits",
+                params=backbone_params,
+            )
+            if backbone_params:  # they may change more than the weights tell
+                _cache[key] = _build_hub(backbone, module, layer, pooling, size)
+                return _cache[key]
+            preprocessing = with_resize(preprocessing, resize)
+            _cache[key] = _build_named(backbone, module, preprocessing, layer, pooling)
         return _cache[key]
+
+
+@ordinary_modes()
+def backbone_with_weights(
+    name: str,
+    state: Mapping[str, Tensor],
+    described: Backbone,
+    *,
+    layer: str = "pool",
+    pooling: str = "mean",
+    input_size: int | None = None,
+    depth: int | None = None,
+) -> Backbone:
+    """Build a named backbone from its weights, which need not be installed.
+
+    Parameters
+    ----------
+    name : str
+        Name of the backbone, none of a hub.
+    state : mapping of str to Tensor
+        State dict of the module of the backbone.
+    described : Backbone
+        The same backbone, of which the preprocessing and the notes are taken.
+    layer, pooling, input_size, depth
+        As in `build_backbone`.
+
+    Returns
+    -------
+    Backbone
+        The fingerprint is computed from these weights.
+
+    Raises
+    ------
+    ValueError
+        If the weights do not fit the network.
+    """
+    with kept_random_state(), _cache_lock:
+        module, _ = pretrained.load(
+            name, None, input_size, depth, keep_final=layer == "logits"
+        )
+        module.eval().requires_grad_(False)
+        net, output, axes = _complete(
+            module, described.preprocessing, layer, pooling, name
+        )
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The weights do not fit the network {name}, whose layers have other names "
+            "or shapes."
+        ) from error
+    lay_out(net)
+    settings = (_FINGERPRINT_VERSION, name, layer, pooling, described.preprocessing)
+    digest = _digest_of((*settings, "float32"), net, axes)
+    return Backbone(
+        name,
+        net,
+        described.preprocessing,
+        output.shape[1],
+        digest,
+        notes=described.notes,
+    )
 
 
 def _label_of(backbone: object) -> str:
@@ -318,7 +420,7 @@ def _build_passed(
     weights: str | os.PathLike[str] | None,
     layer: str,
     pooling: str,
-    size: tuple[int | None, int | None],
+    size: _Size,
 ) -> Backbone:
     name = type(backbone).__name__
     original = getattr(backbone, "_orig_mod", backbone)  # of torch.compile
@@ -431,7 +533,7 @@ def _build_hub(
     module: nn.Module,
     layer: str,
     pooling: str,
-    size: tuple[int | None, int | None],
+    size: _Size,
 ) -> Backbone:
     """Build an encoder of a hub, which is the same in each folder and cache.
 
@@ -498,9 +600,13 @@ def _complete(
         blank = preprocessing.blank(1).to(_device_of(module))
         module = cut_at(module, layer, name, blank)
     output = _output_of(module, preprocessing, name)
+    if pooling in TOKEN_POOLINGS:
+        return _complete_tokens(module, preprocessing, output, pooling, name)
     entry = entry_of(output)
     if entry is not None:
-        module, output = Entry(module, entry).eval(), output[entry]
+        is_item = isinstance(output, Mapping)
+        module = Entry(module, entry, is_item=is_item).eval()
+        output = _output_of(module, preprocessing, name)
     _check_output(output, name)
     ndim = output.ndim
     if ndim == 2:
@@ -521,6 +627,25 @@ def _complete(
     # Tokens (B, N, C) and maps (B, C, H, W) are the usual case.
     axes = "" if is_last == (ndim == 3) else f"{ndim} axes, channels last: {is_last}"
     return module, output, axes
+
+
+def _complete_tokens(
+    module: nn.Module,
+    preprocessing: Preprocessing | VolumePreprocessing,
+    output: Any,
+    pooling: str,
+    name: str,
+) -> tuple[nn.Module, Tensor, str]:
+    """Add the pooling of class and patch tokens, as `_complete`."""
+    blank = preprocessing.blank(1).to(_device_of(module))
+    body, norm = with_tokens(module, output, name, blank)
+    tokens = _output_of(body, preprocessing, name)
+    _check_output(tokens, name)
+    side = preprocessing.input_size
+    n_prefix = n_prefix_tokens(module, tuple(tokens.shape), side, name)
+    with_mean = pooling == "cls+mean"
+    net = TokenPooled(body, n_prefix, with_mean=with_mean, norm=norm).eval()
+    return net, _output_of(net, preprocessing, name), f"{n_prefix} prefix tokens"
 
 
 def _device_of(module: nn.Module) -> torch.device:

@@ -64,20 +64,34 @@ class Pooled(nn.Module):
 
 
 class Entry(nn.Module):
-    """Network that returns one entry of the mapping that another network returns."""
+    """Network that returns one entry of the object that another network returns.
 
-    def __init__(self, body: nn.Module, key: str) -> None:
+    Parameters
+    ----------
+    body : torch.nn.Module
+        The network.
+    key : str
+        Name of the entry.
+    is_item : bool, default=True
+        Whether the object is a mapping. Otherwise the entry is an attribute.
+    """
+
+    def __init__(self, body: nn.Module, key: str, *, is_item: bool = True) -> None:
         super().__init__()
         self.body = body
         self.key = key
+        self.is_item = is_item
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the entry."""
-        return self.body(images)[self.key]
+        output = self.body(images)
+        return output[self.key] if self.is_item else getattr(output, self.key)
 
 
 def entry_of(output: object) -> str | None:
     """Return the entry of a Hugging Face ``ModelOutput`` that is an embedding.
+
+    Other objects with attributes of these names are understood as well.
 
     Parameters
     ----------
@@ -90,9 +104,11 @@ def entry_of(output: object) -> str | None:
         ``"image_embeds"``, ``"pooler_output"`` or ``"last_hidden_state"``. None if the
         output is something else or has none of them.
     """
-    if not (isinstance(output, Mapping) and hasattr(output, "to_tuple")):
-        return None
-    return next((key for key in _ENTRIES if output.get(key) is not None), None)
+    if isinstance(output, Mapping):
+        found = dict(output) if hasattr(output, "to_tuple") else {}
+    else:
+        found = {key: getattr(output, key, None) for key in _ENTRIES}
+    return next((key for key in _ENTRIES if found.get(key) is not None), None)
 
 
 def run(module: nn.Module, images: Tensor) -> Any:

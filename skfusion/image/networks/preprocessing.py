@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from skfusion._validation import check_option
+from skfusion._validation import check_number, check_option
+from skfusion.image.networks.resizing import (
+    RESIZE_MODES,
+    centred,
+    original_map,
+    resized,
+    scaled_shape,
+)
 from skfusion.image.reading.files import ImageReadError
 from skfusion.image.reading.intensity import LUMA, as_floats, as_stored_bytes
 from skfusion.image.reading.read import MedicalImage
@@ -32,17 +39,22 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
 KINETICS_STD = (0.22803, 0.22145, 0.216989)
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
+_OPTIONS = {
+    "interpolation": INTERPOLATIONS,
+    "resize_mode": RESIZE_MODES,
+    "resampler": ("torch", "pillow"),
+    "crop_rounding": ("nearest", "down"),
+}
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """Resizing and normalisation of images as expected by the weights of a network.
 
-    The whole image is resized to a square. The evaluation transforms of published
-    ImageNet weights resize the shorter side and crop the centre, which would remove
-    findings at the border of a medical image. As a consequence, the aspect ratio is not
-    kept. Objects appear slightly smaller than in training, by the ratio of crop to
-    resize (224 to 256 for most networks).
+    By default, the whole image is resized to a square. The evaluation transforms of
+    most published weights resize the shorter edge and crop the centre
+    (``resize_mode="crop"``). This keeps the aspect ratio, and removes findings at the
+    border of a medical image. ``"pad"`` keeps both, with borders.
 
     A grey image is repeated to the three channels of a colour network, which is
     equivalent to summing the weights of its first layer over the channels. A colour
@@ -58,8 +70,28 @@ class Preprocessing:
     mean, std : tuple of one or three floats
         Mean and standard deviation of the input channels, for images in [0, 1].
     interpolation : {"bilinear", "bicubic", "nearest"}, default="bilinear"
-        Interpolation, with antialiasing except for ``"nearest"``. Bicubic values are
-        clipped to the range of the image.
+        Interpolation, with antialiasing except for ``"nearest"``.
+    resize_mode : {"squash", "crop", "pad"}, default="squash"
+        ``"squash"`` resizes both edges to `resize_size`, ``"crop"`` the shorter edge
+        and ``"pad"`` the longer edge. The centre of the result is then cropped to
+        `input_size`, and what is missing is filled.
+    resize_size : int or None, default=None
+        Length of the resized edges in pixels. None is `input_size`. A larger one
+        removes the border of the image.
+    fill : tuple of one or three floats, default=(0.0,)
+        Value of the borders of ``"pad"``, for images in [0, 1].
+    resampler : {"torch", "pillow"}, default="torch"
+        Library that resizes 8-bit images, which rounds to whole levels. They differ by
+        at most two levels. transformers uses torch, timm and open_clip use Pillow.
+    rescale_first : bool, default=False
+        Whether 8-bit images are divided by 255 before they are resized instead of
+        afterwards, so that nothing is rounded.
+    clip : bool, default=True
+        Whether bicubic values of images with more than 8 bits are clipped to the range
+        of the image. Those of 8-bit images are clipped to [0, 255] in any case.
+    crop_rounding : {"nearest", "down"}, default="nearest"
+        Rounding of the position of the crop, ``"nearest"`` as in torchvision and
+        ``"down"`` as in transformers.
 
     Examples
     --------
@@ -76,12 +108,18 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str = "bilinear"
+    resize_mode: str = field(default="squash", kw_only=True)
+    resize_size: int | None = field(default=None, kw_only=True)
+    fill: tuple[float, ...] = field(default=(0.0,), kw_only=True)
+    resampler: str = field(default="torch", kw_only=True)
+    rescale_first: bool = field(default=False, kw_only=True)
+    clip: bool = field(default=True, kw_only=True)
+    crop_rounding: str = field(default="nearest", kw_only=True)
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        check_option(
-            self.interpolation, "interpolation", INTERPOLATIONS, "Preprocessing"
-        )
+        for name, allowed in _OPTIONS.items():
+            check_option(getattr(self, name), name, allowed, "Preprocessing")
         n_channels = len(self.mean)
         if (
             n_channels not in (1, 3)
@@ -92,6 +130,32 @@ class Preprocessing:
                 "mean and std must contain one or three numbers each, and std positive "
                 f"numbers, got mean={self.mean!r}, std={self.std!r}."
             )
+        if not (isinstance(self.fill, tuple) and len(self.fill) in (1, n_channels)):
+            raise ValueError(
+                f"fill must be a tuple of one number or {n_channels}, got "
+                f"{self.fill!r}."
+            )
+        if self.resize_size is not None:
+            check_number(
+                self.resize_size,
+                "resize_size",
+                "Preprocessing",
+                low=1,
+                integer=True,
+                also="None",
+            )
+
+    def __repr__(self) -> str:
+        """Return the settings, without the keyword arguments that are defaults.
+
+        The text is part of the keys of stored embeddings.
+        """
+        given = [
+            f"{part.name}={getattr(self, part.name)!r}"
+            for part in fields(self)
+            if not part.kw_only or getattr(self, part.name) != part.default
+        ]
+        return f"Preprocessing({', '.join(given)})"
 
     def __call__(self, images: Sequence[MedicalImage]) -> Tensor:
         """Convert images of any size to one batch.
@@ -150,10 +214,35 @@ class Preprocessing:
         torch.Tensor of shape (C, input_size, input_size), float32
             The pixels, on the scale of the image. C is 1 for a grey image, else 3.
         """
-        pixels = _shared(as_stored_bytes(image.array))
+        array = as_stored_bytes(image.array)
+        if self.rescale_first:
+            array = as_floats(array)
+        pixels = _shared(array)
         pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
-        resized = self._resize(pixels)
-        return resized if resized.is_floating_point() else resized.float() / 255
+        shape = self._scaled_shape((pixels.shape[1], pixels.shape[2]))
+        small = self._clipped(
+            resized(pixels, shape, self.interpolation, self.resampler), pixels
+        )
+        small = centred(small, self.input_size, self.fill, self.crop_rounding)
+        return small if small.is_floating_point() else small.float() / 255
+
+    def map_on_image(self, values: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Lay a map of the network's input on the original image.
+
+        Parameters
+        ----------
+        values : torch.Tensor of shape (input_size, input_size)
+            Map of the input of the network.
+        shape : (int, int)
+            Height and width of the original image.
+
+        Returns
+        -------
+        torch.Tensor of shape `shape`
+            The map, 0 where the image was cropped away.
+        """
+        scaled = self._scaled_shape(shape)
+        return original_map(values, shape, scaled, self.crop_rounding)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Normalise pixels as expected by the weights.
@@ -176,19 +265,17 @@ class Preprocessing:
         std = torch.tensor(self.std, device=pixels.device)
         return (pixels - mean[:, None, None]) / std[:, None, None]
 
-    def _resize(self, pixels: Tensor) -> Tensor:
-        size = (self.input_size, self.input_size)
-        if pixels.shape[1:] == size:
-            return pixels
-        if self.interpolation == "nearest":
-            return interpolate(pixels[None], size, mode="nearest-exact")[0]
-        resized = interpolate(
-            pixels[None], size, mode=self.interpolation, antialias=True
-        )[0]
-        if self.interpolation == "bicubic" and pixels.is_floating_point():
-            low, high = torch.aminmax(pixels)
-            resized = resized.clamp(low, high)
-        return resized
+    def _scaled_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
+        edge = self.input_size if self.resize_size is None else self.resize_size
+        return scaled_shape(shape, edge, self.resize_mode)
+
+    def _clipped(self, small: Tensor, pixels: Tensor) -> Tensor:
+        """Limit bicubic values to the range of the image."""
+        is_resized = small is not pixels and self.interpolation == "bicubic"
+        if not (self.clip and is_resized and small.is_floating_point()):
+            return small
+        low, high = torch.aminmax(pixels)
+        return small.clamp(low, high)
 
 
 @dataclass(frozen=True)
@@ -273,6 +360,10 @@ class VolumePreprocessing:
         elif len(voxels) < self.depth:
             small = interpolate(small, target, mode="trilinear", align_corners=False)
         return self.normalise(small[0])
+
+    def map_on_image(self, values: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Resize a map (input_size, input_size) to the shape of the original slice."""
+        return original_map(values, shape, (values.shape[0], values.shape[1]))
 
     def normalise(self, voxels: Tensor) -> Tensor:
         """Normalise voxels (..., C, depth, H, W), with grey repeated to 3 channels."""

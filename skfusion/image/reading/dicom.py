@@ -34,9 +34,11 @@ from skfusion.image.reading.volumes import check_volume_index, oriented, steps_v
 __all__ = [
     "decode_dataset",
     "decode_dicom",
+    "decode_plane",
     "is_dataset",
     "note_positions",
     "open_dataset",
+    "plain_pixels",
     "stored_pixels",
 ]
 
@@ -343,8 +345,7 @@ def decode_dataset(
             stored, is_multiframe = stored[0], False
         metadata = _metadata(header)
         if as_stored:
-            is_lossy = header.text("LossyImageCompression") == "01"
-            image = Decoded(stored, metadata=metadata | {"lossy": is_lossy})
+            image = _as_stored_image(header, stored, metadata)
         elif samples > 1 or metadata["mode"] == "PALETTE COLOR":
             image = _colour(dataset, stored, metadata)
         else:
@@ -358,6 +359,104 @@ def decode_dataset(
             image = _placed(header, image) if arrange else image
     _warn_header(header, assumed)
     return image
+
+
+def decode_plane(header: Header, stored: np.ndarray, *, as_stored: bool) -> Decoded:
+    """Decode the grey pixels of a plane as `decode_dataset` does, not arranged.
+
+    Parameters
+    ----------
+    header : Header
+        Of a dataset that was read without its pixels.
+    stored : ndarray of shape (n_rows, n_columns)
+        Result of `plain_pixels`.
+    as_stored : bool
+        As in `decode_dataset`.
+
+    Returns
+    -------
+    Decoded
+    """
+    with lenient(), as_read_errors():
+        _check_kind(header, has_pixels=True)
+        metadata = _metadata(header)
+        if as_stored:
+            image = _as_stored_image(header, stored, metadata)
+        else:
+            image = _grey(header, stored, 1, metadata)
+        image.spacing = header.spacing()
+    _warn_header(header, [])
+    return image
+
+
+def _as_stored_image(
+    header: Header, stored: np.ndarray, metadata: dict[str, Any]
+) -> Decoded:
+    is_lossy = header.text("LossyImageCompression") == "01"
+    return Decoded(stored, metadata=metadata | {"lossy": is_lossy})
+
+
+def plain_pixels(
+    handle: io.BufferedIOBase, start: int, header: Header
+) -> np.ndarray | None:
+    """Read the uncompressed grey pixels of a plane, whose header was read before.
+
+    Parameters
+    ----------
+    handle : binary file object
+        The open file.
+    start : int
+        Position of the pixel data, at which a parser of the header stops.
+    header : Header
+        The header.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_columns) or None
+        Stored values. None if they are stored in any other way, which
+        `stored_pixels` knows.
+    """
+    meta = getattr(header.dataset, "file_meta", None)
+    syntax = str((meta or {}).get("TransferSyntaxUID") or "")
+    numbers = [header.number(name) for name in _PIXEL_NUMBERS]
+    n_rows, n_columns, n_frames, samples, allocated, bits, high, signed = numbers
+    is_plain = (
+        syntax in (_IMPLICIT, _EXPLICIT)
+        and header.text("PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2")
+        and n_frames in (None, 1.0)
+        and samples == 1
+        and allocated in (8.0, 16.0, 32.0)
+        and bits is not None
+        and 1 <= bits <= allocated
+        and high == bits - 1
+        and signed in (0.0, 1.0)
+    )
+    if not (is_plain and n_rows and n_columns and allocated and bits):
+        return None
+    dtype = np.dtype(f"<{'i' if signed else 'u'}{int(allocated) // 8}")
+    n_bytes = int(n_rows) * int(n_columns) * dtype.itemsize
+    handle.seek(start)
+    head = handle.read(12)
+    is_explicit = syntax == _EXPLICIT
+    kinds = (b"OW\0\0", b"OB\0\0") if is_explicit else (head[4:8],)
+    length = int.from_bytes(head[8:12] if is_explicit else head[4:8], "little")
+    if head[:4] != b"\xe0\x7f\x10\0" or head[4:8] not in kinds:
+        return None
+    if length not in (n_bytes, n_bytes + n_bytes % 2):
+        return None
+    handle.seek(start + (12 if is_explicit else 8))
+    stored = np.empty((int(n_rows), int(n_columns)), dtype=dtype)
+    values: Any = stored.reshape(-1).view(np.uint8)
+    if handle.readinto(values) != n_bytes:
+        return None
+    unused = int(allocated - bits)
+    if unused:  # Other data may be in the upper bits.
+        np.left_shift(stored, unused, out=stored)
+        np.right_shift(stored, unused, out=stored)  # extends the sign
+    return stored
+
+
+_IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 
 
 def _warn_header(header: Header, assumed: list[str]) -> None:
@@ -415,7 +514,7 @@ def _complete(header: Header) -> list[str]:
     return assumed
 
 
-def _check_kind(header: Header) -> None:
+def _check_kind(header: Header, *, has_pixels: bool = False) -> None:
     """Raise an error for objects without pixels, and for those of other programs."""
     dataset = header.dataset
     kind = str(getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID") or "")
@@ -434,7 +533,7 @@ def _check_kind(header: Header) -> None:
             "The DICOM image is a mosaic: the slices of a volume, side by side in one "
             "plane. Convert it to NIfTI, e.g. with dcm2niix."
         )
-    if not any(name in dataset for name in _PIXELS):
+    if not (has_pixels or any(name in dataset for name in _PIXELS)):
         modality = header.text("Modality") or "unknown modality"
         raise ImageReadError(
             f"The DICOM file contains no pixel data (modality: {modality}): it is a "

@@ -152,6 +152,9 @@ class Decoded:
         From array indices (plane, row, column) to RAS mm. None if unknown.
     orientation : Orientation or None
         How the stored array was arranged for display. None if it was not changed.
+    memory : ndarray of float32 or None
+        Memory for the scaled values, of which the pixels are the end. None if the
+        pixels are not to be overwritten.
     metadata : dict
         As in `MedicalImage`.
     """
@@ -165,7 +168,18 @@ class Decoded:
     valid: np.ndarray | None = None
     affine: np.ndarray | None = None
     orientation: Orientation | None = None
+    memory: np.ndarray | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+
+    def empty_floats(self) -> np.ndarray:
+        """Return uninitialised float32 of the shape of the pixels.
+
+        They may overlap with the pixels, of which later ones are not overwritten
+        before earlier ones.
+        """
+        if self.memory is None:
+            return np.empty(self.pixels.shape, dtype=np.float32)
+        return self.memory.reshape(self.pixels.shape)
 
 
 def check_intensity(window: Any, scaling: str) -> Window | None:
@@ -422,14 +436,16 @@ class _Ramp:
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         low, high = self.limits
-        return np.clip((values - low) / (high - low if high > low else 1.0), 0, 1)
+        result = values - low
+        result /= high - low if high > low else 1.0
+        return np.clip(result, 0, 1, out=result)
 
 
 def _curved(image: Decoded, curve: Curve, low: float, high: float) -> np.ndarray:
     bottom, top = curve.limits
     image.metadata["limits"] = (bottom, top)
     image.metadata["saturated"] = _saturated(image, bottom, top, low, high)
-    result = np.empty(image.pixels.shape, dtype=np.float32)
+    result = image.empty_floats()
     for block in blocks(image.pixels.shape):
         # Computed in float64, because float32 would merge levels of deep integers.
         result[block] = curve(image.pixels[block].astype(np.float64))
@@ -454,7 +470,7 @@ def _standardised(image: Decoded) -> np.ndarray:
     mean, std = _moments(image)
     if image.white_is_low:
         std = -std
-    result = np.empty(image.pixels.shape, dtype=np.float32)
+    result = image.empty_floats()
     for block in blocks(image.pixels.shape):
         result[block] = (image.pixels[block].astype(np.float64) - mean) / std
     if image.valid is not None:
@@ -476,7 +492,10 @@ def _moments(image: Decoded) -> tuple[float, float]:
 
 
 def _as_measured(image: Decoded, low: float, high: float) -> np.ndarray:
-    result = np.array(image.pixels, dtype=np.float32, order="C")
+    result = image.empty_floats()
+    for block in blocks(image.pixels.shape):
+        # A copy, because the memory of the result may be that of the pixels.
+        result[block] = image.pixels[block].astype(np.float32)
     if image.white_is_low:
         # Inverted within the range of the type, so that images stay comparable.
         ends = (low, high) if _is_unbounded(image) else _type_range(image)

@@ -7,9 +7,11 @@ radiological display (`skfusion.image.reading.geometry`).
 from __future__ import annotations
 
 import contextlib
-import gzip
+import functools
+import importlib.util
 import io
 import math
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from skfusion._dependencies import require
 from skfusion.image.reading.files import ImageReadError, as_read_errors, check_size
 from skfusion.image.reading.geometry import slice_axis
 from skfusion.image.reading.intensity import Decoded
-from skfusion.image.reading.volumes import check_volume_index, oriented
+from skfusion.image.reading.volumes import check_volume_index, new_volume, oriented
 
 __all__ = [
     "as_gzip_errors",
@@ -79,10 +81,20 @@ def decode_nifti(
         with as_read_errors():
             header = kind.header_class.from_fileobj(io.BytesIO(head))
             layout = _layout(header, max_pixels, volume_index)
+            is_mgh = kind is nibabel.MGHImage
+            affine, slices = _placement(layout.shape, *_geometry(header, is_mgh))
             stream = _Stream(source, head, compressed)
             with as_gzip_errors(compressed):
-                voxels = _voxels(stream, layout)
-            return _arranged(voxels, header, layout, kind is nibabel.MGHImage)
+                voxels, memory = _voxels(stream, layout, affine, slices)
+            metadata = {
+                "format": "MGH" if is_mgh else "NIfTI",
+                "mode": str(layout.dtype),
+                "unit": None,
+            }
+            image = Decoded(
+                voxels, "ZYX", affine=affine, memory=memory, metadata=metadata
+            )
+            return oriented(image, slices=slices)
 
 
 def is_nibabel_image(source: Any) -> bool:
@@ -119,7 +131,10 @@ def decode_nibabel_image(
             "mode": str(image.get_data_dtype()),
             "unit": None,
         }
-        return _decoded(np.ascontiguousarray(voxels), affine, stated, metadata)
+        affine, slices = _placement(voxels.shape[::-1], affine, stated)
+        voxels = np.ascontiguousarray(voxels)
+        image = Decoded(voxels, "ZYX", affine=affine, metadata=metadata)
+        return oriented(image, slices=slices)
 
 
 @dataclass(frozen=True)
@@ -237,14 +252,20 @@ def _no_grey_values() -> ImageReadError:
     )
 
 
-def _voxels(stream: _Stream, layout: _Layout) -> np.ndarray:
-    """Read the voxels of one volume as (planes, rows, columns), without a copy."""
+def _voxels(
+    stream: _Stream, layout: _Layout, affine: np.ndarray, slices: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read the voxels of one volume as (planes, rows, columns), without a copy.
+
+    Returns what `skfusion.image.reading.volumes.new_volume` does, filled in.
+    """
     columns, rows, planes = layout.shape
     is_scaled = (layout.slope, layout.shift) != (1.0, 0.0)
     dtype = layout.dtype.newbyteorder("=")
     if is_scaled or dtype == np.float64:
         dtype = np.dtype(np.float32)
-    voxels = np.empty((planes, rows, columns), dtype=dtype)
+    shape = (planes, rows, columns)
+    voxels, memory = new_volume(shape, dtype, affine, slices=slices)
     n_bytes = rows * columns * layout.dtype.itemsize
     stream.skip_to(layout.start)
     for plane in range(planes):
@@ -256,24 +277,17 @@ def _voxels(stream: _Stream, layout: _Layout) -> np.ndarray:
             voxels[plane] = stored * layout.slope + layout.shift
         else:
             voxels[plane] = stored
-    return voxels
+    return voxels, memory
 
 
-def _arranged(
-    voxels: np.ndarray, header: Any, layout: _Layout, is_mgh: bool
-) -> Decoded:
+def _geometry(header: Any, is_mgh: bool) -> tuple[np.ndarray, int | None]:
+    """Return the affine in mm, and the slice axis that the header states."""
     affine = np.asarray(_best_affine(header), dtype=float)
-    stated = None
-    if not is_mgh:
-        stated = header.get_dim_info()[2]
-        affine = affine.copy()
-        affine[:3] *= _MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
-    metadata = {
-        "format": "MGH" if is_mgh else "NIfTI",
-        "mode": str(layout.dtype),
-        "unit": None,
-    }
-    return _decoded(voxels, affine, stated, metadata)
+    if is_mgh:
+        return affine, None
+    affine = affine.copy()
+    affine[:3] *= _MILLIMETRES.get(header.get_xyzt_units()[0], 1.0)
+    return affine, header.get_dim_info()[2]
 
 
 def _best_affine(header: Any) -> np.ndarray:
@@ -295,20 +309,17 @@ def _best_affine(header: Any) -> np.ndarray:
     return np.eye(4)
 
 
-def _decoded(
-    voxels: np.ndarray,
-    affine: np.ndarray,
-    stated: int | None,
-    metadata: dict[str, Any],
-) -> Decoded:
-    """Arrange stored voxels (planes, rows, columns) for display."""
+def _placement(
+    shape: tuple[int, ...], affine: np.ndarray, stated: int | None
+) -> tuple[np.ndarray, int]:
+    """Return the affine and the slice axis of an array (planes, rows, columns).
+
+    The given ones are for the axes (columns, rows, planes) of the file.
+    """
     usable = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-12
     affine = affine if usable else np.eye(4)
-    axis = _slice_axis(voxels.shape[::-1], affine, stated)
-    # The affine is for (column, row, plane) as stored, the array for the reverse.
-    reverse = affine[:, [2, 1, 0, 3]]
-    image = Decoded(voxels, "ZYX", affine=reverse, metadata=metadata)
-    return oriented(image, slices=2 - axis)
+    axis = _slice_axis(shape, affine, stated)
+    return affine[:, [2, 1, 0, 3]], 2 - axis
 
 
 def _slice_axis(shape: tuple[int, ...], affine: np.ndarray, stated: int | None) -> int:
@@ -319,8 +330,23 @@ def _slice_axis(shape: tuple[int, ...], affine: np.ndarray, stated: int | None) 
 
 
 def unpacked(handle: io.BufferedIOBase) -> Any:
-    """Open a file that is compressed with gzip, unpacking no more than is read."""
-    return gzip.GzipFile(fileobj=handle)
+    """Open a file that is compressed with gzip, unpacking no more than is read.
+
+    The package isal unpacks twice as fast as zlib and is used where it is installed.
+    """
+    library = "isal.igzip" if _has_isal() else "gzip"
+    return importlib.import_module(library).GzipFile(fileobj=handle)
+
+
+@functools.cache
+def _has_isal() -> bool:
+    return importlib.util.find_spec("isal") is not None
+
+
+def _damages() -> tuple[type[Exception], ...]:
+    """Return the errors of a stream that is not gzip behind its header."""
+    isal = sys.modules.get("isal.isal_zlib")
+    return (OSError, zlib.error, *(() if isal is None else (isal.error,)))
 
 
 @contextlib.contextmanager
@@ -330,7 +356,7 @@ def as_gzip_errors(compressed: bool = True) -> Iterator[None]:
         yield
     except EOFError:
         raise ImageReadError("The image is truncated.") from None
-    except (OSError, zlib.error):
+    except _damages():
         if not compressed:
             raise
         raise ImageReadError(

@@ -17,9 +17,11 @@ import numpy as np
 from skfusion.exceptions import DataWarning, warn_user
 from skfusion.image.reading.dicom import (
     decode_dataset,
+    decode_plane,
     lenient,
     note_positions,
     open_dataset,
+    plain_pixels,
 )
 from skfusion.image.reading.files import (
     ImageReadError,
@@ -31,7 +33,7 @@ from skfusion.image.reading.files import (
 from skfusion.image.reading.geometry import affine_of_planes
 from skfusion.image.reading.header import Header, along_normal
 from skfusion.image.reading.intensity import Decoded
-from skfusion.image.reading.volumes import check_volume_index, oriented
+from skfusion.image.reading.volumes import check_volume_index, new_volume, oriented
 
 __all__ = ["decode_series", "folder_files", "n_missing_slices"]
 
@@ -46,6 +48,7 @@ _HIDDEN = ("thumbs.db", "desktop.ini")
 class _Slice:
     path: str
     header: Header
+    start: int  # position of the pixel data
     place: float | None = None
 
     def text(self, name: str) -> str:
@@ -149,17 +152,18 @@ def decode_series(
         slices, n_twice = _without_copies(slices, volume_index)
     else:
         check_volume_index(1, volume_index, "The slices have no known position")
-    parts = [
-        _decode(part.path, max_pixels, as_stored=as_stored, arrange=False)
-        for part in slices
-    ]
-    return _volume(slices, parts, in_space, n_twice)
+    return _volume(slices, max_pixels, in_space, n_twice, as_stored=as_stored)
 
 
 def _volume(
-    slices: list[_Slice], parts: list[Decoded], in_space: bool, n_twice: int
+    slices: list[_Slice],
+    max_pixels: int,
+    in_space: bool,
+    n_twice: int,
+    *,
+    as_stored: bool,
 ) -> Decoded:
-    volume = _stacked(slices, parts, in_space)
+    volume = _stacked(slices, max_pixels, in_space, as_stored=as_stored)
     n_missing = 0
     if in_space:
         positions = np.array([_place(part) for part in slices])
@@ -179,6 +183,7 @@ def _headers(folder: Any, max_pixels: int) -> tuple[list[_Slice], int]:
                     n_other += 1
                     continue
                 dataset = open_dataset(handle, max_pixels, header_only=True)
+                start = handle.tell()
         except ImageReadError as error:
             if "not an image" in str(error) or "0 bytes" in str(error):
                 n_other += 1
@@ -187,7 +192,7 @@ def _headers(folder: Any, max_pixels: int) -> tuple[list[_Slice], int]:
         if dataset.get("Rows") is None:  # DICOMDIR, reports, presentation states
             n_other += 1
         else:
-            slices.append(_Slice(path, Header(dataset)))
+            slices.append(_Slice(path, Header(dataset), start))
     return slices, n_other
 
 
@@ -455,39 +460,79 @@ def n_missing_slices(positions: np.ndarray, thickness: list[float | None]) -> in
     return n_missing
 
 
-def _stacked(slices: list[_Slice], parts: list[Decoded], in_space: bool) -> Decoded:
-    first = parts[0]
-    shapes = {part.pixels.shape for part in parts}
-    if len(shapes) > 1:
-        raise ImageReadError(
-            f"The slices of the series were decoded to {len(shapes)} different sizes. "
-            "Some of the files are damaged."
-        )
-    first.axes = ("Z" if in_space else "T") + first.axes
-    _stack_values(first, parts)
+def _stacked(
+    slices: list[_Slice], max_pixels: int, in_space: bool, *, as_stored: bool
+) -> Decoded:
+    affine = _affine(slices) if in_space else None
+    first, pixels, parts = _read_slices(slices, max_pixels, affine, as_stored=as_stored)
+    first.axes = ("Z" if in_space else "T") + ("YXC" if pixels.ndim == 4 else "YX")
+    first.pixels = pixels
+    _join_facts(first, parts)
     if any(part.window != first.window for part in parts):
         # A window that changes between slices would create steps in the volume.
         first.window = None
     if not in_space:
         return first
-    positions = np.array([_place(part) for part in slices])
-    note_positions(first, positions)
-    planes = [part.header.plane() for part in slices]
-    start, end, spacing = planes[0], planes[-1], slices[0].header.spacing()
+    note_positions(first, np.array([_place(part) for part in slices]))
+    first.affine = affine
+    return first if affine is None else oriented(first)
+
+
+def _affine(slices: list[_Slice]) -> np.ndarray | None:
+    """Return the affine of sorted slices, or None if their place is not known."""
+    start, end = slices[0].header.plane(), slices[-1].header.plane()
+    spacing = slices[0].header.spacing()
     if start is None or end is None or spacing is None:
-        return first
-    step = (end[1] - start[1]) / (len(slices) - 1)
-    first.affine = affine_of_planes(start[0], start[1], step, spacing)
-    return oriented(first)
+        return None
+    step = None
+    if len(slices) > 1:
+        step = (end[1] - start[1]) / (len(slices) - 1)
+    return affine_of_planes(start[0], start[1], step, spacing)
 
 
-def _stack_values(first: Decoded, parts: list[Decoded]) -> None:
-    """Stack the pixels, the padding and the ranges of slices into the first one."""
-    # One dtype for all slices: the rescale can differ between slices, as in PET.
-    dtype = np.result_type(*(part.pixels.dtype for part in parts))
+def _read_slices(
+    slices: list[_Slice],
+    max_pixels: int,
+    affine: np.ndarray | None,
+    *,
+    as_stored: bool,
+) -> tuple[Decoded, np.ndarray, list[Decoded]]:
+    """Decode slices one by one into the memory of the volume.
+
+    Returns the first slice, the pixels of all, and the slices without their pixels.
+    """
+    parts: list[Decoded] = []
+    for number, place in enumerate(slices):
+        part = _decode_slice(place, max_pixels, as_stored=as_stored)
+        plane = part.pixels
+        if number == 0:
+            first, shape = part, plane.shape
+            if plane.ndim == 2 and not as_stored:
+                volume = (len(slices), *shape)
+                pixels, part.memory = new_volume(volume, plane.dtype, affine)
+            else:
+                pixels = np.empty((len(slices), *shape), dtype=plane.dtype)
+        if plane.shape != shape:
+            raise ImageReadError(
+                f"The slices of the series were decoded to different sizes, {shape} "
+                f"and {plane.shape}. Some of the files are damaged."
+            )
+        if plane.dtype != pixels.dtype:
+            # One dtype for all slices: the rescale can differ, as in PET.
+            wider = np.result_type(plane.dtype, pixels.dtype)
+            pixels, first.memory = pixels.astype(wider, copy=False), None
+        pixels[number] = plane
+        part.pixels = np.empty(0, plane.dtype)  # a view would keep the plane
+        parts.append(part)
+    return first, pixels, parts
+
+
+def _join_facts(first: Decoded, parts: list[Decoded]) -> None:
+    """Join the padding and the ranges of slices in the first one."""
     if any(part.valid is not None for part in parts):
+        shape = first.pixels.shape[1:]
         valid = [
-            np.ones(part.pixels.shape, dtype=bool) if part.valid is None else part.valid
+            np.ones(shape, dtype=bool) if part.valid is None else part.valid
             for part in parts
         ]
         first.valid = np.stack(valid)
@@ -500,7 +545,15 @@ def _stack_values(first: Decoded, parts: list[Decoded]) -> None:
         )
     if len({part.metadata.get("unit") for part in parts}) > 1:
         first.metadata["unit"] = None
-    first.pixels = np.stack([part.pixels for part in parts]).astype(dtype, copy=False)
+
+
+def _decode_slice(part: _Slice, max_pixels: int, *, as_stored: bool) -> Decoded:
+    """Decode a slice, without parsing its header again if its pixels are plain."""
+    with opened(part.path) as handle:
+        stored = plain_pixels(handle, part.start, part.header)
+    if stored is None:
+        return _decode(part.path, max_pixels, as_stored=as_stored, arrange=False)
+    return decode_plane(part.header, stored, as_stored=as_stored)
 
 
 def _decode(

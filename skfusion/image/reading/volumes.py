@@ -9,6 +9,7 @@ import numpy as np
 from skfusion._validation import check_number
 from skfusion.image.reading.files import ImageReadError
 from skfusion.image.reading.geometry import (
+    Orientation,
     apply_orientation,
     radiological_orientation,
     spacing_of,
@@ -16,7 +17,7 @@ from skfusion.image.reading.geometry import (
 )
 from skfusion.image.reading.intensity import Decoded
 
-__all__ = ["check_volume_index", "oriented", "steps_vary"]
+__all__ = ["check_volume_index", "new_volume", "oriented", "steps_vary"]
 
 
 _VARIES = 0.02  # relative difference of the steps between slices that is reported
@@ -54,6 +55,55 @@ def check_volume_index(n_volumes: int, volume_index: Any, found: str) -> None:
             f"volume_index={volume_index} does not exist: the image has {n_volumes} "
             f"volume(s), expected 0 to {n_volumes - 1}."
         )
+
+
+def new_volume(
+    shape: tuple[int, int, int],
+    dtype: np.dtype,
+    affine: np.ndarray | None,
+    *,
+    slices: int = 0,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return memory for the pixels of a volume, which `oriented` need not copy.
+
+    Parameters
+    ----------
+    shape : tuple of three ints
+        Shape of the volume as stored.
+    dtype : dtype
+        Type of the pixels.
+    affine : ndarray of shape (4, 4) or None
+        From indices of the stored volume to RAS mm. None if it is not arranged.
+    slices : int, default=0
+        As in `oriented`.
+
+    Returns
+    -------
+    pixels : ndarray of the shape and dtype
+        Not initialised. A view of an array in radiological display.
+    memory : ndarray of float32 or None
+        As in `Decoded`. None for pixels of less than two or more than four bytes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.image.reading.volumes import new_volume
+    >>> pixels, memory = new_volume((2, 3, 4), np.dtype("int16"), np.eye(4))
+    >>> pixels.shape, memory.shape
+    ((2, 3, 4), (2, 3, 4))
+    """
+    orientation = Orientation((0, 1, 2), (False, False, False))
+    if affine is not None:
+        orientation = radiological_orientation(affine, slices)
+    final = tuple(shape[axis] for axis in orientation.order)
+    memory = None
+    if 2 <= dtype.itemsize <= 4:
+        memory = np.empty(final, dtype=np.float32)
+        pixels = memory.reshape(-1).view(dtype)[-memory.size :].reshape(final)
+    else:
+        pixels = np.empty(final, dtype=dtype)
+    flips = tuple(slice(None, None, -1 if flip else 1) for flip in orientation.flips)
+    return pixels[flips].transpose(np.argsort(orientation.order)), memory
 
 
 def oriented(image: Decoded, *, slices: int = 0) -> Decoded:

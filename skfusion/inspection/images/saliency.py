@@ -25,6 +25,7 @@ from skfusion._figures.texts import (
 from skfusion._validation import check_number, check_option, is_number
 from skfusion.exceptions import warn_user
 from skfusion.image.cells.bags import unpack
+from skfusion.image.networks.preprocessing import Preprocessing, VolumePreprocessing
 from skfusion.image.reading.intensity import as_floats
 from skfusion.inspection.images.attribution import (
     grad_cam,
@@ -73,6 +74,9 @@ class ImageSaliency:
         probability minus the mean of the logarithms over the classes),
         ``"decision function"`` of a classifier without probabilities,
         ``"prediction (unit of y)"``, or the scale of a risk.
+    preprocessing : Preprocessing or None
+        How the images were resized, cropped and padded. None is the whole image,
+        resized.
     """
 
     __module__ = "skfusion.inspection"
@@ -85,12 +89,13 @@ class ImageSaliency:
     base_scores: np.ndarray
     method: str
     output: str
+    preprocessing: Preprocessing | VolumePreprocessing | None = None
 
     def __repr__(self) -> str:
         return f"ImageSaliency({len(self.images)} images, {self.method})"
 
     def map_on_image(self, i: int) -> np.ndarray:
-        """Return a map, resized to the size of its original image.
+        """Return a map, laid on its original image.
 
         Parameters
         ----------
@@ -100,11 +105,14 @@ class ImageSaliency:
         Returns
         -------
         ndarray of float64 of shape (H, W)
-            The resized map. The input of the network is the whole image, resized.
+            The resized map, 0 where the image was cropped away.
         """
-        size = self.images[i].shape[:2]
-        coarse = torch.from_numpy(self.values[i])[None, None]
-        return interpolate(coarse, size, mode="bilinear")[0, 0].numpy()
+        height, width = self.images[i].shape[:2]
+        coarse = torch.from_numpy(self.values[i])
+        if self.preprocessing is not None:
+            return self.preprocessing.map_on_image(coarse, (height, width)).numpy()
+        fine = interpolate(coarse[None, None], (height, width), mode="bilinear")
+        return fine[0, 0].numpy()
 
     def plot(self, **options: Any) -> Any:
         """Plot the maps on the images.
@@ -259,6 +267,7 @@ def explain_images(
         base_scores=both[:, 1],
         method=method,
         output=found.scale,
+        preprocessing=found.embedder.build().preprocessing,
     )
 
 

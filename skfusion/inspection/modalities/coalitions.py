@@ -22,6 +22,8 @@ from skfusion._validation import check_option
 from skfusion.exceptions import DataWarning, warn_user
 from skfusion.inspection.modalities.patients import table_of
 from skfusion.inspection.modalities.provenance import Provenance, find_provenance
+from skfusion.inspection.modalities.withheld.additive import additive_values
+from skfusion.inspection.modalities.withheld.mixing import mean_outputs, take_part
 from skfusion.inspection.models import OWNER, FusionModel, Parts, TableModel
 from skfusion.inspection.shapley import CoalitionPlan, exact_plan, sampled_plan
 from skfusion.inspection.wrapped import find_any_model
@@ -35,10 +37,6 @@ __all__ = [
     "shuffled_order",
     "take_parts",
 ]
-
-
-CHUNK_BYTES = 64 * 2**20
-CHUNK_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -145,9 +143,7 @@ def coalition_table(
             for number, members in enumerate(plan.coalitions[:-1]):
                 table[number] = ask(_hidden(cases, members))
         else:
-            table[0] = ask(cases.background).mean(axis=0)
-            for number, members in enumerate(plan.coalitions[1:-1], start=1):
-                table[number] = _marginal(cases, members, ask)
+            _fill_means(table, cases, plan, ask)
     bad = int((~np.isfinite(table)).any(axis=(0, 2)).sum())
     if bad:
         raise ValueError(
@@ -157,12 +153,31 @@ def coalition_table(
     return table
 
 
+def _fill_means(
+    table: np.ndarray,
+    cases: Cases,
+    plan: CoalitionPlan,
+    ask: Callable[[Any], np.ndarray],
+) -> None:
+    """Fill in the outputs averaged over the background, behind those of the cases."""
+    background = cases.background
+    assert background is not None  # noqa: S101 - the caller's branch
+    other = ask(background)
+    table[0] = other.mean(axis=0)
+    between = plan.coalitions[1:-1]
+    if len(between) == 0:
+        return
+    encoded = (cases.model, cases.parts, background, between, ask)
+    found = additive_values(*encoded, table[-1], other)
+    table[1:-1] = mean_outputs(*encoded) if found is None else found
+
+
 def permuted(
     cases: Cases, name: str, patients: np.ndarray | None, rng: np.random.RandomState
 ) -> Parts:
     """Return the modalities with one of them permuted between cases or patients."""
     order = shuffled_order(len(cases), patients, rng)
-    return {**cases.parts, name: _take(cases.parts[name], order)}
+    return {**cases.parts, name: take_part(cases.parts[name], order)}
 
 
 def shuffled_order(
@@ -195,32 +210,7 @@ def shuffled_order(
 
 def take_parts(parts: Parts, rows: np.ndarray) -> Parts:
     """Return the selected rows of every modality."""
-    return {name: _take(part, rows) for name, part in parts.items()}
-
-
-def _marginal(
-    cases: Cases, members: np.ndarray, ask: Callable[[Parts], np.ndarray]
-) -> np.ndarray:
-    """Average the output over background values of the withheld modalities."""
-    background = cases.background
-    assert background is not None  # noqa: S101 - the caller's branch
-    names = cases.model.modalities
-    n_background = len(background[names[0]])
-    step = max(1, _most_rows(cases.parts) // n_background)
-    means = []
-    for start in range(0, len(cases), step):
-        own = np.arange(start, min(start + step, len(cases)))
-        own_rows = np.repeat(own, n_background)
-        other_rows = np.tile(np.arange(n_background), len(own))
-        mixed = {
-            name: _take(cases.parts[name], own_rows)
-            if inside
-            else _take(background[name], other_rows)
-            for name, inside in zip(names, members, strict=True)
-        }
-        outputs = ask(mixed)
-        means.append(outputs.reshape(len(own), n_background, -1).mean(axis=1))
-    return np.concatenate(means)
+    return {name: take_part(part, rows) for name, part in parts.items()}
 
 
 def _hidden(cases: Cases, members: np.ndarray) -> Parts:
@@ -228,23 +218,6 @@ def _hidden(cases: Cases, members: np.ndarray) -> Parts:
         name: part if inside else np.full_like(part, np.nan)
         for (name, part), inside in zip(cases.parts.items(), members, strict=True)
     }
-
-
-def _most_rows(parts: Parts) -> int:
-    """Return the maximum number of mixed rows per chunk."""
-    row = sum(
-        part.shape[1] * (part.dtype.itemsize if isinstance(part, np.ndarray) else 8)
-        for part in parts.values()
-    )
-    return min(CHUNK_ROWS, CHUNK_BYTES // max(1, row))
-
-
-def _take(part: Any, rows: np.ndarray) -> Any:
-    if isinstance(part, np.ndarray):
-        return part[rows]
-    taken = part.take(rows)
-    taken.index = pd.RangeIndex(len(taken))
-    return taken
 
 
 @contextmanager

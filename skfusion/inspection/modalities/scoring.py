@@ -24,6 +24,7 @@ from skfusion.inspection.models import (
     OWNER,
     FusionModel,
     Parts,
+    Question,
     TableModel,
     make_output,
 )
@@ -202,7 +203,9 @@ def ask_for(
     model: FusionModel | TableModel, scoring: Scoring
 ) -> Callable[[Parts], np.ndarray]:
     """Return the function that computes the outputs (n, C) that a score needs."""
-    return make_output(model, "link").ask if scoring.on_link else model.predict
+    if scoring.on_link:
+        return make_output(model, "link").ask
+    return Question(model, "proba")
 
 
 def make_scoring(

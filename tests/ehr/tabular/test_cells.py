@@ -71,7 +71,10 @@ def test_vectors_of_every_container(container):
 
 
 def test_vectors_that_need_a_gradient():
-    X = pd.DataFrame({"emb": list(torch.ones(3, 2, requires_grad=True))})
+    cells = np.empty(3, dtype=object)  # pandas converts a list of tensors
+    for i, row in enumerate(torch.ones(3, 2, requires_grad=True)):
+        cells[i] = row
+    X = pd.DataFrame({"emb": cells})
     assert TabularEncoder(scale=False).fit_transform(X).tolist() == [[1.0, 1.0]] * 3
 
 

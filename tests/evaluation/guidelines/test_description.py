@@ -216,7 +216,8 @@ def test_too_few_patients_for_a_correlation_are_said():
         "records"
     )
     assert np.isnan(pair["correlation"])
-    assert "fewer than 20 patients of a class" in pair["reason"]
+    # Grouped folds, which scikit-learn 1.6 shuffles in another way, may fail earlier.
+    assert re.search("(fewer than 20|too few) patients of a class", pair["reason"])
 
 
 # -- what is printed ------------------------------------------------------------------

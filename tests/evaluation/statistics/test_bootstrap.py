@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -51,8 +52,10 @@ def test_agrees_with_loops_over_patients():
 
 def test_agrees_with_the_bootstrap_of_scipy():
     values = np.random.default_rng(1).exponential(size=80)
+    options = {"n_resamples": 4000, "method": "percentile"}
+    new = "rng" in signature(stats.bootstrap).parameters  # scipy 1.15
     theirs = stats.bootstrap(
-        (values,), np.median, n_resamples=4000, method="percentile", rng=1
+        (values,), np.median, **options, **{"rng" if new else "random_state": 1}
     )
     ours = patient_bootstrap(np.median, values, n_resamples=4000, random_state=1)
     width = ours.high - ours.low

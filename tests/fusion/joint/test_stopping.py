@@ -102,7 +102,7 @@ def test_training_does_not_stop_before_all_blocks_are_trained(every, patience):
 
 
 def test_a_plateau_waits_for_the_last_block_too():
-    model = unfrozen(unfreeze_every=10, patience=6, scheduler="plateau")
+    model = unfrozen(unfreeze_every=10, patience=12, scheduler="plateau")
     rates = [rate for _, rate in Frozen.seen]
     assert rates[:20] == [0.05] * 20
     assert min(rates) < 0.04

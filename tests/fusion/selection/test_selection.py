@@ -95,6 +95,7 @@ def test_relevance_is_scikit_learns_mutual_information_of_the_bins(data):
     # with as many bins as values, nothing is cut
     expected = [mutual_info_score(y, x) for x in whole(X).T]
     np.testing.assert_allclose(relevance, expected, atol=1e-12)
+    pytest.importorskip("sklearn", "1.7", reason="scikit-learn 1.7 has this method")
     free = np.random.default_rng(1).normal(size=(300, 2))
     cutter = KBinsDiscretizer(
         5, encode="ordinal", quantile_method="averaged_inverted_cdf"

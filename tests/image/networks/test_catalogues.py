@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import types
-from pickle import UnpicklingError
 
 import numpy as np
 import pytest
@@ -15,7 +13,6 @@ from torch import nn
 from skfusion import ImageEmbedder, read_image
 from skfusion.image.networks.backbones import build_backbone
 from skfusion.image.networks.preprocessing import Preprocessing
-from skfusion.image.networks.sources.pretrained import load_from_catalogue
 
 RNG = np.random.default_rng(0)
 GREY = read_image(RNG.integers(0, 256, (30, 40), dtype=np.uint8))
@@ -56,43 +53,6 @@ def test_logits_of_torchxrayvision():
     )
     assert low.unique().tolist() == [-1024]
     assert high.unique().tolist() == [1024]
-
-
-class PickledNet(nn.Module):
-    """A network as torchxrayvision has it, which notes the weights it was given."""
-
-    loaded: list[str | None] = []  # noqa: RUF012 - of all networks
-
-    def __init__(self, weights=None) -> None:
-        super().__init__()
-        PickledNet.loaded.append(weights)
-        self.features = nn.Sequential(nn.Conv2d(1, 4, 3))
-        self.classifier = nn.Linear(4, 2)
-
-
-def test_weights_that_a_package_unpickles_are_told(monkeypatch, tmp_path):
-    package = types.ModuleType("torchxrayvision")
-    urls = {"densenet121-res224-all": "", "resnet50-res512-all": ""}
-    package.models = types.SimpleNamespace(
-        model_urls=urls,
-        DenseNet=PickledNet,
-        ResNet=type("ResNet", (PickledNet,), {}),
-    )
-    monkeypatch.setitem(sys.modules, "torchxrayvision", package)
-    PickledNet.loaded = []
-    for name in urls:
-        with pytest.warns(UserWarning, match="unpickles them as a whole model"):
-            load_from_catalogue(f"xrv:{name}", "DEFAULT", (32, None))
-    assert PickledNet.loaded == list(urls)
-    name = "xrv:densenet121-res224-all"
-    path = tmp_path / "weights.pt"
-    torch.save(PickledNet().state_dict(), path)
-    load_from_catalogue(name, None, (32, None))
-    load_from_catalogue(name, str(path), (32, None))
-    assert PickledNet.loaded[2:] == [None] * 3
-    torch.save(PickledNet(), path)  # a whole model in place of a state_dict
-    with pytest.raises((ValueError, UnpicklingError)):
-        load_from_catalogue(name, str(path), (32, None))
 
 
 def test_an_absent_package_is_named(monkeypatch):

@@ -64,11 +64,39 @@ def test_names(name, expected):
     assert is_hub_name(name) is expected
 
 
-def test_parameters_are_for_hubs():
+def test_parameters_are_for_hubs_and_timm():
     with pytest.raises(ValueError, match=r"backbone_params are for.*'resnet18'"):
         make_backbone("resnet18", weights=None, backbone_params={"a": 1})
     with pytest.raises(ValueError, match="has no name after the colon"):
         load_from_hub("hf:")
+
+
+def test_parameters_of_timm_are_part_of_the_fingerprint():
+    timm = package("timm")
+    pooled, plain = (
+        make_backbone("timm:test_vit", weights=None, backbone_params=params)
+        for params in ({"global_pool": "avg", "fc_norm": False}, None)
+    )
+    assert pooled.fingerprint != plain.fingerprint
+    assert pooled.preprocessing == plain.preprocessing
+    net = timm.create_model("test_vit", num_classes=0, global_pool="avg", fc_norm=False)
+    net.load_state_dict(pooled.module.state_dict())
+    images = plain.preprocessing.example(2)
+    with torch.inference_mode():
+        torch.testing.assert_close(pooled.module(images), net.eval()(images))
+
+
+def test_networks_of_one_size_are_built_for_another(tmp_path):
+    timm = package("timm")
+    name = "vit_tiny_patch16_224"
+    small = make_backbone(f"timm:{name}", weights=None, input_size=64)
+    assert small.preprocessing.input_size == 64
+    assert small.preprocessing.resize_size == 71  # the share of the crop is kept
+    assert small.module.pos_embed.shape[1] == 1 + 4**2
+    by_module = build_backbone(
+        timm.create_model(name, img_size=64, num_classes=0), input_size=64
+    )
+    assert by_module.preprocessing == small.preprocessing
 
 
 @pytest.mark.parametrize("source", ["hf:a/b", "timm:hf-hub:a/b"])
@@ -85,10 +113,14 @@ def test_an_absent_encoder_is_told_at_once(no_hub, monkeypatch, source):
 
 def test_a_hub_that_cannot_be_reached(no_hub, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid:8080")
-    assert hubs._why_offline() == "hub.invalid cannot be reached (OSError)"
+    assert hubs.why_offline() == "hub.invalid cannot be reached (OSError)"
     assert no_hub == [("hub.invalid", 8080)]
-    monkeypatch.setenv("https_proxy", "http://proxy.invalid")
-    assert hubs._why_offline() == ""
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
+    assert hubs.why_offline() == "the proxy proxy.invalid cannot be reached (OSError)"
+    assert no_hub[1:] == [("proxy.invalid", 3128)]
+    monkeypatch.setenv("no_proxy", "hub.invalid")
+    assert hubs.why_offline() == "hub.invalid cannot be reached (OSError)"
 
 
 def test_restricted_access_is_told():
@@ -170,6 +202,11 @@ def test_two_towers_give_image_features(tmp_path):
         expected = model.get_image_features(pixel_values=images)
         expected = getattr(expected, "pooler_output", expected)
         torch.testing.assert_close(backbone.module(images), expected)
+        states = model.vision_model(pixel_values=images).last_hidden_state
+    with pytest.warns(UserWarning, match="does not state its preprocessing"):
+        tokens = build_backbone(f"hf:{tmp_path}", pooling="cls")
+    with torch.inference_mode():
+        torch.testing.assert_close(tokens.module(images), states[:, 0])
 
 
 def test_a_text_encoder_is_refused(tmp_path):

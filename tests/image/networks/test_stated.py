@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from enum import Enum
 from types import SimpleNamespace
 
@@ -108,55 +109,169 @@ TIMM = {
     "crop_pct": 0.9,
     "num_classes": 1000,
 }
-EXPECTED = Preprocessing(20, MEAN, STD, "bicubic")
+PILLOW = {"resampler": "pillow", "clip": False}
+HF = {"clip": False, "crop_rounding": "down"}
+CROPPED = {"resize_mode": "crop", **PILLOW}
+
+
+def expected(**settings):
+    return Preprocessing(20, MEAN, STD, "bicubic", **settings)
+
+
+EXPECTED = expected()
+EXPECTED_OF_TIMM = expected(resize_size=22, **CROPPED)
 FORMS = {
-    "skfusion": EXPECTED,
-    "processor": processor(),
-    "processor with attributes": processor(size=SimpleNamespace(height=20, width=20)),
-    "processor that crops": processor(
-        size={"shortest_edge": 24},
-        crop_size={"height": 20, "width": 20},
-        do_center_crop=True,
+    "skfusion": (EXPECTED, EXPECTED),
+    "processor": (processor(), expected(resampler="pillow", **HF)),
+    "processor of torch": (processor(backend="torchvision"), expected(**HF)),
+    "processor with attributes": (
+        processor(size=SimpleNamespace(height=20, width=20)),
+        expected(resampler="pillow", **HF),
     ),
-    "processor of shortest edge": processor(size={"shortest_edge": 20}),
-    "processor in a processor": SimpleNamespace(image_processor=processor()),
-    "settings of a processor": vars(processor()),
-    "processor without rescaling": processor(
-        do_rescale=False,
-        image_mean=[255 * m for m in MEAN],
-        image_std=[255 * s for s in STD],
+    "processor that crops": (
+        processor(
+            size={"shortest_edge": 24},
+            crop_size={"height": 20, "width": 20},
+            do_center_crop=True,
+        ),
+        expected(resize_mode="crop", resize_size=24, resampler="pillow", **HF),
     ),
-    "dict": {"size": 20, "mean": MEAN, "std": STD, "interpolation": "bicubic"},
-    "dict with other names": {
-        "image_size": [20, 20],
-        "image_mean": MEAN,
-        "image_std": STD,
-        "resample": 3,
-    },
-    "open_clip": OPEN_CLIP,
-    "timm": TIMM,
-    "preset": PRESET,
-    "transform": Compose(Resize(22), CenterCrop(20), ToTensor(), Normalize(MEAN, STD)),
-    "transform v2": Compose(Resize([20, 20]), ToDtype(True), Normalize(MEAN, STD)),
+    "processor that squashes and crops": (
+        processor(
+            size={"height": 24, "width": 24},
+            crop_size={"height": 20, "width": 20},
+            do_center_crop=True,
+        ),
+        expected(resize_size=24, resampler="pillow", **HF),
+    ),
+    "processor of ConvNeXT": (
+        processor(size={"shortest_edge": 20}, crop_pct=0.875),
+        expected(resize_mode="crop", resize_size=22, resampler="pillow", **HF),
+    ),
+    "processor in a processor": (
+        SimpleNamespace(image_processor=processor()),
+        expected(resampler="pillow", **HF),
+    ),
+    "settings of a processor": (vars(processor()), expected(**HF)),
+    "settings of DINOv3": (
+        vars(processor(image_processor_type="DINOv3ViTImageProcessorFast")),
+        expected(rescale_first=True, **HF),
+    ),
+    "processor without rescaling": (
+        processor(
+            do_rescale=False,
+            image_mean=[255 * m for m in MEAN],
+            image_std=[255 * s for s in STD],
+        ),
+        expected(resampler="pillow", **HF),
+    ),
+    "dict": (
+        {"size": 20, "mean": MEAN, "std": STD, "interpolation": "bicubic"},
+        EXPECTED,
+    ),
+    "dict with other names": (
+        {
+            "image_size": [20, 20],
+            "image_mean": MEAN,
+            "image_std": STD,
+            "resample": 3,
+        },
+        EXPECTED,
+    ),
+    "open_clip": (OPEN_CLIP, expected(**CROPPED)),
+    "open_clip that squashes": (
+        OPEN_CLIP | {"resize_mode": "squash", "interpolation": "random"},
+        expected(**PILLOW),
+    ),
+    "open_clip that pads": (
+        OPEN_CLIP | {"resize_mode": "longest", "fill_color": 51},
+        expected(resize_mode="pad", fill=(0.2,), **PILLOW),
+    ),
+    "timm": (TIMM, EXPECTED_OF_TIMM),
+    "timm that squashes": (
+        TIMM | {"crop_mode": "squash", "crop_pct": 1.0},
+        expected(**PILLOW),
+    ),
+    "timm that pads": (
+        TIMM | {"crop_mode": "border", "mean": (0.2, 0.4, 0.6)},
+        Preprocessing(
+            20,
+            (0.2, 0.4, 0.6),
+            STD,
+            "bicubic",
+            resize_mode="pad",
+            resize_size=22,
+            fill=(0.2, 0.4, 0.6),
+            **PILLOW,
+        ),
+    ),
+    "preset": (PRESET, EXPECTED_OF_TIMM),
+    "transform": (
+        Compose(Resize(22), CenterCrop(20), ToTensor(), Normalize(MEAN, STD)),
+        EXPECTED_OF_TIMM,
+    ),
+    "transform of tensors": (
+        Compose(ToTensor(), Resize([22]), CenterCrop(20), Normalize(MEAN, STD)),
+        expected(resize_mode="crop", resize_size=22, clip=False, rescale_first=True),
+    ),
+    "transform v2": (
+        Compose(Resize([20, 20]), ToDtype(True), Normalize(MEAN, STD)),
+        expected(**PILLOW),
+    ),
 }
 
 
-@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_statements_of_all_packages(form):
+@pytest.mark.parametrize(("form", "wanted"), FORMS.values(), ids=FORMS)
+def test_statements_of_all_packages(form, wanted):
     found = stated(form)
-    assert found.input_size == 20
-    assert found.interpolation == "bicubic"
-    np.testing.assert_allclose(found.mean, MEAN, rtol=1e-6)
-    np.testing.assert_allclose(found.std, STD, rtol=1e-6)
-    assert stated(form, input_size=24).input_size == 24
+    np.testing.assert_allclose(found.mean, wanted.mean, rtol=1e-6)
+    np.testing.assert_allclose(found.std, wanted.std, rtol=1e-6)
+    assert replace(found, mean=wanted.mean, std=wanted.std) == wanted
+    larger = stated(form, input_size=40)
+    assert larger.input_size == 40
+    if wanted.resize_size is not None:
+        assert larger.resize_size in (44, 45, 48)
+
+
+@pytest.mark.parametrize("mode", ["squash", "crop", "pad"])
+def test_the_way_of_resizing_can_be_chosen(mode):
+    for form, wanted in FORMS.values():
+        found = stated(form, resize=mode)
+        assert (found.resize_mode, found.resize_size) == (mode, None)
+        assert (found.resampler, found.clip) == (wanted.resampler, wanted.clip)
+    named = build_backbone("resnet18", weights=None, input_size=32, resize=mode)
+    assert named.preprocessing.resize_mode == mode
+    with pytest.raises(ValueError, match="resize must be one of"):
+        build_backbone("resnet18", weights=None, resize="stretch")
+
+
+def test_volumes_are_resized_as_a_whole():
+    options = {"weights": None, "input_size": 32, "depth": 8}
+    assert build_backbone("r3d_18", resize="squash", **options).preprocessing.depth == 8
+    with pytest.raises(ValueError, match="resize='crop' is for images; volumes"):
+        build_backbone("r3d_18", resize="crop", **options)
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (processor(size={"shortest_edge": 20}), "resizes the shorter edge and does"),
+        (Compose(Resize(20), Normalize(MEAN, STD)), "resizes the shorter edge and"),
+        (processor(do_resize=False), "states do_resize=False"),
+    ],
+)
+def test_what_cannot_be_kept_is_a_warning(form, message):
+    with pytest.warns(UserWarning, match=message):
+        assert stated(form).input_size == 20
 
 
 @pytest.mark.parametrize("key", ["pretrained_cfg", "default_cfg", "preprocess_cfg"])
 def test_the_configuration_of_a_network_is_its_statement(key):
-    config = OPEN_CLIP if key == "preprocess_cfg" else TIMM
-    assert build_backbone(net(**{key: config})).preprocessing == EXPECTED
+    form = "open_clip" if key == "preprocess_cfg" else "timm"
+    config, wanted = FORMS[form]
+    assert build_backbone(net(**{key: config})).preprocessing == wanted
     as_object = SimpleNamespace(**config)
-    assert build_backbone(net(**{key: as_object})).preprocessing == EXPECTED
+    assert build_backbone(net(**{key: as_object})).preprocessing == wanted
     both = net(**{key: config, "preprocessing": Preprocessing(24, (0.5,) * 3, STD)})
     assert build_backbone(both).preprocessing.input_size == 24
 
@@ -178,10 +293,11 @@ def test_classes_of_torchvision():
             v2.Normalize(MEAN, STD),
         ]
     )
-    for form in (preset, steps):  # both are modules themselves
+    # both are modules themselves
+    for form, wanted in ((preset, EXPECTED_OF_TIMM), (steps, expected(clip=False))):
         module = nn.Conv2d(3, 4, 3)
         module.preprocessing = form
-        assert build_backbone(module).preprocessing == EXPECTED
+        assert build_backbone(module).preprocessing == wanted
     # nn.Sequential takes it as one of its layers
     with pytest.raises(ValueError, match="normalise the images twice"):
         stated(preset)
@@ -207,6 +323,17 @@ def test_classes_of_torchvision():
         (Compose(RandomCrop(20), Normalize(MEAN, STD)), ValueError, "step RandomCrop"),
         (Compose(ToDtype(False), Normalize(MEAN, STD)), ValueError, "step ToDtype"),
         (Compose(*[Normalize(MEAN, STD)] * 2), ValueError, "2 steps Normalize"),
+        (Compose(*[Resize(20)] * 2), ValueError, "2 steps Resize"),
+        (Compose(CenterCrop(20), Resize(20)), ValueError, "crops before it resizes"),
+        (Compose(CenterCrop(20)), ValueError, "crops and does not resize"),
+        (
+            processor(size={"shortest_edge": 20, "longest_edge": 40}),
+            ValueError,
+            "limits the longer edge.*resize='squash'",
+        ),
+        (processor(do_pad=True), ValueError, "pads the image at the right"),
+        (OPEN_CLIP | {"resize_mode": "any"}, ValueError, "resize_mode='any'"),
+        (TIMM | {"crop_mode": "any"}, ValueError, "crop_mode='any'"),
     ],
 )
 def test_what_is_not_understood_is_refused(form, kind, message):
@@ -263,7 +390,7 @@ def test_a_wrapper_takes_the_statement_of_what_it_wraps_with_a_warning():
             return self.inner(images).mean(dim=(2, 3))
 
     with pytest.warns(UserWarning, match="taken from its submodule 'inner'"):
-        assert build_backbone(Wrapper()).preprocessing == EXPECTED
+        assert build_backbone(Wrapper()).preprocessing == EXPECTED_OF_TIMM
 
 
 def test_channels_of_statement_and_network():

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from torch import nn
 
@@ -19,21 +20,24 @@ from skfusion._dependencies import require
 from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.image.networks._torchvision import prepare_torchvision
 from skfusion.image.networks.sources.weights import (
+    first_line,
     load_weights_file,
     reproducible_random,
 )
 
 __all__ = [
+    "WEIGHTS_OF_TIMM",
     "cache_first",
     "cached_file",
     "is_hub_name",
     "load_from_hub",
+    "why_offline",
     "with_revision",
 ]
 
 TIMEOUT_S = 3.0  # in which a hub must accept a connection
 HUB, LOCAL = "hf-hub:", "local-dir:"
-_WEIGHTS_OF_TIMM = ("model.safetensors", "pytorch_model.bin")
+WEIGHTS_OF_TIMM = ("model.safetensors", "pytorch_model.bin")
 _WEIGHTS_OF_OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
@@ -144,7 +148,7 @@ def _processor(transformers: Any, repository: str, options: dict[str, Any]) -> A
     except (ValueError, KeyError, ImportError) as error:
         warn_user(
             f"The image processor of {repository!r} cannot be loaded "
-            f"({type(error).__name__}: {_first_line(error)}).",
+            f"({type(error).__name__}: {first_line(error)}).",
             FallbackWarning,
         )
         return None
@@ -161,6 +165,11 @@ class _ImageTower(nn.Module):
         network: Any = self.network
         found = network.get_image_features(pixel_values=images)
         return getattr(found, "pooler_output", found)
+
+    def forward_features(self, images: Any) -> Any:
+        """Return the tokens of the images."""
+        network: Any = self.network
+        return network.vision_model(pixel_values=images).last_hidden_state
 
 
 def _image_tower(module: Any, name: str) -> nn.Module:
@@ -189,7 +198,7 @@ def _timm(name: str, rest: str, weights: Any, params: dict[str, Any]) -> Any:
         wanted = f"{LOCAL}{_existing(rest.removeprefix(LOCAL), name)}"
     else:
         repository, revision = with_revision(rest.removeprefix(HUB))
-        snapshot = _snapshot(repository, revision, _WEIGHTS_OF_TIMM)
+        snapshot = _snapshot(repository, revision, WEIGHTS_OF_TIMM)
         wanted = rest if snapshot is None else f"{LOCAL}{snapshot}"
 
     def build(**online: Any) -> Any:
@@ -224,7 +233,9 @@ def _open_clip(name: str, rest: str, weights: Any, params: dict[str, Any]) -> An
             tag = cached_file(repository, _WEIGHTS_OF_OPEN_CLIP) or tag
 
     def build(**online: Any) -> Any:
-        is_cached = wanted.startswith(LOCAL) or tag is None or os.path.isfile(str(tag))
+        is_cached = wanted.startswith(LOCAL) or (
+            not wanted.startswith(HUB) and (tag is None or os.path.isfile(str(tag)))
+        )
         if online and not is_cached:
             raise OSError("not in the cache")
         # Without `load_weights=False`, a folder or repository gives its weights always.
@@ -341,10 +352,10 @@ def cache_first(
         if is_local:
             raise ValueError(
                 f"The {parameter} {name!r} cannot be loaded from its folder "
-                f"({type(error).__name__}: {_first_line(error)})."
+                f"({type(error).__name__}: {first_line(error)})."
             ) from error
         first = error
-    reason = _why_offline()
+    reason = why_offline()
     if reason:
         raise _absent(name, repository, reason, parameter) from first
     try:
@@ -354,25 +365,27 @@ def cache_first(
         raise _absent(name, repository, reason, parameter) from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
+def why_offline() -> str:
+    """Return why nothing can be downloaded from the hub, or an empty string.
 
-
-def _why_offline() -> str:
-    """Return why nothing can be downloaded, or an empty string."""
+    The clients of the hub would retry for most of a minute.
+    """
     for key in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         if os.environ.get(key, "").lower() in ("1", "true", "yes", "on"):
             return f"{key} is set"
-    proxies = ("https_proxy", "http_proxy", "all_proxy")
-    if any(os.environ.get(key) or os.environ.get(key.upper()) for key in proxies):
-        return ""  # what is behind a proxy shows when it is asked
     endpoint = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     host = endpoint.hostname or "huggingface.co"
-    port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
+    proxies = getproxies()
+    proxy = proxies.get(endpoint.scheme) or proxies.get("all")
+    what, at = host, endpoint
+    if proxy and not proxy_bypass(host):
+        at = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+        what = f"the proxy {at.hostname}"
+    port = at.port or (443 if at.scheme == "https" else 80)
     try:
-        socket.create_connection((host, port), TIMEOUT_S).close()
+        socket.create_connection((at.hostname or host, port), TIMEOUT_S).close()
     except OSError as error:
-        return f"{host} cannot be reached ({type(error).__name__})"
+        return f"{what} cannot be reached ({type(error).__name__})"
     return ""
 
 
@@ -386,7 +399,7 @@ def _why_refused(error: Exception, repository: str) -> str:
         )
     if "RepositoryNotFound" in kinds:
         return "no such repository, or it is private"
-    return f"{type(error).__name__}: {_first_line(error)}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def _absent(name: str, repository: str, reason: str, parameter: str) -> ValueError:

@@ -13,6 +13,7 @@ import inspect
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from torch import nn
 
 from skfusion._dependencies import require
 from skfusion._validation import examples_of
-from skfusion.exceptions import warn_user
 from skfusion.image.networks._torchvision import prepare_torchvision
 from skfusion.image.networks.preprocessing import (
     IMAGENET_MEAN,
@@ -32,10 +32,18 @@ from skfusion.image.networks.preprocessing import (
     VolumePreprocessing,
 )
 from skfusion.image.networks.sources.efficientnet_lite import DEFAULT, load_lite
+from skfusion.image.networks.sources.hubs import (
+    WEIGHTS_OF_TIMM,
+    cached_file,
+    why_offline,
+)
 from skfusion.image.networks.sources.weights import (
+    had_weights,
     load_weights_file,
     reproducible_random,
 )
+from skfusion.image.networks.sources.xrv import load_xrv
+from skfusion.image.networks.stated import stated_preprocessing
 
 __all__ = ["CATALOGUES", "load", "load_from_catalogue"]
 
@@ -56,6 +64,7 @@ def load(
     depth: int | None = None,
     *,
     keep_final: bool = False,
+    params: Mapping[str, Any] | None = None,
 ) -> tuple[nn.Module, Preprocessing | VolumePreprocessing]:
     """Build a named network without its final classification layer.
 
@@ -73,6 +82,8 @@ def load(
         Number of slices, for the video networks of torchvision.
     keep_final : bool, default=False
         Whether to keep the final classification layer.
+    params : mapping or None, default=None
+        Further arguments of ``timm.create_model``.
 
     Returns
     -------
@@ -99,7 +110,7 @@ def load(
         return load_lite(weights, input_size, keep_final=keep_final)
     if name.partition(":")[0] in CATALOGUES:
         return load_from_catalogue(
-            name, weights, (input_size, depth), keep_final=keep_final
+            name, weights, (input_size, depth), keep_final=keep_final, params=params
         )
     return _load_torchvision(name, weights, (input_size, depth), keep_final)
 
@@ -253,7 +264,12 @@ CATALOGUES = {"timm": "timm", "xrv": "torchxrayvision", "monai": "monai"}
 
 
 def load_from_catalogue(
-    name: str, weights: Weights, size: Size, *, keep_final: bool = False
+    name: str,
+    weights: Weights,
+    size: Size,
+    *,
+    keep_final: bool = False,
+    params: Mapping[str, Any] | None = None,
 ) -> Built:
     """Build a network of timm, torchxrayvision or MONAI.
 
@@ -270,6 +286,8 @@ def load_from_catalogue(
         networks with a depth.
     keep_final : bool, default=False
         Whether to keep the final classification layer.
+    params : mapping or None, default=None
+        Further arguments of ``timm.create_model``.
 
     Returns
     -------
@@ -282,15 +300,12 @@ def load_from_catalogue(
         If the package is not installed.
     ValueError
         If the name is unknown, or the weights are not available.
-
-    Warns
-    -----
-    UserWarning
-        If the package unpickles its published weights, as torchxrayvision does.
     """
     prefix, _, wanted = name.partition(":")
     prepare_torchvision()
-    load = {"timm": _timm, "xrv": _xrv, "monai": _monai}[prefix]
+    if prefix == "timm" and size[1] is None:
+        return _timm(name, wanted, weights, size, keep_final, dict(params or {}))
+    load = _monai if prefix == "monai" else load_xrv
     if size[1] is not None and prefix != "monai":
         raise ValueError(
             f"The backbone {name!r} takes images, but volume='3d' needs a network for "
@@ -299,7 +314,14 @@ def load_from_catalogue(
     return load(name, wanted, weights, size, keep_final)
 
 
-def _timm(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> Built:
+def _timm(
+    name: str,
+    wanted: str,
+    weights: Weights,
+    size: Size,
+    final: bool,
+    params: dict[str, Any],
+) -> Built:
     timm = require("timm", "timm")
     known = timm.list_models()
     if wanted.partition(".")[0] not in known:
@@ -309,71 +331,46 @@ def _timm(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> 
         )
     is_published = weights == "DEFAULT"
     options: dict[str, Any] = {} if final else {"num_classes": 0}
+    options |= _input_of_timm(timm, wanted, size[0]) | params
     with reproducible_random():
-        module = _had(
+        module = had_weights(
             name,
-            lambda: timm.create_model(wanted, pretrained=is_published, **options),
+            lambda: _create_timm(timm, wanted, is_published, options),
         )
     if weights is not None and not is_published:
         head = module.pretrained_cfg.get("classifier")
         load_weights_file(module, weights, name, ignore=None if final else head)
-    config = timm.data.resolve_model_data_config(module)
-    side = config["input_size"][-1] if size[0] is None else size[0]
-    interpolation = config["interpolation"]
-    return module, Preprocessing(
-        int(side),
-        tuple(config["mean"]),
-        tuple(config["std"]),
-        interpolation if interpolation in ("bilinear", "bicubic") else "bilinear",
-    )
+    return module, stated_preprocessing(module, size[0], None)[0]
 
 
-def _xrv(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> Built:
-    xrv = require("torchxrayvision", "xrv")
-    known = list(xrv.models.model_urls)
-    if wanted not in known:
-        raise ValueError(
-            f"Unknown backbone {name!r}; torchxrayvision has {len(known)} sets of "
-            f"weights, e.g. {examples_of(known, wanted)}."
-        )
-    family = xrv.models.ResNet if wanted.startswith("resnet50") else xrv.models.DenseNet
-    if family is xrv.models.ResNet and weights != "DEFAULT":
-        raise ValueError(
-            f"The backbone {name!r} has published weights only. Use weights='DEFAULT'."
-        )
-    chosen = wanted if weights == "DEFAULT" else None
-    if chosen is not None:
-        warn_user(
-            f"torchxrayvision downloads the weights of {name!r} and unpickles them as "
-            "a whole model, which can execute code that the file contains. Use it only "
-            "if you trust the source. Weights of a DenseNet can also be a file with "
-            "a state_dict, weights=path, which is loaded with weights_only=True.",
-            UserWarning,
-        )
-    with reproducible_random():
-        module = _had(name, lambda: family(weights=chosen))
-    if weights is not None and weights != "DEFAULT":
-        load_weights_file(module, weights, name, ignore="classifier")
-    side = (512 if "res512" in wanted else 224) if size[0] is None else size[0]
-    # torchxrayvision expects pixels in [-1024, 1024].
-    preprocessing = Preprocessing(int(side), mean=(0.5,), std=(1 / 2048,))
-    return _FeaturesOf(module, final), preprocessing
+def _input_of_timm(timm: Any, wanted: str, side: int | None) -> dict[str, Any]:
+    """Return the argument for another input size, for networks of one size.
+
+    timm resamples the position embeddings of pretrained weights.
+    """
+    config = timm.get_pretrained_cfg(wanted)
+    if side is None or not getattr(config, "fixed_input_size", False):
+        return {}
+    return {} if config.input_size[-1] == side else {"img_size": int(side)}
 
 
-class _FeaturesOf(nn.Module):
-    """Features of a torchxrayvision network, without its output normalisation."""
-
-    def __init__(self, module: nn.Module, final: bool) -> None:
-        super().__init__()
-        self.net = module
-        self.final = final
-
-    def forward(self, images: Any) -> Any:
-        net: Any = self.net
-        features = net.features(images)
-        if features.ndim == 4:
-            features = nn.functional.relu(features).mean(dim=(2, 3))
-        return net.classifier(features) if self.final else features
+def _create_timm(
+    timm: Any, wanted: str, is_published: bool, options: dict[str, Any]
+) -> nn.Module:
+    """Create a network of timm, with weights from the cache of the hub at first."""
+    config = timm.get_pretrained_cfg(wanted) if is_published else None
+    repository = getattr(config, "hf_hub_id", None)
+    if repository:
+        stated = getattr(config, "hf_hub_filename", None)
+        path = cached_file(repository, (stated,) if stated else WEIGHTS_OF_TIMM)
+        if path:  # in the format of timm, also where the original is in another
+            options = options | {
+                "pretrained_cfg_overlay": {"file": path, "custom_load": False}
+            }
+        elif reason := why_offline():
+            raise OSError(reason)
+    module: nn.Module = timm.create_model(wanted, pretrained=is_published, **options)
+    return module
 
 
 def _monai(name: str, wanted: str, weights: Weights, size: Size, final: bool) -> Built:
@@ -407,15 +404,3 @@ def _monai(name: str, wanted: str, weights: Weights, size: Size, final: bool) ->
     return module, VolumePreprocessing(
         int(side or 112), int(depth), KINETICS_MEAN, KINETICS_STD
     )
-
-
-def _had(name: str, build: Any) -> Any:
-    """Build a network with downloaded weights, or raise an error with the remedy."""
-    try:
-        return build()
-    except Exception as error:  # each client has different exceptions
-        raise ValueError(
-            f"The weights of {name!r} are not on this machine and cannot be downloaded "
-            f"({type(error).__name__}). Download them elsewhere and pass their path as "
-            "weights=..., or use weights=None for random weights."
-        ) from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,14 @@ from torch import Tensor, nn
 from skfusion._dependencies import require
 from skfusion.image.networks.process_state import kept_random_state
 
-__all__ = ["load_weights_file", "reproducible_random"]
+__all__ = [
+    "first_line",
+    "had_weights",
+    "load_state",
+    "load_weights_file",
+    "no_file",
+    "reproducible_random",
+]
 
 
 _RANDOM_SEED = 0
@@ -48,7 +56,74 @@ def load_weights_file(
         If the file does not exist, contains other objects than tensors, or its tensors
         do not match the network. The message lists tensors that do not match.
     """
-    state = _read_state(path)
+    load_state(module, _read_state(path), path, name, ignore=ignore)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of the message of an error."""
+    return (str(error).strip().splitlines() or [""])[0]
+
+
+def had_weights(name: str, build: Callable[[], Any]) -> Any:
+    """Build a network with downloaded weights, or raise an error with the remedy.
+
+    Parameters
+    ----------
+    name : str
+        Name of the network, for the message.
+    build : callable
+        Function without arguments.
+
+    Returns
+    -------
+    object
+        What `build` returns.
+
+    Raises
+    ------
+    ValueError
+        If `build` fails.
+    """
+    try:
+        return build()
+    except Exception as error:  # each client has different exceptions
+        raise ValueError(
+            f"The weights of {name!r} are not on this machine and cannot be downloaded "
+            f"({type(error).__name__}: {first_line(error)}). Download them elsewhere "
+            "and pass their path as weights=..., or use weights=None for random "
+            "weights."
+        ) from error
+
+
+def load_state(
+    module: nn.Module,
+    state: Any,
+    path: str | os.PathLike[str],
+    name: str,
+    *,
+    ignore: str | None = None,
+) -> None:
+    """Load the content of a file of weights into a module.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network, changed in place.
+    state : object
+        The content, a mapping from names to tensors or one with a ``"state_dict"``.
+    path : path
+        The file, for messages.
+    name : str
+        Name of the network, for messages.
+    ignore : str or None, default=None
+        As in `load_weights_file`.
+
+    Raises
+    ------
+    ValueError
+        If `state` is something else, or its tensors do not match the network.
+    """
+    state = _checked_state(state, path)
     expected = module.state_dict()
     if ignore is not None:
         prefix = f"{ignore}."
@@ -76,7 +151,7 @@ def load_weights_file(
     module.load_state_dict(state, strict=False)
 
 
-def _read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+def _read_state(path: str | os.PathLike[str]) -> Any:
     try:
         if os.fspath(path).endswith(".safetensors"):
             state = require("safetensors.torch", "torch").load_file(path)
@@ -85,10 +160,7 @@ def _read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     except ImportError:
         raise
     except FileNotFoundError as error:
-        raise ValueError(
-            f"weights={os.fspath(path)!r}: the file does not exist. Expected "
-            "'DEFAULT', a name of published weights, None, or the path of a state dict."
-        ) from error
+        raise no_file(path) from error
     except Exception as error:  # damaged pickles raise any exception
         raise ValueError(
             f"The weights file {os.fspath(path)!r} is not a state dict that loads "
@@ -96,6 +168,18 @@ def _read_state(path: str | os.PathLike[str]) -> dict[str, Tensor]:
             "other objects than tensors). Save it again with "
             "torch.save(module.state_dict(), path)."
         ) from error
+    return state
+
+
+def no_file(path: str | os.PathLike[str]) -> ValueError:
+    """Return the error about a file of weights that does not exist."""
+    return ValueError(
+        f"weights={os.fspath(path)!r}: the file does not exist. Expected "
+        "'DEFAULT', a name of published weights, None, or the path of a state dict."
+    )
+
+
+def _checked_state(state: Any, path: str | os.PathLike[str]) -> dict[str, Tensor]:
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not (

@@ -1,0 +1,1 @@
+"""Readers of what packages state about the preprocessing of their networks."""

@@ -1,0 +1,1 @@
+"""Outputs averaged over background values of withheld modalities."""

@@ -1,0 +1,164 @@
+"""The command that predicts the rows of a table with a saved model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytest.importorskip("skops", reason="the extra persistence is not installed")
+
+import skfusion  # noqa: E402
+from skfusion.cli.main import main  # noqa: E402
+
+N = 60
+MODALITIES = [
+    ("who", skfusion.TabularEncoder(), ["age", "sex"]),
+    ("lab", skfusion.TabularEncoder(), ["crp"]),
+]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A table, and the file of a model that was fitted to it."""
+    folder = tmp_path_factory.mktemp("study")
+    rng = np.random.default_rng(0)
+    sick = np.arange(N) % 2
+    frame = pd.DataFrame(
+        {
+            "patient": [f"MRN-{i}" for i in range(N)],
+            "age": rng.integers(30, 90, N),
+            "sex": rng.choice(["f", "m", "ünbekannt"], N),
+            "crp": np.where(
+                np.arange(N) % 7 == 0, np.nan, rng.exponential(5, N) + sick
+            ),
+        }
+    )
+    model = skfusion.LateFusionClassifier(MODALITIES, random_state=0)
+    model.fit(frame, np.where(sick, "yes", "no"))
+    skfusion.save(model, folder / "model.skfusion")
+    return folder, frame, model
+
+
+def predict(folder, table, out, *options):
+    command = ["predict", str(folder / "model.skfusion"), str(table), "--out", str(out)]
+    return main([*command, *map(str, options)])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+@pytest.mark.parametrize("chunk", [7, 1000])
+def test_predictions_keep_the_order_and_the_ids(study, tmp_path, capsys, suffix, chunk):
+    folder, frame, model = study
+    shuffled = frame.sample(frac=1, random_state=0)
+    table, out = tmp_path / f"cases{suffix}", tmp_path / f"found{suffix}"
+    if suffix == ".parquet":
+        shuffled.to_parquet(table, index=False)
+    else:
+        shuffled.to_csv(table, index=False, sep="\t" if suffix == ".tsv" else ",")
+    assert predict(folder, table, out, "--id", "patient", "--chunk", chunk) == 0
+    read = {".parquet": pd.read_parquet, ".csv": pd.read_csv, ".tsv": pd.read_table}
+    found = read[suffix](out)
+    assert found["row"].tolist() == list(range(1, N + 1))
+    assert found["patient"].tolist() == shuffled["patient"].tolist()
+    expected = model.predict_proba(shuffled)
+    np.testing.assert_allclose(
+        found[["probability_no", "probability_yes"]], expected, rtol=1e-12
+    )
+    assert found["prediction"].tolist() == model.predict(shuffled).tolist()
+    absent = found["absent"].fillna("")
+    assert (absent == np.where(shuffled["crp"].isna(), "lab", "")).all()
+    out_text, err = capsys.readouterr()
+    assert "MRN-" not in out_text + err
+    assert f"{int(frame['crp'].isna().sum())} rows lack a modality" in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [table.name, out.name]
+    )
+
+
+def test_one_row_of_which_a_whole_modality_is_absent(study, tmp_path, capsys):
+    folder, frame, model = study
+    table, out = tmp_path / "cases.csv", tmp_path / "found.csv"
+    frame.head(1)[["sex", "age"]].to_csv(table, index=False)
+    assert predict(folder, table, out) == 0
+    found = pd.read_csv(out)
+    expected = model.predict_proba(frame.head(1).assign(crp=np.nan))
+    np.testing.assert_allclose(found["probability_yes"], expected[:, 1], rtol=1e-12)
+    assert found["absent"].tolist() == ["lab"]
+    assert "'crp' are not in the table" in capsys.readouterr().err
+
+
+def test_all_problems_are_listed_and_nothing_is_written(study, tmp_path, capsys):
+    folder, frame, _ = study
+    table, out = tmp_path / "cases.csv", tmp_path / "found.csv"
+    bad = frame.astype({"age": object, "crp": object}).drop(columns="sex")
+    bad.loc[2, "age"] = "> 89"
+    bad.loc[[3, 4], "crp"] = np.inf
+    bad.to_csv(table, index=False)
+    assert predict(folder, table, out, "--id", "pateint") == 2
+    err = capsys.readouterr().err
+    assert "4 problems in cases.csv, nothing was computed" in err
+    for text in (
+        "column 'sex', which the model uses, is not in the table",
+        "column 'age': 1 of 60 cells are text among numbers",
+        "column 'crp': 2 of 51 cells are infinite",
+        "--id pateint: no such column in the table. Did you mean 'patient'?",
+    ):
+        assert text in err
+    assert "--drop" not in err
+    assert "--categories" not in err
+    assert not out.exists()
+    options = ("--infinite", "as-missing", "--text-numbers", "parse")
+    frame["sex"].to_frame().join(bad).to_csv(table, index=False)
+    assert predict(folder, table, out, *options) == 0
+    assert len(pd.read_csv(out)) == N
+
+
+def test_wrong_kinds_of_cells_and_wrong_options(study, tmp_path, capsys):
+    folder, frame, _ = study
+    table = tmp_path / "cases.csv"
+    frame.assign(crp="high").to_csv(table, index=False)
+    assert predict(folder, table, tmp_path / "found.csv") == 2
+    assert "expected numbers as in the training" in capsys.readouterr().err
+    for out, options, words in (
+        ("found.txt", (), "--out must be a file in one of .csv, .tsv, .parquet"),
+        ("no/found.csv", (), "the folder of --out does not exist"),
+        ("found.csv", ("--chunk", 0), "--chunk must be at least 1"),
+    ):
+        assert predict(folder, table, tmp_path / out, *options) == 2
+        assert words in capsys.readouterr().err
+    assert predict(tmp_path, table, tmp_path / "found.csv") == 2
+    assert "no file of a model at this path" in capsys.readouterr().err
+
+
+def test_a_failing_chunk_leaves_no_file(study, tmp_path, capsys, monkeypatch):
+    folder, frame, _ = study
+    table, out = tmp_path / "cases.csv", tmp_path / "found.csv"
+    frame.to_csv(table, index=False)
+    usual = skfusion.LateFusionClassifier.predict_proba
+
+    def fails_later(self, X):
+        if X["age"].index[0] >= 40:
+            raise ValueError("the disk is full")
+        return usual(self, X)
+
+    monkeypatch.setattr(skfusion.LateFusionClassifier, "predict_proba", fails_later)
+    assert predict(folder, table, out, "--chunk", 20) == 1
+    assert "the disk is full" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [table]
+
+
+def test_numbers_of_a_regression_and_untrusted_classes(tmp_path, capsys):
+    from sklearn.tree import DecisionTreeRegressor
+
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 2)), columns=["a", "b"])
+    model = skfusion.EarlyFusionRegressor(
+        [("a", "passthrough", ["a"]), ("b", "passthrough", ["b"])],
+        estimator=DecisionTreeRegressor(max_depth=2),
+    ).fit(X, X["a"] * 2)
+    skfusion.save(model, tmp_path / "model.skfusion")
+    table, out = tmp_path / "cases.csv", tmp_path / "found.csv"
+    X.to_csv(table, index=False)
+    assert predict(tmp_path, table, out) == 2
+    assert "sklearn.tree._tree.Tree" in capsys.readouterr().err
+    assert predict(tmp_path, table, out, "--trust", "sklearn.tree._tree.Tree") == 0
+    np.testing.assert_allclose(pd.read_csv(out)["prediction"], model.predict(X))
