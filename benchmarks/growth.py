@@ -95,7 +95,7 @@ def lookup(n: int, folder: Path) -> Iterator[tuple[str, Work]]:
             remembered.forget()
         embedder.transform(images)
 
-    yield "embeddings from the store, a new process", from_the_file
+    yield "embeddings from the store, first time in a process", from_the_file
     yield "embeddings from the store, again", lambda: embedder.transform(images)
 
 

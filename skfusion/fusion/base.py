@@ -408,7 +408,9 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         used = {column for modality in modalities for column in modality.columns}
         self._columns = list(frame.columns)
         self._used = [column for column in self._columns if column in used]
-        self._dtypes = {column: str(frame[column].dtype) for column in self._used}
+        names = {kind: str(kind) for kind in frame.dtypes.unique()}
+        kinds = dict(frame.dtypes)
+        self._dtypes = {column: names[kinds[column]] for column in self._used}
         self._modalities = modalities
         cohort = select_columns(frame, self._used).reset_index(drop=True)
         data = TrainingData(

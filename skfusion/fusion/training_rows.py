@@ -185,8 +185,8 @@ def _bytes_of_rows(
     """
     large = np.abs(rounded) >= LARGEST_EXACT
     exact = large.any(axis=1) if large.any() else np.zeros(len(table), dtype=bool)
-    numbers = rounded.view(np.uint8).reshape(-1)
-    width = numbers.size // max(1, len(table))
+    numbers = memoryview(rounded.tobytes())  # of which slices are made fast
+    width = len(numbers) // max(1, len(table))
     for row in rows:
         if exact[row]:
             yield _exact_row(table[row], rounded[row])

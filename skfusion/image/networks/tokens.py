@@ -159,7 +159,8 @@ def n_prefix_tokens(
     Raises
     ------
     ValueError
-        If the output is no tokens, or none of them is a class token.
+        If the output is no tokens, if none of them is a class token, or if the number
+        of patches is not recognisable.
     """
     if len(shape) != 3:
         raise ValueError(
@@ -169,8 +170,17 @@ def n_prefix_tokens(
         )
     n_prefix = _stated_prefix(module)
     if n_prefix is None:
-        n_prefix = shape[1] - _n_patches(module, side)
-    if not 0 < n_prefix - _n_registers(module) <= _MOST_PREFIX_TOKENS:
+        n_patches = _n_patches(module, side)
+        if not n_patches:
+            raise ValueError(
+                f"The backbone {name} returns {shape[1]} tokens, and its first "
+                "convolution does not cut the image into patches, so that its class "
+                "token is not recognisable. Use pooling='mean', or wrap the network so "
+                "that it returns one vector per image."
+            )
+        n_prefix = shape[1] - n_patches
+    has_class = 0 < n_prefix - _n_registers(module) <= _MOST_PREFIX_TOKENS
+    if not has_class or n_prefix >= shape[1]:
         raise ValueError(
             f"The backbone {name} has no class token: it returns {shape[1]} tokens for "
             f"{shape[1] - max(n_prefix, 0)} patches. Use pooling='mean'."

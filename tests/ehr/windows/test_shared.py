@@ -9,7 +9,7 @@ import pytest
 from skfusion import EventStore, EventWindows
 from skfusion.ehr.point_in_time.cases import Cases
 from skfusion.ehr.point_in_time.visibility import Sight, Windows, visible_events
-from skfusion.ehr.windows import compute, plan as plan_module, shared
+from skfusion.ehr.windows import compute, exact_sums, plan as plan_module, shared
 from skfusion.ehr.windows.exact_sums import ExactSums
 from skfusion.ehr.windows.kernel import STATISTICS, join_bands, sum_bands
 
@@ -176,6 +176,16 @@ def test_a_distance_that_is_not_known_is_left_to_the_kernel(
     found, wanted = both(windows_of(store), hourly(), monkeypatch)
     np.testing.assert_array_equal(found, wanted)
     assert counted["kernel"] > 0.5 * counted["pairs"]
+
+
+def test_groups_of_very_many_events_are_left_to_the_kernel(
+    tmp_path, monkeypatch, counted
+):
+    monkeypatch.setattr(exact_sums, "MOST", 10)
+    windows = windows_of(store_of("normal", tmp_path / "s"), aggs=("mean", "std"))
+    found, wanted = both(windows, hourly(), monkeypatch)
+    np.testing.assert_array_equal(found, wanted)
+    assert counted["kernel"] == counted["pairs"] > 300
 
 
 def test_many_rows_of_a_subject_take_no_copies(tmp_path, monkeypatch):

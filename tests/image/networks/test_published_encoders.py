@@ -18,6 +18,7 @@ from torch import nn
 from skfusion import read_image
 from skfusion.image.networks._torchvision import prepare_torchvision
 from skfusion.image.networks.backbones import build_backbone
+from skfusion.image.networks.stated import stated_preprocessing
 
 prepare_torchvision()
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -253,3 +254,42 @@ def test_every_way_of_preparing_images_in_the_registries():
         expected = pipeline(Image.fromarray(pixels))
         small = found([read_image(pixels)])[0]
         np.testing.assert_allclose(small, expected, rtol=0, atol=1e-5)
+
+
+def processors_of_transformers():
+    """Image processors of transformers with the settings of their class."""
+    transformers = package("transformers")
+    names = [name for name in dir(transformers) if "ImageProcessor" in name]
+    for name in names:
+        try:
+            processor = getattr(transformers, name)()
+        except Exception:  # bases, and classes with required settings
+            continue
+        if hasattr(processor, "image_mean"):
+            yield processor
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_no_processor_of_transformers_is_misread_in_silence():
+    """What a class does is understood, or refused, or a warning says that it is not."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (180, 251, 3), dtype=np.uint8)
+    outcomes = dict.fromkeys(("equal", "warned", "refused"), 0)
+    for processor in processors_of_transformers():
+        module = StandIn(preprocessing=processor)
+        try:
+            found, notes = stated_preprocessing(module, None, None)
+        except ValueError:
+            outcomes["refused"] += 1
+            continue
+        if notes:
+            outcomes["warned"] += 1
+        elif found.input_size <= 256:
+            expected = processor(images=[pixels], return_tensors="pt")["pixel_values"]
+            small = found([read_image(pixels)])
+            assert tuple(expected.shape) == tuple(small.shape), type(processor)
+            difference = (torch.as_tensor(expected) - small).abs().mean()
+            assert difference < 0.01, type(processor)
+            outcomes["equal"] += 1
+    assert min(outcomes.values()) > 5

@@ -199,12 +199,26 @@ def test_outputs_that_are_objects():
         torch.testing.assert_close(found, expected)
 
 
+class Queries(nn.Module):
+    """A few tokens that are no patches."""
+
+    preprocessing = Preprocessing(32, HALF, HALF)
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 48, 3, padding=1)
+
+    def forward(self, images):
+        return self.conv(images).mean(dim=(2, 3)).reshape(-1, 8, 6)
+
+
 @pytest.mark.parametrize(
     ("net", "message"),
     [
         (Patches(lambda t: t, 0), "has no class token: it returns 16 tokens for 16"),
         (Patches(lambda t: t[:, :5]), "has no class token"),
         (Patches(lambda t: t[:, 0]), "has no tokens to pool"),
+        (Queries(), "does not cut the image into patches"),
         (Patches(lambda t: t[..., None]), "has no tokens to pool"),
     ],
 )
