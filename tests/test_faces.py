@@ -16,7 +16,8 @@ import skfusion
 
 ROOT = Path(__file__).parents[1]
 FACES = (
-    *("skfusion", "skfusion.datasets", "skfusion.ehr", "skfusion.evaluation"),
+    *("skfusion", "skfusion.cohorts", "skfusion.datasets", "skfusion.ehr"),
+    "skfusion.evaluation",
     *("skfusion.feature_selection", "skfusion.fusion", "skfusion.image"),
     *("skfusion.inspection", "skfusion.persistence", "skfusion.store"),
     "skfusion.survival",

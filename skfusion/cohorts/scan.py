@@ -358,11 +358,9 @@ def _with_volumes(files: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     keys = pd.MultiIndex.from_frame(first[["folder", "series"]])
     joined = first.assign(
         path=first["folder"],
-        acquired=grouped["acquired"].max().reindex(keys).to_numpy(),
+        acquired=grouped["acquired"].max().reindex(keys).set_axis(first.index),
         instances=grouped["path"].size().reindex(keys).to_numpy(),
     )
-    if files["acquired"].dt.tz is not None:
-        joined["acquired"] = joined["acquired"].dt.tz_localize("UTC")
     n_apart = int((first.groupby("series")["folder"].nunique() > 1).sum())
     if n_apart:
         said.append(

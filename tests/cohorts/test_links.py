@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -478,3 +479,10 @@ def test_a_clock_that_is_put_back_never_shows_the_future():
     assert linked(images, index, time_zone=BERLIN) is None
     images["acquired"] = [pd.Timestamp("2024-10-27 00:59", tz="UTC")]
     assert linked(images, pd.Timestamp("2024-10-27 02:30"), time_zone=BERLIN) is None
+
+
+def test_paths_may_be_objects():
+    paths = pd.Series([Path("b.dcm"), Path("a.dcm")], dtype=object)
+    images = {"path": paths, "acquired": [NOON - pd.Timedelta("1h")] * 2}
+    assert linked(images) == Path("b.dcm")
+    assert linked(images, select="all") == [Path("a.dcm"), Path("b.dcm")]

@@ -407,3 +407,13 @@ def test_real_series_are_scanned(skfusion_data):
     assert images["modality"].tolist() == ["CT"] + ["MR"] * 6
     times = images.loc[["6_1.dcm", "6_2.dcm"], "acquired"]
     assert times.diff().iloc[1] == pd.Timedelta("0.5s")
+
+
+def test_times_of_volumes_with_an_offset_are_in_utc(tmp_path):
+    for number in range(3):
+        tags = {"Modality": "CT", "TimezoneOffsetFromUTC": "+0100"}
+        made = plane(number, 2.0 * number, **(ABOUT | tags))
+        made.StudyTime = f"09{number:02}00"
+        (tmp_path / f"{number}").write_bytes(as_bytes(made))
+    images = scan_images(tmp_path)
+    assert images["acquired"].tolist() == [pd.Timestamp("2024-03-01 08:02", tz="UTC")]

@@ -305,6 +305,8 @@ default=None
       0.65 (warning).
     - One value, the missing values or one end of the order has at least 10 patients, of
       whom at least 95 % have the same outcome (warning).
+    - An image was acquired at or after the index time, by the time in its bag or else
+      in its DICOM header (error).
     - At most 4 of 64 bits of the perceptual hashes of two images differ (note).
     - Fewer than 0.01 pairs of rows are expected to be equal by chance (error for
       different patients or across folds).
@@ -349,7 +351,7 @@ default=None
         verbose,
     )
     auditor.check_patients()
-    auditor.check_images(decode_images)
+    auditor.check_images(decode_images, _index_time(frame, index_time))
     auditor.check_columns(sites, groups)
     auditor.check_events(events, index_time)
     auditor.check_model(model)
@@ -459,8 +461,8 @@ class _Auditor:
 
     # -- images -----------------------------------------------------------------------
 
-    def check_images(self, decode_images: bool | str) -> None:
-        """Check each column of images."""
+    def check_images(self, decode_images: bool | str, time: Any) -> None:
+        """Check each column of images, also against the column of the index time."""
         if not self.columns.images:
             self.done("duplicate images", "there is no column of images")
         for column in self.columns.images:
@@ -477,6 +479,12 @@ class _Auditor:
             self.done(f"duplicate images of {column}")
             reason = "" if decode else "the pixels were not decoded"
             self.done(f"similar images of {column}", reason)
+            reason = "no index time was given"
+            if time is not None:
+                reason = image_checks.check_image_times(
+                    column, keys, self.findings, self.cases.frame[time]
+                )
+            self.done(f"times of images of {column}", reason)
 
     # -- columns ----------------------------------------------------------------------
 

@@ -16,13 +16,19 @@ from skfusion._progress import progress
 from skfusion.evaluation.guidelines.cases import Outcome
 from skfusion.evaluation.guidelines.column_checks import add_site_finding
 from skfusion.evaluation.guidelines.findings import Findings
-from skfusion.evaluation.guidelines.row_checks import Folds
+from skfusion.evaluation.guidelines.row_checks import Folds, as_times
 from skfusion.image.cells.bags import unpack
 from skfusion.image.reading.files import ImageReadError, is_missing
 from skfusion.image.reading.metadata import read_metadata
 from skfusion.image.reading.read import MedicalImage, content_digest, read_image
 
-__all__ = ["ImageKeys", "check_images", "perceptual_hash", "read_image_keys"]
+__all__ = [
+    "ImageKeys",
+    "check_image_times",
+    "check_images",
+    "perceptual_hash",
+    "read_image_keys",
+]
 
 
 #: Largest number of different bits of 64 of two images that look alike.
@@ -39,6 +45,7 @@ N_FREQUENCIES = 8
 # Share of the mean intensity below which the contrast of an image is no structure.
 NO_STRUCTURE = 1e-3
 N_COMPARED = 1_024  # images whose distances are computed at a time
+ACQUIRED = "acquired"
 HEADER = ("format", "modality", "view", "manufacturer", "model", "kvp")
 
 
@@ -59,6 +66,9 @@ class ImageKeys:
         Whether an image has a perceptual hash.
     recorded : dict of str to ndarray of int of shape (n_images,)
         How images were recorded, e.g. their size or scanner, as categories.
+    times : list of n_images
+        Time of each image in its bag, or else of the acquisition in its header, NaT if
+        both are unknown. A date is the start of its day.
     """
 
     rows: np.ndarray
@@ -66,6 +76,7 @@ class ImageKeys:
     hashes: np.ndarray
     hashed: np.ndarray
     recorded: dict[str, np.ndarray]
+    times: list[Any]
 
 
 def perceptual_hash(image: MedicalImage) -> int | None:
@@ -158,6 +169,11 @@ def read_image_keys(
     )
     table = pd.concat([table, headers], axis=1)
     hashes = table["hash"].map(lambda one: 0 if one is None else one)
+    given = [time for time, there in zip(bags.times, present, strict=True) if there]
+    times = [
+        stated if time is None else time
+        for time, stated in zip(given, headers[ACQUIRED], strict=True)
+    ]
     recorded = {
         name: pd.factorize(table[name].map(str))[0] for name in ("size", *HEADER)
     }
@@ -167,6 +183,7 @@ def read_image_keys(
         hashes.to_numpy(dtype=np.uint64),
         table["hash"].notna().to_numpy(),
         recorded,
+        times,
     )
 
 
@@ -194,16 +211,17 @@ def _headers(images: list[Any]) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of the header, which encoders issue
         try:
-            return read_metadata(images)[list(HEADER)]
+            return read_metadata(images)[[*HEADER, ACQUIRED]]
         except (ImageReadError, TypeError, OSError):
             pass  # of one image, found below
         rows = []
         for image in images:
             try:
-                rows.append(read_metadata([image]).iloc[0][list(HEADER)].tolist())
+                found = read_metadata([image]).iloc[0]
+                rows.append(found[[*HEADER, ACQUIRED]].tolist())
             except (ImageReadError, TypeError, OSError):
-                rows.append([None] * len(HEADER))
-    return pd.DataFrame(rows, columns=list(HEADER), dtype=object)
+                rows.append([None] * len(HEADER) + [pd.NaT])
+    return pd.DataFrame(rows, columns=[*HEADER, ACQUIRED], dtype=object)
 
 
 def _joined(raw: pd.Series, pixels: pd.Series) -> np.ndarray:
@@ -264,6 +282,67 @@ def check_images(
             "An image of {rows} rows cannot be read, and was not checked.",
             "Correct the paths or files, and run the audit again.",
         )
+
+
+def check_image_times(
+    column: Any, keys: ImageKeys, findings: Findings, index_time: pd.Series
+) -> str:
+    """Find images that were acquired at or after the index time.
+
+    Parameters
+    ----------
+    column : column label
+        The column.
+    keys : ImageKeys
+        Keys of its images.
+    findings : Findings
+        The findings.
+    index_time : Series of shape (n_samples,)
+        Index time of each row.
+
+    Returns
+    -------
+    str
+        Why it was not checked, ``""`` if it was.
+    """
+    at = as_times(index_time)
+    if at is None:
+        return "the index time is not a time"
+    # `as_times` returns times without a zone as if they were in UTC.
+    has_zone = _has_zone(index_time.dropna().iloc[0])
+    late, n_other = np.zeros(len(index_time), dtype=bool), 0
+    n_known = 0
+    for row, time in zip(keys.rows, keys.times, strict=True):
+        if pd.isna(time) or pd.isna(at.iloc[row]):
+            continue
+        n_known += 1
+        if _has_zone(time) != has_zone:
+            n_other += 1
+        else:
+            late[row] |= pd.to_datetime(time, utc=True) >= at.iloc[row]
+    if late.any():
+        findings.add(
+            "images after the index time",
+            "error",
+            [column],
+            late,
+            "{rows} rows of {patients} patients have an image that was acquired at or "
+            "after the index time, at which the prediction is made.",
+            "Link images by skfusion.cohorts.link_images, which takes those that were "
+            "available before the index time.",
+        )
+    if not n_known:
+        return "no time of an image is known"
+    if n_other == n_known:
+        return "only the images, or only the index times, have a time zone"
+    return ""
+
+
+def _has_zone(time: Any) -> bool:
+    try:
+        return pd.Timestamp(time).tzinfo is not None
+    except (ValueError, TypeError):
+        return False
 
 
 def _check_copies(

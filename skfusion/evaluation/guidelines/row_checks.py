@@ -17,6 +17,7 @@ from skfusion.evaluation.guidelines.findings import Findings
 from skfusion.fusion.restriction import fusions_within
 
 __all__ = [
+    "as_times",
     "check_patients_apart",
     "check_repeated_ids",
     "check_rows_twice",
