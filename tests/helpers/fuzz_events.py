@@ -102,6 +102,14 @@ def ids(rng: np.random.Generator, n_people: int) -> tuple[str, list[Any], Any]:
     return name, *kinds[name]()
 
 
+def in_zone(day: str, zone: str | None) -> pd.Timestamp:
+    """Return the start of a day, which pytz has not in every zone of long ago."""
+    start = pd.Timestamp(day).as_unit("us")
+    if zone is None:
+        return start
+    return start.tz_localize(zone, ambiguous=True, nonexistent="shift_forward")
+
+
 def times(rng: np.random.Generator, n: int, zone: str | None) -> tuple[str, pd.Series]:
     """Return a name and a column of times."""
     minutes = rng.integers(0, 60 * 24 * 200, n)
@@ -121,7 +129,7 @@ def times(rng: np.random.Generator, n: int, zone: str | None) -> tuple[str, pd.S
         "objects": lambda: pd.Series([t.to_pydatetime() for t in us], dtype=object),
         "dates": lambda: pd.Series([t.date() for t in us], dtype=object),
         "arrow": lambda: us.astype(f"timestamp[{inner}][pyarrow]"),
-        "far": lambda: us.where(us.index > 0, pd.Timestamp(far, tz=zone).as_unit("us")),
+        "far": lambda: us.where(us.index > 0, in_zone(far, zone)),
         # These are refused.
         "text": lambda: column.astype(str).astype(object),
         "number": lambda: pd.Series(minutes),

@@ -74,7 +74,9 @@ _PILLOW_NAMES = {"PNM": "PPM", "JPEG 2000": "JPEG2000"}
 def open_with_pillow(handle: io.BufferedIOBase, name: str) -> Any:
     """Open a file with one of Pillow's readers, without decoding it."""
     pillow = require("PIL.Image", "images")
-    if name == "AVIF" and not require("PIL.features", "images").check("avif"):
+    features = require("PIL.features", "images")
+    # An older Pillow warns if it is asked for this feature alone.
+    if name == "AVIF" and "avif" not in features.get_supported():
         raise ImageReadError(
             "AVIF images need Pillow 11.3 or newer with AVIF support. Update Pillow, "
             "or convert the image to PNG."

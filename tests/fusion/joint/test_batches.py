@@ -293,9 +293,9 @@ def test_all_batch_sizes_have_the_optimum_of_balanced_logistic_regression():
         class_weight_of_rows("balanced", y, None, classes=np.arange(2), owner="test"),
         "test",
     )
-    best = LogisticRegression(C=np.inf, class_weight="balanced").fit(features, y)
+    best = LogisticRegression(C=1e300, class_weight="balanced").fit(features, y)
     expected = np.r_[best.coef_[0], best.intercept_]
-    plain = LogisticRegression(C=np.inf).fit(features, y)
+    plain = LogisticRegression(C=1e300).fit(features, y)
     assert abs(plain.intercept_ - best.intercept_) > 2
     for size in (16, 64, 600):
         epochs = {16: 60, 64: 100, 600: 500}[size]

@@ -18,7 +18,7 @@ from skfusion.datasets import make_fusion_cohort
 
 # three standard errors of an AUROC of 0.8 with 12,000 + 28,000 test rows
 TOLERANCE = 0.008
-FLAT = LogisticRegression(C=np.inf, max_iter=1000)
+FLAT = LogisticRegression(C=1e300, max_iter=1000)
 
 
 def members(cohort, estimator):
@@ -31,7 +31,7 @@ def members(cohort, estimator):
 def calibration_line(y, p):
     """Return slope and intercept of the outcome on the predicted log-odds."""
     odds = logit(np.clip(p, 1e-6, 1 - 1e-6))
-    line = LogisticRegression(C=np.inf, tol=1e-8).fit(odds[:, None], y)
+    line = LogisticRegression(C=1e300, tol=1e-8).fit(odds[:, None], y)
     return line.coef_[0, 0], line.intercept_[0]
 
 
