@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-data test-slow test-ecosystem test-newest test-lowest coverage lint type docs clean
+.PHONY: help demo install test test-data test-slow test-ecosystem test-newest test-lowest coverage lint type docs release-check clean
 
 help:
 	@echo "make demo         compare single modalities and fusions on real data, write a report"
@@ -19,6 +19,7 @@ help:
 	@echo "make lint         ruff and the import rules"
 	@echo "make type         mypy"
 	@echo "make docs         the documentation, into docs/_build/html"
+	@echo "make release-check  build the distributions, and install the wheel by itself"
 	@echo "make install      set up .venv for all of these"
 	@echo "make clean        remove .venv and everything that was built"
 
@@ -98,8 +99,27 @@ type: $(VENV)/.stamp-dev
 docs: $(VENV)/.stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
+# The wheel in environments with its requirements only, for each Python that is there:
+# with the pinned versions, the oldest and the newest ones.
+RELEASE_PYTHONS ?= python3.11 python3.12 python3.13
+release-check:
+	rm -rf dist build .venv-release && $(PYTHON) -m venv .venv-release
+	.venv-release/bin/python -m pip install --quiet build twine
+	.venv-release/bin/python -m build --quiet
+	.venv-release/bin/python -m twine check --strict dist/*
+	@for python in $(RELEASE_PYTHONS); do \
+	    $$python --version >/dev/null 2>&1 || { echo "$$python: not there"; continue; }; \
+	    for pins in "-c constraints.txt" "-c constraints-lowest.txt" ""; do \
+	        [ "$$pins" != "-c constraints-lowest.txt" ] || [ $$python = python3.11 ] || continue; \
+	        rm -rf .venv-release && $$python -m venv .venv-release && \
+	        .venv-release/bin/python -m pip install --quiet $$pins dist/*.whl && \
+	        cp tests/release_smoke.py .venv-release/ && \
+	        (cd .venv-release && bin/python release_smoke.py) || exit 1; \
+	    done; \
+	done
+
 clean:
-	rm -rf $(VENV) $(NEWEST_VENV) $(LOWEST_VENV) build dist *.egg-info .coverage .coverage.* coverage.xml htmlcov
+	rm -rf $(VENV) .venv-release $(NEWEST_VENV) $(LOWEST_VENV) build dist *.egg-info .coverage .coverage.* coverage.xml htmlcov
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	rm -rf docs/_build docs/auto_examples docs/generated docs/public_names.rst
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
