@@ -5,11 +5,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-data test-slow test-ecosystem test-newest test-lowest coverage lint type docs release-check clean
+.PHONY: help demo install test test-long test-data test-slow test-ecosystem test-newest test-lowest coverage lint type docs release-check clean
 
 help:
 	@echo "make demo         compare single modalities and fusions on real data, write a report"
 	@echo "make test         the tests and the examples in the docstrings"
+	@echo "make test-long    the tests that take some seconds each"
 	@echo "make test-data    the tests on real data, those of SKFUSION_DATA included"
 	@echo "make test-slow    the tests that take minutes"
 	@echo "make test-ecosystem  the page on other packages, which are installed for it"
@@ -44,6 +45,9 @@ test: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest $(ARGS)
 
 install: $(VENV)/.stamp-dev $(VENV)/.stamp-docs
+
+test-long: $(VENV)/.stamp-dev
+	$(BIN)/python -m pytest -m "long and not slow and not data and not network" $(ARGS)
 
 test-data: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest -m "data and not slow and not network" $(ARGS)

@@ -144,6 +144,7 @@ def test_submodules_of_the_top_are_attributes_in_a_fresh_interpreter():
     assert out.split() == ["LateFusionClassifier", "skfusion.survival", "EventStore"]
 
 
+@pytest.mark.long
 def test_import_of_each_public_name_loads_torch_only_where_a_net_is():
     """Import every public name in one fresh interpreter, those with nets last."""
     names = {

@@ -216,6 +216,7 @@ def answer(model: BaseEstimator, X) -> np.ndarray:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.long
 def test_a_fit_that_is_interrupted_changes_nothing(name):
     model = prepared(name, ESTIMATORS[name])
     X, *_ = arguments(name, 0)
@@ -262,6 +263,7 @@ def of_letters() -> EarlyFusionClassifier:
     ],
     ids=["early", "late", "joint"],
 )
+@pytest.mark.long
 def test_warnings_after_an_interrupt_name_no_modality(model, nested):
     part = str(Path("_fitting") / "modality_warnings.py")
     X = table(0).assign(note=["a note", "another"] * (N_ROWS // 2))

@@ -59,6 +59,7 @@ RECIPES = recipes()
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.address)
+@pytest.mark.long
 def test_recipe_runs_as_printed(recipe):
     examples = doctest.DocTestParser().get_doctest(
         recipe.text, {}, recipe.anchor, recipe.page, 0

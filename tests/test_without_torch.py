@@ -43,6 +43,7 @@ def run(code: str, *absent: str) -> list[str]:
 
 
 @pytest.mark.parametrize("absent", [("torch",), ("skorch",)])
+@pytest.mark.long
 def test_every_public_name_works_or_gives_its_pip_line(absent):
     code = f"""
     for face in {FACES!r}:
@@ -127,6 +128,7 @@ for chosen in ("joint", ("early", "joint")):
         "EarlyFusionClassifier('auto').fit(X.assign(i=[np.zeros((8, 8))] * 60), y)",
     ],
 )
+@pytest.mark.long
 def test_choices_that_need_torch_name_the_extra(action):
     code = f"{COMPARISON}\ntry:\n    {action}\nexcept ImportError as error:\n"
     (message,) = run(code + "    print(error)\n")

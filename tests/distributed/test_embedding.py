@@ -208,6 +208,7 @@ def works_on_both(client) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # of the cluster
 @pytest.mark.parametrize("segments", [False, True])
+@pytest.mark.long
 def test_dask_embeds_each_image_once(paths, tmp_path, client, segments):
     works_on_both(client)
     store = EmbeddingStore(tmp_path / "s", segments=segments)

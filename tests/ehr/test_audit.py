@@ -348,6 +348,7 @@ class Costly(LogisticRegression):
     "strategy", [EarlyFusionClassifier, LateFusionClassifier, JointFusionClassifier]
 )
 @pytest.mark.parametrize("in_pipeline", [False, True])
+@pytest.mark.long
 def test_every_fusion_is_audited_by_its_features(store, X, strategy, in_pipeline):
     y = np.arange(len(X)) % 2
     Counting.n_fits = 0

@@ -268,6 +268,7 @@ def test_html_and_text_repr_show_the_modalities(kind, cohort, make):
 
 
 @pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.long
 def test_auto_finds_images_and_leaves_identifiers_out(kind, cohort, make):
     model = make(kind, modalities="auto")
     model.fit(cohort.X, cohort.y)

@@ -15,6 +15,7 @@ GRID = {
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.long
 def test_a_search_embeds_every_image_once_and_a_second_one_none(
     n_jobs, cohort, make, tmp_path
 ):

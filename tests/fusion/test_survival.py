@@ -438,6 +438,7 @@ def set_event(y, value):
 @pytest.mark.parametrize(
     "aggregation", ["mean", "weighted", "max", "min", "median", "rank", "stacking"]
 )
+@pytest.mark.long
 def test_late_rules_combine_standardised_risks(aggregation, follow_up):
     X, y = follow_up.data, follow_up.y
     model = build(LateFusionSurvival, follow_up, aggregation=aggregation, cv=2)
@@ -481,6 +482,7 @@ def test_weights_that_are_no_use_for_risks(weights, follow_up):
 
 @pytest.mark.parametrize("loss", ["hazard", "cox"])
 @pytest.mark.parametrize("n_intervals", [1, 5])
+@pytest.mark.long
 def test_joint_losses_order_new_cases(loss, n_intervals, follow_up):
     X, y = follow_up.data, follow_up.y
     params = {"n_intervals": n_intervals} if loss == "hazard" else None

@@ -135,6 +135,7 @@ STEPS = {
 
 @pytest.mark.parametrize("name", STEPS)
 @pytest.mark.parametrize("place", ["early", "early learner", "late", "joint"])
+@pytest.mark.long
 def test_steps_get_a_target_that_they_can_use(name, place, cohort):
     X, y = cohort
     steps = make_pipeline(StandardScaler(), STEPS[name])

@@ -300,6 +300,7 @@ def test_ten_thousand_members_are_refused_before_they_are_read(content, load):
         load(archive_bytes(parts))
 
 
+@pytest.mark.long
 def test_three_hundred_flipped_bits_change_no_prediction(content, load, case):
     X, _, model = case
     expected = model.predict_proba(X)

@@ -163,6 +163,7 @@ def check(answers, expected) -> None:
             assert answer["probabilities"]["yes"] == probability
 
 
+@pytest.mark.long
 def test_schema_is_that_of_the_manifest(server):
     connection = http.client.HTTPConnection("127.0.0.1", server[0])
     connection.request("GET", "/openapi.json")

@@ -312,6 +312,7 @@ def test_files_are_settled_some_seconds_after_a_change():
     ]
 
 
+@pytest.mark.long
 def test_unchanged_files_are_not_opened_again(tmp_path, launch, finish):
     image = tmp_path / "image.png"
     image.write_bytes(b"bytes of an image")

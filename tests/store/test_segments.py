@@ -165,7 +165,7 @@ def test_a_damaged_segment_is_moved_aside(tmp_path, damage):
 def test_a_damaged_copy_leaves_the_other(tmp_path):
     for _ in range(2):
         SegmentFolder(tmp_path).write(arrays(4))
-    damage_row(files(tmp_path)[0])
+    damage_row(files(tmp_path)[0])  # the one that is read first
     with pytest.warns(FallbackWarning, match="is damaged"):
         assert same(SegmentFolder(tmp_path).get(arrays(4)), arrays(4))
 
@@ -255,6 +255,7 @@ def test_a_store_of_segments_reads_the_file(tmp_path, launch, finish, recorder):
     assert compute.asked == ["3"]
 
 
+@pytest.mark.long
 def test_digests_of_files_are_kept_in_segments(tmp_path, launch, finish):
     image = tmp_path / "image.png"
     image.write_bytes(b"pixels")
@@ -408,6 +409,7 @@ def refused(how: str, tmp_path: Path) -> tuple[str, dict[str, str]]:
         pytest.param("no lock", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.long
 def test_killed_processes_without_locks_lose_nothing(tmp_path, how):
     patch, environment = refused(how, tmp_path)
     root = str(Path(module.__file__).parents[2])

@@ -247,6 +247,7 @@ print(EmbeddingStore(folder).info()["computed"])
 
 
 @posix
+@pytest.mark.long
 def test_a_read_only_store_is_read_and_added_to_in_memory(monkeypatch, launch, finish):
     # not tmp_path: that is closed to other users, and root must become one
     base = Path(tempfile.mkdtemp())

@@ -87,6 +87,7 @@ def run_many(launch, finish) -> Callable[[Path, Path, int], list[str]]:
     return run
 
 
+@pytest.mark.long
 def test_processes_compute_each_key_exactly_once(tmp_path, run_many):
     log = run_many(tmp_path, tmp_path / "store", 5)
     assert Counter(log) == Counter(names(120))

@@ -90,7 +90,7 @@ def new_volume(
     >>> from skfusion.image.reading.volumes import new_volume
     >>> pixels, memory = new_volume((2, 3, 4), np.dtype("int16"), np.eye(4))
     >>> pixels.shape, memory.shape
-    ((2, 3, 4), (2, 3, 4))
+    ((2, 3, 4), (2, 4, 3))
     """
     orientation = Orientation((0, 1, 2), (False, False, False))
     if affine is not None:

@@ -51,6 +51,7 @@ def run(what, kinds, folder, seed, number):
         *(pytest.param([kind], 25, marks=slow) for kind in KINDS),
     ],
 )
+@pytest.mark.long
 def test_a_killed_builder_leaves_all_or_nothing(kinds, n_kills, tmp_path):
     for facts in run("kill", kinds, tmp_path, n_kills, n_kills).values():
         assert facts["left"] == []

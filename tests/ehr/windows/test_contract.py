@@ -342,6 +342,7 @@ def labels(X):
     return (counts > np.median(counts)).astype(int)
 
 
+@pytest.mark.long
 def test_a_search_over_windows_beside_another_modality(store):
     X = cases()
     y, groups = labels(X), X["subject_id"]

@@ -125,6 +125,7 @@ def expected(rows, case, name, closed, zone):
     zone=st.sampled_from(ZONES),
     chunk=st.sampled_from([1, 3, 100_000]),
 )
+@pytest.mark.long
 def test_every_statistic_is_that_of_the_oracle(
     rows, cases, closed, nested, zone, chunk, monkeypatch
 ):

@@ -239,6 +239,7 @@ def alone(estimator, name, X, y, result, *, groups=None):
 
 
 @pytest.mark.parametrize("name", [name for name in FUSIONS if name not in APART])
+@pytest.mark.long
 def test_singles_are_the_fusion_fitted_on_one_modality(name):
     X, y = make_cohort(60, per_patient=1)
     X.iloc[:12, 1] = np.nan

@@ -155,6 +155,7 @@ def test_one_test_set_is_refused():
         ({"cost": "high"}, "cost"),
     ],
 )
+@pytest.mark.long
 def test_rules_are_checked(result, given, message):
     with pytest.raises((ValueError, TypeError), match=message):
         result.operating_point(**given)

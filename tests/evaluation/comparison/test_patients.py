@@ -57,6 +57,7 @@ def recorded(*arguments, call=compare_fusion, **settings):
         *("study", "Exam", "patientNumber", "Subject No.", "StudyInstanceUID"),
     ],
 )
+@pytest.mark.long
 def test_repeated_ids_without_groups_are_grouped(column):
     X, y, patient = memorable()
     X[column] = [f"P{number}" for number in patient]

@@ -42,6 +42,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "multilabel", "survival"])
+@pytest.mark.long
 def test_other_outcomes_are_refused_in_words(cohort, kind):
     X, total = cohort
     y = np.digitize(total, [-0.7, 0.7])

@@ -30,6 +30,7 @@ def reason_of(advice, strategy):
     return advice.order.set_index("strategy")["reason"][strategy]
 
 
+@pytest.mark.long
 def test_each_reason_is_of_this_cohort():
     def advice_of(kind):
         X, y, columns = two_modalities(**KINDS[kind][0])

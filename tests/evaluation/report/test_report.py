@@ -332,6 +332,7 @@ def test_methods_follow_the_design(kwargs, present, absent):
         ({"quick": True, "n_repeats": "auto"}, "The comparison was a quick one"),
     ],
 )
+@pytest.mark.long
 def test_claims_are_shown(kwargs, expected):
     result = compare(scoring="roc_auc", **kwargs)
     assert expected in Page(render(result)).text

@@ -143,6 +143,7 @@ def test_p_values_are_uniform_for_a_calibrated_model(censoring):
 
 @pytest.mark.parametrize("censoring", CENSORING)
 @pytest.mark.parametrize("options", [{}, {"rows": 3}, {"step": 0.2}], ids=str)
+@pytest.mark.long
 def test_the_level_is_kept(options, censoring):
     """Several rows per patient, and curves with jumps, have another covariance."""
     pvalues = rejections(censoring, 300, **options)

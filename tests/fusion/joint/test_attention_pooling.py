@@ -62,6 +62,7 @@ def area(model, X, y):
     ("noise", "least_area", "least_share"),
     [("signs", 0.95, 0.9), ("normal", 0.9, 0.82)],
 )
+@pytest.mark.long
 def test_one_vector_of_eight_decides(noise, least_area, least_share):
     X, y, _, _ = bags_with_one_shifted_vector(1000, 0, noise)
     new, outcome, where, along = bags_with_one_shifted_vector(2000, 1, noise)

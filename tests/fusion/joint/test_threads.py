@@ -80,6 +80,7 @@ def test_a_search_in_threads(table):
 
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])
+@pytest.mark.long
 def test_late_fusion_with_joint_members(table, backend):
     X, y = table
     member = JointFusionClassifier(

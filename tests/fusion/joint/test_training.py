@@ -124,6 +124,7 @@ def learning_rates(net) -> list[float]:
 # -- the frozen trunk --------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_cached_trunk_gives_the_weights_of_the_uncached_run_to_the_last_bit(
     build, cohort
 ):

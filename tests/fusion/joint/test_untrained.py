@@ -93,6 +93,7 @@ def trained_names(model):
     ],
     ids=["named", "layer", "default module", "function", "pipeline"],
 )
+@pytest.mark.long
 def test_random_features_warn_and_random_networks_that_are_trained_do_not(
     table, transformer, columns
 ):

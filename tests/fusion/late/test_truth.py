@@ -112,6 +112,7 @@ def mean_slope(n_samples: int, correlation: float, n_seeds: int, **settings) -> 
     return float(np.mean(slopes))
 
 
+@pytest.mark.long
 def test_the_mean_is_too_timid_and_only_its_own_calibration_mends_it():
     # 1,000 cases and no penalty: the members are too bold, their mean still too timid
     assert 1.5 < mean_slope(1000, 0.73, 6) < 1.8

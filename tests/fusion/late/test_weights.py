@@ -53,6 +53,7 @@ def simplex(step: int, n_members: int):
 
 
 @pytest.mark.parametrize("n_members", [2, 3])
+@pytest.mark.long
 def test_searched_weights_reach_the_best_auroc_of_a_grid(n_members):
     rng = np.random.default_rng(3)
     y = rng.integers(0, 2, 300)

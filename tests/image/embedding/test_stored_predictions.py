@@ -49,6 +49,7 @@ def embedder(tmp_path, **parameters):
 
 
 @pytest.mark.parametrize("fusion", [EarlyFusionClassifier, LateFusionClassifier])
+@pytest.mark.long
 def test_a_new_process_needs_no_torch(tmp_path, cohort, fusion):
     X, y = cohort
     image = make_pipeline(embedder(tmp_path, bag_count=True), StandardScaler())

@@ -177,6 +177,7 @@ class Shifted(Scaled):
         return self.factor + self.layer(images)
 
 
+@pytest.mark.long
 def test_the_fingerprint_tells_different_embeddings_apart(tmp_path):
     other = Scaled(2.0)
     nn.init.constant_(other.layer.weight, 0.5 + 1e-6)
@@ -292,6 +293,7 @@ def test_a_list_is_no_state_dict(tmp_path):
         ({"backbone": "vit_b_16", "weights": None, "layer": "heads"}, ""),
     ],
 )
+@pytest.mark.long
 def test_bad_arguments(arguments, message):
     if message:
         with pytest.raises(ValueError, match=message):

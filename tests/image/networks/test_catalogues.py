@@ -72,6 +72,7 @@ def test_an_absent_package_is_named(monkeypatch):
         ("efficientnet_lite0", [24, 40, 112, 1280]),
     ],
 )
+@pytest.mark.long
 def test_stages_by_their_usual_names(name, n_features):
     weights = "DEFAULT" if name == "efficientnet_lite0" else None
     for number, expected in enumerate(n_features, 1):

@@ -62,6 +62,7 @@ def test_tail_after_trunk_is_the_network_to_the_last_bit(name, trainable):
         ("alexnet", 7, "features.0", "classifier.4"),
     ],
 )
+@pytest.mark.long
 def test_blocks(name, n_blocks, first, last):
     module = build_backbone(name, weights=None).module
     blocks = parameter_blocks(module)

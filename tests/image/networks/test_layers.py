@@ -85,6 +85,7 @@ def test_volumes_with_channels_last():
     assert build_backbone(net, depth=4).n_features == 5
 
 
+@pytest.mark.long
 def test_swin_has_channels_last():
     backbone = build_backbone("swin_t", weights=None, layer="norm", input_size=64)
     assert backbone.n_features == 768

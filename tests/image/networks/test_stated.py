@@ -234,6 +234,7 @@ def test_statements_of_all_packages(form, wanted):
 
 
 @pytest.mark.parametrize("mode", ["squash", "crop", "pad"])
+@pytest.mark.long
 def test_the_way_of_resizing_can_be_chosen(mode):
     for form, wanted in FORMS.values():
         found = stated(form, resize=mode)

@@ -118,6 +118,7 @@ def test_nothing_is_declared_without_torchvision():
 
 
 @pytest.mark.skipif(find_spec("torchvision") is None, reason="needs torchvision")
+@pytest.mark.long
 def test_the_installed_torchvision_imports_and_stays_whole():
     code = """
     from skfusion.image.networks._torchvision import prepare_torchvision

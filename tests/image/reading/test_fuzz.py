@@ -46,6 +46,7 @@ def check(found: dict, n_cases: int) -> None:
     assert found["slowest"][0] < LONGEST
 
 
+@pytest.mark.long
 def test_damaged_files():
     found = fuzz(0, 600)
     check(found, 600)

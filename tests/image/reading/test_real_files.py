@@ -49,6 +49,7 @@ FOLDERS = {
 
 @pytest.mark.parametrize("package", FOLDERS)
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.long
 def test_every_file_is_read_or_refused_with_the_reason(package):
     paths, least = FOLDERS[package]
     if not paths:

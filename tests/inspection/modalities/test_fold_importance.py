@@ -78,6 +78,7 @@ def splits_of(comparison, repeat=0):
         yield np.setdiff1d(rows, test), test
 
 
+@pytest.mark.long
 def test_scores_are_those_of_the_comparison(grouped):
     comparison, *_ = grouped
     found = comparison.importance(n_repeats=2, **QUICK)
@@ -375,6 +376,7 @@ def test_results_can_be_saved_and_parallel_runs_agree(grouped):
     )
 
 
+@pytest.mark.long
 def test_a_comparison_does_not_load_the_inspection():
     code = (
         "import sys; from skfusion.evaluation import FusionComparison, compare_fusion;"

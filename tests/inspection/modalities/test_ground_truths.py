@@ -247,6 +247,7 @@ def test_a5_four_modalities_are_those_of_shapiq(strategy, around):
 
 @pytest.mark.parametrize("around", list(AROUND))
 @pytest.mark.parametrize("strategy", ["early", "late"])
+@pytest.mark.long
 def test_a6_two_groups_are_those_of_the_partition_explainer(strategy, around):
     shap = pytest.importorskip("shap")
     X, _ = cohort()
@@ -422,6 +423,7 @@ class Counting(torch.nn.Module):
 @pytest.mark.parametrize(
     ("strategy", "around"), [part for part in EVERY if "joint" not in part.id]
 )
+@pytest.mark.long
 def test_a14_an_image_is_encoded_once_for_any_background(strategy, around):
     rng = np.random.default_rng(0)
     y = np.arange(48) % 2

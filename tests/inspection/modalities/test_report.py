@@ -236,6 +236,7 @@ def test_what_was_computed_is_reported_if_a_fit_of_the_retrain_game_fails():
         importance.report(X[120:], y[120:], cv=1, train=train)
 
 
+@pytest.mark.long
 def test_reports_of_numbers_labels_and_censored_times():
     pytest.importorskip("sksurv")
     rng = np.random.default_rng(0)

@@ -91,6 +91,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", MEMORY)
+@pytest.mark.long
 def test_training_rows_are_never_called_new(kind, form):
     if (kind, form) == ("pipeline", "columns turned"):
         pytest.skip("the scaler before the fusion refuses them")

@@ -89,6 +89,7 @@ AROUND = {
 @pytest.mark.filterwarnings("ignore:.*equal to rows that the model was fitted on")
 @pytest.mark.filterwarnings("ignore:The predicted probability is 0 or 1")
 @pytest.mark.parametrize("around", AROUND)
+@pytest.mark.long
 def test_the_game_is_that_of_the_whole_estimator(around):
     model = AROUND[around]().fit(X[:160], y[:160])
     found = ModalityImportance(

@@ -149,6 +149,7 @@ def test_no_name_is_cut(names, n_classes, kind):
 
 @pytest.mark.parametrize("kind", ["bars", "interactions", "subsets"])
 @pytest.mark.parametrize("names", [LONG[:2], LONG[:4], LONG, ["a", "b"]], ids=len)
+@pytest.mark.long
 def test_no_name_or_number_of_scores_is_cut(names, kind):
     assert cut_or_overlapping(scores(names).plot(kind).figure_) == []
 
@@ -181,6 +182,7 @@ def folds(names, strategies):
 @pytest.mark.parametrize("kind", ["share", "contribution"])
 @pytest.mark.parametrize("strategies", [["early"], ["early", "a strategy " * 4]])
 @pytest.mark.parametrize("names", [LONG[:2], LONG, ["a", "b"], CHINESE[:1]], ids=len)
+@pytest.mark.long
 def test_no_name_or_number_of_folds_is_cut(names, strategies, kind):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FallbackWarning)  # no font on some machines
@@ -201,6 +203,7 @@ def test_null_shares_fit_beside_long_names(names):
 
 
 @pytest.mark.parametrize("names", [["a", "b"], LONG[:2], LONG], ids=len)
+@pytest.mark.long
 def test_no_text_of_the_panels_of_a_report_is_cut(names):
     found = scores(names)
     shares = pd.DataFrame({"estimate": found.estimate, "low": 0.0, "high": 1.0})
