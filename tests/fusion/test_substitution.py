@@ -312,6 +312,7 @@ def groups_for(models):
 
 @pytest.mark.parametrize("routing", [False, True])
 @pytest.mark.parametrize("name", META)
+@pytest.mark.long
 def test_predictions_are_the_same(name, routing):
     weighted = name == "boosting" or (name in WEIGH_ROWS and not routing)
     models, y = both(name, weighted=weighted)
@@ -329,6 +330,7 @@ if parse_version(sklearn.__version__) >= parse_version("1.9"):
 
 
 @pytest.mark.parametrize("name", META)
+@pytest.mark.long
 def test_requested_weights_and_groups_reach_the_learner(name):
     with sklearn.config_context(enable_metadata_routing=True):
         models, y = both_requesting(name)
@@ -380,6 +382,7 @@ def test_unrequested_weights_are_refused(name):
 
 @pytest.mark.parametrize("routing", [False, True])
 @pytest.mark.parametrize("name", META)
+@pytest.mark.long
 def test_types_of_errors_are_the_same(name, routing):
     weighted = name == "boosting" or (name in WEIGH_ROWS and not routing)
     models, y = both(name, weighted=weighted)

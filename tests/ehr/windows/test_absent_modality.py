@@ -66,6 +66,7 @@ def both(store, least=50):
 @pytest.mark.parametrize("prepared", [False, True])
 @pytest.mark.parametrize("totals", [(), ("count", "n_codes", "history")])
 @pytest.mark.parametrize("why", ["code", "available", "unknown"])
+@pytest.mark.long
 def test_one_row_that_sees_nothing(store, engine, output, prepared, totals, why):
     pytest.importorskip("numba")
     what = {"engine": engine, "output": output, "unknown_subject": "empty"}

@@ -46,6 +46,7 @@ def test_a_clean_cohort_has_no_error(seed):
 
 
 @pytest.mark.parametrize("name", PLANTS)
+@pytest.mark.long
 def test_a_planted_leak_is_found(name):
     function, check, column, severity = PLANTS[name]
     cohort = clean(1, prevalence=0.5)
