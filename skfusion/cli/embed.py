@@ -14,7 +14,7 @@ from skfusion.cli.problems import RunError
 from skfusion.cli.settings import read_settings
 from skfusion.distributed import embed
 from skfusion.image import ImageReadError
-from skfusion.store.embedding_store import EmbeddingStore
+from skfusion.store.embedding_store import EmbeddingStore, resolve_store
 
 __all__ = ["in_shard", "run"]
 
@@ -43,7 +43,9 @@ def run(arguments: argparse.Namespace) -> None:
         for key in ("backbone", "weights", "input_size", "engine", "n_jobs")
         if (value := getattr(arguments, key)) is not None
     }
-    store = EmbeddingStore(arguments.store, segments=arguments.segments)
+    if arguments.store is not None or arguments.segments:
+        # Without these options, the store of a modality in the file is kept.
+        params["store"] = EmbeddingStore(arguments.store, segments=arguments.segments)
     shard = arguments.shard
     columns = read_image_columns(
         settings, lambda cells: None if shard is None else in_shard(cells, *shard)
@@ -53,10 +55,15 @@ def run(arguments: argparse.Namespace) -> None:
         if not cells.notna().any():
             show(f"{column}: no images{what}")
             continue
-        embedder.set_params(store=store, **params)
+        embedder.set_params(**params)
+        store = resolve_store(embedder.store)
+        if store is None:
+            raise ValueError(
+                f"modality of column {column!r}: it has no store, use --store"
+            )
         _embed(embedder, cells, f"{column}{what}")
-    say(f"store: {store.path}")
-    store.close()
+        say(f"store: {store.path}")
+        store.close()
 
 
 def _embed(embedder: Any, cells: pd.Series, title: str) -> None:

@@ -110,14 +110,7 @@ def _add_command(
 
 def _add_table(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("table").add_argument
-    add("table", nargs="?", metavar="TABLE", help="cohort table, e.g. cohort.csv")
-    add("--config", metavar="FILE", help="TOML file of settings; options override it")
-    add(
-        "--image",
-        action="append",
-        metavar="COL",
-        help="column of image paths, one modality per column (repeatable)",
-    )
+    _add_source(add)
     add("--target", metavar="COL", help="outcome column")
     add("--groups", metavar="COL", help="column of patient ids")
     add(
@@ -135,6 +128,18 @@ def _add_table(parser: argparse.ArgumentParser) -> None:
     add("--index-time", metavar="COL", help="column of the time of each prediction")
     _add_format(add)
     _add_remedies(parser)
+
+
+def _add_source(add: Callable[..., Any]) -> None:
+    """Add the table, the file of settings and the image columns."""
+    add("table", nargs="?", metavar="TABLE", help="cohort table, e.g. cohort.csv")
+    add("--config", metavar="FILE", help="TOML file of settings; options override it")
+    add(
+        "--image",
+        action="append",
+        metavar="COL",
+        help="column of image paths, one modality per column (repeatable)",
+    )
 
 
 def _add_format(add: Callable[..., Any]) -> None:
@@ -436,14 +441,7 @@ def _add_embed(commands: Any, common: argparse.ArgumentParser) -> None:
         "with --segments in a shared folder. " + TABLE_TEXT,
     )
     add = embed.add_argument_group("table").add_argument
-    add("table", nargs="?", metavar="TABLE", help="cohort table, e.g. cohort.csv")
-    add("--config", metavar="FILE", help="TOML file of settings; options override it")
-    add(
-        "--image",
-        action="append",
-        metavar="COL",
-        help="column of image paths (repeatable)",
-    )
+    _add_source(add)
     _add_format(add)
     add = embed.add_argument_group("network").add_argument
     add("--backbone", metavar="NAME", help="network, e.g. resnet18 or hf:ORG/NAME")

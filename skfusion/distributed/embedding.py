@@ -15,9 +15,8 @@ from skfusion._progress import progress
 from skfusion._validation import check_number
 from skfusion.distributed.parts import mapped, repeat_warnings
 from skfusion.exceptions import DataWarning, warn_user
-from skfusion.image.cells.bags import unpack
-from skfusion.image.cells.column import as_cells
-from skfusion.image.reading.files import ImageReadError, is_missing
+from skfusion.image.cells.column import as_cells, cells_with_image
+from skfusion.image.reading.files import ImageReadError
 from skfusion.store.embedding_store import resolve_store
 
 __all__ = ["EmbeddingRun", "PartResult", "embed", "embed_part"]
@@ -185,9 +184,7 @@ def embed_part(embedder: Any, cells: Sequence[Any], first: int = 0) -> PartResul
     1
     """
     cells = list(cells)
-    bags = unpack(cells)
-    has_image = np.zeros(len(cells), dtype=bool)
-    has_image[bags.rows[[not is_missing(image) for image in bags.images]]] = True
+    has_image = cells_with_image(cells)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

@@ -122,6 +122,17 @@ def test_modalities_of_a_settings_file(table, tmp_path, capsys):
     assert entries(tmp_path) == 12
 
 
+def test_the_store_of_a_settings_file_is_kept(table, tmp_path, capsys):
+    config = tmp_path / "study.toml"
+    text = 'table = "cohort.csv"\n[modalities.film]\ncolumns = "film"\n'
+    text += 'encoder = "ImageEmbedder"\n'
+    config.write_text(
+        f'{text}params = {{input_size = 32, store = "{tmp_path / "mine"}"}}\n'
+    )
+    assert main(["embed", "--config", str(config)]) == 0
+    assert EmbeddingStore(tmp_path / "mine").info()["entries"] == 12
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on(table, tmp_path):
     command = [sys.executable, "-m", "skfusion", "embed", str(table)]

@@ -24,7 +24,7 @@ from skfusion.exceptions import DataWarning, warn_user
 from skfusion.image.cells.bags import unpack
 from skfusion.image.reading.files import ImageReadError, is_missing
 
-__all__ = ["ImageColumn", "ahead", "as_cells", "check_cells"]
+__all__ = ["ImageColumn", "ahead", "as_cells", "cells_with_image", "check_cells"]
 
 
 T = TypeVar("T")
@@ -87,6 +87,14 @@ def check_cells(cells: list[Any], name: object, owner: str = "ImageEmbedder") ->
                 "or nibabel image, a pydicom dataset, a file object or a dict with "
                 "'bytes' or 'path'."
             )
+
+
+def cells_with_image(cells: list[Any]) -> np.ndarray:
+    """Return which cells contain at least one image, as a bool array."""
+    bags = unpack(cells)
+    mask = np.zeros(len(cells), dtype=bool)
+    mask[bags.rows[[not is_missing(image) for image in bags.images]]] = True
+    return mask
 
 
 def _can_be_image(cell: Any) -> bool:

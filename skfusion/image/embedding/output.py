@@ -13,8 +13,7 @@ import pandas as pd
 
 from skfusion._paths import expanded_path
 from skfusion.exceptions import DataWarning, warn_user
-from skfusion.image.cells.bags import unpack
-from skfusion.image.reading.files import is_missing
+from skfusion.image.cells.column import cells_with_image
 
 __all__ = ["write_parts"]
 
@@ -67,7 +66,8 @@ def write_parts(
             rows = transform(part, start)
         values[start : start + len(part)] = rows
         counts.update({(w.category, str(w.message)) for w in caught})
-        n_unreadable += int((_with_image(part) & np.isnan(rows).all(axis=1)).sum())
+        is_lost = cells_with_image(list(part)) & np.isnan(rows).all(axis=1)
+        n_unreadable += int(is_lost.sum())
     _repeat(counts, n_unreadable, len(cells), name)
     if isinstance(values, np.memmap):
         values.flush()
@@ -97,14 +97,6 @@ def _opened(out: Any, shape: tuple[int, int]) -> np.ndarray:
     return out
 
 
-def _with_image(part: pd.Series) -> np.ndarray:
-    """Return which cells contain at least one image."""
-    bags = unpack(list(part))
-    mask = np.zeros(len(part), dtype=bool)
-    mask[bags.rows[[not is_missing(image) for image in bags.images]]] = True
-    return mask
-
-
 def _repeat(
     counts: Counter[tuple[type[Warning], str]],
     n_unreadable: int,
@@ -112,7 +104,7 @@ def _repeat(
     name: object,
 ) -> None:
     """Issue the warnings of all parts once, and count the unreadable cells."""
-    for (category, text), _ in counts.items():
+    for category, text in counts:
         if not issubclass(category, DataWarning):
             warn_user(text, category)
     if n_unreadable:
