@@ -14,8 +14,12 @@ from sklearn.base import clone
 from skfusion._progress import progress
 from skfusion._validation import check_number
 from skfusion.distributed.parts import mapped, repeat_warnings
-from skfusion.exceptions import DataWarning, warn_user
-from skfusion.image.cells.column import as_cells, cells_with_image
+from skfusion.exceptions import warn_user
+from skfusion.image.cells.column import (
+    LostImagesWarning,
+    as_cells,
+    cells_with_image,
+)
 from skfusion.image.reading.files import ImageReadError
 from skfusion.store.embedding_store import resolve_store
 
@@ -46,11 +50,12 @@ class EmbeddingRun:
 
 
 class PartResult(NamedTuple):
-    """Result of `embed_part`: counts of cells, and warnings (category, text)."""
+    """Counts of cells, warnings (category, text), and messages about lost images."""
 
     n_absent: int
     n_unreadable: int
     warnings: list[tuple[type[Warning], str]]
+    lost: list[str]
 
 
 def embed(
@@ -135,11 +140,13 @@ def embed(
     n_unreadable = sum(result.n_unreadable for result in results)
     n_absent = sum(result.n_absent for result in results)
     repeat_warnings(results)
-    if n_unreadable:
+    lost = [text for result in results for text in result.lost]
+    if lost:
         warn_user(
             f"embed: no image of {n_unreadable} of the {len(column) - n_absent} cells "
-            "with images could be embedded. They are treated as missing.",
-            DataWarning,
+            "with images could be embedded. They are treated as missing. First of "
+            f"{len(lost)} messages on parts of {chunk_size} cells: {lost[0]}",
+            LostImagesWarning,
         )
     seconds = time.monotonic() - start
     return EmbeddingRun(len(column), n_absent, n_unreadable, seconds)
@@ -193,10 +200,8 @@ def embed_part(embedder: Any, cells: Sequence[Any], first: int = 0) -> PartResul
             error.add_note(f"Row positions are those of a part that starts at {first}.")
             raise
     is_embedded = ~np.isnan(np.asarray(values, dtype=np.float64)).all(axis=1)
-    others = [
-        (warning.category, str(warning.message))
-        for warning in caught
-        if not issubclass(warning.category, DataWarning)
-    ]
+    found = [(warning.category, str(warning.message)) for warning in caught]
+    lost = [text for kind, text in found if issubclass(kind, LostImagesWarning)]
+    others = [one for one in found if not issubclass(one[0], LostImagesWarning)]
     n_unreadable = int((has_image & ~is_embedded).sum())
-    return PartResult(int((~has_image).sum()), n_unreadable, others)
+    return PartResult(int((~has_image).sum()), n_unreadable, others, lost)

@@ -24,11 +24,22 @@ from skfusion.exceptions import DataWarning, warn_user
 from skfusion.image.cells.bags import unpack
 from skfusion.image.reading.files import ImageReadError, is_missing
 
-__all__ = ["ImageColumn", "ahead", "as_cells", "cells_with_image", "check_cells"]
+__all__ = [
+    "ImageColumn",
+    "LostImagesWarning",
+    "ahead",
+    "as_cells",
+    "cells_with_image",
+    "check_cells",
+]
 
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class LostImagesWarning(DataWarning):
+    """Images that cannot be read, or whose output is not finite, count as missing."""
 
 
 def as_cells(X: Any, owner: str = "ImageEmbedder") -> tuple[list[Any], object]:
@@ -213,7 +224,7 @@ class ImageColumn:
             f"{len(rows)} of the {len(self.cells)} {what} of {self.place} cannot be "
             f"read and are treated as missing (row positions {first}). "
             f"First error: {self.failures[min(self.failures)]}",
-            DataWarning,
+            LostImagesWarning,
         )
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from skfusion._paths import expanded_path
-from skfusion.exceptions import DataWarning, warn_user
-from skfusion.image.cells.column import cells_with_image
+from skfusion.exceptions import warn_user
+from skfusion.image.cells.column import LostImagesWarning, cells_with_image
 
 __all__ = ["write_parts"]
 
@@ -103,14 +103,16 @@ def _repeat(
     n_cells: int,
     name: object,
 ) -> None:
-    """Issue the warnings of all parts once, and count the unreadable cells."""
+    """Issue the warnings of all parts once, those about lost images as one."""
+    lost = [text for kind, text in counts if issubclass(kind, LostImagesWarning)]
     for category, text in counts:
-        if not issubclass(category, DataWarning):
+        if not issubclass(category, LostImagesWarning):
             warn_user(text, category)
-    if n_unreadable:
+    if lost:
         place = "the image column" if name is None else f"column {name!r}"
         warn_user(
             f"ImageEmbedder: no image of {n_unreadable} of the {n_cells} cells of "
-            f"{place} could be embedded. Their rows are NaN.",
-            DataWarning,
+            f"{place} could be embedded. Their rows are NaN. First of {len(lost)} "
+            f"messages on parts of {ROWS} cells: {lost[0]}",
+            LostImagesWarning,
         )

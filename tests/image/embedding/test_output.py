@@ -77,6 +77,13 @@ def test_unreadable_images(cells, tmp_path, small_parts):
         embedder.set_params(on_error="raise").transform(column, out=tmp_path / "v.npy")
 
 
+def test_a_bag_with_an_unreadable_image_is_told(cells, tmp_path, small_parts):
+    column = [*cells[:4], [cells[0], b"no image"]]
+    embedder = ImageEmbedder(input_size=32, store=None, on_error="missing").fit(cells)
+    with pytest.warns(DataWarning, match="1 of the 3 images"):
+        embedder.transform(column, out=tmp_path / "v.npy")
+
+
 SCRIPT = """
 import sys
 from pathlib import Path
