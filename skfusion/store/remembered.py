@@ -39,8 +39,9 @@ class Remembered:
     def digest(self, path: str, stamp: str) -> str | None:
         """Return the digest of an unchanged file, or None."""
         known = self._digests.get(path)
-        is_same = known is not None and stamp != "" and known[0] == stamp
-        return known[1] if known is not None and is_same else None
+        if known is None or not stamp or known[0] != stamp:
+            return None
+        return known[1]
 
     def add_digest(self, path: str, stamp: str, digest: str) -> None:
         """Remember the digest of a file."""

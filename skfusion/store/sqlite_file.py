@@ -221,7 +221,7 @@ class Database:
             return operation(connection)
         self.forget_if_changed()
         try:
-            return _transact(connection, operation, write)
+            return _transact(connection, operation)
         finally:
             self._state = _file_state(self.path)
 
@@ -368,11 +368,7 @@ def _make_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
-def _transact(
-    connection: sqlite3.Connection, operation: Operation[T], write: bool
-) -> T:
-    if not write:
-        return operation(connection)
+def _transact(connection: sqlite3.Connection, operation: Operation[T]) -> T:
     connection.execute("BEGIN IMMEDIATE")
     try:
         result = operation(connection)
@@ -388,7 +384,7 @@ def _initialise(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA page_size = 16384")  # 512 floats fit without slack
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")  # read by `_use_write_ahead_log`
-    _transact(connection, _create_tables, write=True)
+    _transact(connection, _create_tables)
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:

@@ -442,9 +442,7 @@ class BaseLateFusion(BaseFusion):
         ndarray of shape (n_samples, n_classes) or (n_samples,)
             Result of ``predict_proba`` (classifier) or ``predict`` (regressor).
         """
-        check_is_fitted(self, "modalities_")
-        P = np.stack([np.asarray(Z[member.name]) for member in self._members], axis=1)
-        return self._combine(P)
+        return self._combine(self._stacked(Z))
 
     def joined_columns(self) -> dict[str, list[slice]]:
         """Return the columns of each member in `joined_matrix`.
@@ -475,8 +473,7 @@ class BaseLateFusion(BaseFusion):
         presence : ndarray of bool of shape (n_samples, n_members)
             Whether each modality is present.
         """
-        check_is_fitted(self, "modalities_")
-        P = np.stack([np.asarray(Z[member.name]) for member in self._members], axis=1)
+        P = self._stacked(Z)
         return P.reshape(len(P), -1), ~np.isnan(P).all(axis=2)
 
     def predict_joined(self, matrix: np.ndarray, presence: np.ndarray) -> np.ndarray:
@@ -495,6 +492,13 @@ class BaseLateFusion(BaseFusion):
             Result of ``predict_proba`` (classifier) or ``predict`` (regressor).
         """
         return self._combine(matrix.reshape(len(matrix), len(self._members), -1))
+
+    def _stacked(self, Z: dict[str, np.ndarray]) -> np.ndarray:
+        """Return the predictions of the members (n_samples, n_members, n_outputs)."""
+        check_is_fitted(self, "modalities_")
+        return np.stack(
+            [np.asarray(Z[member.name]) for member in self._members], axis=1
+        )
 
     # -- fitting ------------------------------------------------------------------
 

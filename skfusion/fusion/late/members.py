@@ -216,15 +216,15 @@ def _fit_member(
     seen = cells
     if not is_every_row(rows, len(data.y)):
         seen = cells.iloc[rows].reset_index(drop=True)
-    weights, groups = data.sample_weight, data.groups
+    part = data.rows(rows)
     with located_errors(member, rows, pd.DataFrame(cells)):
         fitted = fit_on_target(
             clone(member.transformer),
             seen,
-            data.y[rows],
+            part.y,
             target,
-            sample_weight=None if weights is None else weights[rows],
-            groups=None if groups is None else groups[rows],
+            sample_weight=part.sample_weight,
+            groups=part.groups,
             stopping=stopping,
         )
     predicted = np.full((len(test), target.n_outputs), np.nan)
