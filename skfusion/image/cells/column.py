@@ -226,12 +226,7 @@ def _at_once(
 ) -> Iterator[tuple[T, Future[R]]]:
     """Apply a function in the calling thread, with the results of `ahead`."""
     for item in items:
-        future: Future[R] = Future()
-        try:
-            future.set_result(function(item))
-        except Exception as error:
-            future.set_exception(error)
-        yield item, future
+        yield item, _computed(function, item, one_core=False)
 
 
 def ahead(
@@ -251,7 +246,7 @@ def ahead(
     first = list(islice(iterator, 2))
     if len(first) < 2:
         for item in first:
-            yield item, _computed(function, item, one_core)
+            yield item, _computed(function, item, one_core=one_core)
         return
     pool = ThreadPoolExecutor(
         n_workers, "skfusion", initializer=_use_one_core if one_core else None
@@ -268,8 +263,8 @@ def ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _computed(function: Callable[[T], R], item: T, one_core: bool) -> Future[R]:
-    """Return the result for an item, or its error, as a thread would."""
+def _computed(function: Callable[[T], R], item: T, *, one_core: bool) -> Future[R]:
+    """Return the result for an item, or its error, as a pool of threads does."""
     future: Future[R] = Future()
     with _one_core() if one_core else nullcontext():
         try:
