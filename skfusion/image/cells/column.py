@@ -24,7 +24,7 @@ from skfusion.exceptions import DataWarning, warn_user
 from skfusion.image.cells.bags import unpack
 from skfusion.image.reading.files import ImageReadError, is_missing
 
-__all__ = ["ImageColumn", "ahead", "as_cells", "check_cells"]
+__all__ = ["AbsentImagesWarning", "ImageColumn", "ahead", "as_cells", "check_cells"]
 
 
 T = TypeVar("T")
@@ -106,6 +106,10 @@ def _can_be_image(cell: Any) -> bool:
         or hasattr(cell, "__array_interface__")
         or has_class(cell, "PIL.Image", "pydicom.Dataset", "nibabel.SpatialImage")
     )
+
+
+class AbsentImagesWarning(DataWarning):
+    """Warning with the number of images of a column that are treated as missing."""
 
 
 class ImageColumn:
@@ -205,7 +209,7 @@ class ImageColumn:
             f"{len(rows)} of the {len(self.cells)} {what} of {self.place} cannot be "
             f"read and are treated as missing (row positions {first}). "
             f"First error: {self.failures[min(self.failures)]}",
-            DataWarning,
+            AbsentImagesWarning,
         )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import pandas as pd
 from skfusion._paths import expanded_path
 from skfusion.exceptions import DataWarning, warn_user
 from skfusion.image.cells.bags import unpack
+from skfusion.image.cells.column import AbsentImagesWarning
 from skfusion.image.reading.files import is_missing
 
 __all__ = ["write_parts"]
@@ -59,16 +59,21 @@ def write_parts(
     """
     values = _opened(out, (len(cells), width))
     n_unreadable = 0
-    counts: Counter[tuple[type[Warning], str]] = Counter()
+    found: dict[tuple[type[Warning], str], None] = {}  # in order
     for start in range(0, len(cells), ROWS):
         part = pd.Series(cells[start : start + ROWS], dtype=object, name=name)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             rows = transform(part, start)
         values[start : start + len(part)] = rows
-        counts.update({(w.category, str(w.message)) for w in caught})
-        n_unreadable += int((_with_image(part) & np.isnan(rows).all(axis=1)).sum())
-    _repeat(counts, n_unreadable, len(cells), name)
+        n_absent = int((_with_image(part) & np.isnan(rows).all(axis=1)).sum())
+        n_unreadable += n_absent
+        for warning in caught:
+            # Absent cells are counted over all parts. Without any, the absent images
+            # are of cells with other images.
+            if not (n_absent and issubclass(warning.category, AbsentImagesWarning)):
+                found[warning.category, str(warning.message)] = None
+    _repeat(found, n_unreadable, len(cells), name)
     if isinstance(values, np.memmap):
         values.flush()
     return values
@@ -106,15 +111,14 @@ def _with_image(part: pd.Series) -> np.ndarray:
 
 
 def _repeat(
-    counts: Counter[tuple[type[Warning], str]],
+    found: Iterable[tuple[type[Warning], str]],
     n_unreadable: int,
     n_cells: int,
     name: object,
 ) -> None:
     """Issue the warnings of all parts once, and count the unreadable cells."""
-    for (category, text), _ in counts.items():
-        if not issubclass(category, DataWarning):
-            warn_user(text, category)
+    for category, text in found:
+        warn_user(text, category)
     if n_unreadable:
         place = "the image column" if name is None else f"column {name!r}"
         warn_user(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,26 @@ def test_unreadable_images(cells, tmp_path, small_parts):
     assert np.flatnonzero(np.isnan(found).all(axis=1)).tolist() == [4, 5, 8]
     with pytest.raises(ImageReadError, match=r"row position 5\b"):
         embedder.set_params(on_error="raise").transform(column, out=tmp_path / "v.npy")
+
+
+def test_other_warnings_are_repeated_once(cells, small_parts):
+    def transform(part, start):
+        warnings.warn("Slices are missing.", DataWarning, stacklevel=1)
+        return np.zeros((len(part), 2), np.float32)
+
+    out = np.empty((len(cells), 2), np.float32)
+    with pytest.warns(DataWarning, match="Slices are missing") as seen:
+        output.write_parts(transform, cells, None, out, 2)
+    assert len(seen) == 1
+
+
+def test_an_unreadable_image_beside_others(cells, small_parts):
+    embedder = ImageEmbedder(input_size=32, store=None, on_error="missing").fit(cells)
+    column = [*cells, [cells[0], b"no image"]]
+    out = np.empty((len(column), 1280), np.float32)
+    with pytest.warns(DataWarning, match="cannot be read and are treated as missing"):
+        embedder.transform(column, out=out)
+    assert np.isfinite(out[-1]).all()
 
 
 SCRIPT = """
