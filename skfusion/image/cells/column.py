@@ -24,9 +24,11 @@ from skfusion.exceptions import DataWarning, warn_user
 from skfusion.image.cells.bags import unpack
 from skfusion.image.reading.files import ImageReadError, is_missing
 
-__all__ = ["AbsentImagesWarning", "ImageColumn", "ahead", "as_cells", "check_cells"]
+__all__ = ["AS_MISSING", "ImageColumn", "ahead", "as_cells", "check_cells"]
 
 
+#: Part of the warnings about images that are unreadable or not finite.
+AS_MISSING = "are treated as missing"
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -106,10 +108,6 @@ def _can_be_image(cell: Any) -> bool:
         or hasattr(cell, "__array_interface__")
         or has_class(cell, "PIL.Image", "pydicom.Dataset", "nibabel.SpatialImage")
     )
-
-
-class AbsentImagesWarning(DataWarning):
-    """Warning with the number of images of a column that are treated as missing."""
 
 
 class ImageColumn:
@@ -207,9 +205,9 @@ class ImageColumn:
         first = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
         warn_user(
             f"{len(rows)} of the {len(self.cells)} {what} of {self.place} cannot be "
-            f"read and are treated as missing (row positions {first}). "
+            f"read and {AS_MISSING} (row positions {first}). "
             f"First error: {self.failures[min(self.failures)]}",
-            AbsentImagesWarning,
+            DataWarning,
         )
 
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from skfusion._progress import progress
-from skfusion.exceptions import warn_user
-from skfusion.image.cells.column import AbsentImagesWarning, ImageColumn, ahead
+from skfusion.exceptions import DataWarning, warn_user
+from skfusion.image.cells.column import AS_MISSING, ImageColumn, ahead
 from skfusion.image.cells.volumes import Reading, pool_slices
 from skfusion.image.embedding.lookup import Lookup, look_up
 from skfusion.image.networks.folding import name_of
@@ -247,8 +247,8 @@ class _NotFinite:
     def warn(self) -> None:
         """Issue one warning with the number of images."""
         if self.rows:
-            text = f"{self._message()} They are treated as missing and not stored."
-            warn_user(text, AbsentImagesWarning)
+            text = f"{self._message()} They {AS_MISSING} and not stored."
+            warn_user(text, DataWarning)
 
     def _message(self) -> str:
         positions = self._images.positions[sorted(self.rows)].tolist()

@@ -13,7 +13,7 @@ import pandas as pd
 from skfusion._paths import expanded_path
 from skfusion.exceptions import DataWarning, warn_user
 from skfusion.image.cells.bags import unpack
-from skfusion.image.cells.column import AbsentImagesWarning
+from skfusion.image.cells.column import AS_MISSING
 from skfusion.image.reading.files import is_missing
 
 __all__ = ["write_parts"]
@@ -71,7 +71,7 @@ def write_parts(
         for warning in caught:
             # Absent cells are counted over all parts. Without any, the absent images
             # are of cells with other images.
-            if not (n_absent and issubclass(warning.category, AbsentImagesWarning)):
+            if not (n_absent and AS_MISSING in str(warning.message)):
                 found[warning.category, str(warning.message)] = None
     _repeat(found, n_unreadable, len(cells), name)
     if isinstance(values, np.memmap):
