@@ -217,6 +217,7 @@ def _is_ycbcr(stream: bytes) -> bool:
     return transform == 1 or (transform is None and is_subsampled)
 
 
+_IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
@@ -454,9 +455,6 @@ def plain_pixels(
         np.left_shift(stored, unused, out=stored)
         np.right_shift(stored, unused, out=stored)  # extends the sign
     return stored
-
-
-_IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 
 
 def _warn_header(header: Header, assumed: list[str]) -> None:

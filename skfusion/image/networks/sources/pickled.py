@@ -61,10 +61,11 @@ def load_pickled_network(
         raise no_file(path) from error
     except Exception as error:  # damaged pickles raise any exception
         raise ValueError(
-            f"The weights file of {name} contains more than the layers of a network, "
-            "and loading it could execute code. If you trust it, load it with its own "
-            "package where this does no harm, save its tensors with "
-            "torch.save(network.state_dict(), path), and pass weights=path."
+            f"The weights file of {name} is damaged, or contains more than the layers "
+            "of a network, in which case loading it could execute code. If you trust "
+            "it, load it with its own package where this does no harm, save its "
+            "tensors with torch.save(network.state_dict(), path), and pass "
+            "weights=path."
         ) from error
     load_state(module, state, path, name, ignore=ignore)
 

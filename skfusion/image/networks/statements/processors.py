@@ -18,6 +18,7 @@ from skfusion.image.networks.statements.statement import (
     edge_of,
     get,
     make_statement,
+    note_on_crop,
 )
 from skfusion.image.reading.read import read_image
 
@@ -88,9 +89,8 @@ def _with_processor_size(
     target = get(processor, ("crop_size",)) if crops else size
     shortest, longest = get(size, ("shortest_edge",)), get(size, ("longest_edge",))
     keeps_ratio = shortest is not None and get(size, ("height",)) is None
-    if (
-        isinstance(size, numbers.Integral) and crops
-    ):  # of releases before sizes had keys
+    # A number is of releases before sizes had keys.
+    if isinstance(size, numbers.Integral) and crops:
         keeps_ratio = get(processor, ("default_to_square",)) is not True
     read = replace(
         read,
@@ -111,10 +111,7 @@ def _with_processor_size(
     elif crops and size is not None:
         return replace(read, edge=edge_of(size, where))
     elif keeps_ratio:
-        notes.append(
-            f"{where} resizes the shorter edge and does not crop. The centre is "
-            "cropped, because the input must be square."
-        )
+        notes.append(note_on_crop(where))
     return read
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "given_of",
     "make_statement",
     "n_lengths",
+    "note_on_crop",
 ]
 
 
@@ -260,3 +261,11 @@ def edge_of(size: Any, where: str) -> int | None:
             f"one edge. {REMEDY_FOR_RESIZING}"
         )
     return None if found is None else found[0]
+
+
+def note_on_crop(where: str) -> str:
+    """Return the warning about a resized shorter edge without a crop after it."""
+    return (
+        f"{where} resizes the shorter edge and does not crop. The centre is "
+        "cropped, because the input must be square."
+    )

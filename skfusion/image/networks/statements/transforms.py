@@ -15,6 +15,7 @@ from skfusion.image.networks.statements.statement import (
     edge_of,
     make_statement,
     n_lengths,
+    note_on_crop,
 )
 
 __all__ = ["CROP_STEPS", "RESIZE_STEPS", "of_preset", "of_steps"]
@@ -161,10 +162,7 @@ def _with_steps(
     mode = "pad" if longest else ("squash" if is_pair else "crop")
     if crop is None:
         if mode == "crop":
-            notes.append(
-                f"{where} resizes the shorter edge and does not crop. The centre is "
-                "cropped, because the input must be square."
-            )
+            notes.append(note_on_crop(where))
         size, edge = as_size(given, where), None
     else:
         size, edge = as_size(crop.size, where), edge_of(given, where)
