@@ -113,6 +113,8 @@ def write_archive(path: str | os.PathLike[str], parts: Mapping[str, bytes]) -> N
     ------
     FileNotFoundError
         If the folder does not exist.
+    IsADirectoryError
+        If the path is a folder.
     """
     place = expanded_path(path)
     if not place.parent.is_dir():
@@ -141,8 +143,8 @@ class Archive:
 
     Parameters
     ----------
-    file : path, bytes or binary file
-        The archive.
+    file : str, PathLike or bytes
+        The archive, or the path to it.
     limits : Limits or None, default=None
         Largest number and size of the parts.
     what : str, default="the file"

@@ -429,7 +429,7 @@ _CONVERSIONS: list[tuple[Callable[[Any], bool], Callable[[Lowering, Any], Any]]]
     (_is(np.dtype, pd.api.extensions.ExtensionDtype), Lowering._dtype),
     (_is(*_CODE), Lowering._code),
     (_is(functools.partial), Lowering._partial),
-    (lambda part: sparse.issparse(part), Lowering._sparse),
+    (sparse.issparse, Lowering._sparse),
     (
         lambda part: (
             isinstance(part, pd.Timestamp | pd.Timedelta)

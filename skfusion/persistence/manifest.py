@@ -266,16 +266,25 @@ def make_manifest(
 
 def _versions() -> dict[str, str]:
     found = {"skfusion": skfusion.__version__, "python": platform.python_version()}
-    for module, names in _PACKAGES.items():
+    for module in _PACKAGES:
         if module not in sys.modules and module not in _ALWAYS:
             continue
-        for name in names:
-            try:
-                found[module] = metadata.version(name)
-                break
-            except metadata.PackageNotFoundError:
-                continue
+        version = _installed(module)
+        if version is not None:
+            found[module] = version
     return found
+
+
+def _installed(module: str) -> str | None:
+    """Return the version of the distribution that provides a module, if any does."""
+    if module == "skfusion":
+        return skfusion.__version__
+    for name in _PACKAGES.get(module, ()):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
 
 
 def _described(model: Any) -> dict[str, Any]:
@@ -492,22 +501,15 @@ def check_versions(versions: Mapping[str, str]) -> tuple[list[str], list[str]]:
     >>> check_versions({"numpy": "1.20.3"})[0]
     ['numpy 1.20.3 (here ...)']
     """
-    here = {"skfusion": skfusion.__version__}
     problems, notes = [], []
     for module, saved in sorted(versions.items()):
-        names = _PACKAGES.get(module, ())
-        for name in names:
-            try:
-                here[module] = metadata.version(name)
-                break
-            except metadata.PackageNotFoundError:
-                continue
-        if module not in here:
+        here = _installed(module)
+        if here is None:
             continue  # the error of its import says what is absent
-        difference = f"{module} {saved} (here {here[module]})"
-        if _numbers(saved)[:1] != _numbers(here[module])[:1]:
+        difference = f"{module} {saved} (here {here})"
+        if _numbers(saved)[:1] != _numbers(here)[:1]:
             problems.append(difference)
-        elif module in _DECIDING and _numbers(saved)[:2] != _numbers(here[module])[:2]:
+        elif module in _DECIDING and _numbers(saved)[:2] != _numbers(here)[:2]:
             notes.append(difference)
     return problems, notes
 

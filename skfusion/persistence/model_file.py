@@ -116,7 +116,7 @@ def save(
     parts = {GRAPH: object_graph.dump(graph), **sink.parts}
     manifest = make_manifest(model, parts, sink.facts)
     write_archive(path, {MANIFEST: manifest, **parts})
-    return _describe(path, Limits())
+    return inspect_model(path)
 
 
 def load(
@@ -166,7 +166,8 @@ def load(
     Warns
     -----
     FallbackWarning
-        If a package has another minor version, with which predictions may differ.
+        If scikit-learn, torch, torchvision, XGBoost, LightGBM or skfusion has another
+        minor version, with which predictions may differ.
 
     See Also
     --------
@@ -264,10 +265,7 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelDescription:
     >>> description.kind, description.untrusted
     ('skfusion.vectors.VectorColumns', [])
     """
-    return _describe(path, Limits(max_size=2**63))
-
-
-def _describe(path: str | os.PathLike[str], limits: Limits) -> ModelDescription:
+    limits = Limits(max_size=2**63)
     with Archive(path, limits) as archive:
         manifest = read_manifest(archive)
         about = manifest["parts"][GRAPH]
