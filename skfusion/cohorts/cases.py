@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from skfusion._durations import as_duration
 from skfusion._validation import check_option, did_you_mean
 from skfusion.cohorts.flow import ATTRIBUTE
 from skfusion.cohorts.image_table import as_frame
-from skfusion.cohorts.instants import UNKNOWN, instants_of
+from skfusion.cohorts.instants import UNKNOWN, duration_of, instants_of
+from skfusion.cohorts.link_search import count_before
 from skfusion.ehr.cases import cases_from_stays
 from skfusion.ehr.events.columns import NO_TIME, as_ids
 from skfusion.ehr.events.reader import event_table
@@ -80,8 +80,8 @@ def make_cases(
         that lasts longer than `horizon` after the index time. Everything else is a
         pattern of codes of events from the index time on. None makes no outcome.
     horizon : str, timedelta, timedelta64 or None, default=None
-        Time after the index time in which the outcome counts, which ends before its
-        end. None is the whole stay for ``"died"``, and any time for codes.
+        Time after the index time in which the outcome counts, without its end. None is
+        the whole stay for ``"died"``, and any time for codes.
     prior : {"keep", "drop"}, default="keep"
         Treatment of cases that had an event of the outcome before the index time.
     unobserved : {"negative", "drop"}, default="negative"
@@ -159,8 +159,8 @@ def make_cases(
         (open_stays, "open_stays", OPEN),
     ):
         check_option(value, name, allowed, OWNER)
-    wait = _length("24h" if after is None else after, "after")
-    within = None if horizon is None else _length(horizon, "horizon")
+    wait = duration_of("24h" if after is None else after, "after", OWNER)
+    within = None if horizon is None else duration_of(horizon, "horizon", OWNER)
     is_stays = isinstance(index, str) and index == STAYS
     if is_stays:
         found = _from_stays(events, wait, at_least, kind, open_stays)
@@ -174,11 +174,12 @@ def make_cases(
         aims = _Outcomes(events, outcome, within, is_stays)
         table = _with_outcome(table, flow, aims, prior, unobserved)
     for reason, function in (exclude or {}).items():
-        flow.leave_out(table, mask := _mask(function(table), table, reason), reason)
+        mask = _mask(function(table), table, reason)
+        flow.leave_out(mask, reason)
         table = table[~mask]
     if first_only:
         later = table.duplicated("subject_id").to_numpy(bool)
-        flow.leave_out(table, later, "are later cases of a patient")
+        flow.leave_out(later, "are later cases of a patient")
         table = table[~later]
     return _finished(table, flow, outcome, within)
 
@@ -189,7 +190,7 @@ class _Flow:
     def __init__(self, text: str, n: int, n_patients: int) -> None:
         self.steps = [_step(text, n, n_patients)]
 
-    def leave_out(self, table: pd.DataFrame, mask: np.ndarray, reason: str) -> None:
+    def leave_out(self, mask: np.ndarray, reason: str) -> None:
         """Count rows that are left out."""
         if mask.any():
             left_out = self.steps[-1]["left_out"]
@@ -202,20 +203,6 @@ class _Flow:
 
 def _step(text: str, n: int, n_patients: int) -> dict[str, Any]:
     return {"text": text, "n": n, "n_patients": n_patients, "left_out": {}}
-
-
-def _length(given: Any, name: str) -> pd.Timedelta:
-    try:
-        if isinstance(given, int | float) and given != 0:
-            raise ValueError
-        length = as_duration(given)
-    except (ValueError, TypeError):
-        raise ValueError(
-            f"{OWNER}: {name} must be a duration such as '24h' or '30d', got {given!r}."
-        ) from None
-    if length < pd.Timedelta(0):
-        raise ValueError(f"{OWNER}: {name} must not be negative, got {given!r}.")
-    return length
 
 
 def _mask(answer: Any, table: pd.DataFrame, reason: str) -> np.ndarray:
@@ -248,7 +235,7 @@ def _from_stays(
         all_of_kind["subject_id"].nunique(),
     )
     flow.steps[0]["left_out"].update(cases.attrs.pop("left_out"))
-    if at_least is not None and _length(at_least, "at_least") > wait:
+    if at_least is not None and duration_of(at_least, "at_least", OWNER) > wait:
         warn_user(
             f"{OWNER}: at_least is longer than after, so that cases are selected by a "
             "future that is not known at the index time.",
@@ -295,12 +282,12 @@ def _from_index(
         which, flow_text = "all", "rows of the given table"
     flow = _Flow(flow_text, len(table), table["subject_id"].nunique())
     unknown = table[["subject_id", "index_time"]].isna().any(axis=1).to_numpy(bool)
-    flow.leave_out(table, unknown, "have no subject or time")
+    flow.leave_out(unknown, "have no subject or time")
     table = table[~unknown].sort_values(["subject_id", "index_time"], kind="stable")
     table["subject_id"] = as_ids(table["subject_id"], "subject_id", OWNER)
     if which == "first":
         later = table.duplicated("subject_id").to_numpy(bool)
-        flow.leave_out(table, later, "are later events of a patient")
+        flow.leave_out(later, "are later events of a patient")
         table = table[~later]
     table = table.assign(index_time=_times(table["index_time"], events) + shift)
     return _with_stays(table.reset_index(drop=True), events, kind), flow
@@ -482,8 +469,8 @@ class _Outcomes:
         time = _numbers(rows["time"])
         order = np.lexsort((time, of_row))
         of_row, time = of_row[order], time[order]
-        at = _count_before(of_case, index, of_row, time)
-        to = _count_before(of_case, limit, of_row, time)
+        at = count_before(of_case, index, of_row, time)
+        to = count_before(of_case, limit, of_row, time)
         start = np.searchsorted(of_row, of_case)
         return to > at, at > start
 
@@ -505,18 +492,6 @@ def _numbers(times: pd.Series) -> np.ndarray:
     return instants_of(times, "index_time", OWNER, dates_end=False).numbers
 
 
-def _count_before(
-    wanted: np.ndarray, limit: np.ndarray, group: np.ndarray, time: np.ndarray
-) -> np.ndarray:
-    """Count the sorted rows before each limit, by group and time."""
-    of_all, at = np.concatenate([wanted, group]), np.concatenate([limit, time])
-    is_row = np.repeat([False, True], [len(wanted), len(group)])
-    order = np.lexsort((is_row, at, of_all))
-    found = np.empty(len(order), dtype=np.intp)
-    found[order] = np.cumsum(is_row[order])
-    return found[: len(wanted)]
-
-
 # -- result ---------------------------------------------------------------------------
 
 
@@ -525,17 +500,17 @@ def _with_outcome(
 ) -> pd.DataFrame:
     hits = aims.of(table)
     left = hits.unknown
-    flow.leave_out(table, left, UNKNOWN_OUTCOME)
+    flow.leave_out(left, UNKNOWN_OUTCOME)
     if prior == "drop":
         had = hits.before & ~left
-        flow.leave_out(table, had, "had the outcome before the index time")
+        flow.leave_out(had, "had the outcome before the index time")
         left = left | had
     if aims.within is not None:
         end = _numbers(table["index_time"]) + aims.within // pd.Timedelta(1, "us")
         short = ~hits.positive & ~left & (aims.observed_until(table) < end)
         if isinstance(aims.events, EventStore) and set(aims.names) != {STAYED}:
             if unobserved == "drop":
-                flow.leave_out(table, short, "are not observed until the horizon")
+                flow.leave_out(short, "are not observed until the horizon")
                 left = left | short
             elif short.any():
                 flow.steps[-1]["short"] = int(short.sum())

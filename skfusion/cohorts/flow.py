@@ -86,7 +86,7 @@ class FlowChart:
     min_cell: int = MIN_CELL
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the counts as text, without those from 1 to 9.
+        """Return the counts as text, without those below `min_cell`.
 
         Returns
         -------

@@ -10,7 +10,16 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-__all__ = ["DAY", "UNKNOWN", "Instants", "check_time_zone", "instants_of"]
+from skfusion._durations import as_duration
+
+__all__ = [
+    "DAY",
+    "UNKNOWN",
+    "Instants",
+    "check_time_zone",
+    "duration_of",
+    "instants_of",
+]
 
 
 UNKNOWN = np.iinfo(np.int64).min  # the integer value of NaT
@@ -48,6 +57,28 @@ def check_time_zone(name: str | None, owner: str) -> None:
             f"{owner}: time_zone must be a name such as 'Europe/Berlin' or None, got "
             f"{name!r}."
         ) from None
+
+
+def duration_of(given: Any, name: str, owner: str) -> pd.Timedelta:
+    """Return a parameter as a duration, of numbers 0 only.
+
+    Raises
+    ------
+    ValueError
+        If it is not a duration, or negative.
+    """
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    try:
+        if isinstance(given, bool) or (is_number and given != 0):
+            raise ValueError
+        length = as_duration(given)
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"{owner}: {name} must be a duration such as '24h' or '30d', got {given!r}."
+        ) from None
+    if length < pd.Timedelta(0):
+        raise ValueError(f"{owner}: {name} must not be negative, got {given!r}.")
+    return length
 
 
 def instants_of(

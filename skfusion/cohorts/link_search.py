@@ -12,7 +12,7 @@ from pandas import NA
 
 from skfusion.cohorts.instants import UNKNOWN
 
-__all__ = ["Finder", "Seen", "texts_of"]
+__all__ = ["Finder", "Seen", "count_before", "texts_of"]
 
 
 #: Pairs of a case and an image that are compared at a time.
@@ -65,8 +65,8 @@ class Finder:
         if window is not None:
             lowest = np.maximum(seen.index, UNKNOWN + 1 + window) - window
         patient, order = seen.patient[self.rows], seen.order[self.rows]
-        self.start = self._before(patient, order, lowest)
-        self.stop = self._before(patient, order, seen.index)
+        self.start = count_before(seen.case_patient, lowest, patient, order)
+        self.stop = count_before(seen.case_patient, seen.index, patient, order)
         self.stop = np.where(self.has_key, self.stop, self.start)
 
     def _by_path(self, rows: np.ndarray) -> np.ndarray:
@@ -82,20 +82,6 @@ class Finder:
         rows = rows.copy()
         rows[tied] = rows[tied][np.lexsort((rank, group))]
         return rows
-
-    def _before(
-        self, patient: np.ndarray, time: np.ndarray, limit: np.ndarray
-    ) -> np.ndarray:
-        """Count the sorted images before a limit of each case, by patient and time."""
-        n_cases = len(limit)
-        of_all = np.concatenate([self.seen.case_patient, patient])
-        at = np.concatenate([limit, time])
-        is_image = np.repeat([False, True], [n_cases, len(patient)])
-        order = np.lexsort((is_image, at, of_all))
-        count = np.cumsum(is_image[order])
-        found = np.empty(len(order), dtype=np.intp)
-        found[order] = count
-        return found[:n_cases]
 
     def single(self, last: bool) -> np.ndarray:
         """Return the position in `rows` of the last or first image, -1 for none."""
@@ -135,7 +121,7 @@ class Finder:
         by_time = np.lexsort((self.effective, seen.patient[self.rows]))
         patient = seen.patient[self.rows][by_time]
         times = self.effective[by_time]
-        after = self._before(patient, times, seen.index)
+        after = count_before(seen.case_patient, seen.index, patient, times)
         found = []
         for place, sign in ((after - 1, 1), (after, -1)):
             inside = (place >= 0) & (place < len(times)) & self.has_key
@@ -149,8 +135,33 @@ class Finder:
         return found[0], found[1]
 
 
+def count_before(
+    wanted: np.ndarray, limit: np.ndarray, group: np.ndarray, time: np.ndarray
+) -> np.ndarray:
+    """Count the rows before each limit, in the order of their groups and times.
+
+    Parameters
+    ----------
+    wanted, limit : ndarray of int of shape (n_limits,)
+        Group and time of each limit.
+    group, time : ndarray of int of shape (n_rows,)
+        Group and time of each row, sorted.
+
+    Returns
+    -------
+    ndarray of int of shape (n_limits,)
+        Rows of smaller groups, and those of the group that are before the limit.
+    """
+    of_all, at = np.concatenate([wanted, group]), np.concatenate([limit, time])
+    is_row = np.repeat([False, True], [len(wanted), len(group)])
+    order = np.lexsort((is_row, at, of_all))
+    found = np.empty(len(order), dtype=np.intp)
+    found[order] = np.cumsum(is_row[order])
+    return found[: len(wanted)]
+
+
 def texts_of(paths: np.ndarray) -> np.ndarray:
-    """Return paths as text, ``""`` for nulls and blanks."""
+    """Return paths as text, ``""`` for nulls."""
     texts = np.empty(len(paths), dtype=object)
     texts[:] = [
         path if isinstance(path, str) else _as_text(path) for path in paths.tolist()

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skfusion._durations import as_duration
 from skfusion._validation import check_option, did_you_mean
 from skfusion.cohorts.flow import ATTRIBUTE as FLOW
 from skfusion.cohorts.image_table import as_frame
-from skfusion.cohorts.instants import UNKNOWN, check_time_zone, instants_of
+from skfusion.cohorts.instants import UNKNOWN, check_time_zone, duration_of, instants_of
 from skfusion.cohorts.link_search import Finder, Seen, texts_of
 from skfusion.cohorts.reports import ATTRIBUTE, CASES, IMAGES
 from skfusion.ehr.events.columns import as_ids
@@ -170,18 +169,7 @@ def link_images(
 
 def _length(given: Any, name: str) -> int:
     """Return a duration in microseconds."""
-    is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    try:
-        if isinstance(given, bool) or (is_number and given != 0):
-            raise ValueError
-        length = as_duration(given)
-    except (ValueError, TypeError):
-        raise ValueError(
-            f"{OWNER}: {name} must be a duration such as '24h' or '30d', got {given!r}."
-        ) from None
-    if length < pd.Timedelta(0):
-        raise ValueError(f"{OWNER}: {name} must not be negative, got {given!r}.")
-    return int(length // pd.Timedelta(1, "us"))
+    return int(duration_of(given, name, OWNER) // pd.Timedelta(1, "us"))
 
 
 # -- reading of the tables ------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
@@ -206,10 +205,6 @@ def _images(
 def _acquired(rows: pd.DataFrame, time_zone: str | None) -> pd.Series:
     cells = rows["image_occurrence_datetime"].astype(object)
     cells = cells.where(cells.notna(), rows["image_occurrence_date"].astype(object))
-    texts: Iterable[Any] = (
-        cell.strip() if isinstance(cell, str) else cell for cell in cells
-    )
-    column = pd.Series(list(texts), index=cells.index, dtype=object)
-    read = instants_of(column, "image_occurrence_date", OWNER, time_zone=time_zone)
+    read = instants_of(cells, "image_occurrence_date", OWNER, time_zone=time_zone)
     times = pd.Series(read.numbers.view("datetime64[us]"), index=rows.index)
     return times.dt.tz_localize("UTC") if read.has_zone else times
