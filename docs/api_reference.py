@@ -200,7 +200,8 @@ SECTIONS = (
         {
             "skfusion.testing": "check_fusion_estimator fusion_checks_generator "
             "parametrize_with_fusion_checks",
-            "skfusion.exceptions": "DataWarning FallbackWarning LeakageWarning",
+            "skfusion.exceptions": "DataWarning LostImagesWarning FallbackWarning "
+            "LeakageWarning",
         },
     ),
 )

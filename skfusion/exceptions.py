@@ -5,7 +5,12 @@ from __future__ import annotations
 import sys
 import warnings
 
-__all__ = ["DataWarning", "FallbackWarning", "LeakageWarning"]
+__all__ = [
+    "DataWarning",
+    "FallbackWarning",
+    "LeakageWarning",
+    "LostImagesWarning",
+]
 
 # Packages between a call of the user and the code that warns.
 PASSED_THROUGH = ("skfusion", "sklearn", "joblib")
@@ -20,6 +25,18 @@ class DataWarning(UserWarning):
     >>> from skfusion.exceptions import DataWarning
     >>> warnings.filterwarnings("ignore", category=DataWarning)
     >>> warnings.filterwarnings("default", category=DataWarning)
+    """
+
+
+class LostImagesWarning(DataWarning):
+    """Warning about images that count as missing: unreadable, or without an embedding.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from skfusion.exceptions import LostImagesWarning
+    >>> warnings.filterwarnings("error", category=LostImagesWarning)
+    >>> warnings.filterwarnings("default", category=LostImagesWarning)
     """
 
 

@@ -14,12 +14,8 @@ from sklearn.base import clone
 from skfusion._progress import progress
 from skfusion._validation import check_number
 from skfusion.distributed.parts import mapped, repeat_warnings
-from skfusion.exceptions import warn_user
-from skfusion.image.cells.column import (
-    LostImagesWarning,
-    as_cells,
-    cells_with_image,
-)
+from skfusion.exceptions import LostImagesWarning, warn_user
+from skfusion.image.cells.column import as_cells, cells_with_image
 from skfusion.image.reading.files import ImageReadError
 from skfusion.store.embedding_store import resolve_store
 

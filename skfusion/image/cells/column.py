@@ -20,13 +20,12 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from skfusion._image_cells.recognition import has_class, is_url
 from skfusion._validation import check_option, refuse_unknown_table
-from skfusion.exceptions import DataWarning, warn_user
+from skfusion.exceptions import LostImagesWarning, warn_user
 from skfusion.image.cells.bags import unpack
 from skfusion.image.reading.files import ImageReadError, is_missing
 
 __all__ = [
     "ImageColumn",
-    "LostImagesWarning",
     "ahead",
     "as_cells",
     "cells_with_image",
@@ -36,10 +35,6 @@ __all__ = [
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class LostImagesWarning(DataWarning):
-    """Images that cannot be read, or whose output is not finite, count as missing."""
 
 
 def as_cells(X: Any, owner: str = "ImageEmbedder") -> tuple[list[Any], object]:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from skfusion._progress import progress
-from skfusion.exceptions import warn_user
-from skfusion.image.cells.column import ImageColumn, LostImagesWarning, ahead
+from skfusion.exceptions import LostImagesWarning, warn_user
+from skfusion.image.cells.column import ImageColumn, ahead
 from skfusion.image.cells.volumes import Reading, pool_slices
 from skfusion.image.embedding.lookup import Lookup, look_up
 from skfusion.image.networks.folding import name_of

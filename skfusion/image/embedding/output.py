@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from skfusion._paths import expanded_path
-from skfusion.exceptions import warn_user
-from skfusion.image.cells.column import LostImagesWarning, cells_with_image
+from skfusion.exceptions import LostImagesWarning, warn_user
+from skfusion.image.cells.column import cells_with_image
 
 __all__ = ["write_parts"]
 
