@@ -74,8 +74,8 @@ def read_omop_images(
     Warns
     -----
     DataWarning
-        With the numbers of modalities whose concept is not known, and of series
-        without a file.
+        With the numbers of modalities and body parts whose concept is not known, and of
+        series without a file.
 
     Notes
     -----
@@ -184,10 +184,15 @@ def _images(
         words[name] = ids.map(known).astype(object)
         has = ids.fillna(0) != 0
         counts[name] = int((has & words[name].isna()).sum())
-    if counts["modality"]:
+    lost = [
+        f"{counts[name]} of {len(rows)} images have a {text}"
+        for name, text in (("modality", "modality"), ("anatomic_site", "body part"))
+        if counts[name]
+    ]
+    if lost:
         warn_user(
-            f"{OWNER}: {counts['modality']} of {len(rows)} images have a modality "
-            "whose concept is not in the table 'concept', and which is null.",
+            f"{OWNER}: {', and '.join(lost)} whose concept is not in the table "
+            "'concept', and which is null.",
             DataWarning,
         )
     cells = {

@@ -143,6 +143,20 @@ def test_image_occurrences_of_omop(kind, tmp_path):
     assert images["acquired"][0] == day_end
 
 
+def test_unknown_body_parts_of_omop_are_counted():
+    pytest.importorskip("duckdb")
+    database = sqlite3.connect(":memory:")
+    rows = OCCURRENCES.assign(
+        anatomic_site_concept_id=[4030, 4031, 0], modality_concept_id=[901, 902, 0]
+    )
+    rows.to_sql("image_occurrence", database, index=False)
+    CONCEPT.to_sql("concept", database, index=False)
+    with pytest.warns(DataWarning, match="1 of 3 images have a body part") as warned:
+        images = read_omop_images(database)
+    assert images["body_part"].tolist() == ["Chest", None, None]
+    assert "modality" not in str(warned[0].message)
+
+
 def test_dates_of_omop_in_a_zone(tmp_path):
     pytest.importorskip("duckdb")
     with warnings.catch_warnings():
