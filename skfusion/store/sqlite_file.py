@@ -257,7 +257,10 @@ class Database:
         wal = self.path.with_name(f"{self.path.name}-wal")
         # sqlite cannot create its shared memory file in a read-only folder. The main
         # file is then complete, unless a write-ahead log exists.
-        complete = not wal.exists() or wal.stat().st_size == 0
+        try:
+            complete = wal.stat().st_size == 0
+        except FileNotFoundError:
+            complete = True
         for target in (uri, f"{uri}&immutable=1")[: 2 if complete else 1]:
             connection = _connect(target, uri=True)
             try:
