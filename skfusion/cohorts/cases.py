@@ -19,7 +19,7 @@ from skfusion.ehr.cases import cases_from_stays
 from skfusion.ehr.events.columns import NO_TIME, as_ids
 from skfusion.ehr.events.reader import event_table
 from skfusion.ehr.events.store import EventStore
-from skfusion.ehr.sources.stays.vocabulary import KINDS, of_kind
+from skfusion.ehr.sources.stays.vocabulary import HOSPITAL_KINDS, KINDS, of_kind
 from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = ["make_cases"]
@@ -31,6 +31,7 @@ STAYS, DIED, STAYED = "stays", "died", "stay"
 WHICH = ("first", "all")
 UNOBSERVED = ("negative", "drop")
 OPEN = ("drop", "keep")
+_DAY = pd.Timedelta(1, "D")
 UNKNOWN_OUTCOME = "have an unknown outcome"
 
 
@@ -130,7 +131,9 @@ def make_cases(
 
     An event at the index time is not visible to a model, and counts as an outcome. The
     outcome is unknown, and the case is left out, if the source does not say whether a
-    patient died, or a stay is open.
+    patient died, or a stay is open. With `horizon`, this concerns the stay of the case
+    and later ones in a hospital that ended before the horizon does, of patients without
+    a known time of death.
 
     A patient with several cases must be in one fold, see
     :class:`~sklearn.model_selection.StratifiedGroupKFold`, or use `first_only`.
@@ -206,7 +209,17 @@ def _step(text: str, n: int, n_patients: int) -> dict[str, Any]:
 
 
 def _mask(answer: Any, table: pd.DataFrame, reason: str) -> np.ndarray:
-    mask = pd.array(np.asarray(answer), dtype="boolean")
+    if isinstance(answer, pd.Series) and not answer.index.equals(table.index):
+        if answer.index.is_unique and answer.index.isin(table.index).all():
+            answer = answer.reindex(table.index)  # in another order
+    try:
+        mask = pd.array(np.asarray(answer), dtype="boolean")
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{OWNER}: the function of exclude[{reason!r}] must return True or False "
+            f"for each of the {len(table)} cases, got {type(answer).__name__} of other "
+            "values."
+        ) from None
     if len(mask) != len(table) or mask.isna().any():
         raise ValueError(
             f"{OWNER}: the function of exclude[{reason!r}] must return True or False "
@@ -420,29 +433,66 @@ class _Outcomes:
 
     def _died(self, cases: pd.DataFrame) -> _Hits:
         none = np.zeros(len(cases), dtype=bool)
-        stated = cases["died"].astype("boolean")
         if self.within is None:
-            unknown = stated.isna().to_numpy(bool)
-            return _Hits(stated.fillna(False).to_numpy(bool), unknown, none)
-        deaths = self._deaths()
+            died = cases["died"].astype("boolean").fillna(False).to_numpy(bool)
+            unknown = cases["died"].isna().to_numpy(bool) | _is_open(cases)
+            return _Hits(died, unknown & ~died, none)
+        stays = self._stays()
+        deaths = self._deaths(stays)
         if deaths is None:
             return _Hits(none, ~none, none)
         hits, before = self._within(cases, deaths)
-        return _Hits(hits, none, before)
+        has_time = cases["subject_id"].isin(deaths["subject_id"]).to_numpy(bool)
+        unknown = ~has_time & self._ends_unknown(cases, stays)
+        return _Hits(hits, unknown, before)
 
-    def _deaths(self) -> pd.DataFrame | None:
-        """Return times of death, None if the source records none."""
-        store = self.events
-        if DEATH in store.codes:
-            return _events_of(store, [DEATH], "outcome")
+    def _stays(self) -> pd.DataFrame | None:
         try:
-            stays = store.stays()
+            return self.events.stays()
         except ValueError:
+            return None  # the store has none
+
+    def _deaths(self, stays: pd.DataFrame | None) -> pd.DataFrame | None:
+        """Return times of death, None if the source records none.
+
+        The end of a stay is one of patients whose death is no event.
+        """
+        store = self.events
+        parts = []
+        if DEATH in store.codes:
+            parts.append(_events_of(store, [DEATH], "outcome"))
+        if stays is not None and stays["died"].notna().any():
+            ended = stays[stays["died"].fillna(False).astype(bool)]
+            ended = ended[ended["end"].notna()].rename(columns={"end": "time"})
+            if parts:
+                ended = ended[~ended["subject_id"].isin(parts[0]["subject_id"])]
+            parts.append(ended)
+        if not parts:
             return None
-        if stays["died"].isna().all():
-            return None
-        ended = stays[stays["died"].fillna(False).astype(bool) & stays["end"].notna()]
-        return ended.rename(columns={"end": "time"})[["subject_id", "time"]]
+        return pd.concat([part[["subject_id", "time"]] for part in parts])
+
+    def _ends_unknown(
+        self, cases: pd.DataFrame, stays: pd.DataFrame | None
+    ) -> np.ndarray:
+        """Return which cases have a stay of which a death in the horizon is unknown.
+
+        It is the stay of the case, or a later one in a hospital.
+        """
+        assert self.within is not None
+        end = cases.get("end")
+        if end is None:
+            is_late = (cases["remaining_days"] >= self.within / _DAY).to_numpy(bool)
+        else:
+            is_late = (end >= cases["index_time"] + self.within).to_numpy(bool)
+        own = cases["died"].isna().to_numpy(bool) & ~is_late | _is_open(cases)
+        own &= cases["stay_id"].notna().to_numpy(bool)
+        if stays is None:
+            return own
+        later = stays[stays["kind"].isin(HOSPITAL_KINDS)]
+        undated = later["end"].isna() & later["died"].eq(True).fillna(False)
+        time = later["end"].mask(undated.astype(bool), later["start"])
+        later = later.assign(time=time)[later["died"].isna() | undated.astype(bool)]
+        return own | self._within(cases, later[later["time"].notna()])[0]
 
     def _stayed(self, cases: pd.DataFrame) -> _Hits:
         none = np.zeros(len(cases), dtype=bool)
@@ -450,7 +500,7 @@ class _Outcomes:
         end = cases.get("end")
         if end is None:
             length = cases["remaining_days"].to_numpy(float)
-            limit = within / pd.Timedelta(1, "D")
+            limit = within / _DAY
             return _Hits(length > limit, np.isnan(length), none)
         late = (end > cases["index_time"] + within).to_numpy(bool)
         return _Hits(late, end.isna().to_numpy(bool), none)
@@ -486,6 +536,12 @@ class _Outcomes:
         last[has] = np.maximum.reduceat(times, offsets[has]) if len(has) else UNKNOWN
         place = store.subjects.get_indexer(pd.Index(cases["subject_id"]))
         return np.where(place >= 0, last[place], UNKNOWN)
+
+
+def _is_open(cases: pd.DataFrame) -> np.ndarray:
+    """Return which cases have a stay without an end."""
+    end = cases["end"] if "end" in cases else cases["remaining_days"]
+    return (end.isna() & cases["stay_id"].notna()).to_numpy(bool)
 
 
 def _numbers(times: pd.Series) -> np.ndarray:

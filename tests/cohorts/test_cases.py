@@ -155,6 +155,86 @@ def test_an_unknown_outcome_is_left_out_and_told():
     assert cases["outcome"].tolist() == [True, False]
 
 
+def deaths_store(died, ends, codes=("LAB//x",) * 4, times=(1, 1, 1, 1)):
+    n = len(died)
+    stays = pd.DataFrame(
+        {
+            "stay_id": range(n),
+            "subject_id": range(n),
+            "start": [START] * n,
+            "end": at(ends),
+            "died": pd.array(died, "boolean"),
+        }
+    )
+    events = {"subject_id": range(4), "time": at(times), "code": codes}
+    return EventStore.from_frame(pd.DataFrame(events), stays=stays, date_only=None)
+
+
+def test_an_unknown_death_within_a_horizon_is_no_survival():
+    store = deaths_store([True, None, False, None], [50, 60, 70, 24 * 40])
+    with pytest.warns(DataWarning, match="left out 1 cases whose outcome"):
+        cases = make_cases(store, horizon="30d")
+    # The last patient is in the stay for longer than the horizon, and so alive.
+    assert cases["subject_id"].tolist() == [0, 2, 3]
+    assert cases["outcome"].tolist() == [True, False, False]
+    given = pd.DataFrame({"subject_id": range(4), "index_time": at([30, 30, 30, 30])})
+    with pytest.warns(DataWarning, match="left out 1 cases whose outcome"):
+        same = make_cases(store, given, horizon="30d")
+    assert same["outcome"].tolist() == [True, False, False]
+    with pytest.warns(DataWarning, match="left out 2 cases whose outcome"):
+        make_cases(store, outcome="died")
+
+
+def test_deaths_of_events_and_of_stays_complete_each_other():
+    store = deaths_store(
+        [True, None, False, None],
+        [50, 60, 70, 80],
+        ("LAB//x", "MEDS_DEATH", "MEDS_DEATH", "LAB//x"),
+        (1, 100, 24 * 60, 1),
+    )
+    with pytest.warns(DataWarning, match="left out 1 cases whose outcome"):
+        cases = make_cases(store, horizon="30d")
+    assert cases["subject_id"].tolist() == [0, 1, 2]
+    assert cases["outcome"].tolist() == [True, True, False]
+
+
+def test_a_later_stay_of_unknown_end_and_open_stays():
+    stays = pd.DataFrame(
+        {
+            "stay_id": range(5),
+            "subject_id": [0, 0, 1, 2, 3],
+            "start": at([0, 200, 0, 0, 0]),
+            "end": at([50, 250, 60, np.nan, 60]),
+            "died": pd.array([False, None, False, False, True], "boolean"),
+        }
+    )
+    events = pd.DataFrame(
+        {"subject_id": range(4), "time": at([1] * 4), "code": "LAB//x"}
+    )
+    store = EventStore.from_frame(events, stays=stays, date_only=None)
+    index = pd.DataFrame({"subject_id": range(4), "index_time": at([30] * 4)})
+    with pytest.warns(DataWarning, match="left out 2 cases whose outcome"):
+        cases = make_cases(store, index, horizon="30d")
+    assert cases["subject_id"].tolist() == [1, 3]
+    kept = make_cases(store, index, horizon="2d")
+    assert kept["subject_id"].tolist() == [0, 1, 3]
+    with pytest.warns(DataWarning, match="left out 2 cases whose outcome"):
+        open_ = make_cases(store, open_stays="keep")  # stays 1 and 3
+    assert open_["stay_id"].tolist() == [0, 2, 4]
+
+
+def test_answers_of_exclude_are_aligned_by_their_index(store):
+    how = {"outcome": None}
+    is_first = make_cases(
+        store, exclude={"x": lambda t: (t["stay_id"] == 1).sort_index(ascending=False)}
+    )
+    assert 1 not in is_first["stay_id"].tolist()
+    with pytest.raises(TypeError, match="must return True or False"):
+        make_cases(store, exclude={"x": lambda t: t["kind"]}, **how)
+    with pytest.raises(ValueError, match="1 nulls"):
+        make_cases(store, exclude={"x": lambda t: (t["stay_id"] == 1)[1:]}, **how)
+
+
 @pytest.mark.parametrize(
     ("how", "error", "message"),
     [
