@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import assert_all_finite
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "did_you_mean",
     "examples_of",
     "first_unhashable",
+    "ids_of",
     "is_every_row",
+    "is_null",
     "is_number",
     "refuse_unknown_table",
 ]
@@ -341,6 +344,52 @@ def first_unhashable(cells: Iterable[Any]) -> int | None:
         except TypeError:
             return position
     return None
+
+
+def ids_of(given: Any) -> pd.Series:
+    """Return ids, such as those of patients, as a column whose nulls are nulls.
+
+    An array of NumPy has one dtype. Beside text, it makes text of numbers, so that 1
+    and "1" are one id, and the id ``"nan"`` of NaN. Neither is done here with lists,
+    and this word in an array of text is a null.
+
+    Parameters
+    ----------
+    given : array-like of shape (n,)
+        Ids of any type.
+
+    Returns
+    -------
+    Series of shape (n,)
+        The ids, with the index 0 to n - 1.
+
+    Examples
+    --------
+    >>> from skfusion._validation import ids_of
+    >>> ids_of(["a", float("nan"), "a"]).isna().tolist()
+    [False, True, False]
+    """
+    if isinstance(given, list | tuple):
+        return pd.Series(given, dtype=object)
+    if isinstance(given, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+        return pd.Series(given).reset_index(drop=True)
+    array = np.asarray(given)
+    if array.dtype.kind != "U":
+        return pd.Series(array)
+    texts = pd.Series(array, dtype=object)
+    return texts.where(texts != "nan", None)
+
+
+def is_null(cell: Any) -> bool:
+    """Return whether a cell is None, NaN, NA or NaT.
+
+    Examples
+    --------
+    >>> from skfusion._validation import is_null
+    >>> is_null(float("nan")), is_null(""), is_null([None])
+    (True, False, False)
+    """
+    return bool(pd.api.types.is_scalar(cell) and pd.isna(cell))
 
 
 def is_number(value: Any) -> bool:

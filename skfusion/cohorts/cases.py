@@ -209,9 +209,9 @@ def _step(text: str, n: int, n_patients: int) -> dict[str, Any]:
 
 
 def _mask(answer: Any, table: pd.DataFrame, reason: str) -> np.ndarray:
-    if isinstance(answer, pd.Series) and not answer.index.equals(table.index):
-        if answer.index.is_unique and answer.index.isin(table.index).all():
-            answer = answer.reindex(table.index)  # in another order
+    is_labelled = isinstance(answer, pd.Series) and answer.index.is_unique
+    if is_labelled and answer.index.isin(table.index).all():
+        answer = answer.reindex(table.index)  # which may be in another order
     try:
         mask = pd.array(np.asarray(answer), dtype="boolean")
     except (TypeError, ValueError):

@@ -23,6 +23,7 @@ COLUMNS = (
 _DAY = pd.Timedelta(1, "D") - pd.Timedelta(1, "us")
 _NUMBERS = ("series_number", "rows", "columns", "instances", "frames")
 _TIMES = ("acquired", "available")
+_LARGEST = 2**53
 # What the header of a file knows better than the record.
 _OF_FILES = (
     *("path", "series_number", "modality", "view", "laterality", "body_part"),
@@ -30,7 +31,7 @@ _OF_FILES = (
 )
 
 
-def image_table(cells: Mapping[str, Any], n_rows: int) -> pd.DataFrame:
+def image_table(cells: Mapping[str, Any], n_rows: int, owner: str) -> pd.DataFrame:
     """Return a table with all columns of images and their dtypes.
 
     Parameters
@@ -39,16 +40,24 @@ def image_table(cells: Mapping[str, Any], n_rows: int) -> pd.DataFrame:
         Some of `COLUMNS`. Times are datetimes, with or without a time zone.
     n_rows : int
         Number of images.
+    owner : str
+        Name of the function for messages.
 
     Returns
     -------
     DataFrame of shape (n_rows, n_columns)
         All of `COLUMNS`, null where nothing is known.
 
+    Warns
+    -----
+    DataWarning
+        With the numbers of cells that are no whole numbers where one is expected.
+
     Examples
     --------
     >>> from skfusion.cohorts.image_table import image_table
-    >>> image_table({"path": ["a.dcm"], "rows": [512]}, 1)[["path", "rows", "view"]]
+    >>> table = image_table({"path": ["a.dcm"], "rows": [512]}, 1, "scan_images")
+    >>> table[["path", "rows", "view"]]
         path  rows  view
     0  a.dcm   512  None
     """
@@ -63,22 +72,41 @@ def image_table(cells: Mapping[str, Any], n_rows: int) -> pd.DataFrame:
     )
     unit: Any = "datetime64[us]" if zone is None else f"datetime64[us, {zone}]"
     table: dict[str, Any] = {}
+    unread: dict[str, int] = {}
     for name in COLUMNS:
         given = cells.get(name)
         if given is None:
             given = [None] * n_rows
         column = pd.Series(given).set_axis(index)
         if name in _NUMBERS:
-            column = pd.to_numeric(column, errors="coerce").astype("Float64")
-            whole = column.where(column == column.round())
-            column = whole.astype("Int64")
+            column, unread[name] = _whole_numbers(column)
         elif name in _TIMES:
             column = column.astype(unit)
         elif name != "patient" or not pd.api.types.is_integer_dtype(column):
             column = column.astype(object)
             column = column.where(column.notna(), None)
         table[name] = column
+    lost = [f"{n} of {name!r}" for name, n in unread.items() if n]
+    if lost:
+        warn_user(
+            f"{owner}: {', '.join(lost)} of {n_rows} images are no whole numbers, and "
+            "are null.",
+            DataWarning,
+        )
     return pd.DataFrame(table, index=index)
+
+
+def _whole_numbers(column: pd.Series) -> tuple[pd.Series, int]:
+    """Return whole numbers, null for other cells, and how many of those are no null."""
+    is_text = column.map(lambda cell: isinstance(cell, str) and not cell.strip())
+    there = column.notna() & ~is_text.astype(bool)
+    read = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
+    # Larger ones may not be those that were written.
+    is_whole = (np.abs(read) < _LARGEST) & (read == np.round(read))
+    numbers = pd.array(np.where(is_whole, read, 0).astype(np.int64), dtype="Int64")
+    numbers[~is_whole] = pd.NA
+    n_unread = int((there.to_numpy(bool) & ~is_whole).sum())
+    return pd.Series(numbers, index=column.index), n_unread
 
 
 def as_frame(table: Any, name: str, owner: str) -> pd.DataFrame:
@@ -179,4 +207,4 @@ def with_files(images: pd.DataFrame, files: Any, owner: str) -> pd.DataFrame:
             "no path. Scan the folder in which they are, or drop them.",
             DataWarning,
         )
-    return image_table({name: joined[name] for name in COLUMNS}, len(joined))
+    return image_table({name: joined[name] for name in COLUMNS}, len(joined), owner)

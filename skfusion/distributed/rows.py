@@ -12,7 +12,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from skfusion._progress import progress
-from skfusion._validation import check_number
+from skfusion._validation import check_number, ids_of
 from skfusion.distributed.parts import current_client, mapped, repeat_warnings
 
 __all__ = ["transform"]
@@ -102,7 +102,7 @@ def _row_parts(n_rows: int, groups: Any, n_parts: int) -> list[np.ndarray]:
     """Split rows into parts of about equal size, without splitting groups."""
     if groups is None:
         return np.array_split(np.arange(n_rows), min(n_parts, max(n_rows, 1)))
-    codes = pd.factorize(np.asarray(groups), use_na_sentinel=False)[0]
+    codes = pd.factorize(ids_of(groups), use_na_sentinel=False)[0]
     if len(codes) != n_rows:
         raise ValueError(
             f"transform: groups has {len(codes)} entries for {n_rows} rows of X."
