@@ -14,6 +14,7 @@ import pandas as pd
 from sklearn.utils import assert_all_finite
 
 __all__ = [
+    "NULL_WORDS",
     "check_confidence_level",
     "check_number",
     "check_option",
@@ -28,6 +29,9 @@ __all__ = [
     "is_number",
     "refuse_unknown_table",
 ]
+
+#: What conversions to text make of nulls, and text without letters.
+NULL_WORDS = frozenset(("", "nan", "NaN", "<NA>", "NaT", "None"))
 
 # Tables that are not read as they are: root package of the class -> conversion. They
 # are told by the name of the package, which is not imported for it.
@@ -350,8 +354,9 @@ def ids_of(given: Any) -> pd.Series:
     """Return ids, such as those of patients, as a column whose nulls are nulls.
 
     An array of NumPy has one dtype. Beside text, it makes text of numbers, so that 1
-    and "1" are one id, and the id ``"nan"`` of NaN. Neither is done here with lists,
-    and this word in an array of text is a null.
+    and "1" are one id, which is not done here with lists. Blank text, and the words
+    that conversions to text make of nulls, such as ``"nan"``, are nulls. Otherwise all
+    rows without an id would be of one patient.
 
     Parameters
     ----------
@@ -366,18 +371,20 @@ def ids_of(given: Any) -> pd.Series:
     Examples
     --------
     >>> from skfusion._validation import ids_of
-    >>> ids_of(["a", float("nan"), "a"]).isna().tolist()
-    [False, True, False]
+    >>> ids_of(["a", float("nan"), "a", "nan", " "]).isna().tolist()
+    [False, True, False, True, True]
     """
     if isinstance(given, list | tuple):
-        return pd.Series(given, dtype=object)
-    if isinstance(given, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
-        return pd.Series(given).reset_index(drop=True)
-    array = np.asarray(given)
-    if array.dtype.kind != "U":
-        return pd.Series(array)
-    texts = pd.Series(array, dtype=object)
-    return texts.where(texts != "nan", None)
+        ids = pd.Series(given, dtype=object)
+    elif isinstance(given, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+        ids = pd.Series(given).reset_index(drop=True)
+    else:
+        ids = pd.Series(np.asarray(given))
+    if ids.dtype.kind != "O":  # numbers, times
+        return ids
+    ids = ids.astype(object)
+    is_lost = [isinstance(one, str) and one.strip() in NULL_WORDS for one in ids]
+    return ids.mask(np.array(is_lost, dtype=bool), None)
 
 
 def is_null(cell: Any) -> bool:

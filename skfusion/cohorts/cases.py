@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from skfusion._validation import check_option, did_you_mean
+from skfusion._validation import check_option, did_you_mean, ids_of
 from skfusion.cohorts.flow import ATTRIBUTE
-from skfusion.cohorts.image_table import as_frame
+from skfusion.cohorts.image_table import as_frame, patient_ids
 from skfusion.cohorts.instants import UNKNOWN, duration_of, instants_of
 from skfusion.cohorts.link_search import count_before
 from skfusion.ehr.cases import cases_from_stays
-from skfusion.ehr.events.columns import NO_TIME, as_ids
+from skfusion.ehr.events.columns import NO_TIME
 from skfusion.ehr.events.reader import event_table
 from skfusion.ehr.events.store import EventStore
 from skfusion.ehr.sources.stays.vocabulary import HOSPITAL_KINDS, KINDS, of_kind
@@ -32,6 +32,8 @@ WHICH = ("first", "all")
 UNOBSERVED = ("negative", "drop")
 OPEN = ("drop", "keep")
 _DAY = pd.Timedelta(1, "D")
+# Columns of the result that a given table of index times cannot keep.
+_WRITTEN = ("stay_id", "kind", "end", "died", "outcome")
 UNKNOWN_OUTCOME = "have an unknown outcome"
 
 
@@ -110,13 +112,15 @@ def make_cases(
         If no case remains, a parameter is unknown, an outcome needs `horizon` or
         events, or no code matches.
     TypeError
-        If `events` or `index` has the wrong type.
+        If `events` or `index` has the wrong type, or subjects are text in one and
+        numbers in the other.
 
     Warns
     -----
     DataWarning
-        With the numbers of cases whose outcome is unknown, and of those whose record
-        ends before the horizon does. Also if `at_least` is longer than `after`.
+        With the numbers of cases whose outcome is unknown, of those whose record ends
+        before the horizon does, and of given index times of subjects without events.
+        Also if `at_least` is longer than `after`, or columns of `index` are replaced.
         Exclusions that were asked for are counted in the flow chart only.
 
     See Also
@@ -177,7 +181,7 @@ def make_cases(
         aims = _Outcomes(events, outcome, within, is_stays)
         table = _with_outcome(table, flow, aims, prior, unobserved)
     for reason, function in (exclude or {}).items():
-        mask = _mask(function(table), table, reason)
+        mask = _mask(function(table.copy()), table, reason)
         flow.leave_out(mask, reason)
         table = table[~mask]
     if first_only:
@@ -213,7 +217,7 @@ def _mask(answer: Any, table: pd.DataFrame, reason: str) -> np.ndarray:
     if is_labelled and answer.index.isin(table.index).all():
         answer = answer.reindex(table.index)  # which may be in another order
     try:
-        mask = pd.array(np.asarray(answer), dtype="boolean")
+        mask = pd.array(np.atleast_1d(np.asarray(answer)), dtype="boolean")
     except (TypeError, ValueError):
         raise TypeError(
             f"{OWNER}: the function of exclude[{reason!r}] must return True or False "
@@ -292,18 +296,80 @@ def _from_index(
                 f"{OWNER}: index must have the columns {missing}, got {names}."
                 f"{did_you_mean(missing[0], names)}"
             )
+        table = _checked_index(table)
         which, flow_text = "all", "rows of the given table"
     flow = _Flow(flow_text, len(table), table["subject_id"].nunique())
     unknown = table[["subject_id", "index_time"]].isna().any(axis=1).to_numpy(bool)
     flow.leave_out(unknown, "have no subject or time")
     table = table[~unknown].sort_values(["subject_id", "index_time"], kind="stable")
-    table["subject_id"] = as_ids(table["subject_id"], "subject_id", OWNER)
+    table["subject_id"] = patient_ids(table["subject_id"], "subject_id", OWNER)
+    _check_subjects(table["subject_id"], events)
     if which == "first":
         later = table.duplicated("subject_id").to_numpy(bool)
         flow.leave_out(later, "are later events of a patient")
         table = table[~later]
     table = table.assign(index_time=_times(table["index_time"], events) + shift)
     return _with_stays(table.reset_index(drop=True), events, kind), flow
+
+
+def _checked_index(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a given table with nulls for unknown subjects, after a look at its names.
+
+    Raises
+    ------
+    ValueError
+        If a column is repeated.
+
+    Warns
+    -----
+    DataWarning
+        With the columns that are replaced.
+    """
+    repeated = list(table.columns[table.columns.duplicated()])
+    if repeated:
+        raise ValueError(
+            f"{OWNER}: index has the columns {repeated} more than once. Rename them."
+        )
+    replaced = [name for name in table.columns if name in _WRITTEN]
+    if replaced:
+        warn_user(
+            f"{OWNER}: the columns {replaced} of index are replaced by those of "
+            "the result. Rename them to keep them.",
+            DataWarning,
+        )
+    subjects = ids_of(table["subject_id"]).set_axis(table.index)
+    return table.assign(subject_id=subjects)
+
+
+def _check_subjects(ids: pd.Series, store: EventStore) -> None:
+    """Compare the subjects of index times with those of the events.
+
+    Raises
+    ------
+    TypeError
+        If they are numbers in one table and text in the other.
+
+    Warns
+    -----
+    DataWarning
+        With the number of index times of subjects without events.
+    """
+    if len(ids) and (ids.dtype == np.int64) != pd.api.types.is_integer_dtype(
+        store.subjects
+    ):
+        words = ("integers", "text") if ids.dtype == np.int64 else ("text", "integers")
+        raise TypeError(
+            f"{OWNER}: subjects are {words[0]} in index and {words[1]} in the events, "
+            "so that none would match. Convert one, e.g. with astype(str)."
+        )
+    n_strange = int((~ids.isin(store.subjects)).sum())
+    if n_strange:
+        warn_user(
+            f"{OWNER}: {n_strange} of {len(ids)} rows of index are of subjects without "
+            "events, of whom no outcome can be seen. Check that subject_id is the same "
+            "id in both.",
+            DataWarning,
+        )
 
 
 def _times(column: pd.Series, store: EventStore) -> pd.Series:

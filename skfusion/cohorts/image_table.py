@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from skfusion._validation import did_you_mean, refuse_unknown_table
+from skfusion.ehr.events.columns import as_ids
 from skfusion.exceptions import DataWarning, warn_user
 
-__all__ = ["COLUMNS", "as_frame", "image_table", "with_files"]
+__all__ = ["COLUMNS", "as_frame", "image_table", "patient_ids", "with_files"]
 
 
 #: Columns of a table of images.
@@ -130,6 +131,40 @@ def as_frame(table: Any, name: str, owner: str) -> pd.DataFrame:
     if hasattr(table, "columns") and hasattr(table, "to_pandas"):
         return table.to_pandas()
     raise TypeError(f"{owner}: {name} must be a DataFrame, got {type(table).__name__}.")
+
+
+def patient_ids(column: pd.Series, name: str, owner: str) -> np.ndarray:
+    """Return ids of patients without nulls as integers, or as text without padding.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Integers, also as floats beside nulls, or text.
+    name, owner : str
+        Names of the column and of the function for messages.
+
+    Returns
+    -------
+    ndarray of int64 or of str objects of shape (n,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ids are of another type, or do not fit into 64 bits.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.cohorts.image_table import patient_ids
+    >>> patient_ids(pd.Series([7.0, 9.0]), "patient", "link_images").tolist()
+    [7, 9]
+    """
+    if pd.api.types.is_float_dtype(column) and (column % 1 == 0).all():
+        column = column.astype("int64")
+    ids = as_ids(column, name, owner)
+    if ids.dtype == object:  # CSV and Excel files pad text
+        ids = np.array([text.strip() for text in ids], dtype=object)
+    return ids
 
 
 def with_files(images: pd.DataFrame, files: Any, owner: str) -> pd.DataFrame:

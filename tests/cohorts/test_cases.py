@@ -140,6 +140,33 @@ def test_given_index_times(store):
     assert cases["outcome"].tolist() == [False, True]
 
 
+def test_subjects_of_given_index_times(store):
+    """Floats beside nulls are integers, blank text is no subject."""
+    given = pd.DataFrame({"subject_id": [3.0, np.nan, 99], "index_time": at([30] * 3)})
+    with pytest.warns(DataWarning, match="1 of 2 rows of index are of subjects withou"):
+        cases = make_cases(store, given, outcome=None)
+    assert cases["subject_id"].tolist() == [3, 99]
+    assert flow_chart(cases).steps[0].left_out == {"have no subject or time": 1}
+    text = EventStore.from_frame(
+        pd.DataFrame({"subject_id": ["a"], "time": at([1]), "code": ["LAB//x"]})
+    )
+    given["subject_id"] = ["a ", " ", "nan"]
+    cases = make_cases(text, given, outcome=None)
+    assert cases["subject_id"].tolist() == ["a"]
+    assert flow_chart(cases).steps[0].left_out == {"have no subject or time": 2}
+
+
+def test_columns_that_are_replaced_are_told_and_functions_change_nothing(store):
+    given = pd.DataFrame({"subject_id": [3], "index_time": at([30]), "outcome": [7]})
+    exclude = {"x": lambda table: table.pop("kind").isna()}
+    with pytest.warns(
+        DataWarning, match=r"the columns \['outcome'\] of index are repl"
+    ):
+        cases = make_cases(store, given, exclude=exclude)
+    assert cases["outcome"].tolist() == [True]
+    assert cases["kind"].tolist() == ["hospital"]
+
+
 def test_an_unknown_outcome_is_left_out_and_told():
     stays = pd.DataFrame(
         {
@@ -255,6 +282,21 @@ def test_answers_of_exclude_are_aligned_by_their_index(store):
             "no case remains",
         ),
         ({"kind": "ICU"}, ValueError, "kind"),
+        (
+            {"index": pd.DataFrame({"subject_id": ["1"], "index_time": at([1])})},
+            TypeError,
+            "subjects are text in index and integers in the events",
+        ),
+        (
+            {
+                "index": pd.DataFrame(
+                    [[1, START, 2, 3]], columns=["subject_id", "index_time", "x", "x"]
+                )
+            },
+            ValueError,
+            r"columns \['x'\] more than once",
+        ),
+        ({"exclude": {"x": lambda table: True}}, ValueError, "got 1 values"),
     ],
 )
 def test_what_is_wrong_is_told(store, how, error, message):
