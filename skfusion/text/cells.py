@@ -123,8 +123,8 @@ def as_notes(X: Any) -> NoteColumn:
         raise TypeError(
             f"{OWNER}: got {type(notes[wrong[0]]).__name__} in {column.place}, row "
             f"position {rows[0]} ({len(rows)} of {len(cells)} rows); expected text, a "
-            "list of texts or pairs (text, time), or a missing value. Convert other "
-            "cells with astype(str)."
+            "list of texts or of pairs of a text and a datetime, or a missing value. "
+            "Convert other cells to text, and times with pandas.Timestamp."
         )
     return column
 
@@ -139,6 +139,9 @@ def _cells_of(X: Any) -> tuple[list[Any], object]:
     refuse_unknown_table(X, OWNER)
     if type(X).__module__.partition(".")[0] == "pyarrow":
         X = X.to_pandas()
+    if isinstance(X, np.ndarray) and X.dtype.kind == "U":
+        # NumPy writes NaN as a text beside texts.
+        X = np.where(X == "nan", None, X.astype(object))
     shape: Any = getattr(X, "shape", None)
     if hasattr(X, "columns"):  # a frame of pandas or polars
         if shape[1] != 1:
