@@ -15,7 +15,7 @@ import pandas as pd
 from skfusion._validation import refuse_unknown_table
 from skfusion.image.cells.bags import Bags, unpack
 
-__all__ = ["NoteColumn", "as_notes"]
+__all__ = ["NoteColumn", "as_notes", "note_cells"]
 
 OWNER = "TextEmbedder"
 
@@ -113,7 +113,7 @@ def as_notes(X: Any) -> NoteColumn:
     >>> len(notes.rows_of)
     2
     """
-    cells, name = _cells_of(X)
+    cells, name = note_cells(X)
     bags = unpack([_as_bag(cell) for cell in cells])
     notes = [_missing_if_blank(note) for note in bags.images]
     column = NoteColumn(replace(bags, images=notes), name)
@@ -129,8 +129,16 @@ def as_notes(X: Any) -> NoteColumn:
     return column
 
 
-def _cells_of(X: Any) -> tuple[list[Any], object]:
-    """Return the cells of one column, and the label of the column."""
+def note_cells(X: Any) -> tuple[list[Any], object]:
+    """Return the cells of one column of notes, and the label of the column.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.text.cells import note_cells
+    >>> note_cells(pd.Series(["Cough.", "Fever."], name="note"))
+    (['Cough.', 'Fever.'], 'note')
+    """
     if isinstance(X, str | bytes | os.PathLike):
         raise TypeError(
             f"{OWNER} takes a column of texts, got a single {type(X).__name__}. Pass "
@@ -141,7 +149,9 @@ def _cells_of(X: Any) -> tuple[list[Any], object]:
         X = X.to_pandas()
     if isinstance(X, np.ndarray) and X.dtype.kind == "U":
         # NumPy writes NaN as a text beside texts.
-        X = np.where(X == "nan", None, X.astype(object))
+        lost = X == "nan"
+        X = X.astype(object)
+        X[lost] = None
     shape: Any = getattr(X, "shape", None)
     if hasattr(X, "columns"):  # a frame of pandas or polars
         if shape[1] != 1:

@@ -702,7 +702,7 @@ class ModalityExplanation:
         """
         _check_kind(kind, len(self))
         check_option(method, "method", METHODS, "ModalityExplanation.share")
-        patients = self.patients if groups is None else ids_of(groups)
+        patients: Any = self.patients if groups is None else ids_of(groups)
         if patients is not None and len(patients) != len(self):
             raise ValueError(
                 f"groups has {len(patients)} ids, but there are {len(self)} cases."
