@@ -39,7 +39,7 @@ class Fact:
 
     Examples
     --------
-    >>> from skfusion.datasets.reviewed_studies import Fact
+    >>> from skfusion.datasets import Fact
     >>> Fact("163 eyes", "record of a library", "abstract").verified
     True
     >>> Fact("softmax classifier").verified
@@ -502,7 +502,7 @@ def studies_frame() -> pd.DataFrame:
 
     Examples
     --------
-    >>> from skfusion.datasets.reviewed_studies import studies_frame
+    >>> from skfusion.datasets import studies_frame
     >>> table = studies_frame()
     >>> table["study"].nunique()
     17

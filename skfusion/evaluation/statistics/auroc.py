@@ -145,7 +145,7 @@ def estimate_aurocs(y: Any, scores: Any, groups: Any = None) -> AurocEstimates:
 
     Examples
     --------
-    >>> from skfusion.evaluation.statistics.auroc import estimate_aurocs
+    >>> from skfusion.evaluation import estimate_aurocs
     >>> found = estimate_aurocs([0, 0, 1, 1, 1], [[1, 3, 2, 4, 5], [5, 1, 2, 3, 4]])
     >>> found.values.round(3).tolist()
     [0.833, 0.5]

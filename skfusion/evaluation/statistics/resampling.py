@@ -215,7 +215,7 @@ def corrected_resampled_ttest(
 
     Examples
     --------
-    >>> from skfusion.evaluation.statistics.resampling import corrected_resampled_ttest
+    >>> from skfusion.evaluation import corrected_resampled_ttest
     >>> test = corrected_resampled_ttest(
     ...     [0.84, 0.86, 0.83, 0.87, 0.85], [0.80, 0.85, 0.80, 0.84, 0.81], 80, 20)
     >>> print(f"{test.difference:.3f}, p = {test.pvalue:.4f}")

@@ -215,7 +215,7 @@ def explain_images(
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
     >>> from skfusion import ImageEmbedder
-    >>> from skfusion.inspection.images.saliency import explain_images
+    >>> from skfusion import explain_images
     >>> rng = np.random.default_rng(0)
     >>> X = pd.Series(list(rng.integers(0, 255, (8, 40, 60), dtype=np.uint8)))
     >>> model = make_pipeline(
@@ -361,7 +361,7 @@ class SaliencyDisplay:
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
     >>> from skfusion import ImageEmbedder
-    >>> from skfusion.inspection.images.saliency import SaliencyDisplay
+    >>> from skfusion.inspection import SaliencyDisplay
     >>> rng = np.random.default_rng(0)
     >>> images = list(rng.integers(0, 255, (8, 40, 60), dtype=np.uint8))
     >>> model = make_pipeline(
