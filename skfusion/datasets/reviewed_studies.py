@@ -93,6 +93,13 @@ class Study:
         Facts, one statement each, with keys such as ``task``, ``imaging``,
         ``records``, ``cases`` and ``model``. Unknown facts and numbers without a
         source are omitted.
+
+    Examples
+    --------
+    >>> from skfusion.datasets import REVIEWED_STUDIES
+    >>> study = REVIEWED_STUDIES[0]
+    >>> study.key, study.strategies, study.membership
+    ('thung2017', ('early',), 'confident')
     """
 
     __module__ = "skfusion.datasets"

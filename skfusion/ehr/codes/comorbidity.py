@@ -175,7 +175,14 @@ class ComorbidityIndex:
 
 
 def bare_code(code: Any) -> str:
-    """Return a code in upper case without dots and spaces, such as ``"I509"``."""
+    """Return a code in upper case without dots and spaces, such as ``"I509"``.
+
+    Examples
+    --------
+    >>> from skfusion.ehr import bare_code
+    >>> bare_code(" i50.9 ")
+    'I509'
+    """
     return str(code).replace(".", "").replace(" ", "").upper()
 
 

@@ -27,7 +27,19 @@ NO_BOUNDS = (-np.inf, np.inf)
 
 
 class Tally(NamedTuple):
-    """Counts of values, of unknown units and of implausible values."""
+    """Counts of values, of unknown units and of implausible values.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr import Units
+    >>> units = Units({"LAB//creatinine": "creatinine"})
+    >>> _, tally = units.convert(
+    ...     pd.Series(["LAB//creatinine"] * 2), pd.Series([1.0, 900.0]),
+    ...     pd.Series(["drops", "mg/dL"]))
+    >>> tally
+    Tally(n=2, unknown=1, outside=1)
+    """
 
     n: int = 0
     unknown: int = 0
