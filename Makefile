@@ -17,7 +17,7 @@ help:
 	@echo "make test-newest  the tests with the newest release of every package"
 	@echo "make test-lowest  the tests with the oldest releases that pyproject.toml allows"
 	@echo "make coverage     the tests with branch coverage"
-	@echo "make lint         ruff and the import rules"
+	@echo "make lint         ruff, the import rules and the spelling"
 	@echo "make type         mypy"
 	@echo "make docs         the documentation, into docs/_build/html"
 	@echo "make release-check  build the distributions, and install the wheel by itself"
@@ -99,6 +99,7 @@ lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 type: $(VENV)/.stamp-dev
 	$(BIN)/mypy

@@ -39,6 +39,18 @@ class EmbeddingRun:
         ``on_error="missing"``.
     seconds : float
         Elapsed time.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from skfusion import ImageEmbedder
+    >>> from skfusion.distributed import embed
+    >>> images = [np.zeros((40, 40), dtype=np.uint8), None]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = embed(ImageEmbedder(input_size=32, store=folder), images)
+    >>> run.n_cells, run.n_absent, run.n_unreadable
+    (2, 1, 0)
     """
 
     n_cells: int

@@ -661,7 +661,7 @@ def default_store_path() -> Path:
 
     Examples
     --------
-    >>> from skfusion.store.embedding_store import default_store_path
+    >>> from skfusion.store import default_store_path
     >>> default_store_path().is_absolute()
     True
     """

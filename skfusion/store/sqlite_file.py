@@ -85,7 +85,7 @@ class StoreWarning(FallbackWarning):
     Examples
     --------
     >>> import warnings
-    >>> from skfusion.store.sqlite_file import StoreWarning
+    >>> from skfusion.store import StoreWarning
     >>> warnings.simplefilter("error", StoreWarning)
     """
 

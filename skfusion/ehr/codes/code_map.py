@@ -113,7 +113,7 @@ class CodeMap:
     Examples
     --------
     >>> import pandas as pd
-    >>> from skfusion.ehr.codes.code_map import CodeMap
+    >>> from skfusion.ehr import CodeMap
     >>> codes = pd.Series(["ATC//C07AB02", "ATC//C07AB03", "LAB//718-7"])
     >>> CodeMap.atc(level=2, vocabulary="ATC//", prefix="ATC//")(codes).tolist()
     ['ATC//C07', 'ATC//C07', 'LAB//718-7']
@@ -230,7 +230,7 @@ class CodeMap:
         Examples
         --------
         >>> import pandas as pd
-        >>> from skfusion.ehr.codes.code_map import CodeMap
+        >>> from skfusion.ehr import CodeMap
         >>> CodeMap.icd()(pd.Series(["I50.9", "E11.9"])).tolist()
         ['CIR019', 'END002']
         """
@@ -308,7 +308,7 @@ class CodeMap:
         Examples
         --------
         >>> import pandas as pd
-        >>> from skfusion.ehr.codes.code_map import CodeMap
+        >>> from skfusion.ehr import CodeMap
         >>> loinc = {"718-7": "Hemoglobin", "20509-6": "Hemoglobin"}
         >>> by_component = CodeMap.from_table(loinc, vocabulary="LOINC//")
         >>> by_component(pd.Series(["LOINC//718-7", "LOINC//9999-9"])).tolist()
@@ -418,8 +418,8 @@ class CodeMap:
         Examples
         --------
         >>> import pandas as pd
-        >>> from skfusion.ehr.codes.code_map import CodeMap
-        >>> from skfusion.ehr.codes.comorbidity import ELIXHAUSER
+        >>> from skfusion.ehr import CodeMap
+        >>> from skfusion.ehr import ELIXHAUSER
         >>> groups = CodeMap.comorbidity(ELIXHAUSER).table(pd.Series(["I11.0"]))
         >>> groups["group"].tolist()
         ['congestive_heart_failure', 'hypertension_complicated']

@@ -44,6 +44,15 @@ class BootstrapEstimate:
         class. They are left out.
     n_clusters : int
         Number of patients, or of rows if no patient ids were given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.evaluation import patient_bootstrap
+    >>> found = patient_bootstrap(
+    ...     np.mean, [0, 1, 1, 1], groups=["a", "a", "b", "b"], random_state=0)
+    >>> found.estimate, found.n_clusters, found.n_resamples
+    (0.75, 2, 2000)
     """
 
     __module__ = "skfusion.evaluation"
