@@ -385,7 +385,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     def _with_known_cells(self, frame: pd.DataFrame, *, reset: bool) -> pd.DataFrame:
         """Convert durations and periods, and check the types of all other cells."""
         changed, notes = {}, {}
-        for name in frame.columns:
+        for name in _not_plain(frame):
             cells = frame[name]
             found = without_durations(cells)
             known = known_cells(found.column, "TabularEncoder")
@@ -473,8 +473,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     def _convert(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Convert columns as in `fit`, and warn of texts that are no numbers."""
         changed, warned = {}, {}
+        convertible = set(_not_plain(frame))
         for column in self._columns:
-            if column in self._empty:
+            if column in self._empty or column not in convertible:
                 continue
             cells = frame[column]
             found = understood(cells)
@@ -678,6 +679,18 @@ def _with(frame: pd.DataFrame, changed: dict[Any, pd.Series]) -> pd.DataFrame:
         for name, column in changed.items():
             frame[name] = column
     return frame
+
+
+def _not_plain(frame: pd.DataFrame) -> list[Any]:
+    """Return the columns other than those of numbers or booleans of NumPy.
+
+    These need no conversion, and looking at each takes long in a table of one row.
+    """
+    return [
+        name
+        for name, kind in zip(frame.columns.tolist(), frame.dtypes, strict=True)
+        if not (isinstance(kind, np.dtype) and kind.kind in "biuf")
+    ]
 
 
 def _is_vector(cell: Any) -> bool:
