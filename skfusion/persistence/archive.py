@@ -12,7 +12,6 @@ import io
 import os
 import stat
 import struct
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from skfusion._paths import expanded_path, explain_missing
+from skfusion._whole_files import write_whole
 
 __all__ = ["Archive", "Limits", "ModelFileError", "archive_bytes", "write_archive"]
 
@@ -127,15 +127,7 @@ def write_archive(path: str | os.PathLike[str], parts: Mapping[str, bytes]) -> N
             "save: the path is a folder, expected the path of a file, e.g. "
             "'model.skfusion'."
         )
-    # The file of mkstemp can be read and written by its owner only.
-    number, unfinished = tempfile.mkstemp(prefix=".skfusion-", dir=place.parent)
-    try:
-        with os.fdopen(number, "wb") as file:
-            _write(file, parts)
-        os.replace(unfinished, place)
-    except BaseException:
-        os.unlink(unfinished)
-        raise
+    write_whole(place, lambda file: _write(file, parts))
 
 
 class Archive:
