@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -31,6 +32,7 @@ from skfusion.cli.tables.columns import Table, dates_of, numbers_of
 from skfusion.cli.tables.files import ReadOptions, read_raw
 from skfusion.cli.tables.images import images_of
 from skfusion.persistence import ModelDescription, inspect_model, load
+from skfusion.persistence.dtypes import in_dtype, is_whole, kind_of
 from skfusion.persistence.manifest import fusions_in
 
 __all__ = ["predictions", "run"]
@@ -256,9 +258,10 @@ def _values(table: Table, name: str, entry: Mapping[str, Any], folder: Path) -> 
         table.findings.problems.append(
             Problem(f"column {name!r}: vectors need a table in Parquet or Feather")
         )
-    if kind == "date" or dtype.startswith("datetime"):
+    cells = kind_of(dtype or "object")
+    if kind == "date" or cells == "date":
         return dates_of(table, name)
-    if kind == "number" or (kind == "event key" and dtype.startswith(("int", "uint"))):
+    if kind == "number" or (kind == "event key" and cells == "number"):
         return _numbers(table, name, dtype)
     if kind in ("category", "event key"):
         return table.words(name)
@@ -267,6 +270,9 @@ def _values(table: Table, name: str, entry: Mapping[str, Any], folder: Path) -> 
 
 def _numbers(table: Table, name: str, dtype: str) -> pd.Series:
     found = table.typed(name)
+    if is_whole(dtype) and found.kind == "text" and _are_whole(found.values):
+        # Long keys, which a float would round, are read as text.
+        return in_dtype(found.values.map(int, na_action="ignore"), dtype, name)
     if found.kind != "number" and found.n_filled:
         table.findings.problems.append(
             Problem(
@@ -276,9 +282,11 @@ def _numbers(table: Table, name: str, dtype: str) -> pd.Series:
         )
         return found.values
     values = numbers_of(table, name)
-    if dtype.startswith(("int", "uint")) and values.notna().all():
-        return values.astype(np.dtype(dtype))
-    return values
+    return in_dtype(values, dtype, name)
+
+
+def _are_whole(cells: pd.Series) -> bool:
+    return all(re.fullmatch(r"[+-]?\d+", str(cell).strip()) for cell in cells.dropna())
 
 
 def _ids(table: Table, names: Sequence[str], X: pd.DataFrame) -> pd.DataFrame:
