@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from skfusion._whole_files import write_whole
 from skfusion._lazy import provided
 from skfusion._validation import check_number
 from skfusion.evaluation.comparison.analyses.archive import read_archive, write_archive
@@ -553,8 +554,8 @@ class FusionComparison(SecondaryAnalyses):
             importance=importance,
             audit=audit,
         )
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(page)
+        content = page.encode("utf-8")
+        write_whole(path, lambda file: file.write(content), is_private=False)
 
     def to_markdown(self) -> str:
         """Return the verdict, the notes, the tables and the methods as Markdown.
