@@ -6,9 +6,8 @@ import argparse
 
 from skfusion.cli.cohort import read_cohort
 from skfusion.cli.console import show, write_json
-from skfusion.cli.outputs import check_outputs
 from skfusion.cli.problems import failures_of_the_run
-from skfusion.cli.settings import read_settings
+from skfusion.cli.settings import check_outputs, read_settings
 from skfusion.evaluation import advise, describe_cohort
 
 __all__ = ["run"]

@@ -10,9 +10,8 @@ from typing import Any
 
 from skfusion.cli.cohort import Cohort, read_cohort
 from skfusion.cli.console import progress_level, say, show, write_json
-from skfusion.cli.outputs import check_outputs
 from skfusion.cli.problems import RunError, failures_of_the_run
-from skfusion.cli.settings import COMPARE_KEYS, read_settings
+from skfusion.cli.settings import COMPARE_KEYS, check_outputs, read_settings
 
 __all__ = [
     "comparison_options",

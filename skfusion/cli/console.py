@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from skfusion._whole_files import write_whole
+from skfusion._paths import write_whole
 
 __all__ = [
     "fail",

@@ -9,7 +9,7 @@ import numpy as np
 from skfusion.cli.cohort import Cohort
 from skfusion.cli.compare import run_comparison
 from skfusion.cli.console import say
-from skfusion.cli.outputs import check_outputs
+from skfusion.cli.settings import check_outputs
 from skfusion.cli.tables.columns import Findings
 
 __all__ = ["run"]

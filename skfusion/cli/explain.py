@@ -15,9 +15,8 @@ from skfusion._progress import progress
 from skfusion.cli.cohort import Cohort, read_cohort
 from skfusion.cli.compare import comparison_options, embed
 from skfusion.cli.console import progress_level, show, write_json
-from skfusion.cli.outputs import check_outputs
 from skfusion.cli.problems import failures_of_the_run
-from skfusion.cli.settings import read_settings
+from skfusion.cli.settings import check_outputs, read_settings
 from skfusion.evaluation.comparison.comparison import (
     Plan,
     context_of,

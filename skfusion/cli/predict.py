@@ -16,17 +16,17 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from skfusion._dependencies import require
+from skfusion._paths import whole_file
 from skfusion._progress import progress
 from skfusion._validation import did_you_mean
-from skfusion._whole_files import whole_file
 from skfusion.cli.console import progress_level, say
-from skfusion.cli.outputs import check_no_input
 from skfusion.cli.problems import (
     Problem,
     ProblemsError,
     failures_of_the_run,
     option,
 )
+from skfusion.cli.settings import check_no_input
 from skfusion.cli.tables.cells import find_decimal
 from skfusion.cli.tables.columns import Table, dates_of, numbers_of
 from skfusion.cli.tables.files import ReadOptions, read_raw

@@ -18,9 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from skfusion._paths import expanded_path, explain_missing
+from skfusion._paths import expanded_path, explain_missing, write_whole
 from skfusion._validation import check_number
-from skfusion._whole_files import write_whole
 
 __all__ = [
     "Archive",

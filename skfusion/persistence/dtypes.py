@@ -1,4 +1,4 @@
-"""Dtypes of the training table: what kind of cells they hold, and casts without loss."""
+"""Dtypes of the training table: kinds of cells, and casts without loss."""
 
 from __future__ import annotations
 
@@ -92,10 +92,11 @@ def dates_in_dtype(values: Sequence[str | None], dtype: str) -> pd.Series:
     10
     """
     zoned = is_zoned(dtype)
-    known = [pd.Timestamp(value) for value in values if value is not None]
-    if any((time.tzinfo is not None) != zoned for time in known if time is not pd.NaT):
+    times = [pd.Timestamp(value) for value in values if value is not None]
+    if any((time.tzinfo is not None) != zoned for time in times if pd.notna(time)):
         raise ValueError
-    dates: Any = pd.Series(pd.to_datetime(list(values), format="ISO8601", utc=zoned))
+    cells = np.array(values, dtype=object)
+    dates: Any = pd.Series(pd.to_datetime(cells, format="ISO8601", utc=zoned))
     return dates.astype(_named(dtype) or "datetime64[ns]")
 
 

@@ -543,7 +543,7 @@ def absent_packages(names: Sequence[str], versions: Mapping[str, str]) -> list[s
     --------
     >>> from skfusion.persistence.manifest import absent_packages
     >>> absent_packages(["no_such_package.Net", "numpy.mean"], {})
-    ['the package no_such_package is not installed here, which 1 of the classes and ...']
+    ['the package no_such_package is not installed here, which 1 of the classes ...']
     """
     roots = Counter(name.partition(".")[0] for name in names)
     return [

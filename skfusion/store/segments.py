@@ -27,7 +27,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from skfusion._whole_files import write_whole
+from skfusion._paths import write_whole
 from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.store.working_folders import make_private_folder
 

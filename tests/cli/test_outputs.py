@@ -8,7 +8,7 @@ import pytest
 
 from skfusion.cli.console import write_json
 from skfusion.cli.main import main
-from skfusion.cli.outputs import check_outputs
+from skfusion.cli.settings import check_outputs
 
 TABLE = "sick,crp,age\n" + "".join(f"{i % 2},{i},{60 + i}\n" for i in range(12))
 
@@ -74,7 +74,7 @@ def test_a_failing_result_leaves_the_old_one(tmp_path, monkeypatch):
     write_json(str(place), {"a": 1})
     old = place.read_text()
     monkeypatch.setattr(
-        "skfusion._whole_files.os.replace",
+        "skfusion._paths.os.replace",
         lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")),
     )
     with pytest.raises(OSError, match="cannot be written .No space left") as caught:

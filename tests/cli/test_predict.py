@@ -224,7 +224,7 @@ def test_an_error_at_the_end_leaves_no_file(study, cases, monkeypatch):
     assert predict(folder, cases / "cases.csv", cases / "out.parquet") == 1
     assert set(cases.iterdir()) == before
     monkeypatch.undo()
-    monkeypatch.setattr("skfusion._whole_files.os.replace", lambda *_: full(None))
+    monkeypatch.setattr("skfusion._paths.os.replace", lambda *_: full(None))
     assert predict(folder, cases / "cases.csv", cases / "out.csv") == 1
     assert set(cases.iterdir()) == before
 

@@ -94,7 +94,7 @@ def test_a_protected_file_or_folder_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "model.skfusion"
     skfusion.save(holding(1), path)
     before = path.read_bytes()
-    monkeypatch.setattr("skfusion._whole_files.os.access", lambda *_: False)
+    monkeypatch.setattr("skfusion._paths.os.access", lambda *_: False)
     with pytest.raises(PermissionError, match="protected against writing"):
         skfusion.save(holding(2), path)
     monkeypatch.undo()
@@ -102,7 +102,7 @@ def test_a_protected_file_or_folder_is_refused(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr("skfusion._whole_files.os.open", refuse)
+    monkeypatch.setattr("skfusion._paths.os.open", refuse)
     with pytest.raises(PermissionError, match="cannot be written .Perm") as refused:
         skfusion.save(holding(2), path)
     assert str(tmp_path) not in str(refused.value)

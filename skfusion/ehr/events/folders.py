@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from skfusion._whole_files import flush
+from skfusion._paths import flush
 from skfusion.store.working_folders import PREFIX, entries_below, working_name
 
 __all__ = [

@@ -19,7 +19,7 @@ import joblib
 import numpy as np
 
 import skfusion
-from skfusion._whole_files import write_whole
+from skfusion._paths import write_whole
 from skfusion.evaluation.comparison.study import OWNER, Study
 from skfusion.evaluation.metrics import Predictions, class_numbers
 from skfusion.exceptions import FallbackWarning, warn_user

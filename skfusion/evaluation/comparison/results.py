@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from skfusion._lazy import provided
+from skfusion._paths import write_whole
 from skfusion._validation import check_number
-from skfusion._whole_files import write_whole
 from skfusion.evaluation.comparison.analyses.archive import read_archive, write_archive
 from skfusion.evaluation.comparison.analyses.methods import SecondaryAnalyses
 from skfusion.evaluation.comparison.inference import Claims

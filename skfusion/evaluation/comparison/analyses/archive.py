@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 import skfusion
-from skfusion._whole_files import write_whole
+from skfusion._paths import write_whole
 from skfusion.evaluation.comparison.verdict import Verdict
 from skfusion.evaluation.metrics import Metric, resolve_metrics
 
