@@ -173,7 +173,11 @@ class BaseEarlyFusion(BaseFusion):
         rng = check_random_state(self.random_state)
         self._blocks = ModalityBlocks(seeded(self._modalities, rng), self.n_jobs)
         blocks = self._blocks.fit_transform(
-            data.X, data.y, data.sample_weight, data.groups
+            data.X,
+            data.y,
+            data.sample_weight,
+            data.groups,
+            presence=data.presence,
         )
         # Unreadable images count as absent, and only the transformers detect them.
         self._learned = np.array([bool(v.shape[1]) for v in blocks.arrays.values()])
@@ -196,7 +200,7 @@ class BaseEarlyFusion(BaseFusion):
             self._imputer = imputer.set_output(transform="default").fit(joined)
             if shown.sample_weight is not None:  # which the imputer does not take
                 self._imputer.statistics_ = weighted_means(joined, shown.sample_weight)
-            joined = self._imputer.transform(joined)
+            joined = self._imputed(joined)
         self.modalities_ = with_transformers(
             self._blocks.modalities_, lambda modality: modality.transformer
         )
@@ -470,7 +474,19 @@ class BaseEarlyFusion(BaseFusion):
         in_float32: bool | None = None,
     ) -> np.ndarray:
         joined = self._join(arrays, presence, in_float32=in_float32)
-        return joined if self._imputer is None else self._imputer.transform(joined)
+        return self._imputed(joined)
+
+    def _imputed(self, joined: np.ndarray) -> np.ndarray:
+        """Fill missing values if the learner does not take them."""
+        imputer = self._imputer
+        if imputer is None:
+            return joined
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Most matrices have none, which one pass tells.
+            if joined.dtype.kind == "f" and np.isfinite(joined.sum()):
+                return joined
+        filled: np.ndarray = imputer.transform(joined)
+        return filled
 
     def _with_features(
         self, arrays: dict[str, np.ndarray], presence: np.ndarray
