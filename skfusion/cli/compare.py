@@ -11,6 +11,7 @@ from typing import Any
 from skfusion._dependencies import require
 from skfusion.cli.cohort import Cohort, read_cohort
 from skfusion.cli.console import progress_level, say, show, write_json
+from skfusion.cli.engines import settle_engine
 from skfusion.cli.problems import RunError, failures_of_the_run
 from skfusion.cli.settings import COMPARE_KEYS, read_settings
 
@@ -194,7 +195,7 @@ def embed(cohort: Cohort) -> None:
     Parameters
     ----------
     cohort : Cohort
-        Checked cohort.
+        Checked cohort. The engine of its embedders is chosen here, unless it is given.
 
     Raises
     ------
@@ -206,8 +207,10 @@ def embed(cohort: Cohort) -> None:
     from skfusion import ImageEmbedder
     from skfusion.image import ImageReadError
 
-    for _, transformer, column in cohort.modalities:
+    for name, transformer, column in cohort.modalities:
         if isinstance(transformer, ImageEmbedder) and transformer.store is not None:
+            if name not in cohort.engine_is_given:
+                settle_engine(name, transformer, cohort.X[column])
             loud = clone(transformer).set_params(verbose=progress_level())
             try:
                 loud.fit_transform(cohort.X[column])

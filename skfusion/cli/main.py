@@ -12,6 +12,7 @@ import importlib
 import traceback
 from collections.abc import Sequence
 
+from skfusion.cli.allocator import keep_freed_memory
 from skfusion.cli.console import fail, warnings_as_lines
 from skfusion.cli.parser import make_parser
 from skfusion.cli.problems import USER_ERRORS, ProblemsError, RunError
@@ -28,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : list of str or None, default=None
-        Arguments without the program name. None uses the arguments of the process.
+        Arguments without the program name. None uses the arguments of the process,
+        whose allocator is then set to keep freed memory.
 
     Returns
     -------
@@ -48,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command is None:
         parser.print_help()
         return DONE
+    if argv is None:  # the process is the command's own
+        keep_freed_memory()
     try:
         with warnings_as_lines():
             importlib.import_module(f"skfusion.cli.{arguments.command}").run(arguments)

@@ -70,6 +70,7 @@ TABLE_KEYS = {
     "skip_lines": WHOLE,
     "duplicate_columns": TEXT,
     "bad_lines": TEXT,
+    "engine": TEXT,
 }
 OUTPUT_KEYS = {"html": TEXT, "json": TEXT, "save": TEXT}
 KEYS = {**TABLE_KEYS, **COMPARE_KEYS, **OUTPUT_KEYS}
@@ -127,6 +128,9 @@ def read_settings(
     from_file = _read_file(arguments.config) if arguments.config else {}
     if "modalities" in from_file and {"image", "ehr"} & set(given):
         del from_file["modalities"]  # options override the file
+    if "engine" in given:
+        for about in from_file.get("modalities", {}).values():
+            about.get("params", {}).pop("engine", None)
     settings = {**from_file, **given}
     words = {"table": "a table", "target": "--target COLUMN"}
     for key in required:
