@@ -16,8 +16,8 @@ from sklearn.base import clone
 
 from skfusion._validation import did_you_mean
 from skfusion.cli.console import say
-from skfusion.cli.engines import engine_asked_for
 from skfusion.cli.problems import Problem, ProblemsError, option
+from skfusion.cli.settings import engine_asked_for
 from skfusion.cli.tables.cells import find_decimal
 from skfusion.cli.tables.columns import (
     Findings,

@@ -11,7 +11,6 @@ from typing import Any
 from skfusion._dependencies import require
 from skfusion.cli.cohort import Cohort, read_cohort
 from skfusion.cli.console import progress_level, say, show, write_json
-from skfusion.cli.engines import settle_engine
 from skfusion.cli.problems import RunError, failures_of_the_run
 from skfusion.cli.settings import COMPARE_KEYS, read_settings
 
@@ -22,6 +21,7 @@ __all__ = [
     "embed",
     "run",
     "run_comparison",
+    "settle_engine",
 ]
 
 
@@ -219,6 +219,36 @@ def embed(cohort: Cohort) -> None:
                     f"{error} With --unreadable-images absent, images that cannot be "
                     "read count as absent."
                 ) from error
+
+
+def settle_engine(name: str, embedder: Any, cells: Any) -> None:
+    """Choose the engine of a modality, set it, and say so if it is not usual.
+
+    Parameters
+    ----------
+    name : str
+        Name of the modality.
+    embedder : ImageEmbedder
+        Embedder, whose parameter `engine` is set.
+    cells : Series of shape (n_samples,)
+        Images of all rows.
+    """
+    from skfusion.image.embedding.engine_choice import choose_engine
+
+    choice = choose_engine(embedder, cells)
+    embedder.set_params(engine=choice.engine)
+    if choice.is_fallback:
+        say(f"{name}: torch computes the embeddings, because {choice.reason}")
+    if choice.engine == "openvino":
+        version = require("openvino", "openvino").__version__.partition("-")[0]
+        how_near = ""
+        if choice.difference is not None:
+            how_near = f", to a relative difference of {choice.difference:.0e}"
+        say(
+            f"{name}: OpenVINO {version} computes the embeddings, because "
+            f"{choice.reason}. They are those of torch{how_near}, and have keys of "
+            "their own in the store. --engine torch uses torch instead."
+        )
 
 
 def check_outputs(outputs: Mapping[str, Any]) -> None:

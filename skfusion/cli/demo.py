@@ -9,7 +9,7 @@ import numpy as np
 from skfusion.cli.cohort import Cohort
 from skfusion.cli.compare import check_outputs, run_comparison
 from skfusion.cli.console import say
-from skfusion.cli.engines import engine_asked_for
+from skfusion.cli.settings import engine_asked_for
 from skfusion.cli.tables.columns import Findings
 
 __all__ = ["run"]

@@ -13,7 +13,7 @@ from skfusion._validation import did_you_mean
 from skfusion.cli.parser import CHOICES
 from skfusion.cli.problems import Problem, ProblemsError
 
-__all__ = ["COMPARE_KEYS", "TABLE_KEYS", "read_settings"]
+__all__ = ["COMPARE_KEYS", "TABLE_KEYS", "engine_asked_for", "read_settings"]
 
 
 # Kinds of values in the file, by key. Keys are parameters of `compare_fusion`, and
@@ -138,6 +138,34 @@ def read_settings(
             where = "on the command line or in a --config FILE"
             raise ValueError(f"give {words[key]}, {where}")
     return settings
+
+
+def engine_asked_for(
+    settings: Mapping[str, Any], params: Mapping[str, Any]
+) -> str | None:
+    """Return the engine that the settings name for a modality, None for ``"auto"``.
+
+    Parameters
+    ----------
+    settings : mapping of str to object
+        Settings of the command.
+    params : mapping of str to object
+        Parameters of the modality in the file of settings, which come first.
+
+    Returns
+    -------
+    str or None
+
+    Examples
+    --------
+    >>> from skfusion.cli.settings import engine_asked_for
+    >>> engine_asked_for({"engine": "torch"}, {"engine": "openvino"})
+    'openvino'
+    >>> engine_asked_for({"engine": "auto"}, {}) is None
+    True
+    """
+    engine = params.get("engine", settings.get("engine", "auto"))
+    return None if engine == "auto" else engine
 
 
 def _read_file(path: str) -> dict[str, Any]:

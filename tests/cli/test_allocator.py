@@ -8,13 +8,12 @@ import sys
 
 import pytest
 
-from skfusion.cli.allocator import SETTINGS, keep_freed_memory
-from skfusion.cli.main import main
+from skfusion.cli.main import SETTINGS, keep_freed_memory, main
 
 # A new array of 256 MB, twice, and how many pages the second one took from the system.
 SCRIPT = """
 import resource, sys
-from skfusion.cli.allocator import keep_freed_memory
+from skfusion.cli.main import keep_freed_memory
 if sys.argv[1] == "kept":
     print(keep_freed_memory())
 faults = []
@@ -87,7 +86,7 @@ def test_another_c_library_is_left_alone(monkeypatch):
     class Library:
         """A C library without `mallopt`."""
 
-    monkeypatch.setattr("skfusion.cli.allocator.ctypes.CDLL", lambda name: Library())
+    monkeypatch.setattr("skfusion.cli.main.ctypes.CDLL", lambda name: Library())
     environment = {"HOME": "/"}
     assert not keep_freed_memory(environment)
     assert environment == {"HOME": "/"}
