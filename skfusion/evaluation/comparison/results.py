@@ -62,7 +62,8 @@ class FusionComparison(SecondaryAnalyses):
         modality that is found with a probability of 80%, from the difference with the
         largest standard error), ``n_needed`` (patients to find `smallest_gain` over
         each single modality), ``p_equivalent`` and ``p_noninferior`` (adjusted over
-        the fusions), ``outcome``, ``reason`` (why there is no test), ``by_site`` (differences of held-out sites).
+        the fusions), ``outcome``, ``reason`` (why there is no test), ``by_site``
+        (differences of held-out sites).
     folds_ : DataFrame
         One row per strategy, test set and metric: ``strategy``, ``repeat``, ``fold``,
         ``metric``, ``score``, ``n_train``, ``n_test`` (rows), ``patients_train``,
