@@ -62,8 +62,8 @@ for share in shares:
 # risk with an image and a risk without one lie on one scale.
 
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-for name, values in auroc.items():
-    ax.plot(100 * shares, values, marker="o", label=name)
+for (name, values), mark in zip(auroc.items(), ("C1s-", "C2^--", "C0D:"), strict=True):
+    ax.plot(100 * shares, values, mark, label=name)
 for modality, text in {"joint": "optimum of both", "ehr": "optimum of the EHR"}.items():
     ax.axhline(test.truth[modality], color="black", linewidth=1, linestyle="--")
     ax.text(1, test.truth[modality] + 0.004, text, fontsize="small")
