@@ -41,7 +41,7 @@ for seed in range(5):
 # %%
 # With 100 patients, the bands of early and late fusion overlap. From 800 on they do
 # not: there are enough patients to learn what the modalities share.
-# ``result.learning_curve`` of a comparison draws this curve for a cohort of your own.
+# ``result.learning_curve`` of a comparison draws this curve for your cohort.
 
 fig, ax = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
 for (name, values), mark in zip(auroc.items(), ["C1s-", "C2^-", "C3o-"], strict=True):

@@ -43,9 +43,9 @@ for model in models.values():
 models["late"].presence(train.data).mean()
 
 # %%
-# Each strategy has its own way with an absent modality: early fusion a presence flag
-# beside an imputed block, late fusion the members that are there, joint fusion a token
-# that it learned. The first patients lose their image, then more of them.
+# Each strategy treats an absent modality in its own way. Early fusion has a presence
+# flag beside an imputed block, late fusion uses the members that are there, and joint
+# fusion learns a token. The first patients lose their image, then more of them.
 
 shares = np.linspace(0, 1, 6)
 auroc = {name: [] for name in models}

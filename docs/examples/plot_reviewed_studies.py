@@ -8,7 +8,7 @@ their timeline, from the table of studies in the package.
 
 # %%
 # Each study has its strategies, and facts with sources. The table says how sure it is
-# that the review includes a study. Nothing in it was verified against the review itself.
+# that the review includes a study. Nothing in it was verified against the review.
 
 import re
 
@@ -27,8 +27,8 @@ print(f"{len(dated)} of {len(REVIEWED_STUDIES)} studies are identified.")
 
 # %%
 # Most studies used early fusion, which is also the first attempt that the review
-# recommends. One study compared joint with late fusion. The reviewed studies cannot tell
-# which strategy is best: their cohorts and scores differ.
+# recommends. One study compared joint with late fusion. The studies do not say
+# which strategy is best, because their cohorts and scores differ.
 
 marks = {"early": "C1s", "joint": "C0D", "late": "C2^"}
 fig, ax = plt.subplots(figsize=(6, 4.6), layout="constrained")

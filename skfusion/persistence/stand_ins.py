@@ -51,7 +51,7 @@ class StandIn:
     """Base class of the stand-ins."""
 
     def restore(self, source: PartSource) -> Any:
-        """Return the object that this one stands for.
+        """Return the object that this one replaces.
 
         The attributes were restored before.
 
