@@ -24,6 +24,9 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
+# Pages whose examples take more than 5 seconds each, marked `long` as such tests are.
+LONG_PAGES = {"comparison.md", "importance.md", "events.md", "coming_from_shap.md"}
+
 _cache = pytest.StashKey[str]()
 _from_module = doctest.DocTestFinder._from_module
 
@@ -58,6 +61,13 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = tempfile.mkdtemp(prefix="skfusion-test-cache-")
     config.stash[_cache] = folder
     os.environ["SKFUSION_CACHE"] = folder  # never the user's own cache
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.DoctestItem) and item.name in LONG_PAGES:
+            item.add_marker("long")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

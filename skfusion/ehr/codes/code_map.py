@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from skfusion._dependencies import require
-from skfusion._validation import check_option
+from skfusion._validation import check_option, is_number
 from skfusion.ehr.codes.comorbidity import ComorbidityIndex, bare_code
 from skfusion.exceptions import DataWarning, warn_user
 
@@ -322,7 +322,7 @@ class CodeMap:
                     f"CodeMap: the table must have a column {column!r}, got "
                     f"{list(table.columns)}."
                 )
-        pairs = table[[source, target]].dropna().astype(str).drop_duplicates()
+        pairs = table[[source, target]].dropna().map(_code_text).drop_duplicates()
         groups: dict[str, tuple[str, ...]] = {}
         for code, group in pairs.itertuples(index=False):
             groups[code] = (*groups.get(code, ()), group)
@@ -460,6 +460,12 @@ class _Lookup:
 
     def __call__(self, code: str) -> Sequence[str]:
         return self.groups.get(code, ())
+
+
+def _code_text(cell: Any) -> str:
+    """Return a code as text, of an integer that nulls made a float without its .0."""
+    is_whole = is_number(cell) and cell == int(cell)
+    return str(int(cell)) if is_whole else str(cell)
 
 
 def _position(codes: pd.Series, code: str) -> int:

@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
-from skfusion._validation import check_confidence_level, check_number
+from skfusion._validation import check_confidence_level, check_number, ids_of
 from skfusion.evaluation.statistics.inputs import check_patients
 from skfusion.exceptions import DataWarning, warn_user
 
@@ -245,7 +245,7 @@ def resampled_rows(
         for _ in range(n_resamples):
             yield rng.randint(n_rows, size=n_rows)
         return
-    numbers, patients = pd.factorize(np.asarray(groups))
+    numbers, patients = pd.factorize(ids_of(groups))
     order = np.argsort(numbers, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(numbers))[:-1])
     for _ in range(n_resamples):

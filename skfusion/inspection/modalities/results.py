@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 
 from skfusion._dependencies import require
 from skfusion._fitting.pipelines import take_rows
-from skfusion._validation import check_option
+from skfusion._validation import check_option, ids_of
 from skfusion.exceptions import DataWarning, warn_user
 from skfusion.inspection.features.explain import explain_features, treeshap_sums
 from skfusion.inspection.modalities.coalitions import Cases
@@ -738,10 +738,15 @@ class ModalityExplanation:
         """
         _check_kind(kind, len(self))
         check_option(method, "method", METHODS, "ModalityExplanation.share")
-        patients = self.patients if groups is None else np.asarray(groups)
+        patients: Any = self.patients if groups is None else ids_of(groups)
         if patients is not None and len(patients) != len(self):
             raise ValueError(
                 f"groups has {len(patients)} ids, but there are {len(self)} cases."
+            )
+        if groups is not None and patients.isna().any():
+            raise ValueError(
+                f"groups is missing in {int(patients.isna().sum())} of {len(self)} "
+                "cases. Give every case the id of its patient."
             )
         values = self._three_dimensional()
         summed = not per_class or self.classes is None
