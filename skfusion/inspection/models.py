@@ -782,7 +782,7 @@ def predicts_risks(estimator: Any) -> bool:
 
 
 def scale_of_risk(estimator: Any) -> str:
-    """Return what a survival model predicts, as far as it can be told.
+    """Return what a survival model predicts, if this is known.
 
     Parameters
     ----------
