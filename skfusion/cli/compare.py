@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from skfusion._dependencies import require
 from skfusion.cli.cohort import Cohort, read_cohort
 from skfusion.cli.console import progress_level, say, show, write_json
 from skfusion.cli.problems import RunError, failures_of_the_run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -161,8 +162,8 @@ def _compiled(embedder: ImageEmbedder, backbone: Backbone) -> EngineChoice:
             embedder.batch_size,
             engine="openvino",
             precision=embedder.precision,
-            example=backbone.preprocessing.example(2),
-            key=backbone.fingerprint,
+            example=functools.partial(backbone.preprocessing.example, 2),
+            key=(backbone.fingerprint, backbone.preprocessing),
         )
     except (ValueError, ImportError, OSError, RuntimeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
