@@ -100,7 +100,8 @@ def scan_images(
     FileNotFoundError
         If there is no such folder.
     ValueError
-        If `index` is another file, or a parameter is unknown.
+        If `index` is another file or of another function `patient`, or a parameter is
+        unknown.
     TypeError
         If `patient` returns something else than text, an integer or a null.
     ImportError
@@ -176,6 +177,7 @@ class _Patients:
         self._function = patient if callable(patient) else None
         self._is_kept = patient is not None
         self._known: dict[str, Any] = {}
+        self.is_function = self._function is not None
         self.name = "id" if patient == "id" else "none"
         if self._function is not None:
             kind = type(self._function)
@@ -194,6 +196,32 @@ class _Patients:
                 self._known[header.patient] = _as_id(given)
             name = self._known[header.patient]
         return found._replace(header=header._replace(patient=name))
+
+    def check_noted(self, entries: list[os.DirEntry[str]], notes: ScanIndex) -> None:
+        """Read a noted file again, of which a function must give the noted id.
+
+        Two functions, e.g. with two keys of a hash, can have the same name.
+
+        Raises
+        ------
+        ValueError
+            If it gives another one.
+        """
+        if not self.is_function:
+            return
+        for entry in entries:
+            known = notes.known.get(entry.path)
+            if known is None or known.header is None or not known.header.patient:
+                continue
+            again = self.replaced(read_headers([entry.path])[0])
+            if again.header is None or not _is_noted(entry, notes):
+                continue
+            if again.header.patient != known.header.patient:
+                raise ValueError(
+                    f"{OWNER}: patient gives another id than in the scan of index. "
+                    "Pass the same function, or a new file."
+                )
+            return
 
 
 def _as_id(given: Any) -> str | int:
@@ -273,6 +301,7 @@ def _scanned(
 ) -> list[Found]:
     """Return what is known of each file, after reading the new ones."""
     entries = [entry for entry in entries if _is_file(entry)]
+    patients.check_noted(entries, notes)
     wanted = [entry.path for entry in entries if not _is_noted(entry, notes)]
     known = {entry.path: notes.known.get(entry.path) for entry in entries}
     with progress(len(wanted), verbose=verbose, title="Scan", unit="file") as advance:

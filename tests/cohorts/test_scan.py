@@ -307,6 +307,25 @@ def test_what_a_callable_may_return(tmp_path, given, kept):
     pd.testing.assert_frame_equal(images, again)
 
 
+def test_a_scan_is_resumed_with_the_same_function_of_patients(tmp_path):
+    """Two keys of a hash would make two patients of one."""
+    folder, index = tmp_path / "images", tmp_path / "index.jsonl"
+    write(folder / "a", PatientID="")
+    write(folder / "b")
+
+    def keyed(key):
+        return lambda name: f"{key}-{name}"
+
+    first = scanned(folder, patient=keyed("one"), index=index)
+    again = scanned(folder, patient=keyed("one"), index=index)
+    pd.testing.assert_frame_equal(first, again)
+    write(folder / "c")
+    with pytest.raises(ValueError, match="patient gives another id than in the scan"):
+        scanned(folder, patient=keyed("two"), index=index)
+    third = scanned(folder, patient=keyed("one"), index=index)
+    assert third["patient"].tolist() == [None, "one-p7", "one-p7"]
+
+
 @pytest.mark.parametrize("given", [b"hash", True, 1.5, ("a",), float("inf")])
 def test_what_a_callable_may_not_return(tmp_path, given):
     write(tmp_path / "a")
