@@ -113,8 +113,9 @@ def scan_images(
         With the numbers of files that could not be read (truncated, damaged, no
         permission), of other formats, and without an image (directories, reports), of
         images without a patient or a readable date, of numbers that cannot be read, of
-        volumes that share their folder with others or are in several folders, of
-        offsets from UTC that are ignored, and of damaged lines of `index`.
+        volumes that share their folder with others, are in several folders or are of
+        several patients, of offsets from UTC that are ignored, and of damaged lines of
+        `index`.
 
     See Also
     --------
@@ -403,6 +404,13 @@ def _with_volumes(files: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     alone = n_here == many["folder"].map(in_folder)
     mixed = many[~alone]
     said = []
+    of_patients = many.groupby(["folder", "series"])["patient"].transform("nunique")
+    if (of_patients > 1).any():
+        n_series = many[of_patients > 1].groupby(["folder", "series"]).ngroups
+        said.append(
+            f"{n_series} series have files of several patients, and one row per file."
+        )
+    alone &= of_patients == 1
     if len(mixed):
         n_series = mixed.groupby(["folder", "series"]).ngroups
         said.append(

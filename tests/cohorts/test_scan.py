@@ -256,6 +256,15 @@ def test_slices_of_a_volume_are_one_image(tmp_path):
         assert len(scan_images(tmp_path)) == 6
 
 
+def test_slices_of_several_patients_are_no_volume(tmp_path):
+    for number in range(4):  # a series whose UID was given twice
+        write(tmp_path / f"{number}", Modality="CT", PatientID=f"p{number // 2}")
+    with pytest.warns(DataWarning, match="1 series have files of several patients"):
+        images = scan_images(tmp_path)
+    assert images["patient"].tolist() == ["p0", "p0", "p1", "p1"]
+    assert images["instances"].tolist() == [1] * 4
+
+
 def test_patient_ids_can_be_replaced_before_anything_is_written(tmp_path):
     folder, index = tmp_path / "images", tmp_path / "index.jsonl"
     for i in range(3):
