@@ -177,6 +177,8 @@ def patient_ids(column: pd.Series, name: str, owner: str) -> np.ndarray:
     >>> patient_ids(pd.Series([7.0, 9.0]), "patient", "link_images").tolist()
     [7, 9]
     """
+    if column.dtype == object and all(map(is_number, column)):
+        column = column.infer_objects()
     if pd.api.types.is_float_dtype(column) and (column % 1 == 0).all():
         column = column.astype("int64")
     ids = as_ids(column, name, owner)
