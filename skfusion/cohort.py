@@ -490,7 +490,12 @@ def as_pandas(X: Any, owner: str = "skfusion") -> pd.DataFrame | None:
         X = X.to_pandas()
     if isinstance(X, pd.DataFrame):
         check_unique_labels(list(X.columns), owner)
-        return _with_dense_gaps(_with_vectors(X))
+        kinds = set(map(type, X.dtypes))
+        if any(issubclass(kind, pd.ArrowDtype) for kind in kinds):
+            X = _with_vectors(X)
+        if any(issubclass(kind, pd.SparseDtype) for kind in kinds):
+            X = _with_dense_gaps(X)
+        return X
     if root == "polars" and hasattr(X, "get_column"):
         columns = {}
         for name in X.columns:
@@ -529,8 +534,6 @@ def _refuse_records(X: Any, owner: str) -> None:
 
 def _with_vectors(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame in which pyarrow's lists of floats are arrays."""
-    if not any(isinstance(kind, pd.ArrowDtype) for kind in frame.dtypes.unique()):
-        return frame
     columns = [with_arrays(frame.iloc[:, place]) for place in range(frame.shape[1])]
     if all(c.dtype == t for c, t in zip(columns, frame.dtypes, strict=True)):
         return frame
@@ -543,8 +546,6 @@ def _with_dense_gaps(frame: pd.DataFrame) -> pd.DataFrame:
     A column that leaves out NaN or another value is stored densely, because
     scikit-learn reads only zeros as left out.
     """
-    if not any(isinstance(kind, pd.SparseDtype) for kind in frame.dtypes.unique()):
-        return frame
     dense = {
         position: pd.Series(np.asarray(frame.iloc[:, position]), index=frame.index)
         for position, kind in enumerate(frame.dtypes)

@@ -143,7 +143,7 @@ def test_given_index_times(store):
 def test_subjects_of_given_index_times(store):
     """Floats beside nulls are integers, blank text is no subject."""
     given = pd.DataFrame({"subject_id": [3.0, np.nan, 99], "index_time": at([30] * 3)})
-    with pytest.warns(DataWarning, match="1 of 2 rows of index are of subjects withou"):
+    with pytest.warns(DataWarning, match="1 of 2 rows of index are of subjects"):
         cases = make_cases(store, given, outcome=None)
     assert cases["subject_id"].tolist() == [3, 99]
     assert flow_chart(cases).steps[0].left_out == {"have no subject or time": 1}

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skfusion._lazy import provided
+from skfusion._paths import write_whole
 from skfusion._validation import check_number
 from skfusion.evaluation.comparison.analyses.archive import read_archive, write_archive
 from skfusion.evaluation.comparison.analyses.methods import SecondaryAnalyses
@@ -553,8 +554,8 @@ class FusionComparison(SecondaryAnalyses):
             importance=importance,
             audit=audit,
         )
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(page)
+        content = page.encode("utf-8")
+        write_whole(path, lambda file: file.write(content), is_private=False)
 
     def to_markdown(self) -> str:
         """Return the verdict, the notes, the tables and the methods as Markdown.

@@ -216,6 +216,11 @@ def unpack(cells: Sequence[Any]) -> Bags:
     >>> bags.images, bags.rows
     (['a.png', 'b.png', 'c.png', None], array([0, 1, 1, 2]))
     """
+    n_rows = len(cells)
+    if all(type(cell) is str and cell for cell in cells):  # most columns are of paths
+        one, first = np.ones(n_rows, dtype=np.intp), np.zeros(n_rows, dtype=np.intp)
+        rows_of = np.arange(n_rows, dtype=np.intp)
+        return Bags(list(cells), rows_of, [None] * n_rows, n_rows, first, one)
     images: list[Any] = []
     rows: list[int] = []
     times: list[Any] = []
