@@ -111,6 +111,19 @@ class ModelDescription:
     sha256 : str
         Digest of the whole file, which a person can sign or compare. The digests
         inside the file detect damage, not intent.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skfusion import TabularEncoder
+    >>> from skfusion.persistence import inspect_model, save
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "encoder.skfusion"
+    ...     _ = save(TabularEncoder().fit([[1.0], [2.0]]), path)
+    ...     description = inspect_model(path)
+    >>> description.kind, description.untrusted, description.problems
+    ('skfusion.ehr.TabularEncoder', [], [])
     """
 
     __module__ = "skfusion.persistence"

@@ -152,4 +152,7 @@ class FolderReference(StandIn):
     def _is_there(self, place: Path, handle: Any) -> bool:
         if not (place / handle._manifest).is_file():
             return False
-        return bool(handle(place).fingerprint == self.fingerprint)
+        try:
+            return bool(handle(place).fingerprint == self.fingerprint)
+        except (OSError, ValueError):  # DamagedFolderError is one.
+            return False

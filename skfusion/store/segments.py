@@ -278,7 +278,9 @@ class SegmentFolder:
                     segment.read(np.arange(0))
                     n_arrays += segment.n_rows
                     n_bytes += segment.size
-                except (Damaged, OSError):
+                except OSError as error:
+                    self._leave_out(name, error)
+                except Damaged:
                     self._set_aside(name)
                     n_damaged += 1
             return Verified(len(self._segments), n_arrays, n_bytes, n_damaged)
@@ -317,7 +319,9 @@ class SegmentFolder:
                 self._index = None
             except FileNotFoundError:
                 continue  # merged in this moment
-            except (Damaged, OSError):
+            except OSError as error:
+                self._leave_out(name, error)
+            except Damaged:
                 self._set_aside(name)
         self._listed = time.monotonic()
 
@@ -347,7 +351,10 @@ class SegmentFolder:
                 self._drop(segment.path.name)
                 self._refresh()
                 raise _Changed(found) from None
-            except (Damaged, OSError):
+            except OSError as error:
+                self._leave_out(segment.path.name, error)
+                raise _Changed(found) from None
+            except Damaged:
                 self._set_aside(segment.path.name)
                 raise _Changed(found) from None
             for position, value in zip(mine.tolist(), values, strict=True):
@@ -371,6 +378,22 @@ class SegmentFolder:
             f"computed again.",
             FallbackWarning,
         )
+
+    def _leave_out(self, name: str, error: OSError) -> None:
+        """Do without a segment for now, which may be sound.
+
+        Other processes may be able to read it, and this one later: too many files may
+        be open, or a server does not answer.
+        """
+        self._drop(name)
+        if not isinstance(error, FileNotFoundError):
+            warn_user(
+                f"The segment {name!r} of the embedding store in "
+                f"{str(self.folder.parent)!r} cannot be read now "
+                f"({error.strerror or type(error).__name__}). It stays where it is. "
+                "Its embeddings are computed again.",
+                FallbackWarning,
+            )
 
     # -- writing ----------------------------------------------------------------------
 
@@ -417,8 +440,11 @@ class SegmentFolder:
         for segment in group:
             mine = is_first & (index.segment == numbers[segment.path])
             kept = np.sort(index.row[mine])
+            try:
+                rows.append(segment.read(kept))
+            except FileNotFoundError:  # another process merges or prunes
+                continue
             ids.append(self._places[segment.path.name][kept])
-            rows.append(segment.read(kept))
             while sum(map(len, rows)) >= most:
                 all_ids, all_rows = np.concatenate(ids), np.concatenate(rows)
                 self._write_one(all_ids[:most], all_rows[:most], segment.shape)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from skfusion._paths import flush
-from skfusion.store.working_folders import PREFIX, working_name
+from skfusion.store.working_folders import PREFIX, entries_below, working_name
 
 __all__ = [
     "cached_folders",
@@ -52,7 +52,7 @@ def cached_folders(parent: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _is_ours(folder: Path) -> bool:
-    files = {file.name: file.suffix for file in folder.iterdir()}
+    files = {name: os.path.splitext(name)[1] for name in names_in(folder)}
     has_manifest = files.keys() & {"events.json", "prepared.json"}
     return bool(has_manifest) and set(files.values()) <= {".json", ".bin", ".npy"}
 
@@ -123,7 +123,7 @@ def take_away(folder: Path) -> None:
 def folder_size(folder: Path) -> int:
     """Return the size of all files below a folder in bytes."""
     sizes = 0
-    for file in folder.rglob("*"):
+    for file in entries_below(folder):
         try:
             sizes += file.lstat().st_size if not file.is_dir() else 0
         except OSError:  # Another process may remove files.

@@ -97,6 +97,20 @@ class FusionComparison(SecondaryAnalyses):
     context_ : object
         Estimators, cohort and splits, for `final_estimator`, `validate` and
         `importance`.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> from skfusion import compare_fusion
+    >>> cohort = make_fusion_cohort(150, random_state=0)
+    >>> modalities = [("image", StandardScaler(), cohort.image_columns),
+    ...               ("ehr", StandardScaler(), cohort.ehr_columns)]
+    >>> result = compare_fusion(
+    ...     modalities, cohort.data, cohort.target, strategies=("single", "late"), cv=3,
+    ...     n_repeats=1, scoring="roc_auc", random_state=0)
+    >>> result.scores_["strategy"].tolist()
+    ['image in late', 'ehr in late', 'late']
     """
 
     __module__ = "skfusion.evaluation"

@@ -215,6 +215,7 @@ def test_values_that_are_used_in_between_are_kept(kind):
 
 
 @pytest.mark.filterwarnings("ignore:.*are random:UserWarning")
+@pytest.mark.long
 def test_networks_are_prepared_once_per_process(monkeypatch):
     from skfusion.image.networks import inference
 
