@@ -100,14 +100,15 @@ class ModalityBlocks:
         sample_weight: np.ndarray | None = None,
         groups: np.ndarray | None = None,
         held_out: np.ndarray | None = None,
+        presence: np.ndarray | None = None,
     ) -> Blocks:
         """Fit each transformer on its present rows and return the blocks of `X`.
 
         Each transformer, and each step of a `Pipeline`, receives the weights and
         groups that its `fit` accepts. Steps that may use `y` are not fitted on the rows
-        of the mask `held_out`.
+        of the mask `held_out`. `presence` is the `presence_mask` of `X`, if known.
         """
-        mask = presence_mask(self.modalities, X)
+        mask = presence_mask(self.modalities, X) if presence is None else presence
         metadata = {"sample_weight": sample_weight, "groups": groups}
         with joined_warnings():
             fitted = run_parallel(

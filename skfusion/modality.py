@@ -23,7 +23,7 @@ from skfusion._image_cells.recognition import (
     is_image_cell,
     may_hold_objects,
 )
-from skfusion._validation import did_you_mean, is_every_row
+from skfusion._validation import did_you_mean
 from skfusion.exceptions import DataWarning, warn_user
 from skfusion.vectors.cells import are_float_vectors
 from skfusion.vectors.columns import expanded
@@ -679,16 +679,21 @@ def select_columns(X: pd.DataFrame, labels: Sequence[Any]) -> pd.DataFrame:
     >>> list(select_columns(X, ["b", "c"]).columns)
     ['b', 'c']
     """
-    if COPIES_ON_WRITE and len(labels) == 1 and labels[0] in X.columns:
-        place = X.columns.get_loc(labels[0])
-        if isinstance(place, int):
-            return X.iloc[:, place : place + 1]
-    elif COPIES_ON_WRITE and len(labels) > 1:
-        positions = X.columns.get_indexer(pd.Index(labels))
-        first = int(positions[0])
-        if first >= 0 and is_every_row(positions - first, len(labels)):
-            return X.iloc[:, first : first + len(labels)]
-    return X[list(labels)]
+    labels = list(labels)
+    start = _first_place(labels, X.columns) if COPIES_ON_WRITE else None
+    if start is not None:
+        return X.iloc[:, start : start + len(labels)]
+    return X[labels]
+
+
+def _first_place(labels: list[Any], columns: pd.Index) -> int | None:
+    """Return the position of the first label if the others follow it, else None."""
+    # `get_loc` would build a table of the labels of this one index.
+    known = columns.tolist()
+    if not labels or labels[0] not in known:
+        return None
+    start = known.index(labels[0])
+    return start if known[start : start + len(labels)] == labels else None
 
 
 def presence_mask(modalities: Sequence[Modality], X: pd.DataFrame) -> np.ndarray:

@@ -142,6 +142,7 @@ def docstrings(module: str) -> list[tuple[str, str]]:
     return found
 
 
+@pytest.mark.long
 def test_docstrings_begin_with_what_a_search_finds():
     riddle = re.compile(r"^What |\bin, .*\bout\b", re.IGNORECASE)
     found = [
@@ -153,6 +154,7 @@ def test_docstrings_begin_with_what_a_search_finds():
     assert not found, "\n".join(found)
 
 
+@pytest.mark.long
 def test_docstrings_do_not_say_what_to_read_next():
     places = [
         place
@@ -204,6 +206,7 @@ def test_names_resolve_or_not():
     }
 
 
+@pytest.mark.long
 def test_no_docstring_names_what_does_not_exist():
     dead = [
         f"{place}: {name}"

@@ -18,6 +18,7 @@ from skfusion.modality import (
     is_identifier,
     is_image_cell,
     presence_mask,
+    select_columns,
 )
 
 X = pd.DataFrame(
@@ -261,3 +262,33 @@ def test_a_transformer_that_loses_rows_is_refused():
         ModalityBlocks([Modality("ehr", loses, ("crp",))]).fit_transform(
             pd.DataFrame({"crp": [1.0, 2.0, 3.0]})
         )
+
+
+ADJACENT = {
+    "text": (list("abcd"), ["b", "c"]),
+    "one": (list("abcd"), ["d"]),
+    "all": (list("abcd"), list("abcd")),
+    "apart": (list("abcd"), ["a", "c"]),
+    "turned": (list("abcd"), ["c", "b"]),
+    "numbers": ([3, 1, 0, 2], [1, 0]),
+    "mixed": ([0, "a", ("x", 1), 2.5], ["a", ("x", 1)]),
+    "pairs": (pd.MultiIndex.from_product([["a", "b"], [0, 1]]), [("a", 1), ("b", 0)]),
+    "days": (pd.date_range("2020", periods=4), [pd.Timestamp("2020-01-02")]),
+}
+
+
+@pytest.mark.parametrize("case", ADJACENT)
+def test_selected_columns_are_those_of_pandas(case):
+    columns, labels = ADJACENT[case]
+    X = pd.DataFrame(np.arange(8.0).reshape(2, 4), columns=columns)
+    found = select_columns(X, labels)
+    pd.testing.assert_frame_equal(found, X[labels])
+    found.iloc[0, 0] = -1.0
+    assert X.to_numpy().min() == 0.0  # not the table itself
+
+
+def test_a_column_that_is_not_there_is_an_error():
+    X = pd.DataFrame(np.eye(2), columns=["a", "b"])
+    for labels in (["z"], ["b", "z"], ["a", "b", "z"]):
+        with pytest.raises(KeyError):
+            select_columns(X, labels)

@@ -37,6 +37,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_objec
 from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._fitting.modality_warnings import warn_of_modality
+from skfusion._fitting.parameters import own_params
 from skfusion._fitting.patient_folds import (
     PatientFolds,
     RoutedFolds,
@@ -150,7 +151,7 @@ def _walk_parameters(estimator: Any, where: Part) -> Iterator[Part]:
         for candidate in space[key]:
             found = (estimator, key, candidate)
             yield from _walk(candidate, replace(where, candidate=found))
-    for name, parameter in estimator.get_params(deep=False).items():
+    for name, parameter in own_params(estimator).items():
         if name in SEARCH_SPACES:
             continue
         # `_FinalEstimator` hands the metadata over.
@@ -179,7 +180,7 @@ def candidate_lists(search: Any) -> list[tuple[dict[str, Any], str]]:
     >>> candidate_lists(GridSearchCV(LogisticRegression(), {"C": [1.0, 2.0]}))
     [({'C': [1.0, 2.0]}, 'C')]
     """
-    params = search.get_params(deep=False)
+    params = own_params(search)
     spaces: list[Any] = []
     for name in SEARCH_SPACES:
         given = params.get(name)
@@ -226,7 +227,7 @@ def holds_rows_out(estimator: Any, n_rows: int | None = None) -> str | None:
     'oob_score=True'
     >>> holds_rows_out(RandomForestClassifier())
     """
-    params = estimator.get_params(deep=False)
+    params = own_params(estimator)
     if "oob_score" in params and params["oob_score"] is not False:
         oob = params["oob_score"]
         on = callable(oob) or (isinstance(oob, (bool, np.bool_)) and bool(oob))
@@ -272,7 +273,7 @@ def own_folds(estimator: Any) -> str | None:
     >>> own_folds(Blend())
     'n_folds=5'
     """
-    for name, value in estimator.get_params(deep=False).items():
+    for name, value in own_params(estimator).items():
         if name == "cv":
             continue
         is_number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
@@ -454,12 +455,16 @@ class _HandOver:
         self.method = method
         self.X = X
         self.y = y
+        # Walked once: what else is changed for the fit contains no estimator.
+        self.parts = list(nested_estimators(estimator))
         self.ungrouped: list[Part] = []
         self.before: dict[int, Any] = {}  # `cv` of the parts that are grouped
+        self.is_changed = False  # besides `cv` and `scoring` of the outermost part
 
     def run(self, further: dict[str, Any]) -> Any:
-        if "groups" in self.given:
-            _replace_classes(self.estimator)
+        if "groups" in self.given and _replace_classes(self.parts):
+            self.is_changed = True
+            self.parts = list(nested_estimators(self.estimator))
         try:
             with self._own_folds():
                 routed = bool(self.given) and self._prepare()
@@ -469,7 +474,8 @@ class _HandOver:
                     self._warn_of_weights(arguments, routed=routed)
                     return self._call({**arguments, **further})
         finally:
-            _restore(self.estimator)
+            if self.is_changed:
+                _restore(self.estimator)
 
     # -- patients -----------------------------------------------------------------
 
@@ -477,7 +483,7 @@ class _HandOver:
     def _own_folds(self) -> Iterator[None]:
         """Give the outermost estimator its folds, because it gets these very rows."""
         estimator, groups = self.estimator, self.given.get("groups")
-        before = estimator.get_params(deep=False)
+        before = own_params(estimator)
         if groups is not None and _splits(estimator) and not _groups_itself(estimator):
             folds = None
             if _accepts_splitter(estimator) and not _is_leave_one_out(estimator):
@@ -494,7 +500,7 @@ class _HandOver:
 
     def _prepare(self) -> bool:
         """Request the metadata in every part and return whether routing is possible."""
-        parts = list(nested_estimators(self.estimator))
+        parts = self.parts
         weighted = "sample_weight" in self.given
         if len(parts) == 1 or (
             weighted and not all(_can_request(part.estimator) for part in parts)
@@ -509,6 +515,7 @@ class _HandOver:
                 # that its base class excludes from routing.
                 self._leave(parts[1:])
                 return False
+            self.is_changed = True
             for part in parts:
                 _request(part, weighted=weighted)
                 if "groups" in self.given:
@@ -625,7 +632,7 @@ class _HandOver:
             shared = count_shared_patients(part.estimator, self.X, self.y, groups)
             name = f"{_name(part.estimator)} (cv={_short(part.estimator.cv)})"
             found[name] = max(shared, found.get(name, 0))
-        for part in nested_estimators(self.estimator):
+        for part in self.parts:
             if _groups_itself(part.estimator):
                 continue
             held_out = holds_rows_out(part.estimator, len(groups))
@@ -655,7 +662,7 @@ class _HandOver:
             return
         inner = [
             part.estimator
-            for part in nested_estimators(self.estimator)
+            for part in self.parts
             if part.estimator is not self.estimator
         ]
         why = "do not support sample_weight"
@@ -688,7 +695,8 @@ class _HandOver:
     def _arguments(self, *, routed: bool) -> dict[str, np.ndarray]:
         estimator, given = self.estimator, self.given
         arguments: dict[str, np.ndarray] = {}
-        if not given:
+        accepted = [name for name in given if has_fit_parameter(estimator, name)]
+        if not accepted and not routed and "sample_weight" not in given:
             return arguments
         stated = _stated_requests(estimator, "fit")
         for name in given:
@@ -696,7 +704,7 @@ class _HandOver:
             if request is False:
                 continue
             value = given.get(request) if isinstance(request, str) else given[name]
-            if has_fit_parameter(estimator, name) and value is not None:
+            if name in accepted and value is not None:
                 arguments[name] = value
         if routed:
             for name in _consumed(estimator, self.method, list(given)):
@@ -880,9 +888,13 @@ _REPLACED: dict[type, type] = {
 }
 
 
-def _replace_classes(estimator: Any) -> None:
-    """Give estimators that pass no groups to their splitter a `fit` that does."""
-    for part in nested_estimators(estimator):
+def _replace_classes(parts: list[Part]) -> bool:
+    """Give estimators that pass no groups to their splitter a `fit` that does.
+
+    Returns whether there are such estimators.
+    """
+    replaced = False
+    for part in parts:
         kind = _REPLACED.get(type(part.estimator))
         if kind is None or part.resampled or not _splits(part.estimator):
             continue
@@ -893,6 +905,8 @@ def _replace_classes(estimator: Any) -> None:
         ):
             continue  # Its `cv` is used as it is, or can be replaced.
         part.estimator.__class__ = kind
+        replaced = True
+    return replaced
 
 
 def _restore(value: Any, seen: set[int] | None = None) -> None:
@@ -1001,7 +1015,7 @@ def _withdraw(estimator: Any) -> None:
 
 def _scoring(estimator: Any) -> Any:
     """Return the parameter `scoring`, or the scorer that None stands for."""
-    params = estimator.get_params(deep=False)
+    params = own_params(estimator)
     if "scoring" not in params or params["scoring"] is not None:
         return params.get("scoring")
     if not hasattr(estimator, "_get_scorer"):
@@ -1048,7 +1062,7 @@ def _replace_own_score(search: Any, *, weighted: bool) -> None:
     `Pipeline` which ends in it then fails with routing, even without weights. So does a
     search that passes weights to the `score` of some of its candidates only.
     """
-    params = search.get_params(deep=False)
+    params = own_params(search)
     if params.get("scoring", "") is not None or "estimator" not in params:
         return
     scored = params["estimator"]
@@ -1096,7 +1110,7 @@ def _is_router(estimator: Any) -> bool:
 
 
 def _splits(estimator: Any) -> bool:
-    params = estimator.get_params(deep=False)
+    params = own_params(estimator)
     return "cv" in params and not isinstance(params["cv"], (str, bool))
 
 
@@ -1129,7 +1143,7 @@ def _is_leave_one_out(estimator: Any) -> bool:
 def _children(estimator: Any) -> list[Any]:
     """Return the learners in the parameters of an estimator."""
     found: list[Any] = []
-    values = list(estimator.get_params(deep=False).values())
+    values = list(own_params(estimator).values())
     while values:
         value = values.pop()
         if isinstance(value, dict):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from joblib import effective_n_jobs
 from sklearn.utils.parallel import Parallel, delayed
 
 from skfusion.exceptions import warn_user
@@ -74,6 +75,8 @@ def run_parallel(
     [8, 9]
     """
     with joined_warnings():
+        if effective_n_jobs(n_jobs) == 1:
+            return [function(*arguments) for arguments in calls]
         collected = _joined.get()
         results = []
         for result, found in Parallel(n_jobs=n_jobs)(

@@ -24,6 +24,7 @@ from sklearn.preprocessing import TargetEncoder
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.multiclass import type_of_target
 
+from skfusion._fitting.parameters import own_params
 from skfusion.exceptions import LeakageWarning, warn_user
 
 __all__ = [
@@ -210,7 +211,7 @@ def patient_splitter(estimator: Any) -> Any:
     3
     """
     cv = estimator.cv
-    params = estimator.get_params(deep=False)
+    params = own_params(estimator)
     seed = params.get("random_state")
     if isinstance(cv, bool):
         return None

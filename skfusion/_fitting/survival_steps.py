@@ -18,6 +18,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 from skfusion._fitting.metadata import nested_estimators
+from skfusion._fitting.parameters import own_params
 
 __all__ = [
     "check_parts",
@@ -72,7 +73,7 @@ def _parts(estimator: Any) -> Iterator[Any]:
         if part.estimator is not estimator:
             yield part.estimator
         if hasattr(part.estimator, "get_params"):
-            params = part.estimator.get_params(deep=False)
+            params = own_params(part.estimator)
             yield from (_unwrapped(v) for v in params.values() if callable(v))
 
 

@@ -378,7 +378,9 @@ def cell_presence(column: pd.Series) -> np.ndarray:
     """Return which cells are not null, and neither empty text, bags nor vectors."""
     filled = column.notna().to_numpy()
     if may_hold_objects(column):
-        empty = [_is_empty(cell) for cell in column]
+        # Iteration over a column of text converts each cell by itself.
+        is_text = isinstance(column.dtype, pd.StringDtype)
+        empty = [_is_empty(cell) for cell in (column.tolist() if is_text else column)]
         filled = filled & ~np.asarray(empty, dtype=bool)
     return np.asarray(filled, dtype=bool)
 

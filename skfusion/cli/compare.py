@@ -12,10 +12,9 @@ from skfusion._dependencies import require
 from skfusion.cli.cohort import Cohort, read_cohort
 from skfusion.cli.console import progress_level, say, show, write_json
 from skfusion.cli.problems import RunError, failures_of_the_run
-from skfusion.cli.settings import COMPARE_KEYS, read_settings
+from skfusion.cli.settings import COMPARE_KEYS, check_outputs, read_settings
 
 __all__ = [
-    "check_outputs",
     "comparison_options",
     "default_jobs",
     "embed",
@@ -46,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
         If the table or a setting has a problem, before the first embedding.
     """
     settings = {"html": DEFAULT_REPORT, **read_settings(arguments)}
-    check_outputs(settings)
+    check_outputs(settings, {**settings, "config": arguments.config})
     cohort = read_cohort(settings)
     options = comparison_options(settings, cohort)
     run_comparison(cohort, options, settings)
@@ -249,34 +248,3 @@ def settle_engine(name: str, embedder: Any, cells: Any) -> None:
             f"{choice.reason}. They are those of torch{how_near}, and have keys of "
             "their own in the store. --engine torch uses torch instead."
         )
-
-
-def check_outputs(outputs: Mapping[str, Any]) -> None:
-    """Check that the results can be written, before a long run starts.
-
-    Parameters
-    ----------
-    outputs : mapping of str to object
-        Files to write: ``"html"``, ``"json"`` and ``"save"``.
-
-    Raises
-    ------
-    OSError
-        If a file or its folder cannot be written.
-    ImportError
-        If the package that writes the report is not installed.
-    """
-    if outputs.get("html"):
-        require("jinja2", "report")
-    for key in ("html", "json", "save"):
-        name = outputs.get(key)
-        if not name:
-            continue
-        path = Path(name)
-        folder = path.resolve().parent
-        if path.is_dir():
-            raise IsADirectoryError(f"--{key}: {name!r} is a folder, expected a file")
-        if not folder.is_dir():
-            raise FileNotFoundError(f"--{key}: the folder of {name!r} does not exist")
-        if not os.access(path if path.exists() else folder, os.W_OK):
-            raise PermissionError(f"--{key}: {name!r} is not writable")

@@ -408,8 +408,8 @@ class BaseFusion(TransformerMixin, ModalityParameters):
         used = {column for modality in modalities for column in modality.columns}
         self._columns = list(frame.columns)
         self._used = [column for column in self._columns if column in used]
-        names = {kind: str(kind) for kind in frame.dtypes.unique()}
-        kinds = dict(frame.dtypes)
+        kinds = dict(zip(self._columns, frame.dtypes, strict=True))
+        names = {kind: str(kind) for kind in set(kinds.values())}
         self._dtypes = {column: names[kinds[column]] for column in self._used}
         self._modalities = modalities
         cohort = select_columns(frame, self._used).reset_index(drop=True)

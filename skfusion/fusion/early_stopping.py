@@ -16,6 +16,7 @@ import numpy as np
 from sklearn.utils.validation import has_fit_parameter
 
 from skfusion._fitting.metadata import library_of_trees, takes_validation_rows
+from skfusion._fitting.parameters import own_params
 from skfusion._validation import check_number
 from skfusion.fusion.estimator_kinds import estimators_inside, last_step
 from skfusion.splits import validation_rows
@@ -156,7 +157,7 @@ def stops_early(estimator: Any) -> bool:
         return stops_early(last.estimator)
     if not takes_validation_rows(last) or not hasattr(last, "get_params"):
         return False
-    params = last.get_params(deep=False)
+    params = own_params(last)
     return bool(_stopping_params(params) or _stopping_callbacks(params))
 
 
@@ -214,7 +215,7 @@ def without_stopping(estimator: Any) -> Any:
     if has_fit_parameter(last, "evaluation"):
         without_stopping(last.estimator)
         return estimator
-    params = last.get_params(deep=False)
+    params = own_params(last)
     # LightGBM passes None on to its library, which does not know it.
     none = 0 if library_of_trees(last) == "lightgbm" else None
     changed: dict[str, Any] = dict.fromkeys(_stopping_params(params), none)
@@ -275,7 +276,7 @@ def _of_xgboost(_: Any, evaluation: Evaluation) -> dict[str, Any]:
 
 def _of_catboost(estimator: Any, evaluation: Evaluation) -> dict[str, Any]:
     # A Pool carries the weights, but does not know which columns are no numbers.
-    params = estimator.get_params(deep=False)
+    params = own_params(estimator)
     kinds = {name: list(params[name]) for name in _KINDS if params.get(name)}
     pool = import_module("catboost").Pool(
         evaluation.X, evaluation.y, weight=evaluation.sample_weight, **kinds

@@ -17,6 +17,8 @@ from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
+from skfusion._fitting.parameters import all_params
+
 __all__ = [
     "check_estimator_kind",
     "frozen_classifiers",
@@ -140,7 +142,7 @@ def estimators_inside(estimator: Any) -> Iterator[Any]:
     yield estimator
     if not hasattr(estimator, "get_params"):
         return
-    for value in estimator.get_params(deep=True).values():
+    for value in all_params(estimator).values():
         if hasattr(value, "fit") and not isinstance(value, type):
             yield value
     if isinstance(estimator, FrozenEstimator):  # hides the parameters of its estimator
@@ -190,7 +192,7 @@ def reads_labels(estimator: Any) -> bool:
         return False
     return any(
         _contains_labels(name.rpartition("__")[2], value)
-        for name, value in estimator.get_params(deep=True).items()
+        for name, value in all_params(estimator).items()
     )
 
 

@@ -40,6 +40,7 @@ from skfusion._fitting.metadata import (
     nested_estimators,
     weightless_learners,
 )
+from skfusion._fitting.parameters import all_params, own_params
 from skfusion._fitting.patient_folds import (
     needs_seed,
     patient_splitter,
@@ -303,7 +304,7 @@ def seed(estimator: Any, rng: np.random.RandomState) -> Any:
     Seeds that the user has set are kept. The integers are drawn in the order of the
     sorted names, so that the same generator gives the same estimator.
     """
-    params = estimator.get_params(deep=True)
+    params = all_params(estimator)
     chosen = {}
     for name in sorted(params):
         if name.rpartition("__")[2] == "random_state" and params[name] is None:
@@ -317,7 +318,7 @@ def seed(estimator: Any, rng: np.random.RandomState) -> Any:
 
 def _seed_outside_params(estimator: Any, rng: np.random.RandomState) -> None:
     """Seed a splitter of an estimator, and estimators in lists, e.g. candidates."""
-    params = estimator.get_params(deep=False)
+    params = own_params(estimator)
     if params.get("random_state", 0) is None:
         estimator.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
     cv = params.get("cv")

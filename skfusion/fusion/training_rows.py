@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,14 @@ from skfusion.modality import Modality, select_columns
 
 __all__ = ["TrainingRows", "digest_rows"]
 
+# Which rows of a chunk have any cell, and the cells of each of these rows as bytes.
+Chunk = tuple[np.ndarray, list[Any]]
 # Bytes of the key of a row. Keys of 10 million different pairs of rows collide with a
 # probability below 1e-12.
 N_BYTES = 8
-ROWS_OF_SALT = 1000
+ROWS_OF_SALT = 100
 # Rows that are copied as numbers at a time.
-CHUNK_CELLS = 500_000  # for which memory is taken at a time
+CHUNK_CELLS = 131_072  # that stay in the cache of a core
 # Whole numbers above this one are not exact with 32 bits.
 LARGEST_EXACT = 2.0**24
 # At most this many elements of an array (image, volume, sequence) are read.
@@ -53,9 +56,14 @@ class TrainingRows:
     @classmethod
     def of(cls, modalities: Iterable[Modality], frame: pd.DataFrame) -> TrainingRows:
         """Return the digest of the rows of a cohort."""
-        first = digest_rows(modalities, frame.iloc[:ROWS_OF_SALT])
-        salt = hashlib.blake2b(first.tobytes(), digest_size=16).digest()
-        return cls(salt, digest_rows(modalities, frame, salt))
+        chunks = [_chunks(select_columns(frame, m.columns)) for m in modalities]
+        first = [next(of_modality) for of_modality in chunks]
+        salt = _salt_of(first)
+        keys = [
+            _keys_of(chain([start], rest), salt)
+            for start, rest in zip(first, chunks, strict=True)
+        ]
+        return cls(salt, _as_columns(keys, len(frame)))
 
     def found(self, modalities: Iterable[Modality], frame: pd.DataFrame) -> np.ndarray:
         """Return which rows are training rows.
@@ -125,22 +133,55 @@ def digest_rows(
     >>> bool((digest_rows(ehr, X) == digest_rows(ehr, X.astype("float32"))).all())
     True
     """
-    keys = [_keys_of(select_columns(frame, m.columns), salt) for m in modalities]
-    return np.column_stack(keys) if keys else np.zeros((len(frame), 0), np.uint64)
-
-
-def _keys_of(cells: pd.DataFrame, salt: bytes) -> np.ndarray:
-    """Return one key for each row of the columns of a modality."""
-    n_rows = max(1, CHUNK_CELLS // max(1, cells.shape[1]))
     keys = [
-        _keys_of_chunk(cells.iloc[start : start + n_rows], salt)
-        for start in range(0, len(cells), n_rows)
+        _keys_of(_chunks(select_columns(frame, m.columns)), salt) for m in modalities
     ]
-    return np.concatenate(keys) if keys else np.zeros(0, np.uint64)
+    return _as_columns(keys, len(frame))
 
 
-def _keys_of_chunk(cells: pd.DataFrame, salt: bytes) -> np.ndarray:
+def _as_columns(keys: list[np.ndarray], n_rows: int) -> np.ndarray:
+    return np.column_stack(keys) if keys else np.zeros((n_rows, 0), np.uint64)
+
+
+def _salt_of(chunks: Iterable[Chunk]) -> bytes:
+    """Return a salt that depends on the first rows of chunks."""
+    digest = hashlib.blake2b(digest_size=16)
+    for present, rows in chunks:
+        first = rows[:ROWS_OF_SALT]
+        digest.update(np.array([*map(len, first)], "<u8").tobytes())
+        digest.update(present[:ROWS_OF_SALT].tobytes() + b"".join(first))
+    return digest.digest()
+
+
+def _chunks(cells: pd.DataFrame) -> Iterator[Chunk]:
+    """Yield the rows of the columns of a modality, at least one chunk."""
+    n_rows = max(1, CHUNK_CELLS // max(1, cells.shape[1]))
+    if len(cells) <= n_rows:  # pandas takes long to select few rows
+        yield _bytes_of_rows(cells)
+        return
+    for start in range(0, len(cells), n_rows):
+        yield _bytes_of_rows(cells.iloc[start : start + n_rows])
+
+
+def _keys_of(chunks: Iterable[Chunk], salt: bytes) -> np.ndarray:
     """Return one key for each row, which does not depend on the other rows."""
+    # A copy of a salted state is made faster than a new one.
+    salted = hashlib.blake2b(digest_size=N_BYTES, salt=salt).copy
+    keys = []
+    for present, rows in chunks:
+        digests = []
+        for row in rows:
+            digest = salted()
+            digest.update(row)
+            digests.append(digest.digest())
+        own = np.zeros(len(present), np.uint64)
+        own[present] = np.maximum(np.frombuffer(b"".join(digests), "<u8"), 1)
+        keys.append(own)
+    return np.concatenate(keys)
+
+
+def _bytes_of_rows(cells: pd.DataFrame) -> Chunk:
+    """Return which rows have any cell, and the cells of these rows as bytes."""
     texts: list[list[bytes]] = []
     if all(isinstance(t, np.dtype) and t.kind in "biuf" for t in cells.dtypes):
         table = cells.to_numpy(np.float64)
@@ -153,16 +194,13 @@ def _keys_of_chunk(cells: pd.DataFrame, salt: bytes) -> np.ndarray:
     present = ~np.isnan(rounded).all(axis=1)
     if texts:
         present |= [bool(found) for found in texts]
-    digests = []
     rows = np.flatnonzero(present).tolist()
-    for row, numbers in zip(rows, _bytes_of_rows(table, rounded, rows), strict=True):
-        digest = hashlib.blake2b(numbers, digest_size=N_BYTES, salt=salt)
-        if texts:
-            digest.update(b"".join(texts[row]))
-        digests.append(digest.digest())
-    keys = np.zeros(len(cells), np.uint64)
-    keys[present] = np.maximum(np.frombuffer(b"".join(digests), "<u8"), 1)
-    return keys
+    numbers = _bytes_of_numbers(table, rounded, rows)
+    if not texts:
+        return present, list(numbers)
+    return present, [
+        b"".join([own, *texts[row]]) for row, own in zip(rows, numbers, strict=True)
+    ]
 
 
 def _rounded(table: np.ndarray) -> np.ndarray:
@@ -176,7 +214,7 @@ def _rounded(table: np.ndarray) -> np.ndarray:
     return rounded
 
 
-def _bytes_of_rows(
+def _bytes_of_numbers(
     table: np.ndarray, rounded: np.ndarray, rows: list[int]
 ) -> Iterator[Any]:
     """Yield the numbers of rows, with 64 bits if they include large whole numbers.
@@ -212,7 +250,9 @@ def _numbers(
     if kind in "biuf":
         return column.to_numpy(np.float64, na_value=np.nan)
     numbers = []
-    for row, cell in enumerate(column):
+    # Iteration over a column of text converts each cell by itself.
+    is_text = isinstance(column.dtype, pd.StringDtype)
+    for row, cell in enumerate(column.tolist() if is_text else column):
         number, found = _number_or_bytes(cell)
         numbers.append(number)
         if found:
@@ -222,6 +262,8 @@ def _numbers(
 
 def _number_or_bytes(cell: Any) -> tuple[float, bytes]:
     """Return the number that a cell is, or NaN and its bytes, none if it is null."""
+    if type(cell) is str:  # most cells are texts
+        return np.nan, _bytes_of(cell)
     if isinstance(cell, _NUMBERS):
         return float(cell), b""
     if isinstance(cell, (datetime.date, np.datetime64)):

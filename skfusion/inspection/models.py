@@ -269,13 +269,13 @@ class JoinedRows:
         The joined modalities.
     presence : ndarray of bool of shape (n, M)
         Whether each modality is present.
-    columns : dict of str to list of slice
+    columns : dict of str to list of slice or of list of int
         Columns of each modality. Each column belongs to one modality.
     """
 
     matrix: np.ndarray
     presence: np.ndarray
-    columns: Mapping[str, list[slice]]
+    columns: Mapping[str, list[Any]]
 
     def __len__(self) -> int:
         return len(self.matrix)
@@ -449,9 +449,9 @@ class TableModel:
         """Return None, because an estimator of a table receives the table."""
         return
 
-    def predict(self, parts: Parts) -> np.ndarray:
+    def predict(self, parts: Parts | JoinedRows) -> np.ndarray:
         """Return probabilities or numeric predictions (n, n_outputs)."""
-        X = self._table(parts)
+        X = self.table(parts)
         if self.kind != "classes":
             predicted = np.asarray(self.estimator.predict(X), dtype=np.float64)
         elif hasattr(self.estimator, "predict_proba"):
@@ -465,7 +465,9 @@ class TableModel:
             )
         return predicted.reshape(len(predicted), -1)
 
-    def margins(self, parts: Parts, column: int | None = None) -> np.ndarray:
+    def margins(
+        self, parts: Parts | JoinedRows, column: int | None = None
+    ) -> np.ndarray:
         """Return log-odds or numeric predictions (n, n_outputs).
 
         For a classifier without probabilities, it is the decision function. If `column`
@@ -473,12 +475,12 @@ class TableModel:
         """
         return _column(self._margins(parts), column)
 
-    def _margins(self, parts: Parts) -> np.ndarray:
+    def _margins(self, parts: Parts | JoinedRows) -> np.ndarray:
         if self.kind != "classes":
             return self.predict(parts)
         if not hasattr(self.estimator, "decision_function"):
             return class_log_odds(self.predict(parts))
-        X = self._table(parts)
+        X = self.table(parts)
         margin = np.asarray(self.estimator.decision_function(X), dtype=np.float64)
         if margin.ndim == 1:
             margin = np.column_stack([-margin, margin])
@@ -497,7 +499,10 @@ class TableModel:
             margin if self._margin_is_log_odds else class_log_odds(self.predict(parts))
         )
 
-    def _table(self, parts: Parts) -> Any:
+    def table(self, parts: Parts | JoinedRows) -> Any:
+        """Return the input of the estimator, which `JoinedRows` contain."""
+        if isinstance(parts, JoinedRows):
+            return parts.matrix
         if self._is_frame:
             return pd.concat(list(parts.values()), axis=1)[self._order]
         joined = np.concatenate(list(parts.values()), axis=1)
@@ -506,6 +511,14 @@ class TableModel:
         ordered = np.empty_like(joined)
         ordered[:, self._positions] = joined
         return ordered
+
+    def table_columns(self, parts: Parts) -> dict[str, list[int]]:
+        """Return the positions of the columns of each modality in the table."""
+        ends = np.cumsum([0, *(part.shape[1] for part in parts.values())])
+        return {
+            name: self._positions[first:last]
+            for name, first, last in zip(parts, ends[:-1], ends[1:], strict=True)
+        }
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from skfusion import EarlyFusionClassifier, JointFusionClassifier, LateFusionClassifier
-from skfusion.fusion.training_rows import TrainingRows
+from skfusion.fusion.training_rows import TrainingRows, digest_rows
 from skfusion.modality import Modality
 
+# Of the rows in `test_keys_of_stored_models_stay_the_same`.
+KEYS = [
+    [13063296298860960455, 15983529683433455338, 667309337986063591],
+    [0, 0, 0],
+    [14493252414313530520, 13428840556855222938, 6492136721246201864],
+]
 MODALITIES = [
     ("image", StandardScaler(), ["a", "b"]),
     ("ehr", StandardScaler(), ["c", "d"]),
@@ -148,3 +154,34 @@ def test_a_digest_contains_no_value_and_is_salted():
     assert first._training_rows.keys.nbytes == 8 * 2 * len(X)
     other = clone(FUSIONS["early"]).fit(X[1:], y[1:])._training_rows
     assert not np.isin(other.keys[other.keys > 0], first._training_rows.keys).any()
+
+
+def test_keys_of_stored_models_stay_the_same():
+    # Models in files have these keys.
+    X = pd.DataFrame({"scan": ["a.png", None, "ä.png"], "age": [1.5, np.nan, -0.0]})
+    parts = [Modality("i", None, ("scan",), True), Modality("e", None, ("age",))]
+    keys = digest_rows([*parts, Modality("b", None, ("scan", "age"))], X, b"salt")
+    assert keys.tolist() == KEYS
+
+
+@pytest.mark.parametrize("n_cells", [1, 7, 1000])
+def test_keys_do_not_depend_on_chunks(monkeypatch, n_cells):
+    X, _ = cohort(30)
+    X["text"] = [f"t{i}" for i in range(30)]
+    parts = [Modality("m", None, ("a", "text")), Modality("b", None, ("b", "c", "d"))]
+    wanted = digest_rows(parts, X, b"salt")
+    monkeypatch.setattr("skfusion.fusion.training_rows.CHUNK_CELLS", n_cells)
+    np.testing.assert_array_equal(digest_rows(parts, X, b"salt"), wanted)
+    known = TrainingRows.of(parts, X)
+    assert known.found(parts, X.iloc[::-1]).all()
+    assert len(known.keys) == 30
+    assert digest_rows(parts, X.iloc[:0], b"salt").shape == (0, 2)
+
+
+def test_the_salt_depends_on_the_rows():
+    X, _ = cohort(150)
+    parts = [Modality("m", None, ("a", "b"))]
+    salt = TrainingRows.of(parts, X).salt
+    assert TrainingRows.of(parts, X.copy()).salt == salt
+    assert TrainingRows.of(parts, X.iloc[1:]).salt != salt
+    assert TrainingRows.of(parts, X.assign(a=X["a"] + 1)).salt != salt

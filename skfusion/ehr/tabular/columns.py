@@ -47,6 +47,8 @@ _FEWEST_SCORES, _LARGEST_SCORE, _SHARE_BELOW_MEAN = 4, 15.0, 0.2
 # Matches "age", "Age", "patient_age", "age_at_scan" and "age_years", but not "image"
 # or "age_gap".
 AGES = re.compile(r"(.*[\W_])?age([\W_](at|in|years|months|days)([\W_].*)?)?", re.I)
+# Kind of a column whose dtype tells it, by the kind of dtype of NumPy.
+_PLAIN = {"i": "number", "u": "number", "f": "number", "b": "boolean"}
 KINDS = (
     *("number", "date", "ordered", "vector", "boolean"),
     *("category", "multivalued", "text"),
@@ -169,8 +171,13 @@ def sort_columns(
                     "modality."
                 )
     kinds: dict[str, list[Any]] = {kind: [] for kind in KINDS}
-    for column in frame.columns.drop(named["index_time"]):
+    for column, dtype in zip(frame.columns, frame.dtypes, strict=True):
+        if column in named["index_time"]:
+            continue
         wanted = [kind for kind, (_, columns) in said.items() if column in columns]
+        if not wanted and isinstance(dtype, np.dtype) and dtype.kind in _PLAIN:
+            kinds[_PLAIN[dtype.kind]].append(column)
+            continue
         kind = wanted[0] if wanted else kind_of(frame[column])
         if len(wanted) > 1 or (kind == "number" and kind_of(frame[column]) != kind):
             raise ValueError(
@@ -375,12 +382,16 @@ def typical_values(
     array([1.5, 0. ])
     """
     typical = np.zeros(values.shape[1])
+    is_equal = bool((weights == 1.0).all())
     for j, column in enumerate(values.T):
         known = ~np.isnan(column)
         if not known.any():
             continue
         if use_mean[j]:
             typical[j] = np.average(column[known], weights=weights[known])
+        elif is_equal:  # The lower median too, without a sort.
+            middle = (int(known.sum()) - 1) // 2
+            typical[j] = np.partition(column[known], middle)[middle]
         else:
             # The lower median is an observed value, so that booleans stay booleans.
             typical[j] = np.quantile(

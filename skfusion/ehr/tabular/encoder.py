@@ -250,26 +250,37 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         )
         self._check_paths(frame)
         self._check_single(frame)
+        known = {column: to_float(frame[column]) for column in self.kinds_["number"]}
         self._scores = [
-            column
-            for column in self.kinds_["number"]
-            if looks_standardised(to_float(frame[column]))
+            column for column, values in known.items() if looks_standardised(values)
         ]
-        numbers = self._numbers(frame)
+        numbers = self._numbers(frame, known)
         gaps = self._gaps(frame, numbers)
-        indicated = np.full(gaps.shape[1], choice is not None)
-        indicated &= gaps.to_numpy().any(axis=0)
+        gap_table = _stacked(gaps, len(frame), dtype=bool)
+        indicated = np.full(len(gaps), choice is not None)
+        indicated &= gap_table.any(axis=0)
         if choice == "selective":
             target = None if y is None else np.asarray(y)[kept]
             indicated = select_informative_indicators(
-                gaps.to_numpy(), target, "TabularEncoder"
+                gap_table, target, "TabularEncoder"
             )
-        self._indicated = list(gaps.columns[indicated])
+        self._indicated = [c for c, is_ in zip(gaps, indicated, strict=True) if is_]
         self._fit_numbers(_stacked(numbers, len(frame)), weights)
         self._fit_words(frame)
         self._n_features_out = len(self.get_feature_names_out())
-        self.summary_ = self._summarise(frame)
+        self._summary_lines = self._summarise(frame)
         return self
+
+    @property
+    def summary_(self) -> pd.DataFrame:
+        """How each column was understood, one line per column."""
+        if not hasattr(self, "_summary_lines"):
+            raise AttributeError(
+                f"{type(self).__name__} object has no attribute 'summary_' before fit."
+            )
+        index = pd.Index(self._columns, name="column", tupleize_cols=False)
+        levels = pd.array(self._summary_lines["levels"], dtype="Int64")
+        return pd.DataFrame({**self._summary_lines, "levels": levels}, index=index)
 
     def transform(self, X: Any) -> np.ndarray:
         """Encode the columns.
@@ -293,11 +304,14 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             values = np.where(np.isnan(values), self._fill, values)
         n_measured = self._n_measured()
         if self.scale and n_measured:
-            values[:, :n_measured] = self._scaler.transform(values[:, :n_measured])
+            # As the scaler does, whose checks were done for each column.
+            values[:, :n_measured] -= self._scaler.mean_
+            values[:, :n_measured] /= self._scaler.scale_
         parts = [values]
         if self._indicated:
             gaps = self._gaps(frame, numbers)
-            parts.append(gaps[self._indicated].to_numpy(dtype=np.float64))
+            indicated = {column: gaps[column] for column in self._indicated}
+            parts.append(_stacked(indicated, len(frame)))
         unseen = self._unlisted(frame, share=0.5)
         if self.kinds_["category"]:
             words = self._matched(frame)
@@ -307,6 +321,40 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         for column, encoder in self._words.items():
             parts.append(encoder.transform(frame[column]))
         return np.hstack(parts)
+
+    def find_unseen(self, X: Any) -> pd.DataFrame:
+        """Find the categories that were not seen in `fit`, which `transform` ignores.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            The columns seen in `fit`.
+
+        Returns
+        -------
+        DataFrame of bool of shape (n_samples, n_categorical_columns)
+            Whether the cell has a category that `fit` has not seen, or a value that is
+            not in the order of its column. Missing cells are False.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skfusion import TabularEncoder
+        >>> X = pd.DataFrame({"smokes": ["yes", "no", "unknown"], "age": [40, 50, 60]})
+        >>> encoder = TabularEncoder().fit(X)
+        >>> new = pd.DataFrame({"smokes": ["Yes", "y", None], "age": [30, 40, 50]})
+        >>> encoder.find_unseen(new)["smokes"].tolist()
+        [False, True, False]
+        """
+        check_is_fitted(self)
+        frame = self._convert(self._as_frame(X, reset=False))
+        found = {}
+        for column in self.kinds_["category"]:
+            vocabulary = self._vocabularies[column]
+            found[column] = vocabulary.are_unseen(vocabulary.match(frame[column]))
+        for column in self._orders:
+            found[column] = self._is_unlisted(frame, column)
+        return pd.DataFrame(found, index=frame.index, dtype=bool)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the encoded columns.
@@ -362,7 +410,8 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     def _as_frame(self, X: Any, *, reset: bool) -> pd.DataFrame:
         frame = as_pandas(X, "TabularEncoder")
         if frame is not None:
-            validate_data(self, frame, reset=reset, skip_check_array=True)
+            if reset or not self._has_names_of_fit(frame):
+                validate_data(self, frame, reset=reset, skip_check_array=True)
             if len(frame) == 0 or frame.shape[1] == 0:
                 raise ValueError(
                     f"Found array with {frame.shape[0]} sample(s) and {frame.shape[1]} "
@@ -382,10 +431,15 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             self._check_labels(frame)
         return self._with_known_cells(frame, reset=reset)
 
+    def _has_names_of_fit(self, frame: pd.DataFrame) -> bool:
+        """Return whether scikit-learn's check of the names passes, which takes long."""
+        known = getattr(self, "feature_names_in_", None)
+        return known is not None and list(frame.columns) == self._columns
+
     def _with_known_cells(self, frame: pd.DataFrame, *, reset: bool) -> pd.DataFrame:
         """Convert durations and periods, and check the types of all other cells."""
         changed, notes = {}, {}
-        for name in frame.columns:
+        for name in _without_plain_numbers(frame):
             cells = frame[name]
             found = without_durations(cells)
             known = known_cells(found.column, "TabularEncoder")
@@ -450,9 +504,13 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         """Convert the columns of `fit`, and warn of conversions that are guesses."""
         said = {*self.text, *(self.multivalued or ()), *(self.orders or ())}
         self._converted: list[Any] = []
-        self._empty = [column for column in frame if frame[column].isna().all()]
+        gaps: np.ndarray = frame.isna().to_numpy(dtype=bool)
+        is_empty = np.atleast_1d(gaps.all(axis=0))
+        self._empty = [
+            column for column, empty in zip(frame, is_empty, strict=True) if empty
+        ]
         changed, warned = {}, {}
-        for column in frame.columns:
+        for column in _without_plain_numbers(frame):
             if column in said or column == self.index_time:
                 continue
             cells = frame[column]
@@ -473,8 +531,9 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     def _convert(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Convert columns as in `fit`, and warn of texts that are no numbers."""
         changed, warned = {}, {}
+        uncertain = set(_without_plain_numbers(frame))
         for column in self._columns:
-            if column in self._empty:
+            if column in self._empty or column not in uncertain:
                 continue
             cells = frame[column]
             found = understood(cells)
@@ -513,24 +572,30 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     def _unlisted(self, frame: pd.DataFrame, share: float) -> dict[Any, str]:
         """Return the columns with more than a share of values outside their order."""
         found = {}
-        for column, order in self._orders.items():
-            there = frame[column].notna().to_numpy(dtype=bool)
-            ranks = to_ranks(frame[column], order)
-            n_unlisted, n_there = int((there & np.isnan(ranks)).sum()), int(there.sum())
+        for column in self._orders:
+            n_unlisted = int(self._is_unlisted(frame, column).sum())
+            n_there = int(frame[column].notna().sum())
             enough = not share or n_there >= FEWEST_TO_WARN
             if enough and n_unlisted > share * n_there:
                 found[column] = f"{n_unlisted} of {n_there} values"
         return found
 
-    def _summarise(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return one line per column: how it was understood."""
+    def _is_unlisted(self, frame: pd.DataFrame, column: Any) -> np.ndarray:
+        there = frame[column].notna().to_numpy(dtype=bool)
+        return there & np.isnan(to_ranks(frame[column], self._orders[column]))
+
+    def _summarise(self, frame: pd.DataFrame) -> dict[str, list[Any]]:
+        """Return the columns of `summary_`, of which few users read the table."""
         kind_of_column = {
             column: kind for kind, columns in self.kinds_.items() for column in columns
         }
         n_features = self._count_features()
-        rows = []
+        missing = frame.isna().to_numpy(dtype=bool).mean(axis=0)
+        share = dict(zip(frame.columns, missing.tolist(), strict=True))
+        lines: dict[str, list[Any]] = {
+            name: [] for name in ("kind", "missing", "levels", "features", "note")
+        }
         for column in self._columns:
-            cells = frame[column]
             notes = [self._notes[column]] if column in self._notes else []
             if column in self._empty:
                 notes.append("no value in fit, so that later values are ignored")
@@ -539,18 +604,12 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
                 notes.append(f"{merged.n_spellings_} spellings merged")
             kind = kind_of_column.get(column, "index time")
             is_word = kind in ("category", "ordered")
-            rows.append(
-                {
-                    "kind": kind,
-                    "missing": float(cells.isna().mean()),
-                    "levels": cells.nunique() if is_word else pd.NA,
-                    "features": n_features.get(column, 0),
-                    "note": "; ".join(notes),
-                }
-            )
-        index = pd.Index(self._columns, name="column", tupleize_cols=False)
-        summary = pd.DataFrame(rows, index=index)
-        return summary.astype({"levels": "Int64"})
+            lines["kind"].append(kind)
+            lines["missing"].append(share[column])
+            lines["levels"].append(frame[column].nunique() if is_word else None)
+            lines["features"].append(n_features.get(column, 0))
+            lines["note"].append("; ".join(notes))
+        return lines
 
     def _count_features(self) -> dict[Any, int]:
         counts: dict[Any, int] = {}
@@ -606,15 +665,22 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             terms = TextColumn(self.min_frequency, self.max_terms)
             self._words[column] = terms.fit(frame[column])
 
-    def _numbers(self, frame: pd.DataFrame) -> dict[Any, np.ndarray]:
-        """Return the numbers of each column (2-D for vectors), NaN where missing."""
+    def _numbers(
+        self, frame: pd.DataFrame, known: Mapping[Any, np.ndarray] | None = None
+    ) -> dict[Any, np.ndarray]:
+        """Return the numbers of each column (2-D for vectors), NaN where missing.
+
+        `known` are those of the columns of kind ``"number"``, if they were read before.
+        """
         columns: dict[Any, np.ndarray] = {}
         outside: dict[Any, int] = {}
         for column in self.kinds_["number"]:
             if column in self._empty:  # nothing was learned of its values
                 columns[column] = np.full(len(frame), np.nan)
                 continue
-            columns[column] = to_float(frame[column])
+            columns[column] = (
+                to_float(frame[column]) if known is None else known[column]
+            )
             if column not in (self.bounds or {}) and column not in self._scores:
                 check_ages(columns[column], column)
         for column, bounds in (self.bounds or {}).items():
@@ -638,7 +704,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
 
     def _gaps(
         self, frame: pd.DataFrame, numbers: dict[Any, np.ndarray]
-    ) -> pd.DataFrame:
+    ) -> dict[Any, np.ndarray]:
         """Return where cells are missing, except categories, which encode it."""
         gaps = {
             column: np.isnan(values).reshape(len(frame), -1).all(axis=1)
@@ -646,9 +712,7 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         }
         for column in self.kinds_["multivalued"] + self.kinds_["text"]:
             gaps[column] = frame[column].isna().to_numpy(dtype=bool)
-        labels = pd.Index(list(gaps), dtype=object, tupleize_cols=False)
-        table = np.column_stack([np.empty((len(frame), 0), bool), *gaps.values()])
-        return pd.DataFrame(table, columns=labels)
+        return gaps
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -659,8 +723,19 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _stacked(numbers: dict[Any, np.ndarray], n_rows: int) -> np.ndarray:
-    return np.column_stack([np.empty((n_rows, 0)), *numbers.values()])
+def _stacked(
+    columns: dict[Any, np.ndarray], n_rows: int, dtype: type = np.float64
+) -> np.ndarray:
+    return np.column_stack([np.empty((n_rows, 0), dtype), *columns.values()])
+
+
+def _without_plain_numbers(frame: pd.DataFrame) -> list[Any]:
+    """Return the columns whose cells need a look, because they can be of any type."""
+    return [
+        column
+        for column, kind in zip(frame.columns, frame.dtypes, strict=True)
+        if not isinstance(kind, np.dtype) or kind.kind not in "biuf"
+    ]
 
 
 def _warn(what: str, columns: dict[Any, str]) -> None:

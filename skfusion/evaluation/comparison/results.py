@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skfusion._lazy import provided
+from skfusion._paths import write_whole
 from skfusion._validation import check_number
 from skfusion.evaluation.comparison.analyses.archive import read_archive, write_archive
 from skfusion.evaluation.comparison.analyses.methods import SecondaryAnalyses
@@ -96,6 +97,20 @@ class FusionComparison(SecondaryAnalyses):
     context_ : object
         Estimators, cohort and splits, for `final_estimator`, `validate` and
         `importance`.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> from skfusion import compare_fusion
+    >>> cohort = make_fusion_cohort(150, random_state=0)
+    >>> modalities = [("image", StandardScaler(), cohort.image_columns),
+    ...               ("ehr", StandardScaler(), cohort.ehr_columns)]
+    >>> result = compare_fusion(
+    ...     modalities, cohort.data, cohort.target, strategies=("single", "late"), cv=3,
+    ...     n_repeats=1, scoring="roc_auc", random_state=0)
+    >>> result.scores_["strategy"].tolist()
+    ['image in late', 'ehr in late', 'late']
     """
 
     __module__ = "skfusion.evaluation"
@@ -539,8 +554,8 @@ class FusionComparison(SecondaryAnalyses):
             importance=importance,
             audit=audit,
         )
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(page)
+        content = page.encode("utf-8")
+        write_whole(path, lambda file: file.write(content), is_private=False)
 
     def to_markdown(self) -> str:
         """Return the verdict, the notes, the tables and the methods as Markdown.

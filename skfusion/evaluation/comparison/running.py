@@ -365,9 +365,10 @@ def _repeats(
     if per_repeat > SLOW_SECONDS:
         n_repeats = {k: min(n, REPEATS_IF_SLOW) for k, n in n_repeats.items()}
         notes.append(
-            f"The folds were repeated {REPEATS_IF_SLOW} times at most, because one "
-            f"repetition takes about {per_repeat / 60:.0f} minutes of computing. "
-            "Pass n_repeats= for a number that does not depend on the machine."
+            f"The folds were repeated {REPEATS_IF_SLOW} times at most, because the "
+            "first fits suggested that one repetition takes about "
+            f"{per_repeat / 60:.0f} minutes of computing. A set number of repetitions "
+            "(n_repeats, --repeats) does not depend on the machine."
         )
     for name, number in design.repeats_of.items():
         label = next(arm.label for arm in arms if arm.name == name)

@@ -289,12 +289,15 @@ def _not_above(row: Any, rows: Any, differences: pd.DataFrame, facts: Facts) -> 
     ]
     p = found["p"].where(sign * found["estimate"] > 0, 1.0)
     weakest = found.loc[p.idxmax()]
-    adjusted = f", Holm over {len(rows)} fusions" if len(rows) > 1 else ""
+    adjusted = (
+        f"; {format_p(row['p_helps_holm'])} after Holm adjustment over {len(rows)} "
+        "fusions"
+    )
     return (
-        f" The claim is about each single modality: minus "
+        " A claim that fusion helps requires a gain over each single modality: minus "
         f"{facts.labels[weakest['reference']]}, the difference is "
         f"{facts.signed(weakest['estimate'])} ({facts.interval(weakest)}), "
-        f"{format_p(row['p_helps_holm'])}{adjusted}."
+        f"{format_p(p.max())}{adjusted if len(rows) > 1 else ''}."
     )
 
 

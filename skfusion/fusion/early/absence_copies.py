@@ -19,6 +19,7 @@ from skfusion._fitting.metadata import (
     own_folds,
     supports_weights,
 )
+from skfusion._fitting.parameters import own_params
 from skfusion._validation import check_number
 from skfusion.cohort import TrainingData
 from skfusion.exceptions import LeakageWarning, warn_user
@@ -101,7 +102,7 @@ def parts_that_hold_rows_out(estimator: Any) -> list[str]:
     """
     found = []
     for part in nested_estimators(estimator):
-        params = part.estimator.get_params(deep=False)
+        params = own_params(part.estimator)
         held_out = holds_rows_out(part.estimator) or own_folds(part.estimator)
         if "cv" in params and not isinstance(params["cv"], str):
             held_out = "cv"

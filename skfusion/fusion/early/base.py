@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -48,7 +49,7 @@ from skfusion.fusion.inner_estimators import (
 )
 from skfusion.modality import Modality
 
-__all__ = ["BaseEarlyFusion", "early_fusion_type", "keeps_columns"]
+__all__ = ["BaseEarlyFusion", "early_fusion_type", "keeps_columns", "with_learner"]
 
 
 def early_fusion_type(modalities: Iterable[Modality]) -> str:
@@ -172,7 +173,11 @@ class BaseEarlyFusion(BaseFusion):
         rng = check_random_state(self.random_state)
         self._blocks = ModalityBlocks(seeded(self._modalities, rng), self.n_jobs)
         blocks = self._blocks.fit_transform(
-            data.X, data.y, data.sample_weight, data.groups
+            data.X,
+            data.y,
+            data.sample_weight,
+            data.groups,
+            presence=data.presence,
         )
         # Unreadable images count as absent, and only the transformers detect them.
         self._learned = np.array([bool(v.shape[1]) for v in blocks.arrays.values()])
@@ -195,7 +200,7 @@ class BaseEarlyFusion(BaseFusion):
             self._imputer = imputer.set_output(transform="default").fit(joined)
             if shown.sample_weight is not None:  # which the imputer does not take
                 self._imputer.statistics_ = weighted_means(joined, shown.sample_weight)
-            joined = self._imputer.transform(joined)
+            joined = self._imputed(joined)
         self.modalities_ = with_transformers(
             self._blocks.modalities_, lambda modality: modality.transformer
         )
@@ -469,7 +474,19 @@ class BaseEarlyFusion(BaseFusion):
         in_float32: bool | None = None,
     ) -> np.ndarray:
         joined = self._join(arrays, presence, in_float32=in_float32)
-        return joined if self._imputer is None else self._imputer.transform(joined)
+        return self._imputed(joined)
+
+    def _imputed(self, joined: np.ndarray) -> np.ndarray:
+        """Fill missing values if the learner does not take them."""
+        imputer = self._imputer
+        if imputer is None:
+            return joined
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Most matrices have none, which one pass tells.
+            if joined.dtype.kind == "f" and np.isfinite(joined.sum()):
+                return joined
+        filled: np.ndarray = imputer.transform(joined)
+        return filled
 
     def _with_features(
         self, arrays: dict[str, np.ndarray], presence: np.ndarray
@@ -518,3 +535,24 @@ class BaseEarlyFusion(BaseFusion):
 
     def _default_of(self, name: str) -> Any:
         return default_learner(self._task)
+
+
+def with_learner(fusion: BaseEarlyFusion, learner: Any) -> BaseEarlyFusion:
+    """Return a copy of a fitted early fusion whose `predict_joined` asks a learner.
+
+    Parameters
+    ----------
+    fusion : BaseEarlyFusion
+        A fitted early fusion.
+    learner : estimator
+        Fitted learner, which receives the matrix of `predict_joined` as it is.
+
+    Returns
+    -------
+    BaseEarlyFusion
+        A shallow copy.
+    """
+    other = copy(fusion)
+    other.estimator_ = learner
+    other._feature_names = None
+    return other

@@ -16,6 +16,7 @@ import pandas as pd
 from sklearn import get_config
 from sklearn.compose import make_column_selector
 
+from skfusion._fitting.parameters import own_params
 from skfusion.fusion.estimator_kinds import estimators_inside, last_step
 
 __all__ = ["FeatureNames", "reads_names"]
@@ -89,7 +90,7 @@ class FeatureNames:
         last = last_step(estimator)
         changed = {
             name: _replaced(value, self._renamed)
-            for name, value in last.get_params(deep=False).items()
+            for name, value in own_params(last).items()
             if name in _OF_FEATURES
         }
         if changed:
@@ -130,7 +131,7 @@ def reads_names(estimator: Any, names: np.ndarray, fusion: Any) -> bool:
     for nested in estimators_inside(estimator):
         if not hasattr(nested, "get_params"):
             continue
-        for name, value in nested.get_params(deep=False).items():
+        for name, value in own_params(nested).items():
             found = list(_strings(value))
             if name in _OF_FEATURES and _refers_by_name(name, found):
                 return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from skfusion._dependencies import is_installed
@@ -161,8 +162,9 @@ def _compiled(embedder: ImageEmbedder, backbone: Backbone) -> EngineChoice:
             embedder.batch_size,
             engine="openvino",
             precision=embedder.precision,
-            example=backbone.preprocessing.example(2),
-            key=backbone.fingerprint,
+            example=partial(backbone.preprocessing.example, 2),
+            # The key of `encode_cells`, which finds the network by it.
+            key=(backbone.fingerprint, backbone.preprocessing),
         )
     except (ValueError, ImportError, OSError, RuntimeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -11,6 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import StandardScaler
 
 from skfusion import TabularEncoder
+from skfusion.ehr.tabular.columns import typical_values
 from skfusion.exceptions import DataWarning
 
 
@@ -182,6 +183,35 @@ def test_an_order_of_the_only_column_that_most_later_values_are_not_in():
         encoder.transform(pd.DataFrame({"stage": ["1", "1", "2", "2", "I"]}))
 
 
+def test_values_that_were_not_seen_are_found_by_cell():
+    X = pd.DataFrame(
+        {
+            "site": ["A", "B", None] * 4,
+            "stage": ["I", "II", "I"] * 4,
+            "itch": ["True", "False", "UNK"] * 4,
+            "age": np.arange(12.0),
+        }
+    )
+    encoder = TabularEncoder(orders={"stage": ["I", "II"]}).fit(X)
+    new = pd.DataFrame(
+        {
+            "site": ["a ", "C", None, "N/A"],
+            "stage": ["II", "III", None, "I"],
+            "itch": [True, "Yes", "unk", None],
+            "age": [1.0, 999.0, np.nan, 3.0],
+        },
+        index=[7, 7, "x", None],
+    )
+    found = encoder.find_unseen(new)
+    assert found.index.equals(new.index)
+    assert found.to_dict("list") == {
+        "site": [False, True, False, False],
+        "itch": [False, True, False, False],
+        "stage": [False, True, False, False],
+    }
+    assert TabularEncoder().fit(X[["age"]]).find_unseen(new[["age"]]).shape == (4, 0)
+
+
 def test_cells_with_several_values():
     X = pd.DataFrame(
         {
@@ -306,3 +336,54 @@ def test_negative_ages_are_refused(name):
 def test_other_columns_may_be_negative(name):
     X = pd.DataFrame({name: [1.0, -1.0]})
     assert TabularEncoder(scale=False).fit_transform(X).min() == -1
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 7, 10])
+def test_fill_values_are_those_of_numpy(n_rows):
+    rng = np.random.default_rng(n_rows)
+    values = rng.integers(-3, 4, (n_rows, 6)) / 2
+    values[:, 1] = np.nan
+    values[0, 2] = np.nan
+    for weights in (np.ones(n_rows), rng.uniform(0.5, 2, n_rows)):
+        found = typical_values(values, weights, np.zeros(6, dtype=bool))
+        for column, value in zip(values.T, found, strict=True):
+            known = ~np.isnan(column)
+            wanted = 0.0
+            if known.any():
+                wanted = np.quantile(
+                    column[known], 0.5, weights=weights[known], method="inverted_cdf"
+                )
+            assert value == wanted
+
+
+@pytest.mark.parametrize("impute", ["median", "mean", None])
+def test_scaling_is_that_of_the_standard_scaler(impute):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(9, 3, (40, 3)), columns=list("abc"))
+    table["n"] = rng.integers(0, 5, 40)
+    table.loc[::9, "b"] = np.nan
+    found = TabularEncoder(impute=impute, missing_indicator=None).fit(table)
+    for part in (table, table[:1], table[5:7].astype("Float64")):
+        values = part.to_numpy(float, na_value=np.nan)
+        if impute is not None:
+            values = np.where(np.isnan(values), found._fill, values)
+        np.testing.assert_array_equal(
+            found.transform(part), found._scaler.transform(values)
+        )
+
+
+def test_the_summary_is_a_table_of_its_own():
+    encoder = TabularEncoder()
+    assert not hasattr(encoder, "summary_")
+    encoder.fit(pd.DataFrame({"age": [1.0, None], "sex": ["f", "m"]}))
+    summary = encoder.summary_
+    assert [
+        str(kind) for kind in summary.dtypes[["missing", "levels", "features"]]
+    ] == [
+        "float64",
+        "Int64",
+        "int64",
+    ]
+    assert summary["levels"].isna().tolist() == [True, False]
+    summary["kind"] = "changed"
+    assert encoder.summary_["kind"].tolist() == ["number", "category"]

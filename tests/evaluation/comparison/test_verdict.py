@@ -31,8 +31,9 @@ SENTENCES = {
         rf"By {NAME}, {NAME} minus {NAME}, the best single modality: {N} \({LIMITS}\)\."
     ),
     "not above": (
-        rf"The claim is about each single modality: minus {NAME}, the difference is "
-        rf"{N} \({LIMITS}\), {P}(?:, Holm over \d fusions)?\."
+        rf"A claim that fusion helps requires a gain over each single modality: minus "
+        rf"{NAME}, the difference is {N} \({LIMITS}\), {P}"
+        rf"(?:; {P} after Holm adjustment over \d fusions)?\."
     ),
     "detectable": (
         rf"A gain smaller than {N} had less than an 80% chance of being found with "
@@ -294,7 +295,9 @@ def test_the_test_that_fails_is_named_if_the_interval_is_above_zero(n_fusions):
     verdict, parts = verdict_of(*rows, differences=table)
     assert parts == ["unclear", "not above", "detectable", "about folds"]
     assert "minus ehr in a forest, the difference is +0.050" in verdict.details
-    assert ("Holm over 2" in verdict.details) == (n_fusions == 2)
+    assert ("after Holm adjustment over 2 fusions" in verdict.details) == (
+        n_fusions == 2
+    )
     # A difference below 0 fails whatever its p-value is.
     table["estimate"] = [-0.01, -0.01, 0.05, 0.05] * 2
     verdict, _ = verdict_of(*rows, differences=table)

@@ -135,3 +135,19 @@ def test_numpy_and_polars_give_what_pandas_gives(table):
     np.testing.assert_allclose(
         by_numpy.predict_proba(X.to_numpy()), expected, rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_row_is_the_same_beside_rows_with_gaps(table, dtype):
+    # A matrix without missing values is not passed to the imputer.
+    X, y = table
+    X = X.astype(dtype)
+    X.loc[3, "a"] = np.nan
+    parts = [("ab", "passthrough", ["a", "b"]), ("c", "passthrough", ["c"])]
+    model = EarlyFusionClassifier(parts, estimator=LogisticRegression()).fit(X, y)
+    together = model.transform(X)
+    assert np.isfinite(together).all()
+    for rows in (slice(0, 3), slice(4, None), slice(9, 10)):
+        alone = model.transform(X.iloc[rows])
+        assert alone.dtype == together.dtype
+        np.testing.assert_array_equal(alone, together[rows])

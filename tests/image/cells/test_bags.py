@@ -113,6 +113,20 @@ def test_unpack():
     assert bags.n_rows == 3
 
 
+@pytest.mark.parametrize("n_rows", [0, 1, 4])
+def test_a_column_of_paths_is_unpacked_like_other_cells(n_rows):
+    paths = [f"{i}.png" for i in range(n_rows)]
+    fast, slow = unpack(paths), unpack([[path] for path in paths])
+    assert fast.images == slow.images == paths
+    assert fast.times == slow.times
+    assert fast.n_rows == slow.n_rows == n_rows
+    for name in ("rows", "places", "sizes"):
+        found, wanted = getattr(fast, name), getattr(slow, name)
+        assert found.dtype == wanted.dtype
+        assert found.tolist() == wanted.tolist()
+    assert unpack([*paths, ""]).images == [*paths, None]  # an empty text is missing
+
+
 def cohort() -> tuple[pd.DataFrame, np.ndarray]:
     n = 12
     images = RNG.integers(0, 256, (2 * n, 20, 20), dtype=np.uint8)
