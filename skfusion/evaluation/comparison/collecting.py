@@ -19,6 +19,9 @@ from skfusion.evaluation.comparison.study import Study
 from skfusion.evaluation.comparison.verdict import Facts, facts_of, judge
 from skfusion.evaluation.metrics import Metric
 from skfusion.evaluation.statistics.disclosure import MIN_CELL, WITHHELD, count_text
+from skfusion.fusion.estimator_kinds import last_step
+from skfusion.fusion.inner_estimators import ends_in_predictor
+from skfusion.fusion.restriction import fusions_within
 from skfusion.modality import Modality, presence_mask
 
 __all__ = ["collect"]
@@ -143,6 +146,7 @@ def _described_arms(arms: Sequence[Strategy], run: Run) -> pd.DataFrame:
             "modality": [arm.modality for arm in arms],
             "fusion": [arm.fusion or None for arm in arms],
             "estimator": [_class_of(arm, arms) for arm in arms],
+            "learner": [_learner_of(arm, arms) for arm in arms],
             "n_repeats": [run.n_repeats[arm.name] for arm in arms],
         },
         index=pd.Index([arm.name for arm in arms], name="strategy"),
@@ -154,6 +158,27 @@ def _class_of(arm: Strategy, arms: Sequence[Strategy]) -> str:
         return type(arm.estimator).__name__
     fusion = next(other for other in arms if other.name == arm.fusion)
     return f"member of {type(fusion.estimator).__name__}"
+
+
+def _learner_of(arm: Strategy, arms: Sequence[Strategy]) -> str:
+    """Return the class of what learns in a strategy, as the default may be unknown."""
+    estimator = arm.estimator
+    if estimator is None:
+        estimator = next(other.estimator for other in arms if other.name == arm.fusion)
+    fusion = next(iter(fusions_within(estimator).values()), None)
+    if fusion is None:
+        return type(last_step(estimator)).__name__
+    if not hasattr(fusion, "estimator"):
+        return "network"
+    learners = [
+        transformer
+        if not isinstance(transformer, str) and ends_in_predictor(transformer)
+        else fusion._estimator_of("estimator")
+        for name, transformer, _ in fusion.modalities
+        if arm.modality in (None, name)
+    ]
+    names = [type(last_step(learner)).__name__ for learner in learners]
+    return ", ".join(dict.fromkeys(names))
 
 
 def _describe(design: Design) -> str:

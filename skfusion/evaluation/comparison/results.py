@@ -85,7 +85,8 @@ class FusionComparison(SecondaryAnalyses):
     strategies_ : DataFrame
         One row per strategy: ``label``, ``role`` (``"fusion"``, ``"single"`` or
         ``"without"``), ``single``, ``modality``, ``fusion`` (of which it is a
-        restriction), ``estimator`` (class name), ``n_repeats``.
+        restriction), ``estimator`` (class name), ``learner`` (class of
+        what learns inside it), ``n_repeats``.
     metrics_ : list of Metric
         Metrics, of which the first one determines the verdict.
     verdict_ : Verdict
