@@ -145,7 +145,7 @@ def test_a_killed_run_goes_on(table, tmp_path):
     assert entries(tmp_path) == 12
 
 
-@pytest.mark.filterwarnings("ignore::skfusion.exceptions.StoreWarning")
+@pytest.mark.filterwarnings("ignore:.*embedding store in:UserWarning")
 @pytest.mark.parametrize("segments", [[], ["--segments"]])
 def test_a_store_that_keeps_nothing_is_an_error(table, tmp_path, capsys, segments):
     before = table.read_bytes()
