@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from skfusion._paths import expanded_path
 from skfusion.persistence.archive import ModelFileError
@@ -126,6 +126,8 @@ class EmbeddingsReference(StandIn):
 @dataclass
 class FolderReference(StandIn):
     """A folder of events or of prepared features, by its fingerprint."""
+
+    needs_more_than_the_file: ClassVar[bool] = True
 
     kind: Any
     fingerprint: Any

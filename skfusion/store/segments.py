@@ -23,10 +23,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from skfusion._paths import write_whole
 from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.store.working_folders import make_private_folder
 
@@ -409,24 +410,8 @@ class SegmentFolder:
             np.ascontiguousarray(rows).data,
         )
         name = f"{time.time_ns():016x}-{uuid.uuid4().hex}"
-        unfinished = self.folder / f"{UNFINISHED}{name}"
-        checksum = hashlib.sha256()
-        try:
-            with open(
-                os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb"
-            ) as file:
-                for part in parts:
-                    checksum.update(part)
-                    file.write(part)
-                file.write(checksum.digest())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, self.folder / f"{name}{SUFFIX}")
-        except BaseException:
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
-            raise
-        _sync_folder(self.folder)
+        place = self.folder / f"{name}{SUFFIX}"
+        write_whole(place, lambda file: _write_summed(file, parts), prefix=UNFINISHED)
 
     def _mergeable(self) -> list[list[Segment]]:
         """Return the segments of each shape that are small or repeat arrays."""
@@ -587,14 +572,13 @@ def _check_sum(content: bytes) -> None:
         raise Damaged
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the new name survive a power cut, where a folder can be synchronised."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _write_summed(file: BinaryIO, parts: Iterable[bytes | memoryview]) -> None:
+    """Write the parts of a segment, and their checksum."""
+    checksum = hashlib.sha256()
+    for part in parts:
+        checksum.update(part)
+        file.write(part)
+    file.write(checksum.digest())
 
 
 def _start_anew() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from skfusion._paths import flush
 from skfusion.store.working_folders import PREFIX, entries_below, working_name
 
 __all__ = [
@@ -21,8 +21,6 @@ __all__ = [
 
 
 FINGERPRINT = re.compile(r"[0-9a-f]{32}")
-# Where folders, or files that are opened for reading, cannot be flushed.
-NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS)
 ATTEMPTS = 5  # Processes that write the same content at the same time.
 
 
@@ -100,14 +98,14 @@ def settle(work: Path, target: Path, is_there: Callable[[], bool]) -> None:
             # Another process may have written the same content in the meantime.
             if attempt == ATTEMPTS - 1 or not work.exists():
                 raise
-    _flush(target.parent)
+    flush(target.parent)
 
 
 def _flush_all(folder: Path) -> None:
     """Flush a folder of files to the disk, before it appears under its name."""
     for file in folder.iterdir():
-        _flush(file)
-    _flush(folder)
+        flush(file)
+    flush(folder)
 
 
 def take_away(folder: Path) -> None:
@@ -131,24 +129,3 @@ def folder_size(folder: Path) -> int:
         except OSError:  # Another process may remove files.
             continue
     return sizes
-
-
-def _flush(path: Path) -> None:
-    """Flush a file or folder to the disk.
-
-    Raises
-    ------
-    OSError
-        If the disk failed, such as by an error of input and output.
-    """
-    try:
-        number = os.open(path, os.O_RDONLY)
-    except OSError:  # Windows cannot open folders.
-        return
-    try:
-        os.fsync(number)
-    except OSError as error:
-        if error.errno not in NO_FLUSH:
-            raise
-    finally:
-        os.close(number)
