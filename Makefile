@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-long test-data test-slow test-ecosystem test-newest test-lowest coverage lint type docs release-check clean
+.PHONY: help demo install test test-long test-data test-slow test-ecosystem test-newest test-lowest coverage lint type docs linkcheck release-check clean
 
 help:
 	@echo "make demo         compare single modalities and fusions on real data, write a report"
@@ -17,9 +17,10 @@ help:
 	@echo "make test-newest  the tests with the newest release of every package"
 	@echo "make test-lowest  the tests with the oldest releases that pyproject.toml allows"
 	@echo "make coverage     the tests with branch coverage"
-	@echo "make lint         ruff and the import rules"
+	@echo "make lint         ruff, the import rules and the spelling"
 	@echo "make type         mypy"
-	@echo "make docs         the documentation, into docs/_build/html"
+	@echo "make docs         the documentation, into docs/_build/html, and its links checked"
+	@echo "make linkcheck    the links to other sites, which needs a network"
 	@echo "make release-check  build the distributions, and install the wheel by itself"
 	@echo "make install      set up .venv for all of these"
 	@echo "make clean        remove .venv and everything that was built"
@@ -65,6 +66,7 @@ test-ecosystem: $(VENV)/.stamp-dev $(VENV)/.stamp-oracles $(VENV)/.stamp-timm $(
 # Many packages drop an old Python early: numpy 2.5, scipy 1.18 and XGBoost 3.3 need 3.12.
 # The newest releases are therefore tested with, for example, PYTHON=python3.13. One page
 # prints numbers of the pinned XGBoost and is left out.
+ALL_BUT_SLOW := not slow and not network and not data
 NEWEST_VENV ?= .venv-newest
 NEWEST_TORCH ?= torch torchvision
 test-newest:
@@ -76,7 +78,8 @@ test-newest:
 	    $(NEWEST_VENV)/bin/python -m pip install --quiet --upgrade $(NEWEST_TORCH); }
 	$(NEWEST_VENV)/bin/python -m pip freeze | grep -i -E \
 	    "^(numpy|pandas|scikit-learn|scipy|skorch|torch|torchvision|xgboost)"
-	$(NEWEST_VENV)/bin/python -m pytest --deselect docs/importance.md::importance.md $(ARGS)
+	$(NEWEST_VENV)/bin/python -m pytest -m "$(ALL_BUT_SLOW)" \
+	    --deselect docs/importance.md::importance.md $(ARGS)
 
 # The lower bounds of pyproject.toml, on Python 3.11, for which the old releases have
 # wheels. Where the index has no CPU-only torch of this age, the CUDA libraries come along
@@ -87,7 +90,8 @@ test-lowest:
 	$(LOWEST_VENV)/bin/python -m pip install --quiet -c constraints-lowest.txt -e ".[test]"
 	$(LOWEST_VENV)/bin/python -m pip freeze | grep -i -E \
 	    "^(numpy|pandas|scikit-learn|scipy|skorch|torch|torchvision|xgboost)"
-	$(LOWEST_VENV)/bin/python -m pytest --deselect docs/importance.md::importance.md $(ARGS)
+	$(LOWEST_VENV)/bin/python -m pytest -m "$(ALL_BUT_SLOW)" \
+	    --deselect docs/importance.md::importance.md $(ARGS)
 
 coverage: $(VENV)/.stamp-dev
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-report=xml $(ARGS)
@@ -96,12 +100,18 @@ lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 type: $(VENV)/.stamp-dev
 	$(BIN)/mypy
 
 docs: $(VENV)/.stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/check_site.py docs/_build/html
+
+# Opens every external link, which needs a network.
+linkcheck: $(VENV)/.stamp-docs
+	$(BIN)/python -m sphinx -b linkcheck -D plot_gallery=0 docs docs/_build/linkcheck
 
 # The wheel in environments with its requirements only, for each Python that is there:
 # with the pinned versions, the oldest and the newest ones.

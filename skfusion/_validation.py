@@ -10,9 +10,11 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import assert_all_finite
 
 __all__ = [
+    "NULL_WORDS",
     "check_confidence_level",
     "check_number",
     "check_option",
@@ -21,10 +23,15 @@ __all__ = [
     "did_you_mean",
     "examples_of",
     "first_unhashable",
+    "ids_of",
     "is_every_row",
+    "is_null",
     "is_number",
     "refuse_unknown_table",
 ]
+
+#: What conversions to text make of nulls, and text without letters.
+NULL_WORDS = frozenset(("", "nan", "NaN", "<NA>", "NaT", "None"))
 
 # Tables that are not read as they are: root package of the class -> conversion. They
 # are told by the name of the package, which is not imported for it.
@@ -341,6 +348,55 @@ def first_unhashable(cells: Iterable[Any]) -> int | None:
         except TypeError:
             return position
     return None
+
+
+def ids_of(given: Any) -> pd.Series:
+    """Return ids, such as those of patients, as a column whose nulls are nulls.
+
+    An array of NumPy has one dtype. Beside text, it makes text of numbers, so that 1
+    and "1" are one id, which is not done here with lists. Blank text, and the words
+    that conversions to text make of nulls, such as ``"nan"``, are nulls. Otherwise all
+    rows without an id would be of one patient.
+
+    Parameters
+    ----------
+    given : array-like of shape (n,)
+        Ids of any type.
+
+    Returns
+    -------
+    Series of shape (n,)
+        The ids, with the index 0 to n - 1.
+
+    Examples
+    --------
+    >>> from skfusion._validation import ids_of
+    >>> ids_of(["a", float("nan"), "a", "nan", " "]).isna().tolist()
+    [False, True, False, True, True]
+    """
+    if isinstance(given, list | tuple):
+        ids = pd.Series(given, dtype=object)
+    elif isinstance(given, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+        ids = pd.Series(given).reset_index(drop=True)
+    else:
+        ids = pd.Series(np.asarray(given))
+    if ids.dtype.kind != "O":  # numbers, times
+        return ids
+    ids = ids.astype(object)
+    is_lost = [isinstance(one, str) and one.strip() in NULL_WORDS for one in ids]
+    return ids.mask(np.array(is_lost, dtype=bool), None)
+
+
+def is_null(cell: Any) -> bool:
+    """Return whether a cell is None, NaN, NA or NaT.
+
+    Examples
+    --------
+    >>> from skfusion._validation import is_null
+    >>> is_null(float("nan")), is_null(""), is_null([None])
+    (True, False, False)
+    """
+    return bool(pd.api.types.is_scalar(cell) and pd.isna(cell))
 
 
 def is_number(value: Any) -> bool:

@@ -16,7 +16,9 @@ from skfusion._image_cells.recognition import inspect_cells
 from skfusion._validation import (
     check_unique_labels,
     first_unhashable,
+    ids_of,
     is_every_row,
+    is_number,
     refuse_unknown_table,
 )
 from skfusion.exceptions import LeakageWarning, warn_user
@@ -236,7 +238,7 @@ def check_groups(
         column = column_of_role(column, "groups", frame, owner)
         groups = frame[column]
     where = "groups" if column is None else f"groups column {column!r}"
-    values = pd.Series(_one_dimensional(groups, where, owner))
+    values = ids_of(_one_dimensional(groups, where, owner))
     if len(values) != len(frame):
         raise ValueError(
             f"{owner}: groups has {len(values)} entries but X has {len(frame)} "
@@ -250,15 +252,34 @@ def check_groups(
             f"{unknown[:5].tolist()}. Fill the ids or drop the rows, because a row "
             "without a patient cannot be assigned to one side of a split."
         )
+    _refuse_numbers_as_text(values, where, owner)
     return pd.factorize(values)[0]
+
+
+def _refuse_numbers_as_text(ids: pd.Series, where: str, owner: str) -> None:
+    """Raise an error if an id is a number in one row and its text in another."""
+    if ids.dtype != object:
+        return
+    different = set(ids.tolist())
+    texts = {one.strip() for one in different if isinstance(one, str)}
+    if not texts or len(texts) == len(different):
+        return
+    whole = [int(one) for one in different if is_number(one) and one == int(one)]
+    both = texts.intersection(map(str, whole))
+    if both:
+        raise ValueError(
+            f"{owner}: {len(both)} patient ids in {where} are a number in one row and "
+            "text in another, so that rows of one patient could be on both sides of a "
+            "split. Convert the ids, e.g. with astype(str)."
+        )
 
 
 def _one_dimensional(groups: Any, where: str, owner: str) -> Any:
     """Return patient ids as a 1-D array, and check that they can be compared."""
-    if isinstance(groups, list | tuple) and any(
-        isinstance(entry, list | tuple) and len(entry) != 1 for entry in groups
+    if isinstance(groups, list | tuple) and not all(
+        isinstance(entry, list | tuple) and len(entry) == 1 for entry in groups
     ):
-        groups = pd.Series(groups, dtype=object)  # NumPy would make it 2-D, or fail
+        groups = ids_of(groups)  # NumPy would make it text, or 2-D, or fail
     if isinstance(groups, str):
         raise TypeError(
             f"{owner}: got a str as {where}; expected one patient id per row. Pass "

@@ -246,3 +246,22 @@ def test_lists_of_lists_as_groups():
         check_groups([["a", "b"], ["a"], ["b"]], X, column=None, owner="x")
     same = check_groups([["a"], ["b"], ["a"]], X, column=None, owner="x")
     assert same.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("null", [np.nan, None, pd.NA, pd.NaT])
+@pytest.mark.parametrize("kind", [list, tuple, pd.Series, np.array])
+def test_a_null_beside_text_is_no_patient(null, kind):
+    # NumPy makes the text "nan" of NaN beside text.
+    ids = kind(["a", null, "b", null])
+    X = pd.DataFrame({"age": range(4)})
+    with pytest.raises(ValueError, match=r"missing in 2 of 4 rows.*\[1, 3\]"):
+        check_groups(ids, X, column=None, owner="x")
+
+
+def test_ids_that_are_numbers_in_one_row_and_text_in_another():
+    X = pd.DataFrame({"age": range(4), "ward": pd.Series([1, "1 ", 2.0, "b"])})
+    for groups, column in (([1, "1", 2.0, "b"], None), (None, "ward")):
+        with pytest.raises(ValueError, match="1 patient ids in groups"):
+            check_groups(groups, X, column=column, owner="x")
+    different = check_groups([1, "a", 1.0, 1.5], X, column=None, owner="x")
+    assert different.tolist() == [0, 1, 0, 2]

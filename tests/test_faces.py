@@ -131,6 +131,7 @@ def test_unknown_name_is_an_attribute_error(package):
         module.Middle  # noqa: B018 - the access is what is tested
 
 
+@pytest.mark.long
 def test_submodules_of_the_top_are_attributes_in_a_fresh_interpreter():
     code = (
         "import skfusion\n"

@@ -107,6 +107,7 @@ def test_every_check_finds_a_defect():
     assert len(BROKEN) >= 12
 
 
+@pytest.mark.long
 def test_results_have_the_form_of_scikit_learn():
     broken = next(kind for kind, names in BROKEN.items() if "check_classes" in names)
     seen = []
@@ -133,6 +134,7 @@ def test_results_have_the_form_of_scikit_learn():
         check_fusion_estimator(broken(), on_skip=None)
 
 
+@pytest.mark.long
 def test_skips_are_told():
     with pytest.warns(SkipTestWarning, match="does not apply to SimpleFusion"):
         check_fusion_estimator(SimpleFusion())

@@ -94,6 +94,7 @@ def test_setup_cfg_holds_no_metadata():
     assert [s for s in config.sections() if not s.startswith(allowed)] == []
 
 
+@pytest.mark.long
 def test_nets_are_required_by_name_only_where_torch_is_imported():
     # import-linter sees import statements; this sees `require("torchvision", ...)`.
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
@@ -111,6 +112,7 @@ def test_nets_are_required_by_name_only_where_torch_is_imported():
         assert any(fnmatch(module, wing.replace("**", "*")) for wing in wings), module
 
 
+@pytest.mark.long
 def test_every_extra_named_in_an_error_exists():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = {arguments[1] for _, arguments in calls("require") if len(arguments) > 1}

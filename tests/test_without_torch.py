@@ -64,6 +64,7 @@ def test_every_public_name_works_or_gives_its_pip_line(absent):
         assert is_exported == str(absent != ("torch",))
 
 
+@pytest.mark.long
 def test_a_star_import_gives_the_names_that_work():
     code = f"""
     for face in {FACES!r}:
@@ -89,6 +90,7 @@ settings = dict(cv=2, n_repeats=1, scoring="roc_auc", random_state=0)
 """
 
 
+@pytest.mark.long
 def test_a_comparison_leaves_joint_fusion_out_and_says_so():
     code = (
         COMPARISON
@@ -135,6 +137,7 @@ def test_choices_that_need_torch_name_the_extra(action):
     assert PIP_LINE in message
 
 
+@pytest.mark.long
 def test_a_cohort_with_images_is_audited_and_described():
     code = """
     import numpy as np, pandas as pd

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 
 from skfusion.cli.cohort import read_cohort
-from skfusion.cli.compare import check_outputs
 from skfusion.cli.console import show, write_json
 from skfusion.cli.problems import failures_of_the_run
-from skfusion.cli.settings import read_settings
+from skfusion.cli.settings import check_outputs, read_settings
 from skfusion.evaluation import advise, describe_cohort
 
 __all__ = ["run"]
@@ -28,7 +27,8 @@ def run(arguments: argparse.Namespace) -> None:
         If the table or a setting has a problem.
     """
     settings = read_settings(arguments)
-    check_outputs({"json": settings.get("json")})
+    read = {**settings, "config": arguments.config}
+    check_outputs({"json": settings.get("json")}, read)
     cohort = read_cohort(settings)
     cohort.check(lambda: cohort.check_several())
     how = {

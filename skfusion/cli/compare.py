@@ -12,15 +12,15 @@ from skfusion._dependencies import require
 from skfusion.cli.cohort import Cohort, read_cohort
 from skfusion.cli.console import progress_level, say, show, write_json
 from skfusion.cli.problems import RunError, failures_of_the_run
-from skfusion.cli.settings import COMPARE_KEYS, read_settings
+from skfusion.cli.settings import COMPARE_KEYS, check_outputs, read_settings
 
 __all__ = [
-    "check_outputs",
     "comparison_options",
     "default_jobs",
     "embed",
     "run",
     "run_comparison",
+    "settle_engine",
 ]
 
 
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
         If the table or a setting has a problem, before the first embedding.
     """
     settings = {"html": DEFAULT_REPORT, **read_settings(arguments)}
-    check_outputs(settings)
+    check_outputs(settings, {**settings, "config": arguments.config})
     cohort = read_cohort(settings)
     options = comparison_options(settings, cohort)
     run_comparison(cohort, options, settings)
@@ -194,7 +194,7 @@ def embed(cohort: Cohort) -> None:
     Parameters
     ----------
     cohort : Cohort
-        Checked cohort.
+        Checked cohort. The engine of its embedders is chosen here, unless it is given.
 
     Raises
     ------
@@ -206,8 +206,10 @@ def embed(cohort: Cohort) -> None:
     from skfusion import ImageEmbedder
     from skfusion.image import ImageReadError
 
-    for _, transformer, column in cohort.modalities:
+    for name, transformer, column in cohort.modalities:
         if isinstance(transformer, ImageEmbedder) and transformer.store is not None:
+            if name not in cohort.engine_is_given:
+                settle_engine(name, transformer, cohort.X[column])
             loud = clone(transformer).set_params(verbose=progress_level())
             try:
                 loud.fit_transform(cohort.X[column])
@@ -218,32 +220,31 @@ def embed(cohort: Cohort) -> None:
                 ) from error
 
 
-def check_outputs(outputs: Mapping[str, Any]) -> None:
-    """Check that the results can be written, before a long run starts.
+def settle_engine(name: str, embedder: Any, cells: Any) -> None:
+    """Choose the engine of a modality, set it, and say so if it is not usual.
 
     Parameters
     ----------
-    outputs : mapping of str to object
-        Files to write: ``"html"``, ``"json"`` and ``"save"``.
-
-    Raises
-    ------
-    OSError
-        If a file or its folder cannot be written.
-    ImportError
-        If the package that writes the report is not installed.
+    name : str
+        Name of the modality.
+    embedder : ImageEmbedder
+        Embedder, whose parameter `engine` is set.
+    cells : Series of shape (n_samples,)
+        Images of all rows.
     """
-    if outputs.get("html"):
-        require("jinja2", "report")
-    for key in ("html", "json", "save"):
-        name = outputs.get(key)
-        if not name:
-            continue
-        path = Path(name)
-        folder = path.resolve().parent
-        if path.is_dir():
-            raise IsADirectoryError(f"--{key}: {name!r} is a folder, expected a file")
-        if not folder.is_dir():
-            raise FileNotFoundError(f"--{key}: the folder of {name!r} does not exist")
-        if not os.access(path if path.exists() else folder, os.W_OK):
-            raise PermissionError(f"--{key}: {name!r} is not writable")
+    from skfusion.image.embedding.engine_choice import choose_engine
+
+    choice = choose_engine(embedder, cells)
+    embedder.set_params(engine=choice.engine)
+    if choice.is_fallback:
+        say(f"{name}: torch computes the embeddings, because {choice.reason}")
+    if choice.engine == "openvino":
+        version = require("openvino", "openvino").__version__.partition("-")[0]
+        how_near = ""
+        if choice.difference is not None:
+            how_near = f", to a relative difference of {choice.difference:.0e}"
+        say(
+            f"{name}: OpenVINO {version} computes the embeddings, because "
+            f"{choice.reason}. They are those of torch{how_near}, and have keys of "
+            "their own in the store. --engine torch uses torch instead."
+        )

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from skfusion._paths import write_whole
+
 __all__ = [
     "fail",
     "is_terminal",
@@ -47,12 +49,12 @@ def write_json(path: str | None, content: Any) -> None:
     if not path:
         return
     text = content if isinstance(content, str) else json.dumps(content, indent=1)
-    Path(path).write_text(text, encoding="utf-8")
+    write_whole(path, lambda file: file.write(text.encode("utf-8")), is_private=False)
     say(f"JSON: {Path(path).resolve()}")
 
 
 def is_terminal() -> bool:
-    """Return whether somebody reads standard error as it is written."""
+    """Return whether somebody reads standard error while it is written."""
     return bool(getattr(sys.stderr, "isatty", lambda: False)())
 
 

@@ -13,10 +13,10 @@ import pandas as pd
 
 from skfusion._progress import progress
 from skfusion.cli.cohort import Cohort, read_cohort
-from skfusion.cli.compare import check_outputs, comparison_options, embed
+from skfusion.cli.compare import comparison_options, embed
 from skfusion.cli.console import progress_level, show, write_json
 from skfusion.cli.problems import failures_of_the_run
-from skfusion.cli.settings import read_settings
+from skfusion.cli.settings import check_outputs, read_settings
 from skfusion.evaluation.comparison.comparison import (
     Plan,
     context_of,
@@ -69,7 +69,8 @@ def run(arguments: argparse.Namespace) -> None:
         If ``--refit`` is given without ``--test``.
     """
     settings = read_settings(arguments)
-    check_outputs({"json": settings.get("json")})
+    read = {**settings, "config": arguments.config}
+    check_outputs({"json": settings.get("json")}, read)
     scoring = settings.get("scoring") or [None]
     how = Settings(arguments.strategy, scoring[0], bool(arguments.refit))
     cohort = read_cohort(settings)

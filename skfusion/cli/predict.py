@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
+import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from skfusion._dependencies import require
+from skfusion._paths import whole_file
 from skfusion._progress import progress
 from skfusion._validation import did_you_mean
 from skfusion.cli.console import progress_level, say
@@ -23,11 +26,13 @@ from skfusion.cli.problems import (
     failures_of_the_run,
     option,
 )
+from skfusion.cli.settings import check_no_input
 from skfusion.cli.tables.cells import find_decimal
 from skfusion.cli.tables.columns import Table, dates_of, numbers_of
 from skfusion.cli.tables.files import ReadOptions, read_raw
 from skfusion.cli.tables.images import images_of
 from skfusion.persistence import ModelDescription, inspect_model, load
+from skfusion.persistence.dtypes import in_dtype, is_whole, kind_of
 from skfusion.persistence.manifest import fusions_in
 
 __all__ = ["predictions", "run"]
@@ -55,6 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
     settings = {k: v for k, v in vars(arguments).items() if v is not None}
     out = Path(arguments.out)
     _check_output(out, arguments.chunk)
+    read = {"the table": arguments.table, "the model": arguments.model}
+    check_no_input({"--out": out}, read)
     described = inspect_model(arguments.model)
     table, X = _read(settings, described)
     ids = _ids(table, settings.get("id", ()), X)
@@ -110,12 +117,11 @@ def predictions(
     >>> [len(part) for part in parts], parts[1]["absent"].unique().tolist()
     ([30, 10], ['lab'])
     """
-    fusion = next(fusions_in(model), None)
     with progress(len(X), verbose=verbose, title="Predict", unit="row") as advance:
         for start in range(0, len(X), chunk):
             rows = X.iloc[start : start + chunk]
             found = _outputs(model, rows)
-            found["absent"] = _absent(fusion, rows)
+            found["absent"] = _absent(model, rows)
             yield found
             advance(len(rows))
 
@@ -147,20 +153,45 @@ def _with_probabilities(
     return found
 
 
-def _absent(fusion: Any, rows: pd.DataFrame) -> pd.Series:
+def _absent(model: Any, rows: pd.DataFrame) -> pd.Series:
     """Return the names of the modalities that each row lacks, as text."""
-    nothing = pd.Series("", index=rows.index)
-    if fusion is None:
-        return nothing
-    used = {c for modality in fusion.modality_specs() for c in modality.columns}
-    if not used <= set(rows.columns):
-        return nothing
-    there = fusion.presence(rows)
+    found = _rows_of_fusion(model, rows)
+    if found is None:
+        return pd.Series("", index=rows.index)
+    fusion, seen = found
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as the prediction warned
+        there = fusion.presence(seen)
     names = [
         "; ".join(str(name) for name, here in zip(there, row, strict=True) if not here)
         for row in there.to_numpy()
     ]
     return pd.Series(names, index=rows.index)
+
+
+def _rows_of_fusion(model: Any, rows: Any) -> tuple[Any, Any] | None:
+    """Return the first fusion in a model with the rows that it gets, None without one.
+
+    The steps before it in a pipeline may make the columns that it uses.
+    """
+    fusion = next(fusions_in(model), None)
+    while fusion is not None and fusion is not model:
+        if isinstance(model, Pipeline):
+            for _, step in model.steps:
+                if next(fusions_in(step), None) is fusion:
+                    model = step
+                    break
+                if hasattr(step, "transform"):
+                    rows = step.transform(rows)
+            continue
+        model = next(
+            part for part in _parts_of(model) if next(fusions_in(part), None) is fusion
+        )
+    return None if fusion is None else (fusion, rows)
+
+
+def _parts_of(model: Any) -> list[Any]:
+    return list(model) if isinstance(model, list | tuple) else [*vars(model).values()]
 
 
 # -- the table ------------------------------------------------------------------------
@@ -227,9 +258,10 @@ def _values(table: Table, name: str, entry: Mapping[str, Any], folder: Path) -> 
         table.findings.problems.append(
             Problem(f"column {name!r}: vectors need a table in Parquet or Feather")
         )
-    if kind == "date" or dtype.startswith("datetime"):
+    cells = kind_of(dtype or "object")
+    if kind == "date" or cells == "date":
         return dates_of(table, name)
-    if kind == "number" or (kind == "event key" and dtype.startswith(("int", "uint"))):
+    if kind == "number" or (kind == "event key" and cells == "number"):
         return _numbers(table, name, dtype)
     if kind in ("category", "event key"):
         return table.words(name)
@@ -238,6 +270,9 @@ def _values(table: Table, name: str, entry: Mapping[str, Any], folder: Path) -> 
 
 def _numbers(table: Table, name: str, dtype: str) -> pd.Series:
     found = table.typed(name)
+    if is_whole(dtype) and found.kind == "text" and _are_whole(found.values):
+        # Long keys, which a float would round, are read as text.
+        return in_dtype(found.values.map(int, na_action="ignore"), dtype, name)
     if found.kind != "number" and found.n_filled:
         table.findings.problems.append(
             Problem(
@@ -247,9 +282,11 @@ def _numbers(table: Table, name: str, dtype: str) -> pd.Series:
         )
         return found.values
     values = numbers_of(table, name)
-    if dtype.startswith(("int", "uint")) and values.notna().all():
-        return values.astype(np.dtype(dtype))
-    return values
+    return in_dtype(values, dtype, name)
+
+
+def _are_whole(cells: pd.Series) -> bool:
+    return all(re.fullmatch(r"[+-]?\d+", str(cell).strip()) for cell in cells.dropna())
 
 
 def _ids(table: Table, names: Sequence[str], X: pd.DataFrame) -> pd.DataFrame:
@@ -310,10 +347,10 @@ class _Writer:
         self._is_new = True
 
     def __enter__(self) -> Self:
-        number, self._unfinished = tempfile.mkstemp(
-            prefix=".skfusion-", dir=self._out.resolve().parent
-        )
-        os.close(number)
+        with ExitStack() as opened:
+            self._unfinished = opened.enter_context(whole_file(self._out))
+            opened.callback(self._close)
+            self._opened = opened.pop_all()
         return self
 
     def write(self, rows: pd.DataFrame) -> None:
@@ -340,10 +377,9 @@ class _Writer:
             self._parquet.write_table(part)
         self._is_new = False
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def __exit__(self, *error: Any) -> None:
+        self._opened.__exit__(*error)
+
+    def _close(self) -> None:
         if self._parquet is not None:
             self._parquet.close()
-        if error is None:
-            os.replace(self._unfinished, self._out)
-        else:
-            os.unlink(self._unfinished)

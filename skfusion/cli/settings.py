@@ -1,19 +1,28 @@
-"""Settings of a command: its options, and a TOML file that they override."""
+"""Settings of a command: its options, a TOML file, and the files that it writes."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from skfusion._dependencies import require
 from skfusion._validation import did_you_mean
 from skfusion.cli.parser import CHOICES
 from skfusion.cli.problems import Problem, ProblemsError
 
-__all__ = ["COMPARE_KEYS", "TABLE_KEYS", "read_settings"]
+__all__ = [
+    "COMPARE_KEYS",
+    "TABLE_KEYS",
+    "check_no_input",
+    "check_outputs",
+    "engine_asked_for",
+    "read_settings",
+]
 
 
 # Kinds of values in the file, by key. Keys are parameters of `compare_fusion`, and
@@ -70,6 +79,7 @@ TABLE_KEYS = {
     "skip_lines": WHOLE,
     "duplicate_columns": TEXT,
     "bad_lines": TEXT,
+    "engine": TEXT,
 }
 OUTPUT_KEYS = {"html": TEXT, "json": TEXT, "save": TEXT}
 KEYS = {**TABLE_KEYS, **COMPARE_KEYS, **OUTPUT_KEYS}
@@ -127,6 +137,9 @@ def read_settings(
     from_file = _read_file(arguments.config) if arguments.config else {}
     if "modalities" in from_file and {"image", "ehr"} & set(given):
         del from_file["modalities"]  # options override the file
+    if "engine" in given:
+        for about in from_file.get("modalities", {}).values():
+            about.get("params", {}).pop("engine", None)
     settings = {**from_file, **given}
     words = {"table": "a table", "target": "--target COLUMN"}
     for key in required:
@@ -134,6 +147,34 @@ def read_settings(
             where = "on the command line or in a --config FILE"
             raise ValueError(f"give {words[key]}, {where}")
     return settings
+
+
+def engine_asked_for(
+    settings: Mapping[str, Any], params: Mapping[str, Any]
+) -> str | None:
+    """Return the engine that the settings name for a modality, None for ``"auto"``.
+
+    Parameters
+    ----------
+    settings : mapping of str to object
+        Settings of the command.
+    params : mapping of str to object
+        Parameters of the modality in the file of settings, which come first.
+
+    Returns
+    -------
+    str or None
+
+    Examples
+    --------
+    >>> from skfusion.cli.settings import engine_asked_for
+    >>> engine_asked_for({"engine": "torch"}, {"engine": "openvino"})
+    'openvino'
+    >>> engine_asked_for({"engine": "auto"}, {}) is None
+    True
+    """
+    engine = params.get("engine", settings.get("engine", "auto"))
+    return None if engine == "auto" else engine
 
 
 def _read_file(path: str) -> dict[str, Any]:
@@ -210,3 +251,90 @@ def _fits(value: Any, kind: str) -> bool:
 def _are_columns(value: Any) -> bool:
     parts = value if isinstance(value, list) else [value]
     return len(parts) > 0 and all(isinstance(part, str) for part in parts)
+
+
+# -- files that are written ------------------------------------------------------------
+
+
+def check_outputs(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
+    """Check that the results can be written, before a long run starts.
+
+    Parameters
+    ----------
+    outputs : mapping of str to object
+        Files to write: ``"html"``, ``"json"`` and ``"save"``. Other keys are ignored.
+    inputs : mapping of str to object
+        Settings of the command, which name the files that it reads: ``"table"``,
+        ``"config"``, and ``"weights"`` of ``"modalities"``.
+
+    Raises
+    ------
+    ValueError
+        If a file is one that the command reads, or two results have one file.
+    OSError
+        If a file or its folder cannot be written.
+    ImportError
+        If the package that writes the report is not installed.
+    """
+    if outputs.get("html"):
+        require("jinja2", "report")
+    named = {f"--{key}": outputs[key] for key in OUTPUT_KEYS if outputs.get(key)}
+    for option, name in named.items():
+        path = Path(name)
+        folder = path.resolve().parent
+        if path.is_dir():
+            raise IsADirectoryError(f"{option}: {name!r} is a folder, expected a file")
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{option}: the folder of {name!r} does not exist")
+        if not os.access(path if path.exists() else folder, os.W_OK):
+            raise PermissionError(f"{option}: {name!r} is not writable")
+    read = {"the table": inputs.get("table"), "--config": inputs.get("config")}
+    for name, about in (inputs.get("modalities") or {}).items():
+        read[f"weights of {name}"] = (about.get("params") or {}).get("weights")
+    check_no_input(named, read)
+    for (first, one), (second, other) in itertools.combinations(named.items(), 2):
+        if _is_same(one, other):
+            raise ValueError(f"{first} and {second} are the same file, expected two")
+
+
+def check_no_input(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
+    """Check that no result replaces a file that is read, also by another name of it.
+
+    Parameters
+    ----------
+    outputs : mapping of str to path
+        Files to write, by their option.
+    inputs : mapping of str to path or None
+        Files to read, by what they are.
+
+    Raises
+    ------
+    ValueError
+        If a file to write is one to read, also through a link.
+
+    Examples
+    --------
+    >>> from skfusion.cli.settings import check_no_input
+    >>> check_no_input({"--out": "cases.csv"}, {"the table": "./cases.csv"})
+    Traceback (most recent call last):
+        ...
+    ValueError: --out is the file of the table, which it would replace. Name another ...
+    """
+    for option, result in outputs.items():
+        for what, given in inputs.items():
+            if isinstance(given, str | os.PathLike) and _is_same(result, given):
+                raise ValueError(
+                    f"{option} is the file of {what}, which it would replace. Name "
+                    "another file."
+                )
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether two paths name one file, also if it does not exist yet."""
+    try:
+        if os.path.samefile(one, other):
+            return os.path.isfile(one)  # a device may be both
+    except (OSError, ValueError):
+        pass
+    folded = [os.path.normcase(os.path.realpath(path)) for path in (one, other)]
+    return folded[0] == folded[1] and not os.path.exists(one)

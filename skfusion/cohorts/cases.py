@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from skfusion._validation import check_option, did_you_mean
+from skfusion._validation import check_option, did_you_mean, ids_of
 from skfusion.cohorts.flow import ATTRIBUTE
-from skfusion.cohorts.image_table import as_frame
+from skfusion.cohorts.image_table import as_frame, patient_ids
 from skfusion.cohorts.instants import UNKNOWN, duration_of, instants_of
 from skfusion.cohorts.link_search import count_before
 from skfusion.ehr.cases import cases_from_stays
-from skfusion.ehr.events.columns import NO_TIME, as_ids
+from skfusion.ehr.events.columns import NO_TIME
 from skfusion.ehr.events.reader import event_table
 from skfusion.ehr.events.store import EventStore
-from skfusion.ehr.sources.stays.vocabulary import KINDS, of_kind
+from skfusion.ehr.sources.stays.vocabulary import HOSPITAL_KINDS, KINDS, of_kind
 from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = ["make_cases"]
@@ -31,6 +31,9 @@ STAYS, DIED, STAYED = "stays", "died", "stay"
 WHICH = ("first", "all")
 UNOBSERVED = ("negative", "drop")
 OPEN = ("drop", "keep")
+_DAY = pd.Timedelta(1, "D")
+# Columns of the result that a given table of index times cannot keep.
+_WRITTEN = ("stay_id", "kind", "end", "died", "outcome")
 UNKNOWN_OUTCOME = "have an unknown outcome"
 
 
@@ -109,13 +112,15 @@ def make_cases(
         If no case remains, a parameter is unknown, an outcome needs `horizon` or
         events, or no code matches.
     TypeError
-        If `events` or `index` has the wrong type.
+        If `events` or `index` has the wrong type, or subjects are text in one and
+        numbers in the other.
 
     Warns
     -----
     DataWarning
-        With the numbers of cases whose outcome is unknown, and of those whose record
-        ends before the horizon does. Also if `at_least` is longer than `after`.
+        With the numbers of cases whose outcome is unknown, of those whose record ends
+        before the horizon does, and of given index times of subjects without events.
+        Also if `at_least` is longer than `after`, or columns of `index` are replaced.
         Exclusions that were asked for are counted in the flow chart only.
 
     See Also
@@ -130,7 +135,9 @@ def make_cases(
 
     An event at the index time is not visible to a model, and counts as an outcome. The
     outcome is unknown, and the case is left out, if the source does not say whether a
-    patient died, or a stay is open.
+    patient died, or a stay is open. With `horizon`, this concerns the stay of the case
+    and later ones in a hospital that ended before the horizon does, of patients without
+    a known time of death.
 
     A patient with several cases must be in one fold, see
     :class:`~sklearn.model_selection.StratifiedGroupKFold`, or use `first_only`.
@@ -174,7 +181,7 @@ def make_cases(
         aims = _Outcomes(events, outcome, within, is_stays)
         table = _with_outcome(table, flow, aims, prior, unobserved)
     for reason, function in (exclude or {}).items():
-        mask = _mask(function(table), table, reason)
+        mask = _mask(function(table.copy()), table, reason)
         flow.leave_out(mask, reason)
         table = table[~mask]
     if first_only:
@@ -206,7 +213,17 @@ def _step(text: str, n: int, n_patients: int) -> dict[str, Any]:
 
 
 def _mask(answer: Any, table: pd.DataFrame, reason: str) -> np.ndarray:
-    mask = pd.array(np.asarray(answer), dtype="boolean")
+    is_labelled = isinstance(answer, pd.Series) and answer.index.is_unique
+    if is_labelled and answer.index.isin(table.index).all():
+        answer = answer.reindex(table.index)  # which may be in another order
+    try:
+        mask = pd.array(np.atleast_1d(np.asarray(answer)), dtype="boolean")
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{OWNER}: the function of exclude[{reason!r}] must return True or False "
+            f"for each of the {len(table)} cases, got {type(answer).__name__} of other "
+            "values."
+        ) from None
     if len(mask) != len(table) or mask.isna().any():
         raise ValueError(
             f"{OWNER}: the function of exclude[{reason!r}] must return True or False "
@@ -279,18 +296,80 @@ def _from_index(
                 f"{OWNER}: index must have the columns {missing}, got {names}."
                 f"{did_you_mean(missing[0], names)}"
             )
+        table = _checked_index(table)
         which, flow_text = "all", "rows of the given table"
     flow = _Flow(flow_text, len(table), table["subject_id"].nunique())
     unknown = table[["subject_id", "index_time"]].isna().any(axis=1).to_numpy(bool)
     flow.leave_out(unknown, "have no subject or time")
     table = table[~unknown].sort_values(["subject_id", "index_time"], kind="stable")
-    table["subject_id"] = as_ids(table["subject_id"], "subject_id", OWNER)
+    table["subject_id"] = patient_ids(table["subject_id"], "subject_id", OWNER)
+    _check_subjects(table["subject_id"], events)
     if which == "first":
         later = table.duplicated("subject_id").to_numpy(bool)
         flow.leave_out(later, "are later events of a patient")
         table = table[~later]
     table = table.assign(index_time=_times(table["index_time"], events) + shift)
     return _with_stays(table.reset_index(drop=True), events, kind), flow
+
+
+def _checked_index(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a given table with nulls for unknown subjects, after a look at its names.
+
+    Raises
+    ------
+    ValueError
+        If a column is repeated.
+
+    Warns
+    -----
+    DataWarning
+        With the columns that are replaced.
+    """
+    repeated = list(table.columns[table.columns.duplicated()])
+    if repeated:
+        raise ValueError(
+            f"{OWNER}: index has the columns {repeated} more than once. Rename them."
+        )
+    replaced = [name for name in table.columns if name in _WRITTEN]
+    if replaced:
+        warn_user(
+            f"{OWNER}: the columns {replaced} of index are replaced by those of "
+            "the result. Rename them to keep them.",
+            DataWarning,
+        )
+    subjects = ids_of(table["subject_id"]).set_axis(table.index)
+    return table.assign(subject_id=subjects)
+
+
+def _check_subjects(ids: pd.Series, store: EventStore) -> None:
+    """Compare the subjects of index times with those of the events.
+
+    Raises
+    ------
+    TypeError
+        If they are numbers in one table and text in the other.
+
+    Warns
+    -----
+    DataWarning
+        With the number of index times of subjects without events.
+    """
+    if len(ids) and (ids.dtype == np.int64) != pd.api.types.is_integer_dtype(
+        store.subjects
+    ):
+        words = ("integers", "text") if ids.dtype == np.int64 else ("text", "integers")
+        raise TypeError(
+            f"{OWNER}: subjects are {words[0]} in index and {words[1]} in the events, "
+            "so that none would match. Convert one, e.g. with astype(str)."
+        )
+    n_strange = int((~ids.isin(store.subjects)).sum())
+    if n_strange:
+        warn_user(
+            f"{OWNER}: {n_strange} of {len(ids)} rows of index are of subjects without "
+            "events, of whom no outcome can be seen. Check that subject_id is the same "
+            "id in both.",
+            DataWarning,
+        )
 
 
 def _times(column: pd.Series, store: EventStore) -> pd.Series:
@@ -420,29 +499,66 @@ class _Outcomes:
 
     def _died(self, cases: pd.DataFrame) -> _Hits:
         none = np.zeros(len(cases), dtype=bool)
-        stated = cases["died"].astype("boolean")
         if self.within is None:
-            unknown = stated.isna().to_numpy(bool)
-            return _Hits(stated.fillna(False).to_numpy(bool), unknown, none)
-        deaths = self._deaths()
+            died = cases["died"].astype("boolean").fillna(False).to_numpy(bool)
+            unknown = cases["died"].isna().to_numpy(bool) | _is_open(cases)
+            return _Hits(died, unknown & ~died, none)
+        stays = self._stays()
+        deaths = self._deaths(stays)
         if deaths is None:
             return _Hits(none, ~none, none)
         hits, before = self._within(cases, deaths)
-        return _Hits(hits, none, before)
+        has_time = cases["subject_id"].isin(deaths["subject_id"]).to_numpy(bool)
+        unknown = ~has_time & self._ends_unknown(cases, stays)
+        return _Hits(hits, unknown, before)
 
-    def _deaths(self) -> pd.DataFrame | None:
-        """Return times of death, None if the source records none."""
-        store = self.events
-        if DEATH in store.codes:
-            return _events_of(store, [DEATH], "outcome")
+    def _stays(self) -> pd.DataFrame | None:
         try:
-            stays = store.stays()
+            return self.events.stays()
         except ValueError:
+            return None  # the store has none
+
+    def _deaths(self, stays: pd.DataFrame | None) -> pd.DataFrame | None:
+        """Return times of death, None if the source records none.
+
+        The end of a stay is one of patients whose death is no event.
+        """
+        store = self.events
+        parts = []
+        if DEATH in store.codes:
+            parts.append(_events_of(store, [DEATH], "outcome"))
+        if stays is not None and stays["died"].notna().any():
+            ended = stays[stays["died"].fillna(False).astype(bool)]
+            ended = ended[ended["end"].notna()].rename(columns={"end": "time"})
+            if parts:
+                ended = ended[~ended["subject_id"].isin(parts[0]["subject_id"])]
+            parts.append(ended)
+        if not parts:
             return None
-        if stays["died"].isna().all():
-            return None
-        ended = stays[stays["died"].fillna(False).astype(bool) & stays["end"].notna()]
-        return ended.rename(columns={"end": "time"})[["subject_id", "time"]]
+        return pd.concat([part[["subject_id", "time"]] for part in parts])
+
+    def _ends_unknown(
+        self, cases: pd.DataFrame, stays: pd.DataFrame | None
+    ) -> np.ndarray:
+        """Return which cases have a stay of which a death in the horizon is unknown.
+
+        It is the stay of the case, or a later one in a hospital.
+        """
+        assert self.within is not None
+        end = cases.get("end")
+        if end is None:
+            is_late = (cases["remaining_days"] >= self.within / _DAY).to_numpy(bool)
+        else:
+            is_late = (end >= cases["index_time"] + self.within).to_numpy(bool)
+        own = cases["died"].isna().to_numpy(bool) & ~is_late | _is_open(cases)
+        own &= cases["stay_id"].notna().to_numpy(bool)
+        if stays is None:
+            return own
+        later = stays[stays["kind"].isin(HOSPITAL_KINDS)]
+        undated = later["end"].isna() & later["died"].eq(True).fillna(False)
+        time = later["end"].mask(undated.astype(bool), later["start"])
+        later = later.assign(time=time)[later["died"].isna() | undated.astype(bool)]
+        return own | self._within(cases, later[later["time"].notna()])[0]
 
     def _stayed(self, cases: pd.DataFrame) -> _Hits:
         none = np.zeros(len(cases), dtype=bool)
@@ -450,7 +566,7 @@ class _Outcomes:
         end = cases.get("end")
         if end is None:
             length = cases["remaining_days"].to_numpy(float)
-            limit = within / pd.Timedelta(1, "D")
+            limit = within / _DAY
             return _Hits(length > limit, np.isnan(length), none)
         late = (end > cases["index_time"] + within).to_numpy(bool)
         return _Hits(late, end.isna().to_numpy(bool), none)
@@ -486,6 +602,12 @@ class _Outcomes:
         last[has] = np.maximum.reduceat(times, offsets[has]) if len(has) else UNKNOWN
         place = store.subjects.get_indexer(pd.Index(cases["subject_id"]))
         return np.where(place >= 0, last[place], UNKNOWN)
+
+
+def _is_open(cases: pd.DataFrame) -> np.ndarray:
+    """Return which cases have a stay without an end."""
+    end = cases["end"] if "end" in cases else cases["remaining_days"]
+    return (end.isna() & cases["stay_id"].notna()).to_numpy(bool)
 
 
 def _numbers(times: pd.Series) -> np.ndarray:

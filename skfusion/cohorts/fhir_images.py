@@ -112,7 +112,7 @@ def read_fhir_images(
     acquired, _ = to_times(table["started"], offsets.clock())
     counts["series without a readable start"] = int(acquired.isna().sum())
     cells = {name: table[name] for name in _NAMES[:-1]}
-    images = image_table({**cells, "acquired": acquired}, len(table))
+    images = image_table({**cells, "acquired": acquired}, len(table), OWNER)
     said = [f"{n} {reason}" for reason, n in counts.items() if n]
     if said:
         warn_user(f"{OWNER}: got {', '.join(said)}.", DataWarning)

@@ -30,10 +30,10 @@ class ImageHeader(NamedTuple):
     view: str
     laterality: str
     body_part: str
-    series_number: int | None
+    series_number: int | str | None  # UNREAD if it is no whole number
     rows: int
     columns: int
-    frames: int
+    frames: int | str
     acquired: Moment | None
 
 
@@ -49,6 +49,8 @@ class Found(NamedTuple):
 
 
 OTHER, NO_IMAGE, UNREADABLE = "format ", "no image", "unreadable: "
+#: In place of a number that cannot be read, whose text may be anything.
+UNREAD = "?"
 _TEXTS = {
     0x00080016: "SOPClassUID",
     0x00080020: "StudyDate",
@@ -345,13 +347,16 @@ def _shaped(get: Callable[..., Any]) -> ImageHeader | str:
         _whole(text("SeriesNumber")),
         int(rows),
         int(columns),
-        max(_whole(text("NumberOfFrames")) or 1, 1),
+        _whole(text("NumberOfFrames")) or 1,
         acquired_at(text),
     )
 
 
-def _whole(text: str) -> int | None:
-    try:
-        return int(float(text))
-    except (ValueError, OverflowError):
+def _whole(text: str) -> int | str | None:
+    if not text:
         return None
+    try:
+        number = float(text)
+        return int(number) if number == int(number) else UNREAD
+    except (ValueError, OverflowError):
+        return UNREAD

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from skfusion._validation import did_you_mean, refuse_unknown_table
+from skfusion.ehr.events.columns import as_ids
 from skfusion.exceptions import DataWarning, warn_user
 
-__all__ = ["COLUMNS", "as_frame", "image_table", "with_files"]
+__all__ = ["COLUMNS", "as_frame", "image_table", "patient_ids", "with_files"]
 
 
 #: Columns of a table of images.
@@ -23,6 +24,7 @@ COLUMNS = (
 _DAY = pd.Timedelta(1, "D") - pd.Timedelta(1, "us")
 _NUMBERS = ("series_number", "rows", "columns", "instances", "frames")
 _TIMES = ("acquired", "available")
+_LARGEST = 2**53
 # What the header of a file knows better than the record.
 _OF_FILES = (
     *("path", "series_number", "modality", "view", "laterality", "body_part"),
@@ -30,7 +32,7 @@ _OF_FILES = (
 )
 
 
-def image_table(cells: Mapping[str, Any], n_rows: int) -> pd.DataFrame:
+def image_table(cells: Mapping[str, Any], n_rows: int, owner: str) -> pd.DataFrame:
     """Return a table with all columns of images and their dtypes.
 
     Parameters
@@ -39,16 +41,24 @@ def image_table(cells: Mapping[str, Any], n_rows: int) -> pd.DataFrame:
         Some of `COLUMNS`. Times are datetimes, with or without a time zone.
     n_rows : int
         Number of images.
+    owner : str
+        Name of the function for messages.
 
     Returns
     -------
     DataFrame of shape (n_rows, n_columns)
         All of `COLUMNS`, null where nothing is known.
 
+    Warns
+    -----
+    DataWarning
+        With the numbers of cells that are no whole numbers where one is expected.
+
     Examples
     --------
     >>> from skfusion.cohorts.image_table import image_table
-    >>> image_table({"path": ["a.dcm"], "rows": [512]}, 1)[["path", "rows", "view"]]
+    >>> table = image_table({"path": ["a.dcm"], "rows": [512]}, 1, "scan_images")
+    >>> table[["path", "rows", "view"]]
         path  rows  view
     0  a.dcm   512  None
     """
@@ -63,22 +73,41 @@ def image_table(cells: Mapping[str, Any], n_rows: int) -> pd.DataFrame:
     )
     unit: Any = "datetime64[us]" if zone is None else f"datetime64[us, {zone}]"
     table: dict[str, Any] = {}
+    unread: dict[str, int] = {}
     for name in COLUMNS:
         given = cells.get(name)
         if given is None:
             given = [None] * n_rows
         column = pd.Series(given).set_axis(index)
         if name in _NUMBERS:
-            column = pd.to_numeric(column, errors="coerce").astype("Float64")
-            whole = column.where(column == column.round())
-            column = whole.astype("Int64")
+            column, unread[name] = _whole_numbers(column)
         elif name in _TIMES:
             column = column.astype(unit)
         elif name != "patient" or not pd.api.types.is_integer_dtype(column):
             column = column.astype(object)
             column = column.where(column.notna(), None)
         table[name] = column
+    lost = [f"{n} of {name!r}" for name, n in unread.items() if n]
+    if lost:
+        warn_user(
+            f"{owner}: {', '.join(lost)} of {n_rows} images are no whole numbers, and "
+            "are null.",
+            DataWarning,
+        )
     return pd.DataFrame(table, index=index)
+
+
+def _whole_numbers(column: pd.Series) -> tuple[pd.Series, int]:
+    """Return whole numbers, null for other cells, and how many of those are no null."""
+    is_text = column.map(lambda cell: isinstance(cell, str) and not cell.strip())
+    there = column.notna() & ~is_text.astype(bool)
+    read = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
+    # Larger ones may not be those that were written.
+    is_whole = (np.abs(read) < _LARGEST) & (read == np.round(read))
+    numbers = pd.array(np.where(is_whole, read, 0).astype(np.int64), dtype="Int64")
+    numbers[~is_whole] = pd.NA
+    n_unread = int((there.to_numpy(bool) & ~is_whole).sum())
+    return pd.Series(numbers, index=column.index), n_unread
 
 
 def as_frame(table: Any, name: str, owner: str) -> pd.DataFrame:
@@ -102,6 +131,40 @@ def as_frame(table: Any, name: str, owner: str) -> pd.DataFrame:
     if hasattr(table, "columns") and hasattr(table, "to_pandas"):
         return table.to_pandas()
     raise TypeError(f"{owner}: {name} must be a DataFrame, got {type(table).__name__}.")
+
+
+def patient_ids(column: pd.Series, name: str, owner: str) -> np.ndarray:
+    """Return ids of patients without nulls as integers, or as text without padding.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Integers, also as floats beside nulls, or text.
+    name, owner : str
+        Names of the column and of the function for messages.
+
+    Returns
+    -------
+    ndarray of int64 or of str objects of shape (n,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ids are of another type, or do not fit into 64 bits.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.cohorts.image_table import patient_ids
+    >>> patient_ids(pd.Series([7.0, 9.0]), "patient", "link_images").tolist()
+    [7, 9]
+    """
+    if pd.api.types.is_float_dtype(column) and (column % 1 == 0).all():
+        column = column.astype("int64")
+    ids = as_ids(column, name, owner)
+    if ids.dtype == object:  # CSV and Excel files pad text
+        ids = np.array([text.strip() for text in ids], dtype=object)
+    return ids
 
 
 def with_files(images: pd.DataFrame, files: Any, owner: str) -> pd.DataFrame:
@@ -179,4 +242,4 @@ def with_files(images: pd.DataFrame, files: Any, owner: str) -> pd.DataFrame:
             "no path. Scan the folder in which they are, or drop them.",
             DataWarning,
         )
-    return image_table({name: joined[name] for name in COLUMNS}, len(joined))
+    return image_table({name: joined[name] for name in COLUMNS}, len(joined), owner)

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skfusion._validation import check_option, did_you_mean
+from skfusion._validation import check_option, did_you_mean, ids_of
 from skfusion.cohorts.flow import ATTRIBUTE as FLOW
-from skfusion.cohorts.image_table import as_frame
+from skfusion.cohorts.image_table import as_frame, patient_ids
 from skfusion.cohorts.instants import UNKNOWN, check_time_zone, duration_of, instants_of
 from skfusion.cohorts.link_search import Finder, Seen, texts_of
 from skfusion.cohorts.reports import ATTRIBUTE, CASES, IMAGES
-from skfusion.ehr.events.columns import as_ids
 from skfusion.exceptions import DataWarning, LeakageWarning, warn_user
 
 __all__ = ["link_images"]
@@ -107,8 +106,8 @@ def link_images(
         are listed for several patients.
     DataWarning
         With the numbers of images without a patient, path or time, of images listed
-        twice, and of cases without a patient or index time. Also if no patient of the
-        cases has an image.
+        twice, of series numbers that are no numbers, and of cases without a patient or
+        index time. Also if no patient of the cases has an image.
 
     See Also
     --------
@@ -122,8 +121,9 @@ def link_images(
     that is put back, an image is at the later and an index time at the earlier one of
     the two possible times.
 
-    Only the rows of the same patient are compared. An image that is listed twice for a
-    patient has the later one of its times.
+    Only the rows of the same patient are compared. Spaces around text ids do not count,
+    and blank text, or a word such as "nan", is no patient. An image that is listed
+    twice for a patient has the later one of its times.
 
     Examples
     --------
@@ -302,8 +302,9 @@ def _patients(
     """Return the patients of both tables as equal numbers, -1 for nulls."""
     sides = []
     for column, name in zip((of_cases, of_images), names, strict=True):
+        column = ids_of(column)
         there = column.notna().to_numpy(bool)
-        sides.append((there, _ids(column[there], str(name))))
+        sides.append((there, patient_ids(column[there], str(name), OWNER)))
     kinds = {ids.dtype.kind for there, ids in sides if there.any()}
     if len(kinds) > 1:
         words = ["text" if ids.dtype.kind == "O" else "integers" for _, ids in sides]
@@ -321,19 +322,19 @@ def _patients(
     return found[0], found[1]
 
 
-def _ids(present: pd.Series, name: str) -> np.ndarray:
-    if pd.api.types.is_float_dtype(present) and (present % 1 == 0).all():
-        present = present.astype("int64")  # whole numbers beside nulls
-    elif pd.api.types.is_object_dtype(present):
-        present = present.astype(object)
-    return as_ids(present, name, OWNER)
-
-
 def _series_numbers(images: pd.DataFrame) -> np.ndarray:
     """Return the series numbers, of which unknown ones are the smallest."""
     if "series_number" not in images:
         return np.zeros(len(images))
-    numbers = pd.to_numeric(images["series_number"], errors="coerce")
+    given = images["series_number"]
+    numbers = pd.to_numeric(given, errors="coerce")
+    n_unread = int((numbers.isna() & given.notna()).sum())
+    if n_unread:
+        warn_user(
+            f"{OWNER}: {n_unread} of {len(images)} cells of 'series_number' are no "
+            "numbers. Of images of one time, these are the first.",
+            DataWarning,
+        )
     return numbers.astype("Float64").to_numpy(float, na_value=-np.inf)
 
 

@@ -22,6 +22,7 @@ __all__ = ["read_mimic_cxr"]
 OWNER = "read_mimic_cxr"
 SUFFIXES = ("auto", ".dcm", ".jpg", ".png")
 _REQUIRED = ("dicom_id", "subject_id", "study_id", "StudyDate", "StudyTime")
+_OPTIONAL = ("ViewPosition", "Rows", "Columns")
 _TABLE = re.compile(r"mimic-cxr-.*{}\.csv(?:\.gz)?", re.IGNORECASE)
 # Files of which the suffix is looked up.
 _N_TRIED = 100
@@ -58,13 +59,15 @@ def read_mimic_cxr(
     FileNotFoundError
         If there is no table of metadata.
     ValueError
-        If there are several, a column is missing, or an id is not an integer.
+        If there are several, a column is missing, an id is not an integer, or rows of
+        one image differ.
 
     Warns
     -----
     DataWarning
-        With the numbers of absent files, of times that cannot be read, which are the
-        end of their day, and of images without a readable date.
+        With the numbers of absent files, of repeated rows, of times that cannot be
+        read, which are the end of their day, of images without a readable date, and of
+        sizes that are no whole numbers.
 
     Notes
     -----
@@ -101,8 +104,12 @@ def read_mimic_cxr(
             f"{OWNER}: the table of metadata must have the columns {missing}, got "
             f"{list(table.columns)}.{did_you_mean(missing[0], list(table.columns))}"
         )
+    used = [name for name in (*_REQUIRED, *_OPTIONAL) if name in table]
+    table, n_repeated = _once(table[used], "metadata")
     acquired, said = _times(table)
     sentences = [said] if said else []
+    if n_repeated:
+        sentences.append(f"{n_repeated} rows repeat an image, and were left out.")
     subjects = _whole(table["subject_id"], "subject_id")
     studies = _whole(table["study_id"], "study_id")
     paths = _paths(root, table["dicom_id"], subjects, studies, suffix)
@@ -130,7 +137,7 @@ def read_mimic_cxr(
     }
     if sentences:
         warn_user(f"{OWNER}: {' '.join(sentences)}", DataWarning)
-    return image_table(cells, len(table))
+    return image_table(cells, len(table), OWNER)
 
 
 def _file_of(root: Path, name: str) -> Path | None:
@@ -149,6 +156,30 @@ def _read(place: Path) -> pd.DataFrame:
     """Read a table as text, so that no digit of a time or an id is lost."""
     table = pd.read_csv(place, dtype=str, encoding="utf-8-sig")
     return table.astype(object).where(table.notna(), None)
+
+
+def _once(table: pd.DataFrame, name: str) -> tuple[pd.DataFrame, int]:
+    """Return one row per image, and the number of rows that repeat another one.
+
+    Raises
+    ------
+    ValueError
+        If a row has no image, or rows of one image differ.
+    """
+    n_without = int(table["dicom_id"].isna().sum())
+    if n_without:
+        raise ValueError(
+            f"{OWNER}: {n_without} of {len(table)} rows of the table of {name} have no "
+            "dicom_id. Download the table again."
+        )
+    different = table.drop_duplicates()
+    n_unlike = int(different["dicom_id"].duplicated().sum())
+    if n_unlike:
+        raise ValueError(
+            f"{OWNER}: {n_unlike} rows of the table of {name} contradict an earlier "
+            "row of the same dicom_id. Keep the right ones."
+        )
+    return different.reset_index(drop=True), len(table) - len(different)
 
 
 def _whole(column: pd.Series, name: str) -> pd.Series:
@@ -226,5 +257,5 @@ def _splits(root: Path, images: pd.Series) -> Any:
             f"{OWNER}: the table of splits must have the columns ['dicom_id', 'split'],"
             f" got {list(table.columns)}."
         )
-    known = table.drop_duplicates("dicom_id").set_index("dicom_id")["split"]
-    return images.map(known)
+    known, _ = _once(table[["dicom_id", "split"]], "splits")
+    return images.map(known.set_index("dicom_id")["split"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from skfusion._validation import is_null
 from skfusion.cohorts.image_table import image_table, with_files
 from skfusion.cohorts.instants import check_time_zone, instants_of
 from skfusion.ehr.sources.databases import Tables, open_tables
@@ -161,7 +162,8 @@ def _words(tables: Tables, start: str, ids: pd.Series) -> dict[int, str]:
         for number, row in zip(numbers, chunk.to_dict("records"), strict=True):
             is_code = str(row.get("vocabulary_id")).upper() in ("DICOM", "DCM")
             word = row.get("concept_code") if is_code else row["concept_name"]
-            found[int(number)] = str(word)
+            if not is_null(word):
+                found[int(number)] = str(word)
     return found
 
 
@@ -204,7 +206,7 @@ def _images(
         "body_part": words["anatomic_site"],
         "acquired": _acquired(rows, time_zone),
     }
-    return image_table(cells, len(rows))
+    return image_table(cells, len(rows), OWNER)
 
 
 def _acquired(rows: pd.DataFrame, time_zone: str | None) -> pd.Series:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from skfusion._dependencies import require
 from skfusion._paths import expanded_path
 from skfusion._progress import progress
+from skfusion._validation import is_null, is_number
 from skfusion.cohorts.headers import UNREADABLE, Found, ImageHeader, read_headers
 from skfusion.cohorts.image_table import image_table
 from skfusion.cohorts.instants import check_time_zone, instants_of
@@ -52,8 +55,8 @@ def scan_images(
         of any name are DICOM files if their content is.
     patient : {"id", None} or callable, default="id"
         What the column ``patient`` is: the attribute Patient ID, nothing, or what a
-        callable returns for that id, e.g. a keyed hash. A callable is called once for
-        each id, before anything is written.
+        callable returns for that id, e.g. a keyed hash: text, an integer, or a null for
+        no patient. A callable is called once for each id, before anything is written.
     volumes : bool, default=True
         Whether the files of a series of CT, MR or PET in one folder are one image, with
         the folder as its path. False gives one row per file.
@@ -98,6 +101,8 @@ def scan_images(
         If there is no such folder.
     ValueError
         If `index` is another file, or a parameter is unknown.
+    TypeError
+        If `patient` returns something else than text, an integer or a null.
     ImportError
         If pydicom is not installed.
 
@@ -106,8 +111,9 @@ def scan_images(
     DataWarning
         With the numbers of files that could not be read (truncated, damaged, no
         permission), of other formats, and without an image (directories, reports), of
-        images without a patient or a readable date, of volumes that share their folder
-        with others or are in several folders, and of offsets from UTC that are ignored.
+        images without a patient or a readable date, of numbers that cannot be read, of
+        volumes that share their folder with others or are in several folders, of
+        offsets from UTC that are ignored, and of damaged lines of `index`.
 
     See Also
     --------
@@ -185,10 +191,32 @@ class _Patients:
         if self._function is not None and header.patient:
             if header.patient not in self._known:
                 given = self._function(header.patient)
-                is_id = isinstance(given, str | int) and not isinstance(given, bool)
-                self._known[header.patient] = given if is_id else str(given or "")
+                self._known[header.patient] = _as_id(given)
             name = self._known[header.patient]
         return found._replace(header=header._replace(patient=name))
+
+
+def _as_id(given: Any) -> str | int:
+    """Return what a callable gave as an id, ``""`` for a null.
+
+    Raises
+    ------
+    TypeError
+        If it is neither, since its text may be the same for several patients.
+    """
+    if is_null(given):
+        return ""
+    if isinstance(given, str):
+        return str(given).strip()
+    if isinstance(given, UUID):
+        return str(given)
+    is_exact = isinstance(given, Integral) or (is_number(given) and abs(given) < 2**53)
+    if is_number(given) and is_exact and given == int(given):
+        return int(given)
+    raise TypeError(
+        f"{OWNER}: patient must return text, an integer or None for each id, got "
+        f"{type(given).__name__}. Convert it, e.g. bytes with .hex()."
+    )
 
 
 # -- files ----------------------------------------------------------------------------
@@ -290,7 +318,7 @@ def _table(
         files[name] = files[name].replace("", None)
     for name in ("laterality", "body_part"):
         files[name] = files[name].replace("", None)
-    table = image_table({str(name): files[name] for name in files}, len(files))
+    table = image_table({str(name): files[name] for name in files}, len(files), OWNER)
     table.attrs["scan"] = dict(counts)
     for name, what in (("patient", "patient id"), ("acquired", "readable date")):
         n_without = int(table[name].isna().sum())

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from skfusion._paths import expanded_path
 from skfusion.cohorts.headers import Found, ImageHeader
+from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = ["ScanIndex"]
 
@@ -20,10 +21,10 @@ _VERSION = 1
 
 
 class ScanIndex:
-    """Headers that a scan has read, one line per file, in a file that only grows.
+    """Headers that a scan has read, one line per file, which are only added.
 
-    A scan that is killed leaves a line that is cut off at most. Use it as a context
-    manager.
+    A scan that is killed leaves a last line that is cut off at most. It is removed when
+    the scan is resumed. Use it as a context manager.
 
     Parameters
     ----------
@@ -38,6 +39,11 @@ class ScanIndex:
     ------
     ValueError
         If the file is no index, or of a scan with another folder or other patients.
+
+    Warns
+    -----
+    DataWarning
+        With the number of damaged lines, whose files are read again.
 
     Examples
     --------
@@ -72,11 +78,12 @@ class ScanIndex:
         is_new = not self._path.exists() or not self._path.stat().st_size
         if not is_new:
             self._read(self._path)
+            _remove_torn_line(self._path)
         # It contains the ids of patients.
         number = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._file = os.fdopen(number, "ab", buffering=0)
-        # After a line that was cut off, a new one begins.
-        self._write("" if not is_new else json.dumps(self._about))
+        if is_new:
+            self._write(json.dumps(self._about))
         return self
 
     def __exit__(
@@ -111,14 +118,30 @@ class ScanIndex:
         # Lines are text of ASCII, since JSON escapes everything else.
         with path.open(encoding="ascii", errors="replace") as lines:
             self._check(next(lines))
+            n_damaged = 0
             for line in lines:
-                try:
-                    name, size, changed, header, reason = json.loads(line)
-                    shaped = None if header is None else _as_header(header)
-                except (ValueError, TypeError):
-                    continue  # cut off by a kill, so that the file is read again
-                place = os.path.join(self._root, name)
-                self.known[place] = Found(place, size, changed, shaped, reason)
+                found = self._found(line)
+                if found is not None:
+                    self.known[found.path] = found
+                elif line.endswith("\n") and line.strip():
+                    n_damaged += 1  # not cut off by a kill
+        if n_damaged:
+            warn_user(
+                f"scan_images: {n_damaged} lines of index are damaged. Their files are "
+                "read again.",
+                DataWarning,
+            )
+
+    def _found(self, line: str) -> Found | None:
+        try:
+            name, size, changed, header, reason = json.loads(line)
+            if not isinstance(name, str) or not isinstance(reason, str):
+                return None
+            shaped = None if header is None else _as_header(header)
+            place = os.path.join(self._root, name)
+            return Found(place, int(size), int(changed), shaped, reason)
+        except (ValueError, TypeError):
+            return None
 
     def _check(self, line: str) -> None:
         try:
@@ -142,7 +165,26 @@ class ScanIndex:
                 )
 
 
+def _remove_torn_line(path: Path) -> None:
+    """Remove the end of a file after its last whole line, but not its only one."""
+    content = path.read_bytes()
+    if content.endswith(b"\n"):
+        return
+    with path.open("r+b") as file:
+        if b"\n" in content:
+            file.truncate(content.rindex(b"\n") + 1)
+        else:
+            file.write(content + b"\n")
+
+
 def _as_header(cells: list[Any]) -> ImageHeader:
     *others, acquired = cells
-    moment = None if acquired is None else tuple(acquired)
-    return ImageHeader._make([*others, moment])
+    moment = None
+    if acquired is not None:
+        wall, zone = acquired
+        moment = int(wall), None if zone is None else int(zone)
+    header = ImageHeader._make([*others, moment])
+    texts = header[: ImageHeader._fields.index("series_number")][1:]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError
+    return header._replace(rows=int(header.rows), columns=int(header.columns))

@@ -39,7 +39,7 @@ class Fact:
 
     Examples
     --------
-    >>> from skfusion.datasets.reviewed_studies import Fact
+    >>> from skfusion.datasets import Fact
     >>> Fact("163 eyes", "record of a library", "abstract").verified
     True
     >>> Fact("softmax classifier").verified
@@ -93,6 +93,13 @@ class Study:
         Facts, one statement each, with keys such as ``task``, ``imaging``,
         ``records``, ``cases`` and ``model``. Unknown facts and numbers without a
         source are omitted.
+
+    Examples
+    --------
+    >>> from skfusion.datasets import REVIEWED_STUDIES
+    >>> study = REVIEWED_STUDIES[0]
+    >>> study.key, study.strategies, study.membership
+    ('thung2017', ('early',), 'confident')
     """
 
     __module__ = "skfusion.datasets"
@@ -502,7 +509,7 @@ def studies_frame() -> pd.DataFrame:
 
     Examples
     --------
-    >>> from skfusion.datasets.reviewed_studies import studies_frame
+    >>> from skfusion.datasets import studies_frame
     >>> table = studies_frame()
     >>> table["study"].nunique()
     17

@@ -18,6 +18,8 @@ from skfusion.exceptions import LostImagesWarning, warn_user
 from skfusion.image.cells.column import as_cells, cells_with_image
 from skfusion.image.reading.files import ImageReadError
 from skfusion.store.embedding_store import resolve_store
+from skfusion.text.cells import as_notes, note_cells
+from skfusion.text.embedder import TextEmbedder
 
 __all__ = ["EmbeddingRun", "PartResult", "embed", "embed_part"]
 
@@ -31,12 +33,24 @@ class EmbeddingRun:
     n_cells : int
         Number of cells of the column.
     n_absent : int
-        Number of cells without an image.
+        Number of cells without an image, or without a note.
     n_unreadable : int
         Number of cells of whose images none could be embedded, with
         ``on_error="missing"``.
     seconds : float
         Elapsed time.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from skfusion import ImageEmbedder
+    >>> from skfusion.distributed import embed
+    >>> images = [np.zeros((40, 40), dtype=np.uint8), None]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = embed(ImageEmbedder(input_size=32, store=folder), images)
+    >>> run.n_cells, run.n_absent, run.n_unreadable
+    (2, 1, 0)
     """
 
     n_cells: int
@@ -122,7 +136,10 @@ def embed(
             "store=EmbeddingStore(folder)."
         )
     start = time.monotonic()
-    column, _ = as_cells(cells, type(embedder).__name__)
+    if isinstance(embedder, TextEmbedder):
+        column, _ = note_cells(cells)
+    else:
+        column, _ = as_cells(cells, type(embedder).__name__)
     fitted = clone(embedder).set_params(verbose=0).fit(cells)
     parts = [
         (fitted, column[first : first + chunk_size], first)
@@ -187,7 +204,11 @@ def embed_part(embedder: Any, cells: Sequence[Any], first: int = 0) -> PartResul
     1
     """
     cells = list(cells)
-    has_image = cells_with_image(cells)
+    if isinstance(embedder, TextEmbedder):
+        notes = as_notes(cells)
+        has_image = notes.bags.counts(notes.presence) > 0
+    else:
+        has_image = cells_with_image(cells)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

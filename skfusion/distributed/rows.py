@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from typing import Any, NamedTuple
 
@@ -9,10 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skfusion._progress import progress
-from skfusion._validation import check_number
+from skfusion._validation import check_number, ids_of
 from skfusion.distributed.parts import current_client, mapped, repeat_warnings
 
 __all__ = ["transform"]
@@ -55,7 +56,7 @@ def transform(
     Raises
     ------
     ValueError
-        If `groups` has another length than `X`, or `n_parts` is less than 1.
+        If `groups` has another shape than (n,), or `n_parts` is less than 1.
 
     Examples
     --------
@@ -68,7 +69,7 @@ def transform(
     True
     """
     check_is_fitted(transformer)
-    n_rows = len(X) if hasattr(X, "__len__") else X.shape[0]
+    n_rows = _num_samples(X)
     client = current_client(client)
     if n_parts is None:
         n_parts = 1 if client is None else 4 * max(len(client.nthreads()), 1)
@@ -102,11 +103,12 @@ def _row_parts(n_rows: int, groups: Any, n_parts: int) -> list[np.ndarray]:
     """Split rows into parts of about equal size, without splitting groups."""
     if groups is None:
         return np.array_split(np.arange(n_rows), min(n_parts, max(n_rows, 1)))
-    codes = pd.factorize(np.asarray(groups), use_na_sentinel=False)[0]
-    if len(codes) != n_rows:
+    if np.shape(groups) != (n_rows,):
         raise ValueError(
-            f"transform: groups has {len(codes)} entries for {n_rows} rows of X."
+            f"transform: groups must have one entry for each of {n_rows} rows of X, "
+            f"got {type(groups).__name__} of shape {np.shape(groups)}."
         )
+    codes = pd.factorize(ids_of(groups), use_na_sentinel=False)[0]
     order = np.argsort(codes, kind="stable")
     starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
     wanted = np.linspace(0, n_rows, min(n_parts, max(len(starts), 1)) + 1)[1:-1]
@@ -117,6 +119,8 @@ def _row_parts(n_rows: int, groups: Any, n_parts: int) -> list[np.ndarray]:
 def _in_order(values: list[Any], rows: np.ndarray) -> Any:
     """Join the results of parts, and put the rows back into their order."""
     back = np.argsort(rows, kind="stable")
+    if type(values[0]).__module__.partition(".")[0] == "polars":
+        return importlib.import_module("polars").concat(values)[back]
     if hasattr(values[0], "iloc"):
         return pd.concat(values).iloc[back]
     if hasattr(values[0], "tocsr"):

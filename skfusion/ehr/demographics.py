@@ -268,7 +268,19 @@ def _interval_starts(births: np.ndarray) -> np.ndarray:
 
 
 def has_demographics(store: EventStore) -> bool:
-    """Return whether a store has births or any of the default facts."""
+    """Return whether a store has births or any of the default facts.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr import EventStore, has_demographics
+    >>> events = pd.DataFrame({
+    ...     "subject_id": [1], "code": ["MEDS_BIRTH"],
+    ...     "time": [pd.Timestamp("1960-05-01")],
+    ... })
+    >>> has_demographics(EventStore.from_frame(events))
+    True
+    """
     return bool(_kinds(store.codes, FACTS))
 
 

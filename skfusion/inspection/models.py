@@ -269,13 +269,13 @@ class JoinedRows:
         The joined modalities.
     presence : ndarray of bool of shape (n, M)
         Whether each modality is present.
-    columns : dict of str to list of slice
+    columns : dict of str to list of slice or of list of int
         Columns of each modality. Each column belongs to one modality.
     """
 
     matrix: np.ndarray
     presence: np.ndarray
-    columns: Mapping[str, list[slice]]
+    columns: Mapping[str, list[Any]]
 
     def __len__(self) -> int:
         return len(self.matrix)
@@ -449,9 +449,9 @@ class TableModel:
         """Return None, because an estimator of a table receives the table."""
         return
 
-    def predict(self, parts: Parts) -> np.ndarray:
+    def predict(self, parts: Parts | JoinedRows) -> np.ndarray:
         """Return probabilities or numeric predictions (n, n_outputs)."""
-        X = self._table(parts)
+        X = self.table(parts)
         if self.kind != "classes":
             predicted = np.asarray(self.estimator.predict(X), dtype=np.float64)
         elif hasattr(self.estimator, "predict_proba"):
@@ -465,7 +465,9 @@ class TableModel:
             )
         return predicted.reshape(len(predicted), -1)
 
-    def margins(self, parts: Parts, column: int | None = None) -> np.ndarray:
+    def margins(
+        self, parts: Parts | JoinedRows, column: int | None = None
+    ) -> np.ndarray:
         """Return log-odds or numeric predictions (n, n_outputs).
 
         For a classifier without probabilities, it is the decision function. If `column`
@@ -473,12 +475,12 @@ class TableModel:
         """
         return _column(self._margins(parts), column)
 
-    def _margins(self, parts: Parts) -> np.ndarray:
+    def _margins(self, parts: Parts | JoinedRows) -> np.ndarray:
         if self.kind != "classes":
             return self.predict(parts)
         if not hasattr(self.estimator, "decision_function"):
             return class_log_odds(self.predict(parts))
-        X = self._table(parts)
+        X = self.table(parts)
         margin = np.asarray(self.estimator.decision_function(X), dtype=np.float64)
         if margin.ndim == 1:
             margin = np.column_stack([-margin, margin])
@@ -497,7 +499,10 @@ class TableModel:
             margin if self._margin_is_log_odds else class_log_odds(self.predict(parts))
         )
 
-    def _table(self, parts: Parts) -> Any:
+    def table(self, parts: Parts | JoinedRows) -> Any:
+        """Return the input of the estimator, which `JoinedRows` contain."""
+        if isinstance(parts, JoinedRows):
+            return parts.matrix
         if self._is_frame:
             return pd.concat(list(parts.values()), axis=1)[self._order]
         joined = np.concatenate(list(parts.values()), axis=1)
@@ -506,6 +511,14 @@ class TableModel:
         ordered = np.empty_like(joined)
         ordered[:, self._positions] = joined
         return ordered
+
+    def table_columns(self, parts: Parts) -> dict[str, list[int]]:
+        """Return the positions of the columns of each modality in the table."""
+        ends = np.cumsum([0, *(part.shape[1] for part in parts.values())])
+        return {
+            name: self._positions[first:last]
+            for name, first, last in zip(parts, ends[:-1], ends[1:], strict=True)
+        }
 
 
 @dataclass(frozen=True)
@@ -516,18 +529,26 @@ class Question:
     ----------
     model : FusionModel or TableModel
         The model.
-    scale : {"link", "proba"}
-        Whether to ask for margins, such as log-odds, or for predictions.
+    scale : {"link", "proba", "custom"}
+        Whether to ask for margins, such as log-odds, for predictions, or for a function
+        of predictions.
     column : int or None, default=None
         The only output that is asked for. None asks for all.
+    function : callable or None, default=None
+        The function of predictions (n, n_outputs).
     """
 
     model: FusionModel | TableModel
     scale: str
     column: int | None = None
+    function: Callable[[np.ndarray], Any] | None = None
 
     def __call__(self, rows: Any) -> np.ndarray:
         """Return the outputs (n, C) of encoded modalities or of `JoinedRows`."""
+        if self.function is not None:
+            values = self.function(self.model.predict(rows))
+            found = np.asarray(values, dtype=np.float64)
+            return found.reshape(len(found), -1)
         if self.scale == "link":
             return self.model.margins(rows, self.column)
         return _column(self.model.predict(rows), self.column)
@@ -633,13 +654,9 @@ def make_output(
     """
     if callable(output):
         name = getattr(output, "__name__", "output")
-
-        def ask(parts: Parts) -> np.ndarray:
-            values = np.asarray(output(model.predict(parts)), dtype=np.float64)
-            return values.reshape(len(values), -1)
-
         _refuse_class(pos_label, "output= is a function")
-        return Output(name, "custom", None, ask)
+        question = Question(model, "custom", function=output)
+        return Output(name, "custom", None, question)
     check_option(
         output, "output", ("link", "proba"), OWNER, also="a function of the predictions"
     )
@@ -765,7 +782,7 @@ def predicts_risks(estimator: Any) -> bool:
 
 
 def scale_of_risk(estimator: Any) -> str:
-    """Return what a survival model predicts, as far as it can be told.
+    """Return what a survival model predicts, if this is known.
 
     Parameters
     ----------

@@ -12,16 +12,24 @@ import io
 import os
 import stat
 import struct
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
-from skfusion._paths import expanded_path, explain_missing
+from skfusion._paths import expanded_path, explain_missing, write_whole
+from skfusion._validation import check_number
 
-__all__ = ["Archive", "Limits", "ModelFileError", "archive_bytes", "write_archive"]
+__all__ = [
+    "Archive",
+    "Limits",
+    "ModelFileError",
+    "archive_bytes",
+    "check_members",
+    "path_of_model",
+    "write_archive",
+]
 
 
 _WRITTEN = (1980, 1, 1, 0, 0, 0)  # the same parts give the same file
@@ -60,11 +68,44 @@ class Limits:
         Largest number of parts.
     max_size : int, default=4 * 1024**3
         Largest size of the file in bytes.
+    function : str, default="load"
+        Name of the public function, for messages.
     """
 
-    def __init__(self, max_members: int = 10_000, max_size: int = 4 * 1024**3) -> None:
+    def __init__(
+        self,
+        max_members: int = 10_000,
+        max_size: int = 4 * 1024**3,
+        function: str = "load",
+    ) -> None:
+        check_number(max_members, "max_members", function, low=1, integer=True)
+        check_number(max_size, "max_size", function, low=1, integer=True)
         self.max_members = max_members
         self.max_size = max_size
+
+
+def check_members(n_members: int, limits: Limits) -> None:
+    """Check the number of parts of a model before anything is written.
+
+    Parameters
+    ----------
+    n_members : int
+        Number of parts.
+    limits : Limits
+        Largest number of parts.
+
+    Raises
+    ------
+    ModelFileError
+        If there are more.
+    """
+    if n_members > limits.max_members:
+        raise ModelFileError(
+            f"save: the model has {n_members:,} parts, more than "
+            f"max_members={limits.max_members:,}. Nothing was written. Raise "
+            "max_members in save, inspect_model and load, or fit a model of fewer "
+            "arrays, such as one with fewer members."
+        )
 
 
 def archive_bytes(parts: Mapping[str, bytes]) -> bytes:
@@ -116,7 +157,7 @@ def write_archive(path: str | os.PathLike[str], parts: Mapping[str, bytes]) -> N
     IsADirectoryError
         If the path is a folder.
     """
-    place = expanded_path(path)
+    place = path_of_model(path, "save")
     if not place.parent.is_dir():
         raise FileNotFoundError(
             "save: the folder of the file does not exist. Create it first."
@@ -127,15 +168,60 @@ def write_archive(path: str | os.PathLike[str], parts: Mapping[str, bytes]) -> N
             "save: the path is a folder, expected the path of a file, e.g. "
             "'model.skfusion'."
         )
-    # The file of mkstemp can be read and written by its owner only.
-    number, unfinished = tempfile.mkstemp(prefix=".skfusion-", dir=place.parent)
-    try:
-        with os.fdopen(number, "wb") as file:
-            _write(file, parts)
-        os.replace(unfinished, place)
-    except BaseException:
-        os.unlink(unfinished)
-        raise
+    if place.exists() and not place.is_file():
+        raise ModelFileError("save: the path is a device or pipe, expected a file.")
+    write_whole(place, lambda file: _write(file, parts))
+
+
+def path_of_model(path: Any, function: str, *, must_exist: bool = False) -> Path:
+    """Return the absolute path of the file of a model.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        The path that the user gave.
+    function : str
+        Name of the public function, for messages.
+    must_exist : bool, default=False
+        Whether there must be something at the path.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there must be something, and is not.
+    TypeError
+        If it is no path, or a path of bytes.
+    ValueError
+        If it is empty or contains a null character.
+
+    Examples
+    --------
+    >>> from skfusion.persistence.archive import path_of_model
+    >>> path_of_model(b"model.skfusion", "load")
+    Traceback (most recent call last):
+        ...
+    TypeError: load: path must be a str or a Path, got bytes. Decode the path with ...
+    """
+    given = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(given, str):
+        remedy = ""
+        if isinstance(given, bytes):
+            remedy = " Decode the path with os.fsdecode."
+        elif hasattr(given, "read") or hasattr(given, "write"):
+            remedy = " Pass the path of the file, not the open file."
+        raise TypeError(
+            f"{function}: path must be a str or a Path, got {type(given).__name__}."
+            + remedy
+        )
+    if not given or "\0" in given:
+        what = "has a null character" if given else "is empty"
+        raise ValueError(f"{function}: the path {what}, expected that of a file.")
+    place = expanded_path(given)
+    if must_exist and not os.path.exists(place):
+        raise FileNotFoundError(
+            "there is no file of a model at this path." + explain_missing(given)
+        )
+    return place
 
 
 class Archive:
@@ -143,8 +229,8 @@ class Archive:
 
     Parameters
     ----------
-    file : str, PathLike or bytes
-        The archive, or the path to it.
+    file : Path or bytes
+        The archive, or the absolute path to it.
     limits : Limits or None, default=None
         Largest number and size of the parts.
     what : str, default="the file"
@@ -167,7 +253,7 @@ class Archive:
 
     def __init__(
         self,
-        file: str | os.PathLike[str] | bytes,
+        file: Path | bytes,
         limits: Limits | None = None,
         what: str = "the file",
     ) -> None:
@@ -177,7 +263,7 @@ class Archive:
         if isinstance(file, bytes):
             self._file = io.BytesIO(file)
         else:
-            self._file = _opened(expanded_path(file), file)
+            self._file = _opened(file)
         try:
             self._check_size(limits)
             try:
@@ -374,15 +460,21 @@ class Archive:
         return end
 
 
-def _opened(place: Path, given: str | os.PathLike[str]) -> BinaryIO:
-    if place.is_dir():
-        raise IsADirectoryError(
-            "the path is a folder, expected the file of a model that skfusion.save "
-            "wrote."
-        )
+def _opened(place: Path) -> BinaryIO:
     try:
+        mode = place.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(
+                "the path is a folder, expected the file of a model that skfusion.save "
+                "wrote."
+            )
+        if not stat.S_ISREG(mode):  # a pipe would be waited for
+            raise ModelFileError("the path is a device or pipe, expected a file.")
         return place.open("rb")
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            "there is no file of a model at this path." + explain_missing(given)
+    except OSError as error:
+        if error.errno is None:  # as above
+            raise
+        # "from None": the cause would carry the path into the log
+        raise OSError(
+            error.errno, f"the file of the model cannot be read ({error.strerror})"
         ) from None

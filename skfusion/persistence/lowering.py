@@ -27,6 +27,7 @@ from skfusion.persistence.archive import ModelFileError
 from skfusion.persistence.parts import PartSink
 from skfusion.persistence.stand_ins import (
     BOUND_METHODS,
+    LONGEST_AXIS,
     BoundMethod,
     Cells,
     Column,
@@ -246,6 +247,11 @@ class Lowering:
         return NumberType(str(part))
 
     def _sparse(self, part: Any) -> Sparse:
+        if max(part.shape) > LONGEST_AXIS:
+            raise self.error(
+                f"a sparse matrix has an axis of {max(part.shape):,}, more than "
+                f"{LONGEST_AXIS:,}"
+            )
         rows = part.tocsr()
         return Sparse(
             part.format,

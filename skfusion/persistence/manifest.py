@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import platform
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -20,10 +22,18 @@ from skfusion._fitting.pipelines import last_step
 from skfusion._validation import did_you_mean
 from skfusion.fusion.base import BaseFusion
 from skfusion.persistence.archive import Archive, ModelFileError
+from skfusion.persistence.dtypes import (
+    dates_in_dtype,
+    in_dtype,
+    is_whole,
+    is_zoned,
+    kind_of,
+)
 
 __all__ = [
     "MANIFEST",
     "ModelDescription",
+    "absent_packages",
     "check_versions",
     "fusions_in",
     "make_manifest",
@@ -101,6 +111,19 @@ class ModelDescription:
     sha256 : str
         Digest of the whole file, which a person can sign or compare. The digests
         inside the file detect damage, not intent.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skfusion import TabularEncoder
+    >>> from skfusion.persistence import inspect_model, save
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "encoder.skfusion"
+    ...     _ = save(TabularEncoder().fit([[1.0], [2.0]]), path)
+    ...     description = inspect_model(path)
+    >>> description.kind, description.untrusted, description.problems
+    ('skfusion.ehr.TabularEncoder', [], [])
     """
 
     __module__ = "skfusion.persistence"
@@ -201,8 +224,9 @@ class ModelDescription:
 def _cells(entry: Mapping[str, Any], values: list[Any]) -> pd.Series:
     """Return the cells of a column with the dtype of the training."""
     dtype = str(entry["dtype"])
-    is_date = entry["kind"] == "date" or dtype.startswith("datetime")
-    is_number = entry["kind"] == "number" or re.match("u?int|float", dtype)
+    is_date = entry["kind"] == "date" or kind_of(dtype or "object") == "date"
+    # The key of a case is a number in a table with numbers.
+    is_number = entry["kind"] == "number" or kind_of(dtype or "object") == "number"
     if not is_date and not is_number:
         cells = pd.Series(np.empty(len(values), dtype=object))
         for i, value in enumerate(values):  # a list is one cell
@@ -214,22 +238,21 @@ def _cells(entry: Mapping[str, Any], values: list[Any]) -> pd.Series:
         for v in values
         if v is not None and (isinstance(v, bool) or not isinstance(v, allowed))
     ]
-    expected = "dates as text in ISO 8601" if is_date else "numbers"
+    zoned = " with a time zone" if is_zoned(dtype) else " without a time zone"
+    expected = f"dates as text in ISO 8601{zoned}" if is_date else "numbers"
     try:
         if wrong:
             raise ValueError
         if is_date:
-            dates = pd.Series(pd.to_datetime(values, format="ISO8601"))
-            kind: Any = dtype or "datetime64[ns]"
-            return dates.astype(kind)
-        numbers = pd.Series(values, dtype=float)
+            return dates_in_dtype(values, dtype or "datetime64[ns]")
+        # Keys of cases may be larger than what a float has.
+        numbers = pd.Series(values, dtype=object if is_whole(dtype) else float)
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(
             f"column {entry['name']!r} has values that are no {expected}, as the "
             f"training had (dtype {dtype or 'unknown'})."
         ) from error
-    is_whole = re.match("u?int", dtype) and numbers.notna().all()
-    return numbers.astype(np.dtype(dtype)) if is_whole else numbers
+    return in_dtype(numbers, dtype, entry["name"])
 
 
 # -- writing --------------------------------------------------------------------------
@@ -357,7 +380,7 @@ def _columns(fusion: BaseFusion) -> list[dict[str, Any]]:
             entries.append(
                 {
                     "name": _plain(column),
-                    "kind": cells or _kind_of(dtype),
+                    "kind": cells or kind_of(dtype) if dtype else "category",
                     "dtype": dtype,
                     "modality": modality.name,
                 }
@@ -368,14 +391,6 @@ def _columns(fusion: BaseFusion) -> list[dict[str, Any]]:
 def _outer_columns(model: Any) -> list[dict[str, Any]]:
     names = getattr(model, "feature_names_in_", ())
     return [{"name": _plain(n), "kind": "", "dtype": "", "modality": ""} for n in names]
-
-
-def _kind_of(dtype: str) -> str:
-    if re.match(r"u?int|float|Float|U?Int|decimal", dtype):
-        return "number"
-    if dtype.startswith("bool"):
-        return "boolean"
-    return "date" if dtype.startswith("datetime") else "category"
 
 
 def _name_of(transformer: Any) -> str:
@@ -512,6 +527,38 @@ def check_versions(versions: Mapping[str, str]) -> tuple[list[str], list[str]]:
         elif module in _DECIDING and _numbers(saved)[:2] != _numbers(here)[:2]:
             notes.append(difference)
     return problems, notes
+
+
+def absent_packages(names: Sequence[str], versions: Mapping[str, str]) -> list[str]:
+    """Return why a file cannot be loaded here, for each package that is not installed.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Classes and functions that the file names.
+    versions : mapping of str to str
+        Version by module, from a manifest.
+
+    Examples
+    --------
+    >>> from skfusion.persistence.manifest import absent_packages
+    >>> absent_packages(["no_such_package.Net", "numpy.mean"], {})
+    ['the package no_such_package is not installed here, which 1 of the classes ...']
+    """
+    roots = Counter(name.partition(".")[0] for name in names)
+    return [
+        f"the package {root}{f' {versions[root]}' if root in versions else ''} is not "
+        f"installed here, which {n} of the classes and functions of the file are from."
+        for root, n in sorted(roots.items())
+        if not _is_importable(root)
+    ]
+
+
+def _is_importable(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # a module that was made without a file
+        return sys.modules.get(package) is not None
 
 
 #: Packages whose minor versions may change a prediction.

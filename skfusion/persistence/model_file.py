@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import warnings
 from collections.abc import Iterable
@@ -14,13 +13,14 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
-from skfusion._paths import expanded_path
 from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.persistence import object_graph
 from skfusion.persistence.archive import (
     Archive,
     Limits,
     ModelFileError,
+    check_members,
+    path_of_model,
     write_archive,
 )
 from skfusion.persistence.lowering import Lowering
@@ -28,6 +28,7 @@ from skfusion.persistence.manifest import (
     GRAPH,
     MANIFEST,
     ModelDescription,
+    absent_packages,
     check_versions,
     make_manifest,
     read_manifest,
@@ -40,7 +41,11 @@ __all__ = ["inspect_model", "load", "save"]
 
 
 def save(
-    model: Any, path: str | os.PathLike[str], embed_weights: bool = False
+    model: Any,
+    path: str | os.PathLike[str],
+    embed_weights: bool = False,
+    *,
+    max_members: int = 10_000,
 ) -> ModelDescription:
     """Save a fitted model to a file without pickle.
 
@@ -56,6 +61,9 @@ def save(
         Whether the file contains the weights of named backbones, for a machine that
         does not have them. Weights from a file and those of a module are always
         contained.
+    max_members : int, default=10_000
+        Largest number of parts, such as arrays. `load` and `inspect_model` accept more
+        than 10,000 only with the same parameter.
 
     Returns
     -------
@@ -67,11 +75,14 @@ def save(
     ------
     ModelFileError
         If a part of the model has no form without pickle, e.g. a function that is
-        defined in a notebook. The message names the part.
+        defined in a notebook, or the model has more than `max_members` parts. Nothing
+        was written. The message names the part.
     NotFittedError
         If the model is not fitted.
     TypeError
-        If `model` is not an estimator.
+        If `model` is not an estimator, or `path` is no path.
+    OSError
+        If the file cannot be written. One that was there is unchanged.
 
     See Also
     --------
@@ -111,12 +122,15 @@ def save(
             f"save: model must be a fitted estimator, got {type(model).__name__}."
         )
     check_is_fitted(model)
+    place = path_of_model(path, "save")
     sink = PartSink(embed_weights=bool(embed_weights))
+    limits = Limits(max_members, max_size=2**63, function="save")
     graph = Lowering(sink).lower(model)
-    parts = {GRAPH: object_graph.dump(graph), **sink.parts}
+    parts = {GRAPH: object_graph.dump(graph, limits), **sink.parts}
+    check_members(len(parts) + 1, limits)
     manifest = make_manifest(model, parts, sink.facts)
-    write_archive(path, {MANIFEST: manifest, **parts})
-    return inspect_model(path)
+    write_archive(place, {MANIFEST: manifest, **parts})
+    return inspect_model(place, max_members=max_members)
 
 
 def load(
@@ -167,7 +181,8 @@ def load(
     -----
     FallbackWarning
         If scikit-learn, torch, torchvision, XGBoost, LightGBM or skfusion has another
-        minor version, with which predictions may differ.
+        minor version, with which predictions may differ, or if the device of the model
+        is not on this machine, so that it predicts on the CPU.
 
     See Also
     --------
@@ -196,7 +211,7 @@ def load(
     names = list(trusted)
     stores = choose_stores(store)
     limits = Limits(max_members, max_size)
-    with Archive(path, limits) as archive:
+    with Archive(path_of_model(path, "load", must_exist=True), limits) as archive:
         manifest = read_manifest(archive)
         problems, notes = check_versions(manifest["versions"])
         if problems:
@@ -216,6 +231,14 @@ def load(
         raise ModelFileError(
             f"the file is refused: it contains a {kind}, not what its manifest says."
         )
+    if source.absent_devices:
+        warn_user(
+            f"load: the model was saved with device="
+            f"{', '.join(sorted(source.absent_devices))}, which this machine does not "
+            "have. It predicts on the CPU: slower, and not with the same last digits. "
+            "Set another one with set_params(device=...).",
+            FallbackWarning,
+        )
     if notes:
         warn_user(
             f"load: the model was saved with {', '.join(notes)}. Its predictions may "
@@ -226,13 +249,17 @@ def load(
     return model
 
 
-def inspect_model(path: str | os.PathLike[str]) -> ModelDescription:
+def inspect_model(
+    path: str | os.PathLike[str], *, max_members: int = 10_000
+) -> ModelDescription:
     """Describe a model file without making any of its objects.
 
     Parameters
     ----------
     path : str or PathLike
         The file.
+    max_members : int, default=10_000
+        Largest number of parts that is accepted.
 
     Returns
     -------
@@ -265,14 +292,16 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelDescription:
     >>> description.kind, description.untrusted
     ('skfusion.vectors.VectorColumns', [])
     """
-    limits = Limits(max_size=2**63)
-    with Archive(path, limits) as archive:
+    limits = Limits(max_members, max_size=2**63, function="inspect_model")
+    place = path_of_model(path, "inspect_model", must_exist=True)
+    with Archive(place, limits) as archive:
         manifest = read_manifest(archive)
         about = manifest["parts"][GRAPH]
         graph = object_graph.checked(_verified(archive, GRAPH, about["sha256"]), limits)
-    place = expanded_path(path)
     problems, _ = check_versions(manifest["versions"])
     model = manifest["model"]
+    names = object_graph.used_names(graph, limits)
+    absent = absent_packages(names, manifest["versions"])
     return ModelDescription(
         kind=model["class"],
         task=model.get("task"),
@@ -283,9 +312,9 @@ def inspect_model(path: str | os.PathLike[str]) -> ModelDescription:
         encoders=manifest["encoders"],
         stores=manifest["stores"],
         versions=manifest["versions"],
-        names=object_graph.used_names(graph),
+        names=names,
         untrusted=object_graph.untrusted_names(graph),
-        problems=[_words_of(problems)] if problems else [],
+        problems=[*([_words_of(problems)] if problems else []), *absent],
         size=place.stat().st_size,
         sha256=_digest_of(place),
     )
@@ -320,7 +349,7 @@ def _restored(graph: Any, source: PartSource) -> Any:
         return Restoring(source).restore(graph)
     except (ModelFileError, ImportError, OSError):
         raise
-    except (KeyError, TypeError, AttributeError, IndexError, json.JSONDecodeError) as e:
+    except Exception as e:  # a file may contain anything
         raise ModelFileError(
             f"the file is refused: {type(e).__name__} while its parts were put "
             "together. It was damaged or changed."

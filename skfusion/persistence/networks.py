@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import safetensors.torch
 import torch
@@ -20,6 +20,7 @@ from skfusion.image.networks.backbones import (
     Backbone,
     backbone_with_weights,
 )
+from skfusion.image.networks.inference import resolve_device
 from skfusion.image.networks.outputs import run
 from skfusion.image.networks.sources.hubs import is_hub_name
 from skfusion.persistence.archive import ModelFileError
@@ -36,6 +37,7 @@ __all__ = [
     "TorchValue",
     "TrainedTail",
     "carried_weights",
+    "device_here",
     "lowered",
 ]
 
@@ -194,13 +196,29 @@ class TorchValue(StandIn):
     def restore(self, source: PartSource) -> Any:
         """Return the value. A device that is not there becomes the CPU."""
         if self.kind == "device":
-            device = torch.device(str(self.name))
-            there = device.type != "cuda" or torch.cuda.is_available()
-            return device if there else torch.device("cpu")
+            return torch.device(device_here(str(self.name), source))
         value = getattr(torch, str(self.name), None)
         if not isinstance(value, torch.dtype | torch.memory_format):
             raise ModelFileError("the file is refused: a value of torch is unknown.")
         return value
+
+
+def device_here(name: str, source: PartSource) -> str:
+    """Return the name of a device, or that of the CPU if this machine lacks it.
+
+    Parameters
+    ----------
+    name : str
+        A device of torch, such as ``"cuda:0"``.
+    source : PartSource
+        It notes the devices that are absent.
+    """
+    try:
+        resolve_device(name)
+    except ValueError:
+        source.absent_devices.add(name)
+        return "cpu"
+    return name
 
 
 @dataclass
@@ -223,6 +241,8 @@ class Network(StandIn):
 @dataclass
 class TrainedTail(StandIn):
     """The trained tail of a backbone, which is cut from the backbone again."""
+
+    needs_more_than_the_file: ClassVar[bool] = True
 
     input: Any
     state: Any
@@ -319,6 +339,8 @@ def _options_of(embedder: Any) -> dict[str, Any]:
 @dataclass
 class CarriedWeights(StandIn):
     """Weights of a named backbone, for a machine that does not have them."""
+
+    needs_more_than_the_file: ClassVar[bool] = True
 
     name: Any
     options: Any

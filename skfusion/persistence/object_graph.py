@@ -23,6 +23,7 @@ from skfusion.persistence.archive import (
     Limits,
     ModelFileError,
     archive_bytes,
+    check_members,
 )
 from skfusion.persistence.trusted_names import MOVED, TRUSTED
 
@@ -111,18 +112,25 @@ class UntrustedTypesError(ModelFileError):
         )
 
 
-def dump(graph: Any) -> bytes:
+def dump(graph: Any, limits: Limits) -> bytes:
     """Return the graph of objects as skops writes it, in one form only.
 
     Parameters
     ----------
     graph : any
         A model without anything that skops cannot hold.
+    limits : Limits
+        Largest number of the parts.
 
     Returns
     -------
     bytes
         The same for the same model, whatever the identities of its objects.
+
+    Raises
+    ------
+    ModelFileError
+        If it has more parts.
     """
     io_ = require("skops.io", "persistence")
     with zipfile.ZipFile(io.BytesIO(io_.dumps(graph))) as archive:
@@ -141,6 +149,7 @@ def dump(graph: Any) -> bytes:
                 suffix = node["file"].rpartition(".")[2]
                 name = f"{len(files):06d}.{suffix}"
                 node["file"] = files.setdefault(node["file"], name)
+        check_members(len(files) + 1, limits)
         parts = {new: archive.read(old) for old, new in files.items()}
     text = json.dumps(schema, separators=(",", ":"))
     return archive_bytes({SCHEMA: text.encode(), **parts})
@@ -239,9 +248,9 @@ def untrusted_names(content: bytes, trusted: Sequence[str] = ()) -> list[str]:
     return sorted(found - TRUSTED - set(trusted))
 
 
-def used_names(content: bytes) -> list[str]:
+def used_names(content: bytes, limits: Limits) -> list[str]:
     """Return the classes and functions that a checked graph names."""
-    with Archive(content, what=WHAT) as archive:
+    with Archive(content, limits, what=WHAT) as archive:
         schema = json.loads(archive.read(SCHEMA))
     nodes = (node for node in _nodes(schema) if node["__loader__"] in _BY_NAME)
     return sorted({f"{node['__module__']}.{node['__class__']}" for node in nodes})

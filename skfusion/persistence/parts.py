@@ -86,11 +86,14 @@ class PartSource:
         Function from the name of a part to its bytes.
     stores : StoreChoice
         Where the stores are.
+    absent_devices : set of str
+        Devices of the model that are not on this machine.
     """
 
     read: Callable[[str], bytes]
     stores: StoreChoice = field(default_factory=StoreChoice)
     opened: dict[str, Any] = field(default_factory=dict)
+    absent_devices: set[str] = field(default_factory=set)
 
     def part(self, name: Any, folder: str) -> bytes:
         """Return a part of a folder.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sklearn.base import BaseEstimator
+
+from skfusion.persistence.archive import ModelFileError
 from skfusion.persistence.parts import PartSource
 from skfusion.persistence.stand_ins import StandIn
 
@@ -59,4 +62,32 @@ class Restoring:
             attributes = getattr(part, "__dict__", {})
             for name, value in list(attributes.items()):
                 attributes[name] = self.restore(value)
-        return part.restore(self.source) if isinstance(part, StandIn) else part
+            self._choose_device(part, attributes)
+        return self._made_of(part) if isinstance(part, StandIn) else part
+
+    def _choose_device(self, part: Any, attributes: dict[str, Any]) -> None:
+        """Let an estimator of skfusion run where its device does not exist."""
+        device = attributes.get("device")
+        if not isinstance(device, str) or device in ("auto", "cpu"):
+            return
+        is_ours = type(part).__module__.partition(".")[0] == "skfusion"
+        if is_ours and isinstance(part, BaseEstimator):
+            from skfusion.persistence.networks import device_here
+
+            attributes["device"] = device_here(device, self.source)
+
+    def _made_of(self, part: StandIn) -> Any:
+        """Return what a stand-in stands for, or refuse the file."""
+        try:
+            return part.restore(self.source)
+        except (ModelFileError, ImportError, OSError):
+            raise
+        except Exception as error:  # a file may contain anything
+            if part.needs_more_than_the_file and isinstance(error, ValueError):
+                raise ModelFileError(
+                    f"the model cannot be put together here: {error}"
+                ) from error
+            raise ModelFileError(
+                f"the file is refused: {type(error).__name__} while a "
+                f"{type(part).__name__} was made again. It was damaged or changed."
+            ) from error

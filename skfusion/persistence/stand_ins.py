@@ -23,6 +23,7 @@ from skfusion.persistence.parts import PartSource
 
 __all__ = [
     "BOUND_METHODS",
+    "LONGEST_AXIS",
     "BoundMethod",
     "Cells",
     "Column",
@@ -43,15 +44,26 @@ __all__ = [
 ]
 
 
+#: Longest axis of a sparse matrix. Some formats keep a number for each row or column.
+LONGEST_AXIS = 2**27
 #: Methods of an estimator that a part of a model may hold. They change nothing.
 BOUND_METHODS = ("decision_function", "predict", "predict_proba", "transform")
 
 
 class StandIn:
-    """Base class of the stand-ins."""
+    """Base class of the stand-ins.
+
+    Attributes
+    ----------
+    needs_more_than_the_file : bool
+        Whether `restore` depends on what is installed or stored on the machine, so that
+        its errors are not those of a damaged file.
+    """
+
+    needs_more_than_the_file: ClassVar[bool] = False
 
     def restore(self, source: PartSource) -> Any:
-        """Return the object that this one stands for.
+        """Return the object that this one replaces.
 
         The attributes were restored before.
 
@@ -170,6 +182,11 @@ class Sparse(StandIn):
 
     def restore(self, source: PartSource) -> Any:
         """Return the matrix, whose indices are checked."""
+        if max(self.shape) > LONGEST_AXIS:
+            raise ModelFileError(
+                f"the file is refused: a sparse matrix of shape {tuple(self.shape)} "
+                "would need more memory than its entries."
+            )
         kind = sparse.csr_array if self.is_array else sparse.csr_matrix
         made = kind((self.data, self.indices, self.indptr), shape=tuple(self.shape))
         made.check_format(full_check=True)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from skfusion._paths import expanded_path
 from skfusion.persistence.archive import ModelFileError
@@ -127,6 +127,8 @@ class EmbeddingsReference(StandIn):
 class FolderReference(StandIn):
     """A folder of events or of prepared features, by its fingerprint."""
 
+    needs_more_than_the_file: ClassVar[bool] = True
+
     kind: Any
     fingerprint: Any
 
@@ -150,4 +152,7 @@ class FolderReference(StandIn):
     def _is_there(self, place: Path, handle: Any) -> bool:
         if not (place / handle._manifest).is_file():
             return False
-        return bool(handle(place).fingerprint == self.fingerprint)
+        try:
+            return bool(handle(place).fingerprint == self.fingerprint)
+        except (OSError, ValueError):  # DamagedFolderError is one.
+            return False

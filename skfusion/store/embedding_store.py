@@ -401,8 +401,8 @@ class EmbeddingStore:
     def clear(self) -> None:
         """Remove all arrays, file digests and damaged files that were moved aside."""
         with self._database.remembered() as remembered:
-            remembered.forget()
-        self._database.run(tables.delete_all, write=True)
+            self._database.run(tables.delete_all, write=True)
+            remembered.forget()  # what another thread reads meanwhile as well
         self._database.attempt(tables.shrink)
         self._database.segments.clear()
         for damaged in self.path.glob("*.corrupt-*"):
@@ -429,8 +429,8 @@ class EmbeddingStore:
         segments = self._database.segments
         left = max(max_bytes - segments.figures()[1], 0)
         oldest = partial(tables.delete_oldest, max_bytes=left)
-        n_removed = self._database.run(oldest, write=True)
         with self._database.remembered() as remembered:
+            n_removed = self._database.run(oldest, write=True)
             remembered.forget_arrays()
         self._database.attempt(tables.shrink)
         left = max_bytes - self._database.run(tables.figures)[1]
@@ -535,8 +535,8 @@ class EmbeddingStore:
 
     def _discard(self, rows: list[tables.Row]) -> None:
         with self._database.remembered() as remembered:
+            self._database.run(partial(tables.delete_damaged, rows=rows), write=True)
             remembered.forget_arrays(row[1] for row in rows)
-        self._database.run(partial(tables.delete_damaged, rows=rows), write=True)
         warn_user(
             f"{len(rows)} damaged entries of the embedding store in "
             f"{str(self.path)!r} were discarded. They are computed again.",
@@ -661,7 +661,7 @@ def default_store_path() -> Path:
 
     Examples
     --------
-    >>> from skfusion.store.embedding_store import default_store_path
+    >>> from skfusion.store import default_store_path
     >>> default_store_path().is_absolute()
     True
     """

@@ -23,9 +23,16 @@ NOTE_SECONDS = 60.0  # interval in which repeated uses are written down
 
 
 class Remembered:
-    """Digests and arrays of one store. The caller holds the lock of the store."""
+    """Digests and arrays of one store. The caller holds the lock of the store.
+
+    Attributes
+    ----------
+    n_forgotten : int
+        How often `forget_arrays` was called.
+    """
 
     def __init__(self) -> None:
+        self.n_forgotten = 0
         self._digests: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._arrays: OrderedDict[str, tuple[int, np.ndarray]] = OrderedDict()
         self._n_bytes = 0
@@ -65,7 +72,7 @@ class Remembered:
 
         The first ones are forgotten if there are too many.
         """
-        self.forget_arrays(arrays)
+        self._drop(arrays)
         for key, (row_id, array) in arrays.items():
             if array.nbytes <= LARGEST:
                 self._arrays[key] = row_id, array.copy()
@@ -76,11 +83,15 @@ class Remembered:
 
     def forget_arrays(self, keys: Iterable[str] | None = None) -> None:
         """Forget the arrays of some keys, or all arrays."""
+        self.n_forgotten += 1
         if keys is None:
             self._arrays.clear()
             self._used.clear()
             self._n_bytes = 0
             return
+        self._drop(keys)
+
+    def _drop(self, keys: Iterable[str]) -> None:
         for key in keys:
             known = self._arrays.pop(key, None)
             if known is not None:

@@ -23,10 +23,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from skfusion._paths import write_whole
 from skfusion.exceptions import FallbackWarning, warn_user
 from skfusion.store.working_folders import make_private_folder
 
@@ -277,7 +278,9 @@ class SegmentFolder:
                     segment.read(np.arange(0))
                     n_arrays += segment.n_rows
                     n_bytes += segment.size
-                except (Damaged, OSError):
+                except OSError as error:
+                    self._leave_out(name, error)
+                except Damaged:
                     self._set_aside(name)
                     n_damaged += 1
             return Verified(len(self._segments), n_arrays, n_bytes, n_damaged)
@@ -316,7 +319,9 @@ class SegmentFolder:
                 self._index = None
             except FileNotFoundError:
                 continue  # merged in this moment
-            except (Damaged, OSError):
+            except OSError as error:
+                self._leave_out(name, error)
+            except Damaged:
                 self._set_aside(name)
         self._listed = time.monotonic()
 
@@ -346,7 +351,10 @@ class SegmentFolder:
                 self._drop(segment.path.name)
                 self._refresh()
                 raise _Changed(found) from None
-            except (Damaged, OSError):
+            except OSError as error:
+                self._leave_out(segment.path.name, error)
+                raise _Changed(found) from None
+            except Damaged:
                 self._set_aside(segment.path.name)
                 raise _Changed(found) from None
             for position, value in zip(mine.tolist(), values, strict=True):
@@ -371,6 +379,22 @@ class SegmentFolder:
             FallbackWarning,
         )
 
+    def _leave_out(self, name: str, error: OSError) -> None:
+        """Do without a segment for now, which may be sound.
+
+        Other processes may be able to read it, and this one later: too many files may
+        be open, or a server does not answer.
+        """
+        self._drop(name)
+        if not isinstance(error, FileNotFoundError):
+            warn_user(
+                f"The segment {name!r} of the embedding store in "
+                f"{str(self.folder.parent)!r} cannot be read now "
+                f"({error.strerror or type(error).__name__}). It stays where it is. "
+                "Its embeddings are computed again.",
+                FallbackWarning,
+            )
+
     # -- writing ----------------------------------------------------------------------
 
     def _write_one(
@@ -386,24 +410,8 @@ class SegmentFolder:
             np.ascontiguousarray(rows).data,
         )
         name = f"{time.time_ns():016x}-{uuid.uuid4().hex}"
-        unfinished = self.folder / f"{UNFINISHED}{name}"
-        checksum = hashlib.sha256()
-        try:
-            with open(
-                os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb"
-            ) as file:
-                for part in parts:
-                    checksum.update(part)
-                    file.write(part)
-                file.write(checksum.digest())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, self.folder / f"{name}{SUFFIX}")
-        except BaseException:
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
-            raise
-        _sync_folder(self.folder)
+        place = self.folder / f"{name}{SUFFIX}"
+        write_whole(place, lambda file: _write_summed(file, parts), prefix=UNFINISHED)
 
     def _mergeable(self) -> list[list[Segment]]:
         """Return the segments of each shape that are small or repeat arrays."""
@@ -432,8 +440,11 @@ class SegmentFolder:
         for segment in group:
             mine = is_first & (index.segment == numbers[segment.path])
             kept = np.sort(index.row[mine])
+            try:
+                rows.append(segment.read(kept))
+            except FileNotFoundError:  # another process merges or prunes
+                continue
             ids.append(self._places[segment.path.name][kept])
-            rows.append(segment.read(kept))
             while sum(map(len, rows)) >= most:
                 all_ids, all_rows = np.concatenate(ids), np.concatenate(rows)
                 self._write_one(all_ids[:most], all_rows[:most], segment.shape)
@@ -561,14 +572,13 @@ def _check_sum(content: bytes) -> None:
         raise Damaged
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the new name survive a power cut, where a folder can be synchronised."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _write_summed(file: BinaryIO, parts: Iterable[bytes | memoryview]) -> None:
+    """Write the parts of a segment, and their checksum."""
+    checksum = hashlib.sha256()
+    for part in parts:
+        checksum.update(part)
+        file.write(part)
+    file.write(checksum.digest())
 
 
 def _start_anew() -> None:

@@ -85,7 +85,7 @@ class StoreWarning(FallbackWarning):
     Examples
     --------
     >>> import warnings
-    >>> from skfusion.store.sqlite_file import StoreWarning
+    >>> from skfusion.store import StoreWarning
     >>> warnings.simplefilter("error", StoreWarning)
     """
 
@@ -117,7 +117,6 @@ class Database:
         self._opened_file: tuple[int, int] | None = None  # device and inode
         self._remembered = Remembered()
         self._state: object = None  # of the file, after its last use
-        self._n_changes = 0
 
     def __del__(self) -> None:
         self.close()
@@ -177,15 +176,15 @@ class Database:
     def forget_if_changed(self) -> int:
         """Forget the arrays if the file has changed, other than by this process.
 
-        The number of changes so far is returned.
+        Returns how often arrays were forgotten so far. What was read from the file may
+        be remembered if this number is still the same afterwards.
         """
         with _LOCK:
             state = _file_state(self.path)
             if state != self._state:
                 self._remembered.forget_arrays()
                 self._state = state
-                self._n_changes += 1
-            return self._n_changes
+            return self._remembered.n_forgotten
 
     def read_given_up_file(self, operation: Operation[T]) -> T | None:
         """Read from the file after the fallback to memory, or return None."""
@@ -219,11 +218,22 @@ class Database:
         connection = self._current()
         if not write:
             return operation(connection)
-        self.forget_if_changed()
-        try:
-            return _transact(connection, operation)
-        finally:
-            self._state = _file_state(self.path)
+        version: list[int] = []
+
+        def watched(connection: sqlite3.Connection) -> T:
+            # From the start of the transaction on, no other process can commit.
+            self.forget_if_changed()
+            version.append(_data_version(connection))
+            return operation(connection)
+
+        result = _transact(connection, watched)
+        state = _file_state(self.path)
+        # Another process may have committed before the file was looked at.
+        is_own = False
+        with contextlib.suppress(sqlite3.Error):  # what was written is written
+            is_own = [_data_version(connection)] == version
+        self._state = state if is_own else None
+        return result
 
     def _current(self) -> sqlite3.Connection:
         if self._memory is not None:
@@ -257,7 +267,10 @@ class Database:
         wal = self.path.with_name(f"{self.path.name}-wal")
         # sqlite cannot create its shared memory file in a read-only folder. The main
         # file is then complete, unless a write-ahead log exists.
-        complete = not wal.exists() or wal.stat().st_size == 0
+        try:
+            complete = wal.stat().st_size == 0
+        except FileNotFoundError:
+            complete = True
         for target in (uri, f"{uri}&immutable=1")[: 2 if complete else 1]:
             connection = _connect(target, uri=True)
             try:
@@ -435,6 +448,11 @@ def _create_tables(connection: sqlite3.Connection) -> None:
 
 def _schema_version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _data_version(connection: sqlite3.Connection) -> int:
+    """Return a number that changes with the commits of other connections only."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _is_corrupt(error: Exception) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 __all__ = [
     "PREFIX",
+    "entries_below",
     "last_change",
     "make_private_folder",
     "new_working_folder",
@@ -139,8 +140,16 @@ def remove_abandoned(parent: Path, *, prefix: str = PREFIX) -> int:
 
 
 def _is_own(folder: Path) -> bool:
-    """Return whether the folder is of this user, as others may share the parent."""
-    return not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
+    """Return whether the folder is of this user, as others may share the parent.
+
+    A folder that its process has moved or removed since it was listed is none.
+    """
+    if not hasattr(os, "getuid"):
+        return True
+    try:
+        return folder.lstat().st_uid == os.getuid()
+    except OSError:
+        return False
 
 
 def _is_abandoned(folder: Path, prefix: str) -> bool:
@@ -171,10 +180,20 @@ def _is_alive(process: int) -> bool:
     return True
 
 
+def entries_below(folder: Path) -> Iterator[Path]:
+    """Yield the files and folders below a folder that other processes may remove.
+
+    `Path.rglob` raises an error where a folder is gone before it is listed.
+    """
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            yield Path(place, name)
+
+
 def last_change(folder: Path) -> float:
     """Return the time of the last change of a folder and of everything in it."""
     changes = [0.0]
-    for path in (folder, *folder.rglob("*")):
+    for path in (folder, *entries_below(folder)):
         try:
             changes.append(path.lstat().st_mtime)
         except OSError:

@@ -54,6 +54,14 @@ def fusion_checks_generator(
     estimator, check : tuple of estimator and callable
         ``check(estimator)`` raises an AssertionError if a promise is not kept, and
         `unittest.SkipTest` if the estimator does not offer what it checks.
+
+    Examples
+    --------
+    >>> from skfusion import EarlyFusionClassifier
+    >>> from skfusion.testing import fusion_checks_generator
+    >>> estimator, check = next(fusion_checks_generator(EarlyFusionClassifier()))
+    >>> callable(check)
+    True
     """
     _check_instance(estimator)
     for function in CHECKS:

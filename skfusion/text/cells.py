@@ -15,7 +15,7 @@ import pandas as pd
 from skfusion._validation import refuse_unknown_table
 from skfusion.image.cells.bags import Bags, unpack
 
-__all__ = ["NoteColumn", "as_notes"]
+__all__ = ["NoteColumn", "as_notes", "note_cells"]
 
 OWNER = "TextEmbedder"
 
@@ -113,7 +113,7 @@ def as_notes(X: Any) -> NoteColumn:
     >>> len(notes.rows_of)
     2
     """
-    cells, name = _cells_of(X)
+    cells, name = note_cells(X)
     bags = unpack([_as_bag(cell) for cell in cells])
     notes = [_missing_if_blank(note) for note in bags.images]
     column = NoteColumn(replace(bags, images=notes), name)
@@ -123,14 +123,22 @@ def as_notes(X: Any) -> NoteColumn:
         raise TypeError(
             f"{OWNER}: got {type(notes[wrong[0]]).__name__} in {column.place}, row "
             f"position {rows[0]} ({len(rows)} of {len(cells)} rows); expected text, a "
-            "list of texts or pairs (text, time), or a missing value. Convert other "
-            "cells with astype(str)."
+            "list of texts or of pairs of a text and a datetime, or a missing value. "
+            "Convert other cells to text, and times with pandas.Timestamp."
         )
     return column
 
 
-def _cells_of(X: Any) -> tuple[list[Any], object]:
-    """Return the cells of one column, and the label of the column."""
+def note_cells(X: Any) -> tuple[list[Any], object]:
+    """Return the cells of one column of notes, and the label of the column.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.text.cells import note_cells
+    >>> note_cells(pd.Series(["Cough.", "Fever."], name="note"))
+    (['Cough.', 'Fever.'], 'note')
+    """
     if isinstance(X, str | bytes | os.PathLike):
         raise TypeError(
             f"{OWNER} takes a column of texts, got a single {type(X).__name__}. Pass "
@@ -139,6 +147,11 @@ def _cells_of(X: Any) -> tuple[list[Any], object]:
     refuse_unknown_table(X, OWNER)
     if type(X).__module__.partition(".")[0] == "pyarrow":
         X = X.to_pandas()
+    if isinstance(X, np.ndarray) and X.dtype.kind == "U":
+        # NumPy writes NaN as a text beside texts.
+        lost = X == "nan"
+        X = X.astype(object)
+        X[lost] = None
     shape: Any = getattr(X, "shape", None)
     if hasattr(X, "columns"):  # a frame of pandas or polars
         if shape[1] != 1:

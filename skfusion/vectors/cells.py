@@ -18,6 +18,7 @@ from skfusion._image_cells.recognition import (
     may_hold_objects,
     spread,
 )
+from skfusion._validation import is_null
 
 __all__ = [
     "VectorBags",
@@ -138,9 +139,7 @@ def _is_number(part: Any) -> bool:
 
 
 def _is_null(part: Any) -> bool:
-    if has_elements(part):
-        return False
-    return part is None or bool(pd.api.types.is_scalar(part) and pd.isna(part))
+    return not has_elements(part) and is_null(part)
 
 
 def has_elements(cell: Any) -> bool:

@@ -80,7 +80,7 @@ class VectorColumns(TransformerMixin, BaseEstimator):
     Examples
     --------
     >>> import pandas as pd
-    >>> from skfusion.vectors import VectorColumns
+    >>> from skfusion import VectorColumns
     >>> X = pd.DataFrame({"emb": [[0.5, 1.0], None, [2.0, 3.5]]})
     >>> VectorColumns().set_output(transform="pandas").fit_transform(X)
        emb_0  emb_1

@@ -59,7 +59,7 @@ def read_embeddings(
     >>> import tempfile
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from skfusion.vectors import read_embeddings
+    >>> from skfusion import read_embeddings
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "embeddings.npz")
     ...     np.savez(file, ids=["a", "b"], embeddings=np.eye(2, 3))

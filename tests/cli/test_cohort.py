@@ -420,7 +420,7 @@ def test_modalities_of_a_file(encoder, params, tmp_path, capsys):
     [
         ("TabularEncodr", "", "Did you mean 'TabularEncoder'?"),
         ("sklearn.nothing.Scaler", "", "cannot be used"),
-        ("TabularEncoder", "params = {imput = 1}", "Did you mean 'impute'?"),
+        ("TabularEncoder", "params = {imputes = 1}", "Did you mean 'impute'?"),
         ("TabularEncoder", 'params = {impute = "zero"}', "impute must be"),
         ("ImageEmbedder", "", "no image is left"),
     ],

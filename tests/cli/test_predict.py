@@ -162,3 +162,99 @@ def test_numbers_of_a_regression_and_untrusted_classes(tmp_path, capsys):
     assert "sklearn.tree._tree.Tree" in capsys.readouterr().err
     assert predict(tmp_path, table, out, "--trust", "sklearn.tree._tree.Tree") == 0
     np.testing.assert_allclose(pd.read_csv(out)["prediction"], model.predict(X))
+
+
+# -- where the result goes ------------------------------------------------------------
+
+
+@pytest.fixture
+def cases(study, tmp_path):
+    """A folder with a table and another name of it, by a link of each kind."""
+    _, frame, _ = study
+    frame.head(5).to_csv(tmp_path / "cases.csv", index=False)
+    (tmp_path / "soft.csv").symlink_to(tmp_path / "cases.csv")
+    (tmp_path / "hard.csv").hardlink_to(tmp_path / "cases.csv")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["cases.csv", "./cases.csv", "soft.csv", "hard.csv"])
+def test_the_table_is_never_the_result(study, cases, capsys, monkeypatch, name):
+    folder, _, _ = study
+    before = (cases / "cases.csv").read_bytes()
+    monkeypatch.chdir(cases)
+    assert predict(folder, cases / "cases.csv", name) == 2
+    assert "--out is the file of the table" in capsys.readouterr().err
+    assert (cases / "cases.csv").read_bytes() == before
+
+
+def test_the_model_is_never_the_result(study, cases, capsys):
+    folder, _, _ = study
+    model = folder / "model.skfusion"
+    (cases / "model.csv").symlink_to(model)
+    before = model.read_bytes()
+    assert predict(folder, cases / "cases.csv", cases / "model.csv") == 2
+    assert "--out is the file of the model" in capsys.readouterr().err
+    assert model.read_bytes() == before
+
+
+def test_a_link_stays_and_the_file_that_it_names_is_replaced(study, cases):
+    folder, _, _ = study
+    (cases / "results").mkdir()
+    kept = cases / "results" / "kept.csv"
+    kept.write_text("old")
+    kept.chmod(0o640)
+    (cases / "out.csv").symlink_to(kept)
+    assert predict(folder, cases / "cases.csv", cases / "out.csv") == 0
+    assert (cases / "out.csv").is_symlink()
+    assert len(pd.read_csv(kept)) == 5
+    assert kept.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in (cases / "results").iterdir()] == ["kept.csv"]
+
+
+def test_an_error_at_the_end_leaves_no_file(study, cases, monkeypatch):
+    import pyarrow.parquet
+
+    folder, _, _ = study
+
+    def full(self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pyarrow.parquet.ParquetWriter, "close", full)
+    before = set(cases.iterdir())
+    assert predict(folder, cases / "cases.csv", cases / "out.parquet") == 1
+    assert set(cases.iterdir()) == before
+    monkeypatch.undo()
+    monkeypatch.setattr("skfusion._paths.os.replace", lambda *_: full(None))
+    assert predict(folder, cases / "cases.csv", cases / "out.csv") == 1
+    assert set(cases.iterdir()) == before
+
+
+# -- what rows lack, if a step makes the columns --------------------------------------
+
+
+def renamed(frame):
+    return frame.rename(columns={"CRP": "crp"}).drop(columns="site")
+
+
+@pytest.mark.parametrize("kind", ["pipeline", "search", "calibrated"])
+def test_absent_modalities_behind_steps_that_make_the_columns(study, kind):
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    from skfusion.cli.predict import predictions
+
+    _, frame, _ = study
+    X = frame.drop(columns="patient").rename(columns={"crp": "CRP"}).assign(site="a")
+    y = np.arange(N) % 2
+    fusion = skfusion.LateFusionClassifier(MODALITIES, random_state=0)
+    model = make_pipeline(FunctionTransformer(renamed), fusion)
+    if kind == "search":
+        model = GridSearchCV(
+            model, {"latefusionclassifier__aggregation": ["mean"]}, cv=2
+        )
+    if kind == "calibrated":
+        model = CalibratedClassifierCV(model, cv=2)
+    found = pd.concat(predictions(model.fit(X, y), X, chunk=25))
+    assert (found["absent"] == np.where(X["CRP"].isna(), "lab", "")).all()

@@ -140,6 +140,33 @@ def test_given_index_times(store):
     assert cases["outcome"].tolist() == [False, True]
 
 
+def test_subjects_of_given_index_times(store):
+    """Floats beside nulls are integers, blank text is no subject."""
+    given = pd.DataFrame({"subject_id": [3.0, np.nan, 99], "index_time": at([30] * 3)})
+    with pytest.warns(DataWarning, match="1 of 2 rows of index are of subjects"):
+        cases = make_cases(store, given, outcome=None)
+    assert cases["subject_id"].tolist() == [3, 99]
+    assert flow_chart(cases).steps[0].left_out == {"have no subject or time": 1}
+    text = EventStore.from_frame(
+        pd.DataFrame({"subject_id": ["a"], "time": at([1]), "code": ["LAB//x"]})
+    )
+    given["subject_id"] = ["a ", " ", "nan"]
+    cases = make_cases(text, given, outcome=None)
+    assert cases["subject_id"].tolist() == ["a"]
+    assert flow_chart(cases).steps[0].left_out == {"have no subject or time": 2}
+
+
+def test_columns_that_are_replaced_are_told_and_functions_change_nothing(store):
+    given = pd.DataFrame({"subject_id": [3], "index_time": at([30]), "outcome": [7]})
+    exclude = {"x": lambda table: table.pop("kind").isna()}
+    with pytest.warns(
+        DataWarning, match=r"the columns \['outcome'\] of index are repl"
+    ):
+        cases = make_cases(store, given, exclude=exclude)
+    assert cases["outcome"].tolist() == [True]
+    assert cases["kind"].tolist() == ["hospital"]
+
+
 def test_an_unknown_outcome_is_left_out_and_told():
     stays = pd.DataFrame(
         {
@@ -153,6 +180,86 @@ def test_an_unknown_outcome_is_left_out_and_told():
     with pytest.warns(DataWarning, match="left out 1 cases whose outcome"):
         cases = make_cases(stays)
     assert cases["outcome"].tolist() == [True, False]
+
+
+def deaths_store(died, ends, codes=("LAB//x",) * 4, times=(1, 1, 1, 1)):
+    n = len(died)
+    stays = pd.DataFrame(
+        {
+            "stay_id": range(n),
+            "subject_id": range(n),
+            "start": [START] * n,
+            "end": at(ends),
+            "died": pd.array(died, "boolean"),
+        }
+    )
+    events = {"subject_id": range(4), "time": at(times), "code": codes}
+    return EventStore.from_frame(pd.DataFrame(events), stays=stays, date_only=None)
+
+
+def test_an_unknown_death_within_a_horizon_is_no_survival():
+    store = deaths_store([True, None, False, None], [50, 60, 70, 24 * 40])
+    with pytest.warns(DataWarning, match="left out 1 cases whose outcome"):
+        cases = make_cases(store, horizon="30d")
+    # The last patient is in the stay for longer than the horizon, and so alive.
+    assert cases["subject_id"].tolist() == [0, 2, 3]
+    assert cases["outcome"].tolist() == [True, False, False]
+    given = pd.DataFrame({"subject_id": range(4), "index_time": at([30, 30, 30, 30])})
+    with pytest.warns(DataWarning, match="left out 1 cases whose outcome"):
+        same = make_cases(store, given, horizon="30d")
+    assert same["outcome"].tolist() == [True, False, False]
+    with pytest.warns(DataWarning, match="left out 2 cases whose outcome"):
+        make_cases(store, outcome="died")
+
+
+def test_deaths_of_events_and_of_stays_complete_each_other():
+    store = deaths_store(
+        [True, None, False, None],
+        [50, 60, 70, 80],
+        ("LAB//x", "MEDS_DEATH", "MEDS_DEATH", "LAB//x"),
+        (1, 100, 24 * 60, 1),
+    )
+    with pytest.warns(DataWarning, match="left out 1 cases whose outcome"):
+        cases = make_cases(store, horizon="30d")
+    assert cases["subject_id"].tolist() == [0, 1, 2]
+    assert cases["outcome"].tolist() == [True, True, False]
+
+
+def test_a_later_stay_of_unknown_end_and_open_stays():
+    stays = pd.DataFrame(
+        {
+            "stay_id": range(5),
+            "subject_id": [0, 0, 1, 2, 3],
+            "start": at([0, 200, 0, 0, 0]),
+            "end": at([50, 250, 60, np.nan, 60]),
+            "died": pd.array([False, None, False, False, True], "boolean"),
+        }
+    )
+    events = pd.DataFrame(
+        {"subject_id": range(4), "time": at([1] * 4), "code": "LAB//x"}
+    )
+    store = EventStore.from_frame(events, stays=stays, date_only=None)
+    index = pd.DataFrame({"subject_id": range(4), "index_time": at([30] * 4)})
+    with pytest.warns(DataWarning, match="left out 2 cases whose outcome"):
+        cases = make_cases(store, index, horizon="30d")
+    assert cases["subject_id"].tolist() == [1, 3]
+    kept = make_cases(store, index, horizon="2d")
+    assert kept["subject_id"].tolist() == [0, 1, 3]
+    with pytest.warns(DataWarning, match="left out 2 cases whose outcome"):
+        open_ = make_cases(store, open_stays="keep")  # stays 1 and 3
+    assert open_["stay_id"].tolist() == [0, 2, 4]
+
+
+def test_answers_of_exclude_are_aligned_by_their_index(store):
+    how = {"outcome": None}
+    is_first = make_cases(
+        store, exclude={"x": lambda t: (t["stay_id"] == 1).sort_index(ascending=False)}
+    )
+    assert 1 not in is_first["stay_id"].tolist()
+    with pytest.raises(TypeError, match="must return True or False"):
+        make_cases(store, exclude={"x": lambda t: t["kind"]}, **how)
+    with pytest.raises(ValueError, match="1 nulls"):
+        make_cases(store, exclude={"x": lambda t: (t["stay_id"] == 1)[1:]}, **how)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +282,21 @@ def test_an_unknown_outcome_is_left_out_and_told():
             "no case remains",
         ),
         ({"kind": "ICU"}, ValueError, "kind"),
+        (
+            {"index": pd.DataFrame({"subject_id": ["1"], "index_time": at([1])})},
+            TypeError,
+            "subjects are text in index and integers in the events",
+        ),
+        (
+            {
+                "index": pd.DataFrame(
+                    [[1, START, 2, 3]], columns=["subject_id", "index_time", "x", "x"]
+                )
+            },
+            ValueError,
+            r"columns \['x'\] more than once",
+        ),
+        ({"exclude": {"x": lambda table: True}}, ValueError, "got 1 values"),
     ],
 )
 def test_what_is_wrong_is_told(store, how, error, message):

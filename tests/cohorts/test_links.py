@@ -465,6 +465,27 @@ def test_dtypes_of_ids(dtype):
     assert link_images(cases, images, "patient")["image"].tolist() == ["a", "b"]
 
 
+@pytest.mark.parametrize("null", ["", "  ", "nan", "<NA>", "None"])
+def test_text_of_a_null_is_no_patient(null):
+    """Cases and images without a patient would be of one patient."""
+    cases = pd.DataFrame({"patient": [null, "7 "], "index_time": [NOON] * 2})
+    images = pd.DataFrame(
+        {
+            "patient": [null, "7"],
+            "path": ["b", "a"],
+            "available": [NOON - pd.Timedelta("1h")] * 2,
+            "series_number": ["4", "IV"],
+        }
+    )
+    with pytest.warns(DataWarning) as caught:
+        found = link_images(cases, images, "patient")
+    assert found["image"].tolist() == [None, "a"]
+    told = " ".join(str(one.message) for one in caught)
+    assert "1 of 2 cells of 'series_number' are no numbers" in told
+    assert "1 without a patient" in told
+    assert "1 of 2 cases have no patient" in told
+
+
 def test_no_rows():
     cases = pd.DataFrame({"patient": [7], "index_time": [NOON]})
     images = pd.DataFrame({"patient": [7], "path": ["a"], "available": [NOON]})

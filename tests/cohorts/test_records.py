@@ -83,6 +83,8 @@ def test_files_of_mimic_cxr_are_found(cxr):
         (None, FileNotFoundError, "metadata"),
         (METADATA.replace("StudyTime", "Time"), ValueError, r"\['StudyTime'\]"),
         (METADATA.replace("10000764", "x"), ValueError, "1 of 5 cells"),
+        (METADATA.replace("c-2", "c-1"), ValueError, "1 rows of the table of metadata"),
+        (METADATA.replace("c-2", ""), ValueError, "1 of 5 rows .* no dicom_id"),
     ],
 )
 def test_a_broken_table_of_mimic_cxr(cxr, text, error, message):
@@ -90,6 +92,39 @@ def test_a_broken_table_of_mimic_cxr(cxr, text, error, message):
     place.unlink() if text is None else place.write_text(text)
     with pytest.raises(error, match=message):
         read_mimic_cxr(cxr)
+
+
+def test_repeated_rows_of_mimic_cxr_count_once(cxr):
+    place = cxr / "mimic-cxr-2.0.0-metadata.csv"
+    again = METADATA.splitlines()[3].replace("CHEST (PA AND LAT)", "CHEST")
+    place.write_text(f"{METADATA}{again}\n".replace("AP,2544,", "AP,2544.5,"))
+    with gzip.open(cxr / "mimic-cxr-2.0.0-split.csv.gz", "wt") as file:
+        file.write(f"{SPLIT}a-2,50414267,10000032,train\n")
+    with pytest.warns(DataWarning) as caught:
+        images = read_mimic_cxr(cxr, check_files=False)
+    told = " ".join(str(one.message) for one in caught)
+    assert "1 rows repeat an image" in told
+    assert "1 of 'rows' of 5 images are no whole numbers" in told
+    assert images["split"].tolist() == ["train", "train", "test", None, None]
+    with gzip.open(cxr / "mimic-cxr-2.0.0-split.csv.gz", "wt") as file:
+        file.write(f"{SPLIT}a-2,50414267,10000032,test\n")
+    with pytest.raises(ValueError, match="1 rows of the table of splits contradict"):
+        read_mimic_cxr(cxr, check_files=False)
+
+
+def test_numbers_that_cannot_be_read_are_counted():
+    cells = {
+        "series_number": [3, "4", 1.5, "x", None, pd.NA, " ", float("inf")],
+        "rows": pd.Series([512.0] * 7 + [1e300]),
+        "columns": pd.array([1, None] * 4, dtype="Int64"),
+        "frames": pd.Series(["1", None] * 4, dtype="str"),
+    }
+    message = "read_fhir_images: 3 of 'series_number', 1 of 'rows' of 8 images are no"
+    with pytest.warns(DataWarning, match=message):
+        table = image_table(cells, 8, "read_fhir_images")
+    assert table["series_number"].tolist() == [3, 4, *[pd.NA] * 6]
+    assert table["rows"].tolist() == [512] * 7 + [pd.NA]
+    assert table["frames"].tolist() == table["columns"].tolist() == [1, pd.NA] * 4
 
 
 OCCURRENCES = pd.DataFrame(
@@ -155,6 +190,19 @@ def test_unknown_body_parts_of_omop_are_counted():
         images = read_omop_images(database)
     assert images["body_part"].tolist() == ["Chest", None, None]
     assert "modality" not in str(warned[0].message)
+
+
+def test_concepts_of_omop_without_a_name_are_not_known():
+    pytest.importorskip("duckdb")
+    database = sqlite3.connect(":memory:")
+    OCCURRENCES.to_sql("image_occurrence", database, index=False)
+    unnamed = CONCEPT.astype({"concept_name": object, "concept_code": object})
+    unnamed.loc[:1, ["concept_name", "concept_code"]] = None
+    unnamed.to_sql("concept", database, index=False)
+    with pytest.warns(DataWarning, match="3 of 3 images have a modality whose"):
+        images = read_omop_images(database)
+    assert images["modality"].tolist() == [None, None, None]
+    database.close()
 
 
 def test_dates_of_omop_in_a_zone(tmp_path):
@@ -328,6 +376,7 @@ def test_files_of_a_scan_are_joined_by_series(tmp_path):
             "acquired": pd.Series([pd.Timestamp("2024-03-01 08:50")] * 3),
         },
         3,
+        "scan_images",
     )
     folder = write_lines(
         tmp_path, study(), study(id="s3", series=[{"uid": "absent", "number": 1}])
@@ -353,6 +402,7 @@ def test_a_header_gives_the_time_of_a_date_of_omop():
             ),
         },
         2,
+        "scan_images",
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)

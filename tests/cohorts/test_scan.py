@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import uuid
 import warnings
 from pathlib import Path
 
@@ -275,6 +277,82 @@ def test_patient_ids_can_be_replaced_before_anything_is_written(tmp_path):
     assert scanned(folder, patient=None)["patient"].isna().all()
     numbers = {"Doe-0": 10, "Doe-1": 11}
     assert scan_images(folder, patient=numbers.get)["patient"].tolist() == [10, 11, 10]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (np.nan, None),
+        (pd.NA, None),
+        (pd.NaT, None),
+        (" ", None),
+        (0, 0),
+        (np.int64(12), 12),
+        (12.0, 12),
+        (uuid.UUID(int=1), str(uuid.UUID(int=1))),
+    ],
+)
+def test_what_a_callable_may_return(tmp_path, given, kept):
+    folder, index = tmp_path / "images", tmp_path / "index.jsonl"
+    write(folder / "a")
+    write(folder / "b", PatientID="other")
+    numbers = {"p7": given, "other": 1}
+    if kept is None:
+        with pytest.warns(DataWarning, match="1 of 2 images have no patient id"):
+            images = scan_images(folder, patient=numbers.get, index=index)
+    else:
+        images = scan_images(folder, patient=numbers.get, index=index)
+    assert images["patient"].tolist() == [kept, 1]
+    again = scanned(folder, patient=numbers.get, index=index)
+    pd.testing.assert_frame_equal(images, again)
+
+
+@pytest.mark.parametrize("given", [b"hash", True, 1.5, ("a",), float("inf")])
+def test_what_a_callable_may_not_return(tmp_path, given):
+    write(tmp_path / "a")
+    with pytest.raises(TypeError, match="patient must return text, an integer or None"):
+        scan_images(tmp_path, patient=lambda name: given)
+
+
+def test_numbers_of_headers_that_are_none_are_counted(tmp_path):
+    write(tmp_path / "a")
+    content = (tmp_path / "a").read_bytes()
+    assert content.count(b"IS\x02\x003 ") == 1
+    (tmp_path / "b").write_bytes(content.replace(b"IS\x02\x003 ", b"IS\x02\x00x "))
+    with pytest.warns(DataWarning, match="1 of 'series_number' of 2 images are no"):
+        images = scan_images(tmp_path)
+    assert images["series_number"].tolist() == [3, pd.NA]
+
+
+def test_damaged_lines_of_an_index_are_counted(tmp_path, monkeypatch):
+    folder, index = tmp_path / "images", tmp_path / "scan.jsonl"
+    for i in range(6):
+        write(folder / f"{i}", SeriesInstanceUID=f"1.{i}")
+    first = scan_images(folder, index=index)
+    about, *lines = index.read_text().splitlines()
+    cells = json.loads(lines[2])
+    lines[0] = lines[0][:30]  # damaged, and not by a kill
+    lines[1] = "\0" * 40
+    lines[2] = json.dumps([5, *cells[1:]])
+    lines[3] = json.dumps([*cells[:3], [None] * len(cells[3]), ""])
+    lines[5] = lines[5][:50]  # by a kill
+    index.write_text("\n".join([about, *lines]))
+    read = []
+    original = headers._read
+    monkeypatch.setattr(headers, "_read", lambda p: read.append(p) or original(p))
+    with pytest.warns(DataWarning, match="4 lines of index are damaged"):
+        again = scan_images(folder, index=index)
+    pd.testing.assert_frame_equal(again, first)
+    assert [os.path.basename(path) for path in read] == ["0", "1", "2", "3", "5"]
+    # A line without an end, as of a kill after the last one.
+    index.write_text(index.read_text().replace(lines[4] + "\n", "")[:-1])
+    index.write_text("\n".join([about, lines[4]]))
+    assert len(scan_images(folder, index=index)) == 6
+    index.write_text(about)
+    pd.testing.assert_frame_equal(scan_images(folder, index=index), first)
+    read.clear()
+    pd.testing.assert_frame_equal(scan_images(folder, index=index), first)
+    assert read == []
 
 
 def test_only_new_and_changed_files_are_read_again(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from scipy import sparse
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import MaxAbsScaler, OneHotEncoder, StandardScaler
 
 from skfusion import (
     EarlyFusionClassifier,
@@ -20,6 +20,7 @@ from skfusion import (
     EventWindows,
     ImageEmbedder,
     LateFusionClassifier,
+    TextEmbedder,
     compare_fusion,
 )
 from skfusion.distributed import embed, embed_part, transform
@@ -146,8 +147,36 @@ def test_no_rows_and_missing_groups():
     scaler = StandardScaler().fit(X)
     found = transform(scaler, X, groups=["a", None, "a", None], n_parts=2)
     np.testing.assert_array_equal(found, scaler.transform(X))
-    with pytest.raises(ValueError, match="3 entries for 4 rows"):
-        transform(scaler, X, groups=[1, 2, 3])
+    for groups in ([1, 2, 3], np.ones((4, 1)), "column"):
+        with pytest.raises(ValueError, match="one entry for each of 4 rows of X, got"):
+            transform(scaler, X, groups=groups)
+
+
+def test_tables_of_other_kinds():
+    X = sparse.random(9, 3, 0.5, format="csr", random_state=0)
+    scaler = MaxAbsScaler().fit(X)
+    groups = list("abcabcabc")
+    found = transform(scaler, X, groups=groups, n_parts=3)
+    assert (found != scaler.transform(X)).nnz == 0
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"a": np.arange(9.0), "b": np.arange(9.0) ** 2})
+    scaler = StandardScaler().set_output(transform="polars").fit(frame)
+    found = transform(scaler, frame, groups=groups, n_parts=3)
+    assert found.equals(scaler.transform(frame))
+
+
+@pytest.mark.parametrize("chunk_size", [2, 50])
+def test_notes_are_embedded_and_counted(store, chunk_size):
+    def lengths(texts):
+        return np.array([[len(text), 1] for text in texts])
+
+    lengths.fingerprint = "lengths"
+    notes = ["a", "b", " ", None, ["c", ""], [], [" "]]
+    run = embed(TextEmbedder(lengths, store=store), notes, chunk_size=chunk_size)
+    assert (run.n_cells, run.n_absent, run.n_unreadable) == (7, 4, 0)
+    assert store.info()["entries"] == 3
+    run = embed(TextEmbedder(lengths, store=store), np.array(["a", np.nan]))
+    assert (run.n_absent, store.info()["entries"]) == (1, 3)
 
 
 def test_windows_of_events_by_subject(tmp_path):

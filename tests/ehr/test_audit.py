@@ -469,6 +469,7 @@ def test_progress_is_shown_with_the_time_left(store, X, capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.long
 def test_outcomes_told_alone_are_those_of_roc_auc_score():
     rng = np.random.default_rng(0)
     # More than one part, with ties.

@@ -552,7 +552,7 @@ def test_weights_in_a_series_are_those_of_its_index(X, y):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "class_weight", [{"Sick": 50}, {0: 1, 1: 50}, {"sick": 2, "wel": 1}]
+    "class_weight", [{"Sick": 50}, {0: 1, 1: 50}, {"sick": 2, "will": 1}]
 )
 def test_weights_of_classes_that_do_not_exist(kind, class_weight, X, y):
     table, labels = X.drop(columns="patient_id"), np.where(y, "sick", "well")

@@ -28,6 +28,7 @@ def auroc(kind, cohort, test, **parameters):
 @pytest.mark.parametrize(
     ("correlation", "late", "early"), [(0.73, 0.781, 0.813), (0.0, 0.847, 0.847)]
 )
+@pytest.mark.long
 def test_late_and_early_fusion_reach_their_optimum(correlation, late, early):
     cohort, test = (
         make_fusion_cohort(40_000, correlation=correlation, random_state=seed)

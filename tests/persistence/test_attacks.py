@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import stat
@@ -17,11 +16,11 @@ from sklearn.preprocessing import FunctionTransformer
 
 pytest.importorskip("skops", reason="the extra persistence is not installed")
 
+from changed_files import Parts, packed, parts_of, with_graph  # noqa: E402
+
 import skfusion  # noqa: E402
 from skfusion.persistence import ModelFileError, UntrustedTypesError  # noqa: E402
 from skfusion.persistence.archive import archive_bytes  # noqa: E402
-
-Parts = dict[str, bytes]
 
 
 @pytest.fixture(scope="module")
@@ -52,36 +51,10 @@ def load(tmp_path):
     return load_bytes
 
 
-def parts_of(content: bytes) -> Parts:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def packed(parts: Parts) -> bytes:
-    """A file of changed parts whose digests fit, as a careful attacker makes it."""
-    manifest = json.loads(parts["manifest.json"])
-    for name in manifest["parts"]:
-        if name in parts:
-            digest = hashlib.sha256(parts[name]).hexdigest()
-            manifest["parts"][name] = {"size": len(parts[name]), "sha256": digest}
-    return archive_bytes({**parts, "manifest.json": json.dumps(manifest).encode()})
-
-
 def with_manifest(content: bytes, **changes) -> bytes:
     parts = parts_of(content)
     manifest = json.loads(parts["manifest.json"]) | changes
     return archive_bytes({**parts, "manifest.json": json.dumps(manifest).encode()})
-
-
-def with_graph(content: bytes, change: Callable[[Parts, dict], None]) -> bytes:
-    """A file whose graph of objects was changed, with digests that fit."""
-    parts = parts_of(content)
-    inner = parts_of(parts["estimator.skops"])
-    schema = json.loads(inner["schema.json"])
-    change(inner, schema)
-    inner["schema.json"] = json.dumps(schema).encode()
-    parts["estimator.skops"] = archive_bytes(inner)
-    return packed(parts)
 
 
 def zipped(content: bytes, change: Callable[[zipfile.ZipFile, Parts], None]) -> bytes:

@@ -191,6 +191,11 @@ def test_stores_of_another_fingerprint_are_not_taken(saved, tmp_path):
     )
     model = skfusion.load(folder / "early_images.skfusion", store=other)
     assert "missing" in repr(model.modalities[1][1].events)
+    # A damaged store beside the right one does not prevent that it is found.
+    Path(other.path, "events.json").write_text("{}", encoding="utf-8")
+    shutil.copytree(folder / "events", tmp_path / "right")
+    model = skfusion.load(folder / "early_images.skfusion", store=tmp_path)
+    assert "missing" not in repr(model.modalities[1][1].events)
 
 
 def test_new_file_replaces_the_old_one_only_when_complete(saved, tmp_path, monkeypatch):

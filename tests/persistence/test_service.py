@@ -31,6 +31,9 @@ import skfusion  # noqa: E402
 
 SERVICE = Path(__file__).parents[2] / "docs" / "serving"
 N = 24
+#: Most memory in kB that a second round of requests adds, where 0.2 MB were measured.
+#: Of 400 requests, those with an image would keep 5 MB if each kept its pixels.
+MOST_GROWTH = 4_000
 
 
 def png(values: np.ndarray) -> bytes:
@@ -175,7 +178,7 @@ def test_schema_is_that_of_the_manifest(server):
     assert fields["scan"]["description"] == "image"
 
 
-@pytest.mark.parametrize("n_requests", [10, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_requests", [6, pytest.param(100, marks=pytest.mark.slow)])
 def test_four_clients_get_right_answers_or_422(server, cases, model, n_requests):
     port, process = server
     known = requests(cases, model)
@@ -190,13 +193,14 @@ def test_four_clients_get_right_answers_or_422(server, cases, model, n_requests)
         connection.close()
         check(answers, expected)
 
-    client(0)
-    before = memory_of(process.pid)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(client, range(4)))
-    after = memory_of(process.pid)
-    if before is not None and after is not None:
-        assert after - before < 60_000  # kB, where 100 images of a leak would be more
+    # The first round starts the threads of the server, and what they allocate.
+    memory = []
+    for _ in range(2):
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(client, range(4)))
+        memory.append(memory_of(process.pid))
+    if None not in memory:
+        assert memory[1] - memory[0] < MOST_GROWTH
 
 
 def memory_of(process: int) -> int | None:

@@ -13,7 +13,12 @@ from PIL import Image
 
 from skfusion.image.cells.volumes import Reading
 from skfusion.image.embedding.lookup import look_up
-from skfusion.store import EmbeddingStore, remembered as remembered_module, tables
+from skfusion.store import (
+    EmbeddingStore,
+    remembered as remembered_module,
+    sqlite_file,
+    tables,
+)
 from skfusion.store.sqlite_file import _RECENT
 
 
@@ -71,6 +76,77 @@ def test_changes_by_another_process_are_noticed(tmp_path, statement, expected):
         assert list(store.get_many("ab")) == ["a", "b"]
     elsewhere(store, statement)
     assert list(store.get_many("ab")) == expected
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+def test_a_change_around_an_own_write_is_noticed(tmp_path, monkeypatch, is_before):
+    store = EmbeddingStore(tmp_path)
+    store.put_many(arrays("ab"))
+    assert list(store.get_many("ab")) == ["a", "b"]
+    transact = sqlite_file._transact
+
+    def raced(connection, operation):
+        monkeypatch.setattr(sqlite_file, "_transact", transact)
+        if is_before:
+            elsewhere(store, "DELETE FROM arrays WHERE key = 'a'")
+        result = transact(connection, operation)
+        if not is_before:
+            elsewhere(store, "DELETE FROM arrays WHERE key = 'a'")
+        return result
+
+    monkeypatch.setattr(sqlite_file, "_transact", raced)
+    store.put_many(arrays("c"))
+    assert list(store.get_many("abc")) == ["b", "c"]
+
+
+@pytest.mark.parametrize("change", ["clear", "prune", "put_many"])
+def test_what_a_thread_reads_during_a_change_is_not_remembered(
+    tmp_path, monkeypatch, change
+):
+    store = EmbeddingStore(tmp_path)
+    store.put_many(arrays("a"))
+    note_use = EmbeddingStore._note_use
+
+    def changed(self, ids):  # between the reading and the remembering
+        monkeypatch.setattr(EmbeddingStore, "_note_use", note_use)
+        given = {"clear": (), "prune": (0,), "put_many": ({"a": [5.0]},)}[change]
+        getattr(EmbeddingStore(tmp_path), change)(*given)
+
+    monkeypatch.setattr(EmbeddingStore, "_note_use", changed)
+    store.get_many("a")
+    found = store.get_many("a")
+    if change == "put_many":
+        np.testing.assert_array_equal(found["a"], [5])
+    else:
+        assert found == {}
+
+
+@pytest.mark.slow  # 8 s, a race of two processes
+def test_processes_that_write_at_once_read_what_is_stored(tmp_path, launch, finish):
+    folder = tmp_path / "store"
+    other = launch(
+        """
+        store = EmbeddingStore(folder)
+        place = signals / "number"
+        for number in range(1, 2001):
+            store.put_many({"k": [float(number)]})
+            (signals / "part").write_text(str(number))
+            os.replace(signals / "part", place)
+        """,
+        tmp_path,
+        folder,
+    )
+    store, place, n_read, stale = EmbeddingStore(folder), tmp_path / "number", 0, 0
+    while other.poll() is None:
+        if not place.exists():
+            continue
+        least = int(place.read_text())
+        stale += store.get_many(["k"])["k"][0] < least
+        store.put_many({"own": [1.0]})
+        n_read += 1
+    finish(other)
+    assert n_read > 100
+    assert stale == 0
 
 
 def test_damage_by_another_process_is_noticed(tmp_path):

@@ -170,6 +170,46 @@ def test_a_damaged_copy_leaves_the_other(tmp_path):
         assert same(SegmentFolder(tmp_path).get(arrays(4)), arrays(4))
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_segment_that_cannot_be_read_now_is_left_alone(
+    tmp_path, monkeypatch, is_known
+):
+    """Too many open files, or a server that is away, are no damage."""
+    SegmentFolder(tmp_path).write(arrays(2))
+    folder = SegmentFolder(tmp_path)
+    if is_known:
+        folder.figures()
+
+    def busy(*_, **__):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "open", busy, raising=False)
+        with pytest.warns(FallbackWarning, match="cannot be read now .Too many open"):
+            assert folder.get(arrays(2)) == {}
+        with pytest.warns(FallbackWarning, match="stays where it is"):
+            assert folder.verify().n_damaged == 0
+    assert same(folder.get(arrays(2)), arrays(2))
+    assert list(tmp_path.glob("*.corrupt-*")) == []
+
+
+def test_a_segment_that_vanishes_during_a_merge(tmp_path, monkeypatch):
+    for start in (0, 2, 4):
+        SegmentFolder(tmp_path).write(arrays(2, start=start))
+    folder = SegmentFolder(tmp_path)
+    mergeable = SegmentFolder._mergeable
+
+    def merged_elsewhere(self):
+        groups = mergeable(self)
+        SegmentFolder(tmp_path).merge()
+        return groups
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder, "_mergeable", lambda: merged_elsewhere(folder))
+        assert folder.merge() == (3, 1)
+    assert same(SegmentFolder(tmp_path).get(arrays(6)), arrays(6))
+
+
 def test_verify_reads_all(tmp_path):
     for start in (0, 4, 8):
         SegmentFolder(tmp_path).write(arrays(4, start=start))

@@ -217,6 +217,7 @@ print(len(caught), "kept in memory" in str(caught[0].message))
 
 
 @posix
+@pytest.mark.long
 def test_a_full_disk_loses_no_result(tmp_path, launch, finish):
     out = finish(launch(FULL, tmp_path, tmp_path / "store"))
     assert out == "1 True\n"

@@ -144,6 +144,7 @@ def test_claims_of_a_killed_process_are_taken_over_at_once(
 
 
 @posix
+@pytest.mark.long
 def test_claims_of_a_silent_process_are_taken_over_after_the_lease(
     tmp_path, monkeypatch, launch, recorder
 ):
@@ -181,6 +182,7 @@ def test_a_slow_process_that_shows_life_keeps_its_claims(
 
 
 @posix
+@pytest.mark.long
 def test_killed_writers_leave_a_sound_file(tmp_path, launch):
     script = """
     store = EmbeddingStore(folder)
@@ -208,6 +210,7 @@ def test_killed_writers_leave_a_sound_file(tmp_path, launch):
 
 
 @posix
+@pytest.mark.long
 def test_forks_of_a_process_that_is_using_the_store(tmp_path, launch, finish):
     script = """
     import multiprocessing, threading
@@ -242,6 +245,7 @@ def test_forks_of_a_process_that_is_using_the_store(tmp_path, launch, finish):
 
 
 @posix
+@pytest.mark.long
 def test_a_parent_that_closes_does_not_cut_its_child_off(tmp_path, launch, finish):
     # sqlite's locks do not pass to a child: it must not go on with an open file
     script = """

@@ -65,6 +65,13 @@ def test_missing_notes_are_nan(encoder, missing):
     assert found.dtype == np.float32
 
 
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+def test_an_array_of_text_has_nulls(encoder, shape):
+    notes = np.array(["fever", np.nan]).reshape(shape)  # with the text "nan"
+    found = TextEmbedder(encoder, store=None).fit_transform(notes)
+    np.testing.assert_array_equal(np.isnan(found[:, 0]), [False, True])
+
+
 COLUMN = ["fever", "cough fever", "normal"]
 
 
@@ -147,6 +154,14 @@ def test_recent_notes_weigh_more(encoder):
     np.testing.assert_allclose(found[0, :2], [1 / 3, 2 / 3], rtol=1e-6)
     with pytest.raises(ValueError, match=r"TextEmbedder: .* every note, got 2 notes"):
         embedder.transform([["fever", "cough"]])
+    # The same instants in other time zones, and some without any.
+    zones = [times[0].tz_localize("UTC"), times[1].tz_localize("UTC")]
+    zones[0] = zones[0].tz_convert("Asia/Tokyo")
+    cell = list(zip(["fever", "cough"], zones, strict=True))
+    np.testing.assert_array_equal(embedder.transform([cell, "fever"]), found)
+    cell[0] = ("fever", times[0])
+    with pytest.raises(ValueError, match="TextEmbedder: got a time zone in 1 of 2"):
+        embedder.transform([cell])
 
 
 # -- the store -------------------------------------------------------------------------

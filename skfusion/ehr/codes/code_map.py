@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from skfusion._dependencies import require
-from skfusion._validation import check_option
+from skfusion._validation import check_option, is_number
 from skfusion.ehr.codes.comorbidity import ComorbidityIndex, bare_code
 from skfusion.exceptions import DataWarning, warn_user
 
@@ -113,7 +113,7 @@ class CodeMap:
     Examples
     --------
     >>> import pandas as pd
-    >>> from skfusion.ehr.codes.code_map import CodeMap
+    >>> from skfusion.ehr import CodeMap
     >>> codes = pd.Series(["ATC//C07AB02", "ATC//C07AB03", "LAB//718-7"])
     >>> CodeMap.atc(level=2, vocabulary="ATC//", prefix="ATC//")(codes).tolist()
     ['ATC//C07', 'ATC//C07', 'LAB//718-7']
@@ -230,7 +230,7 @@ class CodeMap:
         Examples
         --------
         >>> import pandas as pd
-        >>> from skfusion.ehr.codes.code_map import CodeMap
+        >>> from skfusion.ehr import CodeMap
         >>> CodeMap.icd()(pd.Series(["I50.9", "E11.9"])).tolist()
         ['CIR019', 'END002']
         """
@@ -308,7 +308,7 @@ class CodeMap:
         Examples
         --------
         >>> import pandas as pd
-        >>> from skfusion.ehr.codes.code_map import CodeMap
+        >>> from skfusion.ehr import CodeMap
         >>> loinc = {"718-7": "Hemoglobin", "20509-6": "Hemoglobin"}
         >>> by_component = CodeMap.from_table(loinc, vocabulary="LOINC//")
         >>> by_component(pd.Series(["LOINC//718-7", "LOINC//9999-9"])).tolist()
@@ -322,7 +322,7 @@ class CodeMap:
                     f"CodeMap: the table must have a column {column!r}, got "
                     f"{list(table.columns)}."
                 )
-        pairs = table[[source, target]].dropna().astype(str).drop_duplicates()
+        pairs = table[[source, target]].dropna().map(_code_text).drop_duplicates()
         groups: dict[str, tuple[str, ...]] = {}
         for code, group in pairs.itertuples(index=False):
             groups[code] = (*groups.get(code, ()), group)
@@ -418,8 +418,8 @@ class CodeMap:
         Examples
         --------
         >>> import pandas as pd
-        >>> from skfusion.ehr.codes.code_map import CodeMap
-        >>> from skfusion.ehr.codes.comorbidity import ELIXHAUSER
+        >>> from skfusion.ehr import CodeMap
+        >>> from skfusion.ehr import ELIXHAUSER
         >>> groups = CodeMap.comorbidity(ELIXHAUSER).table(pd.Series(["I11.0"]))
         >>> groups["group"].tolist()
         ['congestive_heart_failure', 'hypertension_complicated']
@@ -460,6 +460,12 @@ class _Lookup:
 
     def __call__(self, code: str) -> Sequence[str]:
         return self.groups.get(code, ())
+
+
+def _code_text(cell: Any) -> str:
+    """Return a code as text, of an integer that nulls made a float without its .0."""
+    is_whole = is_number(cell) and cell == int(cell)
+    return str(int(cell)) if is_whole else str(cell)
 
 
 def _position(codes: pd.Series, code: str) -> int:

@@ -63,7 +63,7 @@ class ComorbidityIndex:
     Examples
     --------
     >>> import pandas as pd
-    >>> from skfusion.ehr.codes.comorbidity import CHARLSON
+    >>> from skfusion.ehr import CHARLSON
     >>> codes = pd.Series(["I50.9", "E11.2", "E11.9", "I10"], index=list("aaab"))
     >>> flags = CHARLSON.flags(codes, version="icd10")
     >>> flags.columns[flags.loc["a"]].tolist()
@@ -100,7 +100,7 @@ class ComorbidityIndex:
 
         Examples
         --------
-        >>> from skfusion.ehr.codes.comorbidity import ELIXHAUSER
+        >>> from skfusion.ehr import ELIXHAUSER
         >>> ELIXHAUSER.conditions_of("I11.0")
         ['congestive_heart_failure', 'hypertension_complicated']
         """
@@ -175,7 +175,14 @@ class ComorbidityIndex:
 
 
 def bare_code(code: Any) -> str:
-    """Return a code in upper case without dots and spaces, such as ``"I509"``."""
+    """Return a code in upper case without dots and spaces, such as ``"I509"``.
+
+    Examples
+    --------
+    >>> from skfusion.ehr import bare_code
+    >>> bare_code(" i50.9 ")
+    'I509'
+    """
     return str(code).replace(".", "").replace(" ", "").upper()
 
 
@@ -194,7 +201,7 @@ def expand_codes(codes: str) -> tuple[str, ...]:
 
     Examples
     --------
-    >>> from skfusion.ehr.codes.comorbidity import expand_codes
+    >>> from skfusion.ehr import expand_codes
     >>> expand_codes("I099 I20-I22")
     ('I099', 'I20', 'I21', 'I22')
     """

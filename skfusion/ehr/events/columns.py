@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skfusion._dependencies import require
-from skfusion._validation import did_you_mean, refuse_unknown_table
+from skfusion._validation import NULL_WORDS, did_you_mean, refuse_unknown_table
 from skfusion.exceptions import DataWarning, warn_user
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "as_series",
     "as_values",
     "event_columns",
+    "no_id",
 ]
 
 
@@ -210,13 +211,29 @@ def _optional(frame: pd.DataFrame, name: str) -> Labels | None:
 
 
 def _subjects(column: pd.Series, first_row: int) -> np.ndarray:
-    null = column.isna().to_numpy()
+    null = no_id(column)
     if null.any():
         raise ValueError(
             f"EventStore: got null in 'subject_id' in {_places(null, first_row)}. Drop "
             "these events."
         )
     return as_ids(column, "subject_id", "EventStore")
+
+
+def no_id(column: pd.Series) -> np.ndarray:
+    """Return which cells are null, empty text, or a word such as "nan" for a null.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr.events.columns import no_id
+    >>> no_id(pd.Series(["7", None, "", "nan"])).tolist()
+    [False, True, True, True]
+    """
+    null = column.isna()
+    if not pd.api.types.is_numeric_dtype(column):
+        null |= column.isin(NULL_WORDS)
+    return null.to_numpy(bool)
 
 
 def as_ids(column: pd.Series, name: str, owner: str) -> np.ndarray:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from skfusion.store.working_folders import PREFIX, working_name
+from skfusion._paths import flush
+from skfusion.store.working_folders import PREFIX, entries_below, working_name
 
 __all__ = [
     "cached_folders",
@@ -21,8 +21,6 @@ __all__ = [
 
 
 FINGERPRINT = re.compile(r"[0-9a-f]{32}")
-# Where folders, or files that are opened for reading, cannot be flushed.
-NO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS)
 ATTEMPTS = 5  # Processes that write the same content at the same time.
 
 
@@ -54,7 +52,7 @@ def cached_folders(parent: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _is_ours(folder: Path) -> bool:
-    files = {file.name: file.suffix for file in folder.iterdir()}
+    files = {name: os.path.splitext(name)[1] for name in names_in(folder)}
     has_manifest = files.keys() & {"events.json", "prepared.json"}
     return bool(has_manifest) and set(files.values()) <= {".json", ".bin", ".npy"}
 
@@ -100,14 +98,14 @@ def settle(work: Path, target: Path, is_there: Callable[[], bool]) -> None:
             # Another process may have written the same content in the meantime.
             if attempt == ATTEMPTS - 1 or not work.exists():
                 raise
-    _flush(target.parent)
+    flush(target.parent)
 
 
 def _flush_all(folder: Path) -> None:
     """Flush a folder of files to the disk, before it appears under its name."""
     for file in folder.iterdir():
-        _flush(file)
-    _flush(folder)
+        flush(file)
+    flush(folder)
 
 
 def take_away(folder: Path) -> None:
@@ -125,30 +123,9 @@ def take_away(folder: Path) -> None:
 def folder_size(folder: Path) -> int:
     """Return the size of all files below a folder in bytes."""
     sizes = 0
-    for file in folder.rglob("*"):
+    for file in entries_below(folder):
         try:
             sizes += file.lstat().st_size if not file.is_dir() else 0
         except OSError:  # Another process may remove files.
             continue
     return sizes
-
-
-def _flush(path: Path) -> None:
-    """Flush a file or folder to the disk.
-
-    Raises
-    ------
-    OSError
-        If the disk failed, such as by an error of input and output.
-    """
-    try:
-        number = os.open(path, os.O_RDONLY)
-    except OSError:  # Windows cannot open folders.
-        return
-    try:
-        os.fsync(number)
-    except OSError as error:
-        if error.errno not in NO_FLUSH:
-            raise
-    finally:
-        os.close(number)

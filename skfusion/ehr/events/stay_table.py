@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skfusion._validation import did_you_mean
-from skfusion.ehr.events.columns import as_ids, as_pandas
+from skfusion.ehr.events.columns import as_ids, as_pandas, no_id
 from skfusion.ehr.events.sealing import parsed
 from skfusion.ehr.sources.stays.vocabulary import (
     COLUMNS,
@@ -70,8 +70,9 @@ def checked_stays(frame: Any, owner: str = "EventStore") -> pd.DataFrame:
             f"{owner}: stays must have the columns {missing}, got "
             f"{list(map(str, table.columns))}.{hint}"
         )
-    for name in ("stay_id", "subject_id", "start"):
-        _refuse(table[name].isna(), f"no {name}", owner)
+    for name in ("stay_id", "subject_id"):
+        _refuse(no_id(table[name]), f"no {name}", owner)
+    _refuse(table["start"].isna(), "no start", owner)
     stays = pd.DataFrame(
         {name: as_ids(table[name], name, owner) for name in ("stay_id", "subject_id")},
         index=table.index,
@@ -100,7 +101,7 @@ def checked_stays(frame: Any, owner: str = "EventStore") -> pd.DataFrame:
     return stays[list(COLUMNS)].reset_index(drop=True)
 
 
-def _refuse(wrong: pd.Series, what: str, owner: str) -> None:
+def _refuse(wrong: pd.Series | np.ndarray, what: str, owner: str) -> None:
     if wrong.any():
         places = ", ".join(map(str, np.flatnonzero(wrong)[:5]))
         raise ValueError(

@@ -40,14 +40,15 @@ class Analyte:
     loinc : tuple of str, default=()
         LOINC codes of the analyte.
     conversions : mapping of str to (float, float)
-        Other units, as spelled by `plain_unit` -> factor and summand of the conversion
-        to the canonical unit.
+        Other units in any usual spelling -> factor and summand of the conversion to
+        the canonical unit. They come before the conversions by dimension.
 
     Examples
     --------
-    >>> from skfusion.ehr.measurements.analytes import Analyte
-    >>> Analyte("ng/mL", bounds=(0, 100), conversions={"ng/ml feu": (0.5, 0.0)}).unit
-    'ng/mL'
+    >>> from skfusion.ehr import Analyte, conversion
+    >>> dimer = Analyte("ng/mL", conversions={"ng/mL FEU": (0.5, 0.0)})
+    >>> conversion("ng/ml feu", dimer)
+    (0.5, 0.0)
     """
 
     __module__ = "skfusion.ehr"

@@ -55,7 +55,7 @@ def parse_values(text: pd.Series, *, decimal: Literal[".", ","] = ".") -> pd.Dat
     Examples
     --------
     >>> import pandas as pd
-    >>> from skfusion.ehr.measurements.text_values import parse_values
+    >>> from skfusion.ehr import parse_values
     >>> parse_values(pd.Series(["<0.1", "1,200 mg/dL", "negative", None]))
        numeric_value comparator   unit
     0            0.1          <

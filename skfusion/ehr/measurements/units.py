@@ -27,7 +27,19 @@ NO_BOUNDS = (-np.inf, np.inf)
 
 
 class Tally(NamedTuple):
-    """Counts of values, of unknown units and of implausible values."""
+    """Counts of values, of unknown units and of implausible values.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skfusion.ehr import Units
+    >>> units = Units({"LAB//creatinine": "creatinine"})
+    >>> _, tally = units.convert(
+    ...     pd.Series(["LAB//creatinine"] * 2), pd.Series([1.0, 900.0]),
+    ...     pd.Series(["drops", "mg/dL"]))
+    >>> tally
+    Tally(n=2, unknown=1, outside=1)
+    """
 
     n: int = 0
     unknown: int = 0
@@ -67,7 +79,7 @@ class Units:
     Examples
     --------
     >>> import pandas as pd
-    >>> from skfusion.ehr.measurements.units import Units
+    >>> from skfusion.ehr import Units
     >>> units = Units({"LAB//creatinine": "creatinine"})
     >>> code = pd.Series(["LAB//creatinine"] * 3)
     >>> value = pd.Series([1.0, 88.4, 2.0])
@@ -124,7 +136,7 @@ class Units:
 
         Examples
         --------
-        >>> from skfusion.ehr.measurements.units import Units
+        >>> from skfusion.ehr import Units
         >>> Units.loinc("LOINC//").codes["LOINC//2160-0"]
         'creatinine'
         """
@@ -339,7 +351,7 @@ def plain_unit(unit: str) -> str:
 
     Examples
     --------
-    >>> from skfusion.ehr.measurements.units import plain_unit
+    >>> from skfusion.ehr import plain_unit
     >>> [plain_unit(unit) for unit in ("MM HG", "mm[Hg]", "K/uL", "10*9/L", "µmol/l")]
     ['mmhg', 'mmhg', '10^9/l', '10^9/l', 'umol/l']
     """
@@ -382,8 +394,7 @@ def conversion(unit: str, analyte: Analyte) -> tuple[float, float] | None:
 
     Examples
     --------
-    >>> from skfusion.ehr.measurements.analytes import ANALYTES
-    >>> from skfusion.ehr.measurements.units import conversion
+    >>> from skfusion.ehr import ANALYTES, conversion
     >>> factor, _ = conversion("mmol/L", ANALYTES["glucose"])
     >>> round(factor, 2)
     18.02
@@ -394,8 +405,9 @@ def conversion(unit: str, analyte: Analyte) -> tuple[float, float] | None:
         source = "10^9/l"  # giga per litre, which no cells weigh
     if source == target:
         return 1.0, 0.0
-    if source in analyte.conversions:
-        return analyte.conversions[source]
+    for spelling, stated in analyte.conversions.items():
+        if plain_unit(spelling) == source:
+            return stated
     if source not in BASE_UNITS or target not in BASE_UNITS:
         return None
     kind, factor, summand = BASE_UNITS[source]

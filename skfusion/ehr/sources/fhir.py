@@ -155,7 +155,7 @@ def read_fhir(
     --------
     >>> import json, tempfile
     >>> from pathlib import Path
-    >>> from skfusion.ehr.sources import read_fhir
+    >>> from skfusion.ehr import read_fhir
     >>> resource = {
     ...     "resourceType": "Observation", "subject": {"reference": "Patient/7"},
     ...     "category": [{"coding": [{"code": "laboratory"}]}],

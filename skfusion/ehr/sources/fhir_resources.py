@@ -378,7 +378,7 @@ def _request(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
 def _administration(resource: Mapping[str, Any], known: Known) -> Iterator[Event]:
     subject = subject_of(resource)
     # From its start, a drug is known to be given, even while an infusion runs.
-    names = ("effective", "occurrence", "occurence")
+    names = ("effective", "occurrence", "occurence")  # codespell:ignore
     time = _when(resource, *names, ends=("start", "end"))
     drugs = _drugs(resource, known)
     dose = Result()

@@ -66,7 +66,7 @@ def read_meds(
     --------
     >>> import pandas as pd, tempfile
     >>> from pathlib import Path
-    >>> from skfusion.ehr.sources import read_meds
+    >>> from skfusion.ehr import read_meds
     >>> events = pd.DataFrame({"subject_id": [1], "code": ["LAB//LOINC//718-7"],
     ...                        "time": pd.to_datetime(["2024-05-01 08:00"])})
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -486,7 +486,7 @@ def read_mimic(
 
     Examples
     --------
-    >>> from skfusion.ehr.sources import read_mimic
+    >>> from skfusion.ehr import read_mimic
     >>> def stored(folder):
     ...     from skfusion import EventStore
     ...     return EventStore.from_frame(read_mimic(folder), no_time="static")

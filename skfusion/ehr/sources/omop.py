@@ -225,7 +225,7 @@ def read_omop(
     Examples
     --------
     >>> import sqlite3
-    >>> from skfusion.ehr.sources import read_omop
+    >>> from skfusion.ehr import read_omop
     >>> db = sqlite3.connect(":memory:")
     >>> _ = db.execute("create table person (person_id, gender_concept_id, "
     ...                "year_of_birth)")

@@ -322,6 +322,40 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
             parts.append(encoder.transform(frame[column]))
         return np.hstack(parts)
 
+    def find_unseen(self, X: Any) -> pd.DataFrame:
+        """Find the categories that were not seen in `fit`, which `transform` ignores.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_columns)
+            The columns seen in `fit`.
+
+        Returns
+        -------
+        DataFrame of bool of shape (n_samples, n_categorical_columns)
+            Whether the cell has a category that `fit` has not seen, or a value that is
+            not in the order of its column. Missing cells are False.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skfusion import TabularEncoder
+        >>> X = pd.DataFrame({"smokes": ["yes", "no", "unknown"], "age": [40, 50, 60]})
+        >>> encoder = TabularEncoder().fit(X)
+        >>> new = pd.DataFrame({"smokes": ["Yes", "y", None], "age": [30, 40, 50]})
+        >>> encoder.find_unseen(new)["smokes"].tolist()
+        [False, True, False]
+        """
+        check_is_fitted(self)
+        frame = self._convert(self._as_frame(X, reset=False))
+        found = {}
+        for column in self.kinds_["category"]:
+            vocabulary = self._vocabularies[column]
+            found[column] = vocabulary.are_unseen(vocabulary.match(frame[column]))
+        for column in self._orders:
+            found[column] = self._is_unlisted(frame, column)
+        return pd.DataFrame(found, index=frame.index, dtype=bool)
+
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the encoded columns.
 
@@ -538,14 +572,17 @@ class TabularEncoder(TransformerMixin, BaseEstimator):
     def _unlisted(self, frame: pd.DataFrame, share: float) -> dict[Any, str]:
         """Return the columns with more than a share of values outside their order."""
         found = {}
-        for column, order in self._orders.items():
-            there = frame[column].notna().to_numpy(dtype=bool)
-            ranks = to_ranks(frame[column], order)
-            n_unlisted, n_there = int((there & np.isnan(ranks)).sum()), int(there.sum())
+        for column in self._orders:
+            n_unlisted = int(self._is_unlisted(frame, column).sum())
+            n_there = int(frame[column].notna().sum())
             enough = not share or n_there >= FEWEST_TO_WARN
             if enough and n_unlisted > share * n_there:
                 found[column] = f"{n_unlisted} of {n_there} values"
         return found
+
+    def _is_unlisted(self, frame: pd.DataFrame, column: Any) -> np.ndarray:
+        there = frame[column].notna().to_numpy(dtype=bool)
+        return there & np.isnan(to_ranks(frame[column], self._orders[column]))
 
     def _summarise(self, frame: pd.DataFrame) -> dict[str, list[Any]]:
         """Return the columns of `summary_`, of which few users read the table."""

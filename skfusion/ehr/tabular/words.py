@@ -118,8 +118,12 @@ class Vocabulary:
     def count_unseen(self, words: Iterable[str]) -> tuple[int, int]:
         """Return how many words were not collected, and of how many not missing."""
         there = [word for word in words if word != MISSING]
-        known = set(self.words_)
-        return sum(word not in known for word in there), len(there)
+        return int(self.are_unseen(there).sum()), len(there)
+
+    def are_unseen(self, words: Iterable[str]) -> np.ndarray:
+        """Return which words, as `match` returns them, were not collected."""
+        known = {*self.words_, MISSING}
+        return np.array([word not in known for word in words], dtype=bool)
 
 
 def _number_of(word: str) -> decimal.Decimal | None:

@@ -14,7 +14,7 @@ within the bound, and the others are computed by the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -102,19 +102,23 @@ class ExactSums:
         -------
         Moments
         """
-        v, v_shift = self._centred(self._units)
-        t, t_shift = self._centred(self._time)
+        totals = self._of_products
 
-        def between(products: np.ndarray) -> np.ndarray:
-            totals = _totals(products)
-            return (totals[high] - totals[low]).astype(np.float64)
+        def between(sums: np.ndarray) -> np.ndarray:
+            return (sums[high] - sums[low]).astype(np.float64)
 
+        def product_sums(parts: tuple[np.ndarray, ...]) -> np.ndarray:
+            high_part, middle, low_part = map(between, parts)
+            found: np.ndarray = np.ldexp(high_part, 2 * LIMB) + np.ldexp(middle, LIMB)
+            return found + low_part
+
+        v_shift, t_shift = totals.v_shift, totals.t_shift
         v_unit = np.ldexp(1.0, (self._unit + v_shift)[group])
         t_unit = np.ldexp(1.0, t_shift[group]) / DAY
-        v_sum, t_sum = between(v) * v_unit, between(t) * t_unit
-        v_square = _product_sums(v, v, between) * v_unit**2
-        t_square = _product_sums(t, t, between) * t_unit**2
-        product = _product_sums(t, v, between) * v_unit * t_unit
+        v_sum, t_sum = between(totals.v) * v_unit, between(totals.t) * t_unit
+        v_square = product_sums(totals.vv) * v_unit**2
+        t_square = product_sums(totals.tt) * t_unit**2
+        product = product_sums(totals.tv) * v_unit * t_unit
         n = np.maximum(n, 1)
         return Moments(
             m2_v=np.maximum(v_square - v_sum**2 / n, 0),
@@ -125,6 +129,21 @@ class ExactSums:
             own_t=64 * ROUNDING * t_square,
             cut_v=np.where(v_shift[group] > 0, v_unit, 0),
             cut_t=np.where(t_shift[group] > 0, t_unit, 0),
+        )
+
+    @cached_property
+    def _of_products(self) -> _ProductTotals:
+        """Return what `moments` needs for any ranges, 88 bytes per event."""
+        v, v_shift = self._centred(self._units)
+        t, t_shift = self._centred(self._time)
+        return _ProductTotals(
+            v_shift,
+            t_shift,
+            _totals(v),
+            _totals(t),
+            _product_totals(v, v),
+            _product_totals(t, t),
+            _product_totals(t, v),
         )
 
     def _centred(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -140,6 +159,23 @@ class ExactSums:
         shift = np.maximum(bits - WHOLE, 0).astype(np.int32)
         centred = (numbers - middle[self._group]) >> shift[self._group]
         return np.where(self._known, centred, 0), shift
+
+
+class _ProductTotals(NamedTuple):
+    """Running totals of centred values and times, and of their products.
+
+    The shifts are the numbers of bits that are cut off in each group, see
+    `ExactSums._centred`. The three totals of a product belong to 2**(2 * LIMB),
+    2**LIMB and 1.
+    """
+
+    v_shift: np.ndarray
+    t_shift: np.ndarray
+    v: np.ndarray
+    t: np.ndarray
+    vv: tuple[np.ndarray, ...]
+    tt: tuple[np.ndarray, ...]
+    tv: tuple[np.ndarray, ...]
 
 
 class Moments(NamedTuple):
@@ -214,15 +250,10 @@ def _lowest_bits(values: np.ndarray) -> np.ndarray:
     return np.where(bits > 0, exponent + place - 25, 127).astype(np.int32)
 
 
-def _product_sums(
-    one: np.ndarray, other: np.ndarray, between: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Return sums of products of integers of at most `WHOLE` bits."""
+def _product_totals(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return running totals of products of integers of at most `WHOLE` bits."""
     (a, b), (c, d) = _halves(one), _halves(other)
-    middle = between(a * d) + between(b * c)
-    ends = np.ldexp(between(a * c), 2 * LIMB), between(b * d)
-    total: np.ndarray = ends[0] + np.ldexp(middle, LIMB) + ends[1]
-    return total
+    return _totals(a * c), _totals(a * d + b * c), _totals(b * d)
 
 
 def _halves(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +19,7 @@ import joblib
 import numpy as np
 
 import skfusion
+from skfusion._paths import write_whole
 from skfusion.evaluation.comparison.study import OWNER, Study
 from skfusion.evaluation.metrics import Predictions, class_numbers
 from skfusion.exceptions import FallbackWarning, warn_user
@@ -165,12 +165,8 @@ class Checkpoint:
         buffer = io.BytesIO()
         np.savez(buffer, about=np.array(json.dumps(about)), **arrays)
         content = buffer.getvalue()
-        temporary = self.folder / f".{key}.{os.getpid()}.tmp"
-        with open(temporary, "wb") as file:
-            file.write(hashlib.sha256(content).digest() + content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.folder / f"{key}{SUFFIX}")
+        content = hashlib.sha256(content).digest() + content
+        write_whole(self.folder / f"{key}{SUFFIX}", lambda file: file.write(content))
 
     def _numbers(self, labels: np.ndarray) -> np.ndarray:
         labels = np.asarray(labels)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skfusion._validation import check_number
+from skfusion._validation import check_number, ids_of
 from skfusion.cohort import column_of_role
 from skfusion.evaluation.comparison.study import OWNER, Study
 from skfusion.exceptions import DataWarning, warn_user
@@ -471,7 +471,7 @@ def _site_of_rows(study: Study, sites: Any) -> np.ndarray:
         column = column_of_role(sites, "sites", study.X, OWNER)
         values = study.X[column]
     else:
-        values = pd.Series(np.asarray(sites))
+        values = ids_of(sites)
     if len(values) != len(study.y) or values.isna().any():
         raise ValueError(
             f"{OWNER}: sites needs one site for each of {len(study.y)} rows, got "

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from skfusion._lazy import provided
+from skfusion._paths import write_whole
 from skfusion._validation import check_number
 from skfusion.evaluation.comparison.analyses.archive import read_archive, write_archive
 from skfusion.evaluation.comparison.analyses.methods import SecondaryAnalyses
@@ -57,10 +58,12 @@ class FusionComparison(SecondaryAnalyses):
         ``df``. P-values ``p_helps`` (above each single modality), ``p_matched`` (above
         each single modality of the same learner) and ``p_worse`` (below one of the
         same learner, ``worse_than``), each with ``*_holm`` (adjusted over the
-        fusions). ``n_matched``, ``detectable`` (gain found with a probability of 80%),
-        ``n_needed`` (patients to find `smallest_gain`), ``p_equivalent`` and
-        ``p_noninferior`` (adjusted over the fusions), ``outcome``, ``reason`` (why
-        there is no test), ``by_site`` (differences of held-out sites).
+        fusions). ``n_matched``, ``detectable`` (the gain over each single
+        modality that is found with a probability of 80%, from the difference with the
+        largest standard error), ``n_needed`` (patients to find `smallest_gain` over
+        each single modality), ``p_equivalent`` and ``p_noninferior`` (adjusted over
+        the fusions), ``outcome``, ``reason`` (why there is no test), ``by_site``
+        (differences of held-out sites).
     folds_ : DataFrame
         One row per strategy, test set and metric: ``strategy``, ``repeat``, ``fold``,
         ``metric``, ``score``, ``n_train``, ``n_test`` (rows), ``patients_train``,
@@ -96,6 +99,20 @@ class FusionComparison(SecondaryAnalyses):
     context_ : object
         Estimators, cohort and splits, for `final_estimator`, `validate` and
         `importance`.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> from skfusion import compare_fusion
+    >>> cohort = make_fusion_cohort(150, random_state=0)
+    >>> modalities = [("image", StandardScaler(), cohort.image_columns),
+    ...               ("ehr", StandardScaler(), cohort.ehr_columns)]
+    >>> result = compare_fusion(
+    ...     modalities, cohort.data, cohort.target, strategies=("single", "late"), cv=3,
+    ...     n_repeats=1, scoring="roc_auc", random_state=0)
+    >>> result.scores_["strategy"].tolist()
+    ['image in late', 'ehr in late', 'late']
     """
 
     __module__ = "skfusion.evaluation"
@@ -424,7 +441,8 @@ class FusionComparison(SecondaryAnalyses):
             modality in `tests_`), ``threshold``, ``net_benefit``,
             ``net_benefit_reference``, ``treat_all``, ``difference`` with ``low`` and
             ``high`` (pointwise 95% confidence interval from a bootstrap of patients),
-            ``prevalence`` and ``declared`` (whether thresholds were given).
+            ``prevalence`` and ``thresholds_given`` (whether `thresholds` is not None;
+            whether they were chosen before the results, only the authors know).
 
         Raises
         ------
@@ -539,8 +557,8 @@ class FusionComparison(SecondaryAnalyses):
             importance=importance,
             audit=audit,
         )
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(page)
+        content = page.encode("utf-8")
+        write_whole(path, lambda file: file.write(content), is_private=False)
 
     def to_markdown(self) -> str:
         """Return the verdict, the notes, the tables and the methods as Markdown.

@@ -78,6 +78,22 @@ class ExternalValidation:
         Size of the external cohort.
     notes_ : list of str
         Notes.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> from skfusion import compare_fusion
+    >>> cohort = make_fusion_cohort(300, random_state=0)
+    >>> modalities = [("image", StandardScaler(), cohort.image_columns),
+    ...               ("ehr", StandardScaler(), cohort.ehr_columns)]
+    >>> X, y = cohort.data, cohort.target
+    >>> result = compare_fusion(
+    ...     modalities, X[:150], y[:150], strategies=("single", "late"), cv=3,
+    ...     n_repeats=1, scoring="roc_auc", random_state=0)
+    >>> external = result.validate(X[150:], y[150:])
+    >>> external.n_rows, external.scores_.shape
+    (150, (3, 5))
     """
 
     __module__ = "skfusion.evaluation"

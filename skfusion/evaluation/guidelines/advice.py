@@ -91,6 +91,18 @@ class Advice:
         What to take care of in this cohort, whichever strategy is tried.
     citation : str
         Reference of the guidelines.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> from skfusion.evaluation import advise
+    >>> cohort = make_fusion_cohort(150, random_state=0)
+    >>> modalities = [("image", StandardScaler(), cohort.image_columns),
+    ...               ("ehr", StandardScaler(), cohort.ehr_columns)]
+    >>> advice = advise(modalities, cohort.data, cohort.target, random_state=0)
+    >>> advice.order["strategy"].iloc[0], advice.order["rank"].tolist()[:2]
+    ('single', [1, 2])
     """
 
     __module__ = "skfusion.evaluation"

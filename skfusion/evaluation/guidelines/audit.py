@@ -63,6 +63,15 @@ class CohortAudit:
         Number of patients, None if they are not known.
     n_columns : int
         Number of columns.
+
+    Examples
+    --------
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> from skfusion.evaluation import audit_cohort
+    >>> cohort = make_fusion_cohort(150, random_state=0)
+    >>> audit = audit_cohort(cohort.data, cohort.target, "patient_id")
+    >>> audit.n_rows, audit.n_patients, [finding.check for finding in audit.findings]
+    (150, 150, [])
     """
 
     __module__ = "skfusion.evaluation"

@@ -98,6 +98,18 @@ class CohortDescription:
     complete_cases : DataFrame of one row per group of rows
         ``group`` (complete, lost), ``rows``, ``patients``, ``rate`` and ``p_value`` (of
         the association of incomplete rows with the outcome, by patient).
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> from skfusion.evaluation import describe_cohort
+    >>> cohort = make_fusion_cohort(150, random_state=0)
+    >>> modalities = [("image", StandardScaler(), cohort.image_columns),
+    ...               ("ehr", StandardScaler(), cohort.ehr_columns)]
+    >>> found = describe_cohort(modalities, cohort.data, cohort.target, random_state=0)
+    >>> found.modalities["n_features"].tolist()
+    [40, 8]
     """
 
     __module__ = "skfusion.evaluation"

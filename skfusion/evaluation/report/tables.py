@@ -488,7 +488,10 @@ def calibration_table(result: Comparison, *, main: bool | None = None) -> Table 
     caption = (
         "Calibration of the held-out probabilities with unadjusted 95% confidence "
         "intervals by patient. Good calibration has an intercept of 0, a slope of 1 "
-        "and a ratio of 1. With a slope below 1, the probabilities are too extreme."
+        "and a ratio of 1. With a slope below 1, the probabilities are too extreme. "
+        "With a slope above 1, they are not extreme enough, as averages of several "
+        "models often are. Recalibration mends both, such as final_calibration of a "
+        "late fusion or CalibratedClassifierCV around any fusion."
     )
     if clipped:
         caption += (

@@ -51,6 +51,13 @@ class AurocEstimates:
         Estimated covariance of the AUROCs.
     n_clusters : int
         Number of patients, or of cases if no patient ids were given.
+
+    Examples
+    --------
+    >>> from skfusion.evaluation import estimate_aurocs
+    >>> found = estimate_aurocs([0, 0, 1, 1, 1], [[1, 3, 2, 4, 5], [5, 1, 2, 3, 4]])
+    >>> found.values.round(3).tolist(), found.covariance.shape, found.n_clusters
+    ([0.833, 0.5], (2, 2), 5)
     """
 
     __module__ = "skfusion.evaluation"
@@ -82,6 +89,13 @@ class DeLongTest:
         Number of patients, or of cases if no patient ids were given.
     reason : str
         Why there is no p-value. Empty if there is one.
+
+    Examples
+    --------
+    >>> from skfusion.evaluation import delong_test
+    >>> test = delong_test([0, 0, 1, 1], [1, 3, 2, 4], [1, 3, 2, 4])
+    >>> test.difference, test.pvalue, test.aurocs
+    (0.0, 1.0, (0.75, 0.75))
     """
 
     __module__ = "skfusion.evaluation"
@@ -145,7 +159,7 @@ def estimate_aurocs(y: Any, scores: Any, groups: Any = None) -> AurocEstimates:
 
     Examples
     --------
-    >>> from skfusion.evaluation.statistics.auroc import estimate_aurocs
+    >>> from skfusion.evaluation import estimate_aurocs
     >>> found = estimate_aurocs([0, 0, 1, 1, 1], [[1, 3, 2, 4, 5], [5, 1, 2, 3, 4]])
     >>> found.values.round(3).tolist()
     [0.833, 0.5]

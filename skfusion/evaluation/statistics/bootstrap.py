@@ -15,7 +15,7 @@ import pandas as pd
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_random_state
 
-from skfusion._validation import check_confidence_level, check_number
+from skfusion._validation import check_confidence_level, check_number, ids_of
 from skfusion.evaluation.statistics.inputs import check_patients
 from skfusion.exceptions import DataWarning, warn_user
 
@@ -44,6 +44,15 @@ class BootstrapEstimate:
         class. They are left out.
     n_clusters : int
         Number of patients, or of rows if no patient ids were given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.evaluation import patient_bootstrap
+    >>> found = patient_bootstrap(
+    ...     np.mean, [0, 1, 1, 1], groups=["a", "a", "b", "b"], random_state=0)
+    >>> found.estimate, found.n_clusters, found.n_resamples
+    (0.75, 2, 2000)
     """
 
     __module__ = "skfusion.evaluation"
@@ -236,7 +245,7 @@ def resampled_rows(
         for _ in range(n_resamples):
             yield rng.randint(n_rows, size=n_rows)
         return
-    numbers, patients = pd.factorize(np.asarray(groups))
+    numbers, patients = pd.factorize(ids_of(groups))
     order = np.argsort(numbers, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(numbers))[:-1])
     for _ in range(n_resamples):

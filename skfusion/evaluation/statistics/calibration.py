@@ -46,6 +46,14 @@ class CalibrationEstimate:
         Its standard error. That of a ratio is on the logarithmic scale.
     low, high : float
         Limits of the confidence interval.
+
+    Examples
+    --------
+    >>> from skfusion.evaluation import calibration_summary
+    >>> found = calibration_summary([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9])
+    >>> slope = found.slope
+    >>> slope.low < slope.estimate < slope.high
+    True
     """
 
     __module__ = "skfusion.evaluation"
@@ -80,6 +88,13 @@ class CalibrationSummary:
         of 0 and 1 is infinite.
     reason : str
         Why an estimate is NaN. Empty if none is.
+
+    Examples
+    --------
+    >>> from skfusion.evaluation import calibration_summary
+    >>> found = calibration_summary([0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.6, 0.7, 0.9])
+    >>> found.n_cases, found.n_events, round(found.observed_expected.estimate, 2)
+    (6, 3, 1.07)
     """
 
     __module__ = "skfusion.evaluation"
@@ -114,6 +129,13 @@ class CalibrationCurve:
     reason : str
         Why there is no curve, in which case the arrays are empty. Empty if there is
         one.
+
+    Examples
+    --------
+    >>> from skfusion.evaluation import calibration_curve_data
+    >>> curve = calibration_curve_data([0, 1], [0.2, 0.7])
+    >>> curve.predicted.tolist(), curve.reason
+    ([], '1 cases with events and 1 without, expected at least 100 of each.')
     """
 
     __module__ = "skfusion.evaluation"

@@ -39,6 +39,13 @@ class McNemarTest:
         Two-sided exact p-value, 1 if both classifications agree in all cases.
     midp : float
         Two-sided mid-p-value, which is less conservative.
+
+    Examples
+    --------
+    >>> from skfusion.evaluation import mcnemar_test
+    >>> test = mcnemar_test([1] * 4, [1, 1, 1, 1], [1, 0, 0, 0])
+    >>> test.only_a, test.only_b, test.difference
+    (3, 0, 0.75)
     """
 
     __module__ = "skfusion.evaluation"
@@ -64,6 +71,13 @@ class BrierDecomposition:
         Part by which recalibrated probabilities are better than the prevalence.
     uncertainty : float
         Brier score of the prevalence.
+
+    Examples
+    --------
+    >>> from skfusion.evaluation import brier_decomposition
+    >>> parts = brier_decomposition([0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5])
+    >>> parts.brier, parts.discrimination, parts.uncertainty
+    (0.25, 0.0, 0.25)
     """
 
     __module__ = "skfusion.evaluation"

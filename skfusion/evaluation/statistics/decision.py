@@ -41,6 +41,13 @@ class NetBenefit:
         Net benefit of the two strategies without a model.
     prevalence : float
         Prevalence of the outcome, that of the cases if none was given.
+
+    Examples
+    --------
+    >>> from skfusion.evaluation import net_benefit
+    >>> curve = net_benefit([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], [0.5])
+    >>> curve.model.tolist(), curve.treat_all.tolist(), curve.treat_none.tolist()
+    ([0.5], [0.0], [0.0])
     """
 
     __module__ = "skfusion.evaluation"
@@ -71,6 +78,15 @@ class NetBenefitDifference:
         `prevalence`.
     n_clusters : int
         Number of patients, or of cases if no patient ids were given.
+
+    Examples
+    --------
+    >>> from skfusion.evaluation import net_benefit_difference
+    >>> found = net_benefit_difference(
+    ...     [0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], [0.5] * 4, [0.5], n_resamples=50,
+    ...     random_state=0)
+    >>> found.thresholds.tolist(), found.difference.tolist(), found.n_clusters
+    ([0.5], [0.5], 4)
     """
 
     __module__ = "skfusion.evaluation"

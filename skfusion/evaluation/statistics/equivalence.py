@@ -43,6 +43,13 @@ class EquivalenceTest:
         Whether the interval lies inside the margin. False if there is no test.
     reason : str
         Why there is no test. Empty if there is one.
+
+    Examples
+    --------
+    >>> from skfusion.evaluation import equivalence_test
+    >>> test = equivalence_test(0.01, 0.02, margin=0.03)
+    >>> test.equivalent, round(test.pvalue, 3), test.margin
+    (False, 0.159, 0.03)
     """
 
     __module__ = "skfusion.evaluation"
@@ -79,6 +86,13 @@ class NoninferiorityTest:
         Whether the lower limit is above ``-margin``. False if there is no test.
     reason : str
         Why there is no test. Empty if there is one.
+
+    Examples
+    --------
+    >>> from skfusion.evaluation import noninferiority_test
+    >>> test = noninferiority_test(0.01, 0.02, margin=0.03)
+    >>> test.noninferior, round(test.pvalue, 3), round(test.low, 3)
+    (True, 0.023, -0.023)
     """
 
     __module__ = "skfusion.evaluation"

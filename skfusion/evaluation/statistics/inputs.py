@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skfusion._validation import ids_of
+
 __all__ = [
     "check_outcome",
     "check_patients",
@@ -240,13 +242,13 @@ def check_patients(groups: Any, n_rows: int, owner: str) -> tuple[np.ndarray, in
     """
     patient = np.arange(n_rows)
     if groups is not None:
-        ids = np.asarray(groups)
-        if ids.shape != (n_rows,):
+        shape = np.shape(groups)
+        if shape != (n_rows,):
             raise ValueError(
                 f"{owner}: groups must have shape ({n_rows},), one patient id per "
-                f"case of y, got shape {ids.shape}."
+                f"case of y, got shape {shape}."
             )
-        patient = pd.factorize(ids)[0]
+        patient = pd.factorize(ids_of(groups))[0]
         if (patient < 0).any():
             raise ValueError(
                 f"{owner}: groups is missing in {_places(patient < 0)}. Give every "

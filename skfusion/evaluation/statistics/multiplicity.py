@@ -41,7 +41,7 @@ def holm_adjust(pvalues: Any) -> np.ndarray:
 
     Examples
     --------
-    >>> from skfusion.evaluation.statistics.multiplicity import holm_adjust
+    >>> from skfusion.evaluation import holm_adjust
     >>> holm_adjust([0.01, 0.04, 0.03]).round(4).tolist()
     [0.03, 0.06, 0.06]
     """

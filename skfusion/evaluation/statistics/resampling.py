@@ -37,6 +37,13 @@ class Interval:
         Limits of the confidence interval, NaN if they cannot be estimated.
     reason : str
         Why the limits are NaN. Empty if they are not.
+
+    Examples
+    --------
+    >>> from skfusion.evaluation import Interval, corrected_resampled_interval
+    >>> interval = corrected_resampled_interval([0.8, 0.9, 0.7], 80, 20)
+    >>> isinstance(interval, Interval), round(interval.estimate, 2)
+    (True, 0.8)
     """
 
     __module__ = "skfusion.evaluation"
@@ -69,6 +76,13 @@ class ResampledTest:
         Degrees of freedom, ``n_folds - 1``.
     reason : str
         Why there is no test. Empty if there is one.
+
+    Examples
+    --------
+    >>> from skfusion.evaluation import corrected_resampled_ttest
+    >>> test = corrected_resampled_ttest([0.8, 0.9, 0.8], [0.7, 0.7, 0.7], 80, 20)
+    >>> test.n_folds, round(test.difference, 3), test.reason[:28]
+    (3, 0.133, 'There are 3 scores of folds.')
     """
 
     __module__ = "skfusion.evaluation"
@@ -215,7 +229,7 @@ def corrected_resampled_ttest(
 
     Examples
     --------
-    >>> from skfusion.evaluation.statistics.resampling import corrected_resampled_ttest
+    >>> from skfusion.evaluation import corrected_resampled_ttest
     >>> test = corrected_resampled_ttest(
     ...     [0.84, 0.86, 0.83, 0.87, 0.85], [0.80, 0.85, 0.80, 0.84, 0.81], 80, 20)
     >>> print(f"{test.difference:.3f}, p = {test.pvalue:.4f}")

@@ -55,6 +55,16 @@ class DCalibration:
         Number of rows with an event.
     n_clusters : int
         Number of patients, or of rows if no patient ids were given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.evaluation import d_calibration
+    >>> y = np.zeros(100, dtype=[("event", bool), ("time", float)])
+    >>> y["event"], y["time"] = True, np.random.default_rng(0).exponential(size=100)
+    >>> found = d_calibration(y, np.exp(-y["time"]), n_bins=4)
+    >>> found.table["expected"].tolist(), found.n_events
+    ([25.0, 25.0, 25.0, 25.0], 100)
     """
 
     __module__ = "skfusion.evaluation"
@@ -99,6 +109,18 @@ class CalibrationAtTime:
         Number of events by the time.
     n_clusters : int
         Number of patients, or of rows if no patient ids were given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skfusion.evaluation import calibration_at_time
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.zeros(200, dtype=[("event", bool), ("time", float)])
+    >>> y["event"], y["time"] = True, rng.exponential(size=200)
+    >>> survival = np.exp(-rng.uniform(0.8, 1.2, 200))
+    >>> found = calibration_at_time(y, survival, 1.0, n_groups=2)
+    >>> found.table["n"].tolist(), found.n_events
+    ([100, 100], 117)
     """
 
     __module__ = "skfusion.evaluation"

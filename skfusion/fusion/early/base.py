@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -47,7 +48,7 @@ from skfusion.fusion.inner_estimators import (
 )
 from skfusion.modality import Modality
 
-__all__ = ["BaseEarlyFusion", "early_fusion_type", "keeps_columns"]
+__all__ = ["BaseEarlyFusion", "early_fusion_type", "keeps_columns", "with_learner"]
 
 
 def early_fusion_type(modalities: Iterable[Modality]) -> str:
@@ -537,3 +538,24 @@ class BaseEarlyFusion(BaseFusion):
 
     def _default_of(self, name: str) -> Any:
         return default_learner(self._task)
+
+
+def with_learner(fusion: BaseEarlyFusion, learner: Any) -> BaseEarlyFusion:
+    """Return a copy of a fitted early fusion whose `predict_joined` asks a learner.
+
+    Parameters
+    ----------
+    fusion : BaseEarlyFusion
+        A fitted early fusion.
+    learner : estimator
+        Fitted learner, which receives the matrix of `predict_joined` as it is.
+
+    Returns
+    -------
+    BaseEarlyFusion
+        A shallow copy.
+    """
+    other = copy(fusion)
+    other.estimator_ = learner
+    other._feature_names = None
+    return other

@@ -47,7 +47,7 @@ class ImageAugmentation:
     Examples
     --------
     >>> import torch
-    >>> from skfusion.fusion.joint.augmentation import ImageAugmentation
+    >>> from skfusion.fusion import ImageAugmentation
     >>> images = torch.rand(4, 3, 32, 32)
     >>> ImageAugmentation(rotation=20)(images).shape
     torch.Size([4, 3, 32, 32])

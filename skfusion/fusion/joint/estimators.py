@@ -965,6 +965,8 @@ def _best_offsets(
     """
     finite = np.isfinite(outputs).all(axis=1)  # others raise an error in prediction
     outputs, target, weight = outputs[finite], target[finite], weight[finite]
+    if not len(outputs):
+        return np.zeros(outputs.shape[1])
     low = torch.full((outputs.shape[1],), -30.0, dtype=torch.float64)
     high = -low
     fixed, rows, weights = (

@@ -331,6 +331,20 @@ class JointNetwork(nn.Module):
         """Return M representations (B, D_m), without meaning for absent modalities."""
         return [encoder(inputs[name[2:]]) for name, encoder in self.encoders.items()]
 
+    def _encode_seen(
+        self, inputs: Mapping[str, Tensor], present: Tensor
+    ) -> list[Tensor]:
+        """Return the same, but run no encoder whose modality no row has."""
+        return [
+            encoder(inputs[name[2:]]) if seen else token.expand(len(present), -1)
+            for (name, encoder), seen, token in zip(
+                self.encoders.items(),
+                present.any(dim=0).tolist(),
+                self.tokens,
+                strict=True,
+            )
+        ]
+
     def _encode_present(
         self, inputs: Mapping[str, Tensor], present: Tensor
     ) -> list[Tensor]:
@@ -373,7 +387,7 @@ class JointNetwork(nn.Module):
         if self.training:
             encoded = self._encode_present(inputs, there)
         else:
-            encoded = self.encode(inputs)
+            encoded = self._encode_seen(inputs, present)
         joined = self.join(self.put_tokens(encoded, present), present)
         auxiliary = None
         if self.auxiliary_head is not None:

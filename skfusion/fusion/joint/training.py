@@ -503,7 +503,8 @@ def best_offsets(
     """Return what, added to each output of all rows, minimises the loss.
 
     A penalty keeps the offsets finite where a label has one value only. It is that of a
-    logistic regression with ``C=1``, which hardly moves any other offset.
+    logistic regression with ``C=1``, which hardly moves any other offset. Rows whose
+    outputs are not finite are left out, since they raise an error in prediction.
 
     Parameters
     ----------
@@ -519,7 +520,12 @@ def best_offsets(
     Returns
     -------
     ndarray of float64 of shape (n_outputs,)
+        Zeros if no finite offsets are found.
     """
+    finite = np.isfinite(outputs).all(axis=1)
+    outputs, target, weight = outputs[finite], target[finite], weight[finite]
+    if not len(outputs):
+        return np.zeros(outputs.shape[1])
     fixed = torch.from_numpy(outputs.astype(np.float64))
     goal = torch.from_numpy(target)
     if goal.is_floating_point():
@@ -536,7 +542,8 @@ def best_offsets(
         return found
 
     search.step(loss)
-    return offsets.detach().numpy()
+    found = offsets.detach().numpy()
+    return found if np.isfinite(found).all() else np.zeros_like(found)
 
 
 def _must_drop(network: JointNetwork, n_rows: int, batch_size: int) -> bool:

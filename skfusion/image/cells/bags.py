@@ -105,8 +105,9 @@ class Bags:
         Raises
         ------
         ValueError
-            If ``pooling="recent"`` and a bag of several images lacks a time, or with
-            ``pooling="attention"``, which joint fusion trains.
+            If ``pooling="recent"`` and a bag of several images lacks a time, or only
+            some times have a time zone, or with ``pooling="attention"``, which joint
+            fusion trains.
         """
         if pooling == "attention":
             raise ValueError(
@@ -150,10 +151,17 @@ class Bags:
                 f"{untimed[0]}). Pass each {item} of a bag as a pair ({item}, time)."
             )
         weights = np.ones(len(self.images))
-        times = pd.Series([self.times[i] for i in np.flatnonzero(wanted)])
-        if len(times) == 0:
+        times = [self.times[i] for i in np.flatnonzero(wanted)]
+        if not times:
             return weights
-        moments = pd.to_datetime(times)
+        n_zoned = sum(time.tzinfo is not None for time in times)
+        if 0 < n_zoned < len(times):
+            raise ValueError(
+                f"{owner}: got a time zone in {n_zoned} of {len(times)} times of "
+                f"{item}s, so that their ages are not known. Set the zone of the "
+                "others, e.g. with pandas.Timestamp.tz_localize."
+            )
+        moments = pd.Series(pd.to_datetime(times, utc=n_zoned > 0))
         ages = moments.groupby(self.rows[wanted]).transform("max") - moments
         weights[wanted] = 0.5 ** (ages / half_life).to_numpy(dtype=float)
         return weights

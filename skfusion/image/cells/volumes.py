@@ -217,7 +217,7 @@ def resample(image: MedicalImage, voxel_size: float) -> MedicalImage:
     Examples
     --------
     >>> import numpy as np
-    >>> from skfusion.image.reading.read import MedicalImage
+    >>> from skfusion.image import MedicalImage
     >>> from skfusion.image.cells.volumes import resample
     >>> volume = MedicalImage(np.zeros((4, 8, 8), "f4"), "ZYX", (2.0, 0.5, 0.5), "grey")
     >>> resample(volume, 1.0).array.shape

@@ -182,8 +182,8 @@ def encode_cells(
                     engine=engine,
                     precision=precision,
                     fold=fold,
-                    example=preprocessing.example(2),
-                    key=fingerprint,
+                    example=functools.partial(preprocessing.example, 2),
+                    key=(fingerprint, preprocessing) if fingerprint else "",
                 )
                 pixels = functools.partial(
                     images.read_ahead,

@@ -113,8 +113,8 @@ class ImageReadError(FileReadError):
 
     Examples
     --------
-    >>> from skfusion.image.reading.files import ImageReadError
-    >>> from skfusion.image.reading.read import read_image
+    >>> from skfusion.image import ImageReadError
+    >>> from skfusion import read_image
     >>> try:
     ...     read_image(b"")
     ... except ImageReadError as error:

@@ -189,7 +189,7 @@ def explain_features(
     >>> from sklearn.preprocessing import StandardScaler
     >>> from skfusion import LateFusionClassifier
     >>> from skfusion.datasets import make_fusion_cohort
-    >>> from skfusion.inspection.features.explain import explain_features
+    >>> from skfusion import explain_features
     >>> cohort = make_fusion_cohort(n_samples=400, random_state=0)
     >>> model = LateFusionClassifier(
     ...     [("image", StandardScaler(), cohort.image_columns),

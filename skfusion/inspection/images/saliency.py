@@ -77,6 +77,20 @@ class ImageSaliency:
     preprocessing : Preprocessing or None
         How the images were resized, cropped and padded. None is the whole image,
         resized.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skfusion import ImageEmbedder, explain_images
+    >>> images = list(np.random.default_rng(0).integers(0, 255, (4, 40, 60), np.uint8))
+    >>> model = make_pipeline(
+    ...     ImageEmbedder(input_size=64, store=None), LogisticRegression()
+    ... ).fit(images, [0, 1] * 2)
+    >>> saliency = explain_images(model, images[:1])
+    >>> saliency.values.shape, saliency.method
+    ((1, 64, 64), 'grad_cam')
     """
 
     __module__ = "skfusion.inspection"
@@ -215,7 +229,7 @@ def explain_images(
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
     >>> from skfusion import ImageEmbedder
-    >>> from skfusion.inspection.images.saliency import explain_images
+    >>> from skfusion import explain_images
     >>> rng = np.random.default_rng(0)
     >>> X = pd.Series(list(rng.integers(0, 255, (8, 40, 60), dtype=np.uint8)))
     >>> model = make_pipeline(
@@ -361,7 +375,7 @@ class SaliencyDisplay:
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
     >>> from skfusion import ImageEmbedder
-    >>> from skfusion.inspection.images.saliency import SaliencyDisplay
+    >>> from skfusion.inspection import SaliencyDisplay
     >>> rng = np.random.default_rng(0)
     >>> images = list(rng.integers(0, 255, (8, 40, 60), dtype=np.uint8))
     >>> model = make_pipeline(

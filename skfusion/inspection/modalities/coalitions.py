@@ -24,6 +24,7 @@ from skfusion.inspection.modalities.patients import table_of
 from skfusion.inspection.modalities.provenance import Provenance, find_provenance
 from skfusion.inspection.modalities.withheld.additive import additive_values
 from skfusion.inspection.modalities.withheld.mixing import mean_outputs, take_part
+from skfusion.inspection.modalities.withheld.tree_sums import tree_means
 from skfusion.inspection.models import OWNER, FusionModel, Parts, TableModel
 from skfusion.inspection.shapley import CoalitionPlan, exact_plan, sampled_plan
 from skfusion.inspection.wrapped import find_any_model
@@ -169,6 +170,8 @@ def _fill_means(
         return
     encoded = (cases.model, cases.parts, background, between, ask)
     found = additive_values(*encoded, table[-1], other)
+    if found is None:
+        found = tree_means(*encoded, table[-1], other)
     table[1:-1] = mean_outputs(*encoded) if found is None else found
 
 

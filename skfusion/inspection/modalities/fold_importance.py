@@ -61,6 +61,21 @@ class FoldImportance:
     counts : DataFrame
         By strategy and modality, the number of distinct explained cases with the
         modality, ``n_present``, and of distinct patients, ``n_patients``.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> from skfusion import compare_fusion
+    >>> cohort = make_fusion_cohort(150, random_state=0)
+    >>> modalities = [("image", StandardScaler(), cohort.image_columns),
+    ...               ("ehr", StandardScaler(), cohort.ehr_columns)]
+    >>> result = compare_fusion(
+    ...     modalities, cohort.data, cohort.target, strategies=("single", "late"), cv=3,
+    ...     n_repeats=1, scoring="roc_auc", random_state=0)
+    >>> found = result.importance(n_background=20)
+    >>> found.models.groupby("modality")["fold"].nunique().to_dict()
+    {'ehr': 3, 'image': 3}
     """
 
     __module__ = "skfusion.inspection"

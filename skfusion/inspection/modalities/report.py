@@ -267,6 +267,23 @@ class ModalityReport:
         Interpretation of the results, by modality.
     pitfalls : list of str
         Known pitfalls that apply to the results.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion import LateFusionClassifier, ModalityImportance
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> cohort = make_fusion_cohort(300, random_state=0)
+    >>> modalities = [("image", StandardScaler(), cohort.image_columns),
+    ...               ("ehr", StandardScaler(), cohort.ehr_columns)]
+    >>> late = LateFusionClassifier(
+    ...     modalities, estimator=LogisticRegression(), random_state=0)
+    >>> X, y = cohort.data, cohort.target
+    >>> importance = ModalityImportance(late.fit(X[:150], y[:150]), background=X[:150])
+    >>> report = importance.report(X[150:], y[150:])
+    >>> report.shares.index.tolist(), report.retrain.game
+    (['image', 'ehr'], 'retrain')
     """
 
     __module__ = "skfusion.inspection"

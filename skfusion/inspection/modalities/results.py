@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 
 from skfusion._dependencies import require
 from skfusion._fitting.pipelines import take_rows
-from skfusion._validation import check_option
+from skfusion._validation import check_option, ids_of
 from skfusion.exceptions import DataWarning, warn_user
 from skfusion.inspection.features.explain import explain_features, treeshap_sums
 from skfusion.inspection.modalities.coalitions import Cases
@@ -106,6 +106,23 @@ class ModalityScores:
         Number of cases, and of patients if they are known.
     fold_scores : DataFrame of shape (n_folds, n_coalitions) or None
         Scores of the refitted models in each fold. None for one fitted model.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion import LateFusionClassifier, ModalityImportance
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> cohort = make_fusion_cohort(150, random_state=0)
+    >>> modalities = [("image", StandardScaler(), cohort.image_columns),
+    ...               ("ehr", StandardScaler(), cohort.ehr_columns)]
+    >>> late = LateFusionClassifier(
+    ...     modalities, estimator=LogisticRegression(), random_state=0)
+    >>> X, y = cohort.data, cohort.target
+    >>> importance = ModalityImportance(late.fit(X[:100], y[:100]), background=X[:100])
+    >>> scores = importance.score(X[100:], y[100:])
+    >>> scores.game, scores.coalition_scores.index.tolist()
+    ('performance', ['none', 'image', 'ehr', 'image + ehr'])
     """
 
     __module__ = "skfusion.inspection"
@@ -500,6 +517,25 @@ class ModalityExplanation:
     cases : ExplainedCases or None
         The model and the cases, for `features`. It is left out of copies and of saved
         explanations, so that these contain no values of patients.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skfusion import LateFusionClassifier, ModalityImportance
+    >>> from skfusion.datasets import make_fusion_cohort
+    >>> cohort = make_fusion_cohort(150, random_state=0)
+    >>> modalities = [("image", StandardScaler(), cohort.image_columns),
+    ...               ("ehr", StandardScaler(), cohort.ehr_columns)]
+    >>> late = LateFusionClassifier(
+    ...     modalities, estimator=LogisticRegression(), random_state=0)
+    >>> X, y = cohort.data, cohort.target
+    >>> importance = ModalityImportance(late.fit(X[:100], y[:100]), background=X[:100])
+    >>> explanation = importance.explain(X[100:], y[100:])
+    >>> explanation
+    ModalityExplanation(50 cases, 2 modalities, log-odds of 1)
+    >>> explanation[:2].values.shape
+    (2, 2)
     """
 
     __module__ = "skfusion.inspection"
@@ -702,10 +738,15 @@ class ModalityExplanation:
         """
         _check_kind(kind, len(self))
         check_option(method, "method", METHODS, "ModalityExplanation.share")
-        patients = self.patients if groups is None else np.asarray(groups)
+        patients: Any = self.patients if groups is None else ids_of(groups)
         if patients is not None and len(patients) != len(self):
             raise ValueError(
                 f"groups has {len(patients)} ids, but there are {len(self)} cases."
+            )
+        if groups is not None and patients.isna().any():
+            raise ValueError(
+                f"groups is missing in {int(patients.isna().sum())} of {len(self)} "
+                "cases. Give every case the id of its patient."
             )
         values = self._three_dimensional()
         summed = not per_class or self.classes is None

@@ -122,6 +122,16 @@ def test_omops_hierarchy():
     )
     codes = pd.Series(["DRUG//1", "DRUG//5"])
     assert fourth(codes).tolist() == ["biguanides", "DRUG//5"]
+    # A concept that is not in the table makes floats of the ids.
+    unknown = ancestor.iloc[:2].assign(descendant_concept_id=9)
+    again = CodeMap.from_omop(
+        concept,
+        pd.concat([ancestor, unknown]),
+        vocabulary_id="ATC",
+        concept_class_id="ATC 4th",
+        vocabulary="DRUG//",
+    )
+    assert again(codes).tolist() == ["biguanides", "DRUG//5"]
     nearest = CodeMap.from_omop(
         concept, ancestor, [4, 2], source="concept_code", target="concept_code"
     )

@@ -261,6 +261,26 @@ def test_leftovers_of_processes_that_are_gone_are_removed(host, tmp_path, monkey
     assert not list((parent.parent / "windows").glob(".writing-*"))
 
 
+@pytest.mark.parametrize("step", ["is_symlink", "is_dir", "_is_own"])
+def test_a_folder_may_vanish_while_leftovers_are_looked_for(
+    step, tmp_path, monkeypatch
+):
+    folder = leftover(tmp_path, "0" * 32, 0)
+    where = working_folders if step == "_is_own" else Path
+    answer = getattr(where, step)
+
+    def then_gone(path):
+        found = answer(path)
+        if path == folder:
+            shutil.rmtree(folder)
+        return found
+
+    monkeypatch.setattr(where, step, then_gone)
+    assert working_folders.remove_abandoned(tmp_path) <= 1
+    assert not folder.exists()
+    assert folders.folder_size(folder) == 0
+
+
 # Pickles
 
 

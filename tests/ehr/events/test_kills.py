@@ -68,6 +68,7 @@ def test_a_killed_builder_leaves_all_or_nothing(kinds, n_kills, tmp_path):
         *(pytest.param([kind], 10, marks=slow) for kind in KINDS),
     ],
 )
+@pytest.mark.long
 def test_builders_that_race_end_in_one_store(kinds, n_rounds, tmp_path):
     for facts in run("race", kinds, tmp_path, 0, n_rounds).values():
         assert facts == {"failed": 0, "left": []}

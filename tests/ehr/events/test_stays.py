@@ -181,6 +181,7 @@ BAD = {
         {"subject_id": pd.array([1, None, 2], dtype="Int64")},
         "1 of 3 stays with no subject_id",
     ),
+    "text of a null": ({"subject_id": ["1", "nan", ""]}, "2 of 3 stays with no subj"),
     "no id": ({"stay_id": [None, "b", None]}, "2 of 3 stays with no stay_id"),
     "no start": (
         {"start": times("2024-05-01", "2024-05-01", None)},

@@ -378,6 +378,10 @@ def test_null_codes_and_ids_are_said():
             ValueError, match=rf"null in '{name}' in .*row positions 5\)"
         ):
             EventStore.from_frame(broken)
+    text = frame.astype({"subject_id": str})
+    text.loc[5, "subject_id"] = "nan"  # as numpy writes it
+    with pytest.raises(ValueError, match=r"null in 'subject_id' in .*positions 5\)"):
+        EventStore.from_frame(text)
 
 
 def test_kinds_must_not_change_between_parts():

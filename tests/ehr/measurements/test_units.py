@@ -65,6 +65,21 @@ def test_conversions_with_a_zero_of_their_own():
     assert conversion("mmol/L", Analyte("mg/dL")) is None  # of no known molar mass
 
 
+@pytest.mark.parametrize("spelling", ["ng/mL FEU", "ng/ml feu", "ng/mlfeu"])
+def test_conversions_of_an_own_analyte_are_found_in_any_spelling(spelling):
+    dimer = Analyte("ng/mL", bounds=(0, 9000), conversions={spelling: (0.5, 0.0)})
+    assert conversion("NG/ML  FEU", dimer) == (0.5, 0.0)
+    code, value = pd.Series(["d", "d"]), pd.Series([800.0, 400.0])
+    found = Units({"d": dimer})(code, value, pd.Series(["ng/mL FEU", "ng/mL"]))
+    assert found["numeric_value"].tolist() == [400.0, 400.0]
+    assert found["code"].tolist() == ["d", "d"]
+
+
+def test_conversion_that_an_analyte_states_comes_first():
+    own = Analyte("mg/dL", conversions={"g/L": (7.0, 1.0)})
+    assert conversion("g/l", own) == (7.0, 1.0)
+
+
 def test_every_canonical_unit_and_spelling_is_known():
     for analyte in ANALYTES.values():
         assert plain_unit(analyte.unit) in BASE_UNITS

@@ -183,6 +183,35 @@ def test_an_order_of_the_only_column_that_most_later_values_are_not_in():
         encoder.transform(pd.DataFrame({"stage": ["1", "1", "2", "2", "I"]}))
 
 
+def test_values_that_were_not_seen_are_found_by_cell():
+    X = pd.DataFrame(
+        {
+            "site": ["A", "B", None] * 4,
+            "stage": ["I", "II", "I"] * 4,
+            "itch": ["True", "False", "UNK"] * 4,
+            "age": np.arange(12.0),
+        }
+    )
+    encoder = TabularEncoder(orders={"stage": ["I", "II"]}).fit(X)
+    new = pd.DataFrame(
+        {
+            "site": ["a ", "C", None, "N/A"],
+            "stage": ["II", "III", None, "I"],
+            "itch": [True, "Yes", "unk", None],
+            "age": [1.0, 999.0, np.nan, 3.0],
+        },
+        index=[7, 7, "x", None],
+    )
+    found = encoder.find_unseen(new)
+    assert found.index.equals(new.index)
+    assert found.to_dict("list") == {
+        "site": [False, True, False, False],
+        "itch": [False, True, False, False],
+        "stage": [False, True, False, False],
+    }
+    assert TabularEncoder().fit(X[["age"]]).find_unseen(new[["age"]]).shape == (4, 0)
+
+
 def test_cells_with_several_values():
     X = pd.DataFrame(
         {

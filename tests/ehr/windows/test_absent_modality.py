@@ -202,6 +202,7 @@ def test_a_fusion_of_nothing_predicts_the_average(store):
 
 @pytest.mark.filterwarnings("ignore:.*none of them in at least")
 @pytest.mark.filterwarnings("ignore:.*no modality at all")
+@pytest.mark.long
 def test_it_ends_no_search_no_audit_and_no_report(store):
     model = EarlyFusionClassifier(both(store, least=10), random_state=0)
     scores = cross_validate(model, X, Y, cv=4, error_score="raise")

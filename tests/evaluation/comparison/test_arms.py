@@ -326,6 +326,7 @@ def test_singles_are_searched_as_the_fusion(name):
         assert search.cv == 2
 
 
+@pytest.mark.long
 def test_search_of_the_comparison_reaches_the_singles():
     X, y = make_cohort(120, per_patient=1, noise=0.3)
     grid = {"estimator__C": [1e-6, 1.0]}

@@ -237,6 +237,7 @@ def test_a_file_with_a_flipped_byte_is_not_read(cohort, log, tmp_path):
     assert n_fits(log) == 2  # no baselines
 
 
+@pytest.mark.long
 def test_all_parts_of_a_fit_are_kept(cohort, tmp_path):
     # Members of late fusion, predicted labels of text, chosen parameters, warnings.
     X, y = cohort

@@ -118,6 +118,7 @@ def test_intervals_of_the_auroc_are_those_of_the_placements(result, cohort):
         assert (low, high) == pytest.approx((expected.low, expected.high))
 
 
+@pytest.mark.long
 def test_differences_are_against_each_single_modality(cohort):
     X, y = cohort
     members = modalities()

@@ -469,6 +469,7 @@ def test_small_sites_are_warned_of_in_the_notes():
         (lambda X, y: ("clinic", y), "clinic"),
         (lambda X, y: (np.zeros(len(X)), y), "sites names one site"),
         (lambda X, y: (X["hospital"].replace(0, np.nan), y), "40 of them missing"),
+        (lambda X, y: ([np.nan, *"ab" * 119, "a"], y), "1 of them missing"),
         (lambda X, y: (np.arange(3), y), "one site for each of 240 rows, got 3"),
         (
             lambda X, y: ("hospital", y * (X["hospital"] != 2)),

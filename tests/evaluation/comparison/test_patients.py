@@ -274,7 +274,7 @@ def test_members_and_fusions_with_such_predictions_are_refused():
     X, y = make_cohort(120, per_patient=1)
     model = Saying(lambda x: two(1.5 + 0 * x))
     late = LateFusionClassifier(modalities(), estimator=model)
-    with pytest.raises(ValueError, match="0 and 1|probabilit"):
+    with pytest.raises(ValueError, match="0 and 1|probab"):
         compare_fusion({"late": late}, X, y, **ONCE)
 
 

@@ -231,6 +231,7 @@ def test_a_bad_driver_is_refused_before_the_fits(study, mechanism, monkeypatch):
         study[2].missing_curve("image", [0.5], mechanism, driver="height")
 
 
+@pytest.mark.long
 def test_processes_give_the_same_curves(study):
     _, _, result = study
     parallel = replace(result, context_=replace(result.context_, n_jobs=2))

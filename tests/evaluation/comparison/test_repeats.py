@@ -24,6 +24,7 @@ def result():
     return compare_fusion(arms(), X, y, n_repeats={"early": 2}, **ONCE)
 
 
+@pytest.mark.long
 def test_a_fusion_and_its_single_modalities_have_their_own_number(result):
     counts = result.strategies_["n_repeats"]
     early = result.strategies_["fusion"].eq("early") | (counts.index == "early")

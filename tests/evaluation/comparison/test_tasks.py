@@ -204,6 +204,7 @@ def test_multiclass(kind, labels):
     assert result.differences_["p"].isna().all()  # three folds
 
 
+@pytest.mark.long
 def test_multiclass_on_a_test_set(monkeypatch):
     from skfusion.evaluation.comparison import scoring
 

@@ -24,23 +24,26 @@ SENTENCES = {
     "helps": (
         rf"By {NAME}, {NAME} is (?:above|below) each single modality in the same "
         rf"learner(?: and in the other learners)?; (?:above|below) the best of them, "
-        rf"{NAME}, by {N} \({LIMITS}\), {P}(?:, Holm over \d fusions)?\."
+        rf"{NAME}, by {N} \({LIMITS}\)(?:; the least certain of these differences is "
+        rf"from {NAME}, {N} \({LIMITS}\))?, {P}"
+        r"(?: after Holm adjustment over \d fusions)?\."
     ),
     "also": rf"Also above each single modality: {NAME} \({P}\)(?:, {NAME} \({P}\))*\.",
     "unclear": (
         rf"By {NAME}, {NAME} minus {NAME}, the best single modality: {N} \({LIMITS}\)\."
     ),
     "not above": (
-        rf"The claim is about each single modality: minus {NAME}, the difference is "
-        rf"{N} \({LIMITS}\), {P}(?:, Holm over \d fusions)?\."
+        rf"A claim that fusion helps requires a gain over each single modality: minus "
+        rf"{NAME}, the difference is {N} \({LIMITS}\), {P}"
+        rf"(?:; {P} after Holm adjustment over \d fusions)?\."
     ),
     "detectable": (
-        rf"A gain smaller than {N} had less than an 80% chance of being found with "
-        rf"these {N} (?:patients|rows)\."
+        rf"A gain smaller than {N} over each single modality had less than an 80% "
+        rf"chance of being found with these {N} (?:patients|rows)\."
     ),
     "too few": (
-        rf"To find a gain of {N} takes about {N} (?:patients|rows) like these; here "
-        rf"are {N}\."
+        rf"To find a gain of {N} over each single modality takes about {N} "
+        rf"(?:patients|rows) like these; here are {N}\."
     ),
     "worse": (
         rf"{NAME} is worse than {NAME}: in this learner, the other modalities changed "
@@ -294,7 +297,9 @@ def test_the_test_that_fails_is_named_if_the_interval_is_above_zero(n_fusions):
     verdict, parts = verdict_of(*rows, differences=table)
     assert parts == ["unclear", "not above", "detectable", "about folds"]
     assert "minus ehr in a forest, the difference is +0.050" in verdict.details
-    assert ("Holm over 2" in verdict.details) == (n_fusions == 2)
+    assert ("after Holm adjustment over 2 fusions" in verdict.details) == (
+        n_fusions == 2
+    )
     # A difference below 0 fails whatever its p-value is.
     table["estimate"] = [-0.01, -0.01, 0.05, 0.05] * 2
     verdict, _ = verdict_of(*rows, differences=table)
@@ -311,7 +316,7 @@ def test_gains_of_a_loss_are_told_as_gains():
 def test_holm_is_named_if_several_fusions_were_tested():
     helps = {"outcome": "helps", "p_helps_holm": 0.004}
     verdict, parts = verdict_of(helps, {**helps, "strategy": "late"})
-    assert "p = 0.004, Holm over 2 fusions" in verdict.details
+    assert "p = 0.004 after Holm adjustment over 2 fusions" in verdict.details
     assert parts == ["helps", "also", "about folds"]
     primary = verdict_of(helps, {"outcome": "secondary", "strategy": "late"})[0]
     assert "Holm" not in primary.details

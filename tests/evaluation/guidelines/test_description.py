@@ -46,6 +46,7 @@ def test_counts_are_those_of_the_cohort():
     assert groups.loc["complete", "patients"] == str(X["patient_id"][~absent].nunique())
 
 
+@pytest.mark.long
 def test_absence_that_goes_with_the_outcome_has_a_small_p_value():
     def pvalue(in_cases):
         X, y, columns = two_modalities(400, missing=0.2, missing_in_cases=in_cases)
@@ -165,6 +166,7 @@ def test_correlation_within_classes_and_not_between_them():
     assert some["p_value"] == 0.001
 
 
+@pytest.mark.long
 def test_the_null_of_the_correlation_holds_its_size():
     pvalues = []
     for seed in range(100):

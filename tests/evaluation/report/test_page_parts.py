@@ -99,6 +99,7 @@ def shares():
 # -- opening --------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_three_sentences_say_what_was_asked_and_found(result, page):
     text = abstract(result)
     assert text.count(". ") + 1 == 3
@@ -128,6 +129,7 @@ def test_absences_are_counted_by_class(result):
 
 @pytest.mark.filterwarnings("ignore:compare_fusion, 'early' warned")
 @pytest.mark.parametrize(("lacking", "events_only"), [(4, False), (60, True)])
+@pytest.mark.long
 def test_small_counts_of_absences_are_withheld(lacking, events_only):
     found = compared(lacking=lacking, events_only=events_only, n_repeats=1, cv=3)
     text = json.dumps(found.cohort_["absences"])
@@ -167,6 +169,7 @@ def test_page_has_the_sections_that_were_given_and_no_other(result, page):
     assert "Operating point for a sensitivity of at least 0.9" in page
 
 
+@pytest.mark.long
 def test_thresholds_are_those_of_the_decision_curve(result):
     page = render(result, thresholds=[0.1, 0.25])
     text = text_of(page)
@@ -270,6 +273,7 @@ def test_frames_of_other_methods_are_refused(result, given):
         render(result, missing=given["missing"].iloc[:0])
 
 
+@pytest.mark.long
 def test_audit_is_shown_with_or_without_findings(result):
     class Audit:
         rows = [{"check": "rows twice", "severity": "warning", "n_rows": 12, "x": None}]

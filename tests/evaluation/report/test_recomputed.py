@@ -94,6 +94,7 @@ def paired(folds, strategy, reference, metric):
     return mean, np.sqrt((1 / size + ratio) * variance), len(gaps) - 1
 
 
+@pytest.mark.long
 def test_scores(told, folds):
     assert len(told["scores"]) == 6 * len(SCORES)
     for row in told["scores"]:

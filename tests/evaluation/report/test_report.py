@@ -133,6 +133,7 @@ def test_names_that_the_tables_cannot_hold_are_refused(names, message):
         compare(estimators=given, n_repeats=1)
 
 
+@pytest.mark.long
 def test_rounding_error_of_a_probability_is_no_error(result):
     from dataclasses import replace
 
@@ -433,6 +434,7 @@ def test_comparison_without_fusion():
         result.plot(kind="differences")
 
 
+@pytest.mark.long
 def test_three_modalities_show_what_each_adds():
     estimators = fusions(("a", "b", "胸部影像"), ("lesion", "age", "crp"), only="late")
     result = compare(estimators=estimators, scoring="roc_auc")
@@ -541,6 +543,7 @@ def test_calibration_pools_test_sets_and_counts_patients_once(result):
     assert widths[0] == pytest.approx(widths[1], rel=0.15)
 
 
+@pytest.mark.long
 def test_calibration_knows_the_positive_class():
     numbers = compare(scoring="roc_auc", estimators=fusions(only="early"))
     words = compare(
@@ -552,6 +555,7 @@ def test_calibration_knows_the_positive_class():
     pd.testing.assert_frame_equal(numbers.calibration(), words.calibration())
 
 
+@pytest.mark.long
 def test_curve_needs_a_hundred_of_each(result, page):
     curve = result.calibration_curve("early")
     assert len(curve.predicted) == 0
@@ -571,7 +575,7 @@ def test_curve_needs_a_hundred_of_each(result, page):
 
 def test_net_benefit_is_that_of_the_statistics(result):
     table = result.net_benefit([0.3, 0.5])
-    assert table["declared"].all()
+    assert table["thresholds_given"].all()
     assert len(table) == 4
     part = result.predictions_[result.predictions_["repeat"] == 0]
     reference = result.tests_.set_index("strategy").loc["late", "reference"]
@@ -590,7 +594,7 @@ def test_net_benefit_is_that_of_the_statistics(result):
 
 def test_net_benefit_without_thresholds_says_so(result):
     table = result.net_benefit(prevalence=0.1)
-    assert not table["declared"].any()
+    assert not table["thresholds_given"].any()
     assert table["threshold"].between(0.05, 0.5).all()
     assert set(table["prevalence"]) == {0.1}
 

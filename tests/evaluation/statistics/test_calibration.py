@@ -307,7 +307,7 @@ def test_coverage_of_slope_and_intercept():
         ([0, 1, 0, 1], [0.1, 0.2, -0.5, 7], {}, r"outside this .* 2 of 4 .*\[2, 3\]"),
         ([0, 1, 0, 1], [0.1, 0.2, 0.3, np.nan], {}, "NaN or infinite in 1 of 4"),
         ([0, 1, 0, 1], [0.1, 0.2], {}, r"must have shape \(4,\)"),
-        ([0, 1, 0, 1], [0.1] * 4, {"groups": ["a", "b", None, "c"]}, "groups is mis"),
+        ([0, 1, 0, 1], [0.1] * 4, {"groups": ["a", "b", None, "c"]}, "groups is m"),
         ([0, 1, 0, 1], [0.1] * 4, {"confidence_level": 2}, "below 1, got 2"),
     ],
 )  # fmt: skip

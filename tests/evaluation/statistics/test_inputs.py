@@ -66,6 +66,7 @@ def test_ids_of_any_kind_are_numbered(groups):
 
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
 def test_a_missing_id_is_no_patient(missing):
-    groups = np.array(["a", missing, "b", missing], dtype=object)
-    with pytest.raises(ValueError, match=r"missing in 2 of 4 rows, .* \[1, 3\]"):
-        check_patients(groups, 4, "delong_test")
+    groups = ["a", missing, "b", missing]
+    for given in (np.array(groups, dtype=object), groups, pd.Index(groups)):
+        with pytest.raises(ValueError, match=r"missing in 2 of 4 rows, .* \[1, 3\]"):
+            check_patients(given, 4, "delong_test")

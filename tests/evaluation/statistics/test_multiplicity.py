@@ -47,6 +47,7 @@ def test_holm_bad_input():
         holm_adjust([0.5, 1.5])
 
 
+@pytest.mark.long
 def test_holm_agrees_with_statsmodels(monkeypatch):
     package = pytest.importorskip(
         "statsmodels.stats.multitest", reason="statsmodels is an oracle here"

@@ -152,6 +152,7 @@ def test_patients_by_heart_mislead_unless_held_out_together(routing):
     assert found["grouped in a pipeline"] == found["grouped"]
 
 
+@pytest.mark.long
 def test_in_early_fusion_with_gaps_a_search_and_a_pickle(data):
     X, y, groups = data
     X.loc[::6, ["a", "b"]] = np.nan

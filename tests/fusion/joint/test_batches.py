@@ -24,7 +24,7 @@ from skfusion import (
 from skfusion.cohort import relative_weights
 from skfusion.fusion import TrainingSettings, losses
 from skfusion.fusion.class_weights import class_weight_of_rows
-from skfusion.fusion.joint import training
+from skfusion.fusion.joint import estimators, training
 from skfusion.fusion.joint.data import NetInputs, Sample
 from skfusion.fusion.joint.network import JointOutputs
 from skfusion.fusion.joint.objective import CoxLoss, JointLoss, RowMean
@@ -386,6 +386,24 @@ def test_offsets_are_those_of_logistic_regression():
     loss = RowMean(losses.label_cross_entropy)
     (offset,) = training.best_offsets(outputs[:, :1], never, weight, loss)
     assert -20 < offset < -4
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_offsets_are_those_of_the_rows_with_finite_outputs(bad):
+    rng = np.random.default_rng(0)
+    outputs = rng.normal(size=(100, 2))
+    y = (rng.random(100) < 0.1).astype(int)
+    weight = np.where(y == 1, 10.0, 0.5)
+    loss = RowMean(losses.cross_entropy)
+    expected = training.best_offsets(outputs[3:], y[3:], weight[3:], loss)
+    outputs[:3, 1] = bad
+    found = training.best_offsets(outputs, y, weight, loss)
+    np.testing.assert_array_equal(found, expected)
+    outputs[:, 1] = bad
+    assert training.best_offsets(outputs, y, weight, loss).tolist() == [0, 0]
+    # The same for the hazards of survival analysis.
+    target = np.tile([0.0, 1.0, 1.0], (100, 1))
+    assert estimators._best_offsets(outputs, target, weight).tolist() == [0, 0]
 
 
 def rare_cohort(n, seed):

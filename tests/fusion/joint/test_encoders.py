@@ -230,6 +230,7 @@ def test_a_pipeline_may_end_in_an_encoder(visits):
     np.testing.assert_array_equal(copied.predict_proba(X), model.predict_proba(X))
 
 
+@pytest.mark.long
 def test_joint_training_learns_what_frozen_random_features_do_not():
     """The order of visits matters: only a trained recurrent net can tell."""
     rng = np.random.default_rng(0)

@@ -61,6 +61,7 @@ def labs(events, kind, **parameters):
 
 
 @pytest.mark.parametrize("kind", [GRUDEncoder, SequenceTransformer])
+@pytest.mark.long
 def test_a_trend_is_learned(kind):
     X, events, y = (part[1:] for part in trends(401, np.random.default_rng(0)))
     model = JointFusionClassifier(

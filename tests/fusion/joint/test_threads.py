@@ -59,6 +59,7 @@ def other_program() -> None:
 @pytest.mark.parametrize(
     ("backend", "n_jobs"), [("threading", 4), ("loky", 2), ("multiprocessing", 2)]
 )
+@pytest.mark.long
 def test_cross_validation_does_not_depend_on_the_backend(table, backend, n_jobs):
     X, y = table
     settings = {"cv": 3, "method": "predict_proba"}

@@ -40,6 +40,7 @@ def expected():
     return embedder().fit_transform(IMAGES)
 
 
+@pytest.mark.long
 def test_openvino_agrees_with_torch(expected):
     pytest.importorskip("openvino")
     found = embedder(engine="openvino").fit_transform(IMAGES)
@@ -146,6 +147,7 @@ def test_another_process_gives_the_same_vector(tmp_path, expected):
     )
 
 
+@pytest.mark.long
 def test_a_network_that_openvino_compiles_to_another_function_is_refused():
     """Its trace keeps the branch of the example."""
     pytest.importorskip("openvino")

@@ -215,6 +215,7 @@ def test_values_that_are_used_in_between_are_kept(kind):
 
 
 @pytest.mark.filterwarnings("ignore:.*are random:UserWarning")
+@pytest.mark.long
 def test_networks_are_prepared_once_per_process(monkeypatch):
     from skfusion.image.networks import inference
 
@@ -277,3 +278,79 @@ def test_weights_of_any_number_of_axes_are_laid_out():
     net = Odd()
     net.preprocessing = Preprocessing(9, (0.5,) * 3, (0.5,) * 3)
     assert build_backbone(net).n_features == 4
+
+
+# ---------------------------------------------------------------- the size of a batch
+
+
+class Counting(nn.Module):
+    """A network that counts the images of each run, and rounds as `rounds` says."""
+
+    def __init__(self, module, rounds):
+        super().__init__()
+        self.module, self.rounds = module, rounds
+        self.sizes = []
+
+    def forward(self, images):
+        self.sizes.append(len(images))
+        return self.module(images) * self.rounds(len(images))
+
+
+def counted(module, rounds=lambda n_images: 1.0):
+    network = Network(Counting(module, rounds), torch.device("cpu"), 32, fold=False)
+    network.is_parallel = True  # its only state is the count
+    return network, network._module.sizes
+
+
+@pytest.mark.parametrize("n_images", [1, 2, 3])
+def test_small_batches_with_the_bits_of_full_ones_are_not_filled_up(n_images):
+    images = torch.rand(4, 3, 64, 64)
+    network, sizes = counted(stirred("efficientnet_lite0"))
+    full = network(images)
+    for _ in range(3):
+        assert np.array_equal(network(images[:n_images]), full[:n_images])
+        assert np.array_equal(network(images[-n_images:]), full[-n_images:])
+    tried, later = sizes[1:3], sizes[3:]
+    assert tried == [4, n_images]
+    assert set(later) in ({n_images}, {4})  # as this processor rounds
+    with torch.inference_mode():  # in the layout of `Network`
+        alone = network._module.module(
+            images[:n_images].to(memory_format=torch.channels_last)
+        )
+    assert (later[0] == n_images) == np.array_equal(alone.numpy(), full[:n_images])
+
+
+def test_small_batches_that_round_differently_are_filled_up():
+    images = torch.rand(4, 3, 16, 16)
+    network, sizes = counted(
+        nn.Conv2d(3, 5, 3), lambda n_images: 1.0 if n_images != 1 else 1 + 2**-22
+    )
+    full = network(images)
+    for _ in range(3):
+        assert np.array_equal(network(images[:1]), full[:1])
+        assert np.array_equal(network(images[2:]), full[2:])
+    assert sizes[-2:] == [4, 2]
+
+
+def test_blank_images_do_not_decide_how_a_batch_is_run():
+    network, sizes = counted(
+        nn.Conv2d(3, 5, 3, bias=False), lambda n_images: 1 + n_images * 2.0**-20
+    )
+    for _ in range(3):
+        assert not network(torch.zeros(1, 3, 8, 8)).any()
+    assert sizes[-1] == 4
+
+
+def test_networks_with_state_are_not_run_to_compare():
+    class Stateful(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("n_runs", torch.zeros(()))
+
+        def forward(self, images):
+            self.n_runs += 1
+            return images.mean((1, 2, 3)) + self.n_runs
+
+    network = Network(Stateful().eval(), torch.device("cpu"), 4, fold=False)
+    first = torch.ones(1, 3, 2, 2)
+    assert [float(network(first)[0]) for _ in range(3)] == [2, 3, 4]

@@ -311,7 +311,7 @@ def test_classes_of_torchvision():
         (torch.sigmoid, TypeError, "must be a Preprocessing.*got builtin"),
         (nn.ReLU(), TypeError, "got ReLU"),
         (20, TypeError, "got int"),
-        ({"mean": MEAN, "std": STD, "sise": 3}, ValueError, "unknown keys sise"),
+        ({"mean": MEAN, "std": STD, "sizes": 3}, ValueError, "unknown keys sizes"),
         ({"size": 20, "std": STD}, ValueError, "has no mean"),
         ({"mean": "a", "std": STD}, ValueError, "states mean of type str"),
         ({"mean": (124, 116, 104), "std": (58, 57, 57)}, ValueError, r"in \[0, 1\]"),

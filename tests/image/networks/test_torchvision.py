@@ -76,6 +76,7 @@ def test_operators_that_load_are_never_declared_before(tmp_path, operators):
     assert run_fresh(REPORT, path=path) == ["False", "False", "True", "True", "True"]
 
 
+@pytest.mark.long
 def test_a_torchvision_imported_before_is_left_alone(tmp_path):
     path = fake_torchvision(tmp_path, BRINGS_OPERATORS, ("_C_stable",))
     out = run_fresh("import torchvision\n" + REPORT, path=path)
@@ -86,6 +87,7 @@ def test_a_torchvision_imported_before_is_left_alone(tmp_path):
     "allow_override" not in signature(torch.library.register_fake).parameters,
     reason="this torch refuses to import the module of the test twice",
 )
+@pytest.mark.long
 def test_only_the_missing_schema_is_declared(tmp_path):
     define_first = """
     import torch
@@ -112,6 +114,7 @@ def test_another_failure_is_left_to_where_torchvision_is_used(tmp_path, code):
     assert run_fresh(REPORT, path=path) == ["False"] * 5
 
 
+@pytest.mark.long
 def test_nothing_is_declared_without_torchvision():
     out = run_fresh("sys.modules['torchvision'] = None\n" + REPORT)
     assert out[:4] == ["False", "False", "False", "False"]

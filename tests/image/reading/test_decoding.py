@@ -212,6 +212,7 @@ def test_bad_paths(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
+@pytest.mark.long
 def test_a_file_that_may_not_be_read(tmp_path):
     path = tmp_path / "Doe.png"
     path.write_bytes(encoded(GREY, "PNG"))

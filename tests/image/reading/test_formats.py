@@ -257,6 +257,7 @@ def test_dicom_at_a_realistic_size(tmp_path):
 # ---------------------------------------------------------------- cells
 
 
+@pytest.mark.long
 def test_objects_of_other_libraries(tmp_path):
     content = written(SCAN, tmp_path / "a.nii.gz")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

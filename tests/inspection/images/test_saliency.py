@@ -115,6 +115,7 @@ def scores_of(model, X, **options):
     )
 
 
+@pytest.mark.long
 def test_scores_are_the_log_odds_of_the_prediction(embedder, corner, new):
     X, y = corner, corner["outcome"]
     joint = JointFusionClassifier(modalities(embedder), **QUICK).fit(X, y)
@@ -131,6 +132,7 @@ def test_scores_are_the_log_odds_of_the_prediction(embedder, corner, new):
     assert scores_of(search, new) == pytest.approx(search.predict_proba(new)[:, 1])
 
 
+@pytest.mark.long
 def test_scores_of_several_classes_are_centred_log_probabilities(embedder, corner, new):
     y = np.array(["a", "b", "c", "b"])[np.arange(64) % 4]
     joint = JointFusionClassifier(modalities(embedder), **QUICK).fit(corner, y)
@@ -154,6 +156,7 @@ def test_scores_of_several_classes_are_centred_log_probabilities(embedder, corne
 SCALES = {"hazard": "negative mean time to the event", "cox": "log hazard"}
 
 
+@pytest.mark.long
 def test_scores_of_numbers_and_times_are_the_predictions(embedder, corner, new):
     number = JointFusionRegressor(modalities(embedder), **QUICK)
     number.fit(corner, 100 + 10 * corner["crp"])
@@ -208,6 +211,7 @@ def test_integrated_gradients_add_up(embedder, corner, new, trainable):
         assert error(5) > 0.1
 
 
+@pytest.mark.long
 def test_occlusion_is_brute_force(trained, new):
     window, stride = 8, 4
     found = explain_images(

@@ -253,6 +253,7 @@ def test_outcomes_of_every_kind(kind):
 
 
 @pytest.mark.parametrize("around", ["pipeline", "calibrated"])
+@pytest.mark.long
 def test_estimators_around_fusions(around):
     X, y = cohort()
     model = make_pipeline(early())
@@ -268,6 +269,7 @@ def test_estimators_around_fusions(around):
         comparison.importance(strategies="plain")
 
 
+@pytest.mark.long
 def test_networks_of_images_are_trained_again_as_they_were():
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2
@@ -288,6 +290,7 @@ def test_networks_of_images_are_trained_again_as_they_were():
     assert found.to_frame()["n_present"].tolist() == [51, 60]
 
 
+@pytest.mark.long
 def test_null_shares_are_those_of_the_folds():
     X, y = cohort()
     comparison = compared({"early": early()}, X, y)
@@ -346,6 +349,7 @@ def test_parameters_of_the_comparison_are_not_taken(grouped):
         comparison.importance(strategies=["nobody"])
 
 
+@pytest.mark.long
 def test_figures_show_every_model(grouped):
     comparison, *_ = grouped
     found = comparison.importance(**QUICK)

@@ -138,6 +138,7 @@ def test_patients_with_many_cases_widen_the_interval(logit):
     np.testing.assert_array_equal(with_ids.low, patients.low)
 
 
+@pytest.mark.long
 def test_log_loss_agrees_with_sage():
     sage = pytest.importorskip("sage", reason="sage-importance is an oracle here")
     rng = np.random.default_rng(0)

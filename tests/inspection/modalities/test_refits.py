@@ -89,6 +89,7 @@ def selected(y_informs=8):
     return X, rng.integers(0, 2, 90)
 
 
+@pytest.mark.long
 def test_a_selection_by_the_outcome_is_made_again():
     X, y = selected()
     modalities = {"first": list(X.columns[:200]), "second": list(X.columns[200:])}

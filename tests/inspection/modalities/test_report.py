@@ -36,6 +36,7 @@ def noise():
     return model, X, y
 
 
+@pytest.mark.long
 def test_each_sentence_has_its_quantity_and_interval(noise):
     model, X, y = noise
     report = ModalityImportance(model, background=X[:600], n_background=30).report(

@@ -315,6 +315,7 @@ def test_pipelines_before_a_fusion_are_passed_through():
     np.testing.assert_array_equal(found.estimate, direct.estimate)
 
 
+@pytest.mark.long
 def test_censored_times():
     pytest.importorskip("sksurv")
     pytest.importorskip("xgboost")

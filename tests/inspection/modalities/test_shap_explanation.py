@@ -250,6 +250,8 @@ def test_shares_have_limits_by_patient_and_numbers(called):
     assert not np.allclose(single["low"], table["low"])
     with pytest.raises(ValueError, match="groups has 3 ids"):
         called[2, 2].share(groups=[0, 1, 2])
+    with pytest.raises(ValueError, match="groups is missing in 1 of 50 cases"):
+        called[2, 2].share(groups=[np.nan, *"a" * 49])
 
 
 def test_saved_explanations_hold_no_cases(called):

@@ -13,13 +13,13 @@ import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 import pandas as pd
 
 import skfusion
+from skfusion._paths import write_whole
 from skfusion.evaluation.comparison.verdict import Verdict
 from skfusion.evaluation.metrics import Metric, resolve_metrics
 
@@ -85,15 +85,13 @@ def write_archive(result: Any, path: str | os.PathLike[str]) -> None:
         "sha256": {name: _digest(content) for name, content in parts.items()},
     }
     parts = {"manifest.json": _as_json(manifest), **parts}
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
-            for name, content in parts.items():
-                file.writestr(zipfile.ZipInfo(name, EARLIEST), content)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, lambda file: _pack_parts(file, parts), is_private=False)
+
+
+def _pack_parts(file: BinaryIO, parts: Mapping[str, bytes]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(zipfile.ZipInfo(name, EARLIEST), content)
 
 
 def read_archive(path: str | os.PathLike[str]) -> dict[str, Any]:

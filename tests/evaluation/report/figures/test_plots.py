@@ -235,6 +235,7 @@ def test_subgroups_show_estimates_and_reasons(result):
         result.plot.learning(pd.DataFrame({"strategy": ["late"]}))
 
 
+@pytest.mark.long
 def test_scores_without_a_modality_and_with_fewer_patients():
     found = compared(n=160, scoring=["roc_auc"])
     missing = found.missing_curve("image", [0.0, 0.5, 1.0], n_repeats=1)
