@@ -24,7 +24,11 @@ from skfusion.evaluation.comparison.probabilities import (
     risk_distribution,
 )
 from skfusion.evaluation.comparison.running import Context, fit_on, seeded
-from skfusion.evaluation.comparison.validation import ExternalValidation, validate
+from skfusion.evaluation.comparison.validation import (
+    Development,
+    ExternalValidation,
+    validate,
+)
 from skfusion.evaluation.comparison.verdict import Verdict
 from skfusion.evaluation.metrics import Metric, format_p
 from skfusion.fusion.restriction import restricted_to
@@ -216,8 +220,9 @@ class FusionComparison(SecondaryAnalyses):
         Returns
         -------
         ExternalValidation
-            Scores with confidence intervals, differences of the fitted models, and
-            calibration with and without recalibration.
+            Scores with confidence intervals, differences of the fitted models,
+            calibration with and without recalibration, and in ``gains_`` the gain of
+            each fusion here beside that of the comparison.
         """
         settings = self.settings_
         return validate(
@@ -230,6 +235,7 @@ class FusionComparison(SecondaryAnalyses):
             claims=Claims(
                 settings["primary"], settings["smallest_gain"], settings["margin"]
             ),
+            development=Development(self.differences_, self.tests_),
         )
 
     def importance(
