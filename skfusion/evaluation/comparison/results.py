@@ -257,7 +257,9 @@ class FusionComparison(SecondaryAnalyses):
         Each fusion is fitted again on the training set of each fold, as it was in the
         comparison. The model explains and scores the held-out rows of this fold, with
         its training rows as the background. The importance of one fitted model depends
-        on its training set and its seed. Its range over the models shows how much.
+        on its training set and its seed. Its range over the models shows how much. A
+        modality without information has a share above 0 as well: ``null_share=True``
+        shows which share it has by chance.
 
         Parameters
         ----------

@@ -528,6 +528,9 @@ def test_declared_baselines_are_not_called_matched():
     assert "The user declared the single modalities as baselines" in text
     assert text.count("declared baseline") >= 3
     assert "in its own learner, that is" not in text
+    searches = [{"strategy": "one", "grid": "C (1)", "score": "x", "folds": "folds"}]
+    tuned = replace(result, settings_={**result.settings_, "searches": searches})
+    assert ": C (1), by x on folds)" in dict(methods(tuned))["Single modalities"]
     assert "from a single modality in its own learner" not in text
 
 
