@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-long test-data test-slow test-ecosystem test-newest test-lowest coverage lint type docs release-check clean
+.PHONY: help demo install test test-long test-data test-slow test-ecosystem test-newest test-lowest coverage lint type docs linkcheck release-check clean
 
 help:
 	@echo "make demo         compare single modalities and fusions on real data, write a report"
@@ -19,7 +19,8 @@ help:
 	@echo "make coverage     the tests with branch coverage"
 	@echo "make lint         ruff, the import rules and the spelling"
 	@echo "make type         mypy"
-	@echo "make docs         the documentation, into docs/_build/html"
+	@echo "make docs         the documentation, into docs/_build/html, and its links checked"
+	@echo "make linkcheck    the links to other sites, which needs a network"
 	@echo "make release-check  build the distributions, and install the wheel by itself"
 	@echo "make install      set up .venv for all of these"
 	@echo "make clean        remove .venv and everything that was built"
@@ -106,6 +107,11 @@ type: $(VENV)/.stamp-dev
 
 docs: $(VENV)/.stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/check_site.py docs/_build/html
+
+# Opens every external link, which needs a network.
+linkcheck: $(VENV)/.stamp-docs
+	$(BIN)/python -m sphinx -b linkcheck -D plot_gallery=0 docs docs/_build/linkcheck
 
 # The wheel in environments with its requirements only, for each Python that is there:
 # with the pinned versions, the oldest and the newest ones.

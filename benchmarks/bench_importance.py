@@ -13,9 +13,10 @@ of several rounds:
 
 The ratio is that of the partition explainer, as it comes, to ours, per case. Besides:
 a joint net is shown each image once, against a prediction for each mixed row (rows
-counted, and time), the mixed rows that exist at a time stay below a bound, a mixed row
-of four and eight modalities costs at most 1.2 times what XGBoost takes to predict it
-from a matrix, and a linear model is explained 20 times faster than scikit-learn
+counted, and time), the mixed rows that exist at a time stay below a bound, boosted
+trees of four and eight modalities are explained in at most 1.2 times the time that
+XGBoost takes to predict all mixed rows from matrices, eight modalities of 2,000 cases
+take at most 60 s, and a linear model is explained 20 times faster than scikit-learn
 predicts all mixed rows.
 
 Run: python benchmarks/bench_importance.py [--cases 2000] [--rounds 3]
@@ -52,6 +53,7 @@ from skfusion import (
 
 GOAL = 150.0
 MOST_OF_BARE = 1.2
+MOST_SECONDS = 60.0
 FEWER_LINEAR = 20.0
 FEWER_ROWS = 10.0
 MOST_MEGABYTES = 400.0
@@ -170,16 +172,18 @@ def several_modalities(estimator: Any, M: int) -> tuple[Any, pd.DataFrame, Any]:
     return model, X[2000:], importance
 
 
-def per_mixed_row(rounds: int) -> float:
-    """Compare the time of a mixed row with a bare prediction; return the ratio."""
-    worst = 0.0
-    for M, n_cases in ((4, 400), (8, 100)):
+def trees_of_several(rounds: int) -> tuple[float, float]:
+    """Compare boosted trees with bare predictions of all mixed rows.
+
+    Returns the ratio of the times, and the seconds of eight modalities.
+    """
+    worst, whole = 0.0, 0.0
+    for M in (4, 8):
         trees = xgboost.XGBClassifier(n_estimators=100, max_depth=4, n_jobs=1)
         model, cases, importance = several_modalities(trees, M)
-        cases = cases[:n_cases]
         rng = np.random.default_rng(1)
         rows = rng.normal(size=(20_000, N_IMAGE + N_RECORD)).astype(np.float32)
-        n_mixed = n_cases * K * (2**M - 2)
+        n_mixed = len(cases) * K * (2**M - 2)
         learner, times = model.estimator_, []
         for _ in range(rounds):
             ours = seconds(
@@ -190,15 +194,15 @@ def per_mixed_row(rounds: int) -> float:
                     learner.predict_proba(rows) for _ in range(5)
                 ]
             )
-            times.append((ours / n_mixed, bare / 5 / len(rows)))
-        ours, bare = (median(column) for column in zip(*times, strict=True))
-        worst = max(worst, ours / bare)
+            times.append((ours, bare / 5 / len(rows) * n_mixed))
+        whole, bare = (median(column) for column in zip(*times, strict=True))
+        worst = max(worst, whole / bare)
         print(
-            f"{M} modalities, XGBoost: {1e6 * ours:.2f} us a mixed row, "
-            f"{1e6 * bare:.2f} us by XGBoost: {ours / bare:.2f} times; 2,000 cases of "
-            f"all sets take {ours * 2000 * K * (2**M - 2):.0f} s"
+            f"{M} modalities, XGBoost, {len(cases)} cases: {whole:.2f} s, "
+            f"{1e6 * whole / n_mixed:.3f} us for each of {n_mixed:,} mixed rows, which "
+            f"take XGBoost {1e6 * bare / n_mixed:.2f} us: {whole / bare:.3f} times"
         )
-    return worst
+    return worst, whole
 
 
 def linear_model(rounds: int) -> float:
@@ -319,13 +323,16 @@ def main() -> int:
     )
     partition, kernel = per_case(arguments.cases, arguments.rounds)
     fewer, _ = encode_once(arguments.rounds)
-    row, linear = per_mixed_row(arguments.rounds), linear_model(arguments.rounds)
+    row, eight = trees_of_several(arguments.rounds)
+    linear = linear_model(arguments.rounds)
     print(f"against KernelExplainer: {kernel:.0f} times (at least {GOAL:.0f})")
     print(f"importance: ratio {partition:.0f} (goal {GOAL:.0f})")
-    print(f"a mixed row: {row:.2f} times XGBoost's (at most {MOST_OF_BARE})")
+    print(f"a mixed row: {row:.3f} times XGBoost's (at most {MOST_OF_BARE})")
+    print(f"eight modalities, 2,000 cases: {eight:.1f} s (at most {MOST_SECONDS:.0f})")
     print(f"a linear model: {linear:.0f} times faster (at least {FEWER_LINEAR:.0f})")
     fast = min(partition, kernel) >= GOAL and fewer >= FEWER_ROWS
-    return 0 if fast and row <= MOST_OF_BARE and linear >= FEWER_LINEAR else 1
+    fast = fast and row <= MOST_OF_BARE and eight <= MOST_SECONDS
+    return 0 if fast and linear >= FEWER_LINEAR else 1
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 sys.path.insert(0, str(HERE))
 
+import alternative_texts  # noqa: E402
 import api_reference  # noqa: E402
 
 import skfusion  # noqa: E402 - the settings above are read when numpy or torch loads
@@ -83,7 +84,25 @@ def _figure_style(gallery_conf, name):
     )
 
 
+def _described_pictures(block, block_vars, gallery_conf, **kwargs):
+    """Save the figures of a block of code with their alternative texts."""
+    from sphinx_gallery.scrapers import matplotlib_scraper
+
+    name = Path(block_vars["src_file"]).stem
+    number = len(block_vars["image_path_iterator"])
+    texts = iter(alternative_texts.TEXTS.get(name, ())[number:])
+    lines = matplotlib_scraper(block, block_vars, gallery_conf, **kwargs).split("\n")
+    for place, line in enumerate(lines):
+        if line.strip().startswith(":alt:"):
+            text = next(texts, None)
+            if text is None:
+                raise ValueError(f"{name}: give each picture an alternative text.")
+            lines[place] = f"{line[: line.index(':alt:')]}:alt: {text}"
+    return "\n".join(lines)
+
+
 sphinx_gallery_conf = {
+    "image_scrapers": (_described_pictures,),
     "reset_modules": ("matplotlib", _figure_style),
     "examples_dirs": "examples",
     "gallery_dirs": "auto_examples",
@@ -157,6 +176,33 @@ def _skip_member(app, what, name, obj, skip, options):
     return skip
 
 
+def _describe_thumbnails(app, doctree, docname):
+    """Give thumbnails the title of their example, which the gallery leaves empty."""
+    from docutils import nodes
+
+    for image in doctree.findall(nodes.image):
+        found = re.search(r"sphx_glr_(plot_\w+)_thumb\.", image["uri"])
+        title = app.env.titles.get(f"auto_examples/{found[1]}") if found else None
+        if title is not None and not image.get("alt"):
+            image["alt"] = f"Thumbnail: {title.astext()}"
+
+
+# A page of a class, and the anchor of the class or of a member.
+BACK_LINK = re.compile(
+    r'(generated/((?:\w+\.)*(\w+))\.html)#(?:\w+\.)*?\3((?:\.\w+)?)"'
+)
+
+
+def _mend_back_links(app, pagename, templatename, context, doctree):
+    """Let source pages link to a name where it is documented.
+
+    viewcode takes one package for all names of a module, and some modules hold names of
+    two packages.
+    """
+    if pagename.startswith("_modules/"):
+        context["body"] = BACK_LINK.sub(r'\1#\2\4"', context["body"])
+
+
 # In prose and in the place of a type: (n_features_in_,) and (B, *shape).
 SHAPE = re.compile(r"of shape \([^)]*\)|\(\w+, \*\w+\)")
 
@@ -172,6 +218,8 @@ def _escape_shapes(app, what, name, obj, options, lines):
 
 def setup(app):
     app.connect("autodoc-skip-member", _skip_member)
+    app.connect("doctree-resolved", _describe_thumbnails)
+    app.connect("html-page-context", _mend_back_links)
     app.connect("autodoc-process-docstring", _escape_shapes, priority=400)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 from functools import reduce
@@ -20,6 +21,8 @@ PAGES = sorted(
         *ROOT.glob("docs/guide/*.md"),
         *ROOT.glob("docs/howto/*.md"),
         *ROOT.glob("docs/recipes/*.md"),
+        *ROOT.glob("docs/examples/plot_*.py"),
+        ROOT / "docs" / "examples" / "README.rst",
     ]
     if path.name not in OF_DEVELOPERS
 )
@@ -37,6 +40,8 @@ BANNED = (
     r"silent(?:ly)?",
     r"blind",
     r"stands? (?:beside|in)",
+    r"as (?:they|it) stands?",
+    r"hides?",
     r"stands for",
     r"(?:try|tries|tried) whether",
     r"(?:of|an?|the|is|are|for|from|with) unlike",  # the adjective
@@ -47,8 +52,30 @@ BANNED = (
     r"of (?:one's|its|their|his|her|your) own",
     r"what it is worth",
 )
+# Term of the glossary, and what other texts call it.
+SYNONYMS = {
+    "early fusion": r"(?:feature|input)-level fusion|early integration",
+    "joint fusion": r"intermediate fusion|end-to-end fusion|intermediate integration",
+    "late fusion": r"(?:decision|score)-level fusion|late integration",
+    "aggregation rule": r"(?:fusion|combination|combining|voting) rules?",
+    "member": r"(?:base|level-0|first-level) (?:models?|learners?|estimators?)",
+    "meta-model": r"meta-?learners?|super ?learners?|second-level models?",
+    "modality": r"modes of data|data (?:streams?|views?)",
+    "modality dropout": r"(?:dropout|dropping) of modalities|modality dropping",
+    "index time": r"(?:landmark|anchor|cut-?off) (?:times?|dates?)|prediction dates?",
+    "saliency map": r"(?:heat|attention|activation) ?maps?",
+    "out-of-fold": r"out-of-sample|cross-fitted predictions?",
+    "electronic health record": r"electronic (?:medical|patient) records?|EMRs?|EPRs?",
+    "concordance": r"[cC]-?statistic",
+    "data leakage": r"target leakage|information leakage|data leaks?",
+    "presence": r"missingness (?:masks?|flags?|indicators?)",
+    "Shapley value": r"SHAP values? of (?:the )?modalit(?:y|ies)",
+    "backbone": r"base networks?|feature extractors?",
+}
+MOST_OF_A_FIRST_LINE = 20  # words, of a docstring
 
 
+@functools.cache
 def prose(text: str) -> list[str]:
     """Return paragraphs and list items without code, tables, headings and targets."""
     text = re.sub(r"^(```|:::).*?^\1\s*$", "\n", text, flags=re.DOTALL | re.MULTILINE)
@@ -80,7 +107,17 @@ def words(sentence: str) -> list[str]:
 
 
 def read(page: str) -> str:
-    return (ROOT / page).read_text(encoding="utf-8")
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return gallery_prose(text) if page.startswith("docs/examples/plot_") else text
+
+
+def gallery_prose(script: str) -> str:
+    """The text of a page of the gallery: its docstring and its blocks of comments."""
+    head, *lines = (ast.get_docstring(ast.parse(script)) or "").splitlines()
+    blocks = re.findall(r"^# %%.*\n((?:#.*\n)*)", script, flags=re.MULTILINE)
+    comments = (re.sub(r"^# ?", "", block, flags=re.MULTILINE) for block in blocks)
+    underlined = re.compile(r"^[=-]{4,}$", flags=re.MULTILINE)
+    return underlined.sub("", "\n\n".join(["# " + head, "\n".join(lines), *comments]))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -104,6 +141,57 @@ def test_page_has_no_banned_word(page):
     pattern = re.compile(rf"\b(?:{'|'.join(BANNED)})\b", re.IGNORECASE)
     found = [text[max(0, m.start() - 40) : m.end()] for m in pattern.finditer(text)]
     assert not found, "\n".join(found)
+
+
+def other_terms(text: str) -> list[str]:
+    """Return what a text calls by another name than the glossary."""
+    return [
+        f"{found[0]} ({term})"
+        for term, pattern in SYNONYMS.items()
+        for found in re.finditer(rf"\b(?:{pattern})\b", text)
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_uses_the_terms_of_the_glossary(page):
+    assert other_terms(" ".join(prose(read(page)))) == []
+
+
+def test_terms_are_in_the_glossary():
+    text = read("docs/glossary.md")
+    terms = set(re.findall(r"^(\S.*)\n: ", text, flags=re.MULTILINE))
+    assert set(SYNONYMS) <= terms
+    assert other_terms("Late fusion by a combination rule of base learners") == [
+        "combination rule (aggregation rule)",
+        "base learners (member)",
+    ]
+
+
+def test_docstrings_use_the_terms_of_the_glossary():
+    found = [
+        f"{place}: {term}"
+        for module in MODULES
+        for place, text in docstrings(module)
+        for term in other_terms(" ".join(prose(text)))
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_first_lines_of_docstrings_are_short_and_plain():
+    banned = re.compile(rf"\b(?:{'|'.join(BANNED)})\b", re.IGNORECASE)
+    found = []
+    for module in MODULES:
+        for place, text in docstrings(module):
+            first = " ".join(prose(text.split("\n\n")[0]))
+            poor = len(words(first)) > MOST_OF_A_FIRST_LINE or ";" in first
+            if poor or banned.search(first):
+                found.append(f"{place}: {first}")
+    assert not found, "\n".join(found)
+
+
+def test_prose_of_the_gallery_is_its_text():
+    script = '"""\nA title\n=======\n\nOne.\n"""\n\n# %%\n# Then; so.\n\nx = 1  # b\n'
+    assert " ".join(prose(gallery_prose(script))) == "One. Then; so."
 
 
 def test_banned_words_are_words():

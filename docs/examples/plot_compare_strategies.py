@@ -3,9 +3,9 @@ Early, late and joint fusion against a known optimum
 ====================================================
 
 When does it matter how two modalities are fused? In this synthetic cohort the answer
-is known in closed form: the best AUROC that any model can reach from the image alone,
-from the EHR alone, from two separate predictions (late fusion), and from all features
-at once (early and joint fusion).
+is known in closed form. It is the best AUROC that any model can reach from one
+modality, from two separate predictions (late fusion) and from all features at once
+(early and joint fusion).
 """
 
 # %%
@@ -79,7 +79,7 @@ results = {
 results["shared nuisance"].scores_.round(3)
 
 # %%
-# The bars are what was reached, with 95 % intervals; the black lines are what can be
+# The bars are what was reached, with 95 % intervals. The black lines are what can be
 # reached. Where the modalities are independent, nothing is lost by predicting from each
 # one first. Where they share a nuisance, only a model that sees both modalities'
 # features can subtract it, and late fusion stops at its own, lower optimum.

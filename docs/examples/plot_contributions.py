@@ -8,7 +8,7 @@ the laboratory values.
 """
 
 # %%
-# A joint net learns from 160 cases; 80 others are explained.
+# A joint fusion learns from 160 cases, and 80 others are explained.
 
 import matplotlib.pyplot as plt
 import numpy as np

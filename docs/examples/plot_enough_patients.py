@@ -41,13 +41,14 @@ for seed in range(5):
 # %%
 # With 100 patients, the bands of early and late fusion overlap. From 800 on they do
 # not: there are enough patients to learn what the modalities share.
-# ``result.learning_curve`` of a comparison draws this curve for a cohort of your own.
+# ``result.learning_curve`` of a comparison draws this curve for your cohort.
 
 fig, ax = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
-for (name, values), mark in zip(auroc.items(), ["D-", "^-", "o-"], strict=True):
+for (name, values), mark in zip(auroc.items(), ["C1s-", "C2^-", "C3o-"], strict=True):
     values = np.reshape(values, (5, len(sizes)))
-    ax.plot(sizes, values.mean(axis=0), mark, label=name)
-    ax.fill_between(sizes, values.min(axis=0), values.max(axis=0), alpha=0.15)
+    (line,) = ax.plot(sizes, values.mean(axis=0), mark, label=name)
+    low, high = values.min(axis=0), values.max(axis=0)
+    ax.fill_between(sizes, low, high, alpha=0.15, color=line.get_color())
 ax.axhline(test.truth["joint"], color="black", linestyle="--", linewidth=1)
 ax.set(
     xscale="log",

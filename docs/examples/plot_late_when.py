@@ -47,8 +47,8 @@ for correlation in correlations:
 
 fig, ax = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
 ax.plot(correlations, found["optimum"], "--", color="black", label="optimum")
-ax.plot(correlations, found["early"], "D-", label="early fusion")
-ax.plot(correlations, found["late"], "^-", label="late fusion")
+ax.plot(correlations, found["early"], "C1s-", label="early fusion")
+ax.plot(correlations, found["late"], "C2^-", label="late fusion")
 ax.set(
     xlabel="correlation of image and record, given the outcome",
     ylabel="AUROC on new patients",

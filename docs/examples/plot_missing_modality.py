@@ -43,9 +43,9 @@ for model in models.values():
 models["late"].presence(train.data).mean()
 
 # %%
-# Each strategy has its own way with an absent modality: early fusion a presence flag
-# beside an imputed block, late fusion the members that are there, joint fusion a token
-# that it learned. The first patients lose their image, then more of them.
+# Each strategy treats an absent modality in its own way. Early fusion has a presence
+# flag beside an imputed block, late fusion uses the members that are there, and joint
+# fusion learns a token. The first patients lose their image, then more of them.
 
 shares = np.linspace(0, 1, 6)
 auroc = {name: [] for name in models}
@@ -62,8 +62,8 @@ for share in shares:
 # risk with an image and a risk without one lie on one scale.
 
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-for name, values in auroc.items():
-    ax.plot(100 * shares, values, marker="o", label=name)
+for (name, values), mark in zip(auroc.items(), ("C1s-", "C2^--", "C0D:"), strict=True):
+    ax.plot(100 * shares, values, mark, label=name)
 for modality, text in {"joint": "optimum of both", "ehr": "optimum of the EHR"}.items():
     ax.axhline(test.truth[modality], color="black", linewidth=1, linestyle="--")
     ax.text(1, test.truth[modality] + 0.004, text, fontsize="small")

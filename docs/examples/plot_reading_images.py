@@ -58,8 +58,8 @@ def film(pixels):
 content = film(stored)
 
 # %%
-# The usual conversion clips at 255; what is dark should be bright; the padding is black
-# and moves the scale.
+# The usual conversion clips at 255. What is dark should be bright, and the padding is
+# black and moves the scale.
 
 clipped = np.asarray(Image.fromarray(stored).convert("L"))
 image = read_image(content)
@@ -78,7 +78,7 @@ figure.suptitle(f"Pillow turns {white:.0%} of the film white")
 plt.show()
 
 # %%
-# What was done stands in the metadata: the window, and which share of the pixels lies
+# The metadata say what was done: the window, and which share of the pixels lies
 # beyond it.
 
 {key: image.metadata[key] for key in ("mode", "scaling", "limits", "saturated")}
@@ -87,7 +87,7 @@ plt.show()
 # Windows of CT
 # -------------
 # CT is in Hounsfield units, and no window shows everything. By default the whole range
-# is kept; a question needs its own window.
+# is kept. A question needs its own window.
 
 body = np.where(lungs > 0.45, -850.0, 40.0) + 120 * (nodule > 0.08)
 body[(columns**2 + (rows - 0.75) ** 2) < 0.02] = 700  # the spine

@@ -122,7 +122,7 @@ def wrap_name(name: str, width: int = NAME_WIDTH, n_lines: int = NAME_LINES) -> 
 def wrap_names(
     names: Sequence[str], width: int = NAME_WIDTH, n_lines: int = NAME_LINES
 ) -> list[str]:
-    """Break names into lines, and number names that would not be told apart.
+    """Break names into lines, and number names that would look the same.
 
     These are names that are equal once they are cut, and names with letters that no
     installed font has, which are drawn as boxes.
@@ -174,7 +174,7 @@ def _columns(text: str) -> int:
 
 
 def text_width(text: str, size: float) -> float:
-    """Return the width of the longest line of a text in inches, drawn as it is."""
+    """Return the width of the longest line of a text in inches, as drawn."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 

@@ -204,7 +204,7 @@ def _is_fitted_later(value: Any) -> bool:
 
 
 def holds_rows_out(estimator: Any, n_rows: int | None = None) -> str | None:
-    """Return which parameter makes an estimator hold out rows of its own accord.
+    """Return which parameter makes an estimator hold out rows by itself.
 
     Parameters
     ----------

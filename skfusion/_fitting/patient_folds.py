@@ -191,7 +191,7 @@ class RoutedFolds(BaseCrossValidator):
 
 
 def patient_splitter(estimator: Any) -> Any:
-    """Return the splitter of whole patients that the `cv` of an estimator stands for.
+    """Return the splitter of whole patients that the `cv` of an estimator means.
 
     Parameters
     ----------

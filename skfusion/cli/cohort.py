@@ -17,6 +17,7 @@ from sklearn.base import clone
 from skfusion._validation import did_you_mean
 from skfusion.cli.console import say
 from skfusion.cli.problems import Problem, ProblemsError, option
+from skfusion.cli.settings import engine_asked_for
 from skfusion.cli.tables.cells import find_decimal
 from skfusion.cli.tables.columns import (
     Findings,
@@ -65,6 +66,8 @@ class Cohort:
         Problems that are left, and changes of the data.
     others : DataFrame of shape (n_samples, n_other_columns) or None
         Columns without a purpose, e.g. names and ids.
+    engine_is_given : frozenset of str
+        Modalities whose engine of embeddings the settings name.
     """
 
     X: pd.DataFrame
@@ -74,6 +77,7 @@ class Cohort:
     name: str
     findings: Findings
     others: pd.DataFrame | None = None
+    engine_is_given: frozenset[str] = frozenset()
 
     def check(self, plan: Callable[[], Any] | None = None) -> Any:
         """Raise an error with all problems of the table and of a plan.
@@ -212,7 +216,10 @@ def read_cohort(settings: Mapping[str, Any], *, asks_for_groups: bool = True) ->
         y = None if y.nunique() < 2 else _as_simple(y)  # one value is listed
     if any(settings.get(key) and settings[key] not in X for key in ("sites", "time")):
         y = None  # there is no plan without them
-    cohort = Cohort(X, y, modalities, groups, place.name, findings, others)
+    cohort = Cohort(
+        *(X, y, modalities, groups, place.name, findings, others),
+        engine_is_given=_with_engine(modality_columns, modalities, settings),
+    )
     _check_encoders(cohort)
     return cohort
 
@@ -556,6 +563,10 @@ def _encoder(
             )
         )
         return None
+    if kind == "ImageEmbedder":
+        engine = engine_asked_for(settings, params)
+        params = {k: v for k, v in params.items() if k != "engine"}
+        params |= {} if engine is None else {"engine": engine}
     unknown = [key for key in params if key not in known]
     for key in unknown:
         text = f"{where} {kind} has no parameter {key!r}."
@@ -565,6 +576,19 @@ def _encoder(
     if absent and "on_error" in known and "on_error" not in params:
         encoder.set_params(on_error="missing")
     return encoder
+
+
+def _with_engine(
+    given: Mapping[str, Any],
+    modalities: list[tuple[str, Any, Any]],
+    settings: Mapping[str, Any],
+) -> frozenset[str]:
+    """Return the modalities whose engine of embeddings the settings name."""
+    return frozenset(
+        name
+        for name, _, _ in modalities
+        if engine_asked_for(settings, given.get(name, {}).get("params", {}))
+    )
 
 
 def _with_index_time(

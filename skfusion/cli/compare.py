@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from skfusion._dependencies import require
 from skfusion.cli.cohort import Cohort, read_cohort
 from skfusion.cli.console import progress_level, say, show, write_json
 from skfusion.cli.problems import RunError, failures_of_the_run
@@ -19,6 +20,7 @@ __all__ = [
     "embed",
     "run",
     "run_comparison",
+    "settle_engine",
 ]
 
 
@@ -192,7 +194,7 @@ def embed(cohort: Cohort) -> None:
     Parameters
     ----------
     cohort : Cohort
-        Checked cohort.
+        Checked cohort. The engine of its embedders is chosen here, unless it is given.
 
     Raises
     ------
@@ -204,8 +206,10 @@ def embed(cohort: Cohort) -> None:
     from skfusion import ImageEmbedder
     from skfusion.image import ImageReadError
 
-    for _, transformer, column in cohort.modalities:
+    for name, transformer, column in cohort.modalities:
         if isinstance(transformer, ImageEmbedder) and transformer.store is not None:
+            if name not in cohort.engine_is_given:
+                settle_engine(name, transformer, cohort.X[column])
             loud = clone(transformer).set_params(verbose=progress_level())
             try:
                 loud.fit_transform(cohort.X[column])
@@ -214,3 +218,33 @@ def embed(cohort: Cohort) -> None:
                     f"{error} With --unreadable-images absent, images that cannot be "
                     "read count as absent."
                 ) from error
+
+
+def settle_engine(name: str, embedder: Any, cells: Any) -> None:
+    """Choose the engine of a modality, set it, and say so if it is not usual.
+
+    Parameters
+    ----------
+    name : str
+        Name of the modality.
+    embedder : ImageEmbedder
+        Embedder, whose parameter `engine` is set.
+    cells : Series of shape (n_samples,)
+        Images of all rows.
+    """
+    from skfusion.image.embedding.engine_choice import choose_engine
+
+    choice = choose_engine(embedder, cells)
+    embedder.set_params(engine=choice.engine)
+    if choice.is_fallback:
+        say(f"{name}: torch computes the embeddings, because {choice.reason}")
+    if choice.engine == "openvino":
+        version = require("openvino", "openvino").__version__.partition("-")[0]
+        how_near = ""
+        if choice.difference is not None:
+            how_near = f", to a relative difference of {choice.difference:.0e}"
+        say(
+            f"{name}: OpenVINO {version} computes the embeddings, because "
+            f"{choice.reason}. They are those of torch{how_near}, and have keys of "
+            "their own in the store. --engine torch uses torch instead."
+        )

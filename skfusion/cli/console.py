@@ -54,7 +54,7 @@ def write_json(path: str | None, content: Any) -> None:
 
 
 def is_terminal() -> bool:
-    """Return whether somebody reads standard error as it is written."""
+    """Return whether somebody reads standard error while it is written."""
     return bool(getattr(sys.stderr, "isatty", lambda: False)())
 
 

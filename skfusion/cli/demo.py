@@ -9,7 +9,7 @@ import numpy as np
 from skfusion.cli.cohort import Cohort
 from skfusion.cli.compare import run_comparison
 from skfusion.cli.console import say
-from skfusion.cli.settings import check_outputs
+from skfusion.cli.settings import check_outputs, engine_asked_for
 from skfusion.cli.tables.columns import Findings
 
 __all__ = ["run"]
@@ -41,6 +41,10 @@ def run(arguments: argparse.Namespace) -> None:
     seed = 0 if arguments.random_state is None else arguments.random_state
     say("Reading the annotations of LIDC-IDRI and drawing the outlines ...")
     cohort, n_patients = _cohort(seed, quick=bool(arguments.quick))
+    engine = engine_asked_for({"engine": arguments.engine or "auto"}, {})
+    if engine is not None:
+        cohort.modalities[0][1].set_params(engine=engine)
+        cohort.engine_is_given = frozenset({cohort.modalities[0][0]})
     say(f"{len(cohort.X)} nodules of {n_patients} patients.")
     options = {
         "groups": cohort.groups,

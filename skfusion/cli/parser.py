@@ -30,6 +30,7 @@ CHOICES = {
     "duplicate_columns": ("number",),
     "bad_lines": ("skip",),
     "task": ("auto", "classification", "regression"),
+    "engine": ("auto", "torch", "openvino"),
 }
 EXIT_CODES = """\
 exit codes:
@@ -205,6 +206,15 @@ def _add_design(parser: argparse.ArgumentParser) -> None:
     add("--time", metavar="COL", help="column of dates for --test after:DATE")
 
 
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine",
+        choices=CHOICES["engine"],
+        help="what computes embeddings on a processor (default: auto, OpenVINO where "
+        "it is installed and pays, unless the store has embeddings by torch)",
+    )
+
+
 def _add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed",
@@ -253,6 +263,7 @@ def _add_comparison(parser: argparse.ArgumentParser, *, report: str) -> None:
         help="results with the prediction of each row, as confidential as the table "
         "(.zip, read by skfusion.evaluation.load_comparison)",
     )
+    _add_engine(parser)
     _add_run(parser)
 
 
@@ -344,6 +355,7 @@ def _add_explain(commands: Any, common: argparse.ArgumentParser) -> None:
         help="score (default: roc_auc, r2 for a regression)",
     )
     add("--json", metavar="FILE", help="results as JSON")
+    _add_engine(explain)
     _add_seed(explain)
 
 
@@ -447,7 +459,12 @@ def _add_embed(commands: Any, common: argparse.ArgumentParser) -> None:
     add("--backbone", metavar="NAME", help="network, e.g. resnet18 or hf:ORG/NAME")
     add("--weights", metavar="FILE", help="state dict, or a name of weights")
     add("--input-size", type=int, metavar="PIXELS", help="height and width of inputs")
-    add("--engine", choices=("torch", "openvino"))
+    add(
+        "--engine",
+        choices=CHOICES["engine"][1:],
+        help="what computes the embeddings (default: torch, whose embeddings Python "
+        "finds with the usual parameters)",
+    )
     add("--n-jobs", type=int, metavar="N", help="threads that read images")
     add = embed.add_argument_group("store").add_argument
     add("--store", metavar="FOLDER", help="folder of the store (default: the cache)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -31,6 +32,7 @@ from skfusion.cli.tables.cells import find_decimal
 from skfusion.cli.tables.columns import Table, dates_of, numbers_of
 from skfusion.cli.tables.files import ReadOptions, read_raw
 from skfusion.cli.tables.images import images_of
+from skfusion.ehr import TabularEncoder
 from skfusion.persistence import ModelDescription, inspect_model, load
 from skfusion.persistence.dtypes import in_dtype, is_whole, kind_of
 from skfusion.persistence.manifest import fusions_in
@@ -69,16 +71,23 @@ def run(arguments: argparse.Namespace) -> None:
     model = load(
         arguments.model, trusted=arguments.trust or (), store=arguments.store or None
     )
-    n_incomplete = 0
+    n_incomplete, unseen = 0, Counter[str]()
     with failures_of_the_run(), _Writer(out) as writer:
         chunks = predictions(model, X, arguments.chunk, verbose=progress_level())
         for found in chunks:
             n_incomplete += int((found["absent"] != "").sum())
+            for names in found["unseen"]:
+                unseen.update(filter(None, names.split("; ")))
             numbers = pd.Series(found.index + 1, index=found.index, name="row")
             writer.write(pd.concat([numbers, ids.loc[found.index], found], axis=1))
     say(f"{len(X):,} predictions: {out.resolve()}")
     if n_incomplete:
         say(f"{n_incomplete:,} rows lack a modality, see the column 'absent'")
+    for column, n_cells in unseen.items():
+        say(
+            f"column {column!r}: {n_cells:,} cells have a value that the training had "
+            "not and that the model ignores, see the column 'unseen'"
+        )
 
 
 def predictions(
@@ -100,8 +109,9 @@ def predictions(
     Yields
     ------
     DataFrame of shape (n_rows, n_outputs)
-        The prediction, the probability of each class, and the names of the modalities
-        that are absent, with the index of the rows.
+        The prediction, the probability of each class, the names of the modalities that
+        are absent (``absent``), and those of the columns with a category that the
+        training had not (``unseen``), with the index of the rows.
 
     Examples
     --------
@@ -121,8 +131,7 @@ def predictions(
         for start in range(0, len(X), chunk):
             rows = X.iloc[start : start + chunk]
             found = _outputs(model, rows)
-            found["absent"] = _absent(model, rows)
-            yield found
+            yield found.assign(**_remarks(model, rows))
             advance(len(rows))
 
 
@@ -153,20 +162,43 @@ def _with_probabilities(
     return found
 
 
-def _absent(model: Any, rows: pd.DataFrame) -> pd.Series:
-    """Return the names of the modalities that each row lacks, as text."""
+def _remarks(model: Any, rows: pd.DataFrame) -> dict[str, list[str]]:
+    """Return what each row lacks, and which of its categories are ignored, as text."""
     found = _rows_of_fusion(model, rows)
     if found is None:
-        return pd.Series("", index=rows.index)
+        return dict.fromkeys(("absent", "unseen"), [""] * len(rows))
     fusion, seen = found
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as the prediction warned
         there = fusion.presence(seen)
-    names = [
-        "; ".join(str(name) for name, here in zip(there, row, strict=True) if not here)
-        for row in there.to_numpy()
+        unseen = _unseen(fusion, seen, there)
+    return {"absent": _names_where(~there), "unseen": _names_where(unseen)}
+
+
+def _unseen(fusion: Any, seen: pd.DataFrame, there: pd.DataFrame) -> pd.DataFrame:
+    """Return which cells have a category that an encoder has not seen in the training.
+
+    Encoders behind other steps, and those of a fusion within the fusion, are left out.
+    """
+    marks = pd.DataFrame(index=range(len(seen)))
+    for name, encoder, columns in fusion.modalities_:
+        while isinstance(encoder, Pipeline):
+            encoder = encoder.steps[0][1]
+        here = there[name].to_numpy(dtype=bool)
+        if isinstance(encoder, TabularEncoder) and here.any():
+            found = encoder.find_unseen(seen.loc[here, columns])
+            for column in found:
+                marks[column] = False
+                marks.loc[here, column] = found[column].to_numpy()
+    return marks
+
+
+def _names_where(marks: pd.DataFrame) -> list[str]:
+    """Return the names of the marked columns of each row, as one text."""
+    return [
+        "; ".join(str(n) for n, is_marked in zip(marks, row, strict=True) if is_marked)
+        for row in marks.to_numpy(dtype=bool)
     ]
-    return pd.Series(names, index=rows.index)
 
 
 def _rows_of_fusion(model: Any, rows: Any) -> tuple[Any, Any] | None:
@@ -251,7 +283,7 @@ def _missing(table: Table, described: ModelDescription) -> set[str]:
 def _values(table: Table, name: str, entry: Mapping[str, Any], folder: Path) -> Any:
     kind, dtype = entry["kind"], str(entry["dtype"])
     if kind == "image":
-        return images_of(table, name, folder)
+        return images_of(table, name, folder, may_be_empty=True)
     if kind == "text":
         return table.texts(name)
     if kind == "vector" and table.is_text:

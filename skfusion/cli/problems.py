@@ -47,7 +47,7 @@ class Problem:
 
 
 def option(name: str, *values: str) -> str:
-    """Return an option as it is typed in a shell.
+    """Return an option in the spelling of a shell.
 
     Examples
     --------

@@ -20,6 +20,7 @@ __all__ = [
     "TABLE_KEYS",
     "check_no_input",
     "check_outputs",
+    "engine_asked_for",
     "read_settings",
 ]
 
@@ -78,6 +79,7 @@ TABLE_KEYS = {
     "skip_lines": WHOLE,
     "duplicate_columns": TEXT,
     "bad_lines": TEXT,
+    "engine": TEXT,
 }
 OUTPUT_KEYS = {"html": TEXT, "json": TEXT, "save": TEXT}
 KEYS = {**TABLE_KEYS, **COMPARE_KEYS, **OUTPUT_KEYS}
@@ -135,6 +137,9 @@ def read_settings(
     from_file = _read_file(arguments.config) if arguments.config else {}
     if "modalities" in from_file and {"image", "ehr"} & set(given):
         del from_file["modalities"]  # options override the file
+    if "engine" in given:
+        for about in from_file.get("modalities", {}).values():
+            about.get("params", {}).pop("engine", None)
     settings = {**from_file, **given}
     words = {"table": "a table", "target": "--target COLUMN"}
     for key in required:
@@ -142,6 +147,34 @@ def read_settings(
             where = "on the command line or in a --config FILE"
             raise ValueError(f"give {words[key]}, {where}")
     return settings
+
+
+def engine_asked_for(
+    settings: Mapping[str, Any], params: Mapping[str, Any]
+) -> str | None:
+    """Return the engine that the settings name for a modality, None for ``"auto"``.
+
+    Parameters
+    ----------
+    settings : mapping of str to object
+        Settings of the command.
+    params : mapping of str to object
+        Parameters of the modality in the file of settings, which come first.
+
+    Returns
+    -------
+    str or None
+
+    Examples
+    --------
+    >>> from skfusion.cli.settings import engine_asked_for
+    >>> engine_asked_for({"engine": "torch"}, {"engine": "openvino"})
+    'openvino'
+    >>> engine_asked_for({"engine": "auto"}, {}) is None
+    True
+    """
+    engine = params.get("engine", settings.get("engine", "auto"))
+    return None if engine == "auto" else engine
 
 
 def _read_file(path: str) -> dict[str, Any]:

@@ -11,14 +11,16 @@ import pandas as pd
 from skfusion._dependencies import require
 from skfusion._figures.style import LABEL_SIZE, theme_of
 from skfusion._figures.texts import plain_texts, wrap_sentence
+from skfusion._validation import check_number
 from skfusion.evaluation.statistics.disclosure import (
     MIN_CELL,
     WITHHELD,
     count_text,
     shown_counts,
 )
+from skfusion.exceptions import DataWarning, warn_user
 
-__all__ = ["ATTRIBUTE", "FlowChart", "Step", "flow_chart"]
+__all__ = ["ATTRIBUTE", "FlowChart", "Step", "flow_chart", "warn_of_other_rows"]
 
 
 #: Key of the counts in the attributes of a table of cases.
@@ -84,6 +86,9 @@ class FlowChart:
     steps: Sequence[Step]
     parts: Mapping[str, int]
     min_cell: int = MIN_CELL
+
+    def __post_init__(self) -> None:
+        check_number(self.min_cell, "min_cell", "FlowChart", low=1, integer=True)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the counts as text, without those below `min_cell`.
@@ -301,6 +306,11 @@ def flow_chart(cases: Any, *, min_cell: int = MIN_CELL) -> FlowChart:
         If the table was not made by `make_cases`, or has lost its attributes in a
         merge.
 
+    Warns
+    -----
+    DataWarning
+        If rows were added or removed since the counts were made.
+
     Examples
     --------
     >>> import pandas as pd
@@ -322,4 +332,15 @@ def flow_chart(cases: Any, *, min_cell: int = MIN_CELL) -> FlowChart:
             "make_cases returned, before a merge that drops its attributes."
         )
     steps = [Step(**step) for step in known["steps"]]
+    warn_of_other_rows(steps[-1].n, len(cases), "flow_chart")
     return FlowChart(steps, known["parts"], min_cell)
+
+
+def warn_of_other_rows(n_counted: int, n_rows: int, owner: str) -> None:
+    """Warn if a table does not have the rows that its attributes count."""
+    if n_counted != n_rows:
+        warn_user(
+            f"{owner}: the counts are of the {n_counted} rows that the table had when "
+            f"they were made, and it has {n_rows} rows now.",
+            DataWarning,
+        )

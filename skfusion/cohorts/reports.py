@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from skfusion._validation import did_you_mean
+from skfusion._validation import check_number, did_you_mean
+from skfusion.cohorts.flow import warn_of_other_rows
 from skfusion.evaluation.statistics.disclosure import (
     MIN_CELL,
     count_text,
@@ -92,6 +93,9 @@ class LinkReport:
     near: str
     min_cell: int = MIN_CELL
 
+    def __post_init__(self) -> None:
+        check_number(self.min_cell, "min_cell", "LinkReport", low=1, integer=True)
+
     def to_frame(self) -> pd.DataFrame:
         """Return the counts as text, without those below `min_cell`.
 
@@ -169,6 +173,11 @@ def link_report(
         If the table was not made by `link_images`, has lost its attributes in a merge,
         or has no such column of images.
 
+    Warns
+    -----
+    DataWarning
+        If rows were added or removed since the counts were made.
+
     Examples
     --------
     >>> import pandas as pd
@@ -204,4 +213,6 @@ def link_report(
             f"link_report: got no links of the column {name!r}."
             f"{did_you_mean(name, list(known))} Linked columns are {list(known)}."
         )
-    return LinkReport(**known[name], min_cell=min_cell)
+    found = LinkReport(**known[name], min_cell=min_cell)
+    warn_of_other_rows(sum(found.cases.values()), len(linked), "link_report")
+    return found

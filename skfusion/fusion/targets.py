@@ -616,7 +616,7 @@ def _valid_column(y: Any, owner: str) -> np.ndarray:
 
 
 def check_labels(values: np.ndarray, owner: str) -> None:
-    """Check that no entry of `y` is a list or another object that is no label.
+    """Check that no entry of `y` is a list or another object instead of a label.
 
     Raises
     ------

@@ -529,18 +529,26 @@ class Question:
     ----------
     model : FusionModel or TableModel
         The model.
-    scale : {"link", "proba"}
-        Whether to ask for margins, such as log-odds, or for predictions.
+    scale : {"link", "proba", "custom"}
+        Whether to ask for margins, such as log-odds, for predictions, or for a function
+        of predictions.
     column : int or None, default=None
         The only output that is asked for. None asks for all.
+    function : callable or None, default=None
+        The function of predictions (n, n_outputs).
     """
 
     model: FusionModel | TableModel
     scale: str
     column: int | None = None
+    function: Callable[[np.ndarray], Any] | None = None
 
     def __call__(self, rows: Any) -> np.ndarray:
         """Return the outputs (n, C) of encoded modalities or of `JoinedRows`."""
+        if self.function is not None:
+            values = self.function(self.model.predict(rows))
+            found = np.asarray(values, dtype=np.float64)
+            return found.reshape(len(found), -1)
         if self.scale == "link":
             return self.model.margins(rows, self.column)
         return _column(self.model.predict(rows), self.column)
@@ -646,13 +654,9 @@ def make_output(
     """
     if callable(output):
         name = getattr(output, "__name__", "output")
-
-        def ask(parts: Parts) -> np.ndarray:
-            values = np.asarray(output(model.predict(parts)), dtype=np.float64)
-            return values.reshape(len(values), -1)
-
         _refuse_class(pos_label, "output= is a function")
-        return Output(name, "custom", None, ask)
+        question = Question(model, "custom", function=output)
+        return Output(name, "custom", None, question)
     check_option(
         output, "output", ("link", "proba"), OWNER, also="a function of the predictions"
     )
@@ -778,7 +782,7 @@ def predicts_risks(estimator: Any) -> bool:
 
 
 def scale_of_risk(estimator: Any) -> str:
-    """Return what a survival model predicts, as far as it can be told.
+    """Return what a survival model predicts, if this is known.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ class StandIn:
     needs_more_than_the_file: ClassVar[bool] = False
 
     def restore(self, source: PartSource) -> Any:
-        """Return the object that this one stands for.
+        """Return the object that this one replaces.
 
         The attributes were restored before.
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 pytest.importorskip("skops", reason="the extra persistence is not installed")
 
 import skfusion  # noqa: E402
 from skfusion.cli.main import main  # noqa: E402
+from skfusion.image import RadiomicsEncoder  # noqa: E402
 
 N = 60
 MODALITIES = [
@@ -85,6 +87,46 @@ def test_one_row_of_which_a_whole_modality_is_absent(study, tmp_path, capsys):
     np.testing.assert_allclose(found["probability_yes"], expected[:, 1], rtol=1e-12)
     assert found["absent"].tolist() == ["lab"]
     assert "'crp' are not in the table" in capsys.readouterr().err
+
+
+def test_values_that_the_training_had_not_are_said_by_row(study, tmp_path, capsys):
+    folder, frame, _ = study
+    table, out = tmp_path / "cases.csv", tmp_path / "found.csv"
+    new = frame.head(4).assign(sex=["F", "female", "", "männlich"])
+    new.to_csv(table, index=False)
+    assert predict(folder, table, out, "--chunk", 2) == 0
+    unseen = pd.read_csv(out)["unseen"].fillna("").tolist()
+    assert unseen == ["", "sex", "", "sex"]
+    err = capsys.readouterr().err
+    assert "column 'sex': 2 cells have a value that the training had not" in err
+    assert "female" not in err
+
+
+def test_new_cases_may_all_lack_an_image(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        pixels = rng.integers(0, 256, (16, 16), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    frame = pd.DataFrame(
+        {"photo": [str(tmp_path / f"{i}.png") for i in range(20)], "age": range(20)}
+    )
+    model = skfusion.LateFusionClassifier(
+        [
+            ("photo", RadiomicsEncoder(("first_order",)), "photo"),
+            ("who", "passthrough", ["age"]),
+        ],
+        random_state=0,
+    ).fit(frame, np.arange(20) % 2)
+    skfusion.save(model, tmp_path / "model.skfusion")
+    table, out = tmp_path / "cases.csv", tmp_path / "found.csv"
+    for cells in (["", ""], ["gone.png", ""]):
+        pd.DataFrame({"photo": cells, "age": [3, 5]}).to_csv(table, index=False)
+        options = ["--missing-images", "absent"] if any(cells) else []
+        assert predict(tmp_path, table, out, *options) == 0, capsys.readouterr().err
+        found = pd.read_csv(out)
+        assert found["absent"].tolist() == ["photo", "photo"]
+        expected = model.predict_proba(frame.iloc[[3, 5]].assign(photo=None))
+        np.testing.assert_allclose(found["probability_1"], expected[:, 1], rtol=1e-12)
 
 
 def test_all_problems_are_listed_and_nothing_is_written(study, tmp_path, capsys):

@@ -356,6 +356,20 @@ def test_a_flow_chart_without_small_counts_shows_everything():
     assert "<table" in chart._repr_html_()
 
 
+@pytest.mark.parametrize("min_cell", [0, -1, "5", 2.5])
+def test_the_smallest_count_is_checked(store, min_cell):
+    cases = make_cases(store, outcome=None)
+    with pytest.raises(ValueError, match="FlowChart: min_cell must be an integer"):
+        flow_chart(cases, min_cell=min_cell)
+
+
+def test_a_flow_chart_of_other_rows_is_told(store):
+    cases = make_cases(store, outcome=None)
+    for table in (cases[:2], pd.concat([cases, cases])):
+        with pytest.warns(DataWarning, match="counts are of the 4 rows .* it has [28]"):
+            flow_chart(table)
+
+
 def test_the_flow_chart_is_drawn():
     pyplot = pytest.importorskip("matplotlib.pyplot")
     chart = FlowChart(

@@ -171,6 +171,7 @@ def test_links_are_those_of_a_search_by_instant(pair, window, delay):
     check_against_oracle(*pair, window, delay, BERLIN)
 
 
+EARLY = pd.Timestamp("2024-03-01 12:00")
 NOON = pd.Timestamp("2024-03-02 12:00")
 
 
@@ -327,8 +328,10 @@ def test_ids_of_different_kinds_are_refused():
     images = pd.DataFrame({"patient": ["7"], "path": ["a"], "available": [NOON]})
     with pytest.raises(TypeError, match="integers in 'patient' of cases and text"):
         link_images(cases, images, "patient")
-    images["patient"] = [7.0]  # whole numbers are as integers
-    link_images(cases, images, "patient")
+    for dtype in (float, object):  # whole numbers are as integers
+        images["patient"] = pd.Series([7.0], dtype=dtype)
+        found = link_images(cases, images.assign(available=EARLY), "patient")
+        assert found["image"].tolist() == ["a"]
     images["patient"] = [7.5]
     with pytest.raises(TypeError, match="integers or text"):
         link_images(cases, images, "patient")
@@ -463,6 +466,16 @@ def test_dtypes_of_ids(dtype):
         }
     )
     assert link_images(cases, images, "patient")["image"].tolist() == ["a", "b"]
+
+
+def test_a_report_of_other_rows_is_told():
+    cases = pd.DataFrame({"patient": [7, 8], "index_time": [NOON] * 2})
+    images = pd.DataFrame({"patient": [7], "path": ["a"], "available": [EARLY]})
+    found = link_images(cases, images, "patient")
+    with pytest.warns(DataWarning, match="of the 2 rows .* and it has 1 rows now"):
+        assert link_report(found[found["image"].notna()]).cases["linked"] == 1
+    with pytest.raises(ValueError, match="LinkReport: min_cell must be an integer"):
+        link_report(found, min_cell=-1)
 
 
 @pytest.mark.parametrize("null", ["", "  ", "nan", "<NA>", "None"])

@@ -69,7 +69,7 @@ class ReadOptions:
 
 @dataclass
 class RawTable:
-    """Table as it is in its file.
+    """Table with the cells of its file.
 
     Attributes
     ----------

@@ -18,7 +18,13 @@ from skfusion.image.reading.metadata import read_metadata
 __all__ = ["images_of", "resolve_paths"]
 
 
-def images_of(table: Table, column: str, folder: str | os.PathLike[str]) -> pd.Series:
+def images_of(
+    table: Table,
+    column: str,
+    folder: str | os.PathLike[str],
+    *,
+    may_be_empty: bool = False,
+) -> pd.Series:
     """Return the images of a column as absolute paths, None for absent ones.
 
     Parameters
@@ -30,6 +36,8 @@ def images_of(table: Table, column: str, folder: str | os.PathLike[str]) -> pd.S
         absent image.
     folder : str or PathLike
         Folder of the table, from which relative paths are looked up.
+    may_be_empty : bool, default=False
+        Whether all images may be absent, which leaves nothing to learn from.
 
     Returns
     -------
@@ -68,7 +76,7 @@ def images_of(table: Table, column: str, folder: str | os.PathLike[str]) -> pd.S
             f"files of {column!r} that are no images count as absent",
         )
         paths = paths.mask(unreadable, None)
-    if not paths.notna().any():
+    if not may_be_empty and not paths.notna().any():
         table.findings.problems.append(
             Problem(f"column {column!r}: no image is left", other="another --image")
         )

@@ -161,6 +161,8 @@ def _block(rows: slice, pairs: Pairs, group: np.ndarray, plan: FeaturePlan) -> B
     chosen = group[pairs.code]
     kept = chosen >= 0
     totals = _totals(pairs.row, pairs.sums, plan) if plan.totals else None
+    if kept.all():
+        return Block(rows, pairs.row, chosen, pairs.value, totals)
     return Block(rows, pairs.row[kept], chosen[kept], pairs.value[kept], totals)
 
 

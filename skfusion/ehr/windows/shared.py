@@ -13,9 +13,9 @@ slope is near the middle between two numbers of single precision.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -50,6 +50,19 @@ PAIRS = 100_000  # Pairs and bands at once, few enough to stay in cache.
 WITH_MEANS = ("mean", "delta", "std", "slope")
 WITH_MOMENTS = ("std", "slope")
 WITH_EXTREMES = ("min", "max", "range", *WITH_MOMENTS)
+# Statistics that need a field of `BandSums`.
+NEEDED_BY = {
+    "newest": ("since_last",),
+    "oldest": ("since_first", *WITH_MOMENTS),
+    "days": ("n_days",),
+    "split": ("n_days",),
+    "v_last": ("last", "delta"),
+    "v_first": ("first",),
+    "t_last": ("slope",),
+    "t_first": ("slope",),
+    "v_min": WITH_EXTREMES,
+    "v_max": WITH_EXTREMES,
+}
 COPIES = 100_000  # Copies of events at once, for the pairs of the kernel.
 FEW = 16 * ROUNDING  # Of the last operations of a statistic.
 
@@ -63,7 +76,7 @@ class Pairs:
     row, code : ndarray of int of shape (n_pairs,)
         The pairs, ordered by row and then code.
     sums : BandSums
-        Sums over windows. Means and sums of squares may be left out.
+        Sums over windows. What no feature of the plan needs may be left out.
     value : ndarray of float32 of shape (n_pairs, n_windows, n_statistics)
         Statistics of the plan, NaN where one is undefined.
     """
@@ -315,9 +328,13 @@ class _PairRanges:
         row = np.repeat(np.arange(len(owner)), n_groups)
         shift = events.first_group[owner] - (np.cumsum(n_groups) - n_groups)
         group = np.arange(len(row)) + np.repeat(shift, n_groups)
-        first = group * events.n_places
+        begin = events.start[group]
+        first, least = group * events.n_places, events.place_key[begin]
         place = np.stack(
-            [np.searchsorted(events.place_key, first + line[row]) for line in bounds]
+            [
+                _search(events.place_key, first + line[row], begin, least)
+                for line in bounds
+            ]
         )
         kept = np.flatnonzero(place[0] > place[-1])
         row, group, place = row[kept], group[kept], place[:, kept]
@@ -339,6 +356,21 @@ class _PairRanges:
         return replace(self, place=place)
 
 
+def _search(
+    keys: np.ndarray, wanted: np.ndarray, begin: np.ndarray, least: np.ndarray
+) -> np.ndarray:
+    """Return the places of keys of groups, of which `least` at `begin` is the first.
+
+    Windows of a whole history begin before any event, and need no search.
+    """
+    later = wanted > least
+    if later.all():
+        return np.searchsorted(keys, wanted)
+    place = begin.copy()
+    place[later] = np.searchsorted(keys, wanted[later])
+    return place
+
+
 def _features(
     ranges: _PairRanges,
     rows: np.ndarray,
@@ -356,7 +388,7 @@ def _features(
         left_over = left_over | ~exact[ranges.group]
     others = np.flatnonzero(left_over)
     near = ranges.without(others) if len(others) else ranges
-    sums = _band_sums(near, events, totals, names)
+    sums = _band_sums(near, events, totals, plan)
     for pairs, part in _by_kernel(ranges, others, events, sight):
         for table, cells in zip(sums, part, strict=True):
             table[:, pairs] = cells
@@ -414,57 +446,72 @@ def _band_sums(
     ranges: _PairRanges,
     events: _GroupedEvents,
     totals: ExactSums | None,
-    names: tuple[str, ...],
+    plan: FeaturePlan,
 ) -> BandSums:
     """Return the sums over bands that do not depend on the order of the additions.
 
-    Means without `totals`, extremes that no statistic needs, and squares are left out.
+    Means without `totals`, squares, and what no feature needs are left out.
     """
     low, high = ranges.place[1:], ranges.place[:-1]
     n = high - low
-    first, last = np.where(n > 0, low, 0), np.where(n > 0, high - 1, 0)
     n_values = events.n_values[high] - events.n_values[low]
-    is_empty, is_unknown = n == 0, n_values == 0
-    last_value, first_value = events.nearest_values
-    last_value, first_value = last_value[last], first_value[first]
-
-    def ahead(place: np.ndarray) -> np.ndarray:
-        return (ranges.end - events.time[place]) / DAY
-
-    def shown(values: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-        return np.where(hidden, np.nan, values)
-
-    begins, n_begins = events.n_days
-    goes_on = ~is_empty & ~begins[first]
-    is_oldest = first == ranges.place[-1]
-    value = events.value.astype(np.float64)
-    extremes = {"v_min": np.fmin, "v_max": np.fmax}
-    wanted = not set(names).isdisjoint(WITH_EXTREMES)
+    divisor = np.maximum(n_values, 1)
+    found = _ends(ranges, events, n_values)
+    found |= {
+        name: partial(_range_extremes, take, events.value, low, high)
+        for name, take in (("v_min", np.fmin), ("v_max", np.fmax))
+    }
+    used = {*plan.statistics, *(["since_first"] if plan.totals else ())}
     return BandSums(
         n=n.astype(np.float64),
-        newest=shown(ahead(last), is_empty),
-        oldest=shown(ahead(first), is_empty),
-        days=n_begins[high] - n_begins[low] + (goes_on & is_oldest),
-        split=(goes_on & ~is_oldest).astype(np.float64),
         n_values=n_values.astype(np.float64),
-        v_last=shown(value[last_value], is_unknown),
-        v_first=shown(value[first_value], is_unknown),
-        t_last=shown(-ahead(last_value), is_unknown),
-        t_first=shown(-ahead(first_value), is_unknown),
         **{
-            name: _range_extremes(take, events.value, low, high)
-            if wanted
-            else np.full(n.shape, np.nan)
-            for name, take in extremes.items()
+            name: np.full(n.shape, np.nan) if used.isdisjoint(NEEDED_BY[name]) else of()
+            for name, of in found.items()
         },
         v_mean=np.zeros(n.shape)
         if totals is None
-        else totals.values(low, high, ranges.group) / np.maximum(n_values, 1),
+        else totals.values(low, high, ranges.group) / divisor,
         t_mean=np.zeros(n.shape),
         m2_v=np.zeros(n.shape),
         m2_t=np.ones(n.shape),  # a divisor
         co_tv=np.zeros(n.shape),
     )
+
+
+def _ends(
+    ranges: _PairRanges, events: _GroupedEvents, n_values: np.ndarray
+) -> dict[str, Callable[[], np.ndarray]]:
+    """Return functions for the fields of `BandSums` on first and last events."""
+    low, high = ranges.place[1:], ranges.place[:-1]
+    is_empty, is_unknown = low == high, n_values == 0
+    first, last = np.where(is_empty, 0, low), np.where(is_empty, 0, high - 1)
+    last_value, first_value = events.nearest_values
+
+    def ahead(place: np.ndarray) -> np.ndarray:
+        return (ranges.end - events.time[place]) / DAY
+
+    def value(place: np.ndarray) -> np.ndarray:
+        return np.where(is_unknown, np.nan, events.value[place].astype(np.float64))
+
+    def counted_days(*, with_oldest: bool) -> np.ndarray:
+        begins, n_begins = events.n_days
+        goes_on = ~is_empty & ~begins[first]
+        is_oldest = first == ranges.place[-1]
+        if with_oldest:
+            return n_begins[high] - n_begins[low] + (goes_on & is_oldest)
+        return (goes_on & ~is_oldest).astype(np.float64)
+
+    return {
+        "newest": lambda: np.where(is_empty, np.nan, ahead(last)),
+        "oldest": lambda: np.where(is_empty, np.nan, ahead(first)),
+        "days": partial(counted_days, with_oldest=True),
+        "split": partial(counted_days, with_oldest=False),
+        "v_last": lambda: value(last_value[last]),
+        "v_first": lambda: value(first_value[first]),
+        "t_last": lambda: np.where(is_unknown, np.nan, -ahead(last_value[last])),
+        "t_first": lambda: np.where(is_unknown, np.nan, -ahead(first_value[first])),
+    }
 
 
 def _range_extremes(

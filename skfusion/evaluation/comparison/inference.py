@@ -216,6 +216,11 @@ def _one_fusion(
         "n_matched": len(matched),
         "reason": reasons[0] if reasons else "",
         "by_site": best.by_site,
+        # A claim needs a gain over each single, so the least certain one limits it.
+        "limit": max(
+            ((one.standard_error, one.df) for _, _, one in own if not one.reason),
+            default=(np.nan, np.nan),
+        ),
     }
 
 
@@ -255,9 +260,10 @@ def _with_outcomes(
         row = {str(name): value for name, value in record.items()}
         detectable = needed = equivalent = noninferior = np.nan
         error, df = row["standard_error"], row["df"]
-        if error > 0:
+        widest, its_df = row.pop("limit")
+        if error > 0 and widest > 0:
             detectable = minimum_detectable_difference(
-                error, None if np.isinf(df) else df, alpha=ALPHA / n_tested
+                widest, None if np.isinf(its_df) else its_df, alpha=ALPHA / n_tested
             )
             if claims.smallest_gain is not None:
                 needed = patients_for_gain(n_patients, detectable, claims.smallest_gain)

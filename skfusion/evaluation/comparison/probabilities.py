@@ -174,7 +174,7 @@ def net_benefit_table(
                 "low": gain.low,
                 "high": gain.high,
                 "prevalence": own.prevalence,
-                "declared": thresholds is not None,
+                "thresholds_given": thresholds is not None,
             }
         )
         parts.append(part)

@@ -62,10 +62,12 @@ class FusionComparison(SecondaryAnalyses):
         ``df``. P-values ``p_helps`` (above each single modality), ``p_matched`` (above
         each single modality of the same learner) and ``p_worse`` (below one of the
         same learner, ``worse_than``), each with ``*_holm`` (adjusted over the
-        fusions). ``n_matched``, ``detectable`` (gain found with a probability of 80%),
-        ``n_needed`` (patients to find `smallest_gain`), ``p_equivalent`` and
-        ``p_noninferior`` (adjusted over the fusions), ``outcome``, ``reason`` (why
-        there is no test), ``by_site`` (differences of held-out sites).
+        fusions). ``n_matched``, ``detectable`` (the gain over each single
+        modality that is found with a probability of 80%, from the difference with the
+        largest standard error), ``n_needed`` (patients to find `smallest_gain` over
+        each single modality), ``p_equivalent`` and ``p_noninferior`` (adjusted over
+        the fusions), ``outcome``, ``reason`` (why there is no test), ``by_site``
+        (differences of held-out sites).
     folds_ : DataFrame
         One row per strategy, test set and metric: ``strategy``, ``repeat``, ``fold``,
         ``metric``, ``score``, ``n_train``, ``n_test`` (rows), ``patients_train``,
@@ -447,7 +449,8 @@ class FusionComparison(SecondaryAnalyses):
             modality in `tests_`), ``threshold``, ``net_benefit``,
             ``net_benefit_reference``, ``treat_all``, ``difference`` with ``low`` and
             ``high`` (pointwise 95% confidence interval from a bootstrap of patients),
-            ``prevalence`` and ``declared`` (whether thresholds were given).
+            ``prevalence`` and ``thresholds_given`` (whether `thresholds` is not None;
+            whether they were chosen before the results, only the authors know).
 
         Raises
         ------

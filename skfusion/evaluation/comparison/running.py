@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from inspect import signature
+from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -181,12 +182,18 @@ def run_arms(
         title: str,
         seconds: Sequence[float] = (),
     ) -> list[Fit]:
+        order = _longest_first(tasks, seconds)
+        ordered = [tasks[place] for place in order]
         results = pool(
             delayed(fit_arm)(arm, study, split, request, seed, checkpoint)
-            for arm, split, seed in tasks
+            for arm, split, seed in ordered
         )
-        steps = [_step(arm, split, design) for arm, split, _ in tasks]
-        return _with_progress(results, steps, title, seconds, verbose)
+        steps = [_step(arm, split, design) for arm, split, _ in ordered]
+        expected = [seconds[place] for place in order] if len(seconds) else []
+        done = _with_progress(results, steps, title, expected, verbose)
+        return [
+            fit for _, fit in sorted(zip(order, done, strict=True), key=itemgetter(0))
+        ]
 
     first, later = _phases(fitted, design)
     tasks = [(arm, split, random_state) for arm, split in first]
@@ -210,6 +217,25 @@ def run_arms(
         other_seeds.setdefault(arm.name, []).append(fit)
     add_members(arms, fits, n_repeats)
     return Run(fits, n_repeats, tell_once(arms, fits), notes, other_seeds)
+
+
+def _longest_first(
+    tasks: Sequence[tuple[Strategy, Split, int]], seconds: Sequence[float]
+) -> list[int]:
+    """Return the order of fits: long ones first, so that no worker waits for the last.
+
+    Fits whose seconds are not known begin with those that train a network. joblib
+    compares the memory of a worker with that after its first fit, and replaces the
+    process if it has grown by 300 MB, which a network does.
+    """
+
+    def length(place: int) -> tuple[float, ...]:
+        if len(seconds):
+            return (seconds[place],)
+        arm = tasks[place][0]
+        return arm.trains_network, arm.role == "fusion"
+
+    return sorted(range(len(tasks)), key=length, reverse=True)
 
 
 def _with_progress(

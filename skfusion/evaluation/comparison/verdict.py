@@ -247,16 +247,38 @@ def _overall(rows: Sequence[Mapping[str, Any]]) -> tuple[str, Mapping[str, Any]]
 
 def _helps(row: Any, rows: Any, differences: Any, facts: Facts) -> str:
     label = facts.labels[row["strategy"]]
-    holm = len(rows) > 1
-    adjusted = f", Holm over {len(rows)} fusions" if holm else ""
+    adjusted = f" after Holm adjustment over {len(rows)} fusions"
+    weakest, _ = _least_certain(row, differences, facts)
+    other = ""
+    if weakest["reference"] != row["reference"]:
+        other = (
+            f"; the least certain of these differences is from "
+            f"{facts.labels[weakest['reference']]}, {facts.size(weakest['estimate'])} "
+            f"({facts.interval(weakest, of_gain=True)})"
+        )
     return (
         f"By {facts.metric.label}, {label} is {_better(facts)} each single modality in "
         "the same learner"
         f"{' and in the other learners' if _has_others(row, differences) else ''}; "
         f"{_better(facts)} the best of them, {facts.labels[row['reference']]}, by "
-        f"{facts.size(row['estimate'])} ({facts.interval(row, of_gain=True)}), "
-        f"{format_p(row['p_helps_holm'])}{adjusted}."
+        f"{facts.size(row['estimate'])} ({facts.interval(row, of_gain=True)}){other}, "
+        f"{format_p(row['p_helps_holm'])}{adjusted if len(rows) > 1 else ''}."
     )
+
+
+def _least_certain(
+    row: Any, differences: pd.DataFrame, facts: Facts
+) -> tuple[dict[str, Any], float]:
+    """Return the difference from a single that decides the claim, and its p-value."""
+    sign = 1.0 if facts.metric.greater_is_better else -1.0
+    found = differences[
+        (differences["strategy"] == row["strategy"])
+        & (differences["metric"] == facts.metric.name)
+        & (differences["relation"] != "without")
+    ]
+    p = found["p"].where(sign * found["estimate"] > 0, 1.0)
+    weakest = found.loc[p.fillna(-1.0).idxmax()]  # no p-values: the first one
+    return {str(name): value for name, value in weakest.items()}, float(p.max())
 
 
 def _better(facts: Facts) -> str:
@@ -282,13 +304,7 @@ def _not_above(row: Any, rows: Any, differences: pd.DataFrame, facts: Facts) -> 
     is_above = min(sign * row["low"], sign * row["high"]) > 0
     if np.isnan(row["p_helps_holm"]) or not is_above:
         return ""
-    found = differences[
-        (differences["strategy"] == row["strategy"])
-        & (differences["metric"] == facts.metric.name)
-        & (differences["relation"] != "without")
-    ]
-    p = found["p"].where(sign * found["estimate"] > 0, 1.0)
-    weakest = found.loc[p.idxmax()]
+    weakest, p = _least_certain(row, differences, facts)
     adjusted = (
         f"; {format_p(row['p_helps_holm'])} after Holm adjustment over {len(rows)} "
         "fusions"
@@ -297,7 +313,7 @@ def _not_above(row: Any, rows: Any, differences: pd.DataFrame, facts: Facts) -> 
         " A claim that fusion helps requires a gain over each single modality: minus "
         f"{facts.labels[weakest['reference']]}, the difference is "
         f"{facts.signed(weakest['estimate'])} ({facts.interval(weakest)}), "
-        f"{format_p(p.max())}{adjusted if len(rows) > 1 else ''}."
+        f"{format_p(p)}{adjusted if len(rows) > 1 else ''}."
     )
 
 
@@ -305,9 +321,9 @@ def _too_few(row: Any, rows: Any, differences: Any, facts: Facts) -> str:
     gain = facts.claims.smallest_gain
     assert gain is not None
     return (
-        f"To find a gain of {facts.size(gain)} takes about {int(row['n_needed']):,} "
-        f"{facts.unit} like these; here are {facts.n_patients:,}. "
-        + _unclear(row, rows, differences, facts)
+        f"To find a gain of {facts.size(gain)} over each single modality takes about "
+        f"{int(row['n_needed']):,} {facts.unit} like these; here are "
+        f"{facts.n_patients:,}. " + _unclear(row, rows, differences, facts)
     )
 
 
@@ -396,8 +412,9 @@ def _detectable(row: Any, facts: Facts) -> str:
     if np.isnan(row["detectable"]):
         return ""
     return (
-        f"A gain smaller than {facts.size(row['detectable'])} had less than an 80% "
-        f"chance of being found with these {facts.n_patients:,} {facts.unit}."
+        f"A gain smaller than {facts.size(row['detectable'])} over each single "
+        "modality had less than an 80% chance of being found with these "
+        f"{facts.n_patients:,} {facts.unit}."
     )
 
 

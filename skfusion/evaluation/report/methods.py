@@ -380,7 +380,10 @@ def _assumptions(result: Comparison) -> str:
             f"Scores are those of models trained on {k - 1}/{k} of the patients, which "
             "is less than the whole cohort. "
         )
-    return text + "The scores and claims were chosen before the results were seen."
+    return text + (
+        "The authors have to confirm that scores, claims and thresholds were chosen "
+        "before the results were seen."
+    )
 
 
 def _limits(kind: str) -> str:

@@ -1,1 +1,1 @@
-"""Intervals and tests of scores; statistics of probabilities and survival curves."""
+"""Intervals and tests of scores, statistics of probabilities and survival curves."""

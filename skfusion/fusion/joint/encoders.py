@@ -49,7 +49,7 @@ class TorchEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     In joint fusion the module is the encoder of its modality and is trained together
     with the rest of the network. In all other uses its weights stay fixed, so that it
-    is a frozen feature extractor.
+    is a frozen encoder.
 
     Parameters
     ----------

@@ -381,6 +381,13 @@ class OpenVINONetwork:
         Identifier of the network in the cache of compiled networks. The empty string
         compiles it anew.
 
+    Attributes
+    ----------
+    batch_size : int
+        Number of images per batch that suits the device.
+    difference : float
+        Greatest relative difference of the outputs for the example from those of torch.
+
     Raises
     ------
     ValueError
@@ -402,14 +409,15 @@ class OpenVINONetwork:
         threads = torch.get_num_threads()  # 1 in a joblib worker
         name = f"{key} {tuple(example.shape)} {precision} {threads}"
         with _compiled_lock:
-            compiled = _compiled.get(name) if key else None
-            if compiled is None:
-                compiled = _compile(module, example, precision, threads)
+            known = _compiled.get(name) if key else None
+            if known is None:
+                known = _compile(module, example, precision, threads)
             if key:
-                _compiled[name] = compiled
+                _compiled[name] = known
                 _compiled.move_to_end(name)
                 if len(_compiled) > _CACHE_SIZE:
                     _compiled.popitem(last=False)
+            compiled, self.difference = known
             self._request = compiled.create_infer_request()
 
     def __call__(self, pixels: Tensor) -> np.ndarray:
@@ -418,11 +426,15 @@ class OpenVINONetwork:
         return np.array(result[0], dtype=np.float32)
 
 
-_compiled: OrderedDict[str, Any] = OrderedDict()
+# Compiled networks, each with its difference from the original one.
+_compiled: OrderedDict[str, tuple[Any, float]] = OrderedDict()
 _compiled_lock = ForkSafeLock()
 
 
-def _compile(module: nn.Module, example: Tensor, precision: str, threads: int) -> Any:
+def _compile(
+    module: nn.Module, example: Tensor, precision: str, threads: int
+) -> tuple[Any, float]:
+    """Compile a network, and compare it with the original one on its example."""
     openvino = require("openvino", "openvino")
     try:
         with warnings.catch_warnings():  # torch's tracer warns about Python numbers
@@ -453,4 +465,4 @@ def _compile(module: nn.Module, example: Tensor, precision: str, threads: int) -
             f"The network {name_of(module)} gives another output when it is compiled "
             f"by OpenVINO (relative difference {difference:.1e}). Use engine='torch'."
         )
-    return compiled
+    return compiled, difference

@@ -18,7 +18,7 @@ _lock = ForkSafeLock()
 
 
 class OwnThreadTracer(fx.Tracer):
-    """Tracer that records the calls of its own thread only.
+    """Tracer that records the calls of one thread only.
 
     `torch.fx` replaces ``nn.Module.__call__`` for the whole process while it traces.
     Networks that other threads run at that time must not be recorded.

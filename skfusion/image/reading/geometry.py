@@ -60,7 +60,7 @@ class Orientation:
 
     @property
     def is_identity(self) -> bool:
-        """Whether an array stays as it is."""
+        """Whether an array stays unchanged."""
         return self.order == (0, 1, 2) and not any(self.flips)
 
 

@@ -46,7 +46,7 @@ class Patients:
 
     @property
     def repeated(self) -> np.ndarray | None:
-        """The numbers, or None if every case is a patient of its own."""
+        """The numbers, or None if every case is another patient."""
         numbers = self.numbers
         if numbers is None or len(np.unique(numbers)) == len(numbers):
             return None

@@ -157,6 +157,24 @@ def test_the_primary_fusion_alone_is_tested_without_adjustment():
     np.testing.assert_allclose(three["detectable"], expected)
 
 
+def test_what_is_detectable_is_limited_by_the_least_certain_single():
+    """A claim needs a gain over each single, not only over the best one."""
+    of = stats.t(49)
+    table = judged(
+        early(contrast(0.05, error=0.02), contrast(0.01, error=0.002)),
+        smallest_gain=0.03,
+    )
+    assert table.loc["early", "reference"] == "ehr in early"
+    expected = (of.ppf(0.975) + of.ppf(0.8)) * 0.02
+    assert table.loc["early", "detectable"] == pytest.approx(expected)
+    assert table.loc["early", "n_needed"] == np.ceil(200 * (expected / 0.03) ** 2)
+    table = judged(
+        early(contrast(0.05, error=0.04), contrast(0.01, error=0.002)),
+        smallest_gain=0.03,
+    )
+    assert table.loc["early", "outcome"] == "too few"
+
+
 def test_worse_is_adjusted_over_singles_and_fusions():
     row = judged(early(contrast(0.01), contrast(-0.03, 0.02))).loc["early"]
     assert row["outcome"] == "worse"

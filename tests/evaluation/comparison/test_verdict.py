@@ -24,7 +24,9 @@ SENTENCES = {
     "helps": (
         rf"By {NAME}, {NAME} is (?:above|below) each single modality in the same "
         rf"learner(?: and in the other learners)?; (?:above|below) the best of them, "
-        rf"{NAME}, by {N} \({LIMITS}\), {P}(?:, Holm over \d fusions)?\."
+        rf"{NAME}, by {N} \({LIMITS}\)(?:; the least certain of these differences is "
+        rf"from {NAME}, {N} \({LIMITS}\))?, {P}"
+        r"(?: after Holm adjustment over \d fusions)?\."
     ),
     "also": rf"Also above each single modality: {NAME} \({P}\)(?:, {NAME} \({P}\))*\.",
     "unclear": (
@@ -36,12 +38,12 @@ SENTENCES = {
         rf"(?:; {P} after Holm adjustment over \d fusions)?\."
     ),
     "detectable": (
-        rf"A gain smaller than {N} had less than an 80% chance of being found with "
-        rf"these {N} (?:patients|rows)\."
+        rf"A gain smaller than {N} over each single modality had less than an 80% "
+        rf"chance of being found with these {N} (?:patients|rows)\."
     ),
     "too few": (
-        rf"To find a gain of {N} takes about {N} (?:patients|rows) like these; here "
-        rf"are {N}\."
+        rf"To find a gain of {N} over each single modality takes about {N} "
+        rf"(?:patients|rows) like these; here are {N}\."
     ),
     "worse": (
         rf"{NAME} is worse than {NAME}: in this learner, the other modalities changed "
@@ -314,7 +316,7 @@ def test_gains_of_a_loss_are_told_as_gains():
 def test_holm_is_named_if_several_fusions_were_tested():
     helps = {"outcome": "helps", "p_helps_holm": 0.004}
     verdict, parts = verdict_of(helps, {**helps, "strategy": "late"})
-    assert "p = 0.004, Holm over 2 fusions" in verdict.details
+    assert "p = 0.004 after Holm adjustment over 2 fusions" in verdict.details
     assert parts == ["helps", "also", "about folds"]
     primary = verdict_of(helps, {"outcome": "secondary", "strategy": "late"})[0]
     assert "Holm" not in primary.details

@@ -635,7 +635,7 @@ def test_curve_needs_a_hundred_of_each(result, page):
 
 def test_net_benefit_is_that_of_the_statistics(result):
     table = result.net_benefit([0.3, 0.5])
-    assert table["declared"].all()
+    assert table["thresholds_given"].all()
     assert len(table) == 4
     part = result.predictions_[result.predictions_["repeat"] == 0]
     reference = result.tests_.set_index("strategy").loc["late", "reference"]
@@ -654,7 +654,7 @@ def test_net_benefit_is_that_of_the_statistics(result):
 
 def test_net_benefit_without_thresholds_says_so(result):
     table = result.net_benefit(prevalence=0.1)
-    assert not table["declared"].any()
+    assert not table["thresholds_given"].any()
     assert table["threshold"].between(0.05, 0.5).all()
     assert set(table["prevalence"]) == {0.1}
 

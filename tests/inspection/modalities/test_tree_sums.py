@@ -168,21 +168,21 @@ def test_gradient_boosting_of_scikit_learn(cohort, used):
 
 
 @pytest.mark.parametrize(
-    ("learner", "way"),
+    ("learner", "way", "n_outputs"),
     [
-        (XGBRegressor(**XGB), "sum"),
-        (XGBRegressor(**XGB, objective="reg:absoluteerror"), "sum"),
-        (XGBRegressor(**XGB, objective="reg:tweedie"), "pairs"),
-        (XGBRegressor(**XGB, objective="count:poisson", base_score=3.0), "pairs"),
-        (XGBRFRegressor(**XGB), "sum"),
-        (RandomForestRegressor(5, random_state=0), "sum"),
-        (ExtraTreesRegressor(5, random_state=0), "sum"),
-        (DecisionTreeRegressor(), "sum"),
-        (HistGradientBoostingRegressor(max_iter=5), "sum"),
-        (HistGradientBoostingRegressor(max_iter=5, loss="poisson"), "pairs"),
+        (XGBRegressor(**XGB), "sum", 1),
+        (XGBRegressor(**XGB), "sum", 2),
+        (XGBRegressor(**XGB, objective="reg:absoluteerror"), "sum", 2),
+        (XGBRegressor(**XGB, objective="reg:tweedie"), "pairs", 1),
+        (XGBRegressor(**XGB, objective="count:poisson", base_score=3.0), "pairs", 1),
+        (XGBRFRegressor(**XGB), "sum", 1),
+        (RandomForestRegressor(5, random_state=0), "sum", 2),
+        (ExtraTreesRegressor(5, random_state=0), "sum", 1),
+        (DecisionTreeRegressor(), "sum", 1),
+        (HistGradientBoostingRegressor(max_iter=5), "sum", 2),
+        (HistGradientBoostingRegressor(max_iter=5, loss="poisson"), "pairs", 2),
     ],
 )
-@pytest.mark.parametrize("n_outputs", [1, 2])
 def test_regressors(learner, way, n_outputs, cohort, used):
     X, margin = cohort
     y = np.abs(margin)[:, None] ** np.arange(1, n_outputs + 1)
@@ -287,6 +287,14 @@ def test_a_score_uses_the_same_sums(cohort, used, monkeypatch):
     )
 
 
+def test_a_function_of_predictions(cohort, used):
+    X, margin = cohort
+    learner = XGBRegressor(**XGB)
+    model = fitted_table(learner, X, margin)
+    compare(**model, X=X, ask=lambda rows: learner.predict(rows) ** 2, output=np.square)
+    assert used == ["pairs"]
+
+
 # -- numbers of rows and of modalities -----------------------------------------------
 
 
@@ -380,6 +388,9 @@ def test_other_learners_are_enumerated(cohort, used):
             lambda rows, f=model: log_odds(f.predict_proba(rows)),
             bound=1e-12,
         )
+    vectors = XGBRegressor(**XGB, multi_strategy="multi_output_tree")
+    table = fitted_table(vectors, X, np.column_stack([margin, margin**2]))
+    compare(**table, X=X, ask=vectors.predict, bound=1e-12)
     late = LateFusionClassifier(TRIPLES, estimator=XGBClassifier(**XGB), random_state=0)
     late.fit(X[:N_TRAIN], y[:N_TRAIN])
     compare(late, X, lambda rows: log_odds(late.predict_proba(rows)), bound=1e-12)

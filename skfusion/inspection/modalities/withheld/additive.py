@@ -192,7 +192,7 @@ def is_additive(model: FusionModel | TableModel, scale: str) -> bool:
     ----------
     model : FusionModel or TableModel
         The model.
-    scale : {"link", "proba"}
+    scale : {"link", "proba", "custom"}
         Scale of the output.
 
     Returns
@@ -202,7 +202,7 @@ def is_additive(model: FusionModel | TableModel, scale: str) -> bool:
         late fusions that add numbers, probabilities or log-odds. False if it is not
         known.
     """
-    if isinstance(model, WrappedFusion):
+    if isinstance(model, WrappedFusion) or scale == "custom":
         return False
     if isinstance(model, TableModel):
         return _is_linear(model.estimator, _learners(model, scale))

@@ -154,6 +154,8 @@ class _Game:
     def is_sum(self) -> bool:
         """Return whether the output of a mean raw score is the mean output."""
         model = self.ask.model
+        if self.ask.scale == "custom":
+            return False
         if isinstance(model, FusionModel):
             shared = self.own.presence.astype(int) @ self.other.presence.T.astype(int)
             if not (shared > 0).all():  # a row without modalities has the average
