@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,18 @@ from skfusion.evaluation.comparison.scoring import prediction_table, score_and_t
 from skfusion.evaluation.comparison.strategies import Strategy
 from skfusion.evaluation.comparison.study import Study
 from skfusion.evaluation.comparison.verdict import Facts, facts_of, judge
-from skfusion.evaluation.metrics import Metric
+from skfusion.evaluation.metrics import Metric, SearchScore
 from skfusion.evaluation.statistics.disclosure import MIN_CELL, WITHHELD, count_text
 from skfusion.fusion.estimator_kinds import last_step
 from skfusion.fusion.inner_estimators import ends_in_predictor
 from skfusion.fusion.restriction import fusions_within
 from skfusion.modality import Modality, presence_mask
 
-__all__ = ["collect"]
+__all__ = ["collect", "searches_of"]
+
+
+# Values of a parameter of a search that are written out.
+MOST_VALUES = 8
 
 
 def collect(
@@ -105,6 +109,7 @@ def collect(
         cohort_=_facts(modalities, presence, study),
         settings_={
             **_settings_of(design, facts, claims),
+            "searches": searches_of(arms, study),
             "n_repeats": int(described["n_repeats"].max()),
             "seed": seed,
             "quick": quick,
@@ -134,6 +139,81 @@ def _settings_of(design: Design, facts: Facts, claims: Claims) -> dict[str, Any]
         "smallest_gain": claims.smallest_gain,
         "margin": claims.margin,
     }
+
+
+def searches_of(arms: Sequence[Strategy], study: Study) -> list[dict[str, str]]:
+    """Return what searches try, by which score and on which folds.
+
+    Parameters
+    ----------
+    arms : list of Strategy
+        Arms of the comparison.
+    study : Study
+        Cohort.
+
+    Returns
+    -------
+    list of dict of str to str
+        ``strategy``, ``grid``, ``score`` and ``folds`` of each search. Single
+        modalities in the learner of a fusion have its search and are left out.
+    """
+    found = []
+    for arm in arms:
+        search = arm.estimator
+        grid = getattr(search, "param_grid", None)
+        if grid is None:
+            grid = getattr(search, "param_distributions", None)
+        is_matched = arm.role != "fusion" and bool(arm.fusion)
+        if is_matched or grid is None:
+            continue
+        found.append(
+            {
+                "strategy": arm.name,
+                "grid": _grid_text(grid),
+                "score": _score_text(search.scoring),
+                "folds": _fold_text(search.cv, study),
+            }
+        )
+    return found
+
+
+def _grid_text(grid: Any) -> str:
+    parts = [grid] if isinstance(grid, Mapping) else list(grid)
+    texts = []
+    for part in parts:
+        named = [f"{name} ({_values_text(part[name])})" for name in part]
+        texts.append(", ".join(named) or "the parameters as they are")
+    return ", or ".join(texts)
+
+
+def _values_text(values: Any) -> str:
+    """Return the values of a parameter, of which objects are named by their class."""
+    if not isinstance(values, (list, tuple, np.ndarray)):
+        return "from a distribution"
+    plain = (str, bool, int, float, np.generic, type(None))
+    texts = [
+        str(value) if isinstance(value, plain) else type(value).__name__
+        for value in values
+    ]
+    if len(texts) <= MOST_VALUES:
+        return ", ".join(texts)
+    return f"{texts[0]} to {texts[-1]}, {len(texts)} values"
+
+
+def _score_text(scoring: Any) -> str:
+    if isinstance(scoring, SearchScore):
+        return f"the {scoring.metric.label}"
+    if scoring is None:
+        return "the default score of the estimator"
+    return scoring if isinstance(scoring, str) else "a scorer of the user"
+
+
+def _fold_text(cv: Any, study: Study) -> str:
+    n_folds = 5 if cv is None else cv
+    if not isinstance(n_folds, (int, np.integer)):
+        n_folds = getattr(cv, "n_splits", None)
+    text = "the folds of a splitter" if n_folds is None else f"{n_folds} inner folds"
+    return text if study.groups is None else f"{text} by patient"
 
 
 def _described_arms(arms: Sequence[Strategy], run: Run) -> pd.DataFrame:
