@@ -18,9 +18,8 @@ from skfusion.evaluation.statistics.disclosure import (
     count_text,
     shown_counts,
 )
-from skfusion.exceptions import DataWarning, warn_user
 
-__all__ = ["ATTRIBUTE", "FlowChart", "Step", "flow_chart", "warn_of_other_rows"]
+__all__ = ["ATTRIBUTE", "FlowChart", "Step", "check_same_rows", "flow_chart"]
 
 
 #: Key of the counts in the attributes of a table of cases.
@@ -28,6 +27,11 @@ ATTRIBUTE = "flow"
 # Sizes of the figure in inches.
 _WIDTH, _BOX, _ASIDE, _GAP, _LINE = 7.2, 3.0, 3.4, 0.28, 0.17
 _PADDING, _EDGE = 0.12, 0.1
+_REMEDY = (
+    "Leave out rows where they are counted, e.g. by make_cases(..., exclude={'have no "
+    "film in time': lambda c: link_images(c, films, ...)['image'].isna()}), or pass "
+    "the whole table."
+)
 
 
 @dataclass(frozen=True)
@@ -303,13 +307,9 @@ def flow_chart(cases: Any, *, min_cell: int = MIN_CELL) -> FlowChart:
     Raises
     ------
     ValueError
-        If the table was not made by `make_cases`, or has lost its attributes in a
-        merge.
-
-    Warns
-    -----
-    DataWarning
-        If rows were added or removed since the counts were made.
+        If the table was not made by `make_cases`, has lost its attributes in a merge,
+        or does not have the rows that were counted. Leave out rows with ``exclude`` of
+        `make_cases`, which counts them. Another order and further columns are fine.
 
     Examples
     --------
@@ -332,15 +332,30 @@ def flow_chart(cases: Any, *, min_cell: int = MIN_CELL) -> FlowChart:
             "make_cases returned, before a merge that drops its attributes."
         )
     steps = [Step(**step) for step in known["steps"]]
-    warn_of_other_rows(steps[-1].n, len(cases), "flow_chart")
+    check_same_rows(steps[-1].n, len(cases), "flow_chart", "chart", _REMEDY)
+    if "subject_id" in cases:
+        n_patients = cases["subject_id"].nunique()
+        if n_patients != steps[-1].n_patients:
+            raise ValueError(
+                f"flow_chart: this table has {n_patients} patients, the chart counts "
+                f"{steps[-1].n_patients}, since rows were changed after the count. "
+                f"{_REMEDY}"
+            )
     return FlowChart(steps, known["parts"], min_cell)
 
 
-def warn_of_other_rows(n_counted: int, n_rows: int, owner: str) -> None:
-    """Warn if a table does not have the rows that its attributes count."""
+def check_same_rows(
+    n_counted: int, n_rows: int, owner: str, what: str, remedy: str
+) -> None:
+    """Compare the number of rows of a table with the one that its attributes count.
+
+    Raises
+    ------
+    ValueError
+        If they differ, because pandas copies the attributes to every part of a table.
+    """
     if n_counted != n_rows:
-        warn_user(
-            f"{owner}: the counts are of the {n_counted} rows that the table had when "
-            f"they were made, and it has {n_rows} rows now.",
-            DataWarning,
+        raise ValueError(
+            f"{owner}: this table has {n_rows} rows, the {what} counts {n_counted}, "
+            f"since rows were added or left out after the count. {remedy}"
         )

@@ -10,7 +10,13 @@ import pandas as pd
 import pytest
 
 from skfusion import EventStore
-from skfusion.cohorts import FlowChart, flow_chart, link_images, make_cases
+from skfusion.cohorts import (
+    FlowChart,
+    flow_chart,
+    link_images,
+    link_report,
+    make_cases,
+)
 from skfusion.cohorts.flow import Step
 from skfusion.ehr import cases_from_stays
 from skfusion.exceptions import DataWarning
@@ -363,11 +369,35 @@ def test_the_smallest_count_is_checked(store, min_cell):
         flow_chart(cases, min_cell=min_cell)
 
 
-def test_a_flow_chart_of_other_rows_is_told(store):
+def test_a_flow_chart_of_other_rows_is_refused(store):
     cases = make_cases(store, outcome=None)
-    for table in (cases[:2], pd.concat([cases, cases])):
-        with pytest.warns(DataWarning, match="counts are of the 4 rows .* it has [28]"):
+    for table in (cases[:2], pd.concat([cases, cases]), cases[cases["stay_id"] < 0]):
+        n = len(table)
+        with pytest.raises(ValueError, match=f"has {n} rows, the chart counts 4, .*ex"):
             flow_chart(table)
+    drawn = cases.iloc[[0, 0, 0, 0]]  # as many rows, of fewer patients
+    with pytest.raises(ValueError, match="has 1 patients, the chart counts 3"):
+        flow_chart(drawn)
+    more = cases.assign(age=50).sort_values("index_time", ascending=False)
+    assert str(flow_chart(more)) == str(flow_chart(cases))
+
+
+def test_a_complete_case_cohort_is_counted(store):
+    films = pd.DataFrame({"patient": [1, 4], "path": ["a", "b"]})
+    films["available"] = START
+    on = ("subject_id", "patient")
+    reason = "have no film in time"
+    cases = make_cases(
+        store,
+        after="24h",
+        exclude={reason: lambda c: link_images(c, films, on)["image"].isna()},
+    )
+    linked = link_images(cases, films, on)
+    assert linked["image"].tolist() == ["a", "a", "b"]
+    chart = flow_chart(linked)
+    assert chart.steps[0].left_out[reason] == 1
+    assert chart.parts["with image"] == len(linked) == 3
+    assert link_report(linked).cases["linked"] == 3
 
 
 def test_the_flow_chart_is_drawn():
